@@ -1,1 +1,70 @@
-//! placeholder
+//! The nouns of Cairn: their bytes, their signatures and their limits.
+//!
+//! | word | meaning | elsewhere |
+//! |---|---|---|
+//! | height | position of a block in the chain; one decision each | Tendermint's height |
+//! | round | an attempt to decide a height, from 0 | `round`, arXiv:1807.04938 |
+//! | power | voting weight of a validator, an integer | voting power, stake |
+//! | polka | more than 2/3 of the power prevoting one block in one round | `2f + 1 PREVOTE`, L28, L36 |
+//! | POL round | the round of the polka that justifies a re-proposal | `vr`, L14, L28 |
+//! | locked, valid | the last value precommitted, the last value seen with a polka | `lockedValue`, `validValue` |
+//! | commit | the precommits of more than 2/3 of the power, kept with a block | commit, seen commit |
+//! | certificate | votes of one height, round and type that prove a threshold | – |
+//! | evidence | two signed votes that contradict each other | equivocation evidence |
+//! | hard state | what must be durable before we speak | etcd raft's `HardState`; CometBFT's WAL |
+//!
+//! **Hashes.** SHA-256 exactly where a stock Tendermint light client recomputes a hash: the header, the validator set,
+//! addresses (RIPEMD-160 of SHA-256) and the digest under a consensus signature. BLAKE3 everywhere else.
+//!
+//! **Bytes.** One codec, protobuf, described by `proto/cairn.proto`; [`Wire`] is how a type meets it. Decoding is capped by
+//! [`Wire::BYTES_MAX`] and yields only values that keep the type's promises.
+//!
+//! **Trust is a type.** [`SignedVote`] comes from a peer, [`VerifiedVote`] only from [`SignedVote::verify`]; likewise
+//! proposals, certificates and transactions.
+
+mod bits;
+mod block;
+mod certificate;
+mod commit;
+mod evidence;
+mod hard_state;
+mod hash;
+mod header;
+mod keys;
+pub mod limits;
+pub mod merkle;
+mod numbers;
+mod params;
+mod parts;
+pub mod pb;
+mod peer;
+mod proposal;
+mod results;
+mod state;
+mod time;
+mod tx;
+mod validators;
+mod vote;
+mod wire;
+
+pub use bits::BitSet;
+pub use block::{Block, BlockError};
+pub use certificate::{Certificate, CertificateError, VerifiedCertificate};
+pub use commit::{Commit, CommitError, CommitSig};
+pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError};
+pub use hard_state::{HardState, Lock, Step};
+pub use hash::{Address, BlockId, Hash, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
+pub use header::{BLOCK_PROTOCOL, Header};
+pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
+pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
+pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
+pub use parts::{Part, PartError, PartSet};
+pub use peer::{BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, RoundState, RoundVotes, TxBatch};
+pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
+pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
+pub use state::{Reader, WriteSet};
+pub use time::{ParseTimeError, Time};
+pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
+pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
+pub use vote::{SignedVote, VerifiedVote, Vote, VoteError, VoteType};
+pub use wire::{DecodeError, Wire};

@@ -1,0 +1,132 @@
+//! Blocks: a header, transactions, evidence, and the commit of the block before.
+
+use thiserror::Error;
+
+use crate::{
+    BlockId, Commit, Evidence, Hash, Header, PartSet, TxId, blake3,
+    limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX},
+    merkle, pb,
+    wire::{self, DecodeError, Wire},
+};
+
+/// A block as it is proposed, decided and stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What light clients see.
+    pub header: Header,
+    /// The transactions' bytes, in order of execution.
+    pub txs: Vec<Vec<u8>>,
+    /// Misbehaviour reported in this block.
+    pub evidence: Vec<Evidence>,
+    /// The commit of the previous block; `None` only in the first.
+    pub last_commit: Option<Commit>,
+}
+
+/// Why a block contradicts itself. Whether it fits the chain is another question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BlockError {
+    /// `data_hash` is not over the transactions.
+    #[error("header.data_hash is not the root over the transactions")]
+    DataHash,
+    /// `evidence_hash` is not over the evidence.
+    #[error("header.evidence_hash is not the root over the evidence")]
+    EvidenceHash,
+    /// `last_commit_hash` is not over the last commit.
+    #[error("header.last_commit_hash is not the root over the last commit")]
+    LastCommitHash,
+    /// Either both a last block id and its commit, or neither, for the height before.
+    #[error("the last commit is not of header.last_block_id")]
+    LastCommit,
+}
+
+impl Block {
+    /// Root over the transactions' ids.
+    pub fn data_hash(txs: &[Vec<u8>]) -> Hash {
+        let ids: Vec<Hash> = txs.iter().map(|tx| blake3(tx)).collect();
+        merkle::root(merkle::Hasher::Blake3, &ids)
+    }
+
+    /// The ids of the transactions, in order.
+    pub fn tx_ids(&self) -> impl ExactSizeIterator<Item = TxId> {
+        self.txs.iter().map(|tx| TxId(blake3(tx).0))
+    }
+
+    /// Root over the evidence.
+    pub fn evidence_hash(evidence: &[Evidence]) -> Hash {
+        let leaves: Vec<Hash> = evidence.iter().map(Evidence::hash).collect();
+        merkle::root(merkle::Hasher::Blake3, &leaves)
+    }
+
+    /// The block cut into parts. Cost: one encoding and one BLAKE3 over it.
+    pub fn part_set(&self) -> PartSet {
+        PartSet::from_bytes(&self.encode())
+    }
+
+    /// The block's id, given its parts.
+    pub fn id(&self, parts: &PartSet) -> BlockId {
+        BlockId { hash: self.header.hash(), parts: parts.header() }
+    }
+
+    /// Checks that the header's roots are over this very content.
+    pub fn check_content(&self) -> Result<(), BlockError> {
+        let header = &self.header;
+        if Self::data_hash(&self.txs) != header.data_hash {
+            return Err(BlockError::DataHash);
+        }
+        if Self::evidence_hash(&self.evidence) != header.evidence_hash {
+            return Err(BlockError::EvidenceHash);
+        }
+        if self.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash) != header.last_commit_hash {
+            return Err(BlockError::LastCommitHash);
+        }
+        let of_commit = self.last_commit.as_ref().map(|commit| (commit.block_id, commit.height.next()));
+        if of_commit != header.last_block_id.map(|id| (id, header.height)) {
+            return Err(BlockError::LastCommit);
+        }
+        Ok(())
+    }
+
+    /// The bytes that an empty block with this many validators takes at most: what is left of `bytes_max` is for transactions.
+    pub fn overhead_bytes_max(validators: usize) -> usize {
+        1024 + validators * 128
+    }
+
+    /// The bytes that a transaction of `len` bytes takes in a block: itself, its tag and its length.
+    pub fn tx_bytes_in_block(len: usize) -> usize {
+        1 + prost::length_delimiter_len(len) + len
+    }
+}
+
+impl Wire for Block {
+    type Pb = pb::Block;
+    const NAME: &'static str = "block";
+    const BYTES_MAX: usize = BLOCK_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::Block {
+        pb::Block {
+            header: Some(self.header.to_pb()),
+            data: Some(pb::Data { txs: self.txs.clone() }),
+            evidence: Some(pb::EvidenceList { evidence: self.evidence.iter().map(Wire::to_pb).collect() }),
+            last_commit: self.last_commit.as_ref().map(Wire::to_pb),
+        }
+    }
+
+    fn from_pb(pb: pb::Block) -> Result<Self, DecodeError> {
+        let txs = pb.data.unwrap_or_default().txs;
+        wire::at_most("block.data.txs", txs.len(), BLOCK_TXS_MAX)?;
+        if let Some(tx) = txs.iter().find(|tx| tx.len() > TX_BYTES_MAX) {
+            return Err(DecodeError::field(
+                "block.data.txs",
+                format!("a transaction of {} bytes, at most {TX_BYTES_MAX} are allowed", tx.len()),
+            ));
+        }
+        let evidence = pb.evidence.unwrap_or_default().evidence;
+        wire::at_most("block.evidence", evidence.len(), EVIDENCE_PER_BLOCK_MAX)?;
+        Ok(Self {
+            header: Header::from_pb(wire::required("block.header", pb.header)?)?,
+            txs,
+            evidence: evidence.into_iter().map(Evidence::from_pb).collect::<Result<_, _>>()?,
+            last_commit: pb.last_commit.map(Commit::from_pb).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! Commits: the precommits of more than 2/3 of the power, kept with a block.
+
+use prost::Message;
+use thiserror::Error;
+
+use crate::{
+    Address, BlockId, Certificate, ChainId, Hash, Height, Power, Round, Signature, SignedVote, Time, ValidatorSet,
+    Vote, VoteType,
+    limits::VALIDATORS_MAX,
+    merkle, pb, sha256,
+    vote::signature,
+    wire::{self, DecodeError, Wire},
+};
+
+/// One entry for each validator of the height's set, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The height decided.
+    pub height: Height,
+    /// The round it was decided in.
+    pub round: Round,
+    /// The block decided.
+    pub block_id: BlockId,
+    /// What each validator precommitted.
+    pub signatures: Vec<CommitSig>,
+}
+
+/// What one validator precommitted in the deciding round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitSig {
+    /// Nothing that we saw, or another block.
+    Absent,
+    /// The decided block.
+    Commit {
+        /// Who.
+        validator: Address,
+        /// Its clock.
+        timestamp: Time,
+        /// Over the precommit's sign-bytes.
+        signature: Signature,
+    },
+    /// Nil.
+    Nil {
+        /// Who.
+        validator: Address,
+        /// Its clock.
+        timestamp: Time,
+        /// Over the precommit's sign-bytes.
+        signature: Signature,
+    },
+}
+
+/// Why a commit does not prove a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CommitError {
+    /// Not one entry for each validator.
+    #[error("the commit has {got} signatures, the validator set has {expected} members")]
+    Length {
+        /// Entries in the commit.
+        got: usize,
+        /// Members of the set.
+        expected: usize,
+    },
+    /// An entry of somebody else.
+    #[error("signature {index} is not of the validator at that place")]
+    Validator {
+        /// Its place.
+        index: usize,
+    },
+    /// A signature that does not hold.
+    #[error("signature {index} is wrong")]
+    Signature {
+        /// Its place.
+        index: usize,
+    },
+    /// Not more than two thirds.
+    #[error("power {got} of {total} signed, more than two thirds are needed")]
+    Power {
+        /// Power that signed for the block.
+        got: Power,
+        /// Power of the set.
+        total: Power,
+    },
+}
+
+/// Seconds from the epoch to Go's zero time, which Tendermint writes where an absent validator's clock would stand.
+const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
+
+impl Commit {
+    /// From the votes that were counted. Votes that are not precommits of this height and round are left out, as are votes for
+    /// another block; nothing is verified again.
+    pub fn from_votes<'a>(
+        height: Height,
+        round: Round,
+        block_id: BlockId,
+        validators: &ValidatorSet,
+        votes: impl IntoIterator<Item = &'a SignedVote>,
+    ) -> Self {
+        let mut signatures = vec![CommitSig::Absent; validators.len()];
+        for SignedVote { vote, signature } in votes {
+            let place = (vote.height, vote.round, vote.vote_type) == (height, round, VoteType::Precommit);
+            let Some(entry) = signatures.get_mut(vote.validator_index as usize).filter(|_| place) else { continue };
+            let (validator, timestamp, signature) = (vote.validator, vote.timestamp, *signature);
+            match vote.block_id {
+                Some(id) if id == block_id => *entry = CommitSig::Commit { validator, timestamp, signature },
+                None if *entry == CommitSig::Absent => *entry = CommitSig::Nil { validator, timestamp, signature },
+                _ => {}
+            }
+        }
+        Self { height, round, block_id, signatures }
+    }
+
+    /// The Merkle root over the entries (BLAKE3).
+    pub fn hash(&self) -> Hash {
+        let leaves: Vec<Vec<u8>> = self.signatures.iter().map(|entry| entry.to_pb().encode_to_vec()).collect();
+        merkle::root(merkle::Hasher::Blake3, &leaves)
+    }
+
+    /// The root over no entries: the `last_commit_hash` of a chain's first block.
+    pub fn empty_hash() -> Hash {
+        merkle::root(merkle::Hasher::Blake3, &[] as &[Vec<u8>])
+    }
+
+    /// The precommit that the entry at `index` stands for; `None` if absent.
+    pub fn vote(&self, index: usize) -> Option<SignedVote> {
+        let (block_id, validator, timestamp, signature) = match self.signatures.get(index)? {
+            CommitSig::Absent => return None,
+            CommitSig::Commit { validator, timestamp, signature } => {
+                (Some(self.block_id), validator, timestamp, signature)
+            }
+            CommitSig::Nil { validator, timestamp, signature } => (None, validator, timestamp, signature),
+        };
+        Some(SignedVote {
+            vote: Vote {
+                vote_type: VoteType::Precommit,
+                height: self.height,
+                round: self.round,
+                block_id,
+                timestamp: *timestamp,
+                validator: *validator,
+                validator_index: index as u32,
+            },
+            signature: *signature,
+        })
+    }
+
+    /// The precommits for the block, to send to a peer that lacks them; `None` if there is none.
+    pub fn to_certificate(&self) -> Option<Certificate> {
+        let votes = (0..self.signatures.len())
+            .filter_map(|index| self.vote(index))
+            .filter(|signed| signed.vote.block_id == Some(self.block_id))
+            .collect();
+        Certificate::new(votes).ok()
+    }
+
+    /// Checks every signature and that more than two thirds of the power signed for the block.
+    ///
+    /// Cost: one signature check for each entry that is not absent.
+    pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), CommitError> {
+        if self.signatures.len() != validators.len() {
+            return Err(CommitError::Length { got: self.signatures.len(), expected: validators.len() });
+        }
+        let mut power = Power::ZERO;
+        for (index, validator) in validators.iter().enumerate() {
+            let Some(signed) = self.vote(index) else { continue };
+            if signed.vote.validator != validator.address() {
+                return Err(CommitError::Validator { index });
+            }
+            let digest = sha256(&signed.vote.sign_bytes(chain_id));
+            validator.public_key.verify(&digest, &signed.signature).map_err(|_| CommitError::Signature { index })?;
+            if signed.vote.block_id.is_some() {
+                power = Power(power.0 + validator.power.0);
+            }
+        }
+        let total = validators.total_power();
+        if power.is_quorum_of(total) { Ok(()) } else { Err(CommitError::Power { got: power, total }) }
+    }
+}
+
+impl CommitSig {
+    fn to_pb(&self) -> pb::CommitSig {
+        let entry = |flag, validator: &Address, timestamp: &Time, signature: &Signature| pb::CommitSig {
+            block_id_flag: flag,
+            validator_address: validator.0.to_vec(),
+            timestamp: wire::time_pb(*timestamp),
+            signature: signature.0.to_vec(),
+        };
+        match self {
+            Self::Absent => pb::CommitSig {
+                block_id_flag: 1,
+                timestamp: Some(pb::Timestamp { seconds: ZERO_TIME_SECONDS, nanos: 0 }),
+                ..Default::default()
+            },
+            Self::Commit { validator, timestamp, signature } => entry(2, validator, timestamp, signature),
+            Self::Nil { validator, timestamp, signature } => entry(3, validator, timestamp, signature),
+        }
+    }
+
+    fn from_pb(pb: pb::CommitSig) -> Result<Self, DecodeError> {
+        let parts = |pb: &pb::CommitSig| -> Result<(Address, Time, Signature), DecodeError> {
+            Ok((
+                wire::address("commit_sig.validator_address", &pb.validator_address)?,
+                wire::time("commit_sig.timestamp", pb.timestamp)?,
+                signature("commit_sig.signature", &pb.signature)?,
+            ))
+        };
+        match pb.block_id_flag {
+            1 if pb.signature.is_empty() && pb.validator_address.is_empty() => Ok(Self::Absent),
+            1 => Err(DecodeError::field("commit_sig", "an absent validator has neither address nor signature")),
+            2 => parts(&pb).map(|(validator, timestamp, signature)| Self::Commit { validator, timestamp, signature }),
+            3 => parts(&pb).map(|(validator, timestamp, signature)| Self::Nil { validator, timestamp, signature }),
+            other => Err(DecodeError::field("commit_sig.block_id_flag", format!("{other} is not 1, 2 or 3"))),
+        }
+    }
+}
+
+impl Wire for Commit {
+    type Pb = pb::Commit;
+    const NAME: &'static str = "commit";
+    const BYTES_MAX: usize = crate::limits::CERTIFICATE_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::Commit {
+        pb::Commit {
+            height: wire::height_pb(self.height),
+            round: wire::round_pb(self.round),
+            block_id: wire::block_id_pb(Some(self.block_id)),
+            signatures: self.signatures.iter().map(CommitSig::to_pb).collect(),
+        }
+    }
+
+    fn from_pb(pb: pb::Commit) -> Result<Self, DecodeError> {
+        wire::at_most("commit.signatures", pb.signatures.len(), VALIDATORS_MAX)?;
+        Ok(Self {
+            height: wire::height("commit.height", pb.height)?,
+            round: wire::round("commit.round", pb.round)?,
+            block_id: wire::block_id("commit.block_id", pb.block_id)?,
+            signatures: pb.signatures.into_iter().map(CommitSig::from_pb).collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Evidence: two signed votes of one validator that contradict each other.
+
+use prost::Message;
+use thiserror::Error;
+
+use crate::{
+    ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, VoteError, blake3,
+    limits::VOTE_BYTES_MAX,
+    pb,
+    wire::{self, DecodeError, Wire},
+};
+
+/// What proves that a validator misbehaved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Two votes of one height, round and type for different values.
+    DuplicateVote(DuplicateVoteEvidence),
+}
+
+/// Two votes of one validator for one height, round and type with different values, the lower value first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuplicateVoteEvidence {
+    /// The vote for the lower block id; nil is lowest.
+    pub vote_a: SignedVote,
+    /// The other one.
+    pub vote_b: SignedVote,
+    /// Power of the whole set at that height.
+    pub total_power: Power,
+    /// Power of the validator at that height.
+    pub validator_power: Power,
+    /// Time of the block of that height, or of the report if it is not decided yet.
+    pub timestamp: Time,
+}
+
+/// Why evidence proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EvidenceError {
+    /// The votes may stand side by side: they differ in voter, height, round or type, or say the same.
+    #[error("the votes do not contradict each other")]
+    NoConflict,
+    /// They are not ordered by value.
+    #[error("the votes are not ordered by block id")]
+    Order,
+    /// The powers are not those of the set.
+    #[error("the powers are not those of the validator set at that height")]
+    Power,
+    /// A vote does not hold.
+    #[error("{0}")]
+    Vote(VoteError),
+}
+
+impl DuplicateVoteEvidence {
+    /// Orders the votes and notes the powers.
+    ///
+    /// Errors: `NoConflict`; `Vote` if the voter is not in `validators`.
+    pub fn new(
+        a: SignedVote,
+        b: SignedVote,
+        validators: &ValidatorSet,
+        timestamp: Time,
+    ) -> Result<Self, EvidenceError> {
+        let (vote_a, vote_b) = if a.vote.block_id <= b.vote.block_id { (a, b) } else { (b, a) };
+        let index = vote_a.vote.validator_index;
+        let validator_power = validators
+            .get(index)
+            .ok_or(EvidenceError::Vote(VoteError::NotAValidator { got: vote_a.vote.validator, index }))?
+            .power;
+        let evidence = Self { vote_a, vote_b, total_power: validators.total_power(), validator_power, timestamp };
+        evidence.check_conflict()?;
+        Ok(evidence)
+    }
+
+    fn check_conflict(&self) -> Result<(), EvidenceError> {
+        let (a, b) = (&self.vote_a.vote, &self.vote_b.vote);
+        let place =
+            |vote: &crate::Vote| (vote.vote_type, vote.height, vote.round, vote.validator, vote.validator_index);
+        if place(a) != place(b) || a.block_id == b.block_id {
+            return Err(EvidenceError::NoConflict);
+        }
+        if a.block_id > b.block_id { Err(EvidenceError::Order) } else { Ok(()) }
+    }
+
+    /// Checks the conflict, both signatures and the powers against the set of that height.
+    pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
+        self.check_conflict()?;
+        let first = self.vote_a.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
+        self.vote_b.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
+        if (first.power(), validators.total_power()) != (self.validator_power, self.total_power) {
+            return Err(EvidenceError::Power);
+        }
+        Ok(())
+    }
+}
+
+impl Evidence {
+    /// The height of the misbehaviour.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.vote_a.vote.height,
+        }
+    }
+
+    /// BLAKE3 of the bytes.
+    pub fn hash(&self) -> Hash {
+        blake3(&self.to_pb().encode_to_vec())
+    }
+
+    /// Checks it against the set of its height.
+    pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.verify(chain_id, validators),
+        }
+    }
+}
+
+impl Wire for Evidence {
+    type Pb = pb::Evidence;
+    const NAME: &'static str = "evidence";
+    const BYTES_MAX: usize = 2 * VOTE_BYTES_MAX + 64;
+
+    fn to_pb(&self) -> pb::Evidence {
+        let Self::DuplicateVote(evidence) = self;
+        pb::Evidence {
+            sum: Some(pb::evidence::Sum::DuplicateVoteEvidence(pb::DuplicateVoteEvidence {
+                vote_a: Some(evidence.vote_a.to_pb()),
+                vote_b: Some(evidence.vote_b.to_pb()),
+                total_voting_power: evidence.total_power.0 as i64,
+                validator_power: evidence.validator_power.0 as i64,
+                timestamp: wire::time_pb(evidence.timestamp),
+            })),
+        }
+    }
+
+    fn from_pb(pb: pb::Evidence) -> Result<Self, DecodeError> {
+        let pb::evidence::Sum::DuplicateVoteEvidence(pb) = wire::required("evidence", pb.sum)?;
+        Ok(Self::DuplicateVote(DuplicateVoteEvidence {
+            vote_a: SignedVote::from_pb(wire::required("evidence.vote_a", pb.vote_a)?)?,
+            vote_b: SignedVote::from_pb(wire::required("evidence.vote_b", pb.vote_b)?)?,
+            total_power: Power(wire::unsigned("evidence.total_voting_power", pb.total_voting_power)?),
+            validator_power: Power(wire::unsigned("evidence.validator_power", pb.validator_power)?),
+            timestamp: wire::time("evidence.timestamp", pb.timestamp)?,
+        }))
+    }
+}

@@ -1,0 +1,258 @@
+//! Parameters that every node of a chain shares. They stand in genesis and in the state; their hash is in each header.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::{
+    Hash, blake3,
+    limits::{BLOCK_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX},
+    pb,
+    wire::{DecodeError, Wire},
+};
+
+/// All parameters. Changes of height H act at H + 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Bounds of a block.
+    pub block: BlockParams,
+    /// When evidence is too old.
+    pub evidence: EvidenceParams,
+    /// Version of the application's rules.
+    pub version_app: u64,
+    /// Upper bounds of the timeouts; nodes adapt below them.
+    pub timeouts: Timeouts,
+    /// What counts as a timely proposal.
+    pub synchrony: Synchrony,
+    /// Heights of blocks and history that every node keeps.
+    pub retain_blocks: u64,
+    /// How far ahead an unordered transaction may expire.
+    pub tx_ttl_heights_max: u64,
+    /// Least fee of a transaction.
+    pub fee_min: u64,
+}
+
+/// Bounds of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockParams {
+    /// Bytes of an encoded block.
+    pub bytes_max: u64,
+    /// Gas of a block; −1 is no bound. Transfers cost 1 gas each message.
+    pub gas_max: i64,
+}
+
+/// When evidence is too old: when both bounds are exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceParams {
+    /// In heights.
+    pub age_heights_max: u64,
+    /// In time.
+    pub age_max: Duration,
+    /// Bytes of evidence in a block.
+    pub bytes_max: u64,
+}
+
+/// `timeout(round) = base + delta · round`, in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Waiting for a proposal.
+    pub propose: Duration,
+    /// More of it in each round.
+    pub propose_delta: Duration,
+    /// Waiting for more prevotes after a quorum of mixed ones.
+    pub prevote: Duration,
+    /// More of it in each round.
+    pub prevote_delta: Duration,
+    /// Waiting for more precommits after a quorum of mixed ones.
+    pub precommit: Duration,
+    /// More of it in each round.
+    pub precommit_delta: Duration,
+}
+
+/// Proposer-based timestamps: what counts as timely, in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synchrony {
+    /// How far correct clocks may be apart.
+    pub precision: Duration,
+    /// How long a proposal may travel in round 0; 1.1 times more in each later round.
+    pub message_delay: Duration,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            block: BlockParams { bytes_max: 4 * 1024 * 1024, gas_max: -1 },
+            evidence: EvidenceParams {
+                age_heights_max: 100_000,
+                age_max: Duration::from_secs(48 * 3600),
+                bytes_max: 65_536,
+            },
+            version_app: 1,
+            timeouts: Timeouts::default(),
+            synchrony: Synchrony { precision: Duration::from_millis(505), message_delay: Duration::from_secs(15) },
+            retain_blocks: 100_000,
+            tx_ttl_heights_max: 1_000,
+            fee_min: 1,
+        }
+    }
+}
+
+/// CometBFT's defaults.
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            propose: Duration::from_millis(3_000),
+            propose_delta: Duration::from_millis(500),
+            prevote: Duration::from_millis(1_000),
+            prevote_delta: Duration::from_millis(500),
+            precommit: Duration::from_millis(1_000),
+            precommit_delta: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A parameter that is out of range.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {got} is out of range, use {range}")]
+pub struct ParamsError {
+    /// The parameter, as in genesis.
+    pub field: &'static str,
+    /// Its value.
+    pub got: String,
+    /// What is allowed.
+    pub range: String,
+}
+
+/// No timeout is longer than this, so that sums and the wire stay in range.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+impl Params {
+    /// BLAKE3 of the bytes: the header's `consensus_hash`.
+    pub fn hash(&self) -> Hash {
+        blake3(&self.encode())
+    }
+
+    /// Checks every range.
+    ///
+    /// Errors: the first parameter that is out of range, by its name in genesis.
+    pub fn check(&self) -> Result<(), ParamsError> {
+        let within = |field, got: u64, low: u64, high: u64| {
+            if (low..=high).contains(&got) {
+                return Ok(());
+            }
+            Err(ParamsError { field, got: got.to_string(), range: format!("{low} to {high}") })
+        };
+        let millis = |field, got: Duration, low: u64| {
+            if !got.subsec_nanos().is_multiple_of(1_000_000) {
+                return Err(ParamsError { field, got: format!("{got:?}"), range: "whole milliseconds".into() });
+            }
+            within(field, u64::try_from(got.as_millis()).unwrap_or(u64::MAX), low, TIMEOUT_MAX.as_millis() as u64)
+        };
+        within("block.max_bytes", self.block.bytes_max, 65_536, BLOCK_BYTES_MAX as u64)?;
+        if self.block.gas_max < -1 || self.block.gas_max == 0 {
+            let got = self.block.gas_max.to_string();
+            return Err(ParamsError { field: "block.max_gas", got, range: "-1 (no bound) or 1 and more".into() });
+        }
+        within("evidence.max_age_num_blocks", self.evidence.age_heights_max, 1, u64::MAX >> 1)?;
+        within("evidence.max_age_duration", self.evidence.age_max.as_secs(), 1, 10 * 365 * 24 * 3600)?;
+        let evidence_bytes_max = (EVIDENCE_PER_BLOCK_MAX * crate::Evidence::BYTES_MAX) as u64;
+        within(
+            "evidence.max_bytes",
+            self.evidence.bytes_max,
+            0,
+            self.block.bytes_max.min(evidence_bytes_max.max(1_048_576)),
+        )?;
+        millis("timeouts.propose_ms", self.timeouts.propose, 1)?;
+        millis("timeouts.propose_delta_ms", self.timeouts.propose_delta, 0)?;
+        millis("timeouts.prevote_ms", self.timeouts.prevote, 1)?;
+        millis("timeouts.prevote_delta_ms", self.timeouts.prevote_delta, 0)?;
+        millis("timeouts.precommit_ms", self.timeouts.precommit, 1)?;
+        millis("timeouts.precommit_delta_ms", self.timeouts.precommit_delta, 0)?;
+        millis("synchrony.precision_ms", self.synchrony.precision, 1)?;
+        millis("synchrony.message_delay_ms", self.synchrony.message_delay, 1)?;
+        within("retain_blocks", self.retain_blocks, 2, u64::MAX >> 1)?;
+        within("tx_ttl_heights_max", self.tx_ttl_heights_max, 1, 1_000_000)?;
+        within("fee_min", self.fee_min, 0, u64::MAX >> 1)
+    }
+}
+
+impl Wire for Params {
+    type Pb = pb::Params;
+    const NAME: &'static str = "parameters";
+    const BYTES_MAX: usize = 1024;
+
+    fn to_pb(&self) -> pb::Params {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        pb::Params {
+            block_bytes_max: self.block.bytes_max,
+            block_gas_max: self.block.gas_max,
+            evidence_age_heights_max: self.evidence.age_heights_max,
+            evidence_age_ms_max: ms(self.evidence.age_max),
+            evidence_bytes_max: self.evidence.bytes_max,
+            version_app: self.version_app,
+            propose_ms: ms(self.timeouts.propose),
+            propose_delta_ms: ms(self.timeouts.propose_delta),
+            prevote_ms: ms(self.timeouts.prevote),
+            prevote_delta_ms: ms(self.timeouts.prevote_delta),
+            precommit_ms: ms(self.timeouts.precommit),
+            precommit_delta_ms: ms(self.timeouts.precommit_delta),
+            precision_ms: ms(self.synchrony.precision),
+            message_delay_ms: ms(self.synchrony.message_delay),
+            retain_blocks: self.retain_blocks,
+            tx_ttl_heights_max: self.tx_ttl_heights_max,
+            fee_min: self.fee_min,
+        }
+    }
+
+    fn from_pb(pb: pb::Params) -> Result<Self, DecodeError> {
+        let params = Self {
+            block: BlockParams { bytes_max: pb.block_bytes_max, gas_max: pb.block_gas_max },
+            evidence: EvidenceParams {
+                age_heights_max: pb.evidence_age_heights_max,
+                age_max: Duration::from_millis(pb.evidence_age_ms_max),
+                bytes_max: pb.evidence_bytes_max,
+            },
+            version_app: pb.version_app,
+            timeouts: Timeouts {
+                propose: Duration::from_millis(pb.propose_ms),
+                propose_delta: Duration::from_millis(pb.propose_delta_ms),
+                prevote: Duration::from_millis(pb.prevote_ms),
+                prevote_delta: Duration::from_millis(pb.prevote_delta_ms),
+                precommit: Duration::from_millis(pb.precommit_ms),
+                precommit_delta: Duration::from_millis(pb.precommit_delta_ms),
+            },
+            synchrony: Synchrony {
+                precision: Duration::from_millis(pb.precision_ms),
+                message_delay: Duration::from_millis(pb.message_delay_ms),
+            },
+            retain_blocks: pb.retain_blocks,
+            tx_ttl_heights_max: pb.tx_ttl_heights_max,
+            fee_min: pb.fee_min,
+        };
+        params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
+        Ok(params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_survive_their_bytes() {
+        let params = Params::default();
+        assert_eq!(params.check(), Ok(()));
+        assert_eq!(Params::decode(&params.encode()), Ok(params));
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        let mut params = Params::default();
+        params.timeouts.prevote = Duration::ZERO;
+        assert_eq!(params.check().unwrap_err().field, "timeouts.prevote_ms");
+        let mut params = Params::default();
+        params.block.bytes_max = u64::MAX;
+        assert_eq!(params.check().unwrap_err().field, "block.max_bytes");
+        assert!(Params::decode(&params.encode()).is_err());
+    }
+}

@@ -1,0 +1,263 @@
+//! What nodes tell each other.
+
+use crate::{
+    BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step,
+    hard_state::step,
+    limits::{
+        CONSENSUS_MESSAGE_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_RESPONSE_BYTES_MAX, TX_BATCH_BYTES_MAX, TX_BATCH_MAX,
+        TX_BYTES_MAX,
+    },
+    pb,
+    wire::{self, DecodeError, Wire},
+};
+
+/// A message on a direct stream between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// A proposal; its block follows in parts.
+    Proposal(SignedProposal),
+    /// A vote.
+    Vote(SignedVote),
+    /// A polka, a commit, or a reason to skip rounds.
+    Certificate(Certificate),
+    /// A part of the block proposed in this round, or decided at this height.
+    Part {
+        /// The height of the block.
+        height: Height,
+        /// The round of the proposal or decision that names it.
+        round: Round,
+        /// The part.
+        part: Part,
+    },
+    /// Where the sender stands and what it holds.
+    RoundState(RoundState),
+}
+
+/// Which votes of one round the sender holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundVotes {
+    /// The round.
+    pub round: Round,
+    /// By validator index.
+    pub prevotes: BitSet,
+    /// By validator index.
+    pub precommits: BitSet,
+}
+
+/// Where a node stands and what it holds, so that a peer sends what it lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundState {
+    /// The height it is deciding.
+    pub height: Height,
+    /// The round it is in.
+    pub round: Round,
+    /// The step it is in.
+    pub step: Step,
+    /// Whether it has the proposal of this round.
+    pub has_proposal: bool,
+    /// The block it gathers or holds, if it knows one.
+    pub parts_header: Option<PartSetHeader>,
+    /// The parts of that block it holds.
+    pub parts: BitSet,
+    /// The votes of its round.
+    pub current: RoundVotes,
+    /// The votes of another round that it needs: its POL round, or the round before.
+    pub previous: Option<RoundVotes>,
+    /// The first height whose block it can serve.
+    pub earliest_height: Height,
+}
+
+/// Transactions on the gossip topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxBatch(pub Vec<Vec<u8>>);
+
+/// Asks for decided blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRequest {
+    /// The first one wanted.
+    pub from: Height,
+    /// How many, 0 to [`SYNC_BLOCKS_MAX`]; 0 asks only which heights there are.
+    pub count: u32,
+}
+
+/// A decided block with the commit that decided it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockAndCommit {
+    /// The block's bytes.
+    pub block: Vec<u8>,
+    /// More than 2/3 of the power.
+    pub commit: Commit,
+}
+
+/// Decided blocks, consecutive from the height asked for; fewer than asked for if they are large or not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockResponse {
+    /// The first height that the sender can serve.
+    pub earliest: Height,
+    /// The last height that the sender can serve.
+    pub latest: Height,
+    /// The blocks.
+    pub blocks: Vec<BlockAndCommit>,
+}
+
+impl Wire for PeerMessage {
+    type Pb = pb::PeerMessage;
+    const NAME: &'static str = "peer message";
+    const BYTES_MAX: usize = CONSENSUS_MESSAGE_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::PeerMessage {
+        use pb::peer_message::Sum;
+        pb::PeerMessage {
+            sum: Some(match self {
+                Self::Proposal(proposal) => Sum::Proposal(proposal.to_pb()),
+                Self::Vote(vote) => Sum::Vote(vote.to_pb()),
+                Self::Certificate(certificate) => Sum::Certificate(certificate.to_pb()),
+                Self::Part { height, round, part } => Sum::Part(pb::BlockPart {
+                    height: wire::height_pb(*height),
+                    round: wire::round_pb(*round),
+                    part: Some(part.to_pb()),
+                }),
+                Self::RoundState(state) => Sum::RoundState(state.to_pb()),
+            }),
+        }
+    }
+
+    fn from_pb(pb: pb::PeerMessage) -> Result<Self, DecodeError> {
+        use pb::peer_message::Sum;
+        Ok(match wire::required("peer_message", pb.sum)? {
+            Sum::Proposal(pb) => Self::Proposal(SignedProposal::from_pb(pb)?),
+            Sum::Vote(pb) => Self::Vote(SignedVote::from_pb(pb)?),
+            Sum::Certificate(pb) => Self::Certificate(Certificate::from_pb(pb)?),
+            Sum::Part(pb) => Self::Part {
+                height: wire::height("block_part.height", pb.height)?,
+                round: wire::round("block_part.round", pb.round)?,
+                part: Part::from_pb(wire::required("block_part.part", pb.part)?)?,
+            },
+            Sum::RoundState(pb) => Self::RoundState(RoundState::from_pb(pb)?),
+        })
+    }
+}
+
+impl RoundVotes {
+    fn to_pb(&self) -> pb::RoundVotes {
+        pb::RoundVotes {
+            round: wire::round_pb(self.round),
+            prevotes: Some(self.prevotes.to_pb()),
+            precommits: Some(self.precommits.to_pb()),
+        }
+    }
+
+    fn from_pb(pb: pb::RoundVotes) -> Result<Self, DecodeError> {
+        Ok(Self {
+            round: wire::round("round_votes.round", pb.round)?,
+            prevotes: BitSet::from_pb(pb.prevotes.unwrap_or_default())?,
+            precommits: BitSet::from_pb(pb.precommits.unwrap_or_default())?,
+        })
+    }
+}
+
+impl Wire for RoundState {
+    type Pb = pb::RoundState;
+    const NAME: &'static str = "round state";
+    const BYTES_MAX: usize = 4096;
+
+    fn to_pb(&self) -> pb::RoundState {
+        pb::RoundState {
+            height: wire::height_pb(self.height),
+            round: wire::round_pb(self.round),
+            step: self.step as u32,
+            has_proposal: self.has_proposal,
+            parts_header: self.parts_header.and_then(wire::parts_header_pb),
+            parts: Some(self.parts.to_pb()),
+            current: Some(self.current.to_pb()),
+            previous: self.previous.as_ref().map(RoundVotes::to_pb),
+            earliest_height: wire::height_pb(self.earliest_height),
+        }
+    }
+
+    fn from_pb(pb: pb::RoundState) -> Result<Self, DecodeError> {
+        Ok(Self {
+            height: wire::height("round_state.height", pb.height)?,
+            round: wire::round("round_state.round", pb.round)?,
+            step: step(pb.step)?,
+            has_proposal: pb.has_proposal,
+            parts_header: pb
+                .parts_header
+                .map(|header| wire::parts_header("round_state.parts_header", Some(header)))
+                .transpose()?,
+            parts: BitSet::from_pb(pb.parts.unwrap_or_default())?,
+            current: RoundVotes::from_pb(wire::required("round_state.current", pb.current)?)?,
+            previous: pb.previous.map(RoundVotes::from_pb).transpose()?,
+            earliest_height: wire::height("round_state.earliest_height", pb.earliest_height)?,
+        })
+    }
+}
+
+impl Wire for TxBatch {
+    type Pb = pb::TxBatch;
+    const NAME: &'static str = "transaction batch";
+    const BYTES_MAX: usize = TX_BATCH_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::TxBatch {
+        pb::TxBatch { txs: self.0.clone() }
+    }
+
+    fn from_pb(pb: pb::TxBatch) -> Result<Self, DecodeError> {
+        wire::at_most("tx_batch.txs", pb.txs.len(), TX_BATCH_MAX)?;
+        if pb.txs.iter().any(|tx| tx.is_empty() || tx.len() > TX_BYTES_MAX) {
+            return Err(DecodeError::field(
+                "tx_batch.txs",
+                format!("a transaction is empty or above {TX_BYTES_MAX} bytes"),
+            ));
+        }
+        Ok(Self(pb.txs))
+    }
+}
+
+impl Wire for BlockRequest {
+    type Pb = pb::BlockRequest;
+    const NAME: &'static str = "block request";
+    const BYTES_MAX: usize = 64;
+
+    fn to_pb(&self) -> pb::BlockRequest {
+        pb::BlockRequest { from_height: wire::height_pb(self.from), count: self.count }
+    }
+
+    fn from_pb(pb: pb::BlockRequest) -> Result<Self, DecodeError> {
+        wire::at_most("block_request.count", pb.count as usize, SYNC_BLOCKS_MAX as usize)?;
+        Ok(Self { from: wire::height("block_request.from_height", pb.from_height)?, count: pb.count })
+    }
+}
+
+impl Wire for BlockResponse {
+    type Pb = pb::BlockResponse;
+    const NAME: &'static str = "block response";
+    const BYTES_MAX: usize = SYNC_RESPONSE_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::BlockResponse {
+        let block = |block: &BlockAndCommit| pb::BlockAndCommit {
+            block: block.block.clone(),
+            commit: Some(block.commit.to_pb()),
+        };
+        pb::BlockResponse {
+            earliest_height: wire::height_pb(self.earliest),
+            latest_height: wire::height_pb(self.latest),
+            blocks: self.blocks.iter().map(block).collect(),
+        }
+    }
+
+    fn from_pb(pb: pb::BlockResponse) -> Result<Self, DecodeError> {
+        wire::at_most("block_response.blocks", pb.blocks.len(), SYNC_BLOCKS_MAX as usize)?;
+        let block = |pb: pb::BlockAndCommit| {
+            Ok(BlockAndCommit {
+                block: pb.block,
+                commit: Commit::from_pb(wire::required("block_response.commit", pb.commit)?)?,
+            })
+        };
+        Ok(Self {
+            earliest: wire::height("block_response.earliest_height", pb.earliest_height)?,
+            latest: wire::height("block_response.latest_height", pb.latest_height)?,
+            blocks: pb.blocks.into_iter().map(block).collect::<Result<_, DecodeError>>()?,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Proposals: which block, in which round, justified by which polka.
+
+use std::ops::Deref;
+
+use prost::Message;
+use thiserror::Error;
+
+use crate::{
+    BlockId, ChainId, Height, PublicKey, Round, SecretKey, Signature, Time, pb, sha256,
+    vote::signature,
+    wire::{self, DecodeError, Wire},
+};
+
+/// Tendermint's `SignedMsgType` of a proposal.
+const PROPOSAL_TYPE: i32 = 32;
+
+/// What the proposer of a round says (L19).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The height proposed for.
+    pub height: Height,
+    /// The round proposed in.
+    pub round: Round,
+    /// Round of the polka that justifies a re-proposal (`vr` in the paper); always below `round`.
+    pub pol_round: Option<Round>,
+    /// The block.
+    pub block_id: BlockId,
+    /// The block's time: the clock of whoever proposed it first.
+    pub timestamp: Time,
+}
+
+/// A proposal with a signature that nobody has checked yet: what peers send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedProposal {
+    /// What is said.
+    pub proposal: Proposal,
+    /// By the proposer of the round, allegedly.
+    pub signature: Signature,
+}
+
+/// A proposal signed by the key it was checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedProposal(SignedProposal);
+
+/// The signature is not the proposer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the proposal is not signed by the proposer of its round")]
+pub struct ProposalError;
+
+impl Proposal {
+    /// The bytes that are signed: Tendermint's length-delimited canonical proposal.
+    pub fn sign_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
+        pb::CanonicalProposal {
+            r#type: PROPOSAL_TYPE,
+            height: wire::height_pb(self.height),
+            round: i64::from(self.round.0),
+            pol_round: self.pol_round.map_or(-1, |round| i64::from(round.0)),
+            block_id: wire::block_id_pb(Some(self.block_id)),
+            timestamp: wire::time_pb(self.timestamp),
+            chain_id: chain_id.as_str().to_owned(),
+        }
+        .encode_length_delimited_to_vec()
+    }
+
+    /// Signs with RFC 6979 over SHA-256 of the sign-bytes.
+    pub fn sign(self, chain_id: &ChainId, key: &SecretKey) -> SignedProposal {
+        let signature = key.sign(&sha256(&self.sign_bytes(chain_id)));
+        SignedProposal { proposal: self, signature }
+    }
+}
+
+impl SignedProposal {
+    /// Checks that `proposer`, the key of the proposer of this height and round, signed this.
+    pub fn verify(self, chain_id: &ChainId, proposer: &PublicKey) -> Result<VerifiedProposal, ProposalError> {
+        let digest = sha256(&self.proposal.sign_bytes(chain_id));
+        proposer.verify(&digest, &self.signature).map_err(|_| ProposalError)?;
+        Ok(VerifiedProposal(self))
+    }
+}
+
+impl VerifiedProposal {
+    /// A proposal that this process has just signed itself.
+    pub fn of_own(signed: SignedProposal) -> Self {
+        Self(signed)
+    }
+
+    /// The proposal as it travels.
+    pub fn into_signed(self) -> SignedProposal {
+        self.0
+    }
+}
+
+impl Deref for VerifiedProposal {
+    type Target = SignedProposal;
+    fn deref(&self) -> &SignedProposal {
+        &self.0
+    }
+}
+
+impl Wire for SignedProposal {
+    type Pb = pb::Proposal;
+    const NAME: &'static str = "proposal";
+    const BYTES_MAX: usize = 512;
+
+    fn to_pb(&self) -> pb::Proposal {
+        let proposal = &self.proposal;
+        pb::Proposal {
+            r#type: PROPOSAL_TYPE,
+            height: wire::height_pb(proposal.height),
+            round: wire::round_pb(proposal.round),
+            pol_round: proposal.pol_round.map_or(-1, wire::round_pb),
+            block_id: wire::block_id_pb(Some(proposal.block_id)),
+            timestamp: wire::time_pb(proposal.timestamp),
+            signature: self.signature.0.to_vec(),
+        }
+    }
+
+    fn from_pb(pb: pb::Proposal) -> Result<Self, DecodeError> {
+        if pb.r#type != PROPOSAL_TYPE {
+            return Err(DecodeError::field("proposal.type", format!("{} is not {PROPOSAL_TYPE}", pb.r#type)));
+        }
+        let round = wire::round("proposal.round", pb.round)?;
+        let pol_round = match pb.pol_round {
+            -1 => None,
+            other => Some(wire::round("proposal.pol_round", other)?),
+        };
+        if pol_round.is_some_and(|pol| pol >= round) {
+            return Err(DecodeError::field("proposal.pol_round", format!("is not below the round {round}")));
+        }
+        Ok(Self {
+            proposal: Proposal {
+                height: wire::height("proposal.height", pb.height)?,
+                round,
+                pol_round,
+                block_id: wire::block_id("proposal.block_id", pb.block_id)?,
+                timestamp: wire::time("proposal.timestamp", pb.timestamp)?,
+            },
+            signature: signature("proposal.signature", &pb.signature)?,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Points in time, as values: nothing here reads a clock.
+
+use std::{fmt, time::Duration};
+
+use ::time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use thiserror::Error;
+
+/// Nanoseconds since the Unix epoch, from 1970 to 2262.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time {
+    unix_nanos: i64,
+}
+
+/// Why a text is not a time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{got:?} is not an RFC 3339 time between 1970 and 2262, such as 2026-01-31T12:00:00Z")]
+pub struct ParseTimeError {
+    got: String,
+}
+
+impl Time {
+    /// The Unix epoch.
+    pub const UNIX_EPOCH: Self = Self { unix_nanos: 0 };
+
+    /// From nanoseconds since the Unix epoch; times before it count as the epoch.
+    pub fn from_unix_nanos(unix_nanos: i64) -> Self {
+        Self { unix_nanos: unix_nanos.max(0) }
+    }
+
+    /// From milliseconds since the Unix epoch.
+    pub fn from_unix_millis(unix_millis: u64) -> Self {
+        Self::from_unix_nanos(i64::try_from(unix_millis).unwrap_or(i64::MAX).saturating_mul(1_000_000))
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub fn unix_nanos(self) -> i64 {
+        self.unix_nanos
+    }
+
+    /// Seconds and nanoseconds, as protobuf's `Timestamp` has them; `None` outside 1970 to 2262.
+    pub(crate) fn from_parts(seconds: i64, nanos: i32) -> Option<Self> {
+        if seconds < 0 || !(0..1_000_000_000).contains(&nanos) {
+            return None;
+        }
+        let unix_nanos = seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(nanos))?;
+        Some(Self { unix_nanos })
+    }
+
+    pub(crate) fn parts(self) -> (i64, i32) {
+        (self.unix_nanos / 1_000_000_000, (self.unix_nanos % 1_000_000_000) as i32)
+    }
+
+    /// Later by `duration`, at most the last representable time.
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self { unix_nanos: self.unix_nanos.saturating_add(nanos) }
+    }
+
+    /// Earlier by `duration`, at least the epoch.
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self { unix_nanos: (self.unix_nanos - nanos.min(self.unix_nanos)).max(0) }
+    }
+
+    /// Time passed since `earlier`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.unix_nanos.saturating_sub(earlier.unix_nanos)).unwrap_or(0))
+    }
+
+    /// From RFC 3339, any offset.
+    pub fn parse(text: &str) -> Result<Self, ParseTimeError> {
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).ok();
+        parsed
+            .and_then(|t| i64::try_from(t.unix_timestamp_nanos()).ok())
+            .filter(|nanos| *nanos >= 0)
+            .map(|unix_nanos| Self { unix_nanos })
+            .ok_or_else(|| ParseTimeError { got: text.chars().take(80).collect() })
+    }
+}
+
+/// RFC 3339 in UTC, with as many digits of the second as there are.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.unix_nanos))
+            .expect("1970 to 2262 is in range")
+            .to_offset(UtcOffset::UTC);
+        f.write_str(&time.format(&Rfc3339).expect("years of four digits can be formatted"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        for text in ["1970-01-01T00:00:00Z", "2026-11-23T01:02:03.000000001Z", "2026-11-23T01:02:03.5Z"] {
+            assert_eq!(Time::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Time::parse("2026-01-01T02:00:00+02:00").unwrap().to_string(), "2026-01-01T00:00:00Z");
+        for bad in ["", "yesterday", "1969-12-31T23:59:59Z", "2300-01-01T00:00:00Z", "2026-13-01T00:00:00Z"] {
+            assert!(Time::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        let t = Time::from_unix_nanos(5);
+        assert_eq!(t.saturating_sub(Duration::from_secs(1)), Time::UNIX_EPOCH);
+        assert_eq!(t.saturating_add(Duration::MAX).unix_nanos(), i64::MAX);
+        assert_eq!(t.since(t.saturating_add(Duration::from_nanos(1))), Duration::ZERO);
+        assert_eq!(t.saturating_add(Duration::from_nanos(7)).since(t), Duration::from_nanos(7));
+    }
+}
