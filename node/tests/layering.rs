@@ -1,0 +1,244 @@
+//! Imports run one way, and the pure crates stay pure.
+//!
+//! | crate | may use, of this workspace |
+//! |---|---|
+//! | `types` | nothing |
+//! | `consensus`, `app`, `storage`, `p2p` | `types` |
+//! | `genesis` | `types`, `app` |
+//! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
+//! | `simulator` | all but `p2p`, `node` |
+//! | `node` | all but `simulator` |
+//!
+//! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. What a crate pulls in
+//! all told comes from `cargo tree`, which resolves features for that crate alone: `cargo metadata` joins the
+//! features of the whole workspace, and there `node` turns on RocksDB for everybody.
+
+use cargo_metadata::MetadataCommand;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each crate with the workspace crates it may depend on. A crate that is not listed may not exist.
+const MAY_USE: [(&str, &str); 9] = [
+    ("types", ""),
+    ("consensus", "types"),
+    ("app", "types"),
+    ("storage", "types"),
+    ("p2p", "types"),
+    ("genesis", "types app"),
+    ("host", "types consensus app storage genesis"),
+    ("simulator", "types consensus app storage genesis host"),
+    ("node", "types consensus app storage genesis host p2p"),
+];
+
+/// Crates that must run under a virtual clock: neither they nor anything they pull in touches disk, network or threads.
+const SANS_IO: [&str; 6] = ["types", "consensus", "app", "genesis", "host", "simulator"];
+
+/// Packages that bring IO. Each stands for its family: `rocksdb` for `rocksdb-…` and `librocksdb-sys` too.
+const IO_PACKAGES: [&str; 4] = ["tokio", "libp2p", "rocksdb", "librocksdb"];
+
+/// Crates in which clippy forbids clocks, floats, threads, hash maps and IO, each by the same `clippy.toml`.
+const PURE: [&str; 3] = ["types", "consensus", "app"];
+
+#[test]
+fn workspace_crates_import_one_way() {
+    let found = violations(&workspace_edges());
+    assert!(
+        found.is_empty(),
+        "ARCHITECTURE.md says otherwise:\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn every_workspace_crate_has_a_rule() {
+    let listed: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    let existing = workspace_crates();
+    let existing: BTreeSet<&str> = existing.iter().map(String::as_str).collect();
+    assert_eq!(
+        existing, listed,
+        "add the crate to MAY_USE and to ARCHITECTURE.md"
+    );
+}
+
+#[test]
+fn sans_io_crates_pull_in_no_io() {
+    for name in SANS_IO {
+        let closure = closure(name);
+        let found = io_packages(&closure);
+        assert!(
+            found.is_empty(),
+            "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how"
+        );
+    }
+}
+
+#[test]
+fn pure_crates_forbid_the_same_things_in_clippy() {
+    let read = |name: &str| {
+        let path = root().join(name).join("clippy.toml");
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    for name in PURE {
+        assert_eq!(
+            read(name),
+            read(PURE[0]),
+            "{name}/clippy.toml and {}/clippy.toml differ",
+            PURE[0]
+        );
+    }
+}
+
+#[test]
+fn a_wrong_edge_is_caught() {
+    let edge = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    let right = [
+        edge("node", "p2p"),
+        edge("host", "storage"),
+        edge("genesis", "app"),
+    ];
+    assert_eq!(violations(&right), Vec::<String>::new());
+
+    for (from, to) in [
+        ("types", "app"),
+        ("consensus", "app"),
+        ("consensus", "storage"),
+        ("app", "consensus"),
+        ("p2p", "consensus"),
+        ("genesis", "storage"),
+        ("host", "p2p"),
+        ("simulator", "p2p"),
+        ("simulator", "node"),
+        ("node", "simulator"),
+        ("helpers", "types"),
+    ] {
+        let mut edges = right.to_vec();
+        edges.push(edge(from, to));
+        assert_eq!(violations(&edges), [format!("{from} may not use {to}")]);
+    }
+}
+
+#[test]
+fn an_io_package_is_caught() {
+    let names = |list: &[&str]| {
+        list.iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        io_packages(&names(&["prost", "k256", "tokio-free", "serde"])),
+        ["tokio-free"]
+    );
+    assert_eq!(
+        io_packages(&names(&["librocksdb-sys", "libp2p-core"])),
+        ["libp2p-core", "librocksdb-sys"]
+    );
+    assert!(io_packages(&names(&["prost", "k256", "tracing", "libc"])).is_empty());
+}
+
+/// The edges `from -> to` that `MAY_USE` does not allow, as sentences, in the order given.
+fn violations(edges: &[(String, String)]) -> Vec<String> {
+    let allowed = |from: &str, to: &str| {
+        let mut rules = MAY_USE.iter();
+        rules.any(|(name, uses)| *name == from && uses.split(' ').any(|used| used == to))
+    };
+    edges
+        .iter()
+        .filter(|(from, to)| !allowed(from, to))
+        .map(|(from, to)| format!("{from} may not use {to}"))
+        .collect()
+}
+
+/// The packages of `closure` that belong to a family in `IO_PACKAGES`.
+fn io_packages(closure: &BTreeSet<String>) -> Vec<&str> {
+    let of_family = |name: &str, family: &str| {
+        name.strip_prefix(family)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    closure
+        .iter()
+        .map(String::as_str)
+        .filter(|name| IO_PACKAGES.iter().any(|family| of_family(name, family)))
+        .collect()
+}
+
+/// Direct dependencies between workspace crates, of every kind, by short name, without a crate's own use of itself.
+fn workspace_edges() -> Vec<(String, String)> {
+    let members = workspace_crates();
+    let mut edges = BTreeSet::new();
+    for package in metadata().workspace_packages() {
+        let from = short(&package.name);
+        for dependency in &package.dependencies {
+            let to = short(&dependency.name);
+            if dependency.path.is_some() && members.contains(&to) && from != to {
+                edges.insert((from.clone(), to));
+            }
+        }
+    }
+    edges.into_iter().collect()
+}
+
+/// The workspace's crates by short name.
+fn workspace_crates() -> BTreeSet<String> {
+    metadata()
+        .workspace_packages()
+        .iter()
+        .map(|package| short(&package.name))
+        .collect()
+}
+
+/// What the manifests say, without resolving, so that the test needs no network.
+fn metadata() -> cargo_metadata::Metadata {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata reads our own manifests")
+}
+
+/// Every package that a crate pulls in as a normal dependency with its default features on this platform.
+fn closure(name: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args([
+            "tree",
+            "--package",
+            &format!("cairn-{name}"),
+            "--edges",
+            "normal",
+        ])
+        .args([
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--offline",
+            "--locked",
+        ])
+        .output()
+        .expect("cargo, which runs this test, can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo tree for {name}: {errors}");
+    let packages: BTreeSet<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        packages.contains(&format!("cairn-{name}")),
+        "cargo tree for {name} lists the crate itself"
+    );
+    packages
+}
+
+/// `cairn-types` is called `types` here and in every import.
+fn short(package: &str) -> String {
+    package.strip_prefix("cairn-").unwrap_or(package).to_owned()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("node lies in the workspace")
+        .to_owned()
+}
