@@ -1,1 +1,13 @@
-//! placeholder
+//! The validator's core, without IO of its own: engine, application, store, mempool, block parts, anti-entropy, block sync.
+//!
+//! ```text
+//!   peers ──> Verifier::check (any thread) ──> Host::step(now, [Input]) ──> [Output] ──> sockets, timers, pools
+//!                                                │        ▲
+//!                                     Store (writes)   Mempool (shared with RPC and gossip)
+//! ```
+//! `Host` is a function of its inputs: time, peers' bytes and answers arrive as values. The node drives it from its consensus
+//! thread, the simulator under a virtual clock; both run this very code.
+
+mod api;
+
+pub use api::*;

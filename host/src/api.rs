@@ -1,0 +1,270 @@
+//! What a host can be told and what it can ask for.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use types::{
+    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote, Step, Time,
+    ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+};
+
+/// Names a peer: its node id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer(pub [u8; 20]);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({self})")
+    }
+}
+
+/// Everything a host can be told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Once, first: goes on from the store's tip.
+    Start,
+    /// A peer is connected; messages can be sent to it.
+    PeerUp(Peer),
+    /// A peer is gone.
+    PeerDown(Peer),
+    /// A peer sent a message, checked by [`crate::Verifier::check`].
+    Message {
+        /// Who sent it.
+        peer: Peer,
+        /// What it sent.
+        message: Checked,
+        /// When it arrived.
+        received: Time,
+    },
+    /// A timer started by [`Output::StartTimer`] went off.
+    Timer(Timer),
+    /// The mempool holds a transaction again.
+    TxsAvailable,
+    /// Answers [`Output::VerifyTxs`].
+    TxsVerified {
+        /// The block whose transactions were checked.
+        block_id: BlockId,
+        /// Whether every signature holds.
+        valid: bool,
+    },
+    /// Answers [`Output::RequestBlocks`]; `None` if the peer did not.
+    Blocks {
+        /// The request's number.
+        request: u64,
+        /// The peer's answer.
+        response: Option<BlockResponse>,
+    },
+}
+
+/// A peer's message as far as it could be checked away from the host.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// A vote of the host's current height, or a late precommit of the one before.
+    Vote(VerifiedVote),
+    /// A proposal of the host's current height.
+    Proposal(VerifiedProposal),
+    /// A certificate of the host's current height.
+    Certificate(VerifiedCertificate),
+    /// Needs no signature check, or is of a height whose validators the checker did not know.
+    Unchecked(PeerMessage),
+    /// Wrong: the peer is at fault.
+    Bad(Offence),
+}
+
+/// Everything a host can ask for. The order of the outputs is the order in which to do them; whatever they explain is durable.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// To one peer.
+    Send {
+        /// To whom.
+        to: Peer,
+        /// What.
+        message: Arc<PeerMessage>,
+    },
+    /// To all connected peers.
+    Broadcast(Arc<PeerMessage>),
+    /// [`Input::Timer`] after `after`. A timer is never cancelled: one that no longer matters is ignored when it goes off.
+    StartTimer {
+        /// Which.
+        timer: Timer,
+        /// From now.
+        after: Duration,
+    },
+    /// Check the signatures of these transactions, in any order, then tell [`Input::TxsVerified`].
+    VerifyTxs {
+        /// The block they are of.
+        block_id: BlockId,
+        /// Those that this node has not checked before.
+        txs: Arc<Vec<types::Transaction>>,
+    },
+    /// Ask a peer for decided blocks, then tell [`Input::Blocks`].
+    RequestBlocks {
+        /// Whom.
+        peer: Peer,
+        /// The request's number.
+        request: u64,
+        /// What.
+        blocks: BlockRequest,
+    },
+    /// A peer misbehaved.
+    Penalize {
+        /// Who.
+        peer: Peer,
+        /// How.
+        offence: Offence,
+    },
+    /// A height was committed; the store and the mempool have it already.
+    Committed(Arc<Committed>),
+    /// Two votes of one validator that contradict each other were seen.
+    Evidence(types::Evidence),
+    /// This node must stop: a sentence for the operator.
+    Halt(String),
+}
+
+/// The host's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The engine's.
+    Consensus(consensus::Timeout),
+    /// Time for an empty block of this height.
+    EmptyBlock(Height),
+    /// Tell peers where we stand and repair what was lost.
+    Gossip,
+    /// Look after block sync: requests that were not answered.
+    Sync,
+}
+
+/// What a peer did wrong. Weights are the network's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// Bytes that are no message.
+    Malformed(String),
+    /// A signature that does not hold.
+    BadSignature(String),
+    /// A block, part or commit that does not hold.
+    BadBlock(String),
+    /// An answer that is not to our question.
+    BadResponse(String),
+    /// More than its share.
+    Flood(String),
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, detail) = match self {
+            Self::Malformed(detail) => ("malformed message", detail),
+            Self::BadSignature(detail) => ("bad signature", detail),
+            Self::BadBlock(detail) => ("bad block", detail),
+            Self::BadResponse(detail) => ("bad response", detail),
+            Self::Flood(detail) => ("flood", detail),
+        };
+        write!(f, "{what}: {detail}")
+    }
+}
+
+/// A height that this node committed.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The block.
+    pub block: Block,
+    /// Its id.
+    pub block_id: BlockId,
+    /// Its encoded size in bytes.
+    pub block_bytes: usize,
+    /// The commit that decided it here.
+    pub commit: Commit,
+    /// What it brought about.
+    pub results: BlockResults,
+    /// The validators of this height.
+    pub validators: ValidatorSet,
+    /// Whether it came by block sync.
+    pub synced: bool,
+    /// How long building or checking, executing and writing took here.
+    pub timing: CommitTiming,
+}
+
+/// Where the time of a height went, as the host measured it with the times it was given; zero where it was not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommitTiming {
+    /// From the start of the height to the decision.
+    pub decide: Duration,
+    /// Rounds that failed.
+    pub rounds: u32,
+}
+
+/// How a host behaves; an operator's choices, not the chain's.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// After how long an empty block follows; zero: at once; `None`: only when needed.
+    pub empty_block_interval: Option<Duration>,
+    /// The least time between two blocks.
+    pub block_interval_min: Duration,
+    /// Period of the repair of what was lost.
+    pub gossip_interval: Duration,
+    /// How long a block request may take.
+    pub sync_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            empty_block_interval: Some(Duration::from_secs(1)),
+            block_interval_min: Duration::ZERO,
+            gossip_interval: Duration::from_secs(1),
+            sync_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a host stands: for RPC, metrics and the screen.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The height being decided.
+    pub height: Height,
+    /// The round.
+    pub round: Round,
+    /// The step.
+    pub step: Step,
+    /// When this height, and when this round, started.
+    pub height_started: Time,
+    /// When this round started.
+    pub round_started: Time,
+    /// The validators of the height being decided.
+    pub validators: Arc<ValidatorSet>,
+    /// The block proposed in this round, if known.
+    pub proposal: Option<BlockId>,
+    /// What we are locked on.
+    pub locked: Option<BlockId>,
+    /// What was last seen with a polka.
+    pub valid: Option<BlockId>,
+    /// The votes held, by round.
+    pub votes: Vec<RoundVotesHeld>,
+    /// Whether block sync is running.
+    pub catching_up: bool,
+    /// Where each peer stands, as it says.
+    pub peer_heights: Vec<(Peer, Height)>,
+    /// The last committed height.
+    pub tip: Height,
+    /// Its state.
+    pub app_hash: Hash,
+    /// This validator's hard state is for this height; zero for a full node.
+    pub hard_state_height: Height,
+    /// Syncs to disk made by the host since it started.
+    pub syncs: u64,
+}
+
+/// The votes held of one round.
+#[derive(Clone, Debug)]
+pub struct RoundVotesHeld {
+    /// The round.
+    pub round: Round,
+    /// Prevotes, by validator index.
+    pub prevotes: Vec<SignedVote>,
+    /// Precommits, by validator index.
+    pub precommits: Vec<SignedVote>,
+}
