@@ -1,0 +1,73 @@
+//! The driver: a batch of inputs, answers included, and one write for all that it makes the engine say.
+//!
+//! ```text
+//!   inputs ─> engine.step ─┬─ BuildBlock, CheckBlock, Commit, StartTimer, Evidence ─> Effects (at once; answers go back in)
+//!                          └─ WriteAhead, Broadcast ─> kept until the batch is done:
+//!                                                      the last WriteAhead once, then every Broadcast in order
+//! ```
+//! Keeping only the last hard state is sound: it holds everything that the earlier ones held of the same height, and a hard
+//! state of a later height is written after the batch of the decided one.
+
+use std::collections::VecDeque;
+
+use types::{BlockId, Commit, Evidence, HardState, Height, Round, Time};
+
+use crate::{Engine, Input, Message, Output, Timeout};
+
+/// What the driver needs done. Calls come in the order in which to do them.
+pub trait Effects {
+    /// Build a block; the answer may come at once or later.
+    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Option<Input>;
+    /// Check a block; the answer may come at once or later.
+    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Option<Input>;
+    /// Commit a decided block; the next height may start at once or later.
+    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Option<Input>;
+    /// Start a timer.
+    fn start_timer(&mut self, timeout: Timeout, after: std::time::Duration);
+    /// Report a double vote.
+    fn evidence(&mut self, evidence: Evidence);
+    /// Make durable, with one sync, before anything is said.
+    fn write_ahead(&mut self, hard_state: &HardState);
+    /// Say to all peers.
+    fn broadcast(&mut self, message: Message);
+}
+
+/// Runs a batch: at most one [`Effects::write_ahead`], before everything said in it.
+pub fn run(engine: &mut Engine, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut impl Effects) {
+    let mut queue: VecDeque<Input> = inputs.into_iter().collect();
+    let mut write_ahead = None;
+    let mut said = Vec::new();
+    while let Some(input) = queue.pop_front() {
+        let mut answers = Vec::new();
+        for output in engine.step(now, input) {
+            let answer = match output {
+                Output::BuildBlock { height, round } => effects.build_block(engine, height, round),
+                Output::CheckBlock(block_id) => effects.check_block(engine, block_id),
+                Output::Commit { block_id, commit } => effects.commit(engine, block_id, commit),
+                Output::StartTimer(timeout, after) => {
+                    effects.start_timer(timeout, after);
+                    None
+                }
+                Output::Evidence(evidence) => {
+                    effects.evidence(*evidence);
+                    None
+                }
+                Output::WriteAhead(hard_state) => {
+                    write_ahead = Some(hard_state);
+                    None
+                }
+                Output::Broadcast(message) => {
+                    said.push(message);
+                    None
+                }
+            };
+            answers.extend(answer);
+        }
+        // Answers come before what arrived later: after a commit, the rest of the batch may be of the next height.
+        answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
+    }
+    if let Some(hard_state) = write_ahead {
+        effects.write_ahead(&hard_state);
+    }
+    said.into_iter().for_each(|message| effects.broadcast(message));
+}

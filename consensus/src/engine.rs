@@ -1,0 +1,777 @@
+//! The engine: what has happened in a height, and what follows from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use types::{
+    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Proposal, Round,
+    SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate, VerifiedProposal,
+    VerifiedVote, Vote, VoteType, limits::OWN_ROUNDS_MAX,
+};
+
+use crate::{
+    signer::Signer,
+    timers::{self, Delays, Timeout, TimeoutKind},
+    votes::{Added, HeightVotes, VoteSet},
+};
+
+/// Everything the engine can be told. Time, randomness, disk answers and peer bytes arrive as values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Decide this height; the one before is committed. Heights only grow.
+    StartHeight {
+        /// The height.
+        height: Height,
+        /// Its validators, rotated for it.
+        validators: ValidatorSet,
+        /// Upper bounds of the timeouts.
+        timeouts: Timeouts,
+        /// What counts as a timely proposal.
+        synchrony: Synchrony,
+        /// What this node had said of this height before it stopped.
+        hard_state: Option<Box<HardState>>,
+    },
+    /// A proposal; it names a block by id, block bytes never enter the engine.
+    Proposal {
+        /// Signed by the proposer of its round.
+        proposal: VerifiedProposal,
+        /// When it arrived here.
+        received: Time,
+    },
+    /// A vote of this height, or a late precommit of the one before.
+    Vote(VerifiedVote),
+    /// A polka, a commit, or a reason to skip rounds: votes that we may lack.
+    Certificate(VerifiedCertificate),
+    /// Answers [`Output::BuildBlock`].
+    BlockBuilt {
+        /// The round it was built for.
+        round: Round,
+        /// The new block, valid and at hand.
+        block_id: BlockId,
+        /// Its header's time.
+        time: Time,
+    },
+    /// Answers [`Output::CheckBlock`]. `false` may be followed by `true`, not the other way round.
+    BlockChecked {
+        /// The block.
+        block_id: BlockId,
+        /// Its header's time; a proposal of it must have the same.
+        time: Time,
+        /// Whether it is a valid next block, with its bytes at hand.
+        valid: bool,
+    },
+    /// A timer went off.
+    Timeout(Timeout),
+    /// Sign from now on, see [`Engine::abstain_through`].
+    SignAgain,
+}
+
+/// Everything the engine can ask for. The order of the outputs is the order in which to do them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Build a block for this round, then tell [`Input::BlockBuilt`].
+    BuildBlock {
+        /// The height.
+        height: Height,
+        /// The round.
+        round: Round,
+    },
+    /// Fetch the block if it is not at hand, validate it, then tell [`Input::BlockChecked`].
+    CheckBlock(BlockId),
+    /// Make this durable, with the bytes of the blocks it names, before anything after it in the list.
+    WriteAhead(Box<HardState>),
+    /// Tell all peers.
+    Broadcast(Message),
+    /// Tell [`Input::Timeout`] after this long.
+    StartTimer(Timeout, Duration),
+    /// The height is decided.
+    Commit {
+        /// On this block.
+        block_id: BlockId,
+        /// By these precommits.
+        commit: Commit,
+    },
+    /// Two votes of one validator contradict each other.
+    Evidence(Box<Evidence>),
+}
+
+/// What the engine says to peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A proposal; its block travels beside it.
+    Proposal(SignedProposal),
+    /// A vote.
+    Vote(SignedVote),
+    /// Votes that prove a threshold.
+    Certificate(Certificate),
+}
+
+/// A rule that is switched off, to prove that a checker notices.
+#[cfg(any(test, feature = "mutations"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Forgets what it is locked on (L39).
+    SkipLock,
+    /// Unlocks when a quorum prevotes nil.
+    UnlockOnNil,
+    /// Speaks before the hard state is durable (I2).
+    SkipWriteAhead,
+    /// Precommits nil beside each precommit for a block.
+    DoubleSign,
+    /// Takes one validator less for a quorum of precommits (L49).
+    WeakCommit,
+}
+
+/// A proposal that was received, and whether it was timely.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) signed: SignedProposal,
+    pub(crate) timely: bool,
+}
+
+/// Whether a block is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) valid: bool,
+    pub(crate) time: Time,
+}
+
+/// Proposals of one round that are kept: an equivocating proposer may send two, more help nobody.
+const PROPOSALS_PER_ROUND_MAX: usize = 2;
+
+/// Blocks of one height whose verdict is remembered, oldest forgotten first (I6).
+const VERDICTS_MAX: usize = 256;
+
+/// The precommits of the height before, to gather late ones.
+#[derive(Clone, Debug)]
+struct Last {
+    round: Round,
+    block_id: BlockId,
+    validators: ValidatorSet,
+    votes: HeightVotes,
+}
+
+/// Algorithm 1 of arXiv:1807.04938 as a function: [`Engine::step`] takes an input and tells what to do, in order.
+///
+/// The same state and the same inputs give the same outputs. See the crate's documentation for rules and invariants.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) chain_id: ChainId,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) own_index: Option<u32>,
+    abstain_through: Option<Height>,
+
+    // h_p, round_p, step_p
+    pub(crate) height: Height,
+    pub(crate) round: Round,
+    pub(crate) step: Step,
+    // lockedValue_p and lockedRound_p, validValue_p and validRound_p, and the polka behind the latter
+    pub(crate) locked: Option<Lock>,
+    pub(crate) valid: Option<Lock>,
+    pub(crate) valid_polka: Option<Certificate>,
+
+    pub(crate) validators: ValidatorSet,
+    pub(crate) timeouts: Timeouts,
+    synchrony: Synchrony,
+    pub(crate) votes: HeightVotes,
+    pub(crate) proposals: BTreeMap<Round, Vec<Known>>,
+    pub(crate) verdicts: BTreeMap<BlockId, Verdict>,
+    asked: BTreeSet<BlockId>,
+    reported: BTreeSet<(u32, Round, VoteType)>,
+    own_proposals: Vec<SignedProposal>,
+    own_votes: Vec<SignedVote>,
+    /// "For the first time" of L34, L36 and L47 in the current round.
+    pub(crate) done: Done,
+    /// What brought us into this round, for those who are still in another.
+    pub(crate) entry: Vec<Certificate>,
+    pub(crate) decided: Option<(Round, BlockId)>,
+    last: Option<Last>,
+    pub(crate) delays: Delays,
+    round_started: Time,
+    pub(crate) now: Time,
+    outputs: Vec<Output>,
+    /// Something was signed since the last [`Output::WriteAhead`].
+    unsaved: bool,
+    #[cfg(any(test, feature = "mutations"))]
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// Which of a round's once-only rules have fired.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) line_34: bool,
+    pub(crate) line_36: Option<BlockId>,
+    pub(crate) line_47: bool,
+}
+
+impl Engine {
+    /// An engine that waits for [`Input::StartHeight`]. Without a signer it follows and decides, and says nothing.
+    pub fn new(chain_id: ChainId, signer: Option<Signer>, validators: ValidatorSet) -> Self {
+        Self {
+            chain_id,
+            signer,
+            own_index: None,
+            abstain_through: None,
+            height: Height::GENESIS,
+            round: Round::ZERO,
+            step: Step::Propose,
+            locked: None,
+            valid: None,
+            valid_polka: None,
+            votes: HeightVotes::new(validators.clone()),
+            validators,
+            timeouts: Timeouts::default(),
+            synchrony: types::Params::default().synchrony,
+            proposals: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            own_proposals: Vec::new(),
+            own_votes: Vec::new(),
+            done: Done::default(),
+            entry: Vec::new(),
+            decided: None,
+            last: None,
+            delays: Delays::default(),
+            round_started: Time::UNIX_EPOCH,
+            now: Time::UNIX_EPOCH,
+            outputs: Vec::new(),
+            unsaved: false,
+            #[cfg(any(test, feature = "mutations"))]
+            mutation: None,
+        }
+    }
+
+    /// Switches a rule off, to prove that a checker notices.
+    #[cfg(any(test, feature = "mutations"))]
+    pub fn with_mutation(mut self, mutation: Mutation) -> Self {
+        self.mutation = Some(mutation);
+        self
+    }
+
+    #[cfg(any(test, feature = "mutations"))]
+    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Signs nothing up to and including `height`, or until [`Input::SignAgain`]: for a node that was restored from an old
+    /// backup and may have signed what it does not remember. Until then it only follows.
+    pub fn abstain_through(&mut self, height: Height) {
+        self.abstain_through = Some(height);
+    }
+
+    /// Takes one input and tells what to do, in order. `now` is the caller's clock; it only measures delays and dates votes.
+    pub fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        self.now = now;
+        match input {
+            Input::StartHeight { height, validators, timeouts, synchrony, hard_state } => {
+                self.on_start_height(height, validators, timeouts, synchrony, hard_state);
+            }
+            Input::Proposal { proposal, received } => self.on_proposal(proposal, received),
+            Input::Vote(vote) => self.on_vote(vote, false),
+            Input::Certificate(certificate) => self.on_certificate(certificate),
+            Input::BlockBuilt { round, block_id, time } => self.on_block_built(round, block_id, time),
+            Input::BlockChecked { block_id, time, valid } => self.on_block_checked(block_id, Verdict { valid, time }),
+            Input::Timeout(timeout) => self.on_timeout(timeout),
+            Input::SignAgain => self.on_sign_again(),
+        }
+        self.run_rules();
+        self.take_outputs()
+    }
+
+    /// The outputs of this step, with the hard state before the first thing said.
+    fn take_outputs(&mut self) -> Vec<Output> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        if std::mem::take(&mut self.unsaved) {
+            #[cfg(any(test, feature = "mutations"))]
+            if self.mutated(Mutation::SkipWriteAhead) {
+                return outputs;
+            }
+            let first =
+                outputs.iter().position(|output| matches!(output, Output::Broadcast(_))).unwrap_or(outputs.len());
+            outputs.insert(first, Output::WriteAhead(Box::new(self.hard_state())));
+        }
+        assert!(self.locked_round() <= self.valid.map(|valid| valid.round), "I3: locked round ≤ valid round");
+        assert!(self.valid.is_none_or(|valid| valid.round <= self.round), "I3: valid round ≤ round");
+        outputs
+    }
+
+    /// Fires rules until none has anything left to do.
+    fn run_rules(&mut self) {
+        while self.decided.is_none() && self.height != Height::GENESIS && self.fire_one_rule() {}
+    }
+
+    fn fire_one_rule(&mut self) -> bool {
+        if self.line_49() || self.line_55() {
+            return true;
+        }
+        if self.is_abstaining() {
+            return false;
+        }
+        self.line_22() || self.line_28() || self.line_34() || self.line_36() || self.line_44() || self.line_47()
+    }
+
+    // ---- inputs --------------------------------------------------------------------------------------------------
+
+    fn on_start_height(
+        &mut self,
+        height: Height,
+        validators: ValidatorSet,
+        timeouts: Timeouts,
+        synchrony: Synchrony,
+        hard_state: Option<Box<HardState>>,
+    ) {
+        assert!(height > self.height, "heights only grow: {height} after {}", self.height);
+        let votes = std::mem::replace(&mut self.votes, HeightVotes::new(validators.clone()));
+        let last_validators = std::mem::replace(&mut self.validators, validators);
+        self.last = self.decided.take().filter(|_| self.height.next() == height).map(|(round, block_id)| Last {
+            round,
+            block_id,
+            validators: last_validators,
+            votes,
+        });
+        self.height = height;
+        (self.timeouts, self.synchrony) = (timeouts, synchrony);
+        (self.locked, self.valid, self.valid_polka) = (None, None, None);
+        self.proposals.clear();
+        self.verdicts.clear();
+        self.asked.clear();
+        self.reported.clear();
+        self.own_proposals.clear();
+        self.own_votes.clear();
+        self.entry.clear();
+        let validators = &self.validators;
+        self.delays.retain(|address| validators.by_address(address).is_some());
+        self.own_index = self
+            .signer
+            .as_ref()
+            .and_then(|signer| self.validators.by_address(&signer.address()))
+            .map(|(index, _)| index);
+        if self.abstain_through.is_some_and(|through| height > through) {
+            self.abstain_through = None;
+        }
+        if self.signer.is_some() {
+            self.start_timer(TimeoutKind::Rebroadcast, Round::ZERO);
+        }
+        match hard_state {
+            Some(hard_state) => self.restore(*hard_state),
+            None => self.line_11_start_round(Round::ZERO),
+        }
+    }
+
+    /// Goes on where this node stopped: the same locks, and the same words again. They were durable before they were first
+    /// said, so nothing is written.
+    fn restore(&mut self, hard_state: HardState) {
+        assert_eq!(hard_state.height, self.height, "the hard state is of the height that starts");
+        if let Some(signer) = &mut self.signer {
+            signer.raise_to(&hard_state, &self.chain_id);
+        }
+        self.enter_round(hard_state.round);
+        self.step = hard_state.step;
+        (self.locked, self.valid, self.valid_polka) = (hard_state.locked, hard_state.valid, hard_state.valid_polka);
+        for block_id in [self.locked, self.valid].into_iter().flatten().map(|lock| lock.block_id) {
+            self.check_block(block_id);
+        }
+        if let Some(polka) = self.valid_polka.clone() {
+            for vote in polka.votes().iter().filter(|vote| (vote.vote.validator_index as usize) < self.validators.len())
+            {
+                self.votes.add(VerifiedVote::of_own(vote.clone(), &self.validators), true);
+            }
+        }
+        for signed in hard_state.proposals {
+            self.own_proposals.push(signed.clone());
+            self.keep_proposal(Known { signed, timely: true });
+        }
+        for signed in hard_state.votes {
+            self.own_votes.push(signed.clone());
+            self.votes.add(VerifiedVote::of_own(signed, &self.validators), false);
+        }
+        self.say_again();
+        if self.step == Step::Propose {
+            self.line_11_propose_or_wait();
+        }
+    }
+
+    fn on_proposal(&mut self, proposal: VerifiedProposal, received: Time) {
+        let p = &proposal.proposal;
+        if p.height != self.height || self.decided.is_some() || p.round > self.round.next() && !self.is_soon(p.round) {
+            return;
+        }
+        let timely = self.is_timely(p.timestamp, received, p.round);
+        if p.round == self.round {
+            let proposer = self.validators.proposer_of_round(p.round).address();
+            self.delays.proposal_came(proposer, received.since(self.round_started));
+        }
+        self.keep_proposal(Known { signed: proposal.into_signed(), timely });
+    }
+
+    /// Proposals of rounds ahead are kept only where votes say that the round is real.
+    fn is_soon(&self, round: Round) -> bool {
+        self.votes.round(round).is_some()
+    }
+
+    fn keep_proposal(&mut self, known: Known) {
+        let (round, block_id) = (known.signed.proposal.round, known.signed.proposal.block_id);
+        let kept = self.proposals.entry(round).or_default();
+        if kept.len() < PROPOSALS_PER_ROUND_MAX && kept.iter().all(|other| other.signed != known.signed) {
+            kept.push(known);
+            self.check_block(block_id);
+        }
+    }
+
+    fn on_vote(&mut self, vote: VerifiedVote, certified: bool) {
+        if vote.vote.height != self.height {
+            self.gather_late_precommit(vote);
+            return;
+        }
+        let copy = (*vote).clone();
+        if let Added::Conflicting { first, report: true } = self.votes.add(vote, certified) {
+            self.report(*first, copy);
+        }
+    }
+
+    fn on_certificate(&mut self, certificate: VerifiedCertificate) {
+        if certificate.height() == self.height {
+            certificate.votes().iter().for_each(|vote| self.on_vote(vote.clone(), true));
+        }
+    }
+
+    fn on_block_built(&mut self, round: Round, block_id: BlockId, time: Time) {
+        self.verdicts.insert(block_id, Verdict { valid: true, time });
+        self.asked.insert(block_id);
+        let own_turn = round == self.round && self.step == Step::Propose && self.is_proposer();
+        if own_turn && self.decided.is_none() && self.own_proposal(round).is_none() {
+            self.propose(block_id, time, None);
+        }
+    }
+
+    fn on_block_checked(&mut self, block_id: BlockId, verdict: Verdict) {
+        let known = self.verdicts.get(&block_id).is_some_and(|known| known.valid);
+        if !known {
+            if self.verdicts.len() >= VERDICTS_MAX {
+                self.verdicts.pop_first();
+            }
+            self.verdicts.insert(block_id, verdict);
+        }
+    }
+
+    fn on_timeout(&mut self, timeout: Timeout) {
+        if timeout.height != self.height || self.decided.is_some() {
+            return;
+        }
+        match timeout.kind {
+            TimeoutKind::Rebroadcast => {
+                self.say_again();
+                self.start_timer(TimeoutKind::Rebroadcast, timeout.round.next());
+            }
+            _ if self.is_abstaining() || timeout.round != self.round => {}
+            TimeoutKind::Propose => self.line_57(),
+            TimeoutKind::Prevote => self.line_61(),
+            TimeoutKind::Precommit => self.line_65(),
+        }
+    }
+
+    fn on_sign_again(&mut self) {
+        if self.abstain_through.take().is_some() && self.decided.is_none() && self.height != Height::GENESIS {
+            self.line_11_propose_or_wait();
+        }
+    }
+
+    // ---- what rules share ----------------------------------------------------------------------------------------
+
+    pub(crate) fn is_abstaining(&self) -> bool {
+        self.abstain_through.is_some_and(|through| self.height <= through)
+    }
+
+    pub(crate) fn is_proposer(&self) -> bool {
+        let Some(signer) = &self.signer else { return false };
+        !self.is_abstaining() && self.validators.proposer_of_round(self.round).address() == signer.address()
+    }
+
+    pub(crate) fn locked_round(&self) -> Option<Round> {
+        self.locked.map(|locked| locked.round)
+    }
+
+    pub(crate) fn is_valid(&self, block_id: &BlockId) -> bool {
+        self.verdicts.get(block_id).is_some_and(|verdict| verdict.valid)
+    }
+
+    /// The proposals of a round, in order of arrival.
+    pub(crate) fn proposals_of(&self, round: Round) -> &[Known] {
+        self.proposals.get(&round).map_or(&[], Vec::as_slice)
+    }
+
+    /// `time − PRECISION ≤ received ≤ time + MESSAGE_DELAY · 1.1^round + PRECISION`.
+    fn is_timely(&self, time: Time, received: Time, round: Round) -> bool {
+        let Synchrony { precision, message_delay } = self.synchrony;
+        let delay = (0..round.0.min(100)).fold(message_delay, |delay, _| delay * 11 / 10);
+        time.saturating_sub(precision) <= received && received <= time.saturating_add(delay).saturating_add(precision)
+    }
+
+    /// Asks once for a verdict on a block.
+    pub(crate) fn check_block(&mut self, block_id: BlockId) {
+        if !self.verdicts.contains_key(&block_id) && self.asked.insert(block_id) {
+            self.outputs.push(Output::CheckBlock(block_id));
+        }
+    }
+
+    /// Moves to a round, keeping what rules of other rounds still need.
+    pub(crate) fn enter_round(&mut self, round: Round) {
+        self.round = round;
+        self.step = Step::Propose;
+        self.done = Done::default();
+        self.round_started = self.now;
+        let pinned = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.round).collect();
+        self.votes.enter_round(round, &pinned);
+        let oldest = Round(round.0.saturating_sub(crate::votes::PAST_ROUNDS_MAX));
+        self.proposals.retain(|round, _| *round >= oldest);
+    }
+
+    pub(crate) fn start_timer(&mut self, kind: TimeoutKind, round: Round) {
+        let t = &self.timeouts;
+        let after = match kind {
+            TimeoutKind::Propose => self.delays.propose(t, &self.validators.proposer_of_round(round).address(), round),
+            TimeoutKind::Prevote => timers::bound(t.prevote, t.prevote_delta, round),
+            TimeoutKind::Precommit => timers::bound(t.precommit, t.precommit_delta, round),
+            TimeoutKind::Rebroadcast => timers::rebroadcast(t, round),
+        };
+        self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
+    }
+
+    pub(crate) fn build_block(&mut self) {
+        self.outputs.push(Output::BuildBlock { height: self.height, round: self.round });
+    }
+
+    pub(crate) fn own_proposal(&self, round: Round) -> Option<&SignedProposal> {
+        self.own_proposals.iter().find(|signed| signed.proposal.round == round)
+    }
+
+    /// Signs and says a proposal (L19). A re-proposal travels with the polka that justifies it.
+    pub(crate) fn propose(&mut self, block_id: BlockId, timestamp: Time, pol_round: Option<Round>) {
+        let proposal = Proposal { height: self.height, round: self.round, pol_round, block_id, timestamp };
+        let signer = self.signer.as_mut().expect("only a proposer proposes");
+        let Ok(signed) = signer.sign_proposal(proposal, &self.chain_id) else { return };
+        keep_own(&mut self.own_proposals, signed.clone(), |signed| signed.proposal.round);
+        self.unsaved = true;
+        self.outputs.push(Output::Broadcast(Message::Proposal(signed.clone())));
+        if let (Some(_), Some(polka)) = (pol_round, self.valid_polka.clone()) {
+            self.outputs.push(Output::Broadcast(Message::Certificate(polka)));
+        }
+        self.keep_proposal(Known { signed, timely: true });
+    }
+
+    /// Signs, counts and says a vote of the current round, and moves to its step. Who is no validator just moves.
+    pub(crate) fn vote(&mut self, vote_type: VoteType, block_id: Option<BlockId>) {
+        self.step = match vote_type {
+            VoteType::Prevote => Step::Prevote,
+            VoteType::Precommit => Step::Precommit,
+        };
+        let (Some(index), Some(signer)) = (self.own_index, self.signer.as_mut()) else { return };
+        let vote = Vote {
+            vote_type,
+            height: self.height,
+            round: self.round,
+            block_id,
+            timestamp: self.now,
+            validator: signer.address(),
+            validator_index: index,
+        };
+        #[cfg(any(test, feature = "mutations"))]
+        if self.mutation == Some(Mutation::DoubleSign) && block_id.is_some() {
+            let other = signer.sign_vote_unguarded(Vote { block_id: None, ..vote.clone() }, &self.chain_id);
+            self.outputs.push(Output::Broadcast(Message::Vote(other)));
+        }
+        // The guard refuses what a signing state from elsewhere says was signed already; then we only follow.
+        let Ok(signed) = signer.sign_vote(vote, &self.chain_id) else { return };
+        keep_own(&mut self.own_votes, signed.clone(), |signed| signed.vote.round);
+        self.unsaved = true;
+        self.votes.add(VerifiedVote::of_own(signed.clone(), &self.validators), false);
+        self.outputs.push(Output::Broadcast(Message::Vote(signed)));
+    }
+
+    /// Says again what we said last, what brought us into this round, and the polka that others may have missed: who is locked
+    /// on a value whose polka is hidden from others shows it from the first failed round on.
+    pub(crate) fn say_again(&mut self) {
+        if self.signer.is_none() {
+            return;
+        }
+        if let Some(proposal) = self.own_proposals.last().cloned() {
+            self.outputs.push(Output::Broadcast(Message::Proposal(proposal)));
+        }
+        for vote_type in [VoteType::Prevote, VoteType::Precommit] {
+            if let Some(vote) = self.own_votes.iter().rfind(|signed| signed.vote.vote_type == vote_type).cloned() {
+                self.outputs.push(Output::Broadcast(Message::Vote(vote)));
+            }
+        }
+        for certificate in self.entry.clone() {
+            self.outputs.push(Output::Broadcast(Message::Certificate(certificate)));
+        }
+        self.show_polka();
+    }
+
+    pub(crate) fn show_polka(&mut self) {
+        if self.round > Round::ZERO
+            && let Some(polka) = self.valid_polka.clone()
+        {
+            self.outputs.push(Output::Broadcast(Message::Certificate(polka)));
+        }
+    }
+
+    /// Decides: the commit is built from the very votes that were counted.
+    pub(crate) fn decide(&mut self, round: Round, block_id: BlockId) {
+        self.decided = Some((round, block_id));
+        let commit = commit_of(&self.votes, self.height, round, block_id, &self.validators);
+        self.outputs.push(Output::Commit { block_id, commit });
+    }
+
+    fn gather_late_precommit(&mut self, vote: VerifiedVote) {
+        let Some(last) = &mut self.last else { return };
+        let v = &vote.vote;
+        if v.height.next() == self.height && v.vote_type == VoteType::Precommit && v.round == last.round {
+            last.votes.add(vote, false);
+        }
+    }
+
+    fn report(&mut self, first: SignedVote, second: SignedVote) {
+        let vote = &second.vote;
+        if !self.reported.insert((vote.validator_index, vote.round, vote.vote_type)) {
+            return;
+        }
+        if let Ok(evidence) = DuplicateVoteEvidence::new(first, second, &self.validators, self.now) {
+            self.outputs.push(Output::Evidence(Box::new(Evidence::DuplicateVote(evidence))));
+        }
+    }
+
+    // ---- what others may read ------------------------------------------------------------------------------------
+
+    /// What must be durable before we speak.
+    pub fn hard_state(&self) -> HardState {
+        HardState {
+            height: self.height,
+            round: self.round,
+            step: self.step,
+            locked: self.locked,
+            valid: self.valid,
+            valid_polka: self.valid_polka.clone(),
+            proposals: self.own_proposals.clone(),
+            votes: self.own_votes.clone(),
+        }
+    }
+
+    /// The height being decided, or decided last.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// The current round.
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    /// The current step.
+    pub fn current_step(&self) -> Step {
+        self.step
+    }
+
+    /// Whether this height is decided; then the next is waited for.
+    pub fn is_decided(&self) -> bool {
+        self.decided.is_some()
+    }
+
+    /// What we are locked on.
+    pub fn locked(&self) -> Option<Lock> {
+        self.locked
+    }
+
+    /// What was last seen with a polka.
+    pub fn valid(&self) -> Option<Lock> {
+        self.valid
+    }
+
+    /// The polka behind [`Engine::valid`].
+    pub fn valid_polka(&self) -> Option<&Certificate> {
+        self.valid_polka.as_ref()
+    }
+
+    /// What brought us into this round.
+    pub fn entry_certificates(&self) -> &[Certificate] {
+        &self.entry
+    }
+
+    /// The first proposal held of a round.
+    pub fn proposal(&self, round: Round) -> Option<&SignedProposal> {
+        self.proposals_of(round).first().map(|known| &known.signed)
+    }
+
+    /// Every proposal held of a round, at most two.
+    pub fn proposals(&self, round: Round) -> impl Iterator<Item = &SignedProposal> {
+        self.proposals_of(round).iter().map(|known| &known.signed)
+    }
+
+    /// The votes held of this height.
+    pub fn votes(&self) -> &HeightVotes {
+        &self.votes
+    }
+
+    /// The validators of this height.
+    pub fn validators(&self) -> &ValidatorSet {
+        &self.validators
+    }
+
+    /// When the current round started.
+    pub fn round_started(&self) -> Time {
+        self.round_started
+    }
+
+    /// The guarded key, if there is one.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    /// Our index in this height's set.
+    pub fn own_index(&self) -> Option<u32> {
+        self.own_index
+    }
+
+    /// The best commit of the height before: with the precommits that came late. `None` if it was not decided here.
+    pub fn last_commit(&self) -> Option<Commit> {
+        let last = self.last.as_ref()?;
+        Some(commit_of(&last.votes, self.height.prev()?, last.round, last.block_id, &last.validators))
+    }
+
+    /// The precommits held of a round.
+    pub fn precommits(&self, round: Round) -> Option<&VoteSet> {
+        self.votes.round(round).map(|votes| &votes.precommits)
+    }
+
+    /// The prevotes held of a round.
+    pub fn prevotes(&self, round: Round) -> Option<&VoteSet> {
+        self.votes.round(round).map(|votes| &votes.prevotes)
+    }
+}
+
+fn commit_of(
+    votes: &HeightVotes,
+    height: Height,
+    round: Round,
+    block_id: BlockId,
+    validators: &ValidatorSet,
+) -> Commit {
+    let precommits = votes.round(round).map(|votes| &votes.precommits);
+    let signed = precommits.into_iter().flat_map(VoteSet::votes).map(|vote| &**vote);
+    Commit::from_votes(height, round, block_id, validators, signed)
+}
+
+/// Keeps what we signed in the last rounds.
+fn keep_own<T: PartialEq>(own: &mut Vec<T>, signed: T, round: impl Fn(&T) -> Round) {
+    if own.contains(&signed) {
+        return;
+    }
+    own.push(signed);
+    let rounds: BTreeSet<Round> = own.iter().map(&round).collect();
+    if let Some(oldest) = rounds.iter().rev().nth(OWN_ROUNDS_MAX - 1) {
+        own.retain(|signed| round(signed) >= *oldest);
+    }
+}

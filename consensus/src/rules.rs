@@ -1,0 +1,228 @@
+//! The rules of Algorithm 1, one function for each `upon`, named by its line. Each returns whether it did something.
+//!
+//! The guard in the code is the guard in the paper; "for the first time" is [`Done`](crate::engine::Done). All of them are
+//! about the current height.
+
+use std::collections::BTreeSet;
+
+use types::{BlockId, Lock, Round, Step, VoteType};
+
+#[cfg(any(test, feature = "mutations"))]
+use crate::engine::Mutation;
+use crate::{
+    engine::{Engine, Verdict},
+    timers::TimeoutKind,
+};
+
+impl Engine {
+    /// L11–L21: a round starts. The proposer proposes, the others wait for it.
+    pub(crate) fn line_11_start_round(&mut self, round: Round) {
+        self.enter_round(round);
+        self.show_polka();
+        self.line_11_propose_or_wait();
+    }
+
+    /// L14–L21. What is known to be valid is proposed again, with the round of its polka.
+    pub(crate) fn line_11_propose_or_wait(&mut self) {
+        if self.step != Step::Propose || self.is_abstaining() {
+            return;
+        }
+        if !self.is_proposer() {
+            self.start_timer(TimeoutKind::Propose, self.round);
+            return;
+        }
+        if self.own_proposal(self.round).is_some() {
+            return;
+        }
+        let valid = self.valid.and_then(|valid| Some((valid, self.verdicts.get(&valid.block_id)?.time)));
+        match valid {
+            Some((valid, time)) => self.propose(valid.block_id, time, Some(valid.round)),
+            // Valid, but its bytes are not at hand yet after a restart: another proposer may have to do it.
+            None if self.valid.is_some() => self.start_timer(TimeoutKind::Propose, self.round),
+            None => self.build_block(),
+        }
+    }
+
+    /// L22: upon a proposal without a POL round, in step Propose: prevote it if it is valid and no lock forbids it.
+    ///
+    /// A proposal that did not come in time (proposer-based timestamps) is prevoted nil.
+    pub(crate) fn line_22(&mut self) -> bool {
+        if self.step != Step::Propose {
+            return false;
+        }
+        let first = self.proposals_of(self.round).iter().find(|known| known.signed.proposal.pol_round.is_none());
+        let Some(known) = first else { return false };
+        let (block_id, timestamp, timely) =
+            (known.signed.proposal.block_id, known.signed.proposal.timestamp, known.timely);
+        let Some(verdict) = self.verdicts.get(&block_id).copied() else { return false };
+        let unlocked = self.locked.is_none_or(|locked| locked.block_id == block_id);
+        let acceptable = timely && verdict == Verdict { valid: true, time: timestamp };
+        self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
+        true
+    }
+
+    /// L28: upon a proposal with a POL round and a polka for it there, in step Propose: prevote it if it is valid and we are
+    /// not locked on another value since. Without that polka there is no vote at all: only L57 moves on.
+    pub(crate) fn line_28(&mut self) -> bool {
+        if self.step != Step::Propose {
+            return false;
+        }
+        let justified = self.proposals_of(self.round).iter().find_map(|known| {
+            let p = &known.signed.proposal;
+            let pol_round = p.pol_round.filter(|pol| *pol < self.round && self.votes.has_polka(*pol, &p.block_id))?;
+            Some((p.block_id, p.timestamp, pol_round))
+        });
+        let Some((block_id, timestamp, pol_round)) = justified else { return false };
+        let Some(verdict) = self.verdicts.get(&block_id).copied() else { return false };
+        let unlocked = self.locked.is_none_or(|locked| locked.round <= pol_round || locked.block_id == block_id);
+        let acceptable = verdict == Verdict { valid: true, time: timestamp };
+        self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
+        true
+    }
+
+    /// L34: upon a quorum of any prevotes in this round, in step Prevote, for the first time: wait for more of them.
+    pub(crate) fn line_34(&mut self) -> bool {
+        let quorum = self.prevotes(self.round).is_some_and(|prevotes| prevotes.has_quorum());
+        if self.step != Step::Prevote || self.done.line_34 || !quorum {
+            return false;
+        }
+        self.done.line_34 = true;
+        self.start_timer(TimeoutKind::Prevote, self.round);
+        true
+    }
+
+    /// L36: upon a valid proposal with a polka in this round, in step Prevote or Precommit, for the first time: lock it and
+    /// precommit it (in Prevote), and remember it as valid (in both).
+    ///
+    /// The polka names the value as well as the proposal does (D1).
+    pub(crate) fn line_36(&mut self) -> bool {
+        if self.step < Step::Prevote {
+            return false;
+        }
+        let polka = self.prevotes(self.round).and_then(|prevotes| prevotes.quorum()).flatten();
+        let Some(block_id) = polka else { return false };
+        if self.done.line_36 == Some(block_id) {
+            return false;
+        }
+        self.check_block(block_id);
+        if !self.is_valid(&block_id) {
+            return false;
+        }
+        self.done.line_36 = Some(block_id);
+        let lock = Lock { round: self.round, block_id };
+        self.valid = Some(lock);
+        self.valid_polka = self.prevotes(self.round).and_then(|prevotes| prevotes.certificate_for(Some(block_id)));
+        if self.step == Step::Prevote {
+            self.lock(lock);
+            self.vote(VoteType::Precommit, Some(block_id));
+        }
+        true
+    }
+
+    /// L38–L39: both halves of the lock.
+    fn lock(&mut self, lock: Lock) {
+        #[cfg(any(test, feature = "mutations"))]
+        if self.mutated(Mutation::SkipLock) {
+            return;
+        }
+        self.locked = Some(lock);
+    }
+
+    /// L44: upon a quorum of nil prevotes in this round, in step Prevote: precommit nil. The lock stays.
+    pub(crate) fn line_44(&mut self) -> bool {
+        let nil = self.prevotes(self.round).and_then(|prevotes| prevotes.quorum()) == Some(None);
+        if self.step != Step::Prevote || !nil {
+            return false;
+        }
+        #[cfg(any(test, feature = "mutations"))]
+        if self.mutated(Mutation::UnlockOnNil) {
+            self.locked = None;
+        }
+        self.vote(VoteType::Precommit, None);
+        true
+    }
+
+    /// L47: upon a quorum of any precommits in this round, for the first time: wait for more of them.
+    ///
+    /// If the quorum is for nil, no block can be decided in this round any more, so the next one starts at once (D2).
+    pub(crate) fn line_47(&mut self) -> bool {
+        let Some(precommits) = self.precommits(self.round).filter(|precommits| precommits.has_quorum()) else {
+            return false;
+        };
+        if precommits.quorum() == Some(None) {
+            self.line_65();
+            return true;
+        }
+        if self.done.line_47 {
+            return false;
+        }
+        self.done.line_47 = true;
+        self.start_timer(TimeoutKind::Precommit, self.round);
+        true
+    }
+
+    /// L49: upon a quorum of precommits for a valid block at any round of this height, earlier or later, in any step: decide.
+    ///
+    /// The quorum names the value as well as the proposal does (D1).
+    pub(crate) fn line_49(&mut self) -> bool {
+        #[cfg(any(test, feature = "mutations"))]
+        if self.mutated(Mutation::WeakCommit)
+            && let Some((round, block_id)) = self.weak_decision()
+        {
+            self.decide(round, block_id);
+            return true;
+        }
+        let decisions: BTreeSet<(Round, BlockId)> = self.votes.decision().collect();
+        for (round, block_id) in decisions {
+            self.check_block(block_id);
+            if self.is_valid(&block_id) {
+                self.decide(round, block_id);
+                return true;
+            }
+        }
+        false
+    }
+
+    #[cfg(any(test, feature = "mutations"))]
+    fn weak_decision(&self) -> Option<(Round, BlockId)> {
+        let total = self.validators.total_power();
+        self.votes.rounds().find_map(|(round, votes)| {
+            let id = votes.precommits.votes().find_map(|vote| vote.vote.block_id)?;
+            let power: u64 = votes.precommits.votes_for(Some(id)).map(|vote| vote.power().0).sum();
+            (self.is_valid(&id) && types::Power(power).is_honest_of(total)).then_some((round, id))
+        })
+    }
+
+    /// L55: upon votes of more than a third of the power in a later round, each validator counted once: start that round.
+    pub(crate) fn line_55(&mut self) -> bool {
+        let Some(round) = self.votes.honest_round_above(self.round) else { return false };
+        let votes = self.votes.round(round).expect("it has votes");
+        self.entry = [&votes.prevotes, &votes.precommits].into_iter().filter_map(|set| set.certificate()).collect();
+        self.line_11_start_round(round);
+        true
+    }
+
+    /// L57: the proposal did not come: prevote nil.
+    pub(crate) fn line_57(&mut self) {
+        if self.step == Step::Propose {
+            let proposer = self.validators.proposer_of_round(self.round).address();
+            if self.proposals_of(self.round).is_empty() {
+                self.delays.proposal_missed(proposer);
+            }
+            self.vote(VoteType::Prevote, None);
+        }
+    }
+
+    /// L61: the prevotes stay mixed: precommit nil.
+    pub(crate) fn line_61(&mut self) {
+        if self.step == Step::Prevote {
+            self.vote(VoteType::Precommit, None);
+        }
+    }
+
+    /// L65: the precommits stay mixed: the next round.
+    pub(crate) fn line_65(&mut self) {
+        self.entry = self.precommits(self.round).and_then(|precommits| precommits.certificate()).into_iter().collect();
+        self.line_11_start_round(self.round.next());
+    }
+}
