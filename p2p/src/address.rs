@@ -1,0 +1,250 @@
+//! Where a node is reached, in CometBFT's text form.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use crate::NodeId;
+
+/// Transport under a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP with Noise and Yamux.
+    Tcp,
+    /// QUIC version 1.
+    Quic,
+}
+
+impl Transport {
+    /// The libp2p address of a socket under this transport.
+    pub(crate) fn multiaddr(self, socket: SocketAddr) -> Multiaddr {
+        let address = Multiaddr::from(socket.ip());
+        match self {
+            Transport::Tcp => address.with(Protocol::Tcp(socket.port())),
+            Transport::Quic => address.with(Protocol::Udp(socket.port())).with(Protocol::QuicV1),
+        }
+    }
+}
+
+/// The socket and transport of a libp2p address, when it is one of ours.
+pub(crate) fn socket_of(address: &Multiaddr) -> Option<(Transport, SocketAddr)> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some((Transport::Tcp, SocketAddr::new(ip, port))),
+        Protocol::Udp(port) => Some((Transport::Quic, SocketAddr::new(ip, port))),
+        _ => None,
+    }
+}
+
+/// A host and a port: `example.org:26656`, `10.0.0.1:26656`, `[::1]:26656`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// DNS name or IP address, without brackets.
+    pub host: String,
+    /// Port, not 0 where one dials.
+    pub port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<HostPort, AddressError> {
+        let error = |reason| AddressError { got: text.chars().take(96).collect(), reason };
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("there is no port"))?;
+        let port = port.parse().map_err(|_| error("the port is not a number from 0 to 65535"))?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(ip) => {
+                ip.parse::<std::net::Ipv6Addr>().map_err(|_| error("what is in brackets is not an IPv6 address"))?;
+                ip
+            }
+            None => host,
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+        if host.is_empty() || host.len() > 253 || !(host.chars().all(is_name) || host.parse::<IpAddr>().is_ok()) {
+            return Err(error("the host is neither a DNS name nor an IP address (IPv6 goes in brackets)"));
+        }
+        if host.contains(':') && !text.starts_with('[') {
+            return Err(error("an IPv6 address goes in brackets"));
+        }
+        Ok(HostPort { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A node and where to reach it. Text: `id@host:port` for TCP, `id@quic://host:port` for QUIC.
+///
+/// `id@tcp://host:port` and `tcp://id@host:port` are read too. The host may be a DNS name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAddress {
+    /// Who must answer there.
+    pub id: NodeId,
+    /// DNS name or IP address, without brackets.
+    pub host: String,
+    /// Port, not 0.
+    pub port: u16,
+    /// Transport to dial with.
+    pub transport: Transport,
+}
+
+/// Text that is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{got:?} is not an address of the form id@host:port: {reason}")]
+pub struct AddressError {
+    /// The text, cut.
+    pub got: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl PeerAddress {
+    /// The address of a node at a socket.
+    pub fn new(id: NodeId, socket: SocketAddr, transport: Transport) -> PeerAddress {
+        PeerAddress { id, host: socket.ip().to_string(), port: socket.port(), transport }
+    }
+
+    /// Whether strangers can be told of it: a DNS name or a public IP address.
+    pub(crate) fn is_public(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => {
+                !(ip.is_private()
+                    || ip.is_loopback()
+                    || ip.is_link_local()
+                    || ip.is_unspecified()
+                    || ip.is_multicast()
+                    || ip.is_broadcast()
+                    || ip.is_documentation())
+            }
+            Ok(IpAddr::V6(ip)) => {
+                !(ip.is_loopback()
+                    || ip.is_unspecified()
+                    || ip.is_multicast()
+                    || ip.is_unique_local()
+                    || ip.is_unicast_link_local())
+            }
+            Err(_) => self.host != "localhost",
+        }
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<PeerAddress, AddressError> {
+        let error = |reason| AddressError { got: text.chars().take(96).collect(), reason };
+        if text.len() > 320 {
+            return Err(error("it is longer than 320 characters"));
+        }
+        let (id, rest) = text.trim().split_once('@').ok_or_else(|| error("there is no id before an @"))?;
+        let (outer, id) = scheme(id);
+        let id = id.parse().map_err(|_| error("the id is not 40 hex digits"))?;
+        let (inner, rest) = scheme(rest);
+        let transport = match inner.or(outer) {
+            None | Some("tcp") => Transport::Tcp,
+            Some("quic") => Transport::Quic,
+            Some(_) => return Err(error("the transport is neither tcp nor quic")),
+        };
+        let HostPort { host, port } = rest.parse().map_err(|e: AddressError| error(e.reason))?;
+        if port == 0 {
+            return Err(error("the port is 0"));
+        }
+        Ok(PeerAddress { id, host, port, transport })
+    }
+}
+
+/// Splits `scheme://rest`.
+fn scheme(text: &str) -> (Option<&str>, &str) {
+    match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = HostPort { host: self.host.clone(), port: self.port };
+        match self.transport {
+            Transport::Tcp => write!(f, "{}@{place}", self.id),
+            Transport::Quic => write!(f, "{}@quic://{place}", self.id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "00112233445566778899aabbccddeeff00112233";
+
+    #[test]
+    fn text_forms_of_cometbft_and_ours_are_read() {
+        for (text, host, port, transport) in [
+            (format!("{ID}@10.0.0.1:26656"), "10.0.0.1", 26656, Transport::Tcp),
+            (format!("{ID}@node0.example.org:1"), "node0.example.org", 1, Transport::Tcp),
+            (format!("tcp://{ID}@node_0:26656"), "node_0", 26656, Transport::Tcp),
+            (format!("{ID}@tcp://[::1]:26656"), "::1", 26656, Transport::Tcp),
+            (format!(" {ID}@quic://[2001:db8::1]:7 "), "2001:db8::1", 7, Transport::Quic),
+        ] {
+            let address: PeerAddress = text.parse().unwrap();
+            assert_eq!((address.host.as_str(), address.port, address.transport), (host, port, transport), "{text}");
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("".to_owned(), "no id"),
+            ("10.0.0.1:26656".to_owned(), "no id"),
+            ("abcd@10.0.0.1:26656".to_owned(), "40 hex"),
+            (format!("{ID}@10.0.0.1"), "no port"),
+            (format!("{ID}@10.0.0.1:0"), "port is 0"),
+            (format!("{ID}@10.0.0.1:70000"), "0 to 65535"),
+            (format!("{ID}@::1:26656"), "brackets"),
+            (format!("{ID}@[::g]:26656"), "IPv6"),
+            (format!("{ID}@a b:26656"), "host"),
+            (format!("{ID}@:26656"), "host"),
+            (format!("{ID}@udp://a:26656"), "neither tcp nor quic"),
+            (format!("{ID}@{}:1", "a".repeat(400)), "longer"),
+        ] {
+            let error = text.parse::<PeerAddress>().unwrap_err();
+            assert!(error.reason.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn multiaddr_and_back() {
+        let socket: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        for transport in [Transport::Tcp, Transport::Quic] {
+            assert_eq!(socket_of(&transport.multiaddr(socket)), Some((transport, socket)));
+        }
+        assert_eq!(socket_of(&"/dns4/a/tcp/1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn private_addresses_are_told_apart() {
+        let at = |host: &str| PeerAddress { id: NodeId([0; 20]), host: host.into(), port: 1, transport: Transport::Tcp };
+        for host in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "0.0.0.0", "::1", "fe80::1", "fc00::1", "localhost"] {
+            assert!(!at(host).is_public(), "{host}");
+        }
+        for host in ["8.8.8.8", "example.org", "2606:4700::1"] {
+            assert!(at(host).is_public(), "{host}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What two nodes say to each other on the control stream: who they are, yes or no, and addresses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use prost::Message;
+
+use crate::address::HostPort;
+use crate::config::Config;
+use crate::limits::{ADDRESSES_PER_MESSAGE_MAX, TEXT_BYTES_MAX};
+use crate::{NodeId, PeerAddress, Transport};
+
+/// Version of everything this crate puts on a connection. Other versions are refused.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// One control frame.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Control {
+    #[prost(oneof = "Say", tags = "1, 2, 3, 4, 5")]
+    pub(crate) say: Option<Say>,
+}
+
+/// Content of a control frame.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Say {
+    /// First on every connection, from both sides.
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// "You are welcome." First from the larger id, then from the smaller, whose word is the last.
+    #[prost(message, tag = "2")]
+    Accept(Accept),
+    /// "You are not, because"; then the connection closes.
+    #[prost(message, tag = "3")]
+    Refuse(Refuse),
+    /// "Whom do you know?"
+    #[prost(message, tag = "4")]
+    Ask(Ask),
+    /// "These." Also said once without being asked.
+    #[prost(message, tag = "5")]
+    Addresses(Addresses),
+}
+
+/// Who we are.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Hello {
+    #[prost(uint32, tag = "1")]
+    pub(crate) protocol: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) chain_id: String,
+    #[prost(string, tag = "3")]
+    pub(crate) moniker: String,
+    #[prost(string, tag = "4")]
+    pub(crate) version: String,
+    /// A number that differs between two runs of one node: tells a restart from a second connection.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) session: u64,
+    /// Port that we listen on, 0 when none.
+    #[prost(uint32, tag = "6")]
+    pub(crate) port: u32,
+    /// `host:port` of the operator's choice, may be empty.
+    #[prost(string, tag = "7")]
+    pub(crate) external: String,
+    /// Whether we exchange addresses.
+    #[prost(bool, tag = "8")]
+    pub(crate) pex: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Accept {}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Ask {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Refuse {
+    #[prost(uint32, tag = "1")]
+    pub(crate) code: u32,
+    /// The refuser's own chain or version, as the code asks for.
+    #[prost(string, tag = "2")]
+    pub(crate) theirs: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Addresses {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) addresses: Vec<String>,
+}
+
+impl Control {
+    pub(crate) fn accept() -> Control {
+        Control { say: Some(Say::Accept(Accept {})) }
+    }
+
+    pub(crate) fn ask() -> Control {
+        Control { say: Some(Say::Ask(Ask {})) }
+    }
+
+    pub(crate) fn addresses(addresses: impl Iterator<Item = PeerAddress>) -> Control {
+        let addresses = addresses.take(ADDRESSES_PER_MESSAGE_MAX).map(|address| address.to_string()).collect();
+        Control { say: Some(Say::Addresses(Addresses { addresses })) }
+    }
+}
+
+impl Hello {
+    /// Our own hello. `port` is the one that we listen on.
+    pub(crate) fn ours(config: &Config, session: u64, port: u16) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            chain_id: config.chain_id.clone(),
+            moniker: printable(&config.moniker),
+            version: printable(&config.version),
+            session,
+            port: port.into(),
+            external: config.external_address.as_ref().map(HostPort::to_string).unwrap_or_default(),
+            pex: config.pex,
+        }
+    }
+
+    /// Where others reach the sender, as far as it says: its external address, or its port at the IP that we see.
+    pub(crate) fn address(&self, id: NodeId, seen: IpAddr, transport: Transport) -> Option<PeerAddress> {
+        let at = |host: String, port: u16| (port != 0).then_some(PeerAddress { id, host, port, transport });
+        if let Ok(HostPort { host, port }) = self.external.parse() {
+            return at(host, port);
+        }
+        let port = u16::try_from(self.port).ok()?;
+        at(SocketAddr::new(seen, port).ip().to_string(), port)
+    }
+}
+
+/// Why a connection did not become a peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The peer is of another chain.
+    #[error("wrong chain: ours is {ours:?}, theirs is {theirs:?}")]
+    WrongChain {
+        /// Our chain.
+        ours: String,
+        /// The peer's chain.
+        theirs: String,
+    },
+    /// The peer speaks another version of this protocol.
+    #[error("wrong protocol version: ours is {ours}, theirs is {theirs}")]
+    WrongVersion {
+        /// Our version.
+        ours: u32,
+        /// The peer's version.
+        theirs: u32,
+    },
+    /// Another node answers at the address.
+    #[error("wrong id: expected {expected}, got {got}")]
+    WrongId {
+        /// Whom we dialled.
+        expected: NodeId,
+        /// Who answered.
+        got: NodeId,
+    },
+    /// The two nodes are connected already.
+    #[error("connected already")]
+    Duplicate,
+    /// There is no room for more peers.
+    #[error("no room for more peers")]
+    Full,
+    /// The address is our own.
+    #[error("the address is our own")]
+    Myself,
+    /// A reason that this version does not know.
+    #[error("refused with code {0}")]
+    Other(u32),
+}
+
+impl Refusal {
+    /// What to tell the refused.
+    pub(crate) fn to_wire(&self) -> Control {
+        let (code, theirs) = match self {
+            Refusal::WrongChain { ours, .. } => (1, ours.clone()),
+            Refusal::WrongVersion { ours, .. } => (2, ours.to_string()),
+            Refusal::Duplicate => (3, String::new()),
+            Refusal::Full => (4, String::new()),
+            Refusal::WrongId { .. } => (5, String::new()),
+            Refusal::Myself => (6, String::new()),
+            Refusal::Other(code) => (*code, String::new()),
+        };
+        Control { say: Some(Say::Refuse(Refuse { code, theirs })) }
+    }
+
+    /// What the refuser meant, seen from us.
+    pub(crate) fn from_wire(wire: &Refuse, config: &Config) -> Refusal {
+        match wire.code {
+            1 => Refusal::WrongChain { ours: config.chain_id.clone(), theirs: printable(&wire.theirs) },
+            2 => Refusal::WrongVersion { ours: PROTOCOL_VERSION, theirs: wire.theirs.parse().unwrap_or(0) },
+            3 => Refusal::Duplicate,
+            4 => Refusal::Full,
+            code => Refusal::Other(code),
+        }
+    }
+}
+
+/// A peer's text made fit for logs and terminals: no control characters, at most [`TEXT_BYTES_MAX`] bytes.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if out.len() + c.len_utf8() > TEXT_BYTES_MAX {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: NodeId = NodeId([3; 20]);
+
+    #[test]
+    fn frames_survive_their_bytes() {
+        let config = Config::new("chain-1", "moniker\u{1b}[31m");
+        let hello = Hello::ours(&config, 7, 26656);
+        assert_eq!(hello.moniker, "moniker[31m");
+        let frame = Control { say: Some(Say::Hello(hello)) };
+        assert_eq!(Control::decode(frame.encode_to_vec().as_slice()), Ok(frame));
+    }
+
+    #[test]
+    fn a_refusal_is_understood_by_the_refused() {
+        let (mine, theirs) = (Config::new("mine", ""), Config::new("theirs", ""));
+        let refusal = Refusal::WrongChain { ours: "theirs".into(), theirs: "mine".into() };
+        let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
+        assert_eq!(Refusal::from_wire(&wire, &mine), Refusal::WrongChain { ours: "mine".into(), theirs: theirs.chain_id });
+        for refusal in [Refusal::Duplicate, Refusal::Full, Refusal::Other(99)] {
+            let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
+            assert_eq!(Refusal::from_wire(&wire, &mine), refusal);
+        }
+    }
+
+    #[test]
+    fn the_external_address_wins_over_what_we_see() {
+        let seen: IpAddr = "10.0.0.9".parse().unwrap();
+        let mut hello = Hello { port: 26656, ..Hello::default() };
+        assert_eq!(hello.address(ID, seen, Transport::Tcp).unwrap().to_string(), format!("{ID}@10.0.0.9:26656"));
+        hello.external = "node.example.org:1".into();
+        assert_eq!(hello.address(ID, seen, Transport::Quic).unwrap().to_string(), format!("{ID}@quic://node.example.org:1"));
+        for port in [0, 70_000] {
+            let hello = Hello { port, ..Hello::default() };
+            assert_eq!(hello.address(ID, seen, Transport::Tcp), None);
+        }
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character() {
+        let text = printable(&"ä".repeat(200));
+        assert_eq!((text.len(), text.chars().count()), (TEXT_BYTES_MAX, TEXT_BYTES_MAX / 2));
+    }
+}

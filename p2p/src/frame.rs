@@ -1,0 +1,106 @@
+//! Frames on a stream: four bytes of length (big endian), then that many bytes; and the rate at which we read them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use futures::{AsyncRead, AsyncReadExt};
+
+/// Bytes set aside for a frame before its body arrives: a length alone must not cost us memory.
+const RESERVE_BYTES_MAX: usize = 64 * 1024;
+
+/// Why no frame came.
+#[derive(Debug)]
+pub(crate) enum FrameError {
+    /// The stream ended between frames, or broke.
+    Closed(io::Error),
+    /// The announced length is above the bound.
+    Oversized { got: usize, max: usize },
+}
+
+/// Reads one frame of at most `max` bytes.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), max: usize) -> Result<Vec<u8>, FrameError> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await.map_err(FrameError::Closed)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > max {
+        return Err(FrameError::Oversized { got: length, max });
+    }
+    let mut body = Vec::with_capacity(length.min(RESERVE_BYTES_MAX));
+    stream.take(length as u64).read_to_end(&mut body).await.map_err(FrameError::Closed)?;
+    if body.len() < length {
+        return Err(FrameError::Closed(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(body)
+}
+
+/// Appends one frame to a buffer. `body` is below 4 GiB: every channel's bound is.
+pub(crate) fn append(buffer: &mut Vec<u8>, body: &[u8]) {
+    buffer.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    buffer.extend_from_slice(body);
+}
+
+/// A bound on bytes and messages per second, with one second of burst. Costs are paid after the fact.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    bytes_per_second: f64,
+    messages_per_second: f64,
+    bytes: f64,
+    messages: f64,
+    at: Instant,
+}
+
+impl Rate {
+    pub(crate) fn new(now: Instant, bytes_per_second: u64, messages_per_second: u64) -> Rate {
+        let (bytes, messages) = (bytes_per_second as f64, messages_per_second as f64);
+        Rate { bytes_per_second: bytes, messages_per_second: messages, bytes, messages, at: now }
+    }
+
+    /// Pays for one message. Returns how long to wait before the next, usually zero.
+    pub(crate) fn pay(&mut self, now: Instant, bytes: usize) -> Duration {
+        let age = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.bytes = (self.bytes + age * self.bytes_per_second).min(self.bytes_per_second) - bytes as f64;
+        self.messages = (self.messages + age * self.messages_per_second).min(self.messages_per_second) - 1.0;
+        let debt = (-self.bytes / self.bytes_per_second).max(-self.messages / self.messages_per_second);
+        Duration::from_secs_f64(debt.max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::io::Cursor;
+
+    use super::*;
+
+    fn read_all(bytes: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
+        read(&mut Cursor::new(bytes), max).now_or_never().expect("a cursor is always ready")
+    }
+
+    #[test]
+    fn frames_survive_and_bounds_hold() {
+        let mut bytes = Vec::new();
+        append(&mut bytes, b"hello");
+        assert_eq!(bytes, b"\0\0\0\x05hello");
+        assert_eq!(read_all(&bytes, 5).unwrap(), b"hello");
+        assert!(matches!(read_all(&bytes, 4), Err(FrameError::Oversized { got: 5, max: 4 })));
+        for cut in 0..bytes.len() {
+            assert!(matches!(read_all(&bytes[..cut], 5), Err(FrameError::Closed(_))), "cut at {cut}");
+        }
+        assert!(matches!(read_all(&[0xff; 8], 1 << 20), Err(FrameError::Oversized { .. })));
+    }
+
+    #[test]
+    fn rate_lets_a_burst_pass_and_then_delays() {
+        let now = Instant::now();
+        let mut rate = Rate::new(now, 1000, 10);
+        for _ in 0..10 {
+            assert_eq!(rate.pay(now, 10), Duration::ZERO);
+        }
+        assert_eq!(rate.pay(now, 10), Duration::from_millis(100), "the eleventh message of a second");
+        let mut rate = Rate::new(now, 1000, 10);
+        assert_eq!(rate.pay(now, 3000), Duration::from_secs(2));
+        assert_eq!(rate.pay(now + Duration::from_secs(3600), 0), Duration::ZERO, "idle time is not saved up");
+        assert_eq!(rate.pay(now + Duration::from_secs(3600), 1500), Duration::from_millis(500));
+    }
+}

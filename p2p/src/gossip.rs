@@ -1,0 +1,104 @@
+//! Transactions travel by gossipsub: anonymous, named by content, forwarded only after the consumer's verdict.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::gossipsub::{
+    Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, Message, MessageAcceptance, MessageAuthenticity, MessageId,
+    ValidationMode, WhitelistSubscriptionFilter,
+};
+
+use crate::limits::GOSSIP_BYTES_MAX;
+
+/// Names a gossiped batch and the peer that forwarded it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct GossipId {
+    pub(crate) message: MessageId,
+    pub(crate) source: PeerId,
+}
+
+impl fmt::Debug for GossipId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GossipId({})", data_encoding::HEXLOWER.encode(&self.message.0))
+    }
+}
+
+/// What becomes of a gossiped batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward it.
+    Accept,
+    /// Keep it to ourselves: known, expired, or no room.
+    Ignore,
+    /// Drop it and penalise who forwarded it: no honest node does.
+    Reject,
+}
+
+impl Verdict {
+    pub(crate) fn acceptance(self) -> MessageAcceptance {
+        match self {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        }
+    }
+}
+
+pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// The topic of a chain's transactions.
+pub(crate) fn topic(chain_id: &str) -> IdentTopic {
+    IdentTopic::new(format!("txs/{chain_id}"))
+}
+
+/// A batch is named by its content: the same batch from two authors travels once.
+fn message_id(message: &Message) -> MessageId {
+    MessageId::new(blake3::hash(&message.data).as_bytes())
+}
+
+/// Gossipsub for one chain.
+///
+/// Up to 8 peers each node pushes whole batches to its every peer (the mesh takes them all), so a testnet of 4 to 9
+/// needs one hop; beyond, 6 to 12 neighbours and at most two or three hops to a hundred nodes. Own batches go to the
+/// mesh only: sending them to all peers would multiply an author's upload by their number.
+pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
+    let config = ConfigBuilder::default()
+        .protocol_id_prefix(format!("/cairn/{chain_id}/txs"))
+        .heartbeat_interval(Duration::from_secs(1))
+        .heartbeat_initial_delay(Duration::from_millis(200))
+        .mesh_outbound_min(2)
+        .mesh_n_low(6)
+        .mesh_n(8)
+        .mesh_n_high(12)
+        .gossip_lazy(6)
+        .history_length(6)
+        .history_gossip(3)
+        .flood_publish(false)
+        .max_transmit_size(GOSSIP_BYTES_MAX + 1024) // the envelope
+        .duplicate_cache_time(Duration::from_secs(60))
+        .connection_handler_queue_len(256)
+        .publish_queue_duration(Duration::from_secs(5))
+        .forward_queue_duration(Duration::from_secs(2))
+        .validation_mode(ValidationMode::Anonymous)
+        .validate_messages()
+        .message_id_fn(message_id)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let topic = topic(chain_id);
+    let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
+    let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)?;
+    gossip.subscribe(&topic).map_err(|error| error.to_string())?;
+    Ok(gossip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_consistent() {
+        behaviour("chain-1").unwrap();
+    }
+}

@@ -1,0 +1,316 @@
+//! The handle: what other threads may ask of the network, at any time, without waiting.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use libp2p::bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::{Config, ConfigError};
+use crate::events::Events;
+use crate::gossip::{GossipId, Verdict};
+use crate::limits::*;
+use crate::peer::Peer;
+use crate::requests::{OnReply, Reply, RequestError, RequestId};
+use crate::score::{Offence, Scores};
+use crate::stats::{Counters, Stats};
+use crate::task::{self, Command};
+use crate::{Channel, NodeId, NodeKey, PeerAddress, PeerInfo, Transport};
+
+/// Why the network did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address}: {source} (choose another p2p.laddr, or stop what uses it)")]
+    Listen {
+        /// What we tried to listen on.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The address book file is damaged or cannot be read.
+    #[error("cannot read the address book {path}: {source} (delete it: it is only a cache)")]
+    AddressBook {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// A part of the transport did not come up.
+    #[error("cannot set up the transport: {0}")]
+    Transport(String),
+}
+
+/// Starts the network on the current tokio runtime. When this returns, it listens.
+///
+/// The network ends with [`Network::shutdown`], or when all handles or the events are dropped.
+pub async fn start(config: Config, key: NodeKey) -> Result<(Network, Events), Error> {
+    let socket = config.validate()?;
+    let shared = Arc::new(Shared::new(key.id(), config));
+    let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE_MAX);
+    let (events, event_receiver) = mpsc::channel(EVENT_QUEUE_MAX);
+    let events_weak = events.downgrade();
+    task::spawn(shared.clone(), &key, socket, command_receiver, events).await?;
+    let network = Network { shared, commands, events: events_weak, runtime: tokio::runtime::Handle::current() };
+    Ok((network, Events::new(event_receiver)))
+}
+
+/// What the handle, the swarm task and the connections share.
+pub(crate) struct Shared {
+    pub(crate) id: NodeId,
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    scores: Mutex<Scores>,
+    publish_queued_bytes: AtomicUsize,
+    pub(crate) listening: OnceLock<Vec<(Transport, SocketAddr)>>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) ended: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn new(id: NodeId, config: Config) -> Shared {
+        Shared {
+            id,
+            config,
+            counters: Counters::default(),
+            peers: RwLock::default(),
+            scores: Mutex::default(),
+            publish_queued_bytes: AtomicUsize::new(0),
+            listening: OnceLock::new(),
+            stop: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(config: Config) -> Shared {
+        Shared::new(NodeId([0; 20]), config)
+    }
+
+    // The maps behind the locks are valid between any two statements, so a poisoned lock is as good as any.
+
+    pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn insert_peer(&self, peer: Arc<Peer>) {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(peer.id, peer);
+    }
+
+    pub(crate) fn remove_peer(&self, id: &NodeId) {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    fn scores(&self) -> MutexGuard<'_, Scores> {
+        self.scores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn penalty(&self, id: &NodeId) -> f64 {
+        self.scores().penalty(Instant::now(), id)
+    }
+
+    pub(crate) fn banned_until(&self, id: &NodeId) -> Option<Instant> {
+        self.scores().banned_until(Instant::now(), id)
+    }
+
+    pub(crate) fn is_banned(&self, id: &NodeId) -> bool {
+        self.banned_until(id).is_some()
+    }
+
+    /// Notes an offence. True when it starts a ban: then disconnect.
+    pub(crate) fn penalize(&self, id: NodeId, offence: Offence) -> bool {
+        let is_persistent = self.config.is_persistent(&id);
+        let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
+        let ban = self.scores().penalize(Instant::now(), id, offence.weight, ban_time, !is_persistent);
+        self.counters.penalties.add(1);
+        if ban.is_some() {
+            self.counters.bans.add(1);
+            tracing::warn!(peer = %id, reason = offence.reason, for_s = ban_time.as_secs(), "peer banned");
+        } else {
+            tracing::debug!(peer = %id, reason = offence.reason, weight = offence.weight, "peer penalised");
+        }
+        ban.is_some()
+    }
+
+    pub(crate) fn on_publish_taken(&self, bytes: usize) {
+        self.publish_queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The network, seen from outside. Cheap to clone; every method may be called from any thread and none waits, except
+/// where its text says so.
+#[derive(Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::WeakSender<crate::events::Item>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Network {
+    /// Our own id.
+    pub fn id(&self) -> NodeId {
+        self.shared.id
+    }
+
+    /// The sockets we listen on, with the ports that the system chose.
+    pub fn listening(&self) -> &[(Transport, SocketAddr)] {
+        self.shared.listening.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Queues a message for one peer. False, and counted, when the peer is not connected or too slow (its queue is
+    /// full), or the message is larger than [`Channel::bytes_max`]. Messages of one channel arrive in order.
+    pub fn send(&self, peer: NodeId, channel: Channel, message: impl Into<Bytes>) -> bool {
+        let message = message.into();
+        let sent = message.len() <= channel.bytes_max()
+            && self.shared.peer(&peer).is_some_and(|peer| peer.lane(channel).push(message));
+        if !sent {
+            self.shared.counters.sends_dropped.add(1);
+        }
+        sent
+    }
+
+    /// Queues a message for every connected peer; the bytes are shared. Returns how many peers took it.
+    pub fn broadcast(&self, channel: Channel, message: impl Into<Bytes>) -> usize {
+        let message = message.into();
+        let peers = self.shared.peers();
+        let is_allowed = message.len() <= channel.bytes_max();
+        let sent = peers.iter().filter(|peer| is_allowed && peer.lane(channel).push(message.clone())).count();
+        self.shared.counters.sends_dropped.add((peers.len() - sent) as u64);
+        sent
+    }
+
+    /// Gossips a batch of transactions. False when it is larger than [`GOSSIP_BYTES_MAX`] or the network is behind.
+    /// Without peers, it waits for the first one ([`UNSENT_BYTES_MAX`]). It does not come back to us as an event.
+    pub fn publish(&self, batch: Vec<u8>) -> bool {
+        let (queued, bytes) = (&self.shared.publish_queued_bytes, batch.len());
+        let before = queued.fetch_add(bytes, Ordering::Relaxed);
+        let fits = bytes <= GOSSIP_BYTES_MAX && before + bytes <= PUBLISH_QUEUE_BYTES_MAX;
+        if fits && self.command(Command::Publish(batch)).is_ok() {
+            return true;
+        }
+        queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.counters.gossip_publish_refused.add(1);
+        false
+    }
+
+    /// Decides what becomes of a gossiped batch. `Reject` also penalises its forwarder, with [`Offence::BAD_GOSSIP`].
+    pub fn verdict(&self, id: GossipId, verdict: Verdict) {
+        let _ = self.command(Command::Verdict(id, verdict));
+    }
+
+    /// Asks a peer. Await the reply, or [`Reply::wait`] for it on a plain thread.
+    pub fn request(&self, peer: NodeId, request: impl Into<Vec<u8>>) -> Reply {
+        let (sender, receiver) = oneshot::channel();
+        self.request_then(peer, request, move |reply| {
+            let _ = sender.send(reply); // nobody waits any more
+        });
+        Reply(receiver)
+    }
+
+    /// Asks a peer and hands the answer to a function, which runs on the network's thread and must not block.
+    /// It is called exactly once, unless the network ends before.
+    pub fn request_then(
+        &self,
+        peer: NodeId,
+        request: impl Into<Vec<u8>>,
+        then: impl FnOnce(Result<Vec<u8>, RequestError>) + Send + 'static,
+    ) {
+        let (request, then): (Vec<u8>, OnReply) = (request.into(), Box::new(then));
+        if request.len() > REQUEST_BYTES_MAX {
+            return then(Err(RequestError::TooLarge { got: request.len(), max: REQUEST_BYTES_MAX }));
+        }
+        if let Err(Command::Request { then, .. }) = self.command(Command::Request { peer, request, then }) {
+            then(Err(RequestError::Closed));
+        }
+    }
+
+    /// Answers a question. Too late, or larger than [`RESPONSE_BYTES_MAX`]: the asker gets "busy" or its time-out.
+    pub fn respond(&self, id: RequestId, response: impl Into<Vec<u8>>) {
+        let _ = self.command(Command::Respond(id, Some(response.into())));
+    }
+
+    /// Tells the asker to try elsewhere: we are busy or do not have what it asks for.
+    pub fn decline(&self, id: RequestId) {
+        let _ = self.command(Command::Respond(id, None));
+    }
+
+    /// Notes what a peer did wrong. When that is too much, it is disconnected and banned for a time.
+    pub fn penalize(&self, peer: NodeId, offence: Offence) {
+        if self.shared.penalize(peer, offence) {
+            let _ = self.command(Command::Banned(peer, offence.reason));
+        }
+    }
+
+    /// Ends the connection with a peer. It may come back: persistent peers do.
+    pub fn disconnect(&self, peer: NodeId) {
+        let _ = self.command(Command::Disconnect(peer));
+    }
+
+    /// Dials an address once, now. What comes of it is seen in the events.
+    pub fn dial(&self, address: PeerAddress) {
+        let _ = self.command(Command::Dial(address));
+    }
+
+    /// The connected peers, ordered by id.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared.peers().iter().map(|peer| peer.info(self.shared.penalty(&peer.id))).collect()
+    }
+
+    /// The ids of the connected peers, in order.
+    pub fn peer_ids(&self) -> Vec<NodeId> {
+        self.shared.peers().iter().map(|peer| peer.id).collect()
+    }
+
+    /// Counters, for dashboards.
+    pub fn stats(&self) -> Stats {
+        let peers = self.shared.peers();
+        let outbound = peers.iter().filter(|peer| peer.is_outbound).count();
+        let queued = self.events.upgrade().map_or(0, |events| events.max_capacity() - events.capacity());
+        Stats {
+            peers_inbound: (peers.len() - outbound) as u64,
+            peers_outbound: outbound as u64,
+            banned: self.shared.scores().banned_count(Instant::now()) as u64,
+            events_queued: queued as u64,
+            ..self.shared.counters.snapshot()
+        }
+    }
+
+    /// Begins to end the network: connections close, tasks end, the events end.
+    pub fn shutdown(&self) {
+        self.shared.stop.send_replace(true);
+    }
+
+    /// Waits until the network has ended: no task and no socket is left.
+    pub async fn ended(&self) {
+        // Errors only when the sender has gone, and we hold it.
+        let _ = self.shared.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// [`Network::shutdown`], then waits on a plain thread until the network has ended. Panics inside an async task.
+    pub fn shutdown_and_join(&self) {
+        self.shutdown();
+        self.runtime.block_on(self.ended());
+    }
+
+    /// Hands a command to the swarm task, or gives it back.
+    fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.try_send(command).map_err(|error| {
+            self.shared.counters.commands_refused.add(1);
+            match error {
+                mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
+            }
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! One connected peer: its send queues, its numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use libp2p::bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::limits::*;
+use crate::stats::Counter;
+use crate::{NodeId, PeerAddress};
+
+/// A direct, ordered stream of messages to each peer. Channels do not delay each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// Small urgent messages: proposals, votes, certificates, round states. At most [`CONSENSUS_FRAME_BYTES_MAX`].
+    Consensus,
+    /// Block parts. At most [`PARTS_FRAME_BYTES_MAX`].
+    Parts,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Channel; 2] = [Channel::Consensus, Channel::Parts];
+
+    /// Largest message, in bytes.
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Channel::Consensus => CONSENSUS_FRAME_BYTES_MAX,
+            Channel::Parts => PARTS_FRAME_BYTES_MAX,
+        }
+    }
+
+    /// Name for labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Channel::Consensus => "consensus",
+            Channel::Parts => "parts",
+        }
+    }
+}
+
+/// A connected peer as people see it.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Who.
+    pub id: NodeId,
+    /// Name that the peer gives itself; at most [`TEXT_BYTES_MAX`] bytes, no control characters.
+    pub moniker: String,
+    /// Version that the peer gives itself; bounded like the moniker.
+    pub version: String,
+    /// libp2p address of the other end of the connection.
+    pub remote: String,
+    /// Where others can dial the peer, when it says so.
+    pub address: Option<PeerAddress>,
+    /// We dialled the peer.
+    pub is_outbound: bool,
+    /// The peer is one of our persistent ones.
+    pub is_persistent: bool,
+    /// When the peer came up.
+    pub since: SystemTime,
+    /// Numbers per channel, in the order of [`Channel::ALL`].
+    pub channels: [ChannelInfo; 2],
+    /// Round trip of the last ping.
+    pub rtt: Option<Duration>,
+    /// Penalty now: 0 is good, [`crate::BAN_AT`] is a ban.
+    pub penalty: f64,
+}
+
+/// Numbers of one channel of one peer, since the peer came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Payload bytes received.
+    pub bytes_in: u64,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Payload bytes written to the stream.
+    pub bytes_out: u64,
+    /// Messages written to the stream.
+    pub messages_out: u64,
+    /// Bytes that wait to be written, now.
+    pub queued_bytes: u64,
+    /// Messages that wait to be written, now.
+    pub queued_messages: u64,
+    /// Messages dropped because the queue was full.
+    pub dropped: u64,
+}
+
+/// One connected peer, shared by the handle (sends), its connection (writes, reads) and the swarm task.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    /// Number of this connection among all of this run: events of an older one are dropped.
+    pub(crate) link: u64,
+    pub(crate) moniker: String,
+    pub(crate) version: String,
+    pub(crate) remote: String,
+    pub(crate) address: Option<PeerAddress>,
+    pub(crate) is_outbound: bool,
+    pub(crate) is_persistent: bool,
+    pub(crate) since: SystemTime,
+    pub(crate) since_instant: Instant,
+    lanes: [Lane; 2],
+    rtt_us: AtomicU64,
+    /// Bytes of this peer that may wait for the consumer.
+    pub(crate) quota: Arc<Semaphore>,
+}
+
+/// One channel of a peer: the sending half of its queue, and its numbers.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    sender: mpsc::UnboundedSender<Bytes>,
+    queued_bytes: AtomicUsize,
+    queued_messages: AtomicUsize,
+    dropped: Counter,
+    bytes_in: Counter,
+    messages_in: Counter,
+    bytes_out: Counter,
+    messages_out: Counter,
+}
+
+/// What tells a peer apart when it comes up.
+pub(crate) struct PeerFacts {
+    pub(crate) id: NodeId,
+    pub(crate) link: u64,
+    pub(crate) moniker: String,
+    pub(crate) version: String,
+    pub(crate) remote: String,
+    pub(crate) address: Option<PeerAddress>,
+    pub(crate) is_outbound: bool,
+    pub(crate) is_persistent: bool,
+}
+
+/// The receiving halves of a peer's queues, in the order of [`Channel::ALL`].
+pub(crate) type LaneReceivers = [mpsc::UnboundedReceiver<Bytes>; 2];
+
+impl Peer {
+    pub(crate) fn new(facts: PeerFacts) -> (Arc<Peer>, LaneReceivers) {
+        let PeerFacts { id, link, moniker, version, remote, address, is_outbound, is_persistent } = facts;
+        let ((consensus, consensus_receiver), (parts, parts_receiver)) = (Lane::new(), Lane::new());
+        let peer = Peer {
+            id,
+            link,
+            moniker,
+            version,
+            remote,
+            address,
+            is_outbound,
+            is_persistent,
+            since: SystemTime::now(),
+            since_instant: Instant::now(),
+            lanes: [consensus, parts],
+            rtt_us: AtomicU64::new(u64::MAX),
+            quota: Arc::new(Semaphore::new(EVENT_BYTES_PER_PEER_MAX)),
+        };
+        (Arc::new(peer), [consensus_receiver, parts_receiver])
+    }
+
+    pub(crate) fn lane(&self, channel: Channel) -> &Lane {
+        &self.lanes[channel as usize]
+    }
+
+    pub(crate) fn set_rtt(&self, rtt: Duration) {
+        self.rtt_us.store(rtt.as_micros().min(u128::from(u64::MAX - 1)) as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn info(&self, penalty: f64) -> PeerInfo {
+        let rtt_us = self.rtt_us.load(Ordering::Relaxed);
+        PeerInfo {
+            id: self.id,
+            moniker: self.moniker.clone(),
+            version: self.version.clone(),
+            remote: self.remote.clone(),
+            address: self.address.clone(),
+            is_outbound: self.is_outbound,
+            is_persistent: self.is_persistent,
+            since: self.since,
+            channels: Channel::ALL.map(|channel| self.lane(channel).info()),
+            rtt: (rtt_us != u64::MAX).then_some(Duration::from_micros(rtt_us)),
+            penalty,
+        }
+    }
+}
+
+impl Lane {
+    fn new() -> (Lane, mpsc::UnboundedReceiver<Bytes>) {
+        // The channel itself is unbounded; `push` keeps the bounds, by count and by bytes.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let lane = Lane {
+            sender,
+            queued_bytes: AtomicUsize::new(0),
+            queued_messages: AtomicUsize::new(0),
+            dropped: Counter::default(),
+            bytes_in: Counter::default(),
+            messages_in: Counter::default(),
+            bytes_out: Counter::default(),
+            messages_out: Counter::default(),
+        };
+        (lane, receiver)
+    }
+
+    /// Queues a message, or drops and counts it when the queue is full or the connection has gone. Never blocks.
+    pub(crate) fn push(&self, message: Bytes) -> bool {
+        let bytes = message.len();
+        let messages_before = self.queued_messages.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = messages_before < SEND_QUEUE_MESSAGES_MAX && bytes_before + bytes <= SEND_QUEUE_BYTES_MAX;
+        if fits && self.sender.send(message).is_ok() {
+            return true;
+        }
+        self.queued_messages.fetch_sub(1, Ordering::Relaxed);
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.dropped.add(1);
+        false
+    }
+
+    /// Notes that queued messages were written to the stream.
+    pub(crate) fn on_written(&self, messages: usize, bytes: usize) {
+        self.queued_messages.fetch_sub(messages, Ordering::Relaxed);
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.messages_out.add(messages as u64);
+        self.bytes_out.add(bytes as u64);
+    }
+
+    /// Notes that a message was read from the stream.
+    pub(crate) fn on_read(&self, bytes: usize) {
+        self.messages_in.add(1);
+        self.bytes_in.add(bytes as u64);
+    }
+
+    fn info(&self) -> ChannelInfo {
+        ChannelInfo {
+            bytes_in: self.bytes_in.get(),
+            messages_in: self.messages_in.get(),
+            bytes_out: self.bytes_out.get(),
+            messages_out: self.messages_out.get(),
+            queued_bytes: self.queued_bytes.load(Ordering::Relaxed) as u64,
+            queued_messages: self.queued_messages.load(Ordering::Relaxed) as u64,
+            dropped: self.dropped.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_bounded_by_count_and_by_bytes() {
+        let (lane, mut receiver) = Lane::new();
+        for _ in 0..SEND_QUEUE_MESSAGES_MAX {
+            assert!(lane.push(Bytes::from_static(b"x")));
+        }
+        assert!(!lane.push(Bytes::from_static(b"x")));
+        assert_eq!((lane.info().queued_messages, lane.info().dropped), (SEND_QUEUE_MESSAGES_MAX as u64, 1));
+        receiver.try_recv().unwrap();
+        lane.on_written(1, 1);
+        assert!(lane.push(Bytes::from_static(b"x")));
+
+        let (lane, receiver) = Lane::new();
+        let large = Bytes::from(vec![0; CONSENSUS_FRAME_BYTES_MAX]);
+        let fitting = SEND_QUEUE_BYTES_MAX / CONSENSUS_FRAME_BYTES_MAX;
+        assert_eq!((0..2 * fitting).filter(|_| lane.push(large.clone())).count(), fitting);
+        drop(receiver);
+        assert!(!lane.push(Bytes::new()), "the connection has gone");
+    }
+}

@@ -1,0 +1,711 @@
+//! The direct streams of one connection: a control stream for the handshake, then one ordered stream per channel.
+//!
+//! Each side writes on the streams it opened and reads those that the other side opened. All of it runs inside the
+//! connection's own task: a message handed to a queue wakes that task, which writes it to the socket in the same
+//! breath; a message read goes from that task to the consumer's queue. No hop through the swarm task, no further task
+//! to look after: when the connection goes, everything goes with it.
+//!
+//! libp2p-stream is not used for this: it chooses a connection at random when there are two, drops an inbound stream
+//! when its slot of one is taken, and does not say which connection a stream came on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::io::BufReader;
+use futures::stream::FuturesUnordered;
+use futures::{AsyncWriteExt, StreamExt};
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
+use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::swarm::handler::{
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, StreamUpgradeError,
+};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{PeerId, Stream, StreamProtocol};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use crate::address::socket_of;
+use crate::control::{Control, Hello, Refusal, Say};
+use crate::events::{Event, Item};
+use crate::frame::{self, FrameError, Rate};
+use crate::limits::*;
+use crate::network::Shared;
+use crate::peer::{LaneReceivers, Peer};
+use crate::{Channel, NodeId};
+
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+const CONTROL_MESSAGES_PER_SECOND: u64 = 16;
+
+/// What a stream is for. The control protocol's name has no chain in it, so that strangers can be told why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Control,
+    Channel(Channel),
+}
+
+const PURPOSES: [(Purpose, &str); 3] = [
+    (Purpose::Control, "/cairn/control/1"),
+    (Purpose::Channel(Channel::Consensus), "/cairn/consensus/1"),
+    (Purpose::Channel(Channel::Parts), "/cairn/parts/1"),
+];
+
+/// Negotiates a stream's purpose.
+#[derive(Clone, Debug)]
+pub(crate) struct Negotiate(Vec<(Purpose, &'static str)>);
+
+impl Negotiate {
+    fn any() -> Negotiate {
+        Negotiate(PURPOSES.to_vec())
+    }
+
+    fn one(purpose: Purpose) -> Negotiate {
+        Negotiate(PURPOSES.into_iter().filter(|(known, _)| *known == purpose).collect())
+    }
+
+    fn purpose(name: &StreamProtocol) -> Purpose {
+        let known = PURPOSES.iter().find(|(_, known)| *known == name.as_ref());
+        known.expect("only our names are negotiated").0
+    }
+}
+
+impl UpgradeInfo for Negotiate {
+    type Info = StreamProtocol;
+    type InfoIter = std::vec::IntoIter<StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        let names: Vec<_> = self.0.iter().map(|(_, name)| StreamProtocol::new(name)).collect();
+        names.into_iter()
+    }
+}
+
+impl InboundUpgrade<Stream> for Negotiate {
+    type Output = (Stream, Purpose);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok((stream, Negotiate::purpose(&name))))
+    }
+}
+
+impl OutboundUpgrade<Stream> for Negotiate {
+    type Output = (Stream, Purpose);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok((stream, Negotiate::purpose(&name))))
+    }
+}
+
+/// What the swarm task tells a connection.
+#[derive(Debug)]
+pub(crate) enum ToHandler {
+    /// Send this.
+    Say(Control),
+    /// Send this and leave.
+    Refuse(Control),
+    /// The peer is up and the consumer knows: open the channels and begin to read.
+    Start(Arc<Peer>, LaneReceivers),
+}
+
+/// What a connection tells the swarm task.
+#[derive(Debug)]
+pub(crate) enum FromHandler {
+    /// The other side said this.
+    Said(Say),
+    /// The connection is of no use any more. Told once.
+    Failed(Failure),
+}
+
+/// Why a connection is of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// A stream ended or broke.
+    Lost(String),
+    /// A frame above its bound.
+    Oversized,
+    /// Bytes that are not the protocol.
+    Garbage,
+    /// The handshake took too long.
+    Slow,
+    /// We refused, and the other side had its time to read why.
+    Refused,
+}
+
+/// How one of a connection's jobs ended.
+enum Done {
+    /// A control frame was read; the reader goes on with the next.
+    Said(ControlReader, Say),
+    Failed(Failure),
+    /// Nothing follows from it.
+    Finished,
+}
+
+type Job = futures::future::BoxFuture<'static, Done>;
+
+/// The streams of one connection.
+pub(crate) struct Handler {
+    events: mpsc::Sender<Item>,
+    jobs: FuturesUnordered<Job>,
+    output: VecDeque<ConnectionHandlerEvent<Negotiate, (), FromHandler>>,
+    /// Queue of control frames. Dropped when nothing more is to be said.
+    control: Option<mpsc::Sender<Control>>,
+    control_queue: Option<mpsc::Receiver<Control>>,
+    is_control_read: bool,
+    peer: Option<Arc<Peer>>,
+    lane_queues: [Option<mpsc::UnboundedReceiver<libp2p::bytes::Bytes>>; 2],
+    /// Streams that the other side opened before we started.
+    lane_streams: [Option<Stream>; 2],
+    is_lane_read: [bool; 2],
+    has_failed: bool,
+}
+
+impl Handler {
+    fn new(hello: Hello, events: mpsc::Sender<Item>, handshake_timeout: Duration) -> Handler {
+        let (control, control_queue) = mpsc::channel(CONTROL_QUEUE_MAX);
+        control.try_send(Control { say: Some(Say::Hello(hello)) }).expect("an empty queue has room");
+        let jobs = FuturesUnordered::new();
+        let timer: Job = Box::pin(async move {
+            tokio::time::sleep(handshake_timeout).await;
+            Done::Failed(Failure::Slow)
+        });
+        jobs.push(timer);
+        let mut handler = Handler {
+            events,
+            jobs,
+            output: VecDeque::new(),
+            control: Some(control),
+            control_queue: Some(control_queue),
+            is_control_read: false,
+            peer: None,
+            lane_queues: [None, None],
+            lane_streams: [None, None],
+            is_lane_read: [false; 2],
+            has_failed: false,
+        };
+        handler.open(Purpose::Control);
+        handler
+    }
+
+    fn open(&mut self, purpose: Purpose) {
+        let protocol = SubstreamProtocol::new(Negotiate::one(purpose), ());
+        self.output.push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            self.output.push_back(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Failed(failure)));
+        }
+    }
+
+    fn say(&mut self, frame: Control) {
+        // A full queue means a peer that does not read: it misses an answer, and the handshake's timer looks after the rest.
+        if let Some(control) = &self.control {
+            let _ = control.try_send(frame);
+        }
+    }
+
+    fn on_stream_opened(&mut self, stream: Stream, purpose: Purpose) {
+        match purpose {
+            Purpose::Control => {
+                if let Some(queue) = self.control_queue.take() {
+                    self.jobs.push(Box::pin(write_control(stream, queue)));
+                }
+            }
+            Purpose::Channel(channel) => {
+                if let (Some(peer), Some(queue)) = (self.peer.clone(), self.lane_queues[channel as usize].take()) {
+                    self.jobs.push(Box::pin(write_lane(stream, peer, channel, queue)));
+                }
+            }
+        }
+    }
+
+    fn on_stream_accepted(&mut self, stream: Stream, purpose: Purpose) {
+        match purpose {
+            Purpose::Control if !self.is_control_read => {
+                self.is_control_read = true;
+                self.jobs.push(Box::pin(ControlReader::new(stream).next()));
+            }
+            Purpose::Channel(channel) if !self.is_lane_read[channel as usize] => {
+                self.is_lane_read[channel as usize] = true;
+                self.lane_streams[channel as usize] = Some(stream);
+                self.read_lanes();
+            }
+            _ => self.fail(Failure::Garbage), // one stream per purpose
+        }
+    }
+
+    /// Begins to read the streams that are there, once we may.
+    fn read_lanes(&mut self) {
+        let Some(peer) = &self.peer else { return };
+        for channel in Channel::ALL {
+            if let Some(stream) = self.lane_streams[channel as usize].take() {
+                self.jobs.push(Box::pin(read_lane(stream, peer.clone(), channel, self.events.clone())));
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Said(reader, say) => {
+                self.jobs.push(Box::pin(reader.next()));
+                self.output.push_back(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Said(say)));
+            }
+            Done::Failed(Failure::Slow) if self.peer.is_some() => {} // the handshake was in time
+            Done::Failed(failure) => self.fail(failure),
+            Done::Finished => {}
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = ToHandler;
+    type ToBehaviour = FromHandler;
+    type InboundProtocol = Negotiate;
+    type OutboundProtocol = Negotiate;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Negotiate> {
+        SubstreamProtocol::new(Negotiate::any(), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        true // the swarm task decides, and pings find the dead
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Negotiate, (), FromHandler>> {
+        loop {
+            if let Some(output) = self.output.pop_front() {
+                return Poll::Ready(output);
+            }
+            match self.jobs.poll_next_unpin(cx) {
+                Poll::Ready(Some(done)) => self.on_done(done),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: ToHandler) {
+        match event {
+            ToHandler::Say(frame) => self.say(frame),
+            ToHandler::Refuse(frame) => {
+                self.say(frame);
+                self.control = None;
+                self.jobs.push(Box::pin(async {
+                    tokio::time::sleep(LINGER).await;
+                    Done::Failed(Failure::Refused)
+                }));
+            }
+            ToHandler::Start(peer, queues) => {
+                self.peer = Some(peer);
+                self.lane_queues = queues.map(Some);
+                for channel in Channel::ALL {
+                    self.open(Purpose::Channel(channel));
+                }
+                self.read_lanes();
+            }
+        }
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Negotiate, Negotiate>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, purpose), .. }) => {
+                self.on_stream_accepted(stream, purpose);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, purpose), .. }) => {
+                self.on_stream_opened(stream, purpose);
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
+                let reason = match error {
+                    StreamUpgradeError::NegotiationFailed => "the peer does not speak our protocol".to_owned(),
+                    error => format!("a stream did not open: {error}"),
+                };
+                self.fail(Failure::Lost(reason));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn failure_of(error: FrameError, name: &str) -> Failure {
+    match error {
+        FrameError::Closed(error) => Failure::Lost(format!("{name} stream: {error}")),
+        FrameError::Oversized { got, max } => {
+            tracing::debug!(name, got, max, "frame larger than allowed");
+            Failure::Oversized
+        }
+    }
+}
+
+/// Reads control frames, slowly on purpose.
+struct ControlReader {
+    stream: BufReader<Stream>,
+    rate: Rate,
+}
+
+impl ControlReader {
+    fn new(stream: Stream) -> ControlReader {
+        let rate = Rate::new(Instant::now(), CONTROL_FRAME_BYTES_MAX as u64 * 4, CONTROL_MESSAGES_PER_SECOND);
+        ControlReader { stream: BufReader::with_capacity(1024, stream), rate }
+    }
+
+    async fn next(mut self) -> Done {
+        let bytes = match frame::read(&mut self.stream, CONTROL_FRAME_BYTES_MAX).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Done::Failed(failure_of(error, "control")),
+        };
+        tokio::time::sleep(self.rate.pay(Instant::now(), bytes.len())).await;
+        match Control::decode(bytes.as_slice()) {
+            Ok(Control { say: Some(say) }) => Done::Said(self, say),
+            _ => Done::Failed(Failure::Garbage),
+        }
+    }
+}
+
+/// Writes control frames until the queue ends, then ends the stream.
+async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -> Done {
+    let written: std::io::Result<()> = async {
+        while let Some(frame) = queue.recv().await {
+            let mut bytes = Vec::new();
+            frame::append(&mut bytes, &frame.encode_to_vec());
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+        }
+        stream.close().await
+    }
+    .await;
+    match written {
+        Ok(()) => Done::Finished,
+        Err(error) => Done::Failed(Failure::Lost(format!("control stream: {error}"))),
+    }
+}
+
+/// Writes a channel's messages as they come; what has queued up meanwhile goes out in one write.
+async fn write_lane(mut stream: Stream, peer: Arc<Peer>, channel: Channel, mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>) -> Done {
+    let mut batch = Vec::new();
+    let written: std::io::Result<()> = async {
+        while let Some(first) = queue.recv().await {
+            let (mut messages, mut bytes, mut next) = (0, 0, Some(first));
+            while let Some(message) = next {
+                frame::append(&mut batch, &message);
+                messages += 1;
+                bytes += message.len();
+                next = if batch.len() < WRITE_BATCH_BYTES { queue.try_recv().ok() } else { None };
+            }
+            stream.write_all(&batch).await?;
+            stream.flush().await?;
+            peer.lane(channel).on_written(messages, bytes);
+            batch.clear();
+            batch.shrink_to(2 * WRITE_BATCH_BYTES); // a large message does not keep its memory
+        }
+        Ok(())
+    }
+    .await;
+    match written {
+        Ok(()) => Done::Finished,
+        Err(error) => Done::Failed(Failure::Lost(format!("{} stream: {error}", channel.name()))),
+    }
+}
+
+/// Reads a channel's messages and hands them to the consumer, no faster than it takes them.
+async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mpsc::Sender<Item>) -> Done {
+    let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    let mut rate = Rate::new(Instant::now(), RATE_BYTES_PER_SECOND, RATE_MESSAGES_PER_SECOND);
+    loop {
+        let bytes = match frame::read(&mut stream, channel.bytes_max()).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Done::Failed(failure_of(error, channel.name())),
+        };
+        let (received, length) = (SystemTime::now(), bytes.len());
+        peer.lane(channel).on_read(length);
+        let permit = peer.quota.clone().acquire_many_owned(length as u32).await.ok();
+        let event = Event::Message { peer: peer.id, channel, bytes, received };
+        let Ok(slot) = events.reserve().await else {
+            return Done::Failed(Failure::Lost("the consumer has gone".to_owned()));
+        };
+        slot.send(Item { event, link: peer.link, _permit: permit });
+        let wait = rate.pay(Instant::now(), length);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Why a connection was denied before any word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("too many connections")]
+    TooMany,
+    #[error("too many connections from one address")]
+    TooManyFromIp,
+    #[error("the key is not Ed25519")]
+    WrongKey,
+    #[error("banned")]
+    Banned,
+    #[error("not dialled by us")]
+    NotDialled,
+}
+
+/// Who may connect at all. Numbers of peers are looked after later, in the handshake; these are the walls behind.
+#[derive(Debug, Default)]
+struct Gate {
+    pending: BTreeMap<ConnectionId, Option<IpAddr>>,
+    /// Established connections; the address only of those that count for it.
+    established: BTreeMap<ConnectionId, Option<IpAddr>>,
+    dialled: BTreeMap<ConnectionId, NodeId>,
+}
+
+impl Gate {
+    fn admit_pending(&mut self, connection: ConnectionId, ip: Option<IpAddr>) -> Result<(), Denied> {
+        if self.pending.len() >= PENDING_INBOUND_MAX {
+            return Err(Denied::TooMany);
+        }
+        if self.pending.values().filter(|known| ip.is_some() && **known == ip).count() >= PENDING_INBOUND_PER_IP_MAX {
+            return Err(Denied::TooManyFromIp);
+        }
+        self.pending.insert(connection, ip);
+        Ok(())
+    }
+
+    fn admit_inbound(&mut self, connection: ConnectionId, id: NodeId, ip: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
+        self.pending.remove(&connection);
+        let config = &shared.config;
+        if shared.is_banned(&id) {
+            return Err(Denied::Banned);
+        }
+        let is_free = config.is_exempt(&id) || (config.allow_private && ip.is_some_and(|ip| ip.is_loopback()));
+        let counted = if is_free || config.max_inbound_per_ip == 0 { None } else { ip };
+        let same = self.established.values().filter(|known| known.is_some() && **known == counted).count();
+        if counted.is_some() && same >= config.max_inbound_per_ip {
+            return Err(Denied::TooManyFromIp);
+        }
+        self.admit(connection, counted, shared)
+    }
+
+    fn admit_outbound(&mut self, connection: ConnectionId, id: NodeId, shared: &Shared) -> Result<(), ConnectionDenied> {
+        let expected = self.dialled.remove(&connection).ok_or_else(|| ConnectionDenied::new(Denied::NotDialled))?;
+        if expected != id {
+            return Err(ConnectionDenied::new(Refusal::WrongId { expected, got: id }));
+        }
+        if shared.is_banned(&id) {
+            return Err(ConnectionDenied::new(Denied::Banned));
+        }
+        self.admit(connection, None, shared).map_err(ConnectionDenied::new)
+    }
+
+    fn admit(&mut self, connection: ConnectionId, counted: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
+        let config = &shared.config;
+        let exempt = config.persistent_peers.len() + config.unconditional_ids.len();
+        if self.established.len() >= config.max_inbound + config.max_outbound + 2 * exempt + GREETING_MAX {
+            return Err(Denied::TooMany);
+        }
+        self.established.insert(connection, counted);
+        Ok(())
+    }
+
+    fn forget(&mut self, connection: &ConnectionId) {
+        self.pending.remove(connection);
+        self.established.remove(connection);
+        self.dialled.remove(connection);
+    }
+}
+
+/// The direct streams of all connections, as a libp2p behaviour.
+pub(crate) struct Streams {
+    shared: Arc<Shared>,
+    hello: Hello,
+    events: mpsc::Sender<Item>,
+    gate: Gate,
+    queue: VecDeque<ToSwarm<StreamsEvent, ToHandler>>,
+    waker: Option<Waker>,
+    /// Set while the consumer is too far behind to be told of more peers.
+    pub(crate) is_closed: bool,
+}
+
+/// Something a connection told us.
+#[derive(Debug)]
+pub(crate) struct StreamsEvent {
+    pub(crate) connection: ConnectionId,
+    pub(crate) what: FromHandler,
+}
+
+impl Streams {
+    pub(crate) fn new(shared: Arc<Shared>, events: mpsc::Sender<Item>, session: u64) -> Streams {
+        let hello = Hello::ours(&shared.config, session, 0);
+        Streams {
+            shared,
+            hello,
+            events,
+            gate: Gate::default(),
+            queue: VecDeque::new(),
+            waker: None,
+            is_closed: false,
+        }
+    }
+
+    /// Sets the port that we tell others, once it is known.
+    pub(crate) fn set_port(&mut self, port: u16) {
+        self.hello.port = port.into();
+    }
+
+    /// Announces a dial: only announced ones pass, and only if `id` answers.
+    pub(crate) fn expect(&mut self, connection: ConnectionId, id: NodeId) {
+        self.gate.dialled.insert(connection, id);
+    }
+
+    /// Tells a connection something.
+    pub(crate) fn tell(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
+        self.queue.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn handler(&self) -> Handler {
+        Handler::new(self.hello.clone(), self.events.clone(), self.shared.config.handshake_timeout)
+    }
+
+    fn denied(&self, denied: Denied) -> ConnectionDenied {
+        self.shared.counters.denied.add(1);
+        ConnectionDenied::new(denied)
+    }
+}
+
+impl NetworkBehaviour for Streams {
+    type ConnectionHandler = Handler;
+    type ToSwarm = StreamsEvent;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        if self.is_closed {
+            return Err(self.denied(Denied::TooMany));
+        }
+        let ip = socket_of(remote).map(|(_, socket)| socket.ip());
+        self.gate.admit_pending(connection, ip).map_err(|denied| self.denied(denied))
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let ip = socket_of(remote).map(|(_, socket)| socket.ip());
+        let id = NodeId::from_peer_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
+        self.gate.admit_inbound(connection, id, ip, &self.shared).map_err(|denied| self.denied(denied))?;
+        Ok(self.handler())
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        match self.gate.dialled.contains_key(&connection) {
+            true => Ok(Vec::new()),
+            false => Err(ConnectionDenied::new(Denied::NotDialled)), // another behaviour's idea
+        }
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let id = NodeId::from_peer_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
+        self.gate.admit_outbound(connection, id, &self.shared)?;
+        Ok(self.handler())
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => self.gate.forget(&closed.connection_id),
+            FromSwarm::ListenFailure(failure) => self.gate.forget(&failure.connection_id),
+            FromSwarm::DialFailure(failure) => self.gate.forget(&failure.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, connection: ConnectionId, what: THandlerOutEvent<Self>) {
+        self.queue.push_back(ToSwarm::GenerateEvent(StreamsEvent { connection, what }));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<StreamsEvent, THandlerInEvent<Self>>> {
+        match self.queue.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                self.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn connection(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    #[test]
+    fn the_gate_bounds_handshakes_connections_and_addresses() {
+        let mut config = Config::new("chain-1", "");
+        (config.max_inbound, config.max_outbound, config.max_inbound_per_ip) = (40, 10, 4);
+        let shared = Shared::for_tests(config);
+        let ip = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
+        let mut gate = Gate::default();
+        for n in 0..PENDING_INBOUND_PER_IP_MAX {
+            assert_eq!(gate.admit_pending(connection(n), ip(1)), Ok(()));
+        }
+        assert_eq!(gate.admit_pending(connection(99), ip(1)), Err(Denied::TooManyFromIp));
+        for n in 0..4 {
+            assert_eq!(gate.admit_inbound(connection(n), NodeId([n as u8; 20]), ip(1), &shared), Ok(()));
+        }
+        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Err(Denied::TooManyFromIp));
+        gate.forget(&connection(0));
+        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Ok(()), "one has gone");
+        let mut admitted = 4;
+        while gate.admit_inbound(connection(1000 + admitted), NodeId([9; 20]), ip(100 + (admitted / 4) as u8), &shared).is_ok() {
+            admitted += 1;
+        }
+        assert_eq!(admitted, 40 + 10 + GREETING_MAX);
+    }
+
+    #[test]
+    fn only_announced_dials_pass_and_only_to_the_right_node() {
+        let shared = Shared::for_tests(Config::new("chain-1", ""));
+        let (a, b) = (NodeId([1; 20]), NodeId([2; 20]));
+        let mut gate = Gate::default();
+        let denied = gate.admit_outbound(connection(1), a, &shared).unwrap_err();
+        assert_eq!(denied.downcast_ref(), Some(&Denied::NotDialled));
+        gate.dialled.insert(connection(2), a);
+        let denied = gate.admit_outbound(connection(2), b, &shared).unwrap_err();
+        assert_eq!(denied.downcast_ref(), Some(&Refusal::WrongId { expected: a, got: b }));
+        gate.dialled.insert(connection(3), a);
+        assert!(gate.admit_outbound(connection(3), a, &shared).is_ok());
+    }
+}
