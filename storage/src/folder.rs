@@ -1,0 +1,68 @@
+//! What a folder holds, before a database is opened in it: ours, nothing, or something that must not be touched.
+
+use std::{ffi::OsString, fs, io::ErrorKind, path::Path};
+
+use crate::{
+    error::{Result, StoreError},
+    rocks::SYNCED_FILE,
+};
+
+/// RocksDB's pointer to its newest manifest: without it there is no database.
+const CURRENT_FILE: &str = "CURRENT";
+
+/// Whether the folder holds a database that was created completely.
+pub(crate) fn has_database(path: &Path) -> bool {
+    path.join(CURRENT_FILE).exists()
+}
+
+/// Errors: `NoParent`, `NoPermission`, `NotOurs` for a file or for other people's files, `Damaged` for a database without its
+/// pointer file.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let names = match fs::read_dir(path) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match path.parent() {
+                Some(parent) if parent.as_os_str().is_empty() || parent.is_dir() => Ok(()),
+                _ => Err(StoreError::NoParent { path: path.to_owned() }),
+            };
+        }
+        Err(error) => Err(error),
+    };
+    let names = names.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            StoreError::NoPermission { path: path.to_owned(), reason: error.to_string() }
+        }
+        ErrorKind::NotADirectory => not_ours(path, "it is a file, not a folder".to_owned()),
+        _ => StoreError::Io { place: path.display().to_string(), doing: "listing the folder", reason: error.to_string() },
+    })?;
+    if has_database(path) {
+        return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(|name: &OsString| name.to_string_lossy().into_owned()).collect();
+    if let Some(other) = names.iter().find(|name| !is_database_file(name)) {
+        return Err(not_ours(path, format!("it holds {other:?}")));
+    }
+    if let Some(data) = names.iter().find(|name| holds_rows(name)) {
+        let reason = format!("{data} is there but the file {CURRENT_FILE} is missing");
+        return Err(StoreError::damaged(path.display().to_string(), reason));
+    }
+    Ok(())
+}
+
+fn not_ours(path: &Path, found: String) -> StoreError {
+    StoreError::NotOurs { path: path.to_owned(), found }
+}
+
+/// Whether RocksDB names a file so, or we do.
+fn is_database_file(name: &str) -> bool {
+    let numbered = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()));
+    holds_rows(name)
+        || ["LOCK", "LOG", "IDENTITY"].contains(&name)
+        || ["LOG.old.", "MANIFEST-", "OPTIONS-"].iter().any(|prefix| numbered(prefix))
+        || name.ends_with(".dbtmp")
+}
+
+/// Files that exist only after something was written.
+fn holds_rows(name: &str) -> bool {
+    name == SYNCED_FILE || [".log", ".sst", ".blob"].iter().any(|suffix| name.ends_with(suffix))
+}

@@ -1,0 +1,327 @@
+//! Keys and small records: the bytes that the table in the crate's documentation speaks of.
+
+use prost::Message;
+use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire};
+
+/// Heights sort as numbers: 8 bytes, big-endian.
+pub(crate) fn height(height: Height) -> [u8; 8] {
+    height.0.to_be_bytes()
+}
+
+/// Marks the end of an escaped key. In one, `00` is always followed by `FF`, so the mark sorts below any continuation.
+pub(crate) const HISTORY_KEY_END: [u8; 2] = [0, 0];
+
+/// A state key such that the rows of one key lie together and keys keep their order: `00` becomes `00 FF`. Without the end
+/// mark it is a prefix of the keys that it is a prefix of.
+pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(key.len() + HISTORY_KEY_END.len() + 8);
+    for byte in key {
+        escaped.push(*byte);
+        if *byte == 0 {
+            escaped.push(0xFF);
+        }
+    }
+    escaped
+}
+
+/// The part of a history key that all heights of one state key share.
+pub(crate) fn history_prefix(key: &[u8]) -> Vec<u8> {
+    let mut bytes = escape(key);
+    bytes.extend(HISTORY_KEY_END);
+    bytes
+}
+
+/// The key of "what `key` held before height `at`".
+pub(crate) fn history(key: &[u8], at: Height) -> Vec<u8> {
+    let mut bytes = history_prefix(key);
+    bytes.extend(height(at));
+    bytes
+}
+
+/// Takes a history key apart; `None` for bytes that [`history`] did not make.
+pub(crate) fn unescape_history(bytes: &[u8]) -> Option<(Vec<u8>, Height)> {
+    let (escaped, at) = bytes.split_last_chunk::<8>()?;
+    let escaped = escaped.strip_suffix(&HISTORY_KEY_END)?;
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.iter();
+    while let Some(byte) = rest.next() {
+        key.push(*byte);
+        if *byte == 0 && rest.next() != Some(&0xFF) {
+            return None;
+        }
+    }
+    Some((key, Height(u64::from_be_bytes(*at))))
+}
+
+/// What a key held: `00` for nothing, `01` and the value otherwise.
+pub(crate) fn old_value(value: Option<&[u8]>) -> Vec<u8> {
+    match value {
+        None => vec![0],
+        Some(value) => [&[1], value].concat(),
+    }
+}
+
+/// The inverse of [`old_value`]; the outer `None` for bytes that it did not make.
+pub(crate) fn read_old_value(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
+    match bytes.split_first()? {
+        (0, []) => Some(None),
+        (1, value) => Some(Some(value.to_vec())),
+        _ => None,
+    }
+}
+
+/// Block bytes are found by height, then by the header's hash: blocks of one height lie together.
+pub(crate) fn block(at: Height, id: &BlockId) -> Vec<u8> {
+    [height(at).as_slice(), block_id(id).as_slice()].concat()
+}
+
+/// hash ‖ number of parts ‖ hash of the parts.
+pub(crate) fn block_id(id: &BlockId) -> [u8; BLOCK_ID_BYTES] {
+    let mut bytes = [0; BLOCK_ID_BYTES];
+    bytes[..32].copy_from_slice(&id.hash.0);
+    bytes[32..36].copy_from_slice(&id.parts.total.to_be_bytes());
+    bytes[36..].copy_from_slice(&id.parts.hash.0);
+    bytes
+}
+
+pub(crate) const BLOCK_ID_BYTES: usize = 68;
+
+/// The inverse of [`block_id`].
+pub(crate) fn read_block_id(bytes: &[u8]) -> Option<BlockId> {
+    let bytes: &[u8; BLOCK_ID_BYTES] = bytes.try_into().ok()?;
+    let total = u32::from_be_bytes(*bytes[32..].first_chunk()?);
+    let hash = |at: usize| bytes[at..].first_chunk().map(|hash| Hash(*hash));
+    Some(BlockId { hash: hash(0)?, parts: PartSetHeader { total, hash: hash(36)? } })
+}
+
+/// Where a transaction stands: height ‖ index, 12 bytes.
+pub(crate) fn tx_position(at: Height, index: u32) -> Vec<u8> {
+    [height(at).as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// The inverse of [`tx_position`].
+pub(crate) fn read_tx_position(bytes: &[u8]) -> Option<(Height, u32)> {
+    let (at, index) = bytes.split_first_chunk::<8>()?;
+    Some((Height(u64::from_be_bytes(*at)), u32::from_be_bytes(index.try_into().ok()?)))
+}
+
+/// A height alone.
+pub(crate) fn read_height(bytes: &[u8]) -> Option<Height> {
+    Some(Height(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+/// Where the chain stands: the last committed height, or the genesis state below the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Its height; the height before the initial one while there is no block.
+    pub height: Height,
+    /// Its block; none at genesis.
+    pub block_id: Option<BlockId>,
+    /// The block's time, or the genesis time.
+    pub time: Time,
+    /// Root of the state after it: stands in the next header.
+    pub app_hash: Hash,
+    /// Root over its results: stands in the next header.
+    pub results_hash: Hash,
+}
+
+/// What the chain began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// Height of the first block, 1 or more.
+    pub initial_height: Height,
+    /// The document's time: the first block's is after it.
+    pub time: Time,
+    /// Root of the first state.
+    pub app_hash: Hash,
+    /// BLAKE3 of the genesis document, to notice that it was exchanged.
+    pub document_hash: Hash,
+}
+
+/// A block without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The block's id.
+    pub block_id: BlockId,
+    /// Its header.
+    pub header: Header,
+    /// Bytes of the encoded block.
+    pub block_bytes: u64,
+    /// Its transactions.
+    pub txs: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TipRecord {
+    #[prost(uint64, tag = "1")]
+    height: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    block_id: Vec<u8>,
+    #[prost(sint64, tag = "3")]
+    time_ns: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    app_hash: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    results_hash: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GenesisRecord {
+    #[prost(uint64, tag = "1")]
+    initial_height: u64,
+    #[prost(sint64, tag = "2")]
+    time_ns: i64,
+    #[prost(bytes = "vec", tag = "3")]
+    app_hash: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    document_hash: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HeadRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    block_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    header: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    block_bytes: u64,
+    #[prost(uint32, tag = "4")]
+    txs: u32,
+}
+
+/// The keys that a height changed, ascending.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ChangesRecord {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl Tip {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        TipRecord {
+            height: self.height.0,
+            block_id: self.block_id.map(|id| block_id(&id).to_vec()).unwrap_or_default(),
+            time_ns: self.time.unix_nanos(),
+            app_hash: self.app_hash.0.to_vec(),
+            results_hash: self.results_hash.0.to_vec(),
+        }
+        .encode_to_vec()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let record = TipRecord::decode(bytes).ok()?;
+        let block_id = match record.block_id.as_slice() {
+            [] => None,
+            bytes => Some(read_block_id(bytes)?),
+        };
+        Some(Self {
+            height: Height(record.height),
+            block_id,
+            time: Time::from_unix_nanos(record.time_ns),
+            app_hash: hash(&record.app_hash)?,
+            results_hash: hash(&record.results_hash)?,
+        })
+    }
+}
+
+impl Genesis {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        GenesisRecord {
+            initial_height: self.initial_height.0,
+            time_ns: self.time.unix_nanos(),
+            app_hash: self.app_hash.0.to_vec(),
+            document_hash: self.document_hash.0.to_vec(),
+        }
+        .encode_to_vec()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let record = GenesisRecord::decode(bytes).ok()?;
+        Some(Self {
+            initial_height: Height(record.initial_height),
+            time: Time::from_unix_nanos(record.time_ns),
+            app_hash: hash(&record.app_hash)?,
+            document_hash: hash(&record.document_hash)?,
+        })
+    }
+}
+
+impl Head {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        HeadRecord {
+            block_id: block_id(&self.block_id).to_vec(),
+            header: Wire::encode(&self.header),
+            block_bytes: self.block_bytes,
+            txs: self.txs,
+        }
+        .encode_to_vec()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let record = HeadRecord::decode(bytes).ok()?;
+        Some(Self {
+            block_id: read_block_id(&record.block_id)?,
+            header: <Header as Wire>::decode(&record.header).ok()?,
+            block_bytes: record.block_bytes,
+            txs: record.txs,
+        })
+    }
+}
+
+fn hash(bytes: &[u8]) -> Option<Hash> {
+    bytes.try_into().ok().map(Hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use types::blake3;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xFF), any::<u8>()], 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn history_keys_sort_by_key_then_height_and_come_back(a in key(), b in key(), h in 0u64..4, i in 0u64..4) {
+            let (left, right) = (history(&a, Height(h)), history(&b, Height(i)));
+            prop_assert_eq!(left.cmp(&right), (&a, h).cmp(&(&b, i)));
+            prop_assert_eq!(unescape_history(&left), Some((a.clone(), Height(h))));
+            prop_assert_eq!(escape(&b).starts_with(&escape(&a)), b.starts_with(&a));
+        }
+
+        #[test]
+        fn foreign_bytes_are_refused_not_panicked_on(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = (unescape_history(&bytes), read_old_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
+            let _ = (Tip::decode(&bytes), Genesis::decode(&bytes), Head::decode(&bytes));
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_keys() {
+        assert_eq!(history(&[7, 0, 9], Height(258)), [7, 0, 0xFF, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(old_value(None), [0]);
+        assert_eq!(old_value(Some(&[5])), [1, 5]);
+        assert_eq!(read_old_value(&[0, 1]), None);
+        assert_eq!(tx_position(Height(1), 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+        let id = BlockId { hash: blake3(b"a"), parts: PartSetHeader { total: 3, hash: blake3(b"b") } };
+        assert_eq!(read_block_id(&block_id(&id)), Some(id));
+        assert_eq!(block(Height(9), &id).len(), 8 + BLOCK_ID_BYTES);
+    }
+
+    #[test]
+    fn golden_bytes_of_the_tip() {
+        let tip = Tip {
+            height: Height(300),
+            block_id: None,
+            time: Time::from_unix_nanos(-2),
+            app_hash: Hash([1; 32]),
+            results_hash: Hash([2; 32]),
+        };
+        let golden = [&[0x08, 0xAC, 0x02, 0x18, 0x03, 0x22, 32][..], &[1; 32], &[0x2A, 32], &[2; 32]].concat();
+        assert_eq!(tip.encode(), golden);
+        assert_eq!(Tip::decode(&golden), Some(tip));
+    }
+}

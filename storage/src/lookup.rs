@@ -1,0 +1,170 @@
+//! Reading what was committed, by height, hash or id.
+
+use prost::Message;
+use types::{
+    Block, BlockId, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb,
+};
+
+use crate::{
+    error::{Result, StoreError},
+    keys::{self, ChangesRecord, Head},
+    kv::{Cf, Kv, View},
+    store::Store,
+};
+
+/// What a height did to one key of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What it held before that height; `None` for nothing.
+    pub old: Option<Vec<u8>>,
+}
+
+/// Of a block only its last field; the codec steps over the rest without copying it.
+#[derive(Clone, PartialEq, Message)]
+struct LastCommitOnly {
+    #[prost(message, optional, tag = "4")]
+    last_commit: Option<pb::Commit>,
+}
+
+/// All lookups by height fail with `Pruned { earliest }` below the window and with `Future { tip }` above the tip.
+impl<K: Kv> Store<K> {
+    /// Block id, header and sizes. Cheap: the block's body is not read.
+    pub fn head(&self, height: Height) -> Result<Head> {
+        self.record(Cf::Heads, height, Head::decode)
+    }
+
+    /// The header.
+    pub fn header(&self, height: Height) -> Result<Header> {
+        Ok(self.head(height)?.header)
+    }
+
+    /// The block's bytes, as they were proposed.
+    pub fn block_bytes(&self, height: Height) -> Result<Vec<u8>> {
+        let id = self.head(height)?.block_id;
+        self.kv.get(Cf::Blocks, &keys::block(height, &id))?.ok_or_else(|| self.absent(Cf::Blocks, height))
+    }
+
+    /// The block.
+    pub fn block(&self, height: Height) -> Result<Block> {
+        Block::decode(&self.block_bytes(height)?).map_err(|e| self.damaged(format!("block {height} is unreadable: {e}")))
+    }
+
+    /// The height of the block with this header hash; `None` when unknown or no longer kept.
+    pub fn height_of(&self, hash: &Hash) -> Result<Option<Height>> {
+        let Some(bytes) = self.kv.get(Cf::BlockHash, &hash.0)? else { return Ok(None) };
+        let height = keys::read_height(&bytes).ok_or_else(|| self.damaged("a block's height is unreadable"))?;
+        Ok(self.check_kept(height).is_ok().then_some(height))
+    }
+
+    /// The block with this header hash; `None` when unknown or no longer kept.
+    pub fn block_by_hash(&self, hash: &Hash) -> Result<Option<Block>> {
+        self.height_of(hash)?.map(|height| self.block(height)).transpose()
+    }
+
+    /// The commit of this height's block: the one in the next block, or at the tip the one that we saw.
+    pub fn commit(&self, height: Height) -> Result<Commit> {
+        self.check_kept(height)?;
+        if self.tip_or_error()?.height == height {
+            return self.seen_commit(height);
+        }
+        let commit = LastCommitOnly::decode(self.block_bytes(height.next())?.as_slice()).ok().and_then(|block| block.last_commit);
+        let commit = commit.and_then(|commit| Commit::from_pb(commit).ok());
+        commit.ok_or_else(|| self.damaged(format!("the commit of height {height} is unreadable")))
+    }
+
+    /// The commit that we saw when the block was decided.
+    pub fn seen_commit(&self, height: Height) -> Result<Commit> {
+        self.record(Cf::Commits, height, |bytes| Commit::decode(bytes).ok())
+    }
+
+    /// What executing the block gave.
+    pub fn results(&self, height: Height) -> Result<BlockResults> {
+        self.record(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())
+    }
+
+    /// The keys that the height changed, ascending, with what they held before: its change record.
+    pub fn change_record(&self, height: Height) -> Result<Vec<Change>> {
+        let record = self.record(Cf::Changes, height, |bytes| ChangesRecord::decode(bytes).ok())?;
+        let rows: Vec<Vec<u8>> = record.keys.iter().map(|key| keys::history(key, height)).collect();
+        let olds = self.kv.multi_get(Cf::History, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let change = |(key, old): (Vec<u8>, Option<Vec<u8>>)| {
+            let old = old.ok_or_else(|| self.absent(Cf::History, height))?;
+            let old = keys::read_old_value(&old).ok_or_else(|| self.unreadable(Cf::History, height))?;
+            Ok(Change { key, old })
+        };
+        record.keys.into_iter().zip(olds).map(change).collect()
+    }
+
+    /// The validator set of a height, with its priorities. Known up to tip + 2.
+    ///
+    /// Cost: one row and at most [`crate::VALIDATORS_EVERY`] turns of the rotation.
+    pub fn validators(&self, height: Height) -> Result<ValidatorSet> {
+        let (at, bytes) = self.in_force(Cf::Validators, height, self.validators_known_to(&self.tip_or_error()?))?;
+        let mut set = ValidatorSet::decode(&bytes).map_err(|e| self.damaged(format!("the set of height {at}: {e}")))?;
+        for _ in at.0..height.0 {
+            set.increment(1);
+        }
+        Ok(set)
+    }
+
+    /// The parameters of a height. Known up to tip + 1.
+    pub fn params(&self, height: Height) -> Result<Params> {
+        let (at, bytes) = self.in_force(Cf::Params, height, self.tip_or_error()?.height.next())?;
+        Params::decode(&bytes).map_err(|e| self.damaged(format!("the parameters of height {at}: {e}")))
+    }
+
+    /// Where a transaction stands: height and index in its block; `None` when unknown or no longer kept.
+    pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
+        let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
+        let position = keys::read_tx_position(&bytes).ok_or_else(|| self.damaged("a transaction's position is unreadable"))?;
+        Ok(self.check_kept(position.0).is_ok().then_some(position))
+    }
+
+    /// The row at or below `height`, with the height it was written for.
+    fn in_force(&self, cf: Cf, height: Height, known_to: Height) -> Result<(Height, Vec<u8>)> {
+        let earliest = self.earliest();
+        if height < earliest {
+            return Err(StoreError::Pruned { got: height, earliest });
+        }
+        if height > known_to {
+            return Err(StoreError::Future { got: height, tip: known_to });
+        }
+        let row = self.kv.view().at_or_below(cf, &keys::height(height))?;
+        let Some((key, bytes)) = row else { return Err(self.absent(cf, height)) };
+        let at = keys::read_height(&key).ok_or_else(|| self.unreadable(cf, height))?;
+        Ok((at, bytes.into()))
+    }
+
+    fn record<T>(&self, cf: Cf, height: Height, decode: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
+        self.check_kept(height)?;
+        let bytes = self.kv.get(cf, &keys::height(height))?.ok_or_else(|| self.absent(cf, height))?;
+        decode(&bytes).ok_or_else(|| self.unreadable(cf, height))
+    }
+
+    /// Whether the height has a block that is kept.
+    pub(crate) fn check_kept(&self, height: Height) -> Result<()> {
+        let tip = self.tip_or_error()?.height;
+        let earliest = self.earliest();
+        if height < earliest {
+            return Err(StoreError::Pruned { got: height, earliest });
+        }
+        if height > tip {
+            return Err(StoreError::Future { got: height, tip });
+        }
+        Ok(())
+    }
+
+    /// A row is not there: either the window moved on since we looked, or the store is damaged.
+    pub(crate) fn absent(&self, cf: Cf, height: Height) -> StoreError {
+        match self.check_kept(height) {
+            Err(pruned) => pruned,
+            Ok(()) => self.damaged(format!("height {height} has no row in {}", cf.name())),
+        }
+    }
+
+    pub(crate) fn unreadable(&self, cf: Cf, height: Height) -> StoreError {
+        self.damaged(format!("the row of height {height} in {} is unreadable", cf.name()))
+    }
+}

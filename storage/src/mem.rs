@@ -1,0 +1,249 @@
+//! A database in memory for the simulator: the same promises as RocksDB, and crashes on demand.
+//!
+//! [`MemDisk`] is the disk and survives; [`MemKv`] is the handle of one process life and dies with [`MemDisk::crash`] or the next
+//! [`MemDisk::open`]. A crash keeps what was synced and as much of the ordered log after it as the simulator says.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use types::Height;
+
+use crate::{
+    error::{Result, StoreError},
+    kv::{Batch, Cf, Durability, HeightAt, Kv, Op, Row, Rows, Stats, View},
+};
+
+/// Batches that a crash can take back. Beyond it the oldest becomes durable, as a kernel writes pages back in its own time.
+const UNSYNCED_MAX: usize = 1024;
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+type Maps = [Arc<Map>; Cf::ALL.len()];
+
+/// What becomes of the write that is made to fail. The writer gets an error either way and cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It did not happen.
+    Lost,
+    /// It happened, and only its answer was lost.
+    Kept,
+}
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct MemDisk(Arc<RwLock<Disk>>);
+
+#[derive(Default)]
+struct Disk {
+    /// Shared with views; a write copies a map only while a view still holds it.
+    maps: Maps,
+    /// For each batch since the last sync, how to take it back.
+    undo: std::collections::VecDeque<Vec<Op>>,
+    /// Counts openings: handles of earlier lives are dead.
+    life: u64,
+    /// The write that shall fail, counted down.
+    fault: Option<(u64, Fault)>,
+    /// A write has failed in this life; everything after it fails too.
+    failed: bool,
+    stats: Stats,
+}
+
+impl MemDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a life. Handles of earlier lives fail from now on. What was written stays, synced or not, as after `kill -9`.
+    pub fn open(&self) -> MemKv {
+        let mut disk = self.lock();
+        disk.life += 1;
+        disk.failed = false;
+        disk.stats = Stats::default();
+        MemKv { disk: self.clone(), life: disk.life }
+    }
+
+    /// The machine loses power: of the batches since the last sync only the first `keep` survive, and the handle dies.
+    pub fn crash(&self, keep: usize) {
+        let mut disk = self.lock();
+        disk.life += 1;
+        disk.fault = None;
+        while disk.undo.len() > keep {
+            let undo = disk.undo.pop_back().expect("longer than keep");
+            for op in undo.into_iter().rev() {
+                disk.apply(op);
+            }
+        }
+        disk.undo.clear();
+    }
+
+    /// Batches that a crash could take back.
+    pub fn unsynced(&self) -> usize {
+        self.read().undo.len()
+    }
+
+    /// Makes the `nth` write from now (0 is the next) fail, and every write after it until the next [`MemDisk::open`].
+    pub fn fail_write(&self, nth: u64, fault: Fault) {
+        self.lock().fault = Some((nth, fault));
+    }
+
+    /// Every row, for comparing two disks.
+    pub fn dump(&self) -> Vec<(Cf, Vec<u8>, Vec<u8>)> {
+        let disk = self.read();
+        let rows = |cf: Cf| disk.maps[cf as usize].iter().map(move |(key, value)| (cf, key.clone(), value.clone()));
+        Cf::ALL.into_iter().flat_map(rows).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Disk> {
+        self.0.read().expect("no thread panics while it holds the disk")
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Disk> {
+        self.0.write().expect("no thread panics while it holds the disk")
+    }
+}
+
+impl Disk {
+    /// Changes one row and returns the change that takes it back.
+    fn apply(&mut self, op: Op) -> Op {
+        let map = Arc::make_mut(&mut self.maps[op.cf as usize]);
+        let before = match op.value {
+            Some(value) => map.insert(op.key.clone(), value),
+            None => map.remove(&op.key),
+        };
+        Op { cf: op.cf, key: op.key, value: before }
+    }
+}
+
+/// One life's handle to a [`MemDisk`].
+pub struct MemKv {
+    disk: MemDisk,
+    life: u64,
+}
+
+impl MemKv {
+    /// A handle to a new disk.
+    pub fn new() -> Self {
+        MemDisk::new().open()
+    }
+
+    /// The disk under it.
+    pub fn disk(&self) -> &MemDisk {
+        &self.disk
+    }
+
+    fn alive(&self, disk: &Disk, doing: &'static str) -> Result<()> {
+        if disk.life == self.life && !disk.failed {
+            return Ok(());
+        }
+        let reason = if disk.failed { "an earlier write failed" } else { "this handle is of an earlier life" };
+        Err(StoreError::Io { place: self.place(), doing, reason: reason.to_owned() })
+    }
+}
+
+impl Default for MemKv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kv for MemKv {
+    type View<'a> = MemView;
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.disk.read().maps[cf as usize].get(key).cloned())
+    }
+
+    fn multi_get(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let disk = self.disk.read();
+        Ok(keys.iter().map(|key| disk.maps[cf as usize].get(*key).cloned()).collect())
+    }
+
+    fn view(&self) -> MemView {
+        MemView { maps: self.disk.read().maps.clone() }
+    }
+
+    fn write(&self, batch: Batch, durability: Durability) -> Result<()> {
+        let mut disk = self.disk.lock();
+        self.alive(&disk, "writing")?;
+        let fault = match disk.fault.take() {
+            Some((0, fault)) => Some(fault),
+            Some((nth, fault)) => {
+                disk.fault = Some((nth - 1, fault));
+                None
+            }
+            None => None,
+        };
+        if fault != Some(Fault::Lost) {
+            disk.stats.batches += 1;
+            disk.stats.bytes += batch.bytes() as u64;
+            let undo = batch.ops.into_iter().map(|op| disk.apply(op)).collect();
+            disk.undo.push_back(undo);
+            if durability == Durability::Synced {
+                disk.stats.syncs += 1;
+                disk.undo.clear();
+            } else if disk.undo.len() > UNSYNCED_MAX {
+                disk.undo.pop_front();
+            }
+        }
+        if fault.is_some() {
+            disk.failed = true;
+            let reason = "the simulated disk failed".to_owned();
+            return Err(StoreError::Io { place: self.place(), doing: "writing", reason });
+        }
+        Ok(())
+    }
+
+    fn forget_below(&self, cf: Cf, height: Height) -> Result<()> {
+        let mut disk = self.disk.lock();
+        self.alive(&disk, "forgetting")?;
+        let map = Arc::make_mut(&mut disk.maps[cf as usize]);
+        match cf.height_at() {
+            HeightAt::KeyStart => *map = map.split_off(height.0.to_be_bytes().as_slice()),
+            _ => map.retain(|key, value| cf.height_of(key, value).is_none_or(|row| row >= height)),
+        }
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        self.disk.read().stats.clone()
+    }
+
+    fn sizes(&self) -> Vec<(Cf, u64)> {
+        let disk = self.disk.read();
+        let size = |cf: Cf| disk.maps[cf as usize].iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+        Cf::ALL.into_iter().map(|cf| (cf, size(cf))).collect()
+    }
+}
+
+/// The rows of one moment, shared with the disk until it writes.
+pub struct MemView {
+    maps: Maps,
+}
+
+impl View for MemView {
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.maps[cf as usize].get(key).cloned())
+    }
+
+    fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
+        let (prefix, start) = (prefix.to_vec(), prefix.max(from).to_vec());
+        let rows = self.maps[cf as usize].range(start..).take_while(move |(key, _)| key.starts_with(&prefix));
+        Box::new(rows.map(|row| Ok(boxed(row))))
+    }
+
+    fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>> {
+        let upto = (Bound::Unbounded, Bound::Included(key));
+        Ok(self.maps[cf as usize].range::<[u8], _>(upto).next_back().map(boxed))
+    }
+}
+
+fn boxed((key, value): (&Vec<u8>, &Vec<u8>)) -> Row {
+    (key.as_slice().into(), value.as_slice().into())
+}

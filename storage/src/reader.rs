@@ -1,0 +1,152 @@
+//! The state at one height.
+
+use types::{Height, Reader};
+
+use crate::{
+    error::{Result, StoreError},
+    keys::{self, Tip},
+    kv::{Cf, Kv, Rows, View},
+    store::{Store, lock, meta},
+};
+
+/// The state at one height, unmoved by what is committed while it is held (S4).
+///
+/// Held, it keeps the database from forgetting that height (and the simulator's from sharing rows): let go of it soon.
+pub struct StateReader<'a, K: Kv> {
+    store: &'a Store<K>,
+    view: K::View<'a>,
+    height: Height,
+    /// The tip in the view: at it, `state` alone answers.
+    tip: Height,
+    /// Whether the window has been told that this height is being read.
+    held: bool,
+}
+
+impl<K: Kv> Store<K> {
+    /// The state at the tip.
+    pub fn reader(&self) -> Result<StateReader<'_, K>> {
+        let view = self.kv.view();
+        let tip = self.tip_in(&view)?;
+        Ok(StateReader { store: self, view, height: tip, tip, held: false })
+    }
+
+    /// The state after the block of `height`. Kept from the height before [`Store::earliest`], whose root that block's header holds.
+    ///
+    /// Errors: `Pruned` below that, `Future` above the tip.
+    pub fn reader_at(&self, height: Height) -> Result<StateReader<'_, K>> {
+        lock(&self.window).hold(height)?;
+        // From here on, dropping the reader lets go of the height again; so it is made before anything else can fail.
+        let mut reader = StateReader { store: self, view: self.kv.view(), height, tip: height, held: true };
+        reader.tip = self.tip_in(&reader.view)?;
+        if height > reader.tip {
+            return Err(StoreError::Future { got: height, tip: reader.tip });
+        }
+        Ok(reader)
+    }
+
+    fn tip_in(&self, view: &K::View<'_>) -> Result<Height> {
+        let bytes = view.get(Cf::Meta, meta::TIP)?;
+        let bytes = bytes.ok_or_else(|| StoreError::NoGenesis { place: self.kv.place() })?;
+        Ok(Tip::decode(&bytes).ok_or_else(|| self.damaged("its tip is unreadable"))?.height)
+    }
+}
+
+impl<K: Kv> StateReader<'_, K> {
+    /// The height that is read.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// As [`Reader::get`], for callers that can use an error.
+    pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if self.height < self.tip {
+            let next = keys::history(key, self.height.next());
+            if let Some(row) = self.view.rows(Cf::History, &keys::history_prefix(key), &next).next() {
+                let (_, old) = row?;
+                return keys::read_old_value(&old).ok_or_else(|| self.store.unreadable(Cf::History, self.height));
+            }
+        }
+        self.view.get(Cf::State, key)
+    }
+
+    /// As [`Reader::scan`], for callers that can use an error.
+    ///
+    /// Cost below the tip: the rows of the prefix, and their history in the whole window.
+    pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        let mut now = self.view.rows(Cf::State, prefix, prefix);
+        let mut past = Past { rows: None, height: self.height, last: None };
+        if self.height < self.tip {
+            let escaped = keys::escape(prefix);
+            past.rows = Some(self.view.rows(Cf::History, &escaped, &escaped));
+        }
+        let mut now_row = now.next().transpose()?;
+        let mut past_row = past.next(self.store)?;
+        loop {
+            // The row with the lower key comes next; for the same key the past one stands for both.
+            let (from_now, from_past) = match (&now_row, &past_row) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => (true, false),
+                (None, Some(_)) => (false, true),
+                (Some((key, _)), Some((old_key, _))) => (**key <= **old_key, **old_key <= **key),
+            };
+            let row = match (&now_row, &past_row) {
+                (_, Some((key, old))) if from_past => old.as_deref().map(|old| (key.as_slice(), old)),
+                (Some((key, value)), _) => Some((&**key, &**value)),
+                _ => None,
+            };
+            if row.is_some_and(|(key, value)| !visit(key, value)) {
+                return Ok(());
+            }
+            if from_now {
+                now_row = now.next().transpose()?;
+            }
+            if from_past {
+                past_row = past.next(self.store)?;
+            }
+        }
+    }
+}
+
+/// The keys that changed above `height`, ascending, with what they held at it.
+struct Past<'a> {
+    rows: Option<Rows<'a>>,
+    height: Height,
+    last: Option<Vec<u8>>,
+}
+
+impl Past<'_> {
+    #[allow(clippy::type_complexity)] // the pair is taken apart at once
+    fn next<K: Kv>(&mut self, store: &Store<K>) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        for row in rows {
+            let (bytes, old) = row?;
+            let unreadable = || store.unreadable(Cf::History, self.height);
+            let (key, at) = keys::unescape_history(&bytes).ok_or_else(unreadable)?;
+            if at > self.height && self.last.as_ref() != Some(&key) {
+                let old = keys::read_old_value(&old).ok_or_else(unreadable)?;
+                self.last = Some(key.clone());
+                return Ok(Some((key, old)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<K: Kv> Drop for StateReader<'_, K> {
+    fn drop(&mut self) {
+        if self.held {
+            lock(&self.store.window).release(self.height);
+        }
+    }
+}
+
+/// A failing disk stops the process here: the application cannot go on without its state, nor say something else instead.
+impl<K: Kv> Reader for StateReader<'_, K> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.try_get(key).unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height))
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.try_scan(prefix, visit).unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height));
+    }
+}

@@ -1,0 +1,403 @@
+//! RocksDB as a [`Kv`], and how it is set up.
+//!
+//! **Durability.** Every batch goes to the one write-ahead log, which all column families share; `Synced` also syncs it. The log
+//! is ordered, so a sync makes every earlier batch durable. Recovery is *point in time*: after a power loss the log is replayed
+//! up to the first record that did not arrive whole, so the store is at a prefix of its batches, the same prefix in every
+//! family (atomic flush is for databases without a log). Point-in-time recovery alone would also stop, silently, at a record
+//! that was synced and then damaged, and with it forget what we signed. Therefore the file `SYNCED` remembers the sequence
+//! number of the last synced batch. It is written after the sync and not synced itself, so it can lag but never lead, and a
+//! store that comes back below it is reported as damaged.
+//!
+//! **Checksums.** Every block, log record and blob in RocksDB carries a checksum that is verified when read; there is no second one.
+//!
+//! **Memory.** One block cache ([`BLOCK_CACHE_BYTES`], index and filter blocks inside it), one budget for all write buffers
+//! ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
+//!
+//! **Forgetting.** Rows of a height lie together in most families: they go by one range tombstone and, where a whole file is
+//! below the height, by dropping the file. In `history`, `block_hash` and `txs` a compaction filter drops rows below an
+//! atomic floor whenever a file is rewritten anyway, at the latest after [`REWRITE_SECONDS`].
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
+    DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions, SliceTransform,
+    Snapshot, WriteBatch, WriteOptions,
+};
+use types::{Height, blake3};
+
+use crate::{
+    error::{Result, StoreError},
+    folder,
+    keys::{self, HISTORY_KEY_END},
+    kv::{Batch, Cf, Durability, HeightAt, Kv, Row, Rows, Stats, View, prefix_end},
+};
+
+/// Bytes of the block cache that all families share.
+pub const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Bytes of all write buffers together; beyond it the oldest is written out.
+pub const WRITE_BUFFERS_BYTES: usize = 16 << 20;
+/// Bytes of log after which the families that still need its beginning are written out.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Files held open.
+const OPEN_FILES_MAX: i32 = 256;
+/// A file older than this is rewritten, which lets the compaction filter see rows that nothing else would move.
+const REWRITE_SECONDS: u64 = 24 * 3600;
+/// The file with the sequence number of the last synced batch.
+pub(crate) const SYNCED_FILE: &str = "SYNCED";
+
+/// A RocksDB folder, open and locked.
+pub struct RocksKv {
+    db: DB,
+    path: PathBuf,
+    /// For each family, the height below which the compaction filter drops rows.
+    floors: Floors,
+    writer: Mutex<Writer>,
+}
+
+type Floors = [Arc<AtomicU64>; Cf::ALL.len()];
+
+/// What only the thread that writes touches.
+struct Writer {
+    synced: SyncedFile,
+    stats: Stats,
+}
+
+impl RocksKv {
+    /// Opens the store in the folder `path`, creating it when the folder is absent or empty.
+    ///
+    /// Errors: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `Damaged`, or `Io`, each naming the path. Nothing is written into a
+    /// folder that is not ours.
+    pub fn open(path: &Path) -> Result<Self> {
+        folder::check(path)?;
+        if folder::has_database(path) {
+            let families = DB::list_cf(&Options::default(), path).map_err(|e| open_error(path, &e))?;
+            let ours = |name: &str| name == DEFAULT_FAMILY || Cf::ALL.iter().any(|cf| cf.name() == name);
+            if let Some(other) = families.iter().find(|name| !ours(name)) {
+                return Err(not_ours(path, format!("a RocksDB with a column family {other:?}")));
+            }
+        }
+        let floors: Floors = std::array::from_fn(|_| Arc::default());
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let families = Cf::ALL.iter().map(|cf| {
+            let options = family_options(*cf, &cache, floors[*cf as usize].clone());
+            ColumnFamilyDescriptor::new(cf.name(), options)
+        });
+        let default = ColumnFamilyDescriptor::new(DEFAULT_FAMILY, Options::default());
+        let db = DB::open_cf_descriptors(&database_options(), path, families.chain([default]))
+            .map_err(|e| open_error(path, &e))?;
+        if db.iterator(IteratorMode::Start).next().is_some() {
+            return Err(not_ours(path, "a RocksDB with rows of its own".to_owned()));
+        }
+        let synced = SyncedFile::open(path, db.latest_sequence_number())?;
+        let writer = Mutex::new(Writer { synced, stats: Stats::default() });
+        Ok(Self { db, path: path.to_owned(), floors, writer })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the write buffers out and rewrites every file, so that all that may be forgotten is gone. For tests and tools: it
+    /// takes as long as reading and writing the whole store.
+    pub fn compact(&self) -> Result<()> {
+        for cf in Cf::ALL {
+            self.db.flush_cf(self.family(cf)).map_err(|e| self.error("flushing", &e))?;
+            self.db.compact_range_cf(self.family(cf), None::<&[u8]>, None::<&[u8]>);
+        }
+        Ok(())
+    }
+
+    fn family(&self, cf: Cf) -> &ColumnFamily {
+        self.db.cf_handle(cf.name()).expect("every family is opened with the database")
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("no thread panics while it writes")
+    }
+
+    fn error(&self, doing: &'static str, error: &Error) -> StoreError {
+        database_error(&self.path, doing, error)
+    }
+}
+
+impl Kv for RocksKv {
+    type View<'a> = RocksView<'a>;
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db.get_cf(self.family(cf), key).map_err(|e| self.error("reading", &e))
+    }
+
+    fn multi_get(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let found = self.db.batched_multi_get_cf(self.family(cf), keys.iter().copied(), true);
+        found.into_iter().map(|row| Ok(row.map_err(|e| self.error("reading", &e))?.map(|value| value.to_vec()))).collect()
+    }
+
+    fn view(&self) -> RocksView<'_> {
+        RocksView { kv: self, snapshot: self.db.snapshot() }
+    }
+
+    fn write(&self, batch: Batch, durability: Durability) -> Result<()> {
+        let families = Cf::ALL.map(|cf| self.family(cf));
+        let mut rows = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.len());
+        for op in &batch.ops {
+            match &op.value {
+                Some(value) => rows.put_cf(families[op.cf as usize], &op.key, value),
+                None => rows.delete_cf(families[op.cf as usize], &op.key),
+            }
+        }
+        let sync = durability == Durability::Synced;
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        let mut writer = self.writer();
+        let start = Instant::now();
+        let written = match rows.is_empty() && sync {
+            true => self.db.flush_wal(true),
+            false => self.db.write_opt(&rows, &options),
+        };
+        written.map_err(|e| self.error("writing", &e))?;
+        writer.stats.batches += 1;
+        writer.stats.bytes += batch.bytes() as u64;
+        if sync {
+            writer.stats.syncs += 1;
+            writer.stats.synced.add(start.elapsed());
+            let sequence = self.db.latest_sequence_number();
+            writer.synced.set(sequence).map_err(|e| StoreError::Io {
+                place: self.place(),
+                doing: "noting the sync",
+                reason: e.to_string(),
+            })?;
+        } else {
+            writer.stats.buffered.add(start.elapsed());
+        }
+        Ok(())
+    }
+
+    fn forget_below(&self, cf: Cf, height: Height) -> Result<()> {
+        if self.floors[cf as usize].fetch_max(height.0, Ordering::Relaxed) >= height.0 {
+            return Ok(());
+        }
+        if cf.height_at() == HeightAt::KeyStart {
+            let (from, to) = (keys::height(Height(0)), keys::height(height));
+            let _order = self.writer();
+            self.db.delete_file_in_range_cf(self.family(cf), from, to).map_err(|e| self.error("dropping files", &e))?;
+            self.db.delete_range_cf(self.family(cf), from, to).map_err(|e| self.error("forgetting", &e))?;
+        }
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        self.writer().stats.clone()
+    }
+
+    fn sizes(&self) -> Vec<(Cf, u64)> {
+        let property = |cf, name| self.db.property_int_value_cf(self.family(cf), name).ok().flatten().unwrap_or(0);
+        let size = |cf| {
+            property(cf, "rocksdb.live-sst-files-size")
+                + property(cf, "rocksdb.live-blob-file-size")
+                + property(cf, "rocksdb.cur-size-active-mem-table")
+        };
+        Cf::ALL.into_iter().map(|cf| (cf, size(cf))).collect()
+    }
+}
+
+/// A snapshot.
+pub struct RocksView<'a> {
+    kv: &'a RocksKv,
+    snapshot: Snapshot<'a>,
+}
+
+impl View for RocksView<'_> {
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.snapshot.get_cf(self.kv.family(cf), key).map_err(|e| self.kv.error("reading", &e))
+    }
+
+    fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
+        let mut options = ReadOptions::default();
+        // One key's history is found through the prefix filter; anything else needs the total order.
+        let one_key = cf == Cf::History && whole_history_key(prefix);
+        options.set_prefix_same_as_start(one_key);
+        options.set_total_order_seek(!one_key);
+        if let Some(end) = prefix_end(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mode = IteratorMode::From(prefix.max(from), Direction::Forward);
+        let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode);
+        Box::new(rows.map(|row| row.map_err(|e| self.kv.error("reading", &e))))
+    }
+
+    fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>> {
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        let mode = IteratorMode::From(key, Direction::Reverse);
+        let row = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode).next();
+        row.transpose().map_err(|e| self.kv.error("reading", &e))
+    }
+}
+
+/// RocksDB insists on it; ours stays empty.
+const DEFAULT_FAMILY: &str = "default";
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options
+}
+
+fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_write_buffer_size(4 << 20);
+    options.set_max_write_buffer_number(2);
+    options.set_target_file_size_base(16 << 20);
+    options.set_max_bytes_for_level_base(64 << 20);
+    options.set_compression_type(DBCompressionType::Lz4);
+    match cf {
+        Cf::State => {
+            table.set_bloom_filter(10.0, false);
+            options.set_write_buffer_size(8 << 20);
+        }
+        Cf::History => {
+            table.set_bloom_filter(10.0, false);
+            table.set_whole_key_filtering(false);
+            options.set_prefix_extractor(SliceTransform::create("cairn.key", history_prefix, Some(whole_history_key)));
+            options.set_memtable_prefix_bloom_ratio(0.05);
+            options.set_write_buffer_size(8 << 20);
+        }
+        Cf::Blocks => {
+            // Bodies are incompressible, and moving them from level to level would write them again and again.
+            options.set_write_buffer_size(8 << 20);
+            options.set_compression_type(DBCompressionType::None);
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(2048);
+            options.set_blob_file_size(64 << 20);
+            options.set_enable_blob_gc(true);
+        }
+        Cf::BlockHash | Cf::Txs => {
+            table.set_bloom_filter(10.0, false);
+            options.set_compression_type(DBCompressionType::None);
+        }
+        _ => {}
+    }
+    if matches!(cf.height_at(), HeightAt::KeyEnd | HeightAt::ValueStart) {
+        options.set_periodic_compaction_seconds(REWRITE_SECONDS);
+        options.set_compaction_filter("cairn.floor", move |_level, key, value| {
+            match cf.height_of(key, value) {
+                Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,
+                _ => CompactionDecision::Keep,
+            }
+        });
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+/// Whether these bytes contain a whole escaped key with its end mark.
+fn whole_history_key(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == HISTORY_KEY_END)
+}
+
+/// The escaped key with its end mark, without the height.
+fn history_prefix(bytes: &[u8]) -> &[u8] {
+    let end = bytes.windows(2).position(|pair| pair == HISTORY_KEY_END);
+    end.map_or(bytes, |end| &bytes[..end + HISTORY_KEY_END.len()])
+}
+
+fn not_ours(path: &Path, found: String) -> StoreError {
+    StoreError::NotOurs { path: path.to_owned(), found }
+}
+
+/// Why the database did not open, in the operator's words.
+fn open_error(path: &Path, error: &Error) -> StoreError {
+    let text = error.to_string();
+    let lower = text.to_lowercase();
+    if lower.contains("lock file") || lower.contains("lock hold") || lower.contains("/lock:") {
+        return StoreError::Locked { path: path.to_owned() };
+    }
+    if lower.contains("permission denied") {
+        return StoreError::NoPermission { path: path.to_owned(), reason: text };
+    }
+    let file_is_missing = lower.contains("no such file");
+    if file_is_missing || matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::NotFound) {
+        return StoreError::damaged(path.display().to_string(), text);
+    }
+    database_error(path, "opening the database", error)
+}
+
+fn database_error(path: &Path, doing: &'static str, error: &Error) -> StoreError {
+    let place = path.display().to_string();
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::damaged(place, error),
+        _ => StoreError::Io { place, doing, reason: error.to_string() },
+    }
+}
+
+/// Remembers the sequence number of the last synced batch: number ‖ first 8 bytes of its BLAKE3, so that a torn write is ignored.
+struct SyncedFile(File);
+
+impl SyncedFile {
+    /// Errors: `Damaged` when the database has come back with less than was synced.
+    fn open(folder: &Path, sequence: u64) -> Result<Self> {
+        let path = folder.join(SYNCED_FILE);
+        let failed = |e: io::Error| StoreError::Io {
+            place: path.display().to_string(),
+            doing: "opening the file",
+            reason: e.to_string(),
+        };
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut bytes = [0; 16];
+        let noted = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Self::decode(&bytes)).unwrap_or(0);
+        if sequence < noted {
+            let reason = format!("its log ends at write {sequence}, but write {noted} had been synced");
+            return Err(StoreError::damaged(folder.display().to_string(), reason));
+        }
+        Ok(Self(file))
+    }
+
+    fn set(&self, sequence: u64) -> io::Result<()> {
+        self.0.write_all_at(&Self::encode(sequence), 0)
+    }
+
+    fn encode(sequence: u64) -> [u8; 16] {
+        let number = sequence.to_be_bytes();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number);
+        bytes[8..].copy_from_slice(&blake3(&number).0[..8]);
+        bytes
+    }
+
+    fn decode(bytes: &[u8; 16]) -> Option<u64> {
+        let sequence = u64::from_be_bytes(*bytes.first_chunk().expect("16 bytes begin with 8"));
+        (Self::encode(sequence) == *bytes).then_some(sequence)
+    }
+}

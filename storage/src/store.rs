@@ -1,0 +1,435 @@
+//! The store of one chain: opening it, and everything that writes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard},
+};
+
+use prost::Message;
+use types::{
+    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, Time, ValidatorSet,
+    Wire, WriteSet, results_hash,
+};
+
+use crate::{
+    error::{Result, StoreError},
+    keys::{self, ChangesRecord, Genesis, Head, Tip},
+    kv::{Batch, Cf, Durability, Kv, View},
+    window::Window,
+};
+
+/// The format of keys and values. Changing either means a new number.
+pub const FORMAT: u32 = 1;
+
+/// A whole validator set is stored at every multiple of this height, so that reading one takes fewer turns of the rotation.
+pub const VALIDATORS_EVERY: u64 = 64;
+
+/// Rows of [`Cf::Meta`].
+pub(crate) mod meta {
+    pub(crate) const FORMAT: &[u8] = b"format";
+    pub(crate) const CHAIN_ID: &[u8] = b"chain_id";
+    pub(crate) const GENESIS: &[u8] = b"genesis";
+    pub(crate) const TIP: &[u8] = b"tip";
+    pub(crate) const EARLIEST: &[u8] = b"earliest";
+    pub(crate) const HARD_STATE: &[u8] = b"hard_state";
+    pub(crate) const SIGNING_FLOOR: &[u8] = b"signing_floor";
+}
+
+/// The chain's data in a database. One thread writes by convention (a second one waits), any number read.
+pub struct Store<K: Kv> {
+    pub(crate) kv: K,
+    chain_id: ChainId,
+    genesis: Mutex<Option<Genesis>>,
+    tip: Mutex<Option<Tip>>,
+    writer: Mutex<Writer>,
+    pub(crate) window: Mutex<Window>,
+    pub(crate) pruning: Mutex<()>,
+}
+
+/// What the next write is compared with.
+#[derive(Default)]
+pub(crate) struct Writer {
+    hard_state: Option<(Height, Round, Step)>,
+    signing_floor: Height,
+    /// The set of tip + 2.
+    pub(crate) validators: Option<ValidatorSet>,
+    /// The parameters of tip + 1.
+    pub(crate) params: Option<Params>,
+    /// Blocks above the tip whose bytes are stored.
+    pending: BTreeSet<(Height, BlockId)>,
+}
+
+/// The first state.
+#[derive(Clone, Copy)]
+pub struct GenesisBatch<'a> {
+    /// What the chain begins with.
+    pub genesis: Genesis,
+    /// The first state's rows.
+    pub writes: &'a WriteSet,
+    /// The set of the initial height. The next height's is this one, rotated by one turn.
+    pub validators: &'a ValidatorSet,
+    /// The parameters of the initial height.
+    pub params: &'a Params,
+}
+
+/// Everything that one height adds.
+#[derive(Clone, Copy)]
+pub struct CommitBatch<'a> {
+    /// The decided block's id.
+    pub block_id: BlockId,
+    /// The decided block.
+    pub block: &'a Block,
+    /// Its bytes, of which `block_id.parts` is the root.
+    pub block_bytes: &'a [u8],
+    /// The commit that we saw for it.
+    pub seen_commit: &'a Commit,
+    /// What executing it gave; its `app_hash` becomes the tip's.
+    pub results: &'a BlockResults,
+    /// What executing it wrote. Rows that do not change are left out of the change record.
+    pub writes: &'a WriteSet,
+    /// The set of this height + 2.
+    pub validators: &'a ValidatorSet,
+    /// The parameters of this height + 1.
+    pub params: &'a Params,
+}
+
+impl<K: Kv> Store<K> {
+    /// Takes the database, which is empty or holds `chain_id`'s data.
+    ///
+    /// Errors: `OtherFormat`, `OtherChain`, or `Damaged` when rows that belong together are not.
+    pub fn open(kv: K, chain_id: &ChainId) -> Result<Self> {
+        let store = Self {
+            kv,
+            chain_id: chain_id.clone(),
+            genesis: Mutex::default(),
+            tip: Mutex::default(),
+            writer: Mutex::default(),
+            window: Mutex::default(),
+            pruning: Mutex::default(),
+        };
+        match store.kv.get(Cf::Meta, meta::FORMAT)? {
+            None => store.claim()?,
+            Some(format) => store.check_owner(&format)?,
+        }
+        *lock(&store.genesis) = store.meta(meta::GENESIS, Genesis::decode)?;
+        *lock(&store.tip) = store.meta(meta::TIP, Tip::decode)?;
+        if store.read_tip().is_some() {
+            let earliest = store.meta(meta::EARLIEST, keys::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
+            *lock(&store.window) = Window::new(earliest);
+            store.forget(earliest)?;
+        }
+        store.reload()?;
+        Ok(store)
+    }
+
+    /// Marks an empty database as ours.
+    fn claim(&self) -> Result<()> {
+        if let Some(row) = self.kv.view().rows(Cf::Meta, &[], &[]).next() {
+            row?;
+            return Err(self.damaged("it has rows but no format number"));
+        }
+        let mut batch = Batch::new();
+        batch.put(Cf::Meta, meta::FORMAT, FORMAT.to_be_bytes());
+        batch.put(Cf::Meta, meta::CHAIN_ID, self.chain_id.as_str());
+        self.kv.write(batch, Durability::Synced)
+    }
+
+    fn check_owner(&self, format: &[u8]) -> Result<()> {
+        let format = format.try_into().map(u32::from_be_bytes).map_err(|_| self.damaged("its format number is unreadable"))?;
+        if format != FORMAT {
+            return Err(StoreError::OtherFormat { place: self.kv.place(), got: format, expected: FORMAT });
+        }
+        let chain = self.kv.get(Cf::Meta, meta::CHAIN_ID)?.ok_or_else(|| self.damaged("it names no chain"))?;
+        if chain != self.chain_id.as_bytes() {
+            let got = String::from_utf8_lossy(&chain).into_owned();
+            return Err(StoreError::OtherChain { place: self.kv.place(), got, expected: self.chain_id.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Reads what the writer compares with.
+    pub(crate) fn reload(&self) -> Result<()> {
+        let mut writer = Writer {
+            hard_state: self.hard_state()?.as_ref().map(position),
+            signing_floor: self.meta(meta::SIGNING_FLOOR, keys::read_height)?.unwrap_or_default(),
+            ..Writer::default()
+        };
+        let mut above = keys::height(Height::GENESIS);
+        if let Some(tip) = self.read_tip() {
+            above = keys::height(tip.height.next());
+            writer.validators = Some(self.validators(self.validators_known_to(&tip))?);
+            writer.params = Some(self.params(tip.height.next())?);
+        }
+        let view = self.kv.view();
+        for row in view.rows(Cf::Blocks, &[], &above) {
+            let (key, _) = row?;
+            let parsed = key.split_first_chunk::<8>().and_then(|(height, id)| Some((height, keys::read_block_id(id)?)));
+            let (height, id) = parsed.ok_or_else(|| self.damaged("a block's key is unreadable"))?;
+            writer.pending.insert((Height(u64::from_be_bytes(*height)), id));
+        }
+        *self.writer() = writer;
+        Ok(())
+    }
+
+    /// The chain whose data this is.
+    pub fn chain_id(&self) -> &ChainId {
+        &self.chain_id
+    }
+
+    /// The database, for its counters and sizes.
+    pub fn kv(&self) -> &K {
+        &self.kv
+    }
+
+    /// Where the chain stands; `None` before [`Store::init_genesis`].
+    pub fn tip(&self) -> Option<Tip> {
+        self.read_tip()
+    }
+
+    /// What the chain began with; `None` before [`Store::init_genesis`].
+    pub fn genesis(&self) -> Option<Genesis> {
+        *lock(&self.genesis)
+    }
+
+    /// Writes the first state, synced.
+    ///
+    /// Errors: `HasGenesis` when there is one.
+    pub fn init_genesis(&self, first: &GenesisBatch<'_>) -> Result<Tip> {
+        let mut writer = self.writer();
+        if let Some(tip) = self.read_tip() {
+            return Err(StoreError::HasGenesis { place: self.kv.place(), tip: tip.height });
+        }
+        let initial = first.genesis.initial_height;
+        let tip = genesis_tip(&first.genesis);
+        let mut batch = Batch::new();
+        for (key, value) in &first.writes.0 {
+            if let Some(value) = value {
+                batch.put(Cf::State, key.clone(), value.clone());
+            }
+        }
+        batch.put(Cf::Meta, meta::GENESIS, first.genesis.encode());
+        batch.put(Cf::Meta, meta::TIP, tip.encode());
+        batch.put(Cf::Meta, meta::EARLIEST, keys::height(initial));
+        batch.put(Cf::Validators, keys::height(initial), first.validators.encode());
+        batch.put(Cf::Params, keys::height(initial), first.params.encode());
+        self.kv.write(batch, Durability::Synced)?;
+        let mut next = first.validators.clone();
+        next.increment(1);
+        writer.validators = Some(next);
+        writer.params = Some(first.params.clone());
+        *lock(&self.window) = Window::new(initial);
+        *lock(&self.genesis) = Some(first.genesis);
+        *lock(&self.tip) = Some(tip);
+        Ok(tip)
+    }
+
+    /// Writes a height: one batch, not synced (S1, S2). The pending blocks of this height that lost go with it.
+    ///
+    /// Errors: `NoGenesis`; `WrongHeight` and `WrongParent` when the block does not follow the tip.
+    pub fn commit_block(&self, commit: &CommitBatch<'_>) -> Result<Tip> {
+        let mut writer = self.writer();
+        let before = self.tip_or_error()?;
+        let header = &commit.block.header;
+        let height = header.height;
+        if height != before.height.next() {
+            return Err(StoreError::WrongHeight { got: height, expected: before.height.next() });
+        }
+        if header.last_block_id != before.block_id {
+            return Err(StoreError::WrongParent { height, got: header.last_block_id, expected: before.block_id });
+        }
+        let tip = Tip {
+            height,
+            block_id: Some(commit.block_id),
+            time: header.time,
+            app_hash: commit.results.app_hash,
+            results_hash: results_hash(&commit.results.txs),
+        };
+        let mut batch = Batch::new();
+        self.put_block(&mut batch, commit, &writer.pending);
+        self.put_writes(&mut batch, height, commit.writes)?;
+        put_rules(&mut batch, &writer, commit);
+        batch.put(Cf::Meta, meta::TIP, tip.encode());
+        self.kv.write(batch, Durability::Buffered)?;
+        writer.pending.retain(|(pending, _)| *pending > height);
+        writer.validators = Some(commit.validators.clone());
+        writer.params = Some(commit.params.clone());
+        *lock(&self.tip) = Some(tip);
+        Ok(tip)
+    }
+
+    fn put_block(&self, batch: &mut Batch, commit: &CommitBatch<'_>, pending: &BTreeSet<(Height, BlockId)>) {
+        let (id, block) = (commit.block_id, commit.block);
+        let height = block.header.height;
+        let head = Head {
+            block_id: id,
+            header: block.header.clone(),
+            block_bytes: commit.block_bytes.len() as u64,
+            txs: block.txs.len() as u32,
+        };
+        batch.put(Cf::Heads, keys::height(height), head.encode());
+        if !pending.contains(&(height, id)) {
+            batch.put(Cf::Blocks, keys::block(height, &id), commit.block_bytes);
+        }
+        for (at, loser) in pending.iter().filter(|(at, pending)| *at <= height && (*at, *pending) != (height, id)) {
+            batch.delete(Cf::Blocks, keys::block(*at, loser));
+        }
+        batch.put(Cf::BlockHash, id.hash.0, keys::height(height));
+        batch.put(Cf::Commits, keys::height(height), commit.seen_commit.encode());
+        batch.put(Cf::Results, keys::height(height), commit.results.encode());
+        for (index, tx) in block.tx_ids().enumerate() {
+            batch.put(Cf::Txs, tx.0, keys::tx_position(height, index as u32));
+        }
+    }
+
+    /// State rows, what they held before, and the list of them.
+    fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
+        let written: Vec<&[u8]> = writes.0.keys().map(Vec::as_slice).collect();
+        let held = self.kv.multi_get(Cf::State, &written)?;
+        let mut changes = ChangesRecord::default();
+        for ((key, value), old) in writes.0.iter().zip(held) {
+            if *value == old {
+                continue;
+            }
+            batch.put(Cf::History, keys::history(key, height), keys::old_value(old.as_deref()));
+            match value {
+                Some(value) => batch.put(Cf::State, key.clone(), value.clone()),
+                None => batch.delete(Cf::State, key.clone()),
+            }
+            changes.keys.push(key.clone());
+        }
+        batch.put(Cf::Changes, keys::height(height), changes.encode_to_vec());
+        Ok(())
+    }
+
+    /// Makes `hard_state` durable, and with it the bytes of blocks of its height and everything written before. One sync.
+    ///
+    /// Bytes that are stored already are not written again, nor are blocks that the tip has passed.
+    ///
+    /// Errors: `HardStateMovedBack` when (height, round, step) is below what is durable; equal is fine.
+    pub fn write_ahead(&self, hard_state: &HardState, blocks: &[(BlockId, &[u8])]) -> Result<()> {
+        let mut writer = self.writer();
+        let got = position(hard_state);
+        if let Some(expected) = writer.hard_state.filter(|stored| got < *stored) {
+            return Err(StoreError::HardStateMovedBack { got, expected });
+        }
+        let mut batch = Batch::new();
+        batch.put(Cf::Meta, meta::HARD_STATE, hard_state.encode());
+        let height = hard_state.height;
+        let above_tip = self.read_tip().is_none_or(|tip| height > tip.height);
+        let mut stored = Vec::new();
+        for (id, bytes) in blocks {
+            if above_tip && !writer.pending.contains(&(height, *id)) {
+                batch.put(Cf::Blocks, keys::block(height, id), *bytes);
+                stored.push((height, *id));
+            }
+        }
+        self.kv.write(batch, Durability::Synced)?;
+        writer.hard_state = Some(got);
+        writer.pending.extend(stored);
+        Ok(())
+    }
+
+    /// The last durable hard state. It may be of a height above tip + 1 after a rewind, and of one below for a node that caught up.
+    pub fn hard_state(&self) -> Result<Option<HardState>> {
+        self.meta(meta::HARD_STATE, |bytes| HardState::decode(bytes).ok())
+    }
+
+    /// The bytes of a block above the tip that [`Store::write_ahead`] stored.
+    pub fn pending_block(&self, id: &BlockId) -> Result<Option<Vec<u8>>> {
+        let height = self.writer().pending.iter().find(|(_, pending)| pending == id).map(|(height, _)| *height);
+        match height {
+            Some(height) => self.kv.get(Cf::Blocks, &keys::block(height, id)),
+            None => Ok(None),
+        }
+    }
+
+    /// The highest height that this store's key must not sign at, nor below; 0 when nothing was imported.
+    pub fn signing_floor(&self) -> Height {
+        self.writer().signing_floor
+    }
+
+    /// Raises the signing floor, synced; a lower or equal `height` changes nothing.
+    pub fn raise_signing_floor(&self, height: Height) -> Result<()> {
+        let mut writer = self.writer();
+        if height > writer.signing_floor {
+            let mut batch = Batch::new();
+            batch.put(Cf::Meta, meta::SIGNING_FLOOR, keys::height(height));
+            self.kv.write(batch, Durability::Synced)?;
+            writer.signing_floor = height;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable: for a graceful stop and for nodes that write no hard state.
+    pub fn sync(&self) -> Result<()> {
+        self.kv.write(Batch::new(), Durability::Synced)
+    }
+
+    /// The highest height whose validator set is known.
+    pub(crate) fn validators_known_to(&self, tip: &Tip) -> Height {
+        // Genesis gives the sets of its two first heights, a block that of the height after the next.
+        tip.height.next().next()
+    }
+
+    pub(crate) fn read_tip(&self) -> Option<Tip> {
+        *lock(&self.tip)
+    }
+
+    pub(crate) fn set_tip(&self, tip: Tip) {
+        *lock(&self.tip) = Some(tip);
+    }
+
+    pub(crate) fn tip_or_error(&self) -> Result<Tip> {
+        self.read_tip().ok_or_else(|| StoreError::NoGenesis { place: self.kv.place() })
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.writer)
+    }
+
+    pub(crate) fn damaged(&self, reason: impl ToString) -> StoreError {
+        StoreError::damaged(self.kv.place(), reason)
+    }
+
+    fn meta<T>(&self, name: &[u8], decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+        let Some(bytes) = self.kv.get(Cf::Meta, name)? else { return Ok(None) };
+        let unreadable = || self.damaged(format!("its {} is unreadable", String::from_utf8_lossy(name)));
+        decode(&bytes).map(Some).ok_or_else(unreadable)
+    }
+}
+
+/// Validator set and parameters, where they are not what the rows below imply.
+fn put_rules(batch: &mut Batch, writer: &Writer, commit: &CommitBatch<'_>) {
+    let next = commit.block.header.height.next();
+    let of = next.next();
+    let rotated = writer.validators.clone().map(|mut set| {
+        set.increment(1);
+        set
+    });
+    if rotated.as_ref() != Some(commit.validators) || of.0.is_multiple_of(VALIDATORS_EVERY) {
+        batch.put(Cf::Validators, keys::height(of), commit.validators.encode());
+    }
+    if writer.params.as_ref() != Some(commit.params) {
+        batch.put(Cf::Params, keys::height(next), commit.params.encode());
+    }
+}
+
+/// The tip before the first block.
+pub(crate) fn genesis_tip(genesis: &Genesis) -> Tip {
+    Tip {
+        height: genesis.initial_height.prev().expect("the initial height is 1 or more"),
+        block_id: None,
+        time: genesis.time,
+        app_hash: genesis.app_hash,
+        results_hash: results_hash(&[]),
+    }
+}
+
+fn position(hard_state: &HardState) -> (Height, Round, Step) {
+    (hard_state.height, hard_state.round, hard_state.step)
+}
+
+/// Locks; another thread's panic has stopped the process before this could matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("a thread that panics stops the process")
+}
