@@ -1,0 +1,169 @@
+//! Looking at transactions before they are in a block, and at a block's transactions before they are executed.
+
+use std::ops::Deref;
+
+use thiserror::Error;
+use types::{Address, ChainId, Msg, Params, Reader, Transaction, TxOrder, VerifiedTx, Wire};
+
+use crate::{
+    error::Refusal,
+    execute::{Rules, check_transfer},
+    state::{NEVER_REVERTED, key},
+    tree::rows::{path_of, row_key},
+    view::View,
+};
+
+/// How far a waiting transaction's nonce may be ahead of the next expected one.
+pub const NONCES_AHEAD_MAX: u64 = 1024;
+
+/// What a mempool already holds of a sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The nonce after the last one held without a gap; `None` when nothing ordered is held.
+    pub next_nonce: Option<u64>,
+    /// The sum of [`Admission::cost`] of what is held.
+    pub spent: u128,
+}
+
+/// A transaction that a mempool may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Who signed and pays.
+    pub sender: Address,
+    /// Its place among the sender's transactions.
+    pub order: TxOrder,
+    /// What its inclusion pays.
+    pub fee: u64,
+    /// Fee and amounts: what the sender must have.
+    pub cost: u128,
+    /// How many of the sender's nonces are missing before it can be executed; 0 is ready.
+    pub ahead: u64,
+    /// The rows that were looked at: check again when a block writes one of them, or when parameters change.
+    pub rows: Vec<Vec<u8>>,
+}
+
+/// Whether a transaction could be executed in the block that `rules` are of, after what is pending. Signatures are not checked.
+///
+/// `reader` is the state at the tip. Cost: two or three reads.
+///
+/// Errors: as executing it would, and `E_NONCE` for a nonce that is pending already or more than [`NONCES_AHEAD_MAX`] ahead.
+pub fn check_tx<R: Reader + ?Sized>(
+    reader: &R,
+    rules: &Rules,
+    tx: &Transaction,
+    pending: Pending,
+) -> Result<Admission, Refusal> {
+    let body = tx.body();
+    rules.check_body(body)?;
+    let mut cost = u128::from(body.fee);
+    for Msg::Transfer { to, amount } in &body.messages {
+        check_transfer(to, *amount)?;
+        cost += u128::from(*amount);
+    }
+    let sender = body.signer.address();
+    let mut view = View::of_state(reader);
+    let account = view.account(&sender);
+    let row = |key: &[u8]| row_key(NEVER_REVERTED, &path_of(key));
+    let mut rows = vec![row(&key::account(&sender))];
+    let ahead = match body.order {
+        TxOrder::Nonce(nonce) => {
+            let expected = account.nonce.max(pending.next_nonce.unwrap_or(0));
+            match nonce.checked_sub(expected) {
+                Some(ahead) if ahead <= NONCES_AHEAD_MAX => ahead,
+                _ => return Err(Refusal::Nonce { got: nonce, expected }),
+            }
+        }
+        TxOrder::Expires(expires) => {
+            let digest = tx.digest();
+            rules.check_expiry(&mut view, expires, &digest, 0)?;
+            rows.push(row(&key::executed(&digest)));
+            rows.push(row(&key::expiry(expires)));
+            0
+        }
+    };
+    let need = pending.spent + cost;
+    if u128::from(account.balance) < need {
+        return Err(Refusal::InsufficientFunds { have: account.balance, need });
+    }
+    Ok(Admission { sender, order: body.order, fee: body.fee, cost, ahead, rows })
+}
+
+/// A transaction that makes its block invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("transaction {index}: {reason}")]
+pub struct InvalidTx {
+    /// Its place in the block, from 0.
+    pub index: usize,
+    /// What is wrong.
+    pub reason: Refusal,
+}
+
+/// A transaction of a block whose signature may still have to be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockTx {
+    /// This node has verified these very bytes before.
+    Known(VerifiedTx),
+    /// Nobody has checked its signature here.
+    Unverified(Transaction),
+}
+
+/// Turns a block's bytes into transactions, all checks but the signatures. `known` hands out those that this node has verified
+/// before, by their exact bytes.
+///
+/// Errors: the first transaction that no correct proposer includes: it does not decode, is of another chain, or goes over the
+/// block's gas.
+pub fn decode_block_txs(
+    chain_id: &ChainId,
+    params: &Params,
+    txs: &[Vec<u8>],
+    mut known: impl FnMut(&[u8]) -> Option<VerifiedTx>,
+) -> Result<Vec<BlockTx>, InvalidTx> {
+    let gas_max = u64::try_from(params.block.gas_max).unwrap_or(u64::MAX);
+    let mut gas = 0;
+    let mut decode = |bytes: &[u8]| {
+        let tx = match known(bytes) {
+            Some(tx) => BlockTx::Known(tx),
+            None => BlockTx::Unverified(Transaction::decode(bytes)?),
+        };
+        let body = tx.body();
+        if body.chain_id != *chain_id {
+            let (got, expected) = (body.chain_id.to_string(), chain_id.to_string());
+            return Err(Refusal::WrongChain { got, expected });
+        }
+        gas += Rules::gas(body).unsigned_abs();
+        if gas > gas_max {
+            return Err(Refusal::TooManyMessages { got: gas as usize, max: gas_max });
+        }
+        Ok(tx)
+    };
+    let decoded =
+        txs.iter().enumerate().map(|(index, bytes)| decode(bytes).map_err(|reason| InvalidTx { index, reason }));
+    decoded.collect()
+}
+
+/// Turns a block's bytes into transactions to execute. `known` is as for [`decode_block_txs`]; the others are verified here,
+/// one after the other, at 60 µs each.
+///
+/// Errors: as [`decode_block_txs`], and the first transaction that is badly signed.
+pub fn validate_block_txs(
+    chain_id: &ChainId,
+    params: &Params,
+    txs: &[Vec<u8>],
+    known: impl FnMut(&[u8]) -> Option<VerifiedTx>,
+) -> Result<Vec<VerifiedTx>, InvalidTx> {
+    let verify = |(index, tx)| match tx {
+        BlockTx::Known(tx) => Ok(tx),
+        BlockTx::Unverified(tx) => tx.verify().map_err(|error| InvalidTx { index, reason: error.into() }),
+    };
+    decode_block_txs(chain_id, params, txs, known)?.into_iter().enumerate().map(verify).collect()
+}
+
+impl Deref for BlockTx {
+    type Target = Transaction;
+    fn deref(&self) -> &Transaction {
+        match self {
+            Self::Known(tx) => tx,
+            Self::Unverified(tx) => tx,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Why a transaction or a query is refused: one table of stable codes.
+//!
+//! Numbers and names never change their meaning. A message carries the values and the way out. Numbers from 64 up are free for
+//! what refuses before the application sees a transaction, such as a mempool that is full.
+
+use thiserror::Error;
+use types::{DecodeError, Height, SignatureError, TxError};
+
+/// Whose numbers the codes are.
+pub const CODESPACE: &str = "cairn";
+
+/// A line of the table of codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The number in results; 0 is success and not in the table.
+    pub number: u32,
+    /// The stable name.
+    pub name: &'static str,
+    /// When it is given.
+    pub when: &'static str,
+    /// What to do about it.
+    pub way_out: &'static str,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $number:literal $name:literal, $when:literal, $way_out:literal;)*) => {
+        /// All codes, ascending.
+        pub const CODES: &[Code] =
+            &[$(Code { number: $number, name: $name, when: $when, way_out: $way_out },)*];
+
+        impl Refusal {
+            /// The line of the table of codes.
+            pub fn code(&self) -> &'static Code {
+                let number = match self { $(Self::$variant { .. } => $number,)* };
+                CODES.iter().find(|code| code.number == number).expect("the match and the table are one list")
+            }
+        }
+    };
+}
+
+codes! {
+    Decode = 1 "E_DECODE", "the bytes are not a transaction", "encode it as types/proto/cairn.proto says";
+    TooLarge = 2 "E_TOO_LARGE", "the bytes are more than a transaction may have", "split it";
+    WrongChain = 3 "E_WRONG_CHAIN", "it was signed for another chain", "sign it for the chain that the node names in its status";
+    BadSignature = 4 "E_BAD_SIGNATURE", "the signature is not the signer's over this body", "sign the exact body bytes with the signer's key";
+    Nonce = 5 "E_NONCE", "the nonce is not the signer's next", "query the account and use its nonce";
+    Expired = 6 "E_EXPIRED", "its last height has passed", "sign it again with a later expiry";
+    ExpiresTooFar = 7 "E_EXPIRES_TOO_FAR", "it expires later than the chain lets transactions live", "sign it again with an earlier expiry";
+    Duplicate = 8 "E_DUPLICATE", "this very body was executed already", "nothing: look up its result";
+    ExpiryFull = 9 "E_EXPIRY_FULL", "too many unordered transactions expire at that height", "choose another expiry, or use a nonce";
+    Fee = 10 "E_FEE", "the fee is below the chain's least fee", "offer the least fee or more";
+    InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than it is to spend", "fund the account or spend less";
+    BadRecipient = 12 "E_BAD_RECIPIENT", "nobody can own the recipient's address", "check the address";
+    ZeroAmount = 13 "E_ZERO_AMOUNT", "a transfer of nothing", "send 1 or more";
+    TooManyMessages = 14 "E_TOO_MANY_MESSAGES", "it has more messages than a transaction or a block may have", "split it";
+    UnknownPath = 32 "E_UNKNOWN_PATH", "there is no such query", "use one of the paths listed";
+    BadQuery = 33 "E_BAD_QUERY", "the query's data is not what the path expects", "see the path's line in the list";
+}
+
+/// A transaction or a query that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "each variant is a line of the table above, its fields are in its message")]
+pub enum Refusal {
+    #[error("E_DECODE: {reason}")]
+    Decode { reason: String },
+    #[error("E_TOO_LARGE: {got} bytes, at most {max} are allowed: split it")]
+    TooLarge { got: usize, max: usize },
+    #[error("E_WRONG_CHAIN: signed for {got}, this chain is {expected}: sign it for {expected}")]
+    WrongChain { got: String, expected: String },
+    #[error("E_BAD_SIGNATURE: the signature is not the signer's over this body")]
+    BadSignature,
+    #[error("E_NONCE: nonce is {got}, expected {expected}: {}", nonce_way_out(*.got, *.expected))]
+    Nonce { got: u64, expected: u64 },
+    #[error("E_EXPIRED: valid up to height {expires}, the next block is {height}: sign it again with a later expiry")]
+    Expired { expires: Height, height: Height },
+    #[error(
+        "E_EXPIRES_TOO_FAR: expires at height {expires}, at most {max} is allowed now: sign it again with an earlier expiry"
+    )]
+    ExpiresTooFar { expires: Height, max: Height },
+    #[error("E_DUPLICATE: executed already at height {height}")]
+    Duplicate { height: Height },
+    #[error(
+        "E_EXPIRY_FULL: {max} transactions expire at height {expires}, no more fit: choose another expiry, or use a nonce"
+    )]
+    ExpiryFull { expires: Height, max: u32 },
+    #[error("E_FEE: the fee is {got}, at least {min} is needed")]
+    Fee { got: u64, min: u64 },
+    #[error("E_INSUFFICIENT_FUNDS: the account has {have} to spend, {need} is needed")]
+    InsufficientFunds { have: u64, need: u128 },
+    #[error("E_BAD_RECIPIENT: nobody can own address {address}: check it")]
+    BadRecipient { address: types::Address },
+    #[error("E_ZERO_AMOUNT: a transfer moves 1 or more")]
+    ZeroAmount,
+    #[error("E_TOO_MANY_MESSAGES: {got} messages, at most {max} are allowed: split it")]
+    TooManyMessages { got: usize, max: u64 },
+    #[error("E_UNKNOWN_PATH: there is no query {path:?}: use one of {paths}")]
+    UnknownPath { path: String, paths: String },
+    #[error("E_BAD_QUERY: {path}: {reason}")]
+    BadQuery { path: &'static str, reason: String },
+}
+
+fn nonce_way_out(got: u64, expected: u64) -> String {
+    if got < expected {
+        "it was used before: query the account for the next".into()
+    } else {
+        format!("send {expected} first or query the account")
+    }
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLarge { got, max, .. } => Self::TooLarge { got, max },
+            other => Self::Decode { reason: other.to_string() },
+        }
+    }
+}
+
+impl From<SignatureError> for Refusal {
+    fn from(_: SignatureError) -> Self {
+        Self::BadSignature
+    }
+}
+
+impl From<TxError> for Refusal {
+    fn from(error: TxError) -> Self {
+        match error {
+            TxError::Decode(error) => error.into(),
+            TxError::Signature(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_ascending() {
+        assert!(CODES.is_sorted_by(|a, b| a.number < b.number));
+        assert!(CODES.iter().all(|code| code.number != 0 && code.number < 64 && code.name.starts_with("E_")));
+    }
+
+    #[test]
+    fn messages_begin_with_the_name_and_carry_the_values() {
+        let refusals = [
+            Refusal::Nonce { got: 7, expected: 5 },
+            Refusal::BadSignature,
+            Refusal::Fee { got: 0, min: 1 },
+            Refusal::InsufficientFunds { have: 1, need: 2 },
+            Refusal::UnknownPath { path: "/x".into(), paths: "/account".into() },
+        ];
+        for refusal in refusals {
+            assert!(refusal.to_string().starts_with(&format!("{}: ", refusal.code().name)), "{refusal}");
+        }
+        assert_eq!(
+            Refusal::Nonce { got: 7, expected: 5 }.to_string(),
+            "E_NONCE: nonce is 7, expected 5: send 5 first or query the account"
+        );
+        assert!(Refusal::Nonce { got: 4, expected: 5 }.to_string().contains("used before"));
+    }
+
+    #[test]
+    fn golden_table() {
+        let lines: Vec<String> = CODES.iter().map(|code| format!("{} {}", code.number, code.name)).collect();
+        assert_eq!(
+            lines.join(", "),
+            "1 E_DECODE, 2 E_TOO_LARGE, 3 E_WRONG_CHAIN, 4 E_BAD_SIGNATURE, 5 E_NONCE, 6 E_EXPIRED, 7 E_EXPIRES_TOO_FAR, \
+             8 E_DUPLICATE, 9 E_EXPIRY_FULL, 10 E_FEE, 11 E_INSUFFICIENT_FUNDS, 12 E_BAD_RECIPIENT, 13 E_ZERO_AMOUNT, \
+             14 E_TOO_MANY_MESSAGES, 32 E_UNKNOWN_PATH, 33 E_BAD_QUERY"
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! The rows of the part of the state that is never reverted, with their types.
+//!
+//! The table of keys is in the crate's documentation.
+
+use prost::Message;
+use types::{Address, Hash, Height, Params, Reader, Wire, pb};
+
+use crate::view::View;
+
+/// Rows that are never reverted begin with this.
+pub const NEVER_REVERTED: &[u8] = b"n";
+
+/// Rows of namespaces begin with this; there are none yet.
+pub const REVERTIBLE: &[u8] = b"r";
+
+/// Digests that one row lists.
+const DIGESTS_PER_ROW: usize = 1024;
+
+/// What an address has. Nobody has stored an account that is all zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Money.
+    pub balance: u64,
+    /// Number of ordered transactions executed: the next one's nonce.
+    pub nonce: u64,
+}
+
+/// Raw keys.
+pub mod key {
+    use super::*;
+
+    /// Of an account.
+    pub fn account(address: &Address) -> Vec<u8> {
+        [b"a", &address.0[..]].concat()
+    }
+
+    /// Of an executed unordered transaction.
+    pub fn executed(digest: &Hash) -> Vec<u8> {
+        [b"d", &digest.0[..]].concat()
+    }
+
+    /// Of what expires at a height.
+    pub fn expiry(height: Height) -> Vec<u8> {
+        [b"e", &height.0.to_be_bytes()[..]].concat()
+    }
+
+    /// Of one row of the list of what expires at a height.
+    pub fn expiry_row(height: Height, row: u32) -> Vec<u8> {
+        [b"e", &height.0.to_be_bytes()[..], &row.to_be_bytes()].concat()
+    }
+
+    /// Of the fees collected.
+    pub const FEE_POOL: &[u8] = b"f";
+    /// Of the parameters.
+    pub const PARAMS: &[u8] = b"p";
+    /// Of the total supply.
+    pub const SUPPLY: &[u8] = b"s";
+}
+
+fn message<M: Message + Default>(bytes: &[u8]) -> M {
+    M::decode(bytes).expect("state rows are whole")
+}
+
+impl<'a, R: Reader + ?Sized> View<'a, R> {
+    /// The part that is never reverted.
+    pub fn of_state(reader: &'a R) -> Self {
+        Self::new(NEVER_REVERTED, reader)
+    }
+
+    /// What an address has.
+    pub fn account(&mut self, address: &Address) -> Account {
+        let pb: pb::Account = self.get(&key::account(address)).map(message).unwrap_or_default();
+        Account { balance: pb.balance, nonce: pb.nonce }
+    }
+
+    /// Sets what an address has.
+    pub fn set_account(&mut self, address: &Address, account: Account) {
+        let pb = pb::Account { balance: account.balance, nonce: account.nonce };
+        let value = (account != Account::default()).then(|| pb.encode_to_vec());
+        self.set(&key::account(address), value);
+    }
+
+    fn amount(&mut self, key: &[u8]) -> u64 {
+        self.get(key).map(message::<pb::Amount>).unwrap_or_default().amount
+    }
+
+    fn set_amount(&mut self, key: &[u8], amount: u64) {
+        self.set(key, Some(pb::Amount { amount }.encode_to_vec()));
+    }
+
+    /// All money that there is.
+    pub fn supply(&mut self) -> u64 {
+        self.amount(key::SUPPLY)
+    }
+
+    pub(crate) fn set_supply(&mut self, amount: u64) {
+        self.set_amount(key::SUPPLY, amount);
+    }
+
+    /// The fees collected.
+    pub fn fee_pool(&mut self) -> u64 {
+        self.amount(key::FEE_POOL)
+    }
+
+    pub(crate) fn set_fee_pool(&mut self, amount: u64) {
+        self.set_amount(key::FEE_POOL, amount);
+    }
+
+    /// The parameters of the next height.
+    pub fn params(&mut self) -> Params {
+        let bytes = self.get(key::PARAMS).expect("the first state has parameters");
+        Params::decode(bytes).expect("state rows are whole")
+    }
+
+    pub(crate) fn set_params(&mut self, params: &Params) {
+        self.set(key::PARAMS, Some(params.encode()));
+    }
+
+    /// The height that executed the unordered transaction with this digest, if it still could be included again.
+    pub fn executed(&mut self, digest: &Hash) -> Option<Height> {
+        let executed: pb::Executed = message(self.get(&key::executed(digest))?);
+        Some(Height(u64::try_from(executed.height).expect("state rows are whole")))
+    }
+
+    pub(crate) fn set_executed(&mut self, digest: &Hash, height: Height) {
+        let height = i64::try_from(height.0).expect("heights stay below i64::MAX");
+        self.set(&key::executed(digest), Some(pb::Executed { height }.encode_to_vec()));
+    }
+
+    fn expiry(&mut self, expires: Height) -> pb::Expiry {
+        self.get(&key::expiry(expires)).map(message).unwrap_or_default()
+    }
+
+    /// How many executed unordered transactions expire at this height.
+    pub fn expiring(&mut self, expires: Height) -> u32 {
+        self.expiry(expires).count
+    }
+
+    /// Lists digests under the height at which they are to be forgotten.
+    pub(crate) fn list_expiring(&mut self, expires: Height, digests: &[Hash]) {
+        let mut expiry = self.expiry(expires);
+        for some in digests.chunks(DIGESTS_PER_ROW) {
+            let list = pb::Digests { digests: some.iter().map(|digest| digest.0.to_vec()).collect() };
+            self.set(&key::expiry_row(expires, expiry.rows), Some(list.encode_to_vec()));
+            expiry.rows += 1;
+            expiry.count += some.len() as u32;
+        }
+        self.set(&key::expiry(expires), Some(expiry.encode_to_vec()));
+    }
+
+    /// Forgets the unordered transactions that are listed under this height.
+    pub(crate) fn forget_expired(&mut self, height: Height) {
+        for row in 0..self.expiry(height).rows {
+            let key = key::expiry_row(height, row);
+            let list: pb::Digests = message(self.get(&key).expect("a list has as many rows as it says"));
+            for digest in list.digests {
+                self.set(&key::executed(&Hash(digest.try_into().expect("state rows are whole"))), None);
+            }
+            self.set(&key, None);
+        }
+        self.set(&key::expiry(height), None);
+    }
+}

@@ -1,0 +1,350 @@
+//! A history-independent authenticated map over flat rows.
+//!
+//! The tree is a compact sparse Merkle tree over 256-bit paths ([`rows`] has the rows, [`node`] the hashing rules). Its root is
+//! a function of content alone: no order of writes, no restart and no restoring of old values can be seen in it.
+//!
+//! The rows are the data; nothing else is stored. In memory the tree keeps, for each leaf, 8 bytes of its path and its hash,
+//! and the hashes of the top levels: about 50 to 60 bytes a leaf in all, whatever the size of keys and values. An update therefore
+//! reads no neighbouring rows; it hashes the changed values, one bucket of leaves each, and the levels above.
+//!
+//! ```text
+//!  nodes   [1]                       root              heap order: children of i are 2i and 2i + 1
+//!          [2]          [3]
+//!          …                          `depth` levels
+//!  buckets [0] [1] [2] …              2^depth lists of slots, ascending
+//!  slot    first 64 bits of a path, and the subtree below them: nearly always one leaf
+//! ```
+//!
+//! Two keys can share 64 bits of their paths: someone with 2^32 hashes to spare makes such a pair. Their slot then holds the hash
+//! of the subtree below bit 64, which is worked out from the rows by a scan when it changes.
+//!
+//! Invariants:
+//! **T1** equal content, equal root (`any_order_of_writes_gives_the_same_root`);
+//! **T2** the incremental root equals the root from scratch (`incremental_equals_from_scratch`);
+//! **T3** [`Tree::update`] changes nothing; only [`Tree::apply`] does, and only with an update of this very content
+//! (asserted there; `an_update_that_is_not_applied_leaves_no_trace`).
+
+pub(crate) mod node;
+pub mod proof;
+pub mod rows;
+
+use std::{collections::BTreeMap, mem};
+
+use thiserror::Error;
+use types::{Hash, Reader, WriteSet};
+
+pub use node::EMPTY_ROOT;
+use node::{Entry, Kind, Leaf, Node, descend, fold};
+pub use proof::{Proof, ProofError, ProofLeaf};
+use rows::{Path, bit, hash_value, path_in, path_of, row_key, rows_under, value_of};
+
+/// Bits of a path that a slot keeps.
+const SLOT_BITS: u32 = 64;
+
+/// Most leaves of a bucket on average after the tree was laid out anew: more save memory, fewer save hashing.
+const BUCKET_LEAVES: usize = 12;
+
+/// Most levels above the buckets: 2^26 buckets suit 400 million leaves; beyond, buckets grow.
+const DEPTH_MAX: u32 = 26;
+
+/// 41 bytes, no padding.
+#[derive(Clone, Copy)]
+struct Slot {
+    prefix: [u8; 8],
+    /// `Leaf`, or `Branch` when several leaves share the prefix: then it is the subtree at depth 64.
+    node: Node,
+}
+
+impl Entry for Slot {
+    fn bit(&self, depth: u32) -> bool {
+        bit(&self.prefix, depth)
+    }
+
+    fn alone(&self, depth: u32) -> Option<Node> {
+        (self.node.kind == Kind::Leaf || depth == SLOT_BITS).then_some(self.node)
+    }
+}
+
+/// A leaf to be; `EMPTY` removes.
+struct Change {
+    path: Path,
+    after: Node,
+    value_hash: Hash,
+}
+
+impl Change {
+    fn prefix(&self) -> [u8; 8] {
+        prefix_of(&self.path)
+    }
+}
+
+fn prefix_of(path: &Path) -> [u8; 8] {
+    *path.first_chunk().expect("a path has 32 bytes")
+}
+
+/// The tree over the rows under one prefix.
+pub struct Tree {
+    prefix: Vec<u8>,
+    depth: u32,
+    slots: usize,
+    buckets: Vec<Box<[Slot]>>,
+    nodes: Vec<Node>,
+}
+
+/// What a set of writes would do to a tree; made by [`Tree::update`].
+#[derive(Clone)]
+pub struct Update {
+    before: Hash,
+    after: Hash,
+    buckets: Vec<(usize, Box<[Slot]>)>,
+    nodes: Vec<(usize, Node)>,
+}
+
+impl Update {
+    /// The root after the writes.
+    pub fn root(&self) -> Hash {
+        self.after
+    }
+}
+
+impl std::fmt::Debug for Update {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Update({} -> {})", self.before, self.after)
+    }
+}
+
+/// The reader is not of the height that the tree is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the state changed while it was being read: try again")]
+pub struct StaleReader;
+
+impl Tree {
+    /// An empty tree for rows under `prefix`.
+    pub fn new(prefix: &[u8]) -> Self {
+        Self::lay_out(prefix.to_vec(), Vec::new())
+    }
+
+    /// The tree over the rows under `prefix`. Cost: one scan, about two hashes a row.
+    pub fn open<R: Reader + ?Sized>(prefix: &[u8], reader: &R) -> Self {
+        let mut slots = Vec::new();
+        let mut same: Vec<Leaf> = Vec::new();
+        let mut close = |same: &mut Vec<Leaf>| {
+            if let Some(first) = same.first() {
+                slots.push(Slot { prefix: prefix_of(&first.path), node: fold(same, SLOT_BITS) });
+                same.clear();
+            }
+        };
+        reader.scan(prefix, &mut |row, value| {
+            let path = path_in(prefix, row);
+            if same.first().is_some_and(|first| prefix_of(&first.path) != prefix_of(&path)) {
+                close(&mut same);
+            }
+            same.push(Leaf::new(path, hash_value(value_of(value))));
+            true
+        });
+        close(&mut same);
+        Self::lay_out(prefix.to_vec(), slots)
+    }
+
+    fn lay_out(prefix: Vec<u8>, slots: Vec<Slot>) -> Self {
+        let depth = depth_for(slots.len());
+        let buckets = 1 << depth;
+        let mut tree = Self {
+            prefix,
+            depth,
+            slots: slots.len(),
+            buckets: Vec::with_capacity(buckets),
+            nodes: vec![Node::EMPTY; 2 * buckets],
+        };
+        let mut rest = &slots[..];
+        for index in 0..buckets {
+            let (bucket, others) = rest.split_at(rest.partition_point(|slot| tree.bucket_of(&slot.prefix) == index));
+            tree.nodes[buckets + index] = fold(bucket, depth);
+            tree.buckets.push(bucket.into());
+            rest = others;
+        }
+        for index in (1..buckets).rev() {
+            tree.nodes[index] = Node::join(tree.nodes[2 * index], tree.nodes[2 * index + 1]);
+        }
+        tree
+    }
+
+    /// The root of the content.
+    pub fn root(&self) -> Hash {
+        self.nodes[1].hash
+    }
+
+    /// Bytes that the tree takes in memory, without the allocator's own.
+    pub fn memory_bytes(&self) -> usize {
+        self.slots * size_of::<Slot>()
+            + self.buckets.len() * size_of::<Box<[Slot]>>()
+            + self.nodes.len() * size_of::<Node>()
+    }
+
+    /// What `writes` would do. `before` is the state that this tree is of; rows under other prefixes are passed over.
+    ///
+    /// Cost for each row: one get of the row, the hash of its value, the hashes of one bucket (about 10 leaves), and its share
+    /// of the levels above.
+    pub fn update<R: Reader + ?Sized>(&self, before: &R, writes: &WriteSet) -> Update {
+        let changes: Vec<Change> = rows_under(&self.prefix, writes).map(change).collect();
+        let mut update = Update { before: self.root(), after: self.root(), buckets: Vec::new(), nodes: Vec::new() };
+        let mut level: Vec<(usize, Node)> = Vec::new();
+        for group in changes.chunk_by(|a, b| self.bucket_of(&a.path) == self.bucket_of(&b.path)) {
+            let index = self.bucket_of(&group[0].path);
+            let bucket = self.merge(before, &self.buckets[index], group);
+            level.push((self.buckets.len() + index, fold(&bucket, self.depth)));
+            update.buckets.push((index, bucket));
+        }
+        while level.first().is_some_and(|(index, _)| *index > 1) {
+            let above = self.parents(&level);
+            update.nodes.extend(mem::replace(&mut level, above));
+        }
+        if let [(_, root)] = level[..] {
+            update.after = root.hash;
+            update.nodes.push((1, root));
+        }
+        update
+    }
+
+    /// The changed nodes of the level above, given those of a level, ascending.
+    fn parents(&self, level: &[(usize, Node)]) -> Vec<(usize, Node)> {
+        let same_parent = |a: &(usize, Node), b: &(usize, Node)| a.0 / 2 == b.0 / 2;
+        let parent = |children: &[(usize, Node)]| {
+            let (left, right) = match *children {
+                [(_, left), (_, right)] => (left, right),
+                [(index, right), ..] if index % 2 == 1 => (self.nodes[index - 1], right),
+                [(index, left), ..] => (left, self.nodes[index + 1]),
+                [] => unreachable!("chunks are not empty"),
+            };
+            (children[0].0 / 2, Node::join(left, right))
+        };
+        level.chunk_by(same_parent).map(parent).collect()
+    }
+
+    /// The bucket after the changes, which all fall into it.
+    fn merge<R: Reader + ?Sized>(&self, before: &R, bucket: &[Slot], changes: &[Change]) -> Box<[Slot]> {
+        let mut slots = Vec::with_capacity(bucket.len() + changes.len());
+        let mut rest = bucket;
+        for same in changes.chunk_by(|a, b| a.prefix() == b.prefix()) {
+            let prefix = same[0].prefix();
+            let (smaller, others) = rest.split_at(rest.partition_point(|slot| slot.prefix < prefix));
+            slots.extend_from_slice(smaller);
+            let (current, others) = match others {
+                [first, others @ ..] if first.prefix == prefix => (first.node, others),
+                _ => (Node::EMPTY, others),
+            };
+            rest = others;
+            let node = self.slot_after(before, current, same);
+            if node.kind != Kind::Empty {
+                slots.push(Slot { prefix, node });
+            }
+        }
+        slots.extend_from_slice(rest);
+        slots.into_boxed_slice()
+    }
+
+    /// The subtree at depth 64 after changes to paths that share these 64 bits.
+    fn slot_after<R: Reader + ?Sized>(&self, before: &R, current: Node, changes: &[Change]) -> Node {
+        if let [change] = changes {
+            match current.kind {
+                Kind::Empty => return change.after,
+                // The leaf here is this key's, unless another key shares its 64 bits.
+                Kind::Leaf if before.get(&row_key(&self.prefix, &change.path)).is_some() => return change.after,
+                Kind::Leaf if change.after.kind == Kind::Empty => return current,
+                Kind::Leaf | Kind::Branch => {}
+            }
+        }
+        let mut leaves = self.leaves_at(before, &changes[0].prefix());
+        for change in changes {
+            match change.after.kind {
+                Kind::Empty => leaves.remove(&change.path),
+                _ => leaves.insert(change.path, change.value_hash),
+            };
+        }
+        let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
+        fold(&leaves, SLOT_BITS)
+    }
+
+    /// All leaves whose paths begin with these 64 bits, read from the rows.
+    fn leaves_at<R: Reader + ?Sized>(&self, reader: &R, prefix: &[u8; 8]) -> BTreeMap<Path, Hash> {
+        let mut leaves = BTreeMap::new();
+        reader.scan(&[&self.prefix[..], prefix].concat(), &mut |row, value| {
+            leaves.insert(path_in(&self.prefix, row), hash_value(value_of(value)));
+            true
+        });
+        leaves
+    }
+
+    /// Makes an update's content the tree's content. Call it together with writing the rows.
+    ///
+    /// Panics when the update is of other content than the tree's: the caller mixed up blocks.
+    pub fn apply(&mut self, update: Update) {
+        assert_eq!(update.before, self.root(), "an update is applied to the content it was made for");
+        for (index, bucket) in update.buckets {
+            self.slots = self.slots - self.buckets[index].len() + bucket.len();
+            self.buckets[index] = bucket;
+        }
+        for (index, node) in update.nodes {
+            self.nodes[index] = node;
+        }
+        // Laying out anew costs a hash for each leaf; the sizes lie a factor 4 apart, so it is rare.
+        let fits = |depth: u32| self.slots <= (2 * BUCKET_LEAVES) << depth && 2 * self.slots >= BUCKET_LEAVES << depth;
+        if !fits(self.depth) && depth_for(self.slots) != self.depth {
+            let slots = mem::take(&mut self.buckets).concat();
+            *self = Self::lay_out(mem::take(&mut self.prefix), slots);
+        }
+    }
+
+    /// Proves what the state says about `key`. `reader` is the state that this tree is of.
+    ///
+    /// Errors: [`StaleReader`] when it is not.
+    pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<Proof, StaleReader> {
+        let path = path_of(key);
+        let mut siblings = Vec::new();
+        let (mut index, mut depth) = (1, 0);
+        while depth < self.depth && self.nodes[index].kind == Kind::Branch {
+            index = 2 * index + usize::from(bit(&path, depth));
+            siblings.push(self.nodes[index ^ 1].hash);
+            depth += 1;
+        }
+        // Either this is a bucket, or there is at most one leaf below.
+        let first = (index << (self.depth - depth)) - self.buckets.len();
+        let slots = self.buckets[first..first + (1 << (self.depth - depth))].concat();
+        let leaf = match descend(&slots, &path, depth, &mut siblings) {
+            None => None,
+            Some(slot) => {
+                let leaves = self.leaves_at(reader, &slot.prefix);
+                let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
+                let leaf = match slot.node.kind {
+                    Kind::Branch => descend(&leaves, &path, SLOT_BITS, &mut siblings),
+                    _ => leaves.first(),
+                };
+                leaf.map(|leaf| ProofLeaf { path: leaf.path, value_hash: leaf.value_hash })
+            }
+        };
+        let proof = Proof { siblings, leaf };
+        if proof.climb(&path) == self.root() { Ok(proof) } else { Err(StaleReader) }
+    }
+
+    fn bucket_of(&self, path: &[u8]) -> usize {
+        let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
+        (u64::from(first) >> (32 - self.depth)) as usize
+    }
+}
+
+fn depth_for(slots: usize) -> u32 {
+    slots.div_ceil(BUCKET_LEAVES).next_power_of_two().ilog2().min(DEPTH_MAX)
+}
+
+fn change((path, row): (Path, Option<&[u8]>)) -> Change {
+    match row {
+        Some(row) => {
+            let leaf = Leaf::new(path, hash_value(value_of(row)));
+            Change { path, after: leaf.node(), value_hash: leaf.value_hash }
+        }
+        None => Change { path, after: Node::EMPTY, value_hash: EMPTY_ROOT },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! How the authenticated map lies in flat rows.
+//!
+//! | part of a row | bytes |
+//! |---|---|
+//! | key | the tree's prefix ‖ path (32) |
+//! | value | length of the raw key (2, big-endian) ‖ raw key ‖ value |
+//!
+//! The path is a hash of the raw key, so paths are spread evenly whoever chooses the keys, and a subtree is a range of rows.
+
+use std::collections::BTreeMap;
+
+use types::{Hash, WriteSet};
+
+/// Where a key lies in the tree: 256 bits, the first bit decides at the root.
+pub type Path = [u8; 32];
+
+/// Bytes of a raw key: its length is kept in two bytes.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+const PATH_KEY: &[u8; 32] = b"cairn state tree v1: path of key";
+
+/// The path of a raw key.
+pub fn path_of(key: &[u8]) -> Path {
+    *blake3::keyed_hash(PATH_KEY, key).as_bytes()
+}
+
+/// Bit `depth` of a path, from the most significant one.
+pub(crate) fn bit(path: &[u8], depth: u32) -> bool {
+    path[depth as usize / 8] & (0x80 >> (depth % 8)) != 0
+}
+
+/// Hash of a value, as leaves and proofs carry it.
+pub fn hash_value(value: &[u8]) -> Hash {
+    types::blake3(value)
+}
+
+/// The row's key.
+pub fn row_key(prefix: &[u8], path: &Path) -> Vec<u8> {
+    let mut row = Vec::with_capacity(prefix.len() + path.len());
+    row.extend_from_slice(prefix);
+    row.extend_from_slice(path);
+    row
+}
+
+/// The row's value. Raw keys are made by this crate and are at most [`KEY_BYTES_MAX`] long.
+pub fn row_value(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(key.len()).expect("raw keys are short");
+    let mut row = Vec::with_capacity(2 + key.len() + value.len());
+    row.extend_from_slice(&len.to_be_bytes());
+    row.extend_from_slice(key);
+    row.extend_from_slice(value);
+    row
+}
+
+/// Raw key and value of a row's value; `None` if the row is torn.
+pub fn split_row(row: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = row.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+}
+
+/// The value in a row that this crate wrote.
+///
+/// A torn row means a broken disk: the process stops.
+pub(crate) fn value_of(row: &[u8]) -> &[u8] {
+    split_row(row).expect("state rows are whole").1
+}
+
+/// The path in a row's key.
+pub(crate) fn path_in(prefix: &[u8], row_key: &[u8]) -> Path {
+    row_key[prefix.len()..].try_into().expect("state row keys end in a path of 32 bytes")
+}
+
+/// The rows of `writes` that belong to the tree under `prefix`, ascending by path.
+pub(crate) fn rows_under<'a>(prefix: &'a [u8], writes: &'a WriteSet) -> impl Iterator<Item = (Path, Option<&'a [u8]>)> {
+    writes
+        .0
+        .range(prefix.to_vec()..)
+        .take_while(move |(row, _)| row.starts_with(prefix))
+        .map(move |(row, value)| (path_in(prefix, row), value.as_deref()))
+}
+
+/// Rows for these keys and values.
+pub fn rows_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    prefix: &[u8],
+    content: impl IntoIterator<Item = (K, V)>,
+) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    content
+        .into_iter()
+        .map(|(key, value)| (row_key(prefix, &path_of(key.as_ref())), row_value(key.as_ref(), value.as_ref())))
+        .collect()
+}

@@ -1,0 +1,301 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use types::Wire;
+
+use super::rows::{row_value, rows_of};
+use super::*;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+const PREFIX: &[u8] = b"n";
+
+/// A tree together with the rows it is of.
+struct World {
+    tree: Tree,
+    rows: Rows,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { tree: Tree::new(PREFIX), rows: Rows::new() }
+    }
+
+    fn write(&mut self, writes: &WriteSet) {
+        let update = self.tree.update(&self.rows, writes);
+        self.tree.apply(update);
+        for (row, value) in &writes.0 {
+            match value {
+                Some(value) => self.rows.insert(row.clone(), value.clone()),
+                None => self.rows.remove(row),
+            };
+        }
+    }
+}
+
+fn row(key: &[u8]) -> Vec<u8> {
+    row_key(PREFIX, &path_of(key))
+}
+
+fn put(key: &[u8], value: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    (row(key), Some(row_value(key, value)))
+}
+
+fn writes(changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> WriteSet {
+    WriteSet(changes.into_iter().collect())
+}
+
+/// The root by the rules' plain words, sharing no code with the cache.
+fn root_by_definition(rows: &Rows) -> Hash {
+    fn subtree(leaves: &[(Path, Hash)], depth: u32) -> Hash {
+        match leaves {
+            [] => Hash([0; 32]),
+            [(_, leaf)] => *leaf,
+            _ => {
+                let (right, left): (Vec<_>, Vec<_>) =
+                    leaves.iter().partition(|(path, _)| path[depth as usize / 8] >> (7 - depth % 8) & 1 == 1);
+                let sides = [subtree(&left, depth + 1).0, subtree(&right, depth + 1).0].concat();
+                Hash(*blake3::keyed_hash(b"cairn state tree v1: a node hash", &sides).as_bytes())
+            }
+        }
+    }
+    let leaf = |(row, value): (&Vec<u8>, &Vec<u8>)| {
+        let path: Path = row[1..].try_into().unwrap();
+        let (_, value) = rows::split_row(value).unwrap();
+        let content = [&path[..], blake3::hash(value).as_bytes()].concat();
+        (path, Hash(*blake3::keyed_hash(b"cairn state tree v1: a leaf hash", &content).as_bytes()))
+    };
+    subtree(&rows.iter().map(leaf).collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn golden_roots() {
+    assert_eq!(Tree::new(PREFIX).root(), Hash([0; 32]));
+    let root =
+        |content: &[(&str, &str)]| Tree::open(PREFIX, &rows_of(PREFIX, content.iter().copied())).root().to_string();
+    assert_eq!(root(&[("a", "1")]), "8079F7B402A472D687C5457E10C3FE36BDB1DC9E12E624DDA6670EB8E4808B93");
+    assert_eq!(
+        root(&[("a", "1"), ("b", "2"), ("c", "3")]),
+        "C0165C25298DC583954C3B126CBAAF445FD4D012C93CDABFD053F6DF790F81F2"
+    );
+}
+
+#[test]
+fn equal_content_has_equal_roots_through_growth_and_shrinking() {
+    let mut world = World::new();
+    let key = |i: u32| i.to_be_bytes();
+    let mut roots = vec![world.tree.root()];
+    for step in 0..40_u32 {
+        world.write(&writes((step * 50..(step + 1) * 50).map(|i| put(&key(i), &key(i * 7)))));
+        roots.push(world.tree.root());
+    }
+    assert_eq!(world.tree.slots, 2000);
+    assert_eq!(world.tree.root(), root_by_definition(&world.rows));
+    assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
+    for step in (0..40_u32).rev() {
+        roots.pop();
+        world.write(&writes((step * 50..(step + 1) * 50).map(|i| (row(&key(i)), None))));
+        assert_eq!(Some(&world.tree.root()), roots.last());
+    }
+    assert_eq!(world.tree.root(), EMPTY_ROOT);
+    assert_eq!(world.tree.depth, 0);
+}
+
+#[test]
+fn an_update_that_is_not_applied_leaves_no_trace() {
+    let mut world = World::new();
+    world.write(&writes([put(b"a", b"1"), put(b"b", b"2")]));
+    let root = world.tree.root();
+    let one = writes([put(b"a", b"9"), put(b"c", b"3")]);
+    let other = writes([(row(b"a"), None)]);
+    let first = world.tree.update(&world.rows, &one);
+    world.tree.update(&world.rows, &other);
+    assert_eq!(world.tree.root(), root);
+    assert_eq!(world.tree.update(&world.rows, &one).root(), first.root());
+    world.write(&one);
+    assert_eq!(world.tree.root(), first.root());
+}
+
+#[test]
+#[should_panic(expected = "applied to the content it was made for")]
+fn an_update_of_other_content_is_refused() {
+    let mut world = World::new();
+    let update = world.tree.update(&world.rows, &writes([put(b"a", b"1")]));
+    world.write(&writes([put(b"b", b"1")]));
+    world.tree.apply(update);
+}
+
+#[test]
+fn rows_under_other_prefixes_do_not_count() {
+    let mut world = World::new();
+    world.write(&writes([put(b"a", b"1"), (b"m".to_vec(), Some(vec![1])), (b"o".to_vec(), Some(vec![1]))]));
+    assert_eq!(world.tree.root(), Tree::open(PREFIX, &rows_of(PREFIX, [("a", "1")])).root());
+}
+
+#[test]
+fn memory_stays_below_64_bytes_a_leaf() {
+    for leaves in [1_000, 10_000, 99_999_u32] {
+        let content = (0..leaves).map(|i| (i.to_be_bytes(), vec![0; 16]));
+        let tree = Tree::open(PREFIX, &rows_of(PREFIX, content));
+        assert!(tree.memory_bytes() < 64 * leaves as usize, "{} at {leaves}", tree.memory_bytes());
+    }
+}
+
+/// Paths that share any number of leading bits, as somebody with time to spare would choose them.
+fn crafted_path() -> impl Strategy<Value = Path> {
+    (0_u32..256, any::<bool>(), 0_u8..3).prop_map(|(bits, flip, tail)| {
+        let mut path = [0x5A; 32];
+        if flip {
+            path[bits as usize / 8] ^= 0x80 >> (bits % 8);
+        }
+        path[31] ^= tail;
+        path
+    })
+}
+
+fn crafted_writes() -> impl Strategy<Value = WriteSet> {
+    let change = (crafted_path(), proptest::option::weighted(0.6, 0_u8..4));
+    proptest::collection::vec(change, 0..20).prop_map(|changes| {
+        writes(
+            changes
+                .into_iter()
+                .map(|(path, value)| (row_key(PREFIX, &path), value.map(|value| row_value(&path, &[value])))),
+        )
+    })
+}
+
+fn small_writes() -> impl Strategy<Value = WriteSet> {
+    let change = (0_u16..300, proptest::option::weighted(0.7, 0_u8..4));
+    proptest::collection::vec(change, 0..60).prop_map(|changes| {
+        writes(changes.into_iter().map(|(key, value)| {
+            let key = key.to_be_bytes();
+            (row(&key), value.map(|value| row_value(&key, &[value])))
+        }))
+    })
+}
+
+proptest! {
+    #[test]
+    fn incremental_equals_from_scratch(batches in proptest::collection::vec(small_writes(), 1..12)) {
+        let mut world = World::new();
+        for batch in &batches {
+            world.write(batch);
+            prop_assert_eq!(world.tree.root(), root_by_definition(&world.rows));
+            prop_assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
+            prop_assert_eq!(world.tree.slots, world.rows.len());
+        }
+    }
+
+    #[test]
+    fn crowded_paths_keep_to_the_rules(batches in proptest::collection::vec(crafted_writes(), 1..8)) {
+        let mut world = World::new();
+        for batch in &batches {
+            world.write(batch);
+            prop_assert_eq!(world.tree.root(), root_by_definition(&world.rows));
+            prop_assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
+        }
+    }
+
+    #[test]
+    fn any_order_of_writes_gives_the_same_root(
+        content in proptest::collection::btree_map(0_u16..500, 0_u8..9, 0..80),
+        passing in proptest::collection::vec(0_u16..500, 0..40),
+        order in any::<u64>(),
+        batch in 1_usize..30,
+    ) {
+        let mut sorted: Vec<_> = content.iter().collect();
+        let mut straight = World::new();
+        straight.write(&writes(sorted.iter().map(|(key, value)| put(&key.to_be_bytes(), &[**value]))));
+        let mut winding = World::new();
+        winding.write(&writes(passing.iter().map(|key| put(&key.to_be_bytes(), b"passing"))));
+        sorted.sort_by_key(|(key, _)| blake3::hash(&[&key.to_be_bytes()[..], &order.to_be_bytes()].concat()).to_hex());
+        for some in sorted.chunks(batch) {
+            winding.write(&writes(some.iter().map(|(key, value)| put(&key.to_be_bytes(), &[**value]))));
+        }
+        let leave = passing.iter().filter(|key| !content.contains_key(key));
+        winding.write(&writes(leave.map(|key| (row(&key.to_be_bytes()), None))));
+        prop_assert_eq!(straight.rows, winding.rows);
+        prop_assert_eq!(straight.tree.root(), winding.tree.root());
+    }
+
+    #[test]
+    fn proofs_hold_and_no_other_claim_does(content in small_writes(), key in 0_u16..300, bit in any::<usize>()) {
+        let mut world = World::new();
+        world.write(&content);
+        let (root, key) = (world.tree.root(), key.to_be_bytes());
+        let value = world.rows.get(&row(&key)).map(|row| value_of(row).to_vec());
+        let proof = world.tree.prove(&world.rows, &key).unwrap();
+        prop_assert_eq!(proof.verify(&root, &key, value.as_deref()), Ok(()));
+        prop_assert_eq!(Proof::decode(&proof.encode()), Ok(proof.clone()));
+
+        let otherwise = if value.is_some() { None } else { Some(&[0][..]) };
+        prop_assert!(proof.verify(&root, &key, otherwise).is_err());
+        prop_assert!(proof.verify(&root, &key, Some(b"another value")).is_err());
+        prop_assert!(proof.verify(&Hash([7; 32]), &key, value.as_deref()).is_err());
+        let mut shorter = proof.clone();
+        if shorter.siblings.pop().is_some() {
+            prop_assert!(shorter.verify(&root, &key, value.as_deref()).is_err());
+        }
+        let mut longer = proof.clone();
+        longer.siblings.push(Hash([0; 32]));
+        prop_assert!(longer.verify(&root, &key, value.as_deref()).is_err());
+
+        let mut bytes = proof.encode();
+        if !bytes.is_empty() {
+            let bit = bit % (8 * bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(changed) = Proof::decode(&bytes) {
+                prop_assert!(changed == proof || changed.verify(&root, &key, value.as_deref()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn decoding_a_proof_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = Proof::decode(&bytes);
+    }
+}
+
+#[test]
+fn proofs_in_crowded_places_hold() {
+    let mut world = World::new();
+    let key = |i: u16| i.to_be_bytes();
+    world.write(&writes((0..200).map(|i| put(&key(i), b"x"))));
+    // Neighbours that share 70 and 200 bits with the path of key 3.
+    let near = |bit: usize| {
+        let mut path = path_of(&key(3));
+        path[bit / 8] ^= 0x80 >> (bit % 8);
+        (row_key(PREFIX, &path), Some(row_value(b"near", b"y")))
+    };
+    world.write(&writes([near(70), near(200)]));
+    let root = world.tree.root();
+    assert_eq!(root, root_by_definition(&world.rows));
+    let proof = world.tree.prove(&world.rows, &key(3)).unwrap();
+    assert_eq!(proof.siblings.len(), 201);
+    assert_eq!(proof.verify(&root, &key(3), Some(b"x")), Ok(()));
+    world.write(&writes([(row(&key(3)), None)]));
+    let proof = world.tree.prove(&world.rows, &key(3)).unwrap();
+    assert_eq!(proof.verify(&world.tree.root(), &key(3), None), Ok(()));
+    for i in 0..400 {
+        let proof = world.tree.prove(&world.rows, &key(i)).unwrap();
+        let value = (i < 200 && i != 3).then_some(&b"x"[..]);
+        assert_eq!(proof.verify(&world.tree.root(), &key(i), value), Ok(()));
+    }
+}
+
+#[test]
+fn a_reader_of_another_height_is_noticed() {
+    let mut world = World::new();
+    world.write(&writes([put(b"a", b"1"), put(b"b", b"2")]));
+    let old = world.rows.clone();
+    world.write(&writes([put(b"a", b"9")]));
+    assert_eq!(world.tree.prove(&old, b"a"), Err(StaleReader));
+    assert!(world.tree.prove(&world.rows, b"a").is_ok());
+}
+
+#[test]
+fn a_proof_is_bounded() {
+    let too_deep = Proof { siblings: vec![Hash([1; 32]); 257], leaf: None };
+    assert_eq!(too_deep.root(b"k", None), Err(ProofError::TooDeep { got: 257 }));
+    assert!(Proof::from_pb(too_deep.to_pb()).is_err());
+}

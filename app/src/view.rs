@@ -1,0 +1,157 @@
+//! State as a block sees it: what was stored before, under what the block wrote so far.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use types::{Reader, WriteSet};
+
+use crate::tree::rows::{Path, path_in, path_of, row_key, row_value, split_row};
+
+/// An overlay over a reader. Each row is read at most once; writes stay here until [`View::writes`] hands them out.
+///
+/// Keys are raw keys of one part of the state. Memory: the rows that were read or written.
+pub struct View<'a, R: ?Sized> {
+    reader: &'a R,
+    prefix: &'static [u8],
+    cells: BTreeMap<Path, Cell>,
+    undo: Option<Vec<(Path, Option<Vec<u8>>)>>,
+}
+
+struct Cell {
+    key: Vec<u8>,
+    before: Option<Vec<u8>>,
+    now: Option<Vec<u8>>,
+}
+
+impl<'a, R: Reader + ?Sized> View<'a, R> {
+    /// The state of `reader` under `prefix`, with nothing written yet.
+    pub fn new(prefix: &'static [u8], reader: &'a R) -> Self {
+        Self { reader, prefix, cells: BTreeMap::new(), undo: None }
+    }
+
+    fn cell(&mut self, key: &[u8]) -> (Path, &mut Cell) {
+        let path = path_of(key);
+        let cell = match self.cells.entry(path) {
+            Entry::Occupied(cell) => cell.into_mut(),
+            Entry::Vacant(place) => {
+                let row = self.reader.get(&row_key(self.prefix, &path));
+                let before = row.map(|row| {
+                    let (stored, value) = split_row(&row).expect("state rows are whole");
+                    assert_eq!(stored, key, "a state row holds the key that its path is of");
+                    value.to_vec()
+                });
+                place.insert(Cell { key: key.to_vec(), now: before.clone(), before })
+            }
+        };
+        (path, cell)
+    }
+
+    /// The value of `key` now.
+    pub fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
+        self.cell(key).1.now.as_deref()
+    }
+
+    /// Sets or, with `None`, removes the value of `key`.
+    pub fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        let (path, cell) = self.cell(key);
+        let old = std::mem::replace(&mut cell.now, value);
+        if let Some(undo) = &mut self.undo {
+            undo.push((path, old));
+        }
+    }
+
+    /// Runs `act`; when it fails, takes back all that it wrote. Not nested.
+    ///
+    /// Errors: those of `act`.
+    pub fn all_or_nothing<T, E>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        assert!(self.undo.is_none(), "savepoints are not nested");
+        self.undo = Some(Vec::new());
+        let done = act(self);
+        let undo = self.undo.take().unwrap_or_default();
+        if done.is_err() {
+            for (path, old) in undo.into_iter().rev() {
+                self.cells.get_mut(&path).expect("what was written has a cell").now = old;
+            }
+        }
+        done
+    }
+
+    /// The rows that differ from what was stored before.
+    pub fn writes(&self) -> WriteSet {
+        let changed = self.cells.iter().filter(|(_, cell)| cell.now != cell.before);
+        WriteSet(
+            changed
+                .map(|(path, cell)| {
+                    let value = cell.now.as_deref().map(|value| row_value(&cell.key, value));
+                    (row_key(self.prefix, path), value)
+                })
+                .collect(),
+        )
+    }
+}
+
+/// The state before the block, served from what the view has read already.
+pub(crate) struct Before<'v, 'a, R: ?Sized>(pub &'v View<'a, R>);
+
+impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let view = self.0;
+        let known = key.starts_with(view.prefix).then(|| view.cells.get(&path_in(view.prefix, key))).flatten();
+        match known {
+            Some(cell) => cell.before.as_ref().map(|value| row_value(&cell.key, value)),
+            None => view.reader.get(key),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.reader.scan(prefix, visit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::rows::rows_of;
+
+    #[test]
+    fn reads_through_and_writes_only_what_changed() {
+        let rows = rows_of(b"n", [("a", "1"), ("b", "2")]);
+        let mut view = View::new(b"n", &rows);
+        assert_eq!(view.get(b"a"), Some(&b"1"[..]));
+        assert_eq!(view.get(b"c"), None);
+        view.set(b"a", Some(b"9".to_vec()));
+        view.set(b"b", None);
+        view.set(b"c", Some(b"3".to_vec()));
+        view.set(b"c", None);
+        assert_eq!(view.get(b"a"), Some(&b"9"[..]));
+        assert_eq!(view.get(b"b"), None);
+        let changed = [(b"a", Some(row_value(b"a", b"9"))), (b"b", None)];
+        let expected = changed.map(|(key, value)| (row_key(b"n", &path_of(key)), value));
+        assert_eq!(view.writes(), WriteSet(expected.into()));
+        let before = Before(&view);
+        let row = row_key(b"n", &path_of(b"a"));
+        assert_eq!(before.get(&row), rows.get(&row).cloned());
+    }
+
+    #[test]
+    fn a_failure_takes_back_every_write() {
+        let rows = rows_of(b"n", [("a", "1")]);
+        let mut view = View::new(b"n", &rows);
+        view.set(b"b", Some(b"2".to_vec()));
+        let writes = view.writes();
+        let failed: Result<(), ()> = view.all_or_nothing(|view| {
+            view.set(b"a", None);
+            view.set(b"a", Some(b"7".to_vec()));
+            view.set(b"b", None);
+            view.set(b"c", Some(b"3".to_vec()));
+            Err(())
+        });
+        assert!(failed.is_err());
+        assert_eq!(view.writes(), writes);
+        let done: Result<(), ()> = view.all_or_nothing(|view| {
+            view.set(b"a", None);
+            Ok(())
+        });
+        assert!(done.is_ok());
+        assert_eq!(view.get(b"a"), None);
+    }
+}

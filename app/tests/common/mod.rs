@@ -1,0 +1,119 @@
+//! A chain of one: accounts with known keys, blocks executed and stored in memory.
+#![allow(dead_code, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use app::{Account, App, BlockContext, Outcome, Rules, View, genesis_writes};
+use types::{
+    Address, ChainId, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
+    WriteSet,
+};
+
+pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+pub fn chain_id() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+pub fn address(seed: u8) -> Address {
+    key(seed).public_key().address()
+}
+
+pub fn store(rows: &mut Rows, writes: &WriteSet) {
+    for (row, value) in &writes.0 {
+        match value {
+            Some(value) => rows.insert(row.clone(), value.clone()),
+            None => rows.remove(row),
+        };
+    }
+}
+
+pub fn transfer(to: u8, amount: u64) -> Msg {
+    Msg::Transfer { to: address(to), amount }
+}
+
+pub fn body(from: u8, order: TxOrder, messages: Vec<Msg>) -> TxBody {
+    TxBody { chain_id: chain_id(), signer: key(from).public_key(), order, fee: 2, messages }
+}
+
+pub fn sign(from: u8, order: TxOrder, messages: Vec<Msg>) -> Transaction {
+    body(from, order, messages).sign(&key(from))
+}
+
+/// Signing is not what these tests are about, so signatures are taken for checked.
+pub fn trusted(tx: Transaction) -> VerifiedTx {
+    VerifiedTx::verified_before(tx)
+}
+
+pub fn tx(from: u8, order: TxOrder, messages: Vec<Msg>) -> VerifiedTx {
+    trusted(sign(from, order, messages))
+}
+
+pub struct Chain {
+    pub app: App,
+    pub rows: Rows,
+}
+
+impl Chain {
+    /// Accounts of keys 1, 2, … with these balances.
+    pub fn new(balances: &[u64]) -> Self {
+        Self::with_params(balances, &Params::default())
+    }
+
+    pub fn with_params(balances: &[u64], params: &Params) -> Self {
+        let accounts = (1_u8..).map(address).zip(balances.iter().copied());
+        let first = genesis_writes(params, accounts).unwrap();
+        let mut rows = Rows::new();
+        store(&mut rows, &first.writes);
+        let app = App::open(&rows, chain_id(), Height(0));
+        assert_eq!(app.app_hash(), first.app_hash);
+        Self { app, rows }
+    }
+
+    pub fn next_height(&self) -> Height {
+        self.app.height().next()
+    }
+
+    pub fn rules(&self) -> Rules {
+        Rules::new(&self.rows, chain_id(), self.next_height())
+    }
+
+    pub fn context(&self) -> BlockContext {
+        BlockContext { height: self.next_height(), time: Time::UNIX_EPOCH, proposer: address(1) }
+    }
+
+    pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {
+        self.app.execute(&self.rows, &self.context(), txs)
+    }
+
+    /// Executes, stores and commits.
+    pub fn block(&mut self, txs: &[VerifiedTx]) -> Vec<TxResult> {
+        let outcome = self.execute(txs);
+        store(&mut self.rows, &outcome.writes);
+        self.app.commit(outcome.update);
+        assert_eq!(self.app.app_hash(), outcome.results.app_hash);
+        outcome.results.txs
+    }
+
+    pub fn account(&self, seed: u8) -> Account {
+        View::of_state(&self.rows).account(&address(seed))
+    }
+
+    pub fn balance(&self, seed: u8) -> u64 {
+        self.account(seed).balance
+    }
+
+    /// Balances of all accounts there are, from the rows.
+    pub fn balances(&self) -> u128 {
+        let accounts = self.rows.values().filter_map(|row| {
+            let (key, _) = app::tree::rows::split_row(row).unwrap();
+            (key[0] == b'a').then(|| Address(key[1..].try_into().unwrap()))
+        });
+        let mut view = View::of_state(&self.rows);
+        accounts.map(|address| u128::from(view.account(&address).balance)).sum()
+    }
+}

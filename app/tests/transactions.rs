@@ -1,0 +1,295 @@
+//! What transactions do, rule by rule.
+#![allow(missing_docs)]
+
+mod common;
+
+use app::{Answer, Pending, Refusal, StateProof, check_tx, decode_block_txs, query, state::key, validate_block_txs};
+use common::*;
+use types::{Address, ChainId, Event, Height, Msg, Params, SecretKey, TxOrder, TxResult, Wire};
+
+fn codes(results: &[TxResult]) -> Vec<u32> {
+    results.iter().map(|result| result.code).collect()
+}
+
+fn event(kind: &str, attributes: &[(&str, String)]) -> Event {
+    let attribute =
+        |(key, value): &(&str, String)| types::Attribute { key: (*key).into(), value: value.clone(), index: true };
+    Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
+}
+
+#[test]
+fn a_transfer_moves_money_and_pays_its_fee() {
+    let mut chain = Chain::new(&[100, 10]);
+    let results = chain.block(&[tx(1, TxOrder::Nonce(0), vec![transfer(2, 30), transfer(3, 5)])]);
+    assert_eq!(codes(&results), [0]);
+    assert_eq!((results[0].gas_wanted, results[0].gas_used), (2, 2));
+    let (one, two, three) = (address(1).to_string(), address(2).to_string(), address(3).to_string());
+    let moved = |to: &str, amount: &str| {
+        event("transfer", &[("sender", one.clone()), ("recipient", to.into()), ("amount", amount.into())])
+    };
+    assert_eq!(
+        results[0].events,
+        [
+            event("tx", &[("signer", one.clone()), ("fee", "2".into()), ("nonce", "0".into())]),
+            moved(&two, "30"),
+            moved(&three, "5")
+        ]
+    );
+    assert_eq!((chain.balance(1), chain.balance(2), chain.balance(3)), (63, 40, 5));
+    assert_eq!(chain.account(1).nonce, 1);
+    assert_eq!(query(&chain.rows, "/supply", b""), Ok(Answer::Supply { total: 110, fee_pool: 2 }));
+}
+
+#[test]
+fn a_transfer_to_oneself_changes_nothing_but_the_fee() {
+    let mut chain = Chain::new(&[100]);
+    assert_eq!(codes(&chain.block(&[tx(1, TxOrder::Nonce(0), vec![transfer(1, 98)])])), [0]);
+    assert_eq!(chain.balance(1), 98);
+}
+
+#[test]
+fn messages_succeed_all_or_none() {
+    let mut chain = Chain::new(&[100]);
+    let results = chain.block(&[tx(1, TxOrder::Nonce(0), vec![transfer(2, 90), transfer(2, 9)])]);
+    assert_eq!(codes(&results), [11]);
+    assert_eq!(results[0].codespace, "cairn");
+    assert_eq!(results[0].log, "message 1: E_INSUFFICIENT_FUNDS: the account has 8 to spend, 9 is needed");
+    assert_eq!(results[0].events.len(), 1, "only the fee happened");
+    assert_eq!((chain.balance(1), chain.balance(2), chain.account(1).nonce), (98, 0, 1));
+}
+
+#[test]
+fn a_message_fails_for_a_reason() {
+    let nobody = Msg::Transfer { to: Address::default(), amount: 1 };
+    for (message, code) in [(nobody, 12), (transfer(2, 0), 13), (transfer(2, u64::MAX), 11)] {
+        let mut chain = Chain::new(&[100]);
+        assert_eq!(codes(&chain.block(&[tx(1, TxOrder::Nonce(0), vec![message])])), [code]);
+        assert_eq!(chain.balance(1), 98);
+    }
+}
+
+#[test]
+fn what_is_not_includable_changes_nothing() {
+    let params = Params { fee_min: 2, tx_ttl_heights_max: 10, ..Params::default() };
+    let chain = Chain::with_params(&[100, 1], &params);
+    let one = vec![transfer(2, 1)];
+    let mut cheap = body(1, TxOrder::Nonce(0), one.clone());
+    cheap.fee = 1;
+    let mut elsewhere = body(1, TxOrder::Nonce(0), one.clone());
+    elsewhere.chain_id = ChainId::new("elsewhere").unwrap();
+    let cases = [
+        (
+            tx(1, TxOrder::Nonce(1), one.clone()),
+            5,
+            "E_NONCE: nonce is 1, expected 0: send 0 first or query the account",
+        ),
+        (trusted(cheap.sign(&common::key(1))), 10, "E_FEE: the fee is 1, at least 2 is needed"),
+        (tx(2, TxOrder::Nonce(0), one.clone()), 11, "E_INSUFFICIENT_FUNDS: the account has 1 to spend, 2 is needed"),
+        (tx(3, TxOrder::Nonce(0), one.clone()), 11, "E_INSUFFICIENT_FUNDS: the account has 0 to spend, 2 is needed"),
+        (trusted(elsewhere.sign(&common::key(1))), 3, "E_WRONG_CHAIN: signed for elsewhere"),
+        (tx(1, TxOrder::Expires(Height(0)), one.clone()), 6, "E_EXPIRED: valid up to height 0, the next block is 1"),
+        (tx(1, TxOrder::Expires(Height(12)), one), 7, "E_EXPIRES_TOO_FAR: expires at height 12, at most 11 is allowed"),
+    ];
+    for (tx, code, log) in cases {
+        let outcome = chain.execute(&[tx]);
+        assert_eq!(codes(&outcome.results.txs), [code]);
+        let result = &outcome.results.txs[0];
+        assert!(result.log.starts_with(log), "{}", result.log);
+        assert!(result.events.is_empty() && result.gas_used == 0);
+        assert!(outcome.writes.0.is_empty());
+        assert_eq!(outcome.results.app_hash, chain.app.app_hash());
+    }
+}
+
+#[test]
+fn nonces_are_used_in_order_within_and_across_blocks() {
+    let mut chain = Chain::new(&[100]);
+    let nonce = |nonce| tx(1, TxOrder::Nonce(nonce), vec![transfer(2, 1)]);
+    assert_eq!(codes(&chain.block(&[nonce(0), nonce(1), nonce(1), nonce(3), nonce(2)])), [0, 0, 5, 5, 0]);
+    assert_eq!(codes(&chain.block(&[nonce(2), nonce(3)])), [5, 0]);
+}
+
+#[test]
+fn nothing_is_executed_twice() {
+    let params = Params { tx_ttl_heights_max: 5, ..Params::default() };
+    let mut chain = Chain::with_params(&[100], &params);
+    let empty = chain.rows.len();
+    let until = |height| tx(1, TxOrder::Expires(Height(height)), vec![transfer(2, 1)]);
+    assert_eq!(codes(&chain.block(&[until(4), until(4), until(3), until(1)])), [0, 8, 0, 0]);
+    let results = chain.block(&[until(4), until(1)]);
+    assert_eq!(codes(&results), [8, 6]);
+    assert_eq!(results[0].log, "E_DUPLICATE: executed already at height 1");
+    assert_eq!(codes(&chain.block(&[until(3), until(4)])), [8, 8]);
+    assert_eq!(codes(&chain.block(&[until(3), until(4)])), [6, 8]);
+    assert_eq!(codes(&chain.block(&[until(4)])), [6]);
+    assert_eq!(chain.rows.len(), empty + 1, "what expired is forgotten; account 2 is new");
+    assert_eq!(chain.balance(2), 3);
+    assert_eq!(chain.account(1).nonce, 0);
+}
+
+#[test]
+fn an_unordered_transaction_whose_message_fails_is_used_up() {
+    let mut chain = Chain::new(&[10]);
+    let rich = tx(1, TxOrder::Expires(Height(9)), vec![transfer(2, 50)]);
+    assert_eq!(codes(&chain.block(&[rich.clone()])), [11]);
+    assert_eq!(chain.balance(1), 8);
+    assert_eq!(codes(&chain.block(&[rich])), [8]);
+}
+
+#[test]
+fn many_expiring_at_one_height_are_listed_in_rows_and_all_forgotten() {
+    let mut chain = Chain::new(&[1_000_000]);
+    let empty = chain.rows.len();
+    for height in 1..=3 {
+        let many: Vec<_> =
+            (0..1500).map(|i| tx(1, TxOrder::Expires(Height(3)), vec![transfer(1, height * 2000 + i)])).collect();
+        assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
+        if height < 3 {
+            assert_eq!(chain.rows.len() as u64, empty as u64 + height * (1500 + 2) + 1);
+        }
+    }
+    assert_eq!(chain.rows.len(), empty);
+}
+
+#[test]
+fn a_block_names_the_transaction_that_makes_it_invalid() {
+    let params = Params::default();
+    let good = sign(1, TxOrder::Nonce(0), vec![transfer(2, 1)]).encode();
+    let mut elsewhere = body(1, TxOrder::Nonce(0), vec![transfer(2, 1)]);
+    elsewhere.chain_id = ChainId::new("elsewhere").unwrap();
+    let elsewhere = elsewhere.sign(&common::key(1)).encode();
+    let forged = body(1, TxOrder::Nonce(0), vec![transfer(2, 1)]).sign(&common::key(2)).encode();
+    let check = |txs: &[&[u8]], params: &Params| {
+        let txs: Vec<Vec<u8>> = txs.iter().map(|tx| tx.to_vec()).collect();
+        validate_block_txs(&chain_id(), params, &txs, |_| None).map(|txs| txs.len())
+    };
+    assert_eq!(check(&[&good, &good], &params), Ok(2));
+    for (bad, code) in [(&b"rubbish"[..], 1), (&forged, 4), (&elsewhere, 3), (&vec![0; 70_000], 2)] {
+        let invalid = check(&[&good, bad], &params).unwrap_err();
+        assert_eq!((invalid.index, invalid.reason.code().number), (1, code));
+    }
+    let mut narrow = params.clone();
+    narrow.block.gas_max = 2;
+    assert_eq!(check(&[&good, &good], &narrow), Ok(2));
+    let invalid = check(&[&good, &good, &good], &narrow).unwrap_err();
+    assert_eq!((invalid.index, invalid.reason.code().number), (2, 14));
+    let forged = vec![forged];
+    assert_eq!(decode_block_txs(&chain_id(), &params, &forged, |_| None).unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_verified_before_is_not_verified_again() {
+    let txs = vec![sign(1, TxOrder::Nonce(0), vec![transfer(2, 1)]).encode(); 2];
+    let mut asked = 0;
+    let known = |bytes: &[u8]| {
+        asked += 1;
+        (asked == 1).then(|| types::VerifiedTx::from_bytes(bytes).unwrap())
+    };
+    let decoded = decode_block_txs(&chain_id(), &Params::default(), &txs, known).unwrap();
+    assert!(matches!(decoded[..], [app::BlockTx::Known(_), app::BlockTx::Unverified(_)]));
+}
+
+#[test]
+fn a_mempool_may_hold_the_next_nonces_that_are_paid_for() {
+    let chain = Chain::new(&[100]);
+    let check = |nonce, amount, pending| {
+        let tx = sign(1, TxOrder::Nonce(nonce), vec![transfer(2, amount)]);
+        check_tx(&chain.rows, &chain.rules(), &tx, pending).map(|admission| (admission.ahead, admission.cost))
+    };
+    let none = Pending::default();
+    let some = Pending { next_nonce: Some(3), spent: 60 };
+    assert_eq!(check(0, 98, none), Ok((0, 100)));
+    assert_eq!(check(0, 99, none), Err(Refusal::InsufficientFunds { have: 100, need: 101 }));
+    assert_eq!(check(2, 1, none), Ok((2, 3)));
+    assert_eq!(check(2, 1, some), Err(Refusal::Nonce { got: 2, expected: 3 }));
+    assert_eq!(check(3, 38, some), Ok((0, 40)));
+    assert_eq!(check(3, 39, some), Err(Refusal::InsufficientFunds { have: 100, need: 101 }));
+    assert_eq!(check(3 + 1024, 1, some), Ok((1024, 3)));
+    assert_eq!(check(3 + 1025, 1, some), Err(Refusal::Nonce { got: 1028, expected: 3 }));
+    assert_eq!(check(0, 0, none), Err(Refusal::ZeroAmount));
+}
+
+#[test]
+fn a_mempool_learns_which_rows_a_transaction_depends_on() {
+    let mut chain = Chain::new(&[100]);
+    let until = sign(1, TxOrder::Expires(Height(2)), vec![transfer(2, 1)]);
+    let admission = check_tx(&chain.rows, &chain.rules(), &until, Pending::default()).unwrap();
+    let outcome = chain.execute(&[trusted(until.clone())]);
+    assert!(
+        admission.rows.iter().all(|row| outcome.writes.0.contains_key(row)),
+        "sender, digest and expiry are written"
+    );
+    chain.block(&[trusted(until.clone())]);
+    let refused = check_tx(&chain.rows, &chain.rules(), &until, Pending::default());
+    assert_eq!(refused, Err(Refusal::Duplicate { height: Height(1) }));
+    chain.block(&[]);
+    let refused = check_tx(&chain.rows, &chain.rules(), &until, Pending::default());
+    assert_eq!(refused, Err(Refusal::Expired { expires: Height(2), height: Height(3) }));
+}
+
+#[test]
+fn queries_answer_or_say_what_to_ask() {
+    let chain = Chain::new(&[100]);
+    let expected = Answer::Account { address: address(1), account: chain.account(1) };
+    assert_eq!(query(&chain.rows, "/account", &address(1).0), Ok(expected.clone()));
+    assert_eq!(query(&chain.rows, "/account", address(1).to_string().as_bytes()), Ok(expected));
+    assert_eq!(query(&chain.rows, "/params", b""), Ok(Answer::Params(Box::default())));
+    let error = query(&chain.rows, "/nothing", b"").unwrap_err();
+    assert!(error.to_string().contains("/account (address") && error.code().number == 32);
+    assert_eq!(query(&chain.rows, "/account", b"me").unwrap_err().code().number, 33);
+    assert_eq!(query(&chain.rows, "/store", &[0; 2000]).unwrap_err().code().number, 33);
+    assert!(matches!(query(&chain.rows, "/store", b"s"), Ok(Answer::Store { value: Some(_), .. })));
+    assert!(matches!(query(&chain.rows, "/store", b"x"), Ok(Answer::Store { value: None, .. })));
+}
+
+#[test]
+fn the_app_hash_proves_what_an_account_has() {
+    let mut chain = Chain::new(&[100, 7]);
+    chain.block(&[tx(1, TxOrder::Nonce(0), vec![transfer(2, 30)])]);
+    let app_hash = chain.app.app_hash();
+    for seed in [1, 2, 3] {
+        let key = key::account(&address(seed));
+        let Ok(Answer::Store { value, .. }) = query(&chain.rows, "/store", &key) else { panic!() };
+        let proof = chain.app.prove(&chain.rows, &key).unwrap();
+        let proof = StateProof::decode(&proof.encode()).unwrap();
+        assert_eq!(proof.verify(&app_hash, &key, value.as_deref()), Ok(()));
+        assert!(proof.verify(&app_hash, &key, Some(b"much")).is_err());
+        assert!(StateProof { root_revertible: app_hash, ..proof }.verify(&app_hash, &key, value.as_deref()).is_err());
+    }
+    assert!(StateProof::decode(b"").is_err());
+}
+
+#[test]
+fn genesis_refuses_what_makes_no_state() {
+    let params = Params::default();
+    let one = address(1);
+    assert!(app::genesis_writes(&params, [(one, 1), (one, 2)]).unwrap_err().to_string().contains("twice"));
+    assert!(
+        app::genesis_writes(&params, [(one, u64::MAX), (address(2), 1)]).unwrap_err().to_string().contains("exceed")
+    );
+    assert!(app::genesis_writes(&params, [(Address::default(), 1)]).unwrap_err().to_string().contains("own"));
+    assert!(app::genesis_writes(&params, [(one, u64::MAX)]).is_ok());
+}
+
+#[test]
+#[should_panic(expected = "one after the other")]
+fn heights_are_not_left_out() {
+    let chain = Chain::new(&[1]);
+    let mut context = chain.context();
+    context.height = Height(2);
+    chain.app.execute(&chain.rows, &context, &[]);
+}
+
+#[test]
+fn golden_app_hashes() {
+    let mut chain = Chain::new(&[1000, 50]);
+    assert_eq!(chain.app.app_hash().to_string(), "E3649906B08F7733E8C6F3622CC533D5E85BCCCA14D20FEDEB50801E20431E8F");
+    chain.block(&[
+        tx(1, TxOrder::Nonce(0), vec![transfer(2, 30), transfer(3, 5)]),
+        tx(2, TxOrder::Expires(Height(9)), vec![transfer(1, 8)]),
+        tx(2, TxOrder::Nonce(4), vec![transfer(1, 8)]),
+    ]);
+    assert_eq!(chain.app.app_hash().to_string(), "1B18CD5790D0EDD137BD94CAA79B021D602708C4113417B0BA466179D33A8F88");
+    let secret = SecretKey::from_bytes(&[1; 32]).unwrap();
+    assert_eq!(secret.public_key().address(), address(1));
+}
