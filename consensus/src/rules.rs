@@ -18,7 +18,6 @@ impl Engine {
     /// L11–L21: a round starts. The proposer proposes, the others wait for it.
     pub(crate) fn line_11_start_round(&mut self, round: Round) {
         self.enter_round(round);
-        self.show_polka();
         self.line_11_propose_or_wait();
     }
 
@@ -28,6 +27,7 @@ impl Engine {
             return;
         }
         if !self.is_proposer() {
+            self.show_polka();
             self.start_timer(TimeoutKind::Propose, self.round);
             return;
         }

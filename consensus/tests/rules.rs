@@ -1,0 +1,502 @@
+//! One test for each rule line: an input, and exactly what it must bring about.
+
+mod support;
+
+use consensus::{Engine, Input, Message, Output, TimeoutKind::*};
+use support::*;
+use types::*;
+
+/// Four validators, and one of them who proposes in neither round 0 nor 1.
+fn cast() -> (Cast, u32, [u32; 3]) {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(2);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    (cast, me, others.try_into().unwrap())
+}
+
+/// In round 0, having prevoted `value`.
+fn prevoted(cast: &Cast, me: u32, value: char) -> Engine {
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block(value))));
+    engine.step(now(), checked(block(value), true));
+    engine
+}
+
+/// Locked on `value` since round 0, now in round 1.
+fn locked(cast: &Cast, me: u32, others: [u32; 3], value: char) -> Engine {
+    let mut engine = prevoted(cast, me, value);
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block(value))));
+    }
+    assert_eq!(engine.locked().unwrap().block_id, block(value));
+    for other in &others[..2] {
+        engine.step(now(), cast.precommit(*other, 0, None));
+    }
+    engine.step(now(), timeout(Precommit, 0));
+    assert_eq!(engine.round(), Round(1));
+    engine
+}
+
+// ---- L11–L21 ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_18_the_proposer_builds_a_block() {
+    let cast = Cast::new(4);
+    let mut engine = cast.engine(cast.proposer(0));
+    expect!(engine, cast.start() => [
+        timer(Rebroadcast, 0, ms(250)),
+        Output::BuildBlock { height: HEIGHT, round: Round(0) },
+    ]);
+}
+
+#[test]
+fn line_19_proposal_and_prevote_leave_under_one_write() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(0);
+    let mut engine = cast.started(me);
+    let built = Input::BlockBuilt { round: Round(0), block_id: block('a'), time: now() };
+    expect!(engine, built => [
+        write(),
+        Output::Broadcast(Message::Proposal(cast.proposal(0, None, block('a')).into_signed())),
+        cast.say_prevote(me, 0, Some(block('a'))),
+    ]);
+}
+
+#[test]
+fn line_16_the_proposer_proposes_again_what_is_valid_with_its_polka() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = prevoted(&cast, me, 'a');
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    engine.step(now(), cast.precommit(others[0], 0, None));
+    engine.step(now(), cast.precommit(others[1], 0, None));
+    let polka = cast.certificate(&[me, others[0], others[1]], VoteType::Prevote, 0, Some(block('a')));
+    expect!(engine, timeout(Precommit, 0) => [
+        write(),
+        Output::Broadcast(Message::Proposal(cast.proposal(1, Some(0), block('a')).into_signed())),
+        Output::Broadcast(Message::Certificate(polka)),
+        cast.say_prevote(me, 1, Some(block('a'))),
+    ]);
+}
+
+#[test]
+fn line_21_the_others_start_the_propose_timer() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.engine(me);
+    expect!(engine, cast.start() => [timer(Rebroadcast, 0, ms(250)), timer(Propose, 0, ms(3000))]);
+}
+
+// ---- L22–L27 ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_22_waits_for_the_verdict_then_prevotes_a_valid_proposal() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, proposal(cast.proposal(0, None, block('a'))) => [Output::CheckBlock(block('a'))]);
+    expect!(engine, checked(block('a'), true) => [write(), cast.say_prevote(me, 0, Some(block('a')))]);
+}
+
+#[test]
+fn line_26_prevotes_nil_when_the_block_is_invalid() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    expect!(engine, checked(block('a'), false) => [write(), cast.say_prevote(me, 0, None)]);
+}
+
+#[test]
+fn line_26_prevotes_nil_when_the_blocks_time_is_not_the_proposals() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    let other_time = Input::BlockChecked { block_id: block('a'), time: now().saturating_add(ms(1)), valid: true };
+    expect!(engine, other_time => [write(), cast.say_prevote(me, 0, None)]);
+}
+
+#[test]
+fn line_26_prevotes_nil_when_locked_on_another_block() {
+    let (cast, me, others) = cast();
+    let mut engine = locked(&cast, me, others, 'a');
+    engine.step(now(), proposal(cast.proposal(1, None, block('b'))));
+    expect!(engine, checked(block('b'), true) => [write(), cast.say_prevote(me, 1, None)]);
+    assert_eq!(engine.locked().unwrap().block_id, block('a'));
+    assert_eq!(engine.valid().unwrap().block_id, block('a'));
+}
+
+#[test]
+fn line_23_prevotes_the_block_it_is_locked_on() {
+    let (cast, me, others) = cast();
+    let mut engine = locked(&cast, me, others, 'a');
+    expect!(engine, proposal(cast.proposal(1, None, block('a'))) => [write(), cast.say_prevote(me, 1, Some(block('a')))]);
+}
+
+#[test]
+fn line_22_judges_timeliness_at_its_bounds() {
+    let Synchrony { precision, message_delay } = Params::default().synchrony;
+    let just = std::time::Duration::from_nanos(1);
+    let earliest = now().saturating_sub(precision);
+    let latest = now().saturating_add(message_delay).saturating_add(precision);
+    for (received, timely) in
+        [(earliest, true), (earliest.saturating_sub(just), false), (latest, true), (latest.saturating_add(just), false)]
+    {
+        let (cast, me, _) = cast();
+        let mut engine = cast.started(me);
+        engine.step(now(), Input::Proposal { proposal: cast.proposal(0, None, block('a')), received });
+        let value = timely.then_some(block('a'));
+        expect!(engine, checked(block('a'), true) => [write(), cast.say_prevote(me, 0, value)]);
+    }
+}
+
+// ---- L28–L33 ---------------------------------------------------------------------------------------------------
+
+/// Unlocked, in round 1, with a valid re-proposal of `a` with POL round 0, and `n` prevotes for it there.
+fn reproposed(cast: &Cast, me: u32, others: [u32; 3], n: usize) -> Engine {
+    let mut engine = cast.started(me);
+    for other in &others[..n] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    for other in others {
+        engine.step(now(), cast.precommit(other, 0, None));
+    }
+    assert_eq!(engine.round(), Round(1));
+    engine.step(now(), proposal(cast.proposal(1, Some(0), block('a'))));
+    engine
+}
+
+#[test]
+fn line_28_prevotes_a_reproposal_with_its_polka() {
+    let (cast, me, others) = cast();
+    let mut engine = reproposed(&cast, me, others, 3);
+    expect!(engine, checked(block('a'), true) => [write(), cast.say_prevote(me, 1, Some(block('a')))]);
+}
+
+#[test]
+fn line_28_says_nothing_while_the_polka_is_incomplete() {
+    let (cast, me, others) = cast();
+    let mut engine = reproposed(&cast, me, others, 2);
+    expect!(engine, checked(block('a'), true) => []);
+    let polka = cast.certificate(&others, VoteType::Prevote, 0, Some(block('a')));
+    let polka = polka.verify(&chain(), &cast.set).unwrap();
+    expect!(engine, Input::Certificate(polka) => [write(), cast.say_prevote(me, 1, Some(block('a')))]);
+}
+
+#[test]
+fn line_28_says_nothing_when_the_polka_is_for_another_block() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    for other in others {
+        engine.step(now(), cast.prevote(other, 0, Some(block('b'))));
+        engine.step(now(), cast.precommit(other, 0, None));
+    }
+    engine.step(now(), proposal(cast.proposal(1, Some(0), block('a'))));
+    expect!(engine, checked(block('a'), true) => []);
+    expect!(engine, timeout(Propose, 1) => [write(), cast.say_prevote(me, 1, None)]);
+}
+
+#[test]
+fn line_31_prevotes_nil_when_locked_later_on_another_block() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    for other in others {
+        engine.step(now(), cast.prevote(other, 0, Some(block('a'))));
+        engine.step(now(), cast.precommit(other, 0, None));
+    }
+    engine.step(now(), proposal(cast.proposal(1, None, block('b'))));
+    engine.step(now(), checked(block('b'), true));
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.prevote(others[0], 1, Some(block('b'))));
+    engine.step(now(), cast.prevote(others[1], 1, Some(block('b'))));
+    assert_eq!(engine.locked(), Some(Lock { round: Round(1), block_id: block('b') }));
+    for other in others {
+        engine.step(now(), cast.precommit(other, 1, None));
+    }
+    assert_eq!(engine.round(), Round(2));
+    let lock = engine.locked();
+    if cast.proposer(2) != me {
+        expect!(engine, proposal(cast.proposal(2, Some(0), block('a'))) => [write(), cast.say_prevote(me, 2, None)]);
+    }
+    assert_eq!(engine.locked(), lock, "never unlocked by nil or by an older polka");
+}
+
+// ---- L34 -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_34_starts_the_prevote_timer_once() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    expect!(engine, cast.prevote(others[0], 0, None) => []);
+    expect!(engine, cast.prevote(others[1], 0, Some(block('b'))) => [timer(Prevote, 0, ms(1000))]);
+    expect!(engine, cast.prevote(others[2], 0, None) => []);
+}
+
+// ---- L36–L43 ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_36_locks_and_precommits_upon_a_polka() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    engine.step(now(), cast.prevote(others[0], 0, Some(block('a'))));
+    expect!(engine, cast.prevote(others[1], 0, Some(block('a'))) => [
+        timer(Prevote, 0, ms(1000)),
+        write(),
+        cast.say_precommit(me, 0, Some(block('a'))),
+    ]);
+    let lock = Some(Lock { round: Round(0), block_id: block('a') });
+    assert_eq!((engine.locked(), engine.valid()), (lock, lock));
+    assert_eq!(engine.hard_state().valid_polka.unwrap().votes().len(), 3);
+}
+
+#[test]
+fn line_36_fires_the_moment_the_proposal_comes_after_its_polka() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    for other in others {
+        engine.step(now(), cast.prevote(other, 0, Some(block('a'))));
+    }
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    expect!(engine, checked(block('a'), true) => [
+        write(),
+        cast.say_prevote(me, 0, Some(block('a'))),
+        timer(Prevote, 0, ms(1000)),
+        cast.say_precommit(me, 0, Some(block('a'))),
+    ]);
+}
+
+#[test]
+fn line_42_remembers_a_late_polka_as_valid_without_a_lock() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    engine.step(now(), cast.prevote(others[0], 0, None));
+    engine.step(now(), cast.prevote(others[1], 0, Some(block('a'))));
+    expect!(engine, timeout(Prevote, 0) => [write(), cast.say_precommit(me, 0, None)]);
+    expect!(engine, cast.prevote(others[2], 0, Some(block('a'))) => []);
+    assert_eq!(engine.locked(), None);
+    assert_eq!(engine.valid(), Some(Lock { round: Round(0), block_id: block('a') }));
+}
+
+#[test]
+fn line_36_an_equivocating_proposer_may_get_a_prevote_and_a_precommit_for_two_blocks() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    engine.step(now(), proposal(cast.proposal(0, None, block('b'))));
+    engine.step(now(), checked(block('b'), true));
+    engine.step(now(), cast.prevote(others[0], 0, Some(block('b'))));
+    engine.step(now(), cast.prevote(others[1], 0, Some(block('b'))));
+    expect!(engine, cast.prevote(others[2], 0, Some(block('b'))) => [
+        write(),
+        cast.say_precommit(me, 0, Some(block('b'))),
+    ]);
+}
+
+// ---- L44 -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_44_precommits_nil_upon_a_quorum_of_nil_and_keeps_the_lock() {
+    let (cast, me, others) = cast();
+    let mut engine = locked(&cast, me, others, 'a');
+    engine.step(now(), timeout(Propose, 1));
+    engine.step(now(), cast.prevote(others[0], 1, None));
+    expect!(engine, cast.prevote(others[1], 1, None) => [
+        timer(Prevote, 1, ms(1500)),
+        write(),
+        cast.say_precommit(me, 1, None),
+    ]);
+    assert_eq!(engine.locked().unwrap().block_id, block('a'));
+}
+
+// ---- L47 -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_47_starts_the_precommit_timer_once() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), cast.precommit(others[0], 0, None));
+    engine.step(now(), cast.precommit(others[1], 0, Some(block('a'))));
+    expect!(engine, cast.precommit(others[2], 0, Some(block('b'))) => [timer(Precommit, 0, ms(1000))]);
+    expect!(engine, cast.precommit(others[2], 0, Some(block('b'))) => []);
+}
+
+#[test]
+fn d2_a_quorum_of_nil_precommits_starts_the_next_round_at_once() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), cast.precommit(others[0], 0, None));
+    engine.step(now(), cast.precommit(others[1], 0, None));
+    expect!(engine, cast.precommit(others[2], 0, None) => [timer(Propose, 1, ms(3500))]);
+    assert_eq!(engine.round(), Round(1));
+}
+
+// ---- L49–L54 ---------------------------------------------------------------------------------------------------
+
+fn commit(cast: &Cast, who: &[u32], round: u32, id: BlockId) -> Output {
+    let votes: Vec<SignedVote> =
+        who.iter().map(|i| cast.signed_vote(*i, VoteType::Precommit, round, Some(id))).collect();
+    Output::Commit { block_id: id, commit: Commit::from_votes(HEIGHT, Round(round), id, &cast.set, &votes) }
+}
+
+#[test]
+fn line_49_decides_in_any_step_with_the_votes_it_counted() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    for other in others {
+        engine.step(now(), cast.precommit(other, 0, Some(block('a'))));
+    }
+    expect!(engine, checked(block('a'), true) => [commit(&cast, &others, 0, block('a'))]);
+    expect!(engine, timeout(Propose, 0) => []);
+}
+
+#[test]
+fn line_49_decides_for_an_earlier_round_and_for_a_later_one() {
+    for round in [0, 3] {
+        let (cast, me, others) = cast();
+        let mut engine = cast.started(me);
+        engine.step(now(), checked(block('a'), true));
+        for other in others {
+            engine.step(now(), cast.precommit(other, 1, None));
+        }
+        assert_eq!(engine.round(), Round(2));
+        let certificate = cast.certificate(&others, VoteType::Precommit, round, Some(block('a')));
+        let certificate = certificate.verify(&chain(), &cast.set).unwrap();
+        expect!(engine, Input::Certificate(certificate) => [commit(&cast, &others, round, block('a'))]);
+    }
+}
+
+#[test]
+fn line_49_decides_when_an_invalid_block_turns_out_valid() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), false));
+    for other in others {
+        engine.step(now(), cast.precommit(other, 0, Some(block('a'))));
+    }
+    assert!(!engine.is_decided());
+    expect!(engine, checked(block('a'), true) => [commit(&cast, &others, 0, block('a'))]);
+}
+
+#[test]
+fn line_49_valid_never_turns_invalid() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), checked(block('a'), false));
+    for other in &others[..2] {
+        engine.step(now(), cast.precommit(*other, 0, Some(block('a'))));
+    }
+    expect!(engine, cast.precommit(others[2], 0, Some(block('a'))) => [commit(&cast, &others, 0, block('a'))]);
+}
+
+#[test]
+fn late_precommits_are_gathered_into_the_last_commit() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    engine.step(now(), checked(block('a'), true));
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+        engine.step(now(), cast.precommit(*other, 0, Some(block('a'))));
+    }
+    assert!(engine.is_decided());
+    let Input::StartHeight { validators, timeouts, synchrony, .. } = cast.start() else { unreachable!() };
+    let next = Input::StartHeight { height: HEIGHT.next(), validators, timeouts, synchrony, hard_state: None };
+    engine.step(now(), next);
+    let signers = |engine: &Engine| engine.last_commit().unwrap().to_certificate().unwrap().votes().len();
+    assert_eq!(signers(&engine), 3);
+    expect!(engine, cast.precommit(others[2], 0, Some(block('a'))) => []);
+    assert_eq!(signers(&engine), 4);
+    assert_eq!(engine.last_commit().unwrap().verify(&chain(), &cast.set), Ok(()));
+}
+
+// ---- L55 -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn line_55_skips_to_a_round_where_more_than_a_third_votes() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, cast.prevote(others[0], 5, None) => []);
+    engine.step(now(), cast.precommit(others[1], 5, None));
+    assert_eq!(engine.round(), Round(5));
+}
+
+#[test]
+fn line_55_counts_a_validator_once_whatever_it_votes() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, cast.prevote(others[0], 5, None) => []);
+    expect!(engine, cast.precommit(others[0], 5, None) => []);
+    assert_eq!(engine.round(), Round(0));
+}
+
+#[test]
+fn rounds_far_ahead_are_bounded_by_one_for_each_validator() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    for round in 2..200 {
+        engine.step(now(), cast.prevote(others[0], round, None));
+    }
+    assert_eq!(engine.round(), Round(0));
+    assert_eq!(engine.votes().rounds().count(), 1);
+    engine.step(now(), cast.prevote(others[1], 199, None));
+    assert_eq!(engine.round(), Round(199), "the latest one is kept");
+}
+
+// ---- L57, L61, L65 ----------------------------------------------------------------------------------------------
+
+#[test]
+fn line_57_prevotes_nil_only_in_its_round_and_step() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, timeout(Propose, 1) => []);
+    expect!(engine, timeout(Propose, 0) => [write(), cast.say_prevote(me, 0, None)]);
+    expect!(engine, timeout(Propose, 0) => []);
+}
+
+#[test]
+fn line_61_precommits_nil_only_in_its_round_and_step() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, timeout(Prevote, 0) => []);
+    engine.step(now(), timeout(Propose, 0));
+    expect!(engine, timeout(Prevote, 1) => []);
+    expect!(engine, timeout(Prevote, 0) => [write(), cast.say_precommit(me, 0, None)]);
+}
+
+#[test]
+fn line_65_starts_the_next_round_in_any_step() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    expect!(engine, timeout(Precommit, 1) => []);
+    expect!(engine, timeout(Precommit, 0) => [timer(Propose, 1, ms(3500))]);
+}
+
+// ---- what is said again ----------------------------------------------------------------------------------------
+
+#[test]
+fn what_was_said_is_said_again_and_again_but_less_often() {
+    let (cast, me, _) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), timeout(Propose, 0));
+    expect!(engine, timeout(Rebroadcast, 0) => [cast.say_prevote(me, 0, None), timer(Rebroadcast, 1, ms(500))]);
+    engine.step(now(), timeout(Prevote, 0));
+    expect!(engine, timeout(Rebroadcast, 1) => [
+        cast.say_prevote(me, 0, None),
+        cast.say_precommit(me, 0, None),
+        timer(Rebroadcast, 2, ms(1000)),
+    ]);
+}
+
+#[test]
+fn a_hidden_lock_is_shown_from_the_first_failed_round_on() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    let polka = cast.certificate(&[me, others[0], others[1]], VoteType::Prevote, 0, Some(block('a')));
+    expect!(engine, timeout(Precommit, 0) => [
+        Output::Broadcast(Message::Certificate(polka)),
+        timer(Propose, 1, ms(3500)),
+    ]);
+}

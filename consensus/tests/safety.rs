@@ -1,0 +1,283 @@
+//! The guard, restart, equivocation, abstention, the driver: what keeps a validator from contradicting itself.
+
+mod support;
+
+use consensus::{DoubleSign, Engine, Input, Message, Output, SignState, Signer, Timeout, TimeoutKind::*, driver};
+use support::*;
+use types::*;
+
+// ---- the guard (I1) --------------------------------------------------------------------------------------------
+
+fn vote(cast: &Cast, vote_type: VoteType, round: u32, value: Option<BlockId>) -> Vote {
+    cast.signed_vote(0, vote_type, round, value).vote
+}
+
+#[test]
+fn i1_the_guard_refuses_every_step_back_and_every_second_value() {
+    let cast = Cast::new(4);
+    let mut signer = cast.signer(0);
+    let first = signer.sign_vote(vote(&cast, VoteType::Prevote, 1, Some(block('a'))), &chain()).unwrap();
+    let mut refused = |vote: Vote| {
+        let place = (vote.height, vote.round, if vote.vote_type == VoteType::Prevote { 2 } else { 3 });
+        assert_eq!(signer.sign_vote(vote, &chain()), Err(DoubleSign { asked: place, signed: (HEIGHT, Round(1), 2) }));
+    };
+    refused(vote(&cast, VoteType::Prevote, 1, None));
+    refused(vote(&cast, VoteType::Prevote, 1, Some(block('b'))));
+    refused(vote(&cast, VoteType::Prevote, 0, Some(block('a'))));
+    refused(vote(&cast, VoteType::Precommit, 0, Some(block('a'))));
+    refused(Vote { height: Height(0), ..vote(&cast, VoteType::Precommit, 5, None) });
+    refused(Vote { timestamp: now().saturating_add(ms(1)), ..vote(&cast, VoteType::Prevote, 1, Some(block('a'))) });
+    let again = signer.sign_vote(vote(&cast, VoteType::Prevote, 1, Some(block('a'))), &chain());
+    assert_eq!(again, Ok(first), "the very same bytes have the very same signature");
+    assert!(signer.sign_vote(vote(&cast, VoteType::Precommit, 1, None), &chain()).is_ok());
+}
+
+#[test]
+fn i1_an_imported_signing_state_is_respected() {
+    let (cast, me) = (Cast::new(4), Cast::new(4).not_proposer(1));
+    let state = SignState { height: HEIGHT, round: Round(2), step: 3, signed: None };
+    let mut engine = Engine::new(chain(), Some(Signer::new(cast.key(me), state)), cast.set.clone());
+    engine.step(now(), cast.start());
+    expect!(engine, timeout(Propose, 0) => []);
+    assert_eq!(engine.current_step(), Step::Prevote, "it follows, and says nothing");
+}
+
+// ---- restart ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_restarted_validator_says_the_same_and_nothing_else() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.prevote(others[0], 0, Some(block('a'))));
+    engine.step(now(), cast.prevote(others[1], 0, Some(block('a'))));
+    let hard_state = engine.hard_state();
+    assert_eq!(HardState::decode(&hard_state.encode()).as_ref(), Ok(&hard_state));
+
+    let mut restarted = cast.engine(me);
+    expect!(restarted, cast.start_with(Some(hard_state.clone())) => [
+        timer(Rebroadcast, 0, ms(250)),
+        Output::CheckBlock(block('a')),
+        cast.say_prevote(me, 0, Some(block('a'))),
+        cast.say_precommit(me, 0, Some(block('a'))),
+    ]);
+    assert_eq!(restarted.hard_state(), hard_state);
+    for kind in [Propose, Prevote] {
+        expect!(restarted, timeout(kind, 0) => []);
+    }
+    restarted.step(now(), proposal(cast.proposal(0, None, block('b'))));
+    expect!(restarted, checked(block('b'), true) => []);
+}
+
+#[test]
+fn a_restarted_proposer_does_not_propose_twice() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(0);
+    let mut engine = cast.started(me);
+    let built = |letter| Input::BlockBuilt { round: Round(0), block_id: block(letter), time: now() };
+    engine.step(now(), built('a'));
+    let hard_state = engine.hard_state();
+    let mut restarted = cast.engine(me);
+    expect!(restarted, cast.start_with(Some(hard_state)) => [
+        timer(Rebroadcast, 0, ms(250)),
+        Output::CheckBlock(block('a')),
+        Output::Broadcast(Message::Proposal(cast.proposal(0, None, block('a')).into_signed())),
+        cast.say_prevote(me, 0, Some(block('a'))),
+    ]);
+    expect!(restarted, built('b') => []);
+}
+
+#[test]
+fn a_lock_survives_a_restart() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(2);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    engine.step(now(), checked(block('a'), true));
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    let mut restarted = cast.engine(me);
+    restarted.step(now(), cast.start_with(Some(engine.hard_state())));
+    restarted.step(now(), timeout(Precommit, 0));
+    restarted.step(now(), proposal(cast.proposal(1, None, block('b'))));
+    expect!(restarted, checked(block('b'), true) => [write(), cast.say_prevote(me, 1, None)]);
+}
+
+// ---- abstaining ------------------------------------------------------------------------------------------------
+
+#[test]
+fn who_abstains_follows_decides_and_says_nothing_until_it_may() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let mut engine = cast.engine(me);
+    engine.abstain_through(HEIGHT);
+    expect!(engine, cast.start() => [timer(Rebroadcast, 0, ms(250))]);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    expect!(engine, checked(block('a'), true) => []);
+    expect!(engine, timeout(Propose, 0) => []);
+    expect!(engine, timeout(Rebroadcast, 0) => [timer(Rebroadcast, 1, ms(500))]);
+    expect!(engine, Input::SignAgain => [
+        timer(Propose, 0, ms(3000)),
+        write(),
+        cast.say_prevote(me, 0, Some(block('a'))),
+    ]);
+}
+
+// ---- equivocation ----------------------------------------------------------------------------------------------
+
+#[test]
+fn both_votes_of_an_equivocator_count_for_their_value_and_once_for_any() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.precommit(others[0], 0, None));
+    engine.step(now(), cast.precommit(others[1], 0, Some(block('a'))));
+    let evidence = engine.step(now(), cast.precommit(others[0], 0, Some(block('a'))));
+    let [Output::Evidence(evidence)] = evidence.as_slice() else { panic!("{evidence:?}") };
+    assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
+    assert!(!engine.is_decided());
+    assert!(!engine.precommits(Round(0)).unwrap().has_quorum(), "two of four");
+    expect!(engine, cast.precommit(others[0], 0, Some(block('b'))) => []);
+    engine.step(now(), cast.precommit(others[2], 0, Some(block('a'))));
+    assert!(engine.is_decided(), "the quorum that others saw is seen here");
+}
+
+#[test]
+fn a_certificates_vote_counts_though_two_others_of_its_voter_are_held() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.precommit(others[0], 0, None));
+    engine.step(now(), cast.precommit(others[0], 0, Some(block('b'))));
+    let certificate = cast.certificate(&others, VoteType::Precommit, 0, Some(block('a')));
+    engine.step(now(), Input::Certificate(certificate.verify(&chain(), &cast.set).unwrap()));
+    assert!(engine.is_decided());
+}
+
+#[test]
+fn a_certificate_with_one_bad_signature_is_rejected_whole() {
+    let cast = Cast::new(4);
+    let good = cast.certificate(&[0, 1, 2], VoteType::Prevote, 0, Some(block('a')));
+    assert!(good.clone().verify(&chain(), &cast.set).is_ok());
+    let mut votes = good.votes().to_vec();
+    votes[1].signature.0[7] ^= 1;
+    assert!(Certificate::new(votes).unwrap().verify(&chain(), &cast.set).is_err());
+    let twice = vec![good.votes()[0].clone(), good.votes()[0].clone()];
+    assert!(Certificate::new(twice).is_err());
+    let other_chain = ChainId::new("other").unwrap();
+    assert!(good.clone().verify(&other_chain, &cast.set).is_err(), "signatures do not replay on another chain");
+    assert!(good.verify(&chain(), &Cast::with_powers(&[1, 2, 3, 4]).set).is_err(), "nor for another set");
+}
+
+#[test]
+fn a_flood_of_equivocation_takes_no_more_than_two_votes() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let other = (0..4).find(|i| *i != me).unwrap();
+    let mut engine = cast.started(me);
+    let mut reports = 0;
+    for letter in 'a'..='z' {
+        reports += engine.step(now(), cast.prevote(other, 0, Some(block(letter)))).len();
+    }
+    assert_eq!(reports, 1, "evidence once");
+    assert_eq!(engine.prevotes(Round(0)).unwrap().votes().count(), 2);
+}
+
+// ---- the driver ------------------------------------------------------------------------------------------------
+
+#[derive(Default)]
+struct Log {
+    calls: Vec<String>,
+    answers_valid: bool,
+}
+
+impl driver::Effects for Log {
+    fn build_block(&mut self, _: &Engine, _: Height, round: Round) -> Option<Input> {
+        self.calls.push("build".into());
+        Some(Input::BlockBuilt { round, block_id: block('a'), time: now() })
+    }
+    fn check_block(&mut self, _: &Engine, block_id: BlockId) -> Option<Input> {
+        self.calls.push("check".into());
+        self.answers_valid.then(|| checked(block_id, true))
+    }
+    fn commit(&mut self, _: &Engine, _: BlockId, _: Commit) -> Option<Input> {
+        self.calls.push("commit".into());
+        None
+    }
+    fn start_timer(&mut self, _: Timeout, _: std::time::Duration) {}
+    fn evidence(&mut self, _: Evidence) {}
+    fn write_ahead(&mut self, hard_state: &HardState) {
+        self.calls.push(format!("write {}", hard_state.votes.len()));
+    }
+    fn broadcast(&mut self, message: Message) {
+        self.calls.push(match message {
+            Message::Proposal(_) => "say proposal".into(),
+            Message::Vote(vote) => format!("say {:?}", vote.vote.vote_type).to_lowercase(),
+            Message::Certificate(_) => "say certificate".into(),
+        });
+    }
+}
+
+fn drive(engine: &mut Engine, inputs: Vec<Input>) -> Vec<String> {
+    let mut log = Log { answers_valid: true, ..Default::default() };
+    driver::run(engine, now(), inputs, &mut log);
+    log.calls
+}
+
+#[test]
+fn i2_a_batch_is_written_once_before_anything_is_said() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut batch = vec![proposal(cast.proposal(0, None, block('a')))];
+    batch.extend(others.iter().map(|i| cast.prevote(*i, 0, Some(block('a')))));
+    let mut engine = cast.started(me);
+    assert_eq!(drive(&mut engine, batch), ["check", "write 2", "say prevote", "say precommit"]);
+}
+
+#[test]
+fn an_ordinary_height_takes_two_writes_of_the_proposer_and_of_the_others() {
+    let cast = Cast::new(4);
+    for me in 0..4 {
+        let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+        let mut engine = cast.engine(me);
+        let mut calls = drive(&mut engine, vec![cast.start()]);
+        calls.extend(drive(&mut engine, vec![proposal(cast.proposal(0, None, block('a')))]));
+        for other in &others {
+            calls.extend(drive(&mut engine, vec![cast.prevote(*other, 0, Some(block('a')))]));
+        }
+        for other in &others {
+            calls.extend(drive(&mut engine, vec![cast.precommit(*other, 0, Some(block('a')))]));
+        }
+        assert_eq!(calls.iter().filter(|call| call.starts_with("write")).count(), 2, "{calls:?}");
+        assert_eq!(calls.iter().filter(|call| *call == "commit").count(), 1);
+    }
+}
+
+// ---- a full node -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_full_node_decides_and_says_nothing() {
+    let cast = Cast::new(4);
+    let mut engine = Engine::new(chain(), None, cast.set.clone());
+    let mut outputs = engine.step(now(), cast.start());
+    outputs.extend(engine.step(now(), proposal(cast.proposal(0, None, block('a')))));
+    outputs.extend(engine.step(now(), checked(block('a'), true)));
+    for i in 0..3 {
+        outputs.extend(engine.step(now(), cast.prevote(i, 0, Some(block('a')))));
+    }
+    for i in 0..3 {
+        outputs.extend(engine.step(now(), cast.precommit(i, 0, Some(block('a')))));
+    }
+    assert!(engine.is_decided());
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Broadcast(_) | Output::WriteAhead(_))));
+}
