@@ -2,7 +2,7 @@
 
 use prost::Message;
 use types::{
-    Block, BlockId, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb,
+    Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb,
 };
 
 use crate::{

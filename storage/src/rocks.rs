@@ -168,7 +168,7 @@ impl Kv for RocksKv {
         let start = Instant::now();
         let written = match rows.is_empty() && sync {
             true => self.db.flush_wal(true),
-            false => self.db.write_opt(&rows, &options),
+            false => self.db.write_opt(rows, &options),
         };
         written.map_err(|e| self.error("writing", &e))?;
         writer.stats.batches += 1;

@@ -7,7 +7,7 @@ use std::{
 
 use prost::Message;
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, Time, ValidatorSet,
+    Block, BlockId, BlockResults, ChainId, Commit, HardState, Height, Params, Round, Step, ValidatorSet,
     Wire, WriteSet, results_hash,
 };
 
