@@ -103,7 +103,11 @@ fn a_crash_that_loses_the_batch_keeps_hard_state_and_pending_block() {
     assert_eq!(store.tip().unwrap().height, Height(3), "exactly the height before");
     check_whole(&store, &chain);
     assert_eq!(store.hard_state().unwrap(), Some(hard_state));
-    assert_eq!(store.pending_block(&made.id).unwrap().as_ref(), Some(&made.bytes), "what we precommitted is still here");
+    assert_eq!(
+        store.pending_block(&made.id).unwrap().as_ref(),
+        Some(&made.bytes),
+        "what we precommitted is still here"
+    );
     store.commit_block(&made.batch()).unwrap();
     check_whole(&store, &chain);
     assert_eq!(store.pending_block(&made.id).unwrap(), None);

@@ -298,7 +298,8 @@ fn forgotten_heights_give_their_space_back() {
             store.kv().compact().unwrap();
         }
     }
-    let sizes = |store: &Store<RocksKv>| store.kv().sizes().into_iter().map(|(cf, size)| (cf.name(), size)).collect::<Vec<_>>();
+    let sizes =
+        |store: &Store<RocksKv>| store.kv().sizes().into_iter().map(|(cf, size)| (cf.name(), size)).collect::<Vec<_>>();
     let before = sizes(&store);
     store.prune(Height(3 * FORGET_STEP + 2)).unwrap();
     store.kv().compact().unwrap();
