@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
-use types::{BlockId, Height, Round, Step};
+use types::{Hash, Height, Round, Step};
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -65,7 +65,9 @@ pub enum StoreError {
         found: String,
     },
     /// Written by another version of this program.
-    #[error("{place}: the store has format {got}, this program reads format {expected}. Use the version of `cairn` that wrote it, or let the node sync again into a new folder")]
+    #[error(
+        "{place}: the store has format {got}, this program reads format {expected}. Use the version of `cairn` that wrote it, or let the node sync again into a new folder"
+    )]
     OtherFormat {
         /// Where the store lives.
         place: String,
@@ -75,7 +77,9 @@ pub enum StoreError {
         expected: u32,
     },
     /// The data of another chain.
-    #[error("{place}: the store belongs to chain {got}, the genesis document to chain {expected}. Use the home of that chain, or a new one")]
+    #[error(
+        "{place}: the store belongs to chain {got}, the genesis document to chain {expected}. Use the home of that chain, or a new one"
+    )]
     OtherChain {
         /// Where the store lives.
         place: String,
@@ -127,10 +131,10 @@ pub enum StoreError {
     WrongParent {
         /// The block's height.
         height: Height,
-        /// The parent it names.
-        got: Option<BlockId>,
-        /// The tip's id; none at genesis.
-        expected: Option<BlockId>,
+        /// Header hash of the parent it names.
+        got: Option<Hash>,
+        /// Header hash of the tip; none at genesis.
+        expected: Option<Hash>,
     },
     /// A hard state below the one that is durable. What was said stays said.
     #[error("the hard state would move back from {expected:?} to {got:?} (height, round, step); nothing was written")]
@@ -148,6 +152,6 @@ impl StoreError {
     }
 }
 
-fn name(id: &Option<BlockId>) -> String {
-    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
+fn name(hash: &Option<Hash>) -> String {
+    hash.map_or_else(|| "none".to_owned(), |hash| hash.to_string())
 }

@@ -29,11 +29,11 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         Err(error) => Err(error),
     };
     let names = names.map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => {
-            StoreError::NoPermission { path: path.to_owned(), reason: error.to_string() }
-        }
+        ErrorKind::PermissionDenied => StoreError::NoPermission { path: path.to_owned(), reason: error.to_string() },
         ErrorKind::NotADirectory => not_ours(path, "it is a file, not a folder".to_owned()),
-        _ => StoreError::Io { place: path.display().to_string(), doing: "listing the folder", reason: error.to_string() },
+        _ => {
+            StoreError::Io { place: path.display().to_string(), doing: "listing the folder", reason: error.to_string() }
+        }
     })?;
     if has_database(path) {
         return Ok(());
@@ -55,7 +55,8 @@ fn not_ours(path: &Path, found: String) -> StoreError {
 
 /// Whether RocksDB names a file so, or we do.
 fn is_database_file(name: &str) -> bool {
-    let numbered = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()));
+    let numbered =
+        |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()));
     holds_rows(name)
         || ["LOCK", "LOG", "IDENTITY"].contains(&name)
         || ["LOG.old.", "MANIFEST-", "OPTIONS-"].iter().any(|prefix| numbered(prefix))

@@ -55,8 +55,6 @@ mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
-#[cfg(test)]
-mod suite;
 mod window;
 
 pub use error::{Result, StoreError};

@@ -1,9 +1,7 @@
 //! Reading what was committed, by height, hash or id.
 
 use prost::Message;
-use types::{
-    Block, BlockId, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb,
-};
+use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb};
 
 use crate::{
     error::{Result, StoreError},
@@ -48,7 +46,8 @@ impl<K: Kv> Store<K> {
 
     /// The block.
     pub fn block(&self, height: Height) -> Result<Block> {
-        Block::decode(&self.block_bytes(height)?).map_err(|e| self.damaged(format!("block {height} is unreadable: {e}")))
+        Block::decode(&self.block_bytes(height)?)
+            .map_err(|e| self.damaged(format!("block {height} is unreadable: {e}")))
     }
 
     /// The height of the block with this header hash; `None` when unknown or no longer kept.
@@ -69,7 +68,9 @@ impl<K: Kv> Store<K> {
         if self.tip_or_error()?.height == height {
             return self.seen_commit(height);
         }
-        let commit = LastCommitOnly::decode(self.block_bytes(height.next())?.as_slice()).ok().and_then(|block| block.last_commit);
+        let commit = LastCommitOnly::decode(self.block_bytes(height.next())?.as_slice())
+            .ok()
+            .and_then(|block| block.last_commit);
         let commit = commit.and_then(|commit| Commit::from_pb(commit).ok());
         commit.ok_or_else(|| self.damaged(format!("the commit of height {height} is unreadable")))
     }
@@ -118,7 +119,8 @@ impl<K: Kv> Store<K> {
     /// Where a transaction stands: height and index in its block; `None` when unknown or no longer kept.
     pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
         let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
-        let position = keys::read_tx_position(&bytes).ok_or_else(|| self.damaged("a transaction's position is unreadable"))?;
+        let position =
+            keys::read_tx_position(&bytes).ok_or_else(|| self.damaged("a transaction's position is unreadable"))?;
         Ok(self.check_kept(position.0).is_ok().then_some(position))
     }
 

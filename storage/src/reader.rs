@@ -147,6 +147,7 @@ impl<K: Kv> Reader for StateReader<'_, K> {
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.try_scan(prefix, visit).unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height));
+        self.try_scan(prefix, visit)
+            .unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height));
     }
 }

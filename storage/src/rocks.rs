@@ -145,7 +145,10 @@ impl Kv for RocksKv {
 
     fn multi_get(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         let found = self.db.batched_multi_get_cf(self.family(cf), keys.iter().copied(), true);
-        found.into_iter().map(|row| Ok(row.map_err(|e| self.error("reading", &e))?.map(|value| value.to_vec()))).collect()
+        found
+            .into_iter()
+            .map(|row| Ok(row.map_err(|e| self.error("reading", &e))?.map(|value| value.to_vec())))
+            .collect()
     }
 
     fn view(&self) -> RocksView<'_> {
@@ -168,7 +171,7 @@ impl Kv for RocksKv {
         let start = Instant::now();
         let written = match rows.is_empty() && sync {
             true => self.db.flush_wal(true),
-            false => self.db.write_opt(&rows, &options),
+            false => self.db.write_opt(rows, &options),
         };
         written.map_err(|e| self.error("writing", &e))?;
         writer.stats.batches += 1;
@@ -311,11 +314,9 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
     }
     if matches!(cf.height_at(), HeightAt::KeyEnd | HeightAt::ValueStart) {
         options.set_periodic_compaction_seconds(REWRITE_SECONDS);
-        options.set_compaction_filter("cairn.floor", move |_level, key, value| {
-            match cf.height_of(key, value) {
-                Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,
-                _ => CompactionDecision::Keep,
-            }
+        options.set_compaction_filter("cairn.floor", move |_level, key, value| match cf.height_of(key, value) {
+            Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,
+            _ => CompactionDecision::Keep,
         });
     }
     options.set_block_based_table_factory(&table);
@@ -374,7 +375,8 @@ impl SyncedFile {
             doing: "opening the file",
             reason: e.to_string(),
         };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         let mut bytes = [0; 16];
         let noted = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Self::decode(&bytes)).unwrap_or(0);
         if sequence < noted {

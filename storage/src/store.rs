@@ -7,8 +7,8 @@ use std::{
 
 use prost::Message;
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, Time, ValidatorSet,
-    Wire, WriteSet, results_hash,
+    Block, BlockId, BlockResults, ChainId, Commit, HardState, Height, Params, Round, Step, ValidatorSet, Wire,
+    WriteSet, results_hash,
 };
 
 use crate::{
@@ -114,7 +114,8 @@ impl<K: Kv> Store<K> {
         *lock(&store.genesis) = store.meta(meta::GENESIS, Genesis::decode)?;
         *lock(&store.tip) = store.meta(meta::TIP, Tip::decode)?;
         if store.read_tip().is_some() {
-            let earliest = store.meta(meta::EARLIEST, keys::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
+            let earliest =
+                store.meta(meta::EARLIEST, keys::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
             *lock(&store.window) = Window::new(earliest);
             store.forget(earliest)?;
         }
@@ -135,7 +136,8 @@ impl<K: Kv> Store<K> {
     }
 
     fn check_owner(&self, format: &[u8]) -> Result<()> {
-        let format = format.try_into().map(u32::from_be_bytes).map_err(|_| self.damaged("its format number is unreadable"))?;
+        let format =
+            format.try_into().map(u32::from_be_bytes).map_err(|_| self.damaged("its format number is unreadable"))?;
         if format != FORMAT {
             return Err(StoreError::OtherFormat { place: self.kv.place(), got: format, expected: FORMAT });
         }
@@ -235,7 +237,9 @@ impl<K: Kv> Store<K> {
             return Err(StoreError::WrongHeight { got: height, expected: before.height.next() });
         }
         if header.last_block_id != before.block_id {
-            return Err(StoreError::WrongParent { height, got: header.last_block_id, expected: before.block_id });
+            let hash = |id: Option<BlockId>| id.map(|id| id.hash);
+            let (got, expected) = (hash(header.last_block_id), hash(before.block_id));
+            return Err(StoreError::WrongParent { height, got, expected });
         }
         let tip = Tip {
             height,

@@ -1,0 +1,237 @@
+//! A chain to store: blocks that follow each other, and what state they leave. Also used by the benchmark.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, Store};
+use types::{
+    Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Round,
+    SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3,
+};
+
+/// A database that can be opened again.
+pub trait Rig {
+    type Kv: Kv;
+    fn new() -> Self;
+    /// The handle before it is dropped first.
+    fn open(&self) -> Self::Kv;
+}
+
+pub struct MemRig(pub MemDisk);
+
+impl Rig for MemRig {
+    type Kv = MemKv;
+    fn new() -> Self {
+        Self(MemDisk::new())
+    }
+    fn open(&self) -> MemKv {
+        self.0.open()
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+pub struct RocksRig(pub tempfile::TempDir);
+
+#[cfg(feature = "rocksdb")]
+impl Rig for RocksRig {
+    type Kv = storage::RocksKv;
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+    fn open(&self) -> storage::RocksKv {
+        storage::RocksKv::open(&self.0.path().join("store")).expect("opens")
+    }
+}
+
+pub fn chain_id() -> ChainId {
+    ChainId::new("test-chain").expect("a fine name")
+}
+
+/// Opens the rig's store.
+pub fn open<R: Rig>(rig: &R) -> Store<R::Kv> {
+    Store::open(rig.open(), &chain_id()).expect("opens")
+}
+
+pub fn writes<const N: usize>(rows: [(&[u8], Option<&[u8]>); N]) -> WriteSet {
+    WriteSet(rows.into_iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect())
+}
+
+pub fn public_key(seed: u8) -> types::PublicKey {
+    SecretKey::from_bytes(&[seed; 32]).expect("a scalar").public_key()
+}
+
+/// What is put into the store, and what it must answer.
+pub struct Chain {
+    pub genesis: Genesis,
+    pub tip: Option<BlockId>,
+    pub height: Height,
+    pub last_commit: Option<Commit>,
+    pub app_hash: Hash,
+    /// By height.
+    pub validators: BTreeMap<Height, ValidatorSet>,
+    pub params: BTreeMap<Height, Params>,
+    /// The state after each height.
+    pub states: BTreeMap<Height, BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub made: BTreeMap<Height, Made>,
+    /// How deep to remember; the benchmark has no use for it.
+    pub remember: bool,
+}
+
+/// One height.
+#[derive(Clone)]
+pub struct Made {
+    pub block: Block,
+    pub bytes: Vec<u8>,
+    pub id: BlockId,
+    pub seen_commit: Commit,
+    pub results: BlockResults,
+    pub writes: WriteSet,
+    pub validators: ValidatorSet,
+    pub params: Params,
+}
+
+impl Made {
+    pub fn batch(&self) -> CommitBatch<'_> {
+        CommitBatch {
+            block_id: self.id,
+            block: &self.block,
+            block_bytes: &self.bytes,
+            seen_commit: &self.seen_commit,
+            results: &self.results,
+            writes: &self.writes,
+            validators: &self.validators,
+            params: &self.params,
+        }
+    }
+
+    /// A hard state of this height in which its block is locked.
+    pub fn hard_state(&self) -> HardState {
+        HardState { height: self.block.header.height, step: Step::Precommit, ..HardState::default() }
+    }
+}
+
+impl Chain {
+    /// Writes the first state: a chain whose first block has height `initial`.
+    pub fn start<K: Kv>(store: &Store<K>, initial: u64, first: WriteSet) -> Self {
+        let genesis = Genesis {
+            initial_height: Height(initial),
+            time: Time::from_unix_nanos(1_700_000_000_000_000_000),
+            app_hash: blake3(b"genesis"),
+            document_hash: blake3(b"document"),
+        };
+        let set = ValidatorSet::new((1..=4).map(|seed| (public_key(seed), Power(10 * u64::from(seed)))).collect());
+        let set = set.expect("a set");
+        let params = Params::default();
+        store
+            .init_genesis(&GenesisBatch { genesis, writes: &first, validators: &set, params: &params })
+            .expect("an empty store takes a genesis");
+        let mut next = set.clone();
+        next.increment(1);
+        let height = Height(initial - 1);
+        let state = first.0.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        Self {
+            genesis,
+            tip: None,
+            height,
+            last_commit: None,
+            app_hash: genesis.app_hash,
+            validators: BTreeMap::from([(Height(initial), set), (Height(initial + 1), next)]),
+            params: BTreeMap::from([(Height(initial), params)]),
+            states: BTreeMap::from([(height, state)]),
+            made: BTreeMap::new(),
+            remember: true,
+        }
+    }
+
+    /// The next height. Every seventh changes a validator's power, every fifth the parameters.
+    pub fn next(&mut self, writes: WriteSet, txs: Vec<Vec<u8>>) -> Made {
+        let height = self.height.next();
+        let time = Time::from_unix_nanos(self.genesis.time.unix_nanos() + height.0 as i64 * 1_000_000);
+        let set = self.validators[&height].clone();
+        let header = Header {
+            version_app: 1,
+            chain_id: chain_id(),
+            height,
+            time,
+            last_block_id: self.tip,
+            last_commit_hash: self.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
+            data_hash: Block::data_hash(&txs),
+            validators_hash: Hash::default(),
+            next_validators_hash: Hash::default(),
+            consensus_hash: Hash::default(),
+            app_hash: self.app_hash,
+            last_results_hash: Hash::default(),
+            evidence_hash: Block::evidence_hash(&[]),
+            proposer: set.proposer().address(),
+        };
+        let results = BlockResults {
+            txs: txs.iter().map(|_| TxResult { gas_used: 7, ..TxResult::default() }).collect(),
+            app_hash: blake3(&height.0.to_be_bytes()),
+            ..BlockResults::default()
+        };
+        let block = Block { header, txs, evidence: Vec::new(), last_commit: self.last_commit.clone() };
+        let parts = block.part_set();
+        let id = block.id(&parts);
+        // The commit we saw differs from the one that the next block carries, as it may in life.
+        let seen_commit = commit(height, id, &set, 4);
+        let known = self.validators.last_key_value().expect("genesis has sets").1;
+        let mut validators = known.clone();
+        if height.0.is_multiple_of(7) {
+            let update = ValidatorUpdate { public_key: public_key(1), power: Power(height.0 + 1) };
+            validators = known.update(&[update]).expect("a fine update");
+        }
+        validators.increment(1);
+        let mut params = self.params.last_key_value().expect("genesis has parameters").1.clone();
+        if height.0.is_multiple_of(5) {
+            params.fee_min = height.0;
+        }
+        let made = Made { bytes: block.encode(), block, id, seen_commit, results, writes, validators, params };
+        self.follow(&made);
+        made
+    }
+
+    fn follow(&mut self, made: &Made) {
+        let height = made.block.header.height;
+        if self.remember {
+            let mut state = self.states[&self.height].clone();
+            for (key, value) in &made.writes.0 {
+                match value {
+                    Some(value) => state.insert(key.clone(), value.clone()),
+                    None => state.remove(key),
+                };
+            }
+            self.states.insert(height, state);
+            self.made.insert(height, made.clone());
+        }
+        self.last_commit = Some(commit(height, made.id, &self.validators[&height], 3));
+        self.tip = Some(made.id);
+        self.height = height;
+        self.app_hash = made.results.app_hash;
+        self.validators.insert(height.next().next(), made.validators.clone());
+        self.params.insert(height.next(), made.params.clone());
+        if !self.remember {
+            self.validators.remove(&height);
+            self.params.remove(&height);
+        }
+    }
+
+    /// Makes and commits the next height.
+    pub fn commit<K: Kv>(&mut self, store: &Store<K>, writes: WriteSet) -> Made {
+        let txs = vec![[b"tx ".as_slice(), &self.height.0.to_be_bytes()].concat()];
+        let made = self.next(writes, txs);
+        store.commit_block(&made.batch()).expect("commits");
+        made
+    }
+}
+
+fn commit(height: Height, block_id: BlockId, set: &ValidatorSet, signed: usize) -> Commit {
+    let signature = |(index, validator): (usize, &types::Validator)| match index < signed {
+        true => CommitSig::Commit {
+            validator: validator.address(),
+            timestamp: Time::from_unix_nanos(height.0 as i64),
+            signature: Signature([index as u8 + 1; 64]),
+        },
+        false => CommitSig::Absent,
+    };
+    Commit { height, round: Round(0), block_id, signatures: set.iter().enumerate().map(signature).collect() }
+}

@@ -1,0 +1,207 @@
+//! Crashes at every write, and power losses that take back what was not synced.
+
+use storage::{FORGET_STEP, Fault, Kv, MemDisk, MemKv, Store, StoreError};
+use types::{HardState, Height, Reader, Round, Step, WriteSet};
+
+use crate::chain::{Chain, chain_id, writes};
+
+fn open(disk: &MemDisk) -> Store<MemKv> {
+    Store::open(disk.open(), &chain_id()).expect("opens after any crash")
+}
+
+fn row(n: u64) -> WriteSet {
+    writes([(b"counter", Some(&n.to_be_bytes())), (&n.to_be_bytes(), Some(b"x"))])
+}
+
+/// A validator's life: per height two write-aheads, the batch, a prune. Stops at the first error.
+fn live(store: &Store<MemKv>, chain: &mut Chain, heights: u64) -> Result<(), StoreError> {
+    for _ in 0..heights {
+        let made = chain.next(row(chain.height.0 + 1), vec![vec![7; 40]]);
+        let prevoted = HardState { step: Step::Prevote, ..made.hard_state() };
+        store.write_ahead(&prevoted, &[])?;
+        store.write_ahead(&made.hard_state(), &[(made.id, &made.bytes)])?;
+        store.commit_block(&made.batch())?;
+        store.prune(Height(chain.height.0.saturating_sub(3)))?;
+    }
+    Ok(())
+}
+
+/// The store is at some whole height that the chain had, and all of it reads back.
+fn check_whole(store: &Store<MemKv>, chain: &Chain) {
+    let tip = store.tip().expect("the genesis was synced");
+    if let Some(made) = chain.made.get(&tip.height) {
+        assert_eq!(tip.block_id, Some(made.id));
+        assert_eq!(store.block(tip.height).unwrap(), made.block);
+        assert_eq!(store.results(tip.height).unwrap(), made.results);
+        assert_eq!(store.commit(tip.height).unwrap(), made.seen_commit);
+        let changes = store.change_record(tip.height).unwrap();
+        assert_eq!(changes.len(), made.writes.0.len());
+        let tx = made.block.tx_ids().next().unwrap();
+        assert_eq!(store.tx(&tx).unwrap(), Some((tip.height, 0)));
+    }
+    let mut rows = std::collections::BTreeMap::new();
+    store.reader().unwrap().scan(b"", &mut |key, value| rows.insert(key.to_vec(), value.to_vec()).is_none());
+    assert_eq!(rows, chain.states[&tip.height]);
+    assert_eq!(store.validators(tip.height.next()).unwrap(), chain.validators[&tip.height.next()]);
+    let earliest = store.earliest().prev().unwrap();
+    for height in earliest.0..=tip.height.0 {
+        let reader = store.reader_at(Height(height)).unwrap();
+        assert_eq!(reader.get(b"counter"), chain.states[&Height(height)].get(b"counter".as_slice()).cloned());
+    }
+}
+
+#[test]
+fn crash_at_every_write_leaves_a_whole_height() {
+    const HEIGHTS: u64 = 5;
+    let writes_of_a_life = {
+        let disk = MemDisk::new();
+        let store = open(&disk);
+        let mut chain = Chain::start(&store, 1, row(0));
+        live(&store, &mut chain, HEIGHTS).unwrap();
+        store.kv().stats().batches
+    };
+    for fault in [Fault::Lost, Fault::Kept] {
+        for nth in 0..writes_of_a_life - 2 {
+            for keep in [0, 1, usize::MAX] {
+                let disk = MemDisk::new();
+                let store = open(&disk);
+                let mut chain = Chain::start(&store, 1, row(0));
+                disk.fail_write(nth, fault);
+                let error = live(&store, &mut chain, HEIGHTS).expect_err("the write fails");
+                assert!(matches!(error, StoreError::Io { .. }));
+                assert!(live(&store, &mut chain, 1).is_err(), "after a failed write nothing is written");
+                drop(store);
+                disk.crash(keep);
+                let store = open(&disk);
+                check_whole(&store, &chain);
+                // What was decided is committed again, from the stored heights on.
+                let tip = store.tip().unwrap().height;
+                for (_, made) in chain.made.range(tip.next()..).take(2) {
+                    store.commit_block(&made.batch()).unwrap();
+                }
+                check_whole(&store, &chain);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_that_loses_the_batch_keeps_hard_state_and_pending_block() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    live(&store, &mut chain, 3).unwrap();
+    let made = chain.next(row(4), vec![vec![9; 4000]]);
+    let hard_state = HardState { round: Round(1), ..made.hard_state() };
+    store.write_ahead(&hard_state, &[(made.id, &made.bytes)]).unwrap();
+    store.commit_block(&made.batch()).unwrap();
+    assert_eq!(store.tip().unwrap().height, Height(4));
+    drop(store);
+    disk.crash(0);
+
+    let store = open(&disk);
+    assert_eq!(store.tip().unwrap().height, Height(3), "exactly the height before");
+    check_whole(&store, &chain);
+    assert_eq!(store.hard_state().unwrap(), Some(hard_state));
+    assert_eq!(
+        store.pending_block(&made.id).unwrap().as_ref(),
+        Some(&made.bytes),
+        "what we precommitted is still here"
+    );
+    store.commit_block(&made.batch()).unwrap();
+    check_whole(&store, &chain);
+    assert_eq!(store.pending_block(&made.id).unwrap(), None);
+}
+
+#[test]
+fn a_crash_may_take_back_several_heights_when_nothing_was_synced() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    for n in 1..=6 {
+        chain.commit(&store, row(n));
+    }
+    assert_eq!(disk.unsynced(), 6);
+    drop(store);
+    disk.crash(2);
+    let store = open(&disk);
+    assert_eq!(store.tip().unwrap().height, Height(2));
+    check_whole(&store, &chain);
+    store.sync().unwrap();
+    disk.crash(0);
+    assert_eq!(open(&disk).tip().unwrap().height, Height(2));
+}
+
+#[test]
+fn a_write_ahead_makes_the_height_before_durable() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    chain.commit(&store, row(1));
+    assert_eq!(disk.unsynced(), 1);
+    store.write_ahead(&HardState { height: Height(2), ..HardState::default() }, &[]).unwrap();
+    drop(store);
+    disk.crash(0);
+    assert_eq!(open(&disk).tip().unwrap().height, Height(1));
+}
+
+/// A validator's height costs two syncs, and the batch is neither of them.
+#[test]
+fn a_height_costs_two_syncs() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    let before = store.kv().stats();
+    live(&store, &mut chain, 10).unwrap();
+    let after = store.kv().stats();
+    assert_eq!(after.syncs - before.syncs, 20);
+    assert!(after.batches - before.batches <= 40);
+}
+
+#[test]
+fn a_crash_after_forgetting_does_not_bring_the_old_window_back() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    for n in 1..=FORGET_STEP + 10 {
+        chain.commit(&store, row(n));
+    }
+    store.prune(Height(FORGET_STEP + 1)).unwrap();
+    drop(store);
+    disk.crash(0);
+    let store = open(&disk);
+    assert_eq!(store.earliest(), Height(FORGET_STEP + 1), "the window moved durably before anything was forgotten");
+    check_whole(&store, &chain);
+}
+
+#[test]
+fn a_dead_handle_writes_nothing() {
+    let disk = MemDisk::new();
+    let old = open(&disk);
+    let mut chain = Chain::start(&old, 1, row(0));
+    let new = open(&disk);
+    let made = chain.next(row(1), vec![]);
+    assert!(matches!(old.commit_block(&made.batch()), Err(StoreError::Io { .. })));
+    new.commit_block(&made.batch()).unwrap();
+}
+
+#[test]
+fn a_rewind_that_is_interrupted_goes_on() {
+    for nth in 0..6 {
+        let disk = MemDisk::new();
+        let store = open(&disk);
+        let mut chain = Chain::start(&store, 1, row(0));
+        for n in 1..=8 {
+            chain.commit(&store, row(n));
+        }
+        store.sync().unwrap();
+        disk.fail_write(nth, Fault::Lost);
+        assert!(store.rewind(Height(3)).is_err());
+        drop(store);
+        disk.crash(usize::MAX);
+        let store = open(&disk);
+        check_whole(&store, &chain);
+        assert_eq!(store.rewind(Height(3)).unwrap().height, Height(3));
+        check_whole(&store, &chain);
+    }
+}

@@ -1,0 +1,226 @@
+//! State at a height: read later, it is what it was when committed; rewound to, it is all there is.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use proptest::{collection::vec, prelude::*};
+use storage::{Cf, FORGET_STEP, Kv, MemDisk, Store, StoreError};
+use types::{Height, Reader, WriteSet};
+
+use crate::chain::{Chain, Rig, chain_id, open, writes};
+
+on_both!(
+    every_kept_height_reads_as_it_was_when_committed,
+    a_scan_at_a_height_stops_when_told,
+    a_reader_sees_one_height_while_others_are_committed,
+    readers_on_other_threads_see_whole_heights,
+    a_held_reader_keeps_its_height_through_a_prune,
+    a_rewound_chain_goes_on_as_if_never_rewound,
+);
+
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn scan(reader: &impl Reader, prefix: &[u8]) -> State {
+    let mut rows = State::new();
+    let mut last = None;
+    reader.scan(prefix, &mut |key, value| {
+        assert!(last.as_deref() < Some(key), "ascending, each key once");
+        last = Some(key.to_vec());
+        rows.insert(key.to_vec(), value.to_vec());
+        true
+    });
+    rows
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![Just(0u8), Just(1), Just(0xFF)], 0..4)
+}
+
+fn write_set() -> impl Strategy<Value = WriteSet> {
+    let rows = proptest::collection::btree_map(key(), proptest::option::of(vec(0u8..3, 0..3)), 0..8);
+    rows.prop_map(WriteSet)
+}
+
+fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseError> {
+    let earliest = store.earliest().prev().unwrap();
+    for (height, state) in chain.states.range(earliest..=chain.height) {
+        let reader = store.reader_at(*height).unwrap();
+        prop_assert_eq!(reader.height(), *height);
+        for prefix in [&[][..], &[0], &[0, 0], &[1], &[1, 0xFF], &[0xFF]] {
+            let expected: State =
+                state.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect();
+            prop_assert_eq!(scan(&reader, prefix), expected, "height {} prefix {:?}", height, prefix);
+        }
+        for key in chain.states.values().flat_map(State::keys) {
+            prop_assert_eq!(reader.get(key), state.get(key).cloned(), "height {} key {:?}", height, key);
+        }
+    }
+    Ok(())
+}
+
+fn every_kept_height_reads_as_it_was_when_committed<R: Rig>() {
+    let cases = if cfg!(feature = "rocksdb") { 10 } else { 60 };
+    let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
+    proptest!(config, |(first in write_set(), heights in vec(write_set(), 1..20), retain in 0u64..20, reopen: bool)| {
+        let rig = R::new();
+        let mut store = open(&rig);
+        let mut chain = Chain::start(&store, 1, first);
+        for writes in heights {
+            chain.commit(&store, writes);
+        }
+        check_heights(&store, &chain)?;
+        store.prune(Height(retain)).unwrap();
+        if reopen {
+            drop(store);
+            store = open(&rig);
+        }
+        check_heights(&store, &chain)?;
+    });
+}
+
+fn a_scan_at_a_height_stops_when_told<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"1")), (b"b", Some(b"1")), (b"c", Some(b"1"))]));
+    chain.commit(&store, writes([(b"a", None), (b"b", Some(b"2"))]));
+    for height in [0, 1] {
+        let mut seen = 0;
+        store.reader_at(Height(height)).unwrap().scan(b"", &mut |_, _| {
+            seen += 1;
+            false
+        });
+        assert_eq!(seen, 1);
+    }
+}
+
+fn a_reader_sees_one_height_while_others_are_committed<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0")), (b"gone", Some(b"0"))]));
+    chain.commit(&store, writes([(b"a", Some(b"1"))]));
+    let tip = store.reader().unwrap();
+    let genesis = store.reader_at(Height(0)).unwrap();
+    for _ in 0..3 {
+        chain.commit(&store, writes([(b"a", Some(b"later")), (b"gone", None), (b"new", Some(b"later"))]));
+    }
+    assert_eq!((tip.height(), genesis.height()), (Height(1), Height(0)));
+    assert_eq!(scan(&tip, b""), chain.states[&Height(1)]);
+    assert_eq!(scan(&genesis, b""), chain.states[&Height(0)]);
+    assert_eq!(tip.get(b"a").as_deref(), Some(b"1".as_slice()));
+    assert_eq!(genesis.get(b"a").as_deref(), Some(b"0".as_slice()));
+    assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&Height(4)]);
+}
+
+/// Every height writes its number under each of 50 keys: a reader that mixed heights would find two numbers.
+fn readers_on_other_threads_see_whole_heights<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let all = |n: u64| WriteSet((0u8..50).map(|key| (vec![key], Some(n.to_be_bytes().to_vec()))).collect());
+    let mut chain = Chain::start(&store, 1, all(0));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for past in [0, 2] {
+            let (store, done) = (&store, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let tip = store.tip().unwrap().height.0;
+                    let height = Height(tip.saturating_sub(past).max(store.earliest().0));
+                    let reader = match past {
+                        0 => store.reader().unwrap(),
+                        _ => match store.reader_at(height) {
+                            Ok(reader) => reader,
+                            Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => continue,
+                            Err(error) => panic!("{error}"),
+                        },
+                    };
+                    let expected = reader.height().0.to_be_bytes();
+                    let rows = scan(&reader, b"");
+                    assert_eq!(rows.len(), 50);
+                    assert!(rows.values().all(|value| *value == expected));
+                }
+            });
+        }
+        for n in 1..=3 * FORGET_STEP {
+            chain.commit(&store, all(n));
+            store.prune(Height(n.saturating_sub(3))).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+fn a_held_reader_keeps_its_height_through_a_prune<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0"))]));
+    let count = |n: u64| writes([(b"a", Some(&n.to_be_bytes())), (&n.to_be_bytes(), Some(b"1"))]);
+    for n in 1..=3 * FORGET_STEP {
+        chain.commit(&store, count(n));
+    }
+    let held = store.reader_at(Height(5)).unwrap();
+    store.prune(Height(2 * FORGET_STEP + 5)).unwrap();
+    assert_eq!(scan(&held, b""), chain.states[&Height(5)]);
+    assert_eq!(held.get(b"a"), Some(5u64.to_be_bytes().to_vec()));
+    assert!(matches!(store.reader_at(Height(6)), Err(StoreError::Pruned { .. })), "nobody new comes in");
+    drop(held);
+    store.prune(Height(3 * FORGET_STEP)).unwrap();
+    assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&chain.height]);
+}
+
+fn a_rewound_chain_goes_on_as_if_never_rewound<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0"))]));
+    for n in 1..=20u64 {
+        chain.commit(&store, writes([(b"a", Some(&n.to_be_bytes())), (&[n as u8 / 3], Some(b"1"))]));
+    }
+    store.rewind(Height(6)).unwrap();
+    assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&Height(6)]);
+    assert!(matches!(store.block(Height(7)), Err(StoreError::Future { .. })));
+    for height in 7..=20 {
+        store.commit_block(&chain.made[&Height(height)].batch()).unwrap();
+    }
+    check_heights(&store, &chain).unwrap();
+    for (height, set) in &chain.validators {
+        assert_eq!(store.validators(*height).unwrap(), *set);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+
+    /// Byte for byte: dump at every height, go on, come back.
+    #[test]
+    fn rewind_leaves_exactly_the_rows_of_that_height(first in write_set(), heights in vec(write_set(), 1..80), to in 0usize..80) {
+        let disk = MemDisk::new();
+        let store = Store::open(disk.open(), &chain_id()).unwrap();
+        let mut chain = Chain::start(&store, 1, first);
+        let mut dumps = vec![disk.dump()];
+        for writes in heights {
+            chain.commit(&store, writes);
+            dumps.push(disk.dump());
+        }
+        let to = to % dumps.len();
+        store.rewind(Height(to as u64)).unwrap();
+        prop_assert_eq!(disk.dump(), dumps[to].clone());
+        prop_assert_eq!(disk.unsynced(), 0);
+    }
+}
+
+#[test]
+fn history_rows_below_the_window_are_gone_from_memory() {
+    let disk = MemDisk::new();
+    let store = Store::open(disk.open(), &chain_id()).unwrap();
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    for n in 1..=2 * FORGET_STEP {
+        chain.commit(&store, writes([(b"a", Some(&n.to_be_bytes()))]));
+    }
+    store.prune(Height(FORGET_STEP + 1)).unwrap();
+    let rows = |cf: Cf| disk.dump().iter().filter(|(at, _, _)| *at == cf).count() as u64;
+    for cf in [Cf::Heads, Cf::Blocks, Cf::BlockHash, Cf::Commits, Cf::Results, Cf::History, Cf::Changes, Cf::Txs] {
+        assert_eq!(rows(cf), FORGET_STEP, "{}", cf.name());
+    }
+    assert_eq!(rows(Cf::State), 1);
+}

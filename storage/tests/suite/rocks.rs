@@ -1,0 +1,333 @@
+//! What only files can show: folders that are not ours, damage, locks, killed processes, torn logs, space given back.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, StoreError, View};
+use types::{Height, Reader, WriteSet};
+
+use crate::chain::{Chain, Rig, RocksRig, chain_id, open, writes};
+
+fn error(path: &Path) -> StoreError {
+    RocksKv::open(path).err().expect("refused")
+}
+
+/// The sentence names the path and says what to do.
+fn names_the_path(error: &StoreError, path: &Path) {
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    let ways_out = ["Restore", "Stop", "Create", "Make", "Give", "Check"];
+    assert!(ways_out.iter().any(|way| text.contains(way)), "{text}");
+}
+
+/// A store with some heights, closed; `compact` puts its rows into table files.
+fn made(compact: bool) -> (RocksRig, PathBuf) {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    for n in 0..50u64 {
+        chain.commit(&store, WriteSet((0..50).map(|i| (vec![i], Some(n.to_be_bytes().to_vec()))).collect()));
+    }
+    store.sync().unwrap();
+    if compact {
+        store.kv().compact().unwrap();
+    }
+    drop(store);
+    let path = rig.0.path().join("store");
+    (rig, path)
+}
+
+fn files(path: &Path, part: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.file_name().unwrap().to_str().unwrap().contains(part)).collect();
+    files.sort();
+    files
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0xFF;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_second_process_is_refused_by_the_lock() {
+    let (_rig, path) = made(false);
+    let _first = RocksKv::open(&path).unwrap();
+    let error = error(&path);
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    names_the_path(&error, &path);
+}
+
+#[test]
+fn a_missing_parent_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("no/such/store");
+    let error = error(&path);
+    assert!(matches!(error, StoreError::NoParent { .. }), "{error}");
+    names_the_path(&error, &path);
+    assert!(!folder.path().join("no").exists(), "nothing was created");
+}
+
+#[test]
+fn a_foreign_folder_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
+    let refused = error(folder.path());
+    assert!(matches!(&refused, StoreError::NotOurs { found, .. } if found.contains("thesis.tex")), "{refused}");
+    names_the_path(&refused, folder.path());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
+
+    let file = folder.path().join("thesis.tex");
+    let refused = error(&file);
+    assert!(matches!(refused, StoreError::NotOurs { .. }), "{refused}");
+}
+
+#[test]
+fn a_foreign_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("named");
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    drop(rocksdb::DB::open_cf(&options, &named, ["utxo"]).unwrap());
+    let refused = error(&named);
+    assert!(matches!(&refused, StoreError::NotOurs { found, .. } if found.contains("utxo")), "{refused}");
+
+    let plain = folder.path().join("plain");
+    rocksdb::DB::open(&options, &plain).unwrap().put("key", "value").unwrap();
+    let refused = error(&plain);
+    assert!(matches!(refused, StoreError::NotOurs { .. }), "{refused}");
+}
+
+#[test]
+fn an_interrupted_creation_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["LOCK", "LOG", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    Store::open(RocksKv::open(folder.path()).unwrap(), &chain_id()).unwrap();
+}
+
+#[test]
+fn no_permission_is_said_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(closed.join("probe"), "").is_ok() {
+        return; // this user may write anywhere
+    }
+    let error = error(&closed);
+    assert!(matches!(error, StoreError::NoPermission { .. }), "{error}");
+    names_the_path(&error, &closed);
+}
+
+#[test]
+fn damage_is_found_when_opening_or_reading_and_never_hidden() {
+    type Damage = fn(&Path);
+    let cases: [(&str, bool, Damage); 8] = [
+        ("CURRENT is garbage", false, |path| fs::write(path.join("CURRENT"), "garbage").unwrap()),
+        ("CURRENT is empty", false, |path| fs::write(path.join("CURRENT"), "").unwrap()),
+        ("CURRENT is missing", false, |path| fs::remove_file(path.join("CURRENT")).unwrap()),
+        ("the manifest is missing", false, |path| fs::remove_file(&files(path, "MANIFEST")[0]).unwrap()),
+        ("the manifest has a flipped byte", true, |path| flip(&files(path, "MANIFEST")[0], 30)),
+        ("a table file is missing", true, |path| fs::remove_file(&files(path, ".sst")[0]).unwrap()),
+        ("the log has a flipped byte in its middle", false, |path| {
+            let log = files(path, ".log").pop().unwrap();
+            let written = fs::read(&log).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+            flip(&log, written / 2);
+        }),
+        ("the log is missing", false, |path| fs::remove_file(files(path, ".log").pop().unwrap()).unwrap()),
+    ];
+    for (what, compact, damage) in cases {
+        let (_rig, path) = made(compact);
+        damage(&path);
+        let error = error(&path);
+        assert!(matches!(error, StoreError::Damaged { .. }), "{what}: {error}");
+        names_the_path(&error, &path);
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_a_table_is_found_by_its_checksum() {
+    let (_rig, path) = made(true);
+    for table in files(&path, ".sst") {
+        flip(&table, 10);
+    }
+    let found = RocksKv::open(&path).and_then(|kv| {
+        let store = Store::open(kv, &chain_id())?;
+        let reader = store.reader()?;
+        reader.try_scan(b"", &mut |_, _| true)
+    });
+    let error = found.expect_err("a checksum fails");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    names_the_path(&error, &path);
+}
+
+const FAMILIES: [Cf; 3] = [Cf::State, Cf::Blocks, Cf::Txs];
+
+/// Batch `n`: the number under itself in three families, and as the newest.
+fn numbered(n: u64) -> Batch {
+    let mut batch = Batch::new();
+    for cf in FAMILIES {
+        batch.put(cf, n.to_be_bytes(), vec![n as u8; 1 + 700 * (n as usize % 9)]);
+    }
+    batch.put(Cf::Meta, "newest", n.to_be_bytes());
+    batch
+}
+
+/// Every family holds exactly batches 0 to some n; returns n + 1.
+fn prefix_length(kv: &RocksKv) -> u64 {
+    let newest = kv.get(Cf::Meta, b"newest").unwrap().map(|bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+    let length = newest.map_or(0, |newest| newest + 1);
+    for cf in FAMILIES {
+        let view = kv.view();
+        let keys: Vec<u64> =
+            view.rows(cf, b"", b"").map(|row| u64::from_be_bytes((*row.unwrap().0).try_into().unwrap())).collect();
+        assert_eq!(keys, (0..length).collect::<Vec<_>>(), "{}", cf.name());
+    }
+    length
+}
+
+/// The writer of the next test, in a process of its own; a no-op when run by itself.
+#[test]
+fn child_that_is_killed() {
+    let Ok(path) = std::env::var("CAIRN_STORAGE_TEST_KILL") else { return };
+    let kv = RocksKv::open(Path::new(&path)).unwrap();
+    for n in 0.. {
+        let synced = n % 5 == 4;
+        kv.write(numbered(n), if synced { Durability::Synced } else { Durability::Buffered }).unwrap();
+        if synced {
+            use std::io::Write;
+            writeln!(std::io::stdout(), "\nsynced {n}").unwrap();
+        }
+    }
+}
+
+#[test]
+fn after_kill_9_there_is_a_prefix_with_everything_synced() {
+    for enough in [1, 200, 3000] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "rocks::child_that_is_killed", "--nocapture"])
+            .env("CAIRN_STORAGE_TEST_KILL", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut synced = 0;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            if let Some(n) = line.unwrap().strip_prefix("synced ") {
+                synced = n.parse().unwrap();
+                if synced >= enough {
+                    break;
+                }
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let kv = RocksKv::open(&path).unwrap();
+        let length = prefix_length(&kv);
+        assert!(length > synced, "{length} batches, {synced} was synced");
+        kv.write(numbered(length), Durability::Synced).unwrap();
+        assert_eq!(prefix_length(&kv), length + 1);
+    }
+}
+
+/// A power loss: the log ends anywhere after the last sync. What is synced but not there any more is damage, and told.
+#[test]
+fn a_torn_log_leaves_a_prefix_and_a_lost_sync_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let kv = RocksKv::open(&path).unwrap();
+    let log_bytes = || fs::metadata(files(&path, ".log").pop().unwrap()).unwrap().len();
+    let mut ends = Vec::new();
+    for n in 0..60 {
+        kv.write(numbered(n), if n == 19 { Durability::Synced } else { Durability::Buffered }).unwrap();
+        ends.push(log_bytes());
+    }
+    let copy = folder.path().join("copy");
+    let log = files(&path, ".log").pop().unwrap();
+    for cut in (0..ends[59]).step_by(4099).chain([ends[19], ends[19] - 1, ends[59]]) {
+        let _ = fs::remove_dir_all(&copy);
+        fs::create_dir(&copy).unwrap();
+        for file in fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+        }
+        let torn = fs::OpenOptions::new().write(true).open(copy.join(log.file_name().unwrap())).unwrap();
+        torn.set_len(cut).unwrap();
+        match RocksKv::open(&copy) {
+            Ok(kv) => {
+                assert!(cut >= ends[19], "batch 19 was synced, the log ends before it");
+                assert_eq!(prefix_length(&kv), ends.partition_point(|end| *end <= cut) as u64);
+            }
+            Err(error) => {
+                assert!(cut < ends[19], "{cut}: {error}");
+                assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn forgotten_heights_give_their_space_back() {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    chain.remember = false;
+    let heights = 4 * FORGET_STEP;
+    let mut seed = 1u64;
+    let mut noise = |bytes: usize| -> Vec<u8> {
+        let step = |_| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 56) as u8
+        };
+        (0..bytes).map(step).collect()
+    };
+    for n in 1..=heights {
+        let rows = (0..20u8).map(|key| (vec![key], Some(noise(100)))).collect();
+        let made = chain.next(WriteSet(rows), vec![noise(40_000)]);
+        store.commit_block(&made.batch()).unwrap();
+        if n % FORGET_STEP == 0 {
+            store.kv().compact().unwrap();
+        }
+    }
+    let sizes =
+        |store: &Store<RocksKv>| store.kv().sizes().into_iter().map(|(cf, size)| (cf.name(), size)).collect::<Vec<_>>();
+    let before = sizes(&store);
+    store.prune(Height(3 * FORGET_STEP + 2)).unwrap();
+    store.kv().compact().unwrap();
+    let after = sizes(&store);
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        if ["blocks", "history", "txs", "block_hash"].contains(name) {
+            assert!(after * 2 < *before, "{name}: {before} bytes before, {after} after");
+        }
+    }
+    assert_eq!(store.reader_at(store.earliest()).unwrap().get(&[3]).map(|value| value.len()), Some(100));
+    for height in store.earliest().0..=heights {
+        store.block(Height(height)).unwrap();
+    }
+}
+
+/// The compaction filter must not take rows that a reader below the new window still needs, snapshots or not.
+#[test]
+fn compaction_spares_the_rows_of_a_held_reader() {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0"))]));
+    for n in 1..=2 * FORGET_STEP {
+        chain.commit(&store, writes([(b"a", Some(&n.to_be_bytes()))]));
+    }
+    let held = store.reader_at(Height(7)).unwrap();
+    store.prune(Height(FORGET_STEP + 8)).unwrap();
+    store.kv().compact().unwrap();
+    assert_eq!(held.get(b"a"), Some(7u64.to_be_bytes().to_vec()));
+    let fresh = store.kv().view().rows(Cf::History, b"", b"").count() as u64;
+    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and takes what nobody needs");
+}
