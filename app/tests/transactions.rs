@@ -131,7 +131,7 @@ fn nothing_is_executed_twice() {
 fn an_unordered_transaction_whose_message_fails_is_used_up() {
     let mut chain = Chain::new(&[10]);
     let rich = tx(1, TxOrder::Expires(Height(9)), vec![transfer(2, 50)]);
-    assert_eq!(codes(&chain.block(&[rich.clone()])), [11]);
+    assert_eq!(codes(&chain.block(std::slice::from_ref(&rich))), [11]);
     assert_eq!(chain.balance(1), 8);
     assert_eq!(codes(&chain.block(&[rich])), [8]);
 }
