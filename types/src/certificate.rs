@@ -85,12 +85,23 @@ impl Certificate {
         chain_id: &ChainId,
         validators: &ValidatorSet,
     ) -> Result<VerifiedCertificate, CertificateError> {
+        self.verify_except(chain_id, validators, |_| false)
+    }
+
+    /// As [`Certificate::verify`], but signatures that are `known` to hold are not checked again.
+    pub fn verify_except(
+        self,
+        chain_id: &ChainId,
+        validators: &ValidatorSet,
+        known: impl Fn(&SignedVote) -> bool,
+    ) -> Result<VerifiedCertificate, CertificateError> {
         let votes = self
             .votes
             .into_iter()
             .enumerate()
             .map(|(index, vote)| {
-                vote.verify(chain_id, validators).map_err(|error| CertificateError::Vote { index, error })
+                vote.verify_except(chain_id, validators, &known)
+                    .map_err(|error| CertificateError::Vote { index, error })
             })
             .collect::<Result<_, _>>()?;
         Ok(VerifiedCertificate { votes })
