@@ -32,42 +32,75 @@ pub trait Effects {
     fn broadcast(&mut self, message: Message);
 }
 
-/// Runs a batch: at most one [`Effects::write_ahead`], before everything said in it.
-pub fn run(engine: &mut Engine, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut impl Effects) {
-    let mut queue: VecDeque<Input> = inputs.into_iter().collect();
-    let mut write_ahead = None;
-    let mut said = Vec::new();
-    while let Some(input) = queue.pop_front() {
-        let mut answers = Vec::new();
-        for output in engine.step(now, input) {
-            let answer = match output {
-                Output::BuildBlock { height, round } => effects.build_block(engine, height, round),
-                Output::CheckBlock(block_id) => effects.check_block(engine, block_id),
-                Output::Commit { block_id, commit } => effects.commit(engine, block_id, commit),
-                Output::StartTimer(timeout, after) => {
-                    effects.start_timer(timeout, after);
-                    None
-                }
-                Output::Evidence(evidence) => {
-                    effects.evidence(*evidence);
-                    None
-                }
-                Output::WriteAhead(hard_state) => {
-                    write_ahead = Some(hard_state);
-                    None
-                }
-                Output::Broadcast(message) => {
-                    said.push(message);
-                    None
-                }
-            };
-            answers.extend(answer);
+/// What a batch wants written and said, so far.
+#[derive(Debug, Default)]
+pub struct Batch {
+    write_ahead: Option<Box<HardState>>,
+    said: Vec<Message>,
+}
+
+impl Batch {
+    /// Steps the engine with `inputs` and the answers to what it asks for, until nothing is left.
+    ///
+    /// A decision may rest on our own precommit, so a hard state that waits is written before the block is committed.
+    pub fn feed(
+        &mut self,
+        engine: &mut Engine,
+        now: Time,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut impl Effects,
+    ) {
+        let mut queue: VecDeque<Input> = inputs.into_iter().collect();
+        while let Some(input) = queue.pop_front() {
+            let mut answers = Vec::new();
+            for output in engine.step(now, input) {
+                let answer = match output {
+                    Output::BuildBlock { height, round } => effects.build_block(engine, height, round),
+                    Output::CheckBlock(block_id) => effects.check_block(engine, block_id),
+                    Output::Commit { block_id, commit } => {
+                        self.write(effects);
+                        effects.commit(engine, block_id, commit)
+                    }
+                    Output::StartTimer(timeout, after) => {
+                        effects.start_timer(timeout, after);
+                        None
+                    }
+                    Output::Evidence(evidence) => {
+                        effects.evidence(*evidence);
+                        None
+                    }
+                    Output::WriteAhead(hard_state) => {
+                        self.write_ahead = Some(hard_state);
+                        None
+                    }
+                    Output::Broadcast(message) => {
+                        self.said.push(message);
+                        None
+                    }
+                };
+                answers.extend(answer);
+            }
+            // Answers come before what arrived later: after a commit, the rest of the batch may be of the next height.
+            answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
         }
-        // Answers come before what arrived later: after a commit, the rest of the batch may be of the next height.
-        answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
     }
-    if let Some(hard_state) = write_ahead {
-        effects.write_ahead(&hard_state);
+
+    /// Ends the batch: writes, then says.
+    pub fn finish(mut self, effects: &mut impl Effects) {
+        self.write(effects);
+        self.said.into_iter().for_each(|message| effects.broadcast(message));
     }
-    said.into_iter().for_each(|message| effects.broadcast(message));
+
+    fn write(&mut self, effects: &mut impl Effects) {
+        if let Some(hard_state) = self.write_ahead.take() {
+            effects.write_ahead(&hard_state);
+        }
+    }
+}
+
+/// Runs a batch: one [`Effects::write_ahead`] before everything said in it, and one more if it decides on words of its own.
+pub fn run(engine: &mut Engine, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut impl Effects) {
+    let mut batch = Batch::default();
+    batch.feed(engine, now, inputs, effects);
+    batch.finish(effects);
 }
