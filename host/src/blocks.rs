@@ -1,0 +1,340 @@
+//! Blocks of the current height, as they come in parts.
+//!
+//! A block has a place here only when somebody who may name one did: the proposer of a round, a polka, a commit, our own lock.
+//! Parts travel on a stream of their own and may arrive before that; a few wait.
+//!
+//! Bounds: [`ENTRIES_MAX`] blocks, [`EARLY_MAX`] waiting parts, [`EARLY_PER_PEER_MAX`] of one peer. A block too many pushes out the
+//! oldest that nothing is locked on; a part too many is dropped, and sent again by the repair.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use app::BlockTx;
+use types::{Block, BlockId, Height, Part, PartError, PartSet, Round, VerifiedTx, Wire};
+
+use crate::Peer;
+
+/// Blocks of one height that are held.
+const ENTRIES_MAX: usize = 8;
+
+/// Parts that wait for the proposal that names their block: 16 MiB.
+const EARLY_MAX: usize = 256;
+
+/// Of these, parts from one peer: a block of the default size.
+const EARLY_PER_PEER_MAX: usize = 80;
+
+/// What is known of a block.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Parts are missing, or nobody has looked yet.
+    Unknown,
+    /// Everything holds but some signatures of transactions, which are being checked.
+    AwaitingTxs(Vec<BlockTx>),
+    /// A valid next block.
+    Valid(Vec<VerifiedTx>),
+    /// Not a valid next block, and why.
+    Invalid(String),
+}
+
+/// A block that was named.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub parts: PartSet,
+    /// Once complete: the bytes.
+    pub bytes: Arc<Vec<u8>>,
+    /// Once complete and decoded.
+    pub block: Option<Arc<Block>>,
+    pub verdict: Verdict,
+    /// The round in which it was named last.
+    pub round: Round,
+    /// Somebody has looked at the complete block.
+    pub judged: bool,
+    order: u64,
+}
+
+impl Entry {
+    fn new(parts: PartSet, round: Round, order: u64) -> Self {
+        Self { parts, bytes: Arc::default(), block: None, verdict: Verdict::Unknown, round, judged: false, order }
+    }
+
+    /// Decodes what is complete. The id names header and parts; one that does not is invalid.
+    fn complete(&mut self, id: &BlockId) {
+        let Some(bytes) = self.parts.bytes() else { return };
+        match Block::decode(&bytes) {
+            Ok(block) if block.header.hash() == id.hash => self.block = Some(Arc::new(block)),
+            Ok(_) => self.verdict = Verdict::Invalid("the block id is not of this header".into()),
+            Err(error) => self.verdict = Verdict::Invalid(error.to_string()),
+        }
+        self.bytes = Arc::new(bytes);
+    }
+}
+
+/// What became of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// New, of this block, which may be complete by it.
+    New(BlockId),
+    /// Held already.
+    Known,
+    /// Waits for the proposal that names its block.
+    Early,
+    /// No room for it.
+    Dropped,
+}
+
+struct EarlyPart {
+    peer: Peer,
+    height: Height,
+    round: Round,
+    part: Part,
+}
+
+/// The blocks of one height.
+#[derive(Default)]
+pub(crate) struct Blocks {
+    entries: BTreeMap<BlockId, Entry>,
+    early: VecDeque<EarlyPart>,
+    named: u64,
+}
+
+impl Blocks {
+    pub fn get(&self, id: &BlockId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub fn get_mut(&mut self, id: &BlockId) -> Option<&mut Entry> {
+        self.entries.get_mut(id)
+    }
+
+    /// The blocks that are complete and that nobody has looked at yet.
+    pub fn unjudged(&self) -> Vec<BlockId> {
+        let ready = |entry: &Entry| entry.parts.is_complete() && !entry.judged;
+        self.entries.iter().filter(|(_, entry)| ready(entry)).map(|(id, _)| *id).collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&BlockId, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Somebody who may named a block. Parts that waited for this are taken in. `keep` are not pushed out.
+    pub fn name(&mut self, height: Height, round: Round, id: BlockId, keep: &[BlockId]) -> &mut Entry {
+        if !self.entries.contains_key(&id) {
+            self.insert(id, PartSet::empty(id.parts), round, keep);
+            self.replay(height);
+        }
+        let entry = self.entries.get_mut(&id).expect("just inserted, and the newest is not pushed out");
+        entry.round = entry.round.max(round);
+        entry
+    }
+
+    /// A whole block from our own hand, from the store, or decided.
+    pub fn put(&mut self, round: Round, id: BlockId, parts: PartSet, keep: &[BlockId]) -> &mut Entry {
+        self.insert(id, parts, round, keep);
+        let entry = self.entries.get_mut(&id).expect("just inserted, and the newest is not pushed out");
+        entry.complete(&id);
+        entry
+    }
+
+    fn insert(&mut self, id: BlockId, parts: PartSet, round: Round, keep: &[BlockId]) {
+        self.named += 1;
+        self.entries.insert(id, Entry::new(parts, round, self.named));
+        while self.entries.len() > ENTRIES_MAX {
+            let others = self.entries.iter().filter(|(other, _)| **other != id && !keep.contains(other));
+            let Some(oldest) = others.min_by_key(|(_, entry)| entry.order).map(|(other, _)| *other) else { return };
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// Takes a part that a peer sent for a round of `height`.
+    ///
+    /// Errors: the part cannot be of the block that it claims to be of.
+    pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Result<Added, PartError> {
+        match self.offer(&part)? {
+            Some(added) => Ok(added),
+            None => Ok(self.keep_early(peer, height, round, part)),
+        }
+    }
+
+    /// Offers a part to every block that may lack it: an equivocating proposer names two in one round, and a false id may name
+    /// the parts of another's block.
+    fn offer(&mut self, part: &Part) -> Result<Option<Added>, PartError> {
+        let mut added = None;
+        for (id, entry) in &mut self.entries {
+            if part.proof.total != id.parts.total {
+                continue;
+            }
+            if let Some(held) = entry.parts.get(part.index) {
+                if held == part {
+                    added = added.or(Some(Added::Known));
+                }
+                continue;
+            }
+            match entry.parts.add(part.clone()) {
+                Ok(_) => {
+                    entry.complete(id);
+                    added = Some(Added::New(*id));
+                }
+                Err(PartError::Proof { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(added)
+    }
+
+    /// Keeps a part for a block that was not named yet.
+    pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Added {
+        let of_peer = self.early.iter().filter(|early| early.peer == peer).count();
+        if self.early.len() >= EARLY_MAX || of_peer >= EARLY_PER_PEER_MAX {
+            return Added::Dropped;
+        }
+        if self.early.iter().any(|early| early.height == height && early.part == part) {
+            return Added::Known;
+        }
+        self.early.push_back(EarlyPart { peer, height, round, part });
+        Added::Early
+    }
+
+    /// Offers the waiting parts of `height` again; those that still fit nothing wait on.
+    fn replay(&mut self, height: Height) {
+        for early in std::mem::take(&mut self.early) {
+            let fits = early.height == height && matches!(self.offer(&early.part), Ok(Some(_)) | Err(_));
+            if !fits {
+                self.early.push_back(early);
+            }
+        }
+    }
+
+    /// Takes a block out, to commit it.
+    pub fn take(&mut self, id: &BlockId) -> Option<Entry> {
+        self.entries.remove(id)
+    }
+
+    /// Forgets everything below `height`.
+    pub fn start(&mut self, height: Height) {
+        self.entries.clear();
+        self.early.retain(|early| early.height >= height);
+    }
+
+    /// Forgets what waits from a peer that is gone.
+    pub fn forget_peer(&mut self, peer: Peer) {
+        self.early.retain(|early| early.peer != peer);
+    }
+
+    /// Forgets waiting parts of rounds that have passed.
+    pub fn forget_rounds(&mut self, height: Height, below: Round) {
+        self.early.retain(|early| early.height != height || early.round >= below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Hash, limits::PART_BYTES};
+
+    use super::*;
+    use crate::chain::tests::first_block;
+
+    const H: Height = Height(1);
+    const R: Round = Round::ZERO;
+
+    fn peer(n: u8) -> Peer {
+        Peer([n; 20])
+    }
+
+    /// A decodable block of three parts.
+    fn large(seed: u8) -> (BlockId, PartSet) {
+        let mut block = first_block();
+        block.txs = (0..3).map(|i| vec![seed + i; 50_000]).collect();
+        let parts = block.part_set();
+        (block.id(&parts), parts)
+    }
+
+    fn part(parts: &PartSet, index: u32) -> Part {
+        parts.get(index).unwrap().clone()
+    }
+
+    #[test]
+    fn parts_make_the_block_in_any_order() {
+        let (id, parts) = large(1);
+        let mut blocks = Blocks::default();
+        blocks.name(H, R, id, &[]);
+        assert_eq!(blocks.add_part(peer(1), H, R, part(&parts, 2)), Ok(Added::New(id)));
+        assert_eq!(blocks.add_part(peer(1), H, R, part(&parts, 2)), Ok(Added::Known));
+        assert_eq!(blocks.add_part(peer(2), H, R, part(&parts, 0)), Ok(Added::New(id)));
+        assert!(blocks.get(&id).unwrap().block.is_none());
+        assert!(blocks.unjudged().is_empty());
+        assert_eq!(blocks.add_part(peer(1), H, R, part(&parts, 1)), Ok(Added::New(id)));
+        assert_eq!(blocks.unjudged(), [id]);
+        assert_eq!(blocks.get(&id).unwrap().block.as_ref().unwrap().id(&parts), id);
+    }
+
+    #[test]
+    fn early_parts_wait_for_their_proposal() {
+        let (id, parts) = large(1);
+        let mut blocks = Blocks::default();
+        for index in 0..3 {
+            assert_eq!(blocks.add_part(peer(1), H, R, part(&parts, index)), Ok(Added::Early));
+        }
+        assert!(blocks.name(H, R, id, &[]).block.is_some());
+        assert!(blocks.early.is_empty());
+    }
+
+    #[test]
+    fn early_parts_of_the_next_height_survive_the_change() {
+        let (id, parts) = large(1);
+        let mut blocks = Blocks::default();
+        blocks.keep_early(peer(1), H.next(), R, part(&parts, 0));
+        blocks.keep_early(peer(1), H, R, part(&parts, 1));
+        blocks.start(H.next());
+        assert!(blocks.name(H.next(), R, id, &[]).parts.held().get(0));
+        assert!(!blocks.get(&id).unwrap().parts.held().get(1));
+    }
+
+    #[test]
+    fn an_equivocating_proposer_gets_both_blocks_told_apart() {
+        let ((a, a_parts), (b, b_parts)) = (large(1), large(5));
+        let mut blocks = Blocks::default();
+        blocks.name(H, R, a, &[]);
+        blocks.name(H, R, b, &[]);
+        for index in 0..3 {
+            blocks.add_part(peer(1), H, R, part(&b_parts, index)).unwrap();
+            blocks.add_part(peer(1), H, R, part(&a_parts, index)).unwrap();
+        }
+        assert!(blocks.get(&a).unwrap().block.is_some() && blocks.get(&b).unwrap().block.is_some());
+    }
+
+    #[test]
+    fn blocks_and_waiting_parts_are_bounded() {
+        let mut blocks = Blocks::default();
+        let locked = large(1).0;
+        blocks.name(H, R, locked, &[]);
+        for seed in 2..40 {
+            let id = BlockId { hash: Hash([seed; 32]), ..locked };
+            blocks.name(H, R, id, &[locked]);
+            assert!(blocks.get(&id).is_some() && blocks.get(&locked).is_some());
+        }
+        assert_eq!(blocks.entries.len(), ENTRIES_MAX);
+        let many = PartSet::from_bytes(&vec![7; EARLY_MAX * PART_BYTES]);
+        for from in 1..=4 {
+            for index in 0..EARLY_PER_PEER_MAX as u32 + 5 {
+                let _ = blocks.add_part(peer(from), H, Round(u32::from(from)), part(&many, index + 40 * u32::from(from)));
+            }
+        }
+        assert!(blocks.early.len() <= EARLY_MAX);
+        assert!((1..=4).all(|n| blocks.early.iter().filter(|e| e.peer == peer(n)).count() <= EARLY_PER_PEER_MAX));
+        blocks.forget_peer(peer(1));
+        assert!(blocks.early.iter().all(|early| early.peer != peer(1)));
+    }
+
+    #[test]
+    fn a_block_that_is_not_what_its_id_says_is_invalid() {
+        let (id, parts) = large(1);
+        let mut blocks = Blocks::default();
+        let wrong = BlockId { hash: Hash([9; 32]), ..id };
+        assert!(matches!(blocks.put(R, wrong, parts, &[]).verdict, Verdict::Invalid(_)));
+        let garbage = PartSet::from_bytes(&[0xFF; 100]);
+        let id = BlockId { hash: Hash([9; 32]), parts: garbage.header() };
+        assert!(matches!(blocks.put(R, id, garbage, &[]).verdict, Verdict::Invalid(_)));
+    }
+}

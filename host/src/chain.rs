@@ -1,0 +1,379 @@
+//! Where the chain stands: what the next block must be, and what follows from it.
+//!
+//! | header field of height h | must be |
+//! |---|---|
+//! | `chain_id`, `height`, `last_block_id` | ours, tip + 1, the tip's |
+//! | `time` | later than the tip's |
+//! | `last_commit_hash`, `data_hash`, `evidence_hash` | over the block's content; the commit proves the tip |
+//! | `validators_hash`, `next_validators_hash` | of the sets of h and h + 1 |
+//! | `consensus_hash`, `version_app` | of the parameters of h |
+//! | `app_hash`, `last_results_hash` | after the tip |
+//! | `proposer` | a validator of h |
+
+use std::{sync::Arc, time::Duration};
+
+use storage::{Kv, Store, StoreError, Tip};
+use thiserror::Error;
+use types::{
+    Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params, Time,
+    ValidatorSet, limits::{BLOCK_TXS_MAX, PART_BYTES},
+};
+
+/// The chain's tip and the rules for the block after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub id: ChainId,
+    pub tip: Tip,
+    /// The set of tip + 1.
+    pub validators: Arc<ValidatorSet>,
+    /// The set of tip + 2.
+    pub next_validators: Arc<ValidatorSet>,
+    /// The set of the tip; `None` before the first block.
+    pub last_validators: Option<Arc<ValidatorSet>>,
+    /// The parameters of tip + 1.
+    pub params: Params,
+    /// The commit that we saw for the tip; `None` before the first block.
+    pub last_commit: Option<Commit>,
+    /// The app hash in the tip's header; `None` before the first block.
+    pub last_app_hash: Option<Hash>,
+}
+
+/// Why a block is not the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BlockFault {
+    #[error("header.{field} is {got}, expected {expected}")]
+    Field { field: &'static str, got: String, expected: String },
+    #[error("header.time {got} is not later than the last block's, {last}")]
+    Time { got: Time, last: Time },
+    #[error("header.proposer {0} is not a validator of this height")]
+    Proposer(Address),
+    #[error("{got} bytes, the parameters allow {max}")]
+    Size { got: usize, max: u64 },
+    #[error("evidence is not accepted yet")]
+    Evidence,
+    #[error("the last commit is of round {round} of height {height} for {block_id}, not of the last block")]
+    CommitOf { height: Height, round: types::Round, block_id: BlockId },
+    #[error("{0}")]
+    Content(#[from] BlockError),
+    #[error("the last commit: {0}")]
+    Commit(#[from] CommitError),
+}
+
+impl Chain {
+    /// As the store has it.
+    pub fn load<K: Kv>(store: &Store<K>, tip: Tip) -> Result<Self, StoreError> {
+        let next = tip.height.next();
+        let has_block = tip.block_id.is_some();
+        Ok(Self {
+            id: store.chain_id().clone(),
+            tip,
+            validators: Arc::new(store.validators(next)?),
+            next_validators: Arc::new(store.validators(next.next())?),
+            last_validators: has_block.then(|| store.validators(tip.height).map(Arc::new)).transpose()?,
+            params: store.params(next)?,
+            last_commit: has_block.then(|| store.seen_commit(tip.height)).transpose()?,
+            last_app_hash: has_block.then(|| Ok::<_, StoreError>(store.header(tip.height)?.app_hash)).transpose()?,
+        })
+    }
+
+    /// The height after the tip.
+    pub fn height(&self) -> Height {
+        self.tip.height.next()
+    }
+
+    /// Bytes that a block's transactions may take.
+    pub fn tx_bytes_max(&self) -> usize {
+        let overhead = Block::overhead_bytes_max(self.validators.len().max(self.last_validators.as_ref().map_or(0, |set| set.len())));
+        (self.params.block.bytes_max as usize).saturating_sub(overhead)
+    }
+
+    /// Most parts that a block of this height has.
+    pub fn parts_max(&self) -> u64 {
+        self.params.block.bytes_max.div_ceil(PART_BYTES as u64)
+    }
+
+    /// The next block. `txs` fit into [`Chain::tx_bytes_max`]; `last_commit` is of the tip.
+    pub fn build_block(&self, now: Time, txs: Vec<Vec<u8>>, last_commit: Option<Commit>, proposer: Address) -> Block {
+        let mut header = self.expected(proposer);
+        header.time = now.max(self.tip.time.saturating_add(Duration::from_nanos(1)));
+        header.last_commit_hash = last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash);
+        header.data_hash = Block::data_hash(&txs);
+        Block { header, txs, evidence: Vec::new(), last_commit }
+    }
+
+    /// The next header, as far as it does not depend on what is in the block.
+    fn expected(&self, proposer: Address) -> Header {
+        Header {
+            version_app: self.params.version_app,
+            chain_id: self.id.clone(),
+            height: self.height(),
+            time: self.tip.time,
+            last_block_id: self.tip.block_id,
+            last_commit_hash: Commit::empty_hash(),
+            data_hash: Block::data_hash(&[]),
+            validators_hash: self.validators.hash(),
+            next_validators_hash: self.next_validators.hash(),
+            consensus_hash: self.params.hash(),
+            app_hash: self.tip.app_hash,
+            last_results_hash: self.tip.results_hash,
+            evidence_hash: Block::evidence_hash(&[]),
+            proposer,
+        }
+    }
+
+    /// Checks everything about a block but its transactions. Signatures of the last commit that stand in `known` were checked
+    /// before.
+    ///
+    /// Errors: [`BlockFault`], the first thing that is wrong.
+    pub fn check_block(&self, block: &Block, bytes: usize, known: Option<&Commit>) -> Result<(), BlockFault> {
+        if bytes as u64 > self.params.block.bytes_max {
+            return Err(BlockFault::Size { got: bytes, max: self.params.block.bytes_max });
+        }
+        let header = &block.header;
+        self.check_header(header)?;
+        if !block.evidence.is_empty() {
+            return Err(BlockFault::Evidence);
+        }
+        block.check_content()?;
+        let Some(commit) = &block.last_commit else { return Ok(()) };
+        if (commit.height, Some(commit.block_id)) != (self.tip.height, self.tip.block_id) {
+            let Commit { height, round, block_id, .. } = *commit;
+            return Err(BlockFault::CommitOf { height, round, block_id });
+        }
+        let validators = self.last_validators.as_ref().expect("a tip with a block has validators");
+        commit.verify_except(&self.id, validators, |signed| {
+            known.is_some_and(|known| known.vote(signed.vote.validator_index as usize).as_ref() == Some(signed))
+        })?;
+        Ok(())
+    }
+
+    fn check_header(&self, got: &Header) -> Result<(), BlockFault> {
+        fn same<T: PartialEq>(field: &'static str, got: T, expected: T, text: impl Fn(&T) -> String) -> Result<(), BlockFault> {
+            if got == expected {
+                return Ok(());
+            }
+            Err(BlockFault::Field { field, got: text(&got), expected: text(&expected) })
+        }
+        let expected = self.expected(got.proposer);
+        let hash = |hash: &Hash| hash.to_string();
+        let id = |id: &Option<BlockId>| id.map_or_else(|| "none".into(), |id| id.to_string());
+        same("version.app", got.version_app, expected.version_app, u64::to_string)?;
+        same("chain_id", &got.chain_id, &expected.chain_id, |id| id.to_string())?;
+        same("height", got.height, expected.height, Height::to_string)?;
+        same("last_block_id", got.last_block_id, expected.last_block_id, id)?;
+        same("validators_hash", got.validators_hash, expected.validators_hash, hash)?;
+        same("next_validators_hash", got.next_validators_hash, expected.next_validators_hash, hash)?;
+        same("consensus_hash", got.consensus_hash, expected.consensus_hash, hash)?;
+        same("app_hash", got.app_hash, expected.app_hash, hash)?;
+        same("last_results_hash", got.last_results_hash, expected.last_results_hash, hash)?;
+        if got.time <= self.tip.time {
+            return Err(BlockFault::Time { got: got.time, last: self.tip.time });
+        }
+        if self.validators.by_address(&got.proposer).is_none() {
+            return Err(BlockFault::Proposer(got.proposer));
+        }
+        Ok(())
+    }
+
+    /// The set of the height after the next two, given what a block changes: changes act two heights later.
+    pub fn validators_after(&self, results: &BlockResults) -> ValidatorSet {
+        let mut after = self
+            .next_validators
+            .update(&results.validator_updates)
+            .expect("the application's validator updates make a set");
+        after.increment(1);
+        after
+    }
+
+    /// Moves over a committed block.
+    pub fn advance(&mut self, tip: Tip, header: &Header, commit: Commit, after: ValidatorSet, params: Params) {
+        let next = std::mem::replace(&mut self.next_validators, Arc::new(after));
+        self.last_validators = Some(std::mem::replace(&mut self.validators, next));
+        self.tip = tip;
+        self.params = params;
+        self.last_commit = Some(commit);
+        self.last_app_hash = Some(header.app_hash);
+    }
+
+    /// Of transactions in order of preference, as many as fit. The mempool counts its own way, the block's bytes are counted here.
+    pub fn fitting<T>(&self, txs: Vec<(Vec<u8>, T)>) -> (Vec<Vec<u8>>, Vec<T>) {
+        let mut room = self.tx_bytes_max();
+        txs.into_iter()
+            .take(BLOCK_TXS_MAX)
+            .take_while(|(bytes, _)| {
+                let need = Block::tx_bytes_in_block(bytes.len());
+                let fits = need <= room;
+                room = room.saturating_sub(need);
+                fits
+            })
+            .unzip()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use types::{Power, SecretKey, SignedVote, Vote, VoteType, Wire, results_hash};
+
+    use super::*;
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=4).map(|seed| SecretKey::from_bytes(&[seed; 32]).unwrap()).collect()
+    }
+
+    fn time(ms: u64) -> Time {
+        Time::from_unix_millis(ms)
+    }
+
+    fn genesis() -> Chain {
+        let set = ValidatorSet::new(keys().iter().map(|key| (key.public_key(), Power(10))).collect()).unwrap();
+        let mut next = set.clone();
+        next.increment(1);
+        let tip = Tip {
+            height: Height(0),
+            block_id: None,
+            time: time(1000),
+            app_hash: Hash([7; 32]),
+            results_hash: results_hash(&[]),
+        };
+        Chain {
+            id: ChainId::new("cairn-test").unwrap(),
+            tip,
+            validators: Arc::new(set),
+            next_validators: Arc::new(next),
+            last_validators: None,
+            params: Params::default(),
+            last_commit: None,
+            last_app_hash: None,
+        }
+    }
+
+    fn proposer(chain: &Chain) -> Address {
+        chain.validators.proposer().address()
+    }
+
+    /// A first block of a test chain.
+    pub(crate) fn first_block() -> Block {
+        let chain = genesis();
+        chain.build_block(time(2000), Vec::new(), None, proposer(&chain))
+    }
+
+    fn commit_of(chain: &Chain, block_id: BlockId, voters: usize) -> Commit {
+        let height = chain.height();
+        let votes: Vec<SignedVote> = keys()[..voters]
+            .iter()
+            .map(|key| {
+                let validator = key.public_key().address();
+                let (validator_index, _) = chain.validators.by_address(&validator).unwrap();
+                let (vote_type, round, timestamp) = (VoteType::Precommit, types::Round(0), time(2000));
+                Vote { vote_type, height, round, block_id: Some(block_id), timestamp, validator, validator_index }
+                    .sign(&chain.id, key)
+            })
+            .collect();
+        Commit::from_votes(height, types::Round(0), block_id, &chain.validators, &votes)
+    }
+
+    /// The chain after its first block, and a valid second block.
+    fn second() -> (Chain, Block) {
+        let mut chain = genesis();
+        let block = first_block();
+        let id = block.id(&block.part_set());
+        let commit = commit_of(&chain, id, 4);
+        let tip = Tip { height: Height(1), block_id: Some(id), time: block.header.time, ..chain.tip };
+        let after = chain.validators_after(&BlockResults::default());
+        let params = chain.params.clone();
+        chain.advance(tip, &block.header, commit.clone(), after, params);
+        let block = chain.build_block(time(1), Vec::new(), Some(commit), proposer(&chain));
+        (chain, block)
+    }
+
+    fn check(chain: &Chain, block: &Block) -> Result<(), BlockFault> {
+        chain.check_block(block, block.encode().len(), None)
+    }
+
+    #[test]
+    fn what_is_built_is_valid() {
+        assert_eq!(check(&genesis(), &first_block()), Ok(()));
+        let (chain, block) = second();
+        assert_eq!(check(&chain, &block), Ok(()));
+        assert!(block.header.time > chain.tip.time, "a slow clock still moves the chain's time");
+    }
+
+    #[test]
+    fn sets_rotate_one_turn_for_each_height() {
+        let (chain, _) = second();
+        let mut set = genesis().validators.as_ref().clone();
+        assert_eq!(chain.last_validators.as_deref(), Some(&set));
+        set.increment(1);
+        assert_eq!(*chain.validators, set);
+        set.increment(1);
+        assert_eq!(*chain.next_validators, set);
+    }
+
+    #[test]
+    fn every_wrong_header_field_is_named() {
+        type Change = fn(&mut Block);
+        let wrong: [(&str, Change); 13] = [
+            ("version.app", |block| block.header.version_app += 1),
+            ("chain_id", |block| block.header.chain_id = ChainId::new("other").unwrap()),
+            ("height", |block| block.header.height = Height(3)),
+            ("last_block_id", |block| block.header.last_block_id = None),
+            ("validators_hash", |block| block.header.validators_hash = Hash([1; 32])),
+            ("next_validators_hash", |block| block.header.next_validators_hash = Hash([1; 32])),
+            ("consensus_hash", |block| block.header.consensus_hash = Hash([1; 32])),
+            ("app_hash", |block| block.header.app_hash = Hash([1; 32])),
+            ("last_results_hash", |block| block.header.last_results_hash = Hash([1; 32])),
+            ("header.time", |block| block.header.time = Time::from_unix_millis(2000)),
+            ("header.proposer", |block| block.header.proposer = Address([1; 20])),
+            ("header.data_hash", |block| block.txs.push(vec![1])),
+            ("header.last_commit_hash", |block| block.header.last_commit_hash = Hash([1; 32])),
+        ];
+        let (chain, block) = second();
+        for (field, change) in wrong {
+            let mut block = block.clone();
+            change(&mut block);
+            let fault = check(&chain, &block).unwrap_err().to_string();
+            assert!(fault.contains(field), "{field}: {fault}");
+        }
+    }
+
+    #[test]
+    fn the_last_commit_must_prove_the_tip() {
+        let (chain, block) = second();
+        let with = |commit: Option<Commit>| {
+            let block = chain.build_block(time(1), Vec::new(), commit, block.header.proposer);
+            check(&chain, &block)
+        };
+        let good = block.last_commit.clone().unwrap();
+        assert!(matches!(with(None), Err(BlockFault::Content(BlockError::LastCommit))));
+        let first = genesis();
+        let id = good.block_id;
+        assert!(matches!(with(Some(commit_of(&first, id, 2))), Err(BlockFault::Commit(CommitError::Power { .. }))));
+        assert_eq!(with(Some(commit_of(&first, id, 3))), Ok(()));
+        let other = BlockId { hash: Hash([1; 32]), ..id };
+        assert!(with(Some(commit_of(&first, other, 4))).is_err());
+        assert!(matches!(with(Some(Commit { round: types::Round(1), ..good })), Err(BlockFault::Commit(CommitError::Signature { .. }))));
+    }
+
+    #[test]
+    fn signatures_that_were_checked_are_not_checked_again() {
+        let (chain, block) = second();
+        let mut forged = block.last_commit.clone().unwrap();
+        let types::CommitSig::Commit { signature, .. } = &mut forged.signatures[0] else { panic!("everybody signed") };
+        signature.0[9] ^= 1;
+        let block = chain.build_block(time(1), Vec::new(), Some(forged.clone()), block.header.proposer);
+        assert!(check(&chain, &block).is_err());
+        assert_eq!(chain.check_block(&block, 1000, Some(&forged)), Ok(()), "known ones are taken as they are");
+    }
+
+    #[test]
+    fn a_block_keeps_to_its_size() {
+        let (chain, block) = second();
+        let max = chain.params.block.bytes_max;
+        assert!(matches!(chain.check_block(&block, max as usize + 1, None), Err(BlockFault::Size { .. })));
+        let txs = (0..200).map(|i| (vec![i; 64 * 1024 - 1], ())).collect();
+        let (txs, _) = chain.fitting(txs);
+        let full = chain.build_block(time(1), txs, block.last_commit, block.header.proposer);
+        let bytes = full.encode().len();
+        assert!(bytes <= max as usize && bytes + 70_000 > max as usize, "{bytes} bytes");
+    }
+}

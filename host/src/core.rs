@@ -1,0 +1,353 @@
+//! Everything of a host but the engine: it does what the engine asks for.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use app::{App, BlockContext, BlockTx};
+use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects};
+use storage::{CommitBatch, Kv, Store, StoreError};
+use types::{
+    Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Round, Time, VerifiedTx,
+};
+
+use crate::{
+    CommitTiming, Committed, Config, Mempool, Output, Timer, TxVerifier, Verifier,
+    blocks::{Blocks, Entry, Verdict},
+    chain::Chain,
+    gossip::Peers,
+    verifier::Place,
+};
+
+/// Application, store, mempool, blocks and peers of a host.
+pub(crate) struct Core<K: Kv> {
+    pub config: Config,
+    pub store: Arc<Store<K>>,
+    pub mempool: Arc<Mempool>,
+    pub txs: Arc<TxVerifier>,
+    pub verifier: Verifier,
+    pub chain: Chain,
+    pub app: App,
+    pub blocks: Blocks,
+    pub peers: Peers,
+    pub outputs: Vec<Output>,
+    pub now: Time,
+    /// Our validator's address; a full node has none.
+    pub own: Option<Address>,
+    /// When the tip was committed here, or the host started.
+    pub last_commit_at: Time,
+    /// When the height being decided started here.
+    pub height_started: Time,
+    /// Decided by votes, but the block has to be fetched again.
+    pub decided: Option<(BlockId, Commit)>,
+    /// The last committed block, for peers that are one height behind.
+    pub last_parts: Option<PartSet>,
+    /// Proposals of this height whose parts were sent. At most one for each round of ours.
+    parts_said: BTreeSet<(Round, BlockId)>,
+    pub hard_state_height: Height,
+    pub syncs: u64,
+    pub halted: bool,
+}
+
+/// What there is to begin with.
+pub(crate) struct Parts<K: Kv> {
+    pub config: Config,
+    pub store: Arc<Store<K>>,
+    pub mempool: Arc<Mempool>,
+    pub txs: Arc<TxVerifier>,
+    pub verifier: Verifier,
+    pub chain: Chain,
+    pub app: App,
+    pub own: Option<Address>,
+    pub hard_state_height: Height,
+}
+
+impl<K: Kv> Core<K> {
+    pub fn new(parts: Parts<K>) -> Self {
+        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state_height } = parts;
+        Self {
+            config,
+            store,
+            mempool,
+            txs,
+            verifier,
+            chain,
+            app,
+            blocks: Blocks::default(),
+            peers: Peers::default(),
+            outputs: Vec::new(),
+            now: Time::UNIX_EPOCH,
+            own,
+            last_commit_at: Time::UNIX_EPOCH,
+            height_started: Time::UNIX_EPOCH,
+            decided: None,
+            last_parts: None,
+            parts_said: BTreeSet::new(),
+            hard_state_height,
+            syncs: 0,
+            halted: false,
+        }
+    }
+
+    /// This node must stop; nothing is said or written any more.
+    pub fn halt(&mut self, reason: String) {
+        if !std::mem::replace(&mut self.halted, true) {
+            self.outputs.push(Output::Halt(reason));
+        }
+    }
+
+    /// For the checkers of messages: where we stand.
+    pub fn place(chain: &Chain, round: Round) -> Place {
+        Place {
+            height: chain.height(),
+            round,
+            validators: chain.validators.clone(),
+            last_validators: chain.last_validators.clone(),
+        }
+    }
+
+    /// What must not be pushed out by other blocks.
+    fn keep(&self, engine: &Engine) -> Vec<BlockId> {
+        let locks = [engine.locked(), engine.valid()].into_iter().flatten().map(|lock| lock.block_id);
+        locks.chain(self.decided.as_ref().map(|(id, _)| *id)).collect()
+    }
+
+    /// Makes room for a block that somebody who may has named; one that the store has is there at once.
+    pub fn name_block(&mut self, engine: &Engine, round: Round, id: BlockId) {
+        let (height, keep) = (self.chain.height(), self.keep(engine));
+        if self.blocks.get(&id).is_none() {
+            match self.store.pending_block(&id) {
+                Ok(Some(bytes)) => {
+                    let parts = PartSet::from_bytes(&bytes);
+                    if parts.header() == id.parts {
+                        self.blocks.put(round, id, parts, &keep);
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => return self.halt(error.to_string()),
+            }
+        }
+        self.blocks.name(height, round, id, &keep);
+    }
+
+    /// Takes a whole block that was decided elsewhere.
+    pub fn put_block(&mut self, engine: &Engine, round: Round, id: BlockId, parts: PartSet) {
+        let mut keep = self.keep(engine);
+        keep.push(id);
+        if !self.blocks.get(&id).is_some_and(|entry| entry.parts.is_complete()) {
+            self.blocks.put(round, id, parts, &keep);
+        }
+    }
+
+    /// Says whether a block is valid, as soon as that is known.
+    pub fn judge(&mut self, engine: &Engine, id: BlockId) -> Option<Told> {
+        let entry = self.blocks.get(&id).filter(|entry| entry.parts.is_complete())?;
+        if let (Verdict::Unknown, Some(block)) = (&entry.verdict, entry.block.clone()) {
+            let bytes = entry.bytes.len();
+            let verdict = self.examine(engine, id, &block, bytes).unwrap_or_else(Verdict::Invalid);
+            self.blocks.get_mut(&id).expect("it was there").verdict = verdict;
+        }
+        let entry = self.blocks.get_mut(&id).expect("it was there");
+        entry.judged = true;
+        let time = entry.block.as_ref().map_or(Time::UNIX_EPOCH, |block| block.header.time);
+        match entry.verdict {
+            Verdict::Unknown | Verdict::AwaitingTxs(_) => None,
+            Verdict::Valid(_) => Some(Told::BlockChecked { block_id: id, time, valid: true }),
+            Verdict::Invalid(_) => Some(Told::BlockChecked { block_id: id, time, valid: false }),
+        }
+    }
+
+    /// Checks all of a block but the signatures that nobody has checked here; those are sent out to be.
+    fn examine(&mut self, engine: &Engine, id: BlockId, block: &Block, bytes: usize) -> Result<Verdict, String> {
+        let known = engine.last_commit();
+        let known = known.as_ref().or(self.chain.last_commit.as_ref());
+        self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
+        let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |bytes| self.txs.known(bytes))
+            .map_err(|fault| fault.to_string())?;
+        let unverified = |tx: &BlockTx| match tx {
+            BlockTx::Known(_) => None,
+            BlockTx::Unverified(tx) => Some(tx.clone()),
+        };
+        let unverified: Vec<_> = txs.iter().filter_map(unverified).collect();
+        if unverified.is_empty() {
+            return Ok(Verdict::Valid(signed(txs)));
+        }
+        self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified) });
+        Ok(Verdict::AwaitingTxs(txs))
+    }
+
+    /// The signatures of a block's transactions were checked.
+    pub fn on_txs_verified(&mut self, engine: &Engine, id: BlockId, valid: bool) -> Option<Told> {
+        let entry = self.blocks.get_mut(&id)?;
+        let Verdict::AwaitingTxs(txs) = &mut entry.verdict else { return None };
+        entry.verdict = match valid {
+            true => Verdict::Valid(signed(std::mem::take(txs))),
+            false => Verdict::Invalid("a transaction is not signed by its signer".into()),
+        };
+        self.judge(engine, id)
+    }
+
+    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand.
+    pub fn apply(&mut self, id: BlockId, commit: Commit, synced: bool) -> bool {
+        let at_hand = self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_)));
+        let Some(entry) = self.blocks.take(&id).filter(|_| at_hand) else { return false };
+        if let Err(error) = self.store_block(id, entry, commit, synced) {
+            self.halt(error.to_string());
+        }
+        true
+    }
+
+    fn store_block(&mut self, block_id: BlockId, entry: Entry, commit: Commit, synced: bool) -> Result<(), StoreError> {
+        let Entry { parts, bytes, block: Some(block), verdict: Verdict::Valid(txs), .. } = entry else {
+            unreachable!("only a valid block is applied, and it was decoded")
+        };
+        let header = &block.header;
+        let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer };
+        let outcome = self.app.execute(&self.store.reader()?, &context, &txs);
+        let after = self.chain.validators_after(&outcome.results);
+        let params = outcome.results.params_update.clone().unwrap_or_else(|| self.chain.params.clone());
+        let tip = self.store.commit_block(&CommitBatch {
+            block_id,
+            block: &block,
+            block_bytes: &bytes,
+            seen_commit: &commit,
+            results: &outcome.results,
+            writes: &outcome.writes,
+            validators: &after,
+            params: &params,
+        })?;
+        self.app.commit(outcome.update);
+        let ids: Vec<_> = block.tx_ids().collect();
+        self.mempool.update(&self.store.reader()?, tip.height, &ids, outcome.writes.0.keys(), self.now);
+        let validators = self.chain.validators.as_ref().clone();
+        self.chain.advance(tip, header, commit.clone(), after, params);
+        let decide = if synced { Duration::ZERO } else { self.now.since(self.height_started) };
+        let timing = CommitTiming { decide, rounds: commit.round.0 };
+        self.outputs.push(Output::Committed(Arc::new(Committed {
+            block: block.as_ref().clone(),
+            block_id,
+            block_bytes: bytes.len(),
+            commit,
+            results: outcome.results,
+            validators,
+            synced,
+            timing,
+        })));
+        self.decided = None;
+        self.last_parts = Some(parts);
+        self.parts_said.clear();
+        self.blocks.start(self.chain.height());
+        self.last_commit_at = self.now;
+        self.verifier.publish(Self::place(&self.chain, Round::ZERO));
+        Ok(())
+    }
+}
+
+/// Transactions whose signatures all hold.
+fn signed(txs: Vec<BlockTx>) -> Vec<VerifiedTx> {
+    txs.into_iter()
+        .map(|tx| match tx {
+            BlockTx::Known(tx) => tx,
+            BlockTx::Unverified(tx) => VerifiedTx::verified_before(tx),
+        })
+        .collect()
+}
+
+impl<K: Kv> Effects for Core<K> {
+    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Option<Told> {
+        if self.halted || height != self.chain.height() {
+            return None;
+        }
+        let proposer = self.own.expect("only a validator is asked for a block");
+        let txs = self.mempool.reap(self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
+        let (bytes, txs) = self.chain.fitting(txs);
+        let last_commit = engine.last_commit().or_else(|| self.chain.last_commit.clone());
+        let block = self.chain.build_block(self.now, bytes, last_commit, proposer);
+        let parts = block.part_set();
+        let (id, time, keep) = (block.id(&parts), block.header.time, self.keep(engine));
+        let entry = self.blocks.put(round, id, parts, &keep);
+        debug_assert!(entry.block.is_some(), "what we build can be decoded");
+        (entry.verdict, entry.judged) = (Verdict::Valid(txs), true);
+        Some(Told::BlockBuilt { round, block_id: id, time })
+    }
+
+    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Option<Told> {
+        if self.halted {
+            return None;
+        }
+        if u64::from(block_id.parts.total) > self.chain.parts_max() {
+            return Some(Told::BlockChecked { block_id, time: Time::UNIX_EPOCH, valid: false });
+        }
+        self.name_block(engine, engine.round(), block_id);
+        self.judge(engine, block_id)
+    }
+
+    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Option<Told> {
+        // Its bytes may have been pushed out by others since they were found valid: fetch them again, then commit.
+        if !self.halted && !self.apply(block_id, commit.clone(), false) {
+            let round = commit.round;
+            self.decided = Some((block_id, commit));
+            self.name_block(engine, round, block_id);
+        }
+        None
+    }
+
+    fn start_timer(&mut self, timeout: Timeout, after: Duration) {
+        self.outputs.push(Output::StartTimer { timer: Timer::Consensus(timeout), after });
+    }
+
+    fn evidence(&mut self, evidence: Evidence) {
+        let Evidence::DuplicateVote(double) = &evidence;
+        let (ours, height) = (self.own == Some(double.vote_a.vote.validator), evidence.height());
+        self.outputs.push(Output::Evidence(evidence));
+        if ours {
+            self.halt(another_signer(height));
+        }
+    }
+
+    fn write_ahead(&mut self, hard_state: &HardState) {
+        if self.halted {
+            return;
+        }
+        let locks = [hard_state.locked, hard_state.valid].into_iter().flatten().map(|lock| lock.block_id);
+        let proposed = hard_state.proposals.iter().map(|signed| signed.proposal.block_id);
+        let ids: BTreeSet<BlockId> = locks.chain(proposed).collect();
+        let at_hand = |id: BlockId| self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()));
+        let blocks: Vec<(BlockId, &[u8])> = ids.into_iter().filter_map(at_hand).collect();
+        if let Err(error) = self.store.write_ahead(hard_state, &blocks) {
+            return self.halt(error.to_string());
+        }
+        self.syncs += 1;
+        self.hard_state_height = hard_state.height;
+    }
+
+    fn broadcast(&mut self, message: Message) {
+        if self.halted {
+            return;
+        }
+        let (say, parts_of) = match message {
+            Message::Vote(vote) => (PeerMessage::Vote(vote), None),
+            Message::Certificate(certificate) => (PeerMessage::Certificate(certificate), None),
+            Message::Proposal(signed) => {
+                let p = &signed.proposal;
+                let parts_of = (p.height == self.chain.height()).then_some((p.round, p.block_id));
+                (PeerMessage::Proposal(signed), parts_of)
+            }
+        };
+        self.outputs.push(Output::Broadcast(Arc::new(say)));
+        // A proposal that is said again lacks no parts at most peers; the repair finds the others.
+        let Some((round, id)) = parts_of.filter(|of| self.parts_said.insert(*of)) else { return };
+        let Some(entry) = self.blocks.get(&id) else { return };
+        let height = self.chain.height();
+        let parts = (0..id.parts.total).filter_map(|index| entry.parts.get(index).cloned());
+        let messages = parts.map(|part| Output::Broadcast(Arc::new(PeerMessage::Part { height, round, part })));
+        self.outputs.extend(messages);
+    }
+}
+
+/// The sentence for the operator when our key signs elsewhere too.
+pub(crate) fn another_signer(height: Height) -> String {
+    format!(
+        "another process signs with this validator's key: it signed at height {height} what this node did not. This node stops \
+         so that it does not sign twice. Find the other process, stop it, and start only one of them with its signing state"
+    )
+}

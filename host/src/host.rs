@@ -1,0 +1,773 @@
+//! The host: takes what happened, in order, and tells what to do.
+//!
+//! ```text
+//!   step(now, inputs):  for each input ─> on_… ─> engine (through a driver's batch) ─> go_on: sync, start the next height
+//!                       at the end: one write for all that was said, then the words, then where we stand
+//! ```
+//! Between two heights the engine rests on the decided one. The next starts when there is a reason to: transactions, a message of
+//! that height from a peer, the interval for empty blocks; never before the least interval, and at most once in a step, so that
+//! a lone validator with much to do still hears its other inputs.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use app::App;
+use consensus::{Engine, Input as Told, Signer, driver::Batch};
+use genesis::Genesis;
+use storage::{GenesisBatch, Kv, Store, StoreError};
+use thiserror::Error;
+use types::{
+    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Part, PartSet, PeerMessage, Round,
+    RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote, VoteType, Wire,
+    limits::SYNC_BLOCKS_MAX,
+};
+
+use crate::{
+    Checked, Config, Input, Mempool, Offence, Output, Peer, RoundVotesHeld, Status, Timer, TxVerifier, Verifier,
+    blocks::{Added, Verdict},
+    chain::Chain,
+    core::{Core, Parts, another_signer},
+    gossip::{self, RELAY_HEIGHTS},
+    guard::{self, Guard},
+    sync::{Applying, Claim, Plan, Sync},
+};
+
+/// Bytes of synced blocks applied in one step, after which other inputs have their turn.
+const SYNC_STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of blocks in one answer to a sync request, unless one block is larger.
+const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What we said of ourselves before, remembered to tell what is old: two gossip intervals and a bit.
+const SAID_MAX: usize = 3;
+
+/// Why a host cannot begin.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store was begun with another genesis document.
+    #[error("the store was begun with genesis {got}, this genesis document is {expected}: use the document that it was begun with, or a new home")]
+    OtherGenesis {
+        /// Hash of the store's document.
+        got: Hash,
+        /// Hash of the one given.
+        expected: Hash,
+    },
+    /// The state's rows do not hash to what the chain agreed on.
+    #[error("the state of height {height} hashes to {got}, the chain says {expected}: the store is damaged; restore it, or sync into a new home")]
+    State {
+        /// The tip.
+        height: Height,
+        /// What the rows hash to.
+        got: Hash,
+        /// What they must hash to.
+        expected: Hash,
+    },
+}
+
+/// A validator or a full node, without IO of its own.
+pub struct Host<K: Kv> {
+    core: Core<K>,
+    engine: Engine,
+    sync: Sync,
+    guard: Guard,
+    /// Nothing is signed up to here, whatever the guard says.
+    signing_floor: Height,
+    /// What this node had said before it stopped, until its height starts.
+    hard_state: Option<HardState>,
+    /// The next height starts without a further reason.
+    start_now: bool,
+    /// A height has started in this step.
+    started: bool,
+    /// Blocks of others are being applied: the engine rests.
+    catching_up: bool,
+    /// Somebody is ahead, and nobody who is can serve the blocks that we lack.
+    stuck: bool,
+    /// The timer for the next height that was started last.
+    start_timer: Option<(Height, Time)>,
+    look_timer: Option<Time>,
+    said: VecDeque<(Time, RoundState)>,
+    told_round: (Height, Round),
+}
+
+impl<K: Kv> Host<K> {
+    /// A host on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
+    ///
+    /// Cost: one scan of the state.
+    ///
+    /// Errors: [`HostError`], each a sentence for the operator.
+    pub fn open(
+        config: Config,
+        genesis: &Genesis,
+        store: Arc<Store<K>>,
+        mempool: Arc<Mempool>,
+        txs: Arc<TxVerifier>,
+        signer: Option<Signer>,
+    ) -> Result<(Self, Verifier), HostError> {
+        let tip = match (store.tip(), store.genesis()) {
+            (Some(tip), Some(begun)) => {
+                let (got, expected) = (begun.document_hash, genesis.hash());
+                if got != expected {
+                    return Err(HostError::OtherGenesis { got, expected });
+                }
+                tip
+            }
+            _ => {
+                let first = genesis.first_state();
+                let begun = storage::Genesis {
+                    initial_height: first.initial_height,
+                    time: first.time,
+                    app_hash: first.app_hash,
+                    document_hash: first.genesis_hash,
+                };
+                let (writes, validators, params) = (&first.writes, &first.validators, &first.params);
+                store.init_genesis(&GenesisBatch { genesis: begun, writes, validators, params })?
+            }
+        };
+        let chain = Chain::load(&store, tip)?;
+        let app = App::open(&store.reader()?, chain.id.clone(), tip.height);
+        let (got, expected) = (app.app_hash(), tip.app_hash);
+        if got != expected {
+            return Err(HostError::State { height: tip.height, got, expected });
+        }
+        let hard_state = store.hard_state()?.filter(|hard_state| hard_state.height > tip.height);
+        // Heights below a hard state from before a rewind were signed already.
+        let rewound = hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
+        let signing_floor = store.signing_floor().max(rewound.unwrap_or_default());
+        let own = signer.as_ref().map(Signer::address);
+        let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
+        let engine = Engine::new(chain.id.clone(), signer, chain.validators.as_ref().clone());
+        let hard_state_height = hard_state.as_ref().map_or(Height::GENESIS, |hard_state| hard_state.height);
+        let parts =
+            Parts { config, store, mempool, txs, verifier: verifier.clone(), chain, app, own, hard_state_height };
+        let host = Self {
+            core: Core::new(parts),
+            engine,
+            sync: Sync::default(),
+            guard: Guard::Open,
+            signing_floor,
+            hard_state,
+            start_now: false,
+            started: false,
+            catching_up: false,
+            stuck: false,
+            start_timer: None,
+            look_timer: None,
+            said: VecDeque::new(),
+            told_round: (Height::GENESIS, Round::ZERO),
+        };
+        Ok((host, verifier))
+    }
+
+    /// Takes what happened, in order, and tells what to do, in order. Whatever the outputs explain is durable.
+    pub fn step(&mut self, now: Time, inputs: Vec<Input>) -> Vec<Output> {
+        if self.core.halted {
+            return Vec::new();
+        }
+        self.core.now = now;
+        self.started = false;
+        let mut batch = Batch::default();
+        for input in inputs {
+            self.on_input(&mut batch, input);
+            self.go_on(&mut batch);
+        }
+        batch.finish(&mut self.core);
+        self.tell_round();
+        std::mem::take(&mut self.core.outputs)
+    }
+
+    // ---- inputs --------------------------------------------------------------------------------------------------
+
+    fn on_input(&mut self, batch: &mut Batch, input: Input) {
+        if self.core.halted {
+            return;
+        }
+        match input {
+            Input::Start => self.on_start(),
+            Input::PeerUp(peer) => {
+                self.core.peers.up(peer);
+                let message = Arc::new(PeerMessage::RoundState(self.round_state()));
+                self.core.outputs.push(Output::Send { to: peer, message });
+            }
+            Input::PeerDown(peer) => {
+                self.core.peers.down(peer);
+                self.core.blocks.forget_peer(peer);
+                self.sync.peer_down(peer);
+            }
+            Input::Message { peer, message, received } => self.on_message(batch, peer, message, received),
+            Input::Timer(timer) => self.on_timer(batch, timer),
+            Input::TxsAvailable => {}
+            Input::TxsVerified { block_id, valid } => {
+                let verdict = self.core.on_txs_verified(&self.engine, block_id, valid);
+                self.on_verdict(batch, block_id, verdict);
+            }
+            Input::Blocks { request, response } => self.on_blocks(request, response),
+        }
+    }
+
+    fn on_start(&mut self) {
+        let now = self.core.now;
+        let height = self.core.chain.height();
+        (self.core.last_commit_at, self.core.height_started) = (now, now);
+        self.guard = Guard::new(self.core.own, &self.core.chain.validators, now);
+        let said_before = self.hard_state.as_ref().is_some_and(|hard_state| hard_state.height == height);
+        self.start_now = said_before || self.core.chain.tip.block_id.is_none();
+        let after = self.core.config.gossip_interval;
+        self.core.outputs.push(Output::StartTimer { timer: Timer::Gossip, after });
+    }
+
+    fn on_timer(&mut self, batch: &mut Batch, timer: Timer) {
+        match timer {
+            Timer::Consensus(timeout) => {
+                if self.is_live() {
+                    self.feed(batch, Told::Timeout(timeout));
+                }
+            }
+            Timer::EmptyBlock(_) => self.start_timer = None,
+            Timer::Sync => {
+                self.look_timer = None;
+                self.sync.expire(self.core.now);
+            }
+            Timer::Gossip => {
+                let state = self.round_state();
+                self.core.outputs.push(Output::Broadcast(Arc::new(PeerMessage::RoundState(state.clone()))));
+                self.said.push_back((self.core.now, state));
+                if self.said.len() > SAID_MAX {
+                    self.said.pop_front();
+                }
+                self.sync.expire(self.core.now);
+                self.core.mempool.expire(self.core.now);
+                self.ask_to_sign(batch);
+                let after = self.core.config.gossip_interval;
+                self.core.outputs.push(Output::StartTimer { timer: Timer::Gossip, after });
+            }
+        }
+    }
+
+    fn on_message(&mut self, batch: &mut Batch, peer: Peer, message: Checked, received: Time) {
+        if self.core.halted || self.core.peers.get_mut(peer).is_none() {
+            return;
+        }
+        match message {
+            Checked::Bad(offence) => self.penalize(peer, offence),
+            Checked::Unchecked(message) => self.on_unchecked(batch, peer, message, received),
+            Checked::Vote(vote) => self.on_vote(batch, peer, vote, received),
+            Checked::Proposal(proposal) => self.on_proposal(batch, peer, proposal, received),
+            Checked::Certificate(certificate) => self.on_certificate(batch, peer, certificate, received),
+        }
+    }
+
+    /// A message that its checker could not judge: of another height, or without a signature of its own.
+    fn on_unchecked(&mut self, batch: &mut Batch, peer: Peer, message: PeerMessage, received: Time) {
+        let ours = self.core.chain.height();
+        let height = match &message {
+            PeerMessage::RoundState(_) => None,
+            PeerMessage::Part { height, .. } => Some(*height),
+            PeerMessage::Vote(vote) => Some(vote.vote.height),
+            PeerMessage::Proposal(proposal) => Some(proposal.proposal.height),
+            PeerMessage::Certificate(certificate) => Some(certificate.height()),
+        };
+        if let Some(height) = height {
+            self.core.peers.get_mut(peer).expect("looked up before").note_height(height);
+        }
+        match message {
+            PeerMessage::RoundState(state) => self.on_round_state(batch, peer, state),
+            PeerMessage::Part { height, round, part } => self.on_part(batch, peer, height, round, part),
+            message if height == Some(ours) => match self.core.verifier.check(message) {
+                // Still not: of a round too far ahead.
+                Checked::Unchecked(_) => {}
+                checked => self.on_message(batch, peer, checked, received),
+            },
+            message if height == Some(ours.next()) => {
+                let bytes = message.encode().len();
+                self.keep(peer, ours.next(), Checked::Unchecked(message), bytes, received);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_vote(&mut self, batch: &mut Batch, peer: Peer, vote: VerifiedVote, received: Time) {
+        let height = vote.vote.height;
+        if height == self.core.chain.height() && !self.is_live() {
+            let bytes = vote.encode().len();
+            return self.keep(peer, height, Checked::Vote(vote), bytes, received);
+        }
+        // The engine sorts out the rest: late precommits of the height before, and what is of no use.
+        if height == self.engine.height() || height.next() == self.engine.height() {
+            if self.is_live() && height == self.engine.height() && !self.check_own(&vote) {
+                return;
+            }
+            let new = self.lacks(&vote).then(|| (*vote).clone());
+            self.feed(batch, Told::Vote(vote));
+            self.relay_votes(peer, new);
+        }
+    }
+
+    fn on_proposal(&mut self, batch: &mut Batch, peer: Peer, proposal: VerifiedProposal, received: Time) {
+        let height = proposal.proposal.height;
+        if height != self.core.chain.height() {
+            return;
+        }
+        if !self.is_live() {
+            let bytes = proposal.encode().len();
+            return self.keep(peer, height, Checked::Proposal(proposal), bytes, received);
+        }
+        let known = |host: &Self| host.engine.proposals(proposal.proposal.round).any(|known| *known == *proposal);
+        let new = !known(self);
+        self.feed(batch, Told::Proposal { proposal: proposal.clone(), received });
+        if new && known(self) {
+            self.relay(peer, height, |_| true, PeerMessage::Proposal(proposal.into_signed()));
+        }
+        self.judge_ready(batch);
+    }
+
+    fn on_certificate(&mut self, batch: &mut Batch, peer: Peer, certificate: VerifiedCertificate, received: Time) {
+        let height = certificate.height();
+        if height != self.core.chain.height() {
+            return;
+        }
+        if !self.is_live() {
+            let bytes = certificate.votes().iter().map(|vote| vote.encode().len()).sum();
+            return self.keep(peer, height, Checked::Certificate(certificate), bytes, received);
+        }
+        if certificate.votes().iter().all(|vote| self.check_own(vote)) {
+            let new: Vec<SignedVote> =
+                certificate.votes().iter().filter(|vote| self.lacks(vote)).map(|vote| (**vote).clone()).collect();
+            self.feed(batch, Told::Certificate(certificate));
+            self.relay_votes(peer, new);
+        }
+    }
+
+    fn on_part(&mut self, batch: &mut Batch, peer: Peer, height: Height, round: Round, part: Part) {
+        let ours = self.core.chain.height();
+        let added = match height {
+            at if at == ours => self.core.blocks.add_part(peer, height, round, part.clone()),
+            at if at == ours.next() => Ok(self.core.blocks.keep_early(peer, height, round, part.clone())),
+            _ => return,
+        };
+        match added {
+            Ok(Added::New(_)) => {
+                self.relay(peer, height, |_| true, PeerMessage::Part { height, round, part });
+                self.judge_ready(batch);
+            }
+            Ok(Added::Known | Added::Early | Added::Dropped) => {}
+            Err(error) => self.penalize(peer, Offence::BadBlock(error.to_string())),
+        }
+    }
+
+    fn on_round_state(&mut self, batch: &mut Batch, peer: Peer, state: RoundState) {
+        let (now, interval, height) = (self.core.now, self.core.config.gossip_interval, self.core.chain.height());
+        let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval;
+        let lacks_old = self.said.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
+        let view = self.core.peers.get_mut(peer).expect("looked up before");
+        (view.height, view.earliest) = (state.height, state.earliest_height);
+        if lacks_old {
+            view.relay_until = Height(height.0.saturating_add(RELAY_HEIGHTS));
+        }
+        view.state = Some(state.clone());
+        if let Some(own_index) = self.engine.own_index().filter(|_| self.is_live())
+            && guard::shows_unknown_vote(&state, height, own_index, &self.engine.hard_state())
+            && self.guard != Guard::Open
+        {
+            // A bitmap is only a claim: it keeps us silent, it does not stop us.
+            self.guard.on_unknown_vote();
+        }
+        self.ask_to_sign(batch);
+        let view = self.core.peers.get_mut(peer).expect("looked up before");
+        if !view.may_repair(now, interval, &state) {
+            return;
+        }
+        let answer = match &self.core.chain.last_commit {
+            _ if state.height == height && self.is_live() => gossip::repair(&self.engine, &self.core.blocks, &state),
+            Some(commit) if state.height == commit.height => {
+                gossip::repair_last(commit, self.core.last_parts.as_ref(), &state)
+            }
+            _ => return,
+        };
+        let send = |message| Output::Send { to: peer, message: Arc::new(message) };
+        self.core.outputs.extend(answer.into_iter().map(send));
+    }
+
+    // ---- blocks --------------------------------------------------------------------------------------------------
+
+    /// Looks at blocks that have become complete.
+    fn judge_ready(&mut self, batch: &mut Batch) {
+        for id in self.core.blocks.unjudged() {
+            let verdict = self.core.judge(&self.engine, id);
+            self.on_verdict(batch, id, verdict);
+        }
+    }
+
+    /// A block's verdict is known, or not yet: it goes to whoever waits for it.
+    fn on_verdict(&mut self, batch: &mut Batch, id: BlockId, verdict: Option<Told>) {
+        let Some(verdict) = verdict else { return };
+        if let Some((_, commit)) = self.core.decided.take_if(|(decided, _)| *decided == id) {
+            return self.apply_decided(id, commit, false);
+        }
+        if let Some(Applying { commit, .. }) = self.sync.applying.take_if(|applying| applying.block_id == id) {
+            return self.apply_decided(id, commit, true);
+        }
+        if self.is_live() {
+            self.feed(batch, verdict);
+        }
+    }
+
+    /// Commits a block that more than 2/3 decided. That it is not valid here means that this node or its state is wrong.
+    fn apply_decided(&mut self, id: BlockId, commit: Commit, synced: bool) {
+        let height = commit.height;
+        if self.core.apply(id, commit, synced) {
+            self.catching_up |= synced;
+            self.sync.applying = None;
+            return self.on_committed(synced);
+        }
+        let reason = match self.core.blocks.get(&id).map(|entry| &entry.verdict) {
+            Some(Verdict::Invalid(reason)) => reason.clone(),
+            _ => "its bytes are missing".into(),
+        };
+        self.core.halt(format!(
+            "block {id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
+             state or version differs from the others': compare versions, then sync again into a new home"
+        ));
+    }
+
+    fn on_committed(&mut self, synced: bool) {
+        self.guard.on_committed(self.core.now, synced);
+        self.start_now = false;
+        self.start_timer = None;
+    }
+
+    // ---- block sync ----------------------------------------------------------------------------------------------
+
+    fn on_blocks(&mut self, request: u64, response: Option<BlockResponse>) {
+        match self.sync.on_answer(self.core.now, request, response) {
+            Some((peer, Ok(Claim { height, earliest, .. }))) => {
+                if let Some(view) = self.core.peers.get_mut(peer) {
+                    (view.height, view.earliest) = (height, earliest);
+                }
+            }
+            Some((peer, Err(reason))) => self.penalize(peer, Offence::BadResponse(reason)),
+            None => {}
+        }
+    }
+
+    /// Applies what has come and asks for what is missing.
+    fn sync_on(&mut self) {
+        let mut bytes = 0;
+        while self.sync.applying.is_none() && bytes < SYNC_STEP_BYTES_MAX && !self.core.halted {
+            let Some((peer, block)) = self.sync.take(self.core.chain.height()) else { break };
+            bytes += block.block.len();
+            match self.check_synced(&block) {
+                Ok(parts) => self.begin_apply(peer, block.commit, parts),
+                Err(offence) => {
+                    self.sync.fail(self.core.now, peer);
+                    self.penalize(peer, offence);
+                }
+            }
+        }
+        if bytes >= SYNC_STEP_BYTES_MAX {
+            self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after: Duration::ZERO });
+        }
+        let claims: Vec<Claim> = self
+            .core
+            .peers
+            .iter()
+            .map(|(peer, view)| Claim { peer, height: view.height, earliest: view.earliest })
+            .collect();
+        let (now, next, timeout) = (self.core.now, self.core.chain.height(), self.core.config.sync_timeout);
+        let plan = self.sync.plan(now, next, timeout, &claims);
+        self.stuck = plan == Plan::Busy && !self.sync.in_work();
+        let after = match plan {
+            Plan::Request { peer, request, blocks } => {
+                self.core.outputs.push(Output::RequestBlocks { peer, request, blocks });
+                timeout
+            }
+            Plan::LookAgain(after) => {
+                self.catching_up = false;
+                after
+            }
+            Plan::UpToDate => {
+                self.catching_up = false;
+                return;
+            }
+            Plan::Busy => {
+                self.catching_up &= self.sync.in_work();
+                return;
+            }
+        };
+        let at = now.saturating_add(after);
+        if self.look_timer.is_none_or(|running| at < running || running < now) {
+            self.look_timer = Some(at);
+            self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after });
+        }
+    }
+
+    /// Whether these bytes are what more than 2/3 signed for the next height.
+    fn check_synced(&self, block: &BlockAndCommit) -> Result<PartSet, Offence> {
+        let bad = |reason: String| Err(Offence::BadBlock(format!("block {}: {reason}", block.commit.height)));
+        let total = block.commit.block_id.parts.total;
+        if block.block.is_empty() || u64::from(total) > self.core.chain.parts_max() {
+            return bad(format!("{} bytes in {total} parts", block.block.len()));
+        }
+        let parts = PartSet::from_bytes(&block.block);
+        if parts.header() != block.commit.block_id.parts {
+            return bad("its bytes are not what its commit is for".into());
+        }
+        block.commit.verify(&self.core.chain.id, &self.core.chain.validators).map_or_else(|e| bad(e.to_string()), |()| Ok(parts))
+    }
+
+    fn begin_apply(&mut self, peer: Peer, commit: Commit, parts: PartSet) {
+        let block_id = commit.block_id;
+        self.sync.delivered(peer);
+        self.core.put_block(&self.engine, commit.round, block_id, parts);
+        let verdict = self.core.judge(&self.engine, block_id);
+        match verdict {
+            Some(_) => self.apply_decided(block_id, commit, true),
+            None => self.sync.applying = Some(Applying { block_id, commit }),
+        }
+    }
+
+    // ---- heights -------------------------------------------------------------------------------------------------
+
+    /// Whether the engine is deciding the height after the tip.
+    fn is_live(&self) -> bool {
+        self.engine.height() == self.core.chain.height()
+    }
+
+    fn feed(&mut self, batch: &mut Batch, input: Told) {
+        let before = self.core.chain.height();
+        batch.feed(&mut self.engine, self.core.now, [input], &mut self.core);
+        if self.core.chain.height() != before {
+            self.sync.applying = None;
+            self.on_committed(false);
+        }
+    }
+
+    /// After each input: what follows from where we are now.
+    fn go_on(&mut self, batch: &mut Batch) {
+        self.sync_on();
+        if self.core.halted || self.is_live() || self.catching_up {
+            return;
+        }
+        let Some(due) = self.start_due() else { return };
+        let (now, height) = (self.core.now, self.core.chain.height());
+        if due > now || self.started {
+            let at = due.max(now);
+            let running = self.start_timer.is_some_and(|(of, running)| of == height && running <= at && running >= now);
+            if !running {
+                self.start_timer = Some((height, at));
+                let timer = Timer::EmptyBlock(height);
+                self.core.outputs.push(Output::StartTimer { timer, after: at.since(now) });
+            }
+            return;
+        }
+        self.start_height(batch);
+        for (peer, waiting) in self.core.peers.take_waiting(height) {
+            self.on_message(batch, peer, waiting.message, waiting.received);
+        }
+    }
+
+    /// When the next height may start; `None` while there is no reason to.
+    fn start_due(&self) -> Option<Time> {
+        let core = &self.core;
+        if self.start_now {
+            return Some(core.now);
+        }
+        let earliest = core.last_commit_at.saturating_add(core.config.block_interval_min);
+        if !core.mempool.is_empty() || core.peers.is_waiting(core.chain.height()) {
+            return Some(earliest);
+        }
+        match core.config.empty_block_interval {
+            Some(interval) => Some(earliest.max(core.last_commit_at.saturating_add(interval))),
+            // The state that the last block left is not in any header yet.
+            None => (core.chain.last_app_hash != Some(core.chain.tip.app_hash)).then_some(earliest),
+        }
+    }
+
+    fn start_height(&mut self, batch: &mut Batch) {
+        let chain = &self.core.chain;
+        let height = chain.height();
+        let hard_state = self.hard_state.take_if(|hard_state| hard_state.height <= height);
+        let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
+        if self.guard != Guard::Open || height <= self.signing_floor {
+            self.engine.abstain_through(height);
+        }
+        let told = Told::StartHeight {
+            height,
+            validators: chain.validators.as_ref().clone(),
+            timeouts: chain.params.timeouts,
+            synchrony: chain.params.synchrony,
+            hard_state,
+        };
+        (self.started, self.start_now, self.core.height_started) = (true, false, self.core.now);
+        self.feed(batch, told);
+        self.judge_ready(batch);
+        self.ask_to_sign(batch);
+    }
+
+    /// Signs from now on, if enough is known.
+    fn ask_to_sign(&mut self, batch: &mut Batch) {
+        let (Some(own), height) = (self.core.own, self.core.chain.height()) else { return };
+        if !self.is_live() || self.catching_up || height <= self.signing_floor {
+            return;
+        }
+        let states = || self.core.peers.iter().filter_map(|(_, view)| view.state.as_ref());
+        let heard = states().filter(|state| state.height <= height).count();
+        let interval = self.core.config.gossip_interval;
+        if states().all(|state| state.height <= height)
+            && self.guard.may_open(self.core.now, own, &self.core.chain.validators, heard, interval)
+        {
+            self.guard = Guard::Open;
+            self.feed(batch, Told::SignAgain);
+        }
+    }
+
+    /// Whether a vote may be counted: not if it is ours and we know nothing of it (another process signs with our key).
+    fn check_own(&mut self, vote: &SignedVote) -> bool {
+        let height = vote.vote.height;
+        if self.core.own != Some(vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {
+            return true;
+        }
+        if height > self.signing_floor && self.guard.on_unknown_vote() {
+            self.core.halt(another_signer(height));
+            return false;
+        }
+        true
+    }
+
+    // ---- peers ---------------------------------------------------------------------------------------------------
+
+    fn penalize(&mut self, peer: Peer, offence: Offence) {
+        self.core.outputs.push(Output::Penalize { peer, offence });
+    }
+
+    fn keep(&mut self, peer: Peer, height: Height, message: Checked, bytes: usize, received: Time) {
+        if let Some(view) = self.core.peers.get_mut(peer) {
+            view.keep(height, message, bytes, received);
+        }
+    }
+
+    /// Whether a vote of the height being decided is not held yet.
+    fn lacks(&self, vote: &SignedVote) -> bool {
+        let votes = self.engine.votes().round(vote.vote.round).map(|votes| votes.of(vote.vote.vote_type));
+        let held = votes.is_some_and(|votes| votes.votes().any(|held| held.signature == vote.signature));
+        vote.vote.height == self.engine.height() && !held
+    }
+
+    /// Forwards votes that were new here, and are held now, to those who hear nobody else.
+    fn relay_votes(&mut self, from: Peer, votes: impl IntoIterator<Item = SignedVote>) {
+        for vote in votes {
+            if !self.lacks(&vote) {
+                self.relay(from, vote.vote.height, |view| !view.holds(&vote), PeerMessage::Vote(vote.clone()));
+            }
+        }
+    }
+
+    fn relay(&mut self, from: Peer, height: Height, wants: impl Fn(&gossip::PeerView) -> bool, message: PeerMessage) {
+        let message = Arc::new(message);
+        let to = self.core.peers.relayed(height).filter(|(peer, view)| *peer != from && wants(view));
+        let sends: Vec<Output> = to.map(|(to, _)| Output::Send { to, message: message.clone() }).collect();
+        self.core.outputs.extend(sends);
+    }
+
+    fn round_state(&self) -> RoundState {
+        let (chain, earliest) = (&self.core.chain, self.core.store.earliest());
+        if self.is_live() {
+            return gossip::round_state(&self.engine, &self.core.blocks, earliest);
+        }
+        gossip::waiting_state(chain.height(), chain.validators.len() as u32, earliest)
+    }
+
+    /// Tells checkers the round, and peers if it is not the first.
+    fn tell_round(&mut self) {
+        if self.core.halted || !self.is_live() {
+            return;
+        }
+        let place = (self.engine.height(), self.engine.round());
+        if place == self.told_round {
+            return;
+        }
+        self.told_round = place;
+        self.core.verifier.publish(Core::<K>::place(&self.core.chain, place.1));
+        if place.1 > Round::ZERO {
+            let current = Round(place.1.0.saturating_sub(1));
+            self.core.blocks.forget_rounds(place.0, current);
+            let state = PeerMessage::RoundState(self.round_state());
+            self.core.outputs.push(Output::Broadcast(Arc::new(state)));
+        }
+    }
+
+    // ---- views ---------------------------------------------------------------------------------------------------
+
+    /// Where this node stands. Cost: a copy of the votes of this height.
+    pub fn status(&self) -> Status {
+        let (core, engine, live) = (&self.core, &self.engine, self.is_live());
+        let held = |round: Round, vote_type: VoteType| {
+            let votes = engine.votes().round(round).map(|votes| votes.of(vote_type));
+            votes.into_iter().flat_map(|votes| votes.votes()).map(|vote| (**vote).clone()).collect()
+        };
+        let rounds = engine.votes().rounds().filter(|_| live).map(|(round, _)| RoundVotesHeld {
+            round,
+            prevotes: held(round, VoteType::Prevote),
+            precommits: held(round, VoteType::Precommit),
+        });
+        Status {
+            height: core.chain.height(),
+            round: if live { engine.round() } else { Round::ZERO },
+            step: if live { engine.current_step() } else { Step::Propose },
+            height_started: if live { core.height_started } else { core.last_commit_at },
+            round_started: if live { engine.round_started() } else { core.last_commit_at },
+            validators: core.chain.validators.clone(),
+            proposal: engine.proposal(engine.round()).filter(|_| live).map(|signed| signed.proposal.block_id),
+            locked: engine.locked().filter(|_| live).map(|lock| lock.block_id),
+            valid: engine.valid().filter(|_| live).map(|lock| lock.block_id),
+            votes: rounds.collect(),
+            catching_up: self.catching_up || self.stuck || self.is_far_behind(),
+            peer_heights: core.peers.iter().map(|(peer, view)| (peer, view.height)).collect(),
+            tip: core.chain.tip.height,
+            app_hash: core.chain.tip.app_hash,
+            hard_state_height: core.hard_state_height,
+            syncs: core.syncs,
+        }
+    }
+
+    /// Blocks were asked for, and a peer has said that it is two heights ahead.
+    fn is_far_behind(&self) -> bool {
+        let next = self.core.chain.height();
+        let ahead = |state: &RoundState| state.height > next.next();
+        self.sync.in_work() && self.core.peers.iter().any(|(_, view)| view.state.as_ref().is_some_and(ahead))
+    }
+
+    /// The application, for proofs.
+    pub fn app(&self) -> &App {
+        &self.core.app
+    }
+
+    /// The engine's guarded key, to export what it signed last.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.engine.signer()
+    }
+
+    /// Answers a peer's request for blocks; on any thread.
+    ///
+    /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there.
+    pub fn serve(store: &Store<K>, request: BlockRequest) -> BlockResponse {
+        let latest = store.tip().filter(|tip| tip.block_id.is_some()).map_or(Height::GENESIS, |tip| tip.height);
+        let mut response = BlockResponse { earliest: store.earliest(), latest, blocks: Vec::new() };
+        let mut bytes = 0;
+        for offset in 0..u64::from(request.count.min(SYNC_BLOCKS_MAX)) {
+            let height = Height(request.from.0.saturating_add(offset));
+            if height > latest || height < response.earliest {
+                break;
+            }
+            // Pruned meanwhile, or unreadable: then we do not have it.
+            let (Ok(block), Ok(commit)) = (store.block_bytes(height), store.commit(height)) else { break };
+            bytes += block.len();
+            if bytes > SERVE_BYTES_MAX && offset > 0 {
+                break;
+            }
+            response.blocks.push(BlockAndCommit { block, commit });
+        }
+        response
+    }
+}

@@ -1,0 +1,277 @@
+//! Checking peers' messages, on any thread, away from the host.
+//!
+//! The host publishes where it stands; whoever receives messages checks them against that. A signature that was found to hold
+//! is remembered for a while: votes come more than once (relayed, said again, in certificates), and cost one check.
+//!
+//! | message | of height | becomes |
+//! |---|---|---|
+//! | vote | the current one | `Vote`, `Bad` |
+//! | precommit | the one before | `Vote`, `Bad` |
+//! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | the current one | `Proposal`, `Bad` |
+//! | certificate | the current one | `Certificate`, `Bad` |
+//! | anything else | | `Unchecked`: the host keeps or drops it |
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use types::{
+    Certificate, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, ValidatorSet, VoteType, Wire, blake3,
+};
+
+use crate::{Checked, Offence};
+
+/// Proposals further ahead are not checked: finding their proposer costs turns of the rotation.
+pub const ROUNDS_AHEAD_MAX: u32 = 100;
+
+/// Signatures remembered as holding: two votes of 200 validators in ten rounds.
+const RECENT_MAX: usize = 4096;
+
+/// Where the host stands, as far as checking needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub height: Height,
+    pub round: Round,
+    pub validators: Arc<ValidatorSet>,
+    /// Those of the height before; `None` before the first block.
+    pub last_validators: Option<Arc<ValidatorSet>>,
+}
+
+/// Checks peers' messages; clones share everything.
+#[derive(Clone)]
+pub struct Verifier(Arc<Shared>);
+
+struct Shared {
+    chain_id: ChainId,
+    place: RwLock<Arc<Place>>,
+    recent: Mutex<Recent>,
+    checks: AtomicU64,
+    hits: AtomicU64,
+}
+
+/// Names of votes whose signature holds; the oldest is forgotten first.
+#[derive(Default)]
+struct Recent {
+    names: HashSet<Hash>,
+    order: VecDeque<Hash>,
+}
+
+impl Recent {
+    fn insert(&mut self, name: Hash) {
+        if !self.names.insert(name) {
+            return;
+        }
+        self.order.push_back(name);
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+}
+
+impl Verifier {
+    pub(crate) fn new(chain_id: ChainId, place: Place) -> Self {
+        Self(Arc::new(Shared {
+            chain_id,
+            place: RwLock::new(Arc::new(place)),
+            recent: Mutex::default(),
+            checks: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+        }))
+    }
+
+    /// The host moved.
+    pub(crate) fn publish(&self, place: Place) {
+        *self.0.place.write().expect("no holder of this lock panics") = Arc::new(place);
+    }
+
+    /// Signatures checked so far.
+    pub fn checks(&self) -> u64 {
+        self.0.checks.load(Relaxed)
+    }
+
+    /// Signatures that were known to hold already.
+    pub fn hits(&self) -> u64 {
+        self.0.hits.load(Relaxed)
+    }
+
+    /// Checks a peer's message as far as that is possible away from the host.
+    ///
+    /// Cost: 60 µs for each signature that was not seen before.
+    pub fn check(&self, message: PeerMessage) -> Checked {
+        let place = self.0.place.read().expect("no holder of this lock panics").clone();
+        match message {
+            PeerMessage::Vote(vote) => self.check_vote(&place, vote),
+            PeerMessage::Proposal(proposal) => self.check_proposal(&place, proposal),
+            PeerMessage::Certificate(certificate) => self.check_certificate(&place, certificate),
+            other @ (PeerMessage::Part { .. } | PeerMessage::RoundState(_)) => Checked::Unchecked(other),
+        }
+    }
+
+    fn check_vote(&self, place: &Place, vote: SignedVote) -> Checked {
+        let late = vote.vote.vote_type == VoteType::Precommit && vote.vote.height.next() == place.height;
+        let validators = match &place.last_validators {
+            _ if vote.vote.height == place.height => &place.validators,
+            Some(last) if late => last,
+            _ => return Checked::Unchecked(PeerMessage::Vote(vote)),
+        };
+        match vote.verify_except(&self.0.chain_id, validators, |vote| self.is_known(vote)) {
+            Ok(vote) => {
+                self.remember(&vote);
+                Checked::Vote(vote)
+            }
+            Err(error) => Checked::Bad(Offence::BadSignature(error.to_string())),
+        }
+    }
+
+    fn check_proposal(&self, place: &Place, proposal: SignedProposal) -> Checked {
+        let p = &proposal.proposal;
+        if p.height != place.height || p.round.0 > place.round.0.saturating_add(ROUNDS_AHEAD_MAX) {
+            return Checked::Unchecked(PeerMessage::Proposal(proposal));
+        }
+        let proposer = place.validators.proposer_of_round(p.round).public_key;
+        self.0.checks.fetch_add(1, Relaxed);
+        match proposal.verify(&self.0.chain_id, &proposer) {
+            Ok(proposal) => Checked::Proposal(proposal),
+            Err(error) => Checked::Bad(Offence::BadSignature(error.to_string())),
+        }
+    }
+
+    fn check_certificate(&self, place: &Place, certificate: Certificate) -> Checked {
+        if certificate.height() != place.height {
+            return Checked::Unchecked(PeerMessage::Certificate(certificate));
+        }
+        match certificate.verify_except(&self.0.chain_id, &place.validators, |vote| self.is_known(vote)) {
+            Ok(certificate) => {
+                certificate.votes().iter().for_each(|vote| self.remember(vote));
+                Checked::Certificate(certificate)
+            }
+            Err(error) => Checked::Bad(Offence::BadSignature(error.to_string())),
+        }
+    }
+
+    /// Whether these very bytes were checked before, and held. Counts what it says.
+    fn is_known(&self, vote: &SignedVote) -> bool {
+        let known = self.0.recent.lock().expect("no holder of this lock panics").names.contains(&name(vote));
+        if known { &self.0.hits } else { &self.0.checks }.fetch_add(1, Relaxed);
+        known
+    }
+
+    fn remember(&self, vote: &SignedVote) {
+        self.0.recent.lock().expect("no holder of this lock panics").insert(name(vote));
+    }
+}
+
+/// All of the vote's bytes, signature included: a vote that differs in any of them is another one.
+fn name(vote: &SignedVote) -> Hash {
+    blake3(&vote.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{BlockId, PartSetHeader, Power, Proposal, SecretKey, Time, Vote};
+
+    use super::*;
+
+    fn chain() -> ChainId {
+        ChainId::new("cairn-test").unwrap()
+    }
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=4).map(|seed| SecretKey::from_bytes(&[seed; 32]).unwrap()).collect()
+    }
+
+    fn place(height: u64) -> Place {
+        let set = ValidatorSet::new(keys().iter().map(|key| (key.public_key(), Power(10))).collect()).unwrap();
+        let validators = Arc::new(set);
+        Place { height: Height(height), round: Round(2), last_validators: Some(validators.clone()), validators }
+    }
+
+    fn vote(key: &SecretKey, vote_type: VoteType, height: u64) -> SignedVote {
+        let (index, _) = place(height).validators.by_address(&key.public_key().address()).map(|(i, v)| (i, v.power)).unwrap();
+        let validator = key.public_key().address();
+        let (height, round, timestamp) = (Height(height), Round(0), Time::from_unix_millis(5));
+        Vote { vote_type, height, round, block_id: None, timestamp, validator, validator_index: index }.sign(&chain(), key)
+    }
+
+    fn proposal(round: u32, key: &SecretKey) -> PeerMessage {
+        let block_id = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };
+        let (height, round, timestamp) = (Height(7), Round(round), Time::from_unix_millis(5));
+        PeerMessage::Proposal(Proposal { height, round, pol_round: None, block_id, timestamp }.sign(&chain(), key))
+    }
+
+    #[test]
+    fn votes_of_this_height_and_precommits_of_the_last_are_checked() {
+        let verifier = Verifier::new(chain(), place(7));
+        let key = &keys()[0];
+        for (vote_type, height, checked) in [
+            (VoteType::Prevote, 7, true),
+            (VoteType::Precommit, 7, true),
+            (VoteType::Precommit, 6, true),
+            (VoteType::Prevote, 6, false),
+            (VoteType::Precommit, 5, false),
+            (VoteType::Prevote, 8, false),
+        ] {
+            let got = verifier.check(PeerMessage::Vote(vote(key, vote_type, height)));
+            assert_eq!(matches!(got, Checked::Vote(_)), checked, "{vote_type:?} of {height}: {got:?}");
+            assert_eq!(matches!(got, Checked::Unchecked(_)), !checked);
+        }
+    }
+
+    #[test]
+    fn a_vote_costs_one_check_however_often_it_comes() {
+        let verifier = Verifier::new(chain(), place(7));
+        let votes: Vec<SignedVote> = keys().iter().map(|key| vote(key, VoteType::Prevote, 7)).collect();
+        for _ in 0..3 {
+            assert!(matches!(verifier.check(PeerMessage::Vote(votes[0].clone())), Checked::Vote(_)));
+        }
+        assert_eq!((verifier.checks(), verifier.hits()), (1, 2));
+        let mut sorted = votes.clone();
+        sorted.sort_by_key(|vote| vote.vote.validator_index);
+        let certificate = Certificate::new(sorted).unwrap();
+        assert!(matches!(verifier.check(PeerMessage::Certificate(certificate)), Checked::Certificate(_)));
+        assert_eq!((verifier.checks(), verifier.hits()), (4, 3));
+    }
+
+    #[test]
+    fn a_changed_byte_is_another_vote() {
+        let verifier = Verifier::new(chain(), place(7));
+        let good = vote(&keys()[0], VoteType::Prevote, 7);
+        verifier.check(PeerMessage::Vote(good.clone()));
+        let mut bad = good.clone();
+        bad.vote.timestamp = Time::from_unix_millis(6);
+        assert!(matches!(verifier.check(PeerMessage::Vote(bad)), Checked::Bad(Offence::BadSignature(_))));
+        let mut other = good;
+        other.vote.validator_index = (other.vote.validator_index + 1) % 4;
+        assert!(matches!(verifier.check(PeerMessage::Vote(other)), Checked::Bad(Offence::BadSignature(_))));
+    }
+
+    #[test]
+    fn a_proposal_is_checked_against_the_proposer_of_its_round() {
+        let verifier = Verifier::new(chain(), place(7));
+        for round in [0, 1, 2, 9] {
+            let proposer = place(7).validators.proposer_of_round(Round(round)).address();
+            for key in keys() {
+                let got = verifier.check(proposal(round, &key));
+                let right = key.public_key().address() == proposer;
+                assert_eq!(matches!(got, Checked::Proposal(_)), right);
+                assert_eq!(matches!(got, Checked::Bad(_)), !right);
+            }
+        }
+        assert!(matches!(verifier.check(proposal(2 + ROUNDS_AHEAD_MAX + 1, &keys()[0])), Checked::Unchecked(_)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut recent = Recent::default();
+        for i in 0..2 * RECENT_MAX as u64 {
+            recent.insert(blake3(&i.to_be_bytes()));
+        }
+        assert_eq!((recent.names.len(), recent.order.len()), (RECENT_MAX, RECENT_MAX));
+    }
+}
