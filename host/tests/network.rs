@@ -1,0 +1,510 @@
+//! Hosts in one process under a virtual clock: a small network without threads, sockets or disks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use consensus::{SignState, Signer};
+use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use host::{Committed, Config, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool};
+use storage::{MemDisk, MemKv, Store};
+use types::{
+    Address, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, SecretKey, Time, Transaction, TxBody, TxOrder, Wire,
+};
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn chain() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+fn start_time() -> Time {
+    Time::from_unix_millis(1_700_000_000_000)
+}
+
+fn account() -> SecretKey {
+    key(200)
+}
+
+fn genesis(validators: usize) -> Genesis {
+    let validator = |n: usize| GenesisValidator {
+        public_key: key(n as u8 + 1).public_key(),
+        power: Power(10),
+        name: String::new(),
+    };
+    Genesis::new(Document {
+        genesis_time: start_time(),
+        chain_id: chain(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: (0..validators).map(validator).collect(),
+        app_hash: None,
+        accounts: vec![GenesisAccount {
+            address: account().public_key().address(),
+            balance: 1_000_000,
+            name: String::new(),
+        }],
+    })
+    .unwrap()
+}
+
+fn transfer(nonce: u64) -> Transaction {
+    TxBody {
+        chain_id: chain(),
+        signer: account().public_key(),
+        order: TxOrder::Nonce(nonce),
+        fee: 1,
+        messages: vec![Msg::Transfer { to: Address([9; 20]), amount: 1 }],
+    }
+    .sign(&account())
+}
+
+struct Node {
+    host: Host<MemKv>,
+    verifier: Verifier,
+    store: Arc<Store<MemKv>>,
+    mempool: Arc<Mempool>,
+    txs: Arc<TxVerifier>,
+}
+
+enum Event {
+    Input(usize, Input),
+    Message { from: usize, to: usize, message: Arc<PeerMessage>, life: u64 },
+    Request { from: usize, to: usize, request: u64, blocks: BlockRequest, life: u64 },
+}
+
+struct Network {
+    genesis: Genesis,
+    config: Config,
+    disks: Vec<MemDisk>,
+    nodes: Vec<Option<Node>>,
+    keys: Vec<Option<u8>>,
+    links: BTreeSet<(usize, usize)>,
+    /// Each node's lives so far: what was meant for an earlier one is lost.
+    lives: Vec<u64>,
+    events: BTreeMap<(Time, u64), (u64, Event)>,
+    sequence: u64,
+    now: Time,
+    /// Of a thousand messages, so many are lost.
+    loss: u64,
+    random: u64,
+    committed: Vec<BTreeMap<Height, Arc<Committed>>>,
+    halted: Vec<Option<String>>,
+    penalties: usize,
+}
+
+fn peer(node: usize) -> Peer {
+    Peer([node as u8; 20])
+}
+
+impl Network {
+    /// `keys`: a validator's key for each node, or none for a full node.
+    fn new(validators: usize, keys: &[Option<u8>]) -> Self {
+        let count = keys.len();
+        let mut network = Self {
+            genesis: genesis(validators),
+            config: Config { empty_block_interval: Some(Duration::from_millis(100)), ..Config::default() },
+            disks: (0..count).map(|_| MemDisk::new()).collect(),
+            nodes: (0..count).map(|_| None).collect(),
+            keys: keys.to_vec(),
+            links: BTreeSet::new(),
+            lives: vec![0; count],
+            events: BTreeMap::new(),
+            sequence: 0,
+            now: start_time().saturating_add(Duration::from_secs(1)),
+            loss: 0,
+            random: 88172645463325252,
+            committed: vec![BTreeMap::new(); count],
+            halted: vec![None; count],
+            penalties: 0,
+        };
+        for a in 0..count {
+            for b in 0..count {
+                if a != b {
+                    network.links.insert((a, b));
+                }
+            }
+        }
+        network
+    }
+
+    fn mesh(validators: usize) -> Self {
+        Self::new(validators, &(0..validators).map(|n| Some(n as u8 + 1)).collect::<Vec<_>>())
+    }
+
+    fn start_all(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.start(node));
+    }
+
+    fn start(&mut self, node: usize) {
+        let store = Arc::new(Store::open(self.disks[node].open(), &chain()).unwrap());
+        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+        let txs = Arc::new(TxVerifier::default());
+        let signer = self.keys[node].map(|seed| Signer::new(key(seed), SignState::default()));
+        let (host, verifier) =
+            Host::open(self.config.clone(), &self.genesis, store.clone(), mempool.clone(), txs.clone(), signer).unwrap();
+        self.nodes[node] = Some(Node { host, verifier, store, mempool, txs });
+        self.lives[node] += 1;
+        self.at(Duration::ZERO, node, Event::Input(node, Input::Start));
+        for other in 0..self.nodes.len() {
+            if self.nodes[other].is_some() && self.links.contains(&(node, other)) {
+                self.at(LATENCY, node, Event::Input(node, Input::PeerUp(peer(other))));
+                self.at(LATENCY, other, Event::Input(other, Input::PeerUp(peer(node))));
+            }
+        }
+    }
+
+    fn stop(&mut self, node: usize) {
+        self.nodes[node] = None;
+        for other in 0..self.nodes.len() {
+            if self.nodes[other].is_some() && self.links.contains(&(node, other)) {
+                self.at(LATENCY, other, Event::Input(other, Input::PeerDown(peer(node))));
+            }
+        }
+    }
+
+    fn at(&mut self, after: Duration, node: usize, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.now.saturating_add(after), self.sequence), (self.lives[node], event));
+    }
+
+    fn lost(&mut self) -> bool {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % 1000 < self.loss
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: Arc<PeerMessage>) {
+        if self.nodes[to].is_some() && self.links.contains(&(from, to)) && !self.lost() {
+            let life = self.lives[to];
+            self.at(LATENCY, to, Event::Message { from, to, message, life });
+        }
+    }
+
+    fn run_for(&mut self, duration: Duration) {
+        let end = self.now.saturating_add(duration);
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= end) {
+            let ((at, _), (life, event)) = entry.remove_entry();
+            self.now = at;
+            self.on_event(life, event);
+        }
+        self.now = end;
+    }
+
+    fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..6000 {
+            if done(self) {
+                return;
+            }
+            self.run_for(Duration::from_millis(10));
+        }
+        panic!("after a minute still not: {what}; tips {:?}", (0..self.nodes.len()).map(|n| self.tip(n)).collect::<Vec<_>>());
+    }
+
+    fn on_event(&mut self, life: u64, event: Event) {
+        match event {
+            Event::Input(node, input) => {
+                if self.lives[node] == life {
+                    self.step(node, input);
+                }
+            }
+            Event::Message { from, to, message, life } => {
+                let Some(node) = self.nodes[to].as_ref().filter(|_| self.lives[to] == life) else { return };
+                let decoded = PeerMessage::decode(&message.encode()).unwrap();
+                let message = node.verifier.check(decoded);
+                let received = self.now;
+                self.step(to, Input::Message { peer: peer(from), message, received });
+            }
+            Event::Request { from, to, request, blocks, life } => {
+                let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks));
+                if self.lives[from] == life {
+                    self.at(LATENCY, from, Event::Input(from, Input::Blocks { request, response }));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, index: usize, input: Input) {
+        let now = self.now;
+        let Some(node) = &mut self.nodes[index] else { return };
+        for output in node.host.step(now, vec![input]) {
+            match output {
+                Output::Send { to, message } => self.send(index, to.0[0] as usize, message),
+                Output::Broadcast(message) => {
+                    (0..self.nodes.len()).for_each(|to| self.send(index, to, message.clone()));
+                }
+                Output::StartTimer { timer, after } => self.at(after, index, Event::Input(index, Input::Timer(timer))),
+                Output::VerifyTxs { block_id, txs } => {
+                    let valid = self.nodes[index].as_ref().unwrap().txs.verify_all(&txs);
+                    self.at(LATENCY, index, Event::Input(index, Input::TxsVerified { block_id, valid }));
+                }
+                Output::RequestBlocks { peer, request, blocks } => {
+                    let life = self.lives[index];
+                    let to = peer.0[0] as usize;
+                    self.at(LATENCY, index, Event::Request { from: index, to, request, blocks, life });
+                }
+                Output::Penalize { peer, offence } => {
+                    self.penalties += 1;
+                    eprintln_penalty(index, peer, &offence);
+                }
+                Output::Committed(committed) => {
+                    let before = self.committed[index].insert(committed.block.header.height, committed.clone());
+                    assert!(before.is_none_or(|before| before.block_id == committed.block_id), "a decided height changed");
+                }
+                Output::Evidence(_) => {}
+                Output::Halt(reason) => {
+                    self.halted[index] = Some(reason);
+                    self.nodes[index] = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, node: usize, tx: Transaction) {
+        let node_ref = self.nodes[node].as_ref().unwrap();
+        let bytes = tx.encode();
+        let (verified, _) = node_ref.txs.verify(&bytes).unwrap();
+        let tip = node_ref.store.tip().unwrap().height;
+        let params = node_ref.store.params(tip.next()).unwrap();
+        let reader = node_ref.store.reader().unwrap();
+        node_ref.mempool.add(&reader, tip, &params, verified, bytes, self.now, Source::Local).unwrap();
+        drop(reader);
+        self.at(Duration::ZERO, node, Event::Input(node, Input::TxsAvailable));
+    }
+
+    fn tip(&self, node: usize) -> u64 {
+        self.nodes[node].as_ref().map_or(0, |node| node.store.tip().unwrap().height.0)
+    }
+
+    fn status(&self, node: usize) -> Status {
+        self.nodes[node].as_ref().unwrap().host.status()
+    }
+
+    fn reached(&self, nodes: &[usize], height: u64) -> bool {
+        nodes.iter().all(|node| self.tip(*node) >= height)
+    }
+
+    /// Every height that two nodes have is the same.
+    fn assert_agreement(&self) {
+        let mut chain = BTreeMap::new();
+        for committed in self.committed.iter().flat_map(BTreeMap::values) {
+            let (height, id) = (committed.block.header.height, committed.block_id);
+            let app_hash = committed.results.app_hash;
+            assert_eq!(*chain.entry(height).or_insert((id, app_hash)), (id, app_hash), "height {height}");
+        }
+    }
+
+    /// Whether `node`'s validator signed the block of `height`, as its successor's last commit has it.
+    fn signed(&self, node: usize, height: u64) -> bool {
+        let address = key(self.keys[node].unwrap()).public_key().address();
+        let next = self.committed.iter().find_map(|committed| committed.get(&Height(height + 1))).unwrap();
+        let commit = next.block.last_commit.as_ref().unwrap();
+        (0..4).filter_map(|index| commit.vote(index)).any(|vote| vote.vote.validator == address)
+    }
+}
+
+fn eprintln_penalty(node: usize, peer: Peer, offence: &host::Offence) {
+    panic!("node {node} penalized {peer}: {offence}");
+}
+
+#[test]
+fn four_hosts_commit_twenty_heights_with_transfers() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("first height", |network| network.reached(&[0, 1, 2, 3], 1));
+    for nonce in 0..40 {
+        network.submit(nonce as usize % 4, transfer(nonce));
+        if nonce % 4 != 3 {
+            // Without transaction gossip the others hear of it in blocks only.
+            (0..4).filter(|n| *n != nonce as usize % 4).for_each(|n| network.submit(n, transfer(nonce)));
+        } else {
+            (0..4).filter(|n| *n != 3).for_each(|n| network.submit(n, transfer(nonce)));
+        }
+        network.run_for(Duration::from_millis(7));
+    }
+    network.run_until("twenty heights", |network| network.reached(&[0, 1, 2, 3], 20));
+    network.assert_agreement();
+    let txs: usize = network.committed[0].values().map(|committed| committed.block.txs.len()).sum();
+    assert_eq!(txs, 40);
+    let fine = |committed: &Arc<Committed>| committed.results.txs.iter().all(|result| result.code == 0);
+    assert!(network.committed[0].values().all(fine));
+    assert!(network.committed[0].values().all(|committed| committed.timing.rounds == 0), "nothing failed");
+    let status = network.status(0);
+    let heights = network.tip(0);
+    assert!(status.syncs <= 2 * (heights + 1), "{} syncs for {heights} heights", status.syncs);
+    assert!(!status.catching_up && status.peer_heights.len() == 3);
+    // Everybody signs: each commit in a block has at least a quorum, and late precommits are gathered.
+    assert!((2..10).any(|height| (0..4).all(|node| network.signed(node, height))));
+}
+
+#[test]
+fn a_block_whose_transactions_are_new_here_is_checked_first() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("first height", |network| network.reached(&[0, 1, 2, 3], 1));
+    for nonce in 0..5 {
+        network.submit(2, transfer(nonce));
+    }
+    let with_txs = |network: &Network, node: usize| -> usize {
+        network.committed[node].values().map(|committed| committed.block.txs.len()).sum()
+    };
+    network.run_until("the transfers", |network| (0..4).all(|node| with_txs(network, node) == 5));
+    assert!(network.nodes[0].as_ref().unwrap().txs.checks() == 5, "each signature is checked once a node");
+    network.assert_agreement();
+}
+
+#[test]
+fn a_late_node_catches_up_and_signs() {
+    let mut network = Network::mesh(4);
+    (0..3).for_each(|node| network.start(node));
+    network.run_until("a hundred and fifty heights", |network| network.reached(&[0, 1, 2], 150));
+    network.start(3);
+    network.run_until("the late one", |network| network.tip(3) >= network.tip(0));
+    assert!(network.committed[3][&Height(20)].synced);
+    let tip = network.tip(0);
+    network.run_until("ten more", |network| network.reached(&[0, 1, 2, 3], tip + 10));
+    assert!(network.signed(3, tip + 5), "it takes part again");
+    assert!(!network.status(3).catching_up);
+    network.assert_agreement();
+}
+
+#[test]
+fn a_node_that_loses_its_unsynced_writes_goes_on() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    for round in 0..3 {
+        let tip = network.tip(0);
+        network.run_until("five more", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+        network.stop(round);
+        network.disks[round].crash(0);
+        network.run_for(Duration::from_millis(300 * round as u64));
+        network.start(round);
+    }
+    let tip = network.tip(3);
+    network.run_until("all of them", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+    network.assert_agreement();
+}
+
+#[test]
+fn all_lose_power_just_after_a_decision_and_decide_the_same_again() {
+    for extra in 0..12 {
+        let mut network = Network::mesh(4);
+        network.config.empty_block_interval = Some(Duration::ZERO);
+        network.start_all();
+        network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+        network.run_for(Duration::from_millis(extra));
+        (0..4).for_each(|node| network.stop(node));
+        (0..4).for_each(|node| network.disks[node].crash(0));
+        network.run_for(Duration::from_millis(50));
+        network.start_all();
+        network.run_until("it goes on", |network| network.reached(&[0, 1, 2, 3], 12));
+        network.assert_agreement();
+    }
+}
+
+#[test]
+fn two_of_four_killed_and_one_restarted_go_on() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    network.stop(2);
+    network.stop(3);
+    network.run_for(Duration::from_secs(20));
+    let tip = network.tip(0);
+    assert!(tip <= 7, "two of four decide nothing");
+    network.start(3);
+    network.run_until("five more", |network| network.reached(&[0, 1, 3], tip + 5));
+    network.assert_agreement();
+}
+
+#[test]
+fn messages_that_are_lost_are_repaired() {
+    let mut network = Network::mesh(4);
+    network.loss = 300;
+    network.start_all();
+    network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+    network.assert_agreement();
+}
+
+#[test]
+fn a_validator_behind_a_full_node_takes_part() {
+    let mut network = Network::new(4, &[Some(1), Some(2), Some(3), Some(4), None]);
+    for other in [1, 2, 3] {
+        network.links.remove(&(0, other));
+        network.links.remove(&(other, 0));
+    }
+    // Without the fourth validator the hidden one is needed for every decision.
+    [0, 1, 2, 4].into_iter().for_each(|node| network.start(node));
+    network.run_until("the first heights", |network| network.reached(&[0, 1, 2, 4], 3));
+    let (before, tip) = (network.now, network.tip(1));
+    network.run_until("thirty more", |network| network.reached(&[0, 1, 2, 4], tip + 30));
+    let each = network.now.since(before) / 30;
+    assert!(each < Duration::from_millis(400), "{each:?} a height: repairs, not relays");
+    network.assert_agreement();
+}
+
+#[test]
+fn a_lone_validator_with_no_pause_between_heights_still_hears_others() {
+    let mut network = Network::mesh(1);
+    network.config.empty_block_interval = Some(Duration::ZERO);
+    network.start(0);
+    network.step(0, Input::Start);
+    assert!(network.tip(0) <= 1, "one height in a step");
+    for nonce in 0..3 {
+        network.submit(0, transfer(nonce));
+    }
+    let mut steps = 0;
+    while network.tip(0) < 5 {
+        let ((at, _), (life, event)) = network.events.pop_first().unwrap();
+        network.now = at;
+        network.on_event(life, event);
+        steps += 1;
+        assert!(steps < 200);
+    }
+}
+
+#[test]
+fn without_transactions_and_interval_only_needed_blocks_are_made() {
+    let mut network = Network::mesh(4);
+    network.config.empty_block_interval = None;
+    network.start_all();
+    network.run_for(Duration::from_secs(30));
+    let idle = network.tip(0);
+    assert!(idle <= 2, "{idle} blocks for nothing");
+    network.submit(1, transfer(0));
+    network.run_for(Duration::from_secs(30));
+    // One with the transfer, one with the app hash that it left.
+    assert_eq!(network.tip(0), idle + 2);
+    assert!(network.reached(&[0, 1, 2, 3], idle + 2));
+}
+
+#[test]
+fn the_least_interval_between_blocks_is_kept() {
+    let mut network = Network::mesh(4);
+    network.config.empty_block_interval = Some(Duration::ZERO);
+    network.config.block_interval_min = Duration::from_millis(50);
+    network.start_all();
+    network.run_for(Duration::from_secs(5));
+    let tip = network.tip(0);
+    assert!((60..=101).contains(&tip), "{tip} heights in 5 s");
+}
+
+#[test]
+fn a_second_process_with_the_same_key_is_noticed() {
+    let mut network = Network::new(4, &[Some(1), Some(2), Some(3), Some(4), Some(1)]);
+    network.config.empty_block_interval = Some(Duration::from_millis(20));
+    network.start_all();
+    network.run_for(Duration::from_secs(20));
+    let halted: Vec<usize> = (0..5).filter(|node| network.halted[*node].is_some()).collect();
+    assert!(!halted.is_empty() && halted.iter().all(|node| [0, 4].contains(node)), "{:?}", network.halted);
+    assert!(network.halted[halted[0]].as_ref().unwrap().contains("another process signs with this validator's key"));
+    network.assert_agreement();
+}
