@@ -85,7 +85,7 @@ impl Peers {
 
     /// Those that get what is new at `height` at once.
     pub fn relayed(&self, height: Height) -> impl Iterator<Item = (Peer, &PeerView)> {
-        self.iter().filter(move |(_, view)| view.relay_until >= height && view.height == height)
+        self.iter().filter(move |(_, view)| view.relay_until >= height && view.height <= height)
     }
 
     /// Whether a message of `height` waits for it to start.
@@ -253,7 +253,7 @@ fn missing_parts<'a>(
         .map(move |part| PeerMessage::Part { height, round, part })
 }
 
-/// Whether a peer lacks what we held when we said `before`, at least one gossip interval ago: then nobody else tells it.
+/// Whether a peer lacks what we held `before`, a good part of a gossip interval ago: then nobody else tells it.
 pub(crate) fn lacks_old(before: &RoundState, theirs: &RoundState) -> bool {
     if (before.height, before.round) != (theirs.height, theirs.round) {
         return false;

@@ -37,8 +37,8 @@ const SYNC_STEP_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of blocks in one answer to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What we said of ourselves before, remembered to tell what is old: two gossip intervals and a bit.
-const SAID_MAX: usize = 3;
+/// Samples of what we held are taken so many times in a gossip interval, and kept for two of them, to tell what is old.
+const SAMPLES_PER_INTERVAL: u32 = 8;
 
 /// Why a host cannot begin.
 #[derive(Debug, Error)]
@@ -87,7 +87,8 @@ pub struct Host<K: Kv> {
     /// The timer for the next height that was started last.
     start_timer: Option<(Height, Time)>,
     look_timer: Option<Time>,
-    said: VecDeque<(Time, RoundState)>,
+    /// What we held before, oldest first.
+    samples: VecDeque<(Time, RoundState)>,
     told_round: (Height, Round),
 }
 
@@ -154,7 +155,7 @@ impl<K: Kv> Host<K> {
             stuck: false,
             start_timer: None,
             look_timer: None,
-            said: VecDeque::new(),
+            samples: VecDeque::new(),
             told_round: (Height::GENESIS, Round::ZERO),
         };
         Ok((host, verifier))
@@ -174,6 +175,7 @@ impl<K: Kv> Host<K> {
         }
         batch.finish(&mut self.core);
         self.tell_round();
+        self.sample();
         std::mem::take(&mut self.core.outputs)
     }
 
@@ -231,11 +233,7 @@ impl<K: Kv> Host<K> {
             }
             Timer::Gossip => {
                 let state = self.round_state();
-                self.core.outputs.push(Output::Broadcast(Arc::new(PeerMessage::RoundState(state.clone()))));
-                self.said.push_back((self.core.now, state));
-                if self.said.len() > SAID_MAX {
-                    self.said.pop_front();
-                }
+                self.core.outputs.push(Output::Broadcast(Arc::new(PeerMessage::RoundState(state))));
                 self.sync.expire(self.core.now);
                 self.core.mempool.expire(self.core.now);
                 self.ask_to_sign(batch);
@@ -246,8 +244,12 @@ impl<K: Kv> Host<K> {
     }
 
     fn on_message(&mut self, batch: &mut Batch, peer: Peer, message: Checked, received: Time) {
-        if self.core.halted || self.core.peers.get_mut(peer).is_none() {
-            return;
+        let Some(view) = self.core.peers.get_mut(peer).filter(|_| !self.core.halted) else { return };
+        match &message {
+            Checked::Vote(vote) => view.note_height(vote.vote.height),
+            Checked::Proposal(proposal) => view.note_height(proposal.proposal.height),
+            Checked::Certificate(certificate) => view.note_height(certificate.height()),
+            Checked::Unchecked(_) | Checked::Bad(_) => {}
         }
         match message {
             Checked::Bad(offence) => self.penalize(peer, offence),
@@ -358,8 +360,8 @@ impl<K: Kv> Host<K> {
 
     fn on_round_state(&mut self, batch: &mut Batch, peer: Peer, state: RoundState) {
         let (now, interval, height) = (self.core.now, self.core.config.gossip_interval, self.core.chain.height());
-        let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval;
-        let lacks_old = self.said.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
+        let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval / 4;
+        let lacks_old = self.samples.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
         let view = self.core.peers.get_mut(peer).expect("looked up before");
         (view.height, view.earliest) = (state.height, state.earliest_height);
         if lacks_old {
@@ -694,6 +696,19 @@ impl<K: Kv> Host<K> {
             self.core.blocks.forget_rounds(place.0, current);
             let state = PeerMessage::RoundState(self.round_state());
             self.core.outputs.push(Output::Broadcast(Arc::new(state)));
+        }
+    }
+
+    /// Remembers what we hold now.
+    fn sample(&mut self) {
+        let (now, spacing) = (self.core.now, self.core.config.gossip_interval / SAMPLES_PER_INTERVAL);
+        let recent = self.samples.back().is_some_and(|(at, _)| now >= *at && now.since(*at) < spacing);
+        if recent || !self.is_live() {
+            return;
+        }
+        self.samples.push_back((now, self.round_state()));
+        if self.samples.len() > 2 * SAMPLES_PER_INTERVAL as usize {
+            self.samples.pop_front();
         }
     }
 
