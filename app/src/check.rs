@@ -38,7 +38,8 @@ pub struct Admission {
     pub cost: u128,
     /// How many of the sender's nonces are missing before it can be executed; 0 is ready.
     pub ahead: u64,
-    /// The rows that were looked at: check again when a block writes one of them, or when parameters change.
+    /// The rows that decide: check again when a block writes one of them, or when parameters change. (How full the height is
+    /// that it expires at is left to execution.)
     pub rows: Vec<Vec<u8>>,
 }
 
@@ -77,7 +78,6 @@ pub fn check_tx<R: Reader + ?Sized>(
             let digest = tx.digest();
             rules.check_expiry(&mut view, expires, &digest, 0)?;
             rows.push(row(&key::executed(&digest)));
-            rows.push(row(&key::expiry(expires)));
             0
         }
     };

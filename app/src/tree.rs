@@ -1,6 +1,6 @@
 //! A history-independent authenticated map over flat rows.
 //!
-//! The tree is a compact sparse Merkle tree over 256-bit paths ([`rows`] has the rows, [`node`] the hashing rules). Its root is
+//! The tree is a compact sparse Merkle tree over 256-bit paths ([`rows`] has the rows, `node` the hashing rules). Its root is
 //! a function of content alone: no order of writes, no restart and no restoring of old values can be seen in it.
 //!
 //! The rows are the data; nothing else is stored. In memory the tree keeps, for each leaf, 8 bytes of its path and its hash,

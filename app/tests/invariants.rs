@@ -33,7 +33,7 @@ fn chain() -> Chain {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_supply_is_conserved(blocks in any_blocks()) {

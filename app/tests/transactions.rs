@@ -131,7 +131,7 @@ fn nothing_is_executed_twice() {
 fn an_unordered_transaction_whose_message_fails_is_used_up() {
     let mut chain = Chain::new(&[10]);
     let rich = tx(1, TxOrder::Expires(Height(9)), vec![transfer(2, 50)]);
-    assert_eq!(codes(&chain.block(&[rich.clone()])), [11]);
+    assert_eq!(codes(&chain.block(std::slice::from_ref(&rich))), [11]);
     assert_eq!(chain.balance(1), 8);
     assert_eq!(codes(&chain.block(&[rich])), [8]);
 }
@@ -215,10 +215,7 @@ fn a_mempool_learns_which_rows_a_transaction_depends_on() {
     let until = sign(1, TxOrder::Expires(Height(2)), vec![transfer(2, 1)]);
     let admission = check_tx(&chain.rows, &chain.rules(), &until, Pending::default()).unwrap();
     let outcome = chain.execute(&[trusted(until.clone())]);
-    assert!(
-        admission.rows.iter().all(|row| outcome.writes.0.contains_key(row)),
-        "sender, digest and expiry are written"
-    );
+    assert!(admission.rows.iter().all(|row| outcome.writes.0.contains_key(row)), "sender and digest are written");
     chain.block(&[trusted(until.clone())]);
     let refused = check_tx(&chain.rows, &chain.rules(), &until, Pending::default());
     assert_eq!(refused, Err(Refusal::Duplicate { height: Height(1) }));

@@ -1,0 +1,618 @@
+//! `genesis.json`: what a chain begins with.
+//!
+//! The shape is CometBFT's, so that its clients can read ours; `consensus_params` has more fields, each with a default.
+//! 64-bit numbers are decimal strings.
+//!
+//! | field | meaning | default |
+//! |---|---|---|
+//! | `genesis_time` | RFC 3339; the first block is later | – |
+//! | `chain_id` | 1 to 50 letters, digits, `-`, `_`, `.` | – |
+//! | `initial_height` | height of the first block | 1 |
+//! | `consensus_params` | [`types::Params`] | its defaults |
+//! | `validators[]` | `address` (may be left out), `pub_key`, `power`, `name` | – |
+//! | `app_hash` | what the first state must hash to; empty: whatever it does | empty |
+//! | `app_state.accounts[]` | `address`, `balance`, `name` (may be left out) | none |
+
+use std::{collections::BTreeMap, time::Duration};
+
+use data_encoding::BASE64;
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+use types::{
+    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, Params, Power, PublicKey, Synchrony, Time, Timeouts,
+    ValidatorSet, ValidatorSetError, WriteSet,
+    limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
+};
+
+use crate::json::{At, FieldError};
+
+/// Bytes of a genesis file.
+pub const GENESIS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Characters of a validator's or an account's name.
+const NAME_CHARS_MAX: usize = 70;
+
+/// How a public key is marked in JSON.
+pub(crate) const PUBLIC_KEY_TYPE: &str = "tendermint/PubKeySecp256k1";
+
+/// The parts of a genesis document, not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// When the chain begins.
+    pub genesis_time: Time,
+    /// Its name.
+    pub chain_id: ChainId,
+    /// Height of the first block, at least 1.
+    pub initial_height: Height,
+    /// The parameters of the first height.
+    pub params: Params,
+    /// Who decides the first heights.
+    pub validators: Vec<GenesisValidator>,
+    /// What the first state must hash to, if somebody says.
+    pub app_hash: Option<Hash>,
+    /// Who has what.
+    pub accounts: Vec<GenesisAccount>,
+}
+
+/// A validator from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenesisValidator {
+    /// Its consensus key.
+    pub public_key: PublicKey,
+    /// Its weight, at least 1.
+    pub power: Power,
+    /// For people; may be empty.
+    pub name: String,
+}
+
+/// An account from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenesisAccount {
+    /// Whose.
+    pub address: Address,
+    /// How much.
+    pub balance: u64,
+    /// For people; may be empty.
+    pub name: String,
+}
+
+/// Why bytes are not a genesis document.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GenesisError {
+    /// Too large to look at.
+    #[error("{got} bytes, at most {GENESIS_BYTES_MAX} are allowed: give fewer accounts")]
+    TooLarge {
+        /// Bytes given.
+        got: usize,
+    },
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// A field is wrong.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+}
+
+/// The first state, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct FirstState {
+    /// Height of the first block; the state itself stands one below.
+    pub initial_height: Height,
+    /// The document's time.
+    pub time: Time,
+    /// Rows of the state.
+    pub writes: WriteSet,
+    /// What they hash to; stands in the first header.
+    pub app_hash: Hash,
+    /// The validators of the first height.
+    pub validators: ValidatorSet,
+    /// The parameters of the first height.
+    pub params: Params,
+    /// [`Genesis::hash`].
+    pub genesis_hash: Hash,
+}
+
+/// A checked genesis document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    document: Document,
+    validators: ValidatorSet,
+    app_hash: Hash,
+}
+
+fn field<T>(field: impl Into<String>, reason: impl ToString) -> Result<T, FieldError> {
+    Err(FieldError::new(field, reason))
+}
+
+impl Genesis {
+    /// Reads and checks a document.
+    ///
+    /// Errors: [`GenesisError`], for a field with its path: `validators[2].power: …`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, GenesisError> {
+        if bytes.len() > GENESIS_BYTES_MAX {
+            return Err(GenesisError::TooLarge { got: bytes.len() });
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| GenesisError::Json(error.to_string()))?;
+        Ok(Self::new(read(&At::root(&value))?)?)
+    }
+
+    /// Checks a document. Cost: building the first state once.
+    ///
+    /// Errors: [`FieldError`] with the field's path.
+    pub fn new(document: Document) -> Result<Self, FieldError> {
+        if document.initial_height.0 == 0 || document.initial_height.0 > i64::MAX as u64 {
+            return field("initial_height", format!("{} is not a height: use 1", document.initial_height));
+        }
+        if let Err(error) = document.params.check() {
+            let reason = format!("{} is out of range, use {}", error.got, error.range);
+            return field(format!("consensus_params.{}", error.field), reason);
+        }
+        let validators = check_validators(&document.validators)?;
+        check_accounts(&document.accounts)?;
+        let first = app_state(&document);
+        if let Some(expected) = document.app_hash.filter(|expected| *expected != first.app_hash) {
+            let got = first.app_hash;
+            return field(
+                "app_hash",
+                format!("is {expected}, but app_state hashes to {got}: correct one or leave app_hash empty"),
+            );
+        }
+        Ok(Self { document, validators, app_hash: first.app_hash })
+    }
+
+    /// Its parts.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// The chain's name.
+    pub fn chain_id(&self) -> &ChainId {
+        &self.document.chain_id
+    }
+
+    /// The validators of the first height.
+    pub fn validators(&self) -> &ValidatorSet {
+        &self.validators
+    }
+
+    /// The parameters of the first height.
+    pub fn params(&self) -> &Params {
+        &self.document.params
+    }
+
+    /// What the first state hashes to.
+    pub fn app_hash(&self) -> Hash {
+        self.app_hash
+    }
+
+    /// The first state.
+    pub fn first_state(&self) -> FirstState {
+        let document = &self.document;
+        let state = app_state(document);
+        FirstState {
+            initial_height: document.initial_height,
+            time: document.genesis_time,
+            writes: state.writes,
+            app_hash: state.app_hash,
+            validators: self.validators.clone(),
+            params: document.params.clone(),
+            genesis_hash: self.hash(),
+        }
+    }
+
+    /// The document, as it is written to a file: indented, fields in CometBFT's order.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&shape(&self.document)).expect("shapes have text keys");
+        text.push('\n');
+        text
+    }
+
+    /// The document as a JSON value.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(shape(&self.document)).expect("shapes have text keys")
+    }
+
+    /// Tells chains apart: BLAKE3 over what the document means, with every default written out. The order of validators and
+    /// accounts and their names do not count.
+    pub fn hash(&self) -> Hash {
+        let mut meaning = self.document.clone();
+        meaning.app_hash = Some(self.app_hash);
+        meaning.validators.sort_by_key(|validator| validator.public_key.address());
+        meaning.accounts.sort_by_key(|account| account.address);
+        meaning.validators.iter_mut().for_each(|validator| validator.name.clear());
+        meaning.accounts.iter_mut().for_each(|account| account.name.clear());
+        let json = serde_json::to_vec(&shape(&meaning)).expect("shapes have text keys");
+        types::blake3_parts(&[b"cairn genesis v1", &json])
+    }
+}
+
+fn app_state(document: &Document) -> app::FirstState {
+    let accounts = document.accounts.iter().map(|account| (account.address, account.balance));
+    app::genesis_writes(&document.params, accounts).expect("the accounts were checked")
+}
+
+fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, FieldError> {
+    let mut total = Power::ZERO;
+    let mut seen = BTreeMap::new();
+    for (index, validator) in validators.iter().enumerate() {
+        let path = format!("validators[{index}]");
+        if validator.power == Power::ZERO {
+            return field(format!("{path}.power"), "is 0: give 1 or more, or leave the validator out");
+        }
+        total = match total.checked_add(validator.power) {
+            Some(total) => total,
+            None => {
+                return field(
+                    format!("{path}.power"),
+                    format!("with it the total power exceeds {POWER_TOTAL_MAX}: give less"),
+                );
+            }
+        };
+        if let Some(first) = seen.insert(validator.public_key.address(), index) {
+            return field(format!("{path}.pub_key"), format!("is also the key of validators[{first}]: leave one out"));
+        }
+    }
+    let all = validators.iter().map(|validator| (validator.public_key, validator.power)).collect();
+    ValidatorSet::new(all).or_else(|error| match error {
+        ValidatorSetError::Empty => field("validators", "there is none: a chain needs at least one"),
+        other => field("validators", other),
+    })
+}
+
+fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {
+    let mut seen = BTreeMap::new();
+    let mut supply = 0_u64;
+    for (index, account) in accounts.iter().enumerate() {
+        let path = format!("app_state.accounts[{index}]");
+        if account.address == Address::default() {
+            return field(format!("{path}.address"), "nobody can own this address: check it");
+        }
+        if let Some(first) = seen.insert(account.address, index) {
+            let reason = format!("is also the address of app_state.accounts[{first}]: leave one out");
+            return field(format!("{path}.address"), reason);
+        }
+        supply = match supply.checked_add(account.balance) {
+            Some(supply) => supply,
+            None => {
+                return field(format!("{path}.balance"), format!("with it the supply exceeds {}: give less", u64::MAX));
+            }
+        };
+    }
+    Ok(())
+}
+
+fn read(root: &At<'_>) -> Result<Document, FieldError> {
+    root.only(&[
+        "genesis_time",
+        "chain_id",
+        "initial_height",
+        "consensus_params",
+        "validators",
+        "app_hash",
+        "app_state",
+    ])?;
+    let time = root.need("genesis_time")?;
+    let validators = root.need("validators")?;
+    let members = validators.list()?;
+    if members.len() > VALIDATORS_MAX {
+        return validators.error(format!("{} of them, at most {VALIDATORS_MAX} are allowed", members.len()));
+    }
+    let app_hash = match root.get("app_hash")? {
+        Some(hash) if !hash.text()?.is_empty() => Some(hash.parse()?),
+        _ => None,
+    };
+    Ok(Document {
+        genesis_time: Time::parse(time.text()?).or_else(|error| time.error(error))?,
+        chain_id: root.need("chain_id")?.parse()?,
+        initial_height: Height(root.get("initial_height")?.map_or(Ok(1), |height| height.number())?),
+        params: root.get("consensus_params")?.map_or_else(|| Ok(Params::default()), |params| read_params(&params))?,
+        validators: members.iter().map(read_validator).collect::<Result<_, _>>()?,
+        app_hash,
+        accounts: root.get("app_state")?.map_or_else(|| Ok(Vec::new()), |state| read_accounts(&state))?,
+    })
+}
+
+fn read_validator(at: &At<'_>) -> Result<GenesisValidator, FieldError> {
+    at.only(&["address", "pub_key", "power", "name"])?;
+    let key = at.need("pub_key")?;
+    let bytes = key.key::<33>(PUBLIC_KEY_TYPE)?;
+    let public_key = PublicKey::from_bytes(&bytes).or_else(|error| key.need("value")?.error(error))?;
+    if let Some(address) = at.get("address")? {
+        let (got, expected) = (address.parse::<Address>()?, public_key.address());
+        if got != expected {
+            return address.error(format!("is {got}, but pub_key has address {expected}: correct it or leave it out"));
+        }
+    }
+    let power = Power(at.need("power")?.number()?);
+    let name = at.get("name")?.map_or_else(|| Ok(String::new()), |name| name.name(NAME_CHARS_MAX))?;
+    Ok(GenesisValidator { public_key, power, name })
+}
+
+fn read_accounts(state: &At<'_>) -> Result<Vec<GenesisAccount>, FieldError> {
+    state.only(&["accounts"])?;
+    let Some(accounts) = state.get("accounts")? else { return Ok(Vec::new()) };
+    let account = |at: &At<'_>| {
+        at.only(&["address", "balance", "name"])?;
+        Ok(GenesisAccount {
+            address: at.need("address")?.parse()?,
+            balance: at.need("balance")?.number()?,
+            name: at.get("name")?.map_or_else(|| Ok(String::new()), |name| name.name(NAME_CHARS_MAX))?,
+        })
+    };
+    accounts.list()?.iter().map(account).collect()
+}
+
+/// A number field, or its default.
+fn number_or<T: std::str::FromStr<Err: std::fmt::Display>>(
+    at: &At<'_>,
+    key: &str,
+    default: T,
+) -> Result<T, FieldError> {
+    at.get(key)?.map_or(Ok(default), |number| number.number())
+}
+
+fn millis_or(at: &At<'_>, key: &str, default: Duration) -> Result<Duration, FieldError> {
+    Ok(Duration::from_millis(number_or(at, key, default.as_millis() as u64)?))
+}
+
+/// Reads `fields` of an object that may be left out, or gives the default.
+fn section<T>(
+    at: &At<'_>,
+    key: &str,
+    known: &[&str],
+    default: T,
+    fields: impl FnOnce(&At<'_>) -> Result<T, FieldError>,
+) -> Result<T, FieldError> {
+    let Some(section) = at.get(key)? else { return Ok(default) };
+    section.only(known)?;
+    fields(&section)
+}
+
+fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
+    at.only(&[
+        "block",
+        "evidence",
+        "validator",
+        "version",
+        "abci",
+        "timeouts",
+        "synchrony",
+        "retain_blocks",
+        "tx_ttl_heights_max",
+        "fee_min",
+    ])?;
+    let defaults = Params::default();
+    section(at, "validator", &["pub_key_types"], (), |at| {
+        let Some(kinds) = at.get("pub_key_types")? else { return Ok(()) };
+        for kind in kinds.list()? {
+            if kind.text()? != "secp256k1" {
+                return kind.error("this node's validators use secp256k1: leave others out");
+            }
+        }
+        Ok(())
+    })?;
+    section(at, "abci", &["vote_extensions_enable_height"], (), |at| {
+        match at.get("vote_extensions_enable_height")? {
+            Some(height) if height.number::<u64>()? != 0 => {
+                height.error("there are no vote extensions here: use \"0\"")
+            }
+            _ => Ok(()),
+        }
+    })?;
+    let block = section(at, "block", &["max_bytes", "max_gas"], defaults.block, |at| {
+        Ok(BlockParams {
+            bytes_max: number_or(at, "max_bytes", defaults.block.bytes_max)?,
+            gas_max: number_or(at, "max_gas", defaults.block.gas_max)?,
+        })
+    })?;
+    let known = ["max_age_num_blocks", "max_age_duration", "max_bytes"];
+    let evidence = section(at, "evidence", &known, defaults.evidence, |at| {
+        let age_max = match at.get("max_age_duration")? {
+            None => defaults.evidence.age_max,
+            Some(nanos) => match Duration::from_nanos(nanos.number()?) {
+                whole if whole.subsec_nanos().is_multiple_of(1_000_000) => whole,
+                _ => return nanos.error("is in nanoseconds and must be whole milliseconds: end it with 000000"),
+            },
+        };
+        Ok(EvidenceParams {
+            age_heights_max: number_or(at, "max_age_num_blocks", defaults.evidence.age_heights_max)?,
+            age_max,
+            bytes_max: number_or(at, "max_bytes", defaults.evidence.bytes_max)?,
+        })
+    })?;
+    let known =
+        ["propose_ms", "propose_delta_ms", "prevote_ms", "prevote_delta_ms", "precommit_ms", "precommit_delta_ms"];
+    let timeouts = section(at, "timeouts", &known, defaults.timeouts, |at| {
+        Ok(Timeouts {
+            propose: millis_or(at, "propose_ms", defaults.timeouts.propose)?,
+            propose_delta: millis_or(at, "propose_delta_ms", defaults.timeouts.propose_delta)?,
+            prevote: millis_or(at, "prevote_ms", defaults.timeouts.prevote)?,
+            prevote_delta: millis_or(at, "prevote_delta_ms", defaults.timeouts.prevote_delta)?,
+            precommit: millis_or(at, "precommit_ms", defaults.timeouts.precommit)?,
+            precommit_delta: millis_or(at, "precommit_delta_ms", defaults.timeouts.precommit_delta)?,
+        })
+    })?;
+    let synchrony = section(at, "synchrony", &["precision_ms", "message_delay_ms"], defaults.synchrony, |at| {
+        Ok(Synchrony {
+            precision: millis_or(at, "precision_ms", defaults.synchrony.precision)?,
+            message_delay: millis_or(at, "message_delay_ms", defaults.synchrony.message_delay)?,
+        })
+    })?;
+    Ok(Params {
+        block,
+        evidence,
+        version_app: section(at, "version", &["app"], defaults.version_app, |at| {
+            number_or(at, "app", defaults.version_app)
+        })?,
+        timeouts,
+        synchrony,
+        retain_blocks: number_or(at, "retain_blocks", defaults.retain_blocks)?,
+        tx_ttl_heights_max: number_or(at, "tx_ttl_heights_max", defaults.tx_ttl_heights_max)?,
+        fee_min: number_or(at, "fee_min", defaults.fee_min)?,
+    })
+}
+
+// ---- The shape that is written -----------------------------------------------------------------------------------------
+
+#[derive(Serialize)]
+struct DocumentShape<'a> {
+    genesis_time: String,
+    chain_id: &'a str,
+    initial_height: String,
+    consensus_params: ParamsShape,
+    validators: Vec<ValidatorShape<'a>>,
+    app_hash: String,
+    app_state: AppStateShape<'a>,
+}
+
+#[derive(Serialize)]
+struct ValidatorShape<'a> {
+    address: String,
+    pub_key: KeyShape,
+    power: String,
+    name: &'a str,
+}
+
+/// A key in JSON.
+#[derive(Serialize)]
+pub(crate) struct KeyShape {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub value: String,
+}
+
+impl KeyShape {
+    pub fn public(key: &PublicKey) -> Self {
+        Self { kind: PUBLIC_KEY_TYPE, value: BASE64.encode(key.bytes()) }
+    }
+}
+
+#[derive(Serialize)]
+struct AppStateShape<'a> {
+    accounts: Vec<AccountShape<'a>>,
+}
+
+#[derive(Serialize)]
+struct AccountShape<'a> {
+    address: String,
+    balance: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct ParamsShape {
+    block: BlockShape,
+    evidence: EvidenceShape,
+    validator: PubKeyTypesShape,
+    version: VersionShape,
+    abci: AbciShape,
+    timeouts: TimeoutsShape,
+    synchrony: SynchronyShape,
+    retain_blocks: String,
+    tx_ttl_heights_max: String,
+    fee_min: String,
+}
+
+#[derive(Serialize)]
+struct BlockShape {
+    max_bytes: String,
+    max_gas: String,
+}
+
+#[derive(Serialize)]
+struct EvidenceShape {
+    max_age_num_blocks: String,
+    max_age_duration: String,
+    max_bytes: String,
+}
+
+#[derive(Serialize)]
+struct PubKeyTypesShape {
+    pub_key_types: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct VersionShape {
+    app: String,
+}
+
+#[derive(Serialize)]
+struct AbciShape {
+    vote_extensions_enable_height: &'static str,
+}
+
+#[derive(Serialize)]
+struct TimeoutsShape {
+    propose_ms: String,
+    propose_delta_ms: String,
+    prevote_ms: String,
+    prevote_delta_ms: String,
+    precommit_ms: String,
+    precommit_delta_ms: String,
+}
+
+#[derive(Serialize)]
+struct SynchronyShape {
+    precision_ms: String,
+    message_delay_ms: String,
+}
+
+/// `consensus_params`, as in the document and in CometBFT's RPC.
+pub fn params_json(params: &Params) -> Value {
+    serde_json::to_value(params_shape(params)).expect("shapes have text keys")
+}
+
+fn params_shape(params: &Params) -> ParamsShape {
+    let ms = |duration: Duration| duration.as_millis().to_string();
+    ParamsShape {
+        block: BlockShape { max_bytes: params.block.bytes_max.to_string(), max_gas: params.block.gas_max.to_string() },
+        evidence: EvidenceShape {
+            max_age_num_blocks: params.evidence.age_heights_max.to_string(),
+            max_age_duration: params.evidence.age_max.as_nanos().to_string(),
+            max_bytes: params.evidence.bytes_max.to_string(),
+        },
+        validator: PubKeyTypesShape { pub_key_types: ["secp256k1"] },
+        version: VersionShape { app: params.version_app.to_string() },
+        abci: AbciShape { vote_extensions_enable_height: "0" },
+        timeouts: TimeoutsShape {
+            propose_ms: ms(params.timeouts.propose),
+            propose_delta_ms: ms(params.timeouts.propose_delta),
+            prevote_ms: ms(params.timeouts.prevote),
+            prevote_delta_ms: ms(params.timeouts.prevote_delta),
+            precommit_ms: ms(params.timeouts.precommit),
+            precommit_delta_ms: ms(params.timeouts.precommit_delta),
+        },
+        synchrony: SynchronyShape {
+            precision_ms: ms(params.synchrony.precision),
+            message_delay_ms: ms(params.synchrony.message_delay),
+        },
+        retain_blocks: params.retain_blocks.to_string(),
+        tx_ttl_heights_max: params.tx_ttl_heights_max.to_string(),
+        fee_min: params.fee_min.to_string(),
+    }
+}
+
+fn shape(document: &Document) -> DocumentShape<'_> {
+    let validators = document.validators.iter().map(|validator| ValidatorShape {
+        address: validator.public_key.address().to_string(),
+        pub_key: KeyShape::public(&validator.public_key),
+        power: validator.power.to_string(),
+        name: &validator.name,
+    });
+    let accounts = document.accounts.iter().map(|account| AccountShape {
+        address: account.address.to_string(),
+        balance: account.balance.to_string(),
+        name: &account.name,
+    });
+    DocumentShape {
+        genesis_time: document.genesis_time.to_string(),
+        chain_id: document.chain_id.as_str(),
+        initial_height: document.initial_height.to_string(),
+        consensus_params: params_shape(&document.params),
+        validators: validators.collect(),
+        app_hash: document.app_hash.map(|hash| hash.to_string()).unwrap_or_default(),
+        app_state: AppStateShape { accounts: accounts.collect() },
+    }
+}

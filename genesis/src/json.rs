@@ -1,0 +1,161 @@
+//! Reading JSON field by field, so that an error can say where it is.
+
+use std::{fmt::Display, str::FromStr};
+
+use data_encoding::BASE64;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// A field that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Where: `validators[2].power`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, reason: impl ToString) -> Self {
+        Self { field: field.into(), reason: reason.to_string() }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone)]
+pub(crate) struct At<'a> {
+    value: &'a Value,
+    pub path: String,
+}
+
+/// Characters of a wrong value that an error repeats.
+const SHOWN_CHARS: usize = 80;
+
+impl<'a> At<'a> {
+    pub fn root(value: &'a Value) -> Self {
+        Self { value, path: String::new() }
+    }
+
+    pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {
+        let path = if self.path.is_empty() { "the document" } else { &self.path };
+        Err(FieldError::new(path, reason))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        }
+    }
+
+    fn map(&self) -> Result<&'a Map<String, Value>, FieldError> {
+        match self.value {
+            Value::Object(map) => Ok(map),
+            _ => self.error(format!("is {}, expected an object", self.kind())),
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Refuses fields that nobody would read.
+    pub fn only(&self, known: &[&str]) -> Result<(), FieldError> {
+        match self.map()?.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => {
+                let key: String = key.chars().take(SHOWN_CHARS).collect();
+                Err(FieldError::new(self.path_of(&key), format!("is not a field here: use {}", known.join(", "))))
+            }
+        }
+    }
+
+    /// The field, unless it is absent or null.
+    pub fn get(&self, key: &str) -> Result<Option<At<'a>>, FieldError> {
+        let value = self.map()?.get(key).filter(|value| !value.is_null());
+        Ok(value.map(|value| At { value, path: self.path_of(key) }))
+    }
+
+    pub fn need(&self, key: &str) -> Result<At<'a>, FieldError> {
+        match self.get(key)? {
+            Some(field) => Ok(field),
+            None => Err(FieldError::new(self.path_of(key), "is missing")),
+        }
+    }
+
+    pub fn list(&self) -> Result<Vec<At<'a>>, FieldError> {
+        match self.value {
+            Value::Array(values) => {
+                let at = |(index, value)| At { value, path: format!("{}[{index}]", self.path) };
+                Ok(values.iter().enumerate().map(at).collect())
+            }
+            _ => self.error(format!("is {}, expected a list", self.kind())),
+        }
+    }
+
+    pub fn text(&self) -> Result<&'a str, FieldError> {
+        match self.value {
+            Value::String(text) => Ok(text),
+            _ => self.error(format!("is {}, expected a string", self.kind())),
+        }
+    }
+
+    /// A short text without control characters.
+    pub fn name(&self, chars_max: usize) -> Result<String, FieldError> {
+        let text = self.text()?;
+        if text.chars().count() > chars_max || text.chars().any(char::is_control) {
+            return self.error(format!("use at most {chars_max} characters, without line breaks"));
+        }
+        Ok(text.to_owned())
+    }
+
+    /// A text that means something.
+    pub fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
+        let text = self.text()?;
+        text.parse().or_else(|error| self.error(error))
+    }
+
+    /// A whole number of the type's range, as a decimal string (CometBFT's way for 64 bits) or as a JSON number.
+    pub fn number<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
+        let text = match self.value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return self.error(format!("is {}, expected a whole number in quotes", self.kind())),
+        };
+        // `+5` and the like parse as numbers, but have a second spelling.
+        let plain = text.strip_prefix('-').unwrap_or(&text).bytes().all(|digit| digit.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if plain => Ok(number),
+            _ => {
+                let shown: String = text.chars().take(SHOWN_CHARS).collect();
+                let kind = std::any::type_name::<T>();
+                self.error(format!("{shown:?} is not a whole number that fits {kind}"))
+            }
+        }
+    }
+
+    /// Exactly `N` bytes in base64. The error does not repeat the text: it may be a secret.
+    pub fn base64<const N: usize>(&self) -> Result<[u8; N], FieldError> {
+        let bytes = BASE64.decode(self.text()?.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        match bytes {
+            Some(bytes) => Ok(bytes),
+            None => self.error(format!("is not {N} bytes in base64")),
+        }
+    }
+
+    /// The bytes of a key, `{"type": KIND, "value": BASE64}`.
+    pub fn key<const N: usize>(&self, kind: &str) -> Result<[u8; N], FieldError> {
+        self.only(&["type", "value"])?;
+        // The error repeats nothing of what stands there: it may be a secret that slipped.
+        let got = self.need("type")?;
+        if got.text()? != kind {
+            return got.error(format!("is another type of key: this node uses {kind:?}"));
+        }
+        self.need("value")?.base64()
+    }
+}

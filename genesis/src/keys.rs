@@ -1,0 +1,365 @@
+//! Key files, in CometBFT's shapes.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `config/priv_validator_key.json` | [`ValidatorKey`]: address, public key, secret key (secp256k1) |
+//! | `data/priv_validator_state.json` | [`ValidatorState`]: the last height, round and step signed |
+//! | `config/node_key.json` | [`NodeKey`]: 64 bytes, Ed25519 seed ‖ public key |
+//! | `keys/NAME.json` | [`AccountKey`] in a [`Keyring`]: name, address, public key, secret key (secp256k1) |
+//!
+//! Secrets are never in `Debug`, `Display` or errors.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use data_encoding::{BASE64, HEXUPPER, HEXUPPER_PERMISSIVE};
+use serde::Serialize;
+use types::{Address, Height, PublicKey, Round, SecretKey, Signature};
+
+use crate::{
+    document::{KeyShape, PUBLIC_KEY_TYPE},
+    files::{self, Access, Existing, FileError, in_file, random, read_json},
+    json::{At, FieldError},
+};
+
+/// Bytes of a key file.
+const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters of an account key's name.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// Keys of a keyring.
+pub const KEYRING_KEYS_MAX: usize = 100_000;
+
+const SECRET_KEY_TYPE: &str = "tendermint/PrivKeySecp256k1";
+const NODE_KEY_TYPE: &str = "tendermint/PrivKeyEd25519";
+
+fn pretty(shape: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(shape).expect("shapes have text keys");
+    text.push(b'\n');
+    text
+}
+
+/// A new secret key from the operating system's randomness.
+///
+/// Errors: `FileError::Randomness`.
+pub fn generate_secret_key() -> Result<SecretKey, FileError> {
+    loop {
+        // All but one in 2^127 draws are keys.
+        if let Ok(key) = SecretKey::from_bytes(&random::<32>()?) {
+            return Ok(key);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct KeyFileShape<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    address: String,
+    pub_key: KeyShape,
+    priv_key: KeyShape,
+}
+
+fn key_file(name: Option<&str>, secret: &SecretKey) -> Vec<u8> {
+    let public = secret.public_key();
+    pretty(&KeyFileShape {
+        name,
+        address: public.address().to_string(),
+        pub_key: KeyShape::public(&public),
+        priv_key: KeyShape { kind: SECRET_KEY_TYPE, value: BASE64.encode(&secret.bytes()) },
+    })
+}
+
+/// The secret key of a file whose address and public key, if they are there, belong to it.
+fn read_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
+    let key = at.need("priv_key")?;
+    let secret =
+        SecretKey::from_bytes(&key.key::<32>(SECRET_KEY_TYPE)?).or_else(|error| key.need("value")?.error(error))?;
+    let public = secret.public_key();
+    if let Some(field) = at.get("pub_key")?
+        && field.key::<33>(PUBLIC_KEY_TYPE)? != *public.bytes()
+    {
+        return field.error("is not the public key of priv_key: restore the file from a copy");
+    }
+    if let Some(field) = at.get("address")?
+        && field.parse::<Address>()? != public.address()
+    {
+        return field.error(format!("is not the address of priv_key, which is {}", public.address()));
+    }
+    Ok(secret)
+}
+
+/// What a validator signs with.
+#[derive(Clone, Debug)]
+pub struct ValidatorKey {
+    /// The secret key; its `Debug` hides it.
+    pub secret: SecretKey,
+}
+
+impl ValidatorKey {
+    /// A new one.
+    pub fn generate() -> Result<Self, FileError> {
+        Ok(Self { secret: generate_secret_key()? })
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> PublicKey {
+        self.secret.public_key()
+    }
+
+    /// The validator's address.
+    pub fn address(&self) -> Address {
+        self.public_key().address()
+    }
+
+    /// The file's bytes: secret.
+    pub fn to_file(&self) -> Vec<u8> {
+        key_file(None, &self.secret)
+    }
+
+    /// Reads `priv_validator_key.json`.
+    ///
+    /// Errors: [`FileError`] with file and field.
+    pub fn load(file: &Path) -> Result<Self, FileError> {
+        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
+        let at = At::root(&value);
+        let secret = at.only(&["address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
+        Ok(Self { secret: in_file(file, secret)? })
+    }
+
+    /// Writes `priv_validator_key.json`, for the owner alone.
+    pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
+        files::write(file, &self.to_file(), Access::Secret, existing)
+    }
+}
+
+/// What a node proves itself with on the network: an Ed25519 seed and its public key, kept as they are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NodeKey(pub [u8; 64]);
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeKey(hidden)")
+    }
+}
+
+#[derive(Serialize)]
+struct NodeKeyShape {
+    priv_key: KeyShape,
+}
+
+impl NodeKey {
+    /// The file's bytes: secret.
+    pub fn to_file(&self) -> Vec<u8> {
+        pretty(&NodeKeyShape { priv_key: KeyShape { kind: NODE_KEY_TYPE, value: BASE64.encode(&self.0) } })
+    }
+
+    /// Reads `node_key.json`. Whether the halves belong together is for the network layer to check.
+    ///
+    /// Errors: [`FileError`] with file and field.
+    pub fn load(file: &Path) -> Result<Self, FileError> {
+        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
+        let at = At::root(&value);
+        let key = at.only(&["priv_key"]).and_then(|()| at.need("priv_key")?.key(NODE_KEY_TYPE));
+        Ok(Self(in_file(file, key)?))
+    }
+
+    /// Writes `node_key.json`, for the owner alone.
+    pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
+        files::write(file, &self.to_file(), Access::Secret, existing)
+    }
+}
+
+/// The last that a validator signed, as CometBFT and remote signers keep it: nothing before it may be signed again.
+///
+/// This node keeps what it signed in its database; the file carries it from and to other software.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValidatorState {
+    /// Height; 0 before the first signature.
+    pub height: Height,
+    /// Round.
+    pub round: Round,
+    /// 0 nothing, 1 proposal, 2 prevote, 3 precommit.
+    pub step: u8,
+    /// The signature, if there is one.
+    pub signature: Option<Signature>,
+    /// What was signed, if there is a signature.
+    pub sign_bytes: Option<Vec<u8>>,
+}
+
+#[derive(Serialize)]
+struct ValidatorStateShape {
+    height: String,
+    round: u32,
+    step: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signbytes: Option<String>,
+}
+
+impl ValidatorState {
+    /// The file's bytes.
+    pub fn to_file(&self) -> Vec<u8> {
+        pretty(&ValidatorStateShape {
+            height: self.height.to_string(),
+            round: self.round.0,
+            step: self.step,
+            signature: self.signature.map(|signature| BASE64.encode(&signature.0)),
+            signbytes: self.sign_bytes.as_ref().map(|bytes| HEXUPPER.encode(bytes)),
+        })
+    }
+
+    /// Reads `priv_validator_state.json`.
+    ///
+    /// Errors: [`FileError`] with file and field.
+    pub fn load(file: &Path) -> Result<Self, FileError> {
+        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
+        in_file(file, Self::read(&At::root(&value)))
+    }
+
+    fn read(at: &At<'_>) -> Result<Self, FieldError> {
+        at.only(&["height", "round", "step", "signature", "signbytes"])?;
+        let (height, round, step) = (at.need("height")?, at.need("round")?, at.need("step")?);
+        let state = Self {
+            height: Height(height.number()?),
+            round: Round(round.number()?),
+            step: step.number()?,
+            signature: at.get("signature")?.map(|field| field.base64().map(Signature)).transpose()?,
+            sign_bytes: match at.get("signbytes")? {
+                None => None,
+                Some(field) => match HEXUPPER_PERMISSIVE.decode(field.text()?.as_bytes()) {
+                    Ok(bytes) => Some(bytes),
+                    Err(_) => return field.error("is not hexadecimal"),
+                },
+            },
+        };
+        if state.height.0 > i64::MAX as u64 {
+            return height.error("is too large for a height");
+        }
+        if state.round.0 > i32::MAX as u32 {
+            return round.error("is too large for a round");
+        }
+        if state.step > 3 {
+            return step.error(format!("{} is not a step: use 0 to 3", state.step));
+        }
+        Ok(state)
+    }
+
+    /// Writes `priv_validator_state.json`.
+    pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
+        files::write(file, &self.to_file(), Access::Secret, existing)
+    }
+}
+
+/// What an account signs with.
+#[derive(Clone, Debug)]
+pub struct AccountKey {
+    /// Its name here: 1 to 64 of a-z, 0-9, `-`, `_`.
+    pub name: String,
+    /// The secret key; its `Debug` hides it.
+    pub secret: SecretKey,
+}
+
+impl AccountKey {
+    /// A key under a name.
+    ///
+    /// Errors: `FileError::Name`.
+    pub fn new(name: &str, secret: SecretKey) -> Result<Self, FileError> {
+        Ok(Self { name: check_name(name)?.to_owned(), secret })
+    }
+
+    /// A new one.
+    ///
+    /// Errors: `FileError::Name`, `FileError::Randomness`.
+    pub fn generate(name: &str) -> Result<Self, FileError> {
+        Self::new(name, generate_secret_key()?)
+    }
+
+    /// The account's address.
+    pub fn address(&self) -> Address {
+        self.secret.public_key().address()
+    }
+
+    /// The file's bytes: secret.
+    pub fn to_file(&self) -> Vec<u8> {
+        key_file(Some(&self.name), &self.secret)
+    }
+}
+
+fn check_name(name: &str) -> Result<&str, FileError> {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+    if (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(name);
+    }
+    Err(FileError::Name { name: name.chars().take(80).collect() })
+}
+
+/// A folder of account keys.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    folder: PathBuf,
+}
+
+impl Keyring {
+    /// The keyring in a folder; it need not be there yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Where a key is or would be.
+    ///
+    /// Errors: `FileError::Name`.
+    pub fn file(&self, name: &str) -> Result<PathBuf, FileError> {
+        Ok(self.folder.join(format!("{}.json", check_name(name)?)))
+    }
+
+    /// The names of all keys, sorted. A folder that is not there has none.
+    ///
+    /// Errors: `FileError::Io`; `FileError::Content` beyond [`KEYRING_KEYS_MAX`].
+    pub fn names(&self) -> Result<Vec<String>, FileError> {
+        let io_error = |error| FileError::Io { file: self.folder.clone(), act: "list", error };
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let file = entry.map_err(io_error)?.file_name();
+            let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
+            names.extend(name.filter(|name| check_name(name).is_ok()).map(str::to_owned));
+            if names.len() > KEYRING_KEYS_MAX {
+                return Err(FileError::content(
+                    &self.folder,
+                    format!("more than {KEYRING_KEYS_MAX} keys: use another folder"),
+                ));
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Reads a key.
+    ///
+    /// Errors: [`FileError`] with file and field.
+    pub fn load(&self, name: &str) -> Result<AccountKey, FileError> {
+        let file = self.file(name)?;
+        let value = read_json(&file, KEY_FILE_BYTES_MAX)?;
+        let at = At::root(&value);
+        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
+        Ok(AccountKey { name: name.to_owned(), secret: in_file(&file, secret)? })
+    }
+
+    /// Adds a key, for the owner alone.
+    ///
+    /// Errors: `FileError::Exists` when the name is taken; `FileError::Io`.
+    pub fn add(&self, key: &AccountKey) -> Result<PathBuf, FileError> {
+        let file = self.file(&key.name)?;
+        files::write(&file, &key.to_file(), Access::Secret, Existing::Refuse)?;
+        Ok(file)
+    }
+}

@@ -1,0 +1,178 @@
+//! A testnet's files: planned first, without touching a disk, then written.
+//!
+//! ```text
+//! <folder>/node0/config/{config.toml,genesis.json,node_key.json,priv_validator_key.json}
+//! <folder>/node0/data/priv_validator_state.json
+//! <folder>/node1/…
+//! <folder>/keys/{alice,bob,carol}.json
+//! ```
+//! What is in `config.toml`, and who listens where, is the node's business: the caller hands it in.
+
+use std::path::{Path, PathBuf};
+
+use types::{ChainId, Height, Params, Power, SecretKey, Time, limits::VALIDATORS_MAX};
+
+use crate::{
+    document::{Document, Genesis, GenesisAccount, GenesisValidator},
+    files::{self, Access, Existing, FileError},
+    json::FieldError,
+    keys::{AccountKey, NodeKey, ValidatorKey, ValidatorState},
+};
+
+/// What a testnet is to be.
+#[derive(Clone, Debug)]
+pub struct TestnetOptions {
+    /// The chain's name.
+    pub chain_id: ChainId,
+    /// When it begins.
+    pub genesis_time: Time,
+    /// Height of the first block.
+    pub initial_height: Height,
+    /// Its parameters.
+    pub params: Params,
+    /// One validator for each of these, all of the same power.
+    pub nodes: Vec<(ValidatorKey, NodeKey)>,
+    /// Accounts with money, whose keys go to `keys/`.
+    pub accounts: Vec<(AccountKey, u64)>,
+    /// How many accounts of [`sender_key`] have money, for load tests.
+    pub senders: u32,
+    /// How much each of them has.
+    pub sender_balance: u64,
+}
+
+impl TestnetOptions {
+    /// `validators` of them, and alice, bob and carol with a billion each; all keys are new.
+    ///
+    /// `node_keys` makes an Ed25519 seed ‖ public key from a seed.
+    ///
+    /// Errors: `FileError::Randomness`.
+    pub fn generate(
+        chain_id: ChainId,
+        genesis_time: Time,
+        validators: usize,
+        node_key: impl Fn([u8; 32]) -> [u8; 64],
+    ) -> Result<Self, FileError> {
+        let node = |_| Ok((ValidatorKey::generate()?, NodeKey(node_key(files::random()?))));
+        let account = |name| Ok((AccountKey::generate(name)?, 1_000_000_000));
+        Ok(Self {
+            chain_id,
+            genesis_time,
+            initial_height: Height(1),
+            params: Params::default(),
+            // One more than allowed is enough for `plan` to refuse.
+            nodes: (0..validators.min(VALIDATORS_MAX + 1)).map(node).collect::<Result<_, FileError>>()?,
+            accounts: ["alice", "bob", "carol"].into_iter().map(account).collect::<Result<_, FileError>>()?,
+            senders: 0,
+            sender_balance: 1_000_000,
+        })
+    }
+}
+
+/// The key of a load test's sender. Everybody can work it out: for testnets only.
+pub fn sender_key(chain_id: &ChainId, index: u32) -> SecretKey {
+    let seed = |attempt: u32| {
+        let input = [chain_id.as_bytes(), &index.to_be_bytes(), &attempt.to_be_bytes()];
+        types::blake3_parts(&[&[&b"cairn load sender v1"[..]], &input[..]].concat())
+    };
+    (0..).find_map(|attempt| SecretKey::from_bytes(&seed(attempt).0).ok()).expect("nearly all hashes are keys")
+}
+
+/// A file to be.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Where, from the testnet's folder.
+    pub path: PathBuf,
+    /// What.
+    pub bytes: Vec<u8>,
+    /// For whom.
+    pub access: Access,
+}
+
+impl std::fmt::Debug for PlannedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PlannedFile({}, {} bytes, {:?})", self.path.display(), self.bytes.len(), self.access)
+    }
+}
+
+/// A planned testnet.
+#[derive(Clone, Debug)]
+pub struct Testnet {
+    /// How the chain begins.
+    pub genesis: Genesis,
+    options: TestnetOptions,
+}
+
+impl Testnet {
+    /// Plans it.
+    ///
+    /// Errors: [`FieldError`] of the genesis document, when the options make no chain.
+    pub fn plan(options: TestnetOptions) -> Result<Self, FieldError> {
+        let validator = |(index, (key, _)): (usize, &(ValidatorKey, NodeKey))| GenesisValidator {
+            public_key: key.public_key(),
+            power: Power(10),
+            name: node_name(index),
+        };
+        let account = |(key, balance): &(AccountKey, u64)| GenesisAccount {
+            address: key.address(),
+            balance: *balance,
+            name: key.name.clone(),
+        };
+        let sender = |index| GenesisAccount {
+            address: sender_key(&options.chain_id, index).public_key().address(),
+            balance: options.sender_balance,
+            name: String::new(),
+        };
+        let genesis = Genesis::new(Document {
+            genesis_time: options.genesis_time,
+            chain_id: options.chain_id.clone(),
+            initial_height: options.initial_height,
+            params: options.params.clone(),
+            validators: options.nodes.iter().enumerate().map(validator).collect(),
+            app_hash: None,
+            accounts: options.accounts.iter().map(account).chain((0..options.senders).map(sender)).collect(),
+        })?;
+        Ok(Self { genesis, options })
+    }
+
+    /// Names of the nodes' homes, in the testnet's folder.
+    pub fn homes(&self) -> impl ExactSizeIterator<Item = String> {
+        (0..self.options.nodes.len()).map(node_name)
+    }
+
+    /// All files. `config_toml` makes a node's `config.toml`, given its index.
+    pub fn files(&self, config_toml: impl Fn(usize) -> String) -> Vec<PlannedFile> {
+        let genesis = self.genesis.to_json().into_bytes();
+        let mut files = Vec::new();
+        let mut plan = |path: PathBuf, bytes, access| files.push(PlannedFile { path, bytes, access });
+        for (index, (validator_key, node_key)) in self.options.nodes.iter().enumerate() {
+            let home = PathBuf::from(node_name(index));
+            let config = home.join("config");
+            plan(config.join("config.toml"), config_toml(index).into_bytes(), Access::Public);
+            plan(config.join("genesis.json"), genesis.clone(), Access::Public);
+            plan(config.join("node_key.json"), node_key.to_file(), Access::Secret);
+            plan(config.join("priv_validator_key.json"), validator_key.to_file(), Access::Secret);
+            plan(home.join("data/priv_validator_state.json"), ValidatorState::default().to_file(), Access::Secret);
+        }
+        for (key, _) in &self.options.accounts {
+            plan(PathBuf::from(format!("keys/{}.json", key.name)), key.to_file(), Access::Secret);
+        }
+        files
+    }
+}
+
+fn node_name(index: usize) -> String {
+    format!("node{index}")
+}
+
+/// Writes planned files under `folder`. With `Existing::Refuse` nothing is written when one of them is there already.
+///
+/// Errors: `FileError::Exists`, `FileError::Io`; what was written before an I/O error stays, whole.
+pub fn write_files(folder: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), FileError> {
+    if existing == Existing::Refuse
+        && let Some(file) =
+            files.iter().map(|file| folder.join(&file.path)).find(|file| file.symlink_metadata().is_ok())
+    {
+        return Err(FileError::Exists { file });
+    }
+    files.iter().try_for_each(|file| files::write(&folder.join(&file.path), &file.bytes, file.access, existing))
+}

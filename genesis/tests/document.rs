@@ -1,0 +1,339 @@
+//! The genesis document: golden bytes, every mistake, round trips.
+#![allow(missing_docs)]
+
+use genesis::{Document, Genesis, GenesisAccount, GenesisError, GenesisValidator};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use types::{Address, ChainId, Height, Params, Power, SecretKey, Time};
+
+const GOLDEN: &str = include_str!("golden_genesis.json");
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn validator(seed: u8, power: u64) -> GenesisValidator {
+    GenesisValidator { public_key: key(seed).public_key(), power: Power(power), name: format!("node{seed}") }
+}
+
+fn account(seed: u8, balance: u64, name: &str) -> GenesisAccount {
+    GenesisAccount { address: key(seed).public_key().address(), balance, name: name.into() }
+}
+
+fn document() -> Document {
+    Document {
+        genesis_time: Time::parse("2026-01-31T12:00:00.5Z").unwrap(),
+        chain_id: ChainId::new("cairn-golden").unwrap(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: vec![validator(1, 10), validator(2, 30), validator(3, 20)],
+        app_hash: None,
+        accounts: vec![account(11, 1_000_000_000, "alice"), account(12, 5, "")],
+    }
+}
+
+#[test]
+fn golden_document() {
+    let genesis = Genesis::new(document()).unwrap();
+    assert_eq!(genesis.to_json(), GOLDEN);
+    assert_eq!(genesis.app_hash().to_string(), "152BDF37E71A8EBE1B257D8308FBCCB2C9357EEF809C8028FAC7BDDC3BCF29B4");
+    assert_eq!(genesis.hash().to_string(), "D3661CF27C2960F3C8E554E4D65FBFBBC11A1AFF5F079050FDCA8B7270D45D5E");
+    assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
+}
+
+#[test]
+fn the_fields_client_library_reads_it() {
+    let theirs: tendermint::Genesis<Value> = serde_json::from_str(GOLDEN).unwrap();
+    let ours = Genesis::parse(GOLDEN.as_bytes()).unwrap();
+    assert_eq!(theirs.chain_id.as_str(), ours.chain_id().as_str());
+    assert_eq!(theirs.initial_height, 1);
+    assert_eq!(theirs.validators.len(), 3);
+    assert_eq!(theirs.validators[1].address.as_bytes(), key(2).public_key().address().0);
+    assert_eq!(theirs.consensus_params.block.max_bytes, Params::default().block.bytes_max);
+}
+
+#[test]
+fn the_first_state_is_what_the_document_says() {
+    let genesis = Genesis::new(Document { initial_height: Height(100), ..document() }).unwrap();
+    let first = genesis.first_state();
+    assert_eq!(first.initial_height, Height(100));
+    assert_eq!((first.app_hash, first.genesis_hash), (genesis.app_hash(), genesis.hash()));
+    assert_eq!(first.validators.len(), 3);
+    assert_eq!(first.validators.total_power(), Power(60));
+    let rows: std::collections::BTreeMap<_, _> =
+        first.writes.0.into_iter().map(|(row, value)| (row, value.unwrap())).collect();
+    let app = app::App::open(&rows, genesis.chain_id().clone(), Height(99));
+    assert_eq!(app.app_hash(), genesis.app_hash());
+    let answer = app::query(&rows, "/supply", b"").unwrap();
+    assert_eq!(answer, app::Answer::Supply { total: 1_000_000_005, fee_pool: 0 });
+}
+
+#[test]
+fn the_hash_is_of_what_it_means() {
+    let hash = |document: Document| Genesis::new(document).unwrap().hash();
+    let same = hash(document());
+    let mut turned = document();
+    turned.validators.reverse();
+    turned.accounts.reverse();
+    turned.validators[0].name = "another name".into();
+    turned.app_hash = Some(Genesis::new(document()).unwrap().app_hash());
+    assert_eq!(hash(turned), same);
+    let different: [fn(&mut Document); 6] = [
+        |document| document.validators[0].power = Power(11),
+        |document| document.accounts[0].balance += 1,
+        |document| document.params.fee_min = 7,
+        |document| document.initial_height = Height(2),
+        |document| document.genesis_time = Time::UNIX_EPOCH,
+        |document| document.chain_id = ChainId::new("another").unwrap(),
+    ];
+    for change in different {
+        let mut changed = document();
+        change(&mut changed);
+        assert_ne!(hash(changed), same);
+    }
+}
+
+#[test]
+fn what_may_be_left_out_has_defaults() {
+    let mut least = Genesis::new(document()).unwrap().to_value();
+    for field in ["initial_height", "consensus_params", "app_hash", "app_state"] {
+        least.as_object_mut().unwrap().remove(field);
+    }
+    least["validators"][0].as_object_mut().unwrap().remove("address");
+    least["validators"][0].as_object_mut().unwrap().remove("name");
+    least["validators"][0]["power"] = json!(10);
+    let genesis = Genesis::parse(least.to_string().as_bytes()).unwrap();
+    assert_eq!(genesis.document().initial_height, Height(1));
+    assert_eq!(*genesis.params(), Params::default());
+    assert!(genesis.document().accounts.is_empty());
+    least["consensus_params"] = json!({"timeouts": {"propose_ms": "700"}, "fee_min": "3"});
+    let genesis = Genesis::parse(least.to_string().as_bytes()).unwrap();
+    assert_eq!(genesis.params().timeouts.propose.as_millis(), 700);
+    assert_eq!(genesis.params().timeouts.prevote, Params::default().timeouts.prevote);
+    assert_eq!(genesis.params().fee_min, 3);
+}
+
+/// Sets a field of the golden document; the error must begin with `says`.
+fn mistake(pointer: &str, value: Value, says: &str) {
+    let mut document: Value = serde_json::from_str(GOLDEN).unwrap();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(map) => map.insert(field.into(), value),
+        Value::Array(list) => Some(std::mem::replace(&mut list[field.parse::<usize>().unwrap()], value)),
+        _ => panic!("{pointer} is not a place"),
+    };
+    let error = Genesis::parse(document.to_string().as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with(says), "{pointer}: {error}");
+}
+
+#[test]
+fn every_mistake_is_named() {
+    let zero = Address::default().to_string();
+    let ours = key(2).public_key().address().to_string();
+    let big = (i64::MAX / 8).to_string();
+    let cases = [
+        ("/genesis_time", json!("yesterday"), "genesis_time: \"yesterday\" is not an RFC 3339 time"),
+        ("/genesis_time", json!(5), "genesis_time: is a number, expected a string"),
+        ("/genesis_time", json!(null), "genesis_time: is missing"),
+        ("/chain_id", json!("a b"), "chain_id: chain id \"a b\""),
+        ("/chain_id", json!("x".repeat(51)), "chain_id: chain id"),
+        ("/initial_height", json!("0"), "initial_height: 0 is not a height: use 1"),
+        ("/initial_height", json!("-1"), "initial_height: \"-1\" is not a whole number"),
+        ("/initial_height", json!("9223372036854775808"), "initial_height: 9223372036854775808 is not a height"),
+        ("/initial_height", json!(1.5), "initial_height: \"1.5\" is not a whole number"),
+        ("/app_hash", json!("ABCD"), "app_hash: \"ABCD\" is not"),
+        ("/app_hash", json!("00".repeat(32)), "app_hash: is 0000"),
+        ("/surprise", json!(1), "surprise: is not a field here: use genesis_time, chain_id"),
+        ("/validators", json!([]), "validators: there is none"),
+        ("/validators", json!({}), "validators: is an object, expected a list"),
+        ("/validators", json!(null), "validators: is missing"),
+        ("/validators", json!(vec![0; 201]), "validators: 201 of them, at most 200"),
+        ("/validators/2", json!(7), "validators[2]: is a number, expected an object"),
+        ("/validators/2/power", json!("0"), "validators[2].power: is 0: give 1 or more"),
+        ("/validators/2/power", json!("-5"), "validators[2].power: \"-5\" is not a whole number"),
+        ("/validators/2/power", json!("+5"), "validators[2].power: \"+5\" is not a whole number"),
+        ("/validators/2/power", json!(big), "validators[2].power: with it the total power exceeds"),
+        ("/validators/2/power", json!(null), "validators[2].power: is missing"),
+        ("/validators/0/address", json!(ours), "validators[0].address: is "),
+        ("/validators/0/address", json!("12"), "validators[0].address: \"12\" is not 40 hexadecimal digits"),
+        (
+            "/validators/0/pub_key/type",
+            json!("tendermint/PubKeyEd25519"),
+            "validators[0].pub_key.type: is another type",
+        ),
+        ("/validators/0/pub_key/value", json!("AAAA"), "validators[0].pub_key.value: is not 33 bytes in base64"),
+        (
+            "/validators/0/pub_key/value",
+            json!(zeros_in_base64()),
+            "validators[0].pub_key.value: not a compressed secp256k1 public key",
+        ),
+        ("/validators/0/pub_key", json!(null), "validators[0].pub_key: is missing"),
+        (
+            "/validators/0/powr",
+            json!("1"),
+            "validators[0].powr: is not a field here: use address, pub_key, power, name",
+        ),
+        ("/validators/0/name", json!("a\nb"), "validators[0].name: use at most 70 characters"),
+        (
+            "/consensus_params/block/max_bytes",
+            json!("5"),
+            "consensus_params.block.max_bytes: 5 is out of range, use 65536",
+        ),
+        ("/consensus_params/block/max_gas", json!("0"), "consensus_params.block.max_gas: 0 is out of range"),
+        ("/consensus_params/block/max_size", json!("0"), "consensus_params.block.max_size: is not a field here"),
+        (
+            "/consensus_params/evidence/max_age_duration",
+            json!("1"),
+            "consensus_params.evidence.max_age_duration: is in nano",
+        ),
+        (
+            "/consensus_params/validator/pub_key_types",
+            json!(["ed25519"]),
+            "consensus_params.validator.pub_key_types[0]: ",
+        ),
+        ("/consensus_params/abci/vote_extensions_enable_height", json!("1"), "consensus_params.abci.vote_extensions"),
+        (
+            "/consensus_params/timeouts/prevote_ms",
+            json!("0"),
+            "consensus_params.timeouts.prevote_ms: 0 is out of range",
+        ),
+        ("/consensus_params/retain_blocks", json!("0"), "consensus_params.retain_blocks: 0 is out of range"),
+        ("/consensus_params/synchrony", json!(4), "consensus_params.synchrony: is a number, expected an object"),
+        ("/consensus_params/timeout", json!({}), "consensus_params.timeout: is not a field here"),
+        ("/app_state/accounts/1/address", json!(zero), "app_state.accounts[1].address: nobody can own"),
+        (
+            "/app_state/accounts/1/balance",
+            json!(u64::MAX.to_string()),
+            "app_state.accounts[1].balance: with it the supply",
+        ),
+        (
+            "/app_state/accounts/1/balance",
+            json!("much"),
+            "app_state.accounts[1].balance: \"much\" is not a whole number",
+        ),
+        ("/app_state/accounts/1/balance", json!(null), "app_state.accounts[1].balance: is missing"),
+        ("/app_state/accounts", json!("none"), "app_state.accounts: is a string, expected a list"),
+        ("/app_state/coins", json!([]), "app_state.coins: is not a field here"),
+    ];
+    for (pointer, value, says) in cases {
+        mistake(pointer, value, says);
+    }
+}
+
+/// 33 zero bytes in base64.
+fn zeros_in_base64() -> String {
+    "A".repeat(44)
+}
+
+#[test]
+fn doubles_are_named_with_their_first() {
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    mistake(
+        "/validators/2",
+        golden["validators"][0].clone(),
+        "validators[2].pub_key: is also the key of validators[0]",
+    );
+    let first = golden["app_state"]["accounts"][0].clone();
+    mistake(
+        "/app_state/accounts/1",
+        first,
+        "app_state.accounts[1].address: is also the address of app_state.accounts[0]",
+    );
+}
+
+#[test]
+fn what_is_no_document_is_refused() {
+    let parse = |bytes: &[u8]| Genesis::parse(bytes).unwrap_err();
+    assert!(matches!(parse(b"{"), GenesisError::Json(_)));
+    assert!(matches!(parse(b"\xFF\xFE"), GenesisError::Json(_)));
+    assert!(matches!(parse("[".repeat(100_000).as_bytes()), GenesisError::Json(_)), "depth is bounded");
+    assert_eq!(parse(b"[]").to_string(), "the document: is a list, expected an object");
+    assert!(matches!(parse(&vec![b' '; 17 << 20]), GenesisError::TooLarge { .. }));
+}
+
+fn any_document() -> impl Strategy<Value = Document> {
+    let validators = proptest::collection::btree_map(1_u8..30, 1_u64..1_000_000, 1..6);
+    let accounts = proptest::collection::btree_map(1_u8..60, 0_u64..1 << 50, 0..8);
+    (validators, accounts, 1_u64..1 << 40, 0_i64..i64::MAX, 0_u64..1000, "[a-z]{0,9}").prop_map(
+        |(validators, accounts, height, time, fee_min, name)| Document {
+            genesis_time: Time::from_unix_nanos(time),
+            chain_id: ChainId::new("any-chain").unwrap(),
+            initial_height: Height(height),
+            params: Params { fee_min, ..Params::default() },
+            validators: validators.into_iter().map(|(seed, power)| validator(seed, power)).collect(),
+            app_hash: None,
+            accounts: accounts.into_iter().map(|(seed, balance)| account(seed, balance, &name)).collect(),
+        },
+    )
+}
+
+/// JSON that looks a little like a document.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(|number| json!(number)),
+        "[ -~]{0,20}".prop_map(Value::String),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let field = prop_oneof!["[a-z_]{1,8}", Just("address".into()), Just("power".into()), Just("accounts".into())];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::vec((field, inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// Places in the golden document where something else may stand.
+const PLACES: &[&str] = &[
+    "/genesis_time",
+    "/chain_id",
+    "/initial_height",
+    "/consensus_params",
+    "/consensus_params/block",
+    "/consensus_params/block/max_gas",
+    "/consensus_params/evidence/max_age_duration",
+    "/consensus_params/timeouts",
+    "/validators",
+    "/validators/0",
+    "/validators/0/address",
+    "/validators/1/pub_key",
+    "/validators/1/pub_key/value",
+    "/validators/2/power",
+    "/app_hash",
+    "/app_state",
+    "/app_state/accounts",
+    "/app_state/accounts/0/balance",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_reads_back_the_same(document in any_document()) {
+        let genesis = Genesis::new(document).unwrap();
+        let again = Genesis::parse(genesis.to_json().as_bytes()).unwrap();
+        prop_assert_eq!(again.to_json(), genesis.to_json());
+        prop_assert_eq!(again.hash(), genesis.hash());
+        prop_assert_eq!(again, genesis);
+    }
+
+    #[test]
+    fn parsing_never_panics(place in 0..PLACES.len(), value in any_json(), bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
+        let mut document: Value = serde_json::from_str(GOLDEN).unwrap();
+        *document.pointer_mut(PLACES[place]).unwrap() = value;
+        if let Ok(genesis) = Genesis::parse(document.to_string().as_bytes()) {
+            prop_assert_eq!(Genesis::parse(genesis.to_json().as_bytes()), Ok(genesis));
+        }
+        prop_assert!(Genesis::parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_damaged_document_never_panics(at in 0..GOLDEN.len(), byte in any::<u8>()) {
+        let mut bytes = GOLDEN.as_bytes().to_vec();
+        bytes[at] = byte;
+        let _ = Genesis::parse(&bytes);
+        let _ = Genesis::parse(&GOLDEN.as_bytes()[..at]);
+    }
+}

@@ -1,0 +1,301 @@
+//! Key files and testnets: shapes, mistakes, modes, what happens to what is there.
+#![allow(missing_docs)]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use genesis::{
+    Access, AccountKey, Existing, FileError, Genesis, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey,
+    ValidatorState, files, sender_key, testnet::write_files,
+};
+use serde_json::{Value, json};
+use types::{ChainId, Height, Params, Round, SecretKey, Signature, Time};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+const SECRET_7: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+#[test]
+fn golden_key_files() {
+    let validator = String::from_utf8(ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let address = key(7).public_key().address();
+    let expected = format!(
+        r#"{{
+  "address": "{address}",
+  "pub_key": {{
+    "type": "tendermint/PubKeySecp256k1",
+    "value": "ApicC3bLVjlx/cm+8x7AbDVg8ySdbunl2DxXYlWW4F9v"
+  }},
+  "priv_key": {{
+    "type": "tendermint/PrivKeySecp256k1",
+    "value": "{SECRET_7}"
+  }}
+}}
+"#
+    );
+    assert_eq!(validator, expected);
+    let account = String::from_utf8(AccountKey::new("alice", key(7)).unwrap().to_file()).unwrap();
+    assert_eq!(account, expected.replacen("{\n", "{\n  \"name\": \"alice\",\n", 1));
+    let node: Value = serde_json::from_slice(&NodeKey([5; 64]).to_file()).unwrap();
+    let base64 = format!("{}BQ==", "BQUF".repeat(21));
+    assert_eq!(node, json!({"priv_key": {"type": "tendermint/PrivKeyEd25519", "value": base64}}));
+    let state = ValidatorState {
+        height: Height(12),
+        round: Round(1),
+        step: 2,
+        signature: Some(Signature([0; 64])),
+        sign_bytes: Some(vec![0xAB, 1]),
+    };
+    let state: Value = serde_json::from_slice(&state.to_file()).unwrap();
+    let signature = format!("{}A==", "A".repeat(85));
+    assert_eq!(state, json!({"height": "12", "round": 1, "step": 2, "signature": signature, "signbytes": "AB01"}));
+    let none: Value = serde_json::from_slice(&ValidatorState::default().to_file()).unwrap();
+    assert_eq!(none, json!({"height": "0", "round": 0, "step": 0}));
+}
+
+#[test]
+fn key_files_read_back_and_are_for_their_owner_alone() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join("config").join(name);
+    let validator = ValidatorKey::generate().unwrap();
+    validator.save(&at("priv_validator_key.json"), Existing::Refuse).unwrap();
+    assert_eq!(ValidatorKey::load(&at("priv_validator_key.json")).unwrap().address(), validator.address());
+    let node = NodeKey([9; 64]);
+    node.save(&at("node_key.json"), Existing::Refuse).unwrap();
+    assert_eq!(NodeKey::load(&at("node_key.json")).unwrap(), node);
+    let state = ValidatorState { height: Height(5), round: Round(0), step: 3, ..ValidatorState::default() };
+    state.save(&at("priv_validator_state.json"), Existing::Refuse).unwrap();
+    assert_eq!(ValidatorState::load(&at("priv_validator_state.json")).unwrap(), state);
+    let full = ValidatorState { signature: Some(Signature([3; 64])), sign_bytes: Some(vec![1, 2]), ..state };
+    full.save(&at("priv_validator_state.json"), Existing::Replace).unwrap();
+    assert_eq!(ValidatorState::load(&at("priv_validator_state.json")).unwrap(), full);
+    for name in names(&folder.path().join("config")) {
+        assert_eq!(mode(&at(&name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&folder.path().join("config")), 0o700);
+}
+
+#[test]
+fn the_keyring_lists_loads_and_adds() {
+    let folder = folder();
+    let keyring = Keyring::new(folder.path().join("keys"));
+    assert!(keyring.names().unwrap().is_empty());
+    for name in ["carol", "alice", "bob-2"] {
+        keyring.add(&AccountKey::generate(name).unwrap()).unwrap();
+    }
+    fs::write(folder.path().join("keys/README"), "not a key").unwrap();
+    assert_eq!(keyring.names().unwrap(), ["alice", "bob-2", "carol"]);
+    let alice = keyring.load("alice").unwrap();
+    assert!(matches!(keyring.add(&alice), Err(FileError::Exists { .. })));
+    assert!(matches!(keyring.load("dave"), Err(FileError::Io { .. })));
+    for bad in ["", "../alice", "Alice", "a/b", "ä", &"x".repeat(65)] {
+        assert!(matches!(keyring.load(bad), Err(FileError::Name { .. })), "{bad}");
+        assert!(AccountKey::generate(bad).is_err());
+    }
+}
+
+#[test]
+fn a_file_is_never_written_over_unasked() {
+    let folder = folder();
+    let file = folder.path().join("deep/er/file");
+    files::write(&file, b"first", Access::Public, Existing::Refuse).unwrap();
+    let refused = files::write(&file, b"second", Access::Public, Existing::Refuse).unwrap_err();
+    assert!(matches!(refused, FileError::Exists { .. }), "{refused}");
+    assert_eq!(fs::read(&file).unwrap(), b"first");
+    files::write(&file, b"third", Access::Secret, Existing::Replace).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"third");
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(names(file.parent().unwrap()), ["file"], "nothing is left beside it");
+    let below_a_file = files::write(&file.join("x"), b"", Access::Public, Existing::Refuse).unwrap_err();
+    assert!(matches!(below_a_file, FileError::Io { .. }));
+}
+
+fn broken(content: &str, load: impl Fn(&Path) -> Option<FileError>) -> String {
+    let folder = folder();
+    let file = folder.path().join("broken.json");
+    fs::write(&file, content).unwrap();
+    let error = load(&file).expect("it is broken").to_string();
+    assert!(error.starts_with(&format!("{}: ", file.display())), "{error}");
+    error[file.display().to_string().len() + 2..].to_owned()
+}
+
+#[test]
+fn a_broken_key_file_is_named_with_its_field() {
+    let good: Value = serde_json::from_slice(&ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        broken(&changed.to_string(), |file| ValidatorKey::load(file).err())
+    };
+    let other = ValidatorKey { secret: key(8) };
+    assert!(with(&|v| v["priv_key"] = Value::Null).starts_with("priv_key: is missing"));
+    assert!(with(&|v| v["priv_key"]["value"] = json!("AAAA")).starts_with("priv_key.value: is not 32 bytes in base64"));
+    assert!(
+        with(&|v| v["priv_key"]["value"] = json!(format!("{}=", "A".repeat(43))))
+            .contains("not a secp256k1 secret key")
+    );
+    assert!(
+        with(&|v| v["priv_key"]["type"] = json!("tendermint/PrivKeyEd25519")).starts_with("priv_key.type: is another")
+    );
+    assert!(with(&|v| v["address"] = json!(other.address().to_string())).starts_with("address: is not the address"));
+    let theirs: Value = serde_json::from_slice(&other.to_file()).unwrap();
+    assert!(with(&|v| v["pub_key"] = theirs["pub_key"].clone()).starts_with("pub_key: is not the public key"));
+    assert!(with(&|v| v["more"] = json!(1)).starts_with("more: is not a field here"));
+    let not_json = broken("{\n  \"priv_key\": oops", |file| ValidatorKey::load(file).err());
+    assert!(not_json.starts_with("not JSON at line 2"), "{not_json}");
+    assert!(
+        broken(&" ".repeat(100_000), |file| ValidatorKey::load(file).err()).starts_with("is larger than 65536 bytes")
+    );
+    assert!(broken("{}", |file| NodeKey::load(file).err()).starts_with("priv_key: is missing"));
+    assert!(broken("{}", |file| Genesis::load(file).err()).starts_with("genesis_time: is missing"));
+    let state = |text: &str| broken(text, |file| ValidatorState::load(file).err());
+    assert!(state(r#"{"height":"x","round":0,"step":0}"#).starts_with("height: \"x\" is not a whole number"));
+    assert!(state(r#"{"height":"1","round":0,"step":4}"#).starts_with("step: 4 is not a step"));
+    assert!(state(r#"{"height":"1","round":4294967295,"step":1}"#).starts_with("round: is too large"));
+    assert!(
+        state(r#"{"height":"1","round":0,"step":1,"signbytes":"xyz"}"#).starts_with("signbytes: is not hexadecimal")
+    );
+    assert!(state(r#"{"height":"1","round":0,"step":1,"signature":"AA=="}"#).starts_with("signature: is not 64 bytes"));
+    let missing = ValidatorKey::load(Path::new("/nowhere/key.json")).unwrap_err().to_string();
+    assert!(missing.starts_with("/nowhere/key.json: cannot open: "), "{missing}");
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    let good = String::from_utf8(ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let swapped = good.replace("tendermint/PrivKeySecp256k1", SECRET_7);
+    let longer = good.replace(SECRET_7, &format!("{SECRET_7}AAAA"));
+    let torn = good[..good.len() - 5].to_owned();
+    let number = good.replace(&format!("\"{SECRET_7}\""), "12345");
+    for bad in [swapped, longer, torn, number] {
+        let error = broken(&bad, |file| ValidatorKey::load(file).err());
+        assert!(!error.contains("BwcHBwcH") && !error.contains("12345"), "{error}");
+    }
+    assert!(!format!("{:?}", ValidatorKey { secret: key(7) }).contains("BwcH"));
+    assert_eq!(format!("{:?}", NodeKey([7; 64])), "NodeKey(hidden)");
+    let options = options(1);
+    assert!(!format!("{options:?} {:?}", Testnet::plan(options.clone()).unwrap()).contains("[7, 7"));
+    let files = Testnet::plan(options).unwrap().files(|_| String::new());
+    assert!(!format!("{files:?}").contains("priv_key\""));
+}
+
+fn options(nodes: u8) -> TestnetOptions {
+    TestnetOptions {
+        chain_id: ChainId::new("cairn-testnet").unwrap(),
+        genesis_time: Time::parse("2026-01-01T00:00:00Z").unwrap(),
+        initial_height: Height(1),
+        params: Params::default(),
+        nodes: (1..=nodes).map(|seed| (ValidatorKey { secret: key(seed) }, NodeKey([seed; 64]))).collect(),
+        accounts: vec![
+            (AccountKey::new("alice", key(50)).unwrap(), 1000),
+            (AccountKey::new("bob", key(51)).unwrap(), 10),
+        ],
+        senders: 3,
+        sender_balance: 77,
+    }
+}
+
+#[test]
+fn a_testnet_is_planned_and_written() {
+    let testnet = Testnet::plan(options(2)).unwrap();
+    assert_eq!(testnet.genesis.validators().len(), 2);
+    assert_eq!(testnet.homes().collect::<Vec<_>>(), ["node0", "node1"]);
+    let accounts = &testnet.genesis.document().accounts;
+    assert_eq!(accounts.len(), 5);
+    let sender = sender_key(&ChainId::new("cairn-testnet").unwrap(), 2).public_key().address();
+    assert_eq!((accounts[4].address, accounts[4].balance), (sender, 77));
+    let files = testnet.files(|index| format!("moniker = \"node{index}\"\n"));
+    let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+    assert_eq!(
+        paths,
+        [
+            "node0/config/config.toml",
+            "node0/config/genesis.json",
+            "node0/config/node_key.json",
+            "node0/config/priv_validator_key.json",
+            "node0/data/priv_validator_state.json",
+            "node1/config/config.toml",
+            "node1/config/genesis.json",
+            "node1/config/node_key.json",
+            "node1/config/priv_validator_key.json",
+            "node1/data/priv_validator_state.json",
+            "keys/alice.json",
+            "keys/bob.json",
+        ]
+    );
+    let folder = folder();
+    write_files(folder.path(), &files, Existing::Refuse).unwrap();
+    let at = |path: &str| folder.path().join(path);
+    assert_eq!(Genesis::load(&at("node1/config/genesis.json")).unwrap(), testnet.genesis);
+    let address = ValidatorKey::load(&at("node1/config/priv_validator_key.json")).unwrap().address();
+    assert!(testnet.genesis.validators().by_address(&address).is_some());
+    assert_eq!(fs::read_to_string(at("node1/config/config.toml")).unwrap(), "moniker = \"node1\"\n");
+    assert_eq!(mode(&at("node0/config/node_key.json")), 0o600);
+    assert_eq!(mode(&at("node0/config/genesis.json")), 0o644);
+    assert_eq!(Keyring::new(at("keys")).names().unwrap(), ["alice", "bob"]);
+}
+
+#[test]
+fn a_testnet_is_not_written_over() {
+    let folder = folder();
+    let files = Testnet::plan(options(1)).unwrap().files(|_| String::new());
+    fs::create_dir_all(folder.path().join("keys")).unwrap();
+    fs::write(folder.path().join("keys/bob.json"), "mine").unwrap();
+    match write_files(folder.path(), &files, Existing::Refuse) {
+        Err(FileError::Exists { file }) => assert_eq!(file, folder.path().join("keys/bob.json")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(names(folder.path()), ["keys"], "nothing was written");
+    write_files(folder.path(), &files, Existing::Replace).unwrap();
+    assert_eq!(Keyring::new(folder.path().join("keys")).load("bob").unwrap().address(), key(51).public_key().address());
+}
+
+#[test]
+fn options_that_make_no_chain_are_refused() {
+    assert!(Testnet::plan(options(0)).unwrap_err().to_string().starts_with("validators: there is none"));
+    let mut twice = options(1);
+    twice.accounts[1].0 = AccountKey::new("again", key(50)).unwrap();
+    assert!(Testnet::plan(twice).unwrap_err().to_string().contains("leave one out"));
+    let mut rich = options(1);
+    rich.sender_balance = u64::MAX / 2;
+    assert!(Testnet::plan(rich).unwrap_err().to_string().contains("supply exceeds"));
+}
+
+#[test]
+fn new_testnets_have_new_keys() {
+    let make = || {
+        let chain_id = ChainId::new("new").unwrap();
+        TestnetOptions::generate(chain_id, Time::UNIX_EPOCH, 4, |seed| {
+            let mut key = [0; 64];
+            key[..32].copy_from_slice(&seed);
+            key
+        })
+    };
+    let (one, other) = (make().unwrap(), make().unwrap());
+    assert_eq!(one.nodes.len(), 4);
+    assert_eq!(one.accounts.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>(), ["alice", "bob", "carol"]);
+    assert_ne!(one.nodes[0].0.address(), other.nodes[0].0.address());
+    assert_ne!(one.nodes[0].1, one.nodes[1].1);
+    assert!(Testnet::plan(one).is_ok());
+    assert_eq!(PathBuf::from("keys").join("alice.json"), Keyring::new("keys").file("alice").unwrap());
+}
