@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use types::{
-    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote, Step, Time,
-    ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote,
+    Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 /// Names a peer: its node id.

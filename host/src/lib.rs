@@ -9,5 +9,18 @@
 //! thread, the simulator under a virtual clock; both run this very code.
 
 mod api;
+mod blocks;
+mod chain;
+mod gossip;
+mod host;
+pub mod mempool;
+mod recent;
+mod sync;
+mod tx_verifier;
+mod verifier;
 
 pub use api::*;
+pub use host::{Host, HostError};
+pub use mempool::{Added, Mempool, MempoolError, Source};
+pub use tx_verifier::TxVerifier;
+pub use verifier::Verifier;
