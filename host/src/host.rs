@@ -566,6 +566,12 @@ impl<K: Kv> Core<K> {
         }
     }
 
+    /// Whether this validator is a quorum by itself.
+    fn decides_alone(&self) -> bool {
+        let own = self.own.and_then(|own| self.chain.validators.by_address(&own));
+        own.is_some_and(|(_, validator)| validator.power.is_quorum_of(self.chain.validators.total_power()))
+    }
+
     /// Where no empty blocks are wanted, one is needed all the same to put a changed app hash into a header.
     fn state_changed_unproven(&self) -> bool {
         let unproven =
@@ -957,7 +963,17 @@ impl<K: Kv> Effects for Core<K> {
         self.apply(block_id, commit, round, false);
         // The height was decided by consensus before our eyes: from the next one on there is nothing that we may have forgotten.
         self.doubt = None;
-        self.start_if_wanted(&mut told);
+        if self.decides_alone() {
+            // Else one call would decide height after height and never return.
+            self.empty_timer = Some(self.chain.height());
+            let wait = if self.mempool.is_empty() { self.config.empty_block_interval } else { Some(Duration::ZERO) };
+            if let Some(after) = wait {
+                let timer = Timer::EmptyBlock(self.chain.height());
+                self.out.push(Output::StartTimer { timer, after: after.max(self.config.block_interval_min) });
+            }
+        } else {
+            self.start_if_wanted(&mut told);
+        }
         told
     }
 
