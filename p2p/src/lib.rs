@@ -48,6 +48,7 @@ mod config;
 mod control;
 mod events;
 mod frame;
+mod gate;
 mod gossip;
 mod key;
 pub mod limits;

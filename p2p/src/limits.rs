@@ -42,6 +42,8 @@ pub const PUBLISH_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches kept while there is nobody to gossip with. The oldest are dropped beyond.
 pub const UNSENT_BATCHES_MAX: usize = 1024;
+/// Batches of one connection that may wait for the end of its handshake. Further ones are dropped.
+pub const EARLY_GOSSIP_MAX: usize = 8;
 
 /// Largest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;

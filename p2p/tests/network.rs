@@ -288,7 +288,7 @@ async fn a_wrong_id_is_refused() {
     let wrong = PeerAddress { id: id(7), ..a.address() };
     let mut b = Node::start(2, |config| config.persistent_peers = vec![wrong]).await;
     assert_eq!(b.until_refused().await, (true, Refusal::WrongId { expected: id(7), got: a.id }));
-    let myself = PeerAddress { id: id(7), ..b.address() };
+    let myself = PeerAddress { id: id(8), ..b.address() };
     b.network.dial(myself);
     b.until(|event| matches!(event, Event::Refused { refusal: Refusal::Myself, .. }).then_some(())).await;
     b.network.dial(b.address());

@@ -73,10 +73,12 @@ impl Node {
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(found) = wanted(self.next().await) {
+            let event = self.next().await;
+            let seen = format!("{event:?}");
+            if let Some(found) = wanted(event) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "events come, but not the wanted one");
+            assert!(Instant::now() < deadline, "events come, but not the wanted one; the last is {}", &seen[..seen.len().min(300)]);
         }
     }
 
