@@ -28,7 +28,9 @@ enum Kind {
     Persistent,
     Seed,
     /// `None`: from the file.
-    Learned { source: Option<NodeId> },
+    Learned {
+        source: Option<NodeId>,
+    },
 }
 
 #[derive(Debug)]
@@ -117,7 +119,12 @@ impl Book {
     /// Takes the addresses to dial now, at most `room` beyond the persistent ones, and tells when to ask again.
     ///
     /// `is_busy` says who is connected or being dialled. When an answer of `is_busy` or `room` changes, ask again.
-    pub(crate) fn due(&mut self, now: Instant, room: usize, is_busy: impl Fn(&NodeId) -> bool) -> (Vec<PeerAddress>, Option<Instant>) {
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        room: usize,
+        is_busy: impl Fn(&NodeId) -> bool,
+    ) -> (Vec<PeerAddress>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         let mut candidates = Vec::new();
         for (id, entry) in self.entries.iter().filter(|(id, _)| !is_busy(id)) {

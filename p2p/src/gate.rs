@@ -55,7 +55,13 @@ impl Gate {
         Ok(())
     }
 
-    pub(crate) fn admit_inbound(&mut self, connection: ConnectionId, id: NodeId, ip: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
+    pub(crate) fn admit_inbound(
+        &mut self,
+        connection: ConnectionId,
+        id: NodeId,
+        ip: Option<IpAddr>,
+        shared: &Shared,
+    ) -> Result<(), Denied> {
         self.pending.remove(&connection);
         let config = &shared.config;
         if shared.is_banned(&id) {
@@ -70,7 +76,12 @@ impl Gate {
         self.admit(connection, counted, shared)
     }
 
-    pub(crate) fn admit_outbound(&mut self, connection: ConnectionId, id: NodeId, shared: &Shared) -> Result<(), ConnectionDenied> {
+    pub(crate) fn admit_outbound(
+        &mut self,
+        connection: ConnectionId,
+        id: NodeId,
+        shared: &Shared,
+    ) -> Result<(), ConnectionDenied> {
         let expected = self.dialled.remove(&connection).ok_or_else(|| ConnectionDenied::new(Denied::NotDialled))?;
         if expected != id {
             return Err(ConnectionDenied::new(Refusal::WrongId { expected, got: id }));
@@ -125,7 +136,10 @@ mod tests {
         gate.forget(&connection(0));
         assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Ok(()), "one has gone");
         let mut admitted = 4;
-        while gate.admit_inbound(connection(1000 + admitted), NodeId([9; 20]), ip(100 + (admitted / 4) as u8), &shared).is_ok() {
+        while gate
+            .admit_inbound(connection(1000 + admitted), NodeId([9; 20]), ip(100 + (admitted / 4) as u8), &shared)
+            .is_ok()
+        {
             admitted += 1;
         }
         assert_eq!(admitted, 40 + 10 + GREETING_MAX);

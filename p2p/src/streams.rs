@@ -323,7 +323,9 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, purpose), .. }) => {
                 self.on_stream_accepted(stream, purpose);
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, purpose), .. }) => {
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol: (stream, purpose), ..
+            }) => {
                 self.on_stream_opened(stream, purpose);
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
@@ -392,7 +394,12 @@ async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -
 }
 
 /// Writes a channel's messages as they come; what has queued up meanwhile goes out in one write.
-async fn write_lane(mut stream: Stream, peer: Arc<Peer>, channel: Channel, mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>) -> Done {
+async fn write_lane(
+    mut stream: Stream,
+    peer: Arc<Peer>,
+    channel: Channel,
+    mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>,
+) -> Done {
     let mut batch = Vec::new();
     let written: std::io::Result<()> = async {
         while let Some(first) = queue.recv().await {
@@ -464,15 +471,7 @@ pub(crate) struct StreamsEvent {
 impl Streams {
     pub(crate) fn new(shared: Arc<Shared>, events: mpsc::Sender<Item>, session: u64) -> Streams {
         let hello = Hello::ours(&shared.config, session, 0);
-        Streams {
-            shared,
-            hello,
-            events,
-            gate: Gate::default(),
-            queue: VecDeque::new(),
-            waker: None,
-            is_closed: false,
-        }
+        Streams { shared, hello, events, gate: Gate::default(), queue: VecDeque::new(), waker: None, is_closed: false }
     }
 
     /// Sets the port that we tell others, once it is known.

@@ -18,7 +18,11 @@ use tokio::time::Sleep;
 use crate::limits::LINGER;
 
 /// TCP (no delay, Noise, Yamux), and QUIC when wanted. `timeout` is for a dial with its handshakes.
-pub(crate) fn build(keys: &Keypair, with_quic: bool, timeout: Duration) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
+pub(crate) fn build(
+    keys: &Keypair,
+    with_quic: bool,
+    timeout: Duration,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
     let noise = noise::Config::new(keys).map_err(|error| error.to_string())?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)

@@ -52,7 +52,10 @@ impl Task {
         let current = self.live.get(&link.peer).copied();
         if self.shared.id < link.peer {
             let is_same_run = |other: &ConnectionId| {
-                self.links.get(other).and_then(|link| link.hello.as_ref()).is_some_and(|old| old.session == hello.session)
+                self.links
+                    .get(other)
+                    .and_then(|link| link.hello.as_ref())
+                    .is_some_and(|old| old.session == hello.session)
             };
             if current.as_ref().is_some_and(is_same_run) {
                 return self.refuse(connection, Refusal::Duplicate);

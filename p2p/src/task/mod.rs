@@ -33,14 +33,15 @@ use crate::score::Offence;
 use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
 use crate::{NodeId, PeerAddress};
 
-/// Failed pings in a row after which a peer is given up.
-const PING_FAILURES_MAX: u32 = 2;
-
 /// What the handle asks of the swarm task.
 pub(crate) enum Command {
     Publish(Vec<u8>),
     Verdict(GossipId, Verdict),
-    Request { peer: NodeId, request: Vec<u8>, then: OnReply },
+    Request {
+        peer: NodeId,
+        request: Vec<u8>,
+        then: OnReply,
+    },
     /// `None`: busy.
     Respond(RequestId, Option<Vec<u8>>),
     /// The ban is noted already; the text says what for.
@@ -85,10 +86,23 @@ enum Phase {
 
 /// Ups and Downs on their way to the consumer. They wait here when it is behind: they must neither be lost nor block.
 enum Outgoing {
-    Up { peer: Arc<Peer>, peer_id: PeerId, connection: ConnectionId, queues: LaneReceivers },
-    Down { peer: NodeId, link: u64, reason: DownReason },
+    Up {
+        peer: Arc<Peer>,
+        peer_id: PeerId,
+        connection: ConnectionId,
+        queues: LaneReceivers,
+    },
+    Down {
+        peer: NodeId,
+        link: u64,
+        reason: DownReason,
+    },
     /// What a peer gossiped before its Up.
-    Txs { peer: Arc<Peer>, id: GossipId, bytes: Vec<u8> },
+    Txs {
+        peer: Arc<Peer>,
+        id: GossipId,
+        bytes: Vec<u8>,
+    },
 }
 
 struct Task {
@@ -190,9 +204,7 @@ impl Task {
                 self.swarm.behaviour_mut().streams.tell(peer_id, connection, ToHandler::Start(peer, queues));
                 Item { event: Event::Up { peer: info }, link, _permit: None }
             }
-            Outgoing::Down { peer, link, reason } => {
-                Item { event: Event::Down { peer, reason }, link, _permit: None }
-            }
+            Outgoing::Down { peer, link, reason } => Item { event: Event::Down { peer, reason }, link, _permit: None },
             Outgoing::Txs { peer, id, bytes } => {
                 self.shared.counters.gossip_received.add(1);
                 Item { event: Event::Txs { from: peer.id, id, bytes }, link: peer.link, _permit: None }
@@ -339,7 +351,6 @@ impl Task {
             self.swarm.behaviour_mut().streams.tell(link.peer_id, connection, event);
         }
     }
-
 
     // ---- commands ---------------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ impl Task {
             return 0;
         }
         let counts = |peer: &NodeId| !self.config().is_exempt(peer);
-        let is_used = |link: &&Link| link.dialled.is_some() && !matches!(link.phase, Phase::Leaving) && counts(&link.peer);
+        let is_used =
+            |link: &&Link| link.dialled.is_some() && !matches!(link.phase, Phase::Leaving) && counts(&link.peer);
         let linked = self.links.values().filter(is_used).count();
         let dialling = self.dialling.iter().filter(|peer| counts(peer)).count();
         self.config().max_outbound.saturating_sub(linked + dialling).min(DIALS_MAX.saturating_sub(dialling))
@@ -159,7 +160,8 @@ impl Task {
             Ok(socket) => socket,
             Err(reason) => return self.on_dial_given_up(&address, &reason),
         };
-        let options = DialOpts::unknown_peer_id().address(address.transport.multiaddr(socket)).allocate_new_port().build();
+        let options =
+            DialOpts::unknown_peer_id().address(address.transport.multiaddr(socket)).allocate_new_port().build();
         let connection = options.connection_id();
         self.swarm.behaviour_mut().streams.expect(connection, address.id);
         match self.swarm.dial(options) {

@@ -18,6 +18,9 @@ use crate::peer::Peer;
 use crate::requests::{OnReply, RequestError, RequestId, Response};
 use crate::score::Offence;
 
+/// Failed pings in a row after which a peer is given up.
+const PING_FAILURES_MAX: u32 = 2;
+
 impl Task {
     pub(super) fn live_peer(&self, peer_id: &PeerId) -> Option<Arc<Peer>> {
         let connection = self.live.get(&NodeId::from_peer_id(peer_id)?)?;
@@ -79,7 +82,8 @@ impl Task {
 
     pub(super) fn on_batch(&mut self, propagation_source: PeerId, message_id: gossipsub::MessageId, bytes: Vec<u8>) {
         let id = GossipId { message: message_id, source: propagation_source };
-        let is_greeting = |link: &&mut Link| link.peer_id == propagation_source && matches!(link.phase, Phase::Greeting);
+        let is_greeting =
+            |link: &&mut Link| link.peer_id == propagation_source && matches!(link.phase, Phase::Greeting);
         if let Some(link) = self.links.values_mut().find(is_greeting)
             && !self.live.contains_key(&link.peer)
         {
@@ -122,7 +126,9 @@ impl Task {
 
     pub(super) fn on_requests(&mut self, event: RequestsEvent<Vec<u8>, Response>) {
         match event {
-            RequestsEvent::Message { peer, message: RequestsMessage::Request { request_id, request, channel }, .. } => {
+            RequestsEvent::Message {
+                peer, message: RequestsMessage::Request { request_id, request, channel }, ..
+            } => {
                 self.on_request(peer, request_id, request, channel);
             }
             RequestsEvent::Message { message: RequestsMessage::Response { request_id, response }, .. } => {
@@ -136,9 +142,13 @@ impl Task {
                 let error = match error {
                     OutboundFailure::DialFailure | OutboundFailure::ConnectionClosed => RequestError::NotConnected,
                     OutboundFailure::Timeout => RequestError::Timeout,
-                    OutboundFailure::UnsupportedProtocols => RequestError::Failed("the peer answers no requests".to_owned()),
+                    OutboundFailure::UnsupportedProtocols => {
+                        RequestError::Failed("the peer answers no requests".to_owned())
+                    }
                     OutboundFailure::Io(error) => {
-                        if let (std::io::ErrorKind::InvalidData, Some((peer, _))) = (error.kind(), self.asked.get(&request_id)) {
+                        if let (std::io::ErrorKind::InvalidData, Some((peer, _))) =
+                            (error.kind(), self.asked.get(&request_id))
+                        {
                             let peer = *peer;
                             self.penalize(peer, Offence::INVALID);
                         }
@@ -153,7 +163,13 @@ impl Task {
         }
     }
 
-    pub(super) fn on_request(&mut self, peer_id: PeerId, id: InboundRequestId, bytes: Vec<u8>, channel: ResponseChannel<Response>) {
+    pub(super) fn on_request(
+        &mut self,
+        peer_id: PeerId,
+        id: InboundRequestId,
+        bytes: Vec<u8>,
+        channel: ResponseChannel<Response>,
+    ) {
         let taken = self.live_peer(&peer_id).is_some_and(|peer| {
             let open = self.to_answer.values().filter(|(asker, _)| *asker == peer.id).count();
             open < INBOUND_REQUESTS_PER_PEER_MAX

@@ -56,8 +56,7 @@ pub(crate) async fn spawn(
     };
     let tasks = Tasks::new();
     let transport = transport::build(&keys, config.quic, config.dial_timeout).map_err(Error::Transport)?;
-    let swarm_config =
-        libp2p::swarm::Config::with_executor(tasks.executor()).with_per_connection_event_buffer_size(64);
+    let swarm_config = libp2p::swarm::Config::with_executor(tasks.executor()).with_per_connection_event_buffer_size(64);
     let mut swarm = Swarm::new(transport, protocols, keys.public().to_peer_id(), swarm_config);
 
     let mut early = Vec::new();
@@ -149,7 +148,8 @@ async fn listen(
     early: &mut Vec<SwarmEvent<ProtocolsEvent>>,
 ) -> Result<(ListenerId, u16), Error> {
     let failed = |source| Error::Listen { address: format!("{socket} ({transport:?})"), source };
-    let listener = swarm.listen_on(transport.multiaddr(socket)).map_err(|error| failed(transport::listen_error(error)))?;
+    let listener =
+        swarm.listen_on(transport.multiaddr(socket)).map_err(|error| failed(transport::listen_error(error)))?;
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use cairn_p2p::{Config, DownReason, Event, Events, Network, NodeId, NodeKey, PeerAddress, PeerInfo, Refusal, Transport, start};
+use p2p::{
+    Config, DownReason, Event, Events, Network, NodeId, NodeKey, PeerAddress, PeerInfo, Refusal, Transport, start,
+};
 
 pub const CHAIN: &str = "test-chain";
 /// No test comes near it unless it fails.
@@ -78,7 +80,11 @@ impl Node {
             if let Some(found) = wanted(event) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "events come, but not the wanted one; the last is {}", &seen[..seen.len().min(300)]);
+            assert!(
+                Instant::now() < deadline,
+                "events come, but not the wanted one; the last is {}",
+                &seen[..seen.len().min(300)]
+            );
         }
     }
 
@@ -106,7 +112,7 @@ impl Node {
         .await
     }
 
-    pub async fn until_message(&mut self) -> (NodeId, cairn_p2p::Channel, Vec<u8>) {
+    pub async fn until_message(&mut self) -> (NodeId, p2p::Channel, Vec<u8>) {
         self.until(|event| match event {
             Event::Message { peer, channel, bytes, .. } => Some((peer, channel, bytes)),
             _ => None,
