@@ -51,7 +51,7 @@ pub(crate) struct Book {
     redial_max: Duration,
     allow_private: bool,
     salt: u64,
-    /// Learned addresses changed since the last `to_json`.
+    /// Learned addresses changed since the last `take_json`.
     is_dirty: bool,
 }
 
@@ -230,7 +230,7 @@ impl Book {
     }
 
     /// The content of the file, if it changed since it was last asked for.
-    pub(crate) fn to_json(&mut self) -> Option<String> {
+    pub(crate) fn take_json(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
@@ -339,10 +339,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, now) = (folder.path().join("addrbook.json"), Instant::now());
         let mut old = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
-        assert_eq!(old.to_json(), None);
+        assert_eq!(old.take_json(), None);
         old.learn(address(2, "b.example.org"), NodeId([5; 20]), now);
-        save(&path, &old.to_json().unwrap()).unwrap();
-        assert_eq!(old.to_json(), None, "unchanged");
+        save(&path, &old.take_json().unwrap()).unwrap();
+        assert_eq!(old.take_json(), None, "unchanged");
         let mut new = book(|_| (), now);
         new.load(&path, now).unwrap();
         assert_eq!(new.due(now, 9, |_| false).0, [address(2, "b.example.org")]);

@@ -145,7 +145,7 @@ pub(crate) enum Failure {
 /// How one of a connection's jobs ended.
 enum Done {
     /// A control frame was read; the reader goes on with the next.
-    Said(ControlReader, Say),
+    Said(Box<ControlReader>, Say),
     Failed(Failure),
     /// Nothing follows from it.
     Finished,
@@ -369,7 +369,7 @@ impl ControlReader {
         };
         tokio::time::sleep(self.rate.pay(Instant::now(), bytes.len())).await;
         match Control::decode(bytes.as_slice()) {
-            Ok(Control { say: Some(say) }) => Done::Said(self, say),
+            Ok(Control { say: Some(say) }) => Done::Said(Box::new(self), say),
             _ => Done::Failed(Failure::Garbage),
         }
     }

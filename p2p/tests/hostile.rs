@@ -18,6 +18,7 @@ use tokio::sync::watch;
 const CONTROL: StreamProtocol = StreamProtocol::new("/cairn/control/1");
 const CONSENSUS: StreamProtocol = StreamProtocol::new("/cairn/consensus/1");
 const PARTS: StreamProtocol = StreamProtocol::new("/cairn/parts/1");
+const PING: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
 
 #[derive(Clone, PartialEq, Message)]
 struct Hello {
@@ -89,7 +90,7 @@ impl Raw {
         let keys = Keypair::ed25519_from_bytes([n; 32]).unwrap();
         let behaviour = libp2p_stream::Behaviour::new();
         let mut control = behaviour.new_control();
-        let accepted = [CONTROL, CONSENSUS, PARTS].map(|protocol| control.accept(protocol).unwrap());
+        let accepted = [CONTROL, CONSENSUS, PARTS, PING].map(|protocol| control.accept(protocol).unwrap());
         let transport = tcp::tokio::Transport::new(tcp::Config::default())
             .upgrade(Version::V1)
             .authenticate(noise::Config::new(&keys).unwrap())
@@ -199,7 +200,7 @@ async fn garbage_and_oversized_frames_are_banned() {
     let _control = raw.greet(&mut node).await;
     let _first = raw.write(CONSENSUS, &frame(b"one")).await;
     assert_eq!(node.until_message().await.2, b"one");
-    let _second = raw.write(CONSENSUS, &frame(b"two")).await;
+    let _second = raw.control.open_stream(raw.node, CONSENSUS).await; // may be too late already
     assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::GARBAGE.reason));
     let mut raw = Raw::connect(61, &node).await;
     let mut control = raw.greet(&mut node).await;
@@ -339,4 +340,40 @@ async fn a_request_or_response_of_wrong_size_fails_alone() {
     node.network.respond(id, b"answer".to_vec());
     stream.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, [&[0u8][..], &frame(b"answer")].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_answers_no_pings_is_given_up() {
+    let mut node = Node::start(1, |config| {
+        (config.ping_interval, config.ping_timeout) = (Duration::from_millis(50), Duration::from_millis(100));
+    })
+    .await;
+    let mut raw = Raw::connect(50, &node).await;
+    let _control = raw.greet(&mut node).await;
+    assert_eq!(node.until_down(raw.id).await, DownReason::Silent);
+    is_banned(&node, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_run_replaces_the_connection_and_a_second_one_of_the_same_run_is_refused() {
+    let mut node = Node::start(1, |_| ()).await;
+    let larger = (50..).find(|n| id(*n) > node.id).expect("half of all are"); // so that the node decides
+    let mut first = Raw::connect(larger, &node).await;
+    let _first = first.greet(&mut node).await;
+
+    let mut second = Raw::connect(larger, &node).await;
+    let _second = second.write(CONTROL, &control_frames(&[hello(), accept()])).await;
+    second.until_closed().await;
+    assert_eq!((node.network.stats().refused_by_us, node.network.stats().downs), (1, 0));
+
+    let mut restarted = Raw::connect(larger, &node).await;
+    let mut control = hello();
+    control.hello.as_mut().unwrap().session = 2;
+    let _restarted = restarted.write(CONTROL, &control_frames(&[control, accept()])).await;
+    assert_eq!(node.until_down(first.id).await, DownReason::Replaced);
+    node.until_up(first.id).await;
+    first.until_closed().await;
+    let _stream = restarted.write(CONSENSUS, &frame(b"new")).await;
+    assert_eq!(node.until_message().await.2, b"new");
+    assert_eq!(node.network.peers().len(), 1);
 }

@@ -51,13 +51,12 @@ impl Task {
         let Some(hello) = link.hello.clone() else { return };
         let current = self.live.get(&link.peer).copied();
         if self.shared.id < link.peer {
-            let is_same_run = |other: &ConnectionId| {
-                self.links
-                    .get(other)
-                    .and_then(|link| link.hello.as_ref())
-                    .is_some_and(|old| old.session == hello.session)
+            // One that has been silent for a while may be dead without our knowing: they would not come again else.
+            let patience = 2 * self.config().ping_interval;
+            let is_good = |old: &Link| {
+                old.hello.as_ref().is_some_and(|old| old.session == hello.session) && old.heard_at.elapsed() < patience
             };
-            if current.as_ref().is_some_and(is_same_run) {
+            if current.and_then(|current| self.links.get(&current)).is_some_and(is_good) {
                 return self.refuse(connection, Refusal::Duplicate);
             }
             if let Err(refusal) = self.judge(connection, &hello) {

@@ -71,6 +71,8 @@ struct Link {
     is_accepted: bool,
     phase: Phase,
     ping_failures: u32,
+    /// When a ping last came back; at first, when the connection came up.
+    heard_at: Instant,
     /// Address messages in the minute that began then.
     address_messages: (Instant, u32),
     /// Gossip that came before the handshake was over: dropping it would lose it, for it is not sent again.
@@ -275,6 +277,7 @@ impl Task {
             is_accepted: false,
             phase: Phase::Greeting,
             ping_failures: 0,
+            heard_at: Instant::now(),
             address_messages: (Instant::now(), 0),
             early_gossip: Vec::new(),
         };

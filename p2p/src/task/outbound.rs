@@ -128,10 +128,10 @@ impl Task {
 
     pub(super) fn save_book(&mut self) {
         self.save_at = None;
-        if let (Some(path), Some(json)) = (self.shared.config.address_book.clone(), self.book.to_json()) {
-            if let Err(error) = book::save(&path, &json) {
-                tracing::warn!(%error, path = %path.display(), "address book not saved");
-            }
+        let Some(path) = &self.shared.config.address_book else { return };
+        let Some(json) = self.book.take_json() else { return };
+        if let Err(error) = book::save(path, &json) {
+            tracing::warn!(%error, path = %path.display(), "address book not saved");
         }
     }
 
@@ -143,11 +143,16 @@ impl Task {
             return;
         }
         self.shared.counters.dials.add(1);
-        let timeout = self.config().dial_timeout;
+        // A name with several addresses gets its turn with each.
+        let (timeout, turn) = (self.config().dial_timeout, self.shared.counters.dials.get() as usize);
         self.resolving.push(Box::pin(async move {
             let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
             let socket = match tokio::time::timeout(timeout, lookup).await {
-                Ok(Ok(mut sockets)) => sockets.next().ok_or_else(|| "the name has no address".to_owned()),
+                Ok(Ok(sockets)) => {
+                    let sockets: Vec<_> = sockets.collect();
+                    let socket = sockets.get(turn % sockets.len().max(1)).copied();
+                    socket.ok_or_else(|| "the name has no address".to_owned())
+                }
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("looking up the name took too long".to_owned()),
             };

@@ -1,6 +1,7 @@
 //! Ping, gossip and requests.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use libp2p::gossipsub::{self, PublishError};
 use libp2p::request_response::{
@@ -34,13 +35,14 @@ impl Task {
         let Some(link) = self.links.get_mut(&event.connection) else { return };
         match event.result {
             Ok(rtt) => {
-                link.ping_failures = 0;
+                (link.ping_failures, link.heard_at) = (0, Instant::now());
                 if let Phase::Live(peer) = &link.phase {
                     peer.set_rtt(rtt);
                 }
             }
-            Err(_) => {
-                link.ping_failures += 1;
+            Err(failure) => {
+                let is_hopeless = matches!(failure, ping::Failure::Unsupported); // it would not be tried again
+                link.ping_failures += if is_hopeless { PING_FAILURES_MAX } else { 1 };
                 if link.ping_failures >= PING_FAILURES_MAX {
                     self.close(event.connection, DownReason::Silent);
                 }
@@ -87,7 +89,8 @@ impl Task {
         if let Some(link) = self.links.values_mut().find(is_greeting)
             && !self.live.contains_key(&link.peer)
         {
-            if link.early_gossip.len() < EARLY_GOSSIP_MAX {
+            let held: usize = link.early_gossip.iter().map(|(_, bytes)| bytes.len()).sum();
+            if held + bytes.len() <= EARLY_GOSSIP_BYTES_MAX {
                 link.early_gossip.push((id, bytes));
             }
             return;
