@@ -24,7 +24,20 @@
 
 pub mod board;
 pub mod config;
+pub mod consensus_thread;
 pub mod exit;
 pub mod home;
+pub mod inbox;
+pub mod listen;
 pub mod logging;
+pub mod metrics;
+pub mod network;
 pub mod os;
+pub mod progress;
+pub mod pruner;
+pub mod readiness;
+pub mod rpc;
+mod rpc_parts;
+pub mod signing;
+pub mod start;
+pub mod verify_pool;

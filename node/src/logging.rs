@@ -8,7 +8,7 @@
 
 use std::{
     fmt::{self, Write as _},
-    io::{self, Write as _},
+    io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -90,6 +90,11 @@ pub fn start(levels: &str, format: &str) -> Result<(), String> {
     let layer = LogLayer { is_json: format == "json", lines: lines.clone() };
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init(); // fails when there is one already
     Ok(())
+}
+
+/// Whether this process logs.
+pub fn is_started() -> bool {
+    LINES.get().is_some()
 }
 
 /// Waits until what was logged is written, at most a second.

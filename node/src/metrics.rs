@@ -411,7 +411,7 @@ impl Metrics {
     }
 
     /// Counts one pass of the pruner.
-    pub fn on_pruned(&self, took: Duration, _retain: Height) {
+    pub fn on_pruned(&self, took: Duration) {
         self.state.prune_seconds.observe(took.as_secs_f64());
     }
 }
