@@ -46,8 +46,10 @@ impl Board {
         self.committed.subscribe()
     }
 
-    pub(crate) fn publish_status(&self, status: Status) {
-        self.seen.write().expect("a thread that panics stops the process").status = Arc::new(status);
+    pub(crate) fn publish_status(&self, status: Status) -> Arc<Status> {
+        let status = Arc::new(status);
+        self.seen.write().expect("a thread that panics stops the process").status = status.clone();
+        status
     }
 
     pub(crate) fn publish_committed(&self, committed: Arc<Committed>) {

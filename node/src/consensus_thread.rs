@@ -103,7 +103,7 @@ impl Turns {
             self.perform(output, &mut sent, stepped)?;
         }
         self.thread.metrics.on_turn(stepped - begun, stepped.elapsed(), has_committed);
-        self.publish_status(now);
+        self.publish_status();
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Turns {
         let _ = thread.pruner.try_send(()); // full: it is awake already
     }
 
-    fn publish_status(&mut self, now: Time) {
+    fn publish_status(&mut self) {
         let status = self.thread.host.status();
         let place = |status: &Status| (status.height, status.round, status.step);
         if place(&status) != place(&self.status) {
@@ -157,7 +157,7 @@ impl Turns {
             self.step_since = at;
         }
         self.progress.on_status(&self.status, &status);
-        self.thread.metrics.on_status(&self.status, &status, now);
+        self.thread.metrics.on_status(&self.status, &status);
         self.status = self.thread.board.publish_status(status);
     }
 }
@@ -285,10 +285,12 @@ mod tests {
 
     #[test]
     fn a_message_to_many_is_encoded_once() {
-        let message = Arc::new(PeerMessage::Certificate(types::Certificate { votes: Vec::new() }));
+        let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
+        let part = types::Part { index: 0, bytes: vec![7], proof };
+        let message = Arc::new(PeerMessage::Part { height: Height(1), round: types::Round(0), part });
         let mut sent = Encoded::default();
         let (first, second) = (sent.of(&message).1, sent.of(&message).1);
         assert_eq!(first.as_ptr(), second.as_ptr());
-        assert_eq!(sent.of(&message).0, Channel::Consensus);
+        assert_eq!(sent.of(&message).0, Channel::Parts);
     }
 }

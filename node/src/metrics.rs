@@ -9,15 +9,15 @@ mod process;
 mod server;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use host::{Checked, Committed, Input, Status};
+use host::{Checked, Committed, Input, Offence, Status};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
     core::{Collector, GenericGauge},
 };
-use types::{Address, ChainId, CommitSig, Height, PeerMessage, Power, Round, Step, Time, TxId};
+use types::{Address, ChainId, CommitSig, PeerMessage, Power, Round, Step, TxId};
 
 pub use collect::Sources;
 pub use server::{MetricsServer, serve};
@@ -125,6 +125,7 @@ struct Consensus {
     proposer_timeouts_total: IntCounterVec,
     hard_state_height: IntGauge,
     syncs_total: IntCounter,
+    bad_signatures_total: IntCounter,
 }
 
 /// Subsystem `blocksync`.
@@ -272,7 +273,7 @@ impl Metrics {
                     let difference = received.since(proposal.proposal.timestamp);
                     self.consensus.proposal_timestamp_difference.observe(difference.as_secs_f64());
                 }
-                Checked::Bad(_) => self.consensus.proposal_receive_count.with_label_values(&["rejected"]).inc_by(0),
+                Checked::Bad(Offence::BadSignature(_)) => self.consensus.bad_signatures_total.inc(),
                 Checked::Vote(vote) if (vote.vote.height, vote.vote.round) < (status.height, status.round) => {
                     let kind = match vote.vote.vote_type {
                         types::VoteType::Prevote => "prevote",
@@ -299,7 +300,7 @@ impl Metrics {
     }
 
     /// Counts what changed between two looks at the host.
-    pub fn on_status(&self, before: &Status, after: &Status, now: Time) {
+    pub fn on_status(&self, before: &Status, after: &Status) {
         let consensus = &self.consensus;
         consensus.height.set(after.height.0 as i64);
         consensus.rounds.set(i64::from(after.round.0));
@@ -320,7 +321,6 @@ impl Metrics {
                 consensus.round_voting_power_percent.with_label_values(&[kind]).set(power as f64 / total);
             }
         }
-        let _ = now;
     }
 
     /// How long a step lasted.
@@ -451,7 +451,7 @@ impl Consensus {
             total_txs: on.gauge("total_txs", "Transactions committed since the start."),
             block_size_bytes: on.gauge("block_size_bytes", "Bytes of the last block."),
             chain_size_bytes: on.counter("chain_size_bytes", "Bytes of the blocks committed since the start."),
-            proposal_receive_count: on.counters("proposal_receive_count", "Proposals of others received.", &["status"]),
+            proposal_receive_count: on.counters("proposal_receive_count", "Proposals of others received, correctly signed.", &["status"]),
             proposal_create_count: on.counter("proposal_create_count", "Blocks of ours that were decided."),
             proposal_timestamp_difference: on.histogram("proposal_timestamp_difference", "From a proposal's time to its arrival, seconds.", long_seconds()),
             late_votes: on.counters("late_votes", "Votes of an earlier round or height.", &["vote_type"]),
@@ -463,6 +463,7 @@ impl Consensus {
             proposer_timeouts_total: on.counters("proposer_timeouts_total", "Rounds that failed, by their proposer.", &["proposer_address"]),
             hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
             syncs_total: on.counter("syncs_total", "Syncs to disk that consensus waited for: two a height."),
+            bad_signatures_total: on.counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
         }
     }
 }
@@ -549,5 +550,76 @@ pub fn message_type(message: &PeerMessage) -> &'static str {
     }
 }
 
-/// Shared by all parts of the node.
-pub type SharedMetrics = Arc<Metrics>;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CometBFT's names of the metrics' table that mean something here.
+    const COMETBFTS: &[&str] = &[
+        "blocksync_block_size_bytes",
+        "blocksync_latest_block_height",
+        "blocksync_num_txs",
+        "blocksync_syncing",
+        "blocksync_total_txs",
+        "consensus_block_gossip_parts_received",
+        "consensus_block_interval_seconds",
+        "consensus_block_size_bytes",
+        "consensus_byzantine_validators",
+        "consensus_byzantine_validators_power",
+        "consensus_chain_size_bytes",
+        "consensus_height",
+        "consensus_late_votes",
+        "consensus_latest_block_height",
+        "consensus_missing_validators",
+        "consensus_missing_validators_power",
+        "consensus_num_txs",
+        "consensus_precommits_counted",
+        "consensus_precommits_staking_percentage",
+        "consensus_proposal_create_count",
+        "consensus_proposal_receive_count",
+        "consensus_proposal_timestamp_difference",
+        "consensus_round_duration_seconds",
+        "consensus_round_increment_total",
+        "consensus_round_voting_power_percent",
+        "consensus_rounds",
+        "consensus_step_duration_seconds",
+        "consensus_total_txs",
+        "consensus_validator_last_signed_height",
+        "consensus_validator_missed_blocks",
+        "consensus_validator_power",
+        "consensus_validators",
+        "consensus_validators_power",
+        "mempool_already_received_txs",
+        "mempool_batch_size",
+        "mempool_failed_txs",
+        "mempool_rejected_txs",
+        "mempool_tx_size_bytes",
+        "p2p_message_receive_bytes_total",
+        "p2p_message_send_bytes_total",
+        "p2p_messages_received",
+        "state_block_processing_time",
+        "state_consensus_param_updates",
+        "state_validator_set_updates",
+    ];
+
+    #[test]
+    fn cometbfts_names_are_registered_with_namespace_and_chain_id() {
+        let metrics = Metrics::new("cometbft", &ChainId::new("test-1").unwrap());
+        let subsystem = |name: &str| name.split('_').next().unwrap().to_owned();
+        for name in COMETBFTS {
+            // A second registration is refused exactly where there is a first.
+            let taken = metrics.registry.register(Box::new(IntCounter::new(*name, "again").unwrap()));
+            assert!(taken.is_err(), "{name} is not there");
+            assert!(["blocksync", "consensus", "mempool", "p2p", "state"].contains(&subsystem(name).as_str()));
+        }
+        let text = metrics.text();
+        assert!(text.contains("cometbft_consensus_height{chain_id=\"test-1\"} 0"), "{text}");
+        assert!(text.contains("process_resident_memory_bytes{chain_id=\"test-1\"}"), "{text}");
+    }
+
+    #[test]
+    fn buckets_resolve_what_they_measure() {
+        assert!(short_seconds()[0] <= 1e-5 && *short_seconds().last().unwrap() >= 0.3);
+        assert!(long_seconds()[0] <= 1e-3 && *long_seconds().last().unwrap() >= 30.0);
+    }
+}

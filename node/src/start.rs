@@ -431,6 +431,10 @@ fn host_config(config: &Config) -> host::Config {
     }
 }
 
+fn mempool_config(config: &Config) -> host::MempoolConfig {
+    host::MempoolConfig { size: config.mempool.size }
+}
+
 fn p2p_config(config: &Config, genesis: &Genesis) -> Result<p2p::Config, Failure> {
     let settings = &config.p2p;
     fn parse<T>(key: &str, texts: &[String]) -> Result<Vec<T>, Failure>

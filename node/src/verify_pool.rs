@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use host::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier};
+use host::{Checked, Input, Mempool, Offence, Peer, TxVerifier, Verifier};
 use p2p::{GossipId, Network, Verdict};
 use storage::{RocksKv, Store};
 use types::{BlockId, BlockResponse, PeerMessage, Transaction, TxBatch, Wire};
@@ -33,7 +33,7 @@ use types::{BlockId, BlockResponse, PeerMessage, Transaction, TxBatch, Wire};
 use self::{
     bucket::Bucket,
     fair::FairQueue,
-    submit::{Answer, Submission},
+    submit::Submission,
 };
 use crate::{
     consensus_thread::time_of,
@@ -42,7 +42,7 @@ use crate::{
     network, os,
 };
 
-pub use submit::{Rejection, Submitter};
+pub use submit::{Answer, BUSY_CODE, Rejection, Submitter};
 
 /// Signatures checked before a thread looks for something more urgent: about 1 ms.
 pub const SLICE: usize = 16;
@@ -454,7 +454,7 @@ impl Queues {
 fn signatures_in(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,
-        PeerMessage::Certificate(certificate) => certificate.votes.len(),
+        PeerMessage::Certificate(certificate) => certificate.votes().len(),
         PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 0,
     }
 }

@@ -328,7 +328,7 @@ impl fmt::Display for Raw<'_> {
     }
 }
 
-/// The name that is most like `name`, if any is close: at most a third of its letters differ.
+/// The name that is most like `name`, if any is close: at most a third of its letters, or two, differ.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A key in the wrong section is near, however long the sections' names.
     let bare = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
@@ -339,7 +339,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
             (whole.min(misplaced), candidate)
         })
         .min()
-        .filter(|(distance, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3))
+        .filter(|(distance, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3).max(2))
         .map(|(_, candidate)| candidate)
 }
 

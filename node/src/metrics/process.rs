@@ -63,7 +63,7 @@ mod tests {
     fn this_process_uses_memory_and_files() {
         let value = |name: &str| {
             let families = Process::new().collect();
-            families.iter().find(|family| family.name() == name).map(|family| family.get_metric()[0].get_gauge().value())
+            families.iter().find(|family| family.name() == name).map(|family| family.get_metric()[0].get_gauge().get_value())
         };
         assert!(value("process_resident_memory_bytes").unwrap() > 1e6);
         assert!(value("process_open_fds").unwrap() > 2.0);
