@@ -46,12 +46,6 @@ impl std::fmt::Display for ClientError {
     }
 }
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
 impl Client {
     /// Of the node at `node`: `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`.
     ///

@@ -2,7 +2,12 @@
 
 use std::{fmt, io, path::Path};
 
-/// A sentence with the way out, and the process's exit code.
+use genesis::FileError;
+use node::{config::ConfigError, exit};
+
+use super::client::ClientError;
+
+/// A sentence with the way out, and how the process ends: [`exit`] has the table.
 #[derive(Debug)]
 pub struct Failure {
     sentence: String,
@@ -10,14 +15,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// With exit code 1. `sentence` says what was wrong, where, and what to do about it.
+    /// A command that was refused or found nothing. `sentence` says what was wrong, where, and what to do about it.
     pub fn new(sentence: impl Into<String>) -> Self {
-        Self { sentence: sentence.into(), exit_code: 1 }
+        Self::with_code(exit::Code::Refused, sentence)
     }
 
-    /// With an exit code of its own, 1 to 255.
-    pub fn with_code(sentence: impl Into<String>, exit_code: u8) -> Self {
-        Self { sentence: sentence.into(), exit_code: exit_code.max(1) }
+    /// With another exit code.
+    pub fn with_code(code: exit::Code, sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), exit_code: code as u8 }
     }
 
     /// A file or folder that could not be `done` ("read", "written", …).
@@ -39,5 +44,33 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence)
+    }
+}
+
+impl From<exit::Failure> for Failure {
+    fn from(failure: exit::Failure) -> Self {
+        Self::with_code(failure.code, failure.sentence)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        exit::Failure::from(error).into()
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let code = match &error {
+            FileError::Content { .. } => exit::Code::Config,
+            _ => exit::Code::Refused,
+        };
+        Self::with_code(code, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.to_string())
     }
 }

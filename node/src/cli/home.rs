@@ -9,10 +9,9 @@
 //!
 //! Accounts' keys are in `keys/` of the home; the homes of a testnet share the `keys/` beside them.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use node::config::Config;
 
 use super::failure::Failure;
 
@@ -93,12 +92,11 @@ impl Home {
         }
     }
 
-    /// The RPC address of this home's node as a URL, if the home can be read.
+    /// The RPC address of this home's node as a URL, if there is such a node and it has one.
     pub fn rpc_address(&self) -> Option<String> {
-        let text = fs::read_to_string(self.config_file("config.toml")).ok()?;
-        let table: toml::Table = text.parse().ok()?;
-        let address = table.get("rpc")?.get("laddr")?.as_str()?;
-        Some(reachable(address))
+        let file = self.config_file("config.toml");
+        let config = file.is_file().then(|| Config::load(&self.path, &[]).ok()).flatten()?;
+        (!config.rpc.laddr.is_empty()).then(|| reachable(&config.rpc.laddr))
     }
 }
 
@@ -111,40 +109,10 @@ pub fn reachable(address: &str) -> String {
     }
 }
 
-/// Writes a file that was not there; only its owner may read it if it is `private`.
-///
-/// Errors: it is there, or cannot be written; nothing half-written is left.
-pub fn write_new(path: &Path, content: &[u8], private: bool) -> Result<(), Failure> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mode = if private { 0o600 } else { 0o644 };
-    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::new(format!("{} is there already, and is never overwritten", path.display())));
-        }
-        Err(error) => return Err(Failure::file("written", path, &error)),
-    };
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = fs::remove_file(path);
-        Failure::file("written", path, &error)
-    })
-}
-
-/// Makes a folder and those above it; only its owner may enter it if it is `private`.
-pub fn make_dir(path: &Path, private: bool) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mode = if private { 0o700 } else { 0o755 };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|error| Failure::file("made", path, &error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_given_home_is_taken_as_it_is() {

@@ -10,10 +10,12 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde_json::{Value, json};
 use types::SecretKey;
 
+use genesis::{AccountKey, Existing, files::Access, keys::generate_secret_key};
+
 use super::{
     failure::Failure,
-    home::{self, Home},
-    keyring::{self, Account, KeyName, Keyring},
+    home::Home,
+    keyring::{KeyName, Keyring},
     output,
 };
 
@@ -100,20 +102,15 @@ impl Keys {
         let keyring = Keyring::of(home);
         match self.command {
             Command::Add { name, recover_hex, json } => {
-                let key = match recover_hex {
+                let secret = match recover_hex {
                     Some(text) => from_hex(&text)?,
-                    None => keyring::generate()?,
+                    None => generate_secret_key()?,
                 };
-                add(&keyring, Account { name, key }, json)
+                add(&keyring, &AccountKey::new(name.as_ref(), secret)?, json)
             }
             Command::Import { name, file, json } => {
-                let key = if file == Path::new("-") {
-                    keyring::parse(&standard_input()?)
-                        .map_err(|reason| Failure::new(format!("standard input: {reason}")))?
-                } else {
-                    keyring::read(&file)?
-                };
-                add(&keyring, Account { name, key }, json)
+                let file = if file == Path::new("-") { "/dev/stdin".into() } else { file };
+                add(&keyring, &AccountKey::load(name.as_ref(), &file)?, json)
             }
             Command::List { json } => list(&keyring, json),
             Command::Show { name, address, json } => {
@@ -128,12 +125,12 @@ impl Keys {
                 Ok(())
             }
             Command::Export { name, file } => {
-                let text = keyring::text(&keyring.get(&name)?);
+                let bytes = keyring.get(&name)?.to_file();
                 output::note("who has this file owns the account: it is not encrypted");
                 match file {
-                    Some(file) => home::write_new(&file, text.as_bytes(), true),
+                    Some(file) => Ok(genesis::files::write(&file, &bytes, Access::Secret, Existing::Refuse)?),
                     None => {
-                        output::line(text.trim_end());
+                        output::line(String::from_utf8_lossy(&bytes).trim_end());
                         Ok(())
                     }
                 }
@@ -154,12 +151,12 @@ impl Keys {
     }
 }
 
-fn add(keyring: &Keyring, account: Account, json: bool) -> Result<(), Failure> {
-    keyring.add(&account)?;
+fn add(keyring: &Keyring, account: &AccountKey, json: bool) -> Result<(), Failure> {
+    keyring.add(account)?;
     if json {
-        output::json(&describe(&account));
+        output::json(&describe(account));
     } else {
-        show(keyring, &account);
+        show(keyring, account);
     }
     output::note("the file is not encrypted: keep it to yourself, and keep a copy");
     Ok(())
@@ -170,7 +167,7 @@ fn list(keyring: &Keyring, json: bool) -> Result<(), Failure> {
     if json {
         output::json(&Value::Array(accounts.iter().map(describe).collect()));
     } else if accounts.is_empty() {
-        output::line(format_args!("no keys in {}: make one with `cairn keys add NAME`", keyring.dir().display()));
+        output::line(format_args!("no keys in {}: make one with `cairn keys add NAME`", keyring.folder().display()));
     } else {
         let rows: Vec<Vec<String>> =
             accounts.iter().map(|key| vec![key.name.to_string(), key.address().to_string()]).collect();
@@ -179,23 +176,23 @@ fn list(keyring: &Keyring, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(keyring: &Keyring, account: &Account) {
-    let public = BASE64.encode(account.key.public_key().bytes());
+fn show(keyring: &Keyring, account: &AccountKey) {
+    let public = BASE64.encode(account.secret.public_key().bytes());
     let rows = [
         ("name", account.name.to_string()),
         ("address", account.address().to_string()),
         ("public key", format!("{public} (secp256k1)")),
-        ("file", keyring.file(&account.name).display().to_string()),
+        ("file", keyring.folder().join(format!("{}.json", account.name)).display().to_string()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(label, value)| vec![label.to_owned(), value]).collect();
     output::table(&rows, &[]).iter().for_each(output::line);
 }
 
-fn describe(account: &Account) -> Value {
+fn describe(account: &AccountKey) -> Value {
     json!({
         "name": account.name.to_string(),
         "address": account.address().to_string(),
-        "pub_key": { "type": "tendermint/PubKeySecp256k1", "value": BASE64.encode(account.key.public_key().bytes()) },
+        "pub_key": { "type": "tendermint/PubKeySecp256k1", "value": BASE64.encode(account.secret.public_key().bytes()) },
     })
 }
 

@@ -124,7 +124,7 @@ impl Send {
             None => query::fee_min(&client)?,
         };
         let messages = vec![Msg::Transfer { to, amount: self.amount }];
-        let tx = TxBody { chain_id, signer: account.key.public_key(), order, fee, messages }.sign(&account.key);
+        let tx = TxBody { chain_id, signer: account.secret.public_key(), order, fee, messages }.sign(&account.secret);
         let id = submit(&client, &tx)?;
         if self.no_wait {
             if self.json {
