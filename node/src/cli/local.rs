@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     thread,
 };
 
@@ -13,10 +13,11 @@ use node::{
     config::{self, Section},
     exit,
     home::Lock,
+    signing,
 };
 use serde_json::json;
-use storage::{RocksKv, Store};
-use types::{ChainId, HardState, Height, Round, VoteType};
+use storage::{RocksKv, Store, StoreError};
+use types::{ChainId, Height, Round};
 
 use super::{failure::Failure, home::Home, output, prepare, show::Facts};
 
@@ -149,7 +150,13 @@ impl Start {
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         home.must_exist()?;
         let config = config::Config::load(home.path(), &self.settings.0)?;
-        start(config, self.until_stdin_closes)
+        let until_stdin_closes = self.until_stdin_closes;
+        node::start::run(config, |stopper| {
+            if until_stdin_closes {
+                when_stdin_closes(move || stopper.stop());
+            }
+        })?;
+        Ok(())
     }
 }
 
@@ -238,23 +245,23 @@ impl Reset {
         let config = config::Config::load(home.path(), &[])?;
         let _lock = Lock::take(&config.data_dir())?;
         let (store, state_file) = (config.store_dir(), config.priv_validator_state_file());
-        let state = if self.forget_what_was_signed {
-            ValidatorState::default()
-        } else {
-            last_signed(&store, &state_file, &config)?
-        };
         // First what must not be lost, then what must go.
-        state.save(&state_file, Existing::Replace)?;
-        remove(&store, fs::remove_dir_all)?;
+        if self.forget_what_was_signed {
+            ValidatorState::default().save(&state_file, Existing::Replace)?;
+        } else if store.exists() {
+            keep_what_was_signed(&config)?;
+        }
+        remove(&store, |store| fs::remove_dir_all(store))?;
         if !self.keep_addr_book {
-            remove(&config.addr_book_file(), fs::remove_file)?;
+            remove(&config.addr_book_file(), |file| fs::remove_file(file))?;
         }
         let mut facts = Facts::default();
         facts.add("removed", store.display());
-        let kept = match (state.height, self.forget_what_was_signed) {
-            (_, true) => "forgotten, as asked".to_owned(),
-            (Height(0), _) => "nothing was signed yet".to_owned(),
-            (height, _) => format!("kept: up to height {height}, round {}, step {}", state.round, state.step),
+        let state = if state_file.exists() { ValidatorState::load(&state_file)? } else { ValidatorState::default() };
+        let kept = match state.height {
+            _ if self.forget_what_was_signed => "forgotten, as asked".to_owned(),
+            Height(0) => "nothing was signed yet".to_owned(),
+            height => format!("kept: up to height {height}, round {}, step {}", state.round, state.step),
         };
         facts.add("signing state", kept).print();
         Ok(())
@@ -268,57 +275,34 @@ fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), F
     }
 }
 
-/// The last that the key signed, by the file and by the database.
+/// Writes what the database knows to be signed into the file that travels with the key.
 ///
-/// Errors: one of them cannot be read: then nobody knows.
-fn last_signed(store: &Path, state_file: &Path, config: &config::Config) -> Result<ValidatorState, Failure> {
-    let mut last = if state_file.exists() { ValidatorState::load(state_file)? } else { ValidatorState::default() };
-    if !store.exists() {
-        return Ok(last);
-    }
-    let unknown = |reason: String| {
+/// Errors: it cannot be read: then nobody knows.
+fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
+    let unknown = |error: StoreError| {
         Failure::with_code(
             exit::Code::Disk,
             format!(
-                "{reason}. What the key has signed is in there; if it cannot be repaired, --forget-what-was-signed removes \
-                 it all the same, but then never use this key on a chain that it has signed for"
+                "{error}. What the validator's key has signed is in there. If that cannot be mended, \
+                 --forget-what-was-signed removes it all the same; then never use this key again on a chain that it signed for"
             ),
         )
     };
     let genesis = genesis::Genesis::load(&config.genesis_file())?;
-    let kv = RocksKv::open(store).map_err(|error| unknown(error.to_string()))?;
-    let open = Store::open(kv, genesis.chain_id()).map_err(|error| unknown(error.to_string()))?;
-    let floor = open.signing_floor();
-    if floor > last.height {
-        let round = Round(i32::MAX as u32);
-        last = ValidatorState { height: floor, round, step: 3, ..ValidatorState::default() };
+    let kv = RocksKv::open(&config.store_dir()).map_err(unknown)?;
+    let store = Store::open(kv, genesis.chain_id()).map_err(unknown)?;
+    let file = config.priv_validator_state_file();
+    if let Some(signed) = store.hard_state().map_err(unknown)? {
+        signing::save_state(&file, &signed, genesis.chain_id())?;
     }
-    if let Some(signed) = open.hard_state().map_err(|error| unknown(error.to_string()))? {
-        raise(&mut last, &signed, genesis.chain_id());
+    let height = store.signing_floor();
+    let written = if file.exists() { ValidatorState::load(&file)?.height } else { Height::GENESIS };
+    if height > Height::GENESIS && height >= written {
+        // Nothing of this height may be signed: as if its last round had been.
+        let state = ValidatorState { height, round: Round(i32::MAX as u32), step: 3, ..ValidatorState::default() };
+        state.save(&file, Existing::Replace)?;
     }
-    Ok(last)
-}
-
-/// Raises `last` to the last thing signed in `signed`.
-fn raise(last: &mut ValidatorState, signed: &HardState, chain_id: &ChainId) {
-    let mut raise = |height: Height, round: Round, step: u8, sign_bytes: Vec<u8>, signature| {
-        if (height, round, step) > (last.height, last.round, last.step) {
-            let (signature, sign_bytes) = (Some(signature), Some(sign_bytes));
-            *last = ValidatorState { height, round, step, signature, sign_bytes };
-        }
-    };
-    for signed in &signed.proposals {
-        let proposal = &signed.proposal;
-        raise(proposal.height, proposal.round, 1, proposal.sign_bytes(chain_id), signed.signature);
-    }
-    for signed in &signed.votes {
-        let vote = &signed.vote;
-        let step = match vote.vote_type {
-            VoteType::Prevote => 2,
-            VoteType::Precommit => 3,
-        };
-        raise(vote.height, vote.round, step, vote.sign_bytes(chain_id), signed.signature);
-    }
+    Ok(())
 }
 
 /// Print the program's version
@@ -352,23 +336,14 @@ impl Version {
 }
 
 /// Calls `then` when standard input closes.
-fn when_stdin_closes(then: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+fn when_stdin_closes(then: impl FnOnce() + Send + 'static) {
     let wait = move || {
-        let mut byte = [0; 64];
+        let mut bytes = [0; 64];
         let mut stdin = io::stdin().lock();
-        while matches!(stdin.read(&mut byte), Ok(1..)) {}
+        while matches!(stdin.read(&mut bytes), Ok(1..)) {}
         then();
     };
-    thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(wait)
-        .map(|_| ())
-        .map_err(|error| Failure::new(format!("no thread can be started: {error}")))
-}
-
-fn start(_config: config::Config, _until_stdin_closes: bool) -> Result<(), Failure> {
-    let _ = (when_stdin_closes(|| ()), PathBuf::new());
-    Err(Failure::new("the runtime is not here yet"))
+    thread::Builder::new().name("stdin".to_owned()).spawn(wait).expect("a thread can be started");
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use genesis::{Existing, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::
 use node::config::Config;
 use types::{ChainId, limits::VALIDATORS_MAX};
 
-use super::{failure::Failure, home, show};
+use super::{failure::Failure, show};
 
 /// The first port of a testnet, if nothing else is said.
 pub const BASE_PORT: u16 = 26656;
@@ -70,7 +70,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     if is_new {
         write_testnet(wanted)?;
     }
-    let genesis = Genesis::load(&home::genesis_file(&dir.join(node_name(0))))?;
+    let genesis = Genesis::load(&dir.join(node_name(0)).join("config").join("genesis.json"))?;
     let nodes: Vec<Config> = homes(dir).iter().map(|home| load(home)).collect::<Result<_, Failure>>()?;
     let prepared = Prepared { genesis, nodes, is_new };
     if !is_new {

@@ -120,31 +120,27 @@ impl Query {
     }
 }
 
-/// What the application knows about an account.
+/// What an account has, and its next nonce: after those that wait in the node's mempool.
 pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> {
-    let (answer, height) = app_query(client, "/account", &address.0)?;
-    Ok(Holdings { balance: json::number(&answer, "/balance")?, nonce: json::number(&answer, "/nonce")?, height })
+    let answer = client.call("account", json!({ "address": address.to_string() }))?;
+    Ok(Holdings {
+        balance: json::number(&answer, "/balance")?,
+        nonce: json::number(&answer, "/nonce")?,
+        height: json::number(&answer, "/height")?,
+    })
 }
 
 /// The least fee of a transaction.
 pub fn fee_min(client: &Client) -> Result<u64, Failure> {
-    let (answer, _) = app_query(client, "/params", &[])?;
-    json::number(&answer, "/fee_min")
-}
-
-/// Asks the application; its answer is JSON, with the height of the state it speaks of.
-fn app_query(client: &Client, path: &str, data: &[u8]) -> Result<(Value, u64), Failure> {
-    let params = json!({ "path": path, "data": data_encoding::HEXUPPER.encode(data) });
-    let answer = client.call("abci_query", params)?;
-    let response = json::at(&answer, "/response")?;
-    let code = json::number(response, "/code").unwrap_or(0);
+    let answer = client.call("abci_query", json!({ "path": "/params" }))?;
+    let code = json::number(&answer, "/response/code").unwrap_or(0);
     if code != 0 {
-        let log = json::text(response, "/log").unwrap_or_default();
-        return Err(Failure::new(format!("the node refused the question: {log} (code {code})")));
+        let log = json::text(&answer, "/response/log").unwrap_or_default();
+        return Err(Failure::new(format!("the node does not say its parameters: {log} (code {code})")));
     }
-    let value = serde_json::from_slice(&json::bytes(response, "/value")?)
-        .map_err(|error| Failure::new(format!("the node's answer to {path} is not JSON: {error}")))?;
-    Ok((value, json::number(response, "/height")?))
+    let params: Value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
+        .map_err(|error| Failure::new(format!("the node's answer to /params is not JSON: {error}")))?;
+    json::number(&params, "/fee_min")
 }
 
 /// What became of a transaction.

@@ -137,7 +137,7 @@ impl Send {
         if !self.json {
             output::line(id);
         }
-        let status = wait(&client, &id, Duration::from_secs(self.timeout))?;
+        let status = wait(&client, &id, order, Duration::from_secs(self.timeout))?;
         self.report(&id, &status, &Names::of(&keyring))
     }
 
@@ -224,7 +224,7 @@ fn submit(client: &Client, tx: &Transaction) -> Result<TxId, Failure> {
 
 /// Looks until the transaction has ended, or for `patience`. The pauses double, so that a fast chain is answered fast and a
 /// slow one is not bothered.
-fn wait(client: &Client, id: &TxId, patience: Duration) -> Result<Status, Failure> {
+fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Result<Status, Failure> {
     let deadline = Instant::now() + patience;
     let (mut pause, longest) = PAUSE;
     loop {
@@ -236,6 +236,16 @@ fn wait(client: &Client, id: &TxId, patience: Duration) -> Result<Status, Failur
                 return Err(Failure::new(format!("{error}. Transaction {id} was sent; ask later with `cairn query tx {id}`")));
             }
         };
+        let status = match (status, order) {
+            // What is in no block when its last height is committed will be in none: looked at again after the height.
+            (Status::Unknown, TxOrder::Expires(last)) if latest_height(client).is_some_and(|height| height >= last.0) => {
+                match query::status_of(client, id) {
+                    Ok(Status::Unknown) => Status::Expired { why: format!(" at height {last}") },
+                    other => other?,
+                }
+            }
+            (status, _) => status,
+        };
         let over = matches!(status, Status::Committed { .. } | Status::Expired { .. });
         if over || Instant::now() >= deadline {
             return Ok(status);
@@ -243,6 +253,10 @@ fn wait(client: &Client, id: &TxId, patience: Duration) -> Result<Status, Failur
         thread::sleep(pause);
         pause = (pause * 2).min(longest);
     }
+}
+
+fn latest_height(client: &Client) -> Option<u64> {
+    json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok()
 }
 
 fn decode(home: &Home, text: &str, json: bool) -> Result<(), Failure> {
