@@ -49,6 +49,7 @@ fn main() {
                 timeouts: Timeouts::default(),
                 synchrony: Params::default().synchrony,
                 hard_state: None,
+                abstain: false,
             },
             Input::BlockBuilt { round: Round(0), block_id: id, time: now },
         ];

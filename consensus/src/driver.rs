@@ -20,8 +20,8 @@ pub trait Effects {
     fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Option<Input>;
     /// Check a block; the answer may come at once or later.
     fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Option<Input>;
-    /// Commit a decided block; the next height may start at once or later.
-    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Option<Input>;
+    /// Commit a decided block. The next height may start at once, with what was kept for it, or later.
+    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Input>;
     /// Start a timer.
     fn start_timer(&mut self, timeout: Timeout, after: std::time::Duration);
     /// Report a double vote.
@@ -54,31 +54,18 @@ impl Batch {
         while let Some(input) = queue.pop_front() {
             let mut answers = Vec::new();
             for output in engine.step(now, input) {
-                let answer = match output {
-                    Output::BuildBlock { height, round } => effects.build_block(engine, height, round),
-                    Output::CheckBlock(block_id) => effects.check_block(engine, block_id),
+                match output {
+                    Output::BuildBlock { height, round } => answers.extend(effects.build_block(engine, height, round)),
+                    Output::CheckBlock(block_id) => answers.extend(effects.check_block(engine, block_id)),
                     Output::Commit { block_id, commit } => {
                         self.write(effects);
-                        effects.commit(engine, block_id, commit)
+                        answers.extend(effects.commit(engine, block_id, commit));
                     }
-                    Output::StartTimer(timeout, after) => {
-                        effects.start_timer(timeout, after);
-                        None
-                    }
-                    Output::Evidence(evidence) => {
-                        effects.evidence(*evidence);
-                        None
-                    }
-                    Output::WriteAhead(hard_state) => {
-                        self.write_ahead = Some(hard_state);
-                        None
-                    }
-                    Output::Broadcast(message) => {
-                        self.said.push(message);
-                        None
-                    }
-                };
-                answers.extend(answer);
+                    Output::StartTimer(timeout, after) => effects.start_timer(timeout, after),
+                    Output::Evidence(evidence) => effects.evidence(*evidence),
+                    Output::WriteAhead(hard_state) => self.write_ahead = Some(hard_state),
+                    Output::Broadcast(message) => self.said.push(message),
+                }
             }
             // Answers come before what arrived later: after a commit, the rest of the batch may be of the next height.
             answers.into_iter().rev().for_each(|answer| queue.push_front(answer));

@@ -32,6 +32,9 @@ pub enum Input {
         synchrony: Synchrony,
         /// What this node had said of this height before it stopped.
         hard_state: Option<Box<HardState>>,
+        /// Follow and sign nothing at this height, until [`Input::SignAgain`]: for a node that may have signed at it what it
+        /// does not remember, because it was restored from an old backup.
+        abstain: bool,
     },
     /// A proposal; it names a block by id, block bytes never enter the engine.
     Proposal {
@@ -64,7 +67,7 @@ pub enum Input {
     },
     /// A timer went off.
     Timeout(Timeout),
-    /// Sign from now on, see [`Engine::abstain_through`].
+    /// Sign from now on, although the height started with `abstain`.
     SignAgain,
 }
 
@@ -161,7 +164,7 @@ pub struct Engine {
     pub(crate) chain_id: ChainId,
     pub(crate) signer: Option<Signer>,
     pub(crate) own_index: Option<u32>,
-    abstain_through: Option<Height>,
+    abstain: bool,
 
     // h_p, round_p, step_p
     pub(crate) height: Height,
@@ -213,7 +216,7 @@ impl Engine {
             chain_id,
             signer,
             own_index: None,
-            abstain_through: None,
+            abstain: false,
             height: Height::GENESIS,
             round: Round::ZERO,
             step: Step::Propose,
@@ -256,17 +259,12 @@ impl Engine {
         self.mutation == Some(mutation)
     }
 
-    /// Signs nothing up to and including `height`, or until [`Input::SignAgain`]: for a node that was restored from an old
-    /// backup and may have signed what it does not remember. Until then it only follows.
-    pub fn abstain_through(&mut self, height: Height) {
-        self.abstain_through = Some(height);
-    }
-
     /// Takes one input and tells what to do, in order. `now` is the caller's clock; it only measures delays and dates votes.
     pub fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         self.now = now;
         match input {
-            Input::StartHeight { height, validators, timeouts, synchrony, hard_state } => {
+            Input::StartHeight { height, validators, timeouts, synchrony, hard_state, abstain } => {
+                self.abstain = abstain;
                 self.on_start_height(height, validators, timeouts, synchrony, hard_state);
             }
             Input::Proposal { proposal, received } => self.on_proposal(proposal, received),
@@ -349,9 +347,6 @@ impl Engine {
             .as_ref()
             .and_then(|signer| self.validators.by_address(&signer.address()))
             .map(|(index, _)| index);
-        if self.abstain_through.is_some_and(|through| height > through) {
-            self.abstain_through = None;
-        }
         if self.signer.is_some() {
             self.start_timer(TimeoutKind::Rebroadcast, Round::ZERO);
         }
@@ -474,15 +469,16 @@ impl Engine {
     }
 
     fn on_sign_again(&mut self) {
-        if self.abstain_through.take().is_some() && self.decided.is_none() && self.height != Height::GENESIS {
+        if std::mem::take(&mut self.abstain) && self.decided.is_none() && self.height != Height::GENESIS {
             self.line_11_propose_or_wait();
         }
     }
 
     // ---- what rules share ----------------------------------------------------------------------------------------
 
-    pub(crate) fn is_abstaining(&self) -> bool {
-        self.abstain_through.is_some_and(|through| self.height <= through)
+    /// Whether nothing is signed at this height.
+    pub fn is_abstaining(&self) -> bool {
+        self.abstain
     }
 
     pub(crate) fn is_proposer(&self) -> bool {
@@ -678,6 +674,17 @@ impl Engine {
     /// Whether this height is decided; then the next is waited for.
     pub fn is_decided(&self) -> bool {
         self.decided.is_some()
+    }
+
+    /// The decision of this height and its round, once there is one.
+    pub fn decision(&self) -> Option<(Round, BlockId)> {
+        self.decided
+    }
+
+    /// The precommits that decided this height, for a peer that lacks them.
+    pub fn decision_certificate(&self) -> Option<Certificate> {
+        let (round, block_id) = self.decided?;
+        self.precommits(round)?.certificate_for(Some(block_id))
     }
 
     /// What we are locked on.

@@ -400,7 +400,8 @@ fn late_precommits_are_gathered_into_the_last_commit() {
     }
     assert!(engine.is_decided());
     let Input::StartHeight { validators, timeouts, synchrony, .. } = cast.start() else { unreachable!() };
-    let next = Input::StartHeight { height: HEIGHT.next(), validators, timeouts, synchrony, hard_state: None };
+    let next =
+        Input::StartHeight { height: HEIGHT.next(), validators, timeouts, synchrony, hard_state: None, abstain: false };
     engine.step(now(), next);
     let signers = |engine: &Engine| engine.last_commit().unwrap().to_certificate().unwrap().votes().len();
     assert_eq!(signers(&engine), 3);

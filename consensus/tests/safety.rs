@@ -115,8 +115,11 @@ fn who_abstains_follows_decides_and_says_nothing_until_it_may() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let mut engine = cast.engine(me);
-    engine.abstain_through(HEIGHT);
-    expect!(engine, cast.start() => [timer(Rebroadcast, 0, ms(250))]);
+    let Input::StartHeight { height, validators, timeouts, synchrony, hard_state, .. } = cast.start() else {
+        unreachable!()
+    };
+    let start = Input::StartHeight { height, validators, timeouts, synchrony, hard_state, abstain: true };
+    expect!(engine, start => [timer(Rebroadcast, 0, ms(250))]);
     engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
     expect!(engine, checked(block('a'), true) => []);
     expect!(engine, timeout(Propose, 0) => []);
@@ -209,9 +212,9 @@ impl driver::Effects for Log {
         self.calls.push("check".into());
         self.answers_valid.then(|| checked(block_id, true))
     }
-    fn commit(&mut self, _: &Engine, _: BlockId, _: Commit) -> Option<Input> {
+    fn commit(&mut self, _: &Engine, _: BlockId, _: Commit) -> Vec<Input> {
         self.calls.push("commit".into());
-        None
+        Vec::new()
     }
     fn start_timer(&mut self, _: Timeout, _: std::time::Duration) {}
     fn evidence(&mut self, _: Evidence) {}

@@ -279,6 +279,16 @@ impl AccountKey {
         Self::new(name, generate_secret_key()?)
     }
 
+    /// Reads a key's file, wherever it is, under a name.
+    ///
+    /// Errors: `FileError::Name`; otherwise [`FileError`] with file and field.
+    pub fn load(name: &str, file: &Path) -> Result<Self, FileError> {
+        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
+        let at = At::root(&value);
+        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
+        Self::new(name, in_file(file, secret)?)
+    }
+
     /// The account's address.
     pub fn address(&self) -> Address {
         self.secret.public_key().address()
@@ -347,11 +357,7 @@ impl Keyring {
     ///
     /// Errors: [`FileError`] with file and field.
     pub fn load(&self, name: &str) -> Result<AccountKey, FileError> {
-        let file = self.file(name)?;
-        let value = read_json(&file, KEY_FILE_BYTES_MAX)?;
-        let at = At::root(&value);
-        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
-        Ok(AccountKey { name: name.to_owned(), secret: in_file(&file, secret)? })
+        AccountKey::load(name, &self.file(name)?)
     }
 
     /// Adds a key, for the owner alone.

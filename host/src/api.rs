@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use types::{
-    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote, Step, Time,
-    ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote,
+    Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 /// Names a peer: its node id.
@@ -78,6 +78,7 @@ pub enum Checked {
 
 /// Everything a host can ask for. The order of the outputs is the order in which to do them; whatever they explain is durable.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // evidence is rare
 pub enum Output {
     /// To one peer.
     Send {

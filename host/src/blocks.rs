@@ -318,7 +318,8 @@ mod tests {
         let many = PartSet::from_bytes(&vec![7; EARLY_MAX * PART_BYTES]);
         for from in 1..=4 {
             for index in 0..EARLY_PER_PEER_MAX as u32 + 5 {
-                let _ = blocks.add_part(peer(from), H, Round(u32::from(from)), part(&many, index + 40 * u32::from(from)));
+                let _ =
+                    blocks.add_part(peer(from), H, Round(u32::from(from)), part(&many, index + 40 * u32::from(from)));
             }
         }
         assert!(blocks.early.len() <= EARLY_MAX);

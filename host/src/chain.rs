@@ -15,8 +15,9 @@ use std::{sync::Arc, time::Duration};
 use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
-    Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params, Time,
-    ValidatorSet, limits::{BLOCK_TXS_MAX, PART_BYTES},
+    Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params,
+    Time, ValidatorSet,
+    limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
 /// The chain's tip and the rules for the block after it.
@@ -83,7 +84,9 @@ impl Chain {
 
     /// Bytes that a block's transactions may take.
     pub fn tx_bytes_max(&self) -> usize {
-        let overhead = Block::overhead_bytes_max(self.validators.len().max(self.last_validators.as_ref().map_or(0, |set| set.len())));
+        let overhead = Block::overhead_bytes_max(
+            self.validators.len().max(self.last_validators.as_ref().map_or(0, |set| set.len())),
+        );
         (self.params.block.bytes_max as usize).saturating_sub(overhead)
     }
 
@@ -141,14 +144,17 @@ impl Chain {
             return Err(BlockFault::CommitOf { height, round, block_id });
         }
         let validators = self.last_validators.as_ref().expect("a tip with a block has validators");
-        commit.verify_except(&self.id, validators, |signed| {
-            known.is_some_and(|known| known.vote(signed.vote.validator_index as usize).as_ref() == Some(signed))
-        })?;
+        commit.verify_beside(&self.id, validators, known)?;
         Ok(())
     }
 
     fn check_header(&self, got: &Header) -> Result<(), BlockFault> {
-        fn same<T: PartialEq>(field: &'static str, got: T, expected: T, text: impl Fn(&T) -> String) -> Result<(), BlockFault> {
+        fn same<T: PartialEq>(
+            field: &'static str,
+            got: T,
+            expected: T,
+            text: impl Fn(&T) -> String,
+        ) -> Result<(), BlockFault> {
             if got == expected {
                 return Ok(());
             }
@@ -351,7 +357,10 @@ pub(crate) mod tests {
         assert_eq!(with(Some(commit_of(&first, id, 3))), Ok(()));
         let other = BlockId { hash: Hash([1; 32]), ..id };
         assert!(with(Some(commit_of(&first, other, 4))).is_err());
-        assert!(matches!(with(Some(Commit { round: types::Round(1), ..good })), Err(BlockFault::Commit(CommitError::Signature { .. }))));
+        assert!(matches!(
+            with(Some(Commit { round: types::Round(1), ..good })),
+            Err(BlockFault::Commit(CommitError::Signature { .. }))
+        ));
     }
 
     #[test]

@@ -281,14 +281,15 @@ impl<K: Kv> Effects for Core<K> {
         self.judge(engine, block_id)
     }
 
-    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Option<Told> {
+    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Told> {
         // Its bytes may have been pushed out by others since they were found valid: fetch them again, then commit.
         if !self.halted && !self.apply(block_id, commit.clone(), false) {
             let round = commit.round;
             self.decided = Some((block_id, commit));
             self.name_block(engine, round, block_id);
         }
-        None
+        // The host starts the next height.
+        Vec::new()
     }
 
     fn start_timer(&mut self, timeout: Timeout, after: Duration) {
@@ -311,7 +312,9 @@ impl<K: Kv> Effects for Core<K> {
         let locks = [hard_state.locked, hard_state.valid].into_iter().flatten().map(|lock| lock.block_id);
         let proposed = hard_state.proposals.iter().map(|signed| signed.proposal.block_id);
         let ids: BTreeSet<BlockId> = locks.chain(proposed).collect();
-        let at_hand = |id: BlockId| self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()));
+        let at_hand = |id: BlockId| {
+            self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()))
+        };
         let blocks: Vec<(BlockId, &[u8])> = ids.into_iter().filter_map(at_hand).collect();
         if let Err(error) = self.store.write_ahead(hard_state, &blocks) {
             return self.halt(error.to_string());

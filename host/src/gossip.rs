@@ -21,7 +21,8 @@ use std::{
 
 use consensus::{Engine, votes::VoteSet};
 use types::{
-    BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, SignedVote, Step, Time, VoteType,
+    BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, SignedVote, Step, Time,
+    VoteType,
 };
 
 use crate::{Checked, Peer, blocks::Blocks};
@@ -128,9 +129,9 @@ impl PeerView {
     /// Whether the peer may be answered now: once for each half interval, unless it moved on.
     pub fn may_repair(&mut self, now: Time, interval: Duration, theirs: &RoundState) -> bool {
         let place = (theirs.height, theirs.round);
-        let recent = self.repaired.is_some_and(|(at, height, round)| {
-            (height, round) == place && now.since(at) < interval / 2 && now >= at
-        });
+        let recent = self
+            .repaired
+            .is_some_and(|(at, height, round)| (height, round) == place && now.since(at) < interval / 2 && now >= at);
         if !recent {
             self.repaired = Some((now, theirs.height, theirs.round));
         }
@@ -158,7 +159,8 @@ pub(crate) fn bits(votes: &RoundVotes, vote_type: VoteType) -> &BitSet {
 /// Where we stand in a height that has started.
 pub(crate) fn round_state(engine: &Engine, blocks: &Blocks, earliest: Height) -> RoundState {
     let held = |round| {
-        let bits = |set: Option<&VoteSet>| set.map_or_else(|| BitSet::new(engine.validators().len() as u32), VoteSet::held);
+        let bits =
+            |set: Option<&VoteSet>| set.map_or_else(|| BitSet::new(engine.validators().len() as u32), VoteSet::held);
         RoundVotes { round, prevotes: bits(engine.prevotes(round)), precommits: bits(engine.precommits(round)) }
     };
     let round = engine.round();
@@ -206,7 +208,8 @@ pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState) -> V
         let here = [engine.prevotes(engine.round()), engine.precommits(engine.round())];
         let here = here.into_iter().flatten().filter_map(VoteSet::certificate);
         let polka = engine.valid_polka().cloned();
-        answer.extend(engine.entry_certificates().iter().cloned().chain(here).chain(polka).map(PeerMessage::Certificate));
+        answer
+            .extend(engine.entry_certificates().iter().cloned().chain(here).chain(polka).map(PeerMessage::Certificate));
     }
     for votes in [Some(&theirs.current), theirs.previous.as_ref()].into_iter().flatten() {
         for vote_type in [VoteType::Prevote, VoteType::Precommit] {
@@ -245,12 +248,14 @@ fn missing_parts<'a>(
     parts: &'a PartSet,
     theirs: &RoundState,
 ) -> impl Iterator<Item = PeerMessage> + use<'a> {
-    let theirs_held = if theirs.parts_header == Some(parts.header()) { theirs.parts.clone() } else { BitSet::default() };
+    let theirs_held =
+        if theirs.parts_header == Some(parts.header()) { theirs.parts.clone() } else { BitSet::default() };
     let lacking: Vec<u32> = parts.held().missing_in(&theirs_held).take(PARTS_MAX).collect();
-    lacking
-        .into_iter()
-        .filter_map(|index| parts.get(index).cloned())
-        .map(move |part| PeerMessage::Part { height, round, part })
+    lacking.into_iter().filter_map(|index| parts.get(index).cloned()).map(move |part| PeerMessage::Part {
+        height,
+        round,
+        part,
+    })
 }
 
 /// Whether a peer lacks what we held `before`, a good part of a gossip interval ago: then nobody else tells it.

@@ -21,7 +21,7 @@ use types::{Address, HardState, Height, Power, RoundState, SignedVote, Time, Val
 use crate::gossip::bits;
 
 /// Gossip intervals after which fewer peers are enough.
-const INTERVALS_MAX: u32 = 5;
+const INTERVALS_MAX: u32 = 2;
 
 /// Whether we may sign at the height being decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,13 @@ pub(crate) enum Guard {
 impl Guard {
     /// At the start of the process.
     pub fn new(own: Option<Address>, validators: &ValidatorSet, now: Time) -> Self {
-        let power = own.and_then(|own| validators.by_address(&own)).map_or(Power::ZERO, |(_, validator)| validator.power);
-        if own.is_none() || power.is_quorum_of(validators.total_power()) { Self::Open } else { Self::Asking { since: now } }
+        let power =
+            own.and_then(|own| validators.by_address(&own)).map_or(Power::ZERO, |(_, validator)| validator.power);
+        if own.is_none() || power.is_quorum_of(validators.total_power()) {
+            Self::Open
+        } else {
+            Self::Asking { since: now }
+        }
     }
 
     /// A height was committed here; `synced` if others told us of it.
@@ -59,7 +64,14 @@ impl Guard {
     }
 
     /// Whether enough is known to sign (G2); `heard` peers have told where they stand and are not ahead.
-    pub fn may_open(&self, now: Time, own: Address, validators: &ValidatorSet, heard: usize, interval: Duration) -> bool {
+    pub fn may_open(
+        &self,
+        now: Time,
+        own: Address,
+        validators: &ValidatorSet,
+        heard: usize,
+        interval: Duration,
+    ) -> bool {
         let Self::Asking { since } = self else { return false };
         heard >= peers_needed(own, validators) || heard > 0 && now.since(*since) >= interval * INTERVALS_MAX
     }
@@ -149,8 +161,8 @@ mod tests {
         let guard = Guard::new(Some(me), &set, now(0));
         assert!(!guard.may_open(now(0), me, &set, 1, SECOND));
         assert!(guard.may_open(now(0), me, &set, 2, SECOND));
-        assert!(!guard.may_open(now(4999), me, &set, 1, SECOND));
-        assert!(guard.may_open(now(5000), me, &set, 1, SECOND));
+        assert!(!guard.may_open(now(1999), me, &set, 1, SECOND));
+        assert!(guard.may_open(now(2000), me, &set, 1, SECOND));
         assert!(!guard.may_open(now(9000), me, &set, 0, SECOND));
     }
 

@@ -16,8 +16,8 @@ use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
-    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Part, PartSet, PeerMessage, Round,
-    RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote, VoteType, Wire,
+    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Part, PartSet, PeerMessage,
+    Round, RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote, VoteType, Wire,
     limits::SYNC_BLOCKS_MAX,
 };
 
@@ -47,7 +47,9 @@ pub enum HostError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store was begun with another genesis document.
-    #[error("the store was begun with genesis {got}, this genesis document is {expected}: use the document that it was begun with, or a new home")]
+    #[error(
+        "the store was begun with genesis {got}, this genesis document is {expected}: use the document that it was begun with, or a new home"
+    )]
     OtherGenesis {
         /// Hash of the store's document.
         got: Hash,
@@ -55,7 +57,9 @@ pub enum HostError {
         expected: Hash,
     },
     /// The state's rows do not hash to what the chain agreed on.
-    #[error("the state of height {height} hashes to {got}, the chain says {expected}: the store is damaged; restore it, or sync into a new home")]
+    #[error(
+        "the state of height {height} hashes to {got}, the chain says {expected}: the store is damaged; restore it, or sync into a new home"
+    )]
     State {
         /// The tip.
         height: Height,
@@ -134,7 +138,8 @@ impl<K: Kv> Host<K> {
         }
         let hard_state = store.hard_state()?.filter(|hard_state| hard_state.height > tip.height);
         // Heights below a hard state from before a rewind were signed already.
-        let rewound = hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
+        let rewound =
+            hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
         let signing_floor = store.signing_floor().max(rewound.unwrap_or_default());
         let own = signer.as_ref().map(Signer::address);
         let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
@@ -226,7 +231,9 @@ impl<K: Kv> Host<K> {
                     self.feed(batch, Told::Timeout(timeout));
                 }
             }
-            Timer::EmptyBlock(_) => self.start_timer = None,
+            Timer::EmptyBlock(height) => {
+                self.start_timer.take_if(|(of, _)| *of == height);
+            }
             Timer::Sync => {
                 self.look_timer = None;
                 self.sync.expire(self.core.now);
@@ -361,7 +368,8 @@ impl<K: Kv> Host<K> {
     fn on_round_state(&mut self, batch: &mut Batch, peer: Peer, state: RoundState) {
         let (now, interval, height) = (self.core.now, self.core.config.gossip_interval, self.core.chain.height());
         let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval / 4;
-        let lacks_old = self.samples.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
+        let lacks_old =
+            self.samples.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
         let view = self.core.peers.get_mut(peer).expect("looked up before");
         (view.height, view.earliest) = (state.height, state.earliest_height);
         if lacks_old {
@@ -515,7 +523,10 @@ impl<K: Kv> Host<K> {
         if parts.header() != block.commit.block_id.parts {
             return bad("its bytes are not what its commit is for".into());
         }
-        block.commit.verify(&self.core.chain.id, &self.core.chain.validators).map_or_else(|e| bad(e.to_string()), |()| Ok(parts))
+        block
+            .commit
+            .verify(&self.core.chain.id, &self.core.chain.validators)
+            .map_or_else(|e| bad(e.to_string()), |()| Ok(parts))
     }
 
     fn begin_apply(&mut self, peer: Peer, commit: Commit, parts: PartSet) {
@@ -591,15 +602,14 @@ impl<K: Kv> Host<K> {
         let height = chain.height();
         let hard_state = self.hard_state.take_if(|hard_state| hard_state.height <= height);
         let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
-        if self.guard != Guard::Open || height <= self.signing_floor {
-            self.engine.abstain_through(height);
-        }
+        let abstain = self.guard != Guard::Open || height <= self.signing_floor;
         let told = Told::StartHeight {
             height,
             validators: chain.validators.as_ref().clone(),
             timeouts: chain.params.timeouts,
             synchrony: chain.params.synchrony,
             hard_state,
+            abstain,
         };
         (self.started, self.start_now, self.core.height_started) = (true, false, self.core.now);
         self.feed(batch, told);
@@ -763,10 +773,24 @@ impl<K: Kv> Host<K> {
         self.engine.signer()
     }
 
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine with a rule switched off, to prove that a checker notices.
+    #[cfg(feature = "mutations")]
+    pub fn with_mutation(mut self, mutation: consensus::Mutation) -> Self {
+        self.engine = self.engine.with_mutation(mutation);
+        self
+    }
+
     /// Answers a peer's request for blocks; on any thread.
     ///
     /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there.
-    pub fn serve(store: &Store<K>, request: BlockRequest) -> BlockResponse {
+    ///
+    /// Errors: those of a failing disk. Heights that are not there are left out.
+    pub fn serve(store: &Store<K>, request: BlockRequest) -> Result<BlockResponse, StoreError> {
         let latest = store.tip().filter(|tip| tip.block_id.is_some()).map_or(Height::GENESIS, |tip| tip.height);
         let mut response = BlockResponse { earliest: store.earliest(), latest, blocks: Vec::new() };
         let mut bytes = 0;
@@ -775,14 +799,20 @@ impl<K: Kv> Host<K> {
             if height > latest || height < response.earliest {
                 break;
             }
-            // Pruned meanwhile, or unreadable: then we do not have it.
-            let (Ok(block), Ok(commit)) = (store.block_bytes(height), store.commit(height)) else { break };
-            bytes += block.len();
+            let read =
+                store.block_bytes(height).and_then(|block| Ok(BlockAndCommit { block, commit: store.commit(height)? }));
+            let block = match read {
+                Ok(block) => block,
+                // The window moved meanwhile.
+                Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            bytes += block.block.len();
             if bytes > SERVE_BYTES_MAX && offset > 0 {
                 break;
             }
-            response.blocks.push(BlockAndCommit { block, commit });
+            response.blocks.push(block);
         }
-        response
+        Ok(response)
     }
 }

@@ -147,7 +147,12 @@ impl Sync {
     }
 
     /// Takes an answer. Returns who sent it and, if it is not to our question, why.
-    pub fn on_answer(&mut self, now: Time, id: u64, answer: Option<BlockResponse>) -> Option<(Peer, Result<Claim, String>)> {
+    pub fn on_answer(
+        &mut self,
+        now: Time,
+        id: u64,
+        answer: Option<BlockResponse>,
+    ) -> Option<(Peer, Result<Claim, String>)> {
         let request = self.request.take_if(|request| request.id == id)?;
         let peer = request.peer;
         let Some(answer) = answer else {

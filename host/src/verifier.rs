@@ -20,7 +20,8 @@ use std::{
 };
 
 use types::{
-    Certificate, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, ValidatorSet, VoteType, Wire, blake3,
+    Certificate, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, ValidatorSet, VoteType, Wire,
+    blake3,
 };
 
 use crate::{Checked, Offence};
@@ -193,10 +194,12 @@ mod tests {
     }
 
     fn vote(key: &SecretKey, vote_type: VoteType, height: u64) -> SignedVote {
-        let (index, _) = place(height).validators.by_address(&key.public_key().address()).map(|(i, v)| (i, v.power)).unwrap();
+        let (index, _) =
+            place(height).validators.by_address(&key.public_key().address()).map(|(i, v)| (i, v.power)).unwrap();
         let validator = key.public_key().address();
         let (height, round, timestamp) = (Height(height), Round(0), Time::from_unix_millis(5));
-        Vote { vote_type, height, round, block_id: None, timestamp, validator, validator_index: index }.sign(&chain(), key)
+        Vote { vote_type, height, round, block_id: None, timestamp, validator, validator_index: index }
+            .sign(&chain(), key)
     }
 
     fn proposal(round: u32, key: &SecretKey) -> PeerMessage {

@@ -1,1 +1,43 @@
-//! placeholder
+//! The node: processes, threads, files and ports around the [`host::Host`], which holds all of the protocol's logic.
+//!
+//! ```text
+//!   peers ── p2p (tokio) ── network glue ──▶ verify pool ──▶ inbox ──▶ consensus thread ──▶ p2p
+//!   clients ── rpc (tokio) ── Submitter ────▶     │                      │  Host::step
+//!                   │                             ▼                      ▼
+//!                   │                          mempool ◀──────────── RocksDB store ◀── pruner
+//!                   └────────── Board: status, committed heights ◀───────┘
+//! ```
+//!
+//! | module | what it hides |
+//! |---|---|
+//! | [`config`] | settings: defaults < file < environment < flags |
+//! | [`start`] | parts in dependency order; waits for any to end |
+//! | [`consensus_thread`] | the loop: inputs in, one step, outputs out, in order |
+//! | [`verify_pool`] | signatures and transactions, checked beside the loop, fairly between peers |
+//! | [`network`] | events of the network into inputs, and back |
+//! | [`board`] | what other threads can see of the loop |
+//! | [`metrics`], [`logging`], [`readiness`] | what people and programs can see of the node |
+//! | [`exit`] | how the process ends |
+//!
+//! Invariants: **N1** the consensus thread waits only for its inbox, a timer or the disk. **N2** every queue is bounded, and says
+//! what happens when full. **N3** a panic in any thread ends the process, with [`exit::Code::Invariant`].
+
+pub mod board;
+pub mod config;
+pub mod consensus_thread;
+pub mod exit;
+pub mod home;
+pub mod inbox;
+pub mod listen;
+pub mod logging;
+pub mod metrics;
+pub mod network;
+pub mod os;
+pub mod progress;
+pub mod pruner;
+pub mod readiness;
+pub mod rpc;
+mod rpc_parts;
+pub mod signing;
+pub mod start;
+pub mod verify_pool;

@@ -239,8 +239,11 @@ mod tests {
 
     #[test]
     fn private_addresses_are_told_apart() {
-        let at = |host: &str| PeerAddress { id: NodeId([0; 20]), host: host.into(), port: 1, transport: Transport::Tcp };
-        for host in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "0.0.0.0", "::1", "fe80::1", "fc00::1", "localhost"] {
+        let at =
+            |host: &str| PeerAddress { id: NodeId([0; 20]), host: host.into(), port: 1, transport: Transport::Tcp };
+        for host in
+            ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "0.0.0.0", "::1", "fe80::1", "fc00::1", "localhost"]
+        {
             assert!(!at(host).is_public(), "{host}");
         }
         for host in ["8.8.8.8", "example.org", "2606:4700::1"] {

@@ -28,7 +28,9 @@ enum Kind {
     Persistent,
     Seed,
     /// `None`: from the file.
-    Learned { source: Option<NodeId> },
+    Learned {
+        source: Option<NodeId>,
+    },
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub(crate) struct Book {
     redial_max: Duration,
     allow_private: bool,
     salt: u64,
-    /// Learned addresses changed since the last `to_json`.
+    /// Learned addresses changed since the last `take_json`.
     is_dirty: bool,
 }
 
@@ -117,7 +119,12 @@ impl Book {
     /// Takes the addresses to dial now, at most `room` beyond the persistent ones, and tells when to ask again.
     ///
     /// `is_busy` says who is connected or being dialled. When an answer of `is_busy` or `room` changes, ask again.
-    pub(crate) fn due(&mut self, now: Instant, room: usize, is_busy: impl Fn(&NodeId) -> bool) -> (Vec<PeerAddress>, Option<Instant>) {
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        room: usize,
+        is_busy: impl Fn(&NodeId) -> bool,
+    ) -> (Vec<PeerAddress>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         let mut candidates = Vec::new();
         for (id, entry) in self.entries.iter().filter(|(id, _)| !is_busy(id)) {
@@ -223,7 +230,7 @@ impl Book {
     }
 
     /// The content of the file, if it changed since it was last asked for.
-    pub(crate) fn to_json(&mut self) -> Option<String> {
+    pub(crate) fn take_json(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
@@ -332,10 +339,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, now) = (folder.path().join("addrbook.json"), Instant::now());
         let mut old = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
-        assert_eq!(old.to_json(), None);
+        assert_eq!(old.take_json(), None);
         old.learn(address(2, "b.example.org"), NodeId([5; 20]), now);
-        save(&path, &old.to_json().unwrap()).unwrap();
-        assert_eq!(old.to_json(), None, "unchanged");
+        save(&path, &old.take_json().unwrap()).unwrap();
+        assert_eq!(old.take_json(), None, "unchanged");
         let mut new = book(|_| (), now);
         new.load(&path, now).unwrap();
         assert_eq!(new.due(now, 9, |_| false).0, [address(2, "b.example.org")]);

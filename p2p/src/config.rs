@@ -126,8 +126,9 @@ impl Config {
             return Err(error(field, "must be more than 0"));
         }
         let text = self.laddr.strip_prefix("tcp://").unwrap_or(&self.laddr);
-        let HostPort { host, port } = text.parse().map_err(|_| {
-            ConfigError { field: "laddr", reason: format!("{:?} is not of the form tcp://0.0.0.0:26656", self.laddr) }
+        let HostPort { host, port } = text.parse().map_err(|_| ConfigError {
+            field: "laddr",
+            reason: format!("{:?} is not of the form tcp://0.0.0.0:26656", self.laddr),
         })?;
         let ip = match host.as_str() {
             "localhost" => IpAddr::from([127, 0, 0, 1]),

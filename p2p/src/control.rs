@@ -226,7 +226,10 @@ mod tests {
         let (mine, theirs) = (Config::new("mine", ""), Config::new("theirs", ""));
         let refusal = Refusal::WrongChain { ours: "theirs".into(), theirs: "mine".into() };
         let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
-        assert_eq!(Refusal::from_wire(&wire, &mine), Refusal::WrongChain { ours: "mine".into(), theirs: theirs.chain_id });
+        assert_eq!(
+            Refusal::from_wire(&wire, &mine),
+            Refusal::WrongChain { ours: "mine".into(), theirs: theirs.chain_id }
+        );
         for refusal in [Refusal::Duplicate, Refusal::Full, Refusal::Other(99)] {
             let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
             assert_eq!(Refusal::from_wire(&wire, &mine), refusal);
@@ -239,7 +242,10 @@ mod tests {
         let mut hello = Hello { port: 26656, ..Hello::default() };
         assert_eq!(hello.address(ID, seen, Transport::Tcp).unwrap().to_string(), format!("{ID}@10.0.0.9:26656"));
         hello.external = "node.example.org:1".into();
-        assert_eq!(hello.address(ID, seen, Transport::Quic).unwrap().to_string(), format!("{ID}@quic://node.example.org:1"));
+        assert_eq!(
+            hello.address(ID, seen, Transport::Quic).unwrap().to_string(),
+            format!("{ID}@quic://node.example.org:1")
+        );
         for port in [0, 70_000] {
             let hello = Hello { port, ..Hello::default() };
             assert_eq!(hello.address(ID, seen, Transport::Tcp), None);

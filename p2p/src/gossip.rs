@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::{
-    Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, Message, MessageAcceptance, MessageAuthenticity, MessageId,
-    ValidationMode, WhitelistSubscriptionFilter,
+    Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, Message, MessageAcceptance, MessageAuthenticity,
+    MessageId, ValidationMode, WhitelistSubscriptionFilter,
 };
 
 use crate::limits::GOSSIP_BYTES_MAX;

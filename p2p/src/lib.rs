@@ -28,7 +28,8 @@
 //! **Handshake.** Both sides say hello: chain, protocol version, name, port, and a number of this run. The node with
 //! the larger id accepts or refuses first; then the smaller one does, and its word is the last: it alone decides which
 //! of two simultaneous connections stays (the first to get so far), so both sides keep the same one and none flaps. If
-//! the number of the run has changed, the peer restarted, and the new connection replaces the old.
+//! the number of the run has changed, the peer restarted, and the new connection replaces the old; likewise if the old
+//! one has not answered pings for a while.
 //!
 //! Invariants, each with the test that holds it:
 //! - **I1** The consumer sees, per peer, `Up (Message | Txs | Request)* Down`, over and over.
@@ -48,6 +49,7 @@ mod config;
 mod control;
 mod events;
 mod frame;
+mod gate;
 mod gossip;
 mod key;
 pub mod limits;

@@ -42,6 +42,8 @@ pub const PUBLISH_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches kept while there is nobody to gossip with. The oldest are dropped beyond.
 pub const UNSENT_BATCHES_MAX: usize = 1024;
+/// Bytes of gossip of one connection that may wait for the end of its handshake. Further batches are dropped.
+pub const EARLY_GOSSIP_BYTES_MAX: usize = GOSSIP_BYTES_MAX;
 
 /// Largest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -58,6 +60,8 @@ pub const OUTBOUND_REQUESTS_PER_PEER_MAX: usize = 32;
 pub const PENDING_INBOUND_MAX: usize = 64;
 /// Connections that may be in their encryption handshake, from one address.
 pub const PENDING_INBOUND_PER_IP_MAX: usize = 16;
+/// Streams that one connection may have open over TCP. A peer that opens more loses the connection.
+pub const STREAMS_MAX: usize = 256;
 /// Connections that may be greeting or leaving beyond the configured numbers of peers.
 pub const GREETING_MAX: usize = 32;
 /// Dials to peers of the address book that may run at once. Persistent peers are not counted.

@@ -84,7 +84,8 @@ pub(crate) struct BytesCodec;
 pub(crate) type Requests = Behaviour<BytesCodec>;
 
 pub(crate) fn behaviour(chain_id: &str, timeout: Duration) -> Requests {
-    let protocol = StreamProtocol::try_from_owned(format!("/cairn/{chain_id}/requests/1")).expect("begins with a slash");
+    let protocol =
+        StreamProtocol::try_from_owned(format!("/cairn/{chain_id}/requests/1")).expect("begins with a slash");
     let config = request_response::Config::default().with_request_timeout(timeout).with_max_concurrent_streams(64);
     Behaviour::with_codec(BytesCodec, [(protocol, ProtocolSupport::Full)], config)
 }

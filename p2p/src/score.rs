@@ -75,7 +75,14 @@ pub(crate) struct Scores {
 impl Scores {
     /// Adds an offence. `Some(end)` when it starts a ban; `ban_time` is the length of a first one, `grows` says
     /// whether later ones are longer.
-    pub(crate) fn penalize(&mut self, now: Instant, id: NodeId, weight: u32, ban_time: Duration, grows: bool) -> Option<Instant> {
+    pub(crate) fn penalize(
+        &mut self,
+        now: Instant,
+        id: NodeId,
+        weight: u32,
+        ban_time: Duration,
+        grows: bool,
+    ) -> Option<Instant> {
         self.make_room(now, &id);
         let record = self.records.entry(id).or_insert(Record { penalty: 0.0, at: now, bans: 0, banned_until: None });
         record.penalty = record.penalty(now) + f64::from(weight);

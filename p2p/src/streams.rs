@@ -8,10 +8,9 @@
 //! libp2p-stream is not used for this: it chooses a connection at random when there are two, drops an inbound stream
 //! when its slot of one is taken, and does not say which connection a stream came on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
@@ -34,9 +33,10 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use crate::address::socket_of;
-use crate::control::{Control, Hello, Refusal, Say};
+use crate::control::{Control, Hello, Say};
 use crate::events::{Event, Item};
 use crate::frame::{self, FrameError, Rate};
+use crate::gate::{Denied, Gate};
 use crate::limits::*;
 use crate::network::Shared;
 use crate::peer::{LaneReceivers, Peer};
@@ -145,7 +145,7 @@ pub(crate) enum Failure {
 /// How one of a connection's jobs ended.
 enum Done {
     /// A control frame was read; the reader goes on with the next.
-    Said(ControlReader, Say),
+    Said(Box<ControlReader>, Say),
     Failed(Failure),
     /// Nothing follows from it.
     Finished,
@@ -323,7 +323,9 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, purpose), .. }) => {
                 self.on_stream_accepted(stream, purpose);
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, purpose), .. }) => {
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol: (stream, purpose), ..
+            }) => {
                 self.on_stream_opened(stream, purpose);
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
@@ -367,7 +369,7 @@ impl ControlReader {
         };
         tokio::time::sleep(self.rate.pay(Instant::now(), bytes.len())).await;
         match Control::decode(bytes.as_slice()) {
-            Ok(Control { say: Some(say) }) => Done::Said(self, say),
+            Ok(Control { say: Some(say) }) => Done::Said(Box::new(self), say),
             _ => Done::Failed(Failure::Garbage),
         }
     }
@@ -392,7 +394,12 @@ async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -
 }
 
 /// Writes a channel's messages as they come; what has queued up meanwhile goes out in one write.
-async fn write_lane(mut stream: Stream, peer: Arc<Peer>, channel: Channel, mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>) -> Done {
+async fn write_lane(
+    mut stream: Stream,
+    peer: Arc<Peer>,
+    channel: Channel,
+    mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>,
+) -> Done {
     let mut batch = Vec::new();
     let written: std::io::Result<()> = async {
         while let Some(first) = queue.recv().await {
@@ -442,85 +449,6 @@ async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mp
     }
 }
 
-/// Why a connection was denied before any word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denied {
-    #[error("too many connections")]
-    TooMany,
-    #[error("too many connections from one address")]
-    TooManyFromIp,
-    #[error("the key is not Ed25519")]
-    WrongKey,
-    #[error("banned")]
-    Banned,
-    #[error("not dialled by us")]
-    NotDialled,
-}
-
-/// Who may connect at all. Numbers of peers are looked after later, in the handshake; these are the walls behind.
-#[derive(Debug, Default)]
-struct Gate {
-    pending: BTreeMap<ConnectionId, Option<IpAddr>>,
-    /// Established connections; the address only of those that count for it.
-    established: BTreeMap<ConnectionId, Option<IpAddr>>,
-    dialled: BTreeMap<ConnectionId, NodeId>,
-}
-
-impl Gate {
-    fn admit_pending(&mut self, connection: ConnectionId, ip: Option<IpAddr>) -> Result<(), Denied> {
-        if self.pending.len() >= PENDING_INBOUND_MAX {
-            return Err(Denied::TooMany);
-        }
-        if self.pending.values().filter(|known| ip.is_some() && **known == ip).count() >= PENDING_INBOUND_PER_IP_MAX {
-            return Err(Denied::TooManyFromIp);
-        }
-        self.pending.insert(connection, ip);
-        Ok(())
-    }
-
-    fn admit_inbound(&mut self, connection: ConnectionId, id: NodeId, ip: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
-        self.pending.remove(&connection);
-        let config = &shared.config;
-        if shared.is_banned(&id) {
-            return Err(Denied::Banned);
-        }
-        let is_free = config.is_exempt(&id) || (config.allow_private && ip.is_some_and(|ip| ip.is_loopback()));
-        let counted = if is_free || config.max_inbound_per_ip == 0 { None } else { ip };
-        let same = self.established.values().filter(|known| known.is_some() && **known == counted).count();
-        if counted.is_some() && same >= config.max_inbound_per_ip {
-            return Err(Denied::TooManyFromIp);
-        }
-        self.admit(connection, counted, shared)
-    }
-
-    fn admit_outbound(&mut self, connection: ConnectionId, id: NodeId, shared: &Shared) -> Result<(), ConnectionDenied> {
-        let expected = self.dialled.remove(&connection).ok_or_else(|| ConnectionDenied::new(Denied::NotDialled))?;
-        if expected != id {
-            return Err(ConnectionDenied::new(Refusal::WrongId { expected, got: id }));
-        }
-        if shared.is_banned(&id) {
-            return Err(ConnectionDenied::new(Denied::Banned));
-        }
-        self.admit(connection, None, shared).map_err(ConnectionDenied::new)
-    }
-
-    fn admit(&mut self, connection: ConnectionId, counted: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
-        let config = &shared.config;
-        let exempt = config.persistent_peers.len() + config.unconditional_ids.len();
-        if self.established.len() >= config.max_inbound + config.max_outbound + 2 * exempt + GREETING_MAX {
-            return Err(Denied::TooMany);
-        }
-        self.established.insert(connection, counted);
-        Ok(())
-    }
-
-    fn forget(&mut self, connection: &ConnectionId) {
-        self.pending.remove(connection);
-        self.established.remove(connection);
-        self.dialled.remove(connection);
-    }
-}
-
 /// The direct streams of all connections, as a libp2p behaviour.
 pub(crate) struct Streams {
     shared: Arc<Shared>,
@@ -543,15 +471,7 @@ pub(crate) struct StreamsEvent {
 impl Streams {
     pub(crate) fn new(shared: Arc<Shared>, events: mpsc::Sender<Item>, session: u64) -> Streams {
         let hello = Hello::ours(&shared.config, session, 0);
-        Streams {
-            shared,
-            hello,
-            events,
-            gate: Gate::default(),
-            queue: VecDeque::new(),
-            waker: None,
-            is_closed: false,
-        }
+        Streams { shared, hello, events, gate: Gate::default(), queue: VecDeque::new(), waker: None, is_closed: false }
     }
 
     /// Sets the port that we tell others, once it is known.
@@ -561,7 +481,7 @@ impl Streams {
 
     /// Announces a dial: only announced ones pass, and only if `id` answers.
     pub(crate) fn expect(&mut self, connection: ConnectionId, id: NodeId) {
-        self.gate.dialled.insert(connection, id);
+        self.gate.expect(connection, id);
     }
 
     /// Tells a connection something.
@@ -619,7 +539,7 @@ impl NetworkBehaviour for Streams {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        match self.gate.dialled.contains_key(&connection) {
+        match self.gate.is_expected(&connection) {
             true => Ok(Vec::new()),
             false => Err(ConnectionDenied::new(Denied::NotDialled)), // another behaviour's idea
         }
@@ -659,53 +579,5 @@ impl NetworkBehaviour for Streams {
                 Poll::Pending
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Config;
-
-    fn connection(n: usize) -> ConnectionId {
-        ConnectionId::new_unchecked(n)
-    }
-
-    #[test]
-    fn the_gate_bounds_handshakes_connections_and_addresses() {
-        let mut config = Config::new("chain-1", "");
-        (config.max_inbound, config.max_outbound, config.max_inbound_per_ip) = (40, 10, 4);
-        let shared = Shared::for_tests(config);
-        let ip = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-        let mut gate = Gate::default();
-        for n in 0..PENDING_INBOUND_PER_IP_MAX {
-            assert_eq!(gate.admit_pending(connection(n), ip(1)), Ok(()));
-        }
-        assert_eq!(gate.admit_pending(connection(99), ip(1)), Err(Denied::TooManyFromIp));
-        for n in 0..4 {
-            assert_eq!(gate.admit_inbound(connection(n), NodeId([n as u8; 20]), ip(1), &shared), Ok(()));
-        }
-        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Err(Denied::TooManyFromIp));
-        gate.forget(&connection(0));
-        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Ok(()), "one has gone");
-        let mut admitted = 4;
-        while gate.admit_inbound(connection(1000 + admitted), NodeId([9; 20]), ip(100 + (admitted / 4) as u8), &shared).is_ok() {
-            admitted += 1;
-        }
-        assert_eq!(admitted, 40 + 10 + GREETING_MAX);
-    }
-
-    #[test]
-    fn only_announced_dials_pass_and_only_to_the_right_node() {
-        let shared = Shared::for_tests(Config::new("chain-1", ""));
-        let (a, b) = (NodeId([1; 20]), NodeId([2; 20]));
-        let mut gate = Gate::default();
-        let denied = gate.admit_outbound(connection(1), a, &shared).unwrap_err();
-        assert_eq!(denied.downcast_ref(), Some(&Denied::NotDialled));
-        gate.dialled.insert(connection(2), a);
-        let denied = gate.admit_outbound(connection(2), b, &shared).unwrap_err();
-        assert_eq!(denied.downcast_ref(), Some(&Refusal::WrongId { expected: a, got: b }));
-        gate.dialled.insert(connection(3), a);
-        assert!(gate.admit_outbound(connection(3), a, &shared).is_ok());
     }
 }

@@ -15,15 +15,21 @@ use libp2p::{Transport as _, noise, quic, tcp, yamux};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use crate::limits::LINGER;
+use crate::limits::{LINGER, STREAMS_MAX};
 
 /// TCP (no delay, Noise, Yamux), and QUIC when wanted. `timeout` is for a dial with its handshakes.
-pub(crate) fn build(keys: &Keypair, with_quic: bool, timeout: Duration) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
+pub(crate) fn build(
+    keys: &Keypair,
+    with_quic: bool,
+    timeout: Duration,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
     let noise = noise::Config::new(keys).map_err(|error| error.to_string())?;
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS_MAX);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux::Config::default())
+        .multiplex(yamux)
         .timeout(timeout)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(PromptClose::new(muxer))));
     if !with_quic {

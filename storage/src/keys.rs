@@ -316,11 +316,11 @@ mod tests {
         let tip = Tip {
             height: Height(300),
             block_id: None,
-            time: Time::from_unix_nanos(-2),
+            time: Time::from_unix_nanos(2),
             app_hash: Hash([1; 32]),
             results_hash: Hash([2; 32]),
         };
-        let golden = [&[0x08, 0xAC, 0x02, 0x18, 0x03, 0x22, 32][..], &[1; 32], &[0x2A, 32], &[2; 32]].concat();
+        let golden = [&[0x08, 0xAC, 0x02, 0x18, 0x04, 0x22, 32][..], &[1; 32], &[0x2A, 32], &[2; 32]].concat();
         assert_eq!(tip.encode(), golden);
         assert_eq!(Tip::decode(&golden), Some(tip));
     }

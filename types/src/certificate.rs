@@ -79,6 +79,14 @@ impl Certificate {
         self.votes[0].vote.vote_type
     }
 
+    /// This certificate, each of whose votes was verified one by one.
+    ///
+    /// Panics unless `votes` are exactly its votes.
+    pub fn verified(self, votes: Vec<VerifiedVote>) -> VerifiedCertificate {
+        assert!(self.votes.iter().eq(votes.iter().map(|vote| &**vote)), "the votes are those of the certificate");
+        VerifiedCertificate { votes }
+    }
+
     /// Checks every vote against the set of this height. Cost: one signature check for each vote.
     pub fn verify(
         self,

@@ -157,15 +157,15 @@ impl Commit {
     ///
     /// Cost: one signature check for each entry that is not absent.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), CommitError> {
-        self.verify_except(chain_id, validators, |_| false)
+        self.verify_beside(chain_id, validators, None)
     }
 
-    /// As [`Commit::verify`], but signatures that are `known` to hold are not checked again.
-    pub fn verify_except(
+    /// As [`Commit::verify`], without checking again the signatures that `known`, a commit built here from verified votes, has.
+    pub fn verify_beside(
         &self,
         chain_id: &ChainId,
         validators: &ValidatorSet,
-        known: impl Fn(&SignedVote) -> bool,
+        known: Option<&Self>,
     ) -> Result<(), CommitError> {
         if self.signatures.len() != validators.len() {
             return Err(CommitError::Length { got: self.signatures.len(), expected: validators.len() });
@@ -176,9 +176,16 @@ impl Commit {
             if signed.vote.validator != validator.address() {
                 return Err(CommitError::Validator { index });
             }
-            if !known(&signed) {
+            let is_known = known.is_some_and(|known| {
+                (known.height, known.round, known.block_id) == (self.height, self.round, self.block_id)
+                    && known.signatures.get(index) == self.signatures.get(index)
+            });
+            if !is_known {
                 let digest = sha256(&signed.vote.sign_bytes(chain_id));
-                validator.public_key.verify(&digest, &signed.signature).map_err(|_| CommitError::Signature { index })?;
+                validator
+                    .public_key
+                    .verify(&digest, &signed.signature)
+                    .map_err(|_| CommitError::Signature { index })?;
             }
             if signed.vote.block_id.is_some() {
                 power = Power(power.0 + validator.power.0);

@@ -299,3 +299,38 @@ fn a_proof_is_bounded() {
     assert_eq!(too_deep.root(b"k", None), Err(ProofError::TooDeep { got: 257 }));
     assert!(Proof::from_pb(too_deep.to_pb()).is_err());
 }
+
+#[test]
+fn a_lone_leaf_beside_full_buckets_is_not_wrapped() {
+    let at = |first: u8, last: u8| {
+        let mut path = [0; 32];
+        (path[0], path[1]) = (first, last);
+        (row_key(PREFIX, &path), Some(row_value(&path, &[last])))
+    };
+    for lone in [0x80, 0xC0] {
+        let mut world = World::new();
+        world.write(&writes((0..40).map(|i| at(0, i))));
+        assert_eq!(world.tree.depth, 2);
+        for value in [1, 2] {
+            world.write(&writes([at(lone, value)]));
+            assert_eq!(world.tree.root(), root_by_definition(&world.rows));
+            world.write(&writes([(at(lone, value).0, None)]));
+            assert_eq!(world.tree.root(), root_by_definition(&world.rows));
+        }
+        world.write(&writes([at(lone, 1)]));
+        assert_eq!(Tree::open(PREFIX, &world.rows).root(), root_by_definition(&world.rows));
+        let proof = |key: &[u8]| world.tree.prove(&world.rows, key).unwrap().verify(&world.tree.root(), key, None);
+        (0..50_u8).for_each(|key| assert_eq!(proof(&[key]), Ok(())));
+    }
+}
+
+#[test]
+fn a_leaf_off_the_way_excludes_nothing() {
+    let path = path_of(b"key");
+    let mut elsewhere = path;
+    elsewhere[0] ^= 0x80;
+    let leaf = Some(ProofLeaf { path: elsewhere, value_hash: hash_value(b"value") });
+    let proof = Proof { siblings: vec![Hash([1; 32])], leaf };
+    assert_eq!(proof.root(b"key", None), Err(ProofError::Leaf));
+    assert!(Proof { siblings: vec![], ..proof }.root(b"key", None).is_ok());
+}

@@ -118,6 +118,7 @@ impl Cast {
             timeouts: Timeouts::default(),
             synchrony: Params::default().synchrony,
             hard_state: hard_state.map(Box::new),
+            abstain: false,
         }
     }
 

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use cairn_p2p::{Config, DownReason, Event, Events, Network, NodeId, NodeKey, PeerAddress, PeerInfo, Refusal, Transport, start};
+use p2p::{
+    Config, DownReason, Event, Events, Network, NodeId, NodeKey, PeerAddress, PeerInfo, Refusal, Transport, start,
+};
 
 pub const CHAIN: &str = "test-chain";
 /// No test comes near it unless it fails.
@@ -73,10 +75,16 @@ impl Node {
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(found) = wanted(self.next().await) {
+            let event = self.next().await;
+            let seen = format!("{event:?}");
+            if let Some(found) = wanted(event) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "events come, but not the wanted one");
+            assert!(
+                Instant::now() < deadline,
+                "events come, but not the wanted one; the last is {}",
+                &seen[..seen.len().min(300)]
+            );
         }
     }
 
@@ -104,7 +112,7 @@ impl Node {
         .await
     }
 
-    pub async fn until_message(&mut self) -> (NodeId, cairn_p2p::Channel, Vec<u8>) {
+    pub async fn until_message(&mut self) -> (NodeId, p2p::Channel, Vec<u8>) {
         self.until(|event| match event {
             Event::Message { peer, channel, bytes, .. } => Some((peer, channel, bytes)),
             _ => None,

@@ -1,6 +1,6 @@
 //! Blocks, lookups, the hard state, and the window.
 
-use storage::{Cf, FORGET_STEP, GenesisBatch, Kv, Store, StoreError, Tip};
+use storage::{Cf, FORGET_STEP, GenesisBatch, Kv, Store, StoreError, Tip, View};
 use types::{
     BlockId, ChainId, HardState, Height, PartSetHeader, Reader, Round, Step, TxId, WriteSet, blake3, results_hash,
 };
@@ -217,6 +217,8 @@ fn pending_blocks_live_until_their_height_is_decided<R: Rig>() {
     assert_eq!(store.pending_block(&made.id).unwrap(), None);
     assert_eq!(store.pending_block(&loser).unwrap(), None);
     assert_eq!(store.block_bytes(Height(3)).unwrap(), made.bytes);
+    let bodies = store.kv().view().rows(Cf::Blocks, b"", b"").count();
+    assert_eq!(bodies, 3, "one for each height: the loser's bytes are gone");
     drop(store);
     let store = open(&rig);
     assert_eq!(store.pending_block(&loser).unwrap(), None);

@@ -1,0 +1,53 @@
+//! A set that forgets.
+
+use std::{collections::HashSet, mem};
+
+use types::TxId;
+
+/// The ids inserted last: at least `max`, at most twice as many.
+///
+/// Two generations: when the young one is full it becomes the old one, and the old one is forgotten. Nothing depends on the order
+/// of a hash set here: it is never walked.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    young: HashSet<TxId>,
+    old: HashSet<TxId>,
+    max: usize,
+}
+
+impl Recent {
+    /// Nothing yet. `max` is at least 1.
+    pub fn new(max: usize) -> Self {
+        Self { young: HashSet::new(), old: HashSet::new(), max: max.max(1) }
+    }
+
+    /// Whether `id` is remembered.
+    pub fn contains(&self, id: &TxId) -> bool {
+        self.young.contains(id) || self.old.contains(id)
+    }
+
+    /// Remembers `id` as the latest.
+    pub fn insert(&mut self, id: TxId) {
+        if self.young.len() >= self.max && !self.young.contains(&id) {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_remembers_the_last_and_is_bounded() {
+        let id = |n: u32| TxId(types::blake3(&n.to_be_bytes()).0);
+        let mut recent = Recent::new(10);
+        for n in 0..1000 {
+            recent.insert(id(n));
+            assert!((n.saturating_sub(9)..=n).all(|n| recent.contains(&id(n))));
+            assert!(recent.young.len() + recent.old.len() <= 20);
+        }
+        assert!(!recent.contains(&id(0)));
+    }
+}

@@ -1,0 +1,479 @@
+//! The mempool's rules, one by one, then against a model.
+#![allow(missing_docs)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use app::{Account, App, BlockContext, View, genesis_writes};
+use host::{Added, Mempool, MempoolError, Peer, Source, mempool::Config};
+use proptest::prelude::*;
+use types::{
+    Address, Block, ChainId, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxId, TxOrder, VerifiedTx,
+    Wire, WriteSet,
+};
+
+fn chain_id() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn address(seed: u8) -> Address {
+    key(seed).public_key().address()
+}
+
+/// Transfers of `amount` from the account of key `from`; signatures are not what is tested here.
+fn transfers(from: u8, order: TxOrder, fee: u64, amount: u64, count: usize) -> VerifiedTx {
+    let messages = vec![Msg::Transfer { to: Address([9; 20]), amount }; count];
+    let body = TxBody { chain_id: chain_id(), signer: key(from).public_key(), order, fee, messages };
+    VerifiedTx::verified_before(body.sign(&key(from)))
+}
+
+fn tx(from: u8, order: TxOrder, fee: u64, amount: u64) -> VerifiedTx {
+    transfers(from, order, fee, amount, 1)
+}
+
+fn nonce(from: u8, nonce: u64, fee: u64) -> VerifiedTx {
+    tx(from, TxOrder::Nonce(nonce), fee, 1)
+}
+
+fn expires(from: u8, height: u64, fee: u64, amount: u64) -> VerifiedTx {
+    tx(from, TxOrder::Expires(Height(height)), fee, amount)
+}
+
+/// A chain of one and its mempool.
+struct Node {
+    app: App,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    params: Params,
+    pool: Mempool,
+    now: Time,
+}
+
+impl Node {
+    /// Accounts of keys 1, 2, … with these balances.
+    fn new(config: Config, balances: &[u64]) -> Self {
+        let params = Params::default();
+        let first = genesis_writes(&params, (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
+        let mut rows = BTreeMap::new();
+        store(&mut rows, &first.writes);
+        let app = App::open(&rows, chain_id(), Height(0));
+        let now = Time::from_unix_nanos(1_700_000_000_000_000_000);
+        Self { app, rows, params, pool: Mempool::new(config, chain_id()), now }
+    }
+
+    fn add_from(&self, tx: &VerifiedTx, source: Source) -> Result<Added, MempoolError> {
+        let bytes = tx.encode();
+        let checked = self.pool.check(&self.rows, self.app.height(), &self.params, tx, &bytes);
+        let added = self.pool.add(&self.rows, self.app.height(), &self.params, tx.clone(), bytes, self.now, source);
+        assert_eq!(checked, added, "check and add agree");
+        added
+    }
+
+    fn add(&self, tx: &VerifiedTx) -> Result<Added, MempoolError> {
+        self.add_from(tx, Source::Local)
+    }
+
+    fn refused(&self, tx: &VerifiedTx) -> (&'static str, String) {
+        let error = self.add(tx).expect_err("the mempool refuses it");
+        assert!(error.log.starts_with(&format!("{}: ", error.name)), "{error}");
+        (error.name, error.log)
+    }
+
+    fn reap(&self) -> Vec<VerifiedTx> {
+        self.pool.reap(usize::MAX, -1).into_iter().map(|(_, tx)| tx).collect()
+    }
+
+    /// What a block would take, as (sender, fee).
+    fn order(&self) -> Vec<(u8, u64)> {
+        let seed = |tx: &VerifiedTx| (1..=9).find(|seed| key(*seed).public_key() == tx.body().signer).unwrap();
+        self.reap().iter().map(|tx| (seed(tx), tx.body().fee)).collect()
+    }
+
+    /// Commits a block of these transactions; the number of those that failed.
+    fn commit(&mut self, txs: &[VerifiedTx]) -> usize {
+        let height = self.app.height().next();
+        let context = BlockContext { height, time: self.now, proposer: Address([1; 20]) };
+        let outcome = self.app.execute(&self.rows, &context, txs);
+        store(&mut self.rows, &outcome.writes);
+        self.app.commit(outcome.update);
+        let ids: Vec<TxId> = txs.iter().map(|tx| tx.id()).collect();
+        self.pool.update(&self.rows, height, &ids, outcome.writes.0.keys(), self.now);
+        outcome.results.txs.iter().filter(|result| result.code != 0).count()
+    }
+
+    fn account(&self, seed: u8) -> Account {
+        View::of_state(&self.rows).account(&address(seed))
+    }
+}
+
+fn store(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: &WriteSet) {
+    for (row, value) in &writes.0 {
+        match value {
+            Some(value) => rows.insert(row.clone(), value.clone()),
+            None => rows.remove(row),
+        };
+    }
+}
+
+#[test]
+fn the_highest_fee_comes_first_then_the_first_to_come_and_nonces_in_order() {
+    let node = Node::new(Config::default(), &[1000, 1000, 1000]);
+    for tx in [nonce(1, 0, 5), nonce(1, 1, 90), nonce(2, 0, 10), expires(3, 50, 10, 1), nonce(2, 1, 4)] {
+        node.add(&tx).unwrap();
+    }
+    assert_eq!(node.order(), [(2, 10), (3, 10), (1, 5), (1, 90), (2, 4)]);
+    assert_eq!(node.order(), node.order(), "reaping removes nothing");
+}
+
+#[test]
+fn a_future_nonce_waits_until_the_gap_is_filled() {
+    let node = Node::new(Config::default(), &[1000]);
+    for n in [3, 1, 2] {
+        node.add(&nonce(1, n, 5)).unwrap();
+    }
+    assert!(node.pool.is_empty() && node.order().is_empty());
+    assert_eq!(node.pool.stats().txs, 3);
+    node.add(&nonce(1, 0, 5)).unwrap();
+    assert!(!node.pool.is_empty());
+    assert_eq!(node.order().len(), 4);
+    assert_eq!(node.refused(&nonce(1, 4 + app::NONCES_AHEAD_MAX + 1, 5)).0, "E_NONCE");
+    node.add(&nonce(1, 4 + app::NONCES_AHEAD_MAX, 5)).unwrap();
+}
+
+#[test]
+fn what_is_held_committed_or_used_up_is_refused() {
+    let mut node = Node::new(Config::default(), &[1000]);
+    let first = nonce(1, 0, 5);
+    node.add(&first).unwrap();
+    assert_eq!(node.refused(&first).0, "E_IN_MEMPOOL");
+    assert_eq!(node.pool.known(&first.id()).unwrap().name, "E_IN_MEMPOOL");
+    assert_eq!(node.commit(std::slice::from_ref(&first)), 0);
+    assert_eq!(node.refused(&first).0, "E_COMMITTED");
+    assert_eq!(node.pool.known(&first.id()).unwrap().name, "E_COMMITTED");
+    assert_eq!(node.refused(&nonce(1, 0, 6)).0, "E_NONCE");
+    assert!(node.pool.known(&nonce(1, 1, 6).id()).is_none());
+}
+
+#[test]
+fn a_nonce_is_replaced_for_a_tenth_more() {
+    let node = Node::new(Config::default(), &[10_000]);
+    for n in 0..3 {
+        node.add(&nonce(1, n, 100)).unwrap();
+    }
+    let (name, log) = node.refused(&nonce(1, 1, 109));
+    assert_eq!(name, "E_REPLACE_FEE");
+    assert!(log.contains("offer 110 or more"), "{log}");
+    node.add(&nonce(1, 1, 110)).unwrap();
+    assert_eq!(node.order(), [(1, 100), (1, 110), (1, 100)]);
+    assert_eq!(node.pool.stats().txs, 3);
+    node.add(&nonce(1, 3, 1)).unwrap();
+    assert_eq!(node.refused(&tx(1, TxOrder::Nonce(3), 1, 7)).0, "E_REPLACE_FEE", "a tenth of 1 is at least 1");
+    node.add(&nonce(1, 3, 2)).unwrap();
+}
+
+#[test]
+fn all_that_waits_together_costs_at_most_what_the_sender_has() {
+    let node = Node::new(Config::default(), &[100]);
+    node.add(&tx(1, TxOrder::Nonce(0), 10, 40)).unwrap();
+    node.add(&tx(1, TxOrder::Nonce(1), 5, 40)).unwrap();
+    let (name, log) = node.refused(&tx(1, TxOrder::Expires(Height(9)), 3, 3));
+    assert_eq!((name, log.contains("101 is needed")), ("E_INSUFFICIENT_FUNDS", true), "{log}");
+    node.add(&tx(1, TxOrder::Expires(Height(9)), 3, 2)).unwrap();
+    // A replacement is held against the others, not against what it replaces.
+    node.add(&tx(1, TxOrder::Nonce(1), 6, 39)).unwrap();
+    assert_eq!(node.refused(&tx(1, TxOrder::Nonce(1), 9, 39)).0, "E_INSUFFICIENT_FUNDS");
+}
+
+#[test]
+fn an_unordered_transaction_is_held_once_and_until_its_last_height() {
+    let mut node = Node::new(Config::default(), &[1000]);
+    let once = expires(1, 2, 5, 1);
+    node.add(&once).unwrap();
+    node.add(&expires(1, 2, 5, 2)).unwrap();
+    assert_eq!(node.refused(&once).0, "E_IN_MEMPOOL");
+    assert_eq!(node.refused(&expires(1, 0, 5, 1)).0, "E_EXPIRED");
+    assert_eq!(node.refused(&expires(1, 5000, 5, 1)).0, "E_EXPIRES_TOO_FAR");
+    node.commit(&[once]);
+    assert_eq!(node.pool.stats().txs, 1);
+    node.commit(&[]);
+    assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 1), "height 2 was its last");
+}
+
+#[test]
+fn when_full_the_lowest_fee_gives_way_and_the_message_names_the_least_that_gets_in() {
+    let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000, 1000, 1000, 1000]);
+    for (who, fee) in [(1, 5), (2, 3), (3, 3)] {
+        node.add(&nonce(who, 0, fee)).unwrap();
+    }
+    let (name, log) = node.refused(&nonce(4, 0, 3));
+    assert_eq!((name, log.contains("4 is the least")), ("E_MEMPOOL_FULL", true), "{log}");
+    node.add(&nonce(4, 0, 4)).unwrap();
+    assert_eq!(node.order(), [(1, 5), (4, 4), (2, 3)], "the later of two equals goes");
+    assert_eq!(node.pool.stats().evicted, 1);
+    let (_, log) = node.refused(&nonce(5, 1, 100));
+    assert!(log.contains("send those first"), "{log}");
+}
+
+#[test]
+fn what_cannot_be_executed_yet_gives_way_first() {
+    let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000, 1000, 1000]);
+    node.add(&nonce(1, 0, 5)).unwrap();
+    node.add(&nonce(2, 1, 100)).unwrap();
+    node.add(&nonce(3, 0, 5)).unwrap();
+    node.add(&nonce(4, 0, 1)).unwrap();
+    assert_eq!(node.order(), [(1, 5), (3, 5), (4, 1)]);
+}
+
+#[test]
+fn only_last_nonces_are_evicted_and_never_ones_own_predecessors() {
+    let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000]);
+    node.add(&nonce(1, 0, 1)).unwrap();
+    node.add(&nonce(1, 1, 2)).unwrap();
+    node.add(&nonce(1, 2, 3)).unwrap();
+    assert_eq!(node.refused(&nonce(1, 3, 50)).0, "E_MEMPOOL_FULL");
+    assert_eq!(node.refused(&nonce(2, 0, 3)).0, "E_MEMPOOL_FULL");
+    node.add(&nonce(2, 0, 4)).unwrap();
+    assert_eq!(node.order(), [(2, 4), (1, 1), (1, 2)]);
+}
+
+#[test]
+fn bytes_are_bounded_too_and_several_may_give_way_to_a_large_one() {
+    let small = nonce(1, 0, 1).encode().len();
+    let node = Node::new(Config { bytes_max: 3 * small + 2, ..Config::default() }, &[1000, 1000]);
+    for n in 0..3 {
+        node.add(&nonce(1, n, n + 1)).unwrap();
+    }
+    let large = |fee| transfers(2, TxOrder::Nonce(0), fee, 1, 3);
+    assert!(large(4).encode().len() > small + 2, "one eviction is not enough");
+    let (name, log) = node.refused(&large(3));
+    assert_eq!((name, log.contains("4 is the least")), ("E_MEMPOOL_FULL", true), "{log}");
+    node.add(&large(4)).unwrap();
+    assert_eq!(node.order(), [(2, 4), (1, 1)]);
+    assert!(node.pool.stats().bytes <= 3 * small + 2);
+}
+
+#[test]
+fn a_sender_has_its_bound() {
+    let node = Node::new(Config { sender_txs_max: 2, ..Config::default() }, &[1000, 1000]);
+    node.add(&nonce(1, 0, 1)).unwrap();
+    node.add(&expires(1, 9, 1, 1)).unwrap();
+    assert_eq!(node.refused(&nonce(1, 1, 50)).0, "E_SENDER_FULL");
+    node.add(&nonce(1, 0, 2)).expect("a replacement is no more");
+    node.add(&nonce(2, 0, 1)).unwrap();
+}
+
+#[test]
+fn a_block_rechecks_only_whom_it_touched() {
+    let mut node = Node::new(Config::default(), &[100, 100, 100]);
+    node.commit(&[]);
+    for who in 1..=3 {
+        for n in 0..3 {
+            node.add(&tx(who, TxOrder::Nonce(n), 5, 20)).unwrap();
+        }
+    }
+    // Somebody else's proposal spends most of what sender 1 has, with another transaction of the same nonce.
+    assert_eq!(node.commit(&[tx(1, TxOrder::Nonce(0), 5, 60)]), 0);
+    assert_eq!(node.pool.stats().rechecked, 3);
+    assert_eq!(node.order().iter().filter(|(who, _)| *who == 1).count(), 1, "35 are left, two cost 50");
+    assert_eq!(node.order().len(), 7);
+    node.commit(&[]);
+    assert_eq!(node.pool.stats().rechecked, 3);
+    let block = node.reap();
+    assert_eq!(node.commit(&block), 0);
+    assert_eq!(node.pool.stats().txs, 0);
+}
+
+#[test]
+fn what_waits_too_long_goes() {
+    let ttl = Duration::from_secs(10);
+    let mut node = Node::new(Config { ttl, ttl_heights: Some(3), ..Config::default() }, &[1000, 1000]);
+    node.add(&nonce(1, 0, 1)).unwrap();
+    node.now = node.now.saturating_add(ttl);
+    node.pool.expire(node.now);
+    node.add(&nonce(2, 0, 1)).unwrap();
+    assert_eq!(node.pool.stats().txs, 2);
+    node.now = node.now.saturating_add(Duration::from_nanos(1));
+    node.pool.expire(node.now);
+    assert_eq!(node.order(), [(2, 1)]);
+    for left in [1, 1, 1, 0] {
+        node.commit(&[]);
+        assert_eq!(node.pool.stats().txs, left);
+    }
+    assert_eq!(node.pool.stats().expired, 2);
+}
+
+#[test]
+fn a_state_one_block_behind_does_no_harm() {
+    let mut node = Node::new(Config::default(), &[1000]);
+    let (old_rows, old_height) = (node.rows.clone(), node.app.height());
+    node.commit(&[nonce(1, 0, 1)]);
+    let late = nonce(1, 0, 7);
+    let bytes = late.encode();
+    let added = node.pool.add(&old_rows, old_height, &node.params, late, bytes, node.now, Source::Local);
+    assert!(added.is_ok(), "on the state it was held against it was right");
+    node.commit(&[]);
+    assert_eq!(node.pool.stats().txs, 0, "and the next block sorts it out");
+}
+
+#[test]
+fn a_block_is_filled_within_bytes_and_gas() {
+    let node = Node::new(Config::default(), &[1000, 1000]);
+    let each = Block::tx_bytes_in_block(nonce(1, 0, 5).encode().len()) + 2; // nonces above 0 take two bytes more
+    for n in 0..5 {
+        node.add(&nonce(1, n, 5)).unwrap();
+        node.add(&nonce(2, n, 5)).unwrap();
+    }
+    let count = |bytes, gas| node.pool.reap(bytes, gas).len();
+    assert_eq!([count(0, -1), count(each - 3, -1), count(each, -1), count(10 * each, -1)], [0, 0, 1, 10]);
+    assert_eq!([count(usize::MAX, 0), count(usize::MAX, 3), count(usize::MAX, 100)], [0, 3, 10]);
+    // A large one that does not fit lets smaller ones pass.
+    node.add(&transfers(1, TxOrder::Expires(Height(9)), 90, 1, 8)).unwrap();
+    assert_eq!([count(usize::MAX, 7), count(2 * each, -1)], [7, 2]);
+}
+
+#[test]
+fn peers_are_told_once_what_clients_sent() {
+    let node = Node::new(Config::default(), &[1000, 1000]);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = calls.clone();
+    node.pool.on_outgoing(move || {
+        counter.fetch_add(1, Relaxed);
+    });
+    let (mine, theirs) = (nonce(1, 0, 1), nonce(2, 0, 1));
+    node.add(&mine).unwrap();
+    node.add_from(&theirs, Source::Peer(Peer([1; 20]))).unwrap();
+    node.add(&nonce(1, 1, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 1, "until somebody takes them");
+    assert_eq!(node.pool.take_outgoing(1), [mine.encode()], "at least one");
+    assert_eq!(node.pool.take_outgoing(usize::MAX), [nonce(1, 1, 1).encode()]);
+    assert_eq!((node.pool.take_outgoing(usize::MAX).len(), node.pool.outgoing_bytes()), (0, 0));
+    node.add(&nonce(1, 2, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 2);
+    node.pool.publish_again();
+    assert_eq!(node.pool.take_outgoing(usize::MAX).len(), 3);
+}
+
+#[test]
+fn the_block_builder_hears_when_there_is_something_again() {
+    let mut node = Node::new(Config::default(), &[1000, 1000]);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = calls.clone();
+    node.pool.on_ready(move || {
+        counter.fetch_add(1, Relaxed);
+    });
+    node.add(&nonce(1, 1, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 0, "it cannot be executed yet");
+    node.add(&nonce(1, 0, 1)).unwrap();
+    node.add(&nonce(2, 0, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 1);
+    let block = node.reap();
+    assert_eq!(node.commit(&block), 0);
+    assert!(node.pool.is_empty());
+    node.add(&nonce(1, 2, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 2);
+    node.pool.flush();
+    assert_eq!((node.pool.is_empty(), node.pool.stats().txs, node.pool.outgoing_bytes()), (true, 0, 0));
+    assert_eq!(node.refused(&block[0]).0, "E_COMMITTED", "a flush does not forget what was committed");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Nonce { who: u8, ahead: u64, fee: u64, amount: u64 },
+    Expires { who: u8, ahead: u64, fee: u64, amount: u64 },
+    Commit { txs: usize, others: bool },
+    Wait { seconds: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let to = || (1_u8..5, 0_u64..6, 0_u64..12, 0_u64..60);
+    prop_oneof![
+        6 => to().prop_map(|(who, ahead, fee, amount)| Step::Nonce { who, ahead, fee, amount }),
+        2 => to().prop_map(|(who, ahead, fee, amount)| Step::Expires { who, ahead, fee, amount }),
+        2 => (0_usize..6, any::<bool>()).prop_map(|(txs, others)| Step::Commit { txs, others }),
+        1 => (0_u64..8).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+const TXS_MAX: usize = 8;
+const BYTES_MAX: usize = 1_300;
+
+/// A submission: it is held and new, or refused and nothing changed.
+fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCaseError> {
+    let before = node.pool.list(100);
+    match node.add(tx) {
+        Ok(added) => prop_assert!(!committed.contains(&added.id) && node.pool.contains(&added.id)),
+        Err(error) => {
+            prop_assert_eq!(before, node.pool.list(100), "{}", &error);
+            let least = error.log.strip_suffix(" is the least that gets in now").and_then(|log| log.rsplit(' ').next());
+            prop_assert!(least.is_none_or(|least| least.parse::<u64>().unwrap() > tx.body().fee), "{}", &error);
+        }
+    }
+    Ok(())
+}
+
+/// Bounds hold; what is reaped is executable as it stands, the best first; nothing is held twice or after it was committed.
+fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
+    let (stats, held) = (node.pool.stats(), node.pool.list(100));
+    prop_assert_eq!((stats.txs, stats.bytes), (held.len(), held.iter().map(Vec::len).sum::<usize>()));
+    prop_assert!(stats.txs <= TXS_MAX && stats.bytes <= BYTES_MAX);
+    prop_assert!(held.iter().all(|bytes| !committed.contains(&TxId(types::blake3(bytes).0))));
+    let reaped = node.reap();
+    prop_assert_eq!(reaped.is_empty(), node.pool.is_empty());
+    let context = BlockContext { height: node.app.height().next(), time: node.now, proposer: Address([1; 20]) };
+    let results = node.app.execute(&node.rows, &context, &reaped).results;
+    prop_assert!(results.txs.iter().all(|result| result.code == 0), "{:?}", results.txs);
+    let is_head = |tx: &VerifiedTx| match tx.body().order {
+        TxOrder::Nonce(nonce) => View::of_state(&node.rows).account(&tx.body().signer.address()).nonce == nonce,
+        TxOrder::Expires(_) => true,
+    };
+    let heads =
+        held.iter().map(|bytes| VerifiedTx::verified_before(Transaction::decode(bytes).unwrap())).filter(is_head);
+    prop_assert_eq!(heads.map(|tx| tx.body().fee).max(), reaped.first().map(|tx| tx.body().fee));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_pool_keeps_its_promises(steps in proptest::collection::vec(step(), 1..60)) {
+        let ttl = Duration::from_secs(12);
+        let config = Config { txs_max: TXS_MAX, sender_txs_max: 4, ttl, bytes_max: BYTES_MAX, ..Config::default() };
+        let mut node = Node::new(config, &[300, 300, 300, 300]);
+        let mut committed: Vec<TxId> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Nonce { who, ahead, fee, amount } => {
+                    let nonce = (node.account(who).nonce + ahead).saturating_sub(1);
+                    submit(&node, &tx(who, TxOrder::Nonce(nonce), fee, amount), &committed)?;
+                }
+                Step::Expires { who, ahead, fee, amount } => {
+                    submit(&node, &expires(who, node.app.height().0 + ahead, fee, amount), &committed)?;
+                }
+                Step::Commit { txs, others } => {
+                    let reaped = node.pool.reap(usize::MAX, txs as i64);
+                    let mut block: Vec<VerifiedTx> = reaped.into_iter().map(|(_, tx)| tx).collect();
+                    if others {
+                        block.insert(0, tx(1, TxOrder::Nonce(node.account(1).nonce), 1, 77));
+                    }
+                    node.commit(&block);
+                    committed.extend(block.iter().map(|tx| tx.id()));
+                }
+                Step::Wait { seconds } => {
+                    node.now = node.now.saturating_add(Duration::from_secs(seconds));
+                    node.pool.expire(node.now);
+                }
+            }
+            check(&node, &committed)?;
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What went wrong, told to the person who can mend it.
+
+use std::{fmt, io, path::Path};
+
+use genesis::FileError;
+use node::{config::ConfigError, exit};
+
+use super::client::ClientError;
+
+/// A sentence with the way out, and how the process ends: [`exit`] has the table.
+#[derive(Debug)]
+pub struct Failure {
+    sentence: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// A command that was refused or found nothing. `sentence` says what was wrong, where, and what to do about it.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self::with_code(exit::Code::Refused, sentence)
+    }
+
+    /// With another exit code.
+    pub fn with_code(code: exit::Code, sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), exit_code: code as u8 }
+    }
+
+    /// A file or folder that could not be `done` ("read", "written", …).
+    pub fn file(done: &str, path: &Path, error: &io::Error) -> Self {
+        let way_out = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": give yourself the right to, or choose another folder",
+            io::ErrorKind::StorageFull => ": free some space",
+            _ => "",
+        };
+        Self::new(format!("{} cannot be {done}: {error}{way_out}", path.display()))
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl From<exit::Failure> for Failure {
+    fn from(failure: exit::Failure) -> Self {
+        Self::with_code(failure.code, failure.sentence)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        exit::Failure::from(error).into()
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let code = match &error {
+            FileError::Content { .. } => exit::Code::Config,
+            _ => exit::Code::Refused,
+        };
+        Self::with_code(code, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.to_string())
+    }
+}

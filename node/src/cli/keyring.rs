@@ -1,0 +1,176 @@
+//! The keyring of a home, asked as people ask: by name or by address, with errors that say where was looked.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use genesis::AccountKey;
+use types::Address;
+
+use super::{failure::Failure, home::Home};
+
+/// What a key is called: 1 to 64 of a-z, 0-9, `-` and `_`, and not what an address looks like.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyName(String);
+
+impl FromStr for KeyName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.parse::<Address>().is_ok() {
+            return Err("this is an address; choose a name that is not 40 hexadecimal digits".into());
+        }
+        // The path is not used: the keyring's rule for names is.
+        genesis::Keyring::new("").file(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for KeyName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A folder of keys.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    folder: PathBuf,
+    files: genesis::Keyring,
+}
+
+impl Keyring {
+    /// That of a home.
+    pub fn of(home: &Home) -> Self {
+        Self::at(home.keyring())
+    }
+
+    /// In this folder.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { files: genesis::Keyring::new(&folder), folder }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file of a key.
+    pub fn file(&self, name: &KeyName) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+
+    /// All keys, by name. A file that is not a key is an error that names it.
+    pub fn list(&self) -> Result<Vec<AccountKey>, Failure> {
+        self.files.names()?.iter().map(|name| Ok(self.files.load(name)?)).collect()
+    }
+
+    /// The key of this name.
+    ///
+    /// Errors: there is none (says where was looked and which there are), or its file is broken (names file and field).
+    pub fn get(&self, name: &KeyName) -> Result<AccountKey, Failure> {
+        if !self.file(name).exists() {
+            return Err(self.unknown(name));
+        }
+        Ok(self.files.load(name.as_ref())?)
+    }
+
+    fn unknown(&self, name: &KeyName) -> Failure {
+        let names = self.files.names().unwrap_or_default();
+        let there = match names.len() {
+            0 => "there are no keys".to_owned(),
+            1..=20 => format!("there are {}", names.join(", ")),
+            more => format!("there are {more} others, `cairn keys list` shows them"),
+        };
+        Failure::new(format!(
+            "no key is called {name} in {}, {there}: make it with `cairn keys add {name}`, or name the home of the \
+             keyring with --home",
+            self.folder.display(),
+        ))
+    }
+
+    /// Stores a key under a name that is free.
+    pub fn add(&self, key: &AccountKey) -> Result<PathBuf, Failure> {
+        let file = self.files.file(&key.name)?;
+        if file.exists() {
+            let name = &key.name;
+            return Err(Failure::new(format!(
+                "there is a key {name} already ({}): choose another name, or delete it with `cairn keys delete {name} --yes`",
+                file.display()
+            )));
+        }
+        Ok(self.files.add(key)?)
+    }
+
+    /// Removes a key for good.
+    pub fn delete(&self, name: &KeyName) -> Result<(), Failure> {
+        let file = self.file(name);
+        fs::remove_file(&file).map_err(|error| Failure::file("deleted", &file, &error))
+    }
+
+    /// An address, from itself or from the name of a key.
+    pub fn address_of(&self, text: &str) -> Result<Address, Failure> {
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let name: KeyName = text.parse().map_err(|_| {
+            Failure::new(format!("{text:?} is neither an address (40 hexadecimal digits) nor the name of a key"))
+        })?;
+        Ok(self.get(&name)?.address())
+    }
+
+    /// The names of addresses, for people. Broken files are passed over: they are not what was asked about.
+    pub fn known(&self) -> Vec<(Address, String)> {
+        let names = self.files.names().unwrap_or_default();
+        let keys = names.iter().filter_map(|name| self.files.load(name).ok());
+        keys.map(|key| (key.address(), key.name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::SecretKey;
+
+    fn key(name: &str, seed: u8) -> AccountKey {
+        AccountKey::new(name, SecretKey::from_bytes(&[seed; 32]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn names_are_plain_and_not_addresses() {
+        for good in ["alice", "a", "ops-2_x"] {
+            assert!(good.parse::<KeyName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".hidden", "../x", "a/b", "a b", "ü", &"a".repeat(65), &"a1".repeat(20)] {
+            assert!(bad.parse::<KeyName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_by_name_and_by_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Keyring::at(dir.path().join("keys"));
+        assert!(keyring.list().unwrap().is_empty());
+        keyring.add(&key("bob", 2)).unwrap();
+        keyring.add(&key("alice", 1)).unwrap();
+        let names: Vec<String> = keyring.list().unwrap().into_iter().map(|key| key.name).collect();
+        assert_eq!(names, ["alice", "bob"]);
+        let alice = key("alice", 1).address();
+        assert_eq!(keyring.address_of("alice").unwrap(), alice);
+        assert_eq!(keyring.address_of(&alice.to_string().to_lowercase()).unwrap(), alice);
+        assert!(keyring.add(&key("bob", 3)).unwrap_err().to_string().contains("already"));
+        let name: KeyName = "alice".parse().unwrap();
+        keyring.delete(&name).unwrap();
+        let error = keyring.get(&name).unwrap_err().to_string();
+        assert!(error.contains("there are bob") && error.contains("keys add alice"), "{error}");
+        assert!(keyring.address_of("no such").unwrap_err().to_string().contains("neither"));
+    }
+}

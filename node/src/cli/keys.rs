@@ -1,0 +1,212 @@
+//! `cairn keys`: make, list and move the keys of accounts.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use serde_json::{Value, json};
+use types::SecretKey;
+
+use genesis::{AccountKey, Existing, files::Access, keys::generate_secret_key};
+
+use super::{
+    failure::Failure,
+    home::Home,
+    keyring::{KeyName, Keyring},
+    output,
+};
+
+const HELP: &str = "\
+Examples:
+  cairn keys add dave                    a new key
+  cairn keys add dave --recover-hex -    an old one, 64 hexadecimal digits from standard input
+  cairn keys export dave --file dave.json
+  cairn keys import erin --file dave.json
+
+Files: NAME.json in keys/ of the home, mode 0600. The homes of a testnet share the keys/ beside them.
+Keys are not encrypted: who can read the file owns the account.";
+
+/// Make, list and move the keys of accounts
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key, or take over an old one
+    Add {
+        /// What to call it
+        name: KeyName,
+        /// Take this secret key, 64 hexadecimal digits, instead of a new one; `-` reads it from standard input
+        #[arg(long, value_name = "HEX")]
+        recover_hex: Option<String>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List names and addresses
+    List {
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show address and public key
+    Show {
+        /// Which key
+        name: KeyName,
+        /// Print the address only
+        #[arg(long, conflicts_with = "json")]
+        address: bool,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print or write a key's file, with its secret
+    Export {
+        /// Which key
+        name: KeyName,
+        /// Where to write it [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take over a key's file, as `export` writes it
+    Import {
+        /// What to call it here
+        name: KeyName,
+        /// The file; `-` reads standard input
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete a key for good
+    Delete {
+        /// Which key
+        name: KeyName,
+        /// Yes, for good: without another copy nobody can spend what the account has
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl Keys {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let keyring = Keyring::of(home);
+        match self.command {
+            Command::Add { name, recover_hex, json } => {
+                let secret = match recover_hex {
+                    Some(text) => from_hex(&text)?,
+                    None => generate_secret_key()?,
+                };
+                add(&keyring, &AccountKey::new(name.as_ref(), secret)?, json)
+            }
+            Command::Import { name, file, json } => {
+                let file = if file == Path::new("-") { "/dev/stdin".into() } else { file };
+                add(&keyring, &AccountKey::load(name.as_ref(), &file)?, json)
+            }
+            Command::List { json } => list(&keyring, json),
+            Command::Show { name, address, json } => {
+                let account = keyring.get(&name)?;
+                if json {
+                    output::json(&describe(&account));
+                } else if address {
+                    output::line(account.address());
+                } else {
+                    show(&keyring, &account);
+                }
+                Ok(())
+            }
+            Command::Export { name, file } => {
+                let bytes = keyring.get(&name)?.to_file();
+                output::note("who has this file owns the account: it is not encrypted");
+                match file {
+                    Some(file) => Ok(genesis::files::write(&file, &bytes, Access::Secret, Existing::Refuse)?),
+                    None => {
+                        output::line(String::from_utf8_lossy(&bytes).trim_end());
+                        Ok(())
+                    }
+                }
+            }
+            Command::Delete { name, yes } => {
+                let account = keyring.get(&name)?;
+                if !yes {
+                    return Err(Failure::new(format!(
+                        "{name} ({}) would be deleted for good: say --yes, after `cairn keys export {name}` if in doubt",
+                        account.address()
+                    )));
+                }
+                keyring.delete(&name)?;
+                output::line(format_args!("deleted {name}"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn add(keyring: &Keyring, account: &AccountKey, json: bool) -> Result<(), Failure> {
+    keyring.add(account)?;
+    if json {
+        output::json(&describe(account));
+    } else {
+        show(keyring, account);
+    }
+    output::note("the file is not encrypted: keep it to yourself, and keep a copy");
+    Ok(())
+}
+
+fn list(keyring: &Keyring, json: bool) -> Result<(), Failure> {
+    let accounts = keyring.list()?;
+    if json {
+        output::json(&Value::Array(accounts.iter().map(describe).collect()));
+    } else if accounts.is_empty() {
+        output::line(format_args!("no keys in {}: make one with `cairn keys add NAME`", keyring.folder().display()));
+    } else {
+        let rows: Vec<Vec<String>> =
+            accounts.iter().map(|key| vec![key.name.to_string(), key.address().to_string()]).collect();
+        output::table(&rows, &[]).iter().for_each(output::line);
+    }
+    Ok(())
+}
+
+fn show(keyring: &Keyring, account: &AccountKey) {
+    let public = BASE64.encode(account.secret.public_key().bytes());
+    let rows = [
+        ("name", account.name.to_string()),
+        ("address", account.address().to_string()),
+        ("public key", format!("{public} (secp256k1)")),
+        ("file", keyring.folder().join(format!("{}.json", account.name)).display().to_string()),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(label, value)| vec![label.to_owned(), value]).collect();
+    output::table(&rows, &[]).iter().for_each(output::line);
+}
+
+fn describe(account: &AccountKey) -> Value {
+    json!({
+        "name": account.name.to_string(),
+        "address": account.address().to_string(),
+        "pub_key": { "type": "tendermint/PubKeySecp256k1", "value": BASE64.encode(account.secret.public_key().bytes()) },
+    })
+}
+
+fn from_hex(text: &str) -> Result<SecretKey, Failure> {
+    let input = if text == "-" { standard_input()? } else { text.to_owned() };
+    let bytes = HEXLOWER_PERMISSIVE.decode(input.trim().as_bytes()).ok();
+    bytes.and_then(|bytes| SecretKey::from_bytes(&bytes).ok()).ok_or_else(|| {
+        Failure::new("--recover-hex: this is not a secp256k1 secret key, which has 64 hexadecimal digits")
+    })
+}
+
+fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);
+    read.map_err(|error| Failure::new(format!("standard input cannot be read: {error}")))?;
+    Ok(text)
+}

@@ -1,0 +1,371 @@
+//! Commands about one home: make it, run it, show who it is, begin again.
+
+use std::{
+    fs, io,
+    io::Read,
+    path::Path,
+    thread,
+};
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use genesis::{Existing, ValidatorKey, ValidatorState};
+use node::{
+    config::{self, Section},
+    exit,
+    home::Lock,
+    signing,
+};
+use serde_json::json;
+use storage::{RocksKv, Store, StoreError};
+use types::{ChainId, Height, Round};
+
+use super::{failure::Failure, home::Home, output, prepare, show::Facts};
+
+const INIT_HELP: &str = "\
+Examples:
+  cairn init                                    in ~/.cairn
+  cairn init --home ./mine --chain-id mine-1
+  cairn start --home ./mine
+
+Writes config/config.toml, config/genesis.json, config/node_key.json, config/priv_validator_key.json,
+data/priv_validator_state.json, and keys/alice.json: an account that has all the money.
+To join another chain, put its genesis.json in place of the one written, and its peers into config.toml.";
+
+/// Write keys, genesis and configuration of a chain with one validator
+#[derive(Debug, Args)]
+#[command(after_help = INIT_HELP)]
+pub struct Init {
+    /// Name of the chain [default: test-chain- and six digits]
+    #[arg(long, value_name = "ID")]
+    chain_id: Option<ChainId>,
+    /// Name of the node, for people
+    #[arg(long, value_name = "NAME")]
+    moniker: Option<String>,
+}
+
+impl Init {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let genesis = prepare::single(home.path(), self.chain_id, self.moniker)?;
+        let mut facts = Facts::default();
+        facts.add("home", home.path().display());
+        facts.add("chain", genesis.chain_id());
+        for account in &genesis.document().accounts {
+            facts.add("account", format_args!("{} has {}, address {}", account.name, account.balance, account.address));
+        }
+        facts.add("start it", format_args!("cairn start --home {}", home.path().display()));
+        facts.print();
+        Ok(())
+    }
+}
+
+const START_HELP: &str = "\
+Examples:
+  cairn start --home testnet/node2
+  cairn start --log_level debug --rpc.laddr tcp://127.0.0.1:7777
+  CAIRN_LOG_LEVEL=consensus:debug,*:info cairn start
+
+Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. A flag wins over the environment,
+which wins over the file. Ctrl-C and SIGTERM stop the node cleanly.
+Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store, 76 stopped lest
+something is signed twice, 78 configuration, genesis or key file.";
+
+/// Run the node of a home until Ctrl-C or SIGTERM
+#[derive(Debug, Args)]
+#[command(after_help = START_HELP)]
+pub struct Start {
+    /// Stop when standard input closes: how `cairn testnet` stops its validators
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Settings given as flags: (setting, text).
+#[derive(Debug, Default)]
+struct Settings(Vec<(String, String)>);
+
+/// Every setting, as `section.key`, with its meaning.
+fn settings() -> Vec<(String, config::Key)> {
+    fn of<S: Section>(section: &S) -> Vec<(String, config::Key)> {
+        let name = |key: &config::Key| match S::NAME {
+            "" => key.name.to_owned(),
+            section => format!("{section}.{}", key.name),
+        };
+        section.keys().into_iter().map(|key| (name(&key), key)).collect()
+    }
+    let config = config::Config::default();
+    [
+        of(&config.base),
+        of(&config.rpc),
+        of(&config.p2p),
+        of(&config.mempool),
+        of(&config.consensus),
+        of(&config.blocksync),
+        of(&config.storage),
+        of(&config.instrumentation),
+    ]
+    .concat()
+}
+
+impl Args for Settings {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        settings().into_iter().fold(command, |command, (name, key)| {
+            // clap keeps names as static text; they are made once in a process.
+            let name: &'static str = Box::leak(name.into_boxed_str());
+            let doc: Vec<&str> = key.doc.iter().map(|line| line.trim()).collect();
+            let arg = clap::Arg::new(name)
+                .long(name)
+                .value_name("VALUE")
+                .help(format!("{} [default: {}]", doc.join(" "), key.value))
+                .help_heading("Settings of config.toml")
+                .hide_short_help(true);
+            let arg = if key.value.is_bool() { arg.num_args(0..=1).default_missing_value("true") } else { arg };
+            command.arg(arg.allow_hyphen_values(true))
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |(name, _): (String, config::Key)| {
+            let text = matches.get_one::<String>(&name)?.clone();
+            Some((name, text))
+        };
+        Ok(Self(settings().into_iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Start {
+    /// Does it: returns when the node has stopped.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = config::Config::load(home.path(), &self.settings.0)?;
+        let until_stdin_closes = self.until_stdin_closes;
+        node::start::run(config, |stopper| {
+            if until_stdin_closes {
+                when_stdin_closes(move || stopper.stop());
+            }
+        })?;
+        Ok(())
+    }
+}
+
+const CONFIG_HELP: &str = "\
+Examples:
+  cairn config                         everything, as a config.toml
+  cairn config rpc.laddr               one setting, and where it comes from";
+
+/// Print the effective configuration: file, then environment
+#[derive(Debug, Args)]
+#[command(after_help = CONFIG_HELP)]
+pub struct Config {
+    /// One setting, such as rpc.laddr [default: all]
+    setting: Option<String>,
+}
+
+impl Config {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = config::Config::load(home.path(), &[])?;
+        let Some(name) = self.setting else {
+            output::line(config.to_commented_toml().trim_end());
+            return Ok(());
+        };
+        let text = config.to_commented_toml();
+        let table: toml::Table = text.parse().expect("a written configuration can be read");
+        let value = name.split('.').try_fold(toml::Value::Table(table), |value, key| value.get(key).cloned());
+        match value.filter(|value| !value.is_table()) {
+            Some(value) => {
+                output::line(format_args!("{name} = {value}  # {}", config.origin(&name)));
+                Ok(())
+            }
+            None => Err(Failure::new(format!("there is no setting {name}: `cairn config` prints all"))),
+        }
+    }
+}
+
+/// Prints the validator's public key, as in genesis files.
+pub fn show_validator(home: &Home) -> Result<(), Failure> {
+    home.must_exist()?;
+    let config = config::Config::load(home.path(), &[])?;
+    let key = ValidatorKey::load(&config.priv_validator_key_file())?;
+    let value = data_encoding::BASE64.encode(key.public_key().bytes());
+    output::line(json!({ "type": "tendermint/PubKeySecp256k1", "value": value }));
+    Ok(())
+}
+
+/// Prints the node's id.
+pub fn show_node_id(home: &Home) -> Result<(), Failure> {
+    home.must_exist()?;
+    let config = config::Config::load(home.path(), &[])?;
+    let file = config.node_key_file();
+    let key = genesis::NodeKey::load(&file)?;
+    let key = p2p::NodeKey::from_bytes(&key.0).map_err(|error| {
+        Failure::with_code(exit::Code::Config, format!("{}: priv_key.value: {error}", file.display()))
+    })?;
+    output::line(key.id());
+    Ok(())
+}
+
+const RESET_HELP: &str = "\
+Examples:
+  cairn unsafe-reset-all --home testnet/node2
+
+Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and what the
+validator's key has signed (data/priv_validator_state.json): a validator that forgets that may sign twice.
+The node must not be running. Afterwards it fetches the chain from its peers, from genesis on.";
+
+/// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
+#[derive(Debug, Args)]
+#[command(after_help = RESET_HELP)]
+pub struct Reset {
+    /// Keep the addresses of peers that were learned
+    #[arg(long)]
+    keep_addr_book: bool,
+    /// Forget also what the validator's key has signed. Only for a chain that begins anew: otherwise it signs twice
+    #[arg(long)]
+    forget_what_was_signed: bool,
+}
+
+impl Reset {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = config::Config::load(home.path(), &[])?;
+        let _lock = Lock::take(&config.data_dir())?;
+        let (store, state_file) = (config.store_dir(), config.priv_validator_state_file());
+        // First what must not be lost, then what must go.
+        if self.forget_what_was_signed {
+            ValidatorState::default().save(&state_file, Existing::Replace)?;
+        } else if store.exists() {
+            keep_what_was_signed(&config)?;
+        }
+        remove(&store, |store| fs::remove_dir_all(store))?;
+        if !self.keep_addr_book {
+            remove(&config.addr_book_file(), |file| fs::remove_file(file))?;
+        }
+        let mut facts = Facts::default();
+        facts.add("removed", store.display());
+        let state = if state_file.exists() { ValidatorState::load(&state_file)? } else { ValidatorState::default() };
+        let kept = match state.height {
+            _ if self.forget_what_was_signed => "forgotten, as asked".to_owned(),
+            Height(0) => "nothing was signed yet".to_owned(),
+            height => format!("kept: up to height {height}, round {}, step {}", state.round, state.step),
+        };
+        facts.add("signing state", kept).print();
+        Ok(())
+    }
+}
+
+fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), Failure> {
+    match remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::file("removed", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes what the database knows to be signed into the file that travels with the key.
+///
+/// Errors: it cannot be read: then nobody knows.
+fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
+    let unknown = |error: StoreError| {
+        Failure::with_code(
+            exit::Code::Disk,
+            format!(
+                "{error}. What the validator's key has signed is in there. If that cannot be mended, \
+                 --forget-what-was-signed removes it all the same; then never use this key again on a chain that it signed for"
+            ),
+        )
+    };
+    let genesis = genesis::Genesis::load(&config.genesis_file())?;
+    let kv = RocksKv::open(&config.store_dir()).map_err(unknown)?;
+    let store = Store::open(kv, genesis.chain_id()).map_err(unknown)?;
+    let file = config.priv_validator_state_file();
+    if let Some(signed) = store.hard_state().map_err(unknown)? {
+        signing::save_state(&file, &signed, genesis.chain_id())?;
+    }
+    let height = store.signing_floor();
+    let written = if file.exists() { ValidatorState::load(&file)?.height } else { Height::GENESIS };
+    if height > Height::GENESIS && height >= written {
+        // Nothing of this height may be signed: as if its last round had been.
+        let state = ValidatorState { height, round: Round(i32::MAX as u32), step: 3, ..ValidatorState::default() };
+        state.save(&file, Existing::Replace)?;
+    }
+    Ok(())
+}
+
+/// Print the program's version
+#[derive(Debug, Args)]
+pub struct Version {
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Version {
+    /// Does it.
+    pub fn run(self) -> Result<(), Failure> {
+        let version = env!("CARGO_PKG_VERSION");
+        // Set by who builds a release; a build from a folder has no commit to be sure of.
+        let commit = option_env!("CAIRN_COMMIT");
+        let (block, app) = (types::BLOCK_PROTOCOL, types::Params::default().version_app);
+        if self.json {
+            output::json(&json!({
+                "name": "cairn",
+                "version": version,
+                "commit": commit,
+                "protocol": { "block": block.to_string(), "app": app.to_string() },
+            }));
+        } else {
+            let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
+            output::line(format_args!("cairn {version}{commit}, block protocol {block}, app version {app}"));
+        }
+        Ok(())
+    }
+}
+
+/// Calls `then` when standard input closes.
+fn when_stdin_closes(then: impl FnOnce() + Send + 'static) {
+    let wait = move || {
+        let mut bytes = [0; 64];
+        let mut stdin = io::stdin().lock();
+        while matches!(stdin.read(&mut bytes), Ok(1..)) {}
+        then();
+    };
+    thread::Builder::new().name("stdin".to_owned()).spawn(wait).expect("a thread can be started");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Command;
+
+    fn parse(args: &[&str]) -> Vec<(String, String)> {
+        let command = Settings::augment_args(Command::new("start").no_binary_name(true));
+        Settings::from_arg_matches(&command.get_matches_from(args)).unwrap().0
+    }
+
+    #[test]
+    fn every_setting_is_a_flag() {
+        let names: Vec<String> = settings().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, config::Config::known_keys());
+        let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        assert_eq!(parse(&["--rpc.laddr", "tcp://127.0.0.1:1"]), own(&[("rpc.laddr", "tcp://127.0.0.1:1")]));
+        assert_eq!(parse(&["--p2p.pex", "--log_level=debug"]), own(&[("log_level", "debug"), ("p2p.pex", "true")]));
+        assert_eq!(parse(&["--p2p.pex=false"]), own(&[("p2p.pex", "false")]));
+        assert!(parse(&[]).is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! What a person types: parse, run, and say once what went wrong and what to do about it.
+//!
+//! | file | is about |
+//! |---|---|
+//! | `home.rs` | which folder a command is about, and where it was looked for |
+//! | `keyring.rs`, `keys.rs` | accounts' keys as files, and the commands for them |
+//! | `client.rs`, `json.rs` | asking a node over JSON-RPC, and reading its answers |
+//! | `tx.rs`, `query.rs`, `show.rs` | transactions, questions, and how answers look to people |
+//! | `prepare.rs` | files of a new node or a new testnet |
+//! | `local.rs` | commands about one home: start, init, ids, reset |
+//! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
+//!
+//! Parsing never does anything; a command gets validated values. A failure is a sentence with the way out, printed once, here.
+//! Secrets are never arguments of an error.
+
+mod children;
+mod client;
+mod failure;
+mod home;
+mod json;
+mod keyring;
+mod keys;
+mod local;
+mod output;
+mod prepare;
+mod query;
+mod show;
+mod testnet;
+mod tx;
+mod view;
+mod watch;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use failure::Failure;
+use home::Home;
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn testnet                                       four validators on this machine, with a live view
+  cairn tx send --from alice --to bob --amount 5      in a second terminal, in the same folder
+  cairn query account bob
+  cairn start --home testnet/node2                    one validator by itself
+
+Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0 if there is one
+(its accounts are in ./testnet/keys), else ~/.cairn. `init` and `unsafe-reset-all` never guess ./testnet/node0.";
+
+/// A Tendermint-style proof-of-stake validator, and the tools around it
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// Folder of the node [default: ./testnet/node0 if there is one, else ~/.cairn]
+    #[arg(long, global = true, env = "CAIRN_HOME", hide_env_values = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write keys, genesis and configuration of a chain with one validator
+    Init(local::Init),
+    /// Run the node of a home until Ctrl-C or SIGTERM
+    Start(local::Start),
+    /// Run several validators on this machine, with a live view
+    Testnet(testnet::Testnet),
+    /// Make, list and move the keys of accounts
+    Keys(keys::Keys),
+    /// Sign and send transactions, or look into one
+    Tx(tx::Tx),
+    /// Ask a node about accounts, transactions, blocks, validators
+    Query(query::Query),
+    /// Print the effective configuration: file, then environment
+    Config(local::Config),
+    /// Print the public key of this home's validator, as genesis files have it
+    ShowValidator,
+    /// Print the id by which peers know this home's node
+    ShowNodeId,
+    /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
+    UnsafeResetAll(local::Reset),
+    /// Print the program's version
+    Version(local::Version),
+    /// Print this manual as Markdown
+    #[command(hide = true)]
+    Manual,
+}
+
+/// Which node to ask.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// RPC address of the node to ask [default: what the home's config.toml says, else http://127.0.0.1:26657]
+    #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
+    node: Option<String>,
+}
+
+impl NodeArgs {
+    fn client(&self, home: &Home) -> Result<client::Client, Failure> {
+        match &self.node {
+            Some(url) => client::Client::new(url),
+            None => client::Client::new(&home.rpc_address().unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
+        }
+    }
+}
+
+/// Parses, runs, and prints what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let given = cli.home;
+    match cli.command {
+        Command::Init(args) => args.run(&Home::given_or_default(given)?),
+        Command::Start(args) => args.run(&Home::find(given)?),
+        Command::Testnet(args) => args.run(),
+        Command::Keys(args) => args.run(&Home::find(given)?),
+        Command::Tx(args) => args.run(&Home::find(given)?),
+        Command::Query(args) => args.run(&Home::find(given)?),
+        Command::Config(args) => args.run(&Home::find(given)?),
+        Command::ShowValidator => local::show_validator(&Home::find(given)?),
+        Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
+        Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
+        Command::Version(args) => args.run(),
+        Command::Manual => {
+            output::line(manual().trim_end());
+            Ok(())
+        }
+    }
+}
+
+/// Every command with its help, as one Markdown page.
+fn manual() -> String {
+    let mut page = String::from(
+        "# The command line\n\nWritten by `cairn manual` from the program's own help; a test holds the two together.\n",
+    );
+    let mut command = Cli::command().max_term_width(110).term_width(110).color(clap::ColorChoice::Never);
+    command.build();
+    describe(&mut command, "cairn", &mut page);
+    page
+}
+
+fn describe(command: &mut clap::Command, path: &str, page: &mut String) {
+    let help = command.render_long_help().to_string();
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    page.push_str(&format!("\n## {path}\n\n```text\n{}\n```\n", help.join("\n").trim_end()));
+    for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let path = format!("{path} {}", sub.get_name());
+        describe(sub, &path, page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_commands_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_explains_itself() {
+        fn check(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} has no summary");
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                assert!(arg.get_help().is_some(), "{path}: {} has no help", arg.get_id());
+            }
+            for sub in command.get_subcommands() {
+                check(sub, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        check(&Cli::command(), "cairn");
+    }
+
+    /// `cargo run -p cairn-node -- manual > docs/cli.md` writes it anew.
+    #[test]
+    fn the_manual_in_docs_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+        let written = std::fs::read_to_string(path).expect("docs/cli.md is there");
+        assert!(written.trim() == manual().trim(), "`target/debug/cairn manual > docs/cli.md` writes docs/cli.md anew");
+    }
+}

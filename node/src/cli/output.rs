@@ -1,0 +1,58 @@
+//! Standard output and standard error, for readers that may go away (`cairn keys list | head -1`).
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+/// Prints a line. If nobody reads any more, there is nothing left to do: the process ends with success.
+pub fn line(text: impl Display) {
+    let mut out = io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints JSON for programs.
+pub fn json(value: &serde_json::Value) {
+    line(format_args!("{value:#}"));
+}
+
+/// A remark that is not the command's result.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// What went wrong.
+pub fn error(text: impl Display) {
+    note(format_args!("error: {text}"));
+}
+
+/// Aligns columns, two spaces apart; `right` are the columns that hold numbers.
+pub fn table(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let cell = |column: usize, text: &String| {
+        let space = " ".repeat(widths[column].saturating_sub(text.chars().count()));
+        if right.contains(&column) { format!("{space}{text}") } else { format!("{text}{space}") }
+    };
+    let row = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().enumerate().map(|(column, text)| cell(column, text)).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_numbers_end_at_the_same_place() {
+        let rows = [["name", "height"], ["node0", "7"], ["ü", "1234567"]];
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        assert_eq!(table(&rows, &[1]), ["name    height", "node0        7", "ü      1234567"]);
+        assert!(table(&[], &[]).is_empty());
+    }
+}

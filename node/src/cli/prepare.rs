@@ -1,0 +1,306 @@
+//! The files of a new node and of a new testnet: keys, genesis, configuration.
+//!
+//! Node `i` of a testnet has ports of its own: peers at the first port + 10·i (TCP, and QUIC over UDP), RPC one above, metrics four
+//! above. That is CometBFT's 26656, 26657 and 26660 for node 0.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use genesis::{Existing, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
+use node::config::Config;
+use types::{ChainId, limits::VALIDATORS_MAX};
+
+use super::{failure::Failure, show};
+
+/// The first port of a testnet, if nothing else is said.
+pub const BASE_PORT: u16 = 26656;
+const PORTS_PER_NODE: u16 = 10;
+/// The chain id of a testnet, if nothing else is said.
+pub const TESTNET_CHAIN: &str = "cairn-testnet";
+/// In a testnet of up to so many, everybody is connected to everybody; in a larger one, to so many others.
+const NEIGHBOURS: usize = 32;
+/// Says that the files of a testnet are being written. It goes when all are there.
+const UNFINISHED: &str = ".unfinished";
+
+/// What a testnet is to be; `None` is what is there already, else the default.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// How many.
+    pub validators: Option<usize>,
+    /// Its name.
+    pub chain_id: Option<ChainId>,
+    /// The first port.
+    pub base_port: Option<u16>,
+    /// Between two empty blocks; `Some(None)` is off.
+    pub empty_block_interval: Option<Option<Duration>>,
+}
+
+/// A testnet on disk.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// How its chain begins.
+    pub genesis: Genesis,
+    /// Its nodes, from 0.
+    pub nodes: Vec<Config>,
+    /// Whether the files were written just now.
+    pub is_new: bool,
+}
+
+/// Name of a node's home in the testnet's folder.
+pub fn node_name(index: usize) -> String {
+    format!("node{index}")
+}
+
+/// The files of a testnet: those that are there if they are what is wanted, else new ones.
+///
+/// Errors: what is there is something else; names the difference and the ways out. Nothing is ever overwritten.
+pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
+    let dir = &wanted.dir;
+    if dir.join(UNFINISHED).exists() {
+        return Err(Failure::new(format!(
+            "{0} was left unfinished when its files were written: remove it (`rm -r {0}`) and try again",
+            dir.display()
+        )));
+    }
+    let is_new = !dir.join(node_name(0)).exists();
+    if is_new {
+        write_testnet(wanted)?;
+    }
+    let genesis = Genesis::load(&dir.join(node_name(0)).join("config").join("genesis.json"))?;
+    let nodes: Vec<Config> = homes(dir).iter().map(|home| load(home)).collect::<Result<_, Failure>>()?;
+    let prepared = Prepared { genesis, nodes, is_new };
+    if !is_new {
+        check_same(wanted, &prepared)?;
+    }
+    Ok(prepared)
+}
+
+/// The homes that are there, `node0`, `node1`, … as far as they go.
+fn homes(dir: &Path) -> Vec<PathBuf> {
+    (0..=VALIDATORS_MAX).map(|index| dir.join(node_name(index))).take_while(|home| home.is_dir()).collect()
+}
+
+fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
+    let dir = wanted.dir.display();
+    let other = |what: String, flag: &str| {
+        Err(Failure::new(format!(
+            "{dir} is there already and {what}: leave out {flag} to go on with it, choose another --dir, or remove it \
+             with its chain (`rm -r {dir}`)"
+        )))
+    };
+    let validators = there.genesis.document().validators.len();
+    if validators != there.nodes.len() {
+        let nodes = there.nodes.len();
+        return Err(Failure::new(format!(
+            "{dir} has {nodes} homes, but its genesis document has {validators} validators: restore the missing ones, or \
+             remove it with its chain (`rm -r {dir}`)"
+        )));
+    }
+    match wanted {
+        Wanted { validators: Some(asked), .. } if *asked != validators => {
+            other(format!("has {validators} validators, not {asked}"), "--validators")
+        }
+        Wanted { chain_id: Some(asked), .. } if asked != there.genesis.chain_id() => {
+            other(format!("its chain is {}, not {asked}", there.genesis.chain_id()), "--chain-id")
+        }
+        Wanted { base_port: Some(asked), .. } if !there.nodes[0].p2p.laddr.ends_with(&format!(":{asked}")) => {
+            other(format!("its first node listens at {}, not at port {asked}", there.nodes[0].p2p.laddr), "--base-port")
+        }
+        Wanted { empty_block_interval: Some(asked), .. }
+            if there.nodes.iter().any(|node| node.consensus.empty_block_interval != *asked) =>
+        {
+            other(
+                "its config.toml files say another empty_block_interval (edit them, or set \
+                 CAIRN_CONSENSUS_EMPTY_BLOCK_INTERVAL)"
+                    .to_owned(),
+                "--empty-block-interval",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The configuration of a testnet's node. The environment counts, except where it would give all nodes the same address.
+pub fn load(home: &Path) -> Result<Config, Failure> {
+    let file = Config::path_in(home);
+    let text = std::fs::read_to_string(&file).map_err(|error| Failure::file("read", &file, &error))?;
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Config::read(home, &text, environment.filter(|(name, _)| !OF_ONE_NODE.contains(&name.as_str())), &[])?)
+}
+
+/// Environment variables that can only be about one node, and must not reach several.
+pub const OF_ONE_NODE: [&str; 7] = [
+    "CAIRN_HOME",
+    "CAIRN_MONIKER",
+    "CAIRN_RPC_LADDR",
+    "CAIRN_P2P_LADDR",
+    "CAIRN_P2P_EXTERNAL_ADDRESS",
+    "CAIRN_P2P_PERSISTENT_PEERS",
+    "CAIRN_INSTRUMENTATION_PROMETHEUS_LISTEN_ADDR",
+];
+
+fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
+    let count = wanted.validators.unwrap_or(4);
+    if !(1..=VALIDATORS_MAX).contains(&count) {
+        return Err(Failure::new(format!("--validators is {count}: use 1 to {VALIDATORS_MAX}")));
+    }
+    let base_port = wanted.base_port.unwrap_or(BASE_PORT);
+    let last = usize::from(base_port) + usize::from(PORTS_PER_NODE) * count;
+    if base_port < 1024 || last > usize::from(u16::MAX) {
+        return Err(Failure::new(format!(
+            "--base-port {base_port}: {count} validators need ports {base_port} to {last}: use at least 1024, and few enough"
+        )));
+    }
+    let chain_id = match &wanted.chain_id {
+        Some(chain_id) => chain_id.clone(),
+        None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
+    };
+    let options = TestnetOptions::generate(chain_id, show::now(), count, node_key)?;
+    let ids: Vec<p2p::NodeId> = options
+        .nodes
+        .iter()
+        .map(|(_, key)| p2p::NodeKey::from_bytes(&key.0).expect("a new key is a key").id())
+        .collect();
+    let plan = plan(options)?;
+    let files = plan.files(|index| {
+        let mut config = Config::default();
+        config.base.moniker = node_name(index);
+        let port = |index: usize, offset: u16| base_port + PORTS_PER_NODE * index as u16 + offset;
+        config.p2p.laddr = format!("tcp://127.0.0.1:{}", port(index, 0));
+        config.p2p.addr_book_strict = false;
+        config.p2p.allow_duplicate_ip = true;
+        config.p2p.max_num_inbound_peers = config.p2p.max_num_inbound_peers.max(2 * NEIGHBOURS);
+        let peers = neighbours(index, count).map(|peer| format!("{}@127.0.0.1:{}", ids[peer], port(peer, 0)));
+        config.p2p.persistent_peers = peers.collect();
+        config.rpc.laddr = format!("tcp://127.0.0.1:{}", port(index, 1));
+        config.instrumentation.prometheus = true;
+        config.instrumentation.prometheus_listen_addr = format!("127.0.0.1:{}", port(index, 4));
+        if let Some(interval) = wanted.empty_block_interval {
+            config.consensus.empty_block_interval = interval;
+        }
+        config.to_commented_toml()
+    });
+    let dir = &wanted.dir;
+    std::fs::create_dir_all(dir).map_err(|error| Failure::file("made", dir, &error))?;
+    let mark = dir.join(UNFINISHED);
+    std::fs::write(&mark, "").map_err(|error| Failure::file("written", &mark, &error))?;
+    write_files(dir, &files, Existing::Refuse)?;
+    std::fs::remove_file(&mark).map_err(|error| Failure::file("removed", &mark, &error))
+}
+
+/// Whom a node is connected to: all others, or those next to it on a ring of all.
+fn neighbours(index: usize, count: usize) -> impl Iterator<Item = usize> {
+    let all = count <= NEIGHBOURS + 1;
+    let near = move |other: &usize| {
+        let apart = other.abs_diff(index);
+        all || apart.min(count - apart) <= NEIGHBOURS / 2
+    };
+    (0..count).filter(move |other| *other != index).filter(near)
+}
+
+fn node_key(seed: [u8; 32]) -> [u8; 64] {
+    p2p::NodeKey::from_seed(seed).to_bytes()
+}
+
+fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
+    Testnet::plan(options).map_err(|error| Failure::new(format!("these settings make no genesis document: {error}")))
+}
+
+/// The files of one node with a chain of its own: this validator, and one account, alice, with money.
+///
+/// Errors: one of the files is there already; nothing was written then.
+pub fn single(home: &Path, chain_id: Option<ChainId>, moniker: Option<String>) -> Result<Genesis, Failure> {
+    let chain_id = match chain_id {
+        Some(chain_id) => chain_id,
+        None => ChainId::new(&format!("test-chain-{:06x}", show::now().unix_nanos() & 0xFF_FFFF))
+            .expect("letters, dashes and digits make a chain id"),
+    };
+    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, node_key)?;
+    options.accounts.truncate(1);
+    let plan = plan(options)?;
+    let files = plan.files(|_| {
+        let mut config = Config::default();
+        config.base.moniker = moniker.clone().unwrap_or_else(|| "cairn".to_owned());
+        config.to_commented_toml()
+    });
+    // The plan is that of a testnet of one, in one folder: what is node0's there is the home's here.
+    let into_home = |file: PlannedFile| PlannedFile {
+        path: file.path.strip_prefix(node_name(0)).map(Path::to_owned).unwrap_or(file.path.clone()),
+        ..file
+    };
+    let files: Vec<PlannedFile> = files.into_iter().map(into_home).collect();
+    write_files(home, &files, Existing::Refuse)?;
+    Ok(plan.genesis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(dir: &Path, validators: Option<usize>) -> Wanted {
+        Wanted { dir: dir.to_owned(), validators, chain_id: None, base_port: None, empty_block_interval: None }
+    }
+
+    #[test]
+    fn a_testnet_is_made_once_and_then_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("t");
+        let first = testnet(&wanted(&dir, Some(3))).unwrap();
+        assert!(first.is_new && first.nodes.len() == 3);
+        let second = testnet(&wanted(&dir, None)).unwrap();
+        assert!(!second.is_new);
+        assert_eq!(second.genesis, first.genesis);
+        for (index, node) in second.nodes.iter().enumerate() {
+            assert_eq!(node.base.moniker, node_name(index));
+            assert_eq!(node.p2p.laddr, format!("tcp://127.0.0.1:{}", 26656 + 10 * index));
+            assert_eq!(node.rpc.laddr, format!("tcp://127.0.0.1:{}", 26657 + 10 * index));
+            assert_eq!(node.instrumentation.prometheus_listen_addr, format!("127.0.0.1:{}", 26660 + 10 * index));
+            assert_eq!(node.p2p.persistent_peers.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_testnet_that_is_not_the_one_wanted_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        testnet(&wanted(dir.path(), Some(2))).unwrap();
+        let other = |wanted: Wanted| testnet(&wanted).unwrap_err().to_string();
+        let base = wanted(dir.path(), None);
+        assert!(other(wanted(dir.path(), Some(4))).contains("has 2 validators, not 4: leave out --validators"));
+        let chain_id = Some(ChainId::new("other").unwrap());
+        assert!(other(Wanted { chain_id, ..base.clone() }).contains("its chain is cairn-testnet, not other"));
+        assert!(other(Wanted { base_port: Some(4000), ..base.clone() }).contains("not at port 4000"));
+        assert!(other(Wanted { empty_block_interval: Some(None), ..base.clone() }).contains("empty_block_interval"));
+        std::fs::remove_dir_all(dir.path().join("node1")).unwrap();
+        assert!(other(base.clone()).contains("has 1 homes, but its genesis document has 2 validators"));
+        std::fs::write(dir.path().join(UNFINISHED), "").unwrap();
+        assert!(other(base).contains("unfinished"));
+    }
+
+    #[test]
+    fn impossible_testnets_write_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("t");
+        let high = Wanted { base_port: Some(65_530), ..wanted(&dir, Some(2)) };
+        for bad in [wanted(&dir, Some(0)), wanted(&dir, Some(VALIDATORS_MAX + 1)), high] {
+            assert!(testnet(&bad).is_err());
+        }
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn the_peers_of_a_large_testnet_are_a_connected_ring() {
+        assert_eq!(neighbours(1, 4).collect::<Vec<_>>(), [0, 2, 3]);
+        for count in [33, 34, 100] {
+            for index in 0..count {
+                let peers: Vec<usize> = neighbours(index, count).collect();
+                assert_eq!(peers.len(), NEIGHBOURS, "{count}");
+                assert!(peers.contains(&((index + 1) % count)));
+                assert!(peers.iter().all(|peer| neighbours(*peer, count).any(|back| back == index)));
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! `cairn query`: questions to a node, answered in words or as JSON.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use types::{Address, TxId};
+
+use super::{
+    NodeArgs,
+    client::{Client, ClientError},
+    failure::Failure,
+    home::Home,
+    json,
+    keyring::Keyring,
+    output,
+    show::{self, Facts, Names},
+};
+
+const HELP: &str = "\
+Examples:
+  cairn query account bob
+  cairn query tx 5B2C...64-hex-digits
+  cairn query block 7            cairn query block            (the latest)
+  cairn query validators --json
+  cairn query status --node http://127.0.0.1:26667";
+
+/// Ask a node about accounts, transactions, blocks, validators
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Query {
+    #[command(subcommand)]
+    command: Command,
+    /// Print the node's JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What an account has, and its next nonce
+    Account {
+        /// Its address, or the name of a key
+        account: String,
+    },
+    /// What became of a transaction: unknown, pending, expired, or committed with its result
+    Tx {
+        /// Its hash, 64 hexadecimal digits
+        hash: TxId,
+    },
+    /// A block with its transactions
+    Block {
+        /// Its height [default: the latest]
+        height: Option<u64>,
+    },
+    /// Who decides, and with what power
+    Validators {
+        /// At this height [default: the latest]
+        height: Option<u64>,
+    },
+    /// What the node is, and where its chain stands
+    Status,
+    /// The parameters that all nodes of the chain share
+    Params {
+        /// At this height [default: the latest]
+        height: Option<u64>,
+    },
+    /// The document that the chain began with
+    Genesis,
+}
+
+/// What an account has.
+pub struct Holdings {
+    /// Money.
+    pub balance: u64,
+    /// Number of its next ordered transaction.
+    pub nonce: u64,
+    /// The height that this is the state of.
+    pub height: u64,
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub enum Status {
+    /// The node has never heard of it, or has forgotten it.
+    Unknown,
+    /// It waits for a block.
+    Pending,
+    /// It can no longer be committed. `why`: more about it, to put behind a clause.
+    Expired { why: String },
+    /// It is in a block.
+    Committed {
+        /// Of the block.
+        height: u64,
+        /// Its place in the block.
+        index: u64,
+        /// Code, log, gas, events.
+        result: Value,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// The node's answer.
+        raw: Value,
+    },
+}
+
+impl Query {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let client = self.node.client(home)?;
+        let asker = Asker { client, keyring: Keyring::of(home), json: self.json };
+        match self.command {
+            Command::Account { account } => asker.account(&account),
+            Command::Tx { hash } => asker.tx(&hash),
+            Command::Block { height } => asker.block(height),
+            Command::Validators { height } => asker.validators(height),
+            Command::Status => asker.status(),
+            Command::Params { height } => asker.params(height),
+            Command::Genesis => asker.genesis(),
+        }
+    }
+}
+
+/// What an account has, and its next nonce: after those that wait in the node's mempool.
+pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> {
+    let answer = client.call("account", json!({ "address": address.to_string() }))?;
+    Ok(Holdings {
+        balance: json::number(&answer, "/balance")?,
+        nonce: json::number(&answer, "/nonce")?,
+        height: json::number(&answer, "/height")?,
+    })
+}
+
+/// The least fee of a transaction.
+pub fn fee_min(client: &Client) -> Result<u64, Failure> {
+    let answer = client.call("abci_query", json!({ "path": "/params" }))?;
+    let code = json::number(&answer, "/response/code").unwrap_or(0);
+    if code != 0 {
+        let log = json::text(&answer, "/response/log").unwrap_or_default();
+        return Err(Failure::new(format!("the node does not say its parameters: {log} (code {code})")));
+    }
+    let params: Value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
+        .map_err(|error| Failure::new(format!("the node's answer to /params is not JSON: {error}")))?;
+    json::number(&params, "/fee_min")
+}
+
+/// What became of a transaction.
+pub fn status_of(client: &Client, id: &TxId) -> Result<Status, ClientError> {
+    let raw = client.call("tx_status", json!({ "hash": id.to_string() }))?;
+    let status = raw.get("status").and_then(Value::as_str).unwrap_or_default();
+    Ok(match status {
+        "committed" => Status::Committed {
+            height: json::number(&raw, "/height").unwrap_or_default(),
+            index: json::number(&raw, "/index").unwrap_or_default(),
+            result: raw.get("tx_result").cloned().unwrap_or_default(),
+            bytes: json::bytes(&raw, "/tx").unwrap_or_default(),
+            raw,
+        },
+        "pending" => Status::Pending,
+        "expired" => Status::Expired { why: String::new() },
+        _ => Status::Unknown,
+    })
+}
+
+struct Asker {
+    client: Client,
+    keyring: Keyring,
+    json: bool,
+}
+
+impl Asker {
+    fn names(&self) -> Names {
+        Names::of(&self.keyring)
+    }
+
+    /// The node's answer: printed as it is for programs, else handed back.
+    fn ask(&self, method: &str, params: Value) -> Result<Option<Value>, Failure> {
+        let answer = self.client.call(method, params)?;
+        if self.json {
+            output::json(&answer);
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    }
+
+    fn account(&self, text: &str) -> Result<(), Failure> {
+        let address = self.keyring.address_of(text)?;
+        let Holdings { balance, nonce, height } = account(&self.client, &address)?;
+        if self.json {
+            output::json(&json!({
+                "address": address.to_string(),
+                "balance": balance.to_string(),
+                "nonce": nonce.to_string(),
+                "height": height.to_string(),
+            }));
+            return Ok(());
+        }
+        let mut facts = Facts::default();
+        facts.add("account", self.names().of_address(&address)).add("balance", balance).add("next nonce", nonce);
+        facts.add("at height", height).print();
+        Ok(())
+    }
+
+    fn tx(&self, id: &TxId) -> Result<(), Failure> {
+        if self.json {
+            output::json(&self.client.call("tx_status", json!({ "hash": id.to_string() }))?);
+            return Ok(());
+        }
+        let mut facts = Facts::default();
+        facts.add("transaction", id);
+        match status_of(&self.client, id)? {
+            Status::Unknown => {
+                facts.add("status", "unknown: this node has not seen it, or its block is no longer kept");
+            }
+            Status::Pending => {
+                facts.add("status", "pending: it waits for a block");
+            }
+            Status::Expired { why } => {
+                facts.add("status", format_args!("expired: it can no longer be committed{why}"));
+            }
+            Status::Committed { height, index, result, bytes, .. } => {
+                let names = self.names();
+                facts.add("status", format_args!("committed at height {height}, position {index}"));
+                let code = json::number(&result, "/code").unwrap_or(0);
+                let log = json::text(&result, "/log").unwrap_or_default();
+                facts.add("result", if code == 0 { "ok".to_owned() } else { format!("failed, code {code}: {log}") });
+                if let Ok(tx) = show::decode(&bytes) {
+                    names.transaction(&tx, &mut facts);
+                }
+                names.events(json::list(&result, "/events").unwrap_or(&[]), &mut facts);
+            }
+        }
+        facts.print();
+        Ok(())
+    }
+
+    fn block(&self, height: Option<u64>) -> Result<(), Failure> {
+        let Some(answer) = self.ask("block", at_height(height))? else { return Ok(()) };
+        let header = json::at(&answer, "/block/header")?;
+        let time = json::time(header, "/time")?;
+        let names = self.names();
+        let mut facts = Facts::default();
+        facts.add("block", json::number(header, "/height")?);
+        facts.add("hash", json::text(&answer, "/block_id/hash")?);
+        facts.add("chain", json::text(header, "/chain_id")?);
+        facts.add("time", format_args!("{time} ({})", show::ago(time, show::now())));
+        facts.add("proposer", json::text(header, "/proposer_address")?);
+        facts.add("app hash", format_args!("{} (state before this block)", json::text(header, "/app_hash")?));
+        if let Ok(signatures) = json::list(&answer, "/block/last_commit/signatures").map(<[Value]>::to_vec)
+            && !signatures.is_empty()
+        {
+            let signed = signatures.iter().filter(|one| json::number(one, "/block_id_flag").is_ok_and(|flag| flag == 2)).count();
+            let round = json::number(&answer, "/block/last_commit/round").unwrap_or_default();
+            facts.add("block before", format_args!("committed in round {round} by {signed} of {} validators", signatures.len()));
+        }
+        let txs = json::list(&answer, "/block/data/txs")?;
+        facts.add("content", show::count(txs.len() as u64, "transaction"));
+        for (index, _) in txs.iter().enumerate() {
+            let bytes = json::bytes(&answer, &format!("/block/data/txs/{index}"))?;
+            let summary = match show::decode(&bytes) {
+                Ok(tx) => format!("{}  {}", tx.id(), names.summary(&tx)),
+                Err(_) => format!("{} bytes that are not a transaction", bytes.len()),
+            };
+            facts.add(&format!("  {index}"), summary);
+        }
+        facts.print();
+        Ok(())
+    }
+
+    fn validators(&self, height: Option<u64>) -> Result<(), Failure> {
+        const PER_PAGE: u64 = 100;
+        let mut validators = Vec::new();
+        let mut page = 1;
+        let block_height = loop {
+            let mut params = at_height(height);
+            params["page"] = json!(page.to_string());
+            params["per_page"] = json!(PER_PAGE.to_string());
+            let answer = self.client.call("validators", params)?;
+            let found = json::list(&answer, "/validators")?;
+            validators.extend(found.iter().cloned());
+            let total = json::number(&answer, "/total")?;
+            if validators.len() as u64 >= total || found.is_empty() {
+                break json::number(&answer, "/block_height")?;
+            }
+            page += 1;
+        };
+        if self.json {
+            let total = validators.len().to_string();
+            output::json(&json!({ "block_height": block_height.to_string(), "validators": validators, "total": total }));
+            return Ok(());
+        }
+        let power = |validator: &Value| json::number(validator, "/voting_power");
+        let total: u64 = validators.iter().map(power).sum::<Result<u64, Failure>>()?;
+        output::line(format_args!(
+            "{} of power {total} at height {block_height}; a block needs more than {}",
+            show::count(validators.len() as u64, "validator"),
+            u128::from(total) * 2 / 3
+        ));
+        let mut rows = vec![["address", "power", "share"].map(str::to_owned).to_vec()];
+        for validator in &validators {
+            let share = power(validator)? as f64 / (total.max(1)) as f64;
+            rows.push(vec![
+                json::text(validator, "/address")?.to_owned(),
+                power(validator)?.to_string(),
+                format!("{:.1} %", share * 100.0),
+            ]);
+        }
+        output::table(&rows, &[1, 2]).iter().for_each(output::line);
+        Ok(())
+    }
+
+    fn status(&self) -> Result<(), Failure> {
+        let Some(answer) = self.ask("status", json!({}))? else { return Ok(()) };
+        let time = json::time(&answer, "/sync_info/latest_block_time")?;
+        let syncing = answer.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false);
+        let power = json::number(&answer, "/validator_info/voting_power").unwrap_or(0);
+        let mut facts = Facts::default();
+        facts.add("node", format_args!("{} ({})", json::text(&answer, "/node_info/moniker")?, self.client.url()));
+        facts.add("id", json::text(&answer, "/node_info/id")?);
+        facts.add("chain", json::text(&answer, "/node_info/network")?);
+        facts.add("height", json::number(&answer, "/sync_info/latest_block_height")?);
+        facts.add("last block", format_args!("{time} ({})", show::ago(time, show::now())));
+        facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
+        facts.add("state", if syncing { "catching up with the chain" } else { "in step with the chain" });
+        facts.add("validator", match (power, json::text(&answer, "/validator_info/address")) {
+            (0, _) | (_, Err(_)) => "no: it follows the chain".to_owned(),
+            (power, Ok(address)) => format!("{address} of power {power}"),
+        });
+        facts.print();
+        Ok(())
+    }
+
+    fn params(&self, height: Option<u64>) -> Result<(), Failure> {
+        let Some(answer) = self.ask("consensus_params", at_height(height))? else { return Ok(()) };
+        output::line(format_args!("parameters at height {}", json::number(&answer, "/block_height")?));
+        let mut rows = Vec::new();
+        flatten(json::at(&answer, "/consensus_params")?, String::new(), &mut rows);
+        output::table(&rows, &[]).iter().for_each(output::line);
+        Ok(())
+    }
+
+    fn genesis(&self) -> Result<(), Failure> {
+        let answer = self.client.call("genesis", json!({}))?;
+        // The document itself: what it prints can be a new node's genesis.json.
+        output::json(json::at(&answer, "/genesis")?);
+        Ok(())
+    }
+}
+
+fn at_height(height: Option<u64>) -> Value {
+    height.map_or_else(|| json!({}), |height| json!({ "height": height.to_string() }))
+}
+
+/// Nested objects as `a.b.c` and value.
+fn flatten(value: &Value, path: String, rows: &mut Vec<Vec<String>>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(field, path, rows);
+            }
+        }
+        Value::Null => {}
+        Value::String(text) => rows.push(vec![path, text.clone()]),
+        other => rows.push(vec![path, other.to_string()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_parameters_become_lines() {
+        let mut rows = Vec::new();
+        flatten(&json!({"block": {"max_bytes": "4", "n": null}, "list": ["a"]}), String::new(), &mut rows);
+        assert_eq!(rows, [["block.max_bytes", "4"], ["list", "[\"a\"]"]]);
+    }
+}

@@ -1,0 +1,201 @@
+//! How answers look to people: aligned, in words, with names for the addresses that the keyring knows.
+
+use std::collections::BTreeMap;
+
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+use serde_json::{Value, json};
+use types::{Address, Msg, Time, Transaction, TxOrder, Wire};
+
+use super::{failure::Failure, json, keyring::Keyring, output};
+
+/// Labels and values, aligned.
+#[derive(Default)]
+pub struct Facts(Vec<Vec<String>>);
+
+impl Facts {
+    /// One more line.
+    pub fn add(&mut self, label: &str, value: impl ToString) -> &mut Self {
+        self.0.push(vec![label.to_owned(), value.to_string()]);
+        self
+    }
+
+    /// Prints them.
+    pub fn print(&self) {
+        output::table(&self.0, &[]).iter().for_each(output::line);
+    }
+}
+
+/// Names for addresses.
+pub struct Names(BTreeMap<Address, String>);
+
+impl Names {
+    /// Those of a keyring.
+    pub fn of(keyring: &Keyring) -> Self {
+        Self(keyring.known().into_iter().map(|(address, name)| (address, name.to_string())).collect())
+    }
+
+    /// The address, with its name if there is one.
+    pub fn of_address(&self, address: &Address) -> String {
+        match self.0.get(address) {
+            Some(name) => format!("{address} ({name})"),
+            None => address.to_string(),
+        }
+    }
+
+    /// The same, for text that may be an address.
+    pub fn of_text(&self, text: &str) -> String {
+        text.parse().map_or_else(|_| text.to_owned(), |address| self.of_address(&address))
+    }
+
+    /// The name, else the address.
+    fn short(&self, address: &Address) -> String {
+        self.0.get(address).cloned().unwrap_or_else(|| address.to_string())
+    }
+
+    /// A transaction in a few words: who does what.
+    pub fn summary(&self, tx: &Transaction) -> String {
+        let messages: Vec<String> = tx.body().messages.iter().map(|message| self.message(message)).collect();
+        format!("{}: {}", self.short(&tx.body().signer.address()), messages.join(", "))
+    }
+
+    fn message(&self, message: &Msg) -> String {
+        let Msg::Transfer { to, amount } = message;
+        format!("transfer {amount} to {}", self.short(to))
+    }
+
+    /// All that a transaction says.
+    pub fn transaction(&self, tx: &Transaction, facts: &mut Facts) {
+        let body = tx.body();
+        facts.add("chain", &body.chain_id).add("signer", self.of_address(&body.signer.address()));
+        match body.order {
+            TxOrder::Nonce(nonce) => facts.add("nonce", nonce),
+            TxOrder::Expires(height) => facts.add("unordered", format_args!("valid up to height {height}")),
+        };
+        facts.add("fee", body.fee);
+        for message in &body.messages {
+            let Msg::Transfer { to, amount } = message;
+            facts.add("does", format_args!("transfer {amount} to {}", self.of_address(to)));
+        }
+    }
+
+    /// The events of a result, one a line.
+    pub fn events(&self, events: &[Value], facts: &mut Facts) {
+        for event in events {
+            let kind = event.get("type").and_then(Value::as_str).unwrap_or("event");
+            let attributes = json::list(event, "/attributes").unwrap_or(&[]).iter().map(|attribute| {
+                let field = |name: &str| attribute.get(name).and_then(Value::as_str).unwrap_or_default();
+                format!("{}={}", field("key"), self.of_text(field("value")))
+            });
+            let attributes: Vec<String> = attributes.collect();
+            facts.add("event", format_args!("{kind}: {}", attributes.join(", ")));
+        }
+    }
+}
+
+/// Bytes from hexadecimal digits (with or without `0x`) or base64.
+pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+    let text = text.trim();
+    let hex = text.strip_prefix("0x").unwrap_or(text);
+    let decoded = HEXUPPER_PERMISSIVE.decode(hex.as_bytes()).or_else(|_| BASE64.decode(text.as_bytes()));
+    decoded.map_err(|_| Failure::new("this is neither hexadecimal nor base64"))
+}
+
+/// A transaction from its bytes.
+pub fn decode(bytes: &[u8]) -> Result<Transaction, Failure> {
+    Transaction::decode(bytes).map_err(|error| Failure::new(format!("these bytes are not a transaction: {error}")))
+}
+
+/// A transaction for programs.
+pub fn transaction_json(tx: &Transaction) -> Value {
+    let body = tx.body();
+    let order = match body.order {
+        TxOrder::Nonce(nonce) => json!({ "nonce": nonce.to_string() }),
+        TxOrder::Expires(height) => json!({ "expires_height": height.to_string() }),
+    };
+    let message = |message: &Msg| {
+        let Msg::Transfer { to, amount } = message;
+        json!({ "transfer": { "to": to.to_string(), "amount": amount.to_string() } })
+    };
+    json!({
+        "hash": tx.id().to_string(),
+        "chain_id": body.chain_id.as_str(),
+        "signer": body.signer.address().to_string(),
+        "signer_pub_key": BASE64.encode(body.signer.bytes()),
+        "order": order,
+        "fee": body.fee.to_string(),
+        "messages": body.messages.iter().map(message).collect::<Vec<_>>(),
+        "signature": BASE64.encode(&tx.signature().0),
+        "signature_valid": tx.clone().verify().is_ok(),
+    })
+}
+
+/// How long ago, in the unit that fits.
+pub fn ago(time: Time, now: Time) -> String {
+    if time == Time::UNIX_EPOCH {
+        return "never".into();
+    }
+    let seconds = now.since(time).as_secs_f64();
+    match seconds {
+        0.0..60.0 => format!("{seconds:.1} s ago"),
+        60.0..3600.0 => format!("{:.0} min ago", (seconds / 60.0).floor()),
+        3600.0..172_800.0 => format!("{:.0} h ago", (seconds / 3600.0).floor()),
+        _ => format!("{:.0} days ago", (seconds / 86_400.0).floor()),
+    }
+}
+
+/// The clock.
+pub fn now() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// `1 transaction`, `2 transactions`.
+pub fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{ChainId, SecretKey, TxBody};
+
+    fn transfer() -> Transaction {
+        let key = SecretKey::from_bytes(&[1; 32]).unwrap();
+        let messages = vec![Msg::Transfer { to: Address([2; 20]), amount: 5 }];
+        let chain_id = ChainId::new("c").unwrap();
+        TxBody { chain_id, signer: key.public_key(), order: TxOrder::Nonce(3), fee: 1, messages }.sign(&key)
+    }
+
+    #[test]
+    fn a_transaction_is_shown_with_names() {
+        let names = Names(BTreeMap::from([(Address([2; 20]), "bob".to_owned())]));
+        assert!(names.summary(&transfer()).ends_with(": transfer 5 to bob"));
+        assert_eq!(transaction_json(&transfer())["order"]["nonce"], "3");
+        assert_eq!(transaction_json(&transfer())["signature_valid"], true);
+        assert_eq!(names.of_text("x"), "x");
+        assert!(names.of_text(&Address([2; 20]).to_string()).ends_with("(bob)"));
+    }
+
+    #[test]
+    fn bytes_are_hexadecimal_or_base64() {
+        assert_eq!(bytes("0A0b").unwrap(), [10, 11]);
+        assert_eq!(bytes(" 0x0a ").unwrap(), [10]);
+        assert_eq!(bytes("Cgs=").unwrap(), [10, 11]);
+        assert!(bytes("no!").is_err());
+        assert!(decode(&[1, 2, 3]).is_err());
+    }
+
+    #[test]
+    fn times_past_are_told_in_the_unit_that_fits() {
+        let now = Time::parse("2026-01-10T00:00:00Z").unwrap();
+        for (then, text) in [
+            ("2026-01-09T23:59:59.5Z", "0.5 s ago"),
+            ("2026-01-09T23:57:30Z", "2 min ago"),
+            ("2026-01-09T20:00:00Z", "4 h ago"),
+            ("2026-01-01T00:00:00Z", "9 days ago"),
+            ("1970-01-01T00:00:00Z", "never"),
+        ] {
+            assert_eq!(ago(Time::parse(then).unwrap(), now), text);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! `cairn testnet`: several validators on this machine, each a process of its own, and a view of them all.
+
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use node::{
+    config::{Config, parse_duration},
+    exit,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use types::ChainId;
+
+use super::{
+    children::{self, Validator},
+    failure::Failure,
+    home::reachable,
+    output,
+    prepare::{self, Prepared, Wanted},
+    show,
+    view::{Condition, Picture, Row, Screen},
+    watch::{self, Look},
+};
+
+const HELP: &str = "\
+Examples:
+  cairn testnet                                         four validators in ./testnet
+  cairn testnet --validators 7 --dir ./seven            seven; each uses the next ten ports
+  cairn testnet --validators 7 --dir ./seven --init-only
+  cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
+
+Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log, DIR/keys has alice, bob and carol, who have money.
+What is there is never overwritten: run again, the chain goes on from the same height. `rm -r DIR` forgets it.
+Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
+Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted: `cairn start --home DIR/nodeN` does it.";
+
+/// How long validators may take to stop before they are killed.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often processes are looked after and the picture is drawn, at least.
+const TICK: Duration = Duration::from_millis(500);
+/// Looks without an answer after which a validator that answered before counts as silent.
+const SILENT_AFTER: u32 = 3;
+
+/// Run several validators on this machine, with a live view
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Testnet {
+    /// How many validators [default: 4, or as many as DIR has]
+    #[arg(long, alias = "v", value_name = "N")]
+    validators: Option<usize>,
+    /// Folder of the testnet
+    #[arg(long, alias = "o", value_name = "DIR", default_value = "./testnet")]
+    dir: PathBuf,
+    /// Write the files if they are not there, and start nothing
+    #[arg(long)]
+    init_only: bool,
+    /// First port; validator i uses this one + 10*i and some above [default: 26656]
+    #[arg(long, alias = "starting-port", value_name = "PORT")]
+    base_port: Option<u16>,
+    /// Name of the chain [default: cairn-testnet]
+    #[arg(long, value_name = "ID")]
+    chain_id: Option<ChainId>,
+    /// After how long without transactions an empty block follows: 1s, 0s (at once), off [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    empty_block_interval: Option<Interval>,
+    /// Print lines instead of drawing the view
+    #[arg(long)]
+    no_view: bool,
+}
+
+/// A time, or never.
+#[derive(Clone, Copy, Debug)]
+struct Interval(Option<Duration>);
+
+fn interval(text: &str) -> Result<Interval, String> {
+    match text {
+        "off" => Ok(Interval(None)),
+        text => parse_duration(text)
+            .map(|duration| Interval(Some(duration)))
+            .ok_or_else(|| "use a duration such as 500ms, 1s or 0s, or off".to_owned()),
+    }
+}
+
+enum Event {
+    Look(Look),
+    Stop,
+}
+
+impl From<Look> for Event {
+    fn from(look: Look) -> Self {
+        Self::Look(look)
+    }
+}
+
+impl Testnet {
+    /// Does it: returns when all validators have stopped.
+    pub fn run(self) -> Result<(), Failure> {
+        let wanted = Wanted {
+            dir: self.dir.clone(),
+            validators: self.validators,
+            chain_id: self.chain_id.clone(),
+            base_port: self.base_port,
+            empty_block_interval: self.empty_block_interval.map(|interval| interval.0),
+        };
+        let prepared = prepare::testnet(&wanted)?;
+        if self.init_only {
+            describe(&self.dir, &prepared);
+            return Ok(());
+        }
+        ports_are_free(&prepared)?;
+        let (to, events) = mpsc::channel();
+        let hurry = Arc::new(AtomicBool::new(false));
+        on_signals(to.clone(), hurry.clone())?;
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
+        let mut running = Running::start(&program, &self.dir, &prepared, &to)?;
+        let result = running.watch(&events, Screen::new(self.no_view));
+        running.stop(|| hurry.load(Ordering::Relaxed));
+        result
+    }
+}
+
+/// What `--init-only` has to say.
+fn describe(dir: &Path, prepared: &Prepared) {
+    let dir = dir.display();
+    let count = prepared.nodes.len();
+    let written = if prepared.is_new { "written" } else { "there already, nothing was changed" };
+    output::line(format_args!("{count} validators of chain {} in {dir}: {written}", prepared.genesis.chain_id()));
+    output::line(format_args!("start them all with: cairn testnet --dir {dir}"));
+    output::line(format_args!("or each by itself:   cairn start --home {dir}/node0"));
+}
+
+/// That nobody listens where the validators want to.
+///
+/// Errors: somebody does; names the port, its use and the ways out.
+fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
+    for (index, node) in prepared.nodes.iter().enumerate() {
+        let uses = [
+            ("peers", &node.p2p.laddr, node.p2p.quic),
+            ("RPC", &node.rpc.laddr, false),
+            ("metrics", &node.instrumentation.prometheus_listen_addr, false),
+        ];
+        for (what, address, udp) in uses {
+            let text = address.trim_start_matches("tcp://");
+            let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+            let Ok(socket) = text.parse::<SocketAddr>() else { continue };
+            let bound = TcpListener::bind(socket).map(drop);
+            let bound = bound.and_then(|()| if udp { UdpSocket::bind(socket).map(drop) } else { Ok(()) });
+            if let Err(error) = bound {
+                let name = prepare::node_name(index);
+                return Err(Failure::with_code(
+                    exit::Code::InUse,
+                    format!(
+                        "{name} cannot listen at {text} ({what}): {error}. Is this testnet, or another, running already? \
+                         Stop it, or make one elsewhere: cairn testnet --dir ./other --base-port 30000"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends `Stop` at Ctrl-C, SIGTERM and SIGHUP; from the second on there is hurry.
+fn on_signals(to: Sender<Event>, hurry: Arc<AtomicBool>) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("signals cannot be waited for: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    // Registered here, so that no signal after this kills us.
+    let _context = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    drop(_context);
+    let wait = move || {
+        runtime.block_on(async {
+            let mut seen = 0;
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                seen += 1;
+                hurry.store(seen > 1, Ordering::Relaxed);
+                // Nobody receives any more: the testnet is stopping already.
+                let _ = to.send(Event::Stop);
+            }
+        });
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(|_| ()).map_err(failed)
+}
+
+/// The processes, and what is known of them.
+struct Running {
+    validators: Vec<Validator>,
+    picture: Picture,
+    /// Looks without an answer, since the last with one.
+    unanswered: Vec<u32>,
+    /// Whether any validator has ever answered.
+    answered: bool,
+}
+
+impl Running {
+    fn start(program: &Path, dir: &Path, prepared: &Prepared, to: &Sender<Event>) -> Result<Self, Failure> {
+        let command = command_name(program);
+        let mut running = Self {
+            validators: Vec::new(),
+            picture: picture(dir, prepared, &command),
+            unanswered: vec![0; prepared.nodes.len()],
+            answered: false,
+        };
+        for (index, node) in prepared.nodes.iter().enumerate() {
+            running.validators.push(Validator::start(program, &prepare::node_name(index), &node.home)?);
+        }
+        for (index, node) in prepared.nodes.iter().enumerate() {
+            if !node.rpc.laddr.is_empty() {
+                let metrics = metrics_address(node);
+                watch::spawn(index, &reachable(&node.rpc.laddr), metrics, to.clone())?;
+            }
+        }
+        Ok(running)
+    }
+
+    /// Shows the validators until somebody asks to stop.
+    ///
+    /// Errors: all of them ended before any had answered.
+    fn watch(&mut self, events: &Receiver<Event>, mut screen: Screen) -> Result<(), Failure> {
+        screen.introduce(&self.picture);
+        let mut tick = Instant::now();
+        loop {
+            match events.recv_timeout(tick.saturating_duration_since(Instant::now())) {
+                Ok(Event::Look(look)) => {
+                    self.take(look);
+                    continue;
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => tick = Instant::now() + TICK,
+            }
+            self.look_after_processes();
+            screen.show(&self.picture, show::now());
+            if !self.answered && self.validators.iter_mut().all(|one| one.ended().is_some()) {
+                return Err(self.none_started());
+            }
+        }
+    }
+
+    fn take(&mut self, look: Look) {
+        let (row, unanswered) = (&mut self.picture.rows[look.index], &mut self.unanswered[look.index]);
+        match look.seen {
+            Some(seen) => {
+                (*unanswered, self.answered) = (0, true);
+                // Also when our process has ended: then it was started by hand, and that is fine.
+                row.condition = Condition::Up(seen);
+            }
+            None => {
+                *unanswered = unanswered.saturating_add(1);
+                if matches!(row.condition, Condition::Up(_)) && *unanswered >= SILENT_AFTER {
+                    row.condition = Condition::Silent;
+                }
+            }
+        }
+    }
+
+    fn look_after_processes(&mut self) {
+        for (index, validator) in self.validators.iter_mut().enumerate() {
+            let row = &mut self.picture.rows[index];
+            let answers = matches!(row.condition, Condition::Up(_)) && self.unanswered[index] == 0;
+            if answers || matches!(row.condition, Condition::Down { .. }) {
+                continue;
+            }
+            if let Some(status) = validator.ended() {
+                row.condition = Condition::Down { how: children::how(status), log: validator.last_words() };
+            }
+        }
+    }
+
+    fn none_started(&mut self) -> Failure {
+        let first = &mut self.validators[0];
+        let code = first.ended().and_then(|status| status.code());
+        let sentence = format!(
+            "no validator started. {} says: {} (its log is {})",
+            first.name,
+            first.last_words().trim_start_matches("error: "),
+            children::log_file(&first.home).display()
+        );
+        let in_use = code == Some(i32::from(exit::Code::InUse as u8));
+        Failure::with_code(if in_use { exit::Code::InUse } else { exit::Code::Refused }, sentence)
+    }
+
+    /// Stops all validators and says how it went.
+    fn stop(mut self, hurry: impl Fn() -> bool) {
+        let started_by_hand: Vec<String> = self
+            .validators
+            .iter_mut()
+            .zip(&self.picture.rows)
+            .filter_map(|(one, row)| {
+                let is_up = matches!(row.condition, Condition::Up(_));
+                (one.ended().is_some() && is_up).then(|| one.name.clone())
+            })
+            .collect();
+        let running = self.validators.iter_mut().filter_map(|one| one.ended().is_none().then_some(())).count();
+        output::line(format_args!("stopping {}", show::count(running as u64, "validator")));
+        let killed = children::stop(&mut self.validators, STOP_TIME_MAX, hurry);
+        if killed.is_empty() {
+            output::line("all stopped cleanly");
+        } else {
+            output::line(format_args!("did not stop in time and was killed: {}", killed.join(", ")));
+        }
+        if !started_by_hand.is_empty() {
+            output::line(format_args!("started by hand and still running: {}", started_by_hand.join(", ")));
+        }
+    }
+}
+
+fn metrics_address(node: &Config) -> Option<String> {
+    let on = node.instrumentation.prometheus;
+    on.then(|| reachable(&node.instrumentation.prometheus_listen_addr))
+}
+
+fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
+    let short = dir.strip_prefix("./").unwrap_or(dir).display().to_string();
+    let rows = (0..prepared.nodes.len()).map(|index| {
+        let name = prepare::node_name(index);
+        let restart = format!("{command} start --home {short}/{name}");
+        Row { name, condition: Condition::Starting, restart }
+    });
+    let ports = |address: &dyn Fn(&Config) -> Option<String>| {
+        let addresses: Vec<String> = prepared.nodes.iter().filter_map(address).collect();
+        let Some((first, others)) = addresses.split_first() else { return "off".to_owned() };
+        let port = |address: &String| address.rsplit(':').next().unwrap_or_default().to_owned();
+        let others: Vec<String> = others.iter().map(port).collect();
+        if others.is_empty() { first.clone() } else { format!("{first}  and ports {}", others.join(", ")) }
+    };
+    let home = if short == "testnet" { String::new() } else { format!(" --home {short}/node0") };
+    let mut footer = vec![
+        format!("RPC       {}", ports(&|node| Some(reachable(&node.rpc.laddr)))),
+        format!("metrics   {}", ports(&|node| Some(format!("{}/metrics", metrics_address(node)?)))),
+    ];
+    let accounts = &prepared.genesis.document().accounts;
+    if let Some(account) = accounts.first() {
+        footer.push(format!("account   {} {} began with {}", account.name, account.address, account.balance));
+    }
+    if let [from, to, ..] = &accounts[..] {
+        footer.push(format!("try       {command} tx send{home} --from {} --to {} --amount 5", from.name, to.name));
+    }
+    let count = prepared.nodes.len();
+    footer.push(format!("Ctrl-C    stops {}; logs are in {short}/node*/cairn.log", if count == 1 { "it" } else { "all" }));
+    Picture {
+        title: format!("chain {}, {} in {short}", prepared.genesis.chain_id(), show::count(count as u64, "validator")),
+        rows: rows.collect(),
+        footer,
+    }
+}
+
+/// How a person runs this very program here: its bare name if the path leads to it, else where it is.
+fn command_name(program: &Path) -> String {
+    let same = |found: PathBuf| found.canonicalize().is_ok_and(|found| program.canonicalize().is_ok_and(|own| own == found));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).find(|dir| dir.join("cairn").is_file()).is_some_and(|dir| same(dir.join("cairn"))) {
+        return "cairn".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    program.strip_prefix(here).unwrap_or(program).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_block_intervals_are_durations_or_off() {
+        assert_eq!(interval("off").unwrap().0, None);
+        assert_eq!(interval("0s").unwrap().0, Some(Duration::ZERO));
+        assert!(interval("soon").is_err());
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let wanted = Wanted {
+            dir: dir.path().join("t"),
+            validators: Some(1),
+            chain_id: None,
+            base_port: None,
+            empty_block_interval: None,
+        };
+        let mut prepared = prepare::testnet(&wanted).unwrap();
+        for address in [&mut prepared.nodes[0].p2p.laddr, &mut prepared.nodes[0].instrumentation.prometheus_listen_addr] {
+            *address = "127.0.0.1:0".to_owned();
+        }
+        prepared.nodes[0].rpc.laddr = format!("tcp://{}", taken.local_addr().unwrap());
+        let error = ports_are_free(&prepared).unwrap_err().to_string();
+        assert!(error.contains("(RPC)") && error.contains("--base-port"), "{error}");
+        drop(taken);
+        ports_are_free(&prepared).unwrap();
+    }
+}

@@ -1,0 +1,275 @@
+//! `cairn tx`: sign and send transactions, or look into one.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use types::{Address, ChainId, Height, Msg, Transaction, TxBody, TxId, TxOrder, Wire};
+
+use super::{
+    NodeArgs,
+    client::{Client, ClientError},
+    failure::Failure,
+    home::Home,
+    json,
+    keyring::{KeyName, Keyring},
+    output,
+    query::{self, Status},
+    show::{self, Facts, Names},
+};
+
+const SEND_HELP: &str = "\
+Examples:
+  cairn tx send --from alice --to bob --amount 5
+  cairn tx send --from alice --to 1A2B...40-hex-digits --amount 5 --json
+  cairn tx send --from alice --to bob --amount 5 --unordered --no-wait
+
+--from is a key of the keyring (`cairn keys list`). --to is an address or the name of a key.
+A nonce orders the signer's transactions one after the other; unordered ones need none and expire instead.
+The exit code is 0 only if the transaction was committed and succeeded (with --no-wait: was accepted).";
+
+/// First and longest pause between two looks at a transaction that is not committed yet.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// Heights until an unordered transaction expires, if nothing else is said.
+const EXPIRES_IN: u64 = 100;
+
+/// Sign and send transactions, or look into one
+#[derive(Debug, Args)]
+pub struct Tx {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Transfer an amount from one of your accounts
+    #[command(after_help = SEND_HELP)]
+    Send(Send),
+    /// Show what the bytes of a transaction say
+    Decode {
+        /// The bytes, hexadecimal or base64
+        bytes: String,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Send {
+    /// Name of the key that signs and pays
+    #[arg(long, value_name = "NAME")]
+    from: KeyName,
+    /// Who gets it: an address, or the name of a key
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    to: String,
+    /// How much
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    amount: u64,
+    /// What you pay for inclusion [default: the chain's least fee]
+    #[arg(long, value_name = "N")]
+    fee: Option<u64>,
+    /// The signer's number for this transaction [default: the next one]
+    #[arg(long, value_name = "N", conflicts_with = "unordered")]
+    nonce: Option<u64>,
+    /// Needs no order among the signer's transactions, and expires instead
+    #[arg(long)]
+    unordered: bool,
+    /// Heights from now until it expires [default: 100]
+    #[arg(long, value_name = "HEIGHTS", requires = "unordered", value_parser = clap::value_parser!(u64).range(1..))]
+    expires_in: Option<u64>,
+    /// Sign for this chain, and refuse to ask a node of another [default: the node's chain]
+    #[arg(long, value_name = "ID")]
+    chain_id: Option<ChainId>,
+    /// Wait until it is committed; this is the default
+    #[arg(long, conflicts_with = "no_wait")]
+    wait: bool,
+    /// Print the hash once the node has accepted it, and do not wait
+    #[arg(long)]
+    no_wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "no_wait")]
+    timeout: u64,
+    /// Print JSON for programs: one object, at the end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+impl Tx {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        match self.command {
+            Command::Send(send) => send.run(home),
+            Command::Decode { bytes, json } => decode(home, &bytes, json),
+        }
+    }
+}
+
+impl Send {
+    fn run(self, home: &Home) -> Result<(), Failure> {
+        let keyring = Keyring::of(home);
+        let account = keyring.get(&self.from)?;
+        let to = keyring.address_of(&self.to)?;
+        let client = self.node.client(home)?;
+        let chain = client.call("status", json!({}))?;
+        let chain_id = self.chain_of(&chain)?;
+        let order = self.order(&client, &chain, &account.address())?;
+        let fee = match self.fee {
+            Some(fee) => fee,
+            None => query::fee_min(&client)?,
+        };
+        let messages = vec![Msg::Transfer { to, amount: self.amount }];
+        let tx = TxBody { chain_id, signer: account.secret.public_key(), order, fee, messages }.sign(&account.secret);
+        let id = submit(&client, &tx)?;
+        if self.no_wait {
+            if self.json {
+                output::json(&json!({ "hash": id.to_string(), "status": "pending" }));
+            } else {
+                output::line(id);
+            }
+            return Ok(());
+        }
+        if !self.json {
+            output::line(id);
+        }
+        let status = wait(&client, &id, order, Duration::from_secs(self.timeout))?;
+        self.report(&id, &status, &Names::of(&keyring))
+    }
+
+    fn chain_of(&self, status: &Value) -> Result<ChainId, Failure> {
+        let network = json::text(status, "/node_info/network")?;
+        match &self.chain_id {
+            Some(asked) if asked.as_str() != network => Err(Failure::new(format!(
+                "the node is of chain {network}, not {asked}: name another node with --node, or leave out --chain-id"
+            ))),
+            Some(asked) => Ok(asked.clone()),
+            None => ChainId::new(network).map_err(|error| Failure::new(format!("the node's answer: {error}"))),
+        }
+    }
+
+    fn order(&self, client: &Client, status: &Value, signer: &Address) -> Result<TxOrder, Failure> {
+        if self.unordered {
+            let height = json::number(status, "/sync_info/latest_block_height")?;
+            let expires = height.saturating_add(self.expires_in.unwrap_or(EXPIRES_IN)).min(i64::MAX as u64);
+            return Ok(TxOrder::Expires(Height(expires)));
+        }
+        match self.nonce {
+            Some(nonce) => Ok(TxOrder::Nonce(nonce)),
+            None => Ok(TxOrder::Nonce(query::account(client, signer)?.nonce)),
+        }
+    }
+
+    fn report(&self, id: &TxId, status: &Status, names: &Names) -> Result<(), Failure> {
+        let Status::Committed { height, result, raw, .. } = status else {
+            return Err(not_committed(id, status, self.timeout));
+        };
+        let code = json::number(result, "/code").unwrap_or(0);
+        let log = json::text(result, "/log").unwrap_or_default();
+        if self.json {
+            output::json(raw);
+        } else {
+            let mut facts = Facts::default();
+            facts.add("height", height);
+            facts.add("result", if code == 0 { "ok".to_owned() } else { format!("failed, code {code}: {log}") });
+            names.events(json::list(result, "/events").unwrap_or(&[]), &mut facts);
+            facts.print();
+        }
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("transaction {id} was committed at height {height} and failed: {}", sentence(code, log))))
+        }
+    }
+}
+
+fn not_committed(id: &TxId, status: &Status, timeout: u64) -> Failure {
+    match status {
+        Status::Expired { why } => {
+            Failure::new(format!("transaction {id} expired before it was committed{why}: send it again"))
+        }
+        Status::Pending => Failure::new(format!(
+            "transaction {id} still waits after {timeout} s: is the chain moving (`cairn query status`)? \
+             Ask later with `cairn query tx {id}`; do not send it again meanwhile"
+        )),
+        _ => Failure::new(format!(
+            "the node no longer knows transaction {id} after {timeout} s: another transaction may have taken its \
+             nonce, or the node was restarted. Look with `cairn query account`, and send again"
+        )),
+    }
+}
+
+fn sentence(code: u64, log: &str) -> String {
+    if log.is_empty() { format!("code {code}") } else { format!("{log} (code {code})") }
+}
+
+/// Hands a transaction to the node.
+///
+/// Errors: the node refused it; code, name and way out are in the sentence.
+fn submit(client: &Client, tx: &Transaction) -> Result<TxId, Failure> {
+    let bytes = data_encoding::BASE64.encode(&tx.encode());
+    let answer = client.call("broadcast_tx_sync", json!({ "tx": bytes }))?;
+    match json::number(&answer, "/code")? {
+        0 => Ok(tx.id()),
+        code => {
+            let log = json::text(&answer, "/log").unwrap_or_default();
+            Err(Failure::new(format!("the node refused the transaction: {}", sentence(code, log))))
+        }
+    }
+}
+
+/// Looks until the transaction has ended, or for `patience`. The pauses double, so that a fast chain is answered fast and a
+/// slow one is not bothered.
+fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Result<Status, Failure> {
+    let deadline = Instant::now() + patience;
+    let (mut pause, longest) = PAUSE;
+    loop {
+        let status = match query::status_of(client, id) {
+            Ok(status) => status,
+            // The node is being restarted, perhaps: the transaction is not lost by that.
+            Err(ClientError::Refused { .. } | ClientError::NoAnswer { .. }) if Instant::now() < deadline => Status::Pending,
+            Err(error) => {
+                return Err(Failure::new(format!("{error}. Transaction {id} was sent; ask later with `cairn query tx {id}`")));
+            }
+        };
+        let status = match (status, order) {
+            // What is in no block when its last height is committed will be in none: looked at again after the height.
+            (Status::Unknown, TxOrder::Expires(last)) if latest_height(client).is_some_and(|height| height >= last.0) => {
+                match query::status_of(client, id) {
+                    Ok(Status::Unknown) => Status::Expired { why: format!(" at height {last}") },
+                    other => other?,
+                }
+            }
+            (status, _) => status,
+        };
+        let over = matches!(status, Status::Committed { .. } | Status::Expired { .. });
+        if over || Instant::now() >= deadline {
+            return Ok(status);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(longest);
+    }
+}
+
+fn latest_height(client: &Client) -> Option<u64> {
+    json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok()
+}
+
+fn decode(home: &Home, text: &str, json: bool) -> Result<(), Failure> {
+    let tx = show::decode(&show::bytes(text)?)?;
+    if json {
+        output::json(&show::transaction_json(&tx));
+        return Ok(());
+    }
+    let mut facts = Facts::default();
+    facts.add("hash", tx.id());
+    Names::of(&Keyring::of(home)).transaction(&tx, &mut facts);
+    let valid = tx.verify().is_ok();
+    facts.add("signature", if valid { "is the signer's" } else { "is NOT the signer's over this body" });
+    facts.print();
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! How a testnet looks: a picture as lines of text, and the terminal that shows it.
+//!
+//! On a terminal the lines are drawn over the ones before. Elsewhere there is one line for each change that matters, and one for
+//! the progress now and then.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use types::Time;
+
+use super::{output, show};
+
+/// What one look at a node saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Latest committed height.
+    pub height: u64,
+    /// Round of the height that is being decided.
+    pub round: u64,
+    /// Its step, in a word.
+    pub step: String,
+    /// Peers connected.
+    pub peers: u64,
+    /// Time of the latest block.
+    pub last_block: Time,
+    /// Transactions waiting.
+    pub waiting: u64,
+    /// Transactions committed a second, since the look before.
+    pub txs_per_second: f64,
+    /// Whether it fetches blocks that the others have already.
+    pub catching_up: bool,
+}
+
+/// How a validator is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// Its process runs and has not answered yet.
+    Starting,
+    /// It answers.
+    Up(Seen),
+    /// Its process runs and does not answer any more.
+    Silent,
+    /// Its process has ended. `how`: exit code or signal. `log`: the last line it wrote.
+    Down { how: String, log: String },
+}
+
+/// A validator in the picture.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its name: `node0`.
+    pub name: String,
+    /// How it is.
+    pub condition: Condition,
+    /// The command that starts it again.
+    pub restart: String,
+}
+
+/// All that is shown.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// The chain, and where its files are.
+    pub title: String,
+    /// The validators.
+    pub rows: Vec<Row>,
+    /// What stands below the table.
+    pub footer: Vec<String>,
+}
+
+impl Picture {
+    /// As lines, at this time.
+    pub fn lines(&self, now: Time) -> Vec<String> {
+        let head = ["validator", "height", "round", "step", "peers", "last block (UTC)", "tx/s", "mempool"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for row in &self.rows {
+            let mut cells = vec![row.name.clone()];
+            match &row.condition {
+                Condition::Up(seen) => cells.extend([
+                    seen.height.to_string(),
+                    seen.round.to_string(),
+                    if seen.catching_up { "catching up".to_owned() } else { seen.step.clone() },
+                    seen.peers.to_string(),
+                    last_block(seen.last_block, now),
+                    format!("{:.0}", seen.txs_per_second),
+                    seen.waiting.to_string(),
+                ]),
+                Condition::Starting => cells.extend(["-", "-", "starting"].map(str::to_owned)),
+                Condition::Silent => cells.extend(["-", "-", "no answer"].map(str::to_owned)),
+                Condition::Down { .. } => cells.extend(["-", "-", "down"].map(str::to_owned)),
+            }
+            rows.push(cells);
+        }
+        let mut lines = vec![self.title.clone(), String::new()];
+        lines.extend(output::table(&rows, &[1, 2, 4, 6, 7]));
+        for row in &self.rows {
+            if let Condition::Down { how, log } = &row.condition {
+                lines.push(String::new());
+                lines.push(format!("{} {how}. Start it again: {}", row.name, row.restart));
+                if !log.is_empty() {
+                    lines.push(format!("  its last words: {log}"));
+                }
+            }
+        }
+        lines.push(String::new());
+        lines.extend(self.footer.iter().cloned());
+        lines
+    }
+
+    /// In one line.
+    fn line(&self) -> String {
+        let mut parts = Vec::new();
+        for row in &self.rows {
+            let state = match &row.condition {
+                Condition::Up(seen) if seen.catching_up => format!("{} catching up", seen.height),
+                Condition::Up(seen) => seen.height.to_string(),
+                Condition::Starting => "starting".to_owned(),
+                Condition::Silent => "no answer".to_owned(),
+                Condition::Down { .. } => "down".to_owned(),
+            };
+            parts.push(format!("{} {state}", row.name));
+        }
+        let up = self.rows.iter().filter_map(|row| match &row.condition {
+            Condition::Up(seen) => Some(seen),
+            _ => None,
+        });
+        let fastest = up.clone().map(|seen| seen.txs_per_second).fold(0.0, f64::max);
+        let waiting = up.map(|seen| seen.waiting).max().unwrap_or(0);
+        format!("height: {}; {fastest:.0} tx/s, {waiting} waiting", parts.join(", "))
+    }
+
+    /// What kind of thing each validator does: when it changes, people want to know.
+    fn conditions(&self) -> Vec<u8> {
+        let kind = |row: &Row| match &row.condition {
+            Condition::Starting => 0,
+            Condition::Up(seen) => 1 + u8::from(seen.catching_up),
+            Condition::Silent => 3,
+            Condition::Down { .. } => 4,
+        };
+        self.rows.iter().map(kind).collect()
+    }
+}
+
+fn last_block(time: Time, now: Time) -> String {
+    if time == Time::UNIX_EPOCH {
+        return "none yet".to_owned();
+    }
+    let text = time.to_string();
+    format!("{}  {}", text.get(11..19).unwrap_or_default(), show::ago(time, now))
+}
+
+/// Where the picture is shown.
+pub enum Screen {
+    /// Drawn over: `drawn` lines stand above the cursor.
+    Terminal { drawn: usize },
+    /// One line after the other.
+    Lines { began: Instant, last: Option<Instant>, conditions: Vec<u8>, said: String },
+}
+
+/// Progress is told this often at first, and after [`SETTLED`] this often.
+const OFTEN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(10);
+
+impl Screen {
+    /// The screen that standard output is; `plain` asks for lines even on a terminal.
+    pub fn new(plain: bool) -> Self {
+        if io::stdout().is_terminal() && !plain {
+            return Self::Terminal { drawn: 0 };
+        }
+        Self::Lines { began: Instant::now(), last: None, conditions: Vec::new(), said: String::new() }
+    }
+
+    /// What to say before the first picture, where pictures are not drawn.
+    pub fn introduce(&self, picture: &Picture) {
+        if let Self::Lines { .. } = self {
+            output::line(&picture.title);
+            picture.footer.iter().for_each(output::line);
+        }
+    }
+
+    /// Shows the picture, if there is something new in it.
+    pub fn show(&mut self, picture: &Picture, now: Time) {
+        match self {
+            Self::Terminal { drawn } => {
+                let lines = picture.lines(now);
+                let mut frame = String::new();
+                if *drawn > 0 {
+                    frame.push_str(&format!("\x1b[{drawn}A\r"));
+                }
+                // No wrapping: a line that is too long is cut, so that one line stays one row.
+                frame.push_str("\x1b[?25l\x1b[?7l");
+                for line in &lines {
+                    frame.push_str(line);
+                    frame.push_str("\x1b[K\n");
+                }
+                frame.push_str("\x1b[J\x1b[?7h\x1b[?25h");
+                *drawn = lines.len();
+                let mut out = io::stdout().lock();
+                let _ = out.write_all(frame.as_bytes()).and_then(|()| out.flush());
+            }
+            Self::Lines { began, last, conditions, said } => {
+                let pause = if began.elapsed() < SETTLED { OFTEN } else { SELDOM };
+                let line = picture.line();
+                let changed = picture.conditions() != *conditions;
+                let due = last.is_none_or(|last| last.elapsed() >= if changed { OFTEN } else { pause });
+                if !due || line == *said {
+                    return;
+                }
+                for (row, before) in picture.rows.iter().zip(conditions.iter().chain(std::iter::repeat(&0))) {
+                    if let (Condition::Down { how, log }, true) = (&row.condition, *before != 4) {
+                        output::line(format_args!("{} {how}. Start it again: {}. Its last words: {log}", row.name, row.restart));
+                    }
+                }
+                output::line(&line);
+                (*last, *conditions, *said) = (Some(Instant::now()), picture.conditions(), line);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Picture {
+        let seen = Seen {
+            height: 57,
+            round: 0,
+            step: "propose".into(),
+            peers: 3,
+            last_block: Time::parse("2026-01-10T12:00:01Z").unwrap(),
+            waiting: 2,
+            txs_per_second: 12.4,
+            catching_up: false,
+        };
+        let row = |name: &str, condition| Row { name: name.into(), condition, restart: format!("cairn start --home t/{name}") };
+        Picture {
+            title: "a title".into(),
+            rows: vec![
+                row("node0", Condition::Up(seen.clone())),
+                row("node1", Condition::Up(Seen { catching_up: true, ..seen })),
+                row("node2", Condition::Starting),
+                row("node3", Condition::Down { how: "was killed by signal 9".into(), log: "the end".into() }),
+            ],
+            footer: vec!["RPC".into()],
+        }
+    }
+
+    #[test]
+    fn every_condition_has_its_place_in_the_table() {
+        let now = Time::parse("2026-01-10T12:00:02Z").unwrap();
+        assert_eq!(
+            picture().lines(now),
+            [
+                "a title",
+                "",
+                "validator  height  round  step         peers  last block (UTC)    tx/s  mempool",
+                "node0          57      0  propose          3  12:00:01  1.0 s ago    12        2",
+                "node1          57      0  catching up      3  12:00:01  1.0 s ago    12        2",
+                "node2           -      -  starting",
+                "node3           -      -  down",
+                "",
+                "node3 was killed by signal 9. Start it again: cairn start --home t/node3",
+                "  its last words: the end",
+                "",
+                "RPC",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_it_is_one_line() {
+        let line = picture().line();
+        assert_eq!(line, "height: node0 57, node1 57 catching up, node2 starting, node3 down; 12 tx/s, 2 waiting");
+    }
+}

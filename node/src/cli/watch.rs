@@ -1,0 +1,137 @@
+//! Looking at the nodes of a testnet: one thread each asks once a second, and more often until the node answers.
+//!
+//! One look is one POST with four calls, over a connection that stays, and one GET of the metrics for the transactions committed.
+
+use std::{
+    sync::mpsc::Sender,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{client::Client, failure::Failure, json, view::Seen};
+
+/// Between two looks at a node that answers.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at one that does not.
+const PAUSE_SILENT: Duration = Duration::from_millis(250);
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// What a look at node number `index` saw; `None`: no answer.
+pub struct Look {
+    /// Which node.
+    pub index: usize,
+    /// What was seen.
+    pub seen: Option<Seen>,
+}
+
+/// Looks at a node until nobody wants to know any more.
+pub fn spawn<E: From<Look> + Send + 'static>(
+    index: usize,
+    rpc: &str,
+    metrics: Option<String>,
+    to: Sender<E>,
+) -> Result<(), Failure> {
+    let client = Client::with_timeout(rpc, PATIENCE)?;
+    let metrics = match metrics {
+        Some(address) => Some(Client::with_timeout(&address, PATIENCE)?),
+        None => None,
+    };
+    let name = format!("watch-{index}");
+    let run = move || {
+        let mut committed = None;
+        loop {
+            let seen = look(&client, metrics.as_ref(), &mut committed);
+            let pause = if seen.is_some() { PAUSE } else { PAUSE_SILENT };
+            if to.send(E::from(Look { index, seen })).is_err() {
+                return;
+            }
+            thread::sleep(pause);
+        }
+    };
+    thread::Builder::new()
+        .name(name)
+        .spawn(run)
+        .map(|_| ())
+        .map_err(|error| Failure::new(format!("no thread can be started: {error}")))
+}
+
+/// One look. `committed` is the count of transactions at the look before, with its time.
+fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, Instant)>) -> Option<Seen> {
+    let answers = client.call_all(["status", "consensus_state", "num_unconfirmed_txs", "net_info"]).ok()?;
+    let total = metrics.and_then(Client::metrics).as_deref().and_then(committed_in);
+    let now = Instant::now();
+    let txs_per_second = match (total, *committed) {
+        (Some(total), Some((before, then))) => {
+            total.saturating_sub(before) as f64 / now.duration_since(then).as_secs_f64().max(0.001)
+        }
+        _ => 0.0,
+    };
+    *committed = total.map(|total| (total, now));
+    read(&answers, txs_per_second).ok()
+}
+
+fn read([status, state, mempool, peers]: &[Value; 4], txs_per_second: f64) -> Result<Seen, Failure> {
+    let place = json::text(state, "/round_state/height~1round~1step")?;
+    let mut place = place.split('/').skip(1);
+    let round = place.next().and_then(|round| round.parse().ok()).unwrap_or(0);
+    let step = place.next().unwrap_or_default();
+    Ok(Seen {
+        height: json::number(status, "/sync_info/latest_block_height")?,
+        round,
+        step: step_name(step).to_owned(),
+        peers: json::number(peers, "/n_peers")?,
+        last_block: json::time(status, "/sync_info/latest_block_time").unwrap_or_default(),
+        waiting: json::number(mempool, "/total")?,
+        txs_per_second,
+        catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
+    })
+}
+
+/// CometBFT's numbers of steps, in words.
+fn step_name(step: &str) -> &str {
+    match step {
+        "1" => "new height",
+        "2" => "new round",
+        "3" => "propose",
+        "4" | "5" => "prevote",
+        "6" | "7" => "precommit",
+        "8" => "commit",
+        other => other,
+    }
+}
+
+/// Transactions committed, from a page of metrics.
+fn committed_in(page: &str) -> Option<u64> {
+    let line = page.lines().find(|line| !line.starts_with('#') && line.contains("consensus_total_txs"))?;
+    Some(line.rsplit(' ').next()?.parse::<f64>().ok()?.max(0.0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_look_is_read_from_four_answers() {
+        let answers = [
+            json!({"sync_info": {"latest_block_height": "7", "latest_block_time": "2026-01-01T00:00:00Z", "catching_up": true}}),
+            json!({"round_state": {"height/round/step": "8/2/4"}}),
+            json!({"total": "5"}),
+            json!({"n_peers": "3"}),
+        ];
+        let seen = read(&answers, 1.5).unwrap();
+        assert_eq!((seen.height, seen.round, seen.step.as_str(), seen.peers, seen.waiting), (7, 2, "prevote", 3, 5));
+        assert!(seen.catching_up);
+        assert!(read(&[json!({}), json!({}), json!({}), json!({})], 0.0).is_err());
+    }
+
+    #[test]
+    fn committed_transactions_are_read_from_the_metrics() {
+        let page = "# HELP cometbft_consensus_total_txs x\ncometbft_consensus_total_txs{chain_id=\"c\"} 1200\nother 1\n";
+        assert_eq!(committed_in(page), Some(1200));
+        assert_eq!(committed_in("other 1\n"), None);
+    }
+}

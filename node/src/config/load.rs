@@ -1,0 +1,454 @@
+//! Reading the configuration: defaults < file < environment < flags. Each error names where the setting stands, the setting, and
+//! the way out.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use thiserror::Error;
+use toml::Value;
+
+use super::{Config, Section, Setting, foreign};
+
+/// Bytes of a configuration file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// Why there is no configuration: a sentence with the place, the setting and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There is no such setting.
+    #[error("{origin}: there is no setting {key}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    Unknown {
+        /// Where it stands.
+        origin: Origin,
+        /// What it says.
+        key: String,
+        /// The known setting that is most like it.
+        nearest: Option<String>,
+    },
+    /// A setting of CometBFT that means nothing here.
+    #[error("{origin}: {key} is a setting of CometBFT: {advice}")]
+    Foreign {
+        /// Where it stands.
+        origin: Origin,
+        /// The setting.
+        key: String,
+        /// The way out.
+        advice: &'static str,
+    },
+    /// The value has the wrong type.
+    #[error("{origin}: {key} is {got}, which is not {expected}")]
+    WrongType {
+        /// Where it stands.
+        origin: Origin,
+        /// The setting.
+        key: String,
+        /// Its value.
+        got: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// The value cannot work.
+    #[error("{origin}: {key} is {got}: {reason}")]
+    Invalid {
+        /// Where it stands.
+        origin: Origin,
+        /// The setting.
+        key: String,
+        /// Its value.
+        got: String,
+        /// Why not, and the way out.
+        reason: String,
+    },
+}
+
+/// CometBFT's two settings that `empty_block_interval` takes the place of; both forms are understood.
+#[derive(Default)]
+struct EmptyBlocks {
+    ours: Option<Origin>,
+    create: Option<(bool, Origin)>,
+    interval: Option<(Duration, Origin)>,
+}
+
+impl Config {
+    /// Reads the configuration of a home: its file if there is one, this process' environment, and `flags` as (setting, text):
+    /// `("rpc.laddr", "tcp://127.0.0.1:26657")`, `("log_level", "debug")`.
+    pub fn load(home: &Path, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        let path = Self::path_in(home);
+        let file = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+                let reason = format!("has {} bytes; a configuration has at most {FILE_BYTES_MAX}", metadata.len());
+                return Err(ConfigError::Unreadable { path, reason });
+            }
+            Ok(_) => std::fs::read_to_string(&path)
+                .map_err(|error| ConfigError::Unreadable { path: path.clone(), reason: error.to_string() })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::Unreadable { path, reason: error.to_string() }),
+        };
+        // An environment variable that is not text cannot be one of ours.
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self::read(home, &file, environment, flags)
+    }
+
+    /// The same, from values: the text of the file, and the environment.
+    pub fn read(
+        home: &Path,
+        file: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self { home: home.to_owned(), ..Self::default() };
+        let mut empty_blocks = EmptyBlocks::default();
+        config.read_file(file, &mut empty_blocks)?;
+        let mut variables: Vec<_> = environment.into_iter().collect();
+        variables.sort();
+        for (name, text) in variables {
+            if let Some(key) = config.key_of_variable(&name)? {
+                config.set(&key, &Raw::Text(&text), Origin::Environment(name), &mut empty_blocks)?;
+            }
+        }
+        for (key, text) in flags {
+            config.set(key, &Raw::Text(text), Origin::Flag(key.clone()), &mut empty_blocks)?;
+        }
+        config.settle_empty_blocks(empty_blocks)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read_file(&mut self, text: &str, empty_blocks: &mut EmptyBlocks) -> Result<(), ConfigError> {
+        let path = Self::path_in(&self.home);
+        let origin = Origin::File(path.clone());
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            ConfigError::Unreadable { path: path.clone(), reason: format!("line {line}: {}", error.message()) }
+        })?;
+        for (name, value) in &table {
+            let Value::Table(section) = value else {
+                self.set(name, &Raw::Value(value), origin.clone(), empty_blocks)?;
+                continue;
+            };
+            if let Some(advice) = foreign::advice(name) {
+                return Err(ConfigError::Foreign { origin, key: format!("[{name}]"), advice });
+            }
+            if !Self::sections().contains(&name.as_str()) {
+                let nearest = nearest(name, Self::sections().into_iter()).map(|near| format!("[{near}]"));
+                return Err(ConfigError::Unknown { origin, key: format!("[{name}]"), nearest });
+            }
+            for (key, value) in section {
+                self.set(&format!("{name}.{key}"), &Raw::Value(value), origin.clone(), empty_blocks)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &str, raw: &Raw<'_>, origin: Origin, empty: &mut EmptyBlocks) -> Result<(), ConfigError> {
+        let wrong = |expected| ConfigError::WrongType {
+            origin: origin.clone(),
+            key: key.to_owned(),
+            got: raw.to_string(),
+            expected,
+        };
+        match key {
+            "consensus.create_empty_blocks" => {
+                empty.create = Some((raw.read().ok_or_else(|| wrong(bool::EXPECTED))?, origin));
+                return Ok(());
+            }
+            "consensus.create_empty_blocks_interval" => {
+                empty.interval = Some((raw.read().ok_or_else(|| wrong(Duration::EXPECTED))?, origin));
+                return Ok(());
+            }
+            "consensus.empty_block_interval" => empty.ours = Some(origin.clone()),
+            _ => {}
+        }
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let set = match section {
+            "" => raw.set(&mut self.base, name),
+            "rpc" => raw.set(&mut self.rpc, name),
+            "p2p" => raw.set(&mut self.p2p, name),
+            "mempool" => raw.set(&mut self.mempool, name),
+            "consensus" => raw.set(&mut self.consensus, name),
+            "blocksync" => raw.set(&mut self.blocksync, name),
+            "storage" => raw.set(&mut self.storage, name),
+            "instrumentation" => raw.set(&mut self.instrumentation, name),
+            _ => None,
+        };
+        match set {
+            Some(Ok(())) => {
+                self.origins.insert(key.to_owned(), origin);
+                Ok(())
+            }
+            Some(Err(expected)) => Err(wrong(expected)),
+            None => Err(match foreign::advice(key) {
+                Some(advice) => ConfigError::Foreign { origin, key: key.to_owned(), advice },
+                None => {
+                    let known = Self::known_keys();
+                    let nearest = nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
+                    ConfigError::Unknown { origin, key: key.to_owned(), nearest }
+                }
+            }),
+        }
+    }
+
+    /// The setting that an environment variable means; `None` if it is not about settings.
+    fn key_of_variable(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let Some(rest) = name.strip_prefix("CAIRN_") else { return Ok(None) };
+        let lower = rest.to_ascii_lowercase();
+        let mut known = Self::known_keys();
+        known.extend(["consensus.create_empty_blocks", "consensus.create_empty_blocks_interval"].map(str::to_owned));
+        if let Some(key) = known.iter().find(|key| key.replace('.', "_") == lower) {
+            return Ok(Some(key.clone()));
+        }
+        // CAIRN_HOME and the like are not ours to judge; CAIRN_RPC_LADR is a slip of the pen.
+        let section = Self::sections().into_iter().find(|section| lower.starts_with(&format!("{section}_")));
+        let Some(section) = section else { return Ok(None) };
+        let key = format!("{section}.{}", &lower[section.len() + 1..]);
+        let origin = Origin::Environment(name.to_owned());
+        if let Some(advice) = foreign::advice(&key) {
+            return Err(ConfigError::Foreign { origin, key, advice });
+        }
+        let nearest = nearest(&key, known.iter().map(String::as_str))
+            .map(|near| format!("CAIRN_{}", near.replace('.', "_").to_ascii_uppercase()));
+        Err(ConfigError::Unknown { origin, key: name.to_owned(), nearest })
+    }
+
+    fn settle_empty_blocks(&mut self, empty: EmptyBlocks) -> Result<(), ConfigError> {
+        let theirs = empty.create.as_ref().map(|(_, origin)| origin).or(empty.interval.as_ref().map(|(_, origin)| origin));
+        let Some(theirs) = theirs.cloned() else { return Ok(()) };
+        if let Some(origin) = empty.ours {
+            return Err(ConfigError::Invalid {
+                origin,
+                key: "consensus.empty_block_interval".to_owned(),
+                got: "set together with CometBFT's create_empty_blocks".to_owned(),
+                reason: "use one of the two".to_owned(),
+            });
+        }
+        self.consensus.empty_block_interval = match (empty.create, empty.interval) {
+            (Some((false, _)), _) => None,
+            (_, Some((interval, _))) => Some(interval),
+            (_, None) => Some(Duration::ZERO), // as CometBFT: create_empty_blocks alone means at once
+        };
+        self.origins.insert("consensus.empty_block_interval".to_owned(), theirs);
+        Ok(())
+    }
+
+    /// Where a setting came from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The names of the sections.
+    fn sections() -> [&'static str; 7] {
+        ["rpc", "p2p", "mempool", "consensus", "blocksync", "storage", "instrumentation"]
+    }
+
+    /// All settings, as `section.key`: what flags and the environment can set.
+    pub fn known_keys() -> Vec<String> {
+        fn names<S: Section>(section: &S) -> Vec<String> {
+            let dot = if S::NAME.is_empty() { "" } else { "." };
+            section.keys().iter().map(|key| format!("{}{dot}{}", S::NAME, key.name)).collect()
+        }
+        let config = Self::default();
+        [
+            names(&config.base),
+            names(&config.rpc),
+            names(&config.p2p),
+            names(&config.mempool),
+            names(&config.consensus),
+            names(&config.blocksync),
+            names(&config.storage),
+            names(&config.instrumentation),
+        ]
+        .concat()
+    }
+}
+
+/// A value as it was given.
+enum Raw<'a> {
+    Value(&'a Value),
+    Text(&'a str),
+}
+
+impl Raw<'_> {
+    fn read<T: Setting>(&self) -> Option<T> {
+        match self {
+            Self::Value(value) => T::from_value(value),
+            Self::Text(text) => T::from_text(text),
+        }
+    }
+
+    fn set<S: Section>(&self, section: &mut S, key: &str) -> Option<Result<(), &'static str>> {
+        match self {
+            Self::Value(value) => section.set_value(key, value),
+            Self::Text(text) => section.set_text(key, text),
+        }
+    }
+}
+
+impl fmt::Display for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Value(value) => value.to_string(),
+            Self::Text(text) => format!("{text:?}"),
+        };
+        f.write_str(&text.chars().take(80).collect::<String>())
+    }
+}
+
+/// The name that is most like `name`, if any is close: at most a third of its letters, or two, differ.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A key in the wrong section is near, however long the sections' names.
+    let bare = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    known
+        .map(|candidate| {
+            let whole = distance(name, candidate);
+            let misplaced = if bare(name) == bare(candidate) { 1 } else { usize::MAX };
+            (whole.min(misplaced), candidate)
+        })
+        .min()
+        .filter(|(distance, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3).max(2))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters to insert, delete or replace to make `a` of `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(80).collect(), b.chars().take(80).collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        Config::read(Path::new("/home"), file, own(env), &own(flags))
+    }
+
+    fn error(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+        read(file, env, flags).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_defaults() {
+        let file = "moniker = \"file\"\n[rpc]\nmax_body_bytes = 7\n[consensus]\nmin_block_interval = \"5ms\"";
+        let config = read(file, &[], &[]).unwrap();
+        assert_eq!((config.base.moniker.as_str(), config.rpc.max_body_bytes), ("file", 7));
+        assert_eq!(config.rpc.max_open_connections, 900, "default");
+        let env = [("CAIRN_MONIKER", "env"), ("CAIRN_RPC_MAX_BODY_BYTES", "8"), ("CAIRN_HOME", "/x"), ("PATH", "/bin")];
+        let config = read(file, &env, &[("rpc.max_body_bytes", "9")]).unwrap();
+        assert_eq!((config.base.moniker.as_str(), config.rpc.max_body_bytes), ("env", 9));
+        assert_eq!(config.consensus.min_block_interval, Duration::from_millis(5));
+        assert_eq!(config.origin("rpc.max_body_bytes"), Origin::Flag("rpc.max_body_bytes".into()));
+        assert_eq!(config.origin("moniker"), Origin::Environment("CAIRN_MONIKER".into()));
+        assert_eq!(config.origin("p2p.laddr"), Origin::Default);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        assert_eq!(
+            error("[rpc]\nladdress = \"x\"", &[], &[]),
+            "/home/config/config.toml: there is no setting rpc.laddress; did you mean rpc.laddr?"
+        );
+        assert!(error("[rcp]\nladdr = \"x\"", &[], &[]).ends_with("there is no setting [rcp]; did you mean [rpc]?"));
+        assert!(error("[rpc]\nmoniker = \"x\"", &[], &[]).ends_with("did you mean moniker?"));
+        assert!(error("zzzzzz = 1", &[], &[]).ends_with("there is no setting zzzzzz"));
+        assert_eq!(
+            error("", &[("CAIRN_RPC_LADR", "x")], &[]),
+            "environment variable CAIRN_RPC_LADR: there is no setting CAIRN_RPC_LADR; did you mean CAIRN_RPC_LADDR?"
+        );
+        assert!(error("", &[], &[("p2p.sedes", "x")]).starts_with("flag --p2p.sedes: there is no setting p2p.sedes"));
+    }
+
+    #[test]
+    fn a_setting_of_cometbft_without_meaning_says_the_way_out() {
+        assert!(error("[consensus]\ntimeout_propose = \"3s\"", &[], &[]).contains("genesis document"));
+        assert!(error("[statesync]\nenable = false", &[], &[]).contains("[statesync] is a setting of CometBFT"));
+        assert!(error("priv_validator_laddr = \"\"", &[], &[]).contains("remote signers"));
+    }
+
+    #[test]
+    fn a_wrong_type_names_place_key_value_and_expectation() {
+        assert_eq!(
+            error("[rpc]\nmax_body_bytes = \"many\"", &[], &[]),
+            "/home/config/config.toml: rpc.max_body_bytes is \"many\", which is not a whole number, 0 or more"
+        );
+        assert!(error("[p2p]\npex = 1", &[], &[]).contains("true or false"));
+        assert!(error("[p2p]\ndial_timeout = 3", &[], &[]).contains("a duration"));
+        assert!(error("", &[("CAIRN_P2P_PEX", "maybe")], &[]).starts_with("environment variable CAIRN_P2P_PEX: p2p.pex"));
+    }
+
+    #[test]
+    fn broken_toml_names_the_line() {
+        let text = error("moniker = \"a\"\n[rpc\nladdr = 1", &[], &[]);
+        assert!(text.starts_with("/home/config/config.toml: line 2: "), "{text}");
+    }
+
+    #[test]
+    fn empty_blocks_in_both_dialects() {
+        let interval = |file: &str| read(file, &[], &[]).unwrap().consensus.empty_block_interval;
+        assert_eq!(interval(""), Some(Duration::from_secs(1)));
+        assert_eq!(interval("[consensus]\nempty_block_interval = \"off\""), None);
+        assert_eq!(interval("[consensus]\nempty_block_interval = \"0s\""), Some(Duration::ZERO));
+        assert_eq!(interval("[consensus]\ncreate_empty_blocks = false"), None);
+        assert_eq!(interval("[consensus]\ncreate_empty_blocks = true"), Some(Duration::ZERO));
+        assert_eq!(interval("[consensus]\ncreate_empty_blocks_interval = \"5s\""), Some(Duration::from_secs(5)));
+        let both = "[consensus]\nempty_block_interval = \"1s\"\ncreate_empty_blocks = true";
+        assert!(error(both, &[], &[]).ends_with("use one of the two"));
+    }
+
+    #[test]
+    fn the_written_file_reads_back_as_the_defaults() {
+        let text = Config::default().to_commented_toml();
+        let config = read(&text, &[], &[]).unwrap();
+        assert_eq!(config.to_commented_toml(), text);
+        assert_eq!((config.base, config.p2p), (super::super::Base::default(), super::super::P2p::default()));
+        assert!(text.contains("\n# Where to listen for peers.\nladdr = \"tcp://0.0.0.0:26656\"\n"), "{text}");
+        assert!(text.contains("\nunsafe = false\n"));
+    }
+}

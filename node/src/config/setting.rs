@@ -1,0 +1,286 @@
+//! What a setting can be, and the macro that makes a section of settings out of a documented struct.
+//!
+//! A section is written once: its struct, defaults, comments of the written file, the list of known keys and the reading of
+//! values from file, environment and flags all come from that one text.
+
+use std::time::Duration;
+
+use toml::Value;
+
+/// A type that a setting can have. Errors say what is expected, as the end of a sentence "… is not".
+pub trait Setting: Sized {
+    /// What belongs here, for messages: "a number", "true or false".
+    const EXPECTED: &'static str;
+
+    /// From a value of the file.
+    fn from_value(value: &Value) -> Option<Self>;
+
+    /// From the text of an environment variable or a flag.
+    fn from_text(text: &str) -> Option<Self>;
+
+    /// For the file.
+    fn to_value(&self) -> Value;
+}
+
+impl Setting for String {
+    const EXPECTED: &'static str = "a text in quotes";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.clone())
+    }
+}
+
+impl Setting for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+impl Setting for usize {
+    const EXPECTED: &'static str = "a whole number, 0 or more";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_integer().and_then(|number| Self::try_from(number).ok())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+/// In the file a text: `"1s"`, `"500ms"`, `"1m30s"`, `"0s"`.
+impl Setting for Duration {
+    const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\", \"1s\" or \"1m30s\"";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_str().and_then(parse_duration)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        parse_duration(text)
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(duration_text(*self))
+    }
+}
+
+/// A duration, or `"off"`.
+impl Setting for Option<Duration> {
+    const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\" or \"1s\", or \"off\"";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_str().and_then(Self::from_text)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "off" { Some(None) } else { parse_duration(text).map(Some) }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.map_or_else(|| "off".to_owned(), duration_text))
+    }
+}
+
+/// Texts separated by commas, as CometBFT writes peers, or a list of texts.
+impl Setting for Vec<String> {
+    const EXPECTED: &'static str = "a text of items separated by commas, or a list of texts";
+
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Self::from_text(text),
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.join(","))
+    }
+}
+
+/// Reads `1h`, `90s`, `1m30s`, `1.5s`, `500ms`, `10us`: numbers with units, largest first as people write them, any order accepted.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut sum = Duration::ZERO;
+    let mut parts = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let nanos_per_unit: u64 = match unit {
+            "h" => 3_600_000_000_000,
+            "m" => 60_000_000_000,
+            "s" => 1_000_000_000,
+            "ms" => 1_000_000,
+            "us" | "µs" => 1_000,
+            "ns" => 1,
+            _ => return None,
+        };
+        let nanos = number.parse::<f64>().ok()? * nanos_per_unit as f64;
+        if !(0.0..1e18).contains(&nanos) {
+            return None;
+        }
+        sum = sum.checked_add(Duration::from_nanos(nanos.round() as u64))?;
+        rest = tail;
+        parts += 1;
+    }
+    (parts > 0).then_some(sum)
+}
+
+/// The inverse of [`parse_duration`], in the largest unit that is exact.
+pub fn duration_text(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let units: [(u128, &str); 5] =
+        [(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    match units.into_iter().find(|(unit, _)| nanos > 0 && nanos.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", nanos / unit),
+        None if nanos == 0 => "0s".to_owned(),
+        None => format!("{nanos}ns"),
+    }
+}
+
+/// One key of a section, for messages and the written file.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name, without the section.
+    pub name: &'static str,
+    /// The lines that explain it.
+    pub doc: &'static [&'static str],
+    /// Its value in this configuration.
+    pub value: Value,
+}
+
+/// A section of the configuration.
+pub trait Section: Default {
+    /// `[name]` in the file; empty for what stands above all sections.
+    const NAME: &'static str;
+    /// The lines that explain it.
+    const DOC: &'static [&'static str];
+
+    /// Its keys, with the values they have here.
+    fn keys(&self) -> Vec<Key>;
+
+    /// Sets a key from the file. Errors: what was expected; `None` when there is no such key.
+    fn set_value(&mut self, key: &str, value: &Value) -> Option<Result<(), &'static str>>;
+
+    /// Sets a key from an environment variable or a flag, likewise.
+    fn set_text(&mut self, key: &str, text: &str) -> Option<Result<(), &'static str>>;
+}
+
+/// The name of a field that is also a word of the language.
+pub(super) fn bare(name: &'static str) -> &'static str {
+    name.strip_prefix("r#").unwrap_or(name)
+}
+
+/// Declares a section: a documented struct with a default for each field.
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])*
+        pub struct $type:ident in $name:literal {
+            $($(#[doc = $field_doc:literal])* $field:ident: $field_type:ty = $default:expr,)*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $type {
+            $($(#[doc = $field_doc])* pub $field: $field_type,)*
+        }
+
+        impl Default for $type {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl Section for $type {
+            const NAME: &'static str = $name;
+            const DOC: &'static [&'static str] = &[$($doc,)*];
+
+            fn keys(&self) -> Vec<Key> {
+                vec![$(Key {
+                    name: $crate::config::setting::bare(stringify!($field)),
+                    doc: &[$($field_doc,)*],
+                    value: self.$field.to_value(),
+                },)*]
+            }
+
+            fn set_value(&mut self, key: &str, value: &toml::Value) -> Option<Result<(), &'static str>> {
+                $(if key == $crate::config::setting::bare(stringify!($field)) {
+                    let read = <$field_type as Setting>::from_value(value);
+                    return Some(read.map(|value| self.$field = value).ok_or(<$field_type as Setting>::EXPECTED));
+                })*
+                None
+            }
+
+            fn set_text(&mut self, key: &str, text: &str) -> Option<Result<(), &'static str>> {
+                $(if key == $crate::config::setting::bare(stringify!($field)) {
+                    let read = <$field_type as Setting>::from_text(text);
+                    return Some(read.map(|value| self.$field = value).ok_or(<$field_type as Setting>::EXPECTED));
+                })*
+                None
+            }
+        }
+    };
+}
+pub(crate) use section;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, ms) in [("0s", 0), ("0", 0), ("500ms", 500), ("1s", 1000), ("1m30s", 90_000), ("1.5s", 1500), ("1h", 3_600_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "5", "s", "-1s", "1 fortnight", "1e9s", "ms5", "..s", "99999999999999h"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_survive_their_text() {
+        for duration in [Duration::ZERO, Duration::from_nanos(3), Duration::from_micros(1500), Duration::from_secs(7200)] {
+            assert_eq!(parse_duration(&duration_text(duration)), Some(duration));
+        }
+    }
+
+    #[test]
+    fn lists_are_read_in_both_forms() {
+        let list = Value::Array(vec!["a".into(), "b".into()]);
+        assert_eq!(Vec::<String>::from_value(&list), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(Vec::<String>::from_value(&" a, b ,".into()), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(Vec::<String>::from_value(&Value::Integer(1)), None);
+    }
+}

@@ -1,0 +1,296 @@
+//! The loop: wait, gather what is there, one step of the host, do what it asks for, in order.
+//!
+//! ```text
+//!   verify pool ─┐
+//!   network ─────┼─▶ Inbox ──▶ [Input] ──▶ Host::step(now, [Input]) ──▶ [Output] ──▶ network, timers, pool, board
+//!   timers ──────┘   bounded     one batch     at most one sync             in order
+//! ```
+//! One thread owns the host. It waits only for the inbox, the next timer, or the disk inside `Host::step`; nothing is polled. What
+//! the outputs explain is durable when `step` returns, so sending is all that is left to do.
+//!
+//! Time is read once a batch and never goes back within a process.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, mpsc::SyncSender},
+    time::{Duration, Instant, SystemTime},
+};
+
+use host::{Committed, Host, Input, Output, Peer, Status, Timer};
+use p2p::{Bytes, Channel, Network, NodeId};
+use storage::RocksKv;
+use types::{Address, PeerMessage, Time, Wire};
+
+use crate::{
+    board::Board,
+    exit::{Code, Failure},
+    inbox::{Inbox, Taken},
+    metrics::{Metrics, message_type},
+    network, os,
+    progress::Progress,
+    verify_pool::VerifyPool,
+};
+
+/// The consensus thread and what it acts on.
+pub struct ConsensusThread {
+    /// The protocol.
+    pub host: Host<RocksKv>,
+    /// What it is told.
+    pub inbox: Arc<Inbox>,
+    /// Whom it speaks to.
+    pub network: Network,
+    /// Who checks blocks' transactions for it.
+    pub pool: Arc<VerifyPool>,
+    /// Where others see it.
+    pub board: Arc<Board>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Wakes the pruner; full means that it is awake.
+    pub pruner: SyncSender<()>,
+    /// The address that this node signs with.
+    pub us: Option<Address>,
+}
+
+impl ConsensusThread {
+    /// Runs until the inbox is closed (`Ok`), or the host must stop (`Err`). Call it on a thread of its own.
+    pub fn run(self) -> Result<(), Failure> {
+        os::ask_for_short_slices();
+        let status = self.board.status();
+        let mut turns = Turns {
+            timers: Timers::default(),
+            clock: Clock::default(),
+            progress: Progress::new(self.us),
+            step_since: Instant::now(),
+            status,
+            thread: self,
+        };
+        let mut inputs = vec![Input::Start];
+        loop {
+            turns.turn(&mut inputs)?;
+            while inputs.is_empty() {
+                if turns.thread.inbox.take(turns.timers.next(), &mut inputs) == Taken::Closed {
+                    return Ok(());
+                }
+                turns.timers.take_due(Instant::now(), &mut inputs);
+            }
+        }
+    }
+}
+
+/// The thread's own state.
+struct Turns {
+    thread: ConsensusThread,
+    timers: Timers,
+    clock: Clock,
+    progress: Progress,
+    /// Where the host stood after the last turn, and since when in that step.
+    status: Arc<Status>,
+    step_since: Instant,
+}
+
+impl Turns {
+    /// One batch of inputs, one step, its outputs in order.
+    fn turn(&mut self, inputs: &mut Vec<Input>) -> Result<(), Failure> {
+        let now = self.clock.now();
+        self.thread.metrics.on_inputs(inputs, &self.status);
+        let begun = Instant::now();
+        let outputs = self.thread.host.step(now, std::mem::take(inputs));
+        let stepped = Instant::now();
+        let has_committed = outputs.iter().any(|output| matches!(output, Output::Committed(_)));
+        let mut sent = Encoded::default();
+        for output in outputs {
+            self.perform(output, &mut sent, stepped)?;
+        }
+        self.thread.metrics.on_turn(stepped - begun, stepped.elapsed(), has_committed);
+        self.publish_status();
+        Ok(())
+    }
+
+    fn perform(&mut self, output: Output, sent: &mut Encoded, now: Instant) -> Result<(), Failure> {
+        let thread = &self.thread;
+        match output {
+            Output::Send { to, message } => {
+                let (channel, bytes) = sent.of(&message);
+                thread.count_sent(&message, bytes.len(), 1);
+                thread.network.send(NodeId(to.0), channel, bytes);
+            }
+            Output::Broadcast(message) => {
+                let (channel, bytes) = sent.of(&message);
+                let length = bytes.len();
+                let peers = thread.network.broadcast(channel, bytes);
+                thread.count_sent(&message, length, peers);
+            }
+            Output::StartTimer { timer, after } => self.timers.start(now, after, timer),
+            Output::VerifyTxs { block_id, txs } => thread.pool.verify_block(block_id, txs),
+            Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
+            Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
+            Output::Committed(committed) => self.on_committed(committed),
+            Output::Evidence(evidence) => {
+                thread.metrics.on_evidence(&evidence);
+                let types::Evidence::DuplicateVote(double) = &evidence;
+                let vote = &double.vote_a.vote;
+                tracing::warn!(
+                    target: "consensus", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
+                    "a validator signed two votes that contradict each other"
+                );
+            }
+            Output::Halt(sentence) => return Err(Failure::new(Code::DoubleSign, sentence)),
+        }
+        Ok(())
+    }
+
+    fn on_committed(&mut self, committed: Arc<Committed>) {
+        let thread = &self.thread;
+        let interval = self.progress.on_committed(&committed);
+        thread.metrics.on_committed(&committed, interval, thread.us);
+        thread.board.publish_committed(committed);
+        let _ = thread.pruner.try_send(()); // full: it is awake already
+    }
+
+    fn publish_status(&mut self) {
+        let status = self.thread.host.status();
+        let place = |status: &Status| (status.height, status.round, status.step);
+        if place(&status) != place(&self.status) {
+            let at = Instant::now();
+            self.thread.metrics.on_step(self.status.step, at - self.step_since);
+            self.step_since = at;
+        }
+        self.progress.on_status(&self.status, &status);
+        self.thread.metrics.on_status(&self.status, &status);
+        self.status = self.thread.board.publish_status(status);
+    }
+}
+
+impl ConsensusThread {
+    fn request_blocks(&self, peer: Peer, request: u64, blocks: &types::BlockRequest) {
+        let pool = self.pool.clone();
+        self.network.request_then(NodeId(peer.0), blocks.encode(), move |reply| match reply {
+            Ok(bytes) => pool.decode_response(peer, request, bytes),
+            Err(error) => {
+                tracing::debug!(target: "consensus", %peer, reason = %error, "a request for blocks was not answered");
+                pool.no_response(request);
+            }
+        });
+    }
+
+    fn count_sent(&self, message: &PeerMessage, bytes: usize, receivers: usize) {
+        let kind = message_type(message);
+        self.metrics.p2p.message_send_bytes_total.with_label_values(&[kind]).inc_by((bytes * receivers) as u64);
+    }
+}
+
+/// The bytes of the message sent last: one message to many peers is encoded once.
+#[derive(Default)]
+struct Encoded(Option<(Arc<PeerMessage>, Bytes)>);
+
+impl Encoded {
+    fn of(&mut self, message: &Arc<PeerMessage>) -> (Channel, Bytes) {
+        let channel = match **message {
+            PeerMessage::Part { .. } => Channel::Parts,
+            _ => Channel::Consensus,
+        };
+        if let Some((_, bytes)) = self.0.as_ref().filter(|(last, _)| Arc::ptr_eq(last, message)) {
+            return (channel, bytes.clone());
+        }
+        let bytes = Bytes::from(message.encode());
+        self.0 = Some((message.clone(), bytes.clone()));
+        (channel, bytes)
+    }
+}
+
+/// Timers by the moment they go off; those of one moment in the order they were started. Never cancelled: the host ignores one
+/// that no longer matters, and starts a number that its own bounds bound.
+#[derive(Debug, Default)]
+struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
+    started: u64,
+}
+
+impl Timers {
+    fn start(&mut self, now: Instant, after: Duration, timer: Timer) {
+        self.started += 1;
+        self.heap.push(Reverse((now + after, self.started, timer)));
+    }
+
+    /// When the next one goes off.
+    fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    fn take_due(&mut self, now: Instant, inputs: &mut Vec<Input>) {
+        while self.next().is_some_and(|at| at <= now) {
+            if let Some(Reverse((.., timer))) = self.heap.pop() {
+                inputs.push(Input::Timer(timer));
+            }
+        }
+    }
+}
+
+/// The wall clock, made to never go back while the process lives.
+#[derive(Debug, Default)]
+struct Clock {
+    last: Time,
+}
+
+impl Clock {
+    fn now(&mut self) -> Time {
+        self.at(time_of(SystemTime::now()))
+    }
+
+    fn at(&mut self, wall: Time) -> Time {
+        if self.last.since(wall) > Duration::from_secs(1) {
+            tracing::warn!(target: "consensus", wall = %wall, last = %self.last, "the system's clock went back; waiting for it to catch up");
+        }
+        self.last = self.last.max(wall);
+        self.last
+    }
+}
+
+/// A time of the system as a value.
+pub fn time_of(time: SystemTime) -> Time {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Height;
+
+    use super::*;
+
+    #[test]
+    fn timers_go_off_in_order_of_their_moment_then_of_their_start() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        let ms = Duration::from_millis;
+        timers.start(now, ms(20), Timer::Gossip);
+        timers.start(now, ms(10), Timer::EmptyBlock(Height(2)));
+        timers.start(now, ms(10), Timer::EmptyBlock(Height(1)));
+        assert_eq!(timers.next(), Some(now + ms(10)));
+        let mut due = Vec::new();
+        timers.take_due(now + ms(15), &mut due);
+        let [Input::Timer(Timer::EmptyBlock(first)), Input::Timer(Timer::EmptyBlock(second))] = due[..] else {
+            panic!("{due:?}")
+        };
+        assert_eq!((first, second), (Height(2), Height(1)));
+        assert_eq!(timers.next(), Some(now + ms(20)));
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let mut clock = Clock::default();
+        let at = Time::from_unix_millis;
+        assert_eq!([clock.at(at(5)), clock.at(at(3)), clock.at(at(7))], [at(5), at(5), at(7)]);
+    }
+
+    #[test]
+    fn a_message_to_many_is_encoded_once() {
+        let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
+        let part = types::Part { index: 0, bytes: vec![7], proof };
+        let message = Arc::new(PeerMessage::Part { height: Height(1), round: types::Round(0), part });
+        let mut sent = Encoded::default();
+        let (first, second) = (sent.of(&message).1, sent.of(&message).1);
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(sent.of(&message).0, Channel::Parts);
+    }
+}

@@ -1,0 +1,103 @@
+//! How the process ends, told by a number and one sentence.
+//!
+//! | code | meaning | what to do |
+//! |---|---|---|
+//! | 0 | stopped as asked | – |
+//! | 1 | a command was refused or found nothing | read the sentence |
+//! | 2 | the command line is wrong | `cairn help` |
+//! | 69 | something is in use: a port, the home | stop the other process, or choose another port or home |
+//! | 70 | an invariant is broken | keep the log and the home, report it; the validator is safe while it is stopped |
+//! | 74 | the disk failed, or the store is damaged | check the disk; restart, or restore from a backup |
+//! | 76 | stopped lest something is signed twice | do not restart before the second signer is found |
+//! | 78 | the configuration, genesis document or a key file is wrong | mend the file that the sentence names |
+//!
+//! Supervisors can restart on 70 and 74, and must not on 76.
+
+use std::{fmt, io};
+
+use storage::StoreError;
+
+use crate::config::ConfigError;
+
+/// The codes of the table above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Stopped as asked.
+    Clean = 0,
+    /// A command was refused or found nothing.
+    Refused = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// A port or the home is in use.
+    InUse = 69,
+    /// An invariant is broken.
+    Invariant = 70,
+    /// The disk failed, or the store is damaged.
+    Disk = 74,
+    /// Stopped lest something is signed twice.
+    DoubleSign = 76,
+    /// A file of the operator's is wrong.
+    Config = 78,
+}
+
+/// Why the process ends: a sentence for the operator, with the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For programs.
+    pub code: Code,
+    /// For people.
+    pub sentence: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(code: Code, sentence: impl ToString) -> Self {
+        Self { code, sentence: sentence.to_string() }
+    }
+
+    /// A file or setting of the operator's is wrong.
+    pub fn config(sentence: impl ToString) -> Self {
+        Self::new(Code::Config, sentence)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::config(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Locked { .. } => Code::InUse,
+            StoreError::Io { .. } | StoreError::Damaged { .. } => Code::Disk,
+            StoreError::NoParent { .. }
+            | StoreError::NoPermission { .. }
+            | StoreError::NotOurs { .. }
+            | StoreError::OtherFormat { .. }
+            | StoreError::OtherChain { .. } => Code::Config,
+            _ => Code::Invariant,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<p2p::Error> for Failure {
+    fn from(error: p2p::Error) -> Self {
+        let code = match &error {
+            p2p::Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Code::InUse,
+            _ => Code::Config,
+        };
+        Self::new(code, error)
+    }
+}

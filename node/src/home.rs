@@ -1,0 +1,79 @@
+//! The home of a node: one process at a time.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::exit::{Code, Failure};
+
+/// Held by the process that works in a home; another one is refused. Given back when dropped, or when the process ends in
+/// whatever way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a data folder, creating the folder when it is absent.
+    ///
+    /// Errors: `Code::InUse` when another process has it, naming that process; `Code::Config` when the folder cannot be used.
+    pub fn take(data_dir: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(data_dir)
+            .map_err(|error| Failure::config(format!("{}: cannot create the folder: {error}", data_dir.display())))?;
+        let path = Self::path(data_dir);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Failure::config(format!("{}: cannot open the lock file: {error}", path.display())))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _ = file.take(20).read_to_string(&mut pid); // the number is a courtesy
+                let pid: String = pid.chars().filter(char::is_ascii_digit).collect();
+                let who = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
+                let sentence = format!("{}: {who} works in this home. Stop it first, or use another --home", data_dir.display());
+                return Err(Failure::new(Code::InUse, sentence));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Failure::config(format!("{}: cannot be locked: {error}", path.display())));
+            }
+        }
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("cairn.lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_refused_and_told_who_is_first() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        let lock = Lock::take(&data).unwrap();
+        let refused = Lock::take(&data).unwrap_err();
+        assert_eq!(refused.code, Code::InUse);
+        assert!(refused.sentence.contains(&format!("process {} works in this home", std::process::id())), "{refused}");
+        drop(lock);
+        Lock::take(&data).unwrap();
+    }
+
+    #[test]
+    fn a_home_that_is_a_file_is_a_clear_error() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("data");
+        std::fs::write(&file, "x").unwrap();
+        assert!(Lock::take(&file).unwrap_err().sentence.starts_with(&format!("{}: cannot create", file.display())));
+    }
+}

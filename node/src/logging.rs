@@ -1,0 +1,345 @@
+//! Logs: one line an event, for people (`plain`) or programs (`json`), to standard output.
+//!
+//! `plain`: `2026-11-23T02:14:47.123Z INFO  consensus  committed height=7 round=0 txs=3`. `json`: the same as one object with
+//! `time`, `level`, `module`, `message` and the fields.
+//!
+//! Lines are written by a thread of their own from a bounded queue: a slow terminal or disk costs lines, counted and reported,
+//! and never delays consensus.
+
+use std::{
+    fmt::{self, Write as _},
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+use tracing::{Event, Level, Subscriber, field::Field, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    filter::Targets,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
+use types::Time;
+
+/// Lines that may wait to be written; further ones are dropped and counted.
+const LINES_MAX: usize = 8192;
+
+/// Characters of one line; what a peer makes us log cannot be longer.
+const LINE_CHARS_MAX: usize = 2048;
+
+/// Modules that a level can be set for, and the crates and targets that each stands for.
+const MODULES: [(&str, &[&str]); 7] = [
+    ("main", &["main", "node", "cairn"]),
+    ("consensus", &["consensus", "host"]),
+    ("p2p", &["p2p"]),
+    ("mempool", &["mempool"]),
+    ("rpc", &["rpc"]),
+    ("state", &["state", "storage", "app"]),
+    ("metrics", &["metrics"]),
+];
+
+/// Reads `info`, or `consensus:debug,p2p:none,*:info`; `*` is `info` when not named.
+///
+/// Errors: the end of a sentence that begins with the setting and its value.
+pub fn parse_levels(text: &str) -> Result<Targets, String> {
+    let level = |name: &str| {
+        Ok(match name {
+            "trace" => LevelFilter::TRACE,
+            "debug" => LevelFilter::DEBUG,
+            "info" => LevelFilter::INFO,
+            "warn" => LevelFilter::WARN,
+            "error" => LevelFilter::ERROR,
+            "none" => LevelFilter::OFF,
+            other => return Err(format!("{other:?} is no level, use trace, debug, info, warn, error or none")),
+        })
+    };
+    let mut all = LevelFilter::INFO;
+    let mut single = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        match item.split_once(':') {
+            None => all = level(item)?,
+            Some(("*", name)) => all = level(name)?,
+            Some((module, name)) => {
+                let Some((_, targets)) = MODULES.iter().find(|(known, _)| *known == module) else {
+                    let known: Vec<_> = MODULES.iter().map(|(known, _)| *known).collect();
+                    return Err(format!("{module:?} is no module, use * or one of {}", known.join(", ")));
+                };
+                single.push((targets, level(name)?));
+            }
+        }
+    }
+    // What libraries say is for their developers, unless everything is asked for.
+    let libraries = if all == LevelFilter::TRACE { all } else { all.min(LevelFilter::WARN) };
+    let ours = MODULES.iter().flat_map(|(_, targets)| targets.iter().map(|target| (*target, all)));
+    let single = single.into_iter().flat_map(|(targets, level)| targets.iter().map(move |target| (*target, level)));
+    Ok(Targets::new().with_default(libraries).with_targets(ours).with_targets(single))
+}
+
+/// Starts to log, once in a process; a second call changes nothing.
+///
+/// `levels` as in [`parse_levels`], `format` is `plain` or `json`.
+pub fn start(levels: &str, format: &str) -> Result<(), String> {
+    let targets = parse_levels(levels)?;
+    let lines = LINES.get_or_init(Lines::start);
+    let layer = LogLayer { is_json: format == "json", lines: lines.clone() };
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init(); // fails when there is one already
+    Ok(())
+}
+
+/// Whether this process logs.
+pub fn is_started() -> bool {
+    LINES.get().is_some()
+}
+
+/// Waits until what was logged is written, at most a second.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        let (done, wait) = sync_channel(1);
+        if lines.queue.try_send(Line::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_secs(1)); // a writer that hangs must not hold up the end
+        }
+    }
+}
+
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+enum Line {
+    Text(String),
+    Flush(SyncSender<()>),
+}
+
+/// The queue to the writing thread.
+#[derive(Clone)]
+struct Lines {
+    queue: SyncSender<Line>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn start() -> Self {
+        let (queue, lines) = sync_channel(LINES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_lines(&lines, &counted, io::stdout().lock()))
+            .expect("a thread can be started");
+        Self { queue, dropped }
+    }
+
+    fn push(&self, line: String) {
+        if self.queue.try_send(Line::Text(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Writes lines until their senders are gone. Errors of the output are nobody's to mend: the node goes on.
+fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut out: impl io::Write) {
+    let mut text = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let mut next = Ok(first);
+        let mut done = Vec::new();
+        text.clear();
+        while let Ok(line) = next {
+            match line {
+                Line::Text(line) => {
+                    text.extend_from_slice(line.as_bytes());
+                    text.push(b'\n');
+                }
+                Line::Flush(sender) => done.push(sender),
+            }
+            next = if text.len() < 1 << 16 { lines.try_recv() } else { Err(TryRecvError::Empty) };
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            text.extend_from_slice(format!("... {lost} lines were dropped: the output is too slow\n").as_bytes());
+        }
+        let _ = out.write_all(&text).and_then(|()| out.flush());
+        for sender in done {
+            let _ = sender.try_send(());
+        }
+    }
+}
+
+/// Turns events into lines.
+struct LogLayer {
+    is_json: bool,
+    lines: Lines,
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Time::from_unix_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let metadata = event.metadata();
+        let module = module_of(metadata.target());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.lines.push(if self.is_json { fields.json(now, metadata.level(), module) } else { fields.plain(now, metadata.level(), module) });
+    }
+}
+
+/// `p2p::task` is of module `p2p`.
+fn module_of(target: &str) -> &str {
+    let top = target.split("::").next().unwrap_or(target);
+    MODULES.iter().find(|(_, targets)| targets.contains(&top)).map_or(top, |(module, _)| *module)
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        if field.name() == "message" {
+            self.message = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        } else {
+            self.fields.push((field.name(), value));
+        }
+    }
+
+    fn plain(&self, now: Time, level: &Level, module: &str) -> String {
+        let mut line = String::with_capacity(128);
+        let _ = write!(line, "{:24} {level:5} {module:9}  ", millis(now));
+        line.extend(self.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        for (name, value) in &self.fields {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let is_bare = !text.is_empty() && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '"');
+            let _ = if is_bare { write!(line, " {name}={text}") } else { write!(line, " {name}={text:?}") };
+        }
+        cut(line)
+    }
+
+    fn json(self, now: Time, level: &Level, module: &str) -> String {
+        let mut object = Map::new();
+        object.insert("time".to_owned(), millis(now).into());
+        object.insert("level".to_owned(), level.to_string().to_ascii_lowercase().into());
+        object.insert("module".to_owned(), module.into());
+        object.insert("message".to_owned(), cut(self.message).into());
+        for (name, value) in self.fields {
+            let value = match value {
+                Value::String(text) => cut(text).into(),
+                other => other,
+            };
+            object.insert(name.to_owned(), value);
+        }
+        Value::Object(object).to_string()
+    }
+}
+
+/// RFC 3339 with three digits of the second, so that columns stand still.
+fn millis(time: Time) -> String {
+    let text = time.to_string();
+    let (whole, rest) = text.split_at(text.len().min(19));
+    let digits: String = rest.trim_matches(|c| c == '.' || c == 'Z').chars().chain("000".chars()).take(3).collect();
+    format!("{whole}.{digits}Z")
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LINE_CHARS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(targets: &Targets, target: &str) -> LevelFilter {
+        let levels = [
+            (LevelFilter::TRACE, Level::TRACE),
+            (LevelFilter::DEBUG, Level::DEBUG),
+            (LevelFilter::INFO, Level::INFO),
+            (LevelFilter::WARN, Level::WARN),
+            (LevelFilter::ERROR, Level::ERROR),
+        ];
+        levels.into_iter().find(|(_, level)| targets.would_enable(target, level)).map_or(LevelFilter::OFF, |(filter, _)| filter)
+    }
+
+    #[test]
+    fn levels_by_module_in_cometbfts_form() {
+        let targets = parse_levels("consensus:debug,p2p:none,*:error").unwrap();
+        assert_eq!(level(&targets, "consensus"), LevelFilter::DEBUG);
+        assert_eq!(level(&targets, "host::sync"), LevelFilter::DEBUG);
+        assert_eq!(level(&targets, "p2p::task"), LevelFilter::OFF);
+        assert_eq!(level(&targets, "rpc"), LevelFilter::ERROR);
+        let targets = parse_levels("debug").unwrap();
+        assert_eq!((level(&targets, "rpc"), level(&targets, "libp2p_swarm")), (LevelFilter::DEBUG, LevelFilter::WARN));
+        assert!(parse_levels("consensus:loud").unwrap_err().contains("use trace"));
+        assert!(parse_levels("konsensus:info").unwrap_err().contains("one of main, consensus"));
+    }
+
+    fn fields() -> Fields {
+        Fields {
+            message: "committed\nline".to_owned(),
+            fields: vec![("height", 7.into()), ("reason", "two words".into()), ("peer", "ab".into())],
+        }
+    }
+
+    #[test]
+    fn lines_for_people_and_for_programs() {
+        let time = Time::parse("2026-11-23T01:02:03.5Z").unwrap();
+        assert_eq!(
+            fields().plain(time, &Level::INFO, "consensus"),
+            "2026-11-23T01:02:03.500Z INFO  consensus  committed line height=7 reason=\"two words\" peer=ab"
+        );
+        let json: Value = serde_json::from_str(&fields().json(time, &Level::INFO, "consensus")).unwrap();
+        assert_eq!((&json["height"], &json["level"], &json["module"]), (&7.into(), &"info".into(), &"consensus".into()));
+    }
+
+    #[test]
+    fn a_slow_output_costs_lines_that_are_counted() {
+        let (queue, lines) = sync_channel(2);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let log = Lines { queue, dropped: dropped.clone() };
+        (0..5).for_each(|i| log.push(format!("line {i}")));
+        drop(log);
+        let mut out = Vec::new();
+        write_lines(&lines, &dropped, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "line 0\nline 1\n... 3 lines were dropped: the output is too slow\n");
+    }
+
+    #[test]
+    fn a_line_is_bounded() {
+        let fields = Fields { message: "x".repeat(10_000), fields: Vec::new() };
+        assert!(fields.plain(Time::UNIX_EPOCH, &Level::INFO, "p2p").chars().count() <= LINE_CHARS_MAX + 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! When transactions came, until they are committed: for two histograms.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use types::TxId;
+
+/// Transactions remembered. When full, those that came longest ago are forgotten, and are not measured.
+const WAITING_MAX: usize = 65_536;
+
+/// When transactions came.
+#[derive(Debug, Default)]
+pub struct Waiting(Mutex<Generations>);
+
+/// Two maps: when the newer one is half of all, the older one is forgotten. So forgetting costs nothing a transaction.
+#[derive(Debug, Default)]
+struct Generations {
+    newer: HashMap<TxId, (Instant, bool)>,
+    older: HashMap<TxId, (Instant, bool)>,
+}
+
+impl Waiting {
+    /// A transaction was taken into the mempool; it came at `since`. `is_local`: from a client of ours.
+    pub fn note(&self, id: TxId, since: Instant, is_local: bool) {
+        let mut generations = self.lock();
+        if generations.newer.len() >= WAITING_MAX / 2 {
+            generations.older = std::mem::take(&mut generations.newer);
+        }
+        generations.newer.insert(id, (since, is_local));
+    }
+
+    /// How long these waited, and whether they are local; those not remembered are left out.
+    pub fn take(&self, ids: impl Iterator<Item = TxId>) -> Vec<(Duration, bool)> {
+        let now = Instant::now();
+        let mut generations = self.lock();
+        if generations.newer.is_empty() && generations.older.is_empty() {
+            return Vec::new();
+        }
+        ids.filter_map(|id| generations.newer.remove(&id).or_else(|| generations.older.remove(&id)))
+            .map(|(since, is_local)| (now.saturating_duration_since(since), is_local))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        self.0.lock().expect("a thread that panics stops the process")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> TxId {
+        TxId(types::blake3(&n.to_be_bytes()).0)
+    }
+
+    #[test]
+    fn a_transaction_is_measured_once_and_the_memory_is_bounded() {
+        let waiting = Waiting::default();
+        waiting.note(id(1), Instant::now(), true);
+        assert_eq!(waiting.take([id(1), id(2)].into_iter()).len(), 1);
+        assert!(waiting.take([id(1)].into_iter()).is_empty());
+        (0..2 * WAITING_MAX).for_each(|n| waiting.note(id(n), Instant::now(), false));
+        let generations = waiting.lock();
+        assert!(generations.newer.len() + generations.older.len() <= WAITING_MAX);
+    }
+}

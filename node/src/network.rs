@@ -1,0 +1,86 @@
+//! Events of the network into inputs of the host, and offences back.
+
+use std::sync::Arc;
+
+use host::{Host, Input, Offence, Peer};
+use p2p::{Event, Events, Network, NodeId, RequestId};
+use storage::{RocksKv, Store};
+use tokio::sync::Semaphore;
+use types::{BlockRequest, Wire};
+
+use crate::{inbox::Inbox, verify_pool::VerifyPool};
+
+/// Answers of block sync being read and sent at one time, each of up to `SYNC_RESPONSE_BYTES_MAX`; further askers are told
+/// that we are busy.
+const ANSWERS_MAX: usize = 4;
+
+/// Passes events on until the network ends. A task on the network's runtime: nothing here waits for anything but events.
+pub async fn pass_events(
+    mut events: Events,
+    network: Network,
+    pool: Arc<VerifyPool>,
+    inbox: Arc<Inbox>,
+    store: Arc<Store<RocksKv>>,
+) {
+    let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Up { peer } => {
+                let direction = if peer.is_outbound { "out" } else { "in" };
+                tracing::info!(target: "p2p", peer = %peer.id, moniker = %peer.moniker, remote = %peer.remote, direction, "peer up");
+                inbox.push_now(Input::PeerUp(Peer(peer.id.0)));
+            }
+            Event::Down { peer, reason } => {
+                tracing::info!(target: "p2p", peer = %peer, reason = %reason, "peer down");
+                let peer = Peer(peer.0);
+                pool.forget(peer);
+                inbox.push_now(Input::PeerDown(peer));
+            }
+            Event::Message { peer, bytes, received, .. } => pool.message(Peer(peer.0), bytes, received),
+            Event::Txs { from, id, bytes } => pool.batch(Peer(from.0), id, bytes),
+            Event::Request { peer, id, bytes } => answer(&network, &store, &answers, peer, id, &bytes),
+            Event::Refused { peer, address, by_us, refusal } => {
+                let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+                tracing::warn!(target: "p2p", peer = %peer, address = %address, by_us, reason = %refusal, "connection refused");
+            }
+        }
+    }
+}
+
+/// Answers a request for blocks on a thread that may read from the disk.
+fn answer(
+    network: &Network,
+    store: &Arc<Store<RocksKv>>,
+    answers: &Arc<Semaphore>,
+    peer: NodeId,
+    id: RequestId,
+    bytes: &[u8],
+) {
+    let request = match BlockRequest::decode(bytes) {
+        Ok(request) => request,
+        Err(error) => {
+            penalize(network, Peer(peer.0), &Offence::Malformed(error.to_string()));
+            return network.decline(id);
+        }
+    };
+    let Ok(place) = answers.clone().try_acquire_owned() else { return network.decline(id) };
+    let (network, store) = (network.clone(), store.clone());
+    tokio::task::spawn_blocking(move || {
+        let response = Host::serve(&store, request);
+        network.respond(id, response.encode());
+        drop(place);
+    });
+}
+
+/// Tells the network of an offence, with its weight.
+pub fn penalize(network: &Network, peer: Peer, offence: &Offence) {
+    tracing::warn!(target: "p2p", peer = %peer, reason = %offence, "a peer misbehaved");
+    let weight = match offence {
+        Offence::Malformed(_) => p2p::Offence::GARBAGE,
+        Offence::BadSignature(_) => p2p::Offence::BAD_SIGNATURE,
+        Offence::BadBlock(_) => p2p::Offence::INVALID,
+        Offence::BadResponse(_) => p2p::Offence::INVALID,
+        Offence::Flood(_) => p2p::Offence::FLOOD,
+    };
+    network.penalize(NodeId(peer.0), weight);
+}

@@ -1,0 +1,82 @@
+//! The few calls of the operating system that std lacks: the only unsafe code of this crate.
+//!
+//! Scheduling is a wish: where the kernel does not know it, nothing happens and nothing is said.
+#![allow(unsafe_code)]
+
+/// A thread's slice of the processor when it wishes for quick answers: the consensus thread waits for the disk and for peers most
+/// of its time, and wants to go on the moment they answer, also beside threads that compute.
+#[cfg(target_os = "linux")]
+const SLICE_NS: u64 = 500_000;
+
+/// Asks for short slices for this thread: sooner scheduled, sooner preempted (Linux ≥ 6.12 honours it).
+pub fn ask_for_short_slices() {
+    #[cfg(target_os = "linux")]
+    {
+        // As in linux/sched/types.h, version 0.
+        #[repr(C)]
+        #[derive(Default)]
+        struct SchedAttr {
+            size: u32,
+            policy: u32,
+            flags: u64,
+            nice: i32,
+            priority: u32,
+            runtime: u64,
+            deadline: u64,
+            period: u64,
+        }
+        let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, runtime: SLICE_NS, ..SchedAttr::default() };
+        // SAFETY: the pointer is to a live structure of the size that it names; the call concerns this thread only.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    }
+}
+
+/// Tells the scheduler that this thread computes at length and is in no hurry.
+pub fn compute_at_length() {
+    #[cfg(target_os = "linux")]
+    {
+        let param = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the pointer is to a live structure; the call concerns this thread only.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const param) };
+    }
+}
+
+/// Lets every other thread go first.
+pub fn work_in_background() {
+    compute_at_length();
+    #[cfg(target_os = "linux")]
+    // SAFETY: plain numbers; on Linux the call concerns the calling thread only.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+    }
+}
+
+/// Ends the process now: no destructors, no hooks, no other thread runs on. For broken invariants.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: does not return and touches nothing of ours.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Clock ticks in a second of `/proc/self/stat`.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: a plain number in, a plain number out.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
+}
+
+/// Bytes in a page of `/proc/self/statm`.
+pub fn page_bytes() -> u64 {
+    // SAFETY: a plain number in, a plain number out.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_to_the_scheduler_never_fail_loudly() {
+        let wishes = [ask_for_short_slices, compute_at_length, work_in_background];
+        wishes.map(|wish| std::thread::spawn(wish).join().unwrap());
+        assert!(ticks_per_second() > 0 && page_bytes() >= 4096);
+    }
+}

@@ -1,0 +1,193 @@
+//! Whether the node is of use now. Liveness (`/health`) says that the process works; readiness says that what it answers is current.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use host::Status;
+use p2p::Network;
+use types::{Address, Height, Power, Round};
+
+use crate::board::Board;
+
+/// Why the node is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It fetches blocks from peers.
+    CatchingUp {
+        /// Its height.
+        height: Height,
+        /// The highest that a peer tells of.
+        peers_at: Height,
+    },
+    /// No peer is connected, and it cannot decide alone.
+    NoPeers,
+    /// No block for longer than the setting allows.
+    Stalled {
+        /// The height that is not decided.
+        height: Height,
+        /// Its round.
+        round: Round,
+        /// How long.
+        since: Duration,
+        /// The power heard in this round; a quorum needs more than 2/3 of the total.
+        heard: Power,
+        /// The total.
+        total: Power,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CatchingUp { height, peers_at } => write!(f, "catching up: at height {height}, peers are at {peers_at}"),
+            Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
+            Self::Stalled { height, round, since, heard, total } => write!(
+                f,
+                "no block for {} s: height {height} is in round {round}, validators with {heard} of {total} power were heard",
+                since.as_secs()
+            ),
+        }
+    }
+}
+
+/// Judges the node's state.
+#[derive(Clone)]
+pub struct Readiness {
+    board: Arc<Board>,
+    network: Network,
+    us: Option<Address>,
+    stall_after: Duration,
+    /// How long no block is normal; `None`: for ever, while nobody needs one.
+    empty_block_interval: Option<Duration>,
+    started: Instant,
+}
+
+impl Readiness {
+    /// `us` is the address that this node signs with.
+    pub fn new(
+        board: Arc<Board>,
+        network: Network,
+        us: Option<Address>,
+        stall_after: Duration,
+        empty_block_interval: Option<Duration>,
+    ) -> Self {
+        Self { board, network, us, stall_after, empty_block_interval, started: Instant::now() }
+    }
+
+    /// Whether the node is of use now.
+    pub fn ready(&self) -> Result<(), Reason> {
+        let since = self.board.last_block().unwrap_or(self.started).elapsed();
+        let rules = Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
+        rules.judge(&self.board.status(), self.network.peer_ids().len(), since)
+    }
+}
+
+struct Rules {
+    us: Option<Address>,
+    stall_after: Duration,
+    empty_block_interval: Option<Duration>,
+}
+
+impl Rules {
+    fn judge(&self, status: &Status, peers: usize, since: Duration) -> Result<(), Reason> {
+        if status.catching_up {
+            let peers_at = status.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(status.tip);
+            return Err(Reason::CatchingUp { height: status.tip, peers_at });
+        }
+        let total = status.validators.total_power();
+        let ours = self.us.and_then(|us| status.validators.by_address(&us)).map_or(Power::ZERO, |(_, validator)| validator.power);
+        if peers == 0 && !ours.is_quorum_of(total) {
+            return Err(Reason::NoPeers);
+        }
+        // A round above 0 means that a block is wanted and does not come, whatever the interval.
+        let patience = match self.empty_block_interval {
+            _ if status.round > Round::ZERO => self.stall_after,
+            Some(interval) => self.stall_after + interval,
+            None => return Ok(()),
+        };
+        if since > patience {
+            let (height, round) = (status.height, status.round);
+            return Err(Reason::Stalled { height, round, since, heard: heard(status), total });
+        }
+        Ok(())
+    }
+}
+
+/// The power of the validators whose vote of the current round is here.
+fn heard(status: &Status) -> Power {
+    let Some(held) = status.votes.iter().find(|votes| votes.round == status.round) else { return Power::ZERO };
+    let mut voted = vec![false; status.validators.len()];
+    for vote in held.prevotes.iter().chain(&held.precommits) {
+        if let Some(voted) = voted.get_mut(vote.vote.validator_index as usize) {
+            *voted = true;
+        }
+    }
+    Power(status.validators.iter().zip(voted).filter(|(_, voted)| *voted).map(|(validator, _)| validator.power.0).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Hash, SecretKey, Step, Time, ValidatorSet};
+
+    use super::*;
+
+    fn status(powers: &[u64]) -> Status {
+        let key = |i: usize| SecretKey::from_bytes(&[i as u8 + 1; 32]).unwrap().public_key();
+        let validators = powers.iter().enumerate().map(|(i, power)| (key(i), Power(*power))).collect();
+        Status {
+            height: Height(8),
+            round: Round(0),
+            step: Step::Propose,
+            height_started: Time::UNIX_EPOCH,
+            round_started: Time::UNIX_EPOCH,
+            validators: Arc::new(ValidatorSet::new(validators).unwrap()),
+            proposal: None,
+            locked: None,
+            valid: None,
+            votes: Vec::new(),
+            catching_up: false,
+            peer_heights: Vec::new(),
+            tip: Height(7),
+            app_hash: Hash([0; 32]),
+            hard_state_height: Height(7),
+            syncs: 0,
+        }
+    }
+
+    fn rules(status: &Status) -> Rules {
+        let us = status.validators.get(0).map(types::Validator::address);
+        Rules { us, stall_after: Duration::from_secs(30), empty_block_interval: Some(Duration::from_secs(1)) }
+    }
+
+    #[test]
+    fn ready_unless_syncing_alone_or_stalled() {
+        let secs = Duration::from_secs;
+        let mut status = status(&[1, 1, 1, 1]);
+        let rules = rules(&status);
+        assert_eq!(rules.judge(&status, 3, secs(1)), Ok(()));
+        assert_eq!(rules.judge(&status, 0, secs(1)), Err(Reason::NoPeers));
+        assert!(matches!(rules.judge(&status, 3, secs(32)), Err(Reason::Stalled { heard: Power(0), total: Power(4), .. })));
+        status.catching_up = true;
+        status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
+        let catching_up = rules.judge(&status, 3, secs(1)).unwrap_err();
+        assert_eq!(catching_up.to_string(), "catching up: at height 7, peers are at 90");
+    }
+
+    #[test]
+    fn a_validator_that_can_decide_alone_needs_no_peers() {
+        let status = status(&[10]);
+        assert_eq!(rules(&status).judge(&status, 0, Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn without_empty_blocks_silence_is_normal_until_a_round_fails() {
+        let mut status = status(&[1, 1, 1, 1]);
+        let rules = Rules { empty_block_interval: None, ..rules(&status) };
+        assert_eq!(rules.judge(&status, 3, Duration::from_secs(9999)), Ok(()));
+        status.round = Round(2);
+        assert!(matches!(rules.judge(&status, 3, Duration::from_secs(31)), Err(Reason::Stalled { .. })));
+    }
+}

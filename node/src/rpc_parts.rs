@@ -1,0 +1,190 @@
+//! What the node lends to the RPC, in the RPC's words.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use genesis::Genesis;
+use host::Mempool;
+use p2p::{Channel, PeerAddress, PeerInfo};
+use storage::{RocksKv, Store};
+use types::{Address, PublicKey, TxId};
+
+use crate::{
+    board::Board,
+    config::Config,
+    consensus_thread::time_of,
+    metrics::Metrics,
+    readiness::Readiness,
+    rpc::{Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic},
+    verify_pool,
+};
+
+/// What the node lends.
+pub(crate) struct Lent<'a> {
+    pub config: &'a Config,
+    pub genesis: &'a Genesis,
+    pub store: Arc<Store<RocksKv>>,
+    pub mempool: Arc<Mempool>,
+    pub submitter: verify_pool::Submitter,
+    pub network: p2p::Network,
+    pub board: Arc<Board>,
+    pub readiness: Readiness,
+    pub metrics: Arc<Metrics>,
+    pub validator: Option<PublicKey>,
+}
+
+/// The RPC's view of the node.
+pub(crate) fn context(lent: Lent<'_>) -> Context {
+    let Lent { config, genesis, store, mempool, submitter, network, board, readiness, metrics, validator } = lent;
+    let settings = &config.rpc;
+    let identity = Identity {
+        node_id: network.id().to_string(),
+        moniker: config.base.moniker.clone(),
+        listen_address: match config.p2p.external_address.as_str() {
+            "" => config.p2p.laddr.clone(),
+            external => external.to_owned(),
+        },
+        rpc_address: settings.laddr.clone(),
+        validator,
+    };
+    let limits = Limits {
+        open_connections_max: settings.max_open_connections,
+        subscription_clients_max: settings.max_subscription_clients,
+        subscriptions_per_client_max: settings.max_subscriptions_per_client,
+        subscription_buffer: settings.subscription_buffer_size,
+        broadcast_tx_commit_time: settings.timeout_broadcast_tx_commit,
+        batch_calls_max: settings.max_request_batch_size,
+        body_bytes_max: settings.max_body_bytes,
+        header_bytes_max: settings.max_header_bytes,
+        offer_unsafe: settings.r#unsafe,
+    };
+    let cors = Cors {
+        origins: settings.cors_allowed_origins.clone(),
+        methods: settings.cors_allowed_methods.clone(),
+        headers: settings.cors_allowed_headers.clone(),
+    };
+    Context {
+        chain_id: genesis.chain_id().clone(),
+        identity,
+        genesis: genesis.to_json(),
+        store,
+        pool: Arc::new(Waiting(mempool)),
+        submitter: Arc::new(submitter),
+        network: Arc::new(Peers(network)),
+        status: Box::new({
+            let board = board.clone();
+            move || board.status()
+        }),
+        committed: Box::new(move || board.subscribe()),
+        not_ready: Box::new(move || readiness.ready().err().map(|reason| reason.to_string()).into_iter().collect()),
+        observe: Box::new(move |method, took, has_result| metrics.rpc.observe(method, took, !has_result)),
+        limits,
+        cors,
+    }
+}
+
+struct Waiting(Arc<Mempool>);
+
+impl Pool for Waiting {
+    fn size(&self) -> PoolSize {
+        let stats = self.0.stats();
+        PoolSize { txs: stats.txs, bytes: stats.bytes }
+    }
+
+    fn list(&self, limit: usize) -> Vec<Vec<u8>> {
+        self.0.list(limit)
+    }
+
+    fn get(&self, id: &TxId) -> Option<Vec<u8>> {
+        self.0.get(id)
+    }
+
+    fn next_nonce(&self, sender: &Address) -> Option<u64> {
+        self.0.next_nonce(sender)
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+impl Submitter for verify_pool::Submitter {
+    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        self.submit(tx).map(in_rpc_words).boxed()
+    }
+
+    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        self.check(tx).map(in_rpc_words).boxed()
+    }
+}
+
+fn in_rpc_words<E>(answer: Result<verify_pool::Answer, E>) -> Result<Accepted, Rejection> {
+    // The other end is dropped unanswered when the node stops.
+    let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::stopping()));
+    match answer {
+        Ok(gas_wanted) => Ok(Accepted { gas_wanted }),
+        Err(verify_pool::Rejection { code, codespace, log }) => Err(Rejection { code, codespace, log }),
+    }
+}
+
+struct Peers(p2p::Network);
+
+impl Network for Peers {
+    fn listeners(&self) -> Vec<String> {
+        self.0.listening().iter().map(|(transport, socket)| format!("{}://{socket}", format!("{transport:?}").to_lowercase())).collect()
+    }
+
+    fn peers(&self) -> Vec<PeerSeen> {
+        self.0.peers().into_iter().map(seen).collect()
+    }
+
+    fn dial(&self, address: &str) -> Result<(), String> {
+        let address: PeerAddress = address.parse().map_err(|error: p2p::AddressError| error.to_string())?;
+        self.0.dial(address);
+        Ok(())
+    }
+}
+
+fn seen(peer: PeerInfo) -> PeerSeen {
+    let sum = |number: fn(&p2p::ChannelInfo) -> u64| peer.channels.iter().map(number).sum();
+    let channel = |(id, info): (u8, &p2p::ChannelInfo)| (id, info.queued_messages, info.bytes_out);
+    PeerSeen {
+        node_id: peer.id.to_string(),
+        listen_address: peer.address.as_ref().map(|address| format!("tcp://{}:{}", address.host, address.port)).unwrap_or_default(),
+        remote_ip: ip_of(&peer.remote),
+        is_outbound: peer.is_outbound,
+        since: time_of(peer.since),
+        age: SystemTime::now().duration_since(peer.since).unwrap_or(Duration::ZERO),
+        sent: Traffic { bytes: sum(|info| info.bytes_out), messages: sum(|info| info.messages_out) },
+        received: Traffic { bytes: sum(|info| info.bytes_in), messages: sum(|info| info.messages_in) },
+        channels: CHANNEL_IDS.into_iter().zip(&peer.channels).map(channel).collect(),
+        moniker: peer.moniker,
+        version: peer.version,
+    }
+}
+
+/// The ids that CometBFT has for votes and for block data, in the order of [`Channel::ALL`].
+const CHANNEL_IDS: [u8; Channel::ALL.len()] = [0x22, 0x21];
+
+/// The IP address in `/ip4/127.0.0.1/tcp/26656`.
+fn ip_of(multiaddr: &str) -> IpAddr {
+    let mut parts = multiaddr.split('/').skip(1);
+    let host = parts.next().and_then(|_| parts.next()).unwrap_or_default();
+    host.parse().unwrap_or(IpAddr::from([0, 0, 0, 0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ip_of_a_peer() {
+        assert_eq!(ip_of("/ip4/127.0.0.1/tcp/26656"), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(ip_of("/ip6/::1/udp/1/quic-v1"), "::1".parse::<IpAddr>().unwrap());
+        assert_eq!(ip_of("nonsense"), IpAddr::from([0, 0, 0, 0]));
+    }
+}

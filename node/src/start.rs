@@ -1,0 +1,466 @@
+//! Starting and stopping a node: its parts in the order in which they depend on each other; then waiting for any of them to end.
+//!
+//! ```text
+//!   home lock → genesis, keys → store → host → p2p → verify pool → consensus thread, pruner → RPC, metrics
+//! ```
+//! A graceful stop goes the other way: first nobody asks any more (RPC), then the loop ends after the batch it is in, then the
+//! pool and the network; last the store is synced and what the key signed is written beside it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use consensus::Signer;
+use genesis::Genesis;
+use host::{Host, Mempool, TxVerifier};
+use p2p::{Network, NodeKey};
+use storage::{RocksKv, Store};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    board::Board,
+    config::{Config, listen_address},
+    consensus_thread::ConsensusThread,
+    exit::{Code, Failure},
+    home::Lock,
+    inbox::Inbox,
+    logging,
+    metrics::{self, Metrics, MetricsServer, Sources},
+    network, os, pruner,
+    readiness::Readiness,
+    rpc, rpc_parts, signing,
+    verify_pool::{Parts, Submitter, VerifyPool},
+};
+
+/// Threads of the network's and the RPC's runtime: they move bytes and compute nothing.
+const RUNTIME_THREADS: usize = 2;
+
+/// Threads that read from the disk for them.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// How long a graceful stop may take before the process ends anyway. Nothing is lost by it: what was said is durable.
+const STOP_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Asks a node to stop, from any thread.
+#[derive(Clone)]
+pub struct Stopper(SyncSender<End>);
+
+/// A part ended; `Ok` because it was asked to.
+type End = Result<(), Failure>;
+
+impl Stopper {
+    /// Asks it to stop gracefully. Again is fine.
+    pub fn stop(&self) {
+        let _ = self.0.try_send(Ok(())); // full: it is ending already
+    }
+}
+
+/// Runs the node of a home until it is asked to stop (Ctrl-C, SIGTERM, or the [`Stopper`] given to `with_stopper`), or a part of
+/// it ends.
+///
+/// For the process' main thread: it starts the logs, and ends the process when any thread panics.
+///
+/// Errors: [`Failure`], with the exit code.
+pub fn run(config: Config, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
+    logging::start(&config.base.log_level, &config.base.log_format).map_err(Failure::config)?;
+    end_on_panic();
+    let result = Node::start(config).and_then(|node| {
+        node.stop_on_signals()?;
+        with_stopper(node.stopper());
+        node.wait()
+    });
+    match &result {
+        Ok(()) => tracing::info!(target: "main", "stopped"),
+        Err(failure) => tracing::error!(target: "main", code = failure.code as u64, reason = %failure, "stopped"),
+    }
+    logging::flush();
+    result
+}
+
+/// A stopped validator is safe; one that lost a thread is not.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        let thread = thread::current();
+        let place = info.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+        let reason = info.payload_as_str().unwrap_or("no reason given");
+        tracing::error!(
+            target: "main", thread = thread.name().unwrap_or("unnamed"), place, reason,
+            "an invariant is broken; the node stops, so that it signs nothing wrong. Keep the log and the home, and report it"
+        );
+        logging::flush();
+        os::exit_now(Code::Invariant as u8);
+    }));
+}
+
+/// A running node.
+pub struct Node {
+    config: Config,
+    store: Arc<Store<RocksKv>>,
+    board: Arc<Board>,
+    inbox: Arc<Inbox>,
+    pool: Arc<VerifyPool>,
+    network: Network,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    threads: Vec<JoinHandle<()>>,
+    rpc: Option<rpc::Handle>,
+    metrics_server: Option<MetricsServer>,
+    ends: SyncSender<End>,
+    ended: Receiver<End>,
+    runtime: Runtime,
+    _lock: Lock,
+}
+
+impl Node {
+    /// Starts all parts. When this returns, the node listens, and the loop runs.
+    ///
+    /// Errors: the home is in use; a file, setting or port that cannot work; a store that is damaged or of another chain.
+    pub fn start(config: Config) -> Result<Self, Failure> {
+        let lock = Lock::take(&config.data_dir())?;
+        let genesis = Genesis::load(&config.genesis_file()).map_err(Failure::config)?;
+        let node_key = load_node_key(&config)?;
+        let store = Arc::new(open_store(&config, &genesis)?);
+        let signer = signing::load_signer(&config, &store)?;
+        let us = signer.as_ref().map(Signer::address);
+        let validator = signer.as_ref().map(|signer| signer.public_key().clone());
+        let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
+        let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
+        let txs = Arc::new(TxVerifier::new(config.mempool.cache_size));
+        let (host, verifier) =
+            Host::open(host_config(&config), &genesis, store.clone(), mempool.clone(), txs.clone(), signer)
+                .map_err(|error| Failure::new(Code::Disk, error))?;
+        let board = Arc::new(Board::new(host.status()));
+        let inbox = Arc::new(Inbox::default());
+        let (ends, ended) = sync_channel(16);
+
+        let runtime = runtime()?;
+        let p2p = p2p_config(&config, &genesis)?;
+        let (network, events) = runtime.block_on(p2p::start(p2p, node_key))?;
+        let parts = Parts {
+            verifier,
+            txs: txs.clone(),
+            mempool: mempool.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            inbox: inbox.clone(),
+            metrics: metrics.clone(),
+            is_broadcasting: config.mempool.broadcast,
+        };
+        let pool = VerifyPool::new(parts);
+        let mut threads = pool.start(config.consensus.verify_threads);
+        runtime.spawn(network::pass_events(events, network.clone(), pool.clone(), inbox.clone(), store.clone()));
+        mempool.on_available({
+            let inbox = inbox.clone();
+            move || {
+                inbox.try_push(host::Input::TxsAvailable); // full: the loop is about to look anyway
+            }
+        });
+
+        let on_end = |ends: SyncSender<End>| {
+            move |end: End| {
+                // A part that ends well was asked to, by us.
+                if end.is_err() {
+                    let _ = ends.try_send(end);
+                }
+            }
+        };
+        let keeps_all = config.storage.keep_all;
+        let (wake_pruner, pruner) = pruner::start(store.clone(), metrics.clone(), keeps_all, on_end(ends.clone()));
+        let consensus = ConsensusThread {
+            host,
+            inbox: inbox.clone(),
+            network: network.clone(),
+            pool: pool.clone(),
+            board: board.clone(),
+            metrics: metrics.clone(),
+            pruner: wake_pruner,
+            us,
+        };
+        let end = on_end(ends.clone());
+        let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
+        threads.insert(0, consensus.expect("a thread can be started"));
+        threads.push(pruner);
+
+        let interval = config.consensus.empty_block_interval;
+        let stall_after = config.instrumentation.stall_after;
+        let readiness = Readiness::new(board.clone(), network.clone(), us, stall_after, interval);
+        metrics.watch(Sources {
+            store: store.clone(),
+            network: network.clone(),
+            board: board.clone(),
+            mempool: mempool.clone(),
+            txs,
+            pool: pool.clone(),
+        });
+        let mut node = Self {
+            config,
+            store,
+            board,
+            inbox,
+            pool,
+            network,
+            metrics,
+            readiness,
+            threads,
+            rpc: None,
+            metrics_server: None,
+            ends,
+            ended,
+            runtime,
+            _lock: lock,
+        };
+        if let Err(failure) = node.serve(&genesis, mempool, validator) {
+            let _ = node.stop(); // the first failure is the one to tell
+            return Err(failure);
+        }
+        node.tell();
+        Ok(node)
+    }
+
+    /// Starts the servers.
+    fn serve(&mut self, genesis: &Genesis, mempool: Arc<Mempool>, validator: Option<types::PublicKey>) -> Result<(), Failure> {
+        if self.config.instrumentation.prometheus {
+            let address = address(&self.config.instrumentation.prometheus_listen_addr);
+            let connections_max = self.config.instrumentation.max_open_connections;
+            let server = metrics::serve(self.metrics.clone(), address, connections_max);
+            self.metrics_server = Some(self.runtime.block_on(server)?);
+        }
+        if !self.config.rpc.laddr.is_empty() {
+            let context = rpc_parts::context(rpc_parts::Lent {
+                config: &self.config,
+                genesis,
+                store: self.store.clone(),
+                mempool,
+                submitter: Submitter(self.pool.clone()),
+                network: self.network.clone(),
+                board: self.board.clone(),
+                readiness: self.readiness.clone(),
+                metrics: self.metrics.clone(),
+                validator,
+            });
+            let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
+            let _on_runtime = self.runtime.enter();
+            self.rpc = Some(rpc::serve(listener, context).map_err(Failure::config)?);
+        }
+        Ok(())
+    }
+
+    /// The first lines: where it is reached.
+    fn tell(&self) {
+        let or_none = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
+        let listening: Vec<String> = self.network.listening().iter().map(|(transport, socket)| format!("{transport:?}:{socket}")).collect();
+        tracing::info!(
+            target: "main", version = env!("CARGO_PKG_VERSION"), chain = %self.store.chain_id(), node_id = %self.network.id(),
+            height = self.board.status().tip.0, p2p = %listening.join(","), rpc = %or_none(self.rpc_address()),
+            metrics = %or_none(self.metrics_address()), home = %self.config.home.display(), "started"
+        );
+    }
+
+    /// Where the RPC listens.
+    pub fn rpc_address(&self) -> Option<SocketAddr> {
+        self.rpc.as_ref().map(rpc::Handle::address)
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_server.as_ref().map(|server| server.address)
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What can be seen of the loop.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store<RocksKv>> {
+        &self.store
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The way into the mempool.
+    pub fn submitter(&self) -> Submitter {
+        Submitter(self.pool.clone())
+    }
+
+    /// Whether the node is of use now.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Asks this node to stop.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.ends.clone())
+    }
+
+    /// Stops gracefully on SIGINT and SIGTERM; a second one ends the process at once.
+    fn stop_on_signals(&self) -> Result<(), Failure> {
+        let _on_runtime = self.runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::config)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::config)?;
+        let stopper = self.stopper();
+        self.runtime.spawn(async move {
+            let mut is_first = true;
+            loop {
+                let name = tokio::select! {
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                };
+                if !is_first {
+                    os::exit_now(Code::Refused as u8);
+                }
+                tracing::info!(target: "main", signal = name, "stopping; a second signal ends the process at once");
+                stopper.stop();
+                is_first = false;
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until the node is asked to stop or a part of it ends, then stops the rest.
+    pub fn wait(self) -> Result<(), Failure> {
+        let end = self.ended.recv().expect("we hold a sender");
+        let stopped = self.stop();
+        end.and(stopped)
+    }
+
+    /// Stops gracefully.
+    ///
+    /// Errors: what could not be written at the end; the store is as after a crash then, which is fine.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        end_after(STOP_TIME_MAX);
+        if let Some(rpc) = self.rpc.take() {
+            rpc.stop();
+        }
+        self.inbox.close();
+        let mut threads = std::mem::take(&mut self.threads).into_iter();
+        if let Some(consensus) = threads.next() {
+            let _ = consensus.join(); // a panic has ended the process, or the test
+        }
+        self.pool.close();
+        for thread in threads {
+            let _ = thread.join();
+        }
+        self.network.shutdown_and_join();
+        self.store.sync()?;
+        let state_file = self.config.priv_validator_state_file();
+        let has_key = self.config.priv_validator_key_file().exists();
+        if let Some(hard_state) = self.store.hard_state()?.filter(|_| has_key) {
+            signing::save_state(&state_file, &hard_state, self.store.chain_id()).map_err(|error| Failure::new(Code::Disk, error))?;
+        }
+        self.metrics_server = None;
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        Ok(())
+    }
+}
+
+/// Ends the process if a graceful stop takes too long.
+fn end_after(time: Duration) {
+    let watch = move || {
+        thread::sleep(time);
+        tracing::error!(target: "main", "the node did not stop in time; ending the process");
+        logging::flush();
+        os::exit_now(Code::Invariant as u8);
+    };
+    // Detached: it dies with the process, and in a test that stops a node it would outlive its node, so only when logs run.
+    if logging::is_started() {
+        let _ = thread::Builder::new().name("stop".to_owned()).spawn(watch);
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("network")
+        .on_thread_start(os::ask_for_short_slices)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::config(format!("the network's threads cannot be started: {error}")))
+}
+
+fn open_store(config: &Config, genesis: &Genesis) -> Result<Store<RocksKv>, Failure> {
+    let store = Store::open(RocksKv::open(&config.store_dir())?, genesis.chain_id())?;
+    if let Some(began) = store.genesis().filter(|began| began.document_hash != genesis.hash()) {
+        return Err(Failure::config(format!(
+            "{}: the genesis document has hash {}, the chain in {} began with {}. Put the document back that it began with, or use \
+             another home",
+            config.genesis_file().display(),
+            genesis.hash(),
+            config.store_dir().display(),
+            began.document_hash
+        )));
+    }
+    Ok(store)
+}
+
+fn load_node_key(config: &Config) -> Result<NodeKey, Failure> {
+    let file = config.node_key_file();
+    let key = genesis::NodeKey::load(&file).map_err(Failure::config)?;
+    NodeKey::from_bytes(&key.0).map_err(|error| Failure::config(format!("{}: {error}", file.display())))
+}
+
+/// An address that the configuration's check has read before.
+fn address(text: &str) -> SocketAddr {
+    listen_address(text).expect("checked when the configuration was read")
+}
+
+fn host_config(config: &Config) -> host::Config {
+    host::Config {
+        empty_block_interval: config.consensus.empty_block_interval,
+        block_interval_min: config.consensus.min_block_interval,
+        gossip_interval: config.consensus.gossip_interval,
+        sync_timeout: config.blocksync.request_timeout,
+    }
+}
+
+fn mempool_config(config: &Config) -> host::MempoolConfig {
+    host::MempoolConfig { size: config.mempool.size }
+}
+
+fn p2p_config(config: &Config, genesis: &Genesis) -> Result<p2p::Config, Failure> {
+    let settings = &config.p2p;
+    fn parse<T>(key: &str, texts: &[String]) -> Result<Vec<T>, Failure>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        let one = |text: &String| text.parse().map_err(|error| Failure::config(format!("{key}: {error}")));
+        texts.iter().map(one).collect()
+    }
+    let external = &settings.external_address;
+    let mut p2p = p2p::Config::new(genesis.chain_id().as_str(), config.base.moniker.clone());
+    p2p.laddr = address(&settings.laddr).to_string();
+    p2p.quic = settings.quic;
+    p2p.external_address = parse("p2p.external_address", std::slice::from_ref(external).get(..usize::from(!external.is_empty())).unwrap_or_default())?.pop();
+    p2p.persistent_peers = parse("p2p.persistent_peers", &settings.persistent_peers)?;
+    p2p.seeds = parse("p2p.seeds", &settings.seeds)?;
+    p2p.unconditional_ids = parse("p2p.unconditional_peer_ids", &settings.unconditional_peer_ids)?.into_iter().collect();
+    p2p.private_ids = parse("p2p.private_peer_ids", &settings.private_peer_ids)?.into_iter().collect();
+    p2p.max_inbound = settings.max_num_inbound_peers;
+    p2p.max_outbound = settings.max_num_outbound_peers;
+    p2p.max_inbound_per_ip = if settings.allow_duplicate_ip { 0 } else { p2p.max_inbound_per_ip };
+    p2p.pex = settings.pex;
+    p2p.allow_private = !settings.addr_book_strict;
+    p2p.address_book = settings.pex.then(|| config.addr_book_file());
+    p2p.dial_timeout = settings.dial_timeout;
+    p2p.handshake_timeout = settings.handshake_timeout;
+    p2p.request_timeout = config.blocksync.request_timeout;
+    Ok(p2p)
+}

@@ -1,0 +1,460 @@
+//! The verification pool: whatever costs a signature check is done here, beside the consensus thread.
+//!
+//! | queue, by urgency | of | bound | beyond the bound |
+//! |---|---|---|---|
+//! | messages | votes, proposals, certificates, parts, round states of peers; fair between peers | bytes of one peer, bytes of all | dropped, counted; peers repair it |
+//! | responses | block sync's answers | one for each open request | – |
+//! | blocks | transactions of a proposed block, new here, in slices | those that the host asked for | – |
+//! | submissions | transactions of our clients | [`SUBMISSIONS_MAX`] | refused: busy |
+//! | batches | gossiped transactions; fair between peers | bytes of one peer, bytes of all | not forwarded, counted |
+//!
+//! Long work is done in slices of [`SLICE`] signatures; between two of them a thread looks whether something more urgent came.
+//! Signatures in messages are also rated: a peer that sends more than [`SIGNATURES_PER_SECOND`] is dropped to its rate and told off.
+
+mod bucket;
+mod fair;
+mod submit;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use host::{Checked, Input, Mempool, Offence, Peer, TxVerifier, Verifier};
+use p2p::{GossipId, Network, Verdict};
+use storage::{RocksKv, Store};
+use types::{BlockId, BlockResponse, PeerMessage, Transaction, TxBatch, Wire};
+
+use self::{
+    bucket::Bucket,
+    fair::FairQueue,
+    submit::Submission,
+};
+use crate::{
+    consensus_thread::time_of,
+    inbox::Inbox,
+    metrics::{Metrics, message_type},
+    network, os,
+};
+
+pub use submit::{Answer, BUSY_CODE, Rejection, Submitter};
+
+/// Signatures checked before a thread looks for something more urgent: about 1 ms.
+pub const SLICE: usize = 16;
+
+/// Submissions that may wait: a second's work of one thread.
+pub const SUBMISSIONS_MAX: usize = 16_384;
+
+/// Bytes of one peer's messages that may wait: the parts of the largest block, with room.
+const MESSAGE_BYTES_PER_PEER_MAX: usize = 20 << 20;
+/// Bytes of all peers' messages that may wait.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one peer's transaction batches that may wait.
+const BATCH_BYTES_PER_PEER_MAX: usize = 4 << 20;
+/// Bytes of all peers' transaction batches that may wait.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Signatures in messages that one peer may make us check in a second: the votes of 5,000 / (2 · n) heights, n validators.
+pub const SIGNATURES_PER_SECOND: u32 = 5_000;
+/// Signatures that a peer may save up for a burst: certificates of a few rounds of the largest set.
+pub const SIGNATURES_BURST: u32 = 10_000;
+
+/// Time between two reproaches for more than that.
+const REPROACH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of transactions that are gossiped together at most, and what a batch waits for its fill at most while more are coming.
+const GOSSIP_BYTES: usize = 256 << 10;
+const GOSSIP_WAIT: Duration = Duration::from_millis(2);
+
+const _: () = assert!(GOSSIP_BYTES + types::limits::TX_BYTES_MAX <= types::limits::TX_BATCH_BYTES_MAX);
+
+/// What the pool works with.
+pub struct Parts {
+    /// Checks peers' messages.
+    pub verifier: Verifier,
+    /// Checks transactions' signatures, once a node.
+    pub txs: Arc<TxVerifier>,
+    /// Takes transactions.
+    pub mempool: Arc<Mempool>,
+    /// The state that transactions are looked at against.
+    pub store: Arc<Store<RocksKv>>,
+    /// Takes verdicts and batches.
+    pub network: Network,
+    /// Takes what was checked.
+    pub inbox: Arc<Inbox>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether peers are told of new transactions.
+    pub is_broadcasting: bool,
+}
+
+/// The pool: queues, and the threads that work on them.
+pub struct VerifyPool {
+    parts: Parts,
+    queues: Mutex<Queues>,
+    work: Condvar,
+    /// When a batch was published last.
+    published: Mutex<Instant>,
+}
+
+struct Queues {
+    messages: FairQueue<Message>,
+    responses: VecDeque<(Peer, u64, Vec<u8>)>,
+    blocks: VecDeque<BlockSlice>,
+    submissions: VecDeque<Submission>,
+    batches: FairQueue<Batch>,
+    rates: BTreeMap<Peer, Rate>,
+    is_closed: bool,
+}
+
+struct Message {
+    bytes: Vec<u8>,
+    received: SystemTime,
+}
+
+struct Batch {
+    id: GossipId,
+    bytes: Vec<u8>,
+    since: Instant,
+}
+
+/// Some transactions of a block.
+struct BlockSlice {
+    block: Arc<BlockCheck>,
+    from: usize,
+}
+
+/// A block whose transactions are being checked.
+struct BlockCheck {
+    block_id: BlockId,
+    txs: Arc<Vec<Transaction>>,
+    left: AtomicUsize,
+    is_valid: AtomicBool,
+    since: Instant,
+}
+
+struct Rate {
+    bucket: Bucket,
+    reproached: Option<Instant>,
+}
+
+enum Job {
+    Message(Peer, Message),
+    Response(Peer, u64, Vec<u8>),
+    Block(BlockSlice),
+    Submissions(Vec<Submission>),
+    Batch(Peer, Batch),
+}
+
+impl VerifyPool {
+    /// A pool without threads yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let queues = Queues {
+            messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
+            responses: VecDeque::new(),
+            blocks: VecDeque::new(),
+            submissions: VecDeque::new(),
+            batches: FairQueue::new(BATCH_BYTES_PER_PEER_MAX, BATCH_BYTES_MAX),
+            rates: BTreeMap::new(),
+            is_closed: false,
+        };
+        Arc::new(Self { parts, queues: Mutex::new(queues), work: Condvar::new(), published: Mutex::new(Instant::now()) })
+    }
+
+    /// Starts its threads. `threads` 0: two, or one on a single core.
+    pub fn start(self: &Arc<Self>, threads: usize) -> Vec<JoinHandle<()>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores.min(2) } else { threads };
+        let start = |index| {
+            let pool = self.clone();
+            let work = move || {
+                os::compute_at_length();
+                pool.run();
+            };
+            std::thread::Builder::new().name(format!("verify-{index}")).spawn(work).expect("a thread can be started")
+        };
+        (0..threads).map(start).collect()
+    }
+
+    /// Ends the threads after what they work on; what waits is dropped.
+    pub fn close(&self) {
+        let mut queues = self.lock();
+        queues.is_closed = true;
+        queues.submissions.clear(); // their clients are told at once
+        drop(queues);
+        self.work.notify_all();
+    }
+
+    /// A peer's message, to be checked and told to the host. Never waits.
+    pub fn message(&self, peer: Peer, bytes: Vec<u8>, received: SystemTime) {
+        let size = bytes.len();
+        let fits = self.lock().messages.push(peer, size, Message { bytes, received });
+        self.count_queued(fits);
+    }
+
+    /// A gossiped batch of transactions. Never waits.
+    pub fn batch(&self, peer: Peer, id: GossipId, bytes: Vec<u8>) {
+        let size = bytes.len();
+        let batch = Batch { id: id.clone(), bytes, since: Instant::now() };
+        let fits = self.lock().batches.push(peer, size, batch);
+        self.count_queued(fits);
+        if !fits {
+            self.parts.network.verdict(id, Verdict::Ignore);
+        }
+    }
+
+    fn count_queued(&self, fits: bool) {
+        if fits {
+            self.work.notify_one();
+        } else {
+            self.parts.metrics.verify.dropped_total.with_label_values(&["full"]).inc();
+        }
+    }
+
+    /// The transactions of a proposed block that this node has not checked before. The host is told when all are. Never waits.
+    pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>) {
+        let slices = txs.len().div_ceil(SLICE).max(1);
+        let check = BlockCheck {
+            block_id,
+            txs,
+            left: AtomicUsize::new(slices),
+            is_valid: AtomicBool::new(true),
+            since: Instant::now(),
+        };
+        let block = Arc::new(check);
+        self.lock().blocks.extend((0..slices).map(|i| BlockSlice { block: block.clone(), from: i * SLICE }));
+        self.work.notify_all();
+    }
+
+    /// A peer's answer to a request for blocks, to be decoded and told to the host. Never waits.
+    pub fn decode_response(&self, peer: Peer, request: u64, bytes: Vec<u8>) {
+        self.lock().responses.push_back((peer, request, bytes));
+        self.work.notify_one();
+    }
+
+    /// A request for blocks failed. Never waits.
+    pub fn no_response(&self, request: u64) {
+        self.parts.inbox.push_now(Input::Blocks { request, response: None });
+    }
+
+    /// The peer is gone: what it sent is of no use any more.
+    pub fn forget(&self, peer: Peer) {
+        let mut queues = self.lock();
+        queues.rates.remove(&peer);
+        queues.batches.forget(&peer);
+    }
+
+    /// What waits, by kind.
+    pub fn queued(&self) -> [(&'static str, usize); 4] {
+        let queues = self.lock();
+        [
+            ("message", queues.messages.len()),
+            ("block", queues.blocks.len()),
+            ("submission", queues.submissions.len()),
+            ("batch", queues.batches.len()),
+        ]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().expect("a thread that panics stops the process")
+    }
+
+    fn run(&self) {
+        while let Some(job) = self.next() {
+            self.work_on(job);
+        }
+    }
+
+    /// The most urgent job, waiting for one; `None` when the pool is closed.
+    fn next(&self) -> Option<Job> {
+        let mut queues = self.lock();
+        loop {
+            if queues.is_closed {
+                return None;
+            }
+            if let Some(job) = queues.urgent().or_else(|| queues.patient()) {
+                return Some(job);
+            }
+            drop(queues);
+            self.publish(true); // nothing is coming: what we have goes out now
+            queues = self.lock();
+            if queues.is_empty() {
+                queues = self.work.wait(queues).expect("a thread that panics stops the process");
+            }
+        }
+    }
+
+    fn work_on(&self, job: Job) {
+        match job {
+            Job::Message(peer, message) => self.check_message(peer, message),
+            Job::Response(peer, request, bytes) => self.take_response(peer, request, &bytes),
+            Job::Block(slice) => self.check_slice(&slice),
+            Job::Submissions(submissions) => self.take_submissions(submissions),
+            Job::Batch(peer, batch) => self.take_batch(peer, batch),
+        }
+    }
+
+    /// Between two slices of long work: does what is more urgent.
+    fn yield_to_urgent(&self) {
+        loop {
+            let Some(job) = self.lock().urgent() else { return };
+            self.work_on(job);
+        }
+    }
+
+    fn check_message(&self, peer: Peer, message: Message) {
+        let metrics = &self.parts.metrics;
+        let begun = Instant::now();
+        let waited = message.received.elapsed().unwrap_or_default();
+        metrics.verify.wait_seconds.with_label_values(&["message"]).observe(waited.as_secs_f64());
+        let checked = match PeerMessage::decode(&message.bytes) {
+            Ok(decoded) => {
+                let kind = message_type(&decoded);
+                metrics.p2p.messages_received.with_label_values(&[kind, "consensus"]).inc();
+                metrics.p2p.message_receive_bytes_total.with_label_values(&[kind]).inc_by(message.bytes.len() as u64);
+                if !self.may_check(peer, signatures_in(&decoded)) {
+                    return;
+                }
+                metrics.verify.messages_total.with_label_values(&[kind]).inc();
+                self.parts.verifier.check(decoded)
+            }
+            Err(error) => Checked::Bad(Offence::Malformed(error.to_string())),
+        };
+        metrics.verify.message_seconds.observe(begun.elapsed().as_secs_f64());
+        let received = time_of(message.received);
+        self.parts.inbox.push(Input::Message { peer, message: checked, received });
+    }
+
+    /// Takes a peer's share of signature checks; false when it is used up.
+    fn may_check(&self, peer: Peer, signatures: usize) -> bool {
+        let now = Instant::now();
+        let mut queues = self.lock();
+        let new = || Rate { bucket: Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, now), reproached: None };
+        let rate = queues.rates.entry(peer).or_insert_with(new);
+        if rate.bucket.take(now, signatures as u32) {
+            return true;
+        }
+        let is_first = rate.reproached.is_none_or(|at| now - at >= REPROACH_INTERVAL);
+        if is_first {
+            rate.reproached = Some(now);
+        }
+        drop(queues);
+        self.parts.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
+        if is_first {
+            let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures a second"));
+            network::penalize(&self.parts.network, peer, &offence);
+        }
+        false
+    }
+
+    fn take_response(&self, peer: Peer, request: u64, bytes: &[u8]) {
+        let response = match BlockResponse::decode(bytes) {
+            Ok(response) => Some(response),
+            Err(error) => {
+                network::penalize(&self.parts.network, peer, &Offence::BadResponse(error.to_string()));
+                None
+            }
+        };
+        self.parts.inbox.push_now(Input::Blocks { request, response });
+    }
+
+    fn check_slice(&self, slice: &BlockSlice) {
+        let BlockSlice { block, from } = slice;
+        if block.is_valid.load(Ordering::Acquire) {
+            let to = block.txs.len().min(from + SLICE);
+            if !self.parts.txs.verify_all(&block.txs[*from..to]) {
+                block.is_valid.store(false, Ordering::Release);
+            }
+        }
+        if block.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.parts.metrics.verify.block_seconds.observe(block.since.elapsed().as_secs_f64());
+            let (block_id, valid) = (block.block_id, block.is_valid.load(Ordering::Acquire));
+            self.parts.inbox.push_now(Input::TxsVerified { block_id, valid });
+        }
+    }
+
+    fn take_batch(&self, peer: Peer, batch: Batch) {
+        let metrics = &self.parts.metrics;
+        metrics.verify.wait_seconds.with_label_values(&["batch"]).observe(batch.since.elapsed().as_secs_f64());
+        let Ok(TxBatch(txs)) = TxBatch::decode(&batch.bytes) else {
+            self.parts.network.verdict(batch.id, Verdict::Reject);
+            return;
+        };
+        metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
+        let mut is_new = false;
+        for slice in txs.chunks(SLICE) {
+            match self.take_gossiped(peer, slice, batch.since) {
+                Ok(some_new) => is_new |= some_new,
+                // No honest node forwards what does not decode or is not signed.
+                Err(()) => {
+                    self.parts.network.verdict(batch.id, Verdict::Reject);
+                    return;
+                }
+            }
+            self.yield_to_urgent();
+        }
+        // A batch of what everybody here refuses or has is not worth its way.
+        self.parts.network.verdict(batch.id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+    }
+
+    /// Publishes new transactions of ours, if they are due: at once when `is_idle`, else together with those that are coming.
+    fn publish(&self, is_idle: bool) {
+        if !self.parts.is_broadcasting {
+            return;
+        }
+        let mut published = self.published.lock().expect("a thread that panics stops the process");
+        if !is_idle && published.elapsed() < GOSSIP_WAIT && self.parts.mempool.outgoing_bytes() < GOSSIP_BYTES {
+            return;
+        }
+        loop {
+            let txs = self.parts.mempool.take_outgoing(GOSSIP_BYTES);
+            if txs.is_empty() {
+                return;
+            }
+            *published = Instant::now();
+            self.parts.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
+            if !self.parts.network.publish(TxBatch(txs).encode()) {
+                tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: the network is behind");
+            }
+        }
+    }
+}
+
+impl Queues {
+    fn urgent(&mut self) -> Option<Job> {
+        if let Some((peer, message)) = self.messages.pop() {
+            return Some(Job::Message(peer, message));
+        }
+        if let Some((peer, request, bytes)) = self.responses.pop_front() {
+            return Some(Job::Response(peer, request, bytes));
+        }
+        self.blocks.pop_front().map(Job::Block)
+    }
+
+    fn patient(&mut self) -> Option<Job> {
+        if !self.submissions.is_empty() {
+            let count = self.submissions.len().min(SLICE);
+            return Some(Job::Submissions(self.submissions.drain(..count).collect()));
+        }
+        self.batches.pop().map(|(peer, batch)| Job::Batch(peer, batch))
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { messages, responses, blocks, submissions, batches, is_closed, .. } = self;
+        !is_closed && messages.len() == 0 && responses.is_empty() && blocks.is_empty() && submissions.is_empty() && batches.len() == 0
+    }
+}
+
+/// How many signatures a message makes us check.
+fn signatures_in(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,
+        PeerMessage::Certificate(certificate) => certificate.votes().len(),
+        PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 0,
+    }
+}

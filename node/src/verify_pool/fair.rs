@@ -1,0 +1,117 @@
+//! A queue that is fair between peers: each gets its turn, however much another sends.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use host::Peer;
+
+/// A queue for each peer, served in turns; bounded in bytes for each peer and in all.
+#[derive(Debug)]
+pub(super) struct FairQueue<T> {
+    peers: BTreeMap<Peer, Waiting<T>>,
+    /// The peers with something waiting, in the order of their turns.
+    turns: VecDeque<Peer>,
+    bytes: usize,
+    bytes_per_peer_max: usize,
+    bytes_max: usize,
+    length: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<(usize, T)>,
+    bytes: usize,
+}
+
+/// What an item weighs besides its bytes.
+const OVERHEAD_BYTES: usize = 128;
+
+impl<T> FairQueue<T> {
+    pub(super) fn new(bytes_per_peer_max: usize, bytes_max: usize) -> Self {
+        Self { peers: BTreeMap::new(), turns: VecDeque::new(), bytes: 0, bytes_per_peer_max, bytes_max, length: 0 }
+    }
+
+    /// Adds an item of `bytes`; false when it does not fit and was dropped.
+    pub(super) fn push(&mut self, peer: Peer, bytes: usize, item: T) -> bool {
+        let bytes = bytes + OVERHEAD_BYTES;
+        let waiting_bytes = self.peers.get(&peer).map_or(0, |waiting| waiting.bytes);
+        if waiting_bytes + bytes > self.bytes_per_peer_max || self.bytes + bytes > self.bytes_max {
+            return false;
+        }
+        let waiting = self.peers.entry(peer).or_insert_with(|| {
+            self.turns.push_back(peer);
+            Waiting { items: VecDeque::new(), bytes: 0 }
+        });
+        waiting.items.push_back((bytes, item));
+        waiting.bytes += bytes;
+        self.bytes += bytes;
+        self.length += 1;
+        true
+    }
+
+    /// The oldest item of the peer whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<(Peer, T)> {
+        let peer = self.turns.pop_front()?;
+        let waiting = self.peers.get_mut(&peer).expect("a peer with a turn has something waiting");
+        let (bytes, item) = waiting.items.pop_front().expect("a peer with a turn has something waiting");
+        waiting.bytes -= bytes;
+        self.bytes -= bytes;
+        self.length -= 1;
+        if waiting.items.is_empty() {
+            self.peers.remove(&peer);
+        } else {
+            self.turns.push_back(peer);
+        }
+        Some((peer, item))
+    }
+
+    /// Drops what a peer has waiting.
+    pub(super) fn forget(&mut self, peer: &Peer) {
+        if let Some(waiting) = self.peers.remove(peer) {
+            self.bytes -= waiting.bytes;
+            self.length -= waiting.items.len();
+            self.turns.retain(|turn| turn != peer);
+        }
+    }
+
+    /// Items that wait.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Peer = Peer([1; 20]);
+    const B: Peer = Peer([2; 20]);
+
+    fn queue() -> FairQueue<u32> {
+        FairQueue::new(10 * OVERHEAD_BYTES, 15 * OVERHEAD_BYTES)
+    }
+
+    #[test]
+    fn peers_take_turns_and_keep_their_own_order() {
+        let mut queue = queue();
+        for item in [1, 2, 3] {
+            assert!(queue.push(A, 0, item));
+        }
+        assert!(queue.push(B, 0, 9));
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|(_, item)| item).collect();
+        assert_eq!(order, [1, 9, 2, 3]);
+        assert_eq!((queue.len(), queue.bytes, queue.peers.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_flooding_peer_fills_its_own_share_only() {
+        let mut queue = queue();
+        let taken = (0..100).filter(|item| queue.push(A, 0, *item)).count();
+        assert_eq!(taken, 10);
+        let taken = (0..100).filter(|item| queue.push(B, 0, *item)).count();
+        assert_eq!(taken, 5, "the bound of all");
+        queue.forget(&A);
+        assert_eq!(queue.len(), 5);
+        assert!(queue.push(B, 0, 7));
+        assert!(std::iter::from_fn(|| queue.pop()).all(|(peer, _)| peer == B));
+    }
+}

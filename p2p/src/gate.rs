@@ -1,0 +1,161 @@
+//! Who may connect at all. Numbers of peers are looked after later, in the handshake; these are the walls behind.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use libp2p::swarm::{ConnectionDenied, ConnectionId};
+
+use crate::NodeId;
+use crate::control::Refusal;
+use crate::limits::{GREETING_MAX, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX};
+use crate::network::Shared;
+
+/// Why a connection was denied before any word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("too many connections")]
+    TooMany,
+    #[error("too many connections from one address")]
+    TooManyFromIp,
+    #[error("the key is not Ed25519")]
+    WrongKey,
+    #[error("banned")]
+    Banned,
+    #[error("not dialled by us")]
+    NotDialled,
+}
+
+/// The connections there are, as far as limits need to know.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pending: BTreeMap<ConnectionId, Option<IpAddr>>,
+    /// Established connections; the address only of those that count for it.
+    established: BTreeMap<ConnectionId, Option<IpAddr>>,
+    dialled: BTreeMap<ConnectionId, NodeId>,
+}
+
+impl Gate {
+    /// Announces a dial.
+    pub(crate) fn expect(&mut self, connection: ConnectionId, id: NodeId) {
+        self.dialled.insert(connection, id);
+    }
+
+    pub(crate) fn is_expected(&self, connection: &ConnectionId) -> bool {
+        self.dialled.contains_key(connection)
+    }
+
+    pub(crate) fn admit_pending(&mut self, connection: ConnectionId, ip: Option<IpAddr>) -> Result<(), Denied> {
+        if self.pending.len() >= PENDING_INBOUND_MAX {
+            return Err(Denied::TooMany);
+        }
+        if self.pending.values().filter(|known| ip.is_some() && **known == ip).count() >= PENDING_INBOUND_PER_IP_MAX {
+            return Err(Denied::TooManyFromIp);
+        }
+        self.pending.insert(connection, ip);
+        Ok(())
+    }
+
+    pub(crate) fn admit_inbound(
+        &mut self,
+        connection: ConnectionId,
+        id: NodeId,
+        ip: Option<IpAddr>,
+        shared: &Shared,
+    ) -> Result<(), Denied> {
+        self.pending.remove(&connection);
+        let config = &shared.config;
+        if shared.is_banned(&id) {
+            return Err(Denied::Banned);
+        }
+        let is_free = config.is_exempt(&id) || (config.allow_private && ip.is_some_and(|ip| ip.is_loopback()));
+        let counted = if is_free || config.max_inbound_per_ip == 0 { None } else { ip };
+        let same = self.established.values().filter(|known| known.is_some() && **known == counted).count();
+        if counted.is_some() && same >= config.max_inbound_per_ip {
+            return Err(Denied::TooManyFromIp);
+        }
+        self.admit(connection, counted, shared)
+    }
+
+    pub(crate) fn admit_outbound(
+        &mut self,
+        connection: ConnectionId,
+        id: NodeId,
+        shared: &Shared,
+    ) -> Result<(), ConnectionDenied> {
+        let expected = self.dialled.remove(&connection).ok_or_else(|| ConnectionDenied::new(Denied::NotDialled))?;
+        if expected != id {
+            return Err(ConnectionDenied::new(Refusal::WrongId { expected, got: id }));
+        }
+        if shared.is_banned(&id) {
+            return Err(ConnectionDenied::new(Denied::Banned));
+        }
+        self.admit(connection, None, shared).map_err(ConnectionDenied::new)
+    }
+
+    fn admit(&mut self, connection: ConnectionId, counted: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
+        let config = &shared.config;
+        let exempt = config.persistent_peers.len() + config.unconditional_ids.len();
+        if self.established.len() >= config.max_inbound + config.max_outbound + 2 * exempt + GREETING_MAX {
+            return Err(Denied::TooMany);
+        }
+        self.established.insert(connection, counted);
+        Ok(())
+    }
+
+    pub(crate) fn forget(&mut self, connection: &ConnectionId) {
+        self.pending.remove(connection);
+        self.established.remove(connection);
+        self.dialled.remove(connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn connection(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    #[test]
+    fn the_gate_bounds_handshakes_connections_and_addresses() {
+        let mut config = Config::new("chain-1", "");
+        (config.max_inbound, config.max_outbound, config.max_inbound_per_ip) = (40, 10, 4);
+        let shared = Shared::for_tests(config);
+        let ip = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
+        let mut gate = Gate::default();
+        for n in 0..PENDING_INBOUND_PER_IP_MAX {
+            assert_eq!(gate.admit_pending(connection(n), ip(1)), Ok(()));
+        }
+        assert_eq!(gate.admit_pending(connection(99), ip(1)), Err(Denied::TooManyFromIp));
+        for n in 0..4 {
+            assert_eq!(gate.admit_inbound(connection(n), NodeId([n as u8; 20]), ip(1), &shared), Ok(()));
+        }
+        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Err(Denied::TooManyFromIp));
+        gate.forget(&connection(0));
+        assert_eq!(gate.admit_inbound(connection(4), NodeId([4; 20]), ip(1), &shared), Ok(()), "one has gone");
+        let mut admitted = 4;
+        while gate
+            .admit_inbound(connection(1000 + admitted), NodeId([9; 20]), ip(100 + (admitted / 4) as u8), &shared)
+            .is_ok()
+        {
+            admitted += 1;
+        }
+        assert_eq!(admitted, 40 + 10 + GREETING_MAX);
+    }
+
+    #[test]
+    fn only_announced_dials_pass_and_only_to_the_right_node() {
+        let shared = Shared::for_tests(Config::new("chain-1", ""));
+        let (a, b) = (NodeId([1; 20]), NodeId([2; 20]));
+        let mut gate = Gate::default();
+        let denied = gate.admit_outbound(connection(1), a, &shared).unwrap_err();
+        assert_eq!(denied.downcast_ref(), Some(&Denied::NotDialled));
+        gate.dialled.insert(connection(2), a);
+        let denied = gate.admit_outbound(connection(2), b, &shared).unwrap_err();
+        assert_eq!(denied.downcast_ref(), Some(&Refusal::WrongId { expected: a, got: b }));
+        gate.dialled.insert(connection(3), a);
+        assert!(gate.admit_outbound(connection(3), a, &shared).is_ok());
+    }
+}

@@ -1,0 +1,146 @@
+//! From a connection to a peer: hello, accept or refuse. See the crate's text for who speaks when.
+
+use libp2p::swarm::ConnectionId;
+
+use super::{Link, Outgoing, Phase, Task};
+use crate::address::socket_of;
+use crate::control::{Control, Hello, PROTOCOL_VERSION, Refusal, Say, printable};
+use crate::events::DownReason;
+use crate::peer::{Peer, PeerFacts};
+use crate::score::Offence;
+use crate::streams::ToHandler;
+
+impl Task {
+    pub(super) fn on_said(&mut self, connection: ConnectionId, say: Say) {
+        let Some(link) = self.links.get(&connection) else { return };
+        let (peer, is_live) = (link.peer, matches!(link.phase, Phase::Live(_)));
+        match (say, &link.phase) {
+            (_, Phase::Leaving) => {}
+            (Say::Hello(hello), Phase::Greeting) if link.hello.is_none() => self.on_hello(connection, hello),
+            (Say::Accept(_), Phase::Greeting) if link.hello.is_some() => self.on_accept(connection),
+            (Say::Refuse(refuse), Phase::Greeting) => {
+                let refusal = Refusal::from_wire(&refuse, self.config());
+                let address = link.place();
+                if matches!(refusal, Refusal::WrongChain { .. }) {
+                    self.book.forget(&peer);
+                }
+                self.emit_refused(Some(peer), address, false, refusal);
+                self.close(connection, DownReason::Disconnected);
+            }
+            (Say::Ask(_), _) if is_live => self.on_ask(connection),
+            (Say::Addresses(told), _) if is_live => self.on_addresses(connection, told.addresses),
+            _ => self.penalize(peer, Offence::GARBAGE),
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, connection: ConnectionId, hello: Hello) {
+        if let Err(refusal) = self.judge(connection, &hello) {
+            return self.refuse(connection, refusal);
+        }
+        let Some(link) = self.links.get_mut(&connection) else { return };
+        link.hello = Some(hello);
+        if self.shared.id > link.peer {
+            link.is_accepted = true;
+            self.tell(connection, ToHandler::Say(Control::accept()));
+        }
+    }
+
+    /// The other side accepted. The smaller id speaks last, and decides which of two connections stays.
+    pub(super) fn on_accept(&mut self, connection: ConnectionId) {
+        let Some(link) = self.links.get(&connection) else { return };
+        let Some(hello) = link.hello.clone() else { return };
+        let current = self.live.get(&link.peer).copied();
+        if self.shared.id < link.peer {
+            // One that has been silent for a while may be dead without our knowing: they would not come again else.
+            let patience = 2 * self.config().ping_interval;
+            let is_good = |old: &Link| {
+                old.hello.as_ref().is_some_and(|old| old.session == hello.session) && old.heard_at.elapsed() < patience
+            };
+            if current.and_then(|current| self.links.get(&current)).is_some_and(is_good) {
+                return self.refuse(connection, Refusal::Duplicate);
+            }
+            if let Err(refusal) = self.judge(connection, &hello) {
+                return self.refuse(connection, refusal);
+            }
+            self.tell(connection, ToHandler::Say(Control::accept()));
+        } else if !link.is_accepted {
+            let peer = link.peer;
+            return self.penalize(peer, Offence::GARBAGE);
+        }
+        if let Some(old) = current {
+            self.close(old, DownReason::Replaced);
+        }
+        self.go_live(connection, hello);
+    }
+
+    /// Whether the other side may become a peer.
+    pub(super) fn judge(&self, connection: ConnectionId, hello: &Hello) -> Result<(), Refusal> {
+        let config = self.config();
+        if hello.protocol != PROTOCOL_VERSION {
+            return Err(Refusal::WrongVersion { ours: PROTOCOL_VERSION, theirs: hello.protocol });
+        }
+        if hello.chain_id != config.chain_id {
+            return Err(Refusal::WrongChain { ours: config.chain_id.clone(), theirs: printable(&hello.chain_id) });
+        }
+        let Some(link) = self.links.get(&connection) else { return Ok(()) };
+        if config.is_exempt(&link.peer) || self.live.contains_key(&link.peer) {
+            return Ok(()); // takes no place, or the one it has
+        }
+        let is_outbound = link.dialled.is_some();
+        let max = if is_outbound { config.max_outbound } else { config.max_inbound };
+        let takes_place = |(other, link): &(&ConnectionId, &Link)| {
+            **other != connection
+                && link.dialled.is_some() == is_outbound
+                && (matches!(link.phase, Phase::Live(_)) || (link.is_accepted && matches!(link.phase, Phase::Greeting)))
+                && !config.is_exempt(&link.peer)
+        };
+        if self.links.iter().filter(takes_place).count() >= max {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self, connection: ConnectionId, refusal: Refusal) {
+        let Some(link) = self.links.get_mut(&connection) else { return };
+        link.phase = Phase::Leaving;
+        let (peer, address) = (link.peer, link.place());
+        self.tell(connection, ToHandler::Refuse(refusal.to_wire()));
+        if matches!(refusal, Refusal::WrongChain { .. }) {
+            self.book.forget(&peer);
+        }
+        self.emit_refused(Some(peer), address, true, refusal);
+        self.look_at_book();
+    }
+
+    pub(super) fn go_live(&mut self, connection: ConnectionId, hello: Hello) {
+        self.link_count += 1;
+        let Some(link) = self.links.get_mut(&connection) else { return };
+        let address = match (&link.dialled, socket_of(&link.remote)) {
+            (Some(dialled), _) => Some(dialled.clone()),
+            (None, Some((transport, socket))) => hello.address(link.peer, socket.ip(), transport),
+            (None, None) => None,
+        };
+        let (peer, queues) = Peer::new(PeerFacts {
+            id: link.peer,
+            link: self.link_count,
+            moniker: printable(&hello.moniker),
+            version: printable(&hello.version),
+            remote: link.remote.to_string(),
+            address,
+            is_outbound: link.dialled.is_some(),
+            is_persistent: self.shared.config.is_persistent(&link.peer),
+        });
+        tracing::info!(peer = %peer.id, moniker = peer.moniker, remote = peer.remote, outbound = peer.is_outbound, "peer up");
+        link.phase = Phase::Live(peer.clone());
+        let (peer_id, early_gossip) = (link.peer_id, std::mem::take(&mut link.early_gossip));
+        self.live.insert(peer.id, connection);
+        self.shared.counters.ups.add(1);
+        self.shared.insert_peer(peer.clone());
+        self.outbox.push_back(Outgoing::Up { peer: peer.clone(), peer_id, connection, queues });
+        let early = early_gossip.into_iter().map(|(id, bytes)| Outgoing::Txs { peer: peer.clone(), id, bytes });
+        self.outbox.extend(early);
+        if self.config().pex && hello.pex {
+            self.on_ask(connection); // told without being asked
+        }
+    }
+}

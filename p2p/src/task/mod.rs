@@ -1,0 +1,402 @@
+//! The swarm task: the one place that knows all connections. It decides who is a peer, dials, bans, asks and answers.
+
+mod handshake;
+mod outbound;
+mod protocols;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use libp2p::core::Multiaddr;
+use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::{PeerId, gossipsub, identify, ping};
+pub(crate) use start::spawn;
+use tokio::sync::{mpsc, watch};
+
+use crate::book::Book;
+use crate::config::Config;
+use crate::control::{Hello, Refusal};
+use crate::events::{DownReason, Event, Item};
+use crate::gossip::{Gossip, GossipId, Verdict};
+use crate::limits::*;
+use crate::network::Shared;
+use crate::peer::{LaneReceivers, Peer};
+use crate::requests::{OnReply, RequestId, Requests, Response};
+use crate::score::Offence;
+use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
+use crate::{NodeId, PeerAddress};
+
+/// What the handle asks of the swarm task.
+pub(crate) enum Command {
+    Publish(Vec<u8>),
+    Verdict(GossipId, Verdict),
+    Request {
+        peer: NodeId,
+        request: Vec<u8>,
+        then: OnReply,
+    },
+    /// `None`: busy.
+    Respond(RequestId, Option<Vec<u8>>),
+    /// The ban is noted already; the text says what for.
+    Banned(NodeId, &'static str),
+    Disconnect(NodeId),
+    Dial(PeerAddress),
+}
+
+#[derive(NetworkBehaviour)]
+struct Protocols {
+    streams: Streams,
+    gossip: Gossip,
+    requests: Requests,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+}
+
+/// One connection.
+struct Link {
+    peer: NodeId,
+    peer_id: PeerId,
+    remote: Multiaddr,
+    /// The address dialled; `None` when they dialled us.
+    dialled: Option<PeerAddress>,
+    hello: Option<Hello>,
+    /// We said "accept".
+    is_accepted: bool,
+    phase: Phase,
+    ping_failures: u32,
+    /// When a ping last came back; at first, when the connection came up.
+    heard_at: Instant,
+    /// Address messages in the minute that began then.
+    address_messages: (Instant, u32),
+    /// Gossip that came before the handshake was over: dropping it would lose it, for it is not sent again.
+    early_gossip: Vec<(GossipId, Vec<u8>)>,
+}
+
+enum Phase {
+    Greeting,
+    Live(Arc<Peer>),
+    /// Refused, refusing or closing: nothing it says counts any more.
+    Leaving,
+}
+
+/// Ups and Downs on their way to the consumer. They wait here when it is behind: they must neither be lost nor block.
+enum Outgoing {
+    Up {
+        peer: Arc<Peer>,
+        peer_id: PeerId,
+        connection: ConnectionId,
+        queues: LaneReceivers,
+    },
+    Down {
+        peer: NodeId,
+        link: u64,
+        reason: DownReason,
+    },
+    /// What a peer gossiped before its Up.
+    Txs {
+        peer: Arc<Peer>,
+        id: GossipId,
+        bytes: Vec<u8>,
+    },
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    swarm: Swarm<Protocols>,
+    events: mpsc::Sender<Item>,
+    outbox: VecDeque<Outgoing>,
+    links: BTreeMap<ConnectionId, Link>,
+    live: BTreeMap<NodeId, ConnectionId>,
+    link_count: u64,
+    book: Book,
+    /// Who is being resolved or dialled.
+    dialling: BTreeSet<NodeId>,
+    dials: BTreeMap<ConnectionId, PeerAddress>,
+    resolving: FuturesUnordered<BoxFuture<'static, (PeerAddress, Result<SocketAddr, String>)>>,
+    /// The next moment to look at the book. `None`: when something changes.
+    dial_at: Option<Instant>,
+    ask_at: Instant,
+    save_at: Option<Instant>,
+    share_offset: usize,
+    asked: BTreeMap<OutboundRequestId, (NodeId, OnReply)>,
+    to_answer: BTreeMap<InboundRequestId, (NodeId, ResponseChannel<Response>)>,
+    topic: gossipsub::TopicHash,
+    /// Own batches that wait for somebody to gossip with, oldest first.
+    unsent: VecDeque<Vec<u8>>,
+    unsent_bytes: usize,
+}
+
+impl Task {
+    fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Runs until someone says stop or nobody listens any more.
+    async fn run(&mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.flush_outbox();
+            self.on_time(Instant::now());
+            let alarm = [self.dial_at, self.save_at].into_iter().flatten().min();
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.events.closed() => return,
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                Some((address, socket)) = self.resolving.next() => self.on_resolved(address, socket),
+                Ok(slot) = self.events.clone().reserve_owned(), if !self.outbox.is_empty() => {
+                    if let Some(outgoing) = self.outbox.pop_front() {
+                        let item = self.announce(outgoing);
+                        slot.send(item);
+                    }
+                }
+                () = sleep_until(alarm), if alarm.is_some() => {}
+            }
+        }
+    }
+
+    /// Closes all connections, so that the other sides know at once.
+    async fn leave(&mut self) {
+        self.save_book();
+        self.swarm.behaviour_mut().streams.is_closed = true;
+        for connection in self.links.keys().copied().collect::<Vec<_>>() {
+            self.swarm.close_connection(connection);
+        }
+        let deadline = tokio::time::Instant::now() + 2 * LINGER;
+        while !self.links.is_empty() {
+            tokio::select! {
+                event = self.swarm.select_next_some() => {
+                    if let SwarmEvent::ConnectionClosed { connection_id, .. } = event {
+                        self.links.remove(&connection_id);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => return,
+            }
+        }
+    }
+
+    // ---- events out -------------------------------------------------------------------------------------------
+
+    fn flush_outbox(&mut self) {
+        while !self.outbox.is_empty() {
+            let Ok(slot) = self.events.clone().try_reserve_owned() else { break };
+            if let Some(outgoing) = self.outbox.pop_front() {
+                let item = self.announce(outgoing);
+                slot.send(item);
+            }
+        }
+        self.swarm.behaviour_mut().streams.is_closed = self.outbox.len() >= OUTBOX_MAX;
+    }
+
+    /// Turns an Up or Down into its event. An Up lets its connection begin to read: its event is sent right after this,
+    /// before that connection can be told.
+    fn announce(&mut self, outgoing: Outgoing) -> Item {
+        match outgoing {
+            Outgoing::Up { peer, peer_id, connection, queues } => {
+                let (link, info) = (peer.link, peer.info(self.shared.penalty(&peer.id)));
+                self.swarm.behaviour_mut().streams.tell(peer_id, connection, ToHandler::Start(peer, queues));
+                Item { event: Event::Up { peer: info }, link, _permit: None }
+            }
+            Outgoing::Down { peer, link, reason } => Item { event: Event::Down { peer, reason }, link, _permit: None },
+            Outgoing::Txs { peer, id, bytes } => {
+                self.shared.counters.gossip_received.add(1);
+                Item { event: Event::Txs { from: peer.id, id, bytes }, link: peer.link, _permit: None }
+            }
+        }
+    }
+
+    /// Hands an event to the consumer unless it is behind. Never before an Up that waits.
+    fn try_emit(&mut self, event: Event, link: u64, permit: Option<tokio::sync::OwnedSemaphorePermit>) -> bool {
+        self.outbox.is_empty() && self.events.try_send(Item { event, link, _permit: permit }).is_ok()
+    }
+
+    fn emit_refused(&mut self, peer: Option<NodeId>, address: String, by_us: bool, refusal: Refusal) {
+        let counters = &self.shared.counters;
+        if by_us { &counters.refused_by_us } else { &counters.refused_by_peer }.add(1);
+        tracing::debug!(?peer, address, by_us, %refusal, "connection refused");
+        if refusal != Refusal::Duplicate {
+            self.try_emit(Event::Refused { peer, address, by_us, refusal }, 0, None);
+        }
+    }
+
+    // ---- connections ------------------------------------------------------------------------------------------
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<ProtocolsEvent>) {
+        match event {
+            SwarmEvent::Behaviour(ProtocolsEvent::Streams(StreamsEvent { connection, what })) => match what {
+                FromHandler::Said(say) => self.on_said(connection, say),
+                FromHandler::Failed(failure) => self.on_failure(connection, failure),
+            },
+            SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(ProtocolsEvent::Requests(event)) => self.on_requests(event),
+            SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) => self.on_ping(event),
+            SwarmEvent::Behaviour(ProtocolsEvent::Identify(_)) => {}
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(connection_id, peer_id, endpoint.get_remote_address().clone());
+            }
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+                self.on_closed(connection_id, cause);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(address) = self.dials.remove(&connection_id) {
+                    self.on_dial_failed(address, error);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                tracing::debug!(%error, from = %send_back_addr, "inbound connection failed");
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed to accept"),
+            SwarmEvent::ListenerClosed { reason, .. } => tracing::error!(?reason, "listener closed"),
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, connection: ConnectionId, peer_id: PeerId, remote: Multiaddr) {
+        let dialled = self.dials.remove(&connection);
+        let Some(peer) = NodeId::from_peer_id(&peer_id) else {
+            self.swarm.close_connection(connection); // the gate lets no such key pass
+            return;
+        };
+        self.dialling.remove(&peer);
+        let link = Link {
+            peer,
+            peer_id,
+            remote,
+            dialled,
+            hello: None,
+            is_accepted: false,
+            phase: Phase::Greeting,
+            ping_failures: 0,
+            heard_at: Instant::now(),
+            address_messages: (Instant::now(), 0),
+            early_gossip: Vec::new(),
+        };
+        self.links.insert(connection, link);
+        self.look_at_book();
+    }
+
+    fn on_closed(&mut self, connection: ConnectionId, cause: String) {
+        self.take_down(connection, DownReason::Lost(cause));
+        let Some(link) = self.links.remove(&connection) else { return };
+        if link.dialled.is_some() && !self.live.contains_key(&link.peer) {
+            let banned_until = self.shared.banned_until(&link.peer);
+            self.book.on_down(&link.peer, Duration::ZERO, Instant::now(), banned_until);
+        }
+        self.look_at_book();
+    }
+
+    /// Ends a connection.
+    fn close(&mut self, connection: ConnectionId, reason: DownReason) {
+        self.take_down(connection, reason);
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.phase = Phase::Leaving;
+            self.swarm.close_connection(connection);
+        }
+    }
+
+    /// Tells the consumer that a peer is down, if the connection was a peer's.
+    fn take_down(&mut self, connection: ConnectionId, reason: DownReason) {
+        let Some(link) = self.links.get_mut(&connection) else { return };
+        let Phase::Live(peer) = std::mem::replace(&mut link.phase, Phase::Leaving) else { return };
+        // Not a good connection any more for the back-off of a dial that follows `on_closed`.
+        link.dialled = None;
+        tracing::info!(peer = %peer.id, %reason, "peer down");
+        self.live.remove(&peer.id);
+        self.shared.remove_peer(&peer.id);
+        self.shared.counters.downs.add(1);
+        let banned_until = self.shared.banned_until(&peer.id);
+        self.book.on_down(&peer.id, peer.since_instant.elapsed(), Instant::now(), banned_until);
+        self.outbox.push_back(Outgoing::Down { peer: peer.id, link: peer.link, reason });
+        self.look_at_book();
+    }
+
+    fn on_failure(&mut self, connection: ConnectionId, failure: Failure) {
+        let Some(link) = self.links.get(&connection) else { return };
+        let peer = link.peer;
+        let offence = match failure {
+            Failure::Oversized => Offence::OVERSIZED,
+            Failure::Garbage => Offence::GARBAGE,
+            Failure::Lost(cause) => return self.close(connection, DownReason::Lost(cause)),
+            Failure::Refused | Failure::Slow => return self.close(connection, DownReason::Disconnected),
+        };
+        self.penalize(peer, offence);
+        self.close(connection, DownReason::Lost(offence.reason.to_owned())); // unless the ban did
+    }
+
+    fn penalize(&mut self, peer: NodeId, offence: Offence) {
+        if self.shared.penalize(peer, offence) {
+            self.on_banned(peer, offence.reason);
+        }
+    }
+
+    fn on_banned(&mut self, peer: NodeId, reason: &'static str) {
+        for connection in self.connections_of(&peer) {
+            self.close(connection, DownReason::Banned(reason));
+        }
+    }
+
+    fn connections_of(&self, peer: &NodeId) -> Vec<ConnectionId> {
+        self.links.iter().filter(|(_, link)| link.peer == *peer).map(|(connection, _)| *connection).collect()
+    }
+
+    fn tell(&mut self, connection: ConnectionId, event: ToHandler) {
+        if let Some(link) = self.links.get(&connection) {
+            self.swarm.behaviour_mut().streams.tell(link.peer_id, connection, event);
+        }
+    }
+
+    // ---- commands ---------------------------------------------------------------------------------------------
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Publish(batch) => {
+                self.shared.on_publish_taken(batch.len());
+                self.shared.counters.gossip_published.add(1);
+                self.publish(batch);
+            }
+            Command::Verdict(id, verdict) => self.on_verdict(id, verdict),
+            Command::Request { peer, request, then } => self.on_ask_peer(peer, request, then),
+            Command::Respond(id, response) => {
+                if let Some((_, channel)) = self.to_answer.remove(&id.0) {
+                    let response = match response {
+                        Some(bytes) if bytes.len() <= RESPONSE_BYTES_MAX => Response::Answer(bytes),
+                        _ => Response::Busy,
+                    };
+                    self.answer(channel, response);
+                }
+            }
+            Command::Banned(peer, reason) => self.on_banned(peer, reason),
+            Command::Disconnect(peer) => {
+                for connection in self.connections_of(&peer) {
+                    self.close(connection, DownReason::Disconnected);
+                }
+            }
+            Command::Dial(address) => self.dial(address),
+        }
+    }
+}
+
+impl Link {
+    /// Where the other end is, for people.
+    fn place(&self) -> String {
+        self.dialled.as_ref().map_or_else(|| self.remote.to_string(), PeerAddress::to_string)
+    }
+}
+
+/// Waits for a moment, or for ever without one.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,166 @@
+//! From settings to a running task.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use libp2p::core::transport::ListenerId;
+use libp2p::swarm::{Swarm, SwarmEvent};
+use libp2p::{identify, ping};
+use tokio::sync::mpsc;
+
+use super::{Command, Protocols, ProtocolsEvent, Task};
+use crate::address::socket_of;
+use crate::book::Book;
+use crate::events::Item;
+use crate::limits::ASK_INTERVAL;
+use crate::network::{Error, Shared};
+use crate::streams::Streams;
+use crate::transport::{self, Tasks};
+use crate::{NodeKey, Transport, gossip, requests};
+
+/// Ports tried when any will do.
+const LISTEN_ATTEMPTS_MAX: u32 = 16;
+
+/// Sets up the swarm, listens, and runs the task on the current runtime.
+pub(crate) async fn spawn(
+    shared: Arc<Shared>,
+    key: &NodeKey,
+    socket: SocketAddr,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Item>,
+) -> Result<(), Error> {
+    let (keys, config, now) = (key.keypair(), &shared.config, Instant::now());
+    let random = RandomState::new();
+    let (session, salt) = (random.hash_one(0), random.hash_one(1));
+
+    let mut book = Book::new(shared.id, config, now, salt);
+    if let Some(path) = &config.address_book {
+        book.load(path, now).map_err(|source| Error::AddressBook { path: path.display().to_string(), source })?;
+    }
+    let agent = format!("cairn/{}", config.version);
+    let protocols = Protocols {
+        streams: Streams::new(shared.clone(), events.clone(), session),
+        gossip: gossip::behaviour(&config.chain_id).map_err(Error::Transport)?,
+        requests: requests::behaviour(&config.chain_id, config.request_timeout),
+        identify: identify::Behaviour::new(
+            identify::Config::new("/cairn/1".into(), keys.public()).with_agent_version(agent).with_cache_size(0),
+        ),
+        ping: ping::Behaviour::new(
+            ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_timeout),
+        ),
+    };
+    let tasks = Tasks::new();
+    let transport = transport::build(&keys, config.quic, config.dial_timeout).map_err(Error::Transport)?;
+    let swarm_config = libp2p::swarm::Config::with_executor(tasks.executor()).with_per_connection_event_buffer_size(64);
+    let mut swarm = Swarm::new(transport, protocols, keys.public().to_peer_id(), swarm_config);
+
+    let mut early = Vec::new();
+    let socket = listen_on_all(&mut swarm, socket, config.quic, &mut early).await?;
+    swarm.behaviour_mut().streams.set_port(socket.port());
+    tracing::info!(id = %shared.id, %socket, quic = config.quic, "listening for peers");
+    let transports = [Transport::Tcp, Transport::Quic].into_iter().take(if config.quic { 2 } else { 1 });
+    shared.listening.set(transports.map(|transport| (transport, socket)).collect()).expect("started once");
+
+    let topic = gossip::topic(&config.chain_id).hash();
+    let stop = shared.stop.subscribe();
+    let mut task = Task {
+        shared,
+        swarm,
+        events,
+        outbox: VecDeque::new(),
+        links: BTreeMap::new(),
+        live: BTreeMap::new(),
+        link_count: 0,
+        book,
+        dialling: BTreeSet::new(),
+        dials: BTreeMap::new(),
+        resolving: FuturesUnordered::new(),
+        dial_at: Some(now),
+        ask_at: now + ASK_INTERVAL,
+        save_at: None,
+        share_offset: salt as usize % 1024,
+        asked: BTreeMap::new(),
+        to_answer: BTreeMap::new(),
+        topic,
+        unsent: VecDeque::new(),
+        unsent_bytes: 0,
+    };
+    tokio::spawn(async move {
+        let _ended = Ended(task.shared.clone());
+        for event in early {
+            task.on_swarm_event(event);
+        }
+        task.run(commands, stop).await;
+        task.leave().await;
+        drop(task); // the swarm, and with it the executor
+        tasks.stop().await;
+    });
+    Ok(())
+}
+
+/// Tells that the task has ended, however it did.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
+    }
+}
+
+/// Listens on the TCP port and, when wanted, on the UDP port of the same number. Port 0: the system chooses.
+async fn listen_on_all(
+    swarm: &mut Swarm<Protocols>,
+    socket: SocketAddr,
+    with_quic: bool,
+    early: &mut Vec<SwarmEvent<ProtocolsEvent>>,
+) -> Result<SocketAddr, Error> {
+    if socket.port() != 0 {
+        // libp2p lets sockets share a port, so two nodes could listen on one: ask plainly first.
+        std::net::TcpListener::bind(socket).map_err(|source| Error::Listen { address: socket.to_string(), source })?;
+    }
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let (tcp, port) = listen(swarm, Transport::Tcp, socket, early).await?;
+        let chosen = SocketAddr::new(socket.ip(), port);
+        if !with_quic {
+            return Ok(chosen);
+        }
+        match listen(swarm, Transport::Quic, chosen, early).await {
+            Ok(_) => return Ok(chosen),
+            // The number that the system chose for TCP may be in use for UDP.
+            Err(_) if socket.port() == 0 && attempts < LISTEN_ATTEMPTS_MAX => swarm.remove_listener(tcp),
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+/// Listens and waits until the system has chosen the port. What else happens meanwhile goes to `early`.
+async fn listen(
+    swarm: &mut Swarm<Protocols>,
+    transport: Transport,
+    socket: SocketAddr,
+    early: &mut Vec<SwarmEvent<ProtocolsEvent>>,
+) -> Result<(ListenerId, u16), Error> {
+    let failed = |source| Error::Listen { address: format!("{socket} ({transport:?})"), source };
+    let listener =
+        swarm.listen_on(transport.multiaddr(socket)).map_err(|error| failed(transport::listen_error(error)))?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {
+                let (_, socket) = socket_of(&address).ok_or_else(|| failed(std::io::Error::other("no port")))?;
+                return Ok((listener, socket.port()));
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } if listener_id == listener => {
+                return Err(failed(reason.err().unwrap_or_else(|| std::io::Error::other("the listener closed"))));
+            }
+            SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => return Err(failed(error)),
+            event => early.push(event),
+        }
+    }
+}
