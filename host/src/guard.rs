@@ -63,7 +63,7 @@ impl Guard {
         false
     }
 
-    /// Whether enough is known to sign (G2); `heard` peers have told where they stand and are not ahead.
+    /// Whether enough is known to sign (G2); `heard` peers have told that they stand at this height.
     pub fn may_open(
         &self,
         now: Time,

@@ -376,13 +376,6 @@ impl<K: Kv> Host<K> {
             view.relay_until = Height(height.0.saturating_add(RELAY_HEIGHTS));
         }
         view.state = Some(state.clone());
-        if let Some(own_index) = self.engine.own_index().filter(|_| self.is_live())
-            && guard::shows_unknown_vote(&state, height, own_index, &self.engine.hard_state())
-            && self.guard != Guard::Open
-        {
-            // A bitmap is only a claim: it keeps us silent, it does not stop us.
-            self.guard.on_unknown_vote();
-        }
         self.ask_to_sign(batch);
         let view = self.core.peers.get_mut(peer).expect("looked up before");
         if !view.may_repair(now, interval, &state) {
@@ -623,8 +616,18 @@ impl<K: Kv> Host<K> {
         if !self.is_live() || self.catching_up || height <= self.signing_floor {
             return;
         }
+        if !matches!(self.guard, Guard::Asking { .. }) {
+            return;
+        }
         let states = || self.core.peers.iter().filter_map(|(_, view)| view.state.as_ref());
-        let heard = states().filter(|state| state.height <= height).count();
+        let hard_state = self.engine.hard_state();
+        let shows = |own_index| states().any(|state| guard::shows_unknown_vote(state, height, own_index, &hard_state));
+        if self.engine.own_index().is_some_and(shows) {
+            // A bitmap is only a claim: it keeps us silent, it does not stop us.
+            self.guard.on_unknown_vote();
+            return;
+        }
+        let heard = states().filter(|state| state.height == height).count();
         let interval = self.core.config.gossip_interval;
         if states().all(|state| state.height <= height)
             && self.guard.may_open(self.core.now, own, &self.core.chain.validators, heard, interval)

@@ -9,10 +9,10 @@ use std::{
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{Committed, Config, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool};
-use storage::{MemDisk, MemKv, Store};
+use storage::{Batch, Durability, Kv, MemDisk, MemKv, Store};
 use types::{
-    Address, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, SecretKey, Time, Transaction, TxBody,
-    TxOrder, Wire,
+    Address, BlockId, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
+    Transaction, TxBody, TxOrder, Wire,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -97,6 +97,9 @@ struct Network {
     random: u64,
     committed: Vec<BTreeMap<Height, Arc<Committed>>>,
     halted: Vec<Option<String>>,
+    /// What each key signed, as it went over the wire: it never contradicts itself.
+    votes: BTreeMap<(Address, Height, Round, types::VoteType), Option<BlockId>>,
+    twins: bool,
     /// How far a node's clock is ahead.
     skew: Vec<Duration>,
 }
@@ -124,6 +127,8 @@ impl Network {
             random: 88172645463325252,
             committed: vec![BTreeMap::new(); count],
             halted: vec![None; count],
+            votes: BTreeMap::new(),
+            twins: false,
             skew: vec![Duration::ZERO; count],
         };
         for a in 0..count {
@@ -185,6 +190,11 @@ impl Network {
     }
 
     fn send(&mut self, from: usize, to: usize, message: Arc<PeerMessage>) {
+        if let PeerMessage::Vote(signed) = &*message {
+            let v = &signed.vote;
+            let said = *self.votes.entry((v.validator, v.height, v.round, v.vote_type)).or_insert(v.block_id);
+            assert!(said == v.block_id || self.twins, "{from} signed twice: {v:?}");
+        }
         if self.nodes[to].is_some() && self.links.contains(&(from, to)) && !self.lost() {
             let life = self.lives[to];
             self.at(LATENCY, to, Event::Message { from, to, message, life });
@@ -209,7 +219,8 @@ impl Network {
             self.run_for(Duration::from_millis(10));
         }
         panic!(
-            "after a minute still not: {what}; tips {:?}",
+            "after a minute still not: {what}; halted {:?}; tips {:?}",
+            self.halted,
             (0..self.nodes.len()).map(|n| self.tip(n)).collect::<Vec<_>>()
         );
     }
@@ -431,6 +442,70 @@ fn two_of_four_killed_and_one_restarted_go_on() {
     network.assert_agreement();
 }
 
+/// A copy of a disk as it is now.
+fn backup(disk: &MemDisk) -> MemDisk {
+    let mut batch = Batch::new();
+    disk.dump().into_iter().for_each(|(cf, key, value)| batch.put(cf, key, value));
+    let copy = MemDisk::new();
+    copy.open().write(batch, Durability::Synced).unwrap();
+    copy
+}
+
+#[test]
+fn an_old_backup_does_not_sign_again() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+    let old = backup(&network.disks[3]);
+    network.run_until("thirty heights", |network| network.reached(&[0, 1, 2, 3], 30));
+    network.stop(3);
+    network.disks[3] = backup(&old);
+    network.start(3);
+    // What it signs goes through `Network::send`, which asserts that it never contradicts what it signed before.
+    let tip = network.tip(0);
+    network.run_until("it takes part again", |network| network.reached(&[0, 1, 2, 3], tip + 10));
+    network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
+    network.assert_agreement();
+}
+
+#[test]
+fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
+    for extra in 0..8 {
+        let mut network = Network::mesh(4);
+        network.config.empty_block_interval = Some(Duration::ZERO);
+        network.start_all();
+        network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+        let old = backup(&network.disks[3]);
+        network.run_until("thirty heights", |network| network.reached(&[0, 1, 2, 3], 30));
+        // Two are left, stuck at a height where the fourth may have voted already.
+        network.stop(2);
+        network.run_for(Duration::from_millis(extra));
+        network.stop(3);
+        network.disks[3] = backup(&old);
+        network.run_for(Duration::from_secs(2));
+        network.start(3);
+        network.run_for(Duration::from_secs(10));
+        network.start(2);
+        let tip = network.tip(0);
+        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+        network.assert_agreement();
+    }
+}
+
+#[test]
+fn a_rewound_node_signs_nothing_twice() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+    network.stop(3);
+    Store::open(network.disks[3].open(), &chain()).unwrap().rewind(Height(4)).unwrap();
+    network.start(3);
+    let tip = network.tip(0);
+    network.run_until("it takes part again", |network| network.reached(&[0, 1, 2, 3], tip + 10));
+    network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
+    network.assert_agreement();
+}
+
 #[test]
 fn messages_that_are_lost_are_repaired() {
     let mut network = Network::mesh(4);
@@ -507,6 +582,7 @@ fn the_least_interval_between_blocks_is_kept() {
 #[test]
 fn a_second_process_with_the_same_key_is_noticed() {
     let mut network = Network::new(4, &[Some(1), Some(2), Some(3), Some(4), Some(1)]);
+    network.twins = true;
     network.skew[4] = Duration::from_micros(7);
     network.start_all();
     network.run_for(Duration::from_secs(20));
