@@ -222,10 +222,10 @@ impl Connection {
             let (name, pairs) = uri::parse(&parts.uri)?;
             let method = methods::find(name)?;
             let reply = methods::call(&self.server, method, Args::of_uri(pairs, method.params)).await?;
-            Ok((method, reply))
+            Ok::<_, Error>((method, reply))
         };
         let (status, result, lasting) = match called.await {
-            Ok((method, reply)) => {
+            Ok::<_, Error>((method, reply)) => {
                 let unready = method.name == "ready" && !reply.json.contains(r#""ready":true"#);
                 let status = if unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                 (status, Ok(reply.json), reply.lasting)
