@@ -31,7 +31,7 @@ use app::Rules;
 pub use error::MempoolError;
 use pool::Pool;
 use types::{
-    ChainId, Height, Params, Reader, Time, TxId, VerifiedTx,
+    Address, ChainId, Height, Params, Reader, Time, TxId, VerifiedTx,
     limits::{TX_BATCH_MAX, TX_BYTES_MAX},
 };
 
@@ -258,6 +258,11 @@ impl Mempool {
     /// A transaction that waits here, with its bytes.
     pub fn get(&self, id: &TxId) -> Option<(Vec<u8>, VerifiedTx)> {
         self.inner().pool.get(id).map(|entry| (entry.bytes.clone(), entry.tx.clone()))
+    }
+
+    /// The nonce after the last one of a sender that waits here without a gap; `None` when none does.
+    pub fn next_nonce(&self, sender: &Address) -> Option<u64> {
+        self.inner().pool.next_nonce(sender)
     }
 
     /// Whether there is nothing that a block could take. What waits for an earlier nonce does not count.

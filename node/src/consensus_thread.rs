@@ -94,6 +94,9 @@ impl Turns {
     fn turn(&mut self, inputs: &mut Vec<Input>) -> Result<(), Failure> {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
+        if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
+            self.thread.pool.expire(now);
+        }
         let begun = Instant::now();
         let outputs = self.thread.host.step(now, std::mem::take(inputs));
         let stepped = Instant::now();
@@ -135,7 +138,11 @@ impl Turns {
                     "a validator signed two votes that contradict each other"
                 );
             }
-            Output::Halt(sentence) => return Err(Failure::new(Code::DoubleSign, sentence)),
+            Output::Halt(sentence) => {
+                // Either somebody else signs with our key, or the store failed.
+                let code = if sentence.contains("same key") { Code::DoubleSign } else { Code::Disk };
+                return Err(Failure::new(code, sentence));
+            }
         }
         Ok(())
     }

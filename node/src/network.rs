@@ -29,6 +29,9 @@ pub async fn pass_events(
                 let direction = if peer.is_outbound { "out" } else { "in" };
                 tracing::info!(target: "p2p", peer = %peer.id, moniker = %peer.moniker, remote = %peer.remote, direction, "peer up");
                 inbox.push_now(Input::PeerUp(Peer(peer.id.0)));
+                if network.peer_ids().len() == 1 {
+                    pool.publish_again();
+                }
             }
             Event::Down { peer, reason } => {
                 tracing::info!(target: "p2p", peer = %peer, reason = %reason, "peer down");
@@ -66,7 +69,7 @@ fn answer(
     let Ok(place) = answers.clone().try_acquire_owned() else { return network.decline(id) };
     let (network, store) = (network.clone(), store.clone());
     tokio::task::spawn_blocking(move || {
-        let response = Host::serve(&store, request);
+        let response = Host::serve(&store, request).expect("the store can be read");
         network.respond(id, response.encode());
         drop(place);
     });

@@ -100,7 +100,7 @@ impl Pool for Waiting {
     }
 
     fn get(&self, id: &TxId) -> Option<Vec<u8>> {
-        self.0.get(id)
+        self.0.get(id).map(|(bytes, _)| bytes)
     }
 
     fn next_nonce(&self, sender: &Address) -> Option<u64> {
@@ -124,11 +124,12 @@ impl Submitter for verify_pool::Submitter {
 
 fn in_rpc_words<E>(answer: Result<verify_pool::Answer, E>) -> Result<Accepted, Rejection> {
     // The other end is dropped unanswered when the node stops.
-    let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::stopping()));
-    match answer {
-        Ok(gas_wanted) => Ok(Accepted { gas_wanted }),
-        Err(verify_pool::Rejection { code, codespace, log }) => Err(Rejection { code, codespace, log }),
-    }
+    let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::busy()));
+    answer.map(|gas_wanted| Accepted { gas_wanted }).map_err(|rejection| Rejection {
+        code: rejection.code,
+        codespace: rejection.codespace.to_owned(),
+        log: rejection.log,
+    })
 }
 
 struct Peers(p2p::Network);

@@ -18,7 +18,7 @@ use std::{
 
 use consensus::Signer;
 use genesis::Genesis;
-use host::{Host, Mempool, TxVerifier};
+use host::{Host, HostError, Mempool, TxVerifier};
 use p2p::{Network, NodeKey};
 use storage::{RocksKv, Store};
 use tokio::{
@@ -134,10 +134,11 @@ impl Node {
         let validator = signer.as_ref().map(|signer| signer.public_key().clone());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
-        let txs = Arc::new(TxVerifier::new(config.mempool.cache_size));
+        // Whatever waits here was verified, and is not verified again when it comes in a block.
+        let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
         let (host, verifier) =
             Host::open(host_config(&config), &genesis, store.clone(), mempool.clone(), txs.clone(), signer)
-                .map_err(|error| Failure::new(Code::Disk, error))?;
+                .map_err(cannot_open)?;
         let board = Arc::new(Board::new(host.status()));
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
@@ -158,10 +159,18 @@ impl Node {
         let pool = VerifyPool::new(parts);
         let mut threads = pool.start(config.consensus.verify_threads);
         runtime.spawn(network::pass_events(events, network.clone(), pool.clone(), inbox.clone(), store.clone()));
-        mempool.on_available({
+        mempool.on_ready({
             let inbox = inbox.clone();
             move || {
                 inbox.try_push(host::Input::TxsAvailable); // full: the loop is about to look anyway
+            }
+        });
+        mempool.on_outgoing({
+            let pool = Arc::downgrade(&pool); // the pool holds the mempool
+            move || {
+                if let Some(pool) = pool.upgrade() {
+                    pool.on_outgoing();
+                }
             }
         });
 
@@ -248,8 +257,10 @@ impl Node {
                 validator,
             });
             let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
+            listener.set_nonblocking(true).map_err(Failure::config)?;
             let _on_runtime = self.runtime.enter();
-            self.rpc = Some(rpc::serve(listener, context).map_err(Failure::config)?);
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::config)?;
+            self.rpc = Some(rpc::serve(context, listener).map_err(Failure::config)?);
         }
         Ok(())
     }
@@ -347,7 +358,7 @@ impl Node {
     pub fn stop(mut self) -> Result<(), Failure> {
         end_after(STOP_TIME_MAX);
         if let Some(rpc) = self.rpc.take() {
-            rpc.stop();
+            self.runtime.block_on(rpc.stop());
         }
         self.inbox.close();
         let mut threads = std::mem::take(&mut self.threads).into_iter();
@@ -397,18 +408,15 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn open_store(config: &Config, genesis: &Genesis) -> Result<Store<RocksKv>, Failure> {
-    let store = Store::open(RocksKv::open(&config.store_dir())?, genesis.chain_id())?;
-    if let Some(began) = store.genesis().filter(|began| began.document_hash != genesis.hash()) {
-        return Err(Failure::config(format!(
-            "{}: the genesis document has hash {}, the chain in {} began with {}. Put the document back that it began with, or use \
-             another home",
-            config.genesis_file().display(),
-            genesis.hash(),
-            config.store_dir().display(),
-            began.document_hash
-        )));
+    Ok(Store::open(RocksKv::open(&config.store_dir())?, genesis.chain_id())?)
+}
+
+fn cannot_open(error: HostError) -> Failure {
+    match error {
+        HostError::Store(error) => error.into(),
+        HostError::OtherGenesis { .. } => Failure::config(error),
+        HostError::Damaged { .. } => Failure::new(Code::Disk, error),
     }
-    Ok(store)
 }
 
 fn load_node_key(config: &Config) -> Result<NodeKey, Failure> {
@@ -431,8 +439,17 @@ fn host_config(config: &Config) -> host::Config {
     }
 }
 
-fn mempool_config(config: &Config) -> host::MempoolConfig {
-    host::MempoolConfig { size: config.mempool.size }
+fn mempool_config(config: &Config) -> host::mempool::Config {
+    let settings = &config.mempool;
+    host::mempool::Config {
+        txs_max: settings.size,
+        bytes_max: settings.max_txs_bytes,
+        tx_bytes_max: settings.max_tx_bytes,
+        sender_txs_max: settings.max_txs_per_sender,
+        ttl: settings.ttl_duration,
+        committed_max: settings.cache_size,
+        ..host::mempool::Config::default()
+    }
 }
 
 fn p2p_config(config: &Config, genesis: &Genesis) -> Result<p2p::Config, Failure> {

@@ -28,7 +28,7 @@ use std::{
 use host::{Checked, Input, Mempool, Offence, Peer, TxVerifier, Verifier};
 use p2p::{GossipId, Network, Verdict};
 use storage::{RocksKv, Store};
-use types::{BlockId, BlockResponse, PeerMessage, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wire};
 
 use self::{
     bucket::Bucket,
@@ -42,7 +42,7 @@ use crate::{
     network, os,
 };
 
-pub use submit::{Answer, BUSY_CODE, Rejection, Submitter};
+pub use submit::{Answer, Rejection, Submitter};
 
 /// Signatures checked before a thread looks for something more urgent: about 1 ms.
 pub const SLICE: usize = 16;
@@ -109,6 +109,8 @@ struct Queues {
     submissions: VecDeque<Submission>,
     batches: FairQueue<Batch>,
     rates: BTreeMap<Peer, Rate>,
+    /// There may be something to publish.
+    is_outgoing: bool,
     is_closed: bool,
 }
 
@@ -161,6 +163,7 @@ impl VerifyPool {
             submissions: VecDeque::new(),
             batches: FairQueue::new(BATCH_BYTES_PER_PEER_MAX, BATCH_BYTES_MAX),
             rates: BTreeMap::new(),
+            is_outgoing: false,
             is_closed: false,
         };
         Arc::new(Self { parts, queues: Mutex::new(queues), work: Condvar::new(), published: Mutex::new(Instant::now()) })
@@ -242,6 +245,22 @@ impl VerifyPool {
         self.parts.inbox.push_now(Input::Blocks { request, response: None });
     }
 
+    /// The mempool has something for our peers again. Never waits.
+    pub fn on_outgoing(&self) {
+        self.lock().is_outgoing = true;
+        self.work.notify_one();
+    }
+
+    /// Drops transactions that have waited too long: called from time to time, because without blocks nobody else does.
+    pub fn expire(&self, now: Time) {
+        self.parts.mempool.expire(now);
+    }
+
+    /// A peer came, the first one: it is told of all that waits.
+    pub fn publish_again(&self) {
+        self.parts.mempool.publish_again();
+    }
+
     /// The peer is gone: what it sent is of no use any more.
     pub fn forget(&self, peer: Peer) {
         let mut queues = self.lock();
@@ -280,6 +299,7 @@ impl VerifyPool {
             if let Some(job) = queues.urgent().or_else(|| queues.patient()) {
                 return Some(job);
             }
+            queues.is_outgoing = false;
             drop(queues);
             self.publish(true); // nothing is coming: what we have goes out now
             queues = self.lock();
@@ -445,8 +465,8 @@ impl Queues {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { messages, responses, blocks, submissions, batches, is_closed, .. } = self;
-        !is_closed && messages.len() == 0 && responses.is_empty() && blocks.is_empty() && submissions.is_empty() && batches.len() == 0
+        let Self { messages, responses, blocks, submissions, batches, rates: _, is_outgoing, is_closed } = self;
+        !is_closed && !is_outgoing && messages.len() == 0 && responses.is_empty() && blocks.is_empty() && submissions.is_empty() && batches.len() == 0
     }
 }
 

@@ -169,6 +169,12 @@ impl Pool {
         self.txs.values()
     }
 
+    /// The nonce after the last one of a sender that waits without a gap; `None` when none does.
+    pub fn next_nonce(&self, sender: &Address) -> Option<u64> {
+        let sender = self.senders.get(&account_row(sender))?;
+        sender.ordered.range(..sender.ready_end).next().map(|_| sender.ready_end)
+    }
+
     pub fn stats(&self) -> Stats {
         Stats { txs: self.txs.len(), bytes: self.bytes, ..self.stats }
     }

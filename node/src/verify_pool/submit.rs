@@ -5,10 +5,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use app::{Refusal, Rules};
-use host::{Peer, Source};
+use app::Refusal;
+use host::{Added, Peer, Source};
+use storage::{RocksKv, StateReader};
 use tokio::sync::oneshot;
-use types::{TxId, VerifiedTx};
+use types::{Height, Params, TxId, VerifiedTx};
 
 use super::{Parts, SUBMISSIONS_MAX, VerifyPool};
 use crate::consensus_thread::time_of;
@@ -16,41 +17,8 @@ use crate::consensus_thread::time_of;
 /// What becomes of a submitted transaction: the gas that it asks for, or why it is not taken.
 pub type Answer = Result<i64, Rejection>;
 
-/// The code, in codespace `node`, of a refusal that says nothing about the transaction.
-pub const BUSY_CODE: u32 = 1;
-
-/// A transaction that is not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// A stable number, not 0.
-    pub code: u32,
-    /// Whose number.
-    pub codespace: String,
-    /// A sentence with the way out.
-    pub log: String,
-}
-
-impl Rejection {
-    /// Too many wait to be checked; the transaction itself may be fine.
-    pub(crate) fn busy() -> Self {
-        Self::of_node("the node has too many transactions to check: try again in a second")
-    }
-
-    /// The node stops; the transaction itself may be fine.
-    pub(crate) fn stopping() -> Self {
-        Self::of_node("the node is stopping: send it to another node")
-    }
-
-    fn of_node(log: &str) -> Self {
-        Self { code: BUSY_CODE, codespace: "node".to_owned(), log: log.to_owned() }
-    }
-}
-
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
-        Self { code: refusal.code().number, codespace: app::CODESPACE.to_owned(), log: refusal.to_string() }
-    }
-}
+/// A transaction that is not taken: code, codespace and a sentence with the way out.
+pub use host::MempoolError as Rejection;
 
 /// A client's transaction that waits for a thread.
 pub(super) struct Submission {
@@ -101,11 +69,11 @@ impl VerifyPool {
             if answer.is_closed() && !adds {
                 continue; // the client is gone
             }
-            let taken = self.verify(&bytes).and_then(|(tx, id)| match adds {
-                true => self.add(tx, id, bytes, Source::Local, since),
-                false => self.check(&tx),
+            let taken = self.verify(&bytes).and_then(|tx| match adds {
+                true => self.add(tx, bytes, Source::Local, since),
+                false => self.check(&tx, &bytes),
             });
-            let _ = answer.send(taken); // the client may be gone
+            let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
         }
         self.publish(false);
         self.yield_to_urgent();
@@ -117,52 +85,60 @@ impl VerifyPool {
     pub(super) fn take_gossiped(&self, peer: Peer, txs: &[Vec<u8>], since: Instant) -> Result<bool, ()> {
         let mut is_new = false;
         for bytes in txs {
-            if self.parts.mempool.contains(&TxId(types::blake3(bytes).0)) {
-                self.parts.metrics.mempool.already_received_txs.inc();
-                continue;
+            match self.verify(bytes) {
+                // Refused by the state as it is here: no fault of the peer's, whose state may be another.
+                Ok(tx) => is_new |= self.add(tx, bytes.clone(), Source::Peer(peer), since).is_ok(),
+                Err(error) if is_known(&error) => {}
+                Err(_) => return Err(()),
             }
-            let (tx, id) = self.verify(bytes).map_err(|_| ())?;
-            // Refused by the state as it is here: no fault of the peer's, whose state may be another.
-            is_new |= self.add(tx, id, bytes.clone(), Source::Peer(peer), since).is_ok();
         }
         Ok(is_new)
     }
 
-    fn verify(&self, bytes: &[u8]) -> Result<(VerifiedTx, TxId), Rejection> {
-        self.parts.metrics.mempool.tx_size_bytes.observe(bytes.len() as f64);
-        self.parts.txs.verify(bytes).map_err(|error| {
-            self.parts.metrics.mempool.failed_txs.inc();
+    /// Decodes and checks the signature, unless the bytes are known.
+    fn verify(&self, bytes: &[u8]) -> Result<VerifiedTx, Rejection> {
+        let Parts { txs, mempool, metrics, .. } = &self.parts;
+        metrics.mempool.tx_size_bytes.observe(bytes.len() as f64);
+        if let Some(known) = mempool.known(&TxId(types::blake3(bytes).0)) {
+            metrics.mempool.already_received_txs.inc();
+            return Err(known);
+        }
+        let verified = txs.verify(bytes).map(|(tx, _)| tx);
+        verified.map_err(|error| {
+            metrics.mempool.failed_txs.inc();
             Refusal::from(error).into()
         })
     }
 
     /// Adds a verified transaction to the mempool.
-    fn add(&self, tx: VerifiedTx, id: TxId, bytes: Vec<u8>, source: Source, since: Instant) -> Answer {
-        let Parts { store, mempool, metrics, .. } = &self.parts;
-        let is_local = matches!(source, Source::Local);
-        let gas_wanted = tx.body().messages.len() as i64;
-        let tip = store.tip().expect("a started node has a chain").height;
-        let reader = store.reader().expect("the store can be read");
-        let params = store.params(tip.next()).expect("the store has the parameters of the next height");
-        match mempool.add(&reader, tip, &params, tx, bytes, time_of(SystemTime::now()), source) {
-            Ok(_) => {
-                metrics.waiting.note(id, since, is_local);
-                Ok(gas_wanted)
-            }
-            Err(error) => {
-                metrics.mempool.rejected_txs.inc();
-                Err(Rejection { code: error.code, codespace: error.codespace.to_owned(), log: error.log })
-            }
+    fn add(&self, tx: VerifiedTx, bytes: Vec<u8>, source: Source, since: Instant) -> Result<Added, Rejection> {
+        let Parts { mempool, metrics, .. } = &self.parts;
+        let added = self.at_tip(|reader, height, params| {
+            mempool.add(reader, height, params, tx, bytes, time_of(SystemTime::now()), source)
+        });
+        match &added {
+            Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
+            Err(_) => metrics.mempool.rejected_txs.inc(),
         }
+        added
     }
 
-    /// Whether a transaction would be taken by the state as it is.
-    fn check(&self, tx: &VerifiedTx) -> Answer {
-        let store = &self.parts.store;
-        let reader = store.reader().expect("the store can be read");
-        let rules = Rules::new(&reader, store.chain_id().clone(), reader.height().next());
-        let next_nonce = self.parts.mempool.next_nonce(&tx.body().signer.address());
-        app::check_tx(&reader, &rules, tx, app::Pending { next_nonce, spent: 0 })?;
-        Ok(tx.body().messages.len() as i64)
+    /// Whether the mempool would take it.
+    fn check(&self, tx: &VerifiedTx, bytes: &[u8]) -> Result<Added, Rejection> {
+        self.at_tip(|reader, height, params| self.parts.mempool.check(reader, height, params, tx, bytes))
     }
+
+    /// Looks at a transaction against the state after the last block.
+    fn at_tip<T>(&self, look: impl FnOnce(&StateReader<'_, RocksKv>, Height, &Params) -> T) -> T {
+        // A disk that cannot be read stops the process.
+        let reader = self.parts.store.reader().expect("the store can be read");
+        let height = reader.height();
+        let params = self.parts.store.params(height.next()).expect("the parameters after a kept height are kept");
+        look(&reader, height, &params)
+    }
+}
+
+/// Whether the bytes were looked at before, and nothing is wrong with who brings them again.
+fn is_known(error: &Rejection) -> bool {
+    matches!(error.name, "E_IN_MEMPOOL" | "E_COMMITTED")
 }

@@ -1,0 +1,294 @@
+//! The arguments of a call, however they were written.
+//!
+//! | what | in JSON | in a URI |
+//! |---|---|---|
+//! | number | `5`, `"5"` | `5`, `"5"` |
+//! | truth | `true`, `"true"` | `true`, `"true"` |
+//! | text | `"abc"` | `"abc"`, `abc` |
+//! | bytes | base64 | `0x` and hex, or `"raw text"` |
+//! | hash, hex bytes | hex, with or without `0x`; a hash also in base64 | `0x` and hex, or plain hex |
+//!
+//! Null and an empty URI value count as absent. Names that the method does not know are ignored, as CometBFT does.
+
+use std::collections::BTreeMap;
+
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+use serde_json::Value;
+
+use super::error::Error;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Arg {
+    Json(Value),
+    Uri(String),
+}
+
+/// The arguments of one call, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Args(BTreeMap<&'static str, Arg>);
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Args {
+    /// From `params` of a JSON-RPC call: by name, by place, or null for none.
+    ///
+    /// Errors: neither of these; more of them than the method has names.
+    pub fn of_json(params: Value, names: &'static [&'static str]) -> Result<Self> {
+        let mut args = BTreeMap::new();
+        match params {
+            Value::Null => {}
+            Value::Object(mut given) => {
+                args.extend(names.iter().filter_map(|name| Some((*name, Arg::Json(given.remove(*name)?)))));
+            }
+            Value::Array(given) if given.len() <= names.len() => {
+                args.extend(names.iter().copied().zip(given.into_iter().map(Arg::Json)));
+            }
+            Value::Array(given) => {
+                return Err(Error::invalid_params(format_args!(
+                    "{} parameters by place, the method has {}: {}",
+                    given.len(),
+                    names.len(),
+                    names.join(", ")
+                )));
+            }
+            _ => return Err(Error::invalid_params("params is neither an object nor an array: name them as in {\"height\":\"5\"}")),
+        }
+        args.retain(|_, arg| *arg != Arg::Json(Value::Null));
+        Ok(Self(args))
+    }
+
+    /// From the query part of a URI; the last of several values of a name counts.
+    pub fn of_uri(pairs: Vec<(String, String)>, names: &'static [&'static str]) -> Self {
+        let mut args = BTreeMap::new();
+        for (name, value) in pairs {
+            if let Some(name) = names.iter().find(|known| **known == name) {
+                args.insert(*name, Arg::Uri(value));
+            }
+        }
+        args.retain(|_, arg| *arg != Arg::Uri(String::new()));
+        Self(args)
+    }
+
+    /// A whole number; `None` if absent.
+    pub fn number(&self, name: &'static str) -> Result<Option<i64>> {
+        let number = match self.0.get(name) {
+            None => return Ok(None),
+            Some(Arg::Json(Value::Number(number))) => number.as_i64(),
+            Some(Arg::Json(Value::String(text))) => text.parse().ok(),
+            Some(Arg::Json(_)) => None,
+            Some(Arg::Uri(text)) => unquote(text).parse().ok(),
+        };
+        number.map(Some).ok_or_else(|| self.unreadable(name, "a whole number such as \"5\""))
+    }
+
+    /// A truth; false if absent.
+    pub fn truth(&self, name: &'static str) -> Result<bool> {
+        let text = match self.0.get(name) {
+            None => return Ok(false),
+            Some(Arg::Json(Value::Bool(truth))) => return Ok(*truth),
+            Some(Arg::Json(Value::String(text))) => text,
+            Some(Arg::Json(_)) => "",
+            Some(Arg::Uri(text)) => unquote(text),
+        };
+        text.parse().map_err(|_| self.unreadable(name, "true or false"))
+    }
+
+    /// A text; `None` if absent.
+    pub fn text(&self, name: &'static str) -> Result<Option<String>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Arg::Json(Value::String(text))) => Ok(Some(text.clone())),
+            Some(Arg::Json(_)) => Err(self.unreadable(name, "text")),
+            Some(Arg::Uri(raw)) => self.uri_text(name, raw).map(Some),
+        }
+    }
+
+    /// Texts; none if absent. In a URI: a JSON list, or texts separated by commas.
+    pub fn texts(&self, name: &'static str) -> Result<Vec<String>> {
+        let expected = "a list of texts such as [\"a\",\"b\"]";
+        let value = match self.0.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Arg::Json(value)) => value.clone(),
+            Some(Arg::Uri(raw)) if raw.starts_with('[') => {
+                serde_json::from_str(raw).map_err(|_| self.unreadable(name, expected))?
+            }
+            Some(Arg::Uri(raw)) => return Ok(unquote(raw).split(',').map(|text| text.trim().to_owned()).collect()),
+        };
+        serde_json::from_value(value).map_err(|_| self.unreadable(name, expected))
+    }
+
+    /// Bytes.
+    ///
+    /// Errors: unreadable, or absent.
+    pub fn bytes(&self, name: &'static str) -> Result<Vec<u8>> {
+        let bytes = match self.required(name)? {
+            Arg::Json(Value::String(text)) => BASE64.decode(text.as_bytes()).ok(),
+            Arg::Json(_) => None,
+            Arg::Uri(raw) => match hex_digits(raw) {
+                Some(digits) => HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok(),
+                None if raw.starts_with('"') => Some(self.uri_text(name, raw)?.into_bytes()),
+                None => None,
+            },
+        };
+        bytes.ok_or_else(|| self.unreadable(name, "bytes: base64 in JSON; 0x and hexadecimal digits, or \"raw text\", in a URI"))
+    }
+
+    /// Bytes that are usually written in hex; none if absent.
+    pub fn hex(&self, name: &'static str) -> Result<Vec<u8>> {
+        let bytes = match self.0.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Arg::Json(Value::String(text))) => decode_hex(text),
+            Some(Arg::Json(_)) => None,
+            Some(Arg::Uri(raw)) if raw.starts_with('"') => Some(self.uri_text(name, raw)?.into_bytes()),
+            Some(Arg::Uri(raw)) => decode_hex(raw),
+        };
+        bytes.ok_or_else(|| self.unreadable(name, "hexadecimal digits, two for each byte"))
+    }
+
+    /// 32 bytes.
+    ///
+    /// Errors: unreadable, or absent.
+    pub fn hash(&self, name: &'static str) -> Result<[u8; 32]> {
+        let text = match self.required(name)? {
+            Arg::Json(Value::String(text)) => text.as_str(),
+            Arg::Json(_) => "",
+            Arg::Uri(raw) => unquote(raw),
+        };
+        let bytes = decode_hex(text).filter(|bytes| bytes.len() == 32).or_else(|| BASE64.decode(text.as_bytes()).ok());
+        let hash = bytes.and_then(|bytes| bytes.try_into().ok());
+        hash.ok_or_else(|| self.unreadable(name, "a hash: 32 bytes, as 64 hexadecimal digits or in base64"))
+    }
+
+    fn required(&self, name: &'static str) -> Result<&Arg> {
+        self.0.get(name).ok_or_else(|| Error::invalid_params(format_args!("parameter {name} is missing: give it by this name")))
+    }
+
+    fn uri_text(&self, name: &'static str, raw: &str) -> Result<String> {
+        if !raw.starts_with('"') {
+            return Ok(raw.to_owned());
+        }
+        serde_json::from_str(raw).map_err(|_| self.unreadable(name, "text, its quotes closed"))
+    }
+
+    fn unreadable(&self, name: &'static str, expected: &str) -> Error {
+        let got = match self.0.get(name) {
+            Some(Arg::Json(value)) => value.to_string(),
+            Some(Arg::Uri(raw)) => raw.clone(),
+            None => String::new(),
+        };
+        let got: String = got.chars().take(80).collect();
+        Error::invalid_params(format_args!("parameter {name} is {got}: expected {expected}"))
+    }
+}
+
+fn unquote(raw: &str) -> &str {
+    raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw)
+}
+
+fn hex_digits(raw: &str) -> Option<&str> {
+    raw.strip_prefix("0x").or_else(|| raw.strip_prefix("0X"))
+}
+
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    HEXUPPER_PERMISSIVE.decode(hex_digits(text).unwrap_or(text).as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const NAMES: &[&str] = &["height", "tx", "hash", "prove", "path", "data"];
+
+    fn uri(pairs: &[(&str, &str)]) -> Args {
+        Args::of_uri(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), NAMES)
+    }
+
+    fn json(params: Value) -> Args {
+        Args::of_json(params, NAMES).unwrap()
+    }
+
+    #[test]
+    fn numbers_stand_plain_or_quoted() {
+        for args in [
+            json(json!({"height": "5"})),
+            json(json!({"height": 5})),
+            json(json!(["5"])),
+            uri(&[("height", "5")]),
+            uri(&[("height", "\"5\"")]),
+        ] {
+            assert_eq!(args.number("height"), Ok(Some(5)), "{args:?}");
+        }
+        for args in [json(json!(null)), json(json!({})), json(json!([])), json(json!({"height": null})), uri(&[("height", "")])] {
+            assert_eq!(args.number("height"), Ok(None), "{args:?}");
+        }
+        for args in [
+            json(json!({"height": "x"})),
+            json(json!({"height": 1.5})),
+            json(json!({"height": [1]})),
+            json(json!({"height": "99999999999999999999"})),
+            uri(&[("height", "0x5")]),
+            uri(&[("height", "\"5")]),
+        ] {
+            let error = args.number("height").unwrap_err();
+            assert!(error.data.starts_with("parameter height is "), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_base64_in_json_and_hex_or_raw_in_a_uri() {
+        assert_eq!(json(json!({"tx": "YWJj"})).bytes("tx"), Ok(b"abc".to_vec()));
+        assert_eq!(uri(&[("tx", "0x616263")]).bytes("tx"), Ok(b"abc".to_vec()));
+        assert_eq!(uri(&[("tx", "\"abc\"")]).bytes("tx"), Ok(b"abc".to_vec()));
+        assert!(uri(&[("tx", "abc")]).bytes("tx").is_err());
+        assert!(uri(&[("tx", "0xabc")]).bytes("tx").is_err());
+        assert!(json(json!({"tx": "Y"})).bytes("tx").is_err());
+        assert!(json(json!({})).bytes("tx").unwrap_err().data.contains("missing"));
+        assert_eq!(json(json!({"data": "616263"})).hex("data"), Ok(b"abc".to_vec()));
+        assert_eq!(json(json!({})).hex("data"), Ok(vec![]));
+        assert_eq!(uri(&[("data", "\"abc\"")]).hex("data"), Ok(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn hashes_are_hex_or_base64() {
+        let hash = [0xAB; 32];
+        let hex = data_encoding::HEXLOWER.encode(&hash);
+        for args in [
+            json(json!({ "hash": hex.to_uppercase() })),
+            json(json!({ "hash": format!("0x{hex}") })),
+            json(json!({ "hash": BASE64.encode(&hash) })),
+            uri(&[("hash", &format!("0x{hex}"))]),
+            uri(&[("hash", &hex)]),
+            uri(&[("hash", &format!("\"{hex}\""))]),
+        ] {
+            assert_eq!(args.hash("hash"), Ok(hash), "{args:?}");
+        }
+        assert!(json(json!({"hash": "AB"})).hash("hash").is_err());
+    }
+
+    #[test]
+    fn params_are_named_placed_or_absent() {
+        assert!(Args::of_json(json!("5"), NAMES).is_err());
+        assert!(Args::of_json(json!(["1", "2", "3"]), &["height"]).unwrap_err().data.contains("the method has 1"));
+        assert_eq!(json(json!({"unknown": 1})), Args::default());
+        assert_eq!(uri(&[("prove", "true")]).truth("prove"), Ok(true));
+        assert_eq!(json(json!({"prove": "false"})).truth("prove"), Ok(false));
+        assert!(json(json!({"prove": 1})).truth("prove").is_err());
+        assert_eq!(uri(&[("path", "\"a\\u0062\"")]).text("path"), Ok(Some("ab".into())));
+        assert_eq!(uri(&[("path", "a,b")]).texts("path"), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(uri(&[("path", "[\"a\",\"b\"]")]).texts("path"), Ok(vec!["a".into(), "b".into()]));
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_never_panic(raw in ".{0,40}", quoted in any::<bool>()) {
+            let raw = if quoted { format!("\"{raw}\"") } else { raw };
+            for args in [uri(&[("height", &raw)]), json(json!({ "height": raw.clone() }))] {
+                let _ = (args.number("height"), args.truth("height"), args.text("height"), args.texts("height"));
+                let _ = (args.bytes("height"), args.hex("height"), args.hash("height"));
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What the rest of the node lends to the RPC.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use host::{Committed, Status};
+use storage::{RocksKv, Store};
+use tokio::sync::broadcast;
+use types::{Address, ChainId, PublicKey, Time, TxId};
+
+use super::Cors;
+
+/// Everything that the methods read and call.
+pub struct Context {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Who this node is.
+    pub identity: Identity,
+    /// The genesis document, the very text of the file: JSON.
+    pub genesis: String,
+    /// Blocks, results, state and indexes. Only read.
+    pub store: Arc<Store<RocksKv>>,
+    /// Transactions that wait.
+    pub pool: Arc<dyn Pool>,
+    /// The way into the mempool.
+    pub submitter: Arc<dyn Submitter>,
+    /// The peers.
+    pub network: Arc<dyn Network>,
+    /// Where consensus stands.
+    pub status: Box<dyn Fn() -> Arc<Status> + Send + Sync>,
+    /// Heights committed from now on; each is in the store before it is told.
+    pub committed: Box<dyn Fn() -> broadcast::Receiver<Arc<Committed>> + Send + Sync>,
+    /// Why the node is not ready to serve, a sentence each; empty when it is.
+    pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Told after each call: the method, how long it took, and whether it had a result.
+    pub observe: Box<dyn Fn(&'static str, Duration, bool) + Send + Sync>,
+    /// Bounds of what clients may ask for.
+    pub limits: Limits,
+    /// Which web pages may call.
+    pub cors: Cors,
+}
+
+/// Who this node is, for `status`.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// 40 hexadecimal digits.
+    pub node_id: String,
+    /// A name for people.
+    pub moniker: String,
+    /// Where peers reach this node.
+    pub listen_address: String,
+    /// Where clients reach this node.
+    pub rpc_address: String,
+    /// The key that this node signs votes with, if any.
+    pub validator: Option<PublicKey>,
+}
+
+/// Bounds of what clients may ask for: `[rpc]` of the configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at one time, WebSockets included.
+    pub open_connections_max: usize,
+    /// WebSocket clients with subscriptions, and calls of `broadcast_tx_commit`, at one time: each of both.
+    pub subscription_clients_max: usize,
+    /// Subscriptions of one client.
+    pub subscriptions_per_client_max: usize,
+    /// Heights that may wait for a client; one that is further behind is told so and cut off.
+    pub subscription_buffer: usize,
+    /// How long `broadcast_tx_commit` waits for the commit.
+    pub broadcast_tx_commit_time: Duration,
+    /// Calls in one batch.
+    pub batch_calls_max: usize,
+    /// Bytes of a request.
+    pub body_bytes_max: usize,
+    /// Bytes of a request's headers.
+    pub header_bytes_max: usize,
+    /// Offer the methods that change the node.
+    pub offer_unsafe: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            open_connections_max: 900,
+            subscription_clients_max: 100,
+            subscriptions_per_client_max: 5,
+            subscription_buffer: 200,
+            broadcast_tx_commit_time: Duration::from_secs(10),
+            batch_calls_max: 10,
+            body_bytes_max: 1_000_000,
+            header_bytes_max: 1 << 20,
+            offer_unsafe: false,
+        }
+    }
+}
+
+/// Transactions that wait for a block. Every method is quick.
+pub trait Pool: Send + Sync {
+    /// How many, and how large.
+    fn size(&self) -> PoolSize;
+    /// The first `limit` in the order in which blocks take them.
+    fn list(&self, limit: usize) -> Vec<Vec<u8>>;
+    /// One of them.
+    fn get(&self, id: &TxId) -> Option<Vec<u8>>;
+    /// The nonce after the last one of this sender that waits without a gap; `None` when none waits.
+    fn next_nonce(&self, sender: &Address) -> Option<u64>;
+    /// Drops all.
+    fn flush(&self);
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Transactions.
+    pub txs: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// The way into the mempool. Signatures are checked on the node's workers, not on the caller's thread.
+pub trait Submitter: Send + Sync {
+    /// Takes a transaction in, and tells peers.
+    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
+    /// Whether it would be taken in; changes nothing.
+    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
+}
+
+/// A transaction that the mempool takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Gas that it asks for.
+    pub gas_wanted: i64,
+}
+
+/// A transaction that the mempool does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// A stable number, not 0.
+    pub code: u32,
+    /// Whose number.
+    pub codespace: String,
+    /// A sentence with the way out.
+    pub log: String,
+}
+
+/// The peers.
+pub trait Network: Send + Sync {
+    /// Where we listen.
+    fn listeners(&self) -> Vec<String>;
+    /// Who is connected.
+    fn peers(&self) -> Vec<PeerSeen>;
+    /// Dials `id@host:port` once.
+    ///
+    /// Errors: the text is not an address.
+    fn dial(&self, address: &str) -> Result<(), String>;
+}
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub struct PeerSeen {
+    /// 40 hexadecimal digits.
+    pub node_id: String,
+    /// The name that it gives itself.
+    pub moniker: String,
+    /// The version that it gives itself.
+    pub version: String,
+    /// Where others can dial it, if it says so.
+    pub listen_address: String,
+    /// The other end of the connection.
+    pub remote_ip: IpAddr,
+    /// We dialled it.
+    pub is_outbound: bool,
+    /// When it came up.
+    pub since: Time,
+    /// How long it has been up.
+    pub age: Duration,
+    /// What was sent.
+    pub sent: Traffic,
+    /// What came.
+    pub received: Traffic,
+    /// By channel: its id, messages that wait, bytes sent.
+    pub channels: Vec<(u8, u64, u64)>,
+}
+
+/// Bytes and messages since the peer came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Messages.
+    pub messages: u64,
+}

@@ -1,0 +1,84 @@
+//! Decided blocks, and what they brought about.
+
+use serde_json::json;
+use storage::StoreError;
+use types::{Hash, Height};
+
+use super::{Answer, Outcome, Server};
+use crate::rpc::{args::Args, error::Error, json};
+
+/// Headers that `blockchain` answers with.
+const HEADERS_MAX: u64 = 20;
+
+/// A block by its height.
+pub fn block(server: &Server, args: &Args) -> Outcome {
+    let (height, given) = server.block_height(args)?;
+    let store = &server.context.store;
+    Ok(Answer::new(json::block_with_id(store.head(height)?.block_id, &store.block(height)?), given))
+}
+
+/// A block by its header's hash; null if there is none, as CometBFT answers.
+pub fn block_by_hash(server: &Server, args: &Args) -> Outcome {
+    let store = &server.context.store;
+    match store.height_of(&Hash(args.hash("hash")?))? {
+        Some(height) => Ok(json::block_with_id(store.head(height)?.block_id, &store.block(height)?).into()),
+        None => Ok(json!({ "block_id": json::block_id(None), "block": null }).into()),
+    }
+}
+
+/// A header by its height.
+pub fn header(server: &Server, args: &Args) -> Outcome {
+    let (height, given) = server.block_height(args)?;
+    Ok(Answer::new(json!({ "header": json::header(&server.context.store.header(height)?) }), given))
+}
+
+/// A header by its hash; null if there is none, as CometBFT answers.
+pub fn header_by_hash(server: &Server, args: &Args) -> Outcome {
+    let store = &server.context.store;
+    let header = match store.height_of(&Hash(args.hash("hash")?))? {
+        Some(height) => json::header(&store.header(height)?),
+        None => serde_json::Value::Null,
+    };
+    Ok(json!({ "header": header }).into())
+}
+
+/// The last headers of a range, descending.
+pub fn blockchain(server: &Server, args: &Args) -> Outcome {
+    let store = &server.context.store;
+    let (tip, earliest) = (server.tip()?.height, store.earliest());
+    let bound = |name, absent: Height| match args.number(name)? {
+        None | Some(0) => Ok(absent),
+        Some(given) => u64::try_from(given).map(Height).map_err(|_| {
+            Error::refused(format_args!("{name} is {given}: heights are positive; leave it out for no bound"))
+        }),
+    };
+    let high = bound("maxHeight", tip)?.min(tip);
+    let low = bound("minHeight", earliest)?.max(earliest).max(Height(high.0.saturating_sub(HEADERS_MAX - 1)));
+    if high < earliest && high < tip {
+        return Err(StoreError::Pruned { got: high, earliest }.into());
+    }
+    if low > high && high < tip {
+        return Err(Error::refused(format_args!("min height {low} can't be greater than max height {high}: exchange them")));
+    }
+    let mut metas = Vec::new();
+    for height in (low.0..=high.0).rev() {
+        metas.push(json::block_meta(&store.head(Height(height))?));
+    }
+    Ok(json!({ "last_height": tip.to_string(), "block_metas": metas }).into())
+}
+
+/// What executing a block brought about.
+pub fn block_results(server: &Server, args: &Args) -> Outcome {
+    let (height, given) = server.block_height(args)?;
+    Ok(Answer::new(json::block_results(height, &server.context.store.results(height)?), given))
+}
+
+/// A header with the commit that decided it: from the next block, or at the tip the one that this node saw, which may differ.
+pub fn commit(server: &Server, args: &Args) -> Outcome {
+    let (height, given) = server.block_height(args)?;
+    let store = &server.context.store;
+    let canonical = height < server.tip()?.height;
+    let (header, commit) = (store.header(height)?, store.commit(height)?);
+    let signed_header = json!({ "header": json::header(&header), "commit": json::commit(&commit) });
+    Ok(Answer::new(json!({ "signed_header": signed_header, "canonical": canonical }), given && canonical))
+}

@@ -1,0 +1,270 @@
+//! The table of methods, and how each is run.
+
+mod blocks;
+mod node;
+mod state;
+mod txs;
+mod validators;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use storage::{StoreError, Tip};
+use tokio::{sync::Semaphore, time::timeout};
+use types::Height;
+
+use super::{args::Args, context::Context, error::Error, events::Hub};
+
+pub use node::genesis_document;
+pub use state::Prover;
+
+/// Calls that read the store at one time. More would only make the disk and the consensus thread wait for each other.
+const STORE_CALLS_MAX: usize = 8;
+
+/// How long a call waits for its turn at the store.
+const STORE_WAIT: Duration = Duration::from_secs(5);
+
+/// Transactions that `broadcast_tx_async` has taken and that are still being checked.
+const ASYNC_TXS_MAX: usize = 1024;
+
+/// What answers calls; shared by all connections.
+pub struct Server {
+    /// What the node lends.
+    pub context: Context,
+    /// Committed heights, for subscriptions and `broadcast_tx_commit`.
+    pub hub: Hub,
+    /// The genesis document, read once.
+    genesis: Value,
+    prover: Prover,
+    store_calls: Arc<Semaphore>,
+    async_txs: Arc<Semaphore>,
+    commit_waits: Semaphore,
+    /// WebSocket clients with subscriptions.
+    pub subscribers: Arc<Semaphore>,
+}
+
+impl Server {
+    /// With all its places free.
+    pub fn new(context: Context, hub: Hub) -> Self {
+        let clients = context.limits.subscription_clients_max;
+        Self {
+            genesis: genesis_document(&context.genesis),
+            prover: Prover::default(),
+            store_calls: Arc::new(Semaphore::new(STORE_CALLS_MAX)),
+            async_txs: Arc::new(Semaphore::new(ASYNC_TXS_MAX)),
+            commit_waits: Semaphore::new(clients),
+            subscribers: Arc::new(Semaphore::new(clients)),
+            hub,
+            context,
+        }
+    }
+
+    fn tip(&self) -> Result<Tip, Error> {
+        self.context.store.tip().ok_or_else(|| Error::internal("the store is empty"))
+    }
+
+    /// The height asked for, or `last`; and whether it was asked for.
+    ///
+    /// Errors: it is not positive, or beyond `last` and so not known yet.
+    fn height_up_to(&self, last: Height, args: &Args) -> Result<(Height, bool), Error> {
+        let Some(given) = args.number("height")? else { return Ok((last, false)) };
+        match u64::try_from(given).map(Height) {
+            Ok(height) if height > last => Err(StoreError::Future { got: height, tip: last }.into()),
+            Ok(height) if height > Height::GENESIS => Ok((height, true)),
+            _ => Err(Error::refused(format_args!("height must be greater than 0, but got {given}: leave it out for the latest"))),
+        }
+    }
+
+    /// The height of a block: the one asked for, or the tip; and whether it was asked for.
+    fn block_height(&self, args: &Args) -> Result<(Height, bool), Error> {
+        let tip = self.tip()?;
+        let (height, given) = self.height_up_to(tip.height, args)?;
+        if tip.block_id.is_none() {
+            return Err(Error::refused("no block yet: the chain stands before its first height, ask again when there is one"));
+        }
+        Ok((height, given))
+    }
+}
+
+/// What a method answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// The result.
+    pub value: Value,
+    /// It will never be another: may be cached.
+    pub lasting: bool,
+}
+
+impl Answer {
+    fn new(value: Value, lasting: bool) -> Self {
+        Self { value, lasting }
+    }
+}
+
+impl From<Value> for Answer {
+    fn from(value: Value) -> Self {
+        Self { value, lasting: false }
+    }
+}
+
+/// What was answered, as text.
+#[derive(Debug)]
+pub struct Reply {
+    /// The result, as JSON.
+    pub json: String,
+    /// It may be cached.
+    pub lasting: bool,
+}
+
+type Outcome = Result<Answer, Error>;
+
+/// How a method is run.
+#[derive(Clone, Copy)]
+enum Run {
+    /// From memory, or with one or two gets of cached rows: at once.
+    Now(fn(&Server, &Args) -> Outcome),
+    /// Reads blocks or state: on a blocking thread, in its turn.
+    Store(fn(&Server, &Args) -> Outcome),
+    /// Waits for others.
+    Wait(fn(Arc<Server>, Args) -> BoxFuture<'static, Outcome>),
+    /// Changes the node: only if the operator offers it.
+    Unsafe(fn(&Server, &Args) -> Outcome),
+    /// Lives with a connection.
+    WebSocket,
+    /// Known from CometBFT, but not answered here; what to do instead.
+    NotOffered(&'static str),
+}
+
+/// A method.
+pub struct Method {
+    /// Its name.
+    pub name: &'static str,
+    /// Its parameters' names, in order.
+    pub params: &'static [&'static str],
+    run: Run,
+}
+
+impl Method {
+    const fn new(name: &'static str, params: &'static [&'static str], run: Run) -> Self {
+        Self { name, params, run }
+    }
+
+    /// Whether it needs a WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.run, Run::WebSocket)
+    }
+}
+
+use Run::{NotOffered, Now, Store, Unsafe, Wait, WebSocket};
+
+/// All methods.
+pub const METHODS: &[Method] = &[
+    Method::new("abci_info", &[], Now(node::abci_info)),
+    Method::new("abci_query", &["path", "data", "height", "prove"], Store(state::abci_query)),
+    Method::new("account", &["address"], Store(state::account)),
+    Method::new("block", &["height"], Store(blocks::block)),
+    Method::new("block_by_hash", &["hash"], Store(blocks::block_by_hash)),
+    Method::new("block_results", &["height"], Store(blocks::block_results)),
+    Method::new("block_search", &["query", "page", "per_page", "order_by"], NotOffered("subscribe to tm.event = 'NewBlock', or read heights with block")),
+    Method::new("blockchain", &["minHeight", "maxHeight"], Store(blocks::blockchain)),
+    Method::new("broadcast_evidence", &["evidence"], NotOffered("nothing: validators report what they see themselves")),
+    Method::new("broadcast_tx_async", &["tx"], Wait(txs::broadcast_tx_async)),
+    Method::new("broadcast_tx_commit", &["tx"], Wait(txs::broadcast_tx_commit)),
+    Method::new("broadcast_tx_sync", &["tx"], Wait(txs::broadcast_tx_sync)),
+    Method::new("check_tx", &["tx"], Wait(txs::check_tx)),
+    Method::new("commit", &["height"], Store(blocks::commit)),
+    Method::new("consensus_params", &["height"], Store(validators::consensus_params)),
+    Method::new("consensus_state", &[], Now(node::consensus_state)),
+    Method::new("dial_peers", &["peers"], Unsafe(node::dial_peers)),
+    Method::new("dial_seeds", &["seeds"], Unsafe(node::dial_seeds)),
+    Method::new("dump_consensus_state", &[], Now(node::dump_consensus_state)),
+    Method::new("genesis", &[], Now(node::genesis)),
+    Method::new("genesis_chunked", &["chunk"], Now(node::genesis_chunked)),
+    Method::new("header", &["height"], Store(blocks::header)),
+    Method::new("header_by_hash", &["hash"], Store(blocks::header_by_hash)),
+    Method::new("health", &[], Now(node::health)),
+    Method::new("net_info", &[], Now(node::net_info)),
+    Method::new("num_unconfirmed_txs", &[], Now(txs::num_unconfirmed_txs)),
+    Method::new("ready", &[], Now(node::ready)),
+    Method::new("status", &[], Now(node::status)),
+    Method::new("subscribe", &["query"], WebSocket),
+    Method::new("tx", &["hash", "prove"], Store(txs::tx)),
+    Method::new("tx_search", &["query", "prove", "page", "per_page", "order_by"], NotOffered("look a transaction up by its hash with tx, or subscribe to tm.event = 'Tx'")),
+    Method::new("tx_status", &["hash"], Store(txs::tx_status)),
+    Method::new("unconfirmed_tx", &["hash"], Now(txs::unconfirmed_tx)),
+    Method::new("unconfirmed_txs", &["limit"], Now(txs::unconfirmed_txs)),
+    Method::new("unsafe_flush_mempool", &[], Unsafe(txs::flush)),
+    Method::new("unsubscribe", &["query"], WebSocket),
+    Method::new("unsubscribe_all", &[], WebSocket),
+    Method::new("validators", &["height", "page", "per_page"], Store(validators::validators)),
+];
+
+/// The method of this name.
+///
+/// Errors: there is none.
+pub fn find(name: &str) -> Result<&'static Method, Error> {
+    METHODS.binary_search_by(|method| method.name.cmp(name)).map(|index| &METHODS[index]).map_err(|_| {
+        let name: String = name.chars().take(80).collect();
+        Error::method_not_found(format_args!("there is no method {name:?}: GET / lists them"))
+    })
+}
+
+/// Runs a method that needs no WebSocket.
+pub async fn call(server: &Arc<Server>, method: &'static Method, args: Args) -> Result<Reply, Error> {
+    let started = Instant::now();
+    let reply = run(server, method, args).await;
+    (server.context.observe)(method.name, started.elapsed(), reply.is_ok());
+    reply
+}
+
+async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Result<Reply, Error> {
+    match method.run {
+        Now(run) => run(server, &args).map(reply),
+        Store(run) => {
+            let turn = timeout(STORE_WAIT, server.store_calls.clone().acquire_owned()).await;
+            let Ok(Ok(turn)) = turn else {
+                return Err(Error::server("busy: too many calls read the store: try again later, or ask another node"));
+            };
+            let server = server.clone();
+            let work = move || {
+                let _turn = turn;
+                run(&server, &args).map(reply)
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::internal(e)))
+        }
+        Wait(run) => run(server.clone(), args).await.map(reply),
+        Unsafe(run) if server.context.limits.offer_unsafe => run(server, &args).map(reply),
+        Unsafe(_) => Err(Error::method_not_found(format_args!(
+            "{} changes the node and is not offered here: the operator allows it with rpc.unsafe = true",
+            method.name
+        ))),
+        WebSocket => Err(Error::method_not_found(format_args!(
+            "{} lives with a connection: call it over the WebSocket at /websocket",
+            method.name
+        ))),
+        NotOffered(instead) => {
+            Err(Error::method_not_found(format_args!("this node does not offer {}; instead: {instead}", method.name)))
+        }
+    }
+}
+
+fn reply(answer: Answer) -> Reply {
+    Reply { json: answer.value.to_string(), lasting: answer.lasting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_found_by_name() {
+        assert!(METHODS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(METHODS.iter().all(|method| find(method.name).is_ok_and(|found| found.name == method.name)));
+        assert!(find("no_such").err().is_some_and(|error| error.data.contains("no_such")));
+        assert!(find("").is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! The node itself: where it stands, whom it knows, and what its chain began with.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use types::{Power, PublicKey, SecretKey};
+
+use super::{Outcome, Server};
+use crate::rpc::{args::Args, error::Error, json};
+
+/// Bytes of a piece of the genesis document, as in CometBFT.
+const GENESIS_CHUNK_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a node without a validator's key shows: clients insist on one. Its power is 0.
+static NOBODY: LazyLock<PublicKey> =
+    LazyLock::new(|| SecretKey::from_bytes(&{
+        let mut one = [0; 32];
+        one[31] = 1;
+        one
+    }).expect("1 is a key").public_key());
+
+/// The process answers. Whether the node is of use, [`ready`] says.
+pub fn health(_: &Server, _: &Args) -> Outcome {
+    Ok(json!({}).into())
+}
+
+/// Whether the node is of use, and if not, why.
+pub fn ready(server: &Server, _: &Args) -> Outcome {
+    let reasons = (server.context.not_ready)();
+    Ok(json!({ "ready": reasons.is_empty(), "reasons": reasons }).into())
+}
+
+/// Where the node stands. Reads two cached heads.
+pub fn status(server: &Server, _: &Args) -> Outcome {
+    let context = &server.context;
+    let (tip, consensus) = (server.tip()?, (context.status)());
+    let first = context.store.earliest();
+    let (mut earliest, mut version_app) = (json!({ "hash": "", "app_hash": "", "time": tip.time.to_string() }), 1);
+    if tip.block_id.is_some() {
+        // The window may move between the two reads; then the next call will do.
+        let head = context.store.head(first)?;
+        version_app = head.header.version_app;
+        earliest = json!({
+            "hash": head.block_id.hash.to_string(),
+            "app_hash": head.header.app_hash.to_string(),
+            "time": head.header.time.to_string(),
+        });
+    }
+    let key = context.identity.validator.unwrap_or(*NOBODY);
+    let power = consensus.validators.by_address(&key.address()).map_or(Power::ZERO, |(_, validator)| validator.power);
+    Ok(json!({
+        "node_info": json::node_info(&context.identity, &context.chain_id, version_app),
+        "sync_info": {
+            "latest_block_hash": tip.block_id.map(|id| id.hash.to_string()).unwrap_or_default(),
+            "latest_app_hash": tip.app_hash.to_string(),
+            "latest_block_height": tip.height.to_string(),
+            "latest_block_time": tip.time.to_string(),
+            "earliest_block_hash": earliest["hash"],
+            "earliest_app_hash": earliest["app_hash"],
+            "earliest_block_height": first.to_string(),
+            "earliest_block_time": earliest["time"],
+            "catching_up": consensus.catching_up,
+        },
+        "validator_info": {
+            "address": key.address().to_string(),
+            "pub_key": json::public_key(&key),
+            "voting_power": power.to_string(),
+        },
+    })
+    .into())
+}
+
+/// The peers.
+pub fn net_info(server: &Server, _: &Args) -> Outcome {
+    let context = &server.context;
+    let peers = context.network.peers();
+    Ok(json!({
+        "listening": true,
+        "listeners": context.network.listeners(),
+        "n_peers": peers.len().to_string(),
+        "peers": peers.iter().map(|peer| json::peer(peer, &context.chain_id, 1)).collect::<Vec<_>>(),
+    })
+    .into())
+}
+
+/// The document's text as JSON; null if it is none, which the node would have refused to start with.
+pub fn genesis_document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The genesis document.
+pub fn genesis(server: &Server, _: &Args) -> Outcome {
+    let bytes = server.context.genesis.len();
+    if bytes > GENESIS_CHUNK_BYTES {
+        return Err(Error::refused(format_args!(
+            "the genesis document has {bytes} bytes, which is too large for one answer: ask for it in pieces with genesis_chunked"
+        )));
+    }
+    Ok(super::Answer::new(json!({ "genesis": server.genesis }), true))
+}
+
+/// A piece of the genesis document's text.
+pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
+    let mut chunks = server.context.genesis.as_bytes().chunks(GENESIS_CHUNK_BYTES);
+    let total = chunks.len();
+    let wanted = args.number("chunk")?.unwrap_or(0);
+    let chunk = usize::try_from(wanted).ok().and_then(|index| chunks.nth(index));
+    let Some(chunk) = chunk else {
+        return Err(Error::refused(format_args!("chunk {wanted} of the genesis document: there are 0 to {}", total.max(1) - 1)));
+    };
+    let answer = json!({ "chunk": wanted.to_string(), "total": total.to_string(), "data": json::base64(chunk) });
+    Ok(super::Answer::new(answer, true))
+}
+
+/// The application in brief.
+pub fn abci_info(server: &Server, _: &Args) -> Outcome {
+    let tip = server.tip()?;
+    Ok(json!({
+        "response": {
+            "data": "cairn",
+            "version": env!("CARGO_PKG_VERSION"),
+            "app_version": "1",
+            "last_block_height": tip.height.to_string(),
+            "last_block_app_hash": json::base64(tip.app_hash),
+        },
+    })
+    .into())
+}
+
+/// Where consensus stands, in brief.
+pub fn consensus_state(server: &Server, _: &Args) -> Outcome {
+    Ok(json!({ "round_state": json::consensus_state(&(server.context.status)()) }).into())
+}
+
+/// Where consensus stands, in full.
+pub fn dump_consensus_state(server: &Server, _: &Args) -> Outcome {
+    Ok(json::dump_consensus_state(&(server.context.status)()).into())
+}
+
+/// Dials peers once.
+pub fn dial_peers(server: &Server, args: &Args) -> Outcome {
+    dial(server, "peers", args.texts("peers")?)
+}
+
+/// As [`dial_peers`].
+pub fn dial_seeds(server: &Server, args: &Args) -> Outcome {
+    dial(server, "seeds", args.texts("seeds")?)
+}
+
+fn dial(server: &Server, name: &str, addresses: Vec<String>) -> Outcome {
+    if addresses.is_empty() {
+        return Err(Error::invalid_params(format_args!("parameter {name} names none: give id@host:port")));
+    }
+    for address in addresses {
+        server.context.network.dial(&address).map_err(Error::invalid_params)?;
+    }
+    Ok(json!({ "log": format!("dialing {name}; see /net_info") }).into())
+}

@@ -1,0 +1,125 @@
+//! The state: what accounts have, and proofs of it.
+
+use std::sync::{Arc, Mutex};
+
+use app::{Answer as AppAnswer, App, CODESPACE, Refusal};
+use serde_json::{Value, json};
+use storage::{RocksKv, StateReader};
+use types::{Address, Height, Reader, Wire};
+
+use super::{Outcome, Server};
+use crate::rpc::{args::Args, error::Error, json};
+
+/// Rows of a state that is proven about. The tree that proofs come from is rebuilt for a height by reading all of them.
+const PROVEN_ROWS_MAX: usize = 200_000;
+
+/// Asks the application. Its refusals are answers, with their code.
+pub fn abci_query(server: &Server, args: &Args) -> Outcome {
+    let (path, data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
+    let reader = match args.number("height")? {
+        None | Some(0) => server.context.store.reader()?,
+        Some(_) => server.context.store.reader_at(server.block_height(args)?.0)?,
+    };
+    let height = reader.height();
+    let response = match app::query(&reader, &path, &data) {
+        Ok(_) if args.truth("prove")? && path != "/store" => refusal(&Refusal::BadQuery {
+            path: "/store",
+            reason: format!("{path} cannot be proven: ask /store for the row, with its raw key"),
+        }),
+        Ok(answer) => {
+            let proof = if args.truth("prove")? { server.prover.prove(server, &reader, &data)? } else { Value::Null };
+            json!({ "code": 0, "log": "", "value": value(&answer).map(json::base64), "proofOps": proof, "codespace": "" })
+        }
+        Err(error) => refusal(&error),
+    };
+    let mut response = response;
+    response["info"] = json!("");
+    response["index"] = json!("0");
+    response["key"] = json!(json::base64(&data));
+    response["height"] = json!(height.to_string());
+    Ok(json!({ "response": response }).into())
+}
+
+fn refusal(refusal: &Refusal) -> Value {
+    let code = refusal.code().number;
+    json!({ "code": code, "log": refusal.to_string(), "value": null, "proofOps": null, "codespace": CODESPACE })
+}
+
+/// The answer's bytes: JSON, or under `/store` the row's.
+fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
+    let json = match answer {
+        AppAnswer::Account { address, account } => json!({
+            "address": address.to_string(),
+            "balance": account.balance.to_string(),
+            "nonce": account.nonce.to_string(),
+        }),
+        AppAnswer::Params(params) => flat_params(&json::params(params)),
+        AppAnswer::Supply { total, fee_pool } => json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() }),
+        AppAnswer::Store { value, .. } => return value.clone(),
+    };
+    Some(json.to_string().into_bytes())
+}
+
+/// Our own parameters beside CometBFT's.
+fn flat_params(params: &Value) -> Value {
+    let mut flat = params.clone();
+    if let (Some(flat), Some(ours)) = (flat.as_object_mut(), params["cairn"].as_object()) {
+        flat.remove("cairn");
+        flat.extend(ours.clone());
+    }
+    flat
+}
+
+/// What an account has. `nonce` is the one to sign with next: after those that wait in this node's mempool.
+pub fn account(server: &Server, args: &Args) -> Outcome {
+    let text = args.text("address")?.unwrap_or_default();
+    let digits = text.strip_prefix("0x").unwrap_or(&text);
+    let address: Address = digits
+        .parse()
+        .map_err(|e| Error::invalid_params(format_args!("parameter address: {e}; such as the name's in `cairn keys list`")))?;
+    let reader = server.context.store.reader()?;
+    let account = app::View::of_state(&reader).account(&address);
+    let waiting = server.context.pool.next_nonce(&address).unwrap_or(0);
+    Ok(json!({
+        "address": address.to_string(),
+        "balance": account.balance.to_string(),
+        "nonce": account.nonce.max(waiting).to_string(),
+        "committed_nonce": account.nonce.to_string(),
+        "height": reader.height().to_string(),
+    })
+    .into())
+}
+
+/// Makes proofs, one at a time, and keeps the last height's tree: proofs are asked for in bursts.
+#[derive(Default)]
+pub struct Prover(Mutex<Option<Arc<App>>>);
+
+impl Prover {
+    fn prove(&self, server: &Server, reader: &StateReader<'_, RocksKv>, key: &[u8]) -> Result<Value, Error> {
+        let app = self.app(server, reader)?;
+        let proof = app.prove(reader, key).map_err(|_| Error::internal("the tree is not of the state's height"))?;
+        let op = json!({ "type": "cairn:state", "key": json::base64(key), "data": json::base64(proof.encode()) });
+        Ok(json!({ "ops": [op] }))
+    }
+
+    fn app(&self, server: &Server, reader: &StateReader<'_, RocksKv>) -> Result<Arc<App>, Error> {
+        let height: Height = reader.height();
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(app) = kept.as_ref().filter(|app| app.height() == height) {
+            return Ok(app.clone());
+        }
+        let mut rows = 0;
+        reader.scan(app::state::NEVER_REVERTED, &mut |_, _| {
+            rows += 1;
+            rows <= PROVEN_ROWS_MAX
+        });
+        if rows > PROVEN_ROWS_MAX {
+            return Err(Error::refused(format_args!(
+                "the state has more than {PROVEN_ROWS_MAX} rows, too many to prove here: ask without prove, and compare nodes"
+            )));
+        }
+        let app = Arc::new(App::open(reader, server.context.chain_id.clone(), height));
+        *kept = Some(app.clone());
+        Ok(app)
+    }
+}

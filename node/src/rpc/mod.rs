@@ -1,0 +1,45 @@
+//! The interface for clients: CometBFT's RPC in its v0.38 dialect, so that clients written for it work unmodified.
+//!
+//! ```text
+//!   POST /  ──▶ jsonrpc ─┐                       ┌─▶ from memory: at once, on the async thread
+//!   GET /m? ──▶ uri ─────┼─▶ args ─▶ methods ────┼─▶ from the store: on a blocking thread, a bounded number at a time
+//!   GET /websocket ──────┘                       └─▶ waits: for the mempool, or for a commit
+//!          ▲                                              │
+//!          └── subscriptions ◀── query ◀── events::Hub ◀──┴── committed heights
+//! ```
+//!
+//! | module | what it hides |
+//! |---|---|
+//! | [`context`](self) | what the rest of the node lends to the RPC |
+//! | `server` | sockets, limits, HTTP status codes |
+//! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
+//! | `websocket` | one client's subscriptions and calls, in one task |
+//! | `methods` | the table of methods, and what each answers |
+//! | `json` | our types in the v0.38 shapes |
+//! | `query`, `events` | what a subscription asks for, and what happened |
+//!
+//! Invariants, each with the test that holds it:
+//! - **R1** What a client sends makes no thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
+//! - **R2** A client costs a bounded amount of memory, whatever it sends or does not read: connections, bytes of a body, calls of a
+//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_limits.rs`).
+//! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
+//!   (`every_method_answers_an_unmodified_client`).
+//! - **R4** "Not found" is not "internal error": `data` says which (`errors_say_what_to_do`).
+
+mod args;
+mod context;
+mod cors;
+mod error;
+mod events;
+mod json;
+mod jsonrpc;
+mod methods;
+mod query;
+mod server;
+mod stall;
+mod uri;
+mod websocket;
+
+pub use context::{Accepted, Context, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic};
+pub use cors::Cors;
+pub use server::{Handle, serve};

@@ -1,0 +1,379 @@
+//! What a subscription asks for: CometBFT's query language, the part of it that makes sense for events.
+//!
+//! ```text
+//! query     = condition *( " AND " condition )
+//! condition = tag ( "=" | "<" | "<=" | ">" | ">=" ) operand | tag "CONTAINS" text | tag "EXISTS"
+//! operand   = text | number | "TIME" rfc3339 | "DATE" yyyy-mm-dd
+//! text      = "'" any but "'" "'"
+//! ```
+//! A tag is `tm.event`, `tx.hash`, `tx.height`, `block.height`, or an attribute of an event: `transfer.to`. A condition holds when it
+//! holds for one of the tag's values; a number is compared with values that are numbers, a time with values that are times.
+
+use std::{cmp::Ordering, collections::BTreeMap, str::FromStr};
+
+use types::Time;
+
+use super::error::Error;
+
+/// Characters of a query. A query is compared with each event: it must stay cheap.
+const QUERY_CHARS_MAX: usize = 512;
+
+/// Conditions of a query.
+const CONDITIONS_MAX: usize = 16;
+
+/// The values of an event, by tag.
+pub type Tags = BTreeMap<String, Vec<String>>;
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query(Vec<Condition>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Condition {
+    tag: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Exists,
+    Contains(String),
+    Text(Order, String),
+    Number(Order, Decimal),
+    Time(Order, Time),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Order {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+impl Query {
+    /// Whether all conditions hold.
+    pub fn matches(&self, tags: &Tags) -> bool {
+        self.0.iter().all(|Condition { tag, test }| {
+            tags.get(tag).is_some_and(|values| values.iter().any(|value| test.holds(value)))
+        })
+    }
+
+    /// False if a condition on `tag` rules out that `value` is its only value. Spares looking closer.
+    pub fn may_match(&self, tag: &str, value: &str) -> bool {
+        self.0.iter().filter(|condition| condition.tag == tag).all(|condition| condition.test.holds(value))
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Exists => true,
+            Self::Contains(part) => value.contains(part.as_str()),
+            Self::Text(order, text) => order.holds(value.cmp(text)),
+            Self::Number(order, number) => value.parse::<Decimal>().is_ok_and(|value| order.holds(value.cmp(number))),
+            Self::Time(order, time) => Time::parse(value).is_ok_and(|value| order.holds(value.cmp(time))),
+        }
+    }
+}
+
+impl FromStr for Query {
+    type Err = Error;
+
+    /// Errors: what is wrong, and where.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.len() > QUERY_CHARS_MAX {
+            let got = text.len();
+            return Err(Error::invalid_params(format_args!("a query of {got} bytes, at most {QUERY_CHARS_MAX} are allowed")));
+        }
+        let mut rest = Rest { text, at: 0 };
+        let mut conditions = Vec::new();
+        loop {
+            conditions.push(rest.condition().map_err(|expected| rest.error(expected))?);
+            if rest.is_over() {
+                return Ok(Self(conditions));
+            }
+            if !rest.word("AND") {
+                return Err(rest.error("AND, or the end"));
+            }
+            if conditions.len() == CONDITIONS_MAX {
+                return Err(rest.error(&format!("no more than {CONDITIONS_MAX} conditions")));
+            }
+        }
+    }
+}
+
+/// What is left to read of a query.
+struct Rest<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+type Expected = &'static str;
+
+impl<'a> Rest<'a> {
+    fn condition(&mut self) -> Result<Condition, Expected> {
+        let tag = self.while_true(|c| !c.is_whitespace() && !"=<>'\"()".contains(c));
+        if tag.is_empty() {
+            return Err("a tag such as tm.event");
+        }
+        let tag = tag.to_owned();
+        if self.word("EXISTS") {
+            return Ok(Condition { tag, test: Test::Exists });
+        }
+        if self.word("CONTAINS") {
+            return Ok(Condition { tag, test: Test::Contains(self.quoted()?) });
+        }
+        let order = self.order().ok_or("=, <, <=, >, >=, CONTAINS or EXISTS after the tag")?;
+        Ok(Condition { tag, test: self.operand(order)? })
+    }
+
+    fn order(&mut self) -> Option<Order> {
+        let orders = [
+            ("<=", Order::LessOrEqual),
+            (">=", Order::GreaterOrEqual),
+            ("<", Order::Less),
+            (">", Order::Greater),
+            ("=", Order::Equal),
+        ];
+        self.skip_spaces();
+        let (sign, order) = orders.into_iter().find(|(sign, _)| self.left().starts_with(sign))?;
+        self.at += sign.len();
+        Some(order)
+    }
+
+    fn operand(&mut self, order: Order) -> Result<Test, Expected> {
+        let time = |text: &str| Time::parse(text).map(|time| Test::Time(order, time));
+        if self.word("TIME") {
+            return time(self.value()).map_err(|_| "a time such as TIME 2026-01-31T12:00:00Z");
+        }
+        if self.word("DATE") {
+            return time(&format!("{}T00:00:00Z", self.value())).map_err(|_| "a date such as DATE 2026-01-31");
+        }
+        self.skip_spaces();
+        if self.left().starts_with('\'') {
+            return Ok(Test::Text(order, self.quoted()?));
+        }
+        let number = self.value().parse().map_err(|()| "a number, or text in single quotes")?;
+        Ok(Test::Number(order, number))
+    }
+
+    fn quoted(&mut self) -> Result<String, Expected> {
+        self.skip_spaces();
+        let expected = "text in single quotes";
+        let inner = self.left().strip_prefix('\'').ok_or(expected)?;
+        let (text, _) = inner.split_once('\'').ok_or(expected)?;
+        self.at += text.len() + 2;
+        Ok(text.to_owned())
+    }
+
+    fn value(&mut self) -> &'a str {
+        self.while_true(|c| !c.is_whitespace())
+    }
+
+    /// Takes a word that stands alone, if it is next.
+    fn word(&mut self, word: &str) -> bool {
+        self.skip_spaces();
+        let Some(after) = self.left().strip_prefix(word) else { return false };
+        let alone = !after.starts_with(|c: char| c.is_alphanumeric() || c == '.' || c == '_');
+        if alone {
+            self.at += word.len();
+        }
+        alone
+    }
+
+    fn while_true(&mut self, of_word: impl Fn(char) -> bool) -> &'a str {
+        self.skip_spaces();
+        let left = self.left();
+        let end = left.find(|c| !of_word(c)).unwrap_or(left.len());
+        self.at += end;
+        &left[..end]
+    }
+
+    fn skip_spaces(&mut self) {
+        let left = self.left();
+        self.at += left.len() - left.trim_start().len();
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.skip_spaces();
+        self.left().is_empty()
+    }
+
+    fn left(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn error(&self, expected: &str) -> Error {
+        let (before, _) = self.text.split_at(self.at);
+        Error::invalid_params(format_args!(
+            "query {:?}: after {before:?} expected {expected}; such as tm.event = 'Tx' AND transfer.amount >= 10",
+            self.text
+        ))
+    }
+}
+
+/// A decimal number of any size, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    /// Without leading zeros.
+    whole: String,
+    /// Without trailing zeros.
+    fraction: String,
+}
+
+impl FromStr for Decimal {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(fraction) {
+            return Err(());
+        }
+        let (whole, fraction) = (whole.trim_start_matches('0').to_owned(), fraction.trim_end_matches('0').to_owned());
+        let zero = whole.is_empty() && fraction.is_empty();
+        Ok(Self { negative: negative && !zero, whole, fraction })
+    }
+}
+
+impl Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let size = |a: &Self, b: &Self| {
+            let whole = (a.whole.len(), &a.whole).cmp(&(b.whole.len(), &b.whole));
+            whole.then_with(|| a.fraction.cmp(&b.fraction))
+        };
+        match (self.negative, other.negative) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => size(self, other),
+            (true, true) => size(other, self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tags() -> Tags {
+        [
+            ("tm.event", vec!["Tx"]),
+            ("tx.height", vec!["10"]),
+            ("tx.hash", vec!["AB12"]),
+            ("transfer.to", vec!["Igor Ivan", "Ann"]),
+            ("transfer.amount", vec!["5", "18446744073709551615"]),
+            ("tx.time", vec!["2026-05-03T14:45:00Z"]),
+            ("pool.rate", vec!["0.25"]),
+        ]
+        .into_iter()
+        .map(|(tag, values)| (tag.to_owned(), values.into_iter().map(str::to_owned).collect()))
+        .collect()
+    }
+
+    #[test]
+    fn conditions_hold_or_not() {
+        let table = [
+            ("tm.event='Tx'", true),
+            ("tm.event = 'NewBlock'", false),
+            ("  tm.event  =  'Tx'  ", true),
+            ("tm.event='Tx' AND tx.height>5", true),
+            ("tm.event='Tx' AND tx.height>10", false),
+            ("tx.height=10", true),
+            ("tx.height = '10'", true),
+            ("tx.height = 010.0", true),
+            ("tx.height >= 10 AND tx.height <= 10", true),
+            ("tx.height<9", false),
+            ("tx.height > -1", true),
+            ("tx.hash='AB12'", true),
+            ("tx.hash = 12", false),
+            ("transfer.to = 'Ann'", true),
+            ("transfer.to CONTAINS 'Igor'", true),
+            ("transfer.to CONTAINS 'Bob'", false),
+            ("transfer.amount > 18446744073709551614", true),
+            ("transfer.amount > 18446744073709551615", false),
+            ("transfer.to EXISTS AND transfer.amount EXISTS", true),
+            ("slash.reason EXISTS", false),
+            ("EXISTS EXISTS", false),
+            ("tx.time >= TIME 2026-05-03T14:45:00Z", true),
+            ("tx.time < DATE 2026-05-03", false),
+            ("tx.time > DATE 2026-05-03", true),
+            ("pool.rate < 0.3", true),
+            ("pool.rate < 0.249", false),
+        ];
+        for (text, expected) in table {
+            let query: Query = text.parse().unwrap_or_else(|error| panic!("{text}: {error:?}"));
+            assert_eq!(query.matches(&tags()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_queries_say_where() {
+        for text in [
+            "",
+            "   ",
+            "tm.event",
+            "tm.event =",
+            "tm.event = Tx",
+            "tm.event = 'Tx",
+            "= 'Tx'",
+            "tm.event == 'Tx'",
+            "tm.event = 'Tx' OR tx.height = 1",
+            "tm.event = 'Tx' AND",
+            "tm.event = 'Tx'AND",
+            "a CONTAINS 5",
+            "a > TIME yesterday",
+            "a > DATE 2026-13-01",
+            "a = 1.2.3",
+            "a = -",
+            "(a = 1)",
+        ] {
+            let error = text.parse::<Query>().unwrap_err();
+            assert!(error.data.contains("expected"), "{text}: {error:?}");
+        }
+        assert!("a".repeat(513).parse::<Query>().unwrap_err().data.contains("at most 512"));
+        assert!(["a=1"; 17].join(" AND ").parse::<Query>().unwrap_err().data.contains("16 conditions"));
+    }
+
+    #[test]
+    fn a_ruled_out_event_is_not_looked_at() {
+        let query: Query = "tm.event = 'NewBlock' AND block.height > 3".parse().unwrap();
+        assert!(query.may_match("tm.event", "NewBlock") && !query.may_match("tm.event", "Tx"));
+        let any: Query = "transfer.to EXISTS".parse().unwrap();
+        assert!(any.may_match("tm.event", "Tx"));
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_never_panic(text in ".{0,60}", shaped in "[a-z.]{1,5} ?(=|<=|>|CONTAINS|EXISTS|TIME|DATE| AND |')? ?('?[0-9a-zé]{0,4}'?)?") {
+            for text in [text, shaped] {
+                if let Ok(query) = text.parse::<Query>() {
+                    let _ = query.matches(&tags());
+                }
+            }
+        }
+
+        #[test]
+        fn numbers_compare_as_numbers(a in any::<i64>(), b in any::<i64>()) {
+            let decimal = |n: i64| n.to_string().parse::<Decimal>().unwrap();
+            prop_assert_eq!(decimal(a).cmp(&decimal(b)), a.cmp(&b));
+        }
+    }
+}

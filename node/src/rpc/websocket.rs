@@ -1,0 +1,234 @@
+//! One client on a WebSocket: its calls and its subscriptions, in one task.
+//!
+//! Events are written as fast as the client reads them. A client that reads nothing is cut off by the socket's patience; one that
+//! reads slower than heights are committed falls behind the heights that are kept, is told so, and is closed. Up to [`CALLS_MAX`] calls
+//! run beside each other; beyond that we read no further until one is done.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
+use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use serde_json::Value;
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, interval_at},
+};
+
+use super::{
+    args::Args,
+    error::Error,
+    events::{Cursor, Happening, Missed},
+    jsonrpc::{self, Body, Call, Message},
+    methods::{self, Server},
+    query::Query,
+    server,
+};
+
+/// How often a client is asked whether it is still there; it has until the next time to say anything.
+const PING_PERIOD: Duration = Duration::from_secs(27);
+
+/// Calls of one client that run at one time.
+const CALLS_MAX: usize = 10;
+
+struct Subscription {
+    /// The call's id: events carry it.
+    id: Value,
+    /// As the client wrote it: clients tell subscriptions apart by the text.
+    text: String,
+    query: Query,
+}
+
+struct Client<'a> {
+    server: &'a Arc<Server>,
+    subscriptions: Vec<Subscription>,
+    /// While there are subscriptions: the place in the stream of heights, and the place among clients.
+    watching: Option<(Cursor, OwnedSemaphorePermit)>,
+    calls: FuturesUnordered<BoxFuture<'static, Option<String>>>,
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client went away, or its socket broke.
+    Gone,
+    /// We end it, with a code and a reason.
+    Close(u16, &'static str),
+}
+
+/// Serves a client until it goes away, is too slow, or the server stops.
+pub async fn run(server: &Arc<Server>, mut socket: WebSocket, mut stopped: watch::Receiver<bool>) {
+    let mut client = Client { server, subscriptions: Vec::new(), watching: None, calls: FuturesUnordered::new() };
+    let end = tokio::select! {
+        end = client.serve(&mut socket) => end,
+        _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
+    };
+    if let End::Close(code, reason) = end {
+        let _ = socket.send(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+    }
+}
+
+impl Client<'_> {
+    async fn serve(&mut self, socket: &mut WebSocket) -> End {
+        let mut ping = interval_at(Instant::now() + PING_PERIOD, PING_PERIOD);
+        let mut heard = true;
+        loop {
+            let reading = self.calls.len() < CALLS_MAX;
+            let done = tokio::select! {
+                frame = socket.recv(), if reading => {
+                    heard = true;
+                    match frame {
+                        Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes()).await,
+                        Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes).await,
+                        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()), // pings are answered below us
+                        Some(Ok(Frame::Close(_)) | Err(_)) | None => return End::Gone,
+                    }
+                }
+                Some(reply) = self.calls.next() => send(socket, reply).await,
+                height = next_height(&mut self.watching) => match height {
+                    Ok(happening) => self.on_height(socket, happening).await,
+                    Err(missed) => return self.on_missed(socket, missed).await,
+                },
+                _ = ping.tick() => {
+                    if !heard && reading {
+                        return End::Gone;
+                    }
+                    heard = false;
+                    socket.send(Frame::Ping(Default::default())).await.map_err(drop)
+                }
+            };
+            if done.is_err() {
+                return End::Gone;
+            }
+        }
+    }
+
+    async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8]) -> Result<(), ()> {
+        let server = self.server.clone();
+        match jsonrpc::parse(bytes, server.context.limits.batch_calls_max) {
+            Ok(Body::Single(Message::Call(call))) if methods::find(&call.method).is_ok_and(|method| method.is_websocket()) => {
+                let result = self.on_subscription_call(&call);
+                send(socket, Some(jsonrpc::answer(&call.id, &result.map(|()| "{}".to_owned())))).await
+            }
+            Ok(_) => {
+                let bytes = bytes.to_vec();
+                let run = async move { server::answers(&server, &bytes).await.ok().flatten().map(|reply| reply.json) };
+                self.calls.push(run.boxed());
+                Ok(())
+            }
+            Err(error) => send(socket, Some(jsonrpc::answer(&Value::Null, &Err(error)))).await,
+        }
+    }
+
+    fn on_subscription_call(&mut self, call: &Call) -> Result<(), Error> {
+        let args = Args::of_json(call.params.clone(), &["query"])?;
+        let text = || {
+            let text = args.text("query")?;
+            text.ok_or_else(|| Error::invalid_params("parameter query is missing: give it, such as tm.event = 'NewBlock'"))
+        };
+        match call.method.as_str() {
+            "subscribe" => self.subscribe(call.id.clone(), text()?),
+            "unsubscribe" => self.unsubscribe(&text()?),
+            _ => {
+                self.subscriptions.clear();
+                self.watching = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: Value, text: String) -> Result<(), Error> {
+        let limits = &self.server.context.limits;
+        let query = Query::from_str(&text)?;
+        if self.subscriptions.iter().any(|subscription| subscription.text == text) {
+            return Err(Error::refused(format_args!("already subscribed to {text:?}: unsubscribe first")));
+        }
+        if self.subscriptions.len() >= limits.subscriptions_per_client_max {
+            return Err(Error::refused(format_args!(
+                "{} subscriptions are open, no more are allowed (rpc.max_subscriptions_per_client): unsubscribe from one, or open \
+                 another connection",
+                self.subscriptions.len()
+            )));
+        }
+        if self.watching.is_none() {
+            let place = self.server.subscribers.clone().try_acquire_owned().map_err(|_| {
+                Error::server(format_args!(
+                    "{} clients have subscriptions, no more are allowed (rpc.max_subscription_clients): try again later",
+                    limits.subscription_clients_max
+                ))
+            })?;
+            self.watching = Some((self.server.hub.cursor(), place));
+        }
+        self.subscriptions.push(Subscription { id, text, query });
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, text: &str) -> Result<(), Error> {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|subscription| subscription.text != text);
+        if self.subscriptions.len() == before {
+            return Err(Error::refused(format_args!("subscription {text:?} not found: give the very text that was subscribed to")));
+        }
+        if self.subscriptions.is_empty() {
+            self.watching = None;
+        }
+        Ok(())
+    }
+
+    /// Writes the events of a height, block first, then transactions in order.
+    async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), ()> {
+        let wants = |event: &str| self.subscriptions.iter().any(|s| s.query.may_match("tm.event", event));
+        let (block, txs) = (wants("NewBlock"), wants("Tx") && !happening.committed.block.txs.is_empty());
+        // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
+        let rendered = tokio::task::spawn_blocking({
+            let happening = happening.clone();
+            move || {
+                if block {
+                    happening.block();
+                }
+                if txs {
+                    happening.txs();
+                }
+            }
+        });
+        rendered.await.map_err(drop)?;
+        let blocks = block.then(|| happening.block());
+        let txs = if txs { happening.txs() } else { &[] };
+        for event in blocks.into_iter().chain(txs) {
+            for Subscription { id, text, query } in &self.subscriptions {
+                if query.matches(&event.tags) {
+                    let message = jsonrpc::answer(id, &Ok(event.result(text)));
+                    socket.feed(Frame::Text(message.into())).await.map_err(drop)?;
+                }
+            }
+        }
+        socket.flush().await.map_err(drop)
+    }
+
+    /// Tells each subscription that it has a gap, and gives up.
+    async fn on_missed(&mut self, socket: &mut WebSocket, missed: Missed) -> End {
+        let error = Error::server(format_args!(
+            "the client is too slow: the events of {} heights are lost to it: subscribe again, read faster, or ask for less",
+            missed.heights
+        ));
+        for Subscription { id, .. } in &self.subscriptions {
+            if send(socket, Some(jsonrpc::answer(id, &Err(error.clone())))).await.is_err() {
+                return End::Gone;
+            }
+        }
+        End::Close(close_code::POLICY, "the client is too slow")
+    }
+}
+
+/// The next height, if somebody watches.
+async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit)>) -> Result<Arc<Happening>, Missed> {
+    match watching {
+        Some((cursor, _)) => cursor.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(socket: &mut WebSocket, text: Option<String>) -> Result<(), ()> {
+    match text {
+        Some(text) => socket.send(Frame::Text(text.into())).await.map_err(drop),
+        None => Ok(()),
+    }
+}
