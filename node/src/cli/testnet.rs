@@ -38,10 +38,12 @@ Examples:
   cairn testnet --validators 7 --dir ./seven --init-only
   cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
 
-Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log, DIR/keys has alice, bob and carol, who have money.
-What is there is never overwritten: run again, the chain goes on from the same height. `rm -r DIR` forgets it.
+Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has alice, bob and carol,
+who have money. What is there is never overwritten: run again, the chain goes on from the same
+height. `rm -r DIR` forgets it.
 Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
-Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted: `cairn start --home DIR/nodeN` does it.";
+Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted:
+`cairn start --home DIR/nodeN` does it.";
 
 /// How long validators may take to stop before they are killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -395,9 +397,9 @@ mod tests {
             empty_block_interval: None,
         };
         let mut prepared = prepare::testnet(&wanted).unwrap();
-        for address in [&mut prepared.nodes[0].p2p.laddr, &mut prepared.nodes[0].instrumentation.prometheus_listen_addr] {
-            *address = "127.0.0.1:0".to_owned();
-        }
+        let any = "127.0.0.1:0".to_owned();
+        prepared.nodes[0].p2p.laddr = any.clone();
+        prepared.nodes[0].instrumentation.prometheus_listen_addr = any;
         prepared.nodes[0].rpc.laddr = format!("tcp://{}", taken.local_addr().unwrap());
         let error = ports_are_free(&prepared).unwrap_err().to_string();
         assert!(error.contains("(RPC)") && error.contains("--base-port"), "{error}");

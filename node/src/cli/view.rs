@@ -255,7 +255,7 @@ mod tests {
             [
                 "a title",
                 "",
-                "validator  height  round  step         peers  last block (UTC)    tx/s  mempool",
+                "validator  height  round  step         peers  last block (UTC)     tx/s  mempool",
                 "node0          57      0  propose          3  12:00:01  1.0 s ago    12        2",
                 "node1          57      0  catching up      3  12:00:01  1.0 s ago    12        2",
                 "node2           -      -  starting",
