@@ -248,7 +248,7 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => tick = Instant::now() + TICK,
             }
             self.look_after_processes();
-            screen.show(&self.picture, show::now());
+            screen.show(&self.picture);
             if !self.answered && self.validators.iter_mut().all(|one| one.ended().is_some()) {
                 return Err(self.none_started());
             }
@@ -280,7 +280,9 @@ impl Running {
                 continue;
             }
             if let Some(status) = validator.ended() {
-                row.condition = Condition::Down { how: children::how(status), log: validator.last_words() };
+                // Who was killed had no time for last words.
+                let log = if status.code().is_some() { validator.last_words() } else { String::new() };
+                row.condition = Condition::Down { how: children::how(status), log };
             }
         }
     }
@@ -338,7 +340,10 @@ fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
     let ports = |address: &dyn Fn(&Config) -> Option<String>| {
         let addresses: Vec<String> = prepared.nodes.iter().filter_map(address).collect();
         let Some((first, others)) = addresses.split_first() else { return "off".to_owned() };
-        let port = |address: &String| address.rsplit(':').next().unwrap_or_default().to_owned();
+        let port = |address: &String| {
+            let port = address.rsplit(':').next().unwrap_or_default();
+            port.split('/').next().unwrap_or_default().to_owned()
+        };
         let others: Vec<String> = others.iter().map(port).collect();
         if others.is_empty() { first.clone() } else { format!("{first}  and ports {}", others.join(", ")) }
     };
