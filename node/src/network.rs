@@ -26,15 +26,12 @@ pub async fn pass_events(
     while let Some(event) = events.recv().await {
         match event {
             Event::Up { peer } => {
-                let direction = if peer.is_outbound { "out" } else { "in" };
-                tracing::info!(target: "p2p", peer = %peer.id, moniker = %peer.moniker, remote = %peer.remote, direction, "peer up");
                 inbox.push_now(Input::PeerUp(Peer(peer.id.0)));
                 if network.peer_ids().len() == 1 {
                     pool.publish_again();
                 }
             }
-            Event::Down { peer, reason } => {
-                tracing::info!(target: "p2p", peer = %peer, reason = %reason, "peer down");
+            Event::Down { peer, .. } => {
                 let peer = Peer(peer.0);
                 pool.forget(peer);
                 inbox.push_now(Input::PeerDown(peer));
@@ -42,10 +39,7 @@ pub async fn pass_events(
             Event::Message { peer, bytes, received, .. } => pool.message(Peer(peer.0), bytes, received),
             Event::Txs { from, id, bytes } => pool.batch(Peer(from.0), id, bytes),
             Event::Request { peer, id, bytes } => answer(&network, &store, &answers, peer, id, &bytes),
-            Event::Refused { peer, address, by_us, refusal } => {
-                let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-                tracing::warn!(target: "p2p", peer = %peer, address = %address, by_us, reason = %refusal, "connection refused");
-            }
+            Event::Refused { .. } => {} // the network has logged it
         }
     }
 }

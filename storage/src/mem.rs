@@ -79,6 +79,19 @@ impl MemDisk {
         disk.undo.clear();
     }
 
+    /// Another disk that holds what this one would hold after a crash now: all that is durable, and nothing else.
+    pub fn durable(&self) -> Self {
+        let disk = self.read();
+        let mut copy = Disk { maps: disk.maps.clone(), undo: disk.undo.clone(), ..Disk::default() };
+        drop(disk);
+        while let Some(undo) = copy.undo.pop_back() {
+            for op in undo.into_iter().rev() {
+                copy.apply(op);
+            }
+        }
+        Self(Arc::new(RwLock::new(copy)))
+    }
+
     /// Batches that a crash could take back.
     pub fn unsynced(&self) -> usize {
         self.read().undo.len()

@@ -28,7 +28,7 @@ pub enum ClientError {
     /// Somebody listens, but no JSON-RPC answer came.
     NoAnswer { url: String, reason: String },
     /// The node answered with an error.
-    Node { code: i64, message: String, data: String },
+    Node { message: String, data: String },
 }
 
 impl std::fmt::Display for ClientError {
@@ -139,8 +139,7 @@ impl Client {
     fn result(&self, mut answer: Value) -> Result<Value, ClientError> {
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let text = |field: &str| error.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
-            return Err(ClientError::Node { code, message: text("message"), data: text("data") });
+            return Err(ClientError::Node { message: text("message"), data: text("data") });
         }
         match answer.get_mut("result") {
             Some(result) => Ok(result.take()),
@@ -188,7 +187,7 @@ mod tests {
         assert_eq!(client.call("m", json!({})).unwrap(), json!({"a": "1"}));
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Internal error","data":"no height 9"}}"#;
         let error = answer_once("200 OK", error).call("m", json!({})).unwrap_err();
-        assert!(matches!(&error, ClientError::Node { code: -32603, .. }), "{error}");
+        assert!(matches!(&error, ClientError::Node { .. }), "{error}");
         assert_eq!(error.to_string(), "the node says: no height 9");
         for (status, body) in [("200 OK", "<html>"), ("404 Not Found", ""), ("200 OK", "{}"), ("200 OK", "[]")] {
             let error = answer_once(status, body).call("m", json!({})).unwrap_err();

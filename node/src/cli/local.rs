@@ -27,9 +27,10 @@ Examples:
   cairn init --home ./mine --chain-id mine-1
   cairn start --home ./mine
 
-Writes config/config.toml, config/genesis.json, config/node_key.json, config/priv_validator_key.json,
+Writes config/{config.toml,genesis.json,node_key.json,priv_validator_key.json},
 data/priv_validator_state.json, and keys/alice.json: an account that has all the money.
-To join another chain, put its genesis.json in place of the one written, and its peers into config.toml.";
+To join another chain, put its genesis.json in place of the one written, and its peers into
+config.toml.";
 
 /// Write keys, genesis and configuration of a chain with one validator
 #[derive(Debug, Args)]
@@ -65,10 +66,10 @@ Examples:
   cairn start --log_level debug --rpc.laddr tcp://127.0.0.1:7777
   CAIRN_LOG_LEVEL=consensus:debug,*:info cairn start
 
-Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. A flag wins over the environment,
-which wins over the file. Ctrl-C and SIGTERM stop the node cleanly.
-Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store, 76 stopped lest
-something is signed twice, 78 configuration, genesis or key file.";
+Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. A flag wins over
+the environment, which wins over the file. Ctrl-C and SIGTERM stop the node cleanly.
+Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store,
+76 stopped lest something is signed twice, 78 configuration, genesis or key file.";
 
 /// Run the node of a home until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]
@@ -120,8 +121,10 @@ impl Args for Settings {
                 .help(format!("{} [default: {}]", doc.join(" "), key.value))
                 .help_heading("Settings of config.toml")
                 .hide_short_help(true);
-            let arg = if key.value.is_bool() { arg.num_args(0..=1).default_missing_value("true") } else { arg };
-            command.arg(arg.allow_hyphen_values(true))
+            command.arg(match key.value.is_bool() {
+                true => arg.num_args(0..=1).default_missing_value("true"),
+                false => arg.allow_hyphen_values(true),
+            })
         })
     }
 
@@ -222,9 +225,10 @@ const RESET_HELP: &str = "\
 Examples:
   cairn unsafe-reset-all --home testnet/node2
 
-Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and what the
-validator's key has signed (data/priv_validator_state.json): a validator that forgets that may sign twice.
-The node must not be running. Afterwards it fetches the chain from its peers, from genesis on.";
+Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and
+what the validator's key has signed (data/priv_validator_state.json): a validator that forgets
+that may sign twice. The node must not be running. Afterwards it fetches the chain from its peers,
+from genesis on.";
 
 /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
 #[derive(Debug, Args)]

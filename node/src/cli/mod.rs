@@ -39,19 +39,20 @@ use home::Home;
 
 const EXAMPLES: &str = "\
 Examples:
-  cairn testnet                                       four validators on this machine, with a live view
+  cairn testnet                                       four validators on this machine
   cairn tx send --from alice --to bob --amount 5      in a second terminal, in the same folder
   cairn query account bob
   cairn start --home testnet/node2                    one validator by itself
 
-Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0 if there is one
-(its accounts are in ./testnet/keys), else ~/.cairn. `init` and `unsafe-reset-all` never guess ./testnet/node0.";
+Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0
+if there is one (its accounts are in ./testnet/keys), else ~/.cairn. `init` and `unsafe-reset-all`
+never guess ./testnet/node0.";
 
 /// A Tendermint-style proof-of-stake validator, and the tools around it
 #[derive(Debug, Parser)]
-#[command(name = "cairn", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "cairn", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// Folder of the node [default: ./testnet/node0 if there is one, else ~/.cairn]
+    /// Folder of the node [default: ~/.cairn; to ask or to start, ./testnet/node0 if there is one]
     #[arg(long, global = true, env = "CAIRN_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
 
@@ -143,7 +144,7 @@ fn manual() -> String {
     let mut page = String::from(
         "# The command line\n\nWritten by `cairn manual` from the program's own help; a test holds the two together.\n",
     );
-    let mut command = Cli::command().max_term_width(110).term_width(110).color(clap::ColorChoice::Never);
+    let mut command = Cli::command().max_term_width(100).term_width(100).color(clap::ColorChoice::Never);
     command.build();
     describe(&mut command, "cairn", &mut page);
     page

@@ -38,10 +38,12 @@ Examples:
   cairn testnet --validators 7 --dir ./seven --init-only
   cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
 
-Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log, DIR/keys has alice, bob and carol, who have money.
-What is there is never overwritten: run again, the chain goes on from the same height. `rm -r DIR` forgets it.
+Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has alice, bob and carol,
+who have money. What is there is never overwritten: run again, the chain goes on from the same
+height. `rm -r DIR` forgets it.
 Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
-Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted: `cairn start --home DIR/nodeN` does it.";
+Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted:
+`cairn start --home DIR/nodeN` does it.";
 
 /// How long validators may take to stop before they are killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -246,7 +248,7 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => tick = Instant::now() + TICK,
             }
             self.look_after_processes();
-            screen.show(&self.picture, show::now());
+            screen.show(&self.picture);
             if !self.answered && self.validators.iter_mut().all(|one| one.ended().is_some()) {
                 return Err(self.none_started());
             }
@@ -278,7 +280,9 @@ impl Running {
                 continue;
             }
             if let Some(status) = validator.ended() {
-                row.condition = Condition::Down { how: children::how(status), log: validator.last_words() };
+                // Who was killed had no time for last words.
+                let log = if status.code().is_some() { validator.last_words() } else { String::new() };
+                row.condition = Condition::Down { how: children::how(status), log };
             }
         }
     }
@@ -336,7 +340,10 @@ fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
     let ports = |address: &dyn Fn(&Config) -> Option<String>| {
         let addresses: Vec<String> = prepared.nodes.iter().filter_map(address).collect();
         let Some((first, others)) = addresses.split_first() else { return "off".to_owned() };
-        let port = |address: &String| address.rsplit(':').next().unwrap_or_default().to_owned();
+        let port = |address: &String| {
+            let port = address.rsplit(':').next().unwrap_or_default();
+            port.split('/').next().unwrap_or_default().to_owned()
+        };
         let others: Vec<String> = others.iter().map(port).collect();
         if others.is_empty() { first.clone() } else { format!("{first}  and ports {}", others.join(", ")) }
     };
@@ -395,9 +402,9 @@ mod tests {
             empty_block_interval: None,
         };
         let mut prepared = prepare::testnet(&wanted).unwrap();
-        for address in [&mut prepared.nodes[0].p2p.laddr, &mut prepared.nodes[0].instrumentation.prometheus_listen_addr] {
-            *address = "127.0.0.1:0".to_owned();
-        }
+        let any = "127.0.0.1:0".to_owned();
+        prepared.nodes[0].p2p.laddr = any.clone();
+        prepared.nodes[0].instrumentation.prometheus_listen_addr = any;
         prepared.nodes[0].rpc.laddr = format!("tcp://{}", taken.local_addr().unwrap());
         let error = ports_are_free(&prepared).unwrap_err().to_string();
         assert!(error.contains("(RPC)") && error.contains("--base-port"), "{error}");

@@ -28,8 +28,9 @@ Examples:
   cairn tx send --from alice --to bob --amount 5 --unordered --no-wait
 
 --from is a key of the keyring (`cairn keys list`). --to is an address or the name of a key.
-A nonce orders the signer's transactions one after the other; unordered ones need none and expire instead.
-The exit code is 0 only if the transaction was committed and succeeded (with --no-wait: was accepted).";
+A nonce orders the signer's transactions one after the other; unordered ones need none and expire
+instead. The exit code is 0 only if the transaction was committed and succeeded (with --no-wait:
+was accepted).";
 
 /// First and longest pause between two looks at a transaction that is not committed yet.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));

@@ -31,6 +31,8 @@ pub struct Seen {
     pub txs_per_second: f64,
     /// Whether it fetches blocks that the others have already.
     pub catching_up: bool,
+    /// When this was seen.
+    pub seen_at: Time,
 }
 
 /// How a validator is.
@@ -42,7 +44,7 @@ pub enum Condition {
     Up(Seen),
     /// Its process runs and does not answer any more.
     Silent,
-    /// Its process has ended. `how`: exit code or signal. `log`: the last line it wrote.
+    /// Its process has ended. `how`: exit code or signal. `log`: the last line it wrote, if it may say why.
     Down { how: String, log: String },
 }
 
@@ -69,8 +71,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// As lines, at this time.
-    pub fn lines(&self, now: Time) -> Vec<String> {
+    /// As lines.
+    pub fn lines(&self) -> Vec<String> {
         let head = ["validator", "height", "round", "step", "peers", "last block (UTC)", "tx/s", "mempool"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for row in &self.rows {
@@ -81,7 +83,7 @@ impl Picture {
                     seen.round.to_string(),
                     if seen.catching_up { "catching up".to_owned() } else { seen.step.clone() },
                     seen.peers.to_string(),
-                    last_block(seen.last_block, now),
+                    last_block(seen),
                     format!("{:.0}", seen.txs_per_second),
                     seen.waiting.to_string(),
                 ]),
@@ -135,18 +137,21 @@ impl Picture {
             Condition::Starting => 0,
             Condition::Up(seen) => 1 + u8::from(seen.catching_up),
             Condition::Silent => 3,
-            Condition::Down { .. } => 4,
+            Condition::Down { .. } => DOWN,
         };
         self.rows.iter().map(kind).collect()
     }
 }
 
-fn last_block(time: Time, now: Time) -> String {
-    if time == Time::UNIX_EPOCH {
+/// The kind of [`Condition::Down`].
+const DOWN: u8 = 4;
+
+fn last_block(seen: &Seen) -> String {
+    if seen.height == 0 {
         return "none yet".to_owned();
     }
-    let text = time.to_string();
-    format!("{}  {}", text.get(11..19).unwrap_or_default(), show::ago(time, now))
+    let text = seen.last_block.to_string();
+    format!("{}  {}", text.get(11..19).unwrap_or_default(), show::ago(seen.last_block, seen.seen_at))
 }
 
 /// Where the picture is shown.
@@ -180,10 +185,10 @@ impl Screen {
     }
 
     /// Shows the picture, if there is something new in it.
-    pub fn show(&mut self, picture: &Picture, now: Time) {
+    pub fn show(&mut self, picture: &Picture) {
         match self {
             Self::Terminal { drawn } => {
-                let lines = picture.lines(now);
+                let lines = picture.lines();
                 let mut frame = String::new();
                 if *drawn > 0 {
                     frame.push_str(&format!("\x1b[{drawn}A\r"));
@@ -208,8 +213,11 @@ impl Screen {
                     return;
                 }
                 for (row, before) in picture.rows.iter().zip(conditions.iter().chain(std::iter::repeat(&0))) {
-                    if let (Condition::Down { how, log }, true) = (&row.condition, *before != 4) {
-                        output::line(format_args!("{} {how}. Start it again: {}. Its last words: {log}", row.name, row.restart));
+                    if let (Condition::Down { how, log }, true) = (&row.condition, *before != DOWN) {
+                        output::line(format_args!("{} {how}. Start it again: {}", row.name, row.restart));
+                        if !log.is_empty() {
+                            output::line(format_args!("  its last words: {log}"));
+                        }
                     }
                 }
                 output::line(&line);
@@ -233,6 +241,7 @@ mod tests {
             waiting: 2,
             txs_per_second: 12.4,
             catching_up: false,
+            seen_at: Time::parse("2026-01-10T12:00:02Z").unwrap(),
         };
         let row = |name: &str, condition| Row { name: name.into(), condition, restart: format!("cairn start --home t/{name}") };
         Picture {
@@ -241,7 +250,7 @@ mod tests {
                 row("node0", Condition::Up(seen.clone())),
                 row("node1", Condition::Up(Seen { catching_up: true, ..seen })),
                 row("node2", Condition::Starting),
-                row("node3", Condition::Down { how: "was killed by signal 9".into(), log: "the end".into() }),
+                row("node3", Condition::Down { how: "ended with exit code 74".into(), log: "the end".into() }),
             ],
             footer: vec!["RPC".into()],
         }
@@ -249,19 +258,18 @@ mod tests {
 
     #[test]
     fn every_condition_has_its_place_in_the_table() {
-        let now = Time::parse("2026-01-10T12:00:02Z").unwrap();
         assert_eq!(
-            picture().lines(now),
+            picture().lines(),
             [
                 "a title",
                 "",
-                "validator  height  round  step         peers  last block (UTC)    tx/s  mempool",
+                "validator  height  round  step         peers  last block (UTC)     tx/s  mempool",
                 "node0          57      0  propose          3  12:00:01  1.0 s ago    12        2",
                 "node1          57      0  catching up      3  12:00:01  1.0 s ago    12        2",
                 "node2           -      -  starting",
                 "node3           -      -  down",
                 "",
-                "node3 was killed by signal 9. Start it again: cairn start --home t/node3",
+                "node3 ended with exit code 74. Start it again: cairn start --home t/node3",
                 "  its last words: the end",
                 "",
                 "RPC",

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{client::Client, failure::Failure, json, view::Seen};
+use super::{client::Client, failure::Failure, json, show, view::Seen};
 
 /// Between two looks at a node that answers.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -87,6 +87,7 @@ fn read([status, state, mempool, peers]: &[Value; 4], txs_per_second: f64) -> Re
         waiting: json::number(mempool, "/total")?,
         txs_per_second,
         catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
+        seen_at: show::now(),
     })
 }
 

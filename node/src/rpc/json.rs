@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXUPPER};
+use genesis::params_json;
 use host::{Committed, Status};
 use serde_json::{Value, json};
 use storage::Head;
 use types::{
-    BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, Event, Evidence, Hash, Header, Height, Params, PublicKey,
+    BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, Event, Evidence, Hash, Header, Height, PublicKey,
     SignedVote, TxResult, Validator, ValidatorSet, ValidatorUpdate, VoteType, merkle,
 };
 
@@ -161,40 +162,6 @@ fn validator_update(update: &ValidatorUpdate) -> Value {
     json!({ "pub_key": public_key(&update.public_key), "power": text(update.power) })
 }
 
-/// Parameters. What CometBFT does not know stands under `cairn`.
-pub fn params(params: &Params) -> Value {
-    let ms = |duration: Duration| text(duration.as_millis());
-    let timeouts = &params.timeouts;
-    json!({
-        "block": { "max_bytes": text(params.block.bytes_max), "max_gas": text(params.block.gas_max) },
-        "evidence": {
-            "max_age_num_blocks": text(params.evidence.age_heights_max),
-            "max_age_duration": text(params.evidence.age_max.as_nanos()),
-            "max_bytes": text(params.evidence.bytes_max),
-        },
-        "validator": { "pub_key_types": ["secp256k1"] },
-        "version": { "app": text(params.version_app) },
-        "abci": { "vote_extensions_enable_height": "0" },
-        "cairn": {
-            "timeouts": {
-                "propose_ms": ms(timeouts.propose),
-                "propose_delta_ms": ms(timeouts.propose_delta),
-                "prevote_ms": ms(timeouts.prevote),
-                "prevote_delta_ms": ms(timeouts.prevote_delta),
-                "precommit_ms": ms(timeouts.precommit),
-                "precommit_delta_ms": ms(timeouts.precommit_delta),
-            },
-            "synchrony": {
-                "precision_ms": ms(params.synchrony.precision),
-                "message_delay_ms": ms(params.synchrony.message_delay),
-            },
-            "retain_blocks": text(params.retain_blocks),
-            "tx_ttl_heights_max": text(params.tx_ttl_heights_max),
-            "fee_min": text(params.fee_min),
-        },
-    })
-}
-
 fn event(event: &Event) -> Value {
     let attributes = event.attributes.iter().map(|a| json!({ "key": a.key, "value": a.value, "index": a.index }));
     json!({ "type": event.kind, "attributes": attributes.collect::<Vec<_>>() })
@@ -258,7 +225,7 @@ pub fn block_results(height: Height, results: &BlockResults) -> Value {
         "txs_results": tx_results(results),
         "finalize_block_events": events(&results.events),
         "validator_updates": results.validator_updates.iter().map(validator_update).collect::<Vec<_>>(),
-        "consensus_param_updates": results.params_update.as_ref().map(params),
+        "consensus_param_updates": results.params_update.as_ref().map(params_json),
         "app_hash": text(results.app_hash),
     })
 }
@@ -289,7 +256,7 @@ pub fn new_block_event(committed: &Committed) -> Value {
                 "events": events(&results.events),
                 "tx_results": tx_results(results),
                 "validator_updates": results.validator_updates.iter().map(validator_update).collect::<Vec<_>>(),
-                "consensus_param_updates": results.params_update.as_ref().map(params),
+                "consensus_param_updates": results.params_update.as_ref().map(params_json),
                 "app_hash": base64(results.app_hash),
             },
         },
@@ -476,4 +443,236 @@ pub fn dump_consensus_state(status: &Status) -> Value {
         },
         "peers": status.peer_heights.iter().map(peer).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::sync::Arc;
+
+    use host::{CommitTiming, RoundVotesHeld};
+    use serde::de::DeserializeOwned;
+    use tendermint_rpc::{Response, endpoint};
+    use types::{
+        Address, Attribute, ChainId, DuplicateVoteEvidence, Params, PartSetHeader, Power, Round, SecretKey, Step, Time, Vote,
+    };
+
+    use super::*;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_bytes(&[seed; 32]).unwrap()
+    }
+
+    fn chain_id() -> ChainId {
+        ChainId::new("cairn-test").unwrap()
+    }
+
+    fn validators() -> ValidatorSet {
+        ValidatorSet::new((1..=4).map(|seed| (key(seed).public_key(), Power(u64::from(seed)))).collect()).unwrap()
+    }
+
+    fn some_id(byte: u8) -> BlockId {
+        BlockId { hash: Hash([byte; 32]), parts: PartSetHeader { total: 1, hash: Hash([byte; 32]) } }
+    }
+
+    fn some_vote(vote_type: VoteType, index: u32, block_id: Option<BlockId>) -> SignedVote {
+        let validators = validators();
+        let validator = validators.get(index).unwrap().address();
+        let secret = (1..=4).map(key).find(|key| key.public_key().address() == validator).unwrap();
+        let timestamp = Time::from_unix_millis(1_700_000_000_123);
+        Vote { vote_type, height: Height(6), round: Round(0), block_id, timestamp, validator, validator_index: index }
+            .sign(&chain_id(), &secret)
+    }
+
+    /// A height that was committed, with a transfer's events for each transaction.
+    pub fn committed(height: u64, txs: &[&[u8]]) -> Arc<Committed> {
+        let validators = validators();
+        let txs: Vec<Vec<u8>> = txs.iter().map(|tx| tx.to_vec()).collect();
+        let votes: Vec<SignedVote> =
+            [Some(some_id(5)), None].into_iter().zip(0..).map(|(id, index)| some_vote(VoteType::Precommit, index, id)).collect();
+        let last_commit = Commit::from_votes(Height(6), Round(0), some_id(5), &validators, &votes);
+        let last_commit = (height > 1).then(|| Commit { height: Height(height - 1), ..last_commit });
+        let (a, b) = (some_vote(VoteType::Prevote, 1, None), some_vote(VoteType::Prevote, 1, Some(some_id(9))));
+        let evidence = DuplicateVoteEvidence::new(a, b, &validators, Time::from_unix_millis(5)).unwrap();
+        let evidence = vec![Evidence::DuplicateVote(evidence)];
+        let header = Header {
+            version_app: 1,
+            chain_id: chain_id(),
+            height: Height(height),
+            time: Time::from_unix_millis(1_700_000_000_123),
+            last_block_id: last_commit.as_ref().map(|commit| commit.block_id),
+            last_commit_hash: last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
+            data_hash: Block::data_hash(&txs),
+            validators_hash: validators.hash(),
+            next_validators_hash: validators.hash(),
+            consensus_hash: Params::default().hash(),
+            app_hash: Hash([1; 32]),
+            last_results_hash: Hash([2; 32]),
+            evidence_hash: Block::evidence_hash(&evidence),
+            proposer: validators.proposer().address(),
+        };
+        let attribute = |key: &str, value: &str| Attribute { key: key.into(), value: value.into(), index: true };
+        let event = Event { kind: "transfer".into(), attributes: vec![attribute("amount", "5"), attribute("to", "\"é\"")] };
+        let result = TxResult { data: vec![1], log: "ok".into(), gas_used: 1, events: vec![event.clone()], ..TxResult::default() };
+        let results = BlockResults {
+            txs: vec![result; txs.len()],
+            events: vec![event],
+            validator_updates: vec![ValidatorUpdate { public_key: key(9).public_key(), power: Power(7) }],
+            params_update: Some(Params::default()),
+            app_hash: Hash([3; 32]),
+        };
+        let block = Block { header, txs, evidence, last_commit };
+        let parts = block.part_set();
+        let block_id = block.id(&parts);
+        let commit = Commit { height: Height(height), round: Round(0), block_id, signatures: vec![CommitSig::Absent; 4] };
+        Arc::new(Committed {
+            block_bytes: parts.bytes().unwrap().len(),
+            block_id,
+            block,
+            commit,
+            results,
+            validators,
+            synced: false,
+            timing: CommitTiming::default(),
+        })
+    }
+
+    fn status() -> Status {
+        let votes = |vote_type| vec![some_vote(vote_type, 0, Some(some_id(7))), some_vote(vote_type, 2, None)];
+        let held = RoundVotesHeld {
+            round: Round(0),
+            prevotes: votes(VoteType::Prevote),
+            precommits: votes(VoteType::Precommit),
+        };
+        Status {
+            height: Height(6),
+            round: Round(1),
+            step: Step::Precommit,
+            height_started: Time::from_unix_millis(1),
+            round_started: Time::from_unix_millis(2),
+            validators: Arc::new(validators()),
+            proposal: Some(some_id(7)),
+            locked: None,
+            valid: Some(some_id(7)),
+            votes: vec![held],
+            catching_up: false,
+            peer_heights: vec![(host::Peer([4; 20]), Height(5))],
+            tip: Height(5),
+            app_hash: Hash([1; 32]),
+            hard_state_height: Height(6),
+            syncs: 3,
+        }
+    }
+
+    fn wrapped(result: &Value) -> String {
+        json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string()
+    }
+
+    fn parsed<T: Response + DeserializeOwned>(result: &Value) -> T {
+        T::from_string(wrapped(result)).unwrap_or_else(|error| panic!("{error}: {result:#}"))
+    }
+
+    #[test]
+    fn a_block_with_evidence_is_understood_and_hashes_alike() {
+        for height in [1, 7] {
+            let committed = committed(height, &[b"a", b"b"]);
+            let answer: endpoint::block::Response = parsed(&block_with_id(committed.block_id, &committed.block));
+            assert_eq!(answer.block.header.hash().as_bytes(), committed.block_id.hash.0);
+            assert_eq!(answer.block.data, [b"a", b"b"]);
+            assert_eq!(answer.block.evidence.iter().count(), 1);
+            assert_eq!(answer.block.last_commit.is_some(), height > 1);
+        }
+    }
+
+    #[test]
+    fn a_commit_is_understood_whoever_is_absent() {
+        let committed = committed(7, &[]);
+        let last = committed.block.last_commit.as_ref().unwrap();
+        let parsed: tendermint::block::Commit = serde_json::from_value(commit(last)).unwrap();
+        let kinds: Vec<_> = parsed.signatures.iter().map(|entry| (entry.is_commit(), entry.is_nil(), entry.is_absent())).collect();
+        assert_eq!(kinds, [(true, false, false), (false, true, false), (false, false, true), (false, false, true)]);
+    }
+
+    #[test]
+    fn results_with_updates_are_understood() {
+        let committed = committed(7, &[b"a"]);
+        let answer: endpoint::block_results::Response = parsed(&block_results(Height(7), &committed.results));
+        assert_eq!(answer.txs_results.unwrap()[0].events[0].kind, "transfer");
+        assert_eq!(answer.validator_updates[0].power.value(), 7);
+        assert!(answer.consensus_param_updates.is_some());
+        assert_eq!(answer.app_hash.as_bytes(), [3; 32]);
+    }
+
+    #[test]
+    fn events_are_understood() {
+        let committed = committed(7, &[b"a"]);
+        let event = |data| json!({ "query": "tm.event = 'X'", "data": data, "events": tags_of(&committed.results.events) });
+        let block: tendermint_rpc::event::v0_38::DeEvent = parsed(&event(new_block_event(&committed)));
+        let tendermint_rpc::event::EventData::NewBlock { block: Some(block), result_finalize_block: Some(results), .. } =
+            tendermint_rpc::event::Event::from(block).data
+        else {
+            panic!("another event")
+        };
+        assert_eq!((block.header.height.value(), results.tx_results.len()), (7, 1));
+        let tx = tx_event(Height(7), 0, b"a", &committed.results.txs[0]);
+        let tx: tendermint_rpc::event::v0_38::DeEvent = parsed(&event(tx));
+        let tendermint_rpc::event::EventData::Tx { tx_result } = tendermint_rpc::event::Event::from(tx).data else {
+            panic!("another event")
+        };
+        assert_eq!((tx_result.height, tx_result.index, &tx_result.tx[..]), (7, Some(0), &b"a"[..]));
+    }
+
+    #[test]
+    fn where_consensus_stands_is_understood() {
+        let answer: endpoint::consensus_state::Response = parsed(&json!({ "round_state": consensus_state(&status()) }));
+        let votes = &answer.round_state.height_vote_set[0];
+        assert_eq!(votes.prevotes_bit_array, "BA{4:x_x_} 6/10 = 0.60");
+        assert_eq!((votes.precommits.len(), answer.round_state.height_round_step.step), (4, 6));
+        let dump = dump_consensus_state(&status());
+        assert_eq!(dump["peers"][0]["node_address"], "04".repeat(20));
+        assert_eq!(dump["round_state"]["validators"]["validators"].as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn this_node_and_its_peers_are_understood() {
+        let identity = Identity {
+            node_id: "ab".repeat(20),
+            moniker: "one".into(),
+            listen_address: "tcp://0.0.0.0:26656".into(),
+            rpc_address: "tcp://127.0.0.1:26657".into(),
+            validator: None,
+        };
+        let info: tendermint::node::Info = serde_json::from_value(node_info(&identity, "cairn-test", 1)).unwrap();
+        let mode = tendermint_rpc::client::CompatMode::from_version(info.version).unwrap();
+        assert_eq!(mode, tendermint_rpc::client::CompatMode::V0_38);
+        let seen = PeerSeen {
+            node_id: "cd".repeat(20),
+            moniker: "two".into(),
+            version: "0.1.0".into(),
+            listen_address: String::new(),
+            remote_ip: "::1".parse().unwrap(),
+            is_outbound: true,
+            since: Time::from_unix_millis(1),
+            age: Duration::from_millis(1500),
+            sent: Traffic { bytes: 7, messages: 1 },
+            received: Traffic::default(),
+            channels: vec![(0x22, 1, 7)],
+        };
+        let peers = json!({ "listening": true, "listeners": ["x"], "n_peers": "1", "peers": [peer(&seen, "cairn-test", 1)] });
+        let answer: endpoint::net_info::Response = parsed(&peers);
+        assert_eq!(answer.peers[0].connection_status.send_monitor.bytes, 7);
+    }
+
+    #[test]
+    fn what_a_broadcast_answers_is_understood() {
+        let rejected = Err(Rejection { code: 5, codespace: "cairn".into(), log: "E_NONCE".into() });
+        let answer = json!({
+            "check_tx": check_tx(&rejected),
+            "tx_result": tx_result(&TxResult::default()),
+            "hash": Hash([1; 32]).to_string(),
+            "height": "0",
+        });
+        let answer: endpoint::broadcast::tx_commit::Response = parsed(&answer);
+        assert_eq!((answer.check_tx.code.value(), answer.height.value()), (5, 0));
+        assert_eq!(text(Address::default()).len(), 40);
+    }
 }

@@ -83,15 +83,16 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_reads_nothing_is_given_up() {
         let (ours, mut theirs) = duplex(16);
-        let mut socket = NoStall::new(ours, Duration::from_secs(10));
+        let patience = Duration::from_millis(50);
+        let mut socket = NoStall::new(ours, patience);
         socket.write_all(&[1; 16]).await.unwrap();
         let started = Instant::now();
         let error = socket.write_all(&[2; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(started.elapsed(), Duration::from_secs(10));
+        assert!(started.elapsed() >= patience);
         theirs.read_exact(&mut [0; 16]).await.unwrap();
         socket.write_all(&[3; 16]).await.unwrap();
     }

@@ -53,21 +53,11 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
             "balance": account.balance.to_string(),
             "nonce": account.nonce.to_string(),
         }),
-        AppAnswer::Params(params) => flat_params(&json::params(params)),
+        AppAnswer::Params(params) => genesis::params_json(params),
         AppAnswer::Supply { total, fee_pool } => json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() }),
         AppAnswer::Store { value, .. } => return value.clone(),
     };
     Some(json.to_string().into_bytes())
-}
-
-/// Our own parameters beside CometBFT's.
-fn flat_params(params: &Value) -> Value {
-    let mut flat = params.clone();
-    if let (Some(flat), Some(ours)) = (flat.as_object_mut(), params["cairn"].as_object()) {
-        flat.remove("cairn");
-        flat.extend(ours.clone());
-    }
-    flat
 }
 
 /// What an account has. `nonce` is the one to sign with next: after those that wait in this node's mempool.

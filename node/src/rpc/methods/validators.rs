@@ -46,7 +46,7 @@ fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
 pub fn consensus_params(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.height_up_to(server.tip()?.height.next(), args)?;
     let params = server.context.store.params(height)?;
-    let answer = json!({ "block_height": height.to_string(), "consensus_params": json::params(&params) });
+    let answer = json!({ "block_height": height.to_string(), "consensus_params": genesis::params_json(&params) });
     Ok(Answer::new(answer, given))
 }
 

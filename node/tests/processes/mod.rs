@@ -1,0 +1,251 @@
+//! Real validators, each a process of the `cairn` program, on loopback ports that the system chooses.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use genesis::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
+use node::config::{Config, duration_text};
+use serde_json::Value;
+use tempfile::TempDir;
+use types::{ChainId, Time};
+
+/// How long anything may take on a busy machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A testnet's homes.
+pub struct Homes {
+    pub folder: TempDir,
+    pub count: usize,
+}
+
+impl Homes {
+    /// Files for `count` validators whose empty blocks follow after `interval`.
+    pub fn new(count: usize, interval: Duration) -> Self {
+        Self::with(count, interval, |_| {})
+    }
+
+    /// The same, with other options.
+    pub fn with(count: usize, interval: Duration, change: impl FnOnce(&mut TestnetOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Time::parse("2026-01-01T00:00:00Z").unwrap();
+        let node_key = |seed| p2p::NodeKey::from_seed(seed).to_bytes();
+        let mut options = TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, node_key).unwrap();
+        change(&mut options);
+        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| p2p::NodeKey::from_bytes(&key.0).unwrap().id()).collect();
+        let ports = free_ports(count);
+        let plan = Plan::plan(options).unwrap();
+        let config = |index: usize| {
+            let mut config = Config::default();
+            config.base.moniker = format!("node{index}");
+            config.p2p.laddr = format!("tcp://127.0.0.1:{}", ports[index]);
+            config.p2p.addr_book_strict = false;
+            config.p2p.allow_duplicate_ip = true;
+            let peers = (0..count).filter(|peer| *peer != index);
+            config.p2p.persistent_peers = peers.map(|peer| format!("{}@127.0.0.1:{}", ids[peer], ports[peer])).collect();
+            config.rpc.laddr = "tcp://127.0.0.1:0".to_owned();
+            config.instrumentation.prometheus = true;
+            config.instrumentation.prometheus_listen_addr = "127.0.0.1:0".to_owned();
+            config.consensus.empty_block_interval = Some(interval);
+            assert!(!duration_text(interval).is_empty());
+            config.to_commented_toml()
+        };
+        write_files(folder.path(), &plan.files(config), Existing::Refuse).unwrap();
+        Self { folder, count }
+    }
+
+    /// The home of a node.
+    pub fn home(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("node{index}"))
+    }
+
+    /// Starts a node.
+    pub fn start(&self, index: usize) -> Validator {
+        Validator::start(&self.home(index))
+    }
+
+    /// Starts all nodes.
+    pub fn start_all(&self) -> Vec<Validator> {
+        let starting: Vec<_> = (0..self.count).map(|index| Validator::spawn(&self.home(index), &[])).collect();
+        starting.into_iter().map(Validator::listening).collect()
+    }
+}
+
+/// Ports that nobody listens on now, for TCP and UDP.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = std::iter::repeat_with(|| {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        UdpSocket::bind(("127.0.0.1", port)).ok().map(|udp| (port, tcp, udp))
+    })
+    .flatten()
+    .take(count)
+    .collect();
+    held.iter().map(|(port, ..)| *port).collect()
+}
+
+/// A running process.
+pub struct Validator {
+    child: Child,
+    lines: Receiver<String>,
+    pub log: Vec<String>,
+    pub rpc: String,
+    pub metrics: String,
+}
+
+impl Validator {
+    /// Starts the node of a home and waits until it listens.
+    pub fn start(home: &Path) -> Self {
+        Self::spawn(home, &[]).listening()
+    }
+
+    /// Starts the node of a home.
+    pub fn spawn(home: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
+            .args(["start", "--home"])
+            .arg(home)
+            .args(args)
+            .env_remove("CAIRN_HOME")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let outputs: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for output in outputs {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let _ = sender.send(line); // the test may have ended
+                }
+            });
+        }
+        Self { child, lines, log: Vec::new(), rpc: String::new(), metrics: String::new() }
+    }
+
+    /// Waits for the line that says where it listens.
+    pub fn listening(mut self) -> Self {
+        let line = self.wait_for_line(" started ");
+        let field = |name: &str| {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
+        };
+        self.rpc = format!("http://{}", field("rpc="));
+        self.metrics = format!("http://{}/metrics", field("metrics="));
+        self
+    }
+
+    /// Waits for a line of its log.
+    pub fn wait_for_line(&mut self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(part) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with {part:?} in:\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Waits until it has ended by itself; its exit code and what it wrote.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let status = self.wait_for_end();
+        self.log.extend(self.lines.iter());
+        (status.code(), self.log.join("\n"))
+    }
+
+    fn wait_for_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.log.extend(self.lines.try_iter());
+        panic!("the process did not end:\n{}", self.log.join("\n"));
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; its exit code and what it wrote.
+    pub fn terminate(self) -> (Option<i32>, String) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.ended()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Calls a method of its RPC.
+    pub fn call(&self, path: &str) -> Value {
+        let answer = ureq::get(format!("{}/{path}", self.rpc)).call().unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut answer: Value = answer.into_body().read_json().unwrap();
+        answer["result"].take()
+    }
+
+    /// The last committed height.
+    pub fn height(&self) -> u64 {
+        self.call("status")["sync_info"]["latest_block_height"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Waits until a height is committed.
+    pub fn wait_for_height(&mut self, height: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.height() < height {
+            if Instant::now() > deadline {
+                self.log.extend(self.lines.try_iter());
+                panic!("height {height} was not reached, stands at {}:\n{}", self.height(), self.log.join("\n"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The hash of the block at a height, and the app hash in it.
+    pub fn block_hash(&self, height: u64) -> (String, String) {
+        let block = self.call(&format!("block?height={height}"));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&block["block_id"]["hash"]), text(&block["block"]["header"]["app_hash"]))
+    }
+
+    /// The sum of the series of a metric, whatever their labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = ureq::get(&self.metrics).call().unwrap().into_body().read_to_string().unwrap();
+        let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+}
+
+impl Drop for Validator {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it has ended already where a test went well
+        let _ = self.child.wait();
+    }
+}
+
+/// Replaces a file's text.
+pub fn write(path: impl AsRef<Path>, text: &str) {
+    fs::write(path, text).unwrap();
+}

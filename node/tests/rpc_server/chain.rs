@@ -1,0 +1,338 @@
+//! A chain without consensus: heights are committed when a test says so, by four validators of whom three sign.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use app::{App, BlockContext, Refusal};
+use futures::future::{BoxFuture, FutureExt, ready};
+use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use host::{CommitTiming, Committed, Status};
+use node::rpc::{Accepted, Context, Cors, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter};
+use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
+use tokio::{net::TcpListener, sync::broadcast};
+use types::{
+    Address, Block, ChainId, Commit, Header, Height, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody, TxId, TxOrder,
+    ValidatorSet, VerifiedTx, Vote, VoteType, Wire, blake3, results_hash,
+};
+
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+pub fn chain_id() -> ChainId {
+    ChainId::new("cairn-rpc-test").unwrap()
+}
+
+/// Who has money.
+pub fn alice() -> SecretKey {
+    key(50)
+}
+
+/// A transfer of alice's, encoded.
+pub fn transfer(nonce: u64, amount: u64) -> Vec<u8> {
+    let body = TxBody {
+        chain_id: chain_id(),
+        signer: alice().public_key(),
+        order: TxOrder::Nonce(nonce),
+        fee: 2,
+        messages: vec![Msg::Transfer { to: key(51).public_key().address(), amount }],
+    };
+    body.sign(&alice()).encode()
+}
+
+fn genesis() -> Genesis {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let validator = |seed: u8| GenesisValidator { public_key: key(seed).public_key(), power: Power(10), name: String::new() };
+    Genesis::new(Document {
+        genesis_time: Time::from_unix_millis(now.as_millis() as u64).saturating_sub(Duration::from_secs(3600)),
+        chain_id: chain_id(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: (1..=4).map(validator).collect(),
+        app_hash: None,
+        accounts: vec![GenesisAccount { address: alice().public_key().address(), balance: 1_000_000, name: "alice".into() }],
+    })
+    .unwrap()
+}
+
+/// The chain, its mempool, and its events.
+pub struct Chain {
+    pub store: Arc<Store<RocksKv>>,
+    pub genesis: Genesis,
+    pub events: broadcast::Sender<Arc<Committed>>,
+    pub catching_up: Mutex<bool>,
+    /// Commit each transaction in a block of its own, as soon as it is submitted.
+    pub commits_at_once: Mutex<bool>,
+    grown: Mutex<Grown>,
+    waiting: Mutex<Vec<Vec<u8>>>,
+    _folder: tempfile::TempDir,
+}
+
+struct Grown {
+    app: App,
+    validators: ValidatorSet,
+    next_validators: ValidatorSet,
+    last_commit: Option<Commit>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+impl Chain {
+    pub fn new() -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let genesis = genesis();
+        let store = Store::open(RocksKv::open(&folder.path().join("db")).unwrap(), &chain_id()).unwrap();
+        let first = genesis.first_state();
+        let began = storage::Genesis {
+            initial_height: first.initial_height,
+            time: first.time,
+            app_hash: first.app_hash,
+            document_hash: first.genesis_hash,
+        };
+        let batch =
+            GenesisBatch { genesis: began, writes: &first.writes, validators: &first.validators, params: &first.params };
+        store.init_genesis(&batch).unwrap();
+        let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
+        let mut next_validators = first.validators.clone();
+        next_validators.increment(1);
+        let grown = Grown { app, validators: first.validators, next_validators, last_commit: None };
+        Arc::new(Self {
+            store: Arc::new(store),
+            genesis,
+            events: broadcast::Sender::new(256),
+            catching_up: Mutex::new(false),
+            commits_at_once: Mutex::new(false),
+            grown: Mutex::new(grown),
+            waiting: Mutex::default(),
+            _folder: folder,
+        })
+    }
+
+    /// Commits a height with these transactions and tells everybody.
+    pub fn grow(&self, txs: Vec<Vec<u8>>) -> Arc<Committed> {
+        let committed = Arc::new(self.commit(txs));
+        let _ = self.events.send(committed.clone());
+        committed
+    }
+
+    fn commit(&self, txs: Vec<Vec<u8>>) -> Committed {
+        let mut grown = lock(&self.grown);
+        let tip = self.store.tip().unwrap();
+        let height = tip.height.next();
+        let header = Header {
+            version_app: 1,
+            chain_id: chain_id(),
+            height,
+            time: tip.time.saturating_add(Duration::from_secs(1)),
+            last_block_id: tip.block_id,
+            last_commit_hash: grown.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
+            data_hash: Block::data_hash(&txs),
+            validators_hash: grown.validators.hash(),
+            next_validators_hash: grown.next_validators.hash(),
+            consensus_hash: self.genesis.params().hash(),
+            app_hash: tip.app_hash,
+            last_results_hash: tip.results_hash,
+            evidence_hash: Block::evidence_hash(&[]),
+            proposer: grown.validators.proposer().address(),
+        };
+        let block = Block { header, txs, evidence: vec![], last_commit: grown.last_commit.clone() };
+        let parts = block.part_set();
+        let (block_id, block_bytes) = (block.id(&parts), parts.bytes().unwrap());
+        let vote = |seed: u8| {
+            let validator = key(seed).public_key().address();
+            let (validator_index, _) = grown.validators.by_address(&validator).unwrap();
+            let timestamp = block.header.time;
+            Vote { vote_type: VoteType::Precommit, height, round: Round(0), block_id: Some(block_id), timestamp, validator, validator_index }
+                .sign(&chain_id(), &key(seed))
+        };
+        let votes: Vec<_> = (1..=3).map(vote).collect();
+        let commit = Commit::from_votes(height, Round(0), block_id, &grown.validators, &votes);
+        let decoded: Vec<VerifiedTx> = block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap()).collect();
+        let context = BlockContext { height, time: block.header.time, proposer: block.header.proposer };
+        let outcome = grown.app.execute(&self.store.reader().unwrap(), &context, &decoded);
+        let mut after_next = grown.next_validators.clone();
+        after_next.increment(1);
+        let batch = CommitBatch {
+            block_id,
+            block: &block,
+            block_bytes: &block_bytes,
+            seen_commit: &commit,
+            results: &outcome.results,
+            writes: &outcome.writes,
+            validators: &after_next,
+            params: self.genesis.params(),
+        };
+        let tip = self.store.commit_block(&batch).unwrap();
+        assert_eq!(tip.results_hash, results_hash(&outcome.results.txs));
+        grown.app.commit(outcome.update);
+        let validators = std::mem::replace(&mut grown.next_validators, after_next);
+        let validators = std::mem::replace(&mut grown.validators, validators);
+        grown.last_commit = Some(commit.clone());
+        lock(&self.waiting).retain(|tx| !block.txs.contains(tx));
+        Committed {
+            block_bytes: block_bytes.len(),
+            block_id,
+            block,
+            commit,
+            results: outcome.results,
+            validators,
+            synced: false,
+            timing: CommitTiming::default(),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let (tip, grown) = (self.store.tip().unwrap(), lock(&self.grown));
+        Status {
+            height: tip.height.next(),
+            round: Round(0),
+            step: Step::Propose,
+            height_started: tip.time,
+            round_started: tip.time,
+            validators: Arc::new(grown.validators.clone()),
+            proposal: None,
+            locked: None,
+            valid: None,
+            votes: vec![],
+            catching_up: *lock(&self.catching_up),
+            peer_heights: vec![],
+            tip: tip.height,
+            app_hash: tip.app_hash,
+            hard_state_height: tip.height.next(),
+            syncs: 0,
+        }
+    }
+
+    /// Serves this chain on a free port.
+    pub async fn serve(self: &Arc<Self>, limits: Limits) -> Served {
+        let context = Context {
+            chain_id: chain_id(),
+            identity: Identity {
+                node_id: "ab".repeat(20),
+                moniker: "test".into(),
+                listen_address: "tcp://127.0.0.1:26656".into(),
+                rpc_address: "tcp://127.0.0.1:26657".into(),
+                validator: Some(key(1).public_key()),
+            },
+            genesis: self.genesis.to_json(),
+            store: self.store.clone(),
+            pool: Arc::new(Lent(self.clone())),
+            submitter: Arc::new(Lent(self.clone())),
+            network: Arc::new(Lent(self.clone())),
+            status: Box::new({
+                let chain = self.clone();
+                move || Arc::new(chain.status())
+            }),
+            committed: Box::new({
+                let events = self.events.clone();
+                move || events.subscribe()
+            }),
+            not_ready: Box::new({
+                let chain = self.clone();
+                move || lock(&chain.catching_up).then(|| "catching up".to_owned()).into_iter().collect()
+            }),
+            observe: Box::new(|_, _, _| {}),
+            limits,
+            cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Served { chain: self.clone(), handle: node::rpc::serve(context, listener).unwrap() }
+    }
+}
+
+/// A chain that clients can reach.
+pub struct Served {
+    pub chain: Arc<Chain>,
+    pub handle: Handle,
+}
+
+impl Served {
+    pub fn http(&self) -> String {
+        format!("http://{}", self.handle.address())
+    }
+
+    pub fn websocket(&self) -> String {
+        format!("ws://{}/websocket", self.handle.address())
+    }
+}
+
+#[derive(Clone)]
+struct Lent(Arc<Chain>);
+
+impl Pool for Lent {
+    fn size(&self) -> PoolSize {
+        let waiting = lock(&self.0.waiting);
+        PoolSize { txs: waiting.len(), bytes: waiting.iter().map(Vec::len).sum() }
+    }
+
+    fn list(&self, limit: usize) -> Vec<Vec<u8>> {
+        lock(&self.0.waiting).iter().take(limit).cloned().collect()
+    }
+
+    fn get(&self, id: &TxId) -> Option<Vec<u8>> {
+        lock(&self.0.waiting).iter().find(|tx| blake3(tx).0 == id.0).cloned()
+    }
+
+    fn next_nonce(&self, sender: &Address) -> Option<u64> {
+        assert_eq!(*sender, alice().public_key().address());
+        let nonce = |tx: &Vec<u8>| match VerifiedTx::from_bytes(tx).unwrap().body().order {
+            TxOrder::Nonce(nonce) => Some(nonce + 1),
+            TxOrder::Expires(_) => None,
+        };
+        lock(&self.0.waiting).iter().filter_map(nonce).max()
+    }
+
+    fn flush(&self) {
+        lock(&self.0.waiting).clear();
+    }
+}
+
+impl Submitter for Lent {
+    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        let lent = self.clone();
+        let take_in = move || {
+            let accepted = lent.judge(&tx)?;
+            lock(&lent.0.waiting).push(tx.clone());
+            if *lock(&lent.0.commits_at_once) {
+                lent.0.grow(vec![tx]);
+            }
+            Ok(accepted)
+        };
+        tokio::task::spawn_blocking(take_in).map(Result::unwrap).boxed()
+    }
+
+    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        ready(self.judge(&tx)).boxed()
+    }
+}
+
+impl Lent {
+    fn judge(&self, tx: &[u8]) -> Result<Accepted, Rejection> {
+        match VerifiedTx::from_bytes(tx).map_err(Refusal::from) {
+            Ok(_) => Ok(Accepted { gas_wanted: 1 }),
+            Err(refusal) => Err(Rejection {
+                code: refusal.code().number,
+                codespace: app::CODESPACE.to_owned(),
+                log: refusal.to_string(),
+            }),
+        }
+    }
+}
+
+impl Network for Lent {
+    fn listeners(&self) -> Vec<String> {
+        vec!["tcp://127.0.0.1:26656".into()]
+    }
+
+    fn peers(&self) -> Vec<PeerSeen> {
+        vec![]
+    }
+
+    fn dial(&self, address: &str) -> Result<(), String> {
+        if address.contains('@') { Ok(()) } else { Err(format!("{address:?} is not id@host:port")) }
+    }
+}

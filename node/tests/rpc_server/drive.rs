@@ -1,0 +1,173 @@
+//! What an unmodified client of CometBFT does with a node: every method of `tendermint-rpc`, and a light client's judgement.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::time::Duration;
+
+use app::StateProof;
+use futures::StreamExt;
+use tendermint::{block::Height, merkle::proof::ProofOps};
+use tendermint_light_client_verifier::{
+    ProdVerifier, Verdict, Verifier,
+    options::Options,
+    types::{TrustThreshold, TrustedBlockState, UntrustedBlockState, ValidatorSet},
+};
+use tendermint_rpc::{Client, Paging, SubscriptionClient, event::EventData, query::EventType};
+use types::{Address, Hash, TxId, Wire, merkle};
+
+pub fn id(tx: &[u8]) -> tendermint::Hash {
+    tendermint::Hash::Sha256(types::blake3(tx).0)
+}
+
+/// Calls every method. Alice's next transactions are `txs`: the first is committed by this, the others handed in.
+pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alice: Address) {
+    client.health().await.unwrap();
+    let [first, second, third] = txs;
+
+    let answer = client.broadcast_tx_commit(first.clone()).await.unwrap();
+    assert!(answer.check_tx.code.is_ok() && answer.tx_result.code.is_ok(), "{answer:?}");
+    assert_eq!(answer.hash, id(&first));
+    let height = answer.height;
+    let found = client.tx(id(&first), true).await.unwrap();
+    assert_eq!((found.height, found.hash, &found.tx), (height, id(&first), &first));
+    assert!(found.tx_result.events.iter().any(|event| event.kind == "transfer"));
+
+    let block = client.block(height).await.unwrap();
+    let proof = found.proof.unwrap();
+    let ours = merkle::Proof {
+        total: proof.proof.total as u32,
+        index: proof.proof.index as u32,
+        leaf_hash: Hash(proof.proof.leaf_hash.as_bytes().try_into().unwrap()),
+        aunts: proof.proof.aunts.iter().map(|aunt| Hash(aunt.as_bytes().try_into().unwrap())).collect(),
+    };
+    let root = Hash(block.block.header.data_hash.unwrap().as_bytes().try_into().unwrap());
+    assert_eq!(proof.root_hash.as_bytes(), root.0);
+    ours.verify(merkle::Hasher::Blake3, root, &TxId(types::blake3(&proof.data).0).0).unwrap();
+
+    assert_eq!(block.block.header.hash(), block.block_id.hash);
+    assert_eq!(block.block.data, [first]);
+    let by_hash = client.block_by_hash(block.block_id.hash).await.unwrap();
+    assert_eq!(by_hash.block.as_ref(), Some(&block.block));
+    assert!(client.block_by_hash(id(b"nothing")).await.unwrap().block.is_none());
+    assert!(client.latest_block().await.unwrap().block.header.height >= height);
+    assert_eq!(client.header(height).await.unwrap().header, block.block.header);
+    let header = client.header_by_hash(block.block_id.hash).await.unwrap().header;
+    assert_eq!(header.as_ref(), Some(&block.block.header));
+    assert!(client.header_by_hash(id(b"nothing")).await.unwrap().header.is_none());
+    let metas = client.blockchain(Height::from(1_u32), height).await.unwrap().block_metas;
+    assert_eq!((metas[0].header.height, metas[0].num_txs), (height, 1));
+    assert!(metas.is_sorted_by(|a, b| a.header.height > b.header.height));
+    let results = client.block_results(height).await.unwrap();
+    assert_eq!((results.height, results.txs_results.unwrap().len()), (height, 1));
+    client.latest_block_results().await.unwrap();
+    let commit = client.commit(height).await.unwrap();
+    assert_eq!(commit.signed_header.header.hash(), commit.signed_header.commit.block_id.hash);
+    client.latest_commit().await.unwrap();
+
+    let validators = client.validators(height, Paging::All).await.unwrap();
+    assert_eq!(validators.total as usize, validators.validators.len());
+    let params = client.consensus_params(height).await.unwrap().consensus_params;
+    assert!(params.block.max_bytes > 0 && params.version.is_some());
+    client.latest_consensus_params().await.unwrap();
+    client.consensus_state().await.unwrap();
+
+    let status = client.status().await.unwrap();
+    assert!(status.sync_info.latest_block_height >= height && !status.sync_info.catching_up);
+    assert_eq!(status.node_info.version.to_string(), "0.38.0");
+    client.net_info().await.unwrap();
+    let genesis = client.genesis::<serde_json::Value>().await.unwrap();
+    assert_eq!(genesis.chain_id, block.block.header.chain_id);
+    let pieces = client.genesis_chunked_stream().await;
+    let pieces: Vec<Vec<u8>> = pieces.map(|piece| piece.unwrap()).collect().await;
+    let pieced: serde_json::Value = serde_json::from_slice(&pieces.concat()).unwrap();
+    assert_eq!(pieced["chain_id"], genesis.chain_id.as_str());
+    assert!(client.abci_info().await.unwrap().last_block_height >= height);
+
+    account_and_its_proof(client, alice).await;
+
+    let sent = client.broadcast_tx_sync(second.clone()).await.unwrap();
+    assert!(sent.code.is_ok() && sent.hash == id(&second), "{sent:?}");
+    let sent = client.broadcast_tx_async(third.clone()).await.unwrap();
+    assert!(sent.code.is_ok() && sent.hash == id(&third), "{sent:?}");
+    let refused = client.broadcast_tx_sync(b"nonsense".to_vec()).await.unwrap();
+    assert_eq!((refused.code.value(), refused.codespace.as_str()), (1, "cairn"));
+    let refused = client.broadcast_tx_commit(b"nonsense".to_vec()).await.unwrap();
+    assert_eq!((refused.check_tx.code.value(), refused.height.value()), (1, 0));
+
+    let unknown = client.tx(id(b"nothing"), false).await.unwrap_err().to_string();
+    assert!(unknown.contains("not found"), "{unknown}");
+    let search = client.tx_search("tx.height=1".parse().unwrap(), false, 1, 10, tendermint_rpc::Order::Ascending).await;
+    assert!(search.unwrap_err().to_string().contains("tx_search"));
+}
+
+/// Reads an account, and the proof of its row against the next header.
+async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
+    let answer = client.abci_query(Some("/account".into()), alice.0.to_vec(), None, false).await.unwrap();
+    let account: serde_json::Value = serde_json::from_slice(&answer.value).unwrap();
+    assert_eq!(account["address"], alice.to_string());
+    let key = app::state::key::account(&alice);
+    let before = Height::try_from(answer.height.value() - 1).unwrap();
+    let row = client.abci_query(Some("/store".into()), key.clone(), Some(before), true).await.unwrap();
+    assert_eq!((row.code.value(), row.height), (0, before), "{row:?}");
+    let ProofOps { ops } = row.proof.unwrap();
+    let proof = StateProof::decode(&ops[0].data).unwrap();
+    let header = client.header(before.increment()).await.unwrap().header;
+    let app_hash = Hash(header.app_hash.as_bytes().try_into().unwrap());
+    proof.verify(&app_hash, &key, Some(&row.value)).unwrap();
+    assert!(proof.verify(&app_hash, &key, None).is_err());
+    let unknown = client.abci_query(Some("/nonsense".into()), Vec::new(), None, false).await.unwrap();
+    assert_eq!((unknown.code.value(), unknown.codespace.as_str()), (32, "cairn"));
+}
+
+/// Subscribes to blocks and transactions, has one committed, and sees both; then unsubscribes.
+pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), tx: Vec<u8>) {
+    let mut blocks = client.subscribe(EventType::NewBlock.into()).await.unwrap();
+    let query = tendermint_rpc::query::Query::from(EventType::Tx).and_eq("tx.hash", TxId(types::blake3(&tx).0).to_string());
+    let mut txs = client.subscribe(query).await.unwrap();
+    client.broadcast_tx_sync(tx.clone()).await.unwrap();
+    let event = txs.next().await.unwrap().unwrap();
+    let EventData::Tx { tx_result } = event.data else { panic!("{event:?}") };
+    assert_eq!(tx_result.tx, tx);
+    // Found the moment its event is there.
+    assert_eq!(client.tx(id(&tx), false).await.unwrap().height.value(), tx_result.height as u64);
+    loop {
+        let event = blocks.next().await.unwrap().unwrap();
+        let EventData::NewBlock { block: Some(block), block_id, .. } = event.data else { panic!("{event:?}") };
+        assert_eq!(block.header.hash(), block_id.hash);
+        if block.header.height.value() == tx_result.height as u64 {
+            break;
+        }
+    }
+    client.unsubscribe(EventType::NewBlock.into()).await.unwrap();
+}
+
+async fn validator_set(client: &(impl Client + Sync), height: Height, proposer: tendermint::account::Id) -> ValidatorSet {
+    let members = client.validators(height, Paging::All).await.unwrap().validators;
+    ValidatorSet::with_proposer(members, proposer).unwrap()
+}
+
+/// Has a stock light client, which trusts `trusted`, judge `untrusted` by what the node tells of both.
+pub async fn light_client(client: &(impl Client + Sync), trusted: u32, untrusted: u32) {
+    let (trusted, untrusted) = (Height::from(trusted), Height::from(untrusted));
+    let known = client.commit(trusted).await.unwrap().signed_header;
+    let known_next = client.validators(trusted.increment(), Paging::All).await.unwrap().validators;
+    let known_next = ValidatorSet::without_proposer(known_next);
+    let new = client.commit(untrusted).await.unwrap().signed_header;
+    let validators = validator_set(client, untrusted, new.header.proposer_address).await;
+    let next = client.validators(untrusted.increment(), Paging::All).await.unwrap().validators;
+    let next = ValidatorSet::without_proposer(next);
+    let day = Duration::from_secs(24 * 3600);
+    let options = Options { trust_threshold: TrustThreshold::TWO_THIRDS, trusting_period: 14 * day, clock_drift: Duration::from_secs(5) };
+    let verdict = ProdVerifier::default().verify_update_header(
+        UntrustedBlockState { signed_header: &new, validators: &validators, next_validators: Some(&next) },
+        TrustedBlockState {
+            chain_id: &known.header.chain_id,
+            header_time: known.header.time,
+            height: known.header.height,
+            next_validators: &known_next,
+            next_validators_hash: known.header.next_validators_hash,
+        },
+        &options,
+        tendermint::Time::now(),
+    );
+    assert_eq!(verdict, Verdict::Success);
+}

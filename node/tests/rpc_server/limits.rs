@@ -1,0 +1,175 @@
+//! What a client may cost.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{SinkExt, StreamExt};
+use host::Committed;
+use node::rpc::Limits;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+use crate::{
+    chain::{Chain, Served, transfer},
+    raw,
+};
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(60);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn open(served: &Served) -> Socket {
+    connect_async(served.websocket()).await.unwrap().0
+}
+
+async fn call(socket: &mut Socket, id: u32, method: &str, params: Value) -> Value {
+    let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    socket.send(Message::text(call.to_string())).await.unwrap();
+    hear(socket).await.unwrap()
+}
+
+/// The next message; none once the server has said goodbye.
+async fn hear(socket: &mut Socket) -> Option<Value> {
+    loop {
+        match timeout(SOON, socket.next()).await.unwrap() {
+            Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+            Some(Ok(Message::Close(_))) | None => return None,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
+}
+
+async fn said(mut socket: TcpStream) -> String {
+    let mut text = String::new();
+    timeout(SOON, socket.read_to_string(&mut text)).await.unwrap().unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_too_many_is_told_so() {
+    let served = Chain::new().serve(Limits { open_connections_max: 2, ..Limits::default() }).await;
+    let address = served.handle.address();
+    let websocket = open(&served).await;
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    second.read_exact(&mut [0; 12]).await.unwrap();
+    let refused = said(TcpStream::connect(address).await.unwrap()).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("rpc.max_open_connections"), "{refused}");
+    drop(websocket);
+    // The place is free once the server has seen that the client is gone.
+    timeout(SOON, async {
+        loop {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+            if said(socket).await.contains(" 200 ") {
+                break;
+            }
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_requests_are_refused() {
+    let limits = Limits { body_bytes_max: 1000, header_bytes_max: 8192, batch_calls_max: 2, ..Limits::default() };
+    let served = Chain::new().serve(limits).await;
+    let large = raw(served.http(), Some(" ".repeat(1001))).await;
+    assert_eq!(large.status, 400);
+    assert!(large.text.contains("1001 bytes, at most 1000"), "{}", large.text);
+    let many = raw(served.http(), Some(r#"[{"id":1},{"id":2},{"id":3}]"#.into())).await;
+    assert!(many.text.contains("a batch of 3 calls, at most 2"), "{}", many.text);
+
+    let mut chunked = TcpStream::connect(served.handle.address()).await.unwrap();
+    let chunk = format!("3E9\r\n{}\r\n0\r\n\r\n", " ".repeat(1001));
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    chunked.write_all(format!("{head}{chunk}").as_bytes()).await.unwrap();
+    let answer = said(chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("at most 1000"), "{answer}");
+
+    let mut headers = TcpStream::connect(served.handle.address()).await.unwrap();
+    let head = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    headers.write_all(head.as_bytes()).await.unwrap();
+    let answer = said(headers).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+
+    let mut socket = open(&served).await;
+    socket.send(Message::text(" ".repeat(1001))).await.unwrap();
+    assert!(matches!(timeout(SOON, socket.next()).await.unwrap(), Some(Err(_) | Ok(Message::Close(_))) | None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_are_counted() {
+    let limits = Limits { subscriptions_per_client_max: 2, subscription_clients_max: 1, ..Limits::default() };
+    let chain = Chain::new();
+    let served = chain.serve(limits).await;
+    let mut one = open(&served).await;
+    let query = |n: u32| json!({ "query": format!("tx.height > {n}") });
+    assert_eq!(call(&mut one, 1, "subscribe", query(1)).await, json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    let error = |answer: &Value| answer["error"]["data"].as_str().unwrap_or_default().to_owned();
+    assert!(error(&call(&mut one, 2, "subscribe", query(1)).await).contains("already subscribed"));
+    assert!(error(&call(&mut one, 3, "subscribe", json!({ "query": "tx.height" })).await).contains("expected"));
+    assert!(error(&call(&mut one, 4, "subscribe", json!({})).await).contains("query is missing"));
+    call(&mut one, 5, "subscribe", query(2)).await;
+    assert!(error(&call(&mut one, 6, "subscribe", query(3)).await).contains("2 subscriptions are open"));
+    assert!(error(&call(&mut one, 7, "unsubscribe", query(3)).await).contains("not found"));
+    let mut two = open(&served).await;
+    assert!(error(&call(&mut two, 8, "subscribe", query(1)).await).contains("1 clients have subscriptions"));
+    assert_eq!(call(&mut two, 9, "health", Value::Null).await["result"], json!({}), "ordinary calls go on");
+    assert_eq!(call(&mut one, 10, "unsubscribe_all", json!([])).await["result"], json!({}));
+    assert_eq!(call(&mut two, 11, "subscribe", query(0)).await["result"], json!({}));
+
+    chain.grow(vec![transfer(0, 1), transfer(1, 1)]);
+    for index in 0..2 {
+        let event = hear(&mut two).await.unwrap();
+        assert_eq!((&event["id"], &event["result"]["data"]["value"]["TxResult"]["index"]), (&json!(11), &json!(index)));
+        assert_eq!(event["result"]["events"]["tm.event"], json!(["Tx"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_too_slow_is_told_and_cut_off() {
+    let chain = Chain::new();
+    let served = chain.serve(Limits { subscription_buffer: 2, ..Limits::default() }).await;
+    let mut slow = open(&served).await;
+    call(&mut slow, 1, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+    let mut quick = open(&served).await;
+    call(&mut quick, 2, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+
+    // Blocks that fill every buffer on the way: a slow client's events stay with the server. `quick` reads each before the next.
+    let mut large: Committed = Arc::unwrap_or_clone(chain.grow(vec![]));
+    hear(&mut quick).await.unwrap();
+    large.block.txs = vec![vec![7; 60_000]; 60];
+    large.block_bytes = 3_600_000;
+    for _ in 0..16 {
+        chain.events.send(Arc::new(large.clone())).unwrap();
+        assert!(hear(&mut quick).await.unwrap()["result"]["data"]["value"]["block"].is_object());
+    }
+    let mut heard = 0;
+    let error = loop {
+        let message = hear(&mut slow).await.expect("an error comes before the end");
+        match message["error"]["data"].as_str() {
+            Some(error) => break error.to_owned(),
+            None => heard += 1,
+        }
+    };
+    assert!(error.contains("too slow") && heard < 17, "{heard}: {error}");
+    assert_eq!(hear(&mut slow).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_says_goodbye() {
+    let served = Chain::new().serve(Limits::default()).await;
+    let mut socket = open(&served).await;
+    let address = served.handle.address();
+    call(&mut socket, 1, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+    served.handle.stop().await;
+    assert_eq!(hear(&mut socket).await, None);
+    assert!(TcpStream::connect(address).await.is_err());
+}

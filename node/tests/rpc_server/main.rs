@@ -1,0 +1,256 @@
+//! The RPC over real sockets, on a chain that grows when the test says so.
+
+mod chain;
+mod drive;
+mod limits;
+
+use chain::{Chain, alice, transfer};
+use node::rpc::Limits;
+use serde_json::{Value, json};
+use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
+
+/// An answer to a raw request.
+pub struct Raw {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub text: String,
+}
+
+impl Raw {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    #[track_caller]
+    fn error(&self) -> String {
+        self.json()["error"]["data"].as_str().unwrap_or_else(|| panic!("no error: {}", self.text)).to_owned()
+    }
+}
+
+/// A request without the help of a library that knows JSON-RPC. `body`: POST.
+pub async fn raw(url: String, body: Option<String>) -> Raw {
+    let send = move || {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+        let agent = config.new_agent();
+        let mut response = match body {
+            Some(body) => agent.post(&url).header("origin", "http://page.test").send(body).unwrap(),
+            None => agent.get(&url).call().unwrap(),
+        };
+        Raw {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.body_mut().read_to_string().unwrap(),
+        }
+    };
+    tokio::task::spawn_blocking(send).await.unwrap()
+}
+
+async fn post(url: &str, method: &str, params: Value) -> Raw {
+    raw(url.to_owned(), Some(json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params }).to_string())).await
+}
+
+async fn websocket(url: &str) -> (WebSocketClient, tokio::task::JoinHandle<()>) {
+    let (client, driver) = WebSocketClient::new(url).await.unwrap();
+    (client, tokio::spawn(async move { driver.run().await.unwrap() }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_answers_an_unmodified_client() {
+    let chain = Chain::new();
+    for _ in 0..3 {
+        chain.grow(vec![]);
+    }
+    *chain.commits_at_once.lock().unwrap() = true;
+    let served = chain.serve(Limits::default()).await;
+    let client = HttpClient::new(served.http().as_str()).unwrap();
+    let txs = [0, 1, 2].map(|nonce| transfer(nonce, 5));
+    drive::every_method(&client, txs, alice().public_key().address()).await;
+
+    let (client, driver) = websocket(&served.websocket()).await;
+    drive::subscriptions(&client, transfer(3, 5)).await;
+    let txs = [4, 5, 6].map(|nonce| transfer(nonce, 5));
+    drive::every_method(&client, txs, alice().public_key().address()).await;
+    client.close().unwrap();
+    driver.await.unwrap();
+    served.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_light_client_is_convinced() {
+    let chain = Chain::new();
+    for nonce in 0..5 {
+        chain.grow(vec![transfer(nonce, 1)]);
+    }
+    let served = chain.serve(Limits::default()).await;
+    let client = HttpClient::new(served.http().as_str()).unwrap();
+    drive::light_client(&client, 1, 2).await;
+    drive::light_client(&client, 2, 4).await;
+    drive::light_client(&client, 4, 5).await;
+    let beyond = client.commit(9_u32).await.unwrap_err().to_string();
+    assert!(beyond.contains("height 9 must be less than or equal to the current blockchain height 5"), "{beyond}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_say_what_to_do() {
+    let chain = Chain::new();
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+    assert!(raw(format!("{url}/block"), None).await.error().contains("no block yet"));
+    assert_eq!(raw(format!("{url}/status"), None).await.json()["result"]["sync_info"]["latest_block_height"], "0");
+    for nonce in 0..5 {
+        chain.grow(vec![transfer(nonce, 1)]);
+    }
+    chain.store.prune(types::Height(3)).unwrap();
+
+    let nothing = "00".repeat(32);
+    for (method, params, says) in [
+        ("block", json!({"height": "9"}), "height 9 must be less than or equal to the current blockchain height 5"),
+        ("block", json!({"height": "2"}), "earliest kept height is 3"),
+        ("block", json!({"height": "0"}), "height must be greater than 0, but got 0"),
+        ("block", json!({"height": "-4"}), "but got -4"),
+        ("block", json!({"height": "x"}), "parameter height is \"x\""),
+        ("block", json!(["1", "2"]), "the method has 1: height"),
+        ("validators", json!({"height": "7"}), "height 7 must be less than or equal to the current blockchain height 6"),
+        ("validators", json!({"page": "2"}), "page should be within [1, 1] range, given 2"),
+        ("blockchain", json!({"minHeight": "5", "maxHeight": "4"}), "min height 5"),
+        ("blockchain", json!({"maxHeight": "2"}), "earliest kept height is 3"),
+        ("tx", json!({"hash": nothing}), "not found"),
+        ("tx", json!({"hash": "12"}), "64 hexadecimal digits"),
+        ("tx", json!({}), "parameter hash is missing"),
+        ("unconfirmed_tx", json!({"hash": nothing}), "not found in the mempool"),
+        ("abci_query", json!({"path": "/account", "height": "1"}), "earliest kept height"),
+        ("genesis_chunked", json!({"chunk": "1"}), "there are 0 to 0"),
+        ("broadcast_tx_sync", json!({"tx": "?"}), "base64"),
+        ("account", json!({"address": "AB"}), "40 hexadecimal digits"),
+        ("subscribe", json!({"query": "tm.event='Tx'"}), "WebSocket"),
+        ("block_search", json!({}), "does not offer"),
+        ("unsafe_flush_mempool", json!({}), "rpc.unsafe"),
+        ("nonsense", json!({}), "no method \"nonsense\""),
+    ] {
+        let answer = post(&url, method, params.clone()).await;
+        assert_eq!(answer.status, 200, "{method}");
+        assert!(answer.error().contains(says), "{method} {params}: {}", answer.text);
+        assert!(!answer.error().starts_with("internal error"), "{}", answer.text);
+        assert_eq!(answer.json()["id"], "x");
+    }
+    served.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
+    let chain = Chain::new();
+    let tx = transfer(0, 1);
+    let id = types::blake3(&tx).to_string();
+    chain.grow(vec![tx.clone()]);
+    chain.grow(vec![]);
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+
+    for (path, status) in [
+        ("/", 200),
+        ("/health", 200),
+        ("/ready", 200),
+        ("/block?height=1", 200),
+        ("/block?height=%221%22", 200),
+        ("/block?height=9", 500),
+        ("/block?height=x", 500),
+        ("/subscribe?query=%22a%3D1%22", 404),
+        ("/nonsense", 404),
+        ("/websocket", 400),
+        ("/abci_query?path=%22/supply%22", 200),
+        ("/abci_query?path=/supply&data=0x", 200),
+        (&format!("/tx?hash=0x{id}&prove=true"), 200),
+        (&format!("/tx?hash={id}"), 200),
+        (&format!("/tx_status?hash=0x{id}"), 200),
+        ("/check_tx?tx=0x00", 200),
+        ("/broadcast_tx_async?tx=%22raw%22", 200),
+        ("/num_unconfirmed_txs", 200),
+        ("/unconfirmed_txs?limit=1000", 200),
+        ("/dump_consensus_state", 200),
+        ("/genesis_chunked?chunk=0", 200),
+    ] {
+        let answer = raw(format!("{url}{path}"), None).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+        if path != "/" && path != "/websocket" {
+            assert_eq!(answer.json()["id"], -1, "{path}");
+            assert_eq!(answer.json()["result"].is_null(), status != 200, "{path}");
+        }
+    }
+    assert!(raw(format!("{url}/"), None).await.text.contains("/block?height=_"));
+
+    for (body, status) in [
+        (r#"{"jsonrpc":"2.0","id":1,"method":"health"}"#, 200),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"nonsense"}"#, 200),
+        ("{", 500),
+        ("[]", 200),
+        ("5", 200),
+    ] {
+        let answer = raw(url.clone(), Some(body.to_owned())).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        assert_eq!(answer.headers["access-control-allow-origin"], "http://page.test");
+        assert!(answer.headers.contains_key("x-server-time"));
+    }
+    assert_eq!(raw(format!("{url}/block"), Some("{}".into())).await.status, 404);
+    let silent = raw(url.clone(), Some(r#"{"jsonrpc":"2.0","method":"health"}"#.into())).await;
+    assert_eq!((silent.status, silent.text.as_str()), (200, ""));
+    let batch = r#"[{"id":1,"method":"health"},{"method":"health"},{"id":"b","method":"nonsense"},7]"#;
+    let answers = raw(url.clone(), Some(batch.into())).await.json();
+    assert_eq!((answers[0]["id"].clone(), answers[1]["id"].clone(), answers[2]["id"].clone()), (json!(1), json!("b"), Value::Null));
+    assert_eq!(answers.as_array().unwrap().len(), 3);
+    served.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_never_changes_may_be_cached() {
+    let chain = Chain::new();
+    chain.grow(vec![]);
+    chain.grow(vec![]);
+    let served = chain.serve(Limits::default()).await;
+    for (path, cached) in [
+        ("/block?height=1", true),
+        ("/block", false),
+        ("/block?height=9", false),
+        ("/commit?height=1", true),
+        ("/commit?height=2", false),
+        ("/validators?height=1", true),
+        ("/genesis", true),
+        ("/status", false),
+    ] {
+        let answer = raw(format!("{}{path}", served.http()), None).await;
+        assert_eq!(answer.headers.contains_key("cache-control"), cached, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_is_pending_then_committed() {
+    let chain = Chain::new();
+    chain.grow(vec![]);
+    let served = chain.serve(Limits { broadcast_tx_commit_time: std::time::Duration::from_millis(50), ..Limits::default() }).await;
+    let (url, tx) = (served.http(), transfer(0, 7));
+    let id = types::blake3(&tx).to_string();
+    let status = async || post(&url, "tx_status", json!({ "hash": id })).await.json()["result"]["status"].clone();
+    assert_eq!(status().await, "unknown");
+    let in_base64 = data_encoding::BASE64.encode(&tx);
+    let timed_out = post(&url, "broadcast_tx_commit", json!({ "tx": in_base64 })).await;
+    assert!(timed_out.error().contains("timed out") && timed_out.error().contains(&id), "{}", timed_out.text);
+    assert_eq!(status().await, "pending");
+    assert!(post(&url, "tx", json!({ "hash": id })).await.error().contains("waits in the mempool"));
+    let waiting = post(&url, "unconfirmed_txs", json!({})).await.json();
+    assert_eq!((&waiting["result"]["total"], &waiting["result"]["txs"][0]), (&json!("1"), &json!(in_base64)));
+    assert_eq!(post(&url, "unconfirmed_tx", json!({ "hash": id })).await.json()["result"]["tx"], in_base64);
+    let address = alice().public_key().address().to_string();
+    let account = post(&url, "account", json!({ "address": address })).await.json()["result"].clone();
+    assert_eq!((&account["nonce"], &account["committed_nonce"], &account["balance"]), (&json!("1"), &json!("0"), &json!("1000000")));
+    chain.grow(vec![tx]);
+    assert_eq!(status().await, "committed");
+    let account = post(&url, "account", json!({ "address": address })).await.json()["result"].clone();
+    assert_eq!((&account["nonce"], &account["balance"]), (&json!("1"), &json!("999991")));
+
+    *chain.catching_up.lock().unwrap() = true;
+    let closed = post(&url, "broadcast_tx_sync", json!({ "tx": in_base64 })).await.error();
+    assert!(closed.contains("endpoint is closed while node is catching up"), "{closed}");
+    let ready = raw(format!("{url}/ready"), None).await;
+    assert_eq!((ready.status, &ready.json()["result"]["reasons"][0]), (503, &json!("catching up")));
+    assert_eq!(raw(format!("{url}/health"), None).await.status, 200, "health is liveness");
+}

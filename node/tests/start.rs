@@ -1,0 +1,110 @@
+//! A node that cannot start says why, names the file, setting or port, and the way out; and ends with the right code.
+
+mod processes;
+
+use std::{fs, net::TcpListener, path::Path, time::Duration};
+
+use processes::{Homes, Validator, write};
+
+fn one() -> Homes {
+    Homes::new(1, Duration::from_millis(100))
+}
+
+/// Starts a node that must not start.
+fn refused(home: &Path, args: &[&str]) -> (i32, String) {
+    let (code, output) = Validator::spawn(home, args).ended();
+    (code.expect("it ended by itself"), output)
+}
+
+#[test]
+fn a_single_validator_decides_alone_and_stops_cleanly() {
+    let homes = one();
+    let mut node = homes.start(0);
+    node.wait_for_height(3);
+    let (code, log) = node.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains(" committed height=1 "), "{log}");
+    let state = fs::read_to_string(homes.home(0).join("data/priv_validator_state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert!(state["height"].as_str().unwrap().parse::<u64>().unwrap() >= 3, "{state}");
+    assert!(state["signature"].is_string(), "what was signed last travels with the key");
+}
+
+#[test]
+fn a_second_process_in_the_same_home_is_refused_and_the_first_goes_on() {
+    let homes = one();
+    let mut node = homes.start(0);
+    let (code, output) = refused(&homes.home(0), &[]);
+    assert_eq!(code, 69, "{output}");
+    assert!(output.contains(&format!("process {} works in this home", node.pid())), "{output}");
+    let height = node.height();
+    node.wait_for_height(height + 2);
+}
+
+#[test]
+fn a_port_in_use_names_the_setting() {
+    let homes = one();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for setting in ["rpc.laddr", "p2p.laddr", "instrumentation.prometheus_listen_addr"] {
+        let (code, output) = refused(&homes.home(0), &[&format!("--{setting}"), &address]);
+        assert_eq!(code, 69, "{setting}: {output}");
+        assert!(output.contains(&address) && output.contains(setting), "{setting}: {output}");
+    }
+}
+
+#[test]
+fn garbage_files_are_named_with_the_field() {
+    for (file, text, part) in [
+        ("config/config.toml", "moniker = ", "line 1"),
+        ("config/config.toml", "[rpc]\nladdress = \"x\"", "did you mean rpc.laddr?"),
+        ("config/genesis.json", "{}", "chain_id"),
+        ("config/genesis.json", "nonsense", "JSON"),
+        ("config/node_key.json", "{\"priv_key\": 7}", "priv_key"),
+        ("config/priv_validator_key.json", "", "JSON"),
+        ("data/priv_validator_state.json", "{\"height\": \"x\", \"round\": 0, \"step\": 0}", "height"),
+    ] {
+        let homes = one();
+        let path = homes.home(0).join(file);
+        write(&path, text);
+        let (code, output) = refused(&homes.home(0), &[]);
+        assert_eq!(code, 78, "{file}: {output}");
+        assert!(output.contains(&path.display().to_string()) && output.contains(part), "{file}: {output}");
+    }
+}
+
+#[test]
+fn the_store_of_another_chain_is_refused_and_left_as_it_is() {
+    let homes = one();
+    let mut node = homes.start(0);
+    node.wait_for_height(2);
+    assert_eq!(node.terminate().0, Some(0));
+    let genesis = homes.home(0).join("config/genesis.json");
+    let ours = fs::read_to_string(&genesis).unwrap();
+    write(&genesis, &ours.replace("\"processes\"", "\"another-chain\""));
+    let (code, output) = refused(&homes.home(0), &[]);
+    assert_eq!(code, 78, "{output}");
+    assert!(output.contains("processes") && output.contains("another-chain"), "{output}");
+    write(&genesis, &ours.replace("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"));
+    let (code, output) = refused(&homes.home(0), &[]);
+    assert_eq!(code, 78, "{output}");
+    assert!(output.contains("genesis document"), "{output}");
+    write(&genesis, &ours);
+    let mut node = homes.start(0);
+    node.wait_for_height(3);
+}
+
+#[test]
+fn a_key_that_signed_elsewhere_signs_nothing_at_or_below_that() {
+    let homes = one();
+    let state = homes.home(0).join("data/priv_validator_state.json");
+    write(&state, r#"{"height": "2", "round": 0, "step": 3}"#);
+    let mut node = homes.start(0);
+    // It cannot decide height 1 without its own signature.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(node.height(), 0);
+    let (code, log) = node.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    assert_eq!(state["height"], "2", "it is not taken back");
+}

@@ -1,0 +1,359 @@
+//! Validators that do not keep to the protocol: a real host whose words are twisted on the way out.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use types::{
+    BitSet, Block, BlockId, BlockResponse, Certificate, ChainId, CommitSig, Hash, Height, Part, PartSet, PartSetHeader,
+    PeerMessage, Proposal, Round, RoundState, RoundVotes, SecretKey, Signature, SignedProposal, SignedVote, Step, Time,
+    ValidatorSet, Vote, VoteType, Wire, merkle,
+};
+
+use crate::random::Random;
+
+/// How a validator breaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Follows, and says nothing but where it stands.
+    Silent,
+    /// Tells some peers and not others, anew each time.
+    Selective,
+    /// Proposes two blocks and votes for two values, each to half of the peers.
+    Equivocator,
+    /// Proposes blocks that are wrong in some way.
+    BadBlocks,
+    /// Does what it should, and sends nonsense beside it.
+    Garbage,
+}
+
+impl Behaviour {
+    /// Any of them.
+    pub fn random(random: &mut Random) -> Self {
+        random.pick(&[
+            Self::Silent,
+            Self::Selective,
+            Self::Equivocator,
+            Self::Equivocator,
+            Self::BadBlocks,
+            Self::Garbage,
+        ])
+    }
+}
+
+/// A message and whom it goes to.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Indexes of nodes.
+    pub to: Vec<usize>,
+    /// What they get.
+    pub message: Arc<PeerMessage>,
+}
+
+impl Said {
+    fn new(to: &[usize], message: PeerMessage) -> Self {
+        Self { to: to.to_vec(), message: Arc::new(message) }
+    }
+}
+
+/// Who twists.
+pub struct Liar<'a> {
+    /// How.
+    pub behaviour: Behaviour,
+    /// Its key.
+    pub key: &'a SecretKey,
+    /// The chain.
+    pub chain_id: &'a ChainId,
+    /// The validators of the height it is at.
+    pub validators: &'a ValidatorSet,
+    /// That height.
+    pub height: Height,
+    /// Everybody else.
+    pub others: &'a [usize],
+    /// Its clock.
+    pub now: Time,
+}
+
+/// Another block in place of a proposed one.
+#[derive(Clone, Debug)]
+struct Twin {
+    proposal: SignedProposal,
+    parts: Vec<Part>,
+}
+
+/// What a liar remembers.
+#[derive(Clone, Debug, Default)]
+pub struct Twister {
+    twins: BTreeMap<BlockId, Twin>,
+    /// Messages said before, to say again at a wrong time.
+    before: VecDeque<Arc<PeerMessage>>,
+}
+
+const BEFORE_MAX: usize = 32;
+const TWINS_MAX: usize = 32;
+
+impl Twister {
+    /// What is said instead.
+    pub fn twist(&mut self, liar: &Liar<'_>, random: &mut Random, said: Vec<Said>) -> Vec<Said> {
+        match liar.behaviour {
+            Behaviour::Silent => {
+                said.into_iter().filter(|said| matches!(*said.message, PeerMessage::RoundState(_))).collect()
+            }
+            Behaviour::Selective => said
+                .into_iter()
+                .map(|said| Said { to: said.to.into_iter().filter(|_| random.chance(500)).collect(), ..said })
+                .collect(),
+            Behaviour::Equivocator | Behaviour::BadBlocks => {
+                self.make_twins(liar, random, &said);
+                said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
+            }
+            Behaviour::Garbage => self.add_garbage(liar, random, said),
+        }
+    }
+
+    /// For each block proposed in these words, another one.
+    fn make_twins(&mut self, liar: &Liar<'_>, random: &mut Random, said: &[Said]) {
+        for signed in said.iter().filter_map(|said| own_proposal(liar, &said.message)) {
+            let id = signed.proposal.block_id;
+            if self.twins.contains_key(&id) || signed.proposal.pol_round.is_some() {
+                continue;
+            }
+            let mut parts = PartSet::empty(id.parts);
+            for said in said {
+                if let PeerMessage::Part { part, .. } = &*said.message {
+                    let _ = parts.add(part.clone());
+                }
+            }
+            let Some(block) = parts.bytes().and_then(|bytes| Block::decode(&bytes).ok()) else { continue };
+            let bytes = match liar.behaviour {
+                Behaviour::BadBlocks => spoil(random, block),
+                _ => {
+                    let time = block.header.time.saturating_add(Duration::from_millis(1));
+                    Block { header: types::Header { time, ..block.header }, ..block }.encode()
+                }
+            };
+            let parts = PartSet::from_bytes(&bytes);
+            let decoded = Block::decode(&bytes).ok();
+            let hash = decoded.as_ref().map_or(types::blake3(&bytes), |block| block.header.hash());
+            let timestamp = decoded.map_or(signed.proposal.timestamp, |block| block.header.time);
+            let block_id = BlockId { hash, parts: parts.header() };
+            let proposal = Proposal { block_id, timestamp, ..signed.proposal.clone() };
+            if self.twins.len() >= TWINS_MAX {
+                self.twins.pop_first();
+            }
+            let parts = (0..parts.header().total).filter_map(|index| parts.get(index).cloned()).collect();
+            self.twins.insert(id, Twin { proposal: proposal.sign(liar.chain_id, liar.key), parts });
+        }
+    }
+
+    /// One half hears the truth, the other the twin of it; some hear both.
+    fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
+        let all_false = liar.behaviour == Behaviour::BadBlocks;
+        let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;
+        let (told_false, told_true): (Vec<usize>, Vec<usize>) = said.to.iter().partition(|to| is_false(to));
+        let both = random.chance(150);
+        let truth = Said { to: if both { said.to.clone() } else { told_true }, message: Arc::clone(&said.message) };
+        if let Some(signed) = own_proposal(liar, &said.message) {
+            let Some(twin) = self.twins.get(&signed.proposal.block_id) else { return vec![said] };
+            let (height, round) = (twin.proposal.proposal.height, twin.proposal.proposal.round);
+            let mut lies = vec![truth, Said::new(&told_false, PeerMessage::Proposal(twin.proposal.clone()))];
+            lies.extend(
+                twin.parts
+                    .iter()
+                    .map(|part| Said::new(&told_false, PeerMessage::Part { height, round, part: part.clone() })),
+            );
+            return lies;
+        }
+        match &*said.message {
+            PeerMessage::Part { .. } if !all_false => vec![truth],
+            PeerMessage::Vote(signed) if signed.vote.validator == liar.key.public_key().address() => {
+                let twin = signed.vote.block_id.and_then(|id| self.twins.get(&id));
+                let block_id = match twin {
+                    Some(twin) if random.chance(700) => Some(twin.proposal.proposal.block_id),
+                    _ if all_false => signed.vote.block_id,
+                    _ => None,
+                };
+                if block_id == signed.vote.block_id {
+                    return vec![said];
+                }
+                let lie = Vote { block_id, ..signed.vote.clone() }.sign(liar.chain_id, liar.key);
+                vec![truth, Said::new(&told_false, PeerMessage::Vote(lie))]
+            }
+            _ => vec![said],
+        }
+    }
+
+    fn add_garbage(&mut self, liar: &Liar<'_>, random: &mut Random, mut said: Vec<Said>) -> Vec<Said> {
+        for said in &said {
+            self.before.push_back(Arc::clone(&said.message));
+        }
+        while self.before.len() > BEFORE_MAX {
+            self.before.pop_front();
+        }
+        if liar.others.is_empty() || !random.chance(400) {
+            return said;
+        }
+        for _ in 0..random.within(1, 4) {
+            let message = match random.below(10) {
+                0 if !self.before.is_empty() => Arc::clone(&self.before[random.index(self.before.len())]),
+                _ => Arc::new(nonsense(liar, random)),
+            };
+            let to = if random.chance(500) { liar.others.to_vec() } else { vec![random.pick(liar.others)] };
+            said.push(Said { to, message });
+        }
+        said
+    }
+}
+
+fn own_proposal<'m>(liar: &Liar<'_>, message: &'m PeerMessage) -> Option<&'m SignedProposal> {
+    let PeerMessage::Proposal(signed) = message else { return None };
+    let proposer = liar.validators.proposer_of_round(signed.proposal.round).public_key;
+    (signed.proposal.height == liar.height && proposer == liar.key.public_key()).then_some(signed)
+}
+
+/// The bytes of a block that no correct node accepts.
+fn spoil(random: &mut Random, mut block: Block) -> Vec<u8> {
+    match random.below(8) {
+        0 => block.header.app_hash = Hash([7; 32]),
+        1 => {
+            block.txs.push(vec![1, 2, 3]);
+            block.header.data_hash = Block::data_hash(&block.txs);
+        }
+        2 => block.txs.push(vec![4; 200]),
+        3 => block.header.time = Time::from_unix_nanos(1),
+        4 => block.header.time = block.header.time.saturating_add(Duration::from_secs(3600)),
+        5 => block.header.height = block.header.height.next(),
+        6 => {
+            if let Some(commit) = &mut block.last_commit {
+                for signature in &mut commit.signatures {
+                    if let CommitSig::Commit { signature, .. } = signature {
+                        signature.0[5] ^= 1;
+                    }
+                }
+                block.header.last_commit_hash = commit.hash();
+            }
+            block.header.proposer = types::Address([3; 20]);
+        }
+        _ => return (0..random.within(1, 3000)).map(|_| random.next() as u8).collect(),
+    }
+    block.encode()
+}
+
+fn random_id(random: &mut Random) -> BlockId {
+    let hash = |random: &mut Random| types::blake3(&random.next().to_be_bytes());
+    let total = random.pick(&[1, 2, 256]);
+    BlockId { hash: hash(random), parts: PartSetHeader { total, hash: hash(random) } }
+}
+
+fn random_round(random: &mut Random) -> Round {
+    Round(random.pick(&[0, 1, 2, 5, 100, 1_000_000, i32::MAX as u32]))
+}
+
+/// A message that decodes, and is wrong or useless.
+fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
+    let height =
+        Height((liar.height.0 + random.below(4)).saturating_sub(1).max(1) + random.pick(&[0, 0, 0, 0, 9, 1_000_000]));
+    match random.below(8) {
+        0 => {
+            let signature = Signature(std::array::from_fn(|_| random.next() as u8));
+            PeerMessage::Vote(SignedVote { signature, ..vote(liar, random, height) })
+        }
+        1 | 2 => PeerMessage::Vote(vote(liar, random, height)),
+        3 => {
+            let (first, second) = (vote(liar, random, height), vote(liar, random, height));
+            let second = SignedVote {
+                vote: Vote {
+                    vote_type: first.vote.vote_type,
+                    height: first.vote.height,
+                    round: first.vote.round,
+                    validator_index: first.vote.validator_index + 1,
+                    ..second.vote
+                },
+                ..second
+            };
+            match Certificate::new(vec![first.clone(), second]) {
+                Ok(certificate) => PeerMessage::Certificate(certificate),
+                Err(_) => PeerMessage::Vote(first),
+            }
+        }
+        4 => {
+            let (round, pol_round) = (random_round(random), random.chance(300).then(|| random_round(random)));
+            let block_id = random_id(random);
+            let proposal = Proposal { height, round, pol_round, block_id, timestamp: liar.now };
+            PeerMessage::Proposal(proposal.sign(liar.chain_id, liar.key))
+        }
+        5 => {
+            let bytes: Vec<u8> = (0..random.within(1, 200)).map(|_| random.next() as u8).collect();
+            let (_, proofs) = merkle::proofs(merkle::Hasher::Blake3, &[&bytes, &bytes]);
+            let proof = proofs.into_iter().next().expect("two leaves have two proofs");
+            PeerMessage::Part { height, round: random_round(random), part: Part { index: proof.index, bytes, proof } }
+        }
+        6 => {
+            let count = liar.validators.len() as u32;
+            let bits = |random: &mut Random| {
+                let mut bits = BitSet::new(random.pick(&[0, 1, count, count, 64]));
+                (0..bits.len()).filter(|_| random.chance(500)).for_each(|index| bits.set(index));
+                bits
+            };
+            let votes = |random: &mut Random| RoundVotes {
+                round: random_round(random),
+                prevotes: bits(random),
+                precommits: bits(random),
+            };
+            PeerMessage::RoundState(RoundState {
+                height,
+                round: random_round(random),
+                step: random.pick(&[Step::Propose, Step::Prevote, Step::Precommit]),
+                has_proposal: random.chance(500),
+                parts_header: random.chance(500).then(|| random_id(random).parts),
+                parts: bits(random),
+                current: votes(random),
+                previous: random.chance(500).then(|| votes(random)),
+                earliest_height: Height(random.below(5)),
+            })
+        }
+        _ => {
+            let (block_id, round) = (random_id(random), random_round(random));
+            let header = PartSet::from_bytes(&block_id.hash.0);
+            let part = header.get(0).cloned().expect("a set of one part");
+            PeerMessage::Part { height: liar.height, round, part }
+        }
+    }
+}
+
+/// A vote signed by the liar, at some round, for nothing that exists.
+fn vote(liar: &Liar<'_>, random: &mut Random, height: Height) -> SignedVote {
+    let validator = liar.key.public_key().address();
+    let index = liar.validators.by_address(&validator).map_or(0, |(index, _)| index);
+    Vote {
+        vote_type: random.pick(&[VoteType::Prevote, VoteType::Precommit]),
+        height,
+        round: random_round(random),
+        block_id: random.chance(700).then(|| random_id(random)),
+        timestamp: liar.now,
+        validator,
+        validator_index: if random.chance(800) { index } else { random.below(300) as u32 },
+    }
+    .sign(liar.chain_id, liar.key)
+}
+
+/// Spoils an answer to a sync request.
+pub fn spoil_response(random: &mut Random, response: &mut BlockResponse) {
+    match random.below(4) {
+        0 => response.blocks.clear(),
+        1 => {
+            if let Some(sent) = response.blocks.first_mut() {
+                let at = random.index(sent.block.len());
+                sent.block[at] ^= 1;
+            }
+        }
+        2 => {
+            for sent in &mut response.blocks {
+                sent.commit.signatures.iter_mut().skip(1).for_each(|signature| *signature = CommitSig::Absent);
+            }
+        }
+        _ => response.blocks.reverse(),
+    }
+}

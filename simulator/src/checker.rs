@@ -1,0 +1,302 @@
+//! What must hold at every step, whatever happens.
+//!
+//! | check | says |
+//! |---|---|
+//! | agreement | all correct nodes decide one block for a height, and come to one app hash and one set of results |
+//! | validity | a decided block follows the one before, is consistent in itself, and more than 2/3 of the power signed its commit |
+//! | once | no signed body is executed twice |
+//! | supply | balances and collected fees add up to what there was in the beginning |
+//! | time | no decided block is from the future |
+//! | I1 | a correct validator signs one value for each (height, round, type), for ever, across crashes too |
+//! | I2 | what it says is in the durable hard state when it is said, or that one is of a later height |
+//! | I3 | locked round ≤ valid round ≤ round |
+//! | I4 | a precommit for a block is said when the block's bytes are durable |
+//! | I5 | a decided height never changes, across crashes too |
+//! | I6 | votes are held of a bounded number of rounds |
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use app::View;
+use consensus::votes::PAST_ROUNDS_MAX;
+use host::Committed;
+use storage::{MemKv, Store};
+use types::{
+    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, Time, Transaction,
+    VoteType, Wire, blake3,
+};
+
+use crate::{node::Node, setup::SKEW_MAX, story::Counts};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+macro_rules! ensure {
+    ($holds:expr, $($what:tt)*) => {
+        if !$holds {
+            return Err(Broken(format!($($what)*)));
+        }
+    };
+}
+
+/// What was decided at a height, first.
+struct Decided {
+    block_id: BlockId,
+    app_hash: Hash,
+    results: Hash,
+    time: Time,
+}
+
+/// Who, where, and what kind of word: 1 a proposal, 2 a prevote, 3 a precommit.
+type Place = (usize, Height, Round, u8);
+
+/// Watches all nodes.
+pub struct Checker {
+    chain_id: ChainId,
+    accounts: Vec<Address>,
+    supply: u64,
+    precision: Duration,
+    decided: BTreeMap<Height, Decided>,
+    executed: BTreeSet<Hash>,
+    /// Each node's tip in its current life.
+    tips: BTreeMap<usize, Height>,
+    /// What correct validators said, by the hash of its bytes.
+    said: BTreeMap<Place, Hash>,
+    /// What was found in a durable hard state.
+    durable: BTreeSet<(usize, Hash)>,
+}
+
+impl Checker {
+    /// Nothing has happened yet.
+    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, precision: Duration) -> Self {
+        Self {
+            chain_id,
+            accounts,
+            supply,
+            precision,
+            decided: BTreeMap::new(),
+            executed: BTreeSet::new(),
+            tips: BTreeMap::new(),
+            said: BTreeMap::new(),
+            durable: BTreeSet::new(),
+        }
+    }
+
+    /// The block decided at a height.
+    pub fn block_id(&self, height: Height) -> Option<BlockId> {
+        self.decided.get(&height).map(|decided| decided.block_id)
+    }
+
+    /// A process started, at this tip.
+    pub fn on_start(&mut self, node: usize, tip: Height) {
+        self.tips.insert(node, tip);
+    }
+
+    /// A correct node announced a decision.
+    pub fn on_committed(
+        &mut self,
+        node: &Node,
+        committed: &Committed,
+        now: Time,
+        counts: &mut Counts,
+    ) -> Result<(), Broken> {
+        let (block, id) = (&committed.block, committed.block_id);
+        let (who, height) = (node.index, block.header.height);
+        let tip = self.tips.insert(who, height).unwrap_or(Height::GENESIS);
+        ensure!(height == tip.next(), "n{who} announced height {height} after {tip}");
+        counts.decisions += 1;
+        counts.synced += u64::from(committed.synced);
+        counts.later_rounds += u64::from(committed.commit.round > Round::ZERO);
+        counts.redecided += u64::from(height <= node.announced);
+
+        ensure!(
+            block.header.app_hash == self.app_hash_before(height, block),
+            "validity: app hash in header {height} is wrong"
+        );
+        let results = blake3(&committed.results.encode());
+        let commit = &committed.commit;
+        ensure!(
+            (commit.height, commit.block_id) == (height, id),
+            "validity: the commit of height {height} is of another block"
+        );
+        let is_first = !self.decided.contains_key(&height);
+        if is_first || (height.0 + who as u64).is_multiple_of(4) {
+            let checked = commit.verify(&self.chain_id, &committed.validators);
+            ensure!(checked.is_ok(), "validity: n{who}, height {height}: commit: {}", checked.unwrap_err());
+        }
+        if let Some(decided) = self.decided.get(&height) {
+            let first = decided.block_id;
+            ensure!(first == id, "agreement (I5): n{who} decided {id} at height {height}, {first} was decided before");
+            ensure!(
+                decided.app_hash == committed.results.app_hash,
+                "agreement: app hashes differ after height {height}"
+            );
+            ensure!(decided.results == results, "agreement: results differ at height {height}");
+        } else {
+            counts.heights += 1;
+            self.check_block(committed, now)?;
+            self.check_once(committed, counts)?;
+            let (app_hash, time) = (committed.results.app_hash, block.header.time);
+            self.decided.insert(height, Decided { block_id: id, app_hash, results, time });
+        }
+        self.check_supply(node)
+    }
+
+    fn app_hash_before(&self, height: Height, block: &types::Block) -> Hash {
+        let before = height.prev().and_then(|before| self.decided.get(&before));
+        before.map_or(block.header.app_hash, |before| before.app_hash)
+    }
+
+    fn check_block(&self, committed: &Committed, now: Time) -> Result<(), Broken> {
+        let (block, height) = (&committed.block, committed.block.header.height);
+        let content = block.check_content();
+        ensure!(content.is_ok(), "validity: block {height}: {}", content.unwrap_err());
+        ensure!(block.id(&block.part_set()) == committed.block_id, "validity: block {height} has another id");
+        ensure!(committed.validators.hash() == block.header.validators_hash, "validity: validators of block {height}");
+        if let Some(before) = height.prev().and_then(|before| self.decided.get(&before)) {
+            ensure!(
+                block.header.last_block_id == Some(before.block_id),
+                "validity: block {height} follows another block"
+            );
+            ensure!(block.header.time > before.time, "time: block {height} is not after the one before");
+        }
+        let latest = now.saturating_add(self.precision).saturating_add(SKEW_MAX);
+        ensure!(block.header.time <= latest, "time: block {height} is from the future");
+        Ok(())
+    }
+
+    fn check_once(&mut self, committed: &Committed, counts: &mut Counts) -> Result<(), Broken> {
+        let height = committed.block.header.height;
+        ensure!(committed.block.txs.len() == committed.results.txs.len(), "validity: results of block {height}");
+        for (bytes, result) in committed.block.txs.iter().zip(&committed.results.txs) {
+            let tx = Transaction::decode(bytes);
+            ensure!(tx.is_ok(), "validity: block {height} has a transaction that does not decode");
+            let tx = tx.expect("just checked");
+            let digest = tx.digest();
+            ensure!(tx.verify().is_ok(), "validity: block {height} has a badly signed transaction");
+            if result.code == 0 {
+                counts.txs += 1;
+                ensure!(self.executed.insert(digest), "once: block {height} executes {digest} again");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_supply(&self, node: &Node) -> Result<(), Broken> {
+        let Some(alive) = &node.alive else { return Ok(()) };
+        let reader = alive.store.reader().map_err(|e| Broken(e.to_string()))?;
+        let mut view = View::of_state(&reader);
+        let balances: u64 = self.accounts.iter().map(|address| view.account(address).balance).sum();
+        let (sum, supply) = (balances + view.fee_pool(), view.supply());
+        ensure!(
+            (sum, supply) == (self.supply, self.supply),
+            "supply: n{} has {sum} of {}, says {supply}",
+            node.index,
+            self.supply
+        );
+        Ok(())
+    }
+
+    /// A correct node took a step: what it holds is in order (I3, I6).
+    pub fn after_step(&self, node: &Node) -> Result<(), Broken> {
+        let Some(alive) = &node.alive else { return Ok(()) };
+        let engine = alive.host.engine();
+        let round_of = |lock: Option<types::Lock>| lock.map(|lock| lock.round);
+        let (locked, valid, round) = (round_of(engine.locked()), round_of(engine.valid()), engine.round());
+        ensure!(
+            locked <= valid && valid <= Some(round),
+            "I3: n{}: locked {locked:?}, valid {valid:?}, round {round}",
+            node.index
+        );
+        let rounds = engine.votes().rounds().count();
+        let most = PAST_ROUNDS_MAX as usize + 4 + engine.validators().len();
+        ensure!(rounds <= most, "I6: n{} holds votes of {rounds} rounds", node.index);
+        Ok(())
+    }
+
+    /// A correct node is about to say something of its own (I1, I2, I4).
+    pub fn on_said(&mut self, node: &Node, message: &PeerMessage) -> Result<(), Broken> {
+        match message {
+            PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => self.on_vote(node, signed),
+            PeerMessage::Proposal(signed) => self.on_proposal(node, signed),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_vote(&mut self, node: &Node, signed: &SignedVote) -> Result<(), Broken> {
+        let vote = &signed.vote;
+        let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
+        let is_new = self.says((node.index, vote.height, vote.round, kind), blake3(&signed.encode()), node)?;
+        if let Some(id) = vote.block_id.filter(|_| is_new && kind == 3) {
+            let store = durable(node, &self.chain_id)?;
+            let is_stored = store.tip().is_some_and(|tip| tip.height >= vote.height)
+                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
+            ensure!(is_stored, "I4: n{} precommits {id} at height {} without its bytes", node.index, vote.height);
+        }
+        Ok(())
+    }
+
+    fn on_proposal(&mut self, node: &Node, signed: &SignedProposal) -> Result<(), Broken> {
+        let (height, round) = (signed.proposal.height, signed.proposal.round);
+        let Some(alive) = &node.alive else { return Ok(()) };
+        let engine = alive.host.engine();
+        let is_own =
+            engine.height() == height && Some(engine.validators().proposer_of_round(round).address()) == node.address();
+        if is_own {
+            self.says((node.index, height, round, 1), blake3(&signed.encode()), node)?;
+        }
+        Ok(())
+    }
+
+    /// True if it was not said before.
+    fn says(&mut self, place: Place, hash: Hash, node: &Node) -> Result<bool, Broken> {
+        let (who, height, round, kind) = place;
+        if let Some(before) = self.said.insert(place, hash) {
+            let kind = ["", "proposal", "prevote", "precommit"][usize::from(kind)];
+            ensure!(before == hash, "I1: n{who} signed two {kind}s at height {height}, round {round}");
+            return Ok(false);
+        }
+        if !self.durable.contains(&(who, hash)) {
+            let store = durable(node, &self.chain_id)?;
+            let hard_state = store.hard_state().map_err(|e| Broken(e.to_string()))?;
+            if let Some(hard_state) = hard_state {
+                let votes = hard_state.votes.iter().map(|vote| blake3(&vote.encode()));
+                let proposals = hard_state.proposals.iter().map(|proposal| blake3(&proposal.encode()));
+                self.durable.extend(votes.chain(proposals).map(|hash| (who, hash)));
+                if hard_state.height > height {
+                    // What one batch says of a decided height and of the next is covered by the next one's hard state: with it,
+                    // nothing is ever signed again at the decided one.
+                    self.durable.insert((who, hash));
+                }
+            }
+        }
+        ensure!(
+            self.durable.contains(&(who, hash)),
+            "I2: n{who} says something of height {height}, round {round} that is not durable"
+        );
+        Ok(true)
+    }
+
+    /// Nodes at one height hold the same rows.
+    pub fn compare(&self, nodes: &[Node]) -> Result<(), Broken> {
+        use storage::Cf;
+        let shared = [Cf::State, Cf::History, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
+        let mut at: BTreeMap<Height, (usize, Vec<(Cf, Vec<u8>, Vec<u8>)>)> = BTreeMap::new();
+        for node in nodes.iter().filter(|node| node.is_correct() && node.alive.is_some()) {
+            let mut rows = node.disk.dump();
+            rows.retain(|(cf, _, _)| shared.contains(cf));
+            let (first, expected) = at.entry(node.tip()).or_insert_with(|| (node.index, rows.clone()));
+            ensure!(*expected == rows, "agreement: the disks of n{first} and n{} differ", node.index);
+        }
+        Ok(())
+    }
+}
+
+/// What a node's disk would hold after a crash now.
+fn durable(node: &Node, chain_id: &ChainId) -> Result<Store<MemKv>, Broken> {
+    Store::open(node.disk.durable().open(), chain_id)
+        .map_err(|error| Broken(format!("I2: n{}: after a crash now: {error}", node.index)))
+}

@@ -1,0 +1,64 @@
+//! Clients: transfers in and out of order, and some nonsense.
+
+use types::{Address, ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire};
+
+use crate::random::Random;
+
+/// Accounts with money.
+pub const ACCOUNTS: usize = 6;
+
+/// What each has in the beginning.
+pub const BALANCE: u64 = 1_000_000;
+
+/// The owners of all accounts.
+pub struct Clients {
+    chain_id: ChainId,
+    keys: Vec<SecretKey>,
+    /// Transactions sent before, to send again.
+    sent: Vec<Vec<u8>>,
+}
+
+impl Clients {
+    /// All of them.
+    pub fn new(chain_id: ChainId) -> Self {
+        let key = |index: usize| SecretKey::from_bytes(&[100 + index as u8; 32]).expect("a small number is a key");
+        Self { chain_id, keys: (0..ACCOUNTS).map(key).collect(), sent: Vec::new() }
+    }
+
+    /// Their addresses.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.keys.iter().map(|key| key.public_key().address()).collect()
+    }
+
+    /// A transaction for a node that stands at `tip` and knows `nonce_of` the accounts.
+    pub fn transaction(&mut self, random: &mut Random, tip: Height, nonce_of: impl Fn(&Address) -> u64) -> Vec<u8> {
+        if !self.sent.is_empty() && random.chance(100) {
+            return self.sent[random.index(self.sent.len())].clone();
+        }
+        let from = random.index(ACCOUNTS);
+        let key = &self.keys[from];
+        let to = self.keys[random.index(ACCOUNTS)].public_key().address();
+        let nonce = nonce_of(&key.public_key().address());
+        let order = match random.below(10) {
+            0..4 => TxOrder::Nonce(nonce),
+            4..6 => TxOrder::Nonce(nonce + random.below(4)),
+            6 => TxOrder::Nonce(nonce.saturating_sub(1)),
+            7 => TxOrder::Expires(Height(tip.0.saturating_sub(1))),
+            _ => TxOrder::Expires(Height(tip.0 + random.within(1, 20))),
+        };
+        let amount = if random.chance(50) { 2 * BALANCE } else { random.within(1, 1000) };
+        let chain_id =
+            if random.chance(30) { ChainId::new("elsewhere").expect("a name") } else { self.chain_id.clone() };
+        let messages = vec![Msg::Transfer { to, amount }; random.within(1, 3) as usize];
+        let body = TxBody { chain_id, signer: key.public_key(), order, fee: random.within(0, 20), messages };
+        let mut bytes = body.sign(key).encode();
+        if random.chance(50) {
+            let at = random.index(bytes.len());
+            bytes[at] ^= 1;
+        }
+        if self.sent.len() < 64 {
+            self.sent.push(bytes.clone());
+        }
+        bytes
+    }
+}

@@ -1,0 +1,254 @@
+//! What a world consists of: drawn from a seed, or put together by a scenario.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use host::Config;
+use types::{Params, Synchrony, Timeouts};
+
+use crate::{byzantine::Behaviour, network::LinkSetup, random::Random};
+
+/// How far apart the clocks of correct nodes may be: below the chain's precision.
+pub const SKEW_MAX: Duration = Duration::from_millis(200);
+
+/// A rule that is broken on purpose in every correct node, to prove that a checker notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A rule of the engine.
+    #[cfg(feature = "mutations")]
+    Engine(consensus::Mutation),
+    /// Disks only claim to sync.
+    LoseSyncs,
+}
+
+impl Mutation {
+    /// All of them, by the name that `--mutation` takes.
+    pub const ALL: &[(&'static str, Self)] = &[
+        #[cfg(feature = "mutations")]
+        ("skip_lock", Self::Engine(consensus::Mutation::SkipLock)),
+        #[cfg(feature = "mutations")]
+        ("unlock_on_nil", Self::Engine(consensus::Mutation::UnlockOnNil)),
+        #[cfg(feature = "mutations")]
+        ("skip_write_ahead", Self::Engine(consensus::Mutation::SkipWriteAhead)),
+        #[cfg(feature = "mutations")]
+        ("double_sign", Self::Engine(consensus::Mutation::DoubleSign)),
+        #[cfg(feature = "mutations")]
+        ("weak_commit", Self::Engine(consensus::Mutation::WeakCommit)),
+        ("lose_syncs", Self::LoseSyncs),
+    ];
+
+    /// By name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, mutation)| *mutation)
+    }
+}
+
+/// Which kinds of faults happen in a world. Whole kinds are off in many worlds, so that each is also seen alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Single nodes lose power, or are killed, and come back.
+    pub crashes: bool,
+    /// All nodes lose power at once.
+    pub cluster_crashes: bool,
+    /// Nodes lose power right after a decision was announced.
+    pub crashes_after_commit: bool,
+    /// Groups that do not hear each other.
+    pub partitions: bool,
+    /// Links that carry messages one way only.
+    pub one_way: bool,
+    /// Times at which much is lost.
+    pub storms: bool,
+    /// Writes that fail.
+    pub failing_writes: bool,
+    /// Disks that take long.
+    pub slow_disks: bool,
+}
+
+impl Faults {
+    fn random(random: &mut Random) -> Self {
+        let mut on = || random.chance(500);
+        Self {
+            crashes: on(),
+            cluster_crashes: on(),
+            crashes_after_commit: on(),
+            partitions: on(),
+            one_way: on(),
+            storms: on(),
+            failing_writes: on(),
+            slow_disks: on(),
+        }
+    }
+}
+
+/// A world before it begins.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// All chance in it.
+    pub seed: u64,
+    /// A validator for each.
+    pub powers: Vec<u64>,
+    /// Nodes that only follow.
+    pub full_nodes: usize,
+    /// Validators that do not keep to the protocol; less than a third of the power.
+    pub byzantine: BTreeMap<usize, Behaviour>,
+    /// Nodes that are not there in the beginning, by index.
+    pub late: Vec<usize>,
+    /// Nodes that are connected to one other node only: a validator behind a sentry.
+    pub behind: BTreeMap<usize, usize>,
+    /// The chain's parameters.
+    pub params: Params,
+    /// The nodes' settings.
+    pub config: Config,
+    /// The links.
+    pub links: LinkSetup,
+    /// What happens until the world heals.
+    pub faults: Faults,
+    /// Time between two faults, on average.
+    pub fault_interval: Duration,
+    /// The longest that a fault lasts.
+    pub fault_max: Duration,
+    /// Time between two transactions, on average.
+    pub tx_interval: Duration,
+    /// How far clocks are off at most.
+    pub skew: Duration,
+    /// The broken rule, if any.
+    pub mutation: Option<Mutation>,
+    /// Faults end when this many heights are decided,
+    pub heights: u64,
+    /// or after this long.
+    pub faults_for: Duration,
+}
+
+impl Setup {
+    /// Correct validators of equal power on a quiet network.
+    pub fn validators(count: usize) -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            seed: 1,
+            powers: vec![1; count],
+            full_nodes: 0,
+            byzantine: BTreeMap::new(),
+            late: Vec::new(),
+            behind: BTreeMap::new(),
+            params: Params {
+                timeouts: Timeouts {
+                    propose: ms(400),
+                    propose_delta: ms(100),
+                    prevote: ms(200),
+                    prevote_delta: ms(100),
+                    precommit: ms(200),
+                    precommit_delta: ms(100),
+                },
+                synchrony: Synchrony { precision: ms(505), message_delay: Duration::from_secs(15) },
+                ..Params::default()
+            },
+            config: Config {
+                empty_block_interval: Some(ms(200)),
+                gossip_interval: ms(300),
+                sync_timeout: ms(500),
+                ..Config::default()
+            },
+            links: LinkSetup::quiet(),
+            faults: Faults::default(),
+            fault_interval: ms(200),
+            fault_max: Duration::from_secs(2),
+            tx_interval: ms(50),
+            skew: Duration::ZERO,
+            mutation: None,
+            heights: 10,
+            faults_for: Duration::from_secs(30),
+        }
+    }
+
+    /// Adds nodes that only follow.
+    pub fn with_full_nodes(mut self, count: usize) -> Self {
+        self.full_nodes = count;
+        self
+    }
+
+    /// Makes a validator Byzantine.
+    pub fn with_byzantine(mut self, index: usize, behaviour: Behaviour) -> Self {
+        self.byzantine.insert(index, behaviour);
+        self
+    }
+
+    /// Breaks a rule.
+    pub fn with_mutation(mut self, mutation: Option<Mutation>) -> Self {
+        self.mutation = mutation;
+        self
+    }
+
+    /// Draws a world.
+    pub fn of_seed(seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let count = random.pick(&[1, 2, 3, 4, 4, 4, 4, 5, 6, 7]);
+        let mut setup = Self { seed, ..Self::validators(count) };
+        if random.chance(300) {
+            setup.powers = (0..count).map(|_| random.within(1, 10)).collect();
+        }
+        setup.full_nodes = usize::from(random.chance(300));
+        setup.draw_byzantine(random);
+        let nodes = count + setup.full_nodes;
+        if nodes > 1 && random.chance(250) {
+            setup.late.push(random.index(nodes));
+        }
+        if nodes > 3 && random.chance(150) {
+            let who = random.index(nodes);
+            let sentry = (who + 1 + random.index(nodes - 1)) % nodes;
+            if !setup.byzantine.contains_key(&sentry) {
+                setup.behind.insert(who, sentry);
+            }
+        }
+        setup.draw_pace(random);
+        setup.faults = if random.chance(50) { Faults::default() } else { Faults::random(random) };
+        setup.skew =
+            if random.chance(500) { Duration::ZERO } else { random.duration(Duration::from_millis(1), SKEW_MAX) };
+        setup.tx_interval = random.duration(Duration::from_millis(20), Duration::from_secs(2));
+        setup.heights = random.within(4, 10);
+        setup
+    }
+
+    /// Byzantine validators: any that leave more than two thirds of the power to the others.
+    fn draw_byzantine(&mut self, random: &mut Random) {
+        if !random.chance(500) {
+            return;
+        }
+        let total: u64 = self.powers.iter().sum();
+        let mut power = 0;
+        for index in 0..self.powers.len() {
+            if 3 * (power + self.powers[index]) < total && random.chance(600) {
+                power += self.powers[index];
+                self.byzantine.insert(index, Behaviour::random(random));
+            }
+        }
+    }
+
+    /// How fast everything is: links, timeouts and faults on one scale.
+    fn draw_pace(&mut self, random: &mut Random) {
+        let ms = Duration::from_millis;
+        let scale = random.pick(&[1, 1, 4, 10]);
+        let t = |random: &mut Random| ms(random.within(50, 200) * scale);
+        self.params.timeouts = Timeouts {
+            propose: t(random),
+            propose_delta: t(random) / 2,
+            prevote: t(random),
+            prevote_delta: t(random) / 2,
+            precommit: t(random),
+            precommit_delta: t(random) / 2,
+        };
+        for timeout in [
+            &mut self.params.timeouts.propose_delta,
+            &mut self.params.timeouts.prevote_delta,
+            &mut self.params.timeouts.precommit_delta,
+        ] {
+            *timeout = ms(timeout.as_millis() as u64);
+        }
+        self.config.empty_block_interval = Some(random.pick(&[ms(0), ms(50), ms(50 * scale), ms(1000)]));
+        self.config.block_interval_min = random.pick(&[ms(0), ms(0), ms(20 * scale)]);
+        self.config.gossip_interval = ms(random.within(50, 300) * scale);
+        self.config.sync_timeout = ms(random.within(100, 500) * scale);
+        self.links = LinkSetup::random(random, ms(20 * scale));
+        self.fault_interval = random.duration(ms(20 * scale), ms(300 * scale));
+        self.fault_max = ms(random.within(100, 1500) * scale);
+        self.faults_for = self.fault_interval * random.within(8, 25) as u32;
+    }
+}
