@@ -37,8 +37,14 @@ const FUTURE_HEIGHTS: u64 = 8;
 /// Messages of heights ahead kept of one peer.
 const FUTURE_OF_PEER_MAX: usize = 512;
 
+/// Messages of one height that are relayed; what comes after is left to the repair. Enough for 10 rounds of 200 validators.
+const RELAYED_MAX: usize = 8_192;
+
 /// Bytes of blocks in one answer to a sync request; a single larger block is answered all the same.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Turns of the gossip timer after which a doubt that nobody confirmed is over, whoever was heard.
+const DOUBT_INTERVALS: u32 = 3;
 
 /// Why a host cannot start.
 #[derive(Debug, Error)]
@@ -110,6 +116,8 @@ struct Core<K: Kv> {
     height_started: Time,
     shown_round: (Height, Round),
     parts_sent: Option<(Height, Round, BlockId)>,
+    /// What was relayed at this height.
+    relayed: BTreeSet<types::Hash>,
     syncs: u64,
     now: Time,
     out: Vec<Output>,
@@ -168,6 +176,7 @@ impl<K: Kv> Host<K> {
             height_started: Time::UNIX_EPOCH,
             shown_round: (Height::GENESIS, Round::ZERO),
             parts_sent: None,
+            relayed: BTreeSet::new(),
             syncs: 0,
             now: Time::UNIX_EPOCH,
             out: Vec::new(),
@@ -737,6 +746,7 @@ impl<K: Kv> Core<K> {
         self.mempool.update(&self.store.reader()?, tip.height, &ids, outcome.writes.0.keys(), self.now);
         self.verifier.enter(self.chain.height(), self.chain.validators.clone(), validators.clone());
         self.blocks.clear();
+        self.relayed.clear();
         self.waiting = true;
         self.poked = self.future.values().flatten().any(|message| height_of(message) == self.chain.height());
         self.last_commit_at = Some(self.now);
@@ -854,12 +864,25 @@ impl<K: Kv> Core<K> {
         self.out.push(Output::Send { to, message: gossip::shared(message) });
     }
 
-    /// Sends something new on to those who lacked things before.
+    /// Sends something new on to those who lacked things before: at most once, whether or not the engine keeps it. (A proposal
+    /// of a round ahead is not kept, nor is a third vote of an equivocator: such a message would go round for ever.)
     fn relay(&mut self, from: Peer, message: PeerMessage) {
         let height = self.chain.height();
+        let lacking: Vec<Peer> = self
+            .peers
+            .iter()
+            .filter(|(peer, view)| **peer != from && view.relays(height))
+            .map(|(peer, _)| *peer)
+            .collect();
+        if lacking.is_empty()
+            || self.relayed.len() >= RELAYED_MAX
+            || !self.relayed.insert(types::blake3(&message.encode()))
+        {
+            return;
+        }
         let message = gossip::shared(message);
-        for (peer, _) in self.peers.iter().filter(|(peer, view)| **peer != from && view.relays(height)) {
-            self.out.push(Output::Send { to: *peer, message: Arc::clone(&message) });
+        for to in lacking {
+            self.out.push(Output::Send { to, message: Arc::clone(&message) });
         }
     }
 
