@@ -43,8 +43,10 @@ const RELAYED_MAX: usize = 8_192;
 /// Bytes of blocks in one answer to a sync request; a single larger block is answered all the same.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Turns of the gossip timer after which a doubt that nobody confirmed is over, whoever was heard.
+/// Turns of the gossip timer after which a doubt that no vote confirmed is over, whoever was heard; more if a peer says that
+/// there is such a vote.
 const DOUBT_INTERVALS: u32 = 3;
+const DOUBT_INTERVALS_ACCUSED: u32 = 10;
 
 /// Why a host cannot start.
 #[derive(Debug, Error)]
@@ -83,11 +85,17 @@ pub struct Host<K: Kv> {
 
 /// Whether this key may have signed, at the height that is live, what this home does not remember.
 ///
-/// Until a quorum of peers has said where it stands, and nobody showed a vote of ours that we lack, nothing is signed.
+/// Until a quorum of peers has said where it stands, and nobody showed a vote of ours that we lack, nothing is signed. A
+/// validator that hears fewer, because it stands behind a sentry or decides with few others, signs after [`DOUBT_INTERVALS`].
 #[derive(Debug, Default)]
 struct Doubt {
     heard: BTreeSet<Peer>,
     confirmed: bool,
+    /// A peer says that somebody holds a vote of ours that we lack. Anybody can say so; the vote itself is the proof.
+    accused: bool,
+    /// Since the height started, in turns of the gossip timer: at each, every peer has said where it stands once more, and sent
+    /// what we lack.
+    intervals: u32,
 }
 
 struct Core<K: Kv> {
@@ -487,6 +495,7 @@ impl<K: Kv> Core<K> {
                 let state = self.round_state(engine);
                 self.out.push(Output::Broadcast(gossip::shared(PeerMessage::RoundState(state))));
                 self.out.push(Output::StartTimer { timer: Timer::Gossip, after: self.config.gossip_interval });
+                self.outlive_doubt(engine, told);
             }
             Timer::Sync => {
                 self.sync_timer = false;
@@ -532,12 +541,28 @@ impl<K: Kv> Core<K> {
         if theirs.height > height || self.waiting || engine.height() != height {
             return;
         }
-        doubt.heard.insert(peer);
-        if let Some(index) = engine.own_index().filter(|_| theirs.height == height) {
-            doubt.confirmed |= gossip::holds_foreign_vote(engine, theirs, index);
+        let own = engine.own_index().filter(|_| theirs.height == height);
+        if own.is_some_and(|index| gossip::holds_foreign_vote(engine, theirs, index)) {
+            // If it is true, the vote follows: the peer sees in our round state that we lack it.
+            doubt.accused = true;
+            doubt.heard.remove(&peer);
+        } else {
+            doubt.heard.insert(peer);
         }
         let enough = 3 * (doubt.heard.len() + 1) > 2 * self.chain.validators.len();
         if enough && !doubt.confirmed {
+            self.doubt = None;
+            told.push(consensus::Input::SignAgain);
+        }
+    }
+
+    /// The gossip timer turned once more at the height in doubt.
+    fn outlive_doubt(&mut self, engine: &Engine, told: &mut Told) {
+        let started = !self.waiting && engine.height() == self.chain.height();
+        let Some(doubt) = self.doubt.as_mut().filter(|_| started) else { return };
+        doubt.intervals += 1;
+        let patience = if doubt.accused { DOUBT_INTERVALS_ACCUSED } else { DOUBT_INTERVALS };
+        if doubt.intervals >= patience && !doubt.confirmed {
             self.doubt = None;
             told.push(consensus::Input::SignAgain);
         }
