@@ -208,9 +208,7 @@ impl Validator {
 
     /// Calls methods of its RPC in one batch; their results, or errors.
     pub fn batch(&self, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
-        let call = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let calls: Vec<Value> = params.enumerate().map(call).collect();
-        ureq::post(&self.rpc).send_json(calls).unwrap().into_body().read_json().unwrap()
+        batch(&self.rpc, method, params)
     }
 
     /// Processor time that it has used, and memory that it uses, in bytes.
@@ -248,6 +246,13 @@ impl Validator {
         let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
+}
+
+/// Calls methods of an RPC in one batch; their answers.
+pub fn batch(rpc: &str, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
+    let call = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let calls: Vec<Value> = params.enumerate().map(call).collect();
+    ureq::post(rpc).send_json(calls).unwrap().into_body().read_json().unwrap()
 }
 
 impl Drop for Validator {
