@@ -62,6 +62,7 @@ impl ConsensusThread {
             clock: Clock::default(),
             progress: Progress::new(self.us),
             step_since: Instant::now(),
+            catching_up: CatchingUp::default(),
             status,
             thread: self,
         };
@@ -87,6 +88,7 @@ struct Turns {
     /// Where the host stood after the last turn, and since when in that step.
     status: Arc<Status>,
     step_since: Instant,
+    catching_up: CatchingUp,
 }
 
 impl Turns {
@@ -156,7 +158,8 @@ impl Turns {
     }
 
     fn publish_status(&mut self) {
-        let status = self.thread.host.status();
+        let mut status = self.thread.host.status();
+        status.catching_up = self.catching_up.is_worth_telling(&status, Instant::now());
         let place = |status: &Status| (status.height, status.round, status.step);
         if place(&status) != place(&self.status) {
             let at = Instant::now();
@@ -203,6 +206,28 @@ impl Encoded {
         let bytes = Bytes::from(message.encode());
         self.0 = Some((message.clone(), bytes.clone()));
         (channel, bytes)
+    }
+}
+
+/// A node that is slower than the others for a moment fetches a block or two; clients and people need not know.
+#[derive(Debug, Default)]
+struct CatchingUp {
+    since: Option<Instant>,
+}
+
+/// Catching up is told when it lasts so long, or when so many heights are missing.
+const CATCHING_UP_TOLD_AFTER: Duration = Duration::from_secs(1);
+const CATCHING_UP_TOLD_BEYOND: u64 = 16;
+
+impl CatchingUp {
+    fn is_worth_telling(&mut self, status: &Status, now: Instant) -> bool {
+        if !status.catching_up {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        let best = status.peer_heights.iter().map(|(_, height)| height.0).max().unwrap_or(0);
+        now - since >= CATCHING_UP_TOLD_AFTER || best > status.tip.0 + CATCHING_UP_TOLD_BEYOND
     }
 }
 

@@ -73,11 +73,10 @@ impl Stopper {
 pub fn run(config: Config, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
     logging::start(&config.base.log_level, &config.base.log_format).map_err(Failure::config)?;
     end_on_panic();
-    let result = Node::start(config).and_then(|node| {
-        node.stop_on_signals()?;
-        with_stopper(node.stopper());
-        node.wait()
-    });
+    let node = Node::start(config)?;
+    node.stop_on_signals()?;
+    with_stopper(node.stopper());
+    let result = node.wait();
     match &result {
         Ok(()) => tracing::info!(target: "main", "stopped"),
         Err(failure) => tracing::error!(target: "main", code = failure.code as u64, reason = %failure, "stopped"),

@@ -58,7 +58,7 @@ fn garbage_files_are_named_with_the_field() {
     for (file, text, part) in [
         ("config/config.toml", "moniker = ", "line 1"),
         ("config/config.toml", "[rpc]\nladdress = \"x\"", "did you mean rpc.laddr?"),
-        ("config/genesis.json", "{}", "chain_id"),
+        ("config/genesis.json", "{}", "genesis_time"),
         ("config/genesis.json", "nonsense", "JSON"),
         ("config/node_key.json", "{\"priv_key\": 7}", "priv_key"),
         ("config/priv_validator_key.json", "", "JSON"),
@@ -99,7 +99,7 @@ fn a_key_that_signed_elsewhere_signs_nothing_at_or_below_that() {
     let homes = one();
     let state = homes.home(0).join("data/priv_validator_state.json");
     write(&state, r#"{"height": "2", "round": 0, "step": 3}"#);
-    let mut node = homes.start(0);
+    let node = homes.start(0);
     // It cannot decide height 1 without its own signature.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(node.height(), 0);

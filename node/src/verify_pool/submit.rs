@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use app::Refusal;
+use app::{Refusal, Rules};
 use host::{Added, Peer, Source};
 use storage::{RocksKv, StateReader};
 use tokio::sync::oneshot;
@@ -130,10 +130,10 @@ impl VerifyPool {
 
     /// Looks at a transaction against the state after the last block.
     fn at_tip<T>(&self, look: impl FnOnce(&StateReader<'_, RocksKv>, Height, &Params) -> T) -> T {
-        // A disk that cannot be read stops the process.
+        // A disk that cannot be read stops the process. The parameters are read with the state: the store may be a height further.
         let reader = self.parts.store.reader().expect("the store can be read");
         let height = reader.height();
-        let params = self.parts.store.params(height.next()).expect("the parameters after a kept height are kept");
+        let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
         look(&reader, height, &params)
     }
 }

@@ -14,8 +14,8 @@ use std::{
 };
 
 use genesis::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
-use node::config::{Config, duration_text};
-use serde_json::Value;
+use node::config::Config;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use types::{ChainId, Time};
 
@@ -56,7 +56,7 @@ impl Homes {
             config.instrumentation.prometheus = true;
             config.instrumentation.prometheus_listen_addr = "127.0.0.1:0".to_owned();
             config.consensus.empty_block_interval = Some(interval);
-            assert!(!duration_text(interval).is_empty());
+            config.rpc.max_request_batch_size = 100;
             config.to_commented_toml()
         };
         write_files(folder.path(), &plan.files(config), Existing::Refuse).unwrap();
@@ -206,6 +206,16 @@ impl Validator {
         answer["result"].take()
     }
 
+    /// Calls methods of its RPC in one batch; their results, or errors.
+    pub fn batch(&self, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
+        batch(&self.rpc, method, params)
+    }
+
+    /// Processor time that it has used, and memory that it uses, in bytes.
+    pub fn usage(&self) -> (Duration, u64) {
+        (Duration::from_secs_f64(self.metric("process_cpu_seconds_total")), self.metric("process_resident_memory_bytes") as u64)
+    }
+
     /// The last committed height.
     pub fn height(&self) -> u64 {
         self.call("status")["sync_info"]["latest_block_height"].as_str().unwrap().parse().unwrap()
@@ -236,6 +246,13 @@ impl Validator {
         let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
+}
+
+/// Calls methods of an RPC in one batch; their answers.
+pub fn batch(rpc: &str, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
+    let call = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let calls: Vec<Value> = params.enumerate().map(call).collect();
+    ureq::post(rpc).send_json(calls).unwrap().into_body().read_json().unwrap()
 }
 
 impl Drop for Validator {
