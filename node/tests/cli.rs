@@ -96,14 +96,16 @@ fn init_writes_a_home_once() {
     let id = cairn.run(&["show-node-id", "--home", "home"]).succeeds();
     assert!(id.trim().len() == 40 && id.trim().bytes().all(|c| c.is_ascii_hexdigit()), "{id}");
     assert!(cairn.run(&["config", "--home", "home", "moniker"]).succeeds().starts_with("moniker = \"me\""));
-    let from_env = cairn.run_with(&["config", "--home", "home", "rpc.laddr"], &[("CAIRN_RPC_LADDR", "tcp://127.0.0.1:1")]);
+    let from_env =
+        cairn.run_with(&["config", "--home", "home", "rpc.laddr"], &[("CAIRN_RPC_LADDR", "tcp://127.0.0.1:1")]);
     assert!(from_env.succeeds().contains("tcp://127.0.0.1:1\"  # environment variable CAIRN_RPC_LADDR"));
 }
 
 #[test]
 fn the_home_is_the_flag_then_the_environment_then_the_testnet_here_then_the_users() {
     let cairn = Cairn::new();
-    let keys = |args: &[&str], env: &[(&str, &str)]| cairn.run_with(&[&["keys", "list"], args].concat(), env).succeeds();
+    let keys =
+        |args: &[&str], env: &[(&str, &str)]| cairn.run_with(&[&["keys", "list"], args].concat(), env).succeeds();
     assert!(keys(&[], &[]).contains(&format!("{}/.cairn/keys", cairn.folder().display())));
     cairn.run(&["testnet", "--init-only", "--validators", "1"]).succeeds();
     assert!(keys(&[], &[]).contains("alice"));
@@ -238,13 +240,33 @@ fn a_broken_file_is_named_with_its_field() {
     let replace = |from: &'static str, to: &'static str| move |text: String| text.replacen(from, to, 1);
     type Break = Box<dyn Fn(String) -> String>;
     let cases: [(&str, Break, &[&str], &str); 9] = [
-        ("config/config.toml", Box::new(replace("moniker", "monicker")), &["show-node-id"], "monicker; did you mean moniker?"),
+        (
+            "config/config.toml",
+            Box::new(replace("moniker", "monicker")),
+            &["show-node-id"],
+            "monicker; did you mean moniker?",
+        ),
         ("config/config.toml", Box::new(replace("quic = true", "quic = 3")), &["start"], "p2p.quic"),
         ("config/config.toml", Box::new(replace("[rpc]", "[rpc")), &["start"], "line "),
-        ("config/genesis.json", Box::new(replace("\"power\": \"10\"", "\"power\": \"x\"")), &["start"], "validators[0].power"),
+        (
+            "config/genesis.json",
+            Box::new(replace("\"power\": \"10\"", "\"power\": \"x\"")),
+            &["start"],
+            "validators[0].power",
+        ),
         ("config/genesis.json", Box::new(|_| "{".to_owned()), &["start"], "not JSON"),
-        ("config/node_key.json", Box::new(replace("\"value\": \"", "\"value\": \"A")), &["show-node-id"], "priv_key.value"),
-        ("config/priv_validator_key.json", Box::new(replace("PubKeySecp256k1", "PubKeyEd25519")), &["show-validator"], "pub_key.type"),
+        (
+            "config/node_key.json",
+            Box::new(replace("\"value\": \"", "\"value\": \"A")),
+            &["show-node-id"],
+            "priv_key.value",
+        ),
+        (
+            "config/priv_validator_key.json",
+            Box::new(replace("PubKeySecp256k1", "PubKeyEd25519")),
+            &["show-validator"],
+            "pub_key.type",
+        ),
         ("config/priv_validator_key.json", Box::new(|_| String::new()), &["show-validator"], "not JSON"),
         ("keys/alice.json", Box::new(replace("\"address\": \"", "\"address\": \"00")), &["keys", "list"], "address"),
     ];

@@ -9,6 +9,7 @@ use std::{
     fs::File,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -68,19 +69,23 @@ fn signal(pid: u32, name: &str) {
     assert!(done.success(), "kill -{name} {pid}");
 }
 
-/// A testnet of four, with ports of its own.
+/// A testnet of four, with ports of its own. One at a time, so that they do not slow each other down.
 struct Testnet {
     cairn: Cairn,
     base_port: u16,
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Testnet {
     fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let cairn = Cairn::new();
         let base_port = free_ports(40);
         let port = base_port.to_string();
         cairn.run(&["testnet", "--init-only", "--base-port", &port]).succeeds();
-        Self { cairn, base_port }
+        Self { cairn, base_port, _turn: turn }
     }
 
     fn start(&self) -> Process {
@@ -89,7 +94,10 @@ impl Testnet {
 
     fn start_one(&self, index: usize) -> Process {
         let home = format!("testnet/node{index}");
-        Process::start(self.cairn.command(&["start", "--home", &home]), &self.cairn.folder().join(format!("{index}.log")))
+        Process::start(
+            self.cairn.command(&["start", "--home", &home]),
+            &self.cairn.folder().join(format!("{index}.log")),
+        )
     }
 
     fn url(&self, index: usize) -> String {
@@ -100,7 +108,8 @@ impl Testnet {
     fn ask(&self, index: usize, method: &str, params: Value) -> Option<Value> {
         let call = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
-        let mut answer: Value = config.new_agent().post(self.url(index)).send_json(&call).ok()?.body_mut().read_json().ok()?;
+        let mut answer: Value =
+            config.new_agent().post(self.url(index)).send_json(&call).ok()?.body_mut().read_json().ok()?;
         answer.get_mut("result").map(Value::take)
     }
 
@@ -129,7 +138,11 @@ impl Testnet {
     fn signed(&self, asked: usize, height: u64, validator: usize) -> Option<bool> {
         let commit = self.ask(asked, "commit", serde_json::json!({ "height": height.to_string() }))?;
         let signatures = commit["signed_header"]["commit"]["signatures"].as_array()?.clone();
-        Some(signatures.iter().any(|one| one["validator_address"] == self.address(validator).as_str() && one["block_id_flag"] == 2))
+        Some(
+            signatures
+                .iter()
+                .any(|one| one["validator_address"] == self.address(validator).as_str() && one["block_id_flag"] == 2),
+        )
     }
 
     fn send(&self, asked: usize, amount: u64) -> Value {
@@ -169,7 +182,8 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     assert!(account.contains("1000000005"), "{account}");
     let tx = net.cairn.run(&["query", "tx", &hash]).succeeds();
     assert!(tx.contains("committed at height") && tx.contains("(bob)"), "{tx}");
-    let height = json(&net.cairn.run(&["query", "tx", &hash, "--json"]).succeeds())["height"].as_str().unwrap().to_owned();
+    let height =
+        json(&net.cairn.run(&["query", "tx", &hash, "--json"]).succeeds())["height"].as_str().unwrap().to_owned();
     let block = net.cairn.run(&["query", "block", &height]).succeeds();
     assert!(block.contains(&hash) && block.contains("alice: transfer 5 to bob"), "{block}");
     assert!(net.cairn.run(&["query", "validators"]).succeeds().contains("4 validators of power 40"));

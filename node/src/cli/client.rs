@@ -185,7 +185,8 @@ mod tests {
     fn results_and_errors_are_told_apart() {
         let client = answer_once("200 OK", r#"{"jsonrpc":"2.0","id":1,"result":{"a":"1"}}"#);
         assert_eq!(client.call("m", json!({})).unwrap(), json!({"a": "1"}));
-        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Internal error","data":"no height 9"}}"#;
+        let error =
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Internal error","data":"no height 9"}}"#;
         let error = answer_once("200 OK", error).call("m", json!({})).unwrap_err();
         assert!(matches!(&error, ClientError::Node { .. }), "{error}");
         assert_eq!(error.to_string(), "the node says: no height 9");

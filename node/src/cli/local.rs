@@ -1,11 +1,6 @@
 //! Commands about one home: make it, run it, show who it is, begin again.
 
-use std::{
-    fs, io,
-    io::Read,
-    path::Path,
-    thread,
-};
+use std::{fs, io, io::Read, path::Path, thread};
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use genesis::{Existing, ValidatorKey, ValidatorState};

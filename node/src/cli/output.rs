@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn columns_align_and_numbers_end_at_the_same_place() {
         let rows = [["name", "height"], ["node0", "7"], ["ü", "1234567"]];
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         assert_eq!(table(&rows, &[1]), ["name    height", "node0        7", "ü      1234567"]);
         assert!(table(&[], &[]).is_empty());
     }

@@ -128,7 +128,8 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
 pub fn load(home: &Path) -> Result<Config, Failure> {
     let file = Config::path_in(home);
     let text = std::fs::read_to_string(&file).map_err(|error| Failure::file("read", &file, &error))?;
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(Config::read(home, &text, environment.filter(|(name, _)| !OF_ONE_NODE.contains(&name.as_str())), &[])?)
 }
 

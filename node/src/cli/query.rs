@@ -248,9 +248,13 @@ impl Asker {
         if let Ok(signatures) = json::list(&answer, "/block/last_commit/signatures").map(<[Value]>::to_vec)
             && !signatures.is_empty()
         {
-            let signed = signatures.iter().filter(|one| json::number(one, "/block_id_flag").is_ok_and(|flag| flag == 2)).count();
+            let signed =
+                signatures.iter().filter(|one| json::number(one, "/block_id_flag").is_ok_and(|flag| flag == 2)).count();
             let round = json::number(&answer, "/block/last_commit/round").unwrap_or_default();
-            facts.add("block before", format_args!("committed in round {round} by {signed} of {} validators", signatures.len()));
+            facts.add(
+                "block before",
+                format_args!("committed in round {round} by {signed} of {} validators", signatures.len()),
+            );
         }
         let txs = json::list(&answer, "/block/data/txs")?;
         facts.add("content", show::count(txs.len() as u64, "transaction"));
@@ -285,7 +289,9 @@ impl Asker {
         };
         if self.json {
             let total = validators.len().to_string();
-            output::json(&json!({ "block_height": block_height.to_string(), "validators": validators, "total": total }));
+            output::json(
+                &json!({ "block_height": block_height.to_string(), "validators": validators, "total": total }),
+            );
             return Ok(());
         }
         let power = |validator: &Value| json::number(validator, "/voting_power");
@@ -321,10 +327,13 @@ impl Asker {
         facts.add("last block", format_args!("{time} ({})", show::ago(time, show::now())));
         facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
         facts.add("state", if syncing { "catching up with the chain" } else { "in step with the chain" });
-        facts.add("validator", match (power, json::text(&answer, "/validator_info/address")) {
-            (0, _) | (_, Err(_)) => "no: it follows the chain".to_owned(),
-            (power, Ok(address)) => format!("{address} of power {power}"),
-        });
+        facts.add(
+            "validator",
+            match (power, json::text(&answer, "/validator_info/address")) {
+                (0, _) | (_, Err(_)) => "no: it follows the chain".to_owned(),
+                (power, Ok(address)) => format!("{address} of power {power}"),
+            },
+        );
         facts.print();
         Ok(())
     }

@@ -360,7 +360,10 @@ fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
         footer.push(format!("try       {command} tx send{home} --from {} --to {} --amount 5", from.name, to.name));
     }
     let count = prepared.nodes.len();
-    footer.push(format!("Ctrl-C    stops {}; logs are in {short}/node*/cairn.log", if count == 1 { "it" } else { "all" }));
+    footer.push(format!(
+        "Ctrl-C    stops {}; logs are in {short}/node*/cairn.log",
+        if count == 1 { "it" } else { "all" }
+    ));
     Picture {
         title: format!("chain {}, {} in {short}", prepared.genesis.chain_id(), show::count(count as u64, "validator")),
         rows: rows.collect(),
@@ -370,7 +373,8 @@ fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
 
 /// How a person runs this very program here: its bare name if the path leads to it, else where it is.
 fn command_name(program: &Path) -> String {
-    let same = |found: PathBuf| found.canonicalize().is_ok_and(|found| program.canonicalize().is_ok_and(|own| own == found));
+    let same =
+        |found: PathBuf| found.canonicalize().is_ok_and(|found| program.canonicalize().is_ok_and(|own| own == found));
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).find(|dir| dir.join("cairn").is_file()).is_some_and(|dir| same(dir.join("cairn"))) {
         return "cairn".to_owned();

@@ -183,7 +183,10 @@ impl Send {
         if code == 0 {
             Ok(())
         } else {
-            Err(Failure::new(format!("transaction {id} was committed at height {height} and failed: {}", sentence(code, log))))
+            Err(Failure::new(format!(
+                "transaction {id} was committed at height {height} and failed: {}",
+                sentence(code, log)
+            )))
         }
     }
 }
@@ -232,14 +235,20 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
         let status = match query::status_of(client, id) {
             Ok(status) => status,
             // The node is being restarted, perhaps: the transaction is not lost by that.
-            Err(ClientError::Refused { .. } | ClientError::NoAnswer { .. }) if Instant::now() < deadline => Status::Pending,
+            Err(ClientError::Refused { .. } | ClientError::NoAnswer { .. }) if Instant::now() < deadline => {
+                Status::Pending
+            }
             Err(error) => {
-                return Err(Failure::new(format!("{error}. Transaction {id} was sent; ask later with `cairn query tx {id}`")));
+                return Err(Failure::new(format!(
+                    "{error}. Transaction {id} was sent; ask later with `cairn query tx {id}`"
+                )));
             }
         };
         let status = match (status, order) {
             // What is in no block when its last height is committed will be in none: looked at again after the height.
-            (Status::Unknown, TxOrder::Expires(last)) if latest_height(client).is_some_and(|height| height >= last.0) => {
+            (Status::Unknown, TxOrder::Expires(last))
+                if latest_height(client).is_some_and(|height| height >= last.0) =>
+            {
                 match query::status_of(client, id) {
                     Ok(Status::Unknown) => Status::Expired { why: format!(" at height {last}") },
                     other => other?,

@@ -243,7 +243,11 @@ mod tests {
             catching_up: false,
             seen_at: Time::parse("2026-01-10T12:00:02Z").unwrap(),
         };
-        let row = |name: &str, condition| Row { name: name.into(), condition, restart: format!("cairn start --home t/{name}") };
+        let row = |name: &str, condition| Row {
+            name: name.into(),
+            condition,
+            restart: format!("cairn start --home t/{name}"),
+        };
         Picture {
             title: "a title".into(),
             rows: vec![

@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn committed_transactions_are_read_from_the_metrics() {
-        let page = "# HELP cometbft_consensus_total_txs x\ncometbft_consensus_total_txs{chain_id=\"c\"} 1200\nother 1\n";
+        let page =
+            "# HELP cometbft_consensus_total_txs x\ncometbft_consensus_total_txs{chain_id=\"c\"} 1200\nother 1\n";
         assert_eq!(committed_in(page), Some(1200));
         assert_eq!(committed_in("other 1\n"), None);
     }

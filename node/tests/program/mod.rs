@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use serde_json::Value;
@@ -90,18 +91,20 @@ pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The first of `count` ports in a row that are free on loopback, TCP and UDP. The row's place follows from the process id, so
-/// that tests that run side by side look at different places; and it is below the ports that the system gives out itself.
+/// The first of `count` ports in a row that are free on loopback, TCP and UDP.
+///
+/// Each call in a process gets others. Where a process begins to look follows from its id, so that test programs that run side by
+/// side seldom meet; and all are below the ports that the system gives out by itself.
 pub fn free_ports(count: u16) -> u16 {
-    let start = 12_000 + (std::process::id() % 900) as u16 * 20;
-    let mut base = start;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 12_000 + (std::process::id() % 250) as u16 * 40;
     loop {
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        let base = first + NEXT.fetch_add(count, Ordering::Relaxed);
+        assert!(base + count < 32_000, "no {count} free ports in a row from {first}");
+        let free =
+            |port| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
         if (base..base + count).all(free) {
             return base;
         }
-        base += 20;
-        assert!(base + count < 32_000, "no {count} free ports in a row from {start}");
     }
 }
-
