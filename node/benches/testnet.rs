@@ -29,8 +29,8 @@ fn main() {
         return; // `cargo test --benches` only wants it to build
     }
     if std::env::var("QUICK").is_err() {
-    empty_heights();
-    idle();
+        empty_heights();
+        idle();
     }
     transfers_when_idle();
     load();
@@ -58,8 +58,14 @@ fn empty_heights() {
     tell("empty heights, one after another");
     tell(format!("  heights/s                      {:8.0}", 1.0 / per_height));
     tell(format!("  height / sync of a file        {:8.1}", per_height / sync.as_secs_f64()));
-    tell(format!("  syncs / height                 {:8.2}", (nodes[0].metric("cometbft_consensus_syncs_total") - syncs) / heights));
-    tell(format!("  failed rounds / height         {:8.4}", (sum(&nodes, rounds) - failed) / VALIDATORS as f64 / heights));
+    tell(format!(
+        "  syncs / height                 {:8.2}",
+        (nodes[0].metric("cometbft_consensus_syncs_total") - syncs) / heights
+    ));
+    tell(format!(
+        "  failed rounds / height         {:8.4}",
+        (sum(&nodes, rounds) - failed) / VALIDATORS as f64 / heights
+    ));
     tell(format!("  CPU ms / height and validator  {:8.2}", cpu.as_secs_f64() * 1e3 / heights / VALIDATORS as f64));
     tell(format!("  cores used                     {:8.2}", cpu.as_secs_f64() / time.as_secs_f64()));
     tell(format!("  sync of a file, µs             {:8.0}", sync.as_micros()));
@@ -90,7 +96,8 @@ fn transfers_when_idle() {
         .map(|nonce| {
             let tx = transfer(0, nonce);
             let begun = Instant::now();
-            let answer = nodes[(nonce % VALIDATORS as u64) as usize].batch("broadcast_tx_commit", [json!({ "tx": tx })].into_iter());
+            let answer = nodes[(nonce % VALIDATORS as u64) as usize]
+                .batch("broadcast_tx_commit", [json!({ "tx": tx })].into_iter());
             let result = &answer[0]["result"];
             assert!(result["check_tx"]["code"] == 0 && result["tx_result"]["code"] == 0, "{answer:?}");
             begun.elapsed()
@@ -103,7 +110,10 @@ fn transfers_when_idle() {
     tell(format!("  p50 / sync of a file           {:8.1}   ({:.1} ms)", ratio(p50, sync), p50.as_secs_f64() * 1e3));
     tell(format!("  p99 / sync of a file           {:8.1}   ({:.1} ms)", ratio(p99, sync), p99.as_secs_f64() * 1e3));
     tell(format!("  p50 / loopback round trip      {:8.0}", ratio(p50, round_trip)));
-    tell(format!("  signature checks / transfer    {:8.2}   on each node: {checks:?}", checks.iter().sum::<f64>() / (count as f64 * VALIDATORS as f64)));
+    tell(format!(
+        "  signature checks / transfer    {:8.2}   on each node: {checks:?}",
+        checks.iter().sum::<f64>() / (count as f64 * VALIDATORS as f64)
+    ));
 }
 
 /// More transfers than fit: how many a second, and what each costs.
@@ -112,7 +122,8 @@ fn load() {
     let mut nodes = homes.start_all();
     nodes[0].wait_for_height(2);
     let per_sender: u64 = 250;
-    let txs: Vec<Vec<String>> = (0..SENDERS).map(|sender| (0..per_sender).map(|nonce| transfer(sender, nonce)).collect()).collect();
+    let txs: Vec<Vec<String>> =
+        (0..SENDERS).map(|sender| (0..per_sender).map(|nonce| transfer(sender, nonce)).collect()).collect();
     let (cpu, begun) = (cpu(&nodes), Instant::now());
     thread::scope(|scope| {
         for (node, txs) in nodes.iter().zip(txs.chunks(txs.len().div_ceil(VALIDATORS))) {
@@ -132,7 +143,24 @@ fn load() {
         thread::sleep(Duration::from_millis(20));
     }
     let (time, cpu) = (begun.elapsed(), self::cpu(&nodes) - cpu);
-    if std::env::var("QUICK").is_ok() { let text = ureq::get(&nodes[0].metrics).call().unwrap().into_body().read_to_string().unwrap(); tell(text.lines().filter(|l| !l.starts_with('#') && !l.contains("_bucket") && (l.contains("mempool")||l.contains("gossip")||l.contains("verify")||l.contains("round")||l.contains("proposer_tim")||l.contains("interval"))).collect::<Vec<_>>().join("\n")); }
+    if std::env::var("QUICK").is_ok() {
+        let text = ureq::get(&nodes[0].metrics).call().unwrap().into_body().read_to_string().unwrap();
+        tell(
+            text.lines()
+                .filter(|l| {
+                    !l.starts_with('#')
+                        && !l.contains("_bucket")
+                        && (l.contains("mempool")
+                            || l.contains("gossip")
+                            || l.contains("verify")
+                            || l.contains("round")
+                            || l.contains("proposer_tim")
+                            || l.contains("interval"))
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
+        );
+    }
     let done = nodes[0].metric("cometbft_consensus_total_txs");
     let checks: f64 = nodes.iter().map(|node| node.metric("cometbft_mempool_signature_checks_total")).sum();
     tell("transfers, as many as there are");

@@ -37,7 +37,8 @@ impl Lock {
                 let _ = file.take(20).read_to_string(&mut pid); // the number is a courtesy
                 let pid: String = pid.chars().filter(char::is_ascii_digit).collect();
                 let who = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
-                let sentence = format!("{}: {who} works in this home. Stop it first, or use another --home", data_dir.display());
+                let sentence =
+                    format!("{}: {who} works in this home. Stop it first, or use another --home", data_dir.display());
                 return Err(Failure::new(Code::InUse, sentence));
             }
             Err(TryLockError::Error(error)) => {

@@ -155,7 +155,9 @@ impl Waiting {
 /// The bytes of an input of the bulk class; `None` for an urgent one.
 fn bulk_bytes(input: &Input) -> Option<usize> {
     match input {
-        Input::Message { message: Checked::Unchecked(PeerMessage::Part { .. }), .. } => Some(PART_MESSAGE_BYTES_MAX / 2),
+        Input::Message { message: Checked::Unchecked(PeerMessage::Part { .. }), .. } => {
+            Some(PART_MESSAGE_BYTES_MAX / 2)
+        }
         Input::Blocks { response: Some(response), .. } => {
             Some(response.blocks.iter().map(|block| block.block.len()).sum::<usize>() + 1024)
         }

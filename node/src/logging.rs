@@ -182,7 +182,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let module = module_of(metadata.target());
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.lines.push(if self.is_json { fields.json(now, metadata.level(), module) } else { fields.plain(now, metadata.level(), module) });
+        self.lines.push(if self.is_json {
+            fields.json(now, metadata.level(), module)
+        } else {
+            fields.plain(now, metadata.level(), module)
+        });
     }
 }
 
@@ -290,7 +294,10 @@ mod tests {
             (LevelFilter::WARN, Level::WARN),
             (LevelFilter::ERROR, Level::ERROR),
         ];
-        levels.into_iter().find(|(_, level)| targets.would_enable(target, level)).map_or(LevelFilter::OFF, |(filter, _)| filter)
+        levels
+            .into_iter()
+            .find(|(_, level)| targets.would_enable(target, level))
+            .map_or(LevelFilter::OFF, |(filter, _)| filter)
     }
 
     #[test]
@@ -321,7 +328,10 @@ mod tests {
             "2026-11-23T01:02:03.500Z INFO  consensus  committed line height=7 reason=\"two words\" peer=ab"
         );
         let json: Value = serde_json::from_str(&fields().json(time, &Level::INFO, "consensus")).unwrap();
-        assert_eq!((&json["height"], &json["level"], &json["module"]), (&7.into(), &"info".into(), &"consensus".into()));
+        assert_eq!(
+            (&json["height"], &json["level"], &json["module"]),
+            (&7.into(), &"info".into(), &"consensus".into())
+        );
     }
 
     #[test]

@@ -230,7 +230,8 @@ impl Metrics {
     /// Registers all metrics of a chain under a namespace.
     pub fn new(namespace: &str, chain_id: &ChainId) -> Self {
         let labels = std::collections::HashMap::from([("chain_id".to_owned(), chain_id.to_string())]);
-        let registry = Registry::new_custom(Some(namespace.to_owned()), Some(labels.clone())).expect("a namespace is a name");
+        let registry =
+            Registry::new_custom(Some(namespace.to_owned()), Some(labels.clone())).expect("a namespace is a name");
         let process = Registry::new_custom(None, Some(labels)).expect("no prefix is fine");
         process.register(Box::new(process::Process::new())).expect("registered once");
         let on = |name| Subsystem { registry: &registry, name };
@@ -308,16 +309,25 @@ impl Metrics {
         consensus.syncs_total.inc_by(after.syncs.saturating_sub(before.syncs));
         self.blocksync.syncing.set(i64::from(after.catching_up));
         if (before.height, before.round) != (after.height, after.round) {
-            consensus.round_duration_seconds.observe(after.round_started.max(before.round_started).since(before.round_started).as_secs_f64());
+            consensus
+                .round_duration_seconds
+                .observe(after.round_started.max(before.round_started).since(before.round_started).as_secs_f64());
         }
         if before.height == after.height && after.round > before.round {
             let step = step_name(before.step);
-            consensus.round_increment_total.with_label_values(&[step]).inc_by(u64::from(after.round.0 - before.round.0));
+            consensus
+                .round_increment_total
+                .with_label_values(&[step])
+                .inc_by(u64::from(after.round.0 - before.round.0));
         }
         let total = after.validators.total_power().0.max(1) as f64;
         if let Some(votes) = after.votes.iter().find(|votes| votes.round == after.round) {
             for (kind, votes) in [("prevote", &votes.prevotes), ("precommit", &votes.precommits)] {
-                let power: u64 = votes.iter().filter_map(|vote| after.validators.get(vote.vote.validator_index)).map(|v| v.power.0).sum();
+                let power: u64 = votes
+                    .iter()
+                    .filter_map(|vote| after.validators.get(vote.vote.validator_index))
+                    .map(|v| v.power.0)
+                    .sum();
                 consensus.round_voting_power_percent.with_label_values(&[kind]).set(power as f64 / total);
             }
         }
@@ -433,37 +443,88 @@ impl Consensus {
             rounds: on.gauge("rounds", "Round of the height being decided."),
             round_duration_seconds: on.histogram("round_duration_seconds", "Time of a round.", long_seconds()),
             step_duration_seconds: on.histograms("step_duration_seconds", "Time of a step.", &["step"], long_seconds()),
-            round_increment_total: on.counters("round_increment_total", "Rounds that failed, by the step they failed in.", &["step"]),
+            round_increment_total: on.counters(
+                "round_increment_total",
+                "Rounds that failed, by the step they failed in.",
+                &["step"],
+            ),
             block_interval_seconds: on.histogram("block_interval_seconds", "Time between two blocks.", long_seconds()),
             validators: on.gauge("validators", "Validators."),
             validators_power: on.gauge("validators_power", "Power of all validators."),
             validator_power: on.gauges("validator_power", "Power of this node's validator.", validator),
-            validator_last_signed_height: on.gauges("validator_last_signed_height", "Last height whose commit holds this validator's signature.", validator),
-            validator_missed_blocks: on.gauges("validator_missed_blocks", "Heights whose commit, as seen here, lacks this validator's signature.", validator),
+            validator_last_signed_height: on.gauges(
+                "validator_last_signed_height",
+                "Last height whose commit holds this validator's signature.",
+                validator,
+            ),
+            validator_missed_blocks: on.gauges(
+                "validator_missed_blocks",
+                "Heights whose commit, as seen here, lacks this validator's signature.",
+                validator,
+            ),
             missing_validators: on.gauge("missing_validators", "Validators whose signature the last commit lacks."),
             missing_validators_power: on.gauge("missing_validators_power", "Their power."),
-            byzantine_validators: on.gauge("byzantine_validators", "Contradictions of validators seen since the start."),
+            byzantine_validators: on
+                .gauge("byzantine_validators", "Contradictions of validators seen since the start."),
             byzantine_validators_power: on.gauge("byzantine_validators_power", "The power behind them."),
             precommits_counted: on.gauge("precommits_counted", "Precommits in the last commit."),
-            precommits_staking_percentage: on.float("precommits_staking_percentage", "Their share of the power, in percent."),
-            round_voting_power_percent: on.floats("round_voting_power_percent", "Share of the power whose vote of this round is here, 0 to 1.", &["vote_type"]),
+            precommits_staking_percentage: on
+                .float("precommits_staking_percentage", "Their share of the power, in percent."),
+            round_voting_power_percent: on.floats(
+                "round_voting_power_percent",
+                "Share of the power whose vote of this round is here, 0 to 1.",
+                &["vote_type"],
+            ),
             num_txs: on.gauge("num_txs", "Transactions of the last block."),
             total_txs: on.gauge("total_txs", "Transactions committed since the start."),
             block_size_bytes: on.gauge("block_size_bytes", "Bytes of the last block."),
             chain_size_bytes: on.counter("chain_size_bytes", "Bytes of the blocks committed since the start."),
-            proposal_receive_count: on.counters("proposal_receive_count", "Proposals of others received, correctly signed.", &["status"]),
+            proposal_receive_count: on.counters(
+                "proposal_receive_count",
+                "Proposals of others received, correctly signed.",
+                &["status"],
+            ),
             proposal_create_count: on.counter("proposal_create_count", "Blocks of ours that were decided."),
-            proposal_timestamp_difference: on.histogram("proposal_timestamp_difference", "From a proposal's time to its arrival, seconds.", long_seconds()),
+            proposal_timestamp_difference: on.histogram(
+                "proposal_timestamp_difference",
+                "From a proposal's time to its arrival, seconds.",
+                long_seconds(),
+            ),
             late_votes: on.counters("late_votes", "Votes of an earlier round or height.", &["vote_type"]),
-            block_gossip_parts_received: on.counters("block_gossip_parts_received", "Block parts received, by whether they are of this height.", &["matches_current"]),
-            decide_seconds: on.histogram("decide_seconds", "From the start of a height to its decision.", long_seconds()),
-            loop_seconds: on.histogram("loop_seconds", "Time of one step of the host: deciding, executing and writing, syncs included.", short_seconds()),
-            loop_inputs: on.histogram("loop_inputs", "Inputs that one step took together.", vec![1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0]),
-            outputs_seconds: on.histogram("outputs_seconds", "Time to perform what one step asked for.", short_seconds()),
-            proposer_timeouts_total: on.counters("proposer_timeouts_total", "Rounds that failed, by their proposer.", &["proposer_address"]),
+            block_gossip_parts_received: on.counters(
+                "block_gossip_parts_received",
+                "Block parts received, by whether they are of this height.",
+                &["matches_current"],
+            ),
+            decide_seconds: on.histogram(
+                "decide_seconds",
+                "From the start of a height to its decision.",
+                long_seconds(),
+            ),
+            loop_seconds: on.histogram(
+                "loop_seconds",
+                "Time of one step of the host: deciding, executing and writing, syncs included.",
+                short_seconds(),
+            ),
+            loop_inputs: on.histogram(
+                "loop_inputs",
+                "Inputs that one step took together.",
+                vec![1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
+            ),
+            outputs_seconds: on.histogram(
+                "outputs_seconds",
+                "Time to perform what one step asked for.",
+                short_seconds(),
+            ),
+            proposer_timeouts_total: on.counters(
+                "proposer_timeouts_total",
+                "Rounds that failed, by their proposer.",
+                &["proposer_address"],
+            ),
             hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
             syncs_total: on.counter("syncs_total", "Syncs to disk that consensus waited for: two a height."),
-            bad_signatures_total: on.counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
+            bad_signatures_total: on
+                .counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
         }
     }
 }
@@ -484,7 +545,11 @@ impl Blocksync {
 impl State {
     fn new(on: &Subsystem<'_>) -> Self {
         Self {
-            block_processing_time: on.histogram("block_processing_time", "Time of a step that decided, executed and wrote a block, seconds.", short_seconds()),
+            block_processing_time: on.histogram(
+                "block_processing_time",
+                "Time of a step that decided, executed and wrote a block, seconds.",
+                short_seconds(),
+            ),
             consensus_param_updates: on.counter("consensus_param_updates", "Changes of the parameters."),
             validator_set_updates: on.counter("validator_set_updates", "Changes of the validator set."),
             prune_seconds: on.histogram("prune_seconds", "Time of one pass of the pruner.", short_seconds()),
@@ -497,9 +562,18 @@ impl Verify {
         Self {
             messages_total: on.counters("messages_total", "Messages of peers checked.", &["message_type"]),
             dropped_total: on.counters("dropped_total", "Messages of peers dropped unchecked.", &["reason"]),
-            wait_seconds: on.histograms("wait_seconds", "From arrival to a thread of the pool.", &["kind"], short_seconds()),
+            wait_seconds: on.histograms(
+                "wait_seconds",
+                "From arrival to a thread of the pool.",
+                &["kind"],
+                short_seconds(),
+            ),
             message_seconds: on.histogram("message_seconds", "Time to decode and check one message.", short_seconds()),
-            block_seconds: on.histogram("block_seconds", "Time to check the transactions of a proposed block that were new here.", short_seconds()),
+            block_seconds: on.histogram(
+                "block_seconds",
+                "Time to check the transactions of a proposed block that were new here.",
+                short_seconds(),
+            ),
         }
     }
 }
@@ -507,13 +581,26 @@ impl Verify {
 impl Mempool {
     fn new(on: &Subsystem<'_>) -> Self {
         Self {
-            tx_size_bytes: on.histogram("tx_size_bytes", "Sizes of transactions.", vec![64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0]),
-            batch_size: on.histograms("batch_size", "Transactions of a batch.", &["dir"], vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0]),
+            tx_size_bytes: on.histogram(
+                "tx_size_bytes",
+                "Sizes of transactions.",
+                vec![64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0],
+            ),
+            batch_size: on.histograms(
+                "batch_size",
+                "Transactions of a batch.",
+                &["dir"],
+                vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0],
+            ),
             failed_txs: on.counter("failed_txs", "Transactions refused for what they are."),
             rejected_txs: on.counter("rejected_txs", "Transactions refused for want of room."),
             already_received_txs: on.counter("already_received_txs", "Transactions that came again."),
             wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
-            submit_to_commit_seconds: on.histogram("submit_to_commit_seconds", "The same, of transactions submitted here.", long_seconds()),
+            submit_to_commit_seconds: on.histogram(
+                "submit_to_commit_seconds",
+                "The same, of transactions submitted here.",
+                long_seconds(),
+            ),
         }
     }
 }
@@ -522,8 +609,16 @@ impl P2p {
     fn new(on: &Subsystem<'_>) -> Self {
         Self {
             messages_received: on.counters("messages_received", "Messages received.", &["message_type", "reactor"]),
-            message_receive_bytes_total: on.counters("message_receive_bytes_total", "Bytes of messages received.", &["message_type"]),
-            message_send_bytes_total: on.counters("message_send_bytes_total", "Bytes of messages sent.", &["message_type"]),
+            message_receive_bytes_total: on.counters(
+                "message_receive_bytes_total",
+                "Bytes of messages received.",
+                &["message_type"],
+            ),
+            message_send_bytes_total: on.counters(
+                "message_send_bytes_total",
+                "Bytes of messages sent.",
+                &["message_type"],
+            ),
         }
     }
 }
@@ -531,7 +626,12 @@ impl P2p {
 impl Rpc {
     fn new(on: &Subsystem<'_>) -> Self {
         Self {
-            request_seconds: on.histograms("request_seconds", "Time of a call.", &["method"], short_seconds().into_iter().chain([1.0, 5.0, 10.0]).collect()),
+            request_seconds: on.histograms(
+                "request_seconds",
+                "Time of a call.",
+                &["method"],
+                short_seconds().into_iter().chain([1.0, 5.0, 10.0]).collect(),
+            ),
             errors_total: on.counters("errors_total", "Calls answered with an error.", &["method"]),
             connections: on.gauge("connections", "Open connections."),
             subscriptions: on.gauge("subscriptions", "Open subscriptions."),

@@ -80,7 +80,9 @@ impl Progress {
 fn missing(status: &Status, round: Round) -> (String, u64) {
     let held = status.votes.iter().find(|votes| votes.round == round);
     let has_voted = |index: u32| {
-        held.is_some_and(|held| held.prevotes.iter().chain(&held.precommits).any(|vote| vote.vote.validator_index == index))
+        held.is_some_and(|held| {
+            held.prevotes.iter().chain(&held.precommits).any(|vote| vote.vote.validator_index == index)
+        })
     };
     absent(&status.validators, has_voted)
 }

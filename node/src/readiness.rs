@@ -42,7 +42,9 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CatchingUp { height, peers_at } => write!(f, "catching up: at height {height}, peers are at {peers_at}"),
+            Self::CatchingUp { height, peers_at } => {
+                write!(f, "catching up: at height {height}, peers are at {peers_at}")
+            }
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
             Self::Stalled { height, round, since, heard, total } => write!(
                 f,
@@ -80,7 +82,8 @@ impl Readiness {
     /// Whether the node is of use now.
     pub fn ready(&self) -> Result<(), Reason> {
         let since = self.board.last_block().unwrap_or(self.started).elapsed();
-        let rules = Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
+        let rules =
+            Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
         rules.judge(&self.board.status(), self.network.peer_ids().len(), since)
     }
 }
@@ -98,7 +101,10 @@ impl Rules {
             return Err(Reason::CatchingUp { height: status.tip, peers_at });
         }
         let total = status.validators.total_power();
-        let ours = self.us.and_then(|us| status.validators.by_address(&us)).map_or(Power::ZERO, |(_, validator)| validator.power);
+        let ours = self
+            .us
+            .and_then(|us| status.validators.by_address(&us))
+            .map_or(Power::ZERO, |(_, validator)| validator.power);
         if peers == 0 && !ours.is_quorum_of(total) {
             return Err(Reason::NoPeers);
         }
@@ -169,7 +175,10 @@ mod tests {
         let rules = rules(&status);
         assert_eq!(rules.judge(&status, 3, secs(1)), Ok(()));
         assert_eq!(rules.judge(&status, 0, secs(1)), Err(Reason::NoPeers));
-        assert!(matches!(rules.judge(&status, 3, secs(32)), Err(Reason::Stalled { heard: Power(0), total: Power(4), .. })));
+        assert!(matches!(
+            rules.judge(&status, 3, secs(32)),
+            Err(Reason::Stalled { heard: Power(0), total: Power(4), .. })
+        ));
         status.catching_up = true;
         status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
         let catching_up = rules.judge(&status, 3, secs(1)).unwrap_err();

@@ -19,7 +19,9 @@ use crate::{
     consensus_thread::time_of,
     metrics::Metrics,
     readiness::Readiness,
-    rpc::{Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic},
+    rpc::{
+        Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
+    },
     verify_pool,
 };
 
@@ -136,7 +138,11 @@ struct Peers(p2p::Network);
 
 impl Network for Peers {
     fn listeners(&self) -> Vec<String> {
-        self.0.listening().iter().map(|(transport, socket)| format!("{}://{socket}", format!("{transport:?}").to_lowercase())).collect()
+        self.0
+            .listening()
+            .iter()
+            .map(|(transport, socket)| format!("{}://{socket}", format!("{transport:?}").to_lowercase()))
+            .collect()
     }
 
     fn peers(&self) -> Vec<PeerSeen> {
@@ -155,7 +161,11 @@ fn seen(peer: PeerInfo) -> PeerSeen {
     let channel = |(id, info): (u8, &p2p::ChannelInfo)| (id, info.queued_messages, info.bytes_out);
     PeerSeen {
         node_id: peer.id.to_string(),
-        listen_address: peer.address.as_ref().map(|address| format!("tcp://{}:{}", address.host, address.port)).unwrap_or_default(),
+        listen_address: peer
+            .address
+            .as_ref()
+            .map(|address| format!("tcp://{}:{}", address.host, address.port))
+            .unwrap_or_default(),
         remote_ip: ip_of(&peer.remote),
         is_outbound: peer.is_outbound,
         since: time_of(peer.since),

@@ -66,7 +66,13 @@ pub fn last_signed(hard_state: &HardState, chain_id: &ChainId) -> ValidatorState
     let mut last = ValidatorState { height: hard_state.height, ..ValidatorState::default() };
     let mut raise = |round: Round, step: u8, sign_bytes: Vec<u8>, signature| {
         if (round, step) > (last.round, last.step) {
-            last = ValidatorState { height: last.height, round, step, signature: Some(signature), sign_bytes: Some(sign_bytes) };
+            last = ValidatorState {
+                height: last.height,
+                round,
+                step,
+                signature: Some(signature),
+                sign_bytes: Some(sign_bytes),
+            };
         }
     };
     for signed in &hard_state.proposals {

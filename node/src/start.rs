@@ -235,7 +235,12 @@ impl Node {
     }
 
     /// Starts the servers.
-    fn serve(&mut self, genesis: &Genesis, mempool: Arc<Mempool>, validator: Option<types::PublicKey>) -> Result<(), Failure> {
+    fn serve(
+        &mut self,
+        genesis: &Genesis,
+        mempool: Arc<Mempool>,
+        validator: Option<types::PublicKey>,
+    ) -> Result<(), Failure> {
         if self.config.instrumentation.prometheus {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
             let connections_max = self.config.instrumentation.max_open_connections;
@@ -266,8 +271,10 @@ impl Node {
 
     /// The first lines: where it is reached.
     fn tell(&self) {
-        let or_none = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
-        let listening: Vec<String> = self.network.listening().iter().map(|(transport, socket)| format!("{transport:?}:{socket}")).collect();
+        let or_none =
+            |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
+        let listening: Vec<String> =
+            self.network.listening().iter().map(|(transport, socket)| format!("{transport:?}:{socket}")).collect();
         tracing::info!(
             target: "main", version = env!("CARGO_PKG_VERSION"), chain = %self.store.chain_id(), node_id = %self.network.id(),
             height = self.board.status().tip.0, p2p = %listening.join(","), rpc = %or_none(self.rpc_address()),
@@ -373,7 +380,8 @@ impl Node {
         let state_file = self.config.priv_validator_state_file();
         let has_key = self.config.priv_validator_key_file().exists();
         if let Some(hard_state) = self.store.hard_state()?.filter(|_| has_key) {
-            signing::save_state(&state_file, &hard_state, self.store.chain_id()).map_err(|error| Failure::new(Code::Disk, error))?;
+            signing::save_state(&state_file, &hard_state, self.store.chain_id())
+                .map_err(|error| Failure::new(Code::Disk, error))?;
         }
         self.metrics_server = None;
         self.runtime.shutdown_timeout(Duration::from_secs(1));
@@ -464,10 +472,15 @@ fn p2p_config(config: &Config, genesis: &Genesis) -> Result<p2p::Config, Failure
     let mut p2p = p2p::Config::new(genesis.chain_id().as_str(), config.base.moniker.clone());
     p2p.laddr = address(&settings.laddr).to_string();
     p2p.quic = settings.quic;
-    p2p.external_address = parse("p2p.external_address", std::slice::from_ref(external).get(..usize::from(!external.is_empty())).unwrap_or_default())?.pop();
+    p2p.external_address = parse(
+        "p2p.external_address",
+        std::slice::from_ref(external).get(..usize::from(!external.is_empty())).unwrap_or_default(),
+    )?
+    .pop();
     p2p.persistent_peers = parse("p2p.persistent_peers", &settings.persistent_peers)?;
     p2p.seeds = parse("p2p.seeds", &settings.seeds)?;
-    p2p.unconditional_ids = parse("p2p.unconditional_peer_ids", &settings.unconditional_peer_ids)?.into_iter().collect();
+    p2p.unconditional_ids =
+        parse("p2p.unconditional_peer_ids", &settings.unconditional_peer_ids)?.into_iter().collect();
     p2p.private_ids = parse("p2p.private_peer_ids", &settings.private_peer_ids)?.into_iter().collect();
     p2p.max_inbound = settings.max_num_inbound_peers;
     p2p.max_outbound = settings.max_num_outbound_peers;

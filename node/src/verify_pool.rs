@@ -30,11 +30,7 @@ use p2p::{GossipId, Network, Verdict};
 use storage::{RocksKv, Store};
 use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wire};
 
-use self::{
-    bucket::Bucket,
-    fair::FairQueue,
-    submit::Submission,
-};
+use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
     consensus_thread::time_of,
     inbox::Inbox,
@@ -166,7 +162,12 @@ impl VerifyPool {
             is_outgoing: false,
             is_closed: false,
         };
-        Arc::new(Self { parts, queues: Mutex::new(queues), work: Condvar::new(), published: Mutex::new(Instant::now()) })
+        Arc::new(Self {
+            parts,
+            queues: Mutex::new(queues),
+            work: Condvar::new(),
+            published: Mutex::new(Instant::now()),
+        })
     }
 
     /// Starts its threads. `threads` 0: two, or one on a single core.
@@ -466,7 +467,13 @@ impl Queues {
 
     fn is_empty(&self) -> bool {
         let Self { messages, responses, blocks, submissions, batches, rates: _, is_outgoing, is_closed } = self;
-        !is_closed && !is_outgoing && messages.len() == 0 && responses.is_empty() && blocks.is_empty() && submissions.is_empty() && batches.len() == 0
+        !is_closed
+            && !is_outgoing
+            && messages.len() == 0
+            && responses.is_empty()
+            && blocks.is_empty()
+            && submissions.is_empty()
+            && batches.len() == 0
     }
 }
 

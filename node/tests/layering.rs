@@ -43,11 +43,7 @@ const PURE: [&str; 3] = ["types", "consensus", "app"];
 #[test]
 fn workspace_crates_import_one_way() {
     let found = violations(&workspace_edges());
-    assert!(
-        found.is_empty(),
-        "ARCHITECTURE.md says otherwise:\n{}",
-        found.join("\n")
-    );
+    assert!(found.is_empty(), "ARCHITECTURE.md says otherwise:\n{}", found.join("\n"));
 }
 
 #[test]
@@ -55,10 +51,7 @@ fn every_workspace_crate_has_a_rule() {
     let listed: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
     let existing = workspace_crates();
     let existing: BTreeSet<&str> = existing.iter().map(String::as_str).collect();
-    assert_eq!(
-        existing, listed,
-        "add the crate to MAY_USE and to ARCHITECTURE.md"
-    );
+    assert_eq!(existing, listed, "add the crate to MAY_USE and to ARCHITECTURE.md");
 }
 
 #[test]
@@ -66,10 +59,7 @@ fn sans_io_crates_pull_in_no_io() {
     for name in SANS_IO {
         let closure = closure(name);
         let found = io_packages(&closure);
-        assert!(
-            found.is_empty(),
-            "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how"
-        );
+        assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
     }
 }
 
@@ -80,23 +70,14 @@ fn pure_crates_forbid_the_same_things_in_clippy() {
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     for name in PURE {
-        assert_eq!(
-            read(name),
-            read(PURE[0]),
-            "{name}/clippy.toml and {}/clippy.toml differ",
-            PURE[0]
-        );
+        assert_eq!(read(name), read(PURE[0]), "{name}/clippy.toml and {}/clippy.toml differ", PURE[0]);
     }
 }
 
 #[test]
 fn a_wrong_edge_is_caught() {
     let edge = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    let right = [
-        edge("node", "p2p"),
-        edge("host", "storage"),
-        edge("genesis", "app"),
-    ];
+    let right = [edge("node", "p2p"), edge("host", "storage"), edge("genesis", "app")];
     assert_eq!(violations(&right), Vec::<String>::new());
 
     for (from, to) in [
@@ -120,19 +101,9 @@ fn a_wrong_edge_is_caught() {
 
 #[test]
 fn an_io_package_is_caught() {
-    let names = |list: &[&str]| {
-        list.iter()
-            .map(|name| (*name).to_owned())
-            .collect::<BTreeSet<_>>()
-    };
-    assert_eq!(
-        io_packages(&names(&["prost", "k256", "tokio-free", "serde"])),
-        ["tokio-free"]
-    );
-    assert_eq!(
-        io_packages(&names(&["librocksdb-sys", "libp2p-core"])),
-        ["libp2p-core", "librocksdb-sys"]
-    );
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(io_packages(&names(&["prost", "k256", "tokio-free", "serde"])), ["tokio-free"]);
+    assert_eq!(io_packages(&names(&["librocksdb-sys", "libp2p-core"])), ["libp2p-core", "librocksdb-sys"]);
     assert!(io_packages(&names(&["prost", "k256", "tracing", "libc"])).is_empty());
 }
 
@@ -142,24 +113,15 @@ fn violations(edges: &[(String, String)]) -> Vec<String> {
         let mut rules = MAY_USE.iter();
         rules.any(|(name, uses)| *name == from && uses.split(' ').any(|used| used == to))
     };
-    edges
-        .iter()
-        .filter(|(from, to)| !allowed(from, to))
-        .map(|(from, to)| format!("{from} may not use {to}"))
-        .collect()
+    edges.iter().filter(|(from, to)| !allowed(from, to)).map(|(from, to)| format!("{from} may not use {to}")).collect()
 }
 
 /// The packages of `closure` that belong to a family in `IO_PACKAGES`.
 fn io_packages(closure: &BTreeSet<String>) -> Vec<&str> {
     let of_family = |name: &str, family: &str| {
-        name.strip_prefix(family)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
-    closure
-        .iter()
-        .map(String::as_str)
-        .filter(|name| IO_PACKAGES.iter().any(|family| of_family(name, family)))
-        .collect()
+    closure.iter().map(String::as_str).filter(|name| IO_PACKAGES.iter().any(|family| of_family(name, family))).collect()
 }
 
 /// Direct dependencies between workspace crates, of every kind, by short name, without a crate's own use of itself.
@@ -180,11 +142,7 @@ fn workspace_edges() -> Vec<(String, String)> {
 
 /// The workspace's crates by short name.
 fn workspace_crates() -> BTreeSet<String> {
-    metadata()
-        .workspace_packages()
-        .iter()
-        .map(|package| short(&package.name))
-        .collect()
+    metadata().workspace_packages().iter().map(|package| short(&package.name)).collect()
 }
 
 /// What the manifests say, without resolving, so that the test needs no network.
@@ -200,21 +158,8 @@ fn metadata() -> cargo_metadata::Metadata {
 fn closure(name: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
-        .args([
-            "tree",
-            "--package",
-            &format!("cairn-{name}"),
-            "--edges",
-            "normal",
-        ])
-        .args([
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-            "--offline",
-            "--locked",
-        ])
+        .args(["tree", "--package", &format!("cairn-{name}"), "--edges", "normal"])
+        .args(["--prefix", "none", "--format", "{p}", "--offline", "--locked"])
         .output()
         .expect("cargo, which runs this test, can be run");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -224,10 +169,7 @@ fn closure(name: &str) -> BTreeSet<String> {
         .filter_map(|line| line.split(' ').next())
         .map(str::to_owned)
         .collect();
-    assert!(
-        packages.contains(&format!("cairn-{name}")),
-        "cargo tree for {name} lists the crate itself"
-    );
+    assert!(packages.contains(&format!("cairn-{name}")), "cargo tree for {name} lists the crate itself");
     packages
 }
 
@@ -237,8 +179,5 @@ fn short(package: &str) -> String {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("node lies in the workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("node lies in the workspace").to_owned()
 }

@@ -75,11 +75,18 @@ impl Config {
         }
         let external = &self.p2p.external_address;
         if !external.is_empty() && external.parse::<p2p::HostPort>().is_err() {
-            return Err(self.invalid("p2p.external_address", format!("{external:?}"), "give host:port, such as example.org:26656"));
+            return Err(self.invalid(
+                "p2p.external_address",
+                format!("{external:?}"),
+                "give host:port, such as example.org:26656",
+            ));
         }
         let namespace = &self.instrumentation.namespace;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if namespace.is_empty() || !namespace.chars().all(is_name) || namespace.starts_with(|c: char| c.is_ascii_digit()) {
+        if namespace.is_empty()
+            || !namespace.chars().all(is_name)
+            || namespace.starts_with(|c: char| c.is_ascii_digit())
+        {
             let reason = "use letters, digits and _, beginning with a letter, such as cometbft";
             return Err(self.invalid("instrumentation.namespace", format!("{namespace:?}"), reason));
         }
@@ -139,7 +146,12 @@ impl Config {
             ("p2p.handshake_timeout", self.p2p.handshake_timeout, ms(1), hour),
             ("p2p.dial_timeout", self.p2p.dial_timeout, ms(1), hour),
             ("mempool.ttl_duration", self.mempool.ttl_duration, ms(1), 24 * 30 * hour),
-            ("consensus.empty_block_interval", self.consensus.empty_block_interval.unwrap_or_default(), Duration::ZERO, 24 * hour),
+            (
+                "consensus.empty_block_interval",
+                self.consensus.empty_block_interval.unwrap_or_default(),
+                Duration::ZERO,
+                24 * hour,
+            ),
             ("consensus.min_block_interval", self.consensus.min_block_interval, Duration::ZERO, hour),
             ("consensus.gossip_interval", self.consensus.gossip_interval, ms(10), ms(60_000)),
             ("blocksync.request_timeout", self.blocksync.request_timeout, ms(10), hour),

@@ -3,7 +3,8 @@
 
 /// The way out for a key of CometBFT, `section.key`, or a whole section, `section`.
 pub(super) fn advice(key: &str) -> Option<&'static str> {
-    const GENESIS: &str = "timeouts are the chain's: set consensus_params.timeouts in the genesis document, and remove the line";
+    const GENESIS: &str =
+        "timeouts are the chain's: set consensus_params.timeouts in the genesis document, and remove the line";
     const NOT_NEEDED: &str = "Cairn has no need of it; remove the line";
     Some(match key {
         "proxy_app" | "abci" => "the application is part of the node; remove the line",
@@ -11,17 +12,23 @@ pub(super) fn advice(key: &str) -> Option<&'static str> {
         "priv_validator_laddr" => "remote signers are not supported; the key is read from priv_validator_key_file",
         "rpc.grpc_laddr" | "rpc.grpc_max_open_connections" => "there is no gRPC; remove the line",
         "rpc.tls_cert_file" | "rpc.tls_key_file" => "put a TLS proxy before the RPC, and remove the line",
-        "rpc.pprof_laddr" | "rpc.experimental_websocket_write_buffer_size" | "rpc.experimental_close_on_slow_client" => NOT_NEEDED,
+        "rpc.pprof_laddr"
+        | "rpc.experimental_websocket_write_buffer_size"
+        | "rpc.experimental_close_on_slow_client" => NOT_NEEDED,
         "rpc.experimental_subscription_buffer_size" => "it is called rpc.subscription_buffer_size here",
         "p2p.seed_mode" => "there are no seed-only nodes; any node with p2p.pex tells addresses",
-        "p2p.flush_throttle_timeout" | "p2p.max_packet_msg_payload_size" | "p2p.send_rate" | "p2p.recv_rate" => NOT_NEEDED,
+        "p2p.flush_throttle_timeout" | "p2p.max_packet_msg_payload_size" | "p2p.send_rate" | "p2p.recv_rate" => {
+            NOT_NEEDED
+        }
         "p2p.persistent_peers_max_dial_period" => "persistent peers are dialled at least every 10 s; remove the line",
         "mempool.type" | "mempool.recheck" | "mempool.recheck_timeout" | "mempool.wal_dir" => NOT_NEEDED,
         "mempool.keep-invalid-txs-in-cache" => NOT_NEEDED,
         "mempool.experimental_max_gossip_connections_to_persistent_peers"
         | "mempool.experimental_max_gossip_connections_to_non_persistent_peers" => NOT_NEEDED,
         "statesync" => "there is no state sync: a new node fetches blocks from its peers; remove the section",
-        "blocksync.version" | "blocksync.adaptive_sync" => "a node enters and leaves block sync by itself; remove the line",
+        "blocksync.version" | "blocksync.adaptive_sync" => {
+            "a node enters and leaves block sync by itself; remove the line"
+        }
         "consensus.wal_file" => "the hard state in the database takes the place of a log file; remove the line",
         "consensus.timeout_commit" | "consensus.skip_timeout_commit" => {
             "there is no fixed wait after a commit; consensus.min_block_interval sets the least time between blocks"

@@ -246,7 +246,8 @@ impl Config {
     }
 
     fn settle_empty_blocks(&mut self, empty: EmptyBlocks) -> Result<(), ConfigError> {
-        let theirs = empty.create.as_ref().map(|(_, origin)| origin).or(empty.interval.as_ref().map(|(_, origin)| origin));
+        let theirs =
+            empty.create.as_ref().map(|(_, origin)| origin).or(empty.interval.as_ref().map(|(_, origin)| origin));
         let Some(theirs) = theirs.cloned() else { return Ok(()) };
         if let Some(origin) = empty.ours {
             return Err(ConfigError::Invalid {
@@ -420,7 +421,9 @@ mod tests {
         );
         assert!(error("[p2p]\npex = 1", &[], &[]).contains("true or false"));
         assert!(error("[p2p]\ndial_timeout = 3", &[], &[]).contains("a duration"));
-        assert!(error("", &[("CAIRN_P2P_PEX", "maybe")], &[]).starts_with("environment variable CAIRN_P2P_PEX: p2p.pex"));
+        assert!(
+            error("", &[("CAIRN_P2P_PEX", "maybe")], &[]).starts_with("environment variable CAIRN_P2P_PEX: p2p.pex")
+        );
     }
 
     #[test]

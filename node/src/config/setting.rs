@@ -261,7 +261,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("0s", 0), ("0", 0), ("500ms", 500), ("1s", 1000), ("1m30s", 90_000), ("1.5s", 1500), ("1h", 3_600_000)] {
+        for (text, ms) in
+            [("0s", 0), ("0", 0), ("500ms", 500), ("1s", 1000), ("1m30s", 90_000), ("1.5s", 1500), ("1h", 3_600_000)]
+        {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "5", "s", "-1s", "1 fortnight", "1e9s", "ms5", "..s", "99999999999999h"] {
@@ -271,7 +273,9 @@ mod tests {
 
     #[test]
     fn durations_survive_their_text() {
-        for duration in [Duration::ZERO, Duration::from_nanos(3), Duration::from_micros(1500), Duration::from_secs(7200)] {
+        for duration in
+            [Duration::ZERO, Duration::from_nanos(3), Duration::from_micros(1500), Duration::from_secs(7200)]
+        {
             assert_eq!(parse_duration(&duration_text(duration)), Some(duration));
         }
     }

@@ -158,18 +158,44 @@ impl Sources {
             let of_peer = |peer: &p2p::PeerInfo| {
                 let id = peer.id;
                 let values = Channel::ALL.iter().zip(&peer.channels);
-                values.map(move |(channel, info)| (vec![label("peer_id", id), label("chID", channel.name())], number(info) as f64)).collect::<Vec<_>>()
+                values
+                    .map(move |(channel, info)| {
+                        (vec![label("peer_id", id), label("chID", channel.name())], number(info) as f64)
+                    })
+                    .collect::<Vec<_>>()
             };
             peers.iter().flat_map(of_peer).collect::<Vec<_>>()
         };
         let each = |number: &dyn Fn(&p2p::PeerInfo) -> f64| {
             peers.iter().map(|peer| (vec![label("peer_id", peer.id)], number(peer))).collect::<Vec<_>>()
         };
-        out.many(MetricType::COUNTER, "p2p_peer_receive_bytes_total", "Bytes received from a peer.", channels(|info| info.bytes_in));
-        out.many(MetricType::COUNTER, "p2p_peer_send_bytes_total", "Bytes sent to a peer.", channels(|info| info.bytes_out));
-        let queued = |number: fn(&p2p::ChannelInfo) -> u64| move |peer: &p2p::PeerInfo| peer.channels.iter().map(number).sum::<u64>() as f64;
-        out.many(MetricType::GAUGE, "p2p_peer_send_queue_size", "Messages that wait to be sent to a peer.", each(&queued(|info| info.queued_messages)));
-        out.many(MetricType::GAUGE, "p2p_peer_pending_send_bytes", "Their bytes.", each(&queued(|info| info.queued_bytes)));
+        out.many(
+            MetricType::COUNTER,
+            "p2p_peer_receive_bytes_total",
+            "Bytes received from a peer.",
+            channels(|info| info.bytes_in),
+        );
+        out.many(
+            MetricType::COUNTER,
+            "p2p_peer_send_bytes_total",
+            "Bytes sent to a peer.",
+            channels(|info| info.bytes_out),
+        );
+        let queued = |number: fn(&p2p::ChannelInfo) -> u64| {
+            move |peer: &p2p::PeerInfo| peer.channels.iter().map(number).sum::<u64>() as f64
+        };
+        out.many(
+            MetricType::GAUGE,
+            "p2p_peer_send_queue_size",
+            "Messages that wait to be sent to a peer.",
+            each(&queued(|info| info.queued_messages)),
+        );
+        out.many(
+            MetricType::GAUGE,
+            "p2p_peer_pending_send_bytes",
+            "Their bytes.",
+            each(&queued(|info| info.queued_bytes)),
+        );
         let rtts = peers.iter().filter_map(|peer| Some((vec![label("peer_id", peer.id)], peer.rtt?.as_secs_f64())));
         out.many(MetricType::GAUGE, "p2p_peer_round_trip_seconds", "Round trip of the last ping.", rtts.collect());
         out.many(MetricType::GAUGE, "p2p_peer_penalty", "Penalty of a peer: 100 is a ban.", each(&|peer| peer.penalty));
@@ -202,7 +228,11 @@ impl Sources {
         out.counter("mempool_reaped_txs", "Transactions put into proposals.", stats.reaped);
         let (checks, hits) = (self.txs.checks(), self.txs.hits());
         out.counter("mempool_signature_checks_total", "Signatures of transactions checked: one a transaction.", checks);
-        out.counter("mempool_signature_cache_hits_total", "Signatures not checked, because they had been before.", hits);
+        out.counter(
+            "mempool_signature_cache_hits_total",
+            "Signatures not checked, because they had been before.",
+            hits,
+        );
     }
 
     fn pool(&self, out: &mut Families) {

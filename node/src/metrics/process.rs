@@ -39,17 +39,39 @@ impl Collector for Process {
         )];
         // After the name in brackets: state is field 0, utime 11, stime 12, threads 17, vsize 20, rss 21.
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split(' ').skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
+        let fields: Vec<f64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .skip(1)
+            .map(|field| field.parse().unwrap_or(0.0))
+            .collect();
         if fields.len() > 21 {
             let cpu = (fields[11] + fields[12]) / os::ticks_per_second() as f64;
             let resident = fields[21] * os::page_bytes() as f64;
-            families.push(family("process_cpu_seconds_total", "Processor time of the process.", MetricType::COUNTER, one(cpu)));
+            families.push(family(
+                "process_cpu_seconds_total",
+                "Processor time of the process.",
+                MetricType::COUNTER,
+                one(cpu),
+            ));
             families.push(family("process_resident_memory_bytes", "Memory in use.", MetricType::GAUGE, one(resident)));
-            families.push(family("process_virtual_memory_bytes", "Memory reserved.", MetricType::GAUGE, one(fields[20])));
+            families.push(family(
+                "process_virtual_memory_bytes",
+                "Memory reserved.",
+                MetricType::GAUGE,
+                one(fields[20]),
+            ));
             families.push(family("process_threads", "Threads.", MetricType::GAUGE, one(fields[17])));
         }
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
-            families.push(family("process_open_fds", "Open files and sockets.", MetricType::GAUGE, one(files.count() as f64)));
+            families.push(family(
+                "process_open_fds",
+                "Open files and sockets.",
+                MetricType::GAUGE,
+                one(files.count() as f64),
+            ));
         }
         families
     }
@@ -63,7 +85,10 @@ mod tests {
     fn this_process_uses_memory_and_files() {
         let value = |name: &str| {
             let families = Process::new().collect();
-            families.iter().find(|family| family.name() == name).map(|family| family.get_metric()[0].get_gauge().get_value())
+            families
+                .iter()
+                .find(|family| family.name() == name)
+                .map(|family| family.get_metric()[0].get_gauge().get_value())
         };
         assert!(value("process_resident_memory_bytes").unwrap() > 1e6);
         assert!(value("process_open_fds").unwrap() > 2.0);

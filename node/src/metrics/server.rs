@@ -23,7 +23,11 @@ pub struct MetricsServer {
 /// At most `connections_max` connections; further ones wait in the system's queue.
 ///
 /// Errors: the address cannot be listened on, with the setting's name.
-pub async fn serve(metrics: Arc<Metrics>, address: SocketAddr, connections_max: usize) -> Result<MetricsServer, Failure> {
+pub async fn serve(
+    metrics: Arc<Metrics>,
+    address: SocketAddr,
+    connections_max: usize,
+) -> Result<MetricsServer, Failure> {
     let listener = bind("instrumentation.prometheus_listen_addr", address)?;
     let address = listener.local_addr().map_err(Failure::config)?;
     let listener = BoundedListener::new(listener, connections_max)?;

@@ -51,7 +51,11 @@ impl Args {
                     names.join(", ")
                 )));
             }
-            _ => return Err(Error::invalid_params("params is neither an object nor an array: name them as in {\"height\":\"5\"}")),
+            _ => {
+                return Err(Error::invalid_params(
+                    "params is neither an object nor an array: name them as in {\"height\":\"5\"}",
+                ));
+            }
         }
         args.retain(|_, arg| *arg != Arg::Json(Value::Null));
         Ok(Self(args))
@@ -130,7 +134,9 @@ impl Args {
                 None => None,
             },
         };
-        bytes.ok_or_else(|| self.unreadable(name, "bytes: base64 in JSON; 0x and hexadecimal digits, or \"raw text\", in a URI"))
+        bytes.ok_or_else(|| {
+            self.unreadable(name, "bytes: base64 in JSON; 0x and hexadecimal digits, or \"raw text\", in a URI")
+        })
     }
 
     /// Bytes that are usually written in hex; none if absent.
@@ -160,7 +166,9 @@ impl Args {
     }
 
     fn required(&self, name: &'static str) -> Result<&Arg> {
-        self.0.get(name).ok_or_else(|| Error::invalid_params(format_args!("parameter {name} is missing: give it by this name")))
+        self.0
+            .get(name)
+            .ok_or_else(|| Error::invalid_params(format_args!("parameter {name} is missing: give it by this name")))
     }
 
     fn uri_text(&self, name: &'static str, raw: &str) -> Result<String> {
@@ -221,7 +229,9 @@ mod tests {
         ] {
             assert_eq!(args.number("height"), Ok(Some(5)), "{args:?}");
         }
-        for args in [json(json!(null)), json(json!({})), json(json!([])), json(json!({"height": null})), uri(&[("height", "")])] {
+        for args in
+            [json(json!(null)), json(json!({})), json(json!([])), json(json!({"height": null})), uri(&[("height", "")])]
+        {
             assert_eq!(args.number("height"), Ok(None), "{args:?}");
         }
         for args in [

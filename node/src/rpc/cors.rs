@@ -44,9 +44,10 @@ impl Cors {
         }
         response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         if request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-            for (name, values) in
-                [(header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods), (header::ACCESS_CONTROL_ALLOW_HEADERS, &self.headers)]
-            {
+            for (name, values) in [
+                (header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, &self.headers),
+            ] {
                 if let Ok(value) = HeaderValue::from_str(&values.join(", ")) {
                     response.insert(name, value);
                 }

@@ -93,7 +93,9 @@ impl From<StoreError> for Error {
                 "height {got} must be less than or equal to the current blockchain height {tip}: wait for it, or leave the \
                  height out for the latest"
             )),
-            StoreError::NoGenesis { .. } => Self::refused("no block yet: the chain stands before its first height, ask again"),
+            StoreError::NoGenesis { .. } => {
+                Self::refused("no block yet: the chain stands before its first height, ask again")
+            }
             other => Self::internal(other),
         }
     }

@@ -422,9 +422,7 @@ pub fn consensus_state(status: &Status) -> Value {
 /// Where consensus stands, with everything that this node knows of it.
 pub fn dump_consensus_state(status: &Status) -> Value {
     let members = status.validators.iter().map(validator).collect::<Vec<_>>();
-    let peer = |(peer, height): &(host::Peer, Height)| {
-        json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } })
-    };
+    let peer = |(peer, height): &(host::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
     json!({
         "round_state": {
             "height": text(status.height),
@@ -453,7 +451,8 @@ pub mod tests {
     use serde::de::DeserializeOwned;
     use tendermint_rpc::{Response, endpoint};
     use types::{
-        Address, Attribute, ChainId, DuplicateVoteEvidence, Params, PartSetHeader, Power, Round, SecretKey, Step, Time, Vote,
+        Address, Attribute, ChainId, DuplicateVoteEvidence, Params, PartSetHeader, Power, Round, SecretKey, Step, Time,
+        Vote,
     };
 
     use super::*;
@@ -487,8 +486,11 @@ pub mod tests {
     pub fn committed(height: u64, txs: &[&[u8]]) -> Arc<Committed> {
         let validators = validators();
         let txs: Vec<Vec<u8>> = txs.iter().map(|tx| tx.to_vec()).collect();
-        let votes: Vec<SignedVote> =
-            [Some(some_id(5)), None].into_iter().zip(0..).map(|(id, index)| some_vote(VoteType::Precommit, index, id)).collect();
+        let votes: Vec<SignedVote> = [Some(some_id(5)), None]
+            .into_iter()
+            .zip(0..)
+            .map(|(id, index)| some_vote(VoteType::Precommit, index, id))
+            .collect();
         let last_commit = Commit::from_votes(Height(6), Round(0), some_id(5), &validators, &votes);
         let last_commit = (height > 1).then(|| Commit { height: Height(height - 1), ..last_commit });
         let (a, b) = (some_vote(VoteType::Prevote, 1, None), some_vote(VoteType::Prevote, 1, Some(some_id(9))));
@@ -511,8 +513,15 @@ pub mod tests {
             proposer: validators.proposer().address(),
         };
         let attribute = |key: &str, value: &str| Attribute { key: key.into(), value: value.into(), index: true };
-        let event = Event { kind: "transfer".into(), attributes: vec![attribute("amount", "5"), attribute("to", "\"é\"")] };
-        let result = TxResult { data: vec![1], log: "ok".into(), gas_used: 1, events: vec![event.clone()], ..TxResult::default() };
+        let event =
+            Event { kind: "transfer".into(), attributes: vec![attribute("amount", "5"), attribute("to", "\"é\"")] };
+        let result = TxResult {
+            data: vec![1],
+            log: "ok".into(),
+            gas_used: 1,
+            events: vec![event.clone()],
+            ..TxResult::default()
+        };
         let results = BlockResults {
             txs: vec![result; txs.len()],
             events: vec![event],
@@ -523,7 +532,8 @@ pub mod tests {
         let block = Block { header, txs, evidence, last_commit };
         let parts = block.part_set();
         let block_id = block.id(&parts);
-        let commit = Commit { height: Height(height), round: Round(0), block_id, signatures: vec![CommitSig::Absent; 4] };
+        let commit =
+            Commit { height: Height(height), round: Round(0), block_id, signatures: vec![CommitSig::Absent; 4] };
         Arc::new(Committed {
             block_bytes: parts.bytes().unwrap().len(),
             block_id,
@@ -588,7 +598,8 @@ pub mod tests {
         let committed = committed(7, &[]);
         let last = committed.block.last_commit.as_ref().unwrap();
         let parsed: tendermint::block::Commit = serde_json::from_value(commit(last)).unwrap();
-        let kinds: Vec<_> = parsed.signatures.iter().map(|entry| (entry.is_commit(), entry.is_nil(), entry.is_absent())).collect();
+        let kinds: Vec<_> =
+            parsed.signatures.iter().map(|entry| (entry.is_commit(), entry.is_nil(), entry.is_absent())).collect();
         assert_eq!(kinds, [(true, false, false), (false, true, false), (false, false, true), (false, false, true)]);
     }
 
@@ -605,10 +616,12 @@ pub mod tests {
     #[test]
     fn events_are_understood() {
         let committed = committed(7, &[b"a"]);
-        let event = |data| json!({ "query": "tm.event = 'X'", "data": data, "events": tags_of(&committed.results.events) });
+        let event =
+            |data| json!({ "query": "tm.event = 'X'", "data": data, "events": tags_of(&committed.results.events) });
         let block: tendermint_rpc::event::v0_38::DeEvent = parsed(&event(new_block_event(&committed)));
-        let tendermint_rpc::event::EventData::NewBlock { block: Some(block), result_finalize_block: Some(results), .. } =
-            tendermint_rpc::event::Event::from(block).data
+        let tendermint_rpc::event::EventData::NewBlock {
+            block: Some(block), result_finalize_block: Some(results), ..
+        } = tendermint_rpc::event::Event::from(block).data
         else {
             panic!("another event")
         };
@@ -657,7 +670,8 @@ pub mod tests {
             received: Traffic::default(),
             channels: vec![(0x22, 1, 7)],
         };
-        let peers = json!({ "listening": true, "listeners": ["x"], "n_peers": "1", "peers": [peer(&seen, "cairn-test", 1)] });
+        let peers =
+            json!({ "listening": true, "listeners": ["x"], "n_peers": "1", "peers": [peer(&seen, "cairn-test", 1)] });
         let answer: endpoint::net_info::Response = parsed(&peers);
         assert_eq!(answer.peers[0].connection_status.send_monitor.bytes, 7);
     }

@@ -41,7 +41,9 @@ pub enum Body {
 pub fn parse(bytes: &[u8], batch_calls_max: usize) -> Result<Body, Error> {
     let value = serde_json::from_slice(bytes).map_err(|e| Error::parse(format_args!("the body is not JSON: {e}")))?;
     match value {
-        Value::Array(elements) if elements.is_empty() => Err(Error::invalid_request("the batch is empty: send at least one call")),
+        Value::Array(elements) if elements.is_empty() => {
+            Err(Error::invalid_request("the batch is empty: send at least one call"))
+        }
         Value::Array(elements) if elements.len() > batch_calls_max => Err(Error::invalid_request(format_args!(
             "a batch of {} calls, at most {batch_calls_max} are allowed (rpc.max_request_batch_size): send several batches",
             elements.len()
@@ -102,11 +104,17 @@ mod tests {
     fn a_call_keeps_its_id() {
         for id in [json!("3fa8-uuid"), json!(7), json!(-1), json!("")] {
             let body = json!({"jsonrpc": "2.0", "id": id, "method": "status", "params": null}).to_string();
-            assert_eq!(single(&body), Message::Call(Call { id: id.clone(), method: "status".into(), params: Value::Null }));
+            assert_eq!(
+                single(&body),
+                Message::Call(Call { id: id.clone(), method: "status".into(), params: Value::Null })
+            );
             let reply: Value = serde_json::from_str(&answer(&id, &Ok("{}".into()))).unwrap();
             assert_eq!(reply, json!({"jsonrpc": "2.0", "id": id, "result": {}}));
         }
-        assert!(matches!(single(r#"{"id":1,"method":"status"}"#), Message::Call(_)), "jsonrpc and params may be missing");
+        assert!(
+            matches!(single(r#"{"id":1,"method":"status"}"#), Message::Call(_)),
+            "jsonrpc and params may be missing"
+        );
     }
 
     #[test]

@@ -40,6 +40,8 @@ mod stall;
 mod uri;
 mod websocket;
 
-pub use context::{Accepted, Context, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic};
+pub use context::{
+    Accepted, Context, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
+};
 pub use cors::Cors;
 pub use server::{Handle, serve};

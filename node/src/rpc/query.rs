@@ -97,7 +97,9 @@ impl FromStr for Query {
     fn from_str(text: &str) -> Result<Self, Error> {
         if text.len() > QUERY_CHARS_MAX {
             let got = text.len();
-            return Err(Error::invalid_params(format_args!("a query of {got} bytes, at most {QUERY_CHARS_MAX} are allowed")));
+            return Err(Error::invalid_params(format_args!(
+                "a query of {got} bytes, at most {QUERY_CHARS_MAX} are allowed"
+            )));
         }
         let mut rest = Rest { text, at: 0 };
         let mut conditions = Vec::new();

@@ -137,8 +137,10 @@ async fn accept(server: Arc<Server>, listener: TcpListener, mut stopped: watch::
 
 /// Says that there is no place, without reading the request.
 async fn refuse(mut socket: TcpStream, open: usize) -> std::io::Result<()> {
-    let text = format!("{open} connections are open, no more are allowed (rpc.max_open_connections): try again later\n");
-    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n";
+    let text =
+        format!("{open} connections are open, no more are allowed (rpc.max_open_connections): try again later\n");
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n";
     socket.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
     socket.shutdown().await?;
     // Closing with unread bytes would reset the connection, and with it our answer.
@@ -267,7 +269,10 @@ async fn read_body(parts: &Parts, body: Body, bytes_max: usize) -> Result<axum::
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.to_string().contains("length limit") => Err(too_large("more")),
         Ok(Err(error)) => Err(Error::invalid_request(format_args!("the body breaks off: {error}: send it again"))),
-        Err(_) => Err(Error::invalid_request(format_args!("the body did not come within {} s: send it again", PATIENCE.as_secs()))),
+        Err(_) => Err(Error::invalid_request(format_args!(
+            "the body did not come within {} s: send it again",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 

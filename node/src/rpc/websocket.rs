@@ -104,7 +104,9 @@ impl Client<'_> {
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8]) -> Result<(), ()> {
         let server = self.server.clone();
         match jsonrpc::parse(bytes, server.context.limits.batch_calls_max) {
-            Ok(Body::Single(Message::Call(call))) if methods::find(&call.method).is_ok_and(|method| method.is_websocket()) => {
+            Ok(Body::Single(Message::Call(call)))
+                if methods::find(&call.method).is_ok_and(|method| method.is_websocket()) =>
+            {
                 let result = self.on_subscription_call(&call);
                 send(socket, Some(jsonrpc::answer(&call.id, &result.map(|()| "{}".to_owned())))).await
             }
@@ -122,7 +124,9 @@ impl Client<'_> {
         let args = Args::of_json(call.params.clone(), &["query"])?;
         let text = || {
             let text = args.text("query")?;
-            text.ok_or_else(|| Error::invalid_params("parameter query is missing: give it, such as tm.event = 'NewBlock'"))
+            text.ok_or_else(|| {
+                Error::invalid_params("parameter query is missing: give it, such as tm.event = 'NewBlock'")
+            })
         };
         match call.method.as_str() {
             "subscribe" => self.subscribe(call.id.clone(), text()?),
@@ -165,7 +169,9 @@ impl Client<'_> {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|subscription| subscription.text != text);
         if self.subscriptions.len() == before {
-            return Err(Error::refused(format_args!("subscription {text:?} not found: give the very text that was subscribed to")));
+            return Err(Error::refused(format_args!(
+                "subscription {text:?} not found: give the very text that was subscribed to"
+            )));
         }
         if self.subscriptions.is_empty() {
             self.watching = None;

@@ -51,7 +51,8 @@ impl Homes {
             config.p2p.addr_book_strict = false;
             config.p2p.allow_duplicate_ip = true;
             let peers = (0..count).filter(|peer| *peer != index);
-            config.p2p.persistent_peers = peers.map(|peer| format!("{}@127.0.0.1:{}", ids[peer], ports[peer])).collect();
+            config.p2p.persistent_peers =
+                peers.map(|peer| format!("{}@127.0.0.1:{}", ids[peer], ports[peer])).collect();
             config.rpc.laddr = "tcp://127.0.0.1:0".to_owned();
             config.instrumentation.prometheus = true;
             config.instrumentation.prometheus_listen_addr = "127.0.0.1:0".to_owned();
@@ -213,7 +214,10 @@ impl Validator {
 
     /// Processor time that it has used, and memory that it uses, in bytes.
     pub fn usage(&self) -> (Duration, u64) {
-        (Duration::from_secs_f64(self.metric("process_cpu_seconds_total")), self.metric("process_resident_memory_bytes") as u64)
+        (
+            Duration::from_secs_f64(self.metric("process_cpu_seconds_total")),
+            self.metric("process_resident_memory_bytes") as u64,
+        )
     }
 
     /// The last committed height.
@@ -243,7 +247,8 @@ impl Validator {
     /// The sum of the series of a metric, whatever their labels.
     pub fn metric(&self, name: &str) -> f64 {
         let text = ureq::get(&self.metrics).call().unwrap().into_body().read_to_string().unwrap();
-        let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let series =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 }

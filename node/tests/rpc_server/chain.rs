@@ -9,12 +9,14 @@ use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{CommitTiming, Committed, Status};
-use node::rpc::{Accepted, Context, Cors, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter};
+use node::rpc::{
+    Accepted, Context, Cors, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter,
+};
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
-    Address, Block, ChainId, Commit, Header, Height, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody, TxId, TxOrder,
-    ValidatorSet, VerifiedTx, Vote, VoteType, Wire, blake3, results_hash,
+    Address, Block, ChainId, Commit, Header, Height, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody, TxId,
+    TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, blake3, results_hash,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -44,7 +46,8 @@ pub fn transfer(nonce: u64, amount: u64) -> Vec<u8> {
 
 fn genesis() -> Genesis {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let validator = |seed: u8| GenesisValidator { public_key: key(seed).public_key(), power: Power(10), name: String::new() };
+    let validator =
+        |seed: u8| GenesisValidator { public_key: key(seed).public_key(), power: Power(10), name: String::new() };
     Genesis::new(Document {
         genesis_time: Time::from_unix_millis(now.as_millis() as u64).saturating_sub(Duration::from_secs(3600)),
         chain_id: chain_id(),
@@ -52,7 +55,11 @@ fn genesis() -> Genesis {
         params: Params::default(),
         validators: (1..=4).map(validator).collect(),
         app_hash: None,
-        accounts: vec![GenesisAccount { address: alice().public_key().address(), balance: 1_000_000, name: "alice".into() }],
+        accounts: vec![GenesisAccount {
+            address: alice().public_key().address(),
+            balance: 1_000_000,
+            name: "alice".into(),
+        }],
     })
     .unwrap()
 }
@@ -93,8 +100,12 @@ impl Chain {
             app_hash: first.app_hash,
             document_hash: first.genesis_hash,
         };
-        let batch =
-            GenesisBatch { genesis: began, writes: &first.writes, validators: &first.validators, params: &first.params };
+        let batch = GenesisBatch {
+            genesis: began,
+            writes: &first.writes,
+            validators: &first.validators,
+            params: &first.params,
+        };
         store.init_genesis(&batch).unwrap();
         let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
         let mut next_validators = first.validators.clone();
@@ -146,8 +157,16 @@ impl Chain {
             let validator = key(seed).public_key().address();
             let (validator_index, _) = grown.validators.by_address(&validator).unwrap();
             let timestamp = block.header.time;
-            Vote { vote_type: VoteType::Precommit, height, round: Round(0), block_id: Some(block_id), timestamp, validator, validator_index }
-                .sign(&chain_id(), &key(seed))
+            Vote {
+                vote_type: VoteType::Precommit,
+                height,
+                round: Round(0),
+                block_id: Some(block_id),
+                timestamp,
+                validator,
+                validator_index,
+            }
+            .sign(&chain_id(), &key(seed))
         };
         let votes: Vec<_> = (1..=3).map(vote).collect();
         let commit = Commit::from_votes(height, Round(0), block_id, &grown.validators, &votes);

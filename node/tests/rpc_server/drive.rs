@@ -121,7 +121,8 @@ async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
 /// Subscribes to blocks and transactions, has one committed, and sees both; then unsubscribes.
 pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), tx: Vec<u8>) {
     let mut blocks = client.subscribe(EventType::NewBlock.into()).await.unwrap();
-    let query = tendermint_rpc::query::Query::from(EventType::Tx).and_eq("tx.hash", TxId(types::blake3(&tx).0).to_string());
+    let query =
+        tendermint_rpc::query::Query::from(EventType::Tx).and_eq("tx.hash", TxId(types::blake3(&tx).0).to_string());
     let mut txs = client.subscribe(query).await.unwrap();
     client.broadcast_tx_sync(tx.clone()).await.unwrap();
     let event = txs.next().await.unwrap().unwrap();
@@ -140,7 +141,11 @@ pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), t
     client.unsubscribe(EventType::NewBlock.into()).await.unwrap();
 }
 
-async fn validator_set(client: &(impl Client + Sync), height: Height, proposer: tendermint::account::Id) -> ValidatorSet {
+async fn validator_set(
+    client: &(impl Client + Sync),
+    height: Height,
+    proposer: tendermint::account::Id,
+) -> ValidatorSet {
     let members = client.validators(height, Paging::All).await.unwrap().validators;
     ValidatorSet::with_proposer(members, proposer).unwrap()
 }
@@ -156,7 +161,11 @@ pub async fn light_client(client: &(impl Client + Sync), trusted: u32, untrusted
     let next = client.validators(untrusted.increment(), Paging::All).await.unwrap().validators;
     let next = ValidatorSet::without_proposer(next);
     let day = Duration::from_secs(24 * 3600);
-    let options = Options { trust_threshold: TrustThreshold::TWO_THIRDS, trusting_period: 14 * day, clock_drift: Duration::from_secs(5) };
+    let options = Options {
+        trust_threshold: TrustThreshold::TWO_THIRDS,
+        trusting_period: 14 * day,
+        clock_drift: Duration::from_secs(5),
+    };
     let verdict = ProdVerifier::default().verify_update_header(
         UntrustedBlockState { signed_header: &new, validators: &validators, next_validators: Some(&next) },
         TrustedBlockState {

@@ -47,7 +47,8 @@ pub async fn raw(url: String, body: Option<String>) -> Raw {
 }
 
 async fn post(url: &str, method: &str, params: Value) -> Raw {
-    raw(url.to_owned(), Some(json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params }).to_string())).await
+    raw(url.to_owned(), Some(json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params }).to_string()))
+        .await
 }
 
 async fn websocket(url: &str) -> (WebSocketClient, tokio::task::JoinHandle<()>) {
@@ -111,7 +112,11 @@ async fn errors_say_what_to_do() {
         ("block", json!({"height": "-4"}), "but got -4"),
         ("block", json!({"height": "x"}), "parameter height is \"x\""),
         ("block", json!(["1", "2"]), "the method has 1: height"),
-        ("validators", json!({"height": "7"}), "height 7 must be less than or equal to the current blockchain height 6"),
+        (
+            "validators",
+            json!({"height": "7"}),
+            "height 7 must be less than or equal to the current blockchain height 6",
+        ),
         ("validators", json!({"page": "2"}), "page should be within [1, 1] range, given 2"),
         ("blockchain", json!({"minHeight": "5", "maxHeight": "4"}), "min height 5"),
         ("blockchain", json!({"maxHeight": "2"}), "earliest kept height is 3"),
@@ -196,7 +201,10 @@ async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
     assert_eq!((silent.status, silent.text.as_str()), (200, ""));
     let batch = r#"[{"id":1,"method":"health"},{"method":"health"},{"id":"b","method":"nonsense"},7]"#;
     let answers = raw(url.clone(), Some(batch.into())).await.json();
-    assert_eq!((answers[0]["id"].clone(), answers[1]["id"].clone(), answers[2]["id"].clone()), (json!(1), json!("b"), Value::Null));
+    assert_eq!(
+        (answers[0]["id"].clone(), answers[1]["id"].clone(), answers[2]["id"].clone()),
+        (json!(1), json!("b"), Value::Null)
+    );
     assert_eq!(answers.as_array().unwrap().len(), 3);
     served.handle.stop().await;
 }
@@ -226,7 +234,9 @@ async fn only_what_never_changes_may_be_cached() {
 async fn a_transaction_is_pending_then_committed() {
     let chain = Chain::new();
     chain.grow(vec![]);
-    let served = chain.serve(Limits { broadcast_tx_commit_time: std::time::Duration::from_millis(50), ..Limits::default() }).await;
+    let served = chain
+        .serve(Limits { broadcast_tx_commit_time: std::time::Duration::from_millis(50), ..Limits::default() })
+        .await;
     let (url, tx) = (served.http(), transfer(0, 7));
     let id = types::blake3(&tx).to_string();
     let status = async || post(&url, "tx_status", json!({ "hash": id })).await.json()["result"]["status"].clone();
@@ -241,7 +251,10 @@ async fn a_transaction_is_pending_then_committed() {
     assert_eq!(post(&url, "unconfirmed_tx", json!({ "hash": id })).await.json()["result"]["tx"], in_base64);
     let address = alice().public_key().address().to_string();
     let account = post(&url, "account", json!({ "address": address })).await.json()["result"].clone();
-    assert_eq!((&account["nonce"], &account["committed_nonce"], &account["balance"]), (&json!("1"), &json!("0"), &json!("1000000")));
+    assert_eq!(
+        (&account["nonce"], &account["committed_nonce"], &account["balance"]),
+        (&json!("1"), &json!("0"), &json!("1000000"))
+    );
     chain.grow(vec![tx]);
     assert_eq!(status().await, "committed");
     let account = post(&url, "account", json!({ "address": address })).await.json()["result"].clone();

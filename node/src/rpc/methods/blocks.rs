@@ -58,7 +58,9 @@ pub fn blockchain(server: &Server, args: &Args) -> Outcome {
         return Err(StoreError::Pruned { got: high, earliest }.into());
     }
     if low > high && high < tip {
-        return Err(Error::refused(format_args!("min height {low} can't be greater than max height {high}: exchange them")));
+        return Err(Error::refused(format_args!(
+            "min height {low} can't be greater than max height {high}: exchange them"
+        )));
     }
     let mut metas = Vec::new();
     for height in (low.0..=high.0).rev() {

@@ -75,7 +75,9 @@ impl Server {
         match u64::try_from(given).map(Height) {
             Ok(height) if height > last => Err(StoreError::Future { got: height, tip: last }.into()),
             Ok(height) if height > Height::GENESIS => Ok((height, true)),
-            _ => Err(Error::refused(format_args!("height must be greater than 0, but got {given}: leave it out for the latest"))),
+            _ => Err(Error::refused(format_args!(
+                "height must be greater than 0, but got {given}: leave it out for the latest"
+            ))),
         }
     }
 
@@ -84,7 +86,9 @@ impl Server {
         let tip = self.tip()?;
         let (height, given) = self.height_up_to(tip.height, args)?;
         if tip.block_id.is_none() {
-            return Err(Error::refused("no block yet: the chain stands before its first height, ask again when there is one"));
+            return Err(Error::refused(
+                "no block yet: the chain stands before its first height, ask again when there is one",
+            ));
         }
         Ok((height, given))
     }
@@ -169,7 +173,11 @@ pub const METHODS: &[Method] = &[
     Method::new("block", &["height"], Store(blocks::block)),
     Method::new("block_by_hash", &["hash"], Store(blocks::block_by_hash)),
     Method::new("block_results", &["height"], Store(blocks::block_results)),
-    Method::new("block_search", &["query", "page", "per_page", "order_by"], NotOffered("subscribe to tm.event = 'NewBlock', or read heights with block")),
+    Method::new(
+        "block_search",
+        &["query", "page", "per_page", "order_by"],
+        NotOffered("subscribe to tm.event = 'NewBlock', or read heights with block"),
+    ),
     Method::new("blockchain", &["minHeight", "maxHeight"], Store(blocks::blockchain)),
     Method::new("broadcast_evidence", &["evidence"], NotOffered("nothing: validators report what they see themselves")),
     Method::new("broadcast_tx_async", &["tx"], Wait(txs::broadcast_tx_async)),
@@ -193,7 +201,11 @@ pub const METHODS: &[Method] = &[
     Method::new("status", &[], Now(node::status)),
     Method::new("subscribe", &["query"], WebSocket),
     Method::new("tx", &["hash", "prove"], Store(txs::tx)),
-    Method::new("tx_search", &["query", "prove", "page", "per_page", "order_by"], NotOffered("look a transaction up by its hash with tx, or subscribe to tm.event = 'Tx'")),
+    Method::new(
+        "tx_search",
+        &["query", "prove", "page", "per_page", "order_by"],
+        NotOffered("look a transaction up by its hash with tx, or subscribe to tm.event = 'Tx'"),
+    ),
     Method::new("tx_status", &["hash"], Store(txs::tx_status)),
     Method::new("unconfirmed_tx", &["hash"], Now(txs::unconfirmed_tx)),
     Method::new("unconfirmed_txs", &["limit"], Now(txs::unconfirmed_txs)),

@@ -12,12 +12,15 @@ use crate::rpc::{args::Args, error::Error, json};
 const GENESIS_CHUNK_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a node without a validator's key shows: clients insist on one. Its power is 0.
-static NOBODY: LazyLock<PublicKey> =
-    LazyLock::new(|| SecretKey::from_bytes(&{
+static NOBODY: LazyLock<PublicKey> = LazyLock::new(|| {
+    SecretKey::from_bytes(&{
         let mut one = [0; 32];
         one[31] = 1;
         one
-    }).expect("1 is a key").public_key());
+    })
+    .expect("1 is a key")
+    .public_key()
+});
 
 /// The process answers. Whether the node is of use, [`ready`] says.
 pub fn health(_: &Server, _: &Args) -> Outcome {
@@ -106,7 +109,10 @@ pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
     let wanted = args.number("chunk")?.unwrap_or(0);
     let chunk = usize::try_from(wanted).ok().and_then(|index| chunks.nth(index));
     let Some(chunk) = chunk else {
-        return Err(Error::refused(format_args!("chunk {wanted} of the genesis document: there are 0 to {}", total.max(1) - 1)));
+        return Err(Error::refused(format_args!(
+            "chunk {wanted} of the genesis document: there are 0 to {}",
+            total.max(1) - 1
+        )));
     };
     let answer = json!({ "chunk": wanted.to_string(), "total": total.to_string(), "data": json::base64(chunk) });
     Ok(super::Answer::new(answer, true))

@@ -54,7 +54,9 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
             "nonce": account.nonce.to_string(),
         }),
         AppAnswer::Params(params) => genesis::params_json(params),
-        AppAnswer::Supply { total, fee_pool } => json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() }),
+        AppAnswer::Supply { total, fee_pool } => {
+            json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() })
+        }
         AppAnswer::Store { value, .. } => return value.clone(),
     };
     Some(json.to_string().into_bytes())
@@ -64,9 +66,9 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
 pub fn account(server: &Server, args: &Args) -> Outcome {
     let text = args.text("address")?.unwrap_or_default();
     let digits = text.strip_prefix("0x").unwrap_or(&text);
-    let address: Address = digits
-        .parse()
-        .map_err(|e| Error::invalid_params(format_args!("parameter address: {e}; such as the name's in `cairn keys list`")))?;
+    let address: Address = digits.parse().map_err(|e| {
+        Error::invalid_params(format_args!("parameter address: {e}; such as the name's in `cairn keys list`"))
+    })?;
     let reader = server.context.store.reader()?;
     let account = app::View::of_state(&reader).account(&address);
     let waiting = server.context.pool.next_nonce(&address).unwrap_or(0);

@@ -87,7 +87,9 @@ pub fn tx_status(server: &Server, args: &Args) -> Outcome {
 /// Refuses while the node cannot judge transactions yet.
 fn open_for_txs(server: &Server) -> Result<(), Error> {
     if (server.context.status)().catching_up {
-        return Err(Error::refused("endpoint is closed while node is catching up: send it to another node, or wait until status says so"));
+        return Err(Error::refused(
+            "endpoint is closed while node is catching up: send it to another node, or wait until status says so",
+        ));
     }
     Ok(())
 }
@@ -106,7 +108,9 @@ pub fn broadcast_tx_async(server: Arc<Server>, args: Args) -> BoxFuture<'static,
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
         let place = server.async_txs.clone().try_acquire_owned().map_err(|_| {
-            Error::server("busy: too many transactions are being checked: send it again later, or with broadcast_tx_sync")
+            Error::server(
+                "busy: too many transactions are being checked: send it again later, or with broadcast_tx_sync",
+            )
         })?;
         let id = id_of(&tx);
         let submitted = server.context.submitter.submit(tx);
@@ -239,7 +243,9 @@ pub fn unconfirmed_tx(server: &Server, args: &Args) -> Outcome {
     let id = wanted(args)?;
     match server.context.pool.get(&id) {
         Some(tx) => Ok(json!({ "tx": json::base64(tx) }).into()),
-        None => Err(Error::refused(format_args!("tx ({id}) not found in the mempool: ask tx_status whether it is committed"))),
+        None => Err(Error::refused(format_args!(
+            "tx ({id}) not found in the mempool: ask tx_status whether it is committed"
+        ))),
     }
 }
 

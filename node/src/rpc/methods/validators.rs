@@ -35,9 +35,10 @@ fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
     let pages = total.div_ceil(per_page).max(1);
     let page = match args.number("page")? {
         None => 1,
-        Some(given) => usize::try_from(given).ok().filter(|page| (1..=pages).contains(page)).ok_or_else(|| {
-            Error::refused(format_args!("page should be within [1, {pages}] range, given {given}"))
-        })?,
+        Some(given) => usize::try_from(given)
+            .ok()
+            .filter(|page| (1..=pages).contains(page))
+            .ok_or_else(|| Error::refused(format_args!("page should be within [1, {pages}] range, given {given}")))?,
     };
     Ok(((page - 1) * per_page, per_page))
 }
