@@ -422,7 +422,7 @@ fn cannot_open(error: HostError) -> Failure {
     match error {
         HostError::Store(error) => error.into(),
         HostError::OtherGenesis { .. } => Failure::config(error),
-        HostError::Damaged { .. } => Failure::new(Code::Disk, error),
+        HostError::State { .. } => Failure::new(Code::Disk, error),
     }
 }
 
