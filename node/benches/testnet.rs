@@ -181,7 +181,7 @@ fn transfer(sender: u32, nonce: u64) -> String {
         fee: 1,
         messages: vec![Msg::Transfer { to: Address([sender as u8 + 1; 20]), amount: 1 }],
     };
-    BASE64.encode(&body.sign(&key).encode())
+    BASE64.encode(body.sign(&key).encode())
 }
 
 fn cpu(nodes: &[Validator]) -> Duration {

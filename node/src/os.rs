@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn wishes_to_the_scheduler_never_fail_loudly() {
         let wishes = [ask_for_short_slices, compute_at_length, work_in_background];
-        wishes.map(|wish| std::thread::spawn(wish).join().unwrap());
+        wishes.into_iter().for_each(|wish| std::thread::spawn(wish).join().unwrap());
         assert!(ticks_per_second() > 0 && page_bytes() >= 4096);
     }
 }

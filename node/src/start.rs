@@ -130,7 +130,7 @@ impl Node {
         let store = Arc::new(open_store(&config, &genesis)?);
         let signer = signing::load_signer(&config, &store)?;
         let us = signer.as_ref().map(Signer::address);
-        let validator = signer.as_ref().map(|signer| signer.public_key().clone());
+        let validator = signer.as_ref().map(|signer| *signer.public_key());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
         // Whatever waits here was verified, and is not verified again when it comes in a block.

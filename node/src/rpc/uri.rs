@@ -22,7 +22,8 @@ mod tests {
 
     #[test]
     fn names_and_values_are_decoded() {
-        let table: &[(&str, &str, &[(&str, &str)])] = &[
+        type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+        let table: &[Row<'_>] = &[
             ("/health", "health", &[]),
             ("/block?height=5", "block", &[("height", "5")]),
             ("/block?height=%225%22", "block", &[("height", "\"5\"")]),

@@ -11,12 +11,16 @@ use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
 
 /// An answer to a raw request.
 pub struct Raw {
+    /// Its status.
     pub status: u16,
+    /// Its headers.
     pub headers: ureq::http::HeaderMap,
+    /// Its body.
     pub text: String,
 }
 
 impl Raw {
+    /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
