@@ -1,6 +1,6 @@
 //! The rules of Algorithm 1, one function for each `upon`, named by its line. Each returns whether it did something.
 //!
-//! The guard in the code is the guard in the paper; "for the first time" is [`Done`](crate::engine::Done). All of them are
+//! The guard in the code is the guard in the paper; "for the first time" is `Done`. All of them are
 //! about the current height.
 
 use std::collections::BTreeSet;

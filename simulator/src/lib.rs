@@ -14,11 +14,18 @@
 //!
 //! [`checker`] lists what is checked. That each check can fail is proven by mutations: rules that are broken on purpose
 //! (`tests/mutations.rs`). Worlds that taught us something are told as scenarios (`tests/scenarios.rs`).
+#![allow(
+    clippy::type_complexity,
+    clippy::large_enum_variant,
+    clippy::should_implement_trait,
+    reason = "a test tool: its tables and events read better spelled out"
+)]
 
 pub mod byzantine;
 pub mod checker;
 pub mod clients;
 pub mod disk;
+
 mod faults;
 pub mod network;
 pub mod node;

@@ -84,7 +84,7 @@ pub struct World {
 impl World {
     /// The world before anything happened; its nodes start at once.
     pub fn new(setup: Setup) -> Self {
-        let mut random = Random::new(setup.seed ^ 0x5EED_0F_CA1B);
+        let mut random = Random::new(setup.seed ^ 0x005E_ED0F_CA1B);
         let chain_id = ChainId::new("cairn-simulated").expect("a name");
         let epoch = Time::from_unix_millis(1_780_000_000_000);
         let clients = Clients::new(chain_id.clone());

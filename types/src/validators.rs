@@ -181,7 +181,7 @@ impl ValidatorSet {
         merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
-    /// Advances the rotation by `times` turns. At most [`ROUNDS_COMPUTED_MAX`] turns are computed: later ones repeat the last.
+    /// Advances the rotation by `times` turns. At most 10,000 turns are computed: later ones repeat the last.
     pub fn increment(&mut self, times: u32) {
         if times == 0 {
             return;

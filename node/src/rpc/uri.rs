@@ -7,6 +7,7 @@ use super::error::Error;
 /// The method's name and the pairs of the query, percent-decoded.
 ///
 /// Errors: the query is not UTF-8 once decoded.
+#[allow(clippy::type_complexity, reason = "a name and its arguments, used once")]
 pub fn parse(uri: &Uri) -> Result<(&str, Vec<(String, String)>), Error> {
     let method = uri.path().trim_start_matches('/');
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
