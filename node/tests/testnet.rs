@@ -201,7 +201,9 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
 
     // Three in a row without waiting: each has the nonce after the one before, committed or not.
     let row: Vec<String> = (0..3)
-        .map(|_| net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds())
+        .map(|_| {
+            net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds()
+        })
         .collect();
     for hash in &row {
         eventually("a transfer that nobody waited for is committed", || {
