@@ -255,6 +255,11 @@ impl Mempool {
         self.inner().pool.get(id).is_some()
     }
 
+    /// Whether it waited here, lately, until it was too late for it. It may be in a block all the same, by way of another node.
+    pub fn has_expired(&self, id: &TxId) -> bool {
+        self.inner().pool.has_expired(id)
+    }
+
     /// A transaction that waits here, with its bytes.
     pub fn get(&self, id: &TxId) -> Option<(Vec<u8>, VerifiedTx)> {
         self.inner().pool.get(id).map(|entry| (entry.bytes.clone(), entry.tx.clone()))

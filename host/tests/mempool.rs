@@ -202,10 +202,12 @@ fn an_unordered_transaction_is_held_once_and_until_its_last_height() {
     assert_eq!(node.refused(&once).0, "E_IN_MEMPOOL");
     assert_eq!(node.refused(&expires(1, 0, 5, 1)).0, "E_EXPIRED");
     assert_eq!(node.refused(&expires(1, 5000, 5, 1)).0, "E_EXPIRES_TOO_FAR");
-    node.commit(&[once]);
+    node.commit(std::slice::from_ref(&once));
     assert_eq!(node.pool.stats().txs, 1);
     node.commit(&[]);
     assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 1), "height 2 was its last");
+    assert!(node.pool.has_expired(&expires(1, 2, 5, 2).id()));
+    assert!(!node.pool.has_expired(&once.id()), "it was committed");
 }
 
 #[test]

@@ -105,6 +105,10 @@ impl Pool for Waiting {
         self.0.get(id).map(|(bytes, _)| bytes)
     }
 
+    fn has_expired(&self, id: &TxId) -> bool {
+        self.0.has_expired(id)
+    }
+
     fn next_nonce(&self, sender: &Address) -> Option<u64> {
         self.0.next_nonce(sender)
     }

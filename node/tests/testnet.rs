@@ -199,6 +199,21 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     let unordered = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--unordered"]);
     unordered.succeeds();
 
+    // Three in a row without waiting: each has the nonce after the one before, committed or not.
+    let row: Vec<String> = (0..3)
+        .map(|_| {
+            net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds()
+        })
+        .collect();
+    for hash in &row {
+        eventually("a transfer that nobody waited for is committed", || {
+            net.cairn.run(&["query", "tx", hash.trim()]).succeeds().contains("committed").then_some(())
+        });
+    }
+    let twice = net.cairn.run(&["start", "--home", "testnet/node1"]);
+    assert_eq!(twice.code, 69, "one home serves one process");
+    assert!(twice.fails().contains(&format!("process {} works in this home", net.pid(1))));
+
     // One dies: the others go on, and it is not restarted, but shown with the way back.
     signal(net.pid(2), "KILL");
     net.says("node2 was killed by signal 9. Start it again:");
@@ -243,13 +258,22 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     assert_eq!(third.ends(), 0);
     (0..4).for_each(|index| assert_eq!(net.height(index), None, "node{index} has stopped"));
 
-    // Again: from the same height, with the same accounts.
+    // One forgets its blocks, and not what it has signed.
+    let reset = net.cairn.run(&["unsafe-reset-all", "--home", "testnet/node1"]).succeeds();
+    assert!(reset.contains("kept: up to height"), "{reset}");
+    assert!(!net.cairn.folder().join("testnet/node1/data/cairn.db").exists());
+
+    // Again: from the same height, with the same accounts; who forgot catches up and signs on.
     let mut testnet = net.start();
     (0..4).for_each(|index| {
         net.reaches(index, last + 1);
     });
     let account = json(&net.cairn.run(&["query", "account", "bob", "--json"]).succeeds());
-    assert_eq!(account["balance"], "1000000007");
+    assert_eq!(account["balance"], "1000000010");
+    eventually("node1 signs again", || {
+        let height = net.height(0)?;
+        net.signed(0, height.checked_sub(1)?, 1)?.then_some(())
+    });
     testnet.signal("INT");
     assert_eq!(testnet.ends(), 0);
 }

@@ -114,6 +114,7 @@ pub(super) struct Pool {
     evictable: BTreeSet<Rank>,
     expiries: BTreeSet<(Height, Arrival)>,
     committed: Recent,
+    expired: Recent,
     /// Senders that were looked at on an older state than the pool's.
     doubtful: BTreeSet<Row>,
     bytes: usize,
@@ -133,6 +134,7 @@ impl Pool {
     pub fn new(config: Config, chain_id: ChainId) -> Self {
         Self {
             committed: Recent::new(config.committed_max),
+            expired: Recent::new(config.committed_max),
             config,
             rules: Rules { chain_id, height: Height(1), params: Default::default() },
             arrivals: 0,
@@ -159,6 +161,10 @@ impl Pool {
 
     pub fn is_committed(&self, id: &TxId) -> bool {
         self.committed.contains(id)
+    }
+
+    pub fn has_expired(&self, id: &TxId) -> bool {
+        self.expired.contains(id) && !self.ids.contains_key(id)
     }
 
     pub fn has_ready(&self) -> bool {
@@ -481,8 +487,7 @@ impl Pool {
         while let Some((_, arrival)) =
             self.expiries.first().copied().filter(|(expires, _)| *expires < self.rules.height)
         {
-            self.remove(arrival);
-            self.stats.expired += 1;
+            self.remove_expired(arrival);
         }
         while let Some((arrival, entry)) = self.txs.first_key_value() {
             let waited = now.since(entry.added);
@@ -491,9 +496,14 @@ impl Pool {
                 break;
             }
             let arrival = *arrival;
-            self.remove(arrival);
-            self.stats.expired += 1;
+            self.remove_expired(arrival);
         }
+    }
+
+    fn remove_expired(&mut self, arrival: Arrival) {
+        let entry = self.remove(arrival).expect("what expires waits");
+        self.expired.insert(entry.id);
+        self.stats.expired += 1;
     }
 
     pub fn flush(&mut self) {
@@ -501,6 +511,7 @@ impl Pool {
         let mut empty = Self::new(config.clone(), rules.chain_id.clone());
         (empty.rules, empty.arrivals, empty.stats) = (rules.clone(), *arrivals, *stats);
         std::mem::swap(&mut empty.committed, &mut self.committed);
+        std::mem::swap(&mut empty.expired, &mut self.expired);
         *self = empty;
     }
 }

@@ -102,6 +102,10 @@ pub trait Pool: Send + Sync {
     fn list(&self, limit: usize) -> Vec<Vec<u8>>;
     /// One of them.
     fn get(&self, id: &TxId) -> Option<Vec<u8>>;
+    /// Whether it waited, lately, until it was too late for it.
+    fn has_expired(&self, _id: &TxId) -> bool {
+        false
+    }
     /// The nonce after the last one of this sender that waits without a gap; `None` when none waits.
     fn next_nonce(&self, sender: &Address) -> Option<u64>;
     /// Drops all.

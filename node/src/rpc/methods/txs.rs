@@ -69,7 +69,7 @@ fn misplaced(id: &TxId) -> Error {
     Error::internal(format_args!("transaction {id} is not where the index says"))
 }
 
-/// What this node knows of a transaction: committed, pending or unknown.
+/// What this node knows of a transaction: committed, pending, expired or unknown.
 pub fn tx_status(server: &Server, args: &Args) -> Outcome {
     let id = wanted(args)?;
     let store = &server.context.store;
@@ -80,7 +80,11 @@ pub fn tx_status(server: &Server, args: &Args) -> Outcome {
         answer["status"] = json!("committed");
         return Ok(answer.into());
     }
-    let status = if pending.is_some() { "pending" } else { "unknown" };
+    let status = match pending {
+        Some(_) => "pending",
+        None if server.context.pool.has_expired(&id) => "expired",
+        None => "unknown",
+    };
     Ok(json!({ "status": status, "hash": id.to_string(), "height": "0" }).into())
 }
 
