@@ -24,8 +24,7 @@ use consensus::votes::PAST_ROUNDS_MAX;
 use host::Committed;
 use storage::{MemKv, Store};
 use types::{
-    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, Time, Transaction,
-    VoteType, Wire, blake3,
+    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
 use crate::{node::Node, setup::SKEW_MAX, story::Counts};
@@ -217,51 +216,33 @@ impl Checker {
         Ok(())
     }
 
-    /// A correct node is about to say something of its own (I1, I2, I4).
-    pub fn on_said(&mut self, node: &Node, message: &PeerMessage) -> Result<(), Broken> {
-        match message {
-            PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => self.on_vote(node, signed),
-            PeerMessage::Proposal(signed) => self.on_proposal(node, signed),
-            _ => Ok(()),
+    /// A correct node is about to say these things (I1, I2, I4).
+    pub fn on_said<'m>(
+        &mut self,
+        node: &Node,
+        messages: impl Iterator<Item = &'m PeerMessage> + Clone,
+    ) -> Result<(), Broken> {
+        let mut new = Vec::new();
+        for message in messages {
+            let Some((place, hash)) = own_word(node, message) else { continue };
+            let (who, height, round, kind) = place;
+            match self.said.insert(place, hash) {
+                Some(before) => ensure!(
+                    before == hash,
+                    "I1: n{who} signed two {}s at height {height}, round {round}",
+                    ["", "proposal", "prevote", "precommit"][usize::from(kind)]
+                ),
+                None => new.push((place, hash, message)),
+            }
         }
+        new.into_iter().try_for_each(|(place, hash, message)| self.explained(node, place, hash, message))
     }
 
-    fn on_vote(&mut self, node: &Node, signed: &SignedVote) -> Result<(), Broken> {
-        let vote = &signed.vote;
-        let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
-        let is_new = self.says((node.index, vote.height, vote.round, kind), blake3(&signed.encode()), node)?;
-        if let Some(id) = vote.block_id.filter(|_| is_new && kind == 3) {
-            let store = durable(node, &self.chain_id)?;
-            let is_stored = store.tip().is_some_and(|tip| tip.height >= vote.height)
-                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
-            ensure!(is_stored, "I4: n{} precommits {id} at height {} without its bytes", node.index, vote.height);
-        }
-        Ok(())
-    }
-
-    fn on_proposal(&mut self, node: &Node, signed: &SignedProposal) -> Result<(), Broken> {
-        let (height, round) = (signed.proposal.height, signed.proposal.round);
-        let Some(alive) = &node.alive else { return Ok(()) };
-        let engine = alive.host.engine();
-        let is_own =
-            engine.height() == height && Some(engine.validators().proposer_of_round(round).address()) == node.address();
-        if is_own {
-            self.says((node.index, height, round, 1), blake3(&signed.encode()), node)?;
-        }
-        Ok(())
-    }
-
-    /// True if it was not said before.
-    fn says(&mut self, place: Place, hash: Hash, node: &Node) -> Result<bool, Broken> {
-        let (who, height, round, kind) = place;
-        if let Some(before) = self.said.insert(place, hash) {
-            let kind = ["", "proposal", "prevote", "precommit"][usize::from(kind)];
-            ensure!(before == hash, "I1: n{who} signed two {kind}s at height {height}, round {round}");
-            return Ok(false);
-        }
+    /// Something said for the first time is explained by what is durable.
+    fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
+        let (who, height, round, _) = place;
         if !self.durable.contains(&(who, hash)) {
-            let store = durable(node, &self.chain_id)?;
-            let hard_state = store.hard_state().map_err(|e| Broken(e.to_string()))?;
+            let hard_state = durable(node, &self.chain_id)?.hard_state().map_err(|e| Broken(e.to_string()))?;
             if let Some(hard_state) = hard_state {
                 let votes = hard_state.votes.iter().map(|vote| blake3(&vote.encode()));
                 let proposals = hard_state.proposals.iter().map(|proposal| blake3(&proposal.encode()));
@@ -273,11 +254,17 @@ impl Checker {
                 }
             }
         }
-        ensure!(
-            self.durable.contains(&(who, hash)),
-            "I2: n{who} says something of height {height}, round {round} that is not durable"
-        );
-        Ok(true)
+        let is_durable = self.durable.contains(&(who, hash));
+        ensure!(is_durable, "I2: n{who} says something of height {height}, round {round} that is not durable");
+        if let PeerMessage::Vote(SignedVote { vote, .. }) = message
+            && let (VoteType::Precommit, Some(id)) = (vote.vote_type, vote.block_id)
+        {
+            let store = durable(node, &self.chain_id)?;
+            let is_stored = store.tip().is_some_and(|tip| tip.height >= height)
+                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
+            ensure!(is_stored, "I4: n{who} precommits {id} at height {height} without its bytes");
+        }
+        Ok(())
     }
 
     /// Nodes at one height hold the same rows.
@@ -292,6 +279,25 @@ impl Checker {
             ensure!(*expected == rows, "agreement: the disks of n{first} and n{} differ", node.index);
         }
         Ok(())
+    }
+}
+
+/// A message that the node itself signed: its place, and the hash of its bytes.
+fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
+    match message {
+        PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => {
+            let vote = &signed.vote;
+            let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
+            Some(((node.index, vote.height, vote.round, kind), blake3(&signed.encode())))
+        }
+        PeerMessage::Proposal(signed) => {
+            let (height, round) = (signed.proposal.height, signed.proposal.round);
+            let engine = node.alive.as_ref()?.host.engine();
+            let is_own = engine.height() == height
+                && Some(engine.validators().proposer_of_round(round).address()) == node.address();
+            is_own.then(|| ((node.index, height, round, 1), blake3(&signed.encode())))
+        }
+        _ => None,
     }
 }
 

@@ -484,16 +484,15 @@ impl World {
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
             self.checker.after_step(&self.nodes[node])?;
+            let messages = outputs.iter().filter_map(|output| match output {
+                Output::Broadcast(message) | Output::Send { message, .. } => Some(&**message),
+                _ => None,
+            });
+            self.checker.on_said(&self.nodes[node], messages)?;
             for output in &outputs {
-                match output {
-                    Output::Broadcast(message) | Output::Send { message, .. } => {
-                        self.checker.on_said(&self.nodes[node], message)?;
-                    }
-                    Output::Committed(committed) => {
-                        let now = self.epoch.saturating_add(self.now);
-                        self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
-                    }
-                    _ => {}
+                if let Output::Committed(committed) = output {
+                    let now = self.epoch.saturating_add(self.now);
+                    self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
                 }
             }
         }
