@@ -13,6 +13,7 @@
 //! | I4 | a precommit for a block is said when the block's bytes are durable |
 //! | I5 | a decided height never changes, across crashes too |
 //! | I6 | votes are held of a bounded number of rounds |
+//! | lock | who precommitted a block prevotes another one only where a proposal shows a later polka for that (L22, L28) |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,11 @@ use types::{
     Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
-use crate::{node::Node, setup::SKEW_MAX, story::Counts};
+use crate::{
+    node::Node,
+    setup::{SKEW_MAX, Setup},
+    story::Counts,
+};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,21 +71,32 @@ pub struct Checker {
     said: BTreeMap<Place, Hash>,
     /// What was found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
+    powers: Vec<u64>,
+    /// Who prevoted a block, liars too.
+    prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<usize>>,
+    /// The POL rounds with which a block was proposed.
+    proposed: BTreeMap<(Height, Round, BlockId), BTreeSet<Round>>,
+    /// The last block that a correct validator precommitted at a height.
+    precommitted: BTreeMap<(usize, Height), (Round, BlockId)>,
 }
 
 impl Checker {
     /// Nothing has happened yet.
-    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, precision: Duration) -> Self {
+    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, setup: &Setup) -> Self {
         Self {
             chain_id,
             accounts,
             supply,
-            precision,
+            precision: setup.params.synchrony.precision,
             decided: BTreeMap::new(),
             executed: BTreeSet::new(),
             tips: BTreeMap::new(),
             said: BTreeMap::new(),
             durable: BTreeSet::new(),
+            powers: setup.powers.clone(),
+            prevoted: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            precommitted: BTreeMap::new(),
         }
     }
 
@@ -225,6 +241,7 @@ impl Checker {
         let mut new = Vec::new();
         for message in messages {
             let Some((place, hash)) = own_word(node, message) else { continue };
+            self.heard(node, message);
             let (who, height, round, kind) = place;
             match self.said.insert(place, hash) {
                 Some(before) => ensure!(
@@ -235,7 +252,54 @@ impl Checker {
                 None => new.push((place, hash, message)),
             }
         }
-        new.into_iter().try_for_each(|(place, hash, message)| self.explained(node, place, hash, message))
+        for (place, hash, message) in new {
+            if let PeerMessage::Vote(signed) = message {
+                self.check_lock(node, &signed.vote)?;
+            }
+            self.explained(node, place, hash, message)?;
+        }
+        Ok(())
+    }
+
+    /// Somebody, correct or not, says something of its own. A proposal's signer is not looked at: who lies about a polka that
+    /// exists helps nobody to break a lock.
+    pub fn heard(&mut self, node: &Node, message: &PeerMessage) {
+        match message {
+            PeerMessage::Vote(SignedVote { vote, .. }) if Some(vote.validator) == node.address() => {
+                if let (VoteType::Prevote, Some(id)) = (vote.vote_type, vote.block_id) {
+                    self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(node.index);
+                }
+            }
+            PeerMessage::Proposal(signed) => {
+                let p = &signed.proposal;
+                self.proposed.entry((p.height, p.round, p.block_id)).or_default().extend(p.pol_round);
+            }
+            _ => {}
+        }
+    }
+
+    /// The rule of L22 and L28: a lock gives way to a later polka only.
+    fn check_lock(&mut self, node: &Node, vote: &types::Vote) -> Result<(), Broken> {
+        let (who, height, round) = (node.index, vote.height, vote.round);
+        let Some(id) = vote.block_id else { return Ok(()) };
+        if vote.vote_type == VoteType::Precommit {
+            let last = self.precommitted.entry((who, height)).or_insert((round, id));
+            *last = (*last).max((round, id));
+            return Ok(());
+        }
+        let Some((locked_round, locked)) = self.precommitted.get(&(who, height)).copied() else { return Ok(()) };
+        let total: u64 = self.powers.iter().sum();
+        let has_polka = |pol: &Round| {
+            let voters = self.prevoted.get(&(height, *pol, id));
+            3 * voters.into_iter().flatten().map(|voter| self.powers[*voter]).sum::<u64>() > 2 * total
+        };
+        let pols = self.proposed.get(&(height, round, id)).into_iter().flatten();
+        let is_justified = pols.into_iter().any(|pol| *pol >= locked_round && *pol < round && has_polka(pol));
+        ensure!(
+            locked == id || locked_round >= round || is_justified,
+            "lock: n{who} precommitted {locked} in round {locked_round} of height {height}, and prevotes {id} in round {round}"
+        );
+        Ok(())
     }
 
     /// Something said for the first time is explained by what is durable.

@@ -123,7 +123,7 @@ impl World {
             })
             .collect();
         let supply = ACCOUNTS as u64 * BALANCE;
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, setup.params.synchrony.precision);
+        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, &setup);
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -607,6 +607,7 @@ impl World {
             // Those who get it disconnect; there is nothing else to see.
             return;
         }
+        self.checker.heard(&self.nodes[from], &said.message);
         for to in said.to.iter().copied() {
             let Some(connection) = self.connections[from][to] else { continue };
             for at in self.network.arrivals(&mut self.random, self.now, from, to) {
