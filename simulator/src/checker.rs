@@ -13,6 +13,7 @@
 //! | I4 | a precommit for a block is said when the block's bytes are durable |
 //! | I5 | a decided height never changes, across crashes too |
 //! | I6 | votes are held of a bounded number of rounds |
+//! | lock | who precommitted a block prevotes another one only where a proposal shows a later polka for that (L22, L28) |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,11 +25,14 @@ use consensus::votes::PAST_ROUNDS_MAX;
 use host::Committed;
 use storage::{MemKv, Store};
 use types::{
-    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedProposal, SignedVote, Time, Transaction,
-    VoteType, Wire, blake3,
+    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
-use crate::{node::Node, setup::SKEW_MAX, story::Counts};
+use crate::{
+    node::Node,
+    setup::{SKEW_MAX, Setup},
+    story::Counts,
+};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,21 +71,32 @@ pub struct Checker {
     said: BTreeMap<Place, Hash>,
     /// What was found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
+    powers: Vec<u64>,
+    /// Who prevoted a block, liars too.
+    prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<usize>>,
+    /// The POL rounds with which a block was proposed.
+    proposed: BTreeMap<(Height, Round, BlockId), BTreeSet<Round>>,
+    /// The last block that a correct validator precommitted at a height.
+    precommitted: BTreeMap<(usize, Height), (Round, BlockId)>,
 }
 
 impl Checker {
     /// Nothing has happened yet.
-    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, precision: Duration) -> Self {
+    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, setup: &Setup) -> Self {
         Self {
             chain_id,
             accounts,
             supply,
-            precision,
+            precision: setup.params.synchrony.precision,
             decided: BTreeMap::new(),
             executed: BTreeSet::new(),
             tips: BTreeMap::new(),
             said: BTreeMap::new(),
             durable: BTreeSet::new(),
+            powers: setup.powers.clone(),
+            prevoted: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            precommitted: BTreeMap::new(),
         }
     }
 
@@ -217,51 +232,81 @@ impl Checker {
         Ok(())
     }
 
-    /// A correct node is about to say something of its own (I1, I2, I4).
-    pub fn on_said(&mut self, node: &Node, message: &PeerMessage) -> Result<(), Broken> {
+    /// A correct node is about to say these things (I1, I2, I4).
+    pub fn on_said<'m>(
+        &mut self,
+        node: &Node,
+        messages: impl Iterator<Item = &'m PeerMessage> + Clone,
+    ) -> Result<(), Broken> {
+        let mut new = Vec::new();
+        for message in messages {
+            let Some((place, hash)) = own_word(node, message) else { continue };
+            self.heard(node, message);
+            let (who, height, round, kind) = place;
+            match self.said.insert(place, hash) {
+                Some(before) => ensure!(
+                    before == hash,
+                    "I1: n{who} signed two {}s at height {height}, round {round}",
+                    ["", "proposal", "prevote", "precommit"][usize::from(kind)]
+                ),
+                None => new.push((place, hash, message)),
+            }
+        }
+        for (place, hash, message) in new {
+            if let PeerMessage::Vote(signed) = message {
+                self.check_lock(node, &signed.vote)?;
+            }
+            self.explained(node, place, hash, message)?;
+        }
+        Ok(())
+    }
+
+    /// Somebody, correct or not, says something of its own. A proposal's signer is not looked at: who lies about a polka that
+    /// exists helps nobody to break a lock.
+    pub fn heard(&mut self, node: &Node, message: &PeerMessage) {
         match message {
-            PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => self.on_vote(node, signed),
-            PeerMessage::Proposal(signed) => self.on_proposal(node, signed),
-            _ => Ok(()),
+            PeerMessage::Vote(SignedVote { vote, .. }) if Some(vote.validator) == node.address() => {
+                if let (VoteType::Prevote, Some(id)) = (vote.vote_type, vote.block_id) {
+                    self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(node.index);
+                }
+            }
+            PeerMessage::Proposal(signed) => {
+                let p = &signed.proposal;
+                self.proposed.entry((p.height, p.round, p.block_id)).or_default().extend(p.pol_round);
+            }
+            _ => {}
         }
     }
 
-    fn on_vote(&mut self, node: &Node, signed: &SignedVote) -> Result<(), Broken> {
-        let vote = &signed.vote;
-        let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
-        let is_new = self.says((node.index, vote.height, vote.round, kind), blake3(&signed.encode()), node)?;
-        if let Some(id) = vote.block_id.filter(|_| is_new && kind == 3) {
-            let store = durable(node, &self.chain_id)?;
-            let is_stored = store.tip().is_some_and(|tip| tip.height >= vote.height)
-                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
-            ensure!(is_stored, "I4: n{} precommits {id} at height {} without its bytes", node.index, vote.height);
+    /// The rule of L22 and L28: a lock gives way to a later polka only.
+    fn check_lock(&mut self, node: &Node, vote: &types::Vote) -> Result<(), Broken> {
+        let (who, height, round) = (node.index, vote.height, vote.round);
+        let Some(id) = vote.block_id else { return Ok(()) };
+        if vote.vote_type == VoteType::Precommit {
+            let last = self.precommitted.entry((who, height)).or_insert((round, id));
+            *last = (*last).max((round, id));
+            return Ok(());
         }
+        let Some((locked_round, locked)) = self.precommitted.get(&(who, height)).copied() else { return Ok(()) };
+        let total: u64 = self.powers.iter().sum();
+        let has_polka = |pol: &Round| {
+            let voters = self.prevoted.get(&(height, *pol, id));
+            3 * voters.into_iter().flatten().map(|voter| self.powers[*voter]).sum::<u64>() > 2 * total
+        };
+        let pols = self.proposed.get(&(height, round, id)).into_iter().flatten();
+        let is_justified = pols.into_iter().any(|pol| *pol >= locked_round && *pol < round && has_polka(pol));
+        ensure!(
+            locked == id || locked_round >= round || is_justified,
+            "lock: n{who} precommitted {locked} in round {locked_round} of height {height}, and prevotes {id} in round {round}"
+        );
         Ok(())
     }
 
-    fn on_proposal(&mut self, node: &Node, signed: &SignedProposal) -> Result<(), Broken> {
-        let (height, round) = (signed.proposal.height, signed.proposal.round);
-        let Some(alive) = &node.alive else { return Ok(()) };
-        let engine = alive.host.engine();
-        let is_own =
-            engine.height() == height && Some(engine.validators().proposer_of_round(round).address()) == node.address();
-        if is_own {
-            self.says((node.index, height, round, 1), blake3(&signed.encode()), node)?;
-        }
-        Ok(())
-    }
-
-    /// True if it was not said before.
-    fn says(&mut self, place: Place, hash: Hash, node: &Node) -> Result<bool, Broken> {
-        let (who, height, round, kind) = place;
-        if let Some(before) = self.said.insert(place, hash) {
-            let kind = ["", "proposal", "prevote", "precommit"][usize::from(kind)];
-            ensure!(before == hash, "I1: n{who} signed two {kind}s at height {height}, round {round}");
-            return Ok(false);
-        }
+    /// Something said for the first time is explained by what is durable.
+    fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
+        let (who, height, round, _) = place;
         if !self.durable.contains(&(who, hash)) {
-            let store = durable(node, &self.chain_id)?;
-            let hard_state = store.hard_state().map_err(|e| Broken(e.to_string()))?;
+            let hard_state = durable(node, &self.chain_id)?.hard_state().map_err(|e| Broken(e.to_string()))?;
             if let Some(hard_state) = hard_state {
                 let votes = hard_state.votes.iter().map(|vote| blake3(&vote.encode()));
                 let proposals = hard_state.proposals.iter().map(|proposal| blake3(&proposal.encode()));
@@ -273,11 +318,17 @@ impl Checker {
                 }
             }
         }
-        ensure!(
-            self.durable.contains(&(who, hash)),
-            "I2: n{who} says something of height {height}, round {round} that is not durable"
-        );
-        Ok(true)
+        let is_durable = self.durable.contains(&(who, hash));
+        ensure!(is_durable, "I2: n{who} says something of height {height}, round {round} that is not durable");
+        if let PeerMessage::Vote(SignedVote { vote, .. }) = message
+            && let (VoteType::Precommit, Some(id)) = (vote.vote_type, vote.block_id)
+        {
+            let store = durable(node, &self.chain_id)?;
+            let is_stored = store.tip().is_some_and(|tip| tip.height >= height)
+                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
+            ensure!(is_stored, "I4: n{who} precommits {id} at height {height} without its bytes");
+        }
+        Ok(())
     }
 
     /// Nodes at one height hold the same rows.
@@ -292,6 +343,25 @@ impl Checker {
             ensure!(*expected == rows, "agreement: the disks of n{first} and n{} differ", node.index);
         }
         Ok(())
+    }
+}
+
+/// A message that the node itself signed: its place, and the hash of its bytes.
+fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
+    match message {
+        PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => {
+            let vote = &signed.vote;
+            let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
+            Some(((node.index, vote.height, vote.round, kind), blake3(&signed.encode())))
+        }
+        PeerMessage::Proposal(signed) => {
+            let (height, round) = (signed.proposal.height, signed.proposal.round);
+            let engine = node.alive.as_ref()?.host.engine();
+            let is_own = engine.height() == height
+                && Some(engine.validators().proposer_of_round(round).address()) == node.address();
+            is_own.then(|| ((node.index, height, round, 1), blake3(&signed.encode())))
+        }
+        _ => None,
     }
 }
 

@@ -123,7 +123,7 @@ impl World {
             })
             .collect();
         let supply = ACCOUNTS as u64 * BALANCE;
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, setup.params.synchrony.precision);
+        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, &setup);
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -233,6 +233,17 @@ impl World {
         self.nodes[node].alive.as_ref().map_or(Round::ZERO, |alive| alive.host.engine().round())
     }
 
+    /// The height that a node decides, or decided last.
+    pub fn height(&self, node: usize) -> Height {
+        self.nodes[node].alive.as_ref().map_or(Height::GENESIS, |alive| alive.host.engine().height())
+    }
+
+    /// What a node is locked on, at a height that is not decided yet.
+    pub fn locked(&self, node: usize) -> Option<BlockId> {
+        let engine = self.nodes[node].alive.as_ref()?.host.engine();
+        engine.locked().filter(|_| !engine.is_decided()).map(|lock| lock.block_id)
+    }
+
     /// The block decided at a height, by whomever first.
     pub fn block_id(&self, height: u64) -> Option<BlockId> {
         self.checker.block_id(Height(height))
@@ -304,6 +315,11 @@ impl World {
         }
     }
 
+    /// Stops what goes from one node to another, or lets it through again. Nobody is told.
+    pub fn cut(&mut self, from: usize, to: usize, cut: bool) {
+        self.network.block(from, to, cut);
+    }
+
     /// Ends all trouble: everybody is up, and links carry.
     pub fn heal(&mut self) {
         let now = self.now;
@@ -316,6 +332,21 @@ impl World {
             self.nodes[node].disk.fail_write(u64::MAX, storage::Fault::Kept);
             self.restart(node);
         }
+    }
+
+    /// Puts an old copy into a node that is down in place of its disk.
+    pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
+        self.nodes[node].disk = copy.durable();
+    }
+
+    /// From now on so many messages of a thousand are lost.
+    pub fn storm(&mut self, per_thousand: u32) {
+        self.network.storm = per_thousand;
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// Hands a transaction to a node as a client does. True if it was taken.
@@ -453,16 +484,15 @@ impl World {
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
             self.checker.after_step(&self.nodes[node])?;
+            let messages = outputs.iter().filter_map(|output| match output {
+                Output::Broadcast(message) | Output::Send { message, .. } => Some(&**message),
+                _ => None,
+            });
+            self.checker.on_said(&self.nodes[node], messages)?;
             for output in &outputs {
-                match output {
-                    Output::Broadcast(message) | Output::Send { message, .. } => {
-                        self.checker.on_said(&self.nodes[node], message)?;
-                    }
-                    Output::Committed(committed) => {
-                        let now = self.epoch.saturating_add(self.now);
-                        self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
-                    }
-                    _ => {}
+                if let Output::Committed(committed) = output {
+                    let now = self.epoch.saturating_add(self.now);
+                    self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
                 }
             }
         }
@@ -577,6 +607,7 @@ impl World {
             // Those who get it disconnect; there is nothing else to see.
             return;
         }
+        self.checker.heard(&self.nodes[from], &said.message);
         for to in said.to.iter().copied() {
             let Some(connection) = self.connections[from][to] else { continue };
             for at in self.network.arrivals(&mut self.random, self.now, from, to) {

@@ -1,0 +1,52 @@
+//! Every check can fail: a rule broken on purpose in every correct node is noticed within some seeds.
+#![allow(missing_docs)]
+
+use simulator::{Mutation, Story, live};
+
+/// The first seed that notices, with what it says.
+fn caught(name: &str, seeds: u64, by: &[&str]) {
+    let mutation = Mutation::named(name).expect("a mutation of this name");
+    let found = (0..seeds).find_map(|seed| Some((seed, live(seed, Some(mutation), Story::default()).broken?)));
+    let (seed, broken) = found.unwrap_or_else(|| panic!("{name} was not noticed within {seeds} seeds"));
+    assert!(
+        by.iter().any(|check| broken.contains(check)),
+        "{name} was noticed by seed {seed}, but not by {by:?}: {broken}"
+    );
+}
+
+#[test]
+fn speaking_before_the_hard_state_is_durable_is_noticed() {
+    caught("skip_write_ahead", 20, &["I2", "I4"]);
+}
+
+#[test]
+fn a_disk_that_only_claims_to_sync_is_noticed() {
+    caught("lose_syncs", 20, &["I2"]);
+}
+
+#[test]
+fn signing_twice_is_noticed() {
+    caught("double_sign", 20, &["I1"]);
+}
+
+#[test]
+fn deciding_with_too_few_precommits_is_noticed() {
+    caught("weak_commit", 100, &["validity", "agreement"]);
+}
+
+#[test]
+fn forgetting_a_lock_is_noticed() {
+    caught("skip_lock", 500, &["lock", "agreement"]);
+}
+
+#[test]
+fn unlocking_on_nil_is_noticed() {
+    caught("unlock_on_nil", 500, &["lock", "agreement"]);
+}
+
+#[test]
+fn one_seed_one_story() {
+    for seed in [0, 5, 87, 93, 172, 694] {
+        assert_eq!(live(seed, None, Story::default()), live(seed, None, Story::default()));
+    }
+}

@@ -1,0 +1,236 @@
+//! Worlds that taught us something, told.
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use simulator::{Behaviour, Broken, Setup, World};
+use types::{Height, Round};
+
+type Told = Result<(), Broken>;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Four correct validators that have decided a few heights.
+fn four() -> Result<World, Broken> {
+    let mut c = World::new(Setup::validators(4));
+    c.run_until_height(3, SOON)?;
+    Ok(c)
+}
+
+#[test]
+fn four_validators_decide_on_a_quiet_network_in_round_0() -> Told {
+    let mut c = four()?;
+    c.run_until_height(12, SOON)?;
+    assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
+    assert!(c.counts.txs > 0);
+    Ok(())
+}
+
+#[test]
+fn one_validator_alone_decides() -> Told {
+    let mut c = World::new(Setup::validators(1));
+    c.run_until_height(5, SOON)?;
+    c.crash(0, 0);
+    c.restart(0);
+    c.run_until_height(10, SOON)
+}
+
+#[test]
+fn all_lose_power_just_after_a_decision_was_announced_and_decide_the_same_block_again() -> Told {
+    let mut taken_back = 0;
+    for seed in 0..20 {
+        let mut c = World::new(Setup { seed, ..Setup::validators(4) });
+        c.run_until_height(3, SOON)?;
+        let height = (0..4).map(|node| c.tip(node)).max().expect("four nodes").0 + 1;
+        c.run_until("the decision", SOON, |c| (0..4).any(|node| c.tip(node) == Height(height)))?;
+        let announced = c.block_id(height);
+        c.crash_all();
+        c.restart_all();
+        taken_back += (0..4).filter(|node| c.tip(*node) < Height(height)).count();
+        c.expect_progress(3, SOON)?;
+        assert_eq!(c.block_id(height), announced);
+    }
+    assert!(taken_back > 40, "the crash takes the decision back from {taken_back} disks of 80");
+    Ok(())
+}
+
+#[test]
+fn all_restart_at_one_height_and_go_on_at_once() -> Told {
+    let mut c = four()?;
+    c.crash_all();
+    c.run_for(ms(1000))?;
+    c.restart_all();
+    c.expect_progress(2, ms(2000))
+}
+
+#[test]
+fn a_partition_in_halves_decides_nothing_and_heals() -> Told {
+    let mut c = four()?;
+    c.partition(&[&[0, 1], &[2, 3]]);
+    c.run_for(ms(500))?;
+    let before = c.checker_height();
+    c.run_for(ms(5000))?;
+    assert_eq!(c.checker_height(), before, "two of four decide nothing");
+    c.heal();
+    c.expect_progress(3, SOON)
+}
+
+#[test]
+fn three_of_four_go_on_and_the_fourth_comes_back_to_consensus() -> Told {
+    let mut c = four()?;
+    c.partition(&[&[0, 1, 2], &[3]]);
+    c.run_until("ten heights without one", SOON, |c| c.tip(0).0 >= c.tip(3).0 + 10)?;
+    c.heal();
+    c.run_until("the fourth catches up", SOON, |c| c.tip(3) >= c.tip(0))?;
+    assert!(c.counts.synced > 0);
+    c.crash(0, 0);
+    c.run_until("three go on with the one that came back", SOON, |c| c.tip(3).0 >= c.tip(0).0 + 3)
+}
+
+#[test]
+fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Told {
+    let mut c = four()?;
+    c.crash(2, 0);
+    let before = c.checker_height();
+    c.run_until("eight heights by three", SOON, |c| c.checker_height() >= before + 8)?;
+    assert!(c.counts.later_rounds > 0, "its turns are decided in later rounds: {}", c.counts);
+    c.restart(2);
+    c.expect_progress(3, SOON)
+}
+
+#[test]
+fn one_that_joins_late_syncs_and_takes_part() -> Told {
+    let mut c = World::new(Setup { late: vec![3], ..Setup::validators(4) });
+    c.run_until("three decide without the fourth", SOON, |c| c.tip(0).0 >= 8)?;
+    c.restart(3);
+    c.run_until("it syncs", SOON, |c| c.tip(3) >= c.tip(0))?;
+    assert!(c.counts.synced >= 8, "{}", c.counts);
+    c.crash(1, 0);
+    c.run_until("it is needed, and there", SOON, |c| c.tip(3).0 >= c.tip(1).0 + 4)
+}
+
+#[test]
+fn a_full_node_follows() -> Told {
+    let mut c = World::new(Setup::validators(4).with_full_nodes(1));
+    c.run_until_height(6, SOON)?;
+    c.crash(4, 0);
+    c.run_for(ms(3000))?;
+    c.restart(4);
+    c.expect_progress(3, SOON)
+}
+
+/// One validator locks a block whose polka nobody else sees, the round fails, and from then on nothing is decided without it.
+/// It shows the polka from the first failed round on, so its block is decided, and not only when its turn to propose comes.
+#[test]
+fn a_hidden_lock_is_shown() -> Told {
+    let mut c = four()?;
+    let height = c.checker_height() + 1;
+    c.run_until("the height starts", SOON, |c| (0..4).any(|node| c.height(node) == Height(height)))?;
+    let someone = (0..4).find(|node| c.height(*node) == Height(height)).expect("just seen");
+    let proposer = c.proposer(someone, Round(0));
+    let [locked, other, late] = [1, 2, 3].map(|step| (proposer + step) % 4);
+    // The late one misses the proposal, and only the locked one hears the prevotes of the other two.
+    for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))) {
+        let is_heard = [(proposer, locked), (proposer, other), (other, locked)].contains(&(from, to));
+        c.cut(from, to, !is_heard);
+    }
+    c.run_until("it locks alone", SOON, |c| c.locked(locked).is_some())?;
+    let block = c.locked(locked);
+    assert!((0..4).all(|node| node == locked || c.locked(node).is_none()));
+    // The others hear each other, and not the locked one: the round fails.
+    for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))) {
+        c.cut(from, to, from == locked || to == locked);
+    }
+    c.run_until("the round fails", SOON, |c| c.round(proposer) > Round(0))?;
+    assert_eq!(c.checker_height() + 1, height);
+    // Without the late one, the locked one is needed.
+    c.crash(late, 0);
+    (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).for_each(|(from, to)| c.cut(from, to, false));
+    c.run_until("the height is decided", SOON, |c| c.checker_height() >= height)?;
+    assert_eq!(c.block_id(height), block);
+    Ok(())
+}
+
+#[test]
+fn an_equivocator_is_seen_and_changes_nothing() -> Told {
+    let mut c = World::new(Setup::validators(4).with_byzantine(0, Behaviour::Equivocator));
+    c.run_until_height(12, Duration::from_secs(60))?;
+    assert!(c.counts.equivocations > 0, "{}", c.counts);
+    Ok(())
+}
+
+#[test]
+fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Told {
+    let mut c = World::new(Setup::validators(4).with_byzantine(1, Behaviour::BadBlocks));
+    c.run_until_height(12, Duration::from_secs(60))?;
+    assert!(c.counts.later_rounds > 0, "{}", c.counts);
+    Ok(())
+}
+
+#[test]
+fn nonsense_is_reproached_and_harmless() -> Told {
+    let mut c = World::new(Setup::validators(4).with_byzantine(3, Behaviour::Garbage));
+    c.run_until_height(12, Duration::from_secs(60))?;
+    assert!(c.counts.penalties > 0, "{}", c.counts);
+    Ok(())
+}
+
+#[test]
+fn a_silent_validator_and_a_selective_one_delay_only() -> Told {
+    for behaviour in [Behaviour::Silent, Behaviour::Selective] {
+        let mut c = World::new(Setup::validators(4).with_byzantine(2, behaviour));
+        c.run_until_height(8, Duration::from_secs(60))?;
+    }
+    Ok(())
+}
+
+/// Seed 93: after a restart a validator behind a sentry hears one peer only, and without it there is no quorum.
+#[test]
+fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Told {
+    let setup = Setup { powers: vec![1, 8, 8, 4], behind: [(1, 2)].into(), ..Setup::validators(4) };
+    let mut c = World::new(setup);
+    c.run_until_height(3, SOON)?;
+    c.crash_all();
+    c.restart_all();
+    c.expect_progress(3, SOON)
+}
+
+/// Seed 172: two heights in one step would be endless heights in one step.
+#[test]
+fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
+    let mut setup = Setup::validators(1).with_full_nodes(1);
+    setup.config.empty_block_interval = Some(Duration::ZERO);
+    let mut c = World::new(setup);
+    c.run_until_height(20, SOON)
+}
+
+/// A home restored from an old copy meets the network at a height at which it has signed what it does not remember.
+#[test]
+fn a_home_restored_from_an_old_copy_does_not_sign_twice() -> Told {
+    for seed in 0..30 {
+        let mut c = World::new(Setup { seed, ..Setup::validators(4) });
+        c.run_until_height(3, SOON)?;
+        let copy = c.nodes()[3].disk.durable();
+        c.run_for(ms(50 * seed))?;
+        c.crash(3, usize::MAX);
+        c.restore(3, &copy);
+        c.restart(3);
+        c.expect_progress(3, SOON)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn rounds_that_fail_end_and_later_rounds_decide() -> Told {
+    let mut c = four()?;
+    c.storm(700);
+    c.run_for(ms(6000))?;
+    c.heal();
+    c.expect_progress(5, SOON)?;
+    assert!((0..4).all(|node| c.round(node) < Round(3)), "{}", c.standing());
+    Ok(())
+}
