@@ -248,9 +248,10 @@ impl Connection {
             Err(rejection) => return rejection.into_response(),
         };
         let bytes_max = self.server.context.limits.body_bytes_max;
+        let Self { server, _place: place, stopped } = self;
         upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).on_upgrade(move |socket| async move {
-            let stopped = self.stopped.clone();
-            websocket::run(&self.server, socket, stopped).await;
+            websocket::run(&server, socket, stopped).await;
+            drop(place); // held until here: a WebSocket is a connection too
         })
     }
 }

@@ -259,13 +259,12 @@ impl Chain {
             cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Served { chain: self.clone(), handle: node::rpc::serve(context, listener).unwrap() }
+        Served { handle: node::rpc::serve(context, listener).unwrap() }
     }
 }
 
 /// A chain that clients can reach.
 pub struct Served {
-    pub chain: Arc<Chain>,
     pub handle: Handle,
 }
 

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
 
 /// An answer to a raw request.
-pub struct Raw {
-    pub status: u16,
-    pub headers: ureq::http::HeaderMap,
-    pub text: String,
+struct Raw {
+    status: u16,
+    headers: ureq::http::HeaderMap,
+    text: String,
 }
 
 impl Raw {
     #[track_caller]
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
@@ -29,7 +29,7 @@ impl Raw {
 }
 
 /// A request without the help of a library that knows JSON-RPC. `body`: POST.
-pub async fn raw(url: String, body: Option<String>) -> Raw {
+async fn raw(url: String, body: Option<String>) -> Raw {
     let send = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
         let agent = config.new_agent();
