@@ -1,8 +1,8 @@
 //! Unmodified clients against the program itself: one validator, started as an operator starts it.
 
-mod program;
 #[path = "rpc_server/drive.rs"]
 mod drive;
+mod program;
 
 use std::{
     process::{Child, Stdio},
@@ -50,14 +50,25 @@ async fn stock_clients_use_a_node_as_they_use_cometbft() {
     let alice = genesis::Keyring::new(cairn.folder().join("home/keys")).load("alice").unwrap().secret;
     let port = free_ports(2);
     let (p2p, rpc) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://127.0.0.1:{}", port + 1));
-    let args = ["start", "--home", "home", "--p2p.laddr", &p2p, "--rpc.laddr", &rpc, "--consensus.empty_block_interval", "100ms"];
+    let args = [
+        "start",
+        "--home",
+        "home",
+        "--p2p.laddr",
+        &p2p,
+        "--rpc.laddr",
+        &rpc,
+        "--consensus.empty_block_interval",
+        "100ms",
+    ];
     let log = std::fs::File::create(cairn.folder().join("log")).unwrap();
     let child = cairn.command(&args).stdout(log.try_clone().unwrap()).stderr(Stdio::from(log)).spawn().unwrap();
     let _running = Running(child);
 
     let http = format!("http://127.0.0.1:{}", port + 1);
     let client = healthy(&http).await;
-    let (websocket, driver) = WebSocketClient::new(format!("ws://127.0.0.1:{}/websocket", port + 1).as_str()).await.unwrap();
+    let (websocket, driver) =
+        WebSocketClient::new(format!("ws://127.0.0.1:{}/websocket", port + 1).as_str()).await.unwrap();
     let driver = tokio::spawn(driver.run());
     let mut blocks = websocket.subscribe(EventType::NewBlock.into()).await.unwrap();
     blocks.next().await.unwrap().unwrap();

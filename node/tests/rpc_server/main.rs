@@ -213,7 +213,7 @@ async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
 async fn only_what_never_changes_may_be_cached() {
     let chain = Chain::new();
     chain.grow(vec![]);
-    chain.grow(vec![]);
+    let known = chain.grow(vec![]);
     let served = chain.serve(Limits::default()).await;
     for (path, cached) in [
         ("/block?height=1", true),
@@ -223,6 +223,8 @@ async fn only_what_never_changes_may_be_cached() {
         ("/commit?height=2", false),
         ("/validators?height=1", true),
         ("/genesis", true),
+        (&format!("/block_by_hash?hash=0x{}", known.block_id.hash), true),
+        (&format!("/block_by_hash?hash=0x{}", "00".repeat(32)), false),
         ("/status", false),
     ] {
         let answer = raw(format!("{}{path}", served.http()), None).await;
