@@ -254,16 +254,17 @@ mod tests {
     #[tokio::test]
     async fn large_blocks_are_not_kept_for_long() {
         let hub = Hub::new(100);
-        let _watcher = hub.cursor();
+        let watcher = hub.cursor();
         for height in 1..=10 {
             let mut large = Arc::unwrap_or_clone(committed(height, &[]));
             large.block_bytes = KEPT_BYTES_MAX / 2;
             hub.push(Arc::new(large));
         }
         assert_eq!(hub.kept().heights.len(), 2);
-        drop(_watcher);
+        drop(watcher);
         hub.push(committed(11, &[]));
-        assert_eq!((hub.kept().heights.len(), hub.kept().bytes), (0, 0));
+        let kept = hub.kept();
+        assert_eq!((kept.heights.len(), kept.bytes), (0, 0));
     }
 
     #[test]

@@ -21,7 +21,7 @@
 //! Invariants, each with the test that holds it:
 //! - **R1** What a client sends makes no thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
 //! - **R2** A client costs a bounded amount of memory, whatever it sends or does not read: connections, bytes of a body, calls of a
-//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_limits.rs`).
+//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`).
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is not "internal error": `data` says which (`errors_say_what_to_do`).

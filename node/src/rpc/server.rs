@@ -209,9 +209,11 @@ impl Connection {
             Ok(bytes) => bytes,
             Err(error) => return rpc(StatusCode::BAD_REQUEST, jsonrpc::answer(&Value::Null, &Err(error)), false),
         };
-        match answers(&self.server, &bytes).await {
-            Ok(Some(reply)) => rpc(StatusCode::OK, reply.json, reply.lasting),
-            Ok(None) => StatusCode::OK.into_response(),
+        match jsonrpc::parse(&bytes, self.server.context.limits.batch_calls_max) {
+            Ok(body) => match answers(&self.server, body).await {
+                Some(reply) => rpc(StatusCode::OK, reply.json, reply.lasting),
+                None => StatusCode::OK.into_response(),
+            },
             Err(error) => {
                 let status = if error.kind == Kind::Parse { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
                 rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false)
@@ -228,8 +230,7 @@ impl Connection {
         };
         let (status, result, lasting) = match called.await {
             Ok::<_, Error>((method, reply)) => {
-                let unready = method.name == "ready" && !reply.json.contains(r#""ready":true"#);
-                let status = if unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                let status = if method.name == "ready" { ready_status(&reply.json) } else { StatusCode::OK };
                 (status, Ok(reply.json), reply.lasting)
             }
             Err(error) if error.kind == Kind::MethodNotFound => (StatusCode::NOT_FOUND, Err(error), false),
@@ -248,9 +249,10 @@ impl Connection {
             Err(rejection) => return rejection.into_response(),
         };
         let bytes_max = self.server.context.limits.body_bytes_max;
+        let Self { server, _place: place, stopped } = self;
         upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).on_upgrade(move |socket| async move {
-            let stopped = self.stopped.clone();
-            websocket::run(&self.server, socket, stopped).await;
+            websocket::run(&server, socket, stopped).await;
+            drop(place); // held until here: a WebSocket is a connection too
         })
     }
 }
@@ -276,12 +278,16 @@ async fn read_body(parts: &Parts, body: Body, bytes_max: usize) -> Result<axum::
     }
 }
 
+/// What probes look at.
+fn ready_status(json: &str) -> StatusCode {
+    let ready = serde_json::from_str::<Value>(json).is_ok_and(|answer| answer["ready"] == true);
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
 /// Answers a body; `None` if nothing in it asks for an answer.
-///
-/// Errors: what concerns the body as a whole.
-pub async fn answers(server: &Arc<Server>, bytes: &[u8]) -> Result<Option<Reply>, Error> {
-    match jsonrpc::parse(bytes, server.context.limits.batch_calls_max)? {
-        RpcBody::Single(message) => Ok(answer(server, message).await),
+pub async fn answers(server: &Arc<Server>, body: RpcBody) -> Option<Reply> {
+    match body {
+        RpcBody::Single(message) => answer(server, message).await,
         RpcBody::Batch(messages) => {
             let (mut json, mut lasting) = (String::from("["), true);
             for message in messages {
@@ -302,10 +308,10 @@ pub async fn answers(server: &Arc<Server>, bytes: &[u8]) -> Result<Option<Reply>
                 }
             }
             if json.len() == 1 {
-                return Ok(None);
+                return None;
             }
             json.push(']');
-            Ok(Some(Reply { json, lasting }))
+            Some(Reply { json, lasting })
         }
     }
 }

@@ -110,9 +110,8 @@ impl Client<'_> {
                 let result = self.on_subscription_call(&call);
                 send(socket, Some(jsonrpc::answer(&call.id, &result.map(|()| "{}".to_owned())))).await
             }
-            Ok(_) => {
-                let bytes = bytes.to_vec();
-                let run = async move { server::answers(&server, &bytes).await.ok().flatten().map(|reply| reply.json) };
+            Ok(body) => {
+                let run = async move { server::answers(&server, body).await.map(|reply| reply.json) };
                 self.calls.push(run.boxed());
                 Ok(())
             }
@@ -183,6 +182,9 @@ impl Client<'_> {
     async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), ()> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| s.query.may_match("tm.event", event));
         let (block, txs) = (wants("NewBlock"), wants("Tx") && !happening.committed.block.txs.is_empty());
+        if !block && !txs {
+            return Ok(());
+        }
         // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
         let rendered = tokio::task::spawn_blocking({
             let happening = happening.clone();

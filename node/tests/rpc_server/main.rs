@@ -10,19 +10,15 @@ use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
 
 /// An answer to a raw request.
-pub struct Raw {
-    /// Its status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: ureq::http::HeaderMap,
-    /// Its body.
-    pub text: String,
+struct Raw {
+    status: u16,
+    headers: ureq::http::HeaderMap,
+    text: String,
 }
 
 impl Raw {
-    /// The body as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
@@ -33,7 +29,7 @@ impl Raw {
 }
 
 /// A request without the help of a library that knows JSON-RPC. `body`: POST.
-pub async fn raw(url: String, body: Option<String>) -> Raw {
+async fn raw(url: String, body: Option<String>) -> Raw {
     let send = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
         let agent = config.new_agent();
@@ -217,7 +213,7 @@ async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
 async fn only_what_never_changes_may_be_cached() {
     let chain = Chain::new();
     chain.grow(vec![]);
-    chain.grow(vec![]);
+    let known = chain.grow(vec![]);
     let served = chain.serve(Limits::default()).await;
     for (path, cached) in [
         ("/block?height=1", true),
@@ -227,6 +223,8 @@ async fn only_what_never_changes_may_be_cached() {
         ("/commit?height=2", false),
         ("/validators?height=1", true),
         ("/genesis", true),
+        (&format!("/block_by_hash?hash=0x{}", known.block_id.hash), true),
+        (&format!("/block_by_hash?hash=0x{}", "00".repeat(32)), false),
         ("/status", false),
     ] {
         let answer = raw(format!("{}{path}", served.http()), None).await;

@@ -21,7 +21,10 @@ pub fn block(server: &Server, args: &Args) -> Outcome {
 pub fn block_by_hash(server: &Server, args: &Args) -> Outcome {
     let store = &server.context.store;
     match store.height_of(&Hash(args.hash("hash")?))? {
-        Some(height) => Ok(json::block_with_id(store.head(height)?.block_id, &store.block(height)?).into()),
+        Some(height) => {
+            let answer = json::block_with_id(store.head(height)?.block_id, &store.block(height)?);
+            Ok(Answer::new(answer, true))
+        }
         None => Ok(json!({ "block_id": json::block_id(None), "block": null }).into()),
     }
 }

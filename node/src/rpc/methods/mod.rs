@@ -67,6 +67,11 @@ impl Server {
         self.context.store.tip().ok_or_else(|| Error::internal("the store is empty"))
     }
 
+    /// Version of the application's rules, for the next height.
+    fn version_app(&self) -> Result<u64, Error> {
+        Ok(self.context.store.params(self.tip()?.height.next())?.version_app)
+    }
+
     /// The height asked for, or `last`; and whether it was asked for.
     ///
     /// Errors: it is not positive, or beyond `last` and so not known yet.
@@ -255,7 +260,7 @@ async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Resul
             method.name
         ))),
         WebSocket => Err(Error::method_not_found(format_args!(
-            "{} lives with a connection: call it over the WebSocket at /websocket",
+            "{} lives with a connection: call it over the WebSocket at /websocket, alone in its message",
             method.name
         ))),
         NotOffered(instead) => {

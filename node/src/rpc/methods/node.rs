@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use storage::Head;
 use types::{Power, PublicKey, SecretKey};
 
 use super::{Outcome, Server};
@@ -13,13 +14,9 @@ const GENESIS_CHUNK_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a node without a validator's key shows: clients insist on one. Its power is 0.
 static NOBODY: LazyLock<PublicKey> = LazyLock::new(|| {
-    SecretKey::from_bytes(&{
-        let mut one = [0; 32];
-        one[31] = 1;
-        one
-    })
-    .expect("1 is a key")
-    .public_key()
+    let mut one = [0; 32];
+    one[31] = 1;
+    SecretKey::from_bytes(&one).expect("1 is a key").public_key()
 });
 
 /// The process answers. Whether the node is of use, [`ready`] says.
@@ -33,35 +30,33 @@ pub fn ready(server: &Server, _: &Args) -> Outcome {
     Ok(json!({ "ready": reasons.is_empty(), "reasons": reasons }).into())
 }
 
-/// Where the node stands. Reads two cached heads.
+/// Where the node stands. Reads two small rows that are in the cache.
 pub fn status(server: &Server, _: &Args) -> Outcome {
     let context = &server.context;
     let (tip, consensus) = (server.tip()?, (context.status)());
-    let first = context.store.earliest();
-    let (mut earliest, mut version_app) = (json!({ "hash": "", "app_hash": "", "time": tip.time.to_string() }), 1);
-    if tip.block_id.is_some() {
-        // The window may move between the two reads; then the next call will do.
-        let head = context.store.head(first)?;
-        version_app = head.header.version_app;
-        earliest = json!({
-            "hash": head.block_id.hash.to_string(),
-            "app_hash": head.header.app_hash.to_string(),
-            "time": head.header.time.to_string(),
-        });
-    }
+    let store = &context.store;
+    // The window may move between asking where it begins and reading there.
+    let first = || store.head(store.earliest());
+    let first = if tip.block_id.is_some() { Some(first().or_else(|_| first())?) } else { None };
+    let (first_hash, first_app_hash, first_height, first_time) = match &first {
+        Some(Head { block_id, header, .. }) => {
+            (block_id.hash.to_string(), header.app_hash.to_string(), header.height, header.time)
+        }
+        None => (String::new(), String::new(), store.earliest(), tip.time),
+    };
     let key = context.identity.validator.unwrap_or(*NOBODY);
     let power = consensus.validators.by_address(&key.address()).map_or(Power::ZERO, |(_, validator)| validator.power);
     Ok(json!({
-        "node_info": json::node_info(&context.identity, &context.chain_id, version_app),
+        "node_info": json::node_info(&context.identity, &context.chain_id, server.version_app()?),
         "sync_info": {
             "latest_block_hash": tip.block_id.map(|id| id.hash.to_string()).unwrap_or_default(),
             "latest_app_hash": tip.app_hash.to_string(),
             "latest_block_height": tip.height.to_string(),
             "latest_block_time": tip.time.to_string(),
-            "earliest_block_hash": earliest["hash"],
-            "earliest_app_hash": earliest["app_hash"],
-            "earliest_block_height": first.to_string(),
-            "earliest_block_time": earliest["time"],
+            "earliest_block_hash": first_hash,
+            "earliest_app_hash": first_app_hash,
+            "earliest_block_height": first_height.to_string(),
+            "earliest_block_time": first_time.to_string(),
             "catching_up": consensus.catching_up,
         },
         "validator_info": {
@@ -76,12 +71,12 @@ pub fn status(server: &Server, _: &Args) -> Outcome {
 /// The peers.
 pub fn net_info(server: &Server, _: &Args) -> Outcome {
     let context = &server.context;
-    let peers = context.network.peers();
+    let (peers, version_app) = (context.network.peers(), server.version_app()?);
     Ok(json!({
         "listening": true,
         "listeners": context.network.listeners(),
         "n_peers": peers.len().to_string(),
-        "peers": peers.iter().map(|peer| json::peer(peer, &context.chain_id, 1)).collect::<Vec<_>>(),
+        "peers": peers.iter().map(|peer| json::peer(peer, &context.chain_id, version_app)).collect::<Vec<_>>(),
     })
     .into())
 }
@@ -125,7 +120,7 @@ pub fn abci_info(server: &Server, _: &Args) -> Outcome {
         "response": {
             "data": "cairn",
             "version": env!("CARGO_PKG_VERSION"),
-            "app_version": "1",
+            "app_version": server.version_app()?.to_string(),
             "last_block_height": tip.height.to_string(),
             "last_block_app_hash": json::base64(tip.app_hash),
         },

@@ -21,7 +21,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         Some(_) => server.context.store.reader_at(server.block_height(args)?.0)?,
     };
     let height = reader.height();
-    let response = match app::query(&reader, &path, &data) {
+    let mut response = match app::query(&reader, &path, &data) {
         Ok(_) if args.truth("prove")? && path != "/store" => refusal(&Refusal::BadQuery {
             path: "/store",
             reason: format!("{path} cannot be proven: ask /store for the row, with its raw key"),
@@ -32,7 +32,6 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         }
         Err(error) => refusal(&error),
     };
-    let mut response = response;
     response["info"] = json!("");
     response["index"] = json!("0");
     response["key"] = json!(json::base64(&data));

@@ -49,7 +49,7 @@ pub fn tx(server: &Server, args: &Args) -> Outcome {
         let proof = proofs.get(index as usize).ok_or_else(|| misplaced(&id))?;
         answer["proof"] = json::tx_proof(root, &block.txs[index as usize], proof);
     }
-    Ok(super::Answer::new(answer, false))
+    Ok(super::Answer::new(answer, true))
 }
 
 fn committed(server: &Server, id: &TxId, height: Height, index: u32, block: &Block) -> Result<Value, Error> {

@@ -57,10 +57,8 @@ mod tests {
 
     #[test]
     fn pages_cover_everything_once() {
-        let names: &[&str] = &["page", "per_page"];
         let page = |page: serde_json::Value, per_page: serde_json::Value, total| {
-            let names: &'static [&'static str] = Box::leak(names.to_vec().into_boxed_slice());
-            super::page(&Args::of_json(json!({ "page": page, "per_page": per_page }), names).unwrap(), total)
+            super::page(&Args::of_json(json!([page, per_page]), &["page", "per_page"]).unwrap(), total)
         };
         assert_eq!(page(json!(null), json!(null), 70), Ok((0, 30)));
         assert_eq!(page(json!("3"), json!(null), 70), Ok((60, 30)));
