@@ -29,7 +29,7 @@ setup: ## install make, C/C++ compiler and libclang where missing (asks first wh
 	@scripts/setup
 
 build: ## build the cairn program
-	$(CARGO) build --locked -p cairn-node --bin cairn
+	$(CARGO) build --locked --workspace
 	@echo 'built $(CAIRN)'
 
 test: ## run all tests, and the simulator on SEEDS=2000 seeds
