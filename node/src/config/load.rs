@@ -337,11 +337,12 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .map(|candidate| {
             let whole = distance(name, candidate);
             let misplaced = if bare(name) == bare(candidate) { 1 } else { usize::MAX };
-            (whole.min(misplaced), candidate)
+            // Of those that are equally near, one that begins alike is meant.
+            (whole.min(misplaced), name.chars().next() != candidate.chars().next(), candidate)
         })
         .min()
-        .filter(|(distance, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3).max(2))
-        .map(|(_, candidate)| candidate)
+        .filter(|(distance, _, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3).max(2))
+        .map(|(_, _, candidate)| candidate)
 }
 
 /// Letters to insert, delete or replace to make `a` of `b`.
