@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use storage::StoreError;
+use thiserror::Error;
 use types::{
     Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote,
     Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
@@ -123,8 +125,44 @@ pub enum Output {
     Committed(Arc<Committed>),
     /// Two votes of one validator that contradict each other were seen.
     Evidence(types::Evidence),
-    /// This node must stop: a sentence for the operator.
-    Halt(String),
+    /// This node must stop. Nothing is said or written any more.
+    Halt(Halt),
+}
+
+/// Why a node must stop; each a sentence for the operator.
+#[derive(Clone, Debug, Error)]
+pub enum Halt {
+    /// Our key signs elsewhere too.
+    #[error(
+        "another process signs with this validator's key: it signed at height {height} what this node did not. This node stops \
+         so that it does not sign twice. Find the other process, stop it, and start only one of them with its signing state"
+    )]
+    AnotherSigner {
+        /// Where it signed.
+        height: Height,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The others decided what is not valid here.
+    #[error(
+        "block {block_id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
+         state or version differs from the others': compare versions, then sync again into a new home"
+    )]
+    Differs {
+        /// The block.
+        block_id: BlockId,
+        /// Its height.
+        height: Height,
+        /// What is wrong with it here.
+        reason: String,
+    },
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
 /// The host's timers.

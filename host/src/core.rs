@@ -10,7 +10,7 @@ use types::{
 };
 
 use crate::{
-    CommitTiming, Committed, Config, Mempool, Output, Timer, TxVerifier, Verifier,
+    CommitTiming, Committed, Config, Halt, Mempool, Output, Timer, TxVerifier, Verifier,
     blocks::{Blocks, Entry, Verdict},
     chain::Chain,
     gossip::Peers,
@@ -88,9 +88,9 @@ impl<K: Kv> Core<K> {
     }
 
     /// This node must stop; nothing is said or written any more.
-    pub fn halt(&mut self, reason: String) {
+    pub fn halt(&mut self, why: impl Into<Halt>) {
         if !std::mem::replace(&mut self.halted, true) {
-            self.outputs.push(Output::Halt(reason));
+            self.outputs.push(Output::Halt(why.into()));
         }
     }
 
@@ -123,7 +123,7 @@ impl<K: Kv> Core<K> {
                     }
                 }
                 Ok(None) => {}
-                Err(error) => return self.halt(error.to_string()),
+                Err(error) => return self.halt(error),
             }
         }
         self.blocks.name(height, round, id, &keep);
@@ -191,7 +191,7 @@ impl<K: Kv> Core<K> {
         let at_hand = self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_)));
         let Some(entry) = self.blocks.take(&id).filter(|_| at_hand) else { return false };
         if let Err(error) = self.store_block(id, entry, commit, synced) {
-            self.halt(error.to_string());
+            self.halt(error);
         }
         true
     }
@@ -301,7 +301,7 @@ impl<K: Kv> Effects for Core<K> {
         let (ours, height) = (self.own == Some(double.vote_a.vote.validator), evidence.height());
         self.outputs.push(Output::Evidence(evidence));
         if ours {
-            self.halt(another_signer(height));
+            self.halt(Halt::AnotherSigner { height });
         }
     }
 
@@ -317,7 +317,7 @@ impl<K: Kv> Effects for Core<K> {
         };
         let blocks: Vec<(BlockId, &[u8])> = ids.into_iter().filter_map(at_hand).collect();
         if let Err(error) = self.store.write_ahead(hard_state, &blocks) {
-            return self.halt(error.to_string());
+            return self.halt(error);
         }
         self.syncs += 1;
         self.hard_state_height = hard_state.height;
@@ -345,12 +345,4 @@ impl<K: Kv> Effects for Core<K> {
         let messages = parts.map(|part| Output::Broadcast(Arc::new(PeerMessage::Part { height, round, part })));
         self.outputs.extend(messages);
     }
-}
-
-/// The sentence for the operator when our key signs elsewhere too.
-pub(crate) fn another_signer(height: Height) -> String {
-    format!(
-        "another process signs with this validator's key: it signed at height {height} what this node did not. This node stops \
-         so that it does not sign twice. Find the other process, stop it, and start only one of them with its signing state"
-    )
 }

@@ -22,10 +22,10 @@ use types::{
 };
 
 use crate::{
-    Checked, Config, Input, Mempool, Offence, Output, Peer, RoundVotesHeld, Status, Timer, TxVerifier, Verifier,
+    Checked, Config, Halt, Input, Mempool, Offence, Output, Peer, RoundVotesHeld, Status, Timer, TxVerifier, Verifier,
     blocks::{Added, Verdict},
     chain::Chain,
-    core::{Core, Parts, another_signer},
+    core::{Core, Parts},
     gossip::{self, RELAY_HEIGHTS},
     guard::{self, Guard},
     sync::{Applying, Claim, Plan, Sync},
@@ -181,7 +181,12 @@ impl<K: Kv> Host<K> {
         batch.finish(&mut self.core);
         self.tell_round();
         self.sample();
-        std::mem::take(&mut self.core.outputs)
+        let mut outputs = std::mem::take(&mut self.core.outputs);
+        if self.core.halted {
+            // The write that should have made these words durable may be the one that failed.
+            outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Broadcast(_)));
+        }
+        outputs
     }
 
     // ---- inputs --------------------------------------------------------------------------------------------------
@@ -428,10 +433,7 @@ impl<K: Kv> Host<K> {
             Some(Verdict::Invalid(reason)) => reason.clone(),
             _ => "its bytes are missing".into(),
         };
-        self.core.halt(format!(
-            "block {id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
-             state or version differs from the others': compare versions, then sync again into a new home"
-        ));
+        self.core.halt(Halt::Differs { block_id: id, height, reason });
     }
 
     fn on_committed(&mut self, synced: bool) {
@@ -644,7 +646,7 @@ impl<K: Kv> Host<K> {
             return true;
         }
         if height > self.signing_floor && self.guard.on_unknown_vote() {
-            self.core.halt(another_signer(height));
+            self.core.halt(Halt::AnotherSigner { height });
             return false;
         }
         true

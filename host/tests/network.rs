@@ -8,8 +8,8 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{Committed, Config, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool};
-use storage::{Batch, Durability, Kv, MemDisk, MemKv, Store};
+use host::{Checked, Committed, Config, Halt, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool};
+use storage::{Batch, Durability, Fault, Kv, MemDisk, MemKv, Store};
 use types::{
     Address, BlockId, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
     Transaction, TxBody, TxOrder, Wire,
@@ -96,7 +96,7 @@ struct Network {
     loss: u64,
     random: u64,
     committed: Vec<BTreeMap<Height, Arc<Committed>>>,
-    halted: Vec<Option<String>>,
+    halted: Vec<Option<Halt>>,
     /// What each key signed, as it went over the wire: it never contradicts itself.
     votes: BTreeMap<(Address, Height, Round, types::VoteType), Option<BlockId>>,
     twins: bool,
@@ -588,6 +588,37 @@ fn a_second_process_with_the_same_key_is_noticed() {
     network.run_for(Duration::from_secs(20));
     let halted: Vec<usize> = (0..5).filter(|node| network.halted[*node].is_some()).collect();
     assert!(!halted.is_empty() && halted.iter().all(|node| [0, 4].contains(node)), "{:?}", network.halted);
-    assert!(network.halted[halted[0]].as_ref().unwrap().contains("another process signs with this validator's key"));
+    assert!(matches!(network.halted[halted[0]], Some(Halt::AnotherSigner { .. })), "{:?}", network.halted);
     network.assert_agreement();
+}
+
+/// Simulator seed 1486: an answer to a peer showed our proposal, and the write that was to explain it failed in the same step.
+#[test]
+fn a_node_whose_write_fails_says_nothing_in_that_step() {
+    let mut network = Network::mesh(4);
+    let proposer = network.genesis.first_state().validators.proposer().address();
+    let ours = (0..4).find(|node| key(*node as u8 + 1).public_key().address() == proposer).unwrap();
+    network.start(ours);
+    let (now, disk) = (network.now, network.disks[ours].clone());
+    let host = &mut network.nodes[ours].as_mut().unwrap().host;
+    let peers: Vec<Peer> = (0..4).filter(|node| *node != ours).map(peer).collect();
+    let mut inputs = vec![Input::Start];
+    inputs.extend(peers.iter().map(|peer| Input::PeerUp(*peer)));
+    let outputs = host.step(now, inputs);
+    let Some(Output::Send { message: state, .. }) = outputs.iter().find(|output| matches!(output, Output::Send { .. }))
+    else {
+        panic!("a peer is told where we stand: {outputs:?}")
+    };
+    // Enough peers stand where we do: now it signs, and shows them what they lack.
+    let told = |peer: &Peer| Input::Message {
+        peer: *peer,
+        message: Checked::Unchecked((**state).clone()),
+        received: now,
+    };
+    disk.fail_write(0, Fault::Lost);
+    let outputs = host.step(now, peers.iter().map(told).collect());
+    assert!(outputs.iter().any(|output| matches!(output, Output::Halt(Halt::Store(_)))), "{outputs:?}");
+    let words = outputs.iter().filter(|output| matches!(output, Output::Send { .. } | Output::Broadcast(_)));
+    assert_eq!(words.count(), 0, "{outputs:?}");
+    assert!(network.nodes[ours].as_ref().unwrap().store.hard_state().unwrap().is_none());
 }

@@ -24,7 +24,7 @@ use types::{Address, PeerMessage, Time, Wire};
 
 use crate::{
     board::Board,
-    exit::{Code, Failure},
+    exit::Failure,
     inbox::{Inbox, Taken},
     metrics::{Metrics, message_type},
     network, os,
@@ -140,11 +140,7 @@ impl Turns {
                     "a validator signed two votes that contradict each other"
                 );
             }
-            Output::Halt(sentence) => {
-                // Either somebody else signs with our key, or the store failed.
-                let code = if sentence.contains("same key") { Code::DoubleSign } else { Code::Disk };
-                return Err(Failure::new(code, sentence));
-            }
+            Output::Halt(why) => return Err(why.into()),
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 
 use std::{fmt, io};
 
+use host::Halt;
 use storage::StoreError;
 
 use crate::config::ConfigError;
@@ -78,17 +79,31 @@ impl From<ConfigError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let code = match error {
-            StoreError::Locked { .. } => Code::InUse,
-            StoreError::Io { .. } | StoreError::Damaged { .. } => Code::Disk,
-            StoreError::NoParent { .. }
-            | StoreError::NoPermission { .. }
-            | StoreError::NotOurs { .. }
-            | StoreError::OtherFormat { .. }
-            | StoreError::OtherChain { .. } => Code::Config,
-            _ => Code::Invariant,
+        Self::new(code_of(&error), error)
+    }
+}
+
+fn code_of(error: &StoreError) -> Code {
+    match error {
+        StoreError::Locked { .. } => Code::InUse,
+        StoreError::Io { .. } | StoreError::Damaged { .. } => Code::Disk,
+        StoreError::NoParent { .. }
+        | StoreError::NoPermission { .. }
+        | StoreError::NotOurs { .. }
+        | StoreError::OtherFormat { .. }
+        | StoreError::OtherChain { .. } => Code::Config,
+        _ => Code::Invariant,
+    }
+}
+
+impl From<Halt> for Failure {
+    fn from(why: Halt) -> Self {
+        let code = match &why {
+            Halt::AnotherSigner { .. } => Code::DoubleSign,
+            Halt::Store(error) => code_of(error),
+            Halt::Differs { .. } => Code::Invariant,
         };
-        Self::new(code, error)
+        Self::new(code, why)
     }
 }
 
@@ -99,5 +114,21 @@ impl From<p2p::Error> for Failure {
             _ => Code::Config,
         };
         Self::new(code, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Height;
+
+    use super::*;
+
+    #[test]
+    fn a_second_signer_ends_the_process_with_the_code_that_forbids_a_restart() {
+        let failure = Failure::from(Halt::AnotherSigner { height: Height(7) });
+        assert_eq!(failure.code as u8, 76);
+        assert!(failure.sentence.contains("height 7"), "{failure}");
+        let failed = StoreError::Io { place: "data".to_owned(), doing: "a write", reason: "no space".to_owned() };
+        assert_eq!(Failure::from(Halt::from(failed)).code, Code::Disk);
     }
 }

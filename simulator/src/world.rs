@@ -7,7 +7,8 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{Checked, Host, Input, Output, Source, Timer};
+use host::{Checked, Halt, Host, Input, Output, Source, Timer};
+use storage::StoreError;
 use types::{
     BlockId, BlockRequest, BlockResponse, ChainId, Height, PeerMessage, Power, Round, SecretKey, Time, Transaction,
     TxBatch, Wire, blake3,
@@ -545,7 +546,7 @@ impl World {
                     }
                     self.tell(node, || format!("has evidence against n{}", who.unwrap_or(99)));
                 }
-                Output::Halt(sentence) => return self.halted(node, &sentence),
+                Output::Halt(why) => return self.halted(node, &why),
             }
         }
         if let Some(behaviour) = self.nodes[node].behaviour {
@@ -565,11 +566,11 @@ impl World {
         self.tell(node, || format!("{how} height {height} in round {round}: block {}, {txs} transactions", short(&id)));
     }
 
-    fn halted(&mut self, node: usize, sentence: &str) -> Result<(), Broken> {
-        self.tell(node, || format!("halts: {sentence}"));
-        let disk_failed = sentence.contains("the simulated disk failed");
+    fn halted(&mut self, node: usize, why: &Halt) -> Result<(), Broken> {
+        self.tell(node, || format!("halts: {why}"));
+        let disk_failed = matches!(why, Halt::Store(error) if matches!(**error, StoreError::Io { .. }));
         if self.nodes[node].is_correct() && !disk_failed {
-            return Err(Broken(format!("n{node} halts: {sentence}")));
+            return Err(Broken(format!("n{node} halts: {why}")));
         }
         self.stop(node, None);
         let after = self.random.duration(Duration::from_millis(1), self.setup.fault_max);
