@@ -308,7 +308,13 @@ impl Engine {
         if self.is_abstaining() {
             return false;
         }
-        self.line_22() || self.line_28() || self.line_34() || self.line_36() || self.line_44() || self.line_47()
+        self.line_22()
+            || self.line_28()
+            || self.line_34()
+            || self.line_36()
+            || self.line_42_of_a_passed_round()
+            || self.line_44()
+            || self.line_47()
     }
 
     // ---- inputs --------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@
 //!   last proposal, prevote, precommit and what brought us into the round; from the first failed round on, the polka behind
 //!   `valid` is shown, so that no lock stays hidden.
 //! - **D5** Proposer-based timestamps: a proposal without POL round that is not timely is prevoted nil.
+//! - **D6** A polka of a round that has passed, later than `valid`, is remembered as valid too. `valid` decides only what is
+//!   proposed, and a proposal travels with its polka. So a lock whose polka was hidden is resolved by the next proposer that is
+//!   shown it, not by the next turn of those that hold it.
 //!
 //! # Invariants
 //!

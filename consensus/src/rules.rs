@@ -110,13 +110,35 @@ impl Engine {
         }
         self.done.line_36 = Some(block_id);
         let lock = Lock { round: self.round, block_id };
-        self.valid = Some(lock);
-        self.valid_polka = self.prevotes(self.round).and_then(|prevotes| prevotes.certificate_for(Some(block_id)));
+        self.remember_valid(lock);
         if self.step == Step::Prevote {
             self.lock(lock);
             self.vote(VoteType::Precommit, Some(block_id));
         }
         true
+    }
+
+    /// L42–L43 for a round that has passed (D6): the latest polka that is later than `valid` is remembered as well, so that who
+    /// is shown a hidden one proposes its block, and need not wait until the turn of those that are locked on it.
+    pub(crate) fn line_42_of_a_passed_round(&mut self) -> bool {
+        let after = self.valid.map_or(Round::ZERO, |valid| valid.round.next());
+        if after >= self.round {
+            return false;
+        }
+        let Some((round, block_id)) = self.votes.latest_polka(after, self.round) else { return false };
+        self.check_block(block_id);
+        if !self.is_valid(&block_id) {
+            return false;
+        }
+        self.remember_valid(Lock { round, block_id });
+        true
+    }
+
+    /// L42–L43: both halves of what is known to be valid, and the polka behind it.
+    fn remember_valid(&mut self, valid: Lock) {
+        self.valid_polka =
+            self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
+        self.valid = Some(valid);
     }
 
     /// L38–L39: both halves of the lock.

@@ -274,6 +274,12 @@ impl HeightVotes {
         self.round(round).is_some_and(|votes| votes.prevotes.has_quorum_for(block_id))
     }
 
+    /// The latest round from `from` on and below `below` with a polka for a block, and that block.
+    pub fn latest_polka(&self, from: Round, below: Round) -> Option<(Round, BlockId)> {
+        let polka = |(round, votes): (&Round, &RoundVotes)| Some((*round, votes.prevotes.quorum()??));
+        self.rounds.range(from..below).rev().find_map(polka)
+    }
+
     /// The highest round above `current` in which more than a third of the power voted.
     pub fn honest_round_above(&self, current: Round) -> Option<Round> {
         let total = self.validators.total_power();

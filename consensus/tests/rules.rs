@@ -278,6 +278,63 @@ fn line_42_remembers_a_late_polka_as_valid_without_a_lock() {
 }
 
 #[test]
+fn d6_a_hidden_polka_that_is_shown_is_proposed_by_whoever_is_next() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(2);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = prevoted(&cast, me, 'a');
+    // Round 0 fails here without a polka.
+    for other in &others[..2] {
+        engine.step(now(), cast.precommit(*other, 0, None));
+    }
+    engine.step(now(), timeout(Precommit, 0));
+    assert_eq!((engine.round(), engine.valid()), (Round(1), None));
+    // Somebody shows it. Nothing is said or locked: its round has passed.
+    let polka = cast.certificate(&others, VoteType::Prevote, 0, Some(block('a')));
+    expect!(engine, Input::Certificate(polka.clone().verify(&chain(), &cast.set).unwrap()) => []);
+    assert_eq!(engine.valid(), Some(Lock { round: Round(0), block_id: block('a') }));
+    assert_eq!(engine.locked(), None);
+    // Round 1 fails as well, and ours is the next proposal.
+    for other in &others[..2] {
+        engine.step(now(), cast.precommit(*other, 1, None));
+    }
+    let polka = cast.certificate(&[0, 1, 2, 3], VoteType::Prevote, 0, Some(block('a')));
+    engine.step(now(), timeout(Propose, 1));
+    expect!(engine, timeout(Prevote, 1) => [
+        write(),
+        cast.say_precommit(me, 1, None),
+        Output::Broadcast(Message::Proposal(cast.proposal(2, Some(0), block('a')).into_signed())),
+        Output::Broadcast(Message::Certificate(polka)),
+        cast.say_prevote(me, 2, Some(block('a'))),
+    ]);
+}
+
+#[test]
+fn d6_of_two_polkas_the_later_one_counts_and_an_earlier_one_changes_nothing() {
+    let (cast, me, others) = cast();
+    let mut engine = locked(&cast, me, others, 'a');
+    for other in others {
+        engine.step(now(), cast.precommit(other, 1, None));
+    }
+    assert_eq!(engine.round(), Round(2));
+    let show = |round, value| {
+        let polka = cast.certificate(&others, VoteType::Prevote, round, Some(block(value)));
+        Input::Certificate(polka.verify(&chain(), &cast.set).unwrap())
+    };
+    expect!(engine, show(1, 'b') => [Output::CheckBlock(block('b'))]);
+    assert_eq!(engine.valid().unwrap().block_id, block('a'), "not before its bytes are here and valid");
+    expect!(engine, checked(block('b'), true) => []);
+    assert_eq!(engine.valid(), Some(Lock { round: Round(1), block_id: block('b') }));
+    assert_eq!(
+        engine.locked(),
+        Some(Lock { round: Round(0), block_id: block('a') }),
+        "a passed polka does not move a lock"
+    );
+    expect!(engine, show(0, 'a') => []);
+    assert_eq!(engine.valid(), Some(Lock { round: Round(1), block_id: block('b') }));
+}
+
+#[test]
 fn line_36_an_equivocating_proposer_may_get_a_prevote_and_a_precommit_for_two_blocks() {
     let (cast, me, others) = cast();
     let mut engine = prevoted(&cast, me, 'a');

@@ -8,7 +8,9 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{Checked, Committed, Config, Halt, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool};
+use host::{
+    Checked, Committed, Config, Halt, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool,
+};
 use storage::{Batch, Durability, Fault, Kv, MemDisk, MemKv, Store};
 use types::{
     Address, BlockId, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
@@ -610,11 +612,8 @@ fn a_node_whose_write_fails_says_nothing_in_that_step() {
         panic!("a peer is told where we stand: {outputs:?}")
     };
     // Enough peers stand where we do: now it signs, and shows them what they lack.
-    let told = |peer: &Peer| Input::Message {
-        peer: *peer,
-        message: Checked::Unchecked((**state).clone()),
-        received: now,
-    };
+    let told =
+        |peer: &Peer| Input::Message { peer: *peer, message: Checked::Unchecked((**state).clone()), received: now };
     disk.fail_write(0, Fault::Lost);
     let outputs = host.step(now, peers.iter().map(told).collect());
     assert!(outputs.iter().any(|output| matches!(output, Output::Halt(Halt::Store(_)))), "{outputs:?}");

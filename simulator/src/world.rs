@@ -10,8 +10,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{Checked, Halt, Host, Input, Output, Source, Timer};
 use storage::StoreError;
 use types::{
-    BlockId, BlockRequest, BlockResponse, ChainId, Height, PeerMessage, Power, Round, SecretKey, Time, Transaction,
-    TxBatch, Wire, blake3,
+    BlockId, BlockRequest, BlockResponse, ChainId, Height, PeerMessage, Power, Round, SecretKey, Step, Time,
+    Transaction, TxBatch, Wire, blake3,
 };
 
 use crate::{
@@ -250,10 +250,16 @@ impl World {
         self.checker.block_id(Height(height))
     }
 
-    /// The validator whose turn it is to propose a height in a round, as far as `node` knows.
-    pub fn proposer(&self, node: usize, round: Round) -> usize {
-        let engine = self.nodes[node].alive.as_ref().expect("it runs").host.engine();
-        let address = engine.validators().proposer_of_round(round).address();
+    /// The step that a node is in.
+    pub fn step(&self, node: usize) -> Step {
+        self.nodes[node].alive.as_ref().map_or(Step::Propose, |alive| alive.host.engine().current_step())
+    }
+
+    /// The validator whose turn it is to propose in a round of the height after `node`'s tip.
+    pub fn next_proposer(&self, node: usize, round: Round) -> usize {
+        let store = &self.nodes[node].alive.as_ref().expect("it runs").store;
+        let validators = store.validators(self.tip(node).next()).expect("the next height's set is stored");
+        let address = validators.proposer_of_round(round).address();
         self.nodes.iter().position(|node| node.address() == Some(address)).expect("a validator of the world")
     }
 
