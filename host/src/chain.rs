@@ -16,7 +16,7 @@ use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
     Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params,
-    Time, ValidatorSet,
+    Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
@@ -202,23 +202,19 @@ impl Chain {
     }
 
     /// Of transactions in order of preference, as many as fit. The mempool counts its own way, the block's bytes are counted here.
-    pub fn fitting<T>(&self, txs: Vec<(Vec<u8>, T)>) -> (Vec<Vec<u8>>, Vec<T>) {
-        let mut room = self.tx_bytes_max();
-        txs.into_iter()
-            .take(BLOCK_TXS_MAX)
-            .take_while(|(bytes, _)| {
-                let need = Block::tx_bytes_in_block(bytes.len());
-                let fits = need <= room;
-                room = room.saturating_sub(need);
-                fits
-            })
-            .unzip()
+    pub fn fitting(&self, txs: Vec<VerifiedTx>) -> Vec<VerifiedTx> {
+        let mut room = Some(self.tx_bytes_max());
+        let fits = |tx: &VerifiedTx| {
+            room = room.and_then(|room| room.checked_sub(Block::tx_bytes_in_block(tx.bytes().len())));
+            room.is_some()
+        };
+        txs.into_iter().take(BLOCK_TXS_MAX).take_while(fits).collect()
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use types::{Power, SecretKey, SignedVote, Vote, VoteType, Wire, results_hash};
+    use types::{Msg, Power, SecretKey, SignedVote, TxBody, TxOrder, Vote, VoteType, Wire, results_hash};
 
     use super::*;
 
@@ -376,13 +372,24 @@ pub(crate) mod tests {
 
     #[test]
     fn a_block_keeps_to_its_size() {
-        let (chain, block) = second();
-        let max = chain.params.block.bytes_max;
-        assert!(matches!(chain.check_block(&block, max as usize + 1, None), Err(BlockFault::Size { .. })));
-        let txs = (0..200).map(|i| (vec![i; 64 * 1024 - 1], ())).collect();
-        let (txs, _) = chain.fitting(txs);
-        let full = chain.build_block(time(1), txs, block.last_commit, block.header.proposer);
+        let (mut chain, block) = second();
+        let max = 100_000;
+        chain.params.block.bytes_max = max as u64;
+        assert!(matches!(chain.check_block(&block, max + 1, None), Err(BlockFault::Size { .. })));
+        let transfer = |nonce: u64| {
+            let (order, messages) =
+                (TxOrder::Nonce(nonce), vec![Msg::Transfer { to: Address([9; 20]), amount: 1 }; 16]);
+            let body = TxBody { chain_id: chain.id.clone(), signer: keys()[0].public_key(), order, fee: 1, messages };
+            VerifiedTx::verified_before(body.sign(&keys()[0]))
+        };
+        let txs: Vec<VerifiedTx> = (0..200).map(transfer).collect();
+        let (one, all) = (txs[0].bytes().len(), txs.len());
+        let fitting = chain.fitting(txs);
+        assert!(fitting.len() < all);
+        let bytes = fitting.iter().map(|tx| tx.bytes().to_vec()).collect();
+        let full = chain.build_block(time(1), bytes, block.last_commit, block.header.proposer);
         let bytes = full.encode().len();
-        assert!(bytes <= max as usize && bytes + 70_000 > max as usize, "{bytes} bytes");
+        let overhead = Block::overhead_bytes_max(4);
+        assert!(bytes <= max && bytes + one + overhead > max, "{bytes} bytes");
     }
 }

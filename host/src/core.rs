@@ -6,7 +6,8 @@ use app::{App, BlockContext, BlockTx};
 use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
-    Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Round, Time, VerifiedTx,
+    Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Round, Time, TxId, VerifiedTx,
+    blake3,
 };
 
 use crate::{
@@ -161,7 +162,7 @@ impl<K: Kv> Core<K> {
         let known = engine.last_commit();
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
         self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
-        let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |bytes| self.txs.known(bytes))
+        let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |bytes| self.known_tx(bytes))
             .map_err(|fault| fault.to_string())?;
         let unverified = |tx: &BlockTx| match tx {
             BlockTx::Known(_) => None,
@@ -173,6 +174,12 @@ impl<K: Kv> Core<K> {
         }
         self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified) });
         Ok(Verdict::AwaitingTxs(txs))
+    }
+
+    /// The transaction of these bytes, if it was checked before: most of a block's wait in the mempool, decoded.
+    fn known_tx(&self, bytes: &[u8]) -> Option<VerifiedTx> {
+        let waits = self.mempool.get(&TxId(blake3(bytes).0));
+        waits.inspect(|_| self.txs.note_hit()).or_else(|| self.txs.known(bytes))
     }
 
     /// The signatures of a block's transactions were checked.
@@ -259,7 +266,8 @@ impl<K: Kv> Effects for Core<K> {
         }
         let proposer = self.own.expect("only a validator is asked for a block");
         let txs = self.mempool.reap(self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
-        let (bytes, txs) = self.chain.fitting(txs);
+        let txs = self.chain.fitting(txs);
+        let bytes = txs.iter().map(|tx| tx.bytes().to_vec()).collect();
         let last_commit = engine.last_commit().or_else(|| self.chain.last_commit.clone());
         let block = self.chain.build_block(self.now, bytes, last_commit, proposer);
         let parts = block.part_set();

@@ -180,29 +180,27 @@ impl Mempool {
         self.inner.lock().expect("a thread that panics stops the process")
     }
 
-    /// Takes a transaction in, or says why not. `bytes` are those that `tx` was decoded from.
+    /// Takes a transaction in, or says why not.
     ///
     /// `reader` is the state after block `height`, `params` are those of the next height. A state that is one block behind the
     /// mempool's does no harm: the sender is looked at again after the next block. Cost: a few reads and O(log n).
     ///
     /// Errors: [`MempoolError`], with the way out.
-    #[allow(clippy::too_many_arguments, reason = "a transaction, the state it meets, and where it comes from")]
     pub fn add<R: Reader + ?Sized>(
         &self,
         reader: &R,
         height: Height,
         params: &Params,
         tx: VerifiedTx,
-        bytes: Vec<u8>,
         now: Time,
         source: Source,
     ) -> Result<Added, MempoolError> {
-        let added = Added { id: TxId(types::blake3(&bytes).0), gas_wanted: pool::gas(&tx) };
+        let added = Added { id: tx.id(), gas_wanted: pool::gas(&tx) };
         let mut guard = self.inner();
         let inner = &mut *guard;
         let (was_ready, was_outgoing) = (inner.pool.has_ready(), !inner.outgoing.is_empty());
         let rules = inner.rules(height, params);
-        let plan = match inner.pool.plan(reader, &rules, &added.id, &tx, bytes.len()) {
+        let plan = match inner.pool.plan(reader, &rules, &tx) {
             Ok(plan) => plan,
             Err(error) => {
                 inner.pool.stats.refused += 1;
@@ -212,9 +210,9 @@ impl Mempool {
         inner.pool.stats.added += 1;
         let is_local = source == Source::Local;
         if is_local {
-            inner.push_outgoing(added.id, bytes.len());
+            inner.push_outgoing(added.id, tx.bytes().len());
         }
-        inner.pool.add(reader, &rules, plan, (added.id, tx, bytes), now, is_local);
+        inner.pool.add(reader, &rules, plan, tx, now, is_local);
         let (is_ready, is_outgoing) = (inner.pool.has_ready(), !inner.outgoing.is_empty());
         drop(guard);
         if is_outgoing && !was_outgoing {
@@ -233,11 +231,10 @@ impl Mempool {
         height: Height,
         params: &Params,
         tx: &VerifiedTx,
-        bytes: &[u8],
     ) -> Result<Added, MempoolError> {
-        let added = Added { id: TxId(types::blake3(bytes).0), gas_wanted: pool::gas(tx) };
+        let added = Added { id: tx.id(), gas_wanted: pool::gas(tx) };
         let inner = self.inner();
-        inner.pool.plan(reader, &inner.rules(height, params), &added.id, tx, bytes.len())?;
+        inner.pool.plan(reader, &inner.rules(height, params), tx)?;
         Ok(added)
     }
 
@@ -260,9 +257,9 @@ impl Mempool {
         self.inner().pool.has_expired(id)
     }
 
-    /// A transaction that waits here, with its bytes.
-    pub fn get(&self, id: &TxId) -> Option<(Vec<u8>, VerifiedTx)> {
-        self.inner().pool.get(id).map(|entry| (entry.bytes.clone(), entry.tx.clone()))
+    /// A transaction that waits here.
+    pub fn get(&self, id: &TxId) -> Option<VerifiedTx> {
+        self.inner().pool.get(id).map(|entry| entry.tx.clone())
     }
 
     /// The nonce after the last one of a sender that waits here without a gap; `None` when none does.
@@ -282,13 +279,13 @@ impl Mempool {
 
     /// The first `limit` transactions in the order in which they came.
     pub fn list(&self, limit: usize) -> Vec<Vec<u8>> {
-        self.inner().pool.in_order_of_arrival().take(limit).map(|entry| entry.bytes.clone()).collect()
+        self.inner().pool.in_order_of_arrival().take(limit).map(|entry| entry.tx.bytes().to_vec()).collect()
     }
 
     /// What a block can take, in the order in which it can be executed: the highest fees first, each sender's nonces in order.
     ///
     /// `bytes_max` counts as [`types::Block::tx_bytes_in_block`] does; `gas_max` is −1 for no bound. Nothing is removed.
-    pub fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<(Vec<u8>, VerifiedTx)> {
+    pub fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
         self.inner().pool.reap(bytes_max, gas_max)
     }
 
@@ -333,7 +330,7 @@ impl Mempool {
             }
             bytes_left = bytes_left.saturating_sub(*bytes);
             let id = inner.pop_outgoing();
-            taken.extend(id.and_then(|id| inner.pool.get(&id)).map(|entry| entry.bytes.clone()));
+            taken.extend(id.and_then(|id| inner.pool.get(&id)).map(|entry| entry.tx.bytes().to_vec()));
         }
         taken
     }
@@ -350,7 +347,7 @@ impl Mempool {
         inner.outgoing.clear();
         inner.outgoing_bytes = 0;
         let local = inner.pool.in_order_of_arrival().filter(|entry| entry.is_local);
-        let local: Vec<(TxId, usize)> = local.map(|entry| (entry.id, entry.bytes.len())).collect();
+        let local: Vec<(TxId, usize)> = local.map(|entry| (entry.tx.id(), entry.tx.bytes().len())).collect();
         local.into_iter().for_each(|(id, bytes)| inner.push_outgoing(id, bytes));
         let is_outgoing = !inner.outgoing.is_empty();
         drop(guard);

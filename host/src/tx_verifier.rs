@@ -1,4 +1,4 @@
-//! Checks transactions' signatures, each once for the whole node.
+//! Checks transactions' signatures, each once for the whole node, many together.
 //!
 //! A transaction comes to a node several times: from a client, from peers' gossip, in a block. Its signature is checked the first
 //! time; afterwards its id, a hash of all its bytes, says that these very bytes are signed.
@@ -9,14 +9,14 @@
 //! **T2** only a check that held makes bytes verified (`a_bad_signature_is_never_good`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use types::{SignatureError, Transaction, TxError, TxId, VerifiedTx, Wire, blake3};
+use types::{DecodeError, SignatureError, Transaction, TxError, TxId, VerifiedTx, Wire, blake3, verify_batch};
 
 use crate::recent::Recent;
 
@@ -31,6 +31,7 @@ const REFUSED_MAX: usize = 4_096;
 pub struct TxVerifier {
     memory: Mutex<Memory>,
     checks: AtomicU64,
+    batches: AtomicU64,
     hits: AtomicU64,
 }
 
@@ -45,7 +46,10 @@ struct Memory {
 /// What is known of bytes.
 enum Known {
     Holds(bool),
+    /// Another thread is checking them.
     InFlight(Arc<OnceLock<bool>>),
+    /// Nothing; now this thread is to check them, and to say so here.
+    Ours(Arc<OnceLock<bool>>),
 }
 
 impl Default for TxVerifier {
@@ -62,26 +66,37 @@ impl TxVerifier {
             refused: Recent::new(REFUSED_MAX),
             in_flight: BTreeMap::new(),
         };
-        Self { memory: Mutex::new(memory), checks: AtomicU64::new(0), hits: AtomicU64::new(0) }
+        Self {
+            memory: Mutex::new(memory),
+            checks: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+        }
     }
 
     /// Decodes a transaction and checks its signature, unless these very bytes were checked before. Cost: 70 µs, or 10.
     ///
     /// Errors: `Decode` for bytes that are no transaction, `Signature` for one that its signer did not sign.
-    pub fn verify(&self, bytes: &[u8]) -> Result<(VerifiedTx, TxId), TxError> {
-        let tx = Transaction::decode(bytes)?;
-        let id = TxId(blake3(bytes).0);
-        if self.holds(id, &tx) {
-            // T2: it was, by this call or an earlier one.
-            Ok((VerifiedTx::verified_before(tx), id))
-        } else {
-            Err(SignatureError::Mismatch.into())
-        }
+    pub fn verify(&self, bytes: &[u8]) -> Result<VerifiedTx, TxError> {
+        self.verify_each([bytes]).remove(0)
     }
 
-    /// Whether every signature holds; stops at the first that does not.
+    /// The same of several: their signatures are checked together. Cost: some 55 µs each, for sixteen and more.
+    pub fn verify_each<'b>(&self, bytes: impl IntoIterator<Item = &'b [u8]>) -> Vec<Result<VerifiedTx, TxError>> {
+        let decoded: Vec<Result<Transaction, DecodeError>> = bytes.into_iter().map(Transaction::decode).collect();
+        let txs: Vec<Transaction> = decoded.iter().flatten().cloned().collect();
+        let mut holds = self.hold(&txs).into_iter();
+        let mut verified = |tx| match holds.next().expect("an answer for each") {
+            // T2: it was, by this call or an earlier one.
+            true => Ok(VerifiedTx::verified_before(tx)),
+            false => Err(SignatureError::Mismatch.into()),
+        };
+        decoded.into_iter().map(|tx| verified(tx?)).collect()
+    }
+
+    /// Whether every signature holds.
     pub fn verify_all(&self, txs: &[Transaction]) -> bool {
-        txs.iter().all(|tx| self.holds(tx.id(), tx))
+        self.hold(txs).into_iter().all(|holds| holds)
     }
 
     /// Whether the bytes with this id were checked, and held.
@@ -94,8 +109,13 @@ impl TxVerifier {
         if !self.is_verified(&TxId(blake3(bytes).0)) {
             return None;
         }
-        self.hits.fetch_add(1, Relaxed);
+        self.note_hit();
         Some(VerifiedTx::verified_before(Transaction::decode(bytes).ok()?))
+    }
+
+    /// A signature was not checked, because somebody who remembers it says that it was before.
+    pub fn note_hit(&self) {
+        self.hits.fetch_add(1, Relaxed);
     }
 
     /// Signatures checked since the start.
@@ -108,49 +128,83 @@ impl TxVerifier {
         self.hits.load(Relaxed)
     }
 
+    /// How often signatures were checked, alone or several together.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Relaxed)
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("a thread that panics stops the process")
     }
 
-    /// Whether the signature of `tx`, whose bytes have this id, holds. No lock is held while it is checked; a second thread
-    /// with the same bytes waits for the first one's answer.
-    fn holds(&self, id: TxId, tx: &Transaction) -> bool {
-        let in_flight = match self.known_or_claim(id) {
-            Known::Holds(holds) => {
-                self.hits.fetch_add(1, Relaxed);
-                return holds;
-            }
-            Known::InFlight(in_flight) => in_flight,
-        };
-        let mut checked = false;
-        let holds = *in_flight.get_or_init(|| {
-            checked = true;
-            self.checks.fetch_add(1, Relaxed);
-            tx.body().signer.verify_recoverable(&tx.digest(), tx.signature()).is_ok()
-        });
-        if checked {
+    /// Which signatures hold. No lock is held while they are checked. What another thread is checking is waited for, after
+    /// our own: so two threads never wait for each other.
+    fn hold(&self, txs: &[Transaction]) -> Vec<bool> {
+        let known = self.known_or_claim(txs);
+        let is_ours = |(tx, known): (&Transaction, &Known)| matches!(known, Known::Ours(_)).then(|| tx.clone());
+        let ours: Vec<Transaction> = txs.iter().zip(&known).filter_map(is_ours).collect();
+        let checked = verify_batch(&ours);
+        if !ours.is_empty() {
+            self.checks.fetch_add(ours.len() as u64, Relaxed);
+            self.batches.fetch_add(1, Relaxed);
             let mut memory = self.memory();
-            if holds {
-                memory.verified.insert(id)
-            } else {
-                memory.refused.insert(id)
+            for (tx, holds) in ours.iter().zip(&checked) {
+                let id = tx.id();
+                if *holds {
+                    memory.verified.insert(id)
+                } else {
+                    memory.refused.insert(id)
+                }
+                memory.in_flight.remove(&id);
             }
-            memory.in_flight.remove(&id);
-        } else {
-            self.hits.fetch_add(1, Relaxed);
         }
-        holds
+        self.hits.fetch_add((txs.len() - ours.len()) as u64, Relaxed);
+        let mut checked = checked.into_iter();
+        let answer = |known| match known {
+            Known::Holds(holds) => Answer::Known(holds),
+            Known::InFlight(in_flight) => Answer::Awaited(in_flight),
+            Known::Ours(in_flight) => {
+                let holds = checked.next().expect("an answer for each");
+                in_flight.set(holds).expect("who claims is the one who answers");
+                Answer::Known(holds)
+            }
+        };
+        let answers: Vec<Answer> = known.into_iter().map(answer).collect();
+        answers.into_iter().map(Answer::wait).collect()
     }
 
-    fn known_or_claim(&self, id: TxId) -> Known {
+    /// A transaction that stands twice among these is claimed once.
+    fn known_or_claim(&self, txs: &[Transaction]) -> Vec<Known> {
         let mut memory = self.memory();
-        if memory.verified.contains(&id) {
-            return Known::Holds(true);
+        let mut look = |tx: &Transaction| {
+            let id = tx.id();
+            if memory.verified.contains(&id) {
+                return Known::Holds(true);
+            }
+            if memory.refused.contains(&id) {
+                return Known::Holds(false);
+            }
+            match memory.in_flight.entry(id) {
+                Entry::Occupied(claimed) => Known::InFlight(claimed.get().clone()),
+                Entry::Vacant(free) => Known::Ours(free.insert(Arc::default()).clone()),
+            }
+        };
+        txs.iter().map(&mut look).collect()
+    }
+}
+
+/// Whether a signature holds, or who will say it.
+enum Answer {
+    Known(bool),
+    Awaited(Arc<OnceLock<bool>>),
+}
+
+impl Answer {
+    fn wait(self) -> bool {
+        match self {
+            Self::Known(holds) => holds,
+            Self::Awaited(in_flight) => *in_flight.wait(),
         }
-        if memory.refused.contains(&id) {
-            return Known::Holds(false);
-        }
-        Known::InFlight(memory.in_flight.entry(id).or_default().clone())
     }
 }
 
@@ -185,9 +239,9 @@ mod tests {
         let verifier = TxVerifier::default();
         let bytes = tx(1).encode();
         assert!(verifier.known(&bytes).is_none());
-        let (verified, id) = verifier.verify(&bytes).unwrap();
-        assert_eq!((verified.id(), verifier.is_verified(&id)), (id, true));
-        assert_eq!(verifier.verify(&bytes).unwrap().0, verified);
+        let verified = verifier.verify(&bytes).unwrap();
+        assert!(verifier.is_verified(&verified.id()));
+        assert_eq!(verifier.verify(&bytes).unwrap(), verified);
         assert_eq!(verifier.known(&bytes), Some(verified));
         assert!(verifier.verify_all(&[tx(1), tx(2), tx(1)]));
         assert_eq!((verifier.checks(), verifier.hits()), (2, 4));
@@ -203,9 +257,13 @@ mod tests {
         }
         assert_eq!(verifier.checks(), 1, "bad bytes cost one check");
         assert!(!verifier.verify_all(&[tx(1), Transaction::decode(&bytes).unwrap(), tx(2)]));
-        assert!(!verifier.is_verified(&tx(2).id()), "it stops at the first bad one");
+        assert!(verifier.is_verified(&tx(2).id()), "the others are known from now on");
         assert!(verifier.verify(&tx(1).encode()).is_ok(), "the same body, well signed");
-        assert!(matches!(verifier.verify(b"nonsense"), Err(TxError::Decode(_))));
+        let good = tx(5).encode();
+        let each = verifier.verify_each([b"nonsense", good.as_slice(), &bytes, &good]);
+        assert!(matches!(each[0], Err(TxError::Decode(_))) && matches!(each[2], Err(TxError::Signature(_))));
+        assert!(each[1].is_ok() && each[1] == each[3]);
+        assert_eq!((verifier.checks(), verifier.batches()), (4, 3));
     }
 
     #[test]

@@ -71,9 +71,8 @@ impl Node {
     }
 
     fn add_from(&self, tx: &VerifiedTx, source: Source) -> Result<Added, MempoolError> {
-        let bytes = tx.encode();
-        let checked = self.pool.check(&self.rows, self.app.height(), &self.params, tx, &bytes);
-        let added = self.pool.add(&self.rows, self.app.height(), &self.params, tx.clone(), bytes, self.now, source);
+        let checked = self.pool.check(&self.rows, self.app.height(), &self.params, tx);
+        let added = self.pool.add(&self.rows, self.app.height(), &self.params, tx.clone(), self.now, source);
         assert_eq!(checked, added, "check and add agree");
         added
     }
@@ -89,7 +88,7 @@ impl Node {
     }
 
     fn reap(&self) -> Vec<VerifiedTx> {
-        self.pool.reap(usize::MAX, -1).into_iter().map(|(_, tx)| tx).collect()
+        self.pool.reap(usize::MAX, -1)
     }
 
     /// What a block would take, as (sender, fee).
@@ -319,8 +318,7 @@ fn a_state_one_block_behind_does_no_harm() {
     let (old_rows, old_height) = (node.rows.clone(), node.app.height());
     node.commit(&[nonce(1, 0, 1)]);
     let late = nonce(1, 0, 7);
-    let bytes = late.encode();
-    let added = node.pool.add(&old_rows, old_height, &node.params, late, bytes, node.now, Source::Local);
+    let added = node.pool.add(&old_rows, old_height, &node.params, late, node.now, Source::Local);
     assert!(added.is_ok(), "on the state it was held against it was right");
     node.commit(&[]);
     assert_eq!(node.pool.stats().txs, 0, "and the next block sorts it out");
@@ -462,8 +460,7 @@ proptest! {
                     submit(&node, &expires(who, node.app.height().0 + ahead, fee, amount), &committed)?;
                 }
                 Step::Commit { txs, others } => {
-                    let reaped = node.pool.reap(usize::MAX, txs as i64);
-                    let mut block: Vec<VerifiedTx> = reaped.into_iter().map(|(_, tx)| tx).collect();
+                    let mut block = node.pool.reap(usize::MAX, txs as i64);
                     if others {
                         block.insert(0, tx(1, TxOrder::Nonce(node.account(1).nonce), 1, 77));
                     }

@@ -293,12 +293,11 @@ impl Network {
 
     fn submit(&mut self, node: usize, tx: Transaction) {
         let node_ref = self.nodes[node].as_ref().unwrap();
-        let bytes = tx.encode();
-        let (verified, _) = node_ref.txs.verify(&bytes).unwrap();
+        let verified = node_ref.txs.verify(tx.bytes()).unwrap();
         let tip = node_ref.store.tip().unwrap().height;
         let params = node_ref.store.params(tip.next()).unwrap();
         let reader = node_ref.store.reader().unwrap();
-        node_ref.mempool.add(&reader, tip, &params, verified, bytes, self.now, Source::Local).unwrap();
+        node_ref.mempool.add(&reader, tip, &params, verified, self.now, Source::Local).unwrap();
         drop(reader);
         self.at(Duration::ZERO, node, Event::Input(node, Box::new(Input::TxsAvailable)));
     }

@@ -102,7 +102,7 @@ impl Pool for Waiting {
     }
 
     fn get(&self, id: &TxId) -> Option<Vec<u8>> {
-        self.0.get(id).map(|(bytes, _)| bytes)
+        self.0.get(id).map(|tx| tx.bytes().to_vec())
     }
 
     fn has_expired(&self, id: &TxId) -> bool {

@@ -63,9 +63,11 @@ pub const SIGNATURES_BURST: u32 = 10_000;
 /// Time between two reproaches for more than that.
 const REPROACH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of transactions that are gossiped together at most, and what a batch waits for its fill at most while more are coming.
+/// Bytes of transactions that are gossiped together at most.
 const GOSSIP_BYTES: usize = 256 << 10;
-const GOSSIP_WAIT: Duration = Duration::from_millis(2);
+/// Least time between two batches that are not full. What comes after a quiet time goes out at once; of what comes in close
+/// succession, a message to each peer for each transaction would cost more than the transaction.
+const GOSSIP_INTERVAL: Duration = Duration::from_millis(2);
 
 const _: () = assert!(GOSSIP_BYTES + types::limits::TX_BYTES_MAX <= types::limits::TX_BATCH_BYTES_MAX);
 
@@ -302,11 +304,16 @@ impl VerifyPool {
             }
             queues.is_outgoing = false;
             drop(queues);
-            self.publish(true); // nothing is coming: what we have goes out now
+            let due = self.publish();
             queues = self.lock();
-            if queues.is_empty() {
-                queues = self.work.wait(queues).expect("a thread that panics stops the process");
+            if !queues.is_empty() {
+                continue;
             }
+            let panicked = "a thread that panics stops the process";
+            queues = match due {
+                None => self.work.wait(queues).expect(panicked),
+                Some(after) => self.work.wait_timeout(queues, after).expect(panicked).0,
+            };
         }
     }
 
@@ -421,21 +428,27 @@ impl VerifyPool {
         }
         // A batch of what everybody here refuses or has is not worth its way.
         self.parts.network.verdict(batch.id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+        self.publish();
     }
 
-    /// Publishes new transactions of ours, if they are due: at once when `is_idle`, else together with those that are coming.
-    fn publish(&self, is_idle: bool) {
+    /// Publishes new transactions of ours, if they are due; else tells after how long they are.
+    fn publish(&self) -> Option<Duration> {
         if !self.parts.is_broadcasting {
-            return;
+            return None;
         }
         let mut published = self.published.lock().expect("a thread that panics stops the process");
-        if !is_idle && published.elapsed() < GOSSIP_WAIT && self.parts.mempool.outgoing_bytes() < GOSSIP_BYTES {
-            return;
-        }
         loop {
+            let waiting = self.parts.mempool.outgoing_bytes();
+            let early = GOSSIP_INTERVAL.saturating_sub(published.elapsed());
+            if waiting == 0 {
+                return None;
+            }
+            if waiting < GOSSIP_BYTES && !early.is_zero() {
+                return Some(early);
+            }
             let txs = self.parts.mempool.take_outgoing(GOSSIP_BYTES);
             if txs.is_empty() {
-                return;
+                return None; // they are gone by now
             }
             *published = Instant::now();
             self.parts.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);

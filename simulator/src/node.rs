@@ -161,14 +161,14 @@ impl Node {
 impl Alive {
     /// Takes a transaction as a node does: the signature once, then the mempool. True if it is new.
     pub fn take_tx(&mut self, bytes: &[u8], now: Time, source: Source) -> bool {
-        let Ok((tx, id)) = self.txs.verify(bytes) else { return false };
-        if self.mempool.known(&id).is_some() {
+        let Ok(tx) = self.txs.verify(bytes) else { return false };
+        if self.mempool.known(&tx.id()).is_some() {
             return false;
         }
         let reader = self.store.reader().expect("a disk in memory answers");
         let height = reader.height();
         let params = self.store.params(height.next()).expect("the next height's parameters are stored");
-        let added = self.mempool.add(&reader, height, &params, tx, bytes.to_vec(), now, source);
+        let added = self.mempool.add(&reader, height, &params, tx, now, source);
         drop(reader);
         if self.ready.swap(false, Relaxed) {
             self.inbox.push(Input::TxsAvailable);

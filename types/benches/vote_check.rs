@@ -71,6 +71,12 @@ fn main() {
     report("sign a vote", measure(2_000, || signed.vote.clone().sign(&chain, &key(1))));
     report("decode a vote", measure(2_000, || SignedVote::decode(&signed.encode()).unwrap()));
     report("check a transfer, decoding included", measure(2_000, || VerifiedTx::from_bytes(&transfer).unwrap()));
+    for count in [4, 16, 32, 64] {
+        let txs = vec![Transaction::decode(&transfer).unwrap(); count];
+        let (median, low, high) = measure(2_000 / count, || assert!(verify_batch(&txs).iter().all(|holds| *holds)));
+        let each = |nanos: u128| nanos / count as u128;
+        report(&format!("check one of {count} transfers together"), (each(median), each(low), each(high)));
+    }
     report("check a commit of 4", measure(500, || commit4.verify(&chain, &four).unwrap()));
     report("check a commit of 100", measure(50, || commit100.verify(&chain, &hundred).unwrap()));
     report("hash a set of 100", measure(500, || hundred.hash()));

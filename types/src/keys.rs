@@ -88,6 +88,10 @@ impl PublicKey {
         &self.bytes
     }
 
+    pub(crate) fn point(&self) -> &AffinePoint {
+        self.key.as_affine()
+    }
+
     /// RIPEMD-160 of SHA-256 of the compressed point, as Tendermint has it.
     pub fn address(&self) -> Address {
         self.address
@@ -105,28 +109,33 @@ impl PublicKey {
     ///
     /// Errors: `SignatureError::Mismatch`, also when only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
-        let [rs @ .., v] = &signature.0;
-        let parsed = k256::ecdsa::Signature::from_slice(rs).map_err(|_| SignatureError::Mismatch)?;
-        if *v > 1 || parsed.normalize_s() != parsed {
-            return Err(SignatureError::Mismatch);
-        }
-        let (r, s) = parsed.split_scalars();
+        let (r, s, parity) = signature.parts().ok_or(SignatureError::Mismatch)?;
         let z = scalar(digest.0);
         let s_inverse = Option::<Scalar>::from(s.invert_vartime()).ok_or(SignatureError::Mismatch)?;
         let nonce_point: AffinePoint = ProjectivePoint::mul_by_generator_and_mul_add_vartime(
             &(z * s_inverse),
-            &(*r * s_inverse),
-            &ProjectivePoint::from(*self.key.as_affine()),
+            &(r * s_inverse),
+            &ProjectivePoint::from(*self.point()),
         )
         .to_affine();
         // With v ≤ 1 the x-coordinate itself, not only its residue, must be r: what a recovery id of 0 or 1 says.
         let x_is_r = nonce_point.x() == r.to_bytes();
-        let parity_is_v = bool::from(nonce_point.y_is_odd()) == (*v == 1);
+        let parity_is_v = nonce_point.y_is_odd().unwrap_u8() == parity;
         if x_is_r && parity_is_v { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 }
 
-fn scalar(bytes: [u8; 32]) -> Scalar {
+impl TxSignature {
+    /// r, s and the parity of the nonce point; `None` if they are out of their ranges or s is high.
+    pub(crate) fn parts(&self) -> Option<(Scalar, Scalar, u8)> {
+        let [rs @ .., v] = &self.0;
+        let parsed = k256::ecdsa::Signature::from_slice(rs).ok().filter(|parsed| parsed.normalize_s() == *parsed)?;
+        let (r, s) = parsed.split_scalars();
+        (*v <= 1).then_some((*r, *s, *v))
+    }
+}
+
+pub(crate) fn scalar(bytes: [u8; 32]) -> Scalar {
     <Scalar as Reduce<U256>>::reduce(&U256::from_be_slice(&bytes))
 }
 

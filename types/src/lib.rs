@@ -22,6 +22,7 @@
 //! **Trust is a type.** [`SignedVote`] comes from a peer, [`VerifiedVote`] only from [`SignedVote::verify`]; likewise
 //! proposals, certificates and transactions.
 
+mod batch;
 mod bits;
 mod block;
 mod certificate;
@@ -47,6 +48,7 @@ mod validators;
 mod vote;
 mod wire;
 
+pub use batch::verify_batch;
 pub use bits::BitSet;
 pub use block::{Block, BlockError};
 pub use certificate::{Certificate, CertificateError, VerifiedCertificate};

@@ -41,8 +41,6 @@ type Rank = (bool, u64, Reverse<Arrival>);
 
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub id: TxId,
-    pub bytes: Vec<u8>,
     pub tx: VerifiedTx,
     pub is_local: bool,
     sender: Row,
@@ -186,15 +184,8 @@ impl Pool {
     }
 
     /// Whether and how a transaction fits in. Changes nothing.
-    pub fn plan<R: Reader + ?Sized>(
-        &self,
-        reader: &R,
-        rules: &Rules,
-        id: &TxId,
-        tx: &VerifiedTx,
-        bytes: usize,
-    ) -> Result<Plan, MempoolError> {
-        let body = tx.body();
+    pub fn plan<R: Reader + ?Sized>(&self, reader: &R, rules: &Rules, tx: &VerifiedTx) -> Result<Plan, MempoolError> {
+        let (body, id, bytes) = (tx.body(), &tx.id(), tx.bytes().len());
         if bytes > self.config.tx_bytes_max {
             return Err(Refusal::TooLarge { got: bytes, max: self.config.tx_bytes_max }.into());
         }
@@ -244,7 +235,7 @@ impl Pool {
         bytes: usize,
         replaces: Option<Arrival>,
     ) -> Result<Vec<Arrival>, MempoolError> {
-        let replaced = replaces.map_or(0, |arrival| self.txs[&arrival].bytes.len());
+        let replaced = replaces.map_or(0, |arrival| self.txs[&arrival].tx.bytes().len());
         let mut txs = (self.txs.len() + 1 - usize::from(replaces.is_some())).saturating_sub(self.config.txs_max);
         let mut bytes = (self.bytes + bytes - replaced).saturating_sub(self.config.bytes_max);
         let is_ordered = matches!(admission.order, TxOrder::Nonce(_));
@@ -271,7 +262,7 @@ impl Pool {
                 exposed.extend(before.and_then(|(nonce, _)| sender.rank(*nonce)));
             }
             txs = txs.saturating_sub(1);
-            bytes = bytes.saturating_sub(victim.bytes.len());
+            bytes = bytes.saturating_sub(victim.tx.bytes().len());
             victims.push(rank.2.0);
             highest = highest.max(Some((rank.0, rank.1)));
         }
@@ -291,7 +282,7 @@ impl Pool {
         reader: &R,
         rules: &Rules,
         plan: Plan,
-        (id, tx, bytes): (TxId, VerifiedTx, Vec<u8>),
+        tx: VerifiedTx,
         now: Time,
         is_local: bool,
     ) {
@@ -329,10 +320,10 @@ impl Pool {
                 });
             }
         }
-        self.ids.insert(id, arrival);
-        self.bytes += bytes.len();
+        self.ids.insert(tx.id(), arrival);
+        self.bytes += tx.bytes().len();
         let added_height = self.rules.height;
-        self.txs.insert(arrival, Entry { id, bytes, tx, is_local, sender: row, fee, cost, added_height, added: now });
+        self.txs.insert(arrival, Entry { tx, is_local, sender: row, fee, cost, added_height, added: now });
     }
 
     /// Changes a sender and keeps its head in `ready` and its tail in `evictable`.
@@ -383,13 +374,13 @@ impl Pool {
     /// Removes a transaction from what is not its sender's.
     fn forget(&mut self, arrival: Arrival) -> Option<Entry> {
         let entry = self.txs.remove(&arrival)?;
-        self.ids.remove(&entry.id);
-        self.bytes -= entry.bytes.len();
+        self.ids.remove(&entry.tx.id());
+        self.bytes -= entry.tx.bytes().len();
         Some(entry)
     }
 
     /// What a block can take: the highest fees first, each sender's nonces in order. Bytes as they count in a block.
-    pub fn reap(&mut self, bytes_max: usize, gas_max: i64) -> Vec<(Vec<u8>, VerifiedTx)> {
+    pub fn reap(&mut self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
         let mut gas_left = u64::try_from(gas_max).unwrap_or(u64::MAX);
         let (mut bytes_left, mut misfits, mut reaped) = (bytes_max, 0, Vec::new());
         let mut heads = self.ready.iter().map(|(Reverse(fee), arrival)| (*fee, Reverse(*arrival))).peekable();
@@ -398,13 +389,13 @@ impl Pool {
             let next = if followers.peek() > heads.peek() { followers.pop() } else { heads.next() };
             let Some((_, Reverse(arrival))) = next else { break };
             let entry = &self.txs[&arrival];
-            let (gas, bytes) = (gas(&entry.tx).unsigned_abs(), Block::tx_bytes_in_block(entry.bytes.len()));
+            let (gas, bytes) = (gas(&entry.tx).unsigned_abs(), Block::tx_bytes_in_block(entry.tx.bytes().len()));
             if gas > gas_left || bytes > bytes_left {
                 misfits += 1;
                 continue;
             }
             (gas_left, bytes_left) = (gas_left - gas, bytes_left - bytes);
-            reaped.push((entry.bytes.clone(), entry.tx.clone()));
+            reaped.push(entry.tx.clone());
             if let TxOrder::Nonce(nonce) = entry.tx.body().order {
                 let follower = nonce.checked_add(1).and_then(|nonce| self.senders[&entry.sender].ordered.get(&nonce));
                 followers.extend(follower.map(|(arrival, fee)| (*fee, Reverse(*arrival))));
@@ -502,7 +493,7 @@ impl Pool {
 
     fn remove_expired(&mut self, arrival: Arrival) {
         let entry = self.remove(arrival).expect("what expires waits");
-        self.expired.insert(entry.id);
+        self.expired.insert(entry.tx.id());
         self.stats.expired += 1;
     }
 

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use std::{
         io::{Read, Write},
-        net::TcpListener,
+        net::{Shutdown, TcpListener},
         thread,
     };
 
@@ -163,9 +163,11 @@ mod tests {
         let client = Client::with_timeout(&listener.local_addr().unwrap().to_string(), Duration::from_secs(5)).unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 4096]);
             let length = body.len();
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            // A socket that is closed before all was read resets the connection, and takes the answer along.
+            let _ = stream.read_to_end(&mut Vec::new());
         });
         client
     }

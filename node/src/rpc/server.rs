@@ -15,7 +15,11 @@ use std::{
     convert::Infallible,
     fmt::Write,
     net::SocketAddr,
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -25,6 +29,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, stream};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
@@ -285,35 +290,44 @@ fn ready_status(json: &str) -> StatusCode {
 }
 
 /// Answers a body; `None` if nothing in it asks for an answer.
+///
+/// The calls of a batch are begun, and answered, in their order: one after the other, or, if all of them only wait for others, as
+/// submissions of transactions do, together.
 pub async fn answers(server: &Arc<Server>, body: RpcBody) -> Option<Reply> {
-    match body {
-        RpcBody::Single(message) => answer(server, message).await,
-        RpcBody::Batch(messages) => {
-            let (mut json, mut lasting) = (String::from("["), true);
-            for message in messages {
-                let full = json.len() > BATCH_ANSWER_BYTES_MAX;
-                let reply = match message {
-                    Message::Call(call) if full => {
-                        let error = Error::server(format_args!(
-                            "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
-                        ));
-                        Some(Reply { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false })
-                    }
-                    message => answer(server, message).await,
-                };
-                if let Some(reply) = reply {
-                    json.push_str(if json.len() == 1 { "" } else { "," });
-                    json.push_str(&reply.json);
-                    lasting &= reply.lasting;
-                }
-            }
-            if json.len() == 1 {
-                return None;
-            }
-            json.push(']');
-            Some(Reply { json, lasting })
+    let messages = match body {
+        RpcBody::Single(message) => return answer(server, message).await,
+        RpcBody::Batch(messages) => messages,
+    };
+    let waits = |message: &Message| match message {
+        Message::Call(call) => methods::find(&call.method).is_ok_and(methods::Method::waits),
+        Message::Notification | Message::Bad(..) => true,
+    };
+    let together = if messages.iter().all(waits) { messages.len() } else { 1 };
+    let (mut json, mut lasting) = (String::from("["), true);
+    let answered = AtomicUsize::new(0);
+    let one = async |message| match message {
+        Message::Call(call) if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX => {
+            let error = Error::server(format_args!(
+                "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
+            ));
+            Some(Reply { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false })
+        }
+        message => answer(server, message).await,
+    };
+    let mut replies = pin!(stream::iter(messages).map(one).buffered(together.max(1)));
+    while let Some(reply) = replies.next().await {
+        if let Some(reply) = reply {
+            json.push_str(if json.len() == 1 { "" } else { "," });
+            json.push_str(&reply.json);
+            answered.store(json.len(), Relaxed);
+            lasting &= reply.lasting;
         }
     }
+    if json.len() == 1 {
+        return None;
+    }
+    json.push(']');
+    Some(Reply { json, lasting })
 }
 
 async fn answer(server: &Arc<Server>, message: Message) -> Option<Reply> {

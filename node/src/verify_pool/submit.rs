@@ -6,7 +6,7 @@ use std::{
 };
 
 use app::{Refusal, Rules};
-use host::{Added, Peer, Source};
+use host::{Added, Mempool, Peer, Source};
 use storage::{RocksKv, StateReader};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxId, VerifiedTx};
@@ -61,21 +61,21 @@ impl VerifyPool {
 
 impl VerifyPool {
     /// Up to [`super::SLICE`] submissions.
-    pub(super) fn take_submissions(&self, submissions: Vec<Submission>) {
-        let metrics = &self.parts.metrics;
-        for submission in submissions {
-            let Submission { bytes, since, adds, answer } = submission;
-            metrics.verify.wait_seconds.with_label_values(&["submission"]).observe(since.elapsed().as_secs_f64());
-            if answer.is_closed() && !adds {
-                continue; // the client is gone
-            }
-            let taken = self.verify(&bytes).and_then(|tx| match adds {
-                true => self.add(tx, bytes, Source::Local, since),
-                false => self.check(&tx, &bytes),
+    pub(super) fn take_submissions(&self, mut submissions: Vec<Submission>) {
+        let waited = self.parts.metrics.verify.wait_seconds.with_label_values(&["submission"]);
+        submissions.iter().for_each(|submission| waited.observe(submission.since.elapsed().as_secs_f64()));
+        submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else the client is gone
+        let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
+        let tip = self.tip();
+        for (Submission { since, adds, answer, .. }, verified) in submissions.into_iter().zip(verified) {
+            let taken = verified.and_then(|tx| match adds {
+                true => self.add(&tip, tx, Source::Local, since),
+                false => tip.check(&self.parts.mempool, &tx),
             });
             let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
         }
-        self.publish(false);
+        drop(tip);
+        self.publish();
         self.yield_to_urgent();
     }
 
@@ -83,11 +83,13 @@ impl VerifyPool {
     ///
     /// Errors: one is malformed or not signed by its signer.
     pub(super) fn take_gossiped(&self, peer: Peer, txs: &[Vec<u8>], since: Instant) -> Result<bool, ()> {
+        let verified = self.verify(txs.iter().map(Vec::as_slice));
+        let tip = self.tip();
         let mut is_new = false;
-        for bytes in txs {
-            match self.verify(bytes) {
+        for verified in verified {
+            match verified {
                 // Refused by the state as it is here: no fault of the peer's, whose state may be another.
-                Ok(tx) => is_new |= self.add(tx, bytes.clone(), Source::Peer(peer), since).is_ok(),
+                Ok(tx) => is_new |= self.add(&tip, tx, Source::Peer(peer), since).is_ok(),
                 Err(error) if is_known(&error) => {}
                 Err(_) => return Err(()),
             }
@@ -95,27 +97,32 @@ impl VerifyPool {
         Ok(is_new)
     }
 
-    /// Decodes and checks the signature, unless the bytes are known.
-    fn verify(&self, bytes: &[u8]) -> Result<VerifiedTx, Rejection> {
+    /// Decodes, and checks together the signatures of those that are not known.
+    fn verify<'b>(&self, all: impl Iterator<Item = &'b [u8]> + Clone) -> Vec<Result<VerifiedTx, Rejection>> {
         let Parts { txs, mempool, metrics, .. } = &self.parts;
-        metrics.mempool.tx_size_bytes.observe(bytes.len() as f64);
-        if let Some(known) = mempool.known(&TxId(types::blake3(bytes).0)) {
-            metrics.mempool.already_received_txs.inc();
-            return Err(known);
-        }
-        let verified = txs.verify(bytes).map(|(tx, _)| tx);
-        verified.map_err(|error| {
-            metrics.mempool.failed_txs.inc();
-            Refusal::from(error).into()
-        })
+        let known: Vec<Option<Rejection>> =
+            all.clone().map(|bytes| mempool.known(&TxId(types::blake3(bytes).0))).collect();
+        let new = all.clone().zip(&known).filter_map(|(bytes, known)| known.is_none().then_some(bytes));
+        let mut verified = txs.verify_each(new).into_iter();
+        let answer = |known: Option<Rejection>| match known {
+            Some(known) => {
+                metrics.mempool.already_received_txs.inc();
+                Err(known)
+            }
+            None => verified.next().expect("an answer for each").map_err(|error| {
+                metrics.mempool.failed_txs.inc();
+                Refusal::from(error).into()
+            }),
+        };
+        all.for_each(|bytes| metrics.mempool.tx_size_bytes.observe(bytes.len() as f64));
+        known.into_iter().map(answer).collect()
     }
 
     /// Adds a verified transaction to the mempool.
-    fn add(&self, tx: VerifiedTx, bytes: Vec<u8>, source: Source, since: Instant) -> Result<Added, Rejection> {
+    fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
         let Parts { mempool, metrics, .. } = &self.parts;
-        let added = self.at_tip(|reader, height, params| {
-            mempool.add(reader, height, params, tx, bytes, time_of(SystemTime::now()), source)
-        });
+        let TipState { reader, height, params } = tip;
+        let added = mempool.add(reader, *height, params, tx, time_of(SystemTime::now()), source);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
             Err(_) => metrics.mempool.rejected_txs.inc(),
@@ -123,18 +130,27 @@ impl VerifyPool {
         added
     }
 
-    /// Whether the mempool would take it.
-    fn check(&self, tx: &VerifiedTx, bytes: &[u8]) -> Result<Added, Rejection> {
-        self.at_tip(|reader, height, params| self.parts.mempool.check(reader, height, params, tx, bytes))
-    }
-
-    /// Looks at a transaction against the state after the last block.
-    fn at_tip<T>(&self, look: impl FnOnce(&StateReader<'_, RocksKv>, Height, &Params) -> T) -> T {
+    /// The state after the last block.
+    fn tip(&self) -> TipState<'_> {
         // A disk that cannot be read stops the process. The parameters are read with the state: the store may be a height further.
         let reader = self.parts.store.reader().expect("the store can be read");
         let height = reader.height();
         let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
-        look(&reader, height, &params)
+        TipState { reader, height, params }
+    }
+}
+
+/// What transactions are looked at against: held for one slice, so that they are read once for all of it.
+struct TipState<'s> {
+    reader: StateReader<'s, RocksKv>,
+    height: Height,
+    params: Params,
+}
+
+impl TipState<'_> {
+    /// Whether the mempool would take it.
+    fn check(&self, mempool: &Mempool, tx: &VerifiedTx) -> Result<Added, Rejection> {
+        mempool.check(&self.reader, self.height, &self.params, tx)
     }
 }
 

@@ -166,6 +166,11 @@ impl Method {
     pub fn is_websocket(&self) -> bool {
         matches!(self.run, Run::WebSocket)
     }
+
+    /// Whether it spends its time waiting for others and answers little, so that several may wait together.
+    pub fn waits(&self) -> bool {
+        matches!(self.run, Run::Wait(_))
+    }
 }
 
 use Run::{NotOffered, Now, Store, Unsafe, Wait, WebSocket};
