@@ -227,13 +227,39 @@ pub struct Committed {
     pub timing: CommitTiming,
 }
 
-/// Where the time of a height went, as the host measured it with the times it was given; zero where it was not.
+/// Where the time of a height went, by the times that the host was given and those in the votes; zero and `None` for a block
+/// that was synced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitTiming {
     /// From the start of the height to the decision.
     pub decide: Duration,
     /// Rounds that failed.
     pub rounds: u32,
+    /// From the block's time to the prevote that completed the polka.
+    pub quorum_prevote: Option<Duration>,
+    /// From the block's time to the last prevote, if everybody prevoted the block.
+    pub full_prevote: Option<Duration>,
+    /// From the block's time to the precommit that completed the decision.
+    pub quorum_precommit: Option<Duration>,
+}
+
+/// What a host is doing. It reads no clock: whoever measures it is told when a phase begins ([`crate::Host::on_phase`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Filling a block.
+    Build,
+    /// Checking a proposed block.
+    Check,
+    /// Executing a decided block.
+    Execute,
+    /// Writing its height.
+    Commit,
+    /// Taking it out of the mempool, and looking again at whom it touched.
+    Recheck,
+    /// Making the hard state durable.
+    WriteAhead,
+    /// Everything else.
+    Rest,
 }
 
 /// How a host behaves; an operator's choices, not the chain's.
@@ -295,6 +321,10 @@ pub struct Status {
     pub hard_state_height: Height,
     /// Syncs to disk made by the host since it started.
     pub syncs: u64,
+    /// Votes that came again, since the start.
+    pub duplicate_votes: u64,
+    /// Block parts that came again, since the start.
+    pub duplicate_parts: u64,
 }
 
 /// The votes held of one round.

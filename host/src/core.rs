@@ -3,15 +3,15 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use app::{App, BlockContext, BlockTx};
-use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects};
+use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects, votes::VoteSet};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
-    Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Round, Time, TxId, VerifiedTx,
-    blake3,
+    Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
+    VerifiedTx, blake3,
 };
 
 use crate::{
-    CommitTiming, Committed, Config, Halt, Mempool, Output, Timer, TxVerifier, Verifier,
+    CommitTiming, Committed, Config, Halt, Mempool, Output, Phase, Timer, TxVerifier, Verifier,
     blocks::{Blocks, Entry, Verdict},
     chain::Chain,
     gossip::Peers,
@@ -45,7 +45,10 @@ pub(crate) struct Core<K: Kv> {
     parts_said: BTreeSet<(Round, BlockId)>,
     pub hard_state_height: Height,
     pub syncs: u64,
+    pub duplicate_votes: u64,
+    pub duplicate_parts: u64,
     pub halted: bool,
+    pub on_phase: Box<dyn FnMut(Phase) + Send>,
 }
 
 /// What there is to begin with.
@@ -84,7 +87,10 @@ impl<K: Kv> Core<K> {
             parts_said: BTreeSet::new(),
             hard_state_height,
             syncs: 0,
+            duplicate_votes: 0,
+            duplicate_parts: 0,
             halted: false,
+            on_phase: Box::new(|_| {}),
         }
     }
 
@@ -159,6 +165,13 @@ impl<K: Kv> Core<K> {
 
     /// Checks all of a block but the signatures that nobody has checked here; those are sent out to be.
     fn examine(&mut self, engine: &Engine, id: BlockId, block: &Block, bytes: usize) -> Result<Verdict, String> {
+        (self.on_phase)(Phase::Check);
+        let verdict = self.examine_timed(engine, id, block, bytes);
+        (self.on_phase)(Phase::Rest);
+        verdict
+    }
+
+    fn examine_timed(&mut self, engine: &Engine, id: BlockId, block: &Block, bytes: usize) -> Result<Verdict, String> {
         let known = engine.last_commit();
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
         self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
@@ -193,25 +206,35 @@ impl<K: Kv> Core<K> {
         self.judge(engine, id)
     }
 
-    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand.
-    pub fn apply(&mut self, id: BlockId, commit: Commit, synced: bool) -> bool {
+    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand. `engine` is the one that decided it;
+    /// `None` if others did.
+    pub fn apply(&mut self, id: BlockId, commit: Commit, engine: Option<&Engine>) -> bool {
         let at_hand = self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_)));
         let Some(entry) = self.blocks.take(&id).filter(|_| at_hand) else { return false };
-        if let Err(error) = self.store_block(id, entry, commit, synced) {
+        if let Err(error) = self.store_block(id, entry, commit, engine) {
             self.halt(error);
         }
+        (self.on_phase)(Phase::Rest);
         true
     }
 
-    fn store_block(&mut self, block_id: BlockId, entry: Entry, commit: Commit, synced: bool) -> Result<(), StoreError> {
+    fn store_block(
+        &mut self,
+        block_id: BlockId,
+        entry: Entry,
+        commit: Commit,
+        engine: Option<&Engine>,
+    ) -> Result<(), StoreError> {
         let Entry { parts, bytes, block: Some(block), verdict: Verdict::Valid(txs), .. } = entry else {
             unreachable!("only a valid block is applied, and it was decoded")
         };
+        (self.on_phase)(Phase::Execute);
         let header = &block.header;
         let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer };
         let outcome = self.app.execute(&self.store.reader()?, &context, &txs);
         let after = self.chain.validators_after(&outcome.results);
         let params = outcome.results.params_update.clone().unwrap_or_else(|| self.chain.params.clone());
+        (self.on_phase)(Phase::Commit);
         let tip = self.store.commit_block(&CommitBatch {
             block_id,
             block: &block,
@@ -222,13 +245,14 @@ impl<K: Kv> Core<K> {
             validators: &after,
             params: &params,
         })?;
+        (self.on_phase)(Phase::Recheck);
         self.app.commit(outcome.update);
         let ids: Vec<_> = block.tx_ids().collect();
         self.mempool.update(&self.store.reader()?, tip.height, &ids, outcome.writes.0.keys(), self.now);
         let validators = self.chain.validators.as_ref().clone();
         self.chain.advance(tip, header, commit.clone(), after, params);
-        let decide = if synced { Duration::ZERO } else { self.now.since(self.height_started) };
-        let timing = CommitTiming { decide, rounds: commit.round.0 };
+        let decide = self.now.since(self.height_started);
+        let timing = engine.map(|engine| timing(engine, block_id, &commit, header.time, decide)).unwrap_or_default();
         self.outputs.push(Output::Committed(Arc::new(Committed {
             block: block.as_ref().clone(),
             block_id,
@@ -236,7 +260,7 @@ impl<K: Kv> Core<K> {
             commit,
             results: outcome.results,
             validators,
-            synced,
+            synced: engine.is_none(),
             timing,
         })));
         self.decided = None;
@@ -246,6 +270,34 @@ impl<K: Kv> Core<K> {
         self.last_commit_at = self.now;
         self.verifier.publish(Self::place(&self.chain, Round::ZERO));
         Ok(())
+    }
+}
+
+/// Where the time of a decided height went.
+fn timing(engine: &Engine, block_id: BlockId, commit: &Commit, proposed: Time, decide: Duration) -> CommitTiming {
+    let (round, total) = (commit.round, engine.validators().total_power());
+    let ordered = |votes: Option<&VoteSet>| {
+        let votes = votes.into_iter().flat_map(|votes| votes.votes_for(Some(block_id)));
+        let mut votes: Vec<(Time, Power)> = votes.map(|vote| (vote.vote.timestamp, vote.power())).collect();
+        votes.sort_unstable();
+        votes
+    };
+    let reached = |votes: &[(Time, Power)], enough: &dyn Fn(Power) -> bool| {
+        let mut power = Power::ZERO;
+        let at = votes.iter().find(|(_, one)| {
+            power = Power(power.0 + one.0);
+            enough(power)
+        });
+        at.map(|(at, _)| at.since(proposed))
+    };
+    let quorum = |power: Power| power.is_quorum_of(total);
+    let (prevotes, precommits) = (ordered(engine.prevotes(round)), ordered(engine.precommits(round)));
+    CommitTiming {
+        decide,
+        rounds: round.0,
+        quorum_prevote: reached(&prevotes, &quorum),
+        full_prevote: reached(&prevotes, &|power| power == total),
+        quorum_precommit: reached(&precommits, &quorum),
     }
 }
 
@@ -264,6 +316,7 @@ impl<K: Kv> Effects for Core<K> {
         if self.halted || height != self.chain.height() {
             return None;
         }
+        (self.on_phase)(Phase::Build);
         let proposer = self.own.expect("only a validator is asked for a block");
         let txs = self.mempool.reap(self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
         let txs = self.chain.fitting(txs);
@@ -275,6 +328,7 @@ impl<K: Kv> Effects for Core<K> {
         let entry = self.blocks.put(round, id, parts, &keep);
         debug_assert!(entry.block.is_some(), "what we build can be decoded");
         (entry.verdict, entry.judged) = (Verdict::Valid(txs), true);
+        (self.on_phase)(Phase::Rest);
         Some(Told::BlockBuilt { round, block_id: id, time })
     }
 
@@ -291,7 +345,7 @@ impl<K: Kv> Effects for Core<K> {
 
     fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Told> {
         // Its bytes may have been pushed out by others since they were found valid: fetch them again, then commit.
-        if !self.halted && !self.apply(block_id, commit.clone(), false) {
+        if !self.halted && !self.apply(block_id, commit.clone(), Some(engine)) {
             let round = commit.round;
             self.decided = Some((block_id, commit));
             self.name_block(engine, round, block_id);
@@ -324,7 +378,10 @@ impl<K: Kv> Effects for Core<K> {
             self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()))
         };
         let blocks: Vec<(BlockId, &[u8])> = ids.into_iter().filter_map(at_hand).collect();
-        if let Err(error) = self.store.write_ahead(hard_state, &blocks) {
+        (self.on_phase)(Phase::WriteAhead);
+        let written = self.store.write_ahead(hard_state, &blocks);
+        (self.on_phase)(Phase::Rest);
+        if let Err(error) = written {
             return self.halt(error);
         }
         self.syncs += 1;

@@ -22,7 +22,8 @@ use types::{
 };
 
 use crate::{
-    Checked, Config, Halt, Input, Mempool, Offence, Output, Peer, RoundVotesHeld, Status, Timer, TxVerifier, Verifier,
+    Checked, Config, Halt, Input, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer, TxVerifier,
+    Verifier,
     blocks::{Added, Verdict},
     chain::Chain,
     core::{Core, Parts},
@@ -313,6 +314,7 @@ impl<K: Kv> Host<K> {
                 return;
             }
             let new = self.lacks(&vote).then(|| (*vote).clone());
+            self.core.duplicate_votes += u64::from(new.is_none() && height == self.engine.height());
             self.feed(batch, Told::Vote(vote));
             self.relay_votes(peer, new);
         }
@@ -365,7 +367,8 @@ impl<K: Kv> Host<K> {
                 self.relay(peer, height, |_| true, PeerMessage::Part { height, round, part });
                 self.judge_ready(batch);
             }
-            Ok(Added::Known | Added::Early | Added::Dropped) => {}
+            Ok(Added::Known) => self.core.duplicate_parts += 1,
+            Ok(Added::Early | Added::Dropped) => {}
             Err(error) => self.penalize(peer, Offence::BadBlock(error.to_string())),
         }
     }
@@ -424,7 +427,8 @@ impl<K: Kv> Host<K> {
     /// Commits a block that more than 2/3 decided. That it is not valid here means that this node or its state is wrong.
     fn apply_decided(&mut self, id: BlockId, commit: Commit, synced: bool) {
         let height = commit.height;
-        if self.core.apply(id, commit, synced) {
+        let decided_here = (!synced).then_some(&self.engine);
+        if self.core.apply(id, commit, decided_here) {
             self.catching_up |= synced;
             self.sync.applying = None;
             return self.on_committed(synced);
@@ -758,6 +762,8 @@ impl<K: Kv> Host<K> {
             app_hash: core.chain.tip.app_hash,
             hard_state_height: core.hard_state_height,
             syncs: core.syncs,
+            duplicate_votes: core.duplicate_votes,
+            duplicate_parts: core.duplicate_parts,
         }
     }
 
@@ -766,6 +772,11 @@ impl<K: Kv> Host<K> {
         let next = self.core.chain.height();
         let ahead = |state: &RoundState| state.height > next.next();
         self.sync.in_work() && self.core.peers.iter().any(|(_, view)| view.state.as_ref().is_some_and(ahead))
+    }
+
+    /// Calls `hook` when a phase begins, on the thread that steps.
+    pub fn on_phase(&mut self, hook: impl FnMut(Phase) + Send + 'static) {
+        self.core.on_phase = Box::new(hook);
     }
 
     /// The application, for proofs.

@@ -49,6 +49,17 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// The process that holds the lock of a data folder; `None` if none does.
+    pub fn holder(data_dir: &Path) -> Option<u32> {
+        let mut file = File::open(Self::path(data_dir)).ok()?;
+        if file.try_lock_shared().is_ok() {
+            return None; // what stands in it is of a process that has ended
+        }
+        let mut pid = String::new();
+        (&mut file).take(20).read_to_string(&mut pid).ok()?;
+        pid.trim().parse().ok()
+    }
+
     fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("cairn.lock")
     }
@@ -66,7 +77,9 @@ mod tests {
         let refused = Lock::take(&data).unwrap_err();
         assert_eq!(refused.code, Code::InUse);
         assert!(refused.sentence.contains(&format!("process {} works in this home", std::process::id())), "{refused}");
+        assert_eq!(Lock::holder(&data), Some(std::process::id()));
         drop(lock);
+        assert_eq!(Lock::holder(&data), None);
         Lock::take(&data).unwrap();
     }
 

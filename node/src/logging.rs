@@ -8,7 +8,9 @@
 
 use std::{
     fmt::{self, Write as _},
-    io,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -20,9 +22,10 @@ use std::{
 use serde_json::{Map, Value};
 use tracing::{Event, Level, Subscriber, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::Targets,
     layer::{Context, SubscriberExt},
+    reload,
     util::SubscriberInitExt,
 };
 use types::Time;
@@ -85,11 +88,55 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
 ///
 /// `levels` as in [`parse_levels`], `format` is `plain` or `json`.
 pub fn start(levels: &str, format: &str) -> Result<(), String> {
-    let targets = parse_levels(levels)?;
+    let (targets, handle) = reload::Layer::new(parse_levels(levels)?);
     let lines = LINES.get_or_init(Lines::start);
     let layer = LogLayer { is_json: format == "json", lines: lines.clone() };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init(); // fails when there is one already
+    if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_ok() {
+        let _ = LEVELS.set(handle); // the first one, as there is one subscriber only
+    }
     Ok(())
+}
+
+/// Changes the levels of a process that logs.
+///
+/// Errors: as [`parse_levels`]; nothing has changed then.
+pub fn set_levels(levels: &str) -> Result<(), String> {
+    let targets = parse_levels(levels)?;
+    if let Some(handle) = LEVELS.get() {
+        handle.reload(targets).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Where `cairn log-level` leaves the levels of a running node, for [`follow_levels`].
+pub fn levels_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("log_level")
+}
+
+/// Bytes of that file that are read.
+const LEVELS_BYTES_MAX: u64 = 1024;
+
+/// Takes the levels from [`levels_file`], and says so in the log.
+pub fn follow_levels(data_dir: &Path) {
+    let path = levels_file(data_dir);
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        File::open(&path)?.take(LEVELS_BYTES_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let changed = read().map_err(|error| error.to_string()).and_then(|text| {
+        let levels = text.trim().to_owned();
+        set_levels(&levels).map(|()| levels)
+    });
+    match changed {
+        Ok(levels) => tracing::warn!(target: "main", levels, "log levels changed, until the next start"),
+        Err(reason) => {
+            let file = path.display();
+            tracing::warn!(target: "main", %file, reason, "log levels not changed; use cairn log-level");
+        }
+    }
 }
 
 /// Whether this process logs.

@@ -57,6 +57,33 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
+/// Lets this process outlive the signal of [`tell_of_log_levels`] that comes before there is a handler for it.
+pub fn outlive_early_signals() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
+}
+
+/// Tells a process of ours to look for new log levels.
+pub fn tell_of_log_levels(pid: u32) -> std::io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;
+    // SAFETY: plain numbers in, a plain number out.
+    if unsafe { libc::kill(pid, libc::SIGUSR1) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Bytes that a process like this may still write to the disk that holds `path`, and the disk's size.
+pub fn disk_space(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all zero is a valid statvfs; the pointers are to live memory, and the path ends with a zero.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &raw mut stat) == 0).then_some(stat)?
+    };
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    let bytes = |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.f_frsize as u64);
+    Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
+}
+
 /// Clock ticks in a second of `/proc/self/stat`.
 pub fn ticks_per_second() -> u64 {
     // SAFETY: a plain number in, a plain number out.
@@ -78,5 +105,12 @@ mod tests {
         let wishes = [ask_for_short_slices, compute_at_length, work_in_background];
         wishes.into_iter().for_each(|wish| std::thread::spawn(wish).join().unwrap());
         assert!(ticks_per_second() > 0 && page_bytes() >= 4096);
+    }
+
+    #[test]
+    fn a_disk_has_at_most_its_size_free() {
+        let (free, total) = disk_space(std::path::Path::new("/")).unwrap();
+        assert!(0 < total && free <= total);
+        assert_eq!(disk_space(std::path::Path::new("/no/such/place")), None);
     }
 }

@@ -160,6 +160,8 @@ mod tests {
             app_hash: Hash([0; 32]),
             hard_state_height: Height(7),
             syncs: 0,
+            duplicate_votes: 0,
+            duplicate_parts: 0,
         }
     }
 

@@ -73,6 +73,9 @@ impl Stopper {
 pub fn run(config: Config, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
     logging::start(&config.base.log_level, &config.base.log_format).map_err(Failure::config)?;
     end_on_panic();
+    os::outlive_early_signals();
+    // What was asked of an earlier process.
+    let _ = std::fs::remove_file(logging::levels_file(&config.data_dir()));
     let node = Node::start(config)?;
     node.stop_on_signals()?;
     with_stopper(node.stopper());
@@ -135,9 +138,10 @@ impl Node {
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
         // Whatever waits here was verified, and is not verified again when it comes in a block.
         let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
-        let (host, verifier) =
+        let (mut host, verifier) =
             Host::open(host_config(&config), &genesis, store.clone(), mempool.clone(), txs.clone(), signer)
                 .map_err(cannot_open)?;
+        host.on_phase(metrics.phase_clock());
         let board = Arc::new(Board::new(host.status()));
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
@@ -208,6 +212,9 @@ impl Node {
             mempool: mempool.clone(),
             txs,
             pool: pool.clone(),
+            readiness: readiness.clone(),
+            data_dir: config.data_dir(),
+            mempool_max: (config.mempool.size, config.mempool.max_txs_bytes),
         });
         let mut node = Self {
             config,
@@ -327,11 +334,18 @@ impl Node {
         Stopper(self.ends.clone())
     }
 
-    /// Stops gracefully on SIGINT and SIGTERM; a second one ends the process at once.
+    /// Stops gracefully on SIGINT and SIGTERM; a second one ends the process at once. SIGUSR1 takes new log levels.
     fn stop_on_signals(&self) -> Result<(), Failure> {
         let _on_runtime = self.runtime.enter();
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::config)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::config)?;
+        let mut levels = signal(SignalKind::user_defined1()).map_err(Failure::config)?;
+        let data_dir = self.config.data_dir();
+        self.runtime.spawn(async move {
+            while levels.recv().await.is_some() {
+                logging::follow_levels(&data_dir);
+            }
+        });
         let stopper = self.stopper();
         self.runtime.spawn(async move {
             let mut is_first = true;

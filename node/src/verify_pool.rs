@@ -269,6 +269,13 @@ impl VerifyPool {
         let mut queues = self.lock();
         queues.rates.remove(&peer);
         queues.batches.forget(&peer);
+        drop(queues);
+        let _ = self.parts.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // it may have brought none
+    }
+
+    /// Signatures of consensus messages checked, and those that were known to hold already.
+    pub fn signatures(&self) -> (u64, u64) {
+        (self.parts.verifier.checks(), self.parts.verifier.hits())
     }
 
     /// What waits, by kind.

@@ -2,7 +2,7 @@
 
 mod processes;
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 
 use processes::{Homes, Validator, write};
 
@@ -107,4 +107,36 @@ fn a_key_that_signed_elsewhere_signs_nothing_at_or_below_that() {
     assert_eq!(code, Some(0), "{log}");
     let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
     assert_eq!(state["height"], "2", "it is not taken back");
+}
+
+#[test]
+fn log_levels_change_while_the_node_runs_and_are_the_configured_ones_after_a_restart() {
+    let homes = Homes::new(1, Duration::from_millis(50));
+    let mut node = homes.start(0);
+    let cairn = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).arg("--home").arg(homes.home(0)).output();
+        let output = output.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    node.wait_for_line("committed height=2");
+    assert!(cairn(&["log-level", "consensus:none,*:warn"]).0);
+    node.wait_for_line("log levels changed");
+    // What was under way is told; then two heights pass in silence.
+    let goal = node.height() + 3;
+    node.wait_for_height(goal);
+    node.log.clear();
+    assert!(cairn(&["log-level", "info"]).0);
+    node.wait_for_line("log levels changed");
+    let told = node.log.iter().filter(|line| line.contains(&format!("committed height={goal} "))).count();
+    assert_eq!(told, 0, "{:?}", node.log);
+    node.wait_for_line("committed height=");
+    let (ok, text) = cairn(&["log-level", "loud"]);
+    assert!(!ok && text.contains("use trace"), "{text}");
+    assert!(cairn(&["log-level", "none"]).0);
+    node.kill();
+    let (ok, text) = cairn(&["log-level", "info"]);
+    assert!(!ok && text.contains("no node runs in"), "{text}");
+    let mut node = homes.start(0);
+    node.wait_for_line("committed height=");
 }

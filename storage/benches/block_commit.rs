@@ -68,14 +68,14 @@ fn main() {
                 let mut made = chain.next(WriteSet(rows), txs);
                 made.results.txs = (0..transfers).map(|_| result()).collect();
                 let ahead = HardState { height: chain.height.next(), ..HardState::default() };
-                let before = store.kv().stats().bytes;
+                let before = store.kv().stats().batch_bytes.sum;
                 let start = Instant::now();
                 store.commit_block(&made.batch()).expect("commits");
                 if synced {
                     store.write_ahead(&ahead, &[]).expect("syncs");
                 }
                 times[size][usize::from(synced)].push(start.elapsed());
-                bytes[size] = store.kv().stats().bytes - before;
+                bytes[size] = store.kv().stats().batch_bytes.sum - before;
                 store.sync().expect("every variant starts with nothing to sync");
             }
         }

@@ -221,39 +221,40 @@ pub struct Stats {
     pub batches: u64,
     /// Of these, the synced ones.
     pub syncs: u64,
-    /// Bytes of keys and values in them.
-    pub bytes: u64,
-    /// Time of buffered batches. Empty for a database without a clock.
-    pub buffered: Latency,
-    /// Time of synced batches.
-    pub synced: Latency,
+    /// Bytes of keys and values in a batch.
+    pub batch_bytes: Histogram,
+    /// Time of a buffered batch, µs. Empty for a database without a clock.
+    pub buffered_us: Histogram,
+    /// Time of a synced batch, µs.
+    pub synced_us: Histogram,
 }
 
-/// A histogram of durations.
+/// Numbers, counted by their magnitude.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Measured durations.
+pub struct Histogram {
+    /// How many.
     pub count: u64,
-    /// Their sum, µs.
-    pub sum_us: u64,
-    /// The longest, µs.
-    pub max_us: u64,
-    /// `buckets[i]` counts durations below `2^i` µs that no lower bucket counts; the last one counts all longer ones too.
+    /// Their sum.
+    pub sum: u64,
+    /// `buckets[i]` counts numbers below `2^i` that no lower bucket counts; the last one counts all larger ones too.
     pub buckets: [u64; Self::BUCKETS],
 }
 
-impl Latency {
-    /// Buckets: up to 2^23 µs, about 8 s.
-    pub const BUCKETS: usize = 24;
+impl Histogram {
+    /// Buckets: up to 2^27, which is two minutes in µs and eight times the largest block in bytes.
+    pub const BUCKETS: usize = 28;
 
-    /// Counts one duration.
-    pub fn add(&mut self, duration: std::time::Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+    /// Counts one number.
+    pub fn add(&mut self, number: u64) {
+        let bucket = (u64::BITS - number.leading_zeros()) as usize;
         self.count += 1;
-        self.sum_us = self.sum_us.saturating_add(us);
-        self.max_us = self.max_us.max(us);
+        self.sum = self.sum.saturating_add(number);
         self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+    }
+
+    /// Counts a time in µs.
+    pub fn add_us(&mut self, time: std::time::Duration) {
+        self.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 }
 

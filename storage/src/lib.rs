@@ -59,7 +59,7 @@ mod window;
 
 pub use error::{Result, StoreError};
 pub use keys::{Genesis, Head, Tip};
-pub use kv::{Batch, Cf, Durability, HeightAt, Kv, Latency, Row, Rows, Stats, View};
+pub use kv::{Batch, Cf, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use lookup::Change;
 pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;

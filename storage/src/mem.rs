@@ -195,7 +195,7 @@ impl Kv for MemKv {
         };
         if fault != Some(Fault::Lost) {
             disk.stats.batches += 1;
-            disk.stats.bytes += batch.bytes() as u64;
+            disk.stats.batch_bytes.add(batch.bytes() as u64);
             let undo = batch.ops.into_iter().map(|op| disk.apply(op)).collect();
             disk.undo.push_back(undo);
             if durability == Durability::Synced {

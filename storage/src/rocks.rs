@@ -175,10 +175,10 @@ impl Kv for RocksKv {
         };
         written.map_err(|e| self.error("writing", &e))?;
         writer.stats.batches += 1;
-        writer.stats.bytes += batch.bytes() as u64;
+        writer.stats.batch_bytes.add(batch.bytes() as u64);
         if sync {
             writer.stats.syncs += 1;
-            writer.stats.synced.add(start.elapsed());
+            writer.stats.synced_us.add_us(start.elapsed());
             let sequence = self.db.latest_sequence_number();
             writer.synced.set(sequence).map_err(|e| StoreError::Io {
                 place: self.place(),
@@ -186,7 +186,7 @@ impl Kv for RocksKv {
                 reason: e.to_string(),
             })?;
         } else {
-            writer.stats.buffered.add(start.elapsed());
+            writer.stats.buffered_us.add_us(start.elapsed());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use node::{
     config::{self, Section},
     exit,
     home::Lock,
-    signing,
+    logging, os, signing,
 };
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
@@ -51,6 +51,47 @@ impl Init {
         }
         facts.add("start it", format_args!("cairn start --home {}", home.path().display()));
         facts.print();
+        Ok(())
+    }
+}
+
+const LOG_LEVEL_HELP: &str = "\
+Examples:
+  cairn log-level debug
+  cairn log-level 'consensus:debug,p2p:warn,*:info' --home testnet/node2
+  docker compose exec node0 cairn log-level info
+
+Levels: trace, debug, info, warn, error, none. Modules: main, consensus, p2p, mempool, rpc, state,
+metrics; * is all others. For good: log_level in config.toml.";
+
+/// Change what a running node logs, until its next start
+#[derive(Debug, Args)]
+#[command(after_help = LOG_LEVEL_HELP)]
+pub struct LogLevel {
+    /// A level for all modules, or module:level,module:level
+    #[arg(value_name = "LEVELS")]
+    levels: String,
+}
+
+impl LogLevel {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let Self { levels } = self;
+        logging::parse_levels(&levels).map_err(|reason| Failure::new(format!("{levels}: {reason}")))?;
+        home.must_exist()?;
+        let data = config::Config::load(home.path(), &[])?.data_dir();
+        let nobody = || {
+            let home = home.path().display();
+            Failure::new(format!(
+                "no node runs in {home}: give its --home, or set log_level in {home}/config/config.toml"
+            ))
+        };
+        let pid = Lock::holder(&data).ok_or_else(nobody)?;
+        let file = logging::levels_file(&data);
+        fs::write(&file, &levels).map_err(|error| Failure::file("written", &file, &error))?;
+        os::tell_of_log_levels(pid)
+            .map_err(|error| Failure::new(format!("process {pid} cannot be told: {error}; use its user")))?;
+        output::line(format_args!("{levels}, until the node's next start"));
         Ok(())
     }
 }

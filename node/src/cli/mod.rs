@@ -32,7 +32,7 @@ mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use failure::Failure;
 use home::Home;
@@ -74,6 +74,8 @@ enum Command {
     Tx(tx::Tx),
     /// Ask a node about accounts, transactions, blocks, validators
     Query(query::Query),
+    /// Change what a running node logs, until its next start
+    LogLevel(local::LogLevel),
     /// Print the effective configuration: file, then environment
     Config(local::Config),
     /// Print the public key of this home's validator, as genesis files have it
@@ -84,9 +86,20 @@ enum Command {
     UnsafeResetAll(local::Reset),
     /// Print the program's version
     Version(local::Version),
-    /// Print this manual as Markdown
+    /// Print a manual as Markdown
     #[command(hide = true)]
-    Manual,
+    Manual {
+        /// Which
+        #[arg(value_enum, default_value = "commands")]
+        of: Manual,
+    },
+}
+
+/// The manuals that the program writes itself.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Manual {
+    Commands,
+    Metrics,
 }
 
 /// Which node to ask.
@@ -127,13 +140,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keys(args) => args.run(&Home::find(given)?),
         Command::Tx(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
+        Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
         Command::Version(args) => args.run(),
-        Command::Manual => {
-            output::line(manual().trim_end());
+        Command::Manual { of } => {
+            let page = match of {
+                Manual::Commands => manual(),
+                Manual::Metrics => node::metrics::manual(),
+            };
+            output::line(page.trim_end());
             Ok(())
         }
     }

@@ -1,6 +1,6 @@
 //! What other parts count, read when somebody asks.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use host::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
@@ -8,9 +8,10 @@ use prometheus::{
     core::{Collector, Desc},
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
-use storage::{Kv, Latency, RocksKv, Store};
+use storage::{Histogram as Counted, Kv, RocksKv, Store};
 
-use crate::{board::Board, verify_pool::VerifyPool};
+use super::Fact;
+use crate::{board::Board, os, readiness::Readiness, verify_pool::VerifyPool};
 
 /// Who counts.
 pub struct Sources {
@@ -26,6 +27,143 @@ pub struct Sources {
     pub txs: Arc<TxVerifier>,
     /// Queues.
     pub pool: Arc<VerifyPool>,
+    /// Whether the node is of use.
+    pub readiness: Readiness,
+    /// Whose disk's space is told.
+    pub data_dir: PathBuf,
+    /// Transactions that may wait at most, and their bytes.
+    pub mempool_max: (usize, usize),
+}
+
+/// A metric that is collected, not registered.
+struct Known {
+    kind: MetricType,
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+const fn known(kind: MetricType, name: &'static str, labels: &'static [&'static str], help: &'static str) -> Known {
+    Known { kind, name, labels, help }
+}
+
+use MetricType::{COUNTER, GAUGE, HISTOGRAM};
+
+const BATCHES: Known = known(COUNTER, "storage_batches_total", &[], "Batches written to the database.");
+const SYNCS: Known = known(COUNTER, "storage_syncs_total", &[], "Of these, the synced ones: two a height.");
+const BATCH_BYTES: Known = known(HISTOGRAM, "storage_batch_bytes", &[], "Bytes of keys and values in a batch.");
+const SYNC_SECONDS: Known = known(HISTOGRAM, "storage_sync_seconds", &[], "Time of a synced batch.");
+const BATCH_SECONDS: Known = known(HISTOGRAM, "storage_batch_seconds", &[], "Time of a batch without sync.");
+const SIZE: Known = known(GAUGE, "storage_size_bytes", &["column_family"], "Bytes on disk by column family.");
+const DISK_FREE: Known = known(GAUGE, "storage_disk_free_bytes", &[], "Free space of the disk that holds the data.");
+const DISK_TOTAL: Known = known(GAUGE, "storage_disk_total_bytes", &[], "Its size.");
+const BASE: Known = known(GAUGE, "state_block_store_base_height", &[], "The earliest kept height.");
+const RETAIN: Known =
+    known(GAUGE, "state_pruning_service_block_retain_height", &[], "The height below which nothing is kept.");
+const READY: Known = known(GAUGE, "consensus_ready", &[], "1 while the node is ready: /ready says why not.");
+const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "Where a peer stands, as it says.");
+const STATESYNC: Known =
+    known(GAUGE, "statesync_syncing", &[], "Always 0: a node that joins fetches blocks, see blocksync_syncing.");
+const PEERS: Known = known(GAUGE, "p2p_peers", &[], "Connected peers.");
+const PEERS_OUTBOUND: Known = known(GAUGE, "p2p_peers_outbound", &[], "Of these, those that we dialled.");
+const PEER_RECEIVED: Known =
+    known(COUNTER, "p2p_peer_receive_bytes_total", &["peer_id", "chID"], "Bytes received from a peer.");
+const PEER_SENT: Known = known(COUNTER, "p2p_peer_send_bytes_total", &["peer_id", "chID"], "Bytes sent to a peer.");
+const PEER_QUEUE: Known =
+    known(GAUGE, "p2p_peer_send_queue_size", &["peer_id"], "Messages that wait to be sent to a peer.");
+const PEER_PENDING: Known = known(GAUGE, "p2p_peer_pending_send_bytes", &["peer_id"], "Their bytes.");
+const PEER_RTT: Known = known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round trip of the last ping.");
+const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer: 100 is a ban.");
+const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans begun.");
+const PENALTIES: Known = known(COUNTER, "p2p_penalties_total", &[], "Offences noted.");
+const SENDS_DROPPED: Known =
+    known(COUNTER, "p2p_sends_dropped_total", &[], "Messages not sent because a peer is slow.");
+const DIAL_FAILURES: Known = known(COUNTER, "p2p_dial_failures_total", &[], "Dials that gave no connection.");
+const EVENTS_QUEUED: Known = known(GAUGE, "p2p_events_queued", &[], "Events of the network that wait for us.");
+const GOSSIP: Known =
+    known(COUNTER, "p2p_gossip_batches_total", &["kind"], "Batches of transactions gossiped, by what became of them.");
+const TXS: Known = known(GAUGE, "mempool_size", &[], "Transactions that wait for a block.");
+const TXS_MAX: Known = known(GAUGE, "mempool_size_max", &[], "Transactions that may wait at most.");
+const TX_BYTES: Known = known(GAUGE, "mempool_size_bytes", &[], "Bytes of the transactions that wait.");
+const TX_BYTES_MAX: Known = known(GAUGE, "mempool_size_bytes_max", &[], "Bytes that may wait at most.");
+const EVICTED: Known = known(COUNTER, "mempool_evicted_txs", &[], "Transactions that made room for better ones.");
+const EXPIRED: Known = known(COUNTER, "mempool_expired_txs", &[], "Transactions that waited too long.");
+const RECHECKED: Known = known(COUNTER, "mempool_recheck_times", &[], "Transactions checked again after a block.");
+const REAPED: Known = known(COUNTER, "mempool_reaped_txs", &[], "Transactions put into proposals.");
+const CHECKS: Known =
+    known(COUNTER, "mempool_signature_checks_total", &[], "Signatures of transactions checked: one a transaction.");
+const CHECK_BATCHES: Known = known(
+    COUNTER,
+    "mempool_signature_batches_total",
+    &[],
+    "How often: signatures of several transactions are checked together.",
+);
+const CACHE_HITS: Known =
+    known(COUNTER, "mempool_signature_cache_hits_total", &[], "Signatures not checked, because they had been before.");
+const VOTE_CHECKS: Known =
+    known(COUNTER, "verify_signature_checks_total", &[], "Signatures of consensus messages checked.");
+const VOTE_CACHE_HITS: Known = known(
+    COUNTER,
+    "verify_signature_cache_hits_total",
+    &[],
+    "Signatures of consensus messages not checked, because they had been before.",
+);
+const QUEUED: Known = known(GAUGE, "verify_queued", &["kind"], "What waits for a thread of the pool.");
+
+const ALL: &[&Known] = &[
+    &BATCHES,
+    &SYNCS,
+    &BATCH_BYTES,
+    &SYNC_SECONDS,
+    &BATCH_SECONDS,
+    &SIZE,
+    &DISK_FREE,
+    &DISK_TOTAL,
+    &BASE,
+    &RETAIN,
+    &READY,
+    &PEER_HEIGHT,
+    &STATESYNC,
+    &PEERS,
+    &PEERS_OUTBOUND,
+    &PEER_RECEIVED,
+    &PEER_SENT,
+    &PEER_QUEUE,
+    &PEER_PENDING,
+    &PEER_RTT,
+    &PEER_PENALTY,
+    &BANS,
+    &PENALTIES,
+    &SENDS_DROPPED,
+    &DIAL_FAILURES,
+    &EVENTS_QUEUED,
+    &GOSSIP,
+    &TXS,
+    &TXS_MAX,
+    &TX_BYTES,
+    &TX_BYTES_MAX,
+    &EVICTED,
+    &EXPIRED,
+    &RECHECKED,
+    &REAPED,
+    &CHECKS,
+    &CHECK_BATCHES,
+    &CACHE_HITS,
+    &VOTE_CHECKS,
+    &VOTE_CACHE_HITS,
+    &QUEUED,
+];
+
+/// What is collected here.
+pub(super) fn facts() -> impl Iterator<Item = Fact> {
+    ALL.iter().map(|known| {
+        let kind = match known.kind {
+            COUNTER => "counter",
+            HISTOGRAM => "histogram",
+            _ => "gauge",
+        };
+        Fact { name: known.name.to_owned(), kind, labels: known.labels.to_vec(), help: known.help.to_owned() }
+    })
 }
 
 /// Reads the sources when asked.
@@ -48,6 +186,7 @@ impl Collector for Snapshot {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut out = Families::default();
+        self.sources.consensus(&mut out);
         self.sources.store(&mut out);
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
@@ -61,34 +200,32 @@ impl Collector for Snapshot {
 struct Families(Vec<MetricFamily>);
 
 impl Families {
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.0.push(family(name, help, MetricType::COUNTER, one(value as f64)));
+    fn put(&mut self, of: &Known, value: f64) {
+        self.many(of, one(value));
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.0.push(family(name, help, MetricType::GAUGE, one(value)));
+    fn many(&mut self, of: &Known, values: Vec<(Vec<LabelPair>, f64)>) {
+        self.0.push(family(of.name, of.help, of.kind, values));
     }
 
-    fn many(&mut self, kind: MetricType, name: &str, help: &str, values: Vec<(Vec<LabelPair>, f64)>) {
-        self.0.push(family(name, help, kind, values));
-    }
-
-    fn latency(&mut self, name: &str, help: &str, latency: &Latency) {
+    /// A histogram of numbers, `per` of which are one unit of the metric.
+    fn histogram(&mut self, of: &Known, counted: &Counted, per: f64) {
         let mut histogram = Histogram::default();
         let mut count = 0;
-        let buckets = latency.buckets.iter().enumerate().map(|(power, counted)| {
-            count += counted;
+        // Every second bucket: a factor of four apart.
+        let pairs = counted.buckets.chunks(2).enumerate().map(|(pair, buckets)| {
+            count += buckets.iter().sum::<u64>();
             let mut bucket = Bucket::default();
-            bucket.set_upper_bound((1u64 << power) as f64 / 1e6);
+            bucket.set_upper_bound((1u64 << (2 * pair + buckets.len() - 1)) as f64 / per);
             bucket.set_cumulative_count(count);
             bucket
         });
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(latency.count);
-        histogram.set_sample_sum(latency.sum_us as f64 / 1e6);
+        histogram.set_bucket(pairs.collect());
+        histogram.set_sample_count(counted.count);
+        histogram.set_sample_sum(counted.sum as f64 / per);
         let mut metric = Metric::default();
         metric.set_histogram(histogram);
-        let mut family = family(name, help, MetricType::HISTOGRAM, Vec::new());
+        let mut family = family(of.name, of.help, of.kind, Vec::new());
         family.set_metric(vec![metric]);
         self.0.push(family);
     }
@@ -136,77 +273,65 @@ fn label(name: &str, value: impl ToString) -> LabelPair {
 
 impl Sources {
     fn store(&self, out: &mut Families) {
+        const MICROS: f64 = 1e6;
         let stats = self.store.kv().stats();
-        out.counter("state_store_batches_total", "Batches written to the database.", stats.batches);
-        out.counter("state_store_syncs_total", "Of these, the synced ones: two a height.", stats.syncs);
-        out.counter("state_store_batch_bytes_total", "Bytes of keys and values written.", stats.bytes);
-        out.latency("state_store_sync_seconds", "Time of a synced batch.", &stats.synced);
-        out.latency("state_store_write_seconds", "Time of a batch without sync.", &stats.buffered);
-        let sizes = self.store.kv().sizes().into_iter().map(|(cf, bytes)| (vec![label("cf", cf.name())], bytes as f64));
-        out.many(MetricType::GAUGE, "state_store_size_bytes", "Bytes on disk by column family.", sizes.collect());
+        out.put(&BATCHES, stats.batches as f64);
+        out.put(&SYNCS, stats.syncs as f64);
+        out.histogram(&BATCH_BYTES, &stats.batch_bytes, 1.0);
+        out.histogram(&SYNC_SECONDS, &stats.synced_us, MICROS);
+        out.histogram(&BATCH_SECONDS, &stats.buffered_us, MICROS);
+        let sizes = self.store.kv().sizes().into_iter();
+        out.many(&SIZE, sizes.map(|(cf, bytes)| (vec![label("column_family", cf.name())], bytes as f64)).collect());
+        if let Some((free, total)) = os::disk_space(&self.data_dir) {
+            out.put(&DISK_FREE, free as f64);
+            out.put(&DISK_TOTAL, total as f64);
+        }
         let earliest = self.store.earliest().0 as f64;
-        out.gauge("state_block_store_base_height", "The earliest kept height.", earliest);
-        out.gauge("state_pruning_service_block_retain_height", "The height below which nothing is kept.", earliest);
+        out.put(&BASE, earliest);
+        out.put(&RETAIN, earliest);
+    }
+
+    fn consensus(&self, out: &mut Families) {
+        out.put(&READY, if self.readiness.ready().is_ok() { 1.0 } else { 0.0 });
+        out.put(&STATESYNC, 0.0);
+        let heights = &self.board.status().peer_heights;
+        let heights = heights.iter().map(|(peer, height)| (vec![label("peer_id", peer)], height.0 as f64));
+        out.many(&PEER_HEIGHT, heights.collect());
     }
 
     fn network(&self, out: &mut Families) {
         let peers = self.network.peers();
         let stats = self.network.stats();
-        out.gauge("p2p_peers", "Connected peers.", peers.len() as f64);
-        out.gauge("p2p_peers_outbound", "Of these, those that we dialled.", stats.peers_outbound as f64);
+        out.put(&PEERS, peers.len() as f64);
+        out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
         let channels = |number: fn(&p2p::ChannelInfo) -> u64| {
             let of_peer = |peer: &p2p::PeerInfo| {
                 let id = peer.id;
-                let values = Channel::ALL.iter().zip(&peer.channels);
-                values
-                    .map(move |(channel, info)| {
-                        (vec![label("peer_id", id), label("chID", channel.name())], number(info) as f64)
-                    })
-                    .collect::<Vec<_>>()
+                let of_channel = move |(channel, info): (&Channel, &p2p::ChannelInfo)| {
+                    (vec![label("peer_id", id), label("chID", channel.name())], number(info) as f64)
+                };
+                Channel::ALL.iter().zip(&peer.channels).map(of_channel).collect::<Vec<_>>()
             };
             peers.iter().flat_map(of_peer).collect::<Vec<_>>()
         };
+        out.many(&PEER_RECEIVED, channels(|info| info.bytes_in));
+        out.many(&PEER_SENT, channels(|info| info.bytes_out));
         let each = |number: &dyn Fn(&p2p::PeerInfo) -> f64| {
             peers.iter().map(|peer| (vec![label("peer_id", peer.id)], number(peer))).collect::<Vec<_>>()
         };
-        out.many(
-            MetricType::COUNTER,
-            "p2p_peer_receive_bytes_total",
-            "Bytes received from a peer.",
-            channels(|info| info.bytes_in),
-        );
-        out.many(
-            MetricType::COUNTER,
-            "p2p_peer_send_bytes_total",
-            "Bytes sent to a peer.",
-            channels(|info| info.bytes_out),
-        );
         let queued = |number: fn(&p2p::ChannelInfo) -> u64| {
             move |peer: &p2p::PeerInfo| peer.channels.iter().map(number).sum::<u64>() as f64
         };
-        out.many(
-            MetricType::GAUGE,
-            "p2p_peer_send_queue_size",
-            "Messages that wait to be sent to a peer.",
-            each(&queued(|info| info.queued_messages)),
-        );
-        out.many(
-            MetricType::GAUGE,
-            "p2p_peer_pending_send_bytes",
-            "Their bytes.",
-            each(&queued(|info| info.queued_bytes)),
-        );
+        out.many(&PEER_QUEUE, each(&queued(|info| info.queued_messages)));
+        out.many(&PEER_PENDING, each(&queued(|info| info.queued_bytes)));
         let rtts = peers.iter().filter_map(|peer| Some((vec![label("peer_id", peer.id)], peer.rtt?.as_secs_f64())));
-        out.many(MetricType::GAUGE, "p2p_peer_round_trip_seconds", "Round trip of the last ping.", rtts.collect());
-        out.many(MetricType::GAUGE, "p2p_peer_penalty", "Penalty of a peer: 100 is a ban.", each(&|peer| peer.penalty));
-        let heights = &self.board.status().peer_heights;
-        let heights = heights.iter().map(|(peer, height)| (vec![label("peer_id", peer)], height.0 as f64));
-        out.many(MetricType::GAUGE, "consensus_peer_height", "Where a peer stands, as it says.", heights.collect());
-        out.counter("p2p_bans_total", "Bans begun.", stats.bans);
-        out.counter("p2p_penalties_total", "Offences noted.", stats.penalties);
-        out.counter("p2p_sends_dropped_total", "Messages not sent because a peer is slow.", stats.sends_dropped);
-        out.counter("p2p_dial_failures_total", "Dials that gave no connection.", stats.dial_failures);
-        out.gauge("p2p_events_queued", "Events of the network that wait for us.", stats.events_queued as f64);
+        out.many(&PEER_RTT, rtts.collect());
+        out.many(&PEER_PENALTY, each(&|peer| peer.penalty));
+        out.put(&BANS, stats.bans as f64);
+        out.put(&PENALTIES, stats.penalties as f64);
+        out.put(&SENDS_DROPPED, stats.sends_dropped as f64);
+        out.put(&DIAL_FAILURES, stats.dial_failures as f64);
+        out.put(&EVENTS_QUEUED, stats.events_queued as f64);
         let gossip = [
             ("published", stats.gossip_published),
             ("accepted", stats.gossip_accepted),
@@ -214,29 +339,30 @@ impl Sources {
             ("rejected", stats.gossip_rejected),
             ("dropped", stats.gossip_dropped + stats.gossip_publish_refused),
         ];
-        let gossip = gossip.map(|(kind, count)| (vec![label("kind", kind)], count as f64));
-        out.many(MetricType::COUNTER, "p2p_gossip_batches_total", "Batches of transactions gossiped.", gossip.to_vec());
+        out.many(&GOSSIP, gossip.map(|(kind, count)| (vec![label("kind", kind)], count as f64)).to_vec());
     }
 
     fn mempool(&self, out: &mut Families) {
         let stats = self.mempool.stats();
-        out.gauge("mempool_size", "Transactions that wait for a block.", stats.txs as f64);
-        out.gauge("mempool_size_bytes", "Their bytes.", stats.bytes as f64);
-        out.counter("mempool_evicted_txs", "Transactions that made room for better ones.", stats.evicted);
-        out.counter("mempool_expired_txs", "Transactions that waited too long.", stats.expired);
-        out.counter("mempool_recheck_times", "Transactions checked again after a block.", stats.rechecked);
-        out.counter("mempool_reaped_txs", "Transactions put into proposals.", stats.reaped);
-        let (checks, hits) = (self.txs.checks(), self.txs.hits());
-        out.counter("mempool_signature_checks_total", "Signatures of transactions checked: one a transaction.", checks);
-        out.counter(
-            "mempool_signature_cache_hits_total",
-            "Signatures not checked, because they had been before.",
-            hits,
-        );
+        let (txs_max, bytes_max) = self.mempool_max;
+        out.put(&TXS, stats.txs as f64);
+        out.put(&TXS_MAX, txs_max as f64);
+        out.put(&TX_BYTES, stats.bytes as f64);
+        out.put(&TX_BYTES_MAX, bytes_max as f64);
+        out.put(&EVICTED, stats.evicted as f64);
+        out.put(&EXPIRED, stats.expired as f64);
+        out.put(&RECHECKED, stats.rechecked as f64);
+        out.put(&REAPED, stats.reaped as f64);
+        out.put(&CHECKS, self.txs.checks() as f64);
+        out.put(&CHECK_BATCHES, self.txs.batches() as f64);
+        out.put(&CACHE_HITS, self.txs.hits() as f64);
     }
 
     fn pool(&self, out: &mut Families) {
+        let (checks, hits) = self.pool.signatures();
+        out.put(&VOTE_CHECKS, checks as f64);
+        out.put(&VOTE_CACHE_HITS, hits as f64);
         let queued = self.pool.queued().map(|(kind, length)| (vec![label("kind", kind)], length as f64));
-        out.many(MetricType::GAUGE, "verify_queued", "What waits for a thread of the pool.", queued.to_vec());
+        out.many(&QUEUED, queued.to_vec());
     }
 }

@@ -570,6 +570,8 @@ pub mod tests {
             app_hash: Hash([1; 32]),
             hard_state_height: Height(6),
             syncs: 3,
+            duplicate_votes: 0,
+            duplicate_parts: 0,
         }
     }
 

@@ -85,16 +85,19 @@ impl VerifyPool {
     pub(super) fn take_gossiped(&self, peer: Peer, txs: &[Vec<u8>], since: Instant) -> Result<bool, ()> {
         let verified = self.verify(txs.iter().map(Vec::as_slice));
         let tip = self.tip();
-        let mut is_new = false;
+        let mut new = 0;
         for verified in verified {
             match verified {
                 // Refused by the state as it is here: no fault of the peer's, whose state may be another.
-                Ok(tx) => is_new |= self.add(&tip, tx, Source::Peer(peer), since).is_ok(),
+                Ok(tx) => new += u64::from(self.add(&tip, tx, Source::Peer(peer), since).is_ok()),
                 Err(error) if is_known(&error) => {}
                 Err(_) => return Err(()),
             }
         }
-        Ok(is_new)
+        if new > 0 {
+            self.parts.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(new);
+        }
+        Ok(new > 0)
     }
 
     /// Decodes, and checks together the signatures of those that are not known.

@@ -244,9 +244,14 @@ impl Validator {
         (text(&block["block_id"]["hash"]), text(&block["block"]["header"]["app_hash"]))
     }
 
+    /// All that it exports.
+    pub fn metrics_text(&self) -> String {
+        ureq::get(&self.metrics).call().unwrap().into_body().read_to_string().unwrap()
+    }
+
     /// The sum of the series of a metric, whatever their labels.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = ureq::get(&self.metrics).call().unwrap().into_body().read_to_string().unwrap();
+        let text = self.metrics_text();
         let series =
             text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()

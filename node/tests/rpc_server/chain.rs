@@ -223,6 +223,8 @@ impl Chain {
             app_hash: tip.app_hash,
             hard_state_height: tip.height.next(),
             syncs: 0,
+            duplicate_votes: 0,
+            duplicate_parts: 0,
         }
     }
 

@@ -1,0 +1,437 @@
+//! Subsystem `consensus`: what the loop is told, where it stands, what it commits.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use host::{Checked, Committed, Input, Offence, Peer, Phase, Status};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use types::{
+    Address, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
+};
+
+use super::{
+    register::{Subsystem, long_seconds, short_seconds},
+    skew::Skew,
+};
+
+pub(super) struct Consensus {
+    height: IntGauge,
+    latest_block_height: IntGauge,
+    rounds: IntGauge,
+    round_duration_seconds: Histogram,
+    step_duration_seconds: HistogramVec,
+    round_increment_total: IntCounterVec,
+    block_interval_seconds: Histogram,
+    validators: IntGauge,
+    validators_power: IntGauge,
+    validator_power: IntGaugeVec,
+    validator_last_signed_height: IntGaugeVec,
+    validator_missed_blocks: IntGaugeVec,
+    missing_validators: IntGauge,
+    missing_validators_power: IntGauge,
+    byzantine_validators: IntGauge,
+    byzantine_validators_power: IntGauge,
+    precommits_counted: IntGauge,
+    precommits_staking_percentage: Gauge,
+    round_voting_power_percent: GaugeVec,
+    quorum_prevote_delay: GaugeVec,
+    full_prevote_delay: GaugeVec,
+    quorum_precommit_delay: GaugeVec,
+    num_txs: IntGauge,
+    total_txs: IntGauge,
+    block_size_bytes: IntGauge,
+    chain_size_bytes: IntCounter,
+    proposal_receive_count: IntCounterVec,
+    proposal_create_count: IntCounter,
+    proposal_timestamp_difference: Histogram,
+    late_votes: IntCounterVec,
+    duplicate_vote: IntCounter,
+    block_parts: IntCounterVec,
+    duplicate_block_part: IntCounter,
+    block_gossip_parts_received: IntCounterVec,
+    // ours
+    power_online: IntGauge,
+    clock_skew_seconds: Gauge,
+    decide_seconds: Histogram,
+    phase_seconds: HistogramVec,
+    block_gossip_seconds: Histogram,
+    loop_seconds: Histogram,
+    loop_inputs: Histogram,
+    outputs_seconds: Histogram,
+    proposer_timeouts_total: IntCounterVec,
+    evidence_total: IntCounter,
+    hard_state_height: IntGauge,
+    syncs_total: IntCounter,
+    bad_signatures_total: IntCounter,
+    skew: Mutex<Skew>,
+    /// When the last part of the height being decided came.
+    last_part: Mutex<Option<(Height, Time)>>,
+    /// The last committed height's, to count who signed it: the next block says so, late signatures included. They are the ones
+    /// that have series of their own.
+    validators_before: Mutex<Option<ValidatorSet>>,
+}
+
+impl Consensus {
+    pub fn new(on: &Subsystem<'_>) -> Self {
+        let validator = &["validator_address"];
+        let proposer = &["proposer_address"];
+        Self {
+            height: on.gauge("height", "Height being decided."),
+            latest_block_height: on.gauge("latest_block_height", "Last committed height."),
+            rounds: on.gauge("rounds", "Round of the height being decided."),
+            round_duration_seconds: on.histogram("round_duration_seconds", "Time of a round.", long_seconds()),
+            step_duration_seconds: on.histograms("step_duration_seconds", "Time of a step.", &["step"], long_seconds()),
+            round_increment_total: on.counters(
+                "round_increment_total",
+                "Rounds that failed, by the step they failed in.",
+                &["step"],
+            ),
+            block_interval_seconds: on.histogram("block_interval_seconds", "Time between two blocks.", long_seconds()),
+            validators: on.gauge("validators", "Validators."),
+            validators_power: on.gauge("validators_power", "Power of all validators."),
+            validator_power: on.gauges("validator_power", "Power of this node's validator.", validator),
+            validator_last_signed_height: on.gauges(
+                "validator_last_signed_height",
+                "Last height whose commit, in the next block, holds the signature of this node's validator.",
+                validator,
+            ),
+            validator_missed_blocks: on.gauges(
+                "validator_missed_blocks",
+                "Heights since the start whose commit, in the next block, lacks a validator's signature.",
+                validator,
+            ),
+            missing_validators: on.gauge("missing_validators", "Validators whose signature is not in the last block's commit of the block before."),
+            missing_validators_power: on.gauge("missing_validators_power", "Their power."),
+            byzantine_validators: on
+                .gauge("byzantine_validators", "Contradictions of validators seen since the start."),
+            byzantine_validators_power: on.gauge("byzantine_validators_power", "The power behind them."),
+            precommits_counted: on.gauge("precommits_counted", "Precommits in that commit."),
+            precommits_staking_percentage: on
+                .float("precommits_staking_percentage", "Their share of the power, in percent."),
+            round_voting_power_percent: on.floats(
+                "round_voting_power_percent",
+                "Share of the power whose vote of this round is here, 0 to 1.",
+                &["vote_type"],
+            ),
+            quorum_prevote_delay: on.floats(
+                "quorum_prevote_delay",
+                "From the last block's time to the prevote that completed the polka, seconds, by who proposed.",
+                proposer,
+            ),
+            full_prevote_delay: on.floats(
+                "full_prevote_delay",
+                "From the last block's time to the last prevote, where everybody prevoted it, seconds.",
+                proposer,
+            ),
+            quorum_precommit_delay: on.floats(
+                "quorum_precommit_delay",
+                "From the last block's time to the precommit that decided it, seconds.",
+                proposer,
+            ),
+            num_txs: on.gauge("num_txs", "Transactions of the last block."),
+            total_txs: on.gauge("total_txs", "Transactions committed since the start."),
+            block_size_bytes: on.gauge("block_size_bytes", "Bytes of the last block."),
+            chain_size_bytes: on.counter("chain_size_bytes", "Bytes of the blocks committed since the start."),
+            proposal_receive_count: on.counters(
+                "proposal_receive_count",
+                "Proposals of others received, correctly signed.",
+                &["status"],
+            ),
+            proposal_create_count: on.counter("proposal_create_count", "Blocks of ours that were decided."),
+            proposal_timestamp_difference: on.histogram(
+                "proposal_timestamp_difference",
+                "From a proposal's time to its arrival, seconds; negative when our clock is behind.",
+                [-10.0, -1.0, -0.1, 0.0].into_iter().chain(long_seconds()).collect(),
+            ),
+            late_votes: on.counters("late_votes", "Votes of an earlier round or height.", &["vote_type"]),
+            duplicate_vote: on.counter("duplicate_vote", "Votes that came again."),
+            block_parts: on.counters("block_parts", "Block parts that a connected peer sent.", &["peer_id"]),
+            duplicate_block_part: on.counter("duplicate_block_part", "Block parts that came again."),
+            block_gossip_parts_received: on.counters(
+                "block_gossip_parts_received",
+                "Block parts received, by whether they are of this height.",
+                &["matches_current"],
+            ),
+            power_online: on.gauge("power_online", "Power of the validators whose signature is in the last block's commit of the block before."),
+            clock_skew_seconds: on.float(
+                "clock_skew_seconds",
+                "How far this clock is ahead of the others', by the median of their last proposals, their way included.",
+            ),
+            decide_seconds: on.histogram(
+                "decide_seconds",
+                "From the start of a height to its decision.",
+                long_seconds(),
+            ),
+            phase_seconds: on.histograms(
+                "phase_seconds",
+                "Time of the loop's phases: build, check, execute, commit (write), recheck (mempool), write_ahead (sync).",
+                &["phase"],
+                short_seconds(),
+            ),
+            block_gossip_seconds: on.histogram(
+                "block_gossip_seconds",
+                "From a block's time to the arrival of its last part.",
+                long_seconds(),
+            ),
+            loop_seconds: on.histogram(
+                "loop_seconds",
+                "Time of one step of the host: deciding, executing and writing, syncs included.",
+                short_seconds(),
+            ),
+            loop_inputs: on.histogram(
+                "loop_inputs",
+                "Inputs that one step took together.",
+                vec![1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
+            ),
+            outputs_seconds: on.histogram(
+                "outputs_seconds",
+                "Time to perform what one step asked for.",
+                short_seconds(),
+            ),
+            proposer_timeouts_total: on.counters(
+                "proposer_timeouts_total",
+                "Rounds that failed, by their proposer.",
+                proposer,
+            ),
+            evidence_total: on.counter("evidence_total", "Evidence of a validator's double vote seen here."),
+            hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
+            syncs_total: on.counter("syncs_total", "Syncs to disk that consensus waited for: two a height."),
+            bad_signatures_total: on
+                .counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
+            skew: Mutex::default(),
+            last_part: Mutex::default(),
+            validators_before: Mutex::default(),
+        }
+    }
+
+    /// Counts what one turn of the consensus thread was told, before it steps.
+    pub fn on_inputs(&self, inputs: &[Input], status: &Status) {
+        self.loop_inputs.observe(inputs.len() as f64);
+        for input in inputs {
+            match input {
+                Input::Message { peer, message, received } => self.on_message(*peer, message, *received, status),
+                Input::PeerDown(peer) => {
+                    let _ = self.block_parts.remove_label_values(&[&peer.to_string()]); // it may have sent none
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn on_message(&self, peer: Peer, message: &Checked, received: Time, status: &Status) {
+        match message {
+            Checked::Proposal(proposal) => {
+                let proposal = &proposal.proposal;
+                self.proposal_receive_count.with_label_values(&["accepted"]).inc();
+                if proposal.pol_round.is_some() || proposal.height != status.height {
+                    return; // its time is an earlier round's, or its proposer is not known here
+                }
+                let difference = (received.unix_nanos() - proposal.timestamp.unix_nanos()) as f64 / 1e9;
+                self.proposal_timestamp_difference.observe(difference);
+                let proposer = status.validators.proposer_of_round(proposal.round).address();
+                let at = (proposal.height, proposal.round);
+                let mut skew = self.skew.lock().expect("a thread that panics stops the process");
+                self.clock_skew_seconds.set(skew.note(&status.validators, proposer, at, proposal.timestamp, received));
+            }
+            Checked::Bad(Offence::BadSignature(_)) => self.bad_signatures_total.inc(),
+            Checked::Vote(vote) if (vote.vote.height, vote.vote.round) < (status.height, status.round) => {
+                self.late_votes.with_label_values(&[vote_name(vote.vote.vote_type)]).inc();
+            }
+            Checked::Unchecked(PeerMessage::Part { height, .. }) => {
+                let is_current = *height == status.height;
+                let matches = if is_current { "true" } else { "false" };
+                self.block_gossip_parts_received.with_label_values(&[matches]).inc();
+                self.block_parts.with_label_values(&[&peer.to_string()]).inc();
+                *self.last_part.lock().expect("a thread that panics stops the process") = Some((*height, received));
+            }
+            _ => {}
+        }
+    }
+
+    /// How long a step of the host took, and performing what it asked for.
+    pub fn on_turn(&self, step: Duration, outputs: Duration) {
+        self.loop_seconds.observe(step.as_secs_f64());
+        self.outputs_seconds.observe(outputs.as_secs_f64());
+    }
+
+    /// Measures the host's phases.
+    pub fn phase_clock(&self) -> impl FnMut(Phase) + Send + 'static {
+        let names = [
+            (Phase::Build, "build"),
+            (Phase::Check, "check"),
+            (Phase::Execute, "execute"),
+            (Phase::Commit, "commit"),
+            (Phase::Recheck, "recheck"),
+            (Phase::WriteAhead, "write_ahead"),
+        ];
+        let histograms = names.map(|(phase, name)| (phase, self.phase_seconds.with_label_values(&[name])));
+        let mut running: Option<(Histogram, Instant)> = None;
+        move |phase| {
+            let now = Instant::now();
+            if let Some((histogram, since)) = running.take() {
+                histogram.observe((now - since).as_secs_f64());
+            }
+            let begins = histograms.iter().find(|(known, _)| *known == phase);
+            running = begins.map(|(_, histogram)| (histogram.clone(), now));
+        }
+    }
+
+    /// Counts what changed between two looks at the host.
+    pub fn on_status(&self, before: &Status, after: &Status) {
+        self.height.set(after.height.0 as i64);
+        self.rounds.set(i64::from(after.round.0));
+        self.hard_state_height.set(after.hard_state_height.0 as i64);
+        self.syncs_total.inc_by(after.syncs.saturating_sub(before.syncs));
+        self.duplicate_vote.inc_by(after.duplicate_votes.saturating_sub(before.duplicate_votes));
+        self.duplicate_block_part.inc_by(after.duplicate_parts.saturating_sub(before.duplicate_parts));
+        if (before.height, before.round) != (after.height, after.round) {
+            let took = after.round_started.max(before.round_started).since(before.round_started);
+            self.round_duration_seconds.observe(took.as_secs_f64());
+        }
+        if before.height == after.height && after.round > before.round {
+            let failed = u64::from(after.round.0 - before.round.0);
+            self.round_increment_total.with_label_values(&[step_name(before.step)]).inc_by(failed);
+        }
+        let total = after.validators.total_power().0.max(1) as f64;
+        if let Some(votes) = after.votes.iter().find(|votes| votes.round == after.round) {
+            for (kind, votes) in [(VoteType::Prevote, &votes.prevotes), (VoteType::Precommit, &votes.precommits)] {
+                let voters = votes.iter().filter_map(|vote| after.validators.get(vote.vote.validator_index));
+                let power: u64 = voters.map(|validator| validator.power.0).sum();
+                self.round_voting_power_percent.with_label_values(&[vote_name(kind)]).set(power as f64 / total);
+            }
+        }
+    }
+
+    /// How long a step lasted.
+    pub fn on_step(&self, step: Step, took: Duration) {
+        self.step_duration_seconds.with_label_values(&[step_name(step)]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a committed height. `interval` is the time since the block before; `us` the address that this node signs with.
+    pub fn on_committed(&self, committed: &Committed, interval: Option<Duration>, us: Option<Address>) {
+        let block = &committed.block;
+        let (txs, bytes) = (block.txs.len() as i64, committed.block_bytes);
+        self.latest_block_height.set(block.header.height.0 as i64);
+        self.num_txs.set(txs);
+        self.total_txs.add(txs);
+        self.block_size_bytes.set(bytes as i64);
+        self.chain_size_bytes.inc_by(bytes as u64);
+        if let Some(interval) = interval {
+            self.block_interval_seconds.observe(interval.as_secs_f64());
+        }
+        if !committed.synced {
+            if us == Some(block.header.proposer) {
+                self.proposal_create_count.inc();
+            }
+            self.decide_seconds.observe(committed.timing.decide.as_secs_f64());
+            self.count_failed_rounds(committed);
+            self.tell_delays(committed);
+        }
+        let validators = &committed.validators;
+        let mut before = self.validators_before.lock().expect("a thread that panics stops the process");
+        if let (Some(before), Some(commit)) = (&*before, &block.last_commit) {
+            self.count_signers(before, commit, us);
+            self.forget_who_left(before, validators);
+        }
+        let Power(total) = validators.total_power();
+        self.validators.set(validators.len() as i64);
+        self.validators_power.set(total as i64);
+        *before = Some(validators.clone());
+    }
+
+    /// The series of a validator go with it.
+    fn forget_who_left(&self, before: &ValidatorSet, now: &ValidatorSet) {
+        let is_gone = |address: &Address| now.by_address(address).is_none();
+        for gone in before.iter().map(Validator::address).filter(is_gone).map(|address| address.to_string()) {
+            for gauges in [&self.validator_power, &self.validator_last_signed_height, &self.validator_missed_blocks] {
+                let _ = gauges.remove_label_values(&[&gone]); // it may have none
+            }
+            for delays in [&self.quorum_prevote_delay, &self.full_prevote_delay, &self.quorum_precommit_delay] {
+                let _ = delays.remove_label_values(&[&gone]);
+            }
+            let _ = self.proposer_timeouts_total.remove_label_values(&[&gone]);
+        }
+    }
+
+    fn count_failed_rounds(&self, committed: &Committed) {
+        // A peer cannot make rounds, but a long partition can: beyond this many, the picture is clear.
+        for round in 0..committed.commit.round.0.min(100) {
+            let proposer = committed.validators.proposer_of_round(Round(round)).address();
+            self.proposer_timeouts_total.with_label_values(&[&proposer.to_string()]).inc();
+        }
+    }
+
+    fn tell_delays(&self, committed: &Committed) {
+        let (timing, header) = (&committed.timing, &committed.block.header);
+        let proposer = header.proposer.to_string();
+        let delays = [
+            (&self.quorum_prevote_delay, timing.quorum_prevote),
+            (&self.full_prevote_delay, timing.full_prevote),
+            (&self.quorum_precommit_delay, timing.quorum_precommit),
+        ];
+        for (gauge, delay) in delays {
+            if let Some(delay) = delay {
+                gauge.with_label_values(&[&proposer]).set(delay.as_secs_f64());
+            }
+        }
+        let last_part = self.last_part.lock().expect("a thread that panics stops the process");
+        if let Some((_, received)) = last_part.filter(|(height, _)| *height == header.height) {
+            self.block_gossip_seconds.observe(received.since(header.time).as_secs_f64());
+        }
+    }
+
+    /// Who signed the block before.
+    fn count_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
+        let height = commit.height.0 as i64;
+        let (mut missing, mut missing_power, mut counted) = (0, 0, 0);
+        for (validator, signature) in validators.iter().zip(&commit.signatures) {
+            let is_absent = matches!(signature, CommitSig::Absent);
+            let (power, address) = (validator.power.0, validator.address());
+            counted += i64::from(!is_absent);
+            if is_absent {
+                missing += 1;
+                missing_power += power;
+                self.validator_missed_blocks.with_label_values(&[&address.to_string()]).inc();
+            }
+            if us == Some(address) {
+                let address = address.to_string();
+                self.validator_power.with_label_values(&[&address]).set(power as i64);
+                self.validator_missed_blocks.with_label_values(&[&address]); // so that it shows from the first block on
+                if !is_absent {
+                    self.validator_last_signed_height.with_label_values(&[&address]).set(height);
+                }
+            }
+        }
+        let Power(total) = validators.total_power();
+        self.power_online.set((total - missing_power) as i64);
+        self.missing_validators.set(missing);
+        self.missing_validators_power.set(missing_power as i64);
+        self.precommits_counted.set(counted);
+        self.precommits_staking_percentage.set((total - missing_power) as f64 / total.max(1) as f64 * 100.0);
+    }
+
+    /// Counts a validator that contradicted itself.
+    pub fn on_evidence(&self, evidence: &types::Evidence) {
+        let types::Evidence::DuplicateVote(double) = evidence;
+        self.evidence_total.inc();
+        self.byzantine_validators.inc();
+        self.byzantine_validators_power.add(double.validator_power.0 as i64);
+    }
+}
+
+fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Propose => "Propose",
+        Step::Prevote => "Prevote",
+        Step::Precommit => "Precommit",
+    }
+}
+
+fn vote_name(vote_type: VoteType) -> &'static str {
+    match vote_type {
+        VoteType::Prevote => "prevote",
+        VoteType::Precommit => "precommit",
+    }
+}

@@ -1,0 +1,199 @@
+//! The metrics of all subsystems but consensus.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+
+use super::register::{Subsystem, few, long_seconds, short_seconds};
+
+/// Subsystem `blocksync`.
+pub(super) struct Blocksync {
+    pub syncing: IntGauge,
+    pub num_txs: IntGauge,
+    pub total_txs: IntGauge,
+    pub block_size_bytes: IntGauge,
+    pub latest_block_height: IntGauge,
+    pub blocks_total: IntCounter,
+}
+
+/// Subsystem `state`.
+pub(super) struct State {
+    pub block_processing_time: Histogram,
+    pub consensus_param_updates: IntCounter,
+    pub validator_set_updates: IntCounter,
+    pub prune_seconds: Histogram,
+}
+
+/// What the verification pool counts; subsystem `verify`, ours.
+pub struct Verify {
+    /// Messages of peers checked, by type.
+    pub messages_total: IntCounterVec,
+    /// Messages of peers dropped unchecked, by reason: `flood` (rate), `full` (queue).
+    pub dropped_total: IntCounterVec,
+    /// From the network to a thread of the pool, by kind: `message`, `block`, `batch`, `submission`.
+    pub wait_seconds: HistogramVec,
+    /// Time of one check of one message.
+    pub message_seconds: Histogram,
+    /// Blocks' transactions checked at once.
+    pub block_seconds: Histogram,
+}
+
+/// Subsystem `mempool`.
+pub struct Mempool {
+    /// Sizes of transactions that came, in bytes.
+    pub tx_size_bytes: Histogram,
+    /// Transactions of a batch, by `dir`: `in`, `out`.
+    pub batch_size: HistogramVec,
+    /// Transactions refused for what they are.
+    pub failed_txs: IntCounter,
+    /// Transactions refused for want of room.
+    pub rejected_txs: IntCounter,
+    /// Transactions that came again.
+    pub already_received_txs: IntCounter,
+    pub(super) wait_seconds: Histogram,
+    pub(super) submit_to_commit_seconds: Histogram,
+}
+
+/// What travels, by type; subsystem `p2p`.
+pub struct P2p {
+    /// Messages received.
+    pub messages_received: IntCounterVec,
+    /// Their bytes.
+    pub message_receive_bytes_total: IntCounterVec,
+    /// Bytes of messages sent, once for each receiver.
+    pub message_send_bytes_total: IntCounterVec,
+    /// Transactions that a peer brought first. A peer's series goes with it.
+    pub num_txs: IntCounterVec,
+}
+
+/// What clients ask; subsystem `rpc`, ours.
+#[derive(Clone)]
+pub struct Rpc {
+    request_seconds: HistogramVec,
+    errors_total: IntCounterVec,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Open subscriptions.
+    pub subscriptions: IntGauge,
+}
+
+impl Rpc {
+    /// Counts one call. `method` is one that exists, or a fixed word for those that do not.
+    pub fn observe(&self, method: &'static str, took: Duration, is_error: bool) {
+        self.request_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+        if is_error {
+            self.errors_total.with_label_values(&[method]).inc();
+        }
+    }
+}
+
+impl Blocksync {
+    pub fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            syncing: on.gauge("syncing", "1 while blocks are fetched from peers, else 0."),
+            num_txs: on.gauge("num_txs", "Transactions of the last block fetched."),
+            total_txs: on.gauge("total_txs", "Transactions of the blocks fetched."),
+            block_size_bytes: on.gauge("block_size_bytes", "Bytes of the last block fetched."),
+            latest_block_height: on.gauge("latest_block_height", "Height of the last block fetched."),
+            blocks_total: on.counter("blocks_total", "Blocks fetched."),
+        }
+    }
+}
+
+impl State {
+    pub fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            block_processing_time: on.histogram(
+                "block_processing_time",
+                "Time of a step that decided, executed and wrote a block, seconds.",
+                short_seconds(),
+            ),
+            consensus_param_updates: on.counter("consensus_param_updates", "Changes of the parameters."),
+            validator_set_updates: on.counter("validator_set_updates", "Changes of the validator set."),
+            prune_seconds: on.histogram("prune_seconds", "Time of one pass of the pruner.", short_seconds()),
+        }
+    }
+}
+
+impl Verify {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            messages_total: on.counters("messages_total", "Messages of peers checked.", &["message_type"]),
+            dropped_total: on.counters("dropped_total", "Messages of peers dropped unchecked.", &["reason"]),
+            wait_seconds: on.histograms(
+                "wait_seconds",
+                "From arrival to a thread of the pool.",
+                &["kind"],
+                short_seconds(),
+            ),
+            message_seconds: on.histogram("message_seconds", "Time to decode and check one message.", short_seconds()),
+            block_seconds: on.histogram(
+                "block_seconds",
+                "Time to check the transactions of a proposed block that were new here.",
+                short_seconds(),
+            ),
+        }
+    }
+}
+
+impl Mempool {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            tx_size_bytes: on.histogram(
+                "tx_size_bytes",
+                "Sizes of transactions.",
+                vec![64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0],
+            ),
+            batch_size: on.histograms(
+                "batch_size",
+                "Transactions of a batch.",
+                &["dir"],
+                vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0],
+            ),
+            failed_txs: on.counter("failed_txs", "Transactions refused for what they are."),
+            rejected_txs: on.counter("rejected_txs", "Transactions refused for want of room."),
+            already_received_txs: on.counter("already_received_txs", "Transactions that came again."),
+            wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
+            submit_to_commit_seconds: on.histogram(
+                "submit_to_commit_seconds",
+                "The same, of transactions submitted here.",
+                long_seconds(),
+            ),
+        }
+    }
+}
+
+impl P2p {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            messages_received: on.counters("messages_received", "Messages received.", &["message_type", "reactor"]),
+            message_receive_bytes_total: on.counters(
+                "message_receive_bytes_total",
+                "Bytes of messages received.",
+                &["message_type"],
+            ),
+            message_send_bytes_total: on.counters(
+                "message_send_bytes_total",
+                "Bytes of messages sent.",
+                &["message_type"],
+            ),
+            num_txs: on.counters("num_txs", "Transactions that a connected peer brought first.", &["peer_id"]),
+        }
+    }
+}
+
+impl Rpc {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        Self {
+            request_seconds: on.histograms(
+                "request_seconds",
+                "Time of a call.",
+                &["method"],
+                few(short_seconds()).into_iter().chain([1.0, 10.0]).collect(),
+            ),
+            errors_total: on.counters("errors_total", "Calls answered with an error.", &["method"]),
+            connections: on.gauge("connections", "Open connections."),
+            subscriptions: on.gauge("subscriptions", "Open subscriptions."),
+        }
+    }
+}
