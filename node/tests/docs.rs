@@ -1,0 +1,119 @@
+//! The commands in the documents work, word for word.
+//!
+//! Each block of ```` ```sh ```` is run, in its order, by one shell in an empty folder with `cairn` on its path. A comment before a block
+//! says what is different: `<!-- keeps running -->` (to the end of the document), `<!-- not tried: why -->`. A comment
+//! `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+#[test]
+fn the_documents_commands_work() {
+    // One after the other: they use the ports that a reader's testnet uses.
+    for (document, blocks) in [("README.md", 3), ("docs/quick-start.md", 4), ("docs/operate.md", 12)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+        let (script, tried) = script(&fs::read_to_string(&path).unwrap());
+        assert!(tried >= blocks, "{document}: {tried} blocks are tried");
+        run(document, &script);
+    }
+}
+
+/// A document's blocks as one script, and how many they are.
+fn script(text: &str) -> (String, usize) {
+    let mut script = String::from(
+        "set -euo pipefail\n\
+         in_background() { ( eval \"$1\" ) > background.log 2>&1 & }\n\
+         until_ready() { until cairn query block 8 > /dev/null 2>&1; do sleep 0.1; done; }\n\
+         trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\n",
+    );
+    let (mut note, mut tried) = ("", 0);
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if let Some(comment) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) {
+            match comment.strip_prefix("runs: ") {
+                Some(command) => script.push_str(&background(command)),
+                None => note = comment,
+            }
+        }
+        if line == "```sh" {
+            let block: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            let block = block.join("\n");
+            script.push_str(&format!("echo '--- line {}'\n", number + 2));
+            match note {
+                "keeps running" => script.push_str(&background(&block)),
+                "" => script.push_str(&format!("{block}\n")),
+                note if note.starts_with("not tried: ") => {}
+                other => panic!("line {number}: what does {other:?} mean?"),
+            }
+            tried += usize::from(!note.starts_with("not tried: "));
+            note = "";
+        }
+    }
+    (script, tried)
+}
+
+fn background(command: &str) -> String {
+    let wait = if command.contains("cairn testnet") { "until_ready\n" } else { "" };
+    format!("in_background '{}'\n{wait}", command.replace('\'', "'\\''"))
+}
+
+/// Runs a script. Where the system allows it, among processes of its own: then `pkill` finds no others, and nothing outlives it.
+fn run(document: &str, script: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
+    let path = env::join_paths([program.to_owned()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())));
+    let apart = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let is_possible = Command::new("unshare").args(apart).arg("true").stderr(Stdio::null()).status();
+    let mut command = match is_possible.is_ok_and(|status| status.success()) {
+        true => {
+            let mut command = Command::new("unshare");
+            command.args(apart).arg("bash");
+            command
+        }
+        false => Command::new("bash"),
+    };
+    let output = folder.path().join("output");
+    let file = fs::File::create(&output).unwrap();
+    let mut child = command
+        .args(["-c", script])
+        .current_dir(folder.path())
+        .env("PATH", path.unwrap())
+        .env_remove("CAIRN_HOME")
+        .env_remove("CAIRN_NODE")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let text = fs::read_to_string(&output).unwrap();
+    let behind = fs::read_to_string(folder.path().join("background.log")).unwrap_or_default();
+    assert!(status.is_some_and(|status| status.success()), "{document}: {status:?}\n{text}\nin the background:\n{behind}");
+}
+
+#[test]
+fn a_command_that_fails_is_noticed() {
+    let document = "<!-- runs: sleep 100 -->\n```sh\ntrue\n```\n<!-- not tried: it is wrong -->\n```sh\nfalse\n```\n";
+    let (right, tried) = script(document);
+    assert_eq!(tried, 1);
+    run("right", &right);
+    let (wrong, _) = script("```sh\nfalse | true\n```\n");
+    assert!(std::panic::catch_unwind(|| run("wrong", &wrong)).is_err());
+}
