@@ -35,6 +35,9 @@ struct Waiting {
     bulk: VecDeque<(Input, usize)>,
     bulk_bytes: usize,
     is_closed: bool,
+    /// Who sleeps, so that nobody is woken who does not: a wake is a system call, whether somebody sleeps or not.
+    taker_sleeps: bool,
+    senders_sleep: usize,
 }
 
 /// What taking from the inbox gave.
@@ -54,7 +57,9 @@ impl Inbox {
         let bytes = bulk_bytes(&input);
         let mut waiting = self.lock();
         while !waiting.is_closed && waiting.is_full(bytes) {
+            waiting.senders_sleep += 1;
             waiting = self.drained.wait(waiting).expect("a thread that panics stops the process");
+            waiting.senders_sleep -= 1;
         }
         self.put(waiting, input, bytes)
     }
@@ -80,7 +85,6 @@ impl Inbox {
         if waiting.is_closed {
             return false;
         }
-        let was_empty = waiting.urgent.is_empty() && waiting.bulk.is_empty();
         match bytes {
             None => waiting.urgent.push_back(input),
             Some(bytes) => {
@@ -88,8 +92,9 @@ impl Inbox {
                 waiting.bulk.push_back((input, bytes));
             }
         }
+        let wakes = std::mem::take(&mut waiting.taker_sleeps);
         drop(waiting);
-        if was_empty {
+        if wakes {
             self.filled.notify_one();
         }
         true
@@ -102,11 +107,13 @@ impl Inbox {
             if waiting.is_closed {
                 return Taken::Closed;
             }
+            waiting.taker_sleeps = true;
             waiting = match deadline {
                 None => self.filled.wait(waiting).expect("a thread that panics stops the process"),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        waiting.taker_sleeps = false;
                         return Taken::Batch;
                     }
                     self.filled.wait_timeout(waiting, left).expect("a thread that panics stops the process").0
@@ -123,15 +130,20 @@ impl Inbox {
             waiting.bulk_bytes -= bytes;
             batch.push(input);
         }
+        waiting.taker_sleeps = false;
+        let wakes = waiting.senders_sleep > 0;
         drop(waiting);
-        self.drained.notify_all();
+        if wakes {
+            self.drained.notify_all();
+        }
         Taken::Batch
     }
 
     /// Ends it: what waits is dropped, senders and the taker are told.
     pub fn close(&self) {
         let mut waiting = self.lock();
-        *waiting = Waiting { is_closed: true, ..Waiting::default() };
+        let senders_sleep = waiting.senders_sleep;
+        *waiting = Waiting { is_closed: true, senders_sleep, ..Waiting::default() };
         drop(waiting);
         self.filled.notify_all();
         self.drained.notify_all();

@@ -110,6 +110,8 @@ struct Queues {
     /// There may be something to publish.
     is_outgoing: bool,
     is_closed: bool,
+    /// Threads that sleep: a wake is a system call, whether somebody sleeps or not.
+    sleeping: usize,
 }
 
 struct Message {
@@ -163,6 +165,7 @@ impl VerifyPool {
             rates: BTreeMap::new(),
             is_outgoing: false,
             is_closed: false,
+            sleeping: 0,
         };
         Arc::new(Self {
             parts,
@@ -199,25 +202,36 @@ impl VerifyPool {
     /// A peer's message, to be checked and told to the host. Never waits.
     pub fn message(&self, peer: Peer, bytes: Vec<u8>, received: SystemTime) {
         let size = bytes.len();
-        let fits = self.lock().messages.push(peer, size, Message { bytes, received });
-        self.count_queued(fits);
+        let mut queues = self.lock();
+        let fits = queues.messages.push(peer, size, Message { bytes, received });
+        self.wake(queues);
+        self.count_dropped(fits);
     }
 
     /// A gossiped batch of transactions. Never waits.
     pub fn batch(&self, peer: Peer, id: GossipId, bytes: Vec<u8>) {
         let size = bytes.len();
         let batch = Batch { id: id.clone(), bytes, since: Instant::now() };
-        let fits = self.lock().batches.push(peer, size, batch);
-        self.count_queued(fits);
+        let mut queues = self.lock();
+        let fits = queues.batches.push(peer, size, batch);
+        self.wake(queues);
+        self.count_dropped(fits);
         if !fits {
             self.parts.network.verdict(id, Verdict::Ignore);
         }
     }
 
-    fn count_queued(&self, fits: bool) {
-        if fits {
+    /// There is work: wakes a thread, if one sleeps.
+    fn wake(&self, queues: MutexGuard<'_, Queues>) {
+        let sleeps = queues.sleeping > 0;
+        drop(queues);
+        if sleeps {
             self.work.notify_one();
-        } else {
+        }
+    }
+
+    fn count_dropped(&self, fits: bool) {
+        if !fits {
             self.parts.metrics.verify.dropped_total.with_label_values(&["full"]).inc();
         }
     }
@@ -239,8 +253,9 @@ impl VerifyPool {
 
     /// A peer's answer to a request for blocks, to be decoded and told to the host. Never waits.
     pub fn decode_response(&self, peer: Peer, request: u64, bytes: Vec<u8>) {
-        self.lock().responses.push_back((peer, request, bytes));
-        self.work.notify_one();
+        let mut queues = self.lock();
+        queues.responses.push_back((peer, request, bytes));
+        self.wake(queues);
     }
 
     /// A request for blocks failed. Never waits.
@@ -250,8 +265,9 @@ impl VerifyPool {
 
     /// The mempool has something for our peers again. Never waits.
     pub fn on_outgoing(&self) {
-        self.lock().is_outgoing = true;
-        self.work.notify_one();
+        let mut queues = self.lock();
+        queues.is_outgoing = true;
+        self.wake(queues);
     }
 
     /// Drops transactions that have waited too long: called from time to time, because without blocks nobody else does.
@@ -317,10 +333,12 @@ impl VerifyPool {
                 continue;
             }
             let panicked = "a thread that panics stops the process";
+            queues.sleeping += 1;
             queues = match due {
                 None => self.work.wait(queues).expect(panicked),
                 Some(after) => self.work.wait_timeout(queues, after).expect(panicked).0,
             };
+            queues.sleeping -= 1;
         }
     }
 
@@ -486,7 +504,8 @@ impl Queues {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { messages, responses, blocks, submissions, batches, rates: _, is_outgoing, is_closed } = self;
+        let Self { messages, responses, blocks, submissions, batches, rates: _, is_outgoing, is_closed, sleeping: _ } =
+            self;
         !is_closed
             && !is_outgoing
             && messages.len() == 0

@@ -105,7 +105,10 @@ fn run(document: &str, script: &str) {
     };
     let text = fs::read_to_string(&output).unwrap();
     let behind = fs::read_to_string(folder.path().join("background.log")).unwrap_or_default();
-    assert!(status.is_some_and(|status| status.success()), "{document}: {status:?}\n{text}\nin the background:\n{behind}");
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{document}: {status:?}\n{text}\nin the background:\n{behind}"
+    );
 }
 
 #[test]

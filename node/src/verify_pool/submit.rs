@@ -53,8 +53,7 @@ impl VerifyPool {
             return receiver;
         }
         queues.submissions.push_back(Submission { bytes, since: Instant::now(), adds, answer });
-        drop(queues);
-        self.work.notify_one();
+        self.wake(queues);
         receiver
     }
 }
