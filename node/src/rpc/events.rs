@@ -45,19 +45,31 @@ pub struct Happening {
     /// What was committed.
     pub committed: Arc<Committed>,
     ids: OnceLock<BTreeMap<TxId, u32>>,
+    header: OnceLock<Event>,
     block: OnceLock<Event>,
     txs: OnceLock<Vec<Event>>,
 }
 
 impl Happening {
     fn new(committed: Arc<Committed>) -> Self {
-        Self { committed, ids: OnceLock::new(), block: OnceLock::new(), txs: OnceLock::new() }
+        let (ids, header, block, txs) = Default::default();
+        Self { committed, ids, header, block, txs }
     }
 
     /// The place of a transaction in the block.
     pub fn index_of(&self, id: &TxId) -> Option<u32> {
         let ids = || self.committed.block.tx_ids().zip(0..).collect();
         self.ids.get_or_init(ids).get(id).copied()
+    }
+
+    /// The event `NewBlockHeader`: small however large the block is, and made at once.
+    pub fn header(&self) -> &Event {
+        self.header.get_or_init(|| {
+            let block = &self.committed.block;
+            // No other tag, as in CometBFT: who asks for a height's block or transactions does not ask for this.
+            let tags = [("tm.event".to_owned(), vec!["NewBlockHeader".to_owned()])];
+            Event::new(tags.into(), &json::new_block_header_event(&block.header, block.txs.len()))
+        })
     }
 
     /// The event `NewBlock`. Costs something the first time: not for an async thread.
@@ -273,6 +285,7 @@ mod tests {
         let ids: Vec<TxId> = happening.committed.block.tx_ids().collect();
         assert_eq!((happening.index_of(&ids[1]), happening.index_of(&TxId([0; 32]))), (Some(1), None));
         assert_eq!(happening.block().tags["block.height"], ["7"]);
+        assert_eq!(happening.header().tags, Tags::from([("tm.event".to_owned(), vec!["NewBlockHeader".to_owned()])]));
         let tx = &happening.txs()[1];
         assert_eq!(tx.tags["tx.hash"], [ids[1].to_string()]);
         assert_eq!(tx.tags["transfer.amount"], ["5"]);

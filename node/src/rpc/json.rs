@@ -263,6 +263,15 @@ pub fn new_block_event(committed: &Committed) -> Value {
     })
 }
 
+/// The event of a new header. v0.38 sends the header alone; the count of transactions is what earlier dialects sent beside it,
+/// and spares a watcher of many blocks the reading of empty ones.
+pub fn new_block_header_event(of: &Header, txs: usize) -> Value {
+    json!({
+        "type": "tendermint/event/NewBlockHeader",
+        "value": { "header": header(of), "num_txs": text(txs) },
+    })
+}
+
 /// The event of a committed transaction.
 pub fn tx_event(height: Height, index: usize, tx: &[u8], result: &TxResult) -> Value {
     json!({

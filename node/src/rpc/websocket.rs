@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     args::Args,
     error::Error,
-    events::{Cursor, Happening, Missed},
+    events::{Cursor, Event, Happening, Missed},
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
@@ -178,35 +178,33 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Writes the events of a height, block first, then transactions in order.
+    /// Writes the events of a height: header first, then block, then transactions in order.
     async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), ()> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| s.query.may_match("tm.event", event));
         let (block, txs) = (wants("NewBlock"), wants("Tx") && !happening.committed.block.txs.is_empty());
-        if !block && !txs {
-            return Ok(());
+        if wants("NewBlockHeader") {
+            feed(socket, &self.subscriptions, happening.header()).await?;
         }
-        // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
-        let rendered = tokio::task::spawn_blocking({
-            let happening = happening.clone();
-            move || {
-                if block {
-                    happening.block();
+        if block || txs {
+            socket.flush().await.map_err(drop)?; // the header does not wait for its block
+            // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
+            let rendered = tokio::task::spawn_blocking({
+                let happening = happening.clone();
+                move || {
+                    if block {
+                        happening.block();
+                    }
+                    if txs {
+                        happening.txs();
+                    }
                 }
-                if txs {
-                    happening.txs();
-                }
-            }
-        });
-        rendered.await.map_err(drop)?;
+            });
+            rendered.await.map_err(drop)?;
+        }
         let blocks = block.then(|| happening.block());
         let txs = if txs { happening.txs() } else { &[] };
         for event in blocks.into_iter().chain(txs) {
-            for Subscription { id, text, query } in &self.subscriptions {
-                if query.matches(&event.tags) {
-                    let message = jsonrpc::answer(id, &Ok(event.result(text)));
-                    socket.feed(Frame::Text(message.into())).await.map_err(drop)?;
-                }
-            }
+            feed(socket, &self.subscriptions, event).await?;
         }
         socket.flush().await.map_err(drop)
     }
@@ -232,6 +230,17 @@ async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit)>) -> R
         Some((cursor, _)) => cursor.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Hands an event to the socket, for each subscription that asks for it.
+async fn feed(socket: &mut WebSocket, subscriptions: &[Subscription], event: &Event) -> Result<(), ()> {
+    for Subscription { id, text, query } in subscriptions {
+        if query.matches(&event.tags) {
+            let message = jsonrpc::answer(id, &Ok(event.result(text)));
+            socket.feed(Frame::Text(message.into())).await.map_err(drop)?;
+        }
+    }
+    Ok(())
 }
 
 async fn send(socket: &mut WebSocket, text: Option<String>) -> Result<(), ()> {

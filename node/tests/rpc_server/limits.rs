@@ -21,20 +21,20 @@ use crate::{
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(60);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn open(served: &Served) -> Socket {
+pub async fn open(served: &Served) -> Socket {
     connect_async(served.websocket()).await.unwrap().0
 }
 
-async fn call(socket: &mut Socket, id: u32, method: &str, params: Value) -> Value {
+pub async fn call(socket: &mut Socket, id: u32, method: &str, params: Value) -> Value {
     let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     socket.send(Message::text(call.to_string())).await.unwrap();
     hear(socket).await.unwrap()
 }
 
 /// The next message; none once the server has said goodbye.
-async fn hear(socket: &mut Socket) -> Option<Value> {
+pub async fn hear(socket: &mut Socket) -> Option<Value> {
     loop {
         match timeout(SOON, socket.next()).await.unwrap() {
             Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),

@@ -78,6 +78,31 @@ async fn every_method_answers_an_unmodified_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_headers_gets_one_for_each_height_and_no_transactions() {
+    let chain = Chain::new();
+    let served = chain.serve(Limits::default()).await;
+    let mut socket = limits::open(&served).await;
+    let query = json!({ "query": "tm.event='NewBlockHeader'" });
+    assert_eq!(limits::call(&mut socket, 7, "subscribe", query).await["result"], json!({}));
+    let committed = [chain.grow(vec![]), chain.grow(vec![transfer(0, 1), transfer(1, 1)])];
+    for (committed, txs) in committed.iter().zip(["0", "2"]) {
+        let event = limits::hear(&mut socket).await.unwrap();
+        let height = committed.block.header.height;
+        let header = post(&served.http(), "header", json!({ "height": height.to_string() })).await.json();
+        assert_eq!((&event["id"], &event["result"]["query"]), (&json!(7), &json!("tm.event='NewBlockHeader'")));
+        assert_eq!(event["result"]["data"]["type"], "tendermint/event/NewBlockHeader");
+        assert_eq!(event["result"]["data"]["value"], json!({ "header": header["result"]["header"], "num_txs": txs }));
+        assert_eq!(event["result"]["events"], json!({ "tm.event": ["NewBlockHeader"] }));
+    }
+
+    // Beside it, the block: the header comes first, and each subscription gets its own.
+    limits::call(&mut socket, 8, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+    chain.grow(vec![transfer(2, 1)]);
+    let ids = [limits::hear(&mut socket).await.unwrap(), limits::hear(&mut socket).await.unwrap()];
+    assert_eq!(ids.map(|event| event["id"].clone()), [json!(7), json!(8)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_light_client_is_convinced() {
     let chain = Chain::new();
     for nonce in 0..5 {
