@@ -6,7 +6,8 @@
 //! | `consensus`, `app`, `storage`, `p2p` | `types` |
 //! | `genesis` | `types`, `app` |
 //! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
-//! | `simulator` | all but `p2p`, `node` |
+//! | `load` | `types`, `genesis` |
+//! | `simulator` | all but `p2p`, `load`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. What a crate pulls in
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each crate with the workspace crates it may depend on. A crate that is not listed may not exist.
-const MAY_USE: [(&str, &str); 9] = [
+const MAY_USE: [(&str, &str); 10] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
@@ -27,8 +28,9 @@ const MAY_USE: [(&str, &str); 9] = [
     ("p2p", "types"),
     ("genesis", "types app"),
     ("host", "types consensus app storage genesis"),
+    ("load", "types genesis"),
     ("simulator", "types consensus app storage genesis host"),
-    ("node", "types consensus app storage genesis host p2p"),
+    ("node", "types consensus app storage genesis host p2p load"),
 ];
 
 /// Crates that must run under a virtual clock: neither they nor anything they pull in touches disk, network or threads.
@@ -64,6 +66,13 @@ fn sans_io_crates_pull_in_no_io() {
 }
 
 #[test]
+fn the_load_generator_pulls_in_no_node() {
+    let closure = closure("load");
+    let found = io_packages(&closure);
+    assert!(found.is_empty(), "load pulls in {found:?}; `cargo tree -p cairn-load -e normal` shows how");
+}
+
+#[test]
 fn pure_crates_forbid_the_same_things_in_clippy() {
     let read = |name: &str| {
         let path = root().join(name).join("clippy.toml");
@@ -90,6 +99,8 @@ fn a_wrong_edge_is_caught() {
         ("host", "p2p"),
         ("simulator", "p2p"),
         ("simulator", "node"),
+        ("simulator", "load"),
+        ("load", "host"),
         ("node", "simulator"),
         ("helpers", "types"),
     ] {

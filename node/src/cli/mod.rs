@@ -8,6 +8,8 @@
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, questions, and how answers look to people |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands about one home: start, init, ids, reset |
+//! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
+//! | `signals.rs` | being asked to stop |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
 //!
 //! Parsing never does anything; a command gets validated values. A failure is a sentence with the way out, printed once, here.
@@ -20,11 +22,14 @@ mod home;
 mod json;
 mod keyring;
 mod keys;
+mod load;
 mod local;
+mod meter;
 mod output;
 mod prepare;
 mod query;
 mod show;
+mod signals;
 mod testnet;
 mod tx;
 mod view;
@@ -42,6 +47,7 @@ Examples:
   cairn testnet                                       four validators on this machine
   cairn tx send --from alice --to bob --amount 5      in a second terminal, in the same folder
   cairn query account bob
+  cairn load --rate 500                               load, and latencies at every validator
   cairn start --home testnet/node2                    one validator by itself
 
 Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0
@@ -76,6 +82,8 @@ enum Command {
     Query(query::Query),
     /// Change what a running node logs, until its next start
     LogLevel(local::LogLevel),
+    /// Put load on validators, and measure what they make of it
+    Load(load::Load),
     /// Print the effective configuration: file, then environment
     Config(local::Config),
     /// Print the public key of this home's validator, as genesis files have it
@@ -141,6 +149,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tx(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
+        Command::Load(args) => args.run(&Home::find(given)?),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),

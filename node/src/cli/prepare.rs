@@ -80,7 +80,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
 }
 
 /// The homes that are there, `node0`, `node1`, … as far as they go.
-fn homes(dir: &Path) -> Vec<PathBuf> {
+pub fn homes(dir: &Path) -> Vec<PathBuf> {
     (0..=VALIDATORS_MAX).map(|index| dir.join(node_name(index))).take_while(|home| home.is_dir()).collect()
 }
 

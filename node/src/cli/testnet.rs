@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,6 @@ use node::{
     config::{Config, parse_duration},
     exit,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use types::ChainId;
 
 use super::{
@@ -26,7 +24,7 @@ use super::{
     home::reachable,
     output,
     prepare::{self, Prepared, Wanted},
-    show,
+    show, signals,
     view::{Condition, Picture, Row, Screen},
     watch::{self, Look},
 };
@@ -121,7 +119,11 @@ impl Testnet {
         ports_are_free(&prepared)?;
         let (to, events) = mpsc::channel();
         let hurry = Arc::new(AtomicBool::new(false));
-        on_signals(to.clone(), hurry.clone())?;
+        let (told, hurried) = (to.clone(), hurry.clone());
+        signals::on_each(move |count| {
+            hurried.store(count > 1, Ordering::Relaxed); // from the second on
+            let _ = told.send(Event::Stop); // nobody receives any more: it is stopping already
+        })?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
         let mut running = Running::start(&program, &self.dir, &prepared, &to)?;
@@ -170,35 +172,6 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Sends `Stop` at Ctrl-C, SIGTERM and SIGHUP; from the second on there is hurry.
-fn on_signals(to: Sender<Event>, hurry: Arc<AtomicBool>) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("signals cannot be waited for: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-    // Registered here, so that no signal after this kills us.
-    let _context = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    drop(_context);
-    let wait = move || {
-        runtime.block_on(async {
-            let mut seen = 0;
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-                seen += 1;
-                hurry.store(seen > 1, Ordering::Relaxed);
-                // Nobody receives any more: the testnet is stopping already.
-                let _ = to.send(Event::Stop);
-            }
-        });
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(|_| ()).map_err(failed)
 }
 
 /// The processes, and what is known of them.

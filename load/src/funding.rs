@@ -1,0 +1,205 @@
+//! Giving money to senders that lack it: one account pays, with transactions of many transfers each, in no order.
+
+use std::{thread, time::Duration};
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use types::{ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire, limits::TX_MESSAGES_MAX};
+
+use crate::{
+    Event, LoadError, Plan,
+    rpc::{AccountState, ChainParams, Rpc},
+    run::Watch,
+    senders::{self, Sender},
+};
+
+/// Funding transactions under way at one time: they expire, so they must not wait for long.
+const WINDOW: usize = 1_024;
+/// Between two looks whether they are committed.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Attempts: what expired in the first is sent again.
+const ROUNDS: usize = 3;
+/// Looks without progress before it is given up: a minute.
+const LOOKS_MAX: u32 = 3_000;
+
+/// What funding needs to know.
+pub struct Funding<'a> {
+    /// The run's plan.
+    pub plan: &'a Plan,
+    /// The chain.
+    pub chain_id: &'a ChainId,
+    /// Its parameters.
+    pub params: ChainParams,
+    /// What a transaction pays.
+    pub fee: u64,
+    /// What each sender will spend at most.
+    pub need: u64,
+    /// Calls in a request that all nodes take.
+    pub batch: usize,
+}
+
+/// Sees to it that each sender has what it needs. `states` is what they have, and is brought up to date.
+///
+/// Errors: nobody was named who pays, or that account has too little; says how much is needed.
+pub fn fund(
+    funding: &Funding<'_>,
+    all: &[Sender],
+    states: &mut [AccountState],
+    watch: &mut Watch<'_>,
+) -> Result<(), LoadError> {
+    for _ in 0..ROUNDS {
+        let poor: Vec<usize> = (0..all.len()).filter(|sender| states[*sender].balance < funding.need).collect();
+        if poor.is_empty() {
+            return Ok(());
+        }
+        let Some(payer) = &funding.plan.funder else {
+            return Err(LoadError::Funds(format!(
+                "{} of {} senders have less than the {} that they need: name an account that funds them with --fund-from, or \
+                 load with fewer --senders",
+                poor.len(),
+                all.len(),
+                funding.need
+            )));
+        };
+        let amounts = funding.amounts(payer, &poor, states, all.len())?;
+        let transfers: Vec<Msg> = poor
+            .iter()
+            .zip(&amounts)
+            .map(|(sender, amount)| Msg::Transfer { to: all[*sender].address, amount: *amount })
+            .collect();
+        funding.pay(payer, &transfers, watch)?;
+        let addresses: Vec<Sender> = poor.iter().map(|sender| all[*sender].clone()).collect();
+        let news = senders::states(funding.plan, &addresses, funding.batch, watch)?;
+        poor.iter().zip(news).for_each(|(sender, state)| states[*sender] = state);
+    }
+    let poor = states.iter().filter(|state| state.balance < funding.need).count();
+    if poor == 0 {
+        return Ok(());
+    }
+    Err(LoadError::Funds(format!(
+        "{poor} senders could not be funded: does the chain commit transactions? Look at `cairn query status`"
+    )))
+}
+
+impl Funding<'_> {
+    fn node(&self) -> Result<Rpc, LoadError> {
+        Rpc::new(&self.plan.nodes[0].rpc)
+    }
+
+    /// How much each poor sender gets: twice what it needs if the payer can afford that, else what it lacks.
+    fn amounts(
+        &self,
+        payer: &SecretKey,
+        poor: &[usize],
+        states: &[AccountState],
+        of: usize,
+    ) -> Result<Vec<u64>, LoadError> {
+        let address = payer.public_key().address();
+        let has = self.node()?.accounts(&[address])?.first().map_or(0, |state| state.balance);
+        let fees = poor.len().div_ceil(TX_MESSAGES_MAX) as u128 * u128::from(self.fee);
+        let lacks = |goal: u64| poor.iter().map(move |sender| goal - states[*sender].balance.min(goal));
+        let sum = |goal: u64| lacks(goal).map(u128::from).sum::<u128>() + fees;
+        let plenty = self.need.saturating_mul(2);
+        let goal = if sum(plenty) <= u128::from(has) { plenty } else { self.need };
+        if sum(goal) > u128::from(has) {
+            return Err(LoadError::Funds(format!(
+                "{address} has {has}, but {} of {of} senders lack {} together: name another account with --fund-from, or load \
+                 with fewer --senders, or for a shorter --duration",
+                poor.len(),
+                sum(goal)
+            )));
+        }
+        Ok(lacks(goal).collect())
+    }
+
+    /// Pays, and waits until all is committed or has expired.
+    fn pay(&self, payer: &SecretKey, transfers: &[Msg], watch: &mut Watch<'_>) -> Result<(), LoadError> {
+        let (mut done, of) = (0, transfers.len() as u64);
+        watch.see(&Event::Funding { done, of });
+        for some in transfers.chunks(WINDOW * TX_MESSAGES_MAX) {
+            // Expiring as late as allowed: a little less, for nodes that are some heights behind.
+            let expires = self.node()?.chain()?.height.0 + self.params.tx_ttl_heights_max.saturating_sub(10).max(1);
+            let txs = self.sign(payer, some, Height(expires));
+            self.submit(&txs)?;
+            self.wait(
+                &mut |left| watch.see(&Event::Funding { done: (done + some.len() as u64).saturating_sub(left), of }),
+                expires,
+            )?;
+            done += some.len() as u64;
+            if watch.is_stopped() {
+                return Err(LoadError::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls for these transfers, signed on all cores.
+    fn sign(&self, payer: &SecretKey, transfers: &[Msg], expires: Height) -> Vec<Value> {
+        let bundles: Vec<&[Msg]> = transfers.chunks(TX_MESSAGES_MAX).collect();
+        let part = bundles.len().div_ceil(senders::cores()).max(1);
+        let call = |messages: &[Msg]| {
+            let body = TxBody {
+                chain_id: self.chain_id.clone(),
+                signer: payer.public_key(),
+                order: TxOrder::Expires(expires),
+                fee: self.fee,
+                messages: messages.to_vec(),
+            };
+            json!({ "tx": BASE64.encode(&body.sign(payer).encode()) })
+        };
+        thread::scope(|scope| {
+            let call = &call;
+            let sign = |part: &'_ [&[Msg]]| part.iter().map(|messages| call(messages)).collect::<Vec<_>>();
+            let parts: Vec<_> = bundles.chunks(part).map(|part| scope.spawn(move || sign(part))).collect();
+            parts.into_iter().flat_map(|part| part.join().expect("signing does not panic")).collect()
+        })
+    }
+
+    /// Hands them to all nodes, a part to each.
+    fn submit(&self, calls: &[Value]) -> Result<(), LoadError> {
+        let part = calls.len().div_ceil(self.plan.nodes.len()).max(1);
+        thread::scope(|scope| {
+            let submit = |(node, part): (&crate::Node, &[Value])| {
+                let (url, part, batch) = (node.rpc.clone(), part.to_vec(), self.batch);
+                scope.spawn(move || {
+                    let mut rpc = Rpc::new(&url)?;
+                    for some in part.chunks(batch) {
+                        for answer in rpc.batch("broadcast_tx_sync", some)? {
+                            accepted(&url, answer)?;
+                        }
+                    }
+                    Ok(())
+                })
+            };
+            let submitted: Vec<_> = self.plan.nodes.iter().zip(calls.chunks(part)).map(submit).collect();
+            submitted.into_iter().try_for_each(|part| part.join().expect("submitting does not panic"))
+        })
+    }
+
+    /// Until no transaction waits any more, or none of these can be committed. `tell` hears how many transfers wait.
+    fn wait(&self, tell: &mut dyn FnMut(u64), expires: u64) -> Result<(), LoadError> {
+        let mut nodes: Vec<Rpc> = self.plan.nodes.iter().map(|node| Rpc::new(&node.rpc)).collect::<Result<_, _>>()?;
+        for _ in 0..LOOKS_MAX {
+            let mut waiting = 0;
+            for node in &mut nodes {
+                waiting = waiting.max(node.waiting()?);
+            }
+            tell(waiting * TX_MESSAGES_MAX as u64);
+            if waiting == 0 || nodes[0].chain()?.height.0 > expires {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(()) // who has no money yet is tried again
+    }
+}
+
+/// That a node took a funding transaction.
+fn accepted(url: &str, answer: Result<Value, String>) -> Result<(), LoadError> {
+    let refused = |reason: &str| LoadError::node(url, format!("it refuses a transaction that funds senders: {reason}"));
+    let answer = answer.map_err(|reason| refused(&reason))?;
+    match answer.get("code").and_then(Value::as_u64) {
+        Some(0) => Ok(()),
+        _ => Err(refused(answer.get("log").and_then(Value::as_str).unwrap_or("it does not say why"))),
+    }
+}

@@ -1,0 +1,267 @@
+//! HTTP/1.1 over one connection that stays: writing requests and reading answers are two things, so that many requests can be
+//! under way. Nothing here follows redirects, speaks TLS or keeps cookies: a node's RPC needs none of it.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::Duration,
+};
+
+/// Bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Lines of an answer's head.
+const HEADERS_MAX: usize = 64;
+/// Longest wait for a connection.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `host:port`.
+    authority: String,
+    /// Before every path: empty, or `/like/this`.
+    prefix: String,
+}
+
+impl Address {
+    /// Reads `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`, each with or without a path.
+    ///
+    /// Errors: what is wrong with it, and how to write it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && !b"@?#".contains(&c));
+        let port = authority.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if rest.contains("://") || port.is_none() || !is_plain(authority) || !is_plain(path) {
+            return Err(format!("{text:?} is no address of a node: write it like http://127.0.0.1:26657"));
+        }
+        let path = path.trim_end_matches('/');
+        let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
+        Ok(Self { authority: authority.to_owned(), prefix })
+    }
+
+    /// `host:port`.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// A path on this server.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in self.authority.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_TIME_MAX) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Appends the head of a POST with a body of so many bytes.
+    pub fn write_post(&self, body_bytes: usize, out: &mut Vec<u8>) {
+        let (authority, path) = (&self.authority, self.path("/"));
+        let head = format_args!(
+            "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"
+        );
+        out.write_fmt(head).expect("memory takes what is written");
+    }
+}
+
+/// The reading end of a connection.
+pub struct Answers {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Read, and belonging to the next answer.
+    filled: usize,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP's status code.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answers {
+    /// Of a connection.
+    pub fn of(stream: TcpStream) -> Self {
+        Self { stream, buffer: vec![0; 16 * 1024], filled: 0 }
+    }
+
+    /// The next answer, with at most `bytes_max` of body.
+    ///
+    /// Errors: the connection ended or broke, or what came is no answer. Nothing can be read after an error.
+    pub fn next(&mut self, bytes_max: usize) -> io::Result<Answer> {
+        let (head_bytes, status, length) = self.head()?;
+        self.drop_first(head_bytes);
+        let body = match length {
+            Length::Bytes(bytes) if bytes > bytes_max => return Err(too_large(bytes_max)),
+            Length::Bytes(bytes) => self.take(bytes)?,
+            Length::Chunks => self.take_chunks(bytes_max)?,
+        };
+        Ok(Answer { status, body })
+    }
+
+    fn head(&mut self) -> io::Result<(usize, u16, Length)> {
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            let mut head = httparse::Response::new(&mut headers);
+            let parsed = head.parse(&self.buffer[..self.filled]);
+            match parsed.map_err(|error| invalid(format!("not an answer of HTTP/1.1: {error}")))? {
+                httparse::Status::Complete(bytes) => return Ok((bytes, head.code.unwrap_or(0), length_of(&head)?)),
+                httparse::Status::Partial if self.filled >= HEAD_BYTES_MAX => return Err(too_large(HEAD_BYTES_MAX)),
+                httparse::Status::Partial => self.fill()?,
+            }
+        }
+    }
+
+    /// Reads once more.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.filled == self.buffer.len() {
+            self.buffer.resize(2 * self.buffer.len(), 0);
+        }
+        match self.stream.read(&mut self.buffer[self.filled..])? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended")),
+            bytes => {
+                self.filled += bytes;
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let buffered = bytes.min(self.filled);
+        let mut body = Vec::with_capacity(bytes);
+        body.extend_from_slice(&self.buffer[..buffered]);
+        self.drop_first(buffered);
+        body.resize(bytes, 0);
+        self.stream.read_exact(&mut body[buffered..])?;
+        Ok(body)
+    }
+
+    fn take_chunks(&mut self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let digits = line.split(';').next().unwrap_or_default().trim();
+            let bytes = usize::from_str_radix(digits, 16).map_err(|_| invalid("a chunk without a size"))?;
+            if bytes > bytes_max - body.len() {
+                return Err(too_large(bytes_max));
+            }
+            if bytes == 0 {
+                while !self.line()?.is_empty() {} // trailers
+                return Ok(body);
+            }
+            body.extend_from_slice(&self.take(bytes)?);
+            self.line()?;
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.buffer[..self.filled].windows(2).position(|two| two == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.drop_first(end + 2);
+                return Ok(line);
+            }
+            if self.filled >= HEAD_BYTES_MAX {
+                return Err(too_large(HEAD_BYTES_MAX));
+            }
+            self.fill()?;
+        }
+    }
+
+    fn drop_first(&mut self, bytes: usize) {
+        self.buffer.copy_within(bytes..self.filled, 0);
+        self.filled -= bytes;
+    }
+}
+
+enum Length {
+    Bytes(usize),
+    Chunks,
+}
+
+fn length_of(head: &httparse::Response<'_, '_>) -> io::Result<Length> {
+    let value = |name: &str| {
+        let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        header.and_then(|header| std::str::from_utf8(header.value).ok())
+    };
+    if value("transfer-encoding").is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked")) {
+        return Ok(Length::Chunks);
+    }
+    let length = value("content-length").and_then(|length| length.trim().parse().ok());
+    length.map(Length::Bytes).ok_or_else(|| invalid("an answer without its length"))
+}
+
+fn invalid(reason: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason.into())
+}
+
+fn too_large(bytes_max: usize) -> io::Error {
+    invalid(format!("an answer of more than {bytes_max} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    /// A connection to somebody who says this.
+    fn said(text: &'static [u8]) -> Answers {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        thread::spawn(move || listener.accept().unwrap().0.write_all(text).unwrap());
+        Answers::of(address.connect().unwrap())
+    }
+
+    #[test]
+    fn addresses_are_written_in_several_ways() {
+        for text in ["http://127.0.0.1:1", "tcp://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/"] {
+            assert_eq!(Address::parse(text).unwrap().authority(), "127.0.0.1:1");
+            assert_eq!(Address::parse(text).unwrap().path("/"), "/");
+        }
+        assert_eq!(Address::parse("http://host:80/a/b/").unwrap().path("/metrics"), "/a/b/metrics");
+        for bad in ["https://127.0.0.1:1", "127.0.0.1", "", "http://", "a b:1", "unix:///x:1", "h:99999", "u@h:1"] {
+            assert!(Address::parse(bad).unwrap_err().contains("write it like"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn answers_follow_each_other_on_one_connection() {
+        let mut answers = said(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabHTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n\
+              2\r\ncd\r\n1;x=y\r\ne\r\n0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        );
+        let next = |answers: &mut Answers| answers.next(10).map(|answer| (answer.status, answer.body));
+        assert_eq!(next(&mut answers).unwrap(), (200, b"ab".to_vec()));
+        assert_eq!(next(&mut answers).unwrap(), (503, b"cde".to_vec()));
+        assert_eq!(next(&mut answers).unwrap(), (200, vec![]));
+        assert_eq!(next(&mut answers).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_a_server_says_is_bounded_and_judged() {
+        let refused = |text: &'static [u8]| said(text).next(10).unwrap_err().to_string();
+        assert!(refused(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n").contains("more than 10 bytes"));
+        assert!(
+            refused(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n").contains("more than")
+        );
+        assert!(refused(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n").contains("chunk"));
+        assert!(refused(b"HTTP/1.1 200 OK\r\n\r\n").contains("without its length"));
+        assert!(refused(b"SSH-2.0-OpenSSH\r\n").contains("not an answer"));
+        let endless: &'static [u8] = Box::leak([b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'y'; 40_000]].concat().into());
+        assert!(refused(endless).contains("more than 16384 bytes"));
+    }
+}

@@ -1,0 +1,293 @@
+//! Which transactions there are: number by number, each a function of its number.
+//!
+//! | kind | what is wrong with it | code that refuses it |
+//! |---|---|---|
+//! | valid | nothing: a transfer from one sender to the next | |
+//! | bad signature | signed by another key | 4 `E_BAD_SIGNATURE` |
+//! | wrong nonce | a nonce that is nobody's turn | 5 `E_NONCE` |
+//! | unaffordable | its signer has nothing | 11 `E_INSUFFICIENT_FUNDS` |
+//! | wrong chain | signed for another chain | 3 `E_WRONG_CHAIN` |
+//! | expired | its last height was the first | 6 `E_EXPIRED` |
+//! | garbage | bytes that are no transaction | 1 `E_DECODE` |
+//!
+//! Valid number `v` is of sender `v mod senders`, so each sender's transactions are in order however many are sent. Money goes
+//! round: only fees are spent. Invalid ones are spread evenly, their kinds in turn, and are signed by accounts that never have
+//! money, so that they cannot spoil a sender's nonces.
+
+use std::{io::Write, sync::Arc};
+
+use data_encoding::BASE64;
+use serde::Serialize;
+use types::{ChainId, Height, Msg, TxBody, TxOrder, Wire, blake3};
+
+use crate::{
+    pacing::Random,
+    records::{Chunk, TxKey},
+    senders::{Keys, PENNILESS, Sender},
+};
+
+/// A million: invalid shares are parts of it.
+const MILLION: u64 = 1_000_000;
+/// Amounts of unordered transfers vary, so that no two bodies of a sender are the same.
+const AMOUNTS: u64 = 1_000;
+/// Bytes of garbage: as many as a transfer has.
+const GARBAGE_BYTES: usize = 148;
+
+/// Whether and why a transaction is to be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the module's table tells")]
+pub enum Kind {
+    Valid,
+    BadSignature,
+    WrongNonce,
+    Unaffordable,
+    WrongChain,
+    Expired,
+    Garbage,
+}
+
+impl Kind {
+    /// Those to be refused.
+    pub const INVALID: [Self; 6] =
+        [Self::BadSignature, Self::WrongNonce, Self::Unaffordable, Self::WrongChain, Self::Expired, Self::Garbage];
+
+    /// From its number in a file.
+    pub fn of(number: u8) -> Option<Self> {
+        if number == 0 { Some(Self::Valid) } else { Self::INVALID.get(usize::from(number) - 1).copied() }
+    }
+
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::BadSignature => "bad signature",
+            Self::WrongNonce => "wrong nonce",
+            Self::Unaffordable => "unaffordable",
+            Self::WrongChain => "wrong chain",
+            Self::Expired => "expired",
+            Self::Garbage => "garbage",
+        }
+    }
+
+    /// The code that refuses it; 0 for a valid one.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Valid => 0,
+            Self::BadSignature => 4,
+            Self::WrongNonce => 5,
+            Self::Unaffordable => 11,
+            Self::WrongChain => 3,
+            Self::Expired => 6,
+            Self::Garbage => 1,
+        }
+    }
+}
+
+/// Where number `n` stands: its kind, and how many of the valid or of the invalid ones come before it.
+pub fn place(number: u64, invalid_ppm: u32) -> (Kind, u64) {
+    let invalid_before = invalid_before(number, invalid_ppm);
+    if self::invalid_before(number + 1, invalid_ppm) == invalid_before {
+        return (Kind::Valid, number - invalid_before);
+    }
+    (Kind::INVALID[(invalid_before % Kind::INVALID.len() as u64) as usize], invalid_before)
+}
+
+/// How many of the first `numbers` are invalid.
+fn invalid_before(numbers: u64, invalid_ppm: u32) -> u64 {
+    (u128::from(numbers) * u128::from(invalid_ppm) / u128::from(MILLION)) as u64
+}
+
+/// The first number before which there are `valid` valid ones.
+pub fn number_after(valid: u64, invalid_ppm: u32) -> u64 {
+    let (mut low, mut high) = (valid, valid.saturating_mul(MILLION).max(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if middle - invalid_before(middle, invalid_ppm) >= valid {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
+/// All that decides what the transactions are.
+#[derive(Clone)]
+pub struct Recipe {
+    /// The chain that they are for.
+    pub chain_id: ChainId,
+    /// Who sends.
+    pub senders: Arc<[Sender]>,
+    /// The nonce of each sender's first transaction.
+    pub nonces: Arc<[u64]>,
+    /// What each pays.
+    pub fee: u64,
+    /// Of each million, how many are invalid.
+    pub invalid_ppm: u32,
+    /// Decides what garbage says.
+    pub seed: u64,
+    /// Accounts that never have money.
+    pub penniless: Arc<[Sender]>,
+}
+
+impl Recipe {
+    /// The accounts that never have money.
+    pub fn penniless(keys: &Keys) -> Arc<[Sender]> {
+        (0..PENNILESS).map(|index| Sender::new(keys.penniless(index))).collect()
+    }
+
+    /// Makes number `number`, ready to be sent. `expires`: unordered, valid up to this height. Cost: a signature, 35 µs.
+    pub fn make(&self, number: u64, expires: Option<Height>, into: &mut Chunk) {
+        let (kind, index) = place(number, self.invalid_ppm);
+        let (sender, bytes) = match kind {
+            Kind::Valid => self.valid(index, expires),
+            kind => (0, self.invalid(kind, number)),
+        };
+        let mut call = Vec::with_capacity(80 + bytes.len() * 4 / 3);
+        let head = format_args!(r#"{{"jsonrpc":"2.0","id":{number},"method":"broadcast_tx_sync","params":{{"tx":""#);
+        call.write_fmt(head).expect("memory takes what is written");
+        call.extend_from_slice(BASE64.encode(&bytes).as_bytes());
+        call.extend_from_slice(br#""}}"#);
+        into.push(kind, sender, TxKey::of(&blake3(&bytes)), &call);
+    }
+
+    fn valid(&self, index: u64, expires: Option<Height>) -> (u32, Vec<u8>) {
+        let count = self.senders.len() as u64;
+        let (turn, sender) = (index / count, (index % count) as usize);
+        let (order, amount) = match expires {
+            Some(height) => (TxOrder::Expires(height), 1 + turn % AMOUNTS),
+            None => (TxOrder::Nonce(self.nonces[sender] + turn), 1),
+        };
+        let Sender { key, .. } = &self.senders[sender];
+        let to = self.senders[(sender + 1) % self.senders.len()].address;
+        let body = TxBody {
+            chain_id: self.chain_id.clone(),
+            signer: key.public_key(),
+            order,
+            fee: self.fee,
+            messages: vec![Msg::Transfer { to, amount }],
+        };
+        (sender as u32, body.sign(key).encode())
+    }
+
+    fn invalid(&self, kind: Kind, number: u64) -> Vec<u8> {
+        if kind == Kind::Garbage {
+            let mut random = Random::new(self.seed ^ number);
+            // Wire type 7 does not exist: protobuf never reads it.
+            return std::iter::once(7)
+                .chain(std::iter::repeat_with(|| random.next() as u8))
+                .take(GARBAGE_BYTES)
+                .collect();
+        }
+        let signer = &self.penniless[(number % u64::from(PENNILESS)) as usize];
+        let other = &self.penniless[((number + 1) % u64::from(PENNILESS)) as usize];
+        let elsewhere = ChainId::new("another-chain").expect("letters and a dash make a chain id");
+        let body = TxBody {
+            chain_id: if kind == Kind::WrongChain { elsewhere } else { self.chain_id.clone() },
+            signer: signer.key.public_key(),
+            order: match kind {
+                Kind::WrongNonce => TxOrder::Nonce(u64::MAX / 2),
+                Kind::Expired => TxOrder::Expires(Height(1)),
+                _ => TxOrder::Nonce(0),
+            },
+            fee: self.fee,
+            // Another amount each time, so that no two are the same transaction.
+            messages: vec![Msg::Transfer { to: other.address, amount: 1 + number }],
+        };
+        let key = if kind == Kind::BadSignature { &other.key } else { &signer.key };
+        body.sign(key).encode()
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use types::{Transaction, VerifiedTx};
+
+    pub fn recipe(senders: u32, invalid_ppm: u32) -> Recipe {
+        let chain_id = ChainId::new("recipe").unwrap();
+        let keys = Keys::new(chain_id.clone(), None);
+        Recipe {
+            chain_id,
+            senders: crate::senders::derive(&keys, senders).into(),
+            nonces: (0..u64::from(senders)).map(|sender| 10 * sender).collect(),
+            fee: 2,
+            invalid_ppm,
+            seed: 3,
+            penniless: Recipe::penniless(&keys),
+        }
+    }
+
+    /// The transactions of these numbers, with their kinds.
+    fn made(recipe: &Recipe, numbers: std::ops::Range<u64>, expires: Option<Height>) -> Vec<(Kind, Vec<u8>)> {
+        let mut chunk = Chunk::default();
+        numbers.clone().for_each(|number| recipe.make(number, expires, &mut chunk));
+        let mut cursor = 0;
+        numbers
+            .map(|number| {
+                let record = chunk.record(&mut cursor).unwrap().unwrap();
+                let call: serde_json::Value = serde_json::from_slice(record.call).unwrap();
+                assert_eq!((&call["id"], &call["method"]), (&number.into(), &"broadcast_tx_sync".into()));
+                let bytes = BASE64.decode(call["params"]["tx"].as_str().unwrap().as_bytes()).unwrap();
+                assert_eq!(record.key, TxKey::of(&blake3(&bytes)));
+                (record.kind, bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn invalid_ones_are_spread_evenly_in_equal_parts() {
+        let kinds: Vec<Kind> = (0..600).map(|number| place(number, 100_000).0).collect();
+        for kind in Kind::INVALID {
+            assert_eq!(kinds.iter().filter(|found| **found == kind).count(), 10, "{kind:?}");
+        }
+        assert!(kinds.chunks(10).all(|ten| ten.iter().filter(|kind| **kind == Kind::Valid).count() == 9));
+        assert!((0..100).all(|number| place(number, 0) == (Kind::Valid, number)));
+        assert!((0..100).all(|number| place(number, 1_000_000).0 != Kind::Valid));
+    }
+
+    #[test]
+    fn the_number_after_so_many_valid_ones_is_found() {
+        for ppm in [0, 1, 100_000, 333_333, 999_999] {
+            for valid in [0, 1, 7, 1000] {
+                let number = number_after(valid, ppm);
+                let before = (0..number).filter(|number| place(*number, ppm).0 == Kind::Valid).count();
+                assert_eq!(before as u64, valid, "{ppm}");
+            }
+        }
+    }
+
+    #[test]
+    fn valid_ones_are_each_senders_next() {
+        let recipe = recipe(3, 0);
+        let txs = made(&recipe, 0..6, None);
+        let orders: Vec<TxOrder> = txs
+            .iter()
+            .map(|(kind, bytes)| {
+                assert_eq!(*kind, Kind::Valid);
+                VerifiedTx::from_bytes(bytes).unwrap().body().order
+            })
+            .collect();
+        assert_eq!(orders, [0, 10, 20, 1, 11, 21].map(TxOrder::Nonce));
+        let unordered = made(&recipe, 0..9, Some(Height(70)));
+        let distinct: std::collections::BTreeSet<_> = unordered.iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(distinct.len(), 9, "no body twice, though senders and expiry recur");
+    }
+
+    #[test]
+    fn invalid_ones_are_wrong_in_one_way_each() {
+        for (kind, bytes) in made(&recipe(3, 1_000_000), 0..12, None) {
+            let tx = Transaction::decode(&bytes);
+            match kind {
+                Kind::Garbage => assert!(tx.is_err()),
+                Kind::BadSignature => assert!(tx.unwrap().verify().is_err()),
+                kind => {
+                    let tx = tx.unwrap().verify().unwrap();
+                    assert_eq!(tx.body().chain_id.as_str() != "recipe", kind == Kind::WrongChain);
+                    assert_eq!(tx.body().order == TxOrder::Expires(Height(1)), kind == Kind::Expired);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A run from beginning to end: ask the nodes, fund the senders, sign, load, report.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    Arrivals, Event, LoadError, Mode, Observer, Order, Plan,
+    funding::{self, Funding},
+    recipe::Recipe,
+    report::{FORMAT, NodeInfo, PlanInfo, Report, Saturation, StageReport},
+    rpc::{AccountState, Chain, ChainParams, Rpc},
+    senders::{self, Keys},
+    stage::{Load, Stage},
+    submit::Lane,
+    supply::{self, Signing, Supply},
+    tracker::{Clock, Tracker},
+    usage::Meters,
+    watch::Watchers,
+};
+
+/// The first number of transactions under way in a closed loop; it doubles from stage to stage.
+const WINDOW_FIRST: u64 = 64;
+/// And the last.
+const WINDOW_MAX: u64 = 32_768;
+/// A closed loop ends when this many stages in a row brought less than [`GROWTH`] more.
+const STAGES_WITHOUT_GROWTH: u32 = 2;
+/// What counts as more throughput.
+const GROWTH: f64 = 1.05;
+/// Transactions a second for which a closed loop's first stage is prepared.
+const FIRST_GUESS_PER_S: f64 = 4_000.0;
+/// Transactions of one sender that its money must last for, when their number is not known before.
+const TXS_OF_A_SENDER: u64 = 1_000;
+/// How far ahead of the load unordered transactions are signed.
+const AHEAD: Duration = Duration::from_secs(1);
+/// Longest wait for a mempool that others fill, before the load begins.
+const QUIET_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who is told, and who may stop us.
+pub struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    /// Set from outside.
+    pub stop: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    /// Tells.
+    pub fn see(&mut self, event: &Event<'_>) {
+        self.observer.see(event);
+    }
+
+    /// Tells a sentence.
+    pub fn note(&mut self, sentence: impl AsRef<str>) {
+        self.see(&Event::Note(sentence.as_ref()));
+    }
+
+    /// Whether it is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Carries out a plan. `stop`: set it to end the load early; what was measured by then is reported.
+///
+/// Errors: the plan is impossible, nodes do not answer, senders have no money, or the file is of no use; each says what to do.
+pub fn run(plan: &Plan, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Report, LoadError> {
+    plan.check()?;
+    let mut watch = Watch { observer, stop };
+    let mut run = Run::prepare(plan, &mut watch)?;
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    match &plan.mode {
+        Mode::Open { rate } => drop(run.stage(Load::Open { rate: *rate }, &mut watch)?),
+        Mode::Closed => run.closed(&mut watch)?,
+        Mode::Sweep { rates } => run.sweep(rates, &mut watch)?,
+    }
+    Ok(run.report(began))
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    chains: Vec<Chain>,
+    recipe: Recipe,
+    params: ChainParams,
+    batch: usize,
+    supply: Supply,
+    // In the order in which they are to be dropped: no answers, then no events.
+    lanes: Vec<Lane>,
+    _watchers: Watchers,
+    tracker: Arc<Tracker>,
+    meters: Meters,
+    stages: Vec<StageReport>,
+    saturation: Option<Saturation>,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(plan: &'a Plan, watch: &mut Watch<'_>) -> Result<Self, LoadError> {
+        let (chains, batch) = meet(plan)?;
+        if batch < plan.batch {
+            watch.note(format!(
+                "the nodes take {batch} calls in a request (rpc.max_request_batch_size): batches of {batch}"
+            ));
+        }
+        let mut rpc = Rpc::new(&plan.nodes[0].rpc)?;
+        let params = rpc.params()?;
+        let fee = plan.fee.unwrap_or(params.fee_min);
+        let total = planned(plan);
+        let count = total.map_or(plan.senders, |total| u32::try_from(total).unwrap_or(u32::MAX).clamp(1, plan.senders));
+        let keys = Keys::new(chains[0].chain_id.clone(), plan.sender_seed.clone());
+        let all = senders::derive(&keys, count);
+        let mut states = senders::states(plan, &all, batch, watch)?;
+        let of_each = total.map_or(TXS_OF_A_SENDER, |total| total.div_ceil(count.into()) + 1);
+        let need = of_each.saturating_mul(fee + 1);
+        let chain_id = &chains[0].chain_id;
+        funding::fund(&Funding { plan, chain_id, params, fee, need, batch }, &all, &mut states, watch)?;
+        wait_for_quiet(&mut rpc, watch)?;
+        let recipe = Recipe {
+            chain_id: chain_id.clone(),
+            senders: all.into(),
+            nonces: states.iter().map(|state| state.nonce).collect(),
+            fee,
+            invalid_ppm: plan.invalid_ppm,
+            seed: plan.seed,
+            penniless: Recipe::penniless(&keys),
+        };
+        let height = rpc.chain()?.height.0;
+        let tracker = Arc::new(Tracker::new(plan.nodes.len(), height, plan.timeout, Clock::new()));
+        let supply = match plan.order {
+            Order::Nonce => Supply::File(supply::open_file(plan, &recipe, &states, total.unwrap_or(1), watch)?),
+            Order::Unordered => {
+                let rate = if let Mode::Open { rate } = plan.mode { rate } else { FIRST_GUESS_PER_S };
+                let heights = params.tx_ttl_heights_max * 9 / 10; // nodes may be some heights apart
+                let ahead = (rate * AHEAD.as_secs_f64()).ceil() as u64;
+                Supply::Signing(Signing::start(recipe.clone(), tracker.height(), heights.max(1), ahead)?)
+            }
+        };
+        let urls: Vec<String> = plan.nodes.iter().map(|node| node.rpc.clone()).collect();
+        let watchers = Watchers::start(&urls, &tracker)?;
+        // Neighbours in the list are connections to different nodes.
+        let lane = |index: usize| Lane::open(&urls[index % urls.len()], tracker.clone());
+        let lanes = (0..urls.len() * plan.connections).map(lane).collect::<Result<_, _>>()?;
+        Ok(Self {
+            plan,
+            chains,
+            recipe,
+            params,
+            batch,
+            supply,
+            lanes,
+            _watchers: watchers,
+            tracker,
+            meters: Meters::of(&plan.nodes)?,
+            stages: Vec::new(),
+            saturation: None,
+        })
+    }
+
+    /// One stage, with as many signed transactions as it may need.
+    fn stage(&mut self, load: Load, watch: &mut Watch<'_>) -> Result<&StageReport, LoadError> {
+        let per_s = match load {
+            Load::Open { rate } => rate,
+            Load::Closed { .. } => 2.0 * self.best().max(FIRST_GUESS_PER_S / 2.0),
+        };
+        if let Some(count) = due_in(self.plan, per_s) {
+            self.supply.ensure(&self.recipe, count, watch)?;
+        }
+        watch.see(&Event::StageBegins { number: self.stages.len() + 1, load });
+        let Self { plan, supply, lanes, tracker, batch, meters, .. } = self;
+        let stage = Stage { plan, supply, lanes, tracker, batch: *batch, meters };
+        let outcome = stage.run(load, watch)?;
+        self.stages.push(StageReport::new(load, outcome, senders::cores()));
+        let report = self.stages.last().expect("it was put there a moment ago");
+        watch.see(&Event::StageEnds(report));
+        Ok(report)
+    }
+
+    /// The highest throughput so far.
+    fn best(&self) -> f64 {
+        self.saturation.as_ref().map_or(0.0, |saturation| saturation.committed_per_s)
+    }
+
+    fn closed(&mut self, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+        let (mut window, mut without_growth) = (WINDOW_FIRST, 0);
+        while window <= WINDOW_MAX && without_growth < STAGES_WITHOUT_GROWTH && !watch.is_stopped() {
+            let report = self.stage(Load::Closed { window }, watch)?;
+            let (per_s, failed) = (report.committed_per_s, report.refused + report.unsent + report.timed_out);
+            without_growth = if per_s > GROWTH * self.best() { 0 } else { without_growth + 1 };
+            if per_s > self.best() {
+                let how = format!("closed loop with {window} transactions under way");
+                self.saturation = Some(Saturation { committed_per_s: per_s, stage: self.stages.len() - 1, how });
+            }
+            if failed > 0 {
+                self.begin_anew(watch)?;
+            }
+            window *= 2;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, rates: &[f64], watch: &mut Watch<'_>) -> Result<(), LoadError> {
+        for rate in rates {
+            let report = self.stage(Load::Open { rate: *rate }, watch)?;
+            let (per_s, is_sustained) = (report.committed_per_s, report.is_sustained);
+            if per_s > self.best() {
+                let how = format!("open loop at {} a second", crate::report::rounded(*rate));
+                self.saturation = Some(Saturation { committed_per_s: per_s, stage: self.stages.len() - 1, how });
+            }
+            if watch.is_stopped() {
+                break;
+            }
+            if !is_sustained {
+                watch.note("this rate is not sustained: the sweep ends here");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// After losses, later nonces of the same senders would wait for ever: everything is signed anew from where the chain is.
+    fn begin_anew(&mut self, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+        if self.plan.order == Order::Unordered || watch.is_stopped() {
+            return Ok(());
+        }
+        let mut rpc = Rpc::new(&self.plan.nodes[0].rpc)?;
+        wait_for_quiet(&mut rpc, watch)?;
+        let states: Vec<AccountState> = senders::states(self.plan, &self.recipe.senders, self.batch, watch)?;
+        self.recipe.nonces = states.iter().map(|state| state.nonce).collect();
+        self.supply = Supply::File(supply::open_file(self.plan, &self.recipe, &states, u64::MAX, watch)?);
+        Ok(())
+    }
+
+    fn report(self, began_unix_s: u64) -> Report {
+        let Self { plan, chains, recipe, tracker, stages, saturation, params, batch, .. } = self;
+        let mut warnings: Vec<String> = stages.iter().flat_map(StageReport::doubts).collect();
+        let is_trustworthy = warnings.is_empty();
+        warnings.extend(tracker.problems());
+        let node = |(node, chain): (&crate::Node, &Chain)| NodeInfo {
+            url: node.rpc.clone(),
+            moniker: chain.moniker.clone(),
+            version: chain.version.clone(),
+        };
+        let mode = match plan.mode {
+            Mode::Open { .. } => "open",
+            Mode::Closed => "closed",
+            Mode::Sweep { .. } => "sweep",
+        };
+        Report {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            began_unix_s,
+            chain_id: recipe.chain_id.to_string(),
+            nodes: plan.nodes.iter().zip(&chains).map(node).collect(),
+            cores: senders::cores(),
+            plan: PlanInfo {
+                mode: mode.to_owned(),
+                arrivals: if plan.arrivals == Arrivals::Poisson { "poisson" } else { "constant" }.to_owned(),
+                order: if plan.order == Order::Nonce { "nonce" } else { "unordered" }.to_owned(),
+                senders: recipe.senders.len() as u32,
+                invalid_share: f64::from(plan.invalid_ppm) / 1e6,
+                seed: plan.seed,
+                batch,
+                connections: plan.connections,
+                warm_up_s: plan.warm_up.as_secs_f64(),
+                duration_s: plan.duration.map(|duration| duration.as_secs_f64()),
+                cool_down_s: plan.cool_down.as_secs_f64(),
+                timeout_s: plan.timeout.as_secs_f64(),
+                fee: plan.fee.unwrap_or(params.fee_min),
+            },
+            stages,
+            saturation,
+            is_trustworthy,
+            warnings,
+        }
+    }
+}
+
+/// Asks all nodes who they are, and how many calls they take in a request.
+///
+/// Errors: one does not answer, is of another chain than the first, lags behind, or has no block yet.
+fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
+    let mut chains: Vec<Chain> = Vec::new();
+    let mut batch = plan.batch;
+    for node in &plan.nodes {
+        let mut rpc = Rpc::new(&node.rpc)?;
+        let chain = rpc.chain()?;
+        let wrong = |reason: String| Err(LoadError::node(&node.rpc, reason));
+        match chains.first() {
+            Some(first) if first.chain_id != chain.chain_id => {
+                return wrong(format!(
+                    "it is of chain {}, but {} is of {}: name nodes of one chain",
+                    chain.chain_id, plan.nodes[0].rpc, first.chain_id
+                ));
+            }
+            _ if chain.catching_up => return wrong("it is catching up: wait until it has, or leave it out".to_owned()),
+            _ if chain.height.0 == 0 => return wrong("its chain has no block yet: wait for the first".to_owned()),
+            _ => {}
+        }
+        batch = rpc.batch_max(batch)?;
+        chains.push(chain);
+    }
+    Ok((chains, batch))
+}
+
+/// How many transactions there will be at most; `None`: nobody knows.
+fn planned(plan: &Plan) -> Option<u64> {
+    match &plan.mode {
+        Mode::Open { rate } => due_in(plan, *rate),
+        Mode::Closed => None,
+        Mode::Sweep { rates } => rates.iter().map(|rate| due_in(plan, *rate)).sum(),
+    }
+}
+
+/// How many transactions are due in a stage at so many a second, if it has an end; with some to spare, for arrivals by chance.
+fn due_in(plan: &Plan, per_s: f64) -> Option<u64> {
+    let length = plan.warm_up + plan.duration? + plan.cool_down;
+    let mean = per_s * length.as_secs_f64();
+    let spare = if plan.arrivals == Arrivals::Poisson { 6.0 * mean.sqrt() } else { 0.0 };
+    Some((mean + spare).ceil() as u64 + 1)
+}
+
+/// Waits until nothing waits for a block: what does could change nonces.
+fn wait_for_quiet(rpc: &mut Rpc, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+    let pause = Duration::from_millis(50);
+    for _ in 0..QUIET_PATIENCE.as_millis() / pause.as_millis() {
+        if rpc.waiting()? == 0 {
+            return Ok(());
+        }
+        if watch.is_stopped() {
+            return Err(LoadError::Stopped);
+        }
+        thread::sleep(pause);
+    }
+    watch.note("transactions of others wait for a block: they take part of what this chain can do");
+    Ok(())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn see(&mut self, _: &Event<'_>) {}
+    }
+
+    /// Does something that nobody watches.
+    pub fn unwatched<T>(work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
+        work(&mut Watch { observer: &mut Nobody, stop: &AtomicBool::new(false) })
+    }
+
+    #[test]
+    fn a_stage_has_as_many_transactions_as_are_due_in_it() {
+        let node = crate::Node { rpc: "h:1".into(), metrics: None };
+        let mut plan = Plan::new(vec![node], Mode::Open { rate: 100.0 }, Duration::from_secs(10), "x".into());
+        assert_eq!(planned(&plan), Some(1_301), "2 s of warm-up, 1 s of cool-down, and one at the very end");
+        plan.arrivals = Arrivals::Poisson;
+        assert!(planned(&plan) > Some(1_500));
+        plan.mode = Mode::Closed;
+        assert_eq!(planned(&plan), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Where the transactions of a stage come from: a file signed before, or a thread that signs a little ahead.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use types::Height;
+
+use crate::{
+    Event, LoadError, Plan,
+    file::{Header, Presigned},
+    recipe::Recipe,
+    records::{CHUNK_RECORDS_MAX, Chunk, Record},
+    rpc::AccountState,
+    run::Watch,
+    senders::cores,
+};
+
+/// Chunks that a signing thread may be ahead of who writes them down.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Signed transactions, one after the other.
+pub enum Supply {
+    /// By nonce.
+    File(Presigned),
+    /// Unordered.
+    Signing(Signing),
+}
+
+impl Supply {
+    /// The next one and its number; `None` when there is none left.
+    pub fn next(&mut self) -> Result<Option<(u64, Record<'_>)>, LoadError> {
+        match self {
+            Self::File(file) => file.next(),
+            Self::Signing(signing) => Ok(signing.next()),
+        }
+    }
+
+    /// The number of the next one.
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::File(file) => file.position(),
+            Self::Signing(signing) => signing.position,
+        }
+    }
+
+    /// Signs until the file has `count` from here on.
+    pub fn ensure(&mut self, recipe: &Recipe, count: u64, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+        let Self::File(file) = self else { return Ok(()) };
+        let wanted = file.position().saturating_add(count);
+        if file.total() < wanted {
+            sign_into(file, recipe, wanted, watch)?;
+        }
+        Ok(())
+    }
+}
+
+/// The file to begin with: the one that is there if it has what is wanted and fits the chain, else a new one.
+pub fn open_file(
+    plan: &Plan,
+    recipe: &Recipe,
+    states: &[AccountState],
+    wanted: u64,
+    watch: &mut Watch<'_>,
+) -> Result<Presigned, LoadError> {
+    let path = &plan.file;
+    let header = Header::of(recipe, plan.sender_seed.as_deref());
+    let nonces: Vec<u64> = states.iter().map(|state| state.nonce).collect();
+    if let Some(mut file) = Presigned::open(path)?.filter(|file| file.is_of(&header))
+        && let Some(number) = file.position_at(&nonces)
+        && file.total().saturating_sub(number) >= wanted
+    {
+        file.seek(number)?;
+        let left = file.total() - number;
+        watch.note(format!("{} fits: {left} of its {} signed transactions are unused", path.display(), file.total()));
+        return Ok(file);
+    }
+    Presigned::create(path, header, &nonces)
+}
+
+/// Signs up to number `to`, on all cores, and appends in order.
+fn sign_into(file: &mut Presigned, recipe: &Recipe, to: u64, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+    let from = file.total();
+    let chunk = u64::from(CHUNK_RECORDS_MAX);
+    let workers = cores();
+    thread::scope(|scope| {
+        let worker = |index: usize| {
+            let (done, chunks) = sync_channel(CHUNKS_AHEAD);
+            let begins = (from..to).step_by(chunk as usize).skip(index).step_by(workers);
+            scope.spawn(move || {
+                for begin in begins {
+                    if done.send(signed(recipe, begin..to.min(begin + chunk), None)).is_err() {
+                        return; // stopped, or the disk is full
+                    }
+                }
+            });
+            chunks
+        };
+        let chunks: Vec<Receiver<Chunk>> = (0..workers).map(worker).collect();
+        for chunks in chunks.iter().cycle() {
+            let Ok(chunk) = chunks.recv() else { break };
+            file.append(&chunk)?;
+            watch.see(&Event::Signing { done: file.total() - from, of: to - from, bytes: file.bytes() });
+            if watch.is_stopped() {
+                return Err(LoadError::Stopped);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn signed(recipe: &Recipe, numbers: Range<u64>, expires: Option<Height>) -> Chunk {
+    let mut chunk = Chunk::default();
+    numbers.for_each(|number| recipe.make(number, expires, &mut chunk));
+    chunk
+}
+
+/// A thread that signs unordered transactions, as far ahead as its channel is long.
+pub struct Signing {
+    chunks: Receiver<Chunk>,
+    current: Option<(Chunk, usize)>,
+    position: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Signing {
+    /// Begins. `height` is the last one known, all the time; each transaction expires `heights` after it. `ahead`: how many
+    /// transactions may be signed and not sent.
+    pub fn start(recipe: Recipe, height: Arc<AtomicU64>, heights: u64, ahead: u64) -> Result<Self, LoadError> {
+        let records = ahead.div_ceil(CHUNKS_AHEAD as u64).clamp(1, u64::from(CHUNK_RECORDS_MAX));
+        let (done, chunks) = sync_channel(ahead.div_ceil(records).max(1) as usize);
+        let stop = Arc::new(AtomicBool::new(false));
+        let sign = Sign { recipe, height, heights, records, stop: stop.clone() };
+        let thread = thread::Builder::new().name("load-sign".to_owned()).spawn(move || sign.run(&done));
+        thread.map_err(|error| LoadError::System { what: "a thread", error })?;
+        Ok(Self { chunks, current: None, position: 0, stop })
+    }
+
+    fn next(&mut self) -> Option<(u64, Record<'_>)> {
+        if self.current.as_ref().is_none_or(|(chunk, cursor)| *cursor >= chunk.bytes().len()) {
+            self.current = Some((self.chunks.recv().ok()?, 0));
+        }
+        let (chunk, cursor) = self.current.as_mut()?;
+        let record = chunk.record(cursor).expect("it was made a moment ago")?;
+        self.position += 1;
+        Some((self.position - 1, record))
+    }
+}
+
+impl Drop for Signing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Sign {
+    recipe: Recipe,
+    height: Arc<AtomicU64>,
+    heights: u64,
+    records: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sign {
+    fn run(self, done: &SyncSender<Chunk>) {
+        for begin in (0..).step_by(self.records as usize) {
+            let expires = Height(self.height.load(Ordering::Relaxed).saturating_add(self.heights));
+            let chunk = signed(&self.recipe, begin..begin + self.records, Some(expires));
+            if self.stop.load(Ordering::Relaxed) || done.send(chunk).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{recipe::tests::recipe, run::tests::unwatched};
+
+    #[test]
+    fn all_cores_sign_and_the_order_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = recipe(5, 0);
+        let path = dir.path().join("load.txs");
+        let node = crate::Node { rpc: "h:1".into(), metrics: None };
+        let plan = Plan::new(vec![node], crate::Mode::Closed, std::time::Duration::from_secs(1), path);
+        let states: Vec<_> = recipe.nonces.iter().map(|nonce| AccountState { balance: 0, nonce: *nonce }).collect();
+        let open = |wanted| unwatched(|watch| open_file(&plan, &recipe, &states, wanted, watch)).unwrap();
+        let mut supply = Supply::File(open(700));
+        unwatched(|watch| supply.ensure(&recipe, 700, watch)).unwrap();
+        let expected = signed(&recipe, 0..700, None);
+        let mut cursor = 0;
+        for number in 0..700 {
+            let expected = expected.record(&mut cursor).unwrap().unwrap();
+            assert_eq!(supply.next().unwrap(), Some((number, expected)));
+        }
+        assert_eq!(supply.next().unwrap(), None);
+        // As much again is there already; more is not.
+        assert_eq!(open(700).total(), 700);
+        assert_eq!(open(701).total(), 0);
+    }
+
+    #[test]
+    fn a_thread_signs_ahead_and_no_further() {
+        let mut supply = Supply::Signing(Signing::start(recipe(5, 0), Arc::new(AtomicU64::new(7)), 10, 8).unwrap());
+        for number in 0..20 {
+            assert_eq!(supply.next().unwrap().unwrap().0, number);
+        }
+        assert_eq!(supply.position(), 20);
+    }
+}

@@ -1,0 +1,709 @@
+//! What has become of each transaction, as far as nodes have told.
+//!
+//! ```text
+//!   pacer ── add, unsent ──┐                       ┌── answers ── a thread for each connection
+//!                          ├──> Tracker (a lock) <─┤
+//!   screen <── live ───────┘                       └── header, block ── threads that watch validators
+//! ```
+//! A transaction is committed everywhere at the time at which the last validator was seen to have committed its height. A validator
+//! that has gone away is not waited for: the report says so. Heights are finished in order: a height is finished when every validator
+//! has told of it and its content is known.
+//!
+//! Memory: 32 bytes for each transaction and up to 50 for finding it by its key, for the last [`TXS_MAX`]; a few for each height
+//! that is not finished. A million transactions take some 80 MB at most.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    recipe::Kind,
+    records::{ByKey, TxKey},
+    tally::{State, Tally},
+};
+
+/// Transactions remembered; of more, the last.
+const TXS_MAX: usize = 2_000_000;
+/// Heights that are read although no validator told of them, when some were missed.
+const MISSED_MAX: u64 = 10_000;
+/// The mempool's codes for a transaction that it has or had: taken, after all.
+const KNOWN: [u32; 2] = [65, 66];
+
+/// Nanoseconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).expect("a run takes less than 500 years")
+    }
+}
+
+/// A transaction that is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    /// When it is due.
+    pub at: u64,
+    /// By what it is recognised.
+    pub key: TxKey,
+    /// What is to become of it.
+    pub kind: Kind,
+}
+
+/// What a node answered to a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took it in.
+    Taken,
+    /// It refused it: with a code, or, if it did not even look at it, with none.
+    Refused {
+        /// The mempool's or the application's; 0: the node's RPC.
+        code: u32,
+        /// In words.
+        log: String,
+    },
+}
+
+/// Where things stand, for the screen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Live {
+    /// Seconds since the stage began.
+    pub seconds: f64,
+    /// Transactions due in the last whole second.
+    pub due_per_s: u64,
+    /// Transactions committed everywhere in the last whole second.
+    pub committed_per_s: u64,
+    /// Latency of those committed in the last seconds: half were not above this.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 were not above this.
+    pub p99_ms: Option<f64>,
+    /// Sent, and neither committed nor refused.
+    pub waiting: u64,
+    /// Valid transactions refused, and those not committed in time, so far.
+    pub failed: u64,
+    /// The highest height that any validator told of.
+    pub height: u64,
+}
+
+struct Tx {
+    at: u64,
+    key: TxKey,
+    kind: Kind,
+    state: State,
+    is_measured: bool,
+}
+
+struct Pending {
+    /// When each validator was seen to have committed it.
+    seen: Vec<Option<u64>>,
+    /// Of what the first validator said of it, to hold the others against.
+    fingerprint: Option<u64>,
+    /// Transactions in it, ours or not, and ours by number; `None` until it was read.
+    content: Option<(u64, Vec<u64>)>,
+}
+
+struct Inner {
+    /// The number of `txs[0]`.
+    first: u64,
+    txs: VecDeque<Tx>,
+    numbers: ByKey<u64>,
+    /// The first one that may still time out.
+    open_from: u64,
+    /// Valid ones that are neither in a block nor given up.
+    waiting: u64,
+    /// Ones of which something is still expected.
+    unresolved: u64,
+    heights: BTreeMap<u64, Pending>,
+    /// Heights up to this one are finished.
+    finished: u64,
+    is_live: Vec<bool>,
+    timeout: u64,
+    tally: Tally,
+    /// What went wrong beside the counting, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// See the module.
+pub struct Tracker {
+    inner: Mutex<Inner>,
+    /// Told when something may be sent in a closed loop.
+    freed: Condvar,
+    /// The highest height that any validator told of.
+    height: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+/// Problems kept.
+const PROBLEMS_MAX: usize = 100;
+
+impl Tracker {
+    /// Of a run over so many validators, whose chain stands at `height`.
+    pub fn new(nodes: usize, height: u64, timeout: Duration, clock: Clock) -> Self {
+        let inner = Inner {
+            first: 0,
+            txs: VecDeque::new(),
+            numbers: ByKey::default(),
+            open_from: 0,
+            waiting: 0,
+            unresolved: 0,
+            heights: BTreeMap::new(),
+            finished: height,
+            is_live: vec![true; nodes],
+            timeout: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+            tally: Tally::new(0, 0, 0, nodes),
+            problems: Vec::new(),
+        };
+        Self { inner: Mutex::new(inner), freed: Condvar::new(), height: Arc::new(AtomicU64::new(height)), clock }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while it holds the lock")
+    }
+
+    /// The run's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The highest height that any validator told of, at any time.
+    pub fn height(&self) -> Arc<AtomicU64> {
+        self.height.clone()
+    }
+
+    /// Begins a stage, and returns what was counted in the one before.
+    pub fn begin(&self, begin: u64, from: u64, to: u64) -> Tally {
+        let mut inner = self.lock();
+        let tally = Tally::new(begin, from, to, inner.is_live.len());
+        std::mem::replace(&mut inner.tally, tally)
+    }
+
+    /// Ends the measured part now, if it has not ended yet.
+    pub fn end_measuring(&self) {
+        let mut inner = self.lock();
+        inner.tally.to = inner.tally.to.min(self.clock.now());
+    }
+
+    /// Looks at what is counted.
+    pub fn with_tally<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
+        look(&mut self.lock().tally)
+    }
+
+    /// Something went wrong beside the counting.
+    pub fn problem(&self, sentence: String) {
+        self.lock().problem(sentence);
+    }
+
+    /// What went wrong so far.
+    pub fn problems(&self) -> Vec<String> {
+        self.lock().problems.clone()
+    }
+
+    /// The number that the next transaction gets.
+    pub fn next_number(&self) -> u64 {
+        let inner = self.lock();
+        inner.first + inner.txs.len() as u64
+    }
+
+    /// Transactions that are sent now. They get the next numbers, in order.
+    pub fn add(&self, due: &[Due]) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        for Due { at, key, kind } in due {
+            inner.add(now, *at, *key, *kind);
+        }
+    }
+
+    /// Transactions that could not be handed to any node.
+    pub fn unsent(&self, numbers: &[u64]) {
+        let mut inner = self.lock();
+        numbers.iter().for_each(|number| inner.settle(*number, State::Unsent));
+        drop(inner);
+        self.freed.notify_all();
+    }
+
+    /// What a node answered.
+    pub fn answers(&self, answers: Vec<(u64, Verdict)>) {
+        let mut inner = self.lock();
+        let mut refused = false;
+        for (number, verdict) in answers {
+            refused |= verdict != Verdict::Taken;
+            inner.answer(number, verdict);
+        }
+        drop(inner);
+        if refused {
+            self.freed.notify_all();
+        }
+    }
+
+    /// A validator told at `at` that it has committed a height. `is_empty`: whether it has no transactions, if it said so.
+    /// `fingerprint`: of what it said. Returns the heights whose content is to be read.
+    pub fn header(&self, node: usize, height: u64, at: u64, is_empty: bool, fingerprint: u64) -> Range<u64> {
+        self.height.fetch_max(height, Ordering::Relaxed);
+        self.lock().header(node, height, at, is_empty, fingerprint)
+    }
+
+    /// What is in a height. `None`: nobody can tell.
+    pub fn block(&self, height: u64, keys: Option<&[TxKey]>) {
+        let mut inner = self.lock();
+        if keys.is_none() {
+            inner.problem(format!(
+                "no node could be asked what is in block {height}: its transactions count as not committed"
+            ));
+        }
+        inner.block(height, keys.unwrap_or_default());
+        drop(inner);
+        self.freed.notify_all();
+    }
+
+    /// A validator is not to be waited for, or is again.
+    pub fn set_live(&self, node: usize, is_live: bool) {
+        let mut inner = self.lock();
+        inner.is_live[node] = is_live;
+        inner.finish();
+    }
+
+    /// Gives up what has waited too long. Tells how much is still expected.
+    pub fn expire(&self) -> u64 {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        inner.expire(now);
+        let unresolved = inner.unresolved;
+        drop(inner);
+        self.freed.notify_all();
+        unresolved
+    }
+
+    /// Waits until fewer than `window` valid transactions wait, or for `patience`; how many more may be sent.
+    pub fn wait_for_room(&self, window: u64, patience: Duration) -> u64 {
+        let inner = self.lock();
+        let waited = self.freed.wait_timeout_while(inner, patience, |inner| inner.waiting >= window);
+        let (inner, _) = waited.expect("nothing panics while it holds the lock");
+        window.saturating_sub(inner.waiting)
+    }
+
+    /// Where things stand.
+    pub fn live(&self) -> Live {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let (waiting, height) = (inner.waiting, self.height.load(Ordering::Relaxed));
+        let tally = &mut inner.tally;
+        let seconds = now.saturating_sub(tally.begin) as f64 / 1e9;
+        if let Some(second) = tally.second(now) {
+            second.waiting = waiting;
+        }
+        let last = now.checked_sub(crate::pacing::SECOND).and_then(|at| tally.second(at));
+        let (due_per_s, committed_per_s) = last.map_or((0, 0), |second| (second.due, second.committed));
+        let recent = tally.recent(now);
+        let failed = [State::Refused, State::TimedOut, State::Unsent].iter().map(|state| tally.in_state(*state)).sum();
+        Live {
+            seconds,
+            due_per_s,
+            committed_per_s,
+            p50_ms: recent.quantile(0.5, recent.len()),
+            p99_ms: recent.quantile(0.99, recent.len()),
+            waiting,
+            failed,
+            height,
+        }
+    }
+}
+
+impl Inner {
+    fn problem(&mut self, sentence: String) {
+        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&sentence) {
+            self.problems.push(sentence);
+        }
+    }
+
+    fn add(&mut self, now: u64, at: u64, key: TxKey, kind: Kind) {
+        let number = self.first + self.txs.len() as u64;
+        let is_measured = self.tally.measures(at);
+        self.numbers.insert(key, number);
+        self.txs.push_back(Tx { at, key, kind, state: State::Sent, is_measured });
+        self.unresolved += 1;
+        if is_measured {
+            self.tally.lag.add(now.saturating_sub(at));
+        }
+        match kind {
+            Kind::Valid => {
+                self.waiting += 1;
+                if is_measured {
+                    self.tally.count(None, State::Sent);
+                }
+                if let Some(second) = self.tally.second(at) {
+                    second.due += 1;
+                }
+            }
+            kind if is_measured => self.tally.invalid.entry(kind).or_default().due += 1,
+            _ => {}
+        }
+        while self.txs.len() > TXS_MAX
+            && self.txs.front().is_some_and(|tx| tx.state.is_final() || tx.state == State::Taken)
+        {
+            if let Some(tx) = self.txs.pop_front() {
+                self.numbers.remove(&tx.key);
+                self.first += 1;
+            }
+        }
+    }
+
+    fn tx(&mut self, number: u64) -> Option<&mut Tx> {
+        self.txs.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Brings a transaction into a state that it has not left yet for a final one.
+    fn settle(&mut self, number: u64, state: State) {
+        let Some(tx) = self.tx(number).filter(|tx| !tx.state.is_final()) else { return };
+        let (from, at, is_valid, is_measured) = (tx.state, tx.at, tx.kind == Kind::Valid, tx.is_measured);
+        tx.state = state;
+        if !is_valid {
+            // Of one that is to be refused, nothing is expected once it was answered.
+            self.unresolved -= u64::from(from == State::Sent);
+            return;
+        }
+        self.unresolved -= u64::from(state.is_final());
+        let waited = matches!(from, State::Sent | State::Taken);
+        let waits = matches!(state, State::Sent | State::Taken);
+        self.waiting -= u64::from(waited && !waits);
+        if is_measured {
+            self.tally.count(Some(from), state);
+        }
+        if matches!(state, State::Refused | State::Unsent | State::TimedOut)
+            && let Some(second) = self.tally.second(at)
+        {
+            second.failed += 1;
+        }
+    }
+
+    fn answer(&mut self, number: u64, verdict: Verdict) {
+        let Some(tx) = self.tx(number) else { return };
+        let (kind, is_measured, state) = (tx.kind, tx.is_measured, tx.state);
+        if kind == Kind::Valid {
+            match verdict {
+                Verdict::Refused { code, .. } if KNOWN.contains(&code) => {}
+                Verdict::Refused { code, log } if matches!(state, State::Sent | State::Taken) => {
+                    if is_measured {
+                        let refusals = self.tally.refusals.entry(code).or_default();
+                        refusals.count += 1;
+                        if refusals.example.is_empty() {
+                            refusals.example = log;
+                        }
+                    }
+                    self.settle(number, State::Refused);
+                }
+                Verdict::Taken if state == State::Sent => self.settle(number, State::Taken),
+                _ => {} // its block was faster than its answer
+            }
+            return;
+        }
+        if state != State::Sent {
+            return;
+        }
+        if is_measured {
+            let invalid = self.tally.invalid.entry(kind).or_default();
+            match &verdict {
+                Verdict::Taken => invalid.taken += 1,
+                Verdict::Refused { code, .. } => *invalid.codes.entry(*code).or_default() += 1,
+            }
+        }
+        if verdict == Verdict::Taken {
+            self.problem(format!("a node took in a transaction that is to be refused ({})", kind.words()));
+        }
+        self.settle(number, if verdict == Verdict::Taken { State::Taken } else { State::Refused });
+    }
+
+    fn header(&mut self, node: usize, height: u64, at: u64, is_empty: bool, fingerprint: u64) -> Range<u64> {
+        if height <= self.finished {
+            return height..height;
+        }
+        let nodes = self.is_live.len();
+        let known = self.heights.last_key_value().map_or(self.finished, |(last, _)| *last);
+        // Usually this height only; those before it if all validators' events were missed for a while.
+        let from = known.saturating_add(1).max(height.saturating_sub(MISSED_MAX)).min(height);
+        let is_new = height > known;
+        if is_new {
+            for new in from..=height {
+                self.heights.insert(new, Pending { seen: vec![None; nodes], fingerprint: None, content: None });
+            }
+        }
+        // Who has committed a height has committed all before it.
+        for (_, pending) in self.heights.range_mut(..=height) {
+            pending.seen[node].get_or_insert(at);
+        }
+        let mut disagree = false;
+        if let Some(pending) = self.heights.get_mut(&height) {
+            disagree = *pending.fingerprint.get_or_insert(fingerprint) != fingerprint;
+            if is_empty {
+                pending.content.get_or_insert((0, Vec::new()));
+            }
+        }
+        if disagree {
+            self.problem(format!(
+                "VALIDATORS DISAGREE about height {height}: compare `cairn query block {height}` of each"
+            ));
+        }
+        let end = if is_empty { height } else { height.saturating_add(1) };
+        let to_read = if is_new { from..end.max(from) } else { height..height };
+        self.finish();
+        to_read
+    }
+
+    fn block(&mut self, height: u64, keys: &[TxKey]) {
+        let mut ours = Vec::new();
+        for key in keys {
+            let Some(number) = self.numbers.get(key).copied() else { continue };
+            let Some(tx) = self.tx(number) else { continue };
+            let (kind, state, is_measured) = (tx.kind, tx.state, tx.is_measured);
+            match state {
+                _ if kind != Kind::Valid => {
+                    if is_measured {
+                        self.tally.invalid.entry(kind).or_default().committed += 1;
+                    }
+                    self.problem(format!("a transaction that is to be refused ({}) was committed", kind.words()));
+                }
+                State::InBlock | State::Everywhere => {
+                    self.tally.duplicates += 1;
+                    self.problem(format!("a transaction stands in two blocks; one of them is {height}"));
+                }
+                State::Refused | State::Unsent => self.tally.refused_and_committed += 1,
+                State::TimedOut => self.tally.late += 1,
+                State::Sent | State::Taken => {
+                    self.settle(number, State::InBlock);
+                    ours.push(number);
+                }
+            }
+        }
+        if let Some(pending) = self.heights.get_mut(&height) {
+            pending.content.get_or_insert((keys.len() as u64, ours));
+        }
+        self.finish();
+    }
+
+    /// Finishes the heights that can be, in order.
+    fn finish(&mut self) {
+        let is_live = self.is_live.clone();
+        if !is_live.contains(&true) {
+            return;
+        }
+        while let Some(entry) = self.heights.first_entry() {
+            let pending = entry.get();
+            let is_seen = pending.seen.iter().zip(&is_live).all(|(seen, is_live)| seen.is_some() || !is_live);
+            if !is_seen || pending.content.is_none() {
+                return;
+            }
+            let (height, pending) = entry.remove_entry();
+            self.finish_height(height, pending);
+        }
+    }
+
+    fn finish_height(&mut self, height: u64, pending: Pending) {
+        self.finished = height;
+        let Pending { seen, content, .. } = pending;
+        let (count, ours) = content.unwrap_or_default();
+        let times = seen.iter().flatten();
+        let (Some(first), Some(last)) = (times.clone().min().copied(), times.max().copied()) else { return };
+        if self.tally.measures(last) {
+            self.tally.heights += 1;
+            self.tally.empty_heights += u64::from(count == 0);
+            self.tally.txs_max = self.tally.txs_max.max(count);
+        }
+        for number in ours {
+            let timeout = self.timeout;
+            let Some(tx) = self.tx(number).filter(|tx| tx.state == State::InBlock) else { continue };
+            let (at, is_measured) = (tx.at, tx.is_measured);
+            if last.saturating_sub(at) > timeout {
+                self.settle(number, State::TimedOut);
+                continue;
+            }
+            self.settle(number, State::Everywhere);
+            self.tally.committed(at, last);
+            if is_measured {
+                self.tally.first.add(first.saturating_sub(at));
+                self.tally.everywhere.add(last.saturating_sub(at));
+                for (samples, seen) in self.tally.nodes.iter_mut().zip(&seen) {
+                    seen.iter().for_each(|seen| samples.add(seen.saturating_sub(at)));
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        self.open_from = self.open_from.max(self.first);
+        while let Some((state, at)) = self.tx(self.open_from).map(|tx| (tx.state, tx.at))
+            && at.saturating_add(self.timeout) < now
+        {
+            let number = self.open_from;
+            self.open_from += 1;
+            let Some(tx) = self.tx(number) else { continue };
+            let (kind, is_measured) = (tx.kind, tx.is_measured);
+            if kind != Kind::Valid && state == State::Sent && is_measured {
+                self.tally.invalid.entry(kind).or_default().unanswered += 1;
+            }
+            self.settle(number, State::TimedOut);
+        }
+        // A height that a validator does not tell of, though it lives: nothing of it is open any more.
+        while let Some(entry) = self.heights.first_entry()
+            && entry.get().seen.iter().flatten().min().is_none_or(|seen| seen.saturating_add(self.timeout) < now)
+        {
+            let (height, pending) = entry.remove_entry();
+            self.finish_height(height, pending);
+        }
+        self.tally.close_seconds(now.saturating_sub(self.timeout));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn key(n: u64) -> TxKey {
+        TxKey([n, n])
+    }
+
+    /// Two validators; everything due from 0 on is measured; transactions time out after a second.
+    fn tracker() -> Tracker {
+        let tracker = Tracker::new(2, 10, Duration::from_secs(1), Clock::new());
+        tracker.begin(0, 0, u64::MAX);
+        tracker
+    }
+
+    fn add(tracker: &Tracker, txs: &[(u64, u64, Kind)]) {
+        let due: Vec<Due> = txs.iter().map(|(n, at, kind)| Due { at: *at, key: key(*n), kind: *kind }).collect();
+        tracker.add(&due);
+    }
+
+    fn refused(code: u32) -> Verdict {
+        Verdict::Refused { code, log: format!("code {code}") }
+    }
+
+    #[test]
+    fn a_transaction_is_committed_when_the_last_validator_has_committed_it() {
+        let tracker = tracker();
+        add(&tracker, &[(1, 5 * MS, Kind::Valid), (2, 6 * MS, Kind::Valid)]);
+        tracker.answers(vec![(0, Verdict::Taken)]);
+        assert_eq!(tracker.header(0, 11, 10 * MS, false, 7), 11..12);
+        assert_eq!(tracker.header(1, 11, 30 * MS, false, 7), 11..11, "one reader is enough");
+        assert_eq!(tracker.wait_for_room(2, Duration::ZERO), 0);
+        tracker.block(11, Some(&[key(1), key(99)]));
+        assert_eq!(tracker.wait_for_room(2, Duration::ZERO), 1);
+        tracker.with_tally(|tally| {
+            assert_eq!((tally.in_state(State::Everywhere), tally.in_state(State::Sent)), (1, 1));
+            assert_eq!(tally.first.quantile(1.0, 1), Some(5.0));
+            assert_eq!(tally.everywhere.quantile(1.0, 1), Some(25.0));
+            assert_eq!(tally.nodes.iter().map(|node| node.quantile(1.0, 1).unwrap()).collect::<Vec<_>>(), [5.0, 25.0]);
+            assert_eq!((tally.heights, tally.txs_max, tally.committed_meanwhile), (1, 2, 1));
+        });
+        // Its block may be known before its answer.
+        tracker.header(0, 12, 40 * MS, false, 8);
+        tracker.block(12, Some(&[key(2)]));
+        tracker.answers(vec![(1, Verdict::Taken)]);
+        tracker.with_tally(|tally| assert_eq!(tally.in_state(State::InBlock), 1));
+        assert_eq!(tracker.expire(), 1);
+        tracker.header(1, 12, 41 * MS, false, 8);
+        tracker.with_tally(|tally| assert_eq!((tally.due(), tally.in_state(State::Everywhere)), (2, 2)));
+        assert_eq!(tracker.expire(), 0);
+        assert!(tracker.problems().is_empty());
+    }
+
+    #[test]
+    fn every_transaction_ends_in_one_state() {
+        let tracker = tracker();
+        let valid = |n| (n, 0, Kind::Valid);
+        add(&tracker, &[valid(0), valid(1), valid(2), valid(3), valid(4)]);
+        tracker.answers(vec![(0, refused(64)), (1, refused(65)), (2, Verdict::Taken)]);
+        tracker.answers(vec![(0, Verdict::Taken), (99, Verdict::Taken)]); // strays
+        tracker.unsent(&[3]);
+        tracker.header(0, 11, MS, false, 7);
+        tracker.header(1, 11, MS, false, 7);
+        tracker.block(11, Some(&[key(1)]));
+        tracker.lock().expire(2_000 * MS);
+        tracker.with_tally(|tally| {
+            let states = [State::Refused, State::Everywhere, State::TimedOut, State::Unsent].map(|s| tally.in_state(s));
+            assert_eq!((states, tally.due()), ([1, 1, 2, 1], 5));
+            assert_eq!((tally.refusals[&64].count, tally.refusals[&64].example.as_str()), (1, "code 64"));
+        });
+        assert_eq!(tracker.expire(), 0);
+        // What is committed too late stays failed, and is told.
+        tracker.header(0, 12, MS, false, 7);
+        tracker.block(12, Some(&[key(2), key(0)]));
+        tracker.with_tally(|tally| assert_eq!((tally.late, tally.refused_and_committed), (1, 1)));
+    }
+
+    #[test]
+    fn what_is_to_be_refused_must_be() {
+        let tracker = tracker();
+        add(&tracker, &[(0, 0, Kind::Garbage), (1, 0, Kind::Expired), (2, 0, Kind::Expired), (3, 0, Kind::WrongChain)]);
+        tracker.answers(vec![(0, refused(1)), (1, refused(6)), (2, Verdict::Taken)]);
+        assert_eq!(tracker.lock().unresolved, 1);
+        assert!(tracker.problems()[0].contains("expired"));
+        tracker.header(0, 11, MS, false, 7);
+        tracker.block(11, Some(&[key(2)]));
+        tracker.lock().expire(2_000 * MS);
+        tracker.with_tally(|tally| {
+            let expired = &tally.invalid[&Kind::Expired];
+            assert_eq!((expired.due, expired.taken, expired.committed, expired.codes[&6]), (2, 1, 1, 1));
+            assert_eq!(tally.invalid[&Kind::WrongChain].unanswered, 1);
+            assert_eq!(tally.due(), 0, "valid ones");
+        });
+        assert!(tracker.problems()[1].contains("was committed"));
+        assert_eq!(tracker.expire(), 0);
+    }
+
+    #[test]
+    fn a_validator_that_went_away_is_not_waited_for() {
+        let tracker = tracker();
+        add(&tracker, &[(0, 0, Kind::Valid)]);
+        tracker.header(0, 11, MS, false, 7);
+        tracker.block(11, Some(&[key(0)]));
+        tracker.with_tally(|tally| assert_eq!(tally.in_state(State::InBlock), 1));
+        tracker.set_live(1, false);
+        tracker.with_tally(|tally| assert_eq!(tally.in_state(State::Everywhere), 1));
+        // It comes back, and tells of a height: it has all before that too.
+        tracker.header(0, 12, 2 * MS, true, 7);
+        tracker.header(0, 13, 3 * MS, true, 7);
+        tracker.set_live(1, true);
+        tracker.header(0, 14, 4 * MS, true, 7);
+        assert_eq!(tracker.lock().finished, 13);
+        tracker.header(1, 14, 5 * MS, true, 7);
+        assert_eq!(tracker.lock().finished, 14);
+    }
+
+    #[test]
+    fn heights_of_which_nobody_told_are_read() {
+        let tracker = tracker();
+        assert_eq!(tracker.header(0, 14, MS, true, 7), 11..14);
+        assert_eq!(tracker.header(1, 14, MS, true, 7), 14..14);
+        for height in 11..14 {
+            tracker.block(height, Some(&[]));
+        }
+        assert_eq!(tracker.lock().finished, 14);
+        assert_eq!(tracker.header(0, 14, MS, true, 7), 14..14);
+        assert_eq!(tracker.header(1, u64::MAX, MS, false, 7).end, u64::MAX, "however high a node says it is");
+    }
+
+    #[test]
+    fn double_commits_and_disagreement_are_found() {
+        let tracker = tracker();
+        add(&tracker, &[(0, 0, Kind::Valid)]);
+        tracker.header(0, 11, MS, false, 7);
+        tracker.header(1, 11, MS, false, 8);
+        tracker.block(11, Some(&[key(0), key(0)]));
+        let problems = tracker.problems();
+        assert!(problems[0].contains("DISAGREE") && problems[1].contains("two blocks"), "{problems:?}");
+        tracker.with_tally(|tally| assert_eq!((tally.duplicates, tally.in_state(State::Everywhere)), (1, 1)));
+    }
+}

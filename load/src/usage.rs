@@ -1,0 +1,71 @@
+//! What this process and the nodes take of the machine.
+//!
+//! One call of the operating system that std lacks: the only unsafe code of this crate.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::{LoadError, Node, rpc::Rpc};
+
+/// Processor time that this process has used so far, in user and kernel mode, all threads together.
+pub fn own_cpu() -> Duration {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is to a structure of the type that the call fills; it is read only if the call succeeded.
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) != 0 {
+            return Duration::ZERO;
+        }
+        usage.assume_init()
+    };
+    let time = |time: libc::timeval| {
+        let (seconds, micros) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+        Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_micros(micros.unwrap_or(0))
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// Asks nodes for their processor time.
+pub struct Meters(Vec<Option<Rpc>>);
+
+/// What was used up to a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// When, on the run's clock.
+    pub at: u64,
+    /// By this process.
+    pub own: Duration,
+    /// By each node, in seconds, if it tells.
+    pub nodes: Vec<Option<f64>>,
+}
+
+impl Meters {
+    /// Of these nodes.
+    ///
+    /// Errors: an address is none.
+    pub fn of(nodes: &[Node]) -> Result<Self, LoadError> {
+        let meter = |node: &Node| node.metrics.as_deref().map(Rpc::new).transpose();
+        Ok(Self(nodes.iter().map(meter).collect::<Result<_, _>>()?))
+    }
+
+    /// Now, which is `at` on the run's clock.
+    pub fn read(&mut self, at: u64) -> Reading {
+        let own = own_cpu();
+        let nodes = self.0.iter_mut().map(|meter| meter.as_mut().and_then(Rpc::cpu_seconds)).collect();
+        Reading { at, own, nodes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_computed_is_counted() {
+        let before = own_cpu();
+        while own_cpu() < before + Duration::from_millis(20) {
+            std::hint::black_box((0..10_000).sum::<u64>());
+        }
+        let mut meters = Meters::of(&[Node { rpc: "h:1".into(), metrics: None }]).unwrap();
+        assert_eq!(meters.read(7).nodes, [None]);
+    }
+}

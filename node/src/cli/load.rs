@@ -1,0 +1,412 @@
+//! `cairn load`: transactions on validators, and what they make of them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use load::{Arrivals, LoadError, Mode, Node, Order, Plan};
+use node::{config::parse_duration, os};
+
+use super::{
+    client::DEFAULT_NODE,
+    failure::Failure,
+    home::{Home, reachable},
+    keyring::{KeyName, Keyring},
+    meter::Meter,
+    output, prepare, signals,
+};
+
+const HELP: &str = "\
+Examples:
+  cairn load                                            500 a second for 30 s, on the testnet here
+  cairn load --rate 2000 --duration 60s --plots ./plots
+  cairn load --mode closed                              how much the validators can do
+  cairn load --mode sweep --rates 250..4000/9 --json sweep.json --plots ./plots
+  cairn load --rate 200 --invalid-share 0.1             a tenth must be refused
+  cairn load --rate 50 --duration 0                     until Ctrl-C
+  cairn load --nodes http://10.0.0.1:26657,http://10.0.0.2:26657 --fund-from alice
+
+Modes. open: transactions are due at a rate, whatever becomes of them; the latency of each begins
+when it was due, and ends when every validator has committed it. closed: so many are under way at
+any time, more from stage to stage, until throughput no longer grows. sweep: open at one rate after
+the other, until one cannot be sustained. Each measures for --duration, after --warm-up.
+
+Senders are accounts that anybody can derive from the chain's name: for testnets only, unless
+--sender-seed makes them yours. Those without money get it from --fund-from, once.
+
+By nonce (the default), transactions are signed before the load, into --file, and each sender's go
+to one node in order. Unordered ones expire within minutes and are signed during the load, which
+costs processor time; lost ones do not hold up others, so a load without end uses them.
+
+On the screen: tx/s due and committed everywhere, latencies of the last seconds, how many wait.";
+
+/// Until this rate is chosen otherwise, transactions a second.
+const RATE: f64 = 500.0;
+/// Rates of a sweep, if nothing else is said.
+const RATES: &str = "125..8000/13";
+/// Rates in a sweep at most.
+const RATES_MAX: usize = 100;
+/// Rates of a range, if nothing else is said.
+const RANGE_RATES: usize = 8;
+
+/// Put load on validators, and measure what they make of it
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Load {
+    /// RPC addresses of the validators [default: the home's, and in a testnet's folder all of its]
+    #[arg(long, env = "CAIRN_LOAD_NODES", hide_env_values = true, value_name = "URL,URL,...", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// Their metrics, in the same order, to tell what they took of the processor
+    #[arg(long, value_name = "URL,URL,...", value_delimiter = ',', requires = "nodes")]
+    metrics: Vec<String>,
+    /// How the load arrives
+    #[arg(long, value_enum, default_value_t = ModeName::Open)]
+    mode: ModeName,
+    /// Transactions a second, in mode open [default: 500]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Rates of mode sweep: 500,1000,2000, or from 500 to 8000 in 9 equal factors: 500..8000/9 [default: 125..8000/13]
+    #[arg(long, value_name = "RATES", value_parser = rates)]
+    rates: Option<Rates>,
+    /// How long to measure, in each stage; 0 is until Ctrl-C [default: 30s; closed and sweep: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Load before it is measured
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s")]
+    warm_up: Duration,
+    /// Load after it was measured, so that the last transactions meet it too
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    cool_down: Duration,
+    /// Evenly, or independently of each other as many users send
+    #[arg(long, value_enum, default_value_t = ArrivalsName::Constant)]
+    arrivals: ArrivalsName,
+    /// A transaction not committed everywhere by then has failed
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    timeout: Duration,
+    /// Accounts that send, in turn; no more than there are transactions are used
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    senders: u32,
+    /// Text that the senders' keys follow from; who knows it can spend their money
+    #[arg(long, value_name = "TEXT", env = "CAIRN_LOAD_SENDER_SEED", hide_env_values = true)]
+    sender_seed: Option<String>,
+    /// Key of the account that funds senders without money [default in a testnet's folder: alice]
+    #[arg(long, value_name = "NAME")]
+    fund_from: Option<KeyName>,
+    /// The share that is to be refused: bad signatures, wrong nonces, unaffordable, of another chain, expired, garbage
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    invalid_share: f64,
+    /// By nonce, signed before; or unordered, signed during the load [default: nonce; without end: unordered]
+    #[arg(long, value_enum)]
+    order: Option<OrderName>,
+    /// What each transaction pays [default: the chain's least fee]
+    #[arg(long, value_name = "N")]
+    fee: Option<u64>,
+    /// Decides what is random: arrivals, garbage
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Transactions in one request at most; as many as the nodes take
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    batch: usize,
+    /// Connections to each node
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    connections: usize,
+    /// File of signed transactions; used again as far as it fits [default: load.txs beside the testnet's keys, else in the home]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Write the report as JSON; - is standard output, and then nothing else is
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<String>,
+    /// Folder for pictures (SVG): throughput and latency over time, and over the offered load
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Print lines instead of drawing over them
+    #[arg(long)]
+    no_view: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    Open,
+    Closed,
+    Sweep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ArrivalsName {
+    Constant,
+    Poisson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OrderName {
+    Nonce,
+    Unordered,
+}
+
+/// Growing rates.
+#[derive(Clone, Debug, PartialEq)]
+struct Rates(Vec<f64>);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    parse_duration(text).ok_or_else(|| "use a duration such as 500ms, 10s or 2m".to_owned())
+}
+
+fn rates(text: &str) -> Result<Rates, String> {
+    let usage = || "use growing numbers such as 500,1000,2000, or a range such as 500..8000/9".to_owned();
+    let number =
+        |text: &str| text.trim().parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0).ok_or_else(usage);
+    let rates = match text.split_once("..") {
+        None => text.split(',').map(number).collect::<Result<Vec<f64>, String>>()?,
+        Some((from, rest)) => {
+            let (to, count) = rest.split_once('/').unwrap_or((rest, ""));
+            let count = if count.is_empty() { Ok(RANGE_RATES) } else { count.parse().map_err(|_| usage()) }?;
+            let (from, to) = (number(from)?, number(to)?);
+            if !(2..=RATES_MAX).contains(&count) || from >= to {
+                return Err(usage());
+            }
+            let factor = (to / from).powf(1.0 / (count - 1) as f64);
+            // Whole numbers are easier to talk about.
+            (0..count).map(|index| (from * factor.powi(index as i32)).round().max(1.0)).collect()
+        }
+    };
+    if rates.len() > RATES_MAX || !rates.is_sorted() {
+        return Err(usage());
+    }
+    Ok(Rates(rates))
+}
+
+impl Load {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let plan = self.plan(home)?;
+        // Looked at before minutes of load, not after.
+        if let Some(folder) = &self.plots {
+            fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
+        }
+        let to_stdout = self.json.as_deref() == Some("-");
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        signals::on_each(move |count| {
+            told.store(true, Ordering::Relaxed);
+            if count > 1 {
+                std::process::exit(130); // asked twice: without a report, then
+            }
+        })?;
+        // The threads of the load wait most of the time, and want to be on time beside validators that compute.
+        os::ask_for_short_slices();
+        let mut meter = Meter::new(self.no_view, to_stdout);
+        let result = load::run(&plan, &mut meter, &stop);
+        meter.end();
+        let report = result?;
+        if !to_stdout {
+            report.lines().iter().for_each(output::line);
+        }
+        if let Some(path) = &self.json {
+            write_json(path, &report)?;
+        }
+        if let Some(folder) = &self.plots {
+            let files = load::plot(&report, folder).map_err(|error| Failure::new(error.to_string()))?;
+            if !to_stdout {
+                files.iter().for_each(|file| output::line(format_args!("plot         {}", file.display())));
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self, home: &Home) -> Result<Plan, Failure> {
+        let testnet = Testnet::of(home);
+        let mode = match self.mode {
+            ModeName::Open => Mode::Open { rate: self.rate.unwrap_or(RATE) },
+            ModeName::Closed => Mode::Closed,
+            ModeName::Sweep => {
+                let default = || rates(RATES).expect("the default is a range");
+                Mode::Sweep { rates: self.rates.clone().unwrap_or_else(default).0 }
+            }
+        };
+        let of_other_mode = match self.mode {
+            _ if self.rate.is_some() && self.mode != ModeName::Open => Some("--rate is of --mode open"),
+            _ if self.rates.is_some() && self.mode != ModeName::Sweep => Some("--rates is of --mode sweep"),
+            _ => None,
+        };
+        if let Some(what) = of_other_mode {
+            return Err(Failure::new(format!("{what}: leave it out, or choose that mode")));
+        }
+        let usual = Duration::from_secs(if self.mode == ModeName::Open { 30 } else { 10 });
+        let duration = Some(self.duration.unwrap_or(usual)).filter(|duration| !duration.is_zero());
+        let order = match (self.order, duration) {
+            (Some(OrderName::Nonce), _) | (None, Some(_)) => Order::Nonce,
+            (Some(OrderName::Unordered), _) | (None, None) => Order::Unordered,
+        };
+        if !(0.0..=1.0).contains(&self.invalid_share) {
+            return Err(Failure::new(format!("--invalid-share is {}: use 0 to 1", self.invalid_share)));
+        }
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => testnet
+                .as_ref()
+                .map_or_else(|| home.path().to_owned(), |testnet| testnet.folder.clone())
+                .join("load.txs"),
+        };
+        let mut plan = Plan::new(self.nodes(home, testnet.as_ref())?, mode, usual, file);
+        plan.duration = duration;
+        plan.warm_up = self.warm_up;
+        plan.cool_down = self.cool_down;
+        plan.timeout = self.timeout;
+        plan.arrivals = match self.arrivals {
+            ArrivalsName::Constant => Arrivals::Constant,
+            ArrivalsName::Poisson => Arrivals::Poisson,
+        };
+        plan.senders = self.senders;
+        plan.sender_seed = self.sender_seed.clone();
+        plan.order = order;
+        plan.invalid_ppm = (self.invalid_share * 1e6).round() as u32;
+        plan.fee = self.fee;
+        plan.seed = self.seed;
+        plan.batch = self.batch;
+        plan.connections = self.connections;
+        plan.funder = self.funder(home, testnet.is_some())?;
+        Ok(plan)
+    }
+
+    /// Who funds: the one named; in a testnet's folder, alice.
+    fn funder(&self, home: &Home, is_testnet: bool) -> Result<Option<types::SecretKey>, Failure> {
+        let keyring = Keyring::of(home);
+        if let Some(name) = &self.fund_from {
+            return Ok(Some(keyring.get(name)?.secret));
+        }
+        // Nobody's money is spent unasked, except play money.
+        let alice: KeyName = "alice".parse().expect("alice is a name");
+        let is_there = is_testnet && self.nodes.is_empty() && keyring.file(&alice).exists();
+        Ok(if is_there { Some(keyring.get(&alice)?.secret) } else { None })
+    }
+
+    fn nodes(&self, home: &Home, testnet: Option<&Testnet>) -> Result<Vec<Node>, Failure> {
+        if !self.nodes.is_empty() {
+            if !self.metrics.is_empty() && self.metrics.len() != self.nodes.len() {
+                let (metrics, nodes) = (self.metrics.len(), self.nodes.len());
+                return Err(Failure::new(format!(
+                    "--metrics has {metrics} addresses, --nodes has {nodes}: name one for each, in order"
+                )));
+            }
+            let metrics = |index: usize| self.metrics.get(index).map(|url| url.trim_end_matches("/metrics").to_owned());
+            let node = |(index, url): (usize, &String)| Node { rpc: url.clone(), metrics: metrics(index) };
+            return Ok(self.nodes.iter().enumerate().map(node).collect());
+        }
+        if let Some(testnet) = testnet {
+            return Ok(testnet.nodes.clone());
+        }
+        let rpc = home.rpc_address().unwrap_or_else(|| DEFAULT_NODE.to_owned());
+        Ok(vec![Node { rpc, metrics: None }])
+    }
+}
+
+/// The testnet that a home belongs to.
+struct Testnet {
+    folder: PathBuf,
+    nodes: Vec<Node>,
+}
+
+impl Testnet {
+    /// `None`: the home is not in a testnet's folder.
+    fn of(home: &Home) -> Option<Self> {
+        let path = std::path::absolute(home.path()).ok()?;
+        let name = path.file_name()?.to_str()?;
+        let folder = path.parent()?;
+        if !name.starts_with("node") || !folder.join("keys").is_dir() {
+            return None;
+        }
+        let nodes: Vec<Node> = prepare::homes(folder).iter().filter_map(|home| node(home)).collect();
+        // As the person who typed it would write it.
+        let folder = home.path().parent().unwrap_or(folder).to_owned();
+        (!nodes.is_empty()).then_some(Self { folder, nodes })
+    }
+}
+
+/// The addresses of a testnet's node.
+fn node(home: &Path) -> Option<Node> {
+    let config = prepare::load(home).ok()?;
+    let metrics = config.instrumentation.prometheus.then(|| reachable(&config.instrumentation.prometheus_listen_addr));
+    (!config.rpc.laddr.is_empty()).then(|| Node { rpc: reachable(&config.rpc.laddr), metrics })
+}
+
+fn write_json(path: &str, report: &load::Report) -> Result<(), Failure> {
+    let json =
+        serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
+    if path == "-" {
+        output::json(&json);
+        return Ok(());
+    }
+    fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let flag = match &error {
+            // A field of the plan is a flag here.
+            LoadError::Plan { .. } => "--",
+            _ => "",
+        };
+        let sentence = error.to_string();
+        let (field, rest) = sentence.split_at(sentence.find(':').unwrap_or(0));
+        if flag.is_empty() {
+            Self::new(sentence)
+        } else {
+            Self::new(format!("{flag}{}{rest}", field.replace('_', "-")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_a_list_or_a_range() {
+        assert_eq!(rates("500,1000, 2000").unwrap().0, [500.0, 1000.0, 2000.0]);
+        assert_eq!(rates("0.5").unwrap().0, [0.5]);
+        assert_eq!(rates("500..8000/5").unwrap().0, [500.0, 1000.0, 2000.0, 4000.0, 8000.0]);
+        assert_eq!(rates("100..200").unwrap().0.len(), RANGE_RATES);
+        assert_eq!(rates(RATES).unwrap().0.last(), Some(&8000.0));
+        for bad in ["", "x", "2,1", "-1", "0", "NaN", "inf", "500..", "500..400/3", "1..2/1", "1..2/1000", "1..2/x"] {
+            assert!(rates(bad).unwrap_err().contains("500..8000/9"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_plans_error_names_the_flag() {
+        let error = LoadError::Plan { field: "invalid_share", reason: "2 is out of range: use 0 to 1".into() };
+        assert_eq!(Failure::from(error).to_string(), "--invalid-share: 2 is out of range: use 0 to 1");
+    }
+
+    #[test]
+    fn a_testnets_home_stands_for_all_its_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("t");
+        let wanted = prepare::Wanted {
+            dir: folder.clone(),
+            validators: Some(3),
+            chain_id: None,
+            base_port: Some(31_000),
+            empty_block_interval: None,
+        };
+        prepare::testnet(&wanted).unwrap();
+        let testnet = Testnet::of(&Home::find(Some(folder.join("node1"))).unwrap()).unwrap();
+        let expected = |index: u16| Node {
+            rpc: format!("http://127.0.0.1:{}", 31_001 + 10 * index),
+            metrics: Some(format!("http://127.0.0.1:{}", 31_004 + 10 * index)),
+        };
+        assert_eq!(testnet.nodes, [expected(0), expected(1), expected(2)]);
+        assert_eq!(testnet.folder, folder);
+        assert!(Testnet::of(&Home::find(Some(dir.path().join("mine"))).unwrap()).is_none());
+    }
+}
