@@ -229,11 +229,11 @@ fn a_block_decided_after_it_was_precommitted_is_written_once<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 2);
     let made = chain.next(row(3), vec![vec![1; 50_000]]);
-    let before = store.kv().stats().bytes;
+    let before = store.kv().stats().batch_bytes.sum;
     store.write_ahead(&made.hard_state(), &[(made.id, &made.bytes)]).unwrap();
     store.write_ahead(&made.hard_state(), &[(made.id, &made.bytes)]).unwrap();
     store.commit_block(&made.batch()).unwrap();
-    let written = store.kv().stats().bytes - before;
+    let written = store.kv().stats().batch_bytes.sum - before;
     assert!(written < 55_000, "{written} bytes for a block of 50,000");
 }
 
