@@ -14,7 +14,7 @@ CARGO ?= cargo
 CAIRN = $(or $(CARGO_TARGET_DIR),target)/debug/cairn
 TESTNET = $(CAIRN) testnet --validators $(N) --dir $(DIR)
 
-.PHONY: help testnet setup build test check fix sim bench clean
+.PHONY: help testnet setup build test check fix sim bench image clean
 
 help: ## list the targets
 	@echo 'make testnet is the place to begin.'
@@ -52,6 +52,9 @@ sim: ## run the simulator on SEEDS=2000 seeds
 
 bench: ## run the benchmarks; each prints its figures
 	$(CARGO) bench --profile dev --workspace --bench '*'
+
+image: ## build the container image `cairn` from source (minutes the first time)
+	docker build -t cairn .
 
 clean: ## remove the build and ./testnet
 	$(CARGO) clean

@@ -26,6 +26,7 @@ fn every_command_has_help_that_teaches() {
         ("query", "cairn query block 7"),
         ("query account", "name of a key"),
         ("query tx", "expired"),
+        ("query ready", "exit code 0"),
         ("config", "rpc.laddr"),
         ("show-validator", "public key"),
         ("show-node-id", "peers"),
@@ -53,6 +54,8 @@ fn wrong_command_lines_end_with_code_2() {
         &["keys", "add", "Not A Name"],
         &["query", "tx", "beef"],
         &["testnet", "--empty-block-interval", "soon"],
+        &["testnet", "--hostname-prefix", "node"],
+        &["testnet", "--compose", "--init-only"],
         &["start", "--no.such.setting", "1"],
     ] {
         assert_eq!(cairn.run(args).code, 2, "{args:?}");
@@ -309,4 +312,26 @@ fn a_reset_keeps_keys_and_what_they_signed() {
     let said = cairn.run(&["unsafe-reset-all", "--home", "h", "--forget-what-was-signed"]).succeeds();
     assert!(said.contains("forgotten, as asked"), "{said}");
     assert!(!data.join("cairn.db").exists());
+}
+
+#[test]
+fn testnets_for_other_machines_and_for_containers_are_only_written() {
+    let cairn = Cairn::new();
+    let made = ["testnet", "--init-only", "--validators", "2", "--hostname-prefix", "val-"];
+    assert!(cairn.run(&made).succeeds().contains("on its machine"));
+    assert!(cairn.run(&made).succeeds().contains("nothing was changed"));
+    let laddr = cairn.run(&["config", "p2p.laddr", "--home", "testnet/node1"]).succeeds();
+    assert!(laddr.contains("0.0.0.0:26656"), "{laddr}");
+    assert!(cairn.run(&["testnet"]).fails().contains("machines of their own"));
+    assert!(cairn.run(&["testnet", "--compose"]).fails().contains("the folder of Cairn's sources"));
+    let many = cairn.run(&["testnet", "--compose", "--validators", "101"]).fails();
+    assert!(many.contains("1 to 100"), "{many}");
+}
+
+#[test]
+fn a_node_that_is_not_there_is_not_ready() {
+    let cairn = Cairn::new();
+    let said = cairn.run(&["query", "ready", "--node", "127.0.0.1:1"]);
+    assert_eq!(said.code, 1);
+    assert!(said.fails().contains("no node answers"));
 }

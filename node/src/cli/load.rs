@@ -398,6 +398,7 @@ mod tests {
             chain_id: None,
             base_port: Some(31_000),
             empty_block_interval: None,
+            hostname_prefix: None,
         };
         prepare::testnet(&wanted).unwrap();
         let testnet = Testnet::of(&Home::find(Some(folder.join("node1"))).unwrap()).unwrap();

@@ -10,6 +10,7 @@
 //! | `local.rs` | commands about one home: start, init, ids, reset |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
 //! | `signals.rs` | being asked to stop |
+//! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
 //!
 //! Parsing never does anything; a command gets validated values. A failure is a sentence with the way out, printed once, here.
@@ -17,6 +18,7 @@
 
 mod children;
 mod client;
+mod compose;
 mod failure;
 mod home;
 mod json;

@@ -1,15 +1,17 @@
 //! The files of a new node and of a new testnet: keys, genesis, configuration.
 //!
 //! Node `i` of a testnet has ports of its own: peers at the first port + 10·i (TCP, and QUIC over UDP), RPC one above, metrics four
-//! above. That is CometBFT's 26656, 26657 and 26660 for node 0.
+//! above. That is CometBFT's 26656, 26657 and 26660 for node 0. Where each node has a machine of its own (`--hostname-prefix`),
+//! all have node 0's ports, and listen on every address.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use genesis::{Existing, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
+use genesis::{Access, Existing, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
 use node::config::Config;
+use serde_json::{Value, json};
 use types::{ChainId, limits::VALIDATORS_MAX};
 
 use super::{failure::Failure, show};
@@ -17,12 +19,16 @@ use super::{failure::Failure, show};
 /// The first port of a testnet, if nothing else is said.
 pub const BASE_PORT: u16 = 26656;
 const PORTS_PER_NODE: u16 = 10;
+/// Validators of a testnet, if nothing else is said.
+pub const VALIDATORS: usize = 4;
 /// The chain id of a testnet, if nothing else is said.
 pub const TESTNET_CHAIN: &str = "cairn-testnet";
 /// In a testnet of up to so many, everybody is connected to everybody; in a larger one, to so many others.
 const NEIGHBOURS: usize = 32;
-/// Says that the files of a testnet are being written. It goes when all are there.
+/// In the first node's home, says that the files of a testnet are being written. It goes when all are there.
 const UNFINISHED: &str = ".unfinished";
+/// Where Prometheus reads whom to scrape, in the testnet's folder.
+const TARGETS: &str = "prometheus/targets.json";
 
 /// What a testnet is to be; `None` is what is there already, else the default.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct Wanted {
     pub base_port: Option<u16>,
     /// Between two empty blocks; `Some(None)` is off.
     pub empty_block_interval: Option<Option<Duration>>,
+    /// Each node has a machine of its own, called by this and its number.
+    pub hostname_prefix: Option<String>,
 }
 
 /// A testnet on disk.
@@ -60,15 +68,22 @@ pub fn node_name(index: usize) -> String {
 /// Errors: what is there is something else; names the difference and the ways out. Nothing is ever overwritten.
 pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     let dir = &wanted.dir;
-    if dir.join(UNFINISHED).exists() {
+    if dir.join(node_name(0)).join(UNFINISHED).exists() {
         return Err(Failure::new(format!(
-            "{0} was left unfinished when its files were written: remove it (`rm -r {0}`) and try again",
+            "{0} was left unfinished when its files were written: remove it (`rm -r {0}`, or its volumes with \
+             `docker compose down --volumes`) and try again",
             dir.display()
         )));
     }
-    let is_new = !dir.join(node_name(0)).exists();
+    // A home may be there and empty: a volume that was just made.
+    let is_new = (0..=VALIDATORS_MAX).all(|index| !is_made(&dir.join(node_name(index))));
     if is_new {
         write_testnet(wanted)?;
+    } else if !is_made(&dir.join(node_name(0))) {
+        return Err(Failure::new(format!(
+            "{} has homes of other nodes, but none of node0: restore it, or remove the others with their chain",
+            dir.display()
+        )));
     }
     let genesis = Genesis::load(&dir.join(node_name(0)).join("config").join("genesis.json"))?;
     let nodes: Vec<Config> = homes(dir).iter().map(|home| load(home)).collect::<Result<_, Failure>>()?;
@@ -76,12 +91,53 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     if !is_new {
         check_same(wanted, &prepared)?;
     }
+    write_targets(dir, &prepared.nodes)?;
     Ok(prepared)
 }
 
 /// The homes that are there, `node0`, `node1`, … as far as they go.
 pub fn homes(dir: &Path) -> Vec<PathBuf> {
-    (0..=VALIDATORS_MAX).map(|index| dir.join(node_name(index))).take_while(|home| home.is_dir()).collect()
+    (0..=VALIDATORS_MAX).map(|index| dir.join(node_name(index))).take_while(|home| is_made(home)).collect()
+}
+
+fn is_made(home: &Path) -> bool {
+    home.join("config").is_dir()
+}
+
+/// The host and port by which another machine, or this one, reaches what a node listens on.
+fn reached_at(node: &Config, index: usize, address: &str) -> Option<String> {
+    let port = address.rsplit(':').next()?;
+    let host = hostname_prefix(node).map_or_else(|| "127.0.0.1".to_owned(), |prefix| format!("{prefix}{index}"));
+    Some(format!("{host}:{port}"))
+}
+
+/// How the machines of a node's testnet are called, if each node has its own: its external address tells.
+fn hostname_prefix(node: &Config) -> Option<&str> {
+    let (host, _) = node.p2p.external_address.rsplit_once(':')?;
+    Some(host.trim_end_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether each node is for a machine of its own: all listen at the same port.
+pub fn on_machines_of_their_own(nodes: &[Config]) -> bool {
+    matches!(nodes, [first, .., last] if first.p2p.laddr == last.p2p.laddr)
+}
+
+/// Writes whom Prometheus should scrape, in the form of its `file_sd_configs`; each node is called by its name.
+///
+/// It follows from the configuration files, so it is written anew each time.
+fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
+    let target = |(index, node): (usize, &Config)| {
+        let address = &node.instrumentation.prometheus_listen_addr;
+        let target = node.instrumentation.prometheus.then(|| reached_at(node, index, address)).flatten()?;
+        Some(json!({ "targets": [target], "labels": { "instance": node_name(index) } }))
+    };
+    let targets: Vec<Value> = nodes.iter().enumerate().filter_map(target).collect();
+    let file = dir.join(TARGETS);
+    let text = format!("{:#}\n", Value::Array(targets));
+    if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    Ok(genesis::files::write(&file, text.as_bytes(), Access::Public, Existing::Replace)?)
 }
 
 fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
@@ -97,7 +153,7 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
         let nodes = there.nodes.len();
         return Err(Failure::new(format!(
             "{dir} has {nodes} homes, but its genesis document has {validators} validators: restore the missing ones, or \
-             remove it with its chain (`rm -r {dir}`)"
+             remove it with its chain (`rm -r {dir}`, or its volumes with `docker compose down --volumes`)"
         )));
     }
     match wanted {
@@ -109,6 +165,9 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
         }
         Wanted { base_port: Some(asked), .. } if !there.nodes[0].p2p.laddr.ends_with(&format!(":{asked}")) => {
             other(format!("its first node listens at {}, not at port {asked}", there.nodes[0].p2p.laddr), "--base-port")
+        }
+        Wanted { hostname_prefix: Some(asked), .. } if hostname_prefix(&there.nodes[0]) != Some(asked) => {
+            other("its nodes are not on machines called so".to_owned(), "--hostname-prefix")
         }
         Wanted { empty_block_interval: Some(asked), .. }
             if there.nodes.iter().any(|node| node.consensus.empty_block_interval != *asked) =>
@@ -145,12 +204,21 @@ pub const OF_ONE_NODE: [&str; 7] = [
 ];
 
 fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
-    let count = wanted.validators.unwrap_or(4);
+    let count = wanted.validators.unwrap_or(VALIDATORS);
+    if let Some(prefix) = wanted.hostname_prefix.as_ref().filter(|prefix| !is_host(prefix)) {
+        return Err(Failure::new(format!(
+            "--hostname-prefix {prefix:?} is no beginning of a host's name: use letters, digits, dots and dashes, such as node, \
+             which does for node0, node1, ..."
+        )));
+    }
     if !(1..=VALIDATORS_MAX).contains(&count) {
         return Err(Failure::new(format!("--validators is {count}: use 1 to {VALIDATORS_MAX}")));
     }
     let base_port = wanted.base_port.unwrap_or(BASE_PORT);
-    let last = usize::from(base_port) + usize::from(PORTS_PER_NODE) * count;
+    let prefix = wanted.hostname_prefix.as_deref();
+    let ports_apart = if prefix.is_some() { 0 } else { PORTS_PER_NODE };
+    let last =
+        usize::from(base_port) + usize::from(ports_apart) * count.saturating_sub(1) + usize::from(PORTS_PER_NODE);
     if base_port < 1024 || last > usize::from(u16::MAX) {
         return Err(Failure::new(format!(
             "--base-port {base_port}: {count} validators need ports {base_port} to {last}: use at least 1024, and few enough"
@@ -170,27 +238,42 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
     let files = plan.files(|index| {
         let mut config = Config::default();
         config.base.moniker = node_name(index);
-        let port = |index: usize, offset: u16| base_port + PORTS_PER_NODE * index as u16 + offset;
-        config.p2p.laddr = format!("tcp://127.0.0.1:{}", port(index, 0));
+        let port = |index: usize, offset: u16| base_port + ports_apart * index as u16 + offset;
+        let host = |index: usize| prefix.map_or_else(|| "127.0.0.1".to_owned(), |prefix| format!("{prefix}{index}"));
+        let listen = if prefix.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        config.p2p.laddr = format!("tcp://{listen}:{}", port(index, 0));
+        if prefix.is_some() {
+            config.p2p.external_address = format!("{}:{}", host(index), port(index, 0));
+        }
         config.p2p.addr_book_strict = false;
         config.p2p.allow_duplicate_ip = true;
         config.p2p.max_num_inbound_peers = config.p2p.max_num_inbound_peers.max(2 * NEIGHBOURS);
-        let peers = neighbours(index, count).map(|peer| format!("{}@127.0.0.1:{}", ids[peer], port(peer, 0)));
+        let peers = neighbours(index, count).map(|peer| format!("{}@{}:{}", ids[peer], host(peer), port(peer, 0)));
         config.p2p.persistent_peers = peers.collect();
-        config.rpc.laddr = format!("tcp://127.0.0.1:{}", port(index, 1));
+        config.rpc.laddr = format!("tcp://{listen}:{}", port(index, 1));
         config.instrumentation.prometheus = true;
-        config.instrumentation.prometheus_listen_addr = format!("127.0.0.1:{}", port(index, 4));
+        config.instrumentation.prometheus_listen_addr = format!("{listen}:{}", port(index, 4));
         if let Some(interval) = wanted.empty_block_interval {
             config.consensus.empty_block_interval = interval;
         }
         config.to_commented_toml()
     });
     let dir = &wanted.dir;
-    std::fs::create_dir_all(dir).map_err(|error| Failure::file("made", dir, &error))?;
-    let mark = dir.join(UNFINISHED);
+    let first = dir.join(node_name(0));
+    std::fs::create_dir_all(&first).map_err(|error| Failure::file("made", &first, &error))?;
+    let mark = first.join(UNFINISHED);
     std::fs::write(&mark, "").map_err(|error| Failure::file("written", &mark, &error))?;
     write_files(dir, &files, Existing::Refuse)?;
     std::fs::remove_file(&mark).map_err(|error| Failure::file("removed", &mark, &error))
+}
+
+/// Whether a number behind it makes the name of a host that is told from the prefix again.
+fn is_host(prefix: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    prefix.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !prefix.ends_with(|c: char| c.is_ascii_digit())
+        && prefix.len() <= 60
+        && prefix.chars().all(inner)
 }
 
 /// Whom a node is connected to: all others, or those next to it on a ring of all.
@@ -243,7 +326,14 @@ mod tests {
     use super::*;
 
     fn wanted(dir: &Path, validators: Option<usize>) -> Wanted {
-        Wanted { dir: dir.to_owned(), validators, chain_id: None, base_port: None, empty_block_interval: None }
+        Wanted {
+            dir: dir.to_owned(),
+            validators,
+            chain_id: None,
+            base_port: None,
+            empty_block_interval: None,
+            hostname_prefix: None,
+        }
     }
 
     #[test]
@@ -277,16 +367,55 @@ mod tests {
         assert!(other(Wanted { empty_block_interval: Some(None), ..base.clone() }).contains("empty_block_interval"));
         std::fs::remove_dir_all(dir.path().join("node1")).unwrap();
         assert!(other(base.clone()).contains("has 1 homes, but its genesis document has 2 validators"));
-        std::fs::write(dir.path().join(UNFINISHED), "").unwrap();
+        std::fs::write(dir.path().join("node0").join(UNFINISHED), "").unwrap();
         assert!(other(base).contains("unfinished"));
+    }
+
+    #[test]
+    fn nodes_on_machines_of_their_own_have_the_usual_ports_and_know_each_other_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        // As volumes are: there, and empty.
+        (0..3).for_each(|index| std::fs::create_dir(dir.path().join(node_name(index))).unwrap());
+        let wanted = Wanted { hostname_prefix: Some("node".to_owned()), ..wanted(dir.path(), Some(3)) };
+        let first = testnet(&wanted).unwrap();
+        assert!(first.is_new && on_machines_of_their_own(&first.nodes));
+        for (index, node) in first.nodes.iter().enumerate() {
+            assert_eq!(node.p2p.laddr, "tcp://0.0.0.0:26656");
+            assert_eq!(node.p2p.external_address, format!("node{index}:26656"));
+            assert_eq!(node.rpc.laddr, "tcp://0.0.0.0:26657");
+            assert_eq!(node.instrumentation.prometheus_listen_addr, "0.0.0.0:26660");
+        }
+        assert!(first.nodes[0].p2p.persistent_peers[1].ends_with("@node2:26656"));
+        let second = testnet(&wanted).unwrap();
+        assert!(!second.is_new && second.genesis == first.genesis);
+        let other = Wanted { hostname_prefix: Some("host".to_owned()), ..wanted.clone() };
+        assert!(testnet(&other).unwrap_err().to_string().contains("--hostname-prefix"));
+        let targets = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
+        assert!(targets.contains("\"node2:26660\"") && targets.contains("\"instance\": \"node2\""), "{targets}");
+        std::fs::remove_dir_all(dir.path().join("node0/config")).unwrap();
+        assert!(testnet(&wanted).unwrap_err().to_string().contains("none of node0"));
+    }
+
+    #[test]
+    fn prometheus_is_told_where_a_local_testnet_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = testnet(&wanted(dir.path(), Some(2))).unwrap();
+        assert!(!on_machines_of_their_own(&made.nodes));
+        let file = dir.path().join(TARGETS);
+        let targets = std::fs::read_to_string(&file).unwrap();
+        assert!(targets.contains("\"127.0.0.1:26670\"") && targets.contains("\"instance\": \"node1\""), "{targets}");
+        std::fs::remove_file(&file).unwrap();
+        testnet(&wanted(dir.path(), None)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), targets);
     }
 
     #[test]
     fn impossible_testnets_write_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("t");
+        let named = Wanted { hostname_prefix: Some("a b".to_owned()), ..wanted(&dir, Some(2)) };
         let high = Wanted { base_port: Some(65_530), ..wanted(&dir, Some(2)) };
-        for bad in [wanted(&dir, Some(0)), wanted(&dir, Some(VALIDATORS_MAX + 1)), high] {
+        for bad in [wanted(&dir, Some(0)), wanted(&dir, Some(VALIDATORS_MAX + 1)), high, named] {
             assert!(testnet(&bad).is_err());
         }
         assert!(!dir.exists());

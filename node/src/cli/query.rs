@@ -21,7 +21,8 @@ Examples:
   cairn query tx 5B2C...64-hex-digits
   cairn query block 7            cairn query block            (the latest)
   cairn query validators --json
-  cairn query status --node http://127.0.0.1:26667";
+  cairn query status --node http://127.0.0.1:26667
+  until cairn query ready; do sleep 1; done";
 
 /// Ask a node about accounts, transactions, blocks, validators
 #[derive(Debug, Args)]
@@ -60,6 +61,10 @@ enum Command {
     },
     /// What the node is, and where its chain stands
     Status,
+    /// Whether the node is of use now: exit code 0, or 1 with the reason. For health checks and scripts
+    ///
+    /// It is not while it catches up with the chain, has no peers, or has seen no block for instrumentation.stall_after.
+    Ready,
     /// The parameters that all nodes of the chain share
     Params {
         /// At this height [default: the latest]
@@ -114,6 +119,7 @@ impl Query {
             Command::Block { height } => asker.block(height),
             Command::Validators { height } => asker.validators(height),
             Command::Status => asker.status(),
+            Command::Ready => asker.ready(),
             Command::Params { height } => asker.params(height),
             Command::Genesis => asker.genesis(),
         }
@@ -336,6 +342,23 @@ impl Asker {
         );
         facts.print();
         Ok(())
+    }
+
+    fn ready(&self) -> Result<(), Failure> {
+        let [answer, status] = self.client.call_all(["ready", "status"])?;
+        if self.json {
+            output::json(&answer);
+        }
+        if answer.get("ready").and_then(Value::as_bool) == Some(true) {
+            if !self.json {
+                let name = json::text(&status, "/node_info/moniker")?;
+                let height = json::number(&status, "/sync_info/latest_block_height")?;
+                output::line(format_args!("{name} is ready, at height {height}"));
+            }
+            return Ok(());
+        }
+        let reasons = json::list(&answer, "/reasons")?.iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        Err(Failure::new(format!("not ready: {}", reasons.join("; "))))
     }
 
     fn params(&self, height: Option<u64>) -> Result<(), Failure> {

@@ -13,13 +13,14 @@ use std::{
 
 use clap::Args;
 use node::{
-    config::{Config, parse_duration},
+    config::{Config, duration_text, parse_duration},
     exit,
 };
 use types::ChainId;
 
 use super::{
     children::{self, Validator},
+    compose,
     failure::Failure,
     home::reachable,
     output,
@@ -34,11 +35,13 @@ Examples:
   cairn testnet                                         four validators in ./testnet
   cairn testnet --validators 7 --dir ./seven            seven; each uses the next ten ports
   cairn testnet --validators 7 --dir ./seven --init-only
+  cairn testnet --validators 7 --dir ./seven --compose  writes ./seven/docker-compose.yml
+  cairn testnet --hostname-prefix node --init-only      for machines called node0, node1, ...
   cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
 
 Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has alice, bob and carol,
-who have money. What is there is never overwritten: run again, the chain goes on from the same
-height. `rm -r DIR` forgets it.
+who have money; DIR/prometheus/targets.json tells Prometheus whom to scrape. What is there is never
+overwritten: run again, the chain goes on from the same height. `rm -r DIR` forgets it.
 Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
 Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted:
 `cairn start --home DIR/nodeN` does it.";
@@ -72,6 +75,14 @@ pub struct Testnet {
     /// After how long without transactions an empty block follows: 1s, 0s (at once), off [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     empty_block_interval: Option<Interval>,
+    /// Each node is for a machine of its own, called PREFIX0, PREFIX1, ...: all with the usual ports, listening on every
+    /// address. With --init-only
+    #[arg(long, value_name = "PREFIX", requires = "init_only")]
+    hostname_prefix: Option<String>,
+    /// Write DIR/docker-compose.yml, which starts them in containers with Prometheus and Grafana, and nothing else. To be run in
+    /// the folder of Cairn's sources
+    #[arg(long, conflicts_with_all = ["init_only", "base_port", "no_view"])]
+    compose: bool,
     /// Print lines instead of drawing the view
     #[arg(long)]
     no_view: bool,
@@ -104,17 +115,28 @@ impl From<Look> for Event {
 impl Testnet {
     /// Does it: returns when all validators have stopped.
     pub fn run(self) -> Result<(), Failure> {
+        if self.compose {
+            return self.write_compose();
+        }
         let wanted = Wanted {
             dir: self.dir.clone(),
             validators: self.validators,
             chain_id: self.chain_id.clone(),
             base_port: self.base_port,
             empty_block_interval: self.empty_block_interval.map(|interval| interval.0),
+            hostname_prefix: self.hostname_prefix.clone(),
         };
         let prepared = prepare::testnet(&wanted)?;
         if self.init_only {
             describe(&self.dir, &prepared);
             return Ok(());
+        }
+        if prepare::on_machines_of_their_own(&prepared.nodes) {
+            return Err(Failure::new(format!(
+                "the nodes in {0} are for machines of their own, and would all listen at the same ports here: start each with \
+                 `cairn start --home {0}/nodeN` on its machine, or make another testnet with --dir",
+                self.dir.display()
+            )));
         }
         ports_are_free(&prepared)?;
         let (to, events) = mpsc::channel();
@@ -131,6 +153,23 @@ impl Testnet {
         running.stop(|| hurry.load(Ordering::Relaxed));
         result
     }
+
+    fn write_compose(&self) -> Result<(), Failure> {
+        let mut arguments = Vec::new();
+        if let Some(chain_id) = &self.chain_id {
+            arguments.extend(["--chain-id".to_owned(), chain_id.to_string()]);
+        }
+        if let Some(Interval(interval)) = self.empty_block_interval {
+            let text = interval.map_or_else(|| "off".to_owned(), duration_text);
+            arguments.extend(["--empty-block-interval".to_owned(), text]);
+        }
+        let validators = self.validators.unwrap_or(prepare::VALIDATORS);
+        let file = compose::write(&compose::Wanted { dir: self.dir.clone(), validators, arguments })?;
+        let (file, count) = (file.display(), show::count(validators as u64, "validator"));
+        output::line(format_args!("{count}, Prometheus and Grafana: {file}"));
+        output::line(format_args!("start them with: docker compose -f {file} up"));
+        Ok(())
+    }
 }
 
 /// What `--init-only` has to say.
@@ -139,8 +178,12 @@ fn describe(dir: &Path, prepared: &Prepared) {
     let count = prepared.nodes.len();
     let written = if prepared.is_new { "written" } else { "there already, nothing was changed" };
     output::line(format_args!("{count} validators of chain {} in {dir}: {written}", prepared.genesis.chain_id()));
-    output::line(format_args!("start them all with: cairn testnet --dir {dir}"));
-    output::line(format_args!("or each by itself:   cairn start --home {dir}/node0"));
+    if prepare::on_machines_of_their_own(&prepared.nodes) {
+        output::line(format_args!("start each on its machine: cairn start --home {dir}/node0"));
+    } else {
+        output::line(format_args!("start them all with: cairn testnet --dir {dir}"));
+        output::line(format_args!("or each by itself:   cairn start --home {dir}/node0"));
+    }
 }
 
 /// That nobody listens where the validators want to.
@@ -377,6 +420,7 @@ mod tests {
             chain_id: None,
             base_port: None,
             empty_block_interval: None,
+            hostname_prefix: None,
         };
         let mut prepared = prepare::testnet(&wanted).unwrap();
         let any = "127.0.0.1:0".to_owned();

@@ -1,0 +1,260 @@
+//! `cairn testnet --compose`: a compose file for validators in containers. The one in the sources is what it writes for four.
+//!
+//! The file needs its neighbours in the sources, the Dockerfile and `monitoring/`; keys and genesis are made by its `init` service.
+
+use std::path::{Component, Path, PathBuf};
+
+use genesis::{Access, Existing, files};
+
+use super::failure::Failure;
+
+/// Validators of a compose file: the image has so many empty homes, each the owner of its volume.
+pub const NODES_MAX: usize = 100;
+
+/// What a compose file is to start.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Folder of the file.
+    pub dir: PathBuf,
+    /// How many.
+    pub validators: usize,
+    /// More arguments of `cairn testnet`, as they were typed.
+    pub arguments: Vec<String>,
+}
+
+/// Writes `dir/docker-compose.yml`, for the sources in the current folder; says where.
+///
+/// Errors: another file of this name is there, this is not the folder of the sources, or there are too many validators.
+pub fn write(wanted: &Wanted) -> Result<PathBuf, Failure> {
+    let Wanted { dir, validators, arguments } = wanted;
+    if !(1..=NODES_MAX).contains(validators) {
+        return Err(Failure::new(format!("--validators is {validators}: in containers use 1 to {NODES_MAX}")));
+    }
+    for needed in ["Dockerfile", "monitoring/prometheus/prometheus.yml"] {
+        if !Path::new(needed).is_file() {
+            return Err(Failure::new(format!(
+                "there is no {needed} in this folder: a compose file needs it, so run this in the folder of Cairn's sources"
+            )));
+        }
+    }
+    let root = root_from(dir)?;
+    let file = dir.join("docker-compose.yml");
+    let text = text(*validators, &root, arguments);
+    if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
+        return Ok(file);
+    }
+    files::write(&file, text.as_bytes(), Access::Public, Existing::Refuse)?;
+    Ok(file)
+}
+
+/// The current folder as seen from `dir`, without a slash at its end.
+fn root_from(dir: &Path) -> Result<String, Failure> {
+    let mut depth = 0;
+    for component in dir.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(_) => depth += 1,
+            // From there, the way back has a name only if it is absolute.
+            _ => {
+                let here = std::env::current_dir().map_err(|error| Failure::file("read", Path::new("."), &error))?;
+                return Ok(here.display().to_string());
+            }
+        }
+    }
+    Ok(if depth == 0 { ".".to_owned() } else { vec![".."; depth].join("/") })
+}
+
+/// The file.
+fn text(validators: usize, root: &str, arguments: &[String]) -> String {
+    let each = |line: &dyn Fn(usize) -> String| (0..validators).map(line).collect::<String>();
+    let count = match validators {
+        1 => "One validator".to_owned(),
+        4 => "Four validators".to_owned(),
+        count => format!("{count} validators"),
+    };
+    let arguments: String = arguments.iter().map(|argument| format!(", {argument:?}")).collect();
+    let homes = each(&|i| format!("      - node{i}:/testnet/node{i}\n"));
+    let nodes = each(&|i| {
+        let (ports, keys) = if i == 0 { (PORTS, "      - keys:/testnet/keys\n") } else { ("", "") };
+        format!(
+            "\n  node{i}:\n    <<: *node\n    hostname: node{i}\n    environment:\n      CAIRN_HOME: /testnet/node{i}\n\
+             {ports}    volumes:\n      - node{i}:/testnet/node{i}\n{keys}"
+        )
+    });
+    let urls: Vec<String> = (0..validators).map(|i| format!("http://node{i}:26657")).collect();
+    let healthy = each(&|i| format!("      node{i}:\n        condition: service_healthy\n"));
+    let volumes = each(&|i| format!("  node{i}:\n"));
+    TEMPLATE
+        .replace("{count}", &count)
+        .replace("{validators}", &validators.to_string())
+        .replace("{arguments}", &arguments)
+        .replace("{homes}", &homes)
+        .replace("{nodes}", &nodes)
+        .replace("{urls}", &urls.join(","))
+        .replace("{healthy}", &healthy)
+        .replace("{volumes}", &volumes)
+        .replace("{root}", root)
+}
+
+const PORTS: &str = "    # Published for this machine alone. BIND_ADDRESS=0.0.0.0 opens it to the network, and with it the right to send
+    # transactions and to keep the node busy: put a proxy with limits before it instead.
+    ports:
+      - \"${BIND_ADDRESS:-127.0.0.1}:${RPC_PORT:-26657}:26657\"
+";
+
+const TEMPLATE: &str = r#"# {count}, Prometheus and Grafana, each in a container of its own.
+#
+#   docker compose up                  the first time it builds the image (minutes); Ctrl-C stops
+#   docker compose --profile load up   the same, with transfers all the time
+#   docker compose down                removes the containers; keys and blocks stay in their volumes
+#   docker compose down --volumes      forgets these too
+#
+# RPC of node0 at http://localhost:26657, Prometheus at http://localhost:9090, Grafana at http://localhost:3000.
+# Other ports and addresses: RPC_PORT, PROMETHEUS_PORT, GRAFANA_PORT, BIND_ADDRESS. Another image: CAIRN_IMAGE.
+#
+# Written by `cairn testnet --compose`, which writes it for any number of validators: change it there (node/src/cli/compose.rs).
+
+x-logging: &logging
+  driver: json-file
+  options:
+    max-size: 10m
+    max-file: "3"
+
+x-cairn: &cairn
+  image: ${CAIRN_IMAGE:-cairn:latest}
+  # Nothing is restarted by itself: a validator that stopped lest it signs twice (exit code 76) must not be.
+  restart: "no"
+  # A node may take 20 s to stop before it ends itself.
+  stop_grace_period: 30s
+  cpus: 1
+  mem_limit: 1g
+  pids_limit: 256
+  read_only: true
+  cap_drop:
+    - ALL
+  security_opt:
+    - no-new-privileges:true
+  logging: *logging
+
+x-node: &node
+  <<: *cairn
+  command: ["start"]
+  depends_on:
+    init:
+      condition: service_completed_successfully
+
+services:
+  # Makes keys, genesis and configuration when the volumes are empty; otherwise changes nothing. It needs no network.
+  init:
+    <<: *cairn
+    build: {root}
+    network_mode: none
+    command: ["testnet", "--init-only", "--dir", "/testnet", "--hostname-prefix", "node", "--validators", "{validators}"{arguments}]
+    healthcheck:
+      disable: true
+    volumes:
+{homes}      - keys:/testnet/keys
+      - targets:/testnet/prometheus
+{nodes}
+  # Only with `--profile load`.
+  load:
+    <<: *cairn
+    profiles:
+      - load
+    command: ["load", "--nodes", "{urls}", "--rate", "200", "--duration", "0"]
+    environment:
+      CAIRN_HOME: /testnet/node0
+    healthcheck:
+      disable: true
+    depends_on:
+{healthy}    volumes:
+      - keys:/testnet/keys:ro
+
+  prometheus:
+    image: prom/prometheus:v3.5.0
+    command:
+      - --config.file=/etc/prometheus/prometheus.yml
+      - --storage.tsdb.path=/prometheus
+      - --storage.tsdb.retention.time=15d
+    depends_on:
+      init:
+        condition: service_completed_successfully
+    cpus: 1
+    mem_limit: 1g
+    logging: *logging
+    ports:
+      - "${BIND_ADDRESS:-127.0.0.1}:${PROMETHEUS_PORT:-9090}:9090"
+    volumes:
+      - {root}/monitoring/prometheus:/etc/prometheus:ro
+      - targets:/targets:ro
+      - prometheus:/prometheus
+
+  grafana:
+    image: grafana/grafana:11.6.0
+    environment:
+      # Everybody may look; who wants to change something signs in as admin, at first with the password admin.
+      GF_AUTH_ANONYMOUS_ENABLED: "true"
+      GF_AUTH_ANONYMOUS_ORG_ROLE: Viewer
+      GF_ANALYTICS_REPORTING_ENABLED: "false"
+      GF_ANALYTICS_CHECK_FOR_UPDATES: "false"
+      GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH: /etc/grafana/dashboards/overview.json
+    depends_on:
+      - prometheus
+    cpus: 1
+    mem_limit: 512m
+    logging: *logging
+    ports:
+      - "${BIND_ADDRESS:-127.0.0.1}:${GRAFANA_PORT:-3000}:3000"
+    volumes:
+      - {root}/monitoring/grafana/provisioning/datasources:/etc/grafana/provisioning/datasources:ro
+      - {root}/monitoring/grafana/provisioning/dashboards:/etc/grafana/provisioning/dashboards:ro
+      - {root}/monitoring/grafana/dashboards:/etc/grafana/dashboards:ro
+      - grafana:/var/lib/grafana
+
+volumes:
+{volumes}  keys:
+  targets:
+  prometheus:
+  grafana:
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `rm docker-compose.yml && cairn testnet --compose --dir .` writes it anew.
+    #[test]
+    fn the_compose_file_of_the_sources_is_what_is_written_for_four() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
+        let there = std::fs::read_to_string(path).expect("docker-compose.yml is there");
+        assert!(
+            there == text(4, ".", &[]),
+            "`rm docker-compose.yml && cairn testnet --compose --dir .` in the sources writes docker-compose.yml anew"
+        );
+    }
+
+    #[test]
+    fn the_image_has_a_home_for_each_node_of_a_compose_file() {
+        let dockerfile = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Dockerfile")).unwrap();
+        assert!(dockerfile.contains(&format!("/testnet/node%g 0 {}", NODES_MAX - 1)));
+    }
+
+    #[test]
+    fn another_number_changes_what_depends_on_it_and_nothing_else() {
+        let seven = text(7, "..", &["--chain-id".to_owned(), "seven".to_owned()]);
+        assert!(seven.contains(r#""--validators", "7", "--chain-id", "seven"]"#), "{seven}");
+        assert!(seven.contains("build: ..\n") && seven.contains("- ../monitoring/prometheus:/etc/prometheus:ro"));
+        assert_eq!(seven.matches("<<: *node").count(), 7);
+        assert_eq!(seven.matches(":26657\"\n").count(), 1, "one RPC is published");
+        assert!(!seven.contains("node7") && seven.contains("http://node6:26657"));
+    }
+
+    #[test]
+    fn the_sources_are_found_from_the_files_folder() {
+        assert_eq!(root_from(Path::new(".")).unwrap(), ".");
+        assert_eq!(root_from(Path::new("./seven")).unwrap(), "..");
+        assert_eq!(root_from(Path::new("a/b/")).unwrap(), "../..");
+        assert!(Path::new(&root_from(Path::new("/x")).unwrap()).is_absolute());
+        assert!(Path::new(&root_from(Path::new("../x")).unwrap()).is_absolute());
+    }
+}

@@ -1,0 +1,503 @@
+//! The image and docker-compose.yml, run as a person runs them: four validators and Prometheus from nothing; kill, pause, cut off,
+//! stop, take down, start again.
+//!
+//! Needs a Docker daemon; see [`Docker::find`] for what else, and for what is said where it is missing. The image gets the program
+//! of this build; `CAIRN_TEST_IMAGE=cairn` tries another, such as the one that `make image` builds from source.
+//!
+//! Nothing here waits for a time to pass; everything waits for something to happen, with a deadline that a loaded machine keeps.
+#![allow(clippy::print_stdout, reason = "it tells what it measured")]
+
+mod optional;
+mod program;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use program::{Cairn, free_ports, json};
+use serde_json::Value;
+
+/// Anything that should happen happens within this time, also on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(90);
+/// From `up` to the first block: 15 s are promised, on a machine that does nothing else.
+const FIRST_BLOCK: Duration = Duration::from_secs(60);
+/// From SIGTERM to the end.
+const STOP: Duration = Duration::from_secs(10);
+/// Bytes that our layers add to the base image.
+const LAYERS_BYTES_MAX: u64 = 45_000_000;
+const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
+/// Compose projects of this test begin with this, then comes its process id.
+const PROJECT: &str = "cairn-test-";
+
+fn main() -> ExitCode {
+    optional::main(
+        Docker::find,
+        &[
+            (
+                "the_image_is_small_and_says_what_docker_needs_to_know",
+                the_image_is_small_and_says_what_docker_needs_to_know,
+            ),
+            ("a_compose_file_is_written_for_any_number", a_compose_file_is_written_for_any_number),
+            (
+                "four_validators_in_containers_do_what_a_person_expects",
+                four_validators_in_containers_do_what_a_person_expects,
+            ),
+        ],
+    )
+}
+
+fn the_image_is_small_and_says_what_docker_needs_to_know(docker: &Docker) {
+    let image = json(&ok(Command::new("docker").args(["image", "inspect", &docker.image])));
+    let config = &image[0]["Config"];
+    assert_eq!(config["User"], "10001:10001");
+    assert_eq!(config["StopSignal"], "SIGTERM");
+    assert_eq!(config["Entrypoint"], serde_json::json!(["cairn"]));
+    assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD", "cairn", "query", "ready"]));
+    // From the newest layer down to the first instruction of ours: the base image's layers come behind it.
+    let history = ok(Command::new("docker").args([
+        "history",
+        "--no-trunc",
+        "--human=false",
+        "--format",
+        "{{.Size}} {{.CreatedBy}}",
+        &docker.image,
+    ]));
+    let mut bytes = 0;
+    for line in history.lines() {
+        bytes += line.split(' ').next().unwrap().parse::<u64>().unwrap();
+        if line.contains("groupadd") {
+            println!("our layers of the image: {:.1} MB", bytes as f64 / 1e6);
+            assert!(bytes <= LAYERS_BYTES_MAX, "{history}");
+            return;
+        }
+    }
+    panic!("no layer makes the user: {history}");
+}
+
+fn a_compose_file_is_written_for_any_number(docker: &Docker) {
+    let cairn = Cairn::new();
+    let folder = cairn.folder().join("seven");
+    let mut write = cairn.command(&["testnet", "--validators", "7", "--compose", "--dir"]);
+    let said = ok(write.arg(&folder).current_dir(sources()));
+    let file = folder.join("docker-compose.yml");
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    let mut config = Command::new(&docker.compose[0]);
+    config.args(&docker.compose[1..]).arg("-f").arg(&file).args(["config", "--services"]);
+    let mut services: Vec<String> = ok(&mut config).lines().map(str::to_owned).collect();
+    services.sort();
+    let mut expected = vec!["grafana".to_owned(), "init".to_owned(), "prometheus".to_owned()];
+    expected.extend((0..7).map(|i| format!("node{i}")));
+    expected.sort();
+    // The older command lists what a profile hides, the newer does not.
+    services.retain(|service| service != "load");
+    assert_eq!(services, expected);
+    let twice = cairn
+        .command(&["testnet", "--validators", "5", "--compose", "--dir"])
+        .arg(&folder)
+        .current_dir(sources())
+        .output();
+    assert!(String::from_utf8_lossy(&twice.unwrap().stderr).contains("docker-compose.yml"), "nothing is overwritten");
+}
+
+fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
+    let net = Net::new(docker);
+    let started = Instant::now();
+    net.up();
+    net.reaches("node0", 1);
+    let first_block = started.elapsed();
+    println!("from up to the first block: {:.1} s", first_block.as_secs_f64());
+    assert!(first_block < FIRST_BLOCK);
+    NODES.iter().for_each(|node| net.is_healthy(node));
+    net.all_agree();
+    NODES.iter().for_each(|node| net.is_confined(node));
+    net.prometheus_sees_all();
+    net.grafana_has_the_dashboards();
+
+    // The accounts' keys are at hand beside node0.
+    let sent = net.exec("node0", &["cairn", "tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+
+    // kill: the others go on, and nothing starts it again but a person.
+    net.compose(&["kill", "node2"]);
+    net.go_on_without("node2");
+    assert_eq!(net.state("node2")["ExitCode"], 137);
+    net.compose(&["start", "node2"]);
+    net.catches_up("node2");
+
+    // pause.
+    net.compose(&["pause", "node1"]);
+    net.go_on_without("node1");
+    net.compose(&["unpause", "node1"]);
+    net.catches_up("node1");
+
+    // Cut off: it notices, says so, and comes back by itself.
+    let (network, node3) = (format!("{}_default", net.project), net.id("node3"));
+    let cut = Instant::now();
+    ok(Command::new("docker").args(["network", "disconnect", &network, &node3]));
+    net.go_on_without("node3");
+    eventually("node3 says that it is not ready", || {
+        let said = net.exec("node3", &["cairn", "query", "ready"]);
+        (said.status.code() == Some(1)).then_some(())
+    });
+    println!("from the cut to not ready: {:.1} s", cut.elapsed().as_secs_f64());
+    let back = Instant::now();
+    ok(Command::new("docker").args(["network", "connect", &network, &node3]));
+    net.catches_up("node3");
+    println!("from connect to caught up: {:.1} s", back.elapsed().as_secs_f64());
+    net.is_healthy("node3");
+
+    // SIGTERM: a clean end within the time.
+    let height = net.height("node0").unwrap();
+    let (genesis, keys) = (net.genesis(), net.key("node3"));
+    let stopping = Instant::now();
+    net.compose(&["stop", "node0", "node1", "node2", "node3"]);
+    println!("from stop to stopped, all four: {:.1} s", stopping.elapsed().as_secs_f64());
+    for node in NODES {
+        let state = net.state(node);
+        assert_eq!(state["ExitCode"], 0, "{node}: {state}");
+    }
+    assert!(stopping.elapsed() < STOP, "{:?}", stopping.elapsed());
+
+    // down and up: the same chain, the same keys, from the same height.
+    net.compose(&["down"]);
+    assert_eq!(net.containers(), "");
+    net.up();
+    NODES.iter().for_each(|node| {
+        net.reaches(node, height + 1);
+    });
+    assert_eq!((net.genesis(), net.key("node3")), (genesis, keys));
+    net.all_agree();
+}
+
+/// What the tests use of this machine.
+struct Docker {
+    /// `docker compose`, or the older `docker-compose`.
+    compose: Vec<String>,
+    /// The image under test.
+    image: String,
+    /// Official names that stand-ins bear until the end.
+    stand_ins: Vec<String>,
+    /// Whether there is an image of Grafana.
+    grafana: bool,
+}
+
+impl Docker {
+    /// Looks for a daemon and a compose command, sees to the base images, and builds the image under test.
+    ///
+    /// Errors: one of them is missing; says which. An image that does not build is a failure, not an error.
+    fn find() -> Result<Self, String> {
+        let answers = |command: &[&str]| {
+            let run = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
+            run.is_ok_and(|output| output.status.success())
+        };
+        if !answers(&["docker", "info"]) {
+            return Err("no Docker daemon answers".to_owned());
+        }
+        let compose: &[&str] = if answers(&["docker", "compose", "version"]) {
+            &["docker", "compose"]
+        } else if answers(&["docker-compose", "version"]) {
+            &["docker-compose"]
+        } else {
+            return Err("there is neither `docker compose` nor docker-compose".to_owned());
+        };
+        let given = std::env::var("CAIRN_TEST_IMAGE").ok();
+        if given.is_none() && !answers(&["strip", "--version"]) {
+            return Err("there is no strip, which takes the debug information out of the program".to_owned());
+        }
+        if given.is_none() && libc_is_newer_than((2, 36)) {
+            return Err("programs built here need a newer C library than the image's; see CAIRN_TEST_IMAGE".to_owned());
+        }
+        let images = Command::new(sources().join("scripts/base-images")).output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&images.stdout);
+        let named = |what: &str| said.lines().filter_map(|line| line.strip_suffix(what)).map(str::to_owned).collect();
+        if !images.status.success() {
+            let missing = said.lines().find(|line| line.contains("missing")).unwrap_or("scripts/base-images failed");
+            return Err(missing.to_owned());
+        }
+        let mut docker = Self {
+            compose: compose.iter().map(|word| (*word).to_owned()).collect(),
+            image: String::new(),
+            stand_ins: named(": stand-in"),
+            grafana: !said.lines().any(|line| line.starts_with("grafana/") && line.contains("missing")),
+        };
+        docker.image = given.unwrap_or_else(build_image);
+        docker.remove_what_a_dead_run_left();
+        Ok(docker)
+    }
+
+    fn remove_what_a_dead_run_left(&self) {
+        let label = "com.docker.compose.project";
+        let projects = [["ps", "-a"], ["volume", "ls"], ["network", "ls"]].map(|list| {
+            let filter = format!("label={label}");
+            let format = format!("{{{{.Label \"{label}\"}}}}");
+            ok(Command::new("docker").args(list).args(["--filter", &filter, "--format", &format]))
+        });
+        let mut projects: Vec<&str> = projects.iter().flat_map(|list| list.lines()).collect();
+        projects.sort();
+        projects.dedup();
+        for project in projects {
+            let pid = project.strip_prefix(PROJECT).filter(|pid| pid.parse::<u32>().is_ok());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                self.command(project).args(["down", "--volumes", "--remove-orphans", "-t", "0"]).output().unwrap();
+            }
+        }
+    }
+
+    /// The compose command for a project, in the sources.
+    fn command(&self, project: &str) -> Command {
+        let mut command = Command::new(&self.compose[0]);
+        command.args(&self.compose[1..]).args(["-p", project]).current_dir(sources()).stdin(Stdio::null());
+        command.env("CAIRN_IMAGE", &self.image).env_remove("BIND_ADDRESS").env_remove("COMPOSE_FILE");
+        command
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        for name in &self.stand_ins {
+            let _ = Command::new("docker").args(["rmi", "--no-prune", name]).output(); // its layers keep their other name
+        }
+    }
+}
+
+/// An image with the program of this build, by the Dockerfile's stage for that.
+fn build_image() -> String {
+    let image = "cairn-test:prebuilt";
+    let id = || ok(Command::new("docker").args(["images", "-q", image]));
+    let before = id();
+    let folder = tempfile::tempdir().unwrap();
+    ok(Command::new("strip").arg("-o").arg(folder.path().join("cairn")).arg(env!("CARGO_BIN_EXE_cairn")));
+    let mut build = Command::new("docker");
+    build.args(["build", "-q", "-t", image, "--target", "prebuilt", "--build-arg", "BINARY=cairn", "-f"]);
+    ok(build.arg(sources().join("Dockerfile")).arg(folder.path()));
+    if !before.is_empty() && before != id() {
+        let _ = Command::new("docker").args(["rmi", before.trim()]).output(); // it may be in use; then it stays
+    }
+    image.to_owned()
+}
+
+/// Four validators and what watches them, with ports of their own; gone when dropped.
+struct Net<'a> {
+    docker: &'a Docker,
+    project: String,
+    /// RPC, Prometheus, Grafana.
+    port: u16,
+}
+
+impl<'a> Net<'a> {
+    fn new(docker: &'a Docker) -> Self {
+        Self { docker, project: format!("{PROJECT}{}", std::process::id()), port: free_ports(3) }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.docker.command(&self.project);
+        for (offset, name) in ["RPC_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"].into_iter().enumerate() {
+            command.env(name, (self.port + offset as u16).to_string());
+        }
+        command.args(args);
+        command
+    }
+
+    #[track_caller]
+    fn compose(&self, args: &[&str]) -> String {
+        ok(&mut self.command(args))
+    }
+
+    fn up(&self) {
+        let mut args = vec!["up", "-d", "--no-build"];
+        if !self.docker.grafana {
+            args.extend(NODES.iter().chain(&["prometheus"]));
+        }
+        self.compose(&args);
+    }
+
+    fn exec(&self, node: &str, command: &[&str]) -> Output {
+        self.command(&["exec", "-T", node]).args(command).output().unwrap()
+    }
+
+    /// What a node's own command line answers, if it does.
+    fn query(&self, node: &str, what: &[&str]) -> Option<Value> {
+        let said = self.exec(node, &[&["cairn", "query"], what, &["--json"]].concat());
+        said.status.success().then(|| json(&String::from_utf8_lossy(&said.stdout)))
+    }
+
+    fn height(&self, node: &str) -> Option<u64> {
+        self.query(node, &["status"])?["sync_info"]["latest_block_height"].as_str()?.parse().ok()
+    }
+
+    #[track_caller]
+    fn reaches(&self, node: &str, height: u64) {
+        eventually(&format!("{node} reaches height {height}"), || self.height(node).filter(|got| *got >= height));
+    }
+
+    /// The others make three more blocks while it is away.
+    #[track_caller]
+    fn go_on_without(&self, node: &str) {
+        let others: Vec<&&str> = NODES.iter().filter(|other| **other != node).collect();
+        let height = eventually("a height is known", || self.height(others[0]));
+        others.iter().for_each(|other| self.reaches(other, height + 3));
+    }
+
+    /// It has what the others have, and its precommits are in their commits again.
+    #[track_caller]
+    fn catches_up(&self, node: &str) {
+        let asked = NODES.iter().find(|other| **other != node).unwrap();
+        let height = eventually("a height is known", || self.height(asked));
+        self.reaches(node, height);
+        let address = eventually("its address is known", || {
+            Some(self.query(node, &["status"])?["validator_info"]["address"].as_str()?.to_owned())
+        });
+        eventually(&format!("{node} signs again"), || {
+            let block = self.query(asked, &["block"])?;
+            let signatures = block["block"]["last_commit"]["signatures"].as_array()?.clone();
+            let signed = |one: &Value| one["validator_address"] == address.as_str() && one["block_id_flag"] == 2;
+            signatures.iter().any(signed).then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn all_agree(&self) {
+        let heights = NODES.map(|node| eventually("a height is known", || self.height(node)));
+        let height = heights.into_iter().min().unwrap().to_string();
+        let hash = |node| self.query(node, &["block", &height]).unwrap()["block_id"]["hash"].clone();
+        let hashes = NODES.map(hash);
+        assert!(hashes.iter().all(|hash| hash.is_string() && *hash == hashes[0]), "height {height}: {hashes:?}");
+    }
+
+    #[track_caller]
+    fn is_healthy(&self, node: &str) {
+        eventually(&format!("{node} is healthy"), || {
+            let state = self.state(node);
+            (state["Health"]["Status"] == "healthy").then_some(())
+        });
+    }
+
+    /// As nobody in particular, within bounds, reached by this machine alone and only where it should be.
+    #[track_caller]
+    fn is_confined(&self, node: &str) {
+        let user = self.exec(node, &["id", "-u"]);
+        assert_eq!(String::from_utf8_lossy(&user.stdout).trim(), "10001");
+        let container = &self.inspect(node);
+        let host = &container["HostConfig"];
+        assert_eq!((&host["Memory"], &host["NanoCpus"]), (&Value::from(1u64 << 30), &Value::from(1_000_000_000)));
+        assert_eq!((&host["ReadonlyRootfs"], &host["Privileged"]), (&Value::from(true), &Value::from(false)));
+        assert_eq!(host["LogConfig"]["Config"], serde_json::json!({"max-size": "10m", "max-file": "3"}));
+        let ports: Vec<&Value> = container["NetworkSettings"]["Ports"].as_object().unwrap().values().collect();
+        let published: Vec<&Value> = ports.iter().filter_map(|port| port.as_array()).flatten().collect();
+        assert_eq!(published.len(), usize::from(node == "node0"), "{published:?}");
+        assert!(published.iter().all(|port| port["HostIp"] == "127.0.0.1"), "{published:?}");
+    }
+
+    #[track_caller]
+    fn prometheus_sees_all(&self) {
+        eventually("Prometheus has scraped all four", || {
+            let targets = get(self.port + 1, "/api/v1/targets")?["data"]["activeTargets"].as_array()?.clone();
+            let is_up = |node: &&str| {
+                let of_node = targets.iter().find(|target| target["labels"]["instance"] == **node);
+                of_node.is_some_and(|target| target["health"] == "up")
+            };
+            (targets.len() == NODES.len() && NODES.iter().all(is_up)).then_some(())
+        });
+        let rules = get(self.port + 1, "/api/v1/rules").expect("Prometheus answers");
+        assert!(rules["data"]["groups"].as_array().is_some_and(|groups| !groups.is_empty()), "it has alerts: {rules}");
+    }
+
+    /// Where there is an image of Grafana.
+    #[track_caller]
+    fn grafana_has_the_dashboards(&self) {
+        if !self.docker.grafana {
+            println!("there is no image of Grafana here: its provisioning was not tried, see the test `monitoring`");
+            return;
+        }
+        let count = std::fs::read_dir(sources().join("monitoring/grafana/dashboards")).unwrap().count();
+        eventually("Grafana has the dashboards", || {
+            let found = get(self.port + 2, "/api/search?type=dash-db")?;
+            (found.as_array()?.len() == count).then_some(())
+        });
+    }
+
+    /// The genesis document that node0 serves.
+    fn genesis(&self) -> Value {
+        eventually("a genesis document", || self.query("node0", &["genesis"]))
+    }
+
+    /// A validator's public key, from its file.
+    fn key(&self, node: &str) -> String {
+        String::from_utf8(self.exec(node, &["cairn", "show-validator"]).stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn id(&self, node: &str) -> String {
+        // The newer command lists what has stopped only with --all, which the older does not know with -q.
+        let all: &[&str] = if self.docker.compose.len() > 1 { &["--all"] } else { &[] };
+        self.compose(&[&["ps", "-q"], all, &[node]].concat()).trim().to_owned()
+    }
+
+    #[track_caller]
+    fn inspect(&self, node: &str) -> Value {
+        json(&ok(Command::new("docker").args(["inspect", &self.id(node)])))[0].take()
+    }
+
+    #[track_caller]
+    fn state(&self, node: &str) -> Value {
+        self.inspect(node)["State"].take()
+    }
+
+    /// What is left of the project.
+    fn containers(&self) -> String {
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        ok(Command::new("docker").args(["ps", "-aq", "--filter", &filter]))
+    }
+}
+
+impl Drop for Net<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let logs = self.command(&["logs", "--no-color", "--tail", "20"]).output().unwrap();
+            println!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        let _ = self.command(&["down", "--volumes", "--remove-orphans", "-t", "0"]).output();
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Whether this machine's C library is newer than `known`. One that does not tell is another kind of library: newer.
+fn libc_is_newer_than(known: (u32, u32)) -> bool {
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output().map(|output| output.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).trim().replace("glibc ", "");
+    let mut numbers = said.split('.').map(|number| number.parse().unwrap_or(u32::MAX));
+    (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(u32::MAX)) > known
+}
+
+/// The output of a command that must succeed.
+#[track_caller]
+fn ok(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out.into_owned()
+}
+
+/// The JSON that a server on this machine answers, if it does.
+fn get(port: u16, path: &str) -> Option<Value> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
+    config.new_agent().get(format!("http://127.0.0.1:{port}{path}")).call().ok()?.body_mut().read_json().ok()
+}
+
+#[track_caller]
+fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(result) = happened() {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
