@@ -50,7 +50,8 @@ fix: ## rewrite files: format, and what clippy can mend by itself
 sim: ## run the simulator on SEEDS=2000 seeds
 	$(CARGO) run -q -p cairn-simulator -- --seeds $(SEEDS)
 
-bench: ## run the benchmarks; each prints its figures
+bench: build ## what a testnet takes on this machine, in one table; then the benchmarks of single parts
+	$(CAIRN) bench
 	$(CARGO) bench --profile dev --workspace --bench '*'
 
 image: ## build the container image `cairn` from source (minutes the first time)

@@ -50,6 +50,11 @@ impl Validator {
         Ok(Self { name: name.to_owned(), home: home.to_owned(), child, ended: None })
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How the process ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {

@@ -9,6 +9,7 @@
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands about one home: start, init, ids, reset |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
+//! | `bench/` | workloads on a testnet of its own, and a table of what they cost |
 //! | `signals.rs` | being asked to stop |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
@@ -16,6 +17,7 @@
 //! Parsing never does anything; a command gets validated values. A failure is a sentence with the way out, printed once, here.
 //! Secrets are never arguments of an error.
 
+mod bench;
 mod children;
 mod client;
 mod compose;
@@ -86,6 +88,8 @@ enum Command {
     LogLevel(local::LogLevel),
     /// Put load on validators, and measure what they make of it
     Load(load::Load),
+    /// Measure what a testnet of this program takes on this machine, in one table
+    Bench(bench::Bench),
     /// Print the effective configuration: file, then environment
     Config(local::Config),
     /// Print the public key of this home's validator, as genesis files have it
@@ -152,6 +156,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Load(args) => args.run(&Home::find(given)?),
+        Command::Bench(args) => args.run(),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),

@@ -21,6 +21,8 @@ pub const BASE_PORT: u16 = 26656;
 const PORTS_PER_NODE: u16 = 10;
 /// Validators of a testnet, if nothing else is said.
 pub const VALIDATORS: usize = 4;
+/// Calls that a testnet's nodes take in one request: those who try it with load send many.
+const REQUEST_BATCH: usize = 100;
 /// The chain id of a testnet, if nothing else is said.
 pub const TESTNET_CHAIN: &str = "cairn-testnet";
 /// In a testnet of up to so many, everybody is connected to everybody; in a larger one, to so many others.
@@ -56,6 +58,12 @@ pub struct Prepared {
     pub nodes: Vec<Config>,
     /// Whether the files were written just now.
     pub is_new: bool,
+}
+
+/// The ports of a testnet's nodes on one machine: peers, RPC, metrics.
+pub fn ports(base: u16, count: usize) -> impl Iterator<Item = u16> {
+    let of_node = move |index: usize| [0, 1, 4].map(|offset| base + PORTS_PER_NODE * index as u16 + offset);
+    (0..count).flat_map(of_node)
 }
 
 /// Name of a node's home in the testnet's folder.
@@ -251,6 +259,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         let peers = neighbours(index, count).map(|peer| format!("{}@{}:{}", ids[peer], host(peer), port(peer, 0)));
         config.p2p.persistent_peers = peers.collect();
         config.rpc.laddr = format!("tcp://{listen}:{}", port(index, 1));
+        config.rpc.max_request_batch_size = REQUEST_BATCH;
         config.instrumentation.prometheus = true;
         config.instrumentation.prometheus_listen_addr = format!("{listen}:{}", port(index, 4));
         if let Some(interval) = wanted.empty_block_interval {

@@ -200,9 +200,7 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
             let text = address.trim_start_matches("tcp://");
             let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
             let Ok(socket) = text.parse::<SocketAddr>() else { continue };
-            let bound = TcpListener::bind(socket).map(drop);
-            let bound = bound.and_then(|()| if udp { UdpSocket::bind(socket).map(drop) } else { Ok(()) });
-            if let Err(error) = bound {
+            if let Err(error) = is_free(socket, udp) {
                 let name = prepare::node_name(index);
                 return Err(Failure::with_code(
                     exit::Code::InUse,
@@ -213,6 +211,15 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
                 ));
             }
         }
+    }
+    Ok(())
+}
+
+/// That nobody listens at an address, over TCP and, if asked, UDP.
+pub fn is_free(address: SocketAddr, udp: bool) -> std::io::Result<()> {
+    TcpListener::bind(address)?;
+    if udp {
+        UdpSocket::bind(address)?;
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ fn counters_count<R: Rig>() {
     let after = kv.stats();
     assert_eq!(after.batches - before.batches, 3);
     assert_eq!(after.syncs - before.syncs, 2);
-    assert_eq!(after.bytes - before.bytes, 6);
+    assert_eq!(after.batch_bytes.sum - before.batch_bytes.sum, 6);
     let sizes = kv.sizes();
     assert_eq!(sizes.iter().map(|(cf, _)| *cf).collect::<Vec<_>>(), Cf::ALL);
     assert!(sizes[Cf::State as usize].1 > 0);

@@ -1,0 +1,252 @@
+//! The testnet of a workload: real processes, and what they have used so far.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use load::Node;
+use node::config::Config;
+use serde_json::json;
+
+use crate::cli::{
+    children::{self, Validator},
+    client::Client,
+    failure::Failure,
+    home::{Home, reachable},
+    json,
+    keyring::Keyring,
+    prepare::{self, Wanted},
+    testnet,
+};
+
+/// The first port that is tried; then the next hundreds.
+const PORT_FIRST: u16 = 31_000;
+const PORT_LAST: u16 = 60_000;
+/// How long validators may take to their first block.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// And to stop.
+const STOP_TIME_MAX: Duration = Duration::from_secs(20);
+/// Between two looks while they start.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A running testnet.
+pub struct Chain {
+    folder: PathBuf,
+    configs: Vec<Config>,
+    validators: Vec<Validator>,
+}
+
+/// What all validators have used since they were started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// When.
+    pub at: Instant,
+    /// Each validator's.
+    pub nodes: Vec<Used>,
+}
+
+/// What a validator has used.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Used {
+    /// Heights committed.
+    pub height: f64,
+    /// Transactions committed.
+    pub txs: f64,
+    /// Processor time, in seconds.
+    pub cpu_s: f64,
+    /// Signatures of transactions checked.
+    pub checks: f64,
+    /// Syncs that consensus waited for.
+    pub syncs: f64,
+    /// Rounds that failed.
+    pub failed_rounds: f64,
+    /// Memory in use now, in bytes.
+    pub memory: f64,
+    /// Bytes of its data on disk now.
+    pub disk: f64,
+    /// Bytes that it has had written to disk, if this system tells.
+    pub written: Option<f64>,
+}
+
+impl Chain {
+    /// Makes a testnet in `folder`, starts it and waits until all validators have a block.
+    ///
+    /// Errors: there are no free ports, a validator ends or does not come up in time, or `stop` is set; says which and where
+    /// its log is.
+    pub fn start(folder: &Path, count: usize, interval: Duration, stop: &AtomicBool) -> Result<Self, Failure> {
+        let prepared = prepare::testnet(&Wanted {
+            dir: folder.to_owned(),
+            validators: Some(count),
+            chain_id: None,
+            base_port: Some(free_ports(count)?),
+            empty_block_interval: Some(Some(interval)),
+            hostname_prefix: None,
+        })?;
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
+        let start = |(index, home): (usize, &PathBuf)| Validator::start(&program, &prepare::node_name(index), home);
+        let homes = prepare::homes(folder);
+        let validators = homes.iter().enumerate().map(start).collect::<Result<_, _>>()?;
+        let mut chain = Self { folder: folder.to_owned(), configs: prepared.nodes, validators };
+        chain.wait_for_blocks(stop)?;
+        Ok(chain)
+    }
+
+    fn wait_for_blocks(&mut self, stop: &AtomicBool) -> Result<(), Failure> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        for index in 0..self.configs.len() {
+            let client = Client::new(&reachable(&self.configs[index].rpc.laddr))?;
+            let height =
+                || json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok();
+            while height().is_none_or(|height| height == 0) {
+                self.all_run()?;
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Failure::new("stopped before the validators had a block"));
+                }
+                if Instant::now() > deadline {
+                    let (one, seconds) = (&self.validators[index], START_TIME_MAX.as_secs());
+                    let log = children::log_file(&one.home);
+                    return Err(Failure::new(format!(
+                        "{} has no block after {seconds} s: with --keep, {} may say why",
+                        one.name,
+                        log.display()
+                    )));
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn all_run(&mut self) -> Result<(), Failure> {
+        match self.validators.iter_mut().find_map(|one| Some((one.ended()?, &*one))) {
+            Some((status, one)) => {
+                Err(Failure::new(format!("{} {}: {}", one.name, children::how(status), one.last_words())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where its validators answer.
+    pub fn nodes(&self) -> Vec<Node> {
+        let address = |config: &Config| Node {
+            rpc: reachable(&config.rpc.laddr),
+            metrics: Some(reachable(&config.instrumentation.prometheus_listen_addr)),
+        };
+        self.configs.iter().map(address).collect()
+    }
+
+    /// An account that has money.
+    pub fn funder(&self) -> Result<types::SecretKey, Failure> {
+        let home = Home::given_or_default(Some(self.folder.join(prepare::node_name(0))))?;
+        Ok(Keyring::of(&home).get(&"alice".parse().expect("alice is a name"))?.secret)
+    }
+
+    /// What its validators have used so far.
+    ///
+    /// Errors: one does not answer.
+    pub fn read(&self) -> Result<Reading, Failure> {
+        let at = Instant::now();
+        let used = |(config, validator): (&Config, &Validator)| {
+            let address = reachable(&config.instrumentation.prometheus_listen_addr);
+            let page = Client::new(&address)?.metrics();
+            let page =
+                page.ok_or_else(|| Failure::new(format!("{} does not tell its metrics at {address}", validator.name)))?;
+            let of = |name: &str| sum(&page, name);
+            Ok(Used {
+                height: of("cometbft_consensus_latest_block_height"),
+                txs: of("cometbft_consensus_total_txs"),
+                cpu_s: of("process_cpu_seconds_total"),
+                checks: of("cometbft_mempool_signature_checks_total"),
+                syncs: of("cometbft_consensus_syncs_total"),
+                failed_rounds: of("cometbft_consensus_round_increment_total"),
+                memory: of("process_resident_memory_bytes"),
+                disk: bytes_in(&validator.home.join("data")) as f64,
+                written: written(validator.pid()),
+            })
+        };
+        let nodes = self.configs.iter().zip(&self.validators).map(used).collect::<Result<_, Failure>>()?;
+        Ok(Reading { at, nodes })
+    }
+
+    /// Stops its validators.
+    ///
+    /// Errors: one had ended by itself, or had to be killed.
+    pub fn stop(&mut self) -> Result<(), Failure> {
+        self.all_run()?;
+        let killed = children::stop(&mut self.validators, STOP_TIME_MAX, || false);
+        if killed.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("did not stop within {} s: {}", STOP_TIME_MAX.as_secs(), killed.join(", "))))
+    }
+}
+
+impl Drop for Chain {
+    /// Their folder is about to go.
+    fn drop(&mut self) {
+        children::stop(&mut self.validators, STOP_TIME_MAX, || false);
+    }
+}
+
+fn free_ports(count: usize) -> Result<u16, Failure> {
+    let step = 100 * count.div_ceil(10).max(1);
+    let free = |port: &u16| {
+        prepare::ports(*port, count).all(|port| testnet::is_free(([127, 0, 0, 1], port).into(), true).is_ok())
+    };
+    let missing = || Failure::new(format!("there are not enough free ports between {PORT_FIRST} and {PORT_LAST}"));
+    (PORT_FIRST..PORT_LAST).step_by(step).find(free).ok_or_else(missing)
+}
+
+/// The sum of all series of a name.
+fn sum(page: &str, name: &str) -> f64 {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Bytes of the files under a folder, as far as they can be read: some may go meanwhile.
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(file) if file.is_dir() => bytes_in(&entry.path()),
+        Ok(file) => file.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+/// Bytes that a process has had written to disk: what it dirtied, whether or not it is there yet. Linux tells.
+fn written(pid: u32) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_name_are_summed_and_no_other() {
+        let page = "# TYPE a counter\na{step=\"x\"} 2\na{step=\"y\"} 3\na_total 7\nab 9\nb 1.5\n";
+        assert_eq!((sum(page, "a"), sum(page, "a_total"), sum(page, "b"), sum(page, "c")), (5.0, 7.0, 1.5, 0.0));
+    }
+
+    #[test]
+    fn all_files_of_a_folder_count() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/x"), [0; 10]).unwrap();
+        fs::write(dir.path().join("y"), [0; 5]).unwrap();
+        assert_eq!(bytes_in(dir.path()), 15);
+        assert_eq!(bytes_in(&dir.path().join("none")), 0);
+    }
+}

@@ -1,0 +1,349 @@
+//! `cairn bench`: named workloads on a testnet of its own, and one table of what they cost.
+//!
+//! | file | is about |
+//! |---|---|
+//! | `mod.rs` | which workloads there are, and their order |
+//! | `chain.rs` | the testnet, in a folder that is gone afterwards, and what its processes have used so far |
+//! | `figures.rs` | two readings and a report of load become figures; figures become a table |
+//! | `machine.rs` | the machine, and what it takes for a sync, a signature check, a round trip: the units of the figures |
+//!
+//! Validators are real processes with their data on disk. Counts (checks, syncs, rounds, bytes) are theirs, times those of [`load`].
+
+mod chain;
+mod figures;
+mod machine;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+use load::{Event, Mode, Observer, Plan, Report};
+use node::{config::parse_duration, os};
+use serde::Serialize;
+
+use self::{
+    chain::{Chain, Reading},
+    figures::Figures,
+    machine::Machine,
+};
+use super::{failure::Failure, meter::Meter, output, signals};
+
+const HELP: &str = "\
+Examples:
+  cairn bench                                  all workloads, four validators, some minutes
+  cairn bench --workload idle,single           these alone
+  cairn bench --workload half --rate 1000      at this rate instead of half of what saturates
+  cairn bench --duration 30s --json bench.json
+
+Workloads, each measured for --duration:
+  empty      empty blocks, one right after the other
+  idle       an empty block a second, nothing to do
+  single     20 transfers a second, so that each finds an idle chain
+  saturate   closed loop: more transfers under way from stage to stage until no more are committed
+  half       open loop at half of what `saturate` found, which is run first unless --rate is given
+
+Validators and load share this machine. Times depend on it, so they are told beside what it takes
+for one sync of a file, one signature check and one round trip over loopback.";
+
+/// Transfers a second that find an idle chain each.
+const SINGLE_RATE: f64 = 20.0;
+/// Between two looks for Ctrl-C.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Measure what a testnet of this program takes on this machine, in one table
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Bench {
+    /// Which workloads [default: all]
+    #[arg(long, value_enum, value_name = "NAME,NAME,...", value_delimiter = ',')]
+    workload: Vec<Workload>,
+    /// How many validators
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    validators: u16,
+    /// How long each workload, and each stage of saturate, is measured
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    duration: Duration,
+    /// Transfers a second of the workload half [default: half of what saturates]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Accounts that send, in turn
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    senders: u32,
+    /// Folder for the validators, on the disk to be measured; made, and removed afterwards
+    #[arg(long, value_name = "DIR", default_value = "./bench-testnet")]
+    dir: PathBuf,
+    /// Leave the folder, logs included
+    #[arg(long)]
+    keep: bool,
+    /// Write the figures as JSON; - is standard output, and then nothing else is
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<String>,
+}
+
+/// What a testnet is put to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    Empty,
+    Idle,
+    Single,
+    Saturate,
+    Half,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    parse_duration(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| "use 1s to 1h".to_owned())
+}
+
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Results<'a> {
+    version: &'static str,
+    validators: u16,
+    duration_s: f64,
+    machine: &'a Machine,
+    workloads: &'a [Figures],
+}
+
+impl Bench {
+    /// Does it.
+    pub fn run(self) -> Result<(), Failure> {
+        let to_stdout = self.json.as_deref() == Some("-");
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        signals::on_each(move |_| told.store(true, Ordering::Relaxed))?;
+        let folder = Folder::new(&self.dir, self.keep)?;
+        let machine = Machine::look(&self.dir)?;
+        if !to_stdout {
+            machine.lines().iter().for_each(output::line);
+        }
+        os::ask_for_short_slices();
+        let figures = self.workloads(&stop)?;
+        drop(folder);
+        if !to_stdout {
+            output::line(format_args!(
+                "\n{} validators, each measured for {} s\n",
+                self.validators,
+                self.duration.as_secs_f64()
+            ));
+            figures::table(&figures).iter().for_each(output::line);
+        }
+        let results = Results {
+            version: env!("CARGO_PKG_VERSION"),
+            validators: self.validators,
+            duration_s: self.duration.as_secs_f64(),
+            machine: &machine,
+            workloads: &figures,
+        };
+        match &self.json {
+            Some(path) => write_json(path, &results),
+            None => Ok(()),
+        }
+    }
+
+    fn wanted(&self) -> Vec<Workload> {
+        let mut wanted =
+            if self.workload.is_empty() { Workload::value_variants().to_vec() } else { self.workload.clone() };
+        if wanted.contains(&Workload::Half) && self.rate.is_none() {
+            wanted.push(Workload::Saturate);
+        }
+        wanted.sort(); // the rate of half follows from saturate
+        wanted.dedup();
+        wanted
+    }
+
+    /// Each workload on a new chain. Ctrl-C ends the one under way, and leaves out those that follow.
+    fn workloads(&self, stop: &AtomicBool) -> Result<Vec<Figures>, Failure> {
+        let mut all = Vec::new();
+        let mut saturation = self.rate.map(|rate| 2.0 * rate);
+        for workload in self.wanted() {
+            if stop.load(Ordering::Relaxed) {
+                output::note("stopped: the workloads that were to follow are left out");
+                break;
+            }
+            let interval = if workload == Workload::Empty { Duration::ZERO } else { Duration::from_secs(1) };
+            let name = format!("{workload:?}").to_lowercase();
+            output::note(format_args!("{name}"));
+            let mut chain = Chain::start(&self.dir.join(&name), self.validators.into(), interval, stop)?;
+            let figures = match workload {
+                Workload::Empty | Workload::Idle => self.watch(workload, &chain, stop)?,
+                Workload::Single => self.load(workload, &chain, Mode::Open { rate: SINGLE_RATE }, stop)?.0,
+                Workload::Saturate => {
+                    let (figures, found) = self.load(workload, &chain, Mode::Closed, stop)?;
+                    saturation = saturation.or(found);
+                    figures
+                }
+                Workload::Half => match saturation {
+                    Some(most) => {
+                        self.load(workload, &chain, Mode::Open { rate: (most / 2.0).round().max(1.0) }, stop)?.0
+                    }
+                    None => {
+                        return Err(Failure::new(
+                            "nothing was committed in the workload saturate, so there is no half of it",
+                        ));
+                    }
+                },
+            };
+            chain.stop()?;
+            all.push(figures);
+        }
+        Ok(all)
+    }
+
+    /// Nobody sends anything.
+    fn watch(&self, workload: Workload, chain: &Chain, stop: &AtomicBool) -> Result<Figures, Failure> {
+        pause(Duration::from_secs(2).min(self.duration), stop); // caches fill
+        let before = chain.read()?;
+        pause(self.duration, stop);
+        Ok(Figures::without_load(workload, &before, &chain.read()?))
+    }
+
+    /// Figures of the stage that committed most, and how much that was.
+    fn load(
+        &self,
+        workload: Workload,
+        chain: &Chain,
+        mode: Mode,
+        stop: &AtomicBool,
+    ) -> Result<(Figures, Option<f64>), Failure> {
+        let mut plan = Plan::new(chain.nodes(), mode, self.duration, chain.folder().join("load.txs"));
+        plan.senders = self.senders;
+        plan.funder = Some(chain.funder()?);
+        let mut observer = Readings { meter: Meter::new(false, false), chain, begins: Vec::new(), ends: Vec::new() };
+        let report = load::run(&plan, &mut observer, stop);
+        observer.meter.end();
+        let report = report?;
+        report.warnings.iter().for_each(output::note);
+        let index = best(&report);
+        let missing = || Failure::new("a validator did not tell its metrics: its log may say why (--keep leaves it)");
+        let reading =
+            |readings: &mut Vec<Option<Reading>>| readings.get_mut(index).and_then(Option::take).ok_or_else(missing);
+        let (before, after) = (reading(&mut observer.begins)?, reading(&mut observer.ends)?);
+        let stage = report.stages.get(index).ok_or_else(missing)?;
+        Ok((Figures::of_load(workload, &before, &after, stage), report.saturation.map(|most| most.committed_per_s)))
+    }
+}
+
+fn best(report: &Report) -> usize {
+    report.saturation.as_ref().map_or(0, |saturation| saturation.stage)
+}
+
+/// Reads what the validators have used at both ends of each stage.
+struct Readings<'a> {
+    meter: Meter,
+    chain: &'a Chain,
+    begins: Vec<Option<Reading>>,
+    ends: Vec<Option<Reading>>,
+}
+
+impl Observer for Readings<'_> {
+    fn see(&mut self, event: &Event<'_>) {
+        match event {
+            Event::StageBegins { .. } => self.begins.push(self.chain.read().ok()),
+            Event::StageEnds(_) => self.ends.push(self.chain.read().ok()),
+            _ => {}
+        }
+        self.meter.see(event);
+    }
+}
+
+fn pause(duration: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + duration;
+    while !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(TICK));
+    }
+}
+
+/// A folder that is gone afterwards, whatever happens.
+struct Folder<'a> {
+    path: &'a Path,
+    keep: bool,
+}
+
+impl<'a> Folder<'a> {
+    fn new(path: &'a Path, keep: bool) -> Result<Self, Failure> {
+        if path.exists() {
+            let path = path.display();
+            return Err(Failure::new(format!(
+                "{path} is there already: remove it if an earlier run left it (`rm -r {path}`), or choose another --dir"
+            )));
+        }
+        fs::create_dir_all(path).map_err(|error| Failure::file("made", path, &error))?;
+        Ok(Self { path, keep })
+    }
+}
+
+impl Drop for Folder<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_dir_all(self.path); // what cannot be removed is in the way of the next run, which says so
+        }
+    }
+}
+
+fn write_json(path: &str, results: &Results<'_>) -> Result<(), Failure> {
+    let json =
+        serde_json::to_value(results).map_err(|error| Failure::new(format!("the figures make no JSON: {error}")))?;
+    if path == "-" {
+        output::json(&json);
+        return Ok(());
+    }
+    fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(workload: &[Workload], rate: Option<f64>) -> Bench {
+        Bench {
+            workload: workload.to_vec(),
+            validators: 4,
+            duration: Duration::from_secs(1),
+            rate,
+            senders: 1,
+            dir: "x".into(),
+            keep: false,
+            json: None,
+        }
+    }
+
+    #[test]
+    fn half_of_what_saturates_needs_to_know_what_does() {
+        use Workload::{Empty, Half, Idle, Saturate, Single};
+        assert_eq!(bench(&[], None).wanted(), [Empty, Idle, Single, Saturate, Half]);
+        assert_eq!(bench(&[Half, Empty], None).wanted(), [Empty, Saturate, Half]);
+        assert_eq!(bench(&[Half, Half], Some(5.0)).wanted(), [Half]);
+    }
+
+    #[test]
+    fn durations_are_bounded() {
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("0s").is_err() && duration("2h").is_err() && duration("x").is_err());
+    }
+
+    #[test]
+    fn the_folder_is_ours_alone_and_gone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let folder = Folder::new(&path, false).unwrap();
+        assert!(Folder::new(&path, false).is_err(), "somebody's folder is not taken, nor removed");
+        drop(folder);
+        assert!(!path.exists());
+        drop(Folder::new(&path, true).unwrap());
+        assert!(path.exists());
+    }
+}
