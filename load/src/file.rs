@@ -101,7 +101,9 @@ impl Presigned {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LoadError::file(path, format!("cannot be opened: {error}"))),
+            Err(error) => {
+                return Err(LoadError::file(path, format!("cannot be opened: {error}: name another with --file")));
+            }
         };
         let mut reader = io::BufReader::new(&file);
         let mut magic = [0; 8];
@@ -154,6 +156,14 @@ impl Presigned {
             self.next()?;
         }
         Ok(())
+    }
+
+    /// That all from here on is as it was written. Cost: reading it.
+    ///
+    /// Errors: it is damaged; says where.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let from = self.chunks.partition_point(|(_, before)| *before <= self.position).saturating_sub(1);
+        self.chunks[from..].iter().try_for_each(|(at, _)| self.read_chunk(*at).map(drop))
     }
 
     /// The number of the next one to be read.
@@ -358,6 +368,7 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let read = Presigned::open(&path).and_then(|file| {
                 let mut file = file.unwrap();
+                file.check()?;
                 let mut calls = 0;
                 while file.next()?.is_some() {
                     calls += 1;

@@ -146,7 +146,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
             curves: throughput,
         },
         Panel {
-            title: "Latency in ms, from when a transaction was due to every validator's commit",
+            title: "Latency in ms, from when due to every validator's commit",
             x_title: "seconds since the load began (shaded: not measured)",
             x,
             shaded,
@@ -187,9 +187,9 @@ fn over_load(report: &Report) -> Result<String, Failed> {
         Panel { title: "Throughput, transactions / s", x_title: "", x: x.clone(), shaded: vec![], curves: throughput },
         Panel {
             title: if is_closed {
-                "Latency in ms, from when a transaction was sent to every validator's commit"
+                "Latency in ms, from when sent to every validator's commit"
             } else {
-                "Latency in ms, from when a transaction was due to every validator's commit"
+                "Latency in ms, from when due to every validator's commit"
             },
             x_title,
             x,

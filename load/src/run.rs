@@ -36,6 +36,8 @@ const GROWTH: f64 = 1.05;
 const FIRST_GUESS_PER_S: f64 = 4_000.0;
 /// Transactions of one sender that its money must last for, when their number is not known before.
 const TXS_OF_A_SENDER: u64 = 1_000;
+/// A load without end has money for so long at least.
+const ENDLESS_S: f64 = 86_400.0;
 /// How far ahead of the load unordered transactions are signed.
 const AHEAD: Duration = Duration::from_secs(1);
 /// Longest wait for a mempool that others fill, before the load begins.
@@ -113,8 +115,7 @@ impl<'a> Run<'a> {
         let keys = Keys::new(chains[0].chain_id.clone(), plan.sender_seed.clone());
         let all = senders::derive(&keys, count);
         let mut states = senders::states(plan, &all, batch, watch)?;
-        let of_each = total.map_or(TXS_OF_A_SENDER, |total| total.div_ceil(count.into()) + 1);
-        let need = of_each.saturating_mul(fee + 1);
+        let need = txs_of_each(plan, count).saturating_mul(fee + 1);
         let chain_id = &chains[0].chain_id;
         funding::fund(&Funding { plan, chain_id, params, fee, need, batch }, &all, &mut states, watch)?;
         wait_for_quiet(&mut rpc, watch)?;
@@ -314,6 +315,15 @@ fn planned(plan: &Plan) -> Option<u64> {
     }
 }
 
+/// How many transactions each of `count` senders must be able to pay for.
+fn txs_of_each(plan: &Plan, count: u32) -> u64 {
+    match (planned(plan), &plan.mode) {
+        (Some(total), _) => total.div_ceil(count.into()) + 1,
+        (None, Mode::Open { rate }) => TXS_OF_A_SENDER.max((rate * ENDLESS_S / f64::from(count)) as u64),
+        (None, _) => TXS_OF_A_SENDER,
+    }
+}
+
 /// How many transactions are due in a stage at so many a second, if it has an end; with some to spare, for arrivals by chance.
 fn due_in(plan: &Plan, per_s: f64) -> Option<u64> {
     let length = plan.warm_up + plan.duration? + plan.cool_down;
@@ -360,7 +370,10 @@ pub mod tests {
         assert_eq!(planned(&plan), Some(1_301), "2 s of warm-up, 1 s of cool-down, and one at the very end");
         plan.arrivals = Arrivals::Poisson;
         assert!(planned(&plan) > Some(1_500));
+        assert_eq!(txs_of_each(&plan, 1_000), 3);
         plan.mode = Mode::Closed;
-        assert_eq!(planned(&plan), None);
+        assert_eq!((planned(&plan), txs_of_each(&plan, 1_000)), (None, TXS_OF_A_SENDER));
+        (plan.mode, plan.duration) = (Mode::Open { rate: 200.0 }, None);
+        assert_eq!(txs_of_each(&plan, 1_000), 17_280, "a day");
     }
 }

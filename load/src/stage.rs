@@ -114,6 +114,7 @@ impl Stage<'_> {
                 }
                 if now >= look_at {
                     let open = tracker.expire();
+                    tracker.news().iter().for_each(|news| watch.note(news));
                     watch.see(&Event::Live(tracker.live()));
                     look_at = now + nanos(LOOK_PERIOD);
                     if is_over && open == 0 {
