@@ -169,8 +169,9 @@ fn table(stages: &[StageReport]) -> Vec<String> {
     if stages.iter().any(|stage| !stage.is_sustained && stage.mode == "open") {
         lines.push("! less than 95 % of what was due was committed in time: the chain did not keep up".to_owned());
     }
-    lines.push(
-        "latency: from when a transaction was due to every validator's commit; what failed ranks last".to_owned(),
-    );
+    let begin = if stages.iter().all(|stage| stage.mode == "open") { "due" } else { "sent" };
+    lines.push(format!(
+        "latency: from when a transaction was {begin} to every validator's commit; what failed ranks last"
+    ));
     lines
 }
