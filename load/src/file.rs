@@ -190,10 +190,12 @@ impl Presigned {
         bytes.extend_from_slice(&blake3(payload).0);
         bytes.extend_from_slice(payload);
         self.file.write_all_at(&bytes, self.end).map_err(|error| {
-            let gb = self.end as f64 / 1e9;
+            let mb = self.end as f64 / 1e6;
             LoadError::file(
                 &self.path,
-                format!("cannot be written beyond {gb:.2} GB: {error}: free some space, or load less"),
+                format!(
+                    "cannot be written beyond {mb:.1} MB: {error}: free some space, name another with --file, or load less"
+                ),
             )
         })?;
         self.chunks.push((self.end, self.total));

@@ -42,9 +42,11 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// The highest throughput found, by a closed loop or a sweep.
     pub saturation: Option<Saturation>,
-    /// Whether the figures can be relied on; if not, `warnings` say why.
+    /// Whether the figures can be relied on: there are no `doubts`.
     pub is_trustworthy: bool,
-    /// What a reader must know, a sentence each.
+    /// Why they cannot, a sentence each.
+    pub doubts: Vec<String>,
+    /// What else a reader must know, a sentence each.
     pub warnings: Vec<String>,
 }
 

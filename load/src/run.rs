@@ -236,9 +236,7 @@ impl<'a> Run<'a> {
 
     fn report(self, began_unix_s: u64) -> Report {
         let Self { plan, chains, recipe, tracker, stages, saturation, params, batch, .. } = self;
-        let mut warnings: Vec<String> = stages.iter().flat_map(StageReport::doubts).collect();
-        let is_trustworthy = warnings.is_empty();
-        warnings.extend(tracker.problems());
+        let doubts: Vec<String> = stages.iter().flat_map(StageReport::doubts).collect();
         let node = |(node, chain): (&crate::Node, &Chain)| NodeInfo {
             url: node.rpc.clone(),
             moniker: chain.moniker.clone(),
@@ -273,15 +271,16 @@ impl<'a> Run<'a> {
             },
             stages,
             saturation,
-            is_trustworthy,
-            warnings,
+            is_trustworthy: doubts.is_empty(),
+            doubts,
+            warnings: tracker.problems(),
         }
     }
 }
 
 /// Asks all nodes who they are, and how many calls they take in a request.
 ///
-/// Errors: one does not answer, is of another chain than the first, lags behind, or has no block yet.
+/// Errors: one does not answer, is named twice, is of another chain than the first, lags behind, or has no block yet.
 fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
     let mut chains: Vec<Chain> = Vec::new();
     let mut batch = plan.batch;
@@ -289,6 +288,9 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
         let mut rpc = Rpc::new(&node.rpc)?;
         let chain = rpc.chain()?;
         let wrong = |reason: String| Err(LoadError::node(&node.rpc, reason));
+        if let Some(index) = chains.iter().position(|other| other.node_id == chain.node_id) {
+            return wrong(format!("it is the same node as {}: name each node once", plan.nodes[index].rpc));
+        }
         match chains.first() {
             Some(first) if first.chain_id != chain.chain_id => {
                 return wrong(format!(

@@ -17,11 +17,12 @@ impl Report {
             lines.push(String::new());
             lines.push(format!("highest      {committed_per_s:.0} committed everywhere a second ({how})"));
         }
-        if !self.warnings.is_empty() {
-            lines.push(String::new());
-            let head = if self.is_trustworthy { "to know" } else { "NOT TO BE TRUSTED" };
-            lines.push(format!("{head}:"));
-            lines.extend(self.warnings.iter().map(|warning| format!("  - {warning}")));
+        for (head, sentences) in [("NOT TO BE TRUSTED", &self.doubts), ("to know", &self.warnings)] {
+            if !sentences.is_empty() {
+                lines.push(String::new());
+                lines.push(format!("{head}:"));
+                lines.extend(sentences.iter().map(|sentence| format!("  - {sentence}")));
+            }
         }
         lines
     }

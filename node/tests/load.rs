@@ -148,7 +148,7 @@ fn blocks(node: &Validator) -> Vec<Vec<Vec<u8>>> {
     (1..=node.height()).map(block).collect()
 }
 
-fn name(tx: &Vec<u8>) -> Name {
+fn name(tx: &[u8]) -> Name {
     let tx = VerifiedTx::from_bytes(tx).expect("a committed transaction is signed");
     let TxOrder::Nonce(nonce) = tx.body().order else { panic!("it has no nonce: {:?}", tx.body()) };
     (tx.body().signer.address(), nonce)
@@ -157,7 +157,7 @@ fn name(tx: &Vec<u8>) -> Name {
 /// That blocks have each of these transactions exactly once, and nothing else.
 fn exactly_once(blocks: &[Vec<Vec<u8>>], expected: &BTreeSet<Name>) -> Result<(), String> {
     let mut counts: BTreeMap<Name, u64> = expected.iter().map(|name| (*name, 0)).collect();
-    for name in blocks.iter().flatten().map(name) {
+    for name in blocks.iter().flatten().map(|tx| name(tx)) {
         *counts.get_mut(&name).ok_or(format!("{name:?} was committed and is none of these"))? += 1;
     }
     match counts.iter().find(|(_, count)| **count != 1) {
