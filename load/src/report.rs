@@ -24,7 +24,7 @@ pub const SUSTAINED: f64 = 0.95;
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Of this form: it grows when a field changes its meaning or goes.
     pub format: u32,
     /// Of the program.
     pub version: String,
