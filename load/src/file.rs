@@ -101,7 +101,9 @@ impl Presigned {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LoadError::file(path, format!("cannot be opened: {error}"))),
+            Err(error) => {
+                return Err(LoadError::file(path, format!("cannot be opened: {error}: name another with --file")));
+            }
         };
         let mut reader = io::BufReader::new(&file);
         let mut magic = [0; 8];
@@ -156,6 +158,14 @@ impl Presigned {
         Ok(())
     }
 
+    /// That all from here on is as it was written. Cost: reading it.
+    ///
+    /// Errors: it is damaged; says where.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let from = self.chunks.partition_point(|(_, before)| *before <= self.position).saturating_sub(1);
+        self.chunks[from..].iter().try_for_each(|(at, _)| self.read_chunk(*at).map(drop))
+    }
+
     /// The number of the next one to be read.
     pub fn position(&self) -> u64 {
         self.position
@@ -180,10 +190,12 @@ impl Presigned {
         bytes.extend_from_slice(&blake3(payload).0);
         bytes.extend_from_slice(payload);
         self.file.write_all_at(&bytes, self.end).map_err(|error| {
-            let gb = self.end as f64 / 1e9;
+            let mb = self.end as f64 / 1e6;
             LoadError::file(
                 &self.path,
-                format!("cannot be written beyond {gb:.2} GB: {error}: free some space, or load less"),
+                format!(
+                    "cannot be written beyond {mb:.1} MB: {error}: free some space, name another with --file, or load less"
+                ),
             )
         })?;
         self.chunks.push((self.end, self.total));
@@ -358,6 +370,7 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let read = Presigned::open(&path).and_then(|file| {
                 let mut file = file.unwrap();
+                file.check()?;
                 let mut calls = 0;
                 while file.next()?.is_some() {
                     calls += 1;

@@ -77,6 +77,8 @@ struct Panel<'a> {
     x: Range<f64>,
     /// Parts of the x axis that were not measured.
     shaded: Vec<Range<f64>>,
+    /// What begins where.
+    marks: Vec<(f64, String)>,
     curves: Vec<Curve>,
 }
 
@@ -103,16 +105,26 @@ pub fn plot(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, PlotError> {
 
 /// Second by second.
 fn over_time(report: &Report) -> Result<String, Failed> {
-    let (mut rows, mut shaded, mut offset) = (Vec::new(), Vec::new(), 0.0);
+    let (mut rows, mut shaded, mut marks, mut offset) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
+    let is_closed = report.stages.iter().any(|stage| stage.window.is_some());
     for stage in &report.stages {
+        if report.stages.len() > 1 {
+            marks.push((
+                offset,
+                number(stage.window.map_or(stage.rate_per_s.unwrap_or_default(), |window| window as f64)),
+            ));
+        }
         for second in &stage.seconds {
             let at = offset + second.at_s as f64;
-            rows.push((at + 0.5, second));
+            // The last one was cut off by the stage's end: as a second it would look too small.
+            if second.due > 0 || second.at_s < last_of(stage) {
+                rows.push((at + 0.5, second));
+            }
             if !second.is_measured {
                 shaded.push(at..at + 1.0);
             }
         }
-        offset += stage.seconds.last().map_or(0.0, |last| last.at_s as f64 + 1.0);
+        offset += last_of(stage) as f64 + 1.0;
         // No line from one stage to the next.
         if let Some(last) = stage.seconds.last().filter(|_| report.stages.len() > 1) {
             rows.push((f64::NAN, last));
@@ -124,7 +136,11 @@ fn over_time(report: &Report) -> Result<String, Failed> {
     };
     let mut throughput = vec![
         // After the last was sent, nothing is due.
-        Curve::new("due", GREY, points(&|second| Some(second.due as f64).filter(|due| *due > 0.0))),
+        Curve::new(
+            if is_closed { "sent" } else { "due" },
+            GREY,
+            points(&|second| Some(second.due as f64).filter(|due| *due > 0.0)),
+        ),
         Curve::new("committed everywhere", BLUE, points(&|second| Some(second.committed as f64))),
     ];
     throughput[1].width = 3;
@@ -143,17 +159,36 @@ fn over_time(report: &Report) -> Result<String, Failed> {
             x_title: "",
             x: x.clone(),
             shaded: shaded.clone(),
+            marks,
             curves: throughput,
         },
         Panel {
-            title: "Latency in ms, from when a transaction was due to every validator's commit",
-            x_title: "seconds since the load began (shaded: not measured)",
+            title: latency_title(is_closed),
+            x_title: match (report.stages.len(), is_closed) {
+                (0 | 1, _) => "seconds since the load began (shaded: not measured)",
+                (_, false) => "seconds of load (shaded: not measured; above: asked for, transactions / s)",
+                (_, true) => "seconds of load (shaded: not measured; above: transactions under way)",
+            },
             x,
             shaded,
+            marks: vec![],
             curves: latency,
         },
     ];
     picture("over time", report, &panels, false)
+}
+
+/// The number of a stage's last second.
+fn last_of(stage: &StageReport) -> u64 {
+    stage.seconds.last().map_or(0, |last| last.at_s)
+}
+
+fn latency_title(is_closed: bool) -> &'static str {
+    if is_closed {
+        "Latency in ms, from when sent to every validator's commit"
+    } else {
+        "Latency in ms, from when due to every validator's commit"
+    }
 }
 
 /// Stage by stage.
@@ -184,18 +219,15 @@ fn over_load(report: &Report) -> Result<String, Failed> {
     let x = if is_closed { (least * 0.9).max(0.5)..most * 1.1 } else { 0.0..most * 1.04 };
     let x_title = if is_closed { "transactions under way, logarithmic" } else { "offered: valid transactions due / s" };
     let panels = [
-        Panel { title: "Throughput, transactions / s", x_title: "", x: x.clone(), shaded: vec![], curves: throughput },
         Panel {
-            title: if is_closed {
-                "Latency in ms, from when a transaction was sent to every validator's commit"
-            } else {
-                "Latency in ms, from when a transaction was due to every validator's commit"
-            },
-            x_title,
-            x,
+            title: "Throughput, transactions / s",
+            x_title: "",
+            x: x.clone(),
             shaded: vec![],
-            curves: latency,
+            marks: vec![],
+            curves: throughput,
         },
+        Panel { title: latency_title(is_closed), x_title, x, shaded: vec![], marks: vec![], curves: latency },
     ];
     picture("over the load", report, &panels, is_closed)
 }
@@ -209,19 +241,19 @@ fn picture(what: &str, report: &Report, panels: &[Panel<'_>; 2], is_x_log: bool)
         let (title, body) = root.split_vertically(TITLE_PIXELS);
         let plan = &report.plan;
         let nodes = report.nodes.len();
-        title.draw(&Text::new(format!("Load on {}, {what}", report.chain_id), (24, 20), font(24, INK)))?;
+        title.draw(&Text::new(format!("Load on {}, {what}", report.chain_id), (24, 20), font(22, INK)))?;
         let subtitle = format!(
-            "{nodes} validator{}, mode {}, {} senders, {} cores on the generator's machine",
+            "{nodes} validator{}, {}, {} senders, {} cores on the generator's machine",
             if nodes == 1 { "" } else { "s" },
             if plan.mode == "closed" {
-                plan.mode.clone()
+                "closed loop".to_owned()
             } else {
-                format!("{} with {} arrivals", plan.mode, plan.arrivals)
+                format!("{} with {} arrivals", if plan.mode == "open" { "open loop" } else { "sweep" }, plan.arrivals)
             },
-            plan.senders,
+            number(f64::from(plan.senders)),
             report.cores
         );
-        title.draw(&Text::new(subtitle, (24, 50), font(14, FAINT_INK)))?;
+        title.draw(&Text::new(subtitle, (24, 50), font(13, FAINT_INK)))?;
         let areas = body.split_evenly((2, 1));
         draw(&areas[0], &panels[0], false, is_x_log)?;
         draw(&areas[1], &panels[1], true, is_x_log)?;
@@ -230,8 +262,9 @@ fn picture(what: &str, report: &Report, panels: &[Panel<'_>; 2], is_x_log: bool)
     Ok(svg)
 }
 
-fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&colour)
+/// So many pixels high. The library means something else by a font's size, and writes 1 / 1.24 of it.
+fn font(pixels: u32, colour: RGBColor) -> TextStyle<'static> {
+    ("sans-serif", f64::from(pixels) * 1.24).into_font().color(&colour)
 }
 
 fn draw(
@@ -279,18 +312,20 @@ impl Panel<'_> {
             .set_label_area_size(LabelAreaPosition::Left, 56)
             .set_label_area_size(LabelAreaPosition::Bottom, if self.x_title.is_empty() { 30 } else { 52 })
             .build_cartesian_2d(x, y)?;
-        area.draw(&Text::new(self.title.to_owned(), (24, 8), font(16, INK)))?;
+        area.draw(&Text::new(self.title.to_owned(), (24, 8), font(15, INK)))?;
         let y_range = chart.y_range();
         let shade =
             |x: &Range<f64>| Rectangle::new([(x.start, y_range.start), (x.end, y_range.end)], UNMEASURED.filled());
         chart.draw_series(self.shaded.iter().map(shade))?;
+        let mark = |(x, text): &(f64, String)| Text::new(text.clone(), (*x, y_range.end), font(12, FAINT_INK));
+        chart.draw_series(self.marks.iter().map(mark))?;
         chart
             .configure_mesh()
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .axis_style(FAINT_INK)
-            .label_style(font(13, FAINT_INK))
-            .axis_desc_style(font(13, FAINT_INK))
+            .label_style(font(12, FAINT_INK))
+            .axis_desc_style(font(12, FAINT_INK))
             .x_desc(self.x_title)
             .x_labels(12)
             .y_labels(7)
@@ -316,7 +351,7 @@ impl Panel<'_> {
         let mut right = SIZE.0 as i32 - 28;
         for curve in self.curves.iter().rev() {
             right -= curve.name.chars().count() as i32 * LETTER_PIXELS;
-            area.draw(&Text::new(curve.name, (right, 10), font(13, INK)))?;
+            area.draw(&Text::new(curve.name, (right, 10), font(12, INK)))?;
             area.draw(&Rectangle::new([(right - 26, 15), (right - 8, 18)], curve.colour.filled()))?;
             right -= 26 + 18;
         }

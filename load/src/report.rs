@@ -24,7 +24,7 @@ pub const SUSTAINED: f64 = 0.95;
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Of this form: it grows when a field changes its meaning or goes.
     pub format: u32,
     /// Of the program.
     pub version: String,
@@ -42,9 +42,11 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// The highest throughput found, by a closed loop or a sweep.
     pub saturation: Option<Saturation>,
-    /// Whether the figures can be relied on; if not, `warnings` say why.
+    /// Whether the figures can be relied on: there are no `doubts`.
     pub is_trustworthy: bool,
-    /// What a reader must know, a sentence each.
+    /// Why they cannot, a sentence each.
+    pub doubts: Vec<String>,
+    /// What else a reader must know, a sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -105,7 +107,7 @@ pub struct StageReport {
     pub offered_per_s: f64,
     /// Committed by every validator a second while measuring, counted in blocks, each once.
     pub committed_per_s: f64,
-    /// Whether the chain kept up; why not, otherwise.
+    /// Whether nearly all was committed in time and, in an open loop, as fast as it was due.
     pub is_sustained: bool,
     /// From the intended send time to the last validator's commit.
     pub everywhere: Quantiles,
@@ -266,7 +268,7 @@ impl StageReport {
             refusals: refusals(&tally),
             offered_per_s: per_s(due),
             committed_per_s,
-            is_sustained: is_kept_up && is_committed,
+            is_sustained: is_committed && (is_kept_up || mode == "closed"),
             everywhere: tally.everywhere.quantiles(due),
             first: tally.first.quantiles(due),
             by_node: tally.nodes.iter().map(|node| node.quantiles(due)).collect(),

@@ -32,6 +32,8 @@ pub struct Chain {
     pub height: Height,
     /// Whether the node lags behind.
     pub catching_up: bool,
+    /// Who the node is to its peers.
+    pub node_id: String,
     /// The name that the node gives itself.
     pub moniker: String,
     /// The version that it gives itself.
@@ -194,6 +196,7 @@ impl Rpc {
             chain_id,
             height: Height(self.number(&status, "/sync_info/latest_block_height")?),
             catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
+            node_id: self.field(&status, "/node_info/id")?.to_owned(),
             moniker: self.field(&status, "/node_info/moniker")?.to_owned(),
             version: version.unwrap_or_default().to_owned(),
         })

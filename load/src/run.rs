@@ -36,6 +36,8 @@ const GROWTH: f64 = 1.05;
 const FIRST_GUESS_PER_S: f64 = 4_000.0;
 /// Transactions of one sender that its money must last for, when their number is not known before.
 const TXS_OF_A_SENDER: u64 = 1_000;
+/// A load without end has money for so long at least.
+const ENDLESS_S: f64 = 86_400.0;
 /// How far ahead of the load unordered transactions are signed.
 const AHEAD: Duration = Duration::from_secs(1);
 /// Longest wait for a mempool that others fill, before the load begins.
@@ -113,8 +115,7 @@ impl<'a> Run<'a> {
         let keys = Keys::new(chains[0].chain_id.clone(), plan.sender_seed.clone());
         let all = senders::derive(&keys, count);
         let mut states = senders::states(plan, &all, batch, watch)?;
-        let of_each = total.map_or(TXS_OF_A_SENDER, |total| total.div_ceil(count.into()) + 1);
-        let need = of_each.saturating_mul(fee + 1);
+        let need = txs_of_each(plan, count).saturating_mul(fee + 1);
         let chain_id = &chains[0].chain_id;
         funding::fund(&Funding { plan, chain_id, params, fee, need, batch }, &all, &mut states, watch)?;
         wait_for_quiet(&mut rpc, watch)?;
@@ -235,9 +236,7 @@ impl<'a> Run<'a> {
 
     fn report(self, began_unix_s: u64) -> Report {
         let Self { plan, chains, recipe, tracker, stages, saturation, params, batch, .. } = self;
-        let mut warnings: Vec<String> = stages.iter().flat_map(StageReport::doubts).collect();
-        let is_trustworthy = warnings.is_empty();
-        warnings.extend(tracker.problems());
+        let doubts: Vec<String> = stages.iter().flat_map(StageReport::doubts).collect();
         let node = |(node, chain): (&crate::Node, &Chain)| NodeInfo {
             url: node.rpc.clone(),
             moniker: chain.moniker.clone(),
@@ -272,15 +271,16 @@ impl<'a> Run<'a> {
             },
             stages,
             saturation,
-            is_trustworthy,
-            warnings,
+            is_trustworthy: doubts.is_empty(),
+            doubts,
+            warnings: tracker.problems(),
         }
     }
 }
 
 /// Asks all nodes who they are, and how many calls they take in a request.
 ///
-/// Errors: one does not answer, is of another chain than the first, lags behind, or has no block yet.
+/// Errors: one does not answer, is named twice, is of another chain than the first, lags behind, or has no block yet.
 fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
     let mut chains: Vec<Chain> = Vec::new();
     let mut batch = plan.batch;
@@ -288,6 +288,9 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
         let mut rpc = Rpc::new(&node.rpc)?;
         let chain = rpc.chain()?;
         let wrong = |reason: String| Err(LoadError::node(&node.rpc, reason));
+        if let Some(index) = chains.iter().position(|other| other.node_id == chain.node_id) {
+            return wrong(format!("it is the same node as {}: name each node once", plan.nodes[index].rpc));
+        }
         match chains.first() {
             Some(first) if first.chain_id != chain.chain_id => {
                 return wrong(format!(
@@ -311,6 +314,15 @@ fn planned(plan: &Plan) -> Option<u64> {
         Mode::Open { rate } => due_in(plan, *rate),
         Mode::Closed => None,
         Mode::Sweep { rates } => rates.iter().map(|rate| due_in(plan, *rate)).sum(),
+    }
+}
+
+/// How many transactions each of `count` senders must be able to pay for.
+fn txs_of_each(plan: &Plan, count: u32) -> u64 {
+    match (planned(plan), &plan.mode) {
+        (Some(total), _) => total.div_ceil(count.into()) + 1,
+        (None, Mode::Open { rate }) => TXS_OF_A_SENDER.max((rate * ENDLESS_S / f64::from(count)) as u64),
+        (None, _) => TXS_OF_A_SENDER,
     }
 }
 
@@ -360,7 +372,10 @@ pub mod tests {
         assert_eq!(planned(&plan), Some(1_301), "2 s of warm-up, 1 s of cool-down, and one at the very end");
         plan.arrivals = Arrivals::Poisson;
         assert!(planned(&plan) > Some(1_500));
+        assert_eq!(txs_of_each(&plan, 1_000), 3);
         plan.mode = Mode::Closed;
-        assert_eq!(planned(&plan), None);
+        assert_eq!((planned(&plan), txs_of_each(&plan, 1_000)), (None, TXS_OF_A_SENDER));
+        (plan.mode, plan.duration) = (Mode::Open { rate: 200.0 }, None);
+        assert_eq!(txs_of_each(&plan, 1_000), 17_280, "a day");
     }
 }

@@ -26,8 +26,9 @@ use crate::{
     usage::{Meters, Reading},
 };
 
-/// Transactions due within this share a request: a thousand requests a second are cheap, at any rate.
-pub const TICK: Duration = Duration::from_millis(1);
+/// Transactions due within this share a request, so that their number is bounded at any rate: each costs more than what is in it,
+/// here and at the node. Waiting for the last of them is part of the latency.
+pub const TICK: Duration = Duration::from_millis(4);
 /// From the start of a stage to the first transaction.
 const RUN_UP: Duration = Duration::from_millis(20);
 /// The pacer looks at least this often whether it is to stop.
@@ -114,6 +115,7 @@ impl Stage<'_> {
                 }
                 if now >= look_at {
                     let open = tracker.expire();
+                    tracker.news().iter().for_each(|news| watch.note(news));
                     watch.see(&Event::Live(tracker.live()));
                     look_at = now + nanos(LOOK_PERIOD);
                     if is_over && open == 0 {

@@ -3,7 +3,7 @@
 //! A [`Lane`] is one connection to one node. Requests are written whole or kept until the socket takes them; answers are read by a
 //! thread of the lane, in the order of the requests. Nothing that a node does or omits makes the sender wait: a node that reads too
 //! little fills its lane up to [`UNWRITTEN_BYTES_MAX`], and beyond that its transactions count as unsent. A lane whose connection
-//! broke connects again by itself; meanwhile its transactions take another one.
+//! broke connects again by itself, when the node is there and does not lag behind; meanwhile its transactions take another one.
 
 use std::{
     borrow::Cow,
@@ -24,6 +24,7 @@ use socket2::SockRef;
 use crate::{
     LoadError,
     http::{Address, Answers},
+    rpc::Rpc,
     tracker::{Tracker, Verdict},
 };
 
@@ -189,7 +190,7 @@ impl Drop for Lane {
 fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
     let mut answers = Answers::of(stream);
     loop {
-        let problem = loop {
+        let why = loop {
             match answers.next(ANSWER_BYTES_MAX) {
                 Ok(answer) => {
                     let Some(request) = shared.link().requests.pop_front() else {
@@ -197,6 +198,7 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
                     };
                     tracker.answers(verdicts(&answer.body, answer.status, request));
                 }
+                Err(error) if is_end(&error) => break "the node ended it".to_owned(),
                 Err(error) => break error.to_string(),
             }
         };
@@ -204,19 +206,33 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
         if shared.stop.load(Ordering::Relaxed) {
             return;
         }
-        tracker.problem(format!("{}: a connection broke ({problem}); connecting again", shared.url));
+        tracker.problem(format!("{}: a connection is lost ({why}); connecting again", shared.url));
         answers = loop {
             if shared.stop.load(Ordering::Relaxed) {
                 return;
             }
+            // While it catches up it takes nothing.
+            let is_ready =
+                Rpc::new(&shared.url).and_then(|mut node| node.chain()).is_ok_and(|chain| !chain.catching_up);
             let connected = shared.address.connect().and_then(|stream| Ok((stream.try_clone()?, stream)));
-            if let Ok((stream, reading)) = connected {
+            if let Ok((stream, reading)) = connected
+                && is_ready
+            {
                 shared.link().stream = Some(stream);
+                if shared.stop.load(Ordering::Relaxed) {
+                    return; // whoever stops us may have looked for the stream a moment too early
+                }
                 break Answers::of(reading);
             }
             thread::sleep(RETRY_PAUSE);
         };
     }
+}
+
+/// Whether a connection ended, as it does with its node.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 #[derive(Deserialize)]

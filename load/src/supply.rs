@@ -77,6 +77,7 @@ pub fn open_file(
         && file.total().saturating_sub(number) >= wanted
     {
         file.seek(number)?;
+        file.check()?; // now, not in the middle of the load
         let left = file.total() - number;
         watch.note(format!("{} fits: {left} of its {} signed transactions are unused", path.display(), file.total()));
         return Ok(file);

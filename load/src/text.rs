@@ -17,11 +17,12 @@ impl Report {
             lines.push(String::new());
             lines.push(format!("highest      {committed_per_s:.0} committed everywhere a second ({how})"));
         }
-        if !self.warnings.is_empty() {
-            lines.push(String::new());
-            let head = if self.is_trustworthy { "to know" } else { "NOT TO BE TRUSTED" };
-            lines.push(format!("{head}:"));
-            lines.extend(self.warnings.iter().map(|warning| format!("  - {warning}")));
+        for (head, sentences) in [("NOT TO BE TRUSTED", &self.doubts), ("to know", &self.warnings)] {
+            if !sentences.is_empty() {
+                lines.push(String::new());
+                lines.push(format!("{head}:"));
+                lines.extend(sentences.iter().map(|sentence| format!("  - {sentence}")));
+            }
         }
         lines
     }
@@ -169,8 +170,9 @@ fn table(stages: &[StageReport]) -> Vec<String> {
     if stages.iter().any(|stage| !stage.is_sustained && stage.mode == "open") {
         lines.push("! less than 95 % of what was due was committed in time: the chain did not keep up".to_owned());
     }
-    lines.push(
-        "latency: from when a transaction was due to every validator's commit; what failed ranks last".to_owned(),
-    );
+    let begin = if stages.iter().all(|stage| stage.mode == "open") { "due" } else { "sent" };
+    lines.push(format!(
+        "latency: from when a transaction was {begin} to every validator's commit; what failed ranks last"
+    ));
     lines
 }

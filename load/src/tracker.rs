@@ -131,8 +131,11 @@ struct Inner {
     is_live: Vec<bool>,
     timeout: u64,
     tally: Tally,
-    /// What went wrong beside the counting, a sentence each.
-    pub problems: Vec<String>,
+    /// What went wrong beside the counting: when in the stage, and a sentence.
+    problems: Vec<String>,
+    /// How many of them [`Tracker::news`] has told.
+    told: usize,
+    clock: Clock,
 }
 
 /// See the module.
@@ -164,6 +167,8 @@ impl Tracker {
             timeout: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
             tally: Tally::new(0, 0, 0, nodes),
             problems: Vec::new(),
+            told: 0,
+            clock,
         };
         Self { inner: Mutex::new(inner), freed: Condvar::new(), height: Arc::new(AtomicU64::new(height)), clock }
     }
@@ -200,14 +205,27 @@ impl Tracker {
         look(&mut self.lock().tally)
     }
 
-    /// Something went wrong beside the counting.
+    /// Something went wrong beside the counting. It is told once, however often it happens.
     pub fn problem(&self, sentence: String) {
         self.lock().problem(sentence);
     }
 
-    /// What went wrong so far.
+    /// Something changed that may change again, and is told each time.
+    pub fn change(&self, sentence: String) {
+        self.lock().tell(sentence);
+    }
+
+    /// What went wrong or changed so far.
     pub fn problems(&self) -> Vec<String> {
         self.lock().problems.clone()
+    }
+
+    /// The same, less what was told by this before.
+    pub fn news(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        let to = inner.problems.len();
+        let from = std::mem::replace(&mut inner.told, to);
+        inner.problems[from..].to_vec()
     }
 
     /// The number that the next transaction gets.
@@ -228,7 +246,7 @@ impl Tracker {
     /// Transactions that could not be handed to any node.
     pub fn unsent(&self, numbers: &[u64]) {
         let mut inner = self.lock();
-        numbers.iter().for_each(|number| inner.settle(*number, State::Unsent));
+        numbers.iter().for_each(|number| inner.unsent(*number));
         drop(inner);
         self.freed.notify_all();
     }
@@ -322,8 +340,15 @@ impl Tracker {
 
 impl Inner {
     fn problem(&mut self, sentence: String) {
-        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&sentence) {
-            self.problems.push(sentence);
+        if !self.problems.iter().any(|told| told.ends_with(&sentence)) {
+            self.tell(sentence);
+        }
+    }
+
+    fn tell(&mut self, sentence: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            let at = self.clock.now().saturating_sub(self.tally.begin);
+            self.problems.push(format!("at {:.1} s: {sentence}", at as f64 / 1e9));
         }
     }
 
@@ -385,6 +410,15 @@ impl Inner {
         {
             second.failed += 1;
         }
+    }
+
+    fn unsent(&mut self, number: u64) {
+        let Some(tx) = self.tx(number).filter(|tx| tx.state == State::Sent) else { return };
+        let (kind, is_measured) = (tx.kind, tx.is_measured);
+        if kind != Kind::Valid && is_measured {
+            self.tally.invalid.entry(kind).or_default().unanswered += 1;
+        }
+        self.settle(number, State::Unsent);
     }
 
     fn answer(&mut self, number: u64, verdict: Verdict) {
@@ -647,6 +681,8 @@ mod tests {
     fn what_is_to_be_refused_must_be() {
         let tracker = tracker();
         add(&tracker, &[(0, 0, Kind::Garbage), (1, 0, Kind::Expired), (2, 0, Kind::Expired), (3, 0, Kind::WrongChain)]);
+        add(&tracker, &[(4, 0, Kind::WrongNonce)]);
+        tracker.unsent(&[4]);
         tracker.answers(vec![(0, refused(1)), (1, refused(6)), (2, Verdict::Taken)]);
         assert_eq!(tracker.lock().unresolved, 1);
         assert!(tracker.problems()[0].contains("expired"));
@@ -657,6 +693,7 @@ mod tests {
             let expired = &tally.invalid[&Kind::Expired];
             assert_eq!((expired.due, expired.taken, expired.committed, expired.codes[&6]), (2, 1, 1, 1));
             assert_eq!(tally.invalid[&Kind::WrongChain].unanswered, 1);
+            assert_eq!(tally.invalid[&Kind::WrongNonce].unanswered, 1, "nobody was handed it");
             assert_eq!(tally.due(), 0, "valid ones");
         });
         assert!(tracker.problems()[1].contains("was committed"));
@@ -680,6 +717,20 @@ mod tests {
         assert_eq!(tracker.lock().finished, 13);
         tracker.header(1, 14, 5 * MS, true, 7);
         assert_eq!(tracker.lock().finished, 14);
+    }
+
+    #[test]
+    fn problems_are_told_once_and_changes_each_time() {
+        let tracker = tracker();
+        for _ in 0..2 {
+            tracker.problem("it is wrong".to_owned());
+            tracker.change("it went away".to_owned());
+        }
+        let news = tracker.news();
+        let told = |what: &str| news.iter().filter(|sentence| sentence.ends_with(&format!(" s: {what}"))).count();
+        assert_eq!((told("it is wrong"), told("it went away"), news.len()), (1, 2, 3), "{news:?}");
+        assert!(tracker.news().is_empty());
+        assert_eq!(tracker.problems(), news);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Watcher {
                 return;
             }
             self.tracker.set_live(self.node, false);
-            self.tracker.problem(format!("{}: went away ({why}); the others are watched on", self.url));
+            self.tracker.change(format!("{}: went away ({why}); the others are watched on", self.url));
             socket = loop {
                 thread::sleep(RETRY_PAUSE);
                 if self.is_stopped() {
@@ -134,7 +134,7 @@ impl Watcher {
                 return; // whoever stops us may have looked for the socket a moment too early
             }
             self.tracker.set_live(self.node, true);
-            self.tracker.problem(format!("{}: is back", self.url));
+            self.tracker.change(format!("{}: is back", self.url));
         }
     }
 

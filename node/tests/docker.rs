@@ -120,6 +120,8 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     let sent = net.exec("node0", &["cairn", "tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]);
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
 
+    net.bears_load();
+
     // kill: the others go on, and nothing starts it again but a person.
     net.compose(&["kill", "node2"]);
     net.go_on_without("node2");
@@ -312,6 +314,27 @@ impl<'a> Net<'a> {
             args.extend(NODES.iter().chain(&["prometheus"]));
         }
         self.compose(&args);
+    }
+
+    /// The service `load`: its senders get money, it loads, it reports when it is stopped, and it goes on when it is started again.
+    #[track_caller]
+    fn bears_load(&self) {
+        let logs = || self.compose(&["logs", "--no-color", "load"]);
+        let is_committing = |line: &&str| line.contains("tx/s due") && !line.contains(" 0 committed");
+        let mut seen = 0;
+        for run in 1..=2 {
+            self.compose(&["up", "-d", "--no-build", "load"]);
+            eventually("what the service sends is committed", || {
+                let committing = logs().lines().filter(is_committing).count();
+                (committing > seen).then(|| seen = committing)
+            });
+            self.compose(&["stop", "load"]);
+            let said = logs();
+            assert_eq!(self.state("load")["ExitCode"], 0, "{said}");
+            assert_eq!(said.matches("committed everywhere, 0 refused, 0 timed out, 0 not sent").count(), run, "{said}");
+            seen = said.lines().filter(is_committing).count();
+        }
+        self.compose(&["rm", "-f", "load"]);
     }
 
     fn exec(&self, node: &str, command: &[&str]) -> Output {

@@ -156,12 +156,12 @@ services:
 {homes}      - keys:/testnet/keys
       - targets:/testnet/prometheus
 {nodes}
-  # Only with `--profile load`.
+  # Only with `--profile load`. alice gives the senders money once. Nothing is written: what it sends is signed as it goes.
   load:
     <<: *cairn
     profiles:
       - load
-    command: ["load", "--nodes", "{urls}", "--rate", "200", "--duration", "0"]
+    command: ["load", "--nodes", "{urls}", "--fund-from", "alice", "--rate", "200", "--duration", "0"]
     environment:
       CAIRN_HOME: /testnet/node0
     healthcheck:

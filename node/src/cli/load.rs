@@ -194,6 +194,9 @@ impl Load {
             fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
         }
         let to_stdout = self.json.as_deref() == Some("-");
+        if let Some(path) = self.json.as_deref().filter(|_| !to_stdout) {
+            check_writable(Path::new(path))?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         signals::on_each(move |count| {
@@ -337,6 +340,17 @@ fn node(home: &Path) -> Option<Node> {
     let config = prepare::load(home).ok()?;
     let metrics = config.instrumentation.prometheus.then(|| reachable(&config.instrumentation.prometheus_listen_addr));
     (!config.rpc.laddr.is_empty()).then(|| Node { rpc: reachable(&config.rpc.laddr), metrics })
+}
+
+/// That a file can be written there, without touching what is there.
+fn check_writable(path: &Path) -> Result<(), Failure> {
+    let was_there = path.exists();
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| Failure::file("written", path, &error))?;
+    if !was_there {
+        let _ = fs::remove_file(path); // the report comes there later
+    }
+    Ok(())
 }
 
 fn write_json(path: &str, report: &load::Report) -> Result<(), Failure> {

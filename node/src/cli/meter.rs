@@ -64,6 +64,9 @@ impl Meter {
             self.end();
         }
         (self.phase, self.last) = (phase, Some(Instant::now()));
+        if is_new && !force && !self.is_terminal {
+            return; // what is over within a moment is told once, at its end
+        }
         if self.is_terminal {
             // No wrapping: one line stays one row.
             self.write(&format!("\r\x1b[?7l{}\x1b[K\x1b[?7h", text()));
