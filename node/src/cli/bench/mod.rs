@@ -222,7 +222,7 @@ impl Bench {
         let report = load::run(&plan, &mut observer, stop);
         observer.meter.end();
         let report = report?;
-        report.warnings.iter().for_each(output::note);
+        report.doubts.iter().chain(&report.warnings).for_each(output::note);
         let index = best(&report);
         let missing = || Failure::new("a validator did not tell its metrics: its log may say why (--keep leaves it)");
         let reading =
