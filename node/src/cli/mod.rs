@@ -9,6 +9,7 @@
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands about one home: start, init, ids, reset |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
+//! | `relay.rs` | a bad network between two ports |
 //! | `signals.rs` | being asked to stop |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
@@ -30,6 +31,7 @@ mod meter;
 mod output;
 mod prepare;
 mod query;
+mod relay;
 mod show;
 mod signals;
 mod testnet;
@@ -86,6 +88,8 @@ enum Command {
     LogLevel(local::LogLevel),
     /// Put load on validators, and measure what they make of it
     Load(load::Load),
+    /// Forward TCP and UDP with delay, jitter, a rate, or not at all
+    Relay(relay::Relay),
     /// Print the effective configuration: file, then environment
     Config(local::Config),
     /// Print the public key of this home's validator, as genesis files have it
@@ -152,6 +156,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Load(args) => args.run(&Home::find(given)?),
+        Command::Relay(args) => args.run(),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
