@@ -41,6 +41,7 @@ fn every_command_has_help_that_teaches() {
         ("unsafe-reset-all", "sign twice"),
         ("version", "--json"),
         ("relay", "curl"),
+        ("faults", "--scenarios kill"),
     ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = cairn.run(&args).succeeds();
@@ -375,7 +376,7 @@ fn a_relay_forwards_and_obeys_until_it_is_asked_to_stop() {
 }
 
 #[test]
-fn a_wrong_relay_is_refused_before_it_begins() {
+fn a_wrong_relay_or_run_of_faults_is_refused_before_it_begins() {
     let cairn = Cairn::new();
     assert_eq!(cairn.run(&["relay", "a=127.0.0.1:0"]).code, 2);
     let error = cairn.run(&["relay", "a=127.0.0.1:0/b:1", "a=127.0.0.1:0/c:1"]).fails();
@@ -385,4 +386,16 @@ fn a_wrong_relay_is_refused_before_it_begins() {
     assert!(error.contains("link a: cannot listen at 127.0.0.1:"), "{error}");
     let error = cairn.run(&["relay", "a=127.0.0.1:0/b:1", "--rate", "1"]).fails();
     assert!(error.contains("at least 1000"), "{error}");
+
+    assert_eq!(cairn.run(&["faults", "--scenarios", "x"]).code, 2);
+    for (flags, reason) in [
+        (["--validators", "3"], "4 to 16"),
+        (["--rate", "0"], "use 1 to"),
+        (["--rate", "NaN"], "use 1 to"),
+        (["--duration", "0"], "1s to 600s"),
+        (["--delay", "11s"], "10 s together"),
+    ] {
+        let error = cairn.run(&[&["faults"][..], &flags].concat()).fails();
+        assert!(error.contains(reason), "{error}");
+    }
 }

@@ -7,7 +7,7 @@
 //! | `genesis` | `types`, `app` |
 //! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
 //! | `load` | `types`, `genesis` |
-//! | `faults` | nothing |
+//! | `faults` | `types`, `load` |
 //! | `simulator` | all but `p2p`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
@@ -30,7 +30,7 @@ const MAY_USE: [(&str, &str); 11] = [
     ("genesis", "types app"),
     ("host", "types consensus app storage genesis"),
     ("load", "types genesis"),
-    ("faults", ""),
+    ("faults", "types load"),
     ("simulator", "types consensus app storage genesis host"),
     ("node", "types consensus app storage genesis host p2p load faults"),
 ];

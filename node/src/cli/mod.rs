@@ -9,7 +9,7 @@
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands about one home: start, init, ids, reset |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
-//! | `relay.rs` | a bad network between two ports |
+//! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
 //! | `signals.rs` | being asked to stop |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
@@ -21,6 +21,7 @@ mod children;
 mod client;
 mod compose;
 mod failure;
+mod faults;
 mod home;
 mod json;
 mod keyring;
@@ -88,6 +89,8 @@ enum Command {
     LogLevel(local::LogLevel),
     /// Put load on validators, and measure what they make of it
     Load(load::Load),
+    /// Kill, pause, cut off and delay validators in containers under load
+    Faults(faults::Faults),
     /// Forward TCP and UDP with delay, jitter, a rate, or not at all
     Relay(relay::Relay),
     /// Print the effective configuration: file, then environment
@@ -156,6 +159,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Load(args) => args.run(&Home::find(given)?),
+        Command::Faults(args) => args.run(),
         Command::Relay(args) => args.run(),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
