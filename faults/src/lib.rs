@@ -13,9 +13,10 @@
 //! | `chain`, `report` | what must not happen; how figures look |
 //! | `run` | the order of it all |
 //!
-//! What makes its figures honest, each with the test that holds it:
-//! - **F1** A fault lasts from the order that begins it to the one that ends it, whatever Docker takes for either: the end of an order
-//!   would hide the first stall.
+//! A fault lasts from the moment at which the order that begins it is given to the one at which the order that ends it is, whatever
+//! Docker takes for either: waiting for an order's end would hide the first stall. What else makes figures honest, each with the test
+//! that holds it:
+//! - **F1** No validator can go around the relay (`topology`: in one network; and a run through which nothing passed it is a failure).
 //! - **F2** A height counts when most of the validators that can go on were seen to have it (`record`: a height is committed).
 //! - **F3** What a validator accepted is in exactly one block, or it is told (`record`: a dropped, a doubled).
 //! - **F4** All validators have the same blocks, and no block has evidence (`chain`: a fork, a hole and evidence).

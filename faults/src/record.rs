@@ -82,8 +82,8 @@ pub struct Account {
 /// Latencies, in milliseconds, from the intended send time; `None`: so many were not committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Latency {
-    /// The quickest.
-    pub least_ms: Option<f64>,
+    /// One of ten was not above this: those that were handed to the validator that proposed next.
+    pub p10_ms: Option<f64>,
     /// Half were not above this.
     pub p50_ms: Option<f64>,
     /// 99 of 100 were not above this.
@@ -211,7 +211,7 @@ impl Record {
         late.sort_by(f64::total_cmp);
         // What was not committed ranks behind all that was.
         let quantile = |share: f64| late.get(((share * f64::from(due)).ceil() as usize).max(1) - 1).copied();
-        Latency { least_ms: late.first().copied(), p50_ms: quantile(0.5), p99_ms: quantile(0.99) }
+        Latency { p10_ms: quantile(0.1), p50_ms: quantile(0.5), p99_ms: quantile(0.99) }
     }
 
     /// How long after `healed` each of `behind` was at the tip: it told of a height before the others were two further.
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(record.latency(&ALL, span).p99_ms, Some(42.0));
         (200..202).for_each(|n| record.sending(0, key(n), begin + ms(n)));
         let latency = record.latency(&ALL, span);
-        assert_eq!(latency, Latency { least_ms: Some(42.0), p50_ms: Some(42.0), p99_ms: None });
+        assert_eq!(latency, Latency { p10_ms: Some(42.0), p50_ms: Some(42.0), p99_ms: None });
         assert_eq!(record.waiting(begin + ms(60_000)), 0, "nobody has accepted these");
         record.accepted(key(201));
         assert_eq!((record.waiting(begin + ms(60_000)), record.waiting(begin + ms(201))), (1, 0));

@@ -170,6 +170,14 @@ fn remove_volumes(project: &Project) -> Result<(), FaultsError> {
     Ok(())
 }
 
+/// What was done, and when.
+#[derive(Default)]
+struct Tried {
+    times: Vec<Times>,
+    /// Who was killed when.
+    kills: Vec<(usize, Instant)>,
+}
+
 /// Validators in containers; gone when dropped.
 struct Net {
     project: Project,
@@ -296,13 +304,13 @@ impl Net {
             end_load.store(true, Ordering::Relaxed);
             told("ending the load");
             let loaded = loading.join().expect("the load does not panic");
-            let (all_times, kills) = match (tried, loaded) {
+            let tried = match (tried, loaded) {
                 (Err(FaultsError::LoadEnded), Err(error)) => return Err(error.into()),
                 (tried, _) => tried?,
             };
-            self.settle(&ledger, &kills, stop)?;
+            self.settle(&ledger, &tried, stop)?;
             told("comparing the validators' chains");
-            self.report(wanted, &ledger, &all_times, &kills)
+            self.report(wanted, &ledger, &tried)
         })
     }
 
@@ -320,7 +328,7 @@ impl Net {
         plan
     }
 
-    /// Each with its baseline before and its recovery after it. Returns when they did what, and who was killed when.
+    /// Each with its baseline before and its recovery after it.
     fn each_scenario(
         &self,
         wanted: &Wanted,
@@ -328,8 +336,8 @@ impl Net {
         told: &(dyn Fn(&str) + Sync),
         load_has_ended: &dyn Fn() -> bool,
         stop: &AtomicBool,
-    ) -> Result<(Vec<Times>, Vec<(usize, Instant)>), FaultsError> {
-        let (mut all, mut kills) = (Vec::new(), Vec::new());
+    ) -> Result<Tried, FaultsError> {
+        let mut tried = Tried::default();
         for scenario in &wanted.scenarios {
             told(&format!("{scenario}: {:.0} s of baseline", wanted.baseline.as_secs_f64()));
             let from = Instant::now();
@@ -340,7 +348,7 @@ impl Net {
             let begun = Instant::now();
             self.begin(*scenario, wanted)?;
             if *scenario == Scenario::Kill {
-                kills.push((self.names.len() - 1, Instant::now()));
+                tried.kills.push((self.names.len() - 1, Instant::now()));
             }
             let slept = sleep(wanted.duration.saturating_sub(begun.elapsed()), stop);
             let healed = Instant::now();
@@ -349,14 +357,14 @@ impl Net {
             let mut times =
                 Times { scenario: *scenario, baseline, fault: Span { from: begun, to: healed }, end: Instant::now() };
             let has_recovered = self.wait_for_recovery(wanted, ledger, &mut times, load_has_ended, stop)?;
-            all.push(times);
+            tried.times.push(times);
             if !has_recovered {
                 told(&format!("{scenario}: given up after {} s: nothing else is tried", RECOVERY_TIME_MAX.as_secs()));
                 break;
             }
             wait_for_calm(wanted, ledger, stop)?;
         }
-        Ok((all, kills))
+        Ok(tried)
     }
 
     /// The last validator's container.
@@ -413,9 +421,9 @@ impl Net {
     }
 
     /// Until everything that was accepted is in a block, or was given up.
-    fn settle(&self, ledger: &Ledger, kills: &[(usize, Instant)], stop: &AtomicBool) -> Result<(), FaultsError> {
+    fn settle(&self, ledger: &Ledger, tried: &Tried, stop: &AtomicBool) -> Result<(), FaultsError> {
         let until = Instant::now() + SETTLE_TIME_MAX;
-        while ledger.record().account(kills).lost > 0 && Instant::now() < until {
+        while ledger.record().account(&tried.kills).lost > 0 && Instant::now() < until {
             self.read_what_is_missing(ledger)?;
             sleep(LOOK_PERIOD, stop)?;
         }
@@ -436,13 +444,7 @@ impl Net {
         Ok(())
     }
 
-    fn report(
-        &self,
-        wanted: &Wanted,
-        ledger: &Ledger,
-        all_times: &[Times],
-        kills: &[(usize, Instant)],
-    ) -> Result<Report, FaultsError> {
+    fn report(&self, wanted: &Wanted, ledger: &Ledger, tried: &Tried) -> Result<Report, FaultsError> {
         let nodes = self.names.len();
         self.read_what_is_missing(ledger)?;
         let mut violations = self.who_ended()?;
@@ -462,9 +464,9 @@ impl Net {
         let differences = chain::differences(&self.names, &chains, first..=last);
         let heights_compared = (last + 1).saturating_sub(first);
         violations.extend(differences.into_iter().take(20));
-        let transactions = record.account(kills);
+        let transactions = record.account(&tried.kills);
         violations.extend(report::losses(&transactions));
-        let scenarios: Vec<Row> = all_times.iter().map(|times| Row::of(&record, times, nodes, wanted.rate)).collect();
+        let scenarios: Vec<Row> = tried.times.iter().map(|times| Row::of(&record, times, nodes, wanted.rate)).collect();
         violations.extend(scenarios.iter().flat_map(report::not_recovered));
         let mut warnings = Vec::new();
         if transactions.died_with_validator > 0 {
@@ -474,7 +476,10 @@ impl Net {
                 transactions.died_with_validator
             ));
         }
-        warnings.extend(self.what_the_relay_says());
+        match self.passed_bytes()? {
+            0 => violations.push("nothing has passed the relay: validators have talked around it".to_owned()),
+            bytes => warnings.push(format!("{:.1} MB between validators passed the relay", bytes as f64 / 1e6)),
+        }
         Ok(Report {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -488,20 +493,14 @@ impl Net {
         })
     }
 
-    /// That validators did talk through the relay.
-    fn what_the_relay_says(&self) -> Option<String> {
-        let passed = |status: String| {
-            let of_link = |line: &str| line.split("passed_bytes=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
-            status.lines().filter_map(of_link).sum::<u64>()
-        };
-        match self.relay.status().map(passed) {
-            Ok(0) => Some("nothing has passed the relay: validators have talked around it".to_owned()),
-            Ok(bytes) => Some(format!("{:.1} MB between validators passed the relay", bytes as f64 / 1e6)),
-            Err(error) => Some(error),
-        }
+    /// What has passed the relay, both ways, of all links.
+    fn passed_bytes(&self) -> Result<u64, FaultsError> {
+        let status = self.relay.status().map_err(FaultsError::Docker)?;
+        let of_link = |line: &str| line.split("passed_bytes=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        Ok(status.lines().filter_map(of_link).sum())
     }
 
-    /// Validators that do not run, or were started by somebody else than us.
+    /// Validators that do not run.
     fn who_ended(&self) -> Result<Vec<String>, FaultsError> {
         let mut found = Vec::new();
         for (name, container) in self.names.iter().zip(&self.containers) {

@@ -161,6 +161,7 @@ fn cut_streams_wait_and_go_on_when_healed() {
         assert!(stream.read(&mut [0; 4]).is_err(), "nothing passes");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
     }
+    assert!(setup.relay.status().contains("opened=1"), "its wish to connect does not pass, either");
     setup.control.order("a heal").unwrap();
     let mut got = [0; 4];
     stream.read_exact(&mut got).unwrap();
