@@ -14,6 +14,7 @@
 //! | `recipe`, `records`, `file`, `supply` | which transactions there are; that they are signed already |
 //! | `pacing`, `stage`, `submit`, `http` | that each is sent when it is due, whatever nodes do |
 //! | `watch`, `tracker` | what became of each, at every validator |
+//! | `witness` | the same, told to somebody else as it happens |
 //! | `tally`, `stats`, `report`, `plot` | numbers, and how they look |
 //! | `rpc`, `usage`, `run` | asking nodes; processor time; the order of it all |
 //!
@@ -50,18 +51,23 @@ mod text;
 mod tracker;
 mod usage;
 mod watch;
+mod witness;
 
 pub use error::LoadError;
 pub use plan::{Arrivals, BATCH_MAX, Mode, Node, Order, Plan};
 pub use plot::{PlotError, plot};
+pub use records::TxKey;
 pub use report::{
     BlocksReport, CpuReport, InvalidReport, NodeInfo, PlanInfo, RefusalReport, Report, Saturation, SecondReport,
     StageReport,
 };
+pub use rpc::{Chain, Rpc};
 pub use run::run;
 pub use stage::Load;
 pub use stats::Quantiles;
 pub use tracker::Live;
+pub use watch::block_keys;
+pub use witness::Witness;
 
 /// What happens during a run.
 pub enum Event<'a> {

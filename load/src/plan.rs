@@ -1,10 +1,10 @@
 //! What a run is to do.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use types::SecretKey;
 
-use crate::LoadError;
+use crate::{LoadError, Witness};
 
 /// Transactions in one request at most.
 pub const BATCH_MAX: usize = 1_000;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub funder: Option<SecretKey>,
     /// The file of signed transactions.
     pub file: PathBuf,
+    /// Who is told of each transaction and height.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// A validator's addresses.
@@ -113,6 +115,7 @@ impl Plan {
             fee: None,
             funder: None,
             file,
+            witness: None,
         }
     }
 

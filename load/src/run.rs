@@ -129,7 +129,8 @@ impl<'a> Run<'a> {
             penniless: Recipe::penniless(&keys),
         };
         let height = rpc.chain()?.height.0;
-        let tracker = Arc::new(Tracker::new(plan.nodes.len(), height, plan.timeout, Clock::new()));
+        let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, Clock::new());
+        let tracker = Arc::new(tracker.with_witness(plan.witness.clone()));
         let supply = match plan.order {
             Order::Nonce => Supply::File(supply::open_file(plan, &recipe, &states, total.unwrap_or(1), watch)?),
             Order::Unordered => {

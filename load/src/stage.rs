@@ -94,7 +94,8 @@ impl Stage<'_> {
         tracker.begin(begin, from, to);
         let base = tracker.next_number().wrapping_sub(supply.position());
         let stop = watch.stop;
-        let pacer = Pacer { supply, lanes, tracker, batch, base, due: Vec::new(), begin, end, stop };
+        let nodes = plan.nodes.len();
+        let pacer = Pacer { supply, lanes, nodes, tracker, batch, base, due: Vec::new(), begin, end, stop };
         let (mut first, mut second): (Option<Reading>, Option<Reading>) = (None, None);
         let paced = thread::scope(|scope| {
             let pacing = thread::Builder::new().name("load-pace".to_owned()).spawn_scoped(scope, || match load {
@@ -150,6 +151,8 @@ impl Stage<'_> {
 struct Pacer<'a> {
     supply: &'a mut Supply,
     lanes: &'a mut [Lane],
+    /// How many nodes the lanes lead to, in turn.
+    nodes: usize,
     tracker: &'a Tracker,
     batch: usize,
     /// What to add (modulo 2^64) to a supply's numbers for the tracker's.
@@ -238,13 +241,15 @@ impl Pacer<'_> {
         let turn = if kind == Kind::Valid { u64::from(record.sender) } else { number };
         let lane = (turn / run % self.lanes.len() as u64) as usize;
         let number = number.wrapping_add(self.base);
-        self.due.push(Due { at, key: record.key, kind });
         // Another one while this one is broken.
         let lanes = self.lanes.len();
         let open = (0..lanes)
             .map(|next| (lane + next) % lanes)
             .find(|lane| self.lanes[*lane].len() > 0 || self.lanes[*lane].is_open());
         let lane = open.unwrap_or(lane);
+        // Neighbours in the list are connections to different nodes.
+        let node = lane % self.nodes;
+        self.due.push(Due { at, key: record.key, kind, node });
         self.lanes[lane].push(number, record.call);
         if self.lanes[lane].len() >= self.batch {
             self.tell();

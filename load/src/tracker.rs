@@ -23,6 +23,7 @@ use std::{
 };
 
 use crate::{
+    Witness,
     recipe::Kind,
     records::{ByKey, TxKey},
     tally::{State, Tally},
@@ -45,6 +46,11 @@ impl Clock {
         Self(Instant::now())
     }
 
+    /// A time as the system tells it.
+    fn instant(&self, at: u64) -> Instant {
+        self.0 + Duration::from_nanos(at)
+    }
+
     /// The time.
     pub fn now(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_nanos()).expect("a run takes less than 500 years")
@@ -60,6 +66,8 @@ pub struct Due {
     pub key: TxKey,
     /// What is to become of it.
     pub kind: Kind,
+    /// Where it goes.
+    pub node: usize,
 }
 
 /// What a node answered to a submission.
@@ -146,6 +154,7 @@ pub struct Tracker {
     /// The highest height that any validator told of.
     height: Arc<AtomicU64>,
     clock: Clock,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// Problems kept.
@@ -170,7 +179,13 @@ impl Tracker {
             told: 0,
             clock,
         };
-        Self { inner: Mutex::new(inner), freed: Condvar::new(), height: Arc::new(AtomicU64::new(height)), clock }
+        let height = Arc::new(AtomicU64::new(height));
+        Self { inner: Mutex::new(inner), freed: Condvar::new(), height, clock, witness: None }
+    }
+
+    /// Tells a witness, too.
+    pub fn with_witness(self, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self { witness, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -237,8 +252,13 @@ impl Tracker {
     /// Transactions that are sent now. They get the next numbers, in order.
     pub fn add(&self, due: &[Due]) {
         let now = self.clock.now();
+        if let Some(witness) = &self.witness {
+            for due in due.iter().filter(|due| due.kind == Kind::Valid) {
+                witness.sending(due.node, due.key, self.clock.instant(due.at));
+            }
+        }
         let mut inner = self.lock();
-        for Due { at, key, kind } in due {
+        for Due { at, key, kind, .. } in due {
             inner.add(now, *at, *key, *kind);
         }
     }
@@ -255,11 +275,18 @@ impl Tracker {
     pub fn answers(&self, answers: Vec<(u64, Verdict)>) {
         let mut inner = self.lock();
         let mut refused = false;
+        let mut taken = Vec::new();
         for (number, verdict) in answers {
             refused |= verdict != Verdict::Taken;
+            if self.witness.is_some() && verdict == Verdict::Taken {
+                taken.extend(inner.tx(number).filter(|tx| tx.kind == Kind::Valid).map(|tx| tx.key));
+            }
             inner.answer(number, verdict);
         }
         drop(inner);
+        if let Some(witness) = &self.witness {
+            taken.into_iter().for_each(|key| witness.accepted(key));
+        }
         if refused {
             self.freed.notify_all();
         }
@@ -269,11 +296,17 @@ impl Tracker {
     /// `fingerprint`: of what it said. Returns the heights whose content is to be read.
     pub fn header(&self, node: usize, height: u64, at: u64, is_empty: bool, fingerprint: u64) -> Range<u64> {
         self.height.fetch_max(height, Ordering::Relaxed);
+        if let Some(witness) = &self.witness {
+            witness.committed(node, height, self.clock.instant(at));
+        }
         self.lock().header(node, height, at, is_empty, fingerprint)
     }
 
     /// What is in a height. `None`: nobody can tell.
     pub fn block(&self, height: u64, keys: Option<&[TxKey]>) {
+        if let (Some(witness), Some(keys)) = (&self.witness, keys) {
+            witness.block(height, keys);
+        }
         let mut inner = self.lock();
         if keys.is_none() {
             inner.problem(format!(
@@ -616,7 +649,8 @@ mod tests {
     }
 
     fn add(tracker: &Tracker, txs: &[(u64, u64, Kind)]) {
-        let due: Vec<Due> = txs.iter().map(|(n, at, kind)| Due { at: *at, key: key(*n), kind: *kind }).collect();
+        let due: Vec<Due> =
+            txs.iter().map(|(n, at, kind)| Due { at: *at, key: key(*n), kind: *kind, node: 0 }).collect();
         tracker.add(&due);
     }
 

@@ -271,7 +271,7 @@ fn read_blocks(urls: &[String], first: usize, heights: &Receiver<u64>, tracker: 
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let keys = nodes.iter_mut().find_map(|node| block(node, height));
+        let keys = nodes.iter_mut().find_map(|node| block_keys(node, height));
         tracker.block(height, keys.as_deref());
     }
 }
@@ -301,7 +301,7 @@ struct Data<'a> {
 }
 
 /// The transactions of a block, if this node has it.
-fn block(node: &mut Rpc, height: u64) -> Option<Vec<TxKey>> {
+pub fn block_keys(node: &mut Rpc, height: u64) -> Option<Vec<TxKey>> {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"block","params":{{"height":"{height}"}}}}"#);
     let answer = node.post(body.as_bytes()).ok()?;
     keys(&answer)

@@ -8,7 +8,17 @@ use program::{Cairn, json};
 fn a_table_of_counts_and_nothing_left_behind() {
     let cairn = Cairn::new();
     let said = cairn.run(&[
-        "bench", "--workload", "empty,half", "--rate", "50", "--duration", "2s", "--senders", "20", "--json", "-",
+        "bench",
+        "--workload",
+        "empty,half",
+        "--rate",
+        "50",
+        "--duration",
+        "2s",
+        "--senders",
+        "20",
+        "--json",
+        "-",
     ]);
     let results = json(&said.succeeds());
     let [empty, half] = &results["workloads"].as_array().unwrap()[..] else { panic!("two workloads: {results}") };

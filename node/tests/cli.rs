@@ -2,7 +2,15 @@
 
 mod program;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use program::{Cairn, json};
 
@@ -32,6 +40,8 @@ fn every_command_has_help_that_teaches() {
         ("show-node-id", "peers"),
         ("unsafe-reset-all", "sign twice"),
         ("version", "--json"),
+        ("relay", "curl"),
+        ("faults", "--scenarios kill"),
     ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = cairn.run(&args).succeeds();
@@ -334,4 +344,58 @@ fn a_node_that_is_not_there_is_not_ready() {
     let said = cairn.run(&["query", "ready", "--node", "127.0.0.1:1"]);
     assert_eq!(said.code, 1);
     assert!(said.fails().contains("no node answers"));
+}
+
+#[test]
+fn a_relay_forwards_and_obeys_until_it_is_asked_to_stop() {
+    let echo = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = format!("a=127.0.0.1:0/{}", echo.local_addr().unwrap());
+    let cairn = Cairn::new();
+    let mut relay = cairn.command(&["relay", &link, "--delay", "20ms", "--control", "127.0.0.1:0"]);
+    let mut relay = relay.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(relay.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let control = lines.next().unwrap();
+    let control = control.strip_prefix("control at ").unwrap().to_owned();
+    let said = lines.next().unwrap();
+    assert!(said.starts_with("a 127.0.0.1:") && said.contains("delay=20ms"), "{said}");
+    let at = said.split(' ').nth(1).unwrap();
+
+    let sent = Instant::now();
+    let mut client = TcpStream::connect(at).unwrap();
+    client.write_all(b"there").unwrap();
+    let mut server = echo.accept().unwrap().0;
+    let mut got = [0; 5];
+    server.read_exact(&mut got).unwrap();
+    assert!(&got == b"there" && sent.elapsed() >= Duration::from_millis(20));
+    let mut answer = ureq::post(&control).send("* open").unwrap();
+    assert!(answer.body_mut().read_to_string().unwrap().contains("delay=0ms"));
+    assert!(ureq::post(&control).send("b cut").is_err());
+
+    assert!(Command::new("kill").arg(relay.id().to_string()).status().unwrap().success());
+    assert!(relay.wait().unwrap().success());
+}
+
+#[test]
+fn a_wrong_relay_or_run_of_faults_is_refused_before_it_begins() {
+    let cairn = Cairn::new();
+    assert_eq!(cairn.run(&["relay", "a=127.0.0.1:0"]).code, 2);
+    let error = cairn.run(&["relay", "a=127.0.0.1:0/b:1", "a=127.0.0.1:0/c:1"]).fails();
+    assert!(error.contains("two links are called a"), "{error}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = cairn.run(&["relay", &format!("a={}/b:1", taken.local_addr().unwrap())]).fails();
+    assert!(error.contains("link a: cannot listen at 127.0.0.1:"), "{error}");
+    let error = cairn.run(&["relay", "a=127.0.0.1:0/b:1", "--rate", "1"]).fails();
+    assert!(error.contains("at least 1000"), "{error}");
+
+    assert_eq!(cairn.run(&["faults", "--scenarios", "x"]).code, 2);
+    for (flags, reason) in [
+        (["--validators", "3"], "4 to 16"),
+        (["--rate", "0"], "use 1 to"),
+        (["--rate", "NaN"], "use 1 to"),
+        (["--duration", "0"], "1s to 600s"),
+        (["--delay", "11s"], "10 s together"),
+    ] {
+        let error = cairn.run(&[&["faults"][..], &flags].concat()).fails();
+        assert!(error.contains(reason), "{error}");
+    }
 }

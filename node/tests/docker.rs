@@ -1,5 +1,5 @@
 //! The image and docker-compose.yml, run as a person runs them: four validators and Prometheus from nothing; kill, pause, cut off,
-//! stop, take down, start again.
+//! stop, take down, start again. And `cairn faults` in a short form.
 //!
 //! Needs a Docker daemon; see [`Docker::find`] for what else, and for what is said where it is missing. The image gets the program
 //! of this build; `CAIRN_TEST_IMAGE=cairn` tries another, such as the one that `make image` builds from source.
@@ -31,6 +31,8 @@ const LAYERS_BYTES_MAX: u64 = 45_000_000;
 const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
 /// Compose projects of this test begin with this, then comes its process id.
 const PROJECT: &str = "cairn-test-";
+/// Those of `cairn faults` begin with this, then comes its process id.
+const FAULTS_PROJECT: &str = "cairn-faults-";
 
 fn main() -> ExitCode {
     optional::main(
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
                 "four_validators_in_containers_do_what_a_person_expects",
                 four_validators_in_containers_do_what_a_person_expects,
             ),
+            ("validators_bear_faults_under_load", validators_bear_faults_under_load),
+            ("a_run_of_faults_that_is_interrupted_leaves_nothing", a_run_of_faults_that_is_interrupted_leaves_nothing),
         ],
     )
 }
@@ -172,6 +176,84 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     });
     assert_eq!((net.genesis(), net.key("node3")), (genesis, keys));
     net.all_agree();
+}
+
+/// The short form of `cairn faults`: what must happen, and that it is told; how fast it is here is not judged.
+fn validators_bear_faults_under_load(docker: &Docker) {
+    let cairn = Cairn::new();
+    let mut faults = cairn.command(&["faults", "--rate", "50", "--duration", "5s", "--baseline", "3s"]);
+    faults.args(["--delay", "20ms", "--jitter", "2ms", "--json", "-", "--image", &docker.image]);
+    let run = faults.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let project = format!("{FAULTS_PROJECT}{}", run.id());
+    let output = run.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{out}");
+    assert!(output.status.success(), "{}\n{out}{err}", output.status);
+    assert_eq!(left_of(&project), "");
+    let report = json(&out);
+    assert_eq!(report["violations"], serde_json::json!([]));
+    let transactions = &report["transactions"];
+    assert_eq!((&transactions["lost"], &transactions["duplicates"]), (&Value::from(0), &Value::from(0)));
+    assert!(transactions["committed"].as_u64() > Some(500), "{transactions}");
+    assert!(report["heights_compared"].as_u64() > Some(50), "{report}");
+    let rows = report["scenarios"].as_array().unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("{field} of {row}"));
+        let (kept, stall) = (number("kept_reachable"), number("worst_stall_ms"));
+        match row["scenario"].as_str().unwrap() {
+            // No side has more than 2/3: what was under way when it was cut may still have been decided.
+            "cut-half" => assert!(kept < 0.3 && stall > 4_000.0, "{row}"),
+            // Proposal, prevote, precommit: each crosses the relay.
+            "delay" => assert!(row["latency"]["p50_ms"].as_f64() >= Some(60.0) && kept > 0.3, "{row}"),
+            _ => assert!(kept > 0.3, "the others go on: {row}"),
+        }
+        assert!(number("at_tip_ms") < 60_000.0 && number("full_again_ms") < 60_000.0, "{row}");
+    }
+}
+
+fn a_run_of_faults_that_is_interrupted_leaves_nothing(docker: &Docker) {
+    let cairn = Cairn::new();
+    let mut run = cairn
+        .command(&[
+            "faults",
+            "--scenarios",
+            "pause",
+            "--rate",
+            "10",
+            "--duration",
+            "60s",
+            "--baseline",
+            "1s",
+            "--image",
+        ])
+        .arg(&docker.image)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let project = format!("{FAULTS_PROJECT}{}", run.id());
+    // The hardest moment: a container is paused.
+    eventually("a container is paused", || {
+        let filter = format!("label=com.docker.compose.project={project}");
+        let paused = ok(Command::new("docker").args(["ps", "-q", "--filter", &filter, "--filter", "status=paused"]));
+        let has_ended = run.try_wait().unwrap();
+        assert!(has_ended.is_none(), "{has_ended:?}");
+        (!paused.is_empty()).then_some(())
+    });
+    for _ in 0..2 {
+        ok(Command::new("kill").args(["-INT", &run.id().to_string()])); // twice, as people do
+    }
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(left_of(&project), "");
+}
+
+/// Containers, volumes and networks of a project.
+fn left_of(project: &str) -> String {
+    let filter = format!("label=com.docker.compose.project={project}");
+    let list = |what: &[&str]| ok(Command::new("docker").args(what).args(["-q", "--filter", &filter]));
+    [&["ps", "-a"][..], &["volume", "ls"], &["network", "ls"]].map(list).concat()
 }
 
 /// What the tests use of this machine.

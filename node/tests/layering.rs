@@ -7,7 +7,8 @@
 //! | `genesis` | `types`, `app` |
 //! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
 //! | `load` | `types`, `genesis` |
-//! | `simulator` | all but `p2p`, `load`, `node` |
+//! | `faults` | `types`, `load` |
+//! | `simulator` | all but `p2p`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. What a crate pulls in
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each crate with the workspace crates it may depend on. A crate that is not listed may not exist.
-const MAY_USE: [(&str, &str); 10] = [
+const MAY_USE: [(&str, &str); 11] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
@@ -29,8 +30,9 @@ const MAY_USE: [(&str, &str); 10] = [
     ("genesis", "types app"),
     ("host", "types consensus app storage genesis"),
     ("load", "types genesis"),
+    ("faults", "types load"),
     ("simulator", "types consensus app storage genesis host"),
-    ("node", "types consensus app storage genesis host p2p load"),
+    ("node", "types consensus app storage genesis host p2p load faults"),
 ];
 
 /// Crates that must run under a virtual clock: neither they nor anything they pull in touches disk, network or threads.
@@ -66,10 +68,12 @@ fn sans_io_crates_pull_in_no_io() {
 }
 
 #[test]
-fn the_load_generator_pulls_in_no_node() {
-    let closure = closure("load");
-    let found = io_packages(&closure);
-    assert!(found.is_empty(), "load pulls in {found:?}; `cargo tree -p cairn-load -e normal` shows how");
+fn tools_pull_in_no_node() {
+    for name in ["load", "faults"] {
+        let closure = closure(name);
+        let found = io_packages(&closure);
+        assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
+    }
 }
 
 #[test]
@@ -101,6 +105,8 @@ fn a_wrong_edge_is_caught() {
         ("simulator", "node"),
         ("simulator", "load"),
         ("load", "host"),
+        ("load", "faults"),
+        ("faults", "genesis"),
         ("node", "simulator"),
         ("helpers", "types"),
     ] {

@@ -154,7 +154,8 @@ enum OrderName {
 #[derive(Clone, Debug, PartialEq)]
 struct Rates(Vec<f64>);
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration, also 0.
+pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

@@ -10,6 +10,7 @@
 //! | `local.rs` | commands about one home: start, init, ids, reset |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
 //! | `bench/` | workloads on a testnet of its own, and a table of what they cost |
+//! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
 //! | `signals.rs` | being asked to stop |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
@@ -22,6 +23,7 @@ mod children;
 mod client;
 mod compose;
 mod failure;
+mod faults;
 mod home;
 mod json;
 mod keyring;
@@ -32,6 +34,7 @@ mod meter;
 mod output;
 mod prepare;
 mod query;
+mod relay;
 mod show;
 mod signals;
 mod testnet;
@@ -90,6 +93,10 @@ enum Command {
     Load(load::Load),
     /// Measure what a testnet of this program takes on this machine, in one table
     Bench(bench::Bench),
+    /// Kill, pause, cut off and delay validators in containers under load
+    Faults(faults::Faults),
+    /// Forward TCP and UDP with delay, jitter, a rate, or not at all
+    Relay(relay::Relay),
     /// Print the effective configuration: file, then environment
     Config(local::Config),
     /// Print the public key of this home's validator, as genesis files have it
@@ -157,6 +164,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Load(args) => args.run(&Home::find(given)?),
         Command::Bench(args) => args.run(),
+        Command::Faults(args) => args.run(),
+        Command::Relay(args) => args.run(),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),

@@ -1,0 +1,132 @@
+//! That validators have one chain, asked of each of them over its RPC.
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use load::{LoadError, Rpc};
+use serde_json::{Value, json};
+use types::Block;
+
+/// Heights that a node tells of in one answer.
+const HEIGHTS_IN_ANSWER: u64 = 20;
+
+/// What a validator has at a height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The block's name: it covers all of its header.
+    pub block_id: String,
+    /// The state before it.
+    pub app_hash: String,
+    /// Of the evidence in it.
+    pub evidence_hash: String,
+    /// Transactions in it.
+    pub txs: u64,
+}
+
+/// A validator's heights.
+pub type Heads = BTreeMap<u64, Head>;
+
+/// What a validator has at these heights, as far as it keeps them.
+///
+/// Errors: it does not answer, or not as a node does.
+pub fn heads(rpc: &mut Rpc, heights: RangeInclusive<u64>) -> Result<Heads, LoadError> {
+    let mut heads = Heads::new();
+    let mut low = *heights.start();
+    while low <= *heights.end() {
+        let high = (low + HEIGHTS_IN_ANSWER - 1).min(*heights.end());
+        let answer = rpc.call("blockchain", json!({ "minHeight": low.to_string(), "maxHeight": high.to_string() }))?;
+        for meta in answer["block_metas"].as_array().into_iter().flatten() {
+            if let Some((height, head)) = head(meta) {
+                heads.insert(height, head);
+            }
+        }
+        low = high + 1;
+    }
+    Ok(heads)
+}
+
+fn head(meta: &Value) -> Option<(u64, Head)> {
+    let text = |pointer: &str| Some(meta.pointer(pointer)?.as_str()?.to_owned());
+    let head = Head {
+        block_id: text("/block_id/hash")?,
+        app_hash: text("/header/app_hash")?,
+        evidence_hash: text("/header/evidence_hash")?,
+        txs: text("/num_txs")?.parse().ok()?,
+    };
+    Some((text("/header/height")?.parse().ok()?, head))
+}
+
+/// What is wrong with the validators' chains, a sentence each: they differ, someone lacks a height of `heights`, or a block has evidence
+/// that somebody signed twice.
+pub fn differences(names: &[String], chains: &[Heads], heights: RangeInclusive<u64>) -> Vec<String> {
+    let mut found = Vec::new();
+    let no_evidence = Block::evidence_hash(&[]).to_string();
+    for height in heights {
+        let of = |chain: &Heads| chain.get(&height).cloned();
+        let first = chains.first().and_then(of);
+        for (name, chain) in names.iter().zip(chains) {
+            match of(chain) {
+                None => found.push(format!("{name} does not have height {height}")),
+                Some(head) if Some(&head) != first.as_ref() => {
+                    found.push(format!("{name} and {} have different blocks at height {height}", names[0]));
+                }
+                Some(_) => {}
+            }
+        }
+        if first.is_some_and(|head| head.evidence_hash != no_evidence) {
+            found.push(format!("the block at height {height} has evidence that a validator signed twice"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain() -> Heads {
+        let head = |height: u64| Head {
+            block_id: format!("B{height}"),
+            app_hash: format!("A{height}"),
+            evidence_hash: Block::evidence_hash(&[]).to_string(),
+            txs: 3,
+        };
+        (5..=9).map(|height| (height, head(height))).collect()
+    }
+
+    /// The mutations that it must notice.
+    #[test]
+    fn a_fork_a_hole_and_evidence_are_noticed() {
+        let names = ["node0", "node1"].map(str::to_owned);
+        let found = |change: fn(&mut Heads)| {
+            let mut other = chain();
+            change(&mut other);
+            differences(&names, &[chain(), other], 5..=9)
+        };
+        assert!(found(|_| {}).is_empty());
+        let changed: [fn(&mut Head); 2] = [|head| head.block_id.push('X'), |head| head.app_hash.push('X')];
+        for change in changed {
+            let mut other = chain();
+            change(other.get_mut(&7).unwrap());
+            let found = differences(&names, &[chain(), other], 5..=9);
+            assert_eq!(found, ["node1 and node0 have different blocks at height 7"]);
+        }
+        assert_eq!(found(|chain| drop(chain.remove(&9))), ["node1 does not have height 9"]);
+        let mut guilty = chain();
+        guilty.get_mut(&6).unwrap().evidence_hash = "AB".to_owned();
+        let found = differences(&names, &[guilty.clone(), guilty], 5..=9);
+        assert_eq!(found, ["the block at height 6 has evidence that a validator signed twice"]);
+        assert_eq!(differences(&names, &[Heads::new(), chain()], 5..=5).len(), 2, "the first has nothing");
+    }
+
+    #[test]
+    fn a_head_is_read_from_its_meta() {
+        let meta = json!({
+            "block_id": { "hash": "B" },
+            "header": { "height": "7", "app_hash": "A", "evidence_hash": "E" },
+            "num_txs": "3",
+        });
+        let expected = Head { block_id: "B".into(), app_hash: "A".into(), evidence_hash: "E".into(), txs: 3 };
+        assert_eq!(head(&meta), Some((7, expected)));
+        assert_eq!(head(&json!({ "header": { "height": "7" } })), None);
+    }
+}

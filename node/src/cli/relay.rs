@@ -1,0 +1,82 @@
+//! `cairn relay`: a bad network between two ports.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use clap::Args;
+use faults::relay::{self, Change, LinkSpec, Settings};
+use node::os;
+
+use super::{failure::Failure, load::duration, output, signals};
+
+const HELP: &str = "\
+Examples:
+  cairn relay a=127.0.0.1:7001/127.0.0.1:26656 --delay 50ms --jitter 5ms
+  cairn relay a=127.0.0.1:7001/node1:26656 b=127.0.0.1:7002/node2:26656 --control 127.0.0.1:7000
+  curl -d 'a delay=100ms rate=1000000' 127.0.0.1:7000     one link, from now on
+  curl -d '* cut' 127.0.0.1:7000                          all of them: nothing passes
+  curl -d '* open' 127.0.0.1:7000                         as if there was no relay
+  curl 127.0.0.1:7000                                     settings, and what has passed
+
+A link forwards TCP and UDP from its port to its target's and back, each direction with the delay and
+the rate; it needs no rights and no help of the kernel. Settings: delay=50ms, jitter=5ms, rate=1000000
+(bytes a second), rate=off, cut, heal, open. A line changes the links that it names (a,b or *), also
+for what is connected. Cut, streams wait and datagrams are lost.
+
+What is delayed is held in memory, 2 MiB for each direction of a connection: beyond, senders of
+streams wait and datagrams are lost. Whoever reaches the control commands the relay: keep it on
+loopback, or among friends. Ctrl-C or SIGTERM ends it.";
+
+/// Forward TCP and UDP with delay, jitter, a rate, or not at all
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Relay {
+    /// Links, each NAME=LISTEN/TARGET; a listening port of 0 is any free one
+    #[arg(required = true, value_name = "LINK", value_parser = |text: &str| text.parse::<LinkSpec>())]
+    links: Vec<LinkSpec>,
+    /// Where to listen for changes, by HTTP [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    control: Option<String>,
+    /// Each direction of all links takes so much longer
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    delay: Duration,
+    /// And up to so much longer still, by chance
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    jitter: Duration,
+    /// Bytes a second in each direction of a connection [default: as many as there are]
+    #[arg(long, value_name = "N")]
+    rate: Option<u64>,
+}
+
+impl Relay {
+    /// Does it, until it is asked to stop.
+    pub fn run(self) -> Result<(), Failure> {
+        let settings = self.settings()?;
+        let (to, stopped) = mpsc::channel();
+        signals::on_each(move |_| {
+            let _ = to.send(()); // nobody receives any more: it is stopping already
+        })?;
+        // Threads that forward inherit it: they are to wake when something is due.
+        os::ask_for_short_slices();
+        let failed = |error: relay::RelayError| Failure::new(error.to_string());
+        let relay = Arc::new(relay::Relay::start(&self.links, settings).map_err(failed)?);
+        if let Some(control) = &self.control {
+            let address = relay::serve(relay.clone(), control).map_err(failed)?;
+            output::line(format_args!("control at http://{address}"));
+        }
+        output::line(relay.status().trim_end());
+        let _ = stopped.recv(); // the other end goes only with a signal's thread
+        Ok(())
+    }
+
+    /// The flags, by the rules that hold for changes.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut words =
+            vec![format!("delay={}us", self.delay.as_micros()), format!("jitter={}us", self.jitter.as_micros())];
+        words.extend(self.rate.map(|rate| format!("rate={rate}")));
+        let changes = words.iter().map(|word| word.parse()).collect::<Result<Vec<Change>, String>>();
+        Ok(Settings::default().with(&changes.map_err(Failure::new)?))
+    }
+}
