@@ -8,6 +8,12 @@ pub(crate) fn height(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()
 }
 
+/// No key that begins with this height, or with a lower one, is above.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn last_of(at: Height) -> Vec<u8> {
+    [height(at).as_slice(), &[0xFF; BLOCK_ID_BYTES]].concat()
+}
+
 /// Marks the end of an escaped key. In one, `00` is always followed by `FF`, so the mark sorts below any continuation.
 pub(crate) const HISTORY_KEY_END: [u8; 2] = [0, 0];
 

@@ -161,8 +161,8 @@ impl<K: Kv> Store<K> {
     /// A row is not there: either the window moved on since we looked, or the store is damaged.
     pub(crate) fn absent(&self, cf: Cf, height: Height) -> StoreError {
         match self.check_kept(height) {
-            Err(pruned) => pruned,
-            Ok(()) => self.damaged(format!("height {height} has no row in {}", cf.name())),
+            Err(pruned @ StoreError::Pruned { .. }) => pruned,
+            _ => self.damaged(format!("height {height} has no row in {}", cf.name())),
         }
     }
 

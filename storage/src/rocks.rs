@@ -197,8 +197,12 @@ impl Kv for RocksKv {
         }
         if cf.height_at() == HeightAt::KeyStart {
             let (from, to) = (keys::height(Height(0)), keys::height(height));
+            // Whole files go up to and including the last key that is named, unlike the rows of a range.
+            let last = keys::last_of(Height(height.0 - 1));
             let _order = self.writer();
-            self.db.delete_file_in_range_cf(self.family(cf), from, to).map_err(|e| self.error("dropping files", &e))?;
+            self.db
+                .delete_file_in_range_cf(self.family(cf), &from[..], &last[..])
+                .map_err(|e| self.error("dropping files", &e))?;
             self.db.delete_range_cf(self.family(cf), from, to).map_err(|e| self.error("forgetting", &e))?;
         }
         Ok(())

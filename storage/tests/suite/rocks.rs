@@ -331,3 +331,37 @@ fn compaction_spares_the_rows_of_a_held_reader() {
     let fresh = store.kv().view().rows(Cf::History, b"", b"").count() as u64;
     assert_eq!(fresh, 2 * FORGET_STEP - 7, "and takes what nobody needs");
 }
+
+/// Whole files go when the window moves. A file that ends with the row at the bound must stay.
+#[test]
+fn forgetting_whole_files_spares_the_row_at_the_bound() {
+    let rig = RocksRig::new();
+    let kv = RocksKv::open(&rig.0.path().join("store")).unwrap();
+    for height in 1..=3u64 {
+        let mut batch = Batch::new();
+        batch.put(Cf::Params, height.to_be_bytes(), [1]);
+        batch.put(Cf::Blocks, [height.to_be_bytes().as_slice(), &[0xFF; 32]].concat(), [1]);
+        kv.write(batch, Durability::Synced).unwrap();
+        kv.compact().unwrap();
+        for cf in [Cf::Params, Cf::Blocks] {
+            kv.forget_below(cf, Height(height)).unwrap();
+            let rows: Vec<_> = kv.view().rows(cf, b"", b"").map(|row| row.unwrap().0[..8].to_vec()).collect();
+            assert_eq!(rows, [height.to_be_bytes()], "{}", cf.name());
+        }
+    }
+}
+
+/// The rules in force at the window's begin may be the only row of their file.
+#[test]
+fn a_store_starts_again_after_its_rules_went_down_the_levels() {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    Chain::start(&store, 1, WriteSet::default()).commit(&store, WriteSet::default());
+    store.kv().compact().unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(&rig);
+        store.params(Height(2)).unwrap();
+        store.validators(Height(2)).unwrap();
+    }
+}
