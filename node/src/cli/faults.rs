@@ -136,6 +136,7 @@ struct Folder(std::path::PathBuf);
 impl Folder {
     fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("cairn-faults-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path); // of a process that had our id and was killed, if there is one
         fs::create_dir(&path).map_err(|error| Failure::file("made", &path, &error))?;
         Ok(Self(path))
     }
