@@ -12,7 +12,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use load::{Event, LoadError, Mode, Observer, Order, Plan, Rpc};
+use load::{Arrivals, Event, LoadError, Mode, Observer, Order, Plan, Rpc};
 use serde_json::{Value, json};
 use types::SecretKey;
 
@@ -320,7 +320,9 @@ impl Net {
         let mut plan = Plan::new(nodes, Mode::Open { rate: wanted.rate }, length, wanted.file.clone());
         // A sender for each transaction: one that is lost with a validator must not hold up others.
         let txs = wanted.rate * (length + plan.warm_up + plan.cool_down).as_secs_f64();
-        plan.senders = txs.ceil() as u32 + 10;
+        plan.senders = (txs + 6.0 * txs.sqrt()).ceil() as u32 + 10;
+        // Evenly spaced transactions fall into step with the rotation of proposers: each would be handed to the same one of the next.
+        plan.arrivals = Arrivals::Poisson;
         plan.order = Order::Nonce;
         plan.funder = Some(self.funder.clone());
         plan.timeout = SETTLE_TIME_MAX;

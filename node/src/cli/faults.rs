@@ -36,8 +36,9 @@ Scenarios, each after a --baseline and followed by its recovery:
   cut-half  two halves are cut off from each other: no block until they are joined
   delay     everything between validators takes --delay longer, one way, and up to --jitter more
 
-Columns. before, during: tx/s committed. kept: their ratio; of reachable: of those transactions only
-that were handed to validators which could go on. worst: the longest time without a new height at most
+Transactions arrive by chance, at --rate on average, at all validators in turn. Columns. before,
+during: tx/s committed. kept: the share of what was due, compared with before; of reachable: of those
+transactions only that were handed to validators which could go on. worst: the longest time without a new height at most
 of those that could go on, from the fault until all is as before; at tip, full again: from the end of
 the fault until everybody had the newest height, and until 90 % of --rate were committed again. p50, p99:
 latency from the intended send time to the commit at most of those that could go on.
