@@ -54,6 +54,8 @@ pub struct Wanted {
     pub image: String,
     /// How many.
     pub validators: usize,
+    /// They dial each other by QUIC, not by TCP.
+    pub quic: bool,
     /// What is done to them, in this order.
     pub scenarios: Vec<Scenario>,
     /// Transactions a second.
@@ -219,7 +221,7 @@ impl Net {
     fn start(wanted: &Wanted, compose: Vec<String>, stop: &AtomicBool) -> Result<Self, FaultsError> {
         let ports = free_ports(wanted.validators + 1)?;
         let (control_port, rpc_ports) = (ports[0], ports[1..].to_vec());
-        let topology = Topology { image: wanted.image.clone(), rpc_ports, control_port };
+        let topology = Topology { image: wanted.image.clone(), rpc_ports, control_port, quic: wanted.quic };
         let name = format!("{PROJECT}{}", std::process::id());
         let mut removed = Removed(Some(Project::new(compose, name, topology.compose_file(&[]))));
         let project = removed.0.as_mut().expect("it was put there a moment ago");

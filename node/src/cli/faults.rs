@@ -57,6 +57,9 @@ pub struct Faults {
     /// How many, 4 to 16
     #[arg(long, value_name = "N", default_value_t = 4)]
     validators: usize,
+    /// Validators reach each other by QUIC instead of TCP: a cut loses packets instead of holding streams
+    #[arg(long)]
+    quic: bool,
     /// What is done, in this order [default: all]
     #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = |text: &str| text.parse::<Scenario>())]
     scenarios: Vec<Scenario>,
@@ -88,6 +91,7 @@ impl Faults {
         let wanted = Wanted {
             image: self.image.clone(),
             validators: self.validators,
+            quic: self.quic,
             scenarios,
             rate: self.rate,
             duration: self.duration,
