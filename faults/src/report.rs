@@ -15,7 +15,7 @@ pub const FORMAT: u32 = 1;
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Another number when a field has changed its meaning or gone.
     pub format: u32,
     /// Of the program.
     pub version: String,

@@ -24,7 +24,7 @@ pub const SUSTAINED: f64 = 0.95;
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Another number when a field has changed its meaning or gone.
     pub format: u32,
     /// Of the program.
     pub version: String,
