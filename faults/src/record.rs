@@ -172,11 +172,11 @@ impl Record {
         count as f64 / span.seconds().max(1e-9)
     }
 
-    /// Of those only that were handed to one of `counted`: transactions committed in a span, as a share of those due in it.
-    pub fn reachable_share(&self, counted: &[usize], span: Span) -> f64 {
+    /// Transactions committed in a span, as a share of those due in it; of those only that were handed to one of `reachable`.
+    pub fn committed_share(&self, counted: &[usize], reachable: &[usize], span: Span) -> f64 {
         let beats = self.beats(counted);
         let (mut due, mut committed) = (0u32, 0u32);
-        for tx in self.txs.values().filter(|tx| counted.contains(&tx.node)) {
+        for tx in self.txs.values().filter(|tx| reachable.contains(&tx.node)) {
             let at = tx.height.and_then(|height| beats.get(&height));
             due += u32::from(span.has(tx.due));
             committed += u32::from(at.is_some_and(|at| span.has(*at)));
@@ -344,15 +344,17 @@ mod tests {
     #[test]
     fn a_height_is_committed_when_most_have_it() {
         let begin = Instant::now();
-        let record = healthy(begin, 100);
+        let mut record = healthy(begin, 100);
         let span = Span { from: begin + ms(1_000), to: begin + ms(6_000) };
         assert_eq!(record.committed_per_s(&ALL, span), 10.0);
-        assert_eq!(record.reachable_share(&SURVIVORS, span), 1.0);
-        assert_eq!(record.reachable_share(&[3], Span { from: begin + ms(9_000), to: begin + ms(20_000) }), 1.0);
+        assert_eq!(record.committed_share(&ALL, &SURVIVORS, span), 1.0);
         assert_eq!(record.worst_stall(&ALL, span), ms(100));
         let latency = record.latency(&ALL, span);
         assert_eq!((latency.p50_ms, latency.p99_ms), (Some(42.0), Some(42.0)), "the third of four is seen 2 ms later");
         assert_eq!(record.latency(&SURVIVORS, span).p50_ms, Some(41.0), "the second of three");
+        record.sending(3, key(500), begin + ms(5_000));
+        assert_eq!(record.committed_share(&ALL, &SURVIVORS, span), 1.0, "handed to another one");
+        assert_eq!(record.committed_share(&ALL, &ALL, span), 50.0 / 51.0);
     }
 
     #[test]

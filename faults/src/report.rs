@@ -15,7 +15,7 @@ pub const FORMAT: u32 = 1;
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Another number when a field has changed its meaning or gone.
     pub format: u32,
     /// Of the program.
     pub version: String,
@@ -47,9 +47,10 @@ pub struct Row {
     pub baseline_per_s: f64,
     /// And during it.
     pub committed_per_s: f64,
-    /// During it, as a share of before. Clients that send to a validator which is cut off or paused get nothing from it.
+    /// Committed during it as a share of what was due, compared with the same before: arrivals by chance cancel out. Clients that
+    /// send to a validator which is cut off or paused get nothing from it.
     pub kept: f64,
-    /// The same of those transactions only that were handed to validators which could go on, each as a share of those that were due.
+    /// The same of those transactions only that were handed to validators which could go on.
     pub kept_reachable: f64,
     /// The longest time without a new height before the fault.
     pub baseline_stall_ms: f64,
@@ -87,14 +88,18 @@ impl Row {
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let baseline_per_s = record.committed_per_s(&counted, *baseline);
         let committed_per_s = record.committed_per_s(&counted, *fault);
-        let reachable = |span: &Span| record.reachable_share(&counted, *span);
+        let all: Vec<usize> = (0..nodes).collect();
+        let kept = |reachable: &[usize]| {
+            let of = |span: &Span| record.committed_share(&counted, reachable, *span);
+            share(of(fault), of(baseline))
+        };
         Self {
             scenario: scenario.name().to_owned(),
             fault_s: fault.seconds(),
             baseline_per_s,
             committed_per_s,
-            kept: share(committed_per_s, baseline_per_s),
-            kept_reachable: share(reachable(fault), reachable(baseline)),
+            kept: kept(&all),
+            kept_reachable: kept(&counted),
             baseline_stall_ms: ms(record.worst_stall(&counted, *baseline)),
             worst_stall_ms: ms(record.worst_stall(&counted, Span { from: fault.from, to: *end })),
             at_tip_ms: record.at_tip(&counted, &behind, fault.to).map(ms),

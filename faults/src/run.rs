@@ -12,7 +12,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use load::{Event, LoadError, Mode, Observer, Order, Plan, Rpc};
+use load::{Arrivals, Event, LoadError, Mode, Observer, Order, Plan, Rpc};
 use serde_json::{Value, json};
 use types::SecretKey;
 
@@ -54,6 +54,8 @@ pub struct Wanted {
     pub image: String,
     /// How many.
     pub validators: usize,
+    /// They dial each other by QUIC, not by TCP.
+    pub quic: bool,
     /// What is done to them, in this order.
     pub scenarios: Vec<Scenario>,
     /// Transactions a second.
@@ -219,7 +221,7 @@ impl Net {
     fn start(wanted: &Wanted, compose: Vec<String>, stop: &AtomicBool) -> Result<Self, FaultsError> {
         let ports = free_ports(wanted.validators + 1)?;
         let (control_port, rpc_ports) = (ports[0], ports[1..].to_vec());
-        let topology = Topology { image: wanted.image.clone(), rpc_ports, control_port };
+        let topology = Topology { image: wanted.image.clone(), rpc_ports, control_port, quic: wanted.quic };
         let name = format!("{PROJECT}{}", std::process::id());
         let mut removed = Removed(Some(Project::new(compose, name, topology.compose_file(&[]))));
         let project = removed.0.as_mut().expect("it was put there a moment ago");
@@ -320,7 +322,9 @@ impl Net {
         let mut plan = Plan::new(nodes, Mode::Open { rate: wanted.rate }, length, wanted.file.clone());
         // A sender for each transaction: one that is lost with a validator must not hold up others.
         let txs = wanted.rate * (length + plan.warm_up + plan.cool_down).as_secs_f64();
-        plan.senders = txs.ceil() as u32 + 10;
+        plan.senders = (txs + 6.0 * txs.sqrt()).ceil() as u32 + 10;
+        // Evenly spaced transactions fall into step with the rotation of proposers: each would be handed to the same one of the next.
+        plan.arrivals = Arrivals::Poisson;
         plan.order = Order::Nonce;
         plan.funder = Some(self.funder.clone());
         plan.timeout = SETTLE_TIME_MAX;

@@ -26,6 +26,8 @@ pub struct Topology {
     pub rpc_ports: Vec<u16>,
     /// On 127.0.0.1: the control of the relay.
     pub control_port: u16,
+    /// Validators dial each other by QUIC, not by TCP.
+    pub quic: bool,
 }
 
 impl Topology {
@@ -47,13 +49,14 @@ impl Topology {
     /// The persistent peers of a node, each at its own port of the relay.
     fn peers(&self, from: usize, ids: &[String]) -> String {
         let others = ids.iter().enumerate().filter(|(to, _)| *to != from);
-        let peers: Vec<String> = others.map(|(to, id)| format!("{id}@relay:{}", link_port(from, to))).collect();
+        let scheme = if self.quic { "quic://" } else { "" };
+        let peers: Vec<String> = others.map(|(to, id)| format!("{id}@{scheme}relay:{}", link_port(from, to))).collect();
         peers.join(",")
     }
 
     /// The file. `ids`: of the nodes, once they are known.
     pub fn compose_file(&self, ids: &[String]) -> String {
-        let Self { image, rpc_ports, control_port } = self;
+        let Self { image, rpc_ports, control_port, .. } = self;
         let each = |line: &dyn Fn(usize) -> String| (0..self.nodes()).map(line).collect::<String>();
         let homes = each(&|i| format!("      - node{i}:/testnet/node{i}\n"));
         let links: String = (0..self.nodes())
@@ -141,7 +144,12 @@ mod tests {
     use crate::relay::LinkSpec;
 
     fn topology() -> Topology {
-        Topology { image: "cairn:latest".to_owned(), rpc_ports: vec![1001, 1002, 1003, 1004], control_port: 1000 }
+        Topology {
+            image: "cairn:latest".to_owned(),
+            rpc_ports: vec![1001, 1002, 1003, 1004],
+            control_port: 1000,
+            quic: false,
+        }
     }
 
     #[test]
@@ -158,6 +166,8 @@ mod tests {
         let of = |name: &str| links.iter().find(|link| link.name == name).unwrap();
         assert_eq!((of("2-3").listen.as_str(), of("2-3").target.as_str()), ("0.0.0.0:20035", "node3:26656"));
         assert!(file.contains("CAIRN_P2P_PERSISTENT_PEERS: \"a@relay:20048,b@relay:20049,c@relay:20050\""), "{file}");
+        let by_quic = Topology { quic: true, ..topology() }.compose_file(&ids);
+        assert!(by_quic.contains("\"a@quic://relay:20048,"), "{by_quic}");
         for link in &links {
             let port = link.listen.rsplit(':').next().unwrap();
             assert_eq!(file.matches(&format!("@relay:{port}")).count(), 1, "{}", link.name);

@@ -36,8 +36,9 @@ Scenarios, each after a --baseline and followed by its recovery:
   cut-half  two halves are cut off from each other: no block until they are joined
   delay     everything between validators takes --delay longer, one way, and up to --jitter more
 
-Columns. before, during: tx/s committed. kept: their ratio; of reachable: of those transactions only
-that were handed to validators which could go on. worst: the longest time without a new height at most
+Transactions arrive by chance, at --rate on average, at all validators in turn. Columns. before,
+during: tx/s committed. kept: the share of what was due, compared with before; of reachable: of those
+transactions only that were handed to validators which could go on. worst: the longest time without a new height at most
 of those that could go on, from the fault until all is as before; at tip, full again: from the end of
 the fault until everybody had the newest height, and until 90 % of --rate were committed again. p50, p99:
 latency from the intended send time to the commit at most of those that could go on.
@@ -56,6 +57,9 @@ pub struct Faults {
     /// How many, 4 to 16
     #[arg(long, value_name = "N", default_value_t = 4)]
     validators: usize,
+    /// Validators reach each other by QUIC instead of TCP: a cut loses packets instead of holding streams
+    #[arg(long)]
+    quic: bool,
     /// What is done, in this order [default: all]
     #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = |text: &str| text.parse::<Scenario>())]
     scenarios: Vec<Scenario>,
@@ -87,6 +91,7 @@ impl Faults {
         let wanted = Wanted {
             image: self.image.clone(),
             validators: self.validators,
+            quic: self.quic,
             scenarios,
             rate: self.rate,
             duration: self.duration,
@@ -136,6 +141,7 @@ struct Folder(std::path::PathBuf);
 impl Folder {
     fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("cairn-faults-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path); // of a process that had our id and was killed, if there is one
         fs::create_dir(&path).map_err(|error| Failure::file("made", &path, &error))?;
         Ok(Self(path))
     }
