@@ -226,7 +226,7 @@ mod tests {
         check(&Cli::command(), "cairn");
     }
 
-    /// `cargo run -p cairn-node -- manual > docs/cli.md` writes it anew.
+    /// `target/debug/cairn manual > docs/cli.md` writes it anew.
     #[test]
     fn the_manual_in_docs_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");

@@ -158,7 +158,7 @@ pub fn manual() -> String {
 mod tests {
     use super::*;
 
-    /// `cargo run -p cairn-node -- manual metrics > docs/metrics.md` writes it anew.
+    /// `target/debug/cairn manual metrics > docs/metrics.md` writes it anew.
     #[test]
     fn the_page_in_docs_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
