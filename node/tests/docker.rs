@@ -596,13 +596,6 @@ fn get(port: u16, path: &str) -> Option<Value> {
 }
 
 #[track_caller]
-fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(result) = happened() {
-            return result;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        thread::sleep(Duration::from_millis(100));
-    }
+fn eventually<T>(what: &str, happened: impl FnMut() -> Option<T>) -> T {
+    program::within(DEADLINE, what, happened)
 }

@@ -12,8 +12,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use program::{Cairn, free_ports, json};
@@ -434,13 +433,6 @@ fn ok(command: &mut Command) -> String {
 }
 
 #[track_caller]
-fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(result) = happened() {
-            return result;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        thread::sleep(Duration::from_millis(200));
-    }
+fn eventually<T>(what: &str, happened: impl FnMut() -> Option<T>) -> T {
+    program::within(DEADLINE, what, happened)
 }

@@ -23,15 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const FIRST_BLOCK: Duration = Duration::from_secs(5);
 
 #[track_caller]
-fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(result) = happened() {
-            return result;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+fn eventually<T>(what: &str, happened: impl FnMut() -> Option<T>) -> T {
+    program::within(DEADLINE, what, happened)
 }
 
 /// A process that does not outlive its test.

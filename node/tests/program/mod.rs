@@ -7,6 +7,8 @@ use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU16, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -106,5 +108,18 @@ pub fn free_ports(count: u16) -> u16 {
         if (base..base + count).all(free) {
             return base;
         }
+    }
+}
+
+/// What happened within a time; panics with `what` if it did not.
+#[track_caller]
+pub fn within<T>(time: Duration, what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(result) = happened() {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
+        thread::sleep(Duration::from_millis(50));
     }
 }
