@@ -1,6 +1,6 @@
 # The image of a Cairn node.
 #
-#   docker build -t cairn .          from source: the first time 20 to 60 minutes on two cores (RocksDB, libp2p); after a change
+#   docker build -t cairn .          from source: the first time 20 minutes on two cores (RocksDB, libp2p); after a change
 #                                    of Cairn's own code only that is built again
 #   docker build --target prebuilt --build-arg BINARY=cairn -f Dockerfile FOLDER
 #                                    with the program FOLDER/cairn, built elsewhere for Debian 12
