@@ -35,6 +35,8 @@ fn a_table_of_counts_and_nothing_left_behind() {
     assert!(results["machine"]["sync_us"].as_f64().unwrap() > 0.0);
     assert!(!cairn.folder().join("bench-testnet").exists());
 
+    let refused = cairn.run(&["bench", "--json", "none/x.json"]).fails();
+    assert!(refused.contains("none/x.json"), "before it measures: {refused}");
     let refused = cairn.run(&["bench", "--dir", "."]).fails();
     assert!(refused.contains("--dir"), "{refused}");
 }

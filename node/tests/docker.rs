@@ -11,13 +11,13 @@ mod optional;
 mod program;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use program::{Cairn, free_ports, json};
+use program::{Cairn, free_ports, json, ok, sources};
 use serde_json::Value;
 
 /// Anything that should happen happens within this time, also on a machine that is busy.
@@ -568,25 +568,12 @@ impl Drop for Net<'_> {
     }
 }
 
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
 /// Whether this machine's C library is newer than `known`. One that does not tell is another kind of library: newer.
 fn libc_is_newer_than(known: (u32, u32)) -> bool {
     let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output().map(|output| output.stdout).unwrap_or_default();
     let said = String::from_utf8_lossy(&said).trim().replace("glibc ", "");
     let mut numbers = said.split('.').map(|number| number.parse().unwrap_or(u32::MAX));
     (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(u32::MAX)) > known
-}
-
-/// The output of a command that must succeed.
-#[track_caller]
-fn ok(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out.into_owned()
 }
 
 /// The JSON that a server on this machine answers, if it does.

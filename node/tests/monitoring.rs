@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use program::{Cairn, free_ports, json};
+use program::{Cairn, free_ports, json, ok, sources};
 use serde_json::Value;
 
 /// Anything that should happen happens within this time, also on a machine that is busy.
@@ -417,19 +417,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The output of a command that must succeed.
-#[track_caller]
-fn ok(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out.into_owned()
 }
 
 #[track_caller]

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -87,6 +86,7 @@ impl Faults {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
         let scenarios = if self.scenarios.is_empty() { Scenario::ALL.to_vec() } else { self.scenarios.clone() };
+        output::check_report(self.json.as_deref())?;
         let folder = Folder::new()?;
         let wanted = Wanted {
             image: self.image.clone(),
@@ -124,14 +124,10 @@ impl Faults {
             let right: Vec<usize> = (1..table[0].len()).collect();
             output::table(&table, &right).iter().chain(&report.lines()).for_each(output::line);
         }
-        let Some(path) = &self.json else { return Ok(()) };
-        let json =
-            serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
-        if is_quiet {
-            output::json(&json);
-            return Ok(());
+        match &self.json {
+            Some(path) => output::report(path, report),
+            None => Ok(()),
         }
-        fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
     }
 }
 

@@ -195,9 +195,7 @@ impl Load {
             fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
         }
         let to_stdout = self.json.as_deref() == Some("-");
-        if let Some(path) = self.json.as_deref().filter(|_| !to_stdout) {
-            check_writable(Path::new(path))?;
-        }
+        output::check_report(self.json.as_deref())?;
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         signals::on_each(move |count| {
@@ -216,7 +214,7 @@ impl Load {
             report.lines().iter().for_each(output::line);
         }
         if let Some(path) = &self.json {
-            write_json(path, &report)?;
+            output::report(path, &report)?;
         }
         if let Some(folder) = &self.plots {
             let files = load::plot(&report, folder).map_err(|error| Failure::new(error.to_string()))?;
@@ -341,27 +339,6 @@ fn node(home: &Path) -> Option<Node> {
     let config = prepare::load(home).ok()?;
     let metrics = config.instrumentation.prometheus.then(|| reachable(&config.instrumentation.prometheus_listen_addr));
     (!config.rpc.laddr.is_empty()).then(|| Node { rpc: reachable(&config.rpc.laddr), metrics })
-}
-
-/// That a file can be written there, without touching what is there.
-fn check_writable(path: &Path) -> Result<(), Failure> {
-    let was_there = path.exists();
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map_err(|error| Failure::file("written", path, &error))?;
-    if !was_there {
-        let _ = fs::remove_file(path); // the report comes there later
-    }
-    Ok(())
-}
-
-fn write_json(path: &str, report: &load::Report) -> Result<(), Failure> {
-    let json =
-        serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
-    if path == "-" {
-        output::json(&json);
-        return Ok(());
-    }
-    fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
 }
 
 impl From<LoadError> for Failure {

@@ -2,8 +2,14 @@
 
 use std::{
     fmt::Display,
+    fs,
     io::{self, Write},
+    path::Path,
 };
+
+use serde::Serialize;
+
+use super::failure::Failure;
 
 /// Prints a line. If nobody reads any more, there is nothing left to do: the process ends with success.
 pub fn line(text: impl Display) {
@@ -16,6 +22,29 @@ pub fn line(text: impl Display) {
 /// Prints JSON for programs.
 pub fn json(value: &serde_json::Value) {
     line(format_args!("{value:#}"));
+}
+
+/// That [`report`] can write there, without touching what is there: asked before minutes of work, not after.
+pub fn check_report(path: Option<&str>) -> Result<(), Failure> {
+    let Some(path) = path.filter(|path| *path != "-").map(Path::new) else { return Ok(()) };
+    let was_there = path.exists();
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| Failure::file("written", path, &error))?;
+    if !was_there {
+        let _ = fs::remove_file(path); // the report comes there later
+    }
+    Ok(())
+}
+
+/// Writes a report as JSON to a file, or to standard output if `path` is `-`.
+pub fn report(path: &str, report: &impl Serialize) -> Result<(), Failure> {
+    let value =
+        serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
+    if path == "-" {
+        json(&value);
+        return Ok(());
+    }
+    fs::write(path, format!("{value:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
 }
 
 /// A remark that is not the command's result.

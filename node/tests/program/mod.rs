@@ -123,3 +123,17 @@ pub fn within<T>(time: Duration, what: &str, mut happened: impl FnMut() -> Optio
         thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// The output of a command that must succeed.
+#[track_caller]
+pub fn ok(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out.into_owned()
+}
+
+/// The folder of the sources.
+pub fn sources() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}

@@ -117,6 +117,7 @@ struct Results<'a> {
 impl Bench {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
+        output::check_report(self.json.as_deref())?;
         let to_stdout = self.json.as_deref() == Some("-");
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
@@ -145,7 +146,7 @@ impl Bench {
             workloads: &figures,
         };
         match &self.json {
-            Some(path) => write_json(path, &results),
+            Some(path) => output::report(path, &results),
             None => Ok(()),
         }
     }
@@ -292,16 +293,6 @@ impl Drop for Folder<'_> {
             let _ = fs::remove_dir_all(self.path); // what cannot be removed is in the way of the next run, which says so
         }
     }
-}
-
-fn write_json(path: &str, results: &Results<'_>) -> Result<(), Failure> {
-    let json =
-        serde_json::to_value(results).map_err(|error| Failure::new(format!("the figures make no JSON: {error}")))?;
-    if path == "-" {
-        output::json(&json);
-        return Ok(());
-    }
-    fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
 }
 
 #[cfg(test)]
