@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use types::{BlockId, Commit, Evidence, HardState, Height, Round, Time};
+use types::{BlockId, Commit, Evidence, HardState, Height, Moment, Round};
 
 use crate::{Engine, Input, Message, Output, Timeout};
 
@@ -46,7 +46,7 @@ impl Batch {
     pub fn feed(
         &mut self,
         engine: &mut Engine,
-        now: Time,
+        now: Moment,
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut impl Effects,
     ) {
@@ -86,8 +86,13 @@ impl Batch {
 }
 
 /// Runs a batch: one [`Effects::write_ahead`] before everything said in it, and one more if it decides on words of its own.
-pub fn run(engine: &mut Engine, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut impl Effects) {
+pub fn run(
+    engine: &mut Engine,
+    now: impl Into<Moment>,
+    inputs: impl IntoIterator<Item = Input>,
+    effects: &mut impl Effects,
+) {
     let mut batch = Batch::default();
-    batch.feed(engine, now, inputs, effects);
+    batch.feed(engine, now.into(), inputs, effects);
     batch.finish(effects);
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use types::{
-    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Proposal, Round,
-    SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate, VerifiedProposal,
-    VerifiedVote, Vote, VoteType, limits::OWN_ROUNDS_MAX,
+    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Moment, Proposal,
+    Round, SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate,
+    VerifiedProposal, VerifiedVote, Vote, VoteType, limits::OWN_ROUNDS_MAX,
 };
 
 use crate::{
@@ -193,7 +193,9 @@ pub struct Engine {
     last: Option<Last>,
     pub(crate) delays: Delays,
     round_started: Time,
+    /// The moment of this step: its steady time, and what the wall clock shows.
     pub(crate) now: Time,
+    wall: Time,
     outputs: Vec<Output>,
     /// Something was signed since the last [`Output::WriteAhead`].
     unsaved: bool,
@@ -240,6 +242,7 @@ impl Engine {
             delays: Delays::default(),
             round_started: Time::UNIX_EPOCH,
             now: Time::UNIX_EPOCH,
+            wall: Time::UNIX_EPOCH,
             outputs: Vec::new(),
             unsaved: false,
             #[cfg(any(test, feature = "mutations"))]
@@ -259,9 +262,9 @@ impl Engine {
         self.mutation == Some(mutation)
     }
 
-    /// Takes one input and tells what to do, in order. `now` is the caller's clock; it only measures delays and dates votes.
-    pub fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
-        self.now = now;
+    /// Takes one input and returns what to do, in order. The steady time of `now` measures delays, its wall time dates votes.
+    pub fn step(&mut self, now: impl Into<Moment>, input: Input) -> Vec<Output> {
+        Moment { wall: self.wall, steady: self.now } = now.into();
         match input {
             Input::StartHeight { height, validators, timeouts, synchrony, hard_state, abstain } => {
                 self.abstain = abstain;
@@ -403,7 +406,7 @@ impl Engine {
         let timely = self.is_timely(p.timestamp, received, p.round);
         if p.round == self.round {
             let proposer = self.validators.proposer_of_round(p.round).address();
-            self.delays.proposal_came(proposer, received.since(self.round_started));
+            self.delays.proposal_came(proposer, self.now.since(self.round_started));
         }
         self.keep_proposal(Known { signed: proposal.into_signed(), timely });
     }
@@ -576,7 +579,7 @@ impl Engine {
             height: self.height,
             round: self.round,
             block_id,
-            timestamp: self.now,
+            timestamp: self.wall,
             validator: signer.address(),
             validator_index: index,
         };
@@ -641,7 +644,7 @@ impl Engine {
         if !self.reported.insert((vote.validator_index, vote.round, vote.vote_type)) {
             return;
         }
-        if let Ok(evidence) = DuplicateVoteEvidence::new(first, second, &self.validators, self.now) {
+        if let Ok(evidence) = DuplicateVoteEvidence::new(first, second, &self.validators, self.wall) {
             self.outputs.push(Output::Evidence(Box::new(Evidence::DuplicateVote(evidence))));
         }
     }

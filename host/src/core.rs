@@ -30,7 +30,10 @@ pub(crate) struct Core<K: Kv> {
     pub blocks: Blocks,
     pub peers: Peers,
     pub outputs: Vec<Output>,
+    /// The steady time of this step.
     pub now: Time,
+    /// The wall clock's time of this step.
+    pub wall: Time,
     /// Our validator's address; a full node has none.
     pub own: Option<Address>,
     /// When the tip was committed here, or the host started.
@@ -79,6 +82,7 @@ impl<K: Kv> Core<K> {
             peers: Peers::default(),
             outputs: Vec::new(),
             now: Time::UNIX_EPOCH,
+            wall: Time::UNIX_EPOCH,
             own,
             last_commit_at: Time::UNIX_EPOCH,
             height_started: Time::UNIX_EPOCH,
@@ -322,7 +326,7 @@ impl<K: Kv> Effects for Core<K> {
         let txs = self.chain.fitting(txs);
         let bytes = txs.iter().map(|tx| tx.bytes().to_vec()).collect();
         let last_commit = engine.last_commit().or_else(|| self.chain.last_commit.clone());
-        let block = self.chain.build_block(self.now, bytes, last_commit, proposer);
+        let block = self.chain.build_block(self.wall, bytes, last_commit, proposer);
         let parts = block.part_set();
         let (id, time, keep) = (block.id(&parts), block.header.time, self.keep(engine));
         let entry = self.blocks.put(round, id, parts, &keep);

@@ -16,9 +16,9 @@ use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
-    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Part, PartSet, PeerMessage,
-    Round, RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote, VoteType, Wire,
-    limits::SYNC_BLOCKS_MAX,
+    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Moment, Part, PartSet,
+    PeerMessage, Round, RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    VoteType, Wire, limits::SYNC_BLOCKS_MAX,
 };
 
 use crate::{
@@ -167,12 +167,14 @@ impl<K: Kv> Host<K> {
         Ok((host, verifier))
     }
 
-    /// Takes what happened, in order, and tells what to do, in order. Whatever the outputs explain is durable.
-    pub fn step(&mut self, now: Time, inputs: Vec<Input>) -> Vec<Output> {
+    /// Takes what happened, in order, and returns what to do, in order. Whatever the outputs explain is durable.
+    ///
+    /// The wall time of `now` dates the blocks and votes that are made here; its steady time measures everything else.
+    pub fn step(&mut self, now: impl Into<Moment>, inputs: Vec<Input>) -> Vec<Output> {
         if self.core.halted {
             return Vec::new();
         }
-        self.core.now = now;
+        Moment { wall: self.core.wall, steady: self.core.now } = now.into();
         self.started = false;
         let mut batch = Batch::default();
         for input in inputs {
@@ -548,7 +550,8 @@ impl<K: Kv> Host<K> {
 
     fn feed(&mut self, batch: &mut Batch, input: Told) {
         let before = self.core.chain.height();
-        batch.feed(&mut self.engine, self.core.now, [input], &mut self.core);
+        let now = Moment { wall: self.core.wall, steady: self.core.now };
+        batch.feed(&mut self.engine, now, [input], &mut self.core);
         if self.core.chain.height() != before {
             self.sync.applying = None;
             self.on_committed(false);

@@ -13,7 +13,7 @@ use host::{
 };
 use storage::{Batch, Durability, Fault, Kv, MemDisk, MemKv, Store};
 use types::{
-    Address, BlockId, BlockRequest, ChainId, Height, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
+    Address, BlockId, BlockRequest, ChainId, Height, Moment, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
     Transaction, TxBody, TxOrder, Wire,
 };
 
@@ -104,6 +104,8 @@ struct Network {
     twins: bool,
     /// How far a node's clock is ahead.
     skew: Vec<Duration>,
+    /// How far a node's wall clock has jumped since it started.
+    jump: Vec<Duration>,
 }
 
 fn peer(node: usize) -> Peer {
@@ -132,6 +134,7 @@ impl Network {
             votes: BTreeMap::new(),
             twins: false,
             skew: vec![Duration::ZERO; count],
+            jump: vec![Duration::ZERO; count],
         };
         for a in 0..count {
             for b in 0..count {
@@ -238,7 +241,7 @@ impl Network {
                 let Some(node) = self.nodes[to].as_ref().filter(|_| self.lives[to] == life) else { return };
                 let decoded = PeerMessage::decode(&message.encode()).unwrap();
                 let message = node.verifier.check(decoded);
-                let received = self.now.saturating_add(self.skew[to]);
+                let received = self.now.saturating_add(self.skew[to] + self.jump[to]);
                 self.step(to, Input::Message { peer: peer(from), message, received });
             }
             Event::Request { from, to, request, blocks, life } => {
@@ -251,7 +254,8 @@ impl Network {
     }
 
     fn step(&mut self, index: usize, input: Input) {
-        let now = self.now.saturating_add(self.skew[index]);
+        let steady = self.now.saturating_add(self.skew[index]);
+        let now = Moment { wall: steady.saturating_add(self.jump[index]), steady };
         let Some(node) = &mut self.nodes[index] else { return };
         for output in node.host.step(now, vec![input]) {
             match output {
@@ -590,6 +594,26 @@ fn a_second_process_with_the_same_key_is_noticed() {
     let halted: Vec<usize> = (0..5).filter(|node| network.halted[*node].is_some()).collect();
     assert!(!halted.is_empty() && halted.iter().all(|node| [0, 4].contains(node)), "{:?}", network.halted);
     assert!(matches!(network.halted[halted[0]], Some(Halt::AnotherSigner { .. })), "{:?}", network.halted);
+    network.assert_agreement();
+}
+
+#[test]
+fn a_wall_clock_that_jumps_for_a_while_costs_the_proposals_of_that_while() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("height 5", |network| network.reached(&[0, 1, 2, 3], 5));
+    network.jump[1] = Duration::from_secs(365 * 24 * 3600);
+    network.run_for(Duration::from_secs(3));
+    network.jump[1] = Duration::ZERO;
+    network.run_for(Duration::from_secs(3));
+    let jumped = network.tip(0);
+    network.run_for(Duration::from_secs(10));
+    let address = key(2).public_key().address();
+    let later = network.committed[0].range(Height(jumped)..).map(|(_, committed)| &committed.block.header);
+    let (heights, proposed) = later
+        .fold((0, 0), |(heights, proposed), header| (heights + 1, proposed + usize::from(header.proposer == address)));
+    assert!(heights > 20 && proposed * 5 >= heights, "{proposed} of {heights} heights were proposed by one of four");
+    assert_eq!(network.status(1).round, Round::ZERO, "no round fails any more");
     network.assert_agreement();
 }
 

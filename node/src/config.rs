@@ -203,6 +203,8 @@ pub struct Config {
     pub instrumentation: Instrumentation,
     /// Where the settings that are not defaults came from.
     origins: BTreeMap<String, Origin>,
+    /// Names of `CAIRN_` variables that were passed over, because a container platform sets them for a service of that name.
+    passed_over: Vec<String>,
 }
 
 impl Config {

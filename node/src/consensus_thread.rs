@@ -8,22 +8,23 @@
 //! One thread owns the host. It waits only for the inbox, the next timer, or the disk inside `Host::step`; nothing is polled. What
 //! the outputs explain is durable when `step` returns, so sending is all that is left to do.
 //!
-//! Time is read once a batch and never goes back within a process.
+//! Both clocks are read once a batch: see `clock.rs`.
 
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     sync::{Arc, mpsc::SyncSender},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use host::{Committed, Host, Input, Output, Peer, Status, Timer};
 use p2p::{Bytes, Channel, Network, NodeId};
 use storage::RocksKv;
-use types::{Address, PeerMessage, Time, Wire};
+use types::{Address, PeerMessage, Wire};
 
 use crate::{
     board::Board,
+    clock::Clock,
     exit::Failure,
     inbox::{Inbox, Taken},
     metrics::{Metrics, message_type},
@@ -97,7 +98,7 @@ impl Turns {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            self.thread.pool.expire(now);
+            self.thread.pool.expire(now.steady);
         }
         let begun = Instant::now();
         let outputs = self.thread.host.step(now, std::mem::take(inputs));
@@ -255,32 +256,6 @@ impl Timers {
     }
 }
 
-/// The wall clock, made to never go back while the process lives.
-#[derive(Debug, Default)]
-struct Clock {
-    last: Time,
-}
-
-impl Clock {
-    fn now(&mut self) -> Time {
-        self.at(time_of(SystemTime::now()))
-    }
-
-    fn at(&mut self, wall: Time) -> Time {
-        if self.last.since(wall) > Duration::from_secs(1) {
-            tracing::warn!(target: "consensus", wall = %wall, last = %self.last, "the system's clock went back; waiting for it to catch up");
-        }
-        self.last = self.last.max(wall);
-        self.last
-    }
-}
-
-/// A time of the system as a value.
-pub fn time_of(time: SystemTime) -> Time {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use types::Height;
@@ -302,13 +277,6 @@ mod tests {
         };
         assert_eq!((first, second), (Height(2), Height(1)));
         assert_eq!(timers.next(), Some(now + ms(20)));
-    }
-
-    #[test]
-    fn time_never_goes_back() {
-        let mut clock = Clock::default();
-        let at = Time::from_unix_millis;
-        assert_eq!([clock.at(at(5)), clock.at(at(3)), clock.at(at(7))], [at(5), at(5), at(7)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!
 //! Supervisors can restart on 70 and 74, and must not on 76.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use host::Halt;
 use storage::StoreError;
@@ -55,6 +55,23 @@ impl Failure {
     /// A failure.
     pub fn new(code: Code, sentence: impl ToString) -> Self {
         Self { code, sentence: sentence.to_string() }
+    }
+
+    /// A file or folder of the home that could not be used: `doing` is "create the folder" or the like.
+    ///
+    /// A disk that is full, read-only or broken is not the operator's configuration.
+    pub fn home_io(path: &Path, doing: &str, error: &io::Error) -> Self {
+        use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        let (code, way_out) = match error.kind() {
+            PermissionDenied => (Code::Config, "; start the node as the user who owns the home"),
+            AlreadyExists | IsADirectory | NotADirectory | NotFound => (Code::Config, ""),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                (Code::Disk, "; check why the disk is read-only (dmesg, mount), then mount it for writing")
+            }
+            io::ErrorKind::StorageFull => (Code::Disk, "; free some space"),
+            _ => (Code::Disk, "; check the disk"),
+        };
+        Self::new(code, format!("{}: cannot {doing}: {error}{way_out}", path.display()))
     }
 
     /// A file or setting of the operator's is wrong.
@@ -122,6 +139,13 @@ mod tests {
     use types::Height;
 
     use super::*;
+
+    #[test]
+    fn the_systemd_unit_restarts_nothing_that_a_restart_cannot_mend() {
+        let unit = include_str!("../../scripts/cairn.service");
+        let never = [Code::Usage, Code::DoubleSign, Code::Config].map(|code| (code as u8).to_string()).join(" ");
+        assert!(unit.contains(&format!("\nRestartPreventExitStatus={never}\n")), "{unit}");
+    }
 
     #[test]
     fn a_second_signer_ends_the_process_with_the_code_that_forbids_a_restart() {

@@ -18,10 +18,10 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock of a data folder, creating the folder when it is absent.
     ///
-    /// Errors: `Code::InUse` when another process has it, naming that process; `Code::Config` when the folder cannot be used.
+    /// Errors: `Code::InUse` when another process has it, naming that process; `Code::Config` or `Code::Disk` when the folder cannot
+    /// be used.
     pub fn take(data_dir: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(data_dir)
-            .map_err(|error| Failure::config(format!("{}: cannot create the folder: {error}", data_dir.display())))?;
+        std::fs::create_dir_all(data_dir).map_err(|error| Failure::home_io(data_dir, "create the folder", &error))?;
         let path = Self::path(data_dir);
         let mut file = OpenOptions::new()
             .create(true)
@@ -29,7 +29,7 @@ impl Lock {
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(|error| Failure::config(format!("{}: cannot open the lock file: {error}", path.display())))?;
+            .map_err(|error| Failure::home_io(&path, "open the lock file", &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -42,7 +42,7 @@ impl Lock {
                 return Err(Failure::new(Code::InUse, sentence));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(Failure::config(format!("{}: cannot be locked: {error}", path.display())));
+                return Err(Failure::home_io(&path, "lock the file", &error));
             }
         }
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -81,6 +81,15 @@ mod tests {
         drop(lock);
         assert_eq!(Lock::holder(&data), None);
         Lock::take(&data).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_wrong_configuration() {
+        let code =
+            |kind: std::io::ErrorKind| Failure::home_io(Path::new("data"), "open the lock file", &kind.into()).code;
+        assert_eq!(code(std::io::ErrorKind::ReadOnlyFilesystem), Code::Disk);
+        assert_eq!(code(std::io::ErrorKind::StorageFull), Code::Disk);
+        assert_eq!(code(std::io::ErrorKind::PermissionDenied), Code::Config);
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! what happens when full. **N3** a panic in any thread ends the process, with [`exit::Code::Invariant`].
 
 pub mod board;
+pub mod clock;
 pub mod config;
 pub mod consensus_thread;
 pub mod exit;
@@ -38,6 +39,7 @@ pub mod pruner;
 pub mod readiness;
 pub mod rpc;
 mod rpc_parts;
+pub mod signals;
 pub mod signing;
 pub mod start;
 pub mod verify_pool;

@@ -108,6 +108,11 @@ impl Metrics {
         self.consensus.phase_clock()
     }
 
+    /// Returns the gauge of the seconds by which this clock is ahead of the other validators' clocks.
+    pub fn clock_skew(&self) -> prometheus::Gauge {
+        self.consensus.clock_skew()
+    }
+
     /// Counts what changed between two looks at the host.
     pub fn on_status(&self, before: &Status, after: &Status) {
         self.consensus.on_status(before, after);

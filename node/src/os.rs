@@ -57,12 +57,6 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Lets this process outlive the signal of [`tell_of_log_levels`] that comes before there is a handler for it.
-pub fn outlive_early_signals() {
-    // SAFETY: ignoring a signal runs no code of ours.
-    unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
-}
-
 /// Tells a process of ours to look for new log levels.
 pub fn tell_of_log_levels(pid: u32) -> std::io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;

@@ -8,12 +8,13 @@ use std::{
 
 use host::Status;
 use p2p::Network;
+use prometheus::Gauge;
 use types::{Address, Height, Power, Round};
 
 use crate::board::Board;
 
 /// Why the node is not ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// It fetches blocks from peers.
     CatchingUp {
@@ -24,6 +25,11 @@ pub enum Reason {
     },
     /// No peer is connected, and it cannot decide alone.
     NoPeers,
+    /// The clocks of the other validators differ from ours, so proposals are refused for their time.
+    ClockSkew {
+        /// Seconds by which this clock is ahead; below zero when it is behind.
+        seconds: f64,
+    },
     /// No block for longer than the setting allows.
     Stalled {
         /// The height that is not decided.
@@ -46,6 +52,12 @@ impl fmt::Display for Reason {
                 write!(f, "catching up: at height {height}, peers are at {peers_at}")
             }
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
+            Self::ClockSkew { seconds } => write!(
+                f,
+                "this machine's clock is {:.1} s {} the clocks of the other validators; check NTP here, then there",
+                seconds.abs(),
+                if *seconds > 0.0 { "ahead of" } else { "behind" }
+            ),
             Self::Stalled { height, round, since, heard, total } => write!(
                 f,
                 "no block for {} s: height {height} is in round {round}, validators with {heard} of {total} power were heard",
@@ -61,6 +73,7 @@ pub struct Readiness {
     board: Arc<Board>,
     network: Network,
     us: Option<Address>,
+    clock_skew: Gauge,
     stall_after: Duration,
     /// How long no block is normal; `None`: for ever, while nobody needs one.
     empty_block_interval: Option<Duration>,
@@ -68,15 +81,16 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// `us` is the address that this node signs with.
+    /// `us` is the address that this node signs with; `clock_skew` holds the seconds by which this clock is ahead of the others'.
     pub fn new(
         board: Arc<Board>,
         network: Network,
         us: Option<Address>,
+        clock_skew: Gauge,
         stall_after: Duration,
         empty_block_interval: Option<Duration>,
     ) -> Self {
-        Self { board, network, us, stall_after, empty_block_interval, started: Instant::now() }
+        Self { board, network, us, clock_skew, stall_after, empty_block_interval, started: Instant::now() }
     }
 
     /// Whether the node is of use now.
@@ -84,8 +98,17 @@ impl Readiness {
         let since = self.board.last_block().unwrap_or(self.started).elapsed();
         let rules =
             Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
-        rules.judge(&self.board.status(), self.network.peer_ids().len(), since)
+        rules.judge(&self.board.status(), self.network.peer_ids().len(), since)?;
+        judge_clock(self.clock_skew.get())
     }
+}
+
+/// Seconds between this clock and the other validators' beyond which the node is not ready. Twice the default precision of proposals'
+/// times; the way of a proposal to us counts into the estimate and is far shorter.
+const CLOCK_SKEW_SECONDS_MAX: f64 = 1.0;
+
+fn judge_clock(seconds: f64) -> Result<(), Reason> {
+    if seconds.abs() > CLOCK_SKEW_SECONDS_MAX { Err(Reason::ClockSkew { seconds }) } else { Ok(()) }
 }
 
 struct Rules {
@@ -185,6 +208,18 @@ mod tests {
         status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
         let catching_up = rules.judge(&status, 3, secs(1)).unwrap_err();
         assert_eq!(catching_up.to_string(), "catching up: at height 7, peers are at 90");
+    }
+
+    #[test]
+    fn a_clock_that_others_do_not_share_is_a_reason() {
+        assert_eq!(judge_clock(0.9), Ok(()));
+        let reason = |seconds| judge_clock(seconds).unwrap_err().to_string();
+        assert!(
+            reason(3600.0).starts_with("this machine's clock is 3600.0 s ahead of the clocks"),
+            "{}",
+            reason(3600.0)
+        );
+        assert!(reason(-2.0).starts_with("this machine's clock is 2.0 s behind the clocks"), "{}", reason(-2.0));
     }
 
     #[test]

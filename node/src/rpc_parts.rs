@@ -15,8 +15,8 @@ use types::{Address, PublicKey, TxId};
 
 use crate::{
     board::Board,
+    clock::time_of,
     config::Config,
-    consensus_thread::time_of,
     metrics::Metrics,
     readiness::Readiness,
     rpc::{
@@ -165,11 +165,7 @@ fn seen(peer: PeerInfo) -> PeerSeen {
     let channel = |(id, info): (u8, &p2p::ChannelInfo)| (id, info.queued_messages, info.bytes_out);
     PeerSeen {
         node_id: peer.id.to_string(),
-        listen_address: peer
-            .address
-            .as_ref()
-            .map(|address| format!("tcp://{}:{}", address.host, address.port))
-            .unwrap_or_default(),
+        listen_address: peer.address.as_ref().map(listen_address).unwrap_or_default(),
         remote_ip: ip_of(&peer.remote),
         is_outbound: peer.is_outbound,
         since: time_of(peer.since),
@@ -186,6 +182,11 @@ fn seen(peer: PeerInfo) -> PeerSeen {
 const CHANNEL_IDS: [u8; Channel::ALL.len()] = [0x22, 0x21];
 
 /// The IP address in `/ip4/127.0.0.1/tcp/26656`.
+/// As CometBFT writes it, an IPv6 address in brackets.
+fn listen_address(address: &p2p::PeerAddress) -> String {
+    format!("tcp://{}", p2p::HostPort { host: address.host.clone(), port: address.port })
+}
+
 fn ip_of(multiaddr: &str) -> IpAddr {
     let mut parts = multiaddr.split('/').skip(1);
     let host = parts.next().and_then(|_| parts.next()).unwrap_or_default();
@@ -195,6 +196,13 @@ fn ip_of(multiaddr: &str) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_listen_address_has_brackets() {
+        let address = |text: &str| listen_address(&format!("{}@{text}", "ab".repeat(20)).parse().unwrap());
+        assert_eq!(address("[2001:db8::7]:26656"), "tcp://[2001:db8::7]:26656");
+        assert_eq!(address("example.org:26656"), "tcp://example.org:26656");
+    }
 
     #[test]
     fn the_ip_of_a_peer() {

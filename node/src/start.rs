@@ -21,10 +21,7 @@ use genesis::Genesis;
 use host::{Host, HostError, Mempool, TxVerifier};
 use p2p::{Network, NodeKey};
 use storage::{RocksKv, Store};
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Runtime;
 
 use crate::{
     board::Board,
@@ -37,7 +34,9 @@ use crate::{
     metrics::{self, Metrics, MetricsServer, Sources},
     network, os, pruner,
     readiness::Readiness,
-    rpc, rpc_parts, signing,
+    rpc, rpc_parts,
+    signals::NodeSignals,
+    signing,
     verify_pool::{Parts, Submitter, VerifyPool},
 };
 
@@ -64,20 +63,26 @@ impl Stopper {
     }
 }
 
-/// Runs the node of a home until it is asked to stop (Ctrl-C, SIGTERM, or the [`Stopper`] given to `with_stopper`), or a part of
-/// it ends.
+/// Runs the node of a home until it is asked to stop (by `signals`, or by the [`Stopper`] given to `with_stopper`), or a part of it
+/// ends.
 ///
 /// For the process' main thread: it starts the logs, and ends the process when any thread panics.
 ///
 /// Errors: [`Failure`], with the exit code.
-pub fn run(config: Config, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
+pub fn run(config: Config, signals: &NodeSignals, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
     logging::start(&config.base.log_level, &config.base.log_format).map_err(Failure::config)?;
     end_on_panic();
-    os::outlive_early_signals();
+    let data_dir = config.data_dir();
     // What was asked of an earlier process.
-    let _ = std::fs::remove_file(logging::levels_file(&config.data_dir()));
+    let _ = std::fs::remove_file(logging::levels_file(&data_dir));
+    if !config.passed_over().is_empty() {
+        tracing::info!(
+            target: "main", variables = %config.passed_over().join(","),
+            "these environment variables look like service links of a container platform; they set nothing here"
+        );
+    }
     let node = Node::start(config)?;
-    node.stop_on_signals()?;
+    signals.node_runs(node.stopper(), data_dir);
     with_stopper(node.stopper());
     let result = node.wait();
     match &result {
@@ -204,7 +209,7 @@ impl Node {
 
         let interval = config.consensus.empty_block_interval;
         let stall_after = config.instrumentation.stall_after;
-        let readiness = Readiness::new(board.clone(), network.clone(), us, stall_after, interval);
+        let readiness = Readiness::new(board.clone(), network.clone(), us, metrics.clock_skew(), stall_after, interval);
         metrics.watch(Sources {
             store: store.clone(),
             network: network.clone(),
@@ -332,37 +337,6 @@ impl Node {
     /// Asks this node to stop.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.ends.clone())
-    }
-
-    /// Stops gracefully on SIGINT and SIGTERM; a second one ends the process at once. SIGUSR1 takes new log levels.
-    fn stop_on_signals(&self) -> Result<(), Failure> {
-        let _on_runtime = self.runtime.enter();
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::config)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::config)?;
-        let mut levels = signal(SignalKind::user_defined1()).map_err(Failure::config)?;
-        let data_dir = self.config.data_dir();
-        self.runtime.spawn(async move {
-            while levels.recv().await.is_some() {
-                logging::follow_levels(&data_dir);
-            }
-        });
-        let stopper = self.stopper();
-        self.runtime.spawn(async move {
-            let mut is_first = true;
-            loop {
-                let name = tokio::select! {
-                    _ = interrupt.recv() => "SIGINT",
-                    _ = terminate.recv() => "SIGTERM",
-                };
-                if !is_first {
-                    os::exit_now(Code::Refused as u8);
-                }
-                tracing::info!(target: "main", signal = name, "stopping; a second signal ends the process at once");
-                stopper.stop();
-                is_first = false;
-            }
-        });
-        Ok(())
     }
 
     /// Waits until the node is asked to stop or a part of it ends, then stops the rest.

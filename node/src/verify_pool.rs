@@ -32,7 +32,7 @@ use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wir
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
-    consensus_thread::time_of,
+    clock::time_of,
     inbox::Inbox,
     metrics::{Metrics, message_type},
     network, os,

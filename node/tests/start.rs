@@ -53,6 +53,30 @@ fn a_port_in_use_names_the_setting() {
     }
 }
 
+/// A genesis document that is a pipe: the start waits for its writer.
+#[test]
+fn a_signal_during_the_start_ends_the_node_cleanly() {
+    let homes = one();
+    let genesis = homes.home(0).join("config/genesis.json");
+    fs::remove_file(&genesis).unwrap();
+    assert!(Command::new("mkfifo").arg(&genesis).status().unwrap().success());
+    let node = Validator::spawn(&homes.home(0), &["--log_level", "debug"]);
+    // Opening the pipe for writing succeeds once the node reads it: from here on it is in its start.
+    let writer = fs::OpenOptions::new().write(true).open(&genesis).unwrap();
+    let (code, log) = node.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopped before the start was complete"), "{log}");
+    drop(writer);
+}
+
+#[test]
+fn a_home_without_a_node_is_a_wrong_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, output) = refused(&folder.path().join("nowhere"), &[]);
+    assert_eq!(code, 78, "{output}");
+    assert!(output.contains("there is no node in") && output.contains("cairn init"), "{output}");
+}
+
 #[test]
 fn garbage_files_are_named_with_the_field() {
     for (file, text, part) in [

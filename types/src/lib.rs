@@ -65,7 +65,7 @@ pub use peer::{BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, RoundSt
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use state::{Reader, WriteSet};
-pub use time::{ParseTimeError, Time};
+pub use time::{Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
 pub use vote::{SignedVote, VerifiedVote, Vote, VoteError, VoteType};

@@ -11,6 +11,25 @@ pub struct Time {
     unix_nanos: i64,
 }
 
+/// One moment, on the two clocks of a machine.
+///
+/// The wall clock may jump forth and back, by hand or by NTP. The steady clock begins at the wall clock's time and then only
+/// measures what passes, so a duration is the difference of two steady times and a date is a wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the wall clock shows: dates blocks and votes, and is compared with the dates of others.
+    pub wall: Time,
+    /// What the steady clock shows: never goes back while the process lives, measures durations and deadlines.
+    pub steady: Time,
+}
+
+/// A machine whose wall clock never jumped.
+impl From<Time> for Moment {
+    fn from(time: Time) -> Self {
+        Self { wall: time, steady: time }
+    }
+}
+
 /// Why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{got:?} is not an RFC 3339 time between 1970 and 2262, such as 2026-01-31T12:00:00Z")]

@@ -25,6 +25,11 @@ impl Failure {
         Self { sentence: sentence.into(), exit_code: code as u8 }
     }
 
+    /// The same sentence with another exit code.
+    pub fn coded(self, code: exit::Code) -> Self {
+        Self { exit_code: code as u8, ..self }
+    }
+
     /// A file or folder that could not be `done` ("read", "written", …).
     pub fn file(done: &str, path: &Path, error: &io::Error) -> Self {
         let way_out = match error.kind() {

@@ -8,7 +8,9 @@ use node::{
     config::{self, Section},
     exit,
     home::Lock,
-    logging, os, signing,
+    logging, os,
+    signals::NodeSignals,
+    signing,
 };
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
@@ -187,10 +189,11 @@ impl FromArgMatches for Settings {
 impl Start {
     /// Does it: returns when the node has stopped.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
-        home.must_exist()?;
+        let signals = NodeSignals::handle()?;
+        home.must_exist().map_err(|failure| failure.coded(exit::Code::Config))?;
         let config = config::Config::load(home.path(), &self.settings.0)?;
         let until_stdin_closes = self.until_stdin_closes;
-        node::start::run(config, |stopper| {
+        node::start::run(config, &signals, |stopper| {
             if until_stdin_closes {
                 when_stdin_closes(move || stopper.stop());
             }

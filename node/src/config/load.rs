@@ -104,6 +104,27 @@ struct EmptyBlocks {
     interval: Option<(Duration, Origin)>,
 }
 
+impl Origin {
+    /// Of two settings that exclude each other the one of the higher layer holds.
+    fn layer(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File(_) => 1,
+            Self::Environment(_) => 2,
+            Self::Flag(_) => 3,
+        }
+    }
+}
+
+impl EmptyBlocks {
+    /// The highest layer at which CometBFT's form stands.
+    fn theirs(&self) -> Option<&Origin> {
+        let create = self.create.as_ref().map(|(_, origin)| origin);
+        let interval = self.interval.as_ref().map(|(_, origin)| origin);
+        create.into_iter().chain(interval).max_by_key(|origin| origin.layer())
+    }
+}
+
 impl Config {
     /// Reads the configuration of a home: its file if there is one, this process' environment, and `flags` as (setting, text):
     /// `("rpc.laddr", "tcp://127.0.0.1:26657")`, `("log_level", "debug")`.
@@ -137,7 +158,7 @@ impl Config {
         let mut variables: Vec<_> = environment.into_iter().collect();
         variables.sort();
         for (name, text) in variables {
-            if let Some(key) = config.key_of_variable(&name)? {
+            if let Some(key) = config.key_of_variable(&name, &text)? {
                 config.set(&key, &Raw::Text(&text), Origin::Environment(name), &mut empty_blocks)?;
             }
         }
@@ -223,14 +244,18 @@ impl Config {
         }
     }
 
-    /// The setting that an environment variable means; `None` if it is not about settings.
-    fn key_of_variable(&self, name: &str) -> Result<Option<String>, ConfigError> {
+    /// Returns the setting that an environment variable names; `None` if it is not about settings.
+    fn key_of_variable(&mut self, name: &str, text: &str) -> Result<Option<String>, ConfigError> {
         let Some(rest) = name.strip_prefix("CAIRN_") else { return Ok(None) };
         let lower = rest.to_ascii_lowercase();
         let mut known = Self::known_keys();
         known.extend(["consensus.create_empty_blocks", "consensus.create_empty_blocks_interval"].map(str::to_owned));
         if let Some(key) = known.iter().find(|key| key.replace('.', "_") == lower) {
             return Ok(Some(key.clone()));
+        }
+        if is_service_link(&lower, text) {
+            self.passed_over.push(name.to_owned());
+            return Ok(None);
         }
         // CAIRN_HOME and the like are not ours to judge; CAIRN_RPC_LADR is a slip of the pen.
         let section = Self::sections().into_iter().find(|section| lower.starts_with(&format!("{section}_")));
@@ -246,10 +271,11 @@ impl Config {
     }
 
     fn settle_empty_blocks(&mut self, empty: EmptyBlocks) -> Result<(), ConfigError> {
-        let theirs =
-            empty.create.as_ref().map(|(_, origin)| origin).or(empty.interval.as_ref().map(|(_, origin)| origin));
-        let Some(theirs) = theirs.cloned() else { return Ok(()) };
-        if let Some(origin) = empty.ours {
+        let Some(theirs) = empty.theirs().cloned() else { return Ok(()) };
+        if let Some(origin) = empty.ours.filter(|ours| ours.layer() >= theirs.layer()) {
+            if origin.layer() > theirs.layer() {
+                return Ok(());
+            }
             return Err(ConfigError::Invalid {
                 origin,
                 key: "consensus.empty_block_interval".to_owned(),
@@ -264,6 +290,11 @@ impl Config {
         };
         self.origins.insert("consensus.empty_block_interval".to_owned(), theirs);
         Ok(())
+    }
+
+    /// Returns the names of environment variables that begin with `CAIRN_` and were passed over as service links.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// Where a setting came from.
@@ -327,6 +358,27 @@ impl fmt::Display for Raw<'_> {
         };
         f.write_str(&text.chars().take(80).collect::<String>())
     }
+}
+
+/// Whether `rest`, the lower-case name after `CAIRN_`, is one of the variables that Kubernetes and Docker links set for a service
+/// whose name begins with "cairn", such as `CAIRN_RPC_PORT=tcp://10.0.0.7:26657` and `CAIRN_P2P_SERVICE_HOST=10.0.0.7`.
+///
+/// Source: Kubernetes, "Accessing the Service", environment variables; Docker, "Legacy container links".
+fn is_service_link(rest: &str, text: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+    if rest.ends_with("_service_host") || rest.ends_with("_service_port") || rest.contains("_service_port_") {
+        return true;
+    }
+    let is_url = PROTOCOLS.iter().any(|protocol| text.starts_with(&format!("{protocol}://")));
+    if rest.ends_with("_port") && is_url {
+        return true;
+    }
+    // _PORT_<number>_<protocol>, alone or with _ADDR, _PORT or _PROTO.
+    let Some((_, link)) = rest.split_once("_port_") else { return false };
+    let mut words = link.split('_');
+    words.next().is_some_and(|number| number.parse::<u16>().is_ok())
+        && words.next().is_some_and(|protocol| PROTOCOLS.contains(&protocol))
+        && matches!((words.next(), words.next()), (None | Some("addr" | "port" | "proto"), None))
 }
 
 /// The name that is most like `name`, if any is close: at most a third of its letters, or two, differ.
@@ -444,6 +496,63 @@ mod tests {
         assert_eq!(interval("[consensus]\ncreate_empty_blocks_interval = \"5s\""), Some(Duration::from_secs(5)));
         let both = "[consensus]\nempty_block_interval = \"1s\"\ncreate_empty_blocks = true";
         assert!(error(both, &[], &[]).ends_with("use one of the two"));
+    }
+
+    #[test]
+    fn the_higher_layer_decides_between_the_two_dialects_of_empty_blocks() {
+        let interval = |file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]| {
+            read(file, env, flags).unwrap().consensus.empty_block_interval
+        };
+        let written = Config::default().to_commented_toml();
+        assert_eq!(interval(&written, &[("CAIRN_CONSENSUS_CREATE_EMPTY_BLOCKS", "false")], &[]), None);
+        let seconds = [("CAIRN_CONSENSUS_CREATE_EMPTY_BLOCKS_INTERVAL", "7s")];
+        assert_eq!(interval(&written, &seconds, &[]), Some(Duration::from_secs(7)));
+        assert_eq!(interval(&written, &seconds, &[("consensus.empty_block_interval", "off")]), None);
+        let theirs = "[consensus]\ncreate_empty_blocks = false";
+        assert_eq!(
+            interval(theirs, &[("CAIRN_CONSENSUS_EMPTY_BLOCK_INTERVAL", "3s")], &[]),
+            Some(Duration::from_secs(3))
+        );
+        let both = [("CAIRN_CONSENSUS_EMPTY_BLOCK_INTERVAL", "3s"), ("CAIRN_CONSENSUS_CREATE_EMPTY_BLOCKS", "false")];
+        assert!(error("", &both, &[]).ends_with("use one of the two"));
+    }
+
+    #[test]
+    fn each_setting_can_be_set_by_its_environment_variable() {
+        let toml: toml::Table = Config::default().to_commented_toml().parse().unwrap();
+        for key in Config::known_keys() {
+            let value = key.split('.').fold(Value::Table(toml.clone()), |value, part| value[part].clone());
+            let text = match &value {
+                Value::String(text) => text.clone(),
+                Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                other => other.to_string(),
+            };
+            let name = format!("CAIRN_{}", key.replace('.', "_").to_ascii_uppercase());
+            let config = read("", &[(&name, &text)], &[]).unwrap_or_else(|error| panic!("{name}={text}: {error}"));
+            assert_eq!(config.origin(&key), Origin::Environment(name.clone()), "{name}");
+            assert_eq!(config.to_commented_toml(), Config::default().to_commented_toml(), "{name}={text}");
+        }
+    }
+
+    #[test]
+    fn variables_of_service_links_are_passed_over_and_named() {
+        let links = [
+            ("CAIRN_P2P_SERVICE_HOST", "10.0.0.7"),
+            ("CAIRN_P2P_SERVICE_PORT", "26656"),
+            ("CAIRN_P2P_SERVICE_PORT_GOSSIP", "26656"),
+            ("CAIRN_RPC_PORT", "tcp://10.0.0.7:26657"),
+            ("CAIRN_RPC_PORT_26657_TCP", "tcp://10.0.0.7:26657"),
+            ("CAIRN_RPC_PORT_26657_TCP_ADDR", "10.0.0.7"),
+            ("CAIRN_RPC_PORT_26657_TCP_PORT", "26657"),
+            ("CAIRN_RPC_PORT_26657_TCP_PROTO", "tcp"),
+        ];
+        let config = read("", &links, &[]).unwrap();
+        assert_eq!(config.passed_over().len(), links.len(), "{:?}", config.passed_over());
+        assert_eq!(config.rpc, super::super::Rpc::default());
+        for (name, text) in [("CAIRN_RPC_PORT", "26657"), ("CAIRN_RPC_PORT_HTTP", "x"), ("CAIRN_RPC_LADR", "tcp://a:1")]
+        {
+            assert!(error("", &[(name, text)], &[]).contains("there is no setting"), "{name}");
+        }
     }
 
     #[test]

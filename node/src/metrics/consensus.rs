@@ -250,6 +250,11 @@ impl Consensus {
         }
     }
 
+    /// The gauge of the seconds by which this clock is ahead of the other validators' clocks.
+    pub fn clock_skew(&self) -> Gauge {
+        self.clock_skew_seconds.clone()
+    }
+
     /// How long a step of the host took, and performing what it asked for.
     pub fn on_turn(&self, step: Duration, outputs: Duration) {
         self.loop_seconds.observe(step.as_secs_f64());

@@ -156,7 +156,7 @@ impl Mempool {
             wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
             submit_to_commit_seconds: on.histogram(
                 "submit_to_commit_seconds",
-                "The same, of transactions submitted here.",
+                "From the arrival of a transaction that a client submitted to this node to its commit.",
                 long_seconds(),
             ),
         }

@@ -1,9 +1,6 @@
 //! Transactions on their way into the mempool: from clients and from peers.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{sync::Arc, time::Instant};
 
 use app::{Refusal, Rules};
 use host::{Added, Mempool, Peer, Source};
@@ -12,7 +9,7 @@ use tokio::sync::oneshot;
 use types::{Height, Params, TxId, VerifiedTx};
 
 use super::{Parts, SUBMISSIONS_MAX, VerifyPool};
-use crate::consensus_thread::time_of;
+use crate::clock;
 
 /// What becomes of a submitted transaction: the gas that it asks for, or why it is not taken.
 pub type Answer = Result<i64, Rejection>;
@@ -124,7 +121,7 @@ impl VerifyPool {
     fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
         let Parts { mempool, metrics, .. } = &self.parts;
         let TipState { reader, height, params } = tip;
-        let added = mempool.add(reader, *height, params, tx, time_of(SystemTime::now()), source);
+        let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
             Err(_) => metrics.mempool.rejected_txs.inc(),

@@ -1,0 +1,81 @@
+//! The two clocks of this machine, as values.
+//!
+//! The wall clock dates blocks and votes; it may jump, and what is dated follows it at once. The steady clock measures durations and
+//! deadlines: it starts at the wall clock's time of the first call in this process and advances with the monotonic clock.
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
+};
+
+use types::{Moment, Time};
+
+/// A jump of the wall clock that is worth a line in the log.
+const JUMP_MIN: Duration = Duration::from_secs(1);
+
+/// Returns the time of the steady clock. Callers on all threads share one clock.
+pub fn steady() -> Time {
+    static START: OnceLock<(Instant, Time)> = OnceLock::new();
+    let (started, wall) = START.get_or_init(|| (Instant::now(), time_of(SystemTime::now())));
+    wall.saturating_add(started.elapsed())
+}
+
+/// Converts a time of the system into a value; times before 1970 count as 1970.
+pub fn time_of(time: SystemTime) -> Time {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Reads both clocks, and logs each jump of the wall clock once.
+#[derive(Debug, Default)]
+pub struct Clock {
+    /// How far the wall clock was ahead of the steady clock when that was last logged, in nanoseconds.
+    logged_offset: i64,
+}
+
+impl Clock {
+    /// Returns the moment that this machine's clocks show.
+    pub fn now(&mut self) -> Moment {
+        let moment = Moment { wall: time_of(SystemTime::now()), steady: steady() };
+        if let Some(jump) = self.jump(moment) {
+            let (seconds, wall) = (jump as f64 / 1e9, moment.wall);
+            tracing::warn!(
+                target: "consensus", %wall, jump_seconds = format!("{seconds:+.3}"),
+                "the system's clock jumped; the blocks and votes of this node carry its time. Check NTP if nobody set the clock"
+            );
+        }
+        moment
+    }
+
+    /// Returns the nanoseconds by which the wall clock jumped since the last jump that was returned; `None` below [`JUMP_MIN`].
+    fn jump(&mut self, moment: Moment) -> Option<i64> {
+        let offset = moment.wall.unix_nanos().saturating_sub(moment.steady.unix_nanos());
+        let jump = offset.saturating_sub(self.logged_offset);
+        if u128::from(jump.unsigned_abs()) < JUMP_MIN.as_nanos() {
+            return None;
+        }
+        self.logged_offset = offset;
+        Some(jump)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_of_the_wall_clock_is_reported_once_in_each_direction() {
+        let (mut clock, secs) = (Clock::default(), |secs: u64| Time::from_unix_millis(secs * 1000));
+        let mut jump = |wall, steady| clock.jump(Moment { wall: secs(wall), steady: secs(steady) });
+        assert_eq!(jump(100, 100), None);
+        assert_eq!(jump(3700, 100), Some(3_600_000_000_000));
+        assert_eq!(jump(3701, 101), None, "it stays where it jumped to");
+        assert_eq!(jump(102, 102), Some(-3_600_000_000_000));
+    }
+
+    #[test]
+    fn the_steady_clock_advances() {
+        let first = steady();
+        assert!(steady() >= first);
+    }
+}
