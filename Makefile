@@ -5,14 +5,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Settings: make testnet N=7 DIR=./seven; make sim SEEDS=100000
-N ?= 4
+# Settings: make testnet N=7 DIR=./seven; make sim SEEDS=100000. Without N, what is in DIR, or 4 where DIR is new.
+N ?=
 DIR ?= ./testnet
 SEEDS ?= 2000
 
 CARGO ?= cargo
 CAIRN = $(or $(CARGO_TARGET_DIR),target)/debug/cairn
-TESTNET = $(CAIRN) testnet --validators $(N) --dir $(DIR)
+TESTNET = $(CAIRN) testnet $(if $(N),--validators $(N)) --dir $(DIR)
 
 .PHONY: help testnet setup build test check fix sim bench image clean
 

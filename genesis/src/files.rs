@@ -47,7 +47,7 @@ pub enum FileError {
         error: io::Error,
     },
     /// It would have been written over.
-    #[error("{} is there already and was left as it is: move it away, or ask for it to be replaced", .file.display())]
+    #[error("{} is there already and was left as it is: move it away first", .file.display())]
     Exists {
         /// Which.
         file: PathBuf,

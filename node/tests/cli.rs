@@ -134,8 +134,48 @@ fn commands_that_write_or_remove_never_guess_the_testnet_here() {
     cairn.run(&["testnet", "--init-only", "--validators", "1"]).succeeds();
     let refused = cairn.run(&["unsafe-reset-all"]).fails();
     assert!(refused.contains("/.cairn (the default"), "{refused}");
+    assert!(refused.contains("--home ./testnet/node0") && !refused.contains("there is no ./testnet"), "{refused}");
     cairn.run(&["init"]).succeeds();
     assert!(cairn.folder().join(".cairn/config/genesis.json").exists());
+}
+
+#[test]
+fn an_interrupted_init_can_be_repeated() {
+    let cairn = Cairn::new();
+    let home = cairn.folder().join("home");
+    cairn.run(&["init", "--home", "home"]).succeeds();
+    // As a kill between two files leaves it.
+    fs::write(home.join(".unfinished"), "").unwrap();
+    fs::remove_file(home.join("config/priv_validator_key.json")).unwrap();
+    cairn.run(&["init", "--home", "home"]).succeeds();
+    assert!(!home.join(".unfinished").exists());
+    let genesis = json(&fs::read_to_string(home.join("config/genesis.json")).unwrap());
+    let validator = json(&cairn.run(&["show-validator", "--home", "home"]).succeeds());
+    assert_eq!(validator, genesis["validators"][0]["pub_key"], "the files are of one run");
+    assert!(cairn.run(&["init", "--home", "home"]).fails().contains("is there already"));
+}
+
+#[test]
+fn a_secret_key_is_not_exported_into_a_folder_that_is_not_there() {
+    let cairn = Cairn::new();
+    cairn.run(&["init"]).succeeds();
+    let refused = cairn.run(&["keys", "export", "alice", "--file", "no/such/alice.json"]).fails();
+    assert!(refused.contains("there is no folder no/such"), "{refused}");
+    assert!(!cairn.folder().join("no").exists());
+    cairn.run(&["keys", "export", "alice", "--file", "alice.json"]).succeeds();
+    let again = cairn.run(&["keys", "export", "alice", "--file", "alice.json"]).fails();
+    assert!(again.contains("is there already and was left as it is: move it away first"), "{again}");
+}
+
+#[test]
+fn a_testnets_targets_can_be_read_by_the_user_of_prometheus() {
+    let cairn = Cairn::new();
+    let made = cairn.command(&["testnet", "--init-only", "--validators", "1"]).output().unwrap();
+    assert!(made.status.success());
+    let testnet = cairn.folder().join("testnet");
+    for (path, expected) in [(".", 0o755), ("prometheus", 0o755), ("prometheus/targets.json", 0o644), ("keys", 0o700)] {
+        assert_eq!(mode(&testnet.join(path)), expected, "{path}");
+    }
 }
 
 #[test]

@@ -173,6 +173,14 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     assert!(hash.len() == 64 && sent.contains("height") && sent.contains("ok"), "{sent}");
     let account = net.cairn.run(&["query", "account", "bob"]).succeeds();
     assert!(account.contains("1000000005"), "{account}");
+    // Several processes send for one account at the same time: each takes a nonce of its own.
+    std::thread::scope(|scope| {
+        let send = || net.cairn.run(&["tx", "send", "--from", "carol", "--to", "alice", "--amount", "2"]);
+        let sending: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
+        sending.into_iter().for_each(|sent| drop(sent.join().unwrap().succeeds()));
+    });
+    let account = net.cairn.run(&["query", "account", "carol"]).succeeds();
+    assert!(account.contains("next nonce  6\n"), "{account}");
     let tx = net.cairn.run(&["query", "tx", &hash]).succeeds();
     assert!(tx.contains("committed at height") && tx.contains("(bob)"), "{tx}");
     let height =

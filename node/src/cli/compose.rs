@@ -106,6 +106,7 @@ const TEMPLATE: &str = r#"# {count}, Prometheus and Grafana, each in a container
 #
 #   docker compose up                  the first time it builds the image (minutes); Ctrl-C stops
 #   docker compose --profile load up   the same, with transfers all the time
+#   docker compose up --build          builds the image again from the sources, after they changed
 #   docker compose down                removes the containers; keys and blocks stay in their volumes
 #   docker compose down --volumes      forgets these too
 #

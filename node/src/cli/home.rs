@@ -27,7 +27,7 @@ pub struct Home {
 impl Home {
     /// `given` (by flag or environment), else the testnet of the current folder, else `~/.cairn`.
     pub fn find(given: Option<PathBuf>) -> Result<Self, Failure> {
-        if given.is_none() && Path::new(TESTNET_HOME).join("config").is_dir() {
+        if given.is_none() && is_testnet_here() {
             return Ok(Self { path: TESTNET_HOME.into(), origin: "the testnet of this folder" });
         }
         Self::given_or_default(given)
@@ -60,6 +60,9 @@ impl Home {
     /// Where it was looked, for errors.
     pub fn looked(&self) -> String {
         let others = match self.origin {
+            "the default" if is_testnet_here() => {
+                "; the testnet of this folder is meant only by --home ./testnet/node0"
+            }
             "the default" => "; there is no ./testnet/node0 in this folder",
             _ => "",
         };
@@ -98,6 +101,10 @@ impl Home {
         let config = file.is_file().then(|| Config::load(&self.path, &[]).ok()).flatten()?;
         (!config.rpc.laddr.is_empty()).then(|| reachable(&config.rpc.laddr))
     }
+}
+
+fn is_testnet_here() -> bool {
+    Path::new(TESTNET_HOME).join("config").is_dir()
 }
 
 /// An address that listens everywhere is reached at loopback.

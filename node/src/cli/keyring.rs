@@ -121,10 +121,17 @@ impl Keyring {
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
-        let name: KeyName = text.parse().map_err(|_| {
-            Failure::new(format!("{text:?} is neither an address (40 hexadecimal digits) nor the name of a key"))
-        })?;
-        Ok(self.get(&name)?.address())
+        let name = text.parse::<KeyName>().ok().filter(|name| !looks_like_address(text) || self.file(name).exists());
+        match name {
+            Some(name) => Ok(self.get(&name)?.address()),
+            None if looks_like_address(text) => Err(Failure::new(format!(
+                "{text:?} is not an address: it has {} characters, an address has exactly 40 hexadecimal digits",
+                text.chars().count()
+            ))),
+            None => Err(Failure::new(format!(
+                "{text:?} is neither an address (40 hexadecimal digits) nor the name of a key"
+            ))),
+        }
     }
 
     /// The names of addresses, for people. Broken files are passed over: they are not what was asked about.
@@ -133,6 +140,13 @@ impl Keyring {
         let keys = names.iter().filter_map(|name| self.files.load(name).ok());
         keys.map(|key| (key.address(), key.name)).collect()
     }
+}
+
+/// Whether a text was probably meant as an address: hexadecimal digits but for a slip or two, and long.
+fn looks_like_address(text: &str) -> bool {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let wrong = digits.chars().filter(|c| !c.is_ascii_hexdigit()).count();
+    (30..=50).contains(&digits.chars().count()) && wrong <= 2
 }
 
 #[cfg(test)]
@@ -171,6 +185,13 @@ mod tests {
         keyring.delete(&name).unwrap();
         let error = keyring.get(&name).unwrap_err().to_string();
         assert!(error.contains("there are bob") && error.contains("keys add alice"), "{error}");
+        let address = key("alice", 1).address().to_string();
+        for slip in
+            [&address[1..], &format!("{address}0"), &format!("0x{address}"), &address.replacen(&address[..1], "G", 1)]
+        {
+            let error = keyring.address_of(slip).unwrap_err().to_string();
+            assert!(error.contains("is not an address") && error.contains("40 hexadecimal digits"), "{slip}: {error}");
+        }
         assert!(keyring.address_of("no such").unwrap_err().to_string().contains("neither"));
     }
 }

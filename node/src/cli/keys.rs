@@ -128,6 +128,15 @@ impl Keys {
                 let bytes = keyring.get(&name)?.to_file();
                 output::note("who has this file owns the account: it is not encrypted");
                 match file {
+                    Some(file)
+                        if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) =>
+                    {
+                        let folder = file.parent().expect("just seen").display();
+                        Err(Failure::new(format!(
+                            "{}: there is no folder {folder}: make it first, or name another file",
+                            file.display()
+                        )))
+                    }
                     Some(file) => Ok(genesis::files::write(&file, &bytes, Access::Secret, Existing::Refuse)?),
                     None => {
                         output::line(String::from_utf8_lossy(&bytes).trim_end());

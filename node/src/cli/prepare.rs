@@ -5,11 +5,13 @@
 //! all have node 0's ports, and listen on every address.
 
 use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use genesis::{Access, Existing, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
+use genesis::{Access, Existing, FileError, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
 use node::config::Config;
 use serde_json::{Value, json};
 use types::{ChainId, limits::VALIDATORS_MAX};
@@ -31,6 +33,7 @@ const NEIGHBOURS: usize = 32;
 const UNFINISHED: &str = ".unfinished";
 /// Where Prometheus reads whom to scrape, in the testnet's folder.
 const TARGETS: &str = "prometheus/targets.json";
+const TARGETS_FOLDER: &str = "prometheus";
 
 /// What a testnet is to be; `None` is what is there already, else the default.
 #[derive(Clone, Debug)]
@@ -145,7 +148,15 @@ fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
     if std::fs::read_to_string(&file).is_ok_and(|there| there == text) {
         return Ok(());
     }
+    readable_folder(dir)?;
+    readable_folder(&dir.join(TARGETS_FOLDER))?;
     Ok(genesis::files::write(&file, text.as_bytes(), Access::Public, Existing::Replace)?)
+}
+
+/// Makes a folder, if it is absent, that other users may list: Prometheus runs as a user of its own.
+fn readable_folder(folder: &Path) -> Result<(), Failure> {
+    let make = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    make.map_err(|error| Failure::file("made", folder, &error))
 }
 
 fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
@@ -268,11 +279,16 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         config.to_commented_toml()
     });
     let dir = &wanted.dir;
-    let first = dir.join(node_name(0));
-    std::fs::create_dir_all(&first).map_err(|error| Failure::file("made", &first, &error))?;
-    let mark = first.join(UNFINISHED);
+    readable_folder(dir)?;
+    write_marked(dir, &dir.join(node_name(0)), &files, Existing::Refuse)
+}
+
+/// Writes files under `folder`; while they are incomplete, a file in `home` says so.
+fn write_marked(folder: &Path, home: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), Failure> {
+    std::fs::create_dir_all(home).map_err(|error| Failure::file("made", home, &error))?;
+    let mark = home.join(UNFINISHED);
     std::fs::write(&mark, "").map_err(|error| Failure::file("written", &mark, &error))?;
-    write_files(dir, &files, Existing::Refuse)?;
+    write_files(folder, files, existing)?;
     std::fs::remove_file(&mark).map_err(|error| Failure::file("removed", &mark, &error))
 }
 
@@ -305,7 +321,9 @@ fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
 
 /// The files of one node with a chain of its own: this validator, and one account, alice, with money.
 ///
-/// Errors: one of the files is there already; nothing was written then.
+/// What an interrupted call left behind is written anew.
+///
+/// Errors: one of the files is there already, and no call was interrupted; nothing was written then.
 pub fn single(home: &Path, chain_id: Option<ChainId>, moniker: Option<String>) -> Result<Genesis, Failure> {
     let chain_id = match chain_id {
         Some(chain_id) => chain_id,
@@ -326,7 +344,14 @@ pub fn single(home: &Path, chain_id: Option<ChainId>, moniker: Option<String>) -
         ..file
     };
     let files: Vec<PlannedFile> = files.into_iter().map(into_home).collect();
-    write_files(home, &files, Existing::Refuse)?;
+    if home.join(UNFINISHED).exists() {
+        write_marked(home, home, &files, Existing::Replace)?;
+        return Ok(plan.genesis);
+    }
+    if let Some(file) = files.iter().map(|file| home.join(&file.path)).find(|file| file.symlink_metadata().is_ok()) {
+        return Err(FileError::Exists { file }.into());
+    }
+    write_marked(home, home, &files, Existing::Refuse)?;
     Ok(plan.genesis)
 }
 

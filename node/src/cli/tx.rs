@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use node::config::duration_text;
 use serde_json::{Value, json};
 use types::{Address, ChainId, Height, Msg, Transaction, TxBody, TxId, TxOrder, Wire};
 
@@ -16,6 +17,7 @@ use super::{
     home::Home,
     json,
     keyring::{KeyName, Keyring},
+    load::duration,
     output,
     query::{self, Status},
     show::{self, Facts, Names},
@@ -29,11 +31,15 @@ Examples:
 
 --from is a key of the keyring (`cairn keys list`). --to is an address or the name of a key.
 A nonce orders the signer's transactions one after the other; unordered ones need none and expire
-instead. The exit code is 0 only if the transaction was committed and succeeded (with --no-wait:
+instead. Without --nonce, a send whose nonce another process took meanwhile takes the next one. The exit code is 0 only if the transaction was committed and succeeded (with --no-wait:
 was accepted).";
 
 /// First and longest pause between two looks at a transaction that is not committed yet.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// Codes of refusals that say that a nonce was used meanwhile: E_NONCE, E_IN_MEMPOOL, E_COMMITTED, E_REPLACE_FEE.
+const NONCE_TAKEN: [u64; 4] = [5, 65, 66, 68];
+/// Sends of one command, each by the next nonce. Of processes that send at the same time at least one succeeds each time.
+const TRIES_MAX: u32 = 100;
 /// Heights until an unordered transaction expires, if nothing else is said.
 const EXPIRES_IN: u64 = 100;
 
@@ -91,9 +97,9 @@ struct Send {
     /// Print the hash once the node has accepted it, and do not wait
     #[arg(long)]
     no_wait: bool,
-    /// Seconds to wait at most
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "no_wait")]
-    timeout: u64,
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", conflicts_with = "no_wait")]
+    timeout: Duration,
     /// Print JSON for programs: one object, at the end
     #[arg(long)]
     json: bool,
@@ -119,14 +125,29 @@ impl Send {
         let client = self.node.client(home)?;
         let chain = client.call("status", json!({}))?;
         let chain_id = self.chain_of(&chain)?;
-        let order = self.order(&client, &chain, &account.address())?;
         let fee = match self.fee {
             Some(fee) => fee,
             None => query::fee_min(&client)?,
         };
-        let messages = vec![Msg::Transfer { to, amount: self.amount }];
-        let tx = TxBody { chain_id, signer: account.secret.public_key(), order, fee, messages }.sign(&account.secret);
-        let id = submit(&client, &tx)?;
+        let body = |order| TxBody {
+            chain_id: chain_id.clone(),
+            signer: account.secret.public_key(),
+            order,
+            fee,
+            messages: vec![Msg::Transfer { to, amount: self.amount }],
+        };
+        let mut tries = 1;
+        let (id, order) = loop {
+            let order = self.order(&client, &chain, &account.address())?;
+            match submit(&client, &body(order).sign(&account.secret))? {
+                Submitted::Accepted(id) => break (id, order),
+                Submitted::Refused { code, .. } if self.takes_next_nonce(code) && tries < TRIES_MAX => tries += 1,
+                Submitted::Refused { code, log } => {
+                    let why = sentence(code, &log);
+                    return Err(Failure::new(format!("the node refused the transaction: {why}")));
+                }
+            }
+        };
         if self.no_wait {
             if self.json {
                 output::json(&json!({ "hash": id.to_string(), "status": "pending" }));
@@ -138,7 +159,7 @@ impl Send {
         if !self.json {
             output::line(id);
         }
-        let status = wait(&client, &id, order, Duration::from_secs(self.timeout))?;
+        let status = wait(&client, &id, order, self.timeout)?;
         self.report(&id, &status, &Names::of(&keyring))
     }
 
@@ -163,6 +184,13 @@ impl Send {
             Some(nonce) => Ok(TxOrder::Nonce(nonce)),
             None => Ok(TxOrder::Nonce(query::account(client, signer)?.nonce)),
         }
+    }
+
+    /// Whether a refusal says that another process used the nonce that the node named as the account's next.
+    ///
+    /// Two sends of the same amount to the same account by the same nonce are one transaction, so "held already" says that too.
+    fn takes_next_nonce(&self, code: u64) -> bool {
+        self.nonce.is_none() && !self.unordered && NONCE_TAKEN.contains(&code)
     }
 
     fn report(&self, id: &TxId, status: &Status, names: &Names) -> Result<(), Failure> {
@@ -191,17 +219,18 @@ impl Send {
     }
 }
 
-fn not_committed(id: &TxId, status: &Status, timeout: u64) -> Failure {
+fn not_committed(id: &TxId, status: &Status, timeout: Duration) -> Failure {
+    let timeout = duration_text(timeout);
     match status {
         Status::Expired { why } => {
             Failure::new(format!("transaction {id} expired before it was committed{why}: send it again"))
         }
         Status::Pending => Failure::new(format!(
-            "transaction {id} still waits after {timeout} s: is the chain moving (`cairn query status`)? \
+            "transaction {id} still waits after {timeout}: is the chain moving (`cairn query status`)? \
              Ask later with `cairn query tx {id}`; do not send it again meanwhile"
         )),
         _ => Failure::new(format!(
-            "the node no longer knows transaction {id} after {timeout} s: another transaction may have taken its \
+            "the node no longer knows transaction {id} after {timeout}: another transaction may have taken its \
              nonce, or the node was restarted. Look with `cairn query account`, and send again"
         )),
     }
@@ -211,18 +240,23 @@ fn sentence(code: u64, log: &str) -> String {
     if log.is_empty() { format!("code {code}") } else { format!("{log} (code {code})") }
 }
 
+/// What a node makes of a transaction.
+enum Submitted {
+    /// It waits for a block.
+    Accepted(TxId),
+    /// Code of the refusal, and its sentence with the way out.
+    Refused { code: u64, log: String },
+}
+
 /// Hands a transaction to the node.
 ///
-/// Errors: the node refused it; code, name and way out are in the sentence.
-fn submit(client: &Client, tx: &Transaction) -> Result<TxId, Failure> {
+/// Errors: the node gives no answer.
+fn submit(client: &Client, tx: &Transaction) -> Result<Submitted, Failure> {
     let bytes = data_encoding::BASE64.encode(&tx.encode());
     let answer = client.call("broadcast_tx_sync", json!({ "tx": bytes }))?;
     match json::number(&answer, "/code")? {
-        0 => Ok(tx.id()),
-        code => {
-            let log = json::text(&answer, "/log").unwrap_or_default();
-            Err(Failure::new(format!("the node refused the transaction: {}", sentence(code, log))))
-        }
+        0 => Ok(Submitted::Accepted(tx.id())),
+        code => Ok(Submitted::Refused { code, log: json::text(&answer, "/log").unwrap_or_default().to_owned() }),
     }
 }
 
