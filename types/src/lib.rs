@@ -60,7 +60,7 @@ pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
-pub use parts::{Part, PartError, PartSet};
+pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, RoundState, RoundVotes, TxBatch};
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};

@@ -88,11 +88,17 @@ const AUNTS_MAX: usize = 32;
 impl Proof {
     /// Checks that `leaf` stands at `self.index` among `self.total` leaves under `root`.
     pub fn verify(&self, hasher: Hasher, root: Hash, leaf: &[u8]) -> Result<(), ProofError> {
+        if self.root(hasher, leaf)? == root { Ok(()) } else { Err(ProofError::Root) }
+    }
+
+    /// The root under which `leaf` stands at `self.index` among `self.total` leaves.
+    ///
+    /// Errors: `Leaf` if this proof is of another leaf, `Root` if its path does not fit the place.
+    pub fn root(&self, hasher: Hasher, leaf: &[u8]) -> Result<Hash, ProofError> {
         if hasher.leaf(leaf) != self.leaf_hash {
             return Err(ProofError::Leaf);
         }
-        let computed = climb(hasher, self.index as usize, self.total as usize, self.leaf_hash, &self.aunts);
-        if computed == Some(root) { Ok(()) } else { Err(ProofError::Root) }
+        climb(hasher, self.index as usize, self.total as usize, self.leaf_hash, &self.aunts).ok_or(ProofError::Root)
     }
 }
 

@@ -20,6 +20,13 @@ pub struct Part {
     pub proof: merkle::Proof,
 }
 
+/// A part whose bytes and proof agree, and the part set that they lead to: checked once, it can be offered to many sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPart {
+    part: Part,
+    header: PartSetHeader,
+}
+
 /// The parts of one block, all or some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartSet {
@@ -86,23 +93,30 @@ impl PartSet {
     /// Takes a part, after checking its place; true if it is new.
     pub fn add(&mut self, part: Part) -> Result<bool, PartError> {
         let (index, total) = (part.index, self.header.total);
-        let slot = self.parts.get_mut(index as usize).ok_or(PartError::Index { got: index, total })?;
+        let slot = self.parts.get(index as usize).ok_or(PartError::Index { got: index, total })?;
         if slot.is_some() {
             return Ok(false);
         }
-        let full = part.bytes.len() == PART_BYTES;
-        let last = index + 1 == total;
-        if !full && (!last || part.bytes.is_empty() || part.bytes.len() > PART_BYTES) {
-            return Err(PartError::Size { index, got: part.bytes.len() });
-        }
-        if (part.proof.index, part.proof.total) != (index, total)
-            || part.proof.verify(HASHER, self.header.hash, &part.bytes).is_err()
-        {
+        let part = part.check()?;
+        if part.header != self.header {
             return Err(PartError::Proof { index });
         }
-        *slot = Some(part);
+        Ok(self.add_checked(part))
+    }
+
+    /// Takes a part of this set that was checked before; true if it is new.
+    ///
+    /// Panics if the part is of another set: the caller compares [`CheckedPart::header`] first.
+    pub fn add_checked(&mut self, part: CheckedPart) -> bool {
+        assert_eq!(part.header, self.header, "a part goes into its own set");
+        let index = part.part.index;
+        let slot = &mut self.parts[index as usize];
+        if slot.is_some() {
+            return false;
+        }
+        *slot = Some(part.part);
         self.held.set(index);
-        Ok(true)
+        true
     }
 
     /// The part at `index`, if held.
@@ -125,6 +139,40 @@ impl PartSet {
         let parts: Option<Vec<&[u8]>> =
             self.parts.iter().map(|part| part.as_ref().map(|part| part.bytes.as_slice())).collect();
         Some(parts?.concat())
+    }
+}
+
+impl Part {
+    /// Computes which part set this part belongs to. Cost: one hash of its bytes and one for each level of the tree.
+    ///
+    /// Errors: the part is of no set at all, so whoever sent it did not check it.
+    pub fn check(self) -> Result<CheckedPart, PartError> {
+        let (index, total) = (self.index, self.proof.total);
+        if index >= total {
+            return Err(PartError::Index { got: index, total });
+        }
+        let is_full = self.bytes.len() == PART_BYTES;
+        let is_last = index + 1 == total;
+        if !is_full && (!is_last || self.bytes.is_empty() || self.bytes.len() > PART_BYTES) {
+            return Err(PartError::Size { index, got: self.bytes.len() });
+        }
+        if self.proof.index != index {
+            return Err(PartError::Proof { index });
+        }
+        let hash = self.proof.root(HASHER, &self.bytes).map_err(|_| PartError::Proof { index })?;
+        Ok(CheckedPart { part: self, header: PartSetHeader { total, hash } })
+    }
+}
+
+impl CheckedPart {
+    /// What names the set that this part is of.
+    pub fn header(&self) -> PartSetHeader {
+        self.header
+    }
+
+    /// The part.
+    pub fn part(&self) -> &Part {
+        &self.part
     }
 }
 
@@ -188,5 +236,19 @@ mod tests {
         assert_eq!(set.add(Part { index: 3, ..part.clone() }), Err(PartError::Index { got: 3, total: 3 }));
         assert_eq!(set.add(Part { bytes: vec![1], ..part.clone() }), Err(PartError::Size { index: 1, got: 1 }));
         assert_eq!(set.add(part), Ok(true));
+    }
+
+    #[test]
+    fn a_checked_part_names_its_set() {
+        let whole = PartSet::from_bytes(&block(2 * PART_BYTES + 9));
+        for index in 0..3 {
+            let part = whole.get(index).unwrap().clone();
+            assert_eq!(part.clone().check().map(|part| part.header()), Ok(whole.header()));
+            let mut bytes = part.bytes.clone();
+            bytes[0] ^= 1;
+            assert_eq!(Part { bytes, ..part.clone() }.check(), Err(PartError::Proof { index }));
+            let proof = merkle::Proof { aunts: Vec::new(), ..part.proof.clone() };
+            assert_eq!(Part { proof, ..part }.check(), Err(PartError::Proof { index }));
+        }
     }
 }
