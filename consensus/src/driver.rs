@@ -16,10 +16,10 @@ use crate::{Engine, Input, Message, Output, Timeout};
 
 /// What the driver needs done. Calls come in the order in which to do them.
 pub trait Effects {
-    /// Build a block; the answer may come at once or later.
-    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Option<Input>;
-    /// Check a block; the answer may come at once or later.
-    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Option<Input>;
+    /// Build a block; the answer may come at once or later. The answers tell first which other blocks gave way to it.
+    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Vec<Input>;
+    /// Check a block; the answer may come at once or later. The answers tell first which other blocks gave way to it.
+    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Vec<Input>;
     /// Commit a decided block. The next height may start at once, with what was kept for it, or later.
     fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Input>;
     /// Start a timer.

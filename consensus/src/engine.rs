@@ -6,12 +6,13 @@ use std::{
 };
 
 use types::{
-    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Moment, Proposal,
-    Round, SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate,
+    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Moment, Power,
+    Proposal, Round, SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate,
     VerifiedProposal, VerifiedVote, Vote, VoteType, limits::OWN_ROUNDS_MAX,
 };
 
 use crate::{
+    seen::{self, Reports, Verdict},
     signer::Signer,
     timers::{self, Delays, Timeout, TimeoutKind},
     votes::{Added, HeightVotes, VoteSet},
@@ -64,6 +65,12 @@ pub enum Input {
         time: Time,
         /// Whether it is a valid next block, with its bytes at hand.
         valid: bool,
+    },
+    /// The bytes of a block that was named are not at hand any more: others needed the room. It is asked about again when a rule
+    /// needs it. A block of [`Engine::needed_blocks`] is never dropped.
+    BlockDropped {
+        /// The block.
+        block_id: BlockId,
     },
     /// A timer went off.
     Timeout(Timeout),
@@ -125,6 +132,10 @@ pub enum Mutation {
     DoubleSign,
     /// Takes one validator less for a quorum of precommits (L49).
     WeakCommit,
+    /// Goes on believing in a block whose bytes were dropped (I4).
+    KeepVerdicts,
+    /// Never forgets votes of rounds that have passed (I6).
+    KeepRounds,
 }
 
 /// A proposal that was received, and whether it was timely.
@@ -134,18 +145,14 @@ pub(crate) struct Known {
     pub(crate) timely: bool,
 }
 
-/// Whether a block is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) valid: bool,
-    pub(crate) time: Time,
-}
-
 /// Proposals of one round that are kept: an equivocating proposer may send two, more help nobody.
 const PROPOSALS_PER_ROUND_MAX: usize = 2;
 
-/// Blocks of one height whose verdict is remembered, oldest forgotten first (I6).
-const VERDICTS_MAX: usize = 256;
+/// Blocks that rules need at one time, whose bytes the host therefore holds whatever else is named: those locked and valid, the
+/// decided one, four that this round and the next propose, and as many as have room of those with a polka, the latest first.
+pub const NEEDED_BLOCKS_MAX: usize = 16;
+
+const _: () = assert!(NEEDED_BLOCKS_MAX < seen::BLOCKS_MAX);
 
 /// The precommits of the height before, to gather late ones.
 #[derive(Clone, Debug)]
@@ -154,6 +161,7 @@ struct Last {
     block_id: BlockId,
     validators: ValidatorSet,
     votes: HeightVotes,
+    reports: Reports,
 }
 
 /// Algorithm 1 of arXiv:1807.04938 as a function: [`Engine::step`] takes an input and tells what to do, in order.
@@ -180,9 +188,8 @@ pub struct Engine {
     synchrony: Synchrony,
     pub(crate) votes: HeightVotes,
     pub(crate) proposals: BTreeMap<Round, Vec<Known>>,
-    pub(crate) verdicts: BTreeMap<BlockId, Verdict>,
-    asked: BTreeSet<BlockId>,
-    reported: BTreeSet<(u32, Round, VoteType)>,
+    blocks: seen::Blocks,
+    reports: Reports,
     own_proposals: Vec<SignedProposal>,
     own_votes: Vec<SignedVote>,
     /// "For the first time" of L34, L36 and L47 in the current round.
@@ -209,6 +216,15 @@ pub(crate) struct Done {
     pub(crate) line_34: bool,
     pub(crate) line_36: Option<BlockId>,
     pub(crate) line_47: bool,
+    /// The next round waits, because this one ended in nil too soon.
+    pub(crate) back_off: bool,
+    /// We tried to propose; the guard may have refused.
+    pub(crate) proposed: bool,
+    /// The wait for the proposal, and whether the wait for its block has taken its place.
+    pub(crate) propose_wait: Duration,
+    pub(crate) waits_for_block: bool,
+    /// The time from the round's start to the verdict on its proposal is measured.
+    pub(crate) measured: bool,
 }
 
 impl Engine {
@@ -230,9 +246,8 @@ impl Engine {
             timeouts: Timeouts::default(),
             synchrony: types::Params::default().synchrony,
             proposals: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            asked: BTreeSet::new(),
-            reported: BTreeSet::new(),
+            blocks: seen::Blocks::default(),
+            reports: Reports::default(),
             own_proposals: Vec::new(),
             own_votes: Vec::new(),
             done: Done::default(),
@@ -274,10 +289,12 @@ impl Engine {
             Input::Vote(vote) => self.on_vote(vote, false),
             Input::Certificate(certificate) => self.on_certificate(certificate),
             Input::BlockBuilt { round, block_id, time } => self.on_block_built(round, block_id, time),
-            Input::BlockChecked { block_id, time, valid } => self.on_block_checked(block_id, Verdict { valid, time }),
+            Input::BlockChecked { block_id, time, valid } => self.judge(block_id, Verdict { valid, time }),
+            Input::BlockDropped { block_id } => self.on_block_dropped(block_id),
             Input::Timeout(timeout) => self.on_timeout(timeout),
             Input::SignAgain => self.on_sign_again(),
         }
+        self.measure_proposal();
         self.run_rules();
         self.take_outputs()
     }
@@ -311,7 +328,8 @@ impl Engine {
         if self.is_abstaining() {
             return false;
         }
-        self.line_22()
+        self.line_16_when_checked()
+            || self.line_22()
             || self.line_28()
             || self.line_34()
             || self.line_36()
@@ -333,19 +351,19 @@ impl Engine {
         assert!(height > self.height, "heights only grow: {height} after {}", self.height);
         let votes = std::mem::replace(&mut self.votes, HeightVotes::new(validators.clone()));
         let last_validators = std::mem::replace(&mut self.validators, validators);
+        let reports = std::mem::take(&mut self.reports);
         self.last = self.decided.take().filter(|_| self.height.next() == height).map(|(round, block_id)| Last {
             round,
             block_id,
             validators: last_validators,
             votes,
+            reports,
         });
         self.height = height;
         (self.timeouts, self.synchrony) = (timeouts, synchrony);
         (self.locked, self.valid, self.valid_polka) = (None, None, None);
         self.proposals.clear();
-        self.verdicts.clear();
-        self.asked.clear();
-        self.reported.clear();
+        self.blocks.clear();
         self.own_proposals.clear();
         self.own_votes.clear();
         self.entry.clear();
@@ -375,6 +393,7 @@ impl Engine {
         self.enter_round(hard_state.round);
         self.step = hard_state.step;
         (self.locked, self.valid, self.valid_polka) = (hard_state.locked, hard_state.valid, hard_state.valid_polka);
+        self.pin_rounds();
         for block_id in [self.locked, self.valid].into_iter().flatten().map(|lock| lock.block_id) {
             self.check_block(block_id);
         }
@@ -400,20 +419,19 @@ impl Engine {
 
     fn on_proposal(&mut self, proposal: VerifiedProposal, received: Time) {
         let p = &proposal.proposal;
-        if p.height != self.height || self.decided.is_some() || p.round > self.round.next() && !self.is_soon(p.round) {
+        if p.height != self.height || self.decided.is_some() || !self.is_kept(p.round) {
             return;
         }
         let timely = self.is_timely(p.timestamp, received, p.round);
         if p.round == self.round {
-            let proposer = self.validators.proposer_of_round(p.round).address();
-            self.delays.proposal_came(proposer, self.now.since(self.round_started));
+            self.delays.proposal_came(&self.validators.proposer_of_round(p.round).address());
         }
         self.keep_proposal(Known { signed: proposal.into_signed(), timely });
     }
 
-    /// Proposals of rounds ahead are kept only where votes say that the round is real.
-    fn is_soon(&self, round: Round) -> bool {
-        self.votes.round(round).is_some()
+    /// Whether proposals of a round are kept. Of rounds ahead only where votes say that the round is real.
+    fn is_kept(&self, round: Round) -> bool {
+        round >= self.votes.oldest() && (round <= self.round.next() || self.votes.round(round).is_some())
     }
 
     fn keep_proposal(&mut self, known: Known) {
@@ -421,43 +439,82 @@ impl Engine {
         let kept = self.proposals.entry(round).or_default();
         if kept.len() < PROPOSALS_PER_ROUND_MAX && kept.iter().all(|other| other.signed != known.signed) {
             kept.push(known);
-            self.check_block(block_id);
+            self.forget_proposals();
+            self.pin_rounds();
+            // What a later round proposes is asked about when it starts.
+            if round <= self.round.next() && round.next() >= self.round {
+                self.check_block(block_id);
+            }
         }
     }
 
-    fn on_vote(&mut self, vote: VerifiedVote, certified: bool) {
+    /// Forgets proposals of rounds that are too far back, and of rounds ahead whose votes were forgotten.
+    fn forget_proposals(&mut self) {
+        let (votes, next) = (&self.votes, self.round.next());
+        self.proposals.retain(|round, _| *round >= votes.oldest() && (*round <= next || votes.round(*round).is_some()));
+    }
+
+    /// Tells which rounds the votes are kept of, whatever their age.
+    pub(crate) fn pin_rounds(&mut self) {
+        let locks = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.round);
+        let proposals = [self.round, self.round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
+        let pols = proposals.filter_map(|known| known.signed.proposal.pol_round).filter(|pol| *pol < self.round.next());
+        let pinned = locks.chain(pols).collect();
+        self.votes.pin(pinned);
+        #[cfg(any(test, feature = "mutations"))]
+        self.votes.keep_all(self.mutated(Mutation::KeepRounds));
+    }
+
+    /// Counts a vote; `proven` if a certificate shows a quorum for its value.
+    fn on_vote(&mut self, vote: VerifiedVote, proven: bool) {
         if vote.vote.height != self.height {
             self.gather_late_precommit(vote);
             return;
         }
         let copy = (*vote).clone();
-        if let Added::Conflicting { first, report: true } = self.votes.add(vote, certified) {
-            self.report(*first, copy);
+        if let Added::Conflicting { first, report: true } = self.votes.add(vote, proven) {
+            let evidence = report(&mut self.reports, *first, copy, &self.validators, self.wall);
+            self.outputs.extend(evidence.map(Output::Evidence));
         }
     }
 
     fn on_certificate(&mut self, certificate: VerifiedCertificate) {
-        if certificate.height() == self.height {
-            certificate.votes().iter().for_each(|vote| self.on_vote(vote.clone(), true));
+        if certificate.height() != self.height {
+            return;
+        }
+        let mut powers: BTreeMap<Option<BlockId>, Power> = BTreeMap::new();
+        for vote in certificate.votes() {
+            let power = powers.entry(vote.vote.block_id).or_default();
+            *power = power.checked_add(vote.power()).expect("each validator stands once in a certificate");
+        }
+        let total = self.validators.total_power();
+        for vote in certificate.votes() {
+            self.on_vote(vote.clone(), powers[&vote.vote.block_id].is_quorum_of(total));
         }
     }
 
     fn on_block_built(&mut self, round: Round, block_id: BlockId, time: Time) {
-        self.verdicts.insert(block_id, Verdict { valid: true, time });
-        self.asked.insert(block_id);
+        self.judge(block_id, Verdict { valid: true, time });
         let own_turn = round == self.round && self.step == Step::Propose && self.is_proposer();
         if own_turn && self.decided.is_none() && self.own_proposal(round).is_none() {
             self.propose(block_id, time, None);
         }
     }
 
-    fn on_block_checked(&mut self, block_id: BlockId, verdict: Verdict) {
-        let known = self.verdicts.get(&block_id).is_some_and(|known| known.valid);
-        if !known {
-            if self.verdicts.len() >= VERDICTS_MAX {
-                self.verdicts.pop_first();
-            }
-            self.verdicts.insert(block_id, verdict);
+    fn judge(&mut self, block_id: BlockId, verdict: Verdict) {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.judge(block_id, verdict, || self.needed_blocks());
+        self.blocks = blocks;
+    }
+
+    fn on_block_dropped(&mut self, block_id: BlockId) {
+        #[cfg(any(test, feature = "mutations"))]
+        if self.mutated(Mutation::KeepVerdicts) {
+            return;
+        }
+        self.blocks.forget(&block_id);
+        if self.needed_blocks().contains(&block_id) {
+            self.check_block(block_id);
         }
     }
 
@@ -500,7 +557,11 @@ impl Engine {
     }
 
     pub(crate) fn is_valid(&self, block_id: &BlockId) -> bool {
-        self.verdicts.get(block_id).is_some_and(|verdict| verdict.valid)
+        self.verdict(block_id).is_some_and(|verdict| verdict.valid)
+    }
+
+    pub(crate) fn verdict(&self, block_id: &BlockId) -> Option<Verdict> {
+        self.blocks.verdict(block_id)
     }
 
     /// The proposals of a round, in order of arrival.
@@ -517,9 +578,44 @@ impl Engine {
 
     /// Asks once for a verdict on a block.
     pub(crate) fn check_block(&mut self, block_id: BlockId) {
-        if !self.verdicts.contains_key(&block_id) && self.asked.insert(block_id) {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        if blocks.ask(block_id, || self.needed_blocks()) {
             self.outputs.push(Output::CheckBlock(block_id));
         }
+        self.blocks = blocks;
+    }
+
+    /// Measures, once a round, how long after its start somebody else's block was here and checked.
+    fn measure_proposal(&mut self) {
+        if self.done.measured || self.decided.is_some() {
+            return;
+        }
+        let known = self.proposals_of(self.round).iter();
+        if !known.map(|known| known.signed.proposal.block_id).any(|id| self.verdict(&id).is_some()) {
+            return;
+        }
+        self.done.measured = true;
+        let proposer = self.validators.proposer_of_round(self.round).address();
+        if self.signer.as_ref().is_none_or(|signer| signer.address() != proposer) {
+            self.delays.block_checked(self.now.since(self.round_started));
+        }
+    }
+
+    /// Whether the block of a proposal that we may prevote is still arriving or being checked.
+    pub(crate) fn is_block_arriving(&self) -> bool {
+        self.proposals_of(self.round).iter().any(|known| {
+            let p = &known.signed.proposal;
+            let is_acceptable = match p.pol_round {
+                None => known.timely,
+                Some(pol) => pol < self.round && self.votes.has_polka(pol, &p.block_id),
+            };
+            is_acceptable && self.verdict(&p.block_id).is_none()
+        })
+    }
+
+    /// How long this round has lasted.
+    pub(crate) fn round_age(&self) -> Duration {
+        self.now.since(self.round_started)
     }
 
     /// Moves to a round, keeping what rules of other rounds still need.
@@ -528,20 +624,30 @@ impl Engine {
         self.step = Step::Propose;
         self.done = Done::default();
         self.round_started = self.now;
-        let pinned = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.round).collect();
-        self.votes.enter_round(round, &pinned);
-        let oldest = Round(round.0.saturating_sub(crate::votes::PAST_ROUNDS_MAX));
-        self.proposals.retain(|round, _| *round >= oldest);
+        self.votes.enter_round(round);
+        self.forget_proposals();
+        self.pin_rounds();
+        let proposed = [round, round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
+        let proposed: Vec<BlockId> = proposed.map(|known| known.signed.proposal.block_id).collect();
+        proposed.into_iter().for_each(|block_id| self.check_block(block_id));
     }
 
     pub(crate) fn start_timer(&mut self, kind: TimeoutKind, round: Round) {
         let t = &self.timeouts;
         let after = match kind {
-            TimeoutKind::Propose => self.delays.propose(t, &self.validators.proposer_of_round(round).address(), round),
+            TimeoutKind::Propose => {
+                let proposer = self.validators.proposer_of_round(round).address();
+                self.done.propose_wait = self.delays.propose(t, &proposer, round);
+                self.done.propose_wait
+            }
             TimeoutKind::Prevote => timers::bound(t.prevote, t.prevote_delta, round),
             TimeoutKind::Precommit => timers::bound(t.precommit, t.precommit_delta, round),
             TimeoutKind::Rebroadcast => timers::rebroadcast(t, round),
         };
+        self.start_timer_after(kind, round, after);
+    }
+
+    pub(crate) fn start_timer_after(&mut self, kind: TimeoutKind, round: Round, after: Duration) {
         self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
     }
 
@@ -554,10 +660,14 @@ impl Engine {
     }
 
     /// Signs and says a proposal (L19). A re-proposal travels with the polka that justifies it.
+    ///
+    /// The guard refuses what a signing state from elsewhere says was signed already; then the round goes on without us.
     pub(crate) fn propose(&mut self, block_id: BlockId, timestamp: Time, pol_round: Option<Round>) {
         let proposal = Proposal { height: self.height, round: self.round, pol_round, block_id, timestamp };
         let signer = self.signer.as_mut().expect("only a proposer proposes");
-        let Ok(signed) = signer.sign_proposal(proposal, &self.chain_id) else { return };
+        let signed = signer.sign_proposal(proposal, &self.chain_id);
+        self.done.proposed = true;
+        let Ok(signed) = signed else { return self.start_timer(TimeoutKind::Propose, self.round) };
         keep_own(&mut self.own_proposals, signed.clone(), |signed| signed.proposal.round);
         self.unsaved = true;
         self.outputs.push(Output::Broadcast(Message::Proposal(signed.clone())));
@@ -631,25 +741,65 @@ impl Engine {
         self.outputs.push(Output::Commit { block_id, commit });
     }
 
+    /// Takes a late precommit of the height before: it makes the commit better, or proves that its validator signed twice.
     fn gather_late_precommit(&mut self, vote: VerifiedVote) {
         let Some(last) = &mut self.last else { return };
         let v = &vote.vote;
-        if v.height.next() == self.height && v.vote_type == VoteType::Precommit && v.round == last.round {
-            last.votes.add(vote, false);
-        }
-    }
-
-    fn report(&mut self, first: SignedVote, second: SignedVote) {
-        let vote = &second.vote;
-        if !self.reported.insert((vote.validator_index, vote.round, vote.vote_type)) {
+        let is_late = v.height.next() == self.height && v.vote_type == VoteType::Precommit;
+        if !is_late || v.round != last.round && last.votes.round(v.round).is_none() {
             return;
         }
-        if let Ok(evidence) = DuplicateVoteEvidence::new(first, second, &self.validators, self.wall) {
-            self.outputs.push(Output::Evidence(Box::new(Evidence::DuplicateVote(evidence))));
+        let copy = (*vote).clone();
+        if let Added::Conflicting { first, report: true } = last.votes.add(vote, false) {
+            let evidence = report(&mut last.reports, *first, copy, &last.validators, self.wall);
+            self.outputs.extend(evidence.map(Output::Evidence));
         }
     }
 
     // ---- what others may read ------------------------------------------------------------------------------------
+
+    /// The blocks whose bytes must stay at hand, at most [`NEEDED_BLOCKS_MAX`]: a rule may lock, propose or decide them.
+    pub fn needed_blocks(&self) -> BTreeSet<BlockId> {
+        let locks = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.block_id);
+        let decided = self.decided.into_iter().chain(self.votes.decision()).map(|(_, block_id)| block_id).take(2);
+        let proposals = [self.round, self.round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
+        let polkas = self.votes.rounds().rev().filter_map(|(_, votes)| votes.prevotes.quorum().flatten());
+        let mut needed = BTreeSet::new();
+        for block_id in locks.chain(decided).chain(proposals.map(|known| known.signed.proposal.block_id)).chain(polkas)
+        {
+            if needed.len() < NEEDED_BLOCKS_MAX {
+                needed.insert(block_id);
+            }
+        }
+        needed
+    }
+
+    /// Memory held for this height and the precommits of the last, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let last = self.last.as_ref().map_or(0, |last| last.votes.bytes() + last.reports.bytes());
+        let proposals: usize = self.proposals.values().map(Vec::len).sum();
+        let own = size_of_val(&self.own_proposals[..]) + size_of_val(&self.own_votes[..]);
+        let certificates = self.entry.iter().chain(&self.valid_polka).map(|certificate| certificate.votes().len());
+        last + self.votes.bytes()
+            + self.reports.bytes()
+            + self.blocks.bytes()
+            + proposals * size_of::<Known>()
+            + own
+            + certificates.sum::<usize>() * size_of::<SignedVote>()
+    }
+
+    /// The most that [`Engine::held_bytes`] may be (I6): a function of the number of validators.
+    pub fn held_bytes_max(&self) -> usize {
+        let validators = self.validators.len().max(self.last.as_ref().map_or(0, |last| last.validators.len()));
+        // Proposals are kept of as many rounds as single votes make real.
+        let rounds = crate::votes::PAST_ROUNDS_MAX as usize + 2 + validators;
+        2 * (HeightVotes::bytes_max(validators) + Reports::bytes_max(validators))
+            + seen::BLOCKS_BYTES_MAX
+            + PROPOSALS_PER_ROUND_MAX * rounds * size_of::<Known>()
+            + OWN_ROUNDS_MAX * (size_of::<SignedProposal>() + 2 * size_of::<SignedVote>())
+            // What brought us here, of either type, and the polka behind `valid`.
+            + 3 * validators * size_of::<SignedVote>()
+    }
 
     /// What must be durable before we speak.
     pub fn hard_state(&self) -> HardState {
@@ -778,6 +928,22 @@ fn commit_of(
     let precommits = votes.round(round).map(|votes| &votes.precommits);
     let signed = precommits.into_iter().flat_map(VoteSet::votes).map(|vote| &**vote);
     Commit::from_votes(height, round, block_id, validators, signed)
+}
+
+/// The evidence of a double vote, if it is due.
+fn report(
+    reports: &mut Reports,
+    first: SignedVote,
+    second: SignedVote,
+    validators: &ValidatorSet,
+    now: Time,
+) -> Option<Box<Evidence>> {
+    let vote = &second.vote;
+    if !reports.is_due(vote.validator_index, vote.round, vote.vote_type) {
+        return None;
+    }
+    let evidence = DuplicateVoteEvidence::new(first, second, validators, now).ok()?;
+    Some(Box::new(Evidence::DuplicateVote(evidence)))
 }
 
 /// Keeps what we signed in the last rounds.

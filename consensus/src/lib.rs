@@ -26,7 +26,9 @@
 //! - **D1** L36 and L49 take the value from the polka or the quorum of precommits itself: a node that missed the proposal but has
 //!   the votes and a valid block goes on. More than a third of those voters are correct and saw the proposal.
 //! - **D2** A quorum of nil precommits starts the next round at once. No block can get a quorum in that round any more, so the
-//!   precommit timer would wait for nothing. A crashed proposer costs its propose timer and no more.
+//!   precommit timer would wait for nothing. A crashed proposer costs its propose timer and no more. From the third round of a
+//!   height on, such a round lasts at least as long as a growing pause ([`timers::nil_round`]), so that no lasting reason for nil,
+//!   clocks that disagree for example, spins through rounds and their syncs.
 //! - **D3** The proposer signs its proposal and its prevote under one write of the hard state.
 //! - **D4** What others may lack is said again: every re-proposal travels with its polka; a timer that survives rounds repeats our
 //!   last proposal, prevote, precommit and what brought us into the round; from the first failed round on, the polka behind
@@ -36,16 +38,20 @@
 //!   proposed, and a proposal travels with its polka. So a lock whose polka was hidden is resolved by the next proposer that is
 //!   shown it, not by the next turn of those that hold it.
 //!
+//! - **D7** The propose timer adapts to the delays measured here, below the chain's bound. If it goes off while the block of a
+//!   timely proposal is still arriving, the wait goes on up to the bound.
+//!
 //! # Invariants
 //!
 //! - **I1** One signed value for each (height, round, type), for ever: [`Signer`]'s guard.
 //! - **I2** Nothing is said before the hard state that explains it is durable: [`Output::WriteAhead`] stands before it.
 //! - **I3** locked round ≤ valid round ≤ round: asserted after each step.
 //! - **I4** A precommit for a block is said only when its bytes are durable here: L36 needs [`Input::BlockChecked`], and the write
-//!   carries the bytes.
+//!   carries the bytes. Engine and host agree at every moment which bytes are at hand: what is dropped is told
+//!   ([`Input::BlockDropped`]), and what a rule may need ([`Engine::needed_blocks`]) is never dropped.
 //! - **I5** A decided height never changes: after [`Output::Commit`] no rule fires until the next height.
-//! - **I6** Memory for a height is bounded by a function of the number of validators: [`votes::HeightVotes`] and the constants
-//!   beside each map.
+//! - **I6** Memory for a height is bounded by a function of the number of validators: [`Engine::held_bytes`] never exceeds
+//!   [`Engine::held_bytes_max`], whatever peers send.
 //!
 //! # Where to read on
 //!
@@ -55,12 +61,13 @@
 pub mod driver;
 pub mod engine;
 pub mod rules;
+mod seen;
 pub mod signer;
 pub mod timers;
 pub mod votes;
 
 #[cfg(any(test, feature = "mutations"))]
 pub use engine::Mutation;
-pub use engine::{Engine, Input, Message, Output};
+pub use engine::{Engine, Input, Message, NEEDED_BLOCKS_MAX, Output};
 pub use signer::{DoubleSign, SignState, Signer};
 pub use timers::{Timeout, TimeoutKind};

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use types::{BlockId, Lock, Round, Step, VoteType};
+use types::{BlockId, Lock, Round, Step, Time, VoteType};
 
 #[cfg(any(test, feature = "mutations"))]
 use crate::engine::Mutation;
 use crate::{
-    engine::{Engine, Verdict},
-    timers::TimeoutKind,
+    engine::Engine,
+    seen::Verdict,
+    timers::{self, TimeoutKind},
 };
 
 impl Engine {
@@ -32,15 +33,35 @@ impl Engine {
             return;
         }
         if self.own_proposal(self.round).is_some() {
-            return;
+            return self.start_timer(TimeoutKind::Propose, self.round);
         }
-        let valid = self.valid.and_then(|valid| Some((valid, self.verdicts.get(&valid.block_id)?.time)));
-        match valid {
+        match self.checked_valid() {
             Some((valid, time)) => self.propose(valid.block_id, time, Some(valid.round)),
-            // Valid, but its bytes are not at hand yet after a restart: another proposer may have to do it.
+            // Its bytes are not at hand yet after a restart: they may still come in time, or another proposer has to do it.
             None if self.valid.is_some() => self.start_timer(TimeoutKind::Propose, self.round),
             None => self.build_block(),
         }
+    }
+
+    /// L16, late: the bytes of `valid` came, and were checked, after our turn to propose it had started.
+    pub(crate) fn line_16_when_checked(&mut self) -> bool {
+        if self.step != Step::Propose
+            || self.done.proposed
+            || !self.is_proposer()
+            || self.own_proposal(self.round).is_some()
+        {
+            return false;
+        }
+        let Some((valid, time)) = self.checked_valid() else { return false };
+        self.propose(valid.block_id, time, Some(valid.round));
+        true
+    }
+
+    /// What is known to be valid, with its block's time, if its bytes are at hand.
+    fn checked_valid(&self) -> Option<(Lock, Time)> {
+        let valid = self.valid?;
+        let verdict = self.verdict(&valid.block_id).filter(|verdict| verdict.valid)?;
+        Some((valid, verdict.time))
     }
 
     /// L22: upon a proposal without a POL round, in step Propose: prevote it if it is valid and no lock forbids it.
@@ -54,7 +75,7 @@ impl Engine {
         let Some(known) = first else { return false };
         let (block_id, timestamp, timely) =
             (known.signed.proposal.block_id, known.signed.proposal.timestamp, known.timely);
-        let Some(verdict) = self.verdicts.get(&block_id).copied() else { return false };
+        let Some(verdict) = self.verdict(&block_id) else { return false };
         let unlocked = self.locked.is_none_or(|locked| locked.block_id == block_id);
         let acceptable = timely && verdict == Verdict { valid: true, time: timestamp };
         self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
@@ -73,7 +94,7 @@ impl Engine {
             Some((p.block_id, p.timestamp, pol_round))
         });
         let Some((block_id, timestamp, pol_round)) = justified else { return false };
-        let Some(verdict) = self.verdicts.get(&block_id).copied() else { return false };
+        let Some(verdict) = self.verdict(&block_id) else { return false };
         let unlocked = self.locked.is_none_or(|locked| locked.round <= pol_round || locked.block_id == block_id);
         let acceptable = verdict == Verdict { valid: true, time: timestamp };
         self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
@@ -139,6 +160,7 @@ impl Engine {
         self.valid_polka =
             self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
         self.valid = Some(valid);
+        self.pin_rounds();
     }
 
     /// L38–L39: both halves of the lock.
@@ -166,20 +188,36 @@ impl Engine {
 
     /// L47: upon a quorum of any precommits in this round, for the first time: wait for more of them.
     ///
-    /// If the quorum is for nil, no block can be decided in this round any more, so the next one starts at once (D2).
+    /// If the quorum is for nil, no block can be decided in this round any more, so the next one starts at once, or, after
+    /// several such rounds, when this one has lasted long enough (D2).
     pub(crate) fn line_47(&mut self) -> bool {
         let Some(precommits) = self.precommits(self.round).filter(|precommits| precommits.has_quorum()) else {
             return false;
         };
         if precommits.quorum() == Some(None) {
-            self.line_65();
-            return true;
+            return self.line_65_after_nil();
         }
         if self.done.line_47 {
             return false;
         }
         self.done.line_47 = true;
         self.start_timer(TimeoutKind::Precommit, self.round);
+        true
+    }
+
+    /// D2: leaves a round that ended in nil. Rounds in a row that do so back off: whatever lasting reason there is for nil, it does
+    /// not spin through rounds and their syncs.
+    fn line_65_after_nil(&mut self) -> bool {
+        let wait = timers::nil_round(&self.timeouts, self.round).saturating_sub(self.round_age());
+        if wait.is_zero() {
+            self.line_65();
+            return true;
+        }
+        if self.done.back_off {
+            return false;
+        }
+        self.done.back_off = true;
+        self.start_timer_after(TimeoutKind::Precommit, self.round, wait);
         true
     }
 
@@ -225,8 +263,16 @@ impl Engine {
     }
 
     /// L57: the proposal did not come: prevote nil.
+    ///
+    /// If it came in time and its block is still on the way, the wait goes on up to the chain's bound.
     pub(crate) fn line_57(&mut self) {
         if self.step == Step::Propose {
+            let bound = timers::bound(self.timeouts.propose, self.timeouts.propose_delta, self.round);
+            let more = bound.saturating_sub(self.done.propose_wait);
+            if !self.done.waits_for_block && !more.is_zero() && self.is_block_arriving() {
+                self.done.waits_for_block = true;
+                return self.start_timer_after(TimeoutKind::Propose, self.round, more);
+            }
             let proposer = self.validators.proposer_of_round(self.round).address();
             if self.proposals_of(self.round).is_empty() {
                 self.delays.proposal_missed(proposer);

@@ -4,6 +4,9 @@
 //! adapts to the delays measured here, as a retransmission timer does: twice the smoothed delay and four deviations,
 //! doubled in each round that failed, never below a floor. So a proposer that is down costs little, and a wait that
 //! was too short is followed by longer ones. Safety never depends on any of this.
+//!
+//! A delay is what a round waits for: from its start to the verdict on its block. A proposal is small and comes soon; its block may
+//! take long, so once the proposal is here in time the wait for its block goes up to the bound.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -42,7 +45,7 @@ pub const PROPOSE_FLOOR_MISSED: Duration = Duration::from_millis(50);
 /// Proposals measured before the wait adapts.
 const SAMPLES_MIN: u32 = 8;
 
-/// Delays from the start of a round to its proposal, smoothed (RFC 6298's estimator, in integers), and who missed its turn.
+/// Delays from the start of a round to the verdict on its block, smoothed (RFC 6298's estimator, in integers), and who missed its turn.
 #[derive(Clone, Debug, Default)]
 pub struct Delays {
     smoothed: Duration,
@@ -52,9 +55,13 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// A proposal of `proposer` came `delay` after its round started.
-    pub fn proposal_came(&mut self, proposer: Address, delay: Duration) {
-        self.missed.remove(&proposer);
+    /// A proposal of `proposer` came.
+    pub fn proposal_came(&mut self, proposer: &Address) {
+        self.missed.remove(proposer);
+    }
+
+    /// The block of a round was here and checked `delay` after the round started. One sample for each round.
+    pub fn block_checked(&mut self, delay: Duration) {
         if self.samples == 0 {
             (self.smoothed, self.deviation) = (delay, delay / 2);
         } else {
@@ -95,6 +102,19 @@ pub fn bound(base: Duration, delta: Duration, round: Round) -> Duration {
         .min(Duration::from_secs(3600))
 }
 
+/// Rounds of a height that may end in nil without a pause: a proposer or two that are down or wrong cost no more than that.
+const NIL_ROUNDS_FREE: u32 = 2;
+
+/// The least time that a round takes which ends in nil: none for the first two, then as long as the wait for a proposer that
+/// missed its turn, up to the round's precommit timeout.
+pub fn nil_round(timeouts: &Timeouts, round: Round) -> Duration {
+    if round.0 < NIL_ROUNDS_FREE {
+        return Duration::ZERO;
+    }
+    let most = bound(timeouts.precommit, timeouts.precommit_delta, round).max(PROPOSE_FLOOR_MISSED);
+    (PROPOSE_FLOOR_MISSED * (1 << round.0.min(16))).min(most)
+}
+
 /// When to say again what we said, the `attempt`-th time: a quarter of the shortest timeout, doubling up to four times it.
 pub fn rebroadcast(timeouts: &Timeouts, attempt: Round) -> Duration {
     let shortest = timeouts.propose.min(timeouts.prevote).min(timeouts.precommit);
@@ -122,18 +142,27 @@ mod tests {
         let t = Timeouts::default();
         let mut delays = Delays::default();
         for _ in 0..100 {
-            delays.proposal_came(WHO, Duration::from_millis(2));
+            delays.block_checked(Duration::from_millis(2));
         }
         assert_eq!(delays.propose(&t, &WHO, Round(0)), PROPOSE_FLOOR);
         assert_eq!(delays.propose(&t, &WHO, Round(1)), 2 * PROPOSE_FLOOR, "a failed round doubles it");
         delays.proposal_missed(WHO);
         assert_eq!(delays.propose(&t, &WHO, Round(0)), PROPOSE_FLOOR_MISSED);
-        delays.proposal_came(WHO, Duration::from_millis(2));
+        delays.proposal_came(&WHO);
         assert_eq!(delays.propose(&t, &WHO, Round(0)), PROPOSE_FLOOR, "it came back");
         for _ in 0..100 {
-            delays.proposal_came(WHO, Duration::from_secs(60));
+            delays.block_checked(Duration::from_secs(60));
         }
         assert_eq!(delays.propose(&t, &WHO, Round(0)), t.propose, "never above the bound");
+    }
+
+    #[test]
+    fn rounds_that_end_in_nil_back_off_up_to_the_precommit_timeout() {
+        let t = Timeouts::default();
+        let waits: Vec<u128> = (0..8).map(|round| nil_round(&t, Round(round)).as_millis()).collect();
+        assert_eq!(waits, [0, 0, 200, 400, 800, 1600, 3200, 4500]);
+        let least = Timeouts { precommit: Duration::from_millis(1), precommit_delta: Duration::ZERO, ..t };
+        assert_eq!(nil_round(&least, Round(90)), PROPOSE_FLOOR_MISSED, "however short the chain's timeouts are");
     }
 
     #[test]

@@ -26,10 +26,16 @@ pub enum Added {
 }
 
 /// What one validator said in one round and type: one value, or two if it equivocates.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Said {
-    first: Option<VerifiedVote>,
+    first: VerifiedVote,
     second: Option<VerifiedVote>,
+}
+
+impl Said {
+    fn votes(&self) -> impl Iterator<Item = &VerifiedVote> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
 }
 
 /// Votes of one round and type.
@@ -38,48 +44,73 @@ struct Said {
 /// equivocator's votes for both are kept, else a quorum that others saw would never be seen here.
 #[derive(Clone, Debug)]
 pub struct VoteSet {
-    said: Vec<Said>,
+    /// By validator index.
+    said: BTreeMap<u32, Said>,
     by_value: BTreeMap<Option<BlockId>, Power>,
     power: Power,
     total: Power,
+    validators: u32,
 }
 
 impl VoteSet {
     /// No votes yet.
     pub fn new(validators: &ValidatorSet) -> Self {
         Self {
-            said: vec![Said::default(); validators.len()],
+            said: BTreeMap::new(),
             by_value: BTreeMap::new(),
             power: Power::ZERO,
             total: validators.total_power(),
+            validators: validators.len() as u32,
         }
     }
 
-    /// Counts a vote. One that comes in a certificate takes the place of an equivocator's second vote if there is no other room.
-    fn add(&mut self, vote: VerifiedVote, certified: bool) -> Added {
-        let value = vote.vote.block_id;
-        let power = vote.power();
-        let Some(said) = self.said.get_mut(vote.vote.validator_index as usize) else { return Added::OutOfBounds };
-        let Some(first) = &said.first else {
-            said.first = Some(vote);
+    /// Counts a vote. A `proven` one, which is part of a quorum that a certificate shows, takes the place of one of an
+    /// equivocator's two votes if there is no other room, but never of one that a quorum held here needs.
+    fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
+        let (index, value, power) = (vote.vote.validator_index, vote.vote.block_id, vote.power());
+        if index >= self.validators {
+            return Added::OutOfBounds;
+        }
+        let has_quorum = |held: &VerifiedVote| {
+            self.by_value.get(&held.vote.block_id).is_some_and(|power| power.is_quorum_of(self.total))
+        };
+        let Some(said) = self.said.get_mut(&index) else {
+            self.said.insert(index, Said { first: vote, second: None });
             self.power = plus(self.power, power);
             self.count(value, power);
             return Added::New;
         };
-        if first.vote.block_id == value || said.second.as_ref().is_some_and(|second| second.vote.block_id == value) {
+        if said.votes().any(|held| held.vote.block_id == value) {
             return Added::Duplicate;
         }
-        let first = Box::new((**first).clone());
-        let report = said.second.is_none();
-        if report || certified {
-            let dropped = said.second.replace(vote);
-            if let Some(dropped) = dropped {
-                let tally = self.by_value.get_mut(&dropped.vote.block_id).expect("a counted value has a tally");
-                *tally = Power(tally.0 - power.0);
+        let first = Box::new((*said.first).clone());
+        let dropped = match &said.second {
+            None => {
+                said.second = Some(vote);
+                self.count(value, power);
+                return Added::Conflicting { first, report: true };
             }
+            Some(second) if proven && !has_quorum(second) => said.second.replace(vote),
+            Some(second) if proven && !has_quorum(&said.first) => {
+                let second = second.clone();
+                said.second = Some(vote);
+                Some(std::mem::replace(&mut said.first, second))
+            }
+            Some(_) => None,
+        };
+        if let Some(dropped) = dropped {
+            self.discount(dropped.vote.block_id, power);
             self.count(value, power);
         }
-        Added::Conflicting { first, report }
+        Added::Conflicting { first, report: false }
+    }
+
+    fn discount(&mut self, value: Option<BlockId>, power: Power) {
+        let tally = self.by_value.get_mut(&value).expect("a counted value has a tally");
+        *tally = Power(tally.0 - power.0);
+        if *tally == Power::ZERO {
+            self.by_value.remove(&value);
+        }
     }
 
     fn count(&mut self, value: Option<BlockId>, power: Power) {
@@ -111,12 +142,12 @@ impl VoteSet {
 
     /// Every vote held, by ascending validator index.
     pub fn votes(&self) -> impl Iterator<Item = &VerifiedVote> {
-        self.said.iter().flat_map(|said| said.first.iter().chain(&said.second))
+        self.said.values().flat_map(Said::votes)
     }
 
     /// One vote of each validator that voted.
     pub fn first_votes(&self) -> impl Iterator<Item = &VerifiedVote> {
-        self.said.iter().filter_map(|said| said.first.as_ref())
+        self.said.values().map(|said| &said.first)
     }
 
     /// The votes for `value`, one of each validator.
@@ -126,8 +157,8 @@ impl VoteSet {
 
     /// Which validators voted.
     pub fn held(&self) -> BitSet {
-        let mut bits = BitSet::new(self.said.len() as u32);
-        self.first_votes().for_each(|vote| bits.set(vote.vote.validator_index));
+        let mut bits = BitSet::new(self.validators);
+        self.said.keys().for_each(|index| bits.set(*index));
         bits
     }
 
@@ -141,20 +172,23 @@ impl VoteSet {
         Certificate::new(self.first_votes().map(|vote| (**vote).clone()).collect()).ok()
     }
 
-    fn forget(&mut self, index: usize) {
-        let Some(said) = self.said.get_mut(index).map(std::mem::take) else { return };
-        for (vote, is_first) in
-            said.first.iter().map(|vote| (vote, true)).chain(said.second.iter().map(|vote| (vote, false)))
-        {
-            let tally = self.by_value.get_mut(&vote.vote.block_id).expect("a counted value has a tally");
-            *tally = Power(tally.0 - vote.power().0);
-            if is_first {
-                self.power = Power(self.power.0 - vote.power().0);
-            }
-        }
-        self.by_value.retain(|_, power| *power > Power::ZERO);
+    fn forget(&mut self, index: u32) {
+        let Some(said) = self.said.remove(&index) else { return };
+        let power = said.first.power();
+        said.votes().for_each(|vote| self.discount(vote.vote.block_id, power));
+        self.power = Power(self.power.0 - power.0);
+    }
+
+    fn bytes(&self) -> usize {
+        self.said.len() * SAID_BYTES + self.by_value.len() * VALUE_BYTES
     }
 }
+
+/// Memory of what one validator said, with its place in a map.
+const SAID_BYTES: usize = size_of::<Said>() + 2 * size_of::<u32>();
+
+/// Memory of the tally of one value.
+const VALUE_BYTES: usize = size_of::<(Option<BlockId>, Power)>();
 
 fn plus(a: Power, b: Power) -> Power {
     a.checked_add(b).expect("each validator counts once, and the set's total is bounded")
@@ -184,29 +218,44 @@ impl RoundVotes {
 
     /// Power of the distinct validators that sent any vote of this round: a prevote and a precommit of one count once.
     fn voters(&self, validators: &ValidatorSet) -> Power {
-        let voted = |index: usize| [&self.prevotes, &self.precommits].iter().any(|set| set.said[index].first.is_some());
-        Power(validators.iter().enumerate().filter(|(index, _)| voted(*index)).map(|(_, v)| v.power.0).sum())
+        let voted = |index: u32| [&self.prevotes, &self.precommits].iter().any(|set| set.said.contains_key(&index));
+        Power((0..).zip(validators.iter()).filter(|(index, _)| voted(*index)).map(|(_, v)| v.power.0).sum())
     }
 
     fn is_empty(&self) -> bool {
-        self.prevotes.power == Power::ZERO && self.precommits.power == Power::ZERO
+        self.prevotes.said.is_empty() && self.precommits.said.is_empty()
+    }
+
+    fn has_decision(&self) -> bool {
+        self.precommits.quorum().flatten().is_some()
     }
 }
 
-/// Rounds below the current one that are kept. What is older can still arrive as a certificate.
+/// Rounds below the current one of which every vote is kept.
 pub const PAST_ROUNDS_MAX: u32 = 32;
+
+/// Rounds below those that are kept besides, for a quorum: a decision whose block is not here yet, or a polka that a certificate
+/// proved.
+pub const OLD_ROUNDS_MAX: usize = 4;
+
+/// Rounds that rules name whatever their age: those of `locked`, of `valid`, and the POL rounds of two proposals of this round and
+/// of two of the next.
+pub const PINNED_ROUNDS_MAX: usize = 6;
 
 /// All votes of one height.
 ///
-/// Bounded (I6): the current round, the next one, [`PAST_ROUNDS_MAX`] before, those that are pinned by a lock, and of rounds
-/// further ahead only the latest of each validator.
+/// Bounded (I6): the current round, the next one, [`PAST_ROUNDS_MAX`] before, [`PINNED_ROUNDS_MAX`] that rules name,
+/// [`OLD_ROUNDS_MAX`] older ones with a quorum, and of rounds further ahead only the latest of each validator.
 #[derive(Clone, Debug)]
 pub struct HeightVotes {
     validators: ValidatorSet,
     rounds: BTreeMap<Round, RoundVotes>,
     current: Round,
+    pinned: BTreeSet<Round>,
     /// The far round that each validator's votes are kept of.
     far: Vec<Option<Round>>,
+    #[cfg(any(test, feature = "mutations"))]
+    keeps_all: bool,
 }
 
 impl HeightVotes {
@@ -214,28 +263,48 @@ impl HeightVotes {
     pub fn new(validators: ValidatorSet) -> Self {
         assert!(validators.len() <= VALIDATORS_MAX, "a validator set is bounded");
         let far = vec![None; validators.len()];
-        Self { validators, rounds: BTreeMap::new(), current: Round::ZERO, far }
+        Self {
+            validators,
+            rounds: BTreeMap::new(),
+            current: Round::ZERO,
+            pinned: BTreeSet::new(),
+            far,
+            #[cfg(any(test, feature = "mutations"))]
+            keeps_all: false,
+        }
     }
 
-    /// Counts a vote of this height, checked against its validators.
-    pub fn add(&mut self, vote: VerifiedVote, certified: bool) -> Added {
-        let (round, index) = (vote.vote.round, vote.vote.validator_index as usize);
-        if index >= self.far.len() {
-            return Added::OutOfBounds;
-        }
-        if round > self.current.next() && !self.make_room(round, index) {
+    /// Forgets nothing any more, to prove that a checker notices.
+    #[cfg(any(test, feature = "mutations"))]
+    pub(crate) fn keep_all(&mut self, keeps_all: bool) {
+        self.keeps_all = keeps_all;
+    }
+
+    /// Counts a vote of this height, checked against its validators. `proven`: it is part of a quorum for its value that a
+    /// certificate shows.
+    pub fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
+        let (round, index) = (vote.vote.round, vote.vote.validator_index);
+        let has_room = if index as usize >= self.far.len() {
+            false
+        } else if round > self.current.next() {
+            self.make_far_room(round, index)
+        } else {
+            !self.is_old(round) || self.rounds.contains_key(&round) || proven && self.make_old_room(&vote)
+        };
+        if !has_room {
             return Added::OutOfBounds;
         }
         let votes = self.rounds.entry(round).or_insert_with(|| RoundVotes::new(&self.validators));
         match vote.vote.vote_type {
-            VoteType::Prevote => votes.prevotes.add(vote, certified),
-            VoteType::Precommit => votes.precommits.add(vote, certified),
+            VoteType::Prevote => votes.prevotes.add(vote, proven),
+            VoteType::Precommit => votes.precommits.add(vote, proven),
         }
     }
 
     /// Keeps of the rounds far ahead only this validator's latest; false if `round` is not later than the one kept.
-    fn make_room(&mut self, round: Round, index: usize) -> bool {
-        match self.far[index] {
+    fn make_far_room(&mut self, round: Round, index: u32) -> bool {
+        let far = &mut self.far[index as usize];
+        match *far {
             Some(kept) if kept > round => return false,
             Some(kept) if kept < round && kept > self.current.next() => {
                 if let Some(votes) = self.rounds.get_mut(&kept) {
@@ -248,15 +317,86 @@ impl HeightVotes {
             }
             _ => {}
         }
-        self.far[index] = Some(round);
+        *far = Some(round);
         true
     }
 
-    /// Moves to `round` and forgets what is too old, except the rounds in `pinned`.
-    pub fn enter_round(&mut self, round: Round, pinned: &BTreeSet<Round>) {
+    /// Whether a round is too far back to be kept for itself.
+    fn is_old(&self, round: Round) -> bool {
+        round.0 < self.oldest().0 && !self.pinned.contains(&round)
+    }
+
+    /// The first round of which every vote is kept.
+    pub fn oldest(&self) -> Round {
+        Round(self.current.0.saturating_sub(PAST_ROUNDS_MAX))
+    }
+
+    fn old_rounds(&self) -> impl Iterator<Item = (Round, &RoundVotes)> {
+        self.rounds
+            .range(..self.oldest())
+            .map(|(round, votes)| (*round, votes))
+            .filter(|(round, _)| self.is_old(*round))
+    }
+
+    /// Makes room for an old round with a quorum. The lowest other one without a decision gives way; an earlier polka does not
+    /// push out a later one.
+    fn make_old_room(&mut self, vote: &VerifiedVote) -> bool {
+        if self.old_rounds().count() < OLD_ROUNDS_MAX {
+            return true;
+        }
+        let lowest = self.old_rounds().find(|(_, votes)| !votes.has_decision()).map(|(round, _)| round);
+        let Some(lowest) =
+            lowest.filter(|lowest| vote.vote.vote_type == VoteType::Precommit || vote.vote.round > *lowest)
+        else {
+            return false;
+        };
+        self.rounds.remove(&lowest);
+        true
+    }
+
+    /// Keeps the votes of these rounds whatever their age; asserts that there are few.
+    pub fn pin(&mut self, rounds: BTreeSet<Round>) {
+        assert!(rounds.len() <= PINNED_ROUNDS_MAX, "I6: {} rounds are pinned", rounds.len());
+        self.pinned = rounds;
+        self.trim();
+    }
+
+    /// Moves to `round` and forgets what is too old.
+    pub fn enter_round(&mut self, round: Round) {
         self.current = round;
-        let oldest = Round(round.0.saturating_sub(PAST_ROUNDS_MAX));
-        self.rounds.retain(|round, _| *round >= oldest || pinned.contains(round));
+        self.trim();
+    }
+
+    /// Of the old rounds those with a quorum stay as long as there is room, decisions before polkas, later ones before earlier ones.
+    fn trim(&mut self) {
+        #[cfg(any(test, feature = "mutations"))]
+        if self.keeps_all {
+            return;
+        }
+        let worth = |(round, votes): (Round, &RoundVotes)| {
+            let has_quorum = votes.has_decision() || votes.prevotes.quorum().flatten().is_some();
+            (has_quorum, votes.has_decision(), round)
+        };
+        let mut old: Vec<(bool, bool, Round)> = self.old_rounds().map(worth).collect();
+        old.sort_unstable();
+        let stay = old.iter().filter(|(has_quorum, ..)| *has_quorum).count().min(OLD_ROUNDS_MAX);
+        for (_, _, round) in &old[..old.len() - stay] {
+            self.rounds.remove(round);
+        }
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        let bytes = |votes: &RoundVotes| size_of::<RoundVotes>() + votes.prevotes.bytes() + votes.precommits.bytes();
+        self.rounds.values().map(bytes).sum()
+    }
+
+    /// The most that is held for a height of so many validators, in bytes (I6).
+    pub fn bytes_max(validators: usize) -> usize {
+        let near = PAST_ROUNDS_MAX as usize + 2 + PINNED_ROUNDS_MAX + OLD_ROUNDS_MAX;
+        // A validator says two things of each type in a near round, and in one far round.
+        let said = 2 * validators * (near + 1);
+        (near + validators) * size_of::<RoundVotes>() + said * (SAID_BYTES + 2 * VALUE_BYTES)
     }
 
     /// The votes of a round, if there are any.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use consensus::{Engine, Input, Message, Output, TimeoutKind::*};
+use consensus::{Engine, Input, Message, Output, Timeout, TimeoutKind::*, timers::Delays};
 use support::*;
 use types::*;
 
@@ -527,6 +527,223 @@ fn line_65_starts_the_next_round_in_any_step() {
     let mut engine = cast.started(me);
     expect!(engine, timeout(Precommit, 1) => []);
     expect!(engine, timeout(Precommit, 0) => [timer(Propose, 1, ms(3500))]);
+}
+
+// ---- the wait for a proposal and its block (D7) -----------------------------------------------------------------
+
+/// A follower of validator 0..4 after ten heights whose blocks were checked `ms` after the start.
+fn measured(cast: &Cast, me: u32, millis: u64) -> Engine {
+    let mut engine = cast.engine(me);
+    for height in 1..=10 {
+        engine.step(now(), cast.start_height(height));
+        engine.step(now(), proposal(cast.proposal_of_height(height, numbered(height as u32))));
+        engine.step(now().saturating_add(ms(millis)), checked(numbered(height as u32), true));
+    }
+    engine
+}
+
+fn propose_wait(outputs: &[Output]) -> std::time::Duration {
+    let wait = |output: &Output| match output {
+        Output::StartTimer(timeout, after) if timeout.kind == Propose => Some(*after),
+        _ => None,
+    };
+    outputs.iter().find_map(wait).expect("the propose timer is started")
+}
+
+#[test]
+fn d7_the_wait_for_a_proposal_adapts_to_the_verdict_on_its_block() {
+    let (cast, me, _) = cast();
+    let mut expected = Delays::default();
+    (0..10).for_each(|_| expected.block_checked(ms(500)));
+    let proposer = cast.set.proposer_of_round(Round(0)).address();
+    let wait = expected.propose(&Timeouts::default(), &proposer, Round(0));
+    assert!(wait > ms(1000), "the proposals came at once, their blocks after 500 ms: {wait:?}");
+    let mut engine = measured(&cast, me, 500);
+    assert_eq!(propose_wait(&engine.step(now(), cast.start_height(11))), wait);
+}
+
+#[test]
+fn d7_a_late_copy_of_a_proposal_is_no_sample() {
+    let (cast, me, _) = cast();
+    let (mut engine, mut other) = (measured(&cast, me, 1), measured(&cast, me, 1));
+    for _ in 0..20 {
+        let late = now().saturating_add(ms(2000));
+        let copy = Input::Proposal { proposal: cast.proposal_of_height(10, numbered(10)), received: late };
+        assert_eq!(engine.step(late, copy), []);
+    }
+    let wait = propose_wait(&engine.step(now(), cast.start_height(11)));
+    assert_eq!(wait, propose_wait(&other.step(now(), cast.start_height(11))));
+    assert_eq!(wait, ms(200));
+}
+
+#[test]
+fn d7_line_57_waits_up_to_the_bound_while_the_block_of_a_timely_proposal_arrives() {
+    let (cast, me, _) = cast();
+    let start = |engine: &mut Engine| assert_eq!(propose_wait(&engine.step(now(), cast.start_height(11))), ms(200));
+    let timer = |kind, after| Output::StartTimer(Timeout { kind, height: Height(11), round: Round(0) }, after);
+    let timeout = || Input::Timeout(Timeout { kind: Propose, height: Height(11), round: Round(0) });
+    let prevotes = |engine: &mut Engine, input: Input, value: Option<BlockId>| {
+        let outputs = engine.step(now(), input);
+        let [Output::WriteAhead(_), Output::Broadcast(Message::Vote(signed))] = &outputs[..] else {
+            panic!("{outputs:?}")
+        };
+        assert_eq!(signed.vote.block_id, value);
+    };
+    // Its block comes after the adapted wait: it is prevoted.
+    let mut engine = measured(&cast, me, 1);
+    start(&mut engine);
+    engine.step(now(), proposal(cast.proposal_of_height(11, block('a'))));
+    assert_eq!(engine.step(now(), timeout()), [timer(Propose, ms(2800))]);
+    prevotes(&mut engine, checked(block('a'), true), Some(block('a')));
+    // It does not come within the bound.
+    let mut engine = measured(&cast, me, 1);
+    start(&mut engine);
+    engine.step(now(), proposal(cast.proposal_of_height(11, block('a'))));
+    assert_eq!(engine.step(now(), timeout()), [timer(Propose, ms(2800))]);
+    prevotes(&mut engine, timeout(), None);
+    // There is no proposal, or it is not timely: the adapted wait is enough.
+    let mut engine = measured(&cast, me, 1);
+    start(&mut engine);
+    prevotes(&mut engine, timeout(), None);
+    let mut engine = measured(&cast, me, 1);
+    start(&mut engine);
+    let received = now().saturating_add(ms(60_000));
+    engine.step(now(), Input::Proposal { proposal: cast.proposal_of_height(11, block('a')), received });
+    prevotes(&mut engine, timeout(), None);
+}
+
+// ---- rounds that end in nil (D2) --------------------------------------------------------------------------------
+
+#[test]
+fn d2_rounds_that_end_in_nil_back_off() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    let nil = |engine: &mut Engine, round: u32, at: Time| {
+        engine.step(at, cast.precommit(others[0], round, None));
+        engine.step(at, cast.precommit(others[1], round, None));
+        engine.step(at, cast.precommit(others[2], round, None))
+    };
+    for round in [0, 1] {
+        nil(&mut engine, round, now());
+        assert_eq!(engine.round(), Round(round + 1), "two rounds cost nothing");
+    }
+    assert_eq!(nil(&mut engine, 2, now()), [timer(Precommit, 2, ms(200))]);
+    assert_eq!(engine.round(), Round(2));
+    engine.step(now(), timeout(Precommit, 2));
+    assert_eq!(engine.round(), Round(3));
+    assert_eq!(nil(&mut engine, 3, now().saturating_add(ms(150))), [timer(Precommit, 3, ms(250))]);
+    engine.step(now(), timeout(Precommit, 3));
+    nil(&mut engine, 4, now().saturating_add(ms(800)));
+    assert_eq!(engine.round(), Round(5), "it lasted long enough");
+}
+
+// ---- which bytes are at hand (I4) -------------------------------------------------------------------------------
+
+#[test]
+fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
+    let (cast, me, others) = cast();
+    let mut engine = prevoted(&cast, me, 'a');
+    for other in others {
+        engine.step(now(), cast.precommit(other, 0, None));
+    }
+    expect!(engine, Input::BlockDropped { block_id: block('a') } => []);
+    expect!(engine, proposal(cast.proposal(1, Some(0), block('a'))) => [Output::CheckBlock(block('a'))]);
+    expect!(engine, cast.show(&others, VoteType::Prevote, 0, Some(block('a'))) => []);
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 1, Some(block('a'))));
+    }
+    assert_eq!((engine.locked(), engine.valid()), (None, None), "its bytes are not here");
+    expect!(engine, checked(block('a'), true) => [
+        write(),
+        cast.say_prevote(me, 1, Some(block('a'))),
+        timer(Prevote, 1, ms(1500)),
+        cast.say_precommit(me, 1, Some(block('a'))),
+    ]);
+}
+
+#[test]
+fn i4_what_rules_need_is_asked_about_at_once_if_it_is_dropped() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    let dropped = |letter| Input::BlockDropped { block_id: block(letter) };
+    expect!(engine, dropped('a') => [Output::CheckBlock(block('a'))]);
+    engine.step(now(), checked(block('a'), true));
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    assert_eq!(engine.needed_blocks(), [block('a')].into());
+    expect!(engine, dropped('a') => [Output::CheckBlock(block('a'))]);
+    expect!(engine, cast.show(&others, VoteType::Prevote, 0, Some(block('a'))) => []);
+    expect!(engine, dropped('b') => []);
+}
+
+#[test]
+fn i6_after_hundreds_of_blocks_the_locked_one_is_still_known_and_decided() {
+    let (cast, me, others) = cast();
+    let mut engine = locked(&cast, me, others, 'a');
+    for n in 0..300 {
+        engine.step(now(), checked(numbered(n), true));
+    }
+    assert!(engine.held_bytes() <= engine.held_bytes_max());
+    expect!(engine, proposal(cast.proposal(1, Some(0), block('a'))) => [write(), cast.say_prevote(me, 1, Some(block('a')))]);
+    let precommits = cast.show(&others, VoteType::Precommit, 1, Some(block('a')));
+    expect!(engine, precommits => [commit(&cast, &others, 1, block('a'))]);
+}
+
+// ---- what is held (I6) ------------------------------------------------------------------------------------------
+
+#[test]
+fn i6_votes_and_proposals_of_rounds_long_past_are_not_kept() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), cast.prevote(others[0], 300, None));
+    engine.step(now(), cast.prevote(others[1], 300, None));
+    assert_eq!(engine.round(), Round(300));
+    for round in 0..300 {
+        for vote_type in [VoteType::Prevote, VoteType::Precommit] {
+            engine.step(now(), Input::Vote(cast.vote(others[0], vote_type, round, None)));
+            engine.step(now(), Input::Vote(cast.vote(others[0], vote_type, round, Some(block('a')))));
+        }
+        engine.step(now(), proposal(cast.proposal(round, None, block('b'))));
+    }
+    assert_eq!(engine.votes().rounds().count(), 33, "this one and 32 before");
+    assert_eq!((0..300).filter(|round| engine.proposal(Round(*round)).is_some()).count(), 32);
+    assert!(engine.held_bytes() <= engine.held_bytes_max());
+}
+
+#[test]
+fn i6_double_votes_of_one_validator_are_reported_a_few_times_in_a_height() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    let mut reports = 0;
+    for round in 2..40 {
+        engine.step(now(), cast.prevote(others[0], round, None));
+        let outputs = engine.step(now(), cast.prevote(others[0], round, Some(block('a'))));
+        reports += outputs.iter().filter(|output| matches!(output, Output::Evidence(_))).count();
+    }
+    assert_eq!(reports, 4);
+}
+
+#[test]
+fn a_decision_and_a_polka_of_a_round_long_past_count_when_a_certificate_proves_them() {
+    let (cast, me, others) = cast();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.prevote(others[0], 91, None));
+    engine.step(now(), cast.prevote(others[1], 91, None));
+    assert_eq!(engine.round(), Round(91));
+    for other in others {
+        expect!(engine, cast.precommit(other, 3, Some(block('b'))) => []);
+    }
+    expect!(engine, cast.show(&others, VoteType::Prevote, 1, Some(block('a'))) => []);
+    assert_eq!(engine.valid(), Some(Lock { round: Round(1), block_id: block('a') }));
+    // The block of a decision may come many rounds later.
+    expect!(engine, cast.show(&others, VoteType::Precommit, 2, Some(block('c'))) => [Output::CheckBlock(block('c'))]);
+    engine.step(now(), cast.prevote(others[0], 191, None));
+    engine.step(now(), cast.prevote(others[1], 191, None));
+    assert_eq!(engine.round(), Round(191));
+    expect!(engine, checked(block('c'), true) => [commit(&cast, &others, 2, block('c'))]);
 }
 
 // ---- what is said again ----------------------------------------------------------------------------------------

@@ -42,6 +42,18 @@ fn i1_an_imported_signing_state_is_respected() {
     assert_eq!(engine.current_step(), Step::Prevote, "it follows, and says nothing");
 }
 
+#[test]
+fn a_proposer_whose_guard_refuses_waits_like_the_others() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(0);
+    let state = SignState { height: HEIGHT, round: Round(0), step: 1, signed: None };
+    let mut engine = Engine::new(chain(), Some(Signer::new(cast.key(me), state)), cast.set.clone());
+    engine.step(now(), cast.start());
+    let built = Input::BlockBuilt { round: Round(0), block_id: block('a'), time: now() };
+    expect!(engine, built => [timer(Propose, 0, ms(3000))]);
+    expect!(engine, timeout(Propose, 0) => [write(), cast.say_prevote(me, 0, None)]);
+}
+
 // ---- restart ---------------------------------------------------------------------------------------------------
 
 #[test]
@@ -108,6 +120,30 @@ fn a_lock_survives_a_restart() {
     expect!(restarted, checked(block('b'), true) => [write(), cast.say_prevote(me, 1, None)]);
 }
 
+#[test]
+fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
+    let cast = Cast::new(4);
+    let me = cast.proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+    engine.step(now(), checked(block('a'), true));
+    for other in &others[..2] {
+        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
+    }
+    let mut restarted = cast.engine(me);
+    restarted.step(now(), cast.start_with(Some(engine.hard_state())));
+    expect!(restarted, timeout(Precommit, 0) => [timer(Propose, 1, ms(3500))]);
+    let polka = cast.certificate(&[me, others[0], others[1]], VoteType::Prevote, 0, Some(block('a')));
+    expect!(restarted, checked(block('a'), true) => [
+        write(),
+        Output::Broadcast(Message::Proposal(cast.proposal(1, Some(0), block('a')).into_signed())),
+        Output::Broadcast(Message::Certificate(polka)),
+        cast.say_prevote(me, 1, Some(block('a'))),
+    ]);
+    expect!(restarted, checked(block('a'), true) => []);
+}
+
 // ---- abstaining ------------------------------------------------------------------------------------------------
 
 #[test]
@@ -167,6 +203,50 @@ fn a_certificates_vote_counts_though_two_others_of_its_voter_are_held() {
 }
 
 #[test]
+fn a_certificate_that_proves_nothing_takes_no_vote_from_a_polka() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    for values in [['b', 'a'], ['a', 'b']] {
+        let mut engine = cast.started(me);
+        for value in values {
+            engine.step(now(), cast.prevote(others[0], 0, Some(block(value))));
+        }
+        engine.step(now(), cast.prevote(others[1], 0, Some(block('a'))));
+        engine.step(now(), cast.prevote(others[2], 0, Some(block('a'))));
+        assert!(engine.prevotes(Round(0)).unwrap().has_quorum_for(&block('a')));
+        for value in [None, Some(block('c'))] {
+            engine.step(now(), cast.show(&others[..1], VoteType::Prevote, 0, value));
+            engine.step(now(), cast.show(&others[..2], VoteType::Prevote, 0, value));
+        }
+        assert!(engine.prevotes(Round(0)).unwrap().has_quorum_for(&block('a')), "{values:?}");
+        // A quorum that others saw still takes the place of what nobody needs.
+        engine.step(now(), checked(block('c'), true));
+        engine.step(now(), cast.precommit(others[0], 0, None));
+        engine.step(now(), cast.precommit(others[0], 0, Some(block('b'))));
+        engine.step(now(), cast.show(&others, VoteType::Precommit, 0, Some(block('c'))));
+        assert!(engine.is_decided());
+    }
+}
+
+#[test]
+fn a_late_precommit_that_contradicts_an_earlier_one_is_evidence() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), checked(block('a'), true));
+    engine.step(now(), cast.show(&others, VoteType::Precommit, 0, Some(block('a'))));
+    assert!(engine.is_decided());
+    engine.step(now(), cast.start_height(2));
+    let outputs = engine.step(now(), cast.precommit(others[1], 0, Some(block('b'))));
+    let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
+    expect!(engine, cast.precommit(others[1], 0, Some(block('b'))) => []);
+    expect!(engine, cast.precommit(others[1], 0, Some(block('c'))) => []);
+}
+
+#[test]
 fn a_certificate_with_one_bad_signature_is_rejected_whole() {
     let cast = Cast::new(4);
     let good = cast.certificate(&[0, 1, 2], VoteType::Prevote, 0, Some(block('a')));
@@ -204,13 +284,13 @@ struct Log {
 }
 
 impl driver::Effects for Log {
-    fn build_block(&mut self, _: &Engine, _: Height, round: Round) -> Option<Input> {
+    fn build_block(&mut self, _: &Engine, _: Height, round: Round) -> Vec<Input> {
         self.calls.push("build".into());
-        Some(Input::BlockBuilt { round, block_id: block('a'), time: now() })
+        vec![Input::BlockBuilt { round, block_id: block('a'), time: now() }]
     }
-    fn check_block(&mut self, _: &Engine, block_id: BlockId) -> Option<Input> {
+    fn check_block(&mut self, _: &Engine, block_id: BlockId) -> Vec<Input> {
         self.calls.push("check".into());
-        self.answers_valid.then(|| checked(block_id, true))
+        self.answers_valid.then(|| checked(block_id, true)).into_iter().collect()
     }
     fn commit(&mut self, _: &Engine, _: BlockId, _: Commit) -> Vec<Input> {
         self.calls.push("commit".into());

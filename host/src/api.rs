@@ -309,6 +309,9 @@ pub struct Status {
     pub valid: Option<BlockId>,
     /// The votes held, by round.
     pub votes: Vec<RoundVotesHeld>,
+    /// The time of the tip, if this node's clock is further behind it than clocks may be apart: the next height does not start
+    /// before.
+    pub waits_until: Option<Time>,
     /// Whether block sync is running.
     pub catching_up: bool,
     /// Where each peer stands, as it says.
@@ -325,6 +328,19 @@ pub struct Status {
     pub duplicate_votes: u64,
     /// Block parts that came again, since the start.
     pub duplicate_parts: u64,
+}
+
+/// Memory that a host holds for the height being decided, and the most that it may hold, in bytes (I6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The engine's votes, proposals, verdicts and reports.
+    pub engine_bytes: usize,
+    /// Bounded by a function of the number of validators.
+    pub engine_bytes_max: usize,
+    /// Blocks and parts of blocks.
+    pub blocks_bytes: usize,
+    /// Bounded by a function of the size of a block.
+    pub blocks_bytes_max: usize,
 }
 
 /// The votes held of one round.

@@ -3,8 +3,12 @@
 //! A block has a place here only when somebody who may name one did: the proposer of a round, a polka, a commit, our own lock.
 //! Parts travel on a stream of their own and may arrive before that; a few wait.
 //!
-//! Bounds: [`ENTRIES_MAX`] blocks, [`EARLY_MAX`] waiting parts, [`EARLY_PER_PEER_MAX`] of one peer. A block too many pushes out the
-//! oldest that nothing is locked on; a part too many is dropped, and sent again by the repair.
+//! A part is hashed once, whatever is held: that shows the part set that it is of, so that no block has to be tried. One that is of
+//! no part set at all is its sender's offence.
+//!
+//! Bounds: [`ENTRIES_MAX`] blocks, or those that the engine needs if they are more; [`EARLY_MAX`] waiting parts,
+//! [`EARLY_PER_PEER_MAX`] of one peer. A block too many pushes out the oldest that the engine does not need, and the engine is told
+//! ([`Blocks::take_dropped`]); a part too many is dropped, and sent again by the repair.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,11 +16,15 @@ use std::{
 };
 
 use app::BlockTx;
-use types::{Block, BlockId, Height, Part, PartError, PartSet, Round, VerifiedTx, Wire};
+use consensus::NEEDED_BLOCKS_MAX;
+use types::{
+    Block, BlockId, CheckedPart, Height, Part, PartError, PartSet, PartSetHeader, Round, VerifiedTx, Wire,
+    limits::PART_BYTES,
+};
 
 use crate::Peer;
 
-/// Blocks of one height that are held.
+/// Blocks of one height that are held, unless the engine needs more.
 const ENTRIES_MAX: usize = 8;
 
 /// Parts that wait for the proposal that names their block: 16 MiB.
@@ -88,7 +96,7 @@ struct EarlyPart {
     peer: Peer,
     height: Height,
     round: Round,
-    part: Part,
+    part: CheckedPart,
 }
 
 /// The blocks of one height.
@@ -97,6 +105,7 @@ pub(crate) struct Blocks {
     entries: BTreeMap<BlockId, Entry>,
     early: VecDeque<EarlyPart>,
     named: u64,
+    dropped: Vec<BlockId>,
 }
 
 impl Blocks {
@@ -122,7 +131,7 @@ impl Blocks {
     pub fn name(&mut self, height: Height, round: Round, id: BlockId, keep: &[BlockId]) -> &mut Entry {
         if !self.entries.contains_key(&id) {
             self.insert(id, PartSet::empty(id.parts), round, keep);
-            self.replay(height);
+            self.replay(height, id.parts);
         }
         let entry = self.entries.get_mut(&id).expect("just inserted, and the newest is not pushed out");
         entry.round = entry.round.max(round);
@@ -144,66 +153,104 @@ impl Blocks {
             let others = self.entries.iter().filter(|(other, _)| **other != id && !keep.contains(other));
             let Some(oldest) = others.min_by_key(|(_, entry)| entry.order).map(|(other, _)| *other) else { return };
             self.entries.remove(&oldest);
+            self.dropped.push(oldest);
         }
     }
 
-    /// Takes a part that a peer sent for a round of `height`.
+    /// The blocks that were pushed out since this was last asked: the engine must not count on them any more.
+    pub fn take_dropped(&mut self) -> Vec<BlockId> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Takes a part that a peer sent for a round of `height`. Cost: at most one hash of its bytes.
     ///
-    /// Errors: the part cannot be of the block that it claims to be of.
+    /// Errors: the part is of no block at all.
     pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Result<Added, PartError> {
-        match self.offer(&part)? {
-            Some(added) => Ok(added),
-            None => Ok(self.keep_early(peer, height, round, part)),
+        let same = |entry: &Entry| entry.parts.get(part.index) == Some(&part);
+        if self.entries.values().any(same) {
+            return Ok(Added::Known);
+        }
+        let is_candidate = self.entries.keys().any(|id| id.parts.total == part.proof.total);
+        if !is_candidate {
+            return self.keep_early(peer, height, round, part);
+        }
+        let part = part.check()?;
+        match self.offer(&part) {
+            Some(id) => Ok(Added::New(id)),
+            None => Ok(self.push_early(peer, height, round, part)),
         }
     }
 
-    /// Offers a part to every block that may lack it: an equivocating proposer names two in one round, and a false id may name
-    /// the parts of another's block.
-    fn offer(&mut self, part: &Part) -> Result<Option<Added>, PartError> {
+    /// Gives a part to every block that lacks it: a false id may name the parts of another's block. Returns one of them.
+    fn offer(&mut self, part: &CheckedPart) -> Option<BlockId> {
         let mut added = None;
-        for (id, entry) in &mut self.entries {
-            if part.proof.total != id.parts.total {
-                continue;
-            }
-            if let Some(held) = entry.parts.get(part.index) {
-                if held == part {
-                    added = added.or(Some(Added::Known));
-                }
-                continue;
-            }
-            match entry.parts.add(part.clone()) {
-                Ok(_) => {
-                    entry.complete(id);
-                    added = Some(Added::New(*id));
-                }
-                Err(PartError::Proof { .. }) => {}
-                Err(error) => return Err(error),
+        for (id, entry) in self.entries.iter_mut().filter(|(id, _)| id.parts == part.header()) {
+            if entry.parts.add_checked(part.clone()) {
+                entry.complete(id);
+                added = Some(*id);
             }
         }
-        Ok(added)
+        added
     }
 
-    /// Keeps a part for a block that was not named yet.
-    pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Added {
-        let of_peer = self.early.iter().filter(|early| early.peer == peer).count();
-        if self.early.len() >= EARLY_MAX || of_peer >= EARLY_PER_PEER_MAX {
-            return Added::Dropped;
+    /// Keeps a part for a block that was not named yet. Cost: one hash of its bytes, none if there is no room.
+    ///
+    /// Errors: the part is of no block at all.
+    pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Result<Added, PartError> {
+        if self.early.iter().any(|early| early.height == height && *early.part.part() == part) {
+            return Ok(Added::Known);
         }
+        if !self.has_early_room(peer) {
+            return Ok(Added::Dropped);
+        }
+        Ok(self.push_early(peer, height, round, part.check()?))
+    }
+
+    fn has_early_room(&self, peer: Peer) -> bool {
+        let of_peer = self.early.iter().filter(|early| early.peer == peer).count();
+        self.early.len() < EARLY_MAX && of_peer < EARLY_PER_PEER_MAX
+    }
+
+    fn push_early(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
         if self.early.iter().any(|early| early.height == height && early.part == part) {
             return Added::Known;
+        }
+        if !self.has_early_room(peer) {
+            return Added::Dropped;
         }
         self.early.push_back(EarlyPart { peer, height, round, part });
         Added::Early
     }
 
-    /// Offers the waiting parts of `height` again; those that still fit nothing wait on.
-    fn replay(&mut self, height: Height) {
-        for early in std::mem::take(&mut self.early) {
-            let fits = early.height == height && matches!(self.offer(&early.part), Ok(Some(_)) | Err(_));
-            if !fits {
-                self.early.push_back(early);
-            }
-        }
+    /// Gives the waiting parts of a block that was named to it.
+    fn replay(&mut self, height: Height, header: PartSetHeader) {
+        let is_of = |early: &EarlyPart| early.height == height && early.part.header() == header;
+        let (of, others) = std::mem::take(&mut self.early).into_iter().partition(is_of);
+        self.early = others;
+        let of: VecDeque<EarlyPart> = of;
+        of.iter().for_each(|early| {
+            self.offer(&early.part);
+        });
+    }
+
+    /// Memory held, in bytes: parts, and of a complete block its bytes, what they decode to and its transactions.
+    pub fn bytes(&self) -> usize {
+        let of = |entry: &Entry| {
+            let parts: usize = (0..entry.parts.header().total)
+                .filter_map(|index| entry.parts.get(index))
+                .map(|part| part.bytes.len())
+                .sum();
+            parts + entry.bytes.len() * if entry.block.is_some() { 3 } else { 1 }
+        };
+        let early: usize = self.early.iter().map(|early| early.part.part().bytes.len()).sum();
+        self.entries.values().map(of).sum::<usize>() + early
+    }
+
+    /// The most that is held when a block has at most `parts` parts, in bytes (I6).
+    pub fn bytes_max(parts: u64) -> usize {
+        // The newest block is not pushed out, even if the engine needs all others.
+        let entries = ENTRIES_MAX.max(NEEDED_BLOCKS_MAX) + 1;
+        (4 * entries * parts as usize + EARLY_MAX) * PART_BYTES
     }
 
     /// Takes a block out, to commit it.
@@ -214,6 +261,7 @@ impl Blocks {
     /// Forgets everything below `height`.
     pub fn start(&mut self, height: Height) {
         self.entries.clear();
+        self.dropped.clear();
         self.early.retain(|early| early.height >= height);
     }
 
@@ -284,8 +332,8 @@ mod tests {
     fn early_parts_of_the_next_height_survive_the_change() {
         let (id, parts) = large(1);
         let mut blocks = Blocks::default();
-        blocks.keep_early(peer(1), H.next(), R, part(&parts, 0));
-        blocks.keep_early(peer(1), H, R, part(&parts, 1));
+        assert_eq!(blocks.keep_early(peer(1), H.next(), R, part(&parts, 0)), Ok(Added::Early));
+        assert_eq!(blocks.keep_early(peer(1), H, R, part(&parts, 1)), Ok(Added::Early));
         blocks.start(H.next());
         assert!(blocks.name(H.next(), R, id, &[]).parts.held().get(0));
         assert!(!blocks.get(&id).unwrap().parts.held().get(1));
@@ -315,6 +363,9 @@ mod tests {
             assert!(blocks.get(&id).is_some() && blocks.get(&locked).is_some());
         }
         assert_eq!(blocks.entries.len(), ENTRIES_MAX);
+        let dropped: Vec<u8> = blocks.take_dropped().iter().map(|id| id.hash.0[0]).collect();
+        assert_eq!(dropped, (2..33).collect::<Vec<u8>>(), "the oldest first, each told once");
+        assert!(blocks.take_dropped().is_empty());
         let many = PartSet::from_bytes(&vec![7; EARLY_MAX * PART_BYTES]);
         for from in 1..=4 {
             for index in 0..EARLY_PER_PEER_MAX as u32 + 5 {
@@ -326,6 +377,25 @@ mod tests {
         assert!((1..=4).all(|n| blocks.early.iter().filter(|e| e.peer == peer(n)).count() <= EARLY_PER_PEER_MAX));
         blocks.forget_peer(peer(1));
         assert!(blocks.early.iter().all(|early| early.peer != peer(1)));
+    }
+
+    #[test]
+    fn a_garbage_part_is_an_offence_whatever_is_known_of_its_block() {
+        let (id, parts) = large(1);
+        let mut garbage = part(&parts, 1);
+        garbage.bytes[7] ^= 1;
+        let wrong = Err(PartError::Proof { index: 1 });
+        let mut blocks = Blocks::default();
+        assert_eq!(blocks.add_part(peer(1), H, R, garbage.clone()), wrong, "no block is named");
+        assert_eq!(blocks.keep_early(peer(1), H.next(), R, garbage.clone()), wrong, "of the next height");
+        blocks.name(H, R, id, &[]);
+        assert_eq!(blocks.add_part(peer(1), H, R, garbage.clone()), wrong, "the block lacks this part");
+        blocks.add_part(peer(2), H, R, part(&parts, 1)).unwrap();
+        assert_eq!(blocks.add_part(peer(1), H, R, garbage), wrong, "the block has this part");
+        assert_eq!(blocks.add_part(peer(1), H, R, part(&parts, 1)), Ok(Added::Known));
+        assert!(blocks.early.is_empty());
+        // A part of another block with as many parts is none: an equivocator may have named that one to others.
+        assert_eq!(blocks.add_part(peer(1), H, R, part(&large(5).1, 1)), Ok(Added::Early));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Everything of a host but the engine: it does what the engine asks for.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use app::{App, BlockContext, BlockTx};
 use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects, votes::VoteSet};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
     Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
-    VerifiedTx, blake3,
+    VerifiedTx, VoteType, blake3,
 };
 
 use crate::{
@@ -40,12 +44,12 @@ pub(crate) struct Core<K: Kv> {
     pub last_commit_at: Time,
     /// When the height being decided started here.
     pub height_started: Time,
-    /// Decided by votes, but the block has to be fetched again.
-    pub decided: Option<(BlockId, Commit)>,
     /// The last committed block, for peers that are one height behind.
     pub last_parts: Option<PartSet>,
     /// Proposals of this height whose parts were sent. At most one for each round of ours.
     parts_said: BTreeSet<(Round, BlockId)>,
+    /// The last precommit for a block that is durable, with the block.
+    precommitted: Option<(Height, Round)>,
     pub hard_state_height: Height,
     pub syncs: u64,
     pub duplicate_votes: u64,
@@ -64,12 +68,14 @@ pub(crate) struct Parts<K: Kv> {
     pub chain: Chain,
     pub app: App,
     pub own: Option<Address>,
-    pub hard_state_height: Height,
+    /// What this node had said before it stopped.
+    pub hard_state: Option<HardState>,
 }
 
 impl<K: Kv> Core<K> {
     pub fn new(parts: Parts<K>) -> Self {
-        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state_height } = parts;
+        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state } = parts;
+        let precommitted = hard_state.as_ref().and_then(|hard_state| precommits(hard_state).map(|(at, _)| at).max());
         Self {
             config,
             store,
@@ -86,10 +92,10 @@ impl<K: Kv> Core<K> {
             own,
             last_commit_at: Time::UNIX_EPOCH,
             height_started: Time::UNIX_EPOCH,
-            decided: None,
             last_parts: None,
             parts_said: BTreeSet::new(),
-            hard_state_height,
+            precommitted,
+            hard_state_height: hard_state.map_or(Height::GENESIS, |hard_state| hard_state.height),
             syncs: 0,
             duplicate_votes: 0,
             duplicate_parts: 0,
@@ -117,8 +123,12 @@ impl<K: Kv> Core<K> {
 
     /// What must not be pushed out by other blocks.
     fn keep(&self, engine: &Engine) -> Vec<BlockId> {
-        let locks = [engine.locked(), engine.valid()].into_iter().flatten().map(|lock| lock.block_id);
-        locks.chain(self.decided.as_ref().map(|(id, _)| *id)).collect()
+        engine.needed_blocks().into_iter().collect()
+    }
+
+    /// For the engine: which blocks are not at hand any more.
+    pub fn dropped(&mut self) -> impl Iterator<Item = Told> + use<K> {
+        self.blocks.take_dropped().into_iter().map(|block_id| Told::BlockDropped { block_id })
     }
 
     /// Makes room for a block that somebody who may has named; one that the store has is there at once.
@@ -210,11 +220,13 @@ impl<K: Kv> Core<K> {
         self.judge(engine, id)
     }
 
-    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand. `engine` is the one that decided it;
+    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand and valid. `engine` is the one that decided it;
     /// `None` if others did.
     pub fn apply(&mut self, id: BlockId, commit: Commit, engine: Option<&Engine>) -> bool {
-        let at_hand = self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_)));
-        let Some(entry) = self.blocks.take(&id).filter(|_| at_hand) else { return false };
+        if !self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_))) {
+            return false;
+        }
+        let entry = self.blocks.take(&id).expect("it was there");
         if let Err(error) = self.store_block(id, entry, commit, engine) {
             self.halt(error);
         }
@@ -267,7 +279,6 @@ impl<K: Kv> Core<K> {
             synced: engine.is_none(),
             timing,
         })));
-        self.decided = None;
         self.last_parts = Some(parts);
         self.parts_said.clear();
         self.blocks.start(self.chain.height());
@@ -305,6 +316,12 @@ fn timing(engine: &Engine, block_id: BlockId, commit: &Commit, proposed: Time, d
     }
 }
 
+/// The precommits for blocks that a hard state remembers: when, and of what.
+fn precommits(hard_state: &HardState) -> impl Iterator<Item = ((Height, Round), BlockId)> {
+    let votes = hard_state.votes.iter().map(|signed| &signed.vote).filter(|vote| vote.vote_type == VoteType::Precommit);
+    votes.filter_map(|vote| Some(((vote.height, vote.round), vote.block_id?)))
+}
+
 /// Transactions whose signatures all hold.
 fn signed(txs: Vec<BlockTx>) -> Vec<VerifiedTx> {
     txs.into_iter()
@@ -316,9 +333,9 @@ fn signed(txs: Vec<BlockTx>) -> Vec<VerifiedTx> {
 }
 
 impl<K: Kv> Effects for Core<K> {
-    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Option<Told> {
+    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Vec<Told> {
         if self.halted || height != self.chain.height() {
-            return None;
+            return Vec::new();
         }
         (self.on_phase)(Phase::Build);
         let proposer = self.own.expect("only a validator is asked for a block");
@@ -333,26 +350,26 @@ impl<K: Kv> Effects for Core<K> {
         debug_assert!(entry.block.is_some(), "what we build can be decoded");
         (entry.verdict, entry.judged) = (Verdict::Valid(txs), true);
         (self.on_phase)(Phase::Rest);
-        Some(Told::BlockBuilt { round, block_id: id, time })
+        self.dropped().chain([Told::BlockBuilt { round, block_id: id, time }]).collect()
     }
 
-    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Option<Told> {
+    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Vec<Told> {
         if self.halted {
-            return None;
+            return Vec::new();
         }
         if u64::from(block_id.parts.total) > self.chain.parts_max() {
-            return Some(Told::BlockChecked { block_id, time: Time::UNIX_EPOCH, valid: false });
+            return vec![Told::BlockChecked { block_id, time: Time::UNIX_EPOCH, valid: false }];
         }
         self.name_block(engine, engine.round(), block_id);
-        self.judge(engine, block_id)
+        let verdict = self.judge(engine, block_id);
+        self.dropped().chain(verdict).collect()
     }
 
     fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Told> {
-        // Its bytes may have been pushed out by others since they were found valid: fetch them again, then commit.
-        if !self.halted && !self.apply(block_id, commit.clone(), Some(engine)) {
-            let round = commit.round;
-            self.decided = Some((block_id, commit));
-            self.name_block(engine, round, block_id);
+        if !self.halted {
+            let height = commit.height;
+            let is_applied = self.apply(block_id, commit, Some(engine));
+            assert!(is_applied, "I4: block {block_id} of height {height} is decided as valid here and is not at hand");
         }
         // The host starts the next height.
         Vec::new()
@@ -377,11 +394,20 @@ impl<K: Kv> Effects for Core<K> {
         }
         let locks = [hard_state.locked, hard_state.valid].into_iter().flatten().map(|lock| lock.block_id);
         let proposed = hard_state.proposals.iter().map(|signed| signed.proposal.block_id);
-        let ids: BTreeSet<BlockId> = locks.chain(proposed).collect();
+        let precommitted = precommits(hard_state).map(|(_, id)| id);
+        let ids: BTreeSet<BlockId> = locks.chain(proposed).chain(precommitted).collect();
         let at_hand = |id: BlockId| {
             self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()))
         };
-        let blocks: Vec<(BlockId, &[u8])> = ids.into_iter().filter_map(at_hand).collect();
+        // What an earlier write named went down with it, and may have been pushed out since.
+        let blocks: BTreeMap<BlockId, &[u8]> = ids.into_iter().filter_map(at_hand).collect();
+        for ((height, round), id) in precommits(hard_state).filter(|(at, _)| Some(*at) > self.precommitted) {
+            assert!(
+                blocks.contains_key(&id),
+                "I4: the precommit for block {id} at height {height}, round {round} is not in one write with the block's bytes"
+            );
+        }
+        let blocks: Vec<(BlockId, &[u8])> = blocks.into_iter().collect();
         (self.on_phase)(Phase::WriteAhead);
         let written = self.store.write_ahead(hard_state, &blocks);
         (self.on_phase)(Phase::Rest);
@@ -390,6 +416,7 @@ impl<K: Kv> Effects for Core<K> {
         }
         self.syncs += 1;
         self.hard_state_height = hard_state.height;
+        self.precommitted = self.precommitted.max(precommits(hard_state).map(|(at, _)| at).max());
     }
 
     fn broadcast(&mut self, message: Message) {

@@ -22,9 +22,9 @@ use types::{
 };
 
 use crate::{
-    Checked, Config, Halt, Input, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer, TxVerifier,
-    Verifier,
-    blocks::{Added, Verdict},
+    Checked, Config, Halt, Held, Input, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer,
+    TxVerifier, Verifier,
+    blocks::{Added, Blocks, Verdict},
     chain::Chain,
     core::{Core, Parts},
     gossip::{self, RELAY_HEIGHTS},
@@ -34,6 +34,10 @@ use crate::{
 
 /// Bytes of synced blocks applied in one step, after which other inputs have their turn.
 const SYNC_STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much later than due a running timer may start a height. The wall clock is slewed, so the time left until the tip's time
+/// differs a little from step to step, and not every step may start a timer of its own.
+const START_SLACK: Duration = Duration::from_millis(5);
 
 /// Bytes of blocks in one answer to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -145,9 +149,17 @@ impl<K: Kv> Host<K> {
         let own = signer.as_ref().map(Signer::address);
         let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
         let engine = Engine::new(chain.id.clone(), signer, chain.validators.as_ref().clone());
-        let hard_state_height = hard_state.as_ref().map_or(Height::GENESIS, |hard_state| hard_state.height);
-        let parts =
-            Parts { config, store, mempool, txs, verifier: verifier.clone(), chain, app, own, hard_state_height };
+        let parts = Parts {
+            config,
+            store,
+            mempool,
+            txs,
+            verifier: verifier.clone(),
+            chain,
+            app,
+            own,
+            hard_state: hard_state.clone(),
+        };
         let host = Self {
             core: Core::new(parts),
             engine,
@@ -310,8 +322,10 @@ impl<K: Kv> Host<K> {
             let bytes = vote.encode().len();
             return self.keep(peer, height, Checked::Vote(vote), bytes, received);
         }
-        // The engine sorts out the rest: late precommits of the height before, and what is of no use.
-        if height == self.engine.height() || height.next() == self.engine.height() {
+        // The engine sorts out the rest: late precommits of the height before, and what is of no use. Of a height that block sync
+        // took from its hands it hears no more.
+        let is_heard = self.is_live() || self.engine.is_decided();
+        if is_heard && (height == self.engine.height() || height.next() == self.engine.height()) {
             if self.is_live() && height == self.engine.height() && !self.check_own(&vote) {
                 return;
             }
@@ -361,7 +375,7 @@ impl<K: Kv> Host<K> {
         let ours = self.core.chain.height();
         let added = match height {
             at if at == ours => self.core.blocks.add_part(peer, height, round, part.clone()),
-            at if at == ours.next() => Ok(self.core.blocks.keep_early(peer, height, round, part.clone())),
+            at if at == ours.next() => self.core.blocks.keep_early(peer, height, round, part.clone()),
             _ => return,
         };
         match added {
@@ -415,11 +429,8 @@ impl<K: Kv> Host<K> {
     /// A block's verdict is known, or not yet: it goes to whoever waits for it.
     fn on_verdict(&mut self, batch: &mut Batch, id: BlockId, verdict: Option<Told>) {
         let Some(verdict) = verdict else { return };
-        if let Some((_, commit)) = self.core.decided.take_if(|(decided, _)| *decided == id) {
-            return self.apply_decided(id, commit, false);
-        }
         if let Some(Applying { commit, .. }) = self.sync.applying.take_if(|applying| applying.block_id == id) {
-            return self.apply_decided(id, commit, true);
+            return self.apply_synced(id, commit);
         }
         if self.is_live() {
             self.feed(batch, verdict);
@@ -427,13 +438,12 @@ impl<K: Kv> Host<K> {
     }
 
     /// Commits a block that more than 2/3 decided. That it is not valid here means that this node or its state is wrong.
-    fn apply_decided(&mut self, id: BlockId, commit: Commit, synced: bool) {
+    fn apply_synced(&mut self, id: BlockId, commit: Commit) {
         let height = commit.height;
-        let decided_here = (!synced).then_some(&self.engine);
-        if self.core.apply(id, commit, decided_here) {
-            self.catching_up |= synced;
+        if self.core.apply(id, commit, None) {
+            self.catching_up = true;
             self.sync.applying = None;
-            return self.on_committed(synced);
+            return self.on_committed(true);
         }
         let reason = match self.core.blocks.get(&id).map(|entry| &entry.verdict) {
             Some(Verdict::Invalid(reason)) => reason.clone(),
@@ -536,7 +546,7 @@ impl<K: Kv> Host<K> {
         self.core.put_block(&self.engine, commit.round, block_id, parts);
         let verdict = self.core.judge(&self.engine, block_id);
         match verdict {
-            Some(_) => self.apply_decided(block_id, commit, true),
+            Some(_) => self.apply_synced(block_id, commit),
             None => self.sync.applying = Some(Applying { block_id, commit }),
         }
     }
@@ -551,7 +561,8 @@ impl<K: Kv> Host<K> {
     fn feed(&mut self, batch: &mut Batch, input: Told) {
         let before = self.core.chain.height();
         let now = Moment { wall: self.core.wall, steady: self.core.now };
-        batch.feed(&mut self.engine, now, [input], &mut self.core);
+        let inputs: Vec<Told> = self.core.dropped().chain([input]).collect();
+        batch.feed(&mut self.engine, now, inputs, &mut self.core);
         if self.core.chain.height() != before {
             self.sync.applying = None;
             self.on_committed(false);
@@ -568,7 +579,9 @@ impl<K: Kv> Host<K> {
         let (now, height) = (self.core.now, self.core.chain.height());
         if due > now || self.started {
             let at = due.max(now);
-            let running = self.start_timer.is_some_and(|(of, running)| of == height && running <= at && running >= now);
+            let latest = at.saturating_add(START_SLACK);
+            let running =
+                self.start_timer.is_some_and(|(of, running)| of == height && running <= latest && running >= now);
             if !running {
                 self.start_timer = Some((height, at));
                 let timer = Timer::EmptyBlock(height);
@@ -582,8 +595,14 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// When the next height may start; `None` while there is no reason to.
+    /// When the next height may start: never before the time of the tip, whatever the reason. `None` while there is no reason to.
     fn start_due(&self) -> Option<Time> {
+        let core = &self.core;
+        Some(self.wanted_from()?.max(core.now.saturating_add(core.chain.tip.time.since(core.wall))))
+    }
+
+    /// Since when there is a reason to start the next height.
+    fn wanted_from(&self) -> Option<Time> {
         let core = &self.core;
         if self.start_now {
             return Some(core.now);
@@ -759,6 +778,7 @@ impl<K: Kv> Host<K> {
             locked: engine.locked().filter(|_| live).map(|lock| lock.block_id),
             valid: engine.valid().filter(|_| live).map(|lock| lock.block_id),
             votes: rounds.collect(),
+            waits_until: self.waits_until(),
             catching_up: self.catching_up || self.stuck || self.is_far_behind(),
             peer_heights: core.peers.iter().map(|(peer, view)| (peer, view.height)).collect(),
             tip: core.chain.tip.height,
@@ -768,6 +788,13 @@ impl<K: Kv> Host<K> {
             duplicate_votes: core.duplicate_votes,
             duplicate_parts: core.duplicate_parts,
         }
+    }
+
+    /// The tip's time, if the next height waits for it because this clock is further behind than correct clocks may be apart.
+    fn waits_until(&self) -> Option<Time> {
+        let (tip, latest) =
+            (self.core.chain.tip.time, self.core.wall.saturating_add(self.core.chain.params.synchrony.precision));
+        Some(tip).filter(|tip| !self.is_live() && *tip > latest)
     }
 
     /// Blocks were asked for, and a peer has said that it is two heights ahead.
@@ -780,6 +807,16 @@ impl<K: Kv> Host<K> {
     /// Calls `hook` when a phase begins, on the thread that steps.
     pub fn on_phase(&mut self, hook: impl FnMut(Phase) + Send + 'static) {
         self.core.on_phase = Box::new(hook);
+    }
+
+    /// What is held for the height being decided, for those who check that it is bounded. Cost: it is counted.
+    pub fn held(&self) -> Held {
+        Held {
+            engine_bytes: self.engine.held_bytes(),
+            engine_bytes_max: self.engine.held_bytes_max(),
+            blocks_bytes: self.core.blocks.bytes(),
+            blocks_bytes_max: Blocks::bytes_max(self.core.chain.parts_max()),
+        }
     }
 
     /// The application, for proofs.

@@ -54,7 +54,7 @@ impl Progress {
         interval
     }
 
-    /// Tells of rounds that failed, and of entering and leaving block sync.
+    /// Tells of rounds that failed, of entering and leaving block sync, and of waiting for the time of the last block.
     pub fn on_status(&mut self, before: &Status, after: &Status) {
         if before.catching_up != after.catching_up {
             let best = after.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(Height::GENESIS);
@@ -63,6 +63,15 @@ impl Progress {
             } else {
                 tracing::info!(target: "consensus", height = after.height.0, "caught up");
             }
+        }
+        if let (None, Some(until)) = (before.waits_until, after.waits_until) {
+            tracing::warn!(
+                target: "consensus", height = after.height.0, until = %until,
+                "the next height does not start before the time of the last block: this machine's clock is behind it, or the genesis \
+                 time has not come yet; check the clock"
+            );
+        } else if let (Some(until), None) = (before.waits_until, after.waits_until) {
+            tracing::info!(target: "consensus", height = after.height.0, until = %until, "waited for the time of the last block");
         }
         if before.height == after.height && after.round > before.round {
             let (missing, power) = missing(after, before.round);

@@ -9,7 +9,7 @@ use std::{
 use host::Status;
 use p2p::Network;
 use prometheus::Gauge;
-use types::{Address, Height, Power, Round};
+use types::{Address, Height, Power, Round, Time};
 
 use crate::board::Board;
 
@@ -22,6 +22,13 @@ pub enum Reason {
         height: Height,
         /// The highest that a peer tells of.
         peers_at: Height,
+    },
+    /// This machine's clock is behind the last block's time, or the genesis time has not come yet.
+    WaitsForTime {
+        /// The height that does not start yet.
+        height: Height,
+        /// When it may start.
+        until: Time,
     },
     /// No peer is connected, and it cannot decide alone.
     NoPeers,
@@ -50,6 +57,12 @@ impl fmt::Display for Reason {
         match self {
             Self::CatchingUp { height, peers_at } => {
                 write!(f, "catching up: at height {height}, peers are at {peers_at}")
+            }
+            Self::WaitsForTime { height, until } => {
+                write!(
+                    f,
+                    "height {height} does not start before {until}, the time of the block before it; check this machine's clock"
+                )
             }
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
             Self::ClockSkew { seconds } => write!(
@@ -123,6 +136,9 @@ impl Rules {
             let peers_at = status.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(status.tip);
             return Err(Reason::CatchingUp { height: status.tip, peers_at });
         }
+        if let Some(until) = status.waits_until {
+            return Err(Reason::WaitsForTime { height: status.height, until });
+        }
         let total = status.validators.total_power();
         let ours = self
             .us
@@ -159,7 +175,7 @@ fn heard(status: &Status) -> Power {
 
 #[cfg(test)]
 mod tests {
-    use types::{Hash, SecretKey, Step, Time, ValidatorSet};
+    use types::{Hash, SecretKey, Step, ValidatorSet};
 
     use super::*;
 
@@ -177,6 +193,7 @@ mod tests {
             locked: None,
             valid: None,
             votes: Vec::new(),
+            waits_until: None,
             catching_up: false,
             peer_heights: Vec::new(),
             tip: Height(7),
@@ -208,6 +225,13 @@ mod tests {
         status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
         let catching_up = rules.judge(&status, 3, secs(1)).unwrap_err();
         assert_eq!(catching_up.to_string(), "catching up: at height 7, peers are at 90");
+        status.catching_up = false;
+        status.waits_until = Some(Time::from_unix_millis(1_800_000_000_000));
+        let waits = rules.judge(&status, 3, secs(1)).unwrap_err().to_string();
+        assert!(
+            waits.starts_with("height 8 does not start before 2027-01-15T08:00:00Z, the time of the block before it"),
+            "{waits}"
+        );
     }
 
     #[test]

@@ -285,8 +285,9 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
             PeerMessage::Proposal(proposal.sign(liar.chain_id, liar.key))
         }
         5 => {
-            let bytes: Vec<u8> = (0..random.within(1, 200)).map(|_| random.next() as u8).collect();
+            let mut bytes: Vec<u8> = (0..random.within(1, 200)).map(|_| random.next() as u8).collect();
             let (_, proofs) = merkle::proofs(merkle::Hasher::Blake3, &[&bytes, &bytes]);
+            bytes[0] ^= u8::from(random.chance(500));
             let proof = proofs.into_iter().next().expect("two leaves have two proofs");
             PeerMessage::Part { height, round: random_round(random), part: Part { index: proof.index, bytes, proof } }
         }

@@ -12,7 +12,7 @@
 //! | I3 | locked round ≤ valid round ≤ round |
 //! | I4 | a precommit for a block is said when the block's bytes are durable |
 //! | I5 | a decided height never changes, across crashes too |
-//! | I6 | votes are held of a bounded number of rounds |
+//! | I6 | the bytes held for a height stay below a function of the number of validators and the size of a block |
 //! | lock | who precommitted a block prevotes another one only where a proposal shows a later polka for that (L22, L28) |
 
 use std::{
@@ -21,7 +21,6 @@ use std::{
 };
 
 use app::View;
-use consensus::votes::PAST_ROUNDS_MAX;
 use host::Committed;
 use storage::{MemKv, Store};
 use types::{
@@ -226,9 +225,22 @@ impl Checker {
             "I3: n{}: locked {locked:?}, valid {valid:?}, round {round}",
             node.index
         );
-        let rounds = engine.votes().rounds().count();
-        let most = PAST_ROUNDS_MAX as usize + 4 + engine.validators().len();
-        ensure!(rounds <= most, "I6: n{} holds votes of {rounds} rounds", node.index);
+        let held = alive.host.held();
+        ensure!(
+            held.engine_bytes <= held.engine_bytes_max,
+            "I6: n{}'s engine holds {} bytes at height {}, round {round}, at most {} are allowed",
+            node.index,
+            held.engine_bytes,
+            engine.height(),
+            held.engine_bytes_max
+        );
+        ensure!(
+            held.blocks_bytes <= held.blocks_bytes_max,
+            "I6: n{} holds {} bytes of blocks, at most {} are allowed",
+            node.index,
+            held.blocks_bytes,
+            held.blocks_bytes_max
+        );
         Ok(())
     }
 

@@ -33,6 +33,10 @@ impl Mutation {
         ("double_sign", Self::Engine(consensus::Mutation::DoubleSign)),
         #[cfg(feature = "mutations")]
         ("weak_commit", Self::Engine(consensus::Mutation::WeakCommit)),
+        #[cfg(feature = "mutations")]
+        ("keep_verdicts", Self::Engine(consensus::Mutation::KeepVerdicts)),
+        #[cfg(feature = "mutations")]
+        ("keep_rounds", Self::Engine(consensus::Mutation::KeepRounds)),
         ("lose_syncs", Self::LoseSyncs),
     ];
 
@@ -110,6 +114,10 @@ pub struct Setup {
     pub tx_interval: Duration,
     /// How far clocks are off at most.
     pub skew: Duration,
+    /// How far the genesis time lies ahead of the clocks in the beginning.
+    pub genesis_ahead: Duration,
+    /// How much longer a block's parts travel than other messages.
+    pub parts_delay: Duration,
     /// The broken rule, if any.
     pub mutation: Option<Mutation>,
     /// Faults end when this many heights are decided,
@@ -153,6 +161,8 @@ impl Setup {
             fault_max: Duration::from_secs(2),
             tx_interval: ms(50),
             skew: Duration::ZERO,
+            genesis_ahead: Duration::ZERO,
+            parts_delay: Duration::ZERO,
             mutation: None,
             heights: 10,
             faults_for: Duration::from_secs(30),

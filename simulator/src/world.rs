@@ -92,7 +92,7 @@ impl World {
         let validators = setup.powers.len();
         let key = |index: usize| SecretKey::from_bytes(&[1 + index as u8; 32]).expect("a small number is a key");
         let genesis = Genesis::new(Document {
-            genesis_time: epoch,
+            genesis_time: epoch.saturating_add(setup.genesis_ahead),
             chain_id: chain_id.clone(),
             initial_height: Height(1),
             params: setup.params.clone(),
@@ -344,6 +344,12 @@ impl World {
     /// Puts an old copy into a node that is down in place of its disk.
     pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
         self.nodes[node].disk = copy.durable();
+    }
+
+    /// Sets a node's clock: how far it is ahead of the world's, or behind it if that is negative.
+    pub fn set_clock(&mut self, node: usize, ahead_ms: i64) {
+        self.nodes[node].skew = ahead_ms * 1_000_000;
+        self.tell(node, || format!("has a clock that is {ahead_ms} ms ahead"));
     }
 
     /// From now on so many messages of a thousand are lost.
@@ -617,9 +623,11 @@ impl World {
         self.checker.heard(&self.nodes[from], &said.message);
         for to in said.to.iter().copied() {
             let Some(connection) = self.connections[from][to] else { continue };
+            let is_part = matches!(*said.message, PeerMessage::Part { .. });
+            let more = if is_part { self.setup.parts_delay } else { Duration::ZERO };
             for at in self.network.arrivals(&mut self.random, self.now, from, to) {
                 let message = Arc::clone(&said.message);
-                self.schedule(at, Event::Deliver { from, to, connection, message });
+                self.schedule(at + more, Event::Deliver { from, to, connection, message });
             }
         }
         self.tell_said(from, said);

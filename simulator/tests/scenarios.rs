@@ -197,6 +197,117 @@ fn a_quorum_of_nils_does_not_unlock() -> Told {
     Ok(())
 }
 
+/// A block is valid in round 0, and so many are named later that its bytes give way to theirs. Then it is proposed again with its
+/// polka: whoever precommits it has fetched it again before.
+#[test]
+fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> Told {
+    let told = |mutation: Option<Mutation>| {
+        let mut setup = Setup::validators(4).with_mutation(mutation);
+        setup.params.synchrony.message_delay = ms(1000);
+        let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 3)?;
+        let block = c.locked(locked);
+        // Three are enough for a round, and two of them find no proposal timely: the rounds fail, each with a block of its own.
+        c.set_clock(late, 10_000);
+        others.iter().for_each(|peer| c.cut(*peer, late, false));
+        let three = [others[0], others[1], late];
+        c.run_until("round 16", Duration::from_secs(300), |c| three.iter().all(|node| c.round(*node) >= Round(16)))?;
+        assert!(three.iter().all(|node| c.locked(*node).is_none()));
+        three.iter().for_each(|to| c.cut(locked, *to, false));
+        c.run_until("the height is decided", Duration::from_secs(300), |c| c.checker_height() >= height)?;
+        assert_eq!(c.block_id(height), block);
+        Ok::<(), Broken>(())
+    };
+    told(None)?;
+    let believes = Mutation::named("keep_verdicts");
+    let panic = std::panic::catch_unwind(|| told(believes)).expect_err("it precommits what it does not have");
+    let panic = panic.downcast_ref::<String>().expect("an assertion that says what is wrong");
+    assert!(panic.starts_with("I4: the precommit for block"), "{panic}");
+    Ok(())
+}
+
+/// Four clocks that are further apart than the chain allows.
+fn four_clocks(setup: Setup) -> World {
+    let mut setup = setup;
+    // It grows with the rounds, to 14 s in round 100.
+    setup.params.synchrony.message_delay = ms(1);
+    let mut c = World::new(setup);
+    (0..4).for_each(|node| c.set_clock(node, 100_000 * node as i64));
+    c
+}
+
+/// Nobody finds another's proposal timely, so each round ends in nil as fast as messages travel.
+#[test]
+fn rounds_that_end_in_nil_do_not_spin() -> Told {
+    let mut c = four_clocks(Setup::validators(4));
+    c.run_for(Duration::from_secs(60))?;
+    assert_eq!(c.checker_height(), 0);
+    for node in 0..4 {
+        let syncs = c.nodes()[node].alive.as_ref().expect("it runs").host.status().syncs;
+        let round = c.round(node).0;
+        assert!((10..60).contains(&round), "n{node} is in round {round} after a minute");
+        assert!(syncs <= 2 * u64::from(round + 1), "n{node} made {syncs} syncs in {round} rounds");
+    }
+    (0..4).for_each(|node| c.set_clock(node, 0));
+    c.expect_progress(3, Duration::from_secs(60))
+}
+
+/// What a height may hold does not grow with its rounds.
+#[test]
+fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
+    let told = |mutation: Option<Mutation>| {
+        let mut c = four_clocks(Setup::validators(4).with_mutation(mutation));
+        c.run_until("round 150", Duration::from_secs(3600), |c| c.round(0) >= Round(150))
+    };
+    told(None)?;
+    let noticed = told(Mutation::named("keep_rounds")).expect_err("it keeps every vote");
+    assert!(noticed.0.starts_with("I6: "), "{noticed:?}");
+    Ok(())
+}
+
+#[test]
+fn no_height_starts_before_the_genesis_time() -> Told {
+    let mut c = World::new(Setup { genesis_ahead: Duration::from_secs(11), ..Setup::validators(4) });
+    c.run_for(Duration::from_secs(9))?;
+    for node in c.nodes() {
+        let alive = node.alive.as_ref().expect("it runs");
+        assert_eq!((alive.host.engine().height(), alive.host.status().syncs), (Height(0), 0));
+        let waits = alive.host.status().waits_until;
+        assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it says what it waits for");
+    }
+    c.run_until_height(3, ms(3000))?;
+    assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
+    Ok(())
+}
+
+#[test]
+fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Told {
+    let mut c = four()?;
+    c.crash_all();
+    (0..4).for_each(|node| c.set_clock(node, -60_000));
+    c.restart_all();
+    let tip = c.checker_height();
+    c.run_for(Duration::from_secs(55))?;
+    assert_eq!(c.checker_height(), tip);
+    for node in c.nodes() {
+        let alive = node.alive.as_ref().expect("it runs");
+        let status = alive.host.status();
+        assert_eq!((status.round, status.syncs), (Round(0), 0), "n{}", node.index);
+        assert!(status.waits_until.is_some());
+    }
+    c.expect_progress(3, SOON)
+}
+
+/// The proposal is small and comes at once, its block takes longer than the wait that the proposals' delays suggest.
+#[test]
+fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Told {
+    let mut setup = Setup { parts_delay: ms(600), ..Setup::validators(4) };
+    setup.params.timeouts.propose = ms(3000);
+    let mut c = World::new(setup);
+    c.run_until_height(30, Duration::from_secs(120))?;
+    assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
+    Ok(())
+}
+
 #[test]
 fn an_equivocator_is_seen_and_changes_nothing() -> Told {
     let mut c = World::new(Setup::validators(4).with_byzantine(0, Behaviour::Equivocator));

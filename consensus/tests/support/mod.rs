@@ -35,6 +35,12 @@ pub fn block(letter: char) -> BlockId {
     BlockId { hash: Hash([letter as u8; 32]), parts: PartSetHeader { total: 1, hash: Hash([letter as u8 + 100; 32]) } }
 }
 
+/// A block id that reads as a number.
+pub fn numbered(n: u32) -> BlockId {
+    let hash = |salt: u8| blake3(&[&n.to_be_bytes()[..], &[salt]].concat());
+    BlockId { hash: hash(0), parts: PartSetHeader { total: 1, hash: hash(1) } }
+}
+
 impl Cast {
     pub fn new(validators: u8) -> Self {
         Self::with_powers(&vec![1; validators as usize])
@@ -73,6 +79,14 @@ impl Cast {
             timestamp: now(),
         };
         let key = self.key(self.proposer(round));
+        proposal.sign(&chain(), &key).verify(&chain(), &key.public_key()).unwrap()
+    }
+
+    /// The proposal of round 0 of any height, whose proposer is the same: the set is not rotated here.
+    pub fn proposal_of_height(&self, height: u64, block_id: BlockId) -> VerifiedProposal {
+        let (height, round, timestamp) = (Height(height), Round(0), now());
+        let key = self.key(self.proposer(0));
+        let proposal = Proposal { height, round, pol_round: None, block_id, timestamp };
         proposal.sign(&chain(), &key).verify(&chain(), &key.public_key()).unwrap()
     }
 
@@ -120,6 +134,18 @@ impl Cast {
             hard_state: hard_state.map(Box::new),
             abstain: false,
         }
+    }
+
+    pub fn start_height(&self, height: u64) -> Input {
+        let Input::StartHeight { validators, timeouts, synchrony, .. } = self.start() else { unreachable!() };
+        let height = Height(height);
+        Input::StartHeight { height, validators, timeouts, synchrony, hard_state: None, abstain: false }
+    }
+
+    /// A certificate as an input.
+    pub fn show(&self, who: &[u32], vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> Input {
+        let certificate = self.certificate(who, vote_type, round, block_id);
+        Input::Certificate(certificate.verify(&chain(), &self.set).unwrap())
     }
 
     pub fn signer(&self, index: u32) -> Signer {

@@ -573,6 +573,7 @@ pub mod tests {
             locked: None,
             valid: Some(some_id(7)),
             votes: vec![held],
+            waits_until: None,
             catching_up: false,
             peer_heights: vec![(host::Peer([4; 20]), Height(5))],
             tip: Height(5),

@@ -217,6 +217,7 @@ impl Chain {
             locked: None,
             valid: None,
             votes: vec![],
+            waits_until: None,
             catching_up: *lock(&self.catching_up),
             peer_heights: vec![],
             tip: tip.height,

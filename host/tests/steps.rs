@@ -1,0 +1,267 @@
+//! One host, one step at a time: an input, and exactly what it must bring about.
+
+use std::{sync::Arc, time::Duration};
+
+use consensus::{SignState, Signer};
+use genesis::{Document, Genesis, GenesisValidator};
+use host::Verifier;
+use host::{Checked, Committed, Config, Halt, Host, Input, Mempool, Offence, Output, Peer, Timer, TxVerifier, mempool};
+use storage::{MemDisk, MemKv, Store};
+use types::*;
+
+const PEER: Peer = Peer([7; 20]);
+
+fn key() -> SecretKey {
+    SecretKey::from_bytes(&[1; 32]).unwrap()
+}
+
+fn chain() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+fn genesis_time() -> Time {
+    Time::from_unix_millis(1_700_000_000_000)
+}
+
+/// After the genesis time.
+fn now(ms: u64) -> Time {
+    genesis_time().saturating_add(Duration::from_millis(1000 + ms))
+}
+
+/// A chain of one validator, so that the test can sign whatever a quorum says.
+fn genesis() -> Genesis {
+    Genesis::new(Document {
+        genesis_time: genesis_time(),
+        chain_id: chain(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: vec![GenesisValidator { public_key: key().public_key(), power: Power(10), name: String::new() }],
+        app_hash: None,
+        accounts: Vec::new(),
+    })
+    .unwrap()
+}
+
+struct Node {
+    host: Host<MemKv>,
+    verifier: Verifier,
+}
+
+fn node(signer: Option<Signer>) -> Node {
+    let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
+    let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+    let txs = Arc::new(TxVerifier::default());
+    let (host, verifier) = Host::open(Config::default(), &genesis(), store, mempool, txs, signer).unwrap();
+    Node { host, verifier }
+}
+
+/// A full node that has started and has a peer.
+fn follower() -> Node {
+    let mut node = node(None);
+    node.host.step(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
+    node
+}
+
+impl Node {
+    fn says(&mut self, message: PeerMessage) -> Vec<Output> {
+        let message: Checked = self.verifier.check(message);
+        self.host.step(now(1), vec![Input::Message { peer: PEER, message, received: now(1) }])
+    }
+
+    fn says_parts(&mut self, round: u32, parts: &PartSet) -> Vec<Output> {
+        let (height, round) = (Height(1), Round(round));
+        let parts = (0..parts.header().total).map(|index| parts.get(index).unwrap().clone());
+        parts.flat_map(|part| self.says(PeerMessage::Part { height, round, part })).collect()
+    }
+}
+
+/// The first block, as the validator itself decides it.
+fn first_block() -> Block {
+    let mut node = node(Some(Signer::new(key(), SignState::default())));
+    let outputs = node.host.step(now(0), vec![Input::Start]);
+    let committed: Vec<&Arc<Committed>> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Committed(committed) => Some(committed),
+            _ => None,
+        })
+        .collect();
+    committed[0].block.clone()
+}
+
+/// Another valid first block, by its time.
+fn block(ms: u64) -> (BlockId, PartSet, Time) {
+    let mut block = first_block();
+    block.header.time = now(ms);
+    let parts = block.part_set();
+    (block.id(&parts), parts, block.header.time)
+}
+
+fn proposal(round: u32, pol_round: Option<u32>, block_id: BlockId, timestamp: Time) -> PeerMessage {
+    let pol_round = pol_round.map(Round);
+    let proposal = Proposal { height: Height(1), round: Round(round), pol_round, block_id, timestamp };
+    PeerMessage::Proposal(proposal.sign(&chain(), &key()))
+}
+
+fn vote(vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> SignedVote {
+    let validator = key().public_key().address();
+    let (height, round, timestamp) = (Height(1), Round(round), now(1));
+    Vote { vote_type, height, round, block_id, timestamp, validator, validator_index: 0 }.sign(&chain(), &key())
+}
+
+fn certificate(vote_type: VoteType, round: u32, block_id: BlockId) -> PeerMessage {
+    PeerMessage::Certificate(Certificate::new(vec![vote(vote_type, round, Some(block_id))]).unwrap())
+}
+
+#[test]
+fn i4_a_block_whose_bytes_gave_way_to_others_is_not_believed_in() {
+    let mut node = follower();
+    let (id, parts, time) = block(0);
+    node.says(proposal(0, None, id, time));
+    node.says_parts(0, &parts);
+    for round in 1..=9 {
+        node.says(PeerMessage::Vote(vote(VoteType::Prevote, round, None)));
+        let (other, parts, time) = block(u64::from(round));
+        node.says(proposal(round, None, other, time));
+        node.says_parts(round, &parts);
+    }
+    assert_eq!(node.host.engine().round(), Round(9));
+    node.says(certificate(VoteType::Prevote, 0, id));
+    assert_eq!(node.host.engine().valid(), None, "its bytes are gone");
+    node.says_parts(9, &parts);
+    assert_eq!(node.host.engine().valid(), Some(Lock { round: Round(0), block_id: id }), "they came again");
+    // What is valid stays, whatever else is named.
+    for round in 10..=20 {
+        node.says(PeerMessage::Vote(vote(VoteType::Prevote, round, None)));
+        let (other, parts, time) = block(u64::from(round));
+        node.says(proposal(round, None, other, time));
+        node.says_parts(round, &parts);
+    }
+    let held = node.host.held();
+    assert!(held.engine_bytes <= held.engine_bytes_max && held.blocks_bytes <= held.blocks_bytes_max, "{held:?}");
+    let outputs = node.says(certificate(VoteType::Precommit, 0, id));
+    let is_decided = |output: &Output| matches!(output, Output::Committed(committed) if committed.block_id == id);
+    assert!(outputs.iter().any(is_decided), "{outputs:?}");
+}
+
+#[test]
+fn i4_a_block_that_was_pushed_out_before_its_parts_came_still_gets_a_verdict() {
+    let mut node = follower();
+    let (id, parts, time) = block(0);
+    node.says(proposal(0, None, id, time));
+    for round in 1..=9 {
+        node.says(PeerMessage::Vote(vote(VoteType::Prevote, round, None)));
+        let (other, _, time) = block(u64::from(round));
+        node.says(proposal(round, None, other, time));
+    }
+    node.says(certificate(VoteType::Precommit, 0, id));
+    let outputs = node.says_parts(0, &parts);
+    let is_decided = |output: &Output| matches!(output, Output::Committed(committed) if committed.block_id == id);
+    assert!(outputs.iter().any(is_decided), "{outputs:?}");
+}
+
+#[test]
+fn a_block_that_others_decided_and_that_is_wrong_here_halts_with_what_is_wrong() {
+    let mut node = follower();
+    let mut wrong = first_block();
+    wrong.header.app_hash = Hash([9; 32]);
+    let outputs = syncs(&mut node, &wrong);
+    let halts: Vec<String> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Halt(why @ Halt::Differs { .. }) => Some(why.to_string()),
+            _ => None,
+        })
+        .collect();
+    let expected = first_block().header.app_hash;
+    assert_eq!(halts.len(), 1, "{outputs:?}");
+    assert!(
+        halts[0].contains(&format!("header.app_hash is {}, expected {expected}", Hash([9; 32]))),
+        "it says what is wrong: {}",
+        halts[0]
+    );
+}
+
+/// The peer tells that it is two heights ahead and sends the first block with its commit.
+fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
+    let parts = block.part_set();
+    let (id, bytes) = (block.id(&parts), parts.bytes().unwrap());
+    let validators = &genesis().first_state().validators;
+    let commit = Commit::from_votes(Height(1), Round(0), id, validators, &[vote(VoteType::Precommit, 0, Some(id))]);
+    let outputs = node.host.step(now(1), vec![Input::Timer(Timer::Gossip)]);
+    let ours = outputs.iter().find_map(|output| match output {
+        Output::Broadcast(message) => match &**message {
+            PeerMessage::RoundState(state) => Some(state.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let outputs = node.says(PeerMessage::RoundState(RoundState { height: Height(3), ..ours.unwrap() }));
+    let request = outputs.iter().find_map(|output| match output {
+        Output::RequestBlocks { request, .. } => Some(*request),
+        _ => None,
+    });
+    let blocks = vec![BlockAndCommit { block: bytes, commit }];
+    let response = Some(BlockResponse { earliest: Height(1), latest: Height(2), blocks });
+    node.host.step(now(2), vec![Input::Blocks { request: request.unwrap(), response }])
+}
+
+/// Simulator seed 305: the engine decided once more what block sync had committed.
+#[test]
+fn a_late_precommit_of_a_synced_height_changes_nothing() {
+    let mut node = follower();
+    let (id, parts, time) = block(0);
+    node.says(proposal(0, None, id, time));
+    node.says_parts(0, &parts);
+    let block = Block::decode(&parts.bytes().unwrap()).unwrap();
+    let outputs = syncs(&mut node, &block);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Committed(committed) if committed.synced)));
+    let outputs = node.says(PeerMessage::Vote(vote(VoteType::Precommit, 0, Some(id))));
+    assert!(outputs.iter().all(|output| matches!(output, Output::StartTimer { .. })), "{outputs:?}");
+    assert!(!node.host.engine().is_decided());
+}
+
+#[test]
+fn a_garbage_part_of_a_known_block_is_an_offence() {
+    let mut node = follower();
+    let (id, parts, time) = block(0);
+    node.says(proposal(0, None, id, time));
+    let part = parts.get(0).unwrap().clone();
+    let mut bytes = part.bytes.clone();
+    bytes[3] ^= 1;
+    let garbage = PeerMessage::Part { height: Height(1), round: Round(0), part: Part { bytes, ..part } };
+    for _ in 0..2 {
+        let outputs = node.says(garbage.clone());
+        let [Output::Penalize { peer: PEER, offence: Offence::BadBlock(reason) }] = &outputs[..] else {
+            panic!("{outputs:?}")
+        };
+        assert_eq!(reason, "part 0 is not in this block");
+        // Before and after the block has that part.
+        node.says_parts(0, &parts);
+    }
+}
+
+#[test]
+fn no_height_starts_before_the_time_of_the_last_block() {
+    let mut node = node(Some(Signer::new(key(), SignState::default())));
+    let early = genesis_time().saturating_sub(Duration::from_secs(10));
+    let timers = |outputs: &[Output]| -> Vec<(Timer, Duration)> {
+        let timer = |output: &Output| match output {
+            Output::StartTimer { timer, after } => Some((*timer, *after)),
+            _ => None,
+        };
+        outputs.iter().filter_map(timer).collect()
+    };
+    let outputs = node.host.step(early, vec![Input::Start]);
+    let wait = (Timer::EmptyBlock(Height(1)), Duration::from_secs(10));
+    assert_eq!(timers(&outputs), [(Timer::Gossip, Config::default().gossip_interval), wait]);
+    assert_eq!(outputs.len(), 2, "nothing is built, signed or written: {outputs:?}");
+    assert_eq!((node.host.status().waits_until, node.host.status().syncs), (Some(genesis_time()), 0));
+    let later = genesis_time().saturating_sub(Duration::from_millis(1));
+    let outputs = node.host.step(later, vec![Input::Timer(Timer::Gossip)]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Committed(_))));
+    // Its clock may be set meanwhile: whatever wakes it, it looks again.
+    let outputs = node.host.step(genesis_time(), vec![Input::TxsAvailable]);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Committed(_))), "{outputs:?}");
+    assert_eq!(node.host.status().waits_until, None);
+}
