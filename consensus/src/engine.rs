@@ -12,6 +12,7 @@ use types::{
 };
 
 use crate::{
+    notes::{Notes, RoundStep, What},
     seen::{self, Reports, Verdict},
     signer::Signer,
     timers::{self, Delays, Timeout, TimeoutKind},
@@ -206,6 +207,7 @@ pub struct Engine {
     outputs: Vec<Output>,
     /// Something was signed since the last [`Output::WriteAhead`].
     unsaved: bool,
+    pub(crate) notes: Notes,
     #[cfg(any(test, feature = "mutations"))]
     pub(crate) mutation: Option<Mutation>,
 }
@@ -225,6 +227,8 @@ pub(crate) struct Done {
     pub(crate) waits_for_block: bool,
     /// The time from the round's start to the verdict on its proposal is measured.
     pub(crate) measured: bool,
+    /// The proposal of this round was noted as complete.
+    pub(crate) complete: bool,
 }
 
 impl Engine {
@@ -260,6 +264,7 @@ impl Engine {
             wall: Time::UNIX_EPOCH,
             outputs: Vec::new(),
             unsaved: false,
+            notes: Notes::default(),
             #[cfg(any(test, feature = "mutations"))]
             mutation: None,
         }
@@ -322,6 +327,7 @@ impl Engine {
     }
 
     fn fire_one_rule(&mut self) -> bool {
+        self.note_complete_proposal();
         if self.line_49() || self.line_55() {
             return true;
         }
@@ -472,9 +478,13 @@ impl Engine {
             return;
         }
         let copy = (*vote).clone();
-        if let Added::Conflicting { first, report: true } = self.votes.add(vote, proven) {
-            let evidence = report(&mut self.reports, *first, copy, &self.validators, self.wall);
-            self.outputs.extend(evidence.map(Output::Evidence));
+        match self.votes.add(vote, proven) {
+            Added::Conflicting { first, report: true } => {
+                let evidence = report(&mut self.reports, *first, copy, &self.validators, self.wall);
+                self.outputs.extend(evidence.map(Output::Evidence));
+            }
+            Added::New => self.note(|| What::Vote(Box::new(copy))),
+            _ => {}
         }
     }
 
@@ -530,7 +540,10 @@ impl Engine {
             _ if self.is_abstaining() || timeout.round != self.round => {}
             TimeoutKind::Propose => self.line_57(),
             TimeoutKind::Prevote => self.line_61(),
-            TimeoutKind::Precommit => self.line_65(),
+            TimeoutKind::Precommit => {
+                self.note(|| What::TimeoutWait);
+                self.line_65();
+            }
         }
     }
 
@@ -630,6 +643,7 @@ impl Engine {
         let proposed = [round, round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
         let proposed: Vec<BlockId> = proposed.map(|known| known.signed.proposal.block_id).collect();
         proposed.into_iter().for_each(|block_id| self.check_block(block_id));
+        self.note_new_round();
     }
 
     pub(crate) fn start_timer(&mut self, kind: TimeoutKind, round: Round) {
@@ -683,6 +697,8 @@ impl Engine {
             VoteType::Prevote => Step::Prevote,
             VoteType::Precommit => Step::Precommit,
         };
+        let step = self.step;
+        self.note(|| What::NewStep(step.into()));
         let (Some(index), Some(signer)) = (self.own_index, self.signer.as_mut()) else { return };
         let vote = Vote {
             vote_type,
@@ -703,6 +719,7 @@ impl Engine {
         keep_own(&mut self.own_votes, signed.clone(), |signed| signed.vote.round);
         self.unsaved = true;
         self.votes.add(VerifiedVote::of_own(signed.clone(), &self.validators), false);
+        self.note(|| What::Vote(Box::new(signed.clone())));
         self.outputs.push(Output::Broadcast(Message::Vote(signed)));
     }
 
@@ -737,6 +754,7 @@ impl Engine {
     /// Decides: the commit is built from the very votes that were counted.
     pub(crate) fn decide(&mut self, round: Round, block_id: BlockId) {
         self.decided = Some((round, block_id));
+        self.note(|| What::NewStep(RoundStep::Commit));
         let commit = commit_of(&self.votes, self.height, round, block_id, &self.validators);
         self.outputs.push(Output::Commit { block_id, commit });
     }

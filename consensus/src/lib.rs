@@ -56,10 +56,11 @@
 //! # Where to read on
 //!
 //! [`rules`] (a function for each line), [`engine`] (state, inputs, outputs), [`votes`] (counting), [`signer`] (the guard),
-//! [`timers`] (how long to wait), [`driver`] (one sync for a batch of inputs).
+//! [`timers`] (how long to wait), [`driver`] (one sync for a batch of inputs), [`notes`] (what watchers are shown).
 
 pub mod driver;
 pub mod engine;
+pub mod notes;
 pub mod rules;
 mod seen;
 pub mod signer;
@@ -69,5 +70,6 @@ pub mod votes;
 #[cfg(any(test, feature = "mutations"))]
 pub use engine::Mutation;
 pub use engine::{Engine, Input, Message, NEEDED_BLOCKS_MAX, Output};
+pub use notes::{RoundNote, RoundStep, What};
 pub use signer::{DoubleSign, SignState, Signer};
 pub use timers::{Timeout, TimeoutKind};

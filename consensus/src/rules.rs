@@ -11,6 +11,7 @@ use types::{BlockId, Lock, Round, Step, Time, VoteType};
 use crate::engine::Mutation;
 use crate::{
     engine::Engine,
+    notes::{RoundStep, What},
     seen::Verdict,
     timers::{self, TimeoutKind},
 };
@@ -108,6 +109,7 @@ impl Engine {
             return false;
         }
         self.done.line_34 = true;
+        self.note(|| What::NewStep(RoundStep::PrevoteWait));
         self.start_timer(TimeoutKind::Prevote, self.round);
         true
     }
@@ -130,6 +132,7 @@ impl Engine {
             return false;
         }
         self.done.line_36 = Some(block_id);
+        self.note(|| What::Polka);
         let lock = Lock { round: self.round, block_id };
         self.remember_valid(lock);
         if self.step == Step::Prevote {
@@ -161,6 +164,7 @@ impl Engine {
             self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
         self.valid = Some(valid);
         self.pin_rounds();
+        self.note(|| What::ValidBlock(valid.block_id));
     }
 
     /// L38–L39: both halves of the lock.
@@ -169,7 +173,11 @@ impl Engine {
         if self.mutated(Mutation::SkipLock) {
             return;
         }
-        self.locked = Some(lock);
+        let before = self.locked.replace(lock);
+        self.note(|| match before.is_some_and(|before| before.block_id == lock.block_id) {
+            true => What::Relock(lock.block_id),
+            false => What::Lock(lock.block_id),
+        });
     }
 
     /// L44: upon a quorum of nil prevotes in this round, in step Prevote: precommit nil. The lock stays.
@@ -182,6 +190,7 @@ impl Engine {
         if self.mutated(Mutation::UnlockOnNil) {
             self.locked = None;
         }
+        self.note(|| What::Polka);
         self.vote(VoteType::Precommit, None);
         true
     }
@@ -201,6 +210,7 @@ impl Engine {
             return false;
         }
         self.done.line_47 = true;
+        self.note(|| What::NewStep(RoundStep::PrecommitWait));
         self.start_timer(TimeoutKind::Precommit, self.round);
         true
     }
@@ -277,6 +287,7 @@ impl Engine {
             if self.proposals_of(self.round).is_empty() {
                 self.delays.proposal_missed(proposer);
             }
+            self.note(|| What::TimeoutPropose);
             self.vote(VoteType::Prevote, None);
         }
     }
@@ -284,6 +295,7 @@ impl Engine {
     /// L61: the prevotes stay mixed: precommit nil.
     pub(crate) fn line_61(&mut self) {
         if self.step == Step::Prevote {
+            self.note(|| What::TimeoutWait);
             self.vote(VoteType::Precommit, None);
         }
     }
