@@ -8,7 +8,7 @@ use types::{
 use crate::{
     execute::Execution,
     state::NEVER_REVERTED,
-    tree::{EMPTY_ROOT, Proof, ProofError, StaleReader, Tree, Update, proof::bytes32},
+    tree::{EMPTY_ROOT, Proof, ProofError, StaleReader, Tree, Update, Way, proof::bytes32},
     view::Before,
 };
 
@@ -108,7 +108,32 @@ impl App {
     ///
     /// Errors: [`StaleReader`] when `reader` is not of this height.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<StateProof, StaleReader> {
-        Ok(StateProof { tree: self.tree.prove(reader, key)?, root_revertible: EMPTY_ROOT })
+        self.way_to(key).prove(reader)
+    }
+
+    /// The part of a proof that is in memory: microseconds, and no row is read.
+    pub fn way_to(&self, key: &[u8]) -> StateWay {
+        StateWay { height: self.height, tree: self.tree.way_to(key) }
+    }
+}
+
+/// The part of a proof that is in memory; made by [`App::way_to`].
+pub struct StateWay {
+    height: Height,
+    tree: Way,
+}
+
+impl StateWay {
+    /// The height of the state that is proven about.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// The whole proof.
+    ///
+    /// Errors: [`StaleReader`] when `reader` is not of this height.
+    pub fn prove<R: Reader + ?Sized>(self, reader: &R) -> Result<StateProof, StaleReader> {
+        Ok(StateProof { tree: self.tree.prove(reader)?, root_revertible: EMPTY_ROOT })
     }
 }
 

@@ -46,7 +46,7 @@ pub mod state;
 pub mod tree;
 mod view;
 
-pub use app::{App, BlockContext, Outcome, StateProof, StateUpdate, app_hash};
+pub use app::{App, BlockContext, Outcome, StateProof, StateUpdate, StateWay, app_hash};
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };

@@ -254,7 +254,7 @@ impl Tree {
                 Kind::Leaf | Kind::Branch => {}
             }
         }
-        let mut leaves = self.leaves_at(before, &changes[0].prefix());
+        let mut leaves = leaves_at(&self.prefix, before, &changes[0].prefix());
         for change in changes {
             match change.after.kind {
                 Kind::Empty => leaves.remove(&change.path),
@@ -263,16 +263,6 @@ impl Tree {
         }
         let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
         fold(&leaves, SLOT_BITS)
-    }
-
-    /// All leaves whose paths begin with these 64 bits, read from the rows.
-    fn leaves_at<R: Reader + ?Sized>(&self, reader: &R, prefix: &[u8; 8]) -> BTreeMap<Path, Hash> {
-        let mut leaves = BTreeMap::new();
-        reader.scan(&[&self.prefix[..], prefix].concat(), &mut |row, value| {
-            leaves.insert(path_in(&self.prefix, row), hash_value(value_of(value)));
-            true
-        });
-        leaves
     }
 
     /// Makes an update's content the tree's content. Call it together with writing the rows.
@@ -299,6 +289,11 @@ impl Tree {
     ///
     /// Errors: [`StaleReader`] when it is not.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<Proof, StaleReader> {
+        self.way_to(key).prove(reader)
+    }
+
+    /// The part of a proof that is in memory. It reads no rows, so a lock around the tree is held for microseconds.
+    pub fn way_to(&self, key: &[u8]) -> Way {
         let path = path_of(key);
         let mut siblings = Vec::new();
         let (mut index, mut depth) = (1, 0);
@@ -310,25 +305,51 @@ impl Tree {
         // Either this is a bucket, or there is at most one leaf below.
         let first = (index << (self.depth - depth)) - self.buckets.len();
         let slots = self.buckets[first..first + (1 << (self.depth - depth))].concat();
-        let leaf = match descend(&slots, &path, depth, &mut siblings) {
-            None => None,
-            Some(slot) => {
-                let leaves = self.leaves_at(reader, &slot.prefix);
-                let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
-                let leaf = match slot.node.kind {
-                    Kind::Branch => descend(&leaves, &path, SLOT_BITS, &mut siblings),
-                    _ => leaves.first(),
-                };
-                leaf.map(|leaf| ProofLeaf { path: leaf.path, value_hash: leaf.value_hash })
-            }
-        };
-        let proof = Proof { siblings, leaf };
-        if proof.climb(&path) == self.root() { Ok(proof) } else { Err(StaleReader) }
+        let slot = descend(&slots, &path, depth, &mut siblings).copied();
+        Way { prefix: self.prefix.clone(), path, siblings, slot, root: self.root() }
     }
 
     fn bucket_of(&self, path: &[u8]) -> usize {
         let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
         (u64::from(first) >> (32 - self.depth)) as usize
+    }
+}
+
+/// All leaves whose paths begin with these 64 bits, read from the rows under `tree`.
+fn leaves_at<R: Reader + ?Sized>(tree: &[u8], reader: &R, prefix: &[u8; 8]) -> BTreeMap<Path, Hash> {
+    let mut leaves = BTreeMap::new();
+    reader.scan(&[tree, prefix].concat(), &mut |row, value| {
+        leaves.insert(path_in(tree, row), hash_value(value_of(value)));
+        true
+    });
+    leaves
+}
+
+/// The way from the root of a tree to where a key is or would be, down to the rows; made by [`Tree::way_to`].
+pub struct Way {
+    prefix: Vec<u8>,
+    path: Path,
+    siblings: Vec<Hash>,
+    slot: Option<Slot>,
+    root: Hash,
+}
+
+impl Way {
+    /// Goes the rest of the way, through the rows. `reader` is the state that the tree was of.
+    ///
+    /// Errors: [`StaleReader`] when it is not.
+    pub fn prove<R: Reader + ?Sized>(mut self, reader: &R) -> Result<Proof, StaleReader> {
+        let leaf = self.slot.and_then(|slot| {
+            let leaves = leaves_at(&self.prefix, reader, &slot.prefix);
+            let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
+            let leaf = match slot.node.kind {
+                Kind::Branch => descend(&leaves, &self.path, SLOT_BITS, &mut self.siblings),
+                _ => leaves.first(),
+            };
+            leaf.map(|leaf| ProofLeaf { path: leaf.path, value_hash: leaf.value_hash })
+        });
+        let proof = Proof { siblings: self.siblings, leaf };
+        if proof.climb(&self.path) == self.root { Ok(proof) } else { Err(StaleReader) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use app::{App, BlockContext, BlockTx};
+use app::{BlockContext, BlockTx};
 use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects, votes::VoteSet};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
@@ -15,7 +15,7 @@ use types::{
 };
 
 use crate::{
-    CommitTiming, Committed, Config, Halt, Mempool, Output, Phase, Timer, TxVerifier, Verifier,
+    CommitTiming, Committed, Config, Halt, LiveApp, Mempool, Output, Phase, Timer, TxVerifier, Verifier,
     blocks::{Blocks, Entry, Verdict},
     chain::Chain,
     gossip::Peers,
@@ -30,7 +30,7 @@ pub(crate) struct Core<K: Kv> {
     pub txs: Arc<TxVerifier>,
     pub verifier: Verifier,
     pub chain: Chain,
-    pub app: App,
+    pub app: LiveApp,
     pub blocks: Blocks,
     pub peers: Peers,
     pub outputs: Vec<Output>,
@@ -66,7 +66,7 @@ pub(crate) struct Parts<K: Kv> {
     pub txs: Arc<TxVerifier>,
     pub verifier: Verifier,
     pub chain: Chain,
-    pub app: App,
+    pub app: LiveApp,
     pub own: Option<Address>,
     /// What this node had said before it stopped.
     pub hard_state: Option<HardState>,
@@ -247,7 +247,7 @@ impl<K: Kv> Core<K> {
         (self.on_phase)(Phase::Execute);
         let header = &block.header;
         let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer };
-        let outcome = self.app.execute(&self.store.reader()?, &context, &txs);
+        let outcome = self.app.read().execute(&self.store.reader()?, &context, &txs);
         let after = self.chain.validators_after(&outcome.results);
         let params = outcome.results.params_update.clone().unwrap_or_else(|| self.chain.params.clone());
         (self.on_phase)(Phase::Commit);

@@ -11,7 +11,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use app::App;
-use consensus::{Engine, Input as Told, Signer, driver::Batch};
+use consensus::{Engine, Input as Told, RoundNote, Signer, driver::Batch};
 use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
@@ -22,7 +22,7 @@ use types::{
 };
 
 use crate::{
-    Checked, Config, Halt, Held, Input, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer,
+    Checked, Config, Halt, Held, Input, LiveApp, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer,
     TxVerifier, Verifier,
     blocks::{Added, Blocks, Verdict},
     chain::Chain,
@@ -149,6 +149,7 @@ impl<K: Kv> Host<K> {
         let own = signer.as_ref().map(Signer::address);
         let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
         let engine = Engine::new(chain.id.clone(), signer, chain.validators.as_ref().clone());
+        let app = LiveApp::new(app);
         let parts = Parts {
             config,
             store,
@@ -804,6 +805,16 @@ impl<K: Kv> Host<K> {
         self.sync.in_work() && self.core.peers.iter().any(|(_, view)| view.state.as_ref().is_some_and(ahead))
     }
 
+    /// Notes what happens inside heights from the next step on, or no longer: for clients that watch rounds.
+    pub fn watch(&mut self, watched: bool) {
+        self.engine.watch(watched);
+    }
+
+    /// What was noted since the last call, in order. A step takes a few notes for each vote that it counts.
+    pub fn take_notes(&mut self) -> Vec<RoundNote> {
+        self.engine.take_notes()
+    }
+
     /// Calls `hook` when a phase begins, on the thread that steps.
     pub fn on_phase(&mut self, hook: impl FnMut(Phase) + Send + 'static) {
         self.core.on_phase = Box::new(hook);
@@ -819,9 +830,9 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// The application, for proofs.
-    pub fn app(&self) -> &App {
-        &self.core.app
+    /// The application, for proofs on other threads.
+    pub fn app(&self) -> LiveApp {
+        self.core.app.clone()
     }
 
     /// The engine's guarded key, to export what it signed last.

@@ -15,6 +15,7 @@ mod core;
 mod gossip;
 mod guard;
 mod host;
+mod live;
 pub mod mempool;
 mod recent;
 mod sync;
@@ -23,6 +24,7 @@ mod verifier;
 
 pub use api::*;
 pub use host::{Host, HostError};
+pub use live::LiveApp;
 pub use mempool::{Added, Mempool, MempoolError, Source};
 pub use tx_verifier::TxVerifier;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};
