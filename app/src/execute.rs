@@ -218,18 +218,20 @@ fn transfer<R: Reader + ?Sized>(
     let mut recipient = view.account(to);
     recipient.balance = recipient.balance.checked_add(amount).expect("a balance is part of the supply");
     view.set_account(to, recipient);
-    Ok(event("transfer", [("sender", from.to_string()), ("recipient", to.to_string()), ("amount", amount.to_string())]))
+    let (sender, recipient) = ((from.to_string(), true), (to.to_string(), true));
+    Ok(event("transfer", [("sender", sender), ("recipient", recipient), ("amount", (amount.to_string(), false))]))
 }
 
 fn tx_event(body: &TxBody) -> Event {
     let order = match body.order {
-        TxOrder::Nonce(nonce) => ("nonce", nonce.to_string()),
-        TxOrder::Expires(height) => ("expires", height.to_string()),
+        TxOrder::Nonce(nonce) => ("nonce", (nonce.to_string(), false)),
+        TxOrder::Expires(height) => ("expires", (height.to_string(), false)),
     };
-    event("tx", [("signer", body.signer.address().to_string()), ("fee", body.fee.to_string()), order])
+    event("tx", [("signer", (body.signer.address().to_string(), true)), ("fee", (body.fee.to_string(), false)), order])
 }
 
-fn event<const N: usize>(kind: &str, attributes: [(&str, String); N]) -> Event {
-    let attribute = |(key, value): (&str, String)| Attribute { key: key.to_owned(), value, index: true };
+/// An event. Attributes marked for indexing cost a row of every node's store each, so only addresses are: people search by them.
+fn event<const N: usize>(kind: &str, attributes: [(&str, (String, bool)); N]) -> Event {
+    let attribute = |(key, (value, index)): (&str, (String, bool))| Attribute { key: key.to_owned(), value, index };
     Event { kind: kind.to_owned(), attributes: attributes.into_iter().map(attribute).collect() }
 }

@@ -11,9 +11,15 @@ fn codes(results: &[TxResult]) -> Vec<u32> {
     results.iter().map(|result| result.code).collect()
 }
 
+/// The attributes that are marked for indexing.
+const ADDRESSES: [&str; 3] = ["signer", "sender", "recipient"];
+
 fn event(kind: &str, attributes: &[(&str, String)]) -> Event {
-    let attribute =
-        |(key, value): &(&str, String)| types::Attribute { key: (*key).into(), value: value.clone(), index: true };
+    let attribute = |(key, value): &(&str, String)| types::Attribute {
+        key: (*key).into(),
+        value: value.clone(),
+        index: ADDRESSES.contains(key),
+    };
     Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
 }
 

@@ -1,7 +1,8 @@
 //! What a height costs the store, as a ratio to the least that anything durable can cost: one synced row.
 //!
-//! `cargo bench -p cairn-storage --features rocksdb --profile dev`. Variants are interleaved in one run, on 100,000 accounts; `sync` adds the next
-//! height's write-ahead, which is what makes the height durable. A transfer has 145 bytes, writes two accounts and has one event.
+//! `cargo bench --workspace --bench block_commit --profile dev`. Variants are interleaved in one run, on 100,000 accounts; `sync` adds the next
+//! height's write-ahead, which is what makes the height durable. A transfer has 145 bytes, writes two accounts and has two events, three of whose
+//! attributes are marked for indexing, or none.
 #![allow(missing_docs, clippy::print_stdout)]
 
 #[path = "../tests/suite/chain.rs"]
@@ -15,7 +16,8 @@ use types::{Attribute, Event, HardState, TxResult, WriteSet};
 
 const ACCOUNTS: u64 = 100_000;
 const ROUNDS: usize = 60;
-const SIZES: [usize; 3] = [0, 100, 1000];
+/// Transfers of a height, and whether their attributes are marked.
+const SIZES: [(usize, bool); 4] = [(0, true), (100, true), (1000, false), (1000, true)];
 
 /// A small generator, so that every run writes the same.
 struct Random(u64);
@@ -39,10 +41,14 @@ fn account(number: u64) -> Vec<u8> {
     [b"acct/".as_slice(), &types::blake3(&number.to_be_bytes()).0[..20]].concat()
 }
 
-fn result() -> TxResult {
-    let attribute = |key: &str| Attribute { key: key.into(), value: "A".repeat(40), index: true };
-    let event = Event { kind: "transfer".into(), attributes: vec![attribute("sender"), attribute("recipient")] };
-    TxResult { gas_used: 1, events: vec![event], ..TxResult::default() }
+fn result(random: &mut Random, index: bool) -> TxResult {
+    let mut attribute = |key: &str| {
+        let value = format!("{:040X}", random.next() % ACCOUNTS);
+        Attribute { key: key.into(), value, index }
+    };
+    let tx = Event { kind: "tx".into(), attributes: vec![attribute("signer")] };
+    let transfer = Event { kind: "transfer".into(), attributes: vec![attribute("sender"), attribute("recipient")] };
+    TxResult { gas_used: 1, events: vec![tx, transfer], ..TxResult::default() }
 }
 
 fn median(times: &mut [Duration]) -> f64 {
@@ -58,15 +64,15 @@ fn main() {
     let mut chain = Chain::start(&store, 1, first);
     chain.remember = false;
     let mut bare = Vec::new();
-    let mut times: [[Vec<Duration>; 2]; 3] = Default::default();
-    let mut bytes = [0; 3];
+    let mut times: [[Vec<Duration>; 2]; SIZES.len()] = Default::default();
+    let mut bytes = [0; SIZES.len()];
     for _ in 0..ROUNDS {
-        for (size, transfers) in SIZES.into_iter().enumerate() {
+        for (size, (transfers, indexed)) in SIZES.into_iter().enumerate() {
             for synced in [false, true] {
                 let rows = (0..2 * transfers).map(|_| (random.account(), Some(random.bytes(16)))).collect();
                 let txs = (0..transfers).map(|_| random.bytes(145)).collect();
                 let mut made = chain.next(WriteSet(rows), txs);
-                made.results.txs = (0..transfers).map(|_| result()).collect();
+                made.results.txs = (0..transfers).map(|_| result(&mut random, indexed)).collect();
                 let ahead = HardState { height: chain.height.next(), ..HardState::default() };
                 let before = store.kv().stats().batch_bytes.sum;
                 let start = Instant::now();
@@ -88,16 +94,16 @@ fn main() {
     let bare = median(&mut bare);
     println!("one synced row: {bare:.0} µs (median of {ROUNDS}), the unit of the ratios");
     println!(
-        "{:>10} {:>14} {:>8} {:>14} {:>8} {:>12} {:>12}",
-        "transfers", "commit µs", "ratio", "+ sync µs", "ratio", "bytes", "B/transfer"
+        "{:>10} {:>8} {:>14} {:>8} {:>14} {:>8} {:>12} {:>12}",
+        "transfers", "indexed", "commit µs", "ratio", "+ sync µs", "ratio", "bytes", "B/transfer"
     );
-    for (size, transfers) in SIZES.into_iter().enumerate() {
+    for (size, (transfers, indexed)) in SIZES.into_iter().enumerate() {
         let [commit, synced] = &mut times[size];
         let (commit, synced) = (median(commit), median(synced));
         let each = if transfers == 0 { 0 } else { (bytes[size] - bytes[0]) / transfers as u64 };
         let (ratio, synced_ratio) = (commit / bare, synced / bare);
         println!(
-            "{transfers:>10} {commit:>14.0} {ratio:>8.2} {synced:>14.0} {synced_ratio:>8.2} {:>12} {each:>12}",
+            "{transfers:>10} {indexed:>8} {commit:>14.0} {ratio:>8.2} {synced:>14.0} {synced_ratio:>8.2} {:>12} {each:>12}",
             bytes[size]
         );
     }

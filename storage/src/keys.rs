@@ -32,9 +32,28 @@ pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
 
 /// The part of a history key that all heights of one state key share.
 pub(crate) fn history_prefix(key: &[u8]) -> Vec<u8> {
+    terminated(key)
+}
+
+/// A key escaped and closed, so that another may follow it.
+pub(crate) fn terminated(key: &[u8]) -> Vec<u8> {
     let mut bytes = escape(key);
     bytes.extend(HISTORY_KEY_END);
     bytes
+}
+
+/// The inverse of [`terminated`]; `None` for bytes that it did not make.
+pub(crate) fn read_terminated(bytes: &[u8]) -> Option<Vec<u8>> {
+    let escaped = bytes.strip_suffix(&HISTORY_KEY_END)?;
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.iter();
+    while let Some(byte) = rest.next() {
+        key.push(*byte);
+        if *byte == 0 && rest.next() != Some(&0xFF) {
+            return None;
+        }
+    }
+    Some(key)
 }
 
 /// The key of "what `key` held before height `at`".
@@ -46,17 +65,8 @@ pub(crate) fn history(key: &[u8], at: Height) -> Vec<u8> {
 
 /// Takes a history key apart; `None` for bytes that [`history`] did not make.
 pub(crate) fn unescape_history(bytes: &[u8]) -> Option<(Vec<u8>, Height)> {
-    let (escaped, at) = bytes.split_last_chunk::<8>()?;
-    let escaped = escaped.strip_suffix(&HISTORY_KEY_END)?;
-    let mut key = Vec::with_capacity(escaped.len());
-    let mut rest = escaped.iter();
-    while let Some(byte) = rest.next() {
-        key.push(*byte);
-        if *byte == 0 && rest.next() != Some(&0xFF) {
-            return None;
-        }
-    }
-    Some((key, Height(u64::from_be_bytes(*at))))
+    let (key, at) = bytes.split_last_chunk::<8>()?;
+    Some((read_terminated(key)?, Height(u64::from_be_bytes(*at))))
 }
 
 /// What a key held: `00` for nothing, `01` and the value otherwise.

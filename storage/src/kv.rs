@@ -31,6 +31,8 @@ pub enum Cf {
     Params,
     /// Transaction id → height ‖ index.
     Txs,
+    /// Attribute ‖ value ‖ height ‖ index → the events that carry it.
+    Events,
 }
 
 /// Where a row carries the height that it can be forgotten by.
@@ -40,6 +42,8 @@ pub enum HeightAt {
     KeyStart,
     /// The key ends with it.
     KeyEnd,
+    /// The key ends with it and 4 bytes more.
+    BeforeIndex,
     /// The value begins with it.
     ValueStart,
     /// Rows are never forgotten.
@@ -48,7 +52,7 @@ pub enum HeightAt {
 
 impl Cf {
     /// Every column family.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Heads,
         Self::Blocks,
@@ -61,6 +65,7 @@ impl Cf {
         Self::Validators,
         Self::Params,
         Self::Txs,
+        Self::Events,
     ];
 
     /// The name on disk, and in metrics.
@@ -78,6 +83,7 @@ impl Cf {
             Self::Validators => "validators",
             Self::Params => "params",
             Self::Txs => "txs",
+            Self::Events => "events",
         }
     }
 
@@ -86,6 +92,7 @@ impl Cf {
         match self {
             Self::Meta | Self::State => HeightAt::Nowhere,
             Self::History => HeightAt::KeyEnd,
+            Self::Events => HeightAt::BeforeIndex,
             Self::BlockHash | Self::Txs => HeightAt::ValueStart,
             _ => HeightAt::KeyStart,
         }
@@ -96,6 +103,7 @@ impl Cf {
         let bytes = match self.height_at() {
             HeightAt::KeyStart => key.first_chunk::<8>(),
             HeightAt::KeyEnd => key.last_chunk::<8>(),
+            HeightAt::BeforeIndex => key.last_chunk::<12>().and_then(|end| end.first_chunk::<8>()),
             HeightAt::ValueStart => value.first_chunk::<8>(),
             HeightAt::Nowhere => None,
         }?;

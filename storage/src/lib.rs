@@ -20,6 +20,7 @@
 //! | `validators` | height | the set, where it is not the set before rotated by one turn, and every [`VALIDATORS_EVERY`] heights | window, and the row in force at its start |
 //! | `params` | height | the parameters, where they changed | likewise |
 //! | `txs` | transaction id | height ‖ index in the block | window |
+//! | `events` | what ‖ escaped `kind.key` ‖ `00 00` ‖ escaped value ‖ `00 00` ‖ height ‖ index | numbers of the events that carry the value, where the attribute is marked for indexing | window |
 //!
 //! A key's value at height *h* is the old value of the first `history` row above *h*, or its row in `state` if there is none. The
 //! escape (`00` → `00 FF`) keeps the rows of one key together and the keys in order. The database checksums every block, record
@@ -46,6 +47,7 @@
 mod error;
 #[cfg(feature = "rocksdb")]
 mod folder;
+mod index;
 mod keys;
 mod kv;
 mod lookup;
@@ -58,6 +60,7 @@ mod store;
 mod window;
 
 pub use error::{Result, StoreError};
+pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
 pub use keys::{Genesis, Head, Tip};
 pub use kv::{Batch, Cf, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use lookup::Change;

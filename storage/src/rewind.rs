@@ -4,6 +4,7 @@ use types::Height;
 
 use crate::{
     error::{Result, StoreError},
+    index,
     keys::{self, Tip},
     kv::{Batch, Cf, Durability, Kv},
     store::{Store, genesis_tip, meta},
@@ -53,6 +54,7 @@ impl<K: Kv> Store<K> {
         for tx in self.block(height)?.tx_ids() {
             batch.delete(Cf::Txs, tx.0);
         }
+        index::delete(&mut batch, height, &self.results(height)?);
         let id = self.head(height)?.block_id;
         batch.delete(Cf::Blocks, keys::block(height, &id));
         batch.delete(Cf::BlockHash, id.hash.0);

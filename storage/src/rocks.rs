@@ -14,7 +14,7 @@
 //! ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
 //!
 //! **Forgetting.** Rows of a height lie together in most families: they go by one range tombstone and, where a whole file is
-//! below the height, by dropping the file. In `history`, `block_hash` and `txs` a compaction filter drops rows below an
+//! below the height, by dropping the file. In `history`, `events`, `block_hash` and `txs` a compaction filter drops rows below an
 //! atomic floor whenever a file is rewritten anyway, at the latest after [`REWRITE_SECONDS`].
 
 use std::{
@@ -310,13 +310,16 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
             options.set_blob_file_size(64 << 20);
             options.set_enable_blob_gc(true);
         }
+        Cf::Events => {
+            table.set_bloom_filter(10.0, false);
+        }
         Cf::BlockHash | Cf::Txs => {
             table.set_bloom_filter(10.0, false);
             options.set_compression_type(DBCompressionType::None);
         }
         _ => {}
     }
-    if matches!(cf.height_at(), HeightAt::KeyEnd | HeightAt::ValueStart) {
+    if matches!(cf.height_at(), HeightAt::KeyEnd | HeightAt::BeforeIndex | HeightAt::ValueStart) {
         options.set_periodic_compaction_seconds(REWRITE_SECONDS);
         options.set_compaction_filter("cairn.floor", move |_level, key, value| match cf.height_of(key, value) {
             Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,

@@ -13,13 +13,14 @@ use types::{
 
 use crate::{
     error::{Result, StoreError},
+    index,
     keys::{self, ChangesRecord, Genesis, Head, Tip},
     kv::{Batch, Cf, Durability, Kv, View},
     window::Window,
 };
 
 /// The format of keys and values. Changing either means a new number.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A whole validator set is stored at every multiple of this height, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
@@ -283,6 +284,7 @@ impl<K: Kv> Store<K> {
         for (index, tx) in block.tx_ids().enumerate() {
             batch.put(Cf::Txs, tx.0, keys::tx_position(height, index as u32));
         }
+        index::put(batch, height, commit.results);
     }
 
     /// State rows, what they held before, and the list of them.

@@ -17,6 +17,7 @@ macro_rules! on_both {
 mod chain;
 mod crash;
 mod history;
+mod index;
 mod kv;
 #[cfg(feature = "rocksdb")]
 mod rocks;

@@ -1,0 +1,216 @@
+//! The index of events: which transactions and blocks carry a value of an attribute that is marked for indexing.
+//!
+//! ```text
+//!   what (1 byte) ‖ escaped "kind.key" ‖ 00 00 ‖ escaped value ‖ 00 00 ‖ height (8) ‖ index (4)   ->   numbers of the events, 2 bytes each
+//! ```
+//! The rows of one value lie together, ascending by height and place in the block. They are written in the batch of their height,
+//! and forgotten with it. The numbers say which events of the transaction carry the value, so that conditions on two attributes can be
+//! asked of one event.
+
+use std::collections::BTreeMap;
+
+use types::{BlockResults, Event, Height};
+
+use crate::{
+    error::Result,
+    keys,
+    kv::{Batch, Cf, Kv, View},
+    store::Store,
+};
+
+/// Bytes of an attribute's name with its event's, and of its value; longer ones are not indexed.
+pub const INDEXED_BYTES_MAX: usize = 256;
+
+/// Events of one transaction, or of one block, that are indexed; later ones are not.
+pub const INDEXED_EVENTS_MAX: usize = u16::MAX as usize;
+
+/// What the index leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexed {
+    /// Transactions, by their events.
+    Txs,
+    /// Blocks, by what happened outside of their transactions.
+    Blocks,
+}
+
+impl Indexed {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Txs => b't',
+            Self::Blocks => b'b',
+        }
+    }
+}
+
+/// A place that the index leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The block's height.
+    pub height: Height,
+    /// The transaction's place in the block; 0 for a block.
+    pub index: u32,
+}
+
+/// One row of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRow {
+    /// The value of the attribute.
+    pub value: String,
+    /// Where it is.
+    pub at: Position,
+    /// Which events there carry it, ascending.
+    pub events: Vec<u16>,
+}
+
+impl<K: Kv> Store<K> {
+    /// Visits rows of the attribute `tag` (`kind.key`), until `visit` answers false: those with this value in ascending order of
+    /// their positions, from `from` on; or those with any value, in no useful order. Rows of heights below the window may be among them
+    /// for a while, so that whoever counts the work counts them too.
+    pub fn index_rows(
+        &self,
+        of: Indexed,
+        tag: &str,
+        value: Option<&str>,
+        from: Height,
+        visit: &mut dyn FnMut(IndexRow) -> bool,
+    ) -> Result<()> {
+        let (of_tag, view) = (tag_prefix(of, tag), self.kv.view());
+        let prefix = value.map_or_else(|| of_tag.clone(), |value| value_prefix(of, tag, value));
+        let start = match value {
+            Some(_) => [prefix.as_slice(), &keys::height(from)].concat(),
+            None => Vec::new(),
+        };
+        for row in view.rows(Cf::Events, &prefix, &start) {
+            let (key, events) = row?;
+            let row = decode(&key[of_tag.len()..], &events)
+                .ok_or_else(|| self.damaged("a row of its index is unreadable"))?;
+            if !visit(row) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which events of the transaction or block at a position carry this value of an attribute; `None` if none does.
+    pub fn index_row(&self, of: Indexed, tag: &str, value: &str, at: Position) -> Result<Option<Vec<u16>>> {
+        let key = row_key(value_prefix(of, tag, value), at);
+        let Some(events) = self.kv.get(Cf::Events, &key)? else { return Ok(None) };
+        read_events(&events).map(Some).ok_or_else(|| self.damaged("a row of its index is unreadable"))
+    }
+}
+
+/// Adds the rows of a height.
+pub(crate) fn put(batch: &mut Batch, height: Height, results: &BlockResults) {
+    for (key, events) in rows_of(height, results) {
+        batch.put(Cf::Events, key, events);
+    }
+}
+
+/// Takes them back.
+pub(crate) fn delete(batch: &mut Batch, height: Height, results: &BlockResults) {
+    for (key, _) in rows_of(height, results) {
+        batch.delete(Cf::Events, key);
+    }
+}
+
+fn rows_of(height: Height, results: &BlockResults) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let txs =
+        results.txs.iter().zip(0..).flat_map(move |(result, index)| rows(Indexed::Txs, height, index, &result.events));
+    txs.chain(rows(Indexed::Blocks, height, 0, &results.events))
+}
+
+/// The rows of one transaction or block. A value that several events carry is one row.
+fn rows(of: Indexed, height: Height, index: u32, events: &[Event]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for (event, number) in events.iter().take(INDEXED_EVENTS_MAX).zip(0_u16..) {
+        for attribute in event.attributes.iter().filter(|attribute| attribute.index) {
+            let tag_bytes = event.kind.len() + 1 + attribute.key.len();
+            if tag_bytes > INDEXED_BYTES_MAX || attribute.value.len() > INDEXED_BYTES_MAX {
+                continue;
+            }
+            let tag = format!("{}.{}", event.kind, attribute.key);
+            let key = row_key(value_prefix(of, &tag, &attribute.value), Position { height, index });
+            let numbers = rows.entry(key).or_default();
+            if numbers.last_chunk() != Some(&number.to_be_bytes()) {
+                numbers.extend(number.to_be_bytes());
+            }
+        }
+    }
+    rows
+}
+
+fn tag_prefix(of: Indexed, tag: &str) -> Vec<u8> {
+    [&[of.byte()], keys::terminated(tag.as_bytes()).as_slice()].concat()
+}
+
+fn value_prefix(of: Indexed, tag: &str, value: &str) -> Vec<u8> {
+    let mut prefix = tag_prefix(of, tag);
+    prefix.extend(keys::terminated(value.as_bytes()));
+    prefix
+}
+
+fn row_key(mut prefix: Vec<u8>, at: Position) -> Vec<u8> {
+    prefix.extend(keys::tx_position(at.height, at.index));
+    prefix
+}
+
+/// From the part of a key behind its tag.
+fn decode(key: &[u8], events: &[u8]) -> Option<IndexRow> {
+    let (value, position) = key.split_last_chunk::<12>()?;
+    let (height, index) = keys::read_tx_position(position)?;
+    let value = String::from_utf8(keys::read_terminated(value)?).ok()?;
+    Some(IndexRow { value, at: Position { height, index }, events: read_events(events)? })
+}
+
+fn read_events(bytes: &[u8]) -> Option<Vec<u16>> {
+    let (numbers, []) = bytes.as_chunks::<2>() else { return None };
+    Some(numbers.iter().copied().map(u16::from_be_bytes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use types::Attribute;
+
+    use super::*;
+
+    fn event(kind: &str, attributes: &[(&str, &str, bool)]) -> Event {
+        let attribute = |(key, value, index): &(&str, &str, bool)| Attribute {
+            key: (*key).into(),
+            value: (*value).into(),
+            index: *index,
+        };
+        Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
+    }
+
+    #[test]
+    fn golden_bytes_of_the_index() {
+        let events = [event("t", &[("a", "x\0", true), ("b", "y", false)]), event("t", &[("a", "x\0", true)])];
+        let rows = rows(Indexed::Txs, Height(258), 3, &events);
+        let key = [&b"tt.a\0\0x\0\xFF\0\0"[..], &[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3]].concat();
+        assert_eq!(rows, BTreeMap::from([(key, vec![0, 0, 0, 1])]), "one row, of events 0 and 1; b is not marked");
+    }
+
+    #[test]
+    fn long_values_are_left_out() {
+        let long = "v".repeat(INDEXED_BYTES_MAX + 1);
+        assert!(rows(Indexed::Txs, Height(1), 0, &[event("t", &[("a", &long, true)])]).is_empty());
+        assert!(rows(Indexed::Txs, Height(1), 0, &[event(&long, &[("a", "v", true)])]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_and_values_do_not_mix(a in "[\0-b]{0,4}", b in "[\0-b]{0,4}", height in 0u64..3, index in 0u32..3) {
+            let at = Position { height: Height(height), index };
+            let key = row_key(value_prefix(Indexed::Txs, "t", &a), at);
+            let behind = &key[tag_prefix(Indexed::Txs, "t").len()..];
+            prop_assert_eq!(decode(behind, &[0, 7]), Some(IndexRow { value: a.clone(), at, events: vec![7] }));
+            prop_assert_eq!(key.starts_with(&value_prefix(Indexed::Txs, "t", &b)), a == b);
+        }
+
+        #[test]
+        fn foreign_bytes_are_refused_not_panicked_on(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (decode(&bytes, &bytes), read_events(&bytes));
+        }
+    }
+}
