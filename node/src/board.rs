@@ -1,19 +1,34 @@
-//! What other threads can see of the consensus thread: where it stands, and each height that it commits.
+//! What other threads can see of the consensus thread: where it stands, each height that it commits, and what happens inside one.
 
 use std::{
     sync::{Arc, RwLock, RwLockReadGuard},
     time::Instant,
 };
 
+use consensus::RoundNote;
 use host::{Committed, Status};
 use tokio::sync::broadcast;
+use types::Evidence;
 
 /// Committed heights kept for a reader that is behind; one that is further behind misses some and is told so.
 pub const COMMITTED_KEPT_MAX: usize = 256;
 
+/// Happenings inside heights kept for a reader that is behind: a few rounds of a hundred validators.
+pub const HAPPENED_KEPT_MAX: usize = 1024;
+
+/// What happened inside a height.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// In a round.
+    Round(RoundNote),
+    /// A contradiction was seen, here or by a client, and verified.
+    Evidence(Box<Evidence>),
+}
+
 /// Written by the consensus thread, read by any.
 #[derive(Debug)]
 pub struct Board {
+    happened: broadcast::Sender<Arc<Happened>>,
     seen: RwLock<Seen>,
     committed: broadcast::Sender<Arc<Committed>>,
 }
@@ -28,7 +43,11 @@ impl Board {
     /// A board that shows where the host stands at the start.
     pub fn new(status: Status) -> Self {
         let seen = Seen { status: Arc::new(status), last_block: None };
-        Self { seen: RwLock::new(seen), committed: broadcast::Sender::new(COMMITTED_KEPT_MAX) }
+        Self {
+            happened: broadcast::Sender::new(HAPPENED_KEPT_MAX),
+            seen: RwLock::new(seen),
+            committed: broadcast::Sender::new(COMMITTED_KEPT_MAX),
+        }
     }
 
     /// Where the host stands.
@@ -44,6 +63,23 @@ impl Board {
     /// Heights committed from now on, in order. They are in the store and searchable before they are told here.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
         self.committed.subscribe()
+    }
+
+    /// What happens inside heights from now on. While nobody holds such a receiver, nothing is noted.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Happened>> {
+        self.happened.subscribe()
+    }
+
+    /// Whether somebody watches what happens inside heights.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.happened.receiver_count() > 0
+    }
+
+    /// Tells those who watch, if there are any.
+    pub(crate) fn publish_happened(&self, happened: Happened) {
+        if self.is_watched() {
+            let _ = self.happened.send(Arc::new(happened)); // fails when the last one has just left
+        }
     }
 
     pub(crate) fn publish_status(&self, status: Status) -> Arc<Status> {

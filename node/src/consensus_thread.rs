@@ -23,7 +23,7 @@ use storage::RocksKv;
 use types::{Address, PeerMessage, Wire};
 
 use crate::{
-    board::Board,
+    board::{Board, Happened},
     clock::Clock,
     exit::Failure,
     inbox::{Inbox, Taken},
@@ -100,6 +100,7 @@ impl Turns {
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
             self.thread.pool.expire(now.steady);
         }
+        self.thread.host.watch(self.thread.board.is_watched());
         let begun = Instant::now();
         let outputs = self.thread.host.step(now, std::mem::take(inputs));
         let stepped = Instant::now();
@@ -107,6 +108,9 @@ impl Turns {
         let mut sent = Encoded::default();
         for output in outputs {
             self.perform(output, &mut sent, stepped)?;
+        }
+        for note in self.thread.host.take_notes() {
+            self.thread.board.publish_happened(Happened::Round(note));
         }
         self.thread.metrics.on_turn(stepped - begun, stepped.elapsed(), has_committed);
         self.publish_status();
@@ -134,6 +138,7 @@ impl Turns {
             Output::Committed(committed) => self.on_committed(committed),
             Output::Evidence(evidence) => {
                 thread.metrics.on_evidence(&evidence);
+                thread.board.publish_happened(Happened::Evidence(Box::new(evidence.clone())));
                 let types::Evidence::DuplicateVote(double) = &evidence;
                 let vote = &double.vote_a.vote;
                 tracing::warn!(

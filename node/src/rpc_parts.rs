@@ -8,13 +8,13 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use genesis::Genesis;
-use host::Mempool;
+use host::{LiveApp, Mempool};
 use p2p::{Channel, PeerAddress, PeerInfo};
 use storage::{RocksKv, Store};
-use types::{Address, PublicKey, TxId};
+use types::{Address, Evidence, PublicKey, TxId};
 
 use crate::{
-    board::Board,
+    board::{Board, Happened},
     clock::time_of,
     config::Config,
     metrics::Metrics,
@@ -30,6 +30,7 @@ pub(crate) struct Lent<'a> {
     pub config: &'a Config,
     pub genesis: &'a Genesis,
     pub store: Arc<Store<RocksKv>>,
+    pub app: LiveApp,
     pub mempool: Arc<Mempool>,
     pub submitter: verify_pool::Submitter,
     pub network: p2p::Network,
@@ -41,7 +42,7 @@ pub(crate) struct Lent<'a> {
 
 /// The RPC's view of the node.
 pub(crate) fn context(lent: Lent<'_>) -> Context {
-    let Lent { config, genesis, store, mempool, submitter, network, board, readiness, metrics, validator } = lent;
+    let Lent { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, validator } = lent;
     let settings = &config.rpc;
     let identity = Identity {
         node_id: network.id().to_string(),
@@ -74,12 +75,30 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
         identity,
         genesis: genesis.to_json(),
         store,
+        app,
         pool: Arc::new(Waiting(mempool)),
         submitter: Arc::new(submitter),
         network: Arc::new(Peers(network)),
         status: Box::new({
             let board = board.clone();
             move || board.status()
+        }),
+        evidence: Box::new({
+            let (board, metrics) = (board.clone(), metrics.clone());
+            move |evidence| {
+                metrics.on_evidence(&evidence);
+                let Evidence::DuplicateVote(double) = &evidence;
+                let vote = &double.vote_a.vote;
+                tracing::warn!(
+                    target: "rpc", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
+                    "a client sent two votes of one validator that contradict each other, correctly signed"
+                );
+                board.publish_happened(Happened::Evidence(Box::new(evidence)));
+            }
+        }),
+        happened: Box::new({
+            let board = board.clone();
+            move || board.watch()
         }),
         committed: Box::new(move || board.subscribe()),
         not_ready: Box::new(move || readiness.ready().err().map(|reason| reason.to_string()).into_iter().collect()),

@@ -147,6 +147,7 @@ impl Node {
             Host::open(host_config(&config), &genesis, store.clone(), mempool.clone(), txs.clone(), signer)
                 .map_err(cannot_open)?;
         host.on_phase(metrics.phase_clock());
+        let app = host.app();
         let board = Arc::new(Board::new(host.status()));
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
@@ -238,7 +239,7 @@ impl Node {
             runtime,
             _lock: lock,
         };
-        if let Err(failure) = node.serve(&genesis, mempool, validator) {
+        if let Err(failure) = node.serve(&genesis, app, mempool, validator) {
             let _ = node.stop(); // the first failure is the one to tell
             return Err(failure);
         }
@@ -250,6 +251,7 @@ impl Node {
     fn serve(
         &mut self,
         genesis: &Genesis,
+        app: host::LiveApp,
         mempool: Arc<Mempool>,
         validator: Option<types::PublicKey>,
     ) -> Result<(), Failure> {
@@ -264,6 +266,7 @@ impl Node {
                 config: &self.config,
                 genesis,
                 store: self.store.clone(),
+                app,
                 mempool,
                 submitter: Submitter(self.pool.clone()),
                 network: self.network.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Each block of ```` ```sh ```` is run, in its order, by one shell in an empty folder with `cairn` on its path. A comment before a block
 //! says what is different: `<!-- keeps running -->` (to the end of the document), `<!-- not tried: why -->`. A comment
-//! `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before.
+//! `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before. `curl` runs with `-f`, and fails also for an
+//! empty answer and for one that is an error.
 
 use std::{
     env, fs,
@@ -30,6 +31,14 @@ fn script(text: &str) -> (String, usize) {
         "set -euo pipefail\n\
          in_background() { ( eval \"$1\" ) > background.log 2>&1 & }\n\
          until_ready() { until cairn query block 8 > /dev/null 2>&1; do sleep 0.1; done; }\n\
+         curl() {\n\
+           local answer\n\
+           answer=$(command curl -f \"$@\") || return\n\
+           case $answer in\n\
+             ''|*'\"error\":{'*) echo \"curl $*: no result: $answer\" >&2; return 1;;\n\
+           esac\n\
+           printf '%s\\n' \"$answer\"\n\
+         }\n\
          trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\n",
     );
     let (mut note, mut tried) = ("", 0);
@@ -117,6 +126,15 @@ fn a_command_that_fails_is_noticed() {
     let (right, tried) = script(document);
     assert_eq!(tried, 1);
     run("right", &right);
-    let (wrong, _) = script("```sh\nfalse | true\n```\n");
-    assert!(std::panic::catch_unwind(|| run("wrong", &wrong)).is_err());
+    // Nothing listens there; and a file may hold what a node never should answer.
+    let error = "curl -s \"file://$PWD/error\"";
+    for wrong in [
+        "false | true",
+        "curl -s http://127.0.0.1:9/",
+        &format!("echo '{{\"error\":{{}}}}' > error\n{error}"),
+        &format!("> error\n{error}"),
+    ] {
+        let (script, _) = script(&format!("```sh\n{wrong}\n```\n"));
+        assert!(std::panic::catch_unwind(|| run("wrong", &script)).is_err(), "{wrong}");
+    }
 }

@@ -5,13 +5,16 @@ mod drive;
 mod program;
 
 use std::{
+    collections::BTreeSet,
     process::{Child, Stdio},
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use program::{Cairn, free_ports};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient, query::EventType};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use types::{ChainId, Msg, SecretKey, TxBody, TxOrder, Wire};
 
 /// Ends with the test, however that ends.
@@ -43,6 +46,34 @@ async fn healthy(url: &str) -> HttpClient {
     client
 }
 
+/// What a round that decides brings about, from the consensus thread to a client.
+async fn every_event_of_a_round(url: &str) {
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let mut missing = BTreeSet::from([
+        "CompleteProposal",
+        "Lock",
+        "NewBlock",
+        "NewBlockEvents",
+        "NewBlockHeader",
+        "NewRound",
+        "NewRoundStep",
+        "Polka",
+        "ValidBlock",
+        "Vote",
+    ]);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"query":"tm.event EXISTS"}}"#;
+    socket.send(Message::text(call)).await.unwrap();
+    while !missing.is_empty() {
+        let said = timeout(Duration::from_secs(60), socket.next()).await;
+        let Message::Text(text) = said.unwrap_or_else(|_| panic!("{missing:?} never came")).unwrap().unwrap() else {
+            continue;
+        };
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(event["error"].is_null(), "{event}");
+        missing.remove(event["result"]["events"]["tm.event"][0].as_str().unwrap_or_default());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_clients_use_a_node_as_they_use_cometbft() {
     let cairn = Cairn::new();
@@ -72,6 +103,8 @@ async fn stock_clients_use_a_node_as_they_use_cometbft() {
     let driver = tokio::spawn(driver.run());
     let mut blocks = websocket.subscribe(EventType::NewBlock.into()).await.unwrap();
     blocks.next().await.unwrap().unwrap();
+
+    every_event_of_a_round(&format!("ws://127.0.0.1:{}/websocket", port + 1)).await;
 
     let address = alice.public_key().address();
     drive::every_method(&client, [0, 1, 2].map(|nonce| transfer(&alice, nonce)), address).await;

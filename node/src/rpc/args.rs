@@ -107,6 +107,16 @@ impl Args {
         }
     }
 
+    /// Any JSON.
+    ///
+    /// Errors: unreadable, or absent.
+    pub fn json(&self, name: &'static str) -> Result<Value> {
+        match self.required(name)? {
+            Arg::Json(value) => Ok(value.clone()),
+            Arg::Uri(raw) => serde_json::from_str(raw).map_err(|_| self.unreadable(name, "JSON")),
+        }
+    }
+
     /// Texts; none if absent. In a URI: a JSON list, or texts separated by commas.
     pub fn texts(&self, name: &'static str) -> Result<Vec<String>> {
         let expected = "a list of texts such as [\"a\",\"b\"]";

@@ -3,12 +3,13 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use host::{Committed, Status};
+use host::{Committed, LiveApp, Status};
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
-use types::{Address, ChainId, PublicKey, Time, TxId};
+use types::{Address, ChainId, Evidence, PublicKey, Time, TxId};
 
 use super::Cors;
+use crate::board::Happened;
 
 /// Everything that the methods read and call.
 pub struct Context {
@@ -20,6 +21,8 @@ pub struct Context {
     pub genesis: String,
     /// Blocks, results, state and indexes. Only read.
     pub store: Arc<Store<RocksKv>>,
+    /// The application at the tip. Only read.
+    pub app: LiveApp,
     /// Transactions that wait.
     pub pool: Arc<dyn Pool>,
     /// The way into the mempool.
@@ -30,6 +33,10 @@ pub struct Context {
     pub status: Box<dyn Fn() -> Arc<Status> + Send + Sync>,
     /// Heights committed from now on; each is in the store before it is told.
     pub committed: Box<dyn Fn() -> broadcast::Receiver<Arc<Committed>> + Send + Sync>,
+    /// What happens inside heights from now on. Held only while a client has subscribed to it: noting costs the consensus thread.
+    pub happened: Box<dyn Fn() -> broadcast::Receiver<Arc<Happened>> + Send + Sync>,
+    /// Told of contradictions that clients sent and that hold, each once.
+    pub evidence: Box<dyn Fn(Evidence) + Send + Sync>,
     /// Why the node is not ready to serve, a sentence each; empty when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Told after each call: the method, how long it took, and whether it had a result.

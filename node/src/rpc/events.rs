@@ -13,10 +13,31 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use types::TxId;
 
-use super::{json, query::Tags};
+use super::{
+    json,
+    query::{Query, Tags},
+};
 
 /// Bytes of blocks that wait for slow clients, beyond the last one. Their JSON may take a few times as much.
 const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The names of the events of a committed height.
+pub const NAMES: [&str; 5] = ["NewBlock", "NewBlockEvents", "NewBlockHeader", "Tx", "ValidatorSetUpdates"];
+
+/// Those of [`NAMES`] that carry one tag, their name: who asks for a height's block or transactions does not ask for these.
+const NAMES_ALONE: [&str; 2] = ["NewBlockHeader", "ValidatorSetUpdates"];
+
+/// Whether a committed height can bring about an event that a query asks for.
+pub fn may_match(query: &Query, name: &str) -> bool {
+    match NAMES_ALONE.contains(&name) {
+        true => query.matches(&named(name)),
+        false => query.may_match("tm.event", name),
+    }
+}
+
+fn named(name: &str) -> Tags {
+    Tags::from([("tm.event".to_owned(), vec![name.to_owned()])])
+}
 
 /// One event for subscribers.
 pub struct Event {
@@ -29,7 +50,8 @@ pub struct Event {
 }
 
 impl Event {
-    fn new(tags: Tags, data: &serde_json::Value) -> Self {
+    /// From what queries look at, and what is told.
+    pub fn new(tags: Tags, data: &serde_json::Value) -> Self {
         Self { tags_json: json!(tags).to_string(), tags, data: data.to_string() }
     }
 
@@ -47,13 +69,15 @@ pub struct Happening {
     ids: OnceLock<BTreeMap<TxId, u32>>,
     header: OnceLock<Event>,
     block: OnceLock<Event>,
+    block_events: OnceLock<Event>,
+    validator_updates: OnceLock<Event>,
     txs: OnceLock<Vec<Event>>,
 }
 
 impl Happening {
     fn new(committed: Arc<Committed>) -> Self {
-        let (ids, header, block, txs) = Default::default();
-        Self { committed, ids, header, block, txs }
+        let (ids, header, block, block_events, validator_updates, txs) = Default::default();
+        Self { committed, ids, header, block, block_events, validator_updates, txs }
     }
 
     /// The place of a transaction in the block.
@@ -66,20 +90,34 @@ impl Happening {
     pub fn header(&self) -> &Event {
         self.header.get_or_init(|| {
             let block = &self.committed.block;
-            // No other tag, as in CometBFT: who asks for a height's block or transactions does not ask for this.
-            let tags = [("tm.event".to_owned(), vec!["NewBlockHeader".to_owned()])];
-            Event::new(tags.into(), &json::new_block_header_event(&block.header, block.txs.len()))
+            Event::new(named("NewBlockHeader"), &json::new_block_header_event(&block.header, block.txs.len()))
         })
+    }
+
+    /// The event `ValidatorSetUpdates`, if the set changes.
+    pub fn validator_updates(&self) -> Option<&Event> {
+        let updates = &self.committed.results.validator_updates;
+        let event = || Event::new(named("ValidatorSetUpdates"), &json::validator_set_updates_event(updates));
+        (!updates.is_empty()).then(|| self.validator_updates.get_or_init(event))
+    }
+
+    /// The event `NewBlockEvents`.
+    pub fn block_events(&self) -> &Event {
+        self.block_events.get_or_init(|| {
+            Event::new(self.block_tags("NewBlockEvents"), &json::new_block_events_event(&self.committed))
+        })
+    }
+
+    fn block_tags(&self, name: &str) -> Tags {
+        let mut tags = json::tags_of(&self.committed.results.events);
+        tags.insert("tm.event".to_owned(), vec![name.to_owned()]);
+        tags.insert("block.height".to_owned(), vec![self.committed.block.header.height.to_string()]);
+        tags
     }
 
     /// The event `NewBlock`. Costs something the first time: not for an async thread.
     pub fn block(&self) -> &Event {
-        self.block.get_or_init(|| {
-            let mut tags = json::tags_of(&self.committed.results.events);
-            tags.insert("tm.event".to_owned(), vec!["NewBlock".to_owned()]);
-            tags.insert("block.height".to_owned(), vec![self.committed.block.header.height.to_string()]);
-            Event::new(tags, &json::new_block_event(&self.committed))
-        })
+        self.block.get_or_init(|| Event::new(self.block_tags("NewBlock"), &json::new_block_event(&self.committed)))
     }
 
     /// The events `Tx`, in order. Costs something the first time: not for an async thread.
@@ -89,10 +127,7 @@ impl Happening {
             let height = block.header.height;
             let event = |(index, ((tx, id), result)): (usize, ((&Vec<u8>, TxId), _))| {
                 let result: &types::TxResult = result;
-                let mut tags = json::tags_of(&result.events);
-                tags.insert("tm.event".to_owned(), vec!["Tx".to_owned()]);
-                tags.insert("tx.hash".to_owned(), vec![id.to_string()]);
-                tags.insert("tx.height".to_owned(), vec![height.to_string()]);
+                let tags = json::tx_tags(height, id, result);
                 Event::new(tags, &json::tx_event(height, index, tx, result))
             };
             block.txs.iter().zip(block.tx_ids()).zip(&results.txs).enumerate().map(event).collect()

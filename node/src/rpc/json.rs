@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use consensus::{RoundNote, RoundStep, What};
 use data_encoding::{BASE64, HEXUPPER};
 use genesis::params_json;
 use host::{Committed, Status};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use storage::Head;
 use types::{
     BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, Event, Evidence, Hash, Header, Height, PublicKey,
-    SignedVote, TxResult, Validator, ValidatorSet, ValidatorUpdate, VoteType, merkle,
+    SignedVote, TxId, TxResult, Validator, ValidatorSet, ValidatorUpdate, VoteType, merkle,
 };
 
 use super::{
@@ -182,6 +183,15 @@ pub fn tags_of(events: &[Event]) -> Tags {
     tags
 }
 
+/// What queries look at of a committed transaction.
+pub fn tx_tags(height: Height, id: TxId, result: &TxResult) -> Tags {
+    let mut tags = tags_of(&result.events);
+    tags.insert("tm.event".to_owned(), vec!["Tx".to_owned()]);
+    tags.insert("tx.hash".to_owned(), vec![text(id)]);
+    tags.insert("tx.height".to_owned(), vec![text(height)]);
+    tags
+}
+
 /// What executing a transaction brought about.
 pub fn tx_result(result: &TxResult) -> Value {
     json!({
@@ -270,6 +280,72 @@ pub fn new_block_header_event(of: &Header, txs: usize) -> Value {
         "type": "tendermint/event/NewBlockHeader",
         "value": { "header": header(of), "num_txs": text(txs) },
     })
+}
+
+/// The event of what a block brought about outside of its transactions.
+pub fn new_block_events_event(committed: &Committed) -> Value {
+    json!({
+        "type": "tendermint/event/NewBlockEvents",
+        "value": {
+            "height": text(committed.block.header.height),
+            "events": events(&committed.results.events),
+            "num_txs": text(committed.block.txs.len()),
+        },
+    })
+}
+
+/// The event of changes of the validator set.
+pub fn validator_set_updates_event(updates: &[ValidatorUpdate]) -> Value {
+    let update = |update: &ValidatorUpdate| {
+        json!({
+            "address": text(update.public_key.address()),
+            "pub_key": public_key(&update.public_key),
+            "voting_power": text(update.power),
+            "proposer_priority": "0",
+        })
+    };
+    json!({
+        "type": "tendermint/event/ValidatorSetUpdates",
+        "value": { "validator_updates": updates.iter().map(update).collect::<Vec<_>>() },
+    })
+}
+
+/// The event of a contradiction.
+pub fn new_evidence_event(of: &Evidence) -> Value {
+    json!({
+        "type": "tendermint/event/NewEvidence",
+        "value": { "evidence": evidence(of), "height": text(of.height()) },
+    })
+}
+
+/// The event of something that happened in a round.
+pub fn round_event(note: &RoundNote) -> Value {
+    let step = match (&note.what, note.step) {
+        (What::NewRound { .. }, _) => "RoundStepNewRound",
+        (_, RoundStep::Propose) => "RoundStepPropose",
+        (_, RoundStep::Prevote) => "RoundStepPrevote",
+        (_, RoundStep::PrevoteWait) => "RoundStepPrevoteWait",
+        (_, RoundStep::Precommit) => "RoundStepPrecommit",
+        (_, RoundStep::PrecommitWait) => "RoundStepPrecommitWait",
+        (_, RoundStep::Commit) => "RoundStepCommit",
+    };
+    let mut value = json!({ "height": text(note.height), "round": note.round.0, "step": step });
+    let kind = match &note.what {
+        What::NewRound { proposer, index } => {
+            value["proposer"] = json!({ "address": text(proposer), "index": index });
+            "NewRound"
+        }
+        What::CompleteProposal(id) => {
+            value["block_id"] = block_id(Some(*id));
+            "CompleteProposal"
+        }
+        What::Vote(signed) => {
+            value = json!({ "Vote": vote(signed) });
+            "Vote"
+        }
+        _ => "RoundState",
+    };
+    json!({ "type": format!("tendermint/event/{kind}"), "value": value })
 }
 
 /// The event of a committed transaction.

@@ -12,11 +12,12 @@
 //! |---|---|
 //! | [`context`](self) | what the rest of the node lends to the RPC |
 //! | `server` | sockets, limits, HTTP status codes |
+//! | `request_line` | request lines that hyper refuses and CometBFT's users type |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
 //! | `websocket` | one client's subscriptions and calls, in one task |
 //! | `methods` | the table of methods, and what each answers |
 //! | `json` | our types in the v0.38 shapes |
-//! | `query`, `events` | what a subscription asks for, and what happened |
+//! | `query`, `events`, `rounds` | what a subscription asks for, which heights were committed, and what happened inside them |
 //!
 //! Invariants, each with the test that holds it:
 //! - **R1** What a client sends makes no thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
@@ -25,6 +26,8 @@
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is not "internal error": `data` says which (`errors_say_what_to_do`).
+//! - **R5** Calls that cost more than a few reads (searches, proofs) wait for each other, and all other calls go past them
+//!   (`calls_that_cost_wait_for_each_other_and_not_for_others`).
 
 mod args;
 mod context;
@@ -35,6 +38,8 @@ mod json;
 mod jsonrpc;
 mod methods;
 mod query;
+mod request_line;
+mod rounds;
 mod server;
 mod stall;
 mod uri;

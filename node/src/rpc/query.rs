@@ -6,12 +6,17 @@
 //! operand   = text | number | "TIME" rfc3339 | "DATE" yyyy-mm-dd
 //! text      = "'" any but "'" "'"
 //! ```
-//! A tag is `tm.event`, `tx.hash`, `tx.height`, `block.height`, or an attribute of an event: `transfer.to`. A condition holds when it
+//! A tag is `tm.event` (or, as in old clients, `tm.events.type`), `tx.hash`, `tx.height`, `block.height`, or an attribute of an event:
+//! `transfer.to`. A condition holds when it
 //! holds for one of the tag's values; a number is compared with values that are numbers, a time with values that are times.
 
-use std::{cmp::Ordering, collections::BTreeMap, str::FromStr};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
-use types::Time;
+use types::{Event, Time};
 
 use super::error::Error;
 
@@ -78,6 +83,96 @@ impl Query {
     }
 }
 
+/// What a search reads first: values that the index can lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Equality<'a> {
+    /// The attribute, as `kind.key`.
+    pub tag: &'a str,
+    /// Its value.
+    pub value: &'a str,
+}
+
+/// Tags that are no attributes of events.
+const RESERVED: [&str; 4] = ["tm.event", "tx.hash", "tx.height", "block.height"];
+
+impl Query {
+    /// The conditions on attributes that name the very value, in order. Numbers are written as the application writes them: without
+    /// leading zeros.
+    pub fn equalities(&self) -> impl Iterator<Item = Equality<'_>> {
+        self.attributes().filter_map(|condition| match &condition.test {
+            Test::Text(Order::Equal, value) => Some(Equality { tag: &condition.tag, value }),
+            Test::Number(Order::Equal, number) => Some(Equality { tag: &condition.tag, value: number.whole_text()? }),
+            _ => None,
+        })
+    }
+
+    /// The attributes that conditions are on, in order.
+    pub fn attribute_tags(&self) -> impl Iterator<Item = &str> {
+        self.attributes().map(|condition| condition.tag.as_str())
+    }
+
+    /// Whether all conditions on an attribute hold for a value.
+    pub fn holds_for(&self, tag: &str, value: &str) -> bool {
+        self.may_match(tag, value)
+    }
+
+    /// The text that `tag` must be equal to, if a condition says so.
+    pub fn text_of(&self, tag: &str) -> Option<&str> {
+        self.0.iter().find_map(|condition| match &condition.test {
+            Test::Text(Order::Equal, text) if condition.tag == tag => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Bounds of the whole numbers that conditions on `tag` allow, both inclusive; wider than needed where a bound is no whole number.
+    pub fn range_of(&self, tag: &str) -> (u64, u64) {
+        let (mut low, mut high) = (0, u64::MAX);
+        for condition in self.0.iter().filter(|condition| condition.tag == tag) {
+            let (order, number) = match &condition.test {
+                Test::Number(order, number) => (*order, number.whole_text().and_then(|text| text.parse::<u64>().ok())),
+                Test::Text(Order::Equal, text) => (Order::Equal, text.parse().ok()),
+                _ => continue,
+            };
+            let Some(number) = number else { continue };
+            match order {
+                Order::Equal => (low, high) = (low.max(number), high.min(number)),
+                Order::Less => high = high.min(number.saturating_sub(1)),
+                Order::LessOrEqual => high = high.min(number),
+                Order::Greater => low = low.max(number.saturating_add(1)),
+                Order::GreaterOrEqual => low = low.max(number),
+            }
+        }
+        (low, high)
+    }
+
+    /// Whether the conditions on attributes hold for what happened in one transaction or block: those on one kind of event must hold
+    /// for one and the same event, as in CometBFT's searches.
+    pub fn matches_events(&self, events: &[Event]) -> bool {
+        let kinds: BTreeSet<&str> = self.attributes().map(|condition| kind_of(&condition.tag)).collect();
+        kinds.into_iter().all(|kind| {
+            let conditions = || self.attributes().filter(|condition| kind_of(&condition.tag) == kind);
+            events.iter().filter(|event| event.kind == kind).any(|event| {
+                conditions().all(|condition| {
+                    let key = condition.tag[kind.len()..].trim_start_matches('.');
+                    event
+                        .attributes
+                        .iter()
+                        .any(|attribute| attribute.key == key && condition.test.holds(&attribute.value))
+                })
+            })
+        })
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = &Condition> {
+        self.0.iter().filter(|condition| !RESERVED.contains(&condition.tag.as_str()))
+    }
+}
+
+/// The kind of event that an attribute's tag names.
+pub fn kind_of(tag: &str) -> &str {
+    tag.rsplit_once('.').map_or(tag, |(kind, _)| kind)
+}
+
 impl Test {
     fn holds(&self, value: &str) -> bool {
         match self {
@@ -132,7 +227,8 @@ impl<'a> Rest<'a> {
         if tag.is_empty() {
             return Err("a tag such as tm.event");
         }
-        let tag = tag.to_owned();
+        // An old name of the same tag; clients still send it.
+        let tag = if tag == "tm.events.type" { "tm.event" } else { tag }.to_owned();
         if self.word("EXISTS") {
             return Ok(Condition { tag, test: Test::Exists });
         }
@@ -255,6 +351,12 @@ impl FromStr for Decimal {
 }
 
 impl Decimal {
+    /// The digits of a number that is whole and not negative.
+    fn whole_text(&self) -> Option<&str> {
+        let whole = if self.whole.is_empty() { "0" } else { &self.whole };
+        (!self.negative && self.fraction.is_empty()).then_some(whole)
+    }
+
     fn cmp(&self, other: &Self) -> Ordering {
         let size = |a: &Self, b: &Self| {
             let whole = (a.whole.len(), &a.whole).cmp(&(b.whole.len(), &b.whole));
@@ -352,6 +454,47 @@ mod tests {
         }
         assert!("a".repeat(513).parse::<Query>().unwrap_err().data.contains("at most 512"));
         assert!(["a=1"; 17].join(" AND ").parse::<Query>().unwrap_err().data.contains("16 conditions"));
+    }
+
+    #[test]
+    fn searches_know_what_to_read() {
+        let query: Query =
+            "tx.height > 5 AND tx.height<=9.5 AND transfer.to='Ann' AND a.b = 07 AND c.d = 1.5 AND tx.hash='AB'"
+                .parse()
+                .unwrap();
+        let equalities: Vec<_> = query.equalities().map(|equality| (equality.tag, equality.value)).collect();
+        assert_eq!(equalities, [("transfer.to", "Ann"), ("a.b", "7")]);
+        assert_eq!(query.range_of("tx.height"), (6, u64::MAX), "a bound that is no whole number bounds nothing here");
+        assert_eq!((query.text_of("tx.hash"), query.text_of("tm.event")), (Some("AB"), None));
+        let range = |text: &str| text.parse::<Query>().unwrap().range_of("h");
+        assert_eq!(range("h = 7 AND h < 9"), (7, 7));
+        assert_eq!(range("h = '7'"), (7, 7));
+        assert_eq!(range("h > 7 AND h < 7"), (8, 6));
+        assert_eq!(range("h >= 0 AND h <= -1"), (0, u64::MAX));
+    }
+
+    #[test]
+    fn conditions_on_one_kind_hold_for_one_event() {
+        let event = |kind: &str, pairs: &[(&str, &str)]| Event {
+            kind: kind.into(),
+            attributes: pairs
+                .iter()
+                .map(|(key, value)| types::Attribute { key: (*key).into(), value: (*value).into(), index: true })
+                .collect(),
+        };
+        let events =
+            [event("t", &[("a", "1"), ("b", "1")]), event("t", &[("a", "2"), ("b", "2")]), event("u", &[("c", "3")])];
+        for (text, expected) in [
+            ("t.a = 1 AND t.b = 1", true),
+            ("t.a = 1 AND t.b = 2", false),
+            ("t.a = 1 AND u.c = 3", true),
+            ("t.a = 1 AND u.c = 4", false),
+            ("t.a > 1 AND t.b EXISTS AND tx.height = 99", true),
+            ("t.c EXISTS", false),
+            ("nothing EXISTS", false),
+        ] {
+            assert_eq!(text.parse::<Query>().unwrap().matches_events(&events), expected, "{text}");
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ use super::{
     events::Hub,
     jsonrpc::{self, Body as RpcBody, Message},
     methods::{self, METHODS, Reply, Server},
+    request_line::RequestLine,
     stall::NoStall,
     uri, websocket,
 };
@@ -95,6 +96,10 @@ pub fn serve(context: Context, listener: TcpListener) -> std::io::Result<Handle>
     let feed = hub.clone().run((context.committed)());
     tokio::spawn(until(stopped.clone(), feed));
     let server = Arc::new(Server::new(context, hub));
+    tokio::spawn(until(stopped.clone(), {
+        let server = server.clone();
+        async move { server.rounds.run().await }
+    }));
     tokio::spawn(accept(server, listener, stopped));
     Ok(Handle { address, stop })
 }
@@ -168,7 +173,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(header_bytes_max)
-        .serve_connection(TokioIo::new(NoStall::new(socket, PATIENCE)), service)
+        .serve_connection(TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE))), service)
         .with_upgrades();
     tokio::pin!(http);
     tokio::select! {
@@ -192,7 +197,7 @@ impl Connection {
         let (mut parts, body) = request.into_parts();
         let mut response = match (&parts.method, parts.uri.path()) {
             (&Method::POST, "/") => self.post(&parts, body).await,
-            (&Method::GET | &Method::HEAD, "/") => index(&parts),
+            (&Method::GET | &Method::HEAD, "/") => index(&server, &parts),
             (&Method::GET, "/websocket") => self.upgrade(&mut parts).await,
             (&Method::GET | &Method::HEAD, _) => self.get(&parts).await,
             (&Method::OPTIONS, _) => StatusCode::NO_CONTENT.into_response(),
@@ -355,19 +360,26 @@ fn rpc(status: StatusCode, json: String, lasting: bool) -> Response {
     (status, headers, json).into_response()
 }
 
-/// The methods, as links.
-fn index(parts: &Parts) -> Response {
+/// The methods that this node answers, as CometBFT lists them: those without arguments, then the others.
+fn index(server: &Server, parts: &Parts) -> Response {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(*c)).collect();
-    let mut html = String::from("<!DOCTYPE html><title>Cairn RPC</title><p>Available endpoints:</p><ul>");
-    for method in METHODS {
-        let query: Vec<String> = method.params.iter().map(|name| format!("{name}=_")).collect();
-        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-        let _ = match method.is_websocket() {
-            true => write!(html, "<li>{} (over ws://{host}/websocket)", method.name),
-            false => write!(html, r#"<li><a href="//{host}/{0}{query}">//{host}/{0}{query}</a>"#, method.name),
-        };
+    let mut html = String::from("<!DOCTYPE html><html><title>Cairn RPC</title><body>");
+    for (title, with_params) in [("Available endpoints:", false), ("Endpoints that require arguments:", true)] {
+        let _ = write!(html, "<br>{title}<br>");
+        for method in
+            METHODS.iter().filter(|method| method.params.is_empty() != with_params && method.is_offered(server))
+        {
+            let params: Vec<String> = method.params.iter().map(|name| format!("{name}=_")).collect();
+            let _ = match method.is_websocket() {
+                true => write!(html, "{}, over ws://{host}/websocket<br>", method.name),
+                false => {
+                    let link = format!("//{host}/{}?{}", method.name, params.join("&"));
+                    write!(html, r#"<a href="{link}">{link}</a><br>"#)
+                }
+            };
+        }
     }
-    html.push_str("</ul>");
+    html.push_str("</body></html>");
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
 }

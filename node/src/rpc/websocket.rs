@@ -10,17 +10,18 @@ use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::Value;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::{OwnedSemaphorePermit, broadcast, watch},
     time::{Instant, interval_at},
 };
 
 use super::{
     args::Args,
     error::Error,
-    events::{Cursor, Event, Happening, Missed},
+    events::{self, Cursor, Event, Happening, Missed},
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
+    rounds::{self, Shown},
     server,
 };
 
@@ -43,6 +44,8 @@ struct Client<'a> {
     subscriptions: Vec<Subscription>,
     /// While there are subscriptions: the place in the stream of heights, and the place among clients.
     watching: Option<(Cursor, OwnedSemaphorePermit)>,
+    /// While a subscription asks for what happens inside heights.
+    rounds: Option<broadcast::Receiver<Arc<Shown>>>,
     calls: FuturesUnordered<BoxFuture<'static, Option<String>>>,
 }
 
@@ -56,7 +59,8 @@ enum End {
 
 /// Serves a client until it goes away, is too slow, or the server stops.
 pub async fn run(server: &Arc<Server>, mut socket: WebSocket, mut stopped: watch::Receiver<bool>) {
-    let mut client = Client { server, subscriptions: Vec::new(), watching: None, calls: FuturesUnordered::new() };
+    let mut client =
+        Client { server, subscriptions: Vec::new(), watching: None, rounds: None, calls: FuturesUnordered::new() };
     let end = tokio::select! {
         end = client.serve(&mut socket) => end,
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
@@ -85,7 +89,13 @@ impl Client<'_> {
                 Some(reply) = self.calls.next() => send(socket, reply).await,
                 height = next_height(&mut self.watching) => match height {
                     Ok(happening) => self.on_height(socket, happening).await,
-                    Err(missed) => return self.on_missed(socket, missed).await,
+                    Err(Missed { heights }) => {
+                        return self.on_missed(socket, &format!("the events of {heights} heights")).await;
+                    }
+                },
+                shown = next_shown(&mut self.rounds) => match shown {
+                    Ok(shown) => self.on_shown(socket, &shown).await,
+                    Err(missed) => return self.on_missed(socket, &format!("{missed} events")).await,
                 },
                 _ = ping.tick() => {
                     if !heard && reading {
@@ -132,7 +142,7 @@ impl Client<'_> {
             "unsubscribe" => self.unsubscribe(&text()?),
             _ => {
                 self.subscriptions.clear();
-                self.watching = None;
+                (self.watching, self.rounds) = (None, None);
                 Ok(())
             }
         }
@@ -141,6 +151,7 @@ impl Client<'_> {
     fn subscribe(&mut self, id: Value, text: String) -> Result<(), Error> {
         let limits = &self.server.context.limits;
         let query = Query::from_str(&text)?;
+        check_can_come(&query, &text)?;
         if self.subscriptions.iter().any(|subscription| subscription.text == text) {
             return Err(Error::refused(format_args!("already subscribed to {text:?}: unsubscribe first")));
         }
@@ -160,6 +171,9 @@ impl Client<'_> {
             })?;
             self.watching = Some((self.server.hub.cursor(), place));
         }
+        if self.rounds.is_none() && rounds::may_match(&query) {
+            self.rounds = Some(self.server.rounds.watch(&self.server.context.happened));
+        }
         self.subscriptions.push(Subscription { id, text, query });
         Ok(())
     }
@@ -175,12 +189,19 @@ impl Client<'_> {
         if self.subscriptions.is_empty() {
             self.watching = None;
         }
+        self.rounds.take_if(|_| !self.subscriptions.iter().any(|left| rounds::may_match(&left.query)));
         Ok(())
     }
 
-    /// Writes the events of a height: header first, then block, then transactions in order.
+    /// Writes an event of something inside a height.
+    async fn on_shown(&mut self, socket: &mut WebSocket, shown: &Shown) -> Result<(), ()> {
+        feed(socket, &self.subscriptions, shown.event()).await?;
+        socket.flush().await.map_err(drop)
+    }
+
+    /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the validator set.
     async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), ()> {
-        let wants = |event: &str| self.subscriptions.iter().any(|s| s.query.may_match("tm.event", event));
+        let wants = |event: &str| self.subscriptions.iter().any(|s| events::may_match(&s.query, event));
         let (block, txs) = (wants("NewBlock"), wants("Tx") && !happening.committed.block.txs.is_empty());
         if wants("NewBlockHeader") {
             feed(socket, &self.subscriptions, happening.header()).await?;
@@ -202,18 +223,19 @@ impl Client<'_> {
             rendered.await.map_err(drop)?;
         }
         let blocks = block.then(|| happening.block());
+        let block_events = wants("NewBlockEvents").then(|| happening.block_events());
         let txs = if txs { happening.txs() } else { &[] };
-        for event in blocks.into_iter().chain(txs) {
+        let updates = happening.validator_updates().filter(|_| wants("ValidatorSetUpdates"));
+        for event in blocks.into_iter().chain(block_events).chain(txs).chain(updates) {
             feed(socket, &self.subscriptions, event).await?;
         }
         socket.flush().await.map_err(drop)
     }
 
     /// Tells each subscription that it has a gap, and gives up.
-    async fn on_missed(&mut self, socket: &mut WebSocket, missed: Missed) -> End {
+    async fn on_missed(&mut self, socket: &mut WebSocket, missed: &str) -> End {
         let error = Error::server(format_args!(
-            "the client is too slow: the events of {} heights are lost to it: subscribe again, read faster, or ask for less",
-            missed.heights
+            "the client is too slow: {missed} are lost to it: subscribe again, read faster, or ask for less"
         ));
         for Subscription { id, .. } in &self.subscriptions {
             if send(socket, Some(jsonrpc::answer(id, &Err(error.clone())))).await.is_err() {
@@ -230,6 +252,34 @@ async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit)>) -> R
         Some((cursor, _)) => cursor.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// The next thing inside a height, if somebody watches; or how many were lost.
+async fn next_shown(rounds: &mut Option<broadcast::Receiver<Arc<Shown>>>) -> Result<Arc<Shown>, u64> {
+    match rounds {
+        Some(rounds) => match rounds.recv().await {
+            Ok(shown) => Ok(shown),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await, // the server stops
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Refuses a query that no event can match, so that nobody waits for it.
+fn check_can_come(query: &Query, text: &str) -> Result<(), Error> {
+    if rounds::may_match(query) || events::NAMES.iter().any(|name| events::may_match(query, name)) {
+        return Ok(());
+    }
+    let names = || events::NAMES.iter().chain(&rounds::NAMES);
+    if names().any(|name| query.may_match("tm.event", name)) {
+        return Err(Error::invalid_params(format_args!(
+            "query {text:?}: no event matches it: the events that it names carry no tag but tm.event; leave the other conditions out"
+        )));
+    }
+    let mut names: Vec<&str> = names().copied().collect();
+    names.sort_unstable();
+    Err(Error::invalid_params(format_args!("query {text:?}: no event has this name; there are {}", names.join(", "))))
 }
 
 /// Hands an event to the socket, for each subscription that asks for it.

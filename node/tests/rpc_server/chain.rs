@@ -8,7 +8,8 @@ use std::{
 use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{CommitTiming, Committed, Status};
+use host::{CommitTiming, Committed, LiveApp, Status};
+use node::board::Happened;
 use node::rpc::{
     Accepted, Context, Cors, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter,
 };
@@ -44,10 +45,15 @@ pub fn transfer(nonce: u64, amount: u64) -> Vec<u8> {
     body.sign(&alice()).encode()
 }
 
-fn genesis() -> Genesis {
+fn genesis(others: u32) -> Genesis {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let validator =
         |seed: u8| GenesisValidator { public_key: key(seed).public_key(), power: Power(10), name: String::new() };
+    let other = |number: u32| {
+        let mut address = Address([0xAA; 20]);
+        address.0[..4].copy_from_slice(&number.to_be_bytes());
+        GenesisAccount { address, balance: 1, name: String::new() }
+    };
     Genesis::new(Document {
         genesis_time: Time::from_unix_millis(now.as_millis() as u64).saturating_sub(Duration::from_secs(3600)),
         chain_id: chain_id(),
@@ -55,11 +61,14 @@ fn genesis() -> Genesis {
         params: Params::default(),
         validators: (1..=4).map(validator).collect(),
         app_hash: None,
-        accounts: vec![GenesisAccount {
+        accounts: [GenesisAccount {
             address: alice().public_key().address(),
             balance: 1_000_000,
             name: "alice".into(),
-        }],
+        }]
+        .into_iter()
+        .chain((1..=others).map(other))
+        .collect(),
     })
     .unwrap()
 }
@@ -67,8 +76,10 @@ fn genesis() -> Genesis {
 /// The chain, its mempool, and its events.
 pub struct Chain {
     pub store: Arc<Store<RocksKv>>,
+    pub app: LiveApp,
     pub genesis: Genesis,
     pub events: broadcast::Sender<Arc<Committed>>,
+    pub happened: broadcast::Sender<Arc<Happened>>,
     pub catching_up: Mutex<bool>,
     /// Commit each transaction in a block of its own, as soon as it is submitted.
     pub commits_at_once: Mutex<bool>,
@@ -78,7 +89,6 @@ pub struct Chain {
 }
 
 struct Grown {
-    app: App,
     validators: ValidatorSet,
     next_validators: ValidatorSet,
     last_commit: Option<Commit>,
@@ -90,8 +100,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Chain {
     pub fn new() -> Arc<Self> {
+        Self::with_accounts(0)
+    }
+
+    /// A chain with so many accounts beside alice's.
+    pub fn with_accounts(others: u32) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let genesis = genesis();
+        let genesis = genesis(others);
         let store = Store::open(RocksKv::open(&folder.path().join("db")).unwrap(), &chain_id()).unwrap();
         let first = genesis.first_state();
         let began = storage::Genesis {
@@ -107,14 +122,16 @@ impl Chain {
             params: &first.params,
         };
         store.init_genesis(&batch).unwrap();
-        let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
+        let app = LiveApp::new(App::open(&store.reader().unwrap(), chain_id(), Height(0)));
         let mut next_validators = first.validators.clone();
         next_validators.increment(1);
-        let grown = Grown { app, validators: first.validators, next_validators, last_commit: None };
+        let grown = Grown { validators: first.validators, next_validators, last_commit: None };
         Arc::new(Self {
             store: Arc::new(store),
+            app,
             genesis,
             events: broadcast::Sender::new(256),
+            happened: broadcast::Sender::new(256),
             catching_up: Mutex::new(false),
             commits_at_once: Mutex::new(false),
             grown: Mutex::new(grown),
@@ -172,7 +189,7 @@ impl Chain {
         let commit = Commit::from_votes(height, Round(0), block_id, &grown.validators, &votes);
         let decoded: Vec<VerifiedTx> = block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap()).collect();
         let context = BlockContext { height, time: block.header.time, proposer: block.header.proposer };
-        let outcome = grown.app.execute(&self.store.reader().unwrap(), &context, &decoded);
+        let outcome = self.app.read().execute(&self.store.reader().unwrap(), &context, &decoded);
         let mut after_next = grown.next_validators.clone();
         after_next.increment(1);
         let batch = CommitBatch {
@@ -187,7 +204,7 @@ impl Chain {
         };
         let tip = self.store.commit_block(&batch).unwrap();
         assert_eq!(tip.results_hash, results_hash(&outcome.results.txs));
-        grown.app.commit(outcome.update);
+        self.app.commit(outcome.update);
         let validators = std::mem::replace(&mut grown.next_validators, after_next);
         let validators = std::mem::replace(&mut grown.validators, validators);
         grown.last_commit = Some(commit.clone());
@@ -242,6 +259,7 @@ impl Chain {
             },
             genesis: self.genesis.to_json(),
             store: self.store.clone(),
+            app: self.app.clone(),
             pool: Arc::new(Lent(self.clone())),
             submitter: Arc::new(Lent(self.clone())),
             network: Arc::new(Lent(self.clone())),
@@ -252,6 +270,14 @@ impl Chain {
             committed: Box::new({
                 let events = self.events.clone();
                 move || events.subscribe()
+            }),
+            evidence: Box::new({
+                let happened = self.happened.clone();
+                move |evidence| drop(happened.send(Arc::new(Happened::Evidence(Box::new(evidence)))))
+            }),
+            happened: Box::new({
+                let happened = self.happened.clone();
+                move || happened.subscribe()
             }),
             not_ready: Box::new({
                 let chain = self.clone();

@@ -2,7 +2,11 @@
 
 mod chain;
 mod drive;
+mod events;
 mod limits;
+mod proofs;
+mod request_lines;
+mod search;
 
 use chain::{Chain, alice, transfer};
 use node::rpc::Limits;
@@ -154,7 +158,7 @@ async fn errors_say_what_to_do() {
         ("broadcast_tx_sync", json!({"tx": "?"}), "base64"),
         ("account", json!({"address": "AB"}), "40 hexadecimal digits"),
         ("subscribe", json!({"query": "tm.event='Tx'"}), "WebSocket"),
-        ("block_search", json!({}), "does not offer"),
+        ("block_search", json!({}), "query is missing"),
         ("unsafe_flush_mempool", json!({}), "rpc.unsafe"),
         ("nonsense", json!({}), "no method \"nonsense\""),
     ] {
@@ -207,7 +211,11 @@ async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
             assert_eq!(answer.json()["result"].is_null(), status != 200, "{path}");
         }
     }
-    assert!(raw(format!("{url}/"), None).await.text.contains("/block?height=_"));
+    let index = raw(format!("{url}/"), None).await.text;
+    let (without, with) = index.split_once("Endpoints that require arguments:").unwrap();
+    assert!(without.contains("/health?\">") && with.contains("/block?height=_\">"), "{index}");
+    assert!(with.contains("/tx_search?query=_&prove=_&page=_&per_page=_&order_by=_"), "{index}");
+    assert!(!index.contains("unsafe_flush_mempool"), "what is not offered is not listed: {index}");
 
     for (body, status) in [
         (r#"{"jsonrpc":"2.0","id":1,"method":"health"}"#, 200),

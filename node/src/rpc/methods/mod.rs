@@ -1,7 +1,9 @@
 //! The table of methods, and how each is run.
 
 mod blocks;
+mod evidence;
 mod node;
+mod search;
 mod state;
 mod txs;
 mod validators;
@@ -14,19 +16,33 @@ use std::{
 use futures::future::BoxFuture;
 use serde_json::Value;
 use storage::{StoreError, Tip};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use types::Height;
 
-use super::{args::Args, context::Context, error::Error, events::Hub};
+use super::{args::Args, context::Context, error::Error, events::Hub, rounds::Rounds};
 
 pub use node::genesis_document;
-pub use state::Prover;
 
 /// Calls that read the store at one time. More would only make the disk and the consensus thread wait for each other.
 const STORE_CALLS_MAX: usize = 8;
 
 /// How long a call waits for its turn at the store.
 const STORE_WAIT: Duration = Duration::from_secs(5);
+
+/// Searches at one time, over all clients. One reads and decodes for up to a second; the cores are for consensus.
+const SEARCHES_MAX: usize = 1;
+
+/// Calls for proofs at one time. A proof at the tip takes microseconds, one in a block hashes the whole block.
+const PROOFS_MAX: usize = 2;
+
+/// Calls for proofs about states below the tip at one time: each builds a tree.
+const OLD_PROOFS_MAX: usize = 1;
+
+/// Calls of one [`Class`] that wait for their turn; one more is refused at once.
+const CLASS_WAITS_MAX: usize = 64;
 
 /// Transactions that `broadcast_tx_async` has taken and that are still being checked.
 const ASYNC_TXS_MAX: usize = 1024;
@@ -37,9 +53,15 @@ pub struct Server {
     pub context: Context,
     /// Committed heights, for subscriptions and `broadcast_tx_commit`.
     pub hub: Hub,
+    /// What happens inside heights, for subscriptions.
+    pub rounds: Rounds,
     /// The genesis document, read once.
     genesis: Value,
-    prover: Prover,
+    old_prover: state::OldProver,
+    told: evidence::Told,
+    searches: Places,
+    proofs: Places,
+    old_proofs: Places,
     store_calls: Arc<Semaphore>,
     async_txs: Arc<Semaphore>,
     commit_waits: Semaphore,
@@ -53,13 +75,27 @@ impl Server {
         let clients = context.limits.subscription_clients_max;
         Self {
             genesis: genesis_document(&context.genesis),
-            prover: Prover::default(),
+            old_prover: state::OldProver::default(),
+            told: evidence::Told::default(),
+            searches: Places::new(SEARCHES_MAX),
+            proofs: Places::new(PROOFS_MAX),
+            old_proofs: Places::new(OLD_PROOFS_MAX),
             store_calls: Arc::new(Semaphore::new(STORE_CALLS_MAX)),
             async_txs: Arc::new(Semaphore::new(ASYNC_TXS_MAX)),
             commit_waits: Semaphore::new(clients),
             subscribers: Arc::new(Semaphore::new(clients)),
             hub,
+            rounds: Rounds::new(),
             context,
+        }
+    }
+
+    /// Where calls of this class wait for each other.
+    fn places(&self, class: Class) -> &Places {
+        match class {
+            Class::Search => &self.searches,
+            Class::Proof => &self.proofs,
+            Class::OldProof => &self.old_proofs,
         }
     }
 
@@ -131,6 +167,65 @@ pub struct Reply {
 
 type Outcome = Result<Answer, Error>;
 
+/// Calls that cost more than a few reads. Those of one class have few places of their own, so that they wait for each other and
+/// all other calls go past them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Reads an index and many blocks.
+    Search,
+    /// Hashes a block, or walks the tree of the tip.
+    Proof,
+    /// Builds the tree of a state below the tip.
+    OldProof,
+}
+
+impl Class {
+    /// The class of a call, if it has one. Arguments that cannot be read cost nothing.
+    fn of(server: &Server, method: &Method, args: &Args) -> Option<Self> {
+        let below_tip = |height: Option<i64>| {
+            let tip = server.context.store.tip().map_or(0, |tip| tip.height.0);
+            height.is_some_and(|height| height > 0 && (height as u64) < tip)
+        };
+        match method.name {
+            "tx_search" | "block_search" => Some(Self::Search),
+            "abci_query" if args.truth("prove") == Ok(true) => {
+                Some(if args.number("height").is_ok_and(below_tip) { Self::OldProof } else { Self::Proof })
+            }
+            "tx" if args.truth("prove") == Ok(true) => Some(Self::Proof),
+            _ => None,
+        }
+    }
+}
+
+/// Places for calls of one class, and for those that wait for one.
+struct Places {
+    turns: Arc<Semaphore>,
+    waits: Semaphore,
+}
+
+impl Places {
+    fn new(turns: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(turns)), waits: Semaphore::new(turns + CLASS_WAITS_MAX) }
+    }
+
+    /// Waits for a turn, first come, first served.
+    ///
+    /// Errors: too many wait already, or it took too long.
+    async fn turn(&self, method: &Method) -> Result<OwnedSemaphorePermit, Error> {
+        let busy = || {
+            Error::server(format_args!(
+                "busy: other clients' calls of {} are running, and few run at one time: try again later, or ask another node",
+                method.name
+            ))
+        };
+        let _waiting = self.waits.try_acquire().map_err(|_| busy())?;
+        match timeout(STORE_WAIT, self.turns.clone().acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(busy()),
+        }
+    }
+}
+
 /// How a method is run.
 #[derive(Clone, Copy)]
 enum Run {
@@ -144,8 +239,6 @@ enum Run {
     Unsafe(fn(&Server, &Args) -> Outcome),
     /// Lives with a connection.
     WebSocket,
-    /// Known from CometBFT, but not answered here; what to do instead.
-    NotOffered(&'static str),
 }
 
 /// A method.
@@ -167,13 +260,18 @@ impl Method {
         matches!(self.run, Run::WebSocket)
     }
 
+    /// Whether this node answers it.
+    pub fn is_offered(&self, server: &Server) -> bool {
+        !matches!(self.run, Run::Unsafe(_)) || server.context.limits.offer_unsafe
+    }
+
     /// Whether it spends its time waiting for others and answers little, so that several may wait together.
     pub fn waits(&self) -> bool {
         matches!(self.run, Run::Wait(_))
     }
 }
 
-use Run::{NotOffered, Now, Store, Unsafe, Wait, WebSocket};
+use Run::{Now, Store, Unsafe, Wait, WebSocket};
 
 /// All methods.
 pub const METHODS: &[Method] = &[
@@ -183,13 +281,9 @@ pub const METHODS: &[Method] = &[
     Method::new("block", &["height"], Store(blocks::block)),
     Method::new("block_by_hash", &["hash"], Store(blocks::block_by_hash)),
     Method::new("block_results", &["height"], Store(blocks::block_results)),
-    Method::new(
-        "block_search",
-        &["query", "page", "per_page", "order_by"],
-        NotOffered("subscribe to tm.event = 'NewBlock', or read heights with block"),
-    ),
+    Method::new("block_search", &["query", "page", "per_page", "order_by"], Store(search::block_search)),
     Method::new("blockchain", &["minHeight", "maxHeight"], Store(blocks::blockchain)),
-    Method::new("broadcast_evidence", &["evidence"], NotOffered("nothing: validators report what they see themselves")),
+    Method::new("broadcast_evidence", &["evidence"], Store(evidence::broadcast_evidence)),
     Method::new("broadcast_tx_async", &["tx"], Wait(txs::broadcast_tx_async)),
     Method::new("broadcast_tx_commit", &["tx"], Wait(txs::broadcast_tx_commit)),
     Method::new("broadcast_tx_sync", &["tx"], Wait(txs::broadcast_tx_sync)),
@@ -211,11 +305,7 @@ pub const METHODS: &[Method] = &[
     Method::new("status", &[], Now(node::status)),
     Method::new("subscribe", &["query"], WebSocket),
     Method::new("tx", &["hash", "prove"], Store(txs::tx)),
-    Method::new(
-        "tx_search",
-        &["query", "prove", "page", "per_page", "order_by"],
-        NotOffered("look a transaction up by its hash with tx, or subscribe to tm.event = 'Tx'"),
-    ),
+    Method::new("tx_search", &["query", "prove", "page", "per_page", "order_by"], Store(search::tx_search)),
     Method::new("tx_status", &["hash"], Store(txs::tx_status)),
     Method::new("unconfirmed_tx", &["hash"], Now(txs::unconfirmed_tx)),
     Method::new("unconfirmed_txs", &["limit"], Now(txs::unconfirmed_txs)),
@@ -247,13 +337,17 @@ async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Resul
     match method.run {
         Now(run) => run(server, &args).map(reply),
         Store(run) => {
+            let place = match Class::of(server, method, &args) {
+                Some(class) => Some(server.places(class).turn(method).await?),
+                None => None,
+            };
             let turn = timeout(STORE_WAIT, server.store_calls.clone().acquire_owned()).await;
             let Ok(Ok(turn)) = turn else {
                 return Err(Error::server("busy: too many calls read the store: try again later, or ask another node"));
             };
             let server = server.clone();
             let work = move || {
-                let _turn = turn;
+                let (_place, _turn) = (place, turn);
                 run(&server, &args).map(reply)
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::internal(e)))
@@ -268,9 +362,6 @@ async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Resul
             "{} lives with a connection: call it over the WebSocket at /websocket, alone in its message",
             method.name
         ))),
-        NotOffered(instead) => {
-            Err(Error::method_not_found(format_args!("this node does not offer {}; instead: {instead}", method.name)))
-        }
     }
 }
 

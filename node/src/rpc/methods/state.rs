@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use app::{Answer as AppAnswer, App, CODESPACE, Refusal};
+use app::{Answer as AppAnswer, App, CODESPACE, Refusal, StateProof, tree::StaleReader};
 use serde_json::{Value, json};
 use storage::{RocksKv, StateReader};
 use types::{Address, Height, Reader, Wire};
@@ -10,24 +10,33 @@ use types::{Address, Height, Reader, Wire};
 use super::{Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
-/// Rows of a state that is proven about. The tree that proofs come from is rebuilt for a height by reading all of them.
-const PROVEN_ROWS_MAX: usize = 200_000;
+/// Rows of a state below the tip that is proven about: its tree is built anew from all of them, about 1 µs each. At the tip the tree
+/// is there, and any size will do.
+const OLD_ROWS_MAX: usize = 20_000;
 
 /// Asks the application. Its refusals are answers, with their code.
 pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let (path, data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
-    let reader = match args.number("height")? {
-        None | Some(0) => server.context.store.reader()?,
-        Some(_) => server.context.store.reader_at(server.block_height(args)?.0)?,
+    let prove = args.truth("prove")?;
+    // The way through the tree first: it decides which height is the tip, and the store keeps that height when the tip moves on.
+    let way = (prove && path == "/store").then(|| server.context.app.way_to(&data));
+    let reader = match (args.number("height")?, &way) {
+        (None | Some(0), None) => server.context.store.reader()?,
+        (None | Some(0), Some(way)) => server.context.store.reader_at(way.height())?,
+        (Some(_), _) => server.context.store.reader_at(server.block_height(args)?.0)?,
     };
     let height = reader.height();
     let mut response = match app::query(&reader, &path, &data) {
-        Ok(_) if args.truth("prove")? && path != "/store" => refusal(&Refusal::BadQuery {
+        Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
             path: "/store",
             reason: format!("{path} cannot be proven: ask /store for the row, with its raw key"),
         }),
         Ok(answer) => {
-            let proof = if args.truth("prove")? { server.prover.prove(server, &reader, &data)? } else { Value::Null };
+            let proof = match way {
+                None => Value::Null,
+                Some(way) if way.height() == height => proof_ops(&data, way.prove(&reader))?,
+                Some(_) => proof_ops(&data, server.old_prover.app(server, &reader)?.prove(&reader, &data))?,
+            };
             json!({ "code": 0, "log": "", "value": value(&answer).map(json::base64), "proofOps": proof, "codespace": "" })
         }
         Err(error) => refusal(&error),
@@ -37,6 +46,12 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     response["key"] = json!(json::base64(&data));
     response["height"] = json!(height.to_string());
     Ok(json!({ "response": response }).into())
+}
+
+fn proof_ops(key: &[u8], proof: Result<StateProof, StaleReader>) -> Result<Value, Error> {
+    let proof = proof.map_err(|_| Error::internal("the tree is not of the state's height"))?;
+    let op = json!({ "type": "cairn:state", "key": json::base64(key), "data": json::base64(proof.encode()) });
+    Ok(json!({ "ops": [op] }))
 }
 
 fn refusal(refusal: &Refusal) -> Value {
@@ -81,18 +96,11 @@ pub fn account(server: &Server, args: &Args) -> Outcome {
     .into())
 }
 
-/// Makes proofs, one at a time, and keeps the last height's tree: proofs are asked for in bursts.
+/// Makes proofs about states below the tip, one at a time, and keeps the last height's tree: they are asked for in bursts.
 #[derive(Default)]
-pub struct Prover(Mutex<Option<Arc<App>>>);
+pub struct OldProver(Mutex<Option<Arc<App>>>);
 
-impl Prover {
-    fn prove(&self, server: &Server, reader: &StateReader<'_, RocksKv>, key: &[u8]) -> Result<Value, Error> {
-        let app = self.app(server, reader)?;
-        let proof = app.prove(reader, key).map_err(|_| Error::internal("the tree is not of the state's height"))?;
-        let op = json!({ "type": "cairn:state", "key": json::base64(key), "data": json::base64(proof.encode()) });
-        Ok(json!({ "ops": [op] }))
-    }
-
+impl OldProver {
     fn app(&self, server: &Server, reader: &StateReader<'_, RocksKv>) -> Result<Arc<App>, Error> {
         let height: Height = reader.height();
         let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -102,11 +110,12 @@ impl Prover {
         let mut rows = 0;
         reader.scan(app::state::NEVER_REVERTED, &mut |_, _| {
             rows += 1;
-            rows <= PROVEN_ROWS_MAX
+            rows <= OLD_ROWS_MAX
         });
-        if rows > PROVEN_ROWS_MAX {
+        if rows > OLD_ROWS_MAX {
             return Err(Error::refused(format_args!(
-                "the state has more than {PROVEN_ROWS_MAX} rows, too many to prove here: ask without prove, and compare nodes"
+                "height {height} is below the tip, and its state has more than {OLD_ROWS_MAX} rows, too many to build its tree \
+                 anew: leave the height out for a proof at the tip, or ask without prove"
             )));
         }
         let app = Arc::new(App::open(reader, server.context.chain_id.clone(), height));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
-use types::{Block, Height, TxId, blake3, merkle};
+use types::{Block, Hash, Height, TxId, blake3, merkle};
 
 use super::{Outcome, Server};
 use crate::rpc::{
@@ -44,12 +44,17 @@ pub fn tx(server: &Server, args: &Args) -> Outcome {
     let block = store.block(height)?;
     let mut answer = committed(server, &id, height, index, &block)?;
     if prove {
-        let leaves: Vec<_> = block.tx_ids().collect();
-        let (root, proofs) = merkle::proofs(merkle::Hasher::Blake3, &leaves);
+        let (root, proofs) = proofs_of(&block);
         let proof = proofs.get(index as usize).ok_or_else(|| misplaced(&id))?;
         answer["proof"] = json::tx_proof(root, &block.txs[index as usize], proof);
     }
     Ok(super::Answer::new(answer, true))
+}
+
+/// Where each transaction of a block stands in it, provably: the root, and a proof for each.
+pub fn proofs_of(block: &Block) -> (Hash, Vec<merkle::Proof>) {
+    let leaves: Vec<_> = block.tx_ids().collect();
+    merkle::proofs(merkle::Hasher::Blake3, &leaves)
 }
 
 fn committed(server: &Server, id: &TxId, height: Height, index: u32, block: &Block) -> Result<Value, Error> {

@@ -27,7 +27,7 @@ pub fn validators(server: &Server, args: &Args) -> Outcome {
 }
 
 /// Members to skip and to take.
-fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
+pub fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
     let per_page = match args.number("per_page")? {
         Some(given) if given > 0 => given.min(PER_PAGE_MAX) as usize,
         _ => PER_PAGE as usize,

@@ -1,0 +1,210 @@
+//! Evidence from clients: two votes of one validator that contradict each other, in CometBFT's JSON.
+//!
+//! Blocks carry no evidence yet, so what holds is told: to the operator, in the metrics, and to those who subscribed to `NewEvidence`.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Mutex,
+};
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use types::{
+    Address, BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature,
+    SignedVote, Time, Vote, VoteType,
+};
+
+use super::{Outcome, Server};
+use crate::rpc::{args::Args, error::Error, json};
+
+/// Contradictions that are remembered, so that each is told once.
+const REMEMBERED_MAX: usize = 1024;
+
+/// What one validator contradicted itself in: its address, height, round and type of vote.
+type Place = (Address, Height, Round, u8);
+
+/// The contradictions that were told last.
+#[derive(Default)]
+pub struct Told(Mutex<(BTreeSet<Place>, VecDeque<Place>)>);
+
+impl Told {
+    /// Whether this one was not told yet; then it counts as told.
+    fn is_news(&self, place: Place) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (known, order) = &mut *told;
+        if !known.insert(place) {
+            return false;
+        }
+        order.push_back(place);
+        if order.len() > REMEMBERED_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// Checks evidence and reports it. Answers its hash.
+pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
+    let evidence = parse(&args.json("evidence")?)?;
+    let invalid = |reason: String| Error::refused(format_args!("evidence was not added: {reason}"));
+    let store = &server.context.store;
+    let (height, tip) = (evidence.height(), server.tip()?);
+    let Evidence::DuplicateVote(double) = &evidence;
+    let params = store.params(tip.height.next())?.evidence;
+    let age = tip.height.0.saturating_sub(height.0);
+    if age > params.age_heights_max && tip.time.since(double.timestamp) > params.age_max {
+        return Err(invalid(format!(
+            "it is of height {height}, {age} heights below the tip and older than {} s: it proves nothing any more",
+            params.age_max.as_secs()
+        )));
+    }
+    let validators = store.validators(height)?;
+    if height > tip.height.next() {
+        return Err(invalid(format!(
+            "height {height} is above {}, which is being decided: send it again then",
+            tip.height.next()
+        )));
+    }
+    // The time is not signed: it must be the block's, where there is one.
+    if tip.block_id.is_some() && height <= tip.height {
+        let time = store.header(height)?.time;
+        if time != double.timestamp {
+            return Err(invalid(format!("its time is {}, the time of block {height} is {time}", double.timestamp)));
+        }
+    }
+    evidence.verify(&server.context.chain_id, &validators).map_err(|error| invalid(error.to_string()))?;
+    let vote = &double.vote_a.vote;
+    let answer = json!({ "hash": json::base64(evidence.hash()) });
+    if server.told.is_news((vote.validator, vote.height, vote.round, vote.vote_type as u8)) {
+        (server.context.evidence)(evidence);
+    }
+    Ok(answer.into())
+}
+
+fn parse(evidence: &Value) -> Result<Evidence, Error> {
+    let kind = evidence["type"].as_str().unwrap_or_default();
+    if kind != "tendermint/DuplicateVoteEvidence" {
+        return Err(unreadable("type", &evidence["type"], "\"tendermint/DuplicateVoteEvidence\""));
+    }
+    let value = &evidence["value"];
+    let field = |names: [&str; 2]| {
+        names.into_iter().map(|name| &value[name]).find(|field| !field.is_null()).unwrap_or(&Value::Null)
+    };
+    let power = |name, names| number(name, field(names)).map(Power);
+    Ok(Evidence::DuplicateVote(DuplicateVoteEvidence {
+        vote_a: vote("vote_a", &value["vote_a"])?,
+        vote_b: vote("vote_b", &value["vote_b"])?,
+        total_power: power("TotalVotingPower", ["TotalVotingPower", "total_voting_power"])?,
+        validator_power: power("ValidatorPower", ["ValidatorPower", "validator_power"])?,
+        timestamp: time("Timestamp", field(["Timestamp", "timestamp"]))?,
+    }))
+}
+
+fn vote(name: &str, value: &Value) -> Result<SignedVote, Error> {
+    let of = |field: &str| format!("{name}.{field}");
+    let vote_type = match number(&of("type"), &value["type"])? {
+        1 => VoteType::Prevote,
+        2 => VoteType::Precommit,
+        _ => return Err(unreadable(&of("type"), &value["type"], "1 for a prevote or 2 for a precommit")),
+    };
+    let small = |field: &str| {
+        let number = number(&of(field), &value[field])?;
+        u32::try_from(number).map_err(|_| unreadable(&of(field), &value[field], "a number below 2^32"))
+    };
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    let signature = BASE64.decode(text("signature").as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    let validator = text("validator_address").parse::<Address>();
+    Ok(SignedVote {
+        vote: Vote {
+            vote_type,
+            height: Height(number(&of("height"), &value["height"])?),
+            round: Round(small("round")?),
+            block_id: block_id(&of("block_id"), &value["block_id"])?,
+            timestamp: time(&of("timestamp"), &value["timestamp"])?,
+            validator: validator.map_err(|_| {
+                unreadable(&of("validator_address"), &value["validator_address"], "40 hexadecimal digits")
+            })?,
+            validator_index: small("validator_index")?,
+        },
+        signature: Signature(
+            signature.ok_or_else(|| unreadable(&of("signature"), &value["signature"], "64 bytes in base64"))?,
+        ),
+    })
+}
+
+/// Null, or an id whose hash is empty, is nil.
+fn block_id(name: &str, value: &Value) -> Result<Option<BlockId>, Error> {
+    let hash = |name: String, value: &Value| {
+        let hash = value.as_str().unwrap_or_default().parse::<Hash>();
+        hash.map_err(|_| unreadable(&name, value, "64 hexadecimal digits"))
+    };
+    if value.is_null() || value["hash"] == "" {
+        return Ok(None);
+    }
+    let parts = if value["parts"].is_null() { &value["part_set_header"] } else { &value["parts"] };
+    let total = number(&format!("{name}.parts.total"), &parts["total"])?;
+    Ok(Some(BlockId {
+        hash: hash(format!("{name}.hash"), &value["hash"])?,
+        parts: PartSetHeader {
+            total: u32::try_from(total)
+                .map_err(|_| unreadable(&format!("{name}.parts.total"), &parts["total"], "a number below 2^32"))?,
+            hash: hash(format!("{name}.parts.hash"), &parts["hash"])?,
+        },
+    }))
+}
+
+fn number(name: &str, value: &Value) -> Result<u64, Error> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    number.ok_or_else(|| unreadable(name, value, "a whole number such as \"5\""))
+}
+
+fn time(name: &str, value: &Value) -> Result<Time, Error> {
+    let time = value.as_str().and_then(|text| Time::parse(text).ok());
+    time.ok_or_else(|| unreadable(name, value, "a time such as \"2026-01-31T12:00:00Z\""))
+}
+
+fn unreadable(name: &str, got: &Value, expected: &str) -> Error {
+    let got: String = got.to_string().chars().take(80).collect();
+    Error::invalid_params(format_args!("parameter evidence: {name} is {got}: expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_contradiction_is_told_once_and_few_are_remembered() {
+        let told = Told::default();
+        let place = |height| (Address::default(), Height(height), Round(0), 1);
+        assert!(told.is_news(place(1)) && !told.is_news(place(1)));
+        for height in 2..=REMEMBERED_MAX as u64 + 1 {
+            assert!(told.is_news(place(height)));
+        }
+        assert!(told.is_news(place(1)), "it was forgotten");
+        assert_eq!(told.0.lock().unwrap().0.len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_read() {
+        let committed = json::tests::committed(7, &[]);
+        let shown = json::block(&committed.block)["evidence"]["evidence"][0].clone();
+        assert_eq!(parse(&shown), Ok(committed.block.evidence[0].clone()));
+        for (pointer, wrong, says) in [
+            ("/type", json!("x"), "type is \"x\""),
+            ("/value/vote_a/height", json!("x"), "vote_a.height is \"x\""),
+            ("/value/vote_b/signature", json!("AA=="), "vote_b.signature"),
+            ("/value/vote_a/type", json!(3), "vote_a.type is 3"),
+            ("/value/vote_b/round", json!(1_u64 << 32), "below 2^32"),
+            ("/value/vote_b/block_id/hash", json!("12"), "vote_b.block_id.hash"),
+            ("/value/Timestamp", Value::Null, "Timestamp"),
+        ] {
+            let mut evidence = shown.clone();
+            *evidence.pointer_mut(pointer).unwrap() = wrong;
+            let error = parse(&evidence).unwrap_err();
+            assert!(error.data.contains(says), "{pointer}: {error:?}");
+        }
+        assert!(parse(&json!([1])).is_err());
+    }
+}

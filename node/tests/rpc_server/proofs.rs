@@ -1,0 +1,96 @@
+//! Proofs of the state, and that they keep nobody waiting.
+
+use app::StateProof;
+use node::rpc::Limits;
+use serde_json::{Value, json};
+use types::{Hash, Wire};
+
+use crate::{
+    chain::{Chain, alice, transfer},
+    post, raw,
+};
+
+fn ask(height: Option<u64>) -> Value {
+    let key = app::state::key::account(&alice().public_key().address());
+    json!({
+        "path": "/store",
+        "data": data_encoding::HEXUPPER.encode(&key),
+        "height": height.map(|height| height.to_string()),
+        "prove": true,
+    })
+}
+
+/// Checks a proof against the app hash that the state had.
+fn check(answer: &Value, app_hash: Hash) {
+    let response = &answer["result"]["response"];
+    let bytes = |value: &Value| data_encoding::BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap();
+    let proof = StateProof::decode(&bytes(&response["proofOps"]["ops"][0]["data"])).unwrap();
+    proof.verify(&app_hash, &bytes(&response["key"]), Some(&bytes(&response["value"]))).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tip_is_proven_whatever_the_size_of_the_state() {
+    let chain = Chain::with_accounts(20_001);
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+    // Before the first block, and after each.
+    check(&post(&url, "abci_query", ask(None)).await.json(), chain.store.tip().unwrap().app_hash);
+    for nonce in 0..3 {
+        chain.grow(vec![transfer(nonce, 1)]);
+        let tip = chain.store.tip().unwrap();
+        let answer = post(&url, "abci_query", ask(None)).await.json();
+        assert_eq!(answer["result"]["response"]["height"], tip.height.to_string());
+        check(&answer, tip.app_hash);
+        check(&post(&url, "abci_query", ask(Some(tip.height.0))).await.json(), tip.app_hash);
+    }
+    let old = post(&url, "abci_query", ask(Some(1))).await.error();
+    assert!(old.contains("height 1 is below the tip") && old.contains("leave the height out"), "{old}");
+}
+
+#[test]
+fn a_proof_begun_before_a_commit_is_finished_after_it() {
+    let chain = Chain::new();
+    let app_hash = chain.grow(vec![transfer(0, 1)]).results.app_hash;
+    let key = app::state::key::account(&alice().public_key().address());
+    let (way, stale) = (chain.app.way_to(&key), chain.app.way_to(&key));
+    chain.grow(vec![transfer(1, 1)]);
+    let reader = chain.store.reader_at(way.height()).unwrap();
+    let row = app::query(&reader, "/store", &key).unwrap();
+    let app::Answer::Store { value, .. } = row else { panic!("{row:?}") };
+    way.prove(&reader).unwrap().verify(&app_hash, &key, value.as_deref()).unwrap();
+    assert!(stale.prove(&chain.store.reader().unwrap()).is_err(), "the tip has another state");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proofs_about_old_heights_of_a_small_state_are_made() {
+    let chain = Chain::new();
+    let first = chain.grow(vec![transfer(0, 1)]).results.app_hash;
+    chain.grow(vec![transfer(1, 1)]);
+    let served = chain.serve(Limits::default()).await;
+    check(&post(&served.http(), "abci_query", ask(Some(1))).await.json(), first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_cost_wait_for_each_other_and_not_for_others() {
+    let chain = Chain::with_accounts(5_000);
+    for nonce in 0..8 {
+        chain.grow(vec![transfer(nonce, 1)]);
+    }
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+    // Each of these heights needs a tree of its own; there are more calls than places at the store.
+    let call = |height: u64| {
+        let url = url.clone();
+        tokio::spawn(async move { post(&url, "abci_query", ask(Some(height))).await.json() })
+    };
+    let proofs: Vec<_> = (0..96).map(|n| call(1 + n % 7)).collect();
+    for _ in 0..20 {
+        let block = raw(format!("{url}/block?height=1"), None).await;
+        assert_eq!(block.status, 200, "{}", block.text);
+    }
+    for proof in proofs {
+        let answer = proof.await.unwrap();
+        let busy = answer["error"]["data"].as_str().is_some_and(|data| data.starts_with("busy: "));
+        assert!(busy || answer["result"]["response"]["code"] == 0, "{answer}");
+    }
+}
