@@ -116,6 +116,11 @@ impl Query {
         self.may_match(tag, value)
     }
 
+    /// Whether a condition is on `tag`.
+    pub fn mentions(&self, tag: &str) -> bool {
+        self.0.iter().any(|condition| condition.tag == tag)
+    }
+
     /// The text that `tag` must be equal to, if a condition says so.
     pub fn text_of(&self, tag: &str) -> Option<&str> {
         self.0.iter().find_map(|condition| match &condition.test {

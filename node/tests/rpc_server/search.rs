@@ -96,6 +96,9 @@ async fn queries_find_what_matches_and_say_what_they_cannot() {
         ("tx_search", json!({ "query": "tx.height>0", "order_by": "up" }), "order_by"),
         ("tx_search", json!({ "query": "tx.height>0", "page": "9" }), "page should be within [1, 1] range"),
         ("tx_search", json!({ "query": "tx.hash='5'" }), "64 hexadecimal digits"),
+        ("tx_search", json!({ "query": "tx.hash EXISTS" }), "whole value"),
+        ("tx_search", json!({ "query": "block.height = 1" }), "use tx.height"),
+        ("block_search", json!({ "query": "tx.height = 1" }), "use block.height"),
         ("block_search", json!({ "query": "" }), "expected"),
     ] {
         let answer = post(&url, method, params.clone()).await;

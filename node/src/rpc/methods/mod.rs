@@ -41,6 +41,9 @@ const PROOFS_MAX: usize = 2;
 /// Calls for proofs about states below the tip at one time: each builds a tree.
 const OLD_PROOFS_MAX: usize = 1;
 
+/// Calls for the genesis document at one time: it may have 16 MiB, and three times as many on its way out.
+const GENESES_MAX: usize = 2;
+
 /// Calls of one [`Class`] that wait for their turn; one more is refused at once.
 const CLASS_WAITS_MAX: usize = 64;
 
@@ -62,6 +65,7 @@ pub struct Server {
     searches: Places,
     proofs: Places,
     old_proofs: Places,
+    geneses: Places,
     store_calls: Arc<Semaphore>,
     async_txs: Arc<Semaphore>,
     commit_waits: Semaphore,
@@ -80,6 +84,7 @@ impl Server {
             searches: Places::new(SEARCHES_MAX),
             proofs: Places::new(PROOFS_MAX),
             old_proofs: Places::new(OLD_PROOFS_MAX),
+            geneses: Places::new(GENESES_MAX),
             store_calls: Arc::new(Semaphore::new(STORE_CALLS_MAX)),
             async_txs: Arc::new(Semaphore::new(ASYNC_TXS_MAX)),
             commit_waits: Semaphore::new(clients),
@@ -96,6 +101,7 @@ impl Server {
             Class::Search => &self.searches,
             Class::Proof => &self.proofs,
             Class::OldProof => &self.old_proofs,
+            Class::Genesis => &self.geneses,
         }
     }
 
@@ -177,6 +183,8 @@ enum Class {
     Proof,
     /// Builds the tree of a state below the tip.
     OldProof,
+    /// Copies the genesis document.
+    Genesis,
 }
 
 impl Class {
@@ -188,6 +196,7 @@ impl Class {
         };
         match method.name {
             "tx_search" | "block_search" => Some(Self::Search),
+            "genesis" | "genesis_chunked" => Some(Self::Genesis),
             "abci_query" if args.truth("prove") == Ok(true) => {
                 Some(if args.number("height").is_ok_and(below_tip) { Self::OldProof } else { Self::Proof })
             }
@@ -294,8 +303,8 @@ pub const METHODS: &[Method] = &[
     Method::new("dial_peers", &["peers"], Unsafe(node::dial_peers)),
     Method::new("dial_seeds", &["seeds"], Unsafe(node::dial_seeds)),
     Method::new("dump_consensus_state", &[], Now(node::dump_consensus_state)),
-    Method::new("genesis", &[], Now(node::genesis)),
-    Method::new("genesis_chunked", &["chunk"], Now(node::genesis_chunked)),
+    Method::new("genesis", &[], Store(node::genesis)),
+    Method::new("genesis_chunked", &["chunk"], Store(node::genesis_chunked)),
     Method::new("header", &["height"], Store(blocks::header)),
     Method::new("header_by_hash", &["hash"], Store(blocks::header_by_hash)),
     Method::new("health", &[], Now(node::health)),

@@ -183,6 +183,20 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(server: &'a Server, query: &'a Query, of: Indexed) -> Result<Self, Error> {
+        let others: &[&str] = match of {
+            Indexed::Txs => &["block.height"],
+            Indexed::Blocks => &["tx.height", "tx.hash"],
+        };
+        if let Some(other) = others.iter().find(|tag| query.mentions(tag)) {
+            return Err(Error::invalid_params(format_args!(
+                "a search for {} has no {other}: use {}",
+                if of == Indexed::Txs { "transactions" } else { "blocks" },
+                height_tag(of)
+            )));
+        }
+        if query.mentions("tx.hash") && query.text_of("tx.hash").is_none() {
+            return Err(Error::invalid_params("tx.hash is searched by its whole value: tx.hash = '…'"));
+        }
         let (low, high) = query.range_of(height_tag(of));
         let heights = (Height(low).max(server.context.store.earliest()), Height(high).min(server.tip()?.height));
         Ok(Self { server, query, of, heights, work: Work { left: SEARCH_WORK_MAX }, results: None })
@@ -211,13 +225,14 @@ impl<'a> Search<'a> {
         self.of_heights()
     }
 
-    fn of_hash(&mut self, hash: &str) -> Result<Vec<Position>, Error> {
-        let Ok(hash) = hash.parse::<Hash>() else {
-            return Err(Error::invalid_params(format_args!("tx.hash is {hash:?}: expected 64 hexadecimal digits")));
+    fn of_hash(&mut self, text: &str) -> Result<Vec<Position>, Error> {
+        let Ok(hash) = text.parse::<Hash>() else {
+            return Err(Error::invalid_params(format_args!("tx.hash is {text:?}: expected 64 hexadecimal digits")));
         };
         let Some((height, index)) = self.server.context.store.tx(&TxId(hash.0))? else { return Ok(Vec::new()) };
         let at = Position { height, index };
-        let is_in = height >= self.heights.0 && height <= self.heights.1;
+        let agree = self.query.holds_for("tx.hash", text); // several may contradict each other
+        let is_in = agree && height >= self.heights.0 && height <= self.heights.1;
         Ok(if is_in && self.holds_height(height) && self.holds_events(at)? { vec![at] } else { Vec::new() })
     }
 
