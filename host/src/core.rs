@@ -11,7 +11,7 @@ use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects, votes:
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
     Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
-    VerifiedTx, VoteType, blake3,
+    VerifiedTx, VoteType,
 };
 
 use crate::{
@@ -205,7 +205,7 @@ impl<K: Kv> Core<K> {
 
     /// The transaction of these bytes, if it was checked before: most of a block's wait in the mempool, decoded.
     fn known_tx(&self, bytes: &[u8]) -> Option<VerifiedTx> {
-        let waits = self.mempool.get(&TxId(blake3(bytes).0));
+        let waits = self.mempool.get(&TxId::of(bytes));
         waits.inspect(|_| self.txs.note_hit()).or_else(|| self.txs.known(bytes))
     }
 

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn it_remembers_the_last_and_is_bounded() {
-        let id = |n: u32| TxId(types::blake3(&n.to_be_bytes()).0);
+        let id = |n: u32| TxId::of(&n.to_be_bytes());
         let mut recent = Recent::new(10);
         for n in 0..1000 {
             recent.insert(id(n));

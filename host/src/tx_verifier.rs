@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use types::{DecodeError, SignatureError, Transaction, TxError, TxId, VerifiedTx, Wire, blake3, verify_batch};
+use types::{DecodeError, SignatureError, Transaction, TxError, TxId, VerifiedTx, Wire, verify_batch};
 
 use crate::recent::Recent;
 
@@ -106,7 +106,7 @@ impl TxVerifier {
 
     /// The transaction of these bytes, if they were checked before and held. Checks nothing.
     pub fn known(&self, bytes: &[u8]) -> Option<VerifiedTx> {
-        if !self.is_verified(&TxId(blake3(bytes).0)) {
+        if !self.is_verified(&TxId::of(bytes)) {
             return None;
         }
         self.note_hit();

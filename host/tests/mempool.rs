@@ -425,7 +425,7 @@ fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
     let (stats, held) = (node.pool.stats(), node.pool.list(100));
     prop_assert_eq!((stats.txs, stats.bytes), (held.len(), held.iter().map(Vec::len).sum::<usize>()));
     prop_assert!(stats.txs <= TXS_MAX && stats.bytes <= BYTES_MAX);
-    prop_assert!(held.iter().all(|bytes| !committed.contains(&TxId(types::blake3(bytes).0))));
+    prop_assert!(held.iter().all(|bytes| !committed.contains(&TxId::of(bytes))));
     let reaped = node.reap();
     prop_assert_eq!(reaped.is_empty(), node.pool.is_empty());
     let context = BlockContext { height: node.app.height().next(), time: node.now, proposer: Address([1; 20]) };

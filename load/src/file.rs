@@ -1,7 +1,7 @@
 //! The file of signed transactions: made before the load, so that signing does not compete with it.
 //!
 //! ```text
-//! file  = "CAIRNLD1"  header length (4)  header (JSON)  nonce of each sender (8 each)  BLAKE3 of all before (32)  chunk *
+//! file  = "CAIRNLD2"  header length (4)  header (JSON)  nonce of each sender (8 each)  BLAKE3 of all before (32)  chunk *
 //! chunk = payload length (4)  records (4)  BLAKE3 of the payload (32)  payload                numbers are little-endian
 //! ```
 //! Transactions follow from the header and the nonces, so a file can be continued: a run that needs more appends. It fits a
@@ -25,7 +25,7 @@ use crate::{
     records::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Chunk, Record},
 };
 
-const MAGIC: &[u8; 8] = b"CAIRNLD1";
+const MAGIC: &[u8; 8] = b"CAIRNLD2";
 const HEADER_BYTES_MAX: u32 = 4096;
 const CHUNK_HEAD_BYTES: u64 = 4 + 4 + 32;
 

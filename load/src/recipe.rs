@@ -18,7 +18,7 @@ use std::{io::Write, sync::Arc};
 
 use data_encoding::BASE64;
 use serde::Serialize;
-use types::{ChainId, Height, Msg, TxBody, TxOrder, Wire, blake3};
+use types::{ChainId, Height, Msg, TxBody, TxOrder, Wire};
 
 use crate::{
     pacing::Random,
@@ -149,7 +149,7 @@ impl Recipe {
         call.write_fmt(head).expect("memory takes what is written");
         call.extend_from_slice(BASE64.encode(&bytes).as_bytes());
         call.extend_from_slice(br#""}}"#);
-        into.push(kind, sender, TxKey::of(&blake3(&bytes)), &call);
+        into.push(kind, sender, TxKey::of(&bytes), &call);
     }
 
     fn valid(&self, index: u64, expires: Option<Height>) -> (u32, Vec<u8>) {
@@ -230,7 +230,7 @@ pub mod tests {
                 let call: serde_json::Value = serde_json::from_slice(record.call).unwrap();
                 assert_eq!((&call["id"], &call["method"]), (&number.into(), &"broadcast_tx_sync".into()));
                 let bytes = BASE64.decode(call["params"]["tx"].as_str().unwrap().as_bytes()).unwrap();
-                assert_eq!(record.key, TxKey::of(&blake3(&bytes)));
+                assert_eq!(record.key, TxKey::of(&bytes));
                 (record.kind, bytes)
             })
             .collect()

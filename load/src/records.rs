@@ -8,7 +8,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-use types::Hash;
+use types::TxId;
 
 use crate::recipe::Kind;
 
@@ -25,8 +25,9 @@ const HEAD_BYTES: usize = 2 + 1 + 4 + 16;
 pub struct TxKey(pub [u64; 2]);
 
 impl TxKey {
-    /// Of the hash of a transaction's bytes.
-    pub fn of(id: &Hash) -> Self {
+    /// The key of the transaction with these bytes.
+    pub fn of(tx: &[u8]) -> Self {
+        let id = TxId::of(tx);
         let half = |from: usize| u64::from_le_bytes(id.0[from..from + 8].try_into().expect("8 bytes"));
         Self([half(0), half(8)])
     }

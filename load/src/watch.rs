@@ -17,7 +17,6 @@ use std::{
 use data_encoding::BASE64;
 use serde::Deserialize;
 use tungstenite::{Message, WebSocket, client::client_with_config, protocol::WebSocketConfig};
-use types::blake3;
 
 use crate::{LoadError, http::Address, records::TxKey, rpc::Rpc, tracker::Tracker};
 
@@ -314,7 +313,7 @@ fn keys(answer: &[u8]) -> Option<Vec<TxKey>> {
     let key = |text: &str| {
         bytes.resize(BASE64.decode_len(text.len()).ok()?, 0);
         let length = BASE64.decode_mut(text.as_bytes(), &mut bytes).ok()?;
-        Some(TxKey::of(&blake3(&bytes[..length])))
+        Some(TxKey::of(&bytes[..length]))
     };
     answer.result.block.data.txs.unwrap_or_default().into_iter().map(key).collect()
 }
@@ -349,11 +348,10 @@ mod tests {
 
     #[test]
     fn transactions_are_recognised_in_a_block() {
-        let of = |bytes: &[u8]| TxKey::of(&blake3(bytes));
         let txs = [b"first".as_slice(), b"second!"].map(|tx| BASE64.encode(tx));
         let answer =
             serde_json::json!({ "result": { "block_id": {}, "block": { "header": {}, "data": { "txs": txs } } } });
-        assert_eq!(keys(answer.to_string().as_bytes()).unwrap(), [of(b"first"), of(b"second!")]);
+        assert_eq!(keys(answer.to_string().as_bytes()).unwrap(), [TxKey::of(b"first"), TxKey::of(b"second!")]);
         assert_eq!(keys(br#"{"result":{"block":{"data":{"txs":null}}}}"#).unwrap(), []);
         for bad in [r#"{"error":{}}"#, r#"{"result":{"block":{"data":{"txs":["?"]}}}}"#, ""] {
             assert_eq!(keys(bad.as_bytes()), None);

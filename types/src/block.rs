@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    BlockId, Commit, Evidence, Hash, Header, PartSet, TxId, blake3,
+    BlockId, Commit, Evidence, Hash, Header, PartSet, TxId,
     limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX},
     merkle, pb,
     wire::{self, DecodeError, Wire},
@@ -40,21 +40,21 @@ pub enum BlockError {
 }
 
 impl Block {
-    /// Root over the transactions' ids.
+    /// The header's `data_hash`: Merkle root (SHA-256) over the transactions' ids.
     pub fn data_hash(txs: &[Vec<u8>]) -> Hash {
-        let ids: Vec<Hash> = txs.iter().map(|tx| blake3(tx)).collect();
-        merkle::root(merkle::Hasher::Blake3, &ids)
+        let ids: Vec<TxId> = txs.iter().map(|tx| TxId::of(tx)).collect();
+        merkle::root(merkle::Hasher::Sha256, &ids)
     }
 
     /// The ids of the transactions, in order.
     pub fn tx_ids(&self) -> impl ExactSizeIterator<Item = TxId> {
-        self.txs.iter().map(|tx| TxId(blake3(tx).0))
+        self.txs.iter().map(|tx| TxId::of(tx))
     }
 
-    /// Root over the evidence.
+    /// The header's `evidence_hash`: Merkle root (SHA-256) over the bytes of each piece of evidence.
     pub fn evidence_hash(evidence: &[Evidence]) -> Hash {
-        let leaves: Vec<Hash> = evidence.iter().map(Evidence::hash).collect();
-        merkle::root(merkle::Hasher::Blake3, &leaves)
+        let leaves: Vec<Vec<u8>> = evidence.iter().map(Evidence::hashed_bytes).collect();
+        merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
     /// The block cut into parts. Cost: one encoding and one BLAKE3 over it.

@@ -110,15 +110,15 @@ impl Commit {
         Self { height, round, block_id, signatures }
     }
 
-    /// The Merkle root over the entries (BLAKE3).
+    /// The next header's `last_commit_hash`: Merkle root (SHA-256) over the entries' bytes.
     pub fn hash(&self) -> Hash {
         let leaves: Vec<Vec<u8>> = self.signatures.iter().map(|entry| entry.to_pb().encode_to_vec()).collect();
-        merkle::root(merkle::Hasher::Blake3, &leaves)
+        merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
     /// The root over no entries: the `last_commit_hash` of a chain's first block.
     pub fn empty_hash() -> Hash {
-        merkle::root(merkle::Hasher::Blake3, &[] as &[Vec<u8>])
+        merkle::root(merkle::Hasher::Sha256, &[] as &[Vec<u8>])
     }
 
     /// The precommit that the entry at `index` stands for; `None` if absent.

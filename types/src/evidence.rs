@@ -4,9 +4,9 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, VoteError, blake3,
+    BlockId, ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, VoteError,
     limits::VOTE_BYTES_MAX,
-    pb,
+    pb, sha256,
     wire::{self, DecodeError, Wire},
 };
 
@@ -59,7 +59,7 @@ impl DuplicateVoteEvidence {
         validators: &ValidatorSet,
         timestamp: Time,
     ) -> Result<Self, EvidenceError> {
-        let (vote_a, vote_b) = if a.vote.block_id <= b.vote.block_id { (a, b) } else { (b, a) };
+        let (vote_a, vote_b) = if order_of(a.vote.block_id) <= order_of(b.vote.block_id) { (a, b) } else { (b, a) };
         let index = vote_a.vote.validator_index;
         let validator_power = validators
             .get(index)
@@ -70,6 +70,16 @@ impl DuplicateVoteEvidence {
         Ok(evidence)
     }
 
+    fn to_pb(&self) -> pb::DuplicateVoteEvidence {
+        pb::DuplicateVoteEvidence {
+            vote_a: Some(self.vote_a.to_pb()),
+            vote_b: Some(self.vote_b.to_pb()),
+            total_voting_power: self.total_power.0 as i64,
+            validator_power: self.validator_power.0 as i64,
+            timestamp: wire::time_pb(self.timestamp),
+        }
+    }
+
     fn check_conflict(&self) -> Result<(), EvidenceError> {
         let (a, b) = (&self.vote_a.vote, &self.vote_b.vote);
         let place =
@@ -77,7 +87,7 @@ impl DuplicateVoteEvidence {
         if place(a) != place(b) || a.block_id == b.block_id {
             return Err(EvidenceError::NoConflict);
         }
-        if a.block_id > b.block_id { Err(EvidenceError::Order) } else { Ok(()) }
+        if order_of(a.block_id) > order_of(b.block_id) { Err(EvidenceError::Order) } else { Ok(()) }
     }
 
     /// Checks the conflict, both signatures and the powers against the set of that height.
@@ -92,6 +102,11 @@ impl DuplicateVoteEvidence {
     }
 }
 
+/// Tendermint's order of the values in evidence: by the bytes of the block id, so that its tools accept ours. Nil is lowest.
+fn order_of(id: Option<BlockId>) -> Option<(Hash, Vec<u8>)> {
+    id.map(|id| (id.hash, wire::parts_header_pb(id.parts).unwrap_or_default().encode_to_vec()))
+}
+
 impl Evidence {
     /// The height of the misbehaviour.
     pub fn height(&self) -> Height {
@@ -100,9 +115,16 @@ impl Evidence {
         }
     }
 
-    /// BLAKE3 of the bytes.
+    /// The bytes that the header's `evidence_hash` is over: those of the kind of evidence, without [`Evidence`]'s own tag.
+    pub fn hashed_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.to_pb().encode_to_vec(),
+        }
+    }
+
+    /// SHA-256 of [`Evidence::hashed_bytes`], by which Tendermint's tools name evidence.
     pub fn hash(&self) -> Hash {
-        blake3(&self.to_pb().encode_to_vec())
+        sha256(&self.hashed_bytes())
     }
 
     /// Checks it against the set of its height.
@@ -120,15 +142,7 @@ impl Wire for Evidence {
 
     fn to_pb(&self) -> pb::Evidence {
         let Self::DuplicateVote(evidence) = self;
-        pb::Evidence {
-            sum: Some(pb::evidence::Sum::DuplicateVoteEvidence(pb::DuplicateVoteEvidence {
-                vote_a: Some(evidence.vote_a.to_pb()),
-                vote_b: Some(evidence.vote_b.to_pb()),
-                total_voting_power: evidence.total_power.0 as i64,
-                validator_power: evidence.validator_power.0 as i64,
-                timestamp: wire::time_pb(evidence.timestamp),
-            })),
-        }
+        pb::Evidence { sum: Some(pb::evidence::Sum::DuplicateVoteEvidence(evidence.to_pb())) }
     }
 
     fn from_pb(pb: pb::Evidence) -> Result<Self, DecodeError> {

@@ -14,7 +14,7 @@ pub struct Hash(pub [u8; 32]);
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 20]);
 
-/// Names a transaction: BLAKE3 of its full bytes, signature included.
+/// Names a transaction: SHA-256 of its full bytes, signature included, as Tendermint.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxId(pub [u8; 32]);
 
@@ -58,6 +58,13 @@ macro_rules! hex_text {
 }
 hex_text!(Hash 32, Address 20, TxId 32);
 
+impl TxId {
+    /// The id of the transaction with these bytes.
+    pub fn of(tx: &[u8]) -> Self {
+        Self(sha256(tx).0)
+    }
+}
+
 /// How a block is cut into parts, and the Merkle root over them (BLAKE3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartSetHeader {
@@ -82,12 +89,12 @@ impl fmt::Display for BlockId {
     }
 }
 
-/// SHA-256, for what light clients recompute.
+/// SHA-256, for what other software recomputes.
 pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }
 
-/// BLAKE3, for everything else.
+/// BLAKE3, for what only Cairn computes.
 pub fn blake3(bytes: &[u8]) -> Hash {
     Hash(*::blake3::hash(bytes).as_bytes())
 }

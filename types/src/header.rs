@@ -23,21 +23,21 @@ pub struct Header {
     pub time: Time,
     /// The previous block; `None` only in the first.
     pub last_block_id: Option<BlockId>,
-    /// Root over the previous block's commit (BLAKE3).
+    /// Root over the previous block's commit: [`Commit::hash`](crate::Commit::hash).
     pub last_commit_hash: Hash,
-    /// Root over the transactions (BLAKE3).
+    /// Root over the transactions: [`Block::data_hash`](crate::Block::data_hash).
     pub data_hash: Hash,
-    /// The validators of this height (SHA-256).
+    /// The validators of this height: [`ValidatorSet::hash`](crate::ValidatorSet::hash).
     pub validators_hash: Hash,
-    /// The validators of the next height (SHA-256).
+    /// The validators of the next height.
     pub next_validators_hash: Hash,
-    /// The parameters of this height (BLAKE3).
+    /// The parameters of this height: [`Params::hash`](crate::Params::hash).
     pub consensus_hash: Hash,
-    /// The state after the previous block (BLAKE3).
+    /// The state after the previous block (BLAKE3; other software takes it as opaque bytes).
     pub app_hash: Hash,
-    /// Root over the previous block's results (BLAKE3).
+    /// Root over the previous block's results: [`results_hash`](crate::results_hash).
     pub last_results_hash: Hash,
-    /// Root over this block's evidence (BLAKE3).
+    /// Root over this block's evidence: [`Block::evidence_hash`](crate::Block::evidence_hash).
     pub evidence_hash: Hash,
     /// Who proposed it first.
     pub proposer: Address,

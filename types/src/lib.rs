@@ -13,8 +13,10 @@
 //! | evidence | two signed votes that contradict each other | equivocation evidence |
 //! | hard state | what must be durable before we speak | etcd raft's `HardState`; CometBFT's WAL |
 //!
-//! **Hashes.** SHA-256 exactly where a stock Tendermint light client recomputes a hash: the header, the validator set,
-//! addresses (RIPEMD-160 of SHA-256) and the digest under a consensus signature. BLAKE3 everywhere else.
+//! **Hashes.** SHA-256, by Tendermint's rules and encodings, for what its light clients, explorers and client libraries
+//! recompute: the header and every hash in it but the app hash, transaction ids, addresses (RIPEMD-160 of SHA-256) and the
+//! digest under a consensus signature. BLAKE3 for what only Cairn computes: the state tree and the app hash, block parts,
+//! checksums, caches and the seeds of signature batches.
 //!
 //! **Bytes.** One codec, protobuf, described by `proto/cairn.proto`; [`Wire`] is how a type meets it. Decoding is capped by
 //! [`Wire::BYTES_MAX`] and yields only values that keep the type's promises.

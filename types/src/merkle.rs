@@ -13,9 +13,9 @@ use crate::{
 /// Which hash a tree uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hasher {
-    /// For trees that light clients recompute.
+    /// For trees that other software recomputes.
     Sha256,
-    /// For all others.
+    /// For trees that only Cairn computes.
     Blake3,
 }
 

@@ -1,13 +1,15 @@
-//! Parameters that every node of a chain shares. They stand in genesis and in the state; their hash is in each header.
+//! Parameters that every node of a chain shares. They stand in genesis and in the state, so the app hash commits to them; the
+//! bounds of a block also have a hash of their own in each header.
 
 use std::time::Duration;
 
+use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Hash, blake3,
+    Hash,
     limits::{BLOCK_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX},
-    pb,
+    pb, sha256,
     wire::{DecodeError, Wire},
 };
 
@@ -127,9 +129,12 @@ pub struct ParamsError {
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 impl Params {
-    /// BLAKE3 of the bytes: the header's `consensus_hash`.
+    /// The header's `consensus_hash`: SHA-256 over the bounds of a block alone, as Tendermint has it. The app hash commits to all
+    /// parameters, because they are a row of the state.
     pub fn hash(&self) -> Hash {
-        blake3(&self.encode())
+        let hashed =
+            pb::HashedParams { block_max_bytes: self.block.bytes_max as i64, block_max_gas: self.block.gas_max };
+        sha256(&hashed.encode_to_vec())
     }
 
     /// Checks every range.

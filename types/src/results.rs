@@ -63,22 +63,23 @@ pub struct BlockResults {
     pub app_hash: Hash,
 }
 
-/// The next header's `last_results_hash`: root (BLAKE3) over code, data and gas of each result. Logs and events are for
+/// The next header's `last_results_hash`: Merkle root (SHA-256) over code, data and gas of each result. Logs and events are for
 /// people and programs that watch; they are not in it.
 pub fn results_hash(results: &[TxResult]) -> Hash {
     let leaves: Vec<Vec<u8>> = results
         .iter()
         .map(|result| {
-            pb::CanonicalTxResult {
+            pb::TxResult {
                 code: result.code,
                 data: result.data.clone(),
                 gas_wanted: result.gas_wanted,
                 gas_used: result.gas_used,
+                ..Default::default()
             }
             .encode_to_vec()
         })
         .collect();
-    merkle::root(merkle::Hasher::Blake3, &leaves)
+    merkle::root(merkle::Hasher::Sha256, &leaves)
 }
 
 fn event_to_pb(event: &Event) -> pb::Event {

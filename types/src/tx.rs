@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Hash, Height, PublicKey, SecretKey, SignatureError, TxId, TxSignature, blake3,
+    Address, ChainId, Hash, Height, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -98,7 +98,7 @@ fn digest(body_bytes: &[u8]) -> Hash {
 
 impl Transaction {
     fn new(bytes: Vec<u8>, body: TxBody, digest: Hash, signature: TxSignature) -> Self {
-        let id = TxId(blake3(&bytes).0);
+        let id = TxId::of(&bytes);
         Self(Arc::new(Parts { bytes, id, body, digest, signature }))
     }
 
@@ -123,7 +123,7 @@ impl Transaction {
         self.0.digest
     }
 
-    /// BLAKE3 of the full bytes, signature included.
+    /// SHA-256 of the full bytes, signature included.
     pub fn id(&self) -> TxId {
         self.0.id
     }
@@ -267,7 +267,7 @@ mod tests {
             let bytes = tx.encode();
             let verified = VerifiedTx::from_bytes(&bytes).unwrap();
             assert_eq!(*verified, tx);
-            assert_eq!(verified.id().0, blake3(&bytes).0);
+            assert_eq!(verified.id(), TxId::of(&bytes));
         }
     }
 
@@ -303,6 +303,6 @@ mod tests {
     fn golden_bytes() {
         let tx = body(TxOrder::Nonce(1)).sign(&key());
         assert_eq!(tx.encode().len(), 148);
-        assert_eq!(tx.id().to_string(), "65D1E9AA2767192B99AE6F3270CA4FA1B2350DADBF79B53961700C03BCDE43CB");
+        assert_eq!(tx.id().to_string(), "E21E2B2A76E30A2A52CE85DFA9D4371CB8A5732F10C8C82D00A59FAE6CE8CA96");
     }
 }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn id(n: usize) -> TxId {
-        TxId(types::blake3(&n.to_be_bytes()).0)
+        TxId::of(&n.to_be_bytes())
     }
 
     #[test]

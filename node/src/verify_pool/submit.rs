@@ -99,8 +99,7 @@ impl VerifyPool {
     /// Decodes, and checks together the signatures of those that are not known.
     fn verify<'b>(&self, all: impl Iterator<Item = &'b [u8]> + Clone) -> Vec<Result<VerifiedTx, Rejection>> {
         let Parts { txs, mempool, metrics, .. } = &self.parts;
-        let known: Vec<Option<Rejection>> =
-            all.clone().map(|bytes| mempool.known(&TxId(types::blake3(bytes).0))).collect();
+        let known: Vec<Option<Rejection>> = all.clone().map(|bytes| mempool.known(&TxId::of(bytes))).collect();
         let new = all.clone().zip(&known).filter_map(|(bytes, known)| known.is_none().then_some(bytes));
         let mut verified = txs.verify_each(new).into_iter();
         let answer = |known: Option<Rejection>| match known {

@@ -17,7 +17,7 @@ use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
     Address, Block, ChainId, Commit, Header, Height, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody, TxId,
-    TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, blake3, results_hash,
+    TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, results_hash,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -321,7 +321,7 @@ impl Pool for Lent {
     }
 
     fn get(&self, id: &TxId) -> Option<Vec<u8>> {
-        lock(&self.0.waiting).iter().find(|tx| blake3(tx).0 == id.0).cloned()
+        lock(&self.0.waiting).iter().find(|tx| TxId::of(tx) == *id).cloned()
     }
 
     fn next_nonce(&self, sender: &Address) -> Option<u64> {

@@ -5,21 +5,27 @@ use std::time::Duration;
 
 use app::StateProof;
 use futures::StreamExt;
-use tendermint::{block::Height, merkle::proof::ProofOps};
+use prost::Message;
+use tendermint::{
+    block::Height,
+    crypto::default::Sha256,
+    merkle::{proof::ProofOps, simple_hash_from_byte_vectors},
+};
 use tendermint_light_client_verifier::{
     ProdVerifier, Verdict, Verifier,
     options::Options,
     types::{TrustThreshold, TrustedBlockState, UntrustedBlockState, ValidatorSet},
 };
+use tendermint_proto::v0_38 as proto;
 use tendermint_rpc::{
     Client, Paging, SubscriptionClient,
     event::EventData,
     query::{EventType, Query},
 };
-use types::{Address, Hash, TxId, Wire, merkle};
+use types::{Address, Hash, Wire, merkle};
 
 pub fn id(tx: &[u8]) -> tendermint::Hash {
-    tendermint::Hash::Sha256(types::blake3(tx).0)
+    tendermint::Hash::Sha256(types::sha256(tx).0)
 }
 
 /// Calls every method. Alice's next transactions are `txs`: the first is committed by this, the others handed in.
@@ -45,7 +51,7 @@ pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alic
     };
     let root = Hash(block.block.header.data_hash.unwrap().as_bytes().try_into().unwrap());
     assert_eq!(proof.root_hash.as_bytes(), root.0);
-    ours.verify(merkle::Hasher::Blake3, root, &TxId(types::blake3(&proof.data).0).0).unwrap();
+    ours.verify(merkle::Hasher::Sha256, root, id(&proof.data).as_bytes()).unwrap();
 
     assert_eq!(block.block.header.hash(), block.block_id.hash);
     assert_eq!(block.block.data, [first]);
@@ -97,6 +103,8 @@ pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alic
     let refused = client.broadcast_tx_commit(b"nonsense".to_vec()).await.unwrap();
     assert_eq!((refused.check_tx.code.value(), refused.height.value()), (1, 0));
 
+    a_light_proxy_is_convinced(client, height).await;
+
     let unknown = client.tx(id(b"nothing"), false).await.unwrap_err().to_string();
     assert!(unknown.contains("not found"), "{unknown}");
     let of_height = Query::eq("tx.height", height.value());
@@ -105,6 +113,48 @@ pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alic
     let of_height = Query::eq("block.height", height.value());
     let search = client.block_search(of_height, 1, 10, tendermint_rpc::Order::Descending).await.unwrap();
     assert_eq!((search.total_count, search.blocks[0].block_id.hash), (1, block.block_id.hash));
+}
+
+fn root(leaves: &[impl AsRef<[u8]>]) -> tendermint::Hash {
+    tendermint::Hash::Sha256(simple_hash_from_byte_vectors::<Sha256>(leaves))
+}
+
+/// Recomputes from the answers every hash of a header that CometBFT's light proxy recomputes, by its rules.
+async fn a_light_proxy_is_convinced(client: &(impl Client + Sync), height: Height) {
+    while client.status().await.unwrap().sync_info.latest_block_height <= height {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let block = client.block(height).await.unwrap().block;
+    let next = client.block(height.increment()).await.unwrap().block;
+    for block in [&block, &next] {
+        let ids: Vec<_> = block.data.iter().map(|tx| id(tx)).collect();
+        assert_eq!(block.header.data_hash, Some(root(&ids)), "data");
+        let signatures = block.last_commit.iter().flat_map(|commit| commit.signatures.clone());
+        let entries: Vec<_> = signatures.map(|entry| proto::types::CommitSig::from(entry).encode_to_vec()).collect();
+        assert_eq!(block.header.last_commit_hash, Some(root(&entries)), "last commit");
+        assert_eq!(block.header.evidence_hash, Some(root(&[[0; 0]; 0])), "evidence, of which there is none");
+    }
+    let results = client.block_results(height).await.unwrap().txs_results.unwrap();
+    let results: Vec<_> = results
+        .into_iter()
+        .map(|result| {
+            let (code, data) = (result.code.value(), result.data);
+            let (gas_wanted, gas_used) = (result.gas_wanted, result.gas_used);
+            proto::abci::ExecTxResult { code, data, gas_wanted, gas_used, ..Default::default() }.encode_to_vec()
+        })
+        .collect();
+    assert_eq!(results.len(), block.data.len());
+    assert_eq!(next.header.last_results_hash, Some(root(&results)), "results");
+    let params = client.consensus_params(height).await.unwrap().consensus_params.block;
+    let (block_max_bytes, block_max_gas) = (params.max_bytes as i64, params.max_gas);
+    let hashed = proto::types::HashedParams { block_max_bytes, block_max_gas }.encode_to_vec();
+    assert_eq!(block.header.consensus_hash.as_bytes(), types::sha256(&hashed).0, "consensus parameters");
+    for (of, claimed) in
+        [(height, block.header.validators_hash), (height.increment(), block.header.next_validators_hash)]
+    {
+        let members = client.validators(of, Paging::All).await.unwrap().validators;
+        assert_eq!(ValidatorSet::without_proposer(members).hash(), claimed, "validators of {of}");
+    }
 }
 
 /// Reads an account, and the proof of its row against the next header.
@@ -129,7 +179,7 @@ async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
 /// Subscribes to blocks and transactions, has one committed, and sees both; then unsubscribes.
 pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), tx: Vec<u8>) {
     let mut blocks = client.subscribe(EventType::NewBlock.into()).await.unwrap();
-    let query = Query::from(EventType::Tx).and_eq("tx.hash", TxId(types::blake3(&tx).0).to_string());
+    let query = Query::from(EventType::Tx).and_eq("tx.hash", id(&tx).to_string());
     let mut txs = client.subscribe(query).await.unwrap();
     client.broadcast_tx_sync(tx.clone()).await.unwrap();
     let event = txs.next().await.unwrap().unwrap();

@@ -175,7 +175,7 @@ async fn errors_say_what_to_do() {
 async fn uris_and_bodies_have_the_status_codes_that_clients_expect() {
     let chain = Chain::new();
     let tx = transfer(0, 1);
-    let id = types::blake3(&tx).to_string();
+    let id = types::sha256(&tx).to_string();
     chain.grow(vec![tx.clone()]);
     chain.grow(vec![]);
     let served = chain.serve(Limits::default()).await;
@@ -273,7 +273,7 @@ async fn a_transaction_is_pending_then_committed() {
         .serve(Limits { broadcast_tx_commit_time: std::time::Duration::from_millis(50), ..Limits::default() })
         .await;
     let (url, tx) = (served.http(), transfer(0, 7));
-    let id = types::blake3(&tx).to_string();
+    let id = types::sha256(&tx).to_string();
     let status = async || post(&url, "tx_status", json!({ "hash": id })).await.json()["result"]["status"].clone();
     assert_eq!(status().await, "unknown");
     let in_base64 = data_encoding::BASE64.encode(&tx);

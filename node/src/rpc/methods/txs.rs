@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
-use types::{Block, Hash, Height, TxId, blake3, merkle};
+use types::{Block, Hash, Height, TxId, merkle};
 
 use super::{Outcome, Server};
 use crate::rpc::{
@@ -21,10 +21,6 @@ const UNCONFIRMED: i64 = 30;
 
 /// Waiting transactions in one answer at most.
 const UNCONFIRMED_MAX: i64 = 100;
-
-fn id_of(tx: &[u8]) -> TxId {
-    TxId(blake3(tx).0)
-}
 
 fn wanted(args: &Args) -> Result<TxId, Error> {
     args.hash("hash").map(TxId)
@@ -54,7 +50,7 @@ pub fn tx(server: &Server, args: &Args) -> Outcome {
 /// Where each transaction of a block stands in it, provably: the root, and a proof for each.
 pub fn proofs_of(block: &Block) -> (Hash, Vec<merkle::Proof>) {
     let leaves: Vec<_> = block.tx_ids().collect();
-    merkle::proofs(merkle::Hasher::Blake3, &leaves)
+    merkle::proofs(merkle::Hasher::Sha256, &leaves)
 }
 
 fn committed(server: &Server, id: &TxId, height: Height, index: u32, block: &Block) -> Result<Value, Error> {
@@ -121,7 +117,7 @@ pub fn broadcast_tx_async(server: Arc<Server>, args: Args) -> BoxFuture<'static,
                 "busy: too many transactions are being checked: send it again later, or with broadcast_tx_sync",
             )
         })?;
-        let id = id_of(&tx);
+        let id = TxId::of(&tx);
         let submitted = server.context.submitter.submit(tx);
         tokio::spawn(async move {
             let _place = place;
@@ -137,7 +133,7 @@ pub fn broadcast_tx_sync(server: Arc<Server>, args: Args) -> BoxFuture<'static, 
     async move {
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
-        let id = id_of(&tx);
+        let id = TxId::of(&tx);
         Ok(taken(&id, &server.context.submitter.submit(tx).await).into())
     }
     .boxed()
@@ -154,7 +150,7 @@ pub fn broadcast_tx_commit(server: Arc<Server>, args: Args) -> BoxFuture<'static
                 server.context.limits.subscription_clients_max
             )));
         };
-        let id = id_of(&tx);
+        let id = TxId::of(&tx);
         let heights = server.hub.cursor(); // before the transaction can be committed
         let checked = server.context.submitter.submit(tx).await;
         let mut answer = json!({
