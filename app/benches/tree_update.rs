@@ -78,8 +78,7 @@ fn transfers(accounts: u32) {
     let rich = senders.iter().map(|key| (key.public_key().address(), 1_000_000));
     let others = (0..accounts).map(|index| (Address(*key(index + 1).first_chunk().expect("20 bytes")), 1));
     let first = genesis_writes(&Params::default(), rich.chain(others)).expect("a first state");
-    let rows: BTreeMap<Vec<u8>, Vec<u8>> =
-        first.writes.0.into_iter().map(|(row, value)| (row, value.expect("only puts"))).collect();
+    let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
     let app = App::open(&rows, chain_id.clone(), Height(0));
     for (name, order) in [("with nonce", TxOrder::Nonce(0)), ("unordered", TxOrder::Expires(Height(9)))] {
         let tx = |(index, key): (usize, &SecretKey)| {

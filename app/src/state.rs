@@ -57,10 +57,6 @@ pub mod key {
     pub const SUPPLY: &[u8] = b"s";
 }
 
-fn message<M: Message + Default>(bytes: &[u8]) -> M {
-    M::decode(bytes).expect("state rows are whole")
-}
-
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// The part that is never reverted.
     pub fn of_state(reader: &'a R) -> Self {
@@ -69,7 +65,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
 
     /// What an address has.
     pub fn account(&mut self, address: &Address) -> Account {
-        let pb: pb::Account = self.get(&key::account(address)).map(message).unwrap_or_default();
+        let pb: pb::Account = self.message(&key::account(address)).unwrap_or_default();
         Account { balance: pb.balance, nonce: pb.nonce }
     }
 
@@ -81,7 +77,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     }
 
     fn amount(&mut self, key: &[u8]) -> u64 {
-        self.get(key).map(message::<pb::Amount>).unwrap_or_default().amount
+        self.message::<pb::Amount>(key).unwrap_or_default().amount
     }
 
     fn set_amount(&mut self, key: &[u8], amount: u64) {
@@ -108,8 +104,8 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
 
     /// The parameters of the next height.
     pub fn params(&mut self) -> Params {
-        let bytes = self.get(key::PARAMS).expect("the first state has parameters");
-        Params::decode(bytes).expect("state rows are whole")
+        let read = self.get(key::PARAMS).and_then(|bytes| Params::decode(bytes).ok());
+        read.or_else(|| self.unreadable(key::PARAMS, "there are no parameters in it")).unwrap_or_default()
     }
 
     pub(crate) fn set_params(&mut self, params: &Params) {
@@ -118,8 +114,10 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
 
     /// The height that executed the unordered transaction with this digest, if it still could be included again.
     pub fn executed(&mut self, digest: &Hash) -> Option<Height> {
-        let executed: pb::Executed = message(self.get(&key::executed(digest))?);
-        Some(Height(u64::try_from(executed.height).expect("state rows are whole")))
+        let key = key::executed(digest);
+        let executed: pb::Executed = self.message(&key)?;
+        let height = u64::try_from(executed.height).ok().map(Height);
+        height.or_else(|| self.unreadable(&key, "its height is negative"))
     }
 
     pub(crate) fn set_executed(&mut self, digest: &Hash, height: Height) {
@@ -128,7 +126,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     }
 
     fn expiry(&mut self, expires: Height) -> pb::Expiry {
-        self.get(&key::expiry(expires)).map(message).unwrap_or_default()
+        self.message(&key::expiry(expires)).unwrap_or_default()
     }
 
     /// How many executed unordered transactions expire at this height.
@@ -152,9 +150,13 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     pub(crate) fn forget_expired(&mut self, height: Height) {
         for row in 0..self.expiry(height).rows {
             let key = key::expiry_row(height, row);
-            let list: pb::Digests = message(self.get(&key).expect("a list has as many rows as it says"));
-            for digest in list.digests {
-                self.set(&key::executed(&Hash(digest.try_into().expect("state rows are whole"))), None);
+            let list =
+                self.message::<pb::Digests>(&key).or_else(|| self.unreadable(&key, "a list of digests is missing"));
+            for digest in list.unwrap_or_default().digests {
+                match digest.try_into() {
+                    Ok(digest) => self.set(&key::executed(&Hash(digest)), None),
+                    Err(_) => self.unreadable(&key, "a digest has not 32 bytes").unwrap_or_default(),
+                }
             }
             self.set(&key, None);
         }

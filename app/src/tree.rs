@@ -36,7 +36,7 @@ use types::{Hash, Reader, WriteSet};
 pub use node::EMPTY_ROOT;
 use node::{Entry, Kind, Leaf, Node, descend, fold};
 pub use proof::{Proof, ProofError, ProofLeaf};
-use rows::{Path, bit, hash_value, path_in, path_of, row_key, rows_under, value_of};
+use rows::{Path, bit, hash_value, path_of, read_row, row_key, rows_under, value_of};
 
 /// Bits of a path that a slot keeps.
 const SLOT_BITS: u32 = 64;
@@ -135,11 +135,11 @@ impl Tree {
             }
         };
         reader.scan(prefix, &mut |row, value| {
-            let path = path_in(prefix, row);
+            let Some((path, value_hash)) = read_row(reader, prefix, row, value) else { return false };
             if same.first().is_some_and(|first| prefix_of(&first.path) != prefix_of(&path)) {
                 close(&mut same);
             }
-            same.push(Leaf::new(path, hash_value(value_of(value))));
+            same.push(Leaf::new(path, value_hash));
             true
         });
         close(&mut same);
@@ -319,8 +319,9 @@ impl Tree {
 fn leaves_at<R: Reader + ?Sized>(tree: &[u8], reader: &R, prefix: &[u8; 8]) -> BTreeMap<Path, Hash> {
     let mut leaves = BTreeMap::new();
     reader.scan(&[tree, prefix].concat(), &mut |row, value| {
-        leaves.insert(path_in(tree, row), hash_value(value_of(value)));
-        true
+        let read = read_row(reader, tree, row, value);
+        leaves.extend(read);
+        read.is_some()
     });
     leaves
 }

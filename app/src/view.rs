@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
+use prost::Message;
 use types::{Reader, WriteSet};
 
 use crate::tree::rows::{Path, path_in, path_of, row_key, row_value, split_row};
@@ -34,10 +35,10 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
             Entry::Occupied(cell) => cell.into_mut(),
             Entry::Vacant(place) => {
                 let row = self.reader.get(&row_key(self.prefix, &path));
-                let before = row.map(|row| {
-                    let (stored, value) = split_row(&row).expect("state rows are whole");
-                    assert_eq!(stored, key, "a state row holds the key that its path is of");
-                    value.to_vec()
+                let before = row.and_then(|row| match split_row(&row) {
+                    Some((stored, value)) if stored == key => Some(value.to_vec()),
+                    Some(_) => unreadable(self.reader, self.prefix, &path, "it holds another key"),
+                    None => unreadable(self.reader, self.prefix, &path, "it is torn"),
                 });
                 place.insert(Cell { key: key.to_vec(), now: before.clone(), before })
             }
@@ -48,6 +49,17 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// The value of `key` now.
     pub fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
         self.cell(key).1.now.as_deref()
+    }
+
+    /// The message under `key` now; `None` if there is none, or if its row cannot be read (the reader takes note).
+    pub(crate) fn message<M: Message + Default>(&mut self, key: &[u8]) -> Option<M> {
+        let read = M::decode(self.get(key)?);
+        read.map_or_else(|_| self.unreadable(key, "its value is not of the key's type"), Some)
+    }
+
+    /// Tells the reader that the row under `key` makes no sense; `None`.
+    pub(crate) fn unreadable<T>(&self, key: &[u8], reason: &str) -> Option<T> {
+        unreadable(self.reader, self.prefix, &path_of(key), reason)
     }
 
     /// Sets or, with `None`, removes the value of `key`.
@@ -89,13 +101,19 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     }
 }
 
+fn unreadable<T, R: Reader + ?Sized>(reader: &R, prefix: &[u8], path: &Path, reason: &str) -> Option<T> {
+    reader.unreadable(&row_key(prefix, path), reason);
+    None
+}
+
 /// The state before the block, served from what the view has read already.
 pub(crate) struct Before<'v, 'a, R: ?Sized>(pub &'v View<'a, R>);
 
 impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let view = self.0;
-        let known = key.starts_with(view.prefix).then(|| view.cells.get(&path_in(view.prefix, key))).flatten();
+        let path = key.starts_with(view.prefix).then(|| path_in(view.prefix, key)).flatten();
+        let known = path.and_then(|path| view.cells.get(&path));
         match known {
             Some(cell) => cell.before.as_ref().map(|value| row_value(&cell.key, value)),
             None => view.reader.get(key),
@@ -104,6 +122,10 @@ impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         self.0.reader.scan(prefix, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        self.0.reader.unreadable(key, reason);
     }
 }
 

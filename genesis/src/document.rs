@@ -12,23 +12,39 @@
 //! | `validators[]` | `address` (may be left out), `pub_key`, `power`, `name` | – |
 //! | `app_hash` | what the first state must hash to; empty: whatever it does | empty |
 //! | `app_state.accounts[]` | `address`, `balance`, `name` (may be left out) | none |
+//!
+//! A chain may begin with millions of accounts: they are read one at a time, and nothing else is made for all of them but this list.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Read, Write},
+    time::Duration,
+};
 
 use data_encoding::BASE64;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use thiserror::Error;
 use types::{
     Address, BlockParams, ChainId, EvidenceParams, Hash, Height, Params, Power, PublicKey, Synchrony, Time, Timeouts,
-    ValidatorSet, ValidatorSetError, WriteSet,
+    ValidatorSet, ValidatorSetError,
     limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
 };
 
-use crate::json::{At, FieldError};
+use crate::{
+    json::{At, FieldError},
+    stream,
+};
 
-/// Bytes of a genesis file.
-pub const GENESIS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a genesis file: four million accounts as we write them.
+pub const GENESIS_BYTES_MAX: u64 = 640 * 1024 * 1024;
+
+/// Bytes of it between two accounts, and beside them all.
+pub const GENESIS_HEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Fields of the document.
+pub(crate) const FIELDS: &[&str] =
+    &["genesis_time", "chain_id", "initial_height", "consensus_params", "validators", "app_hash", "app_state"];
 
 /// Characters of a validator's or an account's name.
 const NAME_CHARS_MAX: usize = 70;
@@ -81,11 +97,18 @@ pub struct GenesisAccount {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GenesisError {
     /// Too large to look at.
-    #[error("{got} bytes, at most {GENESIS_BYTES_MAX} are allowed: give fewer accounts")]
+    #[error("{what} take more than {max} bytes, the most that is read: {way_out}")]
     TooLarge {
-        /// Bytes given.
-        got: usize,
+        /// What is.
+        what: &'static str,
+        /// Bytes that it may have.
+        max: u64,
+        /// What to do.
+        way_out: &'static str,
     },
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Io(io::ErrorKind),
     /// Not JSON.
     #[error("not JSON: {0}")]
     Json(String),
@@ -95,16 +118,14 @@ pub enum GenesisError {
 }
 
 /// The first state, ready to be stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstState {
     /// Height of the first block; the state itself stands one below.
     pub initial_height: Height,
     /// The document's time.
     pub time: Time,
-    /// Rows of the state.
-    pub writes: WriteSet,
-    /// What they hash to; stands in the first header.
-    pub app_hash: Hash,
+    /// Rows of the state, and what they hash to.
+    pub state: app::FirstState,
     /// The validators of the first height.
     pub validators: ValidatorSet,
     /// The parameters of the first height.
@@ -130,11 +151,15 @@ impl Genesis {
     ///
     /// Errors: [`GenesisError`], for a field with its path: `validators[2].power: …`.
     pub fn parse(bytes: &[u8]) -> Result<Self, GenesisError> {
-        if bytes.len() > GENESIS_BYTES_MAX {
-            return Err(GenesisError::TooLarge { got: bytes.len() });
-        }
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| GenesisError::Json(error.to_string()))?;
-        Ok(Self::new(read(&At::root(&value))?)?)
+        Self::read(bytes)
+    }
+
+    /// Reads and checks a document, one account at a time. Give it a buffered reader.
+    ///
+    /// Errors: as [`Genesis::parse`], and `Io`.
+    pub fn read(reader: impl Read) -> Result<Self, GenesisError> {
+        let (head, accounts) = stream::read(reader)?;
+        Ok(Self::new(read(head, accounts)?)?)
     }
 
     /// Checks a document. Cost: building the first state once.
@@ -193,8 +218,7 @@ impl Genesis {
         FirstState {
             initial_height: document.initial_height,
             time: document.genesis_time,
-            writes: state.writes,
-            app_hash: state.app_hash,
+            state,
             validators: self.validators.clone(),
             params: document.params.clone(),
             genesis_hash: self.hash(),
@@ -203,28 +227,55 @@ impl Genesis {
 
     /// The document, as it is written to a file: indented, fields in CometBFT's order.
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&shape(&self.document)).expect("shapes have text keys");
+        let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
+        let mut text = serde_json::to_string_pretty(&shape(&self.document, accounts)).expect("shapes have text keys");
         text.push('\n');
         text
     }
 
     /// The document as a JSON value.
     pub fn to_value(&self) -> Value {
-        serde_json::to_value(shape(&self.document)).expect("shapes have text keys")
+        let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
+        serde_json::to_value(shape(&self.document, accounts)).expect("shapes have text keys")
     }
 
     /// Tells chains apart: BLAKE3 over what the document means, with every default written out. The order of validators and
     /// accounts and their names do not count.
     pub fn hash(&self) -> Hash {
-        let mut meaning = self.document.clone();
-        meaning.app_hash = Some(self.app_hash);
-        meaning.validators.sort_by_key(|validator| validator.public_key.address());
-        meaning.accounts.sort_by_key(|account| account.address);
-        meaning.validators.iter_mut().for_each(|validator| validator.name.clear());
-        meaning.accounts.iter_mut().for_each(|account| account.name.clear());
-        let json = serde_json::to_vec(&shape(&meaning)).expect("shapes have text keys");
-        types::blake3_parts(&[b"cairn genesis v1", &json])
+        let document = &self.document;
+        let mut validators = document.validators.clone();
+        validators.sort_by_key(|validator| validator.public_key.address());
+        validators.iter_mut().for_each(|validator| validator.name.clear());
+        let meaning = Document {
+            genesis_time: document.genesis_time,
+            chain_id: document.chain_id.clone(),
+            initial_height: document.initial_height,
+            params: document.params.clone(),
+            validators,
+            app_hash: Some(self.app_hash),
+            accounts: Vec::new(),
+        };
+        let order = Some(by_address(&document.accounts));
+        let accounts = Accounts { all: &document.accounts, order, are_named: false };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"cairn genesis v1");
+        let mut writer = BufWriter::with_capacity(HASHED_BYTES, &mut hasher);
+        serde_json::to_writer(&mut writer, &shape(&meaning, accounts)).expect("shapes have text keys");
+        writer.flush().expect("a hasher takes everything");
+        drop(writer);
+        Hash(*hasher.finalize().as_bytes())
     }
+}
+
+/// Bytes of the document that are hashed together.
+const HASHED_BYTES: usize = 64 * 1024;
+
+/// The places of the accounts, ordered by their addresses; of equal ones the first comes first.
+fn by_address(accounts: &[GenesisAccount]) -> Vec<u32> {
+    let count = u32::try_from(accounts.len()).expect("a document of 640 MiB has fewer accounts");
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_unstable_by_key(|place| (accounts[*place as usize].address, *place));
+    order
 }
 
 fn app_state(document: &Document) -> app::FirstState {
@@ -261,37 +312,34 @@ fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, Fie
 }
 
 fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {
-    let mut seen = BTreeMap::new();
+    let path = |index: usize, field: &str| format!("app_state.accounts[{index}].{field}");
     let mut supply = 0_u64;
     for (index, account) in accounts.iter().enumerate() {
-        let path = format!("app_state.accounts[{index}]");
         if account.address == Address::default() {
-            return field(format!("{path}.address"), "nobody can own this address: check it");
-        }
-        if let Some(first) = seen.insert(account.address, index) {
-            let reason = format!("is also the address of app_state.accounts[{first}]: leave one out");
-            return field(format!("{path}.address"), reason);
+            return field(path(index, "address"), "nobody can own this address: check it");
         }
         supply = match supply.checked_add(account.balance) {
             Some(supply) => supply,
             None => {
-                return field(format!("{path}.balance"), format!("with it the supply exceeds {}: give less", u64::MAX));
+                return field(path(index, "balance"), format!("with it the supply exceeds {}: give less", u64::MAX));
             }
         };
     }
-    Ok(())
+    let order = by_address(accounts);
+    let same = |pair: &&[u32]| accounts[pair[0] as usize].address == accounts[pair[1] as usize].address;
+    match order.windows(2).find(same) {
+        Some(pair) => {
+            let reason = format!("is also the address of app_state.accounts[{}]: leave one out", pair[0]);
+            field(path(pair[1] as usize, "address"), reason)
+        }
+        None => Ok(()),
+    }
 }
 
-fn read(root: &At<'_>) -> Result<Document, FieldError> {
-    root.only(&[
-        "genesis_time",
-        "chain_id",
-        "initial_height",
-        "consensus_params",
-        "validators",
-        "app_hash",
-        "app_state",
-    ])?;
+/// The document of these fields, `app_state` apart, and these accounts.
+fn read(head: Map<String, Value>, accounts: Vec<GenesisAccount>) -> Result<Document, FieldError> {
+    let head = Value::Object(head);
+    let root = At::root(&head);
     let time = root.need("genesis_time")?;
     let validators = root.need("validators")?;
     let members = validators.list()?;
@@ -309,7 +357,7 @@ fn read(root: &At<'_>) -> Result<Document, FieldError> {
         params: root.get("consensus_params")?.map_or_else(|| Ok(Params::default()), |params| read_params(&params))?,
         validators: members.iter().map(read_validator).collect::<Result<_, _>>()?,
         app_hash,
-        accounts: root.get("app_state")?.map_or_else(|| Ok(Vec::new()), |state| read_accounts(&state))?,
+        accounts,
     })
 }
 
@@ -329,18 +377,13 @@ fn read_validator(at: &At<'_>) -> Result<GenesisValidator, FieldError> {
     Ok(GenesisValidator { public_key, power, name })
 }
 
-fn read_accounts(state: &At<'_>) -> Result<Vec<GenesisAccount>, FieldError> {
-    state.only(&["accounts"])?;
-    let Some(accounts) = state.get("accounts")? else { return Ok(Vec::new()) };
-    let account = |at: &At<'_>| {
-        at.only(&["address", "balance", "name"])?;
-        Ok(GenesisAccount {
-            address: at.need("address")?.parse()?,
-            balance: at.need("balance")?.number()?,
-            name: at.get("name")?.map_or_else(|| Ok(String::new()), |name| name.name(NAME_CHARS_MAX))?,
-        })
-    };
-    accounts.list()?.iter().map(account).collect()
+pub(crate) fn read_account(at: &At<'_>) -> Result<GenesisAccount, FieldError> {
+    at.only(&["address", "balance", "name"])?;
+    Ok(GenesisAccount {
+        address: at.need("address")?.parse()?,
+        balance: at.need("balance")?.number()?,
+        name: at.get("name")?.map_or_else(|| Ok(String::new()), |name| name.name(NAME_CHARS_MAX))?,
+    })
 }
 
 /// A number field, or its default.
@@ -490,7 +533,27 @@ impl KeyShape {
 
 #[derive(Serialize)]
 struct AppStateShape<'a> {
-    accounts: Vec<AccountShape<'a>>,
+    accounts: Accounts<'a>,
+}
+
+/// Accounts that are written one at a time.
+struct Accounts<'a> {
+    all: &'a [GenesisAccount],
+    /// In which order; `None`: as they stand.
+    order: Option<Vec<u32>>,
+    are_named: bool,
+}
+
+impl Serialize for Accounts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let account = |index: usize| {
+            let GenesisAccount { address, balance, name } =
+                &self.all[self.order.as_ref().map_or(index, |order| order[index] as usize)];
+            let name = if self.are_named { name.as_str() } else { "" };
+            AccountShape { address: address.to_string(), balance: balance.to_string(), name }
+        };
+        serializer.collect_seq((0..self.all.len()).map(account))
+    }
 }
 
 #[derive(Serialize)]
@@ -594,17 +657,12 @@ fn params_shape(params: &Params) -> ParamsShape {
     }
 }
 
-fn shape(document: &Document) -> DocumentShape<'_> {
+fn shape<'a>(document: &'a Document, accounts: Accounts<'a>) -> DocumentShape<'a> {
     let validators = document.validators.iter().map(|validator| ValidatorShape {
         address: validator.public_key.address().to_string(),
         pub_key: KeyShape::public(&validator.public_key),
         power: validator.power.to_string(),
         name: &validator.name,
-    });
-    let accounts = document.accounts.iter().map(|account| AccountShape {
-        address: account.address.to_string(),
-        balance: account.balance.to_string(),
-        name: &account.name,
     });
     DocumentShape {
         genesis_time: document.genesis_time.to_string(),
@@ -613,6 +671,6 @@ fn shape(document: &Document) -> DocumentShape<'_> {
         consensus_params: params_shape(&document.params),
         validators: validators.collect(),
         app_hash: document.app_hash.map(|hash| hash.to_string()).unwrap_or_default(),
-        app_state: AppStateShape { accounts: accounts.collect() },
+        app_state: AppStateShape { accounts },
     }
 }

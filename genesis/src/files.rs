@@ -15,6 +15,9 @@ use thiserror::Error;
 
 use crate::{GenesisError, json::FieldError};
 
+/// Bytes of a genesis file that are read together.
+const READ_BYTES: usize = 256 * 1024;
+
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -164,7 +167,11 @@ impl crate::Genesis {
     ///
     /// Errors: `FileError::Io`; `FileError::Content` with the field's path.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let bytes = read(file, crate::document::GENESIS_BYTES_MAX)?;
-        Self::parse(&bytes).map_err(|error: GenesisError| FileError::content(file, error))
+        let opened = io(file, "open", File::open(file))?;
+        let reader = io::BufReader::with_capacity(READ_BYTES, opened);
+        Self::read(reader).map_err(|error: GenesisError| match error {
+            GenesisError::Io(error) => FileError::Io { file: file.to_owned(), act: "read", error: error.into() },
+            other => FileError::content(file, other),
+        })
     }
 }

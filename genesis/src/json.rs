@@ -34,7 +34,11 @@ const SHOWN_CHARS: usize = 80;
 
 impl<'a> At<'a> {
     pub fn root(value: &'a Value) -> Self {
-        Self { value, path: String::new() }
+        Self::new(value, String::new())
+    }
+
+    pub fn new(value: &'a Value, path: String) -> Self {
+        Self { value, path }
     }
 
     pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `stream` | reading a document of any number of accounts, one at a time |
 //! | [`document`] | `genesis.json`, in CometBFT's shape: read, checked field by field, written, hashed |
 //! | [`keys`] | `priv_validator_key.json`, `priv_validator_state.json`, `node_key.json`, and the keyring `keys/NAME.json` |
 //! | [`files`] | writing files whole or not at all, reading them with errors that name file and field |
@@ -17,6 +18,7 @@ pub mod document;
 pub mod files;
 mod json;
 pub mod keys;
+mod stream;
 pub mod testnet;
 
 pub use document::{Document, FirstState, Genesis, GenesisAccount, GenesisError, GenesisValidator, params_json};

@@ -57,11 +57,11 @@ fn the_first_state_is_what_the_document_says() {
     let genesis = Genesis::new(Document { initial_height: Height(100), ..document() }).unwrap();
     let first = genesis.first_state();
     assert_eq!(first.initial_height, Height(100));
-    assert_eq!((first.app_hash, first.genesis_hash), (genesis.app_hash(), genesis.hash()));
+    assert_eq!((first.state.app_hash, first.genesis_hash), (genesis.app_hash(), genesis.hash()));
     assert_eq!(first.validators.len(), 3);
     assert_eq!(first.validators.total_power(), Power(60));
-    let rows: std::collections::BTreeMap<_, _> =
-        first.writes.0.into_iter().map(|(row, value)| (row, value.unwrap())).collect();
+    let rows: std::collections::BTreeMap<_, _> = first.state.rows().collect();
+    assert!(first.state.rows().is_sorted());
     let app = app::App::open(&rows, genesis.chain_id().clone(), Height(99));
     assert_eq!(app.app_hash(), genesis.app_hash());
     let answer = app::query(&rows, "/supply", b"").unwrap();
@@ -246,9 +246,34 @@ fn what_is_no_document_is_refused() {
     let parse = |bytes: &[u8]| Genesis::parse(bytes).unwrap_err();
     assert!(matches!(parse(b"{"), GenesisError::Json(_)));
     assert!(matches!(parse(b"\xFF\xFE"), GenesisError::Json(_)));
-    assert!(matches!(parse("[".repeat(100_000).as_bytes()), GenesisError::Json(_)), "depth is bounded");
+    let deep = format!("{{\"chain_id\": {}", "[".repeat(100_000));
+    assert!(matches!(parse(deep.as_bytes()), GenesisError::Json(_)), "depth is bounded");
     assert_eq!(parse(b"[]").to_string(), "the document: is a list, expected an object");
     assert!(matches!(parse(&vec![b' '; 17 << 20]), GenesisError::TooLarge { .. }));
+    let twice = GOLDEN.replacen("\"app_hash\"", "\"chain_id\": \"other\", \"app_hash\"", 1);
+    assert_eq!(parse(twice.as_bytes()).to_string(), "chain_id: is there twice: leave one out");
+    let twice = GOLDEN.replacen("\"app_hash\"", "\"app_state\": {}, \"app_hash\"", 1);
+    assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is there twice: leave one out");
+}
+
+/// Some 20 MiB as it is written: such documents were refused once.
+#[test]
+fn more_accounts_than_fit_into_16_mib_are_read() {
+    let account = |n: u32| {
+        let mut address = Address([7; 20]);
+        address.0[..4].copy_from_slice(&n.to_be_bytes());
+        GenesisAccount { address, balance: 1 + u64::from(n), name: String::new() }
+    };
+    let many = Document { accounts: (0..200_000).rev().map(account).collect(), ..document() };
+    let genesis = Genesis::new(many).unwrap();
+    let text = genesis.to_json();
+    assert!(text.len() > 18 << 20, "{}", text.len());
+    let again = Genesis::parse(text.as_bytes()).unwrap();
+    assert_eq!((again.hash(), again.app_hash()), (genesis.hash(), genesis.app_hash()));
+    assert_eq!(again.document().accounts.len(), 200_000);
+    let broken = text.replacen("\"balance\": \"200000\"", "\"balance\": \"-1\"", 1);
+    let error = Genesis::parse(broken.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("app_state.accounts[0].balance: "), "{error}");
 }
 
 fn any_document() -> impl Strategy<Value = Document> {

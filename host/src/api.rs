@@ -147,7 +147,7 @@ pub enum Halt {
     /// The others decided what is not valid here.
     #[error(
         "block {block_id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
-         state or version differs from the others': compare versions, then sync again into a new home"
+         state or version differs from the others': compare versions, then `cairn restore` a copy of another node's store"
     )]
     Differs {
         /// The block.
@@ -314,6 +314,8 @@ pub struct Status {
     pub waits_until: Option<Time>,
     /// Whether block sync is running.
     pub catching_up: bool,
+    /// Peers are ahead, and none of them keeps the next block: the lowest height that one keeps.
+    pub not_kept: Option<Height>,
     /// Where each peer stands, as it says.
     pub peer_heights: Vec<(Peer, Height)>,
     /// The last committed height.

@@ -247,7 +247,10 @@ impl<K: Kv> Core<K> {
         (self.on_phase)(Phase::Execute);
         let header = &block.header;
         let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer };
-        let outcome = self.app.read().execute(&self.store.reader()?, &context, &txs);
+        let reader = self.store.reader()?;
+        let outcome = self.app.read().execute(&reader, &context, &txs);
+        reader.check()?;
+        drop(reader);
         let after = self.chain.validators_after(&outcome.results);
         let params = outcome.results.params_update.clone().unwrap_or_else(|| self.chain.params.clone());
         (self.on_phase)(Phase::Commit);
@@ -264,7 +267,10 @@ impl<K: Kv> Core<K> {
         (self.on_phase)(Phase::Recheck);
         self.app.commit(outcome.update);
         let ids: Vec<_> = block.tx_ids().collect();
-        self.mempool.update(&self.store.reader()?, tip.height, &ids, outcome.writes.0.keys(), self.now);
+        let reader = self.store.reader()?;
+        self.mempool.update(&reader, tip.height, &ids, outcome.writes.0.keys(), self.now);
+        reader.check()?;
+        drop(reader);
         let validators = self.chain.validators.as_ref().clone();
         self.chain.advance(tip, header, commit.clone(), after, params);
         let decide = self.now.since(self.height_started);

@@ -63,7 +63,7 @@ pub enum HostError {
     },
     /// The state's rows do not hash to what the chain agreed on.
     #[error(
-        "the state of height {height} hashes to {got}, the chain says {expected}: the store is damaged; restore it, or sync into a new home"
+        "the state of height {height} hashes to {got}, the chain says {expected}: family state of the store is damaged. Stop the node, move the folder of the database away, and `cairn restore` a copy of another node's store; keep priv_validator_state.json"
     )]
     State {
         /// The tip.
@@ -115,28 +115,48 @@ impl<K: Kv> Host<K> {
         txs: Arc<TxVerifier>,
         signer: Option<Signer>,
     ) -> Result<(Self, Verifier), HostError> {
-        let tip = match (store.tip(), store.genesis()) {
-            (Some(tip), Some(begun)) => {
-                let (got, expected) = (begun.document_hash, genesis.hash());
-                if got != expected {
-                    return Err(HostError::OtherGenesis { got, expected });
-                }
-                tip
-            }
-            _ => {
-                let first = genesis.first_state();
-                let begun = storage::Genesis {
-                    initial_height: first.initial_height,
-                    time: first.time,
-                    app_hash: first.app_hash,
-                    document_hash: first.genesis_hash,
-                };
-                let (writes, validators, params) = (&first.writes, &first.validators, &first.params);
-                store.init_genesis(&GenesisBatch { genesis: begun, writes, validators, params })?
-            }
+        Self::begin(&store, genesis)?;
+        Self::resume(config, store, mempool, txs, signer)
+    }
+
+    /// Writes the first state of `genesis` into an empty store.
+    ///
+    /// Errors: `OtherGenesis` when the store was begun with another document.
+    pub fn begin(store: &Store<K>, genesis: &Genesis) -> Result<(), HostError> {
+        if let Some(begun) = store.tip().and(store.genesis()) {
+            let (got, expected) = (begun.document_hash, genesis.hash());
+            return if got == expected { Ok(()) } else { Err(HostError::OtherGenesis { got, expected }) };
+        }
+        let first = genesis.first_state();
+        let begun = storage::Genesis {
+            initial_height: first.initial_height,
+            time: first.time,
+            app_hash: first.state.app_hash,
+            document_hash: first.genesis_hash,
         };
+        let (validators, params) = (&first.validators, &first.params);
+        store.init_genesis(&GenesisBatch { genesis: begun, validators, params }, first.state.rows())?;
+        Ok(())
+    }
+
+    /// A host on a store that [`Host::begin`] has begun, now or long ago. Without a signer it is a full node.
+    ///
+    /// Cost: one scan of the state.
+    ///
+    /// Errors: [`HostError`], each a sentence for the operator.
+    pub fn resume(
+        config: Config,
+        store: Arc<Store<K>>,
+        mempool: Arc<Mempool>,
+        txs: Arc<TxVerifier>,
+        signer: Option<Signer>,
+    ) -> Result<(Self, Verifier), HostError> {
+        let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
         let chain = Chain::load(&store, tip)?;
-        let app = App::open(&store.reader()?, chain.id.clone(), tip.height);
+        let reader = store.reader()?;
+        let app = App::open(&reader, chain.id.clone(), tip.height);
+        reader.check()?;
+        drop(reader);
         let (got, expected) = (app.app_hash(), tip.app_hash);
         if got != expected {
             return Err(HostError::State { height: tip.height, got, expected });
@@ -781,6 +801,7 @@ impl<K: Kv> Host<K> {
             votes: rounds.collect(),
             waits_until: self.waits_until(),
             catching_up: self.catching_up || self.stuck || self.is_far_behind(),
+            not_kept: self.not_kept(),
             peer_heights: core.peers.iter().map(|(peer, view)| (peer, view.height)).collect(),
             tip: core.chain.tip.height,
             app_hash: core.chain.tip.app_hash,
@@ -796,6 +817,13 @@ impl<K: Kv> Host<K> {
         let (tip, latest) =
             (self.core.chain.tip.time, self.core.wall.saturating_add(self.core.chain.params.synchrony.precision));
         Some(tip).filter(|tip| !self.is_live() && *tip > latest)
+    }
+
+    /// The lowest height that a peer who is ahead keeps, if none of them keeps the one that we lack.
+    fn not_kept(&self) -> Option<Height> {
+        let next = self.core.chain.height();
+        let ahead = self.core.peers.iter().filter(|(_, view)| self.stuck && view.height > next);
+        ahead.map(|(_, view)| view.earliest).min().filter(|earliest| *earliest > next)
     }
 
     /// Blocks were asked for, and a peer has said that it is two heights ahead.
@@ -854,10 +882,9 @@ impl<K: Kv> Host<K> {
 
     /// Answers a peer's request for blocks; on any thread.
     ///
-    /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there.
-    ///
-    /// Errors: those of a failing disk. Heights that are not there are left out.
-    pub fn serve(store: &Store<K>, request: BlockRequest) -> Result<BlockResponse, StoreError> {
+    /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there, and before a height
+    /// that cannot be read: that one comes with the reason, for the log.
+    pub fn serve(store: &Store<K>, request: BlockRequest) -> (BlockResponse, Option<StoreError>) {
         let latest = store.tip().filter(|tip| tip.block_id.is_some()).map_or(Height::GENESIS, |tip| tip.height);
         let mut response = BlockResponse { earliest: store.earliest(), latest, blocks: Vec::new() };
         let mut bytes = 0;
@@ -872,7 +899,7 @@ impl<K: Kv> Host<K> {
                 Ok(block) => block,
                 // The window moved meanwhile.
                 Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => break,
-                Err(error) => return Err(error),
+                Err(error) => return (response, Some(error)),
             };
             bytes += block.block.len();
             if bytes > SERVE_BYTES_MAX && offset > 0 {
@@ -880,6 +907,6 @@ impl<K: Kv> Host<K> {
             }
             response.blocks.push(block);
         }
-        Ok(response)
+        (response, None)
     }
 }

@@ -63,8 +63,7 @@ impl Node {
     fn new(config: Config, balances: &[u64]) -> Self {
         let params = Params::default();
         let first = genesis_writes(&params, (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
-        let mut rows = BTreeMap::new();
-        store(&mut rows, &first.writes);
+        let rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         let now = Time::from_unix_nanos(1_700_000_000_000_000_000);
         Self { app, rows, params, pool: Mempool::new(config, chain_id()), now }

@@ -245,7 +245,7 @@ impl Network {
                 self.step(to, Input::Message { peer: peer(from), message, received });
             }
             Event::Request { from, to, request, blocks, life } => {
-                let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks).unwrap());
+                let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks).0);
                 if self.lives[from] == life {
                     self.at(LATENCY, from, Event::Input(from, Box::new(Input::Blocks { request, response })));
                 }

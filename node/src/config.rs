@@ -159,8 +159,13 @@ section! {
 section! {
     /// What is kept on disk.
     pub struct Storage in "storage" {
-        /// Keep every height for ever, instead of the last ones that the chain asks for (retain_blocks in the genesis document).
+        /// Keep every height for ever: an archive node, from which others can fetch the chain from its beginning.
         keep_all: bool = false,
+        /// How long a height is kept at least, by the blocks' own times; and at least as many heights as the chain asks for
+        /// (retain_blocks in the genesis document). A node that was away for longer cannot catch up from its peers.
+        retain_time: Duration = Duration::from_secs(7 * 24 * 3600),
+        /// How fast the store is read in the background to find rows that have rotted. 0: not at all.
+        scrub_bytes_per_second: usize = 2 << 20,
     }
 }
 

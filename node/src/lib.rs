@@ -15,6 +15,8 @@
 //! | [`consensus_thread`] | the loop: inputs in, one step, outputs out, in order |
 //! | [`verify_pool`] | signatures and transactions, checked beside the loop, fairly between peers |
 //! | [`network`] | events of the network into inputs, and back |
+//! | [`admin`] | what this machine's operator may ask of the running node |
+//! | [`beginning`] | the genesis document, read when it is new to the store |
 //! | [`board`] | what other threads can see of the loop |
 //! | [`metrics`], [`logging`], [`readiness`] | what people and programs can see of the node |
 //! | [`exit`] | how the process ends |
@@ -22,6 +24,8 @@
 //! Invariants: **N1** the consensus thread waits only for its inbox, a timer or the disk. **N2** every queue is bounded, and says
 //! what happens when full. **N3** a panic in any thread ends the process, with [`exit::Code::Invariant`].
 
+pub mod admin;
+pub mod beginning;
 pub mod board;
 pub mod clock;
 pub mod config;
@@ -39,6 +43,7 @@ pub mod pruner;
 pub mod readiness;
 pub mod rpc;
 mod rpc_parts;
+mod scrub;
 pub mod signals;
 pub mod signing;
 pub mod start;

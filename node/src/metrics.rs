@@ -13,6 +13,7 @@ mod process;
 mod register;
 mod server;
 mod skew;
+mod unreadable;
 mod waiting;
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
@@ -29,6 +30,7 @@ pub use manual::manual;
 pub use register::Fact;
 use register::Subsystem;
 pub use server::{MetricsServer, serve};
+pub use unreadable::{Scrub, Unreadable};
 pub use waiting::Waiting;
 
 /// All metrics of a node.
@@ -47,6 +49,10 @@ pub struct Metrics {
     pub p2p: P2p,
     /// Subsystem `rpc`.
     pub rpc: Rpc,
+    /// Reads for others that failed.
+    pub unreadable: Unreadable,
+    /// The background reading of the store.
+    pub scrub: Scrub,
     /// When transactions came, until they are committed.
     pub waiting: Waiting,
 }
@@ -69,6 +75,8 @@ impl Metrics {
             mempool: Mempool::new(&on("mempool")),
             p2p: P2p::new(&on("p2p")),
             rpc: Rpc::new(&on("rpc")),
+            unreadable: Unreadable::new(&on("storage")),
+            scrub: Scrub::new(&on("storage")),
             waiting: Waiting::default(),
             registry,
             process,

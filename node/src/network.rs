@@ -8,7 +8,7 @@ use storage::{RocksKv, Store};
 use tokio::sync::Semaphore;
 use types::{BlockRequest, Wire};
 
-use crate::{inbox::Inbox, verify_pool::VerifyPool};
+use crate::{inbox::Inbox, metrics::Metrics, verify_pool::VerifyPool};
 
 /// Answers of block sync being read and sent at one time, each of up to `SYNC_RESPONSE_BYTES_MAX`; further askers are told
 /// that we are busy.
@@ -21,6 +21,7 @@ pub async fn pass_events(
     pool: Arc<VerifyPool>,
     inbox: Arc<Inbox>,
     store: Arc<Store<RocksKv>>,
+    metrics: Arc<Metrics>,
 ) {
     let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
     while let Some(event) = events.recv().await {
@@ -38,7 +39,7 @@ pub async fn pass_events(
             }
             Event::Message { peer, bytes, received, .. } => pool.message(Peer(peer.0), bytes, received),
             Event::Txs { from, id, bytes } => pool.batch(Peer(from.0), id, bytes),
-            Event::Request { peer, id, bytes } => answer(&network, &store, &answers, peer, id, &bytes),
+            Event::Request { peer, id, bytes } => answer(&network, &store, &metrics, &answers, peer, id, &bytes),
             Event::Refused { .. } => {} // the network has logged it
         }
     }
@@ -48,6 +49,7 @@ pub async fn pass_events(
 fn answer(
     network: &Network,
     store: &Arc<Store<RocksKv>>,
+    metrics: &Arc<Metrics>,
     answers: &Arc<Semaphore>,
     peer: NodeId,
     id: RequestId,
@@ -61,9 +63,12 @@ fn answer(
         }
     };
     let Ok(place) = answers.clone().try_acquire_owned() else { return network.decline(id) };
-    let (network, store) = (network.clone(), store.clone());
+    let (network, store, metrics) = (network.clone(), store.clone(), metrics.clone());
     tokio::task::spawn_blocking(move || {
-        let response = Host::serve(&store, request).expect("the store can be read");
+        let (response, unreadable) = Host::serve(&store, request);
+        if let Some(error) = unreadable {
+            metrics.unreadable.note("peer", &error);
+        }
         network.respond(id, response.encode());
         drop(place);
     });

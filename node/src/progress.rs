@@ -20,12 +20,48 @@ pub struct Progress {
     lines: u32,
     untold: u64,
     untold_txs: u64,
+    not_kept: NotKept,
+}
+
+/// Since when no peer keeps the block that we lack, and when that is told next.
+#[derive(Debug, Default)]
+struct NotKept {
+    next: Option<Instant>,
+    told: u32,
+}
+
+/// After how long it is told first; each time after twice as long, up to an hour.
+const NOT_KEPT_TOLD_AFTER: Duration = Duration::from_secs(5);
+
+impl NotKept {
+    fn is_due(&mut self, is_so: bool, now: Instant) -> bool {
+        if !is_so {
+            *self = Self::default();
+            return false;
+        }
+        let next = *self.next.get_or_insert(now + NOT_KEPT_TOLD_AFTER);
+        if now < next {
+            return false;
+        }
+        self.told += 1;
+        let pause = NOT_KEPT_TOLD_AFTER.saturating_mul(1 << self.told.min(10)).min(Duration::from_secs(3600));
+        self.next = Some(now + pause);
+        true
+    }
 }
 
 impl Progress {
     /// Nothing yet. `us` is the address that this node signs with.
     pub fn new(us: Option<Address>) -> Self {
-        Self { us, last_block: None, second: Instant::now(), lines: 0, untold: 0, untold_txs: 0 }
+        Self {
+            us,
+            last_block: None,
+            second: Instant::now(),
+            lines: 0,
+            untold: 0,
+            untold_txs: 0,
+            not_kept: NotKept::default(),
+        }
     }
 
     /// Tells of a committed height; returns the time since the one before.
@@ -72,6 +108,14 @@ impl Progress {
             );
         } else if let (Some(until), None) = (before.waits_until, after.waits_until) {
             tracing::info!(target: "consensus", height = after.height.0, until = %until, "waited for the time of the last block");
+        }
+        if self.not_kept.is_due(after.not_kept.is_some(), Instant::now()) {
+            let (height, earliest) = (after.tip.next(), after.not_kept.unwrap_or_default());
+            tracing::warn!(
+                target: "consensus", height = height.0, earliest_of_peers = earliest.0,
+                "no connected peer keeps the block that this node needs next, so it cannot catch up from them; stop it and `cairn \
+                 restore` a copy of a running node's store (`cairn backup`), or connect it to an archive node (storage.keep_all)"
+            );
         }
         if before.height == after.height && after.round > before.round {
             let (missing, power) = missing(after, before.round);
@@ -124,6 +168,15 @@ mod tests {
     use types::{Power, SecretKey};
 
     use super::*;
+
+    #[test]
+    fn that_nobody_keeps_a_block_is_told_after_a_moment_and_then_ever_more_seldom() {
+        let (mut not_kept, start) = (NotKept::default(), Instant::now());
+        let told: Vec<u64> =
+            (0..100).filter(|second| not_kept.is_due(true, start + Duration::from_secs(*second))).collect();
+        assert_eq!(told, [5, 15, 35, 75]);
+        assert!(!not_kept.is_due(false, start) && !not_kept.is_due(true, start + Duration::from_secs(4)));
+    }
 
     #[test]
     fn the_missing_are_named_with_their_power() {

@@ -1,4 +1,7 @@
-//! Forgets what the chain need not keep, on a thread of its own that lets every other go first.
+//! Forgets what need not be kept, on a thread of its own that lets every other go first.
+//!
+//! A height is kept while it is among the last `retain_blocks` of the chain's parameters, or younger than the node's `retain_time` by
+//! the blocks' own times: heights alone would be a day on an idle chain and minutes on a busy one.
 
 use std::{
     sync::{
@@ -6,25 +9,34 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use storage::{FORGET_STEP, RocksKv, Store, StoreError};
-use types::Height;
+use types::{Height, Time};
 
 use crate::{exit::Failure, metrics::Metrics, os};
 
-/// Starts the pruner; `keeps_all` makes it do nothing. It looks when it is woken, and ends when the sender is dropped, or with an error of the store.
+/// What a node keeps beyond what its chain asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeps {
+    /// Everything.
+    pub all: bool,
+    /// Heights younger than this.
+    pub time: Duration,
+}
+
+/// Starts the pruner. It looks when it is woken, and ends when the sender is dropped, or with an error of the store.
 pub fn start(
     store: Arc<Store<RocksKv>>,
     metrics: Arc<Metrics>,
-    keeps_all: bool,
+    keeps: Keeps,
     on_end: impl FnOnce(Result<(), Failure>) + Send + 'static,
 ) -> (SyncSender<()>, JoinHandle<()>) {
     let (wake, woken) = sync_channel(1);
     let run = move || {
         os::work_in_background();
-        on_end(prune_when_woken(&woken, &store, &metrics, keeps_all).map_err(Failure::from));
+        on_end(prune_when_woken(&woken, &store, &metrics, keeps).map_err(Failure::from));
     };
     (wake, std::thread::Builder::new().name("pruner".to_owned()).spawn(run).expect("a thread can be started"))
 }
@@ -33,14 +45,13 @@ fn prune_when_woken(
     woken: &Receiver<()>,
     store: &Store<RocksKv>,
     metrics: &Metrics,
-    keeps_all: bool,
+    keeps: Keeps,
 ) -> Result<(), StoreError> {
     while woken.recv().is_ok() {
-        let Some(tip) = store.tip().map(|tip| tip.height).filter(|_| !keeps_all) else { continue };
-        let kept = store.params(tip.next())?.retain_blocks;
-        let retain = Height((tip.0 + 1).saturating_sub(kept));
-        // Forgetting in steps costs one small write a step instead of one a height.
-        if retain.0 >= store.earliest().0 + FORGET_STEP {
+        let Some((tip, params)) = store.tip().zip(store.next_params()).filter(|_| !keeps.all) else { continue };
+        let by_height = Height((tip.height.0 + 1).saturating_sub(params.retain_blocks));
+        let is_old = |height: Height| time_of(store, height).is_none_or(|time| tip.time.since(time) > keeps.time);
+        if let Some(retain) = first_kept(store.earliest(), by_height, is_old) {
             let begun = Instant::now();
             store.prune(retain)?;
             metrics.on_pruned(begun.elapsed());
@@ -48,4 +59,48 @@ fn prune_when_woken(
         }
     }
     Ok(())
+}
+
+/// The height that the window shall begin at; `None` to leave it. `is_old` holds up to some height and for none above.
+///
+/// Forgetting in steps costs one small write a step instead of one a height, and one look at a header while there is nothing to do.
+fn first_kept(earliest: Height, by_height: Height, is_old: impl Fn(Height) -> bool) -> Option<Height> {
+    let step = Height(earliest.0 + FORGET_STEP);
+    if by_height < step || !is_old(Height(step.0 - 1)) {
+        return None;
+    }
+    // Everything below `old` is old, and nothing from `young` on, if `young` is not the bound.
+    let (mut old, mut young) = (step.0, by_height.0);
+    while old < young {
+        let middle = old + (young - old) / 2;
+        match is_old(Height(middle)) {
+            true => old = middle + 1,
+            false => young = middle,
+        }
+    }
+    Some(Height(old))
+}
+
+/// The time of a block; `None` if its row cannot be read: a damaged row must not keep those behind it for ever.
+fn time_of(store: &Store<RocksKv>, height: Height) -> Option<Time> {
+    store.header(height).ok().map(|header| header.time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_height_is_kept_for_its_age_or_for_its_number() {
+        let old_below = |height: u64| move |at: Height| at.0 < height;
+        let first =
+            |earliest, by_height, old| first_kept(Height(earliest), Height(by_height), old_below(old)).map(|h| h.0);
+        assert_eq!(first(1, 64, 1000), None, "less than a step");
+        assert_eq!(first(1, 65, 1000), Some(65));
+        assert_eq!(first(1, 900, 1000), Some(900), "the chain asks for the rest");
+        assert_eq!(first(1, 900, 500), Some(500), "the rest is too young");
+        assert_eq!(first(1, 900, 64), None);
+        assert_eq!(first(1, 900, 65), Some(65));
+        assert_eq!(first(1, 0, 1000), None, "the chain has less than it asks for");
+    }
 }

@@ -30,6 +30,13 @@ pub enum Reason {
         /// When it may start.
         until: Time,
     },
+    /// It lacks a block that none of the peers who are ahead keeps: it cannot catch up from them.
+    NotKept {
+        /// The height that it lacks.
+        height: Height,
+        /// The lowest that one of them keeps.
+        earliest: Height,
+    },
     /// No peer is connected, and it cannot decide alone.
     NoPeers,
     /// The clocks of the other validators differ from ours, so proposals are refused for their time.
@@ -64,6 +71,12 @@ impl fmt::Display for Reason {
                     "height {height} does not start before {until}, the time of the block before it; check this machine's clock"
                 )
             }
+            Self::NotKept { height, earliest } => write!(
+                f,
+                "no connected peer keeps height {height}: the lowest that one keeps is {earliest}. This node cannot catch up from \
+                 them: stop it and `cairn restore` a copy of a running node's store (`cairn backup` makes one), or connect it to an \
+                 archive node (storage.keep_all = true)"
+            ),
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
             Self::ClockSkew { seconds } => write!(
                 f,
@@ -132,6 +145,9 @@ struct Rules {
 
 impl Rules {
     fn judge(&self, status: &Status, peers: usize, since: Duration) -> Result<(), Reason> {
+        if let Some(earliest) = status.not_kept {
+            return Err(Reason::NotKept { height: status.tip.next(), earliest });
+        }
         if status.catching_up {
             let peers_at = status.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(status.tip);
             return Err(Reason::CatchingUp { height: status.tip, peers_at });
@@ -195,6 +211,7 @@ mod tests {
             votes: Vec::new(),
             waits_until: None,
             catching_up: false,
+            not_kept: None,
             peer_heights: Vec::new(),
             tip: Height(7),
             app_hash: Hash([0; 32]),
@@ -231,6 +248,12 @@ mod tests {
         assert!(
             waits.starts_with("height 8 does not start before 2027-01-15T08:00:00Z, the time of the block before it"),
             "{waits}"
+        );
+        status.not_kept = Some(Height(40));
+        let not_kept = rules.judge(&status, 3, secs(1)).unwrap_err().to_string();
+        assert!(
+            not_kept.starts_with("no connected peer keeps height 8: the lowest that one keeps is 40."),
+            "{not_kept}"
         );
     }
 

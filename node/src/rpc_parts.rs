@@ -7,13 +7,13 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use genesis::Genesis;
 use host::{LiveApp, Mempool};
 use p2p::{Channel, PeerAddress, PeerInfo};
 use storage::{RocksKv, Store};
 use types::{Address, Evidence, PublicKey, TxId};
 
 use crate::{
+    beginning::Beginning,
     board::{Board, Happened},
     clock::time_of,
     config::Config,
@@ -28,7 +28,7 @@ use crate::{
 /// What the node lends.
 pub(crate) struct Lent<'a> {
     pub config: &'a Config,
-    pub genesis: &'a Genesis,
+    pub genesis: Beginning,
     pub store: Arc<Store<RocksKv>>,
     pub app: LiveApp,
     pub mempool: Arc<Mempool>,
@@ -73,7 +73,7 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
     Context {
         chain_id: genesis.chain_id().clone(),
         identity,
-        genesis: genesis.to_json(),
+        genesis: genesis.text,
         store,
         app,
         pool: Arc::new(Waiting(mempool)),
@@ -102,7 +102,11 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
         }),
         committed: Box::new(move || board.subscribe()),
         not_ready: Box::new(move || readiness.ready().err().map(|reason| reason.to_string()).into_iter().collect()),
-        observe: Box::new(move |method, took, has_result| metrics.rpc.observe(method, took, !has_result)),
+        observe: Box::new({
+            let metrics = metrics.clone();
+            move |method, took, has_result| metrics.rpc.observe(method, took, !has_result)
+        }),
+        unreadable: Box::new(move |reason| metrics.unreadable.note("client", &reason)),
         limits,
         cors,
     }

@@ -17,13 +17,14 @@ use std::{
 };
 
 use consensus::Signer;
-use genesis::Genesis;
 use host::{Host, HostError, Mempool, TxVerifier};
 use p2p::{Network, NodeKey};
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
 
 use crate::{
+    admin,
+    beginning::Beginning,
     board::Board,
     config::{Config, listen_address},
     consensus_thread::ConsensusThread,
@@ -34,7 +35,7 @@ use crate::{
     metrics::{self, Metrics, MetricsServer, Sources},
     network, os, pruner,
     readiness::Readiness,
-    rpc, rpc_parts,
+    rpc, rpc_parts, scrub,
     signals::NodeSignals,
     signing,
     verify_pool::{Parts, Submitter, VerifyPool},
@@ -119,6 +120,8 @@ pub struct Node {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     threads: Vec<JoinHandle<()>>,
+    /// The scrub ends when this is dropped.
+    scrub_lives: Option<SyncSender<()>>,
     rpc: Option<rpc::Handle>,
     metrics_server: Option<MetricsServer>,
     ends: SyncSender<End>,
@@ -133,9 +136,14 @@ impl Node {
     /// Errors: the home is in use; a file, setting or port that cannot work; a store that is damaged or of another chain.
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
-        let genesis = Genesis::load(&config.genesis_file()).map_err(Failure::config)?;
         let node_key = load_node_key(&config)?;
-        let store = Arc::new(open_store(&config, &genesis)?);
+        let kv = open_database(&config)?;
+        let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
+        let store = Arc::new(Store::open(kv, genesis.chain_id())?);
+        if let Some(document) = genesis.document.take() {
+            Host::begin(&store, &document).map_err(cannot_open)?;
+            genesis.file_hash.map_or(Ok(()), |hash| store.note_genesis_file(hash))?;
+        }
         let signer = signing::load_signer(&config, &store)?;
         let us = signer.as_ref().map(Signer::address);
         let validator = signer.as_ref().map(|signer| *signer.public_key());
@@ -144,7 +152,7 @@ impl Node {
         // Whatever waits here was verified, and is not verified again when it comes in a block.
         let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
         let (mut host, verifier) =
-            Host::open(host_config(&config), &genesis, store.clone(), mempool.clone(), txs.clone(), signer)
+            Host::resume(host_config(&config), store.clone(), mempool.clone(), txs.clone(), signer)
                 .map_err(cannot_open)?;
         host.on_phase(metrics.phase_clock());
         let app = host.app();
@@ -167,7 +175,9 @@ impl Node {
         };
         let pool = VerifyPool::new(parts);
         let mut threads = pool.start(config.consensus.verify_threads);
-        runtime.spawn(network::pass_events(events, network.clone(), pool.clone(), inbox.clone(), store.clone()));
+        let passing =
+            network::pass_events(events, network.clone(), pool.clone(), inbox.clone(), store.clone(), metrics.clone());
+        runtime.spawn(passing);
         mempool.on_ready({
             let inbox = inbox.clone();
             move || {
@@ -191,8 +201,9 @@ impl Node {
                 }
             }
         };
-        let keeps_all = config.storage.keep_all;
-        let (wake_pruner, pruner) = pruner::start(store.clone(), metrics.clone(), keeps_all, on_end(ends.clone()));
+        let keeps = pruner::Keeps { all: config.storage.keep_all, time: config.storage.retain_time };
+        let (wake_pruner, pruner) = pruner::start(store.clone(), metrics.clone(), keeps, on_end(ends.clone()));
+        let (scrub_lives, scrub) = scrub::start(store.clone(), metrics.clone(), config.storage.scrub_bytes_per_second);
         let consensus = ConsensusThread {
             host,
             inbox: inbox.clone(),
@@ -206,7 +217,7 @@ impl Node {
         let end = on_end(ends.clone());
         let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
         threads.insert(0, consensus.expect("a thread can be started"));
-        threads.push(pruner);
+        threads.extend([pruner, scrub]);
 
         let interval = config.consensus.empty_block_interval;
         let stall_after = config.instrumentation.stall_after;
@@ -232,6 +243,7 @@ impl Node {
             metrics,
             readiness,
             threads,
+            scrub_lives: Some(scrub_lives),
             rpc: None,
             metrics_server: None,
             ends,
@@ -239,7 +251,7 @@ impl Node {
             runtime,
             _lock: lock,
         };
-        if let Err(failure) = node.serve(&genesis, app, mempool, validator) {
+        if let Err(failure) = node.serve(genesis, app, mempool, validator) {
             let _ = node.stop(); // the first failure is the one to tell
             return Err(failure);
         }
@@ -250,11 +262,15 @@ impl Node {
     /// Starts the servers.
     fn serve(
         &mut self,
-        genesis: &Genesis,
+        genesis: Beginning,
         app: host::LiveApp,
         mempool: Arc<Mempool>,
         validator: Option<types::PublicKey>,
     ) -> Result<(), Failure> {
+        {
+            let _on_runtime = self.runtime.enter();
+            admin::serve(&self.config.data_dir(), self.store.clone());
+        }
         if self.config.instrumentation.prometheus {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
             let connections_max = self.config.instrumentation.max_open_connections;
@@ -363,6 +379,7 @@ impl Node {
             let _ = consensus.join(); // a panic has ended the process, or the test
         }
         self.pool.close();
+        self.scrub_lives = None;
         for thread in threads {
             let _ = thread.join();
         }
@@ -405,8 +422,12 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::config(format!("the network's threads cannot be started: {error}")))
 }
 
-fn open_store(config: &Config, genesis: &Genesis) -> Result<Store<RocksKv>, Failure> {
-    Ok(Store::open(RocksKv::open(&config.store_dir())?, genesis.chain_id())?)
+fn open_database(config: &Config) -> Result<RocksKv, Failure> {
+    let kv = RocksKv::open(&config.store_dir())?;
+    for warning in kv.warnings() {
+        tracing::warn!(target: "state", "{warning}");
+    }
+    Ok(kv)
 }
 
 fn cannot_open(error: HostError) -> Failure {
@@ -450,7 +471,7 @@ fn mempool_config(config: &Config) -> host::mempool::Config {
     }
 }
 
-fn p2p_config(config: &Config, genesis: &Genesis) -> Result<p2p::Config, Failure> {
+fn p2p_config(config: &Config, genesis: &Beginning) -> Result<p2p::Config, Failure> {
     let settings = &config.p2p;
     fn parse<T>(key: &str, texts: &[String]) -> Result<Vec<T>, Failure>
     where

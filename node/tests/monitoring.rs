@@ -190,6 +190,10 @@ fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {
         let genesis = fs::read_to_string(&file).unwrap();
         assert!(genesis.contains("\"retain_blocks\": \"100000\""), "{genesis}");
         fs::write(&file, genesis.replace("\"retain_blocks\": \"100000\"", "\"retain_blocks\": \"50\"")).unwrap();
+        let file = cairn.folder().join(format!("testnet/node{node}/config/config.toml"));
+        let config = fs::read_to_string(&file).unwrap();
+        assert!(config.contains("retain_time = \"168h\""), "{config}");
+        fs::write(&file, config.replace("retain_time = \"168h\"", "retain_time = \"0s\"")).unwrap();
     }
     let mut command = cairn.command(&["testnet", "--no-view"]);
     let _testnet = Process(command.stdout(log("testnet.log")).stderr(log("testnet.err")).spawn().unwrap());

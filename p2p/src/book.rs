@@ -347,6 +347,7 @@ mod tests {
         new.load(&path, now).unwrap();
         assert_eq!(new.due(now, 9, |_| false).0, [address(2, "b.example.org")]);
         new.load(&folder.path().join("missing"), now).unwrap();
+        assert_eq!(new.len(), 1);
         std::fs::write(&path, "{\"addresses\": 7}").unwrap();
         assert!(new.load(&path, now).is_err());
     }

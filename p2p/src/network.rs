@@ -34,14 +34,6 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The address book file is damaged or cannot be read.
-    #[error("cannot read the address book {path}: {source} (delete it: it is only a cache)")]
-    AddressBook {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        source: std::io::Error,
-    },
     /// A part of the transport did not come up.
     #[error("cannot set up the transport: {0}")]
     Transport(String),

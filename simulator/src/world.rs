@@ -765,7 +765,7 @@ impl World {
             return;
         }
         let Some(alive) = &self.nodes[to].alive else { return };
-        let Ok(mut response) = Host::serve(&alive.store, blocks) else { return };
+        let (mut response, None) = Host::serve(&alive.store, blocks) else { return };
         if self.nodes[to].behaviour.is_some_and(|b| matches!(b, Behaviour::Garbage | Behaviour::BadBlocks)) {
             spoil_response(&mut self.random, &mut response);
         }

@@ -27,8 +27,9 @@ pub enum StoreError {
     },
     /// Files are missing or their bytes are not what was written.
     #[error(
-        "{place}: the store is damaged: {reason}. Restore the folder from a backup, or move it away and let the node sync again; \
-         keep the signing state, so that nothing is signed twice"
+        "{place}: the store is damaged: {reason}. `cairn verify store` lists what else is. Stop the node, move the folder away, and \
+         `cairn restore` a copy of another node's store (`cairn backup` makes one); keep priv_validator_state.json, so that nothing \
+         is signed twice"
     )]
     Damaged {
         /// Where the store lives.
@@ -66,7 +67,7 @@ pub enum StoreError {
     },
     /// Written by another version of this program.
     #[error(
-        "{place}: the store has format {got}, this program reads format {expected}. Use the version of `cairn` that wrote it, or let the node sync again into a new folder"
+        "{place}: the store has format {got}, this program reads format {expected}. Use the version of `cairn` that wrote it, or move the folder away and `cairn restore` a copy that this version made"
     )]
     OtherFormat {
         /// Where the store lives.
@@ -147,6 +148,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether bytes could not be read from the disk, or are not what was written: no fault of who asked for them.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Damaged { .. })
+    }
+
+    /// The same error once more, for a second one who must know.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Io { place, doing, reason } => Self::Io { place: place.clone(), doing, reason: reason.clone() },
+            Self::Damaged { place, reason } => Self::Damaged { place: place.clone(), reason: reason.clone() },
+            other => Self::Damaged { place: "the store".to_owned(), reason: other.to_string() },
+        }
+    }
+
     pub(crate) fn damaged(place: impl Into<String>, reason: impl ToString) -> Self {
         Self::Damaged { place: place.into(), reason: reason.to_string() }
     }

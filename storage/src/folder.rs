@@ -12,7 +12,15 @@ const CURRENT_FILE: &str = "CURRENT";
 
 /// Whether the folder holds a database that was created completely.
 pub(crate) fn has_database(path: &Path) -> bool {
-    path.join(CURRENT_FILE).exists()
+    // A file that we may not look at is there.
+    !matches!(fs::symlink_metadata(path.join(CURRENT_FILE)), Err(error) if error.kind() == ErrorKind::NotFound)
+}
+
+/// The sizes of the files with blobs, in bytes.
+pub(crate) fn blob_files(path: &Path) -> std::io::Result<Vec<u64>> {
+    let files = fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
+    let blobs = files.into_iter().filter(|file| file.path().extension().is_some_and(|extension| extension == "blob"));
+    blobs.map(|file| Ok(file.metadata()?.len())).collect()
 }
 
 /// Errors: `NoParent`, `NoPermission`, `NotOurs` for a file or for other people's files, `Damaged` for a database without its
@@ -21,8 +29,12 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     let names = match fs::read_dir(path) {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match path.parent() {
-                Some(parent) if parent.as_os_str().is_empty() || parent.is_dir() => Ok(()),
+            return match path.parent().map(|parent| (parent.as_os_str().is_empty(), fs::metadata(parent))) {
+                Some((true, _)) => Ok(()),
+                Some((_, Ok(parent))) if parent.is_dir() => Ok(()),
+                Some((_, Err(error))) if error.kind() == ErrorKind::PermissionDenied => {
+                    Err(StoreError::NoPermission { path: path.to_owned(), reason: error.to_string() })
+                }
                 _ => Err(StoreError::NoParent { path: path.to_owned() }),
             };
         }

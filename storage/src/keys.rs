@@ -3,6 +3,13 @@
 use prost::Message;
 use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire};
 
+/// A key in an error's sentence: in hexadecimal, its beginning if it is long.
+pub(crate) fn shown(key: &[u8]) -> String {
+    const BYTES_MAX: usize = 48;
+    let digits: String = key.iter().take(BYTES_MAX).map(|byte| format!("{byte:02x}")).collect();
+    if key.len() > BYTES_MAX { format!("{digits}… ({} bytes)", key.len()) } else { digits }
+}
+
 /// Heights sort as numbers: 8 bytes, big-endian.
 pub(crate) fn height(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()
@@ -210,6 +217,12 @@ struct HeadRecord {
 pub(crate) struct ChangesRecord {
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl ChangesRecord {
+    pub(crate) fn decode_from(bytes: &[u8]) -> Option<Self> {
+        <Self as Message>::decode(bytes).ok()
+    }
 }
 
 impl Tip {

@@ -8,7 +8,7 @@
 //!
 //! | family | key | value | lives |
 //! |---|---|---|---|
-//! | `meta` | name | `format`, `chain_id`, `genesis`, `tip`, `earliest`, `hard_state`, `signing_floor` | for ever |
+//! | `meta` | name | `format`, `chain_id`, `genesis`, `tip`, `earliest`, `hard_state`, `signing_floor`, `genesis_file` | for ever |
 //! | `heads` | height | block id, header, bytes and transactions of the block | window |
 //! | `blocks` | height ‖ block id | the block's bytes, once: a block we precommitted becomes the committed one by the tip moving over it | window; losers of a height go with its batch |
 //! | `block_hash` | header hash | height | window |
@@ -57,6 +57,7 @@ mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod verify;
 mod window;
 
 pub use error::{Result, StoreError};
@@ -68,5 +69,6 @@ pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{BLOCK_CACHE_BYTES, RocksKv, RocksView, WRITE_BUFFERS_BYTES};
-pub use store::{CommitBatch, FORMAT, GenesisBatch, Store, VALIDATORS_EVERY};
+pub use store::{Begun, CommitBatch, FORMAT, GenesisBatch, Store, VALIDATORS_EVERY, begun_with, chain_of};
+pub use verify::{FINDINGS_MAX, FamilyCount, Finding, Report, Verification};
 pub use window::FORGET_STEP;

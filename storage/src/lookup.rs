@@ -46,14 +46,15 @@ impl<K: Kv> Store<K> {
 
     /// The block.
     pub fn block(&self, height: Height) -> Result<Block> {
-        Block::decode(&self.block_bytes(height)?)
-            .map_err(|e| self.damaged(format!("block {height} is unreadable: {e}")))
+        Block::decode(&self.block_bytes(height)?).map_err(|e| {
+            self.damaged(format!("the block of height {height} in {} is unreadable: {e}", Cf::Blocks.name()))
+        })
     }
 
     /// The height of the block with this header hash; `None` when unknown or no longer kept.
     pub fn height_of(&self, hash: &Hash) -> Result<Option<Height>> {
         let Some(bytes) = self.kv.get(Cf::BlockHash, &hash.0)? else { return Ok(None) };
-        let height = keys::read_height(&bytes).ok_or_else(|| self.damaged("a block's height is unreadable"))?;
+        let height = keys::read_height(&bytes).ok_or_else(|| self.unreadable_key(Cf::BlockHash, &hash.0))?;
         Ok(self.check_kept(height).is_ok().then_some(height))
     }
 
@@ -72,7 +73,7 @@ impl<K: Kv> Store<K> {
             .ok()
             .and_then(|block| block.last_commit);
         let commit = commit.and_then(|commit| Commit::from_pb(commit).ok());
-        commit.ok_or_else(|| self.damaged(format!("the commit of height {height} is unreadable")))
+        commit.ok_or_else(|| self.damaged(format!("the commit of height {height}, in the next block, is unreadable")))
     }
 
     /// The commit that we saw when the block was decided.
@@ -119,8 +120,7 @@ impl<K: Kv> Store<K> {
     /// Where a transaction stands: height and index in its block; `None` when unknown or no longer kept.
     pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
         let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
-        let position =
-            keys::read_tx_position(&bytes).ok_or_else(|| self.damaged("a transaction's position is unreadable"))?;
+        let position = keys::read_tx_position(&bytes).ok_or_else(|| self.unreadable_key(Cf::Txs, &id.0))?;
         Ok(self.check_kept(position.0).is_ok().then_some(position))
     }
 
@@ -168,5 +168,9 @@ impl<K: Kv> Store<K> {
 
     pub(crate) fn unreadable(&self, cf: Cf, height: Height) -> StoreError {
         self.damaged(format!("the row of height {height} in {} is unreadable", cf.name()))
+    }
+
+    pub(crate) fn unreadable_key(&self, cf: Cf, key: &[u8]) -> StoreError {
+        self.damaged(format!("the row of key {} in {} is unreadable", keys::shown(key), cf.name()))
     }
 }

@@ -1,5 +1,10 @@
 //! The state at one height.
 
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
 use types::{Height, Reader};
 
 use crate::{
@@ -20,6 +25,10 @@ pub struct StateReader<'a, K: Kv> {
     tip: Height,
     /// Whether the window has been told that this height is being read.
     held: bool,
+    /// The first read that failed, by way of [`Reader`].
+    failure: OnceLock<StoreError>,
+    /// Somebody has been told of it.
+    is_told: AtomicBool,
 }
 
 impl<K: Kv> Store<K> {
@@ -27,7 +36,15 @@ impl<K: Kv> Store<K> {
     pub fn reader(&self) -> Result<StateReader<'_, K>> {
         let view = self.kv.view();
         let tip = self.tip_in(&view)?;
-        Ok(StateReader { store: self, view, height: tip, tip, held: false })
+        Ok(StateReader {
+            store: self,
+            view,
+            height: tip,
+            tip,
+            held: false,
+            failure: OnceLock::new(),
+            is_told: AtomicBool::new(false),
+        })
     }
 
     /// The state after the block of `height`. Kept from the height before [`Store::earliest`], whose root that block's header holds.
@@ -36,7 +53,9 @@ impl<K: Kv> Store<K> {
     pub fn reader_at(&self, height: Height) -> Result<StateReader<'_, K>> {
         lock(&self.window).hold(height)?;
         // From here on, dropping the reader lets go of the height again; so it is made before anything else can fail.
-        let mut reader = StateReader { store: self, view: self.kv.view(), height, tip: height, held: true };
+        let view = self.kv.view();
+        let (failure, is_told) = (OnceLock::new(), AtomicBool::new(false));
+        let mut reader = StateReader { store: self, view, height, tip: height, held: true, failure, is_told };
         reader.tip = self.tip_in(&reader.view)?;
         if height > reader.tip {
             return Err(StoreError::Future { got: height, tip: reader.tip });
@@ -47,7 +66,7 @@ impl<K: Kv> Store<K> {
     fn tip_in(&self, view: &K::View<'_>) -> Result<Height> {
         let bytes = view.get(Cf::Meta, meta::TIP)?;
         let bytes = bytes.ok_or_else(|| StoreError::NoGenesis { place: self.kv.place() })?;
-        Ok(Tip::decode(&bytes).ok_or_else(|| self.damaged("its tip is unreadable"))?.height)
+        Ok(Tip::decode(&bytes).ok_or_else(|| self.unreadable_key(Cf::Meta, meta::TIP))?.height)
     }
 }
 
@@ -57,13 +76,27 @@ impl<K: Kv> StateReader<'_, K> {
         self.height
     }
 
+    /// Whether every read by way of [`Reader`] was answered. Ask it before using anything that was worked out from this reader.
+    ///
+    /// Errors: the first read that failed: `Damaged` or `Io`, with the row.
+    pub fn check(&self) -> Result<()> {
+        match self.failure.get() {
+            None => Ok(()),
+            Some(failure) => {
+                self.is_told.store(true, Ordering::Relaxed);
+                Err(failure.again())
+            }
+        }
+    }
+
     /// As [`Reader::get`], for callers that can use an error.
     pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if self.height < self.tip {
             let next = keys::history(key, self.height.next());
             if let Some(row) = self.view.rows(Cf::History, &keys::history_prefix(key), &next).next() {
                 let (_, old) = row?;
-                return keys::read_old_value(&old).ok_or_else(|| self.store.unreadable(Cf::History, self.height));
+                let unreadable = || self.store.unreadable_key(Cf::History, &keys::history_prefix(key));
+                return keys::read_old_value(&old).ok_or_else(unreadable);
             }
         }
         self.view.get(Cf::State, key)
@@ -120,7 +153,7 @@ impl Past<'_> {
         let Some(rows) = &mut self.rows else { return Ok(None) };
         for row in rows {
             let (bytes, old) = row?;
-            let unreadable = || store.unreadable(Cf::History, self.height);
+            let unreadable = || store.unreadable_key(Cf::History, &bytes);
             let (key, at) = keys::unescape_history(&bytes).ok_or_else(unreadable)?;
             if at > self.height && self.last.as_ref() != Some(&key) {
                 let old = keys::read_old_value(&old).ok_or_else(unreadable)?;
@@ -132,22 +165,35 @@ impl Past<'_> {
     }
 }
 
+/// Panics when a read failed and nobody asked: then something was worked out from a state that is not the state.
 impl<K: Kv> Drop for StateReader<'_, K> {
     fn drop(&mut self) {
         if self.held {
             lock(&self.store.window).release(self.height);
         }
+        if let Some(failure) = self.failure.get().filter(|_| !*self.is_told.get_mut() && !std::thread::panicking()) {
+            panic!("a failed read of the state at height {} was passed over: {failure}", self.height);
+        }
     }
 }
 
-/// A failing disk stops the process here: the application cannot go on without its state, nor say something else instead.
 impl<K: Kv> Reader for StateReader<'_, K> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.try_get(key).unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height))
+        self.try_get(key).unwrap_or_else(|error| {
+            let _ = self.failure.set(error); // the first one counts
+            None
+        })
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.try_scan(prefix, visit)
-            .unwrap_or_else(|error| panic!("reading the state at height {}: {error}", self.height));
+        if let Err(error) = self.try_scan(prefix, visit) {
+            let _ = self.failure.set(error);
+        }
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        let key = keys::shown(key);
+        let reason = format!("the row of key {key} in {} is unreadable: {reason}", Cf::State.name());
+        let _ = self.failure.set(self.store.damaged(reason));
     }
 }

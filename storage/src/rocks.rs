@@ -6,7 +6,7 @@
 //! family (atomic flush is for databases without a log). Point-in-time recovery alone would also stop, silently, at a record
 //! that was synced and then damaged, and with it forget what we signed. Therefore the file `SYNCED` remembers the sequence
 //! number of the last synced batch. It is written after the sync and not synced itself, so it can lag but never lead, and a
-//! store that comes back below it is reported as damaged.
+//! store that comes back below it is reported as damaged. Where that file itself is missing or garbage, [`RocksKv::warnings`] says so.
 //!
 //! **Checksums.** Every block, log record and blob in RocksDB carries a checksum that is verified when read; there is no second one.
 //!
@@ -32,7 +32,7 @@ use std::{
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
     DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions, SliceTransform,
-    Snapshot, WriteBatch, WriteOptions,
+    Snapshot, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 use types::{Height, blake3};
 
@@ -63,14 +63,23 @@ pub struct RocksKv {
     /// For each family, the height below which the compaction filter drops rows.
     floors: Floors,
     writer: Mutex<Writer>,
+    warnings: Vec<String>,
 }
 
 type Floors = [Arc<AtomicU64>; Cf::ALL.len()];
 
 /// What only the thread that writes touches.
 struct Writer {
-    synced: SyncedFile,
+    /// `None`: opened to be read only.
+    synced: Option<SyncedFile>,
     stats: Stats,
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadAndWrite,
+    ReadOnly,
 }
 
 impl RocksKv {
@@ -79,8 +88,24 @@ impl RocksKv {
     /// Errors: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `Damaged`, or `Io`, each naming the path. Nothing is written into a
     /// folder that is not ours.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_for(Access::ReadAndWrite, path)
+    }
+
+    /// Opens a store without writing a byte, whatever its state. The lock of the database is not taken: no process may write there
+    /// meanwhile.
+    ///
+    /// Errors: as [`RocksKv::open`], and `NotOurs` when there is no database.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        Self::open_for(Access::ReadOnly, path)
+    }
+
+    fn open_for(access: Access, path: &Path) -> Result<Self> {
         folder::check(path)?;
-        if folder::has_database(path) {
+        let has_database = folder::has_database(path);
+        if !has_database && access == Access::ReadOnly {
+            return Err(not_ours(path, "there is no database in it".to_owned()));
+        }
+        if has_database {
             let families = DB::list_cf(&Options::default(), path).map_err(|e| open_error(path, &e))?;
             let ours = |name: &str| name == DEFAULT_FAMILY || Cf::ALL.iter().any(|cf| cf.name() == name);
             if let Some(other) = families.iter().find(|name| !ours(name)) {
@@ -94,14 +119,66 @@ impl RocksKv {
             ColumnFamilyDescriptor::new(cf.name(), options)
         });
         let default = ColumnFamilyDescriptor::new(DEFAULT_FAMILY, Options::default());
-        let db = DB::open_cf_descriptors(&database_options(), path, families.chain([default]))
-            .map_err(|e| open_error(path, &e))?;
+        let families = families.chain([default]);
+        let db = match access {
+            Access::ReadAndWrite => DB::open_cf_descriptors(&database_options(), path, families),
+            Access::ReadOnly => DB::open_cf_descriptors_read_only(&database_options(), path, families, false),
+        };
+        let db = db.map_err(|e| open_error(path, &e))?;
         if db.iterator(IteratorMode::Start).next().is_some() {
             return Err(not_ours(path, "a RocksDB with rows of its own".to_owned()));
         }
-        let synced = SyncedFile::open(path, db.latest_sequence_number())?;
+        let sequence = db.latest_sequence_number();
+        let warnings = SyncedFile::check(path, sequence, has_database)?.into_iter().collect();
+        let synced = match access {
+            Access::ReadAndWrite => Some(SyncedFile::open(path)?),
+            Access::ReadOnly => None,
+        };
         let writer = Mutex::new(Writer { synced, stats: Stats::default() });
-        Ok(Self { db, path: path.to_owned(), floors, writer })
+        let kv = Self { db, path: path.to_owned(), floors, writer, warnings };
+        kv.check_blob_files()?;
+        Ok(kv)
+    }
+
+    /// What the operator should know of how the store was found; sentences.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// RocksDB opens a file of blobs only when a block in it is asked for. That one is missing or cut off is told here.
+    fn check_blob_files(&self) -> Result<()> {
+        let property = |name| {
+            let of = |cf| self.db.property_int_value_cf(self.family(cf), name).ok().flatten().unwrap_or(0);
+            Cf::ALL.into_iter().map(of).sum::<u64>()
+        };
+        let (files, bytes) = (property("rocksdb.num-blob-files"), property("rocksdb.live-blob-file-size"));
+        let found = folder::blob_files(&self.path).map_err(|error| StoreError::Io {
+            place: self.place(),
+            doing: "listing the folder",
+            reason: error.to_string(),
+        })?;
+        if found.len() as u64 >= files && found.iter().sum::<u64>() >= bytes {
+            return Ok(());
+        }
+        let (found_files, found_bytes) = (found.len(), found.iter().sum::<u64>());
+        let reason = format!(
+            "files with blocks (*.blob) are missing or cut off: {files} files with {bytes} bytes were written, {found_files} with \
+             {found_bytes} bytes are there"
+        );
+        Err(StoreError::damaged(self.place(), reason))
+    }
+
+    /// Writes a consistent copy of the store into the folder `to`, while it is in use. The folder must not exist, the one above it
+    /// must. Files are shared with the copy by hard links where both are on one disk: then it takes no space at first.
+    ///
+    /// The copy holds the signing state too: [`crate::Store::strip_signing_state`] takes it out.
+    pub fn checkpoint(&self, to: &Path) -> Result<()> {
+        let failed = |error: &Error| StoreError::Io {
+            place: to.display().to_string(),
+            doing: "copying the store",
+            reason: error.to_string(),
+        };
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|e| failed(&e))
     }
 
     /// The folder.
@@ -130,6 +207,16 @@ impl RocksKv {
     fn error(&self, doing: &'static str, error: &Error) -> StoreError {
         database_error(&self.path, doing, error)
     }
+
+    /// A row that could not be read: `key`, or for a range the first one after it.
+    fn read_error(&self, cf: Cf, key: &[u8], error: &Error) -> StoreError {
+        let row = format!("reading {} from key {}: {error}", cf.name(), keys::shown(key));
+        // RocksDB opens files of blobs when it needs them: one that was deleted is noticed here.
+        if error.kind() == ErrorKind::Corruption || row.to_lowercase().contains("no such file") {
+            return StoreError::damaged(self.place(), row);
+        }
+        StoreError::Io { place: self.place(), doing: "reading", reason: row }
+    }
 }
 
 impl Kv for RocksKv {
@@ -140,14 +227,15 @@ impl Kv for RocksKv {
     }
 
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.db.get_cf(self.family(cf), key).map_err(|e| self.error("reading", &e))
+        self.db.get_cf(self.family(cf), key).map_err(|e| self.read_error(cf, key, &e))
     }
 
     fn multi_get(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         let found = self.db.batched_multi_get_cf(self.family(cf), keys.iter().copied(), true);
         found
             .into_iter()
-            .map(|row| Ok(row.map_err(|e| self.error("reading", &e))?.map(|value| value.to_vec())))
+            .zip(keys)
+            .map(|(row, key)| Ok(row.map_err(|e| self.read_error(cf, key, &e))?.map(|value| value.to_vec())))
             .collect()
     }
 
@@ -180,7 +268,8 @@ impl Kv for RocksKv {
             writer.stats.syncs += 1;
             writer.stats.synced_us.add_us(start.elapsed());
             let sequence = self.db.latest_sequence_number();
-            writer.synced.set(sequence).map_err(|e| StoreError::Io {
+            let noted = writer.synced.as_ref().map_or(Ok(()), |synced| synced.set(sequence));
+            noted.map_err(|e| StoreError::Io {
                 place: self.place(),
                 doing: "noting the sync",
                 reason: e.to_string(),
@@ -195,7 +284,7 @@ impl Kv for RocksKv {
         if self.floors[cf as usize].fetch_max(height.0, Ordering::Relaxed) >= height.0 {
             return Ok(());
         }
-        if cf.height_at() == HeightAt::KeyStart {
+        if cf.height_at() == HeightAt::KeyStart && self.writer().synced.is_some() {
             let (from, to) = (keys::height(Height(0)), keys::height(height));
             // Whole files go up to and including the last key that is named, unlike the rows of a range.
             let last = keys::last_of(Height(height.0 - 1));
@@ -231,7 +320,7 @@ pub struct RocksView<'a> {
 
 impl View for RocksView<'_> {
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.snapshot.get_cf(self.kv.family(cf), key).map_err(|e| self.kv.error("reading", &e))
+        self.snapshot.get_cf(self.kv.family(cf), key).map_err(|e| self.kv.read_error(cf, key, &e))
     }
 
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
@@ -243,9 +332,11 @@ impl View for RocksView<'_> {
         if let Some(end) = prefix_end(prefix) {
             options.set_iterate_upper_bound(end);
         }
-        let mode = IteratorMode::From(prefix.max(from), Direction::Forward);
+        let start = prefix.max(from);
+        let mode = IteratorMode::From(start, Direction::Forward);
+        let start = start.to_vec();
         let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode);
-        Box::new(rows.map(|row| row.map_err(|e| self.kv.error("reading", &e))))
+        Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &start, &e))))
     }
 
     fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>> {
@@ -253,7 +344,7 @@ impl View for RocksView<'_> {
         options.set_total_order_seek(true);
         let mode = IteratorMode::From(key, Direction::Reverse);
         let row = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode).next();
-        row.transpose().map_err(|e| self.kv.error("reading", &e))
+        row.transpose().map_err(|e| self.kv.read_error(cf, key, &e))
     }
 }
 
@@ -374,23 +465,42 @@ fn database_error(path: &Path, doing: &'static str, error: &Error) -> StoreError
 struct SyncedFile(File);
 
 impl SyncedFile {
+    /// Compares what was noted with what the database has. Returns a warning when a database that was used has no such note.
+    ///
     /// Errors: `Damaged` when the database has come back with less than was synced.
-    fn open(folder: &Path, sequence: u64) -> Result<Self> {
+    fn check(folder: &Path, sequence: u64, has_database: bool) -> Result<Option<String>> {
         let path = folder.join(SYNCED_FILE);
-        let failed = |e: io::Error| StoreError::Io {
-            place: path.display().to_string(),
-            doing: "opening the file",
-            reason: e.to_string(),
+        let read = std::fs::read(&path);
+        let noted = match &read {
+            Ok(bytes) => bytes.first_chunk().and_then(Self::decode),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Self::failed(&path, error)),
         };
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        let mut bytes = [0; 16];
-        let noted = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Self::decode(&bytes)).unwrap_or(0);
+        let Some(noted) = noted else {
+            let what = if read.is_err() { "is missing" } else { "is not readable" };
+            let warning = format!(
+                "{} {what}: whether the database has come back with everything that was synced cannot be told this time. If the \
+                 folder was put back from an old copy, stop the node before it signs, and see \"Copies of a store\" in docs/operate.md",
+                path.display()
+            );
+            return Ok((has_database && sequence > 0).then_some(warning));
+        };
         if sequence < noted {
             let reason = format!("its log ends at write {sequence}, but write {noted} had been synced");
             return Err(StoreError::damaged(folder.display().to_string(), reason));
         }
-        Ok(Self(file))
+        Ok(None)
+    }
+
+    /// Opens the file for writing, creating it if it is absent.
+    fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(SYNCED_FILE);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        Ok(Self(file.map_err(|error| Self::failed(&path, &error))?))
+    }
+
+    fn failed(path: &Path, error: &io::Error) -> StoreError {
+        StoreError::Io { place: path.display().to_string(), doing: "opening the file", reason: error.to_string() }
     }
 
     fn set(&self, sequence: u64) -> io::Result<()> {

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use prost::Message;
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, HardState, Height, Params, Round, Step, ValidatorSet, Wire,
+    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, ValidatorSet, Wire,
     WriteSet, results_hash,
 };
 
@@ -25,6 +25,9 @@ pub const FORMAT: u32 = 2;
 /// A whole validator set is stored at every multiple of this height, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
 
+/// Bytes of the first state's rows that are written together.
+const GENESIS_BATCH_BYTES: usize = 2 << 20;
+
 /// Rows of [`Cf::Meta`].
 pub(crate) mod meta {
     pub(crate) const FORMAT: &[u8] = b"format";
@@ -32,8 +35,47 @@ pub(crate) mod meta {
     pub(crate) const GENESIS: &[u8] = b"genesis";
     pub(crate) const TIP: &[u8] = b"tip";
     pub(crate) const EARLIEST: &[u8] = b"earliest";
+    pub(crate) const GENESIS_FILE: &[u8] = b"genesis_file";
     pub(crate) const HARD_STATE: &[u8] = b"hard_state";
     pub(crate) const SIGNING_FLOOR: &[u8] = b"signing_floor";
+}
+
+/// The chain whose data a database holds; `None` when it holds nothing yet.
+///
+/// Errors: `OtherFormat`, and `Damaged` for a name that is none.
+pub fn chain_of<K: Kv>(kv: &K) -> Result<Option<ChainId>> {
+    let damaged = |reason: &str| StoreError::damaged(kv.place(), reason);
+    let Some(format) = kv.get(Cf::Meta, meta::FORMAT)? else { return Ok(None) };
+    let format = format.try_into().map(u32::from_be_bytes).map_err(|_| damaged("its format number is unreadable"))?;
+    if format != FORMAT {
+        return Err(StoreError::OtherFormat { place: kv.place(), got: format, expected: FORMAT });
+    }
+    let id = kv.get(Cf::Meta, meta::CHAIN_ID)?.ok_or_else(|| damaged("it names no chain"))?;
+    let id = String::from_utf8(id).ok().and_then(|id| ChainId::new(&id).ok());
+    id.map(Some).ok_or_else(|| damaged("the name of its chain is unreadable"))
+}
+
+/// What a database was begun with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Hash of the genesis document's meaning.
+    pub document: Hash,
+    /// BLAKE3 of its file's bytes, if noted.
+    pub file: Option<Hash>,
+}
+
+/// What a database was begun with; `None` before there is a first state.
+///
+/// Errors: as [`chain_of`].
+pub fn begun_with<K: Kv>(kv: &K) -> Result<Option<Begun>> {
+    let Some(chain_id) = chain_of(kv)? else { return Ok(None) };
+    let Some(genesis) = kv.get(Cf::Meta, meta::GENESIS)? else { return Ok(None) };
+    let genesis = Genesis::decode(&genesis);
+    let document = genesis.ok_or_else(|| StoreError::damaged(kv.place(), "its genesis is unreadable"))?.document_hash;
+    let file = kv.get(Cf::Meta, meta::GENESIS_FILE)?.and_then(|hash| hash.try_into().ok()).map(Hash);
+    Ok(Some(Begun { chain_id, document, file }))
 }
 
 /// The chain's data in a database. One thread writes by convention (a second one waits), any number read.
@@ -42,6 +84,8 @@ pub struct Store<K: Kv> {
     chain_id: ChainId,
     genesis: Mutex<Option<Genesis>>,
     tip: Mutex<Option<Tip>>,
+    /// The parameters of tip + 1.
+    next_params: Mutex<Option<Arc<Params>>>,
     writer: Mutex<Writer>,
     pub(crate) window: Mutex<Window>,
     pub(crate) pruning: Mutex<()>,
@@ -60,13 +104,11 @@ pub(crate) struct Writer {
     pending: BTreeSet<(Height, BlockId)>,
 }
 
-/// The first state.
+/// What the first state is besides its rows.
 #[derive(Clone, Copy)]
 pub struct GenesisBatch<'a> {
     /// What the chain begins with.
     pub genesis: Genesis,
-    /// The first state's rows.
-    pub writes: &'a WriteSet,
     /// The set of the initial height. The next height's is this one, rotated by one turn.
     pub validators: &'a ValidatorSet,
     /// The parameters of the initial height.
@@ -104,6 +146,7 @@ impl<K: Kv> Store<K> {
             chain_id: chain_id.clone(),
             genesis: Mutex::default(),
             tip: Mutex::default(),
+            next_params: Mutex::default(),
             writer: Mutex::default(),
             window: Mutex::default(),
             pruning: Mutex::default(),
@@ -162,6 +205,7 @@ impl<K: Kv> Store<K> {
             above = keys::height(tip.height.next());
             writer.validators = Some(self.validators(self.validators_known_to(&tip))?);
             writer.params = Some(self.params(tip.height.next())?);
+            *lock(&self.next_params) = writer.params.clone().map(Arc::new);
         }
         let view = self.kv.view();
         for row in view.rows(Cf::Blocks, &[], &above) {
@@ -189,25 +233,41 @@ impl<K: Kv> Store<K> {
         self.read_tip()
     }
 
+    /// The parameters of the height after the tip, from memory; `None` before [`Store::init_genesis`].
+    pub fn next_params(&self) -> Option<Arc<Params>> {
+        lock(&self.next_params).clone()
+    }
+
     /// What the chain began with; `None` before [`Store::init_genesis`].
     pub fn genesis(&self) -> Option<Genesis> {
         *lock(&self.genesis)
     }
 
-    /// Writes the first state, synced.
+    /// Writes the first state with these rows, synced.
+    ///
+    /// The rows may be more than fit into memory: they go down in batches, and only the last one makes them a chain. After a crash in
+    /// between, the store is empty, and the next call removes what is left.
     ///
     /// Errors: `HasGenesis` when there is one.
-    pub fn init_genesis(&self, first: &GenesisBatch<'_>) -> Result<Tip> {
+    pub fn init_genesis(
+        &self,
+        first: &GenesisBatch<'_>,
+        rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<Tip> {
         let mut writer = self.writer();
         if let Some(tip) = self.read_tip() {
             return Err(StoreError::HasGenesis { place: self.kv.place(), tip: tip.height });
         }
         let initial = first.genesis.initial_height;
         let tip = genesis_tip(&first.genesis);
-        let mut batch = Batch::new();
-        for (key, value) in &first.writes.0 {
-            if let Some(value) = value {
-                batch.put(Cf::State, key.clone(), value.clone());
+        self.remove_state()?;
+        let (mut batch, mut bytes) = (Batch::new(), 0);
+        for (key, value) in rows {
+            bytes += key.len() + value.len();
+            batch.put(Cf::State, key, value);
+            if bytes >= GENESIS_BATCH_BYTES {
+                self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
+                bytes = 0;
             }
         }
         batch.put(Cf::Meta, meta::GENESIS, first.genesis.encode());
@@ -220,10 +280,34 @@ impl<K: Kv> Store<K> {
         next.increment(1);
         writer.validators = Some(next);
         writer.params = Some(first.params.clone());
+        *lock(&self.next_params) = Some(Arc::new(first.params.clone()));
         *lock(&self.window) = Window::new(initial);
         *lock(&self.genesis) = Some(first.genesis);
         *lock(&self.tip) = Some(tip);
         Ok(tip)
+    }
+
+    /// Removes the rows of a first state that was interrupted.
+    fn remove_state(&self) -> Result<()> {
+        loop {
+            let mut batch = Batch::new();
+            let view = self.kv.view();
+            for row in view.rows(Cf::State, &[], &[]).take(10_000) {
+                batch.delete(Cf::State, row?.0);
+            }
+            drop(view);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.kv.write(batch, Durability::Buffered)?;
+        }
+    }
+
+    /// Notes that a file with these bytes' hash is the chain's genesis document, so that it need not be read in full again.
+    pub fn note_genesis_file(&self, hash: Hash) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(Cf::Meta, meta::GENESIS_FILE, hash.0);
+        self.kv.write(batch, Durability::Synced)
     }
 
     /// Writes a height: one batch, not synced (S1, S2). The pending blocks of this height that lost go with it.
@@ -257,7 +341,10 @@ impl<K: Kv> Store<K> {
         self.kv.write(batch, Durability::Buffered)?;
         writer.pending.retain(|(pending, _)| *pending > height);
         writer.validators = Some(commit.validators.clone());
-        writer.params = Some(commit.params.clone());
+        if writer.params.as_ref() != Some(commit.params) {
+            writer.params = Some(commit.params.clone());
+            *lock(&self.next_params) = Some(Arc::new(commit.params.clone()));
+        }
         *lock(&self.tip) = Some(tip);
         Ok(tip)
     }
@@ -363,6 +450,22 @@ impl<K: Kv> Store<K> {
             self.kv.write(batch, Durability::Synced)?;
             writer.signing_floor = height;
         }
+        Ok(())
+    }
+
+    /// Removes what the validator's key has said: hard state, signing floor, and the blocks above the tip. Synced. For the copy of a
+    /// store, which another node may begin with; whoever signs with such a store has only what is kept outside of it.
+    pub fn strip_signing_state(&self) -> Result<()> {
+        let mut writer = self.writer();
+        let mut batch = Batch::new();
+        batch.delete(Cf::Meta, meta::HARD_STATE);
+        batch.delete(Cf::Meta, meta::SIGNING_FLOOR);
+        for (height, id) in &writer.pending {
+            batch.delete(Cf::Blocks, keys::block(*height, id));
+        }
+        self.kv.write(batch, Durability::Synced)?;
+        (writer.hard_state, writer.signing_floor) = (None, Height::GENESIS);
+        writer.pending.clear();
         Ok(())
     }
 

@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 /// State at one height. Keys are ordered bytewise.
 ///
-/// A failing disk stops the process where it is noticed, so reads have no error.
+/// Reads have no error, so that the application's rules stay free of them: a reader that fails answers as if nothing were there and
+/// remembers why. Whoever uses what was worked out from a reader that can fail asks that reader first
+/// (`storage::StateReader::check`).
 pub trait Reader {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
 
     /// Calls `visit` with each row whose key starts with `prefix`, ascending, until it returns false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+
+    /// Takes note that the application cannot make sense of the row under `key`: a failed read, as above.
+    fn unreadable(&self, key: &[u8], reason: &str);
 }
 
 /// Rows to write; `None` deletes.
@@ -24,6 +29,10 @@ impl<R: Reader + ?Sized> Reader for &R {
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         (**self).scan(prefix, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        (**self).unreadable(key, reason);
     }
 }
 
@@ -39,5 +48,10 @@ impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
                 return;
             }
         }
+    }
+
+    /// Panics: what is in memory was put there by the caller.
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        panic!("the row of key {}: {reason}", data_encoding::HEXLOWER.encode(key));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{Hash, WriteSet};
+use types::{Hash, Reader, WriteSet};
 
 /// Where a key lies in the tree: 256 bits, the first bit decides at the root.
 pub type Path = [u8; 32];
@@ -58,16 +58,28 @@ pub fn split_row(row: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// The value in a row that this crate wrote.
-///
-/// A torn row means a broken disk: the process stops.
+/// The value in a row that this crate has just made.
 pub(crate) fn value_of(row: &[u8]) -> &[u8] {
-    split_row(row).expect("state rows are whole").1
+    split_row(row).expect("new rows are whole").1
 }
 
-/// The path in a row's key.
-pub(crate) fn path_in(prefix: &[u8], row_key: &[u8]) -> Path {
-    row_key[prefix.len()..].try_into().expect("state row keys end in a path of 32 bytes")
+/// The path in a row's key; `None` for a key that this crate did not make.
+pub(crate) fn path_in(prefix: &[u8], row_key: &[u8]) -> Option<Path> {
+    row_key.get(prefix.len()..)?.try_into().ok()
+}
+
+/// Path and value hash of a stored row; `None` for a row that this crate did not make, of which the reader takes note.
+pub(crate) fn read_row<R: Reader + ?Sized>(
+    reader: &R,
+    prefix: &[u8],
+    row_key: &[u8],
+    row: &[u8],
+) -> Option<(Path, Hash)> {
+    let read = path_in(prefix, row_key).zip(split_row(row));
+    if read.is_none() {
+        reader.unreadable(row_key, "it is not of the shape of a state row");
+    }
+    read.map(|(path, (_, value))| (path, hash_value(value)))
 }
 
 /// The rows of `writes` that belong to the tree under `prefix`, ascending by path.
@@ -76,7 +88,7 @@ pub(crate) fn rows_under<'a>(prefix: &'a [u8], writes: &'a WriteSet) -> impl Ite
         .0
         .range(prefix.to_vec()..)
         .take_while(move |(row, _)| row.starts_with(prefix))
-        .map(move |(row, value)| (path_in(prefix, row), value.as_deref()))
+        .map(move |(row, value)| (path_in(prefix, row).expect("new rows have paths"), value.as_deref()))
 }
 
 /// Rows for these keys and values.

@@ -15,6 +15,7 @@ use app::{CODESPACE, Refusal};
 /// | 67 | `E_SENDER_FULL` | its sender has as many waiting as one may have |
 /// | 68 | `E_REPLACE_FEE` | another one with its nonce waits, and it does not pay enough more |
 /// | 69 | `E_BUSY` | the node has too much to do to look at it |
+/// | 70 | `E_NOT_AVAILABLE` | the node cannot read from its disk what it would be held against |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MempoolError {
     /// The number, not 0.
@@ -50,6 +51,15 @@ impl MempoolError {
     /// The node has too much to do: nothing is said about the transaction.
     pub fn busy() -> Self {
         Self::new(69, "E_BUSY", "the node has too many transactions to look at: send it again in a second")
+    }
+
+    /// The node cannot read the state from its disk: nothing is said about the transaction.
+    pub fn not_available() -> Self {
+        Self::new(
+            70,
+            "E_NOT_AVAILABLE",
+            "this node cannot read the state from its disk, as its log says: send it to another node",
+        )
     }
 
     pub(super) fn full(fee_needed: Option<u64>, got: u64) -> Self {

@@ -9,9 +9,12 @@
 //!
 //! Accounts' keys are in `keys/` of the home; the homes of a testnet share the `keys/` beside them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use node::config::Config;
+use node::{config::Config, exit};
 
 use super::failure::Failure;
 
@@ -73,8 +76,14 @@ impl Home {
     ///
     /// Errors: it was not; names the place and how to make one.
     pub fn must_exist(&self) -> Result<(), Failure> {
-        if self.config_file("config.toml").is_file() {
-            return Ok(());
+        let file = self.config_file("config.toml");
+        match std::fs::metadata(&file) {
+            Ok(found) if found.is_file() => return Ok(()),
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                let sentence = format!("{} cannot be looked at: {error}: run this as the node's user", file.display());
+                return Err(Failure::with_code(exit::Code::Config, sentence));
+            }
+            _ => {}
         }
         Err(Failure::new(format!(
             "there is no node in {}: make one with `cairn init`, or name its folder with --home",

@@ -267,7 +267,8 @@ Examples:
 Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and
 what the validator's key has signed (data/priv_validator_state.json): a validator that forgets
 that may sign twice. The node must not be running. Afterwards it fetches the chain from its peers,
-from genesis on.";
+from genesis on. They must still keep it: a node keeps a week unless storage.keep_all is set. Where
+none does, `cairn backup` another node's store and `cairn restore` it here instead.";
 
 /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, questions, and how answers look to people |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands about one home: start, init, ids, reset |
+//! | `store.rs` | a node's store: verify, backup, restore |
 //! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
 //! | `bench/` | workloads on a testnet of its own, and a table of what they cost |
 //! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
@@ -37,6 +38,7 @@ mod query;
 mod relay;
 mod show;
 mod signals;
+mod store;
 mod testnet;
 mod tx;
 mod view;
@@ -58,8 +60,8 @@ Examples:
   cairn start --home testnet/node2                    one validator by itself
 
 Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0
-if there is one (its accounts are in ./testnet/keys), else ~/.cairn. `init` and `unsafe-reset-all`
-never guess ./testnet/node0.";
+if there is one (its accounts are in ./testnet/keys), else ~/.cairn. `init`, `restore` and
+`unsafe-reset-all` never guess ./testnet/node0.";
 
 /// A Tendermint-style proof-of-stake validator, and the tools around it
 #[derive(Debug, Parser)]
@@ -103,6 +105,12 @@ enum Command {
     ShowValidator,
     /// Print the id by which peers know this home's node
     ShowNodeId,
+    /// Check that stored data are whole
+    Verify(store::Verify),
+    /// Copy the store of this home's node, also while it runs, without what its key has signed
+    Backup(store::Backup),
+    /// Begin with a copy of another node's store, made by `cairn backup`
+    Restore(store::Restore),
     /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
     UnsafeResetAll(local::Reset),
     /// Print the program's version
@@ -169,6 +177,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
+        Command::Verify(args) => args.run(&Home::find(given)?),
+        Command::Backup(args) => args.run(&Home::find(given)?),
+        Command::Restore(args) => args.run(&Home::given_or_default(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
         Command::Version(args) => args.run(),
         Command::Manual { of } => {

@@ -132,6 +132,7 @@ impl Config {
             ("mempool.max_txs_per_sender", self.mempool.max_txs_per_sender, 1, 10_000_000),
             ("mempool.cache_size", self.mempool.cache_size, 1, 100_000_000),
             ("consensus.verify_threads", self.consensus.verify_threads, 0, 256),
+            ("storage.scrub_bytes_per_second", self.storage.scrub_bytes_per_second, 0, 16 << 30),
             ("instrumentation.max_open_connections", self.instrumentation.max_open_connections, 1, 1_000),
         ];
         for (key, got, low, high) in numbers {
@@ -155,6 +156,7 @@ impl Config {
             ("consensus.min_block_interval", self.consensus.min_block_interval, Duration::ZERO, hour),
             ("consensus.gossip_interval", self.consensus.gossip_interval, ms(10), ms(60_000)),
             ("blocksync.request_timeout", self.blocksync.request_timeout, ms(10), hour),
+            ("storage.retain_time", self.storage.retain_time, Duration::ZERO, 24 * 365 * hour),
             ("instrumentation.stall_after", self.instrumentation.stall_after, ms(1), 24 * hour),
         ];
         for (key, got, low, high) in durations {

@@ -1,6 +1,6 @@
 //! What the rest of the node lends to the RPC.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fs::File, io, net::IpAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use host::{Committed, LiveApp, Status};
@@ -17,8 +17,8 @@ pub struct Context {
     pub chain_id: ChainId,
     /// Who this node is.
     pub identity: Identity,
-    /// The genesis document, the very text of the file: JSON.
-    pub genesis: String,
+    /// The genesis document.
+    pub genesis: GenesisText,
     /// Blocks, results, state and indexes. Only read.
     pub store: Arc<Store<RocksKv>>,
     /// The application at the tip. Only read.
@@ -41,10 +41,51 @@ pub struct Context {
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Told after each call: the method, how long it took, and whether it had a result.
     pub observe: Box<dyn Fn(&'static str, Duration, bool) + Send + Sync>,
+    /// Told of each read that failed because of the disk; a sentence.
+    pub unreadable: Box<dyn Fn(&str) + Send + Sync>,
     /// Bounds of what clients may ask for.
     pub limits: Limits,
     /// Which web pages may call.
     pub cors: Cors,
+}
+
+/// The genesis document as clients get it: JSON.
+#[derive(Debug)]
+pub enum GenesisText {
+    /// Every field written out.
+    Whole(String),
+    /// Too large for memory: the operator's file as it is, held open since the start.
+    File {
+        /// The file.
+        file: File,
+        /// Its bytes.
+        bytes: u64,
+    },
+}
+
+impl GenesisText {
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Whole(text) => text.len() as u64,
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Up to `bytes_max` bytes from `from` on. Reads from the disk.
+    ///
+    /// Errors: the file was changed since, or the disk refuses.
+    pub fn piece(&self, from: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.bytes().saturating_sub(from).min(bytes_max) as usize;
+        match self {
+            Self::Whole(text) => Ok(text.as_bytes()[from as usize..][..bytes].to_vec()),
+            Self::File { file, .. } => {
+                let mut piece = vec![0; bytes];
+                file.read_exact_at(&mut piece, from)?;
+                Ok(piece)
+            }
+        }
+    }
 }
 
 /// Who this node is, for `status`.

@@ -10,8 +10,11 @@ use storage::StoreError;
 pub struct Error {
     /// JSON-RPC's code.
     pub kind: Kind,
-    /// One sentence: the value, and the way out. Internal errors begin with "internal error", what is not there says "not found".
+    /// One sentence: the value, and the way out. Internal errors begin with "internal error", what is not there says "not found",
+    /// what this node's disk does not give back says "not available".
     pub data: String,
+    /// What the disk did, for the log: none of the client's business.
+    pub unreadable: Option<String>,
 }
 
 /// JSON-RPC's codes. All that a method itself refuses is `Internal`, as CometBFT's clients expect.
@@ -49,7 +52,7 @@ macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident $kind:ident;)*) => {$(
         $(#[$doc])*
         pub fn $name(data: impl fmt::Display) -> Self {
-            Self { kind: Kind::$kind, data: data.to_string() }
+            Self { kind: Kind::$kind, data: data.to_string(), unreadable: None }
         }
     )*};
 }
@@ -96,6 +99,10 @@ impl From<StoreError> for Error {
             StoreError::NoGenesis { .. } => {
                 Self::refused("no block yet: the chain stands before its first height, ask again")
             }
+            other if other.is_of_the_disk() => {
+                let data = "not available: this node cannot read it from its disk, as its log says: ask another node";
+                Self { unreadable: Some(other.to_string()), ..Self::refused(data) }
+            }
             other => Self::internal(other),
         }
     }
@@ -114,7 +121,9 @@ mod tests {
         let pruned = Error::from(StoreError::Pruned { got: Height(1), earliest: Height(5) });
         assert!(pruned.data.contains("earliest kept height is 5"));
         let damaged = StoreError::Damaged { place: "data".into(), reason: "a row is unreadable".into() };
-        assert!(Error::from(damaged).data.starts_with("internal error: "));
+        let not_available = Error::from(damaged);
+        assert!(not_available.data.starts_with("not available: "), "{not_available:?}");
+        assert!(not_available.unreadable.is_some_and(|reason| reason.contains("a row is unreadable")), "for the log");
         assert_eq!(future.to_json()["code"], -32603);
         assert_eq!(future.to_json()["message"], "Internal error");
     }

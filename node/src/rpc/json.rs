@@ -651,6 +651,7 @@ pub mod tests {
             votes: vec![held],
             waits_until: None,
             catching_up: false,
+            not_kept: None,
             peer_heights: vec![(host::Peer([4; 20]), Height(5))],
             tip: Height(5),
             app_hash: Hash([1; 32]),

@@ -46,7 +46,7 @@ mod uri;
 mod websocket;
 
 pub use context::{
-    Accepted, Context, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
+    Accepted, Context, GenesisText, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
 };
 pub use cors::Cors;
 pub use server::{Handle, serve};

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use app::{Refusal, Rules};
 use host::{Added, Mempool, Peer, Source};
-use storage::{RocksKv, StateReader};
+use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxId, VerifiedTx};
 
@@ -64,9 +64,10 @@ impl VerifyPool {
         let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
         let tip = self.tip();
         for (Submission { since, adds, answer, .. }, verified) in submissions.into_iter().zip(verified) {
-            let taken = verified.and_then(|tx| match adds {
-                true => self.add(&tip, tx, Source::Local, since),
-                false => tip.check(&self.parts.mempool, &tx),
+            let taken = verified.and_then(|tx| match (&tip, adds) {
+                (None, _) => Err(Rejection::not_available()),
+                (Some(tip), true) => self.add(tip, tx, Source::Local, since),
+                (Some(tip), false) => self.sound(tip, tip.check(&self.parts.mempool, &tx)),
             });
             let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
         }
@@ -80,7 +81,7 @@ impl VerifyPool {
     /// Errors: one is malformed or not signed by its signer.
     pub(super) fn take_gossiped(&self, peer: Peer, txs: &[Vec<u8>], since: Instant) -> Result<bool, ()> {
         let verified = self.verify(txs.iter().map(Vec::as_slice));
-        let tip = self.tip();
+        let Some(tip) = self.tip() else { return Ok(false) };
         let mut new = 0;
         for verified in verified {
             match verified {
@@ -121,6 +122,7 @@ impl VerifyPool {
         let Parts { mempool, metrics, .. } = &self.parts;
         let TipState { reader, height, params } = tip;
         let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
+        let added = self.sound(tip, added);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
             Err(_) => metrics.mempool.rejected_txs.inc(),
@@ -128,13 +130,24 @@ impl VerifyPool {
         added
     }
 
-    /// The state after the last block.
-    fn tip(&self) -> TipState<'_> {
-        // A disk that cannot be read stops the process. The parameters are read with the state: the store may be a height further.
-        let reader = self.parts.store.reader().expect("the store can be read");
-        let height = reader.height();
-        let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
-        TipState { reader, height, params }
+    /// The state after the last block; `None`, and noted, when it cannot be read.
+    fn tip(&self) -> Option<TipState<'_>> {
+        let read = || {
+            let reader = self.parts.store.reader()?;
+            let height = reader.height();
+            // The parameters are read with the state: the store may be a height further.
+            let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
+            reader.check()?;
+            Ok(TipState { reader, height, params })
+        };
+        read().inspect_err(|error: &StoreError| self.parts.metrics.unreadable.note("client", error)).ok()
+    }
+
+    /// What the mempool said, unless it looked at rows that cannot be read.
+    fn sound(&self, tip: &TipState<'_>, said: Result<Added, Rejection>) -> Result<Added, Rejection> {
+        let Err(error) = tip.reader.check() else { return said };
+        self.parts.metrics.unreadable.note("client", &error);
+        Err(Rejection::not_available())
     }
 }
 

@@ -11,7 +11,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{CommitTiming, Committed, LiveApp, Status};
 use node::board::Happened;
 use node::rpc::{
-    Accepted, Context, Cors, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter,
+    Accepted, Context, Cors, GenesisText, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
+    Submitter,
 };
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
@@ -112,16 +113,11 @@ impl Chain {
         let began = storage::Genesis {
             initial_height: first.initial_height,
             time: first.time,
-            app_hash: first.app_hash,
+            app_hash: first.state.app_hash,
             document_hash: first.genesis_hash,
         };
-        let batch = GenesisBatch {
-            genesis: began,
-            writes: &first.writes,
-            validators: &first.validators,
-            params: &first.params,
-        };
-        store.init_genesis(&batch).unwrap();
+        let batch = GenesisBatch { genesis: began, validators: &first.validators, params: &first.params };
+        store.init_genesis(&batch, first.state.rows()).unwrap();
         let app = LiveApp::new(App::open(&store.reader().unwrap(), chain_id(), Height(0)));
         let mut next_validators = first.validators.clone();
         next_validators.increment(1);
@@ -236,6 +232,7 @@ impl Chain {
             votes: vec![],
             waits_until: None,
             catching_up: *lock(&self.catching_up),
+            not_kept: None,
             peer_heights: vec![],
             tip: tip.height,
             app_hash: tip.app_hash,
@@ -257,7 +254,7 @@ impl Chain {
                 rpc_address: "tcp://127.0.0.1:26657".into(),
                 validator: Some(key(1).public_key()),
             },
-            genesis: self.genesis.to_json(),
+            genesis: GenesisText::Whole(self.genesis.to_json()),
             store: self.store.clone(),
             app: self.app.clone(),
             pool: Arc::new(Lent(self.clone())),
@@ -284,6 +281,7 @@ impl Chain {
                 move || lock(&chain.catching_up).then(|| "catching up".to_owned()).into_iter().collect()
             }),
             observe: Box::new(|_, _, _| {}),
+            unreadable: Box::new(|_| {}),
             limits,
             cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
         };

@@ -39,8 +39,16 @@ pub(crate) async fn spawn(
     let (session, salt) = (random.hash_one(0), random.hash_one(1));
 
     let mut book = Book::new(shared.id, config, now, salt);
-    if let Some(path) = &config.address_book {
-        book.load(path, now).map_err(|source| Error::AddressBook { path: path.display().to_string(), source })?;
+    if let Some(path) = &config.address_book
+        && let Err(error) = book.load(path, now)
+    {
+        let aside = path.with_extension("json.unreadable");
+        let moved =
+            std::fs::rename(path, &aside).map_or_else(|error| error.to_string(), |()| aside.display().to_string());
+        tracing::warn!(
+            file = %path.display(), reason = %error, set_aside = moved,
+            "the address book is unreadable; it was set aside, and a new one is written with what peers tell"
+        );
     }
     let agent = format!("cairn/{}", config.version);
     let protocols = Protocols {

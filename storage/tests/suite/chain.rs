@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, Store};
 use types::{
     Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Round,
-    SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3,
+    SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3, results_hash,
 };
 
 /// A database that can be opened again.
@@ -67,6 +67,7 @@ pub struct Chain {
     pub height: Height,
     pub last_commit: Option<Commit>,
     pub app_hash: Hash,
+    pub results_hash: Hash,
     /// By height.
     pub validators: BTreeMap<Height, ValidatorSet>,
     pub params: BTreeMap<Height, Params>,
@@ -123,7 +124,7 @@ impl Chain {
         let set = set.expect("a set");
         let params = Params::default();
         store
-            .init_genesis(&GenesisBatch { genesis, writes: &first, validators: &set, params: &params })
+            .init_genesis(&GenesisBatch { genesis, validators: &set, params: &params }, rows_of(&first))
             .expect("an empty store takes a genesis");
         let mut next = set.clone();
         next.increment(1);
@@ -135,6 +136,7 @@ impl Chain {
             height,
             last_commit: None,
             app_hash: genesis.app_hash,
+            results_hash: results_hash(&[]),
             validators: BTreeMap::from([(Height(initial), set), (Height(initial + 1), next)]),
             params: BTreeMap::from([(Height(initial), params)]),
             states: BTreeMap::from([(height, state)]),
@@ -156,11 +158,11 @@ impl Chain {
             last_block_id: self.tip,
             last_commit_hash: self.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
             data_hash: Block::data_hash(&txs),
-            validators_hash: Hash::default(),
-            next_validators_hash: Hash::default(),
-            consensus_hash: Hash::default(),
+            validators_hash: set.hash(),
+            next_validators_hash: self.validators[&height.next()].hash(),
+            consensus_hash: self.params[&height].hash(),
             app_hash: self.app_hash,
-            last_results_hash: Hash::default(),
+            last_results_hash: self.results_hash,
             evidence_hash: Block::evidence_hash(&[]),
             proposer: set.proposer().address(),
         };
@@ -207,6 +209,7 @@ impl Chain {
         self.tip = Some(made.id);
         self.height = height;
         self.app_hash = made.results.app_hash;
+        self.results_hash = results_hash(&made.results.txs);
         self.validators.insert(height.next().next(), made.validators.clone());
         self.params.insert(height.next(), made.params.clone());
         if !self.remember {
@@ -222,6 +225,11 @@ impl Chain {
         store.commit_block(&made.batch()).expect("commits");
         made
     }
+}
+
+/// The rows that writes set.
+pub fn rows_of(writes: &WriteSet) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    writes.0.clone().into_iter().filter_map(|(key, value)| Some((key, value?)))
 }
 
 fn commit(height: Height, block_id: BlockId, set: &ValidatorSet, signed: usize) -> Commit {

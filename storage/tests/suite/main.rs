@@ -22,3 +22,4 @@ mod kv;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod verify;

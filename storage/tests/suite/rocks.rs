@@ -365,3 +365,138 @@ fn a_store_starts_again_after_its_rules_went_down_the_levels() {
         store.validators(Height(2)).unwrap();
     }
 }
+
+/// A store whose blocks are large enough for files of their own, all of it in files.
+fn with_blobs() -> (RocksRig, PathBuf) {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    for n in 0..20u8 {
+        let made = chain.next(writes([(b"k", Some(&[n]))]), vec![vec![n; 5000]]);
+        store.commit_block(&made.batch()).unwrap();
+    }
+    store.sync().unwrap();
+    store.kv().compact().unwrap();
+    drop(store);
+    let path = rig.0.path().join("store");
+    assert!(!files(&path, ".blob").is_empty());
+    (rig, path)
+}
+
+#[test]
+fn a_file_of_blocks_that_is_missing_or_cut_off_is_told_at_the_start() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 2] = [
+        ("missing", |path| fs::remove_file(&files(path, ".blob")[0]).unwrap()),
+        ("cut off", |path| {
+            let file = fs::OpenOptions::new().write(true).open(&files(path, ".blob")[0]).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+        }),
+    ];
+    for (what, damage) in cases {
+        let (_rig, path) = with_blobs();
+        damage(&path);
+        let error = error(&path);
+        assert!(matches!(error, StoreError::Damaged { .. }), "{what}: {error}");
+        assert!(error.to_string().contains("*.blob"), "{what}: {error}");
+        names_the_path(&error, &path);
+    }
+}
+
+#[test]
+fn a_rotten_block_is_found_with_its_height_and_hinders_no_other() {
+    let (_rig, path) = with_blobs();
+    let blob = &files(&path, ".blob")[0];
+    let at = fs::read(blob).unwrap().windows(100).position(|bytes| bytes == [7; 100]).unwrap();
+    flip(blob, at + 50);
+    for read_only in [true, false] {
+        let kv = if read_only { RocksKv::open_read_only(&path) } else { RocksKv::open(&path) }.unwrap();
+        let store = Store::open(kv, &chain_id()).unwrap();
+        let report = store.verification().finish();
+        let found: Vec<_> = report.findings.iter().map(|finding| (finding.cf, finding.height)).collect();
+        assert_eq!(found, [(Cf::Blocks, Some(Height(8)))], "{:?}", report.findings);
+        assert_eq!(report.heights, 20);
+        let error = store.block(Height(8)).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("reading blocks from key 0000000000000008"), "{error}");
+        store.block(Height(9)).unwrap();
+    }
+}
+
+#[test]
+fn verifying_goes_on_behind_rows_that_cannot_be_read() {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let rows = (0..4000u32).map(|n| (types::blake3(&n.to_be_bytes()).0.to_vec(), Some(vec![7; 100]))).collect();
+    Chain::start(&store, 1, WriteSet(rows));
+    store.kv().compact().unwrap();
+    drop(store);
+    let path = rig.0.path().join("store");
+    let largest = files(&path, ".sst").into_iter().max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+    let middle = fs::metadata(&largest).unwrap().len() as usize / 2;
+    flip(&largest, middle);
+    let store = Store::open(RocksKv::open_read_only(&path).unwrap(), &chain_id()).unwrap();
+    let report = store.verification().finish();
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    let (finding, state) = (&report.findings[0], report.families.iter().find(|family| family.cf == Cf::State).unwrap());
+    assert!(finding.cf == Cf::State && finding.reason.contains("cannot be read"), "{finding:?}");
+    assert!((3500..4000).contains(&state.rows), "{state:?}: nearly all the others were read");
+}
+
+#[test]
+fn a_note_of_syncs_that_is_gone_is_told_and_a_new_store_needs_none() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(RocksKv::open(&folder.path().join("new")).unwrap().warnings(), [""; 0]);
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 3] = [
+        ("is missing", |file| fs::remove_file(file).unwrap()),
+        ("is not readable", |file| fs::write(file, "").unwrap()),
+        ("is not readable", |file| fs::write(file, "sixteen bytes of").unwrap()),
+    ];
+    for (what, damage) in cases {
+        let (_rig, path) = made(false);
+        assert_eq!(RocksKv::open(&path).unwrap().warnings(), [""; 0]);
+        damage(&path.join("SYNCED"));
+        let kv = RocksKv::open(&path).unwrap();
+        assert!(kv.warnings().len() == 1 && kv.warnings()[0].contains(what), "{:?}", kv.warnings());
+        assert!(kv.warnings()[0].contains(path.to_str().unwrap()), "{:?}", kv.warnings());
+    }
+}
+
+#[test]
+fn a_checkpoint_is_a_store_of_its_own() {
+    let (rig, path) = with_blobs();
+    let copy = rig.0.path().join("copy");
+    let store = Store::open(RocksKv::open(&path).unwrap(), &chain_id()).unwrap();
+    store.kv().checkpoint(&copy).unwrap();
+    let error = store.kv().checkpoint(&copy).unwrap_err();
+    assert!(error.to_string().contains(copy.to_str().unwrap()), "{error}");
+    let copied = Store::open(RocksKv::open(&copy).unwrap(), &chain_id()).unwrap();
+    copied.strip_signing_state().unwrap();
+    copied.prune(Height(10)).unwrap();
+    assert_eq!(copied.tip(), store.tip());
+    assert_eq!((copied.earliest(), store.earliest()), (Height(10), Height(1)));
+    drop(store);
+    fs::remove_dir_all(&path).unwrap();
+    assert_eq!(copied.verification().finish().findings, []);
+    drop(copied);
+    assert_eq!(RocksKv::open(&copy).unwrap().warnings(), [""; 0]);
+}
+
+#[test]
+fn what_is_opened_to_be_read_is_left_as_it_is() {
+    let (_rig, path) = made(false);
+    let listing = || {
+        let all = files(&path, "").into_iter();
+        all.filter(|file| !file.ends_with("LOG"))
+            .map(|file| (file.clone(), fs::read(&file).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let before = listing();
+    let store = Store::open(RocksKv::open_read_only(&path).unwrap(), &chain_id()).unwrap();
+    assert_eq!(store.verification().finish().findings, []);
+    assert!(store.sync().is_err() && store.strip_signing_state().is_err());
+    drop(store);
+    let after = listing();
+    assert!(before.iter().all(|file| after.contains(file)), "no file has changed");
+}

@@ -58,11 +58,10 @@ fn an_empty_store_has_no_tip_and_takes_one_genesis<R: Rig>() {
     assert_eq!(store.reader().unwrap().get(b"a").as_deref(), Some(b"1".as_slice()));
     let again = GenesisBatch {
         genesis: chain.genesis,
-        writes: &WriteSet::default(),
         validators: &chain.validators[&Height(1)],
         params: &chain.params[&Height(1)],
     };
-    assert!(matches!(store.init_genesis(&again), Err(StoreError::HasGenesis { tip: Height(0), .. })));
+    assert!(matches!(store.init_genesis(&again, []), Err(StoreError::HasGenesis { tip: Height(0), .. })));
     drop(store);
     let store = open(&rig);
     assert_eq!((store.tip(), store.genesis()), (Some(tip), Some(chain.genesis)));

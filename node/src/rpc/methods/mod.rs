@@ -109,9 +109,10 @@ impl Server {
         self.context.store.tip().ok_or_else(|| Error::internal("the store is empty"))
     }
 
-    /// Version of the application's rules, for the next height.
+    /// Version of the application's rules, for the next height. From memory.
     fn version_app(&self) -> Result<u64, Error> {
-        Ok(self.context.store.params(self.tip()?.height.next())?.version_app)
+        let params = self.context.store.next_params();
+        Ok(params.ok_or_else(|| Error::internal("the store is empty"))?.version_app)
     }
 
     /// The height asked for, or `last`; and whether it was asked for.
@@ -339,6 +340,9 @@ pub async fn call(server: &Arc<Server>, method: &'static Method, args: Args) -> 
     let started = Instant::now();
     let reply = run(server, method, args).await;
     (server.context.observe)(method.name, started.elapsed(), reply.is_ok());
+    if let Err(Error { unreadable: Some(reason), .. }) = &reply {
+        (server.context.unreadable)(reason);
+    }
     reply
 }
 

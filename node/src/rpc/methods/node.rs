@@ -7,10 +7,10 @@ use storage::Head;
 use types::{Power, PublicKey, SecretKey};
 
 use super::{Outcome, Server};
-use crate::rpc::{args::Args, error::Error, json};
+use crate::rpc::{GenesisText, args::Args, error::Error, json};
 
 /// Bytes of a piece of the genesis document, as in CometBFT.
-const GENESIS_CHUNK_BYTES: usize = 16 * 1024 * 1024;
+const GENESIS_CHUNK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What a node without a validator's key shows: clients insist on one. Its power is 0.
 static NOBODY: LazyLock<PublicKey> = LazyLock::new(|| {
@@ -30,14 +30,18 @@ pub fn ready(server: &Server, _: &Args) -> Outcome {
     Ok(json!({ "ready": reasons.is_empty(), "reasons": reasons }).into())
 }
 
-/// Where the node stands. Reads two small rows that are in the cache.
+/// Where the node stands. Reads one small row that is in the cache; answers without it when it cannot be read.
 pub fn status(server: &Server, _: &Args) -> Outcome {
     let context = &server.context;
     let (tip, consensus) = (server.tip()?, (context.status)());
     let store = &context.store;
     // The window may move between asking where it begins and reading there.
     let first = || store.head(store.earliest());
-    let first = if tip.block_id.is_some() { Some(first().or_else(|_| first())?) } else { None };
+    let first = if tip.block_id.is_some() { first().or_else(|_| first()).map(Some) } else { Ok(None) };
+    let first = first.unwrap_or_else(|error| {
+        (context.unreadable)(&error.to_string());
+        None
+    });
     let (first_hash, first_app_hash, first_height, first_time) = match &first {
         Some(Head { block_id, header, .. }) => {
             (block_id.hash.to_string(), header.app_hash.to_string(), header.height, header.time)
@@ -81,15 +85,18 @@ pub fn net_info(server: &Server, _: &Args) -> Outcome {
     .into())
 }
 
-/// The document's text as JSON; null if it is none, which the node would have refused to start with.
-pub fn genesis_document(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+/// The document as JSON; null if it is too large for one answer.
+pub fn genesis_document(text: &GenesisText) -> Value {
+    match text {
+        GenesisText::Whole(text) => serde_json::from_str(text).unwrap_or_default(),
+        GenesisText::File { .. } => Value::Null,
+    }
 }
 
 /// The genesis document.
 pub fn genesis(server: &Server, _: &Args) -> Outcome {
-    let bytes = server.context.genesis.len();
-    if bytes > GENESIS_CHUNK_BYTES {
+    let bytes = server.context.genesis.bytes();
+    if bytes > GENESIS_CHUNK_BYTES || server.genesis.is_null() {
         return Err(Error::refused(format_args!(
             "the genesis document has {bytes} bytes, which is too large for one answer: ask for it in pieces with genesis_chunked"
         )));
@@ -99,16 +106,19 @@ pub fn genesis(server: &Server, _: &Args) -> Outcome {
 
 /// A piece of the genesis document's text.
 pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
-    let mut chunks = server.context.genesis.as_bytes().chunks(GENESIS_CHUNK_BYTES);
-    let total = chunks.len();
+    let genesis = &server.context.genesis;
+    let total = genesis.bytes().div_ceil(GENESIS_CHUNK_BYTES).max(1);
     let wanted = args.number("chunk")?.unwrap_or(0);
-    let chunk = usize::try_from(wanted).ok().and_then(|index| chunks.nth(index));
-    let Some(chunk) = chunk else {
+    let Some(index) = u64::try_from(wanted).ok().filter(|index| *index < total) else {
         return Err(Error::refused(format_args!(
             "chunk {wanted} of the genesis document: there are 0 to {}",
-            total.max(1) - 1
+            total - 1
         )));
     };
+    let chunk = genesis.piece(index * GENESIS_CHUNK_BYTES, GENESIS_CHUNK_BYTES).map_err(|error| {
+        (server.context.unreadable)(&format!("the genesis file, which was changed or cannot be read: {error}"));
+        Error::refused("not available: this node cannot read its genesis file any more: ask another node")
+    })?;
     let answer = json!({ "chunk": wanted.to_string(), "total": total.to_string(), "data": json::base64(chunk) });
     Ok(super::Answer::new(answer, true))
 }

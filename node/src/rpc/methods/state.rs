@@ -26,7 +26,9 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         (Some(_), _) => server.context.store.reader_at(server.block_height(args)?.0)?,
     };
     let height = reader.height();
-    let mut response = match app::query(&reader, &path, &data) {
+    let answer = app::query(&reader, &path, &data);
+    reader.check()?;
+    let mut response = match answer {
         Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
             path: "/store",
             reason: format!("{path} cannot be proven: ask /store for the row, with its raw key"),
@@ -34,8 +36,14 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         Ok(answer) => {
             let proof = match way {
                 None => Value::Null,
-                Some(way) if way.height() == height => proof_ops(&data, way.prove(&reader))?,
-                Some(_) => proof_ops(&data, server.old_prover.app(server, &reader)?.prove(&reader, &data))?,
+                Some(way) => {
+                    let proof = match way.height() == height {
+                        true => way.prove(&reader),
+                        false => server.old_prover.app(server, &reader)?.prove(&reader, &data),
+                    };
+                    reader.check()?;
+                    proof_ops(&data, proof)?
+                }
             };
             json!({ "code": 0, "log": "", "value": value(&answer).map(json::base64), "proofOps": proof, "codespace": "" })
         }
@@ -85,6 +93,7 @@ pub fn account(server: &Server, args: &Args) -> Outcome {
     })?;
     let reader = server.context.store.reader()?;
     let account = app::View::of_state(&reader).account(&address);
+    reader.check()?;
     let waiting = server.context.pool.next_nonce(&address).unwrap_or(0);
     Ok(json!({
         "address": address.to_string(),
@@ -112,6 +121,7 @@ impl OldProver {
             rows += 1;
             rows <= OLD_ROWS_MAX
         });
+        reader.check()?;
         if rows > OLD_ROWS_MAX {
             return Err(Error::refused(format_args!(
                 "height {height} is below the tip, and its state has more than {OLD_ROWS_MAX} rows, too many to build its tree \
@@ -119,6 +129,7 @@ impl OldProver {
             )));
         }
         let app = Arc::new(App::open(reader, server.context.chain_id.clone(), height));
+        reader.check()?;
         *kept = Some(app.clone());
         Ok(app)
     }

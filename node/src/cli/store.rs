@@ -1,0 +1,533 @@
+//! Commands about a node's store: read all of it, copy it, begin with a copy.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, IsTerminal, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use app::{App, tree::rows};
+use clap::{Args, Subcommand};
+use genesis::{Access, Existing, Genesis, ValidatorState, files};
+use node::{admin, config::Config, exit, home::Lock};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use storage::{Cf, Kv, Report, RocksKv, StateReader, Store, StoreError, Tip};
+use types::{ChainId, Hash, Height};
+
+use super::{failure::Failure, home::Home, output, show::Facts};
+
+/// The store in the folder of a copy.
+const COPY_STORE: &str = "store";
+
+/// What the copy is of.
+const COPY_FACTS: &str = "backup.json";
+
+/// The version of a copy's layout.
+const COPY_FORMAT: u32 = 1;
+
+/// Bytes of [`COPY_FACTS`].
+const COPY_FACTS_BYTES_MAX: usize = 64 * 1024;
+
+const VERIFY_HELP: &str = "\
+Examples:
+  cairn verify store                            the store of the home; its node must not run
+  cairn verify store --path ./copy/store        the store of a copy that `cairn backup ./copy` made
+
+Reads every row, and checks: the database's checksums; for each kept height header, block, commit,
+results, changes, validators and parameters, their hashes, and the links between heights; each index;
+and that the state's tree has the root that the chain agreed on, at the tip and at the earliest kept
+height. Writes nothing. Exit code 0: nothing is wrong; 74: something is.
+
+A node that runs reads its own store in the background (storage.scrub_bytes_per_second) and
+exports what it finds as cometbft_storage_scrub_damaged_rows.";
+
+/// Check that stored data are whole
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(subcommand)]
+    what: VerifyWhat,
+}
+
+#[derive(Debug, Subcommand)]
+enum VerifyWhat {
+    /// Read a whole store and report what is damaged, by height and family
+    Store(VerifyStore),
+}
+
+/// Read a whole store and report what is damaged, by height and family
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+struct VerifyStore {
+    /// Folder of the database [default: the home's]
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let VerifyWhat::Store(args) = self.what;
+        let (path, _lock) = match args.path {
+            Some(path) => (path, None),
+            None => {
+                home.must_exist()?;
+                let config = Config::load(home.path(), &[])?;
+                if let Some(pid) = Lock::holder(&config.data_dir()) {
+                    return Err(Failure::with_code(
+                        exit::Code::InUse,
+                        format!(
+                            "{}: process {pid} works in this home. Stop it first; or make a copy with `cairn backup DIR` and give \
+                             --path DIR/{COPY_STORE}",
+                            config.data_dir().display()
+                        ),
+                    ));
+                }
+                (config.store_dir(), Some(Lock::take(&config.data_dir())?))
+            }
+        };
+        let kv = RocksKv::open_read_only(&path).map_err(exit::Failure::from)?;
+        kv.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+        let chain_id = chain_of(&kv)?;
+        let store = Store::open(kv, &chain_id).map_err(exit::Failure::from)?;
+        let report = verify(&store);
+        print(&path, &store, &report, args.json);
+        match report.findings_total() {
+            0 => Ok(()),
+            total => Err(Failure::with_code(
+                exit::Code::Disk,
+                format!(
+                    "{}: {total} rows are missing or damaged. Move the folder away and `cairn restore` a copy of another node's \
+                     store; keep priv_validator_state.json",
+                    path.display()
+                ),
+            )),
+        }
+    }
+}
+
+fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
+    let id = storage::chain_of(kv).map_err(exit::Failure::from)?;
+    id.ok_or_else(|| Failure::new(format!("{}: the database holds no chain yet", kv.place())))
+}
+
+/// Reads everything, and tells how far it is.
+fn verify<K: Kv>(store: &Store<K>) -> Report {
+    let mut progress = Progress::default();
+    let mut verification = store.verification();
+    while verification.step(4 << 20) {
+        progress.tell(&verification.progress());
+    }
+    let mut report = verification.report().clone();
+    progress.tell("the state's tree");
+    verify_trees(store, &mut report);
+    progress.end();
+    report
+}
+
+/// Compares the roots of the state's tree with what the chain agreed on, at the tip and before the earliest kept block.
+fn verify_trees<K: Kv>(store: &Store<K>, report: &mut Report) {
+    let Some(tip) = store.tip() else { return };
+    let at_tip = store.reader().and_then(|reader| check_root(store, &reader, tip.app_hash));
+    let earliest = store.earliest();
+    let below = earliest.prev().filter(|below| *below < tip.height);
+    let at_earliest = below.map(|below| {
+        let expected = store.header(earliest)?.app_hash;
+        check_root(store, &store.reader_at(below)?, expected)
+    });
+    for (cf, height, checked) in [(Cf::State, Some(tip.height), Some(at_tip)), (Cf::History, below, at_earliest)] {
+        match checked {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(reason))) => report.find(cf, height, &[], reason),
+            Some(Err(error)) => report.find(cf, height, &[], error),
+        }
+    }
+}
+
+/// What is wrong with the state's tree, if anything is.
+fn check_root<K: Kv>(
+    store: &Store<K>,
+    reader: &StateReader<'_, K>,
+    expected: Hash,
+) -> Result<Option<String>, StoreError> {
+    let app = App::open(reader, store.chain_id().clone(), reader.height());
+    reader.check()?;
+    if app.app_hash() != expected {
+        let reason = format!("the state hashes to {}, the chain says {expected}", app.app_hash());
+        return Ok(Some(reason));
+    }
+    let mut misplaced = None;
+    reader.try_scan(app::state::NEVER_REVERTED, &mut |row_key, row| {
+        let path = rows::split_row(row).map(|(key, _)| rows::path_of(key));
+        if path.is_none_or(|path| row_key != rows::row_key(app::state::NEVER_REVERTED, &path)) {
+            misplaced = Some(format!("the row of key {} holds another key", data_encoding::HEXLOWER.encode(row_key)));
+        }
+        misplaced.is_none()
+    })?;
+    Ok(misplaced)
+}
+
+fn print<K: Kv>(path: &Path, store: &Store<K>, report: &Report, is_json: bool) {
+    let height = |height: Option<Height>| height.map_or_else(|| "-".to_owned(), |height| height.to_string());
+    if is_json {
+        let families = report.families.iter().map(|family| {
+            json!({
+                "family": family.cf.name(),
+                "rows": family.rows,
+                "bytes": family.bytes,
+                "damaged": family.findings,
+            })
+        });
+        let findings = report.findings.iter().map(|finding| {
+            json!({
+                "family": finding.cf.name(),
+                "height": finding.height.map(|height| height.to_string()),
+                "key": finding.key,
+                "reason": finding.reason,
+            })
+        });
+        output::json(&json!({
+            "path": path,
+            "chain_id": store.chain_id().as_str(),
+            "earliest": report.earliest.to_string(),
+            "tip": report.tip.to_string(),
+            "damaged": report.findings_total(),
+            "families": families.collect::<Vec<_>>(),
+            "findings": findings.collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    let mut rows = vec![["family", "rows", "bytes", "damaged"].map(str::to_owned).to_vec()];
+    rows.extend(report.families.iter().map(|family| {
+        let numbers = [family.rows, family.bytes, family.findings].map(|number| number.to_string());
+        [vec![family.cf.name().to_owned()], numbers.to_vec()].concat()
+    }));
+    output::table(&rows, &[1, 2, 3]).iter().for_each(output::line);
+    if !report.findings.is_empty() {
+        let mut rows = vec![["height", "family", "key", "what is wrong"].map(str::to_owned).to_vec()];
+        rows.extend(report.findings.iter().map(|finding| {
+            vec![height(finding.height), finding.cf.name().to_owned(), finding.key.clone(), finding.reason.clone()]
+        }));
+        output::line("");
+        output::table(&rows, &[0]).iter().for_each(output::line);
+    }
+    let more = report.findings_total() - report.findings.len() as u64;
+    if more > 0 {
+        output::line(format_args!("and {more} more"));
+    }
+    if report.findings_total() == 0 {
+        let (chain, earliest, tip) = (store.chain_id(), report.earliest, report.tip);
+        output::line(format_args!("\nheights {earliest} to {tip} of {chain} are whole"));
+    }
+}
+
+/// One line of progress on standard error: drawn over on a terminal, now and then elsewhere.
+#[derive(Default)]
+struct Progress {
+    last: Option<Instant>,
+    is_drawn: bool,
+}
+
+impl Progress {
+    fn tell(&mut self, text: &str) {
+        let is_terminal = io::stderr().is_terminal();
+        let period = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(10) };
+        let last = self.last.get_or_insert_with(Instant::now);
+        if last.elapsed() < period {
+            return;
+        }
+        *last = Instant::now();
+        self.is_drawn |= is_terminal;
+        let mut out = io::stderr().lock();
+        let _ = match is_terminal {
+            true => write!(out, "\r\x1b[Kverifying: {text}"),
+            false => writeln!(out, "verifying: {text}"),
+        };
+        let _ = out.flush(); // nobody may be reading any more
+    }
+
+    fn end(&mut self) {
+        if self.is_drawn {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}
+
+/// What a copy says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct CopyFacts {
+    format: u32,
+    chain_id: String,
+    /// Hash of the genesis document.
+    genesis_hash: String,
+    height: u64,
+    app_hash: String,
+    earliest: u64,
+    block_time: String,
+    made_by: String,
+}
+
+impl CopyFacts {
+    fn of<K: Kv>(store: &Store<K>) -> Result<(Self, Tip), Failure> {
+        let empty = || Failure::new(format!("{}: the store holds no chain yet", store.kv().place()));
+        let (tip, genesis) = store.tip().zip(store.genesis()).ok_or_else(empty)?;
+        let facts = Self {
+            format: COPY_FORMAT,
+            chain_id: store.chain_id().to_string(),
+            genesis_hash: genesis.document_hash.to_string(),
+            height: tip.height.0,
+            app_hash: tip.app_hash.to_string(),
+            earliest: store.earliest().0,
+            block_time: tip.time.to_string(),
+            made_by: format!("cairn {}", env!("CARGO_PKG_VERSION")),
+        };
+        Ok((facts, tip))
+    }
+
+    fn load(file: &Path) -> Result<Self, Failure> {
+        let bytes = files::read(file, COPY_FACTS_BYTES_MAX)?;
+        let wrong = |reason: String| {
+            Failure::new(format!("{}: {reason}: give a folder that `cairn backup` made", file.display()))
+        };
+        let facts: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        match facts.format {
+            COPY_FORMAT => Ok(facts),
+            other => Err(wrong(format!("this copy has format {other}, this program reads {COPY_FORMAT}"))),
+        }
+    }
+}
+
+/// Opens the store of a copy, takes out what its validator's key has said, and checks the state against the chain.
+fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
+    let kv = RocksKv::open(path).map_err(exit::Failure::from)?;
+    let chain_id = chain_of(&kv)?;
+    let store = Store::open(kv, &chain_id).map_err(exit::Failure::from)?;
+    store.strip_signing_state().map_err(exit::Failure::from)?;
+    if let Some(tip) = store.tip() {
+        let wrong =
+            store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash)).map_err(exit::Failure::from)?;
+        if let Some(reason) = wrong {
+            let sentence =
+                format!("{}: {reason}. The copy is of no use: `cairn verify store` says more", path.display());
+            return Err(Failure::with_code(exit::Code::Disk, sentence));
+        }
+    }
+    Ok(store)
+}
+
+const BACKUP_HELP: &str = "\
+Examples:
+  cairn backup ./copy                           of the home's node, whether it runs or not
+  cairn backup /mnt/backups/2026-11-28 --home testnet/node2
+  cairn restore ./copy --home ./new             begin with it elsewhere
+
+Writes DIR/store, a consistent copy of the database at one height, and DIR/backup.json, which says
+of what. DIR must not exist. On the database's own disk the copy shares its files and takes no space at
+first; move it elsewhere to be safe from that disk. What the validator's key has signed, and all
+keys, are left out: a copy can be given to anyone. A running node is asked by a socket in its data
+folder: run this as the node's user.";
+
+/// Copy the store of this home's node, also while it runs, without what its key has signed
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_HELP)]
+pub struct Backup {
+    /// Folder to make
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+}
+
+impl Backup {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = Config::load(home.path(), &[])?;
+        let to = std::path::absolute(&self.to).map_err(|error| Failure::file("found", &self.to, &error))?;
+        let part = beside(&to)?;
+        let made = make_copy(&config, &part);
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&part); // ours, and of no use
+        }
+        let facts = made?;
+        move_to_place(&part, &to)?;
+        let mut lines = Facts::default();
+        lines.add("copy", to.display());
+        lines.add("chain", &facts.chain_id);
+        lines.add("heights", format_args!("{} to {}, of {}", facts.earliest, facts.height, facts.block_time));
+        lines.add("left out", "keys, and what the validator's key has signed");
+        lines.add("begin with it", format_args!("cairn restore {} --home …", to.display()));
+        lines.print();
+        Ok(())
+    }
+}
+
+/// The folder beside `to` in which the copy is made.
+///
+/// Errors: `to` is there, or a copy is being made.
+fn beside(to: &Path) -> Result<PathBuf, Failure> {
+    let Some(name) = to.file_name() else {
+        return Err(Failure::new(format!("{}: name a folder to make", to.display())));
+    };
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(Failure::new(format!(
+            "{} is there already and was left as it is: name a folder to make",
+            to.display()
+        )));
+    }
+    let part = to.with_file_name(format!("{}.part", name.to_string_lossy()));
+    match DirBuilder::new().mode(0o700).create(&part) {
+        Ok(()) => Ok(part),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(format!(
+            "{} is there: a copy is being made, or was interrupted. In that case remove the folder",
+            part.display()
+        ))),
+        Err(error) => Err(Failure::file("made", &part, &error)),
+    }
+}
+
+fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
+    let copy = part.join(COPY_STORE);
+    match Lock::holder(&config.data_dir()) {
+        Some(_) => admin::ask_for_backup(&config.data_dir(), &copy)?,
+        None => {
+            let _lock = Lock::take(&config.data_dir())?;
+            let kv = RocksKv::open(&config.store_dir()).map_err(exit::Failure::from)?;
+            kv.checkpoint(&copy).map_err(exit::Failure::from)?;
+        }
+    }
+    let (facts, _) = CopyFacts::of(&open_copy(&copy)?)?;
+    let text = serde_json::to_string_pretty(&facts).expect("numbers and texts are JSON");
+    files::write(&part.join(COPY_FACTS), format!("{text}\n").as_bytes(), Access::Public, Existing::Refuse)?;
+    sync_folder(&copy)?;
+    sync_folder(part)?;
+    Ok(facts)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), Failure> {
+    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| Failure::file("synced", folder, &error))
+}
+
+fn move_to_place(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::rename(from, to).map_err(|error| Failure::file("written", to, &error))?;
+    to.parent().map_or(Ok(()), sync_folder)
+}
+
+const RESTORE_HELP: &str = "\
+Examples:
+  cairn restore ./copy --home ./new             then: cairn start --home ./new
+  mv testnet/node3/data/cairn.db /tmp && cairn restore ./copy --home testnet/node3
+
+Puts a copy that `cairn backup` made in the place of the home's database, which must not be there.
+The home's genesis document must be the one of the copy's chain. The copy stays as it is. The node goes
+on from the copy's height and fetches the rest from its peers. Keys and priv_validator_state.json of the
+home are left alone: a validator whose database was lost keeps what it has signed.";
+
+/// Begin with a copy of another node's store, made by `cairn backup`
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_HELP)]
+pub struct Restore {
+    /// Folder that `cairn backup` made
+    #[arg(value_name = "DIR")]
+    from: PathBuf,
+}
+
+impl Restore {
+    /// Does it.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = Config::load(home.path(), &[])?;
+        let facts = CopyFacts::load(&self.from.join(COPY_FACTS))?;
+        let genesis_file = config.genesis_file();
+        let genesis = Genesis::load(&genesis_file)?;
+        if (genesis.chain_id().as_str(), genesis.hash().to_string())
+            != (facts.chain_id.as_str(), facts.genesis_hash.clone())
+        {
+            return Err(Failure::with_code(
+                exit::Code::Config,
+                format!(
+                    "{}: the copy is of chain {} with genesis {}, this is chain {} with genesis {}: put that chain's genesis document \
+                     there, or take another copy",
+                    genesis_file.display(),
+                    facts.chain_id,
+                    facts.genesis_hash,
+                    genesis.chain_id(),
+                    genesis.hash()
+                ),
+            ));
+        }
+        let _lock = Lock::take(&config.data_dir())?;
+        let store = config.store_dir();
+        if fs::symlink_metadata(&store).is_ok() {
+            return Err(Failure::new(format!(
+                "{} is there already and was left as it is: move it away first, or use another home",
+                store.display()
+            )));
+        }
+        let part = store.with_extension("part");
+        // Of a restore that was interrupted: the lock says that nobody else is at it.
+        match fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::file("removed", &part, &error));
+            }
+            _ => {}
+        }
+        let put = put_copy(&self.from.join(COPY_STORE), &part, &facts);
+        if put.is_err() {
+            let _ = fs::remove_dir_all(&part); // ours, and of no use
+        }
+        put?;
+        move_to_place(&part, &store)?;
+        let mut lines = Facts::default();
+        lines.add("store", store.display());
+        lines.add("heights", format_args!("{} to {}, of {}", facts.earliest, facts.height, facts.block_time));
+        lines.add("signing state", signing_state(&config)?);
+        lines.add("start it", format_args!("cairn start --home {}", home.path().display()));
+        lines.print();
+        Ok(())
+    }
+}
+
+fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
+    DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("made", to, &error))?;
+    let files = fs::read_dir(from).map_err(|error| Failure::file("read", from, &error))?;
+    for file in files {
+        let file = file.map_err(|error| Failure::file("read", from, &error))?.path();
+        let Some(name) = file.file_name().filter(|name| *name != "LOCK") else { continue };
+        let copy = to.join(name);
+        fs::copy(&file, &copy).map_err(|error| Failure::file("copied", &file, &error))?;
+        let synced = File::open(&copy).and_then(|copy| copy.sync_all());
+        synced.map_err(|error| Failure::file("synced", &copy, &error))?;
+    }
+    let (got, _) = CopyFacts::of(&open_copy(to)?)?;
+    if (got.height, &got.app_hash) != (facts.height, &facts.app_hash) {
+        return Err(Failure::new(format!(
+            "{}: the store is at height {}, {COPY_FACTS} says {}: the copy is not whole, make a new one",
+            from.display(),
+            got.height,
+            facts.height
+        )));
+    }
+    sync_folder(to)
+}
+
+/// What the home knows of what its validator's key has signed.
+fn signing_state(config: &Config) -> Result<String, Failure> {
+    let (key, file) = (config.priv_validator_key_file(), config.priv_validator_state_file());
+    let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
+    Ok(match (is_there(&key), is_there(&file)) {
+        (false, _) => "none: this node has no validator's key".to_owned(),
+        (true, true) => {
+            let ValidatorState { height, round, step, .. } = ValidatorState::load(&file)?;
+            format!("left alone, {}: up to height {height}, round {round}, step {step}", file.display())
+        }
+        (true, false) => format!(
+            "there is none: if {} has signed anywhere, put its {} there before the start",
+            key.display(),
+            file.display()
+        ),
+    })
+}

@@ -1,0 +1,87 @@
+//! Reads for others that failed: counted, and told in the log, not too often.
+
+use std::{
+    fmt::Display,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use storage::Finding;
+
+use super::register::Subsystem;
+
+/// Minimum interval between two lines: whoever asks for a damaged row again and again must not fill the log.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Reads for peers and clients that failed because of the disk. They are answered with "not available"; the node goes on.
+pub struct Unreadable {
+    counts: IntCounterVec,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Unreadable {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        let help = "Reads that failed because a row is damaged or the disk refused, by who asked: peer or client.";
+        Self { counts: on.counters("unreadable_total", help, &["reader"]), told: Mutex::default() }
+    }
+
+    /// Takes note of one. `reader` is `peer` or `client`; `error` names the family, the key and the way out.
+    pub fn note(&self, reader: &'static str, error: &dyn Display) {
+        self.counts.with_label_values(&[reader]).inc();
+        let mut told = self.told.lock().expect("a thread that panics stops the process");
+        told.since += 1;
+        if told.last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
+            return;
+        }
+        tracing::error!(
+            target: "state", reader, failures = told.since, reason = %error,
+            "a row could not be read from the store; the one who asked was told that it is not available here"
+        );
+        *told = Told { last: Some(Instant::now()), since: 0 };
+    }
+}
+
+/// The background reading of the whole store; subsystem `storage`.
+pub struct Scrub {
+    /// Bytes read.
+    pub bytes_total: IntCounter,
+    /// Passes over the whole store.
+    pub passes_total: IntCounter,
+    /// What the last pass found, or this one so far if that is more.
+    pub damaged_rows: IntGauge,
+    /// When the last pass ended, in seconds since 1970.
+    pub last_pass_time: IntGauge,
+}
+
+impl Scrub {
+    pub(super) fn new(on: &Subsystem<'_>) -> Self {
+        let damaged =
+            "Rows that the background reading of the store found damaged or missing. Above 0: `cairn verify store`.";
+        Self {
+            bytes_total: on.counter("scrub_bytes_total", "Bytes of the store read in the background."),
+            passes_total: on.counter("scrub_passes_total", "Times that the whole store was read in the background."),
+            damaged_rows: on.gauge("scrub_damaged_rows", damaged),
+            last_pass_time: on.gauge(
+                "scrub_last_pass_timestamp_seconds",
+                "When the background reading of the store last came to its end, in seconds since 1970; 0: not yet.",
+            ),
+        }
+    }
+
+    /// Tells of a row that is damaged.
+    pub fn tell(&self, finding: &Finding) {
+        let height = finding.height.map_or_else(|| "none".to_owned(), |height| height.to_string());
+        tracing::error!(
+            target: "state", family = finding.cf.name(), height, key = finding.key, reason = finding.reason,
+            "the store holds a damaged row; peers and clients who ask for it are told that it is not available here. Stop the \
+             node, `cairn verify store` lists everything, and `cairn restore` takes the copy of another node's store"
+        );
+    }
+}

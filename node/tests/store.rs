@@ -1,0 +1,252 @@
+//! A store that is damaged, copied or too old: real nodes, real files.
+
+mod processes;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use genesis::TestnetOptions;
+use node::config::Config;
+use processes::{Homes, PATIENCE, Validator, write};
+use serde_json::Value;
+use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, View};
+use types::{ChainId, Height};
+
+const CHAIN: &str = "processes";
+
+fn one(change: impl FnOnce(&mut TestnetOptions)) -> Homes {
+    Homes::with(1, Duration::from_millis(30), change)
+}
+
+/// Runs the program; exit code and everything that it wrote.
+fn cairn(args: &[&str], home: &Path) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).arg("--home").arg(home).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
+}
+
+#[track_caller]
+fn succeeds(args: &[&str], home: &Path) -> String {
+    let (code, text) = cairn(args, home);
+    assert_eq!(code, 0, "{args:?}: {text}");
+    text
+}
+
+fn store_of(home: &Path) -> PathBuf {
+    home.join("data/cairn.db")
+}
+
+fn open(path: &Path) -> Store<RocksKv> {
+    Store::open(RocksKv::open(path).unwrap(), &ChainId::new(CHAIN).unwrap()).unwrap()
+}
+
+/// Puts garbage into the first row of a family whose key begins so. Returns the key in hexadecimal.
+fn damage(home: &Path, cf: Cf, prefix: &[u8]) -> String {
+    let store = open(&store_of(home));
+    let key = store.kv().view().rows(cf, prefix, &[]).next().expect("there is a row").unwrap().0;
+    drop(store);
+    put(home, cf, key.into_vec())
+}
+
+/// Puts garbage into a row. Returns its key in hexadecimal.
+fn put(home: &Path, cf: Cf, key: Vec<u8>) -> String {
+    let store = open(&store_of(home));
+    let mut batch = Batch::new();
+    batch.put(cf, key.clone(), [0xFF]);
+    store.kv().write(batch, Durability::Synced).unwrap();
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The answer to a call, result or error, and its status.
+fn call(node: &Validator, path: &str) -> Value {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    agent.get(format!("{}/{path}", node.rpc)).call().unwrap().into_body().read_json().unwrap()
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A home that follows the chain of `of`'s first node, without a validator's part in it, and the flags to start it with.
+fn follower(of: &Homes, name: &str) -> (PathBuf, Vec<String>) {
+    let home = of.folder.path().join(name);
+    succeeds(&["init", "--moniker", name], &home);
+    fs::copy(of.home(0).join("config/genesis.json"), home.join("config/genesis.json")).unwrap();
+    let peer = Config::load(&of.home(0), &[]).unwrap().p2p.laddr;
+    let peer = format!("{}@{}", succeeds(&["show-node-id"], &of.home(0)).trim(), peer.trim_start_matches("tcp://"));
+    let flags = [
+        ("p2p.laddr", "tcp://127.0.0.1:0"),
+        ("p2p.persistent_peers", &peer),
+        ("p2p.addr_book_strict", "false"),
+        ("rpc.laddr", "tcp://127.0.0.1:0"),
+        ("instrumentation.prometheus", "true"),
+        ("instrumentation.prometheus_listen_addr", "127.0.0.1:0"),
+    ];
+    (home, flags.iter().map(|(name, value)| format!("--{name}={value}")).collect())
+}
+
+fn start(home: &Path, flags: &[String]) -> Validator {
+    Validator::spawn(home, &flags.iter().map(String::as_str).collect::<Vec<_>>()).listening()
+}
+
+#[test]
+fn old_rows_that_are_damaged_are_not_available_and_hinder_nothing_else() {
+    let homes = one(|_| {});
+    let home = homes.home(0);
+    let mut node = homes.start(0);
+    node.wait_for_height(8);
+    assert_eq!(node.terminate().0, Some(0));
+    let at = |height: u64| height.to_be_bytes();
+    damage(&home, Cf::Heads, &at(1));
+    damage(&home, Cf::Blocks, &at(3));
+    damage(&home, Cf::Results, &at(4));
+    // What the parameters were before height 5, which had not changed them: the row is read below that height all the same.
+    let row = app::tree::rows::row_key(app::state::NEVER_REVERTED, &app::tree::rows::path_of(app::state::key::PARAMS));
+    let mut params: Vec<u8> =
+        row.iter().flat_map(|byte| [*byte].into_iter().chain((*byte == 0).then_some(0xFF))).collect();
+    params.extend([&[0, 0][..], &at(5)].concat());
+    let params = put(&home, Cf::History, params);
+
+    let mut node = homes.start(0);
+    let status = node.call("status");
+    assert_eq!(status["sync_info"]["earliest_block_height"], "1", "{status}");
+    let old_params = "abci_query?path=\"/params\"&height=2".replace('"', "%22");
+    for path in ["block?height=3", "commit?height=2", "block_results?height=4", "header?height=1", &old_params] {
+        let answer = call(&node, path);
+        let data = answer["error"]["data"].as_str().unwrap_or_else(|| panic!("{path}: {answer}"));
+        assert!(data.starts_with("not available: "), "{path}: {data}");
+    }
+    assert_eq!(call(&node, "block?height=5")["result"]["block"]["header"]["height"], "5");
+    assert!(node.metric("cometbft_storage_unreadable_total") >= 4.0);
+    node.wait_for_line("a row could not be read from the store");
+    let height = node.height();
+    node.wait_for_height(height + 3);
+    // The background reading finds them all.
+    until("the scrub has found them", || node.metric("cometbft_storage_scrub_damaged_rows") >= 4.0);
+    let (code, log) = node.terminate();
+    assert_eq!(code, Some(0), "{log}");
+
+    let (code, text) = cairn(&["verify", "store", "--json"], &home);
+    assert_eq!(code, 74, "{text}");
+    let report: Value = serde_json::from_str(&text[..text.rfind('}').unwrap() + 1]).unwrap();
+    let found: Vec<(&str, &Value)> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["family"].as_str().unwrap(), &finding["height"]))
+        .collect();
+    for (family, height) in [("heads", "1"), ("blocks", "3"), ("results", "4"), ("history", "5")] {
+        assert!(found.contains(&(family, &Value::from(height))), "{family}: {report}");
+    }
+    assert!(text.contains(&params[..40]), "the key is named: {text}");
+}
+
+#[test]
+fn damage_on_our_own_path_stops_the_node_with_74_and_names_family_and_key() {
+    let homes = one(|_| {});
+    let home = homes.home(0);
+    let mut node = homes.start(0);
+    node.wait_for_height(3);
+    assert_eq!(node.terminate().0, Some(0));
+    let key = damage(&home, Cf::State, b"n");
+    let (code, output) = Validator::spawn(&home, &[]).ended();
+    assert_eq!(code, Some(74), "{output}");
+    for part in ["state", &key, "cairn verify store", "cairn restore"] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+    let (code, text) = cairn(&["verify", "store"], &home);
+    assert_eq!(code, 74, "{text}");
+}
+
+#[test]
+fn whole_stores_pass_and_missing_notes_and_garbage_books_are_told() {
+    let homes = one(|_| {});
+    let home = homes.home(0);
+    let mut node = homes.start(0);
+    node.wait_for_height(3);
+    let (code, text) = cairn(&["verify", "store"], &home);
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains("cairn backup"), "{text}");
+    assert_eq!(node.terminate().0, Some(0));
+    assert!(succeeds(&["verify", "store"], &home).contains("are whole"));
+
+    fs::remove_file(store_of(&home).join("SYNCED")).unwrap();
+    write(home.join("config/addrbook.json"), "{\"addresses\": 7}");
+    let mut node = Validator::spawn(&home, &[]);
+    node.wait_for_line("SYNCED is missing");
+    node.wait_for_line("the address book is unreadable");
+    let mut node = node.listening();
+    assert!(home.join("config/addrbook.json.unreadable").exists());
+    let height = node.height();
+    node.wait_for_height(height + 2);
+}
+
+#[test]
+fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
+    let homes = one(|options| options.params.retain_blocks = 2);
+    let home = homes.home(0);
+    let node = start(&home, &["--storage.retain_time=0s".to_owned()]);
+    let earliest = |node: &Validator| -> u64 {
+        node.call("status")["sync_info"]["earliest_block_height"].as_str().unwrap().parse().unwrap()
+    };
+    until("the window moves", || earliest(&node) > FORGET_STEP);
+
+    let (late, flags) = follower(&homes, "late");
+    let mut follower = start(&late, &flags);
+    until("it says that nobody keeps height 1", || {
+        let ready = call(&follower, "ready");
+        let reasons = if ready["result"].is_object() { &ready["result"] } else { &ready };
+        reasons.to_string().contains("no connected peer keeps height 1: the lowest that one keeps is")
+    });
+    follower.wait_for_line("no connected peer keeps the block that this node needs next");
+    let (code, text) = cairn(&["query", "ready", "--node", &follower.rpc], &late);
+    assert!(code != 0 && text.contains("cairn restore"), "{text}");
+    assert_eq!(follower.terminate().0, Some(0));
+    // From here on what there is stays, however slow this machine is.
+    assert_eq!(node.terminate().0, Some(0));
+    let mut node = start(&home, &[]);
+
+    // A copy of the running node's store, without what its key has signed.
+    let copy = homes.folder.path().join("copy");
+    let text = succeeds(&["backup", copy.to_str().unwrap()], &home);
+    assert!(text.contains(CHAIN), "{text}");
+    let height = node.height();
+    node.wait_for_height(height + 2);
+    let copied = open(&copy.join("store"));
+    assert!(copied.tip().unwrap().height > Height(FORGET_STEP));
+    assert_eq!((copied.hard_state().unwrap(), copied.signing_floor()), (None, Height(0)));
+    drop(copied);
+    assert!(
+        succeeds(&["verify", "store", "--path", copy.join("store").to_str().unwrap()], &home).contains("are whole")
+    );
+    let (code, text) = cairn(&["backup", copy.to_str().unwrap()], &home);
+    assert!(code != 0 && text.contains("is there already"), "{text}");
+
+    let (code, text) = cairn(&["restore", copy.to_str().unwrap()], &late);
+    assert!(code != 0 && text.contains("move it away first"), "{text}");
+    fs::rename(store_of(&late), late.join("old.db")).unwrap();
+    let text = succeeds(&["restore", copy.to_str().unwrap()], &late);
+    assert!(text.contains("signing state"), "{text}");
+    let mut follower = start(&late, &flags);
+    let goal = node.height() + 5;
+    follower.wait_for_height(goal);
+    until("it is ready", || call(&follower, "ready").to_string().contains("\"ready\":true"));
+    assert_eq!(follower.block_hash(goal), node.block_hash(goal));
+
+    // A copy is made of a stopped node too, and only taken by a home of its chain.
+    assert_eq!(follower.terminate().0, Some(0));
+    let second = homes.folder.path().join("second");
+    succeeds(&["backup", second.to_str().unwrap()], &late);
+    let other = homes.folder.path().join("other");
+    succeeds(&["init"], &other);
+    let (code, text) = cairn(&["restore", second.to_str().unwrap()], &other);
+    assert!(code == 78 && text.contains("the copy is of chain processes"), "{text}");
+}

@@ -1,0 +1,467 @@
+//! Reading everything: whether each row is there, is what was written, and agrees with the others.
+//!
+//! | first, for each kept height | must be |
+//! |---|---|
+//! | `heads` | of this height; its block id the hash of its header, its `last_block_id` the block before |
+//! | `blocks` | bytes whose parts hash to the block id; a block with that header and the content that the header names |
+//! | `commits`, `results`, `changes` | of this height; results and app hash as the next header has them; every change in `history` |
+//! | `validators`, `params` | in force there, with the hashes in the header |
+//! | `block_hash`, `txs` | from the block's hash and its transactions' ids back to it |
+//!
+//! Then each family's rows from end to end: readable, of their family's shape, and not above the tip. The database verifies the
+//! checksum of whatever it reads. The state's tree is the application's: whoever verifies compares its root with [`Tip::app_hash`].
+//!
+//! Work comes in steps, each of a few bytes, so that a node can do it in the background while it runs.
+
+use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, ValidatorSet, Wire, results_hash};
+
+use crate::{
+    error::StoreError,
+    keys::{self, ChangesRecord, Genesis, Head, Tip},
+    kv::{Cf, HeightAt, Kv, View},
+    store::{Store, genesis_tip, meta},
+};
+
+/// Findings kept with their details; further ones are only counted. A store with more than that is not mended row by row.
+pub const FINDINGS_MAX: usize = 1000;
+
+/// Attempts to find a readable row after an unreadable one, for each length of the key's prefix.
+const SKIPS: u32 = 8;
+
+/// Bytes of a key's beginning that are changed to find a readable row.
+const SKIP_PREFIX_MAX: usize = 16;
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where.
+    pub cf: Cf,
+    /// Of which height, if one can be told.
+    pub height: Option<Height>,
+    /// The row's key, in hexadecimal.
+    pub key: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What was read of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyCount {
+    /// Which.
+    pub cf: Cf,
+    /// Rows read.
+    pub rows: u64,
+    /// Their bytes, keys and values.
+    pub bytes: u64,
+    /// What is wrong there.
+    pub findings: u64,
+}
+
+/// What there was to find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The first height that was looked at.
+    pub earliest: Height,
+    /// The last one.
+    pub tip: Height,
+    /// Heights looked at.
+    pub heights: u64,
+    /// By family.
+    pub families: Vec<FamilyCount>,
+    /// The first [`FINDINGS_MAX`], in the order in which they were found.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// How much is wrong, also beyond what [`Report::findings`] lists.
+    pub fn findings_total(&self) -> u64 {
+        self.families.iter().map(|family| family.findings).sum()
+    }
+
+    /// Bytes read.
+    pub fn bytes(&self) -> u64 {
+        self.families.iter().map(|family| family.bytes).sum()
+    }
+
+    /// Takes up something that is wrong.
+    pub fn find(&mut self, cf: Cf, height: Option<Height>, key: &[u8], reason: impl ToString) {
+        self.families[cf as usize].findings += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { cf, height, key: keys::shown(key), reason: reason.to_string() });
+        }
+    }
+
+    fn count(&mut self, cf: Cf, rows: u64, bytes: usize) {
+        let family = &mut self.families[cf as usize];
+        family.rows += rows;
+        family.bytes += bytes as u64;
+    }
+}
+
+/// Where a verification stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// This height is next.
+    Heights(Height),
+    /// This family is next, from this key on.
+    Rows(usize, Vec<u8>),
+    Done,
+}
+
+/// One reading of a whole store. It may be in use meanwhile: heights that are committed later are not looked at, those that are
+/// forgotten are passed over.
+pub struct Verification<'s, K: Kv> {
+    store: &'s Store<K>,
+    tip: Option<Tip>,
+    stage: Stage,
+    /// The height before: its head, and its app hash and what its results hash to, if they could be read.
+    before: Option<Head>,
+    leaves: Option<(Height, Hash, Hash)>,
+    report: Report,
+}
+
+impl<K: Kv> Store<K> {
+    /// Begins to read everything.
+    pub fn verification(&self) -> Verification<'_, K> {
+        let (tip, earliest) = (self.read_tip(), self.earliest());
+        let families = Cf::ALL.map(|cf| FamilyCount { cf, rows: 0, bytes: 0, findings: 0 }).to_vec();
+        let height = tip.map_or(Height::GENESIS, |tip| tip.height);
+        let report = Report { earliest, tip: height, heights: 0, families, findings: Vec::new() };
+        let genesis =
+            self.genesis().filter(|genesis| genesis.initial_height == earliest).map(|genesis| genesis_tip(&genesis));
+        let leaves = genesis.map(|tip| (tip.height, tip.app_hash, tip.results_hash));
+        Verification { store: self, tip, stage: Stage::Heights(earliest), before: None, leaves, report }
+    }
+}
+
+impl<K: Kv> Verification<'_, K> {
+    /// What was found so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// For a line of progress: heights first, then a family after the other.
+    pub fn progress(&self) -> String {
+        let Report { earliest, tip, .. } = self.report;
+        match &self.stage {
+            Stage::Heights(height) => format!("height {height} of {earliest} to {tip}"),
+            Stage::Rows(index, _) => {
+                Cf::ALL.get(*index).map_or_else(String::new, |cf| format!("rows of {}", cf.name()))
+            }
+            Stage::Done => "done".to_owned(),
+        }
+    }
+
+    /// Reads on for about `bytes_max` bytes, at least one height or row. True while there is more.
+    pub fn step(&mut self, bytes_max: u64) -> bool {
+        let goal = self.report.bytes().saturating_add(bytes_max);
+        while self.stage != Stage::Done {
+            match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Heights(height)
+                    if self.tip.is_some_and(|tip| tip.block_id.is_some() && height <= tip.height) =>
+                {
+                    self.height(height.max(self.store.earliest()));
+                    let next = height.max(self.store.earliest()).next();
+                    self.stage = Stage::Heights(next);
+                }
+                Stage::Heights(_) => {
+                    self.last();
+                    self.stage = Stage::Rows(0, self.first_key(0));
+                }
+                Stage::Rows(index, from) => self.rows(index, from, goal),
+                Stage::Done => {}
+            }
+            if self.report.bytes() >= goal {
+                break;
+            }
+        }
+        self.stage != Stage::Done
+    }
+
+    /// Reads everything that is left.
+    pub fn finish(mut self) -> Report {
+        while self.step(u64::MAX) {}
+        self.report
+    }
+
+    // ---- heights -------------------------------------------------------------------------------------------------
+
+    fn height(&mut self, height: Height) {
+        self.report.heights += 1;
+        let head = self.of_height(Cf::Heads, height, Head::decode);
+        if let Some(head) = &head {
+            self.head(height, head);
+            self.block(height, head);
+        }
+        self.of_height(Cf::Commits, height, |bytes| Commit::decode(bytes).ok()).into_iter().for_each(|commit| {
+            if commit.height != height || head.as_ref().is_some_and(|head| head.block_id != commit.block_id) {
+                self.find_at(Cf::Commits, height, "it is not a commit for the block of its height");
+            }
+        });
+        let results = self.of_height(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok());
+        self.leaves = results.map(|results| (height, results.app_hash, results_hash(&results.txs)));
+        self.changes(height);
+        self.before = head;
+    }
+
+    fn head(&mut self, height: Height, head: &Head) {
+        let header = &head.header;
+        if header.height != height || header.hash() != head.block_id.hash {
+            self.find_at(Cf::Heads, height, "the header does not hash to the block's id");
+        }
+        if let Some(before) = self.before.as_ref().filter(|before| before.header.height.next() == height)
+            && header.last_block_id != Some(before.block_id)
+        {
+            self.find_at(Cf::Heads, height, "it does not name the block before as its parent");
+        }
+        if let Some((at, app_hash, results_hash)) = self.leaves.filter(|(at, ..)| at.next() == height)
+            && (header.app_hash, header.last_results_hash) != (app_hash, results_hash)
+        {
+            self.find_at(Cf::Results, at, "they are not what the next header says of them");
+        }
+        for (cf, hash, expected) in [
+            (Cf::Validators, self.store.validators(height).map(|set| set.hash()), header.validators_hash),
+            (Cf::Validators, self.store.validators(height.next()).map(|set| set.hash()), header.next_validators_hash),
+            (Cf::Params, self.store.params(height).map(|params| params.hash()), header.consensus_hash),
+        ] {
+            match hash {
+                Ok(hash) if hash == expected => {}
+                Ok(_) => self.find_at(cf, height, "what is in force at this height is not what the header says"),
+                Err(error) => self.failed(cf, Some(height), &keys::height(height), &error),
+            }
+        }
+        let hash = head.block_id.hash;
+        match self.store.kv().get(Cf::BlockHash, &hash.0) {
+            Ok(Some(row)) if keys::read_height(&row) == Some(height) => {}
+            Ok(_) => self.find(Cf::BlockHash, height, &hash.0, "it does not lead to its block"),
+            Err(error) => self.failed(Cf::BlockHash, Some(height), &hash.0, &error),
+        }
+    }
+
+    fn block(&mut self, height: Height, head: &Head) {
+        let key = keys::block(height, &head.block_id);
+        let bytes = match self.store.kv().get(Cf::Blocks, &key) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                if self.store.check_kept(height).is_ok() {
+                    self.find(Cf::Blocks, height, &key, "the row is missing");
+                }
+                return;
+            }
+            Err(error) => return self.failed(Cf::Blocks, Some(height), &key, &error),
+        };
+        self.report.count(Cf::Blocks, 1, key.len() + bytes.len());
+        if PartSet::from_bytes(&bytes).header() != head.block_id.parts {
+            return self.find(Cf::Blocks, height, &key, "its bytes do not hash to the block's id");
+        }
+        let block = match Block::decode(&bytes) {
+            Ok(block) => block,
+            Err(error) => return self.find(Cf::Blocks, height, &key, error),
+        };
+        if block.header != head.header || head.block_bytes != bytes.len() as u64 || head.txs as usize != block.txs.len()
+        {
+            self.find_at(Cf::Heads, height, "header or sizes are not the block's");
+        }
+        if let Err(error) = block.check_content() {
+            self.find(Cf::Blocks, height, &key, error);
+        }
+        for (index, id) in block.tx_ids().enumerate() {
+            match self.store.kv().get(Cf::Txs, &id.0).map(|row| row.as_deref().and_then(keys::read_tx_position)) {
+                // Bytes that were in a later block once more are found there.
+                Ok(Some((at, place))) if (at, place as usize) >= (height, index) => {}
+                Ok(_) => self.find(Cf::Txs, height, &id.0, "it does not lead to the transaction's block"),
+                Err(error) => self.failed(Cf::Txs, Some(height), &id.0, &error),
+            }
+        }
+    }
+
+    /// The change record, and that what it lists is there.
+    fn changes(&mut self, height: Height) {
+        let read = |bytes: &[u8]| ChangesRecord::decode_from(bytes);
+        let Some(record) = self.of_height(Cf::Changes, height, read) else { return };
+        for key in record.keys {
+            let row = keys::history(&key, height);
+            match self.store.kv().get(Cf::History, &row) {
+                Ok(Some(old)) if keys::read_old_value(&old).is_some() => {}
+                Ok(None) if self.store.check_kept(height).is_err() => return,
+                Ok(_) => self.find(Cf::History, height, &row, "the row is missing or unreadable"),
+                Err(error) => self.failed(Cf::History, Some(height), &row, &error),
+            }
+        }
+    }
+
+    /// The results of the last height, and the tip.
+    fn last(&mut self) {
+        let Some(tip) = self.tip.filter(|tip| self.store.read_tip() == Some(*tip)) else { return };
+        let is_tips = |head: &Head| tip.block_id == Some(head.block_id) && tip.time == head.header.time;
+        if self.before.as_ref().is_some_and(|head| !is_tips(head)) {
+            self.find(Cf::Meta, tip.height, meta::TIP, "it is not the last block");
+        }
+        if self
+            .leaves
+            .is_some_and(|leaves| leaves.0 == tip.height && leaves != (tip.height, tip.app_hash, tip.results_hash))
+        {
+            self.find_at(Cf::Results, tip.height, "they are not what the tip says of them");
+        }
+    }
+
+    /// A row that every kept height has.
+    fn of_height<T>(&mut self, cf: Cf, height: Height, decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+        let key = keys::height(height);
+        match self.store.kv().get(cf, &key) {
+            Ok(Some(bytes)) => {
+                self.report.count(cf, 1, key.len() + bytes.len());
+                let read = decode(&bytes);
+                if read.is_none() {
+                    self.find_at(cf, height, "the row is unreadable");
+                }
+                read
+            }
+            Ok(None) => {
+                if self.store.check_kept(height).is_ok() {
+                    self.find_at(cf, height, "the row is missing");
+                }
+                None
+            }
+            Err(error) => {
+                self.failed(cf, Some(height), &key, &error);
+                None
+            }
+        }
+    }
+
+    // ---- rows ----------------------------------------------------------------------------------------------------
+
+    /// Where reading a family from end to end begins: rows that every height has were read with the heights.
+    fn first_key(&self, index: usize) -> Vec<u8> {
+        match Cf::ALL.get(index) {
+            Some(Cf::Heads | Cf::Blocks | Cf::Commits | Cf::Results | Cf::Changes) => {
+                keys::height(self.report.tip.next()).to_vec()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn rows(&mut self, index: usize, from: Vec<u8>, goal: u64) {
+        let Some(cf) = Cf::ALL.get(index).copied() else { return };
+        let store = self.store;
+        let view = store.kv().view();
+        // Read after the view, so that no row of the view is above it.
+        let tip = store.read_tip().map_or(Height::GENESIS, |tip| tip.height);
+        let mut last = from.clone();
+        for row in view.rows(cf, &[], &from) {
+            match row {
+                Ok((key, value)) => {
+                    self.report.count(cf, 1, key.len() + value.len());
+                    self.row(cf, &key, &value, tip);
+                    last = [&key[..], &[0]].concat();
+                    if self.report.bytes() >= goal {
+                        self.stage = Stage::Rows(index, last);
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let next = self.skip(&view, cf, &last);
+                    let to = next
+                        .as_deref()
+                        .map_or_else(|| "the end".to_owned(), |next| format!("key {}", keys::shown(next)));
+                    let reason = format!("rows from here up to {to} cannot be read: {}", reason_of(&error));
+                    self.report.find(cf, None, &last, reason);
+                    self.stage = match next {
+                        Some(next) => Stage::Rows(index, next),
+                        None => Stage::Rows(index + 1, self.first_key(index + 1)),
+                    };
+                    return;
+                }
+            }
+        }
+        self.stage = Stage::Rows(index + 1, self.first_key(index + 1));
+    }
+
+    /// A key after `from` whose row can be read: keys whose beginning is a little larger, then more and more.
+    fn skip(&self, view: &K::View<'_>, cf: Cf, from: &[u8]) -> Option<Vec<u8>> {
+        let mut start = from.to_vec();
+        start.resize(start.len().max(SKIP_PREFIX_MAX), 0);
+        for length in (1..=SKIP_PREFIX_MAX).rev() {
+            start.truncate(length);
+            for _ in 0..SKIPS {
+                let last = start.iter().rposition(|byte| *byte < u8::MAX)?;
+                start[last] += 1;
+                start[last + 1..].fill(0);
+                match view.rows(cf, &[], &start).next() {
+                    Some(Ok(_)) => return Some(start),
+                    Some(Err(_)) => {}
+                    None => return None,
+                }
+            }
+        }
+        None
+    }
+
+    /// One row by itself.
+    fn row(&mut self, cf: Cf, key: &[u8], value: &[u8], tip: Height) {
+        let height = cf.height_of(key, value);
+        let is_readable = match cf {
+            Cf::Meta => meta_is_readable(key, value),
+            Cf::Blocks => {
+                let id = key.get(8..).and_then(keys::read_block_id);
+                id.is_some_and(|id| PartSet::from_bytes(value).header() == id.parts)
+            }
+            Cf::BlockHash => key.len() == 32 && keys::read_height(value).is_some(),
+            Cf::Txs => key.len() == 32 && keys::read_tx_position(value).is_some(),
+            Cf::History => keys::unescape_history(key).is_some() && keys::read_old_value(value).is_some(),
+            Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
+            Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
+            _ => true,
+        };
+        if !is_readable {
+            self.report.find(cf, height, key, "the row is not of its family's shape");
+        }
+        // Blocks above the tip were precommitted; sets and parameters are known ahead.
+        let known_to = match cf {
+            Cf::Blocks => Height(u64::MAX),
+            Cf::Validators => tip.next().next(),
+            Cf::Params => tip.next(),
+            _ => tip,
+        };
+        if cf.height_at() != HeightAt::Nowhere && height.is_some_and(|height| height > known_to) {
+            self.report.find(cf, height, key, format!("the row is above the tip, which is at height {tip}"));
+        }
+    }
+
+    // ---- findings ------------------------------------------------------------------------------------------------
+
+    fn find(&mut self, cf: Cf, height: Height, key: &[u8], reason: impl ToString) {
+        self.report.find(cf, Some(height), key, reason);
+    }
+
+    fn find_at(&mut self, cf: Cf, height: Height, reason: &str) {
+        self.find(cf, height, &keys::height(height), reason);
+    }
+
+    /// A read that failed; that the window moved on meanwhile is none of it.
+    fn failed(&mut self, cf: Cf, height: Option<Height>, key: &[u8], error: &StoreError) {
+        if !matches!(error, StoreError::Pruned { .. }) {
+            self.report.find(cf, height, key, reason_of(error));
+        }
+    }
+}
+
+/// Without the place and the way out, which are the report's.
+fn reason_of(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged { reason, .. } | StoreError::Io { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn meta_is_readable(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        meta::TIP => Tip::decode(value).is_some(),
+        meta::GENESIS => Genesis::decode(value).is_some(),
+        meta::HARD_STATE => types::HardState::decode(value).is_ok(),
+        meta::EARLIEST | meta::SIGNING_FLOOR => keys::read_height(value).is_some(),
+        meta::FORMAT => value.len() == 4,
+        _ => true,
+    }
+}

@@ -1,0 +1,180 @@
+//! Whatever is missing, changed or out of place is found, with its family, its height and its key.
+
+use storage::{Batch, Cf, Durability, Finding, Kv, Store, StoreError, View};
+use types::{BlockId, Height, Reader, Wire, WriteSet};
+
+use crate::chain::{Chain, Rig, open, writes};
+
+const HEIGHTS: u64 = 20;
+
+fn state(n: u64) -> WriteSet {
+    WriteSet((0..8).map(|i| (vec![b'k', i], Some(vec![n as u8; 5]))).collect())
+}
+
+fn made<R: Rig>() -> (R, Store<R::Kv>, Chain) {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, state(99));
+    for n in 0..HEIGHTS {
+        chain.commit(&store, state(n));
+    }
+    (rig, store, chain)
+}
+
+fn key(height: u64) -> Vec<u8> {
+    height.to_be_bytes().to_vec()
+}
+
+fn block_key<K: Kv>(store: &Store<K>, height: u64) -> Vec<u8> {
+    row(store, Cf::Blocks, &key(height))
+}
+
+fn row<K: Kv>(store: &Store<K>, cf: Cf, prefix: &[u8]) -> Vec<u8> {
+    store.kv().view().rows(cf, prefix, &[]).next().unwrap().unwrap().0.to_vec()
+}
+
+fn whole_stores_have_nothing_to_find<R: Rig>() {
+    let (_rig, store, mut chain) = made::<R>();
+    let report = store.verification().finish();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.earliest, report.tip, report.heights), (Height(1), Height(HEIGHTS), HEIGHTS));
+    let rows = |cf: Cf| report.families.iter().find(|family| family.cf == cf).unwrap().rows;
+    assert_eq!([Cf::Blocks, Cf::Results, Cf::Txs, Cf::State].map(rows), [HEIGHTS, HEIGHTS, HEIGHTS, 8]);
+    assert_eq!(rows(Cf::History), 8 * HEIGHTS);
+
+    // Nor while the window moves and a block waits above the tip.
+    let next = chain.next(state(77), vec![b"pending".to_vec()]);
+    store.write_ahead(&next.hard_state(), &[(next.id, &next.bytes)]).unwrap();
+    store.prune(Height(7)).unwrap();
+    let mut verification = store.verification();
+    while verification.step(1) {
+        store.prune(Height(9)).unwrap();
+    }
+    assert_eq!(verification.report().findings, []);
+}
+
+fn each_injury_is_found_where_it_is<R: Rig>() {
+    type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
+    let injuries: [Injury<R::Kv>; 20] = [
+        ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
+        ("a head is another height's", Cf::Heads, Some(5), |store, batch| {
+            batch.put(Cf::Heads, key(5), store.kv().get(Cf::Heads, &key(6)).unwrap().unwrap());
+        }),
+        ("a block is missing", Cf::Blocks, Some(5), |store, batch| batch.delete(Cf::Blocks, block_key(store, 5))),
+        ("a block's bytes are others", Cf::Blocks, Some(5), |store, batch| {
+            let mut block = store.block(Height(5)).unwrap();
+            block.txs.push(b"one more".to_vec());
+            batch.put(Cf::Blocks, block_key(store, 5), block.encode());
+        }),
+        ("a commit is missing", Cf::Commits, Some(5), |_, batch| batch.delete(Cf::Commits, key(5))),
+        ("a commit is garbage", Cf::Commits, Some(5), |_, batch| batch.put(Cf::Commits, key(5), [0xFF; 9])),
+        ("a commit is another height's", Cf::Commits, Some(5), |store, batch| {
+            batch.put(Cf::Commits, key(5), store.seen_commit(Height(6)).unwrap().encode());
+        }),
+        ("results are missing", Cf::Results, Some(5), |_, batch| batch.delete(Cf::Results, key(5))),
+        ("results are others", Cf::Results, Some(5), |store, batch| {
+            let mut results = store.results(Height(5)).unwrap();
+            results.txs[0].code = 3;
+            batch.put(Cf::Results, key(5), results.encode());
+        }),
+        ("the last results are others", Cf::Results, Some(HEIGHTS), |store, batch| {
+            let mut results = store.results(Height(HEIGHTS)).unwrap();
+            results.app_hash.0[0] ^= 1;
+            batch.put(Cf::Results, key(HEIGHTS), results.encode());
+        }),
+        ("a change record is missing", Cf::Changes, Some(5), |_, batch| batch.delete(Cf::Changes, key(5))),
+        ("a row of history is missing", Cf::History, Some(1), |store, batch| {
+            batch.delete(Cf::History, row(store, Cf::History, b""));
+        }),
+        ("a row of history is garbage", Cf::History, Some(1), |store, batch| {
+            batch.put(Cf::History, row(store, Cf::History, b""), [7]);
+        }),
+        ("a validator set is garbage", Cf::Validators, Some(1), |_, batch| {
+            batch.put(Cf::Validators, key(1), [0xFF; 9])
+        }),
+        ("parameters are others", Cf::Params, Some(1), |store, batch| {
+            let mut params = store.params(Height(1)).unwrap();
+            params.fee_min = 77;
+            batch.put(Cf::Params, key(1), params.encode());
+        }),
+        ("a block's hash leads elsewhere", Cf::BlockHash, Some(5), |store, batch| {
+            batch.put(Cf::BlockHash, store.head(Height(5)).unwrap().block_id.hash.0, key(6));
+        }),
+        ("a transaction leads nowhere", Cf::Txs, Some(5), |store, batch| {
+            let id = store.block(Height(5)).unwrap().tx_ids().next().unwrap();
+            batch.delete(Cf::Txs, id.0);
+        }),
+        ("results above the tip", Cf::Results, Some(90), |_, batch| batch.put(Cf::Results, key(90), [])),
+        ("a waiting block is garbage", Cf::Blocks, Some(90), |_, batch| {
+            let id = [&key(90)[..], &[1; 68]].concat();
+            batch.put(Cf::Blocks, id, *b"garbage");
+        }),
+        ("the hard state is garbage", Cf::Meta, None, |_, batch| batch.put(Cf::Meta, "hard_state", [0xFF; 9])),
+    ];
+    for (what, cf, height, injure) in injuries {
+        let (_rig, store, _) = made::<R>();
+        let mut batch = Batch::new();
+        injure(&store, &mut batch);
+        store.kv().write(batch, Durability::Synced).unwrap();
+        let report = store.verification().finish();
+        let is_it = |finding: &&Finding| finding.cf == cf && finding.height == height.map(Height);
+        let found = report.findings.iter().find(is_it);
+        let found = found.unwrap_or_else(|| panic!("{what}: {:?}", report.findings));
+        assert!(!found.key.is_empty() && !found.reason.is_empty(), "{what}: {found:?}");
+        assert_eq!(report.findings_total() as usize, report.findings.len(), "{what}");
+    }
+}
+
+fn a_damaged_row_fails_its_readers_and_no_others<R: Rig>() {
+    let (_rig, store, _) = made::<R>();
+    let mut batch = Batch::new();
+    let damaged = row(&store, Cf::History, b"k\x03");
+    batch.put(Cf::History, damaged, [7]);
+    store.kv().write(batch, Durability::Synced).unwrap();
+
+    let reader = store.reader_at(Height(0)).unwrap();
+    assert_eq!(reader.get(b"k\x02"), Some(vec![99; 5]));
+    reader.check().unwrap();
+    assert_eq!(reader.get(b"k\x03"), None);
+    let error = reader.check().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("history") && told.contains("6b03") && told.contains("cairn restore"), "{told}");
+    let tip = store.reader().unwrap();
+    assert_eq!(tip.get(b"k\x03"), Some(vec![HEIGHTS as u8 - 1; 5]));
+    tip.check().unwrap();
+}
+
+fn a_failed_read_that_nobody_asks_about_is_not_passed_over<R: Rig>() {
+    let (_rig, store, _) = made::<R>();
+    let reader = store.reader().unwrap();
+    reader.unreadable(b"k", "the test says so");
+    drop(reader);
+}
+
+fn a_stripped_store_has_said_nothing<R: Rig>() {
+    let (rig, store, mut chain) = made::<R>();
+    let next = chain.next(writes([]), vec![b"pending".to_vec()]);
+    store.write_ahead(&next.hard_state(), &[(next.id, &next.bytes)]).unwrap();
+    store.raise_signing_floor(Height(3)).unwrap();
+    store.strip_signing_state().unwrap();
+    let check = |store: &Store<R::Kv>| {
+        assert_eq!((store.hard_state().unwrap(), store.signing_floor()), (None, Height(0)));
+        assert_eq!(store.pending_block(&next.id).unwrap(), None);
+        assert_eq!(store.tip().map(|tip| tip.height), Some(Height(HEIGHTS)));
+        let blocks: Vec<BlockId> = (1..=HEIGHTS).map(|height| store.head(Height(height)).unwrap().block_id).collect();
+        assert_eq!(blocks.len() as u64, HEIGHTS);
+    };
+    check(&store);
+    drop(store);
+    check(&open(&rig));
+}
+
+on_both! {
+    whole_stores_have_nothing_to_find,
+    each_injury_is_found_where_it_is,
+    a_damaged_row_fails_its_readers_and_no_others,
+    #[should_panic(expected = "was passed over")]
+    a_failed_read_that_nobody_asks_about_is_not_passed_over,
+    a_stripped_store_has_said_nothing,
+}
