@@ -301,7 +301,9 @@ fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Told {
 #[test]
 fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Told {
     let mut setup = Setup { parts_delay: ms(600), ..Setup::validators(4) };
-    setup.params.timeouts.propose = ms(3000);
+    let timeouts = &mut setup.params.timeouts;
+    // Nothing is said again, or late, while a block travels.
+    (timeouts.propose, timeouts.prevote, timeouts.precommit) = (ms(3000), ms(3000), ms(3000));
     let mut c = World::new(setup);
     c.run_until_height(30, Duration::from_secs(120))?;
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
