@@ -57,10 +57,20 @@ section! {
         cors_allowed_methods: Vec<String> = vec!["HEAD".to_owned(), "GET".to_owned(), "POST".to_owned()],
         /// Headers that browsers may send.
         cors_allowed_headers: Vec<String> = ["Origin", "Accept", "Content-Type", "X-Requested-With"].map(str::to_owned).to_vec(),
+        /// Names by which clients may address this node, beside IP addresses, names without a dot, and names that end in .localhost, .local or
+        /// .internal; "*" is any. A page of another name cannot make a browser read answers of this node.
+        allowed_hosts: Vec<String> = Vec::new(),
         /// Offer the methods that change the node: dial_seeds, dial_peers, unsafe_flush_mempool.
         r#unsafe: bool = false,
         /// Connections at one time, WebSockets included.
         max_open_connections: usize = 900,
+        /// Connections of one IP address (IPv6: of one /64 network) at one time. 0: half of max_open_connections.
+        max_open_connections_per_address: usize = 0,
+        /// Bytes of requests that one address may send, a second, after a burst of eight seconds' worth. 0: any number. A proxy that all
+        /// clients come through is one address: raise this and the next for it, and let it set limits of its own.
+        max_client_bytes_per_second: usize = 16 << 20,
+        /// Processor time that requests of one address may take, in percent of one core, after a burst likewise. 0: any.
+        max_client_cpu_percent: usize = 50,
         /// WebSocket clients with subscriptions at one time.
         max_subscription_clients: usize = 100,
         /// Subscriptions of one client.
@@ -73,8 +83,8 @@ section! {
         max_request_batch_size: usize = 10,
         /// Bytes of a request.
         max_body_bytes: usize = 1_000_000,
-        /// Bytes of a request's headers.
-        max_header_bytes: usize = 1 << 20,
+        /// Bytes of a request's headers. At least 8192 are taken.
+        max_header_bytes: usize = 16 << 10,
     }
 }
 

@@ -17,6 +17,7 @@
 //! | [`network`] | events of the network into inputs, and back |
 //! | [`admin`] | what this machine's operator may ask of the running node |
 //! | [`beginning`] | the genesis document, read when it is new to the store |
+//! | [`clients`] | what clients may cost, in all and for each address |
 //! | [`board`] | what other threads can see of the loop |
 //! | [`metrics`], [`logging`], [`readiness`] | what people and programs can see of the node |
 //! | [`exit`] | how the process ends |
@@ -27,6 +28,7 @@
 pub mod admin;
 pub mod beginning;
 pub mod board;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod consensus_thread;

@@ -51,6 +51,47 @@ pub fn work_in_background() {
     }
 }
 
+/// Lets the node's own threads go first, and still answers clients soon.
+pub fn serve_clients() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: plain numbers; on Linux the call concerns the calling thread only.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 5);
+    }
+}
+
+/// Processor time that this thread has used.
+pub fn thread_cpu() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live structure, which the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    std::time::Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Allows this process as many open files as the system lets it; returns how many that are.
+pub fn raise_open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a live structure, which the first call fills and the second reads.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return OPEN_FILES_UNKNOWN;
+        }
+        let soft = limit.rlim_cur;
+        // More is of no use to us, and macOS refuses "unlimited".
+        limit.rlim_cur = limit.rlim_max.min(OPEN_FILES_WANTED).max(soft);
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            limit.rlim_cur = soft;
+        }
+    }
+    limit.rlim_cur
+}
+
+/// Open files that a node asks the system for: all of its limits at their largest reasonable values fit.
+const OPEN_FILES_WANTED: u64 = 65_536;
+
+/// Taken as the limit where the system does not say: POSIX' old default.
+const OPEN_FILES_UNKNOWN: u64 = 256;
+
 /// Ends the process now: no destructors, no hooks, no other thread runs on. For broken invariants.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: does not return and touches nothing of ours.
@@ -102,9 +143,18 @@ mod tests {
 
     #[test]
     fn wishes_to_the_scheduler_never_fail_loudly() {
-        let wishes = [ask_for_short_slices, compute_at_length, work_in_background];
+        let wishes = [ask_for_short_slices, compute_at_length, work_in_background, serve_clients];
         wishes.into_iter().for_each(|wish| std::thread::spawn(wish).join().unwrap());
         assert!(ticks_per_second() > 0 && page_bytes() >= 4096);
+    }
+
+    #[test]
+    fn processor_time_of_a_thread_only_grows_with_work() {
+        let begun = thread_cpu();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(thread_cpu() - begun < std::time::Duration::from_millis(20), "sleeping is no work");
+        while thread_cpu() == begun {}
+        assert!(raise_open_files() >= 64);
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
     };
     let limits = Limits {
         open_connections_max: settings.max_open_connections,
+        open_connections_per_address_max: settings.max_open_connections_per_address,
+        client_bytes_per_second: settings.max_client_bytes_per_second,
+        client_cpu_percent: settings.max_client_cpu_percent,
+        allowed_hosts: settings.allowed_hosts.clone(),
         subscription_clients_max: settings.max_subscription_clients,
         subscriptions_per_client_max: settings.max_subscriptions_per_client,
         subscription_buffer: settings.subscription_buffer_size,

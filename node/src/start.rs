@@ -41,10 +41,11 @@ use crate::{
     verify_pool::{Parts, Submitter, VerifyPool},
 };
 
-/// Threads of the network's and the RPC's runtime: they move bytes and compute nothing.
+/// Threads of the network's runtime, and of the clients': they move bytes and compute little. Each has its own, so that no client
+/// makes a vote wait.
 const RUNTIME_THREADS: usize = 2;
 
-/// Threads that read from the disk for them.
+/// Threads that read from the disk for each of them.
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// How long a graceful stop may take before the process ends anyway. Nothing is lost by it: what was said is durable.
@@ -127,6 +128,8 @@ pub struct Node {
     ends: SyncSender<End>,
     ended: Receiver<End>,
     runtime: Runtime,
+    /// Of the RPC and the metrics server.
+    clients_runtime: Runtime,
     _lock: Lock,
 }
 
@@ -160,7 +163,8 @@ impl Node {
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
 
-        let runtime = runtime()?;
+        let runtime = runtime_of("network", os::ask_for_short_slices)?;
+        let clients_runtime = runtime_of("clients", os::serve_clients)?;
         let p2p = p2p_config(&config, &genesis)?;
         let (network, events) = runtime.block_on(p2p::start(p2p, node_key))?;
         let parts = Parts {
@@ -249,6 +253,7 @@ impl Node {
             ends,
             ended,
             runtime,
+            clients_runtime,
             _lock: lock,
         };
         if let Err(failure) = node.serve(genesis, app, mempool, validator) {
@@ -275,7 +280,7 @@ impl Node {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
             let connections_max = self.config.instrumentation.max_open_connections;
             let server = metrics::serve(self.metrics.clone(), address, connections_max);
-            self.metrics_server = Some(self.runtime.block_on(server)?);
+            self.metrics_server = Some(self.clients_runtime.block_on(server)?);
         }
         if !self.config.rpc.laddr.is_empty() {
             let context = rpc_parts::context(rpc_parts::Lent {
@@ -293,7 +298,7 @@ impl Node {
             });
             let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
             listener.set_nonblocking(true).map_err(Failure::config)?;
-            let _on_runtime = self.runtime.enter();
+            let _on_runtime = self.clients_runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::config)?;
             self.rpc = Some(rpc::serve(context, listener).map_err(Failure::config)?);
         }
@@ -371,7 +376,7 @@ impl Node {
     pub fn stop(mut self) -> Result<(), Failure> {
         end_after(STOP_TIME_MAX);
         if let Some(rpc) = self.rpc.take() {
-            self.runtime.block_on(rpc.stop());
+            self.clients_runtime.block_on(rpc.stop());
         }
         self.inbox.close();
         let mut threads = std::mem::take(&mut self.threads).into_iter();
@@ -392,6 +397,7 @@ impl Node {
                 .map_err(|error| Failure::new(Code::Disk, error))?;
         }
         self.metrics_server = None;
+        self.clients_runtime.shutdown_timeout(Duration::from_secs(1));
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         Ok(())
     }
@@ -411,15 +417,15 @@ fn end_after(time: Duration) {
     }
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("network")
-        .on_thread_start(os::ask_for_short_slices)
+        .thread_name(name)
+        .on_thread_start(on_thread_start)
         .enable_all()
         .build()
-        .map_err(|error| Failure::config(format!("the network's threads cannot be started: {error}")))
+        .map_err(|error| Failure::config(format!("the threads of the {name} cannot be started: {error}")))
 }
 
 fn open_database(config: &Config) -> Result<RocksKv, Failure> {

@@ -118,12 +118,15 @@ impl Config {
     fn check_bounds(&self) -> Result<(), ConfigError> {
         let numbers = [
             ("rpc.max_open_connections", self.rpc.max_open_connections, 1, 100_000),
+            ("rpc.max_open_connections_per_address", self.rpc.max_open_connections_per_address, 0, 100_000),
+            ("rpc.max_client_bytes_per_second", self.rpc.max_client_bytes_per_second, 0, 1 << 40),
+            ("rpc.max_client_cpu_percent", self.rpc.max_client_cpu_percent, 0, 100_000),
             ("rpc.max_subscription_clients", self.rpc.max_subscription_clients, 0, 100_000),
             ("rpc.max_subscriptions_per_client", self.rpc.max_subscriptions_per_client, 0, 10_000),
             ("rpc.subscription_buffer_size", self.rpc.subscription_buffer_size, 1, 100_000),
             ("rpc.max_request_batch_size", self.rpc.max_request_batch_size, 1, 1_000),
             ("rpc.max_body_bytes", self.rpc.max_body_bytes, 1, 64 << 20),
-            ("rpc.max_header_bytes", self.rpc.max_header_bytes, 1_024, 16 << 20),
+            ("rpc.max_header_bytes", self.rpc.max_header_bytes, 1_024, 1 << 20),
             ("p2p.max_num_inbound_peers", self.p2p.max_num_inbound_peers, 0, 10_000),
             ("p2p.max_num_outbound_peers", self.p2p.max_num_outbound_peers, 0, 10_000),
             ("mempool.size", self.mempool.size, 1, 10_000_000),

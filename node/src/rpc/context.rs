@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use types::{Address, ChainId, Evidence, PublicKey, Time, TxId};
 
 use super::Cors;
-use crate::board::Happened;
+use crate::{board::Happened, clients};
 
 /// Everything that the methods read and call.
 pub struct Context {
@@ -108,6 +108,14 @@ pub struct Identity {
 pub struct Limits {
     /// Connections at one time, WebSockets included.
     pub open_connections_max: usize,
+    /// Of these, those of one address; 0: half of them.
+    pub open_connections_per_address_max: usize,
+    /// Bytes of requests of one address, a second; 0: any number.
+    pub client_bytes_per_second: usize,
+    /// Processor time for one address, in percent of one core; 0: any.
+    pub client_cpu_percent: usize,
+    /// Names by which clients may address this node, beside those that no stranger can own; "*": any.
+    pub allowed_hosts: Vec<String>,
     /// WebSocket clients with subscriptions, and calls of `broadcast_tx_commit`, at one time: each of both.
     pub subscription_clients_max: usize,
     /// Subscriptions of one client.
@@ -130,14 +138,35 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             open_connections_max: 900,
+            open_connections_per_address_max: 0,
+            client_bytes_per_second: 16 << 20,
+            client_cpu_percent: 50,
+            allowed_hosts: Vec::new(),
             subscription_clients_max: 100,
             subscriptions_per_client_max: 5,
             subscription_buffer: 200,
             broadcast_tx_commit_time: Duration::from_secs(10),
             batch_calls_max: 10,
             body_bytes_max: 1_000_000,
-            header_bytes_max: 1 << 20,
+            header_bytes_max: 16 << 10,
             offer_unsafe: false,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of all methods together.
+    pub(crate) fn of_clients(&self) -> clients::Limits {
+        let half = self.open_connections_max.div_ceil(2);
+        let address_connections_max = match self.open_connections_per_address_max {
+            0 => half,
+            given => given,
+        };
+        clients::Limits {
+            connections_max: self.open_connections_max,
+            address_connections_max,
+            bytes_per_second: self.client_bytes_per_second,
+            cpu_percent: self.client_cpu_percent,
         }
     }
 }

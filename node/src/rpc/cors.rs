@@ -24,8 +24,9 @@ impl Cors {
         })
     }
 
-    /// Whether a page may open a WebSocket: browsers do not ask before they do. Programs send no origin.
-    pub fn may_open_websocket(&self, request: &HeaderMap) -> bool {
+    /// Whether a page may do what browsers do not ask for before: open a WebSocket, or post text, as a form can. Programs send no
+    /// origin.
+    pub fn may_act(&self, request: &HeaderMap) -> bool {
         let Some(origin) = request.get(header::ORIGIN) else { return true };
         let Ok(origin) = origin.to_str() else { return false };
         let host = request.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -80,11 +81,11 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_page_opens_no_websocket() {
+    fn a_foreign_page_opens_no_websocket_and_posts_nothing() {
         let closed = Cors::default();
-        assert!(closed.may_open_websocket(&HeaderMap::new()), "programs send no origin");
-        assert!(closed.may_open_websocket(&request("http://127.0.0.1:26657")));
-        assert!(!closed.may_open_websocket(&request("http://evil.test")));
-        assert!(Cors { origins: vec!["*".into()], ..closed }.may_open_websocket(&request("http://evil.test")));
+        assert!(closed.may_act(&HeaderMap::new()), "programs send no origin");
+        assert!(closed.may_act(&request("http://127.0.0.1:26657")));
+        assert!(!closed.may_act(&request("http://evil.test")) && !closed.may_act(&request("null")));
+        assert!(Cors { origins: vec!["*".into()], ..closed }.may_act(&request("http://evil.test")));
     }
 }

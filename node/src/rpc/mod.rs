@@ -14,6 +14,8 @@
 //! | `server` | sockets, limits, HTTP status codes |
 //! | `request_line` | request lines that hyper refuses and CometBFT's users type |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
+//! | `parsers` | bodies into calls at a bounded price, large ones beside the async threads |
+//! | `hosts`, `cors` | which web pages may do what |
 //! | `websocket` | one client's subscriptions and calls, in one task |
 //! | `methods` | the table of methods, and what each answers |
 //! | `json` | our types in the v0.38 shapes |
@@ -22,7 +24,8 @@
 //! Invariants, each with the test that holds it:
 //! - **R1** What a client sends makes no thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
 //! - **R2** A client costs a bounded amount of memory, whatever it sends or does not read: connections, bytes of a body, calls of a
-//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`).
+//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`). What an address takes, it does
+//!   not take from others ([`crate::clients`]).
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is not "internal error": `data` says which (`errors_say_what_to_do`).
@@ -34,9 +37,11 @@ mod context;
 mod cors;
 mod error;
 mod events;
+mod hosts;
 mod json;
 mod jsonrpc;
 mod methods;
+mod parsers;
 mod query;
 mod request_line;
 mod rounds;

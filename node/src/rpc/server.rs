@@ -7,9 +7,10 @@
 //! | `GET /method?arg=value` | JSON-RPC with id −1: 200, or 500 with an error; 404 for no such method; 503 from `/ready` when it is not |
 //! | `GET /websocket` | the WebSocket |
 //! | `OPTIONS …` | what a web page may do |
+//! | any | 403 for a host that is not this node's, or a page that may not; 429 for an address over its budget; 503 for want of room |
 //!
-//! A client has [`PATIENCE`] to send a request's head, again to send its body, and again for each bit of the answer that it reads.
-//! One connection more than allowed is told so with 503 and closed.
+//! A client has [`PATIENCE`] to send a request's head, again to send its body, and has to read an answer at a least rate.
+//! What it costs is bounded by [`crate::clients`]: one connection more than there is place for is told so with 503 and closed.
 
 use std::{
     convert::Infallible,
@@ -24,7 +25,7 @@ use std::{
 };
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes},
     extract::{FromRequestParts, Request, WebSocketUpgrade},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -36,15 +37,18 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
+
+use crate::clients::{self, Client, Clients, NoPlace, Room, Work};
 
 use super::{
     args::Args,
     context::Context,
     error::{Error, Kind},
     events::Hub,
+    hosts,
     jsonrpc::{self, Body as RpcBody, Message},
     methods::{self, METHODS, Reply, Server},
     request_line::RequestLine,
@@ -61,6 +65,9 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 /// Clients that are being told that there is no place for them, at one time; one more is closed without a word.
 const REFUSALS_MAX: usize = 32;
 
+/// Bytes of a body that are read and forgotten before it is refused.
+const DISCARDED_BYTES_MAX: usize = 2 << 20;
+
 /// Bytes of the answers to one batch; the calls beyond are refused.
 const BATCH_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -70,6 +77,7 @@ const HEADER_BYTES_MIN: usize = 8192;
 /// A running server. Dropping it stops it too.
 pub struct Handle {
     address: SocketAddr,
+    clients: Arc<Clients>,
     stop: watch::Sender<bool>,
 }
 
@@ -77,6 +85,11 @@ impl Handle {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Who is connected.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// Takes no more requests, finishes those that run, says goodbye to subscribers, and waits for all that, at most 5 s.
@@ -95,13 +108,14 @@ pub fn serve(context: Context, listener: TcpListener) -> std::io::Result<Handle>
     let hub = Hub::new(context.limits.subscription_buffer);
     let feed = hub.clone().run((context.committed)());
     tokio::spawn(until(stopped.clone(), feed));
+    let clients = Clients::new(context.limits.of_clients());
     let server = Arc::new(Server::new(context, hub));
     tokio::spawn(until(stopped.clone(), {
         let server = server.clone();
         async move { server.rounds.run().await }
     }));
-    tokio::spawn(accept(server, listener, stopped));
-    Ok(Handle { address, stop })
+    tokio::spawn(accept(server, clients.clone(), listener, stopped));
+    Ok(Handle { address, clients, stop })
 }
 
 /// Runs `work` until it ends or the server stops.
@@ -112,32 +126,31 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
     }
 }
 
-async fn accept(server: Arc<Server>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(server.context.limits.open_connections_max));
+async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stop| *stop) => return,
         };
-        let (socket, _) = match accepted {
+        let (socket, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Either this one connection broke, or we have no file handle left: then others must end first.
                 tracing::warn!(%error, "the RPC cannot take a connection");
+                clients.make_room();
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let _ = socket.set_nodelay(true);
-        match places.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(connection(server.clone(), socket, Arc::new(place), stopped.clone()))),
-            Err(_) => {
+        match clients.enter(from.ip()) {
+            Ok(client) => drop(tokio::spawn(connection(server.clone(), socket, client, stopped.clone()))),
+            Err(why) => {
                 if let Ok(turn) = refusals.clone().try_acquire_owned() {
-                    let open = server.context.limits.open_connections_max;
                     tokio::spawn(until(stopped.clone(), async move {
                         let _turn = turn;
-                        let _ = timeout(PATIENCE, refuse(socket, open)).await;
+                        let _ = timeout(PATIENCE, refuse(socket, why)).await;
                     }));
                 }
             }
@@ -146,9 +159,16 @@ async fn accept(server: Arc<Server>, listener: TcpListener, mut stopped: watch::
 }
 
 /// Says that there is no place, without reading the request.
-async fn refuse(mut socket: TcpStream, open: usize) -> std::io::Result<()> {
-    let text =
-        format!("{open} connections are open, no more are allowed (rpc.max_open_connections): try again later\n");
+async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
+    let text = match why {
+        NoPlace::All(open) => {
+            format!("{open} connections are open, no more are allowed (rpc.max_open_connections): try again later\n")
+        }
+        NoPlace::Address(open) => format!(
+            "{open} connections of your address are open, no more are allowed (rpc.max_open_connections_per_address): close some, \
+             or try again later\n"
+        ),
+    };
     let head =
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n";
     socket.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
@@ -157,14 +177,9 @@ async fn refuse(mut socket: TcpStream, open: usize) -> std::io::Result<()> {
     tokio::io::copy(&mut socket.take(1 << 20), &mut tokio::io::sink()).await.map(drop)
 }
 
-async fn connection(
-    server: Arc<Server>,
-    socket: TcpStream,
-    place: Arc<OwnedSemaphorePermit>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>, mut stopped: watch::Receiver<bool>) {
     let header_bytes_max = server.context.limits.header_bytes_max.max(HEADER_BYTES_MIN);
-    let connection = Connection { server, _place: place, stopped: stopped.clone() };
+    let connection = Connection { server, client: client.clone(), stopped: stopped.clone() };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.respond(request.map(Body::new)).await) }
@@ -173,11 +188,15 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(header_bytes_max)
-        .serve_connection(TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE))), service)
+        .serve_connection(
+            TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE, Some(client.clone())))),
+            service,
+        )
         .with_upgrades();
     tokio::pin!(http);
     tokio::select! {
         _ = &mut http => return, // how a client's connection ends is the client's business
+        () = client.has_to_leave() => return,
         _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),
     }
     let _ = http.await;
@@ -187,19 +206,22 @@ async fn connection(
 #[derive(Clone)]
 struct Connection {
     server: Arc<Server>,
-    _place: Arc<OwnedSemaphorePermit>,
+    client: Arc<Client>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Connection {
     async fn respond(self, request: Request) -> Response {
-        let server = self.server.clone();
+        let (server, work) = (self.server.clone(), self.client.work());
         let (mut parts, body) = request.into_parts();
+        if let Some(refusal) = self.refuse(&parts) {
+            return refusal;
+        }
         let mut response = match (&parts.method, parts.uri.path()) {
-            (&Method::POST, "/") => self.post(&parts, body).await,
+            (&Method::POST, "/") => self.post(&parts, body, work).await,
             (&Method::GET | &Method::HEAD, "/") => index(&server, &parts),
             (&Method::GET, "/websocket") => self.upgrade(&mut parts).await,
-            (&Method::GET | &Method::HEAD, _) => self.get(&parts).await,
+            (&Method::GET | &Method::HEAD, _) => self.get(&parts, work).await,
             (&Method::OPTIONS, _) => StatusCode::NO_CONTENT.into_response(),
             (&Method::POST, path) => {
                 let path: String = path.chars().take(80).collect();
@@ -213,79 +235,178 @@ impl Connection {
         response
     }
 
-    async fn post(self, parts: &Parts, body: Body) -> Response {
-        let bytes_max = self.server.context.limits.body_bytes_max;
-        let bytes = match read_body(parts, body, bytes_max).await {
+    /// Refuses what a web page does that has no business here.
+    fn refuse(&self, parts: &Parts) -> Option<Response> {
+        let context = &self.server.context;
+        if let Some(host) = hosts::foreign(&parts.uri, &parts.headers, &context.limits.allowed_hosts) {
+            let host: String = host.chars().take(80).collect();
+            let text = format!(
+                "this node does not answer to the name {host:?}: use its IP address, or the operator adds the name to \
+                 rpc.allowed_hosts\n"
+            );
+            return Some((StatusCode::FORBIDDEN, text).into_response());
+        }
+        let acts = parts.method == Method::POST || parts.uri.path() == "/websocket";
+        if acts && !context.cors.may_act(&parts.headers) {
+            let text = "pages of this origin may not post or open a WebSocket here: the operator allows them with \
+                        rpc.cors_allowed_origins\n";
+            return Some((StatusCode::FORBIDDEN, text).into_response());
+        }
+        None
+    }
+
+    /// Waits until the client's address is within its budget; false when that takes too long.
+    async fn within_budget(&self) -> bool {
+        let wait = self.client.wait();
+        if !wait.is_zero() {
+            sleep(wait.min(clients::WAIT_MAX)).await;
+        }
+        self.client.wait().is_zero()
+    }
+
+    async fn post(self, parts: &Parts, body: Body, work: Work) -> Response {
+        let fail = |status, error| rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false, None);
+        if !self.within_budget().await {
+            discard(body).await;
+            return fail(StatusCode::TOO_MANY_REQUESTS, over_budget());
+        }
+        let bytes = match self.read_body(parts, body).await {
             Ok(bytes) => bytes,
-            Err(error) => return rpc(StatusCode::BAD_REQUEST, jsonrpc::answer(&Value::Null, &Err(error)), false),
+            Err((status, error)) => return fail(status, error),
         };
-        match jsonrpc::parse(&bytes, self.server.context.limits.batch_calls_max) {
-            Ok(body) => match answers(&self.server, body).await {
-                Some(reply) => rpc(StatusCode::OK, reply.json, reply.lasting),
+        let parsed = self.server.parse(bytes, &self.client).await;
+        self.client.take_read();
+        match parsed {
+            Ok(body) => match answers(&self.server, &self.client, body).await {
+                Some(reply) => rpc(StatusCode::OK, reply.json, reply.lasting, Some((work, reply.rooms))),
                 None => StatusCode::OK.into_response(),
             },
             Err(error) => {
                 let status = if error.kind == Kind::Parse { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-                rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false)
+                fail(status, error)
             }
         }
     }
 
-    async fn get(self, parts: &Parts) -> Response {
+    async fn get(self, parts: &Parts, work: Work) -> Response {
+        self.client.take_read();
+        let is_probe = ["/health", "/ready"].contains(&parts.uri.path()); // a busy neighbour does not make a node look dead
+        if !is_probe && !self.within_budget().await {
+            let answer = jsonrpc::answer(&json!(-1), &Err(over_budget()));
+            return rpc(StatusCode::TOO_MANY_REQUESTS, answer, false, None);
+        }
         let called = async {
             let (name, pairs) = uri::parse(&parts.uri)?;
             let method = methods::find(name)?;
-            let reply = methods::call(&self.server, method, Args::of_uri(pairs, method.params)).await?;
-            Ok::<_, Error>((method, reply))
+            let reply = methods::call(&self.server, &self.client, method, Args::of_uri(pairs, method.params)).await?;
+            let room = self.client.room_for_answer(reply.json.len()).ok_or_else(no_room)?;
+            Ok::<_, Error>((method, reply, room))
         };
-        let (status, result, lasting) = match called.await {
-            Ok::<_, Error>((method, reply)) => {
+        let (status, result, lasting, room) = match called.await {
+            Ok((method, reply, room)) => {
                 let status = if method.name == "ready" { ready_status(&reply.json) } else { StatusCode::OK };
-                (status, Ok(reply.json), reply.lasting)
+                (status, Ok(reply.json), reply.lasting, vec![room])
             }
-            Err(error) if error.kind == Kind::MethodNotFound => (StatusCode::NOT_FOUND, Err(error), false),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Err(error), false),
+            Err(error) if error.kind == Kind::MethodNotFound => (StatusCode::NOT_FOUND, Err(error), false, vec![]),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Err(error), false, vec![]),
         };
-        rpc(status, jsonrpc::answer(&json!(-1), &result), lasting)
+        rpc(status, jsonrpc::answer(&json!(-1), &result), lasting, Some((work, room)))
     }
 
     async fn upgrade(self, parts: &mut Parts) -> Response {
-        if !self.server.context.cors.may_open_websocket(&parts.headers) {
-            let text = "pages of this origin may not open a WebSocket: the operator allows them with rpc.cors_allowed_origins\n";
-            return (StatusCode::FORBIDDEN, text).into_response();
-        }
         let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
         };
         let bytes_max = self.server.context.limits.body_bytes_max;
-        let Self { server, _place: place, stopped } = self;
+        let Self { server, client, stopped } = self;
+        client.take_read();
+        client.becomes_websocket();
         upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).on_upgrade(move |socket| async move {
-            websocket::run(&server, socket, stopped).await;
-            drop(place); // held until here: a WebSocket is a connection too
+            websocket::run(&server, &client, socket, stopped).await;
+            drop(client); // held until here: a WebSocket is a connection too
         })
+    }
+
+    /// Reads a body, and counts its values as they come.
+    async fn read_body(&self, parts: &Parts, body: Body) -> Result<Bytes, (StatusCode, Error)> {
+        let bytes_max = self.server.context.limits.body_bytes_max;
+        let bad = |error| (StatusCode::BAD_REQUEST, error);
+        let too_large = |got: &str| {
+            bad(Error::invalid_request(format_args!(
+                "a body of {got} bytes, at most {bytes_max} are allowed (rpc.max_body_bytes): send fewer calls at once"
+            )))
+        };
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if let Some(announced) =
+            announced.filter(|length| length.parse::<usize>().is_ok_and(|length| length > bytes_max))
+        {
+            return Err(too_large(announced));
+        }
+        let read = async {
+            let (mut pieces, mut values) = (body.into_data_stream(), self.server.values());
+            let mut bytes = Vec::new();
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|error| {
+                    bad(Error::invalid_request(format_args!("the body breaks off: {error}: send it again")))
+                })?;
+                self.client.charge_bytes(piece.len());
+                let wrong = match values.count(&piece) {
+                    _ if bytes.len() + piece.len() > bytes_max => Some(too_large("more")),
+                    Err(error) => Some((StatusCode::OK, error)),
+                    Ok(()) if !self.client.has_room_to_read() => {
+                        let text = "busy: too many bytes of requests wait: try again later";
+                        Some((StatusCode::SERVICE_UNAVAILABLE, Error::server(text)))
+                    }
+                    Ok(()) => None,
+                };
+                if let Some(wrong) = wrong {
+                    drop(bytes);
+                    self.client.take_read();
+                    discard(Body::from_stream(pieces)).await;
+                    return Err(wrong);
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(Bytes::from(bytes))
+        };
+        let late = || {
+            bad(Error::invalid_request(format_args!(
+                "the body did not come within {} s: send it again",
+                PATIENCE.as_secs()
+            )))
+        };
+        timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
-async fn read_body(parts: &Parts, body: Body, bytes_max: usize) -> Result<axum::body::Bytes, Error> {
-    let too_large = |got: &str| {
-        Error::invalid_request(format_args!(
-            "a body of {got} bytes, at most {bytes_max} are allowed (rpc.max_body_bytes): send fewer calls at once"
-        ))
+/// Reads the rest of a body and forgets it: closing with unread bytes would reset the connection, and with it our answer.
+async fn discard(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let mut left = DISCARDED_BYTES_MAX;
+    let rest = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
     };
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if let Some(announced) = announced.filter(|length| length.parse::<usize>().is_ok_and(|length| length > bytes_max)) {
-        return Err(too_large(announced));
-    }
-    match timeout(PATIENCE, to_bytes(body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.to_string().contains("length limit") => Err(too_large("more")),
-        Ok(Err(error)) => Err(Error::invalid_request(format_args!("the body breaks off: {error}: send it again"))),
-        Err(_) => Err(Error::invalid_request(format_args!(
-            "the body did not come within {} s: send it again",
-            PATIENCE.as_secs()
-        ))),
-    }
+    let _ = timeout(PATIENCE, rest).await;
+}
+
+/// What an address over its budget is told.
+pub fn over_budget() -> Error {
+    Error::server(
+        "your address asks for more work than it may (rpc.max_client_bytes_per_second, rpc.max_client_cpu_percent): wait a few \
+         seconds, and send less at once",
+    )
+}
+
+fn no_room() -> Error {
+    Error::server(
+        "busy: too many answers wait to be read by clients: read the answers that you have asked for, then try again",
+    )
 }
 
 /// What probes look at.
@@ -298,9 +419,9 @@ fn ready_status(json: &str) -> StatusCode {
 ///
 /// The calls of a batch are begun, and answered, in their order: one after the other, or, if all of them only wait for others, as
 /// submissions of transactions do, together.
-pub async fn answers(server: &Arc<Server>, body: RpcBody) -> Option<Reply> {
+pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: RpcBody) -> Option<Answers> {
     let messages = match body {
-        RpcBody::Single(message) => return answer(server, message).await,
+        RpcBody::Single(message) => return answer(server, client, message).await,
         RpcBody::Batch(messages) => messages,
     };
     let waits = |message: &Message| match message {
@@ -308,16 +429,16 @@ pub async fn answers(server: &Arc<Server>, body: RpcBody) -> Option<Reply> {
         Message::Notification | Message::Bad(..) => true,
     };
     let together = if messages.iter().all(waits) { messages.len() } else { 1 };
-    let (mut json, mut lasting) = (String::from("["), true);
+    let (mut json, mut lasting, mut rooms) = (String::from("["), true, Vec::new());
     let answered = AtomicUsize::new(0);
     let one = async |message| match message {
         Message::Call(call) if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX => {
             let error = Error::server(format_args!(
                 "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
             ));
-            Some(Reply { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false })
+            Some(Answers { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false, rooms: vec![] })
         }
-        message => answer(server, message).await,
+        message => answer(server, client, message).await,
     };
     let mut replies = pin!(stream::iter(messages).map(one).buffered(together.max(1)));
     while let Some(reply) = replies.next().await {
@@ -326,38 +447,71 @@ pub async fn answers(server: &Arc<Server>, body: RpcBody) -> Option<Reply> {
             json.push_str(&reply.json);
             answered.store(json.len(), Relaxed);
             lasting &= reply.lasting;
+            rooms.extend(reply.rooms);
         }
     }
     if json.len() == 1 {
         return None;
     }
     json.push(']');
-    Some(Reply { json, lasting })
+    Some(Answers { json, lasting, rooms })
 }
 
-async fn answer(server: &Arc<Server>, message: Message) -> Option<Reply> {
+/// The text of an answer, or of those to a batch.
+pub struct Answers {
+    /// JSON.
+    pub json: String,
+    /// It may be cached.
+    pub lasting: bool,
+    /// Held until the client has read it.
+    pub rooms: Vec<Room>,
+}
+
+async fn answer(server: &Arc<Server>, client: &Arc<Client>, message: Message) -> Option<Answers> {
     let (id, result) = match message {
         Message::Notification => return None,
         Message::Bad(id, error) => (id, Err(error)),
         Message::Call(call) => {
             let called = async {
                 let method = methods::find(&call.method)?;
-                methods::call(server, method, Args::of_json(call.params, method.params)?).await
+                let Reply { json, lasting } =
+                    methods::call(server, client, method, Args::of_json(call.params, method.params)?).await?;
+                let room = client.room_for_answer(json.len()).ok_or_else(no_room)?;
+                Ok((json, lasting, room))
             };
             (call.id, called.await)
         }
     };
-    let lasting = result.as_ref().is_ok_and(|reply| reply.lasting);
-    Some(Reply { json: jsonrpc::answer(&id, &result.map(|reply| reply.json)), lasting })
+    let (result, lasting, rooms) = match result {
+        Ok((json, lasting, room)) => (Ok(json), lasting, vec![room]),
+        Err(error) => (Err(error), false, vec![]),
+    };
+    Some(Answers { json: jsonrpc::answer(&id, &result), lasting, rooms })
 }
 
-fn rpc(status: StatusCode, json: String, lasting: bool) -> Response {
+/// An answer on its way: what it holds is free when the socket has taken its last byte.
+struct OnItsWay {
+    json: String,
+    _held: Option<(Work, Vec<Room>)>,
+}
+
+impl AsRef<[u8]> for OnItsWay {
+    fn as_ref(&self) -> &[u8] {
+        self.json.as_bytes()
+    }
+}
+
+fn rpc(status: StatusCode, json: String, lasting: bool, held: Option<(Work, Vec<Room>)>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if lasting {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
     }
-    (status, headers, json).into_response()
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    let body = Bytes::from_owner(OnItsWay { json, _held: held });
+    (status, headers, Body::from(body)).into_response()
 }
 
 /// The methods that this node answers, as CometBFT lists them: those without arguments, then the others.

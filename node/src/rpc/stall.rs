@@ -1,8 +1,9 @@
-//! A socket that gives up on a client that does not read.
+//! A socket that gives up on a client that does not read, and counts what a client has sent.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,45 +13,75 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// Fails when a write makes no progress for a while. Without it, a client that reads nothing would hold its answer for ever.
+use crate::clients::Client;
+
+/// Bytes a second that a client has to read at least, once its patience is over.
+const READ_RATE_MIN: u64 = 16 * 1024;
+
+/// Fails when a client reads too slowly. Without it, a client that reads nothing, or a byte now and then, would hold its answer for
+/// ever.
 pub struct NoStall<S> {
     socket: S,
+    client: Option<Arc<Client>>,
     patience: Duration,
-    /// Runs out when the write that waits has waited too long.
+    /// Runs out when the client is too slow.
     deadline: Pin<Box<Sleep>>,
-    waiting: bool,
+    /// Since when bytes wait to be read by the client, and how many it has read since.
+    waiting: Option<(Instant, u64)>,
 }
 
 impl<S> NoStall<S> {
-    /// Gives up after `patience` without progress.
-    pub fn new(socket: S, patience: Duration) -> Self {
-        Self { socket, patience, deadline: Box::pin(sleep(patience)), waiting: false }
+    /// Gives up on a client that reads nothing for `patience`, or less than [`READ_RATE_MIN`] for longer. What it sends is counted for
+    /// `client`.
+    pub fn new(socket: S, patience: Duration, client: Option<Arc<Client>>) -> Self {
+        Self { socket, client, patience, deadline: Box::pin(sleep(patience)), waiting: None }
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if progress.is_ready() {
-            self.waiting = false;
-            return progress;
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<T>>,
+        written: impl Fn(&T) -> Option<usize>,
+    ) -> Poll<io::Result<T>> {
+        match &progress {
+            Poll::Ready(Ok(done)) => {
+                match (written(done), &mut self.waiting) {
+                    (Some(bytes), Some((_, read))) => *read += bytes as u64,
+                    (None, waiting) => *waiting = None, // all is written
+                    (Some(_), None) => {}
+                }
+                progress
+            }
+            Poll::Ready(Err(_)) => progress,
+            Poll::Pending => {
+                let (since, read) = *self.waiting.get_or_insert((Instant::now(), 0));
+                let deadline = since + self.patience + Duration::from_millis(read * 1000 / READ_RATE_MIN);
+                if self.deadline.deadline() != deadline {
+                    self.deadline.as_mut().reset(deadline);
+                }
+                ready!(self.deadline.as_mut().poll(cx));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+            }
         }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
-        }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for NoStall<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        let bytes = buf.filled().len() - before;
+        if self.client.as_ref().is_some_and(|client| !client.read(bytes)) {
+            return Poll::Ready(Err(io::Error::other("too many bytes of messages wait to become complete")));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for NoStall<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |bytes| Some(*bytes))
     }
 
     fn poll_write_vectored(
@@ -59,7 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NoStall<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |bytes| Some(*bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -68,12 +99,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NoStall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.socket).poll_flush(cx);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |()| None)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.socket).poll_shutdown(cx);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |()| None)
     }
 }
 
@@ -87,7 +118,7 @@ mod tests {
     async fn a_client_that_reads_nothing_is_given_up() {
         let (ours, mut theirs) = duplex(16);
         let patience = Duration::from_millis(50);
-        let mut socket = NoStall::new(ours, patience);
+        let mut socket = NoStall::new(ours, patience, None);
         socket.write_all(&[1; 16]).await.unwrap();
         let started = Instant::now();
         let error = socket.write_all(&[2; 16]).await.unwrap_err();

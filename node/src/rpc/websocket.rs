@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
+use crate::clients::{self, Client as Connected, Work};
+
 use super::{
     args::Args,
     error::Error,
@@ -22,7 +24,7 @@ use super::{
     methods::{self, Server},
     query::Query,
     rounds::{self, Shown},
-    server,
+    server::{self, Answers},
 };
 
 /// How often a client is asked whether it is still there; it has until the next time to say anything.
@@ -41,12 +43,13 @@ struct Subscription {
 
 struct Client<'a> {
     server: &'a Arc<Server>,
+    connected: &'a Arc<Connected>,
     subscriptions: Vec<Subscription>,
-    /// While there are subscriptions: the place in the stream of heights, and the place among clients.
-    watching: Option<(Cursor, OwnedSemaphorePermit)>,
+    /// While there are subscriptions: the place in the stream of heights, the place among clients, and the connection's own.
+    watching: Option<(Cursor, OwnedSemaphorePermit, Work)>,
     /// While a subscription asks for what happens inside heights.
     rounds: Option<broadcast::Receiver<Arc<Shown>>>,
-    calls: FuturesUnordered<BoxFuture<'static, Option<String>>>,
+    calls: FuturesUnordered<BoxFuture<'static, Option<Answers>>>,
 }
 
 /// Why a connection ends.
@@ -58,11 +61,23 @@ enum End {
 }
 
 /// Serves a client until it goes away, is too slow, or the server stops.
-pub async fn run(server: &Arc<Server>, mut socket: WebSocket, mut stopped: watch::Receiver<bool>) {
-    let mut client =
-        Client { server, subscriptions: Vec::new(), watching: None, rounds: None, calls: FuturesUnordered::new() };
+pub async fn run(
+    server: &Arc<Server>,
+    connected: &Arc<Connected>,
+    mut socket: WebSocket,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut client = Client {
+        server,
+        connected,
+        subscriptions: Vec::new(),
+        watching: None,
+        rounds: None,
+        calls: FuturesUnordered::new(),
+    };
     let end = tokio::select! {
         end = client.serve(&mut socket) => end,
+        () = connected.has_to_leave() => End::Close(close_code::AGAIN, "idle, and its place is needed: connect again"),
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
     };
     if let End::Close(code, reason) = end {
@@ -79,6 +94,7 @@ impl Client<'_> {
             let done = tokio::select! {
                 frame = socket.recv(), if reading => {
                     heard = true;
+                    self.connected.take_read();
                     match frame {
                         Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes()).await,
                         Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes).await,
@@ -86,7 +102,10 @@ impl Client<'_> {
                         Some(Ok(Frame::Close(_)) | Err(_)) | None => return End::Gone,
                     }
                 }
-                Some(reply) = self.calls.next() => send(socket, reply).await,
+                Some(reply) = self.calls.next() => match reply {
+                    Some(Answers { json, rooms: _rooms, .. }) => send(socket, Some(json)).await,
+                    None => Ok(()),
+                },
                 height = next_height(&mut self.watching) => match height {
                     Ok(happening) => self.on_height(socket, happening).await,
                     Err(Missed { heights }) => {
@@ -112,8 +131,17 @@ impl Client<'_> {
     }
 
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8]) -> Result<(), ()> {
-        let server = self.server.clone();
-        match jsonrpc::parse(bytes, server.context.limits.batch_calls_max) {
+        let (server, connected) = (self.server.clone(), self.connected.clone());
+        connected.charge_bytes(bytes.len());
+        let parsed = match server.values().count(bytes) {
+            Ok(()) if connected.wait() > clients::WAIT_MAX => Err(server::over_budget()),
+            Ok(()) => {
+                tokio::time::sleep(connected.wait()).await;
+                server.parse(bytes.to_vec().into(), &connected).await
+            }
+            Err(error) => Err(error),
+        };
+        match parsed {
             Ok(Body::Single(Message::Call(call)))
                 if methods::find(&call.method).is_ok_and(|method| method.is_websocket()) =>
             {
@@ -121,7 +149,10 @@ impl Client<'_> {
                 send(socket, Some(jsonrpc::answer(&call.id, &result.map(|()| "{}".to_owned())))).await
             }
             Ok(body) => {
-                let run = async move { server::answers(&server, body).await.map(|reply| reply.json) };
+                let run = async move {
+                    let _work = connected.work();
+                    server::answers(&server, &connected, body).await
+                };
                 self.calls.push(run.boxed());
                 Ok(())
             }
@@ -169,7 +200,7 @@ impl Client<'_> {
                     limits.subscription_clients_max
                 ))
             })?;
-            self.watching = Some((self.server.hub.cursor(), place));
+            self.watching = Some((self.server.hub.cursor(), place, self.connected.work()));
         }
         if self.rounds.is_none() && rounds::may_match(&query) {
             self.rounds = Some(self.server.rounds.watch(&self.server.context.happened));
@@ -247,9 +278,9 @@ impl Client<'_> {
 }
 
 /// The next height, if somebody watches.
-async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit)>) -> Result<Arc<Happening>, Missed> {
+async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit, Work)>) -> Result<Arc<Happening>, Missed> {
     match watching {
-        Some((cursor, _)) => cursor.next().await,
+        Some((cursor, ..)) => cursor.next().await,
         None => std::future::pending().await,
     }
 }

@@ -173,3 +173,109 @@ async fn stopping_says_goodbye() {
     assert_eq!(hear(&mut socket).await, None);
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// What the server answers to these bytes, until it closes.
+async fn told(served: &Served, request: &str) -> String {
+    let mut socket = TcpStream::connect(served.handle.address()).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    said(socket).await
+}
+
+fn posted(body: &str, more: &str) -> String {
+    let length = body.len();
+    format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mute_connections_take_no_place_from_those_who_ask() {
+    let served = Chain::new().serve(Limits { open_connections_max: 8, ..Limits::default() }).await;
+    let mut mute = Vec::new();
+    for _ in 0..24 {
+        let mut socket = TcpStream::connect(served.handle.address()).await.unwrap();
+        socket.write_all(b"GET /health HTTP/1.1\r\nx: yyy").await.unwrap();
+        mute.push(socket);
+    }
+    for _ in 0..8 {
+        assert_eq!(raw(format!("{}/health", served.http()), None).await.status, 200);
+    }
+    assert!(served.handle.clients().connections() <= 4, "an address has its share, however many it opens");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_keep_their_places_and_the_address_is_told_of_its_share() {
+    let limits = Limits { open_connections_max: 8, open_connections_per_address_max: 2, ..Limits::default() };
+    let served = Chain::new().serve(limits).await;
+    let mut subscribers = [open(&served).await, open(&served).await];
+    for socket in &mut subscribers {
+        call(socket, 1, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+    }
+    let refused = said(TcpStream::connect(served.handle.address()).await.unwrap()).await;
+    assert!(refused.contains("503") && refused.contains("rpc.max_open_connections_per_address"), "{refused}");
+    for socket in &mut subscribers {
+        assert_eq!(call(socket, 2, "health", Value::Null).await["result"], json!({}));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_tiny_values_is_refused_unread() {
+    let served = Chain::new().serve(Limits::default()).await;
+    let tiny = vec!["{}"; 300_000].join(",");
+    let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"health","params":[{tiny}]}}"#);
+    let answer = raw(served.http(), Some(call.clone())).await;
+    assert!(answer.status == 200 && answer.error().contains("JSON values"), "{}", answer.text);
+    let mut socket = open(&served).await;
+    socket.send(Message::text(call)).await.unwrap();
+    assert!(hear(&mut socket).await.unwrap()["error"]["data"].as_str().unwrap().contains("JSON values"));
+    let large = json!({ "jsonrpc": "2.0", "id": 1, "method": "health", "params": { "x": "y".repeat(900_000) } });
+    assert_eq!(
+        raw(served.http(), Some(large.to_string())).await.json()["result"],
+        json!({}),
+        "one large value is fine"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_over_its_budget_is_refused_and_probes_are_not() {
+    let served = Chain::new().serve(Limits { client_bytes_per_second: 1000, ..Limits::default() }).await;
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "health", "params": { "x": "y".repeat(100_000) } });
+    assert_eq!(raw(served.http(), Some(call.to_string())).await.status, 200, "the first is within the burst");
+    let refused = raw(served.http(), Some(call.to_string())).await;
+    assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
+    assert!(refused.error().contains("rpc.max_client_bytes_per_second"), "{}", refused.text);
+    assert_eq!(raw(format!("{}/status", served.http()), None).await.status, 429);
+    assert_eq!(raw(format!("{}/ready", served.http()), None).await.status, 200);
+    let mut socket = open(&served).await;
+    let refused = self::call(&mut socket, 1, "health", Value::Null).await;
+    assert!(refused["error"]["data"].as_str().unwrap().contains("more work than it may"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_pages_of_others_reach_nothing() {
+    let served =
+        Chain::new().serve(Limits { allowed_hosts: vec!["rpc.example.org".into()], ..Limits::default() }).await;
+    for (host, status) in
+        [("evil.example:26657", "403"), ("rpc.example.org", "200"), ("node0:26657", "200"), ("[::1]:26657", "200")]
+    {
+        let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        assert!(status == "200" || answer.contains("rpc.allowed_hosts"), "{answer}");
+    }
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"health"}"#;
+    for (origin, status) in
+        [("http://evil.test", "403"), ("null", "403"), ("http://page.test", "200"), ("http://x", "200")]
+    {
+        let answer = told(&served, &posted(body, &format!("content-type: text/plain\r\norigin: {origin}\r\n"))).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {answer}");
+    }
+    assert!(
+        told(&served, &posted(body, "content-type: text/plain\r\n")).await.contains(" 200 "),
+        "programs send no origin"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_are_small() {
+    let served = Chain::new().serve(Limits::default()).await;
+    let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}

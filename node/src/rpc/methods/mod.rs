@@ -22,7 +22,16 @@ use tokio::{
 };
 use types::Height;
 
-use super::{args::Args, context::Context, error::Error, events::Hub, rounds::Rounds};
+use super::{
+    args::Args,
+    context::Context,
+    error::Error,
+    events::Hub,
+    jsonrpc::Body,
+    parsers::{Parsers, Values},
+    rounds::Rounds,
+};
+use crate::clients::Client;
 
 pub use node::genesis_document;
 
@@ -60,6 +69,7 @@ pub struct Server {
     pub rounds: Rounds,
     /// The genesis document, read once.
     genesis: Value,
+    parsers: Parsers,
     old_prover: state::OldProver,
     told: evidence::Told,
     searches: Places,
@@ -79,6 +89,7 @@ impl Server {
         let clients = context.limits.subscription_clients_max;
         Self {
             genesis: genesis_document(&context.genesis),
+            parsers: Parsers::new(),
             old_prover: state::OldProver::default(),
             told: evidence::Told::default(),
             searches: Places::new(SEARCHES_MAX),
@@ -93,6 +104,18 @@ impl Server {
             rounds: Rounds::new(),
             context,
         }
+    }
+
+    /// Reads a body.
+    ///
+    /// Errors: it is not JSON, holds too much, or there is too much to do.
+    pub async fn parse(&self, bytes: axum::body::Bytes, client: &Arc<Client>) -> Result<Body, Error> {
+        self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await
+    }
+
+    /// The count of the values in a body that comes.
+    pub fn values(&self) -> Values {
+        Values::of_calls(self.context.limits.batch_calls_max)
     }
 
     /// Where calls of this class wait for each other.
@@ -336,9 +359,14 @@ pub fn find(name: &str) -> Result<&'static Method, Error> {
 }
 
 /// Runs a method that needs no WebSocket.
-pub async fn call(server: &Arc<Server>, method: &'static Method, args: Args) -> Result<Reply, Error> {
+pub async fn call(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    method: &'static Method,
+    args: Args,
+) -> Result<Reply, Error> {
     let started = Instant::now();
-    let reply = run(server, method, args).await;
+    let reply = run(server, client, method, args).await;
     (server.context.observe)(method.name, started.elapsed(), reply.is_ok());
     if let Err(Error { unreadable: Some(reason), .. }) = &reply {
         (server.context.unreadable)(reason);
@@ -346,9 +374,9 @@ pub async fn call(server: &Arc<Server>, method: &'static Method, args: Args) -> 
     reply
 }
 
-async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Result<Reply, Error> {
+async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method, args: Args) -> Result<Reply, Error> {
     match method.run {
-        Now(run) => run(server, &args).map(reply),
+        Now(run) => client.charged(|| run(server, &args).map(reply)),
         Store(run) => {
             let place = match Class::of(server, method, &args) {
                 Some(class) => Some(server.places(class).turn(method).await?),
@@ -358,10 +386,10 @@ async fn run(server: &Arc<Server>, method: &'static Method, args: Args) -> Resul
             let Ok(Ok(turn)) = turn else {
                 return Err(Error::server("busy: too many calls read the store: try again later, or ask another node"));
             };
-            let server = server.clone();
+            let (server, client) = (server.clone(), client.clone());
             let work = move || {
                 let (_place, _turn) = (place, turn);
-                run(&server, &args).map(reply)
+                client.charged(|| run(&server, &args).map(reply))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::internal(e)))
         }

@@ -1,0 +1,278 @@
+//! Bodies into calls, so that what a client sends costs little, and large bodies cost the async threads nothing.
+//!
+//! JSON takes many times its bytes of memory when it is made of small values. So values are counted before any is built, and a body with
+//! more than calls can need is refused. A body beyond [`INLINE_BYTES_MAX`] is read on a thread of its own with low priority, the smallest
+//! that waits first.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    error::Error,
+    jsonrpc::{self, Body},
+};
+use crate::{clients::Client, os};
+
+/// Bodies up to this size are read at once: it takes some 20 µs.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Threads that read larger bodies.
+const THREADS: usize = 1;
+
+/// Bodies that wait for them; further ones are refused. Their bytes are bounded with all that clients send.
+const WAITING_MAX: usize = 256;
+
+/// Longest time that a body waits. Smaller ones go first, so a large one can wait for long.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// JSON values of a body: so many for each call that is allowed, and for the largest single one (evidence, a list of peers).
+const VALUES_PER_CALL: usize = 64;
+const VALUES_MORE: usize = 4096;
+
+/// Counts the values of a JSON text that comes in pieces, without understanding it.
+#[derive(Debug)]
+pub struct Values {
+    left: usize,
+    max: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Values {
+    /// For a body with up to `calls` calls.
+    pub fn of_calls(calls: usize) -> Self {
+        let max = calls * VALUES_PER_CALL + VALUES_MORE;
+        Self { left: max, max, in_text: false, is_escaped: false }
+    }
+
+    /// Counts the values that begin in the next piece.
+    ///
+    /// Errors: there are too many.
+    pub fn count(&mut self, piece: &[u8]) -> Result<(), Error> {
+        for byte in piece {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = self.in_text,
+                b'"' => self.in_text = !self.in_text,
+                b',' | b':' | b'[' | b'{' if !self.in_text => {
+                    self.left = self.left.checked_sub(1).ok_or_else(|| {
+                        Error::invalid_request(format_args!(
+                            "a body of more than {} JSON values: no call needs so many; send fewer calls at once",
+                            self.max
+                        ))
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads bodies.
+pub struct Parsers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: BinaryHeap<Job>,
+    taken: u64,
+    is_closed: bool,
+}
+
+/// A body that waits: the smallest first, then the one that came first.
+struct Job {
+    order: Reverse<(usize, u64)>,
+    bytes: Bytes,
+    batch_calls_max: usize,
+    client: Arc<Client>,
+    reply: oneshot::Sender<Result<Body, Error>>,
+}
+
+impl Parsers {
+    /// Starts the threads; they end when this is dropped.
+    pub fn new() -> Self {
+        let shared = Arc::new(Shared::default());
+        for _ in 0..THREADS {
+            let shared = shared.clone();
+            let run = move || {
+                os::work_in_background();
+                while let Some(job) = shared.next() {
+                    if !job.reply.is_closed() {
+                        let body = job.client.charged(|| jsonrpc::parse(&job.bytes, job.batch_calls_max));
+                        let _ = job.reply.send(body); // the client may have gone
+                    }
+                }
+            };
+            thread::Builder::new().name("rpc-parser".to_owned()).spawn(run).expect("a thread can be started");
+        }
+        Self(shared)
+    }
+
+    /// Reads a body whose values were counted.
+    ///
+    /// Errors: it is not JSON, not a call or batch, or there is too much to do.
+    pub async fn parse(&self, bytes: Bytes, batch_calls_max: usize, client: &Arc<Client>) -> Result<Body, Error> {
+        if bytes.len() <= INLINE_BYTES_MAX {
+            return client.charged(|| jsonrpc::parse(&bytes, batch_calls_max));
+        }
+        let busy =
+            || Error::server("busy: too many large requests wait to be read: send smaller ones, or try again later");
+        let (reply, answer) = oneshot::channel();
+        if !self.0.push(bytes, batch_calls_max, client.clone(), reply) {
+            return Err(busy());
+        }
+        match timeout(WAIT_MAX, answer).await {
+            Ok(Ok(body)) => body,
+            _ => Err(busy()),
+        }
+    }
+}
+
+impl Drop for Parsers {
+    fn drop(&mut self) {
+        *self.0.lock() = Queue { is_closed: true, ..Queue::default() };
+        self.0.filled.notify_all();
+    }
+}
+
+impl Shared {
+    fn push(
+        &self,
+        bytes: Bytes,
+        batch_calls_max: usize,
+        client: Arc<Client>,
+        reply: oneshot::Sender<Result<Body, Error>>,
+    ) -> bool {
+        let mut queue = self.lock();
+        if queue.waiting.len() >= WAITING_MAX {
+            queue.waiting.retain(|job| !job.reply.is_closed());
+            if queue.waiting.len() >= WAITING_MAX {
+                return false;
+            }
+        }
+        queue.taken += 1;
+        let order = Reverse((bytes.len(), queue.taken));
+        queue.waiting.push(Job { order, bytes, batch_calls_max, client, reply });
+        drop(queue);
+        self.filled.notify_one();
+        true
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if queue.is_closed {
+                return None;
+            }
+            match queue.waiting.pop() {
+                Some(job) => return Some(job),
+                None => queue = self.filled.wait(queue).expect("a thread that panics stops the process"),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("a thread that panics stops the process")
+    }
+}
+
+impl PartialEq for Job {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Job {}
+
+impl PartialOrd for Job {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Job {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order.cmp(&other.order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clients::{Clients, Limits};
+
+    fn client() -> Arc<Client> {
+        let limits = Limits { connections_max: 1, address_connections_max: 1, bytes_per_second: 0, cpu_percent: 0 };
+        Clients::new(limits).enter([127, 0, 0, 1].into()).unwrap()
+    }
+
+    #[test]
+    fn a_body_of_tiny_values_is_refused_before_it_is_built() {
+        let tiny = format!("[{}]", vec!["{}"; 300_000].join(","));
+        let mut values = Values::of_calls(10);
+        let refused = tiny.as_bytes().chunks(1000).position(|piece| values.count(piece).is_err());
+        assert!(refused.is_some_and(|piece| piece < 20), "{refused:?}");
+        let text = format!(r#"{{"params":{{"tx":"{}"}}}}"#, r#",:[{\""#.repeat(100_000));
+        Values::of_calls(1).count(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn the_smallest_goes_first_and_a_full_queue_refuses() {
+        let (shared, client) = (Shared::default(), client());
+        let push = |bytes: usize| {
+            let (reply, answer) = oneshot::channel();
+            shared.push(Bytes::from(vec![b' '; bytes]), 1, client.clone(), reply).then_some(answer)
+        };
+        let mut answers: Vec<_> = [500, 20, 300].map(push).into_iter().collect();
+        assert_eq!(shared.next().unwrap().bytes.len(), 20);
+        assert_eq!(shared.next().unwrap().bytes.len(), 300);
+        answers.extend((0..WAITING_MAX - 1).map(|_| push(9)));
+        assert!(push(1).is_none());
+        answers.pop();
+        assert!(push(1).is_some(), "nobody waits for one of them any more");
+    }
+
+    #[tokio::test]
+    async fn large_bodies_are_read_elsewhere_and_charged() {
+        let (parsers, client) = (Parsers::new(), client());
+        let body = format!(r#"{{"id":1,"method":"status","params":["{}"]}}"#, "x".repeat(100_000));
+        let parsed = parsers.parse(Bytes::from(body.clone()), 1, &client).await.unwrap();
+        assert_eq!(parsed, jsonrpc::parse(body.as_bytes(), 1).unwrap());
+        assert!(parsers.parse(Bytes::from(vec![b'['; 100_000]), 1, &client).await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn more_values_than_counted_are_never_built(text in "[\\[\\]{}\",:\\\\a1 ]{0,60}") {
+            let mut values = Values::of_calls(0);
+            values.count(text.as_bytes()).unwrap();
+            let counted = values.max - values.left;
+            fn built(value: &serde_json::Value) -> usize {
+                1 + match value {
+                    serde_json::Value::Array(values) => values.iter().map(built).sum(),
+                    serde_json::Value::Object(fields) => fields.values().map(|value| 1 + built(value)).sum(),
+                    _ => 0,
+                }
+            }
+            if let Ok(value) = serde_json::from_str(&text) {
+                prop_assert!(built(&value) <= 2 * counted + 1);
+            }
+        }
+    }
+}
