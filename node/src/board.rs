@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, RwLock, RwLockReadGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use consensus::RoundNote;
@@ -36,13 +36,15 @@ pub struct Board {
 #[derive(Debug)]
 struct Seen {
     status: Arc<Status>,
+    /// Since when height, round and step are these.
+    step_since: Instant,
     last_block: Option<Instant>,
 }
 
 impl Board {
     /// A board that shows where the host stands at the start.
     pub fn new(status: Status) -> Self {
-        let seen = Seen { status: Arc::new(status), last_block: None };
+        let seen = Seen { status: Arc::new(status), step_since: Instant::now(), last_block: None };
         Self {
             happened: broadcast::Sender::new(HAPPENED_KEPT_MAX),
             seen: RwLock::new(seen),
@@ -53,6 +55,12 @@ impl Board {
     /// Where the host stands.
     pub fn status(&self) -> Arc<Status> {
         self.read().status.clone()
+    }
+
+    /// Where the host stands, and for how long in this step.
+    pub fn status_since(&self) -> (Arc<Status>, Duration) {
+        let seen = self.read();
+        (seen.status.clone(), seen.step_since.elapsed())
     }
 
     /// When this process committed a height last; `None` before its first.
@@ -84,7 +92,12 @@ impl Board {
 
     pub(crate) fn publish_status(&self, status: Status) -> Arc<Status> {
         let status = Arc::new(status);
-        self.seen.write().expect("a thread that panics stops the process").status = status.clone();
+        let mut seen = self.seen.write().expect("a thread that panics stops the process");
+        let place = |status: &Status| (status.height, status.round, status.step);
+        if place(&seen.status) != place(&status) {
+            seen.step_since = Instant::now();
+        }
+        seen.status = status.clone();
         status
     }
 

@@ -147,12 +147,10 @@ impl Clients {
         open.forgive();
         let account = open.accounts.entry(address).or_insert_with(|| Arc::new(Account::new())).clone();
         let share = self.limits.address_connections_max.min(self.limits.connections_max);
-        if account.connections.load(Relaxed) >= share {
-            if !open.evict(&mut seen, Some(address), self.elapsed_ms()) {
-                return Err(NoPlace::Address(share));
-            }
-        } else if open.clients.len() >= self.limits.connections_max && !open.evict(&mut seen, None, self.elapsed_ms()) {
-            return Err(NoPlace::All(self.limits.connections_max));
+        let is_full = open.clients.len() >= self.limits.connections_max;
+        let has_share = account.connections.load(Relaxed) >= share;
+        if (has_share || is_full) && !open.evict(&mut seen, has_share.then_some(address), self.elapsed_ms()) {
+            return Err(if is_full { NoPlace::All(self.limits.connections_max) } else { NoPlace::Address(share) });
         }
         open.next_id += 1;
         account.connections.fetch_add(1, Relaxed);

@@ -186,7 +186,7 @@ section! {
         prometheus: bool = false,
         /// Where. ":26660" is that port on all addresses.
         prometheus_listen_addr: String = ":26660".to_owned(),
-        /// Connections at one time.
+        /// Requests that are answered at one time; one more is answered with 503.
         max_open_connections: usize = 3,
         /// What all names begin with; existing dashboards expect "cometbft".
         namespace: String = "cometbft".to_owned(),

@@ -26,6 +26,7 @@ use crate::{
     board::{Board, Happened},
     clock::Clock,
     exit::Failure,
+    heard::{self, Heard},
     inbox::{Inbox, Taken},
     metrics::{Metrics, message_type},
     network, os,
@@ -51,6 +52,8 @@ pub struct ConsensusThread {
     pub pruner: SyncSender<()>,
     /// The address that this node signs with.
     pub us: Option<Address>,
+    /// What is told of it.
+    pub progress: Progress,
 }
 
 impl ConsensusThread {
@@ -61,7 +64,6 @@ impl ConsensusThread {
         let mut turns = Turns {
             timers: Timers::default(),
             clock: Clock::default(),
-            progress: Progress::new(self.us),
             step_since: Instant::now(),
             catching_up: CatchingUp::default(),
             status,
@@ -85,7 +87,6 @@ struct Turns {
     thread: ConsensusThread,
     timers: Timers,
     clock: Clock,
-    progress: Progress,
     /// Where the host stood after the last turn, and since when in that step.
     status: Arc<Status>,
     step_since: Instant,
@@ -152,8 +153,8 @@ impl Turns {
     }
 
     fn on_committed(&mut self, committed: Arc<Committed>) {
-        let thread = &self.thread;
-        let interval = self.progress.on_committed(&committed);
+        let thread = &mut self.thread;
+        let interval = thread.progress.on_committed(&committed);
         thread.metrics.on_committed(&committed, interval, thread.us);
         thread.board.publish_committed(committed);
         let _ = thread.pruner.try_send(()); // full: it is awake already
@@ -168,8 +169,13 @@ impl Turns {
             self.thread.metrics.on_step(self.status.step, at - self.step_since);
             self.step_since = at;
         }
-        self.progress.on_status(&self.status, &status);
+        self.thread.progress.on_status(&self.status, &status);
         self.thread.metrics.on_status(&self.status, &status);
+        if self.step_since.elapsed() >= heard::PATIENCE
+            && let Some(heard) = Heard::now(&status)
+        {
+            self.thread.metrics.on_waiting(&heard);
+        }
         self.status = self.thread.board.publish_status(status);
     }
 }

@@ -33,6 +33,8 @@ pub mod clock;
 pub mod config;
 pub mod consensus_thread;
 pub mod exit;
+pub mod files;
+pub mod heard;
 pub mod home;
 pub mod inbox;
 pub mod listen;

@@ -16,11 +16,17 @@ mod skew;
 mod unreadable;
 mod waiting;
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use host::{Committed, Input, Phase, Status};
 use prometheus::{Encoder, Registry, TextEncoder};
-use types::{Address, ChainId, PeerMessage, Step, TxId};
+use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
+
+use crate::{clients::Clients, heard::Heard};
 
 pub use collect::Sources;
 use consensus::Consensus;
@@ -35,6 +41,7 @@ pub use waiting::Waiting;
 
 /// All metrics of a node.
 pub struct Metrics {
+    clients: OnceLock<Arc<Clients>>,
     registry: Registry,
     process: Registry,
     facts: Mutex<Vec<Fact>>,
@@ -67,10 +74,12 @@ impl Metrics {
         process.register(Box::new(process::Process::new())).expect("registered once");
         let facts = Mutex::default();
         let on = |name| Subsystem { registry: &registry, facts: &facts, name };
+        let state = State::new(&on("state"));
         Self {
-            consensus: Consensus::new(&on("consensus")),
+            consensus: Consensus::new(&on("consensus"), state.block_processing_time.clone()),
             blocksync: Blocksync::new(&on("blocksync")),
-            state: State::new(&on("state")),
+            state,
+            clients: OnceLock::new(),
             verify: Verify::new(&on("verify")),
             mempool: Mempool::new(&on("mempool")),
             p2p: P2p::new(&on("p2p")),
@@ -89,8 +98,34 @@ impl Metrics {
         self.registry.register(Box::new(collect::Snapshot::new(sources))).expect("registered once");
     }
 
+    /// Adds who is connected to the RPC.
+    pub fn watch_clients(&self, clients: Arc<Clients>) {
+        let _ = self.clients.set(clients); // a node has one RPC
+    }
+
+    /// Where the chain stands when the process starts.
+    pub fn on_start(
+        &self,
+        status: &Status,
+        us: Option<Address>,
+        tip: Option<(&Block, u64)>,
+        signers: Option<&ValidatorSet>,
+        validators: Option<ValidatorSet>,
+    ) {
+        self.consensus.on_start(status, us, tip, signers, validators);
+        self.blocksync.syncing.set(i64::from(status.catching_up));
+    }
+
+    /// Shows who is missing while a step waits for votes.
+    pub fn on_waiting(&self, heard: &Heard) {
+        self.consensus.on_waiting(heard);
+    }
+
     /// All series in Prometheus' text format.
     pub fn text(&self) -> String {
+        if let Some(clients) = self.clients.get() {
+            self.rpc.connections.set(clients.connections() as i64);
+        }
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
         let mut text = Vec::new();
@@ -107,7 +142,7 @@ impl Metrics {
     pub fn on_turn(&self, step: Duration, outputs: Duration, has_committed: bool) {
         self.consensus.on_turn(step, outputs);
         if has_committed {
-            self.state.block_processing_time.observe(step.as_secs_f64());
+            self.state.block_step_seconds.observe(step.as_secs_f64());
         }
     }
 

@@ -1,20 +1,32 @@
-//! The log lines of the chain's progress: one a height, fewer when there are many; who is missing when a round fails.
+//! The log lines of the chain's progress: one a height, fewer when there are many; who is missing when a round fails or when no block
+//! comes.
 
 use std::time::{Duration, Instant};
 
 use host::{Committed, Status};
-use types::{Address, Height, Round, ValidatorSet};
+use types::{Address, Height, Round, Step};
+
+use crate::heard::Heard;
 
 /// Lines a second about committed heights; further heights are told together.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Validators named in one line.
-const NAMED_MAX: usize = 8;
+/// A chain stalls when nothing is decided for this many bounds of the propose timeout.
+const STALL_BOUNDS: u32 = 3;
+
+/// Longest time between two lines about one stall.
+const STALL_PERIOD_MAX: Duration = Duration::from_secs(300);
 
 /// What has been told.
 #[derive(Debug)]
 pub struct Progress {
     us: Option<Address>,
+    propose_bound: Duration,
+    /// How long no block is normal; `None`: for ever, while nobody needs one.
+    empty_block_interval: Option<Duration>,
+    /// Since when a block is awaited.
+    since: Instant,
+    stall: Stall,
     last_block: Option<Instant>,
     second: Instant,
     lines: u32,
@@ -51,16 +63,23 @@ impl NotKept {
 }
 
 impl Progress {
-    /// Nothing yet. `us` is the address that this node signs with.
-    pub fn new(us: Option<Address>) -> Self {
+    /// Nothing yet. `us` is the address that this node signs with, `propose_bound` the genesis' or a later parameter.
+    pub fn new(us: Option<Address>, propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
+        let (since, stall) = (Instant::now(), Stall::default());
+        let (last_block, second, lines, untold, untold_txs) = (None, since, 0, 0, 0);
+        let not_kept = NotKept::default();
         Self {
             us,
-            last_block: None,
-            second: Instant::now(),
-            lines: 0,
-            untold: 0,
-            untold_txs: 0,
-            not_kept: NotKept::default(),
+            propose_bound,
+            empty_block_interval,
+            since,
+            stall,
+            last_block,
+            second,
+            lines,
+            untold,
+            untold_txs,
+            not_kept,
         }
     }
 
@@ -69,6 +88,13 @@ impl Progress {
         let now = Instant::now();
         let interval = self.last_block.replace(now).map(|last| now - last);
         let height = committed.block.header.height;
+        if self.stall.end() {
+            tracing::info!(target: "consensus", height = height.0, after_s = (now - self.since).as_secs(), "blocks are decided again");
+        }
+        self.since = now;
+        if let Some(params) = &committed.results.params_update {
+            self.propose_bound = params.timeouts.propose;
+        }
         if now - self.second >= Duration::from_secs(1) {
             if self.untold > 0 {
                 tracing::info!(target: "consensus", heights = self.untold, txs = self.untold_txs, to = height.0 - 1, "committed more");
@@ -118,44 +144,61 @@ impl Progress {
             );
         }
         if before.height == after.height && after.round > before.round {
-            let (missing, power) = missing(after, before.round);
+            let mut failed = after.clone();
+            (failed.round, failed.step) = (before.round, Step::Prevote);
+            let heard = Heard::of(&failed);
             tracing::warn!(
                 target: "consensus", height = after.height.0, round = after.round.0,
                 proposer = %short(&before.validators.proposer_of_round(before.round).address().to_string()),
-                missing = %missing, missing_power = power, total_power = after.validators.total_power().0,
+                missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
                 "the round before failed"
             );
         }
+        self.tell_stall(after, Instant::now());
     }
-}
 
-/// Who sent no vote of a round: their addresses, shortened, and their power.
-fn missing(status: &Status, round: Round) -> (String, u64) {
-    let held = status.votes.iter().find(|votes| votes.round == round);
-    let has_voted = |index: u32| {
-        held.is_some_and(|held| {
-            held.prevotes.iter().chain(&held.precommits).any(|vote| vote.vote.validator_index == index)
-        })
-    };
-    absent(&status.validators, has_voted)
-}
-
-/// The validators for whom `is_present` does not hold.
-fn absent(validators: &ValidatorSet, is_present: impl Fn(u32) -> bool) -> (String, u64) {
-    let (mut names, mut power, mut count) = (Vec::new(), 0, 0);
-    for (index, validator) in (0u32..).zip(validators.iter()) {
-        if !is_present(index) {
-            power += validator.power.0;
-            count += 1;
-            if names.len() < NAMED_MAX {
-                names.push(short(&validator.address().to_string()));
-            }
+    /// Says that no block comes, and who is missing.
+    fn tell_stall(&mut self, status: &Status, now: Instant) {
+        if status.catching_up || status.waits_until.is_some() {
+            self.since = now;
+            return;
         }
+        // Votes, or a round above 0, mean that a block is wanted, whatever the interval.
+        let idle = match self.empty_block_interval {
+            _ if status.round > Round::ZERO || status.step != Step::Propose => Duration::ZERO,
+            Some(interval) => interval,
+            None => return,
+        };
+        let Some(since) = self.stall.is_due(self.since, idle + STALL_BOUNDS * self.propose_bound, now) else { return };
+        let heard = Heard::of(status);
+        tracing::warn!(
+            target: "consensus", height = status.height.0, round = status.round.0, step = ?status.step, since_s = since.as_secs(),
+            missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
+            "no block is decided. A block needs the votes of more than 2/3 of the power: start the validators that are missing, or mend \
+             their network; the chain goes on by itself"
+        );
     }
-    if count > names.len() {
-        names.push(format!("and {} more", count - names.len()));
+}
+
+/// When a stall is told: after a patience, then each time twice as late, at most [`STALL_PERIOD_MAX`] apart.
+#[derive(Debug, Default)]
+struct Stall {
+    /// When it was told last, after how long.
+    told: Option<Duration>,
+}
+
+impl Stall {
+    /// How long it has lasted, if that is to be told now.
+    fn is_due(&mut self, since: Instant, patience: Duration, now: Instant) -> Option<Duration> {
+        let lasted = now.saturating_duration_since(since);
+        let due = self.told.map_or(patience, |told| told + told.max(patience).min(STALL_PERIOD_MAX));
+        (lasted >= due).then(|| *self.told.insert(lasted))
     }
-    (if names.is_empty() { "nobody".to_owned() } else { names.join(" ") }, power)
+
+    /// It is over; whether it was told.
+    fn end(&mut self) -> bool {
+        self.told.take().is_some()
+    }
 }
 
 /// The first digits, as people compare them.
@@ -165,8 +208,6 @@ fn short(hex: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use types::{Power, SecretKey};
-
     use super::*;
 
     #[test]
@@ -179,13 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn the_missing_are_named_with_their_power() {
-        let keys = (1u8..=12).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap().public_key());
-        let set = ValidatorSet::new(keys.map(|key| (key, Power(5))).collect()).unwrap();
-        assert_eq!(absent(&set, |_| true), ("nobody".to_owned(), 0));
-        let (names, power) = absent(&set, |index| index != 3);
-        assert_eq!((names, power), (short(&set.get(3).unwrap().address().to_string()), 5));
-        let (names, power) = absent(&set, |_| false);
-        assert!(names.ends_with("and 4 more") && power == 60, "{names}");
+    fn a_stall_is_told_after_its_patience_and_then_less_and_less_often() {
+        let secs = Duration::from_secs;
+        let (mut stall, start) = (Stall::default(), Instant::now());
+        let told: Vec<u64> =
+            (0..400).filter(|second| stall.is_due(start, secs(9), start + secs(*second)).is_some()).collect();
+        assert_eq!(told, [9, 18, 36, 72, 144, 288]);
+        assert_eq!(stall.is_due(start, secs(9), start + secs(580)), Some(secs(580)));
+        assert!(stall.is_due(start, secs(9), start + secs(870)).is_none());
+        assert!(stall.is_due(start, secs(9), start + secs(880)).is_some(), "every five minutes at least");
+        assert!(stall.end() && !stall.end());
     }
 }

@@ -9,9 +9,12 @@ use std::{
 use host::Status;
 use p2p::Network;
 use prometheus::Gauge;
-use types::{Address, Height, Power, Round, Time};
+use types::{Address, Height, Power, Round, Step, Time};
 
-use crate::board::Board;
+use crate::{
+    board::Board,
+    heard::{self, Heard},
+};
 
 /// Why the node is not ready.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +47,19 @@ pub enum Reason {
         /// Seconds by which this clock is ahead; below zero when it is behind.
         seconds: f64,
     },
+    /// The validators that can be heard are too few to decide.
+    NoQuorum {
+        /// The height that waits.
+        height: Height,
+        /// Its round.
+        round: Round,
+        /// Its step.
+        step: Step,
+        /// How long.
+        since: Duration,
+        /// Whose votes came, and whose did not.
+        heard: Heard,
+    },
     /// No block for longer than the setting allows.
     Stalled {
         /// The height that is not decided.
@@ -52,10 +68,8 @@ pub enum Reason {
         round: Round,
         /// How long.
         since: Duration,
-        /// The power heard in this round; a quorum needs more than 2/3 of the total.
-        heard: Power,
-        /// The total.
-        total: Power,
+        /// Whose votes came, and whose did not.
+        heard: Heard,
     },
 }
 
@@ -84,10 +98,22 @@ impl fmt::Display for Reason {
                 seconds.abs(),
                 if *seconds > 0.0 { "ahead of" } else { "behind" }
             ),
-            Self::Stalled { height, round, since, heard, total } => write!(
+            Self::NoQuorum { height, round, step, since, heard } => write!(
                 f,
-                "no block for {} s: height {height} is in round {round}, validators with {heard} of {total} power were heard",
-                since.as_secs()
+                "only validators with {} of {} power are heard, a block needs more than 2/3: height {height} waits in round {round}, step \
+                 {step:?}, for {} s; missing: {}",
+                heard.power,
+                heard.total,
+                since.as_secs(),
+                heard.names
+            ),
+            Self::Stalled { height, round, since, heard } => write!(
+                f,
+                "no block for {} s: height {height} is in round {round}, validators with {} of {} power were heard in its step; missing: {}",
+                since.as_secs(),
+                heard.power,
+                heard.total,
+                heard.names
             ),
         }
     }
@@ -124,7 +150,8 @@ impl Readiness {
         let since = self.board.last_block().unwrap_or(self.started).elapsed();
         let rules =
             Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
-        rules.judge(&self.board.status(), self.network.peer_ids().len(), since)?;
+        let (status, in_step) = self.board.status_since();
+        rules.judge(&status, self.network.peer_ids().len(), since, in_step)?;
         judge_clock(self.clock_skew.get())
     }
 }
@@ -144,7 +171,8 @@ struct Rules {
 }
 
 impl Rules {
-    fn judge(&self, status: &Status, peers: usize, since: Duration) -> Result<(), Reason> {
+    /// `since` is how long the last block is ago, `in_step` how long consensus is in its step.
+    fn judge(&self, status: &Status, peers: usize, since: Duration, in_step: Duration) -> Result<(), Reason> {
         if let Some(earliest) = status.not_kept {
             return Err(Reason::NotKept { height: status.tip.next(), earliest });
         }
@@ -163,6 +191,12 @@ impl Rules {
         if peers == 0 && !ours.is_quorum_of(total) {
             return Err(Reason::NoPeers);
         }
+        if in_step >= heard::PATIENCE
+            && let Some(heard) = Heard::now(status).filter(|heard| !heard.is_quorum())
+        {
+            let (height, round, step) = (status.height, status.round, status.step);
+            return Err(Reason::NoQuorum { height, round, step, since: in_step, heard });
+        }
         // A round above 0 means that a block is wanted and does not come, whatever the interval.
         let patience = match self.empty_block_interval {
             _ if status.round > Round::ZERO => self.stall_after,
@@ -171,27 +205,15 @@ impl Rules {
         };
         if since > patience {
             let (height, round) = (status.height, status.round);
-            return Err(Reason::Stalled { height, round, since, heard: heard(status), total });
+            return Err(Reason::Stalled { height, round, since, heard: Heard::of(status) });
         }
         Ok(())
     }
 }
 
-/// The power of the validators whose vote of the current round is here.
-fn heard(status: &Status) -> Power {
-    let Some(held) = status.votes.iter().find(|votes| votes.round == status.round) else { return Power::ZERO };
-    let mut voted = vec![false; status.validators.len()];
-    for vote in held.prevotes.iter().chain(&held.precommits) {
-        if let Some(voted) = voted.get_mut(vote.vote.validator_index as usize) {
-            *voted = true;
-        }
-    }
-    Power(status.validators.iter().zip(voted).filter(|(_, voted)| *voted).map(|(validator, _)| validator.power.0).sum())
-}
-
 #[cfg(test)]
 mod tests {
-    use types::{Hash, SecretKey, Step, ValidatorSet};
+    use types::{Hash, SecretKey, ValidatorSet};
 
     use super::*;
 
@@ -232,25 +254,25 @@ mod tests {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
         let rules = rules(&status);
-        assert_eq!(rules.judge(&status, 3, secs(1)), Ok(()));
-        assert_eq!(rules.judge(&status, 0, secs(1)), Err(Reason::NoPeers));
+        assert_eq!(rules.judge(&status, 3, secs(1), Duration::ZERO), Ok(()));
+        assert_eq!(rules.judge(&status, 0, secs(1), Duration::ZERO), Err(Reason::NoPeers));
         assert!(matches!(
-            rules.judge(&status, 3, secs(32)),
-            Err(Reason::Stalled { heard: Power(0), total: Power(4), .. })
+            rules.judge(&status, 3, secs(32), Duration::ZERO),
+            Err(Reason::Stalled { heard: Heard { power: Power(0), total: Power(4), missing: 4, .. }, .. })
         ));
         status.catching_up = true;
         status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
-        let catching_up = rules.judge(&status, 3, secs(1)).unwrap_err();
+        let catching_up = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err();
         assert_eq!(catching_up.to_string(), "catching up: at height 7, peers are at 90");
         status.catching_up = false;
         status.waits_until = Some(Time::from_unix_millis(1_800_000_000_000));
-        let waits = rules.judge(&status, 3, secs(1)).unwrap_err().to_string();
+        let waits = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err().to_string();
         assert!(
             waits.starts_with("height 8 does not start before 2027-01-15T08:00:00Z, the time of the block before it"),
             "{waits}"
         );
         status.not_kept = Some(Height(40));
-        let not_kept = rules.judge(&status, 3, secs(1)).unwrap_err().to_string();
+        let not_kept = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err().to_string();
         assert!(
             not_kept.starts_with("no connected peer keeps height 8: the lowest that one keeps is 40."),
             "{not_kept}"
@@ -270,17 +292,34 @@ mod tests {
     }
 
     #[test]
+    fn too_little_power_is_told_at_once_and_by_name() {
+        let secs = Duration::from_secs;
+        let mut status = status(&[1, 1, 1, 1]);
+        let rules = rules(&status);
+        assert_eq!(rules.judge(&status, 3, secs(2), secs(2)), Ok(()), "the proposal is awaited: no votes are due");
+        status.step = Step::Prevote;
+        assert_eq!(rules.judge(&status, 3, secs(2), Duration::from_millis(500)), Ok(()), "votes may be on their way");
+        let reason = rules.judge(&status, 3, secs(2), secs(2)).unwrap_err().to_string();
+        assert!(reason.starts_with("only validators with 0 of 4 power are heard"), "{reason}");
+        let first = status.validators.get(0).unwrap().address().to_string();
+        assert!(reason.contains(&format!("missing: {} (1), ", &first[..10])), "{reason}");
+    }
+
+    #[test]
     fn a_validator_that_can_decide_alone_needs_no_peers() {
         let status = status(&[10]);
-        assert_eq!(rules(&status).judge(&status, 0, Duration::ZERO), Ok(()));
+        assert_eq!(rules(&status).judge(&status, 0, Duration::ZERO, Duration::ZERO), Ok(()));
     }
 
     #[test]
     fn without_empty_blocks_silence_is_normal_until_a_round_fails() {
         let mut status = status(&[1, 1, 1, 1]);
         let rules = Rules { empty_block_interval: None, ..rules(&status) };
-        assert_eq!(rules.judge(&status, 3, Duration::from_secs(9999)), Ok(()));
+        assert_eq!(rules.judge(&status, 3, Duration::from_secs(9999), Duration::ZERO), Ok(()));
         status.round = Round(2);
-        assert!(matches!(rules.judge(&status, 3, Duration::from_secs(31)), Err(Reason::Stalled { .. })));
+        assert!(matches!(
+            rules.judge(&status, 3, Duration::from_secs(31), Duration::ZERO),
+            Err(Reason::Stalled { .. })
+        ));
     }
 }

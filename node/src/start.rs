@@ -17,7 +17,7 @@ use std::{
 };
 
 use consensus::Signer;
-use host::{Host, HostError, Mempool, TxVerifier};
+use host::{Host, HostError, Mempool, Status, TxVerifier};
 use p2p::{Network, NodeKey};
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
@@ -29,11 +29,14 @@ use crate::{
     config::{Config, listen_address},
     consensus_thread::ConsensusThread,
     exit::{Code, Failure},
+    files::Files,
     home::Lock,
     inbox::Inbox,
     logging,
     metrics::{self, Metrics, MetricsServer, Sources},
-    network, os, pruner,
+    network, os,
+    progress::Progress,
+    pruner,
     readiness::Readiness,
     rpc, rpc_parts, scrub,
     signals::NodeSignals,
@@ -140,7 +143,8 @@ impl Node {
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
         let node_key = load_node_key(&config)?;
-        let kv = open_database(&config)?;
+        let files = share_files(&config);
+        let kv = open_database(&config, files.tables)?;
         let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
         let store = Arc::new(Store::open(kv, genesis.chain_id())?);
         if let Some(document) = genesis.document.take() {
@@ -160,12 +164,14 @@ impl Node {
         host.on_phase(metrics.phase_clock());
         let app = host.app();
         let board = Arc::new(Board::new(host.status()));
+        let propose_bound = show_tip(&store, &metrics, &host.status(), us)?;
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
 
         let runtime = runtime_of("network", os::ask_for_short_slices)?;
         let clients_runtime = runtime_of("clients", os::serve_clients)?;
-        let p2p = p2p_config(&config, &genesis)?;
+        let mut p2p = p2p_config(&config, &genesis)?;
+        p2p.max_inbound = files.inbound_peers;
         let (network, events) = runtime.block_on(p2p::start(p2p, node_key))?;
         let parts = Parts {
             verifier,
@@ -217,6 +223,7 @@ impl Node {
             metrics: metrics.clone(),
             pruner: wake_pruner,
             us,
+            progress: Progress::new(us, propose_bound, config.consensus.empty_block_interval),
         };
         let end = on_end(ends.clone());
         let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
@@ -256,7 +263,7 @@ impl Node {
             clients_runtime,
             _lock: lock,
         };
-        if let Err(failure) = node.serve(genesis, app, mempool, validator) {
+        if let Err(failure) = node.serve(genesis, app, mempool, validator, files) {
             let _ = node.stop(); // the first failure is the one to tell
             return Err(failure);
         }
@@ -271,6 +278,7 @@ impl Node {
         app: host::LiveApp,
         mempool: Arc<Mempool>,
         validator: Option<types::PublicKey>,
+        files: Files,
     ) -> Result<(), Failure> {
         {
             let _on_runtime = self.runtime.enter();
@@ -278,11 +286,12 @@ impl Node {
         }
         if self.config.instrumentation.prometheus {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
-            let connections_max = self.config.instrumentation.max_open_connections;
-            let server = metrics::serve(self.metrics.clone(), address, connections_max);
+            let requests_max = self.config.instrumentation.max_open_connections;
+            let server = metrics::serve(self.metrics.clone(), address, requests_max, files.metrics);
             self.metrics_server = Some(self.clients_runtime.block_on(server)?);
         }
         if !self.config.rpc.laddr.is_empty() {
+            self.config.rpc.max_open_connections = files.rpc;
             let context = rpc_parts::context(rpc_parts::Lent {
                 config: &self.config,
                 genesis,
@@ -300,7 +309,9 @@ impl Node {
             listener.set_nonblocking(true).map_err(Failure::config)?;
             let _on_runtime = self.clients_runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::config)?;
-            self.rpc = Some(rpc::serve(context, listener).map_err(Failure::config)?);
+            let rpc = rpc::serve(context, listener).map_err(Failure::config)?;
+            self.metrics.watch_clients(rpc.clients().clone());
+            self.rpc = Some(rpc);
         }
         Ok(())
     }
@@ -428,8 +439,45 @@ fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
         .map_err(|error| Failure::config(format!("the threads of the {name} cannot be started: {error}")))
 }
 
-fn open_database(config: &Config) -> Result<RocksKv, Failure> {
-    let kv = RocksKv::open(&config.store_dir())?;
+/// Asks the system for file handles and shares them out; says so when they are too few for what is configured.
+fn share_files(config: &Config) -> Files {
+    let allowed = usize::try_from(os::raise_open_files()).unwrap_or(usize::MAX);
+    let files = Files::share(config, allowed);
+    if allowed < files.wanted {
+        tracing::warn!(
+            target: "main", allowed, wanted = files.wanted, database = files.tables, inbound_peers = files.inbound_peers,
+            clients = files.rpc,
+            "the system allows few open files: database and peers come first, clients get what is left. Raise the limit (ulimit -n, \
+             LimitNOFILE in a systemd unit), or lower rpc.max_open_connections"
+        );
+    }
+    files
+}
+
+/// Shows where the chain stands in the metrics from the first moment on; returns the bound of the propose timeout.
+fn show_tip(
+    store: &Store<RocksKv>,
+    metrics: &Metrics,
+    status: &Status,
+    us: Option<types::Address>,
+) -> Result<Duration, Failure> {
+    let tip = store.tip().filter(|tip| tip.block_id.is_some());
+    if let Some(tip) = tip {
+        // A tip whose rows are damaged is told by who needs them.
+        if let (Ok(head), Ok(block)) = (store.head(tip.height), store.block(tip.height)) {
+            let signers = tip.height.0.checked_sub(1).and_then(|before| store.validators(types::Height(before)).ok());
+            let validators = store.validators(tip.height).ok();
+            metrics.on_start(status, us, Some((&block, head.block_bytes)), signers.as_ref(), validators);
+            return Ok(store.params(status.height)?.timeouts.propose);
+        }
+    }
+    metrics.on_start(status, us, None, None, None);
+    Ok(store.params(status.height)?.timeouts.propose)
+}
+
+fn open_database(config: &Config, tables_max: usize) -> Result<RocksKv, Failure> {
+    let tables_max = i32::try_from(tables_max).unwrap_or(storage::OPEN_FILES_MAX);
+    let kv = RocksKv::open_with(&config.store_dir(), tables_max)?;
     for warning in kv.warnings() {
         tracing::warn!(target: "state", "{warning}");
     }

@@ -107,3 +107,76 @@ fn all_killed_at_once_go_on_from_where_they_were() {
     assert_eq!(before, after, "a decided height never changes");
     expect_agreement(&nodes, 10);
 }
+
+#[test]
+fn a_stall_is_told_at_once_with_the_names_of_who_is_missing() {
+    let homes = Homes::with(4, Duration::from_millis(50), |options| {
+        options.params.timeouts.propose = Duration::from_millis(500);
+    });
+    let mut nodes = homes.start_all();
+    nodes.iter_mut().for_each(|node| node.wait_for_height(2));
+    let addresses: Vec<String> = [2, 3]
+        .map(|index: usize| nodes[index].call("status")["validator_info"]["address"].as_str().unwrap()[..10].to_owned())
+        .into();
+    nodes.drain(2..).for_each(Validator::kill);
+    let line = nodes[0].wait_for_line("no block is decided");
+    assert!(line.contains("missing_power=20") && line.contains("total_power=40"), "{line}");
+    assert!(addresses.iter().all(|address| line.contains(address)), "{addresses:?} in {line}");
+    let reasons = nodes[0].call_any("ready")["reasons"].to_string();
+    assert!(reasons.contains("only validators with 20 of 40 power") && reasons.contains(&addresses[0]), "{reasons}");
+    assert_eq!(nodes[0].metric("cometbft_consensus_missing_validators_power"), 20.0);
+    assert_eq!(nodes[0].metric("cometbft_consensus_missing_validators"), 2.0);
+    nodes.push(homes.start(2));
+    nodes[0].wait_for_line("blocks are decided again");
+}
+
+#[test]
+fn a_process_with_few_files_refuses_clients_first() {
+    let homes = four();
+    let mut nodes: Vec<_> = (0..4)
+        .map(|index| Validator::spawn_with_files(&homes.home(index), 200, &[]))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(Validator::listening)
+        .collect();
+    assert!(nodes[0].log.iter().any(|line| line.contains("allows few open files")), "{:?}", nodes[0].log);
+    nodes[0].wait_for_height(2);
+    let address = nodes[0].rpc.strip_prefix("http://").unwrap().to_owned();
+    let clients: Vec<_> = (0..300).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+    let goal = nodes[1].height() + 10;
+    nodes[1].wait_for_height(goal);
+    nodes[0].wait_for_height(goal); // and this asks it, beside those that hold their connections
+    assert_eq!(nodes[0].metric("cometbft_p2p_peers"), 3.0);
+    drop(clients);
+    for node in nodes {
+        let (code, log) = node.terminate();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+#[test]
+fn gauges_are_right_from_the_start_on() {
+    let homes = Homes::new(1, Duration::from_millis(50));
+    let mut node = homes.start(0);
+    node.wait_for_height(5);
+    assert_eq!(node.terminate().0, Some(0));
+    // Nothing is decided meanwhile: what it shows, it knows from its store.
+    let node = Validator::spawn(&homes.home(0), &["--consensus.min_block_interval", "1h"]).listening();
+    let height = node.height() as f64;
+    for (name, value) in [
+        ("latest_block_height", height),
+        ("height", height + 1.0),
+        ("validators", 1.0),
+        ("validators_power", 10.0),
+        ("validator_power", 10.0),
+        ("validator_last_signed_height", height - 1.0),
+        ("power_online", 10.0),
+        ("precommits_counted", 1.0),
+        ("precommits_staking_percentage", 1.0),
+        ("validator_missed_blocks", 0.0),
+        ("byzantine_validators", 0.0),
+    ] {
+        assert_eq!(node.metric(&format!("cometbft_consensus_{name}")), value, "{name}");
+    }
+    assert!(node.metric("cometbft_consensus_block_size_bytes") > 100.0);
+}

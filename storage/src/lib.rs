@@ -68,7 +68,7 @@ pub use lookup::Change;
 pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;
 #[cfg(feature = "rocksdb")]
-pub use rocks::{BLOCK_CACHE_BYTES, RocksKv, RocksView, WRITE_BUFFERS_BYTES};
+pub use rocks::{BLOCK_CACHE_BYTES, OPEN_FILES_MAX, RocksKv, RocksView, WRITE_BUFFERS_BYTES};
 pub use store::{Begun, CommitBatch, FORMAT, GenesisBatch, Store, VALIDATORS_EVERY, begun_with, chain_of};
 pub use verify::{FINDINGS_MAX, FamilyCount, Finding, Report, Verification};
 pub use window::FORGET_STEP;

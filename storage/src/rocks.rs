@@ -49,8 +49,8 @@ pub const BLOCK_CACHE_BYTES: usize = 32 << 20;
 pub const WRITE_BUFFERS_BYTES: usize = 16 << 20;
 /// Bytes of log after which the families that still need its beginning are written out.
 const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Files held open.
-const OPEN_FILES_MAX: i32 = 256;
+/// Files of tables that are held open at most, where the system allows as many.
+pub const OPEN_FILES_MAX: i32 = 256;
 /// A file older than this is rewritten, which lets the compaction filter see rows that nothing else would move.
 const REWRITE_SECONDS: u64 = 24 * 3600;
 /// The file with the sequence number of the last synced batch.
@@ -88,7 +88,12 @@ impl RocksKv {
     /// Errors: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `Damaged`, or `Io`, each naming the path. Nothing is written into a
     /// folder that is not ours.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_for(Access::ReadAndWrite, path)
+        Self::open_with(path, OPEN_FILES_MAX)
+    }
+
+    /// The same, with at most `tables_max` files of tables open. Fewer cost time, nothing else.
+    pub fn open_with(path: &Path, tables_max: i32) -> Result<Self> {
+        Self::open_for(Access::ReadAndWrite, path, tables_max)
     }
 
     /// Opens a store without writing a byte, whatever its state. The lock of the database is not taken: no process may write there
@@ -96,10 +101,10 @@ impl RocksKv {
     ///
     /// Errors: as [`RocksKv::open`], and `NotOurs` when there is no database.
     pub fn open_read_only(path: &Path) -> Result<Self> {
-        Self::open_for(Access::ReadOnly, path)
+        Self::open_for(Access::ReadOnly, path, OPEN_FILES_MAX)
     }
 
-    fn open_for(access: Access, path: &Path) -> Result<Self> {
+    fn open_for(access: Access, path: &Path, tables_max: i32) -> Result<Self> {
         folder::check(path)?;
         let has_database = folder::has_database(path);
         if !has_database && access == Access::ReadOnly {
@@ -121,8 +126,8 @@ impl RocksKv {
         let default = ColumnFamilyDescriptor::new(DEFAULT_FAMILY, Options::default());
         let families = families.chain([default]);
         let db = match access {
-            Access::ReadAndWrite => DB::open_cf_descriptors(&database_options(), path, families),
-            Access::ReadOnly => DB::open_cf_descriptors_read_only(&database_options(), path, families, false),
+            Access::ReadAndWrite => DB::open_cf_descriptors(&database_options(tables_max), path, families),
+            Access::ReadOnly => DB::open_cf_descriptors_read_only(&database_options(tables_max), path, families, false),
         };
         let db = db.map_err(|e| open_error(path, &e))?;
         if db.iterator(IteratorMode::Start).next().is_some() {
@@ -351,14 +356,14 @@ impl View for RocksView<'_> {
 /// RocksDB insists on it; ours stays empty.
 const DEFAULT_FAMILY: &str = "default";
 
-fn database_options() -> Options {
+fn database_options(tables_max: i32) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_total_wal_size(LOG_BYTES_MAX);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_open_files(tables_max);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(2);

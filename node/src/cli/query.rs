@@ -13,6 +13,7 @@ use super::{
     keyring::Keyring,
     output,
     show::{self, Facts, Names},
+    watch,
 };
 
 const HELP: &str = "\
@@ -321,7 +322,11 @@ impl Asker {
     }
 
     fn status(&self) -> Result<(), Failure> {
-        let Some(answer) = self.ask("status", json!({}))? else { return Ok(()) };
+        if self.json {
+            output::json(&self.client.call("status", json!({}))?);
+            return Ok(());
+        }
+        let [answer, ready] = self.client.call_all(["status", "ready"])?;
         let time = json::time(&answer, "/sync_info/latest_block_time")?;
         let syncing = answer.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false);
         let power = json::number(&answer, "/validator_info/voting_power").unwrap_or(0);
@@ -333,6 +338,8 @@ impl Asker {
         facts.add("last block", format_args!("{time} ({})", show::ago(time, show::now())));
         facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
         facts.add("state", if syncing { "catching up with the chain" } else { "in step with the chain" });
+        let reasons = watch::not_ready(&ready);
+        facts.add("ready", if reasons.is_empty() { "yes".to_owned() } else { format!("no: {reasons}") });
         facts.add(
             "validator",
             match (power, json::text(&answer, "/validator_info/address")) {
@@ -357,8 +364,7 @@ impl Asker {
             }
             return Ok(());
         }
-        let reasons = json::list(&answer, "/reasons")?.iter().filter_map(Value::as_str).collect::<Vec<_>>();
-        Err(Failure::new(format!("not ready: {}", reasons.join("; "))))
+        Err(Failure::new(format!("not ready: {}", watch::not_ready(&answer))))
     }
 
     fn params(&self, height: Option<u64>) -> Result<(), Failure> {

@@ -31,6 +31,8 @@ pub struct Seen {
     pub txs_per_second: f64,
     /// Whether it fetches blocks that the others have already.
     pub catching_up: bool,
+    /// Why it is not ready; empty when it is.
+    pub not_ready: String,
     /// When this was seen.
     pub seen_at: Time,
 }
@@ -95,6 +97,9 @@ impl Picture {
         }
         let mut lines = vec![self.title.clone(), String::new()];
         lines.extend(output::table(&rows, &[1, 2, 4, 6, 7]));
+        for (name, reason) in self.not_ready() {
+            lines.extend([String::new(), format!("{name} is not ready: {reason}")]);
+        }
         for row in &self.rows {
             if let Condition::Down { how, log } = &row.condition {
                 lines.push(String::new());
@@ -131,11 +136,27 @@ impl Picture {
         format!("height: {}; {fastest:.0} tx/s, {waiting} waiting", parts.join(", "))
     }
 
+    /// Why validators are not ready: each reason once, with the first that gives it. One that has seen no block yet is starting.
+    fn not_ready(&self) -> Vec<(&str, &str)> {
+        let mut reasons: Vec<(&str, &str)> = Vec::new();
+        for row in &self.rows {
+            if let Condition::Up(Seen { not_ready, catching_up: false, height: 1.., .. }) = &row.condition
+                && !not_ready.is_empty()
+                && reasons.iter().all(|(_, known)| kind_of(known) != kind_of(not_ready))
+            {
+                reasons.push((&row.name, not_ready));
+            }
+        }
+        reasons
+    }
+
     /// What kind of thing each validator does: when it changes, people want to know.
     fn conditions(&self) -> Vec<u8> {
         let kind = |row: &Row| match &row.condition {
             Condition::Starting => 0,
-            Condition::Up(seen) => 1 + u8::from(seen.catching_up),
+            Condition::Up(seen) if seen.catching_up => 2,
+            Condition::Up(seen) if !seen.not_ready.is_empty() => NOT_READY,
+            Condition::Up(_) => 1,
             Condition::Silent => 3,
             Condition::Down { .. } => DOWN,
         };
@@ -145,6 +166,13 @@ impl Picture {
 
 /// The kind of [`Condition::Down`].
 const DOWN: u8 = 4;
+/// The kind of a validator that says that it is not ready.
+const NOT_READY: u8 = 5;
+
+/// Two reasons that begin alike say the same of different moments.
+fn kind_of(reason: &str) -> &str {
+    reason.split([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).next().unwrap_or_default()
+}
 
 fn last_block(seen: &Seen) -> String {
     if seen.height == 0 {
@@ -220,6 +248,13 @@ impl Screen {
                         }
                     }
                 }
+                let told: Vec<bool> = conditions.iter().map(|kind| *kind == NOT_READY).collect();
+                for (name, reason) in picture.not_ready() {
+                    let index = picture.rows.iter().position(|row| row.name == name).unwrap_or_default();
+                    if !told.get(index).copied().unwrap_or(false) {
+                        output::line(format_args!("{name} is not ready: {reason}"));
+                    }
+                }
                 output::line(&line);
                 (*last, *conditions, *said) = (Some(Instant::now()), picture.conditions(), line);
             }
@@ -241,6 +276,7 @@ mod tests {
             waiting: 2,
             txs_per_second: 12.4,
             catching_up: false,
+            not_ready: String::new(),
             seen_at: Time::parse("2026-01-10T12:00:02Z").unwrap(),
         };
         let row = |name: &str, condition| Row {
@@ -279,6 +315,19 @@ mod tests {
                 "RPC",
             ]
         );
+    }
+
+    #[test]
+    fn why_validators_are_not_ready_stands_below_the_table_once() {
+        let mut picture = picture();
+        let Condition::Up(seen) = picture.rows[0].condition.clone() else { panic!() };
+        for (row, power) in picture.rows.iter_mut().zip([5, 6]) {
+            let not_ready = format!("only validators with {power} of 20 power are heard");
+            row.condition = Condition::Up(Seen { not_ready, ..seen.clone() });
+        }
+        let lines = picture.lines();
+        let told: Vec<_> = lines.iter().filter(|line| line.contains("not ready")).collect();
+        assert_eq!(told, ["node0 is not ready: only validators with 5 of 20 power are heard"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Looking at the nodes of a testnet: one thread each asks once a second, and more often until the node answers.
 //!
-//! One look is one POST with four calls, over a connection that stays, and one GET of the metrics for the transactions committed.
+//! One look is one POST with five calls, over a connection that stays, and one GET of the metrics for the transactions committed.
 
 use std::{
     sync::mpsc::Sender,
@@ -60,7 +60,7 @@ pub fn spawn<E: From<Look> + Send + 'static>(
 
 /// One look. `committed` is the count of transactions at the look before, with its time.
 fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, Instant)>) -> Option<Seen> {
-    let answers = client.call_all(["status", "consensus_state", "num_unconfirmed_txs", "net_info"]).ok()?;
+    let answers = client.call_all(["status", "consensus_state", "num_unconfirmed_txs", "net_info", "ready"]).ok()?;
     let total = metrics.and_then(Client::metrics).as_deref().and_then(committed_in);
     let now = Instant::now();
     let txs_per_second = match (total, *committed) {
@@ -73,7 +73,7 @@ fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, 
     read(&answers, txs_per_second).ok()
 }
 
-fn read([status, state, mempool, peers]: &[Value; 4], txs_per_second: f64) -> Result<Seen, Failure> {
+fn read([status, state, mempool, peers, ready]: &[Value; 5], txs_per_second: f64) -> Result<Seen, Failure> {
     let place = json::text(state, "/round_state/height~1round~1step")?;
     let mut place = place.split('/').skip(1);
     let round = place.next().and_then(|round| round.parse().ok()).unwrap_or(0);
@@ -87,8 +87,15 @@ fn read([status, state, mempool, peers]: &[Value; 4], txs_per_second: f64) -> Re
         waiting: json::number(mempool, "/total")?,
         txs_per_second,
         catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
+        not_ready: not_ready(ready),
         seen_at: show::now(),
     })
+}
+
+/// Why a node is not ready, by its answer; empty when it is.
+pub fn not_ready(answer: &Value) -> String {
+    let reasons = answer.get("reasons").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// CometBFT's numbers of steps, in words.
@@ -116,17 +123,18 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_look_is_read_from_four_answers() {
+    fn a_look_is_read_from_five_answers() {
         let answers = [
             json!({"sync_info": {"latest_block_height": "7", "latest_block_time": "2026-01-01T00:00:00Z", "catching_up": true}}),
             json!({"round_state": {"height/round/step": "8/2/4"}}),
             json!({"total": "5"}),
             json!({"n_peers": "3"}),
+            json!({"ready": false, "reasons": ["a", "b"]}),
         ];
         let seen = read(&answers, 1.5).unwrap();
         assert_eq!((seen.height, seen.round, seen.step.as_str(), seen.peers, seen.waiting), (7, 2, "prevote", 3, 5));
-        assert!(seen.catching_up);
-        assert!(read(&[json!({}), json!({}), json!({}), json!({})], 0.0).is_err());
+        assert!(seen.catching_up && seen.not_ready == "a; b");
+        assert!(read(&[const { Value::Null }; 5], 0.0).is_err());
     }
 
     #[test]

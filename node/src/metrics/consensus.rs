@@ -8,8 +8,10 @@ use std::{
 use host::{Checked, Committed, Input, Offence, Peer, Phase, Status};
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use types::{
-    Address, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
+    Address, Block, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
 };
+
+use crate::heard::Heard;
 
 use super::{
     register::{Subsystem, long_seconds, short_seconds},
@@ -53,6 +55,9 @@ pub(super) struct Consensus {
     block_gossip_parts_received: IntCounterVec,
     // ours
     power_online: IntGauge,
+    missed_blocks_total: IntCounterVec,
+    evidence_power_total: IntCounter,
+    block_processing_time: Histogram,
     clock_skew_seconds: Gauge,
     decide_seconds: Histogram,
     phase_seconds: HistogramVec,
@@ -74,7 +79,8 @@ pub(super) struct Consensus {
 }
 
 impl Consensus {
-    pub fn new(on: &Subsystem<'_>) -> Self {
+    /// Execution of blocks is measured in `block_processing_time`, which is of another subsystem.
+    pub fn new(on: &Subsystem<'_>, block_processing_time: Histogram) -> Self {
         let validator = &["validator_address"];
         let proposer = &["proposer_address"];
         Self {
@@ -99,17 +105,17 @@ impl Consensus {
             ),
             validator_missed_blocks: on.gauges(
                 "validator_missed_blocks",
-                "Heights since the start whose commit, in the next block, lacks a validator's signature.",
+                "Heights since the start whose commit, in the next block, lacks the signature of this node's validator.",
                 validator,
             ),
-            missing_validators: on.gauge("missing_validators", "Validators whose signature is not in the last block's commit of the block before."),
-            missing_validators_power: on.gauge("missing_validators_power", "Their power."),
+            missing_validators: on.gauge("missing_validators", "Validators whose signature is not in the last block's commit of the block before; while a step waits for votes, those whose vote is missing."),
+            missing_validators_power: on.gauge("missing_validators_power", "Power of the missing validators, see missing_validators."),
             byzantine_validators: on
-                .gauge("byzantine_validators", "Contradictions of validators seen since the start."),
-            byzantine_validators_power: on.gauge("byzantine_validators_power", "The power behind them."),
-            precommits_counted: on.gauge("precommits_counted", "Precommits in that commit."),
+                .gauge("byzantine_validators", "Validators that the last block has evidence of a double vote against."),
+            byzantine_validators_power: on.gauge("byzantine_validators_power", "Power of the validators that the last block has evidence against."),
+            precommits_counted: on.gauge("precommits_counted", "Precommits in the last block's commit of the block before."),
             precommits_staking_percentage: on
-                .float("precommits_staking_percentage", "Their share of the power, in percent."),
+                .float("precommits_staking_percentage", "Share of the power whose precommits are in the last block's commit of the block before, 0 to 1."),
             round_voting_power_percent: on.floats(
                 "round_voting_power_percent",
                 "Share of the power whose vote of this round is here, 0 to 1.",
@@ -154,7 +160,14 @@ impl Consensus {
                 "Block parts received, by whether they are of this height.",
                 &["matches_current"],
             ),
-            power_online: on.gauge("power_online", "Power of the validators whose signature is in the last block's commit of the block before."),
+            power_online: on.gauge("power_online", "Power of the validators whose signature is in the last block's commit of the block before; while a step waits for votes, of those whose vote came."),
+            missed_blocks_total: on.counters(
+                "missed_blocks_total",
+                "Heights since the start whose commit, in the next block, lacks a validator's signature, of all validators.",
+                validator,
+            ),
+            evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes were seen here since the start."),
+            block_processing_time,
             clock_skew_seconds: on.float(
                 "clock_skew_seconds",
                 "How far this clock is ahead of the others', by the median of their last proposals, their way included.",
@@ -272,14 +285,19 @@ impl Consensus {
             (Phase::WriteAhead, "write_ahead"),
         ];
         let histograms = names.map(|(phase, name)| (phase, self.phase_seconds.with_label_values(&[name])));
-        let mut running: Option<(Histogram, Instant)> = None;
+        let processing = self.block_processing_time.clone();
+        let mut running: Option<(Phase, Histogram, Instant)> = None;
         move |phase| {
             let now = Instant::now();
-            if let Some((histogram, since)) = running.take() {
-                histogram.observe((now - since).as_secs_f64());
+            if let Some((ended, histogram, since)) = running.take() {
+                let seconds = (now - since).as_secs_f64();
+                histogram.observe(seconds);
+                if ended == Phase::Execute {
+                    processing.observe(seconds * 1000.0); // CometBFT's unit
+                }
             }
             let begins = histograms.iter().find(|(known, _)| *known == phase);
-            running = begins.map(|(_, histogram)| (histogram.clone(), now));
+            running = begins.map(|(phase, histogram)| (*phase, histogram.clone(), now));
         }
     }
 
@@ -334,16 +352,69 @@ impl Consensus {
             self.count_failed_rounds(committed);
             self.tell_delays(committed);
         }
+        self.tell_byzantine(block);
         let validators = &committed.validators;
         let mut before = self.validators_before.lock().expect("a thread that panics stops the process");
         if let (Some(before), Some(commit)) = (&*before, &block.last_commit) {
             self.count_signers(before, commit, us);
             self.forget_who_left(before, validators);
         }
+        self.tell_validators(validators, us);
+        *before = Some(validators.clone());
+    }
+
+    /// Where the chain stands when the process starts: `block` is the tip, `signers` are the validators that its commit is of, and
+    /// `validators` its own.
+    pub fn on_start(
+        &self,
+        status: &Status,
+        us: Option<Address>,
+        block: Option<(&Block, u64)>,
+        signers: Option<&ValidatorSet>,
+        validators: Option<ValidatorSet>,
+    ) {
+        self.height.set(status.height.0 as i64);
+        self.rounds.set(i64::from(status.round.0));
+        self.hard_state_height.set(status.hard_state_height.0 as i64);
+        self.latest_block_height.set(status.tip.0 as i64);
+        self.tell_validators(&status.validators, us);
+        self.power_online.set(status.validators.total_power().0 as i64);
+        let Some((block, bytes)) = block else { return };
+        self.num_txs.set(block.txs.len() as i64);
+        self.block_size_bytes.set(bytes as i64);
+        self.tell_byzantine(block);
+        if let (Some(signers), Some(commit)) = (signers, &block.last_commit) {
+            self.tell_signers(signers, commit, us);
+        }
+        *self.validators_before.lock().expect("a thread that panics stops the process") = validators;
+    }
+
+    fn tell_validators(&self, validators: &ValidatorSet, us: Option<Address>) {
         let Power(total) = validators.total_power();
         self.validators.set(validators.len() as i64);
         self.validators_power.set(total as i64);
-        *before = Some(validators.clone());
+        if let Some((_, validator)) = us.and_then(|us| validators.by_address(&us)) {
+            let address = validator.address().to_string();
+            self.validator_power.with_label_values(&[&address]).set(validator.power.0 as i64);
+            self.validator_missed_blocks.with_label_values(&[&address]); // so that it shows from the first moment on
+        }
+    }
+
+    /// Who is proven by this block to have contradicted itself.
+    fn tell_byzantine(&self, block: &Block) {
+        let power = |evidence: &types::Evidence| {
+            let types::Evidence::DuplicateVote(double) = evidence;
+            double.validator_power.0
+        };
+        self.byzantine_validators.set(block.evidence.len() as i64);
+        self.byzantine_validators_power.set(block.evidence.iter().map(power).sum::<u64>() as i64);
+    }
+
+    /// A step has waited for votes for a while.
+    pub fn on_waiting(&self, heard: &Heard) {
+        self.missing_validators.set(heard.missing as i64);
+        self.missing_validators_power.set(heard.missing_power().0 as i64);
+        self.power_online.set(heard.power.0 as i64);
     }
 
     /// The series of a validator go with it.
@@ -356,7 +427,9 @@ impl Consensus {
             for delays in [&self.quorum_prevote_delay, &self.full_prevote_delay, &self.quorum_precommit_delay] {
                 let _ = delays.remove_label_values(&[&gone]);
             }
-            let _ = self.proposer_timeouts_total.remove_label_values(&[&gone]);
+            for counters in [&self.proposer_timeouts_total, &self.missed_blocks_total] {
+                let _ = counters.remove_label_values(&[&gone]);
+            }
         }
     }
 
@@ -387,26 +460,33 @@ impl Consensus {
         }
     }
 
-    /// Who signed the block before.
+    /// Counts who signed the block before.
     fn count_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
-        let height = commit.height.0 as i64;
-        let (mut missing, mut missing_power, mut counted) = (0, 0, 0);
         for (validator, signature) in validators.iter().zip(&commit.signatures) {
-            let is_absent = matches!(signature, CommitSig::Absent);
-            let (power, address) = (validator.power.0, validator.address());
-            counted += i64::from(!is_absent);
-            if is_absent {
-                missing += 1;
-                missing_power += power;
+            let address = validator.address();
+            if matches!(signature, CommitSig::Absent) {
+                self.missed_blocks_total.with_label_values(&[&address.to_string()]).inc();
+            }
+            if us == Some(address) && !matches!(signature, CommitSig::Commit { .. }) {
                 self.validator_missed_blocks.with_label_values(&[&address.to_string()]).inc();
             }
-            if us == Some(address) {
-                let address = address.to_string();
-                self.validator_power.with_label_values(&[&address]).set(power as i64);
-                self.validator_missed_blocks.with_label_values(&[&address]); // so that it shows from the first block on
-                if !is_absent {
-                    self.validator_last_signed_height.with_label_values(&[&address]).set(height);
-                }
+        }
+        self.tell_signers(validators, commit, us);
+    }
+
+    /// Shows who signed the block before.
+    fn tell_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
+        let (mut missing, mut missing_power, mut counted) = (0, 0, 0);
+        for (validator, signature) in validators.iter().zip(&commit.signatures) {
+            if matches!(signature, CommitSig::Absent) {
+                missing += 1;
+                missing_power += validator.power.0;
+                continue;
+            }
+            counted += 1;
+            if us == Some(validator.address()) {
+                let address = validator.address().to_string();
+                self.validator_last_signed_height.with_label_values(&[&address]).set(commit.height.0 as i64);
             }
         }
         let Power(total) = validators.total_power();
@@ -414,15 +494,14 @@ impl Consensus {
         self.missing_validators.set(missing);
         self.missing_validators_power.set(missing_power as i64);
         self.precommits_counted.set(counted);
-        self.precommits_staking_percentage.set((total - missing_power) as f64 / total.max(1) as f64 * 100.0);
+        self.precommits_staking_percentage.set((total - missing_power) as f64 / total.max(1) as f64);
     }
 
     /// Counts a validator that contradicted itself.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
         let types::Evidence::DuplicateVote(double) = evidence;
         self.evidence_total.inc();
-        self.byzantine_validators.inc();
-        self.byzantine_validators_power.add(double.validator_power.0 as i64);
+        self.evidence_power_total.inc_by(double.validator_power.0);
     }
 }
 

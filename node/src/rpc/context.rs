@@ -157,7 +157,7 @@ impl Default for Limits {
 impl Limits {
     /// Those of all methods together.
     pub(crate) fn of_clients(&self) -> clients::Limits {
-        let half = self.open_connections_max.div_ceil(2);
+        let half = self.open_connections_max.div_ceil(2).max(2);
         let address_connections_max = match self.open_connections_per_address_max {
             0 => half,
             given => given,

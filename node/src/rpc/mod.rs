@@ -55,3 +55,4 @@ pub use context::{
 };
 pub use cors::Cors;
 pub use server::{Handle, serve};
+pub use stall::NoStall;

@@ -127,7 +127,8 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
 }
 
 async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let refusals = (server.context.limits.open_connections_max / 4).clamp(4, REFUSALS_MAX);
+    let refusals = Arc::new(Semaphore::new(refusals));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -188,10 +189,7 @@ async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>,
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(header_bytes_max)
-        .serve_connection(
-            TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE, Some(client.clone())))),
-            service,
-        )
+        .serve_connection(TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE, Some(client.clone())))), service)
         .with_upgrades();
     tokio::pin!(http);
     tokio::select! {

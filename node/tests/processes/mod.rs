@@ -111,7 +111,18 @@ impl Validator {
 
     /// Starts the node of a home.
     pub fn spawn(home: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_cairn")), home, args)
+    }
+
+    /// The same, with this many open files allowed.
+    pub fn spawn_with_files(home: &Path, files: u32, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_cairn")]);
+        Self::spawn_by(shell, home, args)
+    }
+
+    fn spawn_by(mut command: Command, home: &Path, args: &[&str]) -> Self {
+        let mut child = command
             .args(["start", "--home"])
             .arg(home)
             .args(args)
@@ -205,6 +216,13 @@ impl Validator {
         let answer = ureq::get(format!("{}/{path}", self.rpc)).call().unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut answer: Value = answer.into_body().read_json().unwrap();
         answer["result"].take()
+    }
+
+    /// The same, whatever the status.
+    pub fn call_any(&self, path: &str) -> Value {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let answer = config.new_agent().get(format!("{}/{path}", self.rpc)).call().unwrap();
+        answer.into_body().read_json::<Value>().unwrap()["result"].take()
     }
 
     /// Calls methods of its RPC in one batch; their results, or errors.

@@ -1,0 +1,96 @@
+//! Whose votes the current step waits for, by what validators have signed. Who is connected, and what a peer claims to be, proves
+//! nothing about validators.
+
+use std::time::Duration;
+
+use host::Status;
+use types::{Power, Step, Validator};
+
+/// Votes of a step come within milliseconds of each other. A validator whose vote has not come after this long counts as missing; a
+/// step that lacks more than 1/3 of the power by then cannot end.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Validators named in one sentence.
+const NAMED_MAX: usize = 8;
+
+/// The validators whose vote of the current step is here, and those whose is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Power of those that voted.
+    pub power: Power,
+    /// Power of all.
+    pub total: Power,
+    /// How many did not vote.
+    pub missing: usize,
+    /// Some of them, by the first digits of their addresses, with their power.
+    pub names: String,
+}
+
+impl Heard {
+    /// In the current step; `None` while no votes are due, because the proposal is awaited.
+    pub fn now(status: &Status) -> Option<Self> {
+        (status.step != Step::Propose).then(|| Self::of(status))
+    }
+
+    /// In the current step, whether votes are due or not. While the proposal is awaited, a prevote counts.
+    pub fn of(status: &Status) -> Self {
+        let votes = status.votes.iter().find(|votes| votes.round == status.round);
+        let has_voted = |index: u32| {
+            let of = |votes: &[types::SignedVote]| votes.iter().any(|vote| vote.vote.validator_index == index);
+            votes.is_some_and(|votes| of(&votes.precommits) || status.step != Step::Precommit && of(&votes.prevotes))
+        };
+        Self::among(status.validators.iter(), has_voted)
+    }
+
+    fn among<'a>(validators: impl Iterator<Item = &'a Validator>, has_voted: impl Fn(u32) -> bool) -> Self {
+        let (mut power, mut total, mut missing, mut names) = (0, 0, 0, Vec::new());
+        for (index, validator) in (0u32..).zip(validators) {
+            total += validator.power.0;
+            if has_voted(index) {
+                power += validator.power.0;
+                continue;
+            }
+            missing += 1;
+            if names.len() < NAMED_MAX {
+                let address: String = validator.address().to_string().chars().take(10).collect();
+                names.push(format!("{address} ({})", validator.power));
+            }
+        }
+        if missing > names.len() {
+            names.push(format!("and {} more", missing - names.len()));
+        }
+        let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+        Self { power: Power(power), total: Power(total), missing, names }
+    }
+
+    /// Whether a block can be decided with those that voted.
+    pub fn is_quorum(&self) -> bool {
+        self.power.is_quorum_of(self.total)
+    }
+
+    /// Power of those that did not vote.
+    pub fn missing_power(&self) -> Power {
+        Power(self.total.0 - self.power.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{SecretKey, ValidatorSet};
+
+    use super::*;
+
+    #[test]
+    fn the_missing_are_named_with_their_power() {
+        let keys = (1u8..=12).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap().public_key());
+        let set = ValidatorSet::new(keys.map(|key| (key, Power(5))).collect()).unwrap();
+        let all = Heard::among(set.iter(), |_| true);
+        assert_eq!((all.names.as_str(), all.missing, all.is_quorum()), ("nobody", 0, true));
+        let one = Heard::among(set.iter(), |index| index != 3);
+        let address = set.get(3).unwrap().address().to_string();
+        assert_eq!((one.names.clone(), one.missing_power()), (format!("{} (5)", &address[..10]), Power(5)));
+        let none = Heard::among(set.iter(), |_| false);
+        assert!(none.names.ends_with("and 4 more") && none.missing == 12 && none.total == Power(60), "{none:?}");
+        assert!(!Heard::among(set.iter(), |index| index < 8).is_quorum(), "2/3 are not more than 2/3");
+    }
+}
