@@ -84,9 +84,12 @@ impl Shown {
 
 type Source = broadcast::Receiver<Arc<Happened>>;
 
+/// What a client receives: something that happened, or how much was lost to everybody.
+type Told = Result<Arc<Shown>, u64>;
+
 /// Hands what happened to clients.
 pub struct Rounds {
-    shown: broadcast::Sender<Arc<Shown>>,
+    told: broadcast::Sender<Told>,
     /// What the next client listens to, unless the source of an earlier one is still being passed on.
     next: Mutex<Option<Source>>,
     wanted: Notify,
@@ -95,15 +98,15 @@ pub struct Rounds {
 impl Rounds {
     /// Nobody listens yet.
     pub fn new() -> Self {
-        Self { shown: broadcast::Sender::new(KEPT_MAX), next: Mutex::default(), wanted: Notify::new() }
+        Self { told: broadcast::Sender::new(KEPT_MAX), next: Mutex::default(), wanted: Notify::new() }
     }
 
     /// All that happens from now on.
-    pub fn watch(&self, source: impl FnOnce() -> Source) -> broadcast::Receiver<Arc<Shown>> {
+    pub fn watch(&self, source: impl FnOnce() -> Source) -> Watching {
         let mut next = self.next.lock().expect("nothing panics while it holds the lock");
         *next = Some(source());
         self.wanted.notify_one();
-        self.shown.subscribe()
+        Watching(self.told.subscribe())
     }
 
     /// Passes things on until the server stops. It lets go of a source with the first thing that no client wants.
@@ -114,19 +117,73 @@ impl Rounds {
                 continue;
             };
             loop {
-                match source.recv().await {
-                    Ok(happened) => {
-                        let shown = Shown { happened, event: OnceLock::new() };
-                        let mut next = self.next.lock().expect("nothing panics while it holds the lock");
-                        if self.shown.send(Arc::new(shown)).is_err() {
-                            *next = None;
-                            break;
-                        }
-                    }
-                    Err(broadcast::error::RecvError::Lagged(_)) => {} // clients miss some, as when they are slow
+                let told = match source.recv().await {
+                    Ok(happened) => Ok(Arc::new(Shown { happened, event: OnceLock::new() })),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
                     Err(broadcast::error::RecvError::Closed) => return,
+                };
+                let mut next = self.next.lock().expect("nothing panics while it holds the lock");
+                if self.told.send(told).is_err() {
+                    *next = None;
+                    break;
                 }
             }
         }
+    }
+}
+
+/// One client's place in what happens inside heights.
+pub struct Watching(broadcast::Receiver<Told>);
+
+impl Watching {
+    /// The next thing that happened. Loses nothing when dropped before it is ready.
+    ///
+    /// Errors: how many are lost, because this client, or the node itself, was too slow.
+    pub async fn next(&mut self) -> Result<Arc<Shown>, u64> {
+        match self.0.recv().await {
+            Ok(told) => told,
+            Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await, // the server stops
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{RoundNote, RoundStep};
+    use types::{Height, Round};
+
+    use super::*;
+
+    fn happened() -> Arc<Happened> {
+        let (height, round, step) = (Height(1), Round(0), RoundStep::Prevote);
+        Arc::new(Happened::Round(RoundNote { height, round, step, what: What::Polka }))
+    }
+
+    #[tokio::test]
+    async fn the_source_is_held_while_somebody_watches_and_gaps_are_told() {
+        let (source, rounds) = (broadcast::Sender::new(4), Arc::new(Rounds::new()));
+        let run = tokio::spawn({
+            let rounds = rounds.clone();
+            async move { rounds.run().await }
+        });
+        let mut watching = rounds.watch(|| source.subscribe());
+        for _ in 0..6 {
+            source.send(happened()).unwrap();
+        }
+        // Nothing ran meanwhile: two of six are lost to the ring of four, and that is told.
+        assert_eq!(watching.next().await.err(), Some(2));
+        for _ in 0..4 {
+            assert_eq!(watching.next().await.unwrap().event().tags["tm.event"], ["Polka"]);
+        }
+        drop(watching);
+        source.send(happened()).unwrap();
+        while source.receiver_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut again = rounds.watch(|| source.subscribe());
+        source.send(happened()).unwrap();
+        assert!(again.next().await.is_ok());
+        run.abort();
     }
 }

@@ -10,7 +10,7 @@ use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::Value;
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, interval_at},
 };
 
@@ -23,7 +23,7 @@ use super::{
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
-    rounds::{self, Shown},
+    rounds::{self, Shown, Watching},
     server::{self, Answers},
 };
 
@@ -48,7 +48,7 @@ struct Client<'a> {
     /// While there are subscriptions: the place in the stream of heights, the place among clients, and the connection's own.
     watching: Option<(Cursor, OwnedSemaphorePermit, Work)>,
     /// While a subscription asks for what happens inside heights.
-    rounds: Option<broadcast::Receiver<Arc<Shown>>>,
+    rounds: Option<Watching>,
     calls: FuturesUnordered<BoxFuture<'static, Option<Answers>>>,
 }
 
@@ -286,13 +286,9 @@ async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit, Work)>
 }
 
 /// The next thing inside a height, if somebody watches; or how many were lost.
-async fn next_shown(rounds: &mut Option<broadcast::Receiver<Arc<Shown>>>) -> Result<Arc<Shown>, u64> {
+async fn next_shown(rounds: &mut Option<Watching>) -> Result<Arc<Shown>, u64> {
     match rounds {
-        Some(rounds) => match rounds.recv().await {
-            Ok(shown) => Ok(shown),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await, // the server stops
-        },
+        Some(watching) => watching.next().await,
         None => std::future::pending().await,
     }
 }
