@@ -11,7 +11,7 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{
     Checked, Committed, Config, Halt, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool,
 };
-use storage::{Batch, Durability, Fault, Kv, MemDisk, MemKv, Store};
+use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, View};
 use types::{
     Address, BlockId, BlockRequest, ChainId, Height, Moment, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
     Transaction, TxBody, TxOrder, Wire,
@@ -396,6 +396,48 @@ fn a_late_node_catches_up_and_signs() {
     assert!(network.signed(3, tip + 5), "it takes part again");
     assert!(!network.status(3).catching_up);
     network.assert_agreement();
+}
+
+/// Puts garbage into the rows of a family whose keys begin so.
+fn damage(store: &Store<MemKv>, cf: Cf, prefix: &[u8]) {
+    let mut batch = Batch::new();
+    let view = store.kv().view();
+    view.rows(cf, prefix, &[]).for_each(|row| batch.put(cf, row.unwrap().0, [0xFF]));
+    assert!(!batch.is_empty());
+    store.kv().write(batch, Durability::Buffered).unwrap();
+}
+
+#[test]
+fn a_damaged_old_block_is_not_served_and_hinders_nobody() {
+    let mut network = Network::mesh(4);
+    (0..3).for_each(|node| network.start(node));
+    network.run_until("sixty heights", |network| network.reached(&[0, 1, 2], 60));
+    let store = &network.nodes[0].as_ref().unwrap().store;
+    damage(store, Cf::Blocks, &20_u64.to_be_bytes());
+    // The commit of height 19 is in block 20.
+    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(15), count: 10 });
+    assert_eq!(answer.blocks.len(), 4);
+    let unreadable = unreadable.expect("for the log");
+    assert!(unreadable.is_of_the_disk(), "{unreadable}");
+    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(21), count: 10 });
+    assert_eq!((answer.blocks.len(), unreadable.is_none()), (10, true));
+    network.start(3);
+    network.run_until("the late one", |network| network.tip(3) >= network.tip(0));
+    assert!(network.halted.iter().all(Option::is_none), "{:?}", network.halted);
+    network.assert_agreement();
+}
+
+#[test]
+fn a_damaged_row_of_the_state_halts_its_node_and_names_the_row() {
+    let mut network = Network::mesh(4);
+    network.start_all();
+    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    damage(&network.nodes[1].as_ref().unwrap().store, Cf::State, b"n");
+    let tip = network.tip(0);
+    network.run_until("ten more without it", |network| network.reached(&[0, 2, 3], tip + 10));
+    let Some(Halt::Store(error)) = &network.halted[1] else { panic!("{:?}", network.halted) };
+    let sentence = error.to_string();
+    assert!(sentence.contains("in state") && sentence.contains("key 6e"), "{sentence}");
 }
 
 #[test]

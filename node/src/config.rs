@@ -175,7 +175,7 @@ section! {
         /// (retain_blocks in the genesis document). A node that was away for longer cannot catch up from its peers.
         retain_time: Duration = Duration::from_secs(7 * 24 * 3600),
         /// How fast the store is read in the background to find rows that have rotted. 0: not at all.
-        scrub_bytes_per_second: usize = 2 << 20,
+        scrub_bytes_per_second: usize = 512 << 10,
     }
 }
 

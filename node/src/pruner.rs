@@ -50,7 +50,7 @@ fn prune_when_woken(
     while woken.recv().is_ok() {
         let Some((tip, params)) = store.tip().zip(store.next_params()).filter(|_| !keeps.all) else { continue };
         let by_height = Height((tip.height.0 + 1).saturating_sub(params.retain_blocks));
-        let is_old = |height: Height| time_of(store, height).is_none_or(|time| tip.time.since(time) > keeps.time);
+        let is_old = |height: Height| time_of(store, height).is_some_and(|time| tip.time.since(time) > keeps.time);
         if let Some(retain) = first_kept(store.earliest(), by_height, is_old) {
             let begun = Instant::now();
             store.prune(retain)?;
@@ -81,9 +81,17 @@ fn first_kept(earliest: Height, by_height: Height, is_old: impl Fn(Height) -> bo
     Some(Height(old))
 }
 
-/// The time of a block; `None` if its row cannot be read: a damaged row must not keep those behind it for ever.
+/// The time of a block or, where its row is damaged, of the next one that can be read: a damaged row must not keep those behind it
+/// for ever, nor let younger ones go.
 fn time_of(store: &Store<RocksKv>, height: Height) -> Option<Time> {
-    store.header(height).ok().map(|header| header.time)
+    let near = (height.0..).take(FORGET_STEP as usize);
+    near.map_while(|at| match store.header(Height(at)) {
+        Err(StoreError::Future { .. } | StoreError::Pruned { .. }) => None,
+        read => Some(read.ok()),
+    })
+    .flatten()
+    .next()
+    .map(|header| header.time)
 }
 
 #[cfg(test)]
