@@ -94,7 +94,7 @@ fn each_injury_is_found_where_it_is<R: Rig>() {
         }),
         ("parameters are others", Cf::Params, Some(1), |store, batch| {
             let mut params = store.params(Height(1)).unwrap();
-            params.fee_min = 77;
+            params.block.bytes_max -= 1; // what the header's hash is over
             batch.put(Cf::Params, key(1), params.encode());
         }),
         ("a block's hash leads elsewhere", Cf::BlockHash, Some(5), |store, batch| {
