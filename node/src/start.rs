@@ -536,6 +536,7 @@ fn p2p_config(config: &Config, genesis: &Beginning) -> Result<p2p::Config, Failu
     }
     let external = &settings.external_address;
     let mut p2p = p2p::Config::new(genesis.chain_id().as_str(), config.base.moniker.clone());
+    p2p.genesis_hash = genesis.hash().0;
     p2p.laddr = address(&settings.laddr).to_string();
     p2p.quic = settings.quic;
     p2p.external_address = parse(

@@ -26,7 +26,7 @@ use std::{
 };
 
 use host::{Checked, Input, Mempool, Offence, Peer, TxVerifier, Verifier};
-use p2p::{GossipId, Network, Verdict};
+use p2p::{GossipId, Network, NodeId, Verdict};
 use storage::{RocksKv, Store};
 use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wire};
 
@@ -374,7 +374,12 @@ impl VerifyPool {
                     return;
                 }
                 metrics.verify.messages_total.with_label_values(&[kind]).inc();
-                self.parts.verifier.check(decoded)
+                let checked = self.parts.verifier.check(decoded);
+                if matches!(checked, Checked::Vote(_) | Checked::Proposal(_)) {
+                    // A validator signed it: the peer is one, or stands near one.
+                    self.parts.network.prove(NodeId(peer.0));
+                }
+                checked
             }
             Err(error) => Checked::Bad(Offence::Malformed(error.to_string())),
         };

@@ -8,6 +8,7 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 use crate::NodeId;
+use crate::range::{self, Reach};
 
 /// Transport under a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,26 +120,12 @@ impl PeerAddress {
         PeerAddress { id, host: socket.ip().to_string(), port: socket.port(), transport }
     }
 
-    /// Whether strangers can be told of it: a DNS name or a public IP address.
-    pub(crate) fn is_public(&self) -> bool {
-        match self.host.parse::<IpAddr>() {
-            Ok(IpAddr::V4(ip)) => {
-                !(ip.is_private()
-                    || ip.is_loopback()
-                    || ip.is_link_local()
-                    || ip.is_unspecified()
-                    || ip.is_multicast()
-                    || ip.is_broadcast()
-                    || ip.is_documentation())
-            }
-            Ok(IpAddr::V6(ip)) => {
-                !(ip.is_loopback()
-                    || ip.is_unspecified()
-                    || ip.is_multicast()
-                    || ip.is_unique_local()
-                    || ip.is_unicast_link_local())
-            }
-            Err(_) => self.host != "localhost",
+    /// How far it reaches. A DNS name is taken for a public one until it is looked up. `None`: nobody can be there.
+    pub(crate) fn reach(&self) -> Option<Reach> {
+        match self.host.parse() {
+            Ok(ip) => range::reach(ip),
+            Err(_) if self.host == "localhost" || self.host.ends_with(".localhost") => Some(Reach::Host),
+            Err(_) => Some(Reach::Public),
         }
     }
 }
@@ -238,16 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_told_apart() {
+    fn names_reach_far_except_for_our_own() {
         let at =
             |host: &str| PeerAddress { id: NodeId([0; 20]), host: host.into(), port: 1, transport: Transport::Tcp };
-        for host in
-            ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "0.0.0.0", "::1", "fe80::1", "fc00::1", "localhost"]
-        {
-            assert!(!at(host).is_public(), "{host}");
-        }
-        for host in ["8.8.8.8", "example.org", "2606:4700::1"] {
-            assert!(at(host).is_public(), "{host}");
-        }
+        assert_eq!(at("localhost").reach(), Some(Reach::Host));
+        assert_eq!(at("10.1.2.3").reach(), Some(Reach::Private));
+        assert_eq!(at("example.org").reach(), Some(Reach::Public));
+        assert_eq!(at("224.0.0.1").reach(), None);
     }
 }

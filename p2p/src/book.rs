@@ -3,43 +3,74 @@
 //! | kind       | dialled                                    | back-off                              | given up        |
 //! |------------|--------------------------------------------|---------------------------------------|-----------------|
 //! | persistent | whenever not connected                     | `redial_min` doubling to `redial_max` | never           |
-//! | learned    | while outbound peers are missing           | 1 s, times four, to 10 min            | after 6 failures |
+//! | learned    | while outbound peers are missing           | 1 s, times four, to 10 min            | after 3 failures, or 6 when it was a good peer once |
 //! | seed       | while they are and no learned one is due   | as learned                            | never           |
 //!
 //! The next dial is scheduled when a dial begins, so a dial that fails needs no further step. Every pause has a
 //! jitter of a quarter, so that nodes that lost each other do not meet again in step.
+//!
+//! A learned address is a claim of a stranger. A peer may tell only of addresses that reach at least as far as its own: a
+//! public peer of public ones. Dials to learned addresses that give no peer are counted, for the range of addresses that told
+//! us, for the range dialled, and in all; a dial that gives a peer costs nothing. A range that used its share up is forgotten
+//! with all that it told.
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Bucket, Buckets};
 use crate::config::Config;
 use crate::limits::*;
+use crate::range::{self, Range, Reach};
 use crate::{NodeId, PeerAddress};
 
-const LEARNED_ATTEMPTS_MAX: u32 = 6;
+const UNPROVEN_ATTEMPTS_MAX: u32 = 3;
+const PROVEN_ATTEMPTS_MAX: u32 = 6;
 const LEARNED_REDIAL_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Persistent,
     Seed,
-    /// `None`: from the file.
     Learned {
-        source: Option<NodeId>,
+        /// Who told us. `None`: the file.
+        source: Option<Range>,
+        /// How far the address must reach.
+        reach_min: Reach,
+        /// It was a good peer once.
+        is_proven: bool,
     },
+}
+
+impl Kind {
+    fn is_learned(&self) -> bool {
+        matches!(self, Kind::Learned { .. })
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
     address: PeerAddress,
+    /// The range of its IP address; `None` for a name.
+    range: Option<Range>,
     kind: Kind,
     /// Dials since the last good connection.
     attempts: u32,
     next_dial: Instant,
+    /// The first of the dials that failed since the last connection.
+    failing_since: Option<Instant>,
+}
+
+/// Dials to learned addresses that may still fail.
+#[derive(Debug)]
+struct Dials {
+    by_source: Buckets,
+    by_target: Buckets,
+    all: Bucket,
 }
 
 /// The addresses. At most the configured ones and [`BOOK_ADDRESSES_MAX`] learned ones.
@@ -47,6 +78,7 @@ struct Entry {
 pub(crate) struct Book {
     own_id: NodeId,
     entries: BTreeMap<NodeId, Entry>,
+    dials: Dials,
     redial_min: Duration,
     redial_max: Duration,
     allow_private: bool,
@@ -67,6 +99,11 @@ impl Book {
         let mut book = Book {
             own_id,
             entries: BTreeMap::new(),
+            dials: Dials {
+                by_source: Buckets::new(DIALS_PER_SOURCE_BURST, DIALS_PER_SOURCE_PAUSE),
+                by_target: Buckets::new(DIALS_PER_RANGE_BURST, DIALS_PER_RANGE_PAUSE),
+                all: Bucket::new(now, DIALS_LEARNED_BURST, DIALS_LEARNED_PAUSE),
+            },
             redial_min: config.redial_min,
             redial_max: config.redial_max,
             allow_private: config.allow_private,
@@ -86,34 +123,46 @@ impl Book {
 
     fn insert(&mut self, address: PeerAddress, kind: Kind, now: Instant) {
         if address.id != self.own_id {
-            self.entries.insert(address.id, Entry { address, kind, attempts: 0, next_dial: now });
+            let range = range_of(&address);
+            let entry = Entry { address, range, kind, attempts: 0, next_dial: now, failing_since: None };
+            self.entries.insert(entry.address.id, entry);
         }
     }
 
-    /// Adds an address that a peer told us. False when it is of no use or there is no room.
-    pub(crate) fn learn(&mut self, address: PeerAddress, source: NodeId, now: Instant) -> bool {
-        let told = |entry: &&Entry| entry.kind == Kind::Learned { source: Some(source) };
+    /// Adds an address that a peer at `source` told us. False when it is of no use or there is no room.
+    pub(crate) fn learn(&mut self, address: PeerAddress, source: IpAddr, now: Instant) -> bool {
+        let range = Some(Range::of(source));
+        let told = |entry: &&Entry| matches!(entry.kind, Kind::Learned { source, .. } if source == range);
         if self.entries.values().filter(told).count() >= BOOK_ADDRESSES_PER_SOURCE_MAX {
             return false;
         }
-        self.learn_from(address, Some(source), now)
+        let reach_min = match range::reach(source) {
+            Some(reach) if self.allow_private => reach,
+            _ => Reach::Public,
+        };
+        self.learn_from(address, range, reach_min, now)
     }
 
-    fn learn_from(&mut self, address: PeerAddress, source: Option<NodeId>, now: Instant) -> bool {
-        let learned = self.learned().count();
+    fn learn_from(&mut self, address: PeerAddress, source: Option<Range>, reach_min: Reach, now: Instant) -> bool {
+        let reach = address.reach();
         let is_useful = address.id != self.own_id
             && !self.entries.contains_key(&address.id)
-            && (self.allow_private || address.is_public());
-        if !is_useful || learned >= BOOK_ADDRESSES_MAX {
+            && reach.is_some_and(|reach| reach >= reach_min);
+        if !is_useful || self.learned().count() >= BOOK_ADDRESSES_MAX {
             return false;
         }
-        self.insert(address, Kind::Learned { source }, now);
+        if let (Some(Reach::Public), Some(range)) = (reach, range_of(&address))
+            && self.learned().filter(|entry| entry.range == Some(range)).count() >= BOOK_ADDRESSES_PER_RANGE_MAX
+        {
+            return false;
+        }
+        self.insert(address, Kind::Learned { source, reach_min, is_proven: false }, now);
         self.is_dirty = true;
         true
     }
 
     fn learned(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values().filter(|entry| matches!(entry.kind, Kind::Learned { .. }))
+        self.entries.values().filter(|entry| entry.kind.is_learned())
     }
 
     /// Takes the addresses to dial now, at most `room` beyond the persistent ones, and tells when to ask again.
@@ -126,6 +175,7 @@ impl Book {
         is_busy: impl Fn(&NodeId) -> bool,
     ) -> (Vec<PeerAddress>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
+        let mut look_again = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
         let mut candidates = Vec::new();
         for (id, entry) in self.entries.iter().filter(|(id, _)| !is_busy(id)) {
             let is_persistent = entry.kind == Kind::Persistent;
@@ -133,23 +183,62 @@ impl Book {
                 continue;
             }
             if entry.next_dial > now {
-                next = Some(next.map_or(entry.next_dial, |next| next.min(entry.next_dial)));
+                look_again(entry.next_dial);
             } else if is_persistent {
                 due.push(*id);
             } else {
-                candidates.push((entry.kind == Kind::Seed, entry.attempts, self.mix(id, 0), *id));
+                let is_unproven = !matches!(entry.kind, Kind::Learned { is_proven: true, .. });
+                let source = if let Kind::Learned { source, .. } = entry.kind { source } else { None };
+                let order = (entry.kind == Kind::Seed, is_unproven, entry.attempts, self.mix(id, 0), *id);
+                candidates.push((order, source));
             }
         }
         candidates.sort_unstable();
-        let are_learned = candidates.iter().any(|(is_seed, ..)| !is_seed);
-        let chosen = candidates.into_iter().filter(|(is_seed, ..)| !(*is_seed && are_learned)).take(room);
-        due.extend(chosen.map(|(.., id)| id));
+        let (mut chosen, mut are_learned) = (Vec::new(), false);
+        for ((is_seed, .., id), source) in candidates {
+            if chosen.len() >= room || (is_seed && are_learned) {
+                break;
+            }
+            if !is_seed {
+                let wait = self.dials.wait(now, source);
+                if !wait.is_zero() {
+                    look_again(now + wait);
+                    continue;
+                }
+                self.dials.take(now, source);
+                are_learned = true;
+            }
+            chosen.push(id);
+        }
+        due.extend(chosen);
         let addresses = due.iter().map(|id| self.begin(id, now)).collect();
         for id in &due {
-            let again = self.entries[id].next_dial;
-            next = Some(next.map_or(again, |next| next.min(again)));
+            look_again(self.entries[id].next_dial);
         }
         (addresses, next)
+    }
+
+    /// Whether the socket that an address leads to may be dialled: for a learned one, the name may have hidden where it
+    /// leads. The error ends a sentence.
+    pub(crate) fn may_dial(&mut self, id: &NodeId, ip: IpAddr, now: Instant) -> Result<(), &'static str> {
+        let Some(Entry { kind: Kind::Learned { reach_min, .. }, .. }) = self.entries.get(id) else { return Ok(()) };
+        if range::reach(ip).is_none_or(|reach| reach < *reach_min) {
+            self.forget(id);
+            return Err("a peer told us of an address of a network that it is not in");
+        }
+        if !self.dials.by_target.of(now, Range::of(ip)).take(now) {
+            return Err("too many dials to addresses near it failed lately");
+        }
+        Ok(())
+    }
+
+    /// Notes that a dial gave a peer, at `ip`.
+    pub(crate) fn on_up(&mut self, id: &NodeId, ip: Option<IpAddr>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.failing_since = None;
+        if let Kind::Learned { source, .. } = entry.kind {
+            self.dials.give_back(now, source, ip.map(Range::of));
+        }
     }
 
     /// Notes a dial and schedules the next one, in case it fails.
@@ -180,18 +269,30 @@ impl Book {
         u64::from_be_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("eight bytes"))
     }
 
-    /// Notes that a dial gave no connection: a learned address that fails too often is forgotten.
-    pub(crate) fn on_failed(&mut self, id: &NodeId) {
-        let is_hopeless =
-            |entry: &Entry| matches!(entry.kind, Kind::Learned { .. }) && entry.attempts >= LEARNED_ATTEMPTS_MAX;
-        if self.entries.get(id).is_some_and(is_hopeless) {
+    /// Notes that a dial gave no connection. A learned address that fails too often is forgotten, and so is all that a range
+    /// told whose addresses fail too often. Tells for how long a configured peer has been out of reach.
+    pub(crate) fn on_failed(&mut self, id: &NodeId, now: Instant) -> Option<Duration> {
+        let entry = self.entries.get_mut(id)?;
+        let since = *entry.failing_since.get_or_insert(now);
+        let Kind::Learned { source, is_proven, .. } = entry.kind else { return Some(now - since) };
+        if entry.attempts >= if is_proven { PROVEN_ATTEMPTS_MAX } else { UNPROVEN_ATTEMPTS_MAX } {
             self.forget(id);
         }
+        if let Some(range) = source
+            && !self.dials.by_source.of(now, range).wait(now).is_zero()
+        {
+            let before = self.entries.len();
+            let is_of_range =
+                |kind: &Kind| matches!(kind, Kind::Learned { source, is_proven: false, .. } if *source == Some(range));
+            self.entries.retain(|_, entry| !is_of_range(&entry.kind));
+            self.is_dirty |= self.entries.len() < before;
+        }
+        None
     }
 
     /// Removes an address, unless it is configured.
     pub(crate) fn forget(&mut self, id: &NodeId) {
-        if self.entries.get(id).is_some_and(|entry| matches!(entry.kind, Kind::Learned { .. })) {
+        if self.entries.get(id).is_some_and(|entry| entry.kind.is_learned()) {
             self.entries.remove(id);
             self.is_dirty = true;
         }
@@ -202,6 +303,9 @@ impl Book {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if lived >= STABLE {
             entry.attempts = 0;
+            if let Kind::Learned { is_proven, .. } = &mut entry.kind {
+                *is_proven = true;
+            }
         }
         let again = now + self.pause(id);
         let entry = self.entries.get_mut(id).expect("found above");
@@ -223,7 +327,8 @@ impl Book {
         file.take(BOOK_FILE_BYTES_MAX).read_to_string(&mut text)?;
         let File { addresses } = serde_json::from_str(&text)?;
         for address in addresses.iter().filter_map(|text| text.parse().ok()) {
-            self.learn_from(address, None, now);
+            let reach_min = if self.allow_private { Reach::Host } else { Reach::Public };
+            self.learn_from(address, None, reach_min, now);
         }
         self.is_dirty = false;
         Ok(())
@@ -236,6 +341,35 @@ impl Book {
         }
         let addresses = self.learned().map(|entry| entry.address.to_string()).collect();
         serde_json::to_string_pretty(&File { addresses }).ok()
+    }
+}
+
+fn range_of(address: &PeerAddress) -> Option<Range> {
+    address.host.parse().ok().map(Range::of)
+}
+
+impl Dials {
+    /// How long until an address that `source` told may be dialled; zero when it may now.
+    fn wait(&mut self, now: Instant, source: Option<Range>) -> Duration {
+        let of_source = source.map_or(Duration::ZERO, |range| self.by_source.of(now, range).wait(now));
+        of_source.max(self.all.wait(now))
+    }
+
+    fn take(&mut self, now: Instant, source: Option<Range>) {
+        if let Some(range) = source {
+            self.by_source.of(now, range).take(now);
+        }
+        self.all.take(now);
+    }
+
+    fn give_back(&mut self, now: Instant, source: Option<Range>, target: Option<Range>) {
+        if let Some(range) = source {
+            self.by_source.of(now, range).give_back();
+        }
+        if let Some(range) = target {
+            self.by_target.of(now, range).give_back();
+        }
+        self.all.give_back();
     }
 }
 
@@ -253,6 +387,12 @@ pub(crate) fn save(path: &Path, json: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::Transport;
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(9, 9, 9, 9));
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
 
     fn address(n: u8, host: &str) -> PeerAddress {
         PeerAddress { id: NodeId([n; 20]), host: host.into(), port: 1, transport: Transport::Tcp }
@@ -274,7 +414,7 @@ mod tests {
             assert_eq!(due, [address(1, "10.0.0.1")], "never ourselves");
             let next = next.unwrap();
             assert_eq!(book.due(now, 0, |_| false), (vec![], Some(next)), "not twice");
-            book.on_failed(&NodeId([1; 20]));
+            book.on_failed(&NodeId([1; 20]), now);
             pauses.push(next - now);
             now = next;
         }
@@ -305,8 +445,8 @@ mod tests {
         let now = Instant::now();
         let mut book = book(|c| c.seeds = vec![address(9, "seed.example.org")], now);
         assert_eq!(book.due(now, 0, |_| false), (vec![], None), "no room, no timer");
-        assert!(book.learn(address(1, "a.example.org"), NodeId([5; 20]), now));
-        assert!(book.learn(address(2, "b.example.org"), NodeId([5; 20]), now));
+        assert!(book.learn(address(1, "a.example.org"), SOURCE, now));
+        assert!(book.learn(address(2, "b.example.org"), SOURCE, now));
         let (due, _) = book.due(now, 1, |_| false);
         assert_eq!(due.len(), 1);
         assert_ne!(due[0].id, NodeId([9; 20]));
@@ -319,17 +459,16 @@ mod tests {
     fn learned_addresses_are_checked_bounded_and_forgotten() {
         let now = Instant::now();
         let mut book = book(|_| (), now);
-        let source = NodeId([5; 20]);
-        assert!(!book.learn(address(1, "127.0.0.1"), source, now), "private");
-        assert!(!book.learn(address(0, "a.example.org"), source, now), "ourselves");
+        assert!(!book.learn(address(1, "127.0.0.1"), SOURCE, now), "private");
+        assert!(!book.learn(address(0, "a.example.org"), SOURCE, now), "ourselves");
         for n in 1..=255u8 {
-            book.learn(address(n, "a.example.org"), source, now);
+            book.learn(address(n, "a.example.org"), SOURCE, now);
         }
         assert_eq!(book.len(), BOOK_ADDRESSES_PER_SOURCE_MAX);
         let id = NodeId([1; 20]);
-        for _ in 0..LEARNED_ATTEMPTS_MAX {
+        for _ in 0..UNPROVEN_ATTEMPTS_MAX {
             book.begin(&id, now);
-            book.on_failed(&id);
+            book.on_failed(&id, now);
         }
         assert_eq!(book.len(), BOOK_ADDRESSES_PER_SOURCE_MAX - 1);
     }
@@ -340,7 +479,7 @@ mod tests {
         let (path, now) = (folder.path().join("addrbook.json"), Instant::now());
         let mut old = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
         assert_eq!(old.take_json(), None);
-        old.learn(address(2, "b.example.org"), NodeId([5; 20]), now);
+        old.learn(address(2, "b.example.org"), SOURCE, now);
         save(&path, &old.take_json().unwrap()).unwrap();
         assert_eq!(old.take_json(), None, "unchanged");
         let mut new = book(|_| (), now);
@@ -350,5 +489,88 @@ mod tests {
         assert_eq!(new.len(), 1);
         std::fs::write(&path, "{\"addresses\": 7}").unwrap();
         assert!(new.load(&path, now).is_err());
+    }
+
+    #[test]
+    fn a_peer_tells_only_of_networks_that_it_is_in() {
+        let now = Instant::now();
+        let told = |allow_private, source: &str, host: &str| {
+            let mut book = book(|c| c.allow_private = allow_private, now);
+            book.learn(address(1, host), ip(source), now)
+        };
+        for (source, host, is_taken) in [
+            ("8.8.8.8", "9.9.9.9", true),
+            ("8.8.8.8", "10.0.0.1", false),
+            ("8.8.8.8", "127.0.0.1", false),
+            ("8.8.8.8", "169.254.169.254", false),
+            ("8.8.8.8", "::ffff:10.0.0.1", false),
+            ("10.0.0.9", "10.0.0.1", true),
+            ("10.0.0.9", "127.0.0.1", false),
+            ("10.0.0.9", "localhost", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "9.9.9.9", true),
+            ("127.0.0.1", "224.0.0.1", false),
+        ] {
+            assert_eq!(told(true, source, host), is_taken, "{source} tells of {host}");
+            let is_public = is_taken && host == "9.9.9.9";
+            assert_eq!(told(false, source, host), is_public, "strict: {source} tells of {host}");
+        }
+        // A name hides where it leads until it is looked up.
+        let mut book = book(|c| c.allow_private = true, now);
+        assert!(book.learn(address(1, "a.example.org"), SOURCE, now));
+        assert!(book.may_dial(&NodeId([1; 20]), ip("10.0.0.1"), now).is_err());
+        assert_eq!(book.len(), 0, "and is forgotten");
+    }
+
+    #[test]
+    fn poisoned_sources_cause_few_dials() {
+        let begin = Instant::now();
+        let mut book = book(|_| (), begin);
+        let (mut dials, mut at_victim) = (0, 0);
+        for second in 0..35 {
+            let now = begin + Duration::from_secs(second);
+            // 30 ranges tell, again and again, of 64 addresses each; half of those are ports of one victim.
+            for source in 0..if second % 5 == 0 { 30u8 } else { 0 } {
+                for n in 0..64u8 {
+                    let mut id = [source + 1; 20];
+                    (id[0], id[1]) = (n, second as u8);
+                    let host = if n % 2 == 0 { "9.9.9.9".to_owned() } else { format!("11.{source}.{n}.1") };
+                    let address = PeerAddress { id: NodeId(id), ..address(1, &host) };
+                    book.learn(address, ip(&format!("20.{source}.0.1")), now);
+                }
+            }
+            for address in book.due(now, DIALS_MAX, |_| false).0 {
+                dials += 1;
+                if book.may_dial(&address.id, ip(&address.host), now).is_ok() && address.host == "9.9.9.9" {
+                    at_victim += 1;
+                }
+                book.on_failed(&address.id, now);
+            }
+        }
+        assert!(dials <= 35 + DIALS_LEARNED_BURST, "{dials}");
+        assert!(at_victim <= DIALS_PER_RANGE_BURST + 4, "{at_victim}");
+    }
+
+    #[test]
+    fn a_range_that_lies_is_forgotten_and_one_that_tells_the_truth_costs_nothing() {
+        let now = Instant::now();
+        let mut book = book(|_| (), now);
+        for n in 1..=60u8 {
+            book.learn(address(n, &format!("11.0.{n}.1")), SOURCE, now);
+        }
+        for _ in 0..2 {
+            for address in book.due(now, 30, |_| false).0 {
+                assert_eq!(book.may_dial(&address.id, ip(&address.host), now), Ok(()));
+                book.on_up(&address.id, Some(ip(&address.host)), now);
+            }
+        }
+        assert_eq!(book.len(), 60);
+        let failed = book.due(now, 60, |_| false).0;
+        assert_eq!(failed.len(), DIALS_PER_SOURCE_BURST as usize);
+        assert!(failed.iter().all(|address| book.on_failed(&address.id, now).is_none()));
+        assert_eq!(book.len(), 0);
+        let mut book = self::book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
+        assert_eq!(book.on_failed(&NodeId([1; 20]), now), Some(Duration::ZERO));
+        assert_eq!(book.on_failed(&NodeId([1; 20]), now + STABLE), Some(STABLE), "tells since when");
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::HostPort;
+use crate::range::{self, Range, Reach};
 use crate::{NodeId, PeerAddress};
 
 /// Settings of the network. [`Config::new`] gives the defaults; fields are named as in CometBFT's `[p2p]` where it has them.
@@ -13,6 +14,8 @@ use crate::{NodeId, PeerAddress};
 pub struct Config {
     /// Chain that peers must be of.
     pub chain_id: String,
+    /// Hash of the genesis document that peers must have too: one chain id may be used twice.
+    pub genesis_hash: [u8; 32],
     /// Name for people, told to peers.
     pub moniker: String,
     /// Software version, told to peers.
@@ -27,11 +30,12 @@ pub struct Config {
     pub persistent_peers: Vec<PeerAddress>,
     /// Peers to dial when outbound peers are missing, to learn more addresses.
     pub seeds: Vec<PeerAddress>,
-    /// Peers that may have dialled us.
+    /// Peers that may have dialled us; a share of the places is kept for proven ones.
     pub max_inbound: usize,
     /// Peers that we dial beyond the persistent ones.
     pub max_outbound: usize,
-    /// Inbound connections from one IP address; loopback is free when `allow_private`. 0: no limit.
+    /// Inbound connections from one IP address; loopback is free when `allow_private`. 0: no limit, nor one for strangers of
+    /// one range of addresses.
     pub max_inbound_per_ip: usize,
     /// Exchange addresses of peers with peers, and dial what we learn.
     pub pex: bool,
@@ -39,7 +43,8 @@ pub struct Config {
     pub private_ids: BTreeSet<NodeId>,
     /// Peers that count in no limit.
     pub unconditional_ids: BTreeSet<NodeId>,
-    /// Take loopback and private addresses from the peer exchange (the opposite of CometBFT's `addr_book_strict`).
+    /// Take loopback and private addresses from the peer exchange, of peers that have such addresses themselves (the
+    /// opposite of CometBFT's `addr_book_strict`).
     pub allow_private: bool,
     /// File that keeps learned addresses over restarts. `None`: they are forgotten.
     pub address_book: Option<PathBuf>,
@@ -74,10 +79,11 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Defaults for a node of a chain.
+    /// Defaults for a node of a chain, whose genesis hash is to be set.
     pub fn new(chain_id: impl Into<String>, moniker: impl Into<String>) -> Config {
         Config {
             chain_id: chain_id.into(),
+            genesis_hash: [0; 32],
             moniker: moniker.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             laddr: "tcp://0.0.0.0:26656".into(),
@@ -139,6 +145,13 @@ impl Config {
 
     pub(crate) fn is_persistent(&self, id: &NodeId) -> bool {
         self.persistent_peers.iter().any(|address| address.id == *id)
+    }
+
+    /// The range of addresses for which the deeds of a peer at `ip` count. `None`: for none, because the operator
+    /// configured the peer, or because a testnet's many nodes share the address.
+    pub(crate) fn range_of(&self, id: &NodeId, ip: IpAddr) -> Option<Range> {
+        let is_shared = self.allow_private && range::reach(ip) == Some(Reach::Host);
+        (!is_shared && !self.is_exempt(id)).then(|| Range::of(ip))
     }
 
     /// Whether a peer counts in no limit.

@@ -10,7 +10,7 @@ use crate::limits::{ADDRESSES_PER_MESSAGE_MAX, TEXT_BYTES_MAX};
 use crate::{NodeId, PeerAddress, Transport};
 
 /// Version of everything this crate puts on a connection. Other versions are refused.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// One control frame.
 #[derive(Clone, PartialEq, Message)]
@@ -62,6 +62,9 @@ pub(crate) struct Hello {
     /// Whether we exchange addresses.
     #[prost(bool, tag = "8")]
     pub(crate) pex: bool,
+    /// Hash of the genesis document, 32 bytes.
+    #[prost(bytes = "vec", tag = "9")]
+    pub(crate) genesis_hash: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -74,7 +77,7 @@ pub(crate) struct Ask {}
 pub(crate) struct Refuse {
     #[prost(uint32, tag = "1")]
     pub(crate) code: u32,
-    /// The refuser's own chain or version, as the code asks for.
+    /// The refuser's own chain, version, genesis hash …, as the code asks for.
     #[prost(string, tag = "2")]
     pub(crate) theirs: String,
 }
@@ -112,6 +115,7 @@ impl Hello {
             port: port.into(),
             external: config.external_address.as_ref().map(HostPort::to_string).unwrap_or_default(),
             pex: config.pex,
+            genesis_hash: config.genesis_hash.to_vec(),
         }
     }
 
@@ -130,15 +134,26 @@ impl Hello {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The peer is of another chain.
-    #[error("wrong chain: ours is {ours:?}, theirs is {theirs:?}")]
+    #[error("wrong chain: expected {ours:?}, got {theirs:?}")]
     WrongChain {
         /// Our chain.
         ours: String,
         /// The peer's chain.
         theirs: String,
     },
+    /// The peer has another genesis document, although its chain has our chain's name.
+    #[error(
+        "wrong genesis: expected the genesis hash {ours}, got {theirs}; one of the two nodes has another genesis.json, or the \
+         chain was started anew under the same chain id"
+    )]
+    WrongGenesis {
+        /// Hash of our genesis document, in hex.
+        ours: String,
+        /// Hash of the peer's, in hex.
+        theirs: String,
+    },
     /// The peer speaks another version of this protocol.
-    #[error("wrong protocol version: ours is {ours}, theirs is {theirs}")]
+    #[error("wrong protocol version: expected {ours}, got {theirs}; the two nodes run different releases")]
     WrongVersion {
         /// Our version.
         ours: u32,
@@ -146,7 +161,7 @@ pub enum Refusal {
         theirs: u32,
     },
     /// Another node answers at the address.
-    #[error("wrong id: expected {expected}, got {got}")]
+    #[error("wrong node id: expected {expected}, got {got}; correct the id or the address of the one who dials")]
     WrongId {
         /// Whom we dialled.
         expected: NodeId,
@@ -159,39 +174,79 @@ pub enum Refusal {
     /// There is no room for more peers.
     #[error("no room for more peers")]
     Full,
-    /// The address is our own.
-    #[error("the address is our own")]
+    /// The address is our own, or another node has our key.
+    #[error("our own node id answers there: it is our own address, or that node has a copy of our node_key.json")]
     Myself,
+    /// Two nodes have one key; the first one stays connected.
+    #[error(
+        "the node key of {id} is used by two nodes: expected the one at {known}, got another; give one of them a new \
+         node_key.json"
+    )]
+    SameKey {
+        /// The id that both prove.
+        id: NodeId,
+        /// Where the one that is connected is.
+        known: String,
+    },
     /// A reason that this version does not know.
     #[error("refused with code {0}")]
     Other(u32),
 }
 
 impl Refusal {
-    /// What to tell the refused.
-    pub(crate) fn to_wire(&self) -> Control {
-        let (code, theirs) = match self {
-            Refusal::WrongChain { ours, .. } => (1, ours.clone()),
-            Refusal::WrongVersion { ours, .. } => (2, ours.to_string()),
-            Refusal::Duplicate => (3, String::new()),
-            Refusal::Full => (4, String::new()),
-            Refusal::WrongId { .. } => (5, String::new()),
-            Refusal::Myself => (6, String::new()),
-            Refusal::Other(code) => (*code, String::new()),
-        };
-        Control { say: Some(Say::Refuse(Refuse { code, theirs })) }
+    /// Whether the node will be refused the next time too: its address is of no use.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Refusal::WrongChain { .. } | Refusal::WrongGenesis { .. } | Refusal::Myself)
     }
 
-    /// What the refuser meant, seen from us.
-    pub(crate) fn from_wire(wire: &Refuse, config: &Config) -> Refusal {
+    /// Its number on the wire.
+    pub(crate) fn code(&self) -> u32 {
+        match self {
+            Refusal::WrongChain { .. } => 1,
+            Refusal::WrongVersion { .. } => 2,
+            Refusal::Duplicate => 3,
+            Refusal::Full => 4,
+            Refusal::WrongId { .. } => 5,
+            Refusal::Myself => 6,
+            Refusal::WrongGenesis { .. } => 7,
+            Refusal::SameKey { .. } => 8,
+            Refusal::Other(code) => *code,
+        }
+    }
+
+    /// What to tell the refused.
+    pub(crate) fn to_wire(&self) -> Control {
+        let theirs = match self {
+            Refusal::WrongChain { ours, .. } | Refusal::WrongGenesis { ours, .. } => ours.clone(),
+            Refusal::WrongVersion { ours, .. } => ours.to_string(),
+            Refusal::WrongId { expected, .. } => expected.to_string(),
+            Refusal::SameKey { known, .. } => known.clone(),
+            Refusal::Duplicate | Refusal::Full | Refusal::Myself | Refusal::Other(_) => String::new(),
+        };
+        Control { say: Some(Say::Refuse(Refuse { code: self.code(), theirs })) }
+    }
+
+    /// What the refuser meant, seen from us, who have the id `ours`.
+    pub(crate) fn from_wire(wire: &Refuse, config: &Config, ours: NodeId) -> Refusal {
         match wire.code {
             1 => Refusal::WrongChain { ours: config.chain_id.clone(), theirs: printable(&wire.theirs) },
             2 => Refusal::WrongVersion { ours: PROTOCOL_VERSION, theirs: wire.theirs.parse().unwrap_or(0) },
             3 => Refusal::Duplicate,
             4 => Refusal::Full,
+            5 => match wire.theirs.parse() {
+                Ok(expected) => Refusal::WrongId { expected, got: ours },
+                Err(_) => Refusal::Other(5),
+            },
+            7 => Refusal::WrongGenesis { ours: hex(&config.genesis_hash), theirs: printable(&wire.theirs) },
+            8 => Refusal::SameKey { id: ours, known: printable(&wire.theirs) },
             code => Refusal::Other(code),
         }
     }
+}
+
+/// A hash as people compare it.
+pub(crate) fn hex(hash: &[u8]) -> String {
+    data_encoding::HEXUPPER.encode(&hash[..hash.len().min(32)])
 }
 
 /// A peer's text made fit for logs and terminals: no control characters, at most [`TEXT_BYTES_MAX`] bytes.
@@ -227,12 +282,20 @@ mod tests {
         let refusal = Refusal::WrongChain { ours: "theirs".into(), theirs: "mine".into() };
         let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
         assert_eq!(
-            Refusal::from_wire(&wire, &mine),
+            Refusal::from_wire(&wire, &mine, ID),
             Refusal::WrongChain { ours: "mine".into(), theirs: theirs.chain_id }
         );
-        for refusal in [Refusal::Duplicate, Refusal::Full, Refusal::Other(99)] {
+        let ours = hex(&[0; 32]);
+        for refusal in [
+            Refusal::Duplicate,
+            Refusal::Full,
+            Refusal::Other(99),
+            Refusal::WrongId { expected: NodeId([9; 20]), got: ID },
+            Refusal::WrongGenesis { theirs: ours.clone(), ours },
+            Refusal::SameKey { id: ID, known: "10.0.0.1:26656".into() },
+        ] {
             let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
-            assert_eq!(Refusal::from_wire(&wire, &mine), refusal);
+            assert_eq!(Refusal::from_wire(&wire, &mine, ID), refusal);
         }
     }
 

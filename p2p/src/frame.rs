@@ -55,6 +55,12 @@ impl Rate {
         Rate { bytes_per_second: bytes, messages_per_second: messages, bytes, messages, at: now }
     }
 
+    /// Pays for bytes of a message that was paid for before. Returns how long to wait before the next.
+    pub(crate) fn pay_bytes(&mut self, now: Instant, bytes: usize) -> Duration {
+        self.messages += 1.0;
+        self.pay(now, bytes)
+    }
+
     /// Pays for one message. Returns how long to wait before the next, usually zero.
     pub(crate) fn pay(&mut self, now: Instant, bytes: usize) -> Duration {
         let age = now.saturating_duration_since(self.at).as_secs_f64();

@@ -1,12 +1,11 @@
 //! Who may connect at all. Numbers of peers are looked after later, in the handshake; these are the walls behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use libp2p::swarm::{ConnectionDenied, ConnectionId};
+use libp2p::swarm::ConnectionId;
 
 use crate::NodeId;
-use crate::control::Refusal;
 use crate::limits::{GREETING_MAX, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX};
 use crate::network::Shared;
 
@@ -31,17 +30,17 @@ pub(crate) struct Gate {
     pending: BTreeMap<ConnectionId, Option<IpAddr>>,
     /// Established connections; the address only of those that count for it.
     established: BTreeMap<ConnectionId, Option<IpAddr>>,
-    dialled: BTreeMap<ConnectionId, NodeId>,
+    dialled: BTreeSet<ConnectionId>,
 }
 
 impl Gate {
     /// Announces a dial.
-    pub(crate) fn expect(&mut self, connection: ConnectionId, id: NodeId) {
-        self.dialled.insert(connection, id);
+    pub(crate) fn expect(&mut self, connection: ConnectionId) {
+        self.dialled.insert(connection);
     }
 
     pub(crate) fn is_expected(&self, connection: &ConnectionId) -> bool {
-        self.dialled.contains_key(connection)
+        self.dialled.contains(connection)
     }
 
     pub(crate) fn admit_pending(&mut self, connection: ConnectionId, ip: Option<IpAddr>) -> Result<(), Denied> {
@@ -64,7 +63,7 @@ impl Gate {
     ) -> Result<(), Denied> {
         self.pending.remove(&connection);
         let config = &shared.config;
-        if shared.is_banned(&id) {
+        if shared.is_banned(&id, ip) {
             return Err(Denied::Banned);
         }
         let is_free = config.is_exempt(&id) || (config.allow_private && ip.is_some_and(|ip| ip.is_loopback()));
@@ -80,16 +79,17 @@ impl Gate {
         &mut self,
         connection: ConnectionId,
         id: NodeId,
+        ip: Option<IpAddr>,
         shared: &Shared,
-    ) -> Result<(), ConnectionDenied> {
-        let expected = self.dialled.remove(&connection).ok_or_else(|| ConnectionDenied::new(Denied::NotDialled))?;
-        if expected != id {
-            return Err(ConnectionDenied::new(Refusal::WrongId { expected, got: id }));
+    ) -> Result<(), Denied> {
+        // Another node than the one dialled is let in, to be told so.
+        if !self.dialled.remove(&connection) {
+            return Err(Denied::NotDialled);
         }
-        if shared.is_banned(&id) {
-            return Err(ConnectionDenied::new(Denied::Banned));
+        if shared.is_banned(&id, ip) {
+            return Err(Denied::Banned);
         }
-        self.admit(connection, None, shared).map_err(ConnectionDenied::new)
+        self.admit(connection, None, shared)
     }
 
     fn admit(&mut self, connection: ConnectionId, counted: Option<IpAddr>, shared: &Shared) -> Result<(), Denied> {
@@ -146,16 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn only_announced_dials_pass_and_only_to_the_right_node() {
+    fn only_announced_dials_pass() {
         let shared = Shared::for_tests(Config::new("chain-1", ""));
-        let (a, b) = (NodeId([1; 20]), NodeId([2; 20]));
-        let mut gate = Gate::default();
-        let denied = gate.admit_outbound(connection(1), a, &shared).unwrap_err();
-        assert_eq!(denied.downcast_ref(), Some(&Denied::NotDialled));
-        gate.dialled.insert(connection(2), a);
-        let denied = gate.admit_outbound(connection(2), b, &shared).unwrap_err();
-        assert_eq!(denied.downcast_ref(), Some(&Refusal::WrongId { expected: a, got: b }));
-        gate.dialled.insert(connection(3), a);
-        assert!(gate.admit_outbound(connection(3), a, &shared).is_ok());
+        let (a, mut gate) = (NodeId([1; 20]), Gate::default());
+        assert_eq!(gate.admit_outbound(connection(1), a, None, &shared), Err(Denied::NotDialled));
+        gate.expect(connection(3));
+        assert_eq!(gate.admit_outbound(connection(3), a, None, &shared), Ok(()));
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use libp2p::PeerId;
 use libp2p::gossipsub::{
     Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, Message, MessageAcceptance, MessageAuthenticity,
-    MessageId, ValidationMode, WhitelistSubscriptionFilter,
+    MessageId, PeerScoreParams, PeerScoreThresholds, ValidationMode, WhitelistSubscriptionFilter,
 };
 
-use crate::limits::GOSSIP_BYTES_MAX;
+use crate::limits::{GOSSIP_BYTES_MAX, MESH_PEERS_LOW};
 
 /// Names a gossiped batch and the peer that forwarded it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -46,6 +46,11 @@ impl Verdict {
     }
 }
 
+/// Score of a peer that may be in the mesh.
+pub(crate) const GOOD: f64 = 0.0;
+/// Score of a peer that is kept out of the mesh, and served otherwise.
+pub(crate) const STRANGER: f64 = -1.0;
+
 pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
 /// The topic of a chain's transactions.
@@ -63,19 +68,23 @@ fn message_id(message: &Message) -> MessageId {
 /// Up to 8 peers each node pushes whole batches to its every peer (the mesh takes them all), so a testnet of 4 to 9
 /// needs one hop; beyond, 6 to 12 neighbours and at most two or three hops to a hundred nodes. Own batches go to the
 /// mesh only: sending them to all peers would multiply an author's upload by their number.
+///
+/// Who may be in the mesh is ours to say ([`GOOD`], [`STRANGER`]): gossipsub chooses at random, so that forty silent strangers
+/// would be the mesh. A stranger outside of it hears of batches within a heartbeat and fetches them.
 pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
     let config = ConfigBuilder::default()
         .protocol_id_prefix(format!("/cairn/{chain_id}/txs"))
         .heartbeat_interval(Duration::from_secs(1))
         .heartbeat_initial_delay(Duration::from_millis(200))
         .mesh_outbound_min(2)
-        .mesh_n_low(6)
+        .mesh_n_low(MESH_PEERS_LOW)
         .mesh_n(8)
         .mesh_n_high(12)
         .gossip_lazy(6)
         .history_length(6)
         .history_gossip(3)
         .flood_publish(false)
+        .prune_backoff(Duration::from_secs(10)) // a stranger that proves itself is let in soon
         .max_transmit_size(GOSSIP_BYTES_MAX + 1024) // the envelope
         .duplicate_cache_time(Duration::from_secs(60))
         .connection_handler_queue_len(256)
@@ -89,6 +98,16 @@ pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
     let topic = topic(chain_id);
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)?;
+    // Only what we set counts: gossipsub's own guesses are off.
+    let params = PeerScoreParams {
+        app_specific_weight: 1.0,
+        ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_weight: 0.0,
+        slow_peer_weight: 0.0,
+        ..PeerScoreParams::default()
+    };
+    let thresholds = PeerScoreThresholds { opportunistic_graft_threshold: 0.0, ..PeerScoreThresholds::default() };
+    gossip.with_peer_score(params, thresholds)?;
     gossip.subscribe(&topic).map_err(|error| error.to_string())?;
     Ok(gossip)
 }

@@ -19,17 +19,26 @@
 //! | `/cairn/control/1`           | hello, accept, refuse, addresses     | 16 KiB a frame, 16 a second  | ban; reading is delayed    |
 //! | `/cairn/consensus/1`         | [`Channel::Consensus`], frames       | 1 MiB a frame                | ban                        |
 //! | `/cairn/parts/1`             | [`Channel::Parts`], frames           | 128 KiB a frame              | ban                        |
-//! | `/cairn/<chain>/requests/1`  | one question and one answer a stream | 64 KiB, 16 MiB, 8 a peer     | stream ends; "busy"        |
+//! | `/cairn/<chain>/requests/1`  | one question and one answer a stream | 64 KiB, 18 MiB, 8 a peer     | stream ends; "busy"        |
 //! | `/cairn/<chain>/txs/…`       | gossipsub, topic `txs/<chain>`       | 1 MiB a batch                | dropped                    |
 //! | identify, ping               | libp2p's own                         |                              |                            |
 //!
 //! A frame is four bytes of length, big endian, and the body. Transports: TCP with Noise and Yamux, and QUIC.
 //!
-//! **Handshake.** Both sides say hello: chain, protocol version, name, port, and a number of this run. The node with
-//! the larger id accepts or refuses first; then the smaller one does, and its word is the last: it alone decides which
+//! **Handshake.** Both sides say hello: chain, genesis hash, protocol version, name, port, and a number of this run. The
+//! node with the larger id accepts or refuses first; then the smaller one does, and its word is the last: it alone decides which
 //! of two simultaneous connections stays (the first to get so far), so both sides keep the same one and none flaps. If
 //! the number of the run has changed, the peer restarted, and the new connection replaces the old; likewise if the old
-//! one has not answered pings for a while.
+//! one has not answered pings for a while. If the old one is alive and the new one comes from another place, two nodes use
+//! one key: the old one stays, and all three say so in their logs. What two operators must settle (wrong id, chain, genesis,
+//! release, key) is one line in the log of each side, repeated with growing pauses.
+//!
+//! **Requests.** A place is free again when the answer is written, not when it is handed over. What waits to be written is
+//! bounded in bytes for each peer and for all, and each peer has a rate; within the bounds a request waits for its turn.
+//!
+//! **Strangers.** Whoever was neither configured nor dialled by us and never brought anything of use ([`Network::prove`])
+//! competes with its like: for the inbound places that are not kept for proven peers, for a share of places and penalties by
+//! range of addresses, and for what the better peers leave of the gossip's mesh.
 //!
 //! Invariants, each with the test that holds it:
 //! - **I1** The consumer sees, per peer, `Up (Message | Txs | Request)* Down`, over and over.
@@ -45,6 +54,7 @@
 
 mod address;
 mod book;
+mod budget;
 mod config;
 mod control;
 mod events;
@@ -54,7 +64,9 @@ mod gossip;
 mod key;
 pub mod limits;
 mod network;
+mod notices;
 mod peer;
+mod range;
 mod requests;
 mod score;
 mod stats;
@@ -72,5 +84,5 @@ pub use libp2p::bytes::Bytes;
 pub use network::{Error, Network, start};
 pub use peer::{Channel, ChannelInfo, PeerInfo};
 pub use requests::{Reply, RequestError, RequestId};
-pub use score::{BAN_AT, HALF_LIFE, Offence};
+pub use score::{BAN_AT, HALF_LIFE, Offence, RANGE_BAN_AT};
 pub use stats::Stats;

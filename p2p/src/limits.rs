@@ -47,12 +47,25 @@ pub const EARLY_GOSSIP_BYTES_MAX: usize = GOSSIP_BYTES_MAX;
 
 /// Largest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Largest response, in bytes: a block with its commit and room to spare.
-pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Requests of one peer that we work on at once. Further ones are answered "busy".
+/// Largest response, in bytes: the largest block (16 MiB) with its commit and room to spare.
+pub const RESPONSE_BYTES_MAX: usize = 18 * 1024 * 1024;
+/// Requests of one peer that may be open, from their arrival until their answer is written. Further ones are answered
+/// "busy".
 pub const INBOUND_REQUESTS_PER_PEER_MAX: usize = 8;
-/// Requests of all peers that we work on at once. Further ones are answered "busy".
-pub const INBOUND_REQUESTS_MAX: usize = 64;
+/// Requests of all peers that may be open. Further ones are answered "busy".
+pub const INBOUND_REQUESTS_MAX: usize = 512;
+/// Bytes of answers that may wait to be written to one peer. Its further requests wait; an answer beyond is replaced by
+/// "busy", unless it is the only one.
+pub const RESPONSE_BYTES_PER_PEER_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of answers that may wait to be written to all peers. Further requests wait; an answer beyond is replaced by
+/// "busy". Persistent peers have their own share whatever the others use.
+pub const RESPONSE_BYTES_ALL_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that a request counts while its answer is being made: nobody knows the answer's size before.
+pub const RESPONSE_BYTES_EXPECTED: usize = 2 * 1024 * 1024;
+/// Bytes of answers per second to one peer. Beyond, its requests wait until it has room again.
+pub const RESPONSE_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// Requests per second of one peer. Beyond, they wait.
+pub const REQUESTS_PER_SECOND: u64 = 32;
 /// Requests of ours to one peer that may be open at once. Further ones fail at once.
 pub const OUTBOUND_REQUESTS_PER_PEER_MAX: usize = 32;
 
@@ -73,12 +86,48 @@ pub const ADDRESSES_PER_MESSAGE_MAX: usize = 32;
 pub const ADDRESS_MESSAGES_PER_MINUTE_MAX: u32 = 12;
 /// Addresses in the book that are not configured.
 pub const BOOK_ADDRESSES_MAX: usize = 1024;
-/// Addresses in the book that one peer told us.
+/// Addresses in the book that one range of addresses told us, with however many keys.
 pub const BOOK_ADDRESSES_PER_SOURCE_MAX: usize = 64;
+/// Public addresses in the book that lie in one range.
+pub const BOOK_ADDRESSES_PER_RANGE_MAX: usize = 32;
+/// Dials without success to addresses that one range of addresses told us. When they are used up, what it told us is
+/// forgotten; one more comes each [`DIALS_PER_SOURCE_PAUSE`].
+pub const DIALS_PER_SOURCE_BURST: u32 = 8;
+/// See [`DIALS_PER_SOURCE_BURST`].
+pub const DIALS_PER_SOURCE_PAUSE: Duration = Duration::from_secs(60);
+/// Dials without success to learned addresses in one range: nobody shall make us knock at a stranger's ports.
+pub const DIALS_PER_RANGE_BURST: u32 = 8;
+/// One more each; see [`DIALS_PER_RANGE_BURST`].
+pub const DIALS_PER_RANGE_PAUSE: Duration = Duration::from_secs(10);
+/// Dials without success to learned addresses, whoever told us. One more comes each [`DIALS_LEARNED_PAUSE`].
+pub const DIALS_LEARNED_BURST: u32 = 32;
+/// See [`DIALS_LEARNED_BURST`].
+pub const DIALS_LEARNED_PAUSE: Duration = Duration::from_secs(1);
+/// Ranges whose dials we count.
+pub const BUCKETS_MAX: usize = 1024;
 /// Size of an address book file that we read, in bytes.
 pub const BOOK_FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Penalties that we remember.
+/// Peers whose penalties we remember, and ranges of addresses whose penalties we remember.
 pub const PENALTIES_MAX: usize = 4096;
+/// Peers that we remember for having brought what is of use.
+pub const PROVEN_MAX: usize = 256;
+/// Share of the inbound places that only proven peers may take: one of so many.
+pub const PROVEN_SHARE: usize = 4;
+/// Share of the inbound places that unproven peers of one range may take: one of so many.
+pub const RANGE_SHARE: usize = 4;
+/// Peers of the gossip's mesh below which gossipsub takes in more. Strangers fill what configured, dialled and proven peers
+/// leave of it, so that up to four of those are in the mesh always.
+pub const MESH_PEERS_LOW: usize = 6;
+/// Strangers in the mesh however many better peers there are: a newcomer must be able to prove itself.
+pub const MESH_STRANGERS_MIN: usize = 2;
+/// Things that go wrong again and again of which the log has told.
+pub const NOTICES_MAX: usize = 256;
+/// Lines in the log about such things at once; one more comes each [`NOTICES_PAUSE`].
+pub const NOTICES_BURST: u32 = 30;
+/// See [`NOTICES_BURST`].
+pub const NOTICES_PAUSE: Duration = Duration::from_secs(5);
+/// Time for which a configured peer may be out of reach before the log says so: nodes that start together meet sooner.
+pub const UNREACHABLE_TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// Time that a refused peer has to read why, and that closing a connection may take.
 pub const LINGER: Duration = Duration::from_secs(1);
@@ -93,4 +142,6 @@ const _: () = assert!(CONSENSUS_FRAME_BYTES_MAX <= EVENT_BYTES_PER_PEER_MAX, "an
 const _: () = assert!(PARTS_FRAME_BYTES_MAX <= EVENT_BYTES_PER_PEER_MAX, "any frame fits the quota");
 const _: () = assert!(GOSSIP_BYTES_MAX <= EVENT_BYTES_PER_PEER_MAX, "any batch fits the quota");
 const _: () = assert!(CONSENSUS_FRAME_BYTES_MAX <= SEND_QUEUE_BYTES_MAX, "any frame fits the queue");
+const _: () = assert!(RESPONSE_BYTES_EXPECTED <= RESPONSE_BYTES_PER_PEER_MAX, "a peer may ask something");
+const _: () = assert!(RESPONSE_BYTES_MAX <= RESPONSE_BYTES_ALL_MAX, "any answer fits");
 const _: () = assert!(ADDRESSES_PER_MESSAGE_MAX * 320 <= CONTROL_FRAME_BYTES_MAX, "any address message fits a frame");

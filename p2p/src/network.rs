@@ -1,7 +1,7 @@
 //! The handle: what other threads may ask of the network, at any time, without waiting.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
@@ -116,23 +116,35 @@ impl Shared {
         self.scores().banned_until(Instant::now(), id)
     }
 
-    pub(crate) fn is_banned(&self, id: &NodeId) -> bool {
-        self.banned_until(id).is_some()
+    /// Whether a peer is banned, by its id or by the range of addresses that it is in.
+    pub(crate) fn is_banned(&self, id: &NodeId, ip: Option<IpAddr>) -> bool {
+        let (scores, now) = (self.scores(), Instant::now());
+        let range = ip.and_then(|ip| self.config.range_of(id, ip));
+        scores.banned_until(now, id).is_some() || range.is_some_and(|range| scores.is_range_banned(now, &range))
     }
 
-    /// Notes an offence. True when it starts a ban: then disconnect.
+    /// Notes where a peer is, for what it will do.
+    pub(crate) fn note_place(&self, id: NodeId, ip: Option<IpAddr>) {
+        self.scores().note(id, ip.and_then(|ip| self.config.range_of(&id, ip)));
+    }
+
+    /// Notes an offence. True when it starts a ban: then disconnect who is banned.
     pub(crate) fn penalize(&self, id: NodeId, offence: Offence) -> bool {
         let is_persistent = self.config.is_persistent(&id);
         let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
-        let ban = self.scores().penalize(Instant::now(), id, offence.weight, ban_time, !is_persistent);
+        let now = Instant::now();
+        let bans = self.scores().penalize(now, id, offence.weight, ban_time, !is_persistent);
         self.counters.penalties.add(1);
-        if ban.is_some() {
+        if let Some(until) = bans.peer {
             self.counters.bans.add(1);
-            tracing::warn!(peer = %id, reason = offence.reason, for_s = ban_time.as_secs(), "peer banned");
+            tracing::warn!(peer = %id, reason = offence.reason, for_s = (until - now).as_secs(), "peer banned");
         } else {
             tracing::debug!(peer = %id, reason = offence.reason, weight = offence.weight, "peer penalised");
         }
-        ban.is_some()
+        if let Some(range) = bans.range {
+            tracing::warn!(%range, reason = offence.reason, "addresses banned: peers there misbehaved under several keys");
+        }
+        bans.peer.is_some() || bans.range.is_some()
     }
 
     pub(crate) fn on_publish_taken(&self, bytes: usize) {
@@ -228,7 +240,8 @@ impl Network {
         }
     }
 
-    /// Answers a question. Too late, or larger than [`RESPONSE_BYTES_MAX`]: the asker gets "busy" or its time-out.
+    /// Answers a question. Too late, larger than [`RESPONSE_BYTES_MAX`], or more than may wait to be written: the asker gets
+    /// its time-out or "busy".
     pub fn respond(&self, id: RequestId, response: impl Into<Vec<u8>>) {
         let _ = self.command(Command::Respond(id, Some(response.into())));
     }
@@ -242,6 +255,14 @@ impl Network {
     pub fn penalize(&self, peer: NodeId, offence: Offence) {
         if self.shared.penalize(peer, offence) {
             let _ = self.command(Command::Banned(peer, offence.reason));
+        }
+    }
+
+    /// Notes that a peer brought what is of use and cannot be made up, such as a vote signed by a validator. Proven peers
+    /// come first where strangers compete: for places, and for transactions.
+    pub fn prove(&self, peer: NodeId) {
+        if self.shared.peer(&peer).is_some_and(|peer| peer.prove()) {
+            let _ = self.command(Command::Proven(peer)); // lost when the task is behind: it proves itself again after a reconnect
         }
     }
 
@@ -270,10 +291,15 @@ impl Network {
         let peers = self.shared.peers();
         let outbound = peers.iter().filter(|peer| peer.is_outbound).count();
         let queued = self.events.upgrade().map_or(0, |events| events.max_capacity() - events.capacity());
+        let (banned, banned_ranges) = {
+            let (scores, now) = (self.shared.scores(), Instant::now());
+            (scores.banned_count(now), scores.banned_range_count(now))
+        };
         Stats {
             peers_inbound: (peers.len() - outbound) as u64,
             peers_outbound: outbound as u64,
-            banned: self.shared.scores().banned_count(Instant::now()) as u64,
+            banned: banned as u64,
+            banned_ranges: banned_ranges as u64,
             events_queued: queued as u64,
             ..self.shared.counters.snapshot()
         }

@@ -1,7 +1,7 @@
 //! One connected peer: its send queues, its numbers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::bytes::Bytes;
@@ -103,6 +103,7 @@ pub(crate) struct Peer {
     pub(crate) since_instant: Instant,
     lanes: [Lane; 2],
     rtt_us: AtomicU64,
+    is_proven: AtomicBool,
     /// Bytes of this peer that may wait for the consumer.
     pub(crate) quota: Arc<Semaphore>,
 }
@@ -130,6 +131,7 @@ pub(crate) struct PeerFacts {
     pub(crate) address: Option<PeerAddress>,
     pub(crate) is_outbound: bool,
     pub(crate) is_persistent: bool,
+    pub(crate) is_proven: bool,
 }
 
 /// The receiving halves of a peer's queues, in the order of [`Channel::ALL`].
@@ -137,7 +139,7 @@ pub(crate) type LaneReceivers = [mpsc::UnboundedReceiver<Bytes>; 2];
 
 impl Peer {
     pub(crate) fn new(facts: PeerFacts) -> (Arc<Peer>, LaneReceivers) {
-        let PeerFacts { id, link, moniker, version, remote, address, is_outbound, is_persistent } = facts;
+        let PeerFacts { id, link, moniker, version, remote, address, is_outbound, is_persistent, is_proven } = facts;
         let ((consensus, consensus_receiver), (parts, parts_receiver)) = (Lane::new(), Lane::new());
         let peer = Peer {
             id,
@@ -152,6 +154,7 @@ impl Peer {
             since_instant: Instant::now(),
             lanes: [consensus, parts],
             rtt_us: AtomicU64::new(u64::MAX),
+            is_proven: AtomicBool::new(is_proven),
             quota: Arc::new(Semaphore::new(EVENT_BYTES_PER_PEER_MAX)),
         };
         (Arc::new(peer), [consensus_receiver, parts_receiver])
@@ -159,6 +162,11 @@ impl Peer {
 
     pub(crate) fn lane(&self, channel: Channel) -> &Lane {
         &self.lanes[channel as usize]
+    }
+
+    /// Notes that it brought what is of use. True the first time.
+    pub(crate) fn prove(&self) -> bool {
+        !self.is_proven.load(Ordering::Relaxed) && !self.is_proven.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn set_rtt(&self, rtt: Duration) {

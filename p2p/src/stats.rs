@@ -14,18 +14,39 @@ macro_rules! counters {
             pub peers_outbound: u64,
             /// Banned peers, now.
             pub banned: u64,
+            /// Banned ranges of addresses, now.
+            pub banned_ranges: u64,
             /// Events that wait for the consumer, now.
             pub events_queued: u64,
             /// Addresses in the address book, now.
             pub book_addresses: u64,
+            /// Bytes of answers that wait to be written, now.
+            pub response_bytes: u64,
+            /// Peers in the gossip's mesh that are configured, dialled by us or proven, now.
+            pub mesh_peers: u64,
+            /// Other peers in the gossip's mesh, now.
+            pub mesh_strangers: u64,
         }
 
         #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* pub(crate) book_addresses: Counter }
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+            pub(crate) book_addresses: Counter,
+            pub(crate) response_bytes: Counter,
+            pub(crate) mesh_peers: Counter,
+            pub(crate) mesh_strangers: Counter,
+        }
 
         impl Counters {
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)* book_addresses: self.book_addresses.get(), ..Stats::default() }
+                Stats {
+                    $($name: self.$name.get(),)*
+                    book_addresses: self.book_addresses.get(),
+                    response_bytes: self.response_bytes.get(),
+                    mesh_peers: self.mesh_peers.get(),
+                    mesh_strangers: self.mesh_strangers.get(),
+                    ..Stats::default()
+                }
             }
         }
     };

@@ -479,9 +479,9 @@ impl Streams {
         self.hello.port = port.into();
     }
 
-    /// Announces a dial: only announced ones pass, and only if `id` answers.
-    pub(crate) fn expect(&mut self, connection: ConnectionId, id: NodeId) {
-        self.gate.expect(connection, id);
+    /// Announces a dial: only announced ones pass.
+    pub(crate) fn expect(&mut self, connection: ConnectionId) {
+        self.gate.expect(connection);
     }
 
     /// Tells a connection something.
@@ -549,12 +549,13 @@ impl NetworkBehaviour for Streams {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        remote: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        let ip = socket_of(remote).map(|(_, socket)| socket.ip());
         let id = NodeId::from_peer_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
-        self.gate.admit_outbound(connection, id, &self.shared)?;
+        self.gate.admit_outbound(connection, id, ip, &self.shared).map_err(|denied| self.denied(denied))?;
         Ok(self.handler())
     }
 

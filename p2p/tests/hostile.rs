@@ -32,6 +32,8 @@ struct Hello {
     session: u64,
     #[prost(bool, tag = "8")]
     pex: bool,
+    #[prost(bytes = "vec", tag = "9")]
+    genesis_hash: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,6 +61,7 @@ fn hello() -> Control {
         moniker: "\u{1b}[2Jraw".into(),
         session: 1,
         pex: true,
+        genesis_hash: vec![0; 32],
     };
     Control { hello: Some(hello), ..Control::default() }
 }
@@ -318,7 +321,7 @@ async fn a_peer_that_does_not_read_is_dropped_from_not_waited_for() {
 async fn a_request_or_response_of_wrong_size_fails_alone() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
-    let requests = StreamProtocol::try_from_owned(format!("/cairn/{CHAIN}/requests/1")).unwrap();
+    let requests = requests();
     let mut incoming = raw.control.accept(requests.clone()).unwrap();
     let _control = raw.greet(&mut node).await;
 
@@ -376,4 +379,90 @@ async fn a_new_run_replaces_the_connection_and_a_second_one_of_the_same_run_is_r
     let _stream = restarted.write(CONSENSUS, &frame(b"new")).await;
     assert_eq!(node.until_message().await.2, b"new");
     assert_eq!(node.network.peers().len(), 1);
+}
+
+fn requests() -> StreamProtocol {
+    StreamProtocol::try_from_owned(format!("/cairn/{CHAIN}/requests/1")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_are_not_read_keep_their_place() {
+    let (mut node, friend) = pair(|config| config.request_timeout = 2 * DEADLINE).await;
+    let mut raw = Raw::connect(50, &node).await;
+    let _control = raw.greet(&mut node).await;
+    let mut streams = Vec::new();
+    for n in 0..32u8 {
+        streams.push(raw.write(requests(), &frame(&[n])).await);
+    }
+    eventually(|| node.network.stats().requests_busy == 32 - INBOUND_REQUESTS_PER_PEER_MAX as u64).await;
+    // Each is answered with 4 MiB at once, and none of them is read.
+    let answer = vec![7; RESPONSE_BYTES_PER_PEER_MAX / 2];
+    let reply = friend.network.request(node.id, b"friend".to_vec());
+    let mut given = 0;
+    loop {
+        let request = |event| if let Event::Request { peer, id, .. } = event { Some((peer, id)) } else { None };
+        let (peer, id) = node.until(request).await;
+        node.network.respond(id, answer.clone());
+        if peer == friend.id {
+            break;
+        }
+        given += 1;
+    }
+    assert_eq!(reply.await.map(|bytes| bytes.len()), Ok(answer.len()), "others are served");
+    eventually(|| node.network.stats().response_bytes <= RESPONSE_BYTES_PER_PEER_MAX as u64).await;
+    for _ in 0..3 {
+        // Nothing more of the silent reader is worked on, however often others are answered.
+        let reply = friend.network.request(node.id, b"friend".to_vec());
+        let request = |event| if let Event::Request { peer, id, .. } = event { Some((peer, id)) } else { None };
+        let (peer, id) = node.until(request).await;
+        if peer != friend.id {
+            given += 1;
+            node.network.respond(id, answer.clone());
+            continue;
+        }
+        node.network.respond(id, vec![1]);
+        assert_eq!(reply.await, Ok(vec![1]));
+    }
+    assert!(given <= RESPONSE_BYTES_PER_PEER_MAX / RESPONSE_BYTES_EXPECTED, "{given}");
+    assert!(node.network.stats().response_bytes <= RESPONSE_BYTES_PER_PEER_MAX as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_never_read_is_dropped_and_counted_against_the_asker() {
+    let mut node = Node::start(1, |config| config.request_timeout = Duration::from_millis(500)).await;
+    let mut raw = Raw::connect(50, &node).await;
+    let _control = raw.greet(&mut node).await;
+    let _stream = raw.write(requests(), &frame(b"q")).await;
+    let id = node.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
+    node.network.respond(id, vec![7; RESPONSE_BYTES_MAX]);
+    eventually(|| node.network.peers().first().is_some_and(|peer| peer.penalty > 0.0)).await;
+    assert_eq!(node.network.stats().response_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_penalty_outlives_the_connection_and_fresh_keys_do_not_help() {
+    let mut node = Node::start(1, |config| config.allow_private = false).await; // loopback counts as one owner
+    let mut raw = Raw::connect(50, &node).await;
+    let control = raw.greet(&mut node).await;
+    node.network.penalize(raw.id, Offence::INVALID);
+    drop(control);
+    node.network.disconnect(raw.id);
+    raw.until_closed().await;
+    let mut again = Raw::connect(50, &node).await;
+    let _control = again.greet(&mut node).await;
+    assert!(node.network.peers()[0].penalty > 24.0);
+
+    let mut n = 60;
+    while node.network.stats().banned_ranges == 0 {
+        let mut raw = Raw::connect(n, &node).await;
+        let _control = raw.greet(&mut node).await;
+        node.network.penalize(raw.id, Offence::BAD_SIGNATURE);
+        n += 1;
+    }
+    assert_eq!((n, node.network.stats().bans), (64, 0), "no key did enough for a ban: 25 + 4 · 50");
+    again.until_closed().await;
+    let denied = node.network.stats().denied;
+    let mut fresh = Raw::connect(99, &node).await;
+    fresh.until_closed().await;
+    assert_eq!(node.network.stats().denied, denied + 1);
 }

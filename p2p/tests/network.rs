@@ -202,12 +202,9 @@ async fn requests_are_answered_declined_bounded_and_failed() {
 
     // More at once than one peer may have open: the rest is told so at once.
     let mut replies: Vec<_> = (0..INBOUND_REQUESTS_PER_PEER_MAX + 3).map(|_| a.network.request(b.id, vec![])).collect();
-    let mut open = Vec::new();
-    while open.len() < INBOUND_REQUESTS_PER_PEER_MAX {
-        open.push(b.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await);
-    }
     eventually(|| b.network.stats().requests_busy == 3).await;
-    for id in open {
+    for _ in 0..INBOUND_REQUESTS_PER_PEER_MAX {
+        let id = b.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
         b.network.respond(id, vec![1]);
     }
     let mut answers = Vec::new();
@@ -298,11 +295,110 @@ async fn a_wrong_chain_is_refused_and_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_genesis_is_refused_on_both_sides_and_told_why() {
+    for (dialler, listener) in [(1, 2), (2, 1)] {
+        let mut a = Node::start(listener, |config| config.genesis_hash = [0xab; 32]).await;
+        let address = a.address();
+        let mut b = Node::start(dialler, |config| config.persistent_peers = vec![address]).await;
+        let (zeros, others) = ("00".repeat(32), "AB".repeat(32));
+        let wrong = |ours: &str, theirs: &str| Refusal::WrongGenesis { ours: ours.into(), theirs: theirs.into() };
+        assert_eq!(a.until_refused().await.1, wrong(&others, &zeros));
+        assert_eq!(b.until_refused().await.1, wrong(&zeros, &others));
+        assert_eq!((a.network.peers().len(), b.network.stats().ups), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_with_one_key_do_not_throw_each_other_out() {
+    for (hub, twin) in [(1, 2), (2, 1)] {
+        let mut hub = Node::start(hub, |_| ()).await;
+        let to_hub = hub.address();
+        let mut first = Node::start(twin, |config| config.persistent_peers = vec![to_hub.clone()]).await;
+        first.until_up(hub.id).await;
+        hub.until_up(first.id).await;
+        let mut second = Node::start(twin, |config| config.persistent_peers = vec![to_hub]).await;
+        let (by_us, refusal) = hub.until_refused().await;
+        assert!(by_us && matches!(&refusal, Refusal::SameKey { id, .. } if *id == first.id), "{refusal}");
+        let (by_us, refusal) = second.until_refused().await;
+        assert!(!by_us && matches!(&refusal, Refusal::SameKey { .. }), "{refusal}");
+        assert!(refusal.to_string().contains("node_key.json"), "{refusal}");
+        eventually(|| hub.network.stats().refused_by_us >= 3).await; // it tries again and again
+        assert_eq!((hub.network.stats().ups, hub.network.stats().downs), (1, 0));
+        assert!(hub.network.send(first.id, Channel::Consensus, b"still here".to_vec()));
+        assert_eq!(first.until_message().await.2, b"still here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_asks_without_end_is_answered_at_its_rate() {
+    let (a, mut b) = pair(|_| ()).await;
+    let (network, to) = (a.network.clone(), b.id);
+    let more = 16;
+    let began = Instant::now();
+    let asks = tokio::spawn(async move {
+        for _ in 0..REQUESTS_PER_SECOND + more {
+            assert_eq!(network.request(to, vec![]).await, Ok(vec![1]));
+        }
+    });
+    for _ in 0..REQUESTS_PER_SECOND + more {
+        let id = b.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
+        b.network.respond(id, vec![1]);
+    }
+    asks.await.unwrap();
+    let least = Duration::from_millis(1000 * (more - 1) / REQUESTS_PER_SECOND);
+    assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_leave_places_to_proven_peers() {
+    let mut a = Node::start(1, |config| config.max_inbound = 4).await;
+    let mut friend = Node::start(2, |_| ()).await;
+    friend.network.dial(a.address());
+    friend.until_up(a.id).await;
+    a.until_up(friend.id).await;
+    a.network.prove(friend.id);
+    friend.network.disconnect(a.id);
+    a.until_down(friend.id).await;
+    friend.until_down(a.id).await;
+    let mut strangers = Vec::new();
+    for n in 3..6 {
+        let mut stranger = Node::start(n, |_| ()).await;
+        stranger.network.dial(a.address());
+        stranger.until_up(a.id).await;
+        strangers.push(stranger);
+    }
+    let mut late = Node::start(6, |_| ()).await;
+    late.network.dial(a.address());
+    assert_eq!(late.until_refused().await, (false, Refusal::Full));
+    friend.network.dial(a.address());
+    friend.until_up(a.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_strangers_do_not_take_the_mesh_from_proven_peers() {
+    let mut a = Node::start(1, |config| config.ping_interval = Duration::from_millis(50)).await;
+    let mut nodes = Vec::new();
+    for n in 2..18 {
+        let mut node = Node::start(n, |_| ()).await;
+        node.network.dial(a.address());
+        node.until_up(a.id).await;
+        a.until_up(node.id).await;
+        if n < 8 {
+            a.network.prove(node.id);
+        }
+        nodes.push(node);
+    }
+    let mesh = || (a.network.stats().mesh_peers, a.network.stats().mesh_strangers);
+    eventually(|| mesh() == (6, MESH_STRANGERS_MIN as u64)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_id_is_refused() {
-    let a = Node::start(1, |_| ()).await;
+    let mut a = Node::start(1, |_| ()).await;
     let wrong = PeerAddress { id: id(7), ..a.address() };
     let mut b = Node::start(2, |config| config.persistent_peers = vec![wrong]).await;
     assert_eq!(b.until_refused().await, (true, Refusal::WrongId { expected: id(7), got: a.id }));
+    assert_eq!(a.until_refused().await, (false, Refusal::WrongId { expected: id(7), got: a.id }), "and is told");
     let myself = PeerAddress { id: id(8), ..b.address() };
     b.network.dial(myself);
     b.until(|event| matches!(event, Event::Refused { refusal: Refusal::Myself, .. }).then_some(())).await;

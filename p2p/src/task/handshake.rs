@@ -1,11 +1,15 @@
 //! From a connection to a peer: hello, accept or refuse. See the crate's text for who speaks when.
 
+use std::time::Instant;
+
 use libp2p::swarm::ConnectionId;
 
+use super::outbound::dial_notice;
 use super::{Link, Outgoing, Phase, Task};
 use crate::address::socket_of;
-use crate::control::{Control, Hello, PROTOCOL_VERSION, Refusal, Say, printable};
+use crate::control::{Control, Hello, PROTOCOL_VERSION, Refusal, Say, hex, printable};
 use crate::events::DownReason;
+use crate::limits::*;
 use crate::peer::{Peer, PeerFacts};
 use crate::score::Offence;
 use crate::streams::ToHandler;
@@ -19,9 +23,9 @@ impl Task {
             (Say::Hello(hello), Phase::Greeting) if link.hello.is_none() => self.on_hello(connection, hello),
             (Say::Accept(_), Phase::Greeting) if link.hello.is_some() => self.on_accept(connection),
             (Say::Refuse(refuse), Phase::Greeting) => {
-                let refusal = Refusal::from_wire(&refuse, self.config());
+                let refusal = Refusal::from_wire(&refuse, self.config(), self.shared.id);
                 let address = link.place();
-                if matches!(refusal, Refusal::WrongChain { .. }) {
+                if refusal.is_lasting() {
                     self.book.forget(&peer);
                 }
                 self.emit_refused(Some(peer), address, false, refusal);
@@ -34,7 +38,7 @@ impl Task {
     }
 
     pub(super) fn on_hello(&mut self, connection: ConnectionId, hello: Hello) {
-        if let Err(refusal) = self.judge(connection, &hello) {
+        if let Err(refusal) = self.judge(connection, &hello).and_then(|()| self.judge_key(connection, &hello)) {
             return self.refuse(connection, refusal);
         }
         let Some(link) = self.links.get_mut(&connection) else { return };
@@ -51,15 +55,14 @@ impl Task {
         let Some(hello) = link.hello.clone() else { return };
         let current = self.live.get(&link.peer).copied();
         if self.shared.id < link.peer {
-            // One that has been silent for a while may be dead without our knowing: they would not come again else.
-            let patience = 2 * self.config().ping_interval;
-            let is_good = |old: &Link| {
-                old.hello.as_ref().is_some_and(|old| old.session == hello.session) && old.heard_at.elapsed() < patience
-            };
-            if current.and_then(|current| self.links.get(&current)).is_some_and(is_good) {
+            let is_same_run = |old: &Link| old.hello.as_ref().is_some_and(|old| old.session == hello.session);
+            if current
+                .and_then(|current| self.links.get(&current))
+                .is_some_and(|old| is_same_run(old) && self.is_alive(old))
+            {
                 return self.refuse(connection, Refusal::Duplicate);
             }
-            if let Err(refusal) = self.judge(connection, &hello) {
+            if let Err(refusal) = self.judge(connection, &hello).and_then(|()| self.judge_key(connection, &hello)) {
                 return self.refuse(connection, refusal);
             }
             self.tell(connection, ToHandler::Say(Control::accept()));
@@ -73,6 +76,24 @@ impl Task {
         self.go_live(connection, hello);
     }
 
+    /// Whether an old connection is of use still. One that has been silent for a while may be dead without our knowing: they
+    /// would not come again else.
+    fn is_alive(&self, old: &Link) -> bool {
+        old.heard_at.elapsed() < 2 * self.config().ping_interval
+    }
+
+    /// Whether the node is the one that we know by its key: a restarted one comes from where it was.
+    fn judge_key(&self, connection: ConnectionId, hello: &Hello) -> Result<(), Refusal> {
+        let Some(new) = self.links.get(&connection) else { return Ok(()) };
+        let current = self.live.get(&new.peer).and_then(|current| self.links.get(current));
+        let Some((old, Some(known))) = current.map(|old| (old, old.hello.as_ref())) else { return Ok(()) };
+        let is_elsewhere = old.ip() != new.ip() || (&known.external, known.port) != (&hello.external, hello.port);
+        if known.session != hello.session && is_elsewhere && self.is_alive(old) {
+            return Err(Refusal::SameKey { id: new.peer, known: old.place() });
+        }
+        Ok(())
+    }
+
     /// Whether the other side may become a peer.
     pub(super) fn judge(&self, connection: ConnectionId, hello: &Hello) -> Result<(), Refusal> {
         let config = self.config();
@@ -82,20 +103,38 @@ impl Task {
         if hello.chain_id != config.chain_id {
             return Err(Refusal::WrongChain { ours: config.chain_id.clone(), theirs: printable(&hello.chain_id) });
         }
+        if hello.genesis_hash != config.genesis_hash {
+            return Err(Refusal::WrongGenesis { ours: hex(&config.genesis_hash), theirs: hex(&hello.genesis_hash) });
+        }
         let Some(link) = self.links.get(&connection) else { return Ok(()) };
         if config.is_exempt(&link.peer) || self.live.contains_key(&link.peer) {
             return Ok(()); // takes no place, or the one it has
         }
         let is_outbound = link.dialled.is_some();
-        let max = if is_outbound { config.max_outbound } else { config.max_inbound };
+        let is_stranger = self.is_stranger(link);
+        let max = match (is_outbound, is_stranger) {
+            (true, _) => config.max_outbound,
+            (false, true) => config.max_inbound - config.max_inbound / PROVEN_SHARE,
+            (false, false) => config.max_inbound,
+        };
         let takes_place = |(other, link): &(&ConnectionId, &Link)| {
             **other != connection
                 && link.dialled.is_some() == is_outbound
                 && (matches!(link.phase, Phase::Live(_)) || (link.is_accepted && matches!(link.phase, Phase::Greeting)))
                 && !config.is_exempt(&link.peer)
         };
-        if self.links.iter().filter(takes_place).count() >= max {
+        let others = || self.links.iter().filter(takes_place);
+        if others().count() >= max {
             return Err(Refusal::Full);
+        }
+        // Strangers of one range share few places, with however many keys.
+        let range = |link: &Link| link.ip().and_then(|ip| config.range_of(&link.peer, ip));
+        let is_counted = is_stranger && config.max_inbound_per_ip != 0;
+        if let Some(of_link) = range(link).filter(|_| is_counted) {
+            let same = others().filter(|(_, other)| self.is_stranger(other) && range(other) == Some(of_link)).count();
+            if same >= (config.max_inbound / RANGE_SHARE).max(1) {
+                return Err(Refusal::Full);
+            }
         }
         Ok(())
     }
@@ -105,7 +144,7 @@ impl Task {
         link.phase = Phase::Leaving;
         let (peer, address) = (link.peer, link.place());
         self.tell(connection, ToHandler::Refuse(refusal.to_wire()));
-        if matches!(refusal, Refusal::WrongChain { .. }) {
+        if refusal.is_lasting() {
             self.book.forget(&peer);
         }
         self.emit_refused(Some(peer), address, true, refusal);
@@ -129,16 +168,22 @@ impl Task {
             address,
             is_outbound: link.dialled.is_some(),
             is_persistent: self.shared.config.is_persistent(&link.peer),
+            is_proven: self.proven.contains_key(&link.peer),
         });
         tracing::info!(peer = %peer.id, moniker = peer.moniker, remote = peer.remote, outbound = peer.is_outbound, "peer up");
         link.phase = Phase::Live(peer.clone());
         let (peer_id, early_gossip) = (link.peer_id, std::mem::take(&mut link.early_gossip));
+        if let Some(dialled) = &link.dialled {
+            self.notices.forget(&dial_notice(dialled));
+            self.book.on_up(&peer.id, socket_of(&link.remote).map(|(_, socket)| socket.ip()), Instant::now());
+        }
         self.live.insert(peer.id, connection);
         self.shared.counters.ups.add(1);
         self.shared.insert_peer(peer.clone());
         self.outbox.push_back(Outgoing::Up { peer: peer.clone(), peer_id, connection, queues });
         let early = early_gossip.into_iter().map(|(id, bytes)| Outgoing::Txs { peer: peer.clone(), id, bytes });
         self.outbox.extend(early);
+        self.rank_gossip();
         if self.config().pex && hello.pex {
             self.on_ask(connection); // told without being asked
         }

@@ -6,7 +6,7 @@ mod protocols;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,19 +15,24 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use libp2p::core::Multiaddr;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::swarm::{ConnectionId, ListenError, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{PeerId, gossipsub, identify, ping};
 pub(crate) use start::spawn;
 use tokio::sync::{mpsc, watch};
 
+use crate::address::socket_of;
 use crate::book::Book;
 use crate::config::Config;
 use crate::control::{Hello, Refusal};
 use crate::events::{DownReason, Event, Item};
+use crate::frame::Rate;
+use crate::gate::Denied;
 use crate::gossip::{Gossip, GossipId, Verdict};
 use crate::limits::*;
 use crate::network::Shared;
+use crate::notices::Notices;
 use crate::peer::{LaneReceivers, Peer};
+use crate::range::Range;
 use crate::requests::{OnReply, RequestId, Requests, Response};
 use crate::score::Offence;
 use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
@@ -46,6 +51,7 @@ pub(crate) enum Command {
     Respond(RequestId, Option<Vec<u8>>),
     /// The ban is noted already; the text says what for.
     Banned(NodeId, &'static str),
+    Proven(NodeId),
     Disconnect(NodeId),
     Dial(PeerAddress),
 }
@@ -75,8 +81,38 @@ struct Link {
     heard_at: Instant,
     /// Address messages in the minute that began then.
     address_messages: (Instant, u32),
+    /// What the peer may still ask for.
+    asks: Rate,
+    /// When its next request has its turn.
+    asks_at: Instant,
     /// Gossip that came before the handshake was over: dropping it would lose it, for it is not sent again.
     early_gossip: Vec<(GossipId, Vec<u8>)>,
+}
+
+/// A request of a peer.
+struct ToAnswer {
+    peer: NodeId,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It waits until the peer may ask again.
+    Waiting(Vec<u8>, ResponseChannel<Response>),
+    /// The consumer works on it.
+    Given(ResponseChannel<Response>),
+    /// Bytes of the answer that is being written.
+    Writing(usize),
+}
+
+impl ToAnswer {
+    /// Bytes that it counts against the peer's bound and that of all.
+    fn bytes(&self) -> usize {
+        match self.stage {
+            Stage::Waiting(..) => 0,
+            Stage::Given(_) => RESPONSE_BYTES_EXPECTED,
+            Stage::Writing(bytes) => bytes,
+        }
+    }
 }
 
 enum Phase {
@@ -126,7 +162,13 @@ struct Task {
     save_at: Option<Instant>,
     share_offset: usize,
     asked: BTreeMap<OutboundRequestId, (NodeId, OnReply)>,
-    to_answer: BTreeMap<InboundRequestId, (NodeId, ResponseChannel<Response>)>,
+    /// Requests of peers, from their arrival until their answer is written.
+    to_answer: BTreeMap<InboundRequestId, ToAnswer>,
+    /// The next moment at which a request that waits has its turn.
+    answer_at: Option<Instant>,
+    /// Peers that proved themselves, and when they did last.
+    proven: BTreeMap<NodeId, Instant>,
+    notices: Notices,
     topic: gossipsub::TopicHash,
     /// Own batches that wait for somebody to gossip with, oldest first.
     unsent: VecDeque<Vec<u8>>,
@@ -143,7 +185,7 @@ impl Task {
         loop {
             self.flush_outbox();
             self.on_time(Instant::now());
-            let alarm = [self.dial_at, self.save_at].into_iter().flatten().min();
+            let alarm = [self.dial_at, self.save_at, self.answer_at].into_iter().flatten().min();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = self.events.closed() => return,
@@ -222,7 +264,18 @@ impl Task {
     fn emit_refused(&mut self, peer: Option<NodeId>, address: String, by_us: bool, refusal: Refusal) {
         let counters = &self.shared.counters;
         if by_us { &counters.refused_by_us } else { &counters.refused_by_peer }.add(1);
-        tracing::debug!(?peer, address, by_us, %refusal, "connection refused");
+        match refusal {
+            Refusal::Duplicate | Refusal::Full => {
+                tracing::debug!(?peer, address, by_us, %refusal, "connection refused");
+            }
+            _ => {
+                let what = format!("{peer:?} {by_us} {}", refusal.code());
+                if let Some(passed_over) = self.notices.is_due(Instant::now(), what) {
+                    let by = if by_us { "us" } else { "the peer" };
+                    tracing::warn!(?peer, address, by, %refusal, passed_over, "connection refused");
+                }
+            }
+        }
         if refusal != Refusal::Duplicate {
             self.try_emit(Event::Refused { peer, address, by_us, refusal }, 0, None);
         }
@@ -252,8 +305,8 @@ impl Task {
                     self.on_dial_failed(address, error);
                 }
             }
-            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
-                tracing::debug!(%error, from = %send_back_addr, "inbound connection failed");
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, peer_id, .. } => {
+                self.on_inbound_failed(error, &send_back_addr, peer_id.and_then(|peer| NodeId::from_peer_id(&peer)));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed to accept"),
             SwarmEvent::ListenerClosed { reason, .. } => tracing::error!(?reason, "listener closed"),
@@ -267,7 +320,9 @@ impl Task {
             self.swarm.close_connection(connection); // the gate lets no such key pass
             return;
         };
-        self.dialling.remove(&peer);
+        let expected = dialled.as_ref().map(|dialled| dialled.id);
+        self.dialling.remove(&expected.unwrap_or(peer));
+        let now = Instant::now();
         let link = Link {
             peer,
             peer_id,
@@ -277,21 +332,58 @@ impl Task {
             is_accepted: false,
             phase: Phase::Greeting,
             ping_failures: 0,
-            heard_at: Instant::now(),
-            address_messages: (Instant::now(), 0),
+            heard_at: now,
+            address_messages: (now, 0),
+            asks: Rate::new(now, RESPONSE_BYTES_PER_SECOND, REQUESTS_PER_SECOND),
+            asks_at: now,
             early_gossip: Vec::new(),
         };
+        // An offence may come before the handshake is over. One place for a peer: that of a configured one counts for none.
+        self.shared.note_place(peer, link.ip());
         self.links.insert(connection, link);
+        match expected {
+            Some(expected) if expected != peer => self.on_wrong_id(connection, expected, peer),
+            _ => self.rank_gossip(),
+        }
         self.look_at_book();
+    }
+
+    /// Another node answers at an address that we dialled: it is told whom we looked for.
+    fn on_wrong_id(&mut self, connection: ConnectionId, expected: NodeId, got: NodeId) {
+        self.shared.counters.dial_failures.add(1);
+        self.book.on_failed(&expected, Instant::now());
+        self.book.forget(&expected);
+        self.refuse(connection, Refusal::WrongId { expected, got });
+    }
+
+    /// A connection of others did not come up.
+    fn on_inbound_failed(&mut self, error: ListenError, from: &Multiaddr, peer: Option<NodeId>) {
+        tracing::debug!(%error, %from, ?peer, "inbound connection failed");
+        let from = socket_of(from).map_or_else(|| from.to_string(), |(_, socket)| Range::of(socket.ip()).to_string());
+        let (what, reason) = match &error {
+            ListenError::Aborted => return,
+            ListenError::LocalPeerId { address } => {
+                (format!("own key {from}"), format!("{address}: {}", Refusal::Myself))
+            }
+            ListenError::Denied { cause } => match cause.downcast_ref::<Denied>() {
+                Some(denied @ (Denied::Banned | Denied::WrongKey)) => (format!("denied {from}"), denied.to_string()),
+                _ => return,
+            },
+            error => (format!("inbound {from}"), error.to_string()),
+        };
+        if let Some(passed_over) = self.notices.is_due(Instant::now(), what) {
+            tracing::info!(from, ?peer, reason, passed_over, "a connection from outside did not come up");
+        }
     }
 
     fn on_closed(&mut self, connection: ConnectionId, cause: String) {
         self.take_down(connection, DownReason::Lost(cause));
         let Some(link) = self.links.remove(&connection) else { return };
-        if link.dialled.is_some() && !self.live.contains_key(&link.peer) {
-            let banned_until = self.shared.banned_until(&link.peer);
-            self.book.on_down(&link.peer, Duration::ZERO, Instant::now(), banned_until);
+        if let Some(dialled) = link.dialled.filter(|dialled| !self.live.contains_key(&dialled.id)) {
+            let banned_until = self.shared.banned_until(&dialled.id);
+            self.book.on_down(&dialled.id, Duration::ZERO, Instant::now(), banned_until);
         }
+        self.rank_gossip();
         self.look_at_book();
     }
 
@@ -343,6 +435,11 @@ impl Task {
         for connection in self.connections_of(&peer) {
             self.close(connection, DownReason::Banned(reason));
         }
+        let is_banned = |link: &Link| self.shared.is_banned(&link.peer, link.ip());
+        let others = self.links.iter().filter(|(_, link)| !matches!(link.phase, Phase::Leaving) && is_banned(link));
+        for connection in others.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+            self.close(connection, DownReason::Banned("is at addresses that misbehaved under several keys"));
+        }
     }
 
     fn connections_of(&self, peer: &NodeId) -> Vec<ConnectionId> {
@@ -366,15 +463,8 @@ impl Task {
             }
             Command::Verdict(id, verdict) => self.on_verdict(id, verdict),
             Command::Request { peer, request, then } => self.on_ask_peer(peer, request, then),
-            Command::Respond(id, response) => {
-                if let Some((_, channel)) = self.to_answer.remove(&id.0) {
-                    let response = match response {
-                        Some(bytes) if bytes.len() <= RESPONSE_BYTES_MAX => Response::Answer(bytes),
-                        _ => Response::Busy,
-                    };
-                    self.answer(channel, response);
-                }
-            }
+            Command::Respond(id, response) => self.on_respond(id.0, response),
+            Command::Proven(peer) => self.on_proven(peer),
             Command::Banned(peer, reason) => self.on_banned(peer, reason),
             Command::Disconnect(peer) => {
                 for connection in self.connections_of(&peer) {
@@ -384,9 +474,29 @@ impl Task {
             Command::Dial(address) => self.dial(address),
         }
     }
+
+    fn on_proven(&mut self, peer: NodeId) {
+        if self.proven.len() >= PROVEN_MAX && !self.proven.contains_key(&peer) {
+            let is_idle = |id: &NodeId| !self.live.contains_key(id);
+            let oldest = self.proven.iter().filter(|(id, _)| is_idle(id)).min_by_key(|(_, at)| **at).map(|(id, _)| *id);
+            let Some(oldest) = oldest else { return };
+            self.proven.remove(&oldest);
+        }
+        self.proven.insert(peer, Instant::now());
+        self.rank_gossip();
+    }
+
+    /// Whether the peer is one that we configured, chose, or know to be of use.
+    fn is_stranger(&self, link: &Link) -> bool {
+        link.dialled.is_none() && !self.config().is_exempt(&link.peer) && !self.proven.contains_key(&link.peer)
+    }
 }
 
 impl Link {
+    fn ip(&self) -> Option<IpAddr> {
+        socket_of(&self.remote).map(|(_, socket)| socket.ip())
+    }
+
     /// Where the other end is, for people.
     fn place(&self) -> String {
         self.dialled.as_ref().map_or_else(|| self.remote.to_string(), PeerAddress::to_string)

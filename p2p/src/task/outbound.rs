@@ -9,26 +9,35 @@ use libp2p::swarm::{ConnectionId, DialError};
 use super::{Link, Phase, Task};
 use crate::control::{Control, Refusal};
 use crate::limits::*;
+use crate::range::{self, Reach};
 use crate::score::Offence;
 use crate::streams::ToHandler;
 use crate::{NodeId, PeerAddress, book};
+
+/// What the log tells of an address that cannot be reached.
+pub(super) fn dial_notice(address: &PeerAddress) -> String {
+    format!("dial {address}")
+}
 
 impl Task {
     /// Tells a peer whom we are connected with.
     pub(super) fn on_ask(&mut self, connection: ConnectionId) {
         let Some(link) = self.links.get(&connection) else { return };
-        let (config, asker) = (self.config(), link.peer);
+        let (config, asker, link_ip) = (self.config(), link.peer, link.ip());
         if !config.pex || !self.count_address_message(connection) {
             return;
         }
+        // A public peer could not use private addresses, and should not learn of them.
+        let of_asker = link_ip.and_then(range::reach);
         let config = self.config();
+        let reach_min = of_asker.filter(|_| config.allow_private).unwrap_or(Reach::Public);
         let mut known: Vec<_> = self
             .shared
             .peers()
             .iter()
             .filter(|peer| peer.id != asker && !config.private_ids.contains(&peer.id))
             .filter_map(|peer| peer.address.clone())
-            .filter(|address| config.allow_private || address.is_public())
+            .filter(|address| address.reach().is_some_and(|reach| reach >= reach_min))
             .collect();
         if known.is_empty() {
             return;
@@ -41,15 +50,16 @@ impl Task {
 
     pub(super) fn on_addresses(&mut self, connection: ConnectionId, told: Vec<String>) {
         let Some(link) = self.links.get(&connection) else { return };
-        let (source, now) = (link.peer, Instant::now());
+        let (source, ip, now) = (link.peer, link.ip(), Instant::now());
         if !self.config().pex || !self.count_address_message(connection) {
             return;
         }
         if told.len() > ADDRESSES_PER_MESSAGE_MAX {
             return self.penalize(source, Offence::GARBAGE);
         }
+        let Some(ip) = ip else { return };
         for address in told.iter().filter_map(|text| text.parse::<PeerAddress>().ok()) {
-            if self.book.learn(address, source, now) && self.config().address_book.is_some() {
+            if self.book.learn(address, ip, now) && self.config().address_book.is_some() {
                 self.save_at.get_or_insert(now + BOOK_SAVE_INTERVAL);
             }
         }
@@ -108,6 +118,9 @@ impl Task {
                 self.dial(address);
             }
         }
+        if self.answer_at.is_some_and(|at| at <= now) {
+            self.give_requests(now);
+        }
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_book();
         }
@@ -165,10 +178,17 @@ impl Task {
             Ok(socket) => socket,
             Err(reason) => return self.on_dial_given_up(&address, &reason),
         };
+        let ip = socket.ip();
+        if self.shared.is_banned(&address.id, Some(ip)) {
+            return self.on_dial_given_up(&address, "it is banned");
+        }
+        if let Err(reason) = self.book.may_dial(&address.id, ip, Instant::now()) {
+            return self.on_dial_given_up(&address, reason);
+        }
         let options =
             DialOpts::unknown_peer_id().address(address.transport.multiaddr(socket)).allocate_new_port().build();
         let connection = options.connection_id();
-        self.swarm.behaviour_mut().streams.expect(connection, address.id);
+        self.swarm.behaviour_mut().streams.expect(connection);
         match self.swarm.dial(options) {
             Ok(()) => {
                 self.dials.insert(connection, address);
@@ -181,7 +201,6 @@ impl Task {
         let refusal = match &error {
             // We gave one address; the swarm leaves out those that it listens on itself.
             DialError::LocalPeerId { .. } | DialError::NoAddresses => Some(Refusal::Myself),
-            DialError::Denied { cause } => cause.downcast_ref::<Refusal>().cloned(),
             _ => None,
         };
         if let Some(refusal) = refusal {
@@ -195,7 +214,16 @@ impl Task {
         tracing::debug!(%address, reason, "dial failed");
         self.shared.counters.dial_failures.add(1);
         self.dialling.remove(&address.id);
-        self.book.on_failed(&address.id);
+        let now = Instant::now();
+        if let Some(lasts) = self.book.on_failed(&address.id, now)
+            && lasts >= UNREACHABLE_TOLD_AFTER
+            && let Some(passed_over) = self.notices.is_due(now, dial_notice(address))
+        {
+            tracing::warn!(
+                %address, reason, for_s = lasts.as_secs(), passed_over,
+                "a configured peer cannot be reached; check its host and port, and that it runs. Dialling goes on"
+            );
+        }
         self.look_at_book();
     }
 }

@@ -1,19 +1,20 @@
 //! Ping, gossip and requests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::gossipsub::{self, PublishError};
 use libp2p::request_response::{
-    Event as RequestsEvent, InboundRequestId, Message as RequestsMessage, OutboundFailure, OutboundRequestId,
-    ResponseChannel,
+    Event as RequestsEvent, InboundFailure, InboundRequestId, Message as RequestsMessage, OutboundFailure,
+    OutboundRequestId, ResponseChannel,
 };
 use libp2p::{PeerId, ping};
 
-use super::{Link, Phase, Task};
+use super::{Link, Phase, Stage, Task, ToAnswer};
 use crate::NodeId;
 use crate::events::{DownReason, Event};
-use crate::gossip::{GossipId, Verdict};
+use crate::gossip::{self, GossipId, Verdict};
 use crate::limits::*;
 use crate::peer::Peer;
 use crate::requests::{OnReply, RequestError, RequestId, Response};
@@ -32,6 +33,7 @@ impl Task {
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {
+        self.count_mesh();
         let Some(link) = self.links.get_mut(&event.connection) else { return };
         match event.result {
             Ok(rtt) => {
@@ -160,9 +162,8 @@ impl Task {
                 };
                 self.on_reply(request_id, Err(error));
             }
-            RequestsEvent::InboundFailure { request_id, .. } | RequestsEvent::ResponseSent { request_id, .. } => {
-                self.to_answer.remove(&request_id);
-            }
+            RequestsEvent::InboundFailure { request_id, error, .. } => self.on_answered(request_id, Some(error)),
+            RequestsEvent::ResponseSent { request_id, .. } => self.on_answered(request_id, None),
         }
     }
 
@@ -173,27 +174,150 @@ impl Task {
         bytes: Vec<u8>,
         channel: ResponseChannel<Response>,
     ) {
-        let taken = self.live_peer(&peer_id).is_some_and(|peer| {
-            let open = self.to_answer.values().filter(|(asker, _)| *asker == peer.id).count();
-            open < INBOUND_REQUESTS_PER_PEER_MAX
-                && self.to_answer.len() < INBOUND_REQUESTS_MAX
-                && self.try_emit(Event::Request { peer: peer.id, id: RequestId(id), bytes }, peer.link, None)
+        let now = Instant::now();
+        let peer = self.live_peer(&peer_id).map(|peer| peer.id).filter(|peer| {
+            let open = self.to_answer.values().filter(|open| open.peer == *peer).count();
+            open < INBOUND_REQUESTS_PER_PEER_MAX && self.to_answer.len() < INBOUND_REQUESTS_MAX
         });
-        match (taken, NodeId::from_peer_id(&peer_id)) {
-            (true, Some(peer)) => {
-                self.shared.counters.requests_received.add(1);
-                self.to_answer.insert(id, (peer, channel));
+        let Some(peer) = peer else {
+            self.shared.counters.requests_busy.add(1);
+            self.answer(channel, Response::Busy);
+            return;
+        };
+        if let Some(link) = self.live.get(&peer).and_then(|connection| self.links.get_mut(connection)) {
+            link.asks_at = now + link.asks.pay(now, 0);
+        }
+        self.to_answer.insert(id, ToAnswer { peer, stage: Stage::Waiting(bytes, channel) });
+        self.give_requests(now);
+    }
+
+    /// Hands the requests that have their turn to the consumer, oldest first.
+    pub(super) fn give_requests(&mut self, now: Instant) {
+        self.answer_at = None;
+        let is_waiting = |open: &ToAnswer| matches!(open.stage, Stage::Waiting(..));
+        let waiting: Vec<_> = self.to_answer.iter().filter(|(_, open)| is_waiting(open)).map(|(id, _)| *id).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let (mut of_peer, mut of_all) = (BTreeMap::<NodeId, usize>::new(), 0);
+        for open in self.to_answer.values() {
+            *of_peer.entry(open.peer).or_default() += open.bytes();
+            of_all += open.bytes();
+        }
+        for id in waiting {
+            let Some(ToAnswer { peer, stage: Stage::Waiting(..) }) = self.to_answer.get(&id) else { continue };
+            let link = self.live.get(peer).and_then(|connection| self.links.get(connection));
+            let Some((peer, link)) = link.and_then(|link| match &link.phase {
+                Phase::Live(peer) => Some((peer.clone(), link)),
+                _ => None,
+            }) else {
+                self.to_answer.remove(&id); // it went down meanwhile; its Down was told
+                continue;
+            };
+            if link.asks_at > now {
+                self.answer_at = Some(self.answer_at.map_or(link.asks_at, |at| at.min(link.asks_at)));
+                continue;
             }
-            _ => {
+            let used = of_peer.entry(peer.id).or_default();
+            let is_full = *used + RESPONSE_BYTES_EXPECTED > RESPONSE_BYTES_PER_PEER_MAX && *used > 0;
+            let are_full = of_all + RESPONSE_BYTES_EXPECTED > RESPONSE_BYTES_ALL_MAX && !peer.is_persistent;
+            if is_full || are_full {
+                continue; // until an answer is written
+            }
+            let Some(ToAnswer { stage: Stage::Waiting(bytes, channel), .. }) = self.to_answer.remove(&id) else {
+                continue;
+            };
+            if self.try_emit(Event::Request { peer: peer.id, id: RequestId(id), bytes }, peer.link, None) {
+                *used += RESPONSE_BYTES_EXPECTED;
+                of_all += RESPONSE_BYTES_EXPECTED;
+                self.shared.counters.requests_received.add(1);
+                self.to_answer.insert(id, ToAnswer { peer: peer.id, stage: Stage::Given(channel) });
+            } else {
                 self.shared.counters.requests_busy.add(1);
                 self.answer(channel, Response::Busy);
             }
         }
     }
 
-    pub(super) fn answer(&mut self, channel: ResponseChannel<Response>, response: Response) {
-        // Fails when the asker has gone or the time is over: nobody waits for it then.
-        let _ = self.swarm.behaviour_mut().requests.send_response(channel, response);
+    /// The consumer answers. Its place is free when the answer is written.
+    pub(super) fn on_respond(&mut self, id: InboundRequestId, response: Option<Vec<u8>>) {
+        let Some(ToAnswer { peer, stage: Stage::Given(channel) }) = self.to_answer.remove(&id) else { return };
+        let (mut of_peer, mut of_all) = (0, 0);
+        for open in self.to_answer.values() {
+            let Stage::Writing(bytes) = open.stage else { continue };
+            of_all += bytes;
+            of_peer += if open.peer == peer { bytes } else { 0 };
+        }
+        let fits = |bytes: usize| {
+            bytes <= RESPONSE_BYTES_MAX
+                && (of_peer == 0 || of_peer + bytes <= RESPONSE_BYTES_PER_PEER_MAX)
+                && (of_all + bytes <= RESPONSE_BYTES_ALL_MAX || (of_peer == 0 && self.config().is_persistent(&peer)))
+        };
+        let is_declined = response.is_none();
+        let response = response.filter(|bytes| fits(bytes.len()));
+        let bytes = response.as_ref().map_or(0, Vec::len);
+        if response.is_none() && !is_declined {
+            self.shared.counters.requests_busy.add(1);
+        }
+        let now = Instant::now();
+        if let Some(link) = self.live.get(&peer).and_then(|connection| self.links.get_mut(connection)) {
+            link.asks_at = now + link.asks.pay_bytes(now, bytes);
+        }
+        self.to_answer.insert(id, ToAnswer { peer, stage: Stage::Writing(bytes) });
+        self.shared.counters.response_bytes.set((of_all + bytes) as u64);
+        if !self.answer(channel, response.map_or(Response::Busy, Response::Answer)) {
+            self.on_answered(id, None);
+        }
+    }
+
+    /// An answer is written, or will never be: its place is free.
+    pub(super) fn on_answered(&mut self, id: InboundRequestId, failure: Option<InboundFailure>) {
+        let Some(open) = self.to_answer.remove(&id) else { return };
+        if matches!((&open.stage, failure), (Stage::Writing(1..), Some(InboundFailure::Timeout))) {
+            self.penalize(open.peer, Offence::UNREAD);
+        }
+        let writing = |open: &ToAnswer| if let Stage::Writing(bytes) = open.stage { bytes } else { 0 };
+        self.shared.counters.response_bytes.set(self.to_answer.values().map(writing).sum::<usize>() as u64);
+        self.give_requests(Instant::now());
+    }
+
+    /// Decides who may be in the gossip's mesh: everybody but strangers, who fill what the others leave of it.
+    pub(super) fn rank_gossip(&mut self) {
+        let (mut good, mut strangers) = (BTreeSet::new(), BTreeMap::<PeerId, u64>::new());
+        for link in self.links.values().filter(|link| !matches!(link.phase, Phase::Leaving)) {
+            if !self.is_stranger(link) {
+                good.insert(link.peer_id);
+                continue;
+            }
+            // The oldest ones first, then those whose handshake is not over.
+            let age = if let Phase::Live(peer) = &link.phase { peer.link } else { u64::MAX };
+            let first = strangers.entry(link.peer_id).or_insert(age);
+            *first = age.min(*first);
+        }
+        let mut strangers: Vec<_> = strangers.into_iter().filter(|(peer, _)| !good.contains(peer)).collect();
+        strangers.sort_unstable_by_key(|(peer, age)| (*age, *peer));
+        let room = MESH_PEERS_LOW.saturating_sub(good.len()).max(MESH_STRANGERS_MIN);
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        for peer in &good {
+            gossip.set_application_score(peer, gossip::GOOD);
+        }
+        for (n, (peer, _)) in strangers.iter().enumerate() {
+            gossip.set_application_score(peer, if n < room { gossip::GOOD } else { gossip::STRANGER });
+        }
+    }
+
+    /// Counts who is in the gossip's mesh.
+    pub(super) fn count_mesh(&mut self) {
+        let mesh: Vec<PeerId> = self.swarm.behaviour().gossip.mesh_peers(&self.topic).copied().collect();
+        let is_good = |peer: &PeerId| self.links.values().any(|link| link.peer_id == *peer && !self.is_stranger(link));
+        let good = mesh.iter().filter(|peer| is_good(peer)).count();
+        self.shared.counters.mesh_peers.set(good as u64);
+        self.shared.counters.mesh_strangers.set((mesh.len() - good) as u64);
+    }
+
+    /// False when the asker has gone or the time is over: nobody waits for it then.
+    pub(super) fn answer(&mut self, channel: ResponseChannel<Response>, response: Response) -> bool {
+        self.swarm.behaviour_mut().requests.send_response(channel, response).is_ok()
     }
 
     pub(super) fn on_reply(&mut self, id: OutboundRequestId, reply: Result<Vec<u8>, RequestError>) {

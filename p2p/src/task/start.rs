@@ -19,6 +19,7 @@ use crate::book::Book;
 use crate::events::Item;
 use crate::limits::ASK_INTERVAL;
 use crate::network::{Error, Shared};
+use crate::notices::Notices;
 use crate::streams::Streams;
 use crate::transport::{self, Tasks};
 use crate::{NodeKey, Transport, gossip, requests};
@@ -94,6 +95,9 @@ pub(crate) async fn spawn(
         share_offset: salt as usize % 1024,
         asked: BTreeMap::new(),
         to_answer: BTreeMap::new(),
+        answer_at: None,
+        proven: BTreeMap::new(),
+        notices: Notices::new(now),
         topic,
         unsent: VecDeque::new(),
         unsent_bytes: 0,
