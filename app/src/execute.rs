@@ -20,8 +20,15 @@ use crate::{
     view::View,
 };
 
-/// Executed unordered transactions that may expire at one height: bounds the work of forgetting them, at one row each.
+/// Executed unordered transactions that may expire at one height: bounds the rows of one height's list.
 pub const EXPIRING_MAX: u32 = 65_536;
+
+/// Rows of expired unordered transactions that any block forgets; more wait for the blocks after it.
+pub const FORGOTTEN_MIN: u64 = 1024;
+
+/// Rows that a block forgets besides, for each unordered transaction that it executes. A transaction adds at most two (its digest, and a
+/// row of a list), so what waits to be forgotten shrinks whatever blocks hold.
+pub const FORGOTTEN_PER_TX: u64 = 2;
 
 /// What a transaction is held against, apart from accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +102,15 @@ pub(crate) struct Execution<'a, R: ?Sized> {
     fees: u64,
     /// Unordered transactions of this block by the height they expire at, not yet listed in the state.
     expiring: BTreeMap<Height, Vec<Hash>>,
+    /// How many they are.
+    unordered: u64,
 }
 
 impl<'a, R: Reader + ?Sized> Execution<'a, R> {
     pub fn new(reader: &'a R, chain_id: ChainId, height: Height) -> Self {
         let mut view = View::of_state(reader);
         let rules = Rules { chain_id, height, params: view.params() };
-        Self { view, rules, fees: 0, expiring: BTreeMap::new() }
+        Self { view, rules, fees: 0, expiring: BTreeMap::new(), unordered: 0 }
     }
 
     pub fn transaction(&mut self, tx: &VerifiedTx) -> TxResult {
@@ -150,6 +159,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         if let Some((expires, digest)) = used_up {
             self.view.set_executed(&digest, self.rules.height);
             self.expiring.entry(expires).or_default().push(digest);
+            self.unordered += 1;
         }
         Ok(())
     }
@@ -166,7 +176,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         })
     }
 
-    /// What happens after the last transaction: fees reach the pool, expired digests are forgotten.
+    /// What happens after the last transaction: fees reach the pool, some expired digests are forgotten.
     pub fn finish(mut self) -> View<'a, R> {
         let mut view = self.view;
         if self.fees > 0 {
@@ -180,7 +190,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         for (expires, digests) in self.expiring {
             view.list_expiring(expires, &digests);
         }
-        view.forget_expired(height);
+        view.forget_expired(height, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
         view
     }
 }

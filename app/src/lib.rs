@@ -22,12 +22,25 @@
 //! | raw key | value | removed |
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
-//! | `d` ‖ digest (32) | `Executed`: the height that executed this unordered transaction | after the height it expires at |
-//! | `e` ‖ height (8) | `Expiry`: how many unordered transactions expire at this height, and in how many rows they are listed | after that height |
-//! | `e` ‖ height (8) ‖ row (4) | `Digests`: up to 1024 of them | after that height |
+//! | `d` ‖ digest (32) | `Executed`: the height that executed this unordered transaction | some time after the height it expires at |
+//! | `e` ‖ height (8) | `Expiry`: how many unordered transactions expire at this height, and in how many rows they are listed | with the last of them |
+//! | `e` ‖ height (8) ‖ row (4) | `Digests`: up to 1024 of them | with them |
 //! | `f` | `Amount`: the fees collected | never |
+//! | `o` | `Amount`: the first height that has passed and whose list is not forgotten yet | when all lists of the past are forgotten |
 //! | `p` | `Params` | never |
 //! | `s` | `Amount`: the total supply | never |
+//!
+//! **What bounds the work of a block**: its own bytes and number of transactions, apart from a constant. Nothing that earlier blocks
+//! left behind is done at once.
+//!
+//! | work | bound |
+//! |---|---|
+//! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` transactions, one signature each (most were checked before) |
+//! | a transaction | its fee, its nonce or digest, and `TX_MESSAGES_MAX` transfers of two accounts each; undoing a failed one is as much |
+//! | listing unordered transactions by expiry | one row for each, and one for each height at which some expire |
+//! | forgetting those that expired | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] for each unordered transaction, and the row of a list begun |
+//! | the tree | for each row written: a bucket of about 10 leaves, and the levels above; two keys that share 64 bits of their paths cost a scan of these two, and 2^32 hashes to find |
+//! | laying out the tree anew | a hash for each leaf, once when the state has grown to twice the size or shrunk to a half: paid for by as many rows written before. It is the one step whose length grows with the state |
 //!
 //! Invariants:
 //! **A1** the balances and the fee pool add up to the supply (`the_supply_is_conserved`);
@@ -51,7 +64,7 @@ pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
 pub use error::{CODES, CODESPACE, Code, Refusal};
-pub use execute::{EXPIRING_MAX, Rules};
+pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, genesis_writes};
 pub use query::{Answer, QUERY_PATHS, query};
 pub use state::Account;

@@ -49,6 +49,8 @@ pub mod key {
         [b"e", &height.0.to_be_bytes()[..], &row.to_be_bytes()].concat()
     }
 
+    /// Of the first height whose list is not forgotten yet, while that one has passed.
+    pub const FORGET_FROM: &[u8] = b"o";
     /// Of the fees collected.
     pub const FEE_POOL: &[u8] = b"f";
     /// Of the parameters.
@@ -146,20 +148,44 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(&key::expiry(expires), Some(expiry.encode_to_vec()));
     }
 
-    /// Forgets the unordered transactions that are listed under this height.
-    pub(crate) fn forget_expired(&mut self, height: Height) {
-        for row in 0..self.expiry(height).rows {
-            let key = key::expiry_row(height, row);
-            let list =
-                self.message::<pb::Digests>(&key).or_else(|| self.unreadable(&key, "a list of digests is missing"));
-            for digest in list.unwrap_or_default().digests {
-                match digest.try_into() {
-                    Ok(digest) => self.set(&key::executed(&Hash(digest)), None),
-                    Err(_) => self.unreadable(&key, "a digest has not 32 bytes").unwrap_or_default(),
+    /// Forgets unordered transactions that expired at `height` or before, in so many rows at most, or one row of a list more. The rest
+    /// is left for later blocks: nobody can tell, because what has expired is refused for that.
+    pub(crate) fn forget_expired(&mut self, height: Height, rows_max: u64) {
+        let begun = self.message::<pb::Amount>(key::FORGET_FROM).map(|from| Height(from.amount));
+        let mut from = begun.unwrap_or(height);
+        let mut rows_left = rows_max;
+        while from <= height && rows_left > 0 {
+            match self.forget_row(from) {
+                Some(rows) => rows_left = rows_left.saturating_sub(rows),
+                None => {
+                    from = from.next();
+                    rows_left -= 1;
                 }
             }
-            self.set(&key, None);
         }
-        self.set(&key::expiry(height), None);
+        let waits = (from <= height).then(|| pb::Amount { amount: from.0 }.encode_to_vec());
+        if waits.is_some() || begun.is_some() {
+            self.set(key::FORGET_FROM, waits);
+        }
+    }
+
+    /// Forgets the last row of a height's list and the transactions in it. Returns how many rows are gone; `None` if there was none.
+    fn forget_row(&mut self, height: Height) -> Option<u64> {
+        let mut expiry = self.expiry(height);
+        expiry.rows = expiry.rows.checked_sub(1)?;
+        let key = key::expiry_row(height, expiry.rows);
+        let list = self.message::<pb::Digests>(&key).or_else(|| self.unreadable(&key, "a list of digests is missing"));
+        let digests = list.unwrap_or_default().digests;
+        let rows = digests.len() as u64 + 1;
+        expiry.count = expiry.count.saturating_sub(digests.len() as u32);
+        for digest in digests {
+            match digest.try_into() {
+                Ok(digest) => self.set(&key::executed(&Hash(digest)), None),
+                Err(_) => self.unreadable(&key, "a digest has not 32 bytes").unwrap_or_default(),
+            }
+        }
+        self.set(&key, None);
+        self.set(&key::expiry(height), (expiry.rows > 0).then(|| expiry.encode_to_vec()));
+        Some(rows)
     }
 }

@@ -3,7 +3,10 @@
 
 mod common;
 
-use app::{Answer, Pending, Refusal, StateProof, check_tx, decode_block_txs, query, state::key, validate_block_txs};
+use app::{
+    Answer, App, FORGOTTEN_MIN, Pending, Refusal, StateProof, check_tx, decode_block_txs, query, state::key,
+    validate_block_txs,
+};
 use common::*;
 use types::{Address, ChainId, Event, Height, Msg, Params, SecretKey, TxOrder, TxResult, Wire};
 
@@ -155,6 +158,49 @@ fn many_expiring_at_one_height_are_listed_in_rows_and_all_forgotten() {
         }
     }
     assert_eq!(chain.rows.len(), empty);
+}
+
+#[test]
+fn forgetting_what_expired_is_spread_over_blocks_and_nobody_can_tell() {
+    let mut chain = Chain::new(&[1_000_000]);
+    let empty = chain.rows.len();
+    let until = |height, i: u64| tx(1, TxOrder::Expires(Height(height)), vec![transfer(1, 1 + i)]);
+    // As many lists of one as fit, beside large ones.
+    for block in 0..5 {
+        let many: Vec<_> = (0..1500).map(|i| until(8, block * 2000 + i)).collect();
+        assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
+    }
+    chain.block(&[until(8, 90_000), until(9, 90_001), until(12, 90_002)]);
+    chain.block(&[]);
+    let before = chain.rows.len();
+    chain.block(&[]);
+    let mut sizes = vec![chain.rows.len()];
+    while chain.rows.len() > empty {
+        let height = chain.next_height();
+        assert_eq!(codes(&chain.block(&[until(8, 1), until(8, 7001)]))[..], [6, 6], "it expired, forgotten or not");
+        sizes.push(chain.rows.len());
+        assert!(height < Height(30), "{sizes:?}");
+    }
+    let most = 2 * FORGOTTEN_MIN as usize + 2;
+    let steps = std::iter::once(&before).chain(&sizes).zip(&sizes).map(|(before, after)| before - after.min(before));
+    assert!(steps.max().unwrap() <= most, "{before} rows, then {sizes:?}");
+    assert!(sizes.len() > 4);
+    assert_eq!(chain.app.app_hash(), App::open(&chain.rows, chain_id(), chain.app.height()).app_hash());
+}
+
+#[test]
+fn what_waits_to_be_forgotten_does_not_grow_under_load() {
+    let params = Params { tx_ttl_heights_max: 3, ..Params::default() };
+    let mut chain = Chain::with_params(&[10_000_000], &params);
+    let mut most = 0;
+    for height in 1..=30_u64 {
+        let many: Vec<_> = (0..1200)
+            .map(|i| tx(1, TxOrder::Expires(Height(height + 2)), vec![transfer(1, height * 2000 + i)]))
+            .collect();
+        assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
+        most = most.max(chain.rows.len());
+    }
+    assert!(most < 4 * 1200, "{most} rows, three heights' worth");
 }
 
 #[test]
