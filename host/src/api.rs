@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResponse, BlockResults, Commit, Hash, Height, PeerMessage, Round, SignedVote,
-    Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, Commit, Hash, Height, PartSet, PeerMessage, Round, SignedVote, Step,
+    Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 /// Names a peer: its node id.
@@ -54,12 +54,12 @@ pub enum Input {
         /// Whether every signature holds.
         valid: bool,
     },
-    /// Answers [`Output::RequestBlocks`]; `None` if the peer did not.
+    /// Answers [`Output::RequestBlocks`]; `None` if the peer is gone or was too busy. A peer that never answers is noticed by the host.
     Blocks {
         /// The request's number.
         request: u64,
-        /// The peer's answer.
-        response: Option<BlockResponse>,
+        /// The peer's answer, checked by [`crate::Verifier::check_blocks`].
+        response: Option<CheckedBlocks>,
     },
 }
 
@@ -76,6 +76,32 @@ pub enum Checked {
     Unchecked(PeerMessage),
     /// Wrong: the peer is at fault.
     Bad(Offence),
+}
+
+/// A peer's answer to a block request as far as it could be checked away from the host.
+#[derive(Clone, Debug)]
+pub struct CheckedBlocks {
+    /// The first height that the peer says it can serve.
+    pub earliest: Height,
+    /// The last one, as it says.
+    pub latest: Height,
+    /// The height of its latest commit, if more than 2/3 of the power of the validators that we know signed it.
+    pub proven: Option<Height>,
+    /// The blocks.
+    pub blocks: Vec<SyncedBlock>,
+}
+
+/// A block from a peer, with the commit that is to prove it.
+#[derive(Clone, Debug)]
+pub struct SyncedBlock {
+    /// Bytes of the block.
+    pub bytes: usize,
+    /// Its parts; `None` if it cannot be the block of its commit.
+    pub parts: Option<PartSet>,
+    /// What is to prove that it was decided.
+    pub commit: Commit,
+    /// The hash of the validators for whom the commit was checked and holds; `None` if it was not, or does not.
+    pub verified_by: Option<Hash>,
 }
 
 /// Everything a host can ask for. The order of the outputs is the order in which to do them; whatever they explain is durable.
@@ -174,7 +200,7 @@ pub enum Timer {
     EmptyBlock(Height),
     /// Tell peers where we stand and repair what was lost.
     Gossip,
-    /// Look after block sync: requests that were not answered.
+    /// Look after block sync, requests that were not answered, and what the last step left over.
     Sync,
 }
 
@@ -189,6 +215,8 @@ pub enum Offence {
     BadBlock(String),
     /// An answer that is not to our question.
     BadResponse(String),
+    /// It said that it has a block, and did not send it.
+    Unserved(String),
     /// More than its share.
     Flood(String),
 }
@@ -200,6 +228,7 @@ impl fmt::Display for Offence {
             Self::BadSignature(detail) => ("bad signature", detail),
             Self::BadBlock(detail) => ("bad block", detail),
             Self::BadResponse(detail) => ("bad response", detail),
+            Self::Unserved(detail) => ("claim not served", detail),
             Self::Flood(detail) => ("flood", detail),
         };
         write!(f, "{what}: {detail}")
@@ -312,11 +341,13 @@ pub struct Status {
     /// The time of the tip, if this node's clock is further behind it than clocks may be apart: the next height does not start
     /// before.
     pub waits_until: Option<Time>,
-    /// Whether block sync is running.
+    /// Whether heights are missing here that are proven to be decided.
     pub catching_up: bool,
-    /// Peers are ahead, and none of them keeps the next block: the lowest height that one keeps.
+    /// Such heights, and no peer keeps the next block: the lowest height that one keeps, as it says.
     pub not_kept: Option<Height>,
-    /// Where each peer stands, as it says.
+    /// The greatest height that is proven to be decided: by a commit that more than 2/3 signed, of all that we have seen.
+    pub proven_height: Height,
+    /// Where each peer stands, as it says: nothing follows from it.
     pub peer_heights: Vec<(Peer, Height)>,
     /// The last committed height.
     pub tip: Height,

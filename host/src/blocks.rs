@@ -165,7 +165,7 @@ impl Blocks {
     /// Takes a part that a peer sent for a round of `height`. Cost: at most one hash of its bytes.
     ///
     /// Errors: the part is of no block at all.
-    pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Result<Added, PartError> {
+    pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: Arc<Part>) -> Result<Added, PartError> {
         let same = |entry: &Entry| entry.parts.get(part.index) == Some(&part);
         if self.entries.values().any(same) {
             return Ok(Added::Known);
@@ -196,7 +196,13 @@ impl Blocks {
     /// Keeps a part for a block that was not named yet. Cost: one hash of its bytes, none if there is no room.
     ///
     /// Errors: the part is of no block at all.
-    pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: Part) -> Result<Added, PartError> {
+    pub fn keep_early(
+        &mut self,
+        peer: Peer,
+        height: Height,
+        round: Round,
+        part: Arc<Part>,
+    ) -> Result<Added, PartError> {
         if self.early.iter().any(|early| early.height == height && *early.part.part() == part) {
             return Ok(Added::Known);
         }
@@ -298,7 +304,7 @@ mod tests {
         (block.id(&parts), parts)
     }
 
-    fn part(parts: &PartSet, index: u32) -> Part {
+    fn part(parts: &PartSet, index: u32) -> Arc<Part> {
         parts.get(index).unwrap().clone()
     }
 
@@ -383,7 +389,7 @@ mod tests {
     fn a_garbage_part_is_an_offence_whatever_is_known_of_its_block() {
         let (id, parts) = large(1);
         let mut garbage = part(&parts, 1);
-        garbage.bytes[7] ^= 1;
+        Arc::make_mut(&mut garbage).bytes[7] ^= 1;
         let wrong = Err(PartError::Proof { index: 1 });
         let mut blocks = Blocks::default();
         assert_eq!(blocks.add_part(peer(1), H, R, garbage.clone()), wrong, "no block is named");

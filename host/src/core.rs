@@ -117,6 +117,7 @@ impl<K: Kv> Core<K> {
             height: chain.height(),
             round,
             validators: chain.validators.clone(),
+            next_validators: chain.next_validators.clone(),
             last_validators: chain.last_validators.clone(),
         }
     }

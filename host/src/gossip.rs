@@ -11,18 +11,24 @@
 //! | one height behind | the commit of that height, and parts of its block |
 //! | further behind | nothing: it pulls blocks |
 //!
-//! Bounds: [`PARTS_MAX`] parts for each answer, one answer for each half gossip interval, place and round of the peer;
-//! [`WAITING_MAX`] messages and [`WAITING_BYTES_MAX`] of the next height for each peer. A message too many is dropped.
+//! What a peer says of itself is a claim, and only a reason to answer, within bounds that hold whatever it says: one answer in a step,
+//! to what it said last; [`ANSWERS_MAX`] answers and [`ANSWER_BYTES_MAX`] bytes in half a gossip interval, each place (height and round)
+//! once. All peers together are answered [`STEP_BYTES_MAX`] bytes in a step; whoever is left over has its turn in the next step.
+//!
+//! Messages of the next height wait for it to start: [`WAITING_MAX`] and [`WAITING_BYTES_MAX`] of each peer, only such as are signed by
+//! validators of that height. A message too many is dropped.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::Arc,
     time::Duration,
 };
 
 use consensus::{Engine, votes::VoteSet};
 use types::{
     BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, SignedVote, Step, Time,
-    VoteType,
+    VoteType, Wire, limits::VOTE_BYTES_MAX,
 };
 
 use crate::{Checked, Peer, blocks::Blocks};
@@ -30,8 +36,17 @@ use crate::{Checked, Peer, blocks::Blocks};
 /// Heights for which a peer that hears nobody else gets everything at once.
 pub(crate) const RELAY_HEIGHTS: u64 = 100;
 
-/// Parts in one answer: 4 MiB.
-const PARTS_MAX: usize = 64;
+/// Answers to one peer in half a gossip interval: as many rounds may fail in it and each be repaired.
+const ANSWERS_MAX: usize = 4;
+
+/// Bytes of answers to one peer in half a gossip interval: a block of the default size, and all votes of two rounds.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024 + 256 * 1024;
+
+/// Bytes of answers to all peers in one step, but for the last answer. A mebibyte costs about a millisecond to put into bytes.
+const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes counted for a part beside its content: its proof.
+const PART_PROOF_BYTES: usize = 1024;
 
 /// Messages of a height that has not started here, for each peer.
 const WAITING_MAX: usize = 64;
@@ -59,29 +74,71 @@ pub(crate) struct PeerView {
     pub relay_until: Height,
     /// Where it last said it is, and what it holds.
     pub state: Option<RoundState>,
-    repaired: Option<(Time, Height, Round)>,
+    /// It said so since it was looked at last.
+    is_new: bool,
+    answers: Answers,
     waiting: VecDeque<Waiting>,
+}
+
+/// What a peer was sent in this half of a gossip interval, in answer to what it said.
+#[derive(Debug, Default)]
+struct Answers {
+    since: Option<Time>,
+    places: Vec<(Height, Round)>,
+    bytes: usize,
+}
+
+/// An answer in the making.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub messages: Vec<Arc<PeerMessage>>,
+    bytes_left: usize,
+}
+
+impl Answer {
+    /// Nothing yet, and at most this many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { messages: Vec::new(), bytes_left: bytes_max }
+    }
+
+    /// Adds a message if there is room for it; false if not.
+    fn push(&mut self, message: PeerMessage) -> bool {
+        let room = self.bytes_left.checked_sub(bytes_of(&message));
+        if let Some(left) = room {
+            self.bytes_left = left;
+            self.messages.push(Arc::new(message));
+        }
+        room.is_some()
+    }
+
+    fn extend(&mut self, messages: impl IntoIterator<Item = PeerMessage>) {
+        let _ = messages.into_iter().all(|message| self.push(message));
+    }
 }
 
 /// The connected peers; the network bounds how many.
 #[derive(Debug, Default)]
-pub(crate) struct Peers(BTreeMap<Peer, PeerView>);
+pub(crate) struct Peers {
+    views: BTreeMap<Peer, PeerView>,
+    /// Whose state was looked at last: the others have their turn first.
+    last: Option<Peer>,
+}
 
 impl Peers {
     pub fn up(&mut self, peer: Peer) {
-        self.0.entry(peer).or_default();
+        self.views.entry(peer).or_default();
     }
 
     pub fn down(&mut self, peer: Peer) {
-        self.0.remove(&peer);
+        self.views.remove(&peer);
     }
 
     pub fn get_mut(&mut self, peer: Peer) -> Option<&mut PeerView> {
-        self.0.get_mut(&peer)
+        self.views.get_mut(&peer)
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Peer, &PeerView)> {
-        self.0.iter().map(|(peer, view)| (*peer, view))
+        self.views.iter().map(|(peer, view)| (*peer, view))
     }
 
     /// Those that get what is new at `height` at once.
@@ -89,15 +146,56 @@ impl Peers {
         self.iter().filter(move |(_, view)| view.relay_until >= height && view.height <= height)
     }
 
+    /// Whether somebody has said where it stands since it was looked at last.
+    pub fn has_news(&self) -> bool {
+        self.views.values().any(|view| view.is_new)
+    }
+
+    /// Answers those who said where they stand, each once, in turn. `answer` makes an answer within so many bytes.
+    ///
+    /// True if some are left over for another step.
+    pub fn answer_states(
+        &mut self,
+        now: Time,
+        interval: Duration,
+        mut answer: impl FnMut(&RoundState, usize) -> Vec<Arc<PeerMessage>>,
+        mut send: impl FnMut(Peer, Arc<PeerMessage>),
+    ) -> bool {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let upto = self.last.map_or(Bound::Unbounded, Bound::Included);
+        let (first, second) = (self.views.range((after, Bound::Unbounded)), self.views.range((Bound::Unbounded, upto)));
+        let rest = self.last.map(|_| second).into_iter().flatten();
+        let news: Vec<Peer> = first.chain(rest).filter(|(_, view)| view.is_new).map(|(peer, _)| *peer).collect();
+        let mut bytes = 0;
+        for peer in news {
+            if bytes >= STEP_BYTES_MAX {
+                return true;
+            }
+            self.last = Some(peer);
+            let view = self.views.get_mut(&peer).expect("it was there");
+            view.is_new = false;
+            let Some(state) = &view.state else { continue };
+            let bytes_max = view.answers.bytes_left(now, interval, state);
+            if bytes_max == 0 {
+                continue;
+            }
+            let messages = answer(state, bytes_max);
+            let sent = view.answers.note(state, &messages);
+            bytes += sent;
+            messages.into_iter().for_each(|message| send(peer, message));
+        }
+        false
+    }
+
     /// Whether a message of `height` waits for it to start.
     pub fn is_waiting(&self, height: Height) -> bool {
-        self.0.values().any(|view| view.waiting.iter().any(|waiting| waiting.height == height))
+        self.views.values().any(|view| view.waiting.iter().any(|waiting| waiting.height == height))
     }
 
     /// Takes the messages that waited for `height`, and forgets older ones.
     pub fn take_waiting(&mut self, height: Height) -> Vec<(Peer, Waiting)> {
         let mut taken = Vec::new();
-        for (peer, view) in &mut self.0 {
+        for (peer, view) in &mut self.views {
             for waiting in std::mem::take(&mut view.waiting) {
                 match waiting.height {
                     at if at == height => taken.push((*peer, waiting)),
@@ -111,11 +209,6 @@ impl Peers {
 }
 
 impl PeerView {
-    /// The peer's message is of this height, so it is there.
-    pub fn note_height(&mut self, height: Height) {
-        self.height = self.height.max(height);
-    }
-
     /// Keeps a message until `height` starts; false if there is no room.
     pub fn keep(&mut self, height: Height, message: Checked, bytes: usize, received: Time) -> bool {
         let held: usize = self.waiting.iter().map(|waiting| waiting.bytes).sum();
@@ -126,16 +219,10 @@ impl PeerView {
         fits
     }
 
-    /// Whether the peer may be answered now: once for each half interval, unless it moved on.
-    pub fn may_repair(&mut self, now: Time, interval: Duration, theirs: &RoundState) -> bool {
-        let place = (theirs.height, theirs.round);
-        let recent = self
-            .repaired
-            .is_some_and(|(at, height, round)| (height, round) == place && now.since(at) < interval / 2 && now >= at);
-        if !recent {
-            self.repaired = Some((now, theirs.height, theirs.round));
-        }
-        !recent
+    /// The peer says where it stands.
+    pub fn note_state(&mut self, state: RoundState) {
+        (self.height, self.earliest, self.is_new) = (state.height, state.earliest_height, true);
+        self.state = Some(state);
     }
 
     /// Whether it said that it holds this vote.
@@ -146,6 +233,39 @@ impl PeerView {
             .flatten()
             .filter(|votes| votes.round == vote.vote.round)
             .any(|votes| bits(votes, vote.vote.vote_type).get(vote.vote.validator_index))
+    }
+}
+
+impl Answers {
+    /// How many bytes an answer may have now; 0 if there may be none.
+    fn bytes_left(&mut self, now: Time, interval: Duration, theirs: &RoundState) -> usize {
+        if self.since.is_none_or(|since| now < since || now.since(since) >= interval / 2) {
+            *self = Self { since: Some(now), ..Self::default() };
+        }
+        if self.places.len() >= ANSWERS_MAX || self.places.contains(&(theirs.height, theirs.round)) {
+            return 0;
+        }
+        ANSWER_BYTES_MAX.saturating_sub(self.bytes)
+    }
+
+    /// An answer was sent; returns its bytes. One without content was none.
+    fn note(&mut self, theirs: &RoundState, messages: &[Arc<PeerMessage>]) -> usize {
+        let bytes = messages.iter().map(|message| bytes_of(message)).sum();
+        if bytes > 0 {
+            self.places.push((theirs.height, theirs.round));
+            self.bytes += bytes;
+        }
+        bytes
+    }
+}
+
+/// Bytes that a message of an answer counts for; no less than it has.
+fn bytes_of(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Part { part, .. } => part.bytes.len() + PART_PROOF_BYTES,
+        PeerMessage::Certificate(certificate) => certificate.votes().len() * VOTE_BYTES_MAX,
+        PeerMessage::Vote(_) | PeerMessage::Proposal(_) => VOTE_BYTES_MAX,
+        PeerMessage::RoundState(_) => RoundState::BYTES_MAX,
     }
 }
 
@@ -198,9 +318,9 @@ pub(crate) fn waiting_state(height: Height, validators: u32, earliest: Height) -
     }
 }
 
-/// What a peer at our height lacks and we have.
-pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState) -> Vec<PeerMessage> {
-    let mut answer = Vec::new();
+/// What a peer at our height lacks and we have, words before parts, within so many bytes.
+pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState, bytes_max: usize) -> Vec<Arc<PeerMessage>> {
+    let mut answer = Answer::new(bytes_max);
     if !theirs.has_proposal {
         answer.extend(engine.proposals(theirs.round).cloned().map(PeerMessage::Proposal));
     }
@@ -224,16 +344,22 @@ pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState) -> V
     for (_, entry) in blocks.iter().filter(|(_, entry)| gathers(&entry.parts)) {
         answer.extend(missing_parts(engine.height(), entry.round, &entry.parts, theirs));
     }
-    answer
+    answer.messages
 }
 
-/// What a peer lacks of the height that was decided last.
-pub(crate) fn repair_last(commit: &Commit, parts: Option<&PartSet>, theirs: &RoundState) -> Vec<PeerMessage> {
-    let mut answer: Vec<PeerMessage> = commit.to_certificate().into_iter().map(PeerMessage::Certificate).collect();
+/// What a peer lacks of the height that was decided last, within so many bytes.
+pub(crate) fn repair_last(
+    commit: &Commit,
+    parts: Option<&PartSet>,
+    theirs: &RoundState,
+    bytes_max: usize,
+) -> Vec<Arc<PeerMessage>> {
+    let mut answer = Answer::new(bytes_max);
+    answer.extend(commit.to_certificate().map(PeerMessage::Certificate));
     if let Some(parts) = parts.filter(|parts| theirs.parts_header == Some(parts.header())) {
         answer.extend(missing_parts(commit.height, commit.round, parts, theirs));
     }
-    answer
+    answer.messages
 }
 
 /// Our votes that are not in `theirs`, as one certificate.
@@ -246,16 +372,11 @@ fn missing_parts<'a>(
     height: Height,
     round: Round,
     parts: &'a PartSet,
-    theirs: &RoundState,
+    theirs: &'a RoundState,
 ) -> impl Iterator<Item = PeerMessage> + use<'a> {
-    let theirs_held =
-        if theirs.parts_header == Some(parts.header()) { theirs.parts.clone() } else { BitSet::default() };
-    let lacking: Vec<u32> = parts.held().missing_in(&theirs_held).take(PARTS_MAX).collect();
-    lacking.into_iter().filter_map(|index| parts.get(index).cloned()).map(move |part| PeerMessage::Part {
-        height,
-        round,
-        part,
-    })
+    let same = theirs.parts_header == Some(parts.header());
+    let lacking = parts.held().iter().filter(move |index| !(same && theirs.parts.get(*index)));
+    lacking.filter_map(|index| parts.get(index).cloned()).map(move |part| PeerMessage::Part { height, round, part })
 }
 
 /// Whether a peer lacks what we held `before`, a good part of a gossip interval ago: then nobody else tells it.
@@ -290,15 +411,65 @@ mod tests {
         state
     }
 
+    /// Answers each state with one message of so many bytes; returns how many messages were sent, and whether some are left over.
+    fn answers(peers: &mut Peers, ms: u64, part_bytes: usize) -> (Vec<Peer>, bool) {
+        let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
+        let part = Arc::new(types::Part { index: 0, bytes: vec![0; part_bytes - PART_PROOF_BYTES], proof });
+        let message = || PeerMessage::Part { height: Height(5), round: Round(0), part: part.clone() };
+        let mut sent = Vec::new();
+        let answer = |_: &RoundState, bytes_max: usize| {
+            let mut answer = Answer::new(bytes_max);
+            answer.extend(std::iter::repeat_with(message).take(1));
+            answer.messages
+        };
+        let left = peers.answer_states(now(ms), Duration::from_secs(1), answer, |peer, _| sent.push(peer));
+        (sent, left)
+    }
+
+    fn say(peers: &mut Peers, peer: Peer, round: u32) {
+        peers.up(peer);
+        peers.get_mut(peer).unwrap().note_state(state(round, &[]));
+    }
+
     #[test]
-    fn an_answer_each_half_interval_unless_the_peer_moved() {
-        let mut view = PeerView::default();
-        let second = Duration::from_secs(1);
-        assert!(view.may_repair(now(1000), second, &state(0, &[])));
-        assert!(!view.may_repair(now(1499), second, &state(0, &[1])));
-        assert!(view.may_repair(now(1499), second, &state(1, &[])));
-        assert!(!view.may_repair(now(1900), second, &state(1, &[])));
-        assert!(view.may_repair(now(1999), second, &state(1, &[])));
+    fn an_answer_each_half_interval_unless_the_peer_moved_and_never_many() {
+        let (mut peers, peer) = (Peers::default(), Peer([1; 20]));
+        let mut said = |ms, round| {
+            say(&mut peers, peer, round);
+            answers(&mut peers, ms, 2000).0.len()
+        };
+        assert_eq!([said(1000, 0), said(1499, 0), said(1499, 1), said(1499, 0)], [1, 0, 1, 0]);
+        assert_eq!(
+            [said(1499, 2), said(1499, 3), said(1499, 4), said(1499, 5)],
+            [1, 1, 0, 0],
+            "four places are enough"
+        );
+        assert_eq!([said(1500, 5), said(1500, 6)], [1, 1]);
+        say(&mut peers, peer, 8);
+        say(&mut peers, peer, 9);
+        assert_eq!(answers(&mut peers, 3000, 2000).0.len(), 1, "only to what it said last");
+        assert!(!peers.has_news() && answers(&mut peers, 9000, 2000).0.is_empty());
+    }
+
+    #[test]
+    fn the_bytes_to_one_peer_are_bounded_and_all_peers_have_their_turn() {
+        let (mut peers, one) = (Peers::default(), Peer([1; 20]));
+        let mut sent = 0;
+        for round in 0..3 {
+            say(&mut peers, one, round);
+            sent += answers(&mut peers, 1000, 2 * 1024 * 1024).0.len();
+        }
+        assert_eq!(sent, 2, "4 MiB in half an interval");
+        (1..=5).for_each(|n| say(&mut peers, Peer([n; 20]), 7));
+        let mut turns = Vec::new();
+        loop {
+            let (sent, left) = answers(&mut peers, 2000, STEP_BYTES_MAX / 2);
+            turns.push(sent.iter().map(|peer| peer.0[0]).collect::<Vec<_>>());
+            if !left {
+                break;
+            }
+        }
+        assert_eq!(turns, [vec![2, 3], vec![4, 5], vec![1]]);
     }
 
     #[test]

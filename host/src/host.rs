@@ -22,18 +22,21 @@ use types::{
 };
 
 use crate::{
-    Checked, Config, Halt, Held, Input, LiveApp, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld, Status, Timer,
-    TxVerifier, Verifier,
+    Checked, CheckedBlocks, Config, Halt, Held, Input, LiveApp, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld,
+    Status, SyncedBlock, Timer, TxVerifier, Verifier,
     blocks::{Added, Blocks, Verdict},
     chain::Chain,
     core::{Core, Parts},
     gossip::{self, RELAY_HEIGHTS},
     guard::{self, Guard},
-    sync::{Applying, Claim, Plan, Sync},
+    sync::{Applying, Ask, Claim, Sync},
 };
 
 /// Bytes of synced blocks applied in one step, after which other inputs have their turn.
 const SYNC_STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Synced blocks applied in one step.
+const SYNC_STEP_BLOCKS_MAX: usize = 16;
 
 /// How much later than due a running timer may start a height. The wall clock is slewed, so the time left until the tip's time
 /// differs a little from step to step, and not every step may start a timer of its own.
@@ -41,6 +44,10 @@ const START_SLACK: Duration = Duration::from_millis(5);
 
 /// Bytes of blocks in one answer to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Signatures of one step that are checked on the host's thread: messages that came when their height was not known yet. Others are
+/// dropped, and come again with the repair. 32 cost 2 ms.
+const STEP_CHECKS_MAX: usize = 32;
 
 /// Samples of what we held are taken so many times in a gossip interval, and kept for two of them, to tell what is old.
 const SAMPLES_PER_INTERVAL: u32 = 8;
@@ -91,8 +98,12 @@ pub struct Host<K: Kv> {
     started: bool,
     /// Blocks of others are being applied: the engine rests.
     catching_up: bool,
-    /// Somebody is ahead, and nobody who is can serve the blocks that we lack.
-    stuck: bool,
+    /// The greatest height that is proven to be decided, by a commit of the validators that we know. Claims do not raise it.
+    proven: Height,
+    /// Something that block sync depends on has changed.
+    look: bool,
+    /// Signatures that may still be checked in this step.
+    checks_left: usize,
     /// The timer for the next height that was started last.
     start_timer: Option<(Height, Time)>,
     look_timer: Option<Time>,
@@ -191,7 +202,9 @@ impl<K: Kv> Host<K> {
             start_now: false,
             started: false,
             catching_up: false,
-            stuck: false,
+            proven: tip.height,
+            look: false,
+            checks_left: 0,
             start_timer: None,
             look_timer: None,
             samples: VecDeque::new(),
@@ -209,11 +222,13 @@ impl<K: Kv> Host<K> {
         }
         Moment { wall: self.core.wall, steady: self.core.now } = now.into();
         self.started = false;
+        self.checks_left = STEP_CHECKS_MAX;
         let mut batch = Batch::default();
         for input in inputs {
             self.on_input(&mut batch, input);
             self.go_on(&mut batch);
         }
+        self.on_round_states(&mut batch);
         batch.finish(&mut self.core);
         self.tell_round();
         self.sample();
@@ -234,6 +249,7 @@ impl<K: Kv> Host<K> {
         match input {
             Input::Start => self.on_start(),
             Input::PeerUp(peer) => {
+                self.look = true;
                 self.core.peers.up(peer);
                 let message = Arc::new(PeerMessage::RoundState(self.round_state()));
                 self.core.outputs.push(Output::Send { to: peer, message });
@@ -242,6 +258,7 @@ impl<K: Kv> Host<K> {
                 self.core.peers.down(peer);
                 self.core.blocks.forget_peer(peer);
                 self.sync.peer_down(peer);
+                self.look = true;
             }
             Input::Message { peer, message, received } => self.on_message(batch, peer, message, received),
             Input::Timer(timer) => self.on_timer(batch, timer),
@@ -277,12 +294,12 @@ impl<K: Kv> Host<K> {
             }
             Timer::Sync => {
                 self.look_timer = None;
-                self.sync.expire(self.core.now);
+                self.expire_requests();
             }
             Timer::Gossip => {
                 let state = self.round_state();
                 self.core.outputs.push(Output::Broadcast(Arc::new(PeerMessage::RoundState(state))));
-                self.sync.expire(self.core.now);
+                self.expire_requests();
                 self.core.mempool.expire(self.core.now);
                 self.ask_to_sign(batch);
                 let after = self.core.config.gossip_interval;
@@ -292,11 +309,13 @@ impl<K: Kv> Host<K> {
     }
 
     fn on_message(&mut self, batch: &mut Batch, peer: Peer, message: Checked, received: Time) {
-        let Some(view) = self.core.peers.get_mut(peer).filter(|_| !self.core.halted) else { return };
+        if self.core.halted || self.core.peers.get_mut(peer).is_none() {
+            return;
+        }
         match &message {
-            Checked::Vote(vote) => view.note_height(vote.vote.height),
-            Checked::Proposal(proposal) => view.note_height(proposal.proposal.height),
-            Checked::Certificate(certificate) => view.note_height(certificate.height()),
+            Checked::Vote(vote) => self.note_height(peer, vote.vote.height),
+            Checked::Proposal(proposal) => self.note_height(peer, proposal.proposal.height),
+            Checked::Certificate(certificate) => self.note_height(peer, certificate.height()),
             Checked::Unchecked(_) | Checked::Bad(_) => {}
         }
         match message {
@@ -308,38 +327,53 @@ impl<K: Kv> Host<K> {
         }
     }
 
+    /// The peer's message is of this height, so it claims to be there.
+    fn note_height(&mut self, peer: Peer, height: Height) {
+        if let Some(view) = self.core.peers.get_mut(peer)
+            && view.height < height
+        {
+            view.height = height;
+            self.look |= height > self.core.chain.height();
+        }
+    }
+
     /// A message that its checker could not judge: of another height, or without a signature of its own.
     fn on_unchecked(&mut self, batch: &mut Batch, peer: Peer, message: PeerMessage, received: Time) {
-        let ours = self.core.chain.height();
-        let height = match &message {
-            PeerMessage::RoundState(_) => None,
-            PeerMessage::Part { height, .. } => Some(*height),
-            PeerMessage::Vote(vote) => Some(vote.vote.height),
-            PeerMessage::Proposal(proposal) => Some(proposal.proposal.height),
-            PeerMessage::Certificate(certificate) => Some(certificate.height()),
+        let (height, signatures) = match &message {
+            PeerMessage::RoundState(state) => (state.height, 0),
+            PeerMessage::Part { height, .. } => (*height, 0),
+            PeerMessage::Vote(vote) => (vote.vote.height, 1),
+            PeerMessage::Proposal(proposal) => (proposal.proposal.height, 1),
+            PeerMessage::Certificate(certificate) => (certificate.height(), certificate.votes().len()),
         };
-        if let Some(height) = height {
-            self.core.peers.get_mut(peer).expect("looked up before").note_height(height);
-        }
+        let ours = self.core.chain.height();
         match message {
-            PeerMessage::RoundState(state) => self.on_round_state(batch, peer, state),
-            PeerMessage::Part { height, round, part } => self.on_part(batch, peer, height, round, part),
-            message if height == Some(ours) => match self.core.verifier.check(message) {
-                // Still not: of a round too far ahead.
+            PeerMessage::RoundState(state) => return self.on_round_state(peer, state),
+            PeerMessage::Part { round, part, .. } => {
+                self.note_height(peer, height);
+                return self.on_part(batch, peer, height, round, part);
+            }
+            _ => self.note_height(peer, height),
+        }
+        // The host has moved since it was looked at. What cannot be checked now either is of a round too far ahead.
+        if (height == ours || height == ours.next()) && signatures <= self.checks_left {
+            self.checks_left -= signatures;
+            match self.core.verifier.check(message) {
                 Checked::Unchecked(_) => {}
                 checked => self.on_message(batch, peer, checked, received),
-            },
-            message if height == Some(ours.next()) => {
-                let bytes = message.encode().len();
-                self.keep(peer, ours.next(), Checked::Unchecked(message), bytes, received);
             }
-            _ => {}
         }
+    }
+
+    /// Whether a message of this height has to wait for it to start.
+    fn is_early(&self, height: Height) -> bool {
+        let ours = self.core.chain.height();
+        height == ours.next() || height == ours && !self.is_live()
     }
 
     fn on_vote(&mut self, batch: &mut Batch, peer: Peer, vote: VerifiedVote, received: Time) {
         let height = vote.vote.height;
-        if height == self.core.chain.height() && !self.is_live() {
+        if self.is_early(height) {
             let bytes = vote.encode().len();
             return self.keep(peer, height, Checked::Vote(vote), bytes, received);
         }
@@ -352,6 +386,9 @@ impl<K: Kv> Host<K> {
             }
             let new = self.lacks(&vote).then(|| (*vote).clone());
             self.core.duplicate_votes += u64::from(new.is_none() && height == self.engine.height());
+            if new.is_some() {
+                self.sync.was_useful(peer);
+            }
             self.feed(batch, Told::Vote(vote));
             self.relay_votes(peer, new);
         }
@@ -359,12 +396,12 @@ impl<K: Kv> Host<K> {
 
     fn on_proposal(&mut self, batch: &mut Batch, peer: Peer, proposal: VerifiedProposal, received: Time) {
         let height = proposal.proposal.height;
-        if height != self.core.chain.height() {
-            return;
-        }
-        if !self.is_live() {
+        if self.is_early(height) {
             let bytes = proposal.encode().len();
             return self.keep(peer, height, Checked::Proposal(proposal), bytes, received);
+        }
+        if height != self.core.chain.height() {
+            return;
         }
         let known = |host: &Self| host.engine.proposals(proposal.proposal.round).any(|known| *known == *proposal);
         let new = !known(self);
@@ -377,12 +414,12 @@ impl<K: Kv> Host<K> {
 
     fn on_certificate(&mut self, batch: &mut Batch, peer: Peer, certificate: VerifiedCertificate, received: Time) {
         let height = certificate.height();
-        if height != self.core.chain.height() {
-            return;
-        }
-        if !self.is_live() {
+        if self.is_early(height) {
             let bytes = certificate.votes().iter().map(|vote| vote.encode().len()).sum();
             return self.keep(peer, height, Checked::Certificate(certificate), bytes, received);
+        }
+        if height != self.core.chain.height() {
+            return;
         }
         if certificate.votes().iter().all(|vote| self.check_own(vote)) {
             let new: Vec<SignedVote> =
@@ -392,7 +429,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    fn on_part(&mut self, batch: &mut Batch, peer: Peer, height: Height, round: Round, part: Part) {
+    fn on_part(&mut self, batch: &mut Batch, peer: Peer, height: Height, round: Round, part: Arc<Part>) {
         let ours = self.core.chain.height();
         let added = match height {
             at if at == ours => self.core.blocks.add_part(peer, height, round, part.clone()),
@@ -410,31 +447,41 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    fn on_round_state(&mut self, batch: &mut Batch, peer: Peer, state: RoundState) {
+    /// Takes what a peer says of itself. It is answered at the end of the step, to what it says last.
+    fn on_round_state(&mut self, peer: Peer, state: RoundState) {
         let (now, interval, height) = (self.core.now, self.core.config.gossip_interval, self.core.chain.height());
         let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval / 4;
         let lacks_old =
             self.samples.iter().rev().find(old).is_some_and(|(_, before)| gossip::lacks_old(before, &state));
-        let view = self.core.peers.get_mut(peer).expect("looked up before");
-        (view.height, view.earliest) = (state.height, state.earliest_height);
+        let Some(view) = self.core.peers.get_mut(peer) else { return };
         if lacks_old {
             view.relay_until = Height(height.0.saturating_add(RELAY_HEIGHTS));
         }
-        view.state = Some(state.clone());
-        self.ask_to_sign(batch);
-        let view = self.core.peers.get_mut(peer).expect("looked up before");
-        if !view.may_repair(now, interval, &state) {
+        self.look |= view.height != state.height || view.earliest != state.earliest_height;
+        view.note_state(state);
+    }
+
+    /// What follows from where peers say they are: what they lack is sent, what they are ahead is asked for, and no more.
+    fn on_round_states(&mut self, batch: &mut Batch) {
+        if self.core.halted || !self.core.peers.has_news() {
             return;
         }
-        let answer = match &self.core.chain.last_commit {
-            _ if state.height == height && self.is_live() => gossip::repair(&self.engine, &self.core.blocks, &state),
+        self.ask_to_sign(batch);
+        self.go_on(batch);
+        let (now, interval, is_live) = (self.core.now, self.core.config.gossip_interval, self.is_live());
+        let Core { peers, blocks, chain, last_parts, outputs, .. } = &mut self.core;
+        let (engine, height) = (&self.engine, chain.height());
+        let answer = |state: &RoundState, bytes_max| match &chain.last_commit {
+            _ if state.height == height && is_live => gossip::repair(engine, blocks, state, bytes_max),
             Some(commit) if state.height == commit.height => {
-                gossip::repair_last(commit, self.core.last_parts.as_ref(), &state)
+                gossip::repair_last(commit, last_parts.as_ref(), state, bytes_max)
             }
-            _ => return,
+            _ => Vec::new(),
         };
-        let send = |message| Output::Send { to: peer, message: Arc::new(message) };
-        self.core.outputs.extend(answer.into_iter().map(send));
+        let send = |to, message| outputs.push(Output::Send { to, message });
+        if peers.answer_states(now, interval, answer, send) {
+            self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after: Duration::ZERO });
+        }
     }
 
     // ---- blocks --------------------------------------------------------------------------------------------------
@@ -477,66 +524,82 @@ impl<K: Kv> Host<K> {
         self.guard.on_committed(self.core.now, synced);
         self.start_now = false;
         self.start_timer = None;
+        self.proven = self.proven.max(self.core.chain.tip.height);
+        self.look = true;
     }
 
     // ---- block sync ----------------------------------------------------------------------------------------------
 
-    fn on_blocks(&mut self, request: u64, response: Option<BlockResponse>) {
-        match self.sync.on_answer(self.core.now, request, response) {
-            Some((peer, Ok(Claim { height, earliest, .. }))) => {
-                if let Some(view) = self.core.peers.get_mut(peer) {
-                    (view.height, view.earliest) = (height, earliest);
-                }
+    fn on_blocks(&mut self, request: u64, response: Option<CheckedBlocks>) {
+        let (now, next) = (self.core.now, self.core.chain.height());
+        let Some(request) = self.sync.on_answer(request) else { return };
+        self.look = true;
+        let peer = request.peer;
+        let Some(CheckedBlocks { earliest, latest, proven, blocks }) = response else {
+            return self.sync.fail(now, peer);
+        };
+        if let Some(view) = self.core.peers.get_mut(peer) {
+            (view.height, view.earliest) = (Height(latest.0.min(i64::MAX as u64 - 2)).next(), earliest);
+        }
+        self.proven = self.proven.max(proven.unwrap_or_default());
+        if blocks.is_empty() {
+            self.sync.fail(now, peer);
+            // It may have forgotten the block meanwhile, or have been asked only what there is.
+            if earliest <= request.from && request.count > 0 {
+                self.penalize(peer, Offence::Unserved(format!("it was to send block {}, and sent none", request.from)));
             }
-            Some((peer, Err(reason))) => self.penalize(peer, Offence::BadResponse(reason)),
-            None => {}
+            return;
+        }
+        if let Err(reason) = self.sync.take_in(next, &request, blocks) {
+            self.sync.fail(now, peer);
+            self.penalize(peer, Offence::BadResponse(reason));
+        }
+    }
+
+    /// Gives up on requests that were not answered.
+    fn expire_requests(&mut self) {
+        self.look = true;
+        for peer in self.sync.expire(self.core.now) {
+            let seconds = self.core.config.sync_timeout.as_secs_f64();
+            self.penalize(
+                peer,
+                Offence::Unserved(format!("it did not answer a request for blocks within {seconds} s")),
+            );
         }
     }
 
     /// Applies what has come and asks for what is missing.
     fn sync_on(&mut self) {
-        let mut bytes = 0;
-        while self.sync.applying.is_none() && bytes < SYNC_STEP_BYTES_MAX && !self.core.halted {
+        if !std::mem::take(&mut self.look) {
+            return;
+        }
+        let (mut bytes, mut blocks) = (0, 0);
+        let is_enough = |bytes, blocks| bytes >= SYNC_STEP_BYTES_MAX || blocks >= SYNC_STEP_BLOCKS_MAX;
+        while self.sync.applying.is_none() && !is_enough(bytes, blocks) && !self.core.halted {
             let Some((peer, block)) = self.sync.take(self.core.chain.height()) else { break };
-            bytes += block.block.len();
-            match self.check_synced(&block) {
-                Ok(parts) => self.begin_apply(peer, block.commit, parts),
+            (bytes, blocks) = (bytes + block.bytes, blocks + 1);
+            match self.check_synced(block) {
+                Ok((commit, parts)) => self.begin_apply(peer, commit, parts),
                 Err(offence) => {
                     self.sync.fail(self.core.now, peer);
                     self.penalize(peer, offence);
                 }
             }
         }
-        if bytes >= SYNC_STEP_BYTES_MAX {
+        // What has just been applied here is not to be looked at again.
+        self.look = is_enough(bytes, blocks);
+        if self.look {
             self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after: Duration::ZERO });
         }
-        let claims: Vec<Claim> = self
-            .core
-            .peers
-            .iter()
-            .map(|(peer, view)| Claim { peer, height: view.height, earliest: view.earliest })
-            .collect();
+        let views = self.core.peers.iter();
+        let claims: Vec<Claim> =
+            views.map(|(peer, view)| Claim { peer, height: view.height, earliest: view.earliest }).collect();
         let (now, next, timeout) = (self.core.now, self.core.chain.height(), self.core.config.sync_timeout);
-        let plan = self.sync.plan(now, next, timeout, &claims);
-        self.stuck = plan == Plan::Busy && !self.sync.in_work();
-        let after = match plan {
-            Plan::Request { peer, request, blocks } => {
-                self.core.outputs.push(Output::RequestBlocks { peer, request, blocks });
-                timeout
-            }
-            Plan::LookAgain(after) => {
-                self.catching_up = false;
-                after
-            }
-            Plan::UpToDate => {
-                self.catching_up = false;
-                return;
-            }
-            Plan::Busy => {
-                self.catching_up &= self.sync.in_work();
-                return;
-            }
-        };
+        let plan = self.sync.plan(now, next, self.proven, timeout, &claims);
+        for Ask { peer, request, blocks } in plan.asks {
+            self.core.outputs.push(Output::RequestBlocks { peer, request, blocks });
+        }
+        let Some(after) = plan.look_after else { return };
         let at = now.saturating_add(after);
         if self.look_timer.is_none_or(|running| at < running || running < now) {
             self.look_timer = Some(at);
@@ -545,20 +608,23 @@ impl<K: Kv> Host<K> {
     }
 
     /// Whether these bytes are what more than 2/3 signed for the next height.
-    fn check_synced(&self, block: &BlockAndCommit) -> Result<PartSet, Offence> {
-        let bad = |reason: String| Err(Offence::BadBlock(format!("block {}: {reason}", block.commit.height)));
-        let total = block.commit.block_id.parts.total;
-        if block.block.is_empty() || u64::from(total) > self.core.chain.parts_max() {
-            return bad(format!("{} bytes in {total} parts", block.block.len()));
-        }
-        let parts = PartSet::from_bytes(&block.block);
-        if parts.header() != block.commit.block_id.parts {
+    fn check_synced(&self, block: SyncedBlock) -> Result<(Commit, PartSet), Offence> {
+        let SyncedBlock { bytes, parts, commit, verified_by } = block;
+        let bad = |reason: String| Err(Offence::BadBlock(format!("block {}: {reason}", commit.height)));
+        let (total, chain) = (commit.block_id.parts.total, &self.core.chain);
+        let Some(parts) = parts.filter(|_| u64::from(total) <= chain.parts_max()) else {
+            return bad(format!("{bytes} bytes in {total} parts"));
+        };
+        if parts.header() != commit.block_id.parts {
             return bad("its bytes are not what its commit is for".into());
         }
-        block
-            .commit
-            .verify(&self.core.chain.id, &self.core.chain.validators)
-            .map_or_else(|e| bad(e.to_string()), |()| Ok(parts))
+        // The validators may have changed since the commit was looked at.
+        if verified_by != Some(chain.validators.hash())
+            && let Err(error) = commit.verify(&chain.id, &chain.validators)
+        {
+            return bad(error.to_string());
+        }
+        Ok((commit, parts))
     }
 
     fn begin_apply(&mut self, peer: Peer, commit: Commit, parts: PartSet) {
@@ -593,6 +659,8 @@ impl<K: Kv> Host<K> {
     /// After each input: what follows from where we are now.
     fn go_on(&mut self, batch: &mut Batch) {
         self.sync_on();
+        // Heights that are proven to be decided elsewhere are fetched, as long as somebody delivers; claims alone hold nothing up.
+        self.catching_up &= self.proven >= self.core.chain.height() && self.sync.is_delivering();
         if self.core.halted || self.is_live() || self.catching_up {
             return;
         }
@@ -800,8 +868,9 @@ impl<K: Kv> Host<K> {
             valid: engine.valid().filter(|_| live).map(|lock| lock.block_id),
             votes: rounds.collect(),
             waits_until: self.waits_until(),
-            catching_up: self.catching_up || self.stuck || self.is_far_behind(),
             not_kept: self.not_kept(),
+            catching_up: self.catching_up || self.proven > core.chain.height(),
+            proven_height: self.proven,
             peer_heights: core.peers.iter().map(|(peer, view)| (peer, view.height)).collect(),
             tip: core.chain.tip.height,
             app_hash: core.chain.tip.app_hash,
@@ -819,18 +888,14 @@ impl<K: Kv> Host<K> {
         Some(tip).filter(|tip| !self.is_live() && *tip > latest)
     }
 
-    /// The lowest height that a peer who is ahead keeps, if none of them keeps the one that we lack.
+    /// The lowest height that a peer who is ahead keeps, if heights are proven to be decided and none of them keeps our next one.
     fn not_kept(&self) -> Option<Height> {
         let next = self.core.chain.height();
-        let ahead = self.core.peers.iter().filter(|(_, view)| self.stuck && view.height > next);
+        if self.proven < next || self.sync.is_delivering() {
+            return None;
+        }
+        let ahead = self.core.peers.iter().filter(|(_, view)| view.height > next);
         ahead.map(|(_, view)| view.earliest).min().filter(|earliest| *earliest > next)
-    }
-
-    /// Blocks were asked for, and a peer has said that it is two heights ahead.
-    fn is_far_behind(&self) -> bool {
-        let next = self.core.chain.height();
-        let ahead = |state: &RoundState| state.height > next.next();
-        self.sync.in_work() && self.core.peers.iter().any(|(_, view)| view.state.as_ref().is_some_and(ahead))
     }
 
     /// Notes what happens inside heights from the next step on, or no longer: for clients that watch rounds.
@@ -886,7 +951,14 @@ impl<K: Kv> Host<K> {
     /// that cannot be read: that one comes with the reason, for the log.
     pub fn serve(store: &Store<K>, request: BlockRequest) -> (BlockResponse, Option<StoreError>) {
         let latest = store.tip().filter(|tip| tip.block_id.is_some()).map_or(Height::GENESIS, |tip| tip.height);
-        let mut response = BlockResponse { earliest: store.earliest(), latest, blocks: Vec::new() };
+        let mut response =
+            BlockResponse { earliest: store.earliest(), latest, latest_commit: None, blocks: Vec::new() };
+        match store.commit(latest) {
+            Ok(commit) => response.latest_commit = Some(commit),
+            // There is no block yet, or the window moved meanwhile.
+            Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => {}
+            Err(error) => return (response, Some(error)),
+        }
         let mut bytes = 0;
         for offset in 0..u64::from(request.count.min(SYNC_BLOCKS_MAX)) {
             let height = Height(request.from.0.saturating_add(offset));

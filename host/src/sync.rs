@@ -1,19 +1,26 @@
 //! Block sync: which blocks to ask of whom.
 //!
-//! We are behind when a peer says, or its messages show, that it decides a later height. One height is normal for an instant, so it
-//! must stay so for [`GRACE`]; two and more are asked for at once. One request is under way at a time, and the next is sent while
-//! the blocks of the last are applied.
+//! Peers only claim heights, and a claim is a reason to ask, nothing else. What is believed is a block whose commit verifies. One height
+//! ahead is normal for an instant, so such a claim counts after [`GRACE`], or at once where a commit proves the height; two and more
+//! count at once.
 //!
-//! Peers only claim heights. Who cannot deliver what it claims is left alone for a while, longer each time.
+//! | asked | of | how many at once |
+//! |---|---|---|
+//! | the first block that is missing | a peer that has delivered before; if there is none, or it is slow, others too | [`FRESH_MAX`] |
+//! | blocks after it | further peers, those that delivered first, up to [`WINDOW`] heights ahead | together with those |
+//! | which heights there are | a peer that has forgotten our next block, while no commit proves that we are behind | one |
+//!
+//! A request that is older than a tenth of its time limit is slow: it no longer counts, and another peer is asked for the same. So a
+//! peer that serves nothing costs the others a moment, and itself a standing: it is left alone for a while, longer each time, it ranks
+//! behind all others, and its network score sinks. The standing outlives the connection.
+//!
+//! Bounds: one request for each peer; [`QUEUE_BYTES_MAX`] of blocks that wait; [`STANDINGS_MAX`] peers remembered.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use types::{BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, Height, Time, limits::SYNC_BLOCKS_MAX};
+use types::{BlockId, BlockRequest, Commit, Height, Time, limits::SYNC_BLOCKS_MAX};
 
-use crate::Peer;
+use crate::{Peer, SyncedBlock};
 
 /// How long being one height behind is normal.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
@@ -23,6 +30,27 @@ const BACKOFF: Duration = Duration::from_secs(1);
 
 /// Doublings of it.
 const BACKOFF_DOUBLINGS: u32 = 6;
+
+/// Requests under way that are not slow yet.
+const FRESH_MAX: usize = 4;
+
+/// Requests under way, slow ones too.
+const REQUESTS_MAX: usize = 64;
+
+/// A request is slow after this part of its time limit.
+const SLOW_PART: u32 = 10;
+
+/// Blocks asked of a peer that has delivered nothing yet: a block that two peers deliver is a waste.
+const PROBE_BLOCKS: u32 = 8;
+
+/// Heights beyond our next one that are asked for.
+const WINDOW: u64 = 2 * SYNC_BLOCKS_MAX as u64;
+
+/// Bytes of blocks that wait for earlier ones; beyond, the latest heights are dropped and asked for again.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Peers whose failures are remembered, connected or not; the one that may be asked again first is forgotten first.
+const STANDINGS_MAX: usize = 1024;
 
 /// A peer's claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,32 +62,46 @@ pub(crate) struct Claim {
     pub earliest: Height,
 }
 
-/// What to do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
-    /// Nobody is ahead.
-    UpToDate,
-    /// Somebody may be ahead; look again after this.
-    LookAgain(Duration),
-    /// Blocks are coming or being applied, or nobody who is ahead can serve them.
-    Busy,
-    /// Ask.
-    Request { peer: Peer, request: u64, blocks: BlockRequest },
+/// What to ask now, and when to look again at the latest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub asks: Vec<Ask>,
+    pub look_after: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Request {
-    id: u64,
-    peer: Peer,
-    from: Height,
-    count: u32,
+/// A request to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub peer: Peer,
+    pub request: u64,
+    pub blocks: BlockRequest,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub peer: Peer,
+    pub from: Height,
+    pub count: u32,
+    asked: Time,
     deadline: Time,
 }
 
-#[derive(Debug, Default)]
+impl Request {
+    fn covers(&self, height: Height) -> bool {
+        self.from <= height && height.0 - self.from.0 < u64::from(self.count)
+    }
+}
+
+/// What a peer has shown.
+#[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     failures: u32,
     not_before: Time,
+    /// It delivered blocks or signed words of use since it last failed.
+    delivered: bool,
+    /// The number of the last request to it.
+    asked: u64,
 }
 
 /// A decided block whose transactions are being checked.
@@ -72,131 +114,216 @@ pub(crate) struct Applying {
 /// The state of block sync.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
-    request: Option<Request>,
-    requests: u64,
-    queue: VecDeque<(Peer, BlockAndCommit)>,
+    requests: BTreeMap<u64, Request>,
+    asked: u64,
+    queue: BTreeMap<Height, (Peer, SyncedBlock)>,
+    queue_bytes: usize,
     pub applying: Option<Applying>,
-    /// Since when somebody has been ahead of this height.
-    behind: Option<(Height, Time)>,
-    /// At most one for each connected peer.
-    standing: BTreeMap<Peer, Standing>,
+    /// Since when somebody has claimed to be one height ahead of this height.
+    near: Option<(Height, Time)>,
+    standings: BTreeMap<Peer, Standing>,
 }
 
 impl Sync {
-    /// What to do, when `next` is the height after the tip.
-    pub fn plan(&mut self, now: Time, next: Height, timeout: Duration, claims: &[Claim]) -> Plan {
-        let ahead = |claim: &&Claim| claim.height > next && !self.is_left_alone(now, claim.peer);
-        let ahead: Vec<Claim> = claims.iter().filter(ahead).copied().collect();
-        let in_work = self.request.is_some() || self.applying.is_some() || !self.queue.is_empty();
-        let Some(best) = ahead.iter().map(|claim| claim.height).max() else {
-            self.behind = None;
-            return if in_work { Plan::Busy } else { Plan::UpToDate };
-        };
-        let since = match self.behind {
+    /// What to ask, when `next` is the height after the tip and `proven` the greatest height that is proven to be decided.
+    pub fn plan(&mut self, now: Time, next: Height, proven: Height, timeout: Duration, claims: &[Claim]) -> Plan {
+        self.forget_below(next);
+        let is_near = claims.iter().any(|claim| claim.height == next.next());
+        let since = match self.near {
             Some((height, since)) if height == next && since <= now => since,
             _ => now,
         };
-        self.behind = Some((next, since));
-        if best == next.next() && !in_work && now.since(since) < GRACE {
-            return Plan::LookAgain(GRACE - now.since(since));
+        self.near = is_near.then_some((next, since));
+        let near_counts = proven >= next || now.since(since) >= GRACE;
+        let counts = |claim: &&Claim| claim.height > next.next() || near_counts && claim.height == next.next();
+        let mut claims: Vec<&Claim> =
+            claims.iter().filter(counts).filter(|claim| self.may_ask(now, claim.peer)).collect();
+        claims.sort_by_key(|claim| self.rank(claim.peer));
+        let slow = timeout / SLOW_PART;
+        let mut asks = Vec::new();
+        for claim in &claims {
+            let (from, count) = match self.wanted(now, next, slow, claim) {
+                Some(wanted) => wanted,
+                None => continue,
+            };
+            asks.push(self.ask(now, timeout, claim.peer, from, count));
         }
-        let held = self.queue.len() as u64 + u64::from(self.applying.is_some());
-        let from = Height(next.0 + held);
-        if self.request.is_some() || held > u64::from(SYNC_BLOCKS_MAX) {
-            return Plan::Busy;
+        let head = self.first_missing(next);
+        let nobody_serves = asks.is_empty() && self.requests.is_empty() && claims.iter().all(|c| c.earliest > head);
+        if let (true, true, Some(claim)) = (nobody_serves, proven < next, claims.first()) {
+            asks.push(self.ask(now, timeout, claim.peer, head, 0));
         }
-        let able: Vec<&Claim> = ahead.iter().filter(|claim| claim.height > from && claim.earliest <= from).collect();
-        if able.is_empty() {
-            return Plan::Busy;
-        }
-        let claim = able[(self.requests % able.len() as u64) as usize];
-        let count = (claim.height.0 - from.0).min(u64::from(SYNC_BLOCKS_MAX)) as u32;
-        self.requests += 1;
-        let (id, peer) = (self.requests, claim.peer);
-        self.request = Some(Request { id, peer, from, count, deadline: now.saturating_add(timeout) });
-        Plan::Request { peer, request: id, blocks: BlockRequest { from, count } }
+        let slow_at = |request: &Request| match request.asked.saturating_add(slow) {
+            slow_at if slow_at > now => slow_at,
+            _ => request.deadline,
+        };
+        let request_at = self.requests.values().map(|request| slow_at(request).since(now)).min();
+        let grace = (is_near && !near_counts).then(|| GRACE - now.since(since));
+        Plan { asks, look_after: request_at.into_iter().chain(grace).min() }
     }
 
-    /// Whether blocks are coming or being applied.
-    pub fn in_work(&self) -> bool {
-        self.request.is_some() || self.applying.is_some() || !self.queue.is_empty()
+    /// What this peer is to be asked for: the first missing block, or what follows those that are under way.
+    fn wanted(&self, now: Time, next: Height, slow: Duration, claim: &Claim) -> Option<(Height, u32)> {
+        let delivered = self.standings.get(&claim.peer).is_some_and(|standing| standing.delivered);
+        let is_fresh = |request: &&Request| now >= request.asked && now.since(request.asked) < slow;
+        let fresh = self.requests.values().filter(is_fresh);
+        if self.requests.len() >= REQUESTS_MAX || fresh.clone().count() >= FRESH_MAX {
+            return None;
+        }
+        let head = self.first_missing(next);
+        let reliable = |request: &Request| self.standings.get(&request.peer).is_some_and(|standing| standing.delivered);
+        let head_comes = fresh.clone().any(|request| request.covers(head) && reliable(request));
+        let from = if head_comes { self.first_not_asked(head) } else { head };
+        let end = claim.height.0.min(next.0 + WINDOW);
+        let most = if delivered { SYNC_BLOCKS_MAX } else { PROBE_BLOCKS };
+        let count = end.saturating_sub(from.0).min(u64::from(most)) as u32;
+        (count > 0 && claim.earliest <= from).then_some((from, count))
     }
 
-    fn is_left_alone(&self, now: Time, peer: Peer) -> bool {
-        self.standing.get(&peer).is_some_and(|standing| now < standing.not_before)
+    fn ask(&mut self, now: Time, timeout: Duration, peer: Peer, from: Height, count: u32) -> Ask {
+        self.asked += 1;
+        let request = Request { peer, from, count, asked: now, deadline: now.saturating_add(timeout) };
+        self.requests.insert(self.asked, request);
+        self.standing(peer).asked = self.asked;
+        Ask { peer, request: self.asked, blocks: BlockRequest { from, count } }
     }
 
-    /// The peer did not deliver what it claimed.
+    /// The first height that is neither held nor being applied.
+    fn first_missing(&self, next: Height) -> Height {
+        let mut height = Height(next.0 + u64::from(self.applying.is_some()));
+        while self.queue.contains_key(&height) {
+            height = height.next();
+        }
+        height
+    }
+
+    /// The first height from here on that is neither held nor under way.
+    fn first_not_asked(&self, from: Height) -> Height {
+        let mut height = from;
+        loop {
+            let under_way = self.requests.values().filter(|request| request.covers(height));
+            match under_way.map(|request| request.from.0 + u64::from(request.count)).max() {
+                Some(end) => height = Height(end),
+                None if self.queue.contains_key(&height) => height = height.next(),
+                None => return height,
+            }
+        }
+    }
+
+    /// Blocks are here, or a peer that has delivered before was asked for some.
+    pub fn is_delivering(&self) -> bool {
+        let reliable = |request: &Request| self.standings.get(&request.peer).is_some_and(|standing| standing.delivered);
+        self.applying.is_some() || !self.queue.is_empty() || self.requests.values().any(reliable)
+    }
+
+    fn may_ask(&self, now: Time, peer: Peer) -> bool {
+        let left_alone = self.standings.get(&peer).is_some_and(|standing| now < standing.not_before);
+        !left_alone && self.requests.values().all(|request| request.peer != peer)
+    }
+
+    /// Whom to ask first.
+    fn rank(&self, peer: Peer) -> (Reverse<bool>, u32, u64, Peer) {
+        let standing = self.standings.get(&peer).copied().unwrap_or_default();
+        (Reverse(standing.delivered), standing.failures, standing.asked, peer)
+    }
+
+    fn standing(&mut self, peer: Peer) -> &mut Standing {
+        if !self.standings.contains_key(&peer) && self.standings.len() >= STANDINGS_MAX {
+            let first = self.standings.iter().min_by_key(|(_, standing)| standing.not_before).map(|(peer, _)| *peer);
+            first.and_then(|first| self.standings.remove(&first));
+        }
+        self.standings.entry(peer).or_default()
+    }
+
+    /// The peer did not deliver what it claimed: what it sent before is dropped, and it is left alone for a while.
     pub fn fail(&mut self, now: Time, peer: Peer) {
-        let standing = self.standing.entry(peer).or_default();
+        let standing = self.standing(peer);
+        standing.delivered = false;
         standing.not_before = now.saturating_add(BACKOFF * (1 << standing.failures.min(BACKOFF_DOUBLINGS)));
         standing.failures = standing.failures.saturating_add(1);
-        self.queue.retain(|(from, _)| *from != peer);
+        self.drop_blocks(|_, from| from == peer);
+        self.requests.retain(|_, request| request.peer != peer);
     }
 
-    /// Gives up on a request whose time is over.
-    pub fn expire(&mut self, now: Time) {
-        if let Some(request) = self.request.take_if(|request| now >= request.deadline) {
-            self.fail(now, request.peer);
-        }
+    /// Ends the requests whose time is over; returns whom they were to.
+    pub fn expire(&mut self, now: Time) -> Vec<Peer> {
+        let over: Vec<Peer> =
+            self.requests.values().filter(|request| now >= request.deadline).map(|request| request.peer).collect();
+        over.iter().for_each(|peer| self.fail(now, *peer));
+        over
     }
 
+    /// The peer is gone. Its failures are remembered.
     pub fn peer_down(&mut self, peer: Peer) {
-        self.request.take_if(|request| request.peer == peer);
-        self.standing.remove(&peer);
-    }
-
-    /// Takes an answer. Returns who sent it and, if it is not to our question, why.
-    pub fn on_answer(
-        &mut self,
-        now: Time,
-        id: u64,
-        answer: Option<BlockResponse>,
-    ) -> Option<(Peer, Result<Claim, String>)> {
-        let request = self.request.take_if(|request| request.id == id)?;
-        let peer = request.peer;
-        let Some(answer) = answer else {
-            self.fail(now, peer);
-            return None;
-        };
-        if answer.blocks.len() > request.count as usize {
-            self.fail(now, peer);
-            return Some((peer, Err(format!("{} blocks, {} were asked for", answer.blocks.len(), request.count))));
-        }
-        if answer.blocks.is_empty() {
-            self.fail(now, peer);
-        }
-        // Blocks that do not follow what is queued were asked for before something went wrong.
-        for (at, block) in answer.blocks.into_iter().enumerate() {
-            let expected = Height(request.from.0 + at as u64);
-            if block.commit.height != expected {
-                self.fail(now, peer);
-                return Some((peer, Err(format!("a block of height {}, expected {expected}", block.commit.height))));
-            }
-            self.queue.push_back((peer, block));
-        }
-        let height = Height(answer.latest.0.min(i64::MAX as u64 - 2)).next();
-        Some((peer, Ok(Claim { peer, height, earliest: answer.earliest })))
-    }
-
-    /// The block of `next`, if it is here. What is older, or does not follow, is forgotten.
-    pub fn take(&mut self, next: Height) -> Option<(Peer, BlockAndCommit)> {
-        while let Some((peer, block)) = self.queue.pop_front() {
-            match block.commit.height {
-                height if height == next => return Some((peer, block)),
-                height if height > next => {
-                    self.queue.clear();
-                    return None;
-                }
-                _ => {}
+        self.requests.retain(|_, request| request.peer != peer);
+        if let Some(standing) = self.standings.get_mut(&peer) {
+            standing.delivered = false;
+            if standing.failures == 0 {
+                self.standings.remove(&peer);
             }
         }
-        None
     }
 
-    /// A peer's block was applied.
+    /// The request that an answer is to; `None` if its time was over, or it never was.
+    pub fn on_answer(&mut self, id: u64) -> Option<Request> {
+        self.requests.remove(&id)
+    }
+
+    /// Takes the blocks of an answer, but those that are here already.
+    ///
+    /// Errors: a sentence if they are not what was asked for; then none is taken.
+    pub fn take_in(&mut self, next: Height, request: &Request, blocks: Vec<SyncedBlock>) -> Result<(), String> {
+        if blocks.len() > request.count as usize {
+            return Err(format!("{} blocks, {} were asked for", blocks.len(), request.count));
+        }
+        for (block, expected) in blocks.iter().zip(request.from.0..) {
+            if block.commit.height.0 != expected {
+                return Err(format!("a block of height {}, expected {expected}", block.commit.height));
+            }
+        }
+        let wanted = next.0 + u64::from(self.applying.is_some());
+        for block in blocks {
+            let height = block.commit.height;
+            if height.0 >= wanted && !self.queue.contains_key(&height) {
+                self.queue_bytes += block.bytes;
+                self.queue.insert(height, (request.peer, block));
+            }
+        }
+        while self.queue_bytes > QUEUE_BYTES_MAX && self.queue.len() > 1 {
+            let last = self.queue.pop_last();
+            self.queue_bytes -= last.map_or(0, |(_, (_, block))| block.bytes);
+        }
+        Ok(())
+    }
+
+    /// The block of `next`, if it is here.
+    pub fn take(&mut self, next: Height) -> Option<(Peer, SyncedBlock)> {
+        let (peer, block) = self.queue.remove(&next)?;
+        self.queue_bytes -= block.bytes;
+        Some((peer, block))
+    }
+
+    fn forget_below(&mut self, next: Height) {
+        if self.queue.first_key_value().is_some_and(|(height, _)| *height < next) {
+            self.drop_blocks(|height, _| height < next);
+        }
+    }
+
+    fn drop_blocks(&mut self, drop: impl Fn(Height, Peer) -> bool) {
+        self.queue.retain(|height, (from, _)| !drop(*height, *from));
+        self.queue_bytes = self.queue.values().map(|(_, block)| block.bytes).sum();
+    }
+
+    /// A peer's block holds.
     pub fn delivered(&mut self, peer: Peer) {
-        self.standing.remove(&peer);
+        let standing = self.standing(peer);
+        (standing.failures, standing.not_before, standing.delivered) = (0, Time::UNIX_EPOCH, true);
+    }
+
+    /// A peer's signed words were new here: it is likely to have the blocks too, unless it failed before.
+    pub fn was_useful(&mut self, peer: Peer) {
+        let standing = self.standing(peer);
+        standing.delivered |= standing.failures == 0;
     }
 }
 
@@ -207,96 +334,168 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const NONE: Height = Height(0);
 
     fn now(ms: u64) -> Time {
         Time::from_unix_millis(10_000 + ms)
     }
 
+    fn peer(n: u8) -> Peer {
+        Peer([n; 20])
+    }
+
     fn claim(n: u8, height: u64) -> Claim {
-        Claim { peer: Peer([n; 20]), height: Height(height), earliest: Height(1) }
+        Claim { peer: peer(n), height: Height(height), earliest: Height(1) }
     }
 
     fn plan(sync: &mut Sync, ms: u64, next: u64, claims: &[Claim]) -> Plan {
-        sync.plan(now(ms), Height(next), TIMEOUT, claims)
+        sync.plan(now(ms), Height(next), NONE, TIMEOUT, claims)
     }
 
-    fn asks(plan: Plan) -> Option<(Peer, u64, u64, u32)> {
-        match plan {
-            Plan::Request { peer, request, blocks } => Some((peer, request, blocks.from.0, blocks.count)),
-            _ => None,
-        }
+    /// Whom is asked for what: peer, first height, count.
+    fn asked(plan: &Plan) -> Vec<(u8, u64, u32)> {
+        plan.asks.iter().map(|ask| (ask.peer.0[0], ask.blocks.from.0, ask.blocks.count)).collect()
     }
 
-    fn block(height: u64) -> BlockAndCommit {
+    fn blocks(from: u64, count: u64) -> Vec<SyncedBlock> {
         let block_id = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };
-        let commit = Commit { height: Height(height), round: Round(0), block_id, signatures: Vec::new() };
-        BlockAndCommit { block: Vec::new(), commit }
+        let commit = |height| Commit { height: Height(height), round: Round(0), block_id, signatures: Vec::new() };
+        (from..from + count)
+            .map(|height| SyncedBlock { bytes: 100, parts: None, commit: commit(height), verified_by: None })
+            .collect()
     }
 
-    fn answer(from: u64, count: u64) -> Option<BlockResponse> {
-        let blocks = (from..from + count).map(block).collect();
-        Some(BlockResponse { earliest: Height(1), latest: Height(99), blocks })
+    /// The peer answers its request in full.
+    fn answers(sync: &mut Sync, next: u64, ask: &Ask) {
+        let request = sync.on_answer(ask.request).unwrap();
+        sync.take_in(Height(next), &request, blocks(ask.blocks.from.0, ask.blocks.count.into())).unwrap();
     }
 
     #[test]
     fn one_height_behind_is_normal_for_an_instant() {
         let mut sync = Sync::default();
-        assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 5)]), Plan::UpToDate);
-        assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 6)]), Plan::LookAgain(GRACE));
-        assert_eq!(plan(&mut sync, 40, 5, &[claim(1, 6)]), Plan::LookAgain(Duration::from_millis(60)));
-        assert_eq!(plan(&mut sync, 90, 6, &[claim(1, 7)]), Plan::LookAgain(GRACE), "we moved: it counts anew");
-        assert_eq!(asks(plan(&mut sync, 190, 6, &[claim(1, 7)])), Some((Peer([1; 20]), 1, 6, 1)));
-    }
-
-    #[test]
-    fn two_heights_behind_asks_at_once_and_prefetches() {
+        assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 5)]), Plan::default());
+        let wait = |after| Plan { asks: Vec::new(), look_after: Some(after) };
+        assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 6)]), wait(GRACE));
+        assert_eq!(plan(&mut sync, 40, 5, &[claim(1, 6)]), wait(Duration::from_millis(60)));
+        assert_eq!(plan(&mut sync, 90, 6, &[claim(1, 7)]), wait(GRACE), "we moved: it counts anew");
+        assert_eq!(asked(&plan(&mut sync, 190, 6, &[claim(1, 7)])), [(1, 6, 1)]);
         let mut sync = Sync::default();
-        let claims = [claim(1, 100), claim(2, 7)];
-        assert_eq!(asks(plan(&mut sync, 0, 5, &claims)), Some((Peer([1; 20]), 1, 5, 64)));
-        assert_eq!(plan(&mut sync, 0, 5, &claims), Plan::Busy);
-        assert!(matches!(sync.on_answer(now(1), 1, answer(5, 64)), Some((_, Ok(_)))));
-        assert_eq!(asks(plan(&mut sync, 1, 5, &claims)), Some((Peer([1; 20]), 2, 69, 31)));
-        assert!(sync.on_answer(now(1), 2, answer(69, 31)).is_some());
-        assert_eq!(plan(&mut sync, 1, 5, &claims), Plan::Busy, "two answers are held");
-        for height in 5..100 {
-            assert_eq!(sync.take(Height(height)).unwrap().1.commit.height, Height(height));
-        }
-        assert_eq!(plan(&mut sync, 1, 100, &claims), Plan::UpToDate);
+        let proven = sync.plan(now(0), Height(5), Height(5), TIMEOUT, &[claim(1, 6)]);
+        assert_eq!(asked(&proven), [(1, 5, 1)], "a commit proves it: no need to wait");
     }
 
     #[test]
-    fn who_cannot_deliver_is_left_alone_longer_each_time() {
+    fn strangers_are_asked_together_and_who_delivered_first() {
+        let mut sync = Sync::default();
+        let claims: Vec<Claim> = (1..=6).map(|n| claim(n, 200)).collect();
+        let first = plan(&mut sync, 0, 5, &claims);
+        assert_eq!(asked(&first), [(1, 5, 8), (2, 5, 8), (3, 5, 8), (4, 5, 8)]);
+        answers(&mut sync, 5, &first.asks[2]);
+        (5..13).for_each(|height| assert_eq!(sync.take(Height(height)).unwrap().0, peer(3)));
+        sync.delivered(peer(3));
+        // The others are still fresh, so one more may be asked: the one that delivered, for more.
+        assert_eq!(asked(&plan(&mut sync, 10, 13, &claims)), [(3, 13, 64)]);
+        // Now they are slow. Those who were not asked yet fetch what follows.
+        assert_eq!(asked(&plan(&mut sync, 505, 13, &claims)), [(5, 77, 8), (6, 85, 8)]);
+        assert_eq!(sync.expire(now(5000)), [peer(1), peer(2), peer(4)]);
+    }
+
+    #[test]
+    fn fourteen_that_serve_nothing_cost_a_moment() {
+        let mut sync = Sync::default();
+        let mut claims: Vec<Claim> = (1..=14).map(|n| claim(n, 1 << 60)).collect();
+        claims.extend((15..=16).map(|n| claim(n, 100)));
+        let (mut at, mut served) = (0, Vec::new());
+        while served.is_empty() {
+            let plan = plan(&mut sync, at, 5, &claims);
+            served = plan.asks.into_iter().filter(|ask| ask.peer.0[0] > 14).collect();
+            at += plan.look_after.unwrap().as_millis() as u64;
+        }
+        assert!(at <= 2500, "asked after {at} ms");
+        served.iter().for_each(|ask| answers(&mut sync, 5, ask));
+        sync.take(Height(5)).unwrap();
+        sync.delivered(peer(15));
+        assert_eq!(sync.expire(now(8_000)).len(), 14, "all pay for it");
+        // Whatever they claim later, who delivered is asked before them.
+        assert_eq!(asked(&plan(&mut sync, 90_000, 50, &claims))[0], (15, 50, 50));
+    }
+
+    #[test]
+    fn who_delivered_and_then_is_silent_is_doubled_when_slow() {
+        let mut sync = Sync::default();
+        sync.was_useful(peer(1));
+        let claims = [claim(1, 70), claim(2, 70)];
+        let first = plan(&mut sync, 0, 6, &claims);
+        assert_eq!(asked(&first), [(1, 6, 64)]);
+        assert_eq!(first.look_after, Some(Duration::from_millis(500)));
+        assert_eq!(asked(&plan(&mut sync, 499, 6, &claims)), []);
+        assert_eq!(asked(&plan(&mut sync, 500, 6, &claims)), [(2, 6, 8)]);
+    }
+
+    #[test]
+    fn who_cannot_deliver_is_left_alone_longer_each_time_also_when_it_comes_back() {
         let mut sync = Sync::default();
         let liar = [claim(1, 1 << 60)];
         let mut at = 0;
         for wait in [1000, 2000, 4000] {
-            assert!(asks(plan(&mut sync, at, 5, &liar)).is_some());
-            sync.expire(now(at + 4999));
-            assert_eq!(plan(&mut sync, at + 4999, 5, &liar), Plan::Busy);
+            assert_eq!(asked(&plan(&mut sync, at, 5, &liar)).len(), 1);
+            assert!(sync.expire(now(at + 4999)).is_empty());
+            assert_eq!(asked(&plan(&mut sync, at + 4999, 5, &liar)), []);
             at += 5000;
-            sync.expire(now(at));
-            assert_eq!(plan(&mut sync, at, 5, &liar), Plan::UpToDate, "the claim does not count");
-            assert_eq!(plan(&mut sync, at + wait - 1, 5, &liar), Plan::UpToDate);
+            assert_eq!(sync.expire(now(at)), [peer(1)]);
+            sync.peer_down(peer(1));
+            assert_eq!(plan(&mut sync, at, 5, &liar), Plan::default(), "the claim does not count");
+            assert_eq!(plan(&mut sync, at + wait - 1, 5, &liar), Plan::default());
             at += wait;
         }
+        sync.was_useful(peer(1));
+        assert!(!sync.standings[&peer(1)].delivered, "words do not make up for it");
+        for n in 0..2 * STANDINGS_MAX as u32 {
+            let mut id = [0; 20];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            sync.fail(now(at), Peer(id));
+        }
+        assert_eq!(sync.standings.len(), STANDINGS_MAX);
     }
 
     #[test]
-    fn answers_to_other_questions_are_refused() {
+    fn answers_to_other_questions_are_refused_and_blocks_are_taken_once() {
         let mut sync = Sync::default();
-        plan(&mut sync, 0, 5, &[claim(1, 8)]);
-        assert!(sync.on_answer(now(0), 9, answer(5, 1)).is_none(), "never asked");
-        assert!(matches!(sync.on_answer(now(0), 1, answer(5, 4)), Some((_, Err(_)))), "more than asked for");
-        plan(&mut sync, 0, 5, &[claim(2, 8)]);
-        assert!(matches!(sync.on_answer(now(0), 2, answer(6, 1)), Some((_, Err(_)))), "another height");
+        let ask = plan(&mut sync, 0, 5, &[claim(1, 8)]).asks[0];
+        assert!(sync.on_answer(9).is_none(), "never asked");
+        let request = sync.on_answer(ask.request).unwrap();
+        assert!(sync.on_answer(ask.request).is_none(), "answered");
+        assert!(sync.take_in(Height(5), &request, blocks(5, 4)).is_err(), "more than asked for");
+        assert!(sync.take_in(Height(5), &request, blocks(6, 1)).is_err(), "another height");
         assert!(sync.take(Height(5)).is_none());
+        sync.take_in(Height(5), &request, blocks(5, 3)).unwrap();
+        sync.take_in(Height(6), &Request { peer: peer(2), ..request }, blocks(5, 3)).unwrap();
+        assert_eq!(sync.take(Height(6)).unwrap().0, peer(1));
+        sync.fail(now(0), peer(1));
+        assert!(sync.take(Height(7)).is_none() && sync.queue_bytes == 0, "what it sent is dropped");
     }
 
     #[test]
-    fn a_peer_that_forgot_our_next_block_is_not_asked() {
+    fn blocks_that_wait_are_bounded() {
+        let mut sync = Sync::default();
+        let ask = plan(&mut sync, 0, 5, &[claim(1, 1000)]).asks[0];
+        let request = Request { count: 64, ..sync.on_answer(ask.request).unwrap() };
+        let large =
+            blocks(5, 20).into_iter().map(|block| SyncedBlock { bytes: QUEUE_BYTES_MAX / 4, ..block }).collect();
+        sync.take_in(Height(5), &request, large).unwrap();
+        assert_eq!((sync.queue.len(), sync.queue_bytes), (4, QUEUE_BYTES_MAX));
+        assert!(sync.take(Height(5)).is_some(), "the next one stays");
+    }
+
+    #[test]
+    fn a_peer_that_forgot_our_next_block_is_only_asked_what_there_is() {
         let mut sync = Sync::default();
         let pruned = Claim { earliest: Height(50), ..claim(1, 100) };
-        assert_eq!(plan(&mut sync, 0, 5, &[pruned]), Plan::Busy);
-        assert_eq!(asks(plan(&mut sync, 0, 5, &[pruned, claim(2, 60)])).unwrap().0, Peer([2; 20]));
+        assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned])), [(1, 5, 0)]);
+        assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned, claim(2, 60)])), [(2, 5, 8)]);
+        let mut sync = Sync::default();
+        let proven = sync.plan(now(0), Height(5), Height(90), TIMEOUT, &[pruned]);
+        assert_eq!(asked(&proven), [], "we know already, and nobody can help");
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{
-    Checked, Committed, Config, Halt, Host, Input, Mempool, Output, Peer, Source, Status, TxVerifier, Verifier, mempool,
+    Checked, Committed, Config, Halt, Host, Input, Mempool, Offence, Output, Peer, Source, Status, TxVerifier,
+    Verifier, mempool,
 };
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, View};
 use types::{
@@ -246,6 +247,8 @@ impl Network {
             }
             Event::Request { from, to, request, blocks, life } => {
                 let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks).0);
+                let verifier = self.nodes[from].as_ref().map(|node| node.verifier.clone());
+                let response = response.zip(verifier).map(|(response, verifier)| verifier.check_blocks(response));
                 if self.lives[from] == life {
                     self.at(LATENCY, from, Event::Input(from, Box::new(Input::Blocks { request, response })));
                 }
@@ -275,6 +278,8 @@ impl Network {
                     let to = peer.0[0] as usize;
                     self.at(LATENCY, index, Event::Request { from: index, to, request, blocks, life });
                 }
+                // Whoever cannot read a block of its own does not serve what it says it has.
+                Output::Penalize { offence: Offence::Unserved(_), .. } => {}
                 Output::Penalize { peer, offence } => {
                     panic!("node {index} penalized {peer}: {offence}");
                 }

@@ -202,7 +202,8 @@ fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
         _ => None,
     });
     let blocks = vec![BlockAndCommit { block: bytes, commit }];
-    let response = Some(BlockResponse { earliest: Height(1), latest: Height(2), blocks });
+    let response = BlockResponse { earliest: Height(1), latest: Height(2), latest_commit: None, blocks };
+    let response = Some(node.verifier.check_blocks(response));
     node.host.step(now(2), vec![Input::Blocks { request: request.unwrap(), response }])
 }
 
@@ -229,7 +230,8 @@ fn a_garbage_part_of_a_known_block_is_an_offence() {
     let part = parts.get(0).unwrap().clone();
     let mut bytes = part.bytes.clone();
     bytes[3] ^= 1;
-    let garbage = PeerMessage::Part { height: Height(1), round: Round(0), part: Part { bytes, ..part } };
+    let garbage =
+        PeerMessage::Part { height: Height(1), round: Round(0), part: Arc::new(Part { bytes, ..Part::clone(&part) }) };
     for _ in 0..2 {
         let outputs = node.says(garbage.clone());
         let [Output::Penalize { peer: PEER, offence: Offence::BadBlock(reason) }] = &outputs[..] else {

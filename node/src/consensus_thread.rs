@@ -18,7 +18,7 @@ use std::{
 };
 
 use host::{Committed, Host, Input, Output, Peer, Status, Timer};
-use p2p::{Bytes, Channel, Network, NodeId};
+use p2p::{Bytes, Channel, Network, NodeId, RequestError};
 use storage::RocksKv;
 use types::{Address, PeerMessage, Wire};
 
@@ -185,6 +185,8 @@ impl ConsensusThread {
         let pool = self.pool.clone();
         self.network.request_then(NodeId(peer.0), blocks.encode(), move |reply| match reply {
             Ok(bytes) => pool.decode_response(peer, request, bytes),
+            // The host gives up by itself, and knows then that the peer was silent.
+            Err(RequestError::Timeout) => {}
             Err(error) => {
                 tracing::debug!(target: "consensus", %peer, reason = %error, "a request for blocks was not answered");
                 pool.no_response(request);
@@ -234,8 +236,7 @@ impl CatchingUp {
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        let best = status.peer_heights.iter().map(|(_, height)| height.0).max().unwrap_or(0);
-        now - since >= CATCHING_UP_TOLD_AFTER || best > status.tip.0 + CATCHING_UP_TOLD_BEYOND
+        now - since >= CATCHING_UP_TOLD_AFTER || status.proven_height.0 > status.tip.0 + CATCHING_UP_TOLD_BEYOND
     }
 }
 
@@ -294,7 +295,7 @@ mod tests {
     fn a_message_to_many_is_encoded_once() {
         let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
         let part = types::Part { index: 0, bytes: vec![7], proof };
-        let message = Arc::new(PeerMessage::Part { height: Height(1), round: types::Round(0), part });
+        let message = Arc::new(PeerMessage::Part { height: Height(1), round: types::Round(0), part: Arc::new(part) });
         let mut sent = Encoded::default();
         let (first, second) = (sent.of(&message).1, sent.of(&message).1);
         assert_eq!(first.as_ptr(), second.as_ptr());

@@ -171,7 +171,7 @@ fn bulk_bytes(input: &Input) -> Option<usize> {
             Some(PART_MESSAGE_BYTES_MAX / 2)
         }
         Input::Blocks { response: Some(response), .. } => {
-            Some(response.blocks.iter().map(|block| block.block.len()).sum::<usize>() + 1024)
+            Some(response.blocks.iter().map(|block| block.bytes).sum::<usize>() + 1024)
         }
         _ => None,
     }
@@ -191,7 +191,7 @@ mod tests {
     fn part() -> Input {
         let proof = merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
         let part = Part { index: 0, bytes: Vec::new(), proof };
-        let message = Checked::Unchecked(PeerMessage::Part { height: Height(1), round: Round(0), part });
+        let message = Checked::Unchecked(PeerMessage::Part { height: Height(1), round: Round(0), part: part.into() });
         Input::Message { peer: PEER, message, received: Time::UNIX_EPOCH }
     }
 

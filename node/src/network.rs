@@ -82,6 +82,7 @@ pub fn penalize(network: &Network, peer: Peer, offence: &Offence) {
         Offence::BadSignature(_) => p2p::Offence::BAD_SIGNATURE,
         Offence::BadBlock(_) => p2p::Offence::INVALID,
         Offence::BadResponse(_) => p2p::Offence::INVALID,
+        Offence::Unserved(_) => p2p::Offence::UNSERVED,
         Offence::Flood(_) => p2p::Offence::FLOOD,
     };
     network.penalize(NodeId(peer.0), weight);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use host::{Committed, Status};
-use types::{Address, Height, Round, Step};
+use types::{Address, Round, Step};
 
 use crate::heard::Heard;
 
@@ -119,9 +119,8 @@ impl Progress {
     /// Tells of rounds that failed, of entering and leaving block sync, and of waiting for the time of the last block.
     pub fn on_status(&mut self, before: &Status, after: &Status) {
         if before.catching_up != after.catching_up {
-            let best = after.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(Height::GENESIS);
             if after.catching_up {
-                tracing::info!(target: "consensus", height = after.height.0, peers_at = best.0, "fetching blocks from peers");
+                tracing::info!(target: "consensus", height = after.height.0, decided = after.proven_height.0, "fetching blocks from peers");
             } else {
                 tracing::info!(target: "consensus", height = after.height.0, "caught up");
             }

@@ -23,8 +23,8 @@ pub enum Reason {
     CatchingUp {
         /// Its height.
         height: Height,
-        /// The highest that a peer tells of.
-        peers_at: Height,
+        /// The highest that is proven to be decided.
+        decided: Height,
     },
     /// This machine's clock is behind the last block's time, or the genesis time has not come yet.
     WaitsForTime {
@@ -76,8 +76,8 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CatchingUp { height, peers_at } => {
-                write!(f, "catching up: at height {height}, peers are at {peers_at}")
+            Self::CatchingUp { height, decided } => {
+                write!(f, "catching up: at height {height}, height {decided} is decided")
             }
             Self::WaitsForTime { height, until } => {
                 write!(
@@ -177,8 +177,7 @@ impl Rules {
             return Err(Reason::NotKept { height: status.tip.next(), earliest });
         }
         if status.catching_up {
-            let peers_at = status.peer_heights.iter().map(|(_, height)| *height).max().unwrap_or(status.tip);
-            return Err(Reason::CatchingUp { height: status.tip, peers_at });
+            return Err(Reason::CatchingUp { height: status.tip, decided: status.proven_height });
         }
         if let Some(until) = status.waits_until {
             return Err(Reason::WaitsForTime { height: status.height, until });
@@ -234,6 +233,7 @@ mod tests {
             waits_until: None,
             catching_up: false,
             not_kept: None,
+            proven_height: Height(7),
             peer_heights: Vec::new(),
             tip: Height(7),
             app_hash: Hash([0; 32]),
@@ -261,9 +261,9 @@ mod tests {
             Err(Reason::Stalled { heard: Heard { power: Power(0), total: Power(4), missing: 4, .. }, .. })
         ));
         status.catching_up = true;
-        status.peer_heights = vec![(host::Peer([0; 20]), Height(90))];
+        status.proven_height = Height(90);
         let catching_up = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err();
-        assert_eq!(catching_up.to_string(), "catching up: at height 7, peers are at 90");
+        assert_eq!(catching_up.to_string(), "catching up: at height 7, height 90 is decided");
         status.catching_up = false;
         status.waits_until = Some(Time::from_unix_millis(1_800_000_000_000));
         let waits = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err().to_string();

@@ -412,7 +412,7 @@ impl VerifyPool {
 
     fn take_response(&self, peer: Peer, request: u64, bytes: &[u8]) {
         let response = match BlockResponse::decode(bytes) {
-            Ok(response) => Some(response),
+            Ok(response) => Some(self.parts.verifier.check_blocks(response)),
             Err(error) => {
                 network::penalize(&self.parts.network, peer, &Offence::BadResponse(error.to_string()));
                 None

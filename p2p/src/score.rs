@@ -44,6 +44,9 @@ impl Offence {
     pub const BAD_GOSSIP: Offence = Offence::new(10, "forwarded an invalid batch");
     /// More than a peer should ask or tell in a time.
     pub const FLOOD: Offence = Offence::new(10, "sent more than allowed in a time");
+    /// Blocks that the peer said it has, and did not send when it was asked. An honest peer whose link is bad is asked ever less
+    /// often, so that it stays below a ban.
+    pub const UNSERVED: Offence = Offence::new(10, "did not send the blocks that it said it has");
     /// An answer that did not come or is of no use.
     pub const USELESS: Offence = Offence::new(2, "gave no useful answer");
 

@@ -1,4 +1,4 @@
-//! Validators that do not keep to the protocol: a real host whose words are twisted on the way out.
+//! Nodes that do not keep to the protocol, with stake and without: a real host whose words are twisted on the way out.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,7 +14,7 @@ use types::{
 
 use crate::random::Random;
 
-/// How a validator breaks the protocol.
+/// How a node breaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Follows, and says nothing but where it stands.
@@ -27,10 +27,14 @@ pub enum Behaviour {
     BadBlocks,
     /// Does what it should, and sends nonsense beside it.
     Garbage,
+    /// Claims to be far ahead, or to lack everything in ever new rounds, and serves nothing. Needs no stake.
+    Claimant,
+    /// Sends votes, certificates and proposals of this height and the next that no validator signed. Needs no stake.
+    Unsigned,
 }
 
 impl Behaviour {
-    /// Any of them.
+    /// Any that a validator shows.
     pub fn random(random: &mut Random) -> Self {
         random.pick(&[
             Self::Silent,
@@ -80,7 +84,7 @@ pub struct Liar<'a> {
 #[derive(Clone, Debug)]
 struct Twin {
     proposal: SignedProposal,
-    parts: Vec<Part>,
+    parts: Vec<Arc<Part>>,
 }
 
 /// What a liar remembers.
@@ -89,7 +93,13 @@ pub struct Twister {
     twins: BTreeMap<BlockId, Twin>,
     /// Messages said before, to say again at a wrong time.
     before: VecDeque<Arc<PeerMessage>>,
+    /// When a stranger spoke last, and how often it has.
+    spoke: Option<Time>,
+    speeches: u32,
 }
+
+/// Time between two speeches of a stranger: it neither sleeps nor fills the world's queue.
+const SPEECH_INTERVAL: Duration = Duration::from_millis(20);
 
 const BEFORE_MAX: usize = 32;
 const TWINS_MAX: usize = 32;
@@ -110,7 +120,22 @@ impl Twister {
                 said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
             }
             Behaviour::Garbage => self.add_garbage(liar, random, said),
+            Behaviour::Claimant | Behaviour::Unsigned => self.speak(liar, random),
         }
+    }
+
+    /// What a stranger says to everybody instead of what it should.
+    fn speak(&mut self, liar: &Liar<'_>, random: &mut Random) -> Vec<Said> {
+        if self.spoke.is_some_and(|spoke| liar.now >= spoke && liar.now.since(spoke) < SPEECH_INTERVAL) {
+            return Vec::new();
+        }
+        self.spoke = Some(liar.now);
+        self.speeches += 1;
+        let messages = match liar.behaviour {
+            Behaviour::Claimant => vec![PeerMessage::RoundState(claim(liar, random, self.speeches))],
+            _ => unsigned(liar, random),
+        };
+        messages.into_iter().map(|message| Said::new(liar.others, message)).collect()
     }
 
     /// For each block proposed in these words, another one.
@@ -289,7 +314,8 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
             let (_, proofs) = merkle::proofs(merkle::Hasher::Blake3, &[&bytes, &bytes]);
             bytes[0] ^= u8::from(random.chance(500));
             let proof = proofs.into_iter().next().expect("two leaves have two proofs");
-            PeerMessage::Part { height, round: random_round(random), part: Part { index: proof.index, bytes, proof } }
+            let part = Arc::new(Part { index: proof.index, bytes, proof });
+            PeerMessage::Part { height, round: random_round(random), part }
         }
         6 => {
             let count = liar.validators.len() as u32;
@@ -322,6 +348,53 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
             PeerMessage::Part { height: liar.height, round, part }
         }
     }
+}
+
+/// Where a stranger says it is: far ahead with nothing to serve, one height ahead, or here and lacking everything in a new round.
+fn claim(liar: &Liar<'_>, random: &mut Random, speeches: u32) -> RoundState {
+    let ahead = random.pick(&[0, 0, 1, 2, 1_000_000]);
+    let height = Height(liar.height.0 + ahead);
+    let none = BitSet::new(liar.validators.len() as u32);
+    let round = Round(if ahead == 0 { speeches } else { 0 });
+    RoundState {
+        height,
+        round,
+        step: Step::Propose,
+        has_proposal: false,
+        parts_header: None,
+        parts: BitSet::default(),
+        current: RoundVotes { round, prevotes: none.clone(), precommits: none },
+        previous: None,
+        earliest_height: if random.chance(500) { height } else { Height(1) },
+    }
+}
+
+/// Words of the next height, such as would start it, that are not signed by any validator.
+fn unsigned(liar: &Liar<'_>, random: &mut Random) -> Vec<PeerMessage> {
+    let height = Height(liar.height.0 + random.pick(&[0, 1, 1, 2]));
+    let (id, round) = (random_id(random), random.pick(&[Round(0), Round(1_000_000)]));
+    let vote = |index: u32, validator| {
+        let vote_type = VoteType::Precommit;
+        let vote = Vote {
+            vote_type,
+            height,
+            round,
+            block_id: Some(id),
+            timestamp: liar.now,
+            validator,
+            validator_index: index,
+        };
+        vote.sign(liar.chain_id, liar.key)
+    };
+    let votes: Vec<SignedVote> =
+        (0..).zip(liar.validators.iter()).map(|(index, validator)| vote(index, validator.address())).collect();
+    let proposal = Proposal { height, round, pol_round: None, block_id: id, timestamp: liar.now };
+    let mut messages = vec![
+        PeerMessage::Vote(votes[random.index(votes.len())].clone()),
+        PeerMessage::Proposal(proposal.sign(liar.chain_id, liar.key)),
+    ];
+    messages.extend(Certificate::new(votes).map(PeerMessage::Certificate));
+    messages
 }
 
 /// A vote signed by the liar, at some round, for nothing that exists.

@@ -175,6 +175,17 @@ impl Setup {
         self
     }
 
+    /// Adds nodes without stake that do not keep to the protocol. They come when they are started.
+    pub fn with_strangers(mut self, count: usize, behaviour: Behaviour) -> Self {
+        let first = self.powers.len() + self.full_nodes;
+        self.full_nodes += count;
+        for index in first..first + count {
+            self.byzantine.insert(index, behaviour);
+            self.late.push(index);
+        }
+        self
+    }
+
     /// Makes a validator Byzantine.
     pub fn with_byzantine(mut self, index: usize, behaviour: Behaviour) -> Self {
         self.byzantine.insert(index, behaviour);

@@ -389,3 +389,62 @@ fn rounds_that_fail_end_and_later_rounds_decide() -> Told {
     assert!((0..4).all(|node| c.round(node) < Round(3)), "{}", c.standing());
     Ok(())
 }
+
+/// Four validators that are idle but for a block each second, and strangers without stake that have just arrived.
+fn four_and(strangers: usize, behaviour: Behaviour) -> Result<World, Broken> {
+    let mut setup = Setup::validators(4).with_strangers(strangers, behaviour);
+    setup.config.empty_block_interval = Some(ms(1000));
+    setup.tx_interval = Duration::from_secs(3600);
+    let mut c = World::new(setup);
+    c.run_until_height(3, SOON)?;
+    (4..4 + strangers).for_each(|node| c.restart(node));
+    Ok(c)
+}
+
+#[test]
+fn who_claims_far_heights_changes_nothing_that_clients_see() -> Told {
+    let mut c = four_and(3, Behaviour::Claimant)?;
+    let before = c.checker_height();
+    for _ in 0..2000 {
+        c.run_for(ms(10))?;
+        assert!((0..4).all(|node| !c.catching_up(node)), "a claim is no reason to be catching up: {}", c.standing());
+    }
+    let heights = c.checker_height() - before;
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
+    assert!(c.counts.penalties > 0, "claims that are not served cost score");
+    Ok(())
+}
+
+#[test]
+fn words_that_no_validator_signed_start_no_height() -> Told {
+    let mut c = four_and(2, Behaviour::Unsigned)?;
+    let before = c.checker_height();
+    c.run_for(ms(20_000))?;
+    let heights = c.checker_height() - before;
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
+    assert!(c.counts.penalties > 100, "{}", c.counts);
+    Ok(())
+}
+
+/// Blocks come ten times a second. The one that was cut off for four seconds knows 14 strangers and three validators; requests that are
+/// not answered last 5 s.
+#[test]
+fn who_was_paused_catches_up_among_claimants_that_serve_nothing() -> Told {
+    let mut setup = Setup::validators(4).with_strangers(14, Behaviour::Claimant);
+    setup.config.empty_block_interval = Some(ms(100));
+    setup.config.gossip_interval = ms(1000);
+    setup.config.sync_timeout = ms(5000);
+    let mut c = World::new(setup);
+    c.run_until_height(5, SOON)?;
+    (4..18).for_each(|node| c.restart(node));
+    c.run_for(ms(2000))?;
+    c.partition(&[&[0, 1, 2]]);
+    c.run_for(ms(4000))?;
+    assert!(c.tip(0).0 >= c.tip(3).0 + 20, "{}", c.standing());
+    c.heal();
+    c.run_until("the fourth catches up", ms(3000), |c| c.tip(3) >= c.tip(0))?;
+    c.crash(0, 0);
+    c.run_until("three decide with it", ms(4000), |c| c.tip(3).0 >= c.tip(0).0 + 5)
+}

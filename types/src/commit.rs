@@ -1,5 +1,7 @@
 //! Commits: the precommits of more than 2/3 of the power, kept with a block.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use thiserror::Error;
 
@@ -193,6 +195,30 @@ impl Commit {
         }
         let total = validators.total_power();
         if power.is_quorum_of(total) { Ok(()) } else { Err(CommitError::Power { got: power, total }) }
+    }
+
+    /// Checks that more than two thirds of the power of `known` signed for the block. `known` may be the set of an earlier height:
+    /// whoever is not in it does not count, and the commit may have another number of entries. It proves that a height was decided to a
+    /// node that has not seen the blocks before it.
+    ///
+    /// Cost: one signature check for each entry of a known validator, until two thirds are reached or a signature is wrong.
+    ///
+    /// Errors: [`CommitError::Signature`], or [`CommitError::Power`] when too little of the known power signed.
+    pub fn verify_by_known(&self, chain_id: &ChainId, known: &ValidatorSet) -> Result<(), CommitError> {
+        let total = known.total_power();
+        let mut left: BTreeMap<Address, _> = known.iter().map(|validator| (validator.address(), validator)).collect();
+        let mut power = Power::ZERO;
+        for index in 0..self.signatures.len() {
+            let Some(signed) = self.vote(index).filter(|signed| signed.vote.block_id.is_some()) else { continue };
+            let Some(validator) = left.remove(&signed.vote.validator) else { continue };
+            let digest = sha256(&signed.vote.sign_bytes(chain_id));
+            validator.public_key.verify(&digest, &signed.signature).map_err(|_| CommitError::Signature { index })?;
+            power = Power(power.0 + validator.power.0);
+            if power.is_quorum_of(total) {
+                return Ok(());
+            }
+        }
+        Err(CommitError::Power { got: power, total })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Block parts: a block's bytes cut into pieces that can be checked and forwarded one by one.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::{
@@ -23,15 +25,15 @@ pub struct Part {
 /// A part whose bytes and proof agree, and the part set that they lead to: checked once, it can be offered to many sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedPart {
-    part: Part,
+    part: Arc<Part>,
     header: PartSetHeader,
 }
 
-/// The parts of one block, all or some of them.
+/// The parts of one block, all or some of them. Parts are shared: handing one out for a message copies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartSet {
     header: PartSetHeader,
-    parts: Vec<Option<Part>>,
+    parts: Vec<Option<Arc<Part>>>,
     held: BitSet,
 }
 
@@ -75,7 +77,7 @@ impl PartSet {
         let parts = chunks
             .into_iter()
             .zip(proofs)
-            .map(|(chunk, proof)| Some(Part { index: proof.index, bytes: chunk.to_vec(), proof }))
+            .map(|(chunk, proof)| Some(Arc::new(Part { index: proof.index, bytes: chunk.to_vec(), proof })))
             .collect();
         Self { header, parts, held }
     }
@@ -91,7 +93,8 @@ impl PartSet {
     }
 
     /// Takes a part, after checking its place; true if it is new.
-    pub fn add(&mut self, part: Part) -> Result<bool, PartError> {
+    pub fn add(&mut self, part: impl Into<Arc<Part>>) -> Result<bool, PartError> {
+        let part = part.into();
         let (index, total) = (part.index, self.header.total);
         let slot = self.parts.get(index as usize).ok_or(PartError::Index { got: index, total })?;
         if slot.is_some() {
@@ -120,7 +123,7 @@ impl PartSet {
     }
 
     /// The part at `index`, if held.
-    pub fn get(&self, index: u32) -> Option<&Part> {
+    pub fn get(&self, index: u32) -> Option<&Arc<Part>> {
         self.parts.get(index as usize)?.as_ref()
     }
 
@@ -146,7 +149,7 @@ impl Part {
     /// Computes which part set this part belongs to. Cost: one hash of its bytes and one for each level of the tree.
     ///
     /// Errors: the part is of no set at all, so whoever sent it did not check it.
-    pub fn check(self) -> Result<CheckedPart, PartError> {
+    pub fn check(self: Arc<Self>) -> Result<CheckedPart, PartError> {
         let (index, total) = (self.index, self.proof.total);
         if index >= total {
             return Err(PartError::Index { got: index, total });
@@ -171,7 +174,7 @@ impl CheckedPart {
     }
 
     /// The part.
-    pub fn part(&self) -> &Part {
+    pub fn part(&self) -> &Arc<Part> {
         &self.part
     }
 }
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn foreign_parts_are_refused() {
         let whole = PartSet::from_bytes(&block(3 * PART_BYTES));
-        let part = whole.get(1).unwrap().clone();
+        let part = Part::clone(whole.get(1).unwrap());
         let mut set = PartSet::empty(whole.header());
         let mut bytes = part.bytes.clone();
         bytes[0] ^= 1;
@@ -246,9 +249,9 @@ mod tests {
             assert_eq!(part.clone().check().map(|part| part.header()), Ok(whole.header()));
             let mut bytes = part.bytes.clone();
             bytes[0] ^= 1;
-            assert_eq!(Part { bytes, ..part.clone() }.check(), Err(PartError::Proof { index }));
+            assert_eq!(Arc::new(Part { bytes, ..Part::clone(&part) }).check(), Err(PartError::Proof { index }));
             let proof = merkle::Proof { aunts: Vec::new(), ..part.proof.clone() };
-            assert_eq!(Part { proof, ..part }.check(), Err(PartError::Proof { index }));
+            assert_eq!(Arc::new(Part { proof, ..Part::clone(&part) }).check(), Err(PartError::Proof { index }));
         }
     }
 }

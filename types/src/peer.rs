@@ -1,5 +1,7 @@
 //! What nodes tell each other.
 
+use std::sync::Arc;
+
 use crate::{
     BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step,
     hard_state::step,
@@ -27,7 +29,7 @@ pub enum PeerMessage {
         /// The round of the proposal or decision that names it.
         round: Round,
         /// The part.
-        part: Part,
+        part: Arc<Part>,
     },
     /// Where the sender stands and what it holds.
     RoundState(RoundState),
@@ -96,6 +98,8 @@ pub struct BlockResponse {
     pub earliest: Height,
     /// The last height that the sender can serve.
     pub latest: Height,
+    /// The commit of `latest`: the proof that the chain is as high as that. `None` before the first block.
+    pub latest_commit: Option<Commit>,
     /// The blocks.
     pub blocks: Vec<BlockAndCommit>,
 }
@@ -131,7 +135,7 @@ impl Wire for PeerMessage {
             Sum::Part(pb) => Self::Part {
                 height: wire::height("block_part.height", pb.height)?,
                 round: wire::round("block_part.round", pb.round)?,
-                part: Part::from_pb(wire::required("block_part.part", pb.part)?)?,
+                part: Arc::new(Part::from_pb(wire::required("block_part.part", pb.part)?)?),
             },
             Sum::RoundState(pb) => Self::RoundState(RoundState::from_pb(pb)?),
         })
@@ -242,6 +246,7 @@ impl Wire for BlockResponse {
         pb::BlockResponse {
             earliest_height: wire::height_pb(self.earliest),
             latest_height: wire::height_pb(self.latest),
+            latest_commit: self.latest_commit.as_ref().map(Commit::to_pb),
             blocks: self.blocks.iter().map(block).collect(),
         }
     }
@@ -257,6 +262,7 @@ impl Wire for BlockResponse {
         Ok(Self {
             earliest: wire::height("block_response.earliest_height", pb.earliest_height)?,
             latest: wire::height("block_response.latest_height", pb.latest_height)?,
+            latest_commit: pb.latest_commit.map(Commit::from_pb).transpose()?,
             blocks: pb.blocks.into_iter().map(block).collect::<Result<_, DecodeError>>()?,
         })
     }

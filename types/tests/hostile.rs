@@ -84,6 +84,7 @@ fn samples() -> Vec<Vec<u8>> {
         BlockResponse {
             earliest: Height(1),
             latest: Height(3),
+            latest_commit: Some(commit.clone()),
             blocks: vec![BlockAndCommit { block: vec![1], commit }],
         }
         .encode(),

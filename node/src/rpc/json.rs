@@ -652,6 +652,7 @@ pub mod tests {
             waits_until: None,
             catching_up: false,
             not_kept: None,
+            proven_height: Height(5),
             peer_heights: vec![(host::Peer([4; 20]), Height(5))],
             tip: Height(5),
             app_hash: Hash([1; 32]),

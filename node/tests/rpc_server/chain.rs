@@ -233,6 +233,7 @@ impl Chain {
             waits_until: None,
             catching_up: *lock(&self.catching_up),
             not_kept: None,
+            proven_height: Height(0),
             peer_heights: vec![],
             tip: tip.height,
             app_hash: tip.app_hash,

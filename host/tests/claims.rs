@@ -1,0 +1,282 @@
+//! What strangers claim: a host answers within bounds, asks, and believes nothing that is not signed.
+#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use consensus::{SignState, Signer};
+use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use host::{Config, Host, Input, Mempool, Offence, Output, Peer, Source, Timer, TxVerifier, Verifier, mempool};
+use storage::{MemDisk, MemKv, Store};
+use types::{
+    Address, BitSet, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,
+    RoundState, RoundVotes, SecretKey, Step, Time, Transaction, TxBody, TxOrder, Wire,
+};
+
+const STRANGER: Peer = Peer([66; 20]);
+
+/// Bytes that one peer is sent at most in half a gossip interval, with some room for what goes to everybody.
+const BYTES_MAX: usize = 5 * 1024 * 1024;
+
+/// The least time between two blocks: within it a test has the host for itself.
+const BLOCK_INTERVAL: Duration = Duration::from_secs(60);
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn chain() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+/// One validator, and one account with money.
+fn genesis() -> Genesis {
+    let validator = GenesisValidator { public_key: key(1).public_key(), power: Power(10), name: String::new() };
+    let address = key(200).public_key().address();
+    Genesis::new(Document {
+        genesis_time: Time::from_unix_millis(1_700_000_000_000),
+        chain_id: chain(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: vec![validator],
+        app_hash: None,
+        accounts: vec![GenesisAccount { address, balance: 1 << 40, name: String::new() }],
+    })
+    .unwrap()
+}
+
+/// A host alone: the validator, which decides by itself, or a full node.
+struct One {
+    host: Host<MemKv>,
+    verifier: Verifier,
+    store: Arc<Store<MemKv>>,
+    mempool: Arc<Mempool>,
+    now: Time,
+}
+
+impl One {
+    fn new(signs: bool) -> Self {
+        let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
+        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+        let signer = signs.then(|| Signer::new(key(1), SignState::default()));
+        let config = Config { empty_block_interval: None, block_interval_min: BLOCK_INTERVAL, ..Config::default() };
+        let txs = Arc::new(TxVerifier::default());
+        let (host, verifier) = Host::open(config, &genesis(), store.clone(), mempool.clone(), txs, signer).unwrap();
+        let now = Time::from_unix_millis(1_700_000_001_000);
+        let mut one = Self { host, verifier, store, mempool, now };
+        one.step(vec![Input::Start, Input::PeerUp(STRANGER)]);
+        one
+    }
+
+    fn step(&mut self, inputs: Vec<Input>) -> Vec<Output> {
+        self.host.step(self.now, inputs)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.saturating_add(time);
+    }
+
+    fn tip(&self) -> Height {
+        self.store.tip().unwrap().height
+    }
+
+    /// Decides what is due, then a block with so many transactions of 16 transfers.
+    fn decide(&mut self, txs: u64) {
+        let mut before = None;
+        while before != Some(self.tip()) {
+            before = Some(self.tip());
+            self.pass(BLOCK_INTERVAL);
+            self.step(vec![Input::TxsAvailable]);
+        }
+        let (tip, address) = (self.tip(), key(200).public_key().address());
+        let reader = self.store.reader().unwrap();
+        let first = app::View::of_state(&reader).account(&address).nonce;
+        for nonce in first..first + txs {
+            let tx = types::VerifiedTx::from_bytes(transfers(nonce).bytes()).unwrap();
+            let params = self.store.params(tip.next()).unwrap();
+            self.mempool.add(&reader, tip, &params, tx, self.now, Source::Local).unwrap();
+        }
+        drop(reader);
+        self.pass(BLOCK_INTERVAL);
+        self.step(vec![Input::TxsAvailable]);
+        assert_eq!(self.tip(), tip.next(), "the block is decided");
+    }
+
+    /// Serves what is asked, from another's store, until nothing is left to ask.
+    fn sync_from(&mut self, other: &Self, mut outputs: Vec<Output>) {
+        loop {
+            let answer = |output: &Output| match output {
+                Output::VerifyTxs { block_id, .. } => Some(Input::TxsVerified { block_id: *block_id, valid: true }),
+                Output::RequestBlocks { request, blocks, .. } => {
+                    let response = Host::serve(&other.store, *blocks).0;
+                    let response = Some(self.verifier.check_blocks(response));
+                    Some(Input::Blocks { request: *request, response })
+                }
+                _ => None,
+            };
+            let answers: Vec<Input> = outputs.iter().filter_map(answer).collect();
+            if answers.is_empty() {
+                return;
+            }
+            outputs = self.step(answers);
+        }
+    }
+
+    fn says(&self, state: RoundState) -> Input {
+        let message = self.verifier.check(PeerMessage::RoundState(state));
+        Input::Message { peer: STRANGER, message, received: self.now }
+    }
+}
+
+fn transfers(nonce: u64) -> Transaction {
+    let messages = vec![Msg::Transfer { to: Address([9; 20]), amount: 1 }; 16];
+    let body =
+        TxBody { chain_id: chain(), signer: key(200).public_key(), order: TxOrder::Nonce(nonce), fee: 1, messages };
+    body.sign(&key(200))
+}
+
+/// A peer that stands at this height and round and has nothing.
+fn state(height: Height, round: u32) -> RoundState {
+    let (round, none) = (Round(round), BitSet::new(1));
+    RoundState {
+        height,
+        round,
+        step: Step::Propose,
+        has_proposal: false,
+        parts_header: None,
+        parts: BitSet::default(),
+        current: RoundVotes { round, prevotes: none.clone(), precommits: none },
+        previous: None,
+        earliest_height: Height(1),
+    }
+}
+
+fn sent(outputs: &[Output]) -> Vec<Arc<PeerMessage>> {
+    let to_one = outputs.iter().filter_map(|output| match output {
+        Output::Send { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    to_one.collect()
+}
+
+fn bytes(messages: &[Arc<PeerMessage>]) -> usize {
+    messages.iter().map(|message| message.encode().len()).sum()
+}
+
+fn requested(outputs: &[Output]) -> Vec<(u64, BlockRequest)> {
+    let asked = outputs.iter().filter_map(|output| match output {
+        Output::RequestBlocks { request, blocks, .. } => Some((*request, *blocks)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn answers_to_round_states_are_bounded_whatever_they_say() {
+    let mut one = One::new(true);
+    one.decide(1500);
+    let tip = one.tip();
+    let parts = one.store.block_bytes(tip).map(|bytes| types::PartSet::from_bytes(&bytes)).unwrap();
+    assert!(parts.header().total >= 10, "a block of {} parts", parts.header().total);
+    let lacks = |round| RoundState { parts_header: Some(parts.header()), ..state(tip, round) };
+    for count in [100, 1024] {
+        one.pass(Duration::from_secs(1));
+        let inputs: Vec<Input> = (0..count).map(|round| one.says(lacks(round))).collect();
+        let begun = Instant::now();
+        let answer = one.step(inputs);
+        let took = begun.elapsed();
+        let messages = sent(&answer);
+        println!("{count} round states in one step: {} bytes out, {took:?}", bytes(&messages));
+        let of_block = messages.iter().filter(|message| matches!(***message, PeerMessage::Part { .. })).count();
+        assert_eq!(of_block as u32, parts.header().total, "what it lacks is sent, once");
+    }
+    // The same in steps of their own, faster than any round could fail.
+    one.pass(Duration::from_secs(1));
+    let (mut out, mut answers) = (0, 0);
+    for round in 0..1024 {
+        one.pass(Duration::from_micros(400));
+        let input = one.says(lacks(round));
+        let messages = sent(&one.step(vec![input]));
+        (out, answers) = (out + bytes(&messages), answers + usize::from(!messages.is_empty()));
+    }
+    println!("1024 round states in 1024 steps within an interval: {out} bytes in {answers} answers");
+    assert!(out <= BYTES_MAX && (1..=4).contains(&answers), "{out} bytes in {answers} answers");
+    // Parts are shared with the block, not copied for each answer.
+    one.pass(Duration::from_secs(1));
+    let part = |one: &mut One, round| {
+        let input = one.says(lacks(round));
+        let parts = sent(&one.step(vec![input])).into_iter().find_map(|message| match &*message {
+            PeerMessage::Part { part, .. } => Some(part.clone()),
+            _ => None,
+        });
+        parts.unwrap()
+    };
+    assert!(Arc::ptr_eq(&part(&mut one, 1), &part(&mut one, 2)));
+}
+
+#[test]
+fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
+    let mut ahead = One::new(true);
+    (0..5).for_each(|_| ahead.decide(1));
+    let tip = ahead.tip();
+    let mut one = One::new(false);
+    // Claimed: we ask, and nothing else.
+    let claim = one.says(state(Height(1_000_000), 0));
+    let outputs = one.step(vec![claim]);
+    let (request, blocks) = requested(&outputs)[0];
+    assert_eq!(blocks.from, Height(1));
+    let status = one.host.status();
+    assert!(!status.catching_up && status.proven_height == Height(0), "{status:?}");
+    // Not served: it costs score.
+    one.pass(Duration::from_secs(5));
+    let outputs = one.step(vec![Input::Timer(Timer::Sync)]);
+    assert!(matches!(outputs[..], [Output::Penalize { peer: STRANGER, offence: Offence::Unserved(_) }]), "{outputs:?}");
+    assert!(requested(&one.step(vec![Input::Blocks { request, response: None }])).is_empty(), "too late");
+    // A commit that its signers did not sign proves nothing.
+    one.pass(Duration::from_secs(2));
+    let (request, blocks) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
+    let genuine = Host::serve(&ahead.store, blocks).0;
+    let nothing = BlockResponse { blocks: Vec::new(), latest: Height(1_000_000), ..genuine.clone() };
+    let mut commit = genuine.latest_commit.clone().unwrap();
+    commit.height = Height(1_000_000);
+    let forged = BlockResponse { latest_commit: Some(commit), ..nothing.clone() };
+    let response = Some(one.verifier.check_blocks(forged));
+    let outputs = one.step(vec![Input::Blocks { request, response }]);
+    assert!(matches!(outputs[0], Output::Penalize { offence: Offence::Unserved(_), .. }), "{outputs:?}");
+    assert!(!one.host.status().catching_up);
+    // A genuine one does, without a block.
+    one.pass(Duration::from_secs(3));
+    let (request, _) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
+    let response = Some(one.verifier.check_blocks(nothing));
+    one.step(vec![Input::Blocks { request, response }]);
+    let status = one.host.status();
+    assert!(status.catching_up && status.proven_height == tip, "{status:?}");
+    // Served: it is applied, and that is all there is.
+    one.pass(Duration::from_secs(10));
+    let outputs = one.step(vec![Input::Timer(Timer::Gossip)]);
+    one.sync_from(&ahead, outputs);
+    assert_eq!(one.tip(), tip);
+    assert!(!one.host.status().catching_up);
+}
+
+#[test]
+fn a_commit_with_a_wrong_signature_or_of_strangers_proves_nothing() {
+    let mut ahead = One::new(true);
+    (0..3).for_each(|_| ahead.decide(1));
+    let validators = ahead.store.validators(ahead.tip()).unwrap();
+    let commit = ahead.store.commit(ahead.tip()).unwrap();
+    assert_eq!(commit.verify_by_known(&chain(), &validators), Ok(()));
+    let strangers = types::ValidatorSet::new(vec![(key(5).public_key(), Power(10))]).unwrap();
+    assert!(commit.verify_by_known(&chain(), &strangers).is_err());
+    let mut twice = commit.clone();
+    twice.signatures.extend(commit.signatures.clone());
+    let two =
+        types::ValidatorSet::new(vec![(key(1).public_key(), Power(10)), (key(5).public_key(), Power(10))]).unwrap();
+    assert!(twice.verify_by_known(&chain(), &two).is_err(), "nobody counts twice");
+    let mut wrong = commit;
+    let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };
+    signature.0[7] ^= 1;
+    assert!(wrong.verify_by_known(&chain(), &validators).is_err());
+}
