@@ -413,18 +413,20 @@ async fn answers_that_are_not_read_keep_their_place() {
     for _ in 0..3 {
         // Nothing more of the silent reader is worked on, however often others are answered.
         let reply = friend.network.request(node.id, b"friend".to_vec());
-        let request = |event| if let Event::Request { peer, id, .. } = event { Some((peer, id)) } else { None };
-        let (peer, id) = node.until(request).await;
-        if peer != friend.id {
+        loop {
+            let request = |event| if let Event::Request { peer, id, .. } = event { Some((peer, id)) } else { None };
+            let (peer, id) = node.until(request).await;
+            if peer == friend.id {
+                node.network.respond(id, vec![1]);
+                break;
+            }
             given += 1;
             node.network.respond(id, answer.clone());
-            continue;
         }
-        node.network.respond(id, vec![1]);
         assert_eq!(reply.await, Ok(vec![1]));
     }
     assert!(given <= RESPONSE_BYTES_PER_PEER_MAX / RESPONSE_BYTES_EXPECTED, "{given}");
-    assert!(node.network.stats().response_bytes <= RESPONSE_BYTES_PER_PEER_MAX as u64);
+    eventually(|| node.network.stats().response_bytes <= RESPONSE_BYTES_PER_PEER_MAX as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
