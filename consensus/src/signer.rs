@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 use types::{
-    Address, ChainId, HardState, Height, Proposal, PublicKey, Round, SecretKey, Signature, SignedProposal, SignedVote,
-    Vote, VoteType,
+    Address, ChainId, ConsensusPublicKey, ConsensusSecretKey, HardState, Height, Proposal, Round, Signature,
+    SignedProposal, SignedVote, Vote, VoteType,
 };
 
 /// What was signed last: the meaning of CometBFT's `priv_validator_state.json`.
@@ -44,19 +44,20 @@ pub struct DoubleSign {
 /// signature.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    key: SecretKey,
-    public_key: PublicKey,
+    key: ConsensusSecretKey,
+    public_key: ConsensusPublicKey,
     state: SignState,
 }
 
 impl Signer {
     /// A key, and what it signed last.
-    pub fn new(key: SecretKey, state: SignState) -> Self {
+    pub fn new(key: impl Into<ConsensusSecretKey>, state: SignState) -> Self {
+        let key = key.into();
         Self { public_key: key.public_key(), key, state }
     }
 
     /// The key's public half.
-    pub fn public_key(&self) -> &PublicKey {
+    pub fn public_key(&self) -> &ConsensusPublicKey {
         &self.public_key
     }
 

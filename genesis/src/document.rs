@@ -9,7 +9,7 @@
 //! | `chain_id` | 1 to 50 letters, digits, `-`, `_`, `.` | – |
 //! | `initial_height` | height of the first block | 1 |
 //! | `consensus_params` | [`types::Params`] | its defaults |
-//! | `validators[]` | `address` (may be left out), `pub_key`, `power`, `name` | – |
+//! | `validators[]` | `address` (may be left out), `pub_key` (secp256k1 or Ed25519), `power`, `name` | – |
 //! | `app_hash` | what the first state must hash to; empty: whatever it does | empty |
 //! | `app_state.accounts[]` | `address`, `balance`, `name` (may be left out) | none |
 //!
@@ -26,8 +26,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use types::{
-    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, Params, Power, PublicKey, Synchrony, Time, Timeouts,
-    ValidatorSet, ValidatorSetError,
+    Address, BlockParams, ChainId, ConsensusPublicKey, EvidenceParams, Hash, Height, KeyType, Params, Power, Synchrony,
+    Time, Timeouts, ValidatorSet, ValidatorSetError,
     limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
 };
 
@@ -48,9 +48,6 @@ pub(crate) const FIELDS: &[&str] =
 
 /// Characters of a validator's or an account's name.
 const NAME_CHARS_MAX: usize = 70;
-
-/// How a public key is marked in JSON.
-pub(crate) const PUBLIC_KEY_TYPE: &str = "tendermint/PubKeySecp256k1";
 
 /// The parts of a genesis document, not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +72,7 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenesisValidator {
     /// Its consensus key.
-    pub public_key: PublicKey,
+    pub public_key: ConsensusPublicKey,
     /// Its weight, at least 1.
     pub power: Power,
     /// For people; may be empty.
@@ -364,8 +361,7 @@ fn read(head: Map<String, Value>, accounts: Vec<GenesisAccount>) -> Result<Docum
 fn read_validator(at: &At<'_>) -> Result<GenesisValidator, FieldError> {
     at.only(&["address", "pub_key", "power", "name"])?;
     let key = at.need("pub_key")?;
-    let bytes = key.key::<33>(PUBLIC_KEY_TYPE)?;
-    let public_key = PublicKey::from_bytes(&bytes).or_else(|error| key.need("value")?.error(error))?;
+    let public_key = read_public_key(&key, &KeyType::ALL)?;
     if let Some(address) = at.get("address")? {
         let (got, expected) = (address.parse::<Address>()?, public_key.address());
         if got != expected {
@@ -384,6 +380,17 @@ pub(crate) fn read_account(at: &At<'_>) -> Result<GenesisAccount, FieldError> {
         balance: at.need("balance")?.number()?,
         name: at.get("name")?.map_or_else(|| Ok(String::new()), |name| name.name(NAME_CHARS_MAX))?,
     })
+}
+
+/// A public key of one of these types, `{"type": "tendermint/PubKeyEd25519", "value": BASE64}`.
+pub(crate) fn read_public_key(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusPublicKey, FieldError> {
+    let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.public_tag())).collect();
+    let (key_type, value) = at.key_of(&tags)?;
+    let key = match key_type {
+        KeyType::Secp256k1 => ConsensusPublicKey::from_bytes(key_type, &value.base64::<33>()?),
+        KeyType::Ed25519 => ConsensusPublicKey::from_bytes(key_type, &value.base64::<32>()?),
+    };
+    key.or_else(|error| value.error(error))
 }
 
 /// A number field, or its default.
@@ -429,8 +436,8 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
     section(at, "validator", &["pub_key_types"], (), |at| {
         let Some(kinds) = at.get("pub_key_types")? else { return Ok(()) };
         for kind in kinds.list()? {
-            if kind.text()? != "secp256k1" {
-                return kind.error("this node's validators use secp256k1: leave others out");
+            if kind.text()?.parse::<KeyType>().is_err() {
+                return kind.error("validators use secp256k1 or ed25519 here: leave others out");
             }
         }
         Ok(())
@@ -526,8 +533,8 @@ pub(crate) struct KeyShape {
 }
 
 impl KeyShape {
-    pub fn public(key: &PublicKey) -> Self {
-        Self { kind: PUBLIC_KEY_TYPE, value: BASE64.encode(key.bytes()) }
+    pub fn public(key: &ConsensusPublicKey) -> Self {
+        Self { kind: key.key_type().public_tag(), value: BASE64.encode(key.bytes()) }
     }
 }
 
@@ -593,7 +600,7 @@ struct EvidenceShape {
 
 #[derive(Serialize)]
 struct PubKeyTypesShape {
-    pub_key_types: [&'static str; 1],
+    pub_key_types: [&'static str; 2],
 }
 
 #[derive(Serialize)]
@@ -636,7 +643,7 @@ fn params_shape(params: &Params) -> ParamsShape {
             max_age_duration: params.evidence.age_max.as_nanos().to_string(),
             max_bytes: params.evidence.bytes_max.to_string(),
         },
-        validator: PubKeyTypesShape { pub_key_types: ["secp256k1"] },
+        validator: PubKeyTypesShape { pub_key_types: KeyType::ALL.map(KeyType::name) },
         version: VersionShape { app: params.version_app.to_string() },
         abci: AbciShape { vote_extensions_enable_height: "0" },
         timeouts: TimeoutsShape {

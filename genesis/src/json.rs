@@ -154,12 +154,21 @@ impl<'a> At<'a> {
 
     /// The bytes of a key, `{"type": KIND, "value": BASE64}`.
     pub fn key<const N: usize>(&self, kind: &str) -> Result<[u8; N], FieldError> {
+        self.key_of(&[((), kind)])?.1.base64()
+    }
+
+    /// Which of `kinds` a key is, by the tag of each, and where its bytes stand.
+    pub fn key_of<K: Copy>(&self, kinds: &[(K, &str)]) -> Result<(K, At<'a>), FieldError> {
         self.only(&["type", "value"])?;
         // The error repeats nothing of what stands there: it may be a secret that slipped.
         let got = self.need("type")?;
-        if got.text()? != kind {
-            return got.error(format!("is another type of key: this node uses {kind:?}"));
+        let text = got.text()?;
+        match kinds.iter().find(|(_, tag)| *tag == text) {
+            Some((kind, _)) => Ok((*kind, self.need("value")?)),
+            None => {
+                let tags: Vec<String> = kinds.iter().map(|(_, tag)| format!("{tag:?}")).collect();
+                got.error(format!("is another type of key: this node uses {}", tags.join(" or ")))
+            }
         }
-        self.need("value")?.base64()
     }
 }

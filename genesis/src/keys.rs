@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config/priv_validator_key.json` | [`ValidatorKey`]: address, public key, secret key (secp256k1) |
+//! | `config/priv_validator_key.json` | [`ValidatorKey`]: address, public key, secret key (secp256k1 or Ed25519) |
 //! | `data/priv_validator_state.json` | [`ValidatorState`]: the last height, round and step signed |
 //! | `config/node_key.json` | [`NodeKey`]: 64 bytes, Ed25519 seed ‖ public key |
 //! | `keys/NAME.json` | [`AccountKey`] in a [`Keyring`]: name, address, public key, secret key (secp256k1) |
@@ -16,10 +16,12 @@ use std::{
 
 use data_encoding::{BASE64, HEXUPPER, HEXUPPER_PERMISSIVE};
 use serde::Serialize;
-use types::{Address, Height, PublicKey, Round, SecretKey, Signature};
+use types::{
+    Address, ConsensusPublicKey, ConsensusSecretKey, Height, KeyType, Round, SecretKey, Signature, SignatureError,
+};
 
 use crate::{
-    document::{KeyShape, PUBLIC_KEY_TYPE},
+    document::{KeyShape, read_public_key},
     files::{self, Access, Existing, FileError, in_file, random, read_json},
     json::{At, FieldError},
 };
@@ -33,9 +35,6 @@ pub const NAME_CHARS_MAX: usize = 64;
 /// Keys of a keyring.
 pub const KEYRING_KEYS_MAX: usize = 100_000;
 
-const SECRET_KEY_TYPE: &str = "tendermint/PrivKeySecp256k1";
-const NODE_KEY_TYPE: &str = "tendermint/PrivKeyEd25519";
-
 fn pretty(shape: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(shape).expect("shapes have text keys");
     text.push(b'\n');
@@ -46,9 +45,13 @@ fn pretty(shape: &impl Serialize) -> Vec<u8> {
 ///
 /// Errors: `FileError::Randomness`.
 pub fn generate_secret_key() -> Result<SecretKey, FileError> {
+    draw(SecretKey::from_bytes)
+}
+
+fn draw<K>(key: impl Fn(&[u8]) -> Result<K, SignatureError>) -> Result<K, FileError> {
     loop {
         // All but one in 2^127 draws are keys.
-        if let Ok(key) = SecretKey::from_bytes(&random::<32>()?) {
+        if let Ok(key) = key(&random::<32>()?) {
             return Ok(key);
         }
     }
@@ -63,24 +66,39 @@ struct KeyFileShape<'a> {
     priv_key: KeyShape,
 }
 
-fn key_file(name: Option<&str>, secret: &SecretKey) -> Vec<u8> {
+fn key_file(name: Option<&str>, secret: &ConsensusSecretKey) -> Vec<u8> {
     let public = secret.public_key();
+    let value = match secret {
+        ConsensusSecretKey::Secp256k1(key) => BASE64.encode(&key.bytes()),
+        ConsensusSecretKey::Ed25519(_) => BASE64.encode(&[&secret.bytes()[..], public.bytes()].concat()),
+    };
     pretty(&KeyFileShape {
         name,
         address: public.address().to_string(),
         pub_key: KeyShape::public(&public),
-        priv_key: KeyShape { kind: SECRET_KEY_TYPE, value: BASE64.encode(&secret.bytes()) },
+        priv_key: KeyShape { kind: secret.key_type().secret_tag(), value },
     })
 }
 
-/// The secret key of a file whose address and public key, if they are there, belong to it.
-fn read_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
-    let key = at.need("priv_key")?;
-    let secret =
-        SecretKey::from_bytes(&key.key::<32>(SECRET_KEY_TYPE)?).or_else(|error| key.need("value")?.error(error))?;
+/// The secret key of a file, of one of these types, whose address and public key, if they are there, belong to it.
+fn read_secret(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusSecretKey, FieldError> {
+    let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.secret_tag())).collect();
+    let (key_type, value) = at.need("priv_key")?.key_of(&tags)?;
+    let read = |bytes: &[u8]| ConsensusSecretKey::from_bytes(key_type, bytes).or_else(|error| value.error(error));
+    let secret = match key_type {
+        KeyType::Secp256k1 => read(&value.base64::<32>()?)?,
+        KeyType::Ed25519 => {
+            let both: [u8; 64] = value.base64()?;
+            let secret = read(&both[..32])?;
+            if secret.public_key().bytes() != &both[32..] {
+                return value.error("ends with the public key of another secret: restore the file from a copy");
+            }
+            secret
+        }
+    };
     let public = secret.public_key();
     if let Some(field) = at.get("pub_key")?
-        && field.key::<33>(PUBLIC_KEY_TYPE)? != *public.bytes()
+        && read_public_key(&field, &[key_type])? != public
     {
         return field.error("is not the public key of priv_key: restore the file from a copy");
     }
@@ -96,17 +114,18 @@ fn read_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
 #[derive(Clone, Debug)]
 pub struct ValidatorKey {
     /// The secret key; its `Debug` hides it.
-    pub secret: SecretKey,
+    pub secret: ConsensusSecretKey,
 }
 
 impl ValidatorKey {
     /// A new one.
-    pub fn generate() -> Result<Self, FileError> {
-        Ok(Self { secret: generate_secret_key()? })
+    pub fn generate(key_type: KeyType) -> Result<Self, FileError> {
+        let secret = draw(|bytes| ConsensusSecretKey::from_bytes(key_type, bytes))?;
+        Ok(Self { secret })
     }
 
     /// The public half.
-    pub fn public_key(&self) -> PublicKey {
+    pub fn public_key(&self) -> ConsensusPublicKey {
         self.secret.public_key()
     }
 
@@ -126,7 +145,7 @@ impl ValidatorKey {
     pub fn load(file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
-        let secret = at.only(&["address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
+        let secret = at.only(&["address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at, &KeyType::ALL));
         Ok(Self { secret: in_file(file, secret)? })
     }
 
@@ -154,7 +173,9 @@ struct NodeKeyShape {
 impl NodeKey {
     /// The file's bytes: secret.
     pub fn to_file(&self) -> Vec<u8> {
-        pretty(&NodeKeyShape { priv_key: KeyShape { kind: NODE_KEY_TYPE, value: BASE64.encode(&self.0) } })
+        pretty(&NodeKeyShape {
+            priv_key: KeyShape { kind: KeyType::Ed25519.secret_tag(), value: BASE64.encode(&self.0) },
+        })
     }
 
     /// Reads `node_key.json`. Whether the halves belong together is for the network layer to check.
@@ -163,7 +184,7 @@ impl NodeKey {
     pub fn load(file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
-        let key = at.only(&["priv_key"]).and_then(|()| at.need("priv_key")?.key(NODE_KEY_TYPE));
+        let key = at.only(&["priv_key"]).and_then(|()| at.need("priv_key")?.key(KeyType::Ed25519.secret_tag()));
         Ok(Self(in_file(file, key)?))
     }
 
@@ -285,7 +306,7 @@ impl AccountKey {
     pub fn load(name: &str, file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
-        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at));
+        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_account_secret(&at));
         Self::new(name, in_file(file, secret)?)
     }
 
@@ -296,7 +317,15 @@ impl AccountKey {
 
     /// The file's bytes: secret.
     pub fn to_file(&self) -> Vec<u8> {
-        key_file(Some(&self.name), &self.secret)
+        key_file(Some(&self.name), &self.secret.clone().into())
+    }
+}
+
+/// Accounts sign with secp256k1 alone.
+fn read_account_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
+    match read_secret(at, &[KeyType::Secp256k1])? {
+        ConsensusSecretKey::Secp256k1(secret) => Ok(secret),
+        ConsensusSecretKey::Ed25519(_) => at.error("is of another type: accounts sign with secp256k1"),
     }
 }
 

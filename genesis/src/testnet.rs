@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use types::{ChainId, Height, Params, Power, SecretKey, Time, limits::VALIDATORS_MAX};
+use types::{ChainId, Height, KeyType, Params, Power, SecretKey, Time, limits::VALIDATORS_MAX};
 
 use crate::{
     document::{Document, Genesis, GenesisAccount, GenesisValidator},
@@ -41,7 +41,7 @@ pub struct TestnetOptions {
 }
 
 impl TestnetOptions {
-    /// `validators` of them, and alice, bob and carol with a billion each; all keys are new.
+    /// `validators` of them with consensus keys of one type, and alice, bob and carol with a billion each; all keys are new.
     ///
     /// `node_keys` makes an Ed25519 seed ‖ public key from a seed.
     ///
@@ -50,9 +50,10 @@ impl TestnetOptions {
         chain_id: ChainId,
         genesis_time: Time,
         validators: usize,
+        key_type: KeyType,
         node_key: impl Fn([u8; 32]) -> [u8; 64],
     ) -> Result<Self, FileError> {
-        let node = |_| Ok((ValidatorKey::generate()?, NodeKey(node_key(files::random()?))));
+        let node = |_| Ok((ValidatorKey::generate(key_type)?, NodeKey(node_key(files::random()?))));
         let account = |name| Ok((AccountKey::generate(name)?, 1_000_000_000));
         Ok(Self {
             chain_id,

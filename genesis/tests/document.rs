@@ -4,7 +4,7 @@
 use genesis::{Document, Genesis, GenesisAccount, GenesisError, GenesisValidator};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use types::{Address, ChainId, Height, Params, Power, SecretKey, Time};
+use types::{Address, ChainId, ConsensusSecretKey, Height, KeyType, Params, Power, SecretKey, Time};
 
 const GOLDEN: &str = include_str!("golden_genesis.json");
 
@@ -13,7 +13,7 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn validator(seed: u8, power: u64) -> GenesisValidator {
-    GenesisValidator { public_key: key(seed).public_key(), power: Power(power), name: format!("node{seed}") }
+    GenesisValidator { public_key: key(seed).public_key().into(), power: Power(power), name: format!("node{seed}") }
 }
 
 fn account(seed: u8, balance: u64, name: &str) -> GenesisAccount {
@@ -37,7 +37,7 @@ fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
     assert_eq!(genesis.app_hash().to_string(), "152BDF37E71A8EBE1B257D8308FBCCB2C9357EEF809C8028FAC7BDDC3BCF29B4");
-    assert_eq!(genesis.hash().to_string(), "D3661CF27C2960F3C8E554E4D65FBFBBC11A1AFF5F079050FDCA8B7270D45D5E");
+    assert_eq!(genesis.hash().to_string(), "ADA8B0663C471C3A6988E23AEBD63E6F2F26412EDE3AC07A3E1B25648E985AA7");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 
@@ -50,6 +50,29 @@ fn the_fields_client_library_reads_it() {
     assert_eq!(theirs.validators.len(), 3);
     assert_eq!(theirs.validators[1].address.as_bytes(), key(2).public_key().address().0);
     assert_eq!(theirs.consensus_params.block.max_bytes, Params::default().block.bytes_max);
+}
+
+/// CometBFT's own form: validators with Ed25519 keys, here beside one of secp256k1.
+#[test]
+fn validators_may_have_ed25519_keys() {
+    let ed25519 = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[7; 32]).unwrap().public_key();
+    let mut mixed = document();
+    mixed.validators[1].public_key = ed25519;
+    let json = Genesis::new(mixed.clone()).unwrap().to_json();
+    assert_eq!(Genesis::parse(json.as_bytes()).unwrap().document(), &mixed);
+    let value: Value = serde_json::from_str(&json).unwrap();
+    let expected = json!({
+        "type": "tendermint/PubKeyEd25519",
+        "value": "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=",
+    });
+    assert_eq!(value["validators"][1]["pub_key"], expected);
+    assert_eq!(value["consensus_params"]["validator"]["pub_key_types"], json!(["secp256k1", "ed25519"]));
+    let theirs: tendermint::Genesis<Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(theirs.validators[1].address.as_bytes(), ed25519.address().0);
+    // A document that lists CometBFT's default alone is read as it is.
+    let only = json.replace("\"secp256k1\",\n        \"ed25519\"", "\"ed25519\"");
+    assert_ne!(only, json);
+    assert_eq!(Genesis::parse(only.as_bytes()).unwrap().document(), &mixed);
 }
 
 #[test]
@@ -159,7 +182,17 @@ fn every_mistake_is_named() {
         (
             "/validators/0/pub_key/type",
             json!("tendermint/PubKeyEd25519"),
-            "validators[0].pub_key.type: is another type",
+            "validators[0].pub_key.value: is not 32 bytes in base64",
+        ),
+        (
+            "/validators/0/pub_key",
+            json!({ "type": "tendermint/PubKeyEd25519", "value": format!("AQ{}=", "A".repeat(41)) }),
+            "validators[0].pub_key.value: not an Ed25519 public key",
+        ),
+        (
+            "/validators/0/pub_key/type",
+            json!("tendermint/PubKeySr25519"),
+            "validators[0].pub_key.type: is another type of key: this node uses \"tendermint/PubKeySecp256k1\" or",
         ),
         ("/validators/0/pub_key/value", json!("AAAA"), "validators[0].pub_key.value: is not 33 bytes in base64"),
         (
@@ -188,7 +221,7 @@ fn every_mistake_is_named() {
         ),
         (
             "/consensus_params/validator/pub_key_types",
-            json!(["ed25519"]),
+            json!(["sr25519"]),
             "consensus_params.validator.pub_key_types[0]: ",
         ),
         ("/consensus_params/abci/vote_extensions_enable_height", json!("1"), "consensus_params.abci.vote_extensions"),

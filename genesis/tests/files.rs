@@ -12,7 +12,7 @@ use genesis::{
     ValidatorState, files, sender_key, testnet::write_files,
 };
 use serde_json::{Value, json};
-use types::{ChainId, Height, Params, Round, SecretKey, Signature, Time};
+use types::{ChainId, ConsensusSecretKey, Height, KeyType, Params, Round, SecretKey, Signature, Time};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -37,7 +37,7 @@ const SECRET_7: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 #[test]
 fn golden_key_files() {
-    let validator = String::from_utf8(ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let validator = String::from_utf8(ValidatorKey { secret: key(7).into() }.to_file()).unwrap();
     let address = key(7).public_key().address();
     let expected = format!(
         r#"{{
@@ -73,13 +73,32 @@ fn golden_key_files() {
     assert_eq!(none, json!({"height": "0", "round": 0, "step": 0}));
 }
 
+/// As CometBFT writes it: the secret is the seed with the public key behind it.
+#[test]
+fn golden_ed25519_key_file() {
+    let secret = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[7; 32]).unwrap();
+    let file: Value = serde_json::from_slice(&ValidatorKey { secret }.to_file()).unwrap();
+    let expected = json!({
+        "address": "FE812C12F3AB4CE6AC5DB69AC352F906CB1B11EF",
+        "pub_key": { "type": "tendermint/PubKeyEd25519", "value": "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=" },
+        "priv_key": {
+            "type": "tendermint/PrivKeyEd25519",
+            "value": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwfqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLA==",
+        },
+    });
+    assert_eq!(file, expected);
+}
+
 #[test]
 fn key_files_read_back_and_are_for_their_owner_alone() {
     let folder = folder();
     let at = |name: &str| folder.path().join("config").join(name);
-    let validator = ValidatorKey::generate().unwrap();
-    validator.save(&at("priv_validator_key.json"), Existing::Refuse).unwrap();
-    assert_eq!(ValidatorKey::load(&at("priv_validator_key.json")).unwrap().address(), validator.address());
+    for key_type in KeyType::ALL {
+        let validator = ValidatorKey::generate(key_type).unwrap();
+        validator.save(&at("priv_validator_key.json"), Existing::Replace).unwrap();
+        let read = ValidatorKey::load(&at("priv_validator_key.json")).unwrap();
+        assert_eq!((read.public_key(), read.secret.bytes()), (validator.public_key(), validator.secret.bytes()));
+    }
     let node = NodeKey([9; 64]);
     node.save(&at("node_key.json"), Existing::Refuse).unwrap();
     assert_eq!(NodeKey::load(&at("node_key.json")).unwrap(), node);
@@ -141,13 +160,13 @@ fn broken(content: &str, load: impl Fn(&Path) -> Option<FileError>) -> String {
 
 #[test]
 fn a_broken_key_file_is_named_with_its_field() {
-    let good: Value = serde_json::from_slice(&ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let good: Value = serde_json::from_slice(&ValidatorKey { secret: key(7).into() }.to_file()).unwrap();
     let with = |change: &dyn Fn(&mut Value)| {
         let mut changed = good.clone();
         change(&mut changed);
         broken(&changed.to_string(), |file| ValidatorKey::load(file).err())
     };
-    let other = ValidatorKey { secret: key(8) };
+    let other = ValidatorKey { secret: key(8).into() };
     assert!(with(&|v| v["priv_key"] = Value::Null).starts_with("priv_key: is missing"));
     assert!(with(&|v| v["priv_key"]["value"] = json!("AAAA")).starts_with("priv_key.value: is not 32 bytes in base64"));
     assert!(
@@ -155,8 +174,21 @@ fn a_broken_key_file_is_named_with_its_field() {
             .contains("not a secp256k1 secret key")
     );
     assert!(
-        with(&|v| v["priv_key"]["type"] = json!("tendermint/PrivKeyEd25519")).starts_with("priv_key.type: is another")
+        with(&|v| v["priv_key"]["type"] = json!("tendermint/PrivKeySr25519")).starts_with("priv_key.type: is another")
     );
+    assert!(
+        with(&|v| v["priv_key"]["type"] = json!("tendermint/PrivKeyEd25519")).starts_with("priv_key.value: is not 64")
+    );
+    assert!(
+        with(&|v| v["pub_key"]["type"] = json!("tendermint/PubKeyEd25519")).starts_with("pub_key.type: is another")
+    );
+    let both = data_encoding::BASE64.encode(&[[7; 32], [8; 32]].concat());
+    let halves = with(&|v| v["priv_key"] = json!({ "type": "tendermint/PrivKeyEd25519", "value": both }));
+    assert!(halves.starts_with("priv_key.value: ends with the public key of another secret"), "{halves}");
+    let ed25519 = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[7; 32]).unwrap();
+    let file = String::from_utf8(ValidatorKey { secret: ed25519 }.to_file()).unwrap();
+    let refused = broken(&file, |file| AccountKey::load("alice", file).err());
+    assert!(refused.starts_with("priv_key.type: is another type of key"), "{refused}");
     assert!(with(&|v| v["address"] = json!(other.address().to_string())).starts_with("address: is not the address"));
     let theirs: Value = serde_json::from_slice(&other.to_file()).unwrap();
     assert!(with(&|v| v["pub_key"] = theirs["pub_key"].clone()).starts_with("pub_key: is not the public key"));
@@ -182,7 +214,7 @@ fn a_broken_key_file_is_named_with_its_field() {
 
 #[test]
 fn no_error_shows_a_secret() {
-    let good = String::from_utf8(ValidatorKey { secret: key(7) }.to_file()).unwrap();
+    let good = String::from_utf8(ValidatorKey { secret: key(7).into() }.to_file()).unwrap();
     let swapped = good.replace("tendermint/PrivKeySecp256k1", SECRET_7);
     let longer = good.replace(SECRET_7, &format!("{SECRET_7}AAAA"));
     let torn = good[..good.len() - 5].to_owned();
@@ -191,7 +223,7 @@ fn no_error_shows_a_secret() {
         let error = broken(&bad, |file| ValidatorKey::load(file).err());
         assert!(!error.contains("BwcHBwcH") && !error.contains("12345"), "{error}");
     }
-    assert!(!format!("{:?}", ValidatorKey { secret: key(7) }).contains("BwcH"));
+    assert!(!format!("{:?}", ValidatorKey { secret: key(7).into() }).contains("BwcH"));
     assert_eq!(format!("{:?}", NodeKey([7; 64])), "NodeKey(hidden)");
     let options = options(1);
     assert!(!format!("{options:?} {:?}", Testnet::plan(options.clone()).unwrap()).contains("[7, 7"));
@@ -205,7 +237,7 @@ fn options(nodes: u8) -> TestnetOptions {
         genesis_time: Time::parse("2026-01-01T00:00:00Z").unwrap(),
         initial_height: Height(1),
         params: Params::default(),
-        nodes: (1..=nodes).map(|seed| (ValidatorKey { secret: key(seed) }, NodeKey([seed; 64]))).collect(),
+        nodes: (1..=nodes).map(|seed| (ValidatorKey { secret: key(seed).into() }, NodeKey([seed; 64]))).collect(),
         accounts: vec![
             (AccountKey::new("alice", key(50)).unwrap(), 1000),
             (AccountKey::new("bob", key(51)).unwrap(), 10),
@@ -285,7 +317,7 @@ fn options_that_make_no_chain_are_refused() {
 fn new_testnets_have_new_keys() {
     let make = || {
         let chain_id = ChainId::new("new").unwrap();
-        TestnetOptions::generate(chain_id, Time::UNIX_EPOCH, 4, |seed| {
+        TestnetOptions::generate(chain_id, Time::UNIX_EPOCH, 4, KeyType::Ed25519, |seed| {
             let mut key = [0; 64];
             key[..32].copy_from_slice(&seed);
             key

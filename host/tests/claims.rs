@@ -33,7 +33,7 @@ fn chain() -> ChainId {
 
 /// One validator, and one account with money.
 fn genesis() -> Genesis {
-    let validator = GenesisValidator { public_key: key(1).public_key(), power: Power(10), name: String::new() };
+    let validator = GenesisValidator { public_key: key(1).public_key().into(), power: Power(10), name: String::new() };
     let address = key(200).public_key().address();
     Genesis::new(Document {
         genesis_time: Time::from_unix_millis(1_700_000_000_000),

@@ -38,7 +38,7 @@ fn account() -> SecretKey {
 
 fn genesis(validators: usize) -> Genesis {
     let validator = |n: usize| GenesisValidator {
-        public_key: key(n as u8 + 1).public_key(),
+        public_key: key(n as u8 + 1).public_key().into(),
         power: Power(10),
         name: String::new(),
     };

@@ -35,7 +35,11 @@ fn genesis() -> Genesis {
         chain_id: chain(),
         initial_height: Height(1),
         params: Params::default(),
-        validators: vec![GenesisValidator { public_key: key().public_key(), power: Power(10), name: String::new() }],
+        validators: vec![GenesisValidator {
+            public_key: key().public_key().into(),
+            power: Power(10),
+            name: String::new(),
+        }],
         app_hash: None,
         accounts: Vec::new(),
     })

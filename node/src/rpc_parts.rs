@@ -10,7 +10,7 @@ use futures::{FutureExt, future::BoxFuture};
 use host::{LiveApp, Mempool};
 use p2p::{Channel, PeerAddress, PeerInfo};
 use storage::{RocksKv, Store};
-use types::{Address, Evidence, PublicKey, TxId};
+use types::{Address, ConsensusPublicKey, Evidence, TxId};
 
 use crate::{
     beginning::Beginning,
@@ -37,7 +37,7 @@ pub(crate) struct Lent<'a> {
     pub board: Arc<Board>,
     pub readiness: Readiness,
     pub metrics: Arc<Metrics>,
-    pub validator: Option<PublicKey>,
+    pub validator: Option<ConsensusPublicKey>,
 }
 
 /// The RPC's view of the node.

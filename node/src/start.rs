@@ -277,7 +277,7 @@ impl Node {
         genesis: Beginning,
         app: host::LiveApp,
         mempool: Arc<Mempool>,
-        validator: Option<types::PublicKey>,
+        validator: Option<types::ConsensusPublicKey>,
         files: Files,
     ) -> Result<(), Failure> {
         {

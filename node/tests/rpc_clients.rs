@@ -15,7 +15,7 @@ use program::{Cairn, free_ports};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient, query::EventType};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use types::{ChainId, Msg, SecretKey, TxBody, TxOrder, Wire};
+use types::{ChainId, KeyType, Msg, SecretKey, TxBody, TxOrder, Wire};
 
 /// Ends with the test, however that ends.
 struct Running(Child);
@@ -76,8 +76,19 @@ async fn every_event_of_a_round(url: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_clients_use_a_node_as_they_use_cometbft() {
+    use_a_node(KeyType::Secp256k1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_clients_use_a_node_with_an_ed25519_key() {
+    use_a_node(KeyType::Ed25519).await;
+}
+
+async fn use_a_node(key_type: KeyType) {
     let cairn = Cairn::new();
-    cairn.run(&["init", "--home", "home", "--chain-id", "clients-1"]).succeeds();
+    cairn.run(&["init", "--home", "home", "--chain-id", "clients-1", "--key-type", key_type.name()]).succeeds();
+    let shown = cairn.run(&["show-validator", "--home", "home"]).succeeds();
+    assert!(shown.contains(key_type.public_tag()), "{shown}");
     let alice = genesis::Keyring::new(cairn.folder().join("home/keys")).load("alice").unwrap().secret;
     let port = free_ports(2);
     let (p2p, rpc) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://127.0.0.1:{}", port + 1));
@@ -114,6 +125,7 @@ async fn stock_clients_use_a_node_as_they_use_cometbft() {
     drive::light_client(&client, 1, 2).await;
     drive::light_client(&client, 2, tip - 1).await;
     drive::light_client(&client, tip - 2, tip - 1).await;
+    drive::meets_keys_of(&client, &http, key_type).await;
     websocket.close().unwrap();
     driver.await.unwrap().unwrap();
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use types::{
-    BitSet, Block, BlockId, BlockResponse, Certificate, ChainId, CommitSig, Hash, Height, Part, PartSet, PartSetHeader,
-    PeerMessage, Proposal, Round, RoundState, RoundVotes, SecretKey, Signature, SignedProposal, SignedVote, Step, Time,
-    ValidatorSet, Vote, VoteType, Wire, merkle,
+    BitSet, Block, BlockId, BlockResponse, Certificate, ChainId, CommitSig, ConsensusSecretKey, Hash, Height, Part,
+    PartSet, PartSetHeader, PeerMessage, Proposal, Round, RoundState, RoundVotes, Signature, SignedProposal,
+    SignedVote, Step, Time, ValidatorSet, Vote, VoteType, Wire, merkle,
 };
 
 use crate::random::Random;
@@ -67,7 +67,7 @@ pub struct Liar<'a> {
     /// How.
     pub behaviour: Behaviour,
     /// Its key.
-    pub key: &'a SecretKey,
+    pub key: &'a ConsensusSecretKey,
     /// The chain.
     pub chain_id: &'a ChainId,
     /// The validators of the height it is at.

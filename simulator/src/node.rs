@@ -13,7 +13,7 @@ use consensus::{SignState, Signer};
 use genesis::Genesis;
 use host::{Config, Host, Input, Mempool, Peer, Source, TxVerifier, Verifier, mempool};
 use storage::{Kv, MemDisk, Store};
-use types::{Address, Height, SecretKey, Time};
+use types::{Address, ConsensusSecretKey, Height, Time};
 
 use crate::{
     byzantine::{Behaviour, Twister},
@@ -26,7 +26,7 @@ pub struct Node {
     /// Its place in the world.
     pub index: usize,
     /// Its validator key, unless it only follows.
-    pub key: Option<SecretKey>,
+    pub key: Option<ConsensusSecretKey>,
     /// How it breaks the protocol, if it does.
     pub behaviour: Option<Behaviour>,
     /// What a Byzantine one needs to remember.
@@ -83,7 +83,7 @@ pub fn index_of(peer: &Peer) -> usize {
 
 impl Node {
     /// A machine that was never switched on.
-    pub fn new(index: usize, key: Option<SecretKey>, behaviour: Option<Behaviour>) -> Self {
+    pub fn new(index: usize, key: Option<ConsensusSecretKey>, behaviour: Option<Behaviour>) -> Self {
         Self {
             index,
             key,

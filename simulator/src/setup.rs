@@ -90,6 +90,8 @@ pub struct Setup {
     pub seed: u64,
     /// A validator for each.
     pub powers: Vec<u64>,
+    /// Validators with Ed25519 keys, by index; the others have secp256k1.
+    pub ed25519: Vec<usize>,
     /// Nodes that only follow.
     pub full_nodes: usize,
     /// Validators that do not keep to the protocol; less than a third of the power.
@@ -133,6 +135,7 @@ impl Setup {
         Self {
             seed: 1,
             powers: vec![1; count],
+            ed25519: Vec::new(),
             full_nodes: 0,
             byzantine: BTreeMap::new(),
             late: Vec::new(),

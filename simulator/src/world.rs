@@ -10,8 +10,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{Checked, Halt, Host, Input, Offence, Output, Source, Timer};
 use storage::StoreError;
 use types::{
-    BlockId, BlockRequest, BlockResponse, ChainId, Height, PeerMessage, Power, Round, SecretKey, Step, Time,
-    Transaction, TxBatch, Wire, blake3,
+    BlockId, BlockRequest, BlockResponse, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Round,
+    Step, Time, Transaction, TxBatch, Wire, blake3,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     clients::{ACCOUNTS, BALANCE, Clients},
     faults::FaultEnd,
     network::Network,
-    node::{Node, index_of, peer},
+    node::{Node, StateFile, index_of, peer},
     random::Random,
     setup::Setup,
     story::{Counts, Story},
@@ -90,7 +90,10 @@ impl World {
         let epoch = Time::from_unix_millis(1_780_000_000_000);
         let clients = Clients::new(chain_id.clone());
         let validators = setup.powers.len();
-        let key = |index: usize| SecretKey::from_bytes(&[1 + index as u8; 32]).expect("a small number is a key");
+        let key = |index: usize| {
+            let key_type = if setup.ed25519.contains(&index) { KeyType::Ed25519 } else { KeyType::Secp256k1 };
+            ConsensusSecretKey::from_bytes(key_type, &[1 + index as u8; 32]).expect("a small number is a key")
+        };
         let genesis = Genesis::new(Document {
             genesis_time: epoch.saturating_add(setup.genesis_ahead),
             chain_id: chain_id.clone(),
@@ -346,7 +349,7 @@ impl World {
         }
     }
 
-    /// Puts an old copy into a node that is down in place of its disk.
+    /// Puts an old copy into a node that is down in place of its disk. Its signing state stays.
     pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
         self.nodes[node].disk = copy.durable();
     }
@@ -355,6 +358,16 @@ impl World {
     pub fn set_clock(&mut self, node: usize, ahead_ms: i64) {
         self.nodes[node].skew = ahead_ms * 1_000_000;
         self.tell(node, || format!("has a clock that is {ahead_ms} ms ahead"));
+    }
+
+    /// Takes away the signing state of a node that is down.
+    pub fn lose_signing_state(&mut self, node: usize) {
+        self.nodes[node].state_file = StateFile::default();
+    }
+
+    /// Why a node signs nothing, in one word.
+    pub fn silence(&self, node: usize) -> Option<&'static str> {
+        self.nodes[node].alive.as_ref()?.host.status().silence.map(|silence| silence.reason())
     }
 
     /// From now on so many messages of a thousand are lost.
@@ -604,7 +617,7 @@ impl World {
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
         let of = &self.nodes[node];
         let engine = of.alive.as_ref().expect("it just spoke").host.engine();
-        let stranger = SecretKey::from_bytes(&[250; 32]).expect("a small number is a key");
+        let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let liar = Liar {
             behaviour,
             key: of.key.as_ref().unwrap_or(&stranger),

@@ -31,6 +31,21 @@ fn four_validators_decide_on_a_quiet_network_in_round_0() -> Told {
 }
 
 #[test]
+fn validators_with_keys_of_both_types_decide_through_crashes_and_an_equivocator() -> Told {
+    let setup = Setup { ed25519: vec![0, 2], ..Setup::validators(4) };
+    let mut c = World::new(setup.clone().with_byzantine(2, Behaviour::Equivocator));
+    c.run_until_height(4, SOON)?;
+    c.crash(0, 0);
+    c.restart(0);
+    c.run_until_height(8, SOON)?;
+    let mut c = World::new(setup);
+    c.run_until_height(4, SOON)?;
+    c.crash_all();
+    c.restart_all();
+    c.expect_progress(3, SOON)
+}
+
+#[test]
 fn one_validator_alone_decides() -> Told {
     let mut c = World::new(Setup::validators(1));
     c.run_until_height(5, SOON)?;

@@ -9,7 +9,7 @@ use crate::{
     Address, BlockId, Certificate, ChainId, Hash, Height, Power, Round, Signature, SignedVote, Time, ValidatorSet,
     Vote, VoteType,
     limits::VALIDATORS_MAX,
-    merkle, pb, sha256,
+    merkle, pb,
     vote::signature,
     wire::{self, DecodeError, Wire},
 };
@@ -183,10 +183,9 @@ impl Commit {
                     && known.signatures.get(index) == self.signatures.get(index)
             });
             if !is_known {
-                let digest = sha256(&signed.vote.sign_bytes(chain_id));
                 validator
                     .public_key
-                    .verify(&digest, &signed.signature)
+                    .verify(&signed.vote.sign_bytes(chain_id), &signed.signature)
                     .map_err(|_| CommitError::Signature { index })?;
             }
             if signed.vote.block_id.is_some() {
@@ -211,8 +210,8 @@ impl Commit {
         for index in 0..self.signatures.len() {
             let Some(signed) = self.vote(index).filter(|signed| signed.vote.block_id.is_some()) else { continue };
             let Some(validator) = left.remove(&signed.vote.validator) else { continue };
-            let digest = sha256(&signed.vote.sign_bytes(chain_id));
-            validator.public_key.verify(&digest, &signed.signature).map_err(|_| CommitError::Signature { index })?;
+            let bytes = signed.vote.sign_bytes(chain_id);
+            validator.public_key.verify(&bytes, &signed.signature).map_err(|_| CommitError::Signature { index })?;
             power = Power(power.0 + validator.power.0);
             if power.is_quorum_of(total) {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! secp256k1 keys and signatures, for consensus and for accounts.
+//! secp256k1 keys and signatures: of accounts, and of the validators that choose them (the other choice is in `consensus_key`).
 //!
 //! Signing is deterministic (RFC 6979), so the same message under the same key always has the same bytes. Signatures are low-S;
 //! a high-S signature does not verify, so nobody can change a signature's bytes without the key.
@@ -20,10 +20,7 @@ use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{
-    Address, Hash, pb,
-    wire::{DecodeError, Wire},
-};
+use crate::{Address, Hash};
 
 /// A key or a signature that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -31,15 +28,21 @@ pub enum SignatureError {
     /// Not 32 bytes of a scalar between 1 and the group's order.
     #[error("not a secp256k1 secret key")]
     SecretKey,
+    /// Not 32 bytes.
+    #[error("not the seed of an Ed25519 key, which has 32 bytes")]
+    Ed25519SecretKey,
     /// Not 33 bytes of a compressed point on the curve.
     #[error("not a compressed secp256k1 public key")]
     PublicKey,
+    /// Not 32 bytes of a point on edwards25519, or not its canonical encoding, or of small order.
+    #[error("not an Ed25519 public key (a canonically encoded point that is not of small order)")]
+    Ed25519PublicKey,
     /// The signature is not of this message under this key, is high-S, or is malformed.
     #[error("the signature is not of this message under this key")]
     Mismatch,
 }
 
-/// 64 bytes, `r ‖ s`, low-S: a consensus signature.
+/// 64 bytes, a consensus signature: `r ‖ s`, low-S (secp256k1), or `R ‖ s` (Ed25519).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signature(pub [u8; 64]);
 
@@ -159,28 +162,6 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-impl Wire for PublicKey {
-    type Pb = pb::PublicKey;
-    const NAME: &'static str = "public key";
-    const BYTES_MAX: usize = 64;
-
-    fn to_pb(&self) -> pb::PublicKey {
-        pb::PublicKey { sum: Some(pb::public_key::Sum::Secp256k1(self.bytes.to_vec())) }
-    }
-
-    fn from_pb(pb: pb::PublicKey) -> Result<Self, DecodeError> {
-        match pb.sum {
-            Some(pb::public_key::Sum::Secp256k1(bytes)) => {
-                Self::from_bytes(&bytes).map_err(|e| DecodeError::field("pub_key", e))
-            }
-            Some(pb::public_key::Sum::Ed25519(_)) => {
-                Err(DecodeError::field("pub_key", "Ed25519 is not used here, use secp256k1"))
-            }
-            None => Err(DecodeError::field("pub_key", "is missing")),
-        }
-    }
-}
-
 /// A scalar that signs. Never printed; wiped when dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
@@ -290,7 +271,6 @@ mod tests {
             "02989c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f"
         );
         assert_eq!(PublicKey::from_bytes(public.bytes()), Ok(public));
-        assert_eq!(PublicKey::decode(&public.encode()), Ok(public));
         let theirs = tendermint::PublicKey::from_raw_secp256k1(public.bytes()).unwrap();
         assert_eq!(tendermint::account::Id::from(theirs).as_bytes(), public.address().0);
     }

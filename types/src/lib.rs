@@ -29,6 +29,7 @@ mod bits;
 mod block;
 mod certificate;
 mod commit;
+mod consensus_key;
 mod evidence;
 mod hard_state;
 mod hash;
@@ -55,6 +56,9 @@ pub use bits::BitSet;
 pub use block::{Block, BlockError};
 pub use certificate::{Certificate, CertificateError, VerifiedCertificate};
 pub use commit::{Commit, CommitError, CommitSig};
+pub use consensus_key::{
+    ConsensusKey, ConsensusPublicKey, ConsensusSecretKey, Ed25519PublicKey, Ed25519SecretKey, KeyType, KeyTypeError,
+};
 pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError};
 pub use hard_state::{HardState, Lock, Step};
 pub use hash::{Address, BlockId, Hash, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};

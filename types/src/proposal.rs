@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    BlockId, ChainId, Height, PublicKey, Round, SecretKey, Signature, Time, pb, sha256,
+    BlockId, ChainId, ConsensusKey, ConsensusPublicKey, Height, Round, Signature, Time, pb,
     vote::signature,
     wire::{self, DecodeError, Wire},
 };
@@ -62,18 +62,17 @@ impl Proposal {
         .encode_length_delimited_to_vec()
     }
 
-    /// Signs with RFC 6979 over SHA-256 of the sign-bytes.
-    pub fn sign(self, chain_id: &ChainId, key: &SecretKey) -> SignedProposal {
-        let signature = key.sign(&sha256(&self.sign_bytes(chain_id)));
+    /// Signs the sign-bytes.
+    pub fn sign(self, chain_id: &ChainId, key: &impl ConsensusKey) -> SignedProposal {
+        let signature = key.sign_message(&self.sign_bytes(chain_id));
         SignedProposal { proposal: self, signature }
     }
 }
 
 impl SignedProposal {
     /// Checks that `proposer`, the key of the proposer of this height and round, signed this.
-    pub fn verify(self, chain_id: &ChainId, proposer: &PublicKey) -> Result<VerifiedProposal, ProposalError> {
-        let digest = sha256(&self.proposal.sign_bytes(chain_id));
-        proposer.verify(&digest, &self.signature).map_err(|_| ProposalError)?;
+    pub fn verify(self, chain_id: &ChainId, proposer: &ConsensusPublicKey) -> Result<VerifiedProposal, ProposalError> {
+        proposer.verify(&self.proposal.sign_bytes(chain_id), &self.signature).map_err(|_| ProposalError)?;
         Ok(VerifiedProposal(self))
     }
 }

@@ -11,7 +11,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, Hash, Power, PublicKey, Round,
+    Address, ConsensusPublicKey, Hash, Power, Round,
     limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
     merkle, pb,
     wire::{self, DecodeError, Wire},
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
     /// Its consensus key.
-    pub public_key: PublicKey,
+    pub public_key: ConsensusPublicKey,
     /// Its weight, at least 1.
     pub power: Power,
     /// Its claim to propose next; changes at every increment.
@@ -39,7 +39,7 @@ impl Validator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidatorUpdate {
     /// Whose power changes.
-    pub public_key: PublicKey,
+    pub public_key: ConsensusPublicKey,
     /// The new power.
     pub power: Power,
 }
@@ -84,10 +84,10 @@ const PRIORITY_WINDOW: i128 = 2;
 
 impl ValidatorSet {
     /// A first set: everybody's priority is 0, and the rotation is advanced once, as Tendermint does.
-    pub fn new(validators: Vec<(PublicKey, Power)>) -> Result<Self, ValidatorSetError> {
+    pub fn new(validators: Vec<(impl Into<ConsensusPublicKey>, Power)>) -> Result<Self, ValidatorSetError> {
         let validators = validators
             .into_iter()
-            .map(|(public_key, power)| Validator { public_key, power, proposer_priority: 0 })
+            .map(|(key, power)| Validator { public_key: key.into(), power, proposer_priority: 0 })
             .collect();
         let mut set = Self::checked(validators)?;
         set.increment(1);
@@ -311,7 +311,7 @@ impl Wire for ValidatorSet {
 }
 
 fn validator_from_pb(pb: pb::Validator) -> Result<Validator, DecodeError> {
-    let public_key = PublicKey::from_pb(wire::required("validator.pub_key", pb.pub_key)?)?;
+    let public_key = ConsensusPublicKey::from_pb(wire::required("validator.pub_key", pb.pub_key)?)?;
     if wire::address("validator.address", &pb.address)? != public_key.address() {
         return Err(DecodeError::field("validator.address", "is not the address of pub_key"));
     }
@@ -333,7 +333,7 @@ impl Wire for ValidatorUpdate {
 
     fn from_pb(pb: pb::ValidatorUpdate) -> Result<Self, DecodeError> {
         Ok(Self {
-            public_key: PublicKey::from_pb(wire::required("validator_update.pub_key", pb.pub_key)?)?,
+            public_key: ConsensusPublicKey::from_pb(wire::required("validator_update.pub_key", pb.pub_key)?)?,
             power: Power(wire::unsigned("validator_update.power", pb.power)?),
         })
     }
@@ -342,11 +342,12 @@ impl Wire for ValidatorUpdate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SecretKey;
+    use crate::{ConsensusSecretKey, KeyType};
     use std::collections::BTreeMap;
 
-    fn key(seed: u8) -> PublicKey {
-        SecretKey::from_bytes(&[seed; 32]).unwrap().public_key()
+    fn key(seed: u8) -> ConsensusPublicKey {
+        let key_type = KeyType::ALL[usize::from(seed % 2)];
+        ConsensusSecretKey::from_bytes(key_type, &[seed; 32]).unwrap().public_key()
     }
 
     fn set(powers: &[u64]) -> ValidatorSet {

@@ -6,9 +6,9 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, BlockId, ChainId, Height, Power, Round, SecretKey, Signature, Time, ValidatorSet,
+    Address, BlockId, ChainId, ConsensusKey, Height, Power, Round, Signature, Time, ValidatorSet,
     limits::VOTE_BYTES_MAX,
-    pb, sha256,
+    pb,
     wire::{self, DecodeError, Wire},
 };
 
@@ -86,9 +86,9 @@ impl Vote {
         .encode_length_delimited_to_vec()
     }
 
-    /// Signs with RFC 6979 over SHA-256 of the sign-bytes. Whether it may be signed at all is the guard's question.
-    pub fn sign(self, chain_id: &ChainId, key: &SecretKey) -> SignedVote {
-        let signature = key.sign(&sha256(&self.sign_bytes(chain_id)));
+    /// Signs the sign-bytes. Whether it may be signed at all is the guard's question.
+    pub fn sign(self, chain_id: &ChainId, key: &impl ConsensusKey) -> SignedVote {
+        let signature = key.sign_message(&self.sign_bytes(chain_id));
         SignedVote { vote: self, signature }
     }
 }
@@ -115,7 +115,7 @@ impl SignedVote {
         if !known(&self) {
             validator
                 .public_key
-                .verify(&sha256(&vote.sign_bytes(chain_id)), &self.signature)
+                .verify(&vote.sign_bytes(chain_id), &self.signature)
                 .map_err(|_| VoteError::Signature)?;
         }
         let power = validator.power;

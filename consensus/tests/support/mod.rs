@@ -79,7 +79,7 @@ impl Cast {
             timestamp: now(),
         };
         let key = self.key(self.proposer(round));
-        proposal.sign(&chain(), &key).verify(&chain(), &key.public_key()).unwrap()
+        proposal.sign(&chain(), &key).verify(&chain(), &key.public_key().into()).unwrap()
     }
 
     /// The proposal of round 0 of any height, whose proposer is the same: the set is not rotated here.
@@ -87,7 +87,7 @@ impl Cast {
         let (height, round, timestamp) = (Height(height), Round(0), now());
         let key = self.key(self.proposer(0));
         let proposal = Proposal { height, round, pol_round: None, block_id, timestamp };
-        proposal.sign(&chain(), &key).verify(&chain(), &key.public_key()).unwrap()
+        proposal.sign(&chain(), &key).verify(&chain(), &key.public_key().into()).unwrap()
     }
 
     pub fn signed_vote(&self, index: u32, vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> SignedVote {

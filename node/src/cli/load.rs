@@ -391,6 +391,7 @@ mod tests {
             base_port: Some(31_000),
             empty_block_interval: None,
             hostname_prefix: None,
+            key_type: None,
         };
         prepare::testnet(&wanted).unwrap();
         let testnet = Testnet::of(&Home::find(Some(folder.join("node1"))).unwrap()).unwrap();

@@ -14,7 +14,7 @@ use node::{
 };
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, Height, Round};
+use types::{ChainId, Height, KeyType, Round};
 
 use super::{failure::Failure, home::Home, output, prepare, show::Facts};
 
@@ -22,6 +22,7 @@ const INIT_HELP: &str = "\
 Examples:
   cairn init                                    in ~/.cairn
   cairn init --home ./mine --chain-id mine-1
+  cairn init --key-type ed25519
   cairn start --home ./mine
 
 Writes config/{config.toml,genesis.json,node_key.json,priv_validator_key.json},
@@ -39,12 +40,15 @@ pub struct Init {
     /// Name of the node, for people
     #[arg(long, value_name = "NAME")]
     moniker: Option<String>,
+    /// Type of the validator's key: secp256k1, or ed25519, which every CometBFT client reads
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    key_type: KeyType,
 }
 
 impl Init {
     /// Does it.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
-        let genesis = prepare::single(home.path(), self.chain_id, self.moniker)?;
+        let genesis = prepare::single(home.path(), self.chain_id, self.moniker, self.key_type)?;
         let mut facts = Facts::default();
         facts.add("home", home.path().display());
         facts.add("chain", genesis.chain_id());
@@ -242,8 +246,9 @@ pub fn show_validator(home: &Home) -> Result<(), Failure> {
     home.must_exist()?;
     let config = config::Config::load(home.path(), &[])?;
     let key = ValidatorKey::load(&config.priv_validator_key_file())?;
-    let value = data_encoding::BASE64.encode(key.public_key().bytes());
-    output::line(json!({ "type": "tendermint/PubKeySecp256k1", "value": value }));
+    let public = key.public_key();
+    let value = data_encoding::BASE64.encode(public.bytes());
+    output::line(json!({ "type": public.key_type().public_tag(), "value": value }));
     Ok(())
 }
 

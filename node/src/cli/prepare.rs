@@ -14,7 +14,7 @@ use std::{
 use genesis::{Access, Existing, FileError, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
 use node::config::Config;
 use serde_json::{Value, json};
-use types::{ChainId, limits::VALIDATORS_MAX};
+use types::{ChainId, KeyType, limits::VALIDATORS_MAX};
 
 use super::{failure::Failure, show};
 
@@ -50,6 +50,8 @@ pub struct Wanted {
     pub empty_block_interval: Option<Option<Duration>>,
     /// Each node has a machine of its own, called by this and its number.
     pub hostname_prefix: Option<String>,
+    /// Type of the validators' keys.
+    pub key_type: Option<KeyType>,
 }
 
 /// A testnet on disk.
@@ -167,7 +169,8 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
              with its chain (`rm -r {dir}`)"
         )))
     };
-    let validators = there.genesis.document().validators.len();
+    let members = &there.genesis.document().validators;
+    let validators = members.len();
     if validators != there.nodes.len() {
         let nodes = there.nodes.len();
         return Err(Failure::new(format!(
@@ -184,6 +187,9 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
         }
         Wanted { base_port: Some(asked), .. } if !there.nodes[0].p2p.laddr.ends_with(&format!(":{asked}")) => {
             other(format!("its first node listens at {}, not at port {asked}", there.nodes[0].p2p.laddr), "--base-port")
+        }
+        Wanted { key_type: Some(asked), .. } if members.iter().any(|member| member.public_key.key_type() != *asked) => {
+            other(format!("not all of its validators have {asked} keys"), "--key-type")
         }
         Wanted { hostname_prefix: Some(asked), .. } if hostname_prefix(&there.nodes[0]) != Some(asked) => {
             other("its nodes are not on machines called so".to_owned(), "--hostname-prefix")
@@ -247,7 +253,8 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         Some(chain_id) => chain_id.clone(),
         None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
     };
-    let options = TestnetOptions::generate(chain_id, show::now(), count, node_key)?;
+    let options =
+        TestnetOptions::generate(chain_id, show::now(), count, wanted.key_type.unwrap_or_default(), node_key)?;
     let ids: Vec<p2p::NodeId> = options
         .nodes
         .iter()
@@ -324,13 +331,18 @@ fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
 /// What an interrupted call left behind is written anew.
 ///
 /// Errors: one of the files is there already, and no call was interrupted; nothing was written then.
-pub fn single(home: &Path, chain_id: Option<ChainId>, moniker: Option<String>) -> Result<Genesis, Failure> {
+pub fn single(
+    home: &Path,
+    chain_id: Option<ChainId>,
+    moniker: Option<String>,
+    key_type: KeyType,
+) -> Result<Genesis, Failure> {
     let chain_id = match chain_id {
         Some(chain_id) => chain_id,
         None => ChainId::new(&format!("test-chain-{:06x}", show::now().unix_nanos() & 0xFF_FFFF))
             .expect("letters, dashes and digits make a chain id"),
     };
-    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, node_key)?;
+    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, key_type, node_key)?;
     options.accounts.truncate(1);
     let plan = plan(options)?;
     let files = plan.files(|_| {
@@ -367,6 +379,7 @@ mod tests {
             base_port: None,
             empty_block_interval: None,
             hostname_prefix: None,
+            key_type: None,
         }
     }
 
@@ -398,6 +411,9 @@ mod tests {
         let chain_id = Some(ChainId::new("other").unwrap());
         assert!(other(Wanted { chain_id, ..base.clone() }).contains("its chain is cairn-testnet, not other"));
         assert!(other(Wanted { base_port: Some(4000), ..base.clone() }).contains("not at port 4000"));
+        let key_type = Some(KeyType::Ed25519);
+        assert!(other(Wanted { key_type, ..base.clone() }).contains("not all of its validators have ed25519 keys"));
+        testnet(&Wanted { key_type: Some(KeyType::Secp256k1), ..base.clone() }).unwrap();
         assert!(other(Wanted { empty_block_interval: Some(None), ..base.clone() }).contains("empty_block_interval"));
         std::fs::remove_dir_all(dir.path().join("node1")).unwrap();
         assert!(other(base.clone()).contains("has 1 homes, but its genesis document has 2 validators"));

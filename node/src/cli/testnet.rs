@@ -16,7 +16,7 @@ use node::{
     config::{Config, duration_text, parse_duration},
     exit,
 };
-use types::ChainId;
+use types::{ChainId, KeyType};
 
 use super::{
     children::{self, Validator},
@@ -72,6 +72,9 @@ pub struct Testnet {
     /// Name of the chain [default: cairn-testnet]
     #[arg(long, value_name = "ID")]
     chain_id: Option<ChainId>,
+    /// Type of the validators' keys: secp256k1, or ed25519, which every CometBFT client reads [default: secp256k1]
+    #[arg(long, value_name = "TYPE")]
+    key_type: Option<KeyType>,
     /// After how long without transactions an empty block follows: 1s, 0s (at once), off [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     empty_block_interval: Option<Interval>,
@@ -125,6 +128,7 @@ impl Testnet {
             base_port: self.base_port,
             empty_block_interval: self.empty_block_interval.map(|interval| interval.0),
             hostname_prefix: self.hostname_prefix.clone(),
+            key_type: self.key_type,
         };
         let prepared = prepare::testnet(&wanted)?;
         if self.init_only {
@@ -158,6 +162,9 @@ impl Testnet {
         let mut arguments = Vec::new();
         if let Some(chain_id) = &self.chain_id {
             arguments.extend(["--chain-id".to_owned(), chain_id.to_string()]);
+        }
+        if let Some(key_type) = self.key_type {
+            arguments.extend(["--key-type".to_owned(), key_type.to_string()]);
         }
         if let Some(Interval(interval)) = self.empty_block_interval {
             let text = interval.map_or_else(|| "off".to_owned(), duration_text);
@@ -428,6 +435,7 @@ mod tests {
             base_port: None,
             empty_block_interval: None,
             hostname_prefix: None,
+            key_type: None,
         };
         let mut prepared = prepare::testnet(&wanted).unwrap();
         let any = "127.0.0.1:0".to_owned();

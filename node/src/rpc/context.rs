@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use host::{Committed, LiveApp, Status};
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
-use types::{Address, ChainId, Evidence, PublicKey, Time, TxId};
+use types::{Address, ChainId, ConsensusPublicKey, Evidence, Time, TxId};
 
 use super::Cors;
 use crate::{board::Happened, clients};
@@ -100,7 +100,7 @@ pub struct Identity {
     /// Where clients reach this node.
     pub rpc_address: String,
     /// The key that this node signs votes with, if any.
-    pub validator: Option<PublicKey>,
+    pub validator: Option<ConsensusPublicKey>,
 }
 
 /// Bounds of what clients may ask for: `[rpc]` of the configuration.

@@ -9,8 +9,8 @@ use host::{Committed, Status};
 use serde_json::{Value, json};
 use storage::Head;
 use types::{
-    BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, Event, Evidence, Hash, Header, Height, PublicKey,
-    SignedVote, TxId, TxResult, Validator, ValidatorSet, ValidatorUpdate, VoteType, merkle,
+    BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, ConsensusPublicKey, Event, Evidence, Hash, Header,
+    Height, SignedVote, TxId, TxResult, Validator, ValidatorSet, ValidatorUpdate, VoteType, merkle,
 };
 
 use super::{
@@ -145,8 +145,8 @@ fn evidence(evidence: &Evidence) -> Value {
 }
 
 /// A public key with its type.
-pub fn public_key(key: &PublicKey) -> Value {
-    json!({ "type": "tendermint/PubKeySecp256k1", "value": base64(key.bytes()) })
+pub fn public_key(key: &ConsensusPublicKey) -> Value {
+    json!({ "type": key.key_type().public_tag(), "value": base64(key.bytes()) })
 }
 
 /// A member of a set.
@@ -610,7 +610,7 @@ pub mod tests {
         let results = BlockResults {
             txs: vec![result; txs.len()],
             events: vec![event],
-            validator_updates: vec![ValidatorUpdate { public_key: key(9).public_key(), power: Power(7) }],
+            validator_updates: vec![ValidatorUpdate { public_key: key(9).public_key().into(), power: Power(7) }],
             params_update: Some(Params::default()),
             app_hash: Hash([3; 32]),
         };

@@ -17,7 +17,7 @@ use genesis::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
 use node::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use types::{ChainId, Time};
+use types::{ChainId, KeyType, Time};
 
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +39,9 @@ impl Homes {
         let folder = tempfile::tempdir().unwrap();
         let now = Time::parse("2026-01-01T00:00:00Z").unwrap();
         let node_key = |seed| p2p::NodeKey::from_seed(seed).to_bytes();
-        let mut options = TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, node_key).unwrap();
+        let mut options =
+            TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, KeyType::Secp256k1, node_key)
+                .unwrap();
         change(&mut options);
         let ids: Vec<_> = options.nodes.iter().map(|(_, key)| p2p::NodeKey::from_bytes(&key.0).unwrap().id()).collect();
         let ports = free_ports(count);

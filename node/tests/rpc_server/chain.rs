@@ -17,8 +17,8 @@ use node::rpc::{
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
-    Address, Block, ChainId, Commit, Header, Height, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody, TxId,
-    TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, results_hash,
+    Address, Block, ChainId, Commit, ConsensusSecretKey, Header, Height, KeyType, Msg, Params, Power, Round, SecretKey,
+    Step, Time, TxBody, TxId, TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, results_hash,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -27,6 +27,11 @@ pub fn key(seed: u8) -> SecretKey {
 
 pub fn chain_id() -> ChainId {
     ChainId::new("cairn-rpc-test").unwrap()
+}
+
+/// A validator's key.
+fn validator_key(key_type: KeyType, seed: u8) -> ConsensusSecretKey {
+    ConsensusSecretKey::from_bytes(key_type, &[seed; 32]).unwrap()
 }
 
 /// Who has money.
@@ -46,10 +51,13 @@ pub fn transfer(nonce: u64, amount: u64) -> Vec<u8> {
     body.sign(&alice()).encode()
 }
 
-fn genesis(others: u32) -> Genesis {
+fn genesis(key_type: KeyType, others: u32) -> Genesis {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let validator =
-        |seed: u8| GenesisValidator { public_key: key(seed).public_key(), power: Power(10), name: String::new() };
+    let validator = |seed: u8| GenesisValidator {
+        public_key: validator_key(key_type, seed).public_key(),
+        power: Power(10),
+        name: String::new(),
+    };
     let other = |number: u32| {
         let mut address = Address([0xAA; 20]);
         address.0[..4].copy_from_slice(&number.to_be_bytes());
@@ -77,6 +85,7 @@ fn genesis(others: u32) -> Genesis {
 /// The chain, its mempool, and its events.
 pub struct Chain {
     pub store: Arc<Store<RocksKv>>,
+    key_type: KeyType,
     pub app: LiveApp,
     pub genesis: Genesis,
     pub events: broadcast::Sender<Arc<Committed>>,
@@ -101,13 +110,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Chain {
     pub fn new() -> Arc<Self> {
-        Self::with_accounts(0)
+        Self::with_keys(KeyType::Secp256k1)
+    }
+
+    /// A chain whose validators have keys of this type.
+    pub fn with_keys(key_type: KeyType) -> Arc<Self> {
+        Self::with(key_type, 0)
     }
 
     /// A chain with so many accounts beside alice's.
     pub fn with_accounts(others: u32) -> Arc<Self> {
+        Self::with(KeyType::Secp256k1, others)
+    }
+
+    fn with(key_type: KeyType, others: u32) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let genesis = genesis(others);
+        let genesis = genesis(key_type, others);
         let store = Store::open(RocksKv::open(&folder.path().join("db")).unwrap(), &chain_id()).unwrap();
         let first = genesis.first_state();
         let began = storage::Genesis {
@@ -124,6 +142,7 @@ impl Chain {
         let grown = Grown { validators: first.validators, next_validators, last_commit: None };
         Arc::new(Self {
             store: Arc::new(store),
+            key_type,
             app,
             genesis,
             events: broadcast::Sender::new(256),
@@ -167,7 +186,8 @@ impl Chain {
         let parts = block.part_set();
         let (block_id, block_bytes) = (block.id(&parts), parts.bytes().unwrap());
         let vote = |seed: u8| {
-            let validator = key(seed).public_key().address();
+            let key = validator_key(self.key_type, seed);
+            let validator = key.public_key().address();
             let (validator_index, _) = grown.validators.by_address(&validator).unwrap();
             let timestamp = block.header.time;
             Vote {
@@ -179,7 +199,7 @@ impl Chain {
                 validator,
                 validator_index,
             }
-            .sign(&chain_id(), &key(seed))
+            .sign(&chain_id(), &key)
         };
         let votes: Vec<_> = (1..=3).map(vote).collect();
         let commit = Commit::from_votes(height, Round(0), block_id, &grown.validators, &votes);
@@ -253,7 +273,7 @@ impl Chain {
                 moniker: "test".into(),
                 listen_address: "tcp://127.0.0.1:26656".into(),
                 rpc_address: "tcp://127.0.0.1:26657".into(),
-                validator: Some(key(1).public_key()),
+                validator: Some(validator_key(self.key_type, 1).public_key()),
             },
             genesis: GenesisText::Whole(self.genesis.to_json()),
             store: self.store.clone(),

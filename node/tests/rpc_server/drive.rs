@@ -22,7 +22,7 @@ use tendermint_rpc::{
     event::EventData,
     query::{EventType, Query},
 };
-use types::{Address, Hash, Wire, merkle};
+use types::{Address, Hash, KeyType, Wire, merkle};
 
 pub fn id(tx: &[u8]) -> tendermint::Hash {
     tendermint::Hash::Sha256(types::sha256(tx).0)
@@ -205,6 +205,28 @@ async fn validator_set(
 ) -> ValidatorSet {
     let members = client.validators(height, Paging::All).await.unwrap().validators;
     ValidatorSet::with_proposer(members, proposer).unwrap()
+}
+
+/// Whatever a client reads has consensus keys of this type alone. With Ed25519 that is what lets crates without the feature
+/// `secp256k1` read it; this workspace cannot build them so, because features of one build are united.
+pub async fn meets_keys_of(client: &(impl Client + Sync), http: &str, key_type: KeyType) {
+    let members = client.validators(Height::from(1_u32), Paging::All).await.unwrap().validators;
+    let is_ed25519 = |key: &tendermint::PublicKey| key.ed25519().is_some();
+    assert!(members.iter().all(|member| is_ed25519(&member.pub_key) == (key_type == KeyType::Ed25519)));
+    let other = KeyType::ALL.into_iter().find(|other| *other != key_type).unwrap();
+    for route in
+        ["status", "genesis", "validators", "block_results?height=1", "dump_consensus_state", "consensus_params"]
+    {
+        let url = format!("{http}/{route}");
+        let config = ureq::Agent::config_builder().proxy(None).build();
+        let get = move || config.new_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        let text = tokio::task::spawn_blocking(get).await.unwrap();
+        assert!(!text.contains(other.public_tag()), "{route}: {text}");
+        assert!(
+            !["status", "genesis", "validators"].contains(&route) || text.contains(key_type.public_tag()),
+            "{text}"
+        );
+    }
 }
 
 /// Has a stock light client, which trusts `trusted`, judge `untrusted` by what the node tells of both.

@@ -12,6 +12,7 @@ use chain::{Chain, alice, transfer};
 use node::rpc::Limits;
 use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
+use types::KeyType;
 
 /// An answer to a raw request.
 struct Raw {
@@ -108,17 +109,20 @@ async fn who_watches_headers_gets_one_for_each_height_and_no_transactions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stock_light_client_is_convinced() {
-    let chain = Chain::new();
-    for nonce in 0..5 {
-        chain.grow(vec![transfer(nonce, 1)]);
+    for key_type in KeyType::ALL {
+        let chain = Chain::with_keys(key_type);
+        for nonce in 0..5 {
+            chain.grow(vec![transfer(nonce, 1)]);
+        }
+        let served = chain.serve(Limits::default()).await;
+        let client = HttpClient::new(served.http().as_str()).unwrap();
+        drive::light_client(&client, 1, 2).await;
+        drive::light_client(&client, 2, 4).await;
+        drive::light_client(&client, 4, 5).await;
+        let beyond = client.commit(9_u32).await.unwrap_err().to_string();
+        assert!(beyond.contains("height 9 must be less than or equal to the current blockchain height 5"), "{beyond}");
+        drive::meets_keys_of(&client, &served.http(), key_type).await;
     }
-    let served = chain.serve(Limits::default()).await;
-    let client = HttpClient::new(served.http().as_str()).unwrap();
-    drive::light_client(&client, 1, 2).await;
-    drive::light_client(&client, 2, 4).await;
-    drive::light_client(&client, 4, 5).await;
-    let beyond = client.commit(9_u32).await.unwrap_err().to_string();
-    assert!(beyond.contains("height 9 must be less than or equal to the current blockchain height 5"), "{beyond}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -179,7 +179,7 @@ impl Chain {
         let known = self.validators.last_key_value().expect("genesis has sets").1;
         let mut validators = known.clone();
         if height.0.is_multiple_of(7) {
-            let update = ValidatorUpdate { public_key: public_key(1), power: Power(height.0 + 1) };
+            let update = ValidatorUpdate { public_key: public_key(1).into(), power: Power(height.0 + 1) };
             validators = known.update(&[update]).expect("a fine update");
         }
         validators.increment(1);

@@ -85,6 +85,7 @@ impl Chain {
             base_port: Some(free_ports(count)?),
             empty_block_interval: Some(Some(interval)),
             hostname_prefix: None,
+            key_type: None,
         })?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;

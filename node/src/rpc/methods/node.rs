@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use storage::Head;
-use types::{Power, PublicKey, SecretKey};
+use types::{ConsensusPublicKey, ConsensusSecretKey, KeyType, Power};
 
 use super::{Outcome, Server};
 use crate::rpc::{GenesisText, args::Args, error::Error, json};
@@ -12,11 +12,10 @@ use crate::rpc::{GenesisText, args::Args, error::Error, json};
 /// Bytes of a piece of the genesis document, as in CometBFT.
 const GENESIS_CHUNK_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What a node without a validator's key shows: clients insist on one. Its power is 0.
-static NOBODY: LazyLock<PublicKey> = LazyLock::new(|| {
-    let mut one = [0; 32];
-    one[31] = 1;
-    SecretKey::from_bytes(&one).expect("1 is a key").public_key()
+/// What a node without a validator's key shows: clients insist on one, and Ed25519 is the type that all of them know. Its power
+/// is 0.
+static NOBODY: LazyLock<ConsensusPublicKey> = LazyLock::new(|| {
+    ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[1; 32]).expect("any 32 bytes are a seed").public_key()
 });
 
 /// The process answers. Whether the node is of use, [`ready`] says.

@@ -1,0 +1,478 @@
+//! Consensus keys: what validators sign proposals and votes with.
+//!
+//! | type | signs | public key | address |
+//! |---|---|---|---|
+//! | secp256k1 | SHA-256 of the message, by RFC 6979, low S | 33 bytes, a compressed point | RIPEMD-160 of its SHA-256 |
+//! | Ed25519 | the message, by RFC 8032 | 32 bytes, a point | first 20 bytes of its SHA-256 |
+//!
+//! Both sign deterministically, and both signatures have 64 bytes. Every node must judge every signature alike, whatever library
+//! it uses, one by one or in batches. RFC 8032 leaves that open for Ed25519, so signatures are judged by ZIP 215, as CometBFT does:
+//! `s` is below the group's order, so nobody can change a signature's bytes without the key; `R` is any encoding of a point; and
+//! the equation is the one with the cofactor. Which keys may stand in a validator set is stricter: a public key is encoded
+//! canonically, so one key has one address, and is not of small order, because anybody could sign for such a key.
+
+use std::{fmt, str::FromStr};
+
+use ed25519_zebra::{SigningKey, VerificationKey};
+use k256::elliptic_curve::zeroize::Zeroize;
+use thiserror::Error;
+
+use crate::{
+    Address, PublicKey, SecretKey, Signature, SignatureError, pb, sha256,
+    wire::{DecodeError, Wire},
+};
+
+/// The kind of a consensus key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyType {
+    /// ECDSA over secp256k1.
+    #[default]
+    Secp256k1,
+    /// Ed25519, the default of CometBFT.
+    Ed25519,
+}
+
+/// A text that names no type of key.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{got:?} is not a type of consensus key: use secp256k1 or ed25519")]
+pub struct KeyTypeError {
+    got: String,
+}
+
+impl KeyType {
+    /// Every type.
+    pub const ALL: [Self; 2] = [Self::Secp256k1, Self::Ed25519];
+
+    /// The name in `--key-type` and in `pub_key_types`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secp256k1 => "secp256k1",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// The tag of a public key in CometBFT's JSON.
+    pub fn public_tag(self) -> &'static str {
+        match self {
+            Self::Secp256k1 => "tendermint/PubKeySecp256k1",
+            Self::Ed25519 => "tendermint/PubKeyEd25519",
+        }
+    }
+
+    /// The tag of a secret key in CometBFT's JSON.
+    pub fn secret_tag(self) -> &'static str {
+        match self {
+            Self::Secp256k1 => "tendermint/PrivKeySecp256k1",
+            Self::Ed25519 => "tendermint/PrivKeyEd25519",
+        }
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = KeyTypeError;
+    fn from_str(text: &str) -> Result<Self, KeyTypeError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| KeyTypeError { got: text.chars().take(80).collect() })
+    }
+}
+
+/// A validator's public key, parsed once, with its address at hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ConsensusPublicKey {
+    /// A point on secp256k1.
+    Secp256k1(PublicKey),
+    /// A point on edwards25519.
+    Ed25519(Ed25519PublicKey),
+}
+
+/// A point on edwards25519, canonically encoded and not of small order, with its address at hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ed25519PublicKey {
+    key: VerificationKey,
+    address: Address,
+}
+
+impl Ed25519PublicKey {
+    /// From 32 bytes of a point.
+    ///
+    /// Errors: `SignatureError::Ed25519PublicKey`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| SignatureError::Ed25519PublicKey)?;
+        let key = VerificationKey::try_from(bytes).map_err(|_| SignatureError::Ed25519PublicKey)?;
+        if !is_canonical(&bytes) || is_of_small_order(&key) {
+            return Err(SignatureError::Ed25519PublicKey);
+        }
+        Ok(Self::new(key))
+    }
+
+    fn new(key: VerificationKey) -> Self {
+        let mut address = Address::default();
+        address.0.copy_from_slice(&sha256(key.as_ref()).0[..20]);
+        Self { key, address }
+    }
+
+    fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        let signature = ed25519_zebra::Signature::from_bytes(&signature.0);
+        self.key.verify(&signature, message).map_err(|_| SignatureError::Mismatch)
+    }
+}
+
+/// Whether the y-coordinate is below the field's order, 2^255 − 19. (The other spelling, x = 0 with a sign, is of small order.)
+fn is_canonical(bytes: &[u8; 32]) -> bool {
+    let [lowest, between @ .., highest] = bytes;
+    !(*lowest >= 0xED && between.iter().all(|byte| *byte == 0xFF) && highest & 0x7F == 0x7F)
+}
+
+/// Whether eight times the point is the identity. Then, and only then, "R is the identity, s is 0" is a signature of a message
+/// that nobody chose: the equation becomes `[8][k]A = 0`, and k is a hash that is no multiple of the group's order.
+fn is_of_small_order(key: &VerificationKey) -> bool {
+    let mut forged = [0; 64];
+    forged[0] = 1;
+    key.verify(&ed25519_zebra::Signature::from_bytes(&forged), b"cairn: a key of small order").is_ok()
+}
+
+impl ConsensusPublicKey {
+    /// From the bytes of a point.
+    ///
+    /// Errors: `SignatureError::PublicKey`, `SignatureError::Ed25519PublicKey`.
+    pub fn from_bytes(key_type: KeyType, bytes: &[u8]) -> Result<Self, SignatureError> {
+        Ok(match key_type {
+            KeyType::Secp256k1 => Self::Secp256k1(PublicKey::from_bytes(bytes)?),
+            KeyType::Ed25519 => Self::Ed25519(Ed25519PublicKey::from_bytes(bytes)?),
+        })
+    }
+
+    /// Its kind.
+    pub fn key_type(&self) -> KeyType {
+        match self {
+            Self::Secp256k1(_) => KeyType::Secp256k1,
+            Self::Ed25519(_) => KeyType::Ed25519,
+        }
+    }
+
+    /// The encoded point: 33 bytes for secp256k1, 32 for Ed25519.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Secp256k1(key) => key.bytes(),
+            Self::Ed25519(key) => key.key.as_ref(),
+        }
+    }
+
+    /// The address, as Tendermint has it for this kind.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Secp256k1(key) => key.address(),
+            Self::Ed25519(key) => key.address,
+        }
+    }
+
+    /// Checks `signature` over `message`. Cost: about 60 µs for secp256k1, 40 µs for Ed25519.
+    ///
+    /// Errors: `SignatureError::Mismatch`.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        match self {
+            Self::Secp256k1(key) => key.verify(&sha256(message), signature),
+            Self::Ed25519(key) => key.verify(message, signature),
+        }
+    }
+}
+
+impl From<PublicKey> for ConsensusPublicKey {
+    fn from(key: PublicKey) -> Self {
+        Self::Secp256k1(key)
+    }
+}
+
+impl PartialEq<PublicKey> for ConsensusPublicKey {
+    fn eq(&self, other: &PublicKey) -> bool {
+        matches!(self, Self::Secp256k1(key) if key == other)
+    }
+}
+
+impl PartialEq<ConsensusPublicKey> for PublicKey {
+    fn eq(&self, other: &ConsensusPublicKey) -> bool {
+        other == self
+    }
+}
+
+impl fmt::Debug for ConsensusPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConsensusPublicKey({} {})", self.key_type(), data_encoding::HEXUPPER.encode(self.bytes()))
+    }
+}
+
+impl fmt::Debug for Ed25519PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ed25519PublicKey({})", data_encoding::HEXUPPER.encode(self.key.as_ref()))
+    }
+}
+
+impl Wire for ConsensusPublicKey {
+    type Pb = pb::PublicKey;
+    const NAME: &'static str = "public key";
+    const BYTES_MAX: usize = 64;
+
+    fn to_pb(&self) -> pb::PublicKey {
+        let bytes = self.bytes().to_vec();
+        pb::PublicKey {
+            sum: Some(match self {
+                Self::Secp256k1(_) => pb::public_key::Sum::Secp256k1(bytes),
+                Self::Ed25519(_) => pb::public_key::Sum::Ed25519(bytes),
+            }),
+        }
+    }
+
+    fn from_pb(pb: pb::PublicKey) -> Result<Self, DecodeError> {
+        let (key_type, bytes) = match pb.sum {
+            Some(pb::public_key::Sum::Secp256k1(bytes)) => (KeyType::Secp256k1, bytes),
+            Some(pb::public_key::Sum::Ed25519(bytes)) => (KeyType::Ed25519, bytes),
+            None => return Err(DecodeError::field("pub_key", "is missing")),
+        };
+        Self::from_bytes(key_type, &bytes).map_err(|error| DecodeError::field("pub_key", error))
+    }
+}
+
+/// What signs proposals and votes.
+pub trait ConsensusKey {
+    /// Signs the message. Deterministic: one message has one signature.
+    fn sign_message(&self, message: &[u8]) -> Signature;
+}
+
+impl ConsensusKey for SecretKey {
+    fn sign_message(&self, message: &[u8]) -> Signature {
+        self.sign(&sha256(message))
+    }
+}
+
+/// A validator's secret key. Never printed; wiped when dropped.
+#[derive(Clone)]
+pub enum ConsensusSecretKey {
+    /// A scalar of secp256k1.
+    Secp256k1(SecretKey),
+    /// A seed of Ed25519.
+    Ed25519(Ed25519SecretKey),
+}
+
+/// A seed and what follows from it. Never printed; wiped when dropped.
+#[derive(Clone)]
+pub struct Ed25519SecretKey(SigningKey);
+
+impl Drop for Ed25519SecretKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ConsensusSecretKey {
+    /// From 32 bytes: a scalar, or a seed.
+    ///
+    /// Errors: `SignatureError::SecretKey`, `SignatureError::Ed25519SecretKey`.
+    pub fn from_bytes(key_type: KeyType, bytes: &[u8]) -> Result<Self, SignatureError> {
+        Ok(match key_type {
+            KeyType::Secp256k1 => Self::Secp256k1(SecretKey::from_bytes(bytes)?),
+            KeyType::Ed25519 => {
+                let seed: [u8; 32] = bytes.try_into().map_err(|_| SignatureError::Ed25519SecretKey)?;
+                Self::Ed25519(Ed25519SecretKey(SigningKey::from(seed)))
+            }
+        })
+    }
+
+    /// The scalar or the seed: 32 bytes. Handle with care.
+    pub fn bytes(&self) -> [u8; 32] {
+        match self {
+            Self::Secp256k1(key) => key.bytes(),
+            Self::Ed25519(key) => key.0.to_bytes(),
+        }
+    }
+
+    /// Its kind.
+    pub fn key_type(&self) -> KeyType {
+        match self {
+            Self::Secp256k1(_) => KeyType::Secp256k1,
+            Self::Ed25519(_) => KeyType::Ed25519,
+        }
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> ConsensusPublicKey {
+        match self {
+            Self::Secp256k1(key) => ConsensusPublicKey::Secp256k1(key.public_key()),
+            // A clamped scalar is no multiple of the group's order, so this key is not of small order.
+            Self::Ed25519(key) => ConsensusPublicKey::Ed25519(Ed25519PublicKey::new(key.0.verification_key())),
+        }
+    }
+}
+
+impl ConsensusKey for ConsensusSecretKey {
+    fn sign_message(&self, message: &[u8]) -> Signature {
+        match self {
+            Self::Secp256k1(key) => key.sign_message(message),
+            Self::Ed25519(key) => Signature(key.0.sign(message).to_bytes()),
+        }
+    }
+}
+
+impl From<SecretKey> for ConsensusSecretKey {
+    fn from(key: SecretKey) -> Self {
+        Self::Secp256k1(key)
+    }
+}
+
+impl fmt::Debug for ConsensusSecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsensusSecretKey(hidden)")
+    }
+}
+
+impl fmt::Debug for Ed25519SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ed25519SecretKey(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tendermint::crypto::{default::signature::Verifier, signature::Verifier as _};
+
+    fn key(key_type: KeyType, seed: u8) -> ConsensusSecretKey {
+        ConsensusSecretKey::from_bytes(key_type, &[seed; 32]).unwrap()
+    }
+
+    fn hex<const N: usize>(text: &str) -> [u8; N] {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn signatures_hold_for_their_message_key_and_type_only() {
+        for key_type in KeyType::ALL {
+            let (one, two) = (key(key_type, 1), key(key_type, 2));
+            let signature = one.sign_message(b"message");
+            assert_eq!(one.public_key().verify(b"message", &signature), Ok(()));
+            assert!(two.public_key().verify(b"message", &signature).is_err());
+            assert!(one.public_key().verify(b"other", &signature).is_err());
+            assert_eq!(one.sign_message(b"message"), signature, "signing is deterministic");
+            for bit in 0..64 * 8 {
+                let mut changed = signature;
+                changed.0[bit / 8] ^= 1 << (bit % 8);
+                assert!(one.public_key().verify(b"message", &changed).is_err(), "{key_type} bit {bit}");
+            }
+            let public = one.public_key();
+            assert_eq!(ConsensusPublicKey::decode(&public.encode()), Ok(public));
+            assert_eq!(ConsensusPublicKey::from_bytes(key_type, public.bytes()), Ok(public));
+            assert_eq!(key_type.name().parse(), Ok(key_type));
+            assert_eq!(format!("{one:?}"), "ConsensusSecretKey(hidden)");
+        }
+        let [secp256k1, ed25519] = KeyType::ALL.map(|key_type| key(key_type, 1));
+        assert_ne!(secp256k1.public_key().address(), ed25519.public_key().address());
+        assert!(ed25519.public_key().verify(b"message", &secp256k1.sign_message(b"message")).is_err());
+        assert!(secp256k1.public_key().verify(b"message", &ed25519.sign_message(b"message")).is_err());
+        assert!("sr25519".parse::<KeyType>().is_err());
+    }
+
+    /// RFC 8032, section 7.1, test 2.
+    #[test]
+    fn golden_ed25519() {
+        let secret: [u8; 32] = hex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
+        let secret = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &secret).unwrap();
+        let public: [u8; 32] = hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        assert_eq!(secret.public_key().bytes(), public);
+        let expected = hex(concat!(
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da",
+            "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+        ));
+        assert_eq!(secret.sign_message(&[0x72]), Signature(expected));
+        let theirs = tendermint::PublicKey::from_raw_ed25519(&public).unwrap();
+        assert_eq!(tendermint::account::Id::from(theirs).as_bytes(), secret.public_key().address().0);
+    }
+
+    /// s + the group's order is the same number to the equation, and must not be the same signature.
+    #[test]
+    fn an_ed25519_signature_cannot_be_changed_without_the_key() {
+        let order: [u8; 32] = hex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+        let key = key(KeyType::Ed25519, 1);
+        let mut signature = key.sign_message(b"message");
+        let mut carry = 0;
+        for (byte, add) in signature.0[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        assert_eq!(carry, 0);
+        assert!(key.public_key().verify(b"message", &signature).is_err());
+    }
+
+    /// The encodings of the eight points of small order: canonical ones, and those with y beyond the field or a sign for x = 0.
+    fn small_order() -> Vec<[u8; 32]> {
+        let mut all: Vec<[u8; 32]> = [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ]
+        .map(hex)
+        .to_vec();
+        let signed = all.clone().into_iter().map(|mut bytes| {
+            bytes[31] |= 0x80;
+            bytes
+        });
+        all.extend(signed);
+        all
+    }
+
+    /// A signature "R, s = 0" of small order holds for any message under ZIP 215 with a key of small order: such keys are no
+    /// keys here. Under a good key, our verdict on odd encodings of R is that of the other implementation of ZIP 215.
+    #[test]
+    fn keys_of_small_order_are_refused_and_odd_signatures_judged_as_elsewhere() {
+        for bytes in small_order() {
+            assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would take it");
+            assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(SignatureError::Ed25519PublicKey));
+        }
+        // y = p + 3 is another spelling of y = 3, a point of large order.
+        for (lowest, rest, highest, holds) in [(3, 0, 0, true), (0xF0, 0xFF, 0x7F, false)] {
+            let mut bytes = [rest; 32];
+            (bytes[0], bytes[31]) = (lowest, highest);
+            assert!(VerificationKey::try_from(bytes).is_ok(), "both are encodings of a point");
+            assert_eq!(Ed25519PublicKey::from_bytes(&bytes).is_ok(), holds);
+        }
+        let good = key(KeyType::Ed25519, 9);
+        let theirs = tendermint::PublicKey::from_raw_ed25519(good.public_key().bytes()).unwrap();
+        for r in small_order() {
+            for s in [[0; 32], [1; 32], good.sign_message(b"m").0[32..].try_into().unwrap()] {
+                let signature = Signature([r, s].concat().try_into().unwrap());
+                let their_signature = tendermint::Signature::try_from(&signature.0[..]).unwrap();
+                let verdict = Verifier.verify(theirs, b"m", &their_signature);
+                assert_eq!(good.public_key().verify(b"m", &signature).is_ok(), verdict.is_ok());
+                assert!(verdict.is_err(), "forged");
+            }
+        }
+        for bad in [&[0_u8; 31][..], &[0; 33], &[], &[2; 32]] {
+            assert!(Ed25519PublicKey::from_bytes(bad).is_err());
+        }
+    }
+
+    /// A signature that only ZIP 215 accepts: R is off by a point of small order, which the cofactor takes out again. CometBFT and
+    /// batches accept it, so we do; RFC 8032's other equation would refuse it, and nodes would disagree.
+    #[test]
+    fn the_equation_has_the_cofactor() {
+        let public: [u8; 32] = hex("04c5158f254c3a6c1f95ced6dc64b223c9706fbf72d2f27dcbc6e7844372977f");
+        let public = ConsensusPublicKey::from_bytes(KeyType::Ed25519, &public).unwrap();
+        let message = b"cofactor";
+        let signature = Signature(hex(concat!(
+            "df3826fa765882904ecc9e831921971de01ff2f4b9d5e44956016bec9870af2a",
+            "657129ba337d97688c36c3c060f3e371a1d63eebfbef3c07d4a0cf76e3182e0b"
+        )));
+        assert_eq!(public.verify(message, &signature), Ok(()));
+        let theirs = tendermint::PublicKey::from_raw_ed25519(public.bytes()).unwrap();
+        let their_signature = tendermint::Signature::try_from(&signature.0[..]).unwrap();
+        Verifier.verify(theirs, message, &their_signature).unwrap();
+    }
+}
