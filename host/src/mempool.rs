@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   clients ─┐                        ┌─> reap: the proposer's block
-//!            ├─> check the signature ─> add ──> take_outgoing: gossip (clients' only; gossip forwards the others by itself)
-//!   peers ───┘   (TxVerifier)         └─< update: after each block
+//!            ├─> check the signature ─> add ──> take_outgoing: gossip (gossip forwards by itself what came by it)
+//!   peers ───┘   (TxVerifier)         ├─> waiting, batch: what a peer that comes up asks for
+//!                                     └─< update: after each block
 //! ```
 //! | rule | bound |
 //! |---|---|
@@ -80,6 +81,8 @@ pub enum Source {
     Local,
     /// A peer's gossip, which reaches the others without us.
     Peer(Peer),
+    /// A peer that we asked what waits with it: the other peers are to be told.
+    Fetched(Peer),
 }
 
 /// A transaction that was taken.
@@ -113,6 +116,9 @@ pub struct Stats {
     /// Handed to proposals.
     pub reaped: u64,
 }
+
+/// Least time between two announcements of one transaction, however often clients send it.
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
 type Hook = OnceLock<Box<dyn Fn() + Send + Sync>>;
 
@@ -208,11 +214,10 @@ impl Mempool {
             }
         };
         inner.pool.stats.added += 1;
-        let is_local = source == Source::Local;
-        if is_local {
+        if !matches!(source, Source::Peer(_)) {
             inner.push_outgoing(added.id, tx.bytes().len());
         }
-        inner.pool.add(reader, &rules, plan, tx, now, is_local);
+        inner.pool.add(reader, &rules, plan, tx, now);
         let (is_ready, is_outgoing) = (inner.pool.has_ready(), !inner.outgoing.is_empty());
         drop(guard);
         if is_outgoing && !was_outgoing {
@@ -340,20 +345,35 @@ impl Mempool {
         self.inner().outgoing_bytes
     }
 
-    /// Tells peers again of all that came from clients of ours and still waits: for when the first peer connects.
-    pub fn publish_again(&self) {
-        let mut guard = self.inner();
-        let inner = &mut *guard;
-        inner.outgoing.clear();
-        inner.outgoing_bytes = 0;
-        let local = inner.pool.in_order_of_arrival().filter(|entry| entry.is_local);
-        let local: Vec<(TxId, usize)> = local.map(|entry| (entry.tx.id(), entry.tx.bytes().len())).collect();
-        local.into_iter().for_each(|(id, bytes)| inner.push_outgoing(id, bytes));
-        let is_outgoing = !inner.outgoing.is_empty();
-        drop(guard);
-        if is_outgoing {
-            call(&self.on_outgoing);
+    /// The first `limit` transactions in the order in which they came, with their sizes in bytes: for a peer that comes up.
+    pub fn waiting(&self, limit: usize) -> Vec<(TxId, u32)> {
+        let inner = self.inner();
+        let entries = inner.pool.in_order_of_arrival().take(limit);
+        entries.map(|entry| (entry.tx.id(), u32::try_from(entry.tx.bytes().len()).unwrap_or(u32::MAX))).collect()
+    }
+
+    /// Those of `ids` that wait here, in that order, as long as they have at most `bytes_max` bytes together.
+    pub fn batch(&self, ids: &[TxId], mut bytes_max: usize) -> Vec<Vec<u8>> {
+        let inner = self.inner();
+        let mut batch = Vec::new();
+        for entry in ids.iter().filter_map(|id| inner.pool.get(id)) {
+            let Some(left) = bytes_max.checked_sub(entry.tx.bytes().len()) else { break };
+            bytes_max = left;
+            batch.push(entry.tx.bytes().to_vec());
         }
+        batch
+    }
+
+    /// Keeps of `txs` what does not wait here and was not committed lately.
+    pub fn retain_unknown(&self, txs: &mut Vec<(TxId, u32)>) {
+        let inner = self.inner();
+        txs.retain(|(id, _)| inner.pool.get(id).is_none() && !inner.pool.is_committed(id));
+    }
+
+    /// The bytes of a transaction that waits here and that a client sends again, when peers are to be told of it again: at
+    /// most once each [`ANNOUNCE_INTERVAL`].
+    pub fn announce_again(&self, id: &TxId, now: Time) -> Option<Vec<u8>> {
+        self.inner().pool.announce(id, now).map(|entry| entry.tx.bytes().to_vec())
     }
 }
 

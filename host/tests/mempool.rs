@@ -357,8 +357,43 @@ fn peers_are_told_once_what_clients_sent() {
     assert_eq!((node.pool.take_outgoing(usize::MAX).len(), node.pool.outgoing_bytes()), (0, 0));
     node.add(&nonce(1, 2, 1)).unwrap();
     assert_eq!(calls.load(Relaxed), 2);
-    node.pool.publish_again();
-    assert_eq!(node.pool.take_outgoing(usize::MAX).len(), 3);
+}
+
+#[test]
+fn what_waits_is_offered_to_a_peer_that_comes_up_and_told_on_from_there() {
+    let (node, other) = (Node::new(Config::default(), &[1000, 1000]), Node::new(Config::default(), &[1000, 1000]));
+    let txs = [nonce(1, 0, 1), nonce(1, 1, 1), nonce(2, 0, 1)];
+    for tx in &txs {
+        node.add(tx).unwrap();
+    }
+    node.pool.take_outgoing(usize::MAX); // gossiped when nobody heard it
+    let size = txs[0].encode().len();
+    let mut waiting = node.pool.waiting(usize::MAX);
+    assert_eq!((waiting.len(), waiting[0].1), (3, size as u32));
+    assert_eq!(node.pool.waiting(2), waiting[..2], "bounded");
+    other.add(&txs[0]).unwrap();
+    other.pool.take_outgoing(usize::MAX);
+    other.pool.retain_unknown(&mut waiting);
+    let ids: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
+    assert_eq!(node.pool.batch(&ids, usize::MAX), [txs[1].encode(), txs[2].encode()]);
+    assert_eq!(node.pool.batch(&ids, txs[1].encode().len()), [txs[1].encode()], "bounded");
+    for tx in &txs[1..] {
+        other.add_from(tx, Source::Fetched(Peer([1; 20]))).unwrap();
+    }
+    assert_eq!(other.pool.take_outgoing(usize::MAX), [txs[1].encode(), txs[2].encode()]);
+}
+
+#[test]
+fn a_client_that_sends_again_has_it_announced_again_but_not_at_will() {
+    let node = Node::new(Config::default(), &[1000, 1000]);
+    let tx = nonce(1, 0, 1);
+    let id = node.add(&tx).unwrap().id;
+    let now = node.now;
+    assert_eq!(node.pool.announce_again(&id, now), None, "it was announced just now");
+    let later = now.saturating_add(host::mempool::ANNOUNCE_INTERVAL);
+    assert_eq!(node.pool.announce_again(&id, later), Some(tx.encode()));
+    assert_eq!(node.pool.announce_again(&id, later), None);
+    assert_eq!(node.pool.announce_again(&types::TxId([9; 32]), later), None, "unknown");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::{
 use host::{Committed, Host, Input, Output, Peer, Status, Timer};
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
 use storage::RocksKv;
-use types::{Address, PeerMessage, Wire};
+use types::{Address, PeerMessage, PeerRequest, Wire};
 
 use crate::{
     board::{Board, Happened},
@@ -183,7 +183,7 @@ impl Turns {
 impl ConsensusThread {
     fn request_blocks(&self, peer: Peer, request: u64, blocks: &types::BlockRequest) {
         let pool = self.pool.clone();
-        self.network.request_then(NodeId(peer.0), blocks.encode(), move |reply| match reply {
+        self.network.request_then(NodeId(peer.0), PeerRequest::Blocks(*blocks).encode(), move |reply| match reply {
             Ok(bytes) => pool.decode_response(peer, request, bytes),
             // The host gives up by itself, and knows then that the peer was silent.
             Err(RequestError::Timeout) => {}

@@ -34,7 +34,8 @@ use crate::{
     inbox::Inbox,
     logging,
     metrics::{self, Metrics, MetricsServer, Sources},
-    network, os,
+    network::{self, Exchange},
+    os,
     progress::Progress,
     pruner,
     readiness::Readiness,
@@ -185,9 +186,15 @@ impl Node {
         };
         let pool = VerifyPool::new(parts);
         let mut threads = pool.start(config.consensus.verify_threads);
-        let passing =
-            network::pass_events(events, network.clone(), pool.clone(), inbox.clone(), store.clone(), metrics.clone());
-        runtime.spawn(passing);
+        let exchange = Exchange::new(network::Lent {
+            network: network.clone(),
+            pool: pool.clone(),
+            store: store.clone(),
+            mempool: mempool.clone(),
+            metrics: metrics.clone(),
+            is_broadcasting: config.mempool.broadcast,
+        });
+        runtime.spawn(exchange.pass_events(events, inbox.clone()));
         mempool.on_ready({
             let inbox = inbox.clone();
             move || {

@@ -25,9 +25,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use host::{Checked, Input, Mempool, Offence, Peer, TxVerifier, Verifier};
+use host::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
 use storage::{RocksKv, Store};
+use tokio::sync::oneshot;
 use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wire};
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
@@ -120,9 +121,15 @@ struct Message {
 }
 
 struct Batch {
-    id: GossipId,
+    from: BatchFrom,
     bytes: Vec<u8>,
     since: Instant,
+}
+
+enum BatchFrom {
+    Gossip(GossipId),
+    /// We asked for it, and wait until it is taken.
+    Fetched(oneshot::Sender<()>),
 }
 
 /// Some transactions of a block.
@@ -211,7 +218,7 @@ impl VerifyPool {
     /// A gossiped batch of transactions. Never waits.
     pub fn batch(&self, peer: Peer, id: GossipId, bytes: Vec<u8>) {
         let size = bytes.len();
-        let batch = Batch { id: id.clone(), bytes, since: Instant::now() };
+        let batch = Batch { from: BatchFrom::Gossip(id.clone()), bytes, since: Instant::now() };
         let mut queues = self.lock();
         let fits = queues.batches.push(peer, size, batch);
         self.wake(queues);
@@ -275,9 +282,17 @@ impl VerifyPool {
         self.parts.mempool.expire(now);
     }
 
-    /// A peer came, the first one: it is told of all that waits.
-    pub fn publish_again(&self) {
-        self.parts.mempool.publish_again();
+    /// Transactions that we asked a peer for, to be taken like a gossiped batch. Tells when they were; an error when they were
+    /// dropped, or were not what an honest peer sends. Never waits.
+    pub fn fetched(&self, peer: Peer, bytes: Vec<u8>) -> oneshot::Receiver<()> {
+        let (done, taken) = oneshot::channel();
+        let size = bytes.len();
+        let batch = Batch { from: BatchFrom::Fetched(done), bytes, since: Instant::now() };
+        let mut queues = self.lock();
+        let fits = queues.batches.push(peer, size, batch);
+        self.wake(queues);
+        self.count_dropped(fits);
+        taken
     }
 
     /// The peer is gone: what it sent is of no use any more.
@@ -439,26 +454,40 @@ impl VerifyPool {
     fn take_batch(&self, peer: Peer, batch: Batch) {
         let metrics = &self.parts.metrics;
         metrics.verify.wait_seconds.with_label_values(&["batch"]).observe(batch.since.elapsed().as_secs_f64());
-        let Ok(TxBatch(txs)) = TxBatch::decode(&batch.bytes) else {
-            self.parts.network.verdict(batch.id, Verdict::Reject);
-            return;
+        let Ok(TxBatch { txs, .. }) = TxBatch::decode(&batch.bytes) else { return self.reject(peer, batch.from) };
+        let source = match batch.from {
+            BatchFrom::Gossip(_) => Source::Peer(peer),
+            BatchFrom::Fetched(_) => Source::Fetched(peer),
         };
         metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
         let mut is_new = false;
         for slice in txs.chunks(SLICE) {
-            match self.take_gossiped(peer, slice, batch.since) {
+            match self.take_from_peer(peer, slice, source, batch.since) {
                 Ok(some_new) => is_new |= some_new,
                 // No honest node forwards what does not decode or is not signed.
-                Err(()) => {
-                    self.parts.network.verdict(batch.id, Verdict::Reject);
-                    return;
-                }
+                Err(()) => return self.reject(peer, batch.from),
             }
             self.yield_to_urgent();
         }
-        // A batch of what everybody here refuses or has is not worth its way.
-        self.parts.network.verdict(batch.id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+        match batch.from {
+            // A batch of what everybody here refuses or has is not worth its way.
+            BatchFrom::Gossip(id) => {
+                self.parts.network.verdict(id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+            }
+            BatchFrom::Fetched(done) => drop(done.send(())), // nobody waits when the peer has gone
+        }
         self.publish();
+    }
+
+    /// A batch is not what an honest peer sends.
+    fn reject(&self, peer: Peer, from: BatchFrom) {
+        match from {
+            BatchFrom::Gossip(id) => self.parts.network.verdict(id, Verdict::Reject),
+            BatchFrom::Fetched(_) => {
+                let offence = Offence::BadResponse("transactions that are malformed or not signed".to_owned());
+                network::penalize(&self.parts.network, peer, &offence);
+            }
+        }
     }
 
     /// Publishes new transactions of ours, if they are due; else tells after how long they are.
@@ -482,7 +511,7 @@ impl VerifyPool {
             }
             *published = Instant::now();
             self.parts.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
-            if !self.parts.network.publish(TxBatch(txs).encode()) {
+            if !self.parts.network.publish(TxBatch { txs, salt: 0 }.encode()) {
                 tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: the network is behind");
             }
         }

@@ -180,3 +180,32 @@ fn gauges_are_right_from_the_start_on() {
     }
     assert!(node.metric("cometbft_consensus_block_size_bytes") > 100.0);
 }
+
+#[test]
+fn a_full_node_keeps_a_transaction_for_validators_that_restart() {
+    let homes = four();
+    std::fs::remove_file(homes.home(0).join("config/priv_validator_key.json")).unwrap();
+    let mut nodes = homes.start_all();
+    nodes.iter_mut().for_each(|node| node.wait_for_height(3));
+    // Two of the three validators go; the third hears of the transaction, and is the only one.
+    nodes.drain(2..).for_each(Validator::kill);
+    let sent = std::process::Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5", "--no-wait"])
+        .args(["--node", &nodes[0].rpc, "--home"])
+        .arg(homes.folder.path())
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let waiting = |node: &Validator| node.call("num_unconfirmed_txs")["total"].clone();
+    processes::eventually("the validator hears of it", || waiting(&nodes[1]) == "1");
+    nodes.pop().unwrap().kill();
+    // No validator knows it now. They come back, and the full node tells them.
+    for index in 1..4 {
+        nodes.push(homes.start(index));
+    }
+    processes::eventually("it is in a block", || waiting(&nodes[0]) == "0");
+    for node in nodes {
+        let (code, log) = node.terminate();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}

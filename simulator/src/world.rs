@@ -744,9 +744,10 @@ impl World {
         }
         let clock = self.nodes[to].clock(self.epoch, self.now);
         let Some(alive) = &mut self.nodes[to].alive else { return };
-        let batch = TxBatch::decode(&TxBatch(txs.to_vec()).encode()).expect("what is gossiped decodes");
+        let batch =
+            TxBatch::decode(&TxBatch { txs: txs.to_vec(), salt: 0 }.encode()).expect("what is gossiped decodes");
         let mut is_new = false;
-        for bytes in &batch.0 {
+        for bytes in &batch.txs {
             is_new |= alive.take_tx(bytes, clock, Source::Peer(peer(from)));
         }
         self.wake(to);

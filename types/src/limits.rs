@@ -50,6 +50,15 @@ pub const TX_BATCH_BYTES_MAX: usize = 512 * 1024;
 /// Transactions of a batch on the gossip topic.
 pub const TX_BATCH_MAX: usize = 4096;
 
+/// Transactions of which a peer tells that they wait with it: the ids are 2 MiB.
+pub const WAITING_TXS_MAX: usize = 65_536;
+
+/// Transactions that one request may ask for by id.
+pub const TXS_PER_REQUEST_MAX: usize = 1_024;
+
+/// Bytes of a request to a peer: the ids of transactions, with tags.
+pub const PEER_REQUEST_BYTES_MAX: usize = TXS_PER_REQUEST_MAX * 32 + 64;
+
 /// Blocks that one sync request may ask for.
 pub const SYNC_BLOCKS_MAX: u32 = 64;
 

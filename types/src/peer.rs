@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step,
+    BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step, TxId,
     hard_state::step,
     limits::{
-        CONSENSUS_MESSAGE_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_RESPONSE_BYTES_MAX, TX_BATCH_BYTES_MAX, TX_BATCH_MAX,
-        TX_BYTES_MAX,
+        CONSENSUS_MESSAGE_BYTES_MAX, PEER_REQUEST_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_RESPONSE_BYTES_MAX,
+        TX_BATCH_BYTES_MAX, TX_BATCH_MAX, TX_BYTES_MAX, TXS_PER_REQUEST_MAX, WAITING_TXS_MAX,
     },
     pb,
     wire::{self, DecodeError, Wire},
@@ -69,9 +69,29 @@ pub struct RoundState {
     pub earliest_height: Height,
 }
 
-/// Transactions on the gossip topic.
+/// Transactions on the gossip topic, or in answer to [`PeerRequest::Txs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TxBatch(pub Vec<Vec<u8>>);
+pub struct TxBatch {
+    /// Their bytes.
+    pub txs: Vec<Vec<u8>>,
+    /// Gossip knows a batch by its content and sends it once; one that is sent again has another number here.
+    pub salt: u64,
+}
+
+/// A question to one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerRequest {
+    /// Decided blocks: answered by [`BlockResponse`].
+    Blocks(BlockRequest),
+    /// Which transactions wait with the peer: answered by [`WaitingTxs`].
+    WaitingTxs,
+    /// Transactions by their ids, at most [`TXS_PER_REQUEST_MAX`]: answered by a [`TxBatch`] of those that wait still.
+    Txs(Vec<TxId>),
+}
+
+/// Transactions that wait with a peer, with their sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingTxs(pub Vec<(TxId, u32)>);
 
 /// Asks for decided blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +223,7 @@ impl Wire for TxBatch {
     const BYTES_MAX: usize = TX_BATCH_BYTES_MAX;
 
     fn to_pb(&self) -> pb::TxBatch {
-        pb::TxBatch { txs: self.0.clone() }
+        pb::TxBatch { txs: self.txs.clone(), salt: self.salt }
     }
 
     fn from_pb(pb: pb::TxBatch) -> Result<Self, DecodeError> {
@@ -214,8 +234,64 @@ impl Wire for TxBatch {
                 format!("a transaction is empty or above {TX_BYTES_MAX} bytes"),
             ));
         }
-        Ok(Self(pb.txs))
+        Ok(Self { txs: pb.txs, salt: pb.salt })
     }
+}
+
+impl Wire for PeerRequest {
+    type Pb = pb::PeerRequest;
+    const NAME: &'static str = "peer request";
+    const BYTES_MAX: usize = PEER_REQUEST_BYTES_MAX;
+
+    fn to_pb(&self) -> pb::PeerRequest {
+        use pb::peer_request::Sum;
+        let sum = match self {
+            PeerRequest::Blocks(request) => Sum::Blocks(request.to_pb()),
+            PeerRequest::WaitingTxs => Sum::WaitingTxs(pb::WaitingTxsRequest {}),
+            PeerRequest::Txs(ids) => Sum::Txs(pb::TxsRequest { ids: ids.iter().flat_map(|id| id.0).collect() }),
+        };
+        pb::PeerRequest { sum: Some(sum) }
+    }
+
+    fn from_pb(pb: pb::PeerRequest) -> Result<Self, DecodeError> {
+        use pb::peer_request::Sum;
+        Ok(match wire::required("peer_request.sum", pb.sum)? {
+            Sum::Blocks(request) => PeerRequest::Blocks(BlockRequest::from_pb(request)?),
+            Sum::WaitingTxs(_) => PeerRequest::WaitingTxs,
+            Sum::Txs(request) => PeerRequest::Txs(tx_ids("txs_request.ids", &request.ids, TXS_PER_REQUEST_MAX)?),
+        })
+    }
+}
+
+impl Wire for WaitingTxs {
+    type Pb = pb::WaitingTxs;
+    const NAME: &'static str = "waiting transactions";
+    const BYTES_MAX: usize = WAITING_TXS_MAX * 40 + 64;
+
+    fn to_pb(&self) -> pb::WaitingTxs {
+        let (ids, sizes) = self.0.iter().map(|(id, size)| (id.0, *size)).unzip::<_, _, Vec<_>, Vec<_>>();
+        pb::WaitingTxs { ids: ids.concat(), sizes }
+    }
+
+    fn from_pb(pb: pb::WaitingTxs) -> Result<Self, DecodeError> {
+        let ids = tx_ids("waiting_txs.ids", &pb.ids, WAITING_TXS_MAX)?;
+        if ids.len() != pb.sizes.len() {
+            return Err(DecodeError::field(
+                "waiting_txs.sizes",
+                format!("{} sizes of {} ids", pb.sizes.len(), ids.len()),
+            ));
+        }
+        Ok(Self(ids.into_iter().zip(pb.sizes).collect()))
+    }
+}
+
+fn tx_ids(field: &'static str, bytes: &[u8], max: usize) -> Result<Vec<TxId>, DecodeError> {
+    let (ids, rest) = bytes.as_chunks::<32>();
+    wire::at_most(field, ids.len(), max)?;
+    if !rest.is_empty() {
+        return Err(DecodeError::field(field, format!("{} bytes are not ids of 32 bytes", bytes.len())));
+    }
+    Ok(ids.iter().map(|id| TxId(*id)).collect())
 }
 
 impl Wire for BlockRequest {

@@ -28,6 +28,8 @@ fn all_survive(bytes: &[u8]) {
     survives::<PeerMessage>(bytes);
     survives::<RoundState>(bytes);
     survives::<TxBatch>(bytes);
+    survives::<PeerRequest>(bytes);
+    survives::<WaitingTxs>(bytes);
     survives::<BlockRequest>(bytes);
     survives::<BlockResponse>(bytes);
     survives::<BitSet>(bytes);

@@ -24,7 +24,7 @@ use app::{
 };
 use types::{Address, Block, ChainId, Hash, Height, Reader, Time, TxId, TxOrder, VerifiedTx};
 
-use super::{Config, MempoolError, Stats};
+use super::{ANNOUNCE_INTERVAL, Config, MempoolError, Stats};
 use crate::recent::Recent;
 
 /// Transactions passed over for lack of room before a reap ends: what is left of a block is not worth a longer search.
@@ -42,12 +42,12 @@ type Rank = (bool, u64, Reverse<Arrival>);
 #[derive(Debug)]
 pub(super) struct Entry {
     pub tx: VerifiedTx,
-    pub is_local: bool,
     sender: Row,
     fee: u64,
     cost: u128,
     added_height: Height,
     added: Time,
+    announced: Time,
 }
 
 /// A sender with at least one transaction here.
@@ -155,6 +155,16 @@ impl Pool {
 
     pub fn get(&self, id: &TxId) -> Option<&Entry> {
         self.ids.get(id).map(|arrival| &self.txs[arrival])
+    }
+
+    /// A transaction whose last announcement is long enough ago; notes a new one.
+    pub fn announce(&mut self, id: &TxId, now: Time) -> Option<&Entry> {
+        let entry = self.txs.get_mut(self.ids.get(id)?)?;
+        if now.since(entry.announced) < ANNOUNCE_INTERVAL {
+            return None;
+        }
+        entry.announced = now;
+        Some(entry)
     }
 
     pub fn is_committed(&self, id: &TxId) -> bool {
@@ -277,15 +287,7 @@ impl Pool {
     }
 
     /// Takes a transaction as planned on this very pool.
-    pub fn add<R: Reader + ?Sized>(
-        &mut self,
-        reader: &R,
-        rules: &Rules,
-        plan: Plan,
-        tx: VerifiedTx,
-        now: Time,
-        is_local: bool,
-    ) {
+    pub fn add<R: Reader + ?Sized>(&mut self, reader: &R, rules: &Rules, plan: Plan, tx: VerifiedTx, now: Time) {
         let Plan { admission, sender: row, replaces, victims } = plan;
         if rules.height < self.rules.height {
             self.doubtful.insert(row.clone());
@@ -323,7 +325,7 @@ impl Pool {
         self.ids.insert(tx.id(), arrival);
         self.bytes += tx.bytes().len();
         let added_height = self.rules.height;
-        self.txs.insert(arrival, Entry { tx, is_local, sender: row, fee, cost, added_height, added: now });
+        self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added_height, added: now, announced: now });
     }
 
     /// Changes a sender and keeps its head in `ready` and its tail in `evictable`.

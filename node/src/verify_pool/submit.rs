@@ -6,7 +6,7 @@ use app::{Refusal, Rules};
 use host::{Added, Mempool, Peer, Source};
 use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
-use types::{Height, Params, TxId, VerifiedTx};
+use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
 use super::{Parts, SUBMISSIONS_MAX, VerifyPool};
 use crate::clock;
@@ -63,12 +63,17 @@ impl VerifyPool {
         submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else the client is gone
         let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
         let tip = self.tip();
-        for (Submission { since, adds, answer, .. }, verified) in submissions.into_iter().zip(verified) {
+        for (Submission { bytes, since, adds, answer }, verified) in submissions.into_iter().zip(verified) {
             let taken = verified.and_then(|tx| match (&tip, adds) {
                 (None, _) => Err(Rejection::not_available()),
                 (Some(tip), true) => self.add(tip, tx, Source::Local, since),
                 (Some(tip), false) => self.sound(tip, tip.check(&self.parts.mempool, &tx)),
             });
+            if let Err(Rejection { name: "E_IN_MEMPOOL", .. }) = &taken
+                && adds
+            {
+                self.announce_again(&bytes);
+            }
             let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
         }
         drop(tip);
@@ -76,17 +81,35 @@ impl VerifyPool {
         self.yield_to_urgent();
     }
 
-    /// Some transactions of a gossiped batch. Tells whether one was new and taken.
+    /// Tells peers again of a transaction that waits here: its client believes that it was lost, and it may have been.
+    fn announce_again(&self, bytes: &[u8]) {
+        let now = clock::steady();
+        if !self.parts.is_broadcasting {
+            return;
+        }
+        if let Some(tx) = self.parts.mempool.announce_again(&TxId::of(bytes), now) {
+            let salt = now.unix_nanos() as u64;
+            self.parts.network.publish(TxBatch { txs: vec![tx], salt }.encode());
+        }
+    }
+
+    /// Some transactions of a peer's batch. Tells whether one was new and taken.
     ///
     /// Errors: one is malformed or not signed by its signer.
-    pub(super) fn take_gossiped(&self, peer: Peer, txs: &[Vec<u8>], since: Instant) -> Result<bool, ()> {
+    pub(super) fn take_from_peer(
+        &self,
+        peer: Peer,
+        txs: &[Vec<u8>],
+        source: Source,
+        since: Instant,
+    ) -> Result<bool, ()> {
         let verified = self.verify(txs.iter().map(Vec::as_slice));
         let Some(tip) = self.tip() else { return Ok(false) };
         let mut new = 0;
         for verified in verified {
             match verified {
                 // Refused by the state as it is here: no fault of the peer's, whose state may be another.
-                Ok(tx) => new += u64::from(self.add(&tip, tx, Source::Peer(peer), since).is_ok()),
+                Ok(tx) => new += u64::from(self.add(&tip, tx, source, since).is_ok()),
                 Err(error) if is_known(&error) => {}
                 Err(_) => return Err(()),
             }

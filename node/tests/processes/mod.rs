@@ -292,6 +292,15 @@ impl Drop for Validator {
     }
 }
 
+/// Waits until something has happened.
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Replaces a file's text.
 pub fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
