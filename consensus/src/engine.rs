@@ -909,6 +909,13 @@ impl Engine {
         self.round_started
     }
 
+    /// Signs nothing of this height, nor below, from now on.
+    pub fn seal(&mut self, height: Height) {
+        if let Some(signer) = &mut self.signer {
+            signer.seal(height);
+        }
+    }
+
     /// The guarded key, if there is one.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()

@@ -20,10 +20,44 @@ pub struct SignState {
 }
 
 impl SignState {
-    fn place(&self) -> (Height, Round, u8) {
+    /// Nothing of this height, nor below, may be signed: for heights of which it is not known what was signed.
+    pub fn sealed(height: Height) -> Self {
+        Self { height, round: SEALED_ROUND, step: step(VoteType::Precommit), signed: None }
+    }
+
+    /// Whether it seals its height, rather than naming a word that was signed.
+    pub fn is_sealed(&self) -> bool {
+        self.signed.is_none() && self.round == SEALED_ROUND
+    }
+
+    /// Height, round and step, by which signing states are ordered.
+    pub fn place(&self) -> (Height, Round, u8) {
         (self.height, self.round, self.step)
     }
+
+    /// Takes in what a hard state says was signed, if that is later.
+    pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
+        for proposal in &hard_state.proposals {
+            let p = &proposal.proposal;
+            self.raise((p.height, p.round, 1), || p.sign_bytes(chain_id), proposal.signature);
+        }
+        for signed in &hard_state.votes {
+            let vote = &signed.vote;
+            let place = (vote.height, vote.round, step(vote.vote_type));
+            self.raise(place, || vote.sign_bytes(chain_id), signed.signature);
+        }
+    }
+
+    fn raise(&mut self, place: (Height, Round, u8), sign_bytes: impl FnOnce() -> Vec<u8>, signature: Signature) {
+        if place > self.place() {
+            let (height, round, step) = place;
+            *self = Self { height, round, step, signed: Some((sign_bytes(), signature)) };
+        }
+    }
 }
+
+/// No round is later.
+const SEALED_ROUND: Round = Round(i32::MAX as u32);
 
 /// Signing would contradict, or may contradict, what was signed before.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -73,20 +107,14 @@ impl Signer {
 
     /// Never signs at or below the last thing signed in `hard_state`.
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
-        for proposal in &hard_state.proposals {
-            let p = &proposal.proposal;
-            self.raise((p.height, p.round, 1), p.sign_bytes(chain_id), proposal.signature);
-        }
-        for vote in &hard_state.votes {
-            let place = (vote.vote.height, vote.vote.round, step(vote.vote.vote_type));
-            self.raise(place, vote.vote.sign_bytes(chain_id), vote.signature);
-        }
+        self.state.raise_to(hard_state, chain_id);
     }
 
-    fn raise(&mut self, place: (Height, Round, u8), sign_bytes: Vec<u8>, signature: Signature) {
-        if place > self.state.place() {
-            let (height, round, step) = place;
-            self.state = SignState { height, round, step, signed: Some((sign_bytes, signature)) };
+    /// Signs nothing of this height, nor below.
+    pub fn seal(&mut self, height: Height) {
+        let sealed = SignState::sealed(height);
+        if sealed.place() > self.state.place() {
+            self.state = sealed;
         }
     }
 
@@ -98,7 +126,7 @@ impl Signer {
             return Ok(SignedProposal { proposal, signature });
         }
         let signed = proposal.sign(chain_id, &self.key);
-        self.raise(place, sign_bytes, signed.signature);
+        self.state.raise(place, || sign_bytes, signed.signature);
         Ok(signed)
     }
 
@@ -110,7 +138,7 @@ impl Signer {
             return Ok(SignedVote { vote, signature });
         }
         let signed = vote.sign(chain_id, &self.key);
-        self.raise(place, sign_bytes, signed.signature);
+        self.state.raise(place, || sign_bytes, signed.signature);
         Ok(signed)
     }
 
