@@ -155,10 +155,16 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
 
 /// Reads a file and its JSON. The error says where the JSON breaks, and shows none of it.
 pub(crate) fn read_json(file: &Path, bytes_max: usize) -> Result<serde_json::Value, FileError> {
+    read_json_or(file, bytes_max, ": restore the file from a copy")
+}
+
+/// The same, with another way out in the error.
+pub(crate) fn read_json_or(file: &Path, bytes_max: usize, way_out: &str) -> Result<serde_json::Value, FileError> {
     let bytes = read(file, bytes_max)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        FileError::content(file, format!("not JSON at line {line}, column {column}: restore the file from a copy"))
+        let what = if bytes.is_empty() { "it is empty, " } else { "" };
+        FileError::content(file, format!("{what}not JSON at line {line}, column {column}{way_out}"))
     })
 }
 

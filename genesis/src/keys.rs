@@ -22,7 +22,7 @@ use types::{
 
 use crate::{
     document::{KeyShape, read_public_key},
-    files::{self, Access, Existing, FileError, in_file, random, read_json},
+    files::{self, Access, Existing, FileError, in_file, random, read_json, read_json_or},
     json::{At, FieldError},
 };
 
@@ -196,7 +196,7 @@ impl NodeKey {
 
 /// The last that a validator signed, as CometBFT and remote signers keep it: nothing before it may be signed again.
 ///
-/// This node keeps what it signed in its database; the file carries it from and to other software.
+/// The node writes it at every signature, beside its database, which also knows what was signed: see `node/src/signing.rs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValidatorState {
     /// Height; 0 before the first signature.
@@ -238,7 +238,8 @@ impl ValidatorState {
     ///
     /// Errors: [`FileError`] with file and field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
+        // An older copy would be worse than none.
+        let value = read_json_or(file, KEY_FILE_BYTES_MAX, "")?;
         in_file(file, Self::read(&At::root(&value)))
     }
 

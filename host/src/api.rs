@@ -2,11 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use consensus::SignState;
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, Commit, Hash, Height, PartSet, PeerMessage, Round, SignedVote, Step,
-    Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, Commit, Hash, Height, PartSet, PeerMessage, Power, Round, SignedVote,
+    Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 /// Names a peer: its node id.
@@ -191,6 +192,89 @@ impl From<StoreError> for Halt {
     }
 }
 
+/// Why a validator signs nothing now; each a sentence for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Silence {
+    /// The signing state is ahead of the chain.
+    #[error(
+        "its signing state says that its key signed at height {signed}, and the chain here ends at height {tip}, so it signs nothing \
+         up to height {signed}. Either an older copy of the database was put back, or the signing state is of another chain. It \
+         signs again once the network has passed that height"
+    )]
+    SignedAhead {
+        /// Up to here.
+        signed: Height,
+        /// The last block here.
+        tip: Height,
+    },
+    /// There is none beside a chain.
+    #[error(
+        "there is no signing state beside the database, so its key may have signed what this node does not know. It signs again \
+         when the network has decided a new height, or when validators of more than 1/3 of the power vote at this one from now on \
+         (so far: {heard} of {total}). If its key signed nothing above some height H, start it with --signed-up-to H"
+    )]
+    NoSigningState {
+        /// Power whose votes of this height are here, without ours.
+        heard: Power,
+        /// The total.
+        total: Power,
+    },
+    /// It is ahead of the hard state.
+    #[error(
+        "the database is older than the signing state beside it: a copy was put back. It signs again when the network has decided \
+         a new height, or when validators of more than 1/3 of the power are heard at this one (heard: {heard} of {total})"
+    )]
+    DatabaseOlder {
+        /// Power whose votes of this height are here, without ours.
+        heard: Power,
+        /// The total.
+        total: Power,
+    },
+    /// It had to catch up.
+    #[error(
+        "it has just caught up, and leaves out the first height that it meets, in case its data is an older copy. It signs again \
+         after the next new block"
+    )]
+    CaughtUp,
+    /// Its key may have signed at this height what it does not know.
+    #[error(
+        "its key may have signed at height {height} what this node does not know: peers showed a vote of it, or are in later rounds \
+         than its data. It signs again when this height is decided"
+    )]
+    MayHaveSigned {
+        /// This one.
+        height: Height,
+    },
+}
+
+impl Silence {
+    /// One word for programs; the label of the metric.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SignedAhead { .. } => "signed_ahead",
+            Self::NoSigningState { .. } => "no_signing_state",
+            Self::DatabaseOlder { .. } => "database_older",
+            Self::CaughtUp => "caught_up",
+            Self::MayHaveSigned { .. } => "may_have_signed",
+        }
+    }
+
+    /// Every reason.
+    pub const REASONS: [&'static str; 5] =
+        ["signed_ahead", "no_signing_state", "database_older", "caught_up", "may_have_signed"];
+}
+
+/// Keeps what the key signed last outside of the store, so that it outlives the database.
+///
+/// The host begins a record, syncs the store, and finishes the record: nothing is said before both are durable. A record must
+/// not replace the one before until it is finished, so that it is never ahead of the store.
+pub trait SigningRecord: Send {
+    /// Prepares the record, if it can beside other work.
+    fn begin(&mut self, signed: &SignState);
+    /// Makes it durable, in place of the one before.
+    fn finish(&mut self) -> Result<(), StoreError>;
+}
+
 /// The host's timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
@@ -341,6 +425,8 @@ pub struct Status {
     /// The time of the tip, if this node's clock is further behind it than clocks may be apart: the next height does not start
     /// before.
     pub waits_until: Option<Time>,
+    /// Why our validator signs nothing now; `None` if it signs, or if we are no validator of this height.
+    pub silence: Option<Silence>,
     /// Whether heights are missing here that are proven to be decided.
     pub catching_up: bool,
     /// Such heights, and no peer keeps the next block: the lowest height that one keeps, as it says.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use app::{BlockContext, BlockTx};
-use consensus::{Engine, Input as Told, Message, Timeout, driver::Effects, votes::VoteSet};
+use consensus::{Engine, Input as Told, Message, SignState, Timeout, driver::Effects, votes::VoteSet};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
     Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
@@ -15,7 +15,7 @@ use types::{
 };
 
 use crate::{
-    CommitTiming, Committed, Config, Halt, LiveApp, Mempool, Output, Phase, Timer, TxVerifier, Verifier,
+    CommitTiming, Committed, Config, Halt, LiveApp, Mempool, Output, Phase, SigningRecord, Timer, TxVerifier, Verifier,
     blocks::{Blocks, Entry, Verdict},
     chain::Chain,
     gossip::Peers,
@@ -51,6 +51,9 @@ pub(crate) struct Core<K: Kv> {
     /// The last precommit for a block that is durable, with the block.
     precommitted: Option<(Height, Round)>,
     pub hard_state_height: Height,
+    /// What our key signed last, and who keeps it outside of the store.
+    pub signed: SignState,
+    pub record: Option<Box<dyn SigningRecord>>,
     pub syncs: u64,
     pub duplicate_votes: u64,
     pub duplicate_parts: u64,
@@ -70,11 +73,13 @@ pub(crate) struct Parts<K: Kv> {
     pub own: Option<Address>,
     /// What this node had said before it stopped.
     pub hard_state: Option<HardState>,
+    /// What its key signed last, as far as it is known.
+    pub signed: SignState,
 }
 
 impl<K: Kv> Core<K> {
     pub fn new(parts: Parts<K>) -> Self {
-        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state } = parts;
+        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state, signed } = parts;
         let precommitted = hard_state.as_ref().and_then(|hard_state| precommits(hard_state).map(|(at, _)| at).max());
         Self {
             config,
@@ -96,6 +101,8 @@ impl<K: Kv> Core<K> {
             parts_said: BTreeSet::new(),
             precommitted,
             hard_state_height: hard_state.map_or(Height::GENESIS, |hard_state| hard_state.height),
+            signed,
+            record: None,
             syncs: 0,
             duplicate_votes: 0,
             duplicate_parts: 0,
@@ -119,6 +126,19 @@ impl<K: Kv> Core<K> {
             validators: chain.validators.clone(),
             next_validators: chain.next_validators.clone(),
             last_validators: chain.last_validators.clone(),
+        }
+    }
+
+    /// Makes `signed` durable outside of the store, if it is later than what stands there.
+    pub fn keep_signed(&mut self, signed: &SignState) {
+        if self.halted || signed.place() <= self.signed.place() {
+            return;
+        }
+        self.signed = signed.clone();
+        let Some(record) = &mut self.record else { return };
+        record.begin(signed);
+        if let Err(error) = record.finish() {
+            self.halt(error);
         }
     }
 
@@ -416,7 +436,12 @@ impl<K: Kv> Effects for Core<K> {
         }
         let blocks: Vec<(BlockId, &[u8])> = blocks.into_iter().collect();
         (self.on_phase)(Phase::WriteAhead);
+        self.signed.raise_to(hard_state, &self.chain.id);
+        if let Some(record) = &mut self.record {
+            record.begin(&self.signed);
+        }
         let written = self.store.write_ahead(hard_state, &blocks);
+        let written = written.and_then(|()| self.record.as_mut().map_or(Ok(()), |record| record.finish()));
         (self.on_phase)(Phase::Rest);
         if let Err(error) = written {
             return self.halt(error);

@@ -1,139 +1,246 @@
-//! May we sign? A validator that was restored from an old backup must not sign again what it signed and forgot.
+//! May we sign? A validator whose data was put back from an older copy must not sign again what it signed and forgot.
 //!
-//! A node knows what it signed from its hard state, and cannot see that the hard state is old. The network can: it is ahead, or
-//! it holds votes of ours that we do not know. So from the start of the process until the first live height (the first one at
-//! which nobody we know of is ahead) has been asked about, nothing new is signed:
+//! What a key signed last stands in two places: in the store's hard state, and in the signing state beside it (a file, see
+//! [`crate::SigningRecord`]). A crash leaves the two equal, or the file one word behind, a word that was never said. So where they
+//! agree at the start, the node knows all that it signed, and signs at once: a network that restarts as a whole goes on at once.
 //!
-//! - **G1** While peers are ahead, we catch up and sign nothing.
-//! - **G2** At the first live height we sign as soon as so many peers have told where they stand that with us they could be a
-//!   quorum, and none of them is ahead or holds a vote of ours that our hard state does not have. A node id says nothing about
-//!   whose validator it is, so peers are counted, not weighed; with few peers (behind sentries) one is enough after
-//!   [`INTERVALS_MAX`] gossip intervals.
-//! - **G3** If one does hold such a vote, we sign nothing at that whole height.
-//! - **G4** Afterwards a vote of ours that we did not make stops the node: another process signs with our key.
+//! - **G1** The file is ahead, so the database is older; or there is no signing state beside a chain. Then nothing is signed until
+//!   a block is decided here that was begun after this process, so that no earlier life can have signed at the next height; or,
+//!   if nothing had to be caught up, until votes of more than 1/3 of the power (without ours) are here of the height being
+//!   decided, and peers had [`ASKING_INTERVALS`] gossip intervals to send what they hold and we lack. Without a file, only votes
+//!   signed after our start count, because our own store and peers that are as old hold older ones; and if more than 1/3 is in a
+//!   later round than the hard state, our earlier life may have been there too, and we leave this height out.
+//! - **G2** After catching up, nothing is signed at the first height that is decided live, also where file and store agree: an
+//!   equally old copy of both looks like that. Where there is a file, and the height stays undecided for [`STUCK_INTERVALS`]
+//!   gossip intervals with more than 1/3 of the power heard at it, our vote is what it lacks, and the file allows it.
+//! - **G3** While we are silent, a vote of ours that the hard state lacks ends all signing at its height.
+//! - **G4** While we sign, such a vote stops the node: another process signs with our key.
+//! - **G5** Heights up to that of a signing state that is ahead are never signed at: what was locked there is not known.
 //!
-//! A network that restarts as a whole goes on as soon as its nodes are connected. A validator that is a quorum alone asks nobody.
+//! A height that G1 or G3 leaves out is sealed in the file, so that a restart does not ask again. Only signed words count; what peers
+//! claim to hold or to have decided changes nothing here. A validator that is a quorum alone asks nobody.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use types::{Address, HardState, Height, Power, RoundState, SignedVote, Time, ValidatorSet, VoteType};
+use consensus::{Engine, SignState};
+use types::{Address, HardState, Height, Power, Round, SignedVote, Time, ValidatorSet, VoteType};
 
-use crate::gossip::bits;
+use crate::Silence;
 
-/// Gossip intervals after which fewer peers are enough.
-const INTERVALS_MAX: u32 = 2;
+/// Gossip intervals in which peers send us the votes that we lack, ours among them, before what we heard is enough (G1).
+const ASKING_INTERVALS: u32 = 2;
 
-/// Whether we may sign at the height being decided.
+/// Gossip intervals after which a height that we leave out as a precaution counts as waiting for us (G2).
+const STUCK_INTERVALS: u32 = 10;
+
+/// Why nothing is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guard {
-    /// Yes.
-    Open,
-    /// Not before others have told what they know.
-    Asking { since: Time },
-    /// Not at this height: somebody knows votes of ours that we do not.
-    Silent,
+enum Closed {
+    /// There is no signing state beside a chain.
+    NoSigningState,
+    /// The signing state is ahead of the hard state.
+    DatabaseOlder,
+    /// They agree, and others decided heights that we know nothing of.
+    CaughtUp,
+}
+
+/// What others have said of the height being decided, by the power behind it, without ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// Of any round, signed since the time that was asked for.
+    pub here: Power,
+    /// Of rounds later than the one that our hard state knows.
+    pub ahead: Power,
+}
+
+/// Whether we may sign.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    closed: Option<Closed>,
+    /// Since the start, others decided heights that we know nothing of.
+    caught_up: bool,
+    /// A height that began after this process was decided here: no earlier life can have signed at a later one.
+    settled: bool,
+    /// Nothing is signed at this height, whatever is heard.
+    never_at: Option<Height>,
+    /// The last place that our own state knows.
+    known: (Height, Round),
+    /// When this process started, by a clock that may have been ahead then.
+    started: Time,
+    /// When the height being decided started here.
+    live_since: Time,
 }
 
 impl Guard {
-    /// At the start of the process.
-    pub fn new(own: Option<Address>, validators: &ValidatorSet, now: Time) -> Self {
+    /// Compares the signing state `file` with the store's hard state. `has_blocks`: the store is beyond genesis.
+    pub fn new(file: &SignState, hard_state: Option<&HardState>, stored: &SignState, has_blocks: bool) -> Self {
+        let closed = match () {
+            () if file.height == Height::GENESIS && has_blocks => Some(Closed::NoSigningState),
+            () if !file.is_sealed() && file.place() > stored.place() => Some(Closed::DatabaseOlder),
+            () => None,
+        };
+        let of_store = hard_state.map(|hard_state| (hard_state.height, hard_state.round)).unwrap_or_default();
+        Self {
+            closed,
+            caught_up: false,
+            settled: false,
+            never_at: None,
+            known: of_store.max((file.height, file.round)),
+            started: Time::UNIX_EPOCH,
+            live_since: Time::UNIX_EPOCH,
+        }
+    }
+
+    /// The process starts. Who has no key, or is a quorum alone, asks nobody.
+    pub fn on_start(&mut self, own: Option<Address>, validators: &ValidatorSet, now: Time) {
+        self.started = now;
         let power =
             own.and_then(|own| validators.by_address(&own)).map_or(Power::ZERO, |(_, validator)| validator.power);
         if own.is_none() || power.is_quorum_of(validators.total_power()) {
-            Self::Open
-        } else {
-            Self::Asking { since: now }
+            (self.settled, self.closed) = (true, None);
         }
     }
 
-    /// A height was committed here; `synced` if others told us of it.
-    pub fn on_committed(&mut self, now: Time, synced: bool) {
-        *self = match self {
-            Self::Asking { .. } if synced => Self::Asking { since: now },
-            _ => Self::Open,
-        };
+    /// A clock that was ahead at the start and was set right has not made the start later.
+    pub fn on_time(&mut self, now: Time) {
+        self.started = self.started.min(now);
     }
 
-    /// A vote of ours came that we do not know of. True if that must stop the node (G4).
-    pub fn on_unknown_vote(&mut self) -> bool {
-        if *self == Self::Open {
+    /// Whether we may sign at the height being decided.
+    pub fn signs(&self) -> bool {
+        self.closed.is_none()
+    }
+
+    /// Whether nothing that happens can close it any more.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whether file and store disagree.
+    fn doubts(&self) -> bool {
+        matches!(self.closed, Some(Closed::NoSigningState | Closed::DatabaseOlder))
+    }
+
+    /// Whether nothing says what we signed.
+    fn is_blind(&self) -> bool {
+        self.closed == Some(Closed::NoSigningState)
+    }
+
+    /// A height started here.
+    pub fn on_height(&mut self, now: Time) {
+        self.live_since = now;
+    }
+
+    /// A block was committed here, whose header has `time`. `synced`: others sent it whole; `is_signed`: we voted at its height in
+    /// this life or, as the hard state says, before. `slack` is how far clocks may be apart, in case of doubt.
+    pub fn on_committed(&mut self, height: Height, time: Time, synced: bool, is_signed: bool, slack: Duration) {
+        if self.settled {
+            return;
+        }
+        let slack = if self.doubts() { slack } else { Duration::ZERO };
+        if !synced && time > self.started.saturating_add(slack) {
+            (self.settled, self.closed) = (true, None);
+        } else if self.doubts() || height > self.known.0 && !is_signed {
+            self.caught_up = true;
+            self.closed.get_or_insert(Closed::CaughtUp);
+        }
+    }
+
+    /// A vote of ours for `height` came that we do not know of. True if that must stop the node (G4).
+    pub fn on_unknown_vote(&mut self, height: Height) -> bool {
+        if self.signs() {
             return true;
         }
-        *self = Self::Silent;
+        self.never_at = Some(height);
         false
     }
 
-    /// Whether enough is known to sign (G2); `heard` peers have told that they stand at this height.
-    pub fn may_open(
-        &self,
-        now: Time,
-        own: Address,
-        validators: &ValidatorSet,
-        heard: usize,
-        interval: Duration,
-    ) -> bool {
-        let Self::Asking { since } = self else { return false };
-        heard >= peers_needed(own, validators) || heard > 0 && now.since(*since) >= interval * INTERVALS_MAX
+    /// Whether `height` is to be sealed: an earlier life may have signed at it, and a restart must not ask again.
+    pub fn must_seal(&self, height: Height) -> bool {
+        !self.signs() && (self.never_at == Some(height) || self.is_blind() && self.caught_up)
     }
-}
 
-/// How many of the most powerful others make a quorum with us.
-fn peers_needed(own: Address, validators: &ValidatorSet) -> usize {
-    let total = validators.total_power();
-    let mut power = validators.by_address(&own).map_or(0, |(_, validator)| validator.power.0);
-    let others = validators.iter().filter(|validator| validator.address() != own);
-    let mut needed = 0;
-    for other in others {
-        if Power(power).is_quorum_of(total) {
-            break;
+    /// The round up to which our own state knows what was signed at `height`.
+    pub fn known_round(&self, height: Height) -> Round {
+        if self.known.0 == height { self.known.1 } else { Round::ZERO }
+    }
+
+    /// Looks at what has been heard of a height that has started. True if we sign from now on.
+    pub fn look(&mut self, height: Height, now: Time, interval: Duration, words: Words, total: Power) -> bool {
+        if self.signs() || self.never_at == Some(height) {
+            return false;
         }
-        power += other.power.0;
-        needed += 1;
+        let waited = now.since(self.live_since);
+        let may_open = match self.caught_up {
+            true => !self.is_blind() && waited >= interval * STUCK_INTERVALS,
+            false if self.is_blind() && words.ahead.is_honest_of(total) => {
+                self.never_at = Some(height);
+                false
+            }
+            false => waited >= interval * ASKING_INTERVALS,
+        };
+        let opens = may_open && words.here.is_honest_of(total);
+        if opens {
+            (self.closed, self.caught_up) = (None, false);
+        }
+        opens
     }
-    needed
+
+    /// From when on a vote says that its validator is at its height now.
+    pub fn words_count_from(&self) -> Time {
+        if self.is_blind() { self.started } else { Time::UNIX_EPOCH }
+    }
+
+    /// Why nothing is signed at `height`, for the operator.
+    pub fn silence(&self, height: Height, words: Words, total: Power) -> Option<Silence> {
+        let why = self.closed?;
+        let heard = words.here;
+        Some(match why {
+            _ if self.never_at == Some(height) => Silence::MayHaveSigned { height },
+            Closed::NoSigningState => Silence::NoSigningState { heard, total },
+            Closed::DatabaseOlder => Silence::DatabaseOlder { heard, total },
+            Closed::CaughtUp => Silence::CaughtUp,
+        })
+    }
 }
 
-/// Whether a peer holds a vote of ours at `height` that is not in the hard state.
-pub(crate) fn shows_unknown_vote(state: &RoundState, height: Height, own_index: u32, hard_state: &HardState) -> bool {
-    state.height == height
-        && [Some(&state.current), state.previous.as_ref()].into_iter().flatten().any(|votes| {
-            [VoteType::Prevote, VoteType::Precommit].into_iter().any(|vote_type| {
-                bits(votes, vote_type).get(own_index) && !is_ours(hard_state, height, votes.round, vote_type, |_| true)
-            })
-        })
+/// What others have said of the height that the engine decides: since `from`, and of rounds later than `known`.
+pub(crate) fn words(engine: &Engine, from: Time, known: Round) -> Words {
+    let (mut here, mut ahead) = (BTreeSet::new(), BTreeSet::new());
+    for (round, votes) in engine.votes().rounds() {
+        for vote in [VoteType::Prevote, VoteType::Precommit].into_iter().flat_map(|of| votes.of(of).votes()) {
+            if vote.vote.timestamp >= from {
+                here.insert(vote.vote.validator_index);
+            }
+            if round > known {
+                ahead.insert(vote.vote.validator_index);
+            }
+        }
+    }
+    let power = |of: BTreeSet<u32>| {
+        let others = of.into_iter().filter(|index| engine.own_index() != Some(*index));
+        Power(others.filter_map(|index| engine.validators().get(index)).map(|validator| validator.power.0).sum())
+    };
+    Words { here: power(here), ahead: power(ahead) }
 }
 
 /// Whether we made this vote, as far as the hard state goes back.
 pub(crate) fn is_known(vote: &SignedVote, hard_state: &HardState) -> bool {
-    let v = &vote.vote;
-    is_ours(hard_state, v.height, v.round, v.vote_type, |ours| ours == vote)
-}
-
-fn is_ours(
-    hard_state: &HardState,
-    height: Height,
-    round: types::Round,
-    vote_type: VoteType,
-    same: impl Fn(&SignedVote) -> bool,
-) -> bool {
-    if hard_state.height != height {
+    if hard_state.height != vote.vote.height {
         return false;
     }
-    let rounds = hard_state.votes.iter().map(|ours| ours.vote.round);
     // What we signed in rounds long past is no longer remembered.
-    rounds.clone().min().is_some_and(|oldest| round < oldest)
-        || hard_state
-            .votes
-            .iter()
-            .any(|ours| (ours.vote.round, ours.vote.vote_type) == (round, vote_type) && same(ours))
+    let oldest = hard_state.votes.iter().map(|ours| ours.vote.round).min();
+    oldest.is_some_and(|oldest| vote.vote.round < oldest) || hard_state.votes.contains(vote)
 }
 
 #[cfg(test)]
 mod tests {
-    use types::{BitSet, ChainId, Round, SecretKey, Vote};
+    use types::{ChainId, SecretKey, Vote};
 
     use super::*;
-    use crate::gossip::waiting_state;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_bytes(&[seed; 32]).unwrap()
@@ -149,42 +256,113 @@ mod tests {
     }
 
     fn now(ms: u64) -> Time {
-        Time::from_unix_millis(ms)
+        Time::from_unix_millis(1_000_000 + ms)
     }
 
-    const SECOND: Duration = Duration::from_secs(1);
+    fn place(height: u64, round: u32, step: u8) -> SignState {
+        SignState { height: Height(height), round: Round(round), step, signed: None }
+    }
+
+    /// A guard of a chain beyond genesis, started at 0: what the file says, and what the store says.
+    fn guard(file: &SignState, stored: &SignState) -> Guard {
+        let hard_state = HardState { height: stored.height, round: stored.round, ..HardState::default() };
+        let mut guard = Guard::new(file, Some(&hard_state), stored, true);
+        guard.on_start(own(1), &set(&[10, 10, 10, 10]), now(0));
+        guard.on_height(now(0));
+        guard
+    }
+
+    fn look(guard: &mut Guard, ms: u64, here: u64, ahead: u64) -> bool {
+        guard.look(Height(8), now(ms), SECOND, Words { here: Power(here), ahead: Power(ahead) }, Power(40))
+    }
 
     #[test]
-    fn two_peers_of_three_are_enough_or_one_after_a_while() {
-        let set = set(&[10, 10, 10, 10]);
-        let me = own(1).unwrap();
-        let guard = Guard::new(Some(me), &set, now(0));
-        assert!(!guard.may_open(now(0), me, &set, 1, SECOND));
-        assert!(guard.may_open(now(0), me, &set, 2, SECOND));
-        assert!(!guard.may_open(now(1999), me, &set, 1, SECOND));
-        assert!(guard.may_open(now(2000), me, &set, 1, SECOND));
-        assert!(!guard.may_open(now(9000), me, &set, 0, SECOND));
+    fn where_file_and_store_agree_nothing_is_asked() {
+        assert!(guard(&place(7, 0, 3), &place(7, 0, 3)).signs());
+        assert!(guard(&place(7, 0, 2), &place(7, 0, 3)).signs(), "a crash came between the two");
+        assert!(guard(&SignState::sealed(Height(7)), &place(3, 0, 3)).signs(), "it is known where signing may go on");
+        assert!(Guard::new(&SignState::default(), None, &SignState::default(), false).signs(), "a new chain");
+    }
+
+    #[test]
+    fn an_older_database_or_no_signing_state_asks_for_power_not_for_peers() {
+        for file in [place(7, 1, 2), SignState::default()] {
+            let mut guard = guard(&file, &place(7, 0, 3));
+            assert!(!guard.signs());
+            assert!(!look(&mut guard, 60_000, 0, 0), "nobody is heard");
+            assert!(!look(&mut guard, 60_000, 10, 0), "a quarter of the power is not enough");
+            assert!(!look(&mut guard, 1_999, 20, 0), "peers have not had the time to send what we lack");
+            assert!(look(&mut guard, 2_000, 20, 0) && guard.signs());
+        }
+    }
+
+    #[test]
+    fn others_in_later_rounds_make_us_leave_the_height_out() {
+        let mut guard = guard(&SignState::default(), &place(8, 1, 2));
+        assert_eq!((guard.known_round(Height(8)), guard.known_round(Height(9))), (Round(1), Round(0)));
+        assert!(!look(&mut guard, 9_000, 30, 20));
+        assert!(guard.must_seal(Height(8)) && !guard.must_seal(Height(9)));
+        assert!(!look(&mut guard, 9_000, 30, 0), "it stays so");
+    }
+
+    #[test]
+    fn doubt_ends_with_a_block_begun_after_the_start() {
+        let mut guard = guard(&SignState::default(), &place(7, 0, 3));
+        guard.on_committed(Height(8), now(0), true, false, SECOND);
+        guard.on_committed(Height(9), now(999), false, false, SECOND);
+        assert!(!guard.signs() && guard.must_seal(Height(10)));
+        assert!(!look(&mut guard, 90_000, 30, 0), "after catching up, the first live height is left out");
+        guard.on_committed(Height(10), now(1_500), true, false, SECOND);
+        assert!(!guard.signs(), "others sent it");
+        guard.on_committed(Height(11), now(1_500), false, false, SECOND);
+        assert!(guard.signs() && guard.is_settled());
+    }
+
+    #[test]
+    fn heights_that_we_signed_at_are_not_caught_up() {
+        let mut guard = guard(&place(9, 0, 3), &place(9, 0, 3));
+        guard.on_committed(Height(9), now(0), true, false, SECOND);
+        guard.on_committed(Height(10), now(0), false, true, SECOND);
+        assert!(guard.signs());
+        guard.on_committed(Height(11), now(0), true, false, SECOND);
+        assert!(!guard.signs() && !guard.must_seal(Height(12)), "the files agree: only the next height is left out");
+        assert!(!look(&mut guard, 9_999, 20, 20), "unless it waits for us");
+        assert!(!look(&mut guard, 10_000, 10, 0), "and more than a third of the power is there");
+        assert!(look(&mut guard, 10_000, 20, 20));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_at_the_start_does_not_silence_for_ever() {
+        let mut guard = guard(&SignState::default(), &place(7, 0, 3));
+        guard.on_start(own(1), &set(&[10, 10, 10, 10]), now(3_600_000));
+        guard.on_time(now(10));
+        guard.on_committed(Height(8), now(1_011), false, false, SECOND);
+        assert!(guard.signs());
+    }
+
+    #[test]
+    fn with_a_file_a_height_that_waits_for_us_is_signed_in_the_end() {
+        let mut guard = guard(&place(7, 1, 2), &place(5, 0, 3));
+        guard.on_committed(Height(7), now(0), true, false, SECOND);
+        assert!(!guard.must_seal(Height(8)) && !look(&mut guard, 9_999, 20, 20));
+        assert!(look(&mut guard, 10_000, 20, 20));
     }
 
     #[test]
     fn who_is_a_quorum_alone_or_no_validator_asks_nobody() {
-        assert_eq!(Guard::new(own(1), &set(&[10]), now(0)), Guard::Open);
-        assert_eq!(Guard::new(own(1), &set(&[100, 10, 10]), now(0)), Guard::Open);
-        assert_eq!(Guard::new(None, &set(&[10, 10]), now(0)), Guard::Open);
-        assert_eq!(peers_needed(own(1).unwrap(), &set(&[1, 10, 10, 10])), 2);
+        for (own, powers) in [(own(1), &[10][..]), (own(1), &[100, 10, 10]), (None, &[10, 10])] {
+            let mut guard = Guard::new(&SignState::default(), None, &SignState::default(), true);
+            guard.on_start(own, &set(powers), now(0));
+            assert!(guard.signs());
+        }
     }
 
     #[test]
-    fn catching_up_asks_again_and_a_live_height_opens() {
-        let mut guard = Guard::Asking { since: now(0) };
-        guard.on_committed(now(7), true);
-        assert_eq!(guard, Guard::Asking { since: now(7) });
-        assert!(!guard.on_unknown_vote());
-        assert_eq!(guard, Guard::Silent);
-        assert!(!guard.may_open(now(90_000), own(1).unwrap(), &set(&[1, 1]), 9, SECOND));
-        guard.on_committed(now(8), false);
-        assert_eq!(guard, Guard::Open);
-        assert!(guard.on_unknown_vote(), "now it stops the node");
+    fn a_vote_of_ours_that_we_lack_stops_us_or_silences_its_height() {
+        let mut silent = guard(&SignState::default(), &place(7, 0, 3));
+        assert!(!silent.on_unknown_vote(Height(8)) && silent.must_seal(Height(8)));
+        assert!(!look(&mut silent, 90_000, 30, 0));
+        assert!(guard(&place(7, 0, 3), &place(7, 0, 3)).on_unknown_vote(Height(8)), "who signs must stop");
     }
 
     #[test]
@@ -206,13 +384,5 @@ mod tests {
         assert!(is_known(&vote(3, 1), &hard_state) && is_known(&vote(2, 1), &hard_state));
         assert!(!is_known(&vote(3, 2), &hard_state), "another process, at another time");
         assert!(!is_known(&vote(4, 1), &hard_state));
-        let mut state = waiting_state(Height(5), 4, Height(1));
-        state.current.round = Round(3);
-        state.current.prevotes.set(2);
-        assert!(!shows_unknown_vote(&state, Height(5), 2, &hard_state));
-        state.current.precommits = BitSet::new(4);
-        state.current.precommits.set(2);
-        assert!(shows_unknown_vote(&state, Height(5), 2, &hard_state));
-        assert!(!shows_unknown_vote(&state, Height(6), 2, &hard_state));
     }
 }

@@ -11,7 +11,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use app::App;
-use consensus::{Engine, Input as Told, RoundNote, Signer, driver::Batch};
+use consensus::{Engine, Input as Told, RoundNote, SignState, Signer, driver::Batch};
 use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
@@ -23,12 +23,12 @@ use types::{
 
 use crate::{
     Checked, CheckedBlocks, Config, Halt, Held, Input, LiveApp, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld,
-    Status, SyncedBlock, Timer, TxVerifier, Verifier,
+    SigningRecord, Silence, Status, SyncedBlock, Timer, TxVerifier, Verifier,
     blocks::{Added, Blocks, Verdict},
     chain::Chain,
     core::{Core, Parts},
     gossip::{self, RELAY_HEIGHTS},
-    guard::{self, Guard},
+    guard::{self, Guard, Words},
     sync::{Applying, Ask, Claim, Sync},
 };
 
@@ -172,11 +172,19 @@ impl<K: Kv> Host<K> {
         if got != expected {
             return Err(HostError::State { height: tip.height, got, expected });
         }
-        let hard_state = store.hard_state()?.filter(|hard_state| hard_state.height > tip.height);
+        let hard_state = store.hard_state()?;
+        let file = signer.as_ref().map(|signer| signer.state().clone()).unwrap_or_default();
+        let mut stored = SignState::default();
+        hard_state.iter().for_each(|hard_state| stored.raise_to(hard_state, &chain.id));
+        let guard = Guard::new(&file, hard_state.as_ref(), &stored, tip.block_id.is_some());
+        // What was locked at the height of a signing state that the hard state does not reach is not known.
+        let ahead = if file.place() > stored.place() { file.height } else { Height::GENESIS };
+        let signed = if file.place() > stored.place() { file } else { stored };
+        let hard_state = hard_state.filter(|hard_state| hard_state.height > tip.height);
         // Heights below a hard state from before a rewind were signed already.
         let rewound =
             hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
-        let signing_floor = store.signing_floor().max(rewound.unwrap_or_default());
+        let signing_floor = store.signing_floor().max(rewound.unwrap_or_default()).max(ahead);
         let own = signer.as_ref().map(Signer::address);
         let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
         let engine = Engine::new(chain.id.clone(), signer, chain.validators.as_ref().clone());
@@ -191,12 +199,13 @@ impl<K: Kv> Host<K> {
             app,
             own,
             hard_state: hard_state.clone(),
+            signed,
         };
         let host = Self {
             core: Core::new(parts),
             engine,
             sync: Sync::default(),
-            guard: Guard::Open,
+            guard,
             signing_floor,
             hard_state,
             start_now: false,
@@ -221,6 +230,7 @@ impl<K: Kv> Host<K> {
             return Vec::new();
         }
         Moment { wall: self.core.wall, steady: self.core.now } = now.into();
+        self.guard.on_time(self.core.wall);
         self.started = false;
         self.checks_left = STEP_CHECKS_MAX;
         let mut batch = Batch::default();
@@ -275,7 +285,7 @@ impl<K: Kv> Host<K> {
         let now = self.core.now;
         let height = self.core.chain.height();
         (self.core.last_commit_at, self.core.height_started) = (now, now);
-        self.guard = Guard::new(self.core.own, &self.core.chain.validators, now);
+        self.guard.on_start(self.core.own, &self.core.chain.validators, self.core.wall);
         let said_before = self.hard_state.as_ref().is_some_and(|hard_state| hard_state.height == height);
         self.start_now = said_before || self.core.chain.tip.block_id.is_none();
         let after = self.core.config.gossip_interval;
@@ -466,7 +476,6 @@ impl<K: Kv> Host<K> {
         if self.core.halted || !self.core.peers.has_news() {
             return;
         }
-        self.ask_to_sign(batch);
         self.go_on(batch);
         let (now, interval, is_live) = (self.core.now, self.core.config.gossip_interval, self.is_live());
         let Core { peers, blocks, chain, last_parts, outputs, .. } = &mut self.core;
@@ -521,7 +530,13 @@ impl<K: Kv> Host<K> {
     }
 
     fn on_committed(&mut self, synced: bool) {
-        self.guard.on_committed(self.core.now, synced);
+        if !self.guard.is_settled() {
+            let (tip, precision) = (&self.core.chain.tip, self.core.chain.params.synchrony.precision);
+            let said = (self.engine.height() == tip.height).then(|| self.engine.hard_state());
+            let is_signed = said.is_some_and(|said| !said.votes.is_empty() || !said.proposals.is_empty());
+            // The proposer's clock and ours may each be off by the precision.
+            self.guard.on_committed(tip.height, tip.time, synced, is_signed, precision * 2);
+        }
         self.start_now = false;
         self.start_timer = None;
         self.proven = self.proven.max(self.core.chain.tip.height);
@@ -708,11 +723,13 @@ impl<K: Kv> Host<K> {
     }
 
     fn start_height(&mut self, batch: &mut Batch) {
+        let height = self.core.chain.height();
+        self.guard.on_height(self.core.now);
+        self.seal_if_due(height);
         let chain = &self.core.chain;
-        let height = chain.height();
         let hard_state = self.hard_state.take_if(|hard_state| hard_state.height <= height);
         let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
-        let abstain = self.guard != Guard::Open || height <= self.signing_floor;
+        let abstain = !self.guard.signs() || height <= self.signing_floor;
         let told = Told::StartHeight {
             height,
             validators: chain.validators.as_ref().clone(),
@@ -724,34 +741,57 @@ impl<K: Kv> Host<K> {
         (self.started, self.start_now, self.core.height_started) = (true, false, self.core.now);
         self.feed(batch, told);
         self.judge_ready(batch);
-        self.ask_to_sign(batch);
     }
 
     /// Signs from now on, if enough is known.
     fn ask_to_sign(&mut self, batch: &mut Batch) {
-        let (Some(own), height) = (self.core.own, self.core.chain.height()) else { return };
-        if !self.is_live() || self.catching_up || height <= self.signing_floor {
+        let height = self.core.chain.height();
+        let may_ask = self.is_live() && height > self.signing_floor;
+        // A height that others have decided is only waited for.
+        let is_decided = || self.engine.votes().decision().next().is_some();
+        if self.guard.signs() || self.engine.own_index().is_none() || !may_ask || is_decided() {
             return;
         }
-        if !matches!(self.guard, Guard::Asking { .. }) {
-            return;
-        }
-        let states = || self.core.peers.iter().filter_map(|(_, view)| view.state.as_ref());
-        let hard_state = self.engine.hard_state();
-        let shows = |own_index| states().any(|state| guard::shows_unknown_vote(state, height, own_index, &hard_state));
-        if self.engine.own_index().is_some_and(shows) {
-            // A bitmap is only a claim: it keeps us silent, it does not stop us.
-            self.guard.on_unknown_vote();
-            return;
-        }
-        let heard = states().filter(|state| state.height == height).count();
-        let interval = self.core.config.gossip_interval;
-        if states().all(|state| state.height <= height)
-            && self.guard.may_open(self.core.now, own, &self.core.chain.validators, heard, interval)
-        {
-            self.guard = Guard::Open;
+        let (words, total) = (self.words(), self.core.chain.validators.total_power());
+        if self.guard.look(height, self.core.now, self.core.config.gossip_interval, words, total) {
             self.feed(batch, Told::SignAgain);
         }
+        self.seal_if_due(height);
+    }
+
+    /// What others have said of the height being decided.
+    fn words(&self) -> Words {
+        if !self.is_live() {
+            return Words::default();
+        }
+        guard::words(&self.engine, self.guard.words_count_from(), self.guard.known_round(self.engine.height()))
+    }
+
+    /// Makes it durable that nothing is signed at a height that we leave out.
+    fn seal_if_due(&mut self, height: Height) {
+        if self.guard.must_seal(height) && self.core.own.is_some_and(|own| self.is_validator(own)) {
+            self.engine.seal(height);
+            if let Some(signer) = self.engine.signer() {
+                self.core.keep_signed(signer.state());
+            }
+        }
+    }
+
+    fn is_validator(&self, own: types::Address) -> bool {
+        self.core.chain.validators.by_address(&own).is_some()
+    }
+
+    /// Why our validator signs nothing.
+    fn silence(&self) -> Option<Silence> {
+        let (height, tip) = (self.core.chain.height(), self.core.chain.tip.height);
+        self.core.own.filter(|own| self.is_validator(*own))?;
+        if height <= self.signing_floor {
+            return Some(Silence::SignedAhead { signed: self.signing_floor, tip });
+        }
+        if self.guard.signs() {
+            return None;
+        }
+        self.guard.silence(height, self.words(), self.core.chain.validators.total_power())
     }
 
     /// Whether a vote may be counted: not if it is ours and we know nothing of it (another process signs with our key).
@@ -760,10 +800,11 @@ impl<K: Kv> Host<K> {
         if self.core.own != Some(vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {
             return true;
         }
-        if height > self.signing_floor && self.guard.on_unknown_vote() {
+        if height > self.signing_floor && self.guard.on_unknown_vote(height) {
             self.core.halt(Halt::AnotherSigner { height });
             return false;
         }
+        self.seal_if_due(height);
         true
     }
 
@@ -868,6 +909,7 @@ impl<K: Kv> Host<K> {
             valid: engine.valid().filter(|_| live).map(|lock| lock.block_id),
             votes: rounds.collect(),
             waits_until: self.waits_until(),
+            silence: self.silence(),
             not_kept: self.not_kept(),
             catching_up: self.catching_up || self.proven > core.chain.height(),
             proven_height: self.proven,
@@ -921,6 +963,11 @@ impl<K: Kv> Host<K> {
             blocks_bytes: self.core.blocks.bytes(),
             blocks_bytes_max: Blocks::bytes_max(self.core.chain.parts_max()),
         }
+    }
+
+    /// Keeps what the key signs outside of the store too, from now on: nothing is said before it is durable there.
+    pub fn keep_signed_in(&mut self, record: impl SigningRecord + 'static) {
+        self.core.record = Some(Box::new(record));
     }
 
     /// The application, for proofs on other threads.

@@ -69,6 +69,7 @@ impl ConsensusThread {
             status,
             thread: self,
         };
+        turns.thread.progress.on_start(&turns.status);
         let mut inputs = vec![Input::Start];
         loop {
             turns.turn(&mut inputs)?;

@@ -78,6 +78,11 @@ impl Failure {
     pub fn config(sentence: impl ToString) -> Self {
         Self::new(Code::Config, sentence)
     }
+
+    /// The disk failed.
+    pub fn disk(sentence: impl ToString) -> Self {
+        Self::new(Code::Disk, sentence)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::{Committed, Status};
+use host::{Committed, Silence, Status};
 use types::{Address, Round, Step};
 
 use crate::heard::Heard;
@@ -116,8 +116,18 @@ impl Progress {
         interval
     }
 
-    /// Tells of rounds that failed, of entering and leaving block sync, and of waiting for the time of the last block.
+    /// Tells where the node starts from, if it is a validator that signs nothing.
+    pub fn on_start(&self, status: &Status) {
+        tell_silence(None, status);
+    }
+
+    /// Tells of rounds that failed, of entering and leaving block sync, of waiting for the time of the last block, and of why the
+    /// validator signs nothing.
     pub fn on_status(&mut self, before: &Status, after: &Status) {
+        let reason = |status: &Status| status.silence.as_ref().map(Silence::reason);
+        if reason(before) != reason(after) {
+            tell_silence(reason(before), after);
+        }
         if before.catching_up != after.catching_up {
             if after.catching_up {
                 tracing::info!(target: "consensus", height = after.height.0, decided = after.proven_height.0, "fetching blocks from peers");
@@ -203,6 +213,20 @@ impl Stall {
 /// The first digits, as people compare them.
 fn short(hex: &str) -> String {
     hex.chars().take(10).collect()
+}
+
+fn tell_silence(before: Option<&str>, status: &Status) {
+    let height = status.height.0;
+    match &status.silence {
+        Some(why @ Silence::CaughtUp) => {
+            tracing::info!(target: "consensus", height, reason = why.reason(), "the validator signs nothing: {why}");
+        }
+        Some(why) => {
+            tracing::warn!(target: "consensus", height, reason = why.reason(), "the validator signs nothing: {why}");
+        }
+        None if before.is_some() => tracing::info!(target: "consensus", height, "the validator signs again"),
+        None => {}
+    }
 }
 
 #[cfg(test)]

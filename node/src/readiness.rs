@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::Status;
+use host::{Silence, Status};
 use p2p::Network;
 use prometheus::Gauge;
 use types::{Address, Height, Power, Round, Step, Time};
@@ -60,6 +60,8 @@ pub enum Reason {
         /// Whose votes came, and whose did not.
         heard: Heard,
     },
+    /// It is a validator, and signs nothing.
+    Silent(Silence),
     /// No block for longer than the setting allows.
     Stalled {
         /// The height that is not decided.
@@ -98,6 +100,7 @@ impl fmt::Display for Reason {
                 seconds.abs(),
                 if *seconds > 0.0 { "ahead of" } else { "behind" }
             ),
+            Self::Silent(why) => write!(f, "the validator signs nothing: {why}"),
             Self::NoQuorum { height, round, step, since, heard } => write!(
                 f,
                 "only validators with {} of {} power are heard, a block needs more than 2/3: height {height} waits in round {round}, step \
@@ -190,6 +193,9 @@ impl Rules {
         if peers == 0 && !ours.is_quorum_of(total) {
             return Err(Reason::NoPeers);
         }
+        if let Some(why) = &status.silence {
+            return Err(Reason::Silent(why.clone()));
+        }
         if in_step >= heard::PATIENCE
             && let Some(heard) = Heard::now(status).filter(|heard| !heard.is_quorum())
         {
@@ -231,6 +237,7 @@ mod tests {
             valid: None,
             votes: Vec::new(),
             waits_until: None,
+            silence: None,
             catching_up: false,
             not_kept: None,
             proven_height: Height(7),
@@ -289,6 +296,17 @@ mod tests {
             reason(3600.0)
         );
         assert!(reason(-2.0).starts_with("this machine's clock is 2.0 s behind the clocks"), "{}", reason(-2.0));
+    }
+
+    #[test]
+    fn a_validator_that_signs_nothing_is_not_ready_and_says_why() {
+        let mut status = status(&[1, 1, 1, 1]);
+        status.silence = Some(Silence::SignedAhead { signed: Height(90), tip: Height(7) });
+        let why = rules(&status).judge(&status, 3, Duration::ZERO, Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            why.starts_with("the validator signs nothing: its signing state") && why.contains("height 90"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -1,19 +1,34 @@
 //! What this node's key may sign: the key, and what it signed last.
 //!
-//! The hard state in the store is the truth. `priv_validator_state.json`, in CometBFT's shape, travels with the key: it is read at
-//! start, so that a key that comes from elsewhere, or meets an older store, never signs below it; and written at a graceful stop.
+//! That stands in the store's hard state, and in `priv_validator_state.json` beside it, in CometBFT's shape, so that a database that is
+//! damaged, moved away or put back from an older copy never costs the key. Nothing is said before both are durable:
+//!
+//! ```text
+//!   consensus thread:  begin ─> the store's sync ──────> finish: wait, write the file over, sync it ─> say it
+//!   signing thread:        └─> write the spare, sync it ──┘
+//! ```
+//! File and spare have their full length from the start on, so a sync of either is one flush of the disk, as for the store's log; a file
+//! that is made anew and renamed costs two commits of the file system's journal, which takes several times as long. A write that
+//! a power loss tore in the file is whole in the spare, and the other way round. The file is written after the store's sync, so it
+//! is never ahead of the store, unless the store is an older copy. What follows from that at the start is the host's business
+//! (`host/src/guard.rs`).
 
-use std::path::Path;
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
 
 use consensus::{SignState, Signer};
-use genesis::{Existing, FileError, ValidatorKey, ValidatorState};
-use storage::{RocksKv, Store};
-use types::{ChainId, HardState, Height, Round, VoteType};
+use genesis::{Access, Existing, FileError, ValidatorKey, ValidatorState, files};
+use host::SigningRecord;
+use storage::{RocksKv, Store, StoreError};
+use types::{ChainId, HardState, Height};
 
 use crate::{config::Config, exit::Failure};
-
-/// The step number of a precommit: the last of a round.
-const PRECOMMIT: u8 = 3;
 
 /// Reads the key and what it signed last. `None` when there is no key: the node follows the chain and signs nothing.
 ///
@@ -28,16 +43,29 @@ pub fn load_signer(config: &Config, store: &Store<RocksKv>) -> Result<Option<Sig
     let mut state = load_state(&config.priv_validator_state_file())?;
     let floor = store.signing_floor();
     if floor > Height::GENESIS && floor >= state.height {
-        state = SignState { height: floor, round: Round(i32::MAX as u32), step: PRECOMMIT, signed: None };
+        state = SignState::sealed(floor);
     }
     Ok(Some(Signer::new(key.secret, state)))
 }
 
+/// What the file says; nothing when it is absent.
 fn load_state(file: &Path) -> Result<SignState, Failure> {
     if is_absent(file) {
-        return Ok(SignState::default()); // a new key, or one whose whole history is in the store
+        return Ok(SignState::default());
     }
-    let state = ValidatorState::load(file).map_err(Failure::config)?;
+    let state = ValidatorState::load(file).or_else(|error| {
+        // A write that was torn. The spare is at least as late as whatever was said.
+        let spare = ValidatorState::load(&spare_of(file)).map_err(|_| error)?;
+        tracing::warn!(target: "main", file = %file.display(), height = spare.height.0, "the signing state is torn, and was taken from its spare");
+        Ok(spare)
+    });
+    let state = state.map_err(|error: FileError| {
+        Failure::config(format!(
+            "{error}. This file says what the validator's key signed last; do not put an older copy of it back. It may be absent: beside \
+             its database the node then signs nothing until it has heard the network; with an empty database, \
+             say `cairn start --signed-up-to H`, where H is the last height that the key may have signed at"
+        ))
+    })?;
     Ok(SignState {
         height: state.height,
         round: state.round,
@@ -50,47 +78,109 @@ fn is_absent(file: &Path) -> bool {
     matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Writes what the key signed last, never something lower than what is written already.
+fn to_file(state: &SignState) -> ValidatorState {
+    let (sign_bytes, signature) = state.signed.clone().unzip();
+    ValidatorState { height: state.height, round: state.round, step: state.step, signature, sign_bytes }
+}
+
+/// Writes what a hard state says was signed, never something lower than what is written already.
 pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Result<(), FileError> {
-    let signed = last_signed(hard_state, chain_id);
-    let place = |state: &ValidatorState| (state.height, state.round, state.step);
+    let mut signed = SignState::default();
+    signed.raise_to(hard_state, chain_id);
     let written = if is_absent(file) { ValidatorState::default() } else { ValidatorState::load(file)? };
-    if place(&signed) > place(&written) {
-        signed.save(file, Existing::Replace)?;
+    if signed.place() > (written.height, written.round, written.step) {
+        to_file(&signed).save(file, Existing::Replace)?;
     }
     Ok(())
 }
 
-/// The last thing signed in a hard state; of its height at least, even if nothing was signed there yet.
-pub fn last_signed(hard_state: &HardState, chain_id: &ChainId) -> ValidatorState {
-    let mut last = ValidatorState { height: hard_state.height, ..ValidatorState::default() };
-    let mut raise = |round: Round, step: u8, sign_bytes: Vec<u8>, signature| {
-        if (round, step) > (last.round, last.step) {
-            last = ValidatorState {
-                height: last.height,
-                round,
-                step,
-                signature: Some(signature),
-                sign_bytes: Some(sign_bytes),
-            };
-        }
-    };
-    for signed in &hard_state.proposals {
-        raise(signed.proposal.round, 1, signed.proposal.sign_bytes(chain_id), signed.signature);
+/// Takes the operator's word that the key signed nothing above `height`: nothing up to it is signed from now on, and everything above
+/// it may be. A file that says more stays as it is; returns the height that it has now.
+///
+/// Errors: the file cannot be read or written.
+pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
+    let written = load_state(file)?;
+    let sealed = SignState::sealed(height);
+    if written.place() > sealed.place() {
+        return Ok(written.height);
     }
-    for signed in &hard_state.votes {
-        let step = match signed.vote.vote_type {
-            VoteType::Prevote => 2,
-            VoteType::Precommit => PRECOMMIT,
+    to_file(&sealed).save(file, Existing::Replace).map_err(Failure::config)?;
+    Ok(height)
+}
+
+/// Bytes of the file and of its spare, filled up with spaces: a signature, and the bytes that were signed in hexadecimal.
+const FILE_BYTES: usize = 2048;
+
+fn spare_of(file: &Path) -> PathBuf {
+    file.with_added_extension("spare")
+}
+
+fn filled(state: &SignState) -> Vec<u8> {
+    let mut bytes = to_file(state).to_file();
+    assert!(bytes.len() <= FILE_BYTES, "what is signed is bounded");
+    bytes.resize(FILE_BYTES, b' ');
+    bytes
+}
+
+fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()
+}
+
+/// The file, written at every signature; its spare by a thread of its own.
+pub struct StateFile {
+    path: PathBuf,
+    file: File,
+    next: Vec<u8>,
+    jobs: SyncSender<Vec<u8>>,
+    written: Receiver<io::Result<()>>,
+}
+
+impl StateFile {
+    /// Takes the file that says `signed`, or that is absent, and starts the thread, which ends when this is dropped.
+    ///
+    /// Errors: the file or its spare cannot be written.
+    pub fn start(path: PathBuf, signed: &SignState) -> Result<Self, Failure> {
+        let open = |path: &Path| {
+            files::write(path, &filled(signed), Access::Secret, Existing::Replace).map_err(Failure::disk)?;
+            let opened = OpenOptions::new().write(true).open(path);
+            opened.map_err(|error| Failure::disk(format!("{}: cannot be opened: {error}", path.display())))
         };
-        raise(signed.vote.round, step, signed.vote.sign_bytes(chain_id), signed.signature);
+        let (file, spare) = (open(&path)?, open(&spare_of(&path))?);
+        let (jobs, to_write) = sync_channel::<Vec<u8>>(1);
+        let (done, written) = sync_channel(1);
+        let work = move || {
+            for bytes in to_write {
+                if done.send(write_over(&spare, &bytes)).is_err() {
+                    return; // nobody waits for it any more
+                }
+            }
+        };
+        thread::Builder::new().name("signing".to_owned()).spawn(work).expect("a thread can be started");
+        Ok(Self { path, file, next: Vec::new(), jobs, written })
     }
-    last
+}
+
+impl SigningRecord for StateFile {
+    fn begin(&mut self, signed: &SignState) {
+        self.next = filled(signed);
+        // Each job is waited for before the next; after a failed sync of the store there is none.
+        let _ = self.jobs.send(self.next.clone());
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let spare = self.written.recv().expect("the thread lives as long as this");
+        spare.and_then(|()| write_over(&self.file, &self.next)).map_err(|error| StoreError::Io {
+            place: self.path.display().to_string(),
+            doing: "writing what was signed",
+            reason: error.to_string(),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use types::{SecretKey, Time, Vote};
+    use types::{Round, SecretKey, Time, Vote, VoteType};
 
     use super::*;
 
@@ -128,12 +218,54 @@ mod tests {
     }
 
     #[test]
-    fn garbage_in_the_state_file_is_an_error_that_names_it() {
+    fn a_record_takes_its_place_only_when_it_is_finished() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
-        std::fs::write(&file, "{\"height\": \"x\"").unwrap();
-        let error = load_state(&file).unwrap_err();
-        assert!(error.sentence.starts_with(&file.display().to_string()), "{error}");
-        assert_eq!(error.code, crate::exit::Code::Config);
+        let state = |height| SignState { height: Height(height), step: 2, ..SignState::default() };
+        let mut record = StateFile::start(file.clone(), &state(0)).unwrap();
+        for height in 1..20 {
+            record.begin(&state(height));
+            assert_eq!(load_state(&file).unwrap().height, Height(height - 1), "the store's sync comes first");
+            record.finish().unwrap();
+            assert_eq!(load_state(&file).unwrap(), state(height));
+        }
+        // A power loss tears the write of the file: the spare has it.
+        drop(record);
+        std::fs::write(&file, "{\"height\": \"2").unwrap();
+        assert_eq!(load_state(&file).unwrap(), state(19));
+        // One that tears the spare has not touched the file. An absent file stays absent.
+        StateFile::start(file.clone(), &state(20)).unwrap();
+        std::fs::write(spare_of(&file), "{").unwrap();
+        assert_eq!(load_state(&file).unwrap(), state(20));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(load_state(&file).unwrap(), SignState::default());
+    }
+
+    #[test]
+    fn the_operators_word_raises_the_state_and_never_lowers_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("priv_validator_state.json");
+        assert_eq!(declare(&file, Height(7)).unwrap(), Height(7));
+        assert!(load_state(&file).unwrap().is_sealed());
+        assert_eq!(declare(&file, Height(5)).unwrap(), Height(7));
+        assert_eq!(load_state(&file).unwrap(), SignState::sealed(Height(7)));
+    }
+
+    #[test]
+    fn a_state_file_that_is_no_such_file_says_what_is_wrong_and_whether_it_may_be_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("priv_validator_state.json");
+        let extra = r#"{"height": "7", "round": 0, "step": 3, "extra": 1}"#;
+        for (text, part) in
+            [("", "it is empty"), ("garbage", "not JSON"), (extra, "extra"), (r#"{"height": "x"}"#, "height")]
+        {
+            std::fs::write(&file, text).unwrap();
+            let error = load_state(&file).unwrap_err();
+            assert!(error.sentence.starts_with(&file.display().to_string()), "{error}");
+            assert!(error.sentence.contains(part) && error.sentence.contains("It may be absent"), "{error}");
+            assert_eq!(error.code, crate::exit::Code::Config);
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(load_state(&file).unwrap(), SignState::default());
     }
 }

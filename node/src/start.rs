@@ -4,7 +4,7 @@
 //!   home lock → genesis, keys → store → host → p2p → verify pool → consensus thread, pruner → RPC, metrics
 //! ```
 //! A graceful stop goes the other way: first nobody asks any more (RPC), then the loop ends after the batch it is in, then the
-//! pool and the network; last the store is synced and what the key signed is written beside it.
+//! pool and the network; last the store is synced.
 
 use std::{
     net::SocketAddr,
@@ -154,6 +154,7 @@ impl Node {
         }
         let signer = signing::load_signer(&config, &store)?;
         let us = signer.as_ref().map(Signer::address);
+        let signed = signer.as_ref().map(|signer| signer.state().clone());
         let validator = signer.as_ref().map(|signer| *signer.public_key());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
@@ -164,6 +165,9 @@ impl Node {
                 .map_err(cannot_open)?;
         host.on_phase(metrics.phase_clock());
         let app = host.app();
+        if let Some(signed) = signed {
+            host.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?);
+        }
         let board = Arc::new(Board::new(host.status()));
         let propose_bound = show_tip(&store, &metrics, &host.status(), us)?;
         let inbox = Arc::new(Inbox::default());
@@ -408,12 +412,6 @@ impl Node {
         }
         self.network.shutdown_and_join();
         self.store.sync()?;
-        let state_file = self.config.priv_validator_state_file();
-        let has_key = self.config.priv_validator_key_file().exists();
-        if let Some(hard_state) = self.store.hard_state()?.filter(|_| has_key) {
-            signing::save_state(&state_file, &hard_state, self.store.chain_id())
-                .map_err(|error| Failure::new(Code::Disk, error))?;
-        }
         self.metrics_server = None;
         self.clients_runtime.shutdown_timeout(Duration::from_secs(1));
         self.runtime.shutdown_timeout(Duration::from_secs(1));

@@ -353,12 +353,30 @@ fn a_reset_keeps_keys_and_what_they_signed() {
     assert!(!cairn.folder().join("h/config/addrbook.json").exists());
     assert_eq!(fs::read(cairn.folder().join("h/config/priv_validator_key.json")).unwrap(), key);
 
-    // What is in a database that cannot be read may have been signed.
-    fs::create_dir(data.join("cairn.db")).unwrap();
-    fs::write(data.join("cairn.db/CURRENT"), "garbage").unwrap();
-    let refused = cairn.run(&["unsafe-reset-all", "--home", "h"]).fails();
-    assert!(refused.contains("--forget-what-was-signed"), "{refused}");
-    assert!(data.join("cairn.db").exists());
+    // A database that cannot be read costs nothing where the signing state beside it says what was signed.
+    let damage = || {
+        fs::create_dir(data.join("cairn.db")).unwrap();
+        fs::write(data.join("cairn.db/CURRENT"), "garbage").unwrap();
+    };
+    damage();
+    let said = cairn.run(&["unsafe-reset-all", "--home", "h"]).succeeds();
+    assert!(said.contains("not read") && said.contains("kept: up to height 41, round 1, step 2"), "{said}");
+    assert!(!data.join("cairn.db").exists());
+
+    // Without it, what is in there may have been signed.
+    for state in [None, Some(r#"{"height": "0", "round": 0, "step": 0}"#)] {
+        let file = data.join("priv_validator_state.json");
+        match state {
+            Some(text) => fs::write(file, text).unwrap(),
+            None => fs::remove_file(file).unwrap(),
+        }
+        if !data.join("cairn.db").exists() {
+            damage();
+        }
+        let refused = cairn.run(&["unsafe-reset-all", "--home", "h"]).fails();
+        assert!(refused.contains("--forget-what-was-signed"), "{refused}");
+        assert!(data.join("cairn.db").exists());
+    }
     let said = cairn.run(&["unsafe-reset-all", "--home", "h", "--forget-what-was-signed"]).succeeds();
     assert!(said.contains("forgotten, as asked"), "{said}");
     assert!(!data.join("cairn.db").exists());

@@ -87,6 +87,12 @@ fn garbage_files_are_named_with_the_field() {
         ("config/node_key.json", "{\"priv_key\": 7}", "priv_key"),
         ("config/priv_validator_key.json", "", "JSON"),
         ("data/priv_validator_state.json", "{\"height\": \"x\", \"round\": 0, \"step\": 0}", "height"),
+        ("data/priv_validator_state.json", "", "it is empty"),
+        (
+            "data/priv_validator_state.json",
+            "{\"height\": \"1\", \"round\": 0, \"step\": 0, \"x\": 1}",
+            "It may be absent",
+        ),
     ] {
         let homes = one();
         let path = homes.home(0).join(file);
@@ -119,18 +125,84 @@ fn the_store_of_another_chain_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_key_that_signed_elsewhere_signs_nothing_at_or_below_that() {
+fn a_state_file_ahead_of_the_chain_is_one_clear_line_not_ready_and_a_metric() {
     let homes = one();
     let state = homes.home(0).join("data/priv_validator_state.json");
     write(&state, r#"{"height": "2", "round": 0, "step": 3}"#);
-    let node = homes.start(0);
+    let mut node = homes.start(0);
     // It cannot decide height 1 without its own signature.
+    let (status, why) = node.ready();
+    assert!(status == 503 && why.contains("signed at height 2") && why.contains("ends at height 0"), "{status} {why}");
+    assert_eq!(node.metric("cometbft_consensus_ready"), 0.0);
+    node.wait_until("the metric says why", |node| {
+        let text = node.metrics_text();
+        let silent = text.lines().filter(|line| line.starts_with("cometbft_consensus_silent{") && line.ends_with(" 1"));
+        silent.map(|line| line.contains("reason=\"signed_ahead\"")).eq([true])
+    });
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(node.height(), 0);
     let (code, log) = node.terminate();
     assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("the validator signs nothing: its signing state").count(), 1, "{log}");
     let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
     assert_eq!(state["height"], "2", "it is not taken back");
+}
+
+/// What was signed is in the file before it is said, so it survives `kill -9` and the loss of the database.
+#[test]
+fn the_state_file_is_never_behind_what_was_said() {
+    let homes = Homes::new(1, Duration::from_millis(20));
+    let file = homes.home(0).join("data/priv_validator_state.json");
+    let signed = || -> u64 {
+        let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        state["height"].as_str().unwrap().parse().unwrap()
+    };
+    for _ in 0..3 {
+        let mut node = homes.start(0);
+        let goal = node.height() + 5;
+        node.wait_for_height(goal);
+        let seen = node.height();
+        node.kill();
+        assert!(signed() >= seen, "height {seen} was decided, the file says {}", signed());
+    }
+    // The database is moved away: the key is not lost with it, and signs nothing again.
+    let up_to = signed();
+    let data = homes.home(0).join("data");
+    fs::rename(data.join("cairn.db"), data.join("away")).unwrap();
+    let node = homes.start(0);
+    let (status, why) = node.ready();
+    assert!(status == 503 && why.contains(&format!("signed at height {up_to}")), "{status} {why}");
+    let (code, log) = node.terminate();
+    assert_eq!((code, signed()), (Some(0), up_to), "{log}");
+}
+
+#[test]
+fn who_lost_database_and_signing_state_says_up_to_where_it_signed() {
+    let homes = Homes::new(2, Duration::from_millis(50));
+    let mut nodes = homes.start_all();
+    nodes.iter_mut().for_each(|node| node.wait_for_height(3));
+    nodes.pop().unwrap().kill();
+    let node = nodes.pop().unwrap();
+    let tip = node.height();
+    let data = homes.home(1).join("data");
+    fs::remove_dir_all(data.join("cairn.db")).unwrap();
+    fs::remove_file(data.join("priv_validator_state.json")).unwrap();
+    // The other one may be at the next height, and know a vote of this one there.
+    let last = (tip + 1).to_string();
+    for claimed in [last.clone(), "1".to_owned()] {
+        let mut lost = Validator::spawn(&homes.home(1), &["--signed-up-to", &claimed]).listening();
+        lost.wait_for_height(tip);
+        lost.wait_until("it says why it does not sign", |node| {
+            node.ready().1.contains(&format!("signed at height {last}"))
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(node.height() <= tip + 1 && lost.height() <= tip + 1, "two of two are needed");
+        let (code, log) = lost.terminate();
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(claimed == "1", log.contains("it stays as it is"), "a lower height lowers nothing: {log}");
+        let state = fs::read_to_string(data.join("priv_validator_state.json")).unwrap();
+        assert!(state.contains(&format!("\"height\": \"{last}\"")), "{state}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! | supply | balances and collected fees add up to what there was in the beginning |
 //! | time | no decided block is from the future |
 //! | I1 | a correct validator signs one value for each (height, round, type), for ever, across crashes too |
-//! | I2 | what it says is in the durable hard state when it is said, or that one is of a later height |
+//! | I2 | what it says is in the durable hard state when it is said, or that one is of a later height; the signing state beside the disk has reached it |
 //! | I3 | locked round ≤ valid round ≤ round |
 //! | I4 | a precommit for a block is said when the block's bytes are durable |
 //! | I5 | a decided height never changes, across crashes too |
@@ -316,7 +316,12 @@ impl Checker {
 
     /// Something said for the first time is explained by what is durable.
     fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
-        let (who, height, round, _) = place;
+        let (who, height, round, kind) = place;
+        let kept = node.state_file.kept().place();
+        ensure!(
+            kept >= (height, round, kind),
+            "I2: n{who} signs at {height}/{round}, its signing state is at {kept:?}"
+        );
         if !self.durable.contains(&(who, hash)) {
             let hard_state = durable(node, &self.chain_id)?.hard_state().map_err(|e| Broken(e.to_string()))?;
             if let Some(hard_state) = hard_state {

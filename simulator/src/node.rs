@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -11,8 +11,8 @@ use std::{
 use app::{Account, View};
 use consensus::{SignState, Signer};
 use genesis::Genesis;
-use host::{Config, Host, Input, Mempool, Peer, Source, TxVerifier, Verifier, mempool};
-use storage::{Kv, MemDisk, Store};
+use host::{Config, Host, Input, Mempool, Peer, SigningRecord, Source, TxVerifier, Verifier, mempool};
+use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, Time};
 
 use crate::{
@@ -33,6 +33,8 @@ pub struct Node {
     pub twister: Twister,
     /// Its disk, which outlives it.
     pub disk: MemDisk,
+    /// What its key signed last, in a file beside the disk.
+    pub state_file: StateFile,
     /// The process, while it runs.
     pub alive: Option<Alive>,
     /// Counts processes: what was meant for an earlier one is dropped.
@@ -71,6 +73,29 @@ pub struct Alive {
     ready: Arc<AtomicBool>,
 }
 
+/// A signing state beside the disk: what is begun, and what is durable. Clones are the same file.
+#[derive(Clone, Default)]
+pub struct StateFile(Arc<Mutex<(SignState, SignState)>>);
+
+impl StateFile {
+    /// What is durable.
+    pub fn kept(&self) -> SignState {
+        self.0.lock().expect("no thread panics while it holds the file").1.clone()
+    }
+}
+
+impl SigningRecord for StateFile {
+    fn begin(&mut self, signed: &SignState) {
+        self.0.lock().expect("no thread panics while it holds the file").0 = signed.clone();
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let mut file = self.0.lock().expect("no thread panics while it holds the file");
+        file.1 = file.0.clone();
+        Ok(())
+    }
+}
+
 /// What a peer is called in the world.
 pub fn peer(index: usize) -> Peer {
     Peer([index as u8 + 1; 20])
@@ -90,6 +115,7 @@ impl Node {
             behaviour,
             twister: Twister::default(),
             disk: MemDisk::new(),
+            state_file: StateFile::default(),
             alive: None,
             life: 0,
             arrived: true,
@@ -122,10 +148,11 @@ impl Node {
         let flag = Arc::clone(&ready);
         mempool.on_ready(move || flag.store(true, Relaxed));
         let txs = Arc::new(TxVerifier::default());
-        let signer = self.key.clone().map(|key| Signer::new(key, SignState::default()));
-        let (host, verifier) =
+        let signer = self.key.clone().map(|key| Signer::new(key, self.state_file.kept()));
+        let (mut host, verifier) =
             Host::open(config.clone(), genesis, Arc::clone(&store), Arc::clone(&mempool), Arc::clone(&txs), signer)
                 .map_err(|e| e.to_string())?;
+        host.keep_signed_in(self.state_file.clone());
         #[cfg(feature = "mutations")]
         let host = match mutation {
             Some(Mutation::Engine(mutation)) => host.with_mutation(mutation),

@@ -378,9 +378,9 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
     c.run_until_height(20, SOON)
 }
 
-/// A home restored from an old copy meets the network at a height at which it has signed what it does not remember.
+/// A database restored from an old copy meets the network at a height at which it has signed what it does not remember.
 #[test]
-fn a_home_restored_from_an_old_copy_does_not_sign_twice() -> Told {
+fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
     for seed in 0..30 {
         let mut c = World::new(Setup { seed, ..Setup::validators(4) });
         c.run_until_height(3, SOON)?;
@@ -388,8 +388,34 @@ fn a_home_restored_from_an_old_copy_does_not_sign_twice() -> Told {
         c.run_for(ms(50 * seed))?;
         c.crash(3, usize::MAX);
         c.restore(3, &copy);
+        if seed % 2 == 0 {
+            c.lose_signing_state(3);
+        }
         c.restart(3);
         c.expect_progress(3, SOON)?;
+        c.run_until("it signs again", SOON, |c| c.silence(3).is_none())?;
+    }
+    Ok(())
+}
+
+/// Two of four come back with old disks while the other two are away: the checker sees whether they contradict themselves.
+#[test]
+fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Told {
+    for loses_file in [false, true] {
+        let mut c = four()?;
+        let copies = [2, 3].map(|node| c.nodes()[node].disk.durable());
+        let from = c.checker_height();
+        c.run_until_height(from + 4, SOON)?;
+        c.crash_all();
+        for (node, copy) in [2, 3].into_iter().zip(&copies) {
+            c.restore(node, copy);
+            if loses_file {
+                c.lose_signing_state(node);
+            }
+            c.restart(node);
+        }
+        c.run_for(Duration::from_secs(30))?;
+        assert!([2, 3].iter().all(|node| c.tip(*node).0 <= from + 1 && c.silence(*node).is_some()), "{}", c.standing());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use node::{
 };
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, Height, KeyType, Round};
+use types::{ChainId, Height, KeyType};
 
 use super::{failure::Failure, home::Home, output, prepare, show::Facts};
 
@@ -109,7 +109,8 @@ Examples:
   CAIRN_LOG_LEVEL=consensus:debug,*:info cairn start
 
 Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. A flag wins over
-the environment, which wins over the file. Ctrl-C and SIGTERM stop the node cleanly.
+the environment, which wins over the file. --signed-up-to is for who has lost what the key signed
+(data/priv_validator_state.json): a height too low makes the validator sign twice. Ctrl-C and SIGTERM stop the node cleanly.
 Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store,
 76 stopped lest something is signed twice, 78 configuration, genesis or key file.";
 
@@ -120,6 +121,9 @@ pub struct Start {
     /// Stop when standard input closes: how `cairn testnet` stops its validators
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// The validator's key signed nothing above this height: sign nothing up to it, and do not wait for the network
+    #[arg(long, value_name = "HEIGHT")]
+    signed_up_to: Option<u64>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -196,6 +200,9 @@ impl Start {
         let signals = NodeSignals::handle()?;
         home.must_exist().map_err(|failure| failure.coded(exit::Code::Config))?;
         let config = config::Config::load(home.path(), &self.settings.0)?;
+        if let Some(height) = self.signed_up_to {
+            declare_signed(&config, height)?;
+        }
         let until_stdin_closes = self.until_stdin_closes;
         node::start::run(config, &signals, |stopper| {
             if until_stdin_closes {
@@ -204,6 +211,23 @@ impl Start {
         })?;
         Ok(())
     }
+}
+
+/// Writes down the operator's word that the key signed nothing above a height.
+fn declare_signed(config: &config::Config, height: u64) -> Result<(), Failure> {
+    if !(1..=i64::MAX as u64).contains(&height) {
+        return Err(Failure::with_code(exit::Code::Usage, format!("--signed-up-to {height}: use a height from 1 on")));
+    }
+    let _lock = Lock::take(&config.data_dir())?;
+    let file = config.priv_validator_state_file();
+    let known = signing::declare(&file, Height(height))?;
+    if known.0 > height {
+        output::note(format_args!(
+            "{} says that height {known} was signed, which is more than --signed-up-to {height}: it stays as it is",
+            file.display()
+        ));
+    }
+    Ok(())
 }
 
 const CONFIG_HELP: &str = "\
@@ -270,10 +294,11 @@ Examples:
   cairn unsafe-reset-all --home testnet/node2
 
 Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and
-what the validator's key has signed (data/priv_validator_state.json): a validator that forgets
-that may sign twice. The node must not be running. Afterwards it fetches the chain from its peers,
-from genesis on. They must still keep it: a node keeps a week unless storage.keep_all is set. Where
-none does, `cairn backup` another node's store and `cairn restore` it here instead.";
+what the validator's key has signed (data/priv_validator_state.json), also when the database is
+damaged: a validator that forgets that may sign twice. The node must not be running. Afterwards it
+fetches the chain from its peers, from genesis on, and signs again once it has caught up. They must
+still keep it: a node keeps a week unless storage.keep_all is set. Where none does, `cairn backup`
+another node's store and `cairn restore` it here instead.";
 
 /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
 #[derive(Debug, Args)]
@@ -294,17 +319,23 @@ impl Reset {
         let config = config::Config::load(home.path(), &[])?;
         let _lock = Lock::take(&config.data_dir())?;
         let (store, state_file) = (config.store_dir(), config.priv_validator_state_file());
+        let mut facts = Facts::default();
         // First what must not be lost, then what must go.
         if self.forget_what_was_signed {
             ValidatorState::default().save(&state_file, Existing::Replace)?;
-        } else if store.exists() {
-            keep_what_was_signed(&config)?;
+        } else if store.exists()
+            && let Err(failure) = keep_what_was_signed(&config)
+        {
+            // Whatever left this node stands in the file, which was durable before: it does without the database.
+            if !state_file.exists() || ValidatorState::load(&state_file)?.height == Height::GENESIS {
+                return Err(failure);
+            }
+            facts.add("not read", failure);
         }
         remove(&store, |store| fs::remove_dir_all(store))?;
         if !self.keep_addr_book {
             remove(&config.addr_book_file(), |file| fs::remove_file(file))?;
         }
-        let mut facts = Facts::default();
         facts.add("removed", store.display());
         let state = if state_file.exists() { ValidatorState::load(&state_file)? } else { ValidatorState::default() };
         let kept = match state.height {
@@ -332,8 +363,10 @@ fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
         Failure::with_code(
             exit::Code::Disk,
             format!(
-                "{error}. What the validator's key has signed is in there. If that cannot be mended, \
-                 --forget-what-was-signed removes it all the same; then never use this key again on a chain that it signed for"
+                "{error}. What the validator's key has signed is in there, and {} does not say it. If that cannot be mended, \
+                 --forget-what-was-signed removes it all the same; then never use this key again on a chain that it signed \
+                 for, or start with --signed-up-to",
+                config.priv_validator_state_file().display()
             ),
         )
     };
@@ -347,9 +380,7 @@ fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
     let height = store.signing_floor();
     let written = if file.exists() { ValidatorState::load(&file)?.height } else { Height::GENESIS };
     if height > Height::GENESIS && height >= written {
-        // Nothing of this height may be signed: as if its last round had been.
-        let state = ValidatorState { height, round: Round(i32::MAX as u32), step: 3, ..ValidatorState::default() };
-        state.save(&file, Existing::Replace)?;
+        signing::declare(&file, height)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Checked, Committed, Input, Offence, Peer, Phase, Status};
+use host::{Checked, Committed, Input, Offence, Peer, Phase, Silence, Status};
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use types::{
     Address, Block, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
@@ -68,6 +68,7 @@ pub(super) struct Consensus {
     proposer_timeouts_total: IntCounterVec,
     evidence_total: IntCounter,
     hard_state_height: IntGauge,
+    silent: IntGaugeVec,
     syncs_total: IntCounter,
     bad_signatures_total: IntCounter,
     skew: Mutex<Skew>,
@@ -210,6 +211,11 @@ impl Consensus {
             ),
             evidence_total: on.counter("evidence_total", "Evidence of a validator's double vote seen here."),
             hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
+            silent: on.gauges(
+                "silent",
+                "1 while this node's validator signs nothing, by reason; 0 for a reason that does not hold.",
+                &["reason"],
+            ),
             syncs_total: on.counter("syncs_total", "Syncs to disk that consensus waited for: two a height."),
             bad_signatures_total: on
                 .counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
@@ -306,6 +312,10 @@ impl Consensus {
         self.height.set(after.height.0 as i64);
         self.rounds.set(i64::from(after.round.0));
         self.hard_state_height.set(after.hard_state_height.0 as i64);
+        let silent = after.silence.as_ref().map(Silence::reason);
+        for reason in Silence::REASONS {
+            self.silent.with_label_values(&[reason]).set(i64::from(silent == Some(reason)));
+        }
         self.syncs_total.inc_by(after.syncs.saturating_sub(before.syncs));
         self.duplicate_vote.inc_by(after.duplicate_votes.saturating_sub(before.duplicate_votes));
         self.duplicate_block_part.inc_by(after.duplicate_parts.saturating_sub(before.duplicate_parts));

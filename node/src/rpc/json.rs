@@ -650,6 +650,7 @@ pub mod tests {
             valid: Some(some_id(7)),
             votes: vec![held],
             waits_until: None,
+            silence: None,
             catching_up: false,
             not_kept: None,
             proven_height: Height(5),

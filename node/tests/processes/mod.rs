@@ -227,6 +227,25 @@ impl Validator {
         answer.into_body().read_json::<Value>().unwrap()["result"].take()
     }
 
+    /// Asks whether it is ready: the status, and what it says.
+    pub fn ready(&self) -> (u16, String) {
+        let request = ureq::get(format!("{}/ready", self.rpc)).config().http_status_as_error(false).build();
+        let answer = request.call().unwrap();
+        (answer.status().as_u16(), answer.into_body().read_to_string().unwrap())
+    }
+
+    /// Waits until something holds.
+    pub fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if Instant::now() > deadline {
+                self.log.extend(self.lines.try_iter());
+                panic!("still not: {what}:\n{}", self.log.join("\n"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Calls methods of its RPC in one batch; their results, or errors.
     pub fn batch(&self, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
         batch(&self.rpc, method, params)

@@ -251,6 +251,7 @@ impl Chain {
             valid: None,
             votes: vec![],
             waits_until: None,
+            silence: None,
             catching_up: *lock(&self.catching_up),
             not_kept: None,
             proven_height: Height(0),
