@@ -30,6 +30,9 @@ use super::{
 /// How often a client is asked whether it is still there; it has until the next time to say anything.
 const PING_PERIOD: Duration = Duration::from_secs(27);
 
+/// Time for the last frame of a connection to be written.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Calls of one client that run at one time.
 const CALLS_MAX: usize = 10;
 
@@ -56,8 +59,24 @@ struct Client<'a> {
 enum End {
     /// The client went away, or its socket broke.
     Gone,
+    /// The client asked for the end: its close frame is answered.
+    Asked,
     /// We end it, with a code and a reason.
     Close(u16, &'static str),
+}
+
+/// The end after a frame that cannot be read: RFC 6455, section 7.4.1, has the codes.
+fn end_of(error: axum::Error) -> End {
+    match error.into_inner().downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => {
+            End::Close(close_code::SIZE, "the message is larger than rpc.max_body_bytes")
+        }
+        Some(tungstenite::Error::Utf8(_)) => End::Close(close_code::INVALID, "a text message is not UTF-8"),
+        Some(tungstenite::Error::Protocol(_)) => {
+            End::Close(close_code::PROTOCOL, "the frames are not those of RFC 6455")
+        }
+        _ => End::Gone,
+    }
 }
 
 /// Serves a client until it goes away, is too slow, or the server stops.
@@ -80,9 +99,17 @@ pub async fn run(
         () = connected.has_to_leave() => End::Close(close_code::AGAIN, "idle, and its place is needed: connect again"),
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
     };
-    if let End::Close(code, reason) = end {
-        let _ = socket.send(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
-    }
+    let said = async {
+        match end {
+            End::Gone => {}
+            // Reading on writes the answer to the close frame.
+            End::Asked => drop(socket.recv().await),
+            End::Close(code, reason) => {
+                let _ = socket.send(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_TIME_MAX, said).await;
 }
 
 impl Client<'_> {
@@ -99,7 +126,9 @@ impl Client<'_> {
                         Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes()).await,
                         Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes).await,
                         Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()), // pings are answered below us
-                        Some(Ok(Frame::Close(_)) | Err(_)) | None => return End::Gone,
+                        Some(Ok(Frame::Close(_))) => return End::Asked,
+                        Some(Err(error)) => return end_of(error),
+                        None => return End::Gone,
                     }
                 }
                 Some(reply) = self.calls.next() => match reply {
@@ -118,7 +147,7 @@ impl Client<'_> {
                 },
                 _ = ping.tick() => {
                     if !heard && reading {
-                        return End::Gone;
+                        return End::Close(close_code::POLICY, "no answer to a ping");
                     }
                     heard = false;
                     socket.send(Frame::Ping(Default::default())).await.map_err(drop)

@@ -279,3 +279,31 @@ async fn heads_are_small() {
     let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_ends_with_the_code_of_its_reason() {
+    use tokio_tungstenite::tungstenite::protocol::{
+        CloseFrame,
+        frame::{
+            Frame,
+            coding::{CloseCode, Data, OpCode},
+        },
+    };
+    let served = Chain::new().serve(Limits { body_bytes_max: 1000, ..Limits::default() }).await;
+    let text = |payload: Vec<u8>| Frame::message(payload, OpCode::Data(Data::Text), true);
+    let mut reserved = text(b"{}".to_vec());
+    reserved.header_mut().rsv1 = true;
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+    for (message, expected) in [
+        (Message::Close(Some(goodbye)), CloseCode::Normal),
+        (Message::Frame(text(vec![b' '; 1001])), CloseCode::Size),
+        (Message::Frame(text(vec![0xff])), CloseCode::Invalid),
+        (Message::Frame(reserved), CloseCode::Protocol),
+    ] {
+        let mut socket = open(&served).await;
+        socket.send(message).await.unwrap();
+        let answer = timeout(SOON, socket.next()).await.unwrap();
+        let Some(Ok(Message::Close(Some(frame)))) = answer else { panic!("{expected}: {answer:?}") };
+        assert_eq!(frame.code, expected);
+    }
+}
