@@ -55,7 +55,7 @@ RUN scripts/setup --yes
 COPY --from=manifests /src /src
 RUN cargo build --release --locked -p cairn-node --bin cairn
 COPY . .
-# The commit that `cairn version` names, if the builder says it.
+# The commit that `cairn version` names, if the builder says it: the sources come without .git here.
 ARG CAIRN_COMMIT
 # cargo goes by times, and the empty crates may be younger than what takes their place. Not so in target, where a newer file
 # would have the dependencies compiled again.

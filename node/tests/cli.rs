@@ -79,6 +79,18 @@ fn the_version_is_the_programs() {
     let version = json(&cairn.run(&["version", "--json"]).succeeds());
     assert_eq!((&version["name"], &version["version"]), (&"cairn".into(), &env!("CARGO_PKG_VERSION").into()));
     assert!(cairn.run(&["--version"]).succeeds().contains(env!("CARGO_PKG_VERSION")));
+    // In a checkout, the program names its commit, and so does one that is built from `git archive`.
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    if git(&["ls-files", "--error-unmatch", "build.rs"]).is_some() {
+        let head = git(&["rev-parse", "HEAD"]).unwrap();
+        let commit = version["commit"].as_str().unwrap();
+        assert!(head.starts_with(commit.trim_end_matches("-dirty")) && commit.len() >= 12, "{commit} {head}");
+        let archive = git(&["archive", "--format=tar", "HEAD", "commit.txt"]).unwrap();
+        assert!(archive.contains(&head[..7]) && !archive.contains("$Format"), "{archive}");
+    }
 }
 
 #[test]

@@ -397,7 +397,7 @@ impl Version {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        // Set by who builds a release; a build from a folder has no commit to be sure of.
+        // build.rs finds it.
         let commit = option_env!("CAIRN_COMMIT");
         let (block, app) = (types::BLOCK_PROTOCOL, types::Params::default().version_app);
         if self.json {
