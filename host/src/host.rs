@@ -88,6 +88,8 @@ pub struct Host<K: Kv> {
     engine: Engine,
     sync: Sync,
     guard: Guard,
+    /// The store holds words that the signer's state did not know when this host was opened.
+    is_record_behind: bool,
     /// Nothing is signed up to here, whatever the guard says.
     signing_floor: Height,
     /// What this node had said before it stopped, until its height starts.
@@ -179,6 +181,7 @@ impl<K: Kv> Host<K> {
         let guard = Guard::new(&file, hard_state.as_ref(), &stored, tip.block_id.is_some());
         // What was locked at the height of a signing state that the hard state does not reach is not known.
         let ahead = if file.place() > stored.place() { file.height } else { Height::GENESIS };
+        let is_record_behind = stored.place() > file.place();
         let signed = if file.place() > stored.place() { file } else { stored };
         let hard_state = hard_state.filter(|hard_state| hard_state.height > tip.height);
         // Heights below a hard state from before a rewind were signed already.
@@ -206,6 +209,7 @@ impl<K: Kv> Host<K> {
             engine,
             sync: Sync::default(),
             guard,
+            is_record_behind,
             signing_floor,
             hard_state,
             start_now: false,
@@ -966,8 +970,17 @@ impl<K: Kv> Host<K> {
     }
 
     /// Keeps what the key signs outside of the store too, from now on: nothing is said before it is durable there.
-    pub fn keep_signed_in(&mut self, record: impl SigningRecord + 'static) {
+    ///
+    /// The store may hold words that a failed write kept from this record. They are said again, so they are kept here first.
+    ///
+    /// Errors: those of the record.
+    pub fn keep_signed_in(&mut self, mut record: impl SigningRecord + 'static) -> Result<(), StoreError> {
+        if self.is_record_behind {
+            record.begin(&self.core.signed);
+            record.finish()?;
+        }
         self.core.record = Some(Box::new(record));
+        Ok(())
     }
 
     /// The application, for proofs on other threads.

@@ -195,7 +195,7 @@ impl Network {
         let (mut host, verifier) =
             Host::open(self.config.clone(), &self.genesis, store.clone(), mempool.clone(), txs.clone(), signer)
                 .unwrap();
-        host.keep_signed_in(self.records[node].clone());
+        host.keep_signed_in(self.records[node].clone()).unwrap();
         self.nodes[node] = Some(Node { host, verifier, store, mempool, txs });
         self.lives[node] += 1;
         self.at(Duration::ZERO, node, Event::Input(node, Box::new(Input::Start)));
@@ -976,4 +976,22 @@ fn a_node_whose_write_fails_says_nothing_in_that_step() {
     assert_eq!(words.count(), 0, "{outputs:?}");
     assert!(network.nodes[ours].as_ref().unwrap().store.hard_state().unwrap().is_none());
     assert_eq!(network.records[ours].kept(), SignState::default(), "the signing state is never ahead of the store");
+}
+
+/// Simulator seed 1666: the store kept a write whose answer was lost, so its words are said again after the restart.
+#[test]
+fn words_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_said_again() {
+    let mut network = Network::mesh(1);
+    network.start(0);
+    network.disks[0].fail_write(0, Fault::Kept);
+    network.run_for(Duration::from_secs(1));
+    assert!(matches!(network.halted[0].take(), Some(Halt::Store(_))));
+    let store = Store::open(network.disks[0].open(), &chain()).unwrap();
+    let said = store.hard_state().unwrap().expect("the write was kept");
+    drop(store);
+    assert_eq!(network.records[0].kept(), SignState::default(), "the host stopped before it got there");
+    network.start(0);
+    assert_eq!(network.records[0].kept().height, said.height);
+    // `send` asserts that the record is ahead of each word.
+    network.run_until("height 3", |network| network.reached(&[0], 3));
 }

@@ -166,7 +166,7 @@ impl Node {
         host.on_phase(metrics.phase_clock());
         let app = host.app();
         if let Some(signed) = signed {
-            host.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?);
+            host.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;
         }
         let board = Arc::new(Board::new(host.status()));
         let propose_bound = show_tip(&store, &metrics, &host.status(), us)?;

@@ -152,7 +152,7 @@ impl Node {
         let (mut host, verifier) =
             Host::open(config.clone(), genesis, Arc::clone(&store), Arc::clone(&mempool), Arc::clone(&txs), signer)
                 .map_err(|e| e.to_string())?;
-        host.keep_signed_in(self.state_file.clone());
+        host.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
         #[cfg(feature = "mutations")]
         let host = match mutation {
             Some(Mutation::Engine(mutation)) => host.with_mutation(mutation),

@@ -31,7 +31,7 @@ pub struct NoStall<S> {
 }
 
 impl<S> NoStall<S> {
-    /// Gives up on a client that reads nothing for `patience`, or less than [`READ_RATE_MIN`] for longer. What it sends is counted for
+    /// Gives up on a client that reads nothing for `patience`, or less than the least rate for longer. What it sends is counted for
     /// `client`.
     pub fn new(socket: S, patience: Duration, client: Option<Arc<Client>>) -> Self {
         Self { socket, client, patience, deadline: Box::pin(sleep(patience)), waiting: None }
