@@ -59,13 +59,23 @@ impl Heard {
         if missing > names.len() {
             names.push(format!("and {} more", missing - names.len()));
         }
-        let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Self { power: Power(power), total: Power(total), missing, names }
     }
 
     /// Whether a block can be decided with those that voted.
     pub fn is_quorum(&self) -> bool {
         self.power.is_quorum_of(self.total)
+    }
+
+    /// Why no block is decided by these votes, and what the operator can do.
+    pub fn advice(&self) -> &'static str {
+        if self.is_quorum() {
+            return "More than 2/3 of the power votes, but not for one block: compare the clocks of the validators (`timedatectl`, \
+                    cometbft_consensus_clock_skew_seconds), and check that blocks reach all of them in time";
+        }
+        "A block needs the votes of more than 2/3 of the power: start the validators that are missing, or mend their network; the \
+         chain goes on by itself"
     }
 
     /// Power of those that did not vote.
@@ -85,11 +95,13 @@ mod tests {
         let keys = (1u8..=12).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap().public_key());
         let set = ValidatorSet::new(keys.map(|key| (key, Power(5))).collect()).unwrap();
         let all = Heard::among(set.iter(), |_| true);
-        assert_eq!((all.names.as_str(), all.missing, all.is_quorum()), ("nobody", 0, true));
+        assert_eq!((all.names.as_str(), all.missing, all.is_quorum()), ("none", 0, true));
+        assert!(all.advice().contains("compare the clocks"), "{}", all.advice());
         let one = Heard::among(set.iter(), |index| index != 3);
         let address = set.get(3).unwrap().address().to_string();
         assert_eq!((one.names.clone(), one.missing_power()), (format!("{} (5)", &address[..10]), Power(5)));
         let none = Heard::among(set.iter(), |_| false);
+        assert!(none.advice().contains("start the validators that are missing"), "{}", none.advice());
         assert!(none.names.ends_with("and 4 more") && none.missing == 12 && none.total == Power(60), "{none:?}");
         assert!(!Heard::among(set.iter(), |index| index < 8).is_quorum(), "2/3 are not more than 2/3");
     }

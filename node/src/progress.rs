@@ -160,7 +160,8 @@ impl Progress {
                 target: "consensus", height = after.height.0, round = after.round.0,
                 proposer = %short(&before.validators.proposer_of_round(before.round).address().to_string()),
                 missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
-                "the round before failed"
+                "the round before failed{}",
+                if heard.is_quorum() { ": more than 2/3 of the power voted, but not for one block; compare the validators' clocks" } else { "" }
             );
         }
         self.tell_stall(after, Instant::now());
@@ -183,8 +184,7 @@ impl Progress {
         tracing::warn!(
             target: "consensus", height = status.height.0, round = status.round.0, step = ?status.step, since_s = since.as_secs(),
             missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
-            "no block is decided. A block needs the votes of more than 2/3 of the power: start the validators that are missing, or mend \
-             their network; the chain goes on by itself"
+            "no block is decided. {}", heard.advice()
         );
     }
 }

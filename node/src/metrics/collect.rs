@@ -56,12 +56,13 @@ const SYNC_SECONDS: Known = known(HISTOGRAM, "storage_sync_seconds", &[], "Time 
 const BATCH_SECONDS: Known = known(HISTOGRAM, "storage_batch_seconds", &[], "Time of a batch without sync.");
 const SIZE: Known = known(GAUGE, "storage_size_bytes", &["column_family"], "Bytes on disk by column family.");
 const DISK_FREE: Known = known(GAUGE, "storage_disk_free_bytes", &[], "Free space of the disk that holds the data.");
-const DISK_TOTAL: Known = known(GAUGE, "storage_disk_total_bytes", &[], "Its size.");
+const DISK_TOTAL: Known =
+    known(GAUGE, "storage_disk_total_bytes", &[], "Size of the disk that holds the data, in bytes.");
 const BASE: Known = known(GAUGE, "state_block_store_base_height", &[], "The earliest kept height.");
 const RETAIN: Known =
     known(GAUGE, "state_pruning_service_block_retain_height", &[], "The height below which nothing is kept.");
 const READY: Known = known(GAUGE, "consensus_ready", &[], "1 while the node is ready: /ready says why not.");
-const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "Where a peer stands, as it says.");
+const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "Height that a peer claims to be at.");
 const STATESYNC: Known =
     known(GAUGE, "statesync_syncing", &[], "Always 0: a node that joins fetches blocks, see blocksync_syncing.");
 const PEERS: Known = known(GAUGE, "p2p_peers", &[], "Connected peers.");
@@ -71,7 +72,8 @@ const PEER_RECEIVED: Known =
 const PEER_SENT: Known = known(COUNTER, "p2p_peer_send_bytes_total", &["peer_id", "chID"], "Bytes sent to a peer.");
 const PEER_QUEUE: Known =
     known(GAUGE, "p2p_peer_send_queue_size", &["peer_id"], "Messages that wait to be sent to a peer.");
-const PEER_PENDING: Known = known(GAUGE, "p2p_peer_pending_send_bytes", &["peer_id"], "Their bytes.");
+const PEER_PENDING: Known =
+    known(GAUGE, "p2p_peer_pending_send_bytes", &["peer_id"], "Bytes that wait to be sent to a peer.");
 const PEER_RTT: Known = known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round trip of the last ping.");
 const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer: 100 is a ban.");
 const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans begun.");

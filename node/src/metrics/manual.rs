@@ -169,6 +169,21 @@ mod tests {
         );
     }
 
+    /// Metrics are sorted by name, so a text that leans on its neighbour has lost it.
+    #[test]
+    fn each_help_text_stands_alone() {
+        let page = manual();
+        let texts = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.rsplit('|').nth(1));
+        let mut count = 0;
+        for text in texts.map(str::trim) {
+            count += 1;
+            let first = text.split([' ', ',']).next().unwrap_or_default();
+            assert!(!["Its", "Their", "They", "Those", "It", "Where"].contains(&first), "{text}");
+            assert!(!text.starts_with("The same"), "{text}");
+        }
+        assert!(count > 100, "{count} texts were read");
+    }
+
     #[test]
     fn cometbfts_names_are_there_or_left_out_but_not_both() {
         let page = manual();
