@@ -236,7 +236,7 @@ pub fn block_results(height: Height, results: &BlockResults) -> Value {
         "finalize_block_events": events(&results.events),
         "validator_updates": results.validator_updates.iter().map(validator_update).collect::<Vec<_>>(),
         "consensus_param_updates": results.params_update.as_ref().map(params_json),
-        "app_hash": text(results.app_hash),
+        "app_hash": base64(results.app_hash),
     })
 }
 
@@ -697,7 +697,9 @@ pub mod tests {
     #[test]
     fn results_with_updates_are_understood() {
         let committed = committed(7, &[b"a"]);
-        let answer: endpoint::block_results::Response = parsed(&block_results(Height(7), &committed.results));
+        let results = block_results(Height(7), &committed.results);
+        assert_eq!(results["app_hash"], base64([3; 32]), "bytes, as in CometBFT: no hexadecimal digits");
+        let answer: endpoint::block_results::Response = parsed(&results);
         assert_eq!(answer.txs_results.unwrap()[0].events[0].kind, "transfer");
         assert_eq!(answer.validator_updates[0].power.value(), 7);
         assert!(answer.consensus_param_updates.is_some());

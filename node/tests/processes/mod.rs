@@ -162,16 +162,21 @@ impl Validator {
 
     /// Waits for a line of its log.
     pub fn wait_for_line(&mut self, part: &str) -> String {
+        self.wait_for_line_where(part, |_| true)
+    }
+
+    /// Waits for a line of its log that has this part and is as asked for.
+    pub fn wait_for_line_where(&mut self, part: &str, is_asked_for: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.log.push(line.clone());
-                    if line.contains(part) {
+                    if line.contains(part) && is_asked_for(&line) {
                         return line;
                     }
                 }
-                Err(_) => panic!("no line with {part:?} in:\n{}", self.log.join("\n")),
+                Err(_) => panic!("no such line with {part:?} in:\n{}", self.log.join("\n")),
             }
         }
     }
