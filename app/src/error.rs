@@ -50,7 +50,7 @@ codes! {
     ExpiryFull = 9 "E_EXPIRY_FULL", "too many unordered transactions expire at that height", "choose another expiry, or use a nonce";
     Fee = 10 "E_FEE", "the fee is below the chain's least fee", "offer the least fee or more";
     InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than it is to spend", "fund the account or spend less";
-    BadRecipient = 12 "E_BAD_RECIPIENT", "nobody can own the recipient's address", "check the address";
+    BadRecipient = 12 "E_BAD_RECIPIENT", "the recipient's address belongs to no key", "check the address";
     ZeroAmount = 13 "E_ZERO_AMOUNT", "a transfer of nothing", "send 1 or more";
     TooManyMessages = 14 "E_TOO_MANY_MESSAGES", "it has more messages than a transaction or a block may have", "split it";
     UnknownPath = 32 "E_UNKNOWN_PATH", "there is no such query", "use one of the paths listed";
@@ -87,7 +87,7 @@ pub enum Refusal {
     Fee { got: u64, min: u64 },
     #[error("E_INSUFFICIENT_FUNDS: the account has {have} to spend, {need} is needed")]
     InsufficientFunds { have: u64, need: u128 },
-    #[error("E_BAD_RECIPIENT: nobody can own address {address}: check it")]
+    #[error("E_BAD_RECIPIENT: address {address} can belong to no key: check it")]
     BadRecipient { address: types::Address },
     #[error("E_ZERO_AMOUNT: a transfer moves 1 or more")]
     ZeroAmount,

@@ -44,7 +44,7 @@ pub enum FirstStateError {
     #[error("account {0} is there twice")]
     Duplicate(Address),
     /// The all-zero address, which nobody can own.
-    #[error("account {0}: nobody can own this address")]
+    #[error("account {0}: this address can belong to no key")]
     BadAddress(Address),
     /// The sum does not fit.
     #[error("with account {0} the balances exceed {max}", max = u64::MAX)]

@@ -313,7 +313,7 @@ fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {
     let mut supply = 0_u64;
     for (index, account) in accounts.iter().enumerate() {
         if account.address == Address::default() {
-            return field(path(index, "address"), "nobody can own this address: check it");
+            return field(path(index, "address"), "this address can belong to no key: check it");
         }
         supply = match supply.checked_add(account.balance) {
             Some(supply) => supply,

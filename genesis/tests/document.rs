@@ -233,7 +233,11 @@ fn every_mistake_is_named() {
         ("/consensus_params/retain_blocks", json!("0"), "consensus_params.retain_blocks: 0 is out of range"),
         ("/consensus_params/synchrony", json!(4), "consensus_params.synchrony: is a number, expected an object"),
         ("/consensus_params/timeout", json!({}), "consensus_params.timeout: is not a field here"),
-        ("/app_state/accounts/1/address", json!(zero), "app_state.accounts[1].address: nobody can own"),
+        (
+            "/app_state/accounts/1/address",
+            json!(zero),
+            "app_state.accounts[1].address: this address can belong to no key",
+        ),
         (
             "/app_state/accounts/1/balance",
             json!(u64::MAX.to_string()),

@@ -364,10 +364,13 @@ impl Mempool {
         batch
     }
 
-    /// Keeps of `txs` what does not wait here and was not committed lately.
+    /// Keeps of `txs` what does not wait here, and neither was committed nor expired lately: else two peers would keep a transaction
+    /// alive for ever by fetching it from each other.
     pub fn retain_unknown(&self, txs: &mut Vec<(TxId, u32)>) {
         let inner = self.inner();
-        txs.retain(|(id, _)| inner.pool.get(id).is_none() && !inner.pool.is_committed(id));
+        let is_known =
+            |id: &TxId| inner.pool.get(id).is_some() || inner.pool.is_committed(id) || inner.pool.has_expired(id);
+        txs.retain(|(id, _)| !is_known(id));
     }
 
     /// The bytes of a transaction that waits here and that a client sends again, when peers are to be told of it again: at

@@ -205,6 +205,9 @@ fn an_unordered_transaction_is_held_once_and_until_its_last_height() {
     node.commit(&[]);
     assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 1), "height 2 was its last");
     assert!(node.pool.has_expired(&expires(1, 2, 5, 2).id()));
+    let mut offered: Vec<_> = [expires(1, 2, 5, 2), expires(1, 9, 5, 3)].iter().map(|tx| (tx.id(), 1)).collect();
+    node.pool.retain_unknown(&mut offered);
+    assert_eq!(offered, [(expires(1, 9, 5, 3).id(), 1)], "what expired here is not fetched from a peer");
     assert!(!node.pool.has_expired(&once.id()), "it was committed");
 }
 

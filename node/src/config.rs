@@ -26,7 +26,7 @@ use setting::section;
 section! {
     /// What concerns the whole node.
     pub struct Base in "" {
-        /// A name for people: in logs, and told to peers.
+        /// A name for people: in logs, and given to peers.
         moniker: String = "cairn".to_owned(),
         /// What is logged: a level, or levels by module: "consensus:debug,p2p:none,*:info".
         /// Levels: trace, debug, info, warn, error, none. Modules: main, consensus, p2p, mempool, rpc, state, metrics.
@@ -75,7 +75,7 @@ section! {
         max_subscription_clients: usize = 100,
         /// Subscriptions of one client.
         max_subscriptions_per_client: usize = 5,
-        /// Events that may wait for one client; a client that is slower is told so and cut off.
+        /// Events that may wait for one client; a client that is slower gets an error and is cut off.
         subscription_buffer_size: usize = 200,
         /// How long broadcast_tx_commit waits for the transaction to be committed.
         timeout_broadcast_tx_commit: Duration = Duration::from_secs(10),
@@ -111,7 +111,7 @@ section! {
         max_num_outbound_peers: usize = 10,
         /// Ids of peers that count in no limit.
         unconditional_peer_ids: Vec<String> = Vec::new(),
-        /// Ids of peers that we tell nobody of.
+        /// Ids of peers whose addresses are never given to other peers.
         private_peer_ids: Vec<String> = Vec::new(),
         /// Exchange addresses with peers.
         pex: bool = true,

@@ -8,7 +8,7 @@
 //! | 69 | something is in use: a port, the home | stop the other process, or choose another port or home |
 //! | 70 | an invariant is broken | keep the log and the home, report it; the validator is safe while it is stopped |
 //! | 74 | the disk failed, or the store is damaged | check the disk; restart, or restore from a backup |
-//! | 76 | stopped lest something is signed twice | do not restart before the second signer is found |
+//! | 76 | stopped, because going on could sign something twice | do not restart before the second signer is found |
 //! | 78 | the configuration, genesis document or a key file is wrong | mend the file that the sentence names |
 //!
 //! Supervisors can restart on 70 and 74, and must not on 76.
@@ -36,7 +36,7 @@ pub enum Code {
     Invariant = 70,
     /// The disk failed, or the store is damaged.
     Disk = 74,
-    /// Stopped lest something is signed twice.
+    /// Stopped, because going on could sign something twice.
     DoubleSign = 76,
     /// A file of the operator's is wrong.
     Config = 78,

@@ -122,7 +122,8 @@ fn a_stall_is_told_at_once_with_the_names_of_who_is_missing() {
     // While they start one after the other, others may have been missing.
     let last = nodes[0].height();
     let line = nodes[0].wait_for_line_where("no block is decided", |line| {
-        line.split_whitespace().any(|word| word.strip_prefix("height=").is_some_and(|height| height.parse::<u64>().unwrap() > last))
+        line.split_whitespace()
+            .any(|word| word.strip_prefix("height=").is_some_and(|height| height.parse::<u64>().unwrap() > last))
     });
     assert!(line.contains("missing_power=20") && line.contains("total_power=40"), "{line}");
     assert!(addresses.iter().all(|address| line.contains(address)), "{addresses:?} in {line}");
@@ -164,11 +165,13 @@ fn gauges_are_right_from_the_start_on() {
     let mut node = homes.start(0);
     node.wait_for_height(5);
     assert_eq!(node.terminate().0, Some(0));
-    // Nothing is decided meanwhile: what it shows, it knows from its store.
+    // What it shows, it knows from its store: at most the height that it had voted for is decided now, and the next waits for an hour.
     let node = Validator::spawn(&homes.home(0), &["--consensus.min_block_interval", "1h"]).listening();
-    let height = node.height() as f64;
+    let scrape = node.metrics_text();
+    let metric = |name: &str| processes::sum_of(&scrape, &format!("cometbft_consensus_{name}"));
+    let height = metric("latest_block_height");
+    assert!(height >= 5.0, "{height}");
     for (name, value) in [
-        ("latest_block_height", height),
         ("height", height + 1.0),
         ("validators", 1.0),
         ("validators_power", 10.0),
@@ -180,13 +183,12 @@ fn gauges_are_right_from_the_start_on() {
         ("validator_missed_blocks", 0.0),
         ("byzantine_validators", 0.0),
     ] {
-        assert_eq!(node.metric(&format!("cometbft_consensus_{name}")), value, "{name}");
+        assert_eq!(metric(name), value, "{name}");
     }
-    assert!(node.metric("cometbft_consensus_block_size_bytes") > 100.0);
+    assert!(metric("block_size_bytes") > 100.0);
 }
 
 #[test]
-#[ignore = "fails in one of two runs: what a validator that restarts does not take at once is not fetched again; mend that first"]
 fn a_full_node_keeps_a_transaction_for_validators_that_restart() {
     let homes = four();
     std::fs::remove_file(homes.home(0).join("config/priv_validator_key.json")).unwrap();

@@ -224,7 +224,7 @@ impl Book {
         let Some(Entry { kind: Kind::Learned { reach_min, .. }, .. }) = self.entries.get(id) else { return Ok(()) };
         if range::reach(ip).is_none_or(|reach| reach < *reach_min) {
             self.forget(id);
-            return Err("a peer told us of an address of a network that it is not in");
+            return Err("a peer gave an address of a network that it is not in");
         }
         if !self.dials.by_target.of(now, Range::of(ip)).take(now) {
             return Err("too many dials to addresses near it failed lately");

@@ -39,7 +39,7 @@ pub struct Config {
     pub max_inbound_per_ip: usize,
     /// Exchange addresses of peers with peers, and dial what we learn.
     pub pex: bool,
-    /// Peers that we tell nobody of.
+    /// Peers whose addresses are never given to other peers.
     pub private_ids: BTreeSet<NodeId>,
     /// Peers that count in no limit.
     pub unconditional_ids: BTreeSet<NodeId>,

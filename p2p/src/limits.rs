@@ -54,6 +54,10 @@ pub const RESPONSE_BYTES_MAX: usize = 18 * 1024 * 1024;
 pub const INBOUND_REQUESTS_PER_PEER_MAX: usize = 8;
 /// Requests of all peers that may be open. Further ones are answered "busy".
 pub const INBOUND_REQUESTS_MAX: usize = 512;
+/// Requests of one peer that may wait for the end of its handshake: what a peer asks as soon as it has accepted us.
+pub const EARLY_REQUESTS_PER_PEER_MAX: usize = 2;
+/// Requests that may wait for the end of a handshake, or be open when one comes before it. Further ones are answered "busy".
+pub const EARLY_REQUESTS_MAX: usize = INBOUND_REQUESTS_MAX / 4;
 /// Bytes of answers that may wait to be written to one peer. Its further requests wait; an answer beyond is replaced by
 /// "busy", unless it is the only one.
 pub const RESPONSE_BYTES_PER_PEER_MAX: usize = 8 * 1024 * 1024;

@@ -346,6 +346,32 @@ async fn a_request_or_response_of_wrong_size_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
+    let mut node = Node::start(1, |_| ()).await;
+    let mut raw = Raw::connect(50, &node).await;
+    let mut streams = Vec::new();
+    for _ in 0..=EARLY_REQUESTS_PER_PEER_MAX {
+        streams.push(raw.write(requests(), &frame(b"early")).await);
+    }
+    eventually(|| node.network.stats().requests_busy > 0).await; // so all of them have come
+    let _control = raw.greet(&mut node).await;
+    for _ in 0..EARLY_REQUESTS_PER_PEER_MAX {
+        let id = node.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
+        node.network.respond(id, b"answer".to_vec());
+    }
+    let mut busy = 0;
+    for mut stream in streams {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        match answer.as_slice() {
+            [1] => busy += 1,
+            answer => assert_eq!(answer, [&[0u8][..], &frame(b"answer")].concat()),
+        }
+    }
+    assert_eq!(busy, 1, "only so many may wait");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_answers_no_pings_is_given_up() {
     let mut node = Node::start(1, |config| {
         (config.ping_interval, config.ping_timeout) = (Duration::from_millis(50), Duration::from_millis(100));

@@ -484,7 +484,7 @@ impl SyncedFile {
         let Some(noted) = noted else {
             let what = if read.is_err() { "is missing" } else { "is not readable" };
             let warning = format!(
-                "{} {what}: whether the database has come back with everything that was synced cannot be told this time. If the \
+                "{} {what}: it is unknown this time whether the database has come back with everything that was synced. If the \
                  folder was put back from an old copy, stop the node before it signs, and see \"Copies of a store\" in docs/operate.md",
                 path.display()
             );

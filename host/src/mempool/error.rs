@@ -73,7 +73,7 @@ impl MempoolError {
     }
 
     pub(super) fn held() -> Self {
-        Self::new(65, "E_IN_MEMPOOL", "it is here already and waits for a block; peers are told of it again")
+        Self::new(65, "E_IN_MEMPOOL", "it is here already and waits for a block; it is announced to peers again")
     }
 
     pub(super) fn committed() -> Self {

@@ -44,7 +44,7 @@ latency from the intended send time to the commit at most of those that could go
 
 Exit code 1 if a transaction that was accepted is in no block or in two, if validators have different
 blocks, if one signed twice, ended by itself, or never came back. What a validator took in during its
-last second before it was killed may die with it; that is told and is no failure.";
+last second before it was killed may die with it; that is reported and is no failure.";
 
 /// Kill, pause, cut off and delay validators in containers under load, and measure what they make of it
 #[derive(Debug, Args)]

@@ -90,7 +90,7 @@ enum Command {
     Delete {
         /// Which key
         name: KeyName,
-        /// Yes, for good: without another copy nobody can spend what the account has
+        /// Yes, for good: without another copy, what the account has can never be spent
         #[arg(long)]
         yes: bool,
     },

@@ -96,7 +96,7 @@ impl LogLevel {
         let file = logging::levels_file(&data);
         fs::write(&file, &levels).map_err(|error| Failure::file("written", &file, &error))?;
         os::tell_of_log_levels(pid)
-            .map_err(|error| Failure::new(format!("process {pid} cannot be told: {error}; use its user")))?;
+            .map_err(|error| Failure::new(format!("process {pid} cannot be signalled: {error}; use its user")))?;
         output::line(format_args!("{levels}, until the node's next start"));
         Ok(())
     }
@@ -112,7 +112,7 @@ Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. 
 the environment, which wins over the file. --signed-up-to is for who has lost what the key signed
 (data/priv_validator_state.json): a height too low makes the validator sign twice. Ctrl-C and SIGTERM stop the node cleanly.
 Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store,
-76 stopped lest something is signed twice, 78 configuration, genesis or key file.";
+76 stopped because going on could sign something twice, 78 configuration, genesis or key file.";
 
 /// Run the node of a home until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]

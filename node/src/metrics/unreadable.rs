@@ -42,7 +42,7 @@ impl Unreadable {
         }
         tracing::error!(
             target: "state", reader, failures = told.since, reason = %error,
-            "a row could not be read from the store; the one who asked was told that it is not available here"
+            "a row could not be read from the store; whoever asked got the answer that it is not available here"
         );
         *told = Told { last: Some(Instant::now()), since: 0 };
     }

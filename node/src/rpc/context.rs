@@ -120,7 +120,7 @@ pub struct Limits {
     pub subscription_clients_max: usize,
     /// Subscriptions of one client.
     pub subscriptions_per_client_max: usize,
-    /// Heights that may wait for a client; one that is further behind is told so and cut off.
+    /// Heights that may wait for a client; one that is further behind gets an error and is cut off.
     pub subscription_buffer: usize,
     /// How long `broadcast_tx_commit` waits for the commit.
     pub broadcast_tx_commit_time: Duration,

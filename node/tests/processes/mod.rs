@@ -96,6 +96,9 @@ fn free_ports(count: usize) -> Vec<u16> {
     held.iter().map(|(port, ..)| *port).collect()
 }
 
+/// Lines of a process's log that a test shows when it fails.
+const SHOWN_LINES_MAX: usize = 100;
+
 /// A running process.
 pub struct Validator {
     child: Child,
@@ -295,11 +298,14 @@ impl Validator {
 
     /// The sum of the series of a metric, whatever their labels.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics_text();
-        let series =
-            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        sum_of(&self.metrics_text(), name)
     }
+}
+
+/// The sum of the series of a metric in what a scrape gave, whatever their labels.
+pub fn sum_of(scrape: &str, name: &str) -> f64 {
+    let series = scrape.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// Calls methods of an RPC in one batch; their answers.
@@ -313,6 +319,11 @@ impl Drop for Validator {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it has ended already where a test went well
         let _ = self.child.wait();
+        if thread::panicking() {
+            self.log.extend(self.lines.iter());
+            let from = self.log.len().saturating_sub(SHOWN_LINES_MAX);
+            eprintln!("the last lines of {}:\n{}\n", self.rpc, self.log[from..].join("\n"));
+        }
     }
 }
 

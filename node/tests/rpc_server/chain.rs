@@ -1,7 +1,11 @@
 //! A chain without consensus: heights are committed when a test says so, by four validators of whom three sign.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -307,7 +311,10 @@ impl Chain {
             limits,
             cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // An address of its own: a port that one server let go is not given to the server of another test.
+        static SERVERS: AtomicU8 = AtomicU8::new(0);
+        let address = [127, 0, 1, SERVERS.fetch_add(1, Ordering::Relaxed)];
+        let listener = TcpListener::bind((IpAddr::from(address), 0)).await.unwrap();
         Served { handle: node::rpc::serve(context, listener).unwrap() }
     }
 }

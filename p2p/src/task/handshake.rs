@@ -183,6 +183,7 @@ impl Task {
         self.outbox.push_back(Outgoing::Up { peer: peer.clone(), peer_id, connection, queues });
         let early = early_gossip.into_iter().map(|(id, bytes)| Outgoing::Txs { peer: peer.clone(), id, bytes });
         self.outbox.extend(early);
+        self.answer_at = Some(Instant::now()); // what it asked already has its turn after its Up
         self.rank_gossip();
         if self.config().pex && hello.pex {
             self.on_ask(connection); // told without being asked

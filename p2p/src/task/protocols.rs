@@ -32,6 +32,11 @@ impl Task {
         }
     }
 
+    /// Whether a handshake with the peer is under way.
+    fn is_greeting(&self, peer: &NodeId) -> bool {
+        self.links.values().any(|link| link.peer == *peer && matches!(link.phase, Phase::Greeting))
+    }
+
     pub(super) fn on_ping(&mut self, event: ping::Event) {
         self.count_mesh();
         let Some(link) = self.links.get_mut(&event.connection) else { return };
@@ -86,9 +91,8 @@ impl Task {
 
     pub(super) fn on_batch(&mut self, propagation_source: PeerId, message_id: gossipsub::MessageId, bytes: Vec<u8>) {
         let id = GossipId { message: message_id, source: propagation_source };
-        let is_greeting =
-            |link: &&mut Link| link.peer_id == propagation_source && matches!(link.phase, Phase::Greeting);
-        if let Some(link) = self.links.values_mut().find(is_greeting)
+        let greets = |link: &&mut Link| link.peer_id == propagation_source && matches!(link.phase, Phase::Greeting);
+        if let Some(link) = self.links.values_mut().find(greets)
             && !self.live.contains_key(&link.peer)
         {
             let held: usize = link.early_gossip.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -175,9 +179,15 @@ impl Task {
         channel: ResponseChannel<Response>,
     ) {
         let now = Instant::now();
-        let peer = self.live_peer(&peer_id).map(|peer| peer.id).filter(|peer| {
+        let peer = NodeId::from_peer_id(&peer_id).filter(|peer| {
+            // The other side may be through with the handshake while its last word is on its way to us.
+            let (of_peer, of_all) = match self.live.contains_key(peer) {
+                true => (INBOUND_REQUESTS_PER_PEER_MAX, INBOUND_REQUESTS_MAX),
+                false if self.is_greeting(peer) => (EARLY_REQUESTS_PER_PEER_MAX, EARLY_REQUESTS_MAX),
+                false => return false,
+            };
             let open = self.to_answer.values().filter(|open| open.peer == *peer).count();
-            open < INBOUND_REQUESTS_PER_PEER_MAX && self.to_answer.len() < INBOUND_REQUESTS_MAX
+            open < of_peer && self.to_answer.len() < of_all
         });
         let Some(peer) = peer else {
             self.shared.counters.requests_busy.add(1);
@@ -207,10 +217,14 @@ impl Task {
         for id in waiting {
             let Some(ToAnswer { peer, stage: Stage::Waiting(..) }) = self.to_answer.get(&id) else { continue };
             let link = self.live.get(peer).and_then(|connection| self.links.get(connection));
-            let Some((peer, link)) = link.and_then(|link| match &link.phase {
+            let live = link.and_then(|link| match &link.phase {
                 Phase::Live(peer) => Some((peer.clone(), link)),
                 _ => None,
-            }) else {
+            });
+            let Some((peer, link)) = live else {
+                if self.is_greeting(peer) {
+                    continue;
+                }
                 self.to_answer.remove(&id); // it went down meanwhile; its Down was told
                 continue;
             };

@@ -50,7 +50,7 @@ Workloads, each measured for --duration:
   saturate   closed loop: more transfers under way from stage to stage until no more are committed
   half       open loop at half of what `saturate` found, which is run first unless --rate is given
 
-Validators and load share this machine. Times depend on it, so they are told beside what it takes
+Validators and load share this machine. Times depend on it, so they are printed beside what it takes
 for one sync of a file, one signature check and one round trip over loopback.";
 
 /// Transfers a second that find an idle chain each.
