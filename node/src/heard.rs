@@ -34,12 +34,16 @@ impl Heard {
 
     /// In the current step, whether votes are due or not. While the proposal is awaited, a prevote counts.
     pub fn of(status: &Status) -> Self {
-        let votes = status.votes.iter().find(|votes| votes.round == status.round);
-        let has_voted = |index: u32| {
-            let of = |votes: &[types::SignedVote]| votes.iter().any(|vote| vote.vote.validator_index == index);
-            votes.is_some_and(|votes| of(&votes.precommits) || status.step != Step::Precommit && of(&votes.prevotes))
-        };
-        Self::among(status.validators.iter(), has_voted)
+        Self::among(status.validators.iter(), |index| has_voted(status, index))
+    }
+
+    /// Why a round failed, by the votes at its end, and what to look at.
+    pub fn failure(&self, is_proposer_heard: bool) -> &'static str {
+        match (is_proposer_heard, self.is_quorum()) {
+            (false, _) => "its proposer is missing",
+            (true, false) => "validators of 1/3 of the power or more are missing",
+            (true, true) => "more than 2/3 of the power voted, but not for one block; compare the validators' clocks",
+        }
     }
 
     fn among<'a>(validators: impl Iterator<Item = &'a Validator>, has_voted: impl Fn(u32) -> bool) -> Self {
@@ -84,6 +88,13 @@ impl Heard {
     }
 }
 
+/// Whether the vote of a validator in the current step is here. While the proposal is awaited, a prevote counts.
+pub fn has_voted(status: &Status, index: u32) -> bool {
+    let of = |votes: &[types::SignedVote]| votes.iter().any(|vote| vote.vote.validator_index == index);
+    let votes = status.votes.iter().find(|votes| votes.round == status.round);
+    votes.is_some_and(|votes| of(&votes.precommits) || status.step != Step::Precommit && of(&votes.prevotes))
+}
+
 #[cfg(test)]
 mod tests {
     use types::{SecretKey, ValidatorSet};
@@ -97,6 +108,7 @@ mod tests {
         let all = Heard::among(set.iter(), |_| true);
         assert_eq!((all.names.as_str(), all.missing, all.is_quorum()), ("none", 0, true));
         assert!(all.advice().contains("compare the clocks"), "{}", all.advice());
+        assert!(all.failure(true).contains("clocks") && all.failure(false).contains("its proposer is missing"));
         let one = Heard::among(set.iter(), |index| index != 3);
         let address = set.get(3).unwrap().address().to_string();
         assert_eq!((one.names.clone(), one.missing_power()), (format!("{} (5)", &address[..10]), Power(5)));

@@ -4,9 +4,13 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::exit::{Code, Failure};
+
+/// How long a process that was killed may take to end: the system writes back and frees what it used.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Held by the process that works in a home; another one is refused. Given back when dropped, or when the process ends in
 /// whatever way.
@@ -16,7 +20,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a data folder, creating the folder when it is absent.
+    /// Takes the lock of a data folder, creating the folder when it is absent. Waits for up to 2 seconds for a process that is
+    /// ending: who kills a node starts the next command at once.
     ///
     /// Errors: `Code::InUse` when another process has it, naming that process; `Code::Config` or `Code::Disk` when the folder cannot
     /// be used.
@@ -30,7 +35,16 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(|error| Failure::home_io(&path, "open the lock file", &error))?;
-        match file.try_lock() {
+        let deadline = Instant::now() + ENDING_TIME_MAX;
+        let locked = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                locked => break locked,
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -81,6 +95,18 @@ mod tests {
         drop(lock);
         assert_eq!(Lock::holder(&data), None);
         Lock::take(&data).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_ending_is_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let lock = Lock::take(home.path()).unwrap();
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(ENDING_TIME_MAX / 10);
+            drop(lock);
+        });
+        Lock::take(home.path()).unwrap();
+        ending.join().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use host::{Committed, Silence, Status};
 use types::{Address, Round, Step};
 
-use crate::heard::Heard;
+use crate::heard::{self, Heard};
 
 /// Lines a second about committed heights; further heights are told together.
 const LINES_PER_SECOND: u32 = 10;
@@ -156,12 +156,13 @@ impl Progress {
             let mut failed = after.clone();
             (failed.round, failed.step) = (before.round, Step::Prevote);
             let heard = Heard::of(&failed);
+            let proposer = before.validators.proposer_of_round(before.round).address();
+            let is_proposer_heard =
+                before.validators.by_address(&proposer).is_some_and(|(index, _)| heard::has_voted(&failed, index));
             tracing::warn!(
-                target: "consensus", height = after.height.0, round = after.round.0,
-                proposer = %short(&before.validators.proposer_of_round(before.round).address().to_string()),
+                target: "consensus", height = after.height.0, round = after.round.0, proposer = %short(&proposer.to_string()),
                 missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
-                "the round before failed{}",
-                if heard.is_quorum() { ": more than 2/3 of the power voted, but not for one block; compare the validators' clocks" } else { "" }
+                "the round before failed: {}", heard.failure(is_proposer_heard)
             );
         }
         self.tell_stall(after, Instant::now());

@@ -78,17 +78,17 @@ impl Verify {
             None => {
                 home.must_exist()?;
                 let config = Config::load(home.path(), &[])?;
-                if let Some(pid) = Lock::holder(&config.data_dir()) {
-                    return Err(Failure::with_code(
+                let lock = Lock::take(&config.data_dir()).map_err(|failure| match failure.code {
+                    exit::Code::InUse => Failure::with_code(
                         exit::Code::InUse,
                         format!(
-                            "{}: process {pid} works in this home. Stop it first; or make a copy with `cairn backup DIR` and give \
-                             --path DIR/{COPY_STORE}",
-                            config.data_dir().display()
+                            "{}; or make a copy with `cairn backup DIR` and give --path DIR/{COPY_STORE}",
+                            failure.sentence
                         ),
-                    ));
-                }
-                (config.store_dir(), Some(Lock::take(&config.data_dir())?))
+                    ),
+                    _ => failure.into(),
+                })?;
+                (config.store_dir(), Some(lock))
             }
         };
         let kv = RocksKv::open_read_only(&path).map_err(exit::Failure::from)?;
@@ -391,10 +391,16 @@ fn beside(to: &Path) -> Result<PathBuf, Failure> {
 
 fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
     let copy = part.join(COPY_STORE);
-    match Lock::holder(&config.data_dir()) {
-        Some(_) => admin::ask_for_backup(&config.data_dir(), &copy)?,
-        None => {
-            let _lock = Lock::take(&config.data_dir())?;
+    let data = config.data_dir();
+    match Lock::holder(&data).map(|_| admin::ask_for_backup(&data, &copy)) {
+        Some(Ok(())) => {}
+        asked => {
+            // No process works there any more: one that is ending cannot be asked.
+            let lock = Lock::take(&data);
+            if let (Err(_), Some(Err(failure))) = (&lock, asked) {
+                return Err(failure.into());
+            }
+            let _lock = lock?;
             let kv = RocksKv::open(&config.store_dir()).map_err(exit::Failure::from)?;
             kv.checkpoint(&copy).map_err(exit::Failure::from)?;
         }

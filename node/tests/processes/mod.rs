@@ -316,6 +316,7 @@ pub fn batch(rpc: &str, method: &str, params: impl Iterator<Item = Value>) -> Ve
 }
 
 impl Drop for Validator {
+    #[expect(clippy::print_stderr, reason = "the test runner shows it beside the failure")]
     fn drop(&mut self) {
         let _ = self.child.kill(); // it has ended already where a test went well
         let _ = self.child.wait();
