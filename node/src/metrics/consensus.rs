@@ -362,8 +362,8 @@ impl Consensus {
             self.count_failed_rounds(committed);
             self.tell_delays(committed);
         }
-        self.tell_byzantine(block);
         let validators = &committed.validators;
+        self.tell_byzantine(block, validators);
         let mut before = self.validators_before.lock().expect("a thread that panics stops the process");
         if let (Some(before), Some(commit)) = (&*before, &block.last_commit) {
             self.count_signers(before, commit, us);
@@ -392,7 +392,9 @@ impl Consensus {
         let Some((block, bytes)) = block else { return };
         self.num_txs.set(block.txs.len() as i64);
         self.block_size_bytes.set(bytes as i64);
-        self.tell_byzantine(block);
+        if let Some(validators) = &validators {
+            self.tell_byzantine(block, validators);
+        }
         if let (Some(signers), Some(commit)) = (signers, &block.last_commit) {
             self.tell_signers(signers, commit, us);
         }
@@ -410,14 +412,15 @@ impl Consensus {
         }
     }
 
-    /// Who is proven by this block to have contradicted itself.
-    fn tell_byzantine(&self, block: &Block) {
+    /// Who is proven by this block to have contradicted itself, of those who are validators now, with the power that they have now.
+    fn tell_byzantine(&self, block: &Block, validators: &ValidatorSet) {
         let power = |evidence: &types::Evidence| {
             let types::Evidence::DuplicateVote(double) = evidence;
-            double.validator_power.0
+            validators.by_address(&double.vote_a.vote.validator).map(|(_, validator)| validator.power.0)
         };
-        self.byzantine_validators.set(block.evidence.len() as i64);
-        self.byzantine_validators_power.set(block.evidence.iter().map(power).sum::<u64>() as i64);
+        let powers: Vec<u64> = block.evidence.iter().filter_map(power).collect();
+        self.byzantine_validators.set(powers.len() as i64);
+        self.byzantine_validators_power.set(powers.iter().sum::<u64>() as i64);
     }
 
     /// A step has waited for votes for a while.
@@ -494,7 +497,7 @@ impl Consensus {
                 continue;
             }
             counted += 1;
-            if us == Some(validator.address()) {
+            if us == Some(validator.address()) && matches!(signature, CommitSig::Commit { .. }) {
                 let address = validator.address().to_string();
                 self.validator_last_signed_height.with_label_values(&[&address]).set(commit.height.0 as i64);
             }
@@ -527,5 +530,79 @@ fn vote_name(vote_type: VoteType) -> &'static str {
     match vote_type {
         VoteType::Prevote => "prevote",
         VoteType::Precommit => "precommit",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+
+    use prometheus::Registry;
+    use types::{ConsensusSecretKey, KeyType};
+
+    use super::*;
+    use crate::{metrics::groups::State, rpc::samples::committed};
+
+    fn consensus() -> (Consensus, State) {
+        let (registry, facts) = (Registry::new(), Mutex::default());
+        let on = |name| Subsystem { registry: &registry, facts: &facts, name };
+        let state = State::new(&on("state"));
+        (Consensus::new(&on("consensus"), state.block_processing_time.clone()), state)
+    }
+
+    /// Four validators with the powers 4, 3, 2 and 1. The block's commit of the one before holds the first one's precommit for it and
+    /// the second one's for nil; the block has evidence against the second.
+    #[test]
+    fn validators_are_counted_as_cometbft_counts_them() {
+        let address = |index| committed(7, &[]).validators.get(index).unwrap().address();
+        for (index, signed, missed) in [(0, 6, 0), (1, 0, 1), (2, 0, 1)] {
+            let (us, label) = (Some(address(index)), address(index).to_string());
+            let (metrics, _) = consensus();
+            for height in [6, 7] {
+                metrics.on_committed(&committed(height, &[]), None, us);
+            }
+            let of = |gauges: &IntGaugeVec| gauges.with_label_values(&[&label]).get();
+            assert_eq!(of(&metrics.validator_missed_blocks), missed, "a vote for nil is a missed block");
+            assert_eq!(of(&metrics.validator_last_signed_height), signed, "validator {index}");
+            assert_eq!(of(&metrics.validator_power), 4 - i64::from(index));
+            let missing = (metrics.missing_validators.get(), metrics.missing_validators_power.get());
+            assert_eq!(missing, (2, 3), "a vote for nil is not missing");
+            assert_eq!(metrics.missed_blocks_total.with_label_values(&[&address(1).to_string()]).get(), 0);
+            assert_eq!(metrics.precommits_counted.get(), 2);
+            assert!((metrics.precommits_staking_percentage.get() - 0.7).abs() < 1e-9, "a share from 0 to 1");
+            assert_eq!((metrics.byzantine_validators.get(), metrics.byzantine_validators_power.get()), (1, 3));
+        }
+    }
+
+    #[test]
+    fn who_was_proven_byzantine_is_told_of_the_last_block_and_of_validators_alone() {
+        let (metrics, _) = consensus();
+        let mut block = committed(7, &[]).block.clone();
+        let key = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[9; 32]).unwrap();
+        let others = ValidatorSet::new(vec![(key.public_key(), Power(5))]).unwrap();
+        let told = || (metrics.byzantine_validators.get(), metrics.byzantine_validators_power.get());
+        metrics.tell_byzantine(&block, &committed(7, &[]).validators);
+        assert_eq!(told(), (1, 3));
+        metrics.tell_byzantine(&block, &others);
+        assert_eq!(told(), (0, 0), "who has left is none of the validators");
+        block.evidence.clear();
+        metrics.tell_byzantine(&block, &committed(7, &[]).validators);
+        assert_eq!(told(), (0, 0), "the last block has none");
+    }
+
+    #[test]
+    fn block_processing_time_is_that_of_execution_in_milliseconds() {
+        let (metrics, state) = consensus();
+        let mut clock = metrics.phase_clock();
+        for phase in [Phase::Check, Phase::Execute, Phase::Commit] {
+            clock(phase);
+            sleep(Duration::from_millis(20));
+        }
+        clock(Phase::Recheck);
+        assert_eq!(state.block_processing_time.get_sample_count(), 1);
+        let ms = state.block_processing_time.get_sample_sum();
+        assert!((20.0..10_000.0).contains(&ms), "{ms}");
+        let seconds = metrics.phase_seconds.with_label_values(&["execute"]).get_sample_sum();
+        assert!((ms / 1000.0 - seconds).abs() < 1e-9);
     }
 }

@@ -56,3 +56,6 @@ pub use context::{
 pub use cors::Cors;
 pub use server::{Handle, serve};
 pub use stall::NoStall;
+
+#[cfg(test)]
+pub(crate) use json::tests as samples;
