@@ -4,9 +4,11 @@
 //! | what | in all | one address | beyond it |
 //! |---|---|---|---|
 //! | connections | [`Limits::connections_max`] | [`Limits::address_connections_max`] | an idle one is closed for the newcomer; else 503 |
-//! | bytes of requests not taken yet | [`REQUEST_BYTES_MAX`] | half | 503, or the connection is closed |
+//! | bytes of requests not answered yet | [`REQUEST_BYTES_MAX`] | half | 503, or the connection is closed |
 //! | bytes of answers not read yet | [`ANSWER_BYTES_MAX`] | half | the call is answered with an error |
-//! | bytes of requests and processor time, a second | – | [`Limits`] | the request waits up to [`WAIT_MAX`], then 429 |
+//! | bytes and processor time, a second | – | [`Limits`] | a request waits up to [`WAIT_MAX`], then 429; events wait |
+//! | places that are held for long: [`Places`] | as given | half | the call is answered with an error |
+//! | calls that run of those that cost much: [`Turns`] | as given | addresses take turns | the call waits, then is answered with an error |
 //!
 //! An address is an IPv4 address or an IPv6 network of 64 bits. What it owes outlives its connections.
 
@@ -24,12 +26,21 @@ use tokio::sync::Notify;
 
 use crate::os;
 
-/// Bytes of requests that were read from sockets and not taken yet: 64 of the largest bodies. Heads are bounded beside this, by their
-/// own limit for each connection.
+mod places;
+mod turns;
+
+pub use places::{Place, Places};
+pub use turns::{Turn, Turns};
+
+/// Bytes of requests that were read from sockets and not answered yet: 64 of the largest bodies.
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of answers that clients have not read yet: ten of the largest blocks as JSON.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of one connection that may wait although all of [`REQUEST_BYTES_MAX`], or the address' half, is in use: a small request is served
+/// beside large ones that wait.
+const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// Longest time that a request of a client over its budget waits before it is refused. A client that sends one request after the
 /// other is slowed down by it and sees no error.
@@ -51,7 +62,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections of one address at one time.
     pub address_connections_max: usize,
-    /// Bytes of requests of one address, a second; 0: any number.
+    /// Bytes of requests and events of one address, a second; 0: any number.
     pub bytes_per_second: usize,
     /// Processor time for one address, in percent of one core; 0: any.
     pub cpu_percent: usize,
@@ -65,6 +76,7 @@ pub struct Clients {
     open: Mutex<Open>,
     request_bytes: AtomicUsize,
     answer_bytes: AtomicUsize,
+    subscriptions: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +132,16 @@ pub enum NoPlace {
     All(usize),
 }
 
+impl NoPlace {
+    /// `100 calls`, or `50 calls of your address`.
+    pub fn of(self, what: &str) -> String {
+        match self {
+            Self::Address(share) => format!("{share} {what} of your address"),
+            Self::All(all) => format!("{all} {what}"),
+        }
+    }
+}
+
 impl Clients {
     /// Nobody is connected yet.
     pub fn new(limits: Limits) -> Arc<Self> {
@@ -129,12 +151,18 @@ impl Clients {
             open: Mutex::default(),
             request_bytes: AtomicUsize::new(0),
             answer_bytes: AtomicUsize::new(0),
+            subscriptions: AtomicUsize::new(0),
         })
     }
 
     /// How many are connected.
     pub fn connections(&self) -> usize {
         self.lock().clients.len()
+    }
+
+    /// How many subscriptions they have.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.load(Relaxed)
     }
 
     /// Gives a connection a place. When there is none, the connection that has been idle for longest gives way: one of the same
@@ -284,12 +312,18 @@ impl Client {
         Work(self.clone())
     }
 
+    /// Counts a subscription while the guard lives.
+    pub fn subscribed(&self) -> Subscribed {
+        self.clients.subscriptions.fetch_add(1, Relaxed);
+        Subscribed(self.clients.clone())
+    }
+
     /// How long its address has to wait until it is within its budget again.
     pub fn wait(&self) -> Duration {
         self.account.lock().wait(Instant::now(), &self.clients.limits)
     }
 
-    /// Its address used bytes of requests.
+    /// Its address sent bytes of requests, or was sent bytes of events.
     pub fn charge_bytes(&self, bytes: usize) {
         self.account.lock().bytes += bytes as f64;
     }
@@ -298,17 +332,28 @@ impl Client {
     pub fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = os::thread_cpu();
         let done = work();
-        let used = os::thread_cpu().saturating_sub(begun);
-        self.account.lock().cpu_seconds += used.as_secs_f64();
+        self.charge_cpu(os::thread_cpu().saturating_sub(begun));
         done
     }
 
-    /// Bytes came from the socket. False when too many wait, and nothing but closing the connection can bound them.
+    /// Its address used processor time of a thread that works for several.
+    pub fn charge_cpu(&self, used: Duration) {
+        self.account.lock().cpu_seconds += used.as_secs_f64();
+    }
+
+    /// Who pays: all clients with this address have one account.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Bytes came from the socket. False when too many wait, and nothing but closing the connection can bound them: a request that is
+    /// being served can be told instead.
     pub fn read(&self, bytes: usize) -> bool {
-        self.unread.fetch_add(bytes, Relaxed);
+        let unread = self.unread.fetch_add(bytes, Relaxed) + bytes;
         self.account.request_bytes.fetch_add(bytes, Relaxed);
         self.clients.request_bytes.fetch_add(bytes, Relaxed);
-        !self.is_websocket.load(Relaxed) || self.has_room_to_read()
+        let can_be_told = !self.is_websocket.load(Relaxed) && self.working.load(Relaxed) > 0;
+        can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || self.has_room_to_read()
     }
 
     /// Whether more of a request may be read.
@@ -317,9 +362,12 @@ impl Client {
             && self.account.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX / 2
     }
 
-    /// What was read is dealt with.
-    pub fn take_read(&self) {
-        let bytes = self.unread.swap(0, Relaxed);
+    /// Takes what was read: the next bytes are of another request. These count until the guard is dropped.
+    pub fn take_read(self: &Arc<Self>) -> Taken {
+        Taken { client: self.clone(), bytes: self.unread.swap(0, Relaxed) }
+    }
+
+    fn release_read(&self, bytes: usize) {
         self.account.request_bytes.fetch_sub(bytes, Relaxed);
         self.clients.request_bytes.fetch_sub(bytes, Relaxed);
     }
@@ -342,7 +390,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.take_read();
+        self.release_read(self.unread.load(Relaxed));
         let clients = self.clients.clone();
         clients.lock().forget(self);
     }
@@ -356,6 +404,36 @@ impl Drop for Work {
     fn drop(&mut self) {
         self.0.hear();
         self.0.working.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A subscription that is counted.
+#[derive(Debug)]
+pub struct Subscribed(Arc<Clients>);
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.0.subscriptions.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The bytes of a request that waits for its answer.
+#[derive(Debug)]
+pub struct Taken {
+    client: Arc<Client>,
+    bytes: usize,
+}
+
+impl Taken {
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.client.release_read(self.bytes);
     }
 }
 
@@ -385,7 +463,7 @@ fn account_of(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const LIMITS: Limits =
@@ -393,6 +471,12 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([127, 0, 0, last])
+    }
+
+    /// Three clients of three addresses.
+    pub fn connected() -> [Arc<Client>; 3] {
+        let clients = Clients::new(LIMITS);
+        [1, 2, 3].map(|last| clients.enter(ip(last)).unwrap())
     }
 
     #[test]
@@ -448,12 +532,21 @@ mod tests {
     fn bytes_that_wait_are_bounded_in_all_and_for_each_address() {
         let clients = Clients::new(LIMITS);
         let (one, two) = (clients.enter(ip(1)).unwrap(), clients.enter(ip(2)).unwrap());
-        assert!(one.read(REQUEST_BYTES_MAX / 2 + 1), "a request is told, not cut off");
+        let work = one.work();
+        assert!(one.read(REQUEST_BYTES_MAX / 2 + 1), "a request that is served is told, not cut off");
         assert!(!one.has_room_to_read() && two.has_room_to_read());
+        let taken = one.take_read();
+        assert!(!one.has_room_to_read(), "it waits in memory until it is answered");
+        assert!(one.read(SMALL_REQUEST_BYTES_MAX), "small ones go on");
+        drop(work);
+        assert!(!one.read(1), "a head that is not complete cannot be told");
+        let _work = one.work();
+        assert!(one.read(1));
         one.becomes_websocket();
         assert!(!one.read(1), "a message of a WebSocket cannot be told");
-        one.take_read();
-        assert!(one.has_room_to_read());
+        drop((taken, one.take_read()));
+        assert_eq!(clients.request_bytes.load(Relaxed), 0);
+        assert!(one.read(1) && one.has_room_to_read());
 
         let held = one.room_for_answer(ANSWER_BYTES_MAX).unwrap();
         assert!(one.room_for_answer(1).is_none() && two.room_for_answer(1).is_none());

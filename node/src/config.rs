@@ -66,12 +66,13 @@ section! {
         max_open_connections: usize = 900,
         /// Connections of one IP address (IPv6: of one /64 network) at one time. 0: half of max_open_connections.
         max_open_connections_per_address: usize = 0,
-        /// Bytes of requests that one address may send, a second, after a burst of eight seconds' worth. 0: any number. A proxy that all
-        /// clients come through is one address: raise this and the next for it, and let it set limits of its own.
+        /// Bytes that one address may send in requests and be sent in events, a second, after a burst of eight seconds' worth. 0: any
+        /// number. A proxy that all clients come through is one address: raise this and the next for it, and let it set limits of its own.
         max_client_bytes_per_second: usize = 16 << 20,
-        /// Processor time that requests of one address may take, in percent of one core, after a burst likewise. 0: any.
+        /// Processor time that one address may take for requests, checks of transactions and events, in percent of one core, after a burst
+        /// likewise. 0: any.
         max_client_cpu_percent: usize = 50,
-        /// WebSocket clients with subscriptions at one time.
+        /// WebSocket clients with subscriptions at one time, and calls of broadcast_tx_commit; one address may have half of each.
         max_subscription_clients: usize = 100,
         /// Subscriptions of one client.
         max_subscriptions_per_client: usize = 5,
@@ -83,7 +84,7 @@ section! {
         max_request_batch_size: usize = 10,
         /// Bytes of a request.
         max_body_bytes: usize = 1_000_000,
-        /// Bytes of a request's headers. At least 8192 are taken.
+        /// Bytes of a request's headers. At least 8192 are taken, at most 65536.
         max_header_bytes: usize = 16 << 10,
     }
 }

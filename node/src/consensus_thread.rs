@@ -138,9 +138,9 @@ impl Turns {
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
             Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),
+            Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was faster
             Output::Evidence(evidence) => {
                 thread.metrics.on_evidence(&evidence);
-                thread.board.publish_happened(Happened::Evidence(Box::new(evidence.clone())));
                 let types::Evidence::DuplicateVote(double) = &evidence;
                 let vote = &double.vote_a.vote;
                 tracing::warn!(

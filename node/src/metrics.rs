@@ -125,6 +125,7 @@ impl Metrics {
     pub fn text(&self) -> String {
         if let Some(clients) = self.clients.get() {
             self.rpc.connections.set(clients.connections() as i64);
+            self.rpc.subscriptions.set(clients.subscriptions() as i64);
         }
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
@@ -214,6 +215,7 @@ pub fn message_type(message: &PeerMessage) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients;
 
     #[test]
     fn every_series_has_namespace_and_chain_id() {
@@ -222,5 +224,25 @@ mod tests {
         assert!(text.contains("cometbft_consensus_height{chain_id=\"test-1\"} 0"), "{text}");
         assert!(text.contains("process_resident_memory_bytes{chain_id=\"test-1\"}"), "{text}");
         assert!(text.lines().all(|line| line.starts_with('#') || line.contains("chain_id=\"test-1\"")));
+    }
+
+    #[test]
+    fn connections_and_subscriptions_of_clients_are_shown_as_they_are() {
+        let metrics = Metrics::new("cometbft", &ChainId::new("test-1").unwrap());
+        let limits =
+            clients::Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 0 };
+        let clients = Clients::new(limits);
+        metrics.watch_clients(clients.clone());
+        let shows = |connections: usize, subscriptions: usize| {
+            let text = metrics.text();
+            let is = |name, value| text.contains(&format!("cometbft_rpc_{name}{{chain_id=\"test-1\"}} {value}\n"));
+            assert!(is("connections", connections) && is("subscriptions", subscriptions), "{text}");
+        };
+        shows(0, 0);
+        let client = clients.enter([127, 0, 0, 1].into()).unwrap();
+        let subscribed = [client.subscribed(), client.subscribed()];
+        shows(1, 2);
+        drop(subscribed);
+        shows(1, 0);
     }
 }

@@ -14,7 +14,8 @@ use types::{Address, ConsensusPublicKey, Evidence, TxId};
 
 use crate::{
     beginning::Beginning,
-    board::{Board, Happened},
+    board::Board,
+    clients::Client,
     clock::time_of,
     config::Config,
     metrics::Metrics,
@@ -90,6 +91,9 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
         evidence: Box::new({
             let (board, metrics) = (board.clone(), metrics.clone());
             move |evidence| {
+                if !board.publish_evidence(&evidence) {
+                    return;
+                }
                 metrics.on_evidence(&evidence);
                 let Evidence::DuplicateVote(double) = &evidence;
                 let vote = &double.vote_a.vote;
@@ -97,7 +101,6 @@ pub(crate) fn context(lent: Lent<'_>) -> Context {
                     target: "rpc", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
                     "a client sent two votes of one validator that contradict each other, correctly signed"
                 );
-                board.publish_happened(Happened::Evidence(Box::new(evidence)));
             }
         }),
         happened: Box::new({
@@ -146,12 +149,12 @@ impl Pool for Waiting {
 }
 
 impl Submitter for verify_pool::Submitter {
-    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
-        self.submit(tx).map(in_rpc_words).boxed()
+    fn submit(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        self.submit(tx, payer).map(in_rpc_words).boxed()
     }
 
-    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
-        self.check(tx).map(in_rpc_words).boxed()
+    fn check(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+        self.check(tx, payer).map(in_rpc_words).boxed()
     }
 }
 

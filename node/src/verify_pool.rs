@@ -5,7 +5,7 @@
 //! | messages | votes, proposals, certificates, parts, round states of peers; fair between peers | bytes of one peer, bytes of all | dropped, counted; peers repair it |
 //! | responses | block sync's answers | one for each open request | – |
 //! | blocks | transactions of a proposed block, new here, in slices | those that the host asked for | – |
-//! | submissions | transactions of our clients | [`SUBMISSIONS_MAX`] | refused: busy |
+//! | submissions | transactions of our clients; fair between addresses | bytes of one address, bytes of all | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes of one peer, bytes of all | not forwarded, counted |
 //!
 //! Long work is done in slices of [`SLICE`] signatures; between two of them a thread looks whether something more urgent came.
@@ -17,6 +17,7 @@ mod submit;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -44,8 +45,10 @@ pub use submit::{Answer, Rejection, Submitter};
 /// Signatures checked before a thread looks for something more urgent: about 1 ms.
 pub const SLICE: usize = 16;
 
-/// Submissions that may wait: a second's work of one thread.
-pub const SUBMISSIONS_MAX: usize = 16_384;
+/// Bytes of one address' submissions that may wait: a second's work of one thread, if they are transfers.
+const SUBMISSION_BYTES_PER_ADDRESS_MAX: usize = 8 << 20;
+/// Bytes of all submissions that may wait.
+const SUBMISSION_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of one peer's messages that may wait: the parts of the largest block, with room.
 const MESSAGE_BYTES_PER_PEER_MAX: usize = 20 << 20;
@@ -102,11 +105,11 @@ pub struct VerifyPool {
 }
 
 struct Queues {
-    messages: FairQueue<Message>,
+    messages: FairQueue<Peer, Message>,
     responses: VecDeque<(Peer, u64, Vec<u8>)>,
     blocks: VecDeque<BlockSlice>,
-    submissions: VecDeque<Submission>,
-    batches: FairQueue<Batch>,
+    submissions: FairQueue<IpAddr, Submission>,
+    batches: FairQueue<Peer, Batch>,
     rates: BTreeMap<Peer, Rate>,
     /// There may be something to publish.
     is_outgoing: bool,
@@ -167,7 +170,7 @@ impl VerifyPool {
             messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
             responses: VecDeque::new(),
             blocks: VecDeque::new(),
-            submissions: VecDeque::new(),
+            submissions: FairQueue::new(SUBMISSION_BYTES_PER_ADDRESS_MAX, SUBMISSION_BYTES_MAX),
             batches: FairQueue::new(BATCH_BYTES_PER_PEER_MAX, BATCH_BYTES_MAX),
             rates: BTreeMap::new(),
             is_outgoing: false,
@@ -201,7 +204,7 @@ impl VerifyPool {
     pub fn close(&self) {
         let mut queues = self.lock();
         queues.is_closed = true;
-        queues.submissions.clear(); // their clients are told at once
+        while queues.submissions.pop().is_some() {} // their clients are told at once
         drop(queues);
         self.work.notify_all();
     }
@@ -530,9 +533,10 @@ impl Queues {
     }
 
     fn patient(&mut self) -> Option<Job> {
-        if !self.submissions.is_empty() {
-            let count = self.submissions.len().min(SLICE);
-            return Some(Job::Submissions(self.submissions.drain(..count).collect()));
+        let submissions = std::iter::from_fn(|| self.submissions.pop()).map(|(_, submission)| submission);
+        let submissions: Vec<Submission> = submissions.take(SLICE).collect();
+        if !submissions.is_empty() {
+            return Some(Job::Submissions(submissions));
         }
         self.batches.pop().map(|(peer, batch)| Job::Batch(peer, batch))
     }
@@ -545,7 +549,7 @@ impl Queues {
             && messages.len() == 0
             && responses.is_empty()
             && blocks.is_empty()
-            && submissions.is_empty()
+            && submissions.len() == 0
             && batches.len() == 0
     }
 }

@@ -11,11 +11,16 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
+use genesis::ValidatorKey;
 use program::{Cairn, free_ports};
-use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient, query::EventType};
+use tendermint::{block, evidence::DuplicateVoteEvidence};
+use tendermint_rpc::{Client, HttpClient, Paging, SubscriptionClient, WebSocketClient, query::EventType};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use types::{ChainId, KeyType, Msg, SecretKey, TxBody, TxOrder, Wire};
+use types::{
+    BlockId, ChainId, Hash, Height, KeyType, Msg, PartSetHeader, Round, SecretKey, TxBody, TxOrder, Vote, VoteType,
+    Wire,
+};
 
 /// Ends with the test, however that ends.
 struct Running(Child);
@@ -84,14 +89,65 @@ async fn stock_clients_use_a_node_with_an_ed25519_key() {
     use_a_node(KeyType::Ed25519).await;
 }
 
+/// A stock client proves that this chain's only validator contradicted itself, twice: it is counted once.
+async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &str) {
+    let time = client.block(2_u32).await.unwrap().block.header.time;
+    let of_block = |byte| {
+        let hash = tendermint::Hash::Sha256([byte; 32]);
+        block::Id { hash, part_set_header: block::parts::Header::new(1, hash).unwrap() }
+    };
+    let vote = |byte| {
+        let id = BlockId { hash: Hash([byte; 32]), parts: PartSetHeader { total: 1, hash: Hash([byte; 32]) } };
+        let (vote_type, height, round) = (VoteType::Precommit, Height(2), Round(7));
+        let (timestamp, validator) = (types::Time::parse(&time.to_rfc3339()).unwrap(), key.address());
+        let vote = Vote { vote_type, height, round, block_id: Some(id), timestamp, validator, validator_index: 0 };
+        let signature = vote.sign(&ChainId::new("clients-1").unwrap(), &key.secret).signature;
+        tendermint::Vote {
+            vote_type: tendermint::vote::Type::Precommit,
+            height: 2_u32.into(),
+            round: 7_u16.into(),
+            block_id: Some(of_block(byte)),
+            timestamp: Some(time),
+            validator_address: tendermint::account::Id::new(validator.0),
+            validator_index: 0_u32.try_into().unwrap(),
+            signature: tendermint::Signature::new(signature.0).unwrap(),
+            extension: Vec::new(),
+            extension_signature: None,
+        }
+    };
+    // The stock client writes the power of all validators as the one of this validator; here they are the same.
+    let power = client.validators(2_u32, Paging::All).await.unwrap().validators[0].power;
+    let evidence = DuplicateVoteEvidence {
+        vote_a: vote(1),
+        vote_b: vote(2),
+        total_voting_power: power,
+        validator_power: power,
+        timestamp: time,
+    };
+    let hashes = [
+        client.broadcast_evidence(evidence.clone().into()).await.unwrap().hash,
+        client.broadcast_evidence(evidence.clone().into()).await.unwrap().hash,
+    ];
+    assert_eq!(hashes[0], hashes[1]);
+    let harmless = DuplicateVoteEvidence { vote_b: vote(1), ..evidence };
+    let refused = client.broadcast_evidence(harmless.into()).await.unwrap_err().to_string();
+    assert!(refused.contains("evidence was not added"), "{refused}");
+    let url = format!("http://{metrics}/metrics");
+    let config = ureq::Agent::config_builder().proxy(None).build();
+    let get = move || config.new_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+    let text = tokio::task::spawn_blocking(get).await.unwrap();
+    assert!(text.contains("cometbft_consensus_evidence_total{chain_id=\"clients-1\"} 1\n"), "{text}");
+}
+
 async fn use_a_node(key_type: KeyType) {
     let cairn = Cairn::new();
     cairn.run(&["init", "--home", "home", "--chain-id", "clients-1", "--key-type", key_type.name()]).succeeds();
     let shown = cairn.run(&["show-validator", "--home", "home"]).succeeds();
     assert!(shown.contains(key_type.public_tag()), "{shown}");
     let alice = genesis::Keyring::new(cairn.folder().join("home/keys")).load("alice").unwrap().secret;
-    let port = free_ports(2);
+    let port = free_ports(3);
     let (p2p, rpc) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://127.0.0.1:{}", port + 1));
+    let metrics = format!("127.0.0.1:{}", port + 2);
     let args = [
         "start",
         "--home",
@@ -100,6 +156,10 @@ async fn use_a_node(key_type: KeyType) {
         &p2p,
         "--rpc.laddr",
         &rpc,
+        "--instrumentation.prometheus",
+        "true",
+        "--instrumentation.prometheus_listen_addr",
+        &metrics,
         "--consensus.empty_block_interval",
         "100ms",
     ];
@@ -126,6 +186,8 @@ async fn use_a_node(key_type: KeyType) {
     drive::light_client(&client, 2, tip - 1).await;
     drive::light_client(&client, tip - 2, tip - 1).await;
     drive::meets_keys_of(&client, &http, key_type).await;
+    let key = ValidatorKey::load(&cairn.folder().join("home/config/priv_validator_key.json")).unwrap();
+    evidence_is_taken(&client, &key, &metrics).await;
     websocket.close().unwrap();
     driver.await.unwrap().unwrap();
 }

@@ -2,9 +2,22 @@
 
 mod processes;
 
-use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
+use node::{
+    clients::{Clients, Limits},
+    config::Config,
+    start::Node,
+};
 use processes::{Homes, Validator, write};
+use types::{ChainId, Msg, SecretKey, TxBody, TxOrder, Wire};
 
 fn one() -> Homes {
     Homes::new(1, Duration::from_millis(100))
@@ -235,4 +248,36 @@ fn log_levels_change_while_the_node_runs_and_are_the_configured_ones_after_a_res
     assert!(!ok && text.contains("no node runs in"), "{text}");
     let mut node = homes.start(0);
     node.wait_for_line("committed height=");
+}
+
+#[test]
+fn a_client_pays_for_the_checks_of_its_transactions() {
+    let homes = one();
+    let node = Node::start(Config::load(&homes.home(0), &[]).unwrap()).unwrap();
+    let limits = Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 1 };
+    let clients = Clients::new(limits);
+    let [payer, other] = [1, 2].map(|last| clients.enter([127, 0, 0, last].into()).unwrap());
+    let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let check = |number| {
+        let body = TxBody {
+            chain_id: ChainId::new("processes").unwrap(),
+            signer: key.public_key(),
+            order: TxOrder::Nonce(number),
+            fee: 2,
+            messages: vec![Msg::Transfer { to: key.public_key().address(), amount: 1 }],
+        };
+        node.submitter().check(body.sign(&key).encode(), payer.clone())
+    };
+    // One percent of a core for eight seconds is 80 ms: a fraction of what these checks take, each tens of µs.
+    let checks: Vec<_> = (0..10_000).map(check).collect();
+    for check in checks {
+        assert!(check.blocking_recv().unwrap().is_err(), "the account is empty");
+    }
+    let begun = Instant::now();
+    while payer.wait().is_zero() {
+        assert!(begun.elapsed() < processes::PATIENCE, "nobody paid");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(other.wait().is_zero());
+    node.stop().unwrap();
 }

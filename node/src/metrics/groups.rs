@@ -1,4 +1,6 @@
 //! The metrics of all subsystems but consensus.
+//!
+//! No field is public beyond this crate, so that the compiler tells of one that nobody sets.
 
 use std::time::Duration;
 
@@ -28,29 +30,29 @@ pub(super) struct State {
 /// What the verification pool counts; subsystem `verify`, ours.
 pub struct Verify {
     /// Messages of peers checked, by type.
-    pub messages_total: IntCounterVec,
+    pub(crate) messages_total: IntCounterVec,
     /// Messages of peers dropped unchecked, by reason: `flood` (rate), `full` (queue).
-    pub dropped_total: IntCounterVec,
+    pub(crate) dropped_total: IntCounterVec,
     /// From the network to a thread of the pool, by kind: `message`, `block`, `batch`, `submission`.
-    pub wait_seconds: HistogramVec,
+    pub(crate) wait_seconds: HistogramVec,
     /// Time of one check of one message.
-    pub message_seconds: Histogram,
+    pub(crate) message_seconds: Histogram,
     /// Blocks' transactions checked at once.
-    pub block_seconds: Histogram,
+    pub(crate) block_seconds: Histogram,
 }
 
 /// Subsystem `mempool`.
 pub struct Mempool {
     /// Sizes of transactions that came, in bytes.
-    pub tx_size_bytes: Histogram,
+    pub(crate) tx_size_bytes: Histogram,
     /// Transactions of a batch, by `dir`: `in`, `out`.
-    pub batch_size: HistogramVec,
+    pub(crate) batch_size: HistogramVec,
     /// Transactions refused for what they are.
-    pub failed_txs: IntCounter,
+    pub(crate) failed_txs: IntCounter,
     /// Transactions refused for want of room.
-    pub rejected_txs: IntCounter,
+    pub(crate) rejected_txs: IntCounter,
     /// Transactions that came again.
-    pub already_received_txs: IntCounter,
+    pub(crate) already_received_txs: IntCounter,
     pub(super) wait_seconds: Histogram,
     pub(super) submit_to_commit_seconds: Histogram,
 }
@@ -58,13 +60,13 @@ pub struct Mempool {
 /// What travels, by type; subsystem `p2p`.
 pub struct P2p {
     /// Messages received.
-    pub messages_received: IntCounterVec,
+    pub(crate) messages_received: IntCounterVec,
     /// Their bytes.
-    pub message_receive_bytes_total: IntCounterVec,
+    pub(crate) message_receive_bytes_total: IntCounterVec,
     /// Bytes of messages sent, once for each receiver.
-    pub message_send_bytes_total: IntCounterVec,
+    pub(crate) message_send_bytes_total: IntCounterVec,
     /// Transactions that a peer brought first. A peer's series goes with it.
-    pub num_txs: IntCounterVec,
+    pub(crate) num_txs: IntCounterVec,
 }
 
 /// What clients ask; subsystem `rpc`, ours.
@@ -72,10 +74,8 @@ pub struct P2p {
 pub struct Rpc {
     request_seconds: HistogramVec,
     errors_total: IntCounterVec,
-    /// Open connections.
-    pub connections: IntGauge,
-    /// Open subscriptions.
-    pub subscriptions: IntGauge,
+    pub(super) connections: IntGauge,
+    pub(super) subscriptions: IntGauge,
 }
 
 impl Rpc {

@@ -51,13 +51,13 @@ impl Unreadable {
 /// The background reading of the whole store; subsystem `storage`.
 pub struct Scrub {
     /// Bytes read.
-    pub bytes_total: IntCounter,
+    pub(crate) bytes_total: IntCounter,
     /// Passes over the whole store.
-    pub passes_total: IntCounter,
+    pub(crate) passes_total: IntCounter,
     /// What the last pass found, or this one so far if that is more.
-    pub damaged_rows: IntGauge,
+    pub(crate) damaged_rows: IntGauge,
     /// When the last pass ended, in seconds since 1970.
-    pub last_pass_time: IntGauge,
+    pub(crate) last_pass_time: IntGauge,
 }
 
 impl Scrub {

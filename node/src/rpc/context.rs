@@ -9,7 +9,10 @@ use tokio::sync::broadcast;
 use types::{Address, ChainId, ConsensusPublicKey, Evidence, Time, TxId};
 
 use super::Cors;
-use crate::{board::Happened, clients};
+use crate::{
+    board::Happened,
+    clients::{self, Client},
+};
 
 /// Everything that the methods read and call.
 pub struct Context {
@@ -35,7 +38,7 @@ pub struct Context {
     pub committed: Box<dyn Fn() -> broadcast::Receiver<Arc<Committed>> + Send + Sync>,
     /// What happens inside heights from now on. Held only while a client has subscribed to it: noting costs the consensus thread.
     pub happened: Box<dyn Fn() -> broadcast::Receiver<Arc<Happened>> + Send + Sync>,
-    /// Told of contradictions that clients sent and that hold, each once.
+    /// Told of contradictions that clients sent and that hold, again when they are sent again.
     pub evidence: Box<dyn Fn(Evidence) + Send + Sync>,
     /// Why the node is not ready to serve, a sentence each; empty when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -110,13 +113,13 @@ pub struct Limits {
     pub open_connections_max: usize,
     /// Of these, those of one address; 0: half of them.
     pub open_connections_per_address_max: usize,
-    /// Bytes of requests of one address, a second; 0: any number.
+    /// Bytes of requests and events of one address, a second; 0: any number.
     pub client_bytes_per_second: usize,
     /// Processor time for one address, in percent of one core; 0: any.
     pub client_cpu_percent: usize,
     /// Names by which clients may address this node, beside those that no stranger can own; "*": any.
     pub allowed_hosts: Vec<String>,
-    /// WebSocket clients with subscriptions, and calls of `broadcast_tx_commit`, at one time: each of both.
+    /// WebSocket clients with subscriptions, and calls of `broadcast_tx_commit`, at one time: each of both, one address half of them.
     pub subscription_clients_max: usize,
     /// Subscriptions of one client.
     pub subscriptions_per_client_max: usize,
@@ -128,7 +131,7 @@ pub struct Limits {
     pub batch_calls_max: usize,
     /// Bytes of a request.
     pub body_bytes_max: usize,
-    /// Bytes of a request's headers.
+    /// Bytes of a request's headers, within what the server takes in any case.
     pub header_bytes_max: usize,
     /// Offer the methods that change the node.
     pub offer_unsafe: bool,
@@ -198,12 +201,12 @@ pub struct PoolSize {
     pub bytes: usize,
 }
 
-/// The way into the mempool. Signatures are checked on the node's workers, not on the caller's thread.
+/// The way into the mempool. Signatures are checked on the node's workers, not on the caller's thread, and charged to `payer`.
 pub trait Submitter: Send + Sync {
     /// Takes a transaction in, and tells peers.
-    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
+    fn submit(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
     /// Whether it would be taken in; changes nothing.
-    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
+    fn check(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
 }
 
 /// A transaction that the mempool takes.

@@ -55,6 +55,11 @@ impl Event {
         Self { tags_json: json!(tags).to_string(), tags, data: data.to_string() }
     }
 
+    /// Bytes of a message to a subscriber, about, beside the query's.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.tags_json.len()
+    }
+
     /// The result of a message to a subscriber, as JSON.
     pub fn result(&self, query: &str) -> String {
         let query = json!(query);

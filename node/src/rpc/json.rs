@@ -631,7 +631,8 @@ pub mod tests {
         })
     }
 
-    fn status() -> Status {
+    /// A node in the middle of a height.
+    pub fn status() -> Status {
         let votes = |vote_type| vec![some_vote(vote_type, 0, Some(some_id(7))), some_vote(vote_type, 2, None)];
         let held = RoundVotesHeld {
             round: Round(0),

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::Error;
 
+/// Bytes of a call's id. It is kept with a subscription, and sent with each of its events.
+const ID_BYTES_MAX: usize = 256;
+
 /// What one element of a body asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -60,6 +63,9 @@ fn message(value: Value) -> Message {
     };
     let id = match fields.remove("id") {
         None | Some(Value::Null) => return Message::Notification,
+        Some(Value::String(id)) if id.len() > ID_BYTES_MAX => {
+            return bad(Value::Null, &format!("id has {} bytes, at most {ID_BYTES_MAX} are allowed", id.len()));
+        }
         Some(id @ (Value::String(_) | Value::Number(_))) => id,
         Some(_) => return bad(Value::Null, "id is neither text nor a number"),
     };
@@ -137,6 +143,7 @@ mod tests {
             r#"{"id":{},"method":"status"}"#,
             r#"{"id":true,"method":"status"}"#,
             r#"{"jsonrpc":"1.0","id":1,"method":"status"}"#,
+            &format!(r#"{{"id":"{}","method":"status"}}"#, "x".repeat(ID_BYTES_MAX + 1)),
         ] {
             let Message::Bad(_, error) = single(bad) else { panic!("{bad} is a call") };
             assert_eq!(error.to_json()["code"], -32600, "{bad}");

@@ -19,7 +19,10 @@ use super::{
     error::Error,
     jsonrpc::{self, Body},
 };
-use crate::{clients::Client, os};
+use crate::{
+    clients::{Client, Place, Places},
+    os,
+};
 
 /// Bodies up to this size are read at once: it takes some 20 µs.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -27,7 +30,7 @@ const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Threads that read larger bodies.
 const THREADS: usize = 1;
 
-/// Bodies that wait for them; further ones are refused. Their bytes are bounded with all that clients send.
+/// Bodies that wait for them, of one address half as many; further ones are refused. Their bytes are bounded with all that clients send.
 const WAITING_MAX: usize = 256;
 
 /// Longest time that a body waits. Smaller ones go first, so a large one can wait for long.
@@ -80,10 +83,10 @@ impl Values {
 /// Reads bodies.
 pub struct Parsers(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
+    places: Arc<Places>,
 }
 
 #[derive(Default)]
@@ -100,12 +103,13 @@ struct Job {
     batch_calls_max: usize,
     client: Arc<Client>,
     reply: oneshot::Sender<Result<Body, Error>>,
+    _place: Place,
 }
 
 impl Parsers {
     /// Starts the threads; they end when this is dropped.
     pub fn new() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         for _ in 0..THREADS {
             let shared = shared.clone();
             let run = move || {
@@ -150,6 +154,10 @@ impl Drop for Parsers {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self { queue: Mutex::default(), filled: Condvar::new(), places: Places::new(WAITING_MAX) }
+    }
+
     fn push(
         &self,
         bytes: Bytes,
@@ -158,15 +166,16 @@ impl Shared {
         reply: oneshot::Sender<Result<Body, Error>>,
     ) -> bool {
         let mut queue = self.lock();
-        if queue.waiting.len() >= WAITING_MAX {
+        let take = || self.places.take(&client).ok();
+        let Some(place) = take().or_else(|| {
             queue.waiting.retain(|job| !job.reply.is_closed());
-            if queue.waiting.len() >= WAITING_MAX {
-                return false;
-            }
-        }
+            take()
+        }) else {
+            return false;
+        };
         queue.taken += 1;
         let order = Reverse((bytes.len(), queue.taken));
-        queue.waiting.push(Job { order, bytes, batch_calls_max, client, reply });
+        queue.waiting.push(Job { order, bytes, batch_calls_max, client, reply, _place: place });
         drop(queue);
         self.filled.notify_one();
         true
@@ -217,9 +226,13 @@ mod tests {
     use super::*;
     use crate::clients::{Clients, Limits};
 
-    fn client() -> Arc<Client> {
+    fn client_from(last: u8) -> Arc<Client> {
         let limits = Limits { connections_max: 1, address_connections_max: 1, bytes_per_second: 0, cpu_percent: 0 };
-        Clients::new(limits).enter([127, 0, 0, 1].into()).unwrap()
+        Clients::new(limits).enter([127, 0, 0, last].into()).unwrap()
+    }
+
+    fn client() -> Arc<Client> {
+        client_from(1)
     }
 
     #[test]
@@ -234,18 +247,21 @@ mod tests {
 
     #[test]
     fn the_smallest_goes_first_and_a_full_queue_refuses() {
-        let (shared, client) = (Shared::default(), client());
-        let push = |bytes: usize| {
+        let shared = Shared::new();
+        let [one, two, three] = [1, 2, 3].map(client_from);
+        let push = |client: &Arc<Client>, bytes: usize| {
             let (reply, answer) = oneshot::channel();
             shared.push(Bytes::from(vec![b' '; bytes]), 1, client.clone(), reply).then_some(answer)
         };
-        let mut answers: Vec<_> = [500, 20, 300].map(push).into_iter().collect();
+        let mut answers: Vec<_> = [500, 20, 300].into_iter().map(|bytes| push(&one, bytes)).collect();
         assert_eq!(shared.next().unwrap().bytes.len(), 20);
         assert_eq!(shared.next().unwrap().bytes.len(), 300);
-        answers.extend((0..WAITING_MAX - 1).map(|_| push(9)));
-        assert!(push(1).is_none());
+        answers.extend((0..WAITING_MAX / 2 - 1).map(|_| push(&one, 9)));
+        assert!(push(&one, 1).is_none(), "an address has half of the places");
+        answers.extend((0..WAITING_MAX / 2).map(|_| push(&two, 9)));
+        assert!(push(&three, 1).is_none());
         answers.pop();
-        assert!(push(1).is_some(), "nobody waits for one of them any more");
+        assert!(push(&three, 1).is_some(), "nobody waits for one of them any more");
     }
 
     #[tokio::test]

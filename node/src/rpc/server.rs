@@ -74,6 +74,9 @@ const BATCH_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Least size of the buffer that a request's head must fit into: hyper insists.
 const HEADER_BYTES_MIN: usize = 8192;
 
+/// Largest size of it, whatever the setting says: no head of a client needs more, and each connection may hold one.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+
 /// A running server. Dropping it stops it too.
 pub struct Handle {
     address: SocketAddr,
@@ -179,7 +182,7 @@ async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
 }
 
 async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>, mut stopped: watch::Receiver<bool>) {
-    let header_bytes_max = server.context.limits.header_bytes_max.max(HEADER_BYTES_MIN);
+    let header_bytes_max = server.context.limits.header_bytes_max.clamp(HEADER_BYTES_MIN, HEADER_BYTES_MAX);
     let connection = Connection { server, client: client.clone(), stopped: stopped.clone() };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let connection = connection.clone();
@@ -273,7 +276,7 @@ impl Connection {
             Err((status, error)) => return fail(status, error),
         };
         let parsed = self.server.parse(bytes, &self.client).await;
-        self.client.take_read();
+        let _read = self.client.take_read(); // what was read waits in memory until it is answered
         match parsed {
             Ok(body) => match answers(&self.server, &self.client, body).await {
                 Some(reply) => rpc(StatusCode::OK, reply.json, reply.lasting, Some((work, reply.rooms))),

@@ -1,8 +1,9 @@
 //! One client on a WebSocket: its calls and its subscriptions, in one task.
 //!
-//! Events are written as fast as the client reads them. A client that reads nothing is cut off by the socket's patience; one that
-//! reads slower than heights are committed falls behind the heights that are kept, is told so, and is closed. Up to [`CALLS_MAX`] calls
-//! run beside each other; beyond that we read no further until one is done.
+//! Events are written as fast as the client reads them, and as its address can pay for them: finding, encoding and sending them is
+//! charged like requests. A client that reads nothing is cut off by the socket's patience; one that reads, or whose address pays, slower
+//! than heights are committed falls behind the heights that are kept, is told so, and is closed. Up to [`CALLS_MAX`] calls run beside
+//! each other; beyond that we read no further until one is done.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -10,11 +11,11 @@ use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::Value;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::{Instant, interval_at},
+    sync::watch,
+    time::{Instant, interval_at, sleep},
 };
 
-use crate::clients::{self, Client as Connected, Work};
+use crate::clients::{self, Client as Connected, Place, Room, Subscribed, Taken, Work};
 
 use super::{
     args::Args,
@@ -42,6 +43,7 @@ struct Subscription {
     /// As the client wrote it: clients tell subscriptions apart by the text.
     text: String,
     query: Query,
+    _counted: Subscribed,
 }
 
 struct Client<'a> {
@@ -49,9 +51,11 @@ struct Client<'a> {
     connected: &'a Arc<Connected>,
     subscriptions: Vec<Subscription>,
     /// While there are subscriptions: the place in the stream of heights, the place among clients, and the connection's own.
-    watching: Option<(Cursor, OwnedSemaphorePermit, Work)>,
+    watching: Option<(Cursor, Place, Work)>,
     /// While a subscription asks for what happens inside heights.
     rounds: Option<Watching>,
+    /// The event that was written last, until the socket has taken it.
+    unread: Option<Room>,
     calls: FuturesUnordered<BoxFuture<'static, Option<Answers>>>,
 }
 
@@ -63,6 +67,12 @@ enum End {
     Asked,
     /// We end it, with a code and a reason.
     Close(u16, &'static str),
+}
+
+impl End {
+    fn gone(_: axum::Error) -> Self {
+        Self::Gone
+    }
 }
 
 /// The end after a frame that cannot be read: RFC 6455, section 7.4.1, has the codes.
@@ -92,6 +102,7 @@ pub async fn run(
         subscriptions: Vec::new(),
         watching: None,
         rounds: None,
+        unread: None,
         calls: FuturesUnordered::new(),
     };
     let end = tokio::select! {
@@ -118,54 +129,57 @@ impl Client<'_> {
         let mut heard = true;
         loop {
             let reading = self.calls.len() < CALLS_MAX;
+            // Over its budget it hears of no event, until it is within it, or the events are no longer kept.
+            let wait = self.connected.wait();
             let done = tokio::select! {
                 frame = socket.recv(), if reading => {
                     heard = true;
-                    self.connected.take_read();
+                    let read = self.connected.take_read();
+                    self.connected.charge_bytes(read.bytes());
                     match frame {
-                        Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes()).await,
-                        Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes).await,
+                        Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes(), read).await,
+                        Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes, read).await,
                         Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()), // pings are answered below us
-                        Some(Ok(Frame::Close(_))) => return End::Asked,
-                        Some(Err(error)) => return end_of(error),
-                        None => return End::Gone,
+                        Some(Ok(Frame::Close(_))) => Err(End::Asked),
+                        Some(Err(error)) => Err(end_of(error)),
+                        None => Err(End::Gone),
                     }
                 }
                 Some(reply) = self.calls.next() => match reply {
                     Some(Answers { json, rooms: _rooms, .. }) => send(socket, Some(json)).await,
                     None => Ok(()),
                 },
-                height = next_height(&mut self.watching) => match height {
+                () = sleep(wait), if self.watching.is_some() && !wait.is_zero() => Ok(()),
+                height = next_height(&mut self.watching), if wait.is_zero() => match height {
                     Ok(happening) => self.on_height(socket, happening).await,
                     Err(Missed { heights }) => {
-                        return self.on_missed(socket, &format!("the events of {heights} heights")).await;
+                        Err(self.on_missed(socket, &format!("the events of {heights} heights")).await)
                     }
                 },
-                shown = next_shown(&mut self.rounds) => match shown {
+                shown = next_shown(&mut self.rounds), if wait.is_zero() => match shown {
                     Ok(shown) => self.on_shown(socket, &shown).await,
-                    Err(missed) => return self.on_missed(socket, &format!("{missed} events")).await,
+                    Err(missed) => Err(self.on_missed(socket, &format!("{missed} events")).await),
                 },
                 _ = ping.tick() => {
                     if !heard && reading {
                         return End::Close(close_code::POLICY, "no answer to a ping");
                     }
                     heard = false;
-                    socket.send(Frame::Ping(Default::default())).await.map_err(drop)
+                    socket.send(Frame::Ping(Default::default())).await.map_err(End::gone)
                 }
             };
-            if done.is_err() {
-                return End::Gone;
+            if let Err(end) = done {
+                return end;
             }
         }
     }
 
-    async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8]) -> Result<(), ()> {
+    async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
-        connected.charge_bytes(bytes.len());
         let parsed = match server.values().count(bytes) {
             Ok(()) if connected.wait() > clients::WAIT_MAX => Err(server::over_budget()),
             Ok(()) => {
-                tokio::time::sleep(connected.wait()).await;
+                sleep(connected.wait()).await;
                 server.parse(bytes.to_vec().into(), &connected).await
             }
             Err(error) => Err(error),
@@ -179,7 +193,7 @@ impl Client<'_> {
             }
             Ok(body) => {
                 let run = async move {
-                    let _work = connected.work();
+                    let (_work, _read) = (connected.work(), read);
                     server::answers(&server, &connected, body).await
                 };
                 self.calls.push(run.boxed());
@@ -223,18 +237,13 @@ impl Client<'_> {
             )));
         }
         if self.watching.is_none() {
-            let place = self.server.subscribers.clone().try_acquire_owned().map_err(|_| {
-                Error::server(format_args!(
-                    "{} clients have subscriptions, no more are allowed (rpc.max_subscription_clients): try again later",
-                    limits.subscription_clients_max
-                ))
-            })?;
+            let place = self.server.subscriber(self.connected)?;
             self.watching = Some((self.server.hub.cursor(), place, self.connected.work()));
         }
         if self.rounds.is_none() && rounds::may_match(&query) {
             self.rounds = Some(self.server.rounds.watch(&self.server.context.happened));
         }
-        self.subscriptions.push(Subscription { id, text, query });
+        self.subscriptions.push(Subscription { id, text, query, _counted: self.connected.subscribed() });
         Ok(())
     }
 
@@ -254,48 +263,81 @@ impl Client<'_> {
     }
 
     /// Writes an event of something inside a height.
-    async fn on_shown(&mut self, socket: &mut WebSocket, shown: &Shown) -> Result<(), ()> {
-        feed(socket, &self.subscriptions, shown.event()).await?;
-        socket.flush().await.map_err(drop)
+    async fn on_shown(&mut self, socket: &mut WebSocket, shown: &Shown) -> Result<(), End> {
+        let event = self.connected.charged(|| shown.event());
+        self.feed(socket, event).await?;
+        self.flush(socket).await
     }
 
     /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the validator set.
-    async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), ()> {
+    async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), End> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| events::may_match(&s.query, event));
-        let (block, txs) = (wants("NewBlock"), wants("Tx") && !happening.committed.block.txs.is_empty());
-        if wants("NewBlockHeader") {
-            feed(socket, &self.subscriptions, happening.header()).await?;
+        let [header, block, txs, block_events, updates] = self
+            .connected
+            .charged(|| ["NewBlockHeader", "NewBlock", "Tx", "NewBlockEvents", "ValidatorSetUpdates"].map(wants));
+        let txs = txs && !happening.committed.block.txs.is_empty();
+        if header {
+            self.feed(socket, happening.header()).await?;
         }
         if block || txs {
-            socket.flush().await.map_err(drop)?; // the header does not wait for its block
+            self.flush(socket).await?; // the header does not wait for its block
             // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
             let rendered = tokio::task::spawn_blocking({
-                let happening = happening.clone();
+                let (happening, connected) = (happening.clone(), self.connected.clone());
                 move || {
-                    if block {
-                        happening.block();
-                    }
-                    if txs {
-                        happening.txs();
-                    }
+                    connected.charged(|| {
+                        if block {
+                            happening.block();
+                        }
+                        if txs {
+                            happening.txs();
+                        }
+                    });
                 }
             });
-            rendered.await.map_err(drop)?;
+            rendered.await.map_err(|_| End::Gone)?;
         }
         let blocks = block.then(|| happening.block());
-        let block_events = wants("NewBlockEvents").then(|| happening.block_events());
+        let block_events = block_events.then(|| self.connected.charged(|| happening.block_events()));
         let txs = if txs { happening.txs() } else { &[] };
-        let updates = happening.validator_updates().filter(|_| wants("ValidatorSetUpdates"));
+        let updates = happening.validator_updates().filter(|_| updates);
         for event in blocks.into_iter().chain(block_events).chain(txs).chain(updates) {
-            feed(socket, &self.subscriptions, event).await?;
+            self.feed(socket, event).await?;
         }
-        socket.flush().await.map_err(drop)
+        self.flush(socket).await
+    }
+
+    /// Hands an event to the socket, for each subscription that asks for it.
+    async fn feed(&mut self, socket: &mut WebSocket, event: &Event) -> Result<(), End> {
+        for Subscription { id, text, query, .. } in &self.subscriptions {
+            let message = self.connected.charged(|| {
+                query.matches(&event.tags).then(|| {
+                    let room = self.connected.room_for_answer(event.bytes() + text.len())?;
+                    Some((room, jsonrpc::answer(id, &Ok(event.result(text)))))
+                })
+            });
+            let Some(message) = message else { continue };
+            let Some((room, message)) = message else {
+                return Err(End::Close(close_code::POLICY, "too many bytes wait to be read by clients: read faster"));
+            };
+            self.connected.charge_bytes(message.len());
+            socket.feed(Frame::Text(message.into())).await.map_err(End::gone)?;
+            self.unread = Some(room); // the socket has taken the event before: it buffers one
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        socket.flush().await.map_err(End::gone)?;
+        self.unread = None;
+        Ok(())
     }
 
     /// Tells each subscription that it has a gap, and gives up.
     async fn on_missed(&mut self, socket: &mut WebSocket, missed: &str) -> End {
         let error = Error::server(format_args!(
-            "the client is too slow: {missed} are lost to it: subscribe again, read faster, or ask for less"
+            "the client is too slow, or its address over its budget (rpc.max_client_bytes_per_second, \
+             rpc.max_client_cpu_percent): {missed} are lost to it: subscribe again, read faster, or ask for less"
         ));
         for Subscription { id, .. } in &self.subscriptions {
             if send(socket, Some(jsonrpc::answer(id, &Err(error.clone())))).await.is_err() {
@@ -307,7 +349,7 @@ impl Client<'_> {
 }
 
 /// The next height, if somebody watches.
-async fn next_height(watching: &mut Option<(Cursor, OwnedSemaphorePermit, Work)>) -> Result<Arc<Happening>, Missed> {
+async fn next_height(watching: &mut Option<(Cursor, Place, Work)>) -> Result<Arc<Happening>, Missed> {
     match watching {
         Some((cursor, ..)) => cursor.next().await,
         None => std::future::pending().await,
@@ -338,20 +380,9 @@ fn check_can_come(query: &Query, text: &str) -> Result<(), Error> {
     Err(Error::invalid_params(format_args!("query {text:?}: no event has this name; there are {}", names.join(", "))))
 }
 
-/// Hands an event to the socket, for each subscription that asks for it.
-async fn feed(socket: &mut WebSocket, subscriptions: &[Subscription], event: &Event) -> Result<(), ()> {
-    for Subscription { id, text, query } in subscriptions {
-        if query.matches(&event.tags) {
-            let message = jsonrpc::answer(id, &Ok(event.result(text)));
-            socket.feed(Frame::Text(message.into())).await.map_err(drop)?;
-        }
-    }
-    Ok(())
-}
-
-async fn send(socket: &mut WebSocket, text: Option<String>) -> Result<(), ()> {
+async fn send(socket: &mut WebSocket, text: Option<String>) -> Result<(), End> {
     match text {
-        Some(text) => socket.send(Frame::Text(text.into())).await.map_err(drop),
+        Some(text) => socket.send(Frame::Text(text.into())).await.map_err(End::gone),
         None => Ok(()),
     }
 }

@@ -1,17 +1,15 @@
-//! A queue that is fair between peers: each gets its turn, however much another sends.
+//! A queue that is fair between senders (peers, or addresses of clients): each gets its turn, however much another sends.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use host::Peer;
-
-/// A queue for each peer, served in turns; bounded in bytes for each peer and in all.
+/// A queue for each sender, served in turns; bounded in bytes for each sender and in all.
 #[derive(Debug)]
-pub(super) struct FairQueue<T> {
-    peers: BTreeMap<Peer, Waiting<T>>,
-    /// The peers with something waiting, in the order of their turns.
-    turns: VecDeque<Peer>,
+pub(super) struct FairQueue<S, T> {
+    senders: BTreeMap<S, Waiting<T>>,
+    /// The senders with something waiting, in the order of their turns.
+    turns: VecDeque<S>,
     bytes: usize,
-    bytes_per_peer_max: usize,
+    bytes_per_sender_max: usize,
     bytes_max: usize,
     length: usize,
 }
@@ -25,20 +23,20 @@ struct Waiting<T> {
 /// What an item weighs besides its bytes.
 const OVERHEAD_BYTES: usize = 128;
 
-impl<T> FairQueue<T> {
-    pub(super) fn new(bytes_per_peer_max: usize, bytes_max: usize) -> Self {
-        Self { peers: BTreeMap::new(), turns: VecDeque::new(), bytes: 0, bytes_per_peer_max, bytes_max, length: 0 }
+impl<S: Copy + Ord, T> FairQueue<S, T> {
+    pub(super) fn new(bytes_per_sender_max: usize, bytes_max: usize) -> Self {
+        Self { senders: BTreeMap::new(), turns: VecDeque::new(), bytes: 0, bytes_per_sender_max, bytes_max, length: 0 }
     }
 
     /// Adds an item of `bytes`; false when it does not fit and was dropped.
-    pub(super) fn push(&mut self, peer: Peer, bytes: usize, item: T) -> bool {
+    pub(super) fn push(&mut self, sender: S, bytes: usize, item: T) -> bool {
         let bytes = bytes + OVERHEAD_BYTES;
-        let waiting_bytes = self.peers.get(&peer).map_or(0, |waiting| waiting.bytes);
-        if waiting_bytes + bytes > self.bytes_per_peer_max || self.bytes + bytes > self.bytes_max {
+        let waiting_bytes = self.senders.get(&sender).map_or(0, |waiting| waiting.bytes);
+        if waiting_bytes + bytes > self.bytes_per_sender_max || self.bytes + bytes > self.bytes_max {
             return false;
         }
-        let waiting = self.peers.entry(peer).or_insert_with(|| {
-            self.turns.push_back(peer);
+        let waiting = self.senders.entry(sender).or_insert_with(|| {
+            self.turns.push_back(sender);
             Waiting { items: VecDeque::new(), bytes: 0 }
         });
         waiting.items.push_back((bytes, item));
@@ -48,28 +46,28 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// The oldest item of the peer whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<(Peer, T)> {
-        let peer = self.turns.pop_front()?;
-        let waiting = self.peers.get_mut(&peer).expect("a peer with a turn has something waiting");
-        let (bytes, item) = waiting.items.pop_front().expect("a peer with a turn has something waiting");
+    /// The oldest item of the sender whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<(S, T)> {
+        let sender = self.turns.pop_front()?;
+        let waiting = self.senders.get_mut(&sender).expect("a sender with a turn has something waiting");
+        let (bytes, item) = waiting.items.pop_front().expect("a sender with a turn has something waiting");
         waiting.bytes -= bytes;
         self.bytes -= bytes;
         self.length -= 1;
         if waiting.items.is_empty() {
-            self.peers.remove(&peer);
+            self.senders.remove(&sender);
         } else {
-            self.turns.push_back(peer);
+            self.turns.push_back(sender);
         }
-        Some((peer, item))
+        Some((sender, item))
     }
 
-    /// Drops what a peer has waiting.
-    pub(super) fn forget(&mut self, peer: &Peer) {
-        if let Some(waiting) = self.peers.remove(peer) {
+    /// Drops what a sender has waiting.
+    pub(super) fn forget(&mut self, sender: &S) {
+        if let Some(waiting) = self.senders.remove(sender) {
             self.bytes -= waiting.bytes;
             self.length -= waiting.items.len();
-            self.turns.retain(|turn| turn != peer);
+            self.turns.retain(|turn| turn != sender);
         }
     }
 
@@ -81,12 +79,14 @@ impl<T> FairQueue<T> {
 
 #[cfg(test)]
 mod tests {
+    use host::Peer;
+
     use super::*;
 
     const A: Peer = Peer([1; 20]);
     const B: Peer = Peer([2; 20]);
 
-    fn queue() -> FairQueue<u32> {
+    fn queue() -> FairQueue<Peer, u32> {
         FairQueue::new(10 * OVERHEAD_BYTES, 15 * OVERHEAD_BYTES)
     }
 
@@ -99,7 +99,7 @@ mod tests {
         assert!(queue.push(B, 0, 9));
         let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|(_, item)| item).collect();
         assert_eq!(order, [1, 9, 2, 3]);
-        assert_eq!((queue.len(), queue.bytes, queue.peers.len()), (0, 0, 0));
+        assert_eq!((queue.len(), queue.bytes, queue.senders.len()), (0, 0, 0));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Transactions on their way into the mempool: from clients and from peers.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use app::{Refusal, Rules};
 use host::{Added, Mempool, Peer, Source};
@@ -8,8 +11,8 @@ use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
-use super::{Parts, SUBMISSIONS_MAX, VerifyPool};
-use crate::clock;
+use super::{Parts, VerifyPool};
+use crate::{clients::Client, clock, os};
 
 /// What becomes of a submitted transaction: the gas that it asks for, or why it is not taken.
 pub type Answer = Result<i64, Rejection>;
@@ -23,33 +26,38 @@ pub(super) struct Submission {
     since: Instant,
     adds: bool,
     answer: oneshot::Sender<Answer>,
+    /// Whose address pays for the check.
+    payer: Arc<Client>,
 }
+
+/// What a transaction costs beside its bytes, in bytes: checking a signature takes as long as hashing, decoding and looking at so many.
+const CHECK_BYTES: usize = 8 << 10;
 
 /// The way into the mempool for clients.
 #[derive(Clone)]
 pub struct Submitter(pub Arc<VerifyPool>);
 
 impl Submitter {
-    /// Takes a transaction in and tells peers. Refused at once when too many wait; never waits itself.
-    pub fn submit(&self, bytes: Vec<u8>) -> oneshot::Receiver<Answer> {
-        self.0.submit(bytes, true)
+    /// Takes a transaction in and tells peers. Refused at once when too many wait, in all or of this address; never waits itself.
+    pub fn submit(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
+        self.0.submit(bytes, payer, true)
     }
 
     /// Whether it would be taken in; changes nothing.
-    pub fn check(&self, bytes: Vec<u8>) -> oneshot::Receiver<Answer> {
-        self.0.submit(bytes, false)
+    pub fn check(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
+        self.0.submit(bytes, payer, false)
     }
 }
 
 impl VerifyPool {
-    fn submit(&self, bytes: Vec<u8>, adds: bool) -> oneshot::Receiver<Answer> {
+    fn submit(&self, bytes: Vec<u8>, payer: Arc<Client>, adds: bool) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
+        let (address, size) = (payer.address(), bytes.len());
+        let submission = Submission { bytes, since: Instant::now(), adds, answer, payer };
         let mut queues = self.lock();
-        if queues.is_closed || queues.submissions.len() >= SUBMISSIONS_MAX {
-            let _ = answer.send(Err(Rejection::busy()));
-            return receiver;
+        if !queues.is_closed {
+            queues.submissions.push(address, size, submission); // what does not fit is dropped, and its answer with it: busy
         }
-        queues.submissions.push_back(Submission { bytes, since: Instant::now(), adds, answer });
         self.wake(queues);
         receiver
     }
@@ -61,9 +69,11 @@ impl VerifyPool {
         let waited = self.parts.metrics.verify.wait_seconds.with_label_values(&["submission"]);
         submissions.iter().for_each(|submission| waited.observe(submission.since.elapsed().as_secs_f64()));
         submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else the client is gone
+        let begun = os::thread_cpu();
+        let payers: Vec<_> = submissions.iter().map(|one| (one.payer.clone(), CHECK_BYTES + one.bytes.len())).collect();
         let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
         let tip = self.tip();
-        for (Submission { bytes, since, adds, answer }, verified) in submissions.into_iter().zip(verified) {
+        for (Submission { bytes, since, adds, answer, payer: _ }, verified) in submissions.into_iter().zip(verified) {
             let taken = verified.and_then(|tx| match (&tip, adds) {
                 (None, _) => Err(Rejection::not_available()),
                 (Some(tip), true) => self.add(tip, tx, Source::Local, since),
@@ -77,6 +87,7 @@ impl VerifyPool {
             let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
         }
         drop(tip);
+        charge(&payers, os::thread_cpu().saturating_sub(begun));
         self.publish();
         self.yield_to_urgent();
     }
@@ -171,6 +182,14 @@ impl VerifyPool {
         let Err(error) = tip.reader.check() else { return said };
         self.parts.metrics.unreadable.note("client", &error);
         Err(Rejection::not_available())
+    }
+}
+
+/// Charges the processor time of checks that were made together, to each payer by the bytes that it is worth.
+fn charge(payers: &[(Arc<Client>, usize)], used: Duration) {
+    let all: usize = payers.iter().map(|(_, bytes)| bytes).sum();
+    for (payer, bytes) in payers {
+        payer.charge_cpu(used.mul_f64(*bytes as f64 / all as f64));
     }
 }
 

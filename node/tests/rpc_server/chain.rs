@@ -13,10 +13,13 @@ use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{CommitTiming, Committed, LiveApp, Status};
-use node::board::Happened;
 use node::rpc::{
     Accepted, Context, Cors, GenesisText, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
     Submitter,
+};
+use node::{
+    board::{Happened, Told},
+    clients::Client,
 };
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
@@ -295,8 +298,12 @@ impl Chain {
                 move || events.subscribe()
             }),
             evidence: Box::new({
-                let happened = self.happened.clone();
-                move |evidence| drop(happened.send(Arc::new(Happened::Evidence(Box::new(evidence)))))
+                let (happened, told) = (self.happened.clone(), Mutex::new(Told::default()));
+                move |evidence| {
+                    if lock(&told).is_news(&evidence) {
+                        let _ = happened.send(Arc::new(Happened::Evidence(Box::new(evidence))));
+                    }
+                }
             }),
             happened: Box::new({
                 let happened = self.happened.clone();
@@ -366,7 +373,7 @@ impl Pool for Lent {
 }
 
 impl Submitter for Lent {
-    fn submit(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+    fn submit(&self, tx: Vec<u8>, _: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
         let lent = self.clone();
         let take_in = move || {
             let accepted = lent.judge(&tx)?;
@@ -379,7 +386,7 @@ impl Submitter for Lent {
         tokio::task::spawn_blocking(take_in).map(Result::unwrap).boxed()
     }
 
-    fn check(&self, tx: Vec<u8>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
+    fn check(&self, tx: Vec<u8>, _: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
         ready(self.judge(&tx)).boxed()
     }
 }

@@ -1,17 +1,17 @@
 //! What a client may cost.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use host::Committed;
 use node::rpc::Limits;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout},
 };
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite::Message};
 
 use crate::{
     chain::{Chain, Served, transfer},
@@ -27,14 +27,19 @@ pub async fn open(served: &Served) -> Socket {
     connect_async(served.websocket()).await.unwrap().0
 }
 
-pub async fn call(socket: &mut Socket, id: u32, method: &str, params: Value) -> Value {
+pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    id: u32,
+    method: &str,
+    params: Value,
+) -> Value {
     let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     socket.send(Message::text(call.to_string())).await.unwrap();
     hear(socket).await.unwrap()
 }
 
 /// The next message; none once the server has said goodbye.
-pub async fn hear(socket: &mut Socket) -> Option<Value> {
+pub async fn hear<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>) -> Option<Value> {
     loop {
         match timeout(SOON, socket.next()).await.unwrap() {
             Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
@@ -45,7 +50,19 @@ pub async fn hear(socket: &mut Socket) -> Option<Value> {
     }
 }
 
-async fn said(mut socket: TcpStream) -> String {
+/// A connection from `127.0.0.last`: on Linux every such address is this machine's.
+pub async fn connect_from(served: &Served, last: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(served.handle.address()).await.unwrap()
+}
+
+/// A WebSocket from `127.0.0.last`.
+async fn open_from(served: &Served, last: u8) -> WebSocketStream<TcpStream> {
+    client_async(served.websocket(), connect_from(served, last).await).await.unwrap().0
+}
+
+pub async fn said(mut socket: TcpStream) -> String {
     let mut text = String::new();
     timeout(SOON, socket.read_to_string(&mut text)).await.unwrap().unwrap();
     text
@@ -134,6 +151,112 @@ async fn subscriptions_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_of_one_address_leave_places_to_others() {
+    let served = Chain::new().serve(Limits { subscription_clients_max: 5, ..Limits::default() }).await;
+    let query = json!({ "query": "tm.event = 'NewBlock'" });
+    let mut of_one = Vec::new();
+    for _ in 0..3 {
+        let mut socket = open(&served).await;
+        assert_eq!(call(&mut socket, 1, "subscribe", query.clone()).await["result"], json!({}));
+        of_one.push(socket);
+    }
+    let mut beyond = open(&served).await;
+    let refused = call(&mut beyond, 1, "subscribe", query.clone()).await["error"]["data"].to_string();
+    assert!(refused.contains("3 clients of your address have subscriptions"), "{refused}");
+    let mut others = [open_from(&served, 2).await, open_from(&served, 3).await];
+    for socket in &mut others {
+        assert_eq!(call(socket, 1, "subscribe", query.clone()).await["result"], json!({}));
+    }
+    let mut last = open_from(&served, 4).await;
+    let refused = call(&mut last, 1, "subscribe", query.clone()).await["error"]["data"].to_string();
+    assert!(refused.contains("5 clients have subscriptions"), "{refused}");
+    call(&mut of_one[0], 2, "unsubscribe_all", json!({})).await;
+    assert_eq!(call(&mut beyond, 2, "subscribe", query).await["result"], json!({}), "its own place is free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_for_a_commit_leave_places_to_others() {
+    let limits =
+        Limits { subscription_clients_max: 2, broadcast_tx_commit_time: Duration::from_secs(2), ..Limits::default() };
+    let served = Chain::new().serve(limits).await;
+    let call = |nonce| {
+        let tx = data_encoding::BASE64.encode(&transfer(nonce, 1));
+        posted(&json!({ "id": 1, "method": "broadcast_tx_commit", "params": [tx] }).to_string(), "")
+    };
+    let mut first = connect_from(&served, 1).await;
+    first.write_all(call(0).as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(200)).await; // its call waits; without the others it is answered in 2 s
+    let refused = told(&served, &call(1)).await;
+    assert!(refused.contains("1 calls of your address wait for a commit"), "{refused}");
+    let mut other = connect_from(&served, 2).await;
+    other.write_all(call(1).as_bytes()).await.unwrap();
+    let answer = said(other).await;
+    assert!(answer.contains("timed out waiting for tx"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_are_shown_from_the_first_to_the_last() {
+    let served = Chain::new().serve(Limits::default()).await;
+    let shown = || served.handle.clients().subscriptions();
+    let query = |n: u32| json!({ "query": format!("tx.height > {n}") });
+    let mut one = open(&served).await;
+    assert_eq!(shown(), 0);
+    for n in 0..3 {
+        call(&mut one, n, "subscribe", query(n)).await;
+    }
+    let mut two = open(&served).await;
+    call(&mut two, 1, "subscribe", query(0)).await;
+    assert_eq!(shown(), 4);
+    call(&mut one, 9, "unsubscribe", query(1)).await;
+    call(&mut one, 9, "unsubscribe", query(7)).await;
+    assert_eq!(shown(), 3);
+    call(&mut two, 9, "unsubscribe_all", json!({})).await;
+    assert_eq!(shown(), 2);
+    drop(one);
+    let all_gone = async {
+        while shown() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, all_gone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_paid_for_in_bytes_and_processor_time() {
+    let (in_bytes, in_cpu) = (
+        Limits { client_bytes_per_second: 100_000, client_cpu_percent: 0, ..Limits::default() },
+        Limits { client_bytes_per_second: 0, client_cpu_percent: 1, ..Limits::default() },
+    );
+    for limits in [in_bytes, in_cpu] {
+        let chain = Chain::new();
+        let served = chain.serve(limits).await;
+        let mut socket = open(&served).await;
+        call(&mut socket, 1, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
+        let status = || raw(format!("{}/status", served.http()), None);
+        assert_eq!(status().await.status, 200);
+        let mut large: Committed = Arc::unwrap_or_clone(chain.grow(vec![]));
+        hear(&mut socket).await.unwrap();
+        large.block.txs = vec![vec![7; 60_000]; 60];
+        let mut heard = 0;
+        // The budget of eight seconds is spent at once: then the events wait.
+        while heard < 100 {
+            chain.events.send(Arc::new(large.clone())).unwrap();
+            match timeout(Duration::from_secs(1), hear(&mut socket)).await {
+                Ok(event) => assert!(event.unwrap()["result"]["data"]["value"]["block"].is_object()),
+                Err(_) => break,
+            }
+            heard += 1;
+        }
+        assert!((1..100).contains(&heard), "{heard}");
+        assert_eq!(status().await.status, 429, "its address is over its budget");
+        let mut other = open_from(&served, 2).await;
+        call(&mut other, 1, "subscribe", json!({ "query": "tm.event = 'NewBlockHeader'" })).await;
+        chain.grow(vec![]);
+        assert_eq!(hear(&mut other).await.unwrap()["id"], 1, "others do not wait for it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_too_slow_is_told_and_cut_off() {
     let chain = Chain::new();
     let served = chain.serve(Limits { subscription_buffer: 2, ..Limits::default() }).await;
@@ -181,7 +304,7 @@ async fn told(served: &Served, request: &str) -> String {
     said(socket).await
 }
 
-fn posted(body: &str, more: &str) -> String {
+pub fn posted(body: &str, more: &str) -> String {
     let length = body.len();
     format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}")
 }
@@ -277,6 +400,14 @@ async fn web_pages_of_others_reach_nothing() {
 async fn heads_are_small() {
     let served = Chain::new().serve(Limits::default()).await;
     let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    // What `cairn init` wrote once.
+    let served = Chain::new().serve(Limits { header_bytes_max: 1 << 20, ..Limits::default() }).await;
+    let head =
+        |bytes| format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+    let answer = told(&served, &head(60_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = told(&served, &head(70_000)).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 

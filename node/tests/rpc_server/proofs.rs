@@ -3,11 +3,12 @@
 use app::StateProof;
 use node::rpc::Limits;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use types::{Hash, Wire};
 
 use crate::{
     chain::{Chain, alice, transfer},
-    post, raw,
+    limits, post, raw,
 };
 
 fn ask(height: Option<u64>) -> Value {
@@ -93,4 +94,32 @@ async fn calls_that_cost_wait_for_each_other_and_not_for_others() {
         let busy = answer["error"]["data"].as_str().is_some_and(|data| data.starts_with("busy: "));
         assert!(busy || answer["result"]["response"]["code"] == 0, "{answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_one_address_shut_no_other_out_of_a_route() {
+    let chain = Chain::with_accounts(5_000);
+    for nonce in 0..8 {
+        chain.grow(vec![transfer(nonce, 1)]);
+    }
+    let served = chain.serve(Limits::default()).await;
+    let body = |height| json!({ "id": 1, "method": "abci_query", "params": ask(Some(height)) }).to_string();
+    // One address has more calls than may wait.
+    let mut flood = Vec::new();
+    for n in 0..150 {
+        let mut socket = limits::connect_from(&served, 1).await;
+        socket.write_all(limits::posted(&body(1 + n % 7), "").as_bytes()).await.unwrap();
+        flood.push(socket);
+    }
+    let mut refused = 0;
+    for (last, height) in [(2, 3), (3, 4), (2, 5), (3, 6)] {
+        let mut socket = limits::connect_from(&served, last).await;
+        socket.write_all(limits::posted(&body(height), "").as_bytes()).await.unwrap();
+        let answer = limits::said(socket).await;
+        assert!(answer.contains(r#""proofOps":{"#), "{answer}");
+    }
+    for socket in flood {
+        refused += u32::from(limits::said(socket).await.contains("busy: "));
+    }
+    assert!(refused >= 50, "{refused}: the address' own calls filled the line");
 }

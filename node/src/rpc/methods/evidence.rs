@@ -2,11 +2,6 @@
 //!
 //! Blocks carry no evidence yet, so what holds is told: to the operator, in the metrics, and to those who subscribed to `NewEvidence`.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Mutex,
-};
-
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use types::{
@@ -16,34 +11,6 @@ use types::{
 
 use super::{Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
-
-/// Contradictions that are remembered, so that each is told once.
-const REMEMBERED_MAX: usize = 1024;
-
-/// What one validator contradicted itself in: its address, height, round and type of vote.
-type Place = (Address, Height, Round, u8);
-
-/// The contradictions that were told last.
-#[derive(Default)]
-pub struct Told(Mutex<(BTreeSet<Place>, VecDeque<Place>)>);
-
-impl Told {
-    /// Whether this one was not told yet; then it counts as told.
-    fn is_news(&self, place: Place) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (known, order) = &mut *told;
-        if !known.insert(place) {
-            return false;
-        }
-        order.push_back(place);
-        if order.len() > REMEMBERED_MAX
-            && let Some(oldest) = order.pop_front()
-        {
-            known.remove(&oldest);
-        }
-        true
-    }
-}
 
 /// Checks evidence and reports it. Answers its hash.
 pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
@@ -75,11 +42,8 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
         }
     }
     evidence.verify(&server.context.chain_id, &validators).map_err(|error| invalid(error.to_string()))?;
-    let vote = &double.vote_a.vote;
     let answer = json!({ "hash": json::base64(evidence.hash()) });
-    if server.told.is_news((vote.validator, vote.height, vote.round, vote.vote_type as u8)) {
-        (server.context.evidence)(evidence);
-    }
+    (server.context.evidence)(evidence);
     Ok(answer.into())
 }
 
@@ -173,18 +137,6 @@ fn unreadable(name: &str, got: &Value, expected: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_contradiction_is_told_once_and_few_are_remembered() {
-        let told = Told::default();
-        let place = |height| (Address::default(), Height(height), Round(0), 1);
-        assert!(told.is_news(place(1)) && !told.is_news(place(1)));
-        for height in 2..=REMEMBERED_MAX as u64 + 1 {
-            assert!(told.is_news(place(height)));
-        }
-        assert!(told.is_news(place(1)), "it was forgotten");
-        assert_eq!(told.0.lock().unwrap().0.len(), REMEMBERED_MAX);
-    }
 
     #[test]
     fn what_is_shown_is_what_is_read() {

@@ -16,10 +16,6 @@ use std::{
 use futures::future::BoxFuture;
 use serde_json::Value;
 use storage::{StoreError, Tip};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
 use types::Height;
 
 use super::{
@@ -31,14 +27,17 @@ use super::{
     parsers::{Parsers, Values},
     rounds::Rounds,
 };
-use crate::clients::Client;
+use crate::clients::{Client, Place, Places, Turns};
 
 pub use node::genesis_document;
 
 /// Calls that read the store at one time. More would only make the disk and the consensus thread wait for each other.
 const STORE_CALLS_MAX: usize = 8;
 
-/// How long a call waits for its turn at the store.
+/// Calls that wait for their turn at the store.
+const STORE_WAITS_MAX: usize = 1024;
+
+/// How long a call waits for its turn.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
 /// Searches at one time, over all clients. One reads and decodes for up to a second; the cores are for consensus.
@@ -53,7 +52,7 @@ const OLD_PROOFS_MAX: usize = 1;
 /// Calls for the genesis document at one time: it may have 16 MiB, and three times as many on its way out.
 const GENESES_MAX: usize = 2;
 
-/// Calls of one [`Class`] that wait for their turn; one more is refused at once.
+/// Calls of one [`Class`] that wait for their turn.
 const CLASS_WAITS_MAX: usize = 64;
 
 /// Transactions that `broadcast_tx_async` has taken and that are still being checked.
@@ -71,16 +70,14 @@ pub struct Server {
     genesis: Value,
     parsers: Parsers,
     old_prover: state::OldProver,
-    told: evidence::Told,
-    searches: Places,
-    proofs: Places,
-    old_proofs: Places,
-    geneses: Places,
-    store_calls: Arc<Semaphore>,
-    async_txs: Arc<Semaphore>,
-    commit_waits: Semaphore,
-    /// WebSocket clients with subscriptions.
-    pub subscribers: Arc<Semaphore>,
+    searches: Turns,
+    proofs: Turns,
+    old_proofs: Turns,
+    geneses: Turns,
+    store_calls: Turns,
+    async_txs: Arc<Places>,
+    commit_waits: Arc<Places>,
+    subscribers: Arc<Places>,
 }
 
 impl Server {
@@ -91,15 +88,14 @@ impl Server {
             genesis: genesis_document(&context.genesis),
             parsers: Parsers::new(),
             old_prover: state::OldProver::default(),
-            told: evidence::Told::default(),
-            searches: Places::new(SEARCHES_MAX),
-            proofs: Places::new(PROOFS_MAX),
-            old_proofs: Places::new(OLD_PROOFS_MAX),
-            geneses: Places::new(GENESES_MAX),
-            store_calls: Arc::new(Semaphore::new(STORE_CALLS_MAX)),
-            async_txs: Arc::new(Semaphore::new(ASYNC_TXS_MAX)),
-            commit_waits: Semaphore::new(clients),
-            subscribers: Arc::new(Semaphore::new(clients)),
+            searches: Turns::new(SEARCHES_MAX, CLASS_WAITS_MAX),
+            proofs: Turns::new(PROOFS_MAX, CLASS_WAITS_MAX),
+            old_proofs: Turns::new(OLD_PROOFS_MAX, CLASS_WAITS_MAX),
+            geneses: Turns::new(GENESES_MAX, CLASS_WAITS_MAX),
+            store_calls: Turns::new(STORE_CALLS_MAX, STORE_WAITS_MAX),
+            async_txs: Places::new(ASYNC_TXS_MAX),
+            commit_waits: Places::new(clients),
+            subscribers: Places::new(clients),
             hub,
             rounds: Rounds::new(),
             context,
@@ -118,8 +114,20 @@ impl Server {
         Values::of_calls(self.context.limits.batch_calls_max)
     }
 
+    /// A place among the WebSocket clients with subscriptions.
+    ///
+    /// Errors: all are taken, or those of its address.
+    pub fn subscriber(&self, client: &Client) -> Result<Place, Error> {
+        self.subscribers.take(client).map_err(|why| {
+            Error::server(format_args!(
+                "{} have subscriptions, no more may (rpc.max_subscription_clients): try again later",
+                why.of("clients")
+            ))
+        })
+    }
+
     /// Where calls of this class wait for each other.
-    fn places(&self, class: Class) -> &Places {
+    fn turns(&self, class: Class) -> &Turns {
         match class {
             Class::Search => &self.searches,
             Class::Proof => &self.proofs,
@@ -197,7 +205,7 @@ pub struct Reply {
 
 type Outcome = Result<Answer, Error>;
 
-/// Calls that cost more than a few reads. Those of one class have few places of their own, so that they wait for each other and
+/// Calls that cost more than a few reads. Those of one class have few turns of their own, so that they wait for each other and
 /// all other calls go past them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -230,35 +238,6 @@ impl Class {
     }
 }
 
-/// Places for calls of one class, and for those that wait for one.
-struct Places {
-    turns: Arc<Semaphore>,
-    waits: Semaphore,
-}
-
-impl Places {
-    fn new(turns: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(turns)), waits: Semaphore::new(turns + CLASS_WAITS_MAX) }
-    }
-
-    /// Waits for a turn, first come, first served.
-    ///
-    /// Errors: too many wait already, or it took too long.
-    async fn turn(&self, method: &Method) -> Result<OwnedSemaphorePermit, Error> {
-        let busy = || {
-            Error::server(format_args!(
-                "busy: other clients' calls of {} are running, and few run at one time: try again later, or ask another node",
-                method.name
-            ))
-        };
-        let _waiting = self.waits.try_acquire().map_err(|_| busy())?;
-        match timeout(STORE_WAIT, self.turns.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(busy()),
-        }
-    }
-}
-
 /// How a method is run.
 #[derive(Clone, Copy)]
 enum Run {
@@ -267,7 +246,7 @@ enum Run {
     /// Reads blocks or state: on a blocking thread, in its turn.
     Store(fn(&Server, &Args) -> Outcome),
     /// Waits for others.
-    Wait(fn(Arc<Server>, Args) -> BoxFuture<'static, Outcome>),
+    Wait(fn(Arc<Server>, Arc<Client>, Args) -> BoxFuture<'static, Outcome>),
     /// Changes the node: only if the operator offers it.
     Unsafe(fn(&Server, &Args) -> Outcome),
     /// Lives with a connection.
@@ -378,22 +357,26 @@ async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method
     match method.run {
         Now(run) => client.charged(|| run(server, &args).map(reply)),
         Store(run) => {
-            let place = match Class::of(server, method, &args) {
-                Some(class) => Some(server.places(class).turn(method).await?),
+            let of_class = match Class::of(server, method, &args) {
+                Some(class) => Some(server.turns(class).next(client, STORE_WAIT).await.ok_or_else(|| {
+                    Error::server(format_args!(
+                        "busy: other calls of {} are running, and few run at one time: try again later, or ask another node",
+                        method.name
+                    ))
+                })?),
                 None => None,
             };
-            let turn = timeout(STORE_WAIT, server.store_calls.clone().acquire_owned()).await;
-            let Ok(Ok(turn)) = turn else {
-                return Err(Error::server("busy: too many calls read the store: try again later, or ask another node"));
-            };
+            let turn = server.store_calls.next(client, STORE_WAIT).await.ok_or_else(|| {
+                Error::server("busy: too many calls read the store: try again later, or ask another node")
+            })?;
             let (server, client) = (server.clone(), client.clone());
             let work = move || {
-                let (_place, _turn) = (place, turn);
+                let (_of_class, _turn) = (of_class, turn);
                 client.charged(|| run(&server, &args).map(reply))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::internal(e)))
         }
-        Wait(run) => run(server.clone(), args).await.map(reply),
+        Wait(run) => run(server.clone(), client.clone(), args).await.map(reply),
         Unsafe(run) if server.context.limits.offer_unsafe => run(server, &args).map(reply),
         Unsafe(_) => Err(Error::method_not_found(format_args!(
             "{} changes the node and is not offered here: the operator allows it with rpc.unsafe = true",

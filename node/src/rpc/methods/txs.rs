@@ -8,12 +8,15 @@ use tokio::time::{Instant, timeout_at};
 use types::{Block, Hash, Height, TxId, merkle};
 
 use super::{Outcome, Server};
-use crate::rpc::{
-    Rejection,
-    args::Args,
-    error::Error,
-    events::{Cursor, Missed},
-    json,
+use crate::{
+    clients::Client,
+    rpc::{
+        Rejection,
+        args::Args,
+        error::Error,
+        events::{Cursor, Missed},
+        json,
+    },
 };
 
 /// Waiting transactions in one answer, if nothing is said.
@@ -108,17 +111,17 @@ fn taken(id: &TxId, outcome: &Result<super::super::Accepted, Rejection>) -> Valu
 }
 
 /// Hands a transaction in and does not wait for its check.
-pub fn broadcast_tx_async(server: Arc<Server>, args: Args) -> BoxFuture<'static, Outcome> {
+pub fn broadcast_tx_async(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
-        let place = server.async_txs.clone().try_acquire_owned().map_err(|_| {
+        let place = server.async_txs.take(&client).map_err(|_| {
             Error::server(
                 "busy: too many transactions are being checked: send it again later, or with broadcast_tx_sync",
             )
         })?;
         let id = TxId::of(&tx);
-        let submitted = server.context.submitter.submit(tx);
+        let submitted = server.context.submitter.submit(tx, client);
         tokio::spawn(async move {
             let _place = place;
             let _ = submitted.await; // the caller did not want to know
@@ -129,30 +132,30 @@ pub fn broadcast_tx_async(server: Arc<Server>, args: Args) -> BoxFuture<'static,
 }
 
 /// Hands a transaction in, and says what its check said.
-pub fn broadcast_tx_sync(server: Arc<Server>, args: Args) -> BoxFuture<'static, Outcome> {
+pub fn broadcast_tx_sync(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
         let id = TxId::of(&tx);
-        Ok(taken(&id, &server.context.submitter.submit(tx).await).into())
+        Ok(taken(&id, &server.context.submitter.submit(tx, client).await).into())
     }
     .boxed()
 }
 
 /// Hands a transaction in, and waits until it is committed.
-pub fn broadcast_tx_commit(server: Arc<Server>, args: Args) -> BoxFuture<'static, Outcome> {
+pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
-        let Ok(_place) = server.commit_waits.try_acquire() else {
-            return Err(Error::server(format_args!(
-                "busy: {} calls wait for a commit already (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
-                server.context.limits.subscription_clients_max
-            )));
-        };
+        let _place = server.commit_waits.take(&client).map_err(|why| {
+            Error::server(format_args!(
+                "busy: {} wait for a commit, no more may (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
+                why.of("calls")
+            ))
+        })?;
         let id = TxId::of(&tx);
         let heights = server.hub.cursor(); // before the transaction can be committed
-        let checked = server.context.submitter.submit(tx).await;
+        let checked = server.context.submitter.submit(tx, client).await;
         let mut answer = json!({
             "check_tx": json::check_tx(&checked),
             "tx_result": json::tx_result(&Default::default()),
@@ -208,11 +211,11 @@ async fn commit_of(server: &Arc<Server>, id: &TxId, mut heights: Cursor) -> Resu
 }
 
 /// What the check says, without handing the transaction in.
-pub fn check_tx(server: Arc<Server>, args: Args) -> BoxFuture<'static, Outcome> {
+pub fn check_tx(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
         open_for_txs(&server)?;
-        Ok(json::check_tx(&server.context.submitter.check(tx).await).into())
+        Ok(json::check_tx(&server.context.submitter.check(tx, client).await).into())
     }
     .boxed()
 }

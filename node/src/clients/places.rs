@@ -1,0 +1,85 @@
+//! Places that clients hold for long: those of subscribers, of calls that wait for a commit, of transactions whose check nobody waits
+//! for. One address has half of them at most.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::{Client, NoPlace};
+
+/// Places of one kind.
+#[derive(Debug)]
+pub struct Places {
+    max: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A taken place; it is free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    of: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    /// `max` places, all free.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, taken: Mutex::default() })
+    }
+
+    /// Gives a client's address one more place. O(addresses that hold one).
+    ///
+    /// Errors: [`NoPlace::All`] when all are taken, [`NoPlace::Address`] when the address has its half.
+    pub fn take(self: &Arc<Self>, client: &Client) -> Result<Place, NoPlace> {
+        let (address, share) = (client.address, self.max.div_ceil(2));
+        let mut taken = self.lock();
+        if taken.values().sum::<usize>() >= self.max {
+            return Err(NoPlace::All(self.max));
+        }
+        let of_address = taken.entry(address).or_insert(0);
+        if *of_address >= share {
+            return Err(NoPlace::Address(share));
+        }
+        *of_address += 1;
+        Ok(Place { of: self.clone(), address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.taken.lock().expect("a thread that panics stops the process")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.lock();
+        let of_address = taken.get_mut(&self.address).expect("a place is taken until it is dropped");
+        *of_address -= 1;
+        if *of_address == 0 {
+            taken.remove(&self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::connected, *};
+
+    #[test]
+    fn an_address_has_half_of_the_places() {
+        let places = Places::new(4);
+        let [one, two, three] = connected();
+        let of_one = [places.take(&one).unwrap(), places.take(&one).unwrap()];
+        assert_eq!(places.take(&one).unwrap_err(), NoPlace::Address(2));
+        let of_two = [places.take(&two).unwrap(), places.take(&two).unwrap()];
+        assert_eq!(places.take(&three).unwrap_err(), NoPlace::All(4));
+        drop(of_one);
+        let _of_three = places.take(&three).unwrap();
+        drop(of_two);
+        assert_eq!(places.lock().len(), 1, "an address without a place is forgotten");
+        assert_eq!(Places::new(0).take(&one).unwrap_err(), NoPlace::All(0));
+        let only = Places::new(1);
+        let _place = only.take(&one).expect("half of one place is one");
+    }
+}
