@@ -72,25 +72,27 @@ fn background(command: &str) -> String {
     format!("in_background '{}'\n{wait}", command.replace('\'', "'\\''"))
 }
 
-/// Runs a script. Where the system allows it, among processes of its own: then `pkill` finds no others, and nothing outlives it.
+/// Runs a script. Where the system allows it, among processes and ports of its own: then `pkill` finds no others, the ports that a
+/// reader's testnet uses are free, and nothing outlives it.
 fn run(document: &str, script: &str) {
     let folder = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
     let path = env::join_paths([program.to_owned()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())));
-    let apart = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let is_possible = Command::new("unshare").args(apart).arg("true").stderr(Stdio::null()).status();
-    let mut command = match is_possible.is_ok_and(|status| status.success()) {
+    let apart = ["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let loopback = "ip link set lo up\n";
+    let is_possible = Command::new("unshare").args(apart).args(["sh", "-ec", loopback]).stderr(Stdio::null()).status();
+    let (mut command, script) = match is_possible.is_ok_and(|status| status.success()) {
         true => {
             let mut command = Command::new("unshare");
             command.args(apart).arg("bash");
-            command
+            (command, format!("{loopback}{script}"))
         }
-        false => Command::new("bash"),
+        false => (Command::new("bash"), script.to_owned()),
     };
     let output = folder.path().join("output");
     let file = fs::File::create(&output).unwrap();
     let mut child = command
-        .args(["-c", script])
+        .args(["-c", &script])
         .current_dir(folder.path())
         .env("PATH", path.unwrap())
         .env_remove("CAIRN_HOME")
