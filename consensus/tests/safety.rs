@@ -102,10 +102,8 @@ fn a_restarted_proposer_does_not_propose_twice() {
     expect!(restarted, built('b') => []);
 }
 
-#[test]
-fn a_lock_survives_a_restart() {
-    let cast = Cast::new(4);
-    let me = cast.not_proposer(2);
+/// An engine that has locked block a in round 0 and was started again, and the other validators.
+fn restarted_with_lock(cast: &Cast, me: u32) -> (Engine, Vec<u32>) {
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
     let mut engine = cast.started(me);
     engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
@@ -115,6 +113,14 @@ fn a_lock_survives_a_restart() {
     }
     let mut restarted = cast.engine(me);
     restarted.step(now(), cast.start_with(Some(engine.hard_state())));
+    (restarted, others)
+}
+
+#[test]
+fn a_lock_survives_a_restart() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(2);
+    let (mut restarted, _) = restarted_with_lock(&cast, me);
     restarted.step(now(), timeout(Precommit, 0));
     restarted.step(now(), proposal(cast.proposal(1, None, block('b'))));
     expect!(restarted, checked(block('b'), true) => [write(), cast.say_prevote(me, 1, None)]);
@@ -124,15 +130,7 @@ fn a_lock_survives_a_restart() {
 fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
     let cast = Cast::new(4);
     let me = cast.proposer(1);
-    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
-    let mut engine = cast.started(me);
-    engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
-    engine.step(now(), checked(block('a'), true));
-    for other in &others[..2] {
-        engine.step(now(), cast.prevote(*other, 0, Some(block('a'))));
-    }
-    let mut restarted = cast.engine(me);
-    restarted.step(now(), cast.start_with(Some(engine.hard_state())));
+    let (mut restarted, others) = restarted_with_lock(&cast, me);
     expect!(restarted, timeout(Precommit, 0) => [timer(Propose, 1, ms(3500))]);
     let polka = cast.certificate(&[me, others[0], others[1]], VoteType::Prevote, 0, Some(block('a')));
     expect!(restarted, checked(block('a'), true) => [

@@ -27,7 +27,7 @@ use std::{
 
 use consensus::{Engine, votes::VoteSet};
 use types::{
-    BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, SignedVote, Step, Time,
+    BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, SignedVote, Time,
     VoteType, Wire, limits::VOTE_BYTES_MAX,
 };
 
@@ -302,22 +302,6 @@ pub(crate) fn round_state(engine: &Engine, blocks: &Blocks, earliest: Height) ->
     }
 }
 
-/// Where we stand before a height has started.
-pub(crate) fn waiting_state(height: Height, validators: u32, earliest: Height) -> RoundState {
-    let none = BitSet::new(validators);
-    RoundState {
-        height,
-        round: Round::ZERO,
-        step: Step::Propose,
-        has_proposal: false,
-        parts_header: None,
-        parts: BitSet::default(),
-        current: RoundVotes { round: Round::ZERO, prevotes: none.clone(), precommits: none },
-        previous: None,
-        earliest_height: earliest,
-    }
-}
-
 /// What a peer at our height lacks and we have, words before parts, within so many bytes.
 pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState, bytes_max: usize) -> Vec<Arc<PeerMessage>> {
     let mut answer = Answer::new(bytes_max);
@@ -404,9 +388,7 @@ mod tests {
     }
 
     fn state(round: u32, prevotes: &[u32]) -> RoundState {
-        let mut state = waiting_state(Height(5), 4, Height(1));
-        state.round = Round(round);
-        state.current.round = Round(round);
+        let mut state = RoundState::empty(Height(5), Round(round), 4, Height(1));
         prevotes.iter().for_each(|index| state.current.prevotes.set(*index));
         state
     }

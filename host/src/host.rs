@@ -852,7 +852,7 @@ impl<K: Kv> Host<K> {
         if self.is_live() {
             return gossip::round_state(&self.engine, &self.core.blocks, earliest);
         }
-        gossip::waiting_state(chain.height(), chain.validators.len() as u32, earliest)
+        RoundState::empty(chain.height(), Round::ZERO, chain.validators.len() as u32, earliest)
     }
 
     /// Tells checkers the round, and peers if it is not the first.

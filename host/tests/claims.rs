@@ -11,8 +11,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use host::{Config, Host, Input, Mempool, Offence, Output, Peer, Source, Timer, TxVerifier, Verifier, mempool};
 use storage::{MemDisk, MemKv, Store};
 use types::{
-    Address, BitSet, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,
-    RoundState, RoundVotes, SecretKey, Step, Time, Transaction, TxBody, TxOrder, Wire,
+    Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,
+    RoundState, SecretKey, Time, Transaction, TxBody, TxOrder, Wire,
 };
 
 const STRANGER: Peer = Peer([66; 20]);
@@ -139,18 +139,7 @@ fn transfers(nonce: u64) -> Transaction {
 
 /// A peer that stands at this height and round and has nothing.
 fn state(height: Height, round: u32) -> RoundState {
-    let (round, none) = (Round(round), BitSet::new(1));
-    RoundState {
-        height,
-        round,
-        step: Step::Propose,
-        has_proposal: false,
-        parts_header: None,
-        parts: BitSet::default(),
-        current: RoundVotes { round, prevotes: none.clone(), precommits: none },
-        previous: None,
-        earliest_height: Height(1),
-    }
+    RoundState::empty(height, Round(round), 1, Height(1))
 }
 
 fn sent(outputs: &[Output]) -> Vec<Arc<PeerMessage>> {

@@ -183,6 +183,15 @@ impl Network {
         Self::new(validators, &(0..validators).map(|n| Some(n as u8 + 1)).collect::<Vec<_>>())
     }
 
+    /// A mesh of validators that have decided so many heights.
+    fn decided(validators: usize, height: u64) -> Self {
+        let mut network = Self::mesh(validators);
+        network.start_all();
+        let all: Vec<usize> = (0..validators).collect();
+        network.run_until("the first heights", |network| network.reached(&all, height));
+        network
+    }
+
     fn start_all(&mut self) {
         (0..self.nodes.len()).for_each(|node| self.start(node));
     }
@@ -400,9 +409,7 @@ impl Network {
 
 #[test]
 fn four_hosts_commit_twenty_heights_with_transfers() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("first height", |network| network.reached(&[0, 1, 2, 3], 1));
+    let mut network = Network::decided(4, 1);
     for nonce in 0..40 {
         network.submit(nonce as usize % 4, transfer(nonce));
         if nonce % 4 != 3 {
@@ -430,9 +437,7 @@ fn four_hosts_commit_twenty_heights_with_transfers() {
 
 #[test]
 fn a_block_whose_transactions_are_new_here_is_checked_first() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("first height", |network| network.reached(&[0, 1, 2, 3], 1));
+    let mut network = Network::decided(4, 1);
     for nonce in 0..5 {
         network.submit(2, transfer(nonce));
     }
@@ -490,9 +495,7 @@ fn a_damaged_old_block_is_not_served_and_hinders_nobody() {
 
 #[test]
 fn a_damaged_row_of_the_state_halts_its_node_and_names_the_row() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    let mut network = Network::decided(4, 5);
     damage(&network.nodes[1].as_ref().unwrap().store, Cf::State, b"n");
     let tip = network.tip(0);
     network.run_until("ten more without it", |network| network.reached(&[0, 2, 3], tip + 10));
@@ -537,9 +540,7 @@ fn all_lose_power_just_after_a_decision_and_decide_the_same_again() {
 
 #[test]
 fn two_of_four_killed_and_one_restarted_go_on() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    let mut network = Network::decided(4, 5);
     network.stop(2);
     network.stop(3);
     network.run_for(Duration::from_secs(20));
@@ -591,9 +592,7 @@ impl Network {
 #[test]
 fn an_old_backup_does_not_sign_again() {
     for state in [State::Kept, State::Lost, State::EquallyOld] {
-        let mut network = Network::mesh(4);
-        network.start_all();
-        network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+        let mut network = Network::decided(4, 10);
         network.run_for(Duration::from_millis(50));
         let (disk, old) = network.copy(3);
         network.run_until("thirty heights", |network| network.reached(&[0, 1, 2, 3], 30));
@@ -615,9 +614,7 @@ fn the_first_live_height_after_catching_up_is_left_out() {
     for (state, behind) in
         [(State::Kept, 1), (State::Lost, 1), (State::Lost, 2), (State::Lost, 9), (State::EquallyOld, 5)]
     {
-        let mut network = Network::mesh(4);
-        network.start_all();
-        network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+        let mut network = Network::decided(4, 10);
         network.run_for(Duration::from_millis(50));
         let (disk, old) = network.copy(3);
         let from = network.tip(3);
@@ -678,9 +675,7 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
 #[test]
 fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
     for state in [State::Kept, State::Lost] {
-        let mut network = Network::mesh(5);
-        network.start_all();
-        network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3, 4], 5));
+        let mut network = Network::decided(5, 5);
         network.run_for(Duration::from_millis(50));
         // Parts and proposals get through to nobody, so that rounds fail; votes do.
         network.without_proposals = true;
@@ -708,9 +703,7 @@ fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
 #[test]
 fn two_old_backups_do_not_sign_on_each_others_word() {
     for state in [State::Kept, State::Lost] {
-        let mut network = Network::mesh(4);
-        network.start_all();
-        network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+        let mut network = Network::decided(4, 5);
         network.run_for(Duration::from_millis(50));
         let copies = [2, 3].map(|node| network.copy(node));
         let from = network.tip(2);
@@ -800,9 +793,7 @@ fn claims_of_a_stranger_keep_nobody_from_signing() {
 /// All are put back to an old height, with their signing states: none decides it again, and each says why.
 #[test]
 fn all_put_back_with_their_signing_states_decide_nothing_again() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    let mut network = Network::decided(4, 5);
     network.run_for(Duration::from_millis(50));
     let copies: Vec<_> = (0..4).map(|node| network.copy(node)).collect();
     let from = network.tip(0);
@@ -825,9 +816,7 @@ fn all_put_back_with_their_signing_states_decide_nothing_again() {
 /// A whole network that restarts, with data that agrees, does not wait for itself.
 #[test]
 fn all_restart_between_two_heights_and_go_on_at_once() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
+    let mut network = Network::decided(4, 5);
     network.run_for(Duration::from_millis(50));
     (0..4).for_each(|node| network.stop(node));
     network.start_all();
@@ -838,9 +827,7 @@ fn all_restart_between_two_heights_and_go_on_at_once() {
 
 #[test]
 fn a_rewound_node_signs_nothing_twice() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
+    let mut network = Network::decided(4, 10);
     network.stop(3);
     Store::open(network.disks[3].open(), &chain()).unwrap().rewind(Height(4)).unwrap();
     network.start(3);
@@ -938,9 +925,7 @@ fn a_second_process_with_the_same_key_is_noticed() {
 
 #[test]
 fn a_wall_clock_that_jumps_for_a_while_costs_the_proposals_of_that_while() {
-    let mut network = Network::mesh(4);
-    network.start_all();
-    network.run_until("height 5", |network| network.reached(&[0, 1, 2, 3], 5));
+    let mut network = Network::decided(4, 5);
     network.jump[1] = Duration::from_secs(365 * 24 * 3600);
     network.run_for(Duration::from_secs(3));
     network.jump[1] = Duration::ZERO;

@@ -69,6 +69,24 @@ pub struct RoundState {
     pub earliest_height: Height,
 }
 
+impl RoundState {
+    /// A node in the first step of a round that holds nothing, of so many validators.
+    pub fn empty(height: Height, round: Round, validators: u32, earliest_height: Height) -> Self {
+        let none = BitSet::new(validators);
+        Self {
+            height,
+            round,
+            step: Step::Propose,
+            has_proposal: false,
+            parts_header: None,
+            parts: BitSet::default(),
+            current: RoundVotes { round, prevotes: none.clone(), precommits: none },
+            previous: None,
+            earliest_height,
+        }
+    }
+}
+
 /// Transactions on the gossip topic, or in answer to [`PeerRequest::Txs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxBatch {
