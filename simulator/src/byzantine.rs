@@ -45,6 +45,11 @@ impl Behaviour {
             Self::Garbage,
         ])
     }
+
+    /// Any that a node without stake shows.
+    pub fn random_stranger(random: &mut Random) -> Self {
+        random.pick(&[Self::Claimant, Self::Claimant, Self::Unsigned, Self::Unsigned, Self::Garbage, Self::Silent])
+    }
 }
 
 /// A message and whom it goes to.
@@ -350,23 +355,19 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
     }
 }
 
-/// Where a stranger says it is: far ahead with nothing to serve, one height ahead, or here and lacking everything in a new round.
+/// Where a stranger says it is: far ahead with nothing to serve, one height ahead, or here, in a new round or one that is real,
+/// lacking everything or holding every vote.
 fn claim(liar: &Liar<'_>, random: &mut Random, speeches: u32) -> RoundState {
     let ahead = random.pick(&[0, 0, 1, 2, 1_000_000]);
     let height = Height(liar.height.0 + ahead);
-    let none = BitSet::new(liar.validators.len() as u32);
-    let round = Round(if ahead == 0 { speeches } else { 0 });
-    RoundState {
-        height,
-        round,
-        step: Step::Propose,
-        has_proposal: false,
-        parts_header: None,
-        parts: BitSet::default(),
-        current: RoundVotes { round, prevotes: none.clone(), precommits: none },
-        previous: None,
-        earliest_height: if random.chance(500) { height } else { Height(1) },
+    let round = Round(if ahead == 0 { random.pick(&[speeches, speeches, 0, 1]) } else { 0 });
+    let earliest = if random.chance(500) { height } else { Height(1) };
+    let mut state = RoundState::empty(height, round, liar.validators.len() as u32, earliest);
+    if random.chance(500) {
+        let held = [&mut state.current.prevotes, &mut state.current.precommits];
+        held.into_iter().for_each(|votes| (0..votes.len()).for_each(|index| votes.set(index)));
     }
+    state
 }
 
 /// Words of the next height, such as would start it, that are not signed by any validator.

@@ -228,7 +228,16 @@ impl Setup {
             if random.chance(500) { Duration::ZERO } else { random.duration(Duration::from_millis(1), SKEW_MAX) };
         setup.tx_interval = random.duration(Duration::from_millis(20), Duration::from_secs(2));
         setup.heights = random.within(4, 10);
-        setup
+        setup.draw_strangers(random)
+    }
+
+    /// Nodes without stake that do not keep to the protocol. They arrive while there is trouble, and stay.
+    fn draw_strangers(self, random: &mut Random) -> Self {
+        if !random.chance(300) {
+            return self;
+        }
+        let count = random.pick(&[1, 1, 2, 5]);
+        (0..count).fold(self, |setup, _| setup.with_strangers(1, Behaviour::random_stranger(random)))
     }
 
     /// Byzantine validators: any that leave more than two thirds of the power to the others.

@@ -35,10 +35,12 @@ pub struct Counts {
     pub penalties: u64,
     /// Nodes that came later.
     pub late: u64,
+    /// Of these, such as have no stake and do not keep to the protocol.
+    pub strangers: u64,
 }
 
 impl Counts {
-    const NAMES: [&'static str; 15] = [
+    const NAMES: [&'static str; 16] = [
         "heights",
         "decisions",
         "synced",
@@ -54,9 +56,10 @@ impl Counts {
         "equivocations",
         "penalties",
         "late",
+        "strangers",
     ];
 
-    fn values(&mut self) -> [&mut u64; 15] {
+    fn values(&mut self) -> [&mut u64; 16] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -73,6 +76,7 @@ impl Counts {
             &mut self.equivocations,
             &mut self.penalties,
             &mut self.late,
+            &mut self.strangers,
         ]
     }
 

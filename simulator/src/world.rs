@@ -426,6 +426,8 @@ impl World {
             Event::PeerDown { node, life, peer } => self.peer_down(node, life, peer),
             Event::Arrive { node } => {
                 self.counts.late += 1;
+                let is_stranger = self.nodes[node].key.is_none() && !self.nodes[node].is_correct();
+                self.counts.strangers += u64::from(is_stranger);
                 self.tell(node, || "arrives".to_owned());
                 self.restart(node);
             }
