@@ -45,7 +45,7 @@ pub enum Input {
         /// When it arrived here.
         received: Time,
     },
-    /// A vote of this height, or a late precommit of the one before.
+    /// A vote of this height, or a late one of the height before.
     Vote(VerifiedVote),
     /// A polka, a commit, or a reason to skip rounds: votes that we may lack.
     Certificate(VerifiedCertificate),
@@ -155,7 +155,7 @@ pub const NEEDED_BLOCKS_MAX: usize = 16;
 
 const _: () = assert!(NEEDED_BLOCKS_MAX < seen::BLOCKS_MAX);
 
-/// The precommits of the height before, to gather late ones.
+/// The votes of the height before, to gather late ones.
 #[derive(Clone, Debug)]
 struct Last {
     round: Round,
@@ -474,7 +474,7 @@ impl Engine {
     /// Counts a vote; `proven` if a certificate shows a quorum for its value.
     fn on_vote(&mut self, vote: VerifiedVote, proven: bool) {
         if vote.vote.height != self.height {
-            self.gather_late_precommit(vote);
+            self.gather_late_vote(vote);
             return;
         }
         let copy = (*vote).clone();
@@ -759,11 +759,12 @@ impl Engine {
         self.outputs.push(Output::Commit { block_id, commit });
     }
 
-    /// Takes a late precommit of the height before: it makes the commit better, or proves that its validator signed twice.
-    fn gather_late_precommit(&mut self, vote: VerifiedVote) {
+    /// Takes a late vote of the height before, of a round that is held: a precommit makes the commit better, and either type may prove
+    /// that its validator signed twice.
+    fn gather_late_vote(&mut self, vote: VerifiedVote) {
         let Some(last) = &mut self.last else { return };
         let v = &vote.vote;
-        let is_late = v.height.next() == self.height && v.vote_type == VoteType::Precommit;
+        let is_late = v.height.next() == self.height;
         if !is_late || v.round != last.round && last.votes.round(v.round).is_none() {
             return;
         }
@@ -792,7 +793,7 @@ impl Engine {
         needed
     }
 
-    /// Memory held for this height and the precommits of the last, in bytes.
+    /// Memory held for this height and the votes of the last, in bytes.
     pub fn held_bytes(&self) -> usize {
         let last = self.last.as_ref().map_or(0, |last| last.votes.bytes() + last.reports.bytes());
         let proposals: usize = self.proposals.values().map(Vec::len).sum();

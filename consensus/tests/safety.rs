@@ -228,20 +228,29 @@ fn a_certificate_that_proves_nothing_takes_no_vote_from_a_polka() {
 }
 
 #[test]
-fn a_late_precommit_that_contradicts_an_earlier_one_is_evidence() {
+fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
-    let mut engine = cast.started(me);
-    engine.step(now(), checked(block('a'), true));
-    engine.step(now(), cast.show(&others, VoteType::Precommit, 0, Some(block('a'))));
-    assert!(engine.is_decided());
-    engine.step(now(), cast.start_height(2));
-    let outputs = engine.step(now(), cast.precommit(others[1], 0, Some(block('b'))));
-    let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
-    assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
-    expect!(engine, cast.precommit(others[1], 0, Some(block('b'))) => []);
-    expect!(engine, cast.precommit(others[1], 0, Some(block('c'))) => []);
+    for vote_type in [VoteType::Prevote, VoteType::Precommit] {
+        let mut engine = cast.started(me);
+        engine.step(now(), checked(block('a'), true));
+        engine.step(now(), cast.show(&others, VoteType::Prevote, 0, Some(block('a'))));
+        engine.step(now(), cast.show(&others, VoteType::Precommit, 0, Some(block('a'))));
+        assert!(engine.is_decided());
+        engine.step(now(), cast.start_height(2));
+        let mut late = |round, letter| {
+            engine.step(now(), Input::Vote(cast.vote(others[1], vote_type, round, Some(block(letter)))))
+        };
+        let outputs = late(0, 'b');
+        let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
+        assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
+        assert_eq!(late(0, 'b'), [], "it is told once");
+        assert_eq!(late(0, 'c'), [], "one pair is enough");
+        // Of rounds that are not held nothing is gathered.
+        assert_eq!((late(7, 'a'), late(7, 'b')), (vec![], vec![]));
+        assert!(engine.held_bytes() <= engine.held_bytes_max());
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub enum Input {
 /// A peer's message as far as it could be checked away from the host.
 #[derive(Clone, Debug)]
 pub enum Checked {
-    /// A vote of the host's current height, or a late precommit of the one before.
+    /// A vote of the host's current height, the next, or a late one of the height before.
     Vote(VerifiedVote),
     /// A proposal of the host's current height.
     Proposal(VerifiedProposal),

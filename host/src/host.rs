@@ -391,7 +391,7 @@ impl<K: Kv> Host<K> {
             let bytes = vote.encode().len();
             return self.keep(peer, height, Checked::Vote(vote), bytes, received);
         }
-        // The engine sorts out the rest: late precommits of the height before, and what is of no use. Of a height that block sync
+        // The engine sorts out the rest: late votes of the height before, and what is of no use. Of a height that block sync
         // took from its hands it hears no more.
         let is_heard = self.is_live() || self.engine.is_decided();
         if is_heard && (height == self.engine.height() || height.next() == self.engine.height()) {

@@ -5,8 +5,7 @@
 //!
 //! | message | of height | becomes |
 //! |---|---|---|
-//! | vote | the current one, or the next | `Vote`, `Bad` |
-//! | precommit | the one before | `Vote`, `Bad` |
+//! | vote | the current one, the next, or the one before: a late one may prove that its validator signed twice | `Vote`, `Bad` |
 //! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | the current one, or the next | `Proposal`, `Bad` |
 //! | certificate | the current one, or the next | `Certificate`, `Bad` |
 //! | anything else | | `Unchecked`: of no use to the host until it is at that height |
@@ -26,7 +25,7 @@ use std::{
 
 use types::{
     BlockAndCommit, BlockResponse, Certificate, ChainId, Commit, Hash, Height, PartSet, PeerMessage, Round,
-    SignedProposal, SignedVote, ValidatorSet, VoteType, Wire, blake3, limits::PART_BYTES,
+    SignedProposal, SignedVote, ValidatorSet, Wire, blake3, limits::PART_BYTES,
 };
 
 use crate::{Checked, CheckedBlocks, Offence, SyncedBlock};
@@ -133,11 +132,10 @@ impl Verifier {
     }
 
     fn check_vote(&self, place: &Place, vote: SignedVote) -> Checked {
-        let late = vote.vote.vote_type == VoteType::Precommit && vote.vote.height.next() == place.height;
-        let validators = match (place.validators_of(vote.vote.height), &place.last_validators) {
-            (Some(validators), _) => validators,
-            (None, Some(last)) if late => last,
-            _ => return Checked::Unchecked(PeerMessage::Vote(vote)),
+        let is_late = vote.vote.height.next() == place.height;
+        let last = || place.last_validators.as_ref().filter(|_| is_late);
+        let Some(validators) = place.validators_of(vote.vote.height).or_else(last) else {
+            return Checked::Unchecked(PeerMessage::Vote(vote));
         };
         match vote.verify_except(&self.0.chain_id, validators, |vote| self.is_known(vote)) {
             Ok(vote) => {
@@ -219,7 +217,7 @@ fn name(vote: &SignedVote) -> Hash {
 
 #[cfg(test)]
 mod tests {
-    use types::{BlockId, PartSetHeader, Power, Proposal, SecretKey, Time, Vote};
+    use types::{BlockId, PartSetHeader, Power, Proposal, SecretKey, Time, Vote, VoteType};
 
     use super::*;
 
@@ -259,14 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn votes_of_this_height_and_the_next_and_precommits_of_the_last_are_checked() {
+    fn votes_of_this_height_the_next_and_the_last_are_checked() {
         let verifier = Verifier::new(chain(), place(7));
         let key = &keys()[0];
         for (vote_type, height, checked) in [
             (VoteType::Prevote, 7, true),
             (VoteType::Precommit, 7, true),
             (VoteType::Precommit, 6, true),
-            (VoteType::Prevote, 6, false),
+            (VoteType::Prevote, 6, true),
+            (VoteType::Prevote, 5, false),
             (VoteType::Precommit, 5, false),
             (VoteType::Prevote, 8, true),
             (VoteType::Prevote, 9, false),
