@@ -106,6 +106,9 @@ pub(crate) struct Blocks {
     early: VecDeque<EarlyPart>,
     named: u64,
     dropped: Vec<BlockId>,
+    /// Nothing is pushed out, to prove that a checker notices.
+    #[cfg(feature = "mutations")]
+    pub keeps_all: bool,
 }
 
 impl Blocks {
@@ -149,6 +152,10 @@ impl Blocks {
     fn insert(&mut self, id: BlockId, parts: PartSet, round: Round, keep: &[BlockId]) {
         self.named += 1;
         self.entries.insert(id, Entry::new(parts, round, self.named));
+        #[cfg(feature = "mutations")]
+        if self.keeps_all {
+            return;
+        }
         while self.entries.len() > ENTRIES_MAX {
             let others = self.entries.iter().filter(|(other, _)| **other != id && !keep.contains(other));
             let Some(oldest) = others.min_by_key(|(_, entry)| entry.order).map(|(other, _)| *other) else { return };

@@ -1005,6 +1005,13 @@ impl<K: Kv> Host<K> {
         self
     }
 
+    /// Keeps the bytes of every block that is named, to prove that a checker notices (I6).
+    #[cfg(feature = "mutations")]
+    pub fn keep_blocks(mut self) -> Self {
+        self.core.blocks.keeps_all = true;
+        self
+    }
+
     /// Answers a peer's request for blocks; on any thread.
     ///
     /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there, and before a height

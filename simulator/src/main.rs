@@ -28,7 +28,7 @@ struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Break a rule in every correct node, to see that it is noticed: skip_lock, unlock_on_nil, skip_write_ahead, double_sign,
-    /// weak_commit, keep_verdicts, keep_rounds, lose_syncs. All but the last need `--features mutations`.
+    /// weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
     /// Threads; a world runs on one.

@@ -156,6 +156,7 @@ impl Node {
         #[cfg(feature = "mutations")]
         let host = match mutation {
             Some(Mutation::Engine(mutation)) => host.with_mutation(mutation),
+            Some(Mutation::KeepBlocks) => host.keep_blocks(),
             _ => host,
         };
         let (inbox, busy_until) = (vec![Input::Start], Duration::ZERO);

@@ -16,6 +16,9 @@ pub enum Mutation {
     /// A rule of the engine.
     #[cfg(feature = "mutations")]
     Engine(consensus::Mutation),
+    /// The bytes of every block that is named are kept (I6).
+    #[cfg(feature = "mutations")]
+    KeepBlocks,
     /// Disks only claim to sync.
     LoseSyncs,
 }
@@ -37,6 +40,8 @@ impl Mutation {
         ("keep_verdicts", Self::Engine(consensus::Mutation::KeepVerdicts)),
         #[cfg(feature = "mutations")]
         ("keep_rounds", Self::Engine(consensus::Mutation::KeepRounds)),
+        #[cfg(feature = "mutations")]
+        ("keep_blocks", Self::KeepBlocks),
         ("lose_syncs", Self::LoseSyncs),
     ];
 

@@ -1,7 +1,8 @@
 //! Every check can fail: a rule broken on purpose in every correct node is noticed within some seeds.
 //! What is rare in them has a scene of its own in `tests/scenarios.rs`: `a_quorum_of_nils_does_not_unlock` (unlock_on_nil),
-//! `i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked` (keep_verdicts) and
-//! `i6_rounds_without_end_take_no_memory_without_end` (keep_rounds).
+//! `i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked` (keep_verdicts),
+//! `i6_rounds_without_end_take_no_memory_without_end` (keep_rounds) and `i6_full_blocks_without_end_take_no_memory_without_end`
+//! (keep_blocks).
 #![allow(missing_docs)]
 
 use simulator::{Mutation, Story, live};

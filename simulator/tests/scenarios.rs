@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use simulator::{Behaviour, Broken, Mutation, Setup, World};
-use types::{Height, Round, Step};
+use types::{Address, ChainId, Height, Msg, Round, SecretKey, Step, TxBody, TxOrder, Wire};
 
 type Told = Result<(), Broken>;
 
@@ -277,6 +277,30 @@ fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
     let noticed = told(Mutation::named("keep_rounds")).expect_err("it keeps every vote");
     assert!(noticed.0.starts_with("I6: "), "{noticed:?}");
     Ok(())
+}
+
+/// Nor does what its blocks hold: each round names a full block of its own, and none is decided.
+#[test]
+fn i6_full_blocks_without_end_take_no_memory_without_end() -> Told {
+    let told = |mutation: Option<Mutation>| {
+        let mut setup = Setup { tx_interval: Duration::from_secs(1_000_000), ..Setup::validators(4) };
+        setup.params.block.bytes_max = 65_536;
+        let mut c = four_clocks(setup.with_mutation(mutation));
+        (0..4).for_each(|node| assert!((0..90).all(|n| c.submit(node, &large_tx(n)))));
+        c.run_until("round 120", Duration::from_secs(3600), |c| c.round(0) >= Round(120))
+    };
+    told(None)?;
+    let noticed = told(Mutation::named("keep_blocks")).expect_err("it keeps every block");
+    assert!(noticed.0.starts_with("I6: ") && noticed.0.contains("bytes of blocks"), "{noticed:?}");
+    Ok(())
+}
+
+/// A transaction of the largest kind, of an account of the world; each `n` gives another one.
+fn large_tx(n: u64) -> Vec<u8> {
+    let key = SecretKey::from_bytes(&[100; 32]).expect("a small number is a key");
+    let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
+    let (chain_id, order) = (ChainId::new("cairn-simulated").expect("a name"), TxOrder::Expires(Height(10)));
+    TxBody { chain_id, signer: key.public_key(), order, fee: 1, messages }.sign(&key).encode()
 }
 
 #[test]
