@@ -40,7 +40,7 @@
 //! | listing unordered transactions by expiry | one row for each, and one for each height at which some expire |
 //! | forgetting those that expired | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] for each unordered transaction, and the row of a list begun |
 //! | the tree | for each row written: a bucket of about 10 leaves, and the levels above; two keys that share 64 bits of their paths cost a scan of these two, and 2^32 hashes to find |
-//! | laying out the tree anew | a hash for each leaf, once when the state has grown to twice the size or shrunk to a half: paid for by as many rows written before. It is the one step whose length grows with the state |
+//! | growing and shrinking the tree | 24 hashes for each 12 new leaves: it is done bucket by bucket, whatever the size of the state |
 //!
 //! Invariants:
 //! **A1** the balances and the fee pool add up to the supply (`the_supply_is_conserved`);

@@ -8,12 +8,17 @@
 //! reads no neighbouring rows; it hashes the changed values, one bucket of leaves each, and the levels above.
 //!
 //! ```text
-//!  nodes   [1]                       root              heap order: children of i are 2i and 2i + 1
-//!          [2]          [3]
-//!          …                          `depth` levels
-//!  buckets [0] [1] [2] …              2^depth lists of slots, ascending
-//!  slot    first 64 bits of a path, and the subtree below them: nearly always one leaf
+//!  levels   [0]                       root; the children of node i are 2i and 2i + 1 of the next level
+//!           [0]          [1]
+//!           …                         down to level `depth`
+//!  buckets  -  -  [2] [3] [4] …       2^depth lists of slots, ascending; the first of them are split,
+//!  halves   [0][1][2][3]              and their halves hang one level deeper
+//!  slot     first 64 bits of a path, and the subtree below them: nearly always one leaf
 //! ```
+//!
+//! The tree grows and shrinks bucket by bucket (linear hashing), so that no block pays for all that others have written: when there are
+//! too many slots, the next bucket in order is split; when all are, the halves are the buckets. Cost: 12 new slots split one bucket,
+//! about 24 hashes; joining two takes none.
 //!
 //! Two keys can share 64 bits of their paths: someone with 2^32 hashes to spare makes such a pair. Their slot then holds the hash
 //! of the subtree below bit 64, which is worked out from the rows by a scan when it changes.
@@ -41,10 +46,10 @@ use rows::{Path, bit, hash_value, path_of, read_row, row_key, rows_under, value_
 /// Bits of a path that a slot keeps.
 const SLOT_BITS: u32 = 64;
 
-/// Most leaves of a bucket on average after the tree was laid out anew: more save memory, fewer save hashing.
+/// Most leaves of a bucket on average, and twice the fewest: more save memory, fewer save hashing.
 const BUCKET_LEAVES: usize = 12;
 
-/// Most levels above the buckets: 2^26 buckets suit 400 million leaves; beyond, buckets grow.
+/// Most levels above the buckets: 2^26 buckets suit 800 million leaves; beyond, buckets grow.
 const DEPTH_MAX: u32 = 26;
 
 /// 41 bytes, no padding.
@@ -82,13 +87,20 @@ fn prefix_of(path: &Path) -> [u8; 8] {
     *path.first_chunk().expect("a path has 32 bytes")
 }
 
+/// Where a bucket is: its level, and its index there.
+type Place = (u32, usize);
+
 /// The tree over the rows under one prefix.
 pub struct Tree {
     prefix: Vec<u8>,
     depth: u32,
     slots: usize,
+    /// Those of level `depth`; the first `halves.len() / 2` are split, and empty here.
     buckets: Vec<Box<[Slot]>>,
-    nodes: Vec<Node>,
+    /// Those of the level below, as far as they are split.
+    halves: Vec<Box<[Slot]>>,
+    /// By level; the last is as long as `halves`.
+    levels: Vec<Vec<Node>>,
 }
 
 /// What a set of writes would do to a tree; made by [`Tree::update`].
@@ -96,8 +108,8 @@ pub struct Tree {
 pub struct Update {
     before: Hash,
     after: Hash,
-    buckets: Vec<(usize, Box<[Slot]>)>,
-    nodes: Vec<(usize, Node)>,
+    buckets: Vec<(Place, Box<[Slot]>)>,
+    nodes: Vec<(Place, Node)>,
 }
 
 impl Update {
@@ -147,38 +159,36 @@ impl Tree {
     }
 
     fn lay_out(prefix: Vec<u8>, slots: Vec<Slot>) -> Self {
-        let depth = depth_for(slots.len());
-        let buckets = 1 << depth;
-        let mut tree = Self {
-            prefix,
-            depth,
-            slots: slots.len(),
-            buckets: Vec::with_capacity(buckets),
-            nodes: vec![Node::EMPTY; 2 * buckets],
-        };
+        let depth = slots.len().div_ceil(BUCKET_LEAVES).next_power_of_two().ilog2().min(DEPTH_MAX);
+        let (buckets, halves) = (Vec::with_capacity(1 << depth), Vec::new());
+        let mut tree = Self { prefix, depth, slots: slots.len(), buckets, halves, levels: Vec::new() };
         let mut rest = &slots[..];
-        for index in 0..buckets {
-            let (bucket, others) = rest.split_at(rest.partition_point(|slot| tree.bucket_of(&slot.prefix) == index));
-            tree.nodes[buckets + index] = fold(bucket, depth);
+        for index in 0..1 << depth {
+            let (bucket, others) = rest.split_at(rest.partition_point(|slot| index_at(&slot.prefix, depth) == index));
             tree.buckets.push(bucket.into());
             rest = others;
         }
-        for index in (1..buckets).rev() {
-            tree.nodes[index] = Node::join(tree.nodes[2 * index], tree.nodes[2 * index + 1]);
+        let mut level: Vec<Node> = tree.buckets.iter().map(|bucket| fold(bucket, depth)).collect();
+        tree.levels.push(Vec::new());
+        while let [_, _, ..] = level[..] {
+            let above = level.chunks(2).map(|children| Node::join(children[0], children[1])).collect();
+            tree.levels.push(mem::replace(&mut level, above));
         }
+        tree.levels.push(level);
+        tree.levels.reverse();
         tree
     }
 
     /// The root of the content.
     pub fn root(&self) -> Hash {
-        self.nodes[1].hash
+        self.levels[0][0].hash
     }
 
     /// Bytes that the tree takes in memory, without the allocator's own.
     pub fn memory_bytes(&self) -> usize {
         self.slots * size_of::<Slot>()
-            + self.buckets.len() * size_of::<Box<[Slot]>>()
-            + self.nodes.len() * size_of::<Node>()
+            + (self.buckets.len() + self.halves.len()) * size_of::<Box<[Slot]>>()
+            + self.levels.iter().map(Vec::len).sum::<usize>() * size_of::<Node>()
     }
 
     /// What `writes` would do. `before` is the state that this tree is of; rows under other prefixes are passed over.
@@ -188,32 +198,37 @@ impl Tree {
     pub fn update<R: Reader + ?Sized>(&self, before: &R, writes: &WriteSet) -> Update {
         let changes: Vec<Change> = rows_under(&self.prefix, writes).map(change).collect();
         let mut update = Update { before: self.root(), after: self.root(), buckets: Vec::new(), nodes: Vec::new() };
-        let mut level: Vec<(usize, Node)> = Vec::new();
-        for group in changes.chunk_by(|a, b| self.bucket_of(&a.path) == self.bucket_of(&b.path)) {
-            let index = self.bucket_of(&group[0].path);
-            let bucket = self.merge(before, &self.buckets[index], group);
-            level.push((self.buckets.len() + index, fold(&bucket, self.depth)));
-            update.buckets.push((index, bucket));
+        let (mut halves, mut buckets) = (Vec::new(), Vec::new());
+        for group in changes.chunk_by(|a, b| self.place_of(&a.path) == self.place_of(&b.path)) {
+            let (depth, index) = self.place_of(&group[0].path);
+            let bucket = self.merge(before, self.bucket((depth, index)), group);
+            let level = if depth > self.depth { &mut halves } else { &mut buckets };
+            level.push((index, fold(&bucket, depth)));
+            update.buckets.push(((depth, index), bucket));
         }
-        while level.first().is_some_and(|(index, _)| *index > 1) {
-            let above = self.parents(&level);
-            update.nodes.extend(mem::replace(&mut level, above));
-        }
-        if let [(_, root)] = level[..] {
-            update.after = root.hash;
-            update.nodes.push((1, root));
+        // Halves come before buckets, as their paths do.
+        let mut level = self.parents(self.depth + 1, &halves);
+        level.extend(buckets);
+        update.nodes.extend(halves.into_iter().map(|(index, node)| ((self.depth + 1, index), node)));
+        for depth in (0..=self.depth).rev() {
+            let above = if depth > 0 { self.parents(depth, &level) } else { Vec::new() };
+            update.after = level.first().map_or(update.after, |(_, node)| node.hash);
+            update
+                .nodes
+                .extend(mem::replace(&mut level, above).into_iter().map(|(index, node)| ((depth, index), node)));
         }
         update
     }
 
-    /// The changed nodes of the level above, given those of a level, ascending.
-    fn parents(&self, level: &[(usize, Node)]) -> Vec<(usize, Node)> {
+    /// The changed nodes of the level above `depth`, given those of that level, ascending.
+    fn parents(&self, depth: u32, level: &[(usize, Node)]) -> Vec<(usize, Node)> {
+        let nodes = &self.levels[depth as usize];
         let same_parent = |a: &(usize, Node), b: &(usize, Node)| a.0 / 2 == b.0 / 2;
         let parent = |children: &[(usize, Node)]| {
             let (left, right) = match *children {
                 [(_, left), (_, right)] => (left, right),
-                [(index, right), ..] if index % 2 == 1 => (self.nodes[index - 1], right),
-                [(index, left), ..] => (left, self.nodes[index + 1]),
+                [(index, right), ..] if index % 2 == 1 => (nodes[index - 1], right),
+                [(index, left), ..] => (left, nodes[index + 1]),
                 [] => unreachable!("chunks are not empty"),
             };
             (children[0].0 / 2, Node::join(left, right))
@@ -270,19 +285,55 @@ impl Tree {
     /// Panics when the update is of other content than the tree's: the caller mixed up blocks.
     pub fn apply(&mut self, update: Update) {
         assert_eq!(update.before, self.root(), "an update is applied to the content it was made for");
-        for (index, bucket) in update.buckets {
-            self.slots = self.slots - self.buckets[index].len() + bucket.len();
-            self.buckets[index] = bucket;
+        for (place, bucket) in update.buckets {
+            let held = self.bucket_mut(place);
+            let (before, after) = (held.len(), bucket.len());
+            *held = bucket;
+            self.slots = self.slots - before + after;
         }
-        for (index, node) in update.nodes {
-            self.nodes[index] = node;
+        for ((depth, index), node) in update.nodes {
+            self.levels[depth as usize][index] = node;
         }
-        // Laying out anew costs a hash for each leaf; the sizes lie a factor 4 apart, so it is rare.
-        let fits = |depth: u32| self.slots <= (2 * BUCKET_LEAVES) << depth && 2 * self.slots >= BUCKET_LEAVES << depth;
-        if !fits(self.depth) && depth_for(self.slots) != self.depth {
-            let slots = mem::take(&mut self.buckets).concat();
-            *self = Self::lay_out(mem::take(&mut self.prefix), slots);
+        while self.slots > BUCKET_LEAVES * self.bucket_count() && self.depth < DEPTH_MAX {
+            self.split_one();
         }
+        while 2 * self.slots < BUCKET_LEAVES * self.bucket_count() && self.bucket_count() > 1 {
+            self.join_one();
+        }
+    }
+
+    fn bucket_count(&self) -> usize {
+        self.buckets.len() + self.halves.len() / 2
+    }
+
+    /// Splits the next bucket in order. When it is the last one, the halves are the buckets.
+    fn split_one(&mut self) {
+        let (index, depth) = (self.halves.len() / 2, self.depth + 1);
+        let bucket = mem::take(&mut self.buckets[index]);
+        let (left, right) = bucket.split_at(bucket.partition_point(|slot| !slot.bit(self.depth)));
+        for half in [left, right] {
+            self.levels[depth as usize].push(fold(half, depth));
+            self.halves.push(half.into());
+        }
+        if self.halves.len() == 2 * self.buckets.len() {
+            self.buckets = mem::take(&mut self.halves);
+            self.depth = depth;
+            self.levels.push(Vec::new());
+        }
+    }
+
+    /// Joins the last two halves; when there are none, the buckets are the halves.
+    fn join_one(&mut self) {
+        if self.halves.is_empty() {
+            self.halves = mem::take(&mut self.buckets);
+            self.buckets.resize_with(self.halves.len() / 2, Box::default);
+            self.depth -= 1;
+            self.levels.pop();
+        }
+        let halves = self.halves.split_off(self.halves.len() - 2);
+        let index = self.halves.len() / 2;
+        self.buckets[index] = halves.concat().into();
+        self.levels[self.depth as usize + 1].truncate(self.halves.len());
     }
 
     /// Proves what the state says about `key`. `reader` is the state that this tree is of.
@@ -296,23 +347,50 @@ impl Tree {
     pub fn way_to(&self, key: &[u8]) -> Way {
         let path = path_of(key);
         let mut siblings = Vec::new();
-        let (mut index, mut depth) = (1, 0);
-        while depth < self.depth && self.nodes[index].kind == Kind::Branch {
+        let (mut index, mut depth) = (0, 0);
+        let has_bucket = |depth, index| depth > self.depth || depth == self.depth && 2 * index >= self.halves.len();
+        while self.levels[depth as usize][index].kind == Kind::Branch && !has_bucket(depth, index) {
             index = 2 * index + usize::from(bit(&path, depth));
-            siblings.push(self.nodes[index ^ 1].hash);
             depth += 1;
+            siblings.push(self.levels[depth as usize][index ^ 1].hash);
         }
-        // Either this is a bucket, or there is at most one leaf below.
-        let first = (index << (self.depth - depth)) - self.buckets.len();
-        let slots = self.buckets[first..first + (1 << (self.depth - depth))].concat();
+        let slots = self.slots_below(depth, index);
         let slot = descend(&slots, &path, depth, &mut siblings).copied();
         Way { prefix: self.prefix.clone(), path, siblings, slot, root: self.root() }
     }
 
-    fn bucket_of(&self, path: &[u8]) -> usize {
-        let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
-        (u64::from(first) >> (32 - self.depth)) as usize
+    /// The slots below a node: those of one bucket, or of many that have one slot at most together.
+    fn slots_below(&self, depth: u32, index: usize) -> Vec<Slot> {
+        if depth > self.depth {
+            return self.halves[index].to_vec();
+        }
+        let below = self.depth - depth;
+        let (first, end) = (index << below, (index + 1) << below);
+        let half = |bucket: usize| (2 * bucket).min(self.halves.len());
+        [self.halves[half(first)..half(end)].concat(), self.buckets[first..end].concat()].concat()
     }
+
+    fn place_of(&self, path: &[u8]) -> Place {
+        let index = index_at(path, self.depth);
+        if 2 * index < self.halves.len() {
+            return (self.depth + 1, index_at(path, self.depth + 1));
+        }
+        (self.depth, index)
+    }
+
+    fn bucket(&self, (depth, index): Place) -> &[Slot] {
+        if depth > self.depth { &self.halves[index] } else { &self.buckets[index] }
+    }
+
+    fn bucket_mut(&mut self, (depth, index): Place) -> &mut Box<[Slot]> {
+        if depth > self.depth { &mut self.halves[index] } else { &mut self.buckets[index] }
+    }
+}
+
+/// The first `depth` bits of a path or of the prefix of one.
+fn index_at(path: &[u8], depth: u32) -> usize {
+    let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
+    (u64::from(first) >> (32 - depth)) as usize
 }
 
 /// All leaves whose paths begin with these 64 bits, read from the rows under `tree`.
@@ -352,10 +430,6 @@ impl Way {
         let proof = Proof { siblings: self.siblings, leaf };
         if proof.climb(&self.path) == self.root { Ok(proof) } else { Err(StaleReader) }
     }
-}
-
-fn depth_for(slots: usize) -> u32 {
-    slots.div_ceil(BUCKET_LEAVES).next_power_of_two().ilog2().min(DEPTH_MAX)
 }
 
 fn change((path, row): (Path, Option<&[u8]>)) -> Change {

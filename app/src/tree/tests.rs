@@ -101,6 +101,30 @@ fn equal_content_has_equal_roots_through_growth_and_shrinking() {
     assert_eq!(world.tree.depth, 0);
 }
 
+/// No block pays for what others have written: a row more or less moves one bucket at most, however many there are.
+#[test]
+fn the_tree_grows_and_shrinks_bucket_by_bucket() {
+    let mut world = World::new();
+    let mut change = |i: u32, value: Option<&[u8]>| {
+        let before = world.tree.bucket_count();
+        let key = i.to_be_bytes();
+        world.write(&writes([(row(&key), value.map(|value| row_value(&key, value)))]));
+        let after = world.tree.bucket_count();
+        assert!(after.abs_diff(before) <= 1, "{before} buckets, then {after}, at row {i}");
+        if i.is_multiple_of(97) {
+            assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
+            let proof = world.tree.prove(&world.rows, &key).unwrap();
+            assert_eq!(proof.verify(&world.tree.root(), &key, value), Ok(()));
+        }
+        after
+    };
+    let most = (0..3000).map(|i| change(i, Some(b"x"))).max();
+    assert_eq!(most, Some(3000_usize.div_ceil(BUCKET_LEAVES)));
+    let least = (0..3000).rev().map(|i| change(i, None)).min();
+    assert_eq!(least, Some(1));
+    assert_eq!(world.tree.root(), EMPTY_ROOT);
+}
+
 #[test]
 fn an_update_that_is_not_applied_leaves_no_trace() {
     let mut world = World::new();
