@@ -140,6 +140,12 @@ impl VoteSet {
         self.by_value.get(&Some(*block_id)).is_some_and(|power| power.is_quorum_of(self.total))
     }
 
+    /// Whether this very vote is held. Cost: O(log n).
+    pub fn has(&self, vote: &SignedVote) -> bool {
+        let said = self.said.get(&vote.vote.validator_index);
+        said.is_some_and(|said| said.votes().any(|held| held.signature == vote.signature))
+    }
+
     /// Every vote held, by ascending validator index.
     pub fn votes(&self) -> impl Iterator<Item = &VerifiedVote> {
         self.said.values().flat_map(Said::votes)
@@ -217,9 +223,11 @@ impl RoundVotes {
     }
 
     /// Power of the distinct validators that sent any vote of this round: a prevote and a precommit of one count once.
-    fn voters(&self, validators: &ValidatorSet) -> Power {
-        let voted = |index: u32| [&self.prevotes, &self.precommits].iter().any(|set| set.said.contains_key(&index));
-        Power((0..).zip(validators.iter()).filter(|(index, _)| voted(*index)).map(|(_, v)| v.power.0).sum())
+    ///
+    /// Cost: O(votes of this round), whatever the number of validators: there may be many far rounds with a vote each.
+    fn voters(&self) -> Power {
+        let others = self.precommits.said.iter().filter(|(index, _)| !self.prevotes.said.contains_key(index));
+        others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()))
     }
 
     fn is_empty(&self) -> bool {
@@ -426,7 +434,7 @@ impl HeightVotes {
         self.rounds
             .range(current.next()..)
             .rev()
-            .find(|(_, votes)| votes.voters(&self.validators).is_honest_of(total))
+            .find(|(_, votes)| votes.voters().is_honest_of(total))
             .map(|(round, _)| *round)
     }
 

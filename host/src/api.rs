@@ -6,8 +6,8 @@ use consensus::SignState;
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, Commit, Hash, Height, PartSet, PeerMessage, Power, Round, SignedVote,
-    Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, PeerMessage,
+    Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 /// Names a peer: its node id.
@@ -62,6 +62,8 @@ pub enum Input {
         /// The peer's answer, checked by [`crate::Verifier::check_blocks`].
         response: Option<CheckedBlocks>,
     },
+    /// Answers [`Output::VerifyCommit`].
+    CommitVerified(VerifiedCommit),
 }
 
 /// A peer's message as far as it could be checked away from the host.
@@ -73,7 +75,16 @@ pub enum Checked {
     Proposal(VerifiedProposal),
     /// A certificate of the host's current height.
     Certificate(VerifiedCertificate),
-    /// Needs no signature check, or is of a height whose validators the checker did not know.
+    /// A part that is of some block, of the host's current height or the next.
+    Part {
+        /// The height.
+        height: Height,
+        /// The round that it was sent for.
+        round: Round,
+        /// The part.
+        part: CheckedPart,
+    },
+    /// Needs no check, or is of a height whose validators the checker did not know.
     Unchecked(PeerMessage),
     /// Wrong: the peer is at fault.
     Bad(Offence),
@@ -100,9 +111,27 @@ pub struct SyncedBlock {
     /// Its parts; `None` if it cannot be the block of its commit.
     pub parts: Option<PartSet>,
     /// What is to prove that it was decided.
-    pub commit: Commit,
-    /// The hash of the validators for whom the commit was checked and holds; `None` if it was not, or does not.
-    pub verified_by: Option<Hash>,
+    pub commit: Arc<Commit>,
+    /// What came of checking its commit; `None` if nobody has, because one before it did not hold.
+    pub verified: Option<Verification>,
+}
+
+/// What came of checking a commit's signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The hash of the validators that it was checked against.
+    pub validators: Hash,
+    /// Whether it holds.
+    pub result: Result<(), CommitError>,
+}
+
+/// A commit with what came of checking it, by [`crate::Verifier::verify_commit`].
+#[derive(Clone, Debug)]
+pub struct VerifiedCommit {
+    /// The commit.
+    pub commit: Arc<Commit>,
+    /// What came of it.
+    pub verification: Verification,
 }
 
 /// Everything a host can ask for. The order of the outputs is the order in which to do them; whatever they explain is durable.
@@ -131,6 +160,12 @@ pub enum Output {
         block_id: BlockId,
         /// Those that this node has not checked before.
         txs: Arc<Vec<types::Transaction>>,
+    },
+    /// Check the signatures of a commit, then tell [`Input::CommitVerified`]: the validators have changed since the peer's answer was
+    /// checked.
+    VerifyCommit {
+        /// The commit.
+        commit: Arc<Commit>,
     },
     /// Ask a peer for decided blocks, then tell [`Input::Blocks`].
     RequestBlocks {

@@ -7,6 +7,17 @@
 //! Between two heights the engine rests on the decided one. The next starts when there is a reason to: transactions, a message of
 //! that height from a peer, the interval for empty blocks; never before the least interval, and at most once in a step, so that
 //! a lone validator with much to do still hears its other inputs.
+//!
+//! What peers can make one step cost, with the largest validator set (`tests/worst_steps.rs` measures it; all below 1 ms but the checks):
+//!
+//! | comes | bound |
+//! |---|---|
+//! | votes, in certificates or not | as many as the node's inbox puts into one batch; one that is held already changes nothing and fires no rule |
+//! | signatures and parts that nobody checked before | [`STEP_CHECKS_MAX`]: 2 ms |
+//! | round states | one answer to each peer, [`gossip`]'s bytes to all; block sync looks at what they claim once |
+//! | blocks of block sync | [`SYNC_STEP_BYTES_MAX`], [`SYNC_STEP_BLOCKS_MAX`]; their bytes are hashed and their commits verified elsewhere |
+//!
+//! Beside that stands the work of a block that validators proposed or decided: the `app` crate says what bounds it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,9 +27,9 @@ use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
-    BlockAndCommit, BlockId, BlockRequest, BlockResponse, Commit, HardState, Hash, Height, Moment, Part, PartSet,
-    PeerMessage, Round, RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal, VerifiedVote,
-    VoteType, Wire, limits::SYNC_BLOCKS_MAX,
+    BlockAndCommit, BlockId, BlockRequest, BlockResponse, CheckedPart, Commit, HardState, Hash, Height, Moment,
+    PartSet, PeerMessage, Round, RoundState, SignedVote, Step, Time, VerifiedCertificate, VerifiedProposal,
+    VerifiedVote, VoteType, Wire, limits::SYNC_BLOCKS_MAX,
 };
 
 use crate::{
@@ -45,8 +56,8 @@ const START_SLACK: Duration = Duration::from_millis(5);
 /// Bytes of blocks in one answer to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Signatures of one step that are checked on the host's thread: messages that came when their height was not known yet. Others are
-/// dropped, and come again with the repair. 32 cost 2 ms.
+/// Signatures and parts of one step that are checked on the host's thread: messages that came when their height was not known yet.
+/// Others are dropped, and come again with the repair. 32 cost 2 ms.
 const STEP_CHECKS_MAX: usize = 32;
 
 /// Samples of what we held are taken so many times in a gossip interval, and kept for two of them, to tell what is old.
@@ -104,7 +115,9 @@ pub struct Host<K: Kv> {
     proven: Height,
     /// Something that block sync depends on has changed.
     look: bool,
-    /// Signatures that may still be checked in this step.
+    /// Peers say that they are elsewhere: block sync looks at that once in a step, however much they say.
+    look_at_end: bool,
+    /// Signatures and parts that may still be checked in this step.
     checks_left: usize,
     /// The timer for the next height that was started last.
     start_timer: Option<(Height, Time)>,
@@ -217,6 +230,7 @@ impl<K: Kv> Host<K> {
             catching_up: false,
             proven: tip.height,
             look: false,
+            look_at_end: false,
             checks_left: 0,
             start_timer: None,
             look_timer: None,
@@ -242,7 +256,9 @@ impl<K: Kv> Host<K> {
             self.on_input(&mut batch, input);
             self.go_on(&mut batch);
         }
-        self.on_round_states(&mut batch);
+        self.look |= std::mem::take(&mut self.look_at_end);
+        self.go_on(&mut batch);
+        self.on_round_states();
         batch.finish(&mut self.core);
         self.tell_round();
         self.sample();
@@ -282,6 +298,10 @@ impl<K: Kv> Host<K> {
                 self.on_verdict(batch, block_id, verdict);
             }
             Input::Blocks { request, response } => self.on_blocks(request, response),
+            Input::CommitVerified(checked) => {
+                self.look = true;
+                self.sync.on_commit_verified(checked);
+            }
         }
     }
 
@@ -330,6 +350,7 @@ impl<K: Kv> Host<K> {
             Checked::Vote(vote) => self.note_height(peer, vote.vote.height),
             Checked::Proposal(proposal) => self.note_height(peer, proposal.proposal.height),
             Checked::Certificate(certificate) => self.note_height(peer, certificate.height()),
+            Checked::Part { height, .. } => self.note_height(peer, *height),
             Checked::Unchecked(_) | Checked::Bad(_) => {}
         }
         match message {
@@ -338,6 +359,7 @@ impl<K: Kv> Host<K> {
             Checked::Vote(vote) => self.on_vote(batch, peer, vote, received),
             Checked::Proposal(proposal) => self.on_proposal(batch, peer, proposal, received),
             Checked::Certificate(certificate) => self.on_certificate(batch, peer, certificate, received),
+            Checked::Part { height, round, part } => self.on_part(batch, peer, height, round, part),
         }
     }
 
@@ -347,31 +369,27 @@ impl<K: Kv> Host<K> {
             && view.height < height
         {
             view.height = height;
-            self.look |= height > self.core.chain.height();
+            self.look_at_end |= height > self.core.chain.height();
         }
     }
 
-    /// A message that its checker could not judge: of another height, or without a signature of its own.
+    /// A message that its checker could not judge: of another height, or where a peer says it is.
     fn on_unchecked(&mut self, batch: &mut Batch, peer: Peer, message: PeerMessage, received: Time) {
-        let (height, signatures) = match &message {
+        let (height, checks) = match &message {
             PeerMessage::RoundState(state) => (state.height, 0),
-            PeerMessage::Part { height, .. } => (*height, 0),
+            PeerMessage::Part { height, .. } => (*height, 1),
             PeerMessage::Vote(vote) => (vote.vote.height, 1),
             PeerMessage::Proposal(proposal) => (proposal.proposal.height, 1),
             PeerMessage::Certificate(certificate) => (certificate.height(), certificate.votes().len()),
         };
         let ours = self.core.chain.height();
-        match message {
-            PeerMessage::RoundState(state) => return self.on_round_state(peer, state),
-            PeerMessage::Part { round, part, .. } => {
-                self.note_height(peer, height);
-                return self.on_part(batch, peer, height, round, part);
-            }
-            _ => self.note_height(peer, height),
+        if let PeerMessage::RoundState(state) = message {
+            return self.on_round_state(peer, state);
         }
+        self.note_height(peer, height);
         // The host has moved since it was looked at. What cannot be checked now either is of a round too far ahead.
-        if (height == ours || height == ours.next()) && signatures <= self.checks_left {
-            self.checks_left -= signatures;
+        if (height == ours || height == ours.next()) && checks <= self.checks_left {
+            self.checks_left -= checks;
             match self.core.verifier.check(message) {
                 Checked::Unchecked(_) => {}
                 checked => self.on_message(batch, peer, checked, received),
@@ -399,7 +417,10 @@ impl<K: Kv> Host<K> {
                 return;
             }
             let new = self.lacks(&vote).then(|| (*vote).clone());
-            self.core.duplicate_votes += u64::from(new.is_none() && height == self.engine.height());
+            if new.is_none() && height == self.engine.height() {
+                self.core.duplicate_votes += 1;
+                return;
+            }
             if new.is_some() {
                 self.sync.was_useful(peer);
             }
@@ -438,12 +459,15 @@ impl<K: Kv> Host<K> {
         if certificate.votes().iter().all(|vote| self.check_own(vote)) {
             let new: Vec<SignedVote> =
                 certificate.votes().iter().filter(|vote| self.lacks(vote)).map(|vote| (**vote).clone()).collect();
+            if new.is_empty() && self.is_live() {
+                return;
+            }
             self.feed(batch, Told::Certificate(certificate));
             self.relay_votes(peer, new);
         }
     }
 
-    fn on_part(&mut self, batch: &mut Batch, peer: Peer, height: Height, round: Round, part: Arc<Part>) {
+    fn on_part(&mut self, batch: &mut Batch, peer: Peer, height: Height, round: Round, part: CheckedPart) {
         let ours = self.core.chain.height();
         let added = match height {
             at if at == ours => self.core.blocks.add_part(peer, height, round, part.clone()),
@@ -451,13 +475,13 @@ impl<K: Kv> Host<K> {
             _ => return,
         };
         match added {
-            Ok(Added::New(_)) => {
+            Added::New(_) => {
+                let part = part.part().clone();
                 self.relay(peer, height, |_| true, PeerMessage::Part { height, round, part });
                 self.judge_ready(batch);
             }
-            Ok(Added::Known) => self.core.duplicate_parts += 1,
-            Ok(Added::Early | Added::Dropped) => {}
-            Err(error) => self.penalize(peer, Offence::BadBlock(error.to_string())),
+            Added::Known => self.core.duplicate_parts += 1,
+            Added::Early | Added::Dropped => {}
         }
     }
 
@@ -471,16 +495,15 @@ impl<K: Kv> Host<K> {
         if lacks_old {
             view.relay_until = Height(height.0.saturating_add(RELAY_HEIGHTS));
         }
-        self.look |= view.height != state.height || view.earliest != state.earliest_height;
+        self.look_at_end |= view.height != state.height || view.earliest != state.earliest_height;
         view.note_state(state);
     }
 
     /// What follows from where peers say they are: what they lack is sent, what they are ahead is asked for, and no more.
-    fn on_round_states(&mut self, batch: &mut Batch) {
+    fn on_round_states(&mut self) {
         if self.core.halted || !self.core.peers.has_news() {
             return;
         }
-        self.go_on(batch);
         let (now, interval, is_live) = (self.core.now, self.core.config.gossip_interval, self.is_live());
         let Core { peers, blocks, chain, last_parts, outputs, .. } = &mut self.core;
         let (engine, height) = (&self.engine, chain.height());
@@ -519,9 +542,9 @@ impl<K: Kv> Host<K> {
     }
 
     /// Commits a block that more than 2/3 decided. That it is not valid here means that this node or its state is wrong.
-    fn apply_synced(&mut self, id: BlockId, commit: Commit) {
+    fn apply_synced(&mut self, id: BlockId, commit: Arc<Commit>) {
         let height = commit.height;
-        if self.core.apply(id, commit, None) {
+        if self.core.apply(id, Arc::unwrap_or_clone(commit), None) {
             self.catching_up = true;
             self.sync.applying = None;
             return self.on_committed(true);
@@ -595,7 +618,13 @@ impl<K: Kv> Host<K> {
         let (mut bytes, mut blocks) = (0, 0);
         let is_enough = |bytes, blocks| bytes >= SYNC_STEP_BYTES_MAX || blocks >= SYNC_STEP_BLOCKS_MAX;
         while self.sync.applying.is_none() && !is_enough(bytes, blocks) && !self.core.halted {
-            let Some((peer, block)) = self.sync.take(self.core.chain.height()) else { break };
+            let next = self.core.chain.height();
+            if self.sync.lacks_verification(next, || self.core.chain.validators.hash()) {
+                let commit = self.sync.ask_verification(next);
+                self.core.outputs.extend(commit.map(|commit| Output::VerifyCommit { commit }));
+                break;
+            }
+            let Some((peer, block)) = self.sync.take(next) else { break };
             (bytes, blocks) = (bytes + block.bytes, blocks + 1);
             match self.check_synced(block) {
                 Ok((commit, parts)) => self.begin_apply(peer, commit, parts),
@@ -627,8 +656,8 @@ impl<K: Kv> Host<K> {
     }
 
     /// Whether these bytes are what more than 2/3 signed for the next height.
-    fn check_synced(&self, block: SyncedBlock) -> Result<(Commit, PartSet), Offence> {
-        let SyncedBlock { bytes, parts, commit, verified_by } = block;
+    fn check_synced(&self, block: SyncedBlock) -> Result<(Arc<Commit>, PartSet), Offence> {
+        let SyncedBlock { bytes, parts, commit, verified } = block;
         let bad = |reason: String| Err(Offence::BadBlock(format!("block {}: {reason}", commit.height)));
         let (total, chain) = (commit.block_id.parts.total, &self.core.chain);
         let Some(parts) = parts.filter(|_| u64::from(total) <= chain.parts_max()) else {
@@ -637,16 +666,14 @@ impl<K: Kv> Host<K> {
         if parts.header() != commit.block_id.parts {
             return bad("its bytes are not what its commit is for".into());
         }
-        // The validators may have changed since the commit was looked at.
-        if verified_by != Some(chain.validators.hash())
-            && let Err(error) = commit.verify(&chain.id, &chain.validators)
-        {
-            return bad(error.to_string());
+        match verified.map(|verified| verified.result) {
+            Some(Ok(())) => Ok((commit, parts)),
+            Some(Err(error)) => bad(error.to_string()),
+            None => bad("its commit was not verified".into()),
         }
-        Ok((commit, parts))
     }
 
-    fn begin_apply(&mut self, peer: Peer, commit: Commit, parts: PartSet) {
+    fn begin_apply(&mut self, peer: Peer, commit: Arc<Commit>, parts: PartSet) {
         let block_id = commit.block_id;
         self.sync.delivered(peer);
         self.core.put_block(&self.engine, commit.round, block_id, parts);
@@ -827,8 +854,7 @@ impl<K: Kv> Host<K> {
     /// Whether a vote of the height being decided is not held yet.
     fn lacks(&self, vote: &SignedVote) -> bool {
         let votes = self.engine.votes().round(vote.vote.round).map(|votes| votes.of(vote.vote.vote_type));
-        let held = votes.is_some_and(|votes| votes.votes().any(|held| held.signature == vote.signature));
-        vote.vote.height == self.engine.height() && !held
+        vote.vote.height == self.engine.height() && !votes.is_some_and(|votes| votes.has(vote))
     }
 
     /// Forwards votes that were new here, and are held now, to those who hear nobody else.

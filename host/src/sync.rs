@@ -16,11 +16,11 @@
 //!
 //! Bounds: one request for each peer; [`QUEUE_BYTES_MAX`] of blocks that wait; [`STANDINGS_MAX`] peers remembered.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
-use types::{BlockId, BlockRequest, Commit, Height, Time, limits::SYNC_BLOCKS_MAX};
+use types::{BlockId, BlockRequest, Commit, Hash, Height, Time, limits::SYNC_BLOCKS_MAX};
 
-use crate::{Peer, SyncedBlock};
+use crate::{Peer, SyncedBlock, VerifiedCommit};
 
 /// How long being one height behind is normal.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
@@ -108,7 +108,7 @@ struct Standing {
 #[derive(Debug)]
 pub(crate) struct Applying {
     pub block_id: BlockId,
-    pub commit: Commit,
+    pub commit: Arc<Commit>,
 }
 
 /// The state of block sync.
@@ -118,6 +118,8 @@ pub(crate) struct Sync {
     asked: u64,
     queue: BTreeMap<Height, (Peer, SyncedBlock)>,
     queue_bytes: usize,
+    /// A commit of the queue is being verified again.
+    is_verifying: bool,
     pub applying: Option<Applying>,
     /// Since when somebody has claimed to be one height ahead of this height.
     near: Option<(Height, Time)>,
@@ -296,6 +298,29 @@ impl Sync {
         Ok(())
     }
 
+    /// Whether the block of `next` is here, and its commit was not checked against these validators, those of its height.
+    pub fn lacks_verification(&self, next: Height, validators: impl FnOnce() -> Hash) -> bool {
+        let by = |block: &SyncedBlock| block.verified.map(|verified| verified.validators);
+        self.queue.get(&next).is_some_and(|(_, block)| by(block) != Some(validators()))
+    }
+
+    /// The commit of the block of `next`, to be checked again; `None` while another is.
+    pub fn ask_verification(&mut self, next: Height) -> Option<Arc<Commit>> {
+        let (_, block) = self.queue.get(&next).filter(|_| !self.is_verifying)?;
+        self.is_verifying = true;
+        Some(block.commit.clone())
+    }
+
+    /// A commit was checked again. Its block may have been dropped meanwhile, or come from another peer with another commit.
+    pub fn on_commit_verified(&mut self, VerifiedCommit { commit, verification }: VerifiedCommit) {
+        self.is_verifying = false;
+        if let Some((_, block)) = self.queue.get_mut(&commit.height)
+            && block.commit == commit
+        {
+            block.verified = Some(verification);
+        }
+    }
+
     /// The block of `next`, if it is here.
     pub fn take(&mut self, next: Height) -> Option<(Peer, SyncedBlock)> {
         let (peer, block) = self.queue.remove(&next)?;
@@ -329,7 +354,7 @@ impl Sync {
 
 #[cfg(test)]
 mod tests {
-    use types::{Hash, PartSetHeader, Round};
+    use types::{PartSetHeader, Round};
 
     use super::*;
 
@@ -361,7 +386,7 @@ mod tests {
         let block_id = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };
         let commit = |height| Commit { height: Height(height), round: Round(0), block_id, signatures: Vec::new() };
         (from..from + count)
-            .map(|height| SyncedBlock { bytes: 100, parts: None, commit: commit(height), verified_by: None })
+            .map(|height| SyncedBlock { bytes: 100, parts: None, commit: commit(height).into(), verified: None })
             .collect()
     }
 

@@ -8,6 +8,7 @@
 //! | vote | the current one, the next, or the one before: a late one may prove that its validator signed twice | `Vote`, `Bad` |
 //! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | the current one, or the next | `Proposal`, `Bad` |
 //! | certificate | the current one, or the next | `Certificate`, `Bad` |
+//! | part of a block | the current one, or the next | `Part`, `Bad` |
 //! | anything else | | `Unchecked`: of no use to the host until it is at that height |
 //!
 //! The validators of the next height are known before the current one is decided, so its messages are checked as they arrive, and what is
@@ -28,7 +29,7 @@ use types::{
     SignedProposal, SignedVote, ValidatorSet, Wire, blake3, limits::PART_BYTES,
 };
 
-use crate::{Checked, CheckedBlocks, Offence, SyncedBlock};
+use crate::{Checked, CheckedBlocks, Offence, SyncedBlock, Verification, VerifiedCommit};
 
 /// Proposals further ahead are not checked: finding their proposer costs turns of the rotation.
 pub const ROUNDS_AHEAD_MAX: u32 = 100;
@@ -120,13 +121,17 @@ impl Verifier {
 
     /// Checks a peer's message as far as that is possible away from the host.
     ///
-    /// Cost: 60 µs for each signature that was not seen before.
+    /// Cost: 60 µs for each signature that was not seen before, a hash of a part's bytes.
     pub fn check(&self, message: PeerMessage) -> Checked {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         match message {
             PeerMessage::Vote(vote) => self.check_vote(&place, vote),
             PeerMessage::Proposal(proposal) => self.check_proposal(&place, proposal),
             PeerMessage::Certificate(certificate) => self.check_certificate(&place, certificate),
+            PeerMessage::Part { height, round, part } if place.validators_of(height).is_some() => match part.check() {
+                Ok(part) => Checked::Part { height, round, part },
+                Err(error) => Checked::Bad(Offence::BadBlock(error.to_string())),
+            },
             other @ (PeerMessage::Part { .. } | PeerMessage::RoundState(_)) => Checked::Unchecked(other),
         }
     }
@@ -176,26 +181,38 @@ impl Verifier {
     }
 
     /// Checks a peer's answer to a block request: hashes the blocks into parts, and checks commits against the validators of the current
-    /// height. A commit of another set stays unchecked, and the host checks it when its turn comes.
+    /// height. When the turn of a commit comes and the validators are others, the host asks to check it again.
     ///
     /// Cost: a hash of all bytes, and 60 µs for each signature, up to the first commit that does not hold.
     pub fn check_blocks(&self, response: BlockResponse) -> CheckedBlocks {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         let chain_id = &self.0.chain_id;
-        let validators_hash = place.validators.hash();
         let proves = |commit: &Commit| {
             commit.height >= place.height && commit.verify_by_known(chain_id, &place.validators).is_ok()
         };
         let proven = response.latest_commit.filter(proves).map(|commit| commit.height);
         let mut holds = true;
         let check = |BlockAndCommit { block, commit }: BlockAndCommit| {
-            holds = holds && commit.verify(chain_id, &place.validators).is_ok();
+            let verified = holds.then(|| self.verification(&place, &commit));
+            holds = verified.is_some_and(|verified| verified.result.is_ok());
             let parts = (block.len().div_ceil(PART_BYTES) == commit.block_id.parts.total as usize && !block.is_empty())
                 .then(|| PartSet::from_bytes(&block));
-            SyncedBlock { bytes: block.len(), parts, commit, verified_by: holds.then_some(validators_hash) }
+            SyncedBlock { bytes: block.len(), parts, commit: Arc::new(commit), verified }
         };
         let blocks = response.blocks.into_iter().map(check).collect();
         CheckedBlocks { earliest: response.earliest, latest: response.latest, proven, blocks }
+    }
+
+    /// Checks a commit against the validators of the current height. Cost: 60 µs for each signature.
+    pub fn verify_commit(&self, commit: Arc<Commit>) -> VerifiedCommit {
+        let place = self.0.place.read().expect("no holder of this lock panics").clone();
+        let verification = self.verification(&place, &commit);
+        VerifiedCommit { commit, verification }
+    }
+
+    fn verification(&self, place: &Place, commit: &Commit) -> Verification {
+        let result = commit.verify(&self.0.chain_id, &place.validators);
+        Verification { validators: place.validators.hash(), result }
     }
 
     /// Whether these very bytes were checked before, and held. Counts what it says.

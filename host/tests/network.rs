@@ -338,6 +338,10 @@ impl Network {
                     let valid = self.nodes[index].as_ref().unwrap().txs.verify_all(&txs);
                     self.at(LATENCY, index, Event::Input(index, Box::new(Input::TxsVerified { block_id, valid })));
                 }
+                Output::VerifyCommit { commit } => {
+                    let verified = self.nodes[index].as_ref().unwrap().verifier.verify_commit(commit);
+                    self.at(LATENCY, index, Event::Input(index, Box::new(Input::CommitVerified(verified))));
+                }
                 Output::RequestBlocks { peer, request, blocks } => {
                     let life = self.lives[index];
                     let to = peer.0[0] as usize;

@@ -188,10 +188,19 @@ fn a_block_that_others_decided_and_that_is_wrong_here_halts_with_what_is_wrong()
 
 /// The peer tells that it is two heights ahead and sends the first block with its commit.
 fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
-    let parts = block.part_set();
-    let (id, bytes) = (block.id(&parts), parts.bytes().unwrap());
+    let answer = answer_of(node, block, commit_of(block));
+    node.host.step(now(2), vec![answer])
+}
+
+fn commit_of(block: &Block) -> Commit {
+    let id = block.id(&block.part_set());
     let validators = &genesis().first_state().validators;
-    let commit = Commit::from_votes(Height(1), Round(0), id, validators, &[vote(VoteType::Precommit, 0, Some(id))]);
+    Commit::from_votes(Height(1), Round(0), id, validators, &[vote(VoteType::Precommit, 0, Some(id))])
+}
+
+/// The peer tells that it is two heights ahead; this is what it answers then.
+fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
+    let bytes = block.part_set().bytes().unwrap();
     let outputs = node.host.step(now(1), vec![Input::Timer(Timer::Gossip)]);
     let ours = outputs.iter().find_map(|output| match output {
         Output::Broadcast(message) => match &**message {
@@ -208,7 +217,44 @@ fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
     let blocks = vec![BlockAndCommit { block: bytes, commit }];
     let response = BlockResponse { earliest: Height(1), latest: Height(2), latest_commit: None, blocks };
     let response = Some(node.verifier.check_blocks(response));
-    node.host.step(now(2), vec![Input::Blocks { request: request.unwrap(), response }])
+    Input::Blocks { request: request.unwrap(), response }
+}
+
+/// Its signatures are checked beside the host's thread, which finds the result only.
+#[test]
+fn a_commit_that_was_checked_for_other_validators_is_checked_again_elsewhere() {
+    let block = first_block();
+    let mut wrong = commit_of(&block);
+    let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };
+    signature.0[7] ^= 1;
+    for (commit, holds) in [(commit_of(&block), true), (wrong, false)] {
+        let mut node = follower();
+        let mut answer = answer_of(&mut node, &block, commit);
+        let Input::Blocks { response: Some(response), .. } = &mut answer else { panic!("{answer:?}") };
+        let verified = response.blocks[0].verified.as_mut().unwrap();
+        assert_eq!(verified.result.is_ok(), holds);
+        verified.validators = Hash([3; 32]);
+        let outputs = node.host.step(now(2), vec![answer]);
+        let asked: Vec<Arc<Commit>> = outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::VerifyCommit { commit } => Some(commit.clone()),
+                _ => None,
+            })
+            .collect();
+        let acts = |output: &Output| {
+            matches!(output, Output::Committed(_) | Output::Penalize { .. } | Output::VerifyCommit { .. })
+        };
+        assert_eq!((asked.len(), outputs.iter().filter(|output| acts(output)).count()), (1, 1), "{outputs:?}");
+        assert!(!node.host.step(now(3), vec![Input::Timer(Timer::Sync)]).iter().any(acts), "it asks once");
+        let verified = node.verifier.verify_commit(asked[0].clone());
+        let outputs = node.host.step(now(4), vec![Input::CommitVerified(verified)]);
+        match outputs.iter().find(|output| acts(output)) {
+            Some(Output::Committed(committed)) => assert!(holds && committed.synced),
+            Some(Output::Penalize { offence, .. }) => assert!(!holds && offence.to_string().contains("signature 0")),
+            _ => panic!("{outputs:?}"),
+        }
+    }
 }
 
 /// Simulator seed 305: the engine decided once more what block sync had committed.

@@ -135,6 +135,7 @@ impl Turns {
             }
             Output::StartTimer { timer, after } => self.timers.start(now, after, timer),
             Output::VerifyTxs { block_id, txs } => thread.pool.verify_block(block_id, txs),
+            Output::VerifyCommit { commit } => thread.pool.verify_commit(commit),
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
             Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),

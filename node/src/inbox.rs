@@ -18,7 +18,11 @@ const BULK_BYTES_MAX: usize = 40 << 20;
 /// Inputs of one batch: one batch is one sync at most, and one turn in which nothing else is heard.
 const BATCH_MAX: usize = 1024;
 
-/// Bulk inputs of one batch: a part costs its hash, and votes should not wait for many.
+/// Votes in the urgent inputs of one batch, in certificates or not, but for the last one: a new vote costs up to 2 µs. Any other input
+/// counts as one.
+const BATCH_VOTES_MAX: usize = 2048;
+
+/// Bulk inputs of one batch: votes should not wait for many.
 const BATCH_BULK_MAX: usize = 64;
 
 /// What waits for the consensus thread.
@@ -123,8 +127,15 @@ impl Inbox {
         if waiting.is_closed {
             return Taken::Closed;
         }
-        let urgent = waiting.urgent.len().min(BATCH_MAX);
-        batch.extend(waiting.urgent.drain(..urgent));
+        let mut votes = 0;
+        for _ in 0..BATCH_MAX {
+            if votes >= BATCH_VOTES_MAX {
+                break;
+            }
+            let Some(input) = waiting.urgent.pop_front() else { break };
+            votes += votes_in(&input);
+            batch.push(input);
+        }
         let bulk = waiting.bulk.len().min(BATCH_BULK_MAX);
         for (input, bytes) in waiting.bulk.drain(..bulk).collect::<Vec<_>>() {
             waiting.bulk_bytes -= bytes;
@@ -164,10 +175,21 @@ impl Waiting {
     }
 }
 
+fn votes_in(input: &Input) -> usize {
+    match input {
+        Input::Message { message: Checked::Certificate(certificate), .. } => certificate.votes().len(),
+        Input::Message { message: Checked::Unchecked(PeerMessage::Certificate(certificate)), .. } => {
+            certificate.votes().len()
+        }
+        _ => 1,
+    }
+}
+
 /// The bytes of an input of the bulk class; `None` for an urgent one.
 fn bulk_bytes(input: &Input) -> Option<usize> {
     match input {
-        Input::Message { message: Checked::Unchecked(PeerMessage::Part { .. }), .. } => {
+        // One that could not be checked is of no use, and still has its bytes.
+        Input::Message { message: Checked::Part { .. } | Checked::Unchecked(PeerMessage::Part { .. }), .. } => {
             Some(PART_MESSAGE_BYTES_MAX / 2)
         }
         Input::Blocks { response: Some(response), .. } => {
@@ -182,7 +204,7 @@ mod tests {
     use std::{sync::Arc, thread, time::Duration};
 
     use host::Peer;
-    use types::{Height, Part, Round, Time, merkle};
+    use types::{Address, Certificate, Height, Part, Round, Signature, SignedVote, Time, Vote, VoteType, merkle};
 
     use super::*;
 
@@ -202,6 +224,33 @@ mod tests {
         let mut batch = Vec::new();
         assert_eq!(inbox.take(None, &mut batch), Taken::Batch);
         assert!(matches!(batch[..], [Input::PeerUp(_), Input::PeerDown(_), Input::Message { .. }]));
+    }
+
+    /// What one step has to do is bounded in votes, however peers pack them: 200 in a certificate, or one by one.
+    #[test]
+    fn the_votes_of_a_batch_are_bounded() {
+        let vote = |index| SignedVote {
+            vote: Vote {
+                vote_type: VoteType::Prevote,
+                height: Height(1),
+                round: Round(0),
+                block_id: None,
+                timestamp: Time::UNIX_EPOCH,
+                validator: Address([index as u8; 20]),
+                validator_index: index,
+            },
+            signature: Signature([0; 64]),
+        };
+        let certificate = PeerMessage::Certificate(Certificate::new((0..200).map(vote).collect()).unwrap());
+        let inbox = Inbox::default();
+        let message = || Checked::Unchecked(certificate.clone());
+        for _ in 0..2 * BATCH_MAX {
+            inbox.push(Input::Message { peer: PEER, message: message(), received: Time::UNIX_EPOCH });
+        }
+        let mut batch = Vec::new();
+        inbox.take(None, &mut batch);
+        assert_eq!(batch.len(), BATCH_VOTES_MAX.div_ceil(200));
+        assert!(inbox.push(Input::TxsAvailable), "there is room again");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | messages | votes, proposals, certificates, parts, round states of peers; fair between peers | bytes of one peer, bytes of all | dropped, counted; peers repair it |
 //! | responses | block sync's answers | one for each open request | – |
+//! | commits | of synced blocks, when the validators have changed since | one that the host asked for | – |
 //! | blocks | transactions of a proposed block, new here, in slices | those that the host asked for | – |
 //! | submissions | transactions of our clients; fair between addresses | bytes of one address, bytes of all | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes of one peer, bytes of all | not forwarded, counted |
@@ -30,7 +31,7 @@ use host::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier}
 use p2p::{GossipId, Network, NodeId, Verdict};
 use storage::{RocksKv, Store};
 use tokio::sync::oneshot;
-use types::{BlockId, BlockResponse, PeerMessage, Time, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, Commit, PeerMessage, Time, Transaction, TxBatch, Wire};
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
@@ -107,6 +108,7 @@ pub struct VerifyPool {
 struct Queues {
     messages: FairQueue<Peer, Message>,
     responses: VecDeque<(Peer, u64, Vec<u8>)>,
+    commits: VecDeque<Arc<Commit>>,
     blocks: VecDeque<BlockSlice>,
     submissions: FairQueue<IpAddr, Submission>,
     batches: FairQueue<Peer, Batch>,
@@ -158,6 +160,7 @@ struct Rate {
 enum Job {
     Message(Peer, Message),
     Response(Peer, u64, Vec<u8>),
+    Commit(Arc<Commit>),
     Block(BlockSlice),
     Submissions(Vec<Submission>),
     Batch(Peer, Batch),
@@ -169,6 +172,7 @@ impl VerifyPool {
         let queues = Queues {
             messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
             responses: VecDeque::new(),
+            commits: VecDeque::new(),
             blocks: VecDeque::new(),
             submissions: FairQueue::new(SUBMISSION_BYTES_PER_ADDRESS_MAX, SUBMISSION_BYTES_MAX),
             batches: FairQueue::new(BATCH_BYTES_PER_PEER_MAX, BATCH_BYTES_MAX),
@@ -268,6 +272,13 @@ impl VerifyPool {
         self.wake(queues);
     }
 
+    /// The commit of a synced block. The host is told whether it holds. Never waits.
+    pub fn verify_commit(&self, commit: Arc<Commit>) {
+        let mut queues = self.lock();
+        queues.commits.push_back(commit);
+        self.wake(queues);
+    }
+
     /// A request for blocks failed. Never waits.
     pub fn no_response(&self, request: u64) {
         self.parts.inbox.push_now(Input::Blocks { request, response: None });
@@ -364,6 +375,10 @@ impl VerifyPool {
         match job {
             Job::Message(peer, message) => self.check_message(peer, message),
             Job::Response(peer, request, bytes) => self.take_response(peer, request, &bytes),
+            Job::Commit(commit) => {
+                let verified = self.parts.verifier.verify_commit(commit);
+                self.parts.inbox.push_now(Input::CommitVerified(verified));
+            }
             Job::Block(slice) => self.check_slice(&slice),
             Job::Submissions(submissions) => self.take_submissions(submissions),
             Job::Batch(peer, batch) => self.take_batch(peer, batch),
@@ -529,7 +544,7 @@ impl Queues {
         if let Some((peer, request, bytes)) = self.responses.pop_front() {
             return Some(Job::Response(peer, request, bytes));
         }
-        self.blocks.pop_front().map(Job::Block)
+        self.commits.pop_front().map(Job::Commit).or_else(|| self.blocks.pop_front().map(Job::Block))
     }
 
     fn patient(&mut self) -> Option<Job> {
@@ -542,12 +557,23 @@ impl Queues {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { messages, responses, blocks, submissions, batches, rates: _, is_outgoing, is_closed, sleeping: _ } =
-            self;
+        let Self {
+            messages,
+            responses,
+            commits,
+            blocks,
+            submissions,
+            batches,
+            rates: _,
+            is_outgoing,
+            is_closed,
+            sleeping: _,
+        } = self;
         !is_closed
             && !is_outgoing
             && messages.len() == 0
             && responses.is_empty()
+            && commits.is_empty()
             && blocks.is_empty()
             && submissions.len() == 0
             && batches.len() == 0

@@ -548,6 +548,11 @@ impl World {
                 }
                 Output::StartTimer { timer, after } => self.at(after, Event::Timer { node, life, timer }),
                 Output::VerifyTxs { block_id, txs } => self.verify_txs(node, life, block_id, &txs),
+                Output::VerifyCommit { commit } => {
+                    let Some(alive) = &self.nodes[node].alive else { continue };
+                    let input = Input::CommitVerified(alive.verifier.verify_commit(commit));
+                    self.at(Duration::from_millis(1), Event::Input { node, life, input });
+                }
                 Output::RequestBlocks { peer, request, blocks } => self.ask(node, index_of(&peer), request, blocks),
                 Output::Penalize { peer, offence } => {
                     self.counts.penalties += 1;

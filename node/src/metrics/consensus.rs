@@ -258,7 +258,7 @@ impl Consensus {
             Checked::Vote(vote) if (vote.vote.height, vote.vote.round) < (status.height, status.round) => {
                 self.late_votes.with_label_values(&[vote_name(vote.vote.vote_type)]).inc();
             }
-            Checked::Unchecked(PeerMessage::Part { height, .. }) => {
+            Checked::Part { height, .. } | Checked::Unchecked(PeerMessage::Part { height, .. }) => {
                 let is_current = *height == status.height;
                 let matches = if is_current { "true" } else { "false" };
                 self.block_gossip_parts_received.with_label_values(&[matches]).inc();

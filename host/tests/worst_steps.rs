@@ -1,0 +1,219 @@
+//! What the longest steps take that peers can bring about, with the largest validator set and many peers.
+//!
+//! ```sh
+//! cargo test --workspace --test worst_steps -- --ignored --nocapture
+//! ```
+#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use genesis::{Document, Genesis, GenesisValidator};
+use host::{Config, Host, Input, Mempool, Output, Peer, TxVerifier, Verifier, mempool};
+use storage::{MemDisk, MemKv, Store};
+use types::{limits::VALIDATORS_MAX, *};
+
+const PEERS: u8 = 64;
+
+fn chain() -> ChainId {
+    ChainId::new("cairn-test").unwrap()
+}
+
+fn start_time() -> Time {
+    Time::from_unix_millis(1_700_000_000_000)
+}
+
+fn keys() -> Vec<SecretKey> {
+    (1..=VALIDATORS_MAX as u8).map(|seed| SecretKey::from_bytes(&[seed; 32]).unwrap()).collect()
+}
+
+fn peer(n: u32) -> Peer {
+    Peer([1 + (n % u32::from(PEERS)) as u8; 20])
+}
+
+/// A full node of a chain of 200 validators, with 64 peers, in the first height.
+struct One {
+    host: Host<MemKv>,
+    verifier: Verifier,
+    validators: ValidatorSet,
+    /// By validator index.
+    keys: Vec<SecretKey>,
+    now: Time,
+    /// Of each step: what came, how much of it, and what it took.
+    figures: Vec<(String, u32, Duration)>,
+}
+
+impl One {
+    fn new() -> Self {
+        let validator = |key: &SecretKey| GenesisValidator {
+            public_key: key.public_key().into(),
+            power: Power(10),
+            name: String::new(),
+        };
+        let genesis = Genesis::new(Document {
+            genesis_time: start_time(),
+            chain_id: chain(),
+            initial_height: Height(1),
+            params: Params::default(),
+            validators: keys().iter().map(validator).collect(),
+            app_hash: None,
+            accounts: Vec::new(),
+        })
+        .unwrap();
+        let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
+        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+        let txs = Arc::new(TxVerifier::default());
+        let (host, verifier) = Host::open(Config::default(), &genesis, store, mempool, txs, None).unwrap();
+        let validators = genesis.first_state().validators.clone();
+        let mut keys = keys();
+        keys.sort_by_key(|key| validators.by_address(&key.public_key().address()).map(|(index, _)| index));
+        let now = start_time().saturating_add(Duration::from_secs(1));
+        let mut one = Self { host, verifier, validators, keys, now, figures: Vec::new() };
+        let up = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n)));
+        one.host.step(now, [Input::Start].into_iter().chain(up).collect());
+        one
+    }
+
+    fn vote(&self, vote_type: VoteType, round: u32, index: u32, block_id: Option<BlockId>) -> SignedVote {
+        let key = &self.keys[index as usize];
+        let (height, round, timestamp, validator) = (Height(1), Round(round), self.now, key.public_key().address());
+        Vote { vote_type, height, round, block_id, timestamp, validator, validator_index: index }.sign(&chain(), key)
+    }
+
+    fn certificate(&self, vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> PeerMessage {
+        let votes = (0..VALIDATORS_MAX as u32).map(|index| self.vote(vote_type, round, index, block_id)).collect();
+        PeerMessage::Certificate(Certificate::new(votes).unwrap())
+    }
+
+    fn says(&self, n: u32, message: &PeerMessage) -> Input {
+        Input::Message { peer: peer(n), message: self.verifier.check(message.clone()), received: self.now }
+    }
+
+    /// Steps once and tells what it took.
+    fn step(&mut self, what: &str, inputs: Vec<Input>) -> Vec<Output> {
+        self.now = self.now.saturating_add(Duration::from_millis(700));
+        let count = inputs.len();
+        let begun = Instant::now();
+        let outputs = self.host.step(self.now, inputs);
+        let took = begun.elapsed();
+        self.figures.push((what.to_owned(), count as u32, took));
+        outputs
+    }
+}
+
+fn id(n: u8) -> BlockId {
+    BlockId { hash: Hash([n; 32]), parts: PartSetHeader { total: 1, hash: Hash([n; 32]) } }
+}
+
+fn state(height: u64, round: u32, votes: &BitSet) -> PeerMessage {
+    let mut state = RoundState::empty(Height(height), Round(round), votes.len(), Height(1));
+    (state.current.prevotes, state.current.precommits) = (votes.clone(), votes.clone());
+    state.previous = Some(RoundVotes { round: Round(round.saturating_sub(1)), ..state.current.clone() });
+    PeerMessage::RoundState(state)
+}
+
+/// Each step happens five times; the shortest tells what it takes when nothing else runs.
+#[test]
+#[ignore = "a measurement"]
+fn worst_steps() {
+    let runs: Vec<_> = (0..5).map(|_| steps()).collect();
+    for index in 0..runs[0].len() {
+        let (what, count, _) = &runs[0][index];
+        let took = runs.iter().map(|figures| figures[index].2).min().unwrap_or_default();
+        println!("{what:50} {count:5} inputs {took:>12?}, {:>10?} each", took / *count);
+    }
+}
+
+fn steps() -> Vec<(String, u32, Duration)> {
+    let mut one = One::new();
+    let (none, mut all) = (BitSet::new(VALIDATORS_MAX as u32), BitSet::new(VALIDATORS_MAX as u32));
+    (0..all.len()).for_each(|index| all.set(index));
+
+    let prevotes = one.certificate(VoteType::Prevote, 0, None);
+    let inputs = vec![one.says(0, &prevotes)];
+    one.step("a certificate of 200 new votes, which starts", inputs);
+    let precommits = one.certificate(VoteType::Precommit, 0, Some(id(7)));
+    let inputs = vec![one.says(0, &precommits)];
+    one.step("a certificate of 200 new votes", inputs);
+    let inputs = (0..1024).map(|n| one.says(n, &prevotes)).collect();
+    one.step("certificates of 200 votes that are held", inputs);
+    let votes: Vec<PeerMessage> =
+        (0..200).map(|index| PeerMessage::Vote(one.vote(VoteType::Prevote, 1, index, Some(id(1))))).collect();
+    let inputs = votes.iter().map(|vote| one.says(0, vote)).collect();
+    one.step("votes that are new", inputs);
+    let inputs = (0..1024).map(|n| one.says(n, &votes[n as usize % 200])).collect();
+    one.step("votes that are held", inputs);
+
+    for (what, votes) in [("round states that lack every vote", &none), ("round states that hold every vote", &all)] {
+        let inputs = (0..1024).map(|n| one.says(n, &state(1, n / 64 % 2, votes))).collect();
+        one.step(what, inputs);
+    }
+    let inputs = (0..1024).map(|n| one.says(n, &state(1 + u64::from(n / 64), 0, &none))).collect();
+    one.step("round states of ever other heights", inputs);
+    let inputs = (0..1024).map(|n| one.says(n, &state(2, 0, &none))).collect();
+    one.step("round states of the next height", inputs);
+
+    let bytes: Vec<u8> = (0..64 * 65_536_u32).map(|n| (n / 7) as u8).collect();
+    let parts = PartSet::from_bytes(&bytes);
+    let part =
+        |n: u32| PeerMessage::Part { height: Height(1), round: Round(0), part: parts.get(n % 64).unwrap().clone() };
+    let begun = Instant::now();
+    let inputs: Vec<Input> = (0..64).map(|n| one.says(n, &part(n))).collect();
+    one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed()));
+    one.step("parts of no block that was named", inputs.clone());
+    one.step("such parts again", inputs);
+    let unchecked = |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(part(n)), received: one.now };
+    let inputs = (0..64).map(unchecked).collect();
+    one.step("parts that nobody hashed", inputs);
+
+    // Far rounds of as many validators as may lie.
+    let far: Vec<PeerMessage> =
+        (0..66).map(|index| PeerMessage::Vote(one.vote(VoteType::Prevote, 1000 + index, index, Some(id(2))))).collect();
+    let inputs = far.iter().map(|vote| one.says(0, vote)).collect();
+    one.step("votes of 66 far rounds", inputs);
+    let inputs = (0..1024).map(|n| one.says(n, &votes[n as usize % 200])).collect();
+    one.step("votes that are held, beside 66 far rounds", inputs);
+    let inputs = (0..1024).map(|n| one.says(n, &prevotes)).collect();
+    one.step("certificates that are held, beside 66 far rounds", inputs);
+
+    // What peers sent to be checked before the host moved.
+    let unchecked =
+        |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(prevotes.clone()), received: one.now };
+    let inputs = (0..64).map(unchecked).collect();
+    one.step("certificates that nobody checked", inputs);
+    let unchecked = |n: u32| Input::Message {
+        peer: peer(n),
+        message: host::Checked::Unchecked(votes[n as usize % 200].clone()),
+        received: one.now,
+    };
+    let inputs = (0..1024).map(unchecked).collect();
+    one.step("votes that nobody checked", inputs);
+
+    synced(&mut one);
+    one.figures
+}
+
+/// Answers of peers whose commits hold but for the last signature.
+fn synced(one: &mut One) {
+    let bytes = vec![7; 1000];
+    let parts = PartSet::from_bytes(&bytes);
+    let block_id = BlockId { hash: Hash([9; 32]), parts: parts.header() };
+    let votes: Vec<SignedVote> =
+        (0..VALIDATORS_MAX as u32).map(|index| one.vote(VoteType::Precommit, 0, index, Some(block_id))).collect();
+    let mut commit = Commit::from_votes(Height(1), Round(0), block_id, &one.validators, &votes);
+    let Some(CommitSig::Commit { signature, .. }) = commit.signatures.last_mut() else { panic!("it signed") };
+    signature.0[9] ^= 1;
+    let inputs = (0..64).map(|n| one.says(n, &state(5, 0, &BitSet::default()))).collect();
+    let outputs = one.step("round states that are ahead", inputs);
+    let answers = outputs.iter().filter_map(|output| {
+        let Output::RequestBlocks { request, .. } = output else { return None };
+        let blocks = vec![BlockAndCommit { block: bytes.clone(), commit: commit.clone() }];
+        let answer = BlockResponse { earliest: Height(1), latest: Height(4), latest_commit: None, blocks };
+        Some(Input::Blocks { request: *request, response: Some(one.verifier.check_blocks(answer)) })
+    });
+    let answers: Vec<Input> = answers.collect();
+    let outputs = one.step("blocks whose commit does not hold", answers);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Penalize { .. })), "{outputs:?}");
+}
