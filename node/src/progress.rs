@@ -32,7 +32,39 @@ pub struct Progress {
     lines: u32,
     untold: u64,
     untold_txs: u64,
+    fetching: Fetching,
     not_kept: NotKept,
+}
+
+/// Whether it was told that blocks are fetched, and since when none are missing.
+#[derive(Debug, Default)]
+struct Fetching {
+    is_told: bool,
+    caught_up: Option<Instant>,
+}
+
+/// What there is to tell.
+#[derive(Debug, PartialEq, Eq)]
+enum Fetched {
+    Begun,
+    CaughtUp,
+}
+
+/// How long no heights may be missing before it is told: between two answers it may look so for an instant, until the next peer is
+/// asked which heights there are.
+const CAUGHT_UP_TOLD_AFTER: Duration = Duration::from_secs(2);
+
+impl Fetching {
+    /// `is_behind`: heights are missing that are proven to be decided; `is_kept`: a peer keeps the next of them.
+    fn look(&mut self, is_behind: bool, is_kept: bool, now: Instant) -> Option<Fetched> {
+        if is_behind {
+            self.caught_up = None;
+            return (is_kept && !std::mem::replace(&mut self.is_told, true)).then_some(Fetched::Begun);
+        }
+        let since = *self.caught_up.get_or_insert(now);
+        let is_over = now.saturating_duration_since(since) >= CAUGHT_UP_TOLD_AFTER;
+        (is_over && std::mem::take(&mut self.is_told)).then_some(Fetched::CaughtUp)
+    }
 }
 
 /// Since when no peer keeps the block that we lack, and when that is told next.
@@ -67,7 +99,7 @@ impl Progress {
     pub fn new(us: Option<Address>, propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
         let (since, stall) = (Instant::now(), Stall::default());
         let (last_block, second, lines, untold, untold_txs) = (None, since, 0, 0, 0);
-        let not_kept = NotKept::default();
+        let (fetching, not_kept) = (Fetching::default(), NotKept::default());
         Self {
             us,
             propose_bound,
@@ -79,6 +111,7 @@ impl Progress {
             lines,
             untold,
             untold_txs,
+            fetching,
             not_kept,
         }
     }
@@ -128,12 +161,12 @@ impl Progress {
         if reason(before) != reason(after) {
             tell_silence(reason(before), after);
         }
-        if before.catching_up != after.catching_up {
-            if after.catching_up {
+        match self.fetching.look(after.catching_up, after.not_kept.is_none(), Instant::now()) {
+            Some(Fetched::Begun) => {
                 tracing::info!(target: "consensus", height = after.height.0, decided = after.proven_height.0, "fetching blocks from peers");
-            } else {
-                tracing::info!(target: "consensus", height = after.height.0, "caught up");
             }
+            Some(Fetched::CaughtUp) => tracing::info!(target: "consensus", height = after.height.0, "caught up"),
+            None => {}
         }
         if let (None, Some(until)) = (before.waits_until, after.waits_until) {
             tracing::warn!(
@@ -241,6 +274,25 @@ mod tests {
             (0..100).filter(|second| not_kept.is_due(true, start + Duration::from_secs(*second))).collect();
         assert_eq!(told, [5, 15, 35, 75]);
         assert!(!not_kept.is_due(false, start) && !not_kept.is_due(true, start + Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn who_lacks_blocks_that_nobody_keeps_neither_fetches_nor_has_caught_up() {
+        let (mut fetching, start) = (Fetching::default(), Instant::now());
+        let mut look = |ms, is_behind, is_kept| fetching.look(is_behind, is_kept, start + Duration::from_millis(ms));
+        assert_eq!(look(0, false, true), None);
+        assert_eq!(look(3000, true, false), None, "nobody keeps the next block");
+        assert_eq!(
+            (look(3010, true, true), look(3020, true, true)),
+            (Some(Fetched::Begun), None),
+            "one comes that does"
+        );
+        // The last block that it keeps is here, and a moment later another peer proves that there are more, which nobody keeps.
+        assert_eq!((look(4000, false, true), look(4100, true, false)), (None, None));
+        assert_eq!(look(60_000, true, false), None);
+        // An archive was found, and it is done.
+        assert_eq!((look(70_000, false, true), look(71_999, false, true)), (None, None));
+        assert_eq!((look(72_000, false, true), look(90_000, false, true)), (Some(Fetched::CaughtUp), None));
     }
 
     #[test]
