@@ -14,7 +14,9 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     net::IpAddr,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -328,12 +330,18 @@ impl Client {
         self.account.lock().bytes += bytes as f64;
     }
 
-    /// Does some work on this thread, and charges the processor time that it takes to the address.
+    /// Does some work on a thread that blocks, and charges the processor time that it takes to the address.
     pub fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = os::thread_cpu();
         let done = work();
         self.charge_cpu(os::thread_cpu().saturating_sub(begun));
         done
+    }
+
+    /// Drives a future, and charges the processor time that its steps take to the address: for all that is done on the async threads.
+    pub async fn paying<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|context| self.charged(|| work.as_mut().poll(context))).await
     }
 
     /// Its address used processor time of a thread that works for several.
@@ -346,14 +354,19 @@ impl Client {
         self.address
     }
 
-    /// Bytes came from the socket. False when too many wait, and nothing but closing the connection can bound them: a request that is
-    /// being served can be told instead.
+    /// Bytes came from the socket; those of a WebSocket are charged. False when too many wait, or those of a large message whose address
+    /// is over its budget, and nothing but closing the connection can bound them: a request that is being served can be told instead.
     pub fn read(&self, bytes: usize) -> bool {
         let unread = self.unread.fetch_add(bytes, Relaxed) + bytes;
         self.account.request_bytes.fetch_add(bytes, Relaxed);
         self.clients.request_bytes.fetch_add(bytes, Relaxed);
-        let can_be_told = !self.is_websocket.load(Relaxed) && self.working.load(Relaxed) > 0;
-        can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || self.has_room_to_read()
+        let is_websocket = self.is_websocket.load(Relaxed);
+        if is_websocket {
+            self.charge_bytes(bytes); // now: the message may never be complete, or be a ping
+        }
+        let can_be_told = !is_websocket && self.working.load(Relaxed) > 0;
+        let may_go_on = || self.has_room_to_read() && !(is_websocket && self.wait() > WAIT_MAX);
+        can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || may_go_on()
     }
 
     /// Whether more of a request may be read.
@@ -422,13 +435,6 @@ impl Drop for Subscribed {
 pub struct Taken {
     client: Arc<Client>,
     bytes: usize,
-}
-
-impl Taken {
-    /// How many.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Drop for Taken {
@@ -528,6 +534,24 @@ pub(crate) mod tests {
         assert!(debt.is_paid(at + 20 * second, &LIMITS));
     }
 
+    #[tokio::test]
+    async fn a_future_is_paid_for_step_by_step() {
+        let [one, two, _] = connected();
+        let spin = || {
+            let begun = os::thread_cpu();
+            while os::thread_cpu() - begun < Duration::from_millis(20) {}
+        };
+        let work = async {
+            spin();
+            tokio::time::sleep(Duration::from_millis(300)).await; // costs nothing
+            spin();
+        };
+        one.paying(work).await;
+        let paid = one.account.lock().cpu_seconds;
+        assert!((0.04..0.2).contains(&paid), "{paid}");
+        assert!(two.account.lock().cpu_seconds < 1e-9);
+    }
+
     #[test]
     fn bytes_that_wait_are_bounded_in_all_and_for_each_address() {
         let clients = Clients::new(LIMITS);
@@ -546,7 +570,9 @@ pub(crate) mod tests {
         assert!(!one.read(1), "a message of a WebSocket cannot be told");
         drop((taken, one.take_read()));
         assert_eq!(clients.request_bytes.load(Relaxed), 0);
-        assert!(one.read(1) && one.has_room_to_read());
+        assert!(one.read(SMALL_REQUEST_BYTES_MAX) && one.has_room_to_read(), "a small message can be told");
+        assert!(one.wait() > WAIT_MAX, "bytes of a WebSocket are charged when they come");
+        assert!(!one.read(1), "a large one, in many pieces perhaps, can not");
 
         let held = one.room_for_answer(ANSWER_BYTES_MAX).unwrap();
         assert!(one.room_for_answer(1).is_none() && two.room_for_answer(1).is_none());

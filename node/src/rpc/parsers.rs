@@ -131,7 +131,7 @@ impl Parsers {
     /// Errors: it is not JSON, not a call or batch, or there is too much to do.
     pub async fn parse(&self, bytes: Bytes, batch_calls_max: usize, client: &Arc<Client>) -> Result<Body, Error> {
         if bytes.len() <= INLINE_BYTES_MAX {
-            return client.charged(|| jsonrpc::parse(&bytes, batch_calls_max));
+            return jsonrpc::parse(&bytes, batch_calls_max);
         }
         let busy =
             || Error::server("busy: too many large requests wait to be read: send smaller ones, or try again later");

@@ -77,6 +77,12 @@ const HEADER_BYTES_MIN: usize = 8192;
 /// Largest size of it, whatever the setting says: no head of a client needs more, and each connection may hold one.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
+/// How long a probe of an address over its budget waits.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes that are read from a WebSocket at one time: its frames may be tiny, and all of them are looked at before others have their turn.
+const READ_BUFFER_BYTES: usize = 16 << 10;
+
 /// A running server. Dropping it stops it too.
 pub struct Handle {
     address: SocketAddr,
@@ -149,7 +155,10 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
         };
         let _ = socket.set_nodelay(true);
         match clients.enter(from.ip()) {
-            Ok(client) => drop(tokio::spawn(connection(server.clone(), socket, client, stopped.clone()))),
+            Ok(client) => {
+                let connection = connection(server.clone(), socket, client.clone(), stopped.clone());
+                tokio::spawn(async move { client.paying(connection).await });
+            }
             Err(why) => {
                 if let Ok(turn) = refusals.clone().try_acquire_owned() {
                     tokio::spawn(until(stopped.clone(), async move {
@@ -291,10 +300,11 @@ impl Connection {
 
     async fn get(self, parts: &Parts, work: Work) -> Response {
         self.client.take_read();
-        let is_probe = ["/health", "/ready"].contains(&parts.uri.path()); // a busy neighbour does not make a node look dead
-        if !is_probe && !self.within_budget().await {
-            let answer = jsonrpc::answer(&json!(-1), &Err(over_budget()));
-            return rpc(StatusCode::TOO_MANY_REQUESTS, answer, false, None);
+        let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
+        if is_probe {
+            sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour does not make a node look dead
+        } else if !self.within_budget().await {
+            return too_many_requests();
         }
         let called = async {
             let (name, pairs) = uri::parse(&parts.uri)?;
@@ -319,12 +329,16 @@ impl Connection {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
         };
+        if !self.within_budget().await {
+            return too_many_requests();
+        }
         let bytes_max = self.server.context.limits.body_bytes_max;
         let Self { server, client, stopped } = self;
         client.take_read();
         client.becomes_websocket();
-        upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).on_upgrade(move |socket| async move {
-            websocket::run(&server, &client, socket, stopped).await;
+        let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).read_buffer_size(READ_BUFFER_BYTES);
+        upgrade.on_upgrade(move |socket| async move {
+            client.paying(websocket::run(&server, &client, socket, stopped)).await;
             drop(client); // held until here: a WebSocket is a connection too
         })
     }
@@ -394,6 +408,11 @@ async fn discard(body: Body) {
         }
     };
     let _ = timeout(PATIENCE, rest).await;
+}
+
+fn too_many_requests() -> Response {
+    let answer = jsonrpc::answer(&json!(-1), &Err(over_budget()));
+    rpc(StatusCode::TOO_MANY_REQUESTS, answer, false, None)
 }
 
 /// What an address over its budget is told.

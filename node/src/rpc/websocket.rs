@@ -34,6 +34,9 @@ const PING_PERIOD: Duration = Duration::from_secs(27);
 /// Time for the last frame of a connection to be written.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Longest pause after a ping of a client whose address is over its budget.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Calls of one client that run at one time.
 const CALLS_MAX: usize = 10;
 
@@ -135,11 +138,13 @@ impl Client<'_> {
                 frame = socket.recv(), if reading => {
                     heard = true;
                     let read = self.connected.take_read();
-                    self.connected.charge_bytes(read.bytes());
                     match frame {
                         Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes(), read).await,
                         Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes, read).await,
-                        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()), // pings are answered below us
+                        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {
+                            sleep(wait.min(PAUSE_MAX)).await; // pings are answered below us, a flood of them slowly
+                            Ok(())
+                        }
                         Some(Ok(Frame::Close(_))) => Err(End::Asked),
                         Some(Err(error)) => Err(end_of(error)),
                         None => Err(End::Gone),
@@ -264,17 +269,15 @@ impl Client<'_> {
 
     /// Writes an event of something inside a height.
     async fn on_shown(&mut self, socket: &mut WebSocket, shown: &Shown) -> Result<(), End> {
-        let event = self.connected.charged(|| shown.event());
-        self.feed(socket, event).await?;
+        self.feed(socket, shown.event()).await?;
         self.flush(socket).await
     }
 
     /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the validator set.
     async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), End> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| events::may_match(&s.query, event));
-        let [header, block, txs, block_events, updates] = self
-            .connected
-            .charged(|| ["NewBlockHeader", "NewBlock", "Tx", "NewBlockEvents", "ValidatorSetUpdates"].map(wants));
+        let [header, block, txs, block_events, updates] =
+            ["NewBlockHeader", "NewBlock", "Tx", "NewBlockEvents", "ValidatorSetUpdates"].map(wants);
         let txs = txs && !happening.committed.block.txs.is_empty();
         if header {
             self.feed(socket, happening.header()).await?;
@@ -298,7 +301,7 @@ impl Client<'_> {
             rendered.await.map_err(|_| End::Gone)?;
         }
         let blocks = block.then(|| happening.block());
-        let block_events = block_events.then(|| self.connected.charged(|| happening.block_events()));
+        let block_events = block_events.then(|| happening.block_events());
         let txs = if txs { happening.txs() } else { &[] };
         let updates = happening.validator_updates().filter(|_| updates);
         for event in blocks.into_iter().chain(block_events).chain(txs).chain(updates) {
@@ -310,16 +313,13 @@ impl Client<'_> {
     /// Hands an event to the socket, for each subscription that asks for it.
     async fn feed(&mut self, socket: &mut WebSocket, event: &Event) -> Result<(), End> {
         for Subscription { id, text, query, .. } in &self.subscriptions {
-            let message = self.connected.charged(|| {
-                query.matches(&event.tags).then(|| {
-                    let room = self.connected.room_for_answer(event.bytes() + text.len())?;
-                    Some((room, jsonrpc::answer(id, &Ok(event.result(text)))))
-                })
-            });
-            let Some(message) = message else { continue };
-            let Some((room, message)) = message else {
+            if !query.matches(&event.tags) {
+                continue;
+            }
+            let Some(room) = self.connected.room_for_answer(event.bytes() + text.len()) else {
                 return Err(End::Close(close_code::POLICY, "too many bytes wait to be read by clients: read faster"));
             };
+            let message = jsonrpc::answer(id, &Ok(event.result(text)));
             self.connected.charge_bytes(message.len());
             socket.feed(Frame::Text(message.into())).await.map_err(End::gone)?;
             self.unread = Some(room); // the socket has taken the event before: it buffers one

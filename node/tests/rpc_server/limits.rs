@@ -361,15 +361,20 @@ async fn a_body_of_tiny_values_is_refused_unread() {
 async fn an_address_over_its_budget_is_refused_and_probes_are_not() {
     let served = Chain::new().serve(Limits { client_bytes_per_second: 1000, ..Limits::default() }).await;
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "health", "params": { "x": "y".repeat(100_000) } });
+    let mut socket = open(&served).await;
     assert_eq!(raw(served.http(), Some(call.to_string())).await.status, 200, "the first is within the burst");
     let refused = raw(served.http(), Some(call.to_string())).await;
     assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
     assert!(refused.error().contains("rpc.max_client_bytes_per_second"), "{}", refused.text);
     assert_eq!(raw(format!("{}/status", served.http()), None).await.status, 429);
     assert_eq!(raw(format!("{}/ready", served.http()), None).await.status, 200);
-    let mut socket = open(&served).await;
     let refused = self::call(&mut socket, 1, "health", Value::Null).await;
     assert!(refused["error"]["data"].as_str().unwrap().contains("more work than it may"), "{refused}");
+    socket.send(Message::text(call.to_string())).await.unwrap();
+    let end = timeout(SOON, socket.next()).await.unwrap();
+    assert!(matches!(end, None | Some(Err(_))), "a large message is not read to its end: {end:?}");
+    let refused = connect_async(served.websocket()).await.unwrap_err().to_string();
+    assert!(refused.contains("429"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

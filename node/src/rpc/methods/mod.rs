@@ -355,7 +355,7 @@ pub async fn call(
 
 async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method, args: Args) -> Result<Reply, Error> {
     match method.run {
-        Now(run) => client.charged(|| run(server, &args).map(reply)),
+        Now(run) => run(server, &args).map(reply),
         Store(run) => {
             let of_class = match Class::of(server, method, &args) {
                 Some(class) => Some(server.turns(class).next(client, STORE_WAIT).await.ok_or_else(|| {
