@@ -218,10 +218,11 @@ impl Book {
         (addresses, next)
     }
 
-    /// Whether the socket that an address leads to may be dialled: for a learned one, the name may have hidden where it
-    /// leads. The error ends a sentence.
+    /// Whether the socket that an address of the book leads to may be dialled: for a learned one, the name may have hidden
+    /// where it leads. The error ends a sentence.
     pub(crate) fn may_dial(&mut self, id: &NodeId, ip: IpAddr, now: Instant) -> Result<(), &'static str> {
-        let Some(Entry { kind: Kind::Learned { reach_min, .. }, .. }) = self.entries.get(id) else { return Ok(()) };
+        let Some(entry) = self.entries.get(id) else { return Err("who told of it was found out meanwhile") };
+        let Kind::Learned { reach_min, .. } = &entry.kind else { return Ok(()) };
         if range::reach(ip).is_none_or(|reach| reach < *reach_min) {
             self.forget(id);
             return Err("a peer gave an address of a network that it is not in");
@@ -520,6 +521,7 @@ mod tests {
         assert!(book.learn(address(1, "a.example.org"), SOURCE, now));
         assert!(book.may_dial(&NodeId([1; 20]), ip("10.0.0.1"), now).is_err());
         assert_eq!(book.len(), 0, "and is forgotten");
+        assert!(book.may_dial(&NodeId([1; 20]), ip("9.9.9.9"), now).is_err(), "also while its name is looked up");
     }
 
     #[test]

@@ -57,6 +57,9 @@ counters! {
     dials,
     /// Dials that gave no connection.
     dial_failures,
+    /// Of those, the ones that were not tried because of where the address leads: to a banned range, to a network that its
+    /// teller is not in, or to a range where too many dials failed lately.
+    dials_refused,
     /// Connections that became peers.
     ups,
     /// Peers lost, for whatever reason.

@@ -2,7 +2,9 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::*;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
@@ -90,6 +92,11 @@ struct Raw {
 impl Raw {
     /// Connects to a node.
     async fn connect(n: u8, node: &Node) -> Raw {
+        Raw::connect_to(n, node.address().port).await
+    }
+
+    /// Connects to what listens on a port.
+    async fn connect_to(n: u8, port: u16) -> Raw {
         let keys = Keypair::ed25519_from_bytes([n; 32]).unwrap();
         let behaviour = libp2p_stream::Behaviour::new();
         let mut control = behaviour.new_control();
@@ -101,7 +108,7 @@ impl Raw {
             .boxed();
         let config = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(3600));
         let mut swarm = Swarm::new(transport, behaviour, keys.public().to_peer_id(), config);
-        let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", node.address().port).parse().unwrap();
+        let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
         swarm.dial(address).unwrap();
         let peer = loop {
             if let SwarmEvent::ConnectionEstablished { peer_id, .. } = swarm.select_next_some().await {
@@ -276,6 +283,64 @@ async fn a_flood_of_address_messages_is_an_offence_and_lies_do_no_harm() {
     stream.write_all(&control_frames(&[too_many])).await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(node.until_down(other.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+}
+
+/// Listens for one connection, which it takes on to a node from an address in the range 127.0.`range`.0/24.
+async fn from_range(range: u8, node: &Node) -> u16 {
+    let listener = tokio::net::TcpListener::bind(socket(0)).await.unwrap();
+    let (port, to) = (listener.local_addr().unwrap().port(), socket(node.address().port));
+    tokio::spawn(async move {
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let from = tokio::net::TcpSocket::new_v4().unwrap();
+        from.bind(([127, 0, range, 1], 0).into()).unwrap();
+        let mut ours = from.connect(to).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut theirs, &mut ours).await; // until one of them hangs up
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poisoned_sources_of_addresses_cause_few_dials() {
+    let mut node = Node::start(1, |config| config.pex = true).await;
+    let victim = tokio::net::TcpListener::bind(socket(0)).await.unwrap();
+    let port = victim.local_addr().unwrap().port();
+    let knocks = Arc::new(AtomicU64::new(0));
+    let count = knocks.clone();
+    tokio::spawn(async move {
+        while victim.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut held = Vec::new();
+    let began = Instant::now();
+    for source in 1..=30u8 {
+        let mut raw = Raw::connect_to(100 + source, from_range(source, &node).await).await;
+        let mut stream = raw.greet(&mut node).await;
+        for message in 0..2u8 {
+            // Half of what they tell are keys at one port of the victim, half are ports of others.
+            let address = |n: u8| {
+                let id = NodeId(std::array::from_fn(|at| [source, message, n].get(at).copied().unwrap_or(1)));
+                if n.is_multiple_of(2) {
+                    format!("{id}@127.0.0.1:{port}")
+                } else {
+                    format!("{id}@127.{source}.{n}.1:1")
+                }
+            };
+            let texts = (0..ADDRESSES_PER_MESSAGE_MAX as u8).map(address).collect();
+            let told = Control { addresses: Some(Texts { texts }), ..Control::default() };
+            stream.write_all(&control_frames(&[told])).await.unwrap();
+        }
+        stream.flush().await.unwrap();
+        held.push((raw, stream));
+    }
+    eventually(|| node.network.stats().dials_refused > 0).await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // for more dials than there should be
+    let (stats, knocks) = (node.network.stats(), knocks.load(Ordering::Relaxed));
+    let seconds = began.elapsed().as_secs();
+    println!("{seconds} s: {} dials, {} refused, {knocks} at the victim", stats.dials, stats.dials_refused);
+    assert!(stats.dials <= u64::from(DIALS_LEARNED_BURST) + seconds + 1, "{stats:?}");
+    assert!(knocks <= u64::from(DIALS_PER_RANGE_BURST) + seconds / DIALS_PER_RANGE_PAUSE.as_secs() + 1, "{knocks}");
+    assert_eq!(node.network.peers().len(), 30, "who told them is not thrown out for it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -115,6 +115,14 @@ impl ToAnswer {
     }
 }
 
+/// An address that was looked up, to be dialled.
+struct Resolved {
+    address: PeerAddress,
+    /// The book chose it; else somebody asked for it.
+    from_book: bool,
+    socket: Result<SocketAddr, String>,
+}
+
 enum Phase {
     Greeting,
     Live(Arc<Peer>),
@@ -155,7 +163,7 @@ struct Task {
     /// Who is being resolved or dialled.
     dialling: BTreeSet<NodeId>,
     dials: BTreeMap<ConnectionId, PeerAddress>,
-    resolving: FuturesUnordered<BoxFuture<'static, (PeerAddress, Result<SocketAddr, String>)>>,
+    resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
     /// The next moment to look at the book. `None`: when something changes.
     dial_at: Option<Instant>,
     ask_at: Instant,
@@ -194,7 +202,7 @@ impl Task {
                     Some(command) => self.on_command(command),
                     None => return,
                 },
-                Some((address, socket)) = self.resolving.next() => self.on_resolved(address, socket),
+                Some(resolved) = self.resolving.next() => self.on_resolved(resolved),
                 Ok(slot) = self.events.clone().reserve_owned(), if !self.outbox.is_empty() => {
                     if let Some(outgoing) = self.outbox.pop_front() {
                         let item = self.announce(outgoing);
@@ -471,7 +479,7 @@ impl Task {
                     self.close(connection, DownReason::Disconnected);
                 }
             }
-            Command::Dial(address) => self.dial(address),
+            Command::Dial(address) => self.dial(address, false),
         }
     }
 

@@ -1,12 +1,11 @@
 //! Whom we dial: the peer exchange and the dials themselves.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError};
 
-use super::{Link, Phase, Task};
+use super::{Link, Phase, Resolved, Task};
 use crate::control::{Control, Refusal};
 use crate::limits::*;
 use crate::range::{self, Reach};
@@ -115,7 +114,7 @@ impl Task {
             self.dial_at = next;
             self.shared.counters.book_addresses.set(self.book.len() as u64);
             for address in due {
-                self.dial(address);
+                self.dial(address, true);
             }
         }
         if self.answer_at.is_some_and(|at| at <= now) {
@@ -148,7 +147,7 @@ impl Task {
         }
     }
 
-    pub(super) fn dial(&mut self, address: PeerAddress) {
+    pub(super) fn dial(&mut self, address: PeerAddress, from_book: bool) {
         if address.id == self.shared.id {
             return self.emit_refused(Some(address.id), address.to_string(), true, Refusal::Myself);
         }
@@ -169,20 +168,25 @@ impl Task {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("looking up the name took too long".to_owned()),
             };
-            (address, socket)
+            Resolved { address, from_book, socket }
         }));
     }
 
-    pub(super) fn on_resolved(&mut self, address: PeerAddress, socket: Result<SocketAddr, String>) {
+    pub(super) fn on_resolved(&mut self, Resolved { address, from_book, socket }: Resolved) {
         let socket = match socket {
             Ok(socket) => socket,
             Err(reason) => return self.on_dial_given_up(&address, &reason),
         };
         let ip = socket.ip();
-        if self.shared.is_banned(&address.id, Some(ip)) {
-            return self.on_dial_given_up(&address, "it is banned");
-        }
-        if let Err(reason) = self.book.may_dial(&address.id, ip, Instant::now()) {
+        let allowed = if self.shared.is_banned(&address.id, Some(ip)) {
+            Err("it is banned")
+        } else if from_book {
+            self.book.may_dial(&address.id, ip, Instant::now())
+        } else {
+            Ok(())
+        };
+        if let Err(reason) = allowed {
+            self.shared.counters.dials_refused.add(1);
             return self.on_dial_given_up(&address, reason);
         }
         let options =
