@@ -50,7 +50,8 @@ const fn known(kind: MetricType, name: &'static str, labels: &'static [&'static 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
 const BATCHES: Known = known(COUNTER, "storage_batches_total", &[], "Batches written to the database.");
-const SYNCS: Known = known(COUNTER, "storage_syncs_total", &[], "Of these, the synced ones: two a height.");
+const SYNCS: Known =
+    known(COUNTER, "storage_syncs_total", &[], "Batches written with a sync of the disk: two a height.");
 const BATCH_BYTES: Known = known(HISTOGRAM, "storage_batch_bytes", &[], "Bytes of keys and values in a batch.");
 const SYNC_SECONDS: Known = known(HISTOGRAM, "storage_sync_seconds", &[], "Time of a synced batch.");
 const BATCH_SECONDS: Known = known(HISTOGRAM, "storage_batch_seconds", &[], "Time of a batch without sync.");
@@ -66,7 +67,7 @@ const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "
 const STATESYNC: Known =
     known(GAUGE, "statesync_syncing", &[], "Always 0: a node that joins fetches blocks, see blocksync_syncing.");
 const PEERS: Known = known(GAUGE, "p2p_peers", &[], "Connected peers.");
-const PEERS_OUTBOUND: Known = known(GAUGE, "p2p_peers_outbound", &[], "Of these, those that we dialled.");
+const PEERS_OUTBOUND: Known = known(GAUGE, "p2p_peers_outbound", &[], "Connected peers that this node dialled.");
 const PEER_RECEIVED: Known =
     known(COUNTER, "p2p_peer_receive_bytes_total", &["peer_id", "chID"], "Bytes received from a peer.");
 const PEER_SENT: Known = known(COUNTER, "p2p_peer_send_bytes_total", &["peer_id", "chID"], "Bytes sent to a peer.");
@@ -77,10 +78,40 @@ const PEER_PENDING: Known =
 const PEER_RTT: Known = known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round trip of the last ping.");
 const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer: 100 is a ban.");
 const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans begun.");
+const BANNED_PEERS: Known = known(GAUGE, "p2p_banned_peers", &[], "Peers that are banned now.");
+const BANNED_RANGES: Known = known(
+    GAUGE,
+    "p2p_banned_ranges",
+    &[],
+    "Ranges of addresses that are banned now, because peers there misbehaved under several keys.",
+);
+const DENIED: Known = known(
+    COUNTER,
+    "p2p_connections_denied_total",
+    &[],
+    "Connections of others ended before a word was said, for a limit or a ban.",
+);
 const PENALTIES: Known = known(COUNTER, "p2p_penalties_total", &[], "Offences noted.");
 const SENDS_DROPPED: Known =
     known(COUNTER, "p2p_sends_dropped_total", &[], "Messages not sent because a peer is slow.");
 const DIAL_FAILURES: Known = known(COUNTER, "p2p_dial_failures_total", &[], "Dials that gave no connection.");
+const DIALS_REFUSED: Known = known(
+    COUNTER,
+    "p2p_dials_refused_total",
+    &[],
+    "Dials not tried because of where the address leads: to a banned range, to a network that the peer who told of it is not in, \
+     or to a range where too many dials failed lately.",
+);
+const RESPONSE_BYTES: Known =
+    known(GAUGE, "p2p_response_bytes", &[], "Bytes of answers to peers' requests that wait to be written.");
+const REQUESTS_BUSY: Known =
+    known(COUNTER, "p2p_requests_busy_total", &[], "Requests of peers answered with \"busy\", for want of room.");
+const MESH: Known = known(
+    GAUGE,
+    "p2p_mesh_peers",
+    &["kind"],
+    "Peers in the gossip's mesh: `kept` are configured, dialled by this node or proven, `stranger` are the others.",
+);
 const EVENTS_QUEUED: Known = known(GAUGE, "p2p_events_queued", &[], "Events of the network that wait for us.");
 const GOSSIP: Known =
     known(COUNTER, "p2p_gossip_batches_total", &["kind"], "Batches of transactions gossiped, by what became of them.");
@@ -135,9 +166,16 @@ const ALL: &[&Known] = &[
     &PEER_RTT,
     &PEER_PENALTY,
     &BANS,
+    &BANNED_PEERS,
+    &BANNED_RANGES,
+    &DENIED,
     &PENALTIES,
     &SENDS_DROPPED,
     &DIAL_FAILURES,
+    &DIALS_REFUSED,
+    &RESPONSE_BYTES,
+    &REQUESTS_BUSY,
+    &MESH,
     &EVENTS_QUEUED,
     &GOSSIP,
     &TXS,
@@ -303,9 +341,8 @@ impl Sources {
 
     fn network(&self, out: &mut Families) {
         let peers = self.network.peers();
-        let stats = self.network.stats();
         out.put(&PEERS, peers.len() as f64);
-        out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
+        network_totals(&self.network.stats(), out);
         let channels = |number: fn(&p2p::ChannelInfo) -> u64| {
             let of_peer = |peer: &p2p::PeerInfo| {
                 let id = peer.id;
@@ -329,19 +366,6 @@ impl Sources {
         let rtts = peers.iter().filter_map(|peer| Some((vec![label("peer_id", peer.id)], peer.rtt?.as_secs_f64())));
         out.many(&PEER_RTT, rtts.collect());
         out.many(&PEER_PENALTY, each(&|peer| peer.penalty));
-        out.put(&BANS, stats.bans as f64);
-        out.put(&PENALTIES, stats.penalties as f64);
-        out.put(&SENDS_DROPPED, stats.sends_dropped as f64);
-        out.put(&DIAL_FAILURES, stats.dial_failures as f64);
-        out.put(&EVENTS_QUEUED, stats.events_queued as f64);
-        let gossip = [
-            ("published", stats.gossip_published),
-            ("accepted", stats.gossip_accepted),
-            ("ignored", stats.gossip_ignored),
-            ("rejected", stats.gossip_rejected),
-            ("dropped", stats.gossip_dropped + stats.gossip_publish_refused),
-        ];
-        out.many(&GOSSIP, gossip.map(|(kind, count)| (vec![label("kind", kind)], count as f64)).to_vec());
     }
 
     fn mempool(&self, out: &mut Families) {
@@ -366,5 +390,68 @@ impl Sources {
         out.put(&VOTE_CACHE_HITS, hits as f64);
         let queued = self.pool.queued().map(|(kind, length)| (vec![label("kind", kind)], length as f64));
         out.many(&QUEUED, queued.to_vec());
+    }
+}
+
+/// What the network counts over all peers.
+fn network_totals(stats: &p2p::Stats, out: &mut Families) {
+    out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
+    out.put(&BANS, stats.bans as f64);
+    out.put(&BANNED_PEERS, stats.banned as f64);
+    out.put(&BANNED_RANGES, stats.banned_ranges as f64);
+    out.put(&DENIED, stats.denied as f64);
+    out.put(&PENALTIES, stats.penalties as f64);
+    out.put(&SENDS_DROPPED, stats.sends_dropped as f64);
+    out.put(&DIAL_FAILURES, stats.dial_failures as f64);
+    out.put(&DIALS_REFUSED, stats.dials_refused as f64);
+    out.put(&RESPONSE_BYTES, stats.response_bytes as f64);
+    out.put(&REQUESTS_BUSY, stats.requests_busy as f64);
+    let mesh = [("kept", stats.mesh_peers), ("stranger", stats.mesh_strangers)];
+    out.many(&MESH, mesh.map(|(kind, count)| (vec![label("kind", kind)], count as f64)).to_vec());
+    out.put(&EVENTS_QUEUED, stats.events_queued as f64);
+    let gossip = [
+        ("published", stats.gossip_published),
+        ("accepted", stats.gossip_accepted),
+        ("ignored", stats.gossip_ignored),
+        ("rejected", stats.gossip_rejected),
+        ("dropped", stats.gossip_dropped + stats.gossip_publish_refused),
+    ];
+    out.many(&GOSSIP, gossip.map(|(kind, count)| (vec![label("kind", kind)], count as f64)).to_vec());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_make_this_node_hold_and_refuse_is_exported() {
+        let stats = p2p::Stats {
+            banned: 1,
+            banned_ranges: 2,
+            denied: 3,
+            dials_refused: 4,
+            response_bytes: 5,
+            requests_busy: 6,
+            mesh_peers: 7,
+            mesh_strangers: 8,
+            ..p2p::Stats::default()
+        };
+        let mut out = Families::default();
+        network_totals(&stats, &mut out);
+        let mut text = String::new();
+        prometheus::TextEncoder::new().encode_utf8(&out.0, &mut text).unwrap();
+        let series = [
+            "p2p_banned_peers 1",
+            "p2p_banned_ranges 2",
+            "p2p_connections_denied_total 3",
+            "p2p_dials_refused_total 4",
+            "p2p_response_bytes 5",
+            "p2p_requests_busy_total 6",
+            "p2p_mesh_peers{kind=\"kept\"} 7",
+            "p2p_mesh_peers{kind=\"stranger\"} 8",
+        ];
+        for line in series {
+            assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
+        }
     }
 }
