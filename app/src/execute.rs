@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    Address, Attribute, ChainId, Event, Hash, Height, Msg, Params, Reader, Transaction, TxBody, TxOrder, TxResult,
-    VerifiedTx, limits::TX_MESSAGES_MAX,
+    Address, ChainId, Event, Hash, Height, Msg, Params, Reader, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
+    limits::TX_MESSAGES_MAX,
 };
 
 use crate::{
@@ -241,7 +241,6 @@ fn tx_event(body: &TxBody) -> Event {
 }
 
 /// An event. Attributes marked for indexing cost a row of every node's store each, so only addresses are: people search by them.
-fn event<const N: usize>(kind: &str, attributes: [(&str, (String, bool)); N]) -> Event {
-    let attribute = |(key, (value, index)): (&str, (String, bool))| Attribute { key: key.to_owned(), value, index };
-    Event { kind: kind.to_owned(), attributes: attributes.into_iter().map(attribute).collect() }
+fn event<const N: usize>(kind: &str, attributes: [(&'static str, (String, bool)); N]) -> Event {
+    Event::new(kind, attributes.map(|(key, (value, index))| (key, value, index)))
 }

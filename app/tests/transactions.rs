@@ -17,13 +17,8 @@ fn codes(results: &[TxResult]) -> Vec<u32> {
 /// The attributes that are marked for indexing.
 const ADDRESSES: [&str; 3] = ["signer", "sender", "recipient"];
 
-fn event(kind: &str, attributes: &[(&str, String)]) -> Event {
-    let attribute = |(key, value): &(&str, String)| types::Attribute {
-        key: (*key).into(),
-        value: value.clone(),
-        index: ADDRESSES.contains(key),
-    };
-    Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
+fn event(kind: &str, attributes: &[(&'static str, String)]) -> Event {
+    Event::new(kind, attributes.iter().map(|(key, value)| (*key, value, ADDRESSES.contains(key))))
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use chain::{Chain, Rig, RocksRig, open};
 use storage::{Batch, Cf, Durability, Kv};
-use types::{Attribute, Event, HardState, TxResult, WriteSet};
+use types::{Event, HardState, TxResult, WriteSet};
 
 const ACCOUNTS: u64 = 100_000;
 const ROUNDS: usize = 60;
@@ -42,12 +42,9 @@ fn account(number: u64) -> Vec<u8> {
 }
 
 fn result(random: &mut Random, index: bool) -> TxResult {
-    let mut attribute = |key: &str| {
-        let value = format!("{:040X}", random.next() % ACCOUNTS);
-        Attribute { key: key.into(), value, index }
-    };
-    let tx = Event { kind: "tx".into(), attributes: vec![attribute("signer")] };
-    let transfer = Event { kind: "transfer".into(), attributes: vec![attribute("sender"), attribute("recipient")] };
+    let mut attribute = |key: &'static str| (key, format!("{:040X}", random.next() % ACCOUNTS), index);
+    let tx = Event::new("tx", [attribute("signer")]);
+    let transfer = Event::new("transfer", [attribute("sender"), attribute("recipient")]);
     TxResult { gas_used: 1, events: vec![tx, transfer], ..TxResult::default() }
 }
 

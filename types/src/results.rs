@@ -29,6 +29,15 @@ pub struct Event {
     pub attributes: Vec<Attribute>,
 }
 
+impl Event {
+    /// An event with attributes: key, value, and whether it is marked for indexing.
+    pub fn new<V: Into<String>>(kind: &str, attributes: impl IntoIterator<Item = (&'static str, V, bool)>) -> Self {
+        let attribute =
+            |(key, value, index): (&str, V, bool)| Attribute { key: key.into(), value: value.into(), index };
+        Self { kind: kind.into(), attributes: attributes.into_iter().map(attribute).collect() }
+    }
+}
+
 /// What one transaction brought about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxResult {

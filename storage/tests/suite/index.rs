@@ -1,7 +1,7 @@
 //! The index of events.
 
 use storage::{FORGET_STEP, Indexed, Kv, Position, Store};
-use types::{Attribute, Event, Height, TxResult, WriteSet};
+use types::{Event, Height, TxResult, WriteSet};
 
 use crate::chain::{Chain, Made, Rig, open};
 
@@ -13,26 +13,20 @@ on_both!(
     rows_come_with_their_height_or_not_at_all,
 );
 
-fn event(kind: &str, attributes: &[(&str, &str, bool)]) -> Event {
-    let attribute = |(key, value, index): &(&str, &str, bool)| Attribute {
-        key: (*key).into(),
-        value: (*value).into(),
-        index: *index,
-    };
-    Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
-}
-
 /// A height of two transactions: the first to `ann`, the second to `ann` in even heights, else to `bob`.
 fn next(chain: &mut Chain) -> Made {
     let height = chain.height.next();
     let mut made = chain.next(WriteSet::default(), vec![height.0.to_be_bytes().to_vec(), vec![height.0 as u8]]);
     let second = if height.0.is_multiple_of(2) { "ann" } else { "bob" };
     let of = |to: &str| TxResult {
-        events: vec![event("pay", &[("to", to, true), ("amount", "5", false)]), event("pay", &[("to", to, true)])],
+        events: vec![
+            Event::new("pay", [("to", to, true), ("amount", "5", false)]),
+            Event::new("pay", [("to", to, true)]),
+        ],
         ..TxResult::default()
     };
     made.results.txs = vec![of("ann"), of(second)];
-    made.results.events = vec![event("pay", &[("to", "block", true)])];
+    made.results.events = vec![Event::new("pay", [("to", "block", true)])];
     made
 }
 
