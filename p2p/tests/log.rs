@@ -85,8 +85,24 @@ async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
     let wrong_id = format!("expected {}, got {}", id(9), a.id);
     eventually(|| lines.with(&["WARN", "wrong node id", &wrong_id]).len() == 2).await;
 
+    // A copied node key: address, expected and got, on both sides; once, although the copy tries again and again.
+    let first = Node::start(6, |config| config.persistent_peers = vec![a.address()]).await;
+    eventually(|| a.network.peer_ids().contains(&first.id)).await;
+    let known = a.network.peers().iter().find(|peer| peer.id == first.id).unwrap().remote.clone();
+    let copy = Node::start(6, |config| config.persistent_peers = vec![a.address()]).await;
+    eventually(|| copy.network.stats().refused_by_peer >= 4).await;
+    let used = format!("the node key of {} is used by two nodes: expected the one at {known}, got another", first.id);
+    let said = |by: &str, address: &str| lines.with(&["WARN", &used, "new node_key.json", by, address]);
+    let (of_a, of_copy) =
+        (said("by=\"us\"", "address=\"/ip4/127.0.0.1/tcp/"), said("by=\"the peer\"", &a.address().to_string()));
+    assert_eq!((of_a.len(), of_copy.len()), (1, 1), "{:?}", lines.0.lock().unwrap());
+    assert_eq!(lines.with(&["peer down", &first.id.to_string()]), [""; 0], "the first one stays");
+
     // Nobody listens there: not at once, for nodes that start together meet soon.
     let nowhere = PeerAddress::new(id(8), socket(free_port()), Transport::Tcp);
     let _lost = Node::start(5, |config| config.persistent_peers = vec![nowhere.clone()]).await;
-    eventually(|| lines.with(&["WARN", "cannot be reached", &nowhere.to_string()]).len() == 1).await;
+    // Only the dialler can tell: its line says which address, and what to do.
+    let way_out = "check its host and port, and that it runs";
+    eventually(|| lines.with(&["WARN", "cannot be reached", &nowhere.to_string(), "refused", way_out]).len() == 1)
+        .await;
 }
