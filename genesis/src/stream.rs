@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     io::{self, Read},
+    marker::PhantomData,
 };
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -24,6 +25,10 @@ struct Reading {
 }
 
 impl Reading {
+    fn at<P: Place>(&self, _: P) -> Passing<'_, P> {
+        Passing(self, PhantomData)
+    }
+
     fn fail<T, E: de::Error>(&self, field: impl Into<String>, reason: impl ToString) -> Result<T, E> {
         self.fail_with(FieldError::new(field, reason))
     }
@@ -44,7 +49,7 @@ pub(crate) fn read(reader: impl Read) -> Result<(Map<String, Value>, Vec<Genesis
         error: RefCell::default(),
     };
     let mut deserializer = serde_json::Deserializer::from_reader(Metered { reader, reading: &reading });
-    let read = Document(&reading).deserialize(&mut deserializer);
+    let read = reading.at(Document).deserialize(&mut deserializer);
     let read = read.and_then(|document| deserializer.end().map(|()| document));
     let error = reading.error.borrow_mut().take();
     read.map_err(|json| match (error, json.io_error_kind()) {
@@ -80,67 +85,99 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// What else than an object or a list stands somewhere.
-macro_rules! mistyped {
-    ($visitor:ty, $($method:ident $of:ty => $kind:literal),*) => {
-        $(fn $method<E: de::Error>(self, _: $of) -> Result<Self::Value, E> {
-            self.mistyped($kind)
-        })*
-    };
-}
+/// A place in the document that is read as it passes by. What it does not take is a mistake there.
+trait Place: Sized {
+    type Content;
+    const FIELD: &'static str;
+    const EXPECTED: &'static str;
 
-macro_rules! scalars_are_mistyped {
-    ($visitor:ty) => {
-        mistyped!($visitor, visit_bool bool => "a boolean", visit_i64 i64 => "a number", visit_u64 u64 => "a number",
-            visit_f64 f64 => "a number", visit_str &str => "a string");
-    };
-}
+    fn null<E: de::Error>(reading: &Reading) -> Result<Self::Content, E> {
+        Self::mistyped(reading, "null")
+    }
 
-struct Document<'a>(&'a Reading);
+    fn list<'de, A: SeqAccess<'de>>(reading: &Reading, _: A) -> Result<Self::Content, A::Error> {
+        Self::mistyped(reading, "a list")
+    }
 
-impl Document<'_> {
-    fn mistyped<T, E: de::Error>(&self, kind: &str) -> Result<T, E> {
-        self.0.fail("the document", format!("is {kind}, expected an object"))
+    fn object<'de, A: MapAccess<'de>>(reading: &Reading, _: A) -> Result<Self::Content, A::Error> {
+        Self::mistyped(reading, "an object")
+    }
+
+    fn mistyped<T, E: de::Error>(reading: &Reading, kind: &str) -> Result<T, E> {
+        reading.fail(Self::FIELD, format!("is {kind}, expected {}", Self::EXPECTED))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = (Map<String, Value>, Vec<GenesisAccount>);
+/// Reads a place.
+struct Passing<'a, P>(&'a Reading, PhantomData<P>);
+
+impl<'de, P: Place> DeserializeSeed<'de> for Passing<'_, P> {
+    type Value = P::Content;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = (Map<String, Value>, Vec<GenesisAccount>);
+impl<'de, P: Place> Visitor<'de> for Passing<'_, P> {
+    type Value = P::Content;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a genesis document")
+        f.write_str(P::EXPECTED)
     }
 
-    scalars_are_mistyped!(Self);
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
+        P::mistyped(self.0, "a boolean")
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self::Value, E> {
+        P::mistyped(self.0, "a number")
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Self::Value, E> {
+        P::mistyped(self.0, "a number")
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+        P::mistyped(self.0, "a number")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        P::mistyped(self.0, "a string")
+    }
 
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-        self.mistyped("null")
+        P::null(self.0)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        self.mistyped("a list")
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        P::list(self.0, seq)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        P::object(self.0, map)
+    }
+}
+
+struct Document;
+
+impl Place for Document {
+    type Content = (Map<String, Value>, Vec<GenesisAccount>);
+    const FIELD: &'static str = "the document";
+    const EXPECTED: &'static str = "an object";
+
+    fn object<'de, A: MapAccess<'de>>(reading: &Reading, mut map: A) -> Result<Self::Content, A::Error> {
         let (mut head, mut accounts) = (Map::new(), None);
         while let Some(key) = map.next_key::<String>()? {
             if !FIELDS.contains(&key.as_str()) {
                 let one = Value::Object(Map::from_iter([(key, Value::Null)]));
-                return self.0.fail_with(At::root(&one).only(FIELDS).expect_err("it is none of them"));
+                return reading.fail_with(At::root(&one).only(FIELDS).expect_err("it is none of them"));
             }
             if head.contains_key(&key) || key == "app_state" && accounts.is_some() {
-                return self.0.fail(key, "is there twice: leave one out");
+                return reading.fail(key, "is there twice: leave one out");
             }
             match key.as_str() {
-                "app_state" => accounts = Some(map.next_value_seed(AppState(self.0))?),
+                "app_state" => accounts = Some(map.next_value_seed(reading.at(AppState))?),
                 _ => {
                     head.insert(key, map.next_value()?);
                 }
@@ -150,99 +187,54 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct AppState<'a>(&'a Reading);
+struct AppState;
 
-impl AppState<'_> {
-    fn mistyped<T, E: de::Error>(&self, kind: &str) -> Result<T, E> {
-        self.0.fail("app_state", format!("is {kind}, expected an object"))
-    }
-}
+impl Place for AppState {
+    type Content = Vec<GenesisAccount>;
+    const FIELD: &'static str = "app_state";
+    const EXPECTED: &'static str = "an object";
 
-impl<'de> DeserializeSeed<'de> for AppState<'_> {
-    type Value = Vec<GenesisAccount>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for AppState<'_> {
-    type Value = Vec<GenesisAccount>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the state")
-    }
-
-    scalars_are_mistyped!(Self);
-
-    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+    fn null<E: de::Error>(_: &Reading) -> Result<Self::Content, E> {
         Ok(Vec::new())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        self.mistyped("a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(reading: &Reading, mut map: A) -> Result<Self::Content, A::Error> {
         let mut accounts = None;
         while let Some(key) = map.next_key::<String>()? {
             if key != "accounts" {
                 let one = Value::Object(Map::from_iter([(key, Value::Null)]));
-                let at = At::new(&one, "app_state".to_owned());
-                return self.0.fail_with(at.only(&["accounts"]).expect_err("it is another one"));
+                let at = At::new(&one, Self::FIELD.to_owned());
+                return reading.fail_with(at.only(&["accounts"]).expect_err("it is another one"));
             }
             if accounts.is_some() {
-                return self.0.fail("app_state.accounts", "is there twice: leave one out");
+                return reading.fail(Accounts::FIELD, "is there twice: leave one out");
             }
-            accounts = Some(map.next_value_seed(Accounts(self.0))?);
+            accounts = Some(map.next_value_seed(reading.at(Accounts))?);
         }
         Ok(accounts.unwrap_or_default())
     }
 }
 
-struct Accounts<'a>(&'a Reading);
+struct Accounts;
 
-impl Accounts<'_> {
-    fn mistyped<T, E: de::Error>(&self, kind: &str) -> Result<T, E> {
-        self.0.fail("app_state.accounts", format!("is {kind}, expected a list"))
-    }
-}
+impl Place for Accounts {
+    type Content = Vec<GenesisAccount>;
+    const FIELD: &'static str = "app_state.accounts";
+    const EXPECTED: &'static str = "a list";
 
-impl<'de> DeserializeSeed<'de> for Accounts<'_> {
-    type Value = Vec<GenesisAccount>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Accounts<'_> {
-    type Value = Vec<GenesisAccount>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of accounts")
-    }
-
-    scalars_are_mistyped!(Self);
-
-    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+    fn null<E: de::Error>(_: &Reading) -> Result<Self::Content, E> {
         Ok(Vec::new())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        self.mistyped("an object")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(reading: &Reading, mut seq: A) -> Result<Self::Content, A::Error> {
         let mut accounts = Vec::new();
         while let Some(value) = seq.next_element::<Value>()? {
-            let at = At::new(&value, format!("app_state.accounts[{}]", accounts.len()));
+            let at = At::new(&value, format!("{}[{}]", Self::FIELD, accounts.len()));
             match read_account(&at) {
                 Ok(account) => accounts.push(account),
-                Err(error) => return self.0.fail_with(error),
+                Err(error) => return reading.fail_with(error),
             }
-            self.0.head_left.set(GENESIS_HEAD_BYTES_MAX);
+            reading.head_left.set(GENESIS_HEAD_BYTES_MAX);
         }
         Ok(accounts)
     }
