@@ -37,11 +37,11 @@ impl Beginning {
     ///
     /// Errors: the file cannot be read, or is no genesis document; a store that is damaged or of another format.
     pub fn read(path: &Path, kv: &RocksKv) -> Result<Self, Failure> {
-        let failed = |act, error| Failure::config(FileError::Io { file: path.to_owned(), act, error });
+        let failed = |act, error| FileError::Io { file: path.to_owned(), act, error };
         let file = File::open(path).map_err(|error| failed("open", error))?;
         let bytes = file.metadata().map_err(|error| failed("read", error))?.len();
         if bytes <= SMALL_BYTES_MAX {
-            let document = Genesis::load(path).map_err(Failure::config)?;
+            let document = Genesis::load(path)?;
             let text = GenesisText::Whole(document.to_json());
             return Ok(Self::of(document, None, text));
         }
@@ -57,7 +57,7 @@ impl Beginning {
                 text,
             });
         }
-        let document = Genesis::load(path).map_err(Failure::config)?;
+        let document = Genesis::load(path)?;
         Ok(Self::of(document, Some(file_hash), text))
     }
 

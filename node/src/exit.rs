@@ -15,6 +15,7 @@
 
 use std::{fmt, io, path::Path};
 
+use genesis::FileError;
 use host::Halt;
 use storage::StoreError;
 
@@ -96,6 +97,15 @@ impl std::error::Error for Failure {}
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::config(error)
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        match &error {
+            FileError::Io { file, act, error } => Self::home_io(file, act, error),
+            _ => Self::config(error),
+        }
     }
 }
 

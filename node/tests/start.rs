@@ -5,7 +5,11 @@ mod processes;
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -114,6 +118,114 @@ fn garbage_files_are_named_with_the_field() {
         assert_eq!(code, 78, "{file}: {output}");
         assert!(output.contains(&path.display().to_string()) && output.contains(part), "{file}: {output}");
     }
+}
+
+/// A user to whom the modes of files mean something: the one who runs the test or, where that is root, nobody.
+struct OrdinaryUser {
+    program: PathBuf,
+    id: Option<u32>,
+}
+
+impl OrdinaryUser {
+    /// The owner of a folder from now on.
+    fn of(folder: &Path) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_cairn"));
+        if fs::metadata(folder).unwrap().uid() != 0 {
+            return Self { program, id: None };
+        }
+        let id = 65534;
+        give(folder, id);
+        // The program may lie where only root can go.
+        let copy = folder.join("cairn");
+        fs::hard_link(&program, &copy).or_else(|_| fs::copy(&program, &copy).map(|_| ())).unwrap();
+        Self { program: copy, id: Some(id) }
+    }
+
+    /// Runs the program there; exit code and everything that it wrote.
+    fn run(&self, args: &[&str], home: &Path) -> (i32, String) {
+        let folder = home.parent().unwrap();
+        let mut command = Command::new("timeout");
+        command
+            .arg("60")
+            .arg(&self.program)
+            .args(args)
+            .arg("--home")
+            .arg(home)
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env_remove("CAIRN_NODE");
+        if let Some(id) = self.id {
+            command.uid(id).gid(id);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap_or(-1), text)
+    }
+}
+
+fn give(path: &Path, to: u32) {
+    chown(path, Some(to), Some(to)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), to));
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_not_taken_for_absent() {
+    let homes = one();
+    let home = homes.home(0);
+    let mut node = homes.start(0);
+    node.wait_for_height(2);
+    assert_eq!(node.terminate().0, Some(0));
+    let user = OrdinaryUser::of(homes.folder.path());
+    let copy = homes.folder.path().join("copy");
+    let backup = ["backup", copy.to_str().unwrap()];
+    let (start, verify, reset) = (["start"], ["verify", "store"], ["unsafe-reset-all"]);
+    let (query, validator) = (["query", "status"], ["show-validator"]);
+    let all: [&[&str]; 6] = [&start, &backup, &verify, &reset, &query, &validator];
+    let as_user = "run this as the node's user";
+    let as_owner = "start the node as the user who owns the home";
+    let cases: [(&str, &[&[&str]], &str); 10] = [
+        ("", &all, as_user),
+        ("config", &all, as_user),
+        ("config/config.toml", &all, as_user),
+        ("config/genesis.json", &[&start], as_owner),
+        ("config/node_key.json", &[&start], as_owner),
+        ("config/priv_validator_key.json", &[&start], as_owner),
+        ("config/priv_validator_key.json", &[&validator], "run this as the user who owns it"),
+        ("data", &[&start, &backup, &verify, &reset], as_owner),
+        ("data/priv_validator_state.json", &[&start], as_owner),
+        ("data/cairn.db", &[&start, &backup, &verify], "Permission denied"),
+    ];
+    for (file, commands, way_out) in cases {
+        let path = home.join(file);
+        let mode = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        for command in commands {
+            let (code, text) = user.run(command, &home);
+            assert_eq!(code, 78, "{command:?} without {file:?}: {text}");
+            assert!(text.contains(&*path.to_string_lossy()), "{command:?}: {file:?} is not named: {text}");
+            assert!(text.contains(way_out), "{command:?} without {file:?}: {text}");
+            assert!(!text.contains("there is no node") && !text.contains("absent"), "{command:?}: {text}");
+        }
+        fs::set_permissions(&path, mode).unwrap();
+    }
+    // What may not be removed is not lost, and what was signed is not forgotten.
+    let state = home.join("data/priv_validator_state.json");
+    let signed = fs::read(&state).unwrap();
+    for file in ["data/priv_validator_state.json", "data/cairn.db"] {
+        let path = home.join(file);
+        let mode = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        let (code, text) = user.run(&reset, &home);
+        assert!(code != 0 && text.contains(&*path.to_string_lossy()), "{file}: {code}: {text}");
+        fs::set_permissions(&path, mode).unwrap();
+        assert_eq!(fs::read(&state).unwrap(), signed);
+        let (code, text) = user.run(&verify, &home);
+        assert_eq!(code, 0, "the store is still there: {text}");
+    }
+    let (code, text) = user.run(&backup, &home);
+    assert_eq!(code, 0, "{text}");
 }
 
 #[test]

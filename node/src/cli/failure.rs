@@ -66,11 +66,13 @@ impl From<ConfigError> for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        let code = match &error {
-            FileError::Content { .. } => exit::Code::Config,
-            _ => exit::Code::Refused,
-        };
-        Self::with_code(code, error.to_string())
+        match &error {
+            FileError::Content { .. } => Self::with_code(exit::Code::Config, error.to_string()),
+            FileError::Io { error: reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                Self::with_code(exit::Code::Config, format!("{error}: run this as the user who owns it"))
+            }
+            _ => Self::new(error.to_string()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! Accounts' keys are in `keys/` of the home; the homes of a testnet share the `keys/` beside them.
 
 use std::{
-    io::ErrorKind,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -79,7 +79,7 @@ impl Home {
         let file = self.config_file("config.toml");
         match std::fs::metadata(&file) {
             Ok(found) if found.is_file() => return Ok(()),
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(error) if !is_absent(&error) => {
                 let sentence = format!("{} cannot be looked at: {error}: run this as the node's user", file.display());
                 return Err(Failure::with_code(exit::Code::Config, sentence));
             }
@@ -105,15 +105,29 @@ impl Home {
     }
 
     /// The RPC address of this home's node as a URL, if there is such a node and it has one.
-    pub fn rpc_address(&self) -> Option<String> {
-        let file = self.config_file("config.toml");
-        let config = file.is_file().then(|| Config::load(&self.path, &[]).ok()).flatten()?;
-        (!config.rpc.laddr.is_empty()).then(|| reachable(&config.rpc.laddr))
+    ///
+    /// Errors: its configuration cannot be read: whoever answers at another address is another node.
+    pub fn rpc_address(&self) -> Result<Option<String>, Failure> {
+        match std::fs::metadata(self.config_file("config.toml")) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(_) => self.must_exist()?,
+            Ok(_) => {}
+        }
+        let config = Config::load(&self.path, &[])?;
+        Ok((!config.rpc.laddr.is_empty()).then(|| reachable(&config.rpc.laddr)))
     }
 }
 
+/// One that may not be looked at is there.
 fn is_testnet_here() -> bool {
-    Path::new(TESTNET_HOME).join("config").is_dir()
+    match std::fs::metadata(Path::new(TESTNET_HOME).join("config")) {
+        Ok(found) => found.is_dir(),
+        Err(error) => !is_absent(&error),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// An address that listens everywhere is reached at loopback.

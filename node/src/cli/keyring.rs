@@ -1,12 +1,12 @@
 //! The keyring of a home, asked as people ask: by name or by address, with errors that say where was looked.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use genesis::AccountKey;
+use genesis::{AccountKey, FileError};
 use types::Address;
 
 use super::{failure::Failure, home::Home};
@@ -77,10 +77,10 @@ impl Keyring {
     ///
     /// Errors: there is none (says where was looked and which there are), or its file is broken (names file and field).
     pub fn get(&self, name: &KeyName) -> Result<AccountKey, Failure> {
-        if !self.file(name).exists() {
-            return Err(self.unknown(name));
+        match self.files.load(name.as_ref()) {
+            Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Err(self.unknown(name)),
+            key => Ok(key?),
         }
-        Ok(self.files.load(name.as_ref())?)
     }
 
     fn unknown(&self, name: &KeyName) -> Failure {

@@ -307,7 +307,7 @@ impl Load {
         if let Some(testnet) = testnet {
             return Ok(testnet.nodes.clone());
         }
-        let rpc = home.rpc_address().unwrap_or_else(|| DEFAULT_NODE.to_owned());
+        let rpc = home.rpc_address()?.unwrap_or_else(|| DEFAULT_NODE.to_owned());
         Ok(vec![Node { rpc, metrics: None }])
     }
 }

@@ -143,7 +143,7 @@ impl NodeArgs {
     fn client(&self, home: &Home) -> Result<client::Client, Failure> {
         match &self.node {
             Some(url) => client::Client::new(url),
-            None => client::Client::new(&home.rpc_address().unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
+            None => client::Client::new(&home.rpc_address()?.unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
         }
     }
 }

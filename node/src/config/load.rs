@@ -125,6 +125,16 @@ impl EmptyBlocks {
     }
 }
 
+impl ConfigError {
+    fn unread(path: &Path, error: &io::Error) -> Self {
+        let way_out = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": run this as the node's user",
+            _ => "",
+        };
+        Self::Unreadable { path: path.to_owned(), reason: format!("cannot be read: {error}{way_out}") }
+    }
+}
+
 impl Config {
     /// Reads the configuration of a home: its file if there is one, this process' environment, and `flags` as (setting, text):
     /// `("rpc.laddr", "tcp://127.0.0.1:26657")`, `("log_level", "debug")`.
@@ -135,10 +145,9 @@ impl Config {
                 let reason = format!("has {} bytes; a configuration has at most {FILE_BYTES_MAX}", metadata.len());
                 return Err(ConfigError::Unreadable { path, reason });
             }
-            Ok(_) => std::fs::read_to_string(&path)
-                .map_err(|error| ConfigError::Unreadable { path: path.clone(), reason: error.to_string() })?,
+            Ok(_) => std::fs::read_to_string(&path).map_err(|error| ConfigError::unread(&path, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(ConfigError::Unreadable { path, reason: error.to_string() }),
+            Err(error) => return Err(ConfigError::unread(&path, &error)),
         };
         // An environment variable that is not text cannot be one of ours.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
