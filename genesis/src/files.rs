@@ -104,7 +104,7 @@ pub fn write(file: &Path, bytes: &[u8], access: Access, existing: Existing) -> R
         return Err(FileError::content(file, "is not the path of a file"));
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    io(folder, "make the folder", DirBuilder::new().recursive(true).mode(0o700).create(folder))?;
+    io(folder, "make the folder", make_folder(folder))?;
     let beside = format!(".{}.{}.tmp", name.to_string_lossy(), HEXLOWER.encode(&random::<8>()?));
     let beside = folder.join(beside);
     let moved = fill(&beside, bytes, access).and_then(|()| move_to(&beside, file, existing));
@@ -113,7 +113,27 @@ pub fn write(file: &Path, bytes: &[u8], access: Access, existing: Existing) -> R
         let _ = fs::remove_file(&beside);
     }
     moved?;
-    io(folder, "sync the folder", File::open(folder).and_then(|folder| folder.sync_all()))
+    io(folder, "sync the folder", sync_folder(folder))
+}
+
+/// Makes a folder and those above it, so that after a power loss they are there with what was synced in them.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_folder(above)?;
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()), // somebody else did
+        made => made.and_then(|()| sync_folder(above)),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn fill(file: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
@@ -155,13 +175,12 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
 
 /// Reads a file and its JSON. The error says where the JSON breaks, and shows none of it.
 pub(crate) fn read_json(file: &Path, bytes_max: usize) -> Result<serde_json::Value, FileError> {
-    read_json_or(file, bytes_max, ": restore the file from a copy")
+    json_of(file, &read(file, bytes_max)?, ": restore the file from a copy")
 }
 
-/// The same, with another way out in the error.
-pub(crate) fn read_json_or(file: &Path, bytes_max: usize, way_out: &str) -> Result<serde_json::Value, FileError> {
-    let bytes = read(file, bytes_max)?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+/// The JSON in a file's bytes. The error says where it breaks and the way out, and shows none of it.
+pub(crate) fn json_of(file: &Path, bytes: &[u8], way_out: &str) -> Result<serde_json::Value, FileError> {
+    serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = if bytes.is_empty() { "it is empty, " } else { "" };
         FileError::content(file, format!("{what}not JSON at line {line}, column {column}{way_out}"))

@@ -22,7 +22,7 @@ use types::{
 
 use crate::{
     document::{KeyShape, read_public_key},
-    files::{self, Access, Existing, FileError, in_file, random, read_json, read_json_or},
+    files::{self, Access, Existing, FileError, in_file, json_of, random, read_json},
     json::{At, FieldError},
 };
 
@@ -211,6 +211,17 @@ pub struct ValidatorState {
     pub sign_bytes: Option<Vec<u8>>,
 }
 
+/// Bytes of a record: a signature, and the bytes that were signed in hexadecimal, fit.
+const RECORD_BYTES: usize = 2048;
+
+/// Bits of a record's checksum, each of them a byte of white space.
+const RECORD_CHECK_BITS: usize = 64;
+
+fn record_check(content: &[u8]) -> [u8; RECORD_CHECK_BITS] {
+    let hash = types::blake3(content).0;
+    std::array::from_fn(|bit| if hash[bit / 8] >> (bit % 8) & 1 == 0 { b' ' } else { b'\t' })
+}
+
 #[derive(Serialize)]
 struct ValidatorStateShape {
     height: String,
@@ -234,12 +245,48 @@ impl ValidatorState {
         })
     }
 
-    /// Reads `priv_validator_state.json`.
+    /// The file's bytes at a length that never changes, so that it can be written over in place: the document, spaces, and a
+    /// checksum of both, in spaces and tabs, which no reader of JSON minds.
+    pub fn to_record(&self) -> Vec<u8> {
+        let mut bytes = self.to_file();
+        assert!(bytes.len() <= RECORD_BYTES - RECORD_CHECK_BITS, "what is signed is bounded");
+        bytes.resize(RECORD_BYTES - RECORD_CHECK_BITS, b' ');
+        let check = record_check(&bytes);
+        bytes.extend(check);
+        bytes
+    }
+
+    /// Where the copy is that is written over before the file is.
+    pub fn spare_of(file: &Path) -> PathBuf {
+        file.with_added_extension("spare")
+    }
+
+    /// Reads `priv_validator_state.json`, or its spare where a write of the file was torn.
     ///
     /// Errors: [`FileError`] with file and field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
+        match Self::load_alone(file) {
+            Err(error @ FileError::Content { .. }) => Self::load_alone(&Self::spare_of(file)).map_err(|_| error),
+            read => read,
+        }
+    }
+
+    /// Reads `priv_validator_state.json`, whatever its spare says.
+    ///
+    /// Errors: [`FileError`] with file and field.
+    pub fn load_alone(file: &Path) -> Result<Self, FileError> {
+        let bytes = files::read(file, KEY_FILE_BYTES_MAX)?;
+        if bytes.len() == RECORD_BYTES {
+            let (content, check) = bytes.split_at(RECORD_BYTES - RECORD_CHECK_BITS);
+            if record_check(content) != check {
+                return Err(FileError::content(
+                    file,
+                    "it is not what was written: a write was torn, or the file was edited",
+                ));
+            }
+        }
         // An older copy would be worse than none.
-        let value = read_json_or(file, KEY_FILE_BYTES_MAX, "")?;
+        let value = json_of(file, &bytes, "")?;
         in_file(file, Self::read(&At::root(&value)))
     }
 

@@ -9,7 +9,8 @@
 //! ```
 //! File and spare have their full length from the start on, so a sync of either is one flush of the disk, as for the store's log; a file
 //! that is made anew and renamed costs two commits of the file system's journal, which takes several times as long. A write that
-//! a power loss tore in the file is whole in the spare, and the other way round. The file is written after the store's sync, so it
+//! a power loss tore in the file is whole in the spare, and the other way round; each ends in a checksum, so that old and new
+//! bytes that happen to read well together are known for what they are. The file is written after the store's sync, so it
 //! is never ahead of the store, unless the store is an older copy. What follows from that at the start is the host's business
 //! (`host/src/guard.rs`).
 
@@ -26,7 +27,7 @@ use consensus::{SignState, Signer};
 use genesis::{Access, Existing, FileError, ValidatorKey, ValidatorState, files};
 use host::SigningRecord;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, HardState, Height};
+use types::{ChainId, ConsensusPublicKey, HardState, Height};
 
 use crate::{config::Config, exit::Failure};
 
@@ -39,8 +40,10 @@ pub fn load_signer(config: &Config, store: &Store<RocksKv>) -> Result<Option<Sig
         tracing::warn!(target: "main", file = %file.display(), "there is no validator key: this node signs nothing");
         return Ok(None);
     }
-    let key = ValidatorKey::load(&file).map_err(Failure::config)?;
-    let mut state = load_state(&config.priv_validator_state_file())?;
+    let key = ValidatorKey::load(&file)?;
+    let state_file = config.priv_validator_state_file();
+    let mut state = load_state(&state_file)?;
+    check_owner(&state, &state_file, &key.public_key(), &file)?;
     let floor = store.signing_floor();
     if floor > Height::GENESIS && floor >= state.height {
         state = SignState::sealed(floor);
@@ -53,24 +56,40 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
     if is_absent(file) {
         return Ok(SignState::default());
     }
-    let state = ValidatorState::load(file).or_else(|error| {
-        // A write that was torn. The spare is at least as late as whatever was said.
-        let spare = ValidatorState::load(&spare_of(file)).map_err(|_| error)?;
-        tracing::warn!(target: "main", file = %file.display(), height = spare.height.0, "the signing state is torn, and was taken from its spare");
-        Ok(spare)
+    let state = ValidatorState::load_alone(file).or_else(|error| {
+        // The spare is at least as late as whatever was said.
+        let state = ValidatorState::load(file)?;
+        let (file, height) = (file.display(), state.height.0);
+        tracing::warn!(target: "main", %file, height, %error, "the signing state was taken from its spare");
+        Ok(state)
     });
-    let state = state.map_err(|error: FileError| {
-        Failure::config(format!(
+    let state = state.map_err(|error: FileError| match error {
+        FileError::Io { .. } => Failure::from(error),
+        _ => Failure::config(format!(
             "{error}. This file says what the validator's key signed last; do not put an older copy of it back. It may be absent: beside \
              its database the node then signs nothing until it has heard the network; with an empty database, \
              say `cairn start --signed-up-to H`, where H is the last height that the key may have signed at"
-        ))
+        )),
     })?;
     Ok(SignState {
         height: state.height,
         round: state.round,
         step: state.step,
         signed: state.sign_bytes.zip(state.signature),
+    })
+}
+
+/// That the signature in the state file is one of the key.
+fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, key_file: &Path) -> Result<(), Failure> {
+    let Some((sign_bytes, signature)) = &state.signed else { return Ok(()) };
+    key.verify(sign_bytes, signature).map_err(|_| {
+        Failure::config(format!(
+            "{}: signature: it is not one of the key in {}, whose address is {}: this file says what another validator's key signed. Put \
+             this key's own file in its place. Where the key is new and never signed, move the file away",
+            state_file.display(),
+            key_file.display(),
+            key.address()
+        ))
     })
 }
 
@@ -104,22 +123,8 @@ pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
     if written.place() > sealed.place() {
         return Ok(written.height);
     }
-    to_file(&sealed).save(file, Existing::Replace).map_err(Failure::config)?;
+    to_file(&sealed).save(file, Existing::Replace)?;
     Ok(height)
-}
-
-/// Bytes of the file and of its spare, filled up with spaces: a signature, and the bytes that were signed in hexadecimal.
-const FILE_BYTES: usize = 2048;
-
-fn spare_of(file: &Path) -> PathBuf {
-    file.with_added_extension("spare")
-}
-
-fn filled(state: &SignState) -> Vec<u8> {
-    let mut bytes = to_file(state).to_file();
-    assert!(bytes.len() <= FILE_BYTES, "what is signed is bounded");
-    bytes.resize(FILE_BYTES, b' ');
-    bytes
 }
 
 fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
@@ -142,11 +147,11 @@ impl StateFile {
     /// Errors: the file or its spare cannot be written.
     pub fn start(path: PathBuf, signed: &SignState) -> Result<Self, Failure> {
         let open = |path: &Path| {
-            files::write(path, &filled(signed), Access::Secret, Existing::Replace).map_err(Failure::disk)?;
+            files::write(path, &to_file(signed).to_record(), Access::Secret, Existing::Replace)?;
             let opened = OpenOptions::new().write(true).open(path);
             opened.map_err(|error| Failure::disk(format!("{}: cannot be opened: {error}", path.display())))
         };
-        let (file, spare) = (open(&path)?, open(&spare_of(&path))?);
+        let (file, spare) = (open(&path)?, open(&ValidatorState::spare_of(&path))?);
         let (jobs, to_write) = sync_channel::<Vec<u8>>(1);
         let (done, written) = sync_channel(1);
         let work = move || {
@@ -163,7 +168,7 @@ impl StateFile {
 
 impl SigningRecord for StateFile {
     fn begin(&mut self, signed: &SignState) {
-        self.next = filled(signed);
+        self.next = to_file(signed).to_record();
         // Each job is waited for before the next; after a failed sync of the store there is none.
         let _ = self.jobs.send(self.next.clone());
     }
@@ -235,10 +240,72 @@ mod tests {
         assert_eq!(load_state(&file).unwrap(), state(19));
         // One that tears the spare has not touched the file. An absent file stays absent.
         StateFile::start(file.clone(), &state(20)).unwrap();
-        std::fs::write(spare_of(&file), "{").unwrap();
+        std::fs::write(ValidatorState::spare_of(&file), "{").unwrap();
         assert_eq!(load_state(&file).unwrap(), state(20));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(load_state(&file).unwrap(), SignState::default());
+    }
+
+    /// Whatever bytes of a write reach the disk, what is read is what was written or what was there before: never another height.
+    #[test]
+    fn a_write_that_is_torn_at_any_byte_is_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("priv_validator_state.json");
+        let signed = |height: u64, round: u32| {
+            let (key, chain) = (SecretKey::from_bytes(&[5; 32]).unwrap(), ChainId::new("c").unwrap());
+            let vote = hard_state(round, VoteType::Precommit).votes.remove(0).vote;
+            let mut signer = Signer::new(key, SignState::default());
+            signer.sign_vote(Vote { height: Height(height), ..vote }, &chain).unwrap();
+            signer.state().clone()
+        };
+        let sealed = SignState::sealed;
+        for (old, new) in [
+            (sealed(Height(99)), signed(100, 0)),
+            (sealed(Height(199)), signed(200, 0)),
+            (SignState::default(), signed(1, 0)),
+            (signed(99, 0), signed(100, 0)),
+            (signed(199, 9), signed(200, 10)),
+            (signed(7, 0), signed(7, 1)),
+        ] {
+            let (before, after) = (to_file(&old).to_record(), to_file(&new).to_record());
+            assert_eq!(before.len(), after.len());
+            let torn = |from: usize, to: usize| [&before[..from], &after[from..to], &before[to..]].concat();
+            // A byte that does not change makes no difference.
+            let differs = |at: usize| at == 0 || before[at - 1] != after[at - 1];
+            for at in (0..=after.len()).filter(|at| differs(*at)) {
+                // The beginning was written, or the end was: disks choose the order of their sectors.
+                for (torn, is_done) in
+                    [(torn(0, at), torn(0, at) == after), (torn(at, after.len()), torn(at, after.len()) == after)]
+                {
+                    let is_whole = torn == before || is_done;
+                    // The spare goes first; the file is whole then, and counts.
+                    std::fs::write(&file, &before).unwrap();
+                    std::fs::write(ValidatorState::spare_of(&file), &torn).unwrap();
+                    assert_eq!(load_state(&file).unwrap(), old, "{at}");
+                    // Then the file: the spare is whole then.
+                    std::fs::write(&file, &torn).unwrap();
+                    std::fs::write(ValidatorState::spare_of(&file), &after).unwrap();
+                    let read = load_state(&file).unwrap();
+                    assert!(read == new || (is_whole && read == old), "{at}: {read:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_file_of_another_key_is_refused() {
+        let [ours, theirs] = [5, 6].map(|seed| SecretKey::from_bytes(&[seed; 32]).unwrap());
+        let mut signer = Signer::new(theirs.clone(), SignState::default());
+        signer.sign_vote(hard_state(1, VoteType::Prevote).votes.remove(0).vote, &ChainId::new("c").unwrap()).unwrap();
+        let (state_file, key_file) = (Path::new("data/state.json"), Path::new("config/key.json"));
+        let check = |key: &SecretKey| check_owner(signer.state(), state_file, &key.public_key().into(), key_file);
+        let failure = check(&ours).unwrap_err();
+        assert_eq!(failure.code, crate::exit::Code::Config);
+        for part in ["data/state.json: signature", "config/key.json", &ours.public_key().address().to_string()] {
+            assert!(failure.sentence.contains(part), "{part}: {failure}");
+        }
+        check(&theirs).unwrap();
+        check_owner(&SignState::sealed(Height(7)), state_file, &ours.public_key().into(), key_file).unwrap();
     }
 
     #[test]
