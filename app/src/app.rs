@@ -8,7 +8,7 @@ use types::{
 use crate::{
     execute::Execution,
     state::NEVER_REVERTED,
-    tree::{EMPTY_ROOT, Proof, ProofError, StaleReader, Tree, Update, Way, proof::bytes32},
+    tree::{EMPTY_ROOT, Part, Proof, ProofError, StaleReader, Tree, Update, Way, proof::bytes32},
     view::Before,
 };
 
@@ -114,6 +114,11 @@ impl App {
     /// The part of a proof that is in memory: microseconds, and no row is read.
     pub fn way_to(&self, key: &[u8]) -> StateWay {
         StateWay { height: self.height, tree: self.tree.way_to(key) }
+    }
+
+    /// As [`Tree::part`]: to be compared with rows of this height.
+    pub fn part(&self, first: u8) -> Part {
+        self.tree.part(first)
     }
 }
 

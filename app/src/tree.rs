@@ -138,24 +138,7 @@ impl Tree {
 
     /// The tree over the rows under `prefix`. Cost: one scan, about two hashes a row.
     pub fn open<R: Reader + ?Sized>(prefix: &[u8], reader: &R) -> Self {
-        let mut slots = Vec::new();
-        let mut same: Vec<Leaf> = Vec::new();
-        let mut close = |same: &mut Vec<Leaf>| {
-            if let Some(first) = same.first() {
-                slots.push(Slot { prefix: prefix_of(&first.path), node: fold(same, SLOT_BITS) });
-                same.clear();
-            }
-        };
-        reader.scan(prefix, &mut |row, value| {
-            let Some((path, value_hash)) = read_row(reader, prefix, row, value) else { return false };
-            if same.first().is_some_and(|first| prefix_of(&first.path) != prefix_of(&path)) {
-                close(&mut same);
-            }
-            same.push(Leaf::new(path, value_hash));
-            true
-        });
-        close(&mut same);
-        Self::lay_out(prefix.to_vec(), slots)
+        Self::lay_out(prefix.to_vec(), slots_of(prefix, prefix, reader, &mut |_, _| {}))
     }
 
     fn lay_out(prefix: Vec<u8>, slots: Vec<Slot>) -> Self {
@@ -359,6 +342,15 @@ impl Tree {
         Way { prefix: self.prefix.clone(), path, siblings, slot, root: self.root() }
     }
 
+    /// The leaves whose paths begin with a byte: a 256th of the tree. It reads no rows, so a lock around the tree is held for as
+    /// long as it takes to copy 41 bytes a leaf.
+    pub fn part(&self, first: u8) -> Part {
+        let depth = self.depth.min(u8::BITS);
+        let mut slots = self.slots_below(depth, usize::from(first) >> (u8::BITS - depth));
+        slots.retain(|slot| slot.prefix[0] == first);
+        Part { prefix: self.prefix.clone(), first, slots }
+    }
+
     /// The slots below a node: those of one bucket, or of many that have one slot at most together.
     fn slots_below(&self, depth: u32, index: usize) -> Vec<Slot> {
         if depth > self.depth {
@@ -391,6 +383,34 @@ impl Tree {
 fn index_at(path: &[u8], depth: u32) -> usize {
     let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
     (u64::from(first) >> (32 - depth)) as usize
+}
+
+/// The slots of the rows that begin with `rows`, which begins with the prefix of their tree. `visit` sees each row.
+fn slots_of<R: Reader + ?Sized>(
+    tree: &[u8],
+    rows: &[u8],
+    reader: &R,
+    visit: &mut dyn FnMut(&[u8], &[u8]),
+) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    let mut same: Vec<Leaf> = Vec::new();
+    let mut close = |same: &mut Vec<Leaf>| {
+        if let Some(first) = same.first() {
+            slots.push(Slot { prefix: prefix_of(&first.path), node: fold(same, SLOT_BITS) });
+            same.clear();
+        }
+    };
+    reader.scan(rows, &mut |row, value| {
+        let Some((path, value_hash)) = read_row(reader, tree, row, value) else { return false };
+        visit(row, value);
+        if same.first().is_some_and(|first| prefix_of(&first.path) != prefix_of(&path)) {
+            close(&mut same);
+        }
+        same.push(Leaf::new(path, value_hash));
+        true
+    });
+    close(&mut same);
+    slots
 }
 
 /// All leaves whose paths begin with these 64 bits, read from the rows under `tree`.
@@ -429,6 +449,53 @@ impl Way {
         });
         let proof = Proof { siblings: self.siblings, leaf };
         if proof.climb(&self.path) == self.root { Ok(proof) } else { Err(StaleReader) }
+    }
+}
+
+/// The leaves of a part of a tree, as they are in memory; made by [`Tree::part`].
+pub struct Part {
+    prefix: Vec<u8>,
+    first: u8,
+    slots: Vec<Slot>,
+}
+
+/// What the rows of a part are, beside the tree; made by [`Part::compare`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Rows read.
+    pub rows: u64,
+    /// Their bytes, keys and values.
+    pub bytes: usize,
+    /// Keys of rows that differ from the tree, or the first bytes of them, and how.
+    pub different: Vec<(Vec<u8>, &'static str)>,
+}
+
+impl Part {
+    /// Compares the part with its rows. `reader` is the state that the tree was of. A read that fails ends it: the reader tells.
+    pub fn compare<R: Reader + ?Sized>(&self, reader: &R) -> Compared {
+        let mut compared = Compared::default();
+        let rows = [&self.prefix[..], &[self.first]].concat();
+        let found = slots_of(&self.prefix, &rows, reader, &mut |key, row| {
+            compared.rows += 1;
+            compared.bytes += key.len() + row.len();
+            // The key in a row is not part of any hash.
+            if rows::split_row(row).is_none_or(|(raw, _)| row_key(&self.prefix, &path_of(raw)) != key) {
+                compared.different.push((key.to_vec(), "the row holds another key"));
+            }
+        });
+        let row_of = |slot: &[u8; 8]| [&self.prefix[..], slot].concat();
+        let mut expected: BTreeMap<[u8; 8], Node> = self.slots.iter().map(|slot| (slot.prefix, slot.node)).collect();
+        for Slot { prefix, node } in found {
+            let what = match expected.remove(&prefix) {
+                Some(of_tree) if of_tree.hash == node.hash => continue,
+                Some(_) => "the row's value is not what the chain agreed on",
+                None => "the chain knows of no such row",
+            };
+            compared.different.push((row_of(&prefix), what));
+        }
+        let missing = expected.keys().map(|prefix| (row_of(prefix), "the row is missing"));
+        compared.different.extend(missing);
+        compared
     }
 }
 

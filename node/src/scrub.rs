@@ -1,4 +1,7 @@
 //! Reads the whole store in the background, slowly, again and again: a row that rots is told while other nodes still have it.
+//!
+//! First each row by itself and the heights ([`storage::Verification`]), then the state's rows once more, a 256th of them at a time,
+//! beside the tree in memory: a row with a good checksum and a wrong value is found by its key.
 
 use std::{
     sync::{
@@ -9,7 +12,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use storage::{RocksKv, Store};
+use host::LiveApp;
+use storage::{Cf, Kv, Report, RocksKv, Store};
 
 use crate::{metrics::Metrics, os};
 
@@ -22,50 +26,199 @@ const TOLD_MAX: usize = 20;
 /// Pause after a pass.
 const PAUSE: Duration = Duration::from_secs(6 * 3600);
 
-/// Starts it at `bytes_per_second`; 0 makes it do nothing. It ends when the sender is dropped.
-pub fn start(
-    store: Arc<Store<RocksKv>>,
-    metrics: Arc<Metrics>,
-    bytes_per_second: usize,
-) -> (SyncSender<()>, JoinHandle<()>) {
+/// Pause after a look at the tree and the store between which a block was committed, and how many looks there are.
+const LOOK_AGAIN: (Duration, usize) = (Duration::from_millis(2), 100);
+
+/// What is read, and who is told.
+pub struct Scrub {
+    /// All of it is read.
+    pub store: Arc<Store<RocksKv>>,
+    /// The rows of the state are compared with its tree, whose root the chain agrees on.
+    pub app: LiveApp,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// 0: nothing is read.
+    pub bytes_per_second: usize,
+}
+
+/// Starts it. It ends when the sender is dropped.
+pub fn start(scrub: Scrub) -> (SyncSender<()>, JoinHandle<()>) {
     let (alive, ended) = sync_channel::<()>(0);
     // True once the node stops.
     let wait = move |time: Duration| ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
     let run = move || {
         os::work_in_background();
-        if bytes_per_second == 0 {
+        if scrub.bytes_per_second == 0 {
             return;
         }
-        while !pass(&store, &metrics, bytes_per_second as u64, &wait) && !wait(PAUSE) {}
+        while !scrub.pass(&wait) && !wait(PAUSE) {}
     };
     (alive, std::thread::Builder::new().name("scrub".to_owned()).spawn(run).expect("a thread can be started"))
 }
 
-/// Reads everything once. True when the node stops meanwhile.
-fn pass(store: &Store<RocksKv>, metrics: &Metrics, bytes_per_second: u64, wait: &impl Fn(Duration) -> bool) -> bool {
-    let mut verification = store.verification();
-    let (mut bytes, mut told, before) = (0, 0, metrics.scrub.damaged_rows.get());
-    loop {
-        let has_more = verification.step(SLICE_BYTES);
-        let report = verification.report();
-        let read = report.bytes() - bytes;
-        bytes += read;
-        metrics.scrub.bytes_total.inc_by(read);
-        for finding in report.findings.iter().take(TOLD_MAX).skip(told) {
-            metrics.scrub.tell(finding);
+/// How much of a report was taken note of.
+struct Told {
+    bytes: u64,
+    findings: usize,
+    /// What the pass before found: shown until this one finds more, or ends.
+    before: i64,
+}
+
+impl Scrub {
+    /// Reads everything once. True when the node stops meanwhile.
+    fn pass(&self, wait: &impl Fn(Duration) -> bool) -> bool {
+        let metrics = &self.metrics.scrub;
+        let mut told = Told { bytes: 0, findings: 0, before: metrics.damaged_rows.get() };
+        let mut verification = self.store.verification();
+        while verification.step(SLICE_BYTES) {
+            if wait(self.tell(verification.report(), &mut told)) {
+                return true;
+            }
         }
-        told = report.findings.len();
-        metrics.scrub.damaged_rows.set(before.max(report.findings_total() as i64));
-        if !has_more {
-            metrics.scrub.damaged_rows.set(report.findings_total() as i64);
-            metrics.scrub.passes_total.inc();
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            metrics.scrub.last_pass_time.set(now.as_secs() as i64);
-            tracing::debug!(target: "state", bytes, found = report.findings_total(), "the whole store was read");
-            return false;
+        let mut report = verification.finish();
+        for first in 0..=u8::MAX {
+            compare_part(&self.store, &self.app, first, &mut report, wait);
+            if wait(self.tell(&report, &mut told)) {
+                return true;
+            }
         }
-        if wait(Duration::from_secs_f64(read as f64 / bytes_per_second as f64)) {
-            return true;
+        metrics.damaged_rows.set(report.findings_total() as i64);
+        metrics.passes_total.inc();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        metrics.last_pass_time.set(now.as_secs() as i64);
+        tracing::debug!(target: "state", bytes = told.bytes, found = report.findings_total(), "the whole store was read");
+        false
+    }
+
+    /// Takes note of what was read since the last time. How long others have their turn for it.
+    fn tell(&self, report: &Report, told: &mut Told) -> Duration {
+        let metrics = &self.metrics.scrub;
+        let read = report.bytes() - told.bytes;
+        metrics.bytes_total.inc_by(read);
+        for finding in report.findings.iter().take(TOLD_MAX).skip(told.findings) {
+            metrics.tell(finding);
         }
+        metrics.damaged_rows.set(told.before.max(report.findings_total() as i64));
+        (told.bytes, told.findings) = (report.bytes(), report.findings.len());
+        Duration::from_secs_f64(read as f64 / self.bytes_per_second as f64)
+    }
+}
+
+/// Compares the rows of the state at the tip whose paths begin with `first` with the tree in memory. Rows that cannot be read
+/// were found when all rows were read.
+fn compare_part<K: Kv>(
+    store: &Store<K>,
+    app: &LiveApp,
+    first: u8,
+    report: &mut Report,
+    wait: &impl Fn(Duration) -> bool,
+) {
+    let (pause, looks_max) = LOOK_AGAIN;
+    for _ in 0..looks_max {
+        let (height, part) = {
+            let app = app.read();
+            (app.height(), app.part(first))
+        };
+        let reader = match store.reader() {
+            Ok(reader) if reader.height() == height => reader,
+            // A block is being committed: the store has it, the tree not yet. Or the other way round.
+            Ok(_) if !wait(pause) => continue,
+            _ => return,
+        };
+        let compared = part.compare(&reader);
+        let failed = reader.check();
+        report.count(Cf::State, compared.rows, compared.bytes);
+        match failed {
+            Ok(()) => {
+                for (key, what) in compared.different {
+                    report.find(Cf::State, Some(height), &key, what);
+                }
+            }
+            Err(error) if report.families[Cf::State as usize].findings == 0 => {
+                report.find(Cf::State, Some(height), &[first], error);
+            }
+            Err(_) => {}
+        }
+        return;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::{App, state::NEVER_REVERTED, tree::rows::split_row};
+    use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+    use host::Host;
+    use storage::{Batch, Durability, MemDisk, MemKv, View};
+    use types::{ChainId, Height, Params, Power, SecretKey, Time};
+
+    use super::*;
+
+    fn begun() -> (Store<MemKv>, LiveApp) {
+        let chain = ChainId::new("scrub").unwrap();
+        let key = SecretKey::from_bytes(&[1; 32]).unwrap().public_key();
+        let account = |seed: u8| {
+            let key = SecretKey::from_bytes(&[seed; 32]).unwrap().public_key();
+            GenesisAccount { address: key.address(), balance: 1 << 40, name: String::new() }
+        };
+        let genesis = Genesis::new(Document {
+            genesis_time: Time::from_unix_millis(1_700_000_000_000),
+            chain_id: chain.clone(),
+            initial_height: Height(1),
+            params: Params::default(),
+            validators: vec![GenesisValidator { public_key: key.into(), power: Power(10), name: String::new() }],
+            app_hash: None,
+            accounts: (2..50).map(account).collect(),
+        });
+        let store = Store::open(MemDisk::new().open(), &chain).unwrap();
+        Host::begin(&store, &genesis.unwrap()).unwrap();
+        let reader = store.reader().unwrap();
+        let app = App::open(&reader, chain, reader.height());
+        reader.check().unwrap();
+        drop(reader);
+        (store, LiveApp::new(app))
+    }
+
+    fn found(store: &Store<MemKv>, app: &LiveApp) -> Vec<storage::Finding> {
+        let mut report = store.verification().finish();
+        assert_eq!(report.findings, [], "each row by itself is fine");
+        let before = report.families[Cf::State as usize].rows;
+        for first in 0..=u8::MAX {
+            compare_part(store, app, first, &mut report, &|_| false);
+        }
+        assert!(report.families[Cf::State as usize].rows >= 2 * before - 1);
+        report.findings
+    }
+
+    #[test]
+    fn a_row_of_the_state_with_another_value_is_found_by_its_key() {
+        let (store, app) = begun();
+        assert_eq!(found(&store, &app), []);
+        // Somebody gets rich: the row is whole, and has a good checksum.
+        let rows = store.kv().view().rows(Cf::State, NEVER_REVERTED, &[]).map(Result::unwrap).collect::<Vec<_>>();
+        let (key, row) = rows.into_iter().nth(30).expect("there are fifty rows");
+        let (raw, value) = split_row(&row).unwrap();
+        let mut changed = row[..row.len() - value.len()].to_vec();
+        changed.extend(value.iter().map(|byte| byte ^ 1));
+        let mut batch = Batch::new();
+        batch.put(Cf::State, key.clone(), changed);
+        store.kv().write(batch, Durability::Synced).unwrap();
+        let findings = found(&store, &app);
+        let [finding] = &findings[..] else { panic!("{findings:?} of {raw:?}") };
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(hex.starts_with(&finding.key) && finding.key.len() >= 16, "{finding:?}");
+        assert_eq!((finding.cf, finding.height), (Cf::State, store.tip().map(|tip| tip.height)));
+        assert!(finding.reason.contains("not what the chain agreed on"), "{finding:?}");
+    }
+
+    #[test]
+    fn a_tree_of_another_height_is_not_compared() {
+        let (store, _) = begun();
+        let reader = store.reader().unwrap();
+        let ahead = LiveApp::new(App::open(&reader, ChainId::new("scrub").unwrap(), Height(7)));
+        drop(reader);
+        let mut report = store.verification().finish();
+        let before = report.clone();
+        compare_part(&store, &ahead, 0, &mut report, &|_| false);
+        assert_eq!(report, before);
     }
 }

@@ -39,7 +39,8 @@ use crate::{
     progress::Progress,
     pruner,
     readiness::Readiness,
-    rpc, rpc_parts, scrub,
+    rpc, rpc_parts,
+    scrub::{self, Scrub},
     signals::NodeSignals,
     signing,
     verify_pool::{Parts, Submitter, VerifyPool},
@@ -224,7 +225,12 @@ impl Node {
         };
         let keeps = pruner::Keeps { all: config.storage.keep_all, time: config.storage.retain_time };
         let (wake_pruner, pruner) = pruner::start(store.clone(), metrics.clone(), keeps, on_end(ends.clone()));
-        let (scrub_lives, scrub) = scrub::start(store.clone(), metrics.clone(), config.storage.scrub_bytes_per_second);
+        let (scrub_lives, scrub) = scrub::start(Scrub {
+            store: store.clone(),
+            app: app.clone(),
+            metrics: metrics.clone(),
+            bytes_per_second: config.storage.scrub_bytes_per_second,
+        });
         let consensus = ConsensusThread {
             host,
             inbox: inbox.clone(),
@@ -499,7 +505,7 @@ fn cannot_open(error: HostError) -> Failure {
 
 fn load_node_key(config: &Config) -> Result<NodeKey, Failure> {
     let file = config.node_key_file();
-    let key = genesis::NodeKey::load(&file).map_err(Failure::config)?;
+    let key = genesis::NodeKey::load(&file)?;
     NodeKey::from_bytes(&key.0).map_err(|error| Failure::config(format!("{}: {error}", file.display())))
 }
 

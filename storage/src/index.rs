@@ -113,7 +113,8 @@ pub(crate) fn delete(batch: &mut Batch, height: Height, results: &BlockResults) 
     }
 }
 
-fn rows_of(height: Height, results: &BlockResults) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+/// The rows that a height's results make.
+pub(crate) fn rows_of(height: Height, results: &BlockResults) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let txs =
         results.txs.iter().zip(0..).flat_map(move |(result, index)| rows(Indexed::Txs, height, index, &result.events));
     txs.chain(rows(Indexed::Blocks, height, 0, &results.events))
@@ -154,6 +155,17 @@ fn row_key(mut prefix: Vec<u8>, at: Position) -> Vec<u8> {
     prefix
 }
 
+/// Whether a row is one that [`put`] could have written.
+pub(crate) fn is_readable(key: &[u8], events: &[u8]) -> bool {
+    let Some((b't' | b'b', rest)) = key.split_first() else { return false };
+    let tag = keys::terminated_length(rest).map(|length| rest.split_at(length));
+    let is_ascending = |events: Vec<u16>| !events.is_empty() && events.is_sorted_by(|a, b| a < b);
+    tag.is_some_and(|(tag, rest)| {
+        keys::read_terminated(tag).is_some_and(|tag| str::from_utf8(&tag).is_ok())
+            && decode(rest, events).is_some_and(|row| is_ascending(row.events))
+    })
+}
+
 /// From the part of a key behind its tag.
 fn decode(key: &[u8], events: &[u8]) -> Option<IndexRow> {
     let (value, position) = key.split_last_chunk::<12>()?;
@@ -170,22 +182,12 @@ fn read_events(bytes: &[u8]) -> Option<Vec<u16>> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use types::Attribute;
 
     use super::*;
 
-    fn event(kind: &str, attributes: &[(&str, &str, bool)]) -> Event {
-        let attribute = |(key, value, index): &(&str, &str, bool)| Attribute {
-            key: (*key).into(),
-            value: (*value).into(),
-            index: *index,
-        };
-        Event { kind: kind.into(), attributes: attributes.iter().map(attribute).collect() }
-    }
-
     #[test]
     fn golden_bytes_of_the_index() {
-        let events = [event("t", &[("a", "x\0", true), ("b", "y", false)]), event("t", &[("a", "x\0", true)])];
+        let events = [Event::new("t", [("a", "x\0", true), ("b", "y", false)]), Event::new("t", [("a", "x\0", true)])];
         let rows = rows(Indexed::Txs, Height(258), 3, &events);
         let key = [&b"tt.a\0\0x\0\xFF\0\0"[..], &[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3]].concat();
         assert_eq!(rows, BTreeMap::from([(key, vec![0, 0, 0, 1])]), "one row, of events 0 and 1; b is not marked");
@@ -194,8 +196,8 @@ mod tests {
     #[test]
     fn long_values_are_left_out() {
         let long = "v".repeat(INDEXED_BYTES_MAX + 1);
-        assert!(rows(Indexed::Txs, Height(1), 0, &[event("t", &[("a", &long, true)])]).is_empty());
-        assert!(rows(Indexed::Txs, Height(1), 0, &[event(&long, &[("a", "v", true)])]).is_empty());
+        assert!(rows(Indexed::Txs, Height(1), 0, &[Event::new("t", [("a", &long, true)])]).is_empty());
+        assert!(rows(Indexed::Txs, Height(1), 0, &[Event::new(&long, [("a", "v", true)])]).is_empty());
     }
 
     proptest! {
@@ -206,11 +208,16 @@ mod tests {
             let behind = &key[tag_prefix(Indexed::Txs, "t").len()..];
             prop_assert_eq!(decode(behind, &[0, 7]), Some(IndexRow { value: a.clone(), at, events: vec![7] }));
             prop_assert_eq!(key.starts_with(&value_prefix(Indexed::Txs, "t", &b)), a == b);
+            prop_assert!(is_readable(&key, &[0, 7]) && is_readable(&key, &[0, 7, 1, 0]));
+            for numbers in [&[][..], &[0], &[0, 7, 0, 7], &[1, 0, 0, 7]] {
+                prop_assert!(!is_readable(&key, numbers), "{numbers:?}");
+            }
+            prop_assert!(!is_readable(&key[..key.len() - 1], &[0, 7]));
         }
 
         #[test]
         fn foreign_bytes_are_refused_not_panicked_on(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (decode(&bytes, &bytes), read_events(&bytes));
+            let _ = (decode(&bytes, &bytes), read_events(&bytes), is_readable(&bytes, &bytes));
         }
     }
 }

@@ -63,6 +63,18 @@ pub(crate) fn read_terminated(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(key)
 }
 
+/// Bytes of the [`terminated`] key that these bytes begin with; `None` if there is no end mark.
+pub(crate) fn terminated_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes[at..].iter().position(|byte| *byte == 0)? + 2;
+        // Else an escaped 00, or garbage: reading the key tells.
+        if *bytes.get(at - 1)? == 0 {
+            return Some(at);
+        }
+    }
+}
+
 /// The key of "what `key` held before height `at`".
 pub(crate) fn history(key: &[u8], at: Height) -> Vec<u8> {
     let mut bytes = history_prefix(key);

@@ -7,9 +7,10 @@
 //! | `commits`, `results`, `changes` | of this height; results and app hash as the next header has them; every change in `history` |
 //! | `validators`, `params` | in force there, with the hashes in the header |
 //! | `block_hash`, `txs` | from the block's hash and its transactions' ids back to it |
+//! | `events` | a row for each attribute in the results that is marked for indexing |
 //!
 //! Then each family's rows from end to end: readable, of their family's shape, and not above the tip. The database verifies the
-//! checksum of whatever it reads. The state's tree is the application's: whoever verifies compares its root with [`Tip::app_hash`].
+//! checksum of whatever it reads. The state's tree is the application's: whoever verifies compares it with what the chain agreed on.
 //!
 //! Work comes in steps, each of a few bytes, so that a node can do it in the background while it runs.
 
@@ -17,6 +18,7 @@ use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, Validato
 
 use crate::{
     error::StoreError,
+    index,
     keys::{self, ChangesRecord, Genesis, Head, Tip},
     kv::{Cf, HeightAt, Kv, View},
     store::{Store, genesis_tip, meta},
@@ -30,6 +32,9 @@ const SKIPS: u32 = 8;
 
 /// Bytes of a key's beginning that are changed to find a readable row.
 const SKIP_PREFIX_MAX: usize = 16;
+
+/// Rows of an index that are looked up together.
+const LOOK_UPS_MAX: usize = 1024;
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +96,8 @@ impl Report {
         }
     }
 
-    fn count(&mut self, cf: Cf, rows: u64, bytes: usize) {
+    /// Takes up rows that were read.
+    pub fn count(&mut self, cf: Cf, rows: u64, bytes: usize) {
         let family = &mut self.families[cf as usize];
         family.rows += rows;
         family.bytes += bytes as u64;
@@ -199,7 +205,8 @@ impl<K: Kv> Verification<'_, K> {
             }
         });
         let results = self.of_height(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok());
-        self.leaves = results.map(|results| (height, results.app_hash, results_hash(&results.txs)));
+        self.leaves = results.as_ref().map(|results| (height, results.app_hash, results_hash(&results.txs)));
+        self.events(height, results);
         self.changes(height);
         self.before = head;
     }
@@ -271,6 +278,26 @@ impl<K: Kv> Verification<'_, K> {
                 Ok(Some((at, place))) if (at, place as usize) >= (height, index) => {}
                 Ok(_) => self.find(Cf::Txs, height, &id.0, "it does not lead to the transaction's block"),
                 Err(error) => self.failed(Cf::Txs, Some(height), &id.0, &error),
+            }
+        }
+    }
+
+    /// That the index leads to what the results say happened.
+    fn events(&mut self, height: Height, results: Option<BlockResults>) {
+        let mut rows: Vec<(Vec<u8>, Vec<u8>)> =
+            results.iter().flat_map(|results| index::rows_of(height, results)).collect();
+        rows.sort_unstable();
+        for rows in rows.chunks(LOOK_UPS_MAX) {
+            let keys: Vec<&[u8]> = rows.iter().map(|(key, _)| key.as_slice()).collect();
+            match self.store.kv().multi_get(Cf::Events, &keys) {
+                Ok(there) if self.store.check_kept(height).is_ok() => {
+                    for ((key, _), _) in rows.iter().zip(there).filter(|((_, row), there)| there.as_ref() != Some(row))
+                    {
+                        self.find(Cf::Events, height, key, "the row is missing or names other events than the results");
+                    }
+                }
+                Ok(_) => return,
+                Err(error) => self.failed(Cf::Events, Some(height), keys[0], &error),
             }
         }
     }
@@ -412,7 +439,9 @@ impl<K: Kv> Verification<'_, K> {
             Cf::History => keys::unescape_history(key).is_some() && keys::read_old_value(value).is_some(),
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
-            _ => true,
+            Cf::Events => index::is_readable(key, value),
+            // The application's, and rows of heights, which were read with them.
+            Cf::State | Cf::Heads | Cf::Commits | Cf::Results | Cf::Changes => true,
         };
         if !is_readable {
             self.report.find(cf, height, key, "the row is not of its family's shape");

@@ -126,6 +126,39 @@ fn the_tree_grows_and_shrinks_bucket_by_bucket() {
 }
 
 #[test]
+fn parts_tell_which_rows_differ_from_the_tree() {
+    for count in [0, 1, 5, 3000_u32] {
+        let mut world = World::new();
+        world.write(&writes((0..count).map(|i| put(&i.to_be_bytes(), b"value"))));
+        let compare = |rows: &Rows| {
+            let parts = (0..=u8::MAX).map(|first| world.tree.part(first).compare(rows));
+            parts.fold(Compared::default(), |sum, part| Compared {
+                rows: sum.rows + part.rows,
+                bytes: sum.bytes + part.bytes,
+                different: [sum.different, part.different].concat(),
+            })
+        };
+        let whole = compare(&world.rows);
+        assert_eq!((whole.rows, whole.different), (count.into(), vec![]));
+        assert_eq!(whole.bytes, world.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>());
+        let Some((key, row)) = world.rows.iter().nth(count as usize / 2) else { continue };
+        let (start, mut rows) = (key[..PREFIX.len() + 8].to_vec(), world.rows.clone());
+        rows.insert(key.clone(), [row.as_slice(), b"!"].concat());
+        assert_eq!(compare(&rows).different, [(start.clone(), "the row's value is not what the chain agreed on")]);
+        let mut of_other_key = row.clone();
+        of_other_key[2] ^= 1;
+        rows.insert(key.clone(), of_other_key);
+        assert_eq!(compare(&rows).different, [(key.clone(), "the row holds another key")], "no hash is over it");
+        rows.remove(key);
+        assert_eq!(compare(&rows).different, [(start, "the row is missing")]);
+        let mut rows = world.rows.clone();
+        let more = row_key(PREFIX, &path_of(b"one more"));
+        rows.insert(more.clone(), row_value(b"one more", b"value"));
+        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain knows of no such row")]);
+    }
+}
+
+#[test]
 fn an_update_that_is_not_applied_leaves_no_trace() {
     let mut world = World::new();
     world.write(&writes([put(b"a", b"1"), put(b"b", b"2")]));

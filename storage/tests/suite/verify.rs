@@ -1,7 +1,7 @@
 //! Whatever is missing, changed or out of place is found, with its family, its height and its key.
 
 use storage::{Batch, Cf, Durability, Finding, Kv, Store, StoreError, View};
-use types::{BlockId, Height, Reader, Wire, WriteSet};
+use types::{BlockId, Event, Height, Reader, Wire, WriteSet};
 
 use crate::chain::{Chain, Rig, open, writes};
 
@@ -16,9 +16,18 @@ fn made<R: Rig>() -> (R, Store<R::Kv>, Chain) {
     let store = open(&rig);
     let mut chain = Chain::start(&store, 1, state(99));
     for n in 0..HEIGHTS {
-        chain.commit(&store, state(n));
+        let mut made = chain.next(state(n), vec![format!("tx {n}").into_bytes()]);
+        made.results.txs[0].events = vec![Event::new("pay", [("to", "ann", true)])];
+        store.commit_block(&made.batch()).unwrap();
     }
     (rig, store, chain)
+}
+
+/// The key of the index's row of a height.
+fn event_key<K: Kv>(store: &Store<K>, height: u64) -> Vec<u8> {
+    let view = store.kv().view();
+    let keys = view.rows(Cf::Events, &[], &[]).map(|row| row.unwrap().0.to_vec());
+    keys.into_iter().find(|row| row.ends_with(&[&key(height)[..], &[0; 4]].concat())).unwrap()
 }
 
 fn key(height: u64) -> Vec<u8> {
@@ -55,7 +64,7 @@ fn whole_stores_have_nothing_to_find<R: Rig>() {
 
 fn each_injury_is_found_where_it_is<R: Rig>() {
     type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
-    let injuries: [Injury<R::Kv>; 20] = [
+    let injuries: [Injury<R::Kv>; 25] = [
         ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
         ("a head is another height's", Cf::Heads, Some(5), |store, batch| {
             batch.put(Cf::Heads, key(5), store.kv().get(Cf::Heads, &key(6)).unwrap().unwrap());
@@ -103,6 +112,22 @@ fn each_injury_is_found_where_it_is<R: Rig>() {
         ("a transaction leads nowhere", Cf::Txs, Some(5), |store, batch| {
             let id = store.block(Height(5)).unwrap().tx_ids().next().unwrap();
             batch.delete(Cf::Txs, id.0);
+        }),
+        ("a row of the index is missing", Cf::Events, Some(5), |store, batch| {
+            batch.delete(Cf::Events, event_key(store, 5));
+        }),
+        ("a row of the index names another event", Cf::Events, Some(5), |store, batch| {
+            batch.put(Cf::Events, event_key(store, 5), [0, 9]);
+        }),
+        ("a row of the index names no event", Cf::Events, Some(5), |store, batch| {
+            batch.put(Cf::Events, event_key(store, 5), []);
+        }),
+        ("a row of the index leads to no value", Cf::Events, Some(7), |_, batch| {
+            let key = [&b"tpay.to\0\0ann"[..], &key(7), &[0; 4]].concat();
+            batch.put(Cf::Events, key, [0, 0]);
+        }),
+        ("a row of the index is above the tip", Cf::Events, Some(90), |_, batch| {
+            batch.put(Cf::Events, [&b"tpay.to\0\0ann\0\0"[..], &key(90), &[0; 4]].concat(), [0, 0]);
         }),
         ("results above the tip", Cf::Results, Some(90), |_, batch| batch.put(Cf::Results, key(90), [])),
         ("a waiting block is garbage", Cf::Blocks, Some(90), |_, batch| {
