@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use genesis::TestnetOptions;
+use genesis::{TestnetOptions, ValidatorState};
 use node::config::Config;
 use processes::{Homes, PATIENCE, Validator, write};
 use serde_json::Value;
@@ -249,4 +249,68 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
     succeeds(&["init"], &other);
     let (code, text) = cairn(&["restore", second.to_str().unwrap()], &other);
     assert!(code == 78 && text.contains("the copy is of chain processes"), "{text}");
+}
+
+/// Height, round and step of what a home's key signed last.
+fn signed(home: &Path) -> (u64, u32, u8) {
+    let state = ValidatorState::load(&home.join("data/priv_validator_state.json"));
+    let ValidatorState { height, round, step, .. } = state.unwrap_or_default(); // nothing, where there is none
+    (height.0, round.0, step)
+}
+
+/// Whether a validator's signature is in the commit for a height.
+fn has_signed(node: &Validator, address: &str, height: u64) -> bool {
+    let commit = node.call(&format!("commit?height={height}"));
+    let signatures = commit["signed_header"]["commit"]["signatures"].as_array().unwrap();
+    signatures.iter().any(|signature| signature["validator_address"] == address)
+}
+
+#[test]
+fn a_validator_that_begins_with_a_copy_signs_nothing_that_its_file_says_and_signs_again_beyond() {
+    let homes = Homes::new(4, Duration::from_millis(50));
+    let mut nodes = homes.start_all();
+    let (home, key) = (homes.home(3), homes.home(3).join("config/priv_validator_key.json"));
+    let address = nodes[3].call("status")["validator_info"]["address"].as_str().unwrap().to_owned();
+    nodes[0].wait_for_height(3);
+    let copy = homes.folder.path().join("copy");
+    succeeds(&["backup", copy.to_str().unwrap()], &homes.home(0));
+    let copied = open(&copy.join("store")).tip().unwrap().height.0;
+    let until_it_signs = |nodes: &mut Vec<Validator>, node: &mut Validator| {
+        let tip = nodes[0].height();
+        node.wait_for_height(tip + 1);
+        nodes[0].wait_until("its signature is in a commit again", |first| {
+            (tip + 1..=first.height()).any(|height| has_signed(first, &address, height))
+        });
+    };
+
+    // The signing state is ahead of the copy.
+    nodes[3].wait_for_height(copied + 4);
+    nodes.pop().unwrap().kill();
+    fs::remove_dir_all(store_of(&home)).unwrap();
+    let before = signed(&home);
+    assert!(before.0 > copied + 3, "{before:?}, {copied}");
+    let text = succeeds(&["restore", copy.to_str().unwrap()], &home);
+    assert!(text.contains(&format!("up to height {}", before.0)) && !text.contains("--signed-up-to"), "{text}");
+    let node = Validator::spawn(&home, &[]);
+    until("it signs", || signed(&home) != before);
+    let after = signed(&home);
+    assert!(after.0 > before.0, "it signed at {after:?}, and at {before:?} before");
+    let mut node = node.listening();
+    until_it_signs(&mut nodes, &mut node);
+    let (code, log) = node.terminate();
+    assert!(code == Some(0) && log.contains("the validator signs nothing: its signing state says"), "{log}");
+
+    // It is lost: nobody knows up to where the key signed.
+    fs::remove_dir_all(store_of(&home)).unwrap();
+    fs::remove_file(home.join("data/priv_validator_state.json")).unwrap();
+    let text = succeeds(&["restore", copy.to_str().unwrap()], &home);
+    assert!(text.contains("--signed-up-to H") && text.contains(key.to_str().unwrap()), "{text}");
+    let mut node = homes.start(3);
+    until_it_signs(&mut nodes, &mut node);
+    let (code, log) = node.terminate();
+    let line = log.lines().find(|line| line.contains("the validator signs nothing")).expect("it says so");
+    assert!(code == Some(0) && line.contains("no signing state") && line.contains("--signed-up-to H"), "{line}");
+    for node in &nodes {
+        assert_eq!(node.metric("cometbft_consensus_byzantine_validators"), 0.0);
+    }
 }

@@ -520,6 +520,15 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
     sync_folder(to)
 }
 
+/// What to do where nothing says what a key signed.
+fn if_it_signed(key: &Path) -> String {
+    format!(
+        "If {} has signed anywhere, put its own file there before the start; where that is lost, `cairn start --signed-up-to H`, with \
+         the last height that it may have signed at",
+        key.display()
+    )
+}
+
 /// What the home knows of what its validator's key has signed.
 fn signing_state(config: &Config) -> Result<String, Failure> {
     let (key, file) = (config.priv_validator_key_file(), config.priv_validator_state_file());
@@ -528,12 +537,9 @@ fn signing_state(config: &Config) -> Result<String, Failure> {
         (false, _) => "none: this node has no validator's key".to_owned(),
         (true, true) => {
             let ValidatorState { height, round, step, .. } = ValidatorState::load(&file)?;
-            format!("left alone, {}: up to height {height}, round {round}, step {step}", file.display())
+            let nothing = if height == Height::GENESIS { format!(". {}", if_it_signed(&key)) } else { String::new() };
+            format!("left alone, {}: up to height {height}, round {round}, step {step}{nothing}", file.display())
         }
-        (true, false) => format!(
-            "there is none: if {} has signed anywhere, put its {} there before the start",
-            key.display(),
-            file.display()
-        ),
+        (true, false) => format!("there is none, {}. {}", file.display(), if_it_signed(&key)),
     })
 }
