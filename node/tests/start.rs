@@ -200,7 +200,7 @@ fn what_may_not_be_read_is_not_taken_for_absent() {
     for (file, commands, way_out) in cases {
         let path = home.join(file);
         let mode = fs::metadata(&path).unwrap().permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         for command in commands {
             let (code, text) = user.run(command, &home);
             assert_eq!(code, 78, "{command:?} without {file:?}: {text}");
@@ -216,7 +216,7 @@ fn what_may_not_be_read_is_not_taken_for_absent() {
     for file in ["data/priv_validator_state.json", "data/cairn.db"] {
         let path = home.join(file);
         let mode = fs::metadata(&path).unwrap().permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         let (code, text) = user.run(&reset, &home);
         assert!(code != 0 && text.contains(&*path.to_string_lossy()), "{file}: {code}: {text}");
         fs::set_permissions(&path, mode).unwrap();

@@ -337,7 +337,6 @@ async fn poisoned_sources_of_addresses_cause_few_dials() {
     tokio::time::sleep(Duration::from_secs(3)).await; // for more dials than there should be
     let (stats, knocks) = (node.network.stats(), knocks.load(Ordering::Relaxed));
     let seconds = began.elapsed().as_secs();
-    println!("{seconds} s: {} dials, {} refused, {knocks} at the victim", stats.dials, stats.dials_refused);
     assert!(stats.dials <= u64::from(DIALS_LEARNED_BURST) + seconds + 1, "{stats:?}");
     assert!(knocks <= u64::from(DIALS_PER_RANGE_BURST) + seconds / DIALS_PER_RANGE_PAUSE.as_secs() + 1, "{knocks}");
     assert_eq!(node.network.peers().len(), 30, "who told them is not thrown out for it");
