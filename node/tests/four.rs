@@ -11,6 +11,24 @@ fn four() -> Homes {
 }
 
 /// All have the same block, with the same state behind it.
+/// Four that say after 1.5 s that no block is decided.
+fn quick_to_stall() -> Homes {
+    Homes::with(4, Duration::from_millis(50), |options| {
+        options.params.timeouts.propose = Duration::from_millis(500);
+    })
+}
+
+/// Waits until a node says that the height after its last one is not decided; the height and the line. While the nodes start one after
+/// the other, it may have said so of earlier ones.
+fn stall(node: &mut Validator) -> (u64, String) {
+    let last = node.height();
+    let height_of = |line: &str| -> u64 {
+        line.split_whitespace().find_map(|word| word.strip_prefix("height=")).unwrap().parse().unwrap()
+    };
+    let line = node.wait_for_line_where("no block is decided", |line| height_of(line) > last);
+    (height_of(&line), line)
+}
+
 fn expect_agreement(nodes: &[Validator], height: u64) {
     let hashes: Vec<_> = nodes.iter().map(|node| node.block_hash(height)).collect();
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
@@ -79,15 +97,16 @@ fn a_killed_validator_comes_back_catches_up_and_signs_again() {
 
 #[test]
 fn without_a_quorum_nothing_is_decided_and_with_one_it_goes_on() {
-    let homes = four();
+    let homes = quick_to_stall();
     let mut nodes = homes.start_all();
     nodes.iter_mut().for_each(|node| node.wait_for_height(3));
     nodes.pop().unwrap().kill();
     nodes.pop().unwrap().kill();
-    std::thread::sleep(Duration::from_millis(500)); // what was under way may still be decided
-    let halted = nodes[0].height();
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(nodes[0].height(), halted, "two of four decide nothing");
+    let (height, _) = stall(&mut nodes[0]);
+    let halted = height - 1;
+    assert_eq!(nodes[0].height(), halted);
+    assert_eq!(stall(&mut nodes[0]).0, height, "two of four decide nothing, however long it lasts");
+    assert_eq!(nodes[0].height(), halted);
     nodes.push(homes.start(2));
     nodes[0].wait_for_height(halted + 4);
     nodes[2].wait_for_height(halted + 4);
@@ -110,21 +129,14 @@ fn all_killed_at_once_go_on_from_where_they_were() {
 
 #[test]
 fn a_stall_is_told_at_once_with_the_names_of_who_is_missing() {
-    let homes = Homes::with(4, Duration::from_millis(50), |options| {
-        options.params.timeouts.propose = Duration::from_millis(500);
-    });
+    let homes = quick_to_stall();
     let mut nodes = homes.start_all();
     nodes.iter_mut().for_each(|node| node.wait_for_height(2));
     let addresses: Vec<String> = [2, 3]
         .map(|index: usize| nodes[index].call("status")["validator_info"]["address"].as_str().unwrap()[..10].to_owned())
         .into();
     nodes.drain(2..).for_each(Validator::kill);
-    // While they start one after the other, others may have been missing.
-    let last = nodes[0].height();
-    let line = nodes[0].wait_for_line_where("no block is decided", |line| {
-        line.split_whitespace()
-            .any(|word| word.strip_prefix("height=").is_some_and(|height| height.parse::<u64>().unwrap() > last))
-    });
+    let (_, line) = stall(&mut nodes[0]);
     assert!(line.contains("missing_power=20") && line.contains("total_power=40"), "{line}");
     assert!(addresses.iter().all(|address| line.contains(address)), "{addresses:?} in {line}");
     let reasons = nodes[0].call_any("ready")["reasons"].to_string();
