@@ -15,7 +15,8 @@
 //! | full | what ranks lowest gives way to what ranks higher: first what cannot be executed yet, then lower fees, then later arrivals |
 //! | money | all that waits of a sender together may cost what the sender has |
 //! | time to live | [`Config::ttl`], [`Config::ttl_heights`], and an unordered transaction's own last height |
-//! | after a block | only senders whose account it touched are checked again |
+//! | after a block | only senders whose account it touched are checked again; of what they cannot pay for any more 1,024 are dropped, and as many of what is too old. The rest waits for the next block, and is in none |
+//! | after new parameters | everything is checked again: only the validators' decision brings that about |
 //!
 //! One lock guards everything and is held for microseconds: signatures are checked before, waiting happens elsewhere.
 

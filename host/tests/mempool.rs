@@ -1,5 +1,6 @@
 //! The mempool's rules, one by one, then against a model.
 #![allow(missing_docs)]
+#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use app::{Account, App, BlockContext, View, genesis_writes};
@@ -511,5 +512,87 @@ proptest! {
             }
             check(&node, &committed)?;
         }
+    }
+}
+
+/// Most that one block drops for one reason.
+const DROPS_MAX: usize = 1024;
+
+/// No block takes what is still to be dropped.
+#[test]
+fn what_senders_cannot_pay_for_any_more_is_dropped_in_portions() {
+    let mut node = Node::new(Config::default(), &[1_000_000; 3]);
+    for (from, n) in (1..=2).flat_map(|from| (0..3000).map(move |n| (from, n))) {
+        let order = if from == 1 { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
+        node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
+    }
+    // They spend all that they have, by what other nodes' clients sent.
+    let spends = [1, 2].map(|from| transfers(from, TxOrder::Nonce(0), 16, 62_499, 16));
+    assert_eq!(node.commit(&spends), 0);
+    node.add(&nonce(3, 0, 1)).unwrap();
+    // The first nonce of sender 1 is used up.
+    let (mut waits, mut blocks) = (node.pool.stats().txs, 1);
+    assert_eq!(waits, 5999 - DROPS_MAX + 1);
+    while waits > 1 {
+        assert_eq!(node.order(), [(3, 1)]);
+        assert!(!node.pool.is_empty());
+        node.commit(&[]);
+        let dropped = waits - node.pool.stats().txs;
+        assert!((1..=DROPS_MAX).contains(&dropped), "{dropped}");
+        (waits, blocks) = (waits - dropped, blocks + 1);
+    }
+    assert_eq!((node.order(), blocks), (vec![(3, 1)], 5999_usize.div_ceil(DROPS_MAX)));
+}
+
+#[test]
+fn what_is_too_old_is_dropped_in_portions() {
+    let mut node = Node::new(Config::default(), &[1_000_000]);
+    for n in 0..3000 {
+        node.add(&expires(1, 2, 1 + n / 64, 1 + n % 64)).unwrap();
+    }
+    node.commit(&[]);
+    assert_eq!(node.pool.stats().txs, 3000);
+    for left in [2, 1, 0] {
+        if left == 2 {
+            node.commit(&[]);
+        } else {
+            node.pool.expire(node.now);
+        }
+        assert_eq!(node.pool.stats().txs, 3000_usize.saturating_sub((3 - left) * DROPS_MAX));
+        assert!(node.reap().is_empty(), "what is left is in no block");
+    }
+}
+
+/// What the longest update takes: a block spends the money of as many senders as fill the pool, and all that waits of theirs is dropped.
+///
+/// ```sh
+/// cargo test --workspace --test mempool -- --ignored --nocapture
+/// ```
+#[test]
+#[ignore = "a measurement"]
+fn the_longest_update() {
+    let senders = 12_u8;
+    for is_ordered in [true, false] {
+        let mut node = Node::new(Config::default(), &vec![1_000_000; usize::from(senders)]);
+        for (from, n) in (1..=senders).flat_map(|from| (0..4096).map(move |n| (from, n))) {
+            let order = if is_ordered { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
+            node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
+        }
+        // Another node's clients spend it all.
+        let spends: Vec<VerifiedTx> =
+            (1..=senders).map(|from| transfers(from, TxOrder::Nonce(0), 16, 62_499, 16)).collect();
+        let before = node.pool.stats().txs;
+        let begun = Instant::now();
+        assert_eq!(node.commit(&spends), 0);
+        let took = begun.elapsed();
+        let dropped = before - node.pool.stats().txs;
+        println!("a block that drops {dropped} of {before}: {took:?}, {:?} each", took / dropped as u32);
+        let begun = Instant::now();
+        assert!(node.reap().is_empty());
+        println!(
+            "a proposer passes over {} that are still to be dropped: {:?}",
+            node.pool.stats().txs,
+            begun.elapsed()
+        );
     }
 }
