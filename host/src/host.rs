@@ -957,7 +957,8 @@ impl<K: Kv> Host<K> {
     fn waits_until(&self) -> Option<Time> {
         let (tip, latest) =
             (self.core.chain.tip.time, self.core.wall.saturating_add(self.core.chain.params.synchrony.precision));
-        Some(tip).filter(|tip| !self.is_live() && *tip > latest)
+        let knows_time = self.core.wall > Time::UNIX_EPOCH;
+        Some(tip).filter(|tip| knows_time && !self.is_live() && *tip > latest)
     }
 
     /// The lowest height that a peer who is ahead keeps, if heights are proven to be decided and none of them keeps our next one.
