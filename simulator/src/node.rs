@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use app::{Account, View};
+use app::{Account, Rules, View};
 use consensus::{SignState, Signer};
 use genesis::Genesis;
 use host::{Config, Host, Input, Mempool, Peer, SigningRecord, Source, TxVerifier, Verifier, mempool};
@@ -195,7 +195,8 @@ impl Alive {
         }
         let reader = self.store.reader().expect("a disk in memory answers");
         let height = reader.height();
-        let params = self.store.params(height.next()).expect("the next height's parameters are stored");
+        // They are read with the state, as a node does: after a write that failed, the store may not know that it is a height further.
+        let params = Rules::new(&reader, self.store.chain_id().clone(), height.next()).params;
         let added = self.mempool.add(&reader, height, &params, tx, now, source);
         drop(reader);
         if self.ready.swap(false, Relaxed) {

@@ -402,6 +402,21 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
     c.run_until_height(20, SOON)
 }
 
+/// Seed 6279: the write of a decided height is there and was reported as failed; a client comes before the node has stopped for it.
+#[test]
+fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() -> Told {
+    for seed in 0..12 {
+        let mut setup = Setup { seed, tx_interval: Duration::from_micros(500), ..Setup::validators(1) };
+        setup.config.empty_block_interval = Some(ms(10));
+        let mut c = World::new(setup);
+        c.run_until_height(2, SOON)?;
+        c.nodes()[0].disk.fail_write(seed % 4, storage::Fault::Kept);
+        c.run_for(ms(40))?;
+        c.expect_progress(1, SOON)?;
+    }
+    Ok(())
+}
+
 /// A database restored from an old copy meets the network at a height at which it has signed what it does not remember.
 #[test]
 fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
