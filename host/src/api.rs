@@ -50,7 +50,7 @@ pub enum Input {
     TxsAvailable,
     /// Answers [`Output::VerifyTxs`].
     TxsVerified {
-        /// The block whose transactions were checked.
+        /// The block whose transactions and last commit were checked.
         block_id: BlockId,
         /// Whether every signature holds.
         valid: bool,
@@ -154,12 +154,14 @@ pub enum Output {
         /// From now.
         after: Duration,
     },
-    /// Check the signatures of these transactions, in any order, then tell [`Input::TxsVerified`].
+    /// Check the signatures of these transactions and precommits, in any order, then tell [`Input::TxsVerified`].
     VerifyTxs {
         /// The block they are of.
         block_id: BlockId,
         /// Those that this node has not checked before.
         txs: Arc<Vec<types::Transaction>>,
+        /// Of its last commit, those that this node has not checked before ([`crate::Verifier::hold`]).
+        precommits: Vec<SignedVote>,
     },
     /// Check the signatures of a commit, then tell [`Input::CommitVerified`]: the validators have changed since the peer's answer was
     /// checked.

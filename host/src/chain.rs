@@ -16,7 +16,7 @@ use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
     Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params,
-    Time, ValidatorSet, VerifiedTx,
+    SignedVote, Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
@@ -124,11 +124,16 @@ impl Chain {
         }
     }
 
-    /// Checks everything about a block but its transactions. Signatures of the last commit that stand in `known` were checked
-    /// before.
+    /// Checks everything about a block but its transactions and the signatures of its last commit. Returns those precommits of the last
+    /// commit that are not in `known`, whose signatures were checked before.
     ///
     /// Errors: [`BlockFault`], the first thing that is wrong.
-    pub fn check_block(&self, block: &Block, bytes: usize, known: Option<&Commit>) -> Result<(), BlockFault> {
+    pub fn check_block(
+        &self,
+        block: &Block,
+        bytes: usize,
+        known: Option<&Commit>,
+    ) -> Result<Vec<SignedVote>, BlockFault> {
         if bytes as u64 > self.params.block.bytes_max {
             return Err(BlockFault::Size { got: bytes, max: self.params.block.bytes_max });
         }
@@ -138,14 +143,13 @@ impl Chain {
             return Err(BlockFault::Evidence);
         }
         block.check_content()?;
-        let Some(commit) = &block.last_commit else { return Ok(()) };
+        let Some(commit) = &block.last_commit else { return Ok(Vec::new()) };
         if (commit.height, Some(commit.block_id)) != (self.tip.height, self.tip.block_id) {
             let Commit { height, round, block_id, .. } = *commit;
             return Err(BlockFault::CommitOf { height, round, block_id });
         }
         let validators = self.last_validators.as_ref().expect("a tip with a block has validators");
-        commit.verify_beside(&self.id, validators, known)?;
-        Ok(())
+        Ok(commit.unverified(validators, known)?)
     }
 
     fn check_header(&self, got: &Header) -> Result<(), BlockFault> {
@@ -214,7 +218,7 @@ impl Chain {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use types::{Msg, Power, SecretKey, SignedVote, TxBody, TxOrder, Vote, VoteType, Wire, results_hash};
+    use types::{Msg, Power, SecretKey, TxBody, TxOrder, Vote, VoteType, Wire, results_hash};
 
     use super::*;
 
@@ -289,7 +293,14 @@ pub(crate) mod tests {
     }
 
     fn check(chain: &Chain, block: &Block) -> Result<(), BlockFault> {
-        chain.check_block(block, block.encode().len(), None)
+        let unverified = chain.check_block(block, block.encode().len(), None)?;
+        let holds = |vote: &SignedVote| {
+            chain.last_validators.as_ref().is_some_and(|validators| vote.clone().verify(&chain.id, validators).is_ok())
+        };
+        match unverified.iter().position(|vote| !holds(vote)) {
+            None => Ok(()),
+            Some(index) => Err(CommitError::Signature { index }.into()),
+        }
     }
 
     #[test]
@@ -367,7 +378,11 @@ pub(crate) mod tests {
         signature.0[9] ^= 1;
         let block = chain.build_block(time(1), Vec::new(), Some(forged.clone()), block.header.proposer);
         assert!(check(&chain, &block).is_err());
-        assert_eq!(chain.check_block(&block, 1000, Some(&forged)), Ok(()), "known ones are taken as they are");
+        assert_eq!(chain.check_block(&block, 1000, Some(&forged)), Ok(vec![]), "known ones are taken as they are");
+        let mut known = forged.clone();
+        known.signatures[2] = types::CommitSig::Absent;
+        let unverified = chain.check_block(&block, 1000, Some(&known)).unwrap();
+        assert_eq!(unverified, [forged.vote(2).unwrap()]);
     }
 
     #[test]

@@ -209,7 +209,8 @@ impl<K: Kv> Core<K> {
     fn examine_timed(&mut self, engine: &Engine, id: BlockId, block: &Block, bytes: usize) -> Result<Verdict, String> {
         let known = engine.last_commit();
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
-        self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
+        let mut precommits = self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
+        precommits.retain(|vote| !self.verifier.knows(vote));
         let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |bytes| self.known_tx(bytes))
             .map_err(|fault| fault.to_string())?;
         let unverified = |tx: &BlockTx| match tx {
@@ -217,10 +218,10 @@ impl<K: Kv> Core<K> {
             BlockTx::Unverified(tx) => Some(tx.clone()),
         };
         let unverified: Vec<_> = txs.iter().filter_map(unverified).collect();
-        if unverified.is_empty() {
+        if unverified.is_empty() && precommits.is_empty() {
             return Ok(Verdict::Valid(signed(txs)));
         }
-        self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified) });
+        self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified), precommits });
         Ok(Verdict::AwaitingTxs(txs))
     }
 
@@ -236,7 +237,9 @@ impl<K: Kv> Core<K> {
         let Verdict::AwaitingTxs(txs) = &mut entry.verdict else { return None };
         entry.verdict = match valid {
             true => Verdict::Valid(signed(std::mem::take(txs))),
-            false => Verdict::Invalid("a transaction is not signed by its signer".into()),
+            false => {
+                Verdict::Invalid("a transaction or a precommit of the last commit is not signed by its signer".into())
+            }
         };
         self.judge(engine, id)
     }

@@ -215,9 +215,20 @@ impl Verifier {
         Verification { validators: place.validators.hash(), result }
     }
 
-    /// Whether these very bytes were checked before, and held. Counts what it says.
+    /// Whether all these votes, of the current height or a neighbour, are signed by their validators. Cost: as [`Verifier::check`].
+    pub fn hold(&self, votes: &[SignedVote]) -> bool {
+        let place = self.0.place.read().expect("no holder of this lock panics").clone();
+        votes.iter().all(|vote| matches!(self.check_vote(&place, vote.clone()), Checked::Vote(_)))
+    }
+
+    /// Whether these very bytes were checked not long ago, and held.
+    pub(crate) fn knows(&self, vote: &SignedVote) -> bool {
+        self.0.recent.lock().expect("no holder of this lock panics").names.contains(&name(vote))
+    }
+
+    /// As [`Verifier::knows`]. Counts what it says.
     fn is_known(&self, vote: &SignedVote) -> bool {
-        let known = self.0.recent.lock().expect("no holder of this lock panics").names.contains(&name(vote));
+        let known = self.knows(vote);
         if known { &self.0.hits } else { &self.0.checks }.fetch_add(1, Relaxed);
         known
     }

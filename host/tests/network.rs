@@ -334,8 +334,9 @@ impl Network {
                 Output::StartTimer { timer, after } => {
                     self.at(after, index, Event::Input(index, Box::new(Input::Timer(timer))))
                 }
-                Output::VerifyTxs { block_id, txs } => {
-                    let valid = self.nodes[index].as_ref().unwrap().txs.verify_all(&txs);
+                Output::VerifyTxs { block_id, txs, precommits } => {
+                    let node = self.nodes[index].as_ref().unwrap();
+                    let valid = node.txs.verify_all(&txs) && node.verifier.hold(&precommits);
                     self.at(LATENCY, index, Event::Input(index, Box::new(Input::TxsVerified { block_id, valid })));
                 }
                 Output::VerifyCommit { commit } => {

@@ -134,7 +134,7 @@ impl Turns {
                 thread.count_sent(&message, length, peers);
             }
             Output::StartTimer { timer, after } => self.timers.start(now, after, timer),
-            Output::VerifyTxs { block_id, txs } => thread.pool.verify_block(block_id, txs),
+            Output::VerifyTxs { block_id, txs, precommits } => thread.pool.verify_block(block_id, txs, precommits),
             Output::VerifyCommit { commit } => thread.pool.verify_commit(commit),
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
             Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),

@@ -5,7 +5,7 @@
 //! | messages | votes, proposals, certificates, parts, round states of peers; fair between peers | bytes of one peer, bytes of all | dropped, counted; peers repair it |
 //! | responses | block sync's answers | one for each open request | – |
 //! | commits | of synced blocks, when the validators have changed since | one that the host asked for | – |
-//! | blocks | transactions of a proposed block, new here, in slices | those that the host asked for | – |
+//! | blocks | transactions of a proposed block and precommits of its last commit, new here, in slices | those that the host asked for | – |
 //! | submissions | transactions of our clients; fair between addresses | bytes of one address, bytes of all | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes of one peer, bytes of all | not forwarded, counted |
 //!
@@ -31,7 +31,7 @@ use host::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier}
 use p2p::{GossipId, Network, NodeId, Verdict};
 use storage::{RocksKv, Store};
 use tokio::sync::oneshot;
-use types::{BlockId, BlockResponse, Commit, PeerMessage, Time, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Time, Transaction, TxBatch, Wire};
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
@@ -137,16 +137,17 @@ enum BatchFrom {
     Fetched(oneshot::Sender<()>),
 }
 
-/// Some transactions of a block.
+/// Some transactions of a block, then some precommits.
 struct BlockSlice {
     block: Arc<BlockCheck>,
     from: usize,
 }
 
-/// A block whose transactions are being checked.
+/// A block whose transactions and last commit are being checked.
 struct BlockCheck {
     block_id: BlockId,
     txs: Arc<Vec<Transaction>>,
+    precommits: Vec<SignedVote>,
     left: AtomicUsize,
     is_valid: AtomicBool,
     since: Instant,
@@ -250,12 +251,14 @@ impl VerifyPool {
         }
     }
 
-    /// The transactions of a proposed block that this node has not checked before. The host is told when all are. Never waits.
-    pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>) {
-        let slices = txs.len().div_ceil(SLICE).max(1);
+    /// The transactions of a proposed block, and the precommits of its last commit, that this node has not checked before. The host is told
+    /// when all are. Never waits.
+    pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>, precommits: Vec<SignedVote>) {
+        let slices = (txs.len() + precommits.len()).div_ceil(SLICE).max(1);
         let check = BlockCheck {
             block_id,
             txs,
+            precommits,
             left: AtomicUsize::new(slices),
             is_valid: AtomicBool::new(true),
             since: Instant::now(),
@@ -457,8 +460,13 @@ impl VerifyPool {
     fn check_slice(&self, slice: &BlockSlice) {
         let BlockSlice { block, from } = slice;
         if block.is_valid.load(Ordering::Acquire) {
-            let to = block.txs.len().min(from + SLICE);
-            if !self.parts.txs.verify_all(&block.txs[*from..to]) {
+            let (txs, precommits) = (&block.txs, &block.precommits);
+            let (first, end) = (*from, from + SLICE);
+            let of_txs = first.min(txs.len())..end.min(txs.len());
+            let after = |at: usize| at.saturating_sub(txs.len()).min(precommits.len());
+            let holds = self.parts.txs.verify_all(&txs[of_txs])
+                && self.parts.verifier.hold(&precommits[after(first)..after(end)]);
+            if !holds {
                 block.is_valid.store(false, Ordering::Release);
             }
         }

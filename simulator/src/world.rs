@@ -11,7 +11,7 @@ use host::{Checked, Halt, Host, Input, Offence, Output, Source, Timer};
 use storage::StoreError;
 use types::{
     BlockId, BlockRequest, BlockResponse, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Round,
-    Step, Time, Transaction, TxBatch, Wire, blake3,
+    SignedVote, Step, Time, Transaction, TxBatch, Wire, blake3,
 };
 
 use crate::{
@@ -547,7 +547,9 @@ impl World {
                     said.push(Said { to, message });
                 }
                 Output::StartTimer { timer, after } => self.at(after, Event::Timer { node, life, timer }),
-                Output::VerifyTxs { block_id, txs } => self.verify_txs(node, life, block_id, &txs),
+                Output::VerifyTxs { block_id, txs, precommits } => {
+                    self.verify_txs(node, life, block_id, &txs, &precommits);
+                }
                 Output::VerifyCommit { commit } => {
                     let Some(alive) = &self.nodes[node].alive else { continue };
                     let input = Input::CommitVerified(alive.verifier.verify_commit(commit));
@@ -769,11 +771,11 @@ impl World {
         }
     }
 
-    fn verify_txs(&mut self, node: usize, life: u64, block_id: BlockId, txs: &[Transaction]) {
+    fn verify_txs(&mut self, node: usize, life: u64, id: BlockId, txs: &[Transaction], precommits: &[SignedVote]) {
         let Some(alive) = &self.nodes[node].alive else { return };
-        let valid = alive.txs.verify_all(txs);
+        let valid = alive.txs.verify_all(txs) && alive.verifier.hold(precommits);
         let after = Duration::from_micros(self.random.within(50, 5_000));
-        self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id, valid } });
+        self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id: id, valid } });
     }
 
     // ---- block requests ------------------------------------------------------------------------------------------

@@ -159,41 +159,38 @@ impl Commit {
     ///
     /// Cost: one signature check for each entry that is not absent.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), CommitError> {
-        self.verify_beside(chain_id, validators, None)
+        for signed in self.unverified(validators, None)? {
+            let index = signed.vote.validator_index as usize;
+            let validator = validators.get(signed.vote.validator_index).ok_or(CommitError::Validator { index })?;
+            let bytes = signed.vote.sign_bytes(chain_id);
+            validator.public_key.verify(&bytes, &signed.signature).map_err(|_| CommitError::Signature { index })?;
+        }
+        Ok(())
     }
 
-    /// As [`Commit::verify`], without checking again the signatures that `known`, a commit built here from verified votes, has.
-    pub fn verify_beside(
-        &self,
-        chain_id: &ChainId,
-        validators: &ValidatorSet,
-        known: Option<&Self>,
-    ) -> Result<(), CommitError> {
+    /// Checks all but signatures: that more than two thirds of the power are to have signed for the block, each at its place. Returns the
+    /// precommits that are not in `known`, a commit built here from verified votes.
+    pub fn unverified(&self, validators: &ValidatorSet, known: Option<&Self>) -> Result<Vec<SignedVote>, CommitError> {
         if self.signatures.len() != validators.len() {
             return Err(CommitError::Length { got: self.signatures.len(), expected: validators.len() });
         }
-        let mut power = Power::ZERO;
+        let known = known
+            .filter(|known| (known.height, known.round, known.block_id) == (self.height, self.round, self.block_id));
+        let (mut power, mut unverified) = (Power::ZERO, Vec::new());
         for (index, validator) in validators.iter().enumerate() {
             let Some(signed) = self.vote(index) else { continue };
             if signed.vote.validator != validator.address() {
                 return Err(CommitError::Validator { index });
             }
-            let is_known = known.is_some_and(|known| {
-                (known.height, known.round, known.block_id) == (self.height, self.round, self.block_id)
-                    && known.signatures.get(index) == self.signatures.get(index)
-            });
-            if !is_known {
-                validator
-                    .public_key
-                    .verify(&signed.vote.sign_bytes(chain_id), &signed.signature)
-                    .map_err(|_| CommitError::Signature { index })?;
-            }
             if signed.vote.block_id.is_some() {
                 power = Power(power.0 + validator.power.0);
             }
+            if known.is_none_or(|known| known.signatures.get(index) != self.signatures.get(index)) {
+                unverified.push(signed);
+            }
         }
         let total = validators.total_power();
-        if power.is_quorum_of(total) { Ok(()) } else { Err(CommitError::Power { got: power, total }) }
+        if power.is_quorum_of(total) { Ok(unverified) } else { Err(CommitError::Power { got: power, total }) }
     }
 
     /// Checks that more than two thirds of the power of `known` signed for the block. `known` may be the set of an earlier height:
