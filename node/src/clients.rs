@@ -48,8 +48,11 @@ const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 /// other is slowed down by it and sees no error.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A client may spend what it saved, up to the budget of this many seconds.
-const BURST_SECONDS: f64 = 8.0;
+/// An address may spend bytes that it saved, up to the budget of this many seconds.
+const BYTES_BURST_SECONDS: f64 = 8.0;
+
+/// An address may spend processor time that it saved, up to the budget of this many seconds: while it does, consensus has less.
+const CPU_BURST_SECONDS: f64 = 2.0;
 
 /// An idle connection that was of use before is closed for a newcomer only after this long without a request.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
@@ -278,9 +281,9 @@ impl Debt {
     /// How long until the debt is within the burst again.
     fn wait(&mut self, now: Instant, limits: &Limits) -> Duration {
         self.pay(now, limits);
-        let over = |used: f64, rate: f64| if rate > 0.0 { used / rate - BURST_SECONDS } else { 0.0 };
-        let bytes = over(self.bytes, limits.bytes_per_second as f64);
-        let cpu = over(self.cpu_seconds, limits.cpu_percent as f64 / 100.0);
+        let over = |used: f64, rate: f64, burst: f64| if rate > 0.0 { used / rate - burst } else { 0.0 };
+        let bytes = over(self.bytes, limits.bytes_per_second as f64, BYTES_BURST_SECONDS);
+        let cpu = over(self.cpu_seconds, limits.cpu_percent as f64 / 100.0, CPU_BURST_SECONDS);
         Duration::from_secs_f64(bytes.max(cpu).clamp(0.0, 3600.0))
     }
 
@@ -529,8 +532,8 @@ pub(crate) mod tests {
         assert_eq!(clients.enter(ip(2)).unwrap().wait(), Duration::ZERO, "others do not pay for it");
         let mut debt = Debt { bytes: 0.0, cpu_seconds: 10.0, at: Instant::now() };
         let (at, second) = (debt.at, Duration::from_secs(1));
-        assert_eq!(debt.wait(at, &LIMITS), 12 * second);
-        assert_eq!(debt.wait(at + 5 * second, &LIMITS), 7 * second);
+        assert_eq!(debt.wait(at, &LIMITS), 18 * second);
+        assert_eq!(debt.wait(at + 5 * second, &LIMITS), 13 * second);
         assert!(debt.is_paid(at + 20 * second, &LIMITS));
     }
 

@@ -70,7 +70,7 @@ section! {
         /// number. A proxy that all clients come through is one address: raise this and the next for it, and let it set limits of its own.
         max_client_bytes_per_second: usize = 16 << 20,
         /// Processor time that one address may take for requests, checks of transactions and events, in percent of one core, after a burst
-        /// likewise. 0: any.
+        /// of two seconds' worth. 0: any.
         max_client_cpu_percent: usize = 50,
         /// WebSocket clients with subscriptions at one time, and calls of broadcast_tx_commit; one address may have half of each.
         max_subscription_clients: usize = 100,
