@@ -11,6 +11,14 @@ fn four() -> Homes {
 }
 
 /// All have the same block, with the same state behind it.
+/// Waits until the votes of these validators are in commits. One that is killed before it ever signed has nothing that says so, and
+/// waits for the others when it comes back.
+fn until_all_sign(nodes: &mut [Validator]) {
+    for node in nodes {
+        node.wait_until("it signs", |node| node.metric("cometbft_consensus_validator_last_signed_height") >= 1.0);
+    }
+}
+
 /// Four that say after 1.5 s that no block is decided.
 fn quick_to_stall() -> Homes {
     Homes::with(4, Duration::from_millis(50), |options| {
@@ -99,7 +107,7 @@ fn a_killed_validator_comes_back_catches_up_and_signs_again() {
 fn without_a_quorum_nothing_is_decided_and_with_one_it_goes_on() {
     let homes = quick_to_stall();
     let mut nodes = homes.start_all();
-    nodes.iter_mut().for_each(|node| node.wait_for_height(3));
+    until_all_sign(&mut nodes);
     nodes.pop().unwrap().kill();
     nodes.pop().unwrap().kill();
     let (height, _) = stall(&mut nodes[0]);
@@ -131,7 +139,7 @@ fn all_killed_at_once_go_on_from_where_they_were() {
 fn a_stall_is_told_at_once_with_the_names_of_who_is_missing() {
     let homes = quick_to_stall();
     let mut nodes = homes.start_all();
-    nodes.iter_mut().for_each(|node| node.wait_for_height(2));
+    until_all_sign(&mut nodes);
     let addresses: Vec<String> = [2, 3]
         .map(|index: usize| nodes[index].call("status")["validator_info"]["address"].as_str().unwrap()[..10].to_owned())
         .into();
@@ -205,7 +213,7 @@ fn a_full_node_keeps_a_transaction_for_validators_that_restart() {
     let homes = four();
     std::fs::remove_file(homes.home(0).join("config/priv_validator_key.json")).unwrap();
     let mut nodes = homes.start_all();
-    nodes.iter_mut().for_each(|node| node.wait_for_height(3));
+    until_all_sign(&mut nodes[1..]);
     // Two of the three validators go; the third hears of the transaction, and is the only one.
     nodes.drain(2..).for_each(Validator::kill);
     let sent = std::process::Command::new(env!("CARGO_BIN_EXE_cairn"))
