@@ -134,6 +134,11 @@ impl Presigned {
         self.header == *header && self.nonces.len() == header.senders as usize
     }
 
+    /// The senders' nonces before its first transaction, by the senders' numbers.
+    pub fn nonces(&self) -> &[u64] {
+        &self.nonces
+    }
+
     /// The number after which the senders' nonces are `nonces`, if there is one.
     pub fn position_at(&self, nonces: &[u64]) -> Option<u64> {
         if nonces.len() != self.nonces.len() {

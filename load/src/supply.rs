@@ -85,8 +85,10 @@ pub fn open_file(
     Presigned::create(path, header, &nonces)
 }
 
-/// Signs up to number `to`, on all cores, and appends in order.
+/// Signs up to number `to`, on all cores, and appends in order. The file's own first nonces count, not the recipe's: those
+/// are of now, and the file may have been begun by an earlier run.
 fn sign_into(file: &mut Presigned, recipe: &Recipe, to: u64, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+    let recipe = &Recipe { nonces: file.nonces().into(), ..recipe.clone() };
     let from = file.total();
     let chunk = u64::from(CHUNK_RECORDS_MAX);
     let workers = cores();
@@ -206,6 +208,35 @@ mod tests {
         // As much again is there already; more is not.
         assert_eq!(open(700).total(), 700);
         assert_eq!(open(701).total(), 0);
+    }
+
+    #[test]
+    fn a_file_that_an_earlier_run_began_is_continued_without_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = recipe(5, 0);
+        let node = crate::Node { rpc: "h:1".into(), metrics: None };
+        let path = dir.path().join("load.txs");
+        let plan = Plan::new(vec![node], crate::Mode::Closed, std::time::Duration::from_secs(1), path);
+        let states = |nonces: &[u64]| -> Vec<_> {
+            nonces.iter().map(|nonce| AccountState { balance: 0, nonce: *nonce }).collect()
+        };
+        unwatched(|watch| {
+            let mut supply = Supply::File(open_file(&plan, &first, &states(&first.nonces), 11, watch)?);
+            supply.ensure(&first, 11, watch)
+        })
+        .unwrap();
+        // Ten of its eleven were committed, two of each sender; a run without a known number of transactions reuses it.
+        let second = Recipe { nonces: first.nonces.iter().map(|nonce| nonce + 2).collect(), ..first.clone() };
+        let file = unwatched(|watch| open_file(&plan, &second, &states(&second.nonces), 1, watch)).unwrap();
+        let mut supply = Supply::File(file);
+        unwatched(|watch| supply.ensure(&second, 20, watch)).unwrap();
+        let expected = signed(&second, 0..20, None);
+        let mut cursor = 0;
+        for number in 10..30 {
+            let expected = expected.record(&mut cursor).unwrap().unwrap();
+            let (at, record) = supply.next().unwrap().unwrap();
+            assert_eq!((at, record.sender, record.key), (number, expected.sender, expected.key), "number {number}");
+        }
     }
 
     #[test]
