@@ -48,10 +48,12 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Creates an error about the node at `url`.
     pub(crate) fn node(url: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Node { url: url.into(), reason: reason.into() }
     }
 
+    /// Creates an error about the file at `path`.
     pub(crate) fn file(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::File { path: path.into(), reason: reason.into() }
     }

@@ -208,6 +208,7 @@ pub mod tests {
     use super::*;
     use types::{Transaction, VerifiedTx};
 
+    /// Returns a recipe with the public keys, in which sender i begins with nonce 10 i.
     pub fn recipe(senders: u32, invalid_ppm: u32) -> Recipe {
         let chain_id = ChainId::new("recipe").unwrap();
         let keys = Keys::new(chain_id.clone(), None);

@@ -18,7 +18,7 @@ pub const FORMAT: u32 = 1;
 pub const LAG_MAX_MS: f64 = 10.0;
 /// Share of the machine's processor time above which the generator disturbs its own measurement.
 pub const CPU_SHARE_MAX: f64 = 0.05;
-/// Minimum share of the due transactions that must be committed in a rate that counts as sustained.
+/// Minimum share of the due transactions that must be committed for a rate to count as sustained.
 pub const SUSTAINED: f64 = 0.95;
 
 /// The result of a run, with all its figures.
