@@ -1,4 +1,4 @@
-//! That validators have one chain, asked of each of them over its RPC.
+//! Checks that all validators have the same chain, with queries to the RPC of each.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -6,28 +6,28 @@ use load::{LoadError, Rpc};
 use serde_json::{Value, json};
 use types::Block;
 
-/// Heights that a node tells of in one answer.
+/// Maximum number of heights that a node returns in one answer.
 const HEIGHTS_IN_ANSWER: u64 = 20;
 
-/// What a validator has at a height.
+/// The data of one height at one validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The block's name: it covers all of its header.
+    /// Id of the block, which covers the whole header.
     pub block_id: String,
-    /// The state before it.
+    /// Root of the state before the block.
     pub app_hash: String,
-    /// Of the evidence in it.
+    /// Hash of the evidence in the block.
     pub evidence_hash: String,
-    /// Transactions in it.
+    /// Number of transactions in the block.
     pub txs: u64,
 }
 
-/// A validator's heights.
+/// The data of a validator by height.
 pub type Heads = BTreeMap<u64, Head>;
 
-/// What a validator has at these heights, as far as it keeps them.
+/// Queries the data that a validator still keeps of these heights.
 ///
-/// Errors: it does not answer, or not as a node does.
+/// Errors: [`LoadError::Node`] when the validator does not answer, or its answer is not the one of a node.
 pub fn heads(rpc: &mut Rpc, heights: RangeInclusive<u64>) -> Result<Heads, LoadError> {
     let mut heads = Heads::new();
     let mut low = *heights.start();
@@ -55,8 +55,8 @@ fn head(meta: &Value) -> Option<(u64, Head)> {
     Some((text("/header/height")?.parse().ok()?, head))
 }
 
-/// What is wrong with the validators' chains, a sentence each: they differ, someone lacks a height of `heights`, or a block has evidence
-/// that somebody signed twice.
+/// Returns what is wrong with the validators' chains, one sentence each: two chains differ, a validator lacks one of
+/// `heights`, or a block has evidence of a double sign.
 pub fn differences(names: &[String], chains: &[Heads], heights: RangeInclusive<u64>) -> Vec<String> {
     let mut found = Vec::new();
     let no_evidence = Block::evidence_hash(&[]).to_string();
@@ -93,7 +93,7 @@ mod tests {
         (5..=9).map(|height| (height, head(height))).collect()
     }
 
-    /// The mutations that it must notice.
+    /// The changes below are mutations that the comparison must notice.
     #[test]
     fn a_fork_a_hole_and_evidence_are_noticed() {
         let names = ["node0", "node1"].map(str::to_owned);

@@ -1,4 +1,4 @@
-//! Docker's command line, each call bounded in time, and a compose project that is gone when it is dropped.
+//! Calls Docker's command line with a time limit for each call, and manages compose projects.
 
 use std::{
     io::{Read, Write},
@@ -13,19 +13,20 @@ use std::os::unix::process::CommandExt;
 
 use crate::FaultsError;
 
-/// For a call that starts or removes containers.
+/// Time limit of one call, which may start or remove containers.
 const CALL_TIME_MAX: Duration = Duration::from_secs(120);
-/// Between two looks whether a call is over.
+/// Interval at which it is checked whether a call has ended.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
-/// Of what a failed call said, so many characters are told.
+/// Maximum number of characters of a failed call's output that are reported.
 const SAID_MAX: usize = 2_000;
-/// What compose calls its projects in labels.
+/// Label in which compose stores the name of a project.
 const LABEL: &str = "com.docker.compose.project";
 
-/// Runs a command to its end, and returns what it wrote. It is in a process group of its own: a terminal's Ctrl-C, which ends the
-/// run and cleans up, must not end the cleaning up as well.
+/// Runs a command to its end, and returns its standard output. The command has a process group of its own, so that
+/// Ctrl-C in a terminal, which ends the run and starts the cleanup, does not also end the cleanup.
 ///
-/// Errors: it cannot be started, does not end in time, or ends otherwise than with 0; says what it said.
+/// Errors: [`FaultsError::Docker`] with the command's output when it cannot be started, does not end in time, or ends
+/// with an exit code other than 0.
 fn call(mut command: Command, input: &str) -> Result<String, FaultsError> {
     let shown = format!("{command:?}").replace('"', "");
     let failed = |reason: String| FaultsError::Docker(format!("`{shown}`: {reason}"));
@@ -39,19 +40,20 @@ fn call(mut command: Command, input: &str) -> Result<String, FaultsError> {
         return Err(failed("it has no pipes".to_owned()));
     };
     let input = input.to_owned();
-    thread::spawn(move || drop(stdin.write_all(input.as_bytes()))); // who does not read it will say why not
+    // A command that does not read its input fails with a message of its own, so a write error is ignored.
+    thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let outputs = [reading(stdout), reading(stderr)];
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if Instant::now() < until => thread::sleep(LOOK_PERIOD),
             _ => {
-                let _ = child.kill().and_then(|()| child.wait()); // it has ended meanwhile, if this fails
+                let _ = child.kill().and_then(|()| child.wait()); // an error means that it has ended already
                 return Err(failed(format!("not done within {} s", CALL_TIME_MAX.as_secs())));
             }
         }
     };
-    // A process that it left behind may keep the pipes open.
+    // A process that the command left behind may keep the pipes open, so the wait is bounded.
     let [out, err] = outputs.map(|output| output.recv_timeout(Duration::from_secs(5)).unwrap_or_default());
     if !status.success() {
         let said: String = format!("{out}{err}").trim().chars().take(SAID_MAX).collect();
@@ -64,22 +66,24 @@ fn reading(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (to, output) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes); // what was read is told
+        let _ = from.read_to_end(&mut bytes); // after an error, what was read so far is used
         let _ = to.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     output
 }
 
-/// `docker ARGUMENTS`
+/// Runs `docker ARGUMENTS` and returns its output.
+///
+/// Errors: [`FaultsError::Docker`] when the command fails or takes more than 120 s.
 pub fn docker(arguments: &[&str]) -> Result<String, FaultsError> {
     let mut command = Command::new("docker");
     command.args(arguments);
     call(command, "")
 }
 
-/// The compose command that this machine has, `docker compose` or the older `docker-compose`.
+/// Returns the compose command that this machine has: `docker compose` or the older `docker-compose`.
 ///
-/// Errors: no daemon answers, or there is neither.
+/// Errors: [`FaultsError::Docker`] when no Docker daemon answers, or the machine has neither command.
 pub fn compose_command() -> Result<Vec<String>, FaultsError> {
     docker(&["info"])
         .map_err(|_| FaultsError::Docker("no Docker daemon answers: `docker info` says more".to_owned()))?;
@@ -93,7 +97,9 @@ pub fn compose_command() -> Result<Vec<String>, FaultsError> {
     Err(FaultsError::Docker("there is neither `docker compose` nor docker-compose: install one of them".to_owned()))
 }
 
-/// Projects that are there, or of which something is left.
+/// Returns the names of all compose projects that have a container, a volume or a network.
+///
+/// Errors: [`FaultsError::Docker`] when a call to Docker fails.
 pub fn projects() -> Result<Vec<String>, FaultsError> {
     let (filter, format) = (format!("label={LABEL}"), format!("{{{{.Label \"{LABEL}\"}}}}"));
     let mut found = Vec::new();
@@ -106,7 +112,8 @@ pub fn projects() -> Result<Vec<String>, FaultsError> {
     Ok(found)
 }
 
-/// A compose project. Its file is told to each call on standard input: nothing is written to this machine's disk.
+/// A compose project. Each call receives the compose file on standard input, so nothing is written to this machine's
+/// disk.
 pub struct Project {
     compose: Vec<String>,
     name: String,
@@ -114,22 +121,24 @@ pub struct Project {
 }
 
 impl Project {
-    /// One that has not begun. `file`: the compose file's text.
+    /// Creates a project that is not started. `file` is the text of the compose file.
     pub fn new(compose: Vec<String>, name: String, file: String) -> Self {
         Self { compose, name, file }
     }
 
-    /// Its name.
+    /// Returns the name of the project.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Goes on with another file.
+    /// Replaces the text of the compose file for the next calls.
     pub fn set_file(&mut self, file: String) {
         self.file = file;
     }
 
-    /// `docker compose ARGUMENTS`
+    /// Runs `docker compose ARGUMENTS` on this project and returns its output.
+    ///
+    /// Errors: [`FaultsError::Docker`] when the command fails or takes more than 120 s.
     pub fn compose(&self, arguments: &[&str]) -> Result<String, FaultsError> {
         let mut command = Command::new(&self.compose[0]);
         command.args(&self.compose[1..]).args(["-p", &self.name, "-f", "-"]).args(arguments);
@@ -139,7 +148,9 @@ impl Project {
         call(command, &self.file)
     }
 
-    /// The container of a service.
+    /// Returns the id of a service's container.
+    ///
+    /// Errors: [`FaultsError::Docker`] when the call fails, or the service has no container.
     pub fn container(&self, service: &str) -> Result<String, FaultsError> {
         let id = self.compose(&["ps", "-q", service])?.trim().to_owned();
         if id.is_empty() {
@@ -148,9 +159,9 @@ impl Project {
         Ok(id)
     }
 
-    /// Removes all that is there of it: containers, networks, volumes.
+    /// Removes the containers, networks and volumes of the project.
     ///
-    /// Errors: something could not be removed; says what was said.
+    /// Errors: [`FaultsError::Docker`] with Docker's output when something cannot be removed.
     pub fn remove(&self) -> Result<(), FaultsError> {
         self.compose(&["down", "--volumes", "--remove-orphans", "-t", "0"]).map(drop)
     }

@@ -1,4 +1,4 @@
-//! Faults on a chain of validators under load, and what it makes of them.
+//! Injects faults into a chain of validators under load, and measures how the chain behaves.
 //!
 //! ```text
 //!   run ──> docker, topology ──> validators in containers <── load ──> record ──> report
@@ -6,21 +6,25 @@
 //! ```
 //! | module | what it hides |
 //! |---|---|
-//! | `relay` | a bad network, on any system: delay, jitter, rate and cuts between ports; usable by itself |
-//! | `topology`, `docker` | validators that reach each other through a relay only; that nothing is left of them |
-//! | `scenario` | what is done to whom |
+//! | `relay` | a bad network on any system: delay, jitter, rate limits, cuts; can be used on its own |
+//! | `topology`, `docker` | validators that reach each other only through a relay; removal of their containers |
+//! | `scenario` | the faults, and the validators that they affect |
 //! | `record` | what was seen, and figures as pure functions of it |
-//! | `chain`, `report` | what must not happen; how figures look |
-//! | `run` | the order of it all |
+//! | `chain`, `report` | what must not happen; the presentation of the figures |
+//! | `run` | the sequence of a run |
 //!
-//! A fault lasts from the moment at which the order that begins it is given to the one at which the order that ends it is, whatever
-//! Docker takes for either: waiting for an order's end would hide the first stall. What else makes figures honest, each with the test
-//! that holds it:
-//! - **F1** No validator can go around the relay (`topology`: in one network; and a run through which nothing passed it is a failure).
-//! - **F2** A height counts when most of the validators that can go on were seen to have it (`record`: a height is committed).
-//! - **F3** What a validator accepted is in exactly one block, or it is told (`record`: a dropped, a doubled).
+//! A fault lasts from the time at which the command that starts it is given to the time at which the command that ends
+//! it is given, whatever time Docker needs for them: a wait for the end of a command would hide the first stall.
+//! Further rules make the figures reliable, each with the test that proves it:
+//! - **F1** No validator can bypass the relay (`topology`: in one network; a run in which nothing passed the relay is a
+//!   violation).
+//! - **F2** A height counts when most of the validators that can continue were seen to have it (`record`: a height is
+//!   committed).
+//! - **F3** A transaction that a validator accepted is in exactly one block, or it is reported (`record`: a dropped, a
+//!   doubled).
 //! - **F4** All validators have the same blocks, and no block has evidence (`chain`: a fork, a hole and evidence).
-//! - **F5** What never came back is a violation, not a missing figure (`report`: what never came back).
+//! - **F5** A validator or a throughput that never recovers is a violation, not a missing figure (`report`: what never
+//!   came back).
 
 mod chain;
 mod docker;
@@ -39,22 +43,22 @@ pub use report::{Report, Row};
 pub use run::{Wanted, run};
 pub use scenario::Scenario;
 
-/// Why there is no report: a sentence with the way out.
+/// Reason why a run has no report: a sentence that names the cause and the remedy.
 #[derive(Debug, Error)]
 pub enum FaultsError {
-    /// It cannot be done.
+    /// The requested run is not possible.
     #[error("{0}")]
     Wanted(String),
-    /// Docker, or what runs in it, does not do what it is asked.
+    /// Docker, or a program in its containers, does not do what is requested.
     #[error("{0}")]
     Docker(String),
-    /// The load does not begin.
+    /// The load could not be started.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The load ended before the faults did.
     #[error("the load ended before the faults did: ask for less of it with --rate")]
     LoadEnded,
-    /// Stopped from outside.
+    /// The run was stopped from outside.
     #[error("stopped; nothing is left of it")]
     Stopped,
 }

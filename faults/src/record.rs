@@ -1,7 +1,7 @@
-//! What was seen of a chain under load, and what follows from it: pure functions of times.
+//! The record of what was seen of a chain under load, and figures that are pure functions of the times in it.
 //!
-//! The chain has committed a height when most of the counted validators were seen to have committed it; a transaction, when its
-//! height. A validator that tells of a height has committed all before it.
+//! The chain has committed a height when more than half of the counted validators were seen to have committed it, and a
+//! transaction when it has committed its height. A validator that reports a height has committed all heights before it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,21 +11,21 @@ use std::{
 
 use load::{TxKey, Witness};
 
-/// Heights that a validator may have passed without telling.
+/// Maximum number of heights that a validator may have committed without reporting them.
 const MISSED_MAX: u64 = 100_000;
-/// What a validator took in so shortly before it was killed may have been told to nobody else.
+/// Time before a kill in which a transaction that only the killed validator knew may be lost.
 const UNTOLD: Duration = Duration::from_secs(1);
-/// Throughput is back when this share of the baseline is committed...
+/// Share of the expected throughput from which the throughput counts as recovered...
 const FULL: f64 = 0.9;
-/// ...for so long.
+/// ...if it lasts at least this long.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
-/// A span of time.
+/// An interval of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Its begin, in it.
+    /// Start of the interval, inclusive.
     pub from: Instant,
-    /// Its end, not in it.
+    /// End of the interval, exclusive.
     pub to: Instant,
 }
 
@@ -34,7 +34,7 @@ impl Span {
         (self.from..self.to).contains(&at)
     }
 
-    /// In seconds.
+    /// Returns the length in seconds.
     pub fn seconds(&self) -> f64 {
         self.to.saturating_duration_since(self.from).as_secs_f64()
     }
@@ -46,69 +46,71 @@ struct Tx {
     due: Instant,
     is_accepted: bool,
     height: Option<u64>,
-    /// Blocks that it is in.
+    /// Number of times that it is found in a block.
     copies: u32,
 }
 
-/// What was seen.
+/// All transactions, commits and blocks that were seen.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     txs: HashMap<TxKey, Tx>,
-    /// When each validator was seen to have committed a height.
+    /// Time at which each validator was seen to have committed a height.
     seen: BTreeMap<u64, Vec<Option<Instant>>>,
-    /// The highest that each told of.
+    /// Highest height that each validator has reported.
     latest: Vec<u64>,
-    /// How many of our transactions are in a height that was read.
+    /// Number of this run's transactions in each height that was read.
     counts: BTreeMap<u64, u64>,
 }
 
-/// How transactions ended.
+/// The results of all transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Account {
-    /// Sent, or meant to be.
+    /// Transactions that were sent or were about to be sent.
     pub due: u64,
-    /// A validator said that it took them in.
+    /// Transactions that a validator accepted.
     pub accepted: u64,
-    /// In a block.
+    /// Transactions that are in a block.
     pub committed: u64,
-    /// Accepted and in no block: 0 on a correct chain.
+    /// Transactions that were accepted and are in no block: 0 on a correct chain.
     pub lost: u64,
-    /// Accepted by a validator within the last second before it was killed, and in no block: nobody else knew of them.
+    /// Transactions that are in no block, but were due at most 1 s before the validator that accepted them was killed:
+    /// perhaps no other validator knew them.
     pub died_with_validator: u64,
-    /// In more than one block: 0 on a correct chain.
+    /// Transactions that are in more than one block: 0 on a correct chain.
     pub duplicates: u64,
 }
 
-/// Latencies, in milliseconds, from the intended send time; `None`: so many were not committed.
+/// Latencies from the intended send time, in milliseconds. `None`: the quantile falls among transactions that were not
+/// committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Latency {
-    /// One of ten was not above this: those that were handed to the validator that proposed next.
+    /// 10th percentile: typical of transactions that were sent to the next proposer.
     pub p10_ms: Option<f64>,
-    /// Half were not above this.
+    /// Median of the latencies.
     pub p50_ms: Option<f64>,
-    /// 99 of 100 were not above this.
+    /// 99th percentile of the latencies.
     pub p99_ms: Option<f64>,
 }
 
 impl Record {
-    /// Of so many validators.
+    /// Creates an empty record of `nodes` validators.
     pub fn new(nodes: usize) -> Self {
         Self { latest: vec![0; nodes], ..Self::default() }
     }
 
-    /// A transaction goes to a validator, and was due then.
+    /// Records that a transaction is sent to validator `node`, with `due` as its intended send time.
     pub fn sending(&mut self, node: usize, key: TxKey, due: Instant) {
         self.txs.insert(key, Tx { node, due, is_accepted: false, height: None, copies: 0 });
     }
 
-    /// It was taken in.
+    /// Records that the validator accepted the transaction.
     pub fn accepted(&mut self, key: TxKey) {
         if let Some(tx) = self.txs.get_mut(&key) {
             tx.is_accepted = true;
         }
     }
 
-    /// A validator has committed a height.
+    /// Records that a validator was seen at `at` to have committed a height.
     pub fn committed(&mut self, node: usize, height: u64, at: Instant) {
         let nodes = self.latest.len();
         let first = self.seen.first_key_value().map_or(height, |(first, _)| *first);
@@ -119,7 +121,7 @@ impl Record {
         self.latest[node] = self.latest[node].max(height);
     }
 
-    /// What is in a height.
+    /// Records the transactions of a height. A second report about the same height is ignored.
     pub fn block(&mut self, height: u64, keys: &[TxKey]) {
         if self.counts.contains_key(&height) {
             return;
@@ -135,27 +137,28 @@ impl Record {
         self.counts.insert(height, count);
     }
 
-    /// Whether it is known what is in a height.
+    /// Returns true if the transactions of a height were recorded.
     pub fn has_read(&self, height: u64) -> bool {
         self.counts.contains_key(&height)
     }
 
-    /// The highest height that any validator told of.
+    /// Returns the highest height that any validator has reported.
     pub fn height(&self) -> u64 {
         self.latest.iter().copied().max().unwrap_or(0)
     }
 
-    /// The first height that any validator told of.
+    /// Returns the lowest height that is in the record.
     pub fn first_height(&self) -> Option<u64> {
         self.seen.first_key_value().map(|(height, _)| *height)
     }
 
-    /// When most of `counted` had committed each height, as far as they have.
+    /// Returns when more than half of `counted` had committed each height, for the heights where they have.
     fn beats(&self, counted: &[usize]) -> BTreeMap<u64, Instant> {
         self.seen.iter().filter_map(|(height, seen)| Some((*height, beat(counted, seen)?))).collect()
     }
 
-    /// The heights of which anybody told at `since` or later, in order: it is asked often, so all before cost nothing.
+    /// Returns the heights that any validator reported at `since` or later, in order. Cost: only the heights returned,
+    /// because it is called often.
     fn told_since(&self, since: Instant) -> Vec<(u64, &Vec<Option<Instant>>)> {
         let is_new = |seen: &Vec<Option<Instant>>| seen.iter().flatten().any(|at| *at >= since);
         let newest = self.seen.iter().rev().take_while(|(_, seen)| is_new(seen));
@@ -164,7 +167,7 @@ impl Record {
         heights
     }
 
-    /// Transactions committed in a span, a second.
+    /// Returns the transactions committed in a span, per second.
     pub fn committed_per_s(&self, counted: &[usize], span: Span) -> f64 {
         let beats = self.beats(counted);
         let in_span = beats.iter().filter(|(_, at)| span.has(**at));
@@ -172,7 +175,8 @@ impl Record {
         count as f64 / span.seconds().max(1e-9)
     }
 
-    /// Transactions committed in a span, as a share of those due in it; of those only that were handed to one of `reachable`.
+    /// Returns the transactions committed in a span as a share of those due in it. Only transactions that were sent to
+    /// one of `reachable` count.
     pub fn committed_share(&self, counted: &[usize], reachable: &[usize], span: Span) -> f64 {
         let beats = self.beats(counted);
         let (mut due, mut committed) = (0u32, 0u32);
@@ -184,7 +188,7 @@ impl Record {
         f64::from(committed) / f64::from(due.max(1))
     }
 
-    /// The longest time without a new height that ended in a span, or has not ended at its end.
+    /// Returns the longest interval without a new height that ended in a span, or that was still open at its end.
     pub fn worst_stall(&self, counted: &[usize], span: Span) -> Duration {
         let mut worst = Duration::ZERO;
         let mut last: Option<Instant> = None;
@@ -199,7 +203,7 @@ impl Record {
         worst.max(span.to.saturating_duration_since(last.unwrap_or(span.from)))
     }
 
-    /// Of what was due in a span and handed to one of `counted`.
+    /// Returns the latencies of the transactions that were due in a span and sent to one of `counted`.
     pub fn latency(&self, counted: &[usize], span: Span) -> Latency {
         let beats = self.beats(counted);
         let (mut due, mut late) = (0, Vec::new());
@@ -209,12 +213,13 @@ impl Record {
             late.extend(at.map(|at| at.saturating_duration_since(tx.due).as_secs_f64() * 1e3));
         }
         late.sort_by(f64::total_cmp);
-        // What was not committed ranks behind all that was.
+        // Transactions that were not committed rank behind all that were.
         let quantile = |share: f64| late.get(((share * f64::from(due)).ceil() as usize).max(1) - 1).copied();
         Latency { p10_ms: quantile(0.1), p50_ms: quantile(0.5), p99_ms: quantile(0.99) }
     }
 
-    /// How long after `healed` each of `behind` was at the tip: it told of a height before the others were two further.
+    /// Returns how long after `healed` all of `behind` were at the tip; `None` if one is not yet. A validator is at the
+    /// tip when it reports a height before most of `counted` have committed the second height after it.
     pub fn at_tip(&self, counted: &[usize], behind: &[usize], healed: Instant) -> Option<Duration> {
         let heights = self.told_since(healed);
         let reached = |node: &usize| {
@@ -225,11 +230,12 @@ impl Record {
             });
             at.map(|at| at - healed)
         };
-        // None that is behind: at the tip all the time.
+        // If no validator was behind, all were at the tip all the time.
         behind.iter().map(reached).try_fold(Duration::ZERO, |latest, reached| Some(latest.max(reached?)))
     }
 
-    /// How long after `healed` throughput was back: the begin of the first second in which 90 % of `per_s` were committed.
+    /// Returns how long after `healed` the first second began in which 90 % of `per_s` were committed; `None` if there
+    /// is none yet.
     pub fn is_full_again(&self, counted: &[usize], per_s: f64, healed: Instant, now: Instant) -> Option<Duration> {
         let commit =
             |(height, seen): (u64, &Vec<Option<Instant>>)| Some((beat(counted, seen)?, *self.counts.get(&height)?));
@@ -245,12 +251,12 @@ impl Record {
         begins.into_iter().find(is_full).map(|begin| begin - healed)
     }
 
-    /// Transactions that were accepted, due before `before`, and are in no block.
+    /// Returns how many transactions were accepted and due before `before`, and are in no block.
     pub fn waiting(&self, before: Instant) -> usize {
         self.txs.values().filter(|tx| tx.is_accepted && tx.copies == 0 && tx.due < before).count()
     }
 
-    /// How transactions ended. `kills`: who was killed when.
+    /// Counts how the transactions ended. `kills`: which validator was killed, and when.
     pub fn account(&self, kills: &[(usize, Instant)]) -> Account {
         let mut account = Account::default();
         for tx in self.txs.values() {
@@ -272,23 +278,23 @@ impl Record {
     }
 }
 
-/// When most of `counted` had committed a height, of when each was seen to.
+/// Returns the time at which more than half of `counted` had committed a height. `seen`: the time of each validator.
 fn beat(counted: &[usize], seen: &[Option<Instant>]) -> Option<Instant> {
     let mut times: Vec<Instant> = counted.iter().filter_map(|node| seen[*node]).collect();
     times.sort();
     times.get(counted.len() / 2).copied()
 }
 
-/// A record that threads of the load write to.
+/// A record that the threads of the load write to.
 pub struct Ledger(Mutex<Record>);
 
 impl Ledger {
-    /// Of so many validators.
+    /// Creates an empty record of `nodes` validators.
     pub fn new(nodes: usize) -> Self {
         Self(Mutex::new(Record::new(nodes)))
     }
 
-    /// The record as it is now.
+    /// Locks the record and returns it.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         self.0.lock().expect("nothing panics while it holds the lock")
     }
@@ -324,8 +330,9 @@ mod tests {
         TxKey([n, n])
     }
 
-    /// Four validators commit a height each 100 ms from 100 ms on, 1 ms after each other; each height has one transaction, due
-    /// 40 ms before and sent to the validators in turn. Heights 51 to 100 are those of seconds 5 to 10.
+    /// Returns a record of four validators that commit a height every 100 ms, from 100 ms on, 1 ms after each other.
+    /// Each height has one transaction, due 40 ms before and sent to the validators in rotation. Heights 51 to 100 are
+    /// in seconds 5 to 10.
     fn healthy(begin: Instant, heights: u64) -> Record {
         let mut record = Record::new(4);
         for height in 1..=heights {
@@ -387,7 +394,7 @@ mod tests {
         let healed = begin + ms(3_000);
         let at_tip = |record: &Record| record.at_tip(&SURVIVORS, &[3], healed);
         assert_eq!(at_tip(&record), None);
-        // It tells of old heights first, then of the tip.
+        // The validator reports old heights first, and then the tip.
         (11..=50).for_each(|height| record.committed(3, height, begin + ms(5_400)));
         assert_eq!(at_tip(&record), None, "the others were at 54");
         record.committed(3, 55, begin + ms(5_550));
@@ -427,7 +434,7 @@ mod tests {
         assert_eq!((record.waiting(begin + ms(60_000)), record.waiting(begin + ms(201))), (1, 0));
     }
 
-    /// The mutations that the check of "nothing lost" must notice.
+    /// The changes below are mutations that the check for lost transactions must notice.
     #[test]
     fn a_dropped_a_doubled_and_an_unread_transaction_are_noticed() {
         let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! What came of it: for programs as JSON, for people as a table.
+//! The result of a run: JSON for programs, a table for people.
 
 use std::time::{Duration, Instant};
 
@@ -9,78 +9,79 @@ use crate::{
     scenario::Scenario,
 };
 
-/// Changes when a field changes its meaning or goes.
+/// Version of the report's format: it grows when a field changes its meaning or is removed.
 pub const FORMAT: u32 = 1;
 
-/// What came of a run.
+/// The result of a run, with all its figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Another number when a field has changed its meaning or gone.
+    /// Version of the format: it grows when a field changes its meaning or is removed.
     pub format: u32,
-    /// Of the program.
+    /// Version of the program that made the report.
     pub version: String,
-    /// How many.
+    /// Number of validators of the chain.
     pub validators: usize,
-    /// Transactions a second that were due, all the time.
+    /// Transactions that were due per second, during the whole run.
     pub rate_per_s: f64,
-    /// What came of each scenario, in their order.
+    /// Results of the scenarios, in their order.
     pub scenarios: Vec<Row>,
-    /// How all transactions ended.
+    /// Results of all transactions of the run.
     pub transactions: Account,
-    /// Heights that all validators were asked for and have alike.
+    /// Number of heights that were compared at all validators.
     pub heights_compared: u64,
-    /// What must not happen on a correct chain, a sentence each: something was lost or doubled, chains differ, a validator ended or never
-    /// came back. Empty: all is well.
+    /// Events that must not occur on a correct chain, one sentence each: a transaction was lost or doubled, chains
+    /// differ, a validator ended by itself or never recovered. Empty on a correct chain.
     pub violations: Vec<String>,
-    /// What a reader must know, a sentence each.
+    /// Other facts that a reader must know, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// What came of a scenario.
+/// The result of one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Which.
+    /// Name of the scenario.
     pub scenario: String,
-    /// How long the fault lasted.
+    /// Duration of the fault in seconds.
     pub fault_s: f64,
-    /// Committed a second before it.
+    /// Transactions committed per second before the fault.
     pub baseline_per_s: f64,
-    /// And during it.
+    /// Transactions committed per second during the fault.
     pub committed_per_s: f64,
-    /// Committed during it as a share of what was due, compared with the same before: arrivals by chance cancel out. Clients that
-    /// send to a validator which is cut off or paused get nothing from it.
+    /// Share of the due transactions that was committed during the fault, divided by the same share before it, so that
+    /// random arrivals have no effect. Transactions that are sent to a validator that is cut off or paused are not
+    /// committed meanwhile.
     pub kept: f64,
-    /// The same of those transactions only that were handed to validators which could go on.
+    /// The same ratio for the transactions sent to validators that could continue.
     pub kept_reachable: f64,
-    /// The longest time without a new height before the fault.
+    /// Longest time without a new height before the fault, in milliseconds.
     pub baseline_stall_ms: f64,
-    /// The longest time without a new height from the fault until everything was as before.
+    /// Longest time without a new height from the start of the fault to the recovery, in milliseconds.
     pub worst_stall_ms: f64,
-    /// From the end of the fault until all were at the tip; `None`: never.
+    /// Time in milliseconds from the end of the fault until all validators were at the tip; `None`: never.
     pub at_tip_ms: Option<f64>,
-    /// From the end of the fault until throughput was back; `None`: never.
+    /// Time in milliseconds from the end of the fault until the throughput had recovered; `None`: never.
     pub full_again_ms: Option<f64>,
-    /// Before the fault, of transactions handed to validators that can go on.
+    /// Latencies before the fault, of transactions sent to validators that can continue.
     pub baseline_latency: Latency,
-    /// During it.
+    /// Latencies of such transactions during the fault.
     pub latency: Latency,
 }
 
-/// When a scenario did what.
+/// The times of the phases of one scenario.
 #[derive(Clone, Debug)]
 pub struct Times {
-    /// Which.
+    /// The scenario that was executed.
     pub scenario: Scenario,
-    /// Before it.
+    /// Interval before the fault, with which it is compared.
     pub baseline: Span,
-    /// From the order that began the fault to the one that ended it.
+    /// Interval from the command that started the fault to the one that ended it.
     pub fault: Span,
-    /// When everything was as before, or was given up.
+    /// Time at which everything had recovered, or was given up.
     pub end: Instant,
 }
 
 impl Row {
-    /// What follows from the record. `per_s`: the throughput that is to come back.
+    /// Computes the result of a scenario from the record. `per_s`: the throughput at which it counts as recovered.
     pub fn of(record: &Record, times: &Times, nodes: usize, per_s: f64) -> Self {
         let Times { scenario, baseline, fault, end } = times;
         let (counted, behind) = (scenario.counted(nodes), scenario.behind(nodes));
@@ -111,12 +112,12 @@ impl Row {
 }
 
 impl Report {
-    /// Whether nothing happened that must not.
+    /// Returns true if there are no violations.
     pub fn is_well(&self) -> bool {
         self.violations.is_empty()
     }
 
-    /// The table's cells, its head first.
+    /// Returns the cells of the table, with the header row first.
     pub fn table(&self) -> Vec<Vec<String>> {
         let head = [
             "scenario",
@@ -158,7 +159,7 @@ impl Report {
         std::iter::once(head).chain(self.scenarios.iter().map(row)).collect()
     }
 
-    /// What is beneath the table.
+    /// Returns the lines below the table.
     pub fn lines(&self) -> Vec<String> {
         let Account { due, accepted, committed, lost, died_with_validator, duplicates } = self.transactions;
         let mut lines = vec![
@@ -174,7 +175,7 @@ impl Report {
     }
 }
 
-/// What is wrong with how transactions ended, a sentence each.
+/// Returns what is wrong with the results of the transactions, one sentence each.
 pub fn losses(account: &Account) -> Vec<String> {
     let mut found = Vec::new();
     if account.lost > 0 {
@@ -189,7 +190,7 @@ pub fn losses(account: &Account) -> Vec<String> {
     found
 }
 
-/// What is wrong with a scenario's end, a sentence each.
+/// Returns what had not recovered at the end of a scenario, one sentence each.
 pub fn not_recovered(row: &Row) -> Vec<String> {
     let Row { scenario, at_tip_ms, full_again_ms, .. } = row;
     let mut found = Vec::new();
@@ -211,8 +212,9 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    /// A height each 50 ms with one transaction for each validator, due 20 ms before; the last validator is away from 5 s to 10 s,
-    /// and back at the tip at 11 s. The others pause for 200 ms when it goes.
+    /// Returns a record in which a height with one transaction per validator, due 20 ms before, is committed every 50
+    /// ms. The last validator is away from 5 s to 10 s and back at the tip at 11 s. The others pause for 200 ms when it
+    /// leaves.
     fn record(begin: Instant) -> Record {
         let mut record = Record::new(4);
         let mut key = 0;

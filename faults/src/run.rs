@@ -1,4 +1,5 @@
-//! The order of it all: validators in containers, load, faults, questions, and everything removed.
+//! A whole run: starts validators in containers, loads them, injects faults, queries the results, and removes
+//! everything.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -26,61 +27,61 @@ use crate::{
     topology::{NODES_MAX, NODES_MIN, Topology},
 };
 
-/// Projects begin with this; then comes the id of the process that they belong to.
+/// Prefix of the projects' names; the id of the process that owns the project follows.
 const PROJECT: &str = "cairn-faults-";
-/// From starting the containers to a chain that has committed a height at all validators.
+/// Time limit from the start of the containers until all validators have committed a height.
 const READY_TIME_MAX: Duration = Duration::from_secs(90);
-/// From the end of a fault until everything is as before.
+/// Time limit from the end of a fault until everything has recovered.
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(60);
-/// From the end of the load until everything accepted is committed.
+/// Time limit from the end of the load until all accepted transactions are committed.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
-/// Calls to Docker, recovery and calm together take so long at most, usually.
+/// Usual maximum time of the calls to Docker, the recovery and the wait for calm of one scenario.
 const USUAL_TIME_MAX: Duration = Duration::from_secs(20);
-/// Load before the first scenario.
+/// Length of the load before the first scenario.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Between a baseline and its fault: what was due in the one is committed before the other.
+/// Pause between a baseline and its fault, so that what was due in the baseline is committed before the fault.
 const GAP: Duration = Duration::from_secs(1);
-/// The next scenario begins when less than this share of a second's transactions waits for longer than a second.
+/// The next scenario starts when at most this share of one second's transactions has waited for more than 1 s.
 const BACKLOG: f64 = 0.05;
-/// Between two looks.
+/// Interval between two checks of a condition.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
-/// Transactions of a run at most: each has a sender of its own.
+/// Maximum number of transactions of a run, because each has its own sender.
 const TXS_MAX: f64 = 500_000.0;
 
-/// What is to be done.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The image of Cairn.
+    /// Name of the image that has Cairn.
     pub image: String,
-    /// How many.
+    /// Number of validators in the chain.
     pub validators: usize,
-    /// They dial each other by QUIC, not by TCP.
+    /// True if the validators dial each other over QUIC instead of TCP.
     pub quic: bool,
-    /// What is done to them, in this order.
+    /// Scenarios in the order in which they are executed.
     pub scenarios: Vec<Scenario>,
-    /// Transactions a second.
+    /// Rate of the load in transactions per second.
     pub rate: f64,
-    /// How long each fault lasts.
+    /// Duration of each fault.
     pub duration: Duration,
-    /// Before each: what it is compared with.
+    /// Duration of the measurement before each fault, with which the fault is compared.
     pub baseline: Duration,
-    /// One way, in the scenario `delay`.
+    /// Delay of each direction in the scenario `delay`.
     pub delay: Duration,
-    /// More than that, by chance.
+    /// Maximum random time that is added to this delay.
     pub jitter: Duration,
-    /// Where signed transactions are kept meanwhile.
+    /// Path of the file of signed transactions during the run.
     pub file: PathBuf,
 }
 
 impl Wanted {
-    /// How long the load lasts at most.
+    /// Returns the maximum duration of the load.
     fn load_time_max(&self) -> Duration {
         let each = self.baseline + GAP + self.duration + USUAL_TIME_MAX;
-        // One that takes longer to recover is the last.
+        // The run ends after a scenario that takes longer to recover.
         WARM_UP + each * u32::try_from(self.scenarios.len()).unwrap_or(u32::MAX) + 2 * RECOVERY_TIME_MAX
     }
 
-    /// That it can be done.
+    /// Checks that every value is in its range.
     fn check(&self) -> Result<(), FaultsError> {
         let wrong = |sentence: String| Err(FaultsError::Wanted(sentence));
         let Self { validators, rate, duration, baseline, .. } = self;
@@ -110,13 +111,16 @@ impl Wanted {
     }
 }
 
-/// Does it. `told` gets a line whenever something begins; `load_seen` sees the load; `stop`: set it to end early.
+/// Executes a run. `told` receives a line when a phase starts, `load_seen` receives the progress of the load, and
+/// setting `stop` ends the run early.
 ///
-/// Nothing is left when it returns, or panics: no container, no network, no volume. What a run that was killed left behind is removed
-/// by the next.
+/// Containers, networks and volumes are removed when it returns or panics. The next run removes what a killed run left
+/// behind.
 ///
-/// Errors: what is wanted cannot be done, Docker does not do what it is asked, or the load cannot begin. What validators did wrong is
-/// in the report.
+/// Errors: [`FaultsError::Wanted`] when the parameters are not possible; [`FaultsError::Docker`] when Docker or the
+/// relay fails; [`FaultsError::Load`] when the load cannot begin or a validator does not answer;
+/// [`FaultsError::LoadEnded`] when the load ends too early; [`FaultsError::Stopped`] when the run is stopped. Faults of
+/// the validators are not errors but part of the report.
 pub fn run(
     wanted: &Wanted,
     told: &(dyn Fn(&str) + Sync),
@@ -145,7 +149,7 @@ fn remove_what_dead_runs_left(compose: &[String]) -> Result<(), FaultsError> {
     for name in docker::projects()? {
         let pid = name.strip_prefix(PROJECT).and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| pid != std::process::id() && is_gone(pid)) {
-            // Labels say what belongs to it; the file says nothing more than that there is one.
+            // Compose finds what belongs to the project by its labels, so the file can be a placeholder.
             let project = Project::new(compose.to_vec(), name, "services: {x: {image: x}}\n".to_owned());
             project.remove()?;
             remove_volumes(&project)?;
@@ -154,13 +158,13 @@ fn remove_what_dead_runs_left(compose: &[String]) -> Result<(), FaultsError> {
     Ok(())
 }
 
-/// Whether there is no such process; where that cannot be told, there is.
+/// Returns true if there is no such process. Returns false on systems where this cannot be found out.
 fn is_gone(pid: u32) -> bool {
     let processes = std::path::Path::new("/proc");
     processes.join("self").exists() && !processes.join(pid.to_string()).exists()
 }
 
-/// Volumes that the file does not name.
+/// Removes the volumes and networks of the project that its file does not name.
 fn remove_volumes(project: &Project) -> Result<(), FaultsError> {
     for what in ["volume", "network"] {
         let filter = format!("label=com.docker.compose.project={}", project.name());
@@ -172,15 +176,15 @@ fn remove_volumes(project: &Project) -> Result<(), FaultsError> {
     Ok(())
 }
 
-/// What was done, and when.
+/// The scenarios that were executed, with their times.
 #[derive(Default)]
 struct Tried {
     times: Vec<Times>,
-    /// Who was killed when.
+    /// Indices of the killed validators, with the time of each kill.
     kills: Vec<(usize, Instant)>,
 }
 
-/// Validators in containers; gone when dropped.
+/// Validators in containers, which are removed when it is dropped.
 struct Net {
     project: Project,
     names: Vec<String>,
@@ -190,7 +194,7 @@ struct Net {
     funder: SecretKey,
 }
 
-/// Removes a project when dropped.
+/// Guard that removes a project when it is dropped.
 struct Removed(Option<Project>);
 
 impl Removed {
@@ -202,18 +206,19 @@ impl Removed {
 impl Drop for Removed {
     fn drop(&mut self) {
         if let Some(project) = &self.0 {
-            let _ = project.remove(); // the next run tries again
+            let _ = project.remove(); // on an error, the next run tries again
         }
     }
 }
 
 impl Drop for Net {
     fn drop(&mut self) {
-        // A paused container cannot be stopped; one that is not paused cannot be unpaused.
+        // A paused container cannot be stopped, so it is unpaused first; for other containers this call fails without
+        // effect.
         if let Some(container) = self.containers.last() {
             let _ = docker::docker(&["unpause", container]);
         }
-        let _ = self.project.remove(); // the next run tries again
+        let _ = self.project.remove(); // on an error, the next run tries again
     }
 }
 
@@ -271,7 +276,7 @@ impl Net {
         }
     }
 
-    /// It has a height, and a connection to each other.
+    /// Returns true if the validator has a height, is not catching up, and has a connection to each other validator.
     fn is_ready(&self, url: &str) -> bool {
         let ask = || -> Result<bool, LoadError> {
             let mut rpc = Rpc::new(url)?;
@@ -320,10 +325,11 @@ impl Net {
         let nodes = self.urls.iter().map(|url| load::Node { rpc: url.clone(), metrics: None }).collect();
         let length = wanted.load_time_max();
         let mut plan = Plan::new(nodes, Mode::Open { rate: wanted.rate }, length, wanted.file.clone());
-        // A sender for each transaction: one that is lost with a validator must not hold up others.
+        // Each transaction has its own sender, so that one that is lost with a validator does not block others.
         let txs = wanted.rate * (length + plan.warm_up + plan.cool_down).as_secs_f64();
         plan.senders = (txs + 6.0 * txs.sqrt()).ceil() as u32 + 10;
-        // Evenly spaced transactions fall into step with the rotation of proposers: each would be handed to the same one of the next.
+        // Evenly spaced transactions would align with the rotation of proposers: each would go to the same proposer in
+        // turn.
         plan.arrivals = Arrivals::Poisson;
         plan.order = Order::Nonce;
         plan.funder = Some(self.funder.clone());
@@ -332,7 +338,7 @@ impl Net {
         plan
     }
 
-    /// Each with its baseline before and its recovery after it.
+    /// Executes each scenario, with its baseline before and its recovery after it.
     fn each_scenario(
         &self,
         wanted: &Wanted,
@@ -357,7 +363,7 @@ impl Net {
             let slept = sleep(wanted.duration.saturating_sub(begun.elapsed()), stop);
             let healed = Instant::now();
             self.end(*scenario, wanted)?;
-            slept?; // now that the load can end as well
+            slept?; // the error of an early end is returned only now, after the fault has ended
             let mut times =
                 Times { scenario: *scenario, baseline, fault: Span { from: begun, to: healed }, end: Instant::now() };
             let has_recovered = self.wait_for_recovery(wanted, ledger, &mut times, load_has_ended, stop)?;
@@ -371,7 +377,7 @@ impl Net {
         Ok(tried)
     }
 
-    /// The last validator's container.
+    /// Returns the container of the last validator, which the faults affect.
     fn victim(&self) -> &str {
         self.containers.last().expect("there are at least four")
     }
@@ -394,7 +400,8 @@ impl Net {
         }
     }
 
-    /// Until all are at the tip and throughput is back. False: it was given up.
+    /// Waits until all validators are at the tip and the throughput has recovered. Returns false if it takes more than
+    /// 60 s.
     fn wait_for_recovery(
         &self,
         wanted: &Wanted,
@@ -424,7 +431,7 @@ impl Net {
         }
     }
 
-    /// Until everything that was accepted is in a block, or was given up.
+    /// Waits until no accepted transaction counts as lost, or until the time limit.
     fn settle(&self, ledger: &Ledger, tried: &Tried, stop: &AtomicBool) -> Result<(), FaultsError> {
         let until = Instant::now() + SETTLE_TIME_MAX;
         while ledger.record().account(&tried.kills).lost > 0 && Instant::now() < until {
@@ -434,7 +441,7 @@ impl Net {
         Ok(())
     }
 
-    /// Reads the heights that nobody has read so far, from the first validator.
+    /// Reads the heights that were not read yet, from the first validator.
     fn read_what_is_missing(&self, ledger: &Ledger) -> Result<(), FaultsError> {
         let mut rpc = Rpc::new(&self.urls[0])?;
         let tip = rpc.chain()?.height.0;
@@ -497,14 +504,14 @@ impl Net {
         })
     }
 
-    /// What has passed the relay, both ways, of all links.
+    /// Returns the bytes that have passed the relay, in both directions of all links.
     fn passed_bytes(&self) -> Result<u64, FaultsError> {
         let status = self.relay.status().map_err(FaultsError::Docker)?;
         let of_link = |line: &str| line.split("passed_bytes=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
         Ok(status.lines().filter_map(of_link).sum())
     }
 
-    /// Validators that do not run.
+    /// Returns a sentence for each validator that is not running.
     fn who_ended(&self) -> Result<Vec<String>, FaultsError> {
         let mut found = Vec::new();
         for (name, container) in self.names.iter().zip(&self.containers) {
@@ -518,7 +525,7 @@ impl Net {
     }
 }
 
-/// Sees the load for us and for somebody else.
+/// Observer that notices the start of the load, and passes all events to another observer.
 struct Seen<'a> {
     inner: &'a mut (dyn Observer + Send),
     is_loading: &'a AtomicBool,
@@ -533,23 +540,23 @@ impl Observer for Seen<'_> {
     }
 }
 
-/// The account's key in its file.
+/// Reads the secret key of an account from the text of its file.
 fn secret(file: &str) -> Option<SecretKey> {
     let value: Value = serde_json::from_str(file).ok()?;
     let bytes = BASE64.decode(value.pointer("/priv_key/value")?.as_str()?.as_bytes()).ok()?;
     SecretKey::from_bytes(&bytes).ok()
 }
 
-/// Ports that are free on loopback now.
+/// Returns ports that are free on loopback now.
 fn free_ports(count: usize) -> Result<Vec<u16>, FaultsError> {
     let none = |error| FaultsError::Docker(format!("there are no free ports on 127.0.0.1: {error}"));
-    // Held all together, so that none is given out twice.
+    // All listeners are open at the same time, so that no port is returned twice.
     let listeners = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>();
     let port = |listener: &TcpListener| Ok(listener.local_addr().map_err(none)?.port());
     listeners.map_err(none)?.iter().map(port).collect()
 }
 
-/// Until the backlog of a fault is gone, so that it is in no other figure, or was given up.
+/// Waits until the backlog of a fault is small, so that it does not affect other figures, or until the time limit.
 fn wait_for_calm(wanted: &Wanted, ledger: &Ledger, stop: &AtomicBool) -> Result<(), FaultsError> {
     let until = Instant::now() + RECOVERY_TIME_MAX;
     let few = (wanted.rate * BACKLOG).ceil() as usize;
@@ -569,7 +576,9 @@ fn wait_for(flag: &AtomicBool, has_ended: impl Fn() -> bool, stop: &AtomicBool) 
     Ok(())
 }
 
-/// Errors: stopped meanwhile.
+/// Sleeps for a duration.
+///
+/// Errors: [`FaultsError::Stopped`] when the run is stopped before.
 fn sleep(duration: Duration, stop: &AtomicBool) -> Result<(), FaultsError> {
     let until = Instant::now() + duration;
     loop {

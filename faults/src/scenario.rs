@@ -1,29 +1,29 @@
-//! What is done to the validators.
+//! The faults that are injected into a chain.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// A fault, and its end.
+/// A kind of fault, with its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// None: how much figures differ by themselves.
+    /// No fault: shows how much the figures vary by themselves.
     Baseline,
-    /// The last validator is killed, and started again.
+    /// The last validator is killed, and later started again.
     Kill,
-    /// The last validator is paused: it is silent, its connections stay.
+    /// The last validator is paused: it is silent, but its connections stay open.
     Pause,
     /// The last validator is cut off from the others; clients still reach it.
     CutOne,
-    /// Two halves are cut off from each other: no side has more than 2/3 of the power.
+    /// Two halves are cut off from each other, so that no side has more than 2/3 of the power.
     CutHalf,
-    /// Everything between validators takes longer.
+    /// All data between validators takes longer.
     Delay,
 }
 
 impl Scenario {
-    /// All, in the order in which they are tried.
+    /// All scenarios, in the order in which they are executed by default.
     pub const ALL: [Self; 6] = [Self::Baseline, Self::Kill, Self::Pause, Self::CutOne, Self::CutHalf, Self::Delay];
 
-    /// As it is written.
+    /// Returns the name as it is written on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
@@ -35,7 +35,8 @@ impl Scenario {
         }
     }
 
-    /// Those of `nodes` validators that can go on, or all where none can or all can: their commits count.
+    /// Returns those of `nodes` validators that can continue, whose commits count; all of them if all or none can
+    /// continue.
     pub fn counted(self, nodes: usize) -> Vec<usize> {
         match self {
             Self::Kill | Self::Pause | Self::CutOne => (0..nodes - 1).collect(),
@@ -43,7 +44,7 @@ impl Scenario {
         }
     }
 
-    /// Those that have something to catch up with when it is over.
+    /// Returns the validators that must catch up after the fault.
     pub fn behind(self, nodes: usize) -> Vec<usize> {
         match self {
             Self::Kill | Self::Pause | Self::CutOne => vec![nodes - 1],
@@ -52,7 +53,7 @@ impl Scenario {
         }
     }
 
-    /// What it asks of the relay, and what ends it; nothing if it is not the relay's.
+    /// Returns the orders to the relay that start and end the fault; `None` if the relay takes no part in it.
     pub fn orders(self, nodes: usize, delay: Duration, jitter: Duration) -> Option<(String, String)> {
         let between = |one: &[usize], other: &[usize]| {
             let pairs = one.iter().flat_map(|i| other.iter().flat_map(move |j| [link_name(*i, *j), link_name(*j, *i)]));
@@ -90,7 +91,7 @@ impl FromStr for Scenario {
     }
 }
 
-/// What the relay calls the way on which one validator dials another.
+/// Returns the relay's name of the link on which validator `from` dials validator `to`.
 pub fn link_name(from: usize, to: usize) -> String {
     format!("{from}-{to}")
 }

@@ -1,32 +1,34 @@
-//! Validators that reach each other through a relay only, as a compose file.
+//! A compose file of validators that reach each other only through a relay.
 //!
 //! ```text
-//!   node0 ── net0 ──┐                ┌── net2 ── node2        node i dials node j at relay:PORT(i, j); the relay forwards to
-//!                   ├──── relay ─────┤                        nodej:26656 and is the only one in two networks
+//!   node0 ── net0 ──┐                ┌── net2 ── node2
+//!                   ├──── relay ─────┤
 //!   node1 ── net1 ──┘                └── net3 ── node3
 //! ```
+//! Node i dials node j at relay:PORT(i, j). The relay forwards to nodej:26656, and it alone is in more than one
+//! network.
 
 use crate::scenario::link_name;
 
-/// Validators at most: each takes a network, of which Docker has some 30 addresses by itself.
+/// Maximum number of validators: each needs a network, and Docker's default address pools have about 30.
 pub const NODES_MAX: usize = 16;
-/// Validators at least: fewer cannot bear the loss of one.
+/// Minimum number of validators: with fewer, a chain cannot continue after the loss of one.
 pub const NODES_MIN: usize = 4;
-/// Where links begin in the relay's container; link i-j is `NODES_MAX * i + j` above.
+/// First port of the links in the relay's container: link i-j listens at `LINK_PORT + NODES_MAX * i + j`.
 const LINK_PORT: usize = 20_000;
-/// Where the relay's control listens in its container.
+/// Port of the relay's control in its container.
 const CONTROL_PORT: u16 = 19_999;
 
-/// What a compose file is made of.
+/// The parameters of a compose file.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    /// The image of all containers.
+    /// Name of the image of all containers.
     pub image: String,
-    /// On 127.0.0.1: the RPC of each validator.
+    /// Port on 127.0.0.1 of each validator's RPC.
     pub rpc_ports: Vec<u16>,
-    /// On 127.0.0.1: the control of the relay.
+    /// Port on 127.0.0.1 of the relay's control.
     pub control_port: u16,
-    /// Validators dial each other by QUIC, not by TCP.
+    /// True if validators dial each other over QUIC instead of TCP.
     pub quic: bool,
 }
 
@@ -35,7 +37,8 @@ impl Topology {
         self.rpc_ports.len()
     }
 
-    /// Prints, in the service `init`, the id of each node and then the key of the account that has money, after it made all files.
+    /// Returns the script of the service `init`: it makes all files, then prints the id of each node and the key of the
+    /// funded account.
     pub fn init_script(&self) -> String {
         let nodes = self.nodes();
         let last = nodes - 1;
@@ -46,7 +49,7 @@ impl Topology {
         )
     }
 
-    /// The persistent peers of a node, each at its own port of the relay.
+    /// Returns the persistent peers of a node, each with its own port of the relay.
     fn peers(&self, from: usize, ids: &[String]) -> String {
         let others = ids.iter().enumerate().filter(|(to, _)| *to != from);
         let scheme = if self.quic { "quic://" } else { "" };
@@ -54,7 +57,7 @@ impl Topology {
         peers.join(",")
     }
 
-    /// The file. `ids`: of the nodes, once they are known.
+    /// Returns the text of the compose file. `ids`: ids of the nodes, empty until they are known.
     pub fn compose_file(&self, ids: &[String]) -> String {
         let Self { image, rpc_ports, control_port, .. } = self;
         let each = |line: &dyn Fn(usize) -> String| (0..self.nodes()).map(line).collect::<String>();
@@ -93,7 +96,7 @@ fn link_port(from: usize, to: usize) -> usize {
     LINK_PORT + NODES_MAX * from + to
 }
 
-// Containers have no share of the processor of their own: a quota lets one stand still for up to 100 ms, which would be measured.
+// Containers have no CPU quota: a quota can stop a container for up to 100 ms, which would be measured.
 const TEMPLATE: &str = r#"x-cairn: &cairn
   image: {image}
   restart: "no"

@@ -1,4 +1,4 @@
-//! The relay between real sockets on loopback.
+//! Proves the guarantees of the relay with real sockets on loopback: order, delay, rate, cuts, bounds and robustness.
 
 use std::{
     io::{Read, Write},
@@ -13,14 +13,14 @@ use std::{
 
 use faults::relay::{CONNECTIONS_MAX, Control, LINE_BYTES_MAX, LinkSpec, Relay, Settings, serve};
 
-/// Anything that should happen happens within this time, also on a machine that is busy.
+/// Time limit for every expected event, long enough for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A server, and a relay before it.
+/// A relay in front of a server, with its control.
 struct Setup {
     relay: Arc<Relay>,
     control: Control,
@@ -28,7 +28,7 @@ struct Setup {
     at: SocketAddr,
 }
 
-/// A relay before whatever listens at `target`.
+/// Starts a relay in front of the server at `target`.
 fn relay_to(target: SocketAddr, settings: Settings) -> Setup {
     let link: LinkSpec = format!("a=127.0.0.1:0/{target}").parse().unwrap();
     let relay = Arc::new(Relay::start(&[link], settings).unwrap());
@@ -37,7 +37,7 @@ fn relay_to(target: SocketAddr, settings: Settings) -> Setup {
     Setup { relay, control: Control::at(control_at), control_at, at }
 }
 
-/// Sends back what it gets, on each connection and for each datagram.
+/// Starts a server that sends back all bytes of each connection and each datagram.
 fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -71,7 +71,7 @@ fn connect(at: SocketAddr) -> TcpStream {
     stream
 }
 
-/// How long a byte takes there and back.
+/// Returns the time that one byte takes to the server and back.
 fn round_trip(stream: &mut TcpStream) -> Duration {
     let sent = Instant::now();
     stream.write_all(&[7]).unwrap();
@@ -126,7 +126,7 @@ fn datagrams_arrive_no_earlier_than_the_delay() {
         assert_eq!(buffer[0], n, "in order");
         assert!(sent.elapsed() >= ms(60));
     }
-    // Another address is another flow.
+    // A datagram from another address starts another flow.
     let other = datagrams(setup.at);
     other.send(b"other").unwrap();
     assert_eq!(other.recv(&mut buffer).unwrap(), 5);
@@ -153,7 +153,7 @@ fn cut_streams_wait_and_go_on_when_healed() {
     round_trip(&mut stream);
     setup.control.order("a cut").unwrap();
     stream.write_all(b"held").unwrap();
-    // Who comes while it is cut waits, too.
+    // A client that connects while the link is cut waits, too.
     let mut late = connect(setup.at);
     late.write_all(b"late").unwrap();
     for stream in [&mut stream, &mut late] {
@@ -196,7 +196,7 @@ fn an_end_is_told_to_the_other_side_after_all_that_came_before() {
     let mut got = String::new();
     server.read_to_string(&mut got).unwrap();
     assert_eq!(got, "last words");
-    // The other direction is still open, until it ends as well.
+    // The other direction stays open until it ends as well.
     server.write_all(b"answer").unwrap();
     drop(server);
     got.clear();
@@ -210,7 +210,7 @@ fn nobody_at_the_target_closes_the_connection() {
     let setup = relay_to(nobody, Settings::default());
     let mut client = connect(setup.at);
     assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)), "closed");
-    // Who begins to listen there is found.
+    // A server that starts to listen there later is found.
     let listener = TcpListener::bind(nobody).unwrap();
     let _client = connect(setup.at);
     listener.accept().unwrap();
@@ -242,7 +242,7 @@ fn a_stream_that_nobody_reads_fills_its_line_and_no_more() {
     let mut taken = 0;
     while let Ok(bytes) = client.write(&[0; 65_536]) {
         taken += bytes;
-        // The kernel's own buffers, on both sides, are no more than some MiB.
+        // The kernel's own buffers on both sides hold only a few MiB.
         assert!(taken < LINE_BYTES_MAX + 16 * 1024 * 1024, "{taken} bytes and no end");
     }
     assert!(taken >= LINE_BYTES_MAX / 2, "{taken} bytes");
@@ -279,7 +279,7 @@ fn garbage_at_the_control_changes_nothing_and_ends_nothing() {
     ];
     for request in requests {
         let mut stream = connect(setup.control_at);
-        let _ = stream.write_all(request); // it may have been cut off already
+        let _ = stream.write_all(request); // the connection may already be closed
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut said = Vec::new();
         let _ = stream.read_to_end(&mut said);
@@ -307,9 +307,9 @@ fn garbage_through_a_link_ends_nothing() {
                 while !stop.load(Ordering::Relaxed) {
                     let mut stream = connect(at);
                     let _ = stream.write_all(&vec![seed as u8; 1_000 * seed as usize]);
-                    let _ = socket.send(&vec![seed as u8; 10_000 * seed as usize]); // also an empty one
+                    let _ = socket.send(&vec![seed as u8; 10_000 * seed as usize]); // for seed 0 the datagram is empty
                     rounds.fetch_add(1, Ordering::Relaxed);
-                    // Dropped with bytes under way and unread: a reset, most of the time.
+                    // The stream is dropped with unread bytes in flight, which causes a reset most of the time.
                 }
             });
         }
@@ -327,7 +327,7 @@ fn a_dropped_relay_frees_its_ports() {
     let Setup { relay, at, .. } = relay_to(echo(), Settings::default());
     let mut stream = connect(at);
     round_trip(&mut stream);
-    // The control holds it for as long as the process lives; this one has none.
+    // The control thread holds the relay until the process ends, so the next relay has no control.
     drop(relay);
     let link: LinkSpec = format!("b=127.0.0.1:0/{at}").parse().unwrap();
     let alone = Relay::start(&[link], Settings::default()).unwrap();

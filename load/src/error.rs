@@ -1,57 +1,59 @@
-//! Why there is no report.
+//! Errors that prevent a load run from producing a report.
 
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-/// Why there is no report: a sentence with the way out.
+/// Reason why a run has no report: a sentence that names the cause and the remedy.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The plan cannot be carried out.
+    /// A field of the plan cannot be used.
     #[error("{field}: {reason}")]
     Plan {
-        /// Of [`crate::Plan`].
+        /// Name of the field of [`crate::Plan`].
         field: &'static str,
-        /// What is wrong, and the way out.
+        /// What is wrong with the field, and the remedy.
         reason: String,
     },
-    /// A node cannot be asked, or its answer is not that of a node of this chain.
+    /// A node does not answer, or its answer is not the one of a node of this chain.
     #[error("{url}: {reason}")]
     Node {
-        /// Which.
+        /// Address of the node, as the plan gives it.
         url: String,
-        /// What is wrong, and the way out.
+        /// What is wrong with the node, and the remedy.
         reason: String,
     },
-    /// The file of signed transactions.
+    /// The file of signed transactions cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, and the way out.
+        /// What is wrong with the file, and the remedy.
         reason: String,
     },
-    /// Senders lack money.
+    /// The senders do not have enough money for the run.
     #[error("{0}")]
     Funds(String),
-    /// The system gave no thread or socket.
+    /// The operating system refused a resource, such as a thread.
     #[error("the system refuses {what}: {error}")]
     System {
-        /// What was asked for.
+        /// The resource that was requested.
         what: &'static str,
-        /// What it said.
+        /// The error that the operating system returned.
         error: io::Error,
     },
-    /// Stopped from outside before there was anything to report.
+    /// The run was stopped from outside before there was anything to report.
     #[error("stopped before the load began")]
     Stopped,
 }
 
 impl LoadError {
+    /// Creates an error about the node at `url`.
     pub(crate) fn node(url: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Node { url: url.into(), reason: reason.into() }
     }
 
+    /// Creates an error about the file at `path`.
     pub(crate) fn file(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::File { path: path.into(), reason: reason.into() }
     }

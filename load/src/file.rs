@@ -1,13 +1,14 @@
-//! The file of signed transactions: made before the load, so that signing does not compete with it.
+//! The file of signed transactions. It is made before the load, so that signing does not compete with the load.
 //!
 //! ```text
-//! file  = "CAIRNLD2"  header length (4)  header (JSON)  nonce of each sender (8 each)  BLAKE3 of all before (32)  chunk *
-//! chunk = payload length (4)  records (4)  BLAKE3 of the payload (32)  payload                numbers are little-endian
+//! file  = "CAIRNLD2"  header length (4)  header (JSON)  nonce of each sender (8 each)
+//!          BLAKE3 of all bytes before (32)  chunk *
+//! chunk = payload length (4)  records (4)  BLAKE3 of the payload (32)  payload          numbers are little-endian
 //! ```
-//! Transactions follow from the header and the nonces, so a file can be continued: a run that needs more appends. It fits a
-//! chain as long as the senders' nonces there are those after some number of its transactions; that many are passed over. It is
-//! written and read chunk by chunk: a run holds one in memory, whatever the file has. A chunk that was not finished when its
-//! writer died is cut off.
+//! The header and the nonces determine every transaction, so a file can be continued: a run that needs more
+//! transactions appends them. A file fits a chain when the senders' nonces on the chain are those after the first n
+//! transactions of the file, for some n; these n are skipped. The file is written and read in chunks, and a run holds
+//! one chunk in memory, whatever the size of the file. A chunk that is incomplete because its writer died is cut off.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -29,12 +30,12 @@ const MAGIC: &[u8; 8] = b"CAIRNLD2";
 const HEADER_BYTES_MAX: u32 = 4096;
 const CHUNK_HEAD_BYTES: u64 = 4 + 4 + 32;
 
-/// What the transactions of a file follow from, besides the nonces.
+/// Values that determine the transactions of a file, besides the nonces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     chain_id: String,
     senders: u32,
-    /// Of the seed of their keys: it tells whether they are the same, and not what they are.
+    /// Hash of the seed of the senders' keys: it shows whether two files have the same keys without revealing the seed.
     sender_seed_hash: String,
     fee: u64,
     invalid_ppm: u32,
@@ -42,7 +43,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Of a recipe whose senders' keys have this seed.
+    /// Returns the header for a recipe whose senders' keys are derived from this seed.
     pub fn of(recipe: &Recipe, sender_seed: Option<&str>) -> Self {
         let hash = |seed: &str| blake3_parts(&[b"cairn load file", seed.as_bytes()]).to_string();
         Self {
@@ -56,25 +57,27 @@ impl Header {
     }
 }
 
-/// A file of signed transactions, and the place up to which they have been used.
+/// A file of signed transactions, and the position of the next one to use.
 pub struct Presigned {
     path: PathBuf,
     file: File,
     header: Header,
     nonces: Vec<u64>,
-    /// Where each chunk begins, and how many records come before it.
+    /// For each chunk: its offset in the file in bytes, and the number of records before it.
     chunks: Vec<(u64, u64)>,
-    /// Where the next chunk goes.
+    /// Offset in bytes at which the next chunk is written.
     end: u64,
-    /// Records.
+    /// Number of records in the file.
     total: u64,
-    /// The number of the next one to be read.
+    /// Number of the next record to read.
     position: u64,
     current: Option<(Chunk, usize)>,
 }
 
 impl Presigned {
-    /// Begins a file; what was there is gone.
+    /// Creates an empty file. An existing file at this path is overwritten.
+    ///
+    /// Errors: [`LoadError::File`] when the folder or the file cannot be created or written.
     pub fn create(path: &Path, header: Header, nonces: &[u64]) -> Result<Self, LoadError> {
         let failed =
             |error: io::Error| LoadError::file(path, format!("cannot be written: {error}: name another with --file"));
@@ -94,9 +97,10 @@ impl Presigned {
         Ok(Self { path: path.into(), file, header, nonces, chunks: vec![], end, total: 0, position: 0, current: None })
     }
 
-    /// Opens a file; `None` if there is none.
+    /// Opens a file, and cuts off an unfinished chunk at its end. Returns `None` if the file does not exist.
     ///
-    /// Errors: it is not such a file, or it is damaged; says where.
+    /// Errors: [`LoadError::File`] when the file cannot be opened or cut, is not a file of signed transactions, or is
+    /// damaged; the error names the position of the damage.
     pub fn open(path: &Path) -> Result<Option<Self>, LoadError> {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
@@ -129,17 +133,17 @@ impl Presigned {
         Ok(Some(Self { path: path.into(), file, header, nonces, chunks, end, total, position: 0, current: None }))
     }
 
-    /// Whether it has what this header would make.
+    /// Returns true if this file was made for the same header.
     pub fn is_of(&self, header: &Header) -> bool {
         self.header == *header && self.nonces.len() == header.senders as usize
     }
 
-    /// The senders' nonces before its first transaction, by the senders' numbers.
+    /// Returns the senders' nonces before the file's first transaction, by the senders' numbers.
     pub fn nonces(&self) -> &[u64] {
         &self.nonces
     }
 
-    /// The number after which the senders' nonces are `nonces`, if there is one.
+    /// Returns the number of transactions after which the senders' nonces are `nonces`, if there is such a number.
     pub fn position_at(&self, nonces: &[u64]) -> Option<u64> {
         if nonces.len() != self.nonces.len() {
             return None;
@@ -152,7 +156,9 @@ impl Presigned {
         as_sent.then(|| number_after(valid, self.header.invalid_ppm))
     }
 
-    /// Goes to a number that it has, or to its end.
+    /// Moves to the record with this number, or to the end if the file is shorter.
+    ///
+    /// Errors: [`LoadError::File`] when the file is damaged or cannot be read.
     pub fn seek(&mut self, number: u64) -> Result<(), LoadError> {
         self.current = None;
         let index = self.chunks.partition_point(|(_, before)| *before <= number).saturating_sub(1);
@@ -163,30 +169,32 @@ impl Presigned {
         Ok(())
     }
 
-    /// That all from here on is as it was written. Cost: reading it.
+    /// Verifies the checksum of every chunk from the current position to the end. Cost: reads this part of the file.
     ///
-    /// Errors: it is damaged; says where.
+    /// Errors: [`LoadError::File`] when a chunk is damaged; the error names its position.
     pub fn check(&self) -> Result<(), LoadError> {
         let from = self.chunks.partition_point(|(_, before)| *before <= self.position).saturating_sub(1);
         self.chunks[from..].iter().try_for_each(|(at, _)| self.read_chunk(*at).map(drop))
     }
 
-    /// The number of the next one to be read.
+    /// Returns the number of the next record to read.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How many it has.
+    /// Returns the number of records in the file.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// How large it is, in bytes.
+    /// Returns the size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.end
     }
 
-    /// Appends signed transactions, which follow those that it has.
+    /// Appends signed transactions, whose numbers must follow those in the file.
+    ///
+    /// Errors: [`LoadError::File`] when the file cannot be written, for example because the disk is full.
     pub fn append(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
         let payload = chunk.bytes();
         let mut bytes = Vec::with_capacity(payload.len() + CHUNK_HEAD_BYTES as usize);
@@ -209,9 +217,9 @@ impl Presigned {
         Ok(())
     }
 
-    /// The next transaction; `None` at the end.
+    /// Returns the next transaction and its number, or `None` at the end.
     ///
-    /// Errors: the file is damaged or unreadable.
+    /// Errors: [`LoadError::File`] when the file is damaged or cannot be read.
     pub fn next(&mut self) -> Result<Option<(u64, Record<'_>)>, LoadError> {
         let is_over = self.current.as_ref().is_none_or(|(chunk, cursor)| *cursor >= chunk.bytes().len());
         if is_over {
@@ -245,7 +253,7 @@ fn damaged(path: &Path, place: &str) -> LoadError {
     LoadError::file(path, format!("it is damaged at {place}: remove it, and it is made anew"))
 }
 
-/// The header, the nonces, and where the first chunk begins.
+/// Reads the header, the nonces, and the offset of the first chunk. Returns `None` if they are damaged.
 fn read_header(reader: &mut impl Read, magic: &[u8; 8]) -> Option<(Header, Vec<u64>, u64)> {
     let mut length = [0; 4];
     reader.read_exact(&mut length).ok()?;
@@ -257,7 +265,7 @@ fn read_header(reader: &mut impl Read, magic: &[u8; 8]) -> Option<(Header, Vec<u
     reader.read_exact(&mut json).ok()?;
     let header: Header = serde_json::from_slice(&json).ok()?;
     let mut nonces = Vec::new();
-    // Not more at once than is there, whatever the header says.
+    // The limit is enforced while reading, so a wrong `senders` cannot make us allocate more than the file holds.
     reader.take(u64::from(header.senders) * 8).read_to_end(&mut nonces).ok()?;
     let mut hash = [0; 32];
     reader.read_exact(&mut hash).ok()?;
@@ -268,7 +276,8 @@ fn read_header(reader: &mut impl Read, magic: &[u8; 8]) -> Option<(Header, Vec<u
     is_whole.then_some((header, nonces, end))
 }
 
-/// The payload's bytes and the records of the chunk at `at`, if all of it lies before `size`.
+/// Reads the payload size in bytes and the number of records of the chunk at offset `at`, if the whole chunk lies
+/// before `size`.
 fn read_chunk_head(file: &File, at: u64, size: u64) -> Option<(u64, u32)> {
     let mut head = [0; 8];
     file.read_exact_at(&mut head, at).ok()?;
@@ -288,7 +297,7 @@ mod tests {
         chunk
     }
 
-    /// A file with 20 transactions in two chunks.
+    /// Creates a file with 20 transactions in two chunks.
     fn written(path: &Path, recipe: &Recipe) -> Presigned {
         let mut file = Presigned::create(path, Header::of(recipe, None), &recipe.nonces).unwrap();
         file.append(&chunk(recipe, 0..10)).unwrap();
@@ -384,7 +393,7 @@ mod tests {
             });
             match read {
                 Err(error) => assert!(error.to_string().contains("load.txs: "), "{error}"),
-                // A length that reaches beyond the end looks like a chunk that was not finished.
+                // A damaged length that reaches beyond the end of the file looks like an unfinished chunk.
                 Ok(calls) => assert!(at >= begin && calls < 20, "byte {at}"),
             }
         }

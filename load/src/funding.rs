@@ -1,4 +1,4 @@
-//! Giving money to senders that lack it: one account pays, with transactions of many transfers each, in no order.
+//! Gives money to senders that lack it. One account pays, with unordered transactions of many transfers each.
 
 use std::{thread, time::Duration};
 
@@ -13,34 +13,36 @@ use crate::{
     senders::{self, Sender},
 };
 
-/// Funding transactions under way at one time: they expire, so they must not wait for long.
+/// Maximum number of funding transactions in flight at one time. They expire, so they must not wait for long.
 const WINDOW: usize = 1_024;
-/// Between two looks whether they are committed.
+/// Interval between two checks whether they are committed.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Attempts: what expired in the first is sent again.
+/// Number of attempts. What expired in one attempt is sent again in the next.
 const ROUNDS: usize = 3;
-/// Looks without progress before it is given up: a minute.
+/// Number of checks before one group of transactions is given up: about one minute.
 const LOOKS_MAX: u32 = 3_000;
 
-/// What funding needs to know.
+/// Values that funding needs.
 pub struct Funding<'a> {
-    /// The run's plan.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// The chain.
+    /// Name of the chain.
     pub chain_id: &'a ChainId,
-    /// Its parameters.
+    /// Parameters of the chain.
     pub params: ChainParams,
-    /// What a transaction pays.
+    /// Fee of one transaction.
     pub fee: u64,
-    /// What each sender will spend at most.
+    /// Maximum amount that each sender will spend, fees included.
     pub need: u64,
-    /// Calls in a request that all nodes take.
+    /// Maximum number of calls in one request that every node accepts.
     pub batch: usize,
 }
 
-/// Sees to it that each sender has what it needs. `states` is what they have, and is brought up to date.
+/// Ensures that each sender has the amount that it needs. `states` holds the accounts' states and is updated.
 ///
-/// Errors: nobody was named who pays, or that account has too little; says how much is needed.
+/// Errors: [`LoadError::Funds`] when the plan names no funder, the funder's balance is too small (the error names the
+/// missing amount), or senders are still unfunded after the last attempt; [`LoadError::Node`] when a node does not
+/// answer or refuses a transaction; [`LoadError::Stopped`].
 pub fn fund(
     funding: &Funding<'_>,
     all: &[Sender],
@@ -86,7 +88,8 @@ impl Funding<'_> {
         Rpc::new(&self.plan.nodes[0].rpc)
     }
 
-    /// How much each poor sender gets: twice what it needs if the payer can afford that, else what it lacks.
+    /// Returns the amount for each unfunded sender: it fills the balance up to twice the need if the payer can afford
+    /// that, otherwise up to the need.
     fn amounts(
         &self,
         payer: &SecretKey,
@@ -112,12 +115,12 @@ impl Funding<'_> {
         Ok(lacks(goal).collect())
     }
 
-    /// Pays, and waits until all is committed or has expired.
+    /// Pays these transfers, and waits until all are committed or have expired.
     fn pay(&self, payer: &SecretKey, transfers: &[Msg], watch: &mut Watch<'_>) -> Result<(), LoadError> {
         let (mut done, of) = (0, transfers.len() as u64);
         watch.see(&Event::Funding { done, of });
         for some in transfers.chunks(WINDOW * TX_MESSAGES_MAX) {
-            // Expiring as late as allowed: a little less, for nodes that are some heights behind.
+            // The expiry is the latest that the chain allows, minus 10 heights for nodes that are some heights behind.
             let expires = self.node()?.chain()?.height.0 + self.params.tx_ttl_heights_max.saturating_sub(10).max(1);
             let txs = self.sign(payer, some, Height(expires));
             self.submit(&txs)?;
@@ -133,7 +136,7 @@ impl Funding<'_> {
         Ok(())
     }
 
-    /// Calls for these transfers, signed on all cores.
+    /// Returns the calls for these transfers, signed on all cores.
     fn sign(&self, payer: &SecretKey, transfers: &[Msg], expires: Height) -> Vec<Value> {
         let bundles: Vec<&[Msg]> = transfers.chunks(TX_MESSAGES_MAX).collect();
         let part = bundles.len().div_ceil(senders::cores()).max(1);
@@ -155,7 +158,7 @@ impl Funding<'_> {
         })
     }
 
-    /// Hands them to all nodes, a part to each.
+    /// Distributes the calls over all nodes and submits them.
     fn submit(&self, calls: &[Value]) -> Result<(), LoadError> {
         let part = calls.len().div_ceil(self.plan.nodes.len()).max(1);
         thread::scope(|scope| {
@@ -176,7 +179,8 @@ impl Funding<'_> {
         })
     }
 
-    /// Until no transaction waits any more, or none of these can be committed. `tell` hears how many transfers wait.
+    /// Waits until no transaction waits for a block, `expires` has passed, or the checks are used up. `tell` receives
+    /// the number of transfers that may still wait.
     fn wait(&self, tell: &mut dyn FnMut(u64), expires: u64) -> Result<(), LoadError> {
         let mut nodes: Vec<Rpc> = self.plan.nodes.iter().map(|node| Rpc::new(&node.rpc)).collect::<Result<_, _>>()?;
         for _ in 0..LOOKS_MAX {
@@ -190,11 +194,12 @@ impl Funding<'_> {
             }
             thread::sleep(PAUSE);
         }
-        Ok(()) // who has no money yet is tried again
+        // A sender that has no money yet is funded in the next attempt.
+        Ok(())
     }
 }
 
-/// That a node took a funding transaction.
+/// Checks that a node accepted a funding transaction.
 fn accepted(url: &str, answer: Result<Value, String>) -> Result<(), LoadError> {
     let refused = |reason: &str| LoadError::node(url, format!("it refuses a transaction that funds senders: {reason}"));
     let answer = answer.map_err(|reason| refused(&reason))?;

@@ -1,5 +1,5 @@
-//! HTTP/1.1 over one connection that stays: writing requests and reading answers are two things, so that many requests can be
-//! under way. Nothing here follows redirects, speaks TLS or keeps cookies: a node's RPC needs none of it.
+//! HTTP/1.1 over one persistent connection. Writing requests and reading answers are separate, so that many requests
+//! can be in flight. Redirects, TLS and cookies are not supported: a node's RPC needs none of them.
 
 use std::{
     io::{self, Read, Write},
@@ -7,26 +7,26 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of an answer's head.
+/// Maximum size of an answer's head in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Lines of an answer's head.
+/// Maximum number of header lines of an answer.
 const HEADERS_MAX: usize = 64;
-/// Longest wait for a connection.
+/// Timeout for opening a connection to one address.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Where a server is.
+/// Address of an HTTP server, with a path prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `host:port`.
+    /// Host and port, as `host:port`.
     authority: String,
-    /// Before every path: empty, or `/like/this`.
+    /// Prefix of every path: empty, or `/like/this`.
     prefix: String,
 }
 
 impl Address {
-    /// Reads `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`, each with or without a path.
+    /// Parses `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`, each with or without a path.
     ///
-    /// Errors: what is wrong with it, and how to write it.
+    /// Errors: a sentence that quotes the text and shows the right form, when it is not such an address.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -40,17 +40,20 @@ impl Address {
         Ok(Self { authority: authority.to_owned(), prefix })
     }
 
-    /// `host:port`.
+    /// Returns host and port as `host:port`.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// A path on this server.
+    /// Returns a path on this server, with the prefix before it.
     pub fn path(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 
-    /// A new connection.
+    /// Opens a new connection to the first address of the host that accepts it.
+    ///
+    /// Errors: the name cannot be resolved, or no address of it accepts the connection within 3 s; then the error of
+    /// the last.
     pub fn connect(&self) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in self.authority.to_socket_addrs()? {
@@ -65,7 +68,7 @@ impl Address {
         Err(last)
     }
 
-    /// Appends the head of a POST with a body of so many bytes.
+    /// Appends the head of a POST request whose body has `body_bytes` bytes.
     pub fn write_post(&self, body_bytes: usize, out: &mut Vec<u8>) {
         let (authority, path) = (&self.authority, self.path("/"));
         let head = format_args!(
@@ -75,32 +78,33 @@ impl Address {
     }
 }
 
-/// The reading end of a connection.
+/// Reader of the answers that arrive on one connection.
 pub struct Answers {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Read, and belonging to the next answer.
+    /// Number of bytes in `buffer` that were read and belong to the next answer.
     filled: usize,
 }
 
-/// An answer.
+/// One HTTP answer of a server.
 #[derive(Debug)]
 pub struct Answer {
-    /// HTTP's status code.
+    /// Status code of HTTP, such as 200.
     pub status: u16,
-    /// Its body.
+    /// Body of the answer, decoded if it was chunked.
     pub body: Vec<u8>,
 }
 
 impl Answers {
-    /// Of a connection.
+    /// Creates the reader of a connection.
     pub fn of(stream: TcpStream) -> Self {
         Self { stream, buffer: vec![0; 16 * 1024], filled: 0 }
     }
 
-    /// The next answer, with at most `bytes_max` of body.
+    /// Returns the next answer, whose body may have at most `bytes_max` bytes.
     ///
-    /// Errors: the connection ended or broke, or what came is no answer. Nothing can be read after an error.
+    /// Errors: the connection ended or broke, or the bytes received are not an acceptable answer. After an error the
+    /// connection is unusable.
     pub fn next(&mut self, bytes_max: usize) -> io::Result<Answer> {
         let (head_bytes, status, length) = self.head()?;
         self.drop_first(head_bytes);
@@ -125,7 +129,7 @@ impl Answers {
         }
     }
 
-    /// Reads once more.
+    /// Reads from the socket once, and enlarges a full buffer before.
     fn fill(&mut self) -> io::Result<()> {
         if self.filled == self.buffer.len() {
             self.buffer.resize(2 * self.buffer.len(), 0);
@@ -159,7 +163,7 @@ impl Answers {
                 return Err(too_large(bytes_max));
             }
             if bytes == 0 {
-                while !self.line()?.is_empty() {} // trailers
+                while !self.line()?.is_empty() {} // the trailers are skipped
                 return Ok(body);
             }
             body.extend_from_slice(&self.take(bytes)?);
@@ -218,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection to somebody who says this.
+    /// Returns the reader of a connection to a server that sends this text.
     fn said(text: &'static [u8]) -> Answers {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();

@@ -1,33 +1,36 @@
-//! Load on a chain of validators, and what they make of it: how many transactions a second are committed, how long that takes from
-//! the moment at which each was meant to be sent, and what it costs.
+//! Generates load on a chain of validators and measures the result: how many transactions are committed per second, how
+//! long each takes from its intended send time, and how much processor time it costs.
 //!
 //! ```text
-//!  senders ──> funding ──> recipe ──> file / supply ──> stage: pacing ──> submit ──> nodes
-//!   (keys)     (money)    (number n    (signed before    (when each is    (never        |
-//!                          is what)     the load)         due)             waits)       v
+//!  senders ──> funding ──> recipe ────> file / supply ──> stage: pacing ──> submit ──> nodes
+//!   (keys)     (money)    (content of   (signed before    (when each is    (never        |
+//!                          each one)     the load)         due)             waits)       v
 //!                  report <── tally <── tracker <── answers, headers of every validator, blocks of one
 //! ```
 //! | module | what it hides |
 //! |---|---|
-//! | `plan` | what can be asked for |
+//! | `plan` | the parameters of a run |
 //! | `senders`, `funding` | thousands of accounts that have money |
-//! | `recipe`, `records`, `file`, `supply` | which transactions there are; that they are signed already |
-//! | `pacing`, `stage`, `submit`, `http` | that each is sent when it is due, whatever nodes do |
-//! | `watch`, `tracker` | what became of each, at every validator |
-//! | `witness` | the same, told to somebody else as it happens |
-//! | `tally`, `stats`, `report`, `plot` | numbers, and how they look |
-//! | `rpc`, `usage`, `run` | asking nodes; processor time; the order of it all |
+//! | `recipe`, `records`, `file`, `supply` | which transactions are sent; that they are signed before |
+//! | `pacing`, `stage`, `submit`, `http` | that each is sent when it is due, whatever the nodes do |
+//! | `watch`, `tracker` | the result of each transaction at every validator |
+//! | `witness` | the same results, reported to an external receiver while the run lasts |
+//! | `tally`, `stats`, `report`, `plot` | numbers and their presentation |
+//! | `rpc`, `usage`, `run` | queries to nodes; processor time; the sequence of a run |
 //!
-//! What makes its figures honest, each with the test that holds it:
-//! - **L1** A transaction's latency begins when it was meant to be sent; nobody's slowness moves that moment (`pacing`: constant
-//!   times are exact; `stage`: the pacer waits for no answer).
-//! - **L2** It ends when the last validator was seen to have committed it (`tracker`: committed when the last validator has).
-//! - **L3** Each transaction ends in one state, and failures rank behind all successes (`tracker`: ends in one state; `stats`).
+//! Rules that make the figures reliable, each with the module that enforces it, and its test where there is one:
+//! - **L1** A transaction's latency begins at its intended send time; no slow node or generator moves that time
+//!   (`pacing`: constant times are exact; `stage`: the pacer waits for no answer).
+//! - **L2** It ends when the last validator was seen to have committed it (`tracker`: committed when the last validator
+//!   has).
+//! - **L3** Each transaction ends in one state, and failures rank behind all successes (`tracker`: ends in one state;
+//!   `stats`).
 //! - **L4** Throughput is counted in blocks, each transaction once (`tracker`: double commits are found).
-//! - **L5** The generator tells when it was late or took much of the machine itself (`report`: doubts).
+//! - **L5** The generator reports when it was late or used much of the machine itself (`report`: doubts).
 //!
-//! Threads, no async runtime: one paces and writes to all nodes, one reads answers for each connection, two for each validator watch
-//! headers and read blocks. What a node says is bounded and judged; one that goes away is told, and the run goes on with the others.
+//! The crate uses threads and no async runtime: one thread paces and writes to all nodes, one per connection reads
+//! answers, and two per validator watch headers and read blocks. Everything that a node sends is bounded and validated.
+//! When a node disappears, the run reports it and continues with the others.
 
 mod error;
 mod file;
@@ -69,48 +72,48 @@ pub use tracker::Live;
 pub use watch::block_keys;
 pub use witness::Witness;
 
-/// What happens during a run.
+/// Progress of a run, as reported to an [`Observer`].
 pub enum Event<'a> {
-    /// Senders' accounts are asked for.
+    /// The states of the senders' accounts are being queried.
     Asking {
-        /// Accounts.
+        /// Number of accounts queried so far.
         done: u64,
-        /// Of so many.
+        /// Total number of accounts to query.
         of: u64,
     },
-    /// Senders get money.
+    /// The senders are being funded.
     Funding {
-        /// Accounts.
+        /// Number of accounts funded so far.
         done: u64,
-        /// Of so many.
+        /// Total number of accounts to fund.
         of: u64,
     },
-    /// Transactions are signed.
+    /// Transactions are being signed into the file.
     Signing {
-        /// Transactions.
+        /// Number of transactions signed so far.
         done: u64,
-        /// Of so many.
+        /// Total number of transactions to sign.
         of: u64,
-        /// Of the file, so far.
+        /// Current size of the file in bytes.
         bytes: u64,
     },
-    /// A stage begins.
+    /// A stage of the run begins.
     StageBegins {
-        /// From 1.
+        /// Number of the stage, counted from 1.
         number: usize,
-        /// What it does.
+        /// Kind and amount of its load.
         load: Load,
     },
-    /// Several times a second.
+    /// Current figures of the stage, sent several times per second.
     Live(Live),
-    /// A stage is over.
+    /// A stage has ended, with this result.
     StageEnds(&'a StageReport),
-    /// Something to know.
+    /// A sentence that the user should know.
     Note(&'a str),
 }
 
-/// Who is told what happens.
+/// Receiver of the progress of a run.
 pub trait Observer {
-    /// Told on the thread that runs, so it should be quick.
+    /// Receives one event. It is called on the thread that controls the run, so it should return quickly.
     fn see(&mut self, event: &Event<'_>);
 }

@@ -1,21 +1,24 @@
-//! When each transaction is meant to be sent. Nothing here reads a clock: times are nanoseconds from a stage's beginning.
+//! Intended send times of transactions. This module reads no clock: times are nanoseconds from the beginning of a
+//! stage.
 
 use crate::plan::Arrivals;
 
-/// Nanoseconds of a second.
+/// Number of nanoseconds in one second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// Numbers that look random and are the same for the same seed everywhere: SplitMix64 (Steele, Lea, Flood 2014).
+/// Pseudo-random numbers that depend on the seed only, on every machine.
+///
+/// Source: SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed.
+    /// Creates a generator from a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next one.
+    /// Returns the next 64-bit number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,33 +26,33 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Above 0 and at most 1.
+    /// Returns the next fraction, above 0 and at most 1.
     fn fraction(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// Intended send times, one after the other.
+/// Sequence of intended send times.
 #[derive(Clone, Debug)]
 pub struct Times {
     arrivals: Arrivals,
     rate: f64,
     index: u64,
     random: Random,
-    /// Seconds, for independent arrivals.
+    /// Time of the last independent arrival, in seconds.
     at: f64,
 }
 
 impl Times {
-    /// At `rate` a second on average.
+    /// Creates a sequence with an average of `rate` times per second.
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64) -> Self {
         Self { arrivals, rate, index: 0, random: Random::new(seed), at: 0.0 }
     }
 
-    /// The next one, in nanoseconds.
+    /// Returns the next time, in nanoseconds.
     pub fn next(&mut self) -> u64 {
         let seconds = match self.arrivals {
-            // From the index, not from the one before: errors do not add up.
+            // The time is computed from the index, not from the previous time, so that rounding errors do not add up.
             Arrivals::Constant => self.index as f64 / self.rate,
             Arrivals::Poisson => {
                 self.at -= self.random.fraction().ln() / self.rate;
@@ -81,7 +84,7 @@ mod tests {
         assert!(times.is_sorted());
         let mean = times[times.len() - 1] as f64 / times.len() as f64;
         assert!((mean / 1e6 - 1.0).abs() < 0.01, "mean gap {mean} ns");
-        // In a Poisson process, counts of equal spans have their mean as variance.
+        // In a Poisson process the counts of equal intervals have a variance that equals their mean.
         let spans = 2_000;
         let span = times[times.len() - 1] / spans + 1;
         let mut counts = vec![0.0_f64; spans as usize];
@@ -99,7 +102,7 @@ mod tests {
         };
         assert_eq!(times(1), times(1));
         assert_ne!(times(1), times(2));
-        // The first outputs of SplitMix64 for seed 1234567, as published.
+        // These are the published first outputs of SplitMix64 for seed 1234567.
         let mut random = Random::new(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }

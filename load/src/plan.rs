@@ -1,4 +1,4 @@
-//! What a run is to do.
+//! The parameters of a load run.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,96 +6,98 @@ use types::SecretKey;
 
 use crate::{LoadError, Witness};
 
-/// Transactions in one request at most.
+/// Maximum number of transactions in one request.
 pub const BATCH_MAX: usize = 1_000;
 
-/// A run: against whom, with what, how.
+/// Parameters of a run: its nodes, its load, its transactions.
 #[derive(Clone)]
 pub struct Plan {
-    /// The validators to load and to watch.
+    /// The validators that receive the load and are watched.
     pub nodes: Vec<Node>,
-    /// How the load arrives.
+    /// How the load is controlled.
     pub mode: Mode,
-    /// How long the measured part of a stage lasts; `None` in [`Mode::Open`]: until it is stopped.
+    /// Length of the measured part of a stage. `None`, only in [`Mode::Open`]: until the run is stopped.
     pub duration: Option<Duration>,
-    /// Load before the measured part, not counted: caches and queues fill.
+    /// Length of the load before the measured part, which fills caches and queues and is not counted.
     pub warm_up: Duration,
-    /// Load after the measured part, not counted: so that the last measured transactions meet the same load as the others.
+    /// Length of the load after the measured part, which is not counted: the last measured transactions then meet the
+    /// same load as the others.
     pub cool_down: Duration,
-    /// How intended send times are spaced.
+    /// Spacing of the intended send times.
     pub arrivals: Arrivals,
-    /// Accounts that send.
+    /// Maximum number of accounts that send transactions.
     pub senders: u32,
-    /// Whose keys the senders have; `None`: those of [`genesis::testnet::sender_key`], which everybody can work out.
+    /// Secret seed of the senders' keys. `None`: the keys of [`genesis::testnet::sender_key`], which anyone can derive.
     pub sender_seed: Option<String>,
-    /// How a sender's transactions are ordered.
+    /// How the transactions of one sender are ordered.
     pub order: Order,
-    /// Of each million transactions, how many are to be refused.
+    /// Number of invalid transactions per million, which nodes must refuse.
     pub invalid_ppm: u32,
-    /// Decides everything random.
+    /// Seed of all random choices of the run.
     pub seed: u64,
-    /// Transactions in one request at most.
+    /// Maximum number of transactions in one request.
     pub batch: usize,
-    /// Connections to each node.
+    /// Number of connections to each node.
     pub connections: usize,
-    /// A transaction not committed everywhere after this is a failure.
+    /// Time after which a transaction that not every validator has committed is a failure.
     pub timeout: Duration,
-    /// What a transaction pays; `None`: the chain's least fee.
+    /// Fee of each transaction. `None`: the minimum fee of the chain.
     pub fee: Option<u64>,
-    /// Who funds senders without money.
+    /// Key of the account that funds unfunded senders.
     pub funder: Option<SecretKey>,
-    /// The file of signed transactions.
+    /// Path of the file of signed transactions.
     pub file: PathBuf,
-    /// Who is told of each transaction and height.
+    /// Receiver of reports about each transaction and height.
     pub witness: Option<Arc<dyn Witness>>,
 }
 
-/// A validator's addresses.
+/// The addresses of one validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Of its RPC: `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`.
+    /// Address of its RPC: `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`.
     pub rpc: String,
-    /// Of its metrics, likewise, if it serves them: for the processor time that it uses.
+    /// Address of its metrics in the same forms, if it serves them. They report the processor time that it used.
     pub metrics: Option<String>,
 }
 
-/// How the load arrives.
+/// How the load of a run is controlled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
-    /// At this many a second, whatever becomes of them.
+    /// Open loop: transactions arrive at a fixed rate, whatever the nodes do.
     Open {
-        /// Transactions a second.
+        /// Rate in transactions per second.
         rate: f64,
     },
-    /// So many wait for their commit at any time; more and more, until throughput no longer grows.
+    /// Closed loop: a fixed number of transactions wait for their commit at any time. The number grows from stage to
+    /// stage, until throughput no longer grows.
     Closed,
-    /// One open-loop stage for each rate, until one cannot be sustained.
+    /// One open-loop stage for each rate, until a rate cannot be sustained.
     Sweep {
-        /// Transactions a second, growing.
+        /// Ascending rates in transactions per second.
         rates: Vec<f64>,
     },
 }
 
-/// How intended send times are spaced.
+/// Spacing of the intended send times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {
-    /// Evenly.
+    /// Send times with constant intervals.
     Constant,
-    /// Independently of each other, as many users send.
+    /// Send times that are independent of each other, as those of many users are.
     Poisson,
 }
 
-/// How a sender's transactions are ordered.
+/// How the transactions of one sender are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// By nonce: signed before the run, into a file.
+    /// Ordered by nonce. They are signed before the run, into a file.
     Nonce,
-    /// Not at all; they expire instead, so they are signed during the run.
+    /// Unordered. They expire instead, so they are signed during the run.
     Unordered,
 }
 
 impl Plan {
-    /// A plan with the usual choices: nonces, constant arrivals, 100,000 senders, 2 s of warm-up.
+    /// Creates a plan with the usual values: ordered by nonce, constant arrivals, 100,000 senders, 2 s of warm-up.
     pub fn new(nodes: Vec<Node>, mode: Mode, duration: Duration, file: PathBuf) -> Self {
         Self {
             nodes,
@@ -119,9 +121,9 @@ impl Plan {
         }
     }
 
-    /// That it can be carried out.
+    /// Checks that every value is in its range.
     ///
-    /// Errors: [`LoadError::Plan`] names the field, its value and what is possible.
+    /// Errors: [`LoadError::Plan`] names the field, its value and the values that are possible.
     pub fn check(&self) -> Result<(), LoadError> {
         let bad = |field: &'static str, got: &dyn std::fmt::Display, range: &str| {
             Err(LoadError::Plan { field, reason: format!("{got} is out of range: use {range}") })

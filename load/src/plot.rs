@@ -1,8 +1,8 @@
-//! Pictures of a report: SVG, so that they stay sharp and need no fonts here.
+//! Draws the charts of a report as SVG files, which stay sharp at any size and need no fonts on this machine.
 //!
 //! | file | shows | when |
 //! |---|---|---|
-//! | `over-time.svg` | throughput and latency, second by second, stages one after the other | always |
+//! | `over-time.svg` | throughput and latency for each second, with the stages in sequence | always |
 //! | `over-load.svg` | throughput and latency of each stage over its load | there are several stages |
 
 use std::{
@@ -27,7 +27,7 @@ use crate::{
     stats::Quantiles,
 };
 
-/// A picture that cannot be written.
+/// A chart that cannot be written to its file.
 #[derive(Debug, Error)]
 #[error("{}: {reason}: name another folder for the plots", path.display())]
 pub struct PlotError {
@@ -37,7 +37,7 @@ pub struct PlotError {
 
 const SIZE: (u32, u32) = (1_040, 780);
 const TITLE_PIXELS: u32 = 74;
-/// Width of a letter of a curve's name, roughly: the reader's font decides.
+/// Approximate width of a letter of a curve's name, in pixels. The font of the viewer decides the exact width.
 const LETTER_PIXELS: i32 = 7;
 const INK: RGBColor = RGBColor(31, 41, 55);
 const FAINT_INK: RGBColor = RGBColor(107, 114, 128);
@@ -49,14 +49,14 @@ const ORANGE: RGBColor = RGBColor(217, 119, 6);
 const PURPLE: RGBColor = RGBColor(147, 51, 234);
 const RED: RGBColor = RGBColor(220, 38, 38);
 
-/// A line with a name.
+/// A line of a chart, with a name.
 struct Curve {
     name: &'static str,
     colour: RGBColor,
-    /// Pixels.
+    /// Width of the line in pixels.
     width: u32,
     has_dots: bool,
-    /// `None` where there is no value: the line has a gap.
+    /// Points of the line. `None` where there is no value: the line has a gap there.
     points: Vec<(f64, Option<f64>)>,
 }
 
@@ -70,23 +70,23 @@ impl Curve {
     }
 }
 
-/// A panel: axes and what is in them.
+/// A panel of a chart: two axes and what is drawn between them.
 struct Panel<'a> {
     title: &'a str,
     x_title: &'a str,
     x: Range<f64>,
-    /// Parts of the x axis that were not measured.
+    /// Ranges of the x axis that were not measured.
     shaded: Vec<Range<f64>>,
-    /// What begins where.
+    /// Labels above the panel, each at the x value where it belongs.
     marks: Vec<(f64, String)>,
     curves: Vec<Curve>,
 }
 
 type Failed = Box<dyn std::error::Error>;
 
-/// Draws a report's pictures into a folder, which is there or is made. Returns the files.
+/// Draws the charts of a report into a folder, which is created if it is missing. Returns the paths of the files.
 ///
-/// Errors: one cannot be written.
+/// Errors: [`PlotError`] when the folder or a file cannot be written, or a chart cannot be drawn.
 pub fn plot(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, PlotError> {
     let failed = |path: &Path, reason: String| PlotError { path: path.to_owned(), reason };
     fs::create_dir_all(folder).map_err(|error| failed(folder, error.to_string()))?;
@@ -103,7 +103,7 @@ pub fn plot(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, PlotError> {
     pictures.into_iter().map(write).collect()
 }
 
-/// Second by second.
+/// Draws throughput and latency for each second.
 fn over_time(report: &Report) -> Result<String, Failed> {
     let (mut rows, mut shaded, mut marks, mut offset) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     let is_closed = report.stages.iter().any(|stage| stage.window.is_some());
@@ -116,7 +116,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
         }
         for second in &stage.seconds {
             let at = offset + second.at_s as f64;
-            // The last one was cut off by the stage's end: as a second it would look too small.
+            // The last second was cut off by the end of the stage, so its throughput would look too small.
             if second.due > 0 || second.at_s < last_of(stage) {
                 rows.push((at + 0.5, second));
             }
@@ -125,7 +125,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
             }
         }
         offset += last_of(stage) as f64 + 1.0;
-        // No line from one stage to the next.
+        // The gap keeps the line of one stage apart from the line of the next.
         if let Some(last) = stage.seconds.last().filter(|_| report.stages.len() > 1) {
             rows.push((f64::NAN, last));
         }
@@ -135,7 +135,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
         rows.iter().map(point).collect::<Vec<_>>().into_iter()
     };
     let mut throughput = vec![
-        // After the last was sent, nothing is due.
+        // Nothing is due after the last transaction was sent.
         Curve::new(
             if is_closed { "sent" } else { "due" },
             GREY,
@@ -178,7 +178,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
     picture("over time", report, &panels, false)
 }
 
-/// The number of a stage's last second.
+/// Returns the number of a stage's last second.
 fn last_of(stage: &StageReport) -> u64 {
     stage.seconds.last().map_or(0, |last| last.at_s)
 }
@@ -191,7 +191,7 @@ fn latency_title(is_closed: bool) -> &'static str {
     }
 }
 
-/// Stage by stage.
+/// Draws throughput and latency for each stage.
 fn over_load(report: &Report) -> Result<String, Failed> {
     let stages = &report.stages;
     let is_closed = stages.iter().any(|stage| stage.window.is_some());
@@ -232,7 +232,7 @@ fn over_load(report: &Report) -> Result<String, Failed> {
     picture("over the load", report, &panels, is_closed)
 }
 
-/// Two panels under a title; the second has a logarithmic y axis.
+/// Draws two panels below a title. The second panel has a logarithmic y axis.
 fn picture(what: &str, report: &Report, panels: &[Panel<'_>; 2], is_x_log: bool) -> Result<String, Failed> {
     let mut svg = String::new();
     {
@@ -262,7 +262,7 @@ fn picture(what: &str, report: &Report, panels: &[Panel<'_>; 2], is_x_log: bool)
     Ok(svg)
 }
 
-/// So many pixels high. The library means something else by a font's size, and writes 1 / 1.24 of it.
+/// Returns a font whose letters are `pixels` high. The library divides a font's size by 1.24 when it writes it.
 fn font(pixels: u32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", f64::from(pixels) * 1.24).into_font().color(&colour)
 }
@@ -336,7 +336,7 @@ impl Panel<'_> {
             let style = ShapeStyle { color: curve.colour.to_rgba(), filled: true, stroke_width: curve.width };
             for part in curve.points.split(|(_, y)| y.is_none()) {
                 let points: Vec<(f64, f64)> = part.iter().filter_map(|(x, y)| Some((*x, (*y)?))).collect();
-                // A point alone is no line: it is seen as a dot.
+                // A single point is no line, so it is drawn as a dot.
                 if curve.has_dots || points.len() == 1 {
                     chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, style)))?;
                 }
@@ -346,7 +346,7 @@ impl Panel<'_> {
         self.draw_names(area)
     }
 
-    /// What the curves are, beside the panel's title, where they hide nothing.
+    /// Draws the names of the curves beside the panel's title, where they cover nothing.
     fn draw_names(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Failed> {
         let mut right = SIZE.0 as i32 - 28;
         for curve in self.curves.iter().rev() {
@@ -359,7 +359,7 @@ impl Panel<'_> {
     }
 }
 
-/// 1, 2 and 5 of each power of ten in a range; only 1 if it spans many.
+/// Returns the multiples 1, 2 and 5 of each power of ten in a range; only the multiple 1 if the range is large.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
     let decades = (range.end / range.start).log10();
     let steps: &[f64] = if decades > 3.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
@@ -368,7 +368,7 @@ fn ticks(range: &Range<f64>) -> Vec<f64> {
     all.filter(|tick| range.contains(tick)).collect()
 }
 
-/// Thousands with a space between, fractions only where there is nothing before them.
+/// Formats a number with a thin space between thousands, and with a fraction only if it is less than 10.
 fn number(value: f64) -> String {
     let whole = value.round();
     if (value - whole).abs() > 1e-6 && value.abs() < 10.0 {

@@ -1,18 +1,18 @@
-//! Which transactions there are: number by number, each a function of its number.
+//! Defines the content of each transaction as a function of its number.
 //!
 //! | kind | what is wrong with it | code that refuses it |
 //! |---|---|---|
 //! | valid | nothing: a transfer from one sender to the next | |
 //! | bad signature | signed by another key | 4 `E_BAD_SIGNATURE` |
-//! | wrong nonce | a nonce that is nobody's turn | 5 `E_NONCE` |
-//! | unaffordable | its signer has nothing | 11 `E_INSUFFICIENT_FUNDS` |
+//! | wrong nonce | a nonce that its signer never reaches | 5 `E_NONCE` |
+//! | unaffordable | its signer has no money | 11 `E_INSUFFICIENT_FUNDS` |
 //! | wrong chain | signed for another chain | 3 `E_WRONG_CHAIN` |
-//! | expired | its last height was the first | 6 `E_EXPIRED` |
+//! | expired | it was valid up to height 1 only | 6 `E_EXPIRED` |
 //! | garbage | bytes that are no transaction | 1 `E_DECODE` |
 //!
-//! Valid number `v` is of sender `v mod senders`, so each sender's transactions are in order however many are sent. Money goes
-//! round: only fees are spent. Invalid ones are spread evenly, their kinds in turn, and are signed by accounts that never have
-//! money, so that they cannot spoil a sender's nonces.
+//! Valid transaction `v` belongs to sender `v mod senders`, so each sender's transactions are in order, however many
+//! are sent. Each transfer pays the next sender, so only fees are spent. Invalid transactions are spread evenly, their
+//! kinds in rotation. They are signed by accounts that never have money, so that they cannot disturb a sender's nonces.
 
 use std::{io::Write, sync::Arc};
 
@@ -26,14 +26,14 @@ use crate::{
     senders::{Keys, PENNILESS, Sender},
 };
 
-/// A million: invalid shares are parts of it.
+/// One million: the share of invalid transactions is given in millionths.
 const MILLION: u64 = 1_000_000;
-/// Amounts of unordered transfers vary, so that no two bodies of a sender are the same.
+/// Number of different amounts of unordered transfers, which keep two bodies of one sender from being equal.
 const AMOUNTS: u64 = 1_000;
-/// Bytes of garbage: as many as a transfer has.
+/// Size of a garbage transaction in bytes: the size of a transfer.
 const GARBAGE_BYTES: usize = 148;
 
-/// Whether and why a transaction is to be refused.
+/// Whether a transaction is valid, and if not, why nodes must refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the module's table tells")]
@@ -48,16 +48,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those to be refused.
+    /// All kinds that nodes must refuse.
     pub const INVALID: [Self; 6] =
         [Self::BadSignature, Self::WrongNonce, Self::Unaffordable, Self::WrongChain, Self::Expired, Self::Garbage];
 
-    /// From its number in a file.
+    /// Returns the kind with this number, as it is stored in a file.
     pub fn of(number: u8) -> Option<Self> {
         if number == 0 { Some(Self::Valid) } else { Self::INVALID.get(usize::from(number) - 1).copied() }
     }
 
-    /// In words.
+    /// Returns the name of the kind in plain words.
     pub fn words(self) -> &'static str {
         match self {
             Self::Valid => "valid",
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// The code that refuses it; 0 for a valid one.
+    /// Returns the code with which nodes refuse this kind; 0 for a valid transaction.
     pub fn code(self) -> u32 {
         match self {
             Self::Valid => 0,
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-/// Where number `n` stands: its kind, and how many of the valid or of the invalid ones come before it.
+/// Returns the kind of transaction `number`, and how many transactions before it are valid (if it is valid) or invalid.
 pub fn place(number: u64, invalid_ppm: u32) -> (Kind, u64) {
     let invalid_before = invalid_before(number, invalid_ppm);
     if self::invalid_before(number + 1, invalid_ppm) == invalid_before {
@@ -93,12 +93,12 @@ pub fn place(number: u64, invalid_ppm: u32) -> (Kind, u64) {
     (Kind::INVALID[(invalid_before % Kind::INVALID.len() as u64) as usize], invalid_before)
 }
 
-/// How many of the first `numbers` are invalid.
+/// Returns how many of the first `numbers` transactions are invalid.
 fn invalid_before(numbers: u64, invalid_ppm: u32) -> u64 {
     (u128::from(numbers) * u128::from(invalid_ppm) / u128::from(MILLION)) as u64
 }
 
-/// The first number before which there are `valid` valid ones.
+/// Returns the smallest number before which there are `valid` valid transactions.
 pub fn number_after(valid: u64, invalid_ppm: u32) -> u64 {
     let (mut low, mut high) = (valid, valid.saturating_mul(MILLION).max(1));
     while low < high {
@@ -112,32 +112,35 @@ pub fn number_after(valid: u64, invalid_ppm: u32) -> u64 {
     low
 }
 
-/// All that decides what the transactions are.
+/// All parameters that determine the transactions.
 #[derive(Clone)]
 pub struct Recipe {
-    /// The chain that they are for.
+    /// Name of the chain that they are for.
     pub chain_id: ChainId,
-    /// Who sends.
+    /// The accounts that send valid transactions.
     pub senders: Arc<[Sender]>,
-    /// The nonce of each sender's first transaction.
+    /// Nonce of each sender's first transaction.
     pub nonces: Arc<[u64]>,
-    /// What each pays.
+    /// Fee of each transaction.
     pub fee: u64,
-    /// Of each million, how many are invalid.
+    /// Number of invalid transactions per million.
     pub invalid_ppm: u32,
-    /// Decides what garbage says.
+    /// Seed of the random bytes of garbage transactions.
     pub seed: u64,
-    /// Accounts that never have money.
+    /// Accounts that never have money, which sign invalid transactions.
     pub penniless: Arc<[Sender]>,
 }
 
 impl Recipe {
-    /// The accounts that never have money.
+    /// Returns the accounts that never have money.
     pub fn penniless(keys: &Keys) -> Arc<[Sender]> {
         (0..PENNILESS).map(|index| Sender::new(keys.penniless(index))).collect()
     }
 
-    /// Makes number `number`, ready to be sent. `expires`: unordered, valid up to this height. Cost: a signature, 35 µs.
+    /// Appends transaction `number` to a chunk, ready to be sent. With `expires` it is unordered and valid up to this
+    /// height.
+    ///
+    /// Cost: one signature, 35 µs.
     pub fn make(&self, number: u64, expires: Option<Height>, into: &mut Chunk) {
         let (kind, index) = place(number, self.invalid_ppm);
         let (sender, bytes) = match kind {
@@ -174,7 +177,7 @@ impl Recipe {
     fn invalid(&self, kind: Kind, number: u64) -> Vec<u8> {
         if kind == Kind::Garbage {
             let mut random = Random::new(self.seed ^ number);
-            // Wire type 7 does not exist: protobuf never reads it.
+            // Protobuf has no wire type 7, so no decoder accepts these bytes.
             return std::iter::once(7)
                 .chain(std::iter::repeat_with(|| random.next() as u8))
                 .take(GARBAGE_BYTES)
@@ -192,7 +195,7 @@ impl Recipe {
                 _ => TxOrder::Nonce(0),
             },
             fee: self.fee,
-            // Another amount each time, so that no two are the same transaction.
+            // The amount differs each time, so that no two transactions are equal.
             messages: vec![Msg::Transfer { to: other.address, amount: 1 + number }],
         };
         let key = if kind == Kind::BadSignature { &other.key } else { &signer.key };
@@ -205,6 +208,7 @@ pub mod tests {
     use super::*;
     use types::{Transaction, VerifiedTx};
 
+    /// Returns a recipe with the public keys, in which sender i begins with nonce 10 i.
     pub fn recipe(senders: u32, invalid_ppm: u32) -> Recipe {
         let chain_id = ChainId::new("recipe").unwrap();
         let keys = Keys::new(chain_id.clone(), None);
@@ -219,7 +223,7 @@ pub mod tests {
         }
     }
 
-    /// The transactions of these numbers, with their kinds.
+    /// Returns the transactions with these numbers, and their kinds.
     fn made(recipe: &Recipe, numbers: std::ops::Range<u64>, expires: Option<Height>) -> Vec<(Kind, Vec<u8>)> {
         let mut chunk = Chunk::default();
         numbers.clone().for_each(|number| recipe.make(number, expires, &mut chunk));

@@ -1,10 +1,10 @@
-//! Signed transactions in memory and on disk: the same bytes in both.
+//! The encoding of signed transactions, which is the same in memory and on disk.
 //!
 //! ```text
 //! chunk  = record *                                   at most 256 records
 //! record = call bytes (2) kind (1) sender (4) key (16) call        numbers are little-endian
 //! ```
-//! A call is JSON, ready to be sent; a request is calls with commas between and brackets around.
+//! A call is JSON that is ready to be sent. A request is a JSON array of calls.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -12,20 +12,20 @@ use types::TxId;
 
 use crate::recipe::Kind;
 
-/// Records of a chunk at most.
+/// Maximum number of records in a chunk.
 pub const CHUNK_RECORDS_MAX: u32 = 256;
-/// Bytes of a chunk at most.
+/// Maximum size of a chunk in bytes.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a record before its call.
+/// Size in bytes of the part of a record before its call.
 const HEAD_BYTES: usize = 2 + 1 + 4 + 16;
 
-/// What a transaction is recognised by in blocks: the first half of its id. That two of them are alike by chance or malice would
-/// take 2^64 attempts.
+/// Key that identifies a transaction in blocks: the first half of its id. To find two transactions with the same key
+/// takes about 2^64 attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxKey(pub [u64; 2]);
 
 impl TxKey {
-    /// The key of the transaction with these bytes.
+    /// Returns the key of the transaction with these bytes.
     pub fn of(tx: &[u8]) -> Self {
         let id = TxId::of(tx);
         let half = |from: usize| u64::from_le_bytes(id.0[from..from + 8].try_into().expect("8 bytes"));
@@ -39,10 +39,10 @@ impl std::hash::Hash for TxKey {
     }
 }
 
-/// A map by transaction. Keys are parts of hashes already.
+/// Hash map by transaction. It does not hash the keys again, because they are parts of hashes.
 pub type ByKey<V> = std::collections::HashMap<TxKey, V, BuildHasherDefault<KeyHasher>>;
 
-/// Takes a number for its own hash.
+/// Hasher that returns the number that it receives.
 #[derive(Default)]
 pub struct KeyHasher(u64);
 
@@ -60,47 +60,47 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// Some records.
+/// A sequence of encoded records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
     bytes: Vec<u8>,
     records: u32,
 }
 
-/// A signed transaction.
+/// A signed transaction with the call that submits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What is to become of it.
+    /// Kind of the transaction: valid, or why nodes must refuse it.
     pub kind: Kind,
-    /// Who signed, if it is valid.
+    /// Number of the sender that signed it, if it is valid.
     pub sender: u32,
-    /// Its id, half of it.
+    /// Key that identifies it: the first half of its id.
     pub key: TxKey,
-    /// The call that submits it.
+    /// The JSON-RPC call that submits it.
     pub call: &'a [u8],
 }
 
-/// Bytes that are no records.
+/// Error: the bytes do not encode records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
 impl Chunk {
-    /// From stored bytes, which are judged when they are read.
+    /// Creates a chunk from stored bytes. They are validated only when the records are read.
     pub fn from_bytes(bytes: Vec<u8>, records: u32) -> Self {
         Self { bytes, records }
     }
 
-    /// To be stored.
+    /// Returns the encoded records, to be stored.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many there are.
+    /// Returns the number of records.
     pub fn len(&self) -> u32 {
         self.records
     }
 
-    /// Appends one.
+    /// Appends one record. Panics if the call has more than 65,535 bytes, which no transfer has.
     pub fn push(&mut self, kind: Kind, sender: u32, key: TxKey, call: &[u8]) {
         let length = u16::try_from(call.len()).expect("a transfer is small");
         self.bytes.extend_from_slice(&length.to_le_bytes());
@@ -111,7 +111,9 @@ impl Chunk {
         self.records += 1;
     }
 
-    /// The record at `cursor`, which moves on; `None` at the end.
+    /// Returns the record at `cursor` and moves the cursor behind it. Returns `None` at the end.
+    ///
+    /// Errors: [`Damaged`] when the bytes at the cursor do not encode a record.
     pub fn record(&self, cursor: &mut usize) -> Result<Option<Record<'_>>, Damaged> {
         let rest = self.bytes.get(*cursor..).ok_or(Damaged)?;
         if rest.is_empty() {

@@ -1,4 +1,4 @@
-//! What came of a run: for programs as JSON, for people as lines.
+//! The result of a run: JSON for programs, lines of text for people.
 
 use std::collections::BTreeMap;
 
@@ -12,56 +12,56 @@ use crate::{
     tally::{State, Tally},
 };
 
-/// Changes when a field changes its meaning or goes.
+/// Version of the report's format: it grows when a field changes its meaning or is removed.
 pub const FORMAT: u32 = 1;
-/// The pacer may be late by this at the 99th percentile before a run is not to be trusted.
+/// Maximum lag of the pacer in milliseconds, at the 99th percentile, in a run that can be trusted.
 pub const LAG_MAX_MS: f64 = 10.0;
-/// The share of the machine above which the generator disturbs what it measures.
+/// Share of the machine's processor time above which the generator disturbs its own measurement.
 pub const CPU_SHARE_MAX: f64 = 0.05;
-/// The share of what was due that must be committed for a rate to count as sustained.
+/// Minimum share of the due transactions that must be committed for a rate to count as sustained.
 pub const SUSTAINED: f64 = 0.95;
 
-/// What came of a run.
+/// The result of a run, with all its figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Of this form: it grows when a field changes its meaning or goes.
+    /// Version of the format: it grows when a field changes its meaning or is removed.
     pub format: u32,
-    /// Of the program.
+    /// Version of the program that made the report.
     pub version: String,
-    /// When the load began, seconds since 1970.
+    /// Time when the load began, in seconds since 1970.
     pub began_unix_s: u64,
-    /// The chain.
+    /// Name of the chain.
     pub chain_id: String,
-    /// Whom it was put on.
+    /// Nodes that received the load.
     pub nodes: Vec<NodeInfo>,
-    /// Cores of the machine that generated the load.
+    /// Number of cores of the machine that generated the load.
     pub cores: usize,
-    /// What was asked for.
+    /// Parameters of the run.
     pub plan: PlanInfo,
-    /// What came of each stage.
+    /// Results of the stages, in their order.
     pub stages: Vec<StageReport>,
-    /// The highest throughput found, by a closed loop or a sweep.
+    /// Highest throughput that a closed loop or a sweep found.
     pub saturation: Option<Saturation>,
-    /// Whether the figures can be relied on: there are no `doubts`.
+    /// True if the figures can be relied on: there are no `doubts`.
     pub is_trustworthy: bool,
-    /// Why they cannot, a sentence each.
+    /// Reasons why the figures cannot be relied on, one sentence each.
     pub doubts: Vec<String>,
-    /// What else a reader must know, a sentence each.
+    /// Other facts that a reader must know, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// A node, as it told.
+/// A node, as it describes itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeInfo {
-    /// Its RPC.
+    /// Address of its RPC.
     pub url: String,
-    /// The name that it gives itself.
+    /// Name that the node gives itself.
     pub moniker: String,
-    /// The version that it gives itself.
+    /// Version that the node reports.
     pub version: String,
 }
 
-/// What was asked for.
+/// Parameters that the run used. They correspond to the fields of [`crate::Plan`]; durations are in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is a field of `Plan`")]
 pub struct PlanInfo {
@@ -80,151 +80,153 @@ pub struct PlanInfo {
     pub fee: u64,
 }
 
-/// What came of a stage. Counts and latencies are of valid transactions that were due in the measured part.
+/// The result of a stage. Counts and latencies cover valid transactions that were due in the measured part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageReport {
-    /// `open` or `closed`.
+    /// Kind of the load: `open` or `closed`.
     pub mode: String,
-    /// Asked for, in an open loop, invalid ones included.
+    /// Requested rate of an open loop, in transactions per second, invalid ones included.
     pub rate_per_s: Option<f64>,
-    /// Under way, in a closed loop.
+    /// Number of transactions in flight in a closed loop.
     pub window: Option<u64>,
-    /// Length of the measured part.
+    /// Length of the measured part in seconds.
     pub measured_s: f64,
-    /// Valid transactions due. The sum of the next four.
+    /// Valid transactions that were due: the sum of the next four fields.
     pub due: u64,
-    /// Committed by every validator in time.
+    /// Transactions that every validator committed in time.
     pub committed: u64,
-    /// Refused by a node.
+    /// Transactions that a node refused.
     pub refused: u64,
-    /// Not committed by every validator in time.
+    /// Transactions that not every validator committed in time.
     pub timed_out: u64,
-    /// Not handed to any node: none was connected, or it read too little.
+    /// Transactions that were sent to no node: no connection was open, or the node read too slowly.
     pub unsent: u64,
-    /// Why valid ones were refused, by code; 0: the node's RPC did not take the request.
+    /// Reasons why valid transactions were refused, by code. Code 0: the node's RPC did not accept the request.
     pub refusals: BTreeMap<u32, RefusalReport>,
-    /// Due a second.
+    /// Valid transactions due, per second.
     pub offered_per_s: f64,
-    /// Committed by every validator a second while measuring, counted in blocks, each once.
+    /// Transactions that every validator committed in the measured part, per second, counted once each from blocks.
     pub committed_per_s: f64,
-    /// Whether nearly all was committed in time and, in an open loop, as fast as it was due.
+    /// True if at least 95 % of the due transactions were committed in time and, in an open loop, the throughput was at
+    /// least 95 % of the due rate.
     pub is_sustained: bool,
-    /// From the intended send time to the last validator's commit.
+    /// Latencies from the intended send time to the last validator's commit.
     pub everywhere: Quantiles,
-    /// From the intended send time to the first validator's commit.
+    /// Latencies from the intended send time to the first validator's commit.
     pub first: Quantiles,
-    /// From the intended send time to each validator's commit, in the order of the nodes.
+    /// Latencies from the intended send time to each validator's commit, in the order of the nodes.
     pub by_node: Vec<Quantiles>,
-    /// By how much transactions were sent later than intended, sharing a request included.
+    /// Delays from the intended to the actual send time, including the wait for others in the same request.
     pub lag: Quantiles,
-    /// What became of those that were to be refused, by kind.
+    /// Results of invalid transactions, by kind.
     pub invalid: BTreeMap<String, InvalidReport>,
-    /// Blocks committed everywhere while measuring.
+    /// Blocks that every validator committed in the measured part.
     pub blocks: BlocksReport,
-    /// In two blocks: 0 on a correct chain.
+    /// Transactions found in two blocks, in the whole stage: 0 on a correct chain.
     pub duplicates: u64,
-    /// Committed after the time-out.
+    /// Transactions found in a block after their timeout, in the whole stage.
     pub late: u64,
-    /// Committed though refused by the node that they were sent to.
+    /// Transactions found in a block although they were refused or not sent, in the whole stage.
     pub refused_and_committed: u64,
-    /// Signed transactions ran out before the time was over.
+    /// True if the signed transactions were used up before the end of the stage.
     pub ran_out: bool,
-    /// Processor time while measuring.
+    /// Processor time used in the measured part.
     pub cpu: CpuReport,
-    /// Second by second, warm-up and cool-down included.
+    /// Figures for each second, warm-up and cool-down included.
     pub seconds: Vec<SecondReport>,
 }
 
-/// Refusals of one code.
+/// Refusals of valid transactions with one code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RefusalReport {
-    /// How many.
+    /// Number of transactions that were refused with this code.
     pub count: u64,
-    /// What the node said of the first.
+    /// Explanation that a node gave for the first of them.
     pub example: String,
 }
 
-/// What became of transactions that were to be refused in one way.
+/// Results of invalid transactions of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InvalidReport {
-    /// Due.
+    /// Number of transactions of this kind that were due.
     pub due: u64,
-    /// The code that should refuse them.
+    /// Code with which nodes should refuse them.
     pub expected_code: u32,
-    /// The codes that they got.
+    /// Codes with which nodes refused them, and how often.
     pub codes: BTreeMap<u32, u64>,
-    /// Without an answer.
+    /// Number of transactions that got no answer or were not sent.
     pub unanswered: u64,
-    /// Taken into a mempool: 0 on a correct chain.
+    /// Number that a node accepted into its mempool: 0 on a correct chain.
     pub taken: u64,
-    /// Committed: 0 on a correct chain.
+    /// Number found in a block: 0 on a correct chain.
     pub committed: u64,
 }
 
-/// Blocks.
+/// Statistics of the blocks of the measured part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlocksReport {
-    /// How many.
+    /// Number of blocks that every validator committed.
     pub count: u64,
-    /// Without transactions.
+    /// Number of blocks without transactions.
     pub empty: u64,
-    /// Blocks a second.
+    /// Blocks committed per second.
     pub per_s: f64,
-    /// Most transactions in one, anybody's.
+    /// Largest number of transactions in one block, whether sent by this run or not.
     pub txs_max: u64,
 }
 
-/// Processor time.
+/// Processor time that the generator and the nodes used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuReport {
-    /// User and kernel time of the generator, in seconds.
+    /// User and kernel time of the generator in seconds.
     pub generator_s: f64,
-    /// Its share of all cores of its machine.
+    /// Share of the processor time of all cores of its machine that the generator used.
     pub generator_share: f64,
-    /// Of each node that told, in seconds.
+    /// Processor time of each node in seconds; `None` if the node does not report it.
     pub nodes_s: Vec<Option<f64>>,
-    /// All nodes' share of all cores of the generator's machine: of interest when they run on it too.
+    /// Share of all cores of the generator's machine that all nodes used, which is useful when they run on that
+    /// machine.
     pub nodes_share: Option<f64>,
-    /// Microseconds for each transaction committed, by the average node.
+    /// Processor time per committed transaction in microseconds, as an average over the nodes.
     pub node_us_per_tx: Option<f64>,
 }
 
-/// A second.
+/// Figures of one second of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecondReport {
-    /// From the stage's beginning.
+    /// Number of the second, from the beginning of the stage.
     pub at_s: u64,
-    /// Whether it is measured.
+    /// True if the second begins in the measured part.
     pub is_measured: bool,
-    /// Valid transactions due in it.
+    /// Valid transactions that were due in it.
     pub due: u64,
-    /// Transactions committed everywhere in it.
+    /// Transactions whose commit by the last validator fell into it.
     pub committed: u64,
-    /// Valid ones due in it that failed.
+    /// Valid transactions due in it that failed.
     pub failed: u64,
-    /// Waiting for a block at its end.
+    /// Transactions that waited for a block at its end.
     pub waiting: u64,
-    /// Latency of those due in it, to the last validator's commit.
+    /// Median latency of the transactions due in it, to the last validator's commit, in milliseconds.
     pub p50_ms: Option<f64>,
-    /// 99 of 100.
+    /// 99th percentile of these latencies in milliseconds.
     pub p99_ms: Option<f64>,
-    /// The slowest.
+    /// Largest of these latencies in milliseconds; `None` if one of the transactions failed.
     pub max_ms: Option<f64>,
 }
 
-/// The highest throughput found.
+/// The highest throughput that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saturation {
-    /// Transactions committed everywhere a second.
+    /// Transactions that every validator committed, per second.
     pub committed_per_s: f64,
-    /// The stage that it was found in.
+    /// Index of the stage in which it was found, from 0.
     pub stage: usize,
-    /// How it was found.
+    /// Description of the load that gave it.
     pub how: String,
 }
 
 impl StageReport {
-    /// Of what was counted.
+    /// Creates the report of a stage from its counts.
     pub(crate) fn new(load: Load, outcome: Outcome, cores: usize) -> Self {
         let Outcome { mut tally, usage: [before, after], ran_out } = outcome;
         let measured_s = tally.to.saturating_sub(tally.from) as f64 / SECOND as f64;
@@ -289,7 +291,7 @@ impl StageReport {
         }
     }
 
-    /// What the stage was, in a few words.
+    /// Returns a short name of the stage, such as its rate.
     pub fn name(&self) -> String {
         match (self.rate_per_s, self.window) {
             (Some(rate), _) => format!("{} tx/s", rounded(rate)),
@@ -298,7 +300,7 @@ impl StageReport {
         }
     }
 
-    /// Why the figures cannot be relied on, or what else is wrong.
+    /// Returns the reasons why the figures of this stage cannot be relied on, one sentence each.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let (mut doubts, name) = (Vec::new(), self.name());
         if self.mode == "open" && self.lag.p99_ms.is_some_and(|lag| lag > LAG_MAX_MS) {
@@ -359,7 +361,7 @@ fn seconds(tally: &mut Tally) -> Vec<SecondReport> {
     tally.seconds.iter().zip(from..).map(report).collect()
 }
 
-/// Whole numbers without a fraction, others with as much of it as matters.
+/// Formats a number: without a fraction if it is whole or at least 1,000, otherwise with one digit.
 pub(crate) fn rounded(number: f64) -> String {
     if number.fract() == 0.0 || number >= 1_000.0 { format!("{number:.0}") } else { format!("{number:.1}") }
 }

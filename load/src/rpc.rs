@@ -1,4 +1,4 @@
-//! Asking one node, question by question: for all that is not the load itself.
+//! Client of one node's RPC, for all queries that are not the load itself. One request at a time.
 
 use std::{io::Write, net::TcpStream, time::Duration};
 
@@ -11,63 +11,66 @@ use crate::{
     http::{Address, Answers},
 };
 
-/// Longest wait for an answer.
+/// Timeout for reading or writing on the connection.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes of the largest answer that is read: a block of 16 MiB in base64, and then some.
+/// Maximum size in bytes of an answer that is read: enough for a block of 16 MiB in base64.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// A node, and a connection to it while there is one.
+/// Client of a node, with a connection that it keeps while it works.
 pub struct Rpc {
     url: String,
     address: Address,
     connection: Option<(TcpStream, Answers)>,
 }
 
-/// What a node says of its chain.
+/// What a node reports about itself and its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Its name.
+    /// Name of the chain.
     pub chain_id: ChainId,
-    /// The last committed height.
+    /// Last height that the node has committed.
     pub height: Height,
-    /// Whether the node lags behind.
+    /// True if the node is still catching up with the chain.
     pub catching_up: bool,
-    /// Who the node is to its peers.
+    /// Identity of the node among its peers.
     pub node_id: String,
-    /// The name that the node gives itself.
+    /// Name that the node gives itself.
     pub moniker: String,
-    /// The version that it gives itself.
+    /// Version that the node reports; empty if it reports none.
     pub version: String,
 }
 
-/// Parameters of the chain that matter to who sends transactions.
+/// Parameters of the chain that a sender of transactions needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainParams {
-    /// Least fee of a transaction.
+    /// Minimum fee of a transaction.
     pub fee_min: u64,
-    /// How far ahead an unordered transaction may expire.
+    /// Maximum number of heights after which an unordered transaction may expire.
     pub tx_ttl_heights_max: u64,
 }
 
-/// What an account has.
+/// State of an account on the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
-    /// Money.
+    /// Amount of money in the account.
     pub balance: u64,
-    /// The nonce of its next transaction.
+    /// Nonce of its next transaction.
     pub nonce: u64,
 }
 
 impl Rpc {
-    /// Of the node there.
+    /// Creates a client of the node at this address, without connecting to it.
     ///
-    /// Errors: it is not an address.
+    /// Errors: [`LoadError::Plan`] when the text is not an address.
     pub fn new(url: &str) -> Result<Self, LoadError> {
         let address = Address::parse(url).map_err(|reason| LoadError::Plan { field: "nodes", reason })?;
         Ok(Self { url: url.to_owned(), address, connection: None })
     }
 
-    /// Sends a body, and returns the answer's. A connection that the node has closed meanwhile is opened anew, once.
+    /// Sends a POST request, and returns the body of the answer. If an existing connection fails, it retries once on a
+    /// new one.
+    ///
+    /// Errors: [`LoadError::Node`] when the node cannot be reached, or its answer is late or invalid.
     pub fn post(&mut self, body: &[u8]) -> Result<Vec<u8>, LoadError> {
         let mut request = Vec::with_capacity(body.len() + 256);
         self.address.write_post(body.len(), &mut request);
@@ -75,7 +78,9 @@ impl Rpc {
         self.exchange(&request)
     }
 
-    /// Fetches a page.
+    /// Fetches a page with a GET request, and returns its body. It retries like [`Self::post`].
+    ///
+    /// Errors: [`LoadError::Node`] when the node cannot be reached, or its answer is late or invalid.
     pub fn get(&mut self, path: &str) -> Result<Vec<u8>, LoadError> {
         let (path, authority) = (self.address.path(path), self.address.authority());
         let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
@@ -109,11 +114,15 @@ impl Rpc {
         };
         stream.write_all(request)?;
         let answer = answers.next(ANSWER_BYTES_MAX)?;
-        self.connection = Some((stream, answers)); // only one that works is kept
+        // A connection is kept only after an exchange that succeeded.
+        self.connection = Some((stream, answers));
         Ok(answer.body)
     }
 
-    /// Calls one method with parameters by name.
+    /// Calls one method with parameters by name, and returns its result.
+    ///
+    /// Errors: [`LoadError::Node`] when the node does not answer, the answer is not JSON, or it has an error instead of
+    /// a result.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, LoadError> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let answer = self.post(body.as_bytes())?;
@@ -121,9 +130,10 @@ impl Rpc {
         self.result(answer).map_err(|reason| LoadError::node(&self.url, format!("{method}: {reason}")))
     }
 
-    /// Calls one method several times in one request; results in order.
+    /// Calls one method several times in one request, and returns the results in the order of `params`.
     ///
-    /// Errors: no answer, or not one for each call. What a call itself answers is in its place.
+    /// Errors: [`LoadError::Node`] when the node does not answer, or does not answer every call. The error of a single
+    /// call is the element at its position.
     pub fn batch(&mut self, method: &str, params: &[Value]) -> Result<Vec<Result<Value, String>>, LoadError> {
         let call = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let calls: Vec<Value> = params.iter().enumerate().map(call).collect();
@@ -144,16 +154,16 @@ impl Rpc {
         all.ok_or_else(|| self.wrong("it does not answer each call of a batch"))
     }
 
-    /// As many calls as the node takes in one request, `wanted` at most.
+    /// Returns how many calls the node accepts in one request, at most `wanted`. It tries smaller and smaller sizes.
     ///
-    /// Errors: it takes not even one.
+    /// Errors: [`LoadError::Node`] when the node does not accept even one call.
     pub fn batch_max(&mut self, wanted: usize) -> Result<usize, LoadError> {
         let mut size = wanted;
         loop {
             match self.batch("health", &vec![json!({}); size]) {
                 Ok(_) => return Ok(size),
                 Err(error) if size == 1 => return Err(error),
-                // Ten is what CometBFT allows if nothing else is said.
+                // CometBFT's default limit is ten calls, so that size is tried before smaller ones.
                 Err(_) => size = if size > 10 { (size / 2).max(10) } else { size / 2 },
             }
         }
@@ -165,7 +175,7 @@ impl Rpc {
             _ => {
                 let text = |field: &str| answer.pointer(field).and_then(Value::as_str).filter(|text| !text.is_empty());
                 let said = text("/error/data").or(text("/error/message"));
-                // Somebody else's words: no longer than a sentence.
+                // The text comes from another program, so its length is bounded.
                 Err(said.unwrap_or("neither result nor error").chars().take(300).collect())
             }
         }
@@ -186,7 +196,9 @@ impl Rpc {
         number.ok_or_else(|| self.wrong(&format!("its answer has no number at {pointer}")))
     }
 
-    /// What the node says of its chain.
+    /// Queries what the node reports about itself and its chain.
+    ///
+    /// Errors: [`LoadError::Node`] when the node does not answer, or its answer lacks a field.
     pub fn chain(&mut self) -> Result<Chain, LoadError> {
         let status = self.call("status", json!({}))?;
         let name = self.field(&status, "/node_info/network")?;
@@ -202,7 +214,9 @@ impl Rpc {
         })
     }
 
-    /// The chain's parameters.
+    /// Queries the parameters of the chain.
+    ///
+    /// Errors: [`LoadError::Node`] when the node does not answer, or its answer lacks a parameter.
     pub fn params(&mut self) -> Result<ChainParams, LoadError> {
         let answer = self.call("abci_query", json!({ "path": "/params" }))?;
         let value = BASE64.decode(self.field(&answer, "/response/value")?.as_bytes()).unwrap_or_default();
@@ -213,13 +227,17 @@ impl Rpc {
         })
     }
 
-    /// How many transactions wait.
+    /// Queries how many transactions wait in the node's mempool.
+    ///
+    /// Errors: [`LoadError::Node`] when the node does not answer, or its answer has no number.
     pub fn waiting(&mut self) -> Result<u64, LoadError> {
         let answer = self.call("num_unconfirmed_txs", json!({}))?;
         self.number(&answer, "/total")
     }
 
-    /// What accounts have, in order; in one request.
+    /// Queries the states of accounts in one request, and returns them in the order of `accounts`.
+    ///
+    /// Errors: [`LoadError::Node`] when the node does not answer, or does not return every state.
     pub fn accounts(&mut self, accounts: &[Account]) -> Result<Vec<AccountState>, LoadError> {
         let params: Vec<Value> = accounts.iter().map(|account| json!({ "address": account.to_string() })).collect();
         let answers = self.batch("account", &params)?;
@@ -230,7 +248,8 @@ impl Rpc {
         answers.into_iter().map(state).collect()
     }
 
-    /// Processor time that the node's process has used, in seconds, from its page of metrics.
+    /// Queries the processor time that the node's process has used, in seconds, from its metrics. Returns `None` if the
+    /// page cannot be read.
     pub fn cpu_seconds(&mut self) -> Option<f64> {
         let page = self.get("/metrics").ok()?;
         let page = String::from_utf8_lossy(&page);
@@ -245,7 +264,8 @@ mod tests {
 
     use super::*;
 
-    /// A node that answers each request with the next of these bodies, one connection each.
+    /// Creates a client of a node that answers each request with the next of these bodies, on a new connection each
+    /// time.
     fn node(bodies: Vec<String>) -> Rpc {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let rpc = Rpc::new(&listener.local_addr().unwrap().to_string()).unwrap();

@@ -1,4 +1,4 @@
-//! A run from beginning to end: ask the nodes, fund the senders, sign, load, report.
+//! A run from beginning to end: queries the nodes, funds the senders, signs, loads and reports.
 
 use std::{
     sync::{
@@ -24,52 +24,53 @@ use crate::{
     watch::Watchers,
 };
 
-/// The first number of transactions under way in a closed loop; it doubles from stage to stage.
+/// Number of transactions in flight in the first stage of a closed loop; it doubles from stage to stage.
 const WINDOW_FIRST: u64 = 64;
-/// And the last.
+/// Number of transactions in flight in the last stage of a closed loop.
 const WINDOW_MAX: u64 = 32_768;
-/// A closed loop ends when this many stages in a row brought less than [`GROWTH`] more.
+/// Number of consecutive stages without [`GROWTH`] after which a closed loop ends.
 const STAGES_WITHOUT_GROWTH: u32 = 2;
-/// What counts as more throughput.
+/// Factor over the best throughput so far from which a stage counts as growth.
 const GROWTH: f64 = 1.05;
-/// Transactions a second for which a closed loop's first stage is prepared.
+/// Number of transactions per second for which the first stage of a closed loop is prepared.
 const FIRST_GUESS_PER_S: f64 = 4_000.0;
-/// Transactions of one sender that its money must last for, when their number is not known before.
+/// Number of transactions that each sender must be able to pay for, when the total is not known in advance.
 const TXS_OF_A_SENDER: u64 = 1_000;
-/// A load without end has money for so long at least.
+/// Minimum duration in seconds for which a load without end is funded.
 const ENDLESS_S: f64 = 86_400.0;
 /// How far ahead of the load unordered transactions are signed.
 const AHEAD: Duration = Duration::from_secs(1);
-/// Longest wait for a mempool that others fill, before the load begins.
+/// Maximum wait before the load begins, while transactions of others are in the mempool.
 const QUIET_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who is told, and who may stop us.
+/// The observer of a run, and the flag that stops it.
 pub struct Watch<'a> {
     observer: &'a mut dyn Observer,
-    /// Set from outside.
+    /// Flag that is set from outside to end the run.
     pub stop: &'a AtomicBool,
 }
 
 impl Watch<'_> {
-    /// Tells.
+    /// Reports an event to the observer.
     pub fn see(&mut self, event: &Event<'_>) {
         self.observer.see(event);
     }
 
-    /// Tells a sentence.
+    /// Reports a sentence to the observer.
     pub fn note(&mut self, sentence: impl AsRef<str>) {
         self.see(&Event::Note(sentence.as_ref()));
     }
 
-    /// Whether it is to end.
+    /// Returns true if the run was asked to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// Carries out a plan. `stop`: set it to end the load early; what was measured by then is reported.
+/// Executes a plan. Setting `stop` during a stage ends the load early; what was measured until then is reported.
 ///
-/// Errors: the plan is impossible, nodes do not answer, senders have no money, or the file is of no use; each says what to do.
+/// Errors: [`LoadError`] when the plan is impossible, nodes do not answer, senders lack money, the file cannot be used,
+/// the system refuses a thread, or `stop` is set while a stage is prepared. Each error says what to do.
 pub fn run(plan: &Plan, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Report, LoadError> {
     plan.check()?;
     let mut watch = Watch { observer, stop };
@@ -90,7 +91,7 @@ struct Run<'a> {
     params: ChainParams,
     batch: usize,
     supply: Supply,
-    // In the order in which they are to be dropped: no answers, then no events.
+    // These two fields are in the order in which they must be dropped: first the answers end, then the events.
     lanes: Vec<Lane>,
     _watchers: Watchers,
     tracker: Arc<Tracker>,
@@ -135,7 +136,8 @@ impl<'a> Run<'a> {
             Order::Nonce => Supply::File(supply::open_file(plan, &recipe, &states, total.unwrap_or(1), watch)?),
             Order::Unordered => {
                 let rate = if let Mode::Open { rate } = plan.mode { rate } else { FIRST_GUESS_PER_S };
-                let heights = params.tx_ttl_heights_max * 9 / 10; // nodes may be some heights apart
+                // The margin of 10 % is for nodes that are some heights apart.
+                let heights = params.tx_ttl_heights_max * 9 / 10;
                 let ahead = (rate * AHEAD.as_secs_f64()).ceil() as u64;
                 Supply::Signing(Signing::start(recipe.clone(), tracker.height(), heights.max(1), ahead)?)
             }
@@ -161,7 +163,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// One stage, with as many signed transactions as it may need.
+    /// Runs one stage, after it made sure that there are as many signed transactions as it may need.
     fn stage(&mut self, load: Load, watch: &mut Watch<'_>) -> Result<&StageReport, LoadError> {
         let per_s = match load {
             Load::Open { rate } => rate,
@@ -180,7 +182,7 @@ impl<'a> Run<'a> {
         Ok(report)
     }
 
-    /// The highest throughput so far.
+    /// Returns the highest throughput so far, in transactions per second.
     fn best(&self) -> f64 {
         self.saturation.as_ref().map_or(0.0, |saturation| saturation.committed_per_s)
     }
@@ -222,7 +224,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// After losses, later nonces of the same senders would wait for ever: everything is signed anew from where the chain is.
+    /// Starts with new transactions from the current nonces: after losses, later nonces of the same senders would wait
+    /// forever.
     fn begin_anew(&mut self, watch: &mut Watch<'_>) -> Result<(), LoadError> {
         if self.plan.order == Order::Unordered || watch.is_stopped() {
             return Ok(());
@@ -279,9 +282,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Asks all nodes who they are, and how many calls they take in a request.
+/// Queries all nodes for their chain, and for the number of calls that every node accepts in one request.
 ///
-/// Errors: one does not answer, is named twice, is of another chain than the first, lags behind, or has no block yet.
+/// Errors: a node does not answer, is named twice, has another chain than the first, is catching up, or has no block
+/// yet.
 fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
     let mut chains: Vec<Chain> = Vec::new();
     let mut batch = plan.batch;
@@ -309,7 +313,7 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
     Ok((chains, batch))
 }
 
-/// How many transactions there will be at most; `None`: nobody knows.
+/// Returns the maximum number of transactions of the run; `None` if it is not known in advance.
 fn planned(plan: &Plan) -> Option<u64> {
     match &plan.mode {
         Mode::Open { rate } => due_in(plan, *rate),
@@ -318,7 +322,7 @@ fn planned(plan: &Plan) -> Option<u64> {
     }
 }
 
-/// How many transactions each of `count` senders must be able to pay for.
+/// Returns how many transactions each of `count` senders must be able to pay for.
 fn txs_of_each(plan: &Plan, count: u32) -> u64 {
     match (planned(plan), &plan.mode) {
         (Some(total), _) => total.div_ceil(count.into()) + 1,
@@ -327,7 +331,8 @@ fn txs_of_each(plan: &Plan, count: u32) -> u64 {
     }
 }
 
-/// How many transactions are due in a stage at so many a second, if it has an end; with some to spare, for arrivals by chance.
+/// Returns how many transactions are due in a stage with `per_s` transactions per second; `None` if the stage has no
+/// end. The result has a reserve for random arrivals.
 fn due_in(plan: &Plan, per_s: f64) -> Option<u64> {
     let length = plan.warm_up + plan.duration? + plan.cool_down;
     let mean = per_s * length.as_secs_f64();
@@ -335,7 +340,7 @@ fn due_in(plan: &Plan, per_s: f64) -> Option<u64> {
     Some((mean + spare).ceil() as u64 + 1)
 }
 
-/// Waits until nothing waits for a block: what does could change nonces.
+/// Waits until no transaction waits for a block, because a waiting one could change nonces.
 fn wait_for_quiet(rpc: &mut Rpc, watch: &mut Watch<'_>) -> Result<(), LoadError> {
     let pause = Duration::from_millis(50);
     for _ in 0..QUIET_PATIENCE.as_millis() / pause.as_millis() {
@@ -361,7 +366,7 @@ pub mod tests {
         fn see(&mut self, _: &Event<'_>) {}
     }
 
-    /// Does something that nobody watches.
+    /// Does work with an observer that ignores all events.
     pub fn unwatched<T>(work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
         work(&mut Watch { observer: &mut Nobody, stop: &AtomicBool::new(false) })
     }

@@ -1,4 +1,4 @@
-//! The accounts that send: their keys, what they have, and the money that they lack.
+//! The accounts that send: their keys, and their states on the chain.
 
 use std::{num::NonZero, thread};
 
@@ -11,10 +11,10 @@ use crate::{
     run::Watch,
 };
 
-/// Accounts of invalid transactions: they never have money, so nothing that they sign can spoil a sender's nonces.
+/// Number of accounts that sign invalid transactions. They never have money, so they cannot disturb a sender's nonces.
 pub const PENNILESS: u32 = 64;
 
-/// Derives keys.
+/// Derives the keys of all accounts of a run.
 #[derive(Clone, Debug)]
 pub struct Keys {
     chain_id: ChainId,
@@ -22,12 +22,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Of a chain's senders; with a seed, of those who know it only.
+    /// Creates the keys of a chain's senders. With a seed, only those who know it can derive them.
     pub fn new(chain_id: ChainId, seed: Option<String>) -> Self {
         Self { chain_id, seed }
     }
 
-    /// A sender's.
+    /// Returns the key of the sender with this index.
     pub fn sender(&self, index: u32) -> SecretKey {
         match &self.seed {
             None => sender_key(&self.chain_id, index),
@@ -35,7 +35,7 @@ impl Keys {
         }
     }
 
-    /// That of an account that nobody funds.
+    /// Returns the key of an account that is never funded.
     pub fn penniless(&self, index: u32) -> SecretKey {
         let seed = format!("{} {}", self.chain_id, self.seed.as_deref().unwrap_or_default());
         derived(b"cairn load penniless v1", &seed, index)
@@ -50,23 +50,23 @@ fn derived(context: &[u8], seed: &str, index: u32) -> SecretKey {
     (0..).find_map(|attempt| SecretKey::from_bytes(&hash(attempt).0).ok()).expect("nearly all hashes are keys")
 }
 
-/// An account that can sign.
+/// An account that can sign transactions.
 #[derive(Clone)]
 pub struct Sender {
-    /// Its key.
+    /// Secret key of the account.
     pub key: SecretKey,
-    /// Its address.
+    /// Address of the account on the chain.
     pub address: Address,
 }
 
 impl Sender {
-    /// With this key.
+    /// Creates the account that has this key.
     pub fn new(key: SecretKey) -> Self {
         Self { address: key.public_key().address(), key }
     }
 }
 
-/// All senders. Cost: 50 µs each, shared by all cores.
+/// Derives the accounts of `count` senders. Cost: 50 µs each, spread over all cores.
 pub fn derive(keys: &Keys, count: u32) -> Vec<Sender> {
     let workers = cores();
     let part = count.div_ceil(workers as u32).max(1);
@@ -80,12 +80,14 @@ pub fn derive(keys: &Keys, count: u32) -> Vec<Sender> {
     })
 }
 
-/// Cores of this machine.
+/// Returns the number of cores of this machine.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// What all senders have, asked of all nodes in parts.
+/// Queries the states of all senders, in equal parts from all nodes.
+///
+/// Errors: [`LoadError::Node`] when a node does not answer; [`LoadError::Stopped`] when the run is stopped.
 pub fn states(
     plan: &Plan,
     senders: &[Sender],

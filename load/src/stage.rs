@@ -1,12 +1,13 @@
-//! One stage: load at one rate, or with one number of transactions under way.
+//! Runs one stage: load at one rate, or with one number of transactions in flight.
 //!
 //! ```text
 //!   begin         from                         to              end
 //!     |-- warm-up --|--------- measured ---------|-- cool-down --|- - - until nothing is open, or timed out - - >
 //! ```
-//! In an open loop the pacer knows when each transaction is due and never waits for an answer. What it sends too late for its own
-//! reasons is part of the latency, and told besides. What is due within a [`TICK`] may share a request; then the senders of one
-//! request follow each other, and each sender always takes the same connection, so that its nonces keep their order.
+//! In an open loop the pacer knows when each transaction is due, and never waits for an answer. When it sends late, the
+//! delay is part of the latency and is also reported on its own. Transactions that are due within one [`TICK`] may
+//! share a request. Then the senders in one request have consecutive numbers. Each sender always uses the same
+//! connection while that is open, so that its nonces keep their order.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -26,63 +27,68 @@ use crate::{
     usage::{Meters, Reading},
 };
 
-/// Transactions due within this share a request, so that their number is bounded at any rate: each costs more than what is in it,
-/// here and at the node. Waiting for the last of them is part of the latency.
+/// Interval in which due transactions share a request. This bounds the number of requests at any rate, because a
+/// request costs more than the transactions in it, here and at the node. The wait for the last transaction is part of
+/// the latency.
 pub const TICK: Duration = Duration::from_millis(4);
-/// From the start of a stage to the first transaction.
+/// Time from the start of a stage to its first transaction.
 const RUN_UP: Duration = Duration::from_millis(20);
-/// The pacer looks at least this often whether it is to stop.
+/// Maximum sleep of the pacer before it checks whether it must stop.
 const NAP_MAX: Duration = Duration::from_millis(50);
-/// How often the screen is told, and time-outs are looked for.
+/// Interval at which the live figures are reported and timeouts are checked.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
-/// How often it is looked whether all is done, after the last was sent.
+/// Interval at which a stage checks whether all transactions are finished, after the last was sent.
 const DRAIN_PERIOD: Duration = Duration::from_millis(10);
-/// Transactions taken in one go when the pacer is behind.
+/// Maximum number of transactions that the pacer takes before it sends, when it is late.
 const BURST_MAX: u64 = 10_000;
 
-/// How a stage loads.
+/// Kind and amount of the load of one stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
-    /// So many a second.
+    /// Open loop at a fixed rate.
     Open {
-        /// Transactions a second.
+        /// Rate in transactions per second.
         rate: f64,
     },
-    /// So many wait for their commit.
+    /// Closed loop with a fixed number of transactions in flight.
     Closed {
-        /// Transactions.
+        /// Number of transactions that wait for their commit.
         window: u64,
     },
 }
 
-/// What a stage needs.
+/// References to everything that a stage needs.
 pub struct Stage<'a> {
-    /// The run's plan.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// Where transactions come from.
+    /// Source of the signed transactions.
     pub supply: &'a mut Supply,
-    /// Where they go.
+    /// Connections to the nodes.
     pub lanes: &'a mut [Lane],
-    /// What becomes of them.
+    /// Receiver of everything that is seen of the transactions.
     pub tracker: &'a Tracker,
-    /// Calls in a request that all nodes take.
+    /// Maximum number of calls in one request that every node accepts.
     pub batch: usize,
-    /// Who tells of processor time.
+    /// Meters of the processor time of this process and of the nodes.
     pub meters: &'a mut Meters,
 }
 
-/// What came of it.
+/// The result of a stage.
 pub struct Outcome {
-    /// Counts.
+    /// Counts and latencies of the stage.
     pub tally: Tally,
     /// Processor time at the beginning and at the end of the measured part.
     pub usage: [Reading; 2],
-    /// The supply was used up before the time was.
+    /// True if the signed transactions were used up before the end of the stage.
     pub ran_out: bool,
 }
 
 impl Stage<'_> {
-    /// Runs it to its end, or until it is stopped.
+    /// Runs the stage to its end, or until it is stopped, and then until every transaction is committed, failed or
+    /// timed out.
+    ///
+    /// Errors: [`LoadError::System`] when no thread can be started; [`LoadError::File`] when the file of signed
+    /// transactions cannot be read.
     pub fn run(self, load: Load, watch: &mut Watch<'_>) -> Result<Outcome, LoadError> {
         let Self { plan, supply, lanes, tracker, batch, meters } = self;
         let clock = tracker.clock();
@@ -147,17 +153,17 @@ impl Stage<'_> {
     }
 }
 
-/// Sends what is due when it is due.
+/// Sends each transaction when it is due.
 struct Pacer<'a> {
     supply: &'a mut Supply,
     lanes: &'a mut [Lane],
-    /// How many nodes the lanes lead to, in turn.
+    /// Number of nodes to which the lanes lead in rotation.
     nodes: usize,
     tracker: &'a Tracker,
     batch: usize,
-    /// What to add (modulo 2^64) to a supply's numbers for the tracker's.
+    /// Difference (modulo 2^64) from a transaction's number in the supply to its number in the tracker.
     base: u64,
-    /// Taken from the supply, not told to the tracker yet.
+    /// Transactions that were taken from the supply and are not known to the tracker yet.
     due: Vec<Due>,
     begin: u64,
     end: u64,
@@ -165,10 +171,10 @@ struct Pacer<'a> {
 }
 
 impl Pacer<'_> {
-    /// At a rate. Tells whether the supply was used up.
+    /// Sends at a rate, and returns true if the supply was used up.
     fn open(mut self, mut times: Times, rate: f64) -> Result<bool, LoadError> {
         let run = ((rate * TICK.as_secs_f64()) as u64).clamp(1, self.batch as u64);
-        // Waiting for the last of a run, all of it shares a request.
+        // The pacer waits until `run` transactions are due, so that they share one request.
         let patience = ((run - 1) as f64 / rate * 1e9) as u64;
         let mut next = self.begin + times.next();
         while next < self.end && !self.is_stopped() {
@@ -190,7 +196,7 @@ impl Pacer<'_> {
         Ok(false)
     }
 
-    /// With so many under way. Tells whether the supply was used up.
+    /// Sends with `window` transactions in flight, and returns true if the supply was used up.
     fn closed(mut self, window: u64) -> Result<bool, LoadError> {
         let run = (window / 8).clamp(1, self.batch as u64);
         self.sleep_until(self.begin);
@@ -201,7 +207,8 @@ impl Pacer<'_> {
             }
             let mut room = self.tracker.wait_for_room(window + 1 - run, NAP_MAX).saturating_add(run - 1);
             if room < run {
-                self.send_all(); // what sockets did not take
+                // The sockets may now take what they did not take before.
+                self.send_all();
                 continue;
             }
             let now = self.tracker.clock().now();
@@ -220,7 +227,7 @@ impl Pacer<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// False: stopped meanwhile.
+    /// Sleeps until a time. Returns false if the run was stopped before.
     fn sleep_until(&self, at: u64) -> bool {
         loop {
             let now = self.tracker.clock().now();
@@ -234,14 +241,14 @@ impl Pacer<'_> {
         }
     }
 
-    /// Takes the next transaction, due at `at`, into a request. `None`: there is none left.
+    /// Takes the next transaction, which is due at `at`, into a request. Returns `None` if there is none left.
     fn take(&mut self, at: u64, run: u64) -> Result<Option<Kind>, LoadError> {
         let Some((number, record)) = self.supply.next()? else { return Ok(None) };
         let kind = record.kind;
         let turn = if kind == Kind::Valid { u64::from(record.sender) } else { number };
         let lane = (turn / run % self.lanes.len() as u64) as usize;
         let number = number.wrapping_add(self.base);
-        // Another one while this one is broken.
+        // Another lane is used while this one has no connection.
         let lanes = self.lanes.len();
         let open = (0..lanes)
             .map(|next| (lane + next) % lanes)
@@ -258,7 +265,7 @@ impl Pacer<'_> {
         Ok(Some(kind))
     }
 
-    /// The tracker knows of a transaction before any node does.
+    /// Reports the due transactions to the tracker, which must know of each before a node does.
     fn tell(&mut self) {
         if !self.due.is_empty() {
             self.tracker.add(&self.due);

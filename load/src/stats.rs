@@ -1,16 +1,16 @@
-//! Numbers about many samples.
+//! Statistics of latencies.
 //!
-//! Latencies are kept in HDR histograms of three digits: every quantile is right to 0.1 %, however many samples there are, in less
-//! than 200 KB. What was not committed counts: it ranks behind everything that was, so a quantile that falls among failures has no
-//! value instead of a flattering one.
+//! Latencies are kept in HDR histograms with three significant digits: every quantile is exact to 0.1 %, in less than
+//! 200 KB for any number of samples. A transaction that was not committed ranks behind all that were, so a quantile
+//! that falls among failures has no value.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// No transaction is waited for as long as this.
+/// Largest latency that a histogram holds, in microseconds: one hour, longer than any timeout.
 const MICROS_MAX: u64 = 3_600_000_000;
 
-/// Latencies, in microseconds.
+/// Latencies of successful transactions, in microseconds.
 #[derive(Clone, Debug)]
 pub struct Samples {
     histogram: Histogram<u64>,
@@ -18,7 +18,8 @@ pub struct Samples {
     max: u64,
 }
 
-/// Quantiles of latencies in milliseconds, over all that was due; `None`: so many failed that this one is among them.
+/// Quantiles of latencies in milliseconds, over all due transactions. `None`: the quantile falls among those that
+/// failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the quantiles")]
 pub struct Quantiles {
@@ -27,9 +28,9 @@ pub struct Quantiles {
     pub p95_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub p999_ms: Option<f64>,
-    /// Of those that succeeded.
+    /// Mean latency of the transactions that succeeded.
     pub mean_ms: Option<f64>,
-    /// Of those that succeeded.
+    /// Largest latency of the transactions that succeeded.
     pub max_ms: Option<f64>,
 }
 
@@ -40,36 +41,37 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Adds a latency of so many nanoseconds.
+    /// Adds a latency in nanoseconds.
     pub fn add(&mut self, nanos: u64) {
         let micros = nanos / 1_000;
-        // It grows as needed; longer than an hour is an hour.
+        // The histogram grows as needed, and a latency above one hour counts as one hour, so recording cannot fail.
         let _ = self.histogram.record(micros.min(MICROS_MAX));
         self.sum = self.sum.saturating_add(micros);
         self.max = self.max.max(micros);
     }
 
-    /// Adds all of others.
+    /// Adds all samples of another set.
     pub fn add_all(&mut self, others: &Self) {
         self.histogram.add(&others.histogram).expect("a histogram that grows takes what another has");
         self.sum = self.sum.saturating_add(others.sum);
         self.max = self.max.max(others.max);
     }
 
-    /// How many there are.
+    /// Returns the number of samples.
     pub fn len(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// The latency that a share of `due` did not exceed, in milliseconds, if that many succeeded.
+    /// Returns the latency in milliseconds that a share of `due` transactions did not exceed, if so large a share
+    /// succeeded.
     pub fn quantile(&self, share: f64, due: u64) -> Option<f64> {
         let rank = (share * due as f64).ceil().max(1.0);
         let among = rank / self.len() as f64;
-        // The histogram tells the upper end of a bin; no sample is above the largest.
+        // The histogram returns the upper end of a bin, which may be above the largest sample.
         (self.len() > 0 && among <= 1.0).then(|| millis(self.histogram.value_at_quantile(among).min(self.max)))
     }
 
-    /// All of interest, when `due` were to succeed.
+    /// Returns the usual quantiles over `due` transactions.
     pub fn quantiles(&self, due: u64) -> Quantiles {
         let any = self.len() > 0;
         Quantiles {
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_failed_ranks_behind_all_that_succeeded() {
-        // 95 of 100 succeeded: the slowest of them is the 95th percentile, and nobody knows the 99th.
+        // The slowest of the 95 that succeeded is the 95th percentile; the 99th percentile has no value.
         let quantiles = samples(1..=95).quantiles(100);
         near(quantiles.p50_ms, 50.0);
         near(quantiles.p95_ms, 95.0);

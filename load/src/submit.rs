@@ -1,9 +1,10 @@
-//! Handing transactions to nodes without ever waiting for them.
+//! Sends transactions to nodes without ever waiting for a node.
 //!
-//! A [`Lane`] is one connection to one node. Requests are written whole or kept until the socket takes them; answers are read by a
-//! thread of the lane, in the order of the requests. Nothing that a node does or omits makes the sender wait: a node that reads too
-//! little fills its lane up to [`UNWRITTEN_BYTES_MAX`], and beyond that its transactions count as unsent. A lane whose connection
-//! broke connects again by itself, when the node is there and does not lag behind; meanwhile its transactions take another one.
+//! A [`Lane`] is one connection to one node. The lane keeps a request until the socket has taken all of it. A thread of
+//! the lane reads the answers, in the order of the requests. No node can make the sender wait: a node that reads too
+//! slowly fills its lane up to [`UNWRITTEN_BYTES_MAX`], and further transactions count as unsent. A lane whose
+//! connection broke reconnects by itself once the node is available and not catching up. Until then its transactions
+//! use another lane.
 
 use std::{
     borrow::Cow,
@@ -28,18 +29,18 @@ use crate::{
     tracker::{Tracker, Verdict},
 };
 
-/// Bytes that may wait for a node to read them.
+/// Maximum number of bytes that wait until a node reads them.
 const UNWRITTEN_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of an answer to a request of 1,000 transactions, each refused with a long sentence.
+/// Maximum size in bytes of an answer: enough for 1,000 transactions that are refused with a long sentence each.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Between two attempts to connect again.
+/// Pause between two attempts to reconnect.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// A connection to a node.
+/// A connection to a node, with the request that is being built for it.
 pub struct Lane {
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
-    /// The calls of the request that is being put together, with commas between.
+    /// Calls of the next request, with `[` before the first and commas between.
     calls: Vec<u8>,
     numbers: Vec<u64>,
 }
@@ -54,17 +55,17 @@ struct Shared {
 #[derive(Default)]
 struct Link {
     stream: Option<TcpStream>,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not taken yet.
     unwritten: Vec<u8>,
-    /// Requests without an answer, in their order.
+    /// Requests that wait for their answers, in the order in which they were sent.
     requests: VecDeque<Request>,
 }
 
 /// A request that waits for its answer.
 struct Request {
-    /// What to add (modulo 2^64) to the id of a call for the tracker's number.
+    /// Difference (modulo 2^64) from the id of a call to the number in the tracker.
     base: u64,
-    /// The numbers of its calls, growing.
+    /// Numbers of its calls in the tracker, ascending.
     numbers: Vec<u64>,
 }
 
@@ -75,7 +76,7 @@ impl Shared {
 }
 
 impl Link {
-    /// Writes as much as the socket takes now.
+    /// Writes as many bytes as the socket takes without blocking.
     fn flush(&mut self) -> io::Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let socket = SockRef::from(stream);
@@ -95,10 +96,10 @@ impl Link {
         done
     }
 
-    /// The connection is no more. What was sent may have arrived, so it is still watched for.
+    /// Closes the connection. Its transactions may have reached the node, so the tracker still waits for them.
     fn break_off(&mut self) {
         if let Some(stream) = self.stream.take() {
-            let _ = stream.shutdown(Shutdown::Both); // it is broken already
+            let _ = stream.shutdown(Shutdown::Both); // the connection may be closed already, so an error is ignored
         }
         self.unwritten.clear();
         self.requests.clear();
@@ -106,9 +107,10 @@ impl Link {
 }
 
 impl Lane {
-    /// Connects to a node.
+    /// Connects to a node, and starts the thread that reads its answers.
     ///
-    /// Errors: nobody answers there.
+    /// Errors: [`LoadError::Plan`] when the URL is not an address; [`LoadError::Node`] when no connection can be
+    /// opened; [`LoadError::System`] when no thread can be started.
     pub fn open(url: &str, tracker: Arc<Tracker>) -> Result<Self, LoadError> {
         let address = Address::parse(url).map_err(|reason| LoadError::Plan { field: "nodes", reason })?;
         let no_answer =
@@ -124,27 +126,27 @@ impl Lane {
         Ok(Self { shared, reader, calls: Vec::new(), numbers: Vec::new() })
     }
 
-    /// Whether there is a connection.
+    /// Returns true if there is a connection.
     pub fn is_open(&self) -> bool {
         self.shared.link().stream.is_some()
     }
 
-    /// Puts a call into the next request.
+    /// Appends a call to the next request.
     pub fn push(&mut self, number: u64, call: &[u8]) {
         self.calls.push(if self.calls.is_empty() { b'[' } else { b',' });
         self.calls.extend_from_slice(call);
         self.numbers.push(number);
     }
 
-    /// Calls in the next request.
+    /// Returns the number of calls in the next request.
     pub fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// Sends the request that was put together, if there is one. `base`: what to add (modulo 2^64) to the ids of its calls
-    /// for the tracker's numbers. Never waits.
+    /// Sends the request that was built, if there is one; otherwise writes what the socket did not take before. `base`
+    /// is the difference (modulo 2^64) from the ids of its calls to the numbers in the tracker. Never waits.
     ///
-    /// Errors: the numbers of the calls, none of which was sent.
+    /// Errors: the numbers of the calls when there is no connection or the lane is full. None of them was sent.
     pub fn send(&mut self, base: u64) -> Result<(), Vec<u64>> {
         if self.numbers.is_empty() {
             return self.flush();
@@ -166,7 +168,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Tries again to write what the socket did not take.
+    /// Tries again to write the bytes that the socket did not take.
     fn flush(&mut self) -> Result<(), Vec<u64>> {
         let mut link = self.shared.link();
         if !link.unwritten.is_empty() && link.flush().is_err() {
@@ -179,14 +181,14 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.link().break_off(); // wakes the reader
+        self.shared.link().break_off(); // this wakes the reader
         if let Some(reader) = self.reader.take() {
-            let _ = reader.join(); // it has nothing to say
+            let _ = reader.join(); // the thread has no result
         }
     }
 }
 
-/// Reads answers until the lane is dropped, over as many connections as it takes.
+/// Reads answers until the lane is dropped, and reconnects when the connection is lost.
 fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
     let mut answers = Answers::of(stream);
     loop {
@@ -211,7 +213,7 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
             if shared.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // While it catches up it takes nothing.
+            // A node that is catching up accepts no transactions.
             let is_ready =
                 Rpc::new(&shared.url).and_then(|mut node| node.chain()).is_ok_and(|chain| !chain.catching_up);
             let connected = shared.address.connect().and_then(|stream| Ok((stream.try_clone()?, stream)));
@@ -220,7 +222,8 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
             {
                 shared.link().stream = Some(stream);
                 if shared.stop.load(Ordering::Relaxed) {
-                    return; // whoever stops us may have looked for the stream a moment too early
+                    // Another thread may have set `stop` and closed the link just before the new stream was stored.
+                    return;
                 }
                 break Answers::of(reading);
             }
@@ -229,7 +232,7 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
     }
 }
 
-/// Whether a connection ended, as it does with its node.
+/// Returns true if the connection was ended by the other side, as it is when its node stops.
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
@@ -259,7 +262,7 @@ struct Refused<'a> {
     data: Cow<'a, str>,
 }
 
-/// Characters of a refusal that are kept.
+/// Maximum number of characters of a refusal that are kept.
 const LOG_CHARS_MAX: usize = 200;
 
 impl Refused<'_> {
@@ -272,7 +275,7 @@ fn refused(code: u32, log: &str) -> Verdict {
     Verdict::Refused { code, log: log.chars().take(LOG_CHARS_MAX).collect() }
 }
 
-/// What an answer says of each call of its request. Calls that it says nothing of are left as they are.
+/// Returns the verdict on each call of a request. A call that the answer does not mention gets no verdict.
 fn verdicts(body: &[u8], status: u16, request: Request) -> Vec<(u64, Verdict)> {
     let Request { base, numbers } = request;
     if let Ok(said) = serde_json::from_slice::<Vec<Said<'_>>>(body) {
@@ -288,7 +291,7 @@ fn verdicts(body: &[u8], status: u16, request: Request) -> Vec<(u64, Verdict)> {
         };
         return said.into_iter().filter_map(verdict).collect();
     }
-    // The whole request was refused, by the node or by something before it.
+    // Here the whole request was refused, by the node or by a proxy before it.
     let verdict = match serde_json::from_slice::<Said<'_>>(body) {
         Ok(Said { error: Some(error), .. }) => error.verdict(),
         _ => refused(0, &format!("HTTP {status}, and no answer of a node")),

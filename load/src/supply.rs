@@ -1,4 +1,5 @@
-//! Where the transactions of a stage come from: a file signed before, or a thread that signs a little ahead.
+//! Source of the transactions of a stage: a file that was signed before, or a thread that signs shortly ahead of the
+//! load.
 
 use std::{
     ops::Range,
@@ -22,19 +23,21 @@ use crate::{
     senders::cores,
 };
 
-/// Chunks that a signing thread may be ahead of who writes them down.
+/// Number of chunks that a signing thread may be ahead of the thread that writes them to the file.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Signed transactions, one after the other.
+/// A source of signed transactions in ascending order of their numbers.
 pub enum Supply {
-    /// By nonce.
+    /// Transactions ordered by nonce, from a file.
     File(Presigned),
-    /// Unordered.
+    /// Unordered transactions, from a thread that signs them.
     Signing(Signing),
 }
 
 impl Supply {
-    /// The next one and its number; `None` when there is none left.
+    /// Returns the next transaction and its number, or `None` if there is none left.
+    ///
+    /// Errors: [`LoadError::File`] when the file is damaged or cannot be read.
     pub fn next(&mut self) -> Result<Option<(u64, Record<'_>)>, LoadError> {
         match self {
             Self::File(file) => file.next(),
@@ -42,7 +45,7 @@ impl Supply {
         }
     }
 
-    /// The number of the next one.
+    /// Returns the number of the next transaction.
     pub fn position(&self) -> u64 {
         match self {
             Self::File(file) => file.position(),
@@ -50,7 +53,10 @@ impl Supply {
         }
     }
 
-    /// Signs until the file has `count` from here on.
+    /// Signs until the file has `count` transactions from the current position on. Does nothing for unordered
+    /// transactions.
+    ///
+    /// Errors: [`LoadError::File`] when the file cannot be written; [`LoadError::Stopped`] when the run is stopped.
     pub fn ensure(&mut self, recipe: &Recipe, count: u64, watch: &mut Watch<'_>) -> Result<(), LoadError> {
         let Self::File(file) = self else { return Ok(()) };
         let wanted = file.position().saturating_add(count);
@@ -61,7 +67,10 @@ impl Supply {
     }
 }
 
-/// The file to begin with: the one that is there if it has what is wanted and fits the chain, else a new one.
+/// Opens the file of transactions: the existing one if it fits the chain and has `wanted` transactions, otherwise a new
+/// one.
+///
+/// Errors: [`LoadError::File`] when the file is damaged, or cannot be read or written.
 pub fn open_file(
     plan: &Plan,
     recipe: &Recipe,
@@ -77,7 +86,8 @@ pub fn open_file(
         && file.total().saturating_sub(number) >= wanted
     {
         file.seek(number)?;
-        file.check()?; // now, not in the middle of the load
+        // The file is checked now, so that damage cannot interrupt the load.
+        file.check()?;
         let left = file.total() - number;
         watch.note(format!("{} fits: {left} of its {} signed transactions are unused", path.display(), file.total()));
         return Ok(file);
@@ -124,7 +134,7 @@ fn signed(recipe: &Recipe, numbers: Range<u64>, expires: Option<Height>) -> Chun
     chunk
 }
 
-/// A thread that signs unordered transactions, as far ahead as its channel is long.
+/// A thread that signs unordered transactions, ahead of the load by as many as its channel holds.
 pub struct Signing {
     chunks: Receiver<Chunk>,
     current: Option<(Chunk, usize)>,
@@ -133,8 +143,10 @@ pub struct Signing {
 }
 
 impl Signing {
-    /// Begins. `height` is the last one known, all the time; each transaction expires `heights` after it. `ahead`: how many
-    /// transactions may be signed and not sent.
+    /// Starts the thread. `height` holds the last known height and changes while the thread runs; each transaction
+    /// expires `heights` after it. At most about `ahead` transactions are signed and not sent yet.
+    ///
+    /// Errors: [`LoadError::System`] when no thread can be started.
     pub fn start(recipe: Recipe, height: Arc<AtomicU64>, heights: u64, ahead: u64) -> Result<Self, LoadError> {
         let records = ahead.div_ceil(CHUNKS_AHEAD as u64).clamp(1, u64::from(CHUNK_RECORDS_MAX));
         let (done, chunks) = sync_channel(ahead.div_ceil(records).max(1) as usize);

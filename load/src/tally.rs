@@ -1,130 +1,130 @@
-//! What is counted in one stage.
+//! The counts and latencies of one stage.
 
 use std::collections::BTreeMap;
 
 use crate::{pacing::SECOND, recipe::Kind, stats::Samples};
 
-/// What has become of a transaction.
+/// State of a transaction, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Handed to a node, which has not answered yet.
+    /// It is handed to a connection, and the node has not accepted it yet.
     Sent,
-    /// The node took it in.
+    /// The node accepted it into its mempool.
     Taken,
     /// The node refused it.
     Refused,
-    /// No node could be handed it.
+    /// It could not be handed to any node.
     Unsent,
-    /// In a block, which not all validators have committed yet.
+    /// It is in a block that not every validator has committed yet.
     InBlock,
-    /// Committed by all validators.
+    /// Every validator has committed it.
     Everywhere,
-    /// Not committed everywhere in time.
+    /// Not every validator committed it in time.
     TimedOut,
 }
 
 impl State {
-    /// How many there are.
+    /// Number of different states.
     const COUNT: usize = 7;
 
-    /// Whether nothing more is expected of a valid transaction.
+    /// Returns true if a valid transaction in this state will not change its state any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Refused | Self::Unsent | Self::Everywhere | Self::TimedOut)
     }
 }
 
-/// Answers of one code.
+/// Refusals of valid transactions with one code.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
-    /// How many.
+    /// Number of refusals with this code.
     pub count: u64,
-    /// The words of the first.
+    /// Explanation of the first refusal with this code.
     pub example: String,
 }
 
-/// What became of invalid transactions of one kind.
+/// Results of invalid transactions of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Invalid {
-    /// Due.
+    /// Number of transactions that were due.
     pub due: u64,
-    /// Refused, by code.
+    /// Numbers of refused transactions by code.
     pub codes: BTreeMap<u32, u64>,
-    /// Taken in, which is wrong.
+    /// Number that a node accepted, which is wrong.
     pub taken: u64,
-    /// Committed, which is worse.
+    /// Number that were committed, which is worse.
     pub committed: u64,
-    /// Not answered.
+    /// Number that were not answered or not sent.
     pub unanswered: u64,
 }
 
-/// One second of a stage.
+/// Figures of one second of a stage.
 #[derive(Clone, Debug, Default)]
 pub struct Second {
     /// Valid transactions that were due in it.
     pub due: u64,
-    /// Transactions that were committed everywhere in it.
+    /// Transactions whose commit by the last validator fell into it.
     pub committed: u64,
-    /// Valid ones due in it that failed.
+    /// Valid transactions due in it that failed.
     pub failed: u64,
-    /// Waiting at its end.
+    /// Transactions that waited for a block at its end.
     pub waiting: u64,
-    /// Latencies of those due in it, while it is young.
+    /// Latencies of the transactions due in it, as long as some of them are open.
     latencies: Option<Box<Samples>>,
-    /// Their quantiles, afterwards: p50, p99, largest.
+    /// Quantiles of these latencies after that, in milliseconds: p50, p99 and the largest.
     pub quantiles: [Option<f64>; 3],
 }
 
-/// Seconds of a stage that are kept; of a longer one, the last of them.
+/// Maximum number of seconds that are kept of a stage. Of a longer stage the last ones are kept.
 const SECONDS_MAX: usize = 3_600;
-/// Seconds over which the live quantiles reach.
+/// Number of seconds that the live quantiles cover.
 const RECENT_SECONDS: u64 = 5;
 
-/// All that is counted in one stage. Times are nanoseconds of the run's clock.
+/// All counts of one stage. Times are nanoseconds of the run's clock.
 pub struct Tally {
-    /// When the stage begins.
+    /// Time at which the stage begins.
     pub begin: u64,
-    /// What is due from here …
+    /// Beginning of the measured part, inclusive.
     pub from: u64,
-    /// … to here, exclusive, is measured.
+    /// End of the measured part, exclusive.
     pub to: u64,
-    /// Of the measured valid ones, how many are in each state.
+    /// Number of measured valid transactions in each state.
     states: [u64; State::COUNT],
-    /// Of the measured valid ones: from when it was due to the first validator's commit.
+    /// Latencies of measured valid transactions from the intended send time to the first validator's commit.
     pub first: Samples,
-    /// To the last validator's.
+    /// Latencies of the same transactions to the last validator's commit.
     pub everywhere: Samples,
-    /// To each validator's.
+    /// Latencies of the same transactions to each validator's commit.
     pub nodes: Vec<Samples>,
-    /// By how much each was sent too late.
+    /// Delays from the intended to the actual send time.
     pub lag: Samples,
-    /// Why valid ones were refused.
+    /// Refusals of measured valid transactions, by code.
     pub refusals: BTreeMap<u32, Refusals>,
-    /// Of the measured ones, by kind.
+    /// Results of measured invalid transactions, by kind.
     pub invalid: BTreeMap<Kind, Invalid>,
-    /// Committed everywhere while measuring, whenever they were due.
+    /// Transactions that every validator committed in the measured part, whenever they were due.
     pub committed_meanwhile: u64,
-    /// Heights committed everywhere while measuring.
+    /// Number of heights that every validator committed in the measured part.
     pub heights: u64,
-    /// Those without transactions.
+    /// Number of these heights without transactions.
     pub empty_heights: u64,
-    /// Most transactions in one.
+    /// Largest number of transactions in one of these heights.
     pub txs_max: u64,
-    /// In blocks twice.
+    /// Number of transactions found in a second block.
     pub duplicates: u64,
-    /// In blocks after all, though refused.
+    /// Number of transactions found in a block although they were refused or not sent.
     pub refused_and_committed: u64,
-    /// In blocks, but too late.
+    /// Number of transactions found in a block after their timeout.
     pub late: u64,
-    /// The number of the first second kept.
+    /// Number of the first second that is kept.
     pub seconds_from: u64,
-    /// Seconds from the stage's beginning.
+    /// Figures of each second, counted from the stage's beginning.
     pub seconds: std::collections::VecDeque<Second>,
-    /// Latencies by the second of the commit, for the screen.
+    /// Latencies by the second of the commit, for the live figures.
     recent: Vec<(u64, Samples)>,
 }
 
 impl Tally {
-    /// Of a stage that begins at `begin` and measures from `from` to `to`.
+    /// Creates the counts of a stage that begins at `begin` and is measured from `from` to `to`, in nanoseconds.
     pub fn new(begin: u64, from: u64, to: u64, nodes: usize) -> Self {
         Self {
             begin,
@@ -150,12 +150,12 @@ impl Tally {
         }
     }
 
-    /// Whether what happens, or is due, at this time is measured.
+    /// Returns true if this time, in nanoseconds, is in the measured part.
     pub fn measures(&self, at: u64) -> bool {
         (self.from..self.to).contains(&at)
     }
 
-    /// A measured valid transaction came into a state, `from` another or as a new one.
+    /// Counts a measured valid transaction that came into state `to`, either from state `from` or as a new one.
     pub fn count(&mut self, from: Option<State>, to: State) {
         if let Some(from) = from {
             self.states[from as usize] -= 1;
@@ -163,22 +163,22 @@ impl Tally {
         self.states[to as usize] += 1;
     }
 
-    /// Measured valid ones in a state.
+    /// Returns the number of measured valid transactions in a state.
     pub fn in_state(&self, state: State) -> u64 {
         self.states[state as usize]
     }
 
-    /// Measured valid ones.
+    /// Returns the number of measured valid transactions.
     pub fn due(&self) -> u64 {
         self.states.iter().sum()
     }
 
-    /// The second of a time; none if it is no longer kept, or far away.
+    /// Returns the second that contains a time; `None` if it is no longer kept, or more than an hour ahead.
     pub fn second(&mut self, at: u64) -> Option<&mut Second> {
         let number = at.checked_sub(self.begin)? / SECOND;
         let index = usize::try_from(number.checked_sub(self.seconds_from)?).ok()?;
         if index >= self.seconds.len() + SECONDS_MAX {
-            return None; // no stage has a pause of an hour
+            return None; // no stage has a pause of one hour
         }
         while self.seconds.len() <= index {
             self.seconds.push_back(Second::default());
@@ -192,7 +192,7 @@ impl Tally {
         self.seconds.get_mut(index)
     }
 
-    /// A transaction that was due at `due` was committed everywhere at `at`.
+    /// Counts a transaction that was due at `due` and that the last validator committed at `at`, both in nanoseconds.
     pub fn committed(&mut self, due: u64, at: u64) {
         let latency = at.saturating_sub(due);
         if let Some(second) = self.second(due) {
@@ -216,7 +216,7 @@ impl Tally {
         }
     }
 
-    /// Latencies of those committed in the last seconds.
+    /// Returns the latencies of the transactions committed in the last 5 seconds.
     pub fn recent(&self, now: u64) -> Samples {
         let mut all = Samples::default();
         let young = self.recent.iter().filter(|(second, _)| second + RECENT_SECONDS > now / SECOND);
@@ -224,7 +224,8 @@ impl Tally {
         all
     }
 
-    /// Reduces the seconds before `before` to their quantiles: nothing of them is open any more.
+    /// Reduces the latencies of the seconds before `before` to quantiles, because no transaction of them is open any
+    /// more.
     pub fn close_seconds(&mut self, before: u64) {
         let end = (before.saturating_sub(self.begin) / SECOND).saturating_sub(self.seconds_from) as usize;
         for second in self.seconds.iter_mut().take(end) {

@@ -1,4 +1,4 @@
-//! A report as lines for people.
+//! Formats a report as lines of text for people.
 
 use crate::{
     report::{Report, StageReport, rounded},
@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Report {
-    /// As lines of at most 110 characters or so, without a terminal's codes.
+    /// Returns lines of about 110 characters at most, without terminal codes.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         match &self.stages[..] {
@@ -134,7 +134,7 @@ fn quantiles(name: &str, of: &Quantiles) -> String {
     format!("{name:<34}{}", cells.concat())
 }
 
-/// One row for each stage.
+/// Returns a table with one row per stage, and the notes below it.
 fn table(stages: &[StageReport]) -> Vec<String> {
     let head =
         ["stage", "offered/s", "committed/s", "p50 ms", "p99 ms", "max ms", "failed", "late p99", "generator", "nodes"];

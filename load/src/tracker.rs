@@ -1,16 +1,16 @@
-//! What has become of each transaction, as far as nodes have told.
+//! Records the result of each transaction, as far as nodes have reported it.
 //!
 //! ```text
 //!   pacer ── add, unsent ──┐                       ┌── answers ── a thread for each connection
 //!                          ├──> Tracker (a lock) <─┤
 //!   screen <── live ───────┘                       └── header, block ── threads that watch validators
 //! ```
-//! A transaction is committed everywhere at the time at which the last validator was seen to have committed its height. A validator
-//! that has gone away is not waited for: the report says so. Heights are finished in order: a height is finished when every validator
-//! has told of it and its content is known.
+//! A transaction is committed everywhere at the time at which the last validator was seen to have committed its height.
+//! The tracker does not wait for a validator that has disappeared, and the report says so. Heights are finished in
+//! order: a height is finished when every validator has reported it and its content is known.
 //!
-//! Memory: 32 bytes for each transaction and up to 50 for finding it by its key, for the last [`TXS_MAX`]; a few for each height
-//! that is not finished. A million transactions take some 80 MB at most.
+//! Memory: 32 bytes per transaction and up to 50 bytes to find it by its key, for the last [`TXS_MAX`]; a few bytes per
+//! height that is not finished. One million transactions take about 80 MB at most.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,29 +29,29 @@ use crate::{
     tally::{State, Tally},
 };
 
-/// Transactions remembered; of more, the last.
+/// Number of transactions above which the tracker forgets the oldest, if they are finished or accepted.
 const TXS_MAX: usize = 2_000_000;
-/// Heights that are read although no validator told of them, when some were missed.
+/// Maximum number of heights that are read after all validators' headers were missed for a while.
 const MISSED_MAX: u64 = 10_000;
-/// The mempool's codes for a transaction that it has or had: taken, after all.
+/// Mempool codes for a transaction that the mempool holds, or held not long ago. They are no refusal.
 const KNOWN: [u32; 2] = [65, 66];
 
-/// Nanoseconds since the run began.
+/// The clock of a run: nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Begins now.
+    /// Creates a clock that starts now.
     pub fn new() -> Self {
         Self(Instant::now())
     }
 
-    /// A time as the system tells it.
+    /// Converts a time of this clock to an instant of the operating system.
     fn instant(&self, at: u64) -> Instant {
         self.0 + Duration::from_nanos(at)
     }
 
-    /// The time.
+    /// Returns the time since the start, in nanoseconds.
     pub fn now(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_nanos()).expect("a run takes less than 500 years")
     }
@@ -60,48 +60,48 @@ impl Clock {
 /// A transaction that is about to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
-    /// When it is due.
+    /// Intended send time, in nanoseconds of the run's clock.
     pub at: u64,
-    /// By what it is recognised.
+    /// Key that identifies it in blocks.
     pub key: TxKey,
-    /// What is to become of it.
+    /// Kind of the transaction: valid, or why nodes must refuse it.
     pub kind: Kind,
-    /// Where it goes.
+    /// Index of the node to which it goes.
     pub node: usize,
 }
 
-/// What a node answered to a submission.
+/// The answer of a node to one submitted transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It took it in.
+    /// The node accepted the transaction into its mempool.
     Taken,
-    /// It refused it: with a code, or, if it did not even look at it, with none.
+    /// The node refused the transaction.
     Refused {
-        /// The mempool's or the application's; 0: the node's RPC.
+        /// Code of the mempool or the application; 0 if the node's RPC refused the request.
         code: u32,
-        /// In words.
+        /// Explanation that the node gave.
         log: String,
     },
 }
 
-/// Where things stand, for the screen.
+/// Current figures of a stage, for the screen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Live {
-    /// Seconds since the stage began.
+    /// Time since the stage began, in seconds.
     pub seconds: f64,
-    /// Transactions due in the last whole second.
+    /// Valid transactions that were due in the last complete second.
     pub due_per_s: u64,
-    /// Transactions committed everywhere in the last whole second.
+    /// Transactions that every validator committed in the last complete second.
     pub committed_per_s: u64,
-    /// Latency of those committed in the last seconds: half were not above this.
+    /// Median latency of the transactions committed in the last 5 seconds, in milliseconds.
     pub p50_ms: Option<f64>,
-    /// 99 of 100 were not above this.
+    /// 99th percentile of these latencies in milliseconds.
     pub p99_ms: Option<f64>,
-    /// Sent, and neither committed nor refused.
+    /// Valid transactions that were sent and are neither in a block nor failed.
     pub waiting: u64,
-    /// Valid transactions refused, and those not committed in time, so far.
+    /// Measured valid transactions that were refused, not sent or not committed in time so far.
     pub failed: u64,
-    /// The highest height that any validator told of.
+    /// Highest height that any validator has reported.
     pub height: u64,
 }
 
@@ -114,54 +114,55 @@ struct Tx {
 }
 
 struct Pending {
-    /// When each validator was seen to have committed it.
+    /// Time at which each validator was seen to have committed the height.
     seen: Vec<Option<u64>>,
-    /// Of what the first validator said of it, to hold the others against.
+    /// Fingerprint of the first validator's header, with which the others are compared.
     fingerprint: Option<u64>,
-    /// Transactions in it, ours or not, and ours by number; `None` until it was read.
+    /// Number of transactions in the height, and the tracker's numbers of those of this run. `None` until the block was
+    /// read.
     content: Option<(u64, Vec<u64>)>,
 }
 
 struct Inner {
-    /// The number of `txs[0]`.
+    /// Number of the transaction `txs[0]`.
     first: u64,
     txs: VecDeque<Tx>,
     numbers: ByKey<u64>,
-    /// The first one that may still time out.
+    /// Number of the first transaction that may still time out.
     open_from: u64,
-    /// Valid ones that are neither in a block nor given up.
+    /// Number of valid transactions that are neither in a block nor failed.
     waiting: u64,
-    /// Ones of which something is still expected.
+    /// Number of transactions for which a result is still expected.
     unresolved: u64,
     heights: BTreeMap<u64, Pending>,
-    /// Heights up to this one are finished.
+    /// Last height up to which all heights are finished.
     finished: u64,
     is_live: Vec<bool>,
     timeout: u64,
     tally: Tally,
-    /// What went wrong beside the counting: when in the stage, and a sentence.
+    /// Problems and changes outside the counts, each a sentence with its time in the stage.
     problems: Vec<String>,
-    /// How many of them [`Tracker::news`] has told.
+    /// Number of these sentences that [`Tracker::news`] has returned.
     told: usize,
     clock: Clock,
 }
 
-/// See the module.
+/// The shared state of all transactions and heights of a run, behind a lock.
 pub struct Tracker {
     inner: Mutex<Inner>,
-    /// Told when something may be sent in a closed loop.
+    /// Notified when a transaction may be sent in a closed loop.
     freed: Condvar,
-    /// The highest height that any validator told of.
+    /// Highest height that any validator has reported.
     height: Arc<AtomicU64>,
     clock: Clock,
     witness: Option<Arc<dyn Witness>>,
 }
 
-/// Problems kept.
+/// Maximum number of problems and changes that are kept.
 const PROBLEMS_MAX: usize = 100;
 
 impl Tracker {
-    /// Of a run over so many validators, whose chain stands at `height`.
+    /// Creates the tracker of a run over `nodes` validators, whose chain is at `height`.
     pub fn new(nodes: usize, height: u64, timeout: Duration, clock: Clock) -> Self {
         let inner = Inner {
             first: 0,
@@ -183,7 +184,7 @@ impl Tracker {
         Self { inner: Mutex::new(inner), freed: Condvar::new(), height, clock, witness: None }
     }
 
-    /// Tells a witness, too.
+    /// Sets a witness, which receives reports while the run lasts.
     pub fn with_witness(self, witness: Option<Arc<dyn Witness>>) -> Self {
         Self { witness, ..self }
     }
@@ -192,50 +193,51 @@ impl Tracker {
         self.inner.lock().expect("nothing panics while it holds the lock")
     }
 
-    /// The run's clock.
+    /// Returns a copy of the run's clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// The highest height that any validator told of, at any time.
+    /// Returns a handle to the highest height that any validator has reported; its value changes during the run.
     pub fn height(&self) -> Arc<AtomicU64> {
         self.height.clone()
     }
 
-    /// Begins a stage, and returns what was counted in the one before.
+    /// Starts a stage, and returns the counts of the stage before. `begin` is its start and `from` to `to` its measured
+    /// part, in nanoseconds.
     pub fn begin(&self, begin: u64, from: u64, to: u64) -> Tally {
         let mut inner = self.lock();
         let tally = Tally::new(begin, from, to, inner.is_live.len());
         std::mem::replace(&mut inner.tally, tally)
     }
 
-    /// Ends the measured part now, if it has not ended yet.
+    /// Ends the measured part now, unless it has already ended.
     pub fn end_measuring(&self) {
         let mut inner = self.lock();
         inner.tally.to = inner.tally.to.min(self.clock.now());
     }
 
-    /// Looks at what is counted.
+    /// Calls a function with the current counts, under the lock.
     pub fn with_tally<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
         look(&mut self.lock().tally)
     }
 
-    /// Something went wrong beside the counting. It is told once, however often it happens.
+    /// Records a problem outside the counts. The same sentence is recorded only once.
     pub fn problem(&self, sentence: String) {
         self.lock().problem(sentence);
     }
 
-    /// Something changed that may change again, and is told each time.
+    /// Records a change that may occur again, each time that it occurs.
     pub fn change(&self, sentence: String) {
         self.lock().tell(sentence);
     }
 
-    /// What went wrong or changed so far.
+    /// Returns all problems and changes that were recorded.
     pub fn problems(&self) -> Vec<String> {
         self.lock().problems.clone()
     }
 
-    /// The same, less what was told by this before.
+    /// Returns the problems and changes that were recorded since the last call.
     pub fn news(&self) -> Vec<String> {
         let mut inner = self.lock();
         let to = inner.problems.len();
@@ -243,13 +245,13 @@ impl Tracker {
         inner.problems[from..].to_vec()
     }
 
-    /// The number that the next transaction gets.
+    /// Returns the number that the next transaction gets.
     pub fn next_number(&self) -> u64 {
         let inner = self.lock();
         inner.first + inner.txs.len() as u64
     }
 
-    /// Transactions that are sent now. They get the next numbers, in order.
+    /// Adds transactions that are sent now. They get the next numbers, in order.
     pub fn add(&self, due: &[Due]) {
         let now = self.clock.now();
         if let Some(witness) = &self.witness {
@@ -263,7 +265,7 @@ impl Tracker {
         }
     }
 
-    /// Transactions that could not be handed to any node.
+    /// Records that these transactions could not be sent to any node.
     pub fn unsent(&self, numbers: &[u64]) {
         let mut inner = self.lock();
         numbers.iter().for_each(|number| inner.unsent(*number));
@@ -271,7 +273,7 @@ impl Tracker {
         self.freed.notify_all();
     }
 
-    /// What a node answered.
+    /// Records the verdicts of a node on transactions, each with the tracker's number.
     pub fn answers(&self, answers: Vec<(u64, Verdict)>) {
         let mut inner = self.lock();
         let mut refused = false;
@@ -292,8 +294,9 @@ impl Tracker {
         }
     }
 
-    /// A validator told at `at` that it has committed a height. `is_empty`: whether it has no transactions, if it said so.
-    /// `fingerprint`: of what it said. Returns the heights whose content is to be read.
+    /// Records a header: validator `node` reported at `at` that it has committed `height`. `is_empty` is true if the
+    /// header says that the block has no transactions; `fingerprint` is a hash of the header's main fields. Returns the
+    /// heights whose blocks must be read.
     pub fn header(&self, node: usize, height: u64, at: u64, is_empty: bool, fingerprint: u64) -> Range<u64> {
         self.height.fetch_max(height, Ordering::Relaxed);
         if let Some(witness) = &self.witness {
@@ -302,7 +305,7 @@ impl Tracker {
         self.lock().header(node, height, at, is_empty, fingerprint)
     }
 
-    /// What is in a height. `None`: nobody can tell.
+    /// Records the transactions of a height. `None`: no node returned its block.
     pub fn block(&self, height: u64, keys: Option<&[TxKey]>) {
         if let (Some(witness), Some(keys)) = (&self.witness, keys) {
             witness.block(height, keys);
@@ -318,14 +321,15 @@ impl Tracker {
         self.freed.notify_all();
     }
 
-    /// A validator is not to be waited for, or is again.
+    /// Sets whether the tracker waits for a validator's headers.
     pub fn set_live(&self, node: usize, is_live: bool) {
         let mut inner = self.lock();
         inner.is_live[node] = is_live;
         inner.finish();
     }
 
-    /// Gives up what has waited too long. Tells how much is still expected.
+    /// Gives up transactions and heights after the timeout. Returns for how many transactions a result is still
+    /// expected.
     pub fn expire(&self) -> u64 {
         let now = self.clock.now();
         let mut inner = self.lock();
@@ -336,7 +340,8 @@ impl Tracker {
         unresolved
     }
 
-    /// Waits until fewer than `window` valid transactions wait, or for `patience`; how many more may be sent.
+    /// Waits until fewer than `window` valid transactions are waiting, or until the timeout `patience`. Returns how
+    /// many more may be sent.
     pub fn wait_for_room(&self, window: u64, patience: Duration) -> u64 {
         let inner = self.lock();
         let waited = self.freed.wait_timeout_while(inner, patience, |inner| inner.waiting >= window);
@@ -344,7 +349,7 @@ impl Tracker {
         window.saturating_sub(inner.waiting)
     }
 
-    /// Where things stand.
+    /// Returns the current figures of the stage.
     pub fn live(&self) -> Live {
         let now = self.clock.now();
         let mut inner = self.lock();
@@ -421,13 +426,13 @@ impl Inner {
         self.txs.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// Brings a transaction into a state that it has not left yet for a final one.
+    /// Moves a transaction to a state, unless it is already in a final state.
     fn settle(&mut self, number: u64, state: State) {
         let Some(tx) = self.tx(number).filter(|tx| !tx.state.is_final()) else { return };
         let (from, at, is_valid, is_measured) = (tx.state, tx.at, tx.kind == Kind::Valid, tx.is_measured);
         tx.state = state;
         if !is_valid {
-            // Of one that is to be refused, nothing is expected once it was answered.
+            // No further result is expected of an invalid transaction after its answer.
             self.unresolved -= u64::from(from == State::Sent);
             return;
         }
@@ -471,7 +476,7 @@ impl Inner {
                     self.settle(number, State::Refused);
                 }
                 Verdict::Taken if state == State::Sent => self.settle(number, State::Taken),
-                _ => {} // its block was faster than its answer
+                _ => {} // the block was seen before the answer
             }
             return;
         }
@@ -497,7 +502,7 @@ impl Inner {
         }
         let nodes = self.is_live.len();
         let known = self.heights.last_key_value().map_or(self.finished, |(last, _)| *last);
-        // Usually this height only; those before it if all validators' events were missed for a while.
+        // Usually this is one height. There are more if all validators' events were missed for a while.
         let from = known.saturating_add(1).max(height.saturating_sub(MISSED_MAX)).min(height);
         let is_new = height > known;
         if is_new {
@@ -505,7 +510,7 @@ impl Inner {
                 self.heights.insert(new, Pending { seen: vec![None; nodes], fingerprint: None, content: None });
             }
         }
-        // Who has committed a height has committed all before it.
+        // A validator that has committed a height has also committed all heights before it.
         for (_, pending) in self.heights.range_mut(..=height) {
             pending.seen[node].get_or_insert(at);
         }
@@ -558,7 +563,7 @@ impl Inner {
         self.finish();
     }
 
-    /// Finishes the heights that can be, in order.
+    /// Finishes, in order, the heights for which everything is known.
     fn finish(&mut self) {
         let is_live = self.is_live.clone();
         if !is_live.contains(&true) {
@@ -620,7 +625,7 @@ impl Inner {
             }
             self.settle(number, State::TimedOut);
         }
-        // A height that a validator does not tell of, though it lives: nothing of it is open any more.
+        // No transaction of such a height is open any more: a live validator has not reported it within the timeout.
         while let Some(entry) = self.heights.first_entry()
             && entry.get().seen.iter().flatten().min().is_none_or(|seen| seen.saturating_add(self.timeout) < now)
         {
@@ -641,7 +646,7 @@ mod tests {
         TxKey([n, n])
     }
 
-    /// Two validators; everything due from 0 on is measured; transactions time out after a second.
+    /// Returns a tracker of two validators. Everything due from 0 on is measured, and the timeout is 1 s.
     fn tracker() -> Tracker {
         let tracker = Tracker::new(2, 10, Duration::from_secs(1), Clock::new());
         tracker.begin(0, 0, u64::MAX);
@@ -675,7 +680,7 @@ mod tests {
             assert_eq!(tally.nodes.iter().map(|node| node.quantile(1.0, 1).unwrap()).collect::<Vec<_>>(), [5.0, 25.0]);
             assert_eq!((tally.heights, tally.txs_max, tally.committed_meanwhile), (1, 2, 1));
         });
-        // Its block may be known before its answer.
+        // The block of a transaction may be known before its answer.
         tracker.header(0, 12, 40 * MS, false, 8);
         tracker.block(12, Some(&[key(2)]));
         tracker.answers(vec![(1, Verdict::Taken)]);
@@ -693,7 +698,7 @@ mod tests {
         let valid = |n| (n, 0, Kind::Valid);
         add(&tracker, &[valid(0), valid(1), valid(2), valid(3), valid(4)]);
         tracker.answers(vec![(0, refused(64)), (1, refused(65)), (2, Verdict::Taken)]);
-        tracker.answers(vec![(0, Verdict::Taken), (99, Verdict::Taken)]); // strays
+        tracker.answers(vec![(0, Verdict::Taken), (99, Verdict::Taken)]); // these answers match no open transaction
         tracker.unsent(&[3]);
         tracker.header(0, 11, MS, false, 7);
         tracker.header(1, 11, MS, false, 7);
@@ -705,7 +710,7 @@ mod tests {
             assert_eq!((tally.refusals[&64].count, tally.refusals[&64].example.as_str()), (1, "code 64"));
         });
         assert_eq!(tracker.expire(), 0);
-        // What is committed too late stays failed, and is told.
+        // A transaction that is committed too late stays failed, and is counted separately.
         tracker.header(0, 12, MS, false, 7);
         tracker.block(12, Some(&[key(2), key(0)]));
         tracker.with_tally(|tally| assert_eq!((tally.late, tally.refused_and_committed), (1, 1)));
@@ -743,7 +748,7 @@ mod tests {
         tracker.with_tally(|tally| assert_eq!(tally.in_state(State::InBlock), 1));
         tracker.set_live(1, false);
         tracker.with_tally(|tally| assert_eq!(tally.in_state(State::Everywhere), 1));
-        // It comes back, and tells of a height: it has all before that too.
+        // The validator returns and reports a height, so it has all heights before it too.
         tracker.header(0, 12, 2 * MS, true, 7);
         tracker.header(0, 13, 3 * MS, true, 7);
         tracker.set_live(1, true);

@@ -1,13 +1,13 @@
-//! What this process and the nodes take of the machine.
+//! Measures the processor time that this process and the nodes use.
 //!
-//! One call of the operating system that std lacks: the only unsafe code of this crate.
+//! Std lacks the system call for this, so this module has the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
 
 use crate::{LoadError, Node, rpc::Rpc};
 
-/// Processor time that this process has used so far, in user and kernel mode, all threads together.
+/// Returns the processor time that all threads of this process have used so far, in user and kernel mode.
 pub fn own_cpu() -> Duration {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: the pointer is to a structure of the type that the call fills; it is read only if the call succeeded.
@@ -24,30 +24,30 @@ pub fn own_cpu() -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// Asks nodes for their processor time.
+/// Clients that query the nodes for their processor time.
 pub struct Meters(Vec<Option<Rpc>>);
 
-/// What was used up to a moment.
+/// Processor time used up to one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// When, on the run's clock.
+    /// Time of the reading on the run's clock, in nanoseconds.
     pub at: u64,
-    /// By this process.
+    /// Processor time of this process.
     pub own: Duration,
-    /// By each node, in seconds, if it tells.
+    /// Processor time of each node in seconds; `None` if the node does not report it.
     pub nodes: Vec<Option<f64>>,
 }
 
 impl Meters {
-    /// Of these nodes.
+    /// Creates the clients for these nodes.
     ///
-    /// Errors: an address is none.
+    /// Errors: [`LoadError::Plan`] when a metrics address is not valid.
     pub fn of(nodes: &[Node]) -> Result<Self, LoadError> {
         let meter = |node: &Node| node.metrics.as_deref().map(Rpc::new).transpose();
         Ok(Self(nodes.iter().map(meter).collect::<Result<_, _>>()?))
     }
 
-    /// Now, which is `at` on the run's clock.
+    /// Reads the processor times now. `at` is the current time of the run's clock, in nanoseconds.
     pub fn read(&mut self, at: u64) -> Reading {
         let own = own_cpu();
         let nodes = self.0.iter_mut().map(|meter| meter.as_mut().and_then(Rpc::cpu_seconds)).collect();

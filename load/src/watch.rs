@@ -1,5 +1,5 @@
-//! Seeing what validators commit: each is watched by a thread of its own, over a WebSocket that carries headers only. What is in a
-//! block is read once, from one of them.
+//! Observes what validators commit. One thread per validator reads headers from a WebSocket; each block is read once,
+//! from one validator.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -20,15 +20,16 @@ use tungstenite::{Message, WebSocket, client::client_with_config, protocol::WebS
 
 use crate::{LoadError, http::Address, records::TxKey, rpc::Rpc, tracker::Tracker};
 
-/// Bytes of a message about a header; they have 2,000.
+/// Maximum size in bytes of a message about a header. Real ones have about 2,000 bytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Longest wait while connecting.
+/// Timeout for each read and write while connecting and subscribing.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A node that says nothing for so long, not even a ping (every 27 s), is gone.
+/// Time without any message, even a ping (every 27 s), after which a node counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Between two attempts to connect again.
+/// Pause between two attempts to reconnect.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// Heights that wait for their reader. When it is full, the watcher waits: readers are much faster than consensus.
+/// Maximum number of heights that wait for one reader. When its queue is full, the watcher waits; readers are much
+/// faster than consensus.
 const UNREAD_MAX: usize = 100_000;
 
 const SUBSCRIBE: &str =
@@ -37,19 +38,21 @@ const SUBSCRIBE: &str =
 /// Watches all validators until it is dropped.
 pub struct Watchers {
     stop: Arc<AtomicBool>,
-    /// For each validator, the socket that its thread waits for.
+    /// For each validator, the socket on which its thread waits.
     sockets: Vec<Arc<Mutex<Option<TcpStream>>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Watchers {
-    /// Subscribes to each validator's headers.
+    /// Subscribes to the headers of each validator, and starts the threads that watch them and read blocks.
     ///
-    /// Errors: one of them does not answer.
+    /// Errors: [`LoadError::Plan`] when a URL is not an address; [`LoadError::Node`] when a validator does not answer
+    /// or refuses the subscription; [`LoadError::System`] when no thread can be started.
     pub fn start(urls: &[String], tracker: &Arc<Tracker>) -> Result<Self, LoadError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut watchers = Self { stop, sockets: Vec::new(), threads: Vec::new() };
-        // Dropped before `watchers` when this fails: readers end when nobody can ask them any more.
+        // If this function fails, `readers` is dropped before `watchers`: a reader's thread ends when its queue has no
+        // sender.
         let mut readers = Vec::new();
         for (node, _) in urls.iter().enumerate() {
             let (to, heights) = sync_channel(UNREAD_MAX);
@@ -90,11 +93,11 @@ impl Drop for Watchers {
         self.stop.store(true, Ordering::Relaxed);
         for socket in &self.sockets {
             if let Some(socket) = &*socket.lock().expect("nothing panics while it holds the lock") {
-                let _ = socket.shutdown(Shutdown::Both); // wakes the thread; it may be closed already
+                let _ = socket.shutdown(Shutdown::Both); // wakes the thread; the socket may be closed already
             }
         }
         for thread in self.threads.drain(..) {
-            let _ = thread.join(); // it has nothing to say
+            let _ = thread.join(); // the thread has no result
         }
     }
 }
@@ -104,7 +107,7 @@ struct Watcher {
     url: String,
     address: Address,
     tracker: Arc<Tracker>,
-    /// Who reads blocks, one for each validator.
+    /// Queues of the threads that read blocks, one per validator.
     readers: Vec<SyncSender<u64>>,
     stop: Arc<AtomicBool>,
     shared: Arc<Mutex<Option<TcpStream>>>,
@@ -130,7 +133,8 @@ impl Watcher {
             };
             *self.shared.lock().expect("nothing panics while it holds the lock") = socket.get_ref().try_clone().ok();
             if self.is_stopped() {
-                return; // whoever stops us may have looked for the socket a moment too early
+                // Another thread may have set `stop` and closed the sockets just before the new socket was stored.
+                return;
             }
             self.tracker.set_live(self.node, true);
             self.tracker.change(format!("{}: is back", self.url));
@@ -141,7 +145,7 @@ impl Watcher {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Watches until the connection ends; says why.
+    /// Watches until the connection ends, and returns the reason.
     fn watch(&self, socket: &mut WebSocket<TcpStream>) -> String {
         loop {
             let message = match socket.read() {
@@ -152,7 +156,7 @@ impl Watcher {
                 Err(error) => return error.to_string(),
             };
             let at = self.tracker.clock().now();
-            let Message::Text(text) = message else { continue }; // pings are answered inside
+            let Message::Text(text) = message else { continue }; // the library answers pings
             match header(text.as_str()) {
                 Ok(None) => {}
                 Ok(Some(seen)) => {
@@ -173,7 +177,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// Connects and subscribes.
+/// Connects to a node, and subscribes to its headers.
 fn subscribe(address: &Address) -> Result<WebSocket<TcpStream>, String> {
     let text = |error: io::Error| error.to_string();
     let stream = address.connect().map_err(text)?;
@@ -186,7 +190,7 @@ fn subscribe(address: &Address) -> Result<WebSocket<TcpStream>, String> {
     socket.send(Message::text(SUBSCRIBE)).map_err(|error| error.to_string())?;
     loop {
         if let Message::Text(text) = socket.read().map_err(|error| error.to_string())? {
-            // The answer to the subscription; what it said is no event.
+            // The first text message answers the subscription. It is no event, but it may be an error.
             header(text.as_str())?;
             break;
         }
@@ -195,13 +199,13 @@ fn subscribe(address: &Address) -> Result<WebSocket<TcpStream>, String> {
     Ok(socket)
 }
 
-/// What a validator told of a height.
+/// The report of a validator about one height.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     height: u64,
-    /// Known to have no transactions.
+    /// True if the header says that the block has no transactions.
     is_empty: bool,
-    /// Of what all validators must agree on.
+    /// Hash of the fields on which all validators must agree.
     fingerprint: u64,
 }
 
@@ -245,9 +249,9 @@ struct LastBlockId<'a> {
     hash: &'a str,
 }
 
-/// What a message says of a height; `None`: it is no event.
+/// Parses a message about a height. Returns `None` if it is not an event.
 ///
-/// Errors: it is not what a node says.
+/// Errors: a sentence that says what is wrong, when the message is an error or not a valid event.
 fn header(text: &str) -> Result<Option<Seen>, String> {
     let unexpected = |_| "it said what is no event of a header".to_owned();
     let event: Event<'_> = serde_json::from_str(text).map_err(unexpected)?;
@@ -263,7 +267,7 @@ fn header(text: &str) -> Result<Option<Seen>, String> {
     Ok(Some(Seen { height, is_empty: data.value.num_txs == Some("0"), fingerprint: hasher.finish() }))
 }
 
-/// Reads the blocks that are asked for, from `first` or, where it fails, from the others.
+/// Reads the blocks of the heights in the queue: from validator `first`, or from the next ones if that fails.
 fn read_blocks(urls: &[String], first: usize, heights: &Receiver<u64>, tracker: &Tracker, stop: &AtomicBool) {
     let mut nodes: Vec<Rpc> = (0..urls.len()).filter_map(|i| Rpc::new(&urls[(first + i) % urls.len()]).ok()).collect();
     for height in heights {
@@ -299,14 +303,15 @@ struct Data<'a> {
     txs: Option<Vec<&'a str>>,
 }
 
-/// The transactions of a block, if this node has it.
+/// Reads the block of a height from a node, and returns the keys of its transactions. Returns `None` if the node does
+/// not have the block, or its answer is invalid.
 pub fn block_keys(node: &mut Rpc, height: u64) -> Option<Vec<TxKey>> {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"block","params":{{"height":"{height}"}}}}"#);
     let answer = node.post(body.as_bytes()).ok()?;
     keys(&answer)
 }
 
-/// The transactions of the block in an answer.
+/// Returns the keys of the transactions of the block in an answer.
 fn keys(answer: &[u8]) -> Option<Vec<TxKey>> {
     let answer: BlockAnswer<'_> = serde_json::from_slice(answer).ok()?;
     let mut bytes = Vec::new();

@@ -1,11 +1,13 @@
-//! How a running relay is told what to do: HTTP, so that `curl` can.
+//! Controls a running relay over HTTP, so that `curl` can do it.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /` | a line for each link: settings, and what has passed |
-//! | `POST /`, a body of lines such as `0-1,0-2 delay=50ms` or `* open` | the same, after all of them were obeyed; 400 and a sentence if one is wrong, and then none was |
+//! | `GET /` | one line per link: its settings and its counters |
+//! | `POST /`, lines such as `0-1,0-2 delay=50ms` or `* open` | the same, after the change |
 //!
-//! One request at a time, one for each connection. It asks nobody for a password: listen where only friends are.
+//! If one line of a `POST` is wrong, none is executed, and the answer is status 400 with a sentence. The server handles
+//! one request at a time, and one per connection. It has no authentication: listen only at an address that trusted
+//! programs alone can reach.
 
 use std::{
     io::{self, Read, Write},
@@ -17,18 +19,19 @@ use std::{
 
 use super::{Order, Relay, RelayError, spawn};
 
-/// Bytes of a request's head.
+/// Maximum size of a request's head in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Lines of a request's head.
+/// Maximum number of header lines of a request.
 const HEADERS_MAX: usize = 64;
-/// Bytes of a request's body, and of an answer.
+/// Maximum size in bytes of a request's body, and of an answer.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// For a whole request: who is slower is cut off, for others wait.
+/// Time limit for reading a whole request: a slow client is cut off, because others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Serves the control of a relay from now on, until the process ends. Returns where it listens.
+/// Serves the control of a relay from now on, until the process ends. Returns the address where it listens.
 ///
-/// Errors: somebody listens there already.
+/// Errors: [`RelayError::Listen`] when the address is already in use or not allowed; [`RelayError::Thread`] when no
+/// thread can be started.
 pub fn serve(relay: Arc<Relay>, listen: &str) -> Result<SocketAddr, RelayError> {
     let failed =
         |error| RelayError::Listen { name: "control".to_owned(), listen: listen.to_owned(), what: "TCP", error };
@@ -37,8 +40,10 @@ pub fn serve(relay: Arc<Relay>, listen: &str) -> Result<SocketAddr, RelayError> 
     spawn("relay-control", move || {
         for client in listener.incoming() {
             match client {
-                Ok(mut client) => drop(answer(&relay, &mut client)), // who has gone needs no answer
-                Err(_) => thread::sleep(Duration::from_millis(50)),  // out of descriptors, for a while
+                // The client may have disconnected, so an error is ignored.
+                Ok(mut client) => drop(answer(&relay, &mut client)),
+                // The process has no free descriptors for a while.
+                Err(_) => thread::sleep(Duration::from_millis(50)),
             }
         }
     })?;
@@ -75,7 +80,7 @@ fn obey(relay: &Relay, body: &[u8]) -> Result<(), String> {
     relay.obey(&orders)
 }
 
-/// Method and body, or why it is none.
+/// Reads a request and returns its method and body, or a sentence that says why it is not valid.
 fn request(client: &mut TcpStream) -> io::Result<Result<(String, Vec<u8>), String>> {
     let until = Instant::now() + PATIENCE;
     let mut bytes = Vec::new();
@@ -120,28 +125,28 @@ fn read_some(client: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> io:
     }
 }
 
-/// Talks to the control of a relay in another process.
+/// Client of the control of a relay in another process.
 #[derive(Clone, Debug)]
 pub struct Control {
     address: SocketAddr,
 }
 
 impl Control {
-    /// Of the relay whose control is there.
+    /// Creates a client of the control at this address.
     pub fn at(address: SocketAddr) -> Self {
         Self { address }
     }
 
-    /// What it says of its links.
+    /// Queries the settings and counters of all links, one line each.
     ///
-    /// Errors: it does not answer.
+    /// Errors: a sentence when the relay does not answer in time.
     pub fn status(&self) -> Result<String, String> {
         self.ask("GET", "")
     }
 
-    /// Has it obey lines of orders; returns what it says of its links then.
+    /// Sends lines of orders to the relay, and returns the settings and counters of all links afterwards.
     ///
-    /// Errors: it does not answer, or refuses (says why).
+    /// Errors: a sentence when the relay does not answer in time, or refuses the orders.
     pub fn order(&self, lines: &str) -> Result<String, String> {
         self.ask("POST", lines)
     }

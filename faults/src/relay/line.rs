@@ -1,4 +1,4 @@
-//! A delay line: what goes in comes out later, in its order.
+//! A delay line: data that goes in comes out later, in the same order.
 
 use std::{
     collections::VecDeque,
@@ -8,39 +8,39 @@ use std::{
 
 use super::settings::Settings;
 
-/// Bytes in a line at most. Full, a stream's sender waits, as it would for a slow network, and a datagram is lost. With a delay of
-/// 200 ms it lets 10 MB a second pass.
+/// Maximum number of bytes in a line. When a line is full, the sender of a stream waits, as it does on a slow network,
+/// and a datagram is lost. With a delay of 200 ms this allows 10 MB per second.
 pub const LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What a piece costs beside its bytes, so that many small ones are bounded too.
+/// Overhead of a piece in bytes, which is counted so that many small pieces are bounded too.
 const PIECE_BYTES: usize = 64;
 
-/// Settings that lines share, and who waits for them to change.
+/// Settings that the lines of a link share.
 #[derive(Default)]
 pub struct Shared(RwLock<Settings>);
 
 impl Shared {
-    /// These.
+    /// Creates a container with these settings.
     pub fn new(settings: Settings) -> Self {
         Self(RwLock::new(settings))
     }
 
-    /// What they are.
+    /// Returns a copy of the settings.
     pub fn get(&self) -> Settings {
         *self.0.read().expect("nothing panics while it holds the lock")
     }
 
-    /// Changes them.
+    /// Replaces the settings. [`Line::wake`] must follow for the lines that wait.
     pub fn set(&self, settings: Settings) {
         *self.0.write().expect("nothing panics while it holds the lock") = settings;
     }
 }
 
-/// When each piece is due, as a function of when it came: first through a bottleneck of `rate`, then along the delay.
+/// Computes when each piece is due from the time when it came: first a bottleneck of `rate`, then the delay.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// When the bottleneck is free again.
+    /// Time at which the bottleneck is free again.
     free_at: Instant,
-    /// When the last piece is due.
+    /// Time at which the last piece is due.
     last_due: Instant,
     random: u64,
 }
@@ -50,7 +50,7 @@ impl Pace {
         Self { free_at: now, last_due: now, random: seed | 1 }
     }
 
-    /// When a piece that comes now is due. Never before one that came earlier.
+    /// Returns when a piece that comes now is due, which is never before an earlier piece is.
     fn due(&mut self, now: Instant, bytes: usize, settings: &Settings) -> Instant {
         let passing = settings.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 / rate as f64));
         self.free_at = self.free_at.max(now) + passing;
@@ -59,7 +59,7 @@ impl Pace {
         self.last_due
     }
 
-    /// From 0 to 1 (xorshift64).
+    /// Returns a pseudo-random fraction from 0 to 1 (xorshift64).
     fn chance(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -72,13 +72,13 @@ struct Inner {
     pieces: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
     pace: Pace,
-    /// No more will go in; what is in still comes out.
+    /// No more data will go in; what is in the line still comes out.
     is_ended: bool,
-    /// Nothing will come out any more.
+    /// No data comes out any more.
     is_broken: bool,
 }
 
-/// See the module. One thread puts in, another takes out.
+/// A delay line for one direction of a connection. One thread puts data in, another takes it out.
 pub struct Line {
     inner: Mutex<Inner>,
     changed: Condvar,
@@ -86,7 +86,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// An empty one. `seed` decides its jitter.
+    /// Creates an empty line. `seed` determines its jitter.
     pub fn new(settings: Arc<Shared>, seed: u64) -> Self {
         let pace = Pace::new(Instant::now(), seed);
         let inner = Inner { pieces: VecDeque::new(), bytes: 0, pace, is_ended: false, is_broken: false };
@@ -101,7 +101,7 @@ impl Line {
         self.changed.wait(inner).expect("nothing panics while it holds the lock")
     }
 
-    /// Puts in a part of a stream; waits while the line is full. False: nobody takes out any more.
+    /// Puts in a part of a stream, and waits while the line is full. Returns false if the line was broken off.
     pub fn push(&self, bytes: Vec<u8>) -> bool {
         let came = Instant::now();
         let mut inner = self.lock();
@@ -111,7 +111,7 @@ impl Line {
         self.put(&mut inner, came, bytes)
     }
 
-    /// Puts in a datagram. False: it is lost, because the link is cut or the line is full.
+    /// Puts in a datagram. Returns false if it is lost, because the link is cut or the line is full or broken off.
     pub fn offer(&self, bytes: Vec<u8>) -> bool {
         let came = Instant::now();
         let mut inner = self.lock();
@@ -129,12 +129,14 @@ impl Line {
         true
     }
 
-    /// Takes out the next part of a stream, when it is due and the link is not cut. `None`: the stream is over.
+    /// Takes out the next part of a stream, when it is due and the link is not cut. Returns `None` at the end of the
+    /// stream.
     pub fn take(&self) -> Option<Vec<u8>> {
         self.next(true)
     }
 
-    /// Takes out the next datagram when it is due; what falls due while the link is cut is lost. `None`: no more will come.
+    /// Takes out the next datagram when it is due; one that is due while the link is cut is lost. Returns `None` when
+    /// no more will come.
     pub fn take_datagram(&self) -> Option<Vec<u8>> {
         loop {
             let bytes = self.next(false)?;
@@ -171,7 +173,7 @@ impl Line {
         }
     }
 
-    /// Waits while the link is cut. False: the line broke meanwhile.
+    /// Waits while the link is cut. Returns false if the line was broken off.
     pub fn wait_until_healed(&self) -> bool {
         let mut inner = self.lock();
         while !inner.is_broken && self.settings.get().is_cut {
@@ -180,24 +182,25 @@ impl Line {
         !inner.is_broken
     }
 
-    /// Whether nothing comes out any more.
+    /// Returns true if no data comes out any more.
     pub fn is_broken(&self) -> bool {
         self.lock().is_broken
     }
 
-    /// The settings have changed.
+    /// Wakes the threads that wait, after the settings have changed.
     pub fn wake(&self) {
-        let _inner = self.lock(); // or a thread that has looked and does not wait yet would miss it
+        // Without the lock, a thread that has checked the settings and does not wait yet would miss the notification.
+        let _inner = self.lock();
         self.changed.notify_all();
     }
 
-    /// No more will go in.
+    /// Marks the end of the data: no more will go in.
     pub fn end(&self) {
         self.lock().is_ended = true;
         self.changed.notify_all();
     }
 
-    /// Nothing comes out any more; what is in is dropped.
+    /// Breaks the line off: the data in it is dropped, and none comes out any more.
     pub fn break_off(&self) {
         let mut inner = self.lock();
         inner.is_broken = true;

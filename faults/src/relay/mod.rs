@@ -1,21 +1,24 @@
-//! A relay: forwards TCP and UDP from ports of its own to others' ports, and does to what passes what a bad network does.
+//! A relay: forwards TCP and UDP from its own ports to other ports, and imitates a bad network on the way.
 //!
 //! ```text
 //!                 link `0-1`
-//!   node0 ---> [ 7001 ]   line   [ node1:26656 ]        each connection has a line for each direction: first a bottleneck
+//!   node0 ---> [ 7001 ]   line   [ node1:26656 ]        each connection has a line per direction: first a bottleneck
 //!         <---            line                  <---     of `rate`, then `delay` and `jitter`; order is kept
 //! ```
-//! It needs nothing of the kernel, no rights, and runs wherever Rust does. What it promises, each with the test that holds it:
-//! - **R1** Nothing arrives earlier than `delay` after it came, and streams keep their order (`tests/relay.rs`: delay).
-//! - **R2** Settings change while it runs, also for what is connected (`tests/relay.rs`: cut and heal).
-//! - **R3** Memory is bounded: [`LINE_BYTES_MAX`] for each direction of at most [`CONNECTIONS_MAX`] connections. Full, a stream's sender
-//!   waits and a datagram is lost (`line`: a full line).
-//! - **R4** Whatever comes in, at a port or at the control, it goes on (`tests/relay.rs`: garbage).
+//! It needs nothing from the kernel and no privileges, and runs wherever Rust does. Its guarantees, each with the test
+//! that proves it:
+//! - **R1** No data arrives earlier than `delay` after it came, and streams keep their order (`tests/relay.rs`: delay).
+//! - **R2** Settings change while the relay runs, also for existing connections (`tests/relay.rs`: cut and heal).
+//! - **R3** Memory is bounded: [`LINE_BYTES_MAX`] for each direction of at most [`CONNECTIONS_MAX`] connections. When a
+//!   line is full, the sender of a stream waits and a datagram is lost (`line`: a full line).
+//! - **R4** The relay keeps running, whatever it receives at a port or at the control (`tests/relay.rs`: garbage).
 //!
-//! Where it differs from a network: a connection is accepted before the target is asked, so a dialer learns by silence or by a close
-//! that nobody is there; while a link is cut, streams wait and lose nothing, as TCP does below them. Datagrams keep their order.
+//! It differs from a network in three ways: it accepts a connection before it connects to the target, so a client
+//! learns that the target is down only by silence or by a close; while a link is cut, streams wait and lose nothing, as
+//! TCP retransmits in a real network; datagrams keep their order.
 //!
-//! Threads, no async runtime: a thread that waits for a moment wakes within some 0.1 ms of it, a timer wheel within 1 to 2 ms.
+//! The relay uses threads and no async runtime: a thread that waits for a time wakes within about 0.1 ms of it, a timer
+//! wheel within 1 to 2 ms.
 
 mod control;
 mod line;
@@ -43,43 +46,43 @@ pub use settings::{Change, LinkSpec, Order, Settings};
 
 use line::{Line, Shared};
 
-/// Connections, and pairs of UDP addresses, of all links together. More are closed at once.
+/// Maximum number of connections and pairs of UDP addresses, over all links. Further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 128;
-/// Links of a relay.
+/// Maximum number of links of a relay.
 pub const LINKS_MAX: usize = 4_096;
-/// Time for a connection to a target.
+/// Timeout for connecting to one address of a target.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Why a relay does not start: a sentence with the way out.
+/// Reason why a relay does not start: a sentence that names the cause and the remedy.
 #[derive(Debug, Error)]
 pub enum RelayError {
-    /// Nobody can listen there.
+    /// The relay cannot listen at this address.
     #[error("link {name}: cannot listen at {listen} ({what}): {error}: choose another address")]
     Listen {
-        /// The link.
+        /// Name of the link, or `control`.
         name: String,
-        /// Where.
+        /// The address with its port.
         listen: String,
-        /// TCP or UDP.
+        /// The protocol: TCP or UDP.
         what: &'static str,
-        /// What the system said.
+        /// The error that the system returned.
         error: io::Error,
     },
-    /// Two links have one name, or there are none or too many.
+    /// Two links have the same name, or the number of links is not allowed.
     #[error("{0}")]
     Links(String),
-    /// The system gave no thread.
+    /// The system refused to start a thread.
     #[error("the system refuses a thread: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// A running relay; it stops when dropped.
+/// A running relay, which stops when it is dropped.
 pub struct Relay {
     links: Vec<Arc<Link>>,
     common: Arc<Common>,
 }
 
-/// What all links share.
+/// State that all links share.
 #[derive(Default)]
 struct Common {
     stop: AtomicBool,
@@ -87,7 +90,7 @@ struct Common {
     seed: AtomicU64,
 }
 
-/// A place among [`CONNECTIONS_MAX`].
+/// One of the [`CONNECTIONS_MAX`] connections; its place becomes free when it is dropped.
 struct Place(Arc<AtomicUsize>);
 
 impl Common {
@@ -110,14 +113,14 @@ impl Drop for Place {
     }
 }
 
-/// A way from a port of ours to somebody's.
+/// A link from a port of the relay to a port of a target.
 struct Link {
     name: String,
-    /// Where it listens, with the port that it got.
+    /// Address where the link listens, with the port that the system chose.
     listen: SocketAddr,
     target: String,
     settings: Arc<Shared>,
-    /// Of all connections, to wake them when settings change.
+    /// Lines of all connections, to wake them when the settings change.
     lines: Mutex<Vec<Weak<Line>>>,
     opened: AtomicU64,
     passed_bytes: AtomicU64,
@@ -129,9 +132,9 @@ impl Link {
         self.lines.lock().expect("nothing panics while it holds the lock")
     }
 
-    /// A new line of this link.
+    /// Creates a line of this link.
     fn line(&self, common: &Common) -> Arc<Line> {
-        // Golden ratio: seeds far apart.
+        // The golden ratio as a factor makes the seeds differ in many bits.
         let seed = common.seed.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let line = Arc::new(Line::new(self.settings.clone(), seed));
         let mut lines = self.lines();
@@ -155,7 +158,7 @@ impl Link {
         self.lost_datagrams.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Where the target is now: names may move.
+    /// Resolves the target's name now, because its address may change.
     fn target(&self) -> io::Result<Vec<SocketAddr>> {
         Ok(self.target.to_socket_addrs()?.collect())
     }
@@ -173,9 +176,11 @@ impl Link {
 }
 
 impl Relay {
-    /// Listens for each link, TCP and UDP, and begins to forward with these settings. A port of 0 picks a free one.
+    /// Listens at TCP and UDP for each link, and starts to forward with these settings. Port 0 chooses a free port.
     ///
-    /// Errors: somebody listens there already, or links cannot be told apart.
+    /// Errors: [`RelayError::Listen`] when an address is in use or not allowed; [`RelayError::Links`] when names are
+    /// equal or the number of links is not from 1 to [`LINKS_MAX`]; [`RelayError::Thread`] when no thread can be
+    /// started.
     pub fn start(specs: &[LinkSpec], settings: Settings) -> Result<Self, RelayError> {
         if !(1..=LINKS_MAX).contains(&specs.len()) {
             return Err(RelayError::Links(format!("{} links: a relay has 1 to {LINKS_MAX}", specs.len())));
@@ -205,14 +210,14 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Where each link listens, in the order given.
+    /// Returns the address where each link listens, in the order of the links.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.links.iter().map(|link| link.listen).collect()
     }
 
-    /// Changes links, all that the orders name or, if one of them is wrong, none.
+    /// Executes orders: changes all links that they name. If one name is unknown, no link is changed.
     ///
-    /// Errors: there is no link of this name.
+    /// Errors: a sentence that names the unknown link.
     pub fn obey(&self, orders: &[Order]) -> Result<(), String> {
         for name in orders.iter().filter_map(|order| order.links.as_ref()).flatten() {
             if !self.links.iter().any(|link| link.name == *name) {
@@ -229,7 +234,7 @@ impl Relay {
         Ok(())
     }
 
-    /// A line for each link: its settings and what has passed.
+    /// Returns one line per link: its settings and its counters.
     pub fn status(&self) -> String {
         let mut text = String::new();
         for link in &self.links {
@@ -242,7 +247,7 @@ impl Relay {
                 link.listen,
                 link.target,
                 link.settings.get()
-            ); // a String takes all
+            ); // a `String` accepts every write
         }
         text
     }
@@ -253,7 +258,7 @@ impl Drop for Relay {
         self.common.stop.store(true, Ordering::Relaxed);
         for link in &self.links {
             link.each_line(Line::break_off);
-            // Their threads wait for somebody to come.
+            // The threads of the link block until data comes, so a connection and a datagram wake them.
             let mut here = link.listen;
             if here.ip().is_unspecified() {
                 here.set_ip(if here.is_ipv4() { [127, 0, 0, 1].into() } else { [0u16, 0, 0, 0, 0, 0, 0, 1].into() });
@@ -264,7 +269,7 @@ impl Drop for Relay {
     }
 }
 
-/// Both sockets of a link, at one port.
+/// Opens both sockets of a link at the same port.
 fn listen(spec: &LinkSpec) -> Result<(TcpListener, UdpSocket), RelayError> {
     let failed = |what, error| RelayError::Listen { name: spec.name.clone(), listen: spec.listen.clone(), what, error };
     let tcp = TcpListener::bind(&spec.listen).map_err(|error| failed("TCP", error))?;

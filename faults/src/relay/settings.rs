@@ -1,44 +1,45 @@
-//! What a link does to what passes it, and how that is written.
+//! The settings of a link, and their text form.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Longest delay, and jitter.
+/// Maximum delay, and maximum jitter.
 const DELAY_MAX: Duration = Duration::from_secs(60);
-/// Least rate, bytes a second: below it one packet takes longer than anybody waits.
+/// Minimum rate in bytes per second: below it, one packet takes too long to be useful.
 const RATE_MIN: u64 = 1_000;
-/// Characters of a link's name.
+/// Maximum number of characters of a link's name.
 const NAME_MAX: usize = 64;
 
-/// What a link does, in each direction alike.
+/// What a link does to the data, in both directions alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Everything arrives at least this much later.
+    /// Minimum time by which all data arrives later.
     pub delay: Duration,
-    /// And up to this much later still, by chance; order is kept.
+    /// Maximum random time that is added to the delay; order is kept.
     pub jitter: Duration,
-    /// Bytes a second; `None`: as many as there are.
+    /// Maximum rate in bytes per second; `None`: no limit.
     pub rate: Option<u64>,
-    /// Nothing passes. Streams wait, as TCP does for a network that is gone; datagrams are lost.
+    /// True if nothing passes. Streams wait, as TCP does when a network is down; datagrams are lost.
     pub is_cut: bool,
 }
 
-/// One setting: `delay=50ms`, `jitter=5ms`, `rate=1000000`, `rate=off`, `cut`, `heal`, or `open`, which takes all back.
+/// One change of a setting: `delay=50ms`, `jitter=5ms`, `rate=1000000`, `rate=off`, `cut`, `heal`, or `open`, which
+/// resets all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// One way.
+    /// Sets the delay of one direction.
     Delay(Duration),
-    /// At most.
+    /// Sets the maximum of the jitter.
     Jitter(Duration),
-    /// Bytes a second.
+    /// Sets the rate in bytes per second, or no limit.
     Rate(Option<u64>),
-    /// Or healed.
+    /// Cuts the link if true, heals it if false.
     Cut(bool),
-    /// As if there was no relay.
+    /// Resets all settings: no delay, no limit, no cut.
     Open,
 }
 
 impl Settings {
-    /// After these changes, in their order.
+    /// Returns the settings after these changes, applied in order.
     pub fn with(mut self, changes: &[Change]) -> Self {
         for change in changes {
             match *change {
@@ -93,7 +94,7 @@ impl FromStr for Change {
     }
 }
 
-/// `50ms`, `1.5s`, `250us`; at most [`DELAY_MAX`].
+/// Parses `50ms`, `1.5s` or `250us`, at most [`DELAY_MAX`].
 fn duration(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit);
@@ -107,12 +108,12 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number * seconds).ok().filter(|duration| *duration <= DELAY_MAX)
 }
 
-/// A change of some links: `0-1,0-2 delay=50ms jitter=5ms`; `*` stands for all links.
+/// A change of some links: `0-1,0-2 delay=50ms jitter=5ms`. `*` means all links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Names; `None` is all.
+    /// Names of the links; `None` means all links.
     pub links: Option<Vec<String>>,
-    /// In order.
+    /// Changes in the order in which they are applied.
     pub changes: Vec<Change>,
 }
 
@@ -134,14 +135,14 @@ impl FromStr for Order {
     }
 }
 
-/// A link before it is there: `NAME=HOST:PORT/HOST:PORT`, where to listen and where to forward to.
+/// Definition of a link: `NAME=HOST:PORT/HOST:PORT`, the address where it listens and the target to which it forwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSpec {
-    /// What orders call it.
+    /// Name of the link in orders.
     pub name: String,
-    /// IP address and port.
+    /// IP address and port where the link listens.
     pub listen: String,
-    /// Host and port, looked up for each connection anew.
+    /// Host and port of the target. The host is resolved again for each connection.
     pub target: String,
 }
 

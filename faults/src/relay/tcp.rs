@@ -1,4 +1,4 @@
-//! Streams: each connection has two lines, and four threads, of which each waits for one thing.
+//! Forwards streams. Each connection has two lines and four threads, and each thread waits for one thing only.
 
 use std::{
     io::{self, Read, Write},
@@ -10,12 +10,12 @@ use std::{
 
 use super::{Common, Link, Place, line::Line, spawn};
 
-/// Bytes read at once.
+/// Maximum number of bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
-/// Pause when the system has no room for another connection.
+/// Pause after the system could not accept a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes connections until the relay stops.
+/// Accepts connections until the relay stops.
 pub fn listen(link: &Arc<Link>, listener: &TcpListener, common: &Arc<Common>) {
     loop {
         let accepted = listener.accept();
@@ -23,10 +23,11 @@ pub fn listen(link: &Arc<Link>, listener: &TcpListener, common: &Arc<Common>) {
             return;
         }
         let Ok((client, _)) = accepted else {
-            thread::sleep(PAUSE); // out of descriptors, or the client has gone already
+            // The process has no free descriptors, or the client has already disconnected.
+            thread::sleep(PAUSE);
             continue;
         };
-        // Without a place, or a thread, the connection is closed.
+        // If there is no free place or thread, the connection is closed here.
         if let Some(place) = common.place() {
             let (link, common) = (link.clone(), common.clone());
             let _ = spawn("relay-stream", move || carry(&link, &client, &common, place));
@@ -34,18 +35,18 @@ pub fn listen(link: &Arc<Link>, listener: &TcpListener, common: &Arc<Common>) {
     }
 }
 
-/// Carries one connection to its end.
+/// Forwards one connection until its end.
 fn carry(link: &Link, client: &TcpStream, common: &Common, _place: Place) {
     let (to, back) = (link.line(common), link.line(common));
-    // Nothing gets through a cut, neither does the wish to connect.
+    // The relay does not connect to the target while the link is cut, as no packet would pass.
     if !to.wait_until_healed() {
         return;
     }
     let Ok(target) = link.connect() else { return };
     link.opened.fetch_add(1, Ordering::Relaxed);
     let target = &target;
-    let _ = client.set_nodelay(true).and_then(|()| target.set_nodelay(true)); // slower otherwise, not wrong
-    // Where there is no thread for a direction, both end.
+    let _ = client.set_nodelay(true).and_then(|()| target.set_nodelay(true)); // an error here makes it slower, not wrong
+    // If a thread for one direction cannot be started, both directions end.
     let end = || {
         to.break_off();
         back.break_off();
@@ -66,7 +67,7 @@ fn carry(link: &Link, client: &TcpStream, common: &Common, _place: Place) {
     });
 }
 
-/// From a socket into a line, until one of them ends.
+/// Reads from a socket into a line, until one of them ends.
 fn read(mut from: &TcpStream, line: &Line) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -78,13 +79,14 @@ fn read(mut from: &TcpStream, line: &Line) {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break, // the other side learns of it as of an end
+            Err(_) => break, // the other side sees this as the end of the stream
         }
     }
     line.end();
 }
 
-/// From a line into a socket. At the line's end the socket is told of it; when the socket breaks, so does the whole connection.
+/// Writes from a line into a socket. At the end of the line it closes the socket's write side. If the socket breaks,
+/// the whole connection is closed.
 fn write(link: &Link, line: &Line, mut into: &TcpStream, from: &TcpStream) {
     while let Some(bytes) = line.take() {
         if into.write_all(&bytes).is_err() {
@@ -96,11 +98,11 @@ fn write(link: &Link, line: &Line, mut into: &TcpStream, from: &TcpStream) {
     if line.is_broken() {
         close(into, from);
     } else {
-        let _ = into.shutdown(Shutdown::Write); // it may be closed already
+        let _ = into.shutdown(Shutdown::Write); // the socket may already be closed
     }
 }
 
 fn close(one: &TcpStream, other: &TcpStream) {
-    let _ = one.shutdown(Shutdown::Both); // closed already, if it fails
+    let _ = one.shutdown(Shutdown::Both); // an error means that it is closed already
     let _ = other.shutdown(Shutdown::Both);
 }

@@ -1,4 +1,4 @@
-//! Datagrams: what comes from one address is a flow of its own, with a socket of its own towards the target.
+//! Forwards datagrams. The datagrams from one client address are a flow, which has its own socket towards the target.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,11 @@ use std::{
 
 use super::{Common, Link, Place, line::Line, spawn};
 
-/// The largest datagram.
+/// Maximum size of a datagram in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// A flow without datagrams for so long is over.
+/// Time without datagrams after which a flow ends.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// How often a flow that waits for its target looks whether it is over.
+/// Interval at which a flow that waits for its target checks whether it must end.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 struct Flow {
@@ -44,7 +44,7 @@ impl Flow {
     }
 }
 
-/// Takes datagrams until the relay stops.
+/// Receives datagrams until the relay stops.
 pub fn listen(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>) {
     let mut flows: HashMap<SocketAddr, Arc<Flow>> = HashMap::new();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -53,7 +53,7 @@ pub fn listen(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>) {
         if common.is_stopped() {
             return;
         }
-        // An error is news of a datagram that was sent earlier.
+        // An error here is about a datagram that was sent earlier, so it is ignored.
         let Ok((bytes, client)) = received else { continue };
         flows.retain(|_, flow| !flow.is_over.load(Ordering::Relaxed));
         if !flows.contains_key(&client)
@@ -72,7 +72,7 @@ pub fn listen(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>) {
     }
 }
 
-/// A new flow, if there is a place and a thread for it.
+/// Starts a new flow. Returns `None` if there is no free place or thread for it.
 fn begin(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>, client: SocketAddr) -> Option<Arc<Flow>> {
     let place = common.place()?;
     let (to, back) = (link.line(common), link.line(common));
@@ -80,7 +80,7 @@ fn begin(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>, client
     let (link, socket, of_thread) = (link.clone(), socket.clone(), flow.clone());
     let run = move || {
         let _: Place = place;
-        // What does not reach the target is lost, as datagrams are.
+        // Without a connection to the target, the datagrams of the flow are lost.
         if let Ok(target) = connect(&link) {
             link.opened.fetch_add(1, Ordering::Relaxed);
             carry(&link, &of_thread, &socket, client, &target);
@@ -90,7 +90,7 @@ fn begin(link: &Arc<Link>, socket: &Arc<UdpSocket>, common: &Arc<Common>, client
     spawn("relay-flow", run).ok().map(|()| flow)
 }
 
-/// A socket that talks to the target only.
+/// Opens a socket that exchanges datagrams with the target only.
 fn connect(link: &Link) -> io::Result<UdpSocket> {
     let target = link.target()?.into_iter().next();
     let target = target.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
@@ -101,7 +101,7 @@ fn connect(link: &Link) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Carries a flow to its end.
+/// Forwards the datagrams of a flow until its end.
 fn carry(link: &Link, flow: &Flow, socket: &UdpSocket, client: SocketAddr, target: &UdpSocket) {
     let send_to = || send(link, flow, &flow.to, |bytes| target.send(bytes));
     let send_back = || send(link, flow, &flow.back, |bytes| socket.send_to(bytes, client));
@@ -120,7 +120,7 @@ fn send(link: &Link, flow: &Flow, line: &Line, send: impl Fn(&[u8]) -> io::Resul
     while let Some(bytes) = line.take_datagram() {
         match send(&bytes) {
             Ok(_) => link.passed(bytes.len()),
-            // Nobody listens there: the next datagram looks the target up anew.
+            // No program listens there. The flow ends, so that the next datagram resolves the target again.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => flow.end(),
             Err(_) => link.lost(),
         }
