@@ -286,7 +286,8 @@ impl Mempool {
         self.inner().pool.next_nonce(sender)
     }
 
-    /// Returns true if there is no transaction for a block. Transactions that wait for an earlier nonce do not count.
+    /// Returns true if there is no transaction for a block. Transactions that wait for an earlier nonce do not count;
+    /// those that still have to be dropped do.
     pub fn is_empty(&self) -> bool {
         !self.inner().pool.has_ready()
     }

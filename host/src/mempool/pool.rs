@@ -5,7 +5,7 @@
 //! | `txs` | arrival | time to live, listing |
 //! | `senders` → `ordered` | nonce | what can be executed, replacement |
 //! | `ready` | fee down, arrival up | reaping: each sender's next nonce, and the first of its unordered ones |
-//! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, and every unordered one |
+//! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, every unordered one |
 //! | `expiries` | height | unordered ones whose last height passed |
 //!
 //! Invariants, checked after each step of the model test:
