@@ -181,7 +181,7 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// Returns whether a block is valid, once that is known.
+    /// Returns the verdict on a block as an input for the engine, once it is known.
     pub fn judge(&mut self, engine: &Engine, id: BlockId) -> Option<Told> {
         let entry = self.blocks.get(&id).filter(|entry| entry.parts.is_complete())?;
         if let (Verdict::Unknown, Some(block)) = (&entry.verdict, entry.block.clone()) {
@@ -227,8 +227,8 @@ impl<K: Kv> Core<K> {
         Ok(Verdict::AwaitingTxs(txs))
     }
 
-    /// Returns the transaction of these bytes if it was checked before. Most transactions of a block are decoded in the
-    /// mempool.
+    /// Returns the transaction of these bytes if it was checked before. Most transactions of a block are already
+    /// decoded in the mempool.
     fn known_tx(&self, bytes: &[u8]) -> Option<VerifiedTx> {
         let waits = self.mempool.get(&TxId::of(bytes));
         waits.inspect(|_| self.txs.note_hit()).or_else(|| self.txs.known(bytes))

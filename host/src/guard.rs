@@ -22,9 +22,9 @@
 //! - **G5** Heights up to that of a signing state that is ahead are never signed at, because it is unknown what was
 //!   locked there.
 //!
-//! A height at which G1 or G3 abstains is sealed in the file, so that a restart does not decide again. Only signed
-//! messages count; claims of peers about what they hold or decided have no effect here. A validator that is a quorum
-//! alone needs no votes of others.
+//! A height at which G1 or G3 abstains is sealed in the file, so that after a restart the node abstains there without a
+//! new decision, and signs above it. Only signed messages count; claims of peers about what they hold or decided have no
+//! effect here. A validator that is a quorum alone needs no votes of others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -165,8 +165,8 @@ impl Guard {
         false
     }
 
-    /// Returns true if `height` must be sealed: an earlier process may have signed at it, and a restart must not decide
-    /// again.
+    /// Returns true if `height` must be sealed: an earlier process may have signed at it, and it must stay so after a
+    /// restart.
     pub fn must_seal(&self, height: Height) -> bool {
         !self.signs() && (self.never_at == Some(height) || self.is_blind() && self.caught_up)
     }

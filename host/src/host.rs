@@ -837,8 +837,8 @@ impl<K: Kv> Host<K> {
         self.guard.silence(height, self.words(), self.core.chain.validators.total_power())
     }
 
-    /// Returns false and halts if the vote is ours but unknown to us, which means that another process signs with our
-    /// key.
+    /// Returns true if a vote may be counted. A vote of ours that is unknown here halts the node while we sign, because
+    /// another process signs with our key; while we abstain, it ends all signing at its height.
     fn check_own(&mut self, vote: &SignedVote) -> bool {
         let height = vote.vote.height;
         if self.core.own != Some(vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clients ─┐                        ┌─> reap: the proposer's block
-//!            ├─> check the signature ─> add ──> take_outgoing: gossip (forwards its own messages by itself)
+//!            ├─> check the signature ─> add ──> take_outgoing: gossip (which relays what it received by itself)
 //!   peers ───┘   (TxVerifier)         ├─> waiting, batch: the response to a peer that connects
 //!                                     └─< update: after each block
 //! ```
@@ -198,8 +198,8 @@ impl Mempool {
     /// Adds a transaction to the mempool.
     ///
     /// `reader` is the state after block `height`, `params` are those of the next height. A state that is one block
-    /// behind the mempool's is allowed: the sender is checked again after the next block. Cost: a few reads and O(log
-    /// n).
+    /// behind the mempool's is allowed: the sender is checked again after the next block. Cost: O(log n)
+    /// and a few reads.
     ///
     /// Errors: [`MempoolError`], with the remedy.
     pub fn add<R: Reader + ?Sized>(

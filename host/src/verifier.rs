@@ -1,4 +1,4 @@
-//! Verification of peers' messages, on any thread except the host's.
+//! Verification of peers' messages, on any thread, normally not the host's.
 //!
 //! The host publishes its height, round and validator sets; a thread that receives messages verifies them against
 //! these. A valid signature is remembered for a while: votes arrive more than once (relayed, repeated, in certificates)
