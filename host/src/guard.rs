@@ -23,8 +23,8 @@
 //!   locked there.
 //!
 //! A height at which G1 or G3 abstains is sealed in the file, so that after a restart the node abstains there without a
-//! new decision, and may sign above it. Only signed messages count; claims of peers about what they hold or decided have
-//! no effect here. A validator that is a quorum alone needs no votes of others.
+//! new decision, and may sign above it. Only signed messages count; claims of peers about what they hold or decided
+//! have no effect here. A validator that is a quorum alone needs no votes of others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -165,8 +165,8 @@ impl Guard {
         false
     }
 
-    /// Returns true if `height` must be sealed: an earlier process may have signed at it, and this node must abstain there
-    /// after a restart too.
+    /// Returns true if `height` must be sealed: an earlier process may have signed at it, and this node must abstain
+    /// there after a restart too.
     pub fn must_seal(&self, height: Height) -> bool {
         !self.signs() && (self.never_at == Some(height) || self.is_blind() && self.caught_up)
     }
