@@ -1,4 +1,4 @@
-//! What a host can be told and what it can ask for.
+//! The interface of a host: its inputs, its outputs, and views of its state.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use types::{
     Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
-/// Names a peer: its node id.
+/// Identifier of a peer: its node id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer(pub [u8; 20]);
 
@@ -26,199 +26,203 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// Everything a host can be told.
+/// All inputs that a host accepts.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Once, first: goes on from the store's tip.
+    /// The first input, sent once: the host continues from the store's tip.
     Start,
-    /// A peer is connected; messages can be sent to it.
+    /// A peer connected; messages can be sent to it.
     PeerUp(Peer),
-    /// A peer is gone.
+    /// A peer disconnected from this node.
     PeerDown(Peer),
-    /// A peer sent a message, checked by [`crate::Verifier::check`].
+    /// A message of a peer, checked by [`crate::Verifier::check`].
     Message {
-        /// Who sent it.
+        /// Peer that sent the message.
         peer: Peer,
-        /// What it sent.
+        /// The message, as far as it was checked.
         message: Checked,
-        /// When it arrived.
+        /// Time at which the message arrived.
         received: Time,
     },
-    /// A timer started by [`Output::StartTimer`] went off.
+    /// A timer that [`Output::StartTimer`] started has expired.
     Timer(Timer),
-    /// The mempool holds a transaction again.
+    /// The mempool has a transaction for a block again.
     TxsAvailable,
-    /// Answers [`Output::VerifyTxs`].
+    /// The response to [`Output::VerifyTxs`].
     TxsVerified {
         /// The block whose transactions and last commit were checked.
         block_id: BlockId,
-        /// Whether every signature holds.
+        /// True if every signature is valid.
         valid: bool,
     },
-    /// Answers [`Output::RequestBlocks`]; `None` if the peer is gone or was too busy. A peer that never answers is noticed by the host.
+    /// The response to [`Output::RequestBlocks`]; `None` if the peer disconnected or was too busy. The host itself
+    /// detects a peer that never responds.
     Blocks {
-        /// The request's number.
+        /// Number of the request.
         request: u64,
-        /// The peer's answer, checked by [`crate::Verifier::check_blocks`].
+        /// The peer's response, checked by [`crate::Verifier::check_blocks`].
         response: Option<CheckedBlocks>,
     },
-    /// Answers [`Output::VerifyCommit`].
+    /// The response to [`Output::VerifyCommit`].
     CommitVerified(VerifiedCommit),
 }
 
-/// A peer's message as far as it could be checked away from the host.
+/// A message of a peer, as far as it could be checked outside of the host.
 #[derive(Clone, Debug)]
 pub enum Checked {
     /// A vote of the host's current height, the next, or a late one of the height before.
     Vote(VerifiedVote),
-    /// A proposal of the host's current height.
+    /// A proposal of the host's current height or the next.
     Proposal(VerifiedProposal),
-    /// A certificate of the host's current height.
+    /// A certificate of the host's current height or the next.
     Certificate(VerifiedCertificate),
-    /// A part that is of some block, of the host's current height or the next.
+    /// A part of some block, of the host's current height or the next.
     Part {
-        /// The height.
+        /// Height that the part was sent for.
         height: Height,
-        /// The round that it was sent for.
+        /// Round that the part was sent for.
         round: Round,
-        /// The part.
+        /// The part, with its hash checked.
         part: CheckedPart,
     },
-    /// Needs no check, or is of a height whose validators the checker did not know.
+    /// A message that needs no check, or of a height whose validators the verifier did not know.
     Unchecked(PeerMessage),
-    /// Wrong: the peer is at fault.
+    /// An invalid message, with the offence of the peer.
     Bad(Offence),
 }
 
-/// A peer's answer to a block request as far as it could be checked away from the host.
+/// A peer's response to a block request, as far as it could be checked outside of the host.
 #[derive(Clone, Debug)]
 pub struct CheckedBlocks {
-    /// The first height that the peer says it can serve.
+    /// The first height that the peer claims to be able to serve.
     pub earliest: Height,
-    /// The last one, as it says.
+    /// The last height that the peer claims to be able to serve.
     pub latest: Height,
-    /// The height of its latest commit, if more than 2/3 of the power of the validators that we know signed it.
+    /// Height of the peer's latest commit, if more than 2/3 of the power of the validators that we know signed it.
     pub proven: Option<Height>,
-    /// The blocks.
+    /// The blocks of the response, in the order received.
     pub blocks: Vec<SyncedBlock>,
 }
 
-/// A block from a peer, with the commit that is to prove it.
+/// A block from a peer, with the commit that must prove it.
 #[derive(Clone, Debug)]
 pub struct SyncedBlock {
-    /// Bytes of the block.
+    /// Size of the block in bytes.
     pub bytes: usize,
-    /// Its parts; `None` if it cannot be the block of its commit.
+    /// Parts of the block; `None` if it cannot be the block of its commit.
     pub parts: Option<PartSet>,
-    /// What is to prove that it was decided.
+    /// Commit that must prove that the block was decided.
     pub commit: Arc<Commit>,
-    /// What came of checking its commit; `None` if nobody has, because one before it did not hold.
+    /// Result of verifying the commit; `None` if it was not verified, because an earlier one in the response is
+    /// invalid.
     pub verified: Option<Verification>,
 }
 
-/// What came of checking a commit's signatures.
+/// Result of verifying the signatures of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// The hash of the validators that it was checked against.
+    /// Hash of the validator set that the commit was verified against.
     pub validators: Hash,
-    /// Whether it holds.
+    /// The result: `Ok` if the commit is valid.
     pub result: Result<(), CommitError>,
 }
 
-/// A commit with what came of checking it, by [`crate::Verifier::verify_commit`].
+/// A commit with the result of verifying it, by [`crate::Verifier::verify_commit`].
 #[derive(Clone, Debug)]
 pub struct VerifiedCommit {
-    /// The commit.
+    /// The commit that was verified.
     pub commit: Arc<Commit>,
-    /// What came of it.
+    /// Result of the verification.
     pub verification: Verification,
 }
 
-/// Everything a host can ask for. The order of the outputs is the order in which to do them; whatever they explain is durable.
+/// All outputs of a host. They must be executed in order; everything that they depend on is durable.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // evidence is rare
+#[allow(clippy::large_enum_variant)] // Evidence is rare, so the size does not matter.
 pub enum Output {
-    /// To one peer.
+    /// A message for one peer.
     Send {
-        /// To whom.
+        /// Peer that receives the message.
         to: Peer,
-        /// What.
+        /// The message to send.
         message: Arc<PeerMessage>,
     },
-    /// To all connected peers.
+    /// A message for all connected peers.
     Broadcast(Arc<PeerMessage>),
-    /// [`Input::Timer`] after `after`. A timer is never cancelled: one that no longer matters is ignored when it goes off.
+    /// Request for [`Input::Timer`] after `after`. A timer is never cancelled: one that no longer matters is ignored
+    /// when it expires.
     StartTimer {
-        /// Which.
+        /// The timer to start.
         timer: Timer,
-        /// From now.
+        /// Duration from now until it expires.
         after: Duration,
     },
-    /// Check the signatures of these transactions and precommits, in any order, then tell [`Input::TxsVerified`].
+    /// Request to check the signatures of these transactions and precommits, in any order. The response is
+    /// [`Input::TxsVerified`].
     VerifyTxs {
-        /// The block they are of.
+        /// Block that contains the transactions.
         block_id: BlockId,
-        /// Those that this node has not checked before.
+        /// Transactions that this node has not checked before.
         txs: Arc<Vec<types::Transaction>>,
-        /// Of its last commit, those that this node has not checked before ([`crate::Verifier::hold`]).
+        /// Precommits of the block's last commit that this node has not checked before ([`crate::Verifier::hold`]).
         precommits: Vec<SignedVote>,
     },
-    /// Check the signatures of a commit, then tell [`Input::CommitVerified`]: the validators have changed since the peer's answer was
-    /// checked.
+    /// Request to verify a commit again, because the validators have changed since the peer's response was checked. The
+    /// response is [`Input::CommitVerified`].
     VerifyCommit {
-        /// The commit.
+        /// The commit to verify.
         commit: Arc<Commit>,
     },
-    /// Ask a peer for decided blocks, then tell [`Input::Blocks`].
+    /// Request for decided blocks from a peer. The response is [`Input::Blocks`].
     RequestBlocks {
-        /// Whom.
+        /// Peer that receives the request.
         peer: Peer,
-        /// The request's number.
+        /// Number of the request.
         request: u64,
-        /// What.
+        /// Range of heights that is requested.
         blocks: BlockRequest,
     },
-    /// A peer misbehaved.
+    /// Report of a peer that misbehaved.
     Penalize {
-        /// Who.
+        /// Peer that misbehaved.
         peer: Peer,
-        /// How.
+        /// Offence of the peer.
         offence: Offence,
     },
-    /// A height was committed; the store and the mempool have it already.
+    /// A height was committed; the store and the mempool contain it already.
     Committed(Arc<Committed>),
-    /// Two votes of one validator that contradict each other were seen.
+    /// Two contradicting votes of one validator were received.
     Evidence(types::Evidence),
-    /// This node must stop. Nothing is said or written any more.
+    /// This node must stop. Nothing is sent or written after this output.
     Halt(Halt),
 }
 
-/// Why a node must stop; each a sentence for the operator.
+/// Reason why a node must stop; each message is a sentence for the operator.
 #[derive(Clone, Debug, Error)]
 pub enum Halt {
-    /// Our key signs elsewhere too.
+    /// Another process signs with our key.
     #[error(
         "another process signs with this validator's key: it signed at height {height} what this node did not. This node stops \
          so that it does not sign twice. Find the other process, stop it, and start only one of them with its signing state"
     )]
     AnotherSigner {
-        /// Where it signed.
+        /// Height at which the other process signed.
         height: Height,
     },
-    /// The store failed.
+    /// The store failed an operation.
     #[error(transparent)]
     Store(Arc<StoreError>),
-    /// The others decided what is not valid here.
+    /// The other validators decided a block that is not valid here.
     #[error(
         "block {block_id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
          state or version differs from the others': compare versions, then `cairn restore` a copy of another node's store"
     )]
     Differs {
-        /// The block.
+        /// Id of the decided block.
         block_id: BlockId,
-        /// Its height.
+        /// Height of the decided block.
         height: Height,
-        /// What is wrong with it here.
+        /// Fault of the block on this node.
         reason: String,
     },
 }
@@ -229,7 +233,7 @@ impl From<StoreError> for Halt {
     }
 }
 
-/// Why a validator signs nothing now; each a sentence for the operator.
+/// Reason why a validator does not sign now; each message is a sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Silence {
     /// The signing state is ahead of the chain.
@@ -239,53 +243,53 @@ pub enum Silence {
          signs again once the network has passed that height"
     )]
     SignedAhead {
-        /// Up to here.
+        /// Last height at which the key signed.
         signed: Height,
-        /// The last block here.
+        /// Height of the last block here.
         tip: Height,
     },
-    /// There is none beside a chain.
+    /// There is a chain but no signing state.
     #[error(
         "there is no signing state beside the database, so its key may have signed what this node does not know. It signs again \
          when the network has decided a new height, or when validators of more than 1/3 of the power vote at this one from now on \
          (so far: {heard} of {total}). If its key signed nothing above some height H, start it with --signed-up-to H"
     )]
     NoSigningState {
-        /// Power whose votes of this height are here, without ours.
+        /// Power whose votes of this height have arrived, without ours.
         heard: Power,
-        /// The total.
+        /// Total power of the validators.
         total: Power,
     },
-    /// It is ahead of the hard state.
+    /// The signing state is ahead of the hard state.
     #[error(
         "the database is older than the signing state beside it: a copy was put back. It signs again when the network has decided \
          a new height, or when validators of more than 1/3 of the power are heard at this one (heard: {heard} of {total})"
     )]
     DatabaseOlder {
-        /// Power whose votes of this height are here, without ours.
+        /// Power whose votes of this height have arrived, without ours.
         heard: Power,
-        /// The total.
+        /// Total power of the validators.
         total: Power,
     },
-    /// It had to catch up.
+    /// The node had to catch up.
     #[error(
         "it has just caught up, and leaves out the first height that it meets, in case its data is an older copy. It signs again \
          after the next new block"
     )]
     CaughtUp,
-    /// Its key may have signed at this height what it does not know.
+    /// The key may have signed at this height what this node does not know.
     #[error(
         "its key may have signed at height {height} what this node does not know: peers showed a vote of it, or are in later rounds \
          than its data. It signs again when this height is decided"
     )]
     MayHaveSigned {
-        /// This one.
+        /// Height at which nothing is signed.
         height: Height,
     },
 }
 
 impl Silence {
-    /// One word for programs; the label of the metric.
+    /// Returns the reason as one identifier for programs, which is the label of the metric.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::SignedAhead { .. } => "signed_ahead",
@@ -296,49 +300,51 @@ impl Silence {
         }
     }
 
-    /// Every reason.
+    /// All values of [`Silence::reason`].
     pub const REASONS: [&'static str; 5] =
         ["signed_ahead", "no_signing_state", "database_older", "caught_up", "may_have_signed"];
 }
 
-/// Keeps what the key signed last outside of the store, so that it outlives the database.
+/// Record of the newest signed messages of the key outside of the store, which survives the loss of the database.
 ///
-/// The host begins a record, syncs the store, and finishes the record: nothing is said before both are durable. A record must
-/// not replace the one before until it is finished, so that it is never ahead of the store.
+/// The host begins a record, syncs the store, and finishes the record: no message is sent before both are durable. A
+/// record must not replace the previous one until it is finished, so that it is never ahead of the store.
 pub trait SigningRecord: Send {
-    /// Prepares the record, if it can beside other work.
+    /// Prepares the record, in parallel with other work if possible.
     fn begin(&mut self, signed: &SignState);
-    /// Makes it durable, in place of the one before.
+    /// Makes the record durable and replaces the previous one.
+    ///
+    /// Errors: [`StoreError`] when the record cannot be written.
     fn finish(&mut self) -> Result<(), StoreError>;
 }
 
-/// The host's timers.
+/// Timers that a host can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// The engine's.
+    /// Timeout of the consensus engine.
     Consensus(consensus::Timeout),
-    /// Time for an empty block of this height.
+    /// Time to start this height, with an empty block if there are no transactions.
     EmptyBlock(Height),
-    /// Tell peers where we stand and repair what was lost.
+    /// Time to send our round state to peers, and to expire requests and transactions.
     Gossip,
-    /// Look after block sync, requests that were not answered, and what the last step left over.
+    /// Time to run block sync, to expire requests, and to handle what the last step left over.
     Sync,
 }
 
-/// What a peer did wrong. Weights are the network's business.
+/// Offence of a peer, with details. The network determines the weight of each penalty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offence {
-    /// Bytes that are no message.
+    /// Bytes that are not a valid message.
     Malformed(String),
-    /// A signature that does not hold.
+    /// A signature that is not valid.
     BadSignature(String),
-    /// A block, part or commit that does not hold.
+    /// A block, part or commit that is not valid.
     BadBlock(String),
-    /// An answer that is not to our question.
+    /// A response that does not match our request.
     BadResponse(String),
-    /// It said that it has a block, and did not send it.
+    /// The peer claimed to have a block, and did not send it.
     Unserved(String),
-    /// More than its share.
+    /// The peer sent more than its share.
     Flood(String),
 }
 
@@ -359,69 +365,70 @@ impl fmt::Display for Offence {
 /// A height that this node committed.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The block.
+    /// The committed block itself.
     pub block: Block,
-    /// Its id.
+    /// Id of the block.
     pub block_id: BlockId,
-    /// Its encoded size in bytes.
+    /// Size of the encoded block in bytes.
     pub block_bytes: usize,
-    /// The commit that decided it here.
+    /// The commit that decided the block here.
     pub commit: Commit,
-    /// What it brought about.
+    /// Results of executing the block.
     pub results: BlockResults,
     /// The validators of this height.
     pub validators: ValidatorSet,
-    /// Whether it came by block sync.
+    /// True if block sync delivered the block.
     pub synced: bool,
-    /// How long building or checking, executing and writing took here.
+    /// Durations from proposal to decision of the height.
     pub timing: CommitTiming,
 }
 
-/// Where the time of a height went, by the times that the host was given and those in the votes; zero and `None` for a block
-/// that was synced.
+/// Durations of the phases of a height, from the times passed to the host and those in the votes; zero and `None` for a
+/// block that block sync delivered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitTiming {
-    /// From the start of the height to the decision.
+    /// Duration from the start of the height to the decision.
     pub decide: Duration,
-    /// Rounds that failed.
+    /// Number of rounds that failed.
     pub rounds: u32,
-    /// From the block's time to the prevote that completed the polka.
+    /// Duration from the block's time to the prevote that completed the polka.
     pub quorum_prevote: Option<Duration>,
-    /// From the block's time to the last prevote, if everybody prevoted the block.
+    /// Duration from the block's time to the last prevote, if all validators prevoted the block.
     pub full_prevote: Option<Duration>,
-    /// From the block's time to the precommit that completed the decision.
+    /// Duration from the block's time to the precommit that completed the decision.
     pub quorum_precommit: Option<Duration>,
 }
 
-/// What a host is doing. It reads no clock: whoever measures it is told when a phase begins ([`crate::Host::on_phase`]).
+/// Phase of a host's work. The host reads no clock: a hook is called when a phase begins ([`crate::Host::on_phase`]),
+/// and can measure it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Filling a block.
+    /// Filling a block with transactions.
     Build,
     /// Checking a proposed block.
     Check,
     /// Executing a decided block.
     Execute,
-    /// Writing its height.
+    /// Writing the height of a decided block to the store.
     Commit,
-    /// Taking it out of the mempool, and looking again at whom it touched.
+    /// Removing its transactions from the mempool, and rechecking the senders whose accounts it changed.
     Recheck,
     /// Making the hard state durable.
     WriteAhead,
-    /// Everything else.
+    /// All work outside of the other phases.
     Rest,
 }
 
-/// How a host behaves; an operator's choices, not the chain's.
+/// Configuration of a host, chosen by the operator, not by the chain.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// After how long an empty block follows; zero: at once; `None`: only when needed.
+    /// Interval after which an empty block follows; zero: immediately; `None`: only when needed.
     pub empty_block_interval: Option<Duration>,
-    /// The least time between two blocks.
+    /// Minimum interval between two blocks.
     pub block_interval_min: Duration,
-    /// Period of the repair of what was lost.
+    /// Interval between two broadcasts of our round state, by which lost messages are repaired.
     pub gossip_interval: Duration,
-    /// How long a block request may take.
+    /// Maximum duration of a block request before it expires.
     pub sync_timeout: Duration,
 }
 
@@ -436,73 +443,73 @@ impl Default for Config {
     }
 }
 
-/// Where a host stands: for RPC, metrics and the screen.
+/// State of a host: for RPC, metrics and the terminal display.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The height being decided.
     pub height: Height,
-    /// The round.
+    /// Round of the height being decided.
     pub round: Round,
-    /// The step.
+    /// Step of the round.
     pub step: Step,
-    /// When this height, and when this round, started.
+    /// Time at which this height started.
     pub height_started: Time,
-    /// When this round started.
+    /// Time at which this round started.
     pub round_started: Time,
     /// The validators of the height being decided.
     pub validators: Arc<ValidatorSet>,
     /// The block proposed in this round, if known.
     pub proposal: Option<BlockId>,
-    /// What we are locked on.
+    /// The block that this node is locked on.
     pub locked: Option<BlockId>,
-    /// What was last seen with a polka.
+    /// The newest block with a polka.
     pub valid: Option<BlockId>,
     /// The votes held, by round.
     pub votes: Vec<RoundVotesHeld>,
-    /// The time of the tip, if this node's clock is further behind it than clocks may be apart: the next height does not start
-    /// before.
+    /// The time of the tip, if this node's clock is behind it by more than the allowed difference of clocks: the next
+    /// height does not start before that time.
     pub waits_until: Option<Time>,
-    /// Why our validator signs nothing now; `None` if it signs, or if we are no validator of this height.
+    /// Reason why our validator does not sign now; `None` if it signs, or if we are no validator of this height.
     pub silence: Option<Silence>,
-    /// Whether heights are missing here that are proven to be decided.
+    /// True if heights that are proven to be decided are missing here.
     pub catching_up: bool,
-    /// Such heights, and no peer keeps the next block: the lowest height that one keeps, as it says.
+    /// The lowest height that a peer claims to keep, if heights are missing here and no peer keeps the next block.
     pub not_kept: Option<Height>,
-    /// The greatest height that is proven to be decided: by a commit that more than 2/3 signed, of all that we have seen.
+    /// The greatest height that is proven to be decided by a received commit that more than 2/3 signed.
     pub proven_height: Height,
-    /// Where each peer stands, as it says: nothing follows from it.
+    /// The height that each peer claims; no decision depends on it.
     pub peer_heights: Vec<(Peer, Height)>,
     /// The last committed height.
     pub tip: Height,
-    /// Its state.
+    /// App hash of the state after the tip.
     pub app_hash: Hash,
-    /// This validator's hard state is for this height; zero for a full node.
+    /// Height of this validator's hard state; zero for a full node.
     pub hard_state_height: Height,
-    /// Syncs to disk made by the host since it started.
+    /// Number of syncs to disk made by the host since it started.
     pub syncs: u64,
-    /// Votes that came again, since the start.
+    /// Number of votes that arrived again, since the start.
     pub duplicate_votes: u64,
-    /// Block parts that came again, since the start.
+    /// Number of block parts that arrived again, since the start.
     pub duplicate_parts: u64,
 }
 
-/// Memory that a host holds for the height being decided, and the most that it may hold, in bytes (I6).
+/// Memory that a host holds for the height being decided, and its maximum, in bytes (I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The engine's votes, proposals, verdicts and reports.
+    /// Bytes of the engine's votes, proposals, verdicts and reports.
     pub engine_bytes: usize,
-    /// Bounded by a function of the number of validators.
+    /// Maximum of `engine_bytes`, a function of the number of validators.
     pub engine_bytes_max: usize,
-    /// Blocks and parts of blocks.
+    /// Bytes of blocks and parts of blocks.
     pub blocks_bytes: usize,
-    /// Bounded by a function of the size of a block.
+    /// Maximum of `blocks_bytes`, a function of the maximum block size.
     pub blocks_bytes_max: usize,
 }
 
-/// The votes held of one round.
+/// The votes of one round that are held.
 #[derive(Clone, Debug)]
 pub struct RoundVotesHeld {
-    /// The round.
+    /// Round of the votes.
     pub round: Round,
     /// Prevotes, by validator index.
     pub prevotes: Vec<SignedVote>,

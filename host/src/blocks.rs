@@ -1,14 +1,15 @@
-//! Blocks of the current height, as they come in parts.
+//! Blocks of the current height, assembled from their parts.
 //!
-//! A block has a place here only when somebody who may name one did: the proposer of a round, a polka, a commit, our own lock.
-//! Parts travel on a stream of their own and may arrive before that; a few wait.
+//! A block is held only after an entitled source named it: the proposer of a round, a polka, a commit, or our own lock.
+//! Parts are sent on a separate stream and may arrive before that; a limited number waits.
 //!
-//! A part comes hashed ([`crate::Verifier`]): that shows the part set that it is of, so that no block has to be tried. One that is of
-//! no part set at all is its sender's offence.
+//! A part arrives already hashed ([`crate::Verifier`]), which identifies its part set, so that it need not be tried
+//! against each block. A part that belongs to no part set at all is an offence of its sender.
 //!
 //! Bounds: [`ENTRIES_MAX`] blocks, or those that the engine needs if they are more; [`EARLY_MAX`] waiting parts,
-//! [`EARLY_PER_PEER_MAX`] of one peer. A block too many pushes out the oldest that the engine does not need, and the engine is told
-//! ([`Blocks::take_dropped`]); a part too many is dropped, and sent again by the repair.
+//! [`EARLY_PER_PEER_MAX`] of one peer. A block above the bound evicts the oldest that the engine does not need, and the
+//! engine is informed ([`Blocks::take_dropped`]). A part above the bound is dropped, and the gossip repair sends it
+//! again.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,40 +22,40 @@ use types::{Block, BlockId, CheckedPart, Height, PartSet, PartSetHeader, Round, 
 
 use crate::Peer;
 
-/// Blocks of one height that are held, unless the engine needs more.
+/// Maximum number of blocks of one height that are held, unless the engine needs more.
 const ENTRIES_MAX: usize = 8;
 
-/// Parts that wait for the proposal that names their block: 16 MiB.
+/// Maximum number of parts that wait for the proposal that names their block: 16 MiB.
 const EARLY_MAX: usize = 256;
 
-/// Of these, parts from one peer: a block of the default size.
+/// Maximum number of waiting parts from one peer: a block of the default size.
 const EARLY_PER_PEER_MAX: usize = 80;
 
-/// What is known of a block.
+/// What is known about the validity of a block.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Parts are missing, or nobody has looked yet.
+    /// Parts are missing, or the block was not checked yet.
     Unknown,
-    /// Everything holds but some signatures of transactions, which are being checked.
+    /// Everything is valid except some signatures, which are still being checked.
     AwaitingTxs(Vec<BlockTx>),
-    /// A valid next block.
+    /// The block is a valid next block.
     Valid(Vec<VerifiedTx>),
-    /// Not a valid next block, and why.
+    /// The block is not a valid next block, with the reason.
     Invalid(String),
 }
 
-/// A block that was named.
+/// A block that an entitled source named.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub parts: PartSet,
-    /// Once complete: the bytes.
+    /// Bytes of the block; empty until it is complete.
     pub bytes: Arc<Vec<u8>>,
-    /// Once complete and decoded.
+    /// The decoded block, once it is complete and decodable.
     pub block: Option<Arc<Block>>,
     pub verdict: Verdict,
-    /// The round in which it was named last.
+    /// The last round in which the block was named.
     pub round: Round,
-    /// Somebody has looked at the complete block.
+    /// True if the complete block was judged.
     pub judged: bool,
     order: u64,
 }
@@ -64,7 +65,7 @@ impl Entry {
         Self { parts, bytes: Arc::default(), block: None, verdict: Verdict::Unknown, round, judged: false, order }
     }
 
-    /// Decodes what is complete. The id names header and parts; one that does not is invalid.
+    /// Decodes the block once it is complete. It is invalid if its header does not have the hash in the id.
     fn complete(&mut self, id: &BlockId) {
         let Some(bytes) = self.parts.bytes() else { return };
         match Block::decode(&bytes) {
@@ -76,16 +77,16 @@ impl Entry {
     }
 }
 
-/// What became of a part.
+/// Result of adding a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// New, of this block, which may be complete by it.
+    /// The part is new and belongs to this block, which may now be complete.
     New(BlockId),
-    /// Held already.
+    /// The part is already held.
     Known,
-    /// Waits for the proposal that names its block.
+    /// The part waits for the proposal that names its block.
     Early,
-    /// No room for it.
+    /// The part was dropped, because there is no room for it.
     Dropped,
 }
 
@@ -103,7 +104,7 @@ pub(crate) struct Blocks {
     early: VecDeque<EarlyPart>,
     named: u64,
     dropped: Vec<BlockId>,
-    /// Nothing is pushed out, to prove that a checker notices.
+    /// If true, no block is evicted, to prove that a checker detects it.
     #[cfg(feature = "mutations")]
     pub keeps_all: bool,
 }
@@ -117,7 +118,7 @@ impl Blocks {
         self.entries.get_mut(id)
     }
 
-    /// The blocks that are complete and that nobody has looked at yet.
+    /// Returns the blocks that are complete and not judged yet.
     pub fn unjudged(&self) -> Vec<BlockId> {
         let ready = |entry: &Entry| entry.parts.is_complete() && !entry.judged;
         self.entries.iter().filter(|(_, entry)| ready(entry)).map(|(id, _)| *id).collect()
@@ -127,7 +128,8 @@ impl Blocks {
         self.entries.iter()
     }
 
-    /// Somebody who may named a block. Parts that waited for this are taken in. `keep` are not pushed out.
+    /// Adds an entry for a block that an entitled source named, with the parts that waited for it. Blocks in `keep` are
+    /// not evicted.
     pub fn name(&mut self, height: Height, round: Round, id: BlockId, keep: &[BlockId]) -> &mut Entry {
         if !self.entries.contains_key(&id) {
             self.insert(id, PartSet::empty(id.parts), round, keep);
@@ -138,7 +140,7 @@ impl Blocks {
         entry
     }
 
-    /// A whole block from our own hand, from the store, or decided.
+    /// Adds a whole block that was built here, read from the store, or decided.
     pub fn put(&mut self, round: Round, id: BlockId, parts: PartSet, keep: &[BlockId]) -> &mut Entry {
         self.insert(id, parts, round, keep);
         let entry = self.entries.get_mut(&id).expect("just inserted, and the newest is not pushed out");
@@ -161,12 +163,12 @@ impl Blocks {
         }
     }
 
-    /// The blocks that were pushed out since this was last asked: the engine must not count on them any more.
+    /// Returns the blocks that were evicted since the last call, which the engine must not rely on any more.
     pub fn take_dropped(&mut self) -> Vec<BlockId> {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Takes a part that a peer sent for a round of `height`.
+    /// Adds a part that a peer sent for a round of `height`.
     pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
         if !self.entries.keys().any(|id| id.parts == part.header()) {
             return self.keep_early(peer, height, round, part);
@@ -174,7 +176,8 @@ impl Blocks {
         self.offer(&part).map_or(Added::Known, Added::New)
     }
 
-    /// Gives a part to every block that lacks it: a false id may name the parts of another's block. Returns one of them.
+    /// Adds a part to every block that lacks it, because a false id can name the parts of another block. Returns one of
+    /// these blocks.
     fn offer(&mut self, part: &CheckedPart) -> Option<BlockId> {
         let mut added = None;
         for (id, entry) in self.entries.iter_mut().filter(|(id, _)| id.parts == part.header()) {
@@ -186,11 +189,12 @@ impl Blocks {
         added
     }
 
-    /// Keeps a part for a block that was not named yet, if there is room.
+    /// Keeps a part of a block that was not named yet, if there is room.
     ///
-    /// That nobody names its block is no offence: its proposal may be lost here, or have been sent to others only by a proposer that
-    /// sends two, and whoever forwards a part cannot know that. What such parts cost is bounded by the room for them here, and by
-    /// the bytes that a peer's connection may bring; they are hashed beside the host's thread.
+    /// A part whose block is never named is no offence: the proposal may have been lost on the way, or a proposer that
+    /// sends two proposals may have sent it to others only, and a peer that forwards a part cannot know that. The cost
+    /// of such parts is bounded by their room here and by the byte rate of a peer's connection; they are hashed outside
+    /// of the host's thread.
     pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
         let place = |part: &CheckedPart| (part.header(), part.part().index);
         if self.early.iter().any(|early| early.height == height && place(&early.part) == place(&part)) {
@@ -204,7 +208,7 @@ impl Blocks {
         Added::Early
     }
 
-    /// Gives the waiting parts of a block that was named to it.
+    /// Adds the waiting parts of a block after it was named.
     fn replay(&mut self, height: Height, header: PartSetHeader) {
         let is_of = |early: &EarlyPart| early.height == height && early.part.header() == header;
         let (of, others) = std::mem::take(&mut self.early).into_iter().partition(is_of);
@@ -215,7 +219,8 @@ impl Blocks {
         });
     }
 
-    /// Memory held, in bytes: parts, and of a complete block its bytes, what they decode to and its transactions.
+    /// Returns the memory held in bytes: parts, and for a complete block also its bytes, its decoded form and its
+    /// transactions.
     pub fn bytes(&self) -> usize {
         let of = |entry: &Entry| {
             let parts: usize = (0..entry.parts.header().total)
@@ -228,31 +233,31 @@ impl Blocks {
         self.entries.values().map(of).sum::<usize>() + early
     }
 
-    /// The most that is held when a block has at most `parts` parts, in bytes (I6).
+    /// Returns the maximum memory in bytes when a block has at most `parts` parts (I6).
     pub fn bytes_max(parts: u64) -> usize {
-        // The newest block is not pushed out, even if the engine needs all others.
+        // The newest block is not evicted, even if the engine needs all others.
         let entries = ENTRIES_MAX.max(NEEDED_BLOCKS_MAX) + 1;
         (4 * entries * parts as usize + EARLY_MAX) * PART_BYTES
     }
 
-    /// Takes a block out, to commit it.
+    /// Removes and returns a block, to commit it.
     pub fn take(&mut self, id: &BlockId) -> Option<Entry> {
         self.entries.remove(id)
     }
 
-    /// Forgets everything below `height`.
+    /// Removes all blocks, and the waiting parts below `height`.
     pub fn start(&mut self, height: Height) {
         self.entries.clear();
         self.dropped.clear();
         self.early.retain(|early| early.height >= height);
     }
 
-    /// Forgets what waits from a peer that is gone.
+    /// Removes the waiting parts of a peer that disconnected.
     pub fn forget_peer(&mut self, peer: Peer) {
         self.early.retain(|early| early.peer != peer);
     }
 
-    /// Forgets waiting parts of rounds that have passed.
+    /// Removes the waiting parts of rounds that have passed.
     pub fn forget_rounds(&mut self, height: Height, below: Round) {
         self.early.retain(|early| early.height != height || early.round >= below);
     }
@@ -272,7 +277,7 @@ mod tests {
         Peer([n; 20])
     }
 
-    /// A decodable block of three parts.
+    /// Returns a decodable block of three parts.
     fn large(seed: u8) -> (BlockId, PartSet) {
         let mut block = first_block();
         block.txs = (0..3).map(|i| vec![seed + i; 50_000]).collect();
@@ -361,7 +366,7 @@ mod tests {
         assert!(blocks.early.iter().all(|early| early.peer != peer(1)));
     }
 
-    /// An equivocating proposer may have named that one to others.
+    /// A proposer that sends two proposals may have sent the other one to others.
     #[test]
     fn a_part_of_another_block_waits_for_its_proposal() {
         let ((id, _), (other, parts)) = (large(1), large(5));

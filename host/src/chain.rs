@@ -1,4 +1,6 @@
-//! Where the chain stands: what the next block must be, and what follows from it.
+//! The tip of the chain, the rules for the next block, and the effect of a committed block.
+//!
+//! The header of height h is checked as follows:
 //!
 //! | header field of height h | must be |
 //! |---|---|
@@ -33,13 +35,13 @@ pub(crate) struct Chain {
     pub last_validators: Option<Arc<ValidatorSet>>,
     /// The parameters of tip + 1.
     pub params: Params,
-    /// The commit that we saw for the tip; `None` before the first block.
+    /// The commit that this node saw for the tip; `None` before the first block.
     pub last_commit: Option<Commit>,
     /// The app hash in the tip's header; `None` before the first block.
     pub last_app_hash: Option<Hash>,
 }
 
-/// Why a block is not the next one.
+/// Reason why a block is not a valid next block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BlockFault {
     #[error("header.{field} is {got}, expected {expected}")]
@@ -61,7 +63,9 @@ pub(crate) enum BlockFault {
 }
 
 impl Chain {
-    /// As the store has it.
+    /// Loads the tip and its rules from the store.
+    ///
+    /// Errors: `Damaged` or `Io` when a row is missing or cannot be read.
     pub fn load<K: Kv>(store: &Store<K>, tip: Tip) -> Result<Self, StoreError> {
         let next = tip.height.next();
         let has_block = tip.block_id.is_some();
@@ -77,12 +81,12 @@ impl Chain {
         })
     }
 
-    /// The height after the tip.
+    /// Returns the height after the tip.
     pub fn height(&self) -> Height {
         self.tip.height.next()
     }
 
-    /// Bytes that a block's transactions may take.
+    /// Returns the maximum bytes that a block's transactions may take.
     pub fn tx_bytes_max(&self) -> usize {
         let overhead = Block::overhead_bytes_max(
             self.validators.len().max(self.last_validators.as_ref().map_or(0, |set| set.len())),
@@ -90,12 +94,12 @@ impl Chain {
         (self.params.block.bytes_max as usize).saturating_sub(overhead)
     }
 
-    /// Most parts that a block of this height has.
+    /// Returns the maximum number of parts of a block of this height.
     pub fn parts_max(&self) -> u64 {
         self.params.block.bytes_max.div_ceil(PART_BYTES as u64)
     }
 
-    /// The next block. `txs` fit into [`Chain::tx_bytes_max`]; `last_commit` is of the tip.
+    /// Builds the next block. `txs` fit into [`Chain::tx_bytes_max`]; `last_commit` is of the tip.
     pub fn build_block(&self, now: Time, txs: Vec<Vec<u8>>, last_commit: Option<Commit>, proposer: Address) -> Block {
         let mut header = self.expected(proposer);
         header.time = now.max(self.tip.time.saturating_add(Duration::from_nanos(1)));
@@ -104,7 +108,7 @@ impl Chain {
         Block { header, txs, evidence: Vec::new(), last_commit }
     }
 
-    /// The next header, as far as it does not depend on what is in the block.
+    /// Returns the next header, as far as it does not depend on the content of the block.
     fn expected(&self, proposer: Address) -> Header {
         Header {
             version_app: self.params.version_app,
@@ -124,10 +128,10 @@ impl Chain {
         }
     }
 
-    /// Checks everything about a block but its transactions and the signatures of its last commit. Returns those precommits of the last
-    /// commit that are not in `known`, whose signatures were checked before.
+    /// Checks everything about a block except its transactions and the signatures of its last commit. Returns the
+    /// precommits of the last commit that are not in `known`; those in `known` were verified before.
     ///
-    /// Errors: [`BlockFault`], the first thing that is wrong.
+    /// Errors: [`BlockFault`], the first fault found.
     pub fn check_block(
         &self,
         block: &Block,
@@ -185,7 +189,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The set of the height after the next two, given what a block changes: changes act two heights later.
+    /// Returns the set that is in force two heights after the block with these results, whose changes it contains.
     pub fn validators_after(&self, results: &BlockResults) -> ValidatorSet {
         let mut after = self
             .next_validators
@@ -195,7 +199,7 @@ impl Chain {
         after
     }
 
-    /// Moves over a committed block.
+    /// Advances the tip over a committed block.
     pub fn advance(&mut self, tip: Tip, header: &Header, commit: Commit, after: ValidatorSet, params: Params) {
         let next = std::mem::replace(&mut self.next_validators, Arc::new(after));
         self.last_validators = Some(std::mem::replace(&mut self.validators, next));
@@ -205,7 +209,8 @@ impl Chain {
         self.last_app_hash = Some(header.app_hash);
     }
 
-    /// Of transactions in order of preference, as many as fit. The mempool counts its own way, the block's bytes are counted here.
+    /// Returns the leading transactions that fit into a block. The mempool counts bytes differently; here they are
+    /// counted as in the block.
     pub fn fitting(&self, txs: Vec<VerifiedTx>) -> Vec<VerifiedTx> {
         let mut room = Some(self.tx_bytes_max());
         let fits = |tx: &VerifiedTx| {
@@ -257,7 +262,7 @@ pub(crate) mod tests {
         chain.validators.proposer().address()
     }
 
-    /// A first block of a test chain.
+    /// Returns a first block of a test chain.
     pub(crate) fn first_block() -> Block {
         let chain = genesis();
         chain.build_block(time(2000), Vec::new(), None, proposer(&chain))
@@ -278,7 +283,7 @@ pub(crate) mod tests {
         Commit::from_votes(height, types::Round(0), block_id, &chain.validators, &votes)
     }
 
-    /// The chain after its first block, and a valid second block.
+    /// Returns the chain after its first block, and a valid second block.
     fn second() -> (Chain, Block) {
         let mut chain = genesis();
         let block = first_block();

@@ -1,4 +1,4 @@
-//! Everything of a host but the engine: it does what the engine asks for.
+//! Everything of a host except the engine: it executes the effects that the engine requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,22 +36,22 @@ pub(crate) struct Core<K: Kv> {
     pub outputs: Vec<Output>,
     /// The steady time of this step.
     pub now: Time,
-    /// The wall clock's time of this step.
+    /// The wall-clock time of this step.
     pub wall: Time,
-    /// Our validator's address; a full node has none.
+    /// Address of our validator; `None` for a full node.
     pub own: Option<Address>,
-    /// When the tip was committed here, or the host started.
+    /// Time at which the tip was committed here, or the host started.
     pub last_commit_at: Time,
-    /// When the height being decided started here.
+    /// Time at which the height being decided started here.
     pub height_started: Time,
-    /// The last committed block, for peers that are one height behind.
+    /// Parts of the last committed block, for peers that are one height behind.
     pub last_parts: Option<PartSet>,
-    /// Proposals of this height whose parts were sent. At most one for each round of ours.
+    /// Proposals of this height whose parts were sent. At most one for each round in which we propose.
     parts_said: BTreeSet<(Round, BlockId)>,
-    /// The last precommit for a block that is durable, with the block.
+    /// Height and round of the last precommit for a block that is durable together with the block.
     precommitted: Option<(Height, Round)>,
     pub hard_state_height: Height,
-    /// What our key signed last, and who keeps it outside of the store.
+    /// The newest position and messages that our key signed, kept also outside of the store by `record`.
     pub signed: SignState,
     pub record: Option<Box<dyn SigningRecord>>,
     pub syncs: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Core<K: Kv> {
     pub on_phase: Box<dyn FnMut(Phase) + Send>,
 }
 
-/// What there is to begin with.
+/// Components from which a core is created.
 pub(crate) struct Parts<K: Kv> {
     pub config: Config,
     pub store: Arc<Store<K>>,
@@ -71,9 +71,9 @@ pub(crate) struct Parts<K: Kv> {
     pub chain: Chain,
     pub app: LiveApp,
     pub own: Option<Address>,
-    /// What this node had said before it stopped.
+    /// The hard state that this node wrote before it stopped.
     pub hard_state: Option<HardState>,
-    /// What its key signed last, as far as it is known.
+    /// The newest known position and messages that the node's key signed.
     pub signed: SignState,
 }
 
@@ -111,14 +111,14 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// This node must stop; nothing is said or written any more.
+    /// Stops this node permanently; it sends and writes nothing after this call.
     pub fn halt(&mut self, why: impl Into<Halt>) {
         if !std::mem::replace(&mut self.halted, true) {
             self.outputs.push(Output::Halt(why.into()));
         }
     }
 
-    /// For the checkers of messages: where we stand.
+    /// Returns height, round and validator sets for the verifier of messages.
     pub fn place(chain: &Chain, round: Round) -> Place {
         Place {
             height: chain.height(),
@@ -129,7 +129,7 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// Makes `signed` durable outside of the store, if it is later than what stands there.
+    /// Makes `signed` durable outside of the store, if it is later than the recorded state.
     pub fn keep_signed(&mut self, signed: &SignState) {
         if self.halted || signed.place() <= self.signed.place() {
             return;
@@ -142,17 +142,18 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// What must not be pushed out by other blocks.
+    /// Returns the blocks that must not be evicted to make room for others.
     fn keep(&self, engine: &Engine) -> Vec<BlockId> {
         engine.needed_blocks().into_iter().collect()
     }
 
-    /// For the engine: which blocks are not at hand any more.
+    /// Returns the blocks that are not available any more, as inputs for the engine.
     pub fn dropped(&mut self) -> impl Iterator<Item = Told> + use<K> {
         self.blocks.take_dropped().into_iter().map(|block_id| Told::BlockDropped { block_id })
     }
 
-    /// Makes room for a block that somebody who may has named; one that the store has is there at once.
+    /// Makes room for a block that an entitled source named. A block whose bytes are in the store is available
+    /// immediately.
     pub fn name_block(&mut self, engine: &Engine, round: Round, id: BlockId) {
         let (height, keep) = (self.chain.height(), self.keep(engine));
         if self.blocks.get(&id).is_none() {
@@ -171,7 +172,7 @@ impl<K: Kv> Core<K> {
         self.blocks.name(height, round, id, &keep);
     }
 
-    /// Takes a whole block that was decided elsewhere.
+    /// Adds a whole block that was decided by others.
     pub fn put_block(&mut self, engine: &Engine, round: Round, id: BlockId, parts: PartSet) {
         let mut keep = self.keep(engine);
         keep.push(id);
@@ -180,7 +181,7 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// Says whether a block is valid, as soon as that is known.
+    /// Returns the verdict on a block as an input for the engine, once it is known.
     pub fn judge(&mut self, engine: &Engine, id: BlockId) -> Option<Told> {
         let entry = self.blocks.get(&id).filter(|entry| entry.parts.is_complete())?;
         if let (Verdict::Unknown, Some(block)) = (&entry.verdict, entry.block.clone()) {
@@ -198,7 +199,8 @@ impl<K: Kv> Core<K> {
         }
     }
 
-    /// Checks all of a block but the signatures that nobody has checked here; those are sent out to be.
+    /// Checks all of a block except the signatures that were not checked here before; these are sent out for
+    /// verification.
     fn examine(&mut self, engine: &Engine, id: BlockId, block: &Block, bytes: usize) -> Result<Verdict, String> {
         (self.on_phase)(Phase::Check);
         let verdict = self.examine_timed(engine, id, block, bytes);
@@ -225,13 +227,14 @@ impl<K: Kv> Core<K> {
         Ok(Verdict::AwaitingTxs(txs))
     }
 
-    /// The transaction of these bytes, if it was checked before: most of a block's wait in the mempool, decoded.
+    /// Returns the transaction of these bytes if it was checked before. Most transactions of a block are already
+    /// decoded in the mempool.
     fn known_tx(&self, bytes: &[u8]) -> Option<VerifiedTx> {
         let waits = self.mempool.get(&TxId::of(bytes));
         waits.inspect(|_| self.txs.note_hit()).or_else(|| self.txs.known(bytes))
     }
 
-    /// The signatures of a block's transactions were checked.
+    /// Handles the result of verifying the signatures of a block's transactions and of its last commit.
     pub fn on_txs_verified(&mut self, engine: &Engine, id: BlockId, valid: bool) -> Option<Told> {
         let entry = self.blocks.get_mut(&id)?;
         let Verdict::AwaitingTxs(txs) = &mut entry.verdict else { return None };
@@ -244,8 +247,8 @@ impl<K: Kv> Core<K> {
         self.judge(engine, id)
     }
 
-    /// Executes and stores a decided block. False, and nothing happens, if it is not at hand and valid. `engine` is the one that decided it;
-    /// `None` if others did.
+    /// Executes and stores a decided block. Returns false without any effect if the block is not available and valid.
+    /// `engine` is the engine that decided the block; `None` if block sync delivered it.
     pub fn apply(&mut self, id: BlockId, commit: Commit, engine: Option<&Engine>) -> bool {
         if !self.blocks.get(&id).is_some_and(|entry| matches!(entry.verdict, Verdict::Valid(_))) {
             return false;
@@ -318,7 +321,7 @@ impl<K: Kv> Core<K> {
     }
 }
 
-/// Where the time of a decided height went.
+/// Returns the durations from proposal to decision of a decided height.
 fn timing(engine: &Engine, block_id: BlockId, commit: &Commit, proposed: Time, decide: Duration) -> CommitTiming {
     let (round, total) = (commit.round, engine.validators().total_power());
     let ordered = |votes: Option<&VoteSet>| {
@@ -346,13 +349,13 @@ fn timing(engine: &Engine, block_id: BlockId, commit: &Commit, proposed: Time, d
     }
 }
 
-/// The precommits for blocks that a hard state remembers: when, and of what.
+/// Returns the precommits for blocks in a hard state: height and round, and the block.
 fn precommits(hard_state: &HardState) -> impl Iterator<Item = ((Height, Round), BlockId)> {
     let votes = hard_state.votes.iter().map(|signed| &signed.vote).filter(|vote| vote.vote_type == VoteType::Precommit);
     votes.filter_map(|vote| Some(((vote.height, vote.round), vote.block_id?)))
 }
 
-/// Transactions whose signatures all hold.
+/// Returns the transactions of a block after all their signatures were verified.
 fn signed(txs: Vec<BlockTx>) -> Vec<VerifiedTx> {
     txs.into_iter()
         .map(|tx| match tx {
@@ -401,7 +404,7 @@ impl<K: Kv> Effects for Core<K> {
             let is_applied = self.apply(block_id, commit, Some(engine));
             assert!(is_applied, "I4: block {block_id} of height {height} is decided as valid here and is not at hand");
         }
-        // The host starts the next height.
+        // The host, not the engine, decides when the next height starts.
         Vec::new()
     }
 
@@ -429,7 +432,7 @@ impl<K: Kv> Effects for Core<K> {
         let at_hand = |id: BlockId| {
             self.blocks.get(&id).filter(|entry| entry.parts.is_complete()).map(|entry| (id, entry.bytes.as_slice()))
         };
-        // What an earlier write named went down with it, and may have been pushed out since.
+        // A block that an earlier write-ahead named was written with it, and may have been evicted from memory since.
         let blocks: BTreeMap<BlockId, &[u8]> = ids.into_iter().filter_map(at_hand).collect();
         for ((height, round), id) in precommits(hard_state).filter(|(at, _)| Some(*at) > self.precommitted) {
             assert!(
@@ -468,7 +471,7 @@ impl<K: Kv> Effects for Core<K> {
             }
         };
         self.outputs.push(Output::Broadcast(Arc::new(say)));
-        // A proposal that is said again lacks no parts at most peers; the repair finds the others.
+        // Most peers already have the parts of a proposal that is sent again; the gossip repair finds the others.
         let Some((round, id)) = parts_of.filter(|of| self.parts_said.insert(*of)) else { return };
         let Some(entry) = self.blocks.get(&id) else { return };
         let height = self.chain.height();

@@ -1,22 +1,24 @@
-//! Anti-entropy: peers tell each other where they stand and what they hold; whoever sees a peer lacking something sends it.
+//! Gossip repair (anti-entropy): peers exchange their round states, and a node sends a peer what it lacks.
 //!
-//! A full mesh needs little of this: everybody says everything to everybody. What was lost, and what travels through nodes that
-//! are connected to both sides (a validator behind sentries), is repaired here: at first within a gossip interval, then, once a
-//! peer has shown that it hears nobody else ([`lacks_old`]), by forwarding to it at once for the next [`RELAY_HEIGHTS`] heights.
+//! A full mesh needs little of this, because every node sends every message to all. Lost messages, and messages that
+//! must travel through nodes that are connected to both sides (a validator behind sentries), are repaired here: first
+//! within a gossip interval, then, once a peer has shown that it receives messages from no other node ([`lacks_old`]),
+//! by forwarding to it immediately for the next [`RELAY_HEIGHTS`] heights.
 //!
-//! | peer is | gets |
+//! | peer is | receives |
 //! |---|---|
-//! | at our height | proposal, parts and votes that it lacks of its round and of the one that it names as previous |
-//! | there, in an earlier round | besides: what brought us into ours, our votes of it, the polka behind our `valid` |
+//! | at our height | proposal, parts and votes that it lacks of its round and of the round that it names as previous |
+//! | at our height, in an earlier round | also what moved us to our round, our votes of it, our `valid` polka |
 //! | one height behind | the commit of that height, and parts of its block |
-//! | further behind | nothing: it pulls blocks |
+//! | further behind | nothing: it requests blocks |
 //!
-//! What a peer says of itself is a claim, and only a reason to answer, within bounds that hold whatever it says: one answer in a step,
-//! to what it said last; [`ANSWERS_MAX`] answers and [`ANSWER_BYTES_MAX`] bytes in half a gossip interval, each place (height and round)
-//! once. All peers together are answered [`STEP_BYTES_MAX`] bytes in a step; whoever is left over has its turn in the next step.
+//! A peer's round state is a claim, and only a reason to respond, within bounds that hold whatever it claims: one
+//! response per step, to its newest state; [`ANSWERS_MAX`] responses and [`ANSWER_BYTES_MAX`] bytes in half a gossip
+//! interval, for each place (height and round) once. Responses to all peers together are limited to [`STEP_BYTES_MAX`]
+//! bytes per step; the remaining peers have their turn in the next step.
 //!
-//! Messages of the next height wait for it to start: [`WAITING_MAX`] and [`WAITING_BYTES_MAX`] of each peer, only such as are signed by
-//! validators of that height. A message too many is dropped.
+//! Messages of the next height wait for it to start: [`WAITING_MAX`] messages and [`WAITING_BYTES_MAX`] bytes of each
+//! peer, and only those signed by validators of that height. A message above the bound is dropped.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,25 +35,27 @@ use types::{
 
 use crate::{Checked, Peer, blocks::Blocks};
 
-/// Heights for which a peer that hears nobody else gets everything at once.
+/// Number of heights for which new messages are forwarded immediately to a peer that receives them from no other node.
 pub(crate) const RELAY_HEIGHTS: u64 = 100;
 
-/// Answers to one peer in half a gossip interval: as many rounds may fail in it and each be repaired.
+/// Maximum number of responses to one peer in half a gossip interval; that number of rounds can fail in it and be
+/// repaired.
 const ANSWERS_MAX: usize = 4;
 
-/// Bytes of answers to one peer in half a gossip interval: a block of the default size, and all votes of two rounds.
+/// Maximum bytes of responses to one peer in half a gossip interval: a block of the default size, and all votes of two
+/// rounds.
 pub(crate) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024 + 256 * 1024;
 
-/// Bytes of answers to all peers in one step, but for the last answer. A mebibyte costs about a millisecond to put into bytes.
+/// Maximum bytes of responses to all peers in one step, except for the last response. Encoding 1 MiB takes about 1 ms.
 const STEP_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes counted for a part beside its content: its proof.
+/// Bytes counted for the proof of a part, in addition to its content.
 const PART_PROOF_BYTES: usize = 1024;
 
-/// Messages of a height that has not started here, for each peer.
+/// Maximum number of messages of a height that has not started here, for each peer.
 const WAITING_MAX: usize = 64;
 
-/// Their bytes.
+/// Maximum bytes of messages of a height that has not started here, for each peer.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// A message of a height that has not started here.
@@ -63,24 +67,24 @@ pub(crate) struct Waiting {
     bytes: usize,
 }
 
-/// What is known of a peer, as it says.
+/// The state of a peer, as the peer claims it.
 #[derive(Debug, Default)]
 pub(crate) struct PeerView {
-    /// The height that it decides.
+    /// The height that the peer is deciding.
     pub height: Height,
-    /// The first height that it can serve.
+    /// The first height that the peer can serve.
     pub earliest: Height,
-    /// Gets what is new at once, up to this height.
+    /// The last height of which new messages are forwarded to the peer immediately.
     pub relay_until: Height,
-    /// Where it last said it is, and what it holds.
+    /// The newest round state of the peer.
     pub state: Option<RoundState>,
-    /// It said so since it was looked at last.
+    /// True if the round state was not handled yet.
     is_new: bool,
     answers: Answers,
     waiting: VecDeque<Waiting>,
 }
 
-/// What a peer was sent in this half of a gossip interval, in answer to what it said.
+/// The responses to a peer in the current half of a gossip interval.
 #[derive(Debug, Default)]
 struct Answers {
     since: Option<Time>,
@@ -88,7 +92,7 @@ struct Answers {
     bytes: usize,
 }
 
-/// An answer in the making.
+/// A response to a round state, with the number of bytes that may still be added.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub messages: Vec<Arc<PeerMessage>>,
@@ -96,12 +100,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Nothing yet, and at most this many bytes.
+    /// Creates an empty response of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { messages: Vec::new(), bytes_left: bytes_max }
     }
 
-    /// Adds a message if there is room for it; false if not.
+    /// Adds a message if it fits, and returns true if it did.
     fn push(&mut self, message: PeerMessage) -> bool {
         let room = self.bytes_left.checked_sub(bytes_of(&message));
         if let Some(left) = room {
@@ -116,11 +120,11 @@ impl Answer {
     }
 }
 
-/// The connected peers; the network bounds how many.
+/// The connected peers; the network bounds their number.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     views: BTreeMap<Peer, PeerView>,
-    /// Whose state was looked at last: the others have their turn first.
+    /// The peer whose round state was handled last: the other peers have their turn first.
     last: Option<Peer>,
 }
 
@@ -141,19 +145,20 @@ impl Peers {
         self.views.iter().map(|(peer, view)| (*peer, view))
     }
 
-    /// Those that get what is new at `height` at once.
+    /// Returns the peers to which new messages of `height` are forwarded immediately.
     pub fn relayed(&self, height: Height) -> impl Iterator<Item = (Peer, &PeerView)> {
         self.iter().filter(move |(_, view)| view.relay_until >= height && view.height <= height)
     }
 
-    /// Whether somebody has said where it stands since it was looked at last.
+    /// Returns true if the round state of a peer was not handled yet.
     pub fn has_news(&self) -> bool {
         self.views.values().any(|view| view.is_new)
     }
 
-    /// Answers those who said where they stand, each once, in turn. `answer` makes an answer within so many bytes.
+    /// Responds to the peers with new round states, each once, in turn. `answer` creates a response of at most a number
+    /// of bytes.
     ///
-    /// True if some are left over for another step.
+    /// Returns true if peers are left for another step.
     pub fn answer_states(
         &mut self,
         now: Time,
@@ -187,12 +192,12 @@ impl Peers {
         false
     }
 
-    /// Whether a message of `height` waits for it to start.
+    /// Returns true if a message of `height` waits for the height to start.
     pub fn is_waiting(&self, height: Height) -> bool {
         self.views.values().any(|view| view.waiting.iter().any(|waiting| waiting.height == height))
     }
 
-    /// Takes the messages that waited for `height`, and forgets older ones.
+    /// Removes and returns the messages that waited for `height`, and drops older ones.
     pub fn take_waiting(&mut self, height: Height) -> Vec<(Peer, Waiting)> {
         let mut taken = Vec::new();
         for (peer, view) in &mut self.views {
@@ -209,7 +214,7 @@ impl Peers {
 }
 
 impl PeerView {
-    /// Keeps a message until `height` starts; false if there is no room.
+    /// Keeps a message until `height` starts, and returns false if there is no room.
     pub fn keep(&mut self, height: Height, message: Checked, bytes: usize, received: Time) -> bool {
         let held: usize = self.waiting.iter().map(|waiting| waiting.bytes).sum();
         let fits = self.waiting.len() < WAITING_MAX && held + bytes <= WAITING_BYTES_MAX;
@@ -219,13 +224,13 @@ impl PeerView {
         fits
     }
 
-    /// The peer says where it stands.
+    /// Notes a new round state of the peer.
     pub fn note_state(&mut self, state: RoundState) {
         (self.height, self.earliest, self.is_new) = (state.height, state.earliest_height, true);
         self.state = Some(state);
     }
 
-    /// Whether it said that it holds this vote.
+    /// Returns true if the peer's round state contains this vote.
     pub fn holds(&self, vote: &SignedVote) -> bool {
         let Some(state) = self.state.as_ref().filter(|state| state.height == vote.vote.height) else { return false };
         [Some(&state.current), state.previous.as_ref()]
@@ -237,7 +242,7 @@ impl PeerView {
 }
 
 impl Answers {
-    /// How many bytes an answer may have now; 0 if there may be none.
+    /// Returns the maximum bytes of a response now; 0 if none is allowed.
     fn bytes_left(&mut self, now: Time, interval: Duration, theirs: &RoundState) -> usize {
         if self.since.is_none_or(|since| now < since || now.since(since) >= interval / 2) {
             *self = Self { since: Some(now), ..Self::default() };
@@ -248,7 +253,7 @@ impl Answers {
         ANSWER_BYTES_MAX.saturating_sub(self.bytes)
     }
 
-    /// An answer was sent; returns its bytes. One without content was none.
+    /// Notes a response and returns its bytes. An empty one is not counted.
     fn note(&mut self, theirs: &RoundState, messages: &[Arc<PeerMessage>]) -> usize {
         let bytes = messages.iter().map(|message| bytes_of(message)).sum();
         if bytes > 0 {
@@ -259,7 +264,7 @@ impl Answers {
     }
 }
 
-/// Bytes that a message of an answer counts for; no less than it has.
+/// Returns the bytes that a message of a response counts for; at least its encoded size.
 fn bytes_of(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Part { part, .. } => part.bytes.len() + PART_PROOF_BYTES,
@@ -276,7 +281,7 @@ pub(crate) fn bits(votes: &RoundVotes, vote_type: VoteType) -> &BitSet {
     }
 }
 
-/// Where we stand in a height that has started.
+/// Returns our round state in a height that has started.
 pub(crate) fn round_state(engine: &Engine, blocks: &Blocks, earliest: Height) -> RoundState {
     let held = |round| {
         let bits =
@@ -286,7 +291,7 @@ pub(crate) fn round_state(engine: &Engine, blocks: &Blocks, earliest: Height) ->
     let round = engine.round();
     let proposal = engine.proposal(round).map(|signed| &signed.proposal);
     let previous = proposal.and_then(|proposal| proposal.pol_round).or(round.0.checked_sub(1).map(Round));
-    // What we gather comes before what we have.
+    // A block that is incomplete here has priority over a complete one.
     let gathered = blocks.iter().filter(|(_, entry)| !entry.parts.is_complete()).max_by_key(|(_, entry)| entry.round);
     let entry = gathered.map(|(_, entry)| entry).or_else(|| blocks.get(&proposal?.block_id));
     RoundState {
@@ -302,7 +307,7 @@ pub(crate) fn round_state(engine: &Engine, blocks: &Blocks, earliest: Height) ->
     }
 }
 
-/// What a peer at our height lacks and we have, words before parts, within so many bytes.
+/// Returns what a peer at our height lacks and we have, votes and proposals before parts, within `bytes_max` bytes.
 pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState, bytes_max: usize) -> Vec<Arc<PeerMessage>> {
     let mut answer = Answer::new(bytes_max);
     if !theirs.has_proposal {
@@ -331,7 +336,7 @@ pub(crate) fn repair(engine: &Engine, blocks: &Blocks, theirs: &RoundState, byte
     answer.messages
 }
 
-/// What a peer lacks of the height that was decided last, within so many bytes.
+/// Returns what a peer lacks of the height that was decided last, within `bytes_max` bytes.
 pub(crate) fn repair_last(
     commit: &Commit,
     parts: Option<&PartSet>,
@@ -346,7 +351,7 @@ pub(crate) fn repair_last(
     answer.messages
 }
 
-/// Our votes that are not in `theirs`, as one certificate.
+/// Returns our votes that are not in `theirs`, as one certificate.
 fn missing(ours: &VoteSet, theirs: &BitSet) -> Option<Certificate> {
     let lacking = ours.first_votes().filter(|vote| !theirs.get(vote.vote.validator_index));
     Certificate::new(lacking.map(|vote| (**vote).clone()).collect()).ok()
@@ -363,7 +368,8 @@ fn missing_parts<'a>(
     lacking.filter_map(|index| parts.get(index).cloned()).map(move |part| PeerMessage::Part { height, round, part })
 }
 
-/// Whether a peer lacks what we held `before`, a good part of a gossip interval ago: then nobody else tells it.
+/// Returns true if a peer lacks what we held `before`, a quarter of a gossip interval ago or more: then no other node
+/// sends it.
 pub(crate) fn lacks_old(before: &RoundState, theirs: &RoundState) -> bool {
     if (before.height, before.round) != (theirs.height, theirs.round) {
         return false;
@@ -393,7 +399,8 @@ mod tests {
         state
     }
 
-    /// Answers each state with one message of so many bytes; returns how many messages were sent, and whether some are left over.
+    /// Responds to each state with one message of `part_bytes` bytes; returns the peers that received one, and whether
+    /// some are left.
     fn answers(peers: &mut Peers, ms: u64, part_bytes: usize) -> (Vec<Peer>, bool) {
         let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
         let part = Arc::new(types::Part { index: 0, bytes: vec![0; part_bytes - PART_PROOF_BYTES], proof });

@@ -1,24 +1,30 @@
-//! May we sign? A validator whose data was put back from an older copy must not sign again what it signed and forgot.
+//! Decides whether this validator may sign. A validator whose data was restored from an older copy must not sign again
+//! at heights that its data does not contain.
 //!
-//! What a key signed last stands in two places: in the store's hard state, and in the signing state beside it (a file, see
-//! [`crate::SigningRecord`]). A crash leaves the two equal, or the file one word behind, a word that was never said. So where they
-//! agree at the start, the node knows all that it signed, and signs at once: a network that restarts as a whole goes on at once.
+//! The newest messages that a key signed are recorded in two places: the store's hard state, and the signing state
+//! beside it (a file, see [`crate::SigningRecord`]). A crash leaves the two equal, or the file one message behind,
+//! which was never sent. So where they agree at the start, the node knows all that it signed, and signs immediately: a
+//! network that restarts as a whole continues immediately.
 //!
-//! - **G1** The file is ahead, so the database is older; or there is no signing state beside a chain. Then nothing is signed until
-//!   a block is decided here that was begun after this process, so that no earlier life can have signed at the next height; or,
-//!   if nothing had to be caught up, until votes of more than 1/3 of the power (without ours) are here of the height being
-//!   decided, and peers had [`ASKING_INTERVALS`] gossip intervals to send what they hold and we lack. Without a file, only votes
-//!   signed after our start count, because our own store and peers that are as old hold older ones; and if more than 1/3 is in a
-//!   later round than the hard state, our earlier life may have been there too, and we leave this height out.
-//! - **G2** After catching up, nothing is signed at the first height that is decided live, also where file and store agree: an
-//!   equally old copy of both looks like that. Where there is a file, and the height stays undecided for [`STUCK_INTERVALS`]
-//!   gossip intervals with more than 1/3 of the power heard at it, our vote is what it lacks, and the file allows it.
-//! - **G3** While we are silent, a vote of ours that the hard state lacks ends all signing at its height.
+//! - **G1** The file is ahead, so the database is older; or there is a chain but no signing state. Then nothing is
+//!   signed until a block is decided here that was begun after this process, so that no earlier process can have signed
+//!   at the next height. If there were no blocks to catch up with, it is enough that votes of more than 1/3 of the
+//!   power (without ours) have arrived for the height being decided, and that peers had [`ASKING_INTERVALS`] gossip
+//!   intervals to send what we lack. Without a file, only votes signed after our start count, because our own store and
+//!   peers that are equally old hold older ones; and if more than 1/3 of the power is in a later round than the hard
+//!   state, our earlier process may have been there too, and we abstain at this height.
+//! - **G2** After catching up, nothing is signed at the first height that is decided live, even where file and store
+//!   agree: an equally old copy of both looks the same. If there is a file, and the height stays undecided for
+//!   [`STUCK_INTERVALS`] gossip intervals with votes of more than 1/3 of the power, our vote is probably the missing
+//!   one, and the file allows it.
+//! - **G3** While we abstain, a vote of ours that the hard state lacks ends all signing at its height.
 //! - **G4** While we sign, such a vote stops the node: another process signs with our key.
-//! - **G5** Heights up to that of a signing state that is ahead are never signed at: what was locked there is not known.
+//! - **G5** Heights up to that of a signing state that is ahead are never signed at, because it is unknown what was
+//!   locked there.
 //!
-//! A height that G1 or G3 leaves out is sealed in the file, so that a restart does not ask again. Only signed words count; what peers
-//! claim to hold or to have decided changes nothing here. A validator that is a quorum alone asks nobody.
+//! A height at which G1 or G3 abstains is sealed in the file, so that after a restart the node abstains there without a
+//! new decision, and may sign above it. Only signed messages count; claims of peers about what they hold or decided
+//! have no effect here. A validator that is a quorum alone needs no votes of others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -27,52 +33,55 @@ use types::{Address, HardState, Height, Power, Round, SignedVote, Time, Validato
 
 use crate::Silence;
 
-/// Gossip intervals in which peers send us the votes that we lack, ours among them, before what we heard is enough (G1).
+/// Number of gossip intervals in which peers send us the votes that we lack, ours among them, before the received votes
+/// are enough (G1).
 const ASKING_INTERVALS: u32 = 2;
 
-/// Gossip intervals after which a height that we leave out as a precaution counts as waiting for us (G2).
+/// Number of gossip intervals after which a height at which we abstain as a precaution counts as waiting for us (G2).
 const STUCK_INTERVALS: u32 = 10;
 
-/// Why nothing is signed.
+/// Reason why nothing is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closed {
-    /// There is no signing state beside a chain.
+    /// There is a chain but no signing state.
     NoSigningState,
     /// The signing state is ahead of the hard state.
     DatabaseOlder,
-    /// They agree, and others decided heights that we know nothing of.
+    /// The two agree, but others decided heights that we know nothing of.
     CaughtUp,
 }
 
-/// What others have said of the height being decided, by the power behind it, without ours.
+/// Power of the other validators whose votes of the height being decided have arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
-    /// Of any round, signed since the time that was asked for.
+    /// Power with votes of any round, signed since the requested time.
     pub here: Power,
-    /// Of rounds later than the one that our hard state knows.
+    /// Power with votes of rounds later than the one in our hard state.
     pub ahead: Power,
 }
 
-/// Whether we may sign.
+/// State of the decision whether we may sign.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     closed: Option<Closed>,
-    /// Since the start, others decided heights that we know nothing of.
+    /// True if, since the start, others decided heights that we know nothing of.
     caught_up: bool,
-    /// A height that began after this process was decided here: no earlier life can have signed at a later one.
+    /// True once a height that began after this process was decided here: no earlier process can have signed at a later
+    /// one.
     settled: bool,
-    /// Nothing is signed at this height, whatever is heard.
+    /// Height at which nothing is signed, whatever votes arrive.
     never_at: Option<Height>,
-    /// The last place that our own state knows.
+    /// The last height and round that our own state knows.
     known: (Height, Round),
-    /// When this process started, by a clock that may have been ahead then.
+    /// Time at which this process started, by a clock that may have been ahead then.
     started: Time,
-    /// When the height being decided started here.
+    /// Time at which the height being decided started here.
     live_since: Time,
 }
 
 impl Guard {
-    /// Compares the signing state `file` with the store's hard state. `has_blocks`: the store is beyond genesis.
+    /// Creates a guard from the signing state `file` and the store's hard state. `has_blocks`: the store is beyond
+    /// genesis.
     pub fn new(file: &SignState, hard_state: Option<&HardState>, stored: &SignState, has_blocks: bool) -> Self {
         let closed = match () {
             () if file.height == Height::GENESIS && has_blocks => Some(Closed::NoSigningState),
@@ -91,7 +100,7 @@ impl Guard {
         }
     }
 
-    /// The process starts. Who has no key, or is a quorum alone, asks nobody.
+    /// Notes the start of the process. A node without a key, or that is a quorum alone, needs no votes of others.
     pub fn on_start(&mut self, own: Option<Address>, validators: &ValidatorSet, now: Time) {
         self.started = now;
         let power =
@@ -101,38 +110,39 @@ impl Guard {
         }
     }
 
-    /// A clock that was ahead at the start and was set right has not made the start later.
+    /// Corrects the start time if the clock was ahead at the start and was set back.
     pub fn on_time(&mut self, now: Time) {
         self.started = self.started.min(now);
     }
 
-    /// Whether we may sign at the height being decided.
+    /// Returns true if we may sign at the height being decided.
     pub fn signs(&self) -> bool {
         self.closed.is_none()
     }
 
-    /// Whether nothing that happens can close it any more.
+    /// Returns true if no later input can stop signing again.
     pub fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Whether file and store disagree.
+    /// Returns true if file and store disagree.
     fn doubts(&self) -> bool {
         matches!(self.closed, Some(Closed::NoSigningState | Closed::DatabaseOlder))
     }
 
-    /// Whether nothing says what we signed.
+    /// Returns true if there is no record of what we signed.
     fn is_blind(&self) -> bool {
         self.closed == Some(Closed::NoSigningState)
     }
 
-    /// A height started here.
+    /// Notes the start of a height.
     pub fn on_height(&mut self, now: Time) {
         self.live_since = now;
     }
 
-    /// A block was committed here, whose header has `time`. `synced`: others sent it whole; `is_signed`: we voted at its height in
-    /// this life or, as the hard state says, before. `slack` is how far clocks may be apart, in case of doubt.
+    /// Notes a committed block whose header has `time`. `synced`: block sync delivered it. `is_signed`: we voted at its
+    /// height in this process or, according to the hard state, before. `slack`: maximum difference of clocks, used in
+    /// case of doubt.
     pub fn on_committed(&mut self, height: Height, time: Time, synced: bool, is_signed: bool, slack: Duration) {
         if self.settled {
             return;
@@ -146,7 +156,7 @@ impl Guard {
         }
     }
 
-    /// A vote of ours for `height` came that we do not know of. True if that must stop the node (G4).
+    /// Handles a vote of ours for `height` that we do not know. Returns true if the node must stop (G4).
     pub fn on_unknown_vote(&mut self, height: Height) -> bool {
         if self.signs() {
             return true;
@@ -155,17 +165,18 @@ impl Guard {
         false
     }
 
-    /// Whether `height` is to be sealed: an earlier life may have signed at it, and a restart must not ask again.
+    /// Returns true if `height` must be sealed: an earlier process may have signed at it, and this node must abstain
+    /// there after a restart too.
     pub fn must_seal(&self, height: Height) -> bool {
         !self.signs() && (self.never_at == Some(height) || self.is_blind() && self.caught_up)
     }
 
-    /// The round up to which our own state knows what was signed at `height`.
+    /// Returns the round up to which our own state knows what was signed at `height`.
     pub fn known_round(&self, height: Height) -> Round {
         if self.known.0 == height { self.known.1 } else { Round::ZERO }
     }
 
-    /// Looks at what has been heard of a height that has started. True if we sign from now on.
+    /// Evaluates the votes of a height that has started. Returns true if we sign from now on.
     pub fn look(&mut self, height: Height, now: Time, interval: Duration, words: Words, total: Power) -> bool {
         if self.signs() || self.never_at == Some(height) {
             return false;
@@ -186,12 +197,12 @@ impl Guard {
         opens
     }
 
-    /// From when on a vote says that its validator is at its height now.
+    /// Returns the time from which a vote counts as evidence that its validator is at its height now.
     pub fn words_count_from(&self) -> Time {
         if self.is_blind() { self.started } else { Time::UNIX_EPOCH }
     }
 
-    /// Why nothing is signed at `height`, for the operator.
+    /// Returns the reason why nothing is signed at `height`, for the operator.
     pub fn silence(&self, height: Height, words: Words, total: Power) -> Option<Silence> {
         let why = self.closed?;
         let heard = words.here;
@@ -204,7 +215,8 @@ impl Guard {
     }
 }
 
-/// What others have said of the height that the engine decides: since `from`, and of rounds later than `known`.
+/// Returns the power of the other validators with votes at the engine's height: since `from`, and in rounds later than
+/// `known`.
 pub(crate) fn words(engine: &Engine, from: Time, known: Round) -> Words {
     let (mut here, mut ahead) = (BTreeSet::new(), BTreeSet::new());
     for (round, votes) in engine.votes().rounds() {
@@ -224,12 +236,12 @@ pub(crate) fn words(engine: &Engine, from: Time, known: Round) -> Words {
     Words { here: power(here), ahead: power(ahead) }
 }
 
-/// Whether we made this vote, as far as the hard state goes back.
+/// Returns true if we made this vote, as far as the hard state goes back.
 pub(crate) fn is_known(vote: &SignedVote, hard_state: &HardState) -> bool {
     if hard_state.height != vote.vote.height {
         return false;
     }
-    // What we signed in rounds long past is no longer remembered.
+    // Votes that we signed in much earlier rounds are not kept.
     let oldest = hard_state.votes.iter().map(|ours| ours.vote.round).min();
     oldest.is_some_and(|oldest| vote.vote.round < oldest) || hard_state.votes.contains(vote)
 }
@@ -263,7 +275,7 @@ mod tests {
         SignState { height: Height(height), round: Round(round), step, signed: None }
     }
 
-    /// A guard of a chain beyond genesis, started at 0: what the file says, and what the store says.
+    /// Returns a guard of a chain beyond genesis, started at 0, with these signing states of file and store.
     fn guard(file: &SignState, stored: &SignState) -> Guard {
         let hard_state = HardState { height: stored.height, round: stored.round, ..HardState::default() };
         let mut guard = Guard::new(file, Some(&hard_state), stored, true);

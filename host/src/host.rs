@@ -1,23 +1,25 @@
-//! The host: takes what happened, in order, and tells what to do.
+//! The host: takes inputs in order and returns the outputs that follow from them.
 //!
 //! ```text
-//!   step(now, inputs):  for each input ─> on_… ─> engine (through a driver's batch) ─> go_on: sync, start the next height
-//!                       at the end: one write for all that was said, then the words, then where we stand
+//!   step(now, inputs):  for each input ─> on_… ─> engine (in a driver's batch) ─> go_on: sync, start the next height
+//!                       at the end: one write for all signed messages, then the messages, then our round state
 //! ```
-//! Between two heights the engine rests on the decided one. The next starts when there is a reason to: transactions, a message of
-//! that height from a peer, the interval for empty blocks; never before the least interval, and at most once in a step, so that
-//! a lone validator with much to do still hears its other inputs.
+//! Between two heights the engine stays at the decided one. The next height starts when there is a reason:
+//! transactions, a message of that height from a peer, or the interval for empty blocks. It never starts before the
+//! minimum interval, and at most one starts per step, so that a lone validator with much work still handles its other
+//! inputs.
 //!
-//! What peers can make one step cost, with the largest validator set (`tests/worst_steps.rs` measures it; all below 1 ms but the checks):
+//! The maximum work that peers can cause in one step, with the largest validator set (`tests/worst_steps.rs` measures
+//! it; all below 1 ms except the checks):
 //!
-//! | comes | bound |
+//! | input | bound |
 //! |---|---|
-//! | votes, in certificates or not | as many as the node's inbox puts into one batch; one that is held already changes nothing and fires no rule |
-//! | signatures and parts that nobody checked before | [`STEP_CHECKS_MAX`]: 2 ms |
-//! | round states | one answer to each peer, [`gossip`]'s bytes to all; block sync looks at what they claim once |
-//! | blocks of block sync | [`SYNC_STEP_BYTES_MAX`], [`SYNC_STEP_BLOCKS_MAX`]; their bytes are hashed and their commits verified elsewhere |
+//! | votes, single or in certificates | the batch size of the node's inbox; a vote that is already held has no effect |
+//! | signatures and parts that were not checked before | [`STEP_CHECKS_MAX`]: 2 ms |
+//! | round states | one response to each peer, [`gossip`]'s bytes to all; block sync reads the claims once |
+//! | blocks of block sync | [`SYNC_STEP_BYTES_MAX`], [`SYNC_STEP_BLOCKS_MAX`]; other threads check them |
 //!
-//! Beside that stands the work of a block that validators proposed or decided: the `app` crate says what bounds it.
+//! In addition there is the work for a block that validators proposed or decided; the `app` crate documents its bounds.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -43,96 +45,99 @@ use crate::{
     sync::{Applying, Ask, Claim, Sync},
 };
 
-/// Bytes of synced blocks applied in one step, after which other inputs have their turn.
+/// Maximum bytes of synced blocks that are applied in one step; after that other inputs have their turn.
 const SYNC_STEP_BYTES_MAX: usize = 1024 * 1024;
 
-/// Synced blocks applied in one step.
+/// Maximum number of synced blocks that are applied in one step.
 const SYNC_STEP_BLOCKS_MAX: usize = 16;
 
-/// How much later than due a running timer may start a height. The wall clock is slewed, so the time left until the tip's time
-/// differs a little from step to step, and not every step may start a timer of its own.
+/// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
+/// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
 const START_SLACK: Duration = Duration::from_millis(5);
 
-/// Bytes of blocks in one answer to a sync request, unless one block is larger.
+/// Maximum bytes of blocks in one response to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Signatures and parts of one step that are checked on the host's thread: messages that came when their height was not known yet.
-/// Others are dropped, and come again with the repair. 32 cost 2 ms.
+/// Maximum number of signatures and parts that are checked on the host's thread in one step: messages that arrived
+/// before their height was known. Others are dropped, and the gossip repair sends them again. 32 checks take 2 ms.
 const STEP_CHECKS_MAX: usize = 32;
 
-/// Samples of what we held are taken so many times in a gossip interval, and kept for two of them, to tell what is old.
+/// Number of samples of our round state per gossip interval. They are kept for two intervals, to determine what we have
+/// held for some time.
 const SAMPLES_PER_INTERVAL: u32 = 8;
 
-/// Why a host cannot begin.
+/// Reason why a host cannot be opened.
 #[derive(Debug, Error)]
 pub enum HostError {
-    /// The store refused or failed.
+    /// The store refused or failed an operation.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store was begun with another genesis document.
+    /// The store was initialized with another genesis document.
     #[error(
         "the store was begun with genesis {got}, this genesis document is {expected}: use the document that it was begun with, or a new home"
     )]
     OtherGenesis {
-        /// Hash of the store's document.
+        /// Hash of the store's genesis document.
         got: Hash,
-        /// Hash of the one given.
+        /// Hash of the given genesis document.
         expected: Hash,
     },
-    /// The state's rows do not hash to what the chain agreed on.
+    /// The rows of the state do not hash to the app hash of the chain.
     #[error(
         "the state of height {height} hashes to {got}, the chain says {expected}: family state of the store is damaged. Stop the node, move the folder of the database away, and `cairn restore` a copy of another node's store; keep priv_validator_state.json"
     )]
     State {
-        /// The tip.
+        /// Height of the tip.
         height: Height,
-        /// What the rows hash to.
+        /// Hash that was computed from the rows.
         got: Hash,
-        /// What they must hash to.
+        /// App hash of the tip.
         expected: Hash,
     },
 }
 
-/// A validator or a full node, without IO of its own.
+/// A validator or a full node, without I/O of its own.
 pub struct Host<K: Kv> {
     core: Core<K>,
     engine: Engine,
     sync: Sync,
     guard: Guard,
-    /// The store holds words that the signer's state did not know when this host was opened.
+    /// True if the store holds signed messages that the signer's state did not contain when this host was opened.
     is_record_behind: bool,
-    /// Nothing is signed up to here, whatever the guard says.
+    /// Height up to which nothing is signed, whatever the guard decides.
     signing_floor: Height,
-    /// What this node had said before it stopped, until its height starts.
+    /// The hard state that this node wrote before it stopped, until its height starts.
     hard_state: Option<HardState>,
-    /// The next height starts without a further reason.
+    /// True if the next height starts without a further reason.
     start_now: bool,
-    /// A height has started in this step.
+    /// True if a height has started in this step.
     started: bool,
-    /// Blocks of others are being applied: the engine rests.
+    /// True while blocks of other nodes are being applied; the engine is then idle.
     catching_up: bool,
-    /// The greatest height that is proven to be decided, by a commit of the validators that we know. Claims do not raise it.
+    /// The greatest height that is proven to be decided, by a commit of the validators that we know. Claims do not
+    /// raise it.
     proven: Height,
-    /// Something that block sync depends on has changed.
+    /// True if something that block sync depends on has changed.
     look: bool,
-    /// Peers say that they are elsewhere: block sync looks at that once in a step, however much they say.
+    /// True if peers claim another height than before: block sync handles that once per step, however many claims
+    /// arrive.
     look_at_end: bool,
-    /// Signatures and parts that may still be checked in this step.
+    /// Number of signatures and parts that may still be checked in this step.
     checks_left: usize,
     /// The timer for the next height that was started last.
     start_timer: Option<(Height, Time)>,
     look_timer: Option<Time>,
-    /// What we held before, oldest first.
+    /// Samples of our round state, oldest first.
     samples: VecDeque<(Time, RoundState)>,
     told_round: (Height, Round),
 }
 
 impl<K: Kv> Host<K> {
-    /// A host on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
+    /// Opens a host on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
     ///
     /// Cost: one scan of the state.
     ///
-    /// Errors: [`HostError`], each a sentence for the operator.
+    /// Errors: [`HostError`], as of [`Host::begin`] and [`Host::resume`].
     pub fn open(
         config: Config,
         genesis: &Genesis,
@@ -145,9 +150,10 @@ impl<K: Kv> Host<K> {
         Self::resume(config, store, mempool, txs, signer)
     }
 
-    /// Writes the first state of `genesis` into an empty store.
+    /// Writes the genesis state of `genesis` into an empty store. A store that was initialized with the same document
+    /// is unchanged.
     ///
-    /// Errors: `OtherGenesis` when the store was begun with another document.
+    /// Errors: `OtherGenesis` when the store was initialized with another document; `Store` when a write fails.
     pub fn begin(store: &Store<K>, genesis: &Genesis) -> Result<(), HostError> {
         if let Some(begun) = store.tip().and(store.genesis()) {
             let (got, expected) = (begun.document_hash, genesis.hash());
@@ -165,11 +171,13 @@ impl<K: Kv> Host<K> {
         Ok(())
     }
 
-    /// A host on a store that [`Host::begin`] has begun, now or long ago. Without a signer it is a full node.
+    /// Opens a host on a store that [`Host::begin`] initialized at any earlier time. Without a signer it is a full
+    /// node.
     ///
     /// Cost: one scan of the state.
     ///
-    /// Errors: [`HostError`], each a sentence for the operator.
+    /// Errors: `Store` when the store is empty, damaged or fails; `State` when the rows of the state do not hash to the
+    /// app hash of the tip.
     pub fn resume(
         config: Config,
         store: Arc<Store<K>>,
@@ -192,12 +200,12 @@ impl<K: Kv> Host<K> {
         let mut stored = SignState::default();
         hard_state.iter().for_each(|hard_state| stored.raise_to(hard_state, &chain.id));
         let guard = Guard::new(&file, hard_state.as_ref(), &stored, tip.block_id.is_some());
-        // What was locked at the height of a signing state that the hard state does not reach is not known.
+        // If the signing state of the file is ahead of the hard state, it is unknown what was locked at its height.
         let ahead = if file.place() > stored.place() { file.height } else { Height::GENESIS };
         let is_record_behind = stored.place() > file.place();
         let signed = if file.place() > stored.place() { file } else { stored };
         let hard_state = hard_state.filter(|hard_state| hard_state.height > tip.height);
-        // Heights below a hard state from before a rewind were signed already.
+        // Heights below a hard state from before a rewind were already signed.
         let rewound =
             hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
         let signing_floor = store.signing_floor().max(rewound.unwrap_or_default()).max(ahead);
@@ -240,9 +248,10 @@ impl<K: Kv> Host<K> {
         Ok((host, verifier))
     }
 
-    /// Takes what happened, in order, and returns what to do, in order. Whatever the outputs explain is durable.
+    /// Handles inputs in order and returns outputs in order. Everything that the outputs depend on is durable.
     ///
-    /// The wall time of `now` dates the blocks and votes that are made here; its steady time measures everything else.
+    /// The wall time of `now` is the timestamp of the blocks and votes that are made here; its steady time measures all
+    /// durations.
     pub fn step(&mut self, now: impl Into<Moment>, inputs: Vec<Input>) -> Vec<Output> {
         if self.core.halted {
             return Vec::new();
@@ -264,7 +273,7 @@ impl<K: Kv> Host<K> {
         self.sample();
         let mut outputs = std::mem::take(&mut self.core.outputs);
         if self.core.halted {
-            // The write that should have made these words durable may be the one that failed.
+            // The write that should have made these messages durable may be the one that failed.
             outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Broadcast(_)));
         }
         outputs
@@ -363,7 +372,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// The peer's message is of this height, so it claims to be there.
+    /// Raises the height that the peer claims, because its message is of this height.
     fn note_height(&mut self, peer: Peer, height: Height) {
         if let Some(view) = self.core.peers.get_mut(peer)
             && view.height < height
@@ -373,7 +382,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// A message that its checker could not judge: of another height, or where a peer says it is.
+    /// Handles a message that its verifier could not check: of another height, or a peer's round state.
     fn on_unchecked(&mut self, batch: &mut Batch, peer: Peer, message: PeerMessage, received: Time) {
         let (height, checks) = match &message {
             PeerMessage::RoundState(state) => (state.height, 0),
@@ -387,7 +396,8 @@ impl<K: Kv> Host<K> {
             return self.on_round_state(peer, state);
         }
         self.note_height(peer, height);
-        // The host has moved since it was looked at. What cannot be checked now either is of a round too far ahead.
+        // The host has moved since the verifier saw the message. If it cannot be checked now either, its round is too
+        // far ahead.
         if (height == ours || height == ours.next()) && checks <= self.checks_left {
             self.checks_left -= checks;
             match self.core.verifier.check(message) {
@@ -397,7 +407,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Whether a message of this height has to wait for it to start.
+    /// Returns true if a message of this height must wait for the height to start.
     fn is_early(&self, height: Height) -> bool {
         let ours = self.core.chain.height();
         height == ours.next() || height == ours && !self.is_live()
@@ -409,8 +419,8 @@ impl<K: Kv> Host<K> {
             let bytes = vote.encode().len();
             return self.keep(peer, height, Checked::Vote(vote), bytes, received);
         }
-        // The engine sorts out the rest: late votes of the height before, and what is of no use. Of a height that block sync
-        // took from its hands it hears no more.
+        // The engine handles the rest: late votes of the height before, and useless votes. It receives no votes of a
+        // height that block sync took over.
         let is_heard = self.is_live() || self.engine.is_decided();
         if is_heard && (height == self.engine.height() || height.next() == self.engine.height()) {
             if self.is_live() && height == self.engine.height() && !self.check_own(&vote) {
@@ -485,7 +495,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Takes what a peer says of itself. It is answered at the end of the step, to what it says last.
+    /// Notes the round state of a peer. The response is sent at the end of the step, to the newest state.
     fn on_round_state(&mut self, peer: Peer, state: RoundState) {
         let (now, interval, height) = (self.core.now, self.core.config.gossip_interval, self.core.chain.height());
         let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval / 4;
@@ -499,7 +509,7 @@ impl<K: Kv> Host<K> {
         view.note_state(state);
     }
 
-    /// What follows from where peers say they are: what they lack is sent, what they are ahead is asked for, and no more.
+    /// Responds to the new round states of peers: sends what they lack, and asks peers that are ahead for blocks.
     fn on_round_states(&mut self) {
         if self.core.halted || !self.core.peers.has_news() {
             return;
@@ -522,7 +532,7 @@ impl<K: Kv> Host<K> {
 
     // ---- blocks --------------------------------------------------------------------------------------------------
 
-    /// Looks at blocks that have become complete.
+    /// Judges blocks that have become complete.
     fn judge_ready(&mut self, batch: &mut Batch) {
         for id in self.core.blocks.unjudged() {
             let verdict = self.core.judge(&self.engine, id);
@@ -530,7 +540,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// A block's verdict is known, or not yet: it goes to whoever waits for it.
+    /// Delivers the verdict of a block, if it is known, to block sync or the engine.
     fn on_verdict(&mut self, batch: &mut Batch, id: BlockId, verdict: Option<Told>) {
         let Some(verdict) = verdict else { return };
         if let Some(Applying { commit, .. }) = self.sync.applying.take_if(|applying| applying.block_id == id) {
@@ -541,7 +551,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Commits a block that more than 2/3 decided. That it is not valid here means that this node or its state is wrong.
+    /// Commits a block that more than 2/3 decided. If it is not valid here, this node or its state is wrong.
     fn apply_synced(&mut self, id: BlockId, commit: Arc<Commit>) {
         let height = commit.height;
         if self.core.apply(id, Arc::unwrap_or_clone(commit), None) {
@@ -561,7 +571,7 @@ impl<K: Kv> Host<K> {
             let (tip, precision) = (&self.core.chain.tip, self.core.chain.params.synchrony.precision);
             let said = (self.engine.height() == tip.height).then(|| self.engine.hard_state());
             let is_signed = said.is_some_and(|said| !said.votes.is_empty() || !said.proposals.is_empty());
-            // The proposer's clock and ours may each be off by the precision.
+            // The clocks of the proposer and of this node may each be off by the precision.
             self.guard.on_committed(tip.height, tip.time, synced, is_signed, precision * 2);
         }
         self.start_now = false;
@@ -586,7 +596,7 @@ impl<K: Kv> Host<K> {
         self.proven = self.proven.max(proven.unwrap_or_default());
         if blocks.is_empty() {
             self.sync.fail(now, peer);
-            // It may have forgotten the block meanwhile, or have been asked only what there is.
+            // The peer may have pruned the block in the meantime, or the request asked only for its range of heights.
             if earliest <= request.from && request.count > 0 {
                 self.penalize(peer, Offence::Unserved(format!("it was to send block {}, and sent none", request.from)));
             }
@@ -598,7 +608,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Gives up on requests that were not answered.
+    /// Expires requests that were not answered in time.
     fn expire_requests(&mut self) {
         self.look = true;
         for peer in self.sync.expire(self.core.now) {
@@ -610,7 +620,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Applies what has come and asks for what is missing.
+    /// Applies the blocks that arrived and requests the missing ones.
     fn sync_on(&mut self) {
         if !std::mem::take(&mut self.look) {
             return;
@@ -634,7 +644,7 @@ impl<K: Kv> Host<K> {
                 }
             }
         }
-        // What has just been applied here is not to be looked at again.
+        // The blocks that were just applied here are no reason to run block sync again.
         self.look = is_enough(bytes, blocks);
         if self.look {
             self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after: Duration::ZERO });
@@ -655,7 +665,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Whether these bytes are what more than 2/3 signed for the next height.
+    /// Checks that these bytes are the block of the next height that more than 2/3 signed.
     fn check_synced(&self, block: SyncedBlock) -> Result<(Arc<Commit>, PartSet), Offence> {
         let SyncedBlock { bytes, parts, commit, verified } = block;
         let bad = |reason: String| Err(Offence::BadBlock(format!("block {}: {reason}", commit.height)));
@@ -686,7 +696,7 @@ impl<K: Kv> Host<K> {
 
     // ---- heights -------------------------------------------------------------------------------------------------
 
-    /// Whether the engine is deciding the height after the tip.
+    /// Returns true if the engine is deciding the height after the tip.
     fn is_live(&self) -> bool {
         self.engine.height() == self.core.chain.height()
     }
@@ -702,10 +712,11 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// After each input: what follows from where we are now.
+    /// Runs after each input: continues block sync and starts the next height if it is due.
     fn go_on(&mut self, batch: &mut Batch) {
         self.sync_on();
-        // Heights that are proven to be decided elsewhere are fetched, as long as somebody delivers; claims alone hold nothing up.
+        // Heights that are proven to be decided are fetched while a peer delivers them; claims alone do not stop the
+        // engine.
         self.catching_up &= self.proven >= self.core.chain.height() && self.sync.is_delivering();
         if self.core.halted || self.is_live() || self.catching_up {
             return;
@@ -730,13 +741,14 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// When the next height may start: never before the time of the tip, whatever the reason. `None` while there is no reason to.
+    /// Returns when the next height may start, never before the time of the tip. `None` while there is no reason to
+    /// start it.
     fn start_due(&self) -> Option<Time> {
         let core = &self.core;
         Some(self.wanted_from()?.max(core.now.saturating_add(core.chain.tip.time.since(core.wall))))
     }
 
-    /// Since when there is a reason to start the next height.
+    /// Returns the time since which there is a reason to start the next height.
     fn wanted_from(&self) -> Option<Time> {
         let core = &self.core;
         if self.start_now {
@@ -748,7 +760,7 @@ impl<K: Kv> Host<K> {
         }
         match core.config.empty_block_interval {
             Some(interval) => Some(earliest.max(core.last_commit_at.saturating_add(interval))),
-            // The state that the last block left is not in any header yet.
+            // The state after the last block is not yet in any header.
             None => (core.chain.last_app_hash != Some(core.chain.tip.app_hash)).then_some(earliest),
         }
     }
@@ -774,11 +786,11 @@ impl<K: Kv> Host<K> {
         self.judge_ready(batch);
     }
 
-    /// Signs from now on, if enough is known.
+    /// Starts to sign from now on, if enough is known.
     fn ask_to_sign(&mut self, batch: &mut Batch) {
         let height = self.core.chain.height();
         let may_ask = self.is_live() && height > self.signing_floor;
-        // A height that others have decided is only waited for.
+        // At a height that others have already decided there is nothing to sign.
         let is_decided = || self.engine.votes().decision().next().is_some();
         if self.guard.signs() || self.engine.own_index().is_none() || !may_ask || is_decided() {
             return;
@@ -790,7 +802,7 @@ impl<K: Kv> Host<K> {
         self.seal_if_due(height);
     }
 
-    /// What others have said of the height being decided.
+    /// Returns the votes of other validators at the height being decided.
     fn words(&self) -> Words {
         if !self.is_live() {
             return Words::default();
@@ -798,7 +810,7 @@ impl<K: Kv> Host<K> {
         guard::words(&self.engine, self.guard.words_count_from(), self.guard.known_round(self.engine.height()))
     }
 
-    /// Makes it durable that nothing is signed at a height that we leave out.
+    /// Makes it durable that nothing is signed at a height at which this node abstains.
     fn seal_if_due(&mut self, height: Height) {
         if self.guard.must_seal(height) && self.core.own.is_some_and(|own| self.is_validator(own)) {
             self.engine.seal(height);
@@ -812,7 +824,7 @@ impl<K: Kv> Host<K> {
         self.core.chain.validators.by_address(&own).is_some()
     }
 
-    /// Why our validator signs nothing.
+    /// Returns the reason why our validator does not sign.
     fn silence(&self) -> Option<Silence> {
         let (height, tip) = (self.core.chain.height(), self.core.chain.tip.height);
         self.core.own.filter(|own| self.is_validator(*own))?;
@@ -825,7 +837,8 @@ impl<K: Kv> Host<K> {
         self.guard.silence(height, self.words(), self.core.chain.validators.total_power())
     }
 
-    /// Whether a vote may be counted: not if it is ours and we know nothing of it (another process signs with our key).
+    /// Returns true if a vote may be counted. A vote of ours that is unknown here halts the node while we sign, because
+    /// another process signs with our key; while we abstain, it ends all signing at its height.
     fn check_own(&mut self, vote: &SignedVote) -> bool {
         let height = vote.vote.height;
         if self.core.own != Some(vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {
@@ -851,13 +864,13 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Whether a vote of the height being decided is not held yet.
+    /// Returns true if a vote of the height being decided is not held yet.
     fn lacks(&self, vote: &SignedVote) -> bool {
         let votes = self.engine.votes().round(vote.vote.round).map(|votes| votes.of(vote.vote.vote_type));
         vote.vote.height == self.engine.height() && !votes.is_some_and(|votes| votes.has(vote))
     }
 
-    /// Forwards votes that were new here, and are held now, to those who hear nobody else.
+    /// Forwards votes that were new here and are now held to peers that do not receive them from others.
     fn relay_votes(&mut self, from: Peer, votes: impl IntoIterator<Item = SignedVote>) {
         for vote in votes {
             if !self.lacks(&vote) {
@@ -881,7 +894,7 @@ impl<K: Kv> Host<K> {
         RoundState::empty(chain.height(), Round::ZERO, chain.validators.len() as u32, earliest)
     }
 
-    /// Tells checkers the round, and peers if it is not the first.
+    /// Publishes the round to verifiers, and to peers if it is not the first.
     fn tell_round(&mut self) {
         if self.core.halted || !self.is_live() {
             return;
@@ -900,7 +913,7 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Remembers what we hold now.
+    /// Adds a sample of our round state.
     fn sample(&mut self) {
         let (now, spacing) = (self.core.now, self.core.config.gossip_interval / SAMPLES_PER_INTERVAL);
         let recent = self.samples.back().is_some_and(|(at, _)| now >= *at && now.since(*at) < spacing);
@@ -915,7 +928,7 @@ impl<K: Kv> Host<K> {
 
     // ---- views ---------------------------------------------------------------------------------------------------
 
-    /// Where this node stands. Cost: a copy of the votes of this height.
+    /// Returns the current state of this node. Cost: a copy of the votes of this height.
     pub fn status(&self) -> Status {
         let (core, engine, live) = (&self.core, &self.engine, self.is_live());
         let held = |round: Round, vote_type: VoteType| {
@@ -953,7 +966,8 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// The tip's time, if the next height waits for it because this clock is further behind than correct clocks may be apart.
+    /// Returns the tip's time, if the next height waits for it because this clock is further behind than the precision
+    /// allows.
     fn waits_until(&self) -> Option<Time> {
         let (tip, latest) =
             (self.core.chain.tip.time, self.core.wall.saturating_add(self.core.chain.params.synchrony.precision));
@@ -961,7 +975,8 @@ impl<K: Kv> Host<K> {
         Some(tip).filter(|tip| knows_time && !self.is_live() && *tip > latest)
     }
 
-    /// The lowest height that a peer who is ahead keeps, if heights are proven to be decided and none of them keeps our next one.
+    /// Returns the lowest height that a peer ahead of us keeps, if heights are proven to be decided and no such peer
+    /// keeps our next one.
     fn not_kept(&self) -> Option<Height> {
         let next = self.core.chain.height();
         if self.proven < next || self.sync.is_delivering() {
@@ -971,22 +986,23 @@ impl<K: Kv> Host<K> {
         ahead.map(|(_, view)| view.earliest).min().filter(|earliest| *earliest > next)
     }
 
-    /// Notes what happens inside heights from the next step on, or no longer: for clients that watch rounds.
+    /// Starts or stops recording notes about the rounds inside heights, from the next step on: for clients that watch
+    /// rounds.
     pub fn watch(&mut self, watched: bool) {
         self.engine.watch(watched);
     }
 
-    /// What was noted since the last call, in order. A step takes a few notes for each vote that it counts.
+    /// Returns the notes since the last call, in order. A step makes a few notes for each vote that it counts.
     pub fn take_notes(&mut self) -> Vec<RoundNote> {
         self.engine.take_notes()
     }
 
-    /// Calls `hook` when a phase begins, on the thread that steps.
+    /// Sets a hook that is called when a phase begins, on the thread that calls `step`.
     pub fn on_phase(&mut self, hook: impl FnMut(Phase) + Send + 'static) {
         self.core.on_phase = Box::new(hook);
     }
 
-    /// What is held for the height being decided, for those who check that it is bounded. Cost: it is counted.
+    /// Returns the memory that is held for the height being decided, to check its bounds. Cost: counting all of it.
     pub fn held(&self) -> Held {
         Held {
             engine_bytes: self.engine.held_bytes(),
@@ -996,9 +1012,10 @@ impl<K: Kv> Host<K> {
         }
     }
 
-    /// Keeps what the key signs outside of the store too, from now on: nothing is said before it is durable there.
+    /// Keeps what the key signs also in `record`, from now on: no message is sent before it is durable there.
     ///
-    /// The store may hold words that a failed write kept from this record. They are said again, so they are kept here first.
+    /// The store may hold signed messages that a failed write kept from this record. They are sent again, so they are
+    /// written to the record first.
     ///
     /// Errors: those of the record.
     pub fn keep_signed_in(&mut self, mut record: impl SigningRecord + 'static) -> Result<(), StoreError> {
@@ -1010,46 +1027,46 @@ impl<K: Kv> Host<K> {
         Ok(())
     }
 
-    /// The application, for proofs on other threads.
+    /// Returns the application, for proofs on other threads.
     pub fn app(&self) -> LiveApp {
         self.core.app.clone()
     }
 
-    /// The engine's guarded key, to export what it signed last.
+    /// Returns the signer of the engine, to export what its key signed last.
     pub fn signer(&self) -> Option<&Signer> {
         self.engine.signer()
     }
 
-    /// The engine, to look at.
+    /// Returns the engine, for inspection.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The engine with a rule switched off, to prove that a checker notices.
+    /// Switches off a rule of the engine, to prove that a checker detects it.
     #[cfg(feature = "mutations")]
     pub fn with_mutation(mut self, mutation: consensus::Mutation) -> Self {
         self.engine = self.engine.with_mutation(mutation);
         self
     }
 
-    /// Keeps the bytes of every block that is named, to prove that a checker notices (I6).
+    /// Keeps the bytes of every block that is named, to prove that a checker detects it (I6).
     #[cfg(feature = "mutations")]
     pub fn keep_blocks(mut self) -> Self {
         self.core.blocks.keeps_all = true;
         self
     }
 
-    /// Answers a peer's request for blocks; on any thread.
+    /// Returns the response to a peer's request for blocks; on any thread.
     ///
-    /// At most 4 MiB of blocks, or one if it is larger; fewer than asked for at the end of what is there, and before a height
-    /// that cannot be read: that one comes with the reason, for the log.
+    /// It contains at most 4 MiB of blocks, or one block if that is larger. It is shorter than requested where the kept
+    /// blocks end, and before a height that cannot be read; the error of that read is returned too, for the log.
     pub fn serve(store: &Store<K>, request: BlockRequest) -> (BlockResponse, Option<StoreError>) {
         let latest = store.tip().filter(|tip| tip.block_id.is_some()).map_or(Height::GENESIS, |tip| tip.height);
         let mut response =
             BlockResponse { earliest: store.earliest(), latest, latest_commit: None, blocks: Vec::new() };
         match store.commit(latest) {
             Ok(commit) => response.latest_commit = Some(commit),
-            // There is no block yet, or the window moved meanwhile.
+            // There is no block yet, or the window moved in the meantime.
             Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => {}
             Err(error) => return (response, Some(error)),
         }
@@ -1063,7 +1080,7 @@ impl<K: Kv> Host<K> {
                 store.block_bytes(height).and_then(|block| Ok(BlockAndCommit { block, commit: store.commit(height)? }));
             let block = match read {
                 Ok(block) => block,
-                // The window moved meanwhile.
+                // The window moved in the meantime.
                 Err(StoreError::Pruned { .. } | StoreError::Future { .. }) => break,
                 Err(error) => return (response, Some(error)),
             };

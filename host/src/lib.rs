@@ -1,12 +1,13 @@
-//! The validator's core, without IO of its own: engine, application, store, mempool, block parts, anti-entropy, block sync.
+//! The core of a node, without I/O of its own: engine, application, store, mempool, block parts, gossip repair, block
+//! sync.
 //!
 //! ```text
 //!   peers ──> Verifier::check (any thread) ──> Host::step(now, [Input]) ──> [Output] ──> sockets, timers, pools
 //!                                                │        ▲
 //!                                     Store (writes)   Mempool (shared with RPC and gossip)
 //! ```
-//! `Host` is a function of its inputs: time, peers' bytes and answers arrive as values. The node drives it from its consensus
-//! thread, the simulator under a virtual clock; both run this very code.
+//! `Host` depends only on its inputs: time, messages of peers and responses are passed in as values. The node calls it
+//! from its consensus thread, the simulator under a virtual clock; both run the same code.
 
 mod api;
 mod blocks;

@@ -1,32 +1,33 @@
-//! The application at the tip, for proofs: read by any thread, changed by the host's.
+//! The application at the tip, for proofs: any thread reads it, only the host's thread changes it.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use app::{App, StateUpdate, StateWay};
 
-/// The application of a running host. Clones are the same application.
+/// Shared handle to the application of a running host. Clones refer to the same application.
 ///
-/// The host writes once a height; a reader holds it for the microseconds of a way through the tree, and no row is read meanwhile.
+/// The host writes once per height. A reader holds the lock for the microseconds of a path through the tree, and reads
+/// no row of the store in that time.
 #[derive(Clone)]
 pub struct LiveApp(Arc<RwLock<App>>);
 
 impl LiveApp {
-    /// Shares an application.
+    /// Creates a shared handle to an application.
     pub fn new(app: App) -> Self {
         Self(Arc::new(RwLock::new(app)))
     }
 
-    /// The part of a proof about a raw key that is in memory, at the tip.
+    /// Returns the part of a proof for a raw key that is in memory, at the tip.
     pub fn way_to(&self, key: &[u8]) -> StateWay {
         self.read().way_to(key)
     }
 
-    /// The application as it is now. Let go of it soon: the host waits to commit.
+    /// Returns the application at the tip. Drop the guard soon: the host waits for it before a commit.
     pub fn read(&self) -> RwLockReadGuard<'_, App> {
         self.0.read().expect("a thread that panics stops the process")
     }
 
-    /// As [`App::commit`].
+    /// Applies a state update, as [`App::commit`] does.
     pub fn commit(&self, update: StateUpdate) {
         self.0.write().expect("a thread that panics stops the process").commit(update);
     }

@@ -1,24 +1,29 @@
-//! Transactions that wait for a block.
+//! The mempool: transactions that wait for a block.
 //!
 //! ```text
 //!   clients ─┐                        ┌─> reap: the proposer's block
-//!            ├─> check the signature ─> add ──> take_outgoing: gossip (gossip forwards by itself what came by it)
-//!   peers ───┘   (TxVerifier)         ├─> waiting, batch: what a peer that comes up asks for
+//!            ├─> check the signature ─> add ──> take_outgoing: gossip (which relays what it received by itself)
+//!   peers ───┘   (TxVerifier)         ├─> waiting, batch: the response to a peer that connects
 //!                                     └─< update: after each block
 //! ```
 //! | rule | bound |
 //! |---|---|
-//! | transactions, bytes, bytes of one, transactions of one sender | [`Config`] |
-//! | nonces ahead of the next one that is missing | [`app::NONCES_AHEAD_MAX`]; held, but not for a block yet |
+//! | transactions, total bytes, bytes of one, transactions of one sender | [`Config`] |
+//! | nonces ahead of the next missing one | [`app::NONCES_AHEAD_MAX`]; held, but not for a block yet |
 //! | order | highest fee first, earlier arrival first; each sender's nonces in order |
-//! | one nonce twice | the second takes the first's place if it pays [`Config::replace_percent`] more |
-//! | full | what ranks lowest gives way to what ranks higher: first what cannot be executed yet, then lower fees, then later arrivals |
-//! | money | all that waits of a sender together may cost what the sender has |
+//! | same nonce twice | the second replaces the first if it pays [`Config::replace_percent`] more |
+//! | full | the lowest rank is evicted for a higher one |
+//! | balance | all waiting transactions of a sender together may cost at most its balance |
 //! | time to live | [`Config::ttl`], [`Config::ttl_heights`], and an unordered transaction's own last height |
-//! | after a block | only senders whose account it touched are checked again; of what they cannot pay for any more 1,024 are dropped, and as many of what is too old. The rest waits for the next block, and is in none |
-//! | after new parameters | everything is checked again: only the validators' decision brings that about |
+//! | after a block | only senders whose account it changed are checked again |
+//! | after new parameters | everything is checked again; only the validators' decision causes this |
 //!
-//! One lock guards everything and is held for microseconds: signatures are checked before, waiting happens elsewhere.
+//! Eviction removes first what cannot be executed yet, then lower fees, then later arrivals. After a block, at most
+//! 1,024 transactions are dropped that their senders cannot pay for any more, and as many that are too old. The rest is
+//! dropped after the next blocks, and no block contains it.
+//!
+//! One lock protects everything and is held for microseconds: signatures are checked before, and no thread waits while
+//! it holds the lock.
 
 mod error;
 mod pool;
@@ -39,24 +44,24 @@ use types::{
 
 use crate::Peer;
 
-/// Bounds of a mempool; an operator's choices, not the chain's.
+/// Bounds of a mempool, chosen by the operator, not by the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Transactions that may wait.
+    /// Maximum number of transactions that wait.
     pub txs_max: usize,
-    /// Bytes that they may have together.
+    /// Maximum total size of the transactions that wait, in bytes.
     pub bytes_max: usize,
-    /// Bytes that one may have.
+    /// Maximum size of one transaction, in bytes.
     pub tx_bytes_max: usize,
-    /// Transactions of one sender that may wait.
+    /// Maximum number of transactions of one sender that wait.
     pub sender_txs_max: usize,
-    /// By how much more a fee must be to replace a transaction with the same nonce, in percent.
+    /// Minimum fee increase to replace a transaction with the same nonce, in percent.
     pub replace_percent: u64,
-    /// How long one may wait.
+    /// Maximum time that a transaction waits.
     pub ttl: Duration,
-    /// How many heights one may wait.
+    /// Maximum number of heights that a transaction waits; `None` for no limit.
     pub ttl_heights: Option<u64>,
-    /// Committed transactions that are remembered, so that they are not taken again.
+    /// Number of committed transactions that are remembered, so that they are not accepted again.
     pub committed_max: usize,
 }
 
@@ -75,55 +80,55 @@ impl Default for Config {
     }
 }
 
-/// Where a transaction comes from.
+/// Origin of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A client of ours: peers are to be told.
+    /// A client of this node; the transaction is announced to peers.
     Local,
-    /// A peer's gossip, which reaches the others without us.
+    /// Gossip of a peer, which reaches the other peers without us.
     Peer(Peer),
-    /// A peer that we asked what waits with it: the other peers are to be told.
+    /// The response of a peer that was asked for its waiting transactions; it is announced to the other peers.
     Fetched(Peer),
 }
 
-/// A transaction that was taken.
+/// A transaction that the mempool accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Added {
-    /// Its id.
+    /// Id of the transaction.
     pub id: TxId,
-    /// Gas that it asks for.
+    /// Gas that the transaction requests.
     pub gas_wanted: i64,
 }
 
-/// How much waits, and what has happened since the start.
+/// Content of the mempool, and counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Transactions that wait.
+    /// Number of transactions that wait.
     pub txs: usize,
-    /// Their bytes.
+    /// Total size of the transactions that wait, in bytes.
     pub bytes: usize,
-    /// Taken.
+    /// Number of transactions that were accepted.
     pub added: u64,
-    /// Refused, duplicates among them.
+    /// Number of transactions that were refused, including duplicates.
     pub refused: u64,
-    /// Dropped to make room.
+    /// Number of transactions that were evicted to make room.
     pub evicted: u64,
-    /// Dropped because they waited too long.
+    /// Number of transactions that were dropped because they waited too long.
     pub expired: u64,
-    /// Looked at again after a block.
+    /// Number of transactions that were checked again after a block.
     pub rechecked: u64,
-    /// Dropped because a block or new parameters left them without a chance.
+    /// Number of transactions that were dropped because a block or new parameters made them invalid.
     pub dropped: u64,
-    /// Handed to proposals.
+    /// Number of transactions that were put into proposals.
     pub reaped: u64,
 }
 
-/// Least time between two announcements of one transaction, however often clients send it.
+/// Minimum interval between two announcements of one transaction, however often clients send it.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
 type Hook = OnceLock<Box<dyn Fn() + Send + Sync>>;
 
-/// Transactions that wait for a block. For any number of threads.
+/// The transactions that wait for a block. For any number of threads.
 pub struct Mempool {
     inner: Mutex<Inner>,
     on_outgoing: Hook,
@@ -132,7 +137,8 @@ pub struct Mempool {
 
 struct Inner {
     pool: Pool,
-    /// What peers are to be told, oldest first, with its bytes. As long as the pool may be; the oldest is forgotten when full.
+    /// Ids to announce to peers with their sizes in bytes, oldest first. At most as many as the pool; the oldest is
+    /// dropped when full.
     outgoing: VecDeque<(TxId, usize)>,
     outgoing_bytes: usize,
     outgoing_max: usize,
@@ -161,7 +167,7 @@ fn call(hook: &Hook) {
 }
 
 impl Mempool {
-    /// Nothing waits yet.
+    /// Creates an empty mempool.
     pub fn new(config: Config, chain_id: ChainId) -> Self {
         let outgoing_max = config.txs_max;
         let pool = Pool::new(config, chain_id);
@@ -169,15 +175,17 @@ impl Mempool {
         Self { inner: Mutex::new(inner), on_outgoing: OnceLock::new(), on_ready: OnceLock::new() }
     }
 
-    /// Calls `hook` whenever there is something in [`Mempool::take_outgoing`] again. Set once, before the first transaction; it
-    /// runs on the thread that added the transaction, with no lock held, and must not wait.
+    /// Sets the hook that is called when [`Mempool::take_outgoing`] has transactions again, after there were none.
+    ///
+    /// It is set once, before the first transaction. It runs on the thread that added the transaction, with no lock
+    /// held, and must not wait.
     pub fn on_outgoing(&self, hook: impl Fn() + Send + Sync + 'static) {
         let is_first = self.on_outgoing.set(Box::new(hook)).is_ok();
         debug_assert!(is_first, "the hook is set once");
     }
 
-    /// Calls `hook` whenever a block could take something again, after there was nothing ([`Mempool::is_empty`]). As
-    /// [`Mempool::on_outgoing`].
+    /// Sets the hook that is called when an added transaction could go into a block, after there was none
+    /// ([`Mempool::is_empty`]). The rules are those of [`Mempool::on_outgoing`].
     pub fn on_ready(&self, hook: impl Fn() + Send + Sync + 'static) {
         let is_first = self.on_ready.set(Box::new(hook)).is_ok();
         debug_assert!(is_first, "the hook is set once");
@@ -187,12 +195,13 @@ impl Mempool {
         self.inner.lock().expect("a thread that panics stops the process")
     }
 
-    /// Takes a transaction in, or says why not.
+    /// Adds a transaction to the mempool.
     ///
-    /// `reader` is the state after block `height`, `params` are those of the next height. A state that is one block behind the
-    /// mempool's does no harm: the sender is looked at again after the next block. Cost: a few reads and O(log n).
+    /// `reader` is the state after block `height`, `params` are those of the next height. A state that is one block
+    /// behind the mempool's is allowed: the sender is checked again after the next block. Cost: O(log n)
+    /// and a few reads.
     ///
-    /// Errors: [`MempoolError`], with the way out.
+    /// Errors: [`MempoolError`], with the remedy.
     pub fn add<R: Reader + ?Sized>(
         &self,
         reader: &R,
@@ -230,7 +239,9 @@ impl Mempool {
         Ok(added)
     }
 
-    /// Whether [`Mempool::add`] would take it. Changes nothing.
+    /// Checks if [`Mempool::add`] would accept the transaction. Changes nothing.
+    ///
+    /// Errors: [`MempoolError`], the one that [`Mempool::add`] would return.
     pub fn check<R: Reader + ?Sized>(
         &self,
         reader: &R,
@@ -244,7 +255,7 @@ impl Mempool {
         Ok(added)
     }
 
-    /// Why bytes with this id need not be looked at: they wait here, or were committed not long ago.
+    /// Returns the reason why bytes with this id need no check: they wait here, or were committed recently.
     pub fn known(&self, id: &TxId) -> Option<MempoolError> {
         let inner = self.inner();
         if inner.pool.get(id).is_some() {
@@ -253,51 +264,58 @@ impl Mempool {
         inner.pool.is_committed(id).then(MempoolError::committed)
     }
 
-    /// Whether it waits here.
+    /// Returns true if the transaction waits here.
     pub fn contains(&self, id: &TxId) -> bool {
         self.inner().pool.get(id).is_some()
     }
 
-    /// Whether it waited here, lately, until it was too late for it. It may be in a block all the same, by way of another node.
+    /// Returns true if the transaction waited here recently and expired. It may still be in a block, by way of another
+    /// node.
     pub fn has_expired(&self, id: &TxId) -> bool {
         self.inner().pool.has_expired(id)
     }
 
-    /// A transaction that waits here.
+    /// Returns a transaction that waits here.
     pub fn get(&self, id: &TxId) -> Option<VerifiedTx> {
         self.inner().pool.get(id).map(|entry| entry.tx.clone())
     }
 
-    /// The nonce after the last one of a sender that waits here without a gap; `None` when none does.
+    /// Returns the nonce after the sender's last waiting one before a gap; `None` if no transaction with the next nonce
+    /// waits.
     pub fn next_nonce(&self, sender: &Address) -> Option<u64> {
         self.inner().pool.next_nonce(sender)
     }
 
-    /// Whether there is nothing that a block could take. What waits for an earlier nonce does not count.
+    /// Returns true if there is no transaction for a block. Transactions that wait for an earlier nonce do not count;
+    /// those that still have to be dropped do.
     pub fn is_empty(&self) -> bool {
         !self.inner().pool.has_ready()
     }
 
-    /// How much waits.
+    /// Returns the content and the counters of the mempool.
     pub fn stats(&self) -> Stats {
         self.inner().pool.stats()
     }
 
-    /// The first `limit` transactions in the order in which they came.
+    /// Returns the first `limit` transactions in the order of arrival.
     pub fn list(&self, limit: usize) -> Vec<Vec<u8>> {
         self.inner().pool.in_order_of_arrival().take(limit).map(|entry| entry.tx.bytes().to_vec()).collect()
     }
 
-    /// What a block can take, in the order in which it can be executed: the highest fees first, each sender's nonces in order.
+    /// Returns the transactions for a block, in an order in which they can be executed: the highest fees first, each
+    /// sender's nonces in order.
     ///
-    /// `bytes_max` counts as [`types::Block::tx_bytes_in_block`] does; `gas_max` is −1 for no bound. Nothing is removed.
+    /// `bytes_max` is counted as by [`types::Block::tx_bytes_in_block`]; `gas_max` is −1 for no bound. Nothing is
+    /// removed.
     pub fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
         self.inner().pool.reap(bytes_max, gas_max)
     }
 
-    /// A block was committed: `reader` is the state after it, `touched` are the rows that it wrote.
+    /// Updates the mempool after a committed block: `reader` is the state after it, `touched` are the keys of the rows
+    /// that it wrote.
     ///
-    /// What it holds is removed and not taken again; senders whose account it touched are checked again; what is too old goes.
+    /// The block's transactions are removed and not accepted again; senders whose account it changed are checked again;
+    /// transactions that are too old are dropped.
     pub fn update<'a, R: Reader + ?Sized>(
         &self,
         reader: &R,
@@ -310,12 +328,12 @@ impl Mempool {
         self.inner().pool.update(reader, height, block_txs, touched, now);
     }
 
-    /// Drops what has waited too long. [`Mempool::update`] does it too; call it when no blocks come.
+    /// Drops transactions that waited too long. [`Mempool::update`] does it too; call this when there are no blocks.
     pub fn expire(&self, now: Time) {
         self.inner().pool.expire(now);
     }
 
-    /// Drops everything that waits.
+    /// Drops all waiting transactions.
     pub fn flush(&self) {
         let mut inner = self.inner();
         inner.pool.flush();
@@ -323,9 +341,9 @@ impl Mempool {
         inner.outgoing_bytes = 0;
     }
 
-    /// Transactions that peers are to be told, oldest first; those that are gone by now are left out.
+    /// Removes and returns transactions to announce to peers, oldest first; those that no longer wait are left out.
     ///
-    /// At most `bytes_max` bytes, or one transaction, and at most [`TX_BATCH_MAX`] transactions.
+    /// The result has at most `bytes_max` bytes, or one transaction, and at most [`TX_BATCH_MAX`] transactions.
     pub fn take_outgoing(&self, bytes_max: usize) -> Vec<Vec<u8>> {
         let mut inner = self.inner();
         let (mut taken, mut bytes_left): (Vec<Vec<u8>>, _) = (Vec::new(), bytes_max);
@@ -341,19 +359,20 @@ impl Mempool {
         taken
     }
 
-    /// Bytes of what peers are to be told.
+    /// Returns the size of the transactions to announce, in bytes.
     pub fn outgoing_bytes(&self) -> usize {
         self.inner().outgoing_bytes
     }
 
-    /// The first `limit` transactions in the order in which they came, with their sizes in bytes: for a peer that comes up.
+    /// Returns the first `limit` transaction ids in the order of arrival, with their sizes in bytes, for a peer that
+    /// connects.
     pub fn waiting(&self, limit: usize) -> Vec<(TxId, u32)> {
         let inner = self.inner();
         let entries = inner.pool.in_order_of_arrival().take(limit);
         entries.map(|entry| (entry.tx.id(), u32::try_from(entry.tx.bytes().len()).unwrap_or(u32::MAX))).collect()
     }
 
-    /// Those of `ids` that wait here, in that order, as long as they have at most `bytes_max` bytes together.
+    /// Returns the transactions of `ids` that wait here, in that order, up to `bytes_max` bytes together.
     pub fn batch(&self, ids: &[TxId], mut bytes_max: usize) -> Vec<Vec<u8>> {
         let inner = self.inner();
         let mut batch = Vec::new();
@@ -365,8 +384,8 @@ impl Mempool {
         batch
     }
 
-    /// Keeps of `txs` what does not wait here, and neither was committed nor expired lately: else two peers would keep a transaction
-    /// alive for ever by fetching it from each other.
+    /// Keeps in `txs` only ids that neither wait here nor were committed or expired recently. Otherwise two peers would
+    /// keep a transaction alive forever by fetching it from each other.
     pub fn retain_unknown(&self, txs: &mut Vec<(TxId, u32)>) {
         let inner = self.inner();
         let is_known =
@@ -374,8 +393,8 @@ impl Mempool {
         txs.retain(|(id, _)| !is_known(id));
     }
 
-    /// The bytes of a transaction that waits here and that a client sends again, when peers are to be told of it again: at
-    /// most once each [`ANNOUNCE_INTERVAL`].
+    /// Returns the bytes of a waiting transaction that a client sent again, if it is to be announced again: at most
+    /// once each [`ANNOUNCE_INTERVAL`].
     pub fn announce_again(&self, id: &TxId, now: Time) -> Option<Vec<u8>> {
         self.inner().pool.announce(id, now).map(|entry| entry.tx.bytes().to_vec())
     }

@@ -1,13 +1,13 @@
-//! A set that forgets.
+//! A bounded set of transaction ids that evicts the oldest.
 
 use std::{collections::HashSet, mem};
 
 use types::TxId;
 
-/// The ids inserted last: at least `max`, at most twice as many.
+/// The ids that were inserted last: at least `max`, at most twice that number.
 ///
-/// Two generations: when the young one is full it becomes the old one, and the old one is forgotten. Nothing depends on the order
-/// of a hash set here: it is never walked.
+/// The set has two generations: when the young one is full it becomes the old one, and the previous old one is dropped.
+/// The sets are never iterated, so the order of a hash set has no effect.
 #[derive(Debug)]
 pub(crate) struct Recent {
     young: HashSet<TxId>,
@@ -16,17 +16,17 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Nothing yet. `max` is at least 1.
+    /// Creates an empty set. `max` is at least 1.
     pub fn new(max: usize) -> Self {
         Self { young: HashSet::new(), old: HashSet::new(), max: max.max(1) }
     }
 
-    /// Whether `id` is remembered.
+    /// Returns true if `id` is in the set.
     pub fn contains(&self, id: &TxId) -> bool {
         self.young.contains(id) || self.old.contains(id)
     }
 
-    /// Remembers `id` as the latest.
+    /// Inserts `id` as the newest.
     pub fn insert(&mut self, id: TxId) {
         if self.young.len() >= self.max && !self.young.contains(&id) {
             self.old = mem::take(&mut self.young);

@@ -1,20 +1,21 @@
-//! Block sync: which blocks to ask of whom.
+//! Block sync: decides which blocks to request from which peers.
 //!
-//! Peers only claim heights, and a claim is a reason to ask, nothing else. What is believed is a block whose commit verifies. One height
-//! ahead is normal for an instant, so such a claim counts after [`GRACE`], or at once where a commit proves the height; two and more
-//! count at once.
+//! Peers only claim heights, and a claim is only a reason to send a request. A block is accepted only if its commit
+//! verifies. Being one height behind is normal for a moment, so such a claim counts after [`GRACE`], or immediately
+//! where a commit proves the height; a claim of two or more heights ahead counts immediately.
 //!
-//! | asked | of | how many at once |
+//! | request for | sent to | maximum at a time |
 //! |---|---|---|
-//! | the first block that is missing | a peer that has delivered before; if there is none, or it is slow, others too | [`FRESH_MAX`] |
-//! | blocks after it | further peers, those that delivered first, up to [`WINDOW`] heights ahead | together with those |
-//! | which heights there are | a peer that has forgotten our next block, while no commit proves that we are behind | one |
+//! | the first missing block | a peer that delivered before; if none, or it is slow, others too | [`FRESH_MAX`] |
+//! | blocks after it | other peers, reliable ones first, up to [`WINDOW`] heights ahead | together with those |
+//! | the range of heights | a peer that pruned our next block, while no commit proves that we are behind | one |
 //!
-//! A request that is older than a tenth of its time limit is slow: it no longer counts, and another peer is asked for the same. So a
-//! peer that serves nothing costs the others a moment, and itself a standing: it is left alone for a while, longer each time, it ranks
-//! behind all others, and its network score sinks. The standing outlives the connection.
+//! A request that is older than a tenth of its timeout is slow: it no longer counts, and another peer gets a request
+//! for the same blocks. A peer that serves nothing therefore delays the others only for a moment, and loses its own
+//! standing: it gets no requests for an interval that doubles each time, it ranks behind all others, and it gets a
+//! penalty. The standing is kept when the connection ends.
 //!
-//! Bounds: one request for each peer; [`QUEUE_BYTES_MAX`] of blocks that wait; [`STANDINGS_MAX`] peers remembered.
+//! Bounds: one request per peer; [`QUEUE_BYTES_MAX`] of blocks in the queue; the standings of [`STANDINGS_MAX`] peers.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,54 +23,56 @@ use types::{BlockId, BlockRequest, Commit, Hash, Height, Time, limits::SYNC_BLOC
 
 use crate::{Peer, SyncedBlock, VerifiedCommit};
 
-/// How long being one height behind is normal.
+/// Duration for which being one height behind is normal.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
 
-/// How long a peer that failed is left alone, doubled each time.
+/// Backoff after the first failure of a peer; it doubles with each further failure.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// Doublings of it.
+/// Maximum number of doublings of the backoff, which is then 64 s.
 const BACKOFF_DOUBLINGS: u32 = 6;
 
-/// Requests under way that are not slow yet.
+/// Maximum number of outstanding requests that are not slow yet.
 const FRESH_MAX: usize = 4;
 
-/// Requests under way, slow ones too.
+/// Maximum number of outstanding requests, including slow ones.
 const REQUESTS_MAX: usize = 64;
 
-/// A request is slow after this part of its time limit.
+/// A request is slow after its timeout divided by this number.
 const SLOW_PART: u32 = 10;
 
-/// Blocks asked of a peer that has delivered nothing yet: a block that two peers deliver is a waste.
+/// Maximum number of blocks in a request to a peer that has delivered nothing yet, because a block that two peers
+/// deliver is wasted.
 const PROBE_BLOCKS: u32 = 8;
 
-/// Heights beyond our next one that are asked for.
+/// Number of heights beyond our next one that are requested.
 const WINDOW: u64 = 2 * SYNC_BLOCKS_MAX as u64;
 
-/// Bytes of blocks that wait for earlier ones; beyond, the latest heights are dropped and asked for again.
+/// Maximum bytes of blocks that wait for earlier ones; above it the latest heights are dropped and requested again.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Peers whose failures are remembered, connected or not; the one that may be asked again first is forgotten first.
+/// Maximum number of peers whose failures are remembered, connected or not; the one whose backoff ends first is evicted
+/// first.
 const STANDINGS_MAX: usize = 1024;
 
-/// A peer's claim.
+/// The range of heights that a peer claims to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub peer: Peer,
-    /// The height that it decides: it has all blocks below.
+    /// The height that the peer is deciding: it has all blocks below.
     pub height: Height,
-    /// The first height that it can serve.
+    /// The first height that the peer can serve.
     pub earliest: Height,
 }
 
-/// What to ask now, and when to look again at the latest.
+/// The requests to send now, and the maximum delay until the next plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub asks: Vec<Ask>,
     pub look_after: Option<Duration>,
 }
 
-/// A request to send.
+/// A request that the host must send to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub peer: Peer,
@@ -77,7 +80,7 @@ pub(crate) struct Ask {
     pub blocks: BlockRequest,
 }
 
-/// A request under way.
+/// A request that was sent and not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub peer: Peer,
@@ -93,14 +96,14 @@ impl Request {
     }
 }
 
-/// What a peer has shown.
+/// The record of a peer in block sync.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     failures: u32,
     not_before: Time,
-    /// It delivered blocks or signed words of use since it last failed.
+    /// True if it delivered blocks or useful signed messages since it last failed.
     delivered: bool,
-    /// The number of the last request to it.
+    /// The number of the last request to the peer.
     asked: u64,
 }
 
@@ -118,16 +121,17 @@ pub(crate) struct Sync {
     asked: u64,
     queue: BTreeMap<Height, (Peer, SyncedBlock)>,
     queue_bytes: usize,
-    /// A commit of the queue is being verified again.
+    /// True while a commit of the queue is being verified again.
     is_verifying: bool,
     pub applying: Option<Applying>,
-    /// Since when somebody has claimed to be one height ahead of this height.
+    /// A height, and the time since when a peer claims to be one ahead of it.
     near: Option<(Height, Time)>,
     standings: BTreeMap<Peer, Standing>,
 }
 
 impl Sync {
-    /// What to ask, when `next` is the height after the tip and `proven` the greatest height that is proven to be decided.
+    /// Returns the requests to send, where `next` is the height after the tip and `proven` the greatest height that is
+    /// proven to be decided.
     pub fn plan(&mut self, now: Time, next: Height, proven: Height, timeout: Duration, claims: &[Claim]) -> Plan {
         self.forget_below(next);
         let is_near = claims.iter().any(|claim| claim.height == next.next());
@@ -164,7 +168,8 @@ impl Sync {
         Plan { asks, look_after: request_at.into_iter().chain(grace).min() }
     }
 
-    /// What this peer is to be asked for: the first missing block, or what follows those that are under way.
+    /// Returns the range to request from this peer: the first missing block, or the blocks after those already
+    /// requested.
     fn wanted(&self, now: Time, next: Height, slow: Duration, claim: &Claim) -> Option<(Height, u32)> {
         let delivered = self.standings.get(&claim.peer).is_some_and(|standing| standing.delivered);
         let is_fresh = |request: &&Request| now >= request.asked && now.since(request.asked) < slow;
@@ -190,7 +195,7 @@ impl Sync {
         Ask { peer, request: self.asked, blocks: BlockRequest { from, count } }
     }
 
-    /// The first height that is neither held nor being applied.
+    /// Returns the first height that is neither held nor being applied.
     fn first_missing(&self, next: Height) -> Height {
         let mut height = Height(next.0 + u64::from(self.applying.is_some()));
         while self.queue.contains_key(&height) {
@@ -199,7 +204,7 @@ impl Sync {
         height
     }
 
-    /// The first height from here on that is neither held nor under way.
+    /// Returns the first height from `from` on that is neither held nor requested.
     fn first_not_asked(&self, from: Height) -> Height {
         let mut height = from;
         loop {
@@ -212,7 +217,7 @@ impl Sync {
         }
     }
 
-    /// Blocks are here, or a peer that has delivered before was asked for some.
+    /// Returns true if blocks are available, or a request to a peer that delivered before is outstanding.
     pub fn is_delivering(&self) -> bool {
         let reliable = |request: &Request| self.standings.get(&request.peer).is_some_and(|standing| standing.delivered);
         self.applying.is_some() || !self.queue.is_empty() || self.requests.values().any(reliable)
@@ -223,7 +228,7 @@ impl Sync {
         !left_alone && self.requests.values().all(|request| request.peer != peer)
     }
 
-    /// Whom to ask first.
+    /// Returns the sort key of a peer; the lowest gets the first request.
     fn rank(&self, peer: Peer) -> (Reverse<bool>, u32, u64, Peer) {
         let standing = self.standings.get(&peer).copied().unwrap_or_default();
         (Reverse(standing.delivered), standing.failures, standing.asked, peer)
@@ -237,7 +242,8 @@ impl Sync {
         self.standings.entry(peer).or_default()
     }
 
-    /// The peer did not deliver what it claimed: what it sent before is dropped, and it is left alone for a while.
+    /// Notes that the peer did not deliver what it claimed: its blocks are dropped, and it gets no requests during the
+    /// backoff.
     pub fn fail(&mut self, now: Time, peer: Peer) {
         let standing = self.standing(peer);
         standing.delivered = false;
@@ -247,7 +253,7 @@ impl Sync {
         self.requests.retain(|_, request| request.peer != peer);
     }
 
-    /// Ends the requests whose time is over; returns whom they were to.
+    /// Ends the requests whose deadline has passed and returns their peers.
     pub fn expire(&mut self, now: Time) -> Vec<Peer> {
         let over: Vec<Peer> =
             self.requests.values().filter(|request| now >= request.deadline).map(|request| request.peer).collect();
@@ -255,7 +261,7 @@ impl Sync {
         over
     }
 
-    /// The peer is gone. Its failures are remembered.
+    /// Notes that the peer disconnected. Its failures are remembered.
     pub fn peer_down(&mut self, peer: Peer) {
         self.requests.retain(|_, request| request.peer != peer);
         if let Some(standing) = self.standings.get_mut(&peer) {
@@ -266,14 +272,14 @@ impl Sync {
         }
     }
 
-    /// The request that an answer is to; `None` if its time was over, or it never was.
+    /// Removes and returns the request that a response answers; `None` if it expired or never existed.
     pub fn on_answer(&mut self, id: u64) -> Option<Request> {
         self.requests.remove(&id)
     }
 
-    /// Takes the blocks of an answer, but those that are here already.
+    /// Adds the blocks of a response to the queue, except those that are already held.
     ///
-    /// Errors: a sentence if they are not what was asked for; then none is taken.
+    /// Errors: a sentence if the blocks are not the requested ones; then none is added.
     pub fn take_in(&mut self, next: Height, request: &Request, blocks: Vec<SyncedBlock>) -> Result<(), String> {
         if blocks.len() > request.count as usize {
             return Err(format!("{} blocks, {} were asked for", blocks.len(), request.count));
@@ -298,20 +304,22 @@ impl Sync {
         Ok(())
     }
 
-    /// Whether the block of `next` is here, and its commit was not checked against these validators, those of its height.
+    /// Returns true if the block of `next` is held, and its commit was not verified against the validators of its
+    /// height.
     pub fn lacks_verification(&self, next: Height, validators: impl FnOnce() -> Hash) -> bool {
         let by = |block: &SyncedBlock| block.verified.map(|verified| verified.validators);
         self.queue.get(&next).is_some_and(|(_, block)| by(block) != Some(validators()))
     }
 
-    /// The commit of the block of `next`, to be checked again; `None` while another is.
+    /// Returns the commit of the block of `next`, to be verified again; `None` while another verification is running.
     pub fn ask_verification(&mut self, next: Height) -> Option<Arc<Commit>> {
         let (_, block) = self.queue.get(&next).filter(|_| !self.is_verifying)?;
         self.is_verifying = true;
         Some(block.commit.clone())
     }
 
-    /// A commit was checked again. Its block may have been dropped meanwhile, or come from another peer with another commit.
+    /// Stores the result of a verification. The block may have been dropped since, or come from another peer with
+    /// another commit.
     pub fn on_commit_verified(&mut self, VerifiedCommit { commit, verification }: VerifiedCommit) {
         self.is_verifying = false;
         if let Some((_, block)) = self.queue.get_mut(&commit.height)
@@ -321,7 +329,7 @@ impl Sync {
         }
     }
 
-    /// The block of `next`, if it is here.
+    /// Removes and returns the block of `next`, if it is held.
     pub fn take(&mut self, next: Height) -> Option<(Peer, SyncedBlock)> {
         let (peer, block) = self.queue.remove(&next)?;
         self.queue_bytes -= block.bytes;
@@ -339,13 +347,13 @@ impl Sync {
         self.queue_bytes = self.queue.values().map(|(_, block)| block.bytes).sum();
     }
 
-    /// A peer's block holds.
+    /// Notes that a block of this peer was valid.
     pub fn delivered(&mut self, peer: Peer) {
         let standing = self.standing(peer);
         (standing.failures, standing.not_before, standing.delivered) = (0, Time::UNIX_EPOCH, true);
     }
 
-    /// A peer's signed words were new here: it is likely to have the blocks too, unless it failed before.
+    /// Notes that a signed message of this peer was new here: it probably has the blocks too, unless it failed before.
     pub fn was_useful(&mut self, peer: Peer) {
         let standing = self.standing(peer);
         standing.delivered |= standing.failures == 0;
@@ -377,7 +385,7 @@ mod tests {
         sync.plan(now(ms), Height(next), NONE, TIMEOUT, claims)
     }
 
-    /// Whom is asked for what: peer, first height, count.
+    /// Returns the requests of a plan: peer, first height, count.
     fn asked(plan: &Plan) -> Vec<(u8, u64, u32)> {
         plan.asks.iter().map(|ask| (ask.peer.0[0], ask.blocks.from.0, ask.blocks.count)).collect()
     }
@@ -390,7 +398,7 @@ mod tests {
             .collect()
     }
 
-    /// The peer answers its request in full.
+    /// Answers the peer's request in full.
     fn answers(sync: &mut Sync, next: u64, ask: &Ask) {
         let request = sync.on_answer(ask.request).unwrap();
         sync.take_in(Height(next), &request, blocks(ask.blocks.from.0, ask.blocks.count.into())).unwrap();
@@ -419,9 +427,9 @@ mod tests {
         answers(&mut sync, 5, &first.asks[2]);
         (5..13).for_each(|height| assert_eq!(sync.take(Height(height)).unwrap().0, peer(3)));
         sync.delivered(peer(3));
-        // The others are still fresh, so one more may be asked: the one that delivered, for more.
+        // The other requests are not slow yet, so one more is allowed: to the peer that delivered.
         assert_eq!(asked(&plan(&mut sync, 10, 13, &claims)), [(3, 13, 64)]);
-        // Now they are slow. Those who were not asked yet fetch what follows.
+        // Now the other requests are slow. The peers without a request get the following blocks.
         assert_eq!(asked(&plan(&mut sync, 505, 13, &claims)), [(5, 77, 8), (6, 85, 8)]);
         assert_eq!(sync.expire(now(5000)), [peer(1), peer(2), peer(4)]);
     }
@@ -442,7 +450,7 @@ mod tests {
         sync.take(Height(5)).unwrap();
         sync.delivered(peer(15));
         assert_eq!(sync.expire(now(8_000)).len(), 14, "all pay for it");
-        // Whatever they claim later, who delivered is asked before them.
+        // Whatever the others claim later, the peer that delivered gets the first request.
         assert_eq!(asked(&plan(&mut sync, 90_000, 50, &claims))[0], (15, 50, 50));
     }
 

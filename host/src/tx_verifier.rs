@@ -1,12 +1,13 @@
-//! Checks transactions' signatures, each once for the whole node, many together.
+//! Verification of transaction signatures: each once for the whole node, many together.
 //!
-//! A transaction comes to a node several times: from a client, from peers' gossip, in a block. Its signature is checked the first
-//! time; afterwards its id, a hash of all its bytes, says that these very bytes are signed.
+//! A transaction reaches a node several times: from a client, from peers' gossip, in a block. Its signature is checked
+//! the first time; afterwards its id, a hash of all its bytes, identifies the same bytes as verified.
 //!
 //! Invariants:
-//! **T1** bytes are checked at most once while they are remembered, also when several threads bring them at the same time
-//! (`threads_with_one_transaction_check_it_once`);
-//! **T2** only a check that held makes bytes verified (`a_bad_signature_is_never_good`).
+//!
+//! - **T1** The same bytes are checked at most once while they are remembered, even if several threads submit them at
+//!   the same time (`threads_with_one_transaction_check_it_once`).
+//! - **T2** Only a successful check marks bytes as verified (`a_bad_signature_is_never_good`).
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -20,13 +21,14 @@ use types::{DecodeError, SignatureError, Transaction, TxError, TxId, VerifiedTx,
 
 use crate::recent::Recent;
 
-/// Verified ids remembered at least: more than a mempool and the block in progress hold. 40 bytes each, twice.
+/// Minimum number of verified ids that are remembered: more than a mempool and the block in progress hold. 40 bytes
+/// each, twice.
 pub const VERIFIED_MAX: usize = 262_144;
 
-/// Ids of badly signed bytes remembered at least: who repeats them costs no further check.
+/// Minimum number of ids of badly signed bytes that are remembered, so that repeating them causes no further check.
 const REFUSED_MAX: usize = 4_096;
 
-/// Checks transactions' signatures, once a node. For any number of threads.
+/// Verifies transaction signatures, once per node. For any number of threads.
 #[derive(Debug)]
 pub struct TxVerifier {
     memory: Mutex<Memory>,
@@ -39,16 +41,16 @@ pub struct TxVerifier {
 struct Memory {
     verified: Recent,
     refused: Recent,
-    /// What is being checked: one entry for each thread in here at most.
+    /// Ids that are being checked, at most one entry for each transaction of each thread that is checking.
     in_flight: BTreeMap<TxId, Arc<OnceLock<bool>>>,
 }
 
-/// What is known of bytes.
+/// What is known about the signature of a transaction.
 enum Known {
     Holds(bool),
-    /// Another thread is checking them.
+    /// Another thread is checking the signature.
     InFlight(Arc<OnceLock<bool>>),
-    /// Nothing; now this thread is to check them, and to say so here.
+    /// Nothing is known; this thread must check the signature and publish the result here.
     Ours(Arc<OnceLock<bool>>),
 }
 
@@ -59,7 +61,7 @@ impl Default for TxVerifier {
 }
 
 impl TxVerifier {
-    /// Remembers at least the last `verified_max` verified transactions.
+    /// Creates a verifier that remembers at least the last `verified_max` verified transactions.
     pub fn new(verified_max: usize) -> Self {
         let memory = Memory {
             verified: Recent::new(verified_max),
@@ -74,37 +76,39 @@ impl TxVerifier {
         }
     }
 
-    /// Decodes a transaction and checks its signature, unless these very bytes were checked before. Cost: 70 µs, or 10.
+    /// Decodes a transaction and checks its signature, unless the same bytes were checked before. Cost: 70 µs, or 10 µs
+    /// if they were.
     ///
     /// Errors: `Decode` for bytes that are no transaction, `Signature` for one that its signer did not sign.
     pub fn verify(&self, bytes: &[u8]) -> Result<VerifiedTx, TxError> {
         self.verify_each([bytes]).remove(0)
     }
 
-    /// The same of several: their signatures are checked together. Cost: some 55 µs each, for sixteen and more.
+    /// As [`TxVerifier::verify`] for several transactions, whose signatures are checked together. Cost: about 55 µs
+    /// each, for sixteen and more.
     pub fn verify_each<'b>(&self, bytes: impl IntoIterator<Item = &'b [u8]>) -> Vec<Result<VerifiedTx, TxError>> {
         let decoded: Vec<Result<Transaction, DecodeError>> = bytes.into_iter().map(Transaction::decode).collect();
         let txs: Vec<Transaction> = decoded.iter().flatten().cloned().collect();
         let mut holds = self.hold(&txs).into_iter();
         let mut verified = |tx| match holds.next().expect("an answer for each") {
-            // T2: it was, by this call or an earlier one.
+            // T2: the signature was checked, by this call or an earlier one.
             true => Ok(VerifiedTx::verified_before(tx)),
             false => Err(SignatureError::Mismatch.into()),
         };
         decoded.into_iter().map(|tx| verified(tx?)).collect()
     }
 
-    /// Whether every signature holds.
+    /// Returns true if every signature is valid.
     pub fn verify_all(&self, txs: &[Transaction]) -> bool {
         self.hold(txs).into_iter().all(|holds| holds)
     }
 
-    /// Whether the bytes with this id were checked, and held.
+    /// Returns true if the bytes with this id were checked and are valid.
     pub fn is_verified(&self, id: &TxId) -> bool {
         self.memory().verified.contains(id)
     }
 
-    /// The transaction of these bytes, if they were checked before and held. Checks nothing.
+    /// Returns the transaction of these bytes if they were checked before and are valid. Checks nothing.
     pub fn known(&self, bytes: &[u8]) -> Option<VerifiedTx> {
         if !self.is_verified(&TxId::of(bytes)) {
             return None;
@@ -113,22 +117,22 @@ impl TxVerifier {
         Some(VerifiedTx::verified_before(Transaction::decode(bytes).ok()?))
     }
 
-    /// A signature was not checked, because somebody who remembers it says that it was before.
+    /// Counts a signature that was not checked, because a caller knows that it was verified before.
     pub fn note_hit(&self) {
         self.hits.fetch_add(1, Relaxed);
     }
 
-    /// Signatures checked since the start.
+    /// Returns the number of signatures checked since the start.
     pub fn checks(&self) -> u64 {
         self.checks.load(Relaxed)
     }
 
-    /// Signatures not checked, because they had been before.
+    /// Returns the number of signatures that were not checked, because they had been before.
     pub fn hits(&self) -> u64 {
         self.hits.load(Relaxed)
     }
 
-    /// How often signatures were checked, alone or several together.
+    /// Returns the number of checks, of one signature or of several together.
     pub fn batches(&self) -> u64 {
         self.batches.load(Relaxed)
     }
@@ -137,8 +141,8 @@ impl TxVerifier {
         self.memory.lock().expect("a thread that panics stops the process")
     }
 
-    /// Which signatures hold. No lock is held while they are checked. What another thread is checking is waited for, after
-    /// our own: so two threads never wait for each other.
+    /// Returns which signatures are valid. No lock is held during the checks. Results of other threads are awaited only
+    /// after our own are published, so that two threads never wait for each other.
     fn hold(&self, txs: &[Transaction]) -> Vec<bool> {
         let known = self.known_or_claim(txs);
         let is_ours = |(tx, known): (&Transaction, &Known)| matches!(known, Known::Ours(_)).then(|| tx.clone());
@@ -173,7 +177,7 @@ impl TxVerifier {
         answers.into_iter().map(Answer::wait).collect()
     }
 
-    /// A transaction that stands twice among these is claimed once.
+    /// Looks up each transaction and claims the unknown ones. A transaction that occurs twice is claimed once.
     fn known_or_claim(&self, txs: &[Transaction]) -> Vec<Known> {
         let mut memory = self.memory();
         let mut look = |tx: &Transaction| {
@@ -193,7 +197,7 @@ impl TxVerifier {
     }
 }
 
-/// Whether a signature holds, or who will say it.
+/// The validity of a signature, or the cell in which another thread will publish it.
 enum Answer {
     Known(bool),
     Awaited(Arc<OnceLock<bool>>),

@@ -1,20 +1,22 @@
-//! Checking peers' messages, on any thread, away from the host.
+//! Verification of peers' messages, on any thread, normally not the host's.
 //!
-//! The host publishes where it stands; whoever receives messages checks them against that. A signature that was found to hold
-//! is remembered for a while: votes come more than once (relayed, said again, in certificates), and cost one check.
+//! The host publishes its height, round and validator sets; a thread that receives messages verifies them against
+//! these. A valid signature is remembered for a while: votes arrive more than once (relayed, repeated, in certificates)
+//! and need one check only.
 //!
 //! | message | of height | becomes |
 //! |---|---|---|
-//! | vote | the current one, the next, or the one before: a late one may prove that its validator signed twice | `Vote`, `Bad` |
-//! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | the current one, or the next | `Proposal`, `Bad` |
-//! | certificate | the current one, or the next | `Certificate`, `Bad` |
-//! | part of a block | the current one, or the next | `Part`, `Bad` |
-//! | anything else | | `Unchecked`: of no use to the host until it is at that height |
+//! | vote | current, next, or previous (a late vote can prove a double signature) | `Vote`, `Bad` |
+//! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | current or next | `Proposal`, `Bad` |
+//! | certificate | current or next | `Certificate`, `Bad` |
+//! | part of a block | current or next | `Part`, `Bad` |
+//! | anything else | | `Unchecked`: useless to the host until it is at that height |
 //!
-//! The validators of the next height are known before the current one is decided, so its messages are checked as they arrive, and what is
-//! not signed never waits for it.
+//! The validators of the next height are known before the current one is decided, so its messages are verified as they
+//! arrive, and an unsigned message never waits for it.
 //!
-//! Blocks from a peer are hashed and their commits checked here too ([`Verifier::check_blocks`]): the host's thread does neither.
+//! Blocks from a peer are hashed and their commits verified here too ([`Verifier::check_blocks`]), so that the host's
+//! thread does neither.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -31,30 +33,31 @@ use types::{
 
 use crate::{Checked, CheckedBlocks, Offence, SyncedBlock, Verification, VerifiedCommit};
 
-/// Proposals further ahead are not checked: finding their proposer costs turns of the rotation.
+/// Maximum number of rounds that a proposal may be ahead to be checked: finding its proposer takes turns of the
+/// rotation.
 pub const ROUNDS_AHEAD_MAX: u32 = 100;
 
-/// Signatures remembered as holding: two votes of 200 validators in ten rounds.
+/// Maximum number of signatures that are remembered as valid: two votes of 200 validators in ten rounds.
 const RECENT_MAX: usize = 4096;
 
-/// Where the host stands, as far as checking needs it.
+/// The position of the host, as far as verification needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub height: Height,
     pub round: Round,
     pub validators: Arc<ValidatorSet>,
-    /// Those of the height after it, rotated for it.
+    /// The validators of the height after the current one, rotated for it.
     pub next_validators: Arc<ValidatorSet>,
-    /// Those of the height before; `None` before the first block.
+    /// The validators of the height before; `None` before the first block.
     pub last_validators: Option<Arc<ValidatorSet>>,
 }
 
-/// Checks peers' messages; clones share everything.
+/// Verifies messages of peers; clones share all state.
 #[derive(Clone)]
 pub struct Verifier(Arc<Shared>);
 
 impl Place {
-    /// The validators whose messages of `height` can be checked: of the current height and the next.
+    /// Returns the validators against which messages of `height` can be checked, for the current height and the next.
     fn validators_of(&self, height: Height) -> Option<&Arc<ValidatorSet>> {
         match height {
             height if height == self.height => Some(&self.validators),
@@ -72,7 +75,7 @@ struct Shared {
     hits: AtomicU64,
 }
 
-/// Names of votes whose signature holds; the oldest is forgotten first.
+/// Hashes of votes with a valid signature; the oldest is evicted first.
 #[derive(Default)]
 struct Recent {
     names: HashSet<Hash>,
@@ -104,22 +107,22 @@ impl Verifier {
         }))
     }
 
-    /// The host moved.
+    /// Publishes the host's new position.
     pub(crate) fn publish(&self, place: Place) {
         *self.0.place.write().expect("no holder of this lock panics") = Arc::new(place);
     }
 
-    /// Signatures checked so far.
+    /// Returns the number of signatures checked so far.
     pub fn checks(&self) -> u64 {
         self.0.checks.load(Relaxed)
     }
 
-    /// Signatures that were known to hold already.
+    /// Returns the number of signatures that were already known to be valid.
     pub fn hits(&self) -> u64 {
         self.0.hits.load(Relaxed)
     }
 
-    /// Checks a peer's message as far as that is possible away from the host.
+    /// Verifies a peer's message as far as that is possible outside of the host.
     ///
     /// Cost: 60 µs for each signature that was not seen before, a hash of a part's bytes.
     pub fn check(&self, message: PeerMessage) -> Checked {
@@ -180,10 +183,11 @@ impl Verifier {
         }
     }
 
-    /// Checks a peer's answer to a block request: hashes the blocks into parts, and checks commits against the validators of the current
-    /// height. When the turn of a commit comes and the validators are others, the host asks to check it again.
+    /// Checks a peer's response to a block request: hashes the blocks into parts, and verifies commits against the
+    /// validators of the current height. If the validators have changed when the turn of a commit comes, the host
+    /// requests another verification.
     ///
-    /// Cost: a hash of all bytes, and 60 µs for each signature, up to the first commit that does not hold.
+    /// Cost: a hash of all bytes, and 60 µs for each signature, up to the first invalid commit.
     pub fn check_blocks(&self, response: BlockResponse) -> CheckedBlocks {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         let chain_id = &self.0.chain_id;
@@ -203,7 +207,7 @@ impl Verifier {
         CheckedBlocks { earliest: response.earliest, latest: response.latest, proven, blocks }
     }
 
-    /// Checks a commit against the validators of the current height. Cost: 60 µs for each signature.
+    /// Verifies a commit against the validators of the current height. Cost: 60 µs for each signature.
     pub fn verify_commit(&self, commit: Arc<Commit>) -> VerifiedCommit {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         let verification = self.verification(&place, &commit);
@@ -215,18 +219,19 @@ impl Verifier {
         Verification { validators: place.validators.hash(), result }
     }
 
-    /// Whether all these votes, of the current height or a neighbour, are signed by their validators. Cost: as [`Verifier::check`].
+    /// Returns true if all these votes, of the current height or a neighbor, are signed by their validators. Cost: as
+    /// [`Verifier::check`].
     pub fn hold(&self, votes: &[SignedVote]) -> bool {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         votes.iter().all(|vote| matches!(self.check_vote(&place, vote.clone()), Checked::Vote(_)))
     }
 
-    /// Whether these very bytes were checked not long ago, and held.
+    /// Returns true if exactly these bytes were checked recently and were valid.
     pub(crate) fn knows(&self, vote: &SignedVote) -> bool {
         self.0.recent.lock().expect("no holder of this lock panics").names.contains(&name(vote))
     }
 
-    /// As [`Verifier::knows`]. Counts what it says.
+    /// As [`Verifier::knows`], and counts the result.
     fn is_known(&self, vote: &SignedVote) -> bool {
         let known = self.knows(vote);
         if known { &self.0.hits } else { &self.0.checks }.fetch_add(1, Relaxed);
@@ -238,7 +243,7 @@ impl Verifier {
     }
 }
 
-/// All of the vote's bytes, signature included: a vote that differs in any of them is another one.
+/// Returns the hash of all bytes of the vote, signature included: a vote that differs in any byte is another vote.
 fn name(vote: &SignedVote) -> Hash {
     blake3(&vote.encode())
 }

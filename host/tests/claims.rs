@@ -1,4 +1,5 @@
-//! What strangers claim: a host answers within bounds, asks, and believes nothing that is not signed.
+//! Proves that claims of a peer without stake have bounded effects: a host responds within bounds, sends requests, and
+//! accepts only what is signed.
 #![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
 
 use std::{
@@ -17,10 +18,10 @@ use types::{
 
 const STRANGER: Peer = Peer([66; 20]);
 
-/// Bytes that one peer is sent at most in half a gossip interval, with some room for what goes to everybody.
+/// Maximum bytes that one peer receives in half a gossip interval, with some margin for messages to all peers.
 const BYTES_MAX: usize = 5 * 1024 * 1024;
 
-/// The least time between two blocks: within it a test has the host for itself.
+/// Minimum interval between two blocks: within it no height starts, so that a test controls all inputs of the host.
 const BLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 fn key(seed: u8) -> SecretKey {
@@ -31,7 +32,7 @@ fn chain() -> ChainId {
     ChainId::new("cairn-test").unwrap()
 }
 
-/// One validator, and one account with money.
+/// Returns a genesis with one validator and one funded account.
 fn genesis() -> Genesis {
     let validator = GenesisValidator { public_key: key(1).public_key().into(), power: Power(10), name: String::new() };
     let address = key(200).public_key().address();
@@ -47,7 +48,7 @@ fn genesis() -> Genesis {
     .unwrap()
 }
 
-/// A host alone: the validator, which decides by itself, or a full node.
+/// A single host: the validator, which decides alone, or a full node.
 struct One {
     host: Host<MemKv>,
     verifier: Verifier,
@@ -82,7 +83,7 @@ impl One {
         self.store.tip().unwrap().height
     }
 
-    /// Decides what is due, then a block with so many transactions of 16 transfers.
+    /// Decides the heights that are due, then a block with `txs` transactions of 16 transfers each.
     fn decide(&mut self, txs: u64) {
         let mut before = None;
         while before != Some(self.tip()) {
@@ -104,7 +105,7 @@ impl One {
         assert_eq!(self.tip(), tip.next(), "the block is decided");
     }
 
-    /// Serves what is asked, from another's store, until nothing is left to ask.
+    /// Responds to all requests, from the store of another host, until there are no more.
     fn sync_from(&mut self, other: &Self, mut outputs: Vec<Output>) {
         loop {
             let answer = |output: &Output| match output {
@@ -137,7 +138,7 @@ fn transfers(nonce: u64) -> Transaction {
     body.sign(&key(200))
 }
 
-/// A peer that stands at this height and round and has nothing.
+/// Returns the round state of a peer at this height and round that holds nothing.
 fn state(height: Height, round: u32) -> RoundState {
     RoundState::empty(height, Round(round), 1, Height(1))
 }
@@ -181,7 +182,7 @@ fn answers_to_round_states_are_bounded_whatever_they_say() {
         let of_block = messages.iter().filter(|message| matches!(***message, PeerMessage::Part { .. })).count();
         assert_eq!(of_block as u32, parts.header().total, "what it lacks is sent, once");
     }
-    // The same in steps of their own, faster than any round could fail.
+    // The same states in separate steps, faster than rounds can fail.
     one.pass(Duration::from_secs(1));
     let (mut out, mut answers) = (0, 0);
     for round in 0..1024 {
@@ -192,7 +193,7 @@ fn answers_to_round_states_are_bounded_whatever_they_say() {
     }
     println!("1024 round states in 1024 steps within an interval: {out} bytes in {answers} answers");
     assert!(out <= BYTES_MAX && (1..=4).contains(&answers), "{out} bytes in {answers} answers");
-    // Parts are shared with the block, not copied for each answer.
+    // Parts are shared with the block, not copied for each response.
     one.pass(Duration::from_secs(1));
     let part = |one: &mut One, round| {
         let input = one.says(lacks(round));
@@ -211,19 +212,19 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     (0..5).for_each(|_| ahead.decide(1));
     let tip = ahead.tip();
     let mut one = One::new(false);
-    // Claimed: we ask, and nothing else.
+    // A claim causes a request and nothing else.
     let claim = one.says(state(Height(1_000_000), 0));
     let outputs = one.step(vec![claim]);
     let (request, blocks) = requested(&outputs)[0];
     assert_eq!(blocks.from, Height(1));
     let status = one.host.status();
     assert!(!status.catching_up && status.proven_height == Height(0), "{status:?}");
-    // Not served: it costs score.
+    // A claim that is not served causes a penalty.
     one.pass(Duration::from_secs(5));
     let outputs = one.step(vec![Input::Timer(Timer::Sync)]);
     assert!(matches!(outputs[..], [Output::Penalize { peer: STRANGER, offence: Offence::Unserved(_) }]), "{outputs:?}");
     assert!(requested(&one.step(vec![Input::Blocks { request, response: None }])).is_empty(), "too late");
-    // A commit that its signers did not sign proves nothing.
+    // A commit with an invalid signature proves nothing.
     one.pass(Duration::from_secs(2));
     let (request, blocks) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
     let genuine = Host::serve(&ahead.store, blocks).0;
@@ -235,14 +236,14 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     let outputs = one.step(vec![Input::Blocks { request, response }]);
     assert!(matches!(outputs[0], Output::Penalize { offence: Offence::Unserved(_), .. }), "{outputs:?}");
     assert!(!one.host.status().catching_up);
-    // A genuine one does, without a block.
+    // A valid commit proves the height, even without a block.
     one.pass(Duration::from_secs(3));
     let (request, _) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
     let response = Some(one.verifier.check_blocks(nothing));
     one.step(vec![Input::Blocks { request, response }]);
     let status = one.host.status();
     assert!(status.catching_up && status.proven_height == tip, "{status:?}");
-    // Served: it is applied, and that is all there is.
+    // The blocks are served and applied, and no height is missing after that.
     one.pass(Duration::from_secs(10));
     let outputs = one.step(vec![Input::Timer(Timer::Gossip)]);
     one.sync_from(&ahead, outputs);

@@ -1,4 +1,4 @@
-//! The mempool's rules, one by one, then against a model.
+//! Proves the rules of the mempool one by one, and then its invariants after random steps.
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
 
@@ -31,7 +31,7 @@ fn address(seed: u8) -> Address {
     key(seed).public_key().address()
 }
 
-/// Transfers of `amount` from the account of key `from`; signatures are not what is tested here.
+/// Returns transfers of `amount` from the account of key `from`; signatures are not tested here.
 fn transfers(from: u8, order: TxOrder, fee: u64, amount: u64, count: usize) -> VerifiedTx {
     let messages = vec![Msg::Transfer { to: Address([9; 20]), amount }; count];
     let body = TxBody { chain_id: chain_id(), signer: key(from).public_key(), order, fee, messages };
@@ -50,7 +50,7 @@ fn expires(from: u8, height: u64, fee: u64, amount: u64) -> VerifiedTx {
     tx(from, TxOrder::Expires(Height(height)), fee, amount)
 }
 
-/// A chain of one and its mempool.
+/// A chain of one node, and its mempool.
 struct Node {
     app: App,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -60,7 +60,7 @@ struct Node {
 }
 
 impl Node {
-    /// Accounts of keys 1, 2, … with these balances.
+    /// Creates a node with accounts of the keys 1, 2, … with these balances.
     fn new(config: Config, balances: &[u64]) -> Self {
         let params = Params::default();
         let first = genesis_writes(&params, (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
@@ -91,13 +91,13 @@ impl Node {
         self.pool.reap(usize::MAX, -1)
     }
 
-    /// What a block would take, as (sender, fee).
+    /// Returns the transactions for a block as (sender, fee).
     fn order(&self) -> Vec<(u8, u64)> {
         let seed = |tx: &VerifiedTx| (1..=9).find(|seed| key(*seed).public_key() == tx.body().signer).unwrap();
         self.reap().iter().map(|tx| (seed(tx), tx.body().fee)).collect()
     }
 
-    /// Commits a block of these transactions; the number of those that failed.
+    /// Commits a block of these transactions and returns the number of those that failed.
     fn commit(&mut self, txs: &[VerifiedTx]) -> usize {
         let height = self.app.height().next();
         let context = BlockContext { height, time: self.now, proposer: Address([1; 20]) };
@@ -187,7 +187,7 @@ fn all_that_waits_together_costs_at_most_what_the_sender_has() {
     let (name, log) = node.refused(&tx(1, TxOrder::Expires(Height(9)), 3, 3));
     assert_eq!((name, log.contains("101 is needed")), ("E_INSUFFICIENT_FUNDS", true), "{log}");
     node.add(&tx(1, TxOrder::Expires(Height(9)), 3, 2)).unwrap();
-    // A replacement is held against the others, not against what it replaces.
+    // The balance must cover a replacement and the other transactions, but not the replaced one.
     node.add(&tx(1, TxOrder::Nonce(1), 6, 39)).unwrap();
     assert_eq!(node.refused(&tx(1, TxOrder::Nonce(1), 9, 39)).0, "E_INSUFFICIENT_FUNDS");
 }
@@ -284,7 +284,7 @@ fn a_block_rechecks_only_whom_it_touched() {
             node.add(&tx(who, TxOrder::Nonce(n), 5, 20)).unwrap();
         }
     }
-    // Somebody else's proposal spends most of what sender 1 has, with another transaction of the same nonce.
+    // A proposal of another node spends most of sender 1's balance, with another transaction of the same nonce.
     assert_eq!(node.commit(&[tx(1, TxOrder::Nonce(0), 5, 60)]), 0);
     assert_eq!(node.pool.stats().rechecked, 3);
     assert_eq!(node.order().iter().filter(|(who, _)| *who == 1).count(), 1, "35 are left, two cost 50");
@@ -330,7 +330,7 @@ fn a_state_one_block_behind_does_no_harm() {
 #[test]
 fn a_block_is_filled_within_bytes_and_gas() {
     let node = Node::new(Config::default(), &[1000, 1000]);
-    let each = Block::tx_bytes_in_block(nonce(1, 0, 5).encode().len()) + 2; // nonces above 0 take two bytes more
+    let each = Block::tx_bytes_in_block(nonce(1, 0, 5).encode().len()) + 2; // A nonce above 0 takes two bytes more.
     for n in 0..5 {
         node.add(&nonce(1, n, 5)).unwrap();
         node.add(&nonce(2, n, 5)).unwrap();
@@ -338,7 +338,7 @@ fn a_block_is_filled_within_bytes_and_gas() {
     let count = |bytes, gas| node.pool.reap(bytes, gas).len();
     assert_eq!([count(0, -1), count(each - 3, -1), count(each, -1), count(10 * each, -1)], [0, 0, 1, 10]);
     assert_eq!([count(usize::MAX, 0), count(usize::MAX, 3), count(usize::MAX, 100)], [0, 3, 10]);
-    // A large one that does not fit lets smaller ones pass.
+    // A large transaction that does not fit does not block smaller ones.
     node.add(&transfers(1, TxOrder::Expires(Height(9)), 90, 1, 8)).unwrap();
     assert_eq!([count(usize::MAX, 7), count(2 * each, -1)], [7, 2]);
 }
@@ -370,7 +370,7 @@ fn what_waits_is_offered_to_a_peer_that_comes_up_and_told_on_from_there() {
     for tx in &txs {
         node.add(tx).unwrap();
     }
-    node.pool.take_outgoing(usize::MAX); // gossiped when nobody heard it
+    node.pool.take_outgoing(usize::MAX); // These were gossiped before any peer was connected.
     let size = txs[0].encode().len();
     let mut waiting = node.pool.waiting(usize::MAX);
     assert_eq!((waiting.len(), waiting[0].1), (3, size as u32));
@@ -444,7 +444,7 @@ fn step() -> impl Strategy<Value = Step> {
 const TXS_MAX: usize = 8;
 const BYTES_MAX: usize = 1_300;
 
-/// A submission: it is held and new, or refused and nothing changed.
+/// Submits a transaction: it is held and new, or it is refused and nothing changes.
 fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCaseError> {
     let before = node.pool.list(100);
     match node.add(tx) {
@@ -458,7 +458,8 @@ fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCa
     Ok(())
 }
 
-/// Bounds hold; what is reaped is executable as it stands, the best first; nothing is held twice or after it was committed.
+/// Checks that the bounds hold, that reaped transactions are executable in order with the highest fee first, and that
+/// no transaction is held after it was committed.
 fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
     let (stats, held) = (node.pool.stats(), node.pool.list(100));
     prop_assert_eq!((stats.txs, stats.bytes), (held.len(), held.iter().map(Vec::len).sum::<usize>()));
@@ -515,10 +516,10 @@ proptest! {
     }
 }
 
-/// Most that one block drops for one reason.
+/// Maximum number of transactions that one block drops for one reason.
 const DROPS_MAX: usize = 1024;
 
-/// No block takes what is still to be dropped.
+/// No block contains transactions that still have to be dropped.
 #[test]
 fn what_senders_cannot_pay_for_any_more_is_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000; 3]);
@@ -526,11 +527,11 @@ fn what_senders_cannot_pay_for_any_more_is_dropped_in_portions() {
         let order = if from == 1 { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
         node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
     }
-    // They spend all that they have, by what other nodes' clients sent.
+    // The senders spend their whole balance with transactions that clients sent to other nodes.
     let spends = [1, 2].map(|from| transfers(from, TxOrder::Nonce(0), 16, 62_499, 16));
     assert_eq!(node.commit(&spends), 0);
     node.add(&nonce(3, 0, 1)).unwrap();
-    // The first nonce of sender 1 is used up.
+    // Nonce 0 of sender 1 is already used.
     let (mut waits, mut blocks) = (node.pool.stats().txs, 1);
     assert_eq!(waits, 5999 - DROPS_MAX + 1);
     while waits > 1 {
@@ -563,7 +564,8 @@ fn what_is_too_old_is_dropped_in_portions() {
     }
 }
 
-/// What the longest update takes: a block spends the money of as many senders as fill the pool, and all that waits of theirs is dropped.
+/// Measures the longest update: a block spends the balance of as many senders as fill the pool, so that all of their
+/// transactions must be dropped.
 ///
 /// ```sh
 /// cargo test --workspace --test mempool -- --ignored --nocapture
@@ -578,7 +580,7 @@ fn the_longest_update() {
             let order = if is_ordered { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
             node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
         }
-        // Another node's clients spend it all.
+        // Transactions of other nodes' clients spend the whole balance.
         let spends: Vec<VerifiedTx> =
             (1..=senders).map(|from| transfers(from, TxOrder::Nonce(0), 16, 62_499, 16)).collect();
         let before = node.pool.stats().txs;

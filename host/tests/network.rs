@@ -1,4 +1,5 @@
-//! Hosts in one process under a virtual clock: a small network without threads, sockets or disks.
+//! Proves that several hosts agree in one process under a virtual clock: a small network without threads, sockets or
+//! disks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,30 +93,30 @@ struct Network {
     nodes: Vec<Option<Node>>,
     keys: Vec<Option<u8>>,
     links: BTreeSet<(usize, usize)>,
-    /// Each node's lives so far: what was meant for an earlier one is lost.
+    /// Number of starts of each node; messages for an earlier start are lost.
     lives: Vec<u64>,
     events: BTreeMap<(Time, u64), (u64, Event)>,
     sequence: u64,
     now: Time,
-    /// Of a thousand messages, so many are lost.
+    /// Number of messages that are lost, per thousand.
     loss: u64,
     random: u64,
     committed: Vec<BTreeMap<Height, Arc<Committed>>>,
     halted: Vec<Option<Halt>>,
-    /// What each key signed, as it went over the wire: it never contradicts itself.
+    /// The votes that each key signed, as they were sent: a key never contradicts itself.
     votes: BTreeMap<(Address, Height, Round, types::VoteType), Option<BlockId>>,
     twins: bool,
-    /// How far a node's clock is ahead.
+    /// Offset by which a node's clock is ahead.
     skew: Vec<Duration>,
-    /// How far a node's wall clock has jumped since it started.
+    /// Offset by which a node's wall clock has jumped since it started.
     jump: Vec<Duration>,
-    /// Proposals and parts reach nobody, so that rounds fail.
+    /// True if no node receives proposals and parts, so that rounds fail.
     without_proposals: bool,
-    /// Answers each round state with one of the same place whose vote bitmaps are all ones.
+    /// A node that responds to each round state with one of the same place whose vote bitmaps are all ones.
     liar: Option<usize>,
 }
 
-/// A signing state beside the store: what is begun, and what is kept.
+/// A signing state beside the store: the record that was begun, and the one that was finished.
 #[derive(Clone, Default)]
 struct Record(Arc<Mutex<(SignState, SignState)>>);
 
@@ -143,7 +144,7 @@ fn peer(node: usize) -> Peer {
 }
 
 impl Network {
-    /// `keys`: a validator's key for each node, or none for a full node.
+    /// Creates a network. `keys`: the seed of a validator's key for each node, or `None` for a full node.
     fn new(validators: usize, keys: &[Option<u8>]) -> Self {
         let count = keys.len();
         let mut network = Self {
@@ -183,7 +184,7 @@ impl Network {
         Self::new(validators, &(0..validators).map(|n| Some(n as u8 + 1)).collect::<Vec<_>>())
     }
 
-    /// A mesh of validators that have decided so many heights.
+    /// Returns a mesh of validators that have decided heights up to `height`.
     fn decided(validators: usize, height: u64) -> Self {
         let mut network = Self::mesh(validators);
         network.start_all();
@@ -282,7 +283,7 @@ impl Network {
         );
     }
 
-    /// What the liar answers.
+    /// Sends the response of the liar.
     fn lie(&mut self, liar: usize, to: usize, message: &PeerMessage) {
         let PeerMessage::RoundState(state) = message else { return };
         let mut state = state.clone();
@@ -348,7 +349,7 @@ impl Network {
                     let to = peer.0[0] as usize;
                     self.at(LATENCY, index, Event::Request { from: index, to, request, blocks, life });
                 }
-                // Whoever cannot read a block of its own does not serve what it says it has.
+                // A node that cannot read one of its own blocks does not serve what it claims to have.
                 Output::Penalize { offence: Offence::Unserved(_), .. } => {}
                 Output::Penalize { peer, offence } => {
                     panic!("node {index} penalized {peer}: {offence}");
@@ -393,7 +394,7 @@ impl Network {
         nodes.iter().all(|node| self.tip(*node) >= height)
     }
 
-    /// Every height that two nodes have is the same.
+    /// Asserts that no two nodes committed different blocks or app hashes at one height.
     fn assert_agreement(&self) {
         let mut chain = BTreeMap::new();
         for committed in self.committed.iter().flat_map(BTreeMap::values) {
@@ -403,7 +404,7 @@ impl Network {
         }
     }
 
-    /// Whether `node`'s validator signed the block of `height`, as its successor's last commit has it.
+    /// Returns true if `node`'s validator signed the block of `height`, according to the last commit in the next block.
     fn signed(&self, node: usize, height: u64) -> bool {
         let address = key(self.keys[node].unwrap()).public_key().address();
         let next = self.committed.iter().find_map(|committed| committed.get(&Height(height + 1))).unwrap();
@@ -418,7 +419,7 @@ fn four_hosts_commit_twenty_heights_with_transfers() {
     for nonce in 0..40 {
         network.submit(nonce as usize % 4, transfer(nonce));
         if nonce % 4 != 3 {
-            // Without transaction gossip the others hear of it in blocks only.
+            // There is no transaction gossip, so the other nodes receive each transfer directly.
             (0..4).filter(|n| *n != nonce as usize % 4).for_each(|n| network.submit(n, transfer(nonce)));
         } else {
             (0..4).filter(|n| *n != 3).for_each(|n| network.submit(n, transfer(nonce)));
@@ -436,7 +437,7 @@ fn four_hosts_commit_twenty_heights_with_transfers() {
     let heights = network.tip(0);
     assert!(status.syncs <= 2 * (heights + 1), "{} syncs for {heights} heights", status.syncs);
     assert!(!status.catching_up && status.peer_heights.len() == 3);
-    // Everybody signs: each commit in a block has at least a quorum, and late precommits are gathered.
+    // All validators sign: each commit in a block has at least a quorum, and late precommits are included.
     assert!((2..10).any(|height| (0..4).all(|node| network.signed(node, height))));
 }
 
@@ -469,7 +470,7 @@ fn a_late_node_catches_up_and_signs() {
     network.assert_agreement();
 }
 
-/// Puts garbage into the rows of a family whose keys begin so.
+/// Overwrites the rows of a family whose keys have this prefix with invalid bytes.
 fn damage(store: &Store<MemKv>, cf: Cf, prefix: &[u8]) {
     let mut batch = Batch::new();
     let view = store.kv().view();
@@ -556,7 +557,7 @@ fn two_of_four_killed_and_one_restarted_go_on() {
     network.assert_agreement();
 }
 
-/// A copy of a disk as it is now.
+/// Returns a copy of a disk as it is now.
 fn backup(disk: &MemDisk) -> MemDisk {
     let mut batch = Batch::new();
     disk.dump().into_iter().for_each(|(cf, key, value)| batch.put(cf, key, value));
@@ -565,7 +566,7 @@ fn backup(disk: &MemDisk) -> MemDisk {
     copy
 }
 
-/// What becomes of the signing state when a disk is put back.
+/// Treatment of the signing state when a disk is restored from a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Kept,
@@ -583,7 +584,7 @@ impl Network {
         }
     }
 
-    /// A copy of a node's data: what is put back later.
+    /// Returns a copy of a node's data, to be restored later.
     fn copy(&self, node: usize) -> (MemDisk, Record) {
         let states = self.records[node].0.lock().unwrap().clone();
         (backup(&self.disks[node]), Record(Arc::new(Mutex::new(states))))
@@ -604,7 +605,7 @@ fn an_old_backup_does_not_sign_again() {
         network.stop(3);
         network.put_back(3, &disk, state, &old);
         network.start(3);
-        // What it signs goes through `Network::send`, which asserts that it never contradicts what it signed before.
+        // All votes pass through `Network::send`, which asserts that they never contradict earlier ones.
         let tip = network.tip(0);
         network.run_until("it takes part again", |network| network.reached(&[0, 1, 2, 3], tip + 10));
         network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
@@ -613,7 +614,8 @@ fn an_old_backup_does_not_sign_again() {
     }
 }
 
-/// Where a node was put back, it is silent at the first height that it meets live, even if all it had to catch up came as one commit.
+/// A restored node does not sign at the first height that it reaches live, even if all it had to catch up with was one
+/// commit.
 #[test]
 fn the_first_live_height_after_catching_up_is_left_out() {
     for (state, behind) in
@@ -626,7 +628,7 @@ fn the_first_live_height_after_catching_up_is_left_out() {
         network.run_until("some more", |network| network.reached(&[0, 1, 2, 3], from + behind));
         network.run_for(Duration::from_millis(50));
         network.stop(3);
-        // The others stand at a height that needs two more votes than there are.
+        // The other two nodes are at a height that needs one more vote than they have.
         network.stop(2);
         network.put_back(3, &disk, state, &old);
         network.run_for(Duration::from_secs(3));
@@ -636,7 +638,7 @@ fn the_first_live_height_after_catching_up_is_left_out() {
         network.run_for(Duration::from_secs(8));
         assert_eq!((network.tip(0) + 1, network.tip(3) + 1), (height, height), "it does not sign: {state:?}");
         assert!(network.silence(3).is_some());
-        // Nor after a restart, where nothing says that it did not sign here.
+        // After a restart it does not sign either, if there is no record that it did not sign here.
         if state == State::Lost {
             network.stop(3);
             network.start(3);
@@ -660,7 +662,7 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
             network.run_until("ten heights", |network| network.reached(&[0, 1, 2, 3], 10));
             let (disk, old) = network.copy(3);
             network.run_until("thirty heights", |network| network.reached(&[0, 1, 2, 3], 30));
-            // Two are left, stuck at a height where the fourth may have voted already.
+            // Two nodes are left at a height where the fourth may already have voted.
             network.stop(2);
             network.run_for(Duration::from_millis(extra));
             network.stop(3);
@@ -676,13 +678,13 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
     }
 }
 
-/// Five validators, three needed with two down: one is stopped in a late round of a height, and its disk of round 0 is put back.
+/// Of five validators four are a quorum, and one is stopped in a late round; its disk from round 0 is then restored.
 #[test]
 fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
     for state in [State::Kept, State::Lost] {
         let mut network = Network::decided(5, 5);
         network.run_for(Duration::from_millis(50));
-        // Parts and proposals get through to nobody, so that rounds fail; votes do.
+        // No node receives parts and proposals, so that rounds fail; votes are delivered.
         network.without_proposals = true;
         let height = network.tip(0) + 1;
         network.run_until("round 0 is under way", |network| network.status(4).height.0 == height);
@@ -704,7 +706,7 @@ fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
     }
 }
 
-/// Two of four are put back while the other two cannot be reached: the two do not make each other sign.
+/// Two of four nodes are restored while the other two are unreachable: their votes do not make each other sign.
 #[test]
 fn two_old_backups_do_not_sign_on_each_others_word() {
     for state in [State::Kept, State::Lost] {
@@ -726,7 +728,7 @@ fn two_old_backups_do_not_sign_on_each_others_word() {
         assert!([2, 3].iter().all(|node| network.silence(*node).is_some()));
         [0, 1].into_iter().for_each(|node| network.start(node));
         let after_restart = network.tip(0) + 10;
-        // Where the file says that the height that waits for them was not signed at, they sign in the end.
+        // If the file says that they did not sign at the height that waits for them, they sign after a while.
         network.run_for(Duration::from_secs(60));
         network.assert_agreement();
         match state {
@@ -736,7 +738,7 @@ fn two_old_backups_do_not_sign_on_each_others_word() {
     }
 }
 
-/// One is put back behind an equally old full node, its only link, while the chain is far ahead.
+/// One node is restored behind an equally old full node, its only link, while the chain is far ahead.
 #[test]
 fn an_old_backup_behind_an_old_sentry_waits_for_the_network() {
     for state in [State::Kept, State::Lost] {
@@ -770,7 +772,7 @@ fn an_old_backup_behind_an_old_sentry_waits_for_the_network() {
     }
 }
 
-/// What a stranger claims to hold or to have decided neither delays those whose data agrees, nor those who ask.
+/// False claims of a peer without stake delay neither nodes whose data agrees nor nodes that must wait for votes.
 #[test]
 fn claims_of_a_stranger_keep_nobody_from_signing() {
     for state in [State::EquallyOld, State::Lost] {
@@ -779,7 +781,7 @@ fn claims_of_a_stranger_keep_nobody_from_signing() {
         (0..4).for_each(|node| network.start(node));
         network.run_until("five heights", |network| network.reached(&[0, 1, 2, 3], 5));
         network.run_for(Duration::from_millis(50));
-        // Without two nothing is decided; who has lost its signing state waits for a network that goes on.
+        // Without two nodes nothing is decided; a node that lost its signing state waits for a network that continues.
         let restarted = if state == State::Lost { vec![3] } else { vec![2, 3] };
         restarted.iter().for_each(|node| network.stop(*node));
         network.run_for(Duration::from_secs(2));
@@ -795,7 +797,7 @@ fn claims_of_a_stranger_keep_nobody_from_signing() {
     }
 }
 
-/// All are put back to an old height, with their signing states: none decides it again, and each says why.
+/// All nodes are restored to an old height but keep their signing states: none decides it again, and each reports why.
 #[test]
 fn all_put_back_with_their_signing_states_decide_nothing_again() {
     let mut network = Network::decided(4, 5);
@@ -858,7 +860,7 @@ fn a_validator_behind_a_full_node_takes_part() {
         network.links.remove(&(0, other));
         network.links.remove(&(other, 0));
     }
-    // Without the fourth validator the hidden one is needed for every decision.
+    // Without the fourth validator every decision needs the hidden one.
     [0, 1, 2, 4].into_iter().for_each(|node| network.start(node));
     network.run_until("the first heights", |network| network.reached(&[0, 1, 2, 4], 3));
     let tip = network.tip(1);
@@ -899,7 +901,7 @@ fn without_transactions_and_interval_only_needed_blocks_are_made() {
     assert!(idle <= 2, "{idle} blocks for nothing");
     (0..4).for_each(|node| network.submit(node, transfer(0)));
     network.run_for(Duration::from_secs(30));
-    // One with the transfer, one with the app hash that it left.
+    // One block contains the transfer, one the app hash after it.
     assert_eq!(network.tip(0), idle + 2);
     assert!(network.reached(&[0, 1, 2, 3], idle + 2));
 }
@@ -946,7 +948,8 @@ fn a_wall_clock_that_jumps_for_a_while_costs_the_proposals_of_that_while() {
     network.assert_agreement();
 }
 
-/// Simulator seed 1486: an answer to a peer showed our proposal, and the write that was to explain it failed in the same step.
+/// Simulator seed 1486: a message to a peer showed our proposal, and the write that should have made it durable failed
+/// in the same step.
 #[test]
 fn a_node_whose_write_fails_says_nothing_in_that_step() {
     let mut network = Network::mesh(4);
@@ -956,7 +959,7 @@ fn a_node_whose_write_fails_says_nothing_in_that_step() {
     let (now, disk) = (network.now, network.disks[ours].clone());
     let host = &mut network.nodes[ours].as_mut().unwrap().host;
     let peers: Vec<Peer> = (0..4).filter(|node| *node != ours).map(peer).collect();
-    // It proposes in its first step, and shows each peer so.
+    // The node proposes in its first step, and its round state shows that to each peer.
     let mut inputs = vec![Input::Start];
     inputs.extend(peers.iter().map(|peer| Input::PeerUp(*peer)));
     disk.fail_write(0, Fault::Lost);
@@ -968,7 +971,7 @@ fn a_node_whose_write_fails_says_nothing_in_that_step() {
     assert_eq!(network.records[ours].kept(), SignState::default(), "the signing state is never ahead of the store");
 }
 
-/// Simulator seed 1666: the store kept a write whose answer was lost, so its words are said again after the restart.
+/// Simulator seed 1666: the store kept a write whose reply was lost, so its messages are sent again after the restart.
 #[test]
 fn words_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_said_again() {
     let mut network = Network::mesh(1);
@@ -982,6 +985,6 @@ fn words_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_said
     assert_eq!(network.records[0].kept(), SignState::default(), "the host stopped before it got there");
     network.start(0);
     assert_eq!(network.records[0].kept().height, said.height);
-    // `send` asserts that the record is ahead of each word.
+    // `send` asserts that the record covers each vote.
     network.run_until("height 3", |network| network.reached(&[0], 3));
 }

@@ -1,4 +1,4 @@
-//! One host, one step at a time: an input, and exactly what it must bring about.
+//! Proves the outputs of single steps: each test passes an input to one host and checks exactly what follows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,12 +23,12 @@ fn genesis_time() -> Time {
     Time::from_unix_millis(1_700_000_000_000)
 }
 
-/// After the genesis time.
+/// Returns a time in ms after the start of the test, which is 1 s after the genesis time.
 fn now(ms: u64) -> Time {
     genesis_time().saturating_add(Duration::from_millis(1000 + ms))
 }
 
-/// A chain of one validator, so that the test can sign whatever a quorum says.
+/// Returns the genesis of a chain with one validator, so that the test can sign every vote of a quorum.
 fn genesis() -> Genesis {
     Genesis::new(Document {
         genesis_time: genesis_time(),
@@ -59,7 +59,7 @@ fn node(signer: Option<Signer>) -> Node {
     Node { host, verifier }
 }
 
-/// A full node that has started and has a peer.
+/// Returns a full node that has started and has a peer.
 fn follower() -> Node {
     let mut node = node(None);
     node.host.step(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
@@ -79,7 +79,7 @@ impl Node {
     }
 }
 
-/// The first block, as the validator itself decides it.
+/// Returns the first block, as the validator itself decides it.
 fn first_block() -> Block {
     let mut node = node(Some(Signer::new(key(), SignState::default())));
     let outputs = node.host.step(now(0), vec![Input::Start]);
@@ -93,7 +93,7 @@ fn first_block() -> Block {
     committed[0].block.clone()
 }
 
-/// Another valid first block, by its time.
+/// Returns another valid first block, with a time that depends on `ms`.
 fn block(ms: u64) -> (BlockId, PartSet, Time) {
     let mut block = first_block();
     block.header.time = now(ms);
@@ -134,7 +134,7 @@ fn i4_a_block_whose_bytes_gave_way_to_others_is_not_believed_in() {
     assert_eq!(node.host.engine().valid(), None, "its bytes are gone");
     node.says_parts(9, &parts);
     assert_eq!(node.host.engine().valid(), Some(Lock { round: Round(0), block_id: id }), "they came again");
-    // What is valid stays, whatever else is named.
+    // The valid block stays, whatever other blocks are named.
     for round in 10..=20 {
         node.says(PeerMessage::Vote(vote(VoteType::Prevote, round, None)));
         let (other, parts, time) = block(u64::from(round));
@@ -186,7 +186,7 @@ fn a_block_that_others_decided_and_that_is_wrong_here_halts_with_what_is_wrong()
     );
 }
 
-/// The peer tells that it is two heights ahead and sends the first block with its commit.
+/// Claims that the peer is two heights ahead, and sends the first block with its commit as the response.
 fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
     let answer = answer_of(node, block, commit_of(block));
     node.host.step(now(2), vec![answer])
@@ -198,7 +198,7 @@ fn commit_of(block: &Block) -> Commit {
     Commit::from_votes(Height(1), Round(0), id, validators, &[vote(VoteType::Precommit, 0, Some(id))])
 }
 
-/// The peer tells that it is two heights ahead; this is what it answers then.
+/// Claims that the peer is two heights ahead, and returns its response to the request that follows.
 fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
     let bytes = block.part_set().bytes().unwrap();
     let outputs = node.host.step(now(1), vec![Input::Timer(Timer::Gossip)]);
@@ -220,7 +220,7 @@ fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
     Input::Blocks { request: request.unwrap(), response }
 }
 
-/// Its signatures are checked beside the host's thread, which finds the result only.
+/// Signatures of a commit are checked outside of the host's thread, which only receives the result.
 #[test]
 fn a_commit_that_was_checked_for_other_validators_is_checked_again_elsewhere() {
     let block = first_block();
@@ -257,7 +257,7 @@ fn a_commit_that_was_checked_for_other_validators_is_checked_again_elsewhere() {
     }
 }
 
-/// Simulator seed 305: the engine decided once more what block sync had committed.
+/// Simulator seed 305: the engine decided a height again that block sync had committed.
 #[test]
 fn a_late_precommit_of_a_synced_height_changes_nothing() {
     let mut node = follower();
@@ -288,7 +288,7 @@ fn a_garbage_part_of_a_known_block_is_an_offence() {
             panic!("{outputs:?}")
         };
         assert_eq!(reason, "part 0 is not in this block");
-        // Before and after the block has that part.
+        // The second iteration tests it when the block already has that part.
         node.says_parts(0, &parts);
     }
 }
@@ -312,7 +312,7 @@ fn no_height_starts_before_the_time_of_the_last_block() {
     let later = genesis_time().saturating_sub(Duration::from_millis(1));
     let outputs = node.host.step(later, vec![Input::Timer(Timer::Gossip)]);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Committed(_))));
-    // Its clock may be set meanwhile: whatever wakes it, it looks again.
+    // The clock may be corrected in the meantime: every input makes the host check the time again.
     let outputs = node.host.step(genesis_time(), vec![Input::TxsAvailable]);
     assert!(outputs.iter().any(|output| matches!(output, Output::Committed(_))), "{outputs:?}");
     assert_eq!(node.host.status().waits_until, None);

@@ -1,4 +1,4 @@
-//! What the longest steps take that peers can bring about, with the largest validator set and many peers.
+//! Measures the longest steps that peers can cause, with the largest validator set and many peers.
 //!
 //! ```sh
 //! cargo test --workspace --test worst_steps -- --ignored --nocapture
@@ -38,10 +38,10 @@ struct One {
     host: Host<MemKv>,
     verifier: Verifier,
     validators: ValidatorSet,
-    /// By validator index.
+    /// Keys by validator index.
     keys: Vec<SecretKey>,
     now: Time,
-    /// Of each step: what came, how much of it, and what it took.
+    /// For each step: the kind of input, the number of inputs, and the duration.
     figures: Vec<(String, u32, Duration)>,
 }
 
@@ -91,7 +91,7 @@ impl One {
         Input::Message { peer: peer(n), message: self.verifier.check(message.clone()), received: self.now }
     }
 
-    /// Steps once and tells what it took.
+    /// Executes one step and records its duration.
     fn step(&mut self, what: &str, inputs: Vec<Input>) -> Vec<Output> {
         self.now = self.now.saturating_add(Duration::from_millis(700));
         let count = inputs.len();
@@ -114,7 +114,7 @@ fn state(height: u64, round: u32, votes: &BitSet) -> PeerMessage {
     PeerMessage::RoundState(state)
 }
 
-/// Each step happens five times; the shortest tells what it takes when nothing else runs.
+/// Each step is executed five times; the minimum is the duration without disturbance by other processes.
 #[test]
 #[ignore = "a measurement"]
 fn worst_steps() {
@@ -168,7 +168,7 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let inputs = (0..64).map(unchecked).collect();
     one.step("parts that nobody hashed", inputs);
 
-    // Far rounds of as many validators as may lie.
+    // Votes in far rounds, of as many validators as can be faulty.
     let far: Vec<PeerMessage> =
         (0..66).map(|index| PeerMessage::Vote(one.vote(VoteType::Prevote, 1000 + index, index, Some(id(2))))).collect();
     let inputs = far.iter().map(|vote| one.says(0, vote)).collect();
@@ -178,7 +178,7 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let inputs = (0..1024).map(|n| one.says(n, &prevotes)).collect();
     one.step("certificates that are held, beside 66 far rounds", inputs);
 
-    // What peers sent to be checked before the host moved.
+    // Messages that peers sent before the host moved, so that they were not checked.
     let unchecked =
         |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(prevotes.clone()), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
@@ -195,7 +195,7 @@ fn steps() -> Vec<(String, u32, Duration)> {
     one.figures
 }
 
-/// Answers of peers whose commits hold but for the last signature.
+/// Measures responses with commits in which only the last signature is invalid.
 fn synced(one: &mut One) {
     let bytes = vec![7; 1000];
     let parts = PartSet::from_bytes(&bytes);

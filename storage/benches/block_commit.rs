@@ -1,8 +1,10 @@
-//! What a height costs the store, as a ratio to the least that anything durable can cost: one synced row.
+//! Benchmark of the time that the store needs for one height, as a ratio to the minimum for anything durable: one
+//! synced row.
 //!
-//! `cargo bench --workspace --bench block_commit --profile dev`. Variants are interleaved in one run, on 100,000 accounts; `sync` adds the next
-//! height's write-ahead, which is what makes the height durable. A transfer has 145 bytes, writes two accounts and has two events, three of whose
-//! attributes are marked for indexing, or none.
+//! `cargo bench --workspace --bench block_commit --profile dev`. Variants are interleaved in one run, on 100,000
+//! accounts; `sync` adds the write-ahead of the next height, which makes the height durable. A transfer has 145 bytes,
+//! writes two accounts and has two events, with three attributes that are either all marked for indexing or all
+//! unmarked.
 #![allow(missing_docs, clippy::print_stdout)]
 
 #[path = "../tests/suite/chain.rs"]
@@ -16,10 +18,10 @@ use types::{Event, HardState, TxResult, WriteSet};
 
 const ACCOUNTS: u64 = 100_000;
 const ROUNDS: usize = 60;
-/// Transfers of a height, and whether their attributes are marked.
+/// Number of transfers of a height, and whether their attributes are marked for indexing.
 const SIZES: [(usize, bool); 4] = [(0, true), (100, true), (1000, false), (1000, true)];
 
-/// A small generator, so that every run writes the same.
+/// A small generator of pseudo-random numbers with a fixed seed, so that every run writes the same bytes.
 struct Random(u64);
 
 impl Random {

@@ -1,159 +1,159 @@
-//! What can go wrong with a store, told apart by who can mend it.
+//! Errors of a store, grouped by the party that can correct them.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 use types::{Hash, Height, Round, Step};
 
-/// A result of this crate.
+/// Result type of this crate.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Why the store refused or failed.
+/// Reason why the store refused a call or failed.
 ///
-/// *The operator can mend it*: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `OtherFormat`, `OtherChain`, `Damaged`. Each is a
-/// sentence with the place and the way out. *The asker was wrong*: `Pruned`, `Future`. *We are wrong, or the disk is*: the rest;
-/// the process stops, and a stopped validator is safe.
+/// *The operator can correct it*: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `OtherFormat`, `OtherChain`,
+/// `Damaged`. Each message names the place and the remedy. *The caller asked for something wrong*: `Pruned`, `Future`.
+/// *This program or the disk is faulty*: the rest; the process stops, and a stopped validator is safe.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The disk or the operating system refused.
+    /// The disk or the operating system failed an operation.
     #[error("{place}: {doing} failed: {reason}. Check that the disk works and has free space, then start again")]
     Io {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
-        /// What was tried.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the operating system or the database said.
+        /// Message of the operating system or the database.
         reason: String,
     },
-    /// Files are missing or their bytes are not what was written.
+    /// Files are missing, or their bytes are not what was written.
     #[error(
         "{place}: the store is damaged: {reason}. `cairn verify store` lists what else is. Stop the node, move the folder away, and \
          `cairn restore` a copy of another node's store (`cairn backup` makes one); keep priv_validator_state.json, so that nothing \
          is signed twice"
     )]
     Damaged {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
-        /// What is wrong.
+        /// Description of the damage.
         reason: String,
     },
-    /// Another process holds the store.
+    /// Another process has the store open.
     #[error("{}: another process has the store open. Stop that node first, or use another home", path.display())]
     Locked {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
     },
-    /// The folder that should contain the store's folder is not there.
+    /// The parent of the store's folder does not exist.
     #[error("{}: the folder above it does not exist. Create it (`cairn init` does), or give another home", path.display())]
     NoParent {
-        /// The folder that could not be created.
+        /// Folder that could not be created.
         path: PathBuf,
     },
-    /// We may not read or write the folder.
+    /// This process may not read or write the folder.
     #[error("{}: permission denied. Make this user the folder's owner, or give another home: {reason}", path.display())]
     NoPermission {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// What the operating system said.
+        /// Message of the operating system.
         reason: String,
     },
-    /// The folder holds something else.
+    /// The folder holds files that do not belong to a store.
     #[error("{}: this is not a Cairn store: {found}. Give an empty or a new folder", path.display())]
     NotOurs {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// What was found there.
+        /// Description of what was found there.
         found: String,
     },
-    /// Written by another version of this program.
+    /// The store was written in another format.
     #[error(
         "{place}: the store has format {got}, this program reads format {expected}. Use the version of `cairn` that wrote it, or move the folder away and `cairn restore` a copy that this version made"
     )]
     OtherFormat {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
-        /// The store's format.
+        /// Format of the store.
         got: u32,
-        /// Ours.
+        /// Format of this program.
         expected: u32,
     },
-    /// The data of another chain.
+    /// The store holds the data of another chain.
     #[error(
         "{place}: the store belongs to chain {got}, the genesis document to chain {expected}. Use the home of that chain, or a new one"
     )]
     OtherChain {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
-        /// The store's chain.
+        /// Chain id in the store.
         got: String,
-        /// The one asked for.
+        /// Chain id that was requested.
         expected: String,
     },
     /// No genesis state has been written yet.
     #[error("{place}: the store is empty: the genesis state comes first")]
     NoGenesis {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
     },
-    /// The genesis state is there already.
+    /// The genesis state was already written.
     #[error("{place}: the store already holds a chain, at height {tip}")]
     HasGenesis {
-        /// Where the store lives.
+        /// Location of the store.
         place: String,
-        /// Its height.
+        /// Height of the store's tip.
         tip: Height,
     },
-    /// Below the kept window. Never answered with "empty".
+    /// The height is below the kept window. The store never answers it with an empty result.
     #[error("height {got} is no longer kept: the earliest kept height is {earliest}")]
     Pruned {
-        /// The height asked for.
+        /// Height that was requested.
         got: Height,
-        /// The lowest that can be answered.
+        /// Lowest height that can be answered.
         earliest: Height,
     },
-    /// Above what has been decided.
+    /// The height is above the decided ones.
     #[error("height {got} is not there yet: the chain stands at height {tip}")]
     Future {
-        /// The height asked for.
+        /// Height that was requested.
         got: Height,
-        /// The highest that can be answered.
+        /// Highest height that can be answered.
         tip: Height,
     },
-    /// A block that does not follow the tip.
+    /// The block's height does not follow the tip.
     #[error("block of height {got} does not follow: height {expected} comes next")]
     WrongHeight {
-        /// The block's height.
+        /// Height of the block.
         got: Height,
-        /// The tip's successor.
+        /// Height after the tip.
         expected: Height,
     },
-    /// A block whose parent is not the tip.
+    /// The block's parent is not the tip.
     #[error("block of height {height} has parent {}, the tip is {}", name(got), name(expected))]
     WrongParent {
-        /// The block's height.
+        /// Height of the block.
         height: Height,
-        /// Header hash of the parent it names.
+        /// Header hash of the parent that the block names.
         got: Option<Hash>,
-        /// Header hash of the tip; none at genesis.
+        /// Header hash of the tip; `None` at genesis.
         expected: Option<Hash>,
     },
-    /// A hard state below the one that is durable. What was said stays said.
+    /// The hard state is below the durable one. A signed message cannot be revoked.
     #[error("the hard state would move back from {expected:?} to {got:?} (height, round, step); nothing was written")]
     HardStateMovedBack {
-        /// What was to be written.
+        /// Position of the hard state that was to be written.
         got: (Height, Round, Step),
-        /// What is durable.
+        /// Position of the durable hard state.
         expected: (Height, Round, Step),
     },
 }
 
 impl StoreError {
-    /// Whether bytes could not be read from the disk, or are not what was written: no fault of who asked for them.
+    /// Returns true if bytes could not be read or written, or are not what was written: the caller is not at fault.
     pub fn is_of_the_disk(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Damaged { .. })
     }
 
-    /// The same error once more, for a second one who must know.
+    /// Returns a copy of the error for a second receiver. Errors other than `Io` and `Damaged` become `Damaged`.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Io { place, doing, reason } => Self::Io { place: place.clone(), doing, reason: reason.clone() },

@@ -1,4 +1,5 @@
-//! What a folder holds, before a database is opened in it: ours, nothing, or something that must not be touched.
+//! Checks of a folder before a database is opened in it: it holds our database, nothing, or foreign files that must not
+//! be touched.
 
 use std::{ffi::OsString, fs, io::ErrorKind, path::Path};
 
@@ -7,24 +8,28 @@ use crate::{
     rocks::SYNCED_FILE,
 };
 
-/// RocksDB's pointer to its newest manifest: without it there is no database.
+/// File of RocksDB that names its newest manifest; without it there is no database.
 const CURRENT_FILE: &str = "CURRENT";
 
-/// Whether the folder holds a database that was created completely.
+/// Returns true if the folder holds a database that was created completely.
 pub(crate) fn has_database(path: &Path) -> bool {
-    // A file that we may not look at is there.
+    // A file whose metadata we may not read exists.
     !matches!(fs::symlink_metadata(path.join(CURRENT_FILE)), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
-/// The sizes of the files with blobs, in bytes.
+/// Returns the sizes of the blob files in the folder, in bytes.
+///
+/// Errors: the I/O error when the folder or the metadata of a file cannot be read.
 pub(crate) fn blob_files(path: &Path) -> std::io::Result<Vec<u64>> {
     let files = fs::read_dir(path)?.collect::<std::io::Result<Vec<_>>>()?;
     let blobs = files.into_iter().filter(|file| file.path().extension().is_some_and(|extension| extension == "blob"));
     blobs.map(|file| Ok(file.metadata()?.len())).collect()
 }
 
-/// Errors: `NoParent`, `NoPermission`, `NotOurs` for a file or for other people's files, `Damaged` for a database without its
-/// pointer file.
+/// Checks that a database may be opened or created in the folder `path`.
+///
+/// Errors: `NoParent`, `NoPermission`, `NotOurs` for a file or for a folder with foreign files, `Damaged` for a
+/// database without its `CURRENT` file, `Io` when the folder cannot be listed.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let names = match fs::read_dir(path) {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>(),
@@ -65,7 +70,7 @@ fn not_ours(path: &Path, found: String) -> StoreError {
     StoreError::NotOurs { path: path.to_owned(), found }
 }
 
-/// Whether RocksDB names a file so, or we do.
+/// Returns true if RocksDB or this crate uses this file name.
 fn is_database_file(name: &str) -> bool {
     let numbered =
         |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()));
@@ -75,7 +80,7 @@ fn is_database_file(name: &str) -> bool {
         || name.ends_with(".dbtmp")
 }
 
-/// Files that exist only after something was written.
+/// Returns true if files of this name exist only after something was written.
 fn holds_rows(name: &str) -> bool {
     name == SYNCED_FILE || [".log", ".sst", ".blob"].iter().any(|suffix| name.ends_with(suffix))
 }

@@ -1,11 +1,12 @@
-//! The index of events: which transactions and blocks carry a value of an attribute that is marked for indexing.
+//! The index of events: the transactions and blocks that carry a value of an attribute that is marked for indexing.
 //!
 //! ```text
-//!   what (1 byte) ‖ escaped "kind.key" ‖ 00 00 ‖ escaped value ‖ 00 00 ‖ height (8) ‖ index (4)   ->   numbers of the events, 2 bytes each
+//!   key:   what (1 byte) ‖ escaped "kind.key" ‖ 00 00 ‖ escaped value ‖ 00 00 ‖ height (8) ‖ index (4)
+//!   value: numbers of the events, 2 bytes each
 //! ```
-//! The rows of one value lie together, ascending by height and place in the block. They are written in the batch of their height,
-//! and forgotten with it. The numbers say which events of the transaction carry the value, so that conditions on two attributes can be
-//! asked of one event.
+//! The rows of one value are adjacent, ascending by height and index in the block. They are written in the batch of
+//! their height and deleted with it. The numbers say which events of the transaction carry the value, so that a query
+//! can require two attributes of the same event.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +19,18 @@ use crate::{
     store::Store,
 };
 
-/// Bytes of an attribute's name with its event's, and of its value; longer ones are not indexed.
+/// Maximum bytes of an indexed attribute's tag (`kind.key`), and of its value; longer ones are not indexed.
 pub const INDEXED_BYTES_MAX: usize = 256;
 
-/// Events of one transaction, or of one block, that are indexed; later ones are not.
+/// Maximum number of events of one transaction, or of one block, that are indexed; later ones are not.
 pub const INDEXED_EVENTS_MAX: usize = u16::MAX as usize;
 
-/// What the index leads to.
+/// The kind of object that a row of the index refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Indexed {
-    /// Transactions, by their events.
+    /// Transactions, found by the events of their execution.
     Txs,
-    /// Blocks, by what happened outside of their transactions.
+    /// Blocks, found by the events outside of their transactions.
     Blocks,
 }
 
@@ -42,12 +43,12 @@ impl Indexed {
     }
 }
 
-/// A place that the index leads to.
+/// Position of an indexed transaction or block in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The block's height.
+    /// Height of the block.
     pub height: Height,
-    /// The transaction's place in the block; 0 for a block.
+    /// Index of the transaction in the block; 0 for a block.
     pub index: u32,
 }
 
@@ -56,16 +57,21 @@ pub struct Position {
 pub struct IndexRow {
     /// The value of the attribute.
     pub value: String,
-    /// Where it is.
+    /// Position of the transaction or block that carries the value.
     pub at: Position,
-    /// Which events there carry it, ascending.
+    /// Numbers of its events that carry the value, ascending.
     pub events: Vec<u16>,
 }
 
 impl<K: Kv> Store<K> {
-    /// Visits rows of the attribute `tag` (`kind.key`), until `visit` answers false: those with this value in ascending order of
-    /// their positions, from `from` on; or those with any value, in no useful order. Rows of heights below the window may be among them
-    /// for a while, so that whoever counts the work counts them too.
+    /// Calls `visit` for rows of the attribute `tag` (`kind.key`) until it returns false.
+    ///
+    /// With a `value`, these are the rows with this value in ascending order of their positions, beginning at the
+    /// height `from`. Without one, they are the rows with any value, in the order of their values, and `from` is
+    /// ignored. Rows of heights below the window can be among them until they are deleted, so that a caller that limits
+    /// the work counts them too.
+    ///
+    /// Errors: `Damaged` when a row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn index_rows(
         &self,
         of: Indexed,
@@ -91,7 +97,10 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Which events of the transaction or block at a position carry this value of an attribute; `None` if none does.
+    /// Returns the numbers of the events that carry this value of an attribute, in the transaction or block at a
+    /// position; `None` if there are none.
+    ///
+    /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn index_row(&self, of: Indexed, tag: &str, value: &str, at: Position) -> Result<Option<Vec<u16>>> {
         let key = row_key(value_prefix(of, tag, value), at);
         let Some(events) = self.kv.get(Cf::Events, &key)? else { return Ok(None) };
@@ -99,28 +108,28 @@ impl<K: Kv> Store<K> {
     }
 }
 
-/// Adds the rows of a height.
+/// Adds the index rows of a height to the batch.
 pub(crate) fn put(batch: &mut Batch, height: Height, results: &BlockResults) {
     for (key, events) in rows_of(height, results) {
         batch.put(Cf::Events, key, events);
     }
 }
 
-/// Takes them back.
+/// Adds the deletion of the index rows of a height to the batch.
 pub(crate) fn delete(batch: &mut Batch, height: Height, results: &BlockResults) {
     for (key, _) in rows_of(height, results) {
         batch.delete(Cf::Events, key);
     }
 }
 
-/// The rows that a height's results make.
+/// Returns the index rows of a height's results.
 pub(crate) fn rows_of(height: Height, results: &BlockResults) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let txs =
         results.txs.iter().zip(0..).flat_map(move |(result, index)| rows(Indexed::Txs, height, index, &result.events));
     txs.chain(rows(Indexed::Blocks, height, 0, &results.events))
 }
 
-/// The rows of one transaction or block. A value that several events carry is one row.
+/// Returns the rows of one transaction or block. A value that several events carry is one row.
 fn rows(of: Indexed, height: Height, index: u32, events: &[Event]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (event, number) in events.iter().take(INDEXED_EVENTS_MAX).zip(0_u16..) {
@@ -155,7 +164,7 @@ fn row_key(mut prefix: Vec<u8>, at: Position) -> Vec<u8> {
     prefix
 }
 
-/// Whether a row is one that [`put`] could have written.
+/// Returns true if [`put`] could have written this row.
 pub(crate) fn is_readable(key: &[u8], events: &[u8]) -> bool {
     let Some((b't' | b'b', rest)) = key.split_first() else { return false };
     let tag = keys::terminated_length(rest).map(|length| rest.split_at(length));
@@ -166,7 +175,7 @@ pub(crate) fn is_readable(key: &[u8], events: &[u8]) -> bool {
     })
 }
 
-/// From the part of a key behind its tag.
+/// Decodes a row from the part of its key after the tag, and its value.
 fn decode(key: &[u8], events: &[u8]) -> Option<IndexRow> {
     let (value, position) = key.split_last_chunk::<12>()?;
     let (height, index) = keys::read_tx_position(position)?;

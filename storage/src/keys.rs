@@ -1,31 +1,32 @@
-//! Keys and small records: the bytes that the table in the crate's documentation speaks of.
+//! Encoding of keys and small records, as listed in the table of the crate's documentation.
 
 use prost::Message;
 use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire};
 
-/// A key in an error's sentence: in hexadecimal, its beginning if it is long.
+/// Returns a key in hexadecimal for error messages, truncated if it is long.
 pub(crate) fn shown(key: &[u8]) -> String {
     const BYTES_MAX: usize = 48;
     let digits: String = key.iter().take(BYTES_MAX).map(|byte| format!("{byte:02x}")).collect();
     if key.len() > BYTES_MAX { format!("{digits}… ({} bytes)", key.len()) } else { digits }
 }
 
-/// Heights sort as numbers: 8 bytes, big-endian.
+/// Encodes a height as 8 bytes, big-endian, so that heights sort as numbers.
 pub(crate) fn height(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()
 }
 
-/// No key that begins with this height, or with a lower one, is above.
+/// Returns an upper bound of all keys that begin with this height or a lower one.
 #[cfg(feature = "rocksdb")]
 pub(crate) fn last_of(at: Height) -> Vec<u8> {
     [height(at).as_slice(), &[0xFF; BLOCK_ID_BYTES]].concat()
 }
 
-/// Marks the end of an escaped key. In one, `00` is always followed by `FF`, so the mark sorts below any continuation.
+/// Marks the end of an escaped key. Inside an escaped key `00` is always followed by `FF`, so the mark sorts below any
+/// continuation.
 pub(crate) const HISTORY_KEY_END: [u8; 2] = [0, 0];
 
-/// A state key such that the rows of one key lie together and keys keep their order: `00` becomes `00 FF`. Without the end
-/// mark it is a prefix of the keys that it is a prefix of.
+/// Escapes a state key: `00` becomes `00 FF`, so that the rows of one key are adjacent and keys keep their order.
+/// Without the end mark, the escaped form of a prefix of a key is a prefix of the key's escaped form.
 pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(key.len() + HISTORY_KEY_END.len() + 8);
     for byte in key {
@@ -37,19 +38,19 @@ pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// The part of a history key that all heights of one state key share.
+/// Returns the part of a history key that all heights of one state key share.
 pub(crate) fn history_prefix(key: &[u8]) -> Vec<u8> {
     terminated(key)
 }
 
-/// A key escaped and closed, so that another may follow it.
+/// Escapes a key and appends the end mark, so that more bytes can follow.
 pub(crate) fn terminated(key: &[u8]) -> Vec<u8> {
     let mut bytes = escape(key);
     bytes.extend(HISTORY_KEY_END);
     bytes
 }
 
-/// The inverse of [`terminated`]; `None` for bytes that it did not make.
+/// Decodes the result of [`terminated`]; `None` for other bytes.
 pub(crate) fn read_terminated(bytes: &[u8]) -> Option<Vec<u8>> {
     let escaped = bytes.strip_suffix(&HISTORY_KEY_END)?;
     let mut key = Vec::with_capacity(escaped.len());
@@ -63,32 +64,32 @@ pub(crate) fn read_terminated(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(key)
 }
 
-/// Bytes of the [`terminated`] key that these bytes begin with; `None` if there is no end mark.
+/// Returns the length in bytes of the [`terminated`] key at the start of `bytes`; `None` if there is no end mark.
 pub(crate) fn terminated_length(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += bytes[at..].iter().position(|byte| *byte == 0)? + 2;
-        // Else an escaped 00, or garbage: reading the key tells.
+        // Any other byte after `00` belongs to an escaped `00` or is invalid; decoding the key detects which.
         if *bytes.get(at - 1)? == 0 {
             return Some(at);
         }
     }
 }
 
-/// The key of "what `key` held before height `at`".
+/// Returns the key of the row that holds the value of `key` before height `at`.
 pub(crate) fn history(key: &[u8], at: Height) -> Vec<u8> {
     let mut bytes = history_prefix(key);
     bytes.extend(height(at));
     bytes
 }
 
-/// Takes a history key apart; `None` for bytes that [`history`] did not make.
+/// Splits a history key into state key and height; `None` for bytes that [`history`] did not make.
 pub(crate) fn unescape_history(bytes: &[u8]) -> Option<(Vec<u8>, Height)> {
     let (key, at) = bytes.split_last_chunk::<8>()?;
     Some((read_terminated(key)?, Height(u64::from_be_bytes(*at))))
 }
 
-/// What a key held: `00` for nothing, `01` and the value otherwise.
+/// Encodes the old value of a key: `00` for none, otherwise `01` and the value.
 pub(crate) fn old_value(value: Option<&[u8]>) -> Vec<u8> {
     match value {
         None => vec![0],
@@ -96,7 +97,7 @@ pub(crate) fn old_value(value: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
-/// The inverse of [`old_value`]; the outer `None` for bytes that it did not make.
+/// Decodes the result of [`old_value`]; the outer `None` stands for invalid bytes.
 pub(crate) fn read_old_value(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
     match bytes.split_first()? {
         (0, []) => Some(None),
@@ -105,12 +106,12 @@ pub(crate) fn read_old_value(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
     }
 }
 
-/// Block bytes are found by height, then by the header's hash: blocks of one height lie together.
+/// Returns the key of a block's bytes: the height, then the block id, so that the blocks of one height are adjacent.
 pub(crate) fn block(at: Height, id: &BlockId) -> Vec<u8> {
     [height(at).as_slice(), block_id(id).as_slice()].concat()
 }
 
-/// hash ‖ number of parts ‖ hash of the parts.
+/// Encodes a block id: hash (32 bytes) ‖ number of parts (4) ‖ hash of the parts (32).
 pub(crate) fn block_id(id: &BlockId) -> [u8; BLOCK_ID_BYTES] {
     let mut bytes = [0; BLOCK_ID_BYTES];
     bytes[..32].copy_from_slice(&id.hash.0);
@@ -121,7 +122,7 @@ pub(crate) fn block_id(id: &BlockId) -> [u8; BLOCK_ID_BYTES] {
 
 pub(crate) const BLOCK_ID_BYTES: usize = 68;
 
-/// The inverse of [`block_id`].
+/// Decodes the result of [`block_id`]; `None` for other bytes.
 pub(crate) fn read_block_id(bytes: &[u8]) -> Option<BlockId> {
     let bytes: &[u8; BLOCK_ID_BYTES] = bytes.try_into().ok()?;
     let total = u32::from_be_bytes(*bytes[32..].first_chunk()?);
@@ -129,60 +130,60 @@ pub(crate) fn read_block_id(bytes: &[u8]) -> Option<BlockId> {
     Some(BlockId { hash: hash(0)?, parts: PartSetHeader { total, hash: hash(36)? } })
 }
 
-/// Where a transaction stands: height ‖ index, 12 bytes.
+/// Encodes the position of a transaction: height ‖ index, 12 bytes.
 pub(crate) fn tx_position(at: Height, index: u32) -> Vec<u8> {
     [height(at).as_slice(), &index.to_be_bytes()].concat()
 }
 
-/// The inverse of [`tx_position`].
+/// Decodes the result of [`tx_position`]; `None` for other bytes.
 pub(crate) fn read_tx_position(bytes: &[u8]) -> Option<(Height, u32)> {
     let (at, index) = bytes.split_first_chunk::<8>()?;
     Some((Height(u64::from_be_bytes(*at)), u32::from_be_bytes(index.try_into().ok()?)))
 }
 
-/// A height alone.
+/// Decodes 8 bytes as a height; `None` for any other length.
 pub(crate) fn read_height(bytes: &[u8]) -> Option<Height> {
     Some(Height(u64::from_be_bytes(bytes.try_into().ok()?)))
 }
 
-/// Where the chain stands: the last committed height, or the genesis state below the first one.
+/// The tip of the chain: the last committed height, or the genesis state before the first block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tip {
-    /// Its height; the height before the initial one while there is no block.
+    /// Height of the tip; the height before the initial one while there is no block.
     pub height: Height,
-    /// Its block; none at genesis.
+    /// Id of the block at the tip; `None` at genesis.
     pub block_id: Option<BlockId>,
-    /// The block's time, or the genesis time.
+    /// Time of the block, or the genesis time.
     pub time: Time,
-    /// Root of the state after it: stands in the next header.
+    /// Root of the state after this height, which the next header contains.
     pub app_hash: Hash,
-    /// Root over its results: stands in the next header.
+    /// Root over the results of this height, which the next header contains.
     pub results_hash: Hash,
 }
 
-/// What the chain began with.
+/// Properties of the chain at its genesis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Genesis {
     /// Height of the first block, 1 or more.
     pub initial_height: Height,
-    /// The document's time: the first block's is after it.
+    /// Time of the genesis document; the time of the first block is later.
     pub time: Time,
-    /// Root of the first state.
+    /// Root of the genesis state.
     pub app_hash: Hash,
-    /// BLAKE3 of the genesis document, to notice that it was exchanged.
+    /// BLAKE3 hash of the genesis document, to detect that the document was replaced.
     pub document_hash: Hash,
 }
 
 /// A block without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The block's id.
+    /// Id of the block.
     pub block_id: BlockId,
-    /// Its header.
+    /// Header of the block.
     pub header: Header,
-    /// Bytes of the encoded block.
+    /// Size of the encoded block, in bytes.
     pub block_bytes: u64,
-    /// Its transactions.
+    /// Number of transactions in the block.
     pub txs: u32,
 }
 

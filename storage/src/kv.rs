@@ -1,31 +1,33 @@
-//! What the store asks of a database: ordered rows in column families, atomic batches, snapshots, and forgetting by height.
+//! The interface that the store needs from a database: ordered rows in column families, atomic batches, snapshots, and
+//! deletion of rows by height.
 
 use types::Height;
 
 use crate::error::Result;
 
-/// A column family: an ordered map of its own. The table in the crate's documentation says what each holds.
+/// A column family: a separate ordered map of keys to values. The table in the crate's documentation describes the rows
+/// of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cf {
     /// Named single rows: format, chain id, tip, earliest height, hard state, signing floor, genesis.
     Meta,
     /// Height → header, block id and sizes.
     Heads,
-    /// Height ‖ block hash → block bytes; above the tip, blocks that we precommitted.
+    /// Height ‖ block id → block bytes; above the tip, blocks that we precommitted.
     Blocks,
     /// Block hash → height.
     BlockHash,
-    /// Height → the commit that we saw.
+    /// Height → the commit that this node saw.
     Commits,
     /// Height → results of the block.
     Results,
     /// Key → value, the application's state at the tip.
     State,
-    /// Escaped key ‖ height → what the key held before that height.
+    /// Escaped key ‖ height → the value of the key before that height.
     History,
     /// Height → the keys that the height changed.
     Changes,
-    /// Height → validator set, where it is not the previous set rotated by one.
+    /// Height → validator set, where it is not the previous set rotated by one turn, and at fixed intervals.
     Validators,
     /// Height → parameters, where they changed.
     Params,
@@ -35,23 +37,23 @@ pub enum Cf {
     Events,
 }
 
-/// Where a row carries the height that it can be forgotten by.
+/// Position of the height in a row that can be deleted by height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeightAt {
-    /// The key begins with it: rows of one height lie together.
+    /// The key begins with the height, so the rows of one height are adjacent.
     KeyStart,
-    /// The key ends with it.
+    /// The key ends with the height.
     KeyEnd,
-    /// The key ends with it and 4 bytes more.
+    /// The key ends with the height and a 4-byte index.
     BeforeIndex,
-    /// The value begins with it.
+    /// The value begins with the height.
     ValueStart,
-    /// Rows are never forgotten.
+    /// The row has no height and is never deleted by height.
     Nowhere,
 }
 
 impl Cf {
-    /// Every column family.
+    /// All column families, in the order of their declaration.
     pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Heads,
@@ -68,7 +70,7 @@ impl Cf {
         Self::Events,
     ];
 
-    /// The name on disk, and in metrics.
+    /// Returns the name of the family on disk and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
@@ -87,7 +89,7 @@ impl Cf {
         }
     }
 
-    /// Where its rows carry their height.
+    /// Returns where the rows of this family contain their height.
     pub fn height_at(self) -> HeightAt {
         match self {
             Self::Meta | Self::State => HeightAt::Nowhere,
@@ -98,7 +100,8 @@ impl Cf {
         }
     }
 
-    /// The height that a row of this family can be forgotten by; none for a row that is not of its shape.
+    /// Returns the height by which a row of this family can be deleted; `None` for a row that does not have the
+    /// family's format.
     pub fn height_of(self, key: &[u8], value: &[u8]) -> Option<Height> {
         let bytes = match self.height_at() {
             HeightAt::KeyStart => key.first_chunk::<8>(),
@@ -111,148 +114,167 @@ impl Cf {
     }
 }
 
-/// Whether a write may be lost by a crash of the machine. A crash of the process alone loses neither kind.
+/// Durability of a write in a crash of the machine. A crash of the process alone loses no write of either kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// In order, and durable with the next synced write at the latest.
+    /// The write keeps its order and is durable at the latest with the next synced write.
     Buffered,
-    /// Durable when the call returns, and everything written before it too.
+    /// The write and all earlier writes are durable when the call returns.
     Synced,
 }
 
-/// One change of one row.
+/// Change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Op {
     pub(crate) cf: Cf,
     pub(crate) key: Vec<u8>,
-    /// `None` deletes.
+    /// New value of the row; `None` deletes the row.
     pub(crate) value: Option<Vec<u8>>,
 }
 
-/// Rows to write together: all of them or none. A later change of the same row wins.
+/// Changes of rows that are written atomically. A later change of the same row replaces an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub(crate) ops: Vec<Op>,
 }
 
 impl Batch {
-    /// Nothing yet.
+    /// Creates a batch without changes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets a row.
+    /// Adds a change that sets a row.
     pub fn put(&mut self, cf: Cf, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.ops.push(Op { cf, key: key.into(), value: Some(value.into()) });
     }
 
-    /// Removes a row; absent is fine.
+    /// Adds a change that deletes a row; the row may be absent.
     pub fn delete(&mut self, cf: Cf, key: impl Into<Vec<u8>>) {
         self.ops.push(Op { cf, key: key.into(), value: None });
     }
 
-    /// Bytes of keys and values.
+    /// Returns the total size of keys and values, in bytes.
     pub fn bytes(&self) -> usize {
         self.ops.iter().map(|op| op.key.len() + op.value.as_ref().map_or(0, Vec::len)).sum()
     }
 
-    /// Changes in it.
+    /// Returns the number of changes in the batch.
     pub fn len(&self) -> usize {
         self.ops.len()
     }
 
-    /// Whether it changes nothing.
+    /// Returns true if the batch has no changes.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 }
 
-/// A key and its value.
+/// A row of a column family: its key and its value.
 pub type Row = (Box<[u8]>, Box<[u8]>);
 
-/// Rows in ascending order of their keys. Dropping it stops the scan.
+/// Iterator over rows in ascending order of their keys. Dropping it stops the scan.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
-/// The rows of one moment; later writes do not show.
+/// Snapshot of all rows at one moment; later writes are not visible in it.
+///
+/// Errors: every method returns `StoreError::Io` when the read fails, and `StoreError::Damaged` when the bytes read are
+/// not the bytes written.
 pub trait View: Send + Sync {
-    /// The value under `key`.
+    /// Returns the value under `key`.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Rows whose keys start with `prefix` and are not below `from`, ascending.
+    /// Returns the rows whose keys start with `prefix` and are not below `from`, ascending.
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a>;
 
-    /// The row with the highest key that is not above `key`.
+    /// Returns the row with the highest key that is not above `key`.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
     fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>>;
 }
 
-/// A database. Methods take `&self`; writes of several threads happen one after another.
+/// A database with column families. Methods take `&self`; writes of several threads are executed one after another.
 ///
-/// Errors: `StoreError::Io` when the disk refuses, `StoreError::Damaged` when bytes are not what was written. After a failed
-/// write nobody knows what is on disk: the caller stops.
+/// Errors: `StoreError::Io` when the disk fails, `StoreError::Damaged` when bytes are not what was written. After a
+/// failed write the content of the disk is unknown, and the caller must stop.
 pub trait Kv: Send + Sync {
-    /// A consistent view, held as long as a reader needs it.
+    /// A consistent snapshot, held as long as a reader needs it.
     type View<'a>: View
     where
         Self: 'a;
 
-    /// Where it lives, for messages.
+    /// Returns the location of the database, for messages.
     fn place(&self) -> String;
 
-    /// The newest value under `key`.
+    /// Returns the newest value under `key`.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`Kv`].
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// The newest values under `keys`, which ascend; cheaper than as many gets.
+    /// Returns the newest values under `keys`, which must ascend; cheaper than one `get` per key.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`Kv`].
     fn multi_get(&self, cf: Cf, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
 
-    /// All rows as they are now.
+    /// Returns a snapshot of all rows at the moment of the call.
     fn view(&self) -> Self::View<'_>;
 
     /// Writes the whole batch or nothing, after every earlier batch.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`Kv`].
     fn write(&self, batch: Batch, durability: Durability) -> Result<()>;
 
-    /// Allows rows of `cf` below `height` ([`Cf::height_of`]) to vanish at any time from now on, by files and by compaction
-    /// rather than row by row. Views do not protect them. Never moves back; not remembered across a reopen. Call it off the
-    /// commit path, and only once the caller's own floor is durable.
+    /// Allows the database to delete rows of `cf` below `height` ([`Cf::height_of`]) at any time from now on, by files
+    /// and by compaction rather than row by row.
+    ///
+    /// Views do not protect these rows. The bound never moves back and is not stored across a reopen. Call this off the
+    /// commit path, and only after the caller's own lower bound is durable.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`Kv`].
     fn forget_below(&self, cf: Cf, height: Height) -> Result<()>;
 
-    /// Counters since the database was opened. Cheap.
+    /// Returns counters since the database was opened. Cheap.
     fn stats(&self) -> Stats;
 
-    /// Approximate bytes on disk (in memory for [`crate::MemKv`]) of each column family. Reads file metadata; for metrics.
+    /// Returns the approximate size of each column family on disk (in memory for [`crate::MemKv`]), in bytes. Reads
+    /// file metadata; for metrics.
     fn sizes(&self) -> Vec<(Cf, u64)>;
 }
 
-/// Counters since the database was opened.
+/// Counters of writes since the database was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Batches written.
+    /// Number of batches that were written.
     pub batches: u64,
-    /// Of these, the synced ones.
+    /// Number of batches that were synced, a part of `batches`.
     pub syncs: u64,
-    /// Bytes of keys and values in a batch.
+    /// Bytes of keys and values per batch.
     pub batch_bytes: Histogram,
-    /// Time of a buffered batch, µs. Empty for a database without a clock.
+    /// Time to write a buffered batch, µs. Empty for a database without a clock.
     pub buffered_us: Histogram,
-    /// Time of a synced batch, µs.
+    /// Time to write a synced batch, µs.
     pub synced_us: Histogram,
 }
 
-/// Numbers, counted by their magnitude.
+/// Histogram of numbers with buckets at powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// How many.
+    /// Number of the values that were counted.
     pub count: u64,
-    /// Their sum.
+    /// Sum of the values that were counted.
     pub sum: u64,
-    /// `buckets[i]` counts numbers below `2^i` that no lower bucket counts; the last one counts all larger ones too.
+    /// `buckets[i]` counts values below `2^i` that no lower bucket counts; the last bucket also counts all larger
+    /// values.
     pub buckets: [u64; Self::BUCKETS],
 }
 
 impl Histogram {
-    /// Buckets: up to 2^27, which is two minutes in µs and eight times the largest block in bytes.
+    /// Number of buckets: up to 2^27, which is two minutes in µs and eight times the largest block in bytes.
     pub const BUCKETS: usize = 28;
 
-    /// Counts one number.
+    /// Adds one value to the histogram.
     pub fn add(&mut self, number: u64) {
         let bucket = (u64::BITS - number.leading_zeros()) as usize;
         self.count += 1;
@@ -260,13 +282,13 @@ impl Histogram {
         self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
     }
 
-    /// Counts a time in µs.
+    /// Adds a duration to the histogram, in µs.
     pub fn add_us(&mut self, time: std::time::Duration) {
         self.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
-/// The lowest key above every key with this prefix; none when there is no such key.
+/// Returns the lowest key above every key with this prefix; `None` when there is no such key.
 #[cfg(feature = "rocksdb")]
 pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;

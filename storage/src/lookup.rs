@@ -1,4 +1,4 @@
-//! Reading what was committed, by height, hash or id.
+//! Lookups of committed data by height, hash or id.
 
 use prost::Message;
 use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb};
@@ -10,60 +10,75 @@ use crate::{
     store::Store,
 };
 
-/// What a height did to one key of the state.
+/// The change that a height made to one key of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The key.
+    /// Key of the state that was changed.
     pub key: Vec<u8>,
-    /// What it held before that height; `None` for nothing.
+    /// Value before that height; `None` if the key was absent.
     pub old: Option<Vec<u8>>,
 }
 
-/// Of a block only its last field; the codec steps over the rest without copying it.
+/// A block decoded only to its last commit; the codec skips the other fields without copying them.
 #[derive(Clone, PartialEq, Message)]
 struct LastCommitOnly {
     #[prost(message, optional, tag = "4")]
     last_commit: Option<pb::Commit>,
 }
 
-/// All lookups by height fail with `Pruned { earliest }` below the window and with `Future { tip }` above the tip.
+/// Lookups by height return `Pruned { earliest }` below the window and `Future { tip }` above the tip. Before genesis
+/// they return `NoGenesis`. A failed read is `Io` or `Damaged`, and a missing or unreadable row is `Damaged`.
 impl<K: Kv> Store<K> {
-    /// Block id, header and sizes. Cheap: the block's body is not read.
+    /// Returns block id, header and sizes. Cheap: the block's body is not read.
+    ///
+    /// Errors: `Pruned` or `Future` outside the window, `NoGenesis`, `Damaged`, `Io`.
     pub fn head(&self, height: Height) -> Result<Head> {
         self.record(Cf::Heads, height, Head::decode)
     }
 
-    /// The header.
+    /// Returns the header of the block at `height`.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn header(&self, height: Height) -> Result<Header> {
         Ok(self.head(height)?.header)
     }
 
-    /// The block's bytes, as they were proposed.
+    /// Returns the bytes of the block, as they were proposed.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn block_bytes(&self, height: Height) -> Result<Vec<u8>> {
         let id = self.head(height)?.block_id;
         self.kv.get(Cf::Blocks, &keys::block(height, &id))?.ok_or_else(|| self.absent(Cf::Blocks, height))
     }
 
-    /// The block.
+    /// Reads and decodes the block of `height`.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn block(&self, height: Height) -> Result<Block> {
         Block::decode(&self.block_bytes(height)?).map_err(|e| {
             self.damaged(format!("the block of height {height} in {} is unreadable: {e}", Cf::Blocks.name()))
         })
     }
 
-    /// The height of the block with this header hash; `None` when unknown or no longer kept.
+    /// Returns the height of the block with this header hash; `None` when it is unknown or no longer kept.
+    ///
+    /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn height_of(&self, hash: &Hash) -> Result<Option<Height>> {
         let Some(bytes) = self.kv.get(Cf::BlockHash, &hash.0)? else { return Ok(None) };
         let height = keys::read_height(&bytes).ok_or_else(|| self.unreadable_key(Cf::BlockHash, &hash.0))?;
         Ok(self.check_kept(height).is_ok().then_some(height))
     }
 
-    /// The block with this header hash; `None` when unknown or no longer kept.
+    /// Returns the block with this header hash; `None` when it is unknown or no longer kept.
+    ///
+    /// Errors: `Damaged` or `Io`; `Pruned` when the window moves past the block during the call.
     pub fn block_by_hash(&self, hash: &Hash) -> Result<Option<Block>> {
         self.height_of(hash)?.map(|height| self.block(height)).transpose()
     }
 
-    /// The commit of this height's block: the one in the next block, or at the tip the one that we saw.
+    /// Returns the commit of this height's block: the one in the next block, or at the tip the one that this node saw.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn commit(&self, height: Height) -> Result<Commit> {
         self.check_kept(height)?;
         if self.tip_or_error()?.height == height {
@@ -76,17 +91,23 @@ impl<K: Kv> Store<K> {
         commit.ok_or_else(|| self.damaged(format!("the commit of height {height}, in the next block, is unreadable")))
     }
 
-    /// The commit that we saw when the block was decided.
+    /// Returns the commit that this node saw when the block was decided.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn seen_commit(&self, height: Height) -> Result<Commit> {
         self.record(Cf::Commits, height, |bytes| Commit::decode(bytes).ok())
     }
 
-    /// What executing the block gave.
+    /// Returns the results of executing the block.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn results(&self, height: Height) -> Result<BlockResults> {
         self.record(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())
     }
 
-    /// The keys that the height changed, ascending, with what they held before: its change record.
+    /// Returns the change record of the height: the keys that it changed, ascending, with their values before it.
+    ///
+    /// Errors: as [`Store::head`].
     pub fn change_record(&self, height: Height) -> Result<Vec<Change>> {
         let record = self.record(Cf::Changes, height, |bytes| ChangesRecord::decode(bytes).ok())?;
         let rows: Vec<Vec<u8>> = record.keys.iter().map(|key| keys::history(key, height)).collect();
@@ -99,9 +120,11 @@ impl<K: Kv> Store<K> {
         record.keys.into_iter().zip(olds).map(change).collect()
     }
 
-    /// The validator set of a height, with its priorities. Known up to tip + 2.
+    /// Returns the validator set of a height, with its priorities. Known up to tip + 2.
     ///
     /// Cost: one row and at most [`crate::VALIDATORS_EVERY`] turns of the rotation.
+    ///
+    /// Errors: `Pruned` below the window, `Future` above tip + 2, `NoGenesis`, `Damaged`, `Io`.
     pub fn validators(&self, height: Height) -> Result<ValidatorSet> {
         let (at, bytes) = self.in_force(Cf::Validators, height, self.validators_known_to(&self.tip_or_error()?))?;
         let mut set = ValidatorSet::decode(&bytes).map_err(|e| self.damaged(format!("the set of height {at}: {e}")))?;
@@ -111,20 +134,26 @@ impl<K: Kv> Store<K> {
         Ok(set)
     }
 
-    /// The parameters of a height. Known up to tip + 1.
+    /// Returns the parameters of a height. Known up to tip + 1.
+    ///
+    /// Errors: `Pruned` below the window, `Future` above tip + 1, `NoGenesis`, `Damaged`, `Io`.
     pub fn params(&self, height: Height) -> Result<Params> {
         let (at, bytes) = self.in_force(Cf::Params, height, self.tip_or_error()?.height.next())?;
         Params::decode(&bytes).map_err(|e| self.damaged(format!("the parameters of height {at}: {e}")))
     }
 
-    /// Where a transaction stands: height and index in its block; `None` when unknown or no longer kept.
+    /// Returns the position of a transaction: height and index in its block; `None` when it is unknown or no longer
+    /// kept.
+    ///
+    /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
         let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
         let position = keys::read_tx_position(&bytes).ok_or_else(|| self.unreadable_key(Cf::Txs, &id.0))?;
         Ok(self.check_kept(position.0).is_ok().then_some(position))
     }
 
-    /// The row at or below `height`, with the height it was written for.
+    /// Returns the row that is in force at `height` (the last one at or below it), with the height that it was written
+    /// for.
     fn in_force(&self, cf: Cf, height: Height, known_to: Height) -> Result<(Height, Vec<u8>)> {
         let earliest = self.earliest();
         if height < earliest {
@@ -145,7 +174,9 @@ impl<K: Kv> Store<K> {
         decode(&bytes).ok_or_else(|| self.unreadable(cf, height))
     }
 
-    /// Whether the height has a block that is kept.
+    /// Checks that the height has a block that is kept.
+    ///
+    /// Errors: `Pruned`, `Future`, or `NoGenesis`.
     pub(crate) fn check_kept(&self, height: Height) -> Result<()> {
         let tip = self.tip_or_error()?.height;
         let earliest = self.earliest();
@@ -158,7 +189,8 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// A row is not there: either the window moved on since we looked, or the store is damaged.
+    /// Returns the error for a missing row: `Pruned` if the window moved past the height in the meantime, otherwise
+    /// `Damaged`.
     pub(crate) fn absent(&self, cf: Cf, height: Height) -> StoreError {
         match self.check_kept(height) {
             Err(pruned @ StoreError::Pruned { .. }) => pruned,

@@ -1,7 +1,8 @@
-//! A database in memory for the simulator: the same promises as RocksDB, and crashes on demand.
+//! A database in memory for the simulator: it gives the same guarantees as RocksDB, and can simulate crashes.
 //!
-//! [`MemDisk`] is the disk and survives; [`MemKv`] is the handle of one process life and dies with [`MemDisk::crash`] or the next
-//! [`MemDisk::open`]. A crash keeps what was synced and as much of the ordered log after it as the simulator says.
+//! [`MemDisk`] is the disk and survives a crash. [`MemKv`] is the handle of one process and is invalid after
+//! [`MemDisk::crash`] or the next [`MemDisk::open`]. A crash keeps all synced batches and as many of the later ones, in
+//! order, as the simulator requests.
 
 use std::{
     collections::BTreeMap,
@@ -16,22 +17,23 @@ use crate::{
     kv::{Batch, Cf, Durability, HeightAt, Kv, Op, Row, Rows, Stats, View},
 };
 
-/// Batches that a crash can take back. Beyond it the oldest becomes durable, as a kernel writes pages back in its own time.
+/// Maximum number of batches that a crash can revert. Beyond it the oldest becomes durable, as a kernel also writes
+/// pages back without a sync.
 const UNSYNCED_MAX: usize = 1024;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 type Maps = [Arc<Map>; Cf::ALL.len()];
 
-/// What becomes of the write that is made to fail. The writer gets an error either way and cannot know.
+/// The effect of the write that is made to fail. The writer gets an error in both cases and cannot distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It did not happen.
+    /// The write had no effect on the disk.
     Lost,
-    /// It happened, and only its answer was lost.
+    /// The write took effect, and only its reply was lost.
     Kept,
 }
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones refer to the same disk.
 #[derive(Clone, Default)]
 pub struct MemDisk(Arc<RwLock<Disk>>);
 
@@ -39,24 +41,24 @@ pub struct MemDisk(Arc<RwLock<Disk>>);
 struct Disk {
     /// Shared with views; a write copies a map only while a view still holds it.
     maps: Maps,
-    /// For each batch since the last sync, how to take it back.
+    /// For each batch since the last sync, the changes that revert it.
     undo: std::collections::VecDeque<Vec<Op>>,
-    /// Counts openings: handles of earlier lives are dead.
+    /// Number of openings; a handle with a lower number is invalid.
     life: u64,
-    /// The write that shall fail, counted down.
+    /// The write that must fail, as the number of writes before it.
     fault: Option<(u64, Fault)>,
-    /// A write has failed in this life; everything after it fails too.
+    /// True after a failed write; every later write on this handle fails too.
     failed: bool,
     stats: Stats,
 }
 
 impl MemDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts a life. Handles of earlier lives fail from now on. What was written stays, synced or not, as after `kill -9`.
+    /// Opens the disk and invalidates earlier handles. All writes stay, synced or not, as after `kill -9`.
     pub fn open(&self) -> MemKv {
         let mut disk = self.lock();
         disk.life += 1;
@@ -65,7 +67,8 @@ impl MemDisk {
         MemKv { disk: self.clone(), life: disk.life }
     }
 
-    /// The machine loses power: of the batches since the last sync only the first `keep` survive, and the handle dies.
+    /// Simulates a power loss: of the batches since the last sync only the first `keep` survive, and the handle becomes
+    /// invalid.
     pub fn crash(&self, keep: usize) {
         let mut disk = self.lock();
         disk.life += 1;
@@ -79,7 +82,7 @@ impl MemDisk {
         disk.undo.clear();
     }
 
-    /// Another disk that holds what this one would hold after a crash now: all that is durable, and nothing else.
+    /// Returns another disk with the content that this one would have after a crash now: only what is durable.
     pub fn durable(&self) -> Self {
         let disk = self.read();
         let mut copy = Disk { maps: disk.maps.clone(), undo: disk.undo.clone(), ..Disk::default() };
@@ -92,7 +95,7 @@ impl MemDisk {
         Self(Arc::new(RwLock::new(copy)))
     }
 
-    /// Batches that a crash could take back.
+    /// Returns the number of batches that a crash could revert.
     pub fn unsynced(&self) -> usize {
         self.read().undo.len()
     }
@@ -102,7 +105,7 @@ impl MemDisk {
         self.lock().fault = Some((nth, fault));
     }
 
-    /// Every row, for comparing two disks.
+    /// Returns every row, to compare two disks.
     pub fn dump(&self) -> Vec<(Cf, Vec<u8>, Vec<u8>)> {
         let disk = self.read();
         let rows = |cf: Cf| disk.maps[cf as usize].iter().map(move |(key, value)| (cf, key.clone(), value.clone()));
@@ -119,7 +122,7 @@ impl MemDisk {
 }
 
 impl Disk {
-    /// Changes one row and returns the change that takes it back.
+    /// Changes one row and returns the change that reverts it.
     fn apply(&mut self, op: Op) -> Op {
         let map = Arc::make_mut(&mut self.maps[op.cf as usize]);
         let before = match op.value {
@@ -130,19 +133,19 @@ impl Disk {
     }
 }
 
-/// One life's handle to a [`MemDisk`].
+/// A handle to a [`MemDisk`], valid until the disk is opened again.
 pub struct MemKv {
     disk: MemDisk,
     life: u64,
 }
 
 impl MemKv {
-    /// A handle to a new disk.
+    /// Creates a handle to a new empty disk.
     pub fn new() -> Self {
         MemDisk::new().open()
     }
 
-    /// The disk under it.
+    /// Returns the disk of this handle.
     pub fn disk(&self) -> &MemDisk {
         &self.disk
     }
@@ -235,7 +238,7 @@ impl Kv for MemKv {
     }
 }
 
-/// The rows of one moment, shared with the disk until it writes.
+/// Snapshot of all rows; the maps are shared with the disk until it writes.
 pub struct MemView {
     maps: Maps,
 }

@@ -1,4 +1,4 @@
-//! The state at one height.
+//! Reads of the state at one height.
 
 use std::sync::{
     OnceLock,
@@ -14,25 +14,28 @@ use crate::{
     store::{Store, lock, meta},
 };
 
-/// The state at one height, unmoved by what is committed while it is held (S4).
+/// The state at one height, not affected by commits while it is held (S4).
 ///
-/// Held, it keeps the database from forgetting that height (and the simulator's from sharing rows): let go of it soon.
+/// While it is held, the database does not delete rows that this height needs (and the simulator's database cannot
+/// share rows). Drop it soon.
 pub struct StateReader<'a, K: Kv> {
     store: &'a Store<K>,
     view: K::View<'a>,
     height: Height,
-    /// The tip in the view: at it, `state` alone answers.
+    /// The tip in the view; at this height `state` alone has the answer.
     tip: Height,
-    /// Whether the window has been told that this height is being read.
+    /// True if this height is registered in the window as being read.
     held: bool,
-    /// The first read that failed, by way of [`Reader`].
+    /// The first read through [`Reader`] that failed.
     failure: OnceLock<StoreError>,
-    /// Somebody has been told of it.
+    /// True if a caller has received the failure.
     is_told: AtomicBool,
 }
 
 impl<K: Kv> Store<K> {
-    /// The state at the tip.
+    /// Returns a reader of the state at the tip.
+    ///
+    /// Errors: `NoGenesis` before there is a state; `Damaged` or `Io` when the tip cannot be read.
     pub fn reader(&self) -> Result<StateReader<'_, K>> {
         let view = self.kv.view();
         let tip = self.tip_in(&view)?;
@@ -47,12 +50,14 @@ impl<K: Kv> Store<K> {
         })
     }
 
-    /// The state after the block of `height`. Kept from the height before [`Store::earliest`], whose root that block's header holds.
+    /// Returns a reader of the state after the block of `height`. The lowest possible height is the one before
+    /// [`Store::earliest`]; the header of the earliest block contains the root of that state.
     ///
-    /// Errors: `Pruned` below that, `Future` above the tip.
+    /// Errors: `Pruned` below that, `Future` above the tip, `NoGenesis` before there is a state; `Damaged` or `Io` when
+    /// the tip cannot be read.
     pub fn reader_at(&self, height: Height) -> Result<StateReader<'_, K>> {
         lock(&self.window).hold(height)?;
-        // From here on, dropping the reader lets go of the height again; so it is made before anything else can fail.
+        // The reader is made before anything else can fail, because dropping it releases the height.
         let view = self.kv.view();
         let (failure, is_told) = (OnceLock::new(), AtomicBool::new(false));
         let mut reader = StateReader { store: self, view, height, tip: height, held: true, failure, is_told };
@@ -71,12 +76,13 @@ impl<K: Kv> Store<K> {
 }
 
 impl<K: Kv> StateReader<'_, K> {
-    /// The height that is read.
+    /// Returns the height whose state is read.
     pub fn height(&self) -> Height {
         self.height
     }
 
-    /// Whether every read by way of [`Reader`] was answered. Ask it before using anything that was worked out from this reader.
+    /// Checks that every read through [`Reader`] succeeded. Call it before a value that was computed from this reader
+    /// is used.
     ///
     /// Errors: the first read that failed: `Damaged` or `Io`, with the row.
     pub fn check(&self) -> Result<()> {
@@ -89,7 +95,9 @@ impl<K: Kv> StateReader<'_, K> {
         }
     }
 
-    /// As [`Reader::get`], for callers that can use an error.
+    /// As [`Reader::get`], for callers that can handle an error.
+    ///
+    /// Errors: `Damaged` or `Io` when the row cannot be read.
     pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if self.height < self.tip {
             let next = keys::history(key, self.height.next());
@@ -102,9 +110,11 @@ impl<K: Kv> StateReader<'_, K> {
         self.view.get(Cf::State, key)
     }
 
-    /// As [`Reader::scan`], for callers that can use an error.
+    /// As [`Reader::scan`], for callers that can handle an error.
     ///
     /// Cost below the tip: the rows of the prefix, and their history in the whole window.
+    ///
+    /// Errors: `Damaged` or `Io` when a row cannot be read; `visit` was then called for the rows before it.
     pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
         let mut now = self.view.rows(Cf::State, prefix, prefix);
         let mut past = Past { rows: None, height: self.height, last: None };
@@ -115,7 +125,7 @@ impl<K: Kv> StateReader<'_, K> {
         let mut now_row = now.next().transpose()?;
         let mut past_row = past.next(self.store)?;
         loop {
-            // The row with the lower key comes next; for the same key the past one stands for both.
+            // The row with the lower key comes next; for equal keys the past row replaces the current one.
             let (from_now, from_past) = match (&now_row, &past_row) {
                 (None, None) => return Ok(()),
                 (Some(_), None) => (true, false),
@@ -140,7 +150,7 @@ impl<K: Kv> StateReader<'_, K> {
     }
 }
 
-/// The keys that changed above `height`, ascending, with what they held at it.
+/// Iterator over the keys that changed above `height`, ascending, with their values at `height`.
 struct Past<'a> {
     rows: Option<Rows<'a>>,
     height: Height,
@@ -148,7 +158,7 @@ struct Past<'a> {
 }
 
 impl Past<'_> {
-    #[allow(clippy::type_complexity)] // the pair is taken apart at once
+    #[allow(clippy::type_complexity)] // The caller takes the pair apart immediately.
     fn next<K: Kv>(&mut self, store: &Store<K>) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
         let Some(rows) = &mut self.rows else { return Ok(None) };
         for row in rows {
@@ -165,7 +175,7 @@ impl Past<'_> {
     }
 }
 
-/// Panics when a read failed and nobody asked: then something was worked out from a state that is not the state.
+/// Panics when a read failed and no caller checked for it: then a result was computed from a state with missing rows.
 impl<K: Kv> Drop for StateReader<'_, K> {
     fn drop(&mut self) {
         if self.held {
@@ -180,7 +190,7 @@ impl<K: Kv> Drop for StateReader<'_, K> {
 impl<K: Kv> Reader for StateReader<'_, K> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.try_get(key).unwrap_or_else(|error| {
-            let _ = self.failure.set(error); // the first one counts
+            let _ = self.failure.set(error); // Only the first failure is kept.
             None
         })
     }

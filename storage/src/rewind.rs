@@ -1,4 +1,5 @@
-//! Taking one operator's disk back to a kept height. What the network agreed on does not change, nor what we signed.
+//! Rewinding the store of one node to a kept height. It changes neither what the network agreed on nor what this node
+//! has signed.
 
 use types::Height;
 
@@ -11,13 +12,16 @@ use crate::{
 };
 
 impl<K: Kv> Store<K> {
-    /// Takes the store back to `height`, height by height, each in one batch, the last one synced: interrupted, it stands at a whole
-    /// height in between, and the same call goes on. The hard state and the signing floor stay (S3): a validator is silent until
-    /// the chain has passed them again. Blocks above `height` are dropped. For a store that nobody else uses meanwhile.
+    /// Rewinds the store to `height`, height by height, each in one batch; the last one is synced.
+    ///
+    /// After an interruption the store is at a whole height in between, and the same call continues. The hard state and
+    /// the signing floor stay (S3): a validator signs nothing until the chain has passed them again. Committed blocks
+    /// above `height` are deleted. No other user of the store may be active during the call.
     ///
     /// Cost: four rows for each key changed above `height`.
     ///
-    /// Errors: `Future` above the tip; `Pruned` below the window.
+    /// Errors: `Future` above the tip; `Pruned` below the window; `NoGenesis` for an empty store; `Damaged` or `Io`
+    /// when a read or write fails.
     pub fn rewind(&self, height: Height) -> Result<Tip> {
         let mut tip = self.tip_or_error()?;
         let lowest = match self.genesis() {
@@ -38,7 +42,7 @@ impl<K: Kv> Store<K> {
         Ok(tip)
     }
 
-    /// The inverse of `commit_block`.
+    /// Reverts `commit_block` of the tip's height.
     fn undo(&self, tip: &Tip) -> Result<Tip> {
         let height = tip.height;
         let row = keys::height(height);
@@ -69,7 +73,7 @@ impl<K: Kv> Store<K> {
         Ok(below)
     }
 
-    /// The tip as it was before `height` was committed.
+    /// Returns the tip as it was before `height` was committed.
     fn tip_below(&self, height: Height) -> Result<Tip> {
         let genesis = self.genesis().ok_or_else(|| self.damaged("it has a tip but no genesis"))?;
         if height == genesis.initial_height {

@@ -1,21 +1,24 @@
-//! RocksDB as a [`Kv`], and how it is set up.
+//! Implementation of [`Kv`] with RocksDB, and its configuration.
 //!
-//! **Durability.** Every batch goes to the one write-ahead log, which all column families share; `Synced` also syncs it. The log
-//! is ordered, so a sync makes every earlier batch durable. Recovery is *point in time*: after a power loss the log is replayed
-//! up to the first record that did not arrive whole, so the store is at a prefix of its batches, the same prefix in every
-//! family (atomic flush is for databases without a log). Point-in-time recovery alone would also stop, silently, at a record
-//! that was synced and then damaged, and with it forget what we signed. Therefore the file `SYNCED` remembers the sequence
-//! number of the last synced batch. It is written after the sync and not synced itself, so it can lag but never lead, and a
-//! store that comes back below it is reported as damaged. Where that file itself is missing or garbage, [`RocksKv::warnings`] says so.
+//! **Durability.** Every batch is written to one write-ahead log, which all column families share; `Synced` also syncs
+//! it. The log is ordered, so a sync makes every earlier batch durable. Recovery is *point in time*: after a power loss
+//! the log is replayed up to the first incomplete record, so the store is at a prefix of its batches, the same prefix
+//! in every family (atomic flush is for databases without a log). Point-in-time recovery alone would also stop, without
+//! an error, at a record that was synced and then damaged, and so lose the record of what we signed. Therefore the file
+//! `SYNCED` contains the sequence number of the last synced batch. It is written after the sync and not synced itself,
+//! so its number can be too low but never too high, and a store that recovers to a lower number is reported as damaged.
+//! If that file itself is missing or invalid, [`RocksKv::warnings`] reports it.
 //!
-//! **Checksums.** Every block, log record and blob in RocksDB carries a checksum that is verified when read; there is no second one.
+//! **Checksums.** Every block, log record and blob in RocksDB carries a checksum that is verified when it is read; this
+//! crate adds no second one.
 //!
-//! **Memory.** One block cache ([`BLOCK_CACHE_BYTES`], index and filter blocks inside it), one budget for all write buffers
-//! ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
+//! **Memory.** One block cache ([`BLOCK_CACHE_BYTES`], which includes index and filter blocks), one budget for all
+//! write buffers ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
 //!
-//! **Forgetting.** Rows of a height lie together in most families: they go by one range tombstone and, where a whole file is
-//! below the height, by dropping the file. In `history`, `events`, `block_hash` and `txs` a compaction filter drops rows below an
-//! atomic floor whenever a file is rewritten anyway, at the latest after [`REWRITE_SECONDS`].
+//! **Deletion by height.** Rows of a height are adjacent in most families: they are deleted by one range tombstone and,
+//! where a whole file is below the height, by dropping the file. In `history`, `events`, `block_hash` and `txs` a
+//! compaction filter drops rows below an atomic bound whenever a file is rewritten, at the latest after
+//! [`REWRITE_SECONDS`].
 
 use std::{
     fs::{File, OpenOptions},
@@ -43,17 +46,18 @@ use crate::{
     kv::{Batch, Cf, Durability, HeightAt, Kv, Row, Rows, Stats, View, prefix_end},
 };
 
-/// Bytes of the block cache that all families share.
+/// Size of the block cache that all families share, in bytes.
 pub const BLOCK_CACHE_BYTES: usize = 32 << 20;
-/// Bytes of all write buffers together; beyond it the oldest is written out.
+/// Maximum bytes of all write buffers together; above it the oldest is flushed.
 pub const WRITE_BUFFERS_BYTES: usize = 16 << 20;
-/// Bytes of log after which the families that still need its beginning are written out.
+/// Maximum bytes of the log; above it the families that still need its oldest part are flushed.
 const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Files of tables that are held open at most, where the system allows as many.
+/// Maximum number of table files that are held open, if the system allows that number.
 pub const OPEN_FILES_MAX: i32 = 256;
-/// A file older than this is rewritten, which lets the compaction filter see rows that nothing else would move.
+/// Maximum age of a file in seconds. An older file is rewritten, so that the compaction filter sees rows that no other
+/// write would move.
 const REWRITE_SECONDS: u64 = 24 * 3600;
-/// The file with the sequence number of the last synced batch.
+/// Name of the file with the sequence number of the last synced batch.
 pub(crate) const SYNCED_FILE: &str = "SYNCED";
 
 /// A RocksDB folder, open and locked.
@@ -68,14 +72,14 @@ pub struct RocksKv {
 
 type Floors = [Arc<AtomicU64>; Cf::ALL.len()];
 
-/// What only the thread that writes touches.
+/// State of the writing thread, protected by a mutex.
 struct Writer {
-    /// `None`: opened to be read only.
+    /// `None` if the store was opened read-only.
     synced: Option<SyncedFile>,
     stats: Stats,
 }
 
-/// What a store is opened for.
+/// Kind of access that a store is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     ReadAndWrite,
@@ -83,21 +87,23 @@ enum Access {
 }
 
 impl RocksKv {
-    /// Opens the store in the folder `path`, creating it when the folder is absent or empty.
+    /// Opens the store in the folder `path`; creates it when the folder is absent or empty.
     ///
-    /// Errors: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `Damaged`, or `Io`, each naming the path. Nothing is written into a
-    /// folder that is not ours.
+    /// Errors: `Locked`, `NoParent`, `NoPermission`, `NotOurs`, `Damaged`, or `Io`, each with the path. Nothing is
+    /// written into a folder that does not belong to a store.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, OPEN_FILES_MAX)
     }
 
-    /// The same, with at most `tables_max` files of tables open. Fewer cost time, nothing else.
+    /// As [`RocksKv::open`], with at most `tables_max` table files open. A lower number only costs time.
+    ///
+    /// Errors: as [`RocksKv::open`].
     pub fn open_with(path: &Path, tables_max: i32) -> Result<Self> {
         Self::open_for(Access::ReadAndWrite, path, tables_max)
     }
 
-    /// Opens a store without writing a byte, whatever its state. The lock of the database is not taken: no process may write there
-    /// meanwhile.
+    /// Opens a store without writing a byte, whatever its state. The lock of the database is not taken: no process may
+    /// write to the store in the meantime.
     ///
     /// Errors: as [`RocksKv::open`], and `NotOurs` when there is no database.
     pub fn open_read_only(path: &Path) -> Result<Self> {
@@ -145,12 +151,13 @@ impl RocksKv {
         Ok(kv)
     }
 
-    /// What the operator should know of how the store was found; sentences.
+    /// Returns warnings for the operator about the state in which the store was found; each is a sentence.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// RocksDB opens a file of blobs only when a block in it is asked for. That one is missing or cut off is told here.
+    /// Checks the number and size of the blob files. RocksDB opens such a file only when a block in it is read, so a
+    /// missing or truncated file is detected here.
     fn check_blob_files(&self) -> Result<()> {
         let property = |name| {
             let of = |cf| self.db.property_int_value_cf(self.family(cf), name).ok().flatten().unwrap_or(0);
@@ -173,10 +180,13 @@ impl RocksKv {
         Err(StoreError::damaged(self.place(), reason))
     }
 
-    /// Writes a consistent copy of the store into the folder `to`, while it is in use. The folder must not exist, the one above it
-    /// must. Files are shared with the copy by hard links where both are on one disk: then it takes no space at first.
+    /// Writes a consistent copy of the store into the folder `to`, while the store is in use. The folder must not
+    /// exist, but its parent must. If both are on one disk, files are shared by hard links, so that the copy first
+    /// takes no space.
     ///
-    /// The copy holds the signing state too: [`crate::Store::strip_signing_state`] takes it out.
+    /// The copy contains the signing state too: [`crate::Store::strip_signing_state`] removes it.
+    ///
+    /// Errors: `Io` when the copy cannot be written.
     pub fn checkpoint(&self, to: &Path) -> Result<()> {
         let failed = |error: &Error| StoreError::Io {
             place: to.display().to_string(),
@@ -186,13 +196,15 @@ impl RocksKv {
         Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|e| failed(&e))
     }
 
-    /// The folder.
+    /// Returns the folder of the database.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the write buffers out and rewrites every file, so that all that may be forgotten is gone. For tests and tools: it
-    /// takes as long as reading and writing the whole store.
+    /// Flushes the write buffers and rewrites every file, so that all rows that may be deleted are gone. For tests and
+    /// tools: it takes as long as reading and writing the whole store.
+    ///
+    /// Errors: `Io` or `Damaged` when a flush fails.
     pub fn compact(&self) -> Result<()> {
         for cf in Cf::ALL {
             self.db.flush_cf(self.family(cf)).map_err(|e| self.error("flushing", &e))?;
@@ -213,10 +225,10 @@ impl RocksKv {
         database_error(&self.path, doing, error)
     }
 
-    /// A row that could not be read: `key`, or for a range the first one after it.
+    /// Returns the error for a failed read of the row `key`; for a range, of the first row at or after it.
     fn read_error(&self, cf: Cf, key: &[u8], error: &Error) -> StoreError {
         let row = format!("reading {} from key {}: {error}", cf.name(), keys::shown(key));
-        // RocksDB opens files of blobs when it needs them: one that was deleted is noticed here.
+        // RocksDB opens blob files when it needs them, so a deleted file is detected here.
         if error.kind() == ErrorKind::Corruption || row.to_lowercase().contains("no such file") {
             return StoreError::damaged(self.place(), row);
         }
@@ -291,7 +303,7 @@ impl Kv for RocksKv {
         }
         if cf.height_at() == HeightAt::KeyStart && self.writer().synced.is_some() {
             let (from, to) = (keys::height(Height(0)), keys::height(height));
-            // Whole files go up to and including the last key that is named, unlike the rows of a range.
+            // Dropping whole files includes the last key, but deleting a range of rows excludes it.
             let last = keys::last_of(Height(height.0 - 1));
             let _order = self.writer();
             self.db
@@ -317,7 +329,7 @@ impl Kv for RocksKv {
     }
 }
 
-/// A snapshot.
+/// Snapshot of the database.
 pub struct RocksView<'a> {
     kv: &'a RocksKv,
     snapshot: Snapshot<'a>,
@@ -330,7 +342,7 @@ impl View for RocksView<'_> {
 
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
         let mut options = ReadOptions::default();
-        // One key's history is found through the prefix filter; anything else needs the total order.
+        // The history of one key is found with the prefix filter; any other scan needs the total order.
         let one_key = cf == Cf::History && whole_history_key(prefix);
         options.set_prefix_same_as_start(one_key);
         options.set_total_order_seek(!one_key);
@@ -353,7 +365,7 @@ impl View for RocksView<'_> {
     }
 }
 
-/// RocksDB insists on it; ours stays empty.
+/// Family that RocksDB requires; it must stay empty here.
 const DEFAULT_FAMILY: &str = "default";
 
 fn database_options(tables_max: i32) -> Options {
@@ -398,7 +410,7 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
             options.set_write_buffer_size(8 << 20);
         }
         Cf::Blocks => {
-            // Bodies are incompressible, and moving them from level to level would write them again and again.
+            // Block bodies are incompressible, and moving them between levels would write them repeatedly.
             options.set_write_buffer_size(8 << 20);
             options.set_compression_type(DBCompressionType::None);
             options.set_enable_blob_files(true);
@@ -426,12 +438,12 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
     options
 }
 
-/// Whether these bytes contain a whole escaped key with its end mark.
+/// Returns true if these bytes contain a whole escaped key with its end mark.
 fn whole_history_key(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| pair == HISTORY_KEY_END)
 }
 
-/// The escaped key with its end mark, without the height.
+/// Returns the escaped key with its end mark, without the height.
 fn history_prefix(bytes: &[u8]) -> &[u8] {
     let end = bytes.windows(2).position(|pair| pair == HISTORY_KEY_END);
     end.map_or(bytes, |end| &bytes[..end + HISTORY_KEY_END.len()])
@@ -441,7 +453,7 @@ fn not_ours(path: &Path, found: String) -> StoreError {
     StoreError::NotOurs { path: path.to_owned(), found }
 }
 
-/// Why the database did not open, in the operator's words.
+/// Returns the reason why the database did not open, as an error for the operator.
 fn open_error(path: &Path, error: &Error) -> StoreError {
     let text = error.to_string();
     let lower = text.to_lowercase();
@@ -466,13 +478,15 @@ fn database_error(path: &Path, doing: &'static str, error: &Error) -> StoreError
     }
 }
 
-/// Remembers the sequence number of the last synced batch: number ‖ first 8 bytes of its BLAKE3, so that a torn write is ignored.
+/// File with the sequence number of the last synced batch: number ‖ first 8 bytes of its BLAKE3 hash, so that a partial
+/// write is ignored.
 struct SyncedFile(File);
 
 impl SyncedFile {
-    /// Compares what was noted with what the database has. Returns a warning when a database that was used has no such note.
+    /// Compares the noted number with that of the database. Returns a warning when a database that was used has no
+    /// valid note.
     ///
-    /// Errors: `Damaged` when the database has come back with less than was synced.
+    /// Errors: `Damaged` when the database recovered with less than was synced; `Io` when the file cannot be read.
     fn check(folder: &Path, sequence: u64, has_database: bool) -> Result<Option<String>> {
         let path = folder.join(SYNCED_FILE);
         let read = std::fs::read(&path);
@@ -497,7 +511,9 @@ impl SyncedFile {
         Ok(None)
     }
 
-    /// Opens the file for writing, creating it if it is absent.
+    /// Opens the file for writing and creates it if it is absent.
+    ///
+    /// Errors: `Io` when the file cannot be opened.
     fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(SYNCED_FILE);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);

@@ -1,4 +1,4 @@
-//! The store of one chain: opening it, and everything that writes.
+//! The store of one chain: opening it, and all writes to it.
 
 use std::{
     collections::BTreeSet,
@@ -19,16 +19,16 @@ use crate::{
     window::Window,
 };
 
-/// The format of keys and values. Changing either means a new number.
+/// Format number of keys and values. A change of either needs a new number.
 pub const FORMAT: u32 = 2;
 
-/// A whole validator set is stored at every multiple of this height, so that reading one takes fewer turns of the rotation.
+/// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
 
-/// Bytes of the first state's rows that are written together.
+/// Maximum bytes of genesis state rows in one batch; a batch is written as soon as it reaches them.
 const GENESIS_BATCH_BYTES: usize = 2 << 20;
 
-/// Rows of [`Cf::Meta`].
+/// Keys of the rows in [`Cf::Meta`].
 pub(crate) mod meta {
     pub(crate) const FORMAT: &[u8] = b"format";
     pub(crate) const CHAIN_ID: &[u8] = b"chain_id";
@@ -40,9 +40,10 @@ pub(crate) mod meta {
     pub(crate) const SIGNING_FLOOR: &[u8] = b"signing_floor";
 }
 
-/// The chain whose data a database holds; `None` when it holds nothing yet.
+/// Returns the chain whose data a database holds; `None` when it is empty.
 ///
-/// Errors: `OtherFormat`, and `Damaged` for a name that is none.
+/// Errors: `OtherFormat` for another format number; `Damaged` for an unreadable format number or chain id; `Damaged` or
+/// `Io` when a read fails.
 pub fn chain_of<K: Kv>(kv: &K) -> Result<Option<ChainId>> {
     let damaged = |reason: &str| StoreError::damaged(kv.place(), reason);
     let Some(format) = kv.get(Cf::Meta, meta::FORMAT)? else { return Ok(None) };
@@ -55,20 +56,20 @@ pub fn chain_of<K: Kv>(kv: &K) -> Result<Option<ChainId>> {
     id.map(Some).ok_or_else(|| damaged("the name of its chain is unreadable"))
 }
 
-/// What a database was begun with.
+/// Identity of the chain that a database was initialized with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// The chain.
+    /// Chain id of the database.
     pub chain_id: ChainId,
-    /// Hash of the genesis document's meaning.
+    /// Hash of the meaning of the genesis document, as in [`Genesis::document_hash`].
     pub document: Hash,
-    /// BLAKE3 of its file's bytes, if noted.
+    /// BLAKE3 hash of the bytes of the genesis file, if it was noted.
     pub file: Option<Hash>,
 }
 
-/// What a database was begun with; `None` before there is a first state.
+/// Returns the identity of the chain that a database was initialized with; `None` before there is a genesis state.
 ///
-/// Errors: as [`chain_of`].
+/// Errors: as [`chain_of`], and `Damaged` for an unreadable genesis row.
 pub fn begun_with<K: Kv>(kv: &K) -> Result<Option<Begun>> {
     let Some(chain_id) = chain_of(kv)? else { return Ok(None) };
     let Some(genesis) = kv.get(Cf::Meta, meta::GENESIS)? else { return Ok(None) };
@@ -78,7 +79,8 @@ pub fn begun_with<K: Kv>(kv: &K) -> Result<Option<Begun>> {
     Ok(Some(Begun { chain_id, document, file }))
 }
 
-/// The chain's data in a database. One thread writes by convention (a second one waits), any number read.
+/// The data of one chain in a database. By convention one thread writes (a second one waits); any number of threads
+/// read.
 pub struct Store<K: Kv> {
     pub(crate) kv: K,
     chain_id: ChainId,
@@ -91,12 +93,12 @@ pub struct Store<K: Kv> {
     pub(crate) pruning: Mutex<()>,
 }
 
-/// What the next write is compared with.
+/// Values that the next write is compared with.
 #[derive(Default)]
 pub(crate) struct Writer {
     hard_state: Option<(Height, Round, Step)>,
     signing_floor: Height,
-    /// The set of tip + 2.
+    /// The validator set of tip + 2.
     pub(crate) validators: Option<ValidatorSet>,
     /// The parameters of tip + 1.
     pub(crate) params: Option<Params>,
@@ -104,42 +106,43 @@ pub(crate) struct Writer {
     pending: BTreeSet<(Height, BlockId)>,
 }
 
-/// What the first state is besides its rows.
+/// The genesis state without the rows of the application.
 #[derive(Clone, Copy)]
 pub struct GenesisBatch<'a> {
-    /// What the chain begins with.
+    /// Properties of the chain at its genesis.
     pub genesis: Genesis,
-    /// The set of the initial height. The next height's is this one, rotated by one turn.
+    /// Validator set of the initial height. The set of the next height is this one, rotated by one turn.
     pub validators: &'a ValidatorSet,
-    /// The parameters of the initial height.
+    /// Parameters of the initial height.
     pub params: &'a Params,
 }
 
-/// Everything that one height adds.
+/// Everything that one height adds to the store.
 #[derive(Clone, Copy)]
 pub struct CommitBatch<'a> {
-    /// The decided block's id.
+    /// Id of the decided block.
     pub block_id: BlockId,
-    /// The decided block.
+    /// The decided block itself.
     pub block: &'a Block,
-    /// Its bytes, of which `block_id.parts` is the root.
+    /// Bytes of the block, of which `block_id.parts` is the root.
     pub block_bytes: &'a [u8],
-    /// The commit that we saw for it.
+    /// Commit that this node saw for the block.
     pub seen_commit: &'a Commit,
-    /// What executing it gave; its `app_hash` becomes the tip's.
+    /// Results of executing the block; their `app_hash` becomes the tip's.
     pub results: &'a BlockResults,
-    /// What executing it wrote. Rows that do not change are left out of the change record.
+    /// Writes of executing the block. Rows that do not change are left out of the change record.
     pub writes: &'a WriteSet,
-    /// The set of this height + 2.
+    /// Validator set of this height + 2.
     pub validators: &'a ValidatorSet,
-    /// The parameters of this height + 1.
+    /// Parameters of this height + 1.
     pub params: &'a Params,
 }
 
 impl<K: Kv> Store<K> {
-    /// Takes the database, which is empty or holds `chain_id`'s data.
+    /// Opens the store in a database that is empty or holds the data of `chain_id`.
     ///
-    /// Errors: `OtherFormat`, `OtherChain`, or `Damaged` when rows that belong together are not.
+    /// Errors: `OtherFormat`, `OtherChain`, or `Damaged` when rows are missing or unreadable; `Damaged` or `Io` when a
+    /// read or write fails.
     pub fn open(kv: K, chain_id: &ChainId) -> Result<Self> {
         let store = Self {
             kv,
@@ -167,7 +170,7 @@ impl<K: Kv> Store<K> {
         Ok(store)
     }
 
-    /// Marks an empty database as ours.
+    /// Marks an empty database as the store of this chain.
     fn claim(&self) -> Result<()> {
         if let Some(row) = self.kv.view().rows(Cf::Meta, &[], &[]).next() {
             row?;
@@ -193,7 +196,7 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Reads what the writer compares with.
+    /// Reads the values that writes are compared with.
     pub(crate) fn reload(&self) -> Result<()> {
         let mut writer = Writer {
             hard_state: self.hard_state()?.as_ref().map(position),
@@ -218,37 +221,37 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// The chain whose data this is.
+    /// Returns the id of the chain whose data this is.
     pub fn chain_id(&self) -> &ChainId {
         &self.chain_id
     }
 
-    /// The database, for its counters and sizes.
+    /// Returns the database, for its counters and sizes.
     pub fn kv(&self) -> &K {
         &self.kv
     }
 
-    /// Where the chain stands; `None` before [`Store::init_genesis`].
+    /// Returns the tip of the chain; `None` before [`Store::init_genesis`].
     pub fn tip(&self) -> Option<Tip> {
         self.read_tip()
     }
 
-    /// The parameters of the height after the tip, from memory; `None` before [`Store::init_genesis`].
+    /// Returns the parameters of the height after the tip, from memory; `None` before [`Store::init_genesis`].
     pub fn next_params(&self) -> Option<Arc<Params>> {
         lock(&self.next_params).clone()
     }
 
-    /// What the chain began with; `None` before [`Store::init_genesis`].
+    /// Returns the properties of the chain at its genesis; `None` before [`Store::init_genesis`].
     pub fn genesis(&self) -> Option<Genesis> {
         *lock(&self.genesis)
     }
 
-    /// Writes the first state with these rows, synced.
+    /// Writes the genesis state with these rows, synced.
     ///
-    /// The rows may be more than fit into memory: they go down in batches, and only the last one makes them a chain. After a crash in
-    /// between, the store is empty, and the next call removes what is left.
+    /// The rows can be more than fit into memory: they are written in batches, and only the last batch makes the store
+    /// a chain. After a crash before it the store has no chain, and the next call removes the remaining rows.
     ///
-    /// Errors: `HasGenesis` when there is one.
+    /// Errors: `HasGenesis` when there is a chain already; `Damaged` or `Io` when a read or write fails.
     pub fn init_genesis(
         &self,
         first: &GenesisBatch<'_>,
@@ -287,7 +290,7 @@ impl<K: Kv> Store<K> {
         Ok(tip)
     }
 
-    /// Removes the rows of a first state that was interrupted.
+    /// Removes the rows of a genesis state whose writing was interrupted.
     fn remove_state(&self) -> Result<()> {
         loop {
             let mut batch = Batch::new();
@@ -303,16 +306,21 @@ impl<K: Kv> Store<K> {
         }
     }
 
-    /// Notes that a file with these bytes' hash is the chain's genesis document, so that it need not be read in full again.
+    /// Notes that a file with this hash of its bytes is the chain's genesis document, so that it need not be read in
+    /// full again.
+    ///
+    /// Errors: `Damaged` or `Io` when the write fails.
     pub fn note_genesis_file(&self, hash: Hash) -> Result<()> {
         let mut batch = Batch::new();
         batch.put(Cf::Meta, meta::GENESIS_FILE, hash.0);
         self.kv.write(batch, Durability::Synced)
     }
 
-    /// Writes a height: one batch, not synced (S1, S2). The pending blocks of this height that lost go with it.
+    /// Writes a height as one batch, not synced (S1, S2). The batch also deletes the other pending blocks up to this
+    /// height.
     ///
-    /// Errors: `NoGenesis`; `WrongHeight` and `WrongParent` when the block does not follow the tip.
+    /// Errors: `NoGenesis`; `WrongHeight` and `WrongParent` when the block does not follow the tip; `Damaged` or `Io`
+    /// when a read or write fails.
     pub fn commit_block(&self, commit: &CommitBatch<'_>) -> Result<Tip> {
         let mut writer = self.writer();
         let before = self.tip_or_error()?;
@@ -374,7 +382,7 @@ impl<K: Kv> Store<K> {
         index::put(batch, height, commit.results);
     }
 
-    /// State rows, what they held before, and the list of them.
+    /// Adds the state rows, their old values, and the list of changed keys to the batch.
     fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
         let written: Vec<&[u8]> = writes.0.keys().map(Vec::as_slice).collect();
         let held = self.kv.multi_get(Cf::State, &written)?;
@@ -394,11 +402,13 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Makes `hard_state` durable, and with it the bytes of blocks of its height and everything written before. One sync.
+    /// Makes `hard_state` durable with one sync, and with it the bytes of blocks of its height and everything written
+    /// before.
     ///
-    /// Bytes that are stored already are not written again, nor are blocks that the tip has passed.
+    /// Bytes that are already stored are not written again. Blocks at or below the tip are not written.
     ///
-    /// Errors: `HardStateMovedBack` when (height, round, step) is below what is durable; equal is fine.
+    /// Errors: `HardStateMovedBack` when (height, round, step) is below the durable one (equal is allowed); `Damaged`
+    /// or `Io` when the write fails.
     pub fn write_ahead(&self, hard_state: &HardState, blocks: &[(BlockId, &[u8])]) -> Result<()> {
         let mut writer = self.writer();
         let got = position(hard_state);
@@ -422,12 +432,17 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// The last durable hard state. It may be of a height above tip + 1 after a rewind, and of one below for a node that caught up.
+    /// Returns the last durable hard state. Its height can be above tip + 1 after a rewind, and below it for a node
+    /// that caught up.
+    ///
+    /// Errors: `Damaged` when the row is unreadable; `Damaged` or `Io` when the read fails.
     pub fn hard_state(&self) -> Result<Option<HardState>> {
         self.meta(meta::HARD_STATE, |bytes| HardState::decode(bytes).ok())
     }
 
-    /// The bytes of a block above the tip that [`Store::write_ahead`] stored.
+    /// Returns the bytes of a block above the tip that [`Store::write_ahead`] stored; `None` if it is not stored.
+    ///
+    /// Errors: `Damaged` or `Io` when the read fails.
     pub fn pending_block(&self, id: &BlockId) -> Result<Option<Vec<u8>>> {
         let height = self.writer().pending.iter().find(|(_, pending)| pending == id).map(|(height, _)| *height);
         match height {
@@ -436,12 +451,14 @@ impl<K: Kv> Store<K> {
         }
     }
 
-    /// The highest height that this store's key must not sign at, nor below; 0 when nothing was imported.
+    /// Returns the highest height at or below which the key of this store must not sign; 0 when none was set.
     pub fn signing_floor(&self) -> Height {
         self.writer().signing_floor
     }
 
     /// Raises the signing floor, synced; a lower or equal `height` changes nothing.
+    ///
+    /// Errors: `Damaged` or `Io` when the write fails.
     pub fn raise_signing_floor(&self, height: Height) -> Result<()> {
         let mut writer = self.writer();
         if height > writer.signing_floor {
@@ -453,8 +470,12 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Removes what the validator's key has said: hard state, signing floor, and the blocks above the tip. Synced. For the copy of a
-    /// store, which another node may begin with; whoever signs with such a store has only what is kept outside of it.
+    /// Removes the signing state: hard state, signing floor, and the blocks above the tip. Synced.
+    ///
+    /// For the copy of a store with which another node begins. A validator that signs with such a store has only the
+    /// signing state that is kept outside of it.
+    ///
+    /// Errors: `Damaged` or `Io` when the write fails.
     pub fn strip_signing_state(&self) -> Result<()> {
         let mut writer = self.writer();
         let mut batch = Batch::new();
@@ -469,14 +490,16 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Makes everything written so far durable: for a graceful stop and for nodes that write no hard state.
+    /// Makes everything written so far durable: for a graceful stop, and for nodes that write no hard state.
+    ///
+    /// Errors: `Damaged` or `Io` when the sync fails.
     pub fn sync(&self) -> Result<()> {
         self.kv.write(Batch::new(), Durability::Synced)
     }
 
-    /// The highest height whose validator set is known.
+    /// Returns the highest height whose validator set is known.
     pub(crate) fn validators_known_to(&self, tip: &Tip) -> Height {
-        // Genesis gives the sets of its two first heights, a block that of the height after the next.
+        // Genesis determines the sets of the first two heights; each block determines the set of its height + 2.
         tip.height.next().next()
     }
 
@@ -507,7 +530,7 @@ impl<K: Kv> Store<K> {
     }
 }
 
-/// Validator set and parameters, where they are not what the rows below imply.
+/// Adds the validator set and the parameters to the batch, where they differ from what the rows below imply.
 fn put_rules(batch: &mut Batch, writer: &Writer, commit: &CommitBatch<'_>) {
     let next = commit.block.header.height.next();
     let of = next.next();
@@ -523,7 +546,7 @@ fn put_rules(batch: &mut Batch, writer: &Writer, commit: &CommitBatch<'_>) {
     }
 }
 
-/// The tip before the first block.
+/// Returns the tip before the first block.
 pub(crate) fn genesis_tip(genesis: &Genesis) -> Tip {
     Tip {
         height: genesis.initial_height.prev().expect("the initial height is 1 or more"),
@@ -538,7 +561,7 @@ fn position(hard_state: &HardState) -> (Height, Round, Step) {
     (hard_state.height, hard_state.round, hard_state.step)
 }
 
-/// Locks; another thread's panic has stopped the process before this could matter.
+/// Locks a mutex; it cannot be poisoned, because a panic of another thread stops the process.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("a thread that panics stops the process")
 }

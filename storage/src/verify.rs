@@ -1,18 +1,21 @@
-//! Reading everything: whether each row is there, is what was written, and agrees with the others.
+//! Verification of a whole store: whether each row exists, is what was written, and agrees with the other rows.
 //!
 //! | first, for each kept height | must be |
 //! |---|---|
 //! | `heads` | of this height; its block id the hash of its header, its `last_block_id` the block before |
-//! | `blocks` | bytes whose parts hash to the block id; a block with that header and the content that the header names |
-//! | `commits`, `results`, `changes` | of this height; results and app hash as the next header has them; every change in `history` |
-//! | `validators`, `params` | in force there, with the hashes in the header |
-//! | `block_hash`, `txs` | from the block's hash and its transactions' ids back to it |
+//! | `blocks` | bytes whose parts hash to the block id; a block with that header and the content that it names |
+//! | `commits` | of this height and for its block |
+//! | `results` | of this height; results and app hash as in the next header |
+//! | `changes` | of this height; every change has a row in `history` |
+//! | `validators`, `params` | in force at this height, with the hashes in the header |
+//! | `block_hash`, `txs` | from the block's hash and the ids of its transactions back to the block |
 //! | `events` | a row for each attribute in the results that is marked for indexing |
 //!
-//! Then each family's rows from end to end: readable, of their family's shape, and not above the tip. The database verifies the
-//! checksum of whatever it reads. The state's tree is the application's: whoever verifies compares it with what the chain agreed on.
+//! Then the rows of each family from the first to the last: readable, in the format of their family, and not above the
+//! tip. The database verifies the checksum of whatever it reads. The tree over the state belongs to the application:
+//! the caller compares its root with the one that the chain agreed on.
 //!
-//! Work comes in steps, each of a few bytes, so that a node can do it in the background while it runs.
+//! The work is divided into steps of a few bytes each, so that a node can do it in the background.
 
 use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, ValidatorSet, Wire, results_hash};
 
@@ -24,71 +27,72 @@ use crate::{
     store::{Store, genesis_tip, meta},
 };
 
-/// Findings kept with their details; further ones are only counted. A store with more than that is not mended row by row.
+/// Maximum number of findings that are kept with their details; further ones are only counted. A store with more
+/// findings is not repaired row by row.
 pub const FINDINGS_MAX: usize = 1000;
 
 /// Attempts to find a readable row after an unreadable one, for each length of the key's prefix.
 const SKIPS: u32 = 8;
 
-/// Bytes of a key's beginning that are changed to find a readable row.
+/// Maximum bytes at the start of a key that are changed to find a readable row.
 const SKIP_PREFIX_MAX: usize = 16;
 
-/// Rows of an index that are looked up together.
+/// Maximum number of index rows that are looked up together.
 const LOOK_UPS_MAX: usize = 1024;
 
-/// Something that is not as it must be.
+/// A fault that was found in a row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where.
+    /// Column family of the row.
     pub cf: Cf,
-    /// Of which height, if one can be told.
+    /// Height that the row belongs to, if known.
     pub height: Option<Height>,
-    /// The row's key, in hexadecimal.
+    /// Key of the row, in hexadecimal.
     pub key: String,
-    /// What is wrong.
+    /// Description of the fault.
     pub reason: String,
 }
 
-/// What was read of a family.
+/// Counters of one column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyCount {
-    /// Which.
+    /// Column family that the counters belong to.
     pub cf: Cf,
-    /// Rows read.
+    /// Number of rows that were read.
     pub rows: u64,
-    /// Their bytes, keys and values.
+    /// Size of the keys and values that were read, in bytes.
     pub bytes: u64,
-    /// What is wrong there.
+    /// Number of faults that were found in this family.
     pub findings: u64,
 }
 
-/// What there was to find.
+/// Result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The first height that was looked at.
+    /// The first height that was verified.
     pub earliest: Height,
-    /// The last one.
+    /// The last height that was verified.
     pub tip: Height,
-    /// Heights looked at.
+    /// Number of heights that were verified.
     pub heights: u64,
-    /// By family.
+    /// Counters for each column family.
     pub families: Vec<FamilyCount>,
-    /// The first [`FINDINGS_MAX`], in the order in which they were found.
+    /// The first [`FINDINGS_MAX`] faults, in the order in which they were found.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// How much is wrong, also beyond what [`Report::findings`] lists.
+    /// Returns the total number of faults, also those beyond the list in [`Report::findings`].
     pub fn findings_total(&self) -> u64 {
         self.families.iter().map(|family| family.findings).sum()
     }
 
-    /// Bytes read.
+    /// Returns the number of bytes that were read.
     pub fn bytes(&self) -> u64 {
         self.families.iter().map(|family| family.bytes).sum()
     }
 
-    /// Takes up something that is wrong.
+    /// Records a fault.
     pub fn find(&mut self, cf: Cf, height: Option<Height>, key: &[u8], reason: impl ToString) {
         self.families[cf as usize].findings += 1;
         if self.findings.len() < FINDINGS_MAX {
@@ -96,7 +100,7 @@ impl Report {
         }
     }
 
-    /// Takes up rows that were read.
+    /// Adds rows that were read to the counters.
     pub fn count(&mut self, cf: Cf, rows: u64, bytes: usize) {
         let family = &mut self.families[cf as usize];
         family.rows += rows;
@@ -104,30 +108,31 @@ impl Report {
     }
 }
 
-/// Where a verification stands.
+/// Progress of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// This height is next.
+    /// The heights are verified; this one is next.
     Heights(Height),
-    /// This family is next, from this key on.
+    /// The rows are verified; the family with this index in [`Cf::ALL`] is next, from this key on.
     Rows(usize, Vec<u8>),
     Done,
 }
 
-/// One reading of a whole store. It may be in use meanwhile: heights that are committed later are not looked at, those that are
-/// forgotten are passed over.
+/// Verification of a whole store. The store may be in use: heights that are committed later are not verified, and
+/// heights that are deleted in the meantime are skipped.
 pub struct Verification<'s, K: Kv> {
     store: &'s Store<K>,
     tip: Option<Tip>,
     stage: Stage,
-    /// The height before: its head, and its app hash and what its results hash to, if they could be read.
+    /// Head of the height before, if it could be read.
     before: Option<Head>,
+    /// Height, app hash and results hash of the height before, if they could be read.
     leaves: Option<(Height, Hash, Hash)>,
     report: Report,
 }
 
 impl<K: Kv> Store<K> {
-    /// Begins to read everything.
+    /// Starts a verification of everything in the store.
     pub fn verification(&self) -> Verification<'_, K> {
         let (tip, earliest) = (self.read_tip(), self.earliest());
         let families = Cf::ALL.map(|cf| FamilyCount { cf, rows: 0, bytes: 0, findings: 0 }).to_vec();
@@ -141,12 +146,12 @@ impl<K: Kv> Store<K> {
 }
 
 impl<K: Kv> Verification<'_, K> {
-    /// What was found so far.
+    /// Returns the result so far.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// For a line of progress: heights first, then a family after the other.
+    /// Returns a line of progress: heights first, then one family after the other.
     pub fn progress(&self) -> String {
         let Report { earliest, tip, .. } = self.report;
         match &self.stage {
@@ -158,7 +163,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// Reads on for about `bytes_max` bytes, at least one height or row. True while there is more.
+    /// Verifies about `bytes_max` more bytes, at least one height or row. Returns true if there is more.
     pub fn step(&mut self, bytes_max: u64) -> bool {
         let goal = self.report.bytes().saturating_add(bytes_max);
         while self.stage != Stage::Done {
@@ -184,7 +189,7 @@ impl<K: Kv> Verification<'_, K> {
         self.stage != Stage::Done
     }
 
-    /// Reads everything that is left.
+    /// Verifies everything that is left and returns the result.
     pub fn finish(mut self) -> Report {
         while self.step(u64::MAX) {}
         self.report
@@ -274,7 +279,7 @@ impl<K: Kv> Verification<'_, K> {
         }
         for (index, id) in block.tx_ids().enumerate() {
             match self.store.kv().get(Cf::Txs, &id.0).map(|row| row.as_deref().and_then(keys::read_tx_position)) {
-                // Bytes that were in a later block once more are found there.
+                // A transaction whose bytes occur again in a later block is indexed at that block.
                 Ok(Some((at, place))) if (at, place as usize) >= (height, index) => {}
                 Ok(_) => self.find(Cf::Txs, height, &id.0, "it does not lead to the transaction's block"),
                 Err(error) => self.failed(Cf::Txs, Some(height), &id.0, &error),
@@ -282,7 +287,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// That the index leads to what the results say happened.
+    /// Verifies that the event index has every row that follows from the results.
     fn events(&mut self, height: Height, results: Option<BlockResults>) {
         let mut rows: Vec<(Vec<u8>, Vec<u8>)> =
             results.iter().flat_map(|results| index::rows_of(height, results)).collect();
@@ -302,7 +307,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// The change record, and that what it lists is there.
+    /// Verifies the change record, and that every key in it has a row in `history`.
     fn changes(&mut self, height: Height) {
         let read = |bytes: &[u8]| ChangesRecord::decode_from(bytes);
         let Some(record) = self.of_height(Cf::Changes, height, read) else { return };
@@ -317,7 +322,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// The results of the last height, and the tip.
+    /// Verifies the tip, and the results of the last height.
     fn last(&mut self) {
         let Some(tip) = self.tip.filter(|tip| self.store.read_tip() == Some(*tip)) else { return };
         let is_tips = |head: &Head| tip.block_id == Some(head.block_id) && tip.time == head.header.time;
@@ -332,7 +337,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// A row that every kept height has.
+    /// Reads a row that every kept height must have.
     fn of_height<T>(&mut self, cf: Cf, height: Height, decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
         let key = keys::height(height);
         match self.store.kv().get(cf, &key) {
@@ -359,7 +364,7 @@ impl<K: Kv> Verification<'_, K> {
 
     // ---- rows ----------------------------------------------------------------------------------------------------
 
-    /// Where reading a family from end to end begins: rows that every height has were read with the heights.
+    /// Returns the key at which reading a family begins: rows that every height has were already read with the heights.
     fn first_key(&self, index: usize) -> Vec<u8> {
         match Cf::ALL.get(index) {
             Some(Cf::Heads | Cf::Blocks | Cf::Commits | Cf::Results | Cf::Changes) => {
@@ -373,7 +378,7 @@ impl<K: Kv> Verification<'_, K> {
         let Some(cf) = Cf::ALL.get(index).copied() else { return };
         let store = self.store;
         let view = store.kv().view();
-        // Read after the view, so that no row of the view is above it.
+        // The tip is read after the view, so that no row of the view is above it.
         let tip = store.read_tip().map_or(Height::GENESIS, |tip| tip.height);
         let mut last = from.clone();
         for row in view.rows(cf, &[], &from) {
@@ -405,7 +410,7 @@ impl<K: Kv> Verification<'_, K> {
         self.stage = Stage::Rows(index + 1, self.first_key(index + 1));
     }
 
-    /// A key after `from` whose row can be read: keys whose beginning is a little larger, then more and more.
+    /// Returns a key after `from` whose row can be read. It increments the start of the key in larger and larger steps.
     fn skip(&self, view: &K::View<'_>, cf: Cf, from: &[u8]) -> Option<Vec<u8>> {
         let mut start = from.to_vec();
         start.resize(start.len().max(SKIP_PREFIX_MAX), 0);
@@ -425,7 +430,7 @@ impl<K: Kv> Verification<'_, K> {
         None
     }
 
-    /// One row by itself.
+    /// Verifies one row by itself.
     fn row(&mut self, cf: Cf, key: &[u8], value: &[u8], tip: Height) {
         let height = cf.height_of(key, value);
         let is_readable = match cf {
@@ -440,13 +445,13 @@ impl<K: Kv> Verification<'_, K> {
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
-            // The application's, and rows of heights, which were read with them.
+            // `State` belongs to the application; the rows of heights were already verified with their height.
             Cf::State | Cf::Heads | Cf::Commits | Cf::Results | Cf::Changes => true,
         };
         if !is_readable {
             self.report.find(cf, height, key, "the row is not of its family's shape");
         }
-        // Blocks above the tip were precommitted; sets and parameters are known ahead.
+        // Blocks above the tip were precommitted; validator sets and parameters are known ahead.
         let known_to = match cf {
             Cf::Blocks => Height(u64::MAX),
             Cf::Validators => tip.next().next(),
@@ -468,7 +473,7 @@ impl<K: Kv> Verification<'_, K> {
         self.find(cf, height, &keys::height(height), reason);
     }
 
-    /// A read that failed; that the window moved on meanwhile is none of it.
+    /// Records a read that failed, unless the window moved past the row in the meantime.
     fn failed(&mut self, cf: Cf, height: Option<Height>, key: &[u8], error: &StoreError) {
         if !matches!(error, StoreError::Pruned { .. }) {
             self.report.find(cf, height, key, reason_of(error));
@@ -476,7 +481,7 @@ impl<K: Kv> Verification<'_, K> {
     }
 }
 
-/// Without the place and the way out, which are the report's.
+/// Returns the reason without the location and the remedy, which the report adds.
 fn reason_of(error: &StoreError) -> String {
     match error {
         StoreError::Damaged { reason, .. } | StoreError::Io { reason, .. } => reason.clone(),

@@ -1,7 +1,7 @@
-//! The kept window: where it begins, who still reads below, and forgetting what is under it.
+//! The kept window: its start, the readers below it, and deletion of the rows under it.
 //!
-//! Moving the window is one small row. Only every [`FORGET_STEP`] heights the move is synced and the database is then told to forget:
-//! what is gone from the disk was out of the window durably before (S7).
+//! Moving the window writes one small row. Only every [`FORGET_STEP`] heights the move is synced and the database then
+//! receives the order to delete: rows that are gone from the disk were durably outside the window before (S7).
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use crate::{
     store::{Store, lock, meta},
 };
 
-/// Heights that are forgotten together: one sync and one range tombstone per family for all of them.
+/// Number of heights that are deleted together, with one sync and one range tombstone per family.
 pub const FORGET_STEP: u64 = 64;
 
-/// Where the window begins, and who reads in it.
+/// Start of the window, and the heights that are being read.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     earliest: Height,
-    /// Everything below has been given to the database to forget.
+    /// The database has received the order to delete everything below this height.
     forgotten: Height,
-    /// Heights being read, and by how many.
+    /// Heights that are being read, and the number of readers of each.
     held: BTreeMap<Height, usize>,
 }
 
@@ -32,7 +32,9 @@ impl Window {
         Self { earliest, forgotten: earliest, held: BTreeMap::new() }
     }
 
-    /// Notes a reader of the state at `height`.
+    /// Registers a reader of the state at `height`.
+    ///
+    /// Errors: `Pruned` when the state of `height` is no longer kept.
     pub(crate) fn hold(&mut self, height: Height) -> Result<()> {
         let earliest = self.earliest.prev().unwrap_or_default();
         if height < earliest {
@@ -51,22 +53,27 @@ impl Window {
         }
     }
 
-    /// The height below which no reader, old or new, needs a row: a reader of height h needs the rows above h.
+    /// Returns the height below which no reader, old or new, needs a row: a reader of height h needs the rows above h.
     fn unneeded_below(&self) -> Height {
         self.held.first_key_value().map_or(self.earliest, |(lowest, _)| self.earliest.min(lowest.next()))
     }
 }
 
 impl<K: Kv> Store<K> {
-    /// The earliest kept block. Its parent's state is kept too: that is the earliest height of [`Store::reader_at`].
+    /// Returns the height of the earliest kept block. The state of its parent is kept too, which is the earliest height
+    /// of [`Store::reader_at`].
     ///
     /// Before the first block this is the initial height.
     pub fn earliest(&self) -> Height {
         lock(&self.window).earliest
     }
 
-    /// Moves the window to begin at `retain`, and every [`FORGET_STEP`] heights forgets what is below it. The tip is always kept; a
-    /// height that is out of the window already changes nothing. Call it off the commit path, from any thread.
+    /// Moves the start of the window to `retain`, and every [`FORGET_STEP`] heights deletes the rows below it.
+    ///
+    /// The tip is always kept. A height at or below the start of the window changes nothing. Call this off the commit
+    /// path, from any thread.
+    ///
+    /// Errors: `NoGenesis` for an empty store; `Damaged` or `Io` when a read or write fails.
     pub fn prune(&self, retain: Height) -> Result<()> {
         let _one_at_a_time = lock(&self.pruning);
         let tip = self.tip_or_error()?.height;
@@ -90,7 +97,7 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    /// Lets the database forget rows below a height that is durably out of the window.
+    /// Allows the database to delete rows below a height that is durably outside the window.
     pub(crate) fn forget(&self, below: Height) -> Result<()> {
         for cf in Cf::ALL {
             let below = match cf {

@@ -1,30 +1,30 @@
-//! Why a mempool does not take a transaction.
+//! Reasons why a mempool refuses a transaction.
 
 use std::fmt;
 
 use app::{CODESPACE, Refusal};
 
-/// A transaction that is not taken: a stable code, and a sentence with the way out.
+/// Refusal of a transaction: a stable code, and a sentence with the remedy.
 ///
 /// | code | name | when |
 /// |---|---|---|
 /// | below 64 | see [`app::CODES`] | the application's rules refuse it |
-/// | 64 | `E_MEMPOOL_FULL` | there is no room, and nothing that it could take the place of |
+/// | 64 | `E_MEMPOOL_FULL` | there is no room, and no transaction that it could replace |
 /// | 65 | `E_IN_MEMPOOL` | it is held already |
-/// | 66 | `E_COMMITTED` | it was in a block not long ago |
-/// | 67 | `E_SENDER_FULL` | its sender has as many waiting as one may have |
-/// | 68 | `E_REPLACE_FEE` | another one with its nonce waits, and it does not pay enough more |
-/// | 69 | `E_BUSY` | the node has too much to do to look at it |
-/// | 70 | `E_NOT_AVAILABLE` | the node cannot read from its disk what it would be held against |
+/// | 66 | `E_COMMITTED` | it was committed in a block recently |
+/// | 67 | `E_SENDER_FULL` | its sender has the maximum number of waiting transactions |
+/// | 68 | `E_REPLACE_FEE` | another one with its nonce waits, and its fee is not high enough to replace that one |
+/// | 69 | `E_BUSY` | the node is too busy to check it |
+/// | 70 | `E_NOT_AVAILABLE` | the node cannot read the state to check it against from its disk |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MempoolError {
-    /// The number, not 0.
+    /// Number of the code, never 0.
     pub code: u32,
-    /// Its name, `E_…`.
+    /// Name of the code, `E_…`.
     pub name: &'static str,
-    /// Whose number.
+    /// Codespace that the number belongs to.
     pub codespace: &'static str,
-    /// The name, the values and the way out.
+    /// The name, the values and the remedy.
     pub log: String,
 }
 
@@ -48,12 +48,12 @@ impl MempoolError {
         Self { code, name, codespace: CODESPACE, log: format!("{name}: {what}") }
     }
 
-    /// The node has too much to do: nothing is said about the transaction.
+    /// Returns the error of a node that is too busy; it says nothing about the transaction.
     pub fn busy() -> Self {
         Self::new(69, "E_BUSY", "the node has too many transactions to look at: send it again in a second")
     }
 
-    /// The node cannot read the state from its disk: nothing is said about the transaction.
+    /// Returns the error of a node that cannot read the state from its disk; it says nothing about the transaction.
     pub fn not_available() -> Self {
         Self::new(
             70,

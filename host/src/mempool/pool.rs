@@ -1,16 +1,19 @@
-//! The transactions that wait, in the orders in which they are needed.
+//! The waiting transactions, in the orders in which they are needed.
 //!
 //! | index | order | for |
 //! |---|---|---|
 //! | `txs` | arrival | time to live, listing |
 //! | `senders` → `ordered` | nonce | what can be executed, replacement |
 //! | `ready` | fee down, arrival up | reaping: each sender's next nonce, and the first of its unordered ones |
-//! | `evictable` | not ready first, fee up, arrival down | making room: each sender's last nonce, and every unordered one |
+//! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, every unordered one |
 //! | `expiries` | height | unordered ones whose last height passed |
 //!
 //! Invariants, checked after each step of the model test:
-//! **M1** the indexes agree with `txs`; **M2** never more transactions or bytes than configured; **M3** `spent` is the sum of what
-//! a sender's transactions cost; **M4** only a sender's last nonce is evicted, so nothing that stays loses its predecessor.
+//!
+//! - **M1** The indexes agree with `txs`.
+//! - **M2** There are never more transactions or bytes than configured.
+//! - **M3** `spent` is the sum of the costs of a sender's transactions.
+//! - **M4** Only a sender's last nonce is evicted, so no remaining transaction loses its predecessor.
 
 use std::{
     cmp::Reverse,
@@ -28,23 +31,25 @@ use types::{Address, Block, ChainId, Hash, Height, Reader, Time, TxId, TxOrder, 
 use super::{ANNOUNCE_INTERVAL, Config, MempoolError, Stats};
 use crate::recent::Recent;
 
-/// Transactions passed over for lack of room before a reap ends: what is left of a block is not worth a longer search.
+/// Maximum number of transactions that do not fit before a reap ends: the space left in a block is not worth a longer
+/// search.
 const REAP_MISFITS_MAX: usize = 64;
 
-/// Transactions that one block drops because their senders cannot pay for them any more, and as many because their time is over. More are
-/// dropped after the next blocks, and no block takes them: a client can aim all that waits at one block. 1,024 cost 2 to 3 ms.
+/// Maximum number of transactions that one block drops because their senders cannot pay for them any more, and the same
+/// number because they expired. Further ones are dropped after the next blocks, and no block contains them: a client
+/// can make all waiting transactions invalid with one block. Dropping 1,024 takes 2 to 3 ms.
 const DROPS_MAX: usize = 1024;
 
 /// Position in the order of arrival.
 type Arrival = u64;
 
-/// The key of an account's row: blocks tell what they touched by it.
+/// Key of an account's row, by which a block identifies the accounts that it changed.
 type Row = Vec<u8>;
 
-/// Who comes first in a block: the highest fee, then the first to come.
+/// Order of transactions in a block: the highest fee first, then the earliest arrival.
 type Place = (Reverse<u64>, Arrival);
 
-/// Who gives way first: whatever cannot be executed yet, then the lowest fee, then the latest.
+/// Order of eviction: first transactions that cannot be executed yet, then the lowest fee, then the latest arrival.
 type Rank = (bool, u64, Reverse<Arrival>);
 
 #[derive(Debug)]
@@ -58,14 +63,14 @@ pub(super) struct Entry {
     announced: Time,
 }
 
-/// A sender with at least one transaction here.
+/// A sender with at least one waiting transaction.
 #[derive(Debug)]
 struct Sender {
     account: Account,
     ordered: BTreeMap<u64, (Arrival, u64 /* fee */)>,
     unordered: BTreeSet<Place>,
     spent: u128,
-    /// The first nonce from the account's on that is not held.
+    /// The first nonce, from the account's nonce on, that is not held.
     ready_end: u64,
 }
 
@@ -74,7 +79,8 @@ impl Sender {
         self.ordered.len() + self.unordered.len()
     }
 
-    /// The next ones that a block can take: the one with the next nonce, and the first without one.
+    /// Returns the next transactions that a block can contain: the one with the next nonce, and the first unordered
+    /// one.
     fn heads(&self) -> [Option<Place>; 2] {
         [self.place(self.account.nonce), self.unordered.first().copied()]
     }
@@ -84,7 +90,7 @@ impl Sender {
         Some((Reverse(*fee), *arrival))
     }
 
-    /// The one that a block can take after this one of it.
+    /// Returns the transaction of this sender that a block can contain after the one with `order` and `place`.
     fn follower(&self, order: TxOrder, place: Place) -> Option<Place> {
         match order {
             TxOrder::Nonce(nonce) => self.place(nonce.checked_add(1)?),
@@ -92,7 +98,7 @@ impl Sender {
         }
     }
 
-    /// The one that nothing waits for.
+    /// Returns the rank of the transaction with the last nonce, which no other transaction depends on.
     fn tail(&self) -> Option<Rank> {
         self.rank(*self.ordered.last_key_value()?.0)
     }
@@ -110,7 +116,7 @@ impl Sender {
     }
 }
 
-/// A transaction that fits in: what to do to take it.
+/// The steps to add a transaction that can be accepted.
 #[derive(Debug)]
 pub(super) struct Plan {
     admission: Admission,
@@ -124,7 +130,7 @@ pub(super) struct Pool {
     rules: Rules,
     arrivals: Arrival,
     txs: BTreeMap<Arrival, Entry>,
-    /// The hash maps are looked up in, never walked: their order cannot matter.
+    /// The hash maps are only used for lookups and never iterated, so their order has no effect.
     ids: HashMap<TxId, Arrival>,
     senders: HashMap<Row, Sender>,
     digests: HashMap<Hash, Arrival>,
@@ -133,9 +139,9 @@ pub(super) struct Pool {
     expiries: BTreeSet<(Height, Arrival)>,
     committed: Recent,
     expired: Recent,
-    /// Senders that were looked at on an older state than the pool's.
+    /// Senders that were checked against an older state than the pool's.
     doubtful: BTreeSet<Row>,
-    /// Senders that cannot pay for all that waits of them, and of whom some is still to be dropped.
+    /// Senders that cannot pay for all of their transactions, of which some still have to be dropped.
     poor: BTreeSet<Row>,
     bytes: usize,
     pub stats: Stats,
@@ -145,7 +151,7 @@ fn account_row(address: &Address) -> Row {
     row_key(NEVER_REVERTED, &path_of(&key::account(address)))
 }
 
-/// Gas that a transaction costs: 1 for each message.
+/// Returns the gas of a transaction: 1 for each message.
 pub(super) fn gas(tx: &VerifiedTx) -> i64 {
     tx.body().messages.len() as i64
 }
@@ -180,7 +186,7 @@ impl Pool {
         self.ids.get(id).map(|arrival| &self.txs[arrival])
     }
 
-    /// A transaction whose last announcement is long enough ago; notes a new one.
+    /// Returns a transaction whose last announcement is at least [`ANNOUNCE_INTERVAL`] ago, and notes a new one.
     pub fn announce(&mut self, id: &TxId, now: Time) -> Option<&Entry> {
         let entry = self.txs.get_mut(self.ids.get(id)?)?;
         if now.since(entry.announced) < ANNOUNCE_INTERVAL {
@@ -206,7 +212,8 @@ impl Pool {
         self.txs.values()
     }
 
-    /// The nonce after the last one of a sender that waits without a gap; `None` when none does.
+    /// Returns the nonce after the sender's last waiting one before a gap; `None` if no transaction with the next nonce
+    /// waits.
     pub fn next_nonce(&self, sender: &Address) -> Option<u64> {
         let sender = self.senders.get(&account_row(sender))?;
         sender.ordered.range(..sender.ready_end).next().map(|_| sender.ready_end)
@@ -216,7 +223,9 @@ impl Pool {
         Stats { txs: self.txs.len(), bytes: self.bytes, ..self.stats }
     }
 
-    /// Whether and how a transaction fits in. Changes nothing.
+    /// Returns the steps to add a transaction. Changes nothing.
+    ///
+    /// Errors: [`MempoolError`], the first reason why the transaction is refused.
     pub fn plan<R: Reader + ?Sized>(&self, reader: &R, rules: &Rules, tx: &VerifiedTx) -> Result<Plan, MempoolError> {
         let (body, id, bytes) = (tx.body(), &tx.id(), tx.bytes().len());
         if bytes > self.config.tx_bytes_max {
@@ -248,7 +257,7 @@ impl Pool {
                     replaces = Some(*arrival);
                 }
             }
-            // One body acts once, however often it is signed.
+            // One body is executed once, even if it is signed several times.
             TxOrder::Expires(_) if self.digests.contains_key(&tx.digest()) => return Err(MempoolError::held()),
             TxOrder::Expires(_) => {}
         }
@@ -260,7 +269,10 @@ impl Pool {
         Ok(Plan { admission, sender: row, replaces, victims })
     }
 
-    /// Whom to evict for a newcomer: as few as give it room, each ranking below it; never its own predecessors.
+    /// Returns the transactions to evict for a new one: as few as make enough room, each of lower rank, and never its
+    /// own predecessors.
+    ///
+    /// Errors: `E_MEMPOOL_FULL` when lower ranks do not make enough room.
     fn victims(
         &self,
         newcomer: &Row,
@@ -273,7 +285,7 @@ impl Pool {
         let mut bytes = (self.bytes + bytes - replaced).saturating_sub(self.config.bytes_max);
         let is_ordered = matches!(admission.order, TxOrder::Nonce(_));
         let mut tails = self.evictable.iter().copied().peekable();
-        // Tails once those behind them are gone.
+        // Transactions that become the last nonce of their sender once those after them are evicted.
         let mut exposed: BTreeSet<Rank> = BTreeSet::new();
         let (mut victims, mut highest) = (Vec::new(), None);
         while txs > 0 || bytes > 0 {
@@ -283,7 +295,7 @@ impl Pool {
                 (_, Some(_)) => exposed.pop_first(),
                 (_, None) => None,
             };
-            // Its own predecessors are all that is left: no fee helps.
+            // Only its own predecessors are left, so no fee helps.
             let Some(rank) = rank else { return Err(MempoolError::full(None, admission.fee)) };
             let victim = &self.txs[&rank.2.0];
             if let TxOrder::Nonce(nonce) = victim.tx.body().order {
@@ -309,7 +321,7 @@ impl Pool {
         }
     }
 
-    /// Takes a transaction as planned on this very pool.
+    /// Adds a transaction as planned for this state of the pool.
     pub fn add<R: Reader + ?Sized>(&mut self, reader: &R, rules: &Rules, plan: Plan, tx: VerifiedTx, now: Time) {
         let Plan { admission, sender: row, replaces, victims } = plan;
         if rules.height < self.rules.height {
@@ -350,7 +362,7 @@ impl Pool {
         self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added_height, added: now, announced: now });
     }
 
-    /// Changes a sender and keeps its head in `ready` and its tail in `evictable`.
+    /// Changes a sender, and updates its heads in `ready` and its tail in `evictable`.
     fn change<T: Default>(&mut self, row: &Row, change: impl FnOnce(&mut Sender) -> T) -> T {
         let Some(sender) = self.senders.get_mut(row) else { return T::default() };
         let (heads, tail) = (sender.heads(), sender.tail());
@@ -370,7 +382,7 @@ impl Pool {
         changed
     }
 
-    /// Removes a transaction; those of its sender that needed it stay and wait.
+    /// Removes a transaction; later nonces of its sender stay and wait.
     fn remove(&mut self, arrival: Arrival) -> Option<Entry> {
         let entry = self.forget(arrival)?;
         let (order, cost, fee) = (entry.tx.body().order, entry.cost, entry.fee);
@@ -394,7 +406,7 @@ impl Pool {
         Some(entry)
     }
 
-    /// Removes a transaction from what is not its sender's.
+    /// Removes a transaction from `txs`, `ids` and `bytes`, but not from the indexes of its sender.
     fn forget(&mut self, arrival: Arrival) -> Option<Entry> {
         let entry = self.txs.remove(&arrival)?;
         self.ids.remove(&entry.tx.id());
@@ -402,7 +414,8 @@ impl Pool {
         Some(entry)
     }
 
-    /// What a block can take: the highest fees first, each sender's nonces in order. Bytes as they count in a block.
+    /// Returns the transactions for a block: the highest fees first, each sender's nonces in order. Bytes are counted
+    /// as in a block.
     pub fn reap(&mut self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
         let mut gas_left = u64::try_from(gas_max).unwrap_or(u64::MAX);
         let (mut bytes_left, mut misfits, mut reaped) = (bytes_max, 0, Vec::new());
@@ -424,7 +437,8 @@ impl Pool {
             } else {
                 misfits += 1;
             }
-            // Without a nonce before it, one need not be in a block either.
+            // An unordered transaction needs no predecessor in the block, so the next one follows even if this one does
+            // not fit.
             if fits || matches!(order, TxOrder::Expires(_)) {
                 let follower = self.senders[&entry.sender].follower(order, (Reverse(entry.fee), arrival));
                 followers.extend(follower.map(|(Reverse(fee), arrival)| (fee, Reverse(arrival))));
@@ -434,15 +448,15 @@ impl Pool {
         reaped
     }
 
-    /// Whether it waits for its turn to be dropped. Then none of what follows it of its sender is taken either, so that this is asked
-    /// once for each sender and not for all that waits.
+    /// Returns true if the transaction still has to be dropped. Then no later transaction of its sender is reaped
+    /// either, so that this is checked once for each sender and not for all its transactions.
     fn is_to_be_dropped(&self, entry: &Entry) -> bool {
         let is_over = matches!(entry.tx.body().order, TxOrder::Expires(expires) if expires < self.rules.height);
         is_over || !self.poor.is_empty() && self.poor.contains(&entry.sender)
     }
 
-    /// A block was committed. Cost: what the block holds and touched, and [`DROPS_MAX`]; nothing else is looked at, unless parameters
-    /// changed.
+    /// Updates the pool after a committed block. Cost: the transactions and changed rows of the block, and
+    /// [`DROPS_MAX`]; nothing else is checked, unless parameters changed.
     pub fn update<'a, R: Reader + ?Sized>(
         &mut self,
         reader: &R,
@@ -471,8 +485,8 @@ impl Pool {
         self.expire(now);
     }
 
-    /// Drops of one sender what was executed, and what its balance does not suffice for any more: the last nonces first, then
-    /// the unordered ones that come last, as many as may be.
+    /// Drops the executed transactions of one sender, and those that its balance does not cover any more: the last
+    /// nonces first, then the last unordered ones, at most `drops_left`.
     fn recheck<R: Reader + ?Sized>(&mut self, reader: &R, row: &Row, drops_left: &mut usize) {
         let Some(sender) = self.senders.get(row) else { return };
         let any = sender
@@ -506,7 +520,7 @@ impl Pool {
         }
     }
 
-    /// Parameters changed: every transaction is held against them.
+    /// Checks every transaction against changed parameters.
     fn recheck_all<R: Reader + ?Sized>(&mut self, reader: &R) {
         let mut refused = Vec::new();
         for (arrival, entry) in &self.txs {
@@ -523,7 +537,7 @@ impl Pool {
         refused.into_iter().for_each(|arrival| drop(self.remove(arrival)));
     }
 
-    /// Drops what no later block may hold, and what waited too long: [`DROPS_MAX`] at a time.
+    /// Drops transactions that no later block may contain, and those that waited too long: at most [`DROPS_MAX`].
     pub fn expire(&mut self, now: Time) {
         let mut drops_left = DROPS_MAX;
         while drops_left > 0
@@ -563,7 +577,7 @@ impl Pool {
     }
 }
 
-/// The least fee that takes the place of `fee`: `percent` more, and at least 1 more.
+/// Returns the minimum fee that replaces `fee`: `percent` more, and at least 1 more.
 fn replacement_fee(fee: u64, percent: u64) -> u64 {
     let more = (u128::from(fee) * u128::from(percent)).div_ceil(100).max(1);
     u64::try_from(u128::from(fee) + more).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! A chain to store: blocks that follow each other, and what state they leave. Also used by the benchmark.
+//! A test chain: consecutive blocks, and the state after each. The benchmark uses it too.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use types::{
 pub trait Rig {
     type Kv: Kv;
     fn new() -> Self;
-    /// The handle before it is dropped first.
+    /// Opens the database. The previous handle must be dropped first.
     fn open(&self) -> Self::Kv;
 }
 
@@ -47,7 +47,7 @@ pub fn chain_id() -> ChainId {
     ChainId::new("test-chain").expect("a fine name")
 }
 
-/// Opens the rig's store.
+/// Opens the store in the rig's database.
 pub fn open<R: Rig>(rig: &R) -> Store<R::Kv> {
     Store::open(rig.open(), &chain_id()).expect("opens")
 }
@@ -60,7 +60,7 @@ pub fn public_key(seed: u8) -> types::PublicKey {
     SecretKey::from_bytes(&[seed; 32]).expect("a scalar").public_key()
 }
 
-/// What is put into the store, and what it must answer.
+/// The chain that is written to the store, and the values that the store must return.
 pub struct Chain {
     pub genesis: Genesis,
     pub tip: Option<BlockId>,
@@ -68,17 +68,17 @@ pub struct Chain {
     pub last_commit: Option<Commit>,
     pub app_hash: Hash,
     pub results_hash: Hash,
-    /// By height.
+    /// Validator sets by height.
     pub validators: BTreeMap<Height, ValidatorSet>,
     pub params: BTreeMap<Height, Params>,
     /// The state after each height.
     pub states: BTreeMap<Height, BTreeMap<Vec<u8>, Vec<u8>>>,
     pub made: BTreeMap<Height, Made>,
-    /// How deep to remember; the benchmark has no use for it.
+    /// If true, states and blocks of all heights are kept; the benchmark does not need them.
     pub remember: bool,
 }
 
-/// One height.
+/// The data of one height, as the store receives it.
 #[derive(Clone)]
 pub struct Made {
     pub block: Block,
@@ -105,14 +105,14 @@ impl Made {
         }
     }
 
-    /// A hard state of this height in which its block is locked.
+    /// Returns a hard state of this height after its precommit.
     pub fn hard_state(&self) -> HardState {
         HardState { height: self.block.header.height, step: Step::Precommit, ..HardState::default() }
     }
 }
 
 impl Chain {
-    /// Writes the first state: a chain whose first block has height `initial`.
+    /// Writes the genesis state of a chain whose first block has height `initial`.
     pub fn start<K: Kv>(store: &Store<K>, initial: u64, first: WriteSet) -> Self {
         let genesis = Genesis {
             initial_height: Height(initial),
@@ -145,7 +145,8 @@ impl Chain {
         }
     }
 
-    /// The next height. Every seventh changes a validator's power, every fifth the parameters.
+    /// Creates the next height. At every seventh height the power of a validator changes, at every fifth the
+    /// parameters.
     pub fn next(&mut self, writes: WriteSet, txs: Vec<Vec<u8>>) -> Made {
         let height = self.height.next();
         let time = Time::from_unix_nanos(self.genesis.time.unix_nanos() + height.0 as i64 * 1_000_000);
@@ -174,7 +175,7 @@ impl Chain {
         let block = Block { header, txs, evidence: Vec::new(), last_commit: self.last_commit.clone() };
         let parts = block.part_set();
         let id = block.id(&parts);
-        // The commit we saw differs from the one that the next block carries, as it may in life.
+        // The commit that this node saw differs from the one in the next block, as is possible in operation.
         let seen_commit = commit(height, id, &set, 4);
         let known = self.validators.last_key_value().expect("genesis has sets").1;
         let mut validators = known.clone();
@@ -218,7 +219,7 @@ impl Chain {
         }
     }
 
-    /// Makes and commits the next height.
+    /// Creates and commits the next height.
     pub fn commit<K: Kv>(&mut self, store: &Store<K>, writes: WriteSet) -> Made {
         let txs = vec![[b"tx ".as_slice(), &self.height.0.to_be_bytes()].concat()];
         let made = self.next(writes, txs);
@@ -227,7 +228,7 @@ impl Chain {
     }
 }
 
-/// The rows that writes set.
+/// Returns the rows that the writes set.
 pub fn rows_of(writes: &WriteSet) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     writes.0.clone().into_iter().filter_map(|(key, value)| Some((key, value?)))
 }

@@ -1,4 +1,5 @@
-//! Crashes at every write, and power losses that take back what was not synced.
+//! Proves that the store stays at a whole height after crashes at every write and after power losses that revert
+//! unsynced writes.
 
 use storage::{FORGET_STEP, Fault, Kv, MemDisk, MemKv, Store, StoreError};
 use types::{HardState, Height, Reader, Round, Step, WriteSet};
@@ -13,7 +14,7 @@ fn row(n: u64) -> WriteSet {
     writes([(b"counter", Some(&n.to_be_bytes())), (&n.to_be_bytes(), Some(b"x"))])
 }
 
-/// A validator's life: per height two write-aheads, the batch, a prune. Stops at the first error.
+/// Simulates a validator: per height two write-aheads, the batch, and a prune. Stops at the first error.
 fn live(store: &Store<MemKv>, chain: &mut Chain, heights: u64) -> Result<(), StoreError> {
     for _ in 0..heights {
         let made = chain.next(row(chain.height.0 + 1), vec![vec![7; 40]]);
@@ -26,7 +27,7 @@ fn live(store: &Store<MemKv>, chain: &mut Chain, heights: u64) -> Result<(), Sto
     Ok(())
 }
 
-/// The store is at some whole height that the chain had, and all of it reads back.
+/// Checks that the store is at a whole height of the chain and returns all of its data.
 fn check_whole(store: &Store<MemKv>, chain: &Chain) {
     let tip = store.tip().expect("the genesis was synced");
     if let Some(made) = chain.made.get(&tip.height) {
@@ -74,7 +75,7 @@ fn crash_at_every_write_leaves_a_whole_height() {
                 disk.crash(keep);
                 let store = open(&disk);
                 check_whole(&store, &chain);
-                // What was decided is committed again, from the stored heights on.
+                // The blocks that were decided are committed again, beginning after the stored tip.
                 let tip = store.tip().unwrap().height;
                 for (_, made) in chain.made.range(tip.next()..).take(2) {
                     store.commit_block(&made.batch()).unwrap();
@@ -145,7 +146,7 @@ fn a_write_ahead_makes_the_height_before_durable() {
     assert_eq!(open(&disk).tip().unwrap().height, Height(1));
 }
 
-/// A validator's height costs two syncs, and the batch is neither of them.
+/// A height of a validator needs two syncs, both for write-aheads and none for the batch.
 #[test]
 fn a_height_costs_two_syncs() {
     let disk = MemDisk::new();

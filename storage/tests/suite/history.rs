@@ -1,4 +1,5 @@
-//! State at a height: read later, it is what it was when committed; rewound to, it is all there is.
+//! Proves that the state at a past height reads as it was at its commit, and that rewinding restores exactly that
+//! state.
 
 use std::{
     collections::BTreeMap,
@@ -114,7 +115,7 @@ fn a_reader_sees_one_height_while_others_are_committed<R: Rig>() {
     assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&Height(4)]);
 }
 
-/// Every height writes its number under each of 50 keys: a reader that mixed heights would find two numbers.
+/// Every height writes its number under each of 50 keys, so that a reader that mixed heights would find two numbers.
 fn readers_on_other_threads_see_whole_heights<R: Rig>() {
     let rig = R::new();
     let store = open(&rig);
@@ -191,7 +192,7 @@ fn a_rewound_chain_goes_on_as_if_never_rewound<R: Rig>() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
 
-    /// Byte for byte: dump at every height, go on, come back.
+    /// Compares all rows byte by byte: a dump is made at every height, and after the rewind the rows equal the dump.
     #[test]
     fn rewind_leaves_exactly_the_rows_of_that_height(first in write_set(), heights in vec(write_set(), 1..80), to in 0usize..80) {
         let disk = MemDisk::new();

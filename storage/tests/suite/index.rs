@@ -1,4 +1,5 @@
-//! The index of events.
+//! Proves that the index of events finds transactions and blocks, and is deleted, rewound and committed with its
+//! heights.
 
 use storage::{FORGET_STEP, Indexed, Kv, Position, Store};
 use types::{Event, Height, TxResult, WriteSet};
@@ -13,7 +14,8 @@ on_both!(
     rows_come_with_their_height_or_not_at_all,
 );
 
-/// A height of two transactions: the first to `ann`, the second to `ann` in even heights, else to `bob`.
+/// Creates a height with two transactions: the first pays `ann`; the second pays `ann` at even heights, otherwise
+/// `bob`.
 fn next(chain: &mut Chain) -> Made {
     let height = chain.height.next();
     let mut made = chain.next(WriteSet::default(), vec![height.0.to_be_bytes().to_vec(), vec![height.0 as u8]]);

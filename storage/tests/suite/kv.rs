@@ -1,4 +1,5 @@
-//! What every database must do.
+//! Proves that each database implements the `Kv` interface: batches, scans, snapshots, reopening, deletion, and
+//! counters.
 
 use std::collections::BTreeMap;
 

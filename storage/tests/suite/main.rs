@@ -1,7 +1,7 @@
-//! One suite over both databases, and what only one of them can show.
+//! Tests of the store over both databases, memory and RocksDB, and tests that only one of them allows.
 #![allow(missing_docs)]
 
-/// Runs each generic test of this module over memory and, with the feature, over RocksDB.
+/// Runs each generic test of this module with the memory database and, with the feature `rocksdb`, with RocksDB.
 macro_rules! on_both {
     ($($(#[$meta:meta])* $name:ident),* $(,)?) => {
         mod memory {

@@ -1,4 +1,5 @@
-//! What only files can show: folders that are not ours, damage, locks, killed processes, torn logs, space given back.
+//! Proves the behavior that depends on files: foreign folders, damage, locks, killed processes, truncated logs, and
+//! freed space.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ fn error(path: &Path) -> StoreError {
     RocksKv::open(path).err().expect("refused")
 }
 
-/// The sentence names the path and says what to do.
+/// Checks that the error message contains the path and says what to do.
 fn names_the_path(error: &StoreError, path: &Path) {
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");
@@ -24,7 +25,7 @@ fn names_the_path(error: &StoreError, path: &Path) {
     assert!(ways_out.iter().any(|way| text.contains(way)), "{text}");
 }
 
-/// A store with some heights, closed; `compact` puts its rows into table files.
+/// Creates a store with 50 heights and closes it; `compact` moves its rows into table files.
 fn made(compact: bool) -> (RocksRig, PathBuf) {
     let rig = RocksRig::new();
     let store = open(&rig);
@@ -121,7 +122,7 @@ fn no_permission_is_said_so() {
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
     if fs::write(closed.join("probe"), "").is_ok() {
-        return; // this user may write anywhere
+        return; // This user may write to every folder, so the test cannot run.
     }
     let error = error(&closed);
     assert!(matches!(error, StoreError::NoPermission { .. }), "{error}");
@@ -172,7 +173,7 @@ fn a_flipped_byte_in_a_table_is_found_by_its_checksum() {
 
 const FAMILIES: [Cf; 3] = [Cf::State, Cf::Blocks, Cf::Txs];
 
-/// Batch `n`: the number under itself in three families, and as the newest.
+/// Returns batch `n`: a row with the key `n` in three families, and `n` as the newest number.
 fn numbered(n: u64) -> Batch {
     let mut batch = Batch::new();
     for cf in FAMILIES {
@@ -182,7 +183,7 @@ fn numbered(n: u64) -> Batch {
     batch
 }
 
-/// Every family holds exactly batches 0 to some n; returns n + 1.
+/// Checks that every family holds exactly the batches 0 to some n, and returns n + 1.
 fn prefix_length(kv: &RocksKv) -> u64 {
     let newest = kv.get(Cf::Meta, b"newest").unwrap().map(|bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
     let length = newest.map_or(0, |newest| newest + 1);
@@ -195,7 +196,7 @@ fn prefix_length(kv: &RocksKv) -> u64 {
     length
 }
 
-/// The writer of the next test, in a process of its own; a no-op when run by itself.
+/// The writing process of the next test. Without the environment variable it does nothing.
 #[test]
 fn child_that_is_killed() {
     let Ok(path) = std::env::var("CAIRN_STORAGE_TEST_KILL") else { return };
@@ -240,7 +241,7 @@ fn after_kill_9_there_is_a_prefix_with_everything_synced() {
     }
 }
 
-/// A power loss: the log ends anywhere after the last sync. What is synced but not there any more is damage, and told.
+/// Simulates a power loss that cuts the log at any place. If synced batches are missing, opening reports damage.
 #[test]
 fn a_torn_log_leaves_a_prefix_and_a_lost_sync_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -315,7 +316,7 @@ fn forgotten_heights_give_their_space_back() {
     }
 }
 
-/// The compaction filter must not take rows that a reader below the new window still needs, snapshots or not.
+/// The compaction filter must keep the rows that a reader below the new window needs, even without a snapshot.
 #[test]
 fn compaction_spares_the_rows_of_a_held_reader() {
     let rig = RocksRig::new();
@@ -332,7 +333,7 @@ fn compaction_spares_the_rows_of_a_held_reader() {
     assert_eq!(fresh, 2 * FORGET_STEP - 7, "and takes what nobody needs");
 }
 
-/// Whole files go when the window moves. A file that ends with the row at the bound must stay.
+/// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.
 #[test]
 fn forgetting_whole_files_spares_the_row_at_the_bound() {
     let rig = RocksRig::new();
@@ -351,7 +352,7 @@ fn forgetting_whole_files_spares_the_row_at_the_bound() {
     }
 }
 
-/// The rules in force at the window's begin may be the only row of their file.
+/// The parameters in force at the start of the window can be the only row of their file.
 #[test]
 fn a_store_starts_again_after_its_rules_went_down_the_levels() {
     let rig = RocksRig::new();
@@ -366,7 +367,7 @@ fn a_store_starts_again_after_its_rules_went_down_the_levels() {
     }
 }
 
-/// A store whose blocks are large enough for files of their own, all of it in files.
+/// Creates a store whose blocks are large enough for blob files, with all data in files.
 fn with_blobs() -> (RocksRig, PathBuf) {
     let rig = RocksRig::new();
     let store = open(&rig);

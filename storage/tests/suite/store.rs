@@ -1,4 +1,4 @@
-//! Blocks, lookups, the hard state, and the window.
+//! Proves the lookups of blocks, the rules of the hard state, and the bounds of the window.
 
 use storage::{Cf, FORGET_STEP, GenesisBatch, Kv, Store, StoreError, Tip, View};
 use types::{
@@ -122,7 +122,7 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) {
 fn every_part_of_a_height_comes_back<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 5);
-    chain.commit(&store, row(5)); // nothing changes: the change record is empty
+    chain.commit(&store, row(5)); // No row changes, so the change record is empty.
     assert!(store.change_record(Height(6)).unwrap().is_empty());
     check_heights(&store, &chain);
 }

@@ -1,4 +1,4 @@
-//! Whatever is missing, changed or out of place is found, with its family, its height and its key.
+//! Proves that verification finds every missing, changed or misplaced row, with its family, its height and its key.
 
 use storage::{Batch, Cf, Durability, Finding, Kv, Store, StoreError, View};
 use types::{BlockId, Event, Height, Reader, Wire, WriteSet};
@@ -23,7 +23,7 @@ fn made<R: Rig>() -> (R, Store<R::Kv>, Chain) {
     (rig, store, chain)
 }
 
-/// The key of the index's row of a height.
+/// Returns the key of the index row of the first transaction of a height.
 fn event_key<K: Kv>(store: &Store<K>, height: u64) -> Vec<u8> {
     let view = store.kv().view();
     let keys = view.rows(Cf::Events, &[], &[]).map(|row| row.unwrap().0.to_vec());
@@ -51,7 +51,7 @@ fn whole_stores_have_nothing_to_find<R: Rig>() {
     assert_eq!([Cf::Blocks, Cf::Results, Cf::Txs, Cf::State].map(rows), [HEIGHTS, HEIGHTS, HEIGHTS, 8]);
     assert_eq!(rows(Cf::History), 8 * HEIGHTS);
 
-    // Nor while the window moves and a block waits above the tip.
+    // There are also no findings while the window moves and a block above the tip is pending.
     let next = chain.next(state(77), vec![b"pending".to_vec()]);
     store.write_ahead(&next.hard_state(), &[(next.id, &next.bytes)]).unwrap();
     store.prune(Height(7)).unwrap();
@@ -103,7 +103,7 @@ fn each_injury_is_found_where_it_is<R: Rig>() {
         }),
         ("parameters are others", Cf::Params, Some(1), |store, batch| {
             let mut params = store.params(Height(1)).unwrap();
-            params.block.bytes_max -= 1; // what the header's hash is over
+            params.block.bytes_max -= 1; // The hash in the header covers this field.
             batch.put(Cf::Params, key(1), params.encode());
         }),
         ("a block's hash leads elsewhere", Cf::BlockHash, Some(5), |store, batch| {
