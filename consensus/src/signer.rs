@@ -75,8 +75,8 @@ pub struct DoubleSign {
 
 /// Signs proposals and votes with one key, at most one for each (height, round, type) (I1).
 ///
-/// The signed (height, round, step) only grows: no message at or below the last one is signed. The only exception are
-/// the same bytes as the last time, for which the same signature is returned.
+/// The signed (height, round, step) only grows: no message at or below the last one is signed. The only exception is a
+/// message with exactly the bytes that were signed last, for which the same signature is returned.
 #[derive(Clone, Debug)]
 pub struct Signer {
     key: ConsensusSecretKey,
