@@ -147,9 +147,9 @@ impl Engine {
         true
     }
 
-    /// L42–L43 for a past round (D6): remembers the latest polka that is later than `valid`. So a node that receives a
-    /// polka which it had missed proposes its block, and does not wait for the turn of the validators that are locked
-    /// on it.
+    /// L42–L43 for a past round (D6): remembers the latest polka that is later than `valid`. So the next proposer that
+    /// receives a polka it had missed proposes its block. It is not necessary to wait for the turn of a validator that
+    /// is locked on it.
     pub(crate) fn line_42_of_a_passed_round(&mut self) -> bool {
         let after = self.valid.map_or(Round::ZERO, |valid| valid.round.next());
         if after >= self.round {
@@ -280,7 +280,7 @@ impl Engine {
         true
     }
 
-    /// L57: the propose timer expired: prevote nil.
+    /// L57: the propose timer expired, in step Propose: prevote nil.
     ///
     /// If a timely proposal has arrived but its block has not, the wait continues once, up to the chain's bound (D7).
     pub(crate) fn line_57(&mut self) {
@@ -300,7 +300,7 @@ impl Engine {
         }
     }
 
-    /// L61: the prevote timer expired without a quorum for one value: precommit nil.
+    /// L61: the prevote timer expired, in step Prevote: precommit nil.
     pub(crate) fn line_61(&mut self) {
         if self.step == Step::Prevote {
             self.note(|| What::TimeoutWait);
@@ -308,7 +308,7 @@ impl Engine {
         }
     }
 
-    /// L65: the precommit timer expired without a decision: start the next round.
+    /// L65: starts the next round, because the precommit timer expired or this round ended in nil (D2).
     pub(crate) fn line_65(&mut self) {
         self.entry = self.precommits(self.round).and_then(|precommits| precommits.certificate()).into_iter().collect();
         self.line_11_start_round(self.round.next());

@@ -532,7 +532,7 @@ fn line_65_starts_the_next_round_in_any_step() {
 
 // ---- the wait for a proposal and its block (D7) -----------------------------------------------------------------
 
-/// Returns a follower of four validators after ten heights whose blocks were checked `millis` ms after the start.
+/// Returns the engine of validator `me` after ten heights whose blocks were checked `millis` ms after the start.
 fn measured(cast: &Cast, me: u32, millis: u64) -> Engine {
     let mut engine = cast.engine(me);
     for height in 1..=10 {

@@ -1,6 +1,6 @@
 //! The data types of Cairn: their bytes, their signatures and their limits.
 //!
-//! | word | meaning | elsewhere |
+//! | term | meaning | elsewhere |
 //! |---|---|---|
 //! | height | position of a block in the chain; one decision each | Tendermint's height |
 //! | round | an attempt to decide a height, from 0 | `round`, arXiv:1807.04938 |
@@ -22,9 +22,9 @@
 //! **Bytes.** There is one codec, protobuf, described by `proto/cairn.proto`. Types with bytes implement [`Wire`].
 //! Decoding accepts at most [`Wire::BYTES_MAX`] bytes and returns only values that keep the invariants of their type.
 //!
-//! **Trust is a type.** [`SignedVote`] comes from a peer. [`VerifiedVote`] comes only from [`SignedVote::verify`] (or
-//! [`SignedVote::verify_except`]), or is this process's own vote. The same holds for proposals, certificates and
-//! transactions.
+//! **Trust is a type.** [`SignedVote`] comes from a peer. A [`VerifiedVote`] comes from [`SignedVote::verify`], or from
+//! a constructor for votes that need no check because this node signed or verified them before. The same holds for
+//! proposals, certificates and transactions.
 
 mod batch;
 mod bits;

@@ -159,7 +159,7 @@ impl ValidatorSet {
     }
 
     /// Returns the proposer of a round: the proposer of a copy that is advanced `round` more times. Cost: O(n · round),
-    /// where `round` counts at most [`ROUNDS_COMPUTED_MAX`].
+    /// where `round` counts at most `ROUNDS_COMPUTED_MAX`.
     pub fn proposer_of_round(&self, round: Round) -> &Validator {
         if round == Round::ZERO {
             return self.proposer();
@@ -185,7 +185,7 @@ impl ValidatorSet {
         merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
-    /// Advances the rotation by `times` turns. At most [`ROUNDS_COMPUTED_MAX`] turns are computed; more turns give the
+    /// Advances the rotation by `times` turns. At most `ROUNDS_COMPUTED_MAX` turns are computed; more turns give the
     /// same result.
     pub fn increment(&mut self, times: u32) {
         if times == 0 {

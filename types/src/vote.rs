@@ -141,9 +141,9 @@ impl VerifiedVote {
         self.signed
     }
 
-    /// Wraps a vote that this process has just signed with the key of `validators[index]`.
+    /// Wraps, without a check, a vote that this node signed itself or that comes from its own durable state.
     ///
-    /// Panics if the voter is not at its index, because then the caller signs for another validator set.
+    /// Panics if the voter is not at its index, because then `validators` is not the set of this vote.
     pub fn of_own(signed: SignedVote, validators: &ValidatorSet) -> Self {
         let validator = validators.get(signed.vote.validator_index).expect("own index is in the set");
         assert_eq!(validator.address(), signed.vote.validator, "own vote stands at its own index");
