@@ -1,4 +1,4 @@
-//! What the engine costs: nanoseconds for each step, and a decided height in units of one signature check.
+//! Measures the engine: nanoseconds per step, and the cost of a decided height in units of one signature check.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,

@@ -1,12 +1,14 @@
-//! The driver: a batch of inputs, answers included, and one write for all that it makes the engine say.
+//! Runs the engine on a batch of inputs, with one write-ahead for all messages that the batch produces.
 //!
 //! ```text
-//!   inputs ─> engine.step ─┬─ BuildBlock, CheckBlock, Commit, StartTimer, Evidence ─> Effects (at once; answers go back in)
+//!   inputs ─> engine.step ─┬─ BuildBlock, CheckBlock, Commit, StartTimer, Evidence ─> Effects, at once
+//!               ^          │                                                             │
+//!               └──────────│─────────────────────── answers ─────────────────────────────┘
 //!                          └─ WriteAhead, Broadcast ─> kept until the batch is done:
 //!                                                      the last WriteAhead once, then every Broadcast in order
 //! ```
-//! Keeping only the last hard state is sound: it holds everything that the earlier ones held of the same height, and a hard
-//! state of a later height is written after the batch of the decided one.
+//! It is sound to keep only the last hard state: it supersedes the earlier ones of its height, and the hard state of a
+//! decided height is written before the commit, so before any hard state of a later height.
 
 use std::collections::VecDeque;
 
@@ -14,25 +16,30 @@ use types::{BlockId, Commit, Evidence, HardState, Height, Moment, Round};
 
 use crate::{Engine, Input, Message, Output, Timeout};
 
-/// What the driver needs done. Calls come in the order in which to do them.
+/// Executes the actions that the engine asks for. The driver calls the methods in the order in which they must take
+/// effect.
 pub trait Effects {
-    /// Build a block; the answer may come at once or later. The answers tell first which other blocks gave way to it.
+    /// Builds a block. The answer is returned at once or arrives as a later input. If the new block displaced other
+    /// blocks, their [`Input::BlockDropped`] come first.
     fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Vec<Input>;
-    /// Check a block; the answer may come at once or later. The answers tell first which other blocks gave way to it.
+    /// Checks a block. The answer is returned at once or arrives as a later input. If the block displaced other blocks,
+    /// their [`Input::BlockDropped`] come first.
     fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Vec<Input>;
-    /// Commit a decided block. The next height may start at once, with what was kept for it, or later.
+    /// Commits a decided block. The next height starts at once, with the returned inputs that were kept for it, or
+    /// later.
     fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Input>;
-    /// Start a timer.
+    /// Starts a timer that expires after the given duration.
     fn start_timer(&mut self, timeout: Timeout, after: std::time::Duration);
-    /// Report a double vote.
+    /// Reports two votes of one validator that contradict each other.
     fn evidence(&mut self, evidence: Evidence);
-    /// Make durable, with one sync, before anything is said.
+    /// Makes the hard state durable, with one disk sync. It is called before the messages that it explains are
+    /// broadcast.
     fn write_ahead(&mut self, hard_state: &HardState);
-    /// Say to all peers.
+    /// Sends a message to all peers.
     fn broadcast(&mut self, message: Message);
 }
 
-/// What a batch wants written and said, so far.
+/// Collects what one batch has to write and to broadcast at its end.
 #[derive(Debug, Default)]
 pub struct Batch {
     write_ahead: Option<Box<HardState>>,
@@ -40,9 +47,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Steps the engine with `inputs` and the answers to what it asks for, until nothing is left.
+    /// Steps the engine with `inputs` and with the answers to its requests, until no input is left.
     ///
-    /// A decision may rest on our own precommit, so a hard state that waits is written before the block is committed.
+    /// Our own precommit may be part of the quorum of a decision, so a waiting hard state is written before the block
+    /// is committed.
     pub fn feed(
         &mut self,
         engine: &mut Engine,
@@ -67,12 +75,13 @@ impl Batch {
                     Output::Broadcast(message) => self.said.push(message),
                 }
             }
-            // Answers come before what arrived later: after a commit, the rest of the batch may be of the next height.
+            // Answers precede the remaining inputs, because after a commit the rest of the batch may belong to the next
+            // height.
             answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
         }
     }
 
-    /// Ends the batch: writes, then says.
+    /// Ends the batch: writes the hard state, then broadcasts the messages.
     pub fn finish(mut self, effects: &mut impl Effects) {
         self.write(effects);
         self.said.into_iter().for_each(|message| effects.broadcast(message));
@@ -85,7 +94,8 @@ impl Batch {
     }
 }
 
-/// Runs a batch: one [`Effects::write_ahead`] before everything said in it, and one more if it decides on words of its own.
+/// Runs one batch: one [`Effects::write_ahead`] before all its messages, and one more before a commit if the batch
+/// decides a height in which it also signed.
 pub fn run(
     engine: &mut Engine,
     now: impl Into<Moment>,

@@ -1,4 +1,4 @@
-//! The engine: what has happened in a height, and what follows from it.
+//! The engine: the state of one height, the inputs that change it, and the outputs that follow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,143 +19,145 @@ use crate::{
     votes::{Added, HeightVotes, VoteSet},
 };
 
-/// Everything the engine can be told. Time, randomness, disk answers and peer bytes arrive as values.
+/// Names everything that the engine can be informed of. Time, randomness, disk answers and peer bytes arrive as values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Decide this height; the one before is committed. Heights only grow.
+    /// Starts the next height; the one before is committed. Heights only grow.
     StartHeight {
-        /// The height.
+        /// The height to decide.
         height: Height,
-        /// Its validators, rotated for it.
+        /// Validators of the height, with the proposer rotation of the height.
         validators: ValidatorSet,
-        /// Upper bounds of the timeouts.
+        /// Base and growth of the timeouts, from the chain's parameters.
         timeouts: Timeouts,
-        /// What counts as a timely proposal.
+        /// Bounds within which a proposal is timely.
         synchrony: Synchrony,
-        /// What this node had said of this height before it stopped.
+        /// What this node had signed and locked at this height before it stopped.
         hard_state: Option<Box<HardState>>,
-        /// Follow and sign nothing at this height, until [`Input::SignAgain`]: for a node that may have signed at it what it
-        /// does not remember, because it was restored from an old backup.
+        /// True if the node must follow this height without signing until [`Input::SignAgain`]. This is for a node that
+        /// was restored from an old backup: it may have signed messages of this height that it does not remember.
         abstain: bool,
     },
-    /// A proposal; it names a block by id, block bytes never enter the engine.
+    /// A proposal arrived. It names a block by its id; block bytes never enter the engine.
     Proposal {
-        /// Signed by the proposer of its round.
+        /// The proposal, signed by the proposer of its round.
         proposal: VerifiedProposal,
-        /// When it arrived here.
+        /// Time at which the proposal arrived on this node.
         received: Time,
     },
-    /// A vote of this height, or a late one of the height before.
+    /// A vote of this height arrived, or a late vote of the height before.
     Vote(VerifiedVote),
-    /// A polka, a commit, or a reason to skip rounds: votes that we may lack.
+    /// A certificate arrived: a polka, a commit, or votes that justify skipping rounds. This node may lack its votes.
     Certificate(VerifiedCertificate),
-    /// Answers [`Output::BuildBlock`].
+    /// Answers [`Output::BuildBlock`] with a new block.
     BlockBuilt {
-        /// The round it was built for.
+        /// The round for which the block was built.
         round: Round,
-        /// The new block, valid and at hand.
+        /// The new block, which is valid and whose bytes are available.
         block_id: BlockId,
-        /// Its header's time.
+        /// Time in the header of the block.
         time: Time,
     },
-    /// Answers [`Output::CheckBlock`]. `false` may be followed by `true`, not the other way round.
+    /// Answers [`Output::CheckBlock`]. An invalid block may be reported as valid later, but never the reverse.
     BlockChecked {
-        /// The block.
+        /// The block that was checked.
         block_id: BlockId,
-        /// Its header's time; a proposal of it must have the same.
+        /// Time in the header of the block; a proposal of the block must have the same time.
         time: Time,
-        /// Whether it is a valid next block, with its bytes at hand.
+        /// True if it is a valid next block and its bytes are available.
         valid: bool,
     },
-    /// The bytes of a block that was named are not at hand any more: others needed the room. It is asked about again when a rule
-    /// needs it. A block of [`Engine::needed_blocks`] is never dropped.
+    /// The bytes of a named block are no longer available, because the host needed the space for other blocks. The
+    /// engine asks again when a rule needs the block. The host never drops a block of [`Engine::needed_blocks`].
     BlockDropped {
-        /// The block.
+        /// The block whose bytes were dropped.
         block_id: BlockId,
     },
-    /// A timer went off.
+    /// A timer that the engine started has expired.
     Timeout(Timeout),
-    /// Sign from now on, although the height started with `abstain`.
+    /// Allows signing from now on, although the height started with `abstain`.
     SignAgain,
 }
 
-/// Everything the engine can ask for. The order of the outputs is the order in which to do them.
+/// Names everything that the engine can ask for. The outputs must be executed in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Build a block for this round, then tell [`Input::BlockBuilt`].
+    /// Build a block for this round, then answer with [`Input::BlockBuilt`].
     BuildBlock {
-        /// The height.
+        /// Height of the block.
         height: Height,
-        /// The round.
+        /// Round for which the block is built.
         round: Round,
     },
-    /// Fetch the block if it is not at hand, validate it, then tell [`Input::BlockChecked`].
+    /// Fetch the block if it is not available, validate it, then answer with [`Input::BlockChecked`].
     CheckBlock(BlockId),
-    /// Make this durable, with the bytes of the blocks it names, before anything after it in the list.
+    /// Make this hard state durable, with the bytes of the blocks it names, before any later output of the list is
+    /// executed.
     WriteAhead(Box<HardState>),
-    /// Tell all peers.
+    /// Send this message to all peers.
     Broadcast(Message),
-    /// Tell [`Input::Timeout`] after this long.
+    /// Answer with [`Input::Timeout`] after this duration.
     StartTimer(Timeout, Duration),
-    /// The height is decided.
+    /// Commit the block, because the height is decided.
     Commit {
-        /// On this block.
+        /// The decided block.
         block_id: BlockId,
-        /// By these precommits.
+        /// The precommits that decided it.
         commit: Commit,
     },
-    /// Two votes of one validator contradict each other.
+    /// Report two votes of one validator that contradict each other.
     Evidence(Box<Evidence>),
 }
 
-/// What the engine says to peers.
+/// Names the messages that the engine sends to peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A proposal; its block travels beside it.
+    /// A proposal; its block is sent separately.
     Proposal(SignedProposal),
-    /// A vote.
+    /// A prevote or a precommit.
     Vote(SignedVote),
     /// Votes that prove a threshold.
     Certificate(Certificate),
 }
 
-/// A rule that is switched off, to prove that a checker notices.
+/// A rule that is switched off or broken, to prove that a checker notices it.
 #[cfg(any(test, feature = "mutations"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// Forgets what it is locked on (L39).
+    /// Never sets the lock (L38, L39).
     SkipLock,
-    /// Unlocks when a quorum prevotes nil.
+    /// Removes the lock upon a quorum of nil prevotes (L44).
     UnlockOnNil,
-    /// Speaks before the hard state is durable (I2).
+    /// Emits no [`Output::WriteAhead`], so that messages are sent before the hard state is durable (I2).
     SkipWriteAhead,
-    /// Precommits nil beside each precommit for a block.
+    /// Signs and sends a nil vote in addition to each vote for a block (I1).
     DoubleSign,
-    /// Takes one validator less for a quorum of precommits (L49).
+    /// Decides a valid block upon precommits of more than a third of the power instead of a quorum (L49).
     WeakCommit,
-    /// Goes on believing in a block whose bytes were dropped (I4).
+    /// Keeps the verdict on a block whose bytes were dropped (I4).
     KeepVerdicts,
-    /// Never forgets votes of rounds that have passed (I6).
+    /// Never forgets votes of past rounds (I6).
     KeepRounds,
 }
 
-/// A proposal that was received, and whether it was timely.
+/// A proposal that is held, and whether it was timely.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) signed: SignedProposal,
     pub(crate) timely: bool,
 }
 
-/// Proposals of one round that are kept: an equivocating proposer may send two, more help nobody.
+/// Maximum number of proposals that are kept for one round. An equivocating proposer may send two; more are of no use.
 const PROPOSALS_PER_ROUND_MAX: usize = 2;
 
-/// Blocks that rules need at one time, whose bytes the host therefore holds whatever else is named: those locked and valid, the
-/// decided one, four that this round and the next propose, and as many as have room of those with a polka, the latest first.
+/// Maximum number of blocks that rules need at one time. The host keeps their bytes, whatever other blocks are named.
+/// They are: the locked and the valid block, up to two with a quorum of precommits, up to four that this round and the
+/// next propose, and, in the remaining places, blocks with a polka, the latest first.
 pub const NEEDED_BLOCKS_MAX: usize = 16;
 
 const _: () = assert!(NEEDED_BLOCKS_MAX < seen::BLOCKS_MAX);
 
-/// The votes of the height before, to gather late ones.
+/// Holds the decision and the votes of the height before, to collect its late votes.
 #[derive(Clone, Debug)]
 struct Last {
     round: Round,
@@ -165,9 +167,11 @@ struct Last {
     reports: Reports,
 }
 
-/// Algorithm 1 of arXiv:1807.04938 as a function: [`Engine::step`] takes an input and tells what to do, in order.
+/// Implements Algorithm 1 of arXiv:1807.04938 as a function: [`Engine::step`] takes an input and returns the actions to
+/// execute, in order.
 ///
-/// The same state and the same inputs give the same outputs. See the crate's documentation for rules and invariants.
+/// The same state and the same inputs give the same outputs. The documentation of the crate has the rules and the
+/// invariants.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) chain_id: ChainId,
@@ -175,11 +179,12 @@ pub struct Engine {
     pub(crate) own_index: Option<u32>,
     abstain: bool,
 
-    // h_p, round_p, step_p
+    // In the paper: h_p, round_p, step_p.
     pub(crate) height: Height,
     pub(crate) round: Round,
     pub(crate) step: Step,
-    // lockedValue_p and lockedRound_p, validValue_p and validRound_p, and the polka behind the latter
+    // In the paper: lockedValue_p with lockedRound_p, and validValue_p with validRound_p; then the polka behind the
+    // latter.
     pub(crate) locked: Option<Lock>,
     pub(crate) valid: Option<Lock>,
     pub(crate) valid_polka: Option<Certificate>,
@@ -193,46 +198,47 @@ pub struct Engine {
     reports: Reports,
     own_proposals: Vec<SignedProposal>,
     own_votes: Vec<SignedVote>,
-    /// "For the first time" of L34, L36 and L47 in the current round.
+    /// The "for the first time" of L34, L36 and L47 in the current round, and other rules that fire once per round.
     pub(crate) done: Done,
-    /// What brought us into this round, for those who are still in another.
+    /// The certificates that brought this node into its round, for peers that are still in another round.
     pub(crate) entry: Vec<Certificate>,
     pub(crate) decided: Option<(Round, BlockId)>,
     last: Option<Last>,
     pub(crate) delays: Delays,
     round_started: Time,
-    /// The moment of this step: its steady time, and what the wall clock shows.
+    /// Steady time of this step, and below the wall clock's time.
     pub(crate) now: Time,
     wall: Time,
     outputs: Vec<Output>,
-    /// Something was signed since the last [`Output::WriteAhead`].
+    /// True if a message was signed since the last [`Output::WriteAhead`].
     unsaved: bool,
     pub(crate) notes: Notes,
     #[cfg(any(test, feature = "mutations"))]
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// Which of a round's once-only rules have fired.
+/// Records which once-only rules of the current round have fired.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Done {
     pub(crate) line_34: bool,
     pub(crate) line_36: Option<BlockId>,
     pub(crate) line_47: bool,
-    /// The next round waits, because this one ended in nil too soon.
+    /// The start of the next round is delayed, because this round ended in nil too soon (D2).
     pub(crate) back_off: bool,
-    /// We tried to propose; the guard may have refused.
+    /// The node tried to propose in this round, although the guard may have refused the signature.
     pub(crate) proposed: bool,
-    /// The wait for the proposal, and whether the wait for its block has taken its place.
+    /// Duration of the propose timer, and whether the extended wait for the block has replaced it (D7).
     pub(crate) propose_wait: Duration,
     pub(crate) waits_for_block: bool,
-    /// The time from the round's start to the verdict on its proposal is measured.
+    /// The time from the start of the round to the verdict on its proposal was measured.
     pub(crate) measured: bool,
-    /// The proposal of this round was noted as complete.
+    /// The complete proposal of this round was recorded as a note.
     pub(crate) complete: bool,
 }
 
 impl Engine {
-    /// An engine that waits for [`Input::StartHeight`]. Without a signer it follows and decides, and says nothing.
+    /// Creates an engine that waits for [`Input::StartHeight`]. Without a signer it follows and decides, but sends no
+    /// message.
     pub fn new(chain_id: ChainId, signer: Option<Signer>, validators: ValidatorSet) -> Self {
         Self {
             chain_id,
@@ -270,7 +276,7 @@ impl Engine {
         }
     }
 
-    /// Switches a rule off, to prove that a checker notices.
+    /// Switches a rule off, to prove that a checker notices it.
     #[cfg(any(test, feature = "mutations"))]
     pub fn with_mutation(mut self, mutation: Mutation) -> Self {
         self.mutation = Some(mutation);
@@ -282,7 +288,8 @@ impl Engine {
         self.mutation == Some(mutation)
     }
 
-    /// Takes one input and returns what to do, in order. The steady time of `now` measures delays, its wall time dates votes.
+    /// Takes one input and returns the actions to execute, in order. The steady time of `now` measures delays, and its
+    /// wall time is the timestamp of votes and evidence.
     pub fn step(&mut self, now: impl Into<Moment>, input: Input) -> Vec<Output> {
         Moment { wall: self.wall, steady: self.now } = now.into();
         match input {
@@ -304,7 +311,8 @@ impl Engine {
         self.take_outputs()
     }
 
-    /// The outputs of this step, with the hard state before the first thing said.
+    /// Returns the outputs of this step. If a message was signed, the hard state precedes the first message (I2).
+    /// Asserts I3.
     fn take_outputs(&mut self) -> Vec<Output> {
         let mut outputs = std::mem::take(&mut self.outputs);
         if std::mem::take(&mut self.unsaved) {
@@ -321,7 +329,7 @@ impl Engine {
         outputs
     }
 
-    /// Fires rules until none has anything left to do.
+    /// Fires rules until no rule can fire any more.
     fn run_rules(&mut self) {
         while self.decided.is_none() && self.height != Height::GENESIS && self.fire_one_rule() {}
     }
@@ -389,8 +397,8 @@ impl Engine {
         }
     }
 
-    /// Goes on where this node stopped: the same locks, and the same words again. They were durable before they were first
-    /// said, so nothing is written.
+    /// Continues where this node stopped, with the same locks, and sends the same signed messages again. They were
+    /// durable before they were first sent, so no write-ahead is needed.
     fn restore(&mut self, hard_state: HardState) {
         assert_eq!(hard_state.height, self.height, "the hard state is of the height that starts");
         if let Some(signer) = &mut self.signer {
@@ -435,7 +443,8 @@ impl Engine {
         self.keep_proposal(Known { signed: proposal.into_signed(), timely });
     }
 
-    /// Whether proposals of a round are kept. Of rounds ahead only where votes say that the round is real.
+    /// Returns true if proposals of `round` are kept. Those of rounds after the next one are kept only if votes of the
+    /// round are held.
     fn is_kept(&self, round: Round) -> bool {
         round >= self.votes.oldest() && (round <= self.round.next() || self.votes.round(round).is_some())
     }
@@ -447,20 +456,20 @@ impl Engine {
             kept.push(known);
             self.forget_proposals();
             self.pin_rounds();
-            // What a later round proposes is asked about when it starts.
+            // The check of a block of a later round is requested when that round starts.
             if round <= self.round.next() && round.next() >= self.round {
                 self.check_block(block_id);
             }
         }
     }
 
-    /// Forgets proposals of rounds that are too far back, and of rounds ahead whose votes were forgotten.
+    /// Forgets proposals of rounds that are too old, and of later rounds whose votes were forgotten.
     fn forget_proposals(&mut self) {
         let (votes, next) = (&self.votes, self.round.next());
         self.proposals.retain(|round, _| *round >= votes.oldest() && (*round <= next || votes.round(*round).is_some()));
     }
 
-    /// Tells which rounds the votes are kept of, whatever their age.
+    /// Sets the rounds whose votes are kept at any age, because rules refer to them.
     pub(crate) fn pin_rounds(&mut self) {
         let locks = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.round);
         let proposals = [self.round, self.round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
@@ -471,7 +480,7 @@ impl Engine {
         self.votes.keep_all(self.mutated(Mutation::KeepRounds));
     }
 
-    /// Counts a vote; `proven` if a certificate shows a quorum for its value.
+    /// Counts a vote. `proven` means that a certificate shows a quorum for its value.
     fn on_vote(&mut self, vote: VerifiedVote, proven: bool) {
         if vote.vote.height != self.height {
             self.gather_late_vote(vote);
@@ -553,9 +562,9 @@ impl Engine {
         }
     }
 
-    // ---- what rules share ----------------------------------------------------------------------------------------
+    // ---- helpers of several rules --------------------------------------------------------------------------------
 
-    /// Whether nothing is signed at this height.
+    /// Returns true if this node does not sign at this height.
     pub fn is_abstaining(&self) -> bool {
         self.abstain
     }
@@ -577,19 +586,19 @@ impl Engine {
         self.blocks.verdict(block_id)
     }
 
-    /// The proposals of a round, in order of arrival.
+    /// Returns the proposals of a round, in order of arrival.
     pub(crate) fn proposals_of(&self, round: Round) -> &[Known] {
         self.proposals.get(&round).map_or(&[], Vec::as_slice)
     }
 
-    /// `time − PRECISION ≤ received ≤ time + MESSAGE_DELAY · 1.1^round + PRECISION`.
+    /// Returns true if `time − PRECISION ≤ received ≤ time + MESSAGE_DELAY · 1.1^round + PRECISION`.
     fn is_timely(&self, time: Time, received: Time, round: Round) -> bool {
         let Synchrony { precision, message_delay } = self.synchrony;
         let delay = (0..round.0.min(100)).fold(message_delay, |delay, _| delay * 11 / 10);
         time.saturating_sub(precision) <= received && received <= time.saturating_add(delay).saturating_add(precision)
     }
 
-    /// Asks once for a verdict on a block.
+    /// Requests the check of a block, unless it was requested before.
     pub(crate) fn check_block(&mut self, block_id: BlockId) {
         let mut blocks = std::mem::take(&mut self.blocks);
         if blocks.ask(block_id, || self.needed_blocks()) {
@@ -598,7 +607,7 @@ impl Engine {
         self.blocks = blocks;
     }
 
-    /// Measures, once a round, how long after its start somebody else's block was here and checked.
+    /// Measures, once per round, the time from its start until the block of another proposer is available and checked.
     fn measure_proposal(&mut self) {
         if self.done.measured || self.decided.is_some() {
             return;
@@ -614,7 +623,7 @@ impl Engine {
         }
     }
 
-    /// Whether the block of a proposal that we may prevote is still arriving or being checked.
+    /// Returns true if the block of a proposal that this node may prevote is still arriving or being checked.
     pub(crate) fn is_block_arriving(&self) -> bool {
         self.proposals_of(self.round).iter().any(|known| {
             let p = &known.signed.proposal;
@@ -626,12 +635,12 @@ impl Engine {
         })
     }
 
-    /// How long this round has lasted.
+    /// Returns how long the current round has lasted.
     pub(crate) fn round_age(&self) -> Duration {
         self.now.since(self.round_started)
     }
 
-    /// Moves to a round, keeping what rules of other rounds still need.
+    /// Moves to a round and keeps what the rules of other rounds still need.
     pub(crate) fn enter_round(&mut self, round: Round) {
         self.round = round;
         self.step = Step::Propose;
@@ -673,9 +682,10 @@ impl Engine {
         self.own_proposals.iter().find(|signed| signed.proposal.round == round)
     }
 
-    /// Signs and says a proposal (L19). A re-proposal travels with the polka that justifies it.
+    /// Signs and broadcasts a proposal (L19). A re-proposal is sent together with the polka that justifies it.
     ///
-    /// The guard refuses what a signing state from elsewhere says was signed already; then the round goes on without us.
+    /// The guard refuses the signature if an imported signing state says that a conflicting message may have been
+    /// signed. Then the node waits for the round like the others.
     pub(crate) fn propose(&mut self, block_id: BlockId, timestamp: Time, pol_round: Option<Round>) {
         let proposal = Proposal { height: self.height, round: self.round, pol_round, block_id, timestamp };
         let signer = self.signer.as_mut().expect("only a proposer proposes");
@@ -691,7 +701,8 @@ impl Engine {
         self.keep_proposal(Known { signed, timely: true });
     }
 
-    /// Signs, counts and says a vote of the current round, and moves to its step. Who is no validator just moves.
+    /// Signs, counts and broadcasts a vote of the current round, and moves to its step. A node that is not a validator
+    /// only advances its step.
     pub(crate) fn vote(&mut self, vote_type: VoteType, block_id: Option<BlockId>) {
         self.step = match vote_type {
             VoteType::Prevote => Step::Prevote,
@@ -714,7 +725,8 @@ impl Engine {
             let other = signer.sign_vote_unguarded(Vote { block_id: None, ..vote.clone() }, &self.chain_id);
             self.outputs.push(Output::Broadcast(Message::Vote(other)));
         }
-        // The guard refuses what a signing state from elsewhere says was signed already; then we only follow.
+        // The guard refuses if an imported signing state says that a conflicting message may have been signed; then the
+        // node only follows.
         let Ok(signed) = signer.sign_vote(vote, &self.chain_id) else { return };
         keep_own(&mut self.own_votes, signed.clone(), |signed| signed.vote.round);
         self.unsaved = true;
@@ -723,8 +735,9 @@ impl Engine {
         self.outputs.push(Output::Broadcast(Message::Vote(signed)));
     }
 
-    /// Says again what we said last, what brought us into this round, and the polka that others may have missed: who is locked
-    /// on a value whose polka is hidden from others shows it from the first failed round on.
+    /// Sends again our last messages, the certificates that brought this node into its round, and, after the first
+    /// failed round, the polka behind `valid`: if other nodes missed it, a lock of this node would stay hidden from
+    /// them.
     pub(crate) fn say_again(&mut self) {
         if self.signer.is_none() {
             return;
@@ -751,7 +764,7 @@ impl Engine {
         }
     }
 
-    /// Decides: the commit is built from the very votes that were counted.
+    /// Decides the height. The commit is built from the votes that were counted.
     pub(crate) fn decide(&mut self, round: Round, block_id: BlockId) {
         self.decided = Some((round, block_id));
         self.note(|| What::NewStep(RoundStep::Commit));
@@ -759,8 +772,8 @@ impl Engine {
         self.outputs.push(Output::Commit { block_id, commit });
     }
 
-    /// Takes a late vote of the height before, of a round that is held: a precommit makes the commit better, and either type may prove
-    /// that its validator signed twice.
+    /// Takes a late vote of the height before, if its round is held. A precommit adds a signature to the last commit,
+    /// and a vote of either type may prove that its validator signed twice.
     fn gather_late_vote(&mut self, vote: VerifiedVote) {
         let Some(last) = &mut self.last else { return };
         let v = &vote.vote;
@@ -775,9 +788,10 @@ impl Engine {
         }
     }
 
-    // ---- what others may read ------------------------------------------------------------------------------------
+    // ---- read access ---------------------------------------------------------------------------------------------
 
-    /// The blocks whose bytes must stay at hand, at most [`NEEDED_BLOCKS_MAX`]: a rule may lock, propose or decide them.
+    /// Returns the blocks whose bytes must stay available, at most [`NEEDED_BLOCKS_MAX`]: a rule may lock, propose or
+    /// decide them.
     pub fn needed_blocks(&self) -> BTreeSet<BlockId> {
         let locks = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.block_id);
         let decided = self.decided.into_iter().chain(self.votes.decision()).map(|(_, block_id)| block_id).take(2);
@@ -793,7 +807,7 @@ impl Engine {
         needed
     }
 
-    /// Memory held for this height and the votes of the last, in bytes.
+    /// Returns the memory held for this height and for the votes of the last one, in bytes.
     pub fn held_bytes(&self) -> usize {
         let last = self.last.as_ref().map_or(0, |last| last.votes.bytes() + last.reports.bytes());
         let proposals: usize = self.proposals.values().map(Vec::len).sum();
@@ -807,20 +821,21 @@ impl Engine {
             + certificates.sum::<usize>() * size_of::<SignedVote>()
     }
 
-    /// The most that [`Engine::held_bytes`] may be (I6): a function of the number of validators.
+    /// Returns the maximum of [`Engine::held_bytes`], in bytes (I6). It depends only on the number of validators.
     pub fn held_bytes_max(&self) -> usize {
         let validators = self.validators.len().max(self.last.as_ref().map_or(0, |last| last.validators.len()));
-        // Proposals are kept of as many rounds as single votes make real.
+        // A single vote of a validator in a far round is enough for proposals of that round to be kept.
         let rounds = crate::votes::PAST_ROUNDS_MAX as usize + 2 + validators;
         2 * (HeightVotes::bytes_max(validators) + Reports::bytes_max(validators))
             + seen::BLOCKS_BYTES_MAX
             + PROPOSALS_PER_ROUND_MAX * rounds * size_of::<Known>()
             + OWN_ROUNDS_MAX * (size_of::<SignedProposal>() + 2 * size_of::<SignedVote>())
-            // What brought us here, of either type, and the polka behind `valid`.
+            // Certificates: at most two that brought this node into its round, one of each type, and the polka behind
+            // `valid`.
             + 3 * validators * size_of::<SignedVote>()
     }
 
-    /// What must be durable before we speak.
+    /// Returns the state that must be durable before this node sends the messages it has signed.
     pub fn hard_state(&self) -> HardState {
         HardState {
             height: self.height,
@@ -834,111 +849,112 @@ impl Engine {
         }
     }
 
-    /// The height being decided, or decided last.
+    /// Returns the height that is being decided, or that was decided last.
     pub fn height(&self) -> Height {
         self.height
     }
 
-    /// The current round.
+    /// Returns the current round of the height.
     pub fn round(&self) -> Round {
         self.round
     }
 
-    /// The current step.
+    /// Returns the current step of the round.
     pub fn current_step(&self) -> Step {
         self.step
     }
 
-    /// Whether this height is decided; then the next is waited for.
+    /// Returns true if this height is decided; then the engine waits for the next height.
     pub fn is_decided(&self) -> bool {
         self.decided.is_some()
     }
 
-    /// The decision of this height and its round, once there is one.
+    /// Returns the round and the block of the decision of this height, if it is decided.
     pub fn decision(&self) -> Option<(Round, BlockId)> {
         self.decided
     }
 
-    /// The precommits that decided this height, for a peer that lacks them.
+    /// Returns the precommits that decided this height, for a peer that lacks them.
     pub fn decision_certificate(&self) -> Option<Certificate> {
         let (round, block_id) = self.decided?;
         self.precommits(round)?.certificate_for(Some(block_id))
     }
 
-    /// What we are locked on.
+    /// Returns the lock of this node, if it has one.
     pub fn locked(&self) -> Option<Lock> {
         self.locked
     }
 
-    /// What was last seen with a polka.
+    /// Returns the latest block that is known to have a polka and to be valid, with the round of the polka.
     pub fn valid(&self) -> Option<Lock> {
         self.valid
     }
 
-    /// The polka behind [`Engine::valid`].
+    /// Returns the polka behind [`Engine::valid`].
     pub fn valid_polka(&self) -> Option<&Certificate> {
         self.valid_polka.as_ref()
     }
 
-    /// What brought us into this round.
+    /// Returns the certificates that brought this node into its round.
     pub fn entry_certificates(&self) -> &[Certificate] {
         &self.entry
     }
 
-    /// The first proposal held of a round.
+    /// Returns the first proposal that arrived for a round, if it is held.
     pub fn proposal(&self, round: Round) -> Option<&SignedProposal> {
         self.proposals_of(round).first().map(|known| &known.signed)
     }
 
-    /// Every proposal held of a round, at most two.
+    /// Iterates over the proposals held for a round, at most two.
     pub fn proposals(&self, round: Round) -> impl Iterator<Item = &SignedProposal> {
         self.proposals_of(round).iter().map(|known| &known.signed)
     }
 
-    /// The votes held of this height.
+    /// Returns the votes that are held for this height.
     pub fn votes(&self) -> &HeightVotes {
         &self.votes
     }
 
-    /// The validators of this height.
+    /// Returns the validators of this height.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
     }
 
-    /// When the current round started.
+    /// Returns the steady time at which the current round started.
     pub fn round_started(&self) -> Time {
         self.round_started
     }
 
-    /// Signs nothing of this height, nor below, from now on.
+    /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         if let Some(signer) = &mut self.signer {
             signer.seal(height);
         }
     }
 
-    /// The guarded key, if there is one.
+    /// Returns the guarded key of this node, if it has one.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }
 
-    /// Our index in this height's set.
+    /// Returns the index of this node in the validator set of this height, if it is a validator.
     pub fn own_index(&self) -> Option<u32> {
         self.own_index
     }
 
-    /// The best commit of the height before: with the precommits that came late. `None` if it was not decided here.
+    /// Returns the commit of the height before, including precommits that arrived late. `None` if that height was not
+    /// decided here.
     pub fn last_commit(&self) -> Option<Commit> {
         let last = self.last.as_ref()?;
         Some(commit_of(&last.votes, self.height.prev()?, last.round, last.block_id, &last.validators))
     }
 
-    /// The precommits held of a round.
+    /// Returns the precommits held for a round, if any vote of the round is held.
     pub fn precommits(&self, round: Round) -> Option<&VoteSet> {
         self.votes.round(round).map(|votes| &votes.precommits)
     }
 
-    /// The prevotes held of a round.
+    /// Returns the prevotes held for a round, if any vote of the round is held.
     pub fn prevotes(&self, round: Round) -> Option<&VoteSet> {
         self.votes.round(round).map(|votes| &votes.prevotes)
     }
@@ -956,7 +972,7 @@ fn commit_of(
     Commit::from_votes(height, round, block_id, validators, signed)
 }
 
-/// The evidence of a double vote, if it is due.
+/// Returns the evidence of a double vote, if it must be reported.
 fn report(
     reports: &mut Reports,
     first: SignedVote,
@@ -972,7 +988,7 @@ fn report(
     Some(Box::new(Evidence::DuplicateVote(evidence)))
 }
 
-/// Keeps what we signed in the last rounds.
+/// Adds a signed message and keeps only messages of the last [`OWN_ROUNDS_MAX`] rounds.
 fn keep_own<T: PartialEq>(own: &mut Vec<T>, signed: T, round: impl Fn(&T) -> Round) {
     if own.contains(&signed) {
         return;

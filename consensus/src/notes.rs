@@ -1,39 +1,40 @@
-//! What happens inside a height, for those who watch it: CometBFT's round events.
+//! Round events of a height for observers, as CometBFT publishes them.
 //!
-//! Nothing depends on notes. The engine takes none until [`Engine::watch`] asks for them; then each is a small value, kept until
-//! [`Engine::take_notes`] at the end of the step. A step takes a few for each vote that it counts, and no more.
+//! No rule depends on notes. The engine records none until [`Engine::watch`] switches them on. Then each note is a
+//! small value that is kept until [`Engine::take_notes`] at the end of the step. A step records only a few notes for
+//! each vote that it counts.
 
 use types::{Address, BlockId, Height, Round, SignedVote, Step};
 
 use crate::Engine;
 
-/// Something that happened in a round.
+/// Records one event of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundNote {
-    /// Its height.
+    /// Height in which the event occurred.
     pub height: Height,
-    /// Its round; for a vote, the round that the engine was in when it counted it.
+    /// Round of the engine when the event occurred. For a vote, this is not necessarily the round of the vote.
     pub round: Round,
-    /// The step that the engine was in.
+    /// Step of the engine when the event occurred.
     pub step: RoundStep,
-    /// What it was.
+    /// Kind of the event, with its data.
     pub what: What,
 }
 
-/// The steps of a round as CometBFT counts them.
+/// Names the steps of a round as CometBFT counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoundStep {
-    /// Waiting for a proposal, or making one.
+    /// The node waits for a proposal, or makes one.
     Propose,
-    /// Prevoted.
+    /// The node has prevoted in this round.
     Prevote,
-    /// Prevoted, and a quorum of prevotes is mixed.
+    /// The node has prevoted, and a quorum of prevotes for any values has arrived.
     PrevoteWait,
-    /// Precommitted.
+    /// The node has precommitted in this round.
     Precommit,
-    /// Precommitted, and a quorum of precommits is mixed.
+    /// A quorum of precommits for any values has arrived.
     PrecommitWait,
-    /// Decided.
+    /// A block is decided at this height.
     Commit,
 }
 
@@ -47,52 +48,52 @@ impl From<Step> for RoundStep {
     }
 }
 
-/// What a [`RoundNote`] is of.
+/// Names the event that a [`RoundNote`] records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A round started.
+    /// A new round has started.
     NewRound {
-        /// Who proposes in it.
+        /// Address of the proposer of the round.
         proposer: Address,
-        /// The proposer's index in the set.
+        /// Index of the proposer in the validator set.
         index: u32,
     },
-    /// A step started.
+    /// A new step has started.
     NewStep(RoundStep),
-    /// The proposal of this round is here, and its block was checked.
+    /// The proposal of this round has arrived, and its block was checked.
     CompleteProposal(BlockId),
-    /// A quorum prevoted one block, or nil.
+    /// A quorum prevoted for one block, or for nil.
     Polka,
-    /// Locked on a block.
+    /// The node has locked on a block.
     Lock(BlockId),
-    /// Locked on the same block in a later round.
+    /// The node has locked on the same block again, in a later round.
     Relock(BlockId),
     /// A block with a polka is remembered as valid.
     ValidBlock(BlockId),
-    /// The proposal did not come in time.
+    /// The propose timer expired before the node could prevote.
     TimeoutPropose,
-    /// Votes stayed mixed for too long.
+    /// The prevote or the precommit timer expired.
     TimeoutWait,
     /// A vote was counted.
     Vote(Box<SignedVote>),
 }
 
-/// What was noted in this step.
+/// Holds the notes since they were last taken.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
-    /// `None` while nobody watches.
+    /// `None` while no observer is attached.
     taken: Option<Vec<RoundNote>>,
 }
 
 impl Engine {
-    /// Takes notes from now on, or no longer.
+    /// Starts recording notes, or stops it.
     pub fn watch(&mut self, watched: bool) {
         if watched != self.notes.taken.is_some() {
             self.notes.taken = watched.then(Vec::new);
         }
     }
 
-    /// What was noted since the last call, in order.
+    /// Returns the notes that were recorded since the last call, in order.
     pub fn take_notes(&mut self) -> Vec<RoundNote> {
         self.notes.taken.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -120,7 +121,7 @@ impl Engine {
         self.note(|| What::NewStep(RoundStep::Propose));
     }
 
-    /// Once a round: when its proposal is here and the verdict on its block too.
+    /// Records once per round that the proposal has arrived and its block was checked.
     pub(crate) fn note_complete_proposal(&mut self) {
         if self.notes.taken.is_none() || self.done.complete {
             return;

@@ -1,7 +1,8 @@
-//! The rules of Algorithm 1, one function for each `upon`, named by its line. Each returns whether it did something.
+//! The rules of Algorithm 1: one function for each `upon` clause, named by its line. A function that returns a boolean
+//! returns true if its rule fired.
 //!
-//! The guard in the code is the guard in the paper; "for the first time" is `Done`. All of them are
-//! about the current height.
+//! The guard in the code is the guard in the paper, for the current height. `Done` holds the "for the first time" of
+//! the paper.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +18,14 @@ use crate::{
 };
 
 impl Engine {
-    /// L11–L21: a round starts. The proposer proposes, the others wait for it.
+    /// L11–L21: starts a round. The proposer proposes, the other validators wait for its proposal.
     pub(crate) fn line_11_start_round(&mut self, round: Round) {
         self.enter_round(round);
         self.line_11_propose_or_wait();
     }
 
-    /// L14–L21. What is known to be valid is proposed again, with the round of its polka.
+    /// L14–L21: proposes, or starts the propose timer. A value that is known to be valid is proposed again, with the
+    /// round of its polka.
     pub(crate) fn line_11_propose_or_wait(&mut self) {
         if self.step != Step::Propose || self.is_abstaining() {
             return;
@@ -38,13 +40,14 @@ impl Engine {
         }
         match self.checked_valid() {
             Some((valid, time)) => self.propose(valid.block_id, time, Some(valid.round)),
-            // Its bytes are not at hand yet after a restart: they may still come in time, or another proposer has to do it.
+            // After a restart the bytes of `valid` may not be available yet. They may still arrive in this round (see
+            // [`Engine::line_16_when_checked`]); if not, another proposer has to propose it.
             None if self.valid.is_some() => self.start_timer(TimeoutKind::Propose, self.round),
             None => self.build_block(),
         }
     }
 
-    /// L16, late: the bytes of `valid` came, and were checked, after our turn to propose it had started.
+    /// L16, late: proposes `valid` when its block was checked only after our turn to propose had started.
     pub(crate) fn line_16_when_checked(&mut self) -> bool {
         if self.step != Step::Propose
             || self.done.proposed
@@ -58,16 +61,17 @@ impl Engine {
         true
     }
 
-    /// What is known to be valid, with its block's time, if its bytes are at hand.
+    /// Returns `valid` and the time in its block's header, if its block is checked and available.
     fn checked_valid(&self) -> Option<(Lock, Time)> {
         let valid = self.valid?;
         let verdict = self.verdict(&valid.block_id).filter(|verdict| verdict.valid)?;
         Some((valid, verdict.time))
     }
 
-    /// L22: upon a proposal without a POL round, in step Propose: prevote it if it is valid and no lock forbids it.
+    /// L22: upon a proposal without a POL round, in step Propose: prevote it if it is valid and there is no lock on
+    /// another value, else nil.
     ///
-    /// A proposal that did not come in time (proposer-based timestamps) is prevoted nil.
+    /// A proposal that is not timely (proposer-based timestamps, D5) is prevoted nil.
     pub(crate) fn line_22(&mut self) -> bool {
         if self.step != Step::Propose {
             return false;
@@ -83,8 +87,9 @@ impl Engine {
         true
     }
 
-    /// L28: upon a proposal with a POL round and a polka for it there, in step Propose: prevote it if it is valid and we are
-    /// not locked on another value since. Without that polka there is no vote at all: only L57 moves on.
+    /// L28: upon a proposal with a POL round and its polka, in step Propose: prevote it if it is valid and this node is
+    /// not locked on another value in a later round, else nil. Without that polka there is no vote: only L57 leaves the
+    /// step.
     pub(crate) fn line_28(&mut self) -> bool {
         if self.step != Step::Propose {
             return false;
@@ -102,7 +107,7 @@ impl Engine {
         true
     }
 
-    /// L34: upon a quorum of any prevotes in this round, in step Prevote, for the first time: wait for more of them.
+    /// L34: upon a quorum of any prevotes in this round, in step Prevote, for the first time: start the prevote timer.
     pub(crate) fn line_34(&mut self) -> bool {
         let quorum = self.prevotes(self.round).is_some_and(|prevotes| prevotes.has_quorum());
         if self.step != Step::Prevote || self.done.line_34 || !quorum {
@@ -114,10 +119,10 @@ impl Engine {
         true
     }
 
-    /// L36: upon a valid proposal with a polka in this round, in step Prevote or Precommit, for the first time: lock it and
-    /// precommit it (in Prevote), and remember it as valid (in both).
+    /// L36: upon a valid block with a polka in this round, in step Prevote or Precommit, for the first time: lock it
+    /// and precommit it (in Prevote only), and remember it as valid (in both steps).
     ///
-    /// The polka names the value as well as the proposal does (D1).
+    /// The polka identifies the value, so the proposal itself is not needed (D1).
     pub(crate) fn line_36(&mut self) -> bool {
         if self.step < Step::Prevote {
             return false;
@@ -142,8 +147,9 @@ impl Engine {
         true
     }
 
-    /// L42–L43 for a round that has passed (D6): the latest polka that is later than `valid` is remembered as well, so that who
-    /// is shown a hidden one proposes its block, and need not wait until the turn of those that are locked on it.
+    /// L42–L43 for a past round (D6): remembers the latest polka that is later than `valid`. So the next proposer that
+    /// receives a polka it had missed proposes its block. It is not necessary to wait for the turn of a validator that
+    /// is locked on it.
     pub(crate) fn line_42_of_a_passed_round(&mut self) -> bool {
         let after = self.valid.map_or(Round::ZERO, |valid| valid.round.next());
         if after >= self.round {
@@ -158,7 +164,7 @@ impl Engine {
         true
     }
 
-    /// L42–L43: both halves of what is known to be valid, and the polka behind it.
+    /// L42–L43: sets value and round of `valid`, and the polka behind it.
     fn remember_valid(&mut self, valid: Lock) {
         self.valid_polka =
             self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
@@ -167,7 +173,7 @@ impl Engine {
         self.note(|| What::ValidBlock(valid.block_id));
     }
 
-    /// L38–L39: both halves of the lock.
+    /// L38–L39: sets value and round of the lock.
     fn lock(&mut self, lock: Lock) {
         #[cfg(any(test, feature = "mutations"))]
         if self.mutated(Mutation::SkipLock) {
@@ -180,7 +186,7 @@ impl Engine {
         });
     }
 
-    /// L44: upon a quorum of nil prevotes in this round, in step Prevote: precommit nil. The lock stays.
+    /// L44: upon a quorum of nil prevotes in this round, in step Prevote: precommit nil. The lock does not change.
     pub(crate) fn line_44(&mut self) -> bool {
         let nil = self.prevotes(self.round).and_then(|prevotes| prevotes.quorum()) == Some(None);
         if self.step != Step::Prevote || !nil {
@@ -195,10 +201,10 @@ impl Engine {
         true
     }
 
-    /// L47: upon a quorum of any precommits in this round, for the first time: wait for more of them.
+    /// L47: upon a quorum of any precommits in this round, for the first time: start the precommit timer.
     ///
-    /// If the quorum is for nil, no block can be decided in this round any more, so the next one starts at once, or, after
-    /// several such rounds, when this one has lasted long enough (D2).
+    /// If the quorum is for nil, no block can be decided in this round any more. Then the next round starts at once or,
+    /// from the third round of the height on, when this round has lasted long enough (D2).
     pub(crate) fn line_47(&mut self) -> bool {
         let Some(precommits) = self.precommits(self.round).filter(|precommits| precommits.has_quorum()) else {
             return false;
@@ -215,8 +221,8 @@ impl Engine {
         true
     }
 
-    /// D2: leaves a round that ended in nil. Rounds in a row that do so back off: whatever lasting reason there is for nil, it does
-    /// not spin through rounds and their syncs.
+    /// D2: leaves a round that ended in nil. Consecutive rounds of this kind back off, so that a lasting cause of nil
+    /// votes does not cause a fast sequence of rounds with a disk sync in each.
     fn line_65_after_nil(&mut self) -> bool {
         let wait = timers::nil_round(&self.timeouts, self.round).saturating_sub(self.round_age());
         if wait.is_zero() {
@@ -231,9 +237,10 @@ impl Engine {
         true
     }
 
-    /// L49: upon a quorum of precommits for a valid block at any round of this height, earlier or later, in any step: decide.
+    /// L49: upon a quorum of precommits for a valid block in any round of this height, earlier or later, in any step:
+    /// decide it.
     ///
-    /// The quorum names the value as well as the proposal does (D1).
+    /// The quorum identifies the value, so the proposal itself is not needed (D1).
     pub(crate) fn line_49(&mut self) -> bool {
         #[cfg(any(test, feature = "mutations"))]
         if self.mutated(Mutation::WeakCommit)
@@ -263,7 +270,8 @@ impl Engine {
         })
     }
 
-    /// L55: upon votes of more than a third of the power in a later round, each validator counted once: start that round.
+    /// L55: upon votes of more than a third of the power in a later round, each validator counted once: start that
+    /// round.
     pub(crate) fn line_55(&mut self) -> bool {
         let Some(round) = self.votes.honest_round_above(self.round) else { return false };
         let votes = self.votes.round(round).expect("it has votes");
@@ -272,9 +280,9 @@ impl Engine {
         true
     }
 
-    /// L57: the proposal did not come: prevote nil.
+    /// L57: the propose timer expired, in step Propose: prevote nil.
     ///
-    /// If it came in time and its block is still on the way, the wait goes on up to the chain's bound.
+    /// If a timely proposal has arrived but its block has not, the wait continues once, up to the chain's bound (D7).
     pub(crate) fn line_57(&mut self) {
         if self.step == Step::Propose {
             let bound = timers::bound(self.timeouts.propose, self.timeouts.propose_delta, self.round);
@@ -292,7 +300,7 @@ impl Engine {
         }
     }
 
-    /// L61: the prevotes stay mixed: precommit nil.
+    /// L61: the prevote timer expired, in step Prevote: precommit nil.
     pub(crate) fn line_61(&mut self) {
         if self.step == Step::Prevote {
             self.note(|| What::TimeoutWait);
@@ -300,7 +308,7 @@ impl Engine {
         }
     }
 
-    /// L65: the precommits stay mixed: the next round.
+    /// L65: starts the next round, because the precommit timer expired or this round ended in nil (D2).
     pub(crate) fn line_65(&mut self) {
         self.entry = self.precommits(self.round).and_then(|precommits| precommits.certificate()).into_iter().collect();
         self.line_11_start_round(self.round.next());

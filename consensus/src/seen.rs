@@ -1,17 +1,18 @@
-//! What a height has asked and found out, in bounded memory: verdicts on blocks, and whose double votes were reported.
+//! Bounded memory of one height: the verdicts on blocks, and the double votes that were already reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{BlockId, Round, Time, VoteType};
 
-/// Whether a block is valid.
+/// Result of the check of a block: whether it is valid, and the time in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) valid: bool,
     pub(crate) time: Time,
 }
 
-/// Blocks of one height that are remembered (I6). The host holds fewer, so what is forgotten here it has dropped long before.
+/// Maximum number of blocks that are remembered at one height (I6). The host keeps fewer blocks, so it has dropped the
+/// bytes of a block long before the block is forgotten here.
 pub(crate) const BLOCKS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +21,10 @@ struct Block {
     order: u64,
 }
 
-/// The blocks that were asked about, with the verdicts that came.
+/// Records the blocks whose check was requested, with the verdicts that have arrived.
 ///
-/// When there are too many, the oldest that no rule needs is forgotten; what is needed again is asked about again.
+/// If there are too many, the oldest block that no rule needs is forgotten. If a rule needs it later, its check is
+/// requested again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Blocks {
     blocks: BTreeMap<BlockId, Block>,
@@ -30,7 +32,8 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Notes that a block is asked about; false if it was before. `needed` are not forgotten.
+    /// Records that the check of a block is requested, and returns false if it was requested before. Blocks in `needed`
+    /// are not forgotten to make room.
     pub(crate) fn ask(&mut self, id: BlockId, needed: impl FnOnce() -> BTreeSet<BlockId>) -> bool {
         let is_new = !self.blocks.contains_key(&id);
         if is_new {
@@ -39,7 +42,7 @@ impl Blocks {
         is_new
     }
 
-    /// Notes a verdict. `valid` is never taken back.
+    /// Records a verdict. A block that was found valid stays valid.
     pub(crate) fn judge(&mut self, id: BlockId, verdict: Verdict, needed: impl FnOnce() -> BTreeSet<BlockId>) {
         match self.blocks.get_mut(&id) {
             Some(block) if block.verdict.is_some_and(|known| known.valid) => {}
@@ -63,7 +66,7 @@ impl Blocks {
         self.blocks.get(id)?.verdict
     }
 
-    /// Its bytes are gone, so nothing is known of it any more.
+    /// Forgets a block whose bytes are no longer available, with its verdict.
     pub(crate) fn forget(&mut self, id: &BlockId) {
         self.blocks.remove(id);
     }
@@ -79,18 +82,20 @@ impl Blocks {
 
 const BLOCK_BYTES: usize = size_of::<(BlockId, Block)>();
 
-/// The most that [`Blocks`] holds, in bytes.
+/// Maximum memory of [`Blocks`], in bytes.
 pub(crate) const BLOCKS_BYTES_MAX: usize = BLOCKS_MAX * BLOCK_BYTES;
 
-/// Double votes of one validator that are reported at one height: one is enough to slash it, more would be a flood.
+/// Maximum number of double votes of one validator that are reported at one height. One is enough to slash it; the
+/// bound prevents a flood.
 pub(crate) const REPORTS_PER_VALIDATOR_MAX: usize = 4;
 
-/// Whose double votes were reported, by validator index.
+/// Records the double votes that were reported, by validator index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reports(BTreeMap<u32, BTreeSet<(Round, VoteType)>>);
 
 impl Reports {
-    /// Whether a double vote is to be reported: it was not before, and few of its validator were.
+    /// Records a double vote and returns true if it must be reported: it was not reported before, and the validator is
+    /// below its limit.
     pub(crate) fn is_due(&mut self, validator: u32, round: Round, vote_type: VoteType) -> bool {
         let reported = self.0.entry(validator).or_default();
         reported.len() < REPORTS_PER_VALIDATOR_MAX && reported.insert((round, vote_type))
@@ -100,7 +105,7 @@ impl Reports {
         self.0.values().map(|reported| size_of::<u32>() + reported.len() * size_of::<(Round, VoteType)>()).sum()
     }
 
-    /// The most that is held, in bytes.
+    /// Returns the maximum memory for `validators` validators, in bytes.
     pub(crate) fn bytes_max(validators: usize) -> usize {
         validators * (size_of::<u32>() + REPORTS_PER_VALIDATOR_MAX * size_of::<(Round, VoteType)>())
     }

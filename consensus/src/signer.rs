@@ -1,4 +1,4 @@
-//! The key, behind a guard that refuses to sign twice.
+//! The consensus key of a validator, behind a guard that prevents double signing.
 
 use thiserror::Error;
 use types::{
@@ -6,36 +6,37 @@ use types::{
     SignedProposal, SignedVote, Vote, VoteType,
 };
 
-/// What was signed last: the meaning of CometBFT's `priv_validator_state.json`.
+/// Describes what was signed last, with the meaning of CometBFT's `priv_validator_state.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignState {
-    /// Of which height.
+    /// Height of the last signed message.
     pub height: Height,
-    /// Of which round.
+    /// Round of the last signed message.
     pub round: Round,
-    /// 0 nothing, 1 a proposal, 2 a prevote, 3 a precommit.
+    /// Step of the last signed message: 0 nothing, 1 a proposal, 2 a prevote, 3 a precommit.
     pub step: u8,
-    /// The bytes that were signed, and the signature over them.
+    /// The bytes that were signed last and the signature over them, if they are known.
     pub signed: Option<(Vec<u8>, Signature)>,
 }
 
 impl SignState {
-    /// Nothing of this height, nor below, may be signed: for heights of which it is not known what was signed.
+    /// Creates a state that allows no signature at `height` or below. It is for heights at which it is not known what
+    /// was signed.
     pub fn sealed(height: Height) -> Self {
         Self { height, round: SEALED_ROUND, step: step(VoteType::Precommit), signed: None }
     }
 
-    /// Whether it seals its height, rather than naming a word that was signed.
+    /// Returns true if the state seals its height and does not describe a signed message.
     pub fn is_sealed(&self) -> bool {
         self.signed.is_none() && self.round == SEALED_ROUND
     }
 
-    /// Height, round and step, by which signing states are ordered.
+    /// Returns height, round and step, the key by which signing states are ordered.
     pub fn place(&self) -> (Height, Round, u8) {
         (self.height, self.round, self.step)
     }
 
-    /// Takes in what a hard state says was signed, if that is later.
+    /// Raises this state to the last message that `hard_state` contains, if that is later.
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
         for proposal in &hard_state.proposals {
             let p = &proposal.proposal;
@@ -56,26 +57,26 @@ impl SignState {
     }
 }
 
-/// No round is later.
+/// Highest round that a message can have, so that no round of a sealed height can be signed.
 const SEALED_ROUND: Round = Round(i32::MAX as u32);
 
-/// Signing would contradict, or may contradict, what was signed before.
+/// Refusal to sign a message that contradicts, or may contradict, one that was signed before.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "refused to sign for height {}, round {}, step {}: height {}, round {}, step {} is signed already",
     asked.0, asked.1, asked.2, signed.0, signed.1, signed.2
 )]
 pub struct DoubleSign {
-    /// What was to be signed.
+    /// Height, round and step of the message to be signed.
     pub asked: (Height, Round, u8),
-    /// What was signed last.
+    /// Height, round and step of the message that was signed last.
     pub signed: (Height, Round, u8),
 }
 
-/// Signs proposals and votes of one key, each (height, round, type) once (I1).
+/// Signs proposals and votes with one key, at most one for each (height, round, type) (I1).
 ///
-/// Places only grow: nothing at or below the last one is signed again, except the very same bytes, which have the very same
-/// signature.
+/// The signed (height, round, step) only grows: no message at or below the last one is signed. The only exception is a
+/// message with exactly the bytes that were signed last, for which the same signature is returned.
 #[derive(Clone, Debug)]
 pub struct Signer {
     key: ConsensusSecretKey,
@@ -84,33 +85,33 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A key, and what it signed last.
+    /// Creates a signer from a key and the state of what it signed last.
     pub fn new(key: impl Into<ConsensusSecretKey>, state: SignState) -> Self {
         let key = key.into();
         Self { public_key: key.public_key(), key, state }
     }
 
-    /// The key's public half.
+    /// Returns the public half of the key.
     pub fn public_key(&self) -> &ConsensusPublicKey {
         &self.public_key
     }
 
-    /// The key's address.
+    /// Returns the validator address of the key.
     pub fn address(&self) -> Address {
         self.public_key.address()
     }
 
-    /// What was signed last, to export.
+    /// Returns what was signed last, for export.
     pub fn state(&self) -> &SignState {
         &self.state
     }
 
-    /// Never signs at or below the last thing signed in `hard_state`.
+    /// Raises the signing state to the last message in `hard_state`, so that no message at or below it is signed.
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
         self.state.raise_to(hard_state, chain_id);
     }
 
-    /// Signs nothing of this height, nor below.
+    /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         let sealed = SignState::sealed(height);
         if sealed.place() > self.state.place() {
@@ -119,6 +120,9 @@ impl Signer {
     }
 
     /// Signs a proposal.
+    ///
+    /// Errors: [`DoubleSign`] if a proposal of the same height and round with other or unknown bytes, or any later
+    /// message, was signed before.
     pub fn sign_proposal(&mut self, proposal: Proposal, chain_id: &ChainId) -> Result<SignedProposal, DoubleSign> {
         let sign_bytes = proposal.sign_bytes(chain_id);
         let place = (proposal.height, proposal.round, 1);
@@ -131,6 +135,9 @@ impl Signer {
     }
 
     /// Signs a vote.
+    ///
+    /// Errors: [`DoubleSign`] if a vote of the same height, round and type with other or unknown bytes, or any later
+    /// message, was signed before.
     pub fn sign_vote(&mut self, vote: Vote, chain_id: &ChainId) -> Result<SignedVote, DoubleSign> {
         let sign_bytes = vote.sign_bytes(chain_id);
         let place = (vote.height, vote.round, step(vote.vote_type));
@@ -142,7 +149,10 @@ impl Signer {
         Ok(signed)
     }
 
-    /// The signature made before if these very bytes were signed, nothing if they may be signed now.
+    /// Returns the earlier signature if the same bytes were signed last, or `None` if the message may be signed now.
+    ///
+    /// Errors: [`DoubleSign`] if the message is not later than the last signed one and its bytes differ, or the last
+    /// bytes are not known.
     fn guard(&self, asked: (Height, Round, u8), sign_bytes: &[u8]) -> Result<Option<Signature>, DoubleSign> {
         let signed = self.state.place();
         match &self.state.signed {
@@ -152,7 +162,8 @@ impl Signer {
         }
     }
 
-    /// Signs whatever it is given. For a Byzantine validator in tests, and for the mutation that proves the checkers.
+    /// Signs a vote without the guard: for a Byzantine validator in tests, and for the mutation that proves the
+    /// checkers.
     #[cfg(any(test, feature = "mutations"))]
     pub fn sign_vote_unguarded(&self, vote: Vote, chain_id: &ChainId) -> SignedVote {
         vote.sign(chain_id, &self.key)

@@ -1,51 +1,53 @@
-//! How long to wait.
+//! Durations of the timeouts.
 //!
-//! `timeout(round) = base + delta · round` from the chain's parameters is the upper bound. Below it the wait for a proposal
-//! adapts to the delays measured here, as a retransmission timer does: twice the smoothed delay and four deviations,
-//! doubled in each round that failed, never below a floor. So a proposer that is down costs little, and a wait that
-//! was too short is followed by longer ones. Safety never depends on any of this.
+//! The upper bound of a timeout is `timeout(round) = base + delta · round`, from the chain's parameters. Below this
+//! bound the wait for a proposal adapts to the measured delays, as a retransmission timer does: it is twice the sum of
+//! the smoothed delay and four deviations, doubled in each failed round, and never below a floor. So a proposer that is
+//! down costs little time, and a wait that was too short is followed by longer ones. Safety does not depend on these
+//! durations.
 //!
-//! A delay is what a round waits for: from its start to the verdict on its block. A proposal is small and comes soon; its block may
-//! take long, so once the proposal is here in time the wait for its block goes up to the bound.
+//! A delay is the time from the start of a round to the verdict on its block. A proposal is small and arrives early,
+//! but its block may need longer. So if a timely proposal has arrived, the wait for its block extends up to the bound.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use types::{Address, Round, Timeouts};
 
-/// What a timer is for.
+/// Names the purpose of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeoutKind {
-    /// The proposal did not come (L57).
+    /// The wait for the proposal of a round (L57).
     Propose,
-    /// The prevotes stay mixed (L61).
+    /// The wait for more prevotes of a round (L61).
     Prevote,
-    /// The precommits stay mixed (L65).
+    /// The wait for more precommits of a round (L65).
     Precommit,
-    /// Say again what we said; `round` counts how often.
+    /// The wait until our last messages are sent again; its `round` is the number of the attempt.
     Rebroadcast,
 }
 
-/// A timer, by what it is for.
+/// Identifies a timer by its purpose, height and round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeout {
-    /// What for.
+    /// Purpose of the timer.
     pub kind: TimeoutKind,
-    /// In which height.
+    /// Height in which the timer is valid.
     pub height: types::Height,
-    /// In which round.
+    /// Round in which the timer is valid, or the number of the attempt for [`TimeoutKind::Rebroadcast`].
     pub round: Round,
 }
 
-/// Least wait for a proposal.
+/// Minimum wait for a proposal.
 pub const PROPOSE_FLOOR: Duration = Duration::from_millis(200);
 
-/// Least wait for a proposal of somebody who missed its last turn.
+/// Minimum wait for a proposal of a validator that missed its last turn.
 pub const PROPOSE_FLOOR_MISSED: Duration = Duration::from_millis(50);
 
-/// Proposals measured before the wait adapts.
+/// Number of delays that are measured before the wait adapts.
 const SAMPLES_MIN: u32 = 8;
 
-/// Delays from the start of a round to the verdict on its block, smoothed (RFC 6298's estimator, in integers), and who missed its turn.
+/// Smooths the delays from the start of a round to the verdict on its block (RFC 6298's estimator, in integers), and
+/// records which proposers missed their turn.
 #[derive(Clone, Debug, Default)]
 pub struct Delays {
     smoothed: Duration,
@@ -55,12 +57,13 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// A proposal of `proposer` came.
+    /// Records that a proposal of `proposer` has arrived.
     pub fn proposal_came(&mut self, proposer: &Address) {
         self.missed.remove(proposer);
     }
 
-    /// The block of a round was here and checked `delay` after the round started. One sample for each round.
+    /// Records that the block of a round was available and checked `delay` after the start of the round. Takes one
+    /// sample per round.
     pub fn block_checked(&mut self, delay: Duration) {
         if self.samples == 0 {
             (self.smoothed, self.deviation) = (delay, delay / 2);
@@ -71,17 +74,18 @@ impl Delays {
         self.samples = self.samples.saturating_add(1);
     }
 
-    /// The proposal of `proposer` did not come in time. At most one entry for each validator of the set.
+    /// Records that the proposal of `proposer` did not arrive in time. There is at most one record per validator of the
+    /// set.
     pub fn proposal_missed(&mut self, proposer: Address) {
         self.missed.insert(proposer);
     }
 
-    /// Forgets who is no validator any more.
+    /// Forgets proposers that are no longer validators.
     pub fn retain(&mut self, is_validator: impl Fn(&Address) -> bool) {
         self.missed.retain(is_validator);
     }
 
-    /// How long to wait for the proposal of `proposer` in `round`.
+    /// Returns how long to wait for the proposal of `proposer` in `round`.
     pub fn propose(&self, timeouts: &Timeouts, proposer: &Address, round: Round) -> Duration {
         let bound = bound(timeouts.propose, timeouts.propose_delta, round);
         if self.samples < SAMPLES_MIN {
@@ -93,7 +97,7 @@ impl Delays {
     }
 }
 
-/// `base + delta · round`, at most an hour.
+/// Returns `base + delta · round`, at most one hour.
 pub fn bound(base: Duration, delta: Duration, round: Round) -> Duration {
     delta
         .checked_mul(round.0)
@@ -102,11 +106,12 @@ pub fn bound(base: Duration, delta: Duration, round: Round) -> Duration {
         .min(Duration::from_secs(3600))
 }
 
-/// Rounds of a height that may end in nil without a pause: a proposer or two that are down or wrong cost no more than that.
+/// Number of rounds of a height that may end in nil without a pause, so that one or two faulty proposers cause no extra
+/// delay.
 const NIL_ROUNDS_FREE: u32 = 2;
 
-/// The least time that a round takes which ends in nil: none for the first two, then as long as the wait for a proposer that
-/// missed its turn, up to the round's precommit timeout.
+/// Returns the minimum duration of a round that ends in nil: zero in the first two rounds, then
+/// [`PROPOSE_FLOOR_MISSED`] doubled in each round (200 ms in the third), up to the precommit timeout of the round.
 pub fn nil_round(timeouts: &Timeouts, round: Round) -> Duration {
     if round.0 < NIL_ROUNDS_FREE {
         return Duration::ZERO;
@@ -115,7 +120,8 @@ pub fn nil_round(timeouts: &Timeouts, round: Round) -> Duration {
     (PROPOSE_FLOOR_MISSED * (1 << round.0.min(16))).min(most)
 }
 
-/// When to say again what we said, the `attempt`-th time: a quarter of the shortest timeout, doubling up to four times it.
+/// Returns the delay before our last messages are sent again for the `attempt`-th time: a quarter of the shortest
+/// timeout, doubled in each attempt, up to four times the shortest timeout.
 pub fn rebroadcast(timeouts: &Timeouts, attempt: Round) -> Duration {
     let shortest = timeouts.propose.min(timeouts.prevote).min(timeouts.precommit);
     (shortest / 4).max(Duration::from_millis(1)) * (1 << attempt.0.min(4))

@@ -1,4 +1,4 @@
-//! The votes of one height, counted.
+//! Counts the votes of one height.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,25 +7,25 @@ use types::{
     limits::VALIDATORS_MAX,
 };
 
-/// What became of a vote.
+/// Result of adding a vote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// Counted for the first time.
+    /// The vote was counted for the first time.
     New,
-    /// Held already.
+    /// A vote of this validator for the same value is already held.
     Duplicate,
-    /// Contradicts `first`, which is held; counted for its own value if there was room for it.
+    /// The vote contradicts `first`, which is held. It was also counted for its own value if there was room for it.
     Conflicting {
-        /// The vote held before.
+        /// The vote that was held before.
         first: Box<SignedVote>,
-        /// Whether this pair was not seen before, and so is worth reporting.
+        /// True if this is the first contradiction of the validator in this round and type, so that it can be reported.
         report: bool,
     },
-    /// Of a round that is too far away to be kept.
+    /// The round or the validator index is out of the range that is kept.
     OutOfBounds,
 }
 
-/// What one validator said in one round and type: one value, or two if it equivocates.
+/// Holds the votes of one validator in one round and type: one value, or two if it equivocates.
 #[derive(Clone, Debug)]
 struct Said {
     first: VerifiedVote,
@@ -38,13 +38,13 @@ impl Said {
     }
 }
 
-/// Votes of one round and type.
+/// Holds the votes of one round and type.
 ///
-/// Each validator counts once towards any threshold over all values, and once for each value it voted for (at most two): an
-/// equivocator's votes for both are kept, else a quorum that others saw would never be seen here.
+/// Each validator counts once towards a threshold over all values, and once for each value that it voted for (at most
+/// two). Both votes of an equivocator are kept: otherwise this node might never see a quorum that other nodes saw.
 #[derive(Clone, Debug)]
 pub struct VoteSet {
-    /// By validator index.
+    /// Votes by validator index.
     said: BTreeMap<u32, Said>,
     by_value: BTreeMap<Option<BlockId>, Power>,
     power: Power,
@@ -53,7 +53,7 @@ pub struct VoteSet {
 }
 
 impl VoteSet {
-    /// No votes yet.
+    /// Creates an empty vote set for `validators`.
     pub fn new(validators: &ValidatorSet) -> Self {
         Self {
             said: BTreeMap::new(),
@@ -64,8 +64,10 @@ impl VoteSet {
         }
     }
 
-    /// Counts a vote. A `proven` one, which is part of a quorum that a certificate shows, takes the place of one of an
-    /// equivocator's two votes if there is no other room, but never of one that a quorum held here needs.
+    /// Counts a vote.
+    ///
+    /// A `proven` vote is part of a quorum that a certificate shows. If both places of an equivocator are taken, a
+    /// proven vote replaces one of its two votes, but never one that belongs to a quorum held here.
     fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
         let (index, value, power) = (vote.vote.validator_index, vote.vote.block_id, vote.power());
         if index >= self.validators {
@@ -118,62 +120,63 @@ impl VoteSet {
         *tally = plus(*tally, power);
     }
 
-    /// Power of the distinct validators that voted for anything.
+    /// Returns the power of the distinct validators that voted for any value.
     pub fn power(&self) -> Power {
         self.power
     }
 
-    /// Whether more than two thirds voted, for whatever.
+    /// Returns true if validators with more than two thirds of the power voted, for any values.
     pub fn has_quorum(&self) -> bool {
         self.power.is_quorum_of(self.total)
     }
 
-    /// The value that more than two thirds voted for: `Some(None)` is nil.
+    /// Returns the value that more than two thirds of the power voted for; `Some(None)` is nil.
     ///
-    /// Two values can reach it only if more than a third equivocates, which is beyond what any rule promises to survive.
+    /// Two values can both reach this only if more than a third of the power equivocates, and no rule promises safety
+    /// then.
     pub fn quorum(&self) -> Option<Option<BlockId>> {
         self.by_value.iter().find(|(_, power)| power.is_quorum_of(self.total)).map(|(value, _)| *value)
     }
 
-    /// Whether more than two thirds voted for `block_id`.
+    /// Returns true if more than two thirds of the power voted for `block_id`.
     pub fn has_quorum_for(&self, block_id: &BlockId) -> bool {
         self.by_value.get(&Some(*block_id)).is_some_and(|power| power.is_quorum_of(self.total))
     }
 
-    /// Whether this very vote is held. Cost: O(log n).
+    /// Returns true if this vote, with this signature, is held. Cost: O(log n).
     pub fn has(&self, vote: &SignedVote) -> bool {
         let said = self.said.get(&vote.vote.validator_index);
         said.is_some_and(|said| said.votes().any(|held| held.signature == vote.signature))
     }
 
-    /// Every vote held, by ascending validator index.
+    /// Iterates over all votes that are held, by ascending validator index.
     pub fn votes(&self) -> impl Iterator<Item = &VerifiedVote> {
         self.said.values().flat_map(Said::votes)
     }
 
-    /// One vote of each validator that voted.
+    /// Iterates over the first vote of each validator that voted.
     pub fn first_votes(&self) -> impl Iterator<Item = &VerifiedVote> {
         self.said.values().map(|said| &said.first)
     }
 
-    /// The votes for `value`, one of each validator.
+    /// Iterates over the votes for `value`, at most one of each validator.
     pub fn votes_for(&self, value: Option<BlockId>) -> impl Iterator<Item = &VerifiedVote> {
         self.votes().filter(move |vote| vote.vote.block_id == value)
     }
 
-    /// Which validators voted.
+    /// Returns the set of validators that voted.
     pub fn held(&self) -> BitSet {
         let mut bits = BitSet::new(self.validators);
         self.said.keys().for_each(|index| bits.set(*index));
         bits
     }
 
-    /// A certificate of the votes for `value`, if there are any.
+    /// Returns a certificate of the votes for `value`, or `None` if there are no such votes.
     pub fn certificate_for(&self, value: Option<BlockId>) -> Option<Certificate> {
         Certificate::new(self.votes_for(value).map(|vote| (**vote).clone()).collect()).ok()
     }
 
-    /// A certificate of one vote of each validator, whatever it says.
+    /// Returns a certificate of the first vote of each validator, for any value, or `None` if there are no votes.
     pub fn certificate(&self) -> Option<Certificate> {
         Certificate::new(self.first_votes().map(|vote| (**vote).clone()).collect()).ok()
     }
@@ -190,22 +193,22 @@ impl VoteSet {
     }
 }
 
-/// Memory of what one validator said, with its place in a map.
+/// Memory of the votes of one validator, with their entry in a map, in bytes.
 const SAID_BYTES: usize = size_of::<Said>() + 2 * size_of::<u32>();
 
-/// Memory of the tally of one value.
+/// Memory of the tally of one value, in bytes.
 const VALUE_BYTES: usize = size_of::<(Option<BlockId>, Power)>();
 
 fn plus(a: Power, b: Power) -> Power {
     a.checked_add(b).expect("each validator counts once, and the set's total is bounded")
 }
 
-/// The two vote sets of a round.
+/// Holds the two vote sets of a round.
 #[derive(Clone, Debug)]
 pub struct RoundVotes {
-    /// Prevotes.
+    /// Prevotes of the round.
     pub prevotes: VoteSet,
-    /// Precommits.
+    /// Precommits of the round.
     pub precommits: VoteSet,
 }
 
@@ -214,7 +217,7 @@ impl RoundVotes {
         Self { prevotes: VoteSet::new(validators), precommits: VoteSet::new(validators) }
     }
 
-    /// The set of one type.
+    /// Returns the vote set of one type.
     pub fn of(&self, vote_type: VoteType) -> &VoteSet {
         match vote_type {
             VoteType::Prevote => &self.prevotes,
@@ -222,9 +225,11 @@ impl RoundVotes {
         }
     }
 
-    /// Power of the distinct validators that sent any vote of this round: a prevote and a precommit of one count once.
+    /// Returns the power of the distinct validators that sent any vote of this round. A prevote and a precommit of one
+    /// validator count once.
     ///
-    /// Cost: O(votes of this round), whatever the number of validators: there may be many far rounds with a vote each.
+    /// Cost: O(votes of this round), independent of the number of validators, because there may be many far rounds with
+    /// one vote each.
     fn voters(&self) -> Power {
         let others = self.precommits.said.iter().filter(|(index, _)| !self.prevotes.said.contains_key(index));
         others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()))
@@ -239,35 +244,36 @@ impl RoundVotes {
     }
 }
 
-/// Rounds below the current one of which every vote is kept.
+/// Number of rounds below the current one whose votes are all kept.
 pub const PAST_ROUNDS_MAX: u32 = 32;
 
-/// Rounds below those that are kept besides, for a quorum: a decision whose block is not here yet, or a polka that a certificate
-/// proved.
+/// Number of older rounds that are kept in addition because they have a quorum: a decision whose block is not available
+/// yet, or a polka that a certificate proved.
 pub const OLD_ROUNDS_MAX: usize = 4;
 
-/// Rounds that rules name whatever their age: those of `locked`, of `valid`, and the POL rounds of two proposals of this round and
-/// of two of the next.
+/// Maximum number of rounds that are kept at any age because rules refer to them: the rounds of `locked` and of
+/// `valid`, and the POL rounds of two proposals of this round and of two of the next.
 pub const PINNED_ROUNDS_MAX: usize = 6;
 
-/// All votes of one height.
+/// Holds all votes of one height.
 ///
-/// Bounded (I6): the current round, the next one, [`PAST_ROUNDS_MAX`] before, [`PINNED_ROUNDS_MAX`] that rules name,
-/// [`OLD_ROUNDS_MAX`] older ones with a quorum, and of rounds further ahead only the latest of each validator.
+/// Its memory is bounded (I6). It keeps the current round, the next one, [`PAST_ROUNDS_MAX`] rounds before,
+/// [`PINNED_ROUNDS_MAX`] rounds that rules refer to, [`OLD_ROUNDS_MAX`] older rounds with a quorum, and of rounds
+/// further ahead only the latest of each validator.
 #[derive(Clone, Debug)]
 pub struct HeightVotes {
     validators: ValidatorSet,
     rounds: BTreeMap<Round, RoundVotes>,
     current: Round,
     pinned: BTreeSet<Round>,
-    /// The far round that each validator's votes are kept of.
+    /// Round beyond the next one whose votes are kept, for each validator.
     far: Vec<Option<Round>>,
     #[cfg(any(test, feature = "mutations"))]
     keeps_all: bool,
 }
 
 impl HeightVotes {
-    /// No votes yet.
+    /// Creates an empty set of votes for one height.
     pub fn new(validators: ValidatorSet) -> Self {
         assert!(validators.len() <= VALIDATORS_MAX, "a validator set is bounded");
         let far = vec![None; validators.len()];
@@ -282,14 +288,14 @@ impl HeightVotes {
         }
     }
 
-    /// Forgets nothing any more, to prove that a checker notices.
+    /// Switches off the removal of old rounds, to prove that a checker notices it.
     #[cfg(any(test, feature = "mutations"))]
     pub(crate) fn keep_all(&mut self, keeps_all: bool) {
         self.keeps_all = keeps_all;
     }
 
-    /// Counts a vote of this height, checked against its validators. `proven`: it is part of a quorum for its value that a
-    /// certificate shows.
+    /// Counts a vote of this height that was verified against its validators. `proven` means that the vote is part of a
+    /// quorum for its value that a certificate shows.
     pub fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
         let (round, index) = (vote.vote.round, vote.vote.validator_index);
         let has_room = if index as usize >= self.far.len() {
@@ -309,7 +315,8 @@ impl HeightVotes {
         }
     }
 
-    /// Keeps of the rounds far ahead only this validator's latest; false if `round` is not later than the one kept.
+    /// Keeps only the latest far round of this validator. Returns false if `round` is earlier than the far round that
+    /// is kept.
     fn make_far_room(&mut self, round: Round, index: u32) -> bool {
         let far = &mut self.far[index as usize];
         match *far {
@@ -329,12 +336,12 @@ impl HeightVotes {
         true
     }
 
-    /// Whether a round is too far back to be kept for itself.
+    /// Returns true if a round is too old to be kept for its age alone and is not pinned.
     fn is_old(&self, round: Round) -> bool {
         round.0 < self.oldest().0 && !self.pinned.contains(&round)
     }
 
-    /// The first round of which every vote is kept.
+    /// Returns the earliest round whose votes are all kept.
     pub fn oldest(&self) -> Round {
         Round(self.current.0.saturating_sub(PAST_ROUNDS_MAX))
     }
@@ -346,8 +353,9 @@ impl HeightVotes {
             .filter(|(round, _)| self.is_old(*round))
     }
 
-    /// Makes room for an old round with a quorum. The lowest other one without a decision gives way; an earlier polka does not
-    /// push out a later one.
+    /// Makes room for an old round with a quorum by removing the lowest one without a decision. Returns false if there
+    /// is no such round, or if the vote is a prevote of an earlier round: an earlier polka does not displace a later
+    /// one.
     fn make_old_room(&mut self, vote: &VerifiedVote) -> bool {
         if self.old_rounds().count() < OLD_ROUNDS_MAX {
             return true;
@@ -362,20 +370,21 @@ impl HeightVotes {
         true
     }
 
-    /// Keeps the votes of these rounds whatever their age; asserts that there are few.
+    /// Keeps the votes of these rounds at any age. Asserts that there are at most [`PINNED_ROUNDS_MAX`].
     pub fn pin(&mut self, rounds: BTreeSet<Round>) {
         assert!(rounds.len() <= PINNED_ROUNDS_MAX, "I6: {} rounds are pinned", rounds.len());
         self.pinned = rounds;
         self.trim();
     }
 
-    /// Moves to `round` and forgets what is too old.
+    /// Moves to `round` and forgets rounds that are too old.
     pub fn enter_round(&mut self, round: Round) {
         self.current = round;
         self.trim();
     }
 
-    /// Of the old rounds those with a quorum stay as long as there is room, decisions before polkas, later ones before earlier ones.
+    /// Removes old rounds. Those with a quorum stay while there is room: decisions before polkas, later rounds before
+    /// earlier ones.
     fn trim(&mut self) {
         #[cfg(any(test, feature = "mutations"))]
         if self.keeps_all {
@@ -393,42 +402,42 @@ impl HeightVotes {
         }
     }
 
-    /// Memory held, in bytes.
+    /// Returns the memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         let bytes = |votes: &RoundVotes| size_of::<RoundVotes>() + votes.prevotes.bytes() + votes.precommits.bytes();
         self.rounds.values().map(bytes).sum()
     }
 
-    /// The most that is held for a height of so many validators, in bytes (I6).
+    /// Returns the maximum memory for a height with this number of validators, in bytes (I6).
     pub fn bytes_max(validators: usize) -> usize {
         let near = PAST_ROUNDS_MAX as usize + 2 + PINNED_ROUNDS_MAX + OLD_ROUNDS_MAX;
-        // A validator says two things of each type in a near round, and in one far round.
+        // Each validator has at most two votes of each type in each near round and in one far round.
         let said = 2 * validators * (near + 1);
         (near + validators) * size_of::<RoundVotes>() + said * (SAID_BYTES + 2 * VALUE_BYTES)
     }
 
-    /// The votes of a round, if there are any.
+    /// Returns the votes of a round, if there are any.
     pub fn round(&self, round: Round) -> Option<&RoundVotes> {
         self.rounds.get(&round)
     }
 
-    /// The rounds with votes, ascending.
+    /// Iterates over the rounds with votes, in ascending order.
     pub fn rounds(&self) -> impl DoubleEndedIterator<Item = (Round, &RoundVotes)> {
         self.rounds.iter().map(|(round, votes)| (*round, votes))
     }
 
-    /// Whether there is a polka for `block_id` in `round`.
+    /// Returns true if there is a polka for `block_id` in `round`.
     pub fn has_polka(&self, round: Round, block_id: &BlockId) -> bool {
         self.round(round).is_some_and(|votes| votes.prevotes.has_quorum_for(block_id))
     }
 
-    /// The latest round from `from` on and below `below` with a polka for a block, and that block.
+    /// Returns the latest round in `from..below` that has a polka for a block, and that block.
     pub fn latest_polka(&self, from: Round, below: Round) -> Option<(Round, BlockId)> {
         let polka = |(round, votes): (&Round, &RoundVotes)| Some((*round, votes.prevotes.quorum()??));
         self.rounds.range(from..below).rev().find_map(polka)
     }
 
-    /// The highest round above `current` in which more than a third of the power voted.
+    /// Returns the highest round above `current` in which validators with more than a third of the power voted.
     pub fn honest_round_above(&self, current: Round) -> Option<Round> {
         let total = self.validators.total_power();
         self.rounds
@@ -438,7 +447,7 @@ impl HeightVotes {
             .map(|(round, _)| *round)
     }
 
-    /// The block that a quorum precommitted, and its round, whatever the round.
+    /// Iterates over all rounds in which a quorum precommitted one block, with that block.
     pub fn decision(&self) -> impl Iterator<Item = (Round, BlockId)> {
         self.rounds.iter().filter_map(|(round, votes)| Some((*round, votes.precommits.quorum()??)))
     }

@@ -1,5 +1,6 @@
-//! Engines under a random scheduler: loss, duplication, reordering, early timers, crashes, one equivocator. They must agree,
-//! sign one value for each place, and, once the faults stop, decide.
+//! Proves that engines under a random scheduler agree, sign one value for each place and, once the faults stop, decide.
+//! The faults are loss, duplication, reordering, early timers, crashes and one equivocator. Also proves that each
+//! mutation is caught.
 
 mod support;
 
@@ -9,7 +10,7 @@ use consensus::{Engine, Input, Message, Mutation, Output, Timeout};
 use support::{Cast, chain};
 use types::*;
 
-/// SplitMix64.
+/// Deterministic random numbers by SplitMix64.
 struct Random(u64);
 
 impl Random {
@@ -141,7 +142,7 @@ impl World {
         self.tell(to, input);
     }
 
-    /// A vote for something else, by the equivocator, to somebody.
+    /// Sends a contradicting vote of the equivocator, and in its turn a second proposal, to one validator.
     fn equivocate(&mut self) {
         let Some(who) = self.byzantine else { return };
         let round = self.engines[who].round().0;
@@ -161,7 +162,7 @@ impl World {
         }
     }
 
-    /// Loses everything but what is durable.
+    /// Restarts a validator with only its durable state.
     fn crash(&mut self, who: usize) {
         self.engines[who] = engine(&self.cast, who, self.mutation);
         self.timers.retain(|(of, _)| *of != who);
@@ -204,7 +205,8 @@ impl World {
                 return;
             }
         }
-        // Healed: everything is delivered; who is late hears the others' commits; timers go off only when nothing else is left.
+        // After the faults all messages are delivered, a validator that is behind receives the votes of the others, and
+        // a timer expires only when no message is left.
         self.byzantine_goes_silent();
         for turn in 0..300_000 {
             if self.broken.is_some() || self.decisions.len() == self.correct() {
@@ -231,7 +233,7 @@ impl World {
         }
     }
 
-    /// Anti-entropy: everybody hears every vote and proposal that anybody holds, as the host sees to.
+    /// Anti-entropy: sends the votes and the current proposals of each validator to all others, as the host does.
     fn repair(&mut self) {
         for from in 0..self.engines.len() {
             let engine = &self.engines[from];

@@ -1,4 +1,4 @@
-//! What is noted for those who watch, and that nothing depends on it.
+//! Proves which notes observers receive, and that the outputs of the engine do not depend on notes.
 
 mod support;
 
@@ -19,7 +19,7 @@ fn notes(engine: &mut Engine) -> Vec<(RoundStep, What)> {
     engine.take_notes().into_iter().map(pair).collect()
 }
 
-/// One who proposes in neither round 0 nor 1, and the others.
+/// Creates four validators and returns one that proposes in neither round 0 nor 1, and the others.
 fn cast() -> (Cast, u32, Vec<u32>) {
     let cast = Cast::new(4);
     let me = cast.not_proposer(2);
@@ -86,7 +86,7 @@ fn timeouts_and_a_second_lock_are_noted() {
     engine.step(now(), timeout(TimeoutKind::Prevote, 0));
     assert_eq!(notes(&mut engine)[0], (PrevoteWait, TimeoutWait));
 
-    // Locked in a round, and in the next one again.
+    // The engine locks in a round and relocks the same block in the next one.
     let mut engine = cast.started(me);
     engine.watch(true);
     for round in 0..2 {

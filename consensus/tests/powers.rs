@@ -1,5 +1,5 @@
-//! The thresholds of Algorithm 1 with unequal powers, for every set of voters: more than 2/3 and more than 1/3 of the power count,
-//! exactly 2/3 and exactly 1/3 do not. L47 and L49 need a quorum, L55 needs one honest validator.
+//! Proves the thresholds of Algorithm 1 with unequal powers, for every set of voters: more than 2/3 and more than 1/3
+//! of the power count, exactly 2/3 and exactly 1/3 do not. L47 and L49 need a quorum, L55 needs one honest validator.
 
 mod support;
 
@@ -7,7 +7,8 @@ use consensus::TimeoutKind::Precommit;
 use support::*;
 use types::{Round, limits::POWER_TOTAL_MAX};
 
-/// Powers by validator. In the fourth and fifth, sets of voters have exactly 1/3 and exactly 2/3 of the power.
+/// Returns lists of powers by validator. In the fourth and fifth, some sets of voters have exactly 1/3 or exactly 2/3
+/// of the power.
 fn all_powers() -> Vec<Vec<u64>> {
     let third = POWER_TOTAL_MAX / 3;
     vec![
@@ -22,8 +23,8 @@ fn all_powers() -> Vec<Vec<u64>> {
     ]
 }
 
-/// Calls `check` with each cast, one of its validators who is not the first proposer, each set of the others, and the powers of that set
-/// and of all.
+/// Calls `check` for each list of powers, each validator that is not the first proposer, and each set of the other
+/// validators, with the power of that set and the total power.
 fn for_all_voters(check: impl Fn(&Cast, u32, &[u32], u128, u128)) {
     for powers in all_powers() {
         let cast = Cast::with_powers(&powers);

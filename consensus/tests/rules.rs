@@ -1,4 +1,4 @@
-//! One test for each rule line: an input, and exactly what it must bring about.
+//! Proves each rule line of Algorithm 1 with a test: an input, and the exact outputs that it must cause.
 
 mod support;
 
@@ -6,7 +6,7 @@ use consensus::{Engine, Input, Message, Output, Timeout, TimeoutKind::*, timers:
 use support::*;
 use types::*;
 
-/// Four validators, and one of them who proposes in neither round 0 nor 1.
+/// Creates four validators and returns one that proposes in neither round 0 nor 1, and the others.
 fn cast() -> (Cast, u32, [u32; 3]) {
     let cast = Cast::new(4);
     let me = cast.not_proposer(2);
@@ -14,7 +14,7 @@ fn cast() -> (Cast, u32, [u32; 3]) {
     (cast, me, others.try_into().unwrap())
 }
 
-/// In round 0, having prevoted `value`.
+/// Returns an engine that has prevoted `value` in round 0.
 fn prevoted(cast: &Cast, me: u32, value: char) -> Engine {
     let mut engine = cast.started(me);
     engine.step(now(), proposal(cast.proposal(0, None, block(value))));
@@ -22,7 +22,7 @@ fn prevoted(cast: &Cast, me: u32, value: char) -> Engine {
     engine
 }
 
-/// Locked on `value` since round 0, now in round 1.
+/// Returns an engine that is locked on `value` since round 0 and is now in round 1.
 fn locked(cast: &Cast, me: u32, others: [u32; 3], value: char) -> Engine {
     let mut engine = prevoted(cast, me, value);
     for other in &others[..2] {
@@ -152,7 +152,8 @@ fn line_22_judges_timeliness_at_its_bounds() {
 
 // ---- L28–L33 ---------------------------------------------------------------------------------------------------
 
-/// Unlocked, in round 1, with a valid re-proposal of `a` with POL round 0, and `n` prevotes for it there.
+/// Returns an unlocked engine in round 1 with a valid re-proposal of `a` with POL round 0, and `n` prevotes for `a` in
+/// round 0.
 fn reproposed(cast: &Cast, me: u32, others: [u32; 3], n: usize) -> Engine {
     let mut engine = cast.started(me);
     for other in &others[..n] {
@@ -283,18 +284,18 @@ fn d6_a_hidden_polka_that_is_shown_is_proposed_by_whoever_is_next() {
     let me = cast.proposer(2);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
     let mut engine = prevoted(&cast, me, 'a');
-    // Round 0 fails here without a polka.
+    // Round 0 fails on this node without a polka.
     for other in &others[..2] {
         engine.step(now(), cast.precommit(*other, 0, None));
     }
     engine.step(now(), timeout(Precommit, 0));
     assert_eq!((engine.round(), engine.valid()), (Round(1), None));
-    // Somebody shows it. Nothing is said or locked: its round has passed.
+    // A peer sends the polka. The engine neither sends a message nor locks, because the round has passed.
     let polka = cast.certificate(&others, VoteType::Prevote, 0, Some(block('a')));
     expect!(engine, Input::Certificate(polka.clone().verify(&chain(), &cast.set).unwrap()) => []);
     assert_eq!(engine.valid(), Some(Lock { round: Round(0), block_id: block('a') }));
     assert_eq!(engine.locked(), None);
-    // Round 1 fails as well, and ours is the next proposal.
+    // Round 1 fails as well, and this node is the next proposer.
     for other in &others[..2] {
         engine.step(now(), cast.precommit(*other, 1, None));
     }
@@ -531,7 +532,7 @@ fn line_65_starts_the_next_round_in_any_step() {
 
 // ---- the wait for a proposal and its block (D7) -----------------------------------------------------------------
 
-/// A follower of validator 0..4 after ten heights whose blocks were checked `ms` after the start.
+/// Returns the engine of validator `me` after ten heights whose blocks were checked `millis` ms after the start.
 fn measured(cast: &Cast, me: u32, millis: u64) -> Engine {
     let mut engine = cast.engine(me);
     for height in 1..=10 {
@@ -589,19 +590,19 @@ fn d7_line_57_waits_up_to_the_bound_while_the_block_of_a_timely_proposal_arrives
         };
         assert_eq!(signed.vote.block_id, value);
     };
-    // Its block comes after the adapted wait: it is prevoted.
+    // The block arrives after the adapted wait, and it is prevoted.
     let mut engine = measured(&cast, me, 1);
     start(&mut engine);
     engine.step(now(), proposal(cast.proposal_of_height(11, block('a'))));
     assert_eq!(engine.step(now(), timeout()), [timer(Propose, ms(2800))]);
     prevotes(&mut engine, checked(block('a'), true), Some(block('a')));
-    // It does not come within the bound.
+    // The block does not arrive within the bound.
     let mut engine = measured(&cast, me, 1);
     start(&mut engine);
     engine.step(now(), proposal(cast.proposal_of_height(11, block('a'))));
     assert_eq!(engine.step(now(), timeout()), [timer(Propose, ms(2800))]);
     prevotes(&mut engine, timeout(), None);
-    // There is no proposal, or it is not timely: the adapted wait is enough.
+    // If there is no proposal, or it is not timely, the adapted wait is not extended.
     let mut engine = measured(&cast, me, 1);
     start(&mut engine);
     prevotes(&mut engine, timeout(), None);
@@ -637,7 +638,7 @@ fn d2_rounds_that_end_in_nil_back_off() {
     assert_eq!(engine.round(), Round(5), "it lasted long enough");
 }
 
-// ---- which bytes are at hand (I4) -------------------------------------------------------------------------------
+// ---- which bytes are available (I4) -----------------------------------------------------------------------------
 
 #[test]
 fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
@@ -738,7 +739,7 @@ fn a_decision_and_a_polka_of_a_round_long_past_count_when_a_certificate_proves_t
     }
     expect!(engine, cast.show(&others, VoteType::Prevote, 1, Some(block('a'))) => []);
     assert_eq!(engine.valid(), Some(Lock { round: Round(1), block_id: block('a') }));
-    // The block of a decision may come many rounds later.
+    // The block of a decision may arrive many rounds later.
     expect!(engine, cast.show(&others, VoteType::Precommit, 2, Some(block('c'))) => [Output::CheckBlock(block('c'))]);
     engine.step(now(), cast.prevote(others[0], 191, None));
     engine.step(now(), cast.prevote(others[1], 191, None));
@@ -746,7 +747,7 @@ fn a_decision_and_a_polka_of_a_round_long_past_count_when_a_certificate_proves_t
     expect!(engine, checked(block('c'), true) => [commit(&cast, &others, 2, block('c'))]);
 }
 
-// ---- what is said again ----------------------------------------------------------------------------------------
+// ---- what is sent again ----------------------------------------------------------------------------------------
 
 #[test]
 fn what_was_said_is_said_again_and_again_but_less_often() {

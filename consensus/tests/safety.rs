@@ -1,4 +1,4 @@
-//! The guard, restart, equivocation, abstention, the driver: what keeps a validator from contradicting itself.
+//! Proves that a validator does not contradict itself: the guard, restart, equivocation, abstention and the driver.
 
 mod support;
 
@@ -102,7 +102,7 @@ fn a_restarted_proposer_does_not_propose_twice() {
     expect!(restarted, built('b') => []);
 }
 
-/// An engine that has locked block a in round 0 and was started again, and the other validators.
+/// Returns an engine that locked block `a` in round 0 and was restarted, and the other validators.
 fn restarted_with_lock(cast: &Cast, me: u32) -> (Engine, Vec<u32>) {
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
     let mut engine = cast.started(me);
@@ -218,7 +218,7 @@ fn a_certificate_that_proves_nothing_takes_no_vote_from_a_polka() {
             engine.step(now(), cast.show(&others[..2], VoteType::Prevote, 0, value));
         }
         assert!(engine.prevotes(Round(0)).unwrap().has_quorum_for(&block('a')), "{values:?}");
-        // A quorum that others saw still takes the place of what nobody needs.
+        // A quorum that other nodes saw still replaces a vote that no quorum here needs.
         engine.step(now(), checked(block('c'), true));
         engine.step(now(), cast.precommit(others[0], 0, None));
         engine.step(now(), cast.precommit(others[0], 0, Some(block('b'))));
@@ -247,7 +247,7 @@ fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
         assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
         assert_eq!(late(0, 'b'), [], "it is told once");
         assert_eq!(late(0, 'c'), [], "one pair is enough");
-        // Of rounds that are not held nothing is gathered.
+        // Late votes of rounds that are not held are ignored.
         assert_eq!((late(7, 'a'), late(7, 'b')), (vec![], vec![]));
         assert!(engine.held_bytes() <= engine.held_bytes_max());
     }

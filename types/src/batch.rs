@@ -1,12 +1,13 @@
-//! Many signatures of transactions checked together: one multi-scalar multiplication in place of many.
+//! Checks many signatures of transactions together, with one multi-scalar multiplication instead of many.
 //!
-//! A recoverable signature (r, s, v) of digest z under key Q holds when `(z/s)·G + (r/s)·Q = R`, R being the point with
-//! x-coordinate r and parity v. Of many, the sum of their differences, each times a coefficient that nobody can choose, is the
-//! point at infinity if all hold, and is not if one does not, but with a chance of 2^-128. The coefficients are a hash of
-//! everything that is checked, so the answer depends on nothing else.
+//! A recoverable signature (r, s, v) of digest z under key Q holds if `(z/s)·G + (r/s)·Q = R`, where R is the point
+//! with x-coordinate r and parity v. For a batch, the difference of both sides of each equation is multiplied by a
+//! coefficient that no signer can choose, and these products are added. The sum is the point at infinity if all
+//! signatures hold; if one does not hold, it is the point at infinity only with probability 2^-128. The coefficients
+//! are a hash of everything that is checked, so the result is deterministic.
 //!
-//! A sum that is wrong is halved until what does not hold is found: the answer for each is that of
-//! [`PublicKey::verify_recoverable`](crate::PublicKey::verify_recoverable).
+//! If the sum is not the point at infinity, the batch is halved until the invalid signatures are found. The result for
+//! each signature is the same as from [`PublicKey::verify_recoverable`](crate::PublicKey::verify_recoverable).
 
 use k256::{
     AffinePoint, ProjectivePoint, Scalar,
@@ -15,7 +16,7 @@ use k256::{
 
 use crate::{Transaction, keys::scalar};
 
-/// A signature whose parts are what they can be; whether it holds is not known yet.
+/// A signature whose parts are in their valid ranges, but which is not verified yet.
 struct Term<'t> {
     tx: &'t Transaction,
     index: usize,
@@ -24,11 +25,14 @@ struct Term<'t> {
     nonce_point: ProjectivePoint,
 }
 
-/// Which of the signatures hold. Cost: some 45 µs each for sixteen and more that all hold; one that does not costs as many
-/// checks of its own as there are halvings.
+/// Returns, for each transaction, true if its signature holds.
 ///
-/// Source: A. Antipa et al., "Accelerated Verification of ECDSA Signatures", 2005 (what a recovery bit saves); M. Bellare,
-/// J. Garay, T. Rabin, "Fast Batch Verification for Modular Exponentiation and Digital Signatures", 1998 (small exponents).
+/// Cost: about 45 µs per signature for batches of sixteen and more that all hold. An invalid signature adds as many
+/// checks as there are halvings until it is found.
+///
+/// Source: A. Antipa et al., "Accelerated Verification of ECDSA Signatures", 2005 (the gain from a recovery bit); M.
+/// Bellare, J. Garay, T. Rabin, "Fast Batch Verification for Modular Exponentiation and Digital Signatures", 1998
+/// (small exponents).
 pub fn verify_batch(txs: &[Transaction]) -> Vec<bool> {
     let mut holds = vec![false; txs.len()];
     let mut terms: Vec<Term<'_>> = txs.iter().enumerate().filter_map(|(index, tx)| Term::new(index, tx)).collect();
@@ -53,11 +57,11 @@ fn halve(terms: &[Term<'_>], holds: &mut [bool]) {
     }
 }
 
-/// Whether the sum of all differences is the point at infinity.
+/// Returns true if the sum of all scaled differences is the point at infinity.
 fn all_hold(terms: &[Term<'_>]) -> bool {
     let mut seed = blake3::Hasher::new_derive_key("cairn signature batch v1");
     for term in terms {
-        // The digest alone would not do: who signs may choose the signature last.
+        // The digest alone is not sufficient, because a signer can choose the signature after the digest.
         seed.update(&term.tx.id().0);
     }
     let mut coefficients = seed.finalize_xof();
@@ -77,7 +81,7 @@ fn all_hold(terms: &[Term<'_>]) -> bool {
 }
 
 impl<'t> Term<'t> {
-    /// `None` for a signature that cannot hold, whatever it is of.
+    /// Creates a term. Returns `None` for a signature that cannot hold for any digest and key.
     fn new(index: usize, tx: &'t Transaction) -> Option<Self> {
         let (r, s, parity) = tx.signature().parts()?;
         let nonce_point: Option<AffinePoint> = AffinePoint::decompress(&r.to_bytes(), Choice::from(parity)).into();
@@ -102,7 +106,7 @@ mod tests {
         .sign(&key)
     }
 
-    /// The last 65 bytes are the signature.
+    /// Changes one byte, counted from the end of the encoding; the last 65 bytes are the signature.
     fn changed(tx: &Transaction, from_end: usize, change: impl Fn(u8) -> u8) -> Transaction {
         let mut bytes = tx.encode();
         let at = bytes.len() - from_end;
@@ -142,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Errors that cancel each other in a plain sum: the same amount more and less.
+    /// Swaps the signatures of two transactions of one key. The two errors are related, and neither may hide the other.
     #[test]
     fn errors_do_not_cancel() {
         let swap = |a: &Transaction, b: &Transaction| {
@@ -151,7 +155,7 @@ mod tests {
             bytes[start..end].copy_from_slice(&other[other.len() - 65..]);
             Transaction::decode(&bytes).unwrap()
         };
-        let (a, b) = (tx(5), tx(10)); // one key
+        let (a, b) = (tx(5), tx(10)); // Both have the same key.
         assert_eq!(verify_batch(&[swap(&a, &b), swap(&b, &a), tx(1)]), [false, false, true]);
     }
 

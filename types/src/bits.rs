@@ -1,4 +1,4 @@
-//! A bounded set of small indices: which votes or parts somebody holds.
+//! A bounded set of small indices, for example the votes or the parts that a node holds.
 
 use crate::{
     limits::{PARTS_MAX, VALIDATORS_MAX},
@@ -6,60 +6,60 @@ use crate::{
     wire::{DecodeError, Wire},
 };
 
-/// Bits `0..len`, all clear at first.
+/// A set of the bits `0..len`, all clear at first.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct BitSet {
     len: u32,
     bytes: Vec<u8>,
 }
 
-/// Most bits a peer may send: a set is over validators or over parts.
+/// Maximum number of bits that a peer may send: a set is over validators or over parts.
 const BITS_MAX: u32 = if PARTS_MAX > VALIDATORS_MAX as u32 { PARTS_MAX } else { VALIDATORS_MAX as u32 };
 
 impl BitSet {
-    /// `len` clear bits.
+    /// Creates a set of `len` clear bits.
     pub fn new(len: u32) -> Self {
         Self { len, bytes: vec![0; len.div_ceil(8) as usize] }
     }
 
-    /// Number of bits, set or not.
+    /// Returns the number of bits, set or clear.
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether there are no bits at all.
+    /// Returns true if the set has no bits (its length is 0).
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether bit `index` is set; bits beyond the end are clear.
+    /// Returns true if bit `index` is set; bits beyond the end are clear.
     pub fn get(&self, index: u32) -> bool {
         index < self.len && self.bytes[index as usize / 8] & (1 << (index % 8)) != 0
     }
 
-    /// Sets bit `index`; beyond the end nothing happens.
+    /// Sets bit `index`, or does nothing if it is beyond the end.
     pub fn set(&mut self, index: u32) {
         if index < self.len {
             self.bytes[index as usize / 8] |= 1 << (index % 8);
         }
     }
 
-    /// Number of set bits.
+    /// Returns the number of set bits.
     pub fn count(&self) -> u32 {
         self.bytes.iter().map(|byte| byte.count_ones()).sum()
     }
 
-    /// Whether every bit is set.
+    /// Returns true if every bit is set.
     pub fn is_full(&self) -> bool {
         self.count() == self.len
     }
 
-    /// Indices of the set bits, ascending.
+    /// Iterates over the indices of the set bits, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..self.len).filter(|index| self.get(*index))
     }
 
-    /// Indices set here and not in `other`, ascending.
+    /// Iterates over the indices that are set here and not in `other`, in ascending order.
     pub fn missing_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u32> + 'a {
         self.iter().filter(|index| !other.get(*index))
     }

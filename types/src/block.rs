@@ -12,62 +12,65 @@ use crate::{
 /// A block as it is proposed, decided and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What light clients see.
+    /// The part of the block that light clients read.
     pub header: Header,
-    /// The transactions' bytes, in order of execution.
+    /// Bytes of the transactions, in the order of their execution.
     pub txs: Vec<Vec<u8>>,
-    /// Misbehaviour reported in this block.
+    /// Misbehaviour that is reported in this block.
     pub evidence: Vec<Evidence>,
-    /// The commit of the previous block; `None` only in the first.
+    /// The commit of the previous block; `None` only in the first block.
     pub last_commit: Option<Commit>,
 }
 
-/// Why a block contradicts itself. Whether it fits the chain is another question.
+/// Reason why a block contradicts itself. Whether it fits the chain is checked elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BlockError {
-    /// `data_hash` is not over the transactions.
+    /// The `data_hash` of the header does not match the transactions.
     #[error("header.data_hash is not the root over the transactions")]
     DataHash,
-    /// `evidence_hash` is not over the evidence.
+    /// The `evidence_hash` of the header does not match the evidence.
     #[error("header.evidence_hash is not the root over the evidence")]
     EvidenceHash,
-    /// `last_commit_hash` is not over the last commit.
+    /// The `last_commit_hash` of the header does not match the last commit.
     #[error("header.last_commit_hash is not the root over the last commit")]
     LastCommitHash,
-    /// Either both a last block id and its commit, or neither, for the height before.
+    /// The last commit is not for the header's `last_block_id` at the height before, or only one of the two is present.
     #[error("the last commit is not of header.last_block_id")]
     LastCommit,
 }
 
 impl Block {
-    /// The header's `data_hash`: Merkle root (SHA-256) over the transactions' ids.
+    /// Returns the header's `data_hash`: the Merkle root (SHA-256) over the ids of the transactions.
     pub fn data_hash(txs: &[Vec<u8>]) -> Hash {
         let ids: Vec<TxId> = txs.iter().map(|tx| TxId::of(tx)).collect();
         merkle::root(merkle::Hasher::Sha256, &ids)
     }
 
-    /// The ids of the transactions, in order.
+    /// Iterates over the ids of the transactions, in order.
     pub fn tx_ids(&self) -> impl ExactSizeIterator<Item = TxId> {
         self.txs.iter().map(|tx| TxId::of(tx))
     }
 
-    /// The header's `evidence_hash`: Merkle root (SHA-256) over the bytes of each piece of evidence.
+    /// Returns the header's `evidence_hash`: the Merkle root (SHA-256) over the bytes of each piece of evidence.
     pub fn evidence_hash(evidence: &[Evidence]) -> Hash {
         let leaves: Vec<Vec<u8>> = evidence.iter().map(Evidence::hashed_bytes).collect();
         merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
-    /// The block cut into parts. Cost: one encoding and one BLAKE3 over it.
+    /// Cuts the block into parts. Cost: one encoding and one BLAKE3 over it.
     pub fn part_set(&self) -> PartSet {
         PartSet::from_bytes(&self.encode())
     }
 
-    /// The block's id, given its parts.
+    /// Returns the id of the block, given its parts.
     pub fn id(&self, parts: &PartSet) -> BlockId {
         BlockId { hash: self.header.hash(), parts: parts.header() }
     }
 
-    /// Checks that the header's roots are over this very content.
+    /// Checks that the hashes in the header match the content of this block.
+    ///
+    /// Errors: the [`BlockError`] of the first hash that does not match, or [`BlockError::LastCommit`] if the last
+    /// commit is not for `last_block_id` at the height before.
     pub fn check_content(&self) -> Result<(), BlockError> {
         let header = &self.header;
         if Self::data_hash(&self.txs) != header.data_hash {
@@ -86,12 +89,13 @@ impl Block {
         Ok(())
     }
 
-    /// The bytes that an empty block with this many validators takes at most: what is left of `bytes_max` is for transactions.
+    /// Returns the maximum bytes of a block without transactions and with this number of validators. The rest of the
+    /// parameter `bytes_max` is available for transactions.
     pub fn overhead_bytes_max(validators: usize) -> usize {
         1024 + validators * 128
     }
 
-    /// The bytes that a transaction of `len` bytes takes in a block: itself, its tag and its length.
+    /// Returns the bytes that a transaction of `len` bytes takes in a block: itself, its tag and its length.
     pub fn tx_bytes_in_block(len: usize) -> usize {
         1 + prost::length_delimiter_len(len) + len
     }

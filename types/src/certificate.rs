@@ -1,4 +1,4 @@
-//! Certificates: votes that prove a threshold to somebody who lacks them.
+//! Certificates: votes that prove a threshold to a node that lacks them.
 
 use thiserror::Error;
 
@@ -9,44 +9,46 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// Votes of one height, round and type, at most one of each validator, by ascending index. Never empty.
+/// A list of votes of one height, round and type, at most one of each validator, by ascending index. It is never empty.
 ///
-/// They may agree (a polka, a commit) or differ (a reason to skip to their round).
+/// The votes may agree (a polka, a commit) or differ (to justify skipping to their round).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     votes: Vec<SignedVote>,
 }
 
-/// A certificate each of whose votes was checked. One bad vote rejects the whole.
+/// A certificate in which each vote was verified. One invalid vote rejects the whole certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedCertificate {
     votes: Vec<VerifiedVote>,
 }
 
-/// Why votes do not make a certificate.
+/// Reason why votes do not form a valid certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CertificateError {
-    /// There is none.
+    /// The list of votes is empty.
     #[error("a certificate needs at least one vote")]
     Empty,
-    /// They are not of one height, round and type.
+    /// The votes are of different heights, rounds or types.
     #[error("the votes are of different heights, rounds or types")]
     Mixed,
-    /// A validator stands there twice, or out of order.
+    /// A validator is listed twice, or the order is wrong.
     #[error("the votes are not in strictly ascending order of validators")]
     Order,
-    /// One of them does not hold.
+    /// One of the votes is not valid.
     #[error("vote {index}: {error}")]
     Vote {
-        /// Its place in the certificate.
+        /// Position of the vote in the certificate.
         index: usize,
-        /// What is wrong with it.
+        /// Reason why the vote is not valid.
         error: VoteError,
     },
 }
 
 impl Certificate {
-    /// Checks the shape; signatures are checked by [`Certificate::verify`].
+    /// Creates a certificate and checks its shape. [`Certificate::verify`] checks the signatures.
+    ///
+    /// Errors: [`CertificateError::Empty`], [`CertificateError::Mixed`] or [`CertificateError::Order`].
     pub fn new(votes: Vec<SignedVote>) -> Result<Self, CertificateError> {
         let key = |vote: &SignedVote| (vote.vote.height, vote.vote.round, vote.vote.vote_type);
         let first = votes.first().map(key).ok_or(CertificateError::Empty)?;
@@ -59,35 +61,37 @@ impl Certificate {
         Ok(Self { votes })
     }
 
-    /// The votes, by ascending validator index.
+    /// Returns the votes, by ascending validator index.
     pub fn votes(&self) -> &[SignedVote] {
         &self.votes
     }
 
-    /// The height voted on.
+    /// Returns the height of the votes.
     pub fn height(&self) -> Height {
         self.votes[0].vote.height
     }
 
-    /// The round voted in.
+    /// Returns the round of the votes.
     pub fn round(&self) -> Round {
         self.votes[0].vote.round
     }
 
-    /// Prevotes or precommits.
+    /// Returns the type of the votes: prevotes or precommits.
     pub fn vote_type(&self) -> VoteType {
         self.votes[0].vote.vote_type
     }
 
-    /// This certificate, each of whose votes was verified one by one.
+    /// Converts a certificate whose votes were verified one by one.
     ///
-    /// Panics unless `votes` are exactly its votes.
+    /// Panics unless `votes` are exactly the votes of the certificate.
     pub fn verified(self, votes: Vec<VerifiedVote>) -> VerifiedCertificate {
         assert!(self.votes.iter().eq(votes.iter().map(|vote| &**vote)), "the votes are those of the certificate");
         VerifiedCertificate { votes }
     }
 
-    /// Checks every vote against the set of this height. Cost: one signature check for each vote.
+    /// Verifies every vote against the validator set of this height. Cost: one signature check for each vote.
+    ///
+    /// Errors: [`CertificateError::Vote`] for the first vote whose voter or signature is wrong.
     pub fn verify(
         self,
         chain_id: &ChainId,
@@ -96,7 +100,9 @@ impl Certificate {
         self.verify_except(chain_id, validators, |_| false)
     }
 
-    /// As [`Certificate::verify`], but signatures that are `known` to hold are not checked again.
+    /// Verifies as [`Certificate::verify`] does, but does not check again a signature that is `known` to hold.
+    ///
+    /// Errors: [`CertificateError::Vote`] for the first vote whose voter or signature is wrong.
     pub fn verify_except(
         self,
         chain_id: &ChainId,
@@ -117,27 +123,27 @@ impl Certificate {
 }
 
 impl VerifiedCertificate {
-    /// The votes, by ascending validator index.
+    /// Returns the votes, by ascending validator index.
     pub fn votes(&self) -> &[VerifiedVote] {
         &self.votes
     }
 
-    /// The height voted on.
+    /// Returns the height of the votes.
     pub fn height(&self) -> Height {
         self.votes[0].vote.height
     }
 
-    /// The round voted in.
+    /// Returns the round of the votes.
     pub fn round(&self) -> Round {
         self.votes[0].vote.round
     }
 
-    /// Prevotes or precommits.
+    /// Returns the type of the votes: prevotes or precommits.
     pub fn vote_type(&self) -> VoteType {
         self.votes[0].vote.vote_type
     }
 
-    /// The sum of the voters' power.
+    /// Returns the total power of the voters.
     pub fn power(&self) -> Power {
         Power(self.votes.iter().map(|vote| vote.power().0).sum())
     }

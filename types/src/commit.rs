@@ -14,83 +14,83 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// One entry for each validator of the height's set, in its order.
+/// A commit, with one entry for each validator of the height's set, in the order of the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The height decided.
+    /// The decided height.
     pub height: Height,
-    /// The round it was decided in.
+    /// The round in which the block was decided.
     pub round: Round,
-    /// The block decided.
+    /// The decided block.
     pub block_id: BlockId,
-    /// What each validator precommitted.
+    /// The precommit of each validator.
     pub signatures: Vec<CommitSig>,
 }
 
-/// What one validator precommitted in the deciding round.
+/// The precommit of one validator in the deciding round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitSig {
-    /// Nothing that we saw, or another block.
+    /// No precommit was seen, or it was for another block.
     Absent,
-    /// The decided block.
+    /// A precommit for the decided block.
     Commit {
-        /// Who.
+        /// Address of the validator.
         validator: Address,
-        /// Its clock.
+        /// Time in the vote, from the validator's clock.
         timestamp: Time,
-        /// Over the precommit's sign-bytes.
+        /// Signature over the sign-bytes of the precommit.
         signature: Signature,
     },
-    /// Nil.
+    /// A precommit for nil.
     Nil {
-        /// Who.
+        /// Address of the validator.
         validator: Address,
-        /// Its clock.
+        /// Time in the vote, from the validator's clock.
         timestamp: Time,
-        /// Over the precommit's sign-bytes.
+        /// Signature over the sign-bytes of the precommit.
         signature: Signature,
     },
 }
 
-/// Why a commit does not prove a decision.
+/// Reason why a commit does not prove a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CommitError {
-    /// Not one entry for each validator.
+    /// The number of entries is not the number of validators.
     #[error("the commit has {got} signatures, the validator set has {expected} members")]
     Length {
-        /// Entries in the commit.
+        /// Number of entries in the commit.
         got: usize,
-        /// Members of the set.
+        /// Number of validators in the set.
         expected: usize,
     },
-    /// An entry of somebody else.
+    /// An entry is of a validator that is not at this index of the set.
     #[error("signature {index} is not of the validator at that place")]
     Validator {
-        /// Its place.
+        /// Index of the entry in the commit.
         index: usize,
     },
-    /// A signature that does not hold.
+    /// A signature of the commit does not hold.
     #[error("signature {index} is wrong")]
     Signature {
-        /// Its place.
+        /// Index of the entry in the commit.
         index: usize,
     },
-    /// Not more than two thirds.
+    /// At most two thirds of the power signed for the block.
     #[error("power {got} of {total} signed, more than two thirds are needed")]
     Power {
         /// Power that signed for the block.
         got: Power,
-        /// Power of the set.
+        /// Total power of the set.
         total: Power,
     },
 }
 
-/// Seconds from the epoch to Go's zero time, which Tendermint writes where an absent validator's clock would stand.
+/// Go's zero time in seconds since the epoch. Tendermint writes it as the time of an absent validator.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
 
 impl Commit {
-    /// From the votes that were counted. Votes that are not precommits of this height and round are left out, as are votes for
-    /// another block; nothing is verified again.
+    /// Creates a commit from the votes that were counted. Votes that are not precommits of this height and round are
+    /// left out, as are votes for another block. Nothing is verified again.
     pub fn from_votes<'a>(
         height: Height,
         round: Round,
@@ -112,18 +112,18 @@ impl Commit {
         Self { height, round, block_id, signatures }
     }
 
-    /// The next header's `last_commit_hash`: Merkle root (SHA-256) over the entries' bytes.
+    /// Returns the next header's `last_commit_hash`: the Merkle root (SHA-256) over the bytes of the entries.
     pub fn hash(&self) -> Hash {
         let leaves: Vec<Vec<u8>> = self.signatures.iter().map(|entry| entry.to_pb().encode_to_vec()).collect();
         merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
-    /// The root over no entries: the `last_commit_hash` of a chain's first block.
+    /// Returns the root over no entries: the `last_commit_hash` of the first block of a chain.
     pub fn empty_hash() -> Hash {
         merkle::root(merkle::Hasher::Sha256, &[] as &[Vec<u8>])
     }
 
-    /// The precommit that the entry at `index` stands for; `None` if absent.
+    /// Returns the precommit of the entry at `index`, or `None` if it is absent.
     pub fn vote(&self, index: usize) -> Option<SignedVote> {
         let (block_id, validator, timestamp, signature) = match self.signatures.get(index)? {
             CommitSig::Absent => return None,
@@ -146,7 +146,7 @@ impl Commit {
         })
     }
 
-    /// The precommits for the block, to send to a peer that lacks them; `None` if there is none.
+    /// Returns the precommits for the block, to send to a peer that lacks them; `None` if there are none.
     pub fn to_certificate(&self) -> Option<Certificate> {
         let votes = (0..self.signatures.len())
             .filter_map(|index| self.vote(index))
@@ -155,9 +155,12 @@ impl Commit {
         Certificate::new(votes).ok()
     }
 
-    /// Checks every signature and that more than two thirds of the power signed for the block.
+    /// Checks every signature, and that more than two thirds of the power signed for the block.
     ///
     /// Cost: one signature check for each entry that is not absent.
+    ///
+    /// Errors: those of [`Commit::unverified`], and [`CommitError::Signature`] for the first signature that does not
+    /// hold.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), CommitError> {
         for signed in self.unverified(validators, None)? {
             let index = signed.vote.validator_index as usize;
@@ -168,8 +171,12 @@ impl Commit {
         Ok(())
     }
 
-    /// Checks all but signatures: that more than two thirds of the power are to have signed for the block, each at its place. Returns the
-    /// precommits that are not in `known`, a commit built here from verified votes.
+    /// Checks everything except signatures: that each entry is of the validator at its index, and that more than two
+    /// thirds of the power has an entry for the block. Returns the precommits that are not in `known`, a commit built
+    /// on this node from verified votes.
+    ///
+    /// Errors: [`CommitError::Length`], [`CommitError::Validator`], or [`CommitError::Power`] if too little power has
+    /// an entry for the block.
     pub fn unverified(&self, validators: &ValidatorSet, known: Option<&Self>) -> Result<Vec<SignedVote>, CommitError> {
         if self.signatures.len() != validators.len() {
             return Err(CommitError::Length { got: self.signatures.len(), expected: validators.len() });
@@ -193,13 +200,14 @@ impl Commit {
         if power.is_quorum_of(total) { Ok(unverified) } else { Err(CommitError::Power { got: power, total }) }
     }
 
-    /// Checks that more than two thirds of the power of `known` signed for the block. `known` may be the set of an earlier height:
-    /// whoever is not in it does not count, and the commit may have another number of entries. It proves that a height was decided to a
-    /// node that has not seen the blocks before it.
+    /// Checks that more than two thirds of the power of `known` signed for the block. `known` may be the set of an
+    /// earlier height: a validator that is not in it does not count, and the commit may have another number of entries.
+    /// So it proves to a node that has not seen the earlier blocks that a height was decided.
     ///
-    /// Cost: one signature check for each entry of a known validator, until two thirds are reached or a signature is wrong.
+    /// Cost: one signature check for each entry of a known validator, until two thirds are reached or a signature is
+    /// wrong.
     ///
-    /// Errors: [`CommitError::Signature`], or [`CommitError::Power`] when too little of the known power signed.
+    /// Errors: [`CommitError::Signature`], or [`CommitError::Power`] if too little of the known power signed.
     pub fn verify_by_known(&self, chain_id: &ChainId, known: &ValidatorSet) -> Result<(), CommitError> {
         let total = known.total_power();
         let mut left: BTreeMap<Address, _> = known.iter().map(|validator| (validator.address(), validator)).collect();

@@ -1,15 +1,16 @@
-//! Consensus keys: what validators sign proposals and votes with.
+//! Consensus keys: validators sign proposals and votes with them.
 //!
 //! | type | signs | public key | address |
 //! |---|---|---|---|
-//! | secp256k1 | SHA-256 of the message, by RFC 6979, low S | 33 bytes, a compressed point | RIPEMD-160 of its SHA-256 |
-//! | Ed25519 | the message, by RFC 8032 | 32 bytes, a point | first 20 bytes of its SHA-256 |
+//! | secp256k1 | SHA-256 of the message, by RFC 6979, low S | 33 bytes, compressed point | RIPEMD-160 of its SHA-256 |
+//! | Ed25519 | the message, by RFC 8032 | 32 bytes, point | first 20 bytes of its SHA-256 |
 //!
-//! Both sign deterministically, and both signatures have 64 bytes. Every node must judge every signature alike, whatever library
-//! it uses, one by one or in batches. RFC 8032 leaves that open for Ed25519, so signatures are judged by ZIP 215, as CometBFT does:
-//! `s` is below the group's order, so nobody can change a signature's bytes without the key; `R` is any encoding of a point; and
-//! the equation is the one with the cofactor. Which keys may stand in a validator set is stricter: a public key is encoded
-//! canonically, so one key has one address, and is not of small order, because anybody could sign for such a key.
+//! Both types sign deterministically, and both signatures have 64 bytes. Every node must accept exactly the same
+//! signatures, with any library, one by one or in batches. RFC 8032 does not define this completely for Ed25519, so
+//! signatures are verified by ZIP 215, as in CometBFT: `s` is below the group's order, so the bytes of a signature
+//! cannot be changed without the key; `R` is any encoding of a point; and the equation has the cofactor. The rule for
+//! keys in a validator set is stricter: a public key is encoded canonically, so one key has one address, and it is not
+//! of small order, because anyone could sign for such a key.
 
 use std::{fmt, str::FromStr};
 
@@ -22,17 +23,17 @@ use crate::{
     wire::{DecodeError, Wire},
 };
 
-/// The kind of a consensus key.
+/// Type of a consensus key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
-    /// ECDSA over secp256k1.
+    /// ECDSA over the curve secp256k1.
     #[default]
     Secp256k1,
     /// Ed25519, the default of CometBFT.
     Ed25519,
 }
 
-/// A text that names no type of key.
+/// A text that names no type of consensus key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{got:?} is not a type of consensus key: use secp256k1 or ed25519")]
 pub struct KeyTypeError {
@@ -40,10 +41,10 @@ pub struct KeyTypeError {
 }
 
 impl KeyType {
-    /// Every type.
+    /// All types of consensus keys.
     pub const ALL: [Self; 2] = [Self::Secp256k1, Self::Ed25519];
 
-    /// The name in `--key-type` and in `pub_key_types`.
+    /// Returns the name of the type in `--key-type` and in `pub_key_types`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Secp256k1 => "secp256k1",
@@ -51,7 +52,7 @@ impl KeyType {
         }
     }
 
-    /// The tag of a public key in CometBFT's JSON.
+    /// Returns the tag of a public key of this type in CometBFT's JSON.
     pub fn public_tag(self) -> &'static str {
         match self {
             Self::Secp256k1 => "tendermint/PubKeySecp256k1",
@@ -59,7 +60,7 @@ impl KeyType {
         }
     }
 
-    /// The tag of a secret key in CometBFT's JSON.
+    /// Returns the tag of a secret key of this type in CometBFT's JSON.
     pub fn secret_tag(self) -> &'static str {
         match self {
             Self::Secp256k1 => "tendermint/PrivKeySecp256k1",
@@ -82,7 +83,7 @@ impl FromStr for KeyType {
     }
 }
 
-/// A validator's public key, parsed once, with its address at hand.
+/// Public key of a validator, parsed once, with its address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ConsensusPublicKey {
     /// A point on secp256k1.
@@ -91,7 +92,7 @@ pub enum ConsensusPublicKey {
     Ed25519(Ed25519PublicKey),
 }
 
-/// A point on edwards25519, canonically encoded and not of small order, with its address at hand.
+/// A point on edwards25519, canonically encoded and not of small order, with its address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ed25519PublicKey {
     key: VerificationKey,
@@ -99,9 +100,10 @@ pub struct Ed25519PublicKey {
 }
 
 impl Ed25519PublicKey {
-    /// From 32 bytes of a point.
+    /// Creates a key from the 32 bytes of a point.
     ///
-    /// Errors: `SignatureError::Ed25519PublicKey`.
+    /// Errors: `SignatureError::Ed25519PublicKey` if they are not 32 bytes, not a canonically encoded point, or a point
+    /// of small order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| SignatureError::Ed25519PublicKey)?;
         let key = VerificationKey::try_from(bytes).map_err(|_| SignatureError::Ed25519PublicKey)?;
@@ -123,14 +125,16 @@ impl Ed25519PublicKey {
     }
 }
 
-/// Whether the y-coordinate is below the field's order, 2^255 − 19. (The other spelling, x = 0 with a sign, is of small order.)
+/// Returns true if the y-coordinate is below the field's order, 2^255 − 19. (The other non-canonical encoding, x = 0
+/// with a sign, is of small order.)
 fn is_canonical(bytes: &[u8; 32]) -> bool {
     let [lowest, between @ .., highest] = bytes;
     !(*lowest >= 0xED && between.iter().all(|byte| *byte == 0xFF) && highest & 0x7F == 0x7F)
 }
 
-/// Whether eight times the point is the identity. Then, and only then, "R is the identity, s is 0" is a signature of a message
-/// that nobody chose: the equation becomes `[8][k]A = 0`, and k is a hash that is no multiple of the group's order.
+/// Returns true if eight times the point is the identity. Exactly then, "R is the identity, s is 0" is a valid
+/// signature of any message: the equation becomes `[8][k]A = 0`, where k is a hash that is not a multiple of the
+/// group's order.
 fn is_of_small_order(key: &VerificationKey) -> bool {
     let mut forged = [0; 64];
     forged[0] = 1;
@@ -138,9 +142,10 @@ fn is_of_small_order(key: &VerificationKey) -> bool {
 }
 
 impl ConsensusPublicKey {
-    /// From the bytes of a point.
+    /// Creates a key of this type from the bytes of a point.
     ///
-    /// Errors: `SignatureError::PublicKey`, `SignatureError::Ed25519PublicKey`.
+    /// Errors: `SignatureError::PublicKey` or `SignatureError::Ed25519PublicKey` if the bytes are not a key of this
+    /// type.
     pub fn from_bytes(key_type: KeyType, bytes: &[u8]) -> Result<Self, SignatureError> {
         Ok(match key_type {
             KeyType::Secp256k1 => Self::Secp256k1(PublicKey::from_bytes(bytes)?),
@@ -148,7 +153,7 @@ impl ConsensusPublicKey {
         })
     }
 
-    /// Its kind.
+    /// Returns the type of the key.
     pub fn key_type(&self) -> KeyType {
         match self {
             Self::Secp256k1(_) => KeyType::Secp256k1,
@@ -156,7 +161,7 @@ impl ConsensusPublicKey {
         }
     }
 
-    /// The encoded point: 33 bytes for secp256k1, 32 for Ed25519.
+    /// Returns the encoded point: 33 bytes for secp256k1, 32 bytes for Ed25519.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Secp256k1(key) => key.bytes(),
@@ -164,7 +169,7 @@ impl ConsensusPublicKey {
         }
     }
 
-    /// The address, as Tendermint has it for this kind.
+    /// Returns the address, by Tendermint's rule for this type of key.
     pub fn address(&self) -> Address {
         match self {
             Self::Secp256k1(key) => key.address(),
@@ -174,7 +179,7 @@ impl ConsensusPublicKey {
 
     /// Checks `signature` over `message`. Cost: about 60 µs for secp256k1, 40 µs for Ed25519.
     ///
-    /// Errors: `SignatureError::Mismatch`.
+    /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         match self {
             Self::Secp256k1(key) => key.verify(&sha256(message), signature),
@@ -238,9 +243,9 @@ impl Wire for ConsensusPublicKey {
     }
 }
 
-/// What signs proposals and votes.
+/// A key that signs proposals and votes.
 pub trait ConsensusKey {
-    /// Signs the message. Deterministic: one message has one signature.
+    /// Signs the message. Signing is deterministic: one message has one signature.
     fn sign_message(&self, message: &[u8]) -> Signature;
 }
 
@@ -250,7 +255,7 @@ impl ConsensusKey for SecretKey {
     }
 }
 
-/// A validator's secret key. Never printed; wiped when dropped.
+/// Secret key of a validator. It is never printed, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub enum ConsensusSecretKey {
     /// A scalar of secp256k1.
@@ -259,7 +264,7 @@ pub enum ConsensusSecretKey {
     Ed25519(Ed25519SecretKey),
 }
 
-/// A seed and what follows from it. Never printed; wiped when dropped.
+/// An Ed25519 seed and the values derived from it. It is never printed, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Ed25519SecretKey(SigningKey);
 
@@ -270,9 +275,10 @@ impl Drop for Ed25519SecretKey {
 }
 
 impl ConsensusSecretKey {
-    /// From 32 bytes: a scalar, or a seed.
+    /// Creates a key of this type from 32 bytes: a scalar or a seed.
     ///
-    /// Errors: `SignatureError::SecretKey`, `SignatureError::Ed25519SecretKey`.
+    /// Errors: `SignatureError::SecretKey` or `SignatureError::Ed25519SecretKey` if the bytes are not a secret key of
+    /// this type.
     pub fn from_bytes(key_type: KeyType, bytes: &[u8]) -> Result<Self, SignatureError> {
         Ok(match key_type {
             KeyType::Secp256k1 => Self::Secp256k1(SecretKey::from_bytes(bytes)?),
@@ -283,7 +289,7 @@ impl ConsensusSecretKey {
         })
     }
 
-    /// The scalar or the seed: 32 bytes. Handle with care.
+    /// Returns the 32 secret bytes of the scalar or the seed. The caller must keep them secret.
     pub fn bytes(&self) -> [u8; 32] {
         match self {
             Self::Secp256k1(key) => key.bytes(),
@@ -291,7 +297,7 @@ impl ConsensusSecretKey {
         }
     }
 
-    /// Its kind.
+    /// Returns the type of the key.
     pub fn key_type(&self) -> KeyType {
         match self {
             Self::Secp256k1(_) => KeyType::Secp256k1,
@@ -299,11 +305,11 @@ impl ConsensusSecretKey {
         }
     }
 
-    /// The public half.
+    /// Returns the public half of the key.
     pub fn public_key(&self) -> ConsensusPublicKey {
         match self {
             Self::Secp256k1(key) => ConsensusPublicKey::Secp256k1(key.public_key()),
-            // A clamped scalar is no multiple of the group's order, so this key is not of small order.
+            // A clamped scalar is not a multiple of the group's order, so this key is not of small order.
             Self::Ed25519(key) => ConsensusPublicKey::Ed25519(Ed25519PublicKey::new(key.0.verification_key())),
         }
     }
@@ -376,7 +382,7 @@ mod tests {
         assert!("sr25519".parse::<KeyType>().is_err());
     }
 
-    /// RFC 8032, section 7.1, test 2.
+    /// The test vector of RFC 8032, section 7.1, test 2.
     #[test]
     fn golden_ed25519() {
         let secret: [u8; 32] = hex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
@@ -392,7 +398,7 @@ mod tests {
         assert_eq!(tendermint::account::Id::from(theirs).as_bytes(), secret.public_key().address().0);
     }
 
-    /// s + the group's order is the same number to the equation, and must not be the same signature.
+    /// Adding the group's order to s changes nothing in the equation, but must not give a second valid signature.
     #[test]
     fn an_ed25519_signature_cannot_be_changed_without_the_key() {
         let order: [u8; 32] = hex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
@@ -407,7 +413,8 @@ mod tests {
         assert!(key.public_key().verify(b"message", &signature).is_err());
     }
 
-    /// The encodings of the eight points of small order: canonical ones, and those with y beyond the field or a sign for x = 0.
+    /// Returns the encodings of the eight points of small order: canonical ones, and those with y beyond the field or a
+    /// sign for x = 0.
     fn small_order() -> Vec<[u8; 32]> {
         let mut all: Vec<[u8; 32]> = [
             "0100000000000000000000000000000000000000000000000000000000000000",
@@ -428,15 +435,16 @@ mod tests {
         all
     }
 
-    /// A signature "R, s = 0" of small order holds for any message under ZIP 215 with a key of small order: such keys are no
-    /// keys here. Under a good key, our verdict on odd encodings of R is that of the other implementation of ZIP 215.
+    /// With a key of small order, a signature "R, s = 0" of small order holds for any message under ZIP 215, so such
+    /// keys are refused. With a good key, our result for unusual encodings of R is that of the other implementation of
+    /// ZIP 215.
     #[test]
     fn keys_of_small_order_are_refused_and_odd_signatures_judged_as_elsewhere() {
         for bytes in small_order() {
             assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would take it");
             assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(SignatureError::Ed25519PublicKey));
         }
-        // y = p + 3 is another spelling of y = 3, a point of large order.
+        // y = p + 3 is another encoding of y = 3, which is a point of large order.
         for (lowest, rest, highest, holds) in [(3, 0, 0, true), (0xF0, 0xFF, 0x7F, false)] {
             let mut bytes = [rest; 32];
             (bytes[0], bytes[31]) = (lowest, highest);
@@ -459,8 +467,9 @@ mod tests {
         }
     }
 
-    /// A signature that only ZIP 215 accepts: R is off by a point of small order, which the cofactor takes out again. CometBFT and
-    /// batches accept it, so we do; RFC 8032's other equation would refuse it, and nodes would disagree.
+    /// A signature that only ZIP 215 accepts: R is off by a point of small order, which the cofactor removes. CometBFT
+    /// and batch verification accept it, so Cairn does; RFC 8032's equation without the cofactor would refuse it, and
+    /// nodes would disagree.
     #[test]
     fn the_equation_has_the_cofactor() {
         let public: [u8; 32] = hex("04c5158f254c3a6c1f95ced6dc64b223c9706fbf72d2f27dcbc6e7844372977f");

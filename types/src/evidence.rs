@@ -10,7 +10,7 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// What proves that a validator misbehaved.
+/// A proof that a validator misbehaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// Two votes of one height, round and type for different values.
@@ -22,37 +22,37 @@ pub enum Evidence {
 pub struct DuplicateVoteEvidence {
     /// The vote for the lower block id; nil is lowest.
     pub vote_a: SignedVote,
-    /// The other one.
+    /// The vote for the higher block id.
     pub vote_b: SignedVote,
-    /// Power of the whole set at that height.
+    /// Total power of the validator set at that height.
     pub total_power: Power,
     /// Power of the validator at that height.
     pub validator_power: Power,
-    /// Time of the block of that height, or of the report if it is not decided yet.
+    /// Time of the block of that height, or of the report if the height is not decided yet.
     pub timestamp: Time,
 }
 
-/// Why evidence proves nothing.
+/// Reason why evidence proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EvidenceError {
-    /// The votes may stand side by side: they differ in voter, height, round or type, or say the same.
+    /// The votes do not contradict each other: they differ in voter, height, round or type, or have the same value.
     #[error("the votes do not contradict each other")]
     NoConflict,
-    /// They are not ordered by value.
+    /// The votes are not ordered by value.
     #[error("the votes are not ordered by block id")]
     Order,
-    /// The powers are not those of the set.
+    /// The powers are not those of the validator set.
     #[error("the powers are not those of the validator set at that height")]
     Power,
-    /// A vote does not hold.
+    /// One of the votes is not valid.
     #[error("{0}")]
     Vote(VoteError),
 }
 
 impl DuplicateVoteEvidence {
-    /// Orders the votes and notes the powers.
+    /// Creates evidence: orders the votes and records the powers. The signatures are not checked.
     ///
-    /// Errors: `NoConflict`; `Vote` if the voter is not in `validators`.
+    /// Errors: `NoConflict` if the votes do not contradict each other; `Vote` if the voter is not in `validators`.
     pub fn new(
         a: SignedVote,
         b: SignedVote,
@@ -90,7 +90,9 @@ impl DuplicateVoteEvidence {
         if order_of(a.block_id) > order_of(b.block_id) { Err(EvidenceError::Order) } else { Ok(()) }
     }
 
-    /// Checks the conflict, both signatures and the powers against the set of that height.
+    /// Checks the conflict, both signatures and the powers against the validator set of that height.
+    ///
+    /// Errors: `NoConflict`, `Order`, `Vote` if a vote is not valid, or `Power` if the powers are not those of the set.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
         self.check_conflict()?;
         let first = self.vote_a.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
@@ -102,32 +104,36 @@ impl DuplicateVoteEvidence {
     }
 }
 
-/// Tendermint's order of the values in evidence: by the bytes of the block id, so that its tools accept ours. Nil is lowest.
+/// Returns the key of Tendermint's order of values in evidence: the bytes of the block id, so that its tools accept our
+/// evidence. Nil is lowest.
 fn order_of(id: Option<BlockId>) -> Option<(Hash, Vec<u8>)> {
     id.map(|id| (id.hash, wire::parts_header_pb(id.parts).unwrap_or_default().encode_to_vec()))
 }
 
 impl Evidence {
-    /// The height of the misbehaviour.
+    /// Returns the height of the misbehaviour.
     pub fn height(&self) -> Height {
         match self {
             Self::DuplicateVote(evidence) => evidence.vote_a.vote.height,
         }
     }
 
-    /// The bytes that the header's `evidence_hash` is over: those of the kind of evidence, without [`Evidence`]'s own tag.
+    /// Returns the bytes under the header's `evidence_hash`: those of this kind of evidence, without [`Evidence`]'s own
+    /// tag.
     pub fn hashed_bytes(&self) -> Vec<u8> {
         match self {
             Self::DuplicateVote(evidence) => evidence.to_pb().encode_to_vec(),
         }
     }
 
-    /// SHA-256 of [`Evidence::hashed_bytes`], by which Tendermint's tools name evidence.
+    /// Returns the SHA-256 of [`Evidence::hashed_bytes`], by which Tendermint's tools identify evidence.
     pub fn hash(&self) -> Hash {
         sha256(&self.hashed_bytes())
     }
 
-    /// Checks it against the set of its height.
+    /// Checks the evidence against the validator set of its height.
+    ///
+    /// Errors: those of [`DuplicateVoteEvidence::verify`].
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
         match self {
             Self::DuplicateVote(evidence) => evidence.verify(chain_id, validators),

@@ -1,4 +1,4 @@
-//! What must be durable before we speak.
+//! The hard state: what must be durable before this node sends a signed message.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// The steps of a round.
+/// Names the steps of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// Waiting for the proposal.
+    /// The node waits for the proposal.
     #[default]
     Propose = 1,
-    /// Prevoted, waiting for a polka.
+    /// The node has prevoted and waits for a polka.
     Prevote = 2,
-    /// Precommitted, waiting for a decision.
+    /// The node has precommitted and waits for a decision.
     Precommit = 3,
 }
 
@@ -36,29 +36,30 @@ impl fmt::Display for Step {
 pub struct Lock {
     /// The round of the polka.
     pub round: Round,
-    /// The value.
+    /// The block that is the value.
     pub block_id: BlockId,
 }
 
-/// The paper's variables, what we signed at this height, and the polka behind `valid`: all that safety and re-proposing need
-/// after a crash.
+/// The paper's variables, the messages that this node signed at this height, and the polka behind `valid`: everything
+/// that safety and re-proposing need after a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// The height being decided (`h_p`).
+    /// The height that is being decided (`h_p`).
     pub height: Height,
-    /// The round (`round_p`).
+    /// The current round (`round_p`).
     pub round: Round,
-    /// The step (`step_p`).
+    /// The current step (`step_p`).
     pub step: Step,
-    /// `lockedValue` and `lockedRound`.
+    /// The paper's `lockedValue` and `lockedRound`.
     pub locked: Option<Lock>,
-    /// `validValue` and `validRound`.
+    /// The paper's `validValue` and `validRound`.
     pub valid: Option<Lock>,
-    /// The prevotes that made `valid` valid.
+    /// The polka behind `valid`: the prevotes for its block.
     pub valid_polka: Option<Certificate>,
-    /// The proposals that we signed at this height, by round. Bounded: those of the last rounds are kept.
+    /// The proposals that this node signed at this height, by round. Bounded: only those of the last rounds are kept.
     pub proposals: Vec<SignedProposal>,
-    /// The votes that we signed at this height, by round and type. Bounded: those of the last rounds are kept.
+    /// The votes that this node signed at this height, by round and type. Bounded: only those of the last rounds are
+    /// kept.
     pub votes: Vec<SignedVote>,
 }
 

@@ -6,19 +6,20 @@ use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// 32 bytes of SHA-256 or BLAKE3; which of them, the field says.
+/// A SHA-256 or BLAKE3 hash of 32 bytes. The documentation of each field says which of the two.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 
-/// 20 bytes that name a key: RIPEMD-160 of SHA-256 of the compressed public key.
+/// An address of 20 bytes that identifies a key. For secp256k1 it is RIPEMD-160 of SHA-256 of the compressed public
+/// key; for Ed25519 see [`ConsensusPublicKey::address`](crate::ConsensusPublicKey::address).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 20]);
 
-/// Names a transaction: SHA-256 of its full bytes, signature included, as Tendermint.
+/// Identifies a transaction: SHA-256 of its full bytes, signature included, as in Tendermint.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxId(pub [u8; 32]);
 
-/// Why a text is not a hash or an address.
+/// Reason why a text is not a hash or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{got:?} is not {digits} hexadecimal digits")]
 pub struct ParseHexError {
@@ -59,27 +60,27 @@ macro_rules! hex_text {
 hex_text!(Hash 32, Address 20, TxId 32);
 
 impl TxId {
-    /// The id of the transaction with these bytes.
+    /// Returns the id of the transaction with these bytes.
     pub fn of(tx: &[u8]) -> Self {
         Self(sha256(tx).0)
     }
 }
 
-/// How a block is cut into parts, and the Merkle root over them (BLAKE3).
+/// Number of parts of a block, and the Merkle root over them (BLAKE3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartSetHeader {
     /// Number of parts, 1 to [`crate::limits::PARTS_MAX`].
     pub total: u32,
-    /// Merkle root over the parts.
+    /// Merkle root over the parts (BLAKE3).
     pub hash: Hash,
 }
 
-/// Names a block: its header's hash and its parts. Nil is `Option::<BlockId>::None`.
+/// Identifies a block by the hash of its header and by its parts. Nil is `Option::<BlockId>::None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId {
     /// Hash of the header (SHA-256).
     pub hash: Hash,
-    /// The parts of exactly these block bytes.
+    /// Identifies the parts of exactly these block bytes.
     pub parts: PartSetHeader,
 }
 
@@ -89,17 +90,17 @@ impl fmt::Display for BlockId {
     }
 }
 
-/// SHA-256, for what other software recomputes.
+/// Returns the SHA-256 of `bytes`, for values that other software recomputes.
 pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }
 
-/// BLAKE3, for what only Cairn computes.
+/// Returns the BLAKE3 of `bytes`, for values that only Cairn computes.
 pub fn blake3(bytes: &[u8]) -> Hash {
     Hash(*::blake3::hash(bytes).as_bytes())
 }
 
-/// BLAKE3 of the concatenation of `parts`.
+/// Returns the BLAKE3 of the concatenation of `parts`.
 pub fn blake3_parts(parts: &[&[u8]]) -> Hash {
     let mut hasher = ::blake3::Hasher::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! The header: what light clients see of a block.
+//! The header: the part of a block that light clients read.
 
 use prost::Message;
 
@@ -10,36 +10,36 @@ use crate::{
 /// Tendermint's version of the block format.
 pub const BLOCK_PROTOCOL: u64 = 11;
 
-/// A block's head. Its hash (SHA-256, Tendermint's layout) names the block.
+/// The header of a block. Its hash (SHA-256, Tendermint's layout) identifies the block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Version of the application's rules.
     pub version_app: u64,
-    /// The chain.
+    /// Id of the chain that the block belongs to.
     pub chain_id: ChainId,
-    /// Position in the chain.
+    /// Position of the block in the chain.
     pub height: Height,
-    /// The proposer's clock, strictly later than the previous block's.
+    /// Time from the proposer's clock, strictly later than the previous block's time.
     pub time: Time,
-    /// The previous block; `None` only in the first.
+    /// Id of the previous block; `None` only in the first block.
     pub last_block_id: Option<BlockId>,
     /// Root over the previous block's commit: [`Commit::hash`](crate::Commit::hash).
     pub last_commit_hash: Hash,
     /// Root over the transactions: [`Block::data_hash`](crate::Block::data_hash).
     pub data_hash: Hash,
-    /// The validators of this height: [`ValidatorSet::hash`](crate::ValidatorSet::hash).
+    /// Hash of the validators of this height: [`ValidatorSet::hash`](crate::ValidatorSet::hash).
     pub validators_hash: Hash,
-    /// The validators of the next height.
+    /// Hash of the validators of the next height.
     pub next_validators_hash: Hash,
-    /// The parameters of this height: [`Params::hash`](crate::Params::hash).
+    /// Hash of the parameters of this height: [`Params::hash`](crate::Params::hash).
     pub consensus_hash: Hash,
-    /// The state after the previous block (BLAKE3; other software takes it as opaque bytes).
+    /// Root of the state after the previous block (BLAKE3; opaque bytes for other software).
     pub app_hash: Hash,
     /// Root over the previous block's results: [`results_hash`](crate::results_hash).
     pub last_results_hash: Hash,
     /// Root over this block's evidence: [`Block::evidence_hash`](crate::Block::evidence_hash).
     pub evidence_hash: Hash,
-    /// Who proposed it first.
+    /// Address of the validator that proposed the block first.
     pub proposer: Address,
 }
 
@@ -62,7 +62,7 @@ struct BytesValue {
 }
 
 impl Header {
-    /// SHA-256 Merkle root over the fourteen fields, each in protobuf.
+    /// Returns the SHA-256 Merkle root over the fourteen fields, each encoded in protobuf.
     pub fn hash(&self) -> Hash {
         let pb = self.to_pb();
         let bytes = |value: Vec<u8>| BytesValue { value }.encode_to_vec();

@@ -1,7 +1,9 @@
-//! secp256k1 keys and signatures: of accounts, and of the validators that choose them (the other choice is in `consensus_key`).
+//! secp256k1 keys and signatures, for accounts and for validators that choose this key type (`consensus_key` has the
+//! other one).
 //!
-//! Signing is deterministic (RFC 6979), so the same message under the same key always has the same bytes. Signatures are low-S;
-//! a high-S signature does not verify, so nobody can change a signature's bytes without the key.
+//! Signing is deterministic (RFC 6979), so the same message under the same key always has the same signature bytes.
+//! Signatures are low-S; a high-S signature does not verify, so the bytes of a signature cannot be changed without the
+//! key.
 
 use std::{fmt, hash::Hash as StdHash, hash::Hasher};
 
@@ -22,19 +24,19 @@ use thiserror::Error;
 
 use crate::{Address, Hash};
 
-/// A key or a signature that does not hold.
+/// Reason why a key or a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
-    /// Not 32 bytes of a scalar between 1 and the group's order.
+    /// The bytes are not a secret key: 32 bytes of a scalar from 1 to below the group's order.
     #[error("not a secp256k1 secret key")]
     SecretKey,
-    /// Not 32 bytes.
+    /// The bytes are not a seed of 32 bytes.
     #[error("not the seed of an Ed25519 key, which has 32 bytes")]
     Ed25519SecretKey,
-    /// Not 33 bytes of a compressed point on the curve.
+    /// The bytes are not a public key: 33 bytes of a compressed point on the curve.
     #[error("not a compressed secp256k1 public key")]
     PublicKey,
-    /// Not 32 bytes of a point on edwards25519, or not its canonical encoding, or of small order.
+    /// The bytes are not 32 bytes of a point on edwards25519, not its canonical encoding, or a point of small order.
     #[error("not an Ed25519 public key (a canonically encoded point that is not of small order)")]
     Ed25519PublicKey,
     /// The signature is not of this message under this key, is high-S, or is malformed.
@@ -42,12 +44,12 @@ pub enum SignatureError {
     Mismatch,
 }
 
-/// 64 bytes, a consensus signature: `r ‖ s`, low-S (secp256k1), or `R ‖ s` (Ed25519).
+/// A consensus signature of 64 bytes: `r ‖ s`, low-S (secp256k1), or `R ‖ s` (Ed25519).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signature(pub [u8; 64]);
 
-/// 65 bytes, `r ‖ s ‖ v`: a transaction's signature. `v` (0 or 1) is the parity of the nonce point; it is verified, so it
-/// is as hard to change as the rest, and lets many signatures be verified together.
+/// A transaction's signature of 65 bytes, `r ‖ s ‖ v`. `v` (0 or 1) is the parity of the nonce point. It is verified,
+/// so it cannot be changed without the key either, and it allows many signatures to be verified together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TxSignature(pub [u8; 65]);
 
@@ -63,7 +65,7 @@ impl fmt::Debug for TxSignature {
     }
 }
 
-/// A point on the curve, parsed once (6.5 µs), with its compressed bytes and its address at hand.
+/// A point on the curve, parsed once (6.5 µs), with its compressed bytes and its address.
 #[derive(Clone, Copy)]
 pub struct PublicKey {
     bytes: [u8; 33],
@@ -72,9 +74,9 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// From 33 bytes of a compressed point.
+    /// Creates a key from the 33 bytes of a compressed point.
     ///
-    /// Errors: `SignatureError::PublicKey`.
+    /// Errors: `SignatureError::PublicKey` if the bytes are not a compressed point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 33] = bytes.try_into().map_err(|_| SignatureError::PublicKey)?;
         let key = VerifyingKey::from_sec1_bytes(&bytes).map_err(|_| SignatureError::PublicKey)?;
@@ -86,7 +88,7 @@ impl PublicKey {
         Self { bytes, address, key }
     }
 
-    /// The compressed point.
+    /// Returns the compressed point of 33 bytes.
     pub fn bytes(&self) -> &[u8; 33] {
         &self.bytes
     }
@@ -95,14 +97,14 @@ impl PublicKey {
         self.key.as_affine()
     }
 
-    /// RIPEMD-160 of SHA-256 of the compressed point, as Tendermint has it.
+    /// Returns the address: RIPEMD-160 of SHA-256 of the compressed point, as in Tendermint.
     pub fn address(&self) -> Address {
         self.address
     }
 
     /// Checks `signature` over a 32-byte digest. Cost: about 60 µs.
     ///
-    /// Errors: `SignatureError::Mismatch`.
+    /// Errors: `SignatureError::Mismatch` if the signature does not hold, is high-S or is malformed.
     pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), SignatureError> {
         let signature = k256::ecdsa::Signature::from_slice(&signature.0).map_err(|_| SignatureError::Mismatch)?;
         self.key.verify_prehash(&digest.0, &signature).map_err(|_| SignatureError::Mismatch)
@@ -110,7 +112,7 @@ impl PublicKey {
 
     /// Checks `signature`, recovery bit included, over a 32-byte digest. Cost: about 60 µs.
     ///
-    /// Errors: `SignatureError::Mismatch`, also when only the recovery bit is wrong.
+    /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
         let (r, s, parity) = signature.parts().ok_or(SignatureError::Mismatch)?;
         let z = scalar(digest.0);
@@ -121,7 +123,8 @@ impl PublicKey {
             &ProjectivePoint::from(*self.point()),
         )
         .to_affine();
-        // With v ≤ 1 the x-coordinate itself, not only its residue, must be r: what a recovery id of 0 or 1 says.
+        // With v ≤ 1, r must be the x-coordinate itself and not only its residue: this is the meaning of a recovery id
+        // of 0 or 1.
         let x_is_r = nonce_point.x() == r.to_bytes();
         let parity_is_v = nonce_point.y_is_odd().unwrap_u8() == parity;
         if x_is_r && parity_is_v { Ok(()) } else { Err(SignatureError::Mismatch) }
@@ -129,7 +132,7 @@ impl PublicKey {
 }
 
 impl TxSignature {
-    /// r, s and the parity of the nonce point; `None` if they are out of their ranges or s is high.
+    /// Returns r, s and the parity of the nonce point; `None` if one of them is out of range or s is high.
     pub(crate) fn parts(&self) -> Option<(Scalar, Scalar, u8)> {
         let [rs @ .., v] = &self.0;
         let parsed = k256::ecdsa::Signature::from_slice(rs).ok().filter(|parsed| parsed.normalize_s() == *parsed)?;
@@ -162,14 +165,14 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A scalar that signs. Never printed; wiped when dropped.
+/// A scalar that signs. It is never printed, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// From 32 bytes.
+    /// Creates a key from 32 bytes.
     ///
-    /// Errors: `SignatureError::SecretKey` for zero, for values beyond the group's order, and for another length.
+    /// Errors: `SignatureError::SecretKey` for zero, for values at or above the group's order, and for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         if bytes.len() != 32 {
             return Err(SignatureError::SecretKey);
@@ -177,12 +180,12 @@ impl SecretKey {
         SigningKey::from_slice(bytes).map(Self).map_err(|_| SignatureError::SecretKey)
     }
 
-    /// The scalar: 32 bytes, big-endian. Handle with care.
+    /// Returns the 32 secret bytes of the scalar, big-endian. The caller must keep them secret.
     pub fn bytes(&self) -> [u8; 32] {
         self.0.to_bytes().into()
     }
 
-    /// The public half.
+    /// Returns the public half of the key.
     pub fn public_key(&self) -> PublicKey {
         let key = *self.0.verifying_key();
         let point = key.to_sec1_point(true);
@@ -195,10 +198,11 @@ impl SecretKey {
         Signature(signature.to_bytes().into())
     }
 
-    /// Signs a 32-byte digest, with the recovery bit.
+    /// Signs a 32-byte digest and adds the recovery bit.
     pub fn sign_recoverable(&self, digest: &Hash) -> TxSignature {
         let (signature, recovery): (k256::ecdsa::Signature, RecoveryId) = self.0.sign_prehash_recoverable(&digest.0);
-        // r overflows the field's order once in 2^127 signatures; such a signature would be refused, not accepted wrongly.
+        // The x-coordinate of the nonce point reaches the group's order about once in 2^127 signatures. Then v is 2 or
+        // 3, and the signature is refused, not accepted wrongly.
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&signature.to_bytes());
         bytes[64] = recovery.to_byte();

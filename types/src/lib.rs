@@ -1,6 +1,6 @@
-//! The nouns of Cairn: their bytes, their signatures and their limits.
+//! The data types of Cairn: their bytes, their signatures and their limits.
 //!
-//! | word | meaning | elsewhere |
+//! | term | meaning | elsewhere |
 //! |---|---|---|
 //! | height | position of a block in the chain; one decision each | Tendermint's height |
 //! | round | an attempt to decide a height, from 0 | `round`, arXiv:1807.04938 |
@@ -11,17 +11,19 @@
 //! | commit | the precommits of more than 2/3 of the power, kept with a block | commit, seen commit |
 //! | certificate | votes of one height, round and type that prove a threshold | – |
 //! | evidence | two signed votes that contradict each other | equivocation evidence |
-//! | hard state | what must be durable before we speak | etcd raft's `HardState`; CometBFT's WAL |
+//! | hard state | what must be durable before a message is sent | etcd raft's `HardState`; CometBFT's WAL |
 //!
 //! **Hashes.** SHA-256, by Tendermint's rules and encodings, for what its light clients, explorers and client libraries
-//! recompute: the header and every hash in it but the app hash, transaction ids, addresses (RIPEMD-160 of SHA-256) and the
-//! digest under a consensus signature. BLAKE3 for what only Cairn computes: the state tree and the app hash, block parts,
-//! checksums, caches and the seeds of signature batches.
+//! recompute: the header and every hash in it but the app hash, transaction ids, addresses (RIPEMD-160 of SHA-256, or
+//! truncated SHA-256 for Ed25519) and the digest under a secp256k1 consensus signature. BLAKE3 for what only Cairn
+//! computes: the state tree and the app hash, block parts, checksums, caches, the digest under a transaction's
+//! signature and the seeds of signature batches.
 //!
-//! **Bytes.** One codec, protobuf, described by `proto/cairn.proto`; [`Wire`] is how a type meets it. Decoding is capped by
-//! [`Wire::BYTES_MAX`] and yields only values that keep the type's promises.
+//! **Bytes.** There is one codec, protobuf, described by `proto/cairn.proto`. Types with bytes implement [`Wire`].
+//! Decoding accepts at most [`Wire::BYTES_MAX`] bytes and returns only values that keep the invariants of their type.
 //!
-//! **Trust is a type.** [`SignedVote`] comes from a peer, [`VerifiedVote`] only from [`SignedVote::verify`]; likewise
+//! **Trust is a type.** [`SignedVote`] comes from a peer. A [`VerifiedVote`] comes from [`SignedVote::verify`], or from
+//! a constructor for votes that need no check because this node signed or verified them before. The same holds for
 //! proposals, certificates and transactions.
 
 mod batch;

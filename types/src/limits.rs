@@ -1,78 +1,81 @@
 //! Bounds on everything that can grow, with unit, reason and proof.
 //!
-//! A bound that several crates must agree on stands here. A bound of one queue stands beside that queue.
+//! A bound that several crates must agree on is defined here. A bound of one queue is defined next to that queue.
 
-/// Validators in a set. A height costs every node O(n²) votes; 200 is where votes begin to weigh (2.5–12 ms of CPU at 100).
+/// Maximum number of validators in a set. Each height costs O(n²) votes in the network; near 200 their cost becomes
+/// significant (2.5–12 ms of CPU per height at 100).
 pub const VALIDATORS_MAX: usize = 200;
 
-/// Total power of a set: MaxInt64 / 8, as Tendermint, so that `3 · power` and priorities never overflow.
+/// Maximum total power of a set: MaxInt64 / 8, as in Tendermint, so that `3 · power` and priorities never overflow.
 pub const POWER_TOTAL_MAX: u64 = (i64::MAX / 8) as u64;
 
-/// Bytes of a block part: small enough to forward before the whole block is there.
+/// Bytes of a full block part: small enough to forward parts before the whole block has arrived.
 pub const PART_BYTES: usize = 65_536;
 
-/// Bytes of an encoded block, whatever the parameters say.
+/// Maximum bytes of an encoded block, independent of the chain's parameters.
 pub const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Parts of the largest block.
+/// Maximum number of parts of a block, for a block of the largest size.
 pub const PARTS_MAX: u32 = (BLOCK_BYTES_MAX / PART_BYTES) as u32;
 
-/// Bytes of one transaction.
+/// Maximum bytes of one encoded transaction.
 pub const TX_BYTES_MAX: usize = 64 * 1024;
 
-/// Messages in one transaction; they succeed or fail together.
+/// Maximum number of messages in one transaction; they succeed or fail together.
 pub const TX_MESSAGES_MAX: usize = 16;
 
-/// Transactions in one block: bounds the memory that decoding a block takes (a transaction is at least 100 bytes).
+/// Maximum number of transactions in one block. It bounds the memory for decoding a block (a transaction has at least
+/// 100 bytes).
 pub const BLOCK_TXS_MAX: usize = BLOCK_BYTES_MAX / 100;
 
-/// Pieces of evidence in one block.
+/// Maximum number of pieces of evidence in one block.
 pub const EVIDENCE_PER_BLOCK_MAX: usize = 64;
 
-/// Bytes of one encoded vote: 64 of signature, 74 of block id, 20 of address, 12 of time, numbers and tags.
+/// Maximum bytes of one encoded vote: 64 for the signature, 74 for the block id, 20 for the address, 12 for the time,
+/// and numbers and tags.
 pub const VOTE_BYTES_MAX: usize = 256;
 
-/// Bytes of a certificate: one vote for each validator, with tags.
+/// Maximum bytes of a certificate: one vote of each validator, with tags.
 pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * (VOTE_BYTES_MAX + 4);
 
-/// Bytes of the hard state: a polka, and what we signed at one height.
+/// Maximum bytes of the hard state: a polka, and the messages that this node signed at one height.
 pub const HARD_STATE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of a message on the consensus channel.
+/// Maximum bytes of a message on the consensus channel.
 pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of a message on the parts channel: a part with its proof.
+/// Maximum bytes of a message on the parts channel: a part with its proof.
 pub const PART_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes of a batch of transactions on the gossip topic.
+/// Maximum bytes of a batch of transactions on the gossip topic.
 pub const TX_BATCH_BYTES_MAX: usize = 512 * 1024;
 
-/// Transactions of a batch on the gossip topic.
+/// Maximum number of transactions in a batch on the gossip topic.
 pub const TX_BATCH_MAX: usize = 4096;
 
-/// Transactions of which a peer tells that they wait with it: the ids are 2 MiB.
+/// Maximum number of waiting transactions that a peer lists in one answer; their ids take 2 MiB.
 pub const WAITING_TXS_MAX: usize = 65_536;
 
-/// Transactions that one request may ask for by id.
+/// Maximum number of transactions that one request asks for by id.
 pub const TXS_PER_REQUEST_MAX: usize = 1_024;
 
-/// Bytes of a request to a peer: the ids of transactions, with tags.
+/// Maximum bytes of a request to a peer: the ids of transactions, with tags.
 pub const PEER_REQUEST_BYTES_MAX: usize = TXS_PER_REQUEST_MAX * 32 + 64;
 
-/// Blocks that one sync request may ask for.
+/// Maximum number of blocks that one sync request asks for.
 pub const SYNC_BLOCKS_MAX: u32 = 64;
 
-/// Bytes of the answer to a sync request: at least one block of the largest size, with its commit.
+/// Maximum bytes of the answer to a sync request: at least one block of the largest size, with its commit.
 pub const SYNC_RESPONSE_BYTES_MAX: usize = BLOCK_BYTES_MAX + 2 * 1024 * 1024;
 
-/// Characters of a chain id, as Tendermint.
+/// Maximum number of characters in a chain id, as in Tendermint.
 pub const CHAIN_ID_CHARS_MAX: usize = 50;
 
-/// Events of one transaction or block.
+/// Maximum number of events of one transaction or block.
 pub const EVENTS_MAX: usize = 1024;
 
-/// Rounds of a height of which we keep what we signed, the last ones: older messages help nobody, and can never be signed
-/// again, because rounds only grow.
+/// Number of the latest rounds of a height whose own signed messages are kept. Older messages are of no use, and can
+/// never be signed again, because rounds only grow.
 pub const OWN_ROUNDS_MAX: usize = 4;
 
 const _: () = assert!(PARTS_MAX as usize * PART_BYTES == BLOCK_BYTES_MAX);

@@ -1,7 +1,7 @@
 //! Merkle trees over ordered leaves, laid out as in RFC 6962 section 2.1, as Tendermint uses them.
 //!
-//! `leaf = H(0x00 ‖ bytes)`, `inner = H(0x01 ‖ left ‖ right)`, the empty tree is `H("")`; a tree of n leaves splits at the
-//! largest power of two below n.
+//! `leaf = H(0x00 ‖ bytes)`, `inner = H(0x01 ‖ left ‖ right)`, and the empty tree is `H("")`. A tree of n leaves splits
+//! at the largest power of two below n.
 
 use thiserror::Error;
 
@@ -10,12 +10,12 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// Which hash a tree uses.
+/// Selects the hash function of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hasher {
-    /// For trees that other software recomputes.
+    /// SHA-256, for trees that other software recomputes.
     Sha256,
-    /// For trees that only Cairn computes.
+    /// BLAKE3, for trees that only Cairn computes.
     Blake3,
 }
 
@@ -43,7 +43,7 @@ impl Hasher {
     }
 }
 
-/// The root over `leaves`.
+/// Returns the Merkle root over `leaves`.
 pub fn root(hasher: Hasher, leaves: &[impl AsRef<[u8]>]) -> Hash {
     match leaves {
         [] => hasher.hash(&[]),
@@ -59,23 +59,23 @@ fn split(leaves: usize) -> usize {
     leaves.next_power_of_two() / 2
 }
 
-/// Proves that a leaf stands at a place in a tree.
+/// A proof that a leaf is at an index of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Leaves in the tree.
+    /// Number of leaves in the tree.
     pub total: u32,
-    /// The leaf's place, from 0.
+    /// Index of the leaf, from 0.
     pub index: u32,
-    /// The leaf's hash.
+    /// Hash of the leaf.
     pub leaf_hash: Hash,
-    /// The siblings on the way up, nearest first; at most 32.
+    /// Hashes of the siblings on the path to the root, nearest first; at most 32.
     pub aunts: Vec<Hash>,
 }
 
-/// Why a proof does not hold.
+/// Reason why a proof does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProofError {
-    /// The leaf is not the one proven.
+    /// The leaf is not the one that the proof is for.
     #[error("the leaf is not the one proven")]
     Leaf,
     /// The path does not lead to the root.
@@ -86,14 +86,16 @@ pub enum ProofError {
 const AUNTS_MAX: usize = 32;
 
 impl Proof {
-    /// Checks that `leaf` stands at `self.index` among `self.total` leaves under `root`.
+    /// Checks that `leaf` is at `self.index` among `self.total` leaves under `root`.
+    ///
+    /// Errors: `Leaf` if this proof is for another leaf, `Root` if its path does not lead to `root`.
     pub fn verify(&self, hasher: Hasher, root: Hash, leaf: &[u8]) -> Result<(), ProofError> {
         if self.root(hasher, leaf)? == root { Ok(()) } else { Err(ProofError::Root) }
     }
 
-    /// The root under which `leaf` stands at `self.index` among `self.total` leaves.
+    /// Returns the root under which `leaf` is at `self.index` among `self.total` leaves.
     ///
-    /// Errors: `Leaf` if this proof is of another leaf, `Root` if its path does not fit the place.
+    /// Errors: `Leaf` if this proof is for another leaf, `Root` if the length of its path does not fit the index.
     pub fn root(&self, hasher: Hasher, leaf: &[u8]) -> Result<Hash, ProofError> {
         if hasher.leaf(leaf) != self.leaf_hash {
             return Err(ProofError::Leaf);
@@ -102,7 +104,7 @@ impl Proof {
     }
 }
 
-/// The root that a leaf hash and its aunts lead to; `None` if their number does not fit.
+/// Returns the root that a leaf hash and its aunts lead to; `None` if the number of aunts does not fit.
 fn climb(hasher: Hasher, index: usize, total: usize, leaf: Hash, aunts: &[Hash]) -> Option<Hash> {
     if index >= total {
         return None;
@@ -119,7 +121,7 @@ fn climb(hasher: Hasher, index: usize, total: usize, leaf: Hash, aunts: &[Hash])
     }
 }
 
-/// The root over `leaves` and a proof for each of them. Cost: O(n log n) hashes.
+/// Returns the root over `leaves` and a proof for each of them. Cost: O(n log n) hashes.
 pub fn proofs(hasher: Hasher, leaves: &[impl AsRef<[u8]>]) -> (Hash, Vec<Proof>) {
     let hashes: Vec<Hash> = leaves.iter().map(|leaf| hasher.leaf(leaf.as_ref())).collect();
     let mut proofs: Vec<Proof> = hashes

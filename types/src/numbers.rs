@@ -1,4 +1,4 @@
-//! Height, round, power and chain id: small values that must not be mixed up.
+//! Height, round, power and chain id: small values whose types prevent confusion.
 
 use std::{fmt, ops::Deref, str::FromStr};
 
@@ -6,26 +6,26 @@ use thiserror::Error;
 
 use crate::limits::{CHAIN_ID_CHARS_MAX, POWER_TOTAL_MAX};
 
-/// Position of a block in the chain. The genesis state stands at the height before the first block.
+/// Position of a block in the chain. The genesis state has the height before the first block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Height(pub u64);
 
 impl Height {
-    /// The state before the first block of a chain that starts at height 1.
+    /// Height of the state before the first block of a chain that starts at height 1.
     pub const GENESIS: Self = Self(0);
 
-    /// The height after this one.
+    /// Returns the height after this one.
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("heights stay below i64::MAX"))
     }
 
-    /// The height before this one, if any.
+    /// Returns the height before this one, if any.
     pub fn prev(self) -> Option<Self> {
         self.0.checked_sub(1).map(Self)
     }
 }
 
-/// An attempt to decide a height, from 0.
+/// Number of an attempt to decide a height, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u32);
 
@@ -33,31 +33,32 @@ impl Round {
     /// The first round of a height.
     pub const ZERO: Self = Self(0);
 
-    /// The round after this one.
+    /// Returns the round after this one.
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("rounds stay below i32::MAX"))
     }
 }
 
-/// Voting weight. Sums stay below [`POWER_TOTAL_MAX`], so that the threshold tests never overflow.
+/// Voting weight of validators. Sums are at most [`POWER_TOTAL_MAX`], so that the threshold tests never overflow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Power(pub u64);
 
 impl Power {
-    /// No weight.
+    /// The weight of no validators.
     pub const ZERO: Self = Self(0);
 
-    /// The sum, or `None` above [`POWER_TOTAL_MAX`].
+    /// Returns the sum, or `None` if it is above [`POWER_TOTAL_MAX`].
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).filter(|sum| *sum <= POWER_TOTAL_MAX).map(Self)
     }
 
-    /// More than two thirds of `total`: `3·w > 2·total`, strict.
+    /// Returns true if this is more than two thirds of `total`: `3·w > 2·total`, strict.
     pub fn is_quorum_of(self, total: Self) -> bool {
         3 * u128::from(self.0) > 2 * u128::from(total.0)
     }
 
-    /// More than one third of `total`, so at least one correct validator: `3·w > total`, strict.
+    /// Returns true if this is more than one third of `total`, so that a correct validator is included: `3·w > total`,
+    /// strict.
     pub fn is_honest_of(self, total: Self) -> bool {
         3 * u128::from(self.0) > u128::from(total.0)
     }
@@ -74,11 +75,11 @@ macro_rules! display_number {
 }
 display_number!(Height, Round, Power, ChainId);
 
-/// Names a chain. Signatures of one chain do not count on another.
+/// Identifies a chain. Signatures of one chain are not valid on another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainId(String);
 
-/// Why a text is not a chain id.
+/// Reason why a text is not a chain id.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("chain id {got:?}: use 1 to {CHAIN_ID_CHARS_MAX} letters, digits, '-', '_' or '.'")]
 pub struct ChainIdError {
@@ -86,7 +87,10 @@ pub struct ChainIdError {
 }
 
 impl ChainId {
-    /// Checks the characters and the length.
+    /// Creates a chain id from a text.
+    ///
+    /// Errors: [`ChainIdError`] if the length is not 1 to [`CHAIN_ID_CHARS_MAX`], or a character is not a letter,
+    /// digit, '-', '_' or '.'.
     pub fn new(text: &str) -> Result<Self, ChainIdError> {
         let fits = !text.is_empty() && text.len() <= CHAIN_ID_CHARS_MAX;
         if fits && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)) {
@@ -96,7 +100,7 @@ impl ChainId {
         }
     }
 
-    /// The text.
+    /// Returns the text of the chain id.
     pub fn as_str(&self) -> &str {
         &self.0
     }

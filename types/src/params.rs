@@ -1,5 +1,5 @@
-//! Parameters that every node of a chain shares. They stand in genesis and in the state, so the app hash commits to them; the
-//! bounds of a block also have a hash of their own in each header.
+//! Parameters that every node of a chain shares. They are part of genesis and of the state, so the app hash commits to
+//! them. The bounds of a block also have their own hash in each header.
 
 use std::time::Duration;
 
@@ -13,70 +13,70 @@ use crate::{
     wire::{DecodeError, Wire},
 };
 
-/// All parameters. Changes of height H act at H + 1.
+/// All parameters of a chain. Changes made at height H take effect at H + 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Bounds of a block.
     pub block: BlockParams,
-    /// When evidence is too old.
+    /// Maximum age and size of evidence.
     pub evidence: EvidenceParams,
     /// Version of the application's rules.
     pub version_app: u64,
     /// Upper bounds of the timeouts; nodes adapt below them.
     pub timeouts: Timeouts,
-    /// What counts as a timely proposal.
+    /// Bounds within which a proposal is timely.
     pub synchrony: Synchrony,
-    /// Heights of blocks and history that every node keeps.
+    /// Number of heights whose blocks and history every node keeps.
     pub retain_blocks: u64,
-    /// How far ahead an unordered transaction may expire.
+    /// Maximum number of heights from now to the expiry of an unordered transaction.
     pub tx_ttl_heights_max: u64,
-    /// Least fee of a transaction.
+    /// Minimum fee of a transaction.
     pub fee_min: u64,
 }
 
 /// Bounds of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockParams {
-    /// Bytes of an encoded block.
+    /// Maximum bytes of an encoded block.
     pub bytes_max: u64,
-    /// Gas of a block; −1 is no bound. Transfers cost 1 gas each message.
+    /// Maximum gas of a block; −1 means no bound. A transfer costs 1 gas per message.
     pub gas_max: i64,
 }
 
-/// When evidence is too old: when both bounds are exceeded.
+/// Bounds of evidence. Evidence is too old if both age bounds are exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvidenceParams {
-    /// In heights.
+    /// Maximum age in heights.
     pub age_heights_max: u64,
-    /// In time.
+    /// Maximum age in time.
     pub age_max: Duration,
-    /// Bytes of evidence in a block.
+    /// Maximum bytes of evidence in a block.
     pub bytes_max: u64,
 }
 
-/// `timeout(round) = base + delta · round`, in whole milliseconds.
+/// Timeouts in whole milliseconds: `timeout(round) = base + delta · round`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Waiting for a proposal.
+    /// Base of the wait for a proposal.
     pub propose: Duration,
-    /// More of it in each round.
+    /// Increase of the propose timeout per round.
     pub propose_delta: Duration,
-    /// Waiting for more prevotes after a quorum of mixed ones.
+    /// Base of the wait for more prevotes, after a quorum of prevotes for any values.
     pub prevote: Duration,
-    /// More of it in each round.
+    /// Increase of the prevote timeout per round.
     pub prevote_delta: Duration,
-    /// Waiting for more precommits after a quorum of mixed ones.
+    /// Base of the wait for more precommits, after a quorum of precommits for any values.
     pub precommit: Duration,
-    /// More of it in each round.
+    /// Increase of the precommit timeout per round.
     pub precommit_delta: Duration,
 }
 
-/// Proposer-based timestamps: what counts as timely, in whole milliseconds.
+/// Proposer-based timestamps: bounds within which a proposal is timely, in whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synchrony {
-    /// How far correct clocks may be apart.
+    /// Maximum difference between the clocks of correct nodes.
     pub precision: Duration,
-    /// How long a proposal may travel in round 0; 1.1 times more in each later round.
+    /// Maximum transmission time of a proposal in round 0; it grows by a factor of 1.1 per round.
     pub message_delay: Duration,
 }
 
@@ -99,7 +99,7 @@ impl Default for Params {
     }
 }
 
-/// CometBFT's defaults.
+/// The defaults of CometBFT.
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
@@ -117,29 +117,29 @@ impl Default for Timeouts {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {got} is out of range, use {range}")]
 pub struct ParamsError {
-    /// The parameter, as in genesis.
+    /// Name of the parameter, as in genesis.
     pub field: &'static str,
-    /// Its value.
+    /// Value of the parameter.
     pub got: String,
-    /// What is allowed.
+    /// Description of the allowed values.
     pub range: String,
 }
 
-/// No timeout is longer than this, so that sums and the wire stay in range.
+/// Maximum of every timeout, so that sums and encoded values stay in range.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 impl Params {
-    /// The header's `consensus_hash`: SHA-256 over the bounds of a block alone, as Tendermint has it. The app hash commits to all
-    /// parameters, because they are a row of the state.
+    /// Returns the header's `consensus_hash`: SHA-256 over the bounds of a block alone, as in Tendermint. The app hash
+    /// commits to all parameters, because they are a row of the state.
     pub fn hash(&self) -> Hash {
         let hashed =
             pb::HashedParams { block_max_bytes: self.block.bytes_max as i64, block_max_gas: self.block.gas_max };
         sha256(&hashed.encode_to_vec())
     }
 
-    /// Checks every range.
+    /// Checks the range of every parameter.
     ///
-    /// Errors: the first parameter that is out of range, by its name in genesis.
+    /// Errors: [`ParamsError`] for the first parameter that is out of range, with its name in genesis.
     pub fn check(&self) -> Result<(), ParamsError> {
         let within = |field, got: u64, low: u64, high: u64| {
             if (low..=high).contains(&got) {

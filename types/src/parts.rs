@@ -1,4 +1,4 @@
-//! Block parts: a block's bytes cut into pieces that can be checked and forwarded one by one.
+//! Block parts: the bytes of a block are cut into pieces that can be checked and forwarded one by one.
 
 use std::sync::Arc;
 
@@ -11,25 +11,26 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// One piece of a block, with the proof of its place.
+/// One piece of a block, with the proof of its index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its place, from 0.
+    /// Index of the part, from 0.
     pub index: u32,
-    /// At most [`PART_BYTES`]; all but the last are full.
+    /// The bytes of the part, at most [`PART_BYTES`]; every part except the last has exactly this size.
     pub bytes: Vec<u8>,
-    /// Leads to the part set's root.
+    /// Merkle proof that leads to the root of the part set.
     pub proof: merkle::Proof,
 }
 
-/// A part whose bytes and proof agree, and the part set that they lead to: checked once, it can be offered to many sets.
+/// A part whose bytes and proof agree, with the part set that they lead to. It is checked once and can be offered to
+/// many sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedPart {
     part: Arc<Part>,
     header: PartSetHeader,
 }
 
-/// The parts of one block, all or some of them. Parts are shared: handing one out for a message copies nothing.
+/// The parts of one block, all or some of them. Parts are shared, so putting one into a message copies no bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartSet {
     header: PartSetHeader,
@@ -37,29 +38,29 @@ pub struct PartSet {
     held: BitSet,
 }
 
-/// Why a part does not belong to a set. A peer that sends it is at fault.
+/// Reason why a part does not belong to a set. A peer that sends such a part is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PartError {
-    /// Index beyond the end.
+    /// The index is beyond the end of the set.
     #[error("part {got} of {total}")]
     Index {
-        /// The part's index.
+        /// Index of the part.
         got: u32,
-        /// Parts in the set.
+        /// Number of parts in the set.
         total: u32,
     },
-    /// A part that is not the last is full, the last is not empty.
+    /// The size is wrong: a part before the last is not full, or the last is empty or too large.
     #[error("part {index} has a wrong size of {got} bytes")]
     Size {
-        /// The part's index.
+        /// Index of the part.
         index: u32,
-        /// Its bytes.
+        /// Size of the part in bytes.
         got: usize,
     },
-    /// The proof does not lead to the root.
+    /// The proof does not lead to the root of the set.
     #[error("part {index} is not in this block")]
     Proof {
-        /// The part's index.
+        /// Index of the part.
         index: u32,
     },
 }
@@ -67,7 +68,7 @@ pub enum PartError {
 const HASHER: merkle::Hasher = merkle::Hasher::Blake3;
 
 impl PartSet {
-    /// Cuts a block's bytes; all parts are held. `bytes` is not empty.
+    /// Cuts a block's bytes into parts, all of which are held. `bytes` must not be empty.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let chunks: Vec<&[u8]> = bytes.chunks(PART_BYTES).collect();
         let (hash, proofs) = merkle::proofs(HASHER, &chunks);
@@ -82,17 +83,20 @@ impl PartSet {
         Self { header, parts, held }
     }
 
-    /// A set of which no part is held yet.
+    /// Creates a set of which no part is held yet.
     pub fn empty(header: PartSetHeader) -> Self {
         Self { header, parts: vec![None; header.total as usize], held: BitSet::new(header.total) }
     }
 
-    /// What names the set.
+    /// Returns the header that identifies the set.
     pub fn header(&self) -> PartSetHeader {
         self.header
     }
 
-    /// Takes a part, after checking its place; true if it is new.
+    /// Checks a part and takes it. Returns true if it is new, and false if a part with its index is already held.
+    ///
+    /// Errors: `Index` if the index is beyond the end of this set; the errors of [`Part::check`]; `Proof` if the part
+    /// is of another set.
     pub fn add(&mut self, part: impl Into<Arc<Part>>) -> Result<bool, PartError> {
         let part = part.into();
         let (index, total) = (part.index, self.header.total);
@@ -107,7 +111,7 @@ impl PartSet {
         Ok(self.add_checked(part))
     }
 
-    /// Takes a part of this set that was checked before; true if it is new.
+    /// Takes a part of this set that was checked before. Returns true if it is new.
     ///
     /// Panics if the part is of another set: the caller compares [`CheckedPart::header`] first.
     pub fn add_checked(&mut self, part: CheckedPart) -> bool {
@@ -122,22 +126,22 @@ impl PartSet {
         true
     }
 
-    /// The part at `index`, if held.
+    /// Returns the part at `index`, if it is held.
     pub fn get(&self, index: u32) -> Option<&Arc<Part>> {
         self.parts.get(index as usize)?.as_ref()
     }
 
-    /// Which parts are held.
+    /// Returns the indices of the parts that are held.
     pub fn held(&self) -> &BitSet {
         &self.held
     }
 
-    /// Whether every part is held.
+    /// Returns true if every part is held.
     pub fn is_complete(&self) -> bool {
         self.held.is_full()
     }
 
-    /// The block's bytes, once complete.
+    /// Returns the block's bytes, or `None` while a part is missing.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let parts: Option<Vec<&[u8]>> =
             self.parts.iter().map(|part| part.as_ref().map(|part| part.bytes.as_slice())).collect();
@@ -146,9 +150,9 @@ impl PartSet {
 }
 
 impl Part {
-    /// Computes which part set this part belongs to. Cost: one hash of its bytes and one for each level of the tree.
+    /// Computes the part set that this part belongs to. Cost: one hash of its bytes and one for each level of the tree.
     ///
-    /// Errors: the part is of no set at all, so whoever sent it did not check it.
+    /// Errors: `Index`, `Size` or `Proof` if the part cannot belong to any set. The peer that sent it did not check it.
     pub fn check(self: Arc<Self>) -> Result<CheckedPart, PartError> {
         let (index, total) = (self.index, self.proof.total);
         if index >= total {
@@ -168,12 +172,12 @@ impl Part {
 }
 
 impl CheckedPart {
-    /// What names the set that this part is of.
+    /// Returns the header that identifies the set of this part.
     pub fn header(&self) -> PartSetHeader {
         self.header
     }
 
-    /// The part.
+    /// Returns the part itself.
     pub fn part(&self) -> &Arc<Part> {
         &self.part
     }

@@ -1,3 +1,3 @@
-//! The generated protobuf structures. Shapes only: what they promise is said by the types that convert from them.
+//! The generated protobuf structures. They define only shapes; the types that convert from them enforce the invariants.
 #![allow(missing_docs, clippy::all)]
 include!(concat!(env!("OUT_DIR"), "/cairn.v1.rs"));

@@ -1,4 +1,4 @@
-//! What nodes tell each other.
+//! Messages that nodes send to each other.
 
 use std::sync::Arc;
 
@@ -18,59 +18,60 @@ use crate::{
 pub enum PeerMessage {
     /// A proposal; its block follows in parts.
     Proposal(SignedProposal),
-    /// A vote.
+    /// A prevote or a precommit.
     Vote(SignedVote),
-    /// A polka, a commit, or a reason to skip rounds.
+    /// A polka, a commit, or votes that justify skipping rounds.
     Certificate(Certificate),
-    /// A part of the block proposed in this round, or decided at this height.
+    /// A part of the block that is proposed in this round, or decided at this height.
     Part {
-        /// The height of the block.
+        /// Height of the block.
         height: Height,
-        /// The round of the proposal or decision that names it.
+        /// Round of the proposal or the decision that names the block.
         round: Round,
-        /// The part.
+        /// The part with its proof.
         part: Arc<Part>,
     },
-    /// Where the sender stands and what it holds.
+    /// Position of the sender in consensus, and what it holds.
     RoundState(RoundState),
 }
 
-/// Which votes of one round the sender holds.
+/// The votes of one round that the sender holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundVotes {
-    /// The round.
+    /// Round of the votes.
     pub round: Round,
-    /// By validator index.
+    /// Prevotes that are held, by validator index.
     pub prevotes: BitSet,
-    /// By validator index.
+    /// Precommits that are held, by validator index.
     pub precommits: BitSet,
 }
 
-/// Where a node stands and what it holds, so that a peer sends what it lacks.
+/// Position of a node in consensus, and what it holds, so that a peer can send what the node lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundState {
-    /// The height it is deciding.
+    /// Height that the node is deciding.
     pub height: Height,
-    /// The round it is in.
+    /// Round that the node is in.
     pub round: Round,
-    /// The step it is in.
+    /// Step that the node is in.
     pub step: Step,
-    /// Whether it has the proposal of this round.
+    /// True if the node has the proposal of this round.
     pub has_proposal: bool,
-    /// The block it gathers or holds, if it knows one.
+    /// Part set of the block that the node collects or holds, if it knows one.
     pub parts_header: Option<PartSetHeader>,
-    /// The parts of that block it holds.
+    /// Parts of that block that the node holds.
     pub parts: BitSet,
-    /// The votes of its round.
+    /// Votes of its current round that the node holds.
     pub current: RoundVotes,
-    /// The votes of another round that it needs: its POL round, or the round before.
+    /// Votes of another round that the node needs: its POL round, or the round before.
     pub previous: Option<RoundVotes>,
-    /// The first height whose block it can serve.
+    /// Earliest height whose block the node can serve.
     pub earliest_height: Height,
 }
 
 impl RoundState {
-    /// A node in the first step of a round that holds nothing, of so many validators.
+    /// Creates the state of a node in the first step of a round that holds nothing, for a set of `validators`
+    /// validators.
     pub fn empty(height: Height, round: Round, validators: u32, earliest_height: Height) -> Self {
         let none = BitSet::new(validators);
         Self {
@@ -87,58 +88,61 @@ impl RoundState {
     }
 }
 
-/// Transactions on the gossip topic, or in answer to [`PeerRequest::Txs`].
+/// A list of transactions on the gossip topic, or in answer to [`PeerRequest::Txs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxBatch {
-    /// Their bytes.
+    /// Encoded transactions of the batch.
     pub txs: Vec<Vec<u8>>,
-    /// Gossip knows a batch by its content and sends it once; one that is sent again has another number here.
+    /// A number that makes the content unique: gossip identifies a batch by its content and sends each content once, so
+    /// a batch that is sent again has another salt.
     pub salt: u64,
 }
 
-/// A question to one peer.
+/// A request to one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerRequest {
-    /// Decided blocks: answered by [`BlockResponse`].
+    /// Request for decided blocks, answered by [`BlockResponse`].
     Blocks(BlockRequest),
-    /// Which transactions wait with the peer: answered by [`WaitingTxs`].
+    /// Request for the list of transactions that wait at the peer, answered by [`WaitingTxs`].
     WaitingTxs,
-    /// Transactions by their ids, at most [`TXS_PER_REQUEST_MAX`]: answered by a [`TxBatch`] of those that wait still.
+    /// Request for transactions by id, at most [`TXS_PER_REQUEST_MAX`], answered by a [`TxBatch`] of those that are
+    /// still waiting.
     Txs(Vec<TxId>),
 }
 
-/// Transactions that wait with a peer, with their sizes in bytes.
+/// Ids of the transactions that wait at a peer, with their sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingTxs(pub Vec<(TxId, u32)>);
 
-/// Asks for decided blocks.
+/// A request for decided blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRequest {
-    /// The first one wanted.
+    /// Height of the first requested block.
     pub from: Height,
-    /// How many, 0 to [`SYNC_BLOCKS_MAX`]; 0 asks only which heights there are.
+    /// Number of requested blocks, 0 to [`SYNC_BLOCKS_MAX`]; 0 asks only for the available heights.
     pub count: u32,
 }
 
 /// A decided block with the commit that decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockAndCommit {
-    /// The block's bytes.
+    /// Encoded bytes of the block.
     pub block: Vec<u8>,
-    /// More than 2/3 of the power.
+    /// Commit with precommits of more than 2/3 of the power.
     pub commit: Commit,
 }
 
-/// Decided blocks, consecutive from the height asked for; fewer than asked for if they are large or not there.
+/// Decided blocks, consecutive from the requested height. They are fewer than requested if they are large or not
+/// available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockResponse {
-    /// The first height that the sender can serve.
+    /// Earliest height that the sender can serve.
     pub earliest: Height,
-    /// The last height that the sender can serve.
+    /// Latest height that the sender can serve.
     pub latest: Height,
-    /// The commit of `latest`: the proof that the chain is as high as that. `None` before the first block.
+    /// Commit of `latest`, which proves the height of the chain. `None` before the first block.
     pub latest_commit: Option<Commit>,
-    /// The blocks.
+    /// The decided blocks with their commits.
     pub blocks: Vec<BlockAndCommit>,
 }
 

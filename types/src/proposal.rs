@@ -1,4 +1,4 @@
-//! Proposals: which block, in which round, justified by which polka.
+//! Proposals: the block that is proposed in a round, and the round of the polka that justifies it.
 
 use std::ops::Deref;
 
@@ -14,41 +14,41 @@ use crate::{
 /// Tendermint's `SignedMsgType` of a proposal.
 const PROPOSAL_TYPE: i32 = 32;
 
-/// What the proposer of a round says (L19).
+/// The content of a proposal, made by the proposer of a round (L19).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// The height proposed for.
+    /// Height of the proposed block.
     pub height: Height,
-    /// The round proposed in.
+    /// Round in which the block is proposed.
     pub round: Round,
     /// Round of the polka that justifies a re-proposal (`vr` in the paper); always below `round`.
     pub pol_round: Option<Round>,
-    /// The block.
+    /// Id of the proposed block.
     pub block_id: BlockId,
-    /// The block's time: the clock of whoever proposed it first.
+    /// Time of the block, from the clock of the validator that proposed it first.
     pub timestamp: Time,
 }
 
-/// A proposal with a signature that nobody has checked yet: what peers send.
+/// A proposal with an unverified signature, as peers send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedProposal {
-    /// What is said.
+    /// Content of the proposal.
     pub proposal: Proposal,
-    /// By the proposer of the round, allegedly.
+    /// Signature, which should be of the proposer of the round.
     pub signature: Signature,
 }
 
-/// A proposal signed by the key it was checked against.
+/// A proposal whose signature was verified with the proposer's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedProposal(SignedProposal);
 
-/// The signature is not the proposer's.
+/// The signature is not that of the proposer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the proposal is not signed by the proposer of its round")]
 pub struct ProposalError;
 
 impl Proposal {
-    /// The bytes that are signed: Tendermint's length-delimited canonical proposal.
+    /// Returns the bytes that are signed: Tendermint's length-delimited canonical proposal.
     pub fn sign_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
         pb::CanonicalProposal {
             r#type: PROPOSAL_TYPE,
@@ -62,7 +62,7 @@ impl Proposal {
         .encode_length_delimited_to_vec()
     }
 
-    /// Signs the sign-bytes.
+    /// Signs the sign-bytes with `key`.
     pub fn sign(self, chain_id: &ChainId, key: &impl ConsensusKey) -> SignedProposal {
         let signature = key.sign_message(&self.sign_bytes(chain_id));
         SignedProposal { proposal: self, signature }
@@ -70,7 +70,9 @@ impl Proposal {
 }
 
 impl SignedProposal {
-    /// Checks that `proposer`, the key of the proposer of this height and round, signed this.
+    /// Checks that `proposer`, the key of the proposer of this height and round, signed the proposal.
+    ///
+    /// Errors: [`ProposalError`] if the signature does not hold.
     pub fn verify(self, chain_id: &ChainId, proposer: &ConsensusPublicKey) -> Result<VerifiedProposal, ProposalError> {
         proposer.verify(&self.proposal.sign_bytes(chain_id), &self.signature).map_err(|_| ProposalError)?;
         Ok(VerifiedProposal(self))
@@ -78,12 +80,12 @@ impl SignedProposal {
 }
 
 impl VerifiedProposal {
-    /// A proposal that this process has just signed itself.
+    /// Wraps a proposal that this process has just signed itself.
     pub fn of_own(signed: SignedProposal) -> Self {
         Self(signed)
     }
 
-    /// The proposal as it travels.
+    /// Returns the signed proposal, as it is sent to peers.
     pub fn into_signed(self) -> SignedProposal {
         self.0
     }

@@ -1,4 +1,4 @@
-//! What executing a block brought about.
+//! Results of the execution of a block.
 
 use prost::Message;
 
@@ -12,25 +12,25 @@ use crate::{
 /// A named value of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// Its name.
+    /// Name of the attribute.
     pub key: String,
-    /// Its value.
+    /// Value of the attribute.
     pub value: String,
-    /// Whether searches find it.
+    /// True if searches can find the event by this attribute.
     pub index: bool,
 }
 
-/// Something that happened, for those who watch.
+/// An event of the execution, for observers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its name, such as `transfer`.
+    /// Name of the event, such as `transfer`.
     pub kind: String,
-    /// Its values, in order.
+    /// Attributes of the event, in order.
     pub attributes: Vec<Attribute>,
 }
 
 impl Event {
-    /// An event with attributes: key, value, and whether it is marked for indexing.
+    /// Creates an event with attributes; each has a key, a value, and a flag that is true if it is marked for indexing.
     pub fn new<V: Into<String>>(kind: &str, attributes: impl IntoIterator<Item = (&'static str, V, bool)>) -> Self {
         let attribute =
             |(key, value, index): (&str, V, bool)| Attribute { key: key.into(), value: value.into(), index };
@@ -38,42 +38,42 @@ impl Event {
     }
 }
 
-/// What one transaction brought about.
+/// Result of the execution of one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxResult {
-    /// 0 is success; others are stable numbers of the codespace.
+    /// Result code: 0 is success, others are stable numbers of the codespace.
     pub code: u32,
-    /// Whose numbers `code` are.
+    /// Codespace that defines the meaning of `code`.
     pub codespace: String,
-    /// Bytes for programs.
+    /// Result data for programs.
     pub data: Vec<u8>,
-    /// A sentence for people.
+    /// Message for people, in one sentence.
     pub log: String,
-    /// Gas asked for.
+    /// Amount of gas that the transaction requested.
     pub gas_wanted: i64,
-    /// Gas taken.
+    /// Amount of gas that the transaction used.
     pub gas_used: i64,
-    /// What happened.
+    /// Events of the transaction.
     pub events: Vec<Event>,
 }
 
-/// What a block brought about.
+/// Results of the execution of one block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockResults {
-    /// One for each transaction.
+    /// One result for each transaction.
     pub txs: Vec<TxResult>,
-    /// What happened outside of transactions.
+    /// Events outside of transactions.
     pub events: Vec<Event>,
-    /// Changes of the validator set, acting two heights later.
+    /// Changes of the validator set, which take effect two heights later.
     pub validator_updates: Vec<ValidatorUpdate>,
-    /// New parameters, acting at the next height.
+    /// New parameters, which take effect at the next height.
     pub params_update: Option<Params>,
-    /// The state after the block.
+    /// Root of the state after the block.
     pub app_hash: Hash,
 }
 
-/// The next header's `last_results_hash`: Merkle root (SHA-256) over code, data and gas of each result. Logs and events are for
-/// people and programs that watch; they are not in it.
+/// Returns the next header's `last_results_hash`: the Merkle root (SHA-256) over code, data and gas of each result. It
+/// does not cover logs and events, which are only for observers.
 pub fn results_hash(results: &[TxResult]) -> Hash {
     let leaves: Vec<Vec<u8>> = results
         .iter()

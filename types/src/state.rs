@@ -1,24 +1,25 @@
-//! The seam between the application and the store: the application reads through a [`Reader`] and returns a [`WriteSet`].
+//! The interface between the application and the store: the application reads from a [`Reader`] and returns a
+//! [`WriteSet`].
 
 use std::collections::BTreeMap;
 
 /// State at one height. Keys are ordered bytewise.
 ///
-/// Reads have no error, so that the application's rules stay free of them: a reader that fails answers as if nothing were there and
-/// remembers why. Whoever uses what was worked out from a reader that can fail asks that reader first
-/// (`storage::StateReader::check`).
+/// Reads return no errors, so that the application's rules need no error handling: a reader that fails answers as if
+/// the row did not exist, and remembers the reason. Before a caller uses a result that was computed from a reader that
+/// can fail, it must ask that reader for errors (`storage::StateReader::check`).
 pub trait Reader {
-    /// The value under `key`.
+    /// Returns the value under `key`, if there is one.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
 
-    /// Calls `visit` with each row whose key starts with `prefix`, ascending, until it returns false.
+    /// Calls `visit` with each row whose key starts with `prefix`, in ascending order, until it returns false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
 
-    /// Takes note that the application cannot make sense of the row under `key`: a failed read, as above.
+    /// Records that the application cannot decode the row under `key`; this counts as a failed read, as above.
     fn unreadable(&self, key: &[u8], reason: &str);
 }
 
-/// Rows to write; `None` deletes.
+/// Rows to write by key; `None` deletes the row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteSet(pub BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 
@@ -36,7 +37,7 @@ impl<R: Reader + ?Sized> Reader for &R {
     }
 }
 
-/// State in memory, for tests and for the first state.
+/// State in memory, for tests and for the genesis state.
 impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         BTreeMap::get(self, key).cloned()
@@ -50,7 +51,7 @@ impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
         }
     }
 
-    /// Panics: what is in memory was put there by the caller.
+    /// Panics, because rows in memory were put there by the caller.
     fn unreadable(&self, key: &[u8], reason: &str) {
         panic!("the row of key {}: {reason}", data_encoding::HEXLOWER.encode(key));
     }

@@ -1,11 +1,11 @@
-//! Points in time, as values: nothing here reads a clock.
+//! Points in time, as values: this module reads no clock.
 
 use std::{fmt, time::Duration};
 
 use ::time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use thiserror::Error;
 
-/// Nanoseconds since the Unix epoch, from 1970 to 2262.
+/// A point in time in nanoseconds since the Unix epoch, from 1970 to 2262.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     unix_nanos: i64,
@@ -13,24 +13,24 @@ pub struct Time {
 
 /// One moment, on the two clocks of a machine.
 ///
-/// The wall clock may jump forth and back, by hand or by NTP. The steady clock begins at the wall clock's time and then only
-/// measures what passes, so a duration is the difference of two steady times and a date is a wall time.
+/// The wall clock may jump in both directions, by hand or by NTP. The steady clock starts at the wall clock's time and
+/// then only measures elapsed time. So a duration is the difference of two steady times, and a date is a wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// What the wall clock shows: dates blocks and votes, and is compared with the dates of others.
+    /// Time of the wall clock. It dates blocks and votes, and is compared with the dates from other nodes.
     pub wall: Time,
-    /// What the steady clock shows: never goes back while the process lives, measures durations and deadlines.
+    /// Time of the steady clock. It never goes back while the process runs, and measures durations and deadlines.
     pub steady: Time,
 }
 
-/// A machine whose wall clock never jumped.
+/// A moment of a machine whose wall clock never jumped.
 impl From<Time> for Moment {
     fn from(time: Time) -> Self {
         Self { wall: time, steady: time }
     }
 }
 
-/// Why a text is not a time.
+/// Reason why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{got:?} is not an RFC 3339 time between 1970 and 2262, such as 2026-01-31T12:00:00Z")]
 pub struct ParseTimeError {
@@ -38,25 +38,25 @@ pub struct ParseTimeError {
 }
 
 impl Time {
-    /// The Unix epoch.
+    /// The Unix epoch, 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Self = Self { unix_nanos: 0 };
 
-    /// From nanoseconds since the Unix epoch; times before it count as the epoch.
+    /// Creates a time from nanoseconds since the Unix epoch; times before the epoch become the epoch.
     pub fn from_unix_nanos(unix_nanos: i64) -> Self {
         Self { unix_nanos: unix_nanos.max(0) }
     }
 
-    /// From milliseconds since the Unix epoch.
+    /// Creates a time from milliseconds since the Unix epoch; times after 2262 become the last representable time.
     pub fn from_unix_millis(unix_millis: u64) -> Self {
         Self::from_unix_nanos(i64::try_from(unix_millis).unwrap_or(i64::MAX).saturating_mul(1_000_000))
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     pub fn unix_nanos(self) -> i64 {
         self.unix_nanos
     }
 
-    /// Seconds and nanoseconds, as protobuf's `Timestamp` has them; `None` outside 1970 to 2262.
+    /// Creates a time from seconds and nanoseconds, as in protobuf's `Timestamp`; `None` outside 1970 to 2262.
     pub(crate) fn from_parts(seconds: i64, nanos: i32) -> Option<Self> {
         if seconds < 0 || !(0..1_000_000_000).contains(&nanos) {
             return None;
@@ -69,24 +69,26 @@ impl Time {
         (self.unix_nanos / 1_000_000_000, (self.unix_nanos % 1_000_000_000) as i32)
     }
 
-    /// Later by `duration`, at most the last representable time.
+    /// Returns the time that is later by `duration`, at most the last representable time.
     pub fn saturating_add(self, duration: Duration) -> Self {
         let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         Self { unix_nanos: self.unix_nanos.saturating_add(nanos) }
     }
 
-    /// Earlier by `duration`, at least the epoch.
+    /// Returns the time that is earlier by `duration`, at least the epoch.
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         Self { unix_nanos: (self.unix_nanos - nanos.min(self.unix_nanos)).max(0) }
     }
 
-    /// Time passed since `earlier`; zero if `earlier` is later.
+    /// Returns the duration since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.unix_nanos.saturating_sub(earlier.unix_nanos)).unwrap_or(0))
     }
 
-    /// From RFC 3339, any offset.
+    /// Parses a time in RFC 3339, with any offset.
+    ///
+    /// Errors: [`ParseTimeError`] if the text is not RFC 3339 or the time is outside 1970 to 2262.
     pub fn parse(text: &str) -> Result<Self, ParseTimeError> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok();
         parsed
@@ -97,7 +99,7 @@ impl Time {
     }
 }
 
-/// RFC 3339 in UTC, with as many digits of the second as there are.
+/// Writes RFC 3339 in UTC, with only the necessary digits of the fraction of a second.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.unix_nanos))

@@ -1,4 +1,4 @@
-//! Transactions: what an account signs.
+//! Transactions, which accounts sign.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -12,48 +12,48 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// Separates what is signed here from everything else that a key may sign.
+/// Separates the signatures of transactions from all other messages that a key may sign.
 const DIGEST_CONTEXT: &str = "cairn transaction v1";
 
-/// What orders a transaction among those of its signer.
+/// Order of a transaction among those of its signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxOrder {
-    /// The signer's next number, from 0: one after the other.
+    /// The signer's next number, from 0: the transactions are executed one after the other.
     Nonce(u64),
-    /// No order: valid in blocks up to and including this height, once.
+    /// No order: the transaction is valid once, in blocks up to and including this height.
     Expires(Height),
 }
 
-/// One thing that a transaction does.
+/// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Msg {
     /// Moves `amount` from the signer to `to`.
     Transfer {
-        /// Who gets it.
+        /// Address that receives the amount.
         to: Address,
-        /// How much, at least 1.
+        /// Amount to move, at least 1.
         amount: u64,
     },
 }
 
-/// What is signed.
+/// The signed content of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxBody {
-    /// The chain it is for.
+    /// Id of the chain that the transaction is for.
     pub chain_id: ChainId,
-    /// Who signs and pays.
+    /// Public key of the account that signs and pays.
     pub signer: PublicKey,
-    /// Its place among the signer's transactions.
+    /// Order of the transaction among those of its signer.
     pub order: TxOrder,
-    /// What the signer pays for its inclusion.
+    /// Fee that the signer pays for the inclusion.
     pub fee: u64,
-    /// 1 to [`TX_MESSAGES_MAX`]; they succeed or fail together.
+    /// Messages of the transaction, 1 to [`TX_MESSAGES_MAX`]; they succeed or fail together.
     pub messages: Vec<Msg>,
 }
 
-/// A signed transaction whose signature nobody has checked yet. Cheap to clone.
+/// A signed transaction with an unverified signature. Cheap to clone.
 ///
-/// The bytes are kept as they came, so that nothing depends on encoding them the same way again.
+/// The bytes are kept as they arrived, so that nothing depends on a second encoding being identical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction(Arc<Parts>);
 
@@ -66,23 +66,23 @@ struct Parts {
     signature: TxSignature,
 }
 
-/// A transaction signed by its signer.
+/// A transaction whose signature was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTx(Transaction);
 
-/// Why bytes are not a signed transaction.
+/// Reason why bytes are not a valid signed transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TxError {
-    /// Not a transaction.
+    /// The bytes are not a transaction.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// Not signed by its signer.
+    /// The signature does not hold.
     #[error("transaction.signature: {0}")]
     Signature(#[from] SignatureError),
 }
 
 impl TxBody {
-    /// Signs with the signer's key; `key` must be the key of `self.signer`.
+    /// Signs the body; `key` must be the key of `self.signer`.
     pub fn sign(self, key: &SecretKey) -> Transaction {
         let body = self.encode();
         let digest = digest(&body);
@@ -102,50 +102,56 @@ impl Transaction {
         Self(Arc::new(Parts { bytes, id, body, digest, signature }))
     }
 
-    /// What is said.
+    /// Returns the signed content of the transaction.
     pub fn body(&self) -> &TxBody {
         &self.0.body
     }
 
-    /// The full bytes, signature included.
+    /// Returns the full bytes, signature included.
     pub fn bytes(&self) -> &[u8] {
         &self.0.bytes
     }
 
-    /// The signature over [`Transaction::digest`].
+    /// Returns the signature over [`Transaction::digest`].
     pub fn signature(&self) -> &TxSignature {
         &self.0.signature
     }
 
-    /// BLAKE3 of the body's bytes, with a context of its own: what is signed, and what tells unordered duplicates apart
-    /// (a signer may sign one body twice with different signatures; it still acts once).
+    /// Returns the BLAKE3 of the body's bytes, with a context of its own. This is what is signed. It also identifies
+    /// duplicates of unordered transactions: a signer may sign one body twice with different signatures, but it is
+    /// executed once.
     pub fn digest(&self) -> Hash {
         self.0.digest
     }
 
-    /// SHA-256 of the full bytes, signature included.
+    /// Returns the id: SHA-256 of the full bytes, signature included.
     pub fn id(&self) -> TxId {
         self.0.id
     }
 
     /// Checks the signature. Cost: about 60 µs.
+    ///
+    /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(self) -> Result<VerifiedTx, SignatureError> {
         if self.holds() { Ok(VerifiedTx(self)) } else { Err(SignatureError::Mismatch) }
     }
 
-    /// Whether the signature holds. Cost: about 60 µs; less in a [`verify_batch`](crate::verify_batch).
+    /// Returns true if the signature holds. Cost: about 60 µs; less in a [`verify_batch`](crate::verify_batch).
     pub fn holds(&self) -> bool {
         self.body().signer.verify_recoverable(&self.digest(), self.signature()).is_ok()
     }
 }
 
 impl VerifiedTx {
-    /// A transaction whose exact bytes this node has verified before: the once-per-node cache says so.
+    /// Wraps a transaction whose exact bytes this node has verified before, according to its cache.
     pub fn verified_before(transaction: Transaction) -> Self {
         Self(transaction)
     }
 
-    /// Decodes and checks the signature.
+    /// Decodes a transaction and checks its signature.
+    ///
+    /// Errors: [`TxError::Decode`] if the bytes are not a transaction, [`TxError::Signature`] if the signature does not
+    /// hold.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TxError> {
         Ok(Transaction::decode(bytes)?.verify()?)
     }
@@ -227,7 +233,10 @@ impl Wire for Transaction {
         self.bytes().to_vec()
     }
 
-    /// The only bytes accepted are those that [`Wire::encode`] writes, so that one signed body has one transaction id.
+    /// Decodes a transaction. Only the bytes that [`Wire::encode`] writes are accepted, so that one signed body with
+    /// one signature has one transaction id.
+    ///
+    /// Errors: `TooLarge`, `Protobuf`, or `Field` with the field that is wrong or if the encoding is not canonical.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > Self::BYTES_MAX {
             return Err(DecodeError::TooLarge { name: Self::NAME, got: bytes.len(), max: Self::BYTES_MAX });

@@ -1,9 +1,10 @@
-//! The validator set and its proposer rotation (weighted round robin, as Tendermint).
+//! The validator set and its proposer rotation (weighted round robin, as in Tendermint).
 //!
-//! Per increment: if the priorities are more than `2 · total` apart, each is divided by `ceil(diff / (2 · total))`, truncating
-//! toward zero; the floor of their average is taken from each; then, for each step, everybody gains its power, the highest
-//! priority proposes (ties to the lower address) and pays the total. Over a full cycle the share of proposals is exactly
-//! the share of power.
+//! Each call of the rotation works as follows. If the priorities differ by more than `2 · total`, each is divided by
+//! `ceil(diff / (2 · total))`, truncating toward zero. Then the floor of their average is subtracted from each. Then,
+//! in each step, every validator's priority grows by its power, the validator with the highest priority proposes (ties
+//! go to the lower address), and `total` is subtracted from its priority. Over a full cycle the share of proposals is
+//! exactly the share of power.
 
 use std::collections::BTreeSet;
 
@@ -17,73 +18,75 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// One member of a set.
+/// One member of a validator set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
-    /// Its consensus key.
+    /// Consensus key of the validator.
     pub public_key: ConsensusPublicKey,
-    /// Its weight, at least 1.
+    /// Power of the validator, at least 1.
     pub power: Power,
-    /// Its claim to propose next; changes at every increment.
+    /// Priority in the proposer rotation; changes at every increment.
     pub proposer_priority: i64,
 }
 
 impl Validator {
-    /// The address of its key.
+    /// Returns the address of the validator's key.
     pub fn address(&self) -> Address {
         self.public_key.address()
     }
 }
 
-/// A change of the set; power 0 removes.
+/// A change of the validator set; power 0 removes the validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidatorUpdate {
-    /// Whose power changes.
+    /// Consensus key of the validator whose power changes.
     pub public_key: ConsensusPublicKey,
-    /// The new power.
+    /// New power of the validator.
     pub power: Power,
 }
 
-/// Why validators do not make a set.
+/// Reason why validators do not form a valid set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ValidatorSetError {
-    /// Nobody is left.
+    /// The set would have no validator.
     #[error("a validator set needs at least one validator")]
     Empty,
-    /// Too many.
+    /// The set would have too many validators.
     #[error("{got} validators, at most {VALIDATORS_MAX} are allowed")]
     TooMany {
-        /// How many there would be.
+        /// Number of validators that the set would have.
         got: usize,
     },
-    /// One without weight.
+    /// A validator has power 0.
     #[error("validator {0} has power 0")]
     NoPower(Address),
-    /// The same one twice.
+    /// A validator is listed twice.
     #[error("validator {0} is there twice")]
     Duplicate(Address),
-    /// The sum is too large.
+    /// The total power exceeds [`POWER_TOTAL_MAX`].
     #[error("the total power exceeds {POWER_TOTAL_MAX}")]
     TooMuchPower,
-    /// A removal of somebody who is not there.
+    /// An update removes a validator that is not in the set.
     #[error("validator {0} is to be removed but is not in the set")]
     Unknown(Address),
 }
 
-/// The validators of a height, sorted by power descending, then address ascending. Never empty.
+/// The validators of a height, sorted by power descending, then by address ascending. The set is never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidatorSet {
     validators: Vec<Validator>,
     total: Power,
-    /// Index of the validator whose turn it is.
+    /// Index of the current proposer.
     proposer: u32,
 }
 
-/// Priorities may be this many totals apart.
+/// Maximum difference of the priorities, in multiples of the total power.
 const PRIORITY_WINDOW: i128 = 2;
 
 impl ValidatorSet {
-    /// A first set: everybody's priority is 0, and the rotation is advanced once, as Tendermint does.
+    /// Creates a first set: every priority is 0, and the rotation is advanced once, as in Tendermint.
+    ///
+    /// Errors: `Empty`, `TooMany`, `NoPower`, `Duplicate` or `TooMuchPower` if the validators do not form a valid set.
     pub fn new(validators: Vec<(impl Into<ConsensusPublicKey>, Power)>) -> Result<Self, ValidatorSetError> {
         let validators = validators
             .into_iter()
@@ -94,7 +97,7 @@ impl ValidatorSet {
         Ok(set)
     }
 
-    /// Sorts and checks; the proposer is whoever stands highest.
+    /// Sorts and checks the validators; the proposer is the one with the highest priority.
     fn checked(mut validators: Vec<Validator>) -> Result<Self, ValidatorSetError> {
         if validators.is_empty() {
             return Err(ValidatorSetError::Empty);
@@ -119,43 +122,44 @@ impl ValidatorSet {
         Ok(set)
     }
 
-    /// The members in order.
+    /// Iterates over the members in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Validator> {
         self.validators.iter()
     }
 
-    /// Number of members, 1 to [`VALIDATORS_MAX`].
+    /// Returns the number of members, 1 to [`VALIDATORS_MAX`].
     pub fn len(&self) -> usize {
         self.validators.len()
     }
 
-    /// Never true; here because a length without it surprises.
+    /// Returns true if the set is empty, which is never the case. It exists because `len` exists.
     pub fn is_empty(&self) -> bool {
         self.validators.is_empty()
     }
 
-    /// The member at `index`.
+    /// Returns the member at `index`.
     pub fn get(&self, index: u32) -> Option<&Validator> {
         self.validators.get(index as usize)
     }
 
-    /// The member with this address, and its index. Cost: O(n).
+    /// Returns the member with this address, and its index. Cost: O(n).
     pub fn by_address(&self, address: &Address) -> Option<(u32, &Validator)> {
         let index = self.validators.iter().position(|validator| validator.address() == *address)?;
         Some((index as u32, &self.validators[index]))
     }
 
-    /// Sum of all power, at most [`POWER_TOTAL_MAX`].
+    /// Returns the sum of all power, at most [`POWER_TOTAL_MAX`].
     pub fn total_power(&self) -> Power {
         self.total
     }
 
-    /// Whose turn it is: the proposer of round 0 of the height that this set is for.
+    /// Returns the proposer of round 0 of the height that this set is for.
     pub fn proposer(&self) -> &Validator {
         &self.validators[self.proposer as usize]
     }
 
-    /// The proposer of a round: of a copy advanced `round` more times. Cost: O(n · min(round, cycle)).
+    /// Returns the proposer of a round: the proposer of a copy that is advanced `round` more times. Cost: O(n · round),
+    /// where `round` counts at most `ROUNDS_COMPUTED_MAX`.
     pub fn proposer_of_round(&self, round: Round) -> &Validator {
         if round == Round::ZERO {
             return self.proposer();
@@ -165,7 +169,7 @@ impl ValidatorSet {
         &self.validators[copy.proposer as usize]
     }
 
-    /// The Merkle root (SHA-256) over key and power of each member, as light clients recompute it.
+    /// Returns the Merkle root (SHA-256) over key and power of each member, as light clients recompute it.
     pub fn hash(&self) -> Hash {
         let leaves: Vec<Vec<u8>> = self
             .validators
@@ -181,7 +185,8 @@ impl ValidatorSet {
         merkle::root(merkle::Hasher::Sha256, &leaves)
     }
 
-    /// Advances the rotation by `times` turns. At most 10,000 turns are computed: later ones repeat the last.
+    /// Advances the rotation by `times` turns. At most `ROUNDS_COMPUTED_MAX` turns are computed; more turns give the
+    /// same result.
     pub fn increment(&mut self, times: u32) {
         if times == 0 {
             return;
@@ -198,7 +203,7 @@ impl ValidatorSet {
         }
     }
 
-    /// Who stands highest; ties go to the lower address.
+    /// Returns the index of the validator with the highest priority; ties go to the lower address.
     fn highest(&self) -> u32 {
         let best = (0..self.validators.len())
             .max_by_key(|index| {
@@ -209,7 +214,7 @@ impl ValidatorSet {
         best as u32
     }
 
-    /// Brings the priorities within `2 · total` of each other.
+    /// Scales the priorities so that they differ by at most `2 · total`.
     fn rescale(&mut self) {
         let priorities = || self.validators.iter().map(|validator| i128::from(validator.proposer_priority));
         let diff = priorities().max().expect("never empty") - priorities().min().expect("never empty");
@@ -222,7 +227,7 @@ impl ValidatorSet {
         }
     }
 
-    /// Takes the floor of the average from each priority.
+    /// Subtracts the floor of the average from each priority.
     fn center(&mut self) {
         let sum: i128 = self.validators.iter().map(|validator| i128::from(validator.proposer_priority)).sum();
         let average = sum.div_euclid(self.validators.len() as i128) as i64;
@@ -231,10 +236,11 @@ impl ValidatorSet {
         }
     }
 
-    /// The set with `updates` applied. A new validator starts at −(T + T/8), T the total after updates and before removals,
-    /// so that leaving and coming back gains nothing.
+    /// Returns the set with `updates` applied. A new validator starts at priority −(T + T/8), where T is the total
+    /// power after updates and before removals, so that leaving and returning gains no advantage.
     ///
-    /// Errors: as for a new set, and `Unknown` for a removal of nobody; then nothing changes.
+    /// Errors: those of [`ValidatorSet::new`]; `Duplicate` also for two updates of one validator; `Unknown` for the
+    /// removal of a validator that is not in the set.
     pub fn update(&self, updates: &[ValidatorUpdate]) -> Result<Self, ValidatorSetError> {
         if updates.is_empty() {
             return Ok(self.clone());
@@ -277,8 +283,8 @@ impl ValidatorSet {
     }
 }
 
-/// Turns of the rotation that one call computes. A height that needs more rounds than this keeps one proposer, which is the
-/// least of its worries; without a bound a peer's vote for round 2^31 would cost minutes.
+/// Maximum number of turns of the rotation that one call computes. In later rounds of a height the proposer no longer
+/// changes. Without this bound a peer's vote for round 2^31 would cost minutes.
 pub const ROUNDS_COMPUTED_MAX: u32 = 10_000;
 
 impl Wire for ValidatorSet {

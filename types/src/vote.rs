@@ -12,59 +12,59 @@ use crate::{
     wire::{self, DecodeError, Wire},
 };
 
-/// The two votes of a round.
+/// Names the two types of votes in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VoteType {
-    /// Says which proposal this validator would accept in this round.
+    /// States which proposal this validator accepts in this round.
     Prevote = 1,
-    /// Says that this validator saw a polka for this value, and locks it.
+    /// States that this validator saw a polka for this value and locks it.
     Precommit = 2,
 }
 
-/// What a validator says; nil is `block_id: None`.
+/// The content of a vote; nil is `block_id: None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vote {
-    /// Prevote or precommit.
+    /// Type of the vote: prevote or precommit.
     pub vote_type: VoteType,
-    /// The height voted on.
+    /// Height of the vote.
     pub height: Height,
-    /// The round voted in.
+    /// Round of the vote.
     pub round: Round,
-    /// The block, or nil.
+    /// Id of the block, or `None` for nil.
     pub block_id: Option<BlockId>,
-    /// The voter's clock. Informative: nothing is decided by it.
+    /// Time from the voter's clock. It is informative only and decides nothing.
     pub timestamp: Time,
-    /// The voter's address.
+    /// Address of the voter.
     pub validator: Address,
-    /// The voter's place in the validator set of this height. Not signed; checked against the set.
+    /// Index of the voter in the validator set of this height. It is not signed; it is checked against the set.
     pub validator_index: u32,
 }
 
-/// A vote with a signature that nobody has checked yet: what peers send.
+/// A vote with an unverified signature, as peers send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedVote {
-    /// What is said.
+    /// Content of the vote.
     pub vote: Vote,
-    /// By whom, allegedly.
+    /// Signature, which should be of the voter.
     pub signature: Signature,
 }
 
-/// A vote whose signature, voter and place in the set were checked.
+/// A vote whose signature, voter and index in the set were verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedVote {
     signed: SignedVote,
     power: Power,
 }
 
-/// Why a vote does not count. A peer that sends such a vote is at fault.
+/// Reason why a vote is not valid. A peer that sends such a vote is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum VoteError {
-    /// The index is not of this set, or not this validator's.
+    /// The index is not in the set, or belongs to another validator.
     #[error("validator {got} is not at index {index} of the validator set")]
     NotAValidator {
-        /// The address in the vote.
+        /// Address in the vote.
         got: Address,
-        /// The index in the vote.
+        /// Index in the vote.
         index: u32,
     },
     /// The signature does not hold.
@@ -73,7 +73,8 @@ pub enum VoteError {
 }
 
 impl Vote {
-    /// The bytes that are signed: Tendermint's length-delimited canonical vote. The chain id is in them, the validator is not.
+    /// Returns the bytes that are signed: Tendermint's length-delimited canonical vote. They contain the chain id, but
+    /// not the validator.
     pub fn sign_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
         pb::CanonicalVote {
             r#type: self.vote_type as i32,
@@ -86,7 +87,7 @@ impl Vote {
         .encode_length_delimited_to_vec()
     }
 
-    /// Signs the sign-bytes. Whether it may be signed at all is the guard's question.
+    /// Signs the sign-bytes without any check against double signing, which is the task of the signer's guard.
     pub fn sign(self, chain_id: &ChainId, key: &impl ConsensusKey) -> SignedVote {
         let signature = key.sign_message(&self.sign_bytes(chain_id));
         SignedVote { vote: self, signature }
@@ -94,13 +95,19 @@ impl Vote {
 }
 
 impl SignedVote {
-    /// Checks that the voter stands at its index in `validators` and signed this. Cost: one signature check (60 µs).
+    /// Checks that the voter is at its index in `validators` and signed the vote. Cost: one signature check (about 60
+    /// µs for secp256k1).
+    ///
+    /// Errors: [`VoteError::NotAValidator`] if the voter is not at its index, [`VoteError::Signature`] if the signature
+    /// does not hold.
     pub fn verify(self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<VerifiedVote, VoteError> {
         self.verify_except(chain_id, validators, |_| false)
     }
 
-    /// As [`SignedVote::verify`], but a signature that is `known` to hold, because these very bytes were checked before, is not
-    /// checked again.
+    /// Verifies as [`SignedVote::verify`] does, but does not check again a signature that is `known` to hold because
+    /// the same bytes were checked before.
+    ///
+    /// Errors: those of [`SignedVote::verify`].
     pub fn verify_except(
         self,
         chain_id: &ChainId,
@@ -124,19 +131,19 @@ impl SignedVote {
 }
 
 impl VerifiedVote {
-    /// The voter's power in the set that the vote was checked against.
+    /// Returns the voter's power in the set that the vote was checked against.
     pub fn power(&self) -> Power {
         self.power
     }
 
-    /// The vote as it travels.
+    /// Returns the signed vote, as it is sent to peers.
     pub fn into_signed(self) -> SignedVote {
         self.signed
     }
 
-    /// A vote that this process has just signed itself with the key of `validators[index]`.
+    /// Wraps, without a check, a vote that this node signed itself or that comes from its own durable state.
     ///
-    /// Panics if the voter is not at its index: then the caller signs for somebody else's set.
+    /// Panics if the voter is not at its index, because then `validators` is not the set of this vote.
     pub fn of_own(signed: SignedVote, validators: &ValidatorSet) -> Self {
         let validator = validators.get(signed.vote.validator_index).expect("own index is in the set");
         assert_eq!(validator.address(), signed.vote.validator, "own vote stands at its own index");

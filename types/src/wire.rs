@@ -1,71 +1,74 @@
-//! How a type meets its bytes.
+//! Conversion between types and their encoded bytes.
 
 use prost::Message;
 use thiserror::Error;
 
 use crate::{Address, BlockId, Hash, Height, PartSetHeader, Round, Time, pb};
 
-/// Why bytes are not a value.
+/// Reason why bytes do not decode to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// More bytes than the type may have; nothing was decoded.
+    /// There are more bytes than the type allows; nothing was decoded.
     #[error("{name}: {got} bytes, at most {max} are allowed")]
     TooLarge {
-        /// The type.
+        /// Name of the type.
         name: &'static str,
-        /// Bytes given.
+        /// Number of bytes given.
         got: usize,
-        /// Bytes allowed.
+        /// Number of bytes allowed.
         max: usize,
     },
-    /// Not protobuf of this shape.
+    /// The bytes are not protobuf of this shape.
     #[error("{name}: not valid protobuf: {reason}")]
     Protobuf {
-        /// The type.
+        /// Name of the type.
         name: &'static str,
-        /// What the codec said.
+        /// Error message of the codec.
         reason: String,
     },
-    /// A field is missing or breaks a promise of the type.
+    /// A field is missing or breaks an invariant of the type.
     #[error("{field}: {reason}")]
     Field {
-        /// The field, as in `proto/cairn.proto`.
+        /// Name of the field, as in `proto/cairn.proto`.
         field: &'static str,
-        /// What is wrong with it.
+        /// Description of what is wrong with the field.
         reason: String,
     },
 }
 
 impl DecodeError {
-    /// A field that breaks a promise.
+    /// Creates the error for a field that breaks an invariant.
     pub fn field(field: &'static str, reason: impl ToString) -> Self {
         Self::Field { field, reason: reason.to_string() }
     }
 }
 
-/// A type with bytes: for signing, hashing, sending and storing.
+/// A type with encoded bytes: for signing, hashing, sending and storing.
 ///
-/// `decode(encode(x)) == x`. Decoding never allocates more than a small multiple of [`Wire::BYTES_MAX`] and refuses what breaks
-/// the type's promises, naming the field.
+/// `decode(encode(x)) == x`. Decoding never allocates more than a small multiple of [`Wire::BYTES_MAX`]. It refuses
+/// values that break the invariants of the type, and names the field.
 pub trait Wire: Sized {
-    /// The generated structure.
+    /// The generated protobuf structure.
     type Pb: Message + Default;
-    /// The type's name in errors.
+    /// Name of the type in errors.
     const NAME: &'static str;
-    /// Most bytes that [`Wire::decode`] looks at.
+    /// Maximum bytes that [`Wire::decode`] accepts.
     const BYTES_MAX: usize;
 
-    /// As the generated structure.
+    /// Converts to the generated structure.
     fn to_pb(&self) -> Self::Pb;
-    /// From the generated structure, checked.
+    /// Converts from the generated structure and checks it.
+    ///
+    /// Errors: `Field` with the field that is missing or breaks an invariant; `TooLarge` or `Protobuf` for encoded
+    /// bytes inside it.
     fn from_pb(pb: Self::Pb) -> Result<Self, DecodeError>;
 
-    /// The value's bytes.
+    /// Returns the encoded bytes of the value.
     fn encode(&self) -> Vec<u8> {
         self.to_pb().encode_to_vec()
     }
 
-    /// The value of these bytes.
+    /// Decodes a value from its bytes.
     ///
     /// Errors: `TooLarge`, `Protobuf`, or `Field` with the field that is wrong.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -78,12 +81,12 @@ pub trait Wire: Sized {
     }
 }
 
-/// The field's value, or an error that names it.
+/// Returns the field's value, or an error that names the field.
 pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, DecodeError> {
     value.ok_or_else(|| DecodeError::field(field, "is missing"))
 }
 
-/// At most `max` elements.
+/// Checks that there are at most `max` elements.
 pub(crate) fn at_most(field: &'static str, got: usize, max: usize) -> Result<(), DecodeError> {
     if got > max {
         return Err(DecodeError::field(field, format!("{got} elements, at most {max} are allowed")));
@@ -147,7 +150,7 @@ pub(crate) fn parts_header_pb(header: PartSetHeader) -> Option<pb::PartSetHeader
     Some(pb::PartSetHeader { total: header.total, hash: header.hash.0.to_vec() })
 }
 
-/// A block id that may be nil: Tendermint writes nil as an id with empty fields.
+/// Decodes a block id that may be nil: Tendermint writes nil as an id with empty fields.
 pub(crate) fn block_id_or_nil(field: &'static str, value: Option<pb::BlockId>) -> Result<Option<BlockId>, DecodeError> {
     let Some(value) = value else { return Ok(None) };
     let parts = value.part_set_header.clone().unwrap_or_default();
@@ -168,7 +171,7 @@ pub(crate) fn block_id_pb(id: Option<BlockId>) -> Option<pb::BlockId> {
     })
 }
 
-/// Amounts that Tendermint writes as int64 and never lets be negative.
+/// Decodes an amount that Tendermint writes as int64. A negative value is an error.
 pub(crate) fn unsigned(field: &'static str, value: i64) -> Result<u64, DecodeError> {
     u64::try_from(value).map_err(|_| DecodeError::field(field, format!("{value} is negative")))
 }

@@ -1,12 +1,13 @@
-//! Every hash that other software recomputes, by Cairn and by others: a block of a CometBFT v0.38 chain, the `tendermint` crate,
-//! and constants that a separate program computed from the rules (protobuf written by hand, SHA-256, RFC 6962 trees).
+//! Proves every hash that other software recomputes against other implementations: a block of a CometBFT v0.38 chain,
+//! the `tendermint` crate, and constants that a separate program computed from the rules (protobuf written by hand,
+//! SHA-256, RFC 6962 trees).
 
 use prost::Message;
 use tendermint::{crypto::default::Sha256, merkle::simple_hash_from_byte_vectors};
 use tendermint_proto::v0_38 as proto;
 use types::*;
 
-/// Root over `leaves` by the other implementation.
+/// Returns the root over `leaves`, computed by the other implementation.
 fn their_root(leaves: &[impl AsRef<[u8]>]) -> Hash {
     Hash(simple_hash_from_byte_vectors::<Sha256>(leaves))
 }
@@ -31,16 +32,16 @@ fn block_id(block: &str, parts: &str) -> BlockId {
     BlockId { hash: hash(block), parts: PartSetHeader { total: 1, hash: hash(parts) } }
 }
 
-/// SHA-256 of nothing: the root over no leaves.
+/// SHA-256 of zero bytes, which is also the root over no leaves.
 const EMPTY: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 
-/// The values of CometBFT's default parameters, 21 MiB and no bound, as most chains of Cosmos have them.
+/// Returns CometBFT's default parameters of a block, 21 MiB and no gas bound, as in most Cosmos chains.
 fn their_default_params() -> Params {
     Params { block: BlockParams { bytes_max: 22_020_096, gas_max: -1 }, ..Params::default() }
 }
 
-/// A commit, evidence and a header of height 549 of the chain `provi`, which CometBFT v0.38 made: the answer to `block_search` among
-/// the test fixtures of `tendermint-rpc` 0.41 (`block_search_evidence.json`).
+/// A commit, evidence and a header of height 549 of the chain `provi`, which CometBFT v0.38 made: the answer to
+/// `block_search` among the test fixtures of `tendermint-rpc` 0.41 (`block_search_evidence.json`).
 #[test]
 fn a_block_that_cometbft_made_has_our_hashes() {
     let last = block_id(
@@ -131,7 +132,7 @@ fn a_block_that_cometbft_made_has_our_hashes() {
     assert_eq!(block.check_content(), Ok(()));
 }
 
-/// The transaction is one of `tx_search_with_prove.json` among the same fixtures.
+/// The transaction is from `tx_search_with_prove.json` of the same fixtures.
 #[test]
 fn transaction_ids_and_data_hash() {
     let theirs = b"async-key=value".to_vec();
@@ -144,7 +145,7 @@ fn transaction_ids_and_data_hash() {
     assert_eq!(Block::data_hash(&[]), their_root(&[[0; 0]; 0]));
 }
 
-/// A transaction's proof, judged by the other implementation's rules.
+/// A transaction's proof is compared with the other implementation's rules.
 #[test]
 fn a_transaction_is_proven_under_the_data_hash() {
     let txs: Vec<Vec<u8>> = (0..7).map(|n| vec![n; 20]).collect();
@@ -178,7 +179,7 @@ fn results_hash_is_over_what_is_deterministic() {
         proto::abci::ExecTxResult { code, data, gas_wanted, gas_used, ..Default::default() }.encode_to_vec()
     };
     assert_eq!(results_hash(&results), their_root(&results.each_ref().map(leaf)));
-    // All fields together have their numbers too.
+    // The complete result also has the field numbers of the other implementation.
     let whole = proto::abci::ExecTxResult::decode(&*results[1].encode()).unwrap();
     assert_eq!((whole.code, whole.log.as_str(), whole.codespace.as_str()), (5, "for people", "cairn"));
     assert_eq!(whole.encode_to_vec(), results[1].encode());
@@ -220,7 +221,8 @@ fn last_commit_hash_with_absent_and_nil() {
     assert_eq!(Commit::empty_hash(), their_root(&[[0; 0]; 0]));
 }
 
-/// Where two blocks have one header hash, the bytes of the parts header decide, as in CometBFT: 256 parts stand before 129.
+/// If two blocks have the same header hash, the bytes of the parts header decide, as in CometBFT: 256 parts are ordered
+/// before 129.
 #[test]
 fn evidence_is_ordered_as_cometbft_orders_it() {
     let key = SecretKey::from_bytes(&[1; 32]).unwrap();

@@ -1,4 +1,4 @@
-//! Whatever bytes come, decoding ends in a value that encodes to itself again, or in an error. Nothing panics.
+//! Proves that decoding any bytes ends in an error, or in a value that survives encoding. No input panics.
 
 use proptest::prelude::*;
 use types::*;
@@ -39,7 +39,7 @@ fn key() -> SecretKey {
     SecretKey::from_bytes(&[5; 32]).unwrap()
 }
 
-/// Real messages, to be damaged.
+/// Returns valid messages that the test damages.
 fn samples() -> Vec<Vec<u8>> {
     let chain = ChainId::new("hostile").unwrap();
     let id = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };

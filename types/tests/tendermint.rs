@@ -1,4 +1,5 @@
-//! The same data in Cairn's types and in the `tendermint` crate: same hashes, same sign-bytes, same addresses.
+//! Proves that the same data in Cairn's types and in the `tendermint` crate has the same hashes, sign-bytes and
+//! addresses.
 
 use tendermint::block::signed_header::SignedHeader;
 use tendermint::crypto::{default::signature::Verifier, signature::Verifier as _};
@@ -59,7 +60,7 @@ fn vote(vote_type: VoteType, block_id: Option<BlockId>) -> Vote {
     }
 }
 
-/// Our bytes, read as theirs.
+/// Decodes our bytes as a type of the other implementation.
 fn theirs<T: prost::Message + Default>(bytes: &[u8]) -> T {
     T::decode(bytes).unwrap()
 }

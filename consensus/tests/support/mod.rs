@@ -1,4 +1,4 @@
-//! Four validators of power 1 and what they say, so that a test reads as input → exact output.
+//! Validators and their signed messages, so that a test reads as input → exact output.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use consensus::{Engine, Input, Message, Output, SignState, Signer, Timeout, TimeoutKind};
 use types::*;
 
-/// Who stands where: key seeds by index in the validator set.
+/// A validator set, with the key seed of each validator by index.
 pub struct Cast {
     pub set: ValidatorSet,
     seeds: Vec<u8>,
@@ -30,12 +30,12 @@ pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A block id that reads as a letter.
+/// Returns a block id that is derived from a letter.
 pub fn block(letter: char) -> BlockId {
     BlockId { hash: Hash([letter as u8; 32]), parts: PartSetHeader { total: 1, hash: Hash([letter as u8 + 100; 32]) } }
 }
 
-/// A block id that reads as a number.
+/// Returns a block id that is derived from a number.
 pub fn numbered(n: u32) -> BlockId {
     let hash = |salt: u8| blake3(&[&n.to_be_bytes()[..], &[salt]].concat());
     BlockId { hash: hash(0), parts: PartSetHeader { total: 1, hash: hash(1) } }
@@ -63,7 +63,7 @@ impl Cast {
         self.set.by_address(&address).unwrap().0
     }
 
-    /// Somebody who proposes in none of the first `rounds` rounds… or the last to do so.
+    /// Returns a validator that proposes in none of the first `rounds` rounds.
     pub fn not_proposer(&self, rounds: u32) -> u32 {
         (0..self.set.len() as u32)
             .find(|i| (0..rounds).all(|r| self.proposer(r) != *i))
@@ -82,7 +82,7 @@ impl Cast {
         proposal.sign(&chain(), &key).verify(&chain(), &key.public_key().into()).unwrap()
     }
 
-    /// The proposal of round 0 of any height, whose proposer is the same: the set is not rotated here.
+    /// Returns the proposal of round 0 of any height. The set is not rotated here, so the proposer is always the same.
     pub fn proposal_of_height(&self, height: u64, block_id: BlockId) -> VerifiedProposal {
         let (height, round, timestamp) = (Height(height), Round(0), now());
         let key = self.key(self.proposer(0));
@@ -142,7 +142,7 @@ impl Cast {
         Input::StartHeight { height, validators, timeouts, synchrony, hard_state: None, abstain: false }
     }
 
-    /// A certificate as an input.
+    /// Returns a certificate as an input.
     pub fn show(&self, who: &[u32], vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> Input {
         let certificate = self.certificate(who, vote_type, round, block_id);
         Input::Certificate(certificate.verify(&chain(), &self.set).unwrap())
@@ -156,14 +156,14 @@ impl Cast {
         Engine::new(chain(), Some(self.signer(index)), self.set.clone())
     }
 
-    /// An engine of validator `index` that has started the height.
+    /// Returns an engine of validator `index` that has started the height.
     pub fn started(&self, index: u32) -> Engine {
         let mut engine = self.engine(index);
         engine.step(now(), self.start());
         engine
     }
 
-    // What validator `index` is expected to say.
+    // The outputs that are expected of validator `index`.
 
     pub fn say_vote(&self, index: u32, vote_type: VoteType, round: u32, block_id: Option<BlockId>) -> Output {
         Output::Broadcast(Message::Vote(self.signed_vote(index, vote_type, round, block_id)))
@@ -194,12 +194,12 @@ pub fn timer(kind: TimeoutKind, round: u32, after: Duration) -> Output {
     Output::StartTimer(Timeout { kind, height: HEIGHT, round: Round(round) }, after)
 }
 
-/// Stands for a write of the hard state that the engine has after the step.
+/// Stands for the write-ahead of the engine's hard state after the step.
 pub fn write() -> Output {
     Output::WriteAhead(Box::default())
 }
 
-/// What the outputs must be, with the engine's own hard state in the place of [`write`].
+/// Returns the expected outputs, with the engine's own hard state in place of [`write`].
 pub fn filled(engine: &Engine, mut expected: Vec<Output>) -> Vec<Output> {
     for output in &mut expected {
         if *output == write() {
@@ -209,7 +209,7 @@ pub fn filled(engine: &Engine, mut expected: Vec<Output>) -> Vec<Output> {
     expected
 }
 
-/// One step, and exactly what it must bring about.
+/// Executes one step and compares its outputs with the exact expected ones.
 #[macro_export]
 macro_rules! expect {
     ($engine:expr, $input:expr => [$($output:expr),* $(,)?]) => {{
