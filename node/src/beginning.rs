@@ -29,7 +29,7 @@ pub struct Beginning {
     hash: Hash,
     /// The parsed document; `None` when the store was initialized from a file with exactly these bytes.
     pub document: Option<Genesis>,
-    /// BLAKE3 hash of the file; set only for a file larger than [`SMALL_BYTES_MAX`].
+    /// BLAKE3 hash of the file; set only for a file larger than `SMALL_BYTES_MAX`.
     pub file_hash: Option<Hash>,
     /// The text of the document, as clients receive it.
     pub text: GenesisText,

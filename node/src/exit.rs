@@ -2,14 +2,14 @@
 //!
 //! | code | meaning | what to do |
 //! |---|---|---|
-//! | 0 | stopped as asked | – |
-//! | 1 | a command was refused or found nothing | read the sentence |
+//! | 0 | stopped as requested | – |
+//! | 1 | a command was refused or found nothing | read the message |
 //! | 2 | the command line is wrong | `cairn help` |
 //! | 69 | something is in use: a port, the home | stop the other process, or choose another port or home |
 //! | 70 | an invariant is broken | keep the log and the home, report it; the validator is safe while it is stopped |
 //! | 74 | the disk failed, or the store is damaged | check the disk; restart, or restore from a backup |
-//! | 76 | stopped, because going on could sign something twice | do not restart before the second signer is found |
-//! | 78 | the configuration, genesis document or a key file is wrong | mend the file that the sentence names |
+//! | 76 | stopped to avoid double signing | do not restart before the second signer is found |
+//! | 78 | the configuration, genesis document or a key file is wrong | correct the file that the message names |
 //!
 //! Supervisors can restart on 70 and 74, and must not on 76.
 

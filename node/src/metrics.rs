@@ -101,7 +101,7 @@ impl Metrics {
 
     /// Adds the number of clients of the RPC.
     pub fn watch_clients(&self, clients: Arc<Clients>) {
-        let _ = self.clients.set(clients); // a node has one RPC
+        let _ = self.clients.set(clients); // a node has only one RPC
     }
 
     /// Sets the metrics to the state of the chain when the process starts.

@@ -41,7 +41,7 @@ pub fn compute_at_length() {
     }
 }
 
-/// Gives this thread a lower priority than all other threads of the node (batch, nice 10).
+/// Makes this thread background work: batch scheduling with nice 10.
 pub fn work_in_background() {
     compute_at_length();
     #[cfg(target_os = "linux")]
@@ -51,7 +51,7 @@ pub fn work_in_background() {
     }
 }
 
-/// Gives this thread a lower priority than consensus and network, but still quick answers for clients (nice 5).
+/// Gives this thread a lower priority than consensus and network (nice 5), so that clients are still served soon.
 pub fn serve_clients() {
     #[cfg(target_os = "linux")]
     // SAFETY: plain numbers; on Linux the call concerns the calling thread only.
@@ -94,13 +94,13 @@ const OPEN_FILES_UNKNOWN: u64 = 256;
 
 /// Ends the process at once, without destructors or hooks, and stops all threads. For broken invariants.
 pub fn exit_now(code: u8) -> ! {
-    // SAFETY: does not return and touches nothing of ours.
+    // SAFETY: never returns, and accesses no memory of this program.
     unsafe { libc::_exit(i32::from(code)) }
 }
 
 /// Returns the effective user id of this process.
 pub fn user() -> u32 {
-    // SAFETY: takes nothing, cannot fail.
+    // SAFETY: takes no argument and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -109,7 +109,7 @@ pub fn user() -> u32 {
 /// Errors: the process id is out of range, or the system cannot deliver the signal.
 pub fn tell_of_log_levels(pid: u32) -> std::io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;
-    // SAFETY: plain numbers in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     if unsafe { libc::kill(pid, libc::SIGUSR1) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
@@ -130,13 +130,13 @@ pub fn disk_space(path: &std::path::Path) -> Option<(u64, u64)> {
 
 /// Returns the number of clock ticks per second in `/proc/self/stat`.
 pub fn ticks_per_second() -> u64 {
-    // SAFETY: a plain number in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
 }
 
 /// Returns the bytes per page in `/proc/self/statm`.
 pub fn page_bytes() -> u64 {
-    // SAFETY: a plain number in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 

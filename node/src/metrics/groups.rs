@@ -33,7 +33,7 @@ pub struct Verify {
     pub(crate) messages_total: IntCounterVec,
     /// Messages of peers that were dropped unchecked, by reason: `flood` (rate), `full` (queue).
     pub(crate) dropped_total: IntCounterVec,
-    /// Seconds from the network to a thread of the pool, by kind: `message`, `block`, `batch`, `submission`.
+    /// Seconds from arrival to a thread of the pool, by kind: `message`, `batch`, `submission`.
     pub(crate) wait_seconds: HistogramVec,
     /// Seconds for the check of one message.
     pub(crate) message_seconds: Histogram,
@@ -89,6 +89,7 @@ impl Rpc {
 }
 
 impl Blocksync {
+    /// Creates and registers the metrics.
     pub fn new(on: &Subsystem<'_>) -> Self {
         Self {
             syncing: on.gauge("syncing", "1 while blocks are fetched from peers, else 0."),
@@ -102,6 +103,7 @@ impl Blocksync {
 }
 
 impl State {
+    /// Creates and registers the metrics.
     pub fn new(on: &Subsystem<'_>) -> Self {
         Self {
             block_processing_time: on.histogram(

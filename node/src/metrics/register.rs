@@ -66,41 +66,49 @@ impl Subsystem<'_> {
         HistogramOpts { common_opts: opts.clone(), buckets }
     }
 
+    /// Registers a gauge of integers without labels.
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, &[], GenericGauge::with_opts(opts.clone()))
     }
 
+    /// Registers a gauge of floating-point numbers without labels.
     pub fn float(&self, name: &str, help: &str) -> Gauge {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, &[], Gauge::with_opts(opts.clone()))
     }
 
+    /// Registers a gauge of integers with labels.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&'static str]) -> IntGaugeVec {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, labels, IntGaugeVec::new(opts.clone(), labels))
     }
 
+    /// Registers a gauge of floating-point numbers with labels.
     pub fn floats(&self, name: &str, help: &str, labels: &[&'static str]) -> GaugeVec {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, labels, GaugeVec::new(opts.clone(), labels))
     }
 
+    /// Registers a counter without labels.
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         let opts = self.opts(name, help);
         self.register("counter", &opts, &[], IntCounter::with_opts(opts.clone()))
     }
 
+    /// Registers a counter with labels.
     pub fn counters(&self, name: &str, help: &str, labels: &[&'static str]) -> IntCounterVec {
         let opts = self.opts(name, help);
         self.register("counter", &opts, labels, IntCounterVec::new(opts.clone(), labels))
     }
 
+    /// Registers a histogram without labels.
     pub fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
         let opts = self.opts(name, help);
         self.register("histogram", &opts, &[], Histogram::with_opts(Self::histogram_opts(&opts, buckets)))
     }
 
+    /// Registers a histogram with labels.
     pub fn histograms(&self, name: &str, help: &str, labels: &[&'static str], buckets: Vec<f64>) -> HistogramVec {
         let opts = self.opts(name, help);
         self.register("histogram", &opts, labels, HistogramVec::new(Self::histogram_opts(&opts, buckets), labels))

@@ -8,17 +8,17 @@
 //!          └── subscriptions ◀── query ◀── events::Hub ◀──┴── committed heights
 //! ```
 //!
-//! | module | what it hides |
+//! | module | content |
 //! |---|---|
 //! | [`context`](self) | interfaces to the rest of the node |
 //! | `server` | sockets, limits, HTTP status codes |
 //! | `request_line` | request lines that hyper refuses and CometBFT's users type |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
 //! | `parsers` | bodies into calls at a bounded cost, large ones on a thread of their own |
-//! | `hosts`, `cors` | rights of web pages |
+//! | `hosts`, `cors` | which web pages may call this node |
 //! | `websocket` | one client's subscriptions and calls, in one task |
-//! | `methods` | the table of methods, and what each answers |
-//! | `json` | our types in the v0.38 shapes |
+//! | `methods` | the table of methods, and the code of each |
+//! | `json` | conversion of our types to the JSON of v0.38 |
 //! | `query`, `events`, `rounds` | queries of subscriptions, committed heights, and events inside heights |
 //!
 //! Invariants, each with the test that checks it:
