@@ -77,7 +77,7 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             }
         }
     }
-    // Events of libraries are for their developers, so they need `trace` for all modules.
+    // Libraries log warnings and errors at most, because the rest is for their developers; `trace` for all shows it.
     let libraries = if all == LevelFilter::TRACE { all } else { all.min(LevelFilter::WARN) };
     let ours = MODULES.iter().flat_map(|(_, targets)| targets.iter().map(|target| (*target, all)));
     let single = single.into_iter().flat_map(|(targets, level)| targets.iter().map(move |target| (*target, level)));

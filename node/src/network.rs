@@ -29,7 +29,7 @@ const OFFER_GOOD_FOR: Duration = Duration::from_secs(1);
 /// not.
 const FETCHES_MAX: usize = 4;
 
-/// Maximum time to fetch the waiting transactions of one peer.
+/// Maximum time of one attempt to fetch the waiting transactions of a peer.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Pauses before a peer is asked again when not all offered transactions arrived. A request is lost with its

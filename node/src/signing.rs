@@ -2,7 +2,7 @@
 //!
 //! The last signed place is in the store's hard state, and also in `priv_validator_state.json`, in CometBFT's format.
 //! With the file, a database that is damaged, moved away or restored from an older copy cannot lead to double signing.
-//! No vote is sent before both are durable:
+//! No signed message is sent before both are durable:
 //!
 //! ```text
 //!   consensus thread:  begin ─> sync of the store ─────> finish: wait, overwrite the file, sync it ─> send
@@ -59,7 +59,7 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
         return Ok(SignState::default());
     }
     let state = ValidatorState::load_alone(file).or_else(|error| {
-        // The spare is written first, so it covers every vote that was sent.
+        // The spare is written first, so it covers every signed message that was sent.
         let state = ValidatorState::load(file)?;
         let (file, height) = (file.display(), state.height.0);
         tracing::warn!(target: "main", %file, height, %error, "the signing state was taken from its spare");

@@ -53,7 +53,7 @@ pub(super) struct Consensus {
     block_parts: IntCounterVec,
     duplicate_block_part: IntCounter,
     block_gossip_parts_received: IntCounterVec,
-    // Metrics that CometBFT lacks.
+    // Metrics that CometBFT's subsystem `consensus` lacks.
     power_online: IntGauge,
     missed_blocks_total: IntCounterVec,
     evidence_power_total: IntCounter,
@@ -72,7 +72,7 @@ pub(super) struct Consensus {
     syncs_total: IntCounter,
     bad_signatures_total: IntCounter,
     skew: Mutex<Skew>,
-    /// Height and arrival time of the last block part of the height being decided.
+    /// Height and arrival time of the block part that arrived last.
     last_part: Mutex<Option<(Height, Time)>>,
     /// Validators of the last committed height, whose signatures are in the next block, late ones included. These
     /// validators have series of their own.

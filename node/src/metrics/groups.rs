@@ -35,7 +35,7 @@ pub struct Verify {
     pub(crate) dropped_total: IntCounterVec,
     /// Seconds from arrival to a thread of the pool, by kind: `message`, `batch`, `submission`.
     pub(crate) wait_seconds: HistogramVec,
-    /// Seconds for the check of one message.
+    /// Seconds to decode and check one message.
     pub(crate) message_seconds: Histogram,
     /// Seconds for the check of one block's transactions and precommits.
     pub(crate) block_seconds: Histogram,

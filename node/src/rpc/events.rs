@@ -1,4 +1,4 @@
-//! Committed heights as events, kept until all subscribed clients have seen them.
+//! Committed heights as events. A bounded number is kept for slow clients, and none while no client is subscribed.
 //!
 //! All clients share one [`Hub`]. A height is converted to JSON once, for the first client that needs it. A client
 //! holds a [`Cursor`] and gets an error when it falls behind the kept heights; nothing waits for it.
