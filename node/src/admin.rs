@@ -1,7 +1,9 @@
-//! What only this machine's operator may ask of a running node: a socket in the data folder, not the RPC.
+//! Serves requests that only this machine's operator may send to a running node. They arrive on a Unix socket in the
+//! data folder, not by the RPC.
 //!
-//! One request and one answer a connection, each a line of JSON: `{"do":"backup","to":"/path"}`, `{"done":true}` or `{"error":"…"}`.
-//! The socket's file has mode 0600, and the kernel says who is at the other end: only the node's own user and root are heard.
+//! Each connection carries one request and one answer, each a line of JSON: `{"do":"backup","to":"/path"}`, then
+//! `{"done":true}` or `{"error":"…"}`. The socket file has mode 0600. The kernel reports the user of the peer process:
+//! only the node's own user and root are served.
 
 use std::{
     fs::{self, File},
@@ -29,23 +31,24 @@ use tokio::{
 
 use crate::{exit::Failure, os};
 
-/// Bytes of a request.
+/// Maximum size of a request in bytes.
 const REQUEST_BYTES_MAX: u64 = 16 * 1024;
 
-/// Time for a request to be written.
+/// Maximum time that a client may take to write its request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Connections at one time; further ones wait.
+/// Maximum number of concurrent connections; further connections wait.
 const CONNECTIONS_MAX: usize = 4;
 
-/// Bytes of a socket's path that every system takes; longer ones are reached by way of their folder.
+/// Maximum length of a socket path in bytes that every system accepts. A longer path is reached through a handle of its
+/// folder.
 const PATH_BYTES_MAX: usize = 100;
 
-/// What can be asked.
+/// A request that the operator can send.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Request {
-    /// Write a copy of the store into a folder that does not exist.
+    /// Writes a copy of the store into a folder that does not exist yet.
     Backup { to: PathBuf },
 }
 
@@ -60,7 +63,9 @@ fn socket(data_dir: &Path) -> PathBuf {
     data_dir.join("cairn.sock")
 }
 
-/// Calls `act` with a path to the socket that is short enough.
+/// Calls `act` with a path to the socket that is not longer than [`PATH_BYTES_MAX`].
+///
+/// Errors: the data folder cannot be opened, or `act` fails.
 fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let path = socket(data_dir);
     if path.as_os_str().as_bytes().len() <= PATH_BYTES_MAX {
@@ -70,14 +75,15 @@ fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io
     act(&socket(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd()))))
 }
 
-/// Answers requests until the runtime ends. A task on the runtime that is entered; what it does runs on a blocking thread.
+/// Starts a task on the current runtime that answers requests until the runtime ends. Each request runs on a blocking
+/// thread.
 ///
-/// Where the socket cannot be made (some network file systems have none), the log says so and the node goes on without it.
+/// Some network file systems cannot hold a socket. The node then logs a warning and continues without this service.
 pub fn serve(data_dir: &Path, store: Arc<Store<RocksKv>>) {
     let bind = |path: &Path| {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {} // of an earlier process: this one holds the home's lock
+            _ => {} // a stale file: this process holds the home's lock
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -100,7 +106,7 @@ pub fn serve(data_dir: &Path, store: Arc<Store<RocksKv>>) {
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(REQUEST_TIME_MAX).await; // out of file handles
+                tokio::time::sleep(REQUEST_TIME_MAX).await; // no file handle is left
                 continue;
             };
             let store = store.clone();
@@ -141,9 +147,9 @@ fn perform(request: Request, store: &Store<RocksKv>) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks the node that runs with this data folder for a copy of its store in the folder `to`, which must not exist.
+/// Asks the node that runs with this data folder to copy its store into the folder `to`, which must not exist.
 ///
-/// Errors: it cannot be asked, or it refuses; with its reason.
+/// Errors: `Code::Refused` when the node cannot be reached or refuses the request, with its reason.
 pub fn ask_for_backup(data_dir: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         let socket = socket(data_dir);

@@ -1,6 +1,8 @@
-//! The genesis document of a home: read in full when it is new to the store, and not again while the file has the same bytes.
+//! Reads the genesis document of a home: in full when the store does not know it yet, not again while the file has the
+//! same bytes.
 //!
-//! A document of a million accounts takes seconds to read and check; the store remembers the hash of the file that it was begun with.
+//! Reading and checking a document of a million accounts takes seconds. The store keeps the hash of the file from which
+//! it was initialized.
 
 use std::{
     fs::File,
@@ -14,28 +16,30 @@ use types::{ChainId, Hash};
 
 use crate::{exit::Failure, rpc::GenesisText};
 
-/// Bytes of a file that is read in full at each start: it takes a moment, and clients get it in one piece.
+/// Maximum size in bytes of a genesis file that is read in full at each start. Clients receive such a file in one
+/// piece.
 const SMALL_BYTES_MAX: u64 = 16 << 20;
 
-/// Bytes that are read and hashed together.
+/// Bytes of the file that are read and hashed per step.
 const READ_BYTES: usize = 1 << 20;
 
-/// What a node needs to know of its genesis document.
+/// The genesis data that a node needs at its start.
 pub struct Beginning {
     chain_id: ChainId,
     hash: Hash,
-    /// `None`: the store was begun with these very bytes.
+    /// The parsed document; `None` when the store was initialized from a file with exactly these bytes.
     pub document: Option<Genesis>,
-    /// Of a file that is large.
+    /// BLAKE3 hash of the file; set only for a file larger than `SMALL_BYTES_MAX`.
     pub file_hash: Option<Hash>,
-    /// For clients.
+    /// The text of the document, as clients receive it.
     pub text: GenesisText,
 }
 
 impl Beginning {
-    /// Reads the file as far as needed.
+    /// Reads the genesis file: only its hash when the file is large and the store was initialized from it, else all of
+    /// it.
     ///
-    /// Errors: the file cannot be read, or is no genesis document; a store that is damaged or of another format.
+    /// Errors: the file cannot be read or is not a valid genesis document; the store is damaged or has another format.
     pub fn read(path: &Path, kv: &RocksKv) -> Result<Self, Failure> {
         let failed = |act, error| FileError::Io { file: path.to_owned(), act, error };
         let file = File::open(path).map_err(|error| failed("open", error))?;
@@ -66,12 +70,12 @@ impl Beginning {
         Self { chain_id, hash, document: Some(document), file_hash, text }
     }
 
-    /// The chain.
+    /// Returns the id of the chain.
     pub fn chain_id(&self) -> &ChainId {
         &self.chain_id
     }
 
-    /// [`Genesis::hash`].
+    /// Returns the hash of the document, see [`Genesis::hash`].
     pub fn hash(&self) -> Hash {
         self.hash
     }

@@ -1,4 +1,5 @@
-//! What other threads can see of the consensus thread: where it stands, each height that it commits, and what happens inside one.
+//! Publishes the state of the consensus thread to other threads: its status, each height that it commits, and events
+//! inside a height.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -11,36 +12,37 @@ use host::{Committed, Status};
 use tokio::sync::broadcast;
 use types::{Address, Evidence, Height, Round};
 
-/// Committed heights kept for a reader that is behind; one that is further behind misses some and is told so.
+/// Maximum number of committed heights kept for a slow reader. A reader that is further behind misses some and receives
+/// an error.
 pub const COMMITTED_KEPT_MAX: usize = 256;
 
-/// Happenings inside heights kept for a reader that is behind: a few rounds of a hundred validators.
+/// Maximum number of events inside heights kept for a slow reader: a few rounds of a hundred validators.
 pub const HAPPENED_KEPT_MAX: usize = 1024;
 
-/// Contradictions that are remembered, so that each is told once.
+/// Maximum number of double signs that are remembered, so that each is reported once.
 const REMEMBERED_MAX: usize = 1024;
 
-/// What happened inside a height.
+/// An event inside a height.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// In a round.
+    /// A note of the host about one round.
     Round(RoundNote),
-    /// A contradiction was seen, here or by a client, and verified.
+    /// A double sign that this node saw or a client submitted; its signatures are verified.
     Evidence(Box<Evidence>),
 }
 
-/// The contradictions that were told last.
+/// The double signs that were reported last.
 #[derive(Debug, Default)]
 pub struct Told {
     places: BTreeSet<Place>,
     order: VecDeque<Place>,
 }
 
-/// What one validator contradicted itself in: its address, height, round and type of vote.
+/// Identity of a double sign: the validator's address, the height, the round and the type of vote.
 type Place = (Address, Height, Round, u8);
 
 impl Told {
-    /// Whether this one was not told yet; then it counts as told.
+    /// Returns true if this double sign was not reported yet, and remembers it as reported.
     pub fn is_news(&mut self, evidence: &Evidence) -> bool {
         let Evidence::DuplicateVote(double) = evidence;
         let vote = &double.vote_a.vote;
@@ -58,7 +60,7 @@ impl Told {
     }
 }
 
-/// Written by the consensus thread, read by any.
+/// The shared state that the consensus thread writes and any thread reads.
 #[derive(Debug)]
 pub struct Board {
     happened: broadcast::Sender<Arc<Happened>>,
@@ -70,13 +72,13 @@ pub struct Board {
 #[derive(Debug)]
 struct Seen {
     status: Arc<Status>,
-    /// Since when height, round and step are these.
+    /// When the host entered the current height, round and step.
     step_since: Instant,
     last_block: Option<Instant>,
 }
 
 impl Board {
-    /// A board that shows where the host stands at the start.
+    /// Creates a board that shows the host's status at the start.
     pub fn new(status: Status) -> Self {
         let seen = Seen { status: Arc::new(status), step_since: Instant::now(), last_block: None };
         Self {
@@ -87,45 +89,46 @@ impl Board {
         }
     }
 
-    /// Where the host stands.
+    /// Returns the last published status of the host.
     pub fn status(&self) -> Arc<Status> {
         self.read().status.clone()
     }
 
-    /// Where the host stands, and for how long in this step.
+    /// Returns the status of the host and the time that it has spent in the current step.
     pub fn status_since(&self) -> (Arc<Status>, Duration) {
         let seen = self.read();
         (seen.status.clone(), seen.step_since.elapsed())
     }
 
-    /// When this process committed a height last; `None` before its first.
+    /// Returns when this process last committed a height; `None` before its first commit.
     pub fn last_block(&self) -> Option<Instant> {
         self.read().last_block
     }
 
-    /// Heights committed from now on, in order. They are in the store and searchable before they are told here.
+    /// Subscribes to the heights that are committed from now on, in order. Each is stored and searchable before it is
+    /// published here.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
         self.committed.subscribe()
     }
 
-    /// What happens inside heights from now on. While nobody holds such a receiver, nothing is noted.
+    /// Subscribes to events inside heights from now on. While there is no subscriber, the host records no events.
     pub fn watch(&self) -> broadcast::Receiver<Arc<Happened>> {
         self.happened.subscribe()
     }
 
-    /// Whether somebody watches what happens inside heights.
+    /// Returns true if events inside heights have at least one subscriber.
     pub(crate) fn is_watched(&self) -> bool {
         self.happened.receiver_count() > 0
     }
 
-    /// Tells those who watch, if there are any.
+    /// Publishes an event inside a height to its subscribers, if there are any.
     pub(crate) fn publish_happened(&self, happened: Happened) {
         if self.is_watched() {
-            let _ = self.happened.send(Arc::new(happened)); // fails when the last one has just left
+            let _ = self.happened.send(Arc::new(happened)); // fails when the last subscriber has just left
         }
     }
 
-    /// Tells those who watch of a contradiction, whether it was seen here or sent by a client. False when it was told before.
+    /// Publishes a double sign that was seen here or sent by a client. Returns false if it was published before.
     pub(crate) fn publish_evidence(&self, evidence: &Evidence) -> bool {
         let is_news = self.told.lock().expect("a thread that panics stops the process").is_news(evidence);
         if is_news {
@@ -147,7 +150,7 @@ impl Board {
 
     pub(crate) fn publish_committed(&self, committed: Arc<Committed>) {
         self.seen.write().expect("a thread that panics stops the process").last_block = Some(Instant::now());
-        let _ = self.committed.send(committed); // fails when nobody listens
+        let _ = self.committed.send(committed); // fails when there is no subscriber
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Seen> {
@@ -160,7 +163,8 @@ mod tests {
     use super::*;
     use crate::rpc::samples::{committed, status};
 
-    /// Evidence of the same two votes, said to be of another height: only its place is looked at.
+    /// Returns evidence with the same two votes but another claimed height: the board looks only at the identity of the
+    /// double sign.
     fn evidence(height: u64) -> Evidence {
         let mut evidence = committed(7, &[]).block.evidence[0].clone();
         let Evidence::DuplicateVote(double) = &mut evidence;

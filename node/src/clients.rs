@@ -1,16 +1,16 @@
-//! What clients may cost, whatever they send: connections, bytes that wait in memory, and work. Each is bounded in all, and each
-//! address has a share of it, so that one client cannot take what the others need.
+//! Bounds what clients of the RPC can cost, whatever they send: connections, bytes in memory, and work. Each resource
+//! has a total bound, and each address has a share of it, so that one client cannot take what the others need.
 //!
-//! | what | in all | one address | beyond it |
+//! | resource | total | one address | beyond it |
 //! |---|---|---|---|
-//! | connections | [`Limits::connections_max`] | [`Limits::address_connections_max`] | an idle one is closed for the newcomer; else 503 |
-//! | bytes of requests not answered yet | [`REQUEST_BYTES_MAX`] | half | 503, or the connection is closed |
+//! | connections | [`Limits::connections_max`] | [`Limits::address_connections_max`] | evicts an idle one, else 503 |
+//! | bytes of requests without an answer yet | [`REQUEST_BYTES_MAX`] | half | 503, or the connection is closed |
 //! | bytes of answers not read yet | [`ANSWER_BYTES_MAX`] | half | the call is answered with an error |
-//! | bytes and processor time, a second | – | [`Limits`] | a request waits up to [`WAIT_MAX`], then 429; events wait |
-//! | places that are held for long: [`Places`] | as given | half | the call is answered with an error |
-//! | calls that run of those that cost much: [`Turns`] | as given | addresses take turns | the call waits, then is answered with an error |
+//! | bytes, processor time, per second | – | [`Limits`] | a request waits up to [`WAIT_MAX`], then 429; events wait |
+//! | places that are held for long: [`Places`] | `max` | half | the call is answered with an error |
+//! | concurrent calls of high cost: [`Turns`] | `running_max` | take turns | the call waits, then gets an error |
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits. What it owes outlives its connections.
+//! An address is an IPv4 address or an IPv6 network of 64 bits. The debt of an address outlives its connections.
 
 use std::{
     collections::HashMap,
@@ -34,46 +34,48 @@ mod turns;
 pub use places::{Place, Places};
 pub use turns::{Turn, Turns};
 
-/// Bytes of requests that were read from sockets and not answered yet: 64 of the largest bodies.
+/// Maximum bytes of requests that were read from sockets and have no answer yet: 64 of the largest bodies.
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of answers that clients have not read yet: ten of the largest blocks as JSON.
+/// Maximum bytes of answers that clients have not read yet: ten of the largest blocks as JSON.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// Bytes of one connection that may wait although all of [`REQUEST_BYTES_MAX`], or the address' half, is in use: a small request is served
-/// beside large ones that wait.
+/// Bytes of one connection that may wait even when all of [`REQUEST_BYTES_MAX`], or the address's half, is in use. A
+/// small request is thus served beside large ones that wait.
 const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// Longest time that a request of a client over its budget waits before it is refused. A client that sends one request after the
-/// other is slowed down by it and sees no error.
+/// Maximum time that a request waits when its client is over budget; then it is refused. A client that sends its
+/// requests one after the other is slowed down by it and sees no error.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// An address may spend bytes that it saved, up to the budget of this many seconds.
+/// Burst of bytes for one address: it may save up to the budget of this many seconds and spend it at once.
 const BYTES_BURST_SECONDS: f64 = 8.0;
 
-/// An address may spend processor time that it saved, up to the budget of this many seconds: while it does, consensus has less.
+/// Burst of processor time for one address: it may save up to the budget of this many seconds. During a burst,
+/// consensus has less.
 const CPU_BURST_SECONDS: f64 = 2.0;
 
-/// An idle connection that was of use before is closed for a newcomer only after this long without a request.
+/// Minimum silence before an idle connection that has carried a request may be closed in favour of a new connection.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
 
-/// Addresses without a connection whose debt is remembered. When there are more, the debts of those without a connection are forgiven.
+/// Maximum number of addresses without a connection whose debt is remembered. Beyond it, all debts of addresses without
+/// a connection are dropped.
 const DEBTORS_MAX: usize = 4096;
 
-/// The bounds that an operator chooses.
+/// The bounds that an operator configures.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at one time.
+    /// Maximum number of concurrent connections.
     pub connections_max: usize,
-    /// Connections of one address at one time.
+    /// Maximum number of concurrent connections of one address.
     pub address_connections_max: usize,
-    /// Bytes of requests and events of one address, a second; 0: any number.
+    /// Maximum bytes per second of requests and events of one address; 0 means no limit.
     pub bytes_per_second: usize,
-    /// Processor time for one address, in percent of one core; 0: any.
+    /// Maximum processor time for one address, in percent of one core; 0 means no limit.
     pub cpu_percent: usize,
 }
 
-/// Who is connected, and what each address has used.
+/// All connected clients and the resources that each address has used.
 #[derive(Debug)]
 pub struct Clients {
     limits: Limits,
@@ -91,17 +93,17 @@ struct Open {
     accounts: HashMap<IpAddr, Arc<Account>>,
 }
 
-/// What one address uses.
+/// The resources that one address uses.
 #[derive(Debug)]
 struct Account {
-    /// Changed under the lock of [`Open`] only.
+    /// Changes only under the lock of [`Open`].
     connections: AtomicUsize,
     request_bytes: AtomicUsize,
     answer_bytes: AtomicUsize,
     debt: Mutex<Debt>,
 }
 
-/// Leaky buckets: what was used and is not paid by the passing of time.
+/// Leaky buckets: the used bytes and processor time that elapsed time has not yet paid off.
 #[derive(Debug)]
 struct Debt {
     bytes: f64,
@@ -109,36 +111,36 @@ struct Debt {
     at: Instant,
 }
 
-/// One connection. Its place is free again when the last part of the node that serves it has dropped it.
+/// One connection. Its place becomes free when the last owner of this value drops it.
 #[derive(Debug)]
 pub struct Client {
     clients: Arc<Clients>,
     account: Arc<Account>,
     address: IpAddr,
     id: u64,
-    /// Milliseconds from the server's start to the last request, or sign of life on a WebSocket.
+    /// Milliseconds from the start of the server to the last request, or to the last activity on a WebSocket.
     heard_ms: AtomicU64,
-    /// Whether a request has come completely.
+    /// True when at least one request has arrived completely.
     is_proven: AtomicBool,
     is_websocket: AtomicBool,
-    /// Requests that run, answers that are being read, subscriptions.
+    /// Number of running requests, answers that are being read, and subscriptions.
     working: AtomicUsize,
-    /// Bytes read from the socket and not taken yet.
+    /// Bytes that were read from the socket and not yet taken as a request.
     unread: AtomicUsize,
     leave: Notify,
 }
 
-/// Why a connection has no place.
+/// The reason why there is no free place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlace {
-    /// The address has its share, and all of them are in use.
+    /// The address holds its share of places (the number), and none of them can be evicted.
     Address(usize),
-    /// All are taken, and all of them are in use.
+    /// All places (the number) are taken, and none of them can be evicted.
     All(usize),
 }
 
 impl NoPlace {
-    /// `100 calls`, or `50 calls of your address`.
+    /// Returns a phrase for the error message: `100 calls`, or `50 calls of your address`.
     pub fn of(self, what: &str) -> String {
         match self {
             Self::Address(share) => format!("{share} {what} of your address"),
@@ -148,7 +150,7 @@ impl NoPlace {
 }
 
 impl Clients {
-    /// Nobody is connected yet.
+    /// Creates the registry without clients.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -160,21 +162,26 @@ impl Clients {
         })
     }
 
-    /// How many are connected.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.lock().clients.len()
     }
 
-    /// How many subscriptions they have.
+    /// Returns the number of active subscriptions of all clients.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.load(Relaxed)
     }
 
-    /// Gives a connection a place. When there is none, the connection that has been idle for longest gives way: one of the same
-    /// address when that has its share, else one of the address with most connections. O(connections) then, else O(1).
+    /// Registers a new connection. When there is no free place, the connection that has been idle for longest is
+    /// evicted: one of the same address if that address has its share, else one of the address with most connections.
+    ///
+    /// Errors: [`NoPlace::All`] or [`NoPlace::Address`] when no connection can be evicted.
+    ///
+    /// Cost: O(1); O(connections) when one has to be evicted.
     pub fn enter(self: &Arc<Self>, from: IpAddr) -> Result<Arc<Client>, NoPlace> {
         let address = account_of(from);
-        // Declared before the lock, so that it is dropped after it: the last owner of a client takes the lock too.
+        // Declared before the lock, so that it is dropped after it: dropping the last owner of a client takes the lock
+        // too.
         let mut seen = Vec::new();
         let mut open = self.lock();
         open.forgive();
@@ -203,7 +210,7 @@ impl Clients {
         Ok(client)
     }
 
-    /// Closes the connection that has been idle for longest, if any: the process has no file handle left.
+    /// Evicts the connection that has been idle for longest, if any. For a process that has no file handle left.
     pub fn make_room(&self) {
         let mut seen = Vec::new(); // dropped after the lock, as in `enter`
         self.lock().evict(&mut seen, None, self.elapsed_ms());
@@ -219,7 +226,7 @@ impl Clients {
 }
 
 impl Open {
-    /// Asks an idle connection to leave, and counts it no more. False when there is none.
+    /// Notifies an idle connection that it has to close, and stops counting it. Returns false if there is none.
     fn evict(&mut self, seen: &mut Vec<Arc<Client>>, of: Option<IpAddr>, now_ms: u64) -> bool {
         seen.extend(self.clients.values().filter_map(Weak::upgrade));
         let idle = seen.iter().filter(|client| of.is_none_or(|of| of == client.address) && client.may_go(now_ms));
@@ -233,7 +240,7 @@ impl Open {
         true
     }
 
-    /// Counts a connection no more. Again is fine.
+    /// Stops counting a connection. Calling it again for the same connection has no effect.
     fn forget(&mut self, client: &Client) {
         if self.clients.remove(&client.id).is_none() {
             return;
@@ -270,7 +277,7 @@ impl Account {
 }
 
 impl Debt {
-    /// Lets the time since the last look pay.
+    /// Reduces the debt by what the time since the last call pays.
     fn pay(&mut self, now: Instant, limits: &Limits) {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -278,7 +285,7 @@ impl Debt {
         self.cpu_seconds = (self.cpu_seconds - seconds * limits.cpu_percent as f64 / 100.0).max(0.0);
     }
 
-    /// How long until the debt is within the burst again.
+    /// Returns the time until the debt is within the burst again, at most one hour.
     fn wait(&mut self, now: Instant, limits: &Limits) -> Duration {
         self.pay(now, limits);
         let over = |used: f64, rate: f64, burst: f64| if rate > 0.0 { used / rate - burst } else { 0.0 };
@@ -295,45 +302,45 @@ impl Debt {
 }
 
 impl Client {
-    /// Until it has to give its place to another.
+    /// Completes when this connection has to give its place to another one.
     pub async fn has_to_leave(&self) {
         self.leave.notified().await;
     }
 
-    /// A complete request came, or a sign of life on a WebSocket.
+    /// Records that a complete request arrived, or that a WebSocket showed activity.
     pub fn hear(&self) {
         self.is_proven.store(true, Relaxed);
         self.heard_ms.store(self.clients.elapsed_ms(), Relaxed);
     }
 
-    /// From now on it is a WebSocket.
+    /// Marks this connection as a WebSocket from now on.
     pub fn becomes_websocket(&self) {
         self.is_websocket.store(true, Relaxed);
     }
 
-    /// Keeps its place while the guard lives.
+    /// Protects the connection from eviction until the guard is dropped.
     pub fn work(self: &Arc<Self>) -> Work {
         self.working.fetch_add(1, Relaxed);
         Work(self.clone())
     }
 
-    /// Counts a subscription while the guard lives.
+    /// Counts a subscription until the guard is dropped.
     pub fn subscribed(&self) -> Subscribed {
         self.clients.subscriptions.fetch_add(1, Relaxed);
         Subscribed(self.clients.clone())
     }
 
-    /// How long its address has to wait until it is within its budget again.
+    /// Returns the time until the address is within its budget again.
     pub fn wait(&self) -> Duration {
         self.account.lock().wait(Instant::now(), &self.clients.limits)
     }
 
-    /// Its address sent bytes of requests, or was sent bytes of events.
+    /// Charges bytes to the address: of requests that it sent, or of events that it received.
     pub fn charge_bytes(&self, bytes: usize) {
         self.account.lock().bytes += bytes as f64;
     }
 
-    /// Does some work on a thread that blocks, and charges the processor time that it takes to the address.
+    /// Runs `work` on the calling thread and charges the processor time that it takes to the address.
     pub fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = os::thread_cpu();
         let done = work();
@@ -341,44 +348,48 @@ impl Client {
         done
     }
 
-    /// Drives a future, and charges the processor time that its steps take to the address: for all that is done on the async threads.
+    /// Drives a future and charges the processor time of each poll to the address: for work on the async threads.
     pub async fn paying<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         poll_fn(|context| self.charged(|| work.as_mut().poll(context))).await
     }
 
-    /// Its address used processor time of a thread that works for several.
+    /// Charges processor time to the address; for a thread that works for several clients.
     pub fn charge_cpu(&self, used: Duration) {
         self.account.lock().cpu_seconds += used.as_secs_f64();
     }
 
-    /// Who pays: all clients with this address have one account.
+    /// Returns the address that is charged. All clients with this address share one account.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Bytes came from the socket; those of a WebSocket are charged. False when too many wait, or those of a large message whose address
-    /// is over its budget, and nothing but closing the connection can bound them: a request that is being served can be told instead.
+    /// Counts bytes that arrived from the socket; those of a WebSocket are charged to the address too.
+    ///
+    /// Returns false if the connection must be closed, because no error answer can be sent that bounds them: too many
+    /// bytes wait, or a large WebSocket message arrives from an address that is over budget. A request that is being
+    /// served gets an error answer instead.
     pub fn read(&self, bytes: usize) -> bool {
         let unread = self.unread.fetch_add(bytes, Relaxed) + bytes;
         self.account.request_bytes.fetch_add(bytes, Relaxed);
         self.clients.request_bytes.fetch_add(bytes, Relaxed);
         let is_websocket = self.is_websocket.load(Relaxed);
         if is_websocket {
-            self.charge_bytes(bytes); // now: the message may never be complete, or be a ping
+            self.charge_bytes(bytes); // charged now: the message may never be complete, or be a ping
         }
         let can_be_told = !is_websocket && self.working.load(Relaxed) > 0;
         let may_go_on = || self.has_room_to_read() && !(is_websocket && self.wait() > WAIT_MAX);
         can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || may_go_on()
     }
 
-    /// Whether more of a request may be read.
+    /// Returns true if more bytes of a request may be read.
     pub fn has_room_to_read(&self) -> bool {
         self.clients.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX
             && self.account.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX / 2
     }
 
-    /// Takes what was read: the next bytes are of another request. These count until the guard is dropped.
+    /// Takes the bytes that were read as one request: the next bytes belong to another one. They count until the guard
+    /// is dropped.
     pub fn take_read(self: &Arc<Self>) -> Taken {
         Taken { client: self.clone(), bytes: self.unread.swap(0, Relaxed) }
     }
@@ -388,7 +399,8 @@ impl Client {
         self.clients.request_bytes.fetch_sub(bytes, Relaxed);
     }
 
-    /// Room for an answer, until the guard is dropped; `None` when too many bytes of answers wait already. One always fits.
+    /// Reserves memory for an answer until the guard is dropped. Returns `None` when too many bytes of answers wait
+    /// already; a first answer always fits.
     pub fn room_for_answer(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let in_all = self.clients.answer_bytes.fetch_add(bytes, Relaxed);
         let of_address = self.account.answer_bytes.fetch_add(bytes, Relaxed);
@@ -397,7 +409,7 @@ impl Client {
         (fits(in_all, ANSWER_BYTES_MAX) && fits(of_address, ANSWER_BYTES_MAX / 2)).then_some(room)
     }
 
-    /// Whether it may be closed for a newcomer.
+    /// Returns true if this connection may be evicted.
     fn may_go(&self, now_ms: u64) -> bool {
         let silent = Duration::from_millis(now_ms.saturating_sub(self.heard_ms.load(Relaxed)));
         self.working.load(Relaxed) == 0 && (!self.is_proven.load(Relaxed) || silent >= IDLE_GRACE)
@@ -412,7 +424,7 @@ impl Drop for Client {
     }
 }
 
-/// A request that runs, an answer that is being read, or a subscription.
+/// Guard of a running request, an answer that is being read, or a subscription: prevents eviction.
 #[derive(Debug)]
 pub struct Work(Arc<Client>);
 
@@ -423,7 +435,7 @@ impl Drop for Work {
     }
 }
 
-/// A subscription that is counted.
+/// Guard of a subscription that is counted.
 #[derive(Debug)]
 pub struct Subscribed(Arc<Clients>);
 
@@ -433,7 +445,7 @@ impl Drop for Subscribed {
     }
 }
 
-/// The bytes of a request that waits for its answer.
+/// Guard that counts the bytes of a request until it is answered.
 #[derive(Debug)]
 pub struct Taken {
     client: Arc<Client>,
@@ -446,7 +458,7 @@ impl Drop for Taken {
     }
 }
 
-/// The bytes of an answer that waits for its client.
+/// Guard that counts the bytes of an answer until its client has read it.
 #[derive(Debug)]
 pub struct Room {
     client: Arc<Client>,
@@ -460,7 +472,8 @@ impl Drop for Room {
     }
 }
 
-/// The address that pays: all of an IPv6 network of 64 bits belongs to one customer.
+/// Returns the address that is charged. All addresses of an IPv6 network of 64 bits are charged as one, as they belong
+/// to one customer.
 fn account_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -482,7 +495,7 @@ pub(crate) mod tests {
         IpAddr::from([127, 0, 0, last])
     }
 
-    /// Three clients of three addresses.
+    /// Returns three clients with three different addresses.
     pub fn connected() -> [Arc<Client>; 3] {
         let clients = Clients::new(LIMITS);
         [1, 2, 3].map(|last| clients.enter(ip(last)).unwrap())
@@ -546,7 +559,7 @@ pub(crate) mod tests {
         };
         let work = async {
             spin();
-            tokio::time::sleep(Duration::from_millis(300)).await; // costs nothing
+            tokio::time::sleep(Duration::from_millis(300)).await; // waiting costs no processor time
             spin();
         };
         one.paying(work).await;

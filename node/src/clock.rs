@@ -1,7 +1,8 @@
 //! The two clocks of this machine, as values.
 //!
-//! The wall clock dates blocks and votes; it may jump, and what is dated follows it at once. The steady clock measures durations and
-//! deadlines: it starts at the wall clock's time of the first call in this process and advances with the monotonic clock.
+//! The wall clock dates blocks and votes; it may jump, and the dates follow it at once. The steady clock measures
+//! durations and deadlines: it starts at the wall clock's time of the first call in this process and advances with the
+//! monotonic clock.
 
 use std::{
     sync::OnceLock,
@@ -10,7 +11,7 @@ use std::{
 
 use types::{Moment, Time};
 
-/// A jump of the wall clock that is worth a line in the log.
+/// Minimum jump of the wall clock that is logged.
 const JUMP_MIN: Duration = Duration::from_secs(1);
 
 /// Returns the time of the steady clock. Callers on all threads share one clock.
@@ -20,7 +21,7 @@ pub fn steady() -> Time {
     wall.saturating_add(started.elapsed())
 }
 
-/// Converts a time of the system into a value; times before 1970 count as 1970.
+/// Converts a time of the system into a value; times before 1970 become 1970.
 pub fn time_of(time: SystemTime) -> Time {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
@@ -29,7 +30,7 @@ pub fn time_of(time: SystemTime) -> Time {
 /// Reads both clocks, and logs each jump of the wall clock once.
 #[derive(Debug, Default)]
 pub struct Clock {
-    /// How far the wall clock was ahead of the steady clock when that was last logged, in nanoseconds.
+    /// Nanoseconds by which the wall clock was ahead of the steady clock when a jump was last logged.
     logged_offset: i64,
 }
 
@@ -47,7 +48,8 @@ impl Clock {
         moment
     }
 
-    /// Returns the nanoseconds by which the wall clock jumped since the last jump that was returned; `None` below [`JUMP_MIN`].
+    /// Returns the nanoseconds by which the wall clock jumped since the last jump that was returned; `None` below
+    /// [`JUMP_MIN`].
     fn jump(&mut self, moment: Moment) -> Option<i64> {
         let offset = moment.wall.unix_nanos().saturating_sub(moment.steady.unix_nanos());
         let jump = offset.saturating_sub(self.logged_offset);

@@ -1,8 +1,8 @@
-//! The configuration of a node: what an operator decides.
+//! The configuration of a node, which the operator sets.
 //!
-//! Each setting has a default; `config/config.toml` overrides it, an environment variable `CAIRN_SECTION_KEY` overrides the
-//! file, and a flag overrides both. Names and shape are CometBFT's wherever it has the setting. What all nodes of a chain must
-//! agree on stands in the genesis document instead.
+//! Each setting has a default; `config/config.toml` overrides it, an environment variable `CAIRN_SECTION_KEY` overrides
+//! the file, and a flag overrides both. Names and form are CometBFT's wherever it has the setting. Parameters that must
+//! be equal on all nodes of a chain are in the genesis document instead.
 //!
 //! | where | example |
 //! |---|---|
@@ -199,77 +199,78 @@ section! {
 /// The configuration of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The folder that everything is in.
+    /// The home folder of the node.
     pub home: PathBuf,
-    /// Above all sections.
+    /// The settings above all sections.
     pub base: Base,
-    /// `[rpc]`
+    /// Section `[rpc]`: the interface for clients.
     pub rpc: Rpc,
-    /// `[p2p]`
+    /// Section `[p2p]`: the network of nodes.
     pub p2p: P2p,
-    /// `[mempool]`
+    /// Section `[mempool]`: transactions that wait.
     pub mempool: Mempool,
-    /// `[consensus]`
+    /// Section `[consensus]`: the node's part in consensus.
     pub consensus: Consensus,
-    /// `[blocksync]`
+    /// Section `[blocksync]`: fetching of decided blocks.
     pub blocksync: Blocksync,
-    /// `[storage]`
+    /// Section `[storage]`: the data kept on disk.
     pub storage: Storage,
-    /// `[instrumentation]`
+    /// Section `[instrumentation]`: metrics and readiness.
     pub instrumentation: Instrumentation,
-    /// Where the settings that are not defaults came from.
+    /// The sources of the settings that are not defaults.
     origins: BTreeMap<String, Origin>,
-    /// Names of `CAIRN_` variables that were passed over, because a container platform sets them for a service of that name.
+    /// Names of `CAIRN_` variables that were ignored, because a container platform sets them for a service of that
+    /// name.
     passed_over: Vec<String>,
 }
 
 impl Config {
-    /// The configuration file of a home.
+    /// Returns the path of the configuration file in a home.
     pub fn path_in(home: &std::path::Path) -> PathBuf {
         home.join("config").join("config.toml")
     }
 
-    /// `file` of the settings, in the home unless it is absolute.
+    /// Resolves a path from the settings: relative to the home unless it is absolute.
     pub fn path(&self, file: &str) -> PathBuf {
         self.home.join(file)
     }
 
-    /// The genesis document.
+    /// Returns the path of the genesis document.
     pub fn genesis_file(&self) -> PathBuf {
         self.path(&self.base.genesis_file)
     }
 
-    /// The validator's key.
+    /// Returns the path of the validator's key.
     pub fn priv_validator_key_file(&self) -> PathBuf {
         self.path(&self.base.priv_validator_key_file)
     }
 
-    /// What the validator's key signed last.
+    /// Returns the path of the file that records what the validator's key signed last.
     pub fn priv_validator_state_file(&self) -> PathBuf {
         self.path(&self.base.priv_validator_state_file)
     }
 
-    /// The node's key.
+    /// Returns the path of the node's key.
     pub fn node_key_file(&self) -> PathBuf {
         self.path(&self.base.node_key_file)
     }
 
-    /// The folder of data.
+    /// Returns the path of the data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.path(&self.base.db_dir)
     }
 
-    /// The folder of the database.
+    /// Returns the path of the database folder.
     pub fn store_dir(&self) -> PathBuf {
         self.data_dir().join("cairn.db")
     }
 
-    /// The address book.
+    /// Returns the path of the address book.
     pub fn addr_book_file(&self) -> PathBuf {
         self.path(&self.p2p.addr_book_file)
     }
 
-    /// The file with these values, each setting explained.
+    /// Returns the text of a configuration file with these values and an explanation of each setting.
     pub fn to_commented_toml(&self) -> String {
         let mut text = String::from(
             "# Settings of this node. What all nodes of the chain agree on stands in genesis.json.\n\

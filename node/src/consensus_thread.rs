@@ -1,14 +1,15 @@
-//! The loop: wait, gather what is there, one step of the host, do what it asks for, in order.
+//! The loop of the consensus thread: wait, collect the available inputs, run one step of the host, perform its outputs
+//! in order.
 //!
 //! ```text
 //!   verify pool ─┐
 //!   network ─────┼─▶ Inbox ──▶ [Input] ──▶ Host::step(now, [Input]) ──▶ [Output] ──▶ network, timers, pool, board
 //!   timers ──────┘   bounded     one batch     at most one sync             in order
 //! ```
-//! One thread owns the host. It waits only for the inbox, the next timer, or the disk inside `Host::step`; nothing is polled. What
-//! the outputs explain is durable when `step` returns, so sending is all that is left to do.
+//! One thread owns the host. It waits only for the inbox, the next timer, or the disk inside `Host::step`; nothing is
+//! polled. Everything that the outputs depend on is durable when `step` returns, so the thread only has to send them.
 //!
-//! Both clocks are read once a batch: see `clock.rs`.
+//! Both clocks are read once per batch: see `clock.rs`.
 
 use std::{
     cmp::Reverse,
@@ -34,30 +35,32 @@ use crate::{
     verify_pool::VerifyPool,
 };
 
-/// The consensus thread and what it acts on.
+/// The consensus thread and the parts of the node that it uses.
 pub struct ConsensusThread {
-    /// The protocol.
+    /// The host, which holds all protocol logic.
     pub host: Host<RocksKv>,
-    /// What it is told.
+    /// Queue of inputs from the other threads.
     pub inbox: Arc<Inbox>,
-    /// Whom it speaks to.
+    /// The network for messages and requests to peers.
     pub network: Network,
-    /// Who checks blocks' transactions for it.
+    /// The pool that verifies transactions, precommits and commits.
     pub pool: Arc<VerifyPool>,
-    /// Where others see it.
+    /// The board on which other threads see the state of consensus.
     pub board: Arc<Board>,
-    /// What is counted.
+    /// The metrics that this thread updates.
     pub metrics: Arc<Metrics>,
-    /// Wakes the pruner; full means that it is awake.
+    /// Wakes the pruner; the channel is full while the pruner is awake already.
     pub pruner: SyncSender<()>,
-    /// The address that this node signs with.
+    /// Address with which this node signs; `None` when it has no validator key.
     pub us: Option<Address>,
-    /// What is told of it.
+    /// Log lines about the progress of consensus.
     pub progress: Progress,
 }
 
 impl ConsensusThread {
-    /// Runs until the inbox is closed (`Ok`), or the host must stop (`Err`). Call it on a thread of its own.
+    /// Runs until the inbox is closed. The caller must use a thread of its own for it.
+    ///
+    /// Errors: the reason for which the host must stop.
     pub fn run(self) -> Result<(), Failure> {
         os::ask_for_short_slices();
         let status = self.board.status();
@@ -83,19 +86,19 @@ impl ConsensusThread {
     }
 }
 
-/// The thread's own state.
+/// State that only the consensus thread uses.
 struct Turns {
     thread: ConsensusThread,
     timers: Timers,
     clock: Clock,
-    /// Where the host stood after the last turn, and since when in that step.
+    /// Status of the host after the last turn.
     status: Arc<Status>,
     step_since: Instant,
     catching_up: CatchingUp,
 }
 
 impl Turns {
-    /// One batch of inputs, one step, its outputs in order.
+    /// Runs one step of the host with a batch of inputs and performs the outputs in order.
     fn turn(&mut self, inputs: &mut Vec<Input>) -> Result<(), Failure> {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
@@ -139,7 +142,7 @@ impl Turns {
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
             Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),
-            Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was faster
+            Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was first
             Output::Evidence(evidence) => {
                 thread.metrics.on_evidence(&evidence);
                 let types::Evidence::DuplicateVote(double) = &evidence;
@@ -159,7 +162,7 @@ impl Turns {
         let interval = thread.progress.on_committed(&committed);
         thread.metrics.on_committed(&committed, interval, thread.us);
         thread.board.publish_committed(committed);
-        let _ = thread.pruner.try_send(()); // full: it is awake already
+        let _ = thread.pruner.try_send(()); // full: the pruner is awake already
     }
 
     fn publish_status(&mut self) {
@@ -187,7 +190,7 @@ impl ConsensusThread {
         let pool = self.pool.clone();
         self.network.request_then(NodeId(peer.0), PeerRequest::Blocks(*blocks).encode(), move |reply| match reply {
             Ok(bytes) => pool.decode_response(peer, request, bytes),
-            // The host gives up by itself, and knows then that the peer was silent.
+            // The host has its own timeout and then knows that the peer was silent.
             Err(RequestError::Timeout) => {}
             Err(error) => {
                 tracing::debug!(target: "consensus", %peer, reason = %error, "a request for blocks was not answered");
@@ -202,7 +205,7 @@ impl ConsensusThread {
     }
 }
 
-/// The bytes of the message sent last: one message to many peers is encoded once.
+/// Encoding of the message sent last: one message to many peers is encoded once.
 #[derive(Default)]
 struct Encoded(Option<(Arc<PeerMessage>, Bytes)>);
 
@@ -221,13 +224,14 @@ impl Encoded {
     }
 }
 
-/// A node that is slower than the others for a moment fetches a block or two; clients and people need not know.
+/// Decides whether catching up is reported. A node that is slow for a moment fetches a block or two, which clients and
+/// people need not know.
 #[derive(Debug, Default)]
 struct CatchingUp {
     since: Option<Instant>,
 }
 
-/// Catching up is told when it lasts so long, or when so many heights are missing.
+/// Catching up is reported when it lasts this long, or when more than this number of heights are missing.
 const CATCHING_UP_TOLD_AFTER: Duration = Duration::from_secs(1);
 const CATCHING_UP_TOLD_BEYOND: u64 = 16;
 
@@ -242,8 +246,8 @@ impl CatchingUp {
     }
 }
 
-/// Timers by the moment they go off; those of one moment in the order they were started. Never cancelled: the host ignores one
-/// that no longer matters, and starts a number that its own bounds bound.
+/// Timers in the order of their deadlines; timers with the same deadline keep the order of their start. None is
+/// cancelled: the host ignores one that no longer matters, and its own bounds limit how many it starts.
 #[derive(Debug, Default)]
 struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
@@ -256,7 +260,7 @@ impl Timers {
         self.heap.push(Reverse((now + after, self.started, timer)));
     }
 
-    /// When the next one goes off.
+    /// Returns the deadline of the next timer.
     fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, ..))| *at)
     }

@@ -1,15 +1,15 @@
-//! How the process ends, told by a number and one sentence.
+//! Defines how the process ends: with an exit code and one sentence for the operator.
 //!
 //! | code | meaning | what to do |
 //! |---|---|---|
-//! | 0 | stopped as asked | – |
-//! | 1 | a command was refused or found nothing | read the sentence |
+//! | 0 | stopped as requested | – |
+//! | 1 | a command was refused or found nothing | read the message |
 //! | 2 | the command line is wrong | `cairn help` |
 //! | 69 | something is in use: a port, the home | stop the other process, or choose another port or home |
 //! | 70 | an invariant is broken | keep the log and the home, report it; the validator is safe while it is stopped |
 //! | 74 | the disk failed, or the store is damaged | check the disk; restart, or restore from a backup |
-//! | 76 | stopped, because going on could sign something twice | do not restart before the second signer is found |
-//! | 78 | the configuration, genesis document or a key file is wrong | mend the file that the sentence names |
+//! | 76 | stopped to avoid double signing | do not restart before the second signer is found |
+//! | 78 | the configuration, genesis document or a key file is wrong | correct the file that the message names |
 //!
 //! Supervisors can restart on 70 and 74, and must not on 76.
 
@@ -21,11 +21,11 @@ use storage::StoreError;
 
 use crate::config::ConfigError;
 
-/// The codes of the table above.
+/// The exit codes of the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// Stopped as asked.
+    /// The process stopped as requested.
     Clean = 0,
     /// A command was refused or found nothing.
     Refused = 1,
@@ -33,34 +33,35 @@ pub enum Code {
     Usage = 2,
     /// A port or the home is in use.
     InUse = 69,
-    /// An invariant is broken.
+    /// An invariant of the program is broken.
     Invariant = 70,
     /// The disk failed, or the store is damaged.
     Disk = 74,
-    /// Stopped, because going on could sign something twice.
+    /// The process stopped to avoid double signing.
     DoubleSign = 76,
-    /// A file of the operator's is wrong.
+    /// A file or setting of the operator is wrong.
     Config = 78,
 }
 
-/// Why the process ends: a sentence for the operator, with the way out.
+/// The reason why the process ends: a sentence for the operator that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For programs.
+    /// The exit code, for programs.
     pub code: Code,
-    /// For people.
+    /// The explanation, for people.
     pub sentence: String,
 }
 
 impl Failure {
-    /// A failure.
+    /// Creates a failure with this code and sentence.
     pub fn new(code: Code, sentence: impl ToString) -> Self {
         Self { code, sentence: sentence.to_string() }
     }
 
-    /// A file or folder of the home that could not be used: `doing` is "create the folder" or the like.
+    /// Creates a failure for a file or folder of the home that cannot be used. `doing` completes "cannot", such as
+    /// "create the folder".
     ///
-    /// A disk that is full, read-only or broken is not the operator's configuration.
+    /// The code is `Code::Disk` when the disk is full, read-only or broken, because no configuration can repair that.
     pub fn home_io(path: &Path, doing: &str, error: &io::Error) -> Self {
         use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
         let (code, way_out) = match error.kind() {
@@ -75,12 +76,12 @@ impl Failure {
         Self::new(code, format!("{}: cannot {doing}: {error}{way_out}", path.display()))
     }
 
-    /// A file or setting of the operator's is wrong.
+    /// Creates a failure for a wrong file or setting of the operator.
     pub fn config(sentence: impl ToString) -> Self {
         Self::new(Code::Config, sentence)
     }
 
-    /// The disk failed.
+    /// Creates a failure for a broken disk or a damaged store.
     pub fn disk(sentence: impl ToString) -> Self {
         Self::new(Code::Disk, sentence)
     }

@@ -1,47 +1,48 @@
-//! Who gets the files that the system lets this process open: the database and peers first, clients what is left.
+//! Divides the file handles that the system allows this process: the database and peers have priority, clients get the
+//! rest.
 //!
-//! A database that cannot open a file stops the validator, and a peer that cannot connect slows the chain; a client is told to come
-//! again.
+//! A database that cannot open a file stops the validator, and a peer that cannot connect slows the chain; a client can
+//! retry.
 
 use crate::config::Config;
 
-/// Files of the process itself: standard streams, logs, listeners, event queues, files being read or replaced, and some to spare for
-/// connections that are being closed.
+/// File handles of the process itself: standard streams, logs, listeners, event queues, files that are read or
+/// replaced, and a reserve for connections that are being closed.
 const OWN: usize = 48;
 
-/// Files of the database beside those of its tables: logs, manifest, and those that a compaction writes.
+/// File handles of the database in addition to its tables: logs, manifest, and outputs of compactions.
 const DATABASE_MORE: usize = 32;
 
-/// Files that the database can work with, and those that it needs to be quick.
+/// Minimum number of file handles with which the database works, and the number at which it is fast.
 const DATABASE_MIN: usize = 32 + DATABASE_MORE;
 const DATABASE_MAX: usize = storage::OPEN_FILES_MAX as usize + DATABASE_MORE;
 
-/// Connections that are being dialled or have not said yet who they are.
+/// Connections that are being dialled or have not completed the handshake.
 const PEERS_MORE: usize = 32;
 
-/// Connections of the metrics server.
+/// Maximum number of connections to the metrics server.
 const METRICS_MAX: usize = 64;
 
-/// Connections that clients have at least, whatever the limit.
+/// Minimum number of connections for clients, even if the system allows fewer files.
 const CLIENTS_MIN: usize = 12;
 
-/// Each one's share.
+/// The shares of the file handles that each part of the node receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// Tables that the database holds open.
+    /// Maximum number of tables that the database keeps open.
     pub tables: usize,
-    /// Peers that may have dialled us.
+    /// Maximum number of inbound peers.
     pub inbound_peers: usize,
-    /// Connections to the metrics server.
+    /// Maximum number of connections to the metrics server.
     pub metrics: usize,
-    /// Connections to the RPC.
+    /// Maximum number of connections to the RPC.
     pub rpc: usize,
-    /// What the configuration asks for.
+    /// Number of file handles that the configuration needs.
     pub wanted: usize,
 }
 
 impl Files {
-    /// Shares `allowed` files out, by the limits in `config`.
+    /// Divides `allowed` file handles, within the limits in `config`.
     pub fn share(config: &Config, allowed: usize) -> Self {
         let p2p = &config.p2p;
         let dialled = p2p.max_num_outbound_peers + p2p.persistent_peers.len() + p2p.seeds.len() + PEERS_MORE;
@@ -59,7 +60,8 @@ impl Files {
         let database = (allowed / 4).clamp(DATABASE_MIN, DATABASE_MAX);
         let peers = peers.min(allowed / 3);
         let clients = allowed.saturating_sub(OWN + database + peers).max(CLIENTS_MIN);
-        // A quarter is for the metrics server, and another for those who are being told that there is no place for them.
+        // One quarter is for the metrics server, another for connections that are being refused because no place is
+        // free.
         let quarter = (clients / 4).min(METRICS_MAX);
         Self {
             tables: database - DATABASE_MORE,

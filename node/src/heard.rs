@@ -1,43 +1,44 @@
-//! Whose votes the current step waits for, by what validators have signed. Who is connected, and what a peer claims to be, proves
-//! nothing about validators.
+//! Finds the validators whose votes the current step waits for, by the votes that have arrived. Connections and claims
+//! of peers are not used: they prove nothing about validators.
 
 use std::time::Duration;
 
 use host::Status;
 use types::{Power, Step, Validator};
 
-/// Votes of a step come within milliseconds of each other. A validator whose vote has not come after this long counts as missing; a
-/// step that lacks more than 1/3 of the power by then cannot end.
+/// Time after which a validator whose vote has not arrived counts as missing. Votes of a step normally arrive within
+/// milliseconds of each other; a step that lacks more than 1/3 of the power by then cannot end.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Validators named in one sentence.
+/// Maximum number of validators that one sentence names.
 const NAMED_MAX: usize = 8;
 
-/// The validators whose vote of the current step is here, and those whose is not.
+/// Power and names of the validators that have voted in the current step, and of those that have not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// Power of those that voted.
+    /// Voting power of the validators that voted.
     pub power: Power,
-    /// Power of all.
+    /// Voting power of all validators.
     pub total: Power,
-    /// How many did not vote.
+    /// Number of validators that did not vote.
     pub missing: usize,
-    /// Some of them, by the first digits of their addresses, with their power.
+    /// Some of the missing validators: the first digits of each address, with its power.
     pub names: String,
 }
 
 impl Heard {
-    /// In the current step; `None` while no votes are due, because the proposal is awaited.
+    /// Returns the votes of the current step; `None` while no votes are due because the proposal is awaited.
     pub fn now(status: &Status) -> Option<Self> {
         (status.step != Step::Propose).then(|| Self::of(status))
     }
 
-    /// In the current step, whether votes are due or not. While the proposal is awaited, a prevote counts.
+    /// Returns the votes of the current step, whether votes are due or not. While the proposal is awaited, a prevote
+    /// counts.
     pub fn of(status: &Status) -> Self {
         Self::among(status.validators.iter(), |index| has_voted(status, index))
     }
 
-    /// Why a round failed, by the votes at its end, and what to look at.
+    /// Returns the cause of a failed round, derived from the votes at its end, with advice on what to check.
     pub fn failure(&self, is_proposer_heard: bool) -> &'static str {
         match (is_proposer_heard, self.is_quorum()) {
             (false, _) => "its proposer is missing",
@@ -67,12 +68,12 @@ impl Heard {
         Self { power: Power(power), total: Power(total), missing, names }
     }
 
-    /// Whether a block can be decided with those that voted.
+    /// Returns true if the validators that voted have enough power to decide a block.
     pub fn is_quorum(&self) -> bool {
         self.power.is_quorum_of(self.total)
     }
 
-    /// Why no block is decided by these votes, and what the operator can do.
+    /// Returns why these votes decide no block, and what the operator can do.
     pub fn advice(&self) -> &'static str {
         if self.is_quorum() {
             return "More than 2/3 of the power votes, but not for one block: compare the clocks of the validators (`timedatectl`, \
@@ -82,13 +83,14 @@ impl Heard {
          chain goes on by itself"
     }
 
-    /// Power of those that did not vote.
+    /// Returns the power of the validators that did not vote.
     pub fn missing_power(&self) -> Power {
         Power(self.total.0 - self.power.0)
     }
 }
 
-/// Whether the vote of a validator in the current step is here. While the proposal is awaited, a prevote counts.
+/// Returns true if this node has the validator's vote of the current step. While the proposal is awaited, a prevote
+/// counts.
 pub fn has_voted(status: &Status, index: u32) -> bool {
     let of = |votes: &[types::SignedVote]| votes.iter().any(|vote| vote.vote.validator_index == index);
     let votes = status.votes.iter().find(|votes| votes.round == status.round);

@@ -1,4 +1,4 @@
-//! The home of a node: one process at a time.
+//! Locks the home of a node, so that only one process works in it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -9,22 +9,22 @@ use std::{
 
 use crate::exit::{Code, Failure};
 
-/// How long a process that was killed may take to end: the system writes back and frees what it used.
+/// Maximum time to wait for a killed process to end: the system has to write back and free what it used.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Held by the process that works in a home; another one is refused. Given back when dropped, or when the process ends in
-/// whatever way.
+/// Exclusive lock of a home; a second process is refused. It is released when this value is dropped or the process ends
+/// in any way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock of a data folder, creating the folder when it is absent. Waits for up to 2 seconds for a process that is
-    /// ending: who kills a node starts the next command at once.
+    /// Takes the lock of a data folder, and creates the folder when it is absent. Waits up to 2 seconds for a process
+    /// that is ending: after killing a node, an operator starts the next command at once.
     ///
-    /// Errors: `Code::InUse` when another process has it, naming that process; `Code::Config` or `Code::Disk` when the folder cannot
-    /// be used.
+    /// Errors: `Code::InUse` when another process holds the lock, with its process id; `Code::Config` or `Code::Disk`
+    /// when the folder cannot be used.
     pub fn take(data_dir: &Path) -> Result<Self, Failure> {
         std::fs::create_dir_all(data_dir).map_err(|error| Failure::home_io(data_dir, "create the folder", &error))?;
         let path = Self::path(data_dir);
@@ -48,7 +48,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                let _ = file.take(20).read_to_string(&mut pid); // the number is a courtesy
+                let _ = file.take(20).read_to_string(&mut pid); // the message is useful without the id too
                 let pid: String = pid.chars().filter(char::is_ascii_digit).collect();
                 let who = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
                 let sentence =
@@ -63,11 +63,11 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// The process that holds the lock of a data folder; `None` if none does.
+    /// Returns the id of the process that holds the lock of a data folder; `None` if no process does.
     pub fn holder(data_dir: &Path) -> Option<u32> {
         let mut file = File::open(Self::path(data_dir)).ok()?;
         if file.try_lock_shared().is_ok() {
-            return None; // what stands in it is of a process that has ended
+            return None; // the id in the file is of a process that has ended
         }
         let mut pid = String::new();
         (&mut file).take(20).read_to_string(&mut pid).ok()?;

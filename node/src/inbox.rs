@@ -1,4 +1,4 @@
-//! The consensus thread's inbox: bounded, in two classes, drained in batches, without polling.
+//! The inbox of the consensus thread: bounded, in two classes, taken in batches, without polling.
 
 use std::{
     collections::VecDeque,
@@ -9,23 +9,26 @@ use std::{
 use host::{Checked, Input};
 use types::{PeerMessage, limits::PART_MESSAGE_BYTES_MAX};
 
-/// Urgent inputs that may wait: votes of a few rounds of the largest validator set. When full, senders wait.
+/// Maximum number of urgent inputs that wait: votes of a few rounds of the largest validator set. When full, senders
+/// wait.
 const URGENT_MAX: usize = 8192;
 
-/// Bytes of bulk inputs that may wait: the parts of two of the largest blocks, or two answers of block sync. When full, senders wait.
+/// Maximum bytes of bulk inputs that wait: the parts of two of the largest blocks, or two block sync responses. When
+/// full, senders wait.
 const BULK_BYTES_MAX: usize = 40 << 20;
 
-/// Inputs of one batch: one batch is one sync at most, and one turn in which nothing else is heard.
+/// Maximum number of urgent inputs per batch. A batch needs one sync at most, and no other input is processed during
+/// its step.
 const BATCH_MAX: usize = 1024;
 
-/// Votes in the urgent inputs of one batch, in certificates or not, but for the last one: a new vote costs up to 2 µs. Any other input
-/// counts as one.
+/// Number of votes in urgent inputs at which a batch ends; certificates count with all their votes, any other input as
+/// one. The last input may exceed it. A new vote costs up to 2 µs.
 const BATCH_VOTES_MAX: usize = 2048;
 
-/// Bulk inputs of one batch: votes should not wait for many.
+/// Maximum number of bulk inputs per batch, so that votes do not wait long.
 const BATCH_BULK_MAX: usize = 64;
 
-/// What waits for the consensus thread.
+/// The queues of inputs that wait for the consensus thread.
 #[derive(Debug, Default)]
 pub struct Inbox {
     waiting: Mutex<Waiting>,
@@ -39,24 +42,24 @@ struct Waiting {
     bulk: VecDeque<(Input, usize)>,
     bulk_bytes: usize,
     is_closed: bool,
-    /// Who sleeps, so that nobody is woken who does not: a wake is a system call, whether somebody sleeps or not.
+    /// Sleeping threads, so that no notification is sent in vain: each one is a system call even if no thread sleeps.
     taker_sleeps: bool,
     senders_sleep: usize,
 }
 
-/// What taking from the inbox gave.
+/// The result of taking inputs from the inbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Inputs, or none because the deadline passed.
+    /// The inputs are in `batch`; none if the deadline passed.
     Batch,
-    /// Nobody listens any more: stop.
+    /// The inbox is closed, and the taker must stop.
     Closed,
 }
 
 impl Inbox {
-    /// Adds an input. Waits while its class is full; never call it from the consensus thread or the network's.
+    /// Adds an input and waits while its class is full. The threads of consensus and of the network must not call it.
     ///
-    /// False when the inbox is closed.
+    /// Returns false if the inbox is closed.
     pub fn push(&self, input: Input) -> bool {
         let bytes = bulk_bytes(&input);
         let mut waiting = self.lock();
@@ -68,17 +71,19 @@ impl Inbox {
         self.put(waiting, input, bytes)
     }
 
-    /// Adds an input, or gives up at once when its class is full: for what its sender asks for again.
+    /// Adds an input, or drops it when its class is full: for inputs that their sender can request again.
     ///
-    /// False when it was not added.
+    /// Returns false if the input was not added.
     pub fn try_push(&self, input: Input) -> bool {
         let bytes = bulk_bytes(&input);
         let waiting = self.lock();
         !waiting.is_full(bytes) && self.put(waiting, input, bytes)
     }
 
-    /// Adds an input that must not be lost and whose number is bounded elsewhere: peers that come and go, answers to our own
-    /// questions. Never waits.
+    /// Adds an input without waiting, even when its class is full. For inputs that must not be lost and whose number is
+    /// bounded elsewhere: peers that connect and disconnect, responses to own requests.
+    ///
+    /// Returns false if the inbox is closed.
     pub fn push_now(&self, input: Input) -> bool {
         let bytes = bulk_bytes(&input);
         let waiting = self.lock();
@@ -104,7 +109,7 @@ impl Inbox {
         true
     }
 
-    /// Waits for an input, at most until `deadline`, then moves what is there to `batch`: urgent first.
+    /// Waits for an input, at most until `deadline`, then moves the available inputs to `batch`, urgent ones first.
     pub fn take(&self, deadline: Option<Instant>, batch: &mut Vec<Input>) -> Taken {
         let mut waiting = self.lock();
         while waiting.urgent.is_empty() && waiting.bulk.is_empty() {
@@ -150,7 +155,7 @@ impl Inbox {
         Taken::Batch
     }
 
-    /// Ends it: what waits is dropped, senders and the taker are told.
+    /// Closes the inbox: drops the queued inputs and wakes the senders and the taker.
     pub fn close(&self) {
         let mut waiting = self.lock();
         let senders_sleep = waiting.senders_sleep;
@@ -169,7 +174,7 @@ impl Waiting {
     fn is_full(&self, bulk_bytes: Option<usize>) -> bool {
         match bulk_bytes {
             None => self.urgent.len() >= URGENT_MAX,
-            // One input always fits, however large.
+            // The first input always fits, however large it is.
             Some(bytes) => !self.bulk.is_empty() && self.bulk_bytes + bytes > BULK_BYTES_MAX,
         }
     }
@@ -185,10 +190,10 @@ fn votes_in(input: &Input) -> usize {
     }
 }
 
-/// The bytes of an input of the bulk class; `None` for an urgent one.
+/// Returns the size in bytes of an input of the bulk class; `None` for an urgent one.
 fn bulk_bytes(input: &Input) -> Option<usize> {
     match input {
-        // One that could not be checked is of no use, and still has its bytes.
+        // A part that could not be checked is useless, but still occupies memory.
         Input::Message { message: Checked::Part { .. } | Checked::Unchecked(PeerMessage::Part { .. }), .. } => {
             Some(PART_MESSAGE_BYTES_MAX / 2)
         }
@@ -226,7 +231,7 @@ mod tests {
         assert!(matches!(batch[..], [Input::PeerUp(_), Input::PeerDown(_), Input::Message { .. }]));
     }
 
-    /// What one step has to do is bounded in votes, however peers pack them: 200 in a certificate, or one by one.
+    /// The work of one step is bounded in votes, whether peers send them in certificates of 200 or one by one.
     #[test]
     fn the_votes_of_a_batch_are_bounded() {
         let vote = |index| SignedVote {

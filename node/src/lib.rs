@@ -1,4 +1,4 @@
-//! The node: processes, threads, files and ports around the [`host::Host`], which holds all of the protocol's logic.
+//! The node: processes, threads, files and ports around the [`host::Host`], which holds all protocol logic.
 //!
 //! ```text
 //!   peers ── p2p (tokio) ── network glue ──▶ verify pool ──▶ inbox ──▶ consensus thread ──▶ p2p
@@ -8,22 +8,23 @@
 //!                   └────────── Board: status, committed heights ◀───────┘
 //! ```
 //!
-//! | module | what it hides |
+//! | module | content |
 //! |---|---|
 //! | [`config`] | settings: defaults < file < environment < flags |
-//! | [`start`] | parts in dependency order; waits for any to end |
+//! | [`start`] | starts the parts in dependency order; waits for any to end |
 //! | [`consensus_thread`] | the loop: inputs in, one step, outputs out, in order |
-//! | [`verify_pool`] | signatures and transactions, checked beside the loop, fairly between peers |
-//! | [`network`] | events of the network into inputs, and back |
-//! | [`admin`] | what this machine's operator may ask of the running node |
+//! | [`verify_pool`] | checks of signatures and transactions, beside the loop, fair between peers |
+//! | [`network`] | turns network events into inputs, and offences into penalties |
+//! | [`admin`] | requests of this machine's operator to the running node |
 //! | [`beginning`] | the genesis document, read when it is new to the store |
-//! | [`clients`] | what clients may cost, in all and for each address |
-//! | [`board`] | what other threads can see of the loop |
-//! | [`metrics`], [`logging`], [`readiness`] | what people and programs can see of the node |
+//! | [`clients`] | bounds on the cost of clients, in total and for each address |
+//! | [`board`] | the state of the loop that other threads can see |
+//! | [`metrics`], [`logging`], [`readiness`] | the state of the node that people and programs can see |
 //! | [`exit`] | how the process ends |
 //!
-//! Invariants: **N1** the consensus thread waits only for its inbox, a timer or the disk. **N2** every queue is bounded, and says
-//! what happens when full. **N3** a panic in any thread ends the process, with [`exit::Code::Invariant`].
+//! Invariants: **N1** the consensus thread waits only for its inbox, a timer or the disk. **N2** every queue is
+//! bounded, and its doc says what happens when it is full. **N3** a panic in any thread ends the process, with
+//! [`exit::Code::Invariant`].
 
 pub mod admin;
 pub mod beginning;

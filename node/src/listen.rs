@@ -1,4 +1,4 @@
-//! Listening, or saying which setting cannot work.
+//! Opens listening sockets, with errors that name the setting at fault.
 
 use std::{
     io,
@@ -7,7 +7,10 @@ use std::{
 
 use crate::exit::{Code, Failure};
 
-/// Listens, or says which setting cannot work.
+/// Listens on `address`, which comes from the setting `setting`.
+///
+/// Errors: `Code::InUse` when another process uses the port; `Code::Config` when the system refuses the address. Both
+/// name the setting.
 pub fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {

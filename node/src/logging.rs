@@ -1,10 +1,10 @@
-//! Logs: one line an event, for people (`plain`) or programs (`json`), to standard output.
+//! Writes logs to standard output, one line per event, for people (`plain`) or programs (`json`).
 //!
-//! `plain`: `2026-11-23T02:14:47.123Z INFO  consensus  committed height=7 round=0 txs=3`. `json`: the same as one object with
-//! `time`, `level`, `module`, `message` and the fields.
+//! `plain`: `2026-11-23T02:14:47.123Z INFO  consensus  committed height=7 round=0 txs=3`. `json`: the same as one
+//! object with `time`, `level`, `module`, `message` and the fields.
 //!
-//! Lines are written by a thread of their own from a bounded queue: a slow terminal or disk costs lines, counted and reported,
-//! and never delays consensus.
+//! A separate thread writes the lines from a bounded queue. If a terminal or disk is slow, lines are dropped, counted
+//! and reported; consensus is never delayed.
 
 use std::{
     fmt::{self, Write as _},
@@ -30,13 +30,13 @@ use tracing_subscriber::{
 };
 use types::Time;
 
-/// Lines that may wait to be written; further ones are dropped and counted.
+/// Maximum number of lines that wait to be written; further ones are dropped and counted.
 const LINES_MAX: usize = 8192;
 
-/// Characters of one line; what a peer makes us log cannot be longer.
+/// Maximum characters of one line, or of one string in JSON; it also bounds text from peers.
 const LINE_CHARS_MAX: usize = 2048;
 
-/// Modules that a level can be set for, and the crates and targets that each stands for.
+/// Modules for which a level can be set, with the crates and targets that belong to each.
 const MODULES: [(&str, &[&str]); 7] = [
     ("main", &["main", "node", "cairn"]),
     ("consensus", &["consensus", "host"]),
@@ -47,9 +47,9 @@ const MODULES: [(&str, &[&str]); 7] = [
     ("metrics", &["metrics"]),
 ];
 
-/// Reads `info`, or `consensus:debug,p2p:none,*:info`; `*` is `info` when not named.
+/// Parses levels such as `info` or `consensus:debug,p2p:none,*:info`. `*` is `info` when it is not named.
 ///
-/// Errors: the end of a sentence that begins with the setting and its value.
+/// Errors: an unknown level or module. The text completes a sentence that begins with the setting and its value.
 pub fn parse_levels(text: &str) -> Result<Targets, String> {
     let level = |name: &str| {
         Ok(match name {
@@ -77,29 +77,31 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             }
         }
     }
-    // What libraries say is for their developers, unless everything is asked for.
+    // Libraries log warnings and errors at most, because the rest is for their developers; `trace` for all shows it.
     let libraries = if all == LevelFilter::TRACE { all } else { all.min(LevelFilter::WARN) };
     let ours = MODULES.iter().flat_map(|(_, targets)| targets.iter().map(|target| (*target, all)));
     let single = single.into_iter().flat_map(|(targets, level)| targets.iter().map(move |target| (*target, level)));
     Ok(Targets::new().with_default(libraries).with_targets(ours).with_targets(single))
 }
 
-/// Starts to log, once in a process; a second call changes nothing.
+/// Starts logging in this process; a second call has no effect.
 ///
-/// `levels` as in [`parse_levels`], `format` is `plain` or `json`.
+/// `levels` as in [`parse_levels`]; `format` is `plain` or `json`.
+///
+/// Errors: those of [`parse_levels`].
 pub fn start(levels: &str, format: &str) -> Result<(), String> {
     let (targets, handle) = reload::Layer::new(parse_levels(levels)?);
     let lines = LINES.get_or_init(Lines::start);
     let layer = LogLayer { is_json: format == "json", lines: lines.clone() };
     if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_ok() {
-        let _ = LEVELS.set(handle); // the first one, as there is one subscriber only
+        let _ = LEVELS.set(handle); // only the first call gets here, as a process has one subscriber
     }
     Ok(())
 }
 
-/// Changes the levels of a process that logs.
+/// Changes the log levels of this process.
 ///
-/// Errors: as [`parse_levels`]; nothing has changed then.
+/// Errors: those of [`parse_levels`], or the subscriber is gone; the levels do not change then.
 pub fn set_levels(levels: &str) -> Result<(), String> {
     let targets = parse_levels(levels)?;
     if let Some(handle) = LEVELS.get() {
@@ -110,15 +112,15 @@ pub fn set_levels(levels: &str) -> Result<(), String> {
 
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Where `cairn log-level` leaves the levels of a running node, for [`follow_levels`].
+/// Returns the file in which `cairn log-level` leaves new levels for a running node, see [`follow_levels`].
 pub fn levels_file(data_dir: &Path) -> PathBuf {
     data_dir.join("log_level")
 }
 
-/// Bytes of that file that are read.
+/// Maximum bytes that are read from the levels file.
 const LEVELS_BYTES_MAX: u64 = 1024;
 
-/// Takes the levels from [`levels_file`], and says so in the log.
+/// Applies the levels in [`levels_file`] and logs the change, or the reason why they did not change.
 pub fn follow_levels(data_dir: &Path) {
     let path = levels_file(data_dir);
     let read = || -> io::Result<String> {
@@ -139,17 +141,17 @@ pub fn follow_levels(data_dir: &Path) {
     }
 }
 
-/// Whether this process logs.
+/// Returns true if this process has started to log.
 pub fn is_started() -> bool {
     LINES.get().is_some()
 }
 
-/// Waits until what was logged is written, at most a second.
+/// Waits until all logged lines are written, at most one second.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
         let (done, wait) = sync_channel(1);
         if lines.queue.try_send(Line::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(Duration::from_secs(1)); // a writer that hangs must not hold up the end
+            let _ = wait.recv_timeout(Duration::from_secs(1)); // a writer that hangs must not delay the end
         }
     }
 }
@@ -161,7 +163,7 @@ enum Line {
     Flush(SyncSender<()>),
 }
 
-/// The queue to the writing thread.
+/// The queue to the thread that writes lines.
 #[derive(Clone)]
 struct Lines {
     queue: SyncSender<Line>,
@@ -187,7 +189,7 @@ impl Lines {
     }
 }
 
-/// Writes lines until their senders are gone. Errors of the output are nobody's to mend: the node goes on.
+/// Writes lines until all senders are gone. Errors of the output are ignored: the node continues.
 fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut out: impl io::Write) {
     let mut text = Vec::new();
     while let Ok(first) = lines.recv() {
@@ -215,7 +217,7 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut out: impl io::Wr
     }
 }
 
-/// Turns events into lines.
+/// Subscriber layer that turns events into lines.
 struct LogLayer {
     is_json: bool,
     lines: Lines,
@@ -237,7 +239,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 }
 
-/// `p2p::task` is of module `p2p`.
+/// Returns the module of a target; `p2p::task` belongs to module `p2p`.
 fn module_of(target: &str) -> &str {
     let top = target.split("::").next().unwrap_or(target);
     MODULES.iter().find(|(_, targets)| targets.contains(&top)).map_or(top, |(module, _)| *module)
@@ -287,7 +289,7 @@ impl Fields {
     }
 }
 
-/// RFC 3339 with three digits of the second, so that columns stand still.
+/// Formats a time as RFC 3339 with three decimals of the second, so that columns are aligned.
 fn millis(time: Time) -> String {
     let text = time.to_string();
     let (whole, rest) = text.split_at(text.len().min(19));

@@ -1,9 +1,10 @@
-//! Metrics: CometBFT's names, so that existing dashboards and alerts work, and ours for what they lack.
+//! Metrics of the node: with CometBFT's names, so that existing dashboards and alerts work, and own names for what
+//! these lack.
 //!
-//! All names begin with `instrumentation.namespace` (default `cometbft`) and a subsystem; every series has the label `chain_id`.
-//! What the consensus thread does is counted as it happens, by a few atomic additions a height; what others count (store, network,
-//! mempool, process) is read when somebody asks. Labels are bounded: validators of the set, connected peers, fixed words.
-//! `docs/metrics.md` is written from what is registered here ([`manual`]).
+//! All names begin with `instrumentation.namespace` (default `cometbft`) and a subsystem; every series has the label
+//! `chain_id`. Work of the consensus thread is counted as it is done, by a few atomic additions per height; counters of
+//! other parts (store, network, mempool, process) are read at each scrape. Labels are bounded: validators of the set,
+//! connected peers, fixed names. `docs/metrics.md` is generated from what is registered here ([`manual`]).
 
 mod collect;
 mod consensus;
@@ -48,24 +49,24 @@ pub struct Metrics {
     consensus: Consensus,
     blocksync: Blocksync,
     state: State,
-    /// Subsystem `verify`.
+    /// Metrics of subsystem `verify`, the verification pool.
     pub verify: Verify,
-    /// Subsystem `mempool`.
+    /// Metrics of subsystem `mempool`.
     pub mempool: Mempool,
-    /// Subsystem `p2p`.
+    /// Metrics of subsystem `p2p`.
     pub p2p: P2p,
-    /// Subsystem `rpc`.
+    /// Metrics of subsystem `rpc`.
     pub rpc: Rpc,
-    /// Reads for others that failed.
+    /// Counter of failed reads for peers and clients.
     pub unreadable: Unreadable,
-    /// The background reading of the store.
+    /// Metrics of the background reading of the store.
     pub scrub: Scrub,
-    /// When transactions came, until they are committed.
+    /// Arrival times of transactions until they are committed.
     pub waiting: Waiting,
 }
 
 impl Metrics {
-    /// Registers all metrics of a chain under a namespace.
+    /// Creates and registers all metrics of a chain under a namespace.
     pub fn new(namespace: &str, chain_id: &ChainId) -> Self {
         let labels = HashMap::from([("chain_id".to_owned(), chain_id.to_string())]);
         let registry =
@@ -93,17 +94,17 @@ impl Metrics {
         }
     }
 
-    /// Adds what others count: store, network, mempool.
+    /// Adds the metrics that other parts count: store, network, mempool.
     pub fn watch(&self, sources: Sources) {
         self.registry.register(Box::new(collect::Snapshot::new(sources))).expect("registered once");
     }
 
-    /// Adds who is connected to the RPC.
+    /// Adds the number of clients of the RPC.
     pub fn watch_clients(&self, clients: Arc<Clients>) {
-        let _ = self.clients.set(clients); // a node has one RPC
+        let _ = self.clients.set(clients); // a node has only one RPC
     }
 
-    /// Where the chain stands when the process starts.
+    /// Sets the metrics to the state of the chain when the process starts.
     pub fn on_start(
         &self,
         status: &Status,
@@ -116,12 +117,12 @@ impl Metrics {
         self.blocksync.syncing.set(i64::from(status.catching_up));
     }
 
-    /// Shows who is missing while a step waits for votes.
+    /// Shows the missing validators while a step waits for votes.
     pub fn on_waiting(&self, heard: &Heard) {
         self.consensus.on_waiting(heard);
     }
 
-    /// All series in Prometheus' text format.
+    /// Returns all series in Prometheus' text format.
     pub fn text(&self) -> String {
         if let Some(clients) = self.clients.get() {
             self.rpc.connections.set(clients.connections() as i64);
@@ -134,12 +135,12 @@ impl Metrics {
         String::from_utf8(text).expect("the text format is text")
     }
 
-    /// Counts what one turn of the consensus thread was told, before it steps.
+    /// Counts the inputs of one turn of the consensus thread, before its step.
     pub fn on_inputs(&self, inputs: &[Input], status: &Status) {
         self.consensus.on_inputs(inputs, status);
     }
 
-    /// How long a step of the host took, and performing what it asked for.
+    /// Records the time of a step of the host, and of performing its outputs.
     pub fn on_turn(&self, step: Duration, outputs: Duration, has_committed: bool) {
         self.consensus.on_turn(step, outputs);
         if has_committed {
@@ -147,7 +148,7 @@ impl Metrics {
         }
     }
 
-    /// Measures the host's phases: for [`host::Host::on_phase`].
+    /// Returns a callback that measures the host's phases: for [`host::Host::on_phase`].
     pub fn phase_clock(&self) -> impl FnMut(Phase) + Send + 'static {
         self.consensus.phase_clock()
     }
@@ -157,18 +158,19 @@ impl Metrics {
         self.consensus.clock_skew()
     }
 
-    /// Counts what changed between two looks at the host.
+    /// Counts the changes between two statuses of the host.
     pub fn on_status(&self, before: &Status, after: &Status) {
         self.consensus.on_status(before, after);
         self.blocksync.syncing.set(i64::from(after.catching_up));
     }
 
-    /// How long a step lasted.
+    /// Records the time that consensus spent in a step.
     pub fn on_step(&self, step: Step, took: Duration) {
         self.consensus.on_step(step, took);
     }
 
-    /// Counts a committed height. `interval` is the time since the block before; `us` the address that this node signs with.
+    /// Counts a committed height. `interval` is the time since the block before; `us` is the address with which this
+    /// node signs.
     pub fn on_committed(&self, committed: &Committed, interval: Option<Duration>, us: Option<Address>) {
         let block = &committed.block;
         self.consensus.on_committed(committed, interval, us);
@@ -190,18 +192,18 @@ impl Metrics {
         }
     }
 
-    /// Counts a validator that contradicted itself.
+    /// Counts a double sign of a validator.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
         self.consensus.on_evidence(evidence);
     }
 
-    /// Counts one pass of the pruner.
+    /// Records the time of one pass of the pruner.
     pub fn on_pruned(&self, took: Duration) {
         self.state.prune_seconds.observe(took.as_secs_f64());
     }
 }
 
-/// The word for a message in labels.
+/// Returns the name of a message's type for labels.
 pub fn message_type(message: &PeerMessage) -> &'static str {
     match message {
         PeerMessage::Proposal(_) => "proposal",

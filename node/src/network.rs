@@ -1,4 +1,5 @@
-//! Events of the network into inputs of the host, offences back, and what peers ask for.
+//! Turns network events into inputs of the host, reports offences to the network, and exchanges blocks and transactions
+//! with peers.
 
 use std::{
     collections::BTreeMap,
@@ -17,45 +18,47 @@ use types::{
 
 use crate::{inbox::Inbox, metrics::Metrics, verify_pool::VerifyPool};
 
-/// Answers being made at one time, each of up to `SYNC_RESPONSE_BYTES_MAX`. Others wait; the network bounds how many.
+/// Maximum number of responses that are prepared at one time, each up to `SYNC_RESPONSE_BYTES_MAX`. Others wait; the
+/// network bounds their number.
 const ANSWERS_MAX: usize = 4;
 
-/// How long a list of what waits here is good for a peer that asks again.
+/// Time for which one list of waiting transactions is reused for requests of peers.
 const OFFER_GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// Peers that we ask at one time for the transactions that wait with them. Others wait; persistent ones do not.
+/// Maximum number of peers from which waiting transactions are fetched at one time. Others wait; persistent peers do
+/// not.
 const FETCHES_MAX: usize = 4;
 
-/// Time in which one peer must have given what waits with it.
+/// Maximum time of one attempt to fetch the waiting transactions of a peer.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Waits before a peer is asked again, when not all that it offered was taken: a request is lost with the connection that carried
-/// it, and a node that is behind refuses what it takes a moment later.
+/// Pauses before a peer is asked again when not all offered transactions arrived. A request is lost with its
+/// connection, and a node that is behind refuses transactions that it accepts a moment later.
 const FETCH_AGAIN_AFTER: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
-/// Bytes of transactions that one request asks for.
+/// Maximum bytes of transactions that one request asks for.
 const FETCH_BYTES: usize = 256 << 10;
 
 const _: () = assert!(SYNC_RESPONSE_BYTES_MAX <= p2p::limits::RESPONSE_BYTES_MAX, "any block can be answered with");
 const _: () = assert!(FETCH_BYTES + TX_BYTES_MAX + 8 * TXS_PER_REQUEST_MAX <= TX_BATCH_BYTES_MAX, "with tags");
 
-/// What the exchange works with.
+/// The handles of other parts that are passed to the exchange.
 pub struct Lent {
-    /// Brings requests, and takes ours.
+    /// The network that delivers requests of peers and sends ours.
     pub network: Network,
-    /// Takes what peers send.
+    /// Pool that verifies messages and transactions from peers.
     pub pool: Arc<VerifyPool>,
-    /// Has the blocks that peers ask for.
+    /// Store with the blocks that peers request.
     pub store: Arc<Store<RocksKv>>,
-    /// Has the transactions that peers ask for.
+    /// Mempool with the transactions that peers request.
     pub mempool: Arc<Mempool>,
-    /// Counts.
+    /// Counters of rows that cannot be read.
     pub metrics: Arc<Metrics>,
-    /// Whether peers are told of the transactions that wait here.
+    /// True if peers may learn which transactions wait here.
     pub is_broadcasting: bool,
 }
 
-/// What peers are served from, and what they are asked for.
+/// Serves requests of peers, and fetches waiting transactions from them.
 pub struct Exchange {
     lent: Lent,
     answers: Arc<Semaphore>,
@@ -64,13 +67,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Nothing was asked yet.
+    /// Creates an exchange without outstanding requests.
     pub fn new(lent: Lent) -> Arc<Self> {
         let (answers, fetches) = (Arc::new(Semaphore::new(ANSWERS_MAX)), Semaphore::new(FETCHES_MAX));
         Arc::new(Self { lent, answers, fetches, offer: Offer::default() })
     }
 
-    /// Passes events on until the network ends. A task on the network's runtime: nothing here waits for anything but events.
+    /// Forwards events until the network ends. Spawned on the network's runtime: it waits for nothing but events.
     pub async fn pass_events(self: Arc<Self>, mut events: Events, inbox: Arc<Inbox>) {
         let mut fetching: BTreeMap<NodeId, AbortHandle> = BTreeMap::new();
         while let Some(event) = events.recv().await {
@@ -92,12 +95,12 @@ impl Exchange {
                 Event::Message { peer, bytes, received, .. } => self.lent.pool.message(Peer(peer.0), bytes, received),
                 Event::Txs { from, id, bytes } => self.lent.pool.batch(Peer(from.0), id, bytes),
                 Event::Request { peer, id, bytes } => self.answer(peer, id, &bytes),
-                Event::Refused { .. } => {} // the network has logged it
+                Event::Refused { .. } => {} // the network has logged the reason
             }
         }
     }
 
-    /// Answers a request on a thread that may read from the disk.
+    /// Answers a request on a blocking thread, because the response may need the disk.
     fn answer(self: &Arc<Self>, peer: NodeId, id: RequestId, bytes: &[u8]) {
         let request = match PeerRequest::decode(bytes) {
             Ok(request) => request,
@@ -136,8 +139,8 @@ impl Exchange {
         }
     }
 
-    /// Asks a peer that came up for the transactions that wait with it, until all are here: gossip tells each batch once, and it
-    /// may have been told when this node, or all of them, were away.
+    /// Fetches the transactions that wait at a newly connected peer, with retries until all have arrived. Gossip sends
+    /// each batch once, possibly while this node was disconnected.
     async fn fetch_waiting(self: Arc<Self>, peer: NodeId, is_persistent: bool) {
         for pause in [None].into_iter().chain(FETCH_AGAIN_AFTER.map(Some)) {
             if let Some(pause) = pause {
@@ -160,7 +163,7 @@ impl Exchange {
         }
     }
 
-    /// Asks a peer once for what waits with it and not here.
+    /// Asks a peer once for the transactions that wait there and are unknown here.
     async fn fetch_all(&self, peer: NodeId) -> Result<(), Unfetched> {
         let Lent { network, mempool, pool, .. } = &self.lent;
         let lost = |error: p2p::RequestError| Unfetched::Lost(error.to_string());
@@ -169,13 +172,13 @@ impl Exchange {
         mempool.retain_unknown(&mut txs);
         let offered = txs.len();
         for mut group in groups(&txs) {
-            mempool.retain_unknown(&mut group); // another peer may have been faster
+            mempool.retain_unknown(&mut group); // another peer may have delivered some
             if group.is_empty() {
                 continue;
             }
             let ids: Vec<TxId> = group.into_iter().map(|(id, _)| id).collect();
             let reply = network.request(peer, PeerRequest::Txs(ids).encode()).await.map_err(lost)?;
-            // Waits until they are taken: no faster than this node can check them.
+            // Waits until they are accepted, so that they arrive no faster than this node can check them.
             let taken = pool.fetched(Peer(peer.0), reply).await;
             taken.map_err(|_| Unfetched::Lost("this node has too many transactions to check".to_owned()))?;
         }
@@ -188,14 +191,15 @@ impl Exchange {
     }
 }
 
-/// The list of what waits here, encoded, and when it was made: making it walks the whole mempool.
+/// The encoded list of transactions that wait here, cached because making it walks the whole mempool.
 ///
-/// A peer never gets a list that is older than its connection: what was gossiped between the two, the peer would never hear of.
+/// A peer never gets a list that is older than its connection: it would never learn of transactions gossiped between
+/// the two.
 #[derive(Default)]
 struct Offer(Mutex<Option<(Instant, Vec<u8>)>>);
 
 impl Offer {
-    /// A peer came up.
+    /// Drops the cached list, because a peer has connected.
     fn withdraw(&self) {
         *self.0.lock().expect("a thread that panics stops the process") = None;
     }
@@ -209,15 +213,15 @@ impl Offer {
     }
 }
 
-/// Why not all that waits with a peer is here.
+/// Why not all waiting transactions of a peer were fetched.
 enum Unfetched {
-    /// It may be here the next time, because of this.
+    /// A failure that a later attempt may avoid, with its reason.
     Lost(String),
-    /// The peer broke the protocol so.
+    /// A protocol violation of the peer, with its description.
     Bad(String),
 }
 
-/// Groups of which each fits one request and its answer, if the sizes are true.
+/// Splits transactions into groups that fit one request and its response, if the claimed sizes are true.
 fn groups(txs: &[(TxId, u32)]) -> Vec<Vec<(TxId, u32)>> {
     let mut groups: Vec<Vec<(TxId, u32)>> = Vec::new();
     let mut bytes = 0;
@@ -234,7 +238,7 @@ fn groups(txs: &[(TxId, u32)]) -> Vec<Vec<(TxId, u32)>> {
     groups
 }
 
-/// Tells the network of an offence, with its weight.
+/// Reports an offence of a peer to the network as a penalty with a weight.
 pub fn penalize(network: &Network, peer: Peer, offence: &Offence) {
     tracing::warn!(target: "p2p", peer = %peer, reason = %offence, "a peer misbehaved");
     let weight = match offence {
@@ -257,7 +261,7 @@ mod tests {
         let (offer, now) = (Offer::default(), Instant::now());
         assert_eq!(offer.get(now, || vec![1]), [1]);
         assert_eq!(offer.get(now + OFFER_GOOD_FOR / 2, || unreachable!("it is made once a second")), [1]);
-        offer.withdraw(); // a transaction came and was gossiped; then a peer came up
+        offer.withdraw(); // a transaction was gossiped, then a peer connected
         assert_eq!(offer.get(now + OFFER_GOOD_FOR / 2, || vec![2]), [2]);
         assert_eq!(offer.get(now + 2 * OFFER_GOOD_FOR, || vec![3]), [3]);
     }

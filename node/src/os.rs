@@ -1,18 +1,18 @@
-//! The few calls of the operating system that std lacks: the only unsafe code of this crate.
+//! Wraps the few system calls that std lacks: the only unsafe code of this crate.
 //!
-//! Scheduling is a wish: where the kernel does not know it, nothing happens and nothing is said.
+//! Scheduling is best effort: where the kernel does not support a request, the call has no effect and reports no error.
 #![allow(unsafe_code)]
 
-/// A thread's slice of the processor when it wishes for quick answers: the consensus thread waits for the disk and for peers most
-/// of its time, and wants to go on the moment they answer, also beside threads that compute.
+/// Requested slice of processor time for threads that need low latency, in nanoseconds. The consensus thread mostly
+/// waits for the disk and for peers, and has to run as soon as they answer, even beside threads that compute.
 #[cfg(target_os = "linux")]
 const SLICE_NS: u64 = 500_000;
 
-/// Asks for short slices for this thread: sooner scheduled, sooner preempted (Linux ≥ 6.12 honours it).
+/// Requests short slices for this thread: it is scheduled sooner and preempted sooner (Linux ≥ 6.12 supports it).
 pub fn ask_for_short_slices() {
     #[cfg(target_os = "linux")]
     {
-        // As in linux/sched/types.h, version 0.
+        // The layout is that of linux/sched/types.h, version 0.
         #[repr(C)]
         #[derive(Default)]
         struct SchedAttr {
@@ -31,7 +31,7 @@ pub fn ask_for_short_slices() {
     }
 }
 
-/// Tells the scheduler that this thread computes at length and is in no hurry.
+/// Marks this thread as a batch thread for the scheduler: it computes at length and is not urgent.
 pub fn compute_at_length() {
     #[cfg(target_os = "linux")]
     {
@@ -41,7 +41,7 @@ pub fn compute_at_length() {
     }
 }
 
-/// Lets every other thread go first.
+/// Makes this thread background work: batch scheduling with nice 10.
 pub fn work_in_background() {
     compute_at_length();
     #[cfg(target_os = "linux")]
@@ -51,7 +51,7 @@ pub fn work_in_background() {
     }
 }
 
-/// Lets the node's own threads go first, and still answers clients soon.
+/// Gives this thread a lower priority than consensus and network (nice 5), so that clients are still served soon.
 pub fn serve_clients() {
     #[cfg(target_os = "linux")]
     // SAFETY: plain numbers; on Linux the call concerns the calling thread only.
@@ -60,7 +60,7 @@ pub fn serve_clients() {
     }
 }
 
-/// Processor time that this thread has used.
+/// Returns the processor time that this thread has used.
 pub fn thread_cpu() -> std::time::Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live structure, which the call fills.
@@ -68,7 +68,7 @@ pub fn thread_cpu() -> std::time::Duration {
     std::time::Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// Allows this process as many open files as the system lets it; returns how many that are.
+/// Raises the limit of open files of this process as far as the system allows; returns the resulting limit.
 pub fn raise_open_files() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointers are to a live structure, which the first call fills and the second reads.
@@ -77,7 +77,7 @@ pub fn raise_open_files() -> u64 {
             return OPEN_FILES_UNKNOWN;
         }
         let soft = limit.rlim_cur;
-        // More is of no use to us, and macOS refuses "unlimited".
+        // A higher limit has no use here, and macOS refuses "unlimited".
         limit.rlim_cur = limit.rlim_max.min(OPEN_FILES_WANTED).max(soft);
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
             limit.rlim_cur = soft;
@@ -86,32 +86,35 @@ pub fn raise_open_files() -> u64 {
     limit.rlim_cur
 }
 
-/// Open files that a node asks the system for: all of its limits at their largest reasonable values fit.
+/// Number of open files that a node requests; it suffices for the largest reasonable values of all its limits.
 const OPEN_FILES_WANTED: u64 = 65_536;
 
-/// Taken as the limit where the system does not say: POSIX' old default.
+/// Assumed limit of open files where the system reports none: the old POSIX default.
 const OPEN_FILES_UNKNOWN: u64 = 256;
 
-/// Ends the process now: no destructors, no hooks, no other thread runs on. For broken invariants.
+/// Ends the process at once, without destructors or hooks, and stops all threads. For broken invariants.
 pub fn exit_now(code: u8) -> ! {
-    // SAFETY: does not return and touches nothing of ours.
+    // SAFETY: never returns, and accesses no memory of this program.
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// The user that this process acts as.
+/// Returns the effective user id of this process.
 pub fn user() -> u32 {
-    // SAFETY: takes nothing, cannot fail.
+    // SAFETY: takes no argument and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// Tells a process of ours to look for new log levels.
+/// Sends SIGUSR1 to a node process, which then reads its new log levels.
+///
+/// Errors: the process id is out of range, or the system cannot deliver the signal.
 pub fn tell_of_log_levels(pid: u32) -> std::io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;
-    // SAFETY: plain numbers in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     if unsafe { libc::kill(pid, libc::SIGUSR1) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Bytes that a process like this may still write to the disk that holds `path`, and the disk's size.
+/// Returns the free bytes for an unprivileged process on the disk that holds `path`, and the size of that disk in
+/// bytes.
 pub fn disk_space(path: &std::path::Path) -> Option<(u64, u64)> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
@@ -125,15 +128,15 @@ pub fn disk_space(path: &std::path::Path) -> Option<(u64, u64)> {
     Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
 }
 
-/// Clock ticks in a second of `/proc/self/stat`.
+/// Returns the number of clock ticks per second in `/proc/self/stat`.
 pub fn ticks_per_second() -> u64 {
-    // SAFETY: a plain number in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
 }
 
-/// Bytes in a page of `/proc/self/statm`.
+/// Returns the bytes per page in `/proc/self/statm`.
 pub fn page_bytes() -> u64 {
-    // SAFETY: a plain number in, a plain number out.
+    // SAFETY: passes and returns plain numbers.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 

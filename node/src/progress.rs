@@ -1,5 +1,5 @@
-//! The log lines of the chain's progress: one a height, fewer when there are many; who is missing when a round fails or when no block
-//! comes.
+//! Logs the progress of the chain: one line per height, fewer when heights are frequent, and the missing validators
+//! when a round fails or no block is decided.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,23 @@ use types::{Address, Round, Step};
 
 use crate::heard::{self, Heard};
 
-/// Lines a second about committed heights; further heights are told together.
+/// Maximum lines per second about committed heights; further heights are summarized in one line.
 const LINES_PER_SECOND: u32 = 10;
 
-/// A chain stalls when nothing is decided for this many bounds of the propose timeout.
+/// A chain stalls when no block is decided for this many propose timeout bounds.
 const STALL_BOUNDS: u32 = 3;
 
-/// Longest time between two lines about one stall.
+/// Maximum interval between two lines about one stall.
 const STALL_PERIOD_MAX: Duration = Duration::from_secs(300);
 
-/// What has been told.
+/// The state behind the log lines about progress.
 #[derive(Debug)]
 pub struct Progress {
     us: Option<Address>,
     propose_bound: Duration,
-    /// How long no block is normal; `None`: for ever, while nobody needs one.
+    /// Normal time without a block; `None`: unlimited while no block is needed.
     empty_block_interval: Option<Duration>,
-    /// Since when a block is awaited.
+    /// When the wait for the next block began.
     since: Instant,
     stall: Stall,
     last_block: Option<Instant>,
@@ -36,26 +36,27 @@ pub struct Progress {
     not_kept: NotKept,
 }
 
-/// Whether it was told that blocks are fetched, and since when none are missing.
+/// Tracks whether fetching of blocks was reported, and since when no blocks are missing.
 #[derive(Debug, Default)]
 struct Fetching {
     is_told: bool,
     caught_up: Option<Instant>,
 }
 
-/// What there is to tell.
+/// A change in fetching that has to be reported.
 #[derive(Debug, PartialEq, Eq)]
 enum Fetched {
     Begun,
     CaughtUp,
 }
 
-/// How long no heights may be missing before it is told: between two answers it may look so for an instant, until the next peer is
-/// asked which heights there are.
+/// Time without missing heights before "caught up" is reported. Between two responses no height may be known to be
+/// missing, until the next peer is asked for its heights.
 const CAUGHT_UP_TOLD_AFTER: Duration = Duration::from_secs(2);
 
 impl Fetching {
-    /// `is_behind`: heights are missing that are proven to be decided; `is_kept`: a peer keeps the next of them.
+    /// Updates the state. `is_behind`: heights that are proven to be decided are missing; `is_kept`: a peer keeps the
+    /// next of them.
     fn look(&mut self, is_behind: bool, is_kept: bool, now: Instant) -> Option<Fetched> {
         if is_behind {
             self.caught_up = None;
@@ -67,14 +68,14 @@ impl Fetching {
     }
 }
 
-/// Since when no peer keeps the block that we lack, and when that is told next.
+/// Schedules the warning that no peer keeps the block that this node needs.
 #[derive(Debug, Default)]
 struct NotKept {
     next: Option<Instant>,
     told: u32,
 }
 
-/// After how long it is told first; each time after twice as long, up to an hour.
+/// Delay of the first warning; each further delay is twice as long, up to one hour.
 const NOT_KEPT_TOLD_AFTER: Duration = Duration::from_secs(5);
 
 impl NotKept {
@@ -95,7 +96,8 @@ impl NotKept {
 }
 
 impl Progress {
-    /// Nothing yet. `us` is the address that this node signs with, `propose_bound` the genesis' or a later parameter.
+    /// Creates the state at the start. `us` is the address with which this node signs; `propose_bound` is the propose
+    /// timeout bound of the next height's parameters.
     pub fn new(us: Option<Address>, propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
         let (since, stall) = (Instant::now(), Stall::default());
         let (last_block, second, lines, untold, untold_txs) = (None, since, 0, 0, 0);
@@ -116,7 +118,7 @@ impl Progress {
         }
     }
 
-    /// Tells of a committed height; returns the time since the one before.
+    /// Logs a committed height; returns the time since the one before.
     pub fn on_committed(&mut self, committed: &Committed) -> Option<Duration> {
         let now = Instant::now();
         let interval = self.last_block.replace(now).map(|last| now - last);
@@ -149,13 +151,13 @@ impl Progress {
         interval
     }
 
-    /// Tells where the node starts from, if it is a validator that signs nothing.
+    /// Logs the reason if this node is a validator that starts without signing.
     pub fn on_start(&self, status: &Status) {
         tell_silence(None, status);
     }
 
-    /// Tells of rounds that failed, of entering and leaving block sync, of waiting for the time of the last block, and of why the
-    /// validator signs nothing.
+    /// Logs changes between two statuses: failed rounds, begin and end of block sync, waiting for the time of the last
+    /// block, and the reason why the validator signs nothing.
     pub fn on_status(&mut self, before: &Status, after: &Status) {
         let reason = |status: &Status| status.silence.as_ref().map(Silence::reason);
         if reason(before) != reason(after) {
@@ -201,13 +203,13 @@ impl Progress {
         self.tell_stall(after, Instant::now());
     }
 
-    /// Says that no block comes, and who is missing.
+    /// Logs that no block is decided, and which validators are missing.
     fn tell_stall(&mut self, status: &Status, now: Instant) {
         if status.catching_up || status.waits_until.is_some() {
             self.since = now;
             return;
         }
-        // Votes, or a round above 0, mean that a block is wanted, whatever the interval.
+        // Votes, or a round above 0, mean that a block is needed, whatever the interval is.
         let idle = match self.empty_block_interval {
             _ if status.round > Round::ZERO || status.step != Step::Propose => Duration::ZERO,
             Some(interval) => interval,
@@ -223,28 +225,29 @@ impl Progress {
     }
 }
 
-/// When a stall is told: after a patience, then each time twice as late, at most [`STALL_PERIOD_MAX`] apart.
+/// Schedules the warnings about a stall: after a patience, then after twice the time each, at most [`STALL_PERIOD_MAX`]
+/// apart.
 #[derive(Debug, Default)]
 struct Stall {
-    /// When it was told last, after how long.
+    /// Duration of the stall at the last warning.
     told: Option<Duration>,
 }
 
 impl Stall {
-    /// How long it has lasted, if that is to be told now.
+    /// Returns the duration of the stall if a warning is due now.
     fn is_due(&mut self, since: Instant, patience: Duration, now: Instant) -> Option<Duration> {
         let lasted = now.saturating_duration_since(since);
         let due = self.told.map_or(patience, |told| told + told.max(patience).min(STALL_PERIOD_MAX));
         (lasted >= due).then(|| *self.told.insert(lasted))
     }
 
-    /// It is over; whether it was told.
+    /// Ends the stall; returns true if it was reported.
     fn end(&mut self) -> bool {
         self.told.take().is_some()
     }
 }
 
-/// The first digits, as people compare them.
+/// Returns the first 10 digits, as people compare them.
 fn short(hex: &str) -> String {
     hex.chars().take(10).collect()
 }
@@ -287,10 +290,11 @@ mod tests {
             (Some(Fetched::Begun), None),
             "one comes that does"
         );
-        // The last block that it keeps is here, and a moment later another peer proves that there are more, which nobody keeps.
+        // The last block that this peer keeps has arrived; then another peer proves that there are more, which no peer
+        // keeps.
         assert_eq!((look(4000, false, true), look(4100, true, false)), (None, None));
         assert_eq!(look(60_000, true, false), None);
-        // An archive was found, and it is done.
+        // An archive node was found, and all blocks have arrived.
         assert_eq!((look(70_000, false, true), look(71_999, false, true)), (None, None));
         assert_eq!((look(72_000, false, true), look(90_000, false, true)), (Some(Fetched::CaughtUp), None));
     }

@@ -1,7 +1,8 @@
-//! Forgets what need not be kept, on a thread of its own that lets every other go first.
+//! Deletes data that need not be kept, on a thread with low priority.
 //!
-//! A height is kept while it is among the last `retain_blocks` of the chain's parameters, or younger than the node's `retain_time` by
-//! the blocks' own times: heights alone would be a day on an idle chain and minutes on a busy one.
+//! A height is kept while it is among the last `retain_blocks` of the chain's parameters, or younger than the node's
+//! `retain_time` by the blocks' own times. A number of heights alone would be a day on an idle chain and minutes on a
+//! busy one.
 
 use std::{
     sync::{
@@ -17,16 +18,17 @@ use types::{Height, Time};
 
 use crate::{exit::Failure, metrics::Metrics, os};
 
-/// What a node keeps beyond what its chain asks for.
+/// Retention of a node beyond what its chain requires.
 #[derive(Clone, Copy, Debug)]
 pub struct Keeps {
-    /// Everything.
+    /// Keeps every height and disables pruning.
     pub all: bool,
-    /// Heights younger than this.
+    /// Keeps heights that are younger than this.
     pub time: Duration,
 }
 
-/// Starts the pruner. It looks when it is woken, and ends when the sender is dropped, or with an error of the store.
+/// Starts the pruner. It looks for work when it is woken, and ends when the sender is dropped or the store reports an
+/// error.
 pub fn start(
     store: Arc<Store<RocksKv>>,
     metrics: Arc<Metrics>,
@@ -61,15 +63,17 @@ fn prune_when_woken(
     Ok(())
 }
 
-/// The height that the window shall begin at; `None` to leave it. `is_old` holds up to some height and for none above.
+/// Returns the first height to keep; `None` if there is nothing to prune. `is_old` is true up to some height and false
+/// above it.
 ///
-/// Forgetting in steps costs one small write a step instead of one a height, and one look at a header while there is nothing to do.
+/// Pruning in steps of [`FORGET_STEP`] costs one small write per step instead of one per height, and one header read
+/// while there is nothing to do.
 fn first_kept(earliest: Height, by_height: Height, is_old: impl Fn(Height) -> bool) -> Option<Height> {
     let step = Height(earliest.0 + FORGET_STEP);
     if by_height < step || !is_old(Height(step.0 - 1)) {
         return None;
     }
-    // Everything below `old` is old, and nothing from `young` on, if `young` is not the bound.
+    // Heights below `old` are old; heights from `young` on are not, unless `young` is still `by_height`.
     let (mut old, mut young) = (step.0, by_height.0);
     while old < young {
         let middle = old + (young - old) / 2;
@@ -81,8 +85,8 @@ fn first_kept(earliest: Height, by_height: Height, is_old: impl Fn(Height) -> bo
     Some(Height(old))
 }
 
-/// The time of a block or, where its row is damaged, of the next one that can be read: a damaged row must not keep those behind it
-/// for ever, nor let younger ones go.
+/// Returns the time of a block or, where its row is damaged, of the next readable one within [`FORGET_STEP`] heights. A
+/// damaged row must neither keep older heights forever nor delete younger ones.
 fn time_of(store: &Store<RocksKv>, height: Height) -> Option<Time> {
     let near = (height.0..).take(FORGET_STEP as usize);
     near.map_while(|at| match store.header(Height(at)) {

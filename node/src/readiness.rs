@@ -1,4 +1,5 @@
-//! Whether the node is of use now. Liveness (`/health`) says that the process works; readiness says that what it answers is current.
+//! Judges whether the node is useful now. Liveness (`/health`) reports that the process works; readiness reports that
+//! its answers are current.
 
 use std::{
     fmt,
@@ -16,61 +17,61 @@ use crate::{
     heard::{self, Heard},
 };
 
-/// Why the node is not ready.
+/// The reason why the node is not ready.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
-    /// It fetches blocks from peers.
+    /// The node is fetching blocks from peers.
     CatchingUp {
-        /// Its height.
+        /// The last committed height.
         height: Height,
-        /// The highest that is proven to be decided.
+        /// The highest height that is proven to be decided.
         decided: Height,
     },
     /// This machine's clock is behind the last block's time, or the genesis time has not come yet.
     WaitsForTime {
-        /// The height that does not start yet.
+        /// The height that cannot start yet.
         height: Height,
-        /// When it may start.
+        /// The time at which the height may start.
         until: Time,
     },
-    /// It lacks a block that none of the peers who are ahead keeps: it cannot catch up from them.
+    /// No peer that is ahead keeps the next block, so the node cannot catch up from its peers.
     NotKept {
-        /// The height that it lacks.
+        /// The height that this node needs next.
         height: Height,
-        /// The lowest that one of them keeps.
+        /// The lowest height that a peer keeps.
         earliest: Height,
     },
-    /// No peer is connected, and it cannot decide alone.
+    /// No peer is connected, and this node cannot decide alone.
     NoPeers,
-    /// The clocks of the other validators differ from ours, so proposals are refused for their time.
+    /// The clocks of the other validators differ from ours, so proposals are rejected for their time.
     ClockSkew {
-        /// Seconds by which this clock is ahead; below zero when it is behind.
+        /// Seconds by which this clock is ahead; negative when it is behind.
         seconds: f64,
     },
-    /// The validators that can be heard are too few to decide.
+    /// The validators whose votes have arrived have too little power to decide.
     NoQuorum {
-        /// The height that waits.
+        /// The height that is not decided yet.
         height: Height,
-        /// Its round.
+        /// The round of that height.
         round: Round,
-        /// Its step.
+        /// The step of that round.
         step: Step,
-        /// How long.
+        /// The time spent in this step.
         since: Duration,
-        /// Whose votes came, and whose did not.
+        /// The votes that have arrived in this step, and the missing validators.
         heard: Heard,
     },
-    /// It is a validator, and signs nothing.
+    /// This node is a validator but signs nothing, for this reason.
     Silent(Silence),
-    /// No block for longer than the setting allows.
+    /// No block was committed for longer than the configured time.
     Stalled {
-        /// The height that is not decided.
+        /// The height that is not decided yet.
         height: Height,
-        /// Its round.
+        /// The round of that height.
         round: Round,
-        /// How long.
+        /// The time since the last block.
         since: Duration,
-        /// Whose votes came, and whose did not.
+        /// The votes that have arrived in this step, and the missing validators.
         heard: Heard,
     },
 }
@@ -122,7 +123,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Judges the node's state.
+/// Judges whether the node is ready, from its current state.
 #[derive(Clone)]
 pub struct Readiness {
     board: Arc<Board>,
@@ -130,13 +131,14 @@ pub struct Readiness {
     us: Option<Address>,
     clock_skew: Gauge,
     stall_after: Duration,
-    /// How long no block is normal; `None`: for ever, while nobody needs one.
+    /// Normal time without a block; `None`: unlimited while no block is needed.
     empty_block_interval: Option<Duration>,
     started: Instant,
 }
 
 impl Readiness {
-    /// `us` is the address that this node signs with; `clock_skew` holds the seconds by which this clock is ahead of the others'.
+    /// Creates the judge. `us` is the address with which this node signs; `clock_skew` holds the seconds by which this
+    /// clock is ahead of the other validators' clocks.
     pub fn new(
         board: Arc<Board>,
         network: Network,
@@ -148,7 +150,9 @@ impl Readiness {
         Self { board, network, us, clock_skew, stall_after, empty_block_interval, started: Instant::now() }
     }
 
-    /// Whether the node is of use now.
+    /// Judges whether the node is ready now.
+    ///
+    /// Errors: the first [`Reason`] that applies when it is not ready.
     pub fn ready(&self) -> Result<(), Reason> {
         let since = self.board.last_block().unwrap_or(self.started).elapsed();
         let rules =
@@ -159,8 +163,8 @@ impl Readiness {
     }
 }
 
-/// Seconds between this clock and the other validators' beyond which the node is not ready. Twice the default precision of proposals'
-/// times; the way of a proposal to us counts into the estimate and is far shorter.
+/// Maximum difference in seconds between this clock and the other validators' clocks. Twice the default precision of
+/// proposal times; the estimate includes the transit time of a proposal, which is far shorter.
 const CLOCK_SKEW_SECONDS_MAX: f64 = 1.0;
 
 fn judge_clock(seconds: f64) -> Result<(), Reason> {
@@ -174,7 +178,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// `since` is how long the last block is ago, `in_step` how long consensus is in its step.
+    /// Judges a status. `since` is the time since the last block, `in_step` the time spent in the current step.
     fn judge(&self, status: &Status, peers: usize, since: Duration, in_step: Duration) -> Result<(), Reason> {
         if let Some(earliest) = status.not_kept {
             return Err(Reason::NotKept { height: status.tip.next(), earliest });
@@ -202,7 +206,7 @@ impl Rules {
             let (height, round, step) = (status.height, status.round, status.step);
             return Err(Reason::NoQuorum { height, round, step, since: in_step, heard });
         }
-        // A round above 0 means that a block is wanted and does not come, whatever the interval.
+        // A round above 0 means that a block is needed and not decided, whatever the interval is.
         let patience = match self.empty_block_interval {
             _ if status.round > Round::ZERO => self.stall_after,
             Some(interval) => self.stall_after + interval,

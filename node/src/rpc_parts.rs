@@ -1,4 +1,4 @@
-//! What the node lends to the RPC, in the RPC's words.
+//! Adapts the parts of the node to the interfaces of the RPC.
 
 use std::{
     net::IpAddr,
@@ -26,7 +26,7 @@ use crate::{
     verify_pool,
 };
 
-/// What the node lends.
+/// The handles of the node's parts that are passed to the RPC.
 pub(crate) struct Lent<'a> {
     pub config: &'a Config,
     pub genesis: Beginning,
@@ -41,7 +41,7 @@ pub(crate) struct Lent<'a> {
     pub validator: Option<ConsensusPublicKey>,
 }
 
-/// The RPC's view of the node.
+/// Builds the context of the RPC from the node's parts.
 pub(crate) fn context(lent: Lent<'_>) -> Context {
     let Lent { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, validator } = lent;
     let settings = &config.rpc;
@@ -159,7 +159,7 @@ impl Submitter for verify_pool::Submitter {
 }
 
 fn in_rpc_words<E>(answer: Result<verify_pool::Answer, E>) -> Result<Accepted, Rejection> {
-    // The other end is dropped unanswered when the node stops.
+    // When the node stops, the sender is dropped without an answer.
     let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::busy()));
     answer.map(|gas_wanted| Accepted { gas_wanted }).map_err(|rejection| Rejection {
         code: rejection.code,
@@ -208,15 +208,15 @@ fn seen(peer: PeerInfo) -> PeerSeen {
     }
 }
 
-/// The ids that CometBFT has for votes and for block data, in the order of [`Channel::ALL`].
+/// Channel ids in CometBFT for votes and block data, in the order of [`Channel::ALL`].
 const CHANNEL_IDS: [u8; Channel::ALL.len()] = [0x22, 0x21];
 
-/// The IP address in `/ip4/127.0.0.1/tcp/26656`.
-/// As CometBFT writes it, an IPv6 address in brackets.
+/// Returns a listen address in CometBFT's form, with brackets around an IPv6 address.
 fn listen_address(address: &p2p::PeerAddress) -> String {
     format!("tcp://{}", p2p::HostPort { host: address.host.clone(), port: address.port })
 }
 
+/// Returns the IP address in a multiaddr such as `/ip4/127.0.0.1/tcp/26656`; 0.0.0.0 when there is none.
 fn ip_of(multiaddr: &str) -> IpAddr {
     let mut parts = multiaddr.split('/').skip(1);
     let host = parts.next().and_then(|_| parts.next()).unwrap_or_default();

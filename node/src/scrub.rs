@@ -1,7 +1,8 @@
-//! Reads the whole store in the background, slowly, again and again: a row that rots is told while other nodes still have it.
+//! Reads the whole store slowly in the background, again and again, so that a damaged row is reported while other nodes
+//! still have it.
 //!
-//! First each row by itself and the heights ([`storage::Verification`]), then the state's rows once more, a 256th of them at a time,
-//! beside the tree in memory: a row with a good checksum and a wrong value is found by its key.
+//! A pass first checks each row by itself and the heights ([`storage::Verification`]). Then it compares the rows of the
+//! state with the tree in memory, a 256th at a time: a row with a good checksum and a wrong value is found by its key.
 
 use std::{
     sync::{
@@ -17,34 +18,34 @@ use storage::{Cf, Kv, Report, RocksKv, Store};
 
 use crate::{metrics::Metrics, os};
 
-/// Bytes read before others have their turn.
+/// Bytes read before the scrub pauses to respect its rate.
 const SLICE_BYTES: u64 = 256 * 1024;
 
-/// Damaged rows of one pass that the log names; all are counted.
+/// Maximum number of damaged rows per pass that the log names; all are counted.
 const TOLD_MAX: usize = 20;
 
-/// Pause after a pass.
+/// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(6 * 3600);
 
-/// Pause after a look at the tree and the store between which a block was committed, and how many looks there are.
+/// Pause before a comparison is repeated because a block was committed meanwhile, and the maximum number of attempts.
 const LOOK_AGAIN: (Duration, usize) = (Duration::from_millis(2), 100);
 
-/// What is read, and who is told.
+/// The inputs and settings of the scrub.
 pub struct Scrub {
-    /// All of it is read.
+    /// The store, which is read completely.
     pub store: Arc<Store<RocksKv>>,
-    /// The rows of the state are compared with its tree, whose root the chain agrees on.
+    /// The application with the state tree, whose root the chain agrees on; the rows of the state are compared with it.
     pub app: LiveApp,
-    /// Counts.
+    /// Counters of rows, bytes and passes.
     pub metrics: Arc<Metrics>,
-    /// 0: nothing is read.
+    /// Read rate in bytes per second; 0 disables the scrub.
     pub bytes_per_second: usize,
 }
 
-/// Starts it. It ends when the sender is dropped.
+/// Starts the scrub thread. It ends when the sender is dropped.
 pub fn start(scrub: Scrub) -> (SyncSender<()>, JoinHandle<()>) {
     let (alive, ended) = sync_channel::<()>(0);
-    // True once the node stops.
+    // Returns true when the node stops.
     let wait = move |time: Duration| ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
     let run = move || {
         os::work_in_background();
@@ -56,16 +57,16 @@ pub fn start(scrub: Scrub) -> (SyncSender<()>, JoinHandle<()>) {
     (alive, std::thread::Builder::new().name("scrub".to_owned()).spawn(run).expect("a thread can be started"))
 }
 
-/// How much of a report was taken note of.
+/// The part of a report that was already published.
 struct Told {
     bytes: u64,
     findings: usize,
-    /// What the pass before found: shown until this one finds more, or ends.
+    /// Number of damaged rows that the previous pass found: shown until this pass finds more, or ends.
     before: i64,
 }
 
 impl Scrub {
-    /// Reads everything once. True when the node stops meanwhile.
+    /// Reads everything once. Returns true if the node stops meanwhile.
     fn pass(&self, wait: &impl Fn(Duration) -> bool) -> bool {
         let metrics = &self.metrics.scrub;
         let mut told = Told { bytes: 0, findings: 0, before: metrics.damaged_rows.get() };
@@ -90,7 +91,7 @@ impl Scrub {
         false
     }
 
-    /// Takes note of what was read since the last time. How long others have their turn for it.
+    /// Publishes the progress since the last call. Returns the pause that keeps the configured rate.
     fn tell(&self, report: &Report, told: &mut Told) -> Duration {
         let metrics = &self.metrics.scrub;
         let read = report.bytes() - told.bytes;
@@ -104,8 +105,8 @@ impl Scrub {
     }
 }
 
-/// Compares the rows of the state at the tip whose paths begin with `first` with the tree in memory. Rows that cannot be read
-/// were found when all rows were read.
+/// Compares the rows of the state at the tip whose paths begin with `first` with the tree in memory. Unreadable rows
+/// are skipped, because the first part of the pass has found them.
 fn compare_part<K: Kv>(
     store: &Store<K>,
     app: &LiveApp,
@@ -121,7 +122,7 @@ fn compare_part<K: Kv>(
         };
         let reader = match store.reader() {
             Ok(reader) if reader.height() == height => reader,
-            // A block is being committed: the store has it, the tree not yet. Or the other way round.
+            // A block is being committed: either the store or the tree has it already, the other not yet.
             Ok(_) if !wait(pause) => continue,
             _ => return,
         };
@@ -193,7 +194,7 @@ mod tests {
     fn a_row_of_the_state_with_another_value_is_found_by_its_key() {
         let (store, app) = begun();
         assert_eq!(found(&store, &app), []);
-        // Somebody gets rich: the row is whole, and has a good checksum.
+        // The balance of an account is changed: the row is complete and has a good checksum.
         let rows = store.kv().view().rows(Cf::State, NEVER_REVERTED, &[]).map(Result::unwrap).collect::<Vec<_>>();
         let (key, row) = rows.into_iter().nth(30).expect("there are fifty rows");
         let (raw, value) = split_row(&row).unwrap();

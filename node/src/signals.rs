@@ -1,4 +1,4 @@
-//! Signals of the operating system, handled on a thread of their own.
+//! Handles signals of the operating system on a thread of its own.
 
 use std::{
     fmt, io,
@@ -16,7 +16,7 @@ use crate::{
     start::Stopper,
 };
 
-/// Why signals cannot be handled.
+/// The system error for which signals cannot be handled.
 #[derive(Debug)]
 pub struct SignalError(io::Error);
 
@@ -26,9 +26,9 @@ impl fmt::Display for SignalError {
     }
 }
 
-/// Calls `handler` with each signal of these kinds. When this returns, no signal of them ends the process any more.
+/// Calls `handler` for each signal of these kinds. When this returns, these signals no longer end the process.
 ///
-/// Errors: the system has no memory, file handle or thread left for it.
+/// Errors: the system has no memory, file handle or thread left.
 pub fn on_each(kinds: &[SignalKind], mut handler: impl FnMut(SignalKind) + Send + 'static) -> Result<(), SignalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(SignalError)?;
     let mut signals: Vec<(SignalKind, Signal)> = {
@@ -51,10 +51,10 @@ pub fn on_each(kinds: &[SignalKind], mut handler: impl FnMut(SignalKind) + Send 
     thread::Builder::new().name("signals".to_owned()).spawn(wait).map(|_| ()).map_err(SignalError)
 }
 
-/// The signals of a node's process: SIGINT and SIGTERM stop it, SIGUSR1 makes it read new log levels.
+/// Signals of a node's process: SIGINT and SIGTERM stop it, SIGUSR1 makes it read new log levels.
 ///
-/// While the node starts, the first of the two ends the process at once, which loses nothing: whatever matters is durable before it is
-/// said. Once it runs, the first stops it gracefully and the second ends it at once.
+/// While the node starts, SIGINT or SIGTERM ends the process at once. Nothing is lost, because whatever matters is
+/// durable before it is sent. Once it runs, the first one stops it gracefully and the second one ends it at once.
 #[derive(Clone)]
 pub struct NodeSignals(Arc<Mutex<Option<Running>>>);
 
@@ -65,8 +65,8 @@ struct Running {
 }
 
 impl NodeSignals {
-    /// Handles signals from now on. The first thing that a node's process does: as process 1 of a container it would ignore a
-    /// signal for which it has no handler.
+    /// Starts handling signals. A node's process must do this first: as process 1 of a container it would ignore a
+    /// signal without a handler.
     ///
     /// Errors: those of [`on_each`].
     pub fn handle() -> Result<Self, Failure> {
@@ -79,7 +79,7 @@ impl NodeSignals {
         Ok(signals)
     }
 
-    /// The node runs: signals stop it gracefully from now on.
+    /// Registers the running node: from now on, signals stop it gracefully.
     pub fn node_runs(&self, stopper: Stopper, data_dir: PathBuf) {
         *self.running() = Some(Running { stopper, data_dir, is_stopping: false });
     }

@@ -1,18 +1,19 @@
-//! What this node's key may sign: the key, and what it signed last.
+//! Loads and records what this node's key has signed.
 //!
-//! That stands in the store's hard state, and in `priv_validator_state.json` beside it, in CometBFT's shape, so that a database that is
-//! damaged, moved away or put back from an older copy never costs the key. Nothing is said before both are durable:
+//! The last signed place is in the store's hard state, and also in `priv_validator_state.json`, in CometBFT's format.
+//! With the file, a database that is damaged, moved away or restored from an older copy cannot lead to double signing.
+//! No signed message is sent before both are durable:
 //!
 //! ```text
-//!   consensus thread:  begin ─> the store's sync ──────> finish: wait, write the file over, sync it ─> say it
+//!   consensus thread:  begin ─> sync of the store ─────> finish: wait, overwrite the file, sync it ─> send
 //!   signing thread:        └─> write the spare, sync it ──┘
 //! ```
-//! File and spare have their full length from the start on, so a sync of either is one flush of the disk, as for the store's log; a file
-//! that is made anew and renamed costs two commits of the file system's journal, which takes several times as long. A write that
-//! a power loss tore in the file is whole in the spare, and the other way round; each ends in a checksum, so that old and new
-//! bytes that happen to read well together are known for what they are. The file is written after the store's sync, so it
-//! is never ahead of the store, unless the store is an older copy. What follows from that at the start is the host's business
-//! (`host/src/guard.rs`).
+//! File and spare have their full length from the start, so a sync of either is one flush of the disk, as for the
+//! store's log. A file that is created and renamed needs two commits of the file system's journal, which takes several
+//! times as long. If a power loss tears a write of the file, the spare is whole, and the other way round. Each ends in
+//! a checksum, so that a mixture of old and new bytes is detected even if it parses. The file is written after the
+//! store's sync, so it is never ahead of the store, unless the store is an older copy. The host decides what follows
+//! from that at the start (`host/src/guard.rs`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -31,9 +32,10 @@ use types::{ChainId, ConsensusPublicKey, HardState, Height};
 
 use crate::{config::Config, exit::Failure};
 
-/// Reads the key and what it signed last. `None` when there is no key: the node follows the chain and signs nothing.
+/// Loads the validator key and its signing state. Returns `None` when there is no key: the node then follows the chain
+/// and signs nothing.
 ///
-/// Errors: a file that is not what it should be, with its name and field.
+/// Errors: a file that cannot be read or is not valid, with its name and field; a signing state of another key.
 pub fn load_signer(config: &Config, store: &Store<RocksKv>) -> Result<Option<Signer>, Failure> {
     let file = config.priv_validator_key_file();
     if is_absent(&file) {
@@ -51,13 +53,13 @@ pub fn load_signer(config: &Config, store: &Store<RocksKv>) -> Result<Option<Sig
     Ok(Some(Signer::new(key.secret, state)))
 }
 
-/// What the file says; nothing when it is absent.
+/// Loads the signing state from the file, or from its spare; the default when the file is absent.
 fn load_state(file: &Path) -> Result<SignState, Failure> {
     if is_absent(file) {
         return Ok(SignState::default());
     }
     let state = ValidatorState::load_alone(file).or_else(|error| {
-        // The spare is at least as late as whatever was said.
+        // The spare is written first, so it covers every signed message that was sent.
         let state = ValidatorState::load(file)?;
         let (file, height) = (file.display(), state.height.0);
         tracing::warn!(target: "main", %file, height, %error, "the signing state was taken from its spare");
@@ -79,7 +81,7 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
     })
 }
 
-/// That the signature in the state file is one of the key.
+/// Checks that the signature in the state file was made by the key.
 fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, key_file: &Path) -> Result<(), Failure> {
     let Some((sign_bytes, signature)) = &state.signed else { return Ok(()) };
     key.verify(sign_bytes, signature).map_err(|_| {
@@ -102,7 +104,9 @@ fn to_file(state: &SignState) -> ValidatorState {
     ValidatorState { height: state.height, round: state.round, step: state.step, signature, sign_bytes }
 }
 
-/// Writes what a hard state says was signed, never something lower than what is written already.
+/// Raises the state file to the votes of a hard state. A file that is already higher does not change.
+///
+/// Errors: the file cannot be read or written.
 pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Result<(), FileError> {
     let mut signed = SignState::default();
     signed.raise_to(hard_state, chain_id);
@@ -113,8 +117,9 @@ pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Re
     Ok(())
 }
 
-/// Takes the operator's word that the key signed nothing above `height`: nothing up to it is signed from now on, and everything above
-/// it may be. A file that says more stays as it is; returns the height that it has now.
+/// Records the operator's declaration that the key signed nothing above `height`: from now on nothing up to it is
+/// signed, and everything above may be. A file that is higher does not change; returns the height that the file has
+/// now.
 ///
 /// Errors: the file cannot be read or written.
 pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
@@ -132,7 +137,7 @@ fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// The file, written at every signature; its spare by a thread of its own.
+/// The open state file, which is written at every signature, and the thread that writes its spare.
 pub struct StateFile {
     path: PathBuf,
     file: File,
@@ -142,7 +147,8 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Takes the file that says `signed`, or that is absent, and starts the thread, which ends when this is dropped.
+    /// Writes `signed` to the file and its spare, and starts the thread for the spare, which ends when this value is
+    /// dropped.
     ///
     /// Errors: the file or its spare cannot be written.
     pub fn start(path: PathBuf, signed: &SignState) -> Result<Self, Failure> {
@@ -157,7 +163,7 @@ impl StateFile {
         let work = move || {
             for bytes in to_write {
                 if done.send(write_over(&spare, &bytes)).is_err() {
-                    return; // nobody waits for it any more
+                    return; // the state file was dropped
                 }
             }
         };
@@ -169,7 +175,8 @@ impl StateFile {
 impl SigningRecord for StateFile {
     fn begin(&mut self, signed: &SignState) {
         self.next = to_file(signed).to_record();
-        // Each job is waited for before the next; after a failed sync of the store there is none.
+        // The channel has room: each job is awaited before the next, and after a failed sync of the store there is
+        // none.
         let _ = self.jobs.send(self.next.clone());
     }
 
@@ -234,11 +241,12 @@ mod tests {
             record.finish().unwrap();
             assert_eq!(load_state(&file).unwrap(), state(height));
         }
-        // A power loss tears the write of the file: the spare has it.
+        // A power loss tears the write of the file, and the spare is whole.
         drop(record);
         std::fs::write(&file, "{\"height\": \"2").unwrap();
         assert_eq!(load_state(&file).unwrap(), state(19));
-        // One that tears the spare has not touched the file. An absent file stays absent.
+        // A power loss during the write of the spare leaves the file whole. An absent file is not replaced by its
+        // spare.
         StateFile::start(file.clone(), &state(20)).unwrap();
         std::fs::write(ValidatorState::spare_of(&file), "{").unwrap();
         assert_eq!(load_state(&file).unwrap(), state(20));
@@ -246,7 +254,8 @@ mod tests {
         assert_eq!(load_state(&file).unwrap(), SignState::default());
     }
 
-    /// Whatever bytes of a write reach the disk, what is read is what was written or what was there before: never another height.
+    /// Whatever bytes of a write reach the disk, the state read back is the new one or the one before, never another
+    /// height.
     #[test]
     fn a_write_that_is_torn_at_any_byte_is_survived() {
         let folder = tempfile::tempdir().unwrap();
@@ -270,19 +279,19 @@ mod tests {
             let (before, after) = (to_file(&old).to_record(), to_file(&new).to_record());
             assert_eq!(before.len(), after.len());
             let torn = |from: usize, to: usize| [&before[..from], &after[from..to], &before[to..]].concat();
-            // A byte that does not change makes no difference.
+            // A position after an equal byte gives the same torn file as the one before, so it is skipped.
             let differs = |at: usize| at == 0 || before[at - 1] != after[at - 1];
             for at in (0..=after.len()).filter(|at| differs(*at)) {
-                // The beginning was written, or the end was: disks choose the order of their sectors.
+                // Disks choose the order of their sectors, so either the beginning or the end may be written.
                 for (torn, is_done) in
                     [(torn(0, at), torn(0, at) == after), (torn(at, after.len()), torn(at, after.len()) == after)]
                 {
                     let is_whole = torn == before || is_done;
-                    // The spare goes first; the file is whole then, and counts.
+                    // The spare is written first; the file is whole at that time and counts.
                     std::fs::write(&file, &before).unwrap();
                     std::fs::write(ValidatorState::spare_of(&file), &torn).unwrap();
                     assert_eq!(load_state(&file).unwrap(), old, "{at}");
-                    // Then the file: the spare is whole then.
+                    // Then the file is written, while the spare is whole.
                     std::fs::write(&file, &torn).unwrap();
                     std::fs::write(ValidatorState::spare_of(&file), &after).unwrap();
                     let read = load_state(&file).unwrap();

@@ -1,10 +1,10 @@
-//! Starting and stopping a node: its parts in the order in which they depend on each other; then waiting for any of them to end.
+//! Starts and stops a node: starts its parts in the order of their dependencies, then waits until any of them ends.
 //!
 //! ```text
 //!   home lock → genesis, keys → store → host → p2p → verify pool → consensus thread, pruner → RPC, metrics
 //! ```
-//! A graceful stop goes the other way: first nobody asks any more (RPC), then the loop ends after the batch it is in, then the
-//! pool and the network; last the store is synced.
+//! A graceful stop has the reverse order: first the RPC accepts no more requests, then the loop ends after its current
+//! batch, then the pool and the network stop; last the store is synced.
 
 use std::{
     net::SocketAddr,
@@ -46,41 +46,41 @@ use crate::{
     verify_pool::{Parts, Submitter, VerifyPool},
 };
 
-/// Threads of the network's runtime, and of the clients': they move bytes and compute little. Each has its own, so that no client
-/// makes a vote wait.
+/// Worker threads of each runtime, of the network and of the clients: they move bytes and compute little. The runtimes
+/// are separate, so that no client delays a vote.
 const RUNTIME_THREADS: usize = 2;
 
-/// Threads that read from the disk for each of them.
+/// Maximum number of blocking threads of each runtime, for reads from the disk.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// How long a graceful stop may take before the process ends anyway. Nothing is lost by it: what was said is durable.
+/// Maximum time of a graceful stop before the process is ended. Nothing is lost then: every sent message is durable.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Asks a node to stop, from any thread.
+/// Handle that stops a node, from any thread.
 #[derive(Clone)]
 pub struct Stopper(SyncSender<End>);
 
-/// A part ended; `Ok` because it was asked to.
+/// The result of a part that ended; `Ok` if it was asked to.
 type End = Result<(), Failure>;
 
 impl Stopper {
-    /// Asks it to stop gracefully. Again is fine.
+    /// Asks the node to stop gracefully. Further calls have no effect.
     pub fn stop(&self) {
-        let _ = self.0.try_send(Ok(())); // full: it is ending already
+        let _ = self.0.try_send(Ok(())); // full: the node is ending already
     }
 }
 
-/// Runs the node of a home until it is asked to stop (by `signals`, or by the [`Stopper`] given to `with_stopper`), or a part of it
-/// ends.
+/// Runs the node of a home until it is asked to stop (by `signals`, or by the [`Stopper`] given to `with_stopper`), or
+/// a part of it ends.
 ///
-/// For the process' main thread: it starts the logs, and ends the process when any thread panics.
+/// The main thread of the process calls this: it starts the logs, and makes a panic in any thread end the process.
 ///
-/// Errors: [`Failure`], with the exit code.
+/// Errors: the node cannot start, a part of it fails, or its last writes fail. The [`Failure`] has the exit code.
 pub fn run(config: Config, signals: &NodeSignals, with_stopper: impl FnOnce(Stopper)) -> Result<(), Failure> {
     logging::start(&config.base.log_level, &config.base.log_format).map_err(Failure::config)?;
     end_on_panic();
     let data_dir = config.data_dir();
-    // What was asked of an earlier process.
+    // The file holds a request to an earlier process.
     let _ = std::fs::remove_file(logging::levels_file(&data_dir));
     if !config.passed_over().is_empty() {
         tracing::info!(
@@ -100,7 +100,7 @@ pub fn run(config: Config, signals: &NodeSignals, with_stopper: impl FnOnce(Stop
     result
 }
 
-/// A stopped validator is safe; one that lost a thread is not.
+/// Installs a hook that ends the process on a panic. A stopped validator is safe; one that lost a thread is not.
 fn end_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         let thread = thread::current();
@@ -115,7 +115,7 @@ fn end_on_panic() {
     }));
 }
 
-/// A running node.
+/// A running node with all its parts.
 pub struct Node {
     config: Config,
     store: Arc<Store<RocksKv>>,
@@ -126,22 +126,22 @@ pub struct Node {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     threads: Vec<JoinHandle<()>>,
-    /// The scrub ends when this is dropped.
+    /// Keeps the scrub running; it ends when this is dropped.
     scrub_lives: Option<SyncSender<()>>,
     rpc: Option<rpc::Handle>,
     metrics_server: Option<MetricsServer>,
     ends: SyncSender<End>,
     ended: Receiver<End>,
     runtime: Runtime,
-    /// Of the RPC and the metrics server.
+    /// Runtime of the RPC and the metrics server.
     clients_runtime: Runtime,
     _lock: Lock,
 }
 
 impl Node {
-    /// Starts all parts. When this returns, the node listens, and the loop runs.
+    /// Starts all parts. When this returns, the node listens, and the consensus loop runs.
     ///
-    /// Errors: the home is in use; a file, setting or port that cannot work; a store that is damaged or of another chain.
+    /// Errors: the home is in use; a file, setting or port cannot be used; the store is damaged or of another chain.
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
         let node_key = load_node_key(&config)?;
@@ -159,7 +159,7 @@ impl Node {
         let validator = signer.as_ref().map(|signer| *signer.public_key());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
-        // Whatever waits here was verified, and is not verified again when it comes in a block.
+        // Transactions in the mempool are verified, and are not verified again when they arrive in a block.
         let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
         let (mut host, verifier) =
             Host::resume(host_config(&config), store.clone(), mempool.clone(), txs.clone(), signer)
@@ -203,11 +203,11 @@ impl Node {
         mempool.on_ready({
             let inbox = inbox.clone();
             move || {
-                inbox.try_push(host::Input::TxsAvailable); // full: the loop is about to look anyway
+                inbox.try_push(host::Input::TxsAvailable); // full: the loop will look anyway
             }
         });
         mempool.on_outgoing({
-            let pool = Arc::downgrade(&pool); // the pool holds the mempool
+            let pool = Arc::downgrade(&pool); // weak, because the pool holds the mempool
             move || {
                 if let Some(pool) = pool.upgrade() {
                     pool.on_outgoing();
@@ -217,7 +217,7 @@ impl Node {
 
         let on_end = |ends: SyncSender<End>| {
             move |end: End| {
-                // A part that ends well was asked to, by us.
+                // A part that ends without error was asked to by this node.
                 if end.is_err() {
                     let _ = ends.try_send(end);
                 }
@@ -281,14 +281,14 @@ impl Node {
             _lock: lock,
         };
         if let Err(failure) = node.serve(genesis, app, mempool, validator, files) {
-            let _ = node.stop(); // the first failure is the one to tell
+            let _ = node.stop(); // the first failure is the one to report
             return Err(failure);
         }
         node.tell();
         Ok(node)
     }
 
-    /// Starts the servers.
+    /// Starts the operator's socket, the metrics server and the RPC, as configured.
     fn serve(
         &mut self,
         genesis: Beginning,
@@ -333,7 +333,7 @@ impl Node {
         Ok(())
     }
 
-    /// The first lines: where it is reached.
+    /// Logs the first line, with the addresses of this node.
     fn tell(&self) {
         let or_none =
             |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
@@ -346,61 +346,63 @@ impl Node {
         );
     }
 
-    /// Where the RPC listens.
+    /// Returns the address on which the RPC listens; `None` without an RPC.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
         self.rpc.as_ref().map(rpc::Handle::address)
     }
 
-    /// Where metrics are served.
+    /// Returns the address on which metrics are served; `None` without a metrics server.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_server.as_ref().map(|server| server.address)
     }
 
-    /// The network.
+    /// Returns the handle of the p2p network.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What can be seen of the loop.
+    /// Returns the published state of the consensus thread.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
 
-    /// The store.
+    /// Returns the store of the node.
     pub fn store(&self) -> &Arc<Store<RocksKv>> {
         &self.store
     }
 
-    /// What is counted.
+    /// Returns the metrics of the node.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// The way into the mempool.
+    /// Returns a handle that submits transactions to the mempool.
     pub fn submitter(&self) -> Submitter {
         Submitter(self.pool.clone())
     }
 
-    /// Whether the node is of use now.
+    /// Returns the judge of whether the node is ready.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// Asks this node to stop.
+    /// Returns a handle that stops this node.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.ends.clone())
     }
 
     /// Waits until the node is asked to stop or a part of it ends, then stops the rest.
+    ///
+    /// Errors: the failure of the part that ended, or that of [`Node::stop`].
     pub fn wait(self) -> Result<(), Failure> {
         let end = self.ended.recv().expect("we hold a sender");
         let stopped = self.stop();
         end.and(stopped)
     }
 
-    /// Stops gracefully.
+    /// Stops the node gracefully.
     ///
-    /// Errors: what could not be written at the end; the store is as after a crash then, which is fine.
+    /// Errors: the last sync of the store failed. The store is then as after a crash, which is safe.
     pub fn stop(mut self) -> Result<(), Failure> {
         end_after(STOP_TIME_MAX);
         if let Some(rpc) = self.rpc.take() {
@@ -425,7 +427,7 @@ impl Node {
     }
 }
 
-/// Ends the process if a graceful stop takes too long.
+/// Ends the process if a graceful stop takes longer than `time`.
 fn end_after(time: Duration) {
     let watch = move || {
         thread::sleep(time);
@@ -433,7 +435,8 @@ fn end_after(time: Duration) {
         logging::flush();
         os::exit_now(Code::Invariant as u8);
     };
-    // Detached: it dies with the process, and in a test that stops a node it would outlive its node, so only when logs run.
+    // The thread is detached and ends with the process. In a test it would outlive its node, so it runs only when logs
+    // run.
     if logging::is_started() {
         let _ = thread::Builder::new().name("stop".to_owned()).spawn(watch);
     }
@@ -450,7 +453,7 @@ fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
         .map_err(|error| Failure::config(format!("the threads of the {name} cannot be started: {error}")))
 }
 
-/// Asks the system for file handles and shares them out; says so when they are too few for what is configured.
+/// Raises the limit of open files and divides the handles; logs a warning when they are too few for the configuration.
 fn share_files(config: &Config) -> Files {
     let allowed = usize::try_from(os::raise_open_files()).unwrap_or(usize::MAX);
     let files = Files::share(config, allowed);
@@ -465,7 +468,7 @@ fn share_files(config: &Config) -> Files {
     files
 }
 
-/// Shows where the chain stands in the metrics from the first moment on; returns the bound of the propose timeout.
+/// Sets the metrics to the tip of the chain before the first step; returns the propose timeout bound.
 fn show_tip(
     store: &Store<RocksKv>,
     metrics: &Metrics,
@@ -474,7 +477,7 @@ fn show_tip(
 ) -> Result<Duration, Failure> {
     let tip = store.tip().filter(|tip| tip.block_id.is_some());
     if let Some(tip) = tip {
-        // A tip whose rows are damaged is told by who needs them.
+        // Damaged rows of the tip are reported by the parts that need them.
         if let (Ok(head), Ok(block)) = (store.head(tip.height), store.block(tip.height)) {
             let signers = tip.height.0.checked_sub(1).and_then(|before| store.validators(types::Height(before)).ok());
             let validators = store.validators(tip.height).ok();
@@ -509,7 +512,7 @@ fn load_node_key(config: &Config) -> Result<NodeKey, Failure> {
     NodeKey::from_bytes(&key.0).map_err(|error| Failure::config(format!("{}: {error}", file.display())))
 }
 
-/// An address that the configuration's check has read before.
+/// Parses an address that was validated when the configuration was loaded.
 fn address(text: &str) -> SocketAddr {
     listen_address(text).expect("checked when the configuration was read")
 }

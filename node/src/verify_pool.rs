@@ -1,16 +1,20 @@
-//! The verification pool: whatever costs a signature check is done here, beside the consensus thread.
+//! Runs all work that needs signature checks on a pool of threads, beside the consensus thread.
 //!
-//! | queue, by urgency | of | bound | beyond the bound |
+//! | queue, by urgency | items | bound | beyond the bound |
 //! |---|---|---|---|
-//! | messages | votes, proposals, certificates, parts, round states of peers; fair between peers | bytes of one peer, bytes of all | dropped, counted; peers repair it |
-//! | responses | block sync's answers | one for each open request | – |
+//! | messages | consensus messages; fair between peers | bytes per peer, in total | dropped, counted; peers repair it |
+//! | responses | block sync responses of peers | one for each open request | – |
 //! | commits | of synced blocks, when the validators have changed since | one that the host asked for | – |
-//! | blocks | transactions of a proposed block and precommits of its last commit, new here, in slices | those that the host asked for | – |
-//! | submissions | transactions of our clients; fair between addresses | bytes of one address, bytes of all | refused: busy |
-//! | batches | gossiped transactions; fair between peers | bytes of one peer, bytes of all | not forwarded, counted |
+//! | blocks | slices of a proposed block, see below | those that the host asked for | – |
+//! | submissions | transactions of clients; fair between addresses | bytes per address, in total | refused: busy |
+//! | batches | gossiped transactions; fair between peers | bytes per peer, in total | not forwarded, counted |
 //!
-//! Long work is done in slices of [`SLICE`] signatures; between two of them a thread looks whether something more urgent came.
-//! Signatures in messages are also rated: a peer that sends more than [`SIGNATURES_PER_SECOND`] is dropped to its rate and told off.
+//! Messages are votes, proposals, certificates, parts and round states. Of a proposed block, its transactions and the
+//! precommits of its last commit are checked as far as they are new here.
+//!
+//! Long work is done in slices of [`SLICE`] signatures; between two slices a thread looks for more urgent work.
+//! Signatures in messages are also rated: messages of a peer beyond [`SIGNATURES_PER_SECOND`] are dropped, and the peer
+//! gets a penalty.
 
 mod bucket;
 mod fair;
@@ -43,65 +47,66 @@ use crate::{
 
 pub use submit::{Answer, Rejection, Submitter};
 
-/// Signatures checked before a thread looks for something more urgent: about 1 ms.
+/// Number of signatures that a thread checks before it looks for more urgent work: about 1 ms.
 pub const SLICE: usize = 16;
 
-/// Bytes of one address' submissions that may wait: a second's work of one thread, if they are transfers.
+/// Maximum bytes of queued submissions of one address: one second's work of one thread, if they are transfers.
 const SUBMISSION_BYTES_PER_ADDRESS_MAX: usize = 8 << 20;
-/// Bytes of all submissions that may wait.
+/// Maximum bytes of all queued submissions.
 const SUBMISSION_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of one peer's messages that may wait: the parts of the largest block, with room.
+/// Maximum bytes of one peer's queued messages: the parts of the largest block, with a reserve.
 const MESSAGE_BYTES_PER_PEER_MAX: usize = 20 << 20;
-/// Bytes of all peers' messages that may wait.
+/// Maximum bytes of all peers' queued messages.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// Bytes of one peer's transaction batches that may wait.
+/// Maximum bytes of one peer's queued transaction batches.
 const BATCH_BYTES_PER_PEER_MAX: usize = 4 << 20;
-/// Bytes of all peers' transaction batches that may wait.
+/// Maximum bytes of all peers' queued transaction batches.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Signatures in messages that one peer may make us check in a second: the votes of 5,000 / (2 · n) heights, n validators.
+/// Maximum rate of signature checks for the messages of one peer, per second: the votes of 5,000 / (2 · n) heights with
+/// n validators.
 pub const SIGNATURES_PER_SECOND: u32 = 5_000;
-/// Signatures that a peer may save up for a burst: certificates of a few rounds of the largest set.
+/// Maximum signature checks that a peer may save up for a burst: certificates of a few rounds of the largest set.
 pub const SIGNATURES_BURST: u32 = 10_000;
 
-/// Time between two reproaches for more than that.
+/// Minimum interval between two flood penalties for one peer.
 const REPROACH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of transactions that are gossiped together at most.
+/// Size in bytes at which a batch of outgoing transactions is published at once.
 const GOSSIP_BYTES: usize = 256 << 10;
-/// Least time between two batches that are not full. What comes after a quiet time goes out at once; of what comes in close
-/// succession, a message to each peer for each transaction would cost more than the transaction.
+/// Minimum interval between two batches that are not full. A transaction after a quiet time is published at once; when
+/// many come in close succession, one message to each peer per transaction would cost more than the transaction.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(2);
 
 const _: () = assert!(GOSSIP_BYTES + types::limits::TX_BYTES_MAX <= types::limits::TX_BATCH_BYTES_MAX);
 
-/// What the pool works with.
+/// The handles of other parts that the pool uses.
 pub struct Parts {
-    /// Checks peers' messages.
+    /// Checks signatures in consensus messages of peers.
     pub verifier: Verifier,
-    /// Checks transactions' signatures, once a node.
+    /// Checks signatures of transactions, once per node.
     pub txs: Arc<TxVerifier>,
-    /// Takes transactions.
+    /// Mempool that receives the verified transactions.
     pub mempool: Arc<Mempool>,
-    /// The state that transactions are looked at against.
+    /// Store with the state against which transactions are checked.
     pub store: Arc<Store<RocksKv>>,
-    /// Takes verdicts and batches.
+    /// Network that receives verdicts, penalties and batches.
     pub network: Network,
-    /// Takes what was checked.
+    /// Inbox of the consensus thread, which receives the results.
     pub inbox: Arc<Inbox>,
-    /// Counts.
+    /// Metrics that the pool updates.
     pub metrics: Arc<Metrics>,
-    /// Whether peers are told of new transactions.
+    /// True if new transactions are gossiped to peers.
     pub is_broadcasting: bool,
 }
 
-/// The pool: queues, and the threads that work on them.
+/// The pool: the queues, and the threads that work on them.
 pub struct VerifyPool {
     parts: Parts,
     queues: Mutex<Queues>,
     work: Condvar,
-    /// When a batch was published last.
+    /// When the last batch was published.
     published: Mutex<Instant>,
 }
 
@@ -113,10 +118,10 @@ struct Queues {
     submissions: FairQueue<IpAddr, Submission>,
     batches: FairQueue<Peer, Batch>,
     rates: BTreeMap<Peer, Rate>,
-    /// There may be something to publish.
+    /// True if the mempool may have transactions to publish.
     is_outgoing: bool,
     is_closed: bool,
-    /// Threads that sleep: a wake is a system call, whether somebody sleeps or not.
+    /// Number of sleeping threads; a notification is a system call, so none is sent while no thread sleeps.
     sleeping: usize,
 }
 
@@ -133,17 +138,17 @@ struct Batch {
 
 enum BatchFrom {
     Gossip(GossipId),
-    /// We asked for it, and wait until it is taken.
+    /// A response to a request of this node, which waits until the transactions are processed.
     Fetched(oneshot::Sender<()>),
 }
 
-/// Some transactions of a block, then some precommits.
+/// A slice of the list of a block's transactions followed by its precommits.
 struct BlockSlice {
     block: Arc<BlockCheck>,
     from: usize,
 }
 
-/// A block whose transactions and last commit are being checked.
+/// A block whose transactions and precommits are being checked.
 struct BlockCheck {
     block_id: BlockId,
     txs: Arc<Vec<Transaction>>,
@@ -168,7 +173,7 @@ enum Job {
 }
 
 impl VerifyPool {
-    /// A pool without threads yet.
+    /// Creates a pool that has no threads yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let queues = Queues {
             messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
@@ -190,7 +195,7 @@ impl VerifyPool {
         })
     }
 
-    /// Starts its threads. `threads` 0: two, or one on a single core.
+    /// Starts the threads of the pool. With `threads` = 0 it starts two, or one on a single core.
     pub fn start(self: &Arc<Self>, threads: usize) -> Vec<JoinHandle<()>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores.min(2) } else { threads };
@@ -205,16 +210,16 @@ impl VerifyPool {
         (0..threads).map(start).collect()
     }
 
-    /// Ends the threads after what they work on; what waits is dropped.
+    /// Closes the pool: each thread ends after its current job, and queued work is dropped.
     pub fn close(&self) {
         let mut queues = self.lock();
         queues.is_closed = true;
-        while queues.submissions.pop().is_some() {} // their clients are told at once
+        while queues.submissions.pop().is_some() {} // their callers get an error at once
         drop(queues);
         self.work.notify_all();
     }
 
-    /// A peer's message, to be checked and told to the host. Never waits.
+    /// Queues a message of a peer; it is checked, then passed to the host. A full queue drops it. Never blocks.
     pub fn message(&self, peer: Peer, bytes: Vec<u8>, received: SystemTime) {
         let size = bytes.len();
         let mut queues = self.lock();
@@ -223,7 +228,7 @@ impl VerifyPool {
         self.count_dropped(fits);
     }
 
-    /// A gossiped batch of transactions. Never waits.
+    /// Queues a gossiped batch of transactions; a full queue drops it. Never blocks.
     pub fn batch(&self, peer: Peer, id: GossipId, bytes: Vec<u8>) {
         let size = bytes.len();
         let batch = Batch { from: BatchFrom::Gossip(id.clone()), bytes, since: Instant::now() };
@@ -236,7 +241,7 @@ impl VerifyPool {
         }
     }
 
-    /// There is work: wakes a thread, if one sleeps.
+    /// Releases the queues and wakes one thread, if any sleeps.
     fn wake(&self, queues: MutexGuard<'_, Queues>) {
         let sleeps = queues.sleeping > 0;
         drop(queues);
@@ -251,8 +256,8 @@ impl VerifyPool {
         }
     }
 
-    /// The transactions of a proposed block, and the precommits of its last commit, that this node has not checked before. The host is told
-    /// when all are. Never waits.
+    /// Queues a check of the transactions of a proposed block and the precommits of its last commit, as far as this
+    /// node has not checked them before. The host receives one result for all of them. Never blocks.
     pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>, precommits: Vec<SignedVote>) {
         let slices = (txs.len() + precommits.len()).div_ceil(SLICE).max(1);
         let check = BlockCheck {
@@ -268,39 +273,41 @@ impl VerifyPool {
         self.work.notify_all();
     }
 
-    /// A peer's answer to a request for blocks, to be decoded and told to the host. Never waits.
+    /// Queues a peer's response to a request for blocks; it is decoded, checked and passed to the host. Never blocks.
     pub fn decode_response(&self, peer: Peer, request: u64, bytes: Vec<u8>) {
         let mut queues = self.lock();
         queues.responses.push_back((peer, request, bytes));
         self.wake(queues);
     }
 
-    /// The commit of a synced block. The host is told whether it holds. Never waits.
+    /// Queues a check of the commit of a synced block; the host receives the result. Never blocks.
     pub fn verify_commit(&self, commit: Arc<Commit>) {
         let mut queues = self.lock();
         queues.commits.push_back(commit);
         self.wake(queues);
     }
 
-    /// A request for blocks failed. Never waits.
+    /// Reports to the host that a request for blocks failed. Never blocks.
     pub fn no_response(&self, request: u64) {
         self.parts.inbox.push_now(Input::Blocks { request, response: None });
     }
 
-    /// The mempool has something for our peers again. Never waits.
+    /// Notifies the pool that the mempool has transactions for peers. Never blocks.
     pub fn on_outgoing(&self) {
         let mut queues = self.lock();
         queues.is_outgoing = true;
         self.wake(queues);
     }
 
-    /// Drops transactions that have waited too long: called from time to time, because without blocks nobody else does.
+    /// Drops transactions that have waited too long. Called periodically, because without blocks nothing else drops
+    /// them.
     pub fn expire(&self, now: Time) {
         self.parts.mempool.expire(now);
     }
 
-    /// Transactions that we asked a peer for, to be taken like a gossiped batch. Tells when they were; an error when they were
-    /// dropped, or were not what an honest peer sends. Never waits.
+    /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
+    ///
+    /// The receiver completes when they are processed. It fails when they were dropped, or are malformed or not signed.
     pub fn fetched(&self, peer: Peer, bytes: Vec<u8>) -> oneshot::Receiver<()> {
         let (done, taken) = oneshot::channel();
         let size = bytes.len();
@@ -312,21 +319,22 @@ impl VerifyPool {
         taken
     }
 
-    /// The peer is gone: what it sent is of no use any more.
+    /// Drops the rate and the queued batches of a peer that has disconnected.
     pub fn forget(&self, peer: Peer) {
         let mut queues = self.lock();
         queues.rates.remove(&peer);
         queues.batches.forget(&peer);
         drop(queues);
-        let _ = self.parts.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // it may have brought none
+        let _ = self.parts.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // the peer may have no series
     }
 
-    /// Signatures of consensus messages checked, and those that were known to hold already.
+    /// Returns the number of signatures of consensus messages that were checked, and of those that were known to be
+    /// valid.
     pub fn signatures(&self) -> (u64, u64) {
         (self.parts.verifier.checks(), self.parts.verifier.hits())
     }
 
-    /// What waits, by kind.
+    /// Returns the number of queued items by kind.
     pub fn queued(&self) -> [(&'static str, usize); 4] {
         let queues = self.lock();
         [
@@ -347,7 +355,7 @@ impl VerifyPool {
         }
     }
 
-    /// The most urgent job, waiting for one; `None` when the pool is closed.
+    /// Waits for a job and returns the most urgent one; `None` when the pool is closed.
     fn next(&self) -> Option<Job> {
         let mut queues = self.lock();
         loop {
@@ -388,7 +396,7 @@ impl VerifyPool {
         }
     }
 
-    /// Between two slices of long work: does what is more urgent.
+    /// Does all urgent work, between two slices of long work.
     fn yield_to_urgent(&self) {
         loop {
             let Some(job) = self.lock().urgent() else { return };
@@ -412,7 +420,7 @@ impl VerifyPool {
                 metrics.verify.messages_total.with_label_values(&[kind]).inc();
                 let checked = self.parts.verifier.check(decoded);
                 if matches!(checked, Checked::Vote(_) | Checked::Proposal(_)) {
-                    // A validator signed it: the peer is one, or stands near one.
+                    // A validator signed it, so the peer is a validator or is connected to one.
                     self.parts.network.prove(NodeId(peer.0));
                 }
                 checked
@@ -424,7 +432,7 @@ impl VerifyPool {
         self.parts.inbox.push(Input::Message { peer, message: checked, received });
     }
 
-    /// Takes a peer's share of signature checks; false when it is used up.
+    /// Takes signature checks from the peer's budget; returns false if the budget is used up.
     fn may_check(&self, peer: Peer, signatures: usize) -> bool {
         let now = Instant::now();
         let mut queues = self.lock();
@@ -490,22 +498,22 @@ impl VerifyPool {
         for slice in txs.chunks(SLICE) {
             match self.take_from_peer(peer, slice, source, batch.since) {
                 Ok(some_new) => is_new |= some_new,
-                // No honest node forwards what does not decode or is not signed.
+                // An honest node forwards only transactions that decode and are correctly signed.
                 Err(()) => return self.reject(peer, batch.from),
             }
             self.yield_to_urgent();
         }
         match batch.from {
-            // A batch of what everybody here refuses or has is not worth its way.
+            // A batch without a new valid transaction is not forwarded.
             BatchFrom::Gossip(id) => {
                 self.parts.network.verdict(id, if is_new { Verdict::Accept } else { Verdict::Ignore });
             }
-            BatchFrom::Fetched(done) => drop(done.send(())), // nobody waits when the peer has gone
+            BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
         }
         self.publish();
     }
 
-    /// A batch is not what an honest peer sends.
+    /// Rejects a batch that no honest peer sends.
     fn reject(&self, peer: Peer, from: BatchFrom) {
         match from {
             BatchFrom::Gossip(id) => self.parts.network.verdict(id, Verdict::Reject),
@@ -516,7 +524,7 @@ impl VerifyPool {
         }
     }
 
-    /// Publishes new transactions of ours, if they are due; else tells after how long they are.
+    /// Publishes new outgoing transactions if they are due; else returns the time until they are.
     fn publish(&self) -> Option<Duration> {
         if !self.parts.is_broadcasting {
             return None;
@@ -533,7 +541,7 @@ impl VerifyPool {
             }
             let txs = self.parts.mempool.take_outgoing(GOSSIP_BYTES);
             if txs.is_empty() {
-                return None; // they are gone by now
+                return None; // they were removed meanwhile
             }
             *published = Instant::now();
             self.parts.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
@@ -588,7 +596,7 @@ impl Queues {
     }
 }
 
-/// How many signatures a message makes us check.
+/// Returns the number of signatures in a message that have to be checked.
 fn signatures_in(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,

@@ -1,5 +1,5 @@
-//! Places that clients hold for long: those of subscribers, of calls that wait for a commit, of transactions whose check nobody waits
-//! for. One address has half of them at most.
+//! Places that clients hold for a long time: for subscribers, calls that wait for a commit, and checks of transactions
+//! whose caller does not wait. One address holds at most half of them.
 
 use std::{
     collections::HashMap,
@@ -9,14 +9,14 @@ use std::{
 
 use super::{Client, NoPlace};
 
-/// Places of one kind.
+/// A bounded number of places of one kind.
 #[derive(Debug)]
 pub struct Places {
     max: usize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A taken place; it is free again when this is dropped.
+/// Guard of a place that is taken; dropping it frees the place.
 #[derive(Debug)]
 pub struct Place {
     of: Arc<Places>,
@@ -24,14 +24,16 @@ pub struct Place {
 }
 
 impl Places {
-    /// `max` places, all free.
+    /// Creates `max` free places.
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, taken: Mutex::default() })
     }
 
-    /// Gives a client's address one more place. O(addresses that hold one).
+    /// Gives one more place to a client's address.
     ///
-    /// Errors: [`NoPlace::All`] when all are taken, [`NoPlace::Address`] when the address has its half.
+    /// Errors: [`NoPlace::All`] when all are taken, [`NoPlace::Address`] when the address holds its half.
+    ///
+    /// Cost: O(addresses that hold a place).
     pub fn take(self: &Arc<Self>, client: &Client) -> Result<Place, NoPlace> {
         let (address, share) = (client.address, self.max.div_ceil(2));
         let mut taken = self.lock();

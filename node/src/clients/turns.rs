@@ -1,5 +1,6 @@
-//! Turns at what few may do at one time, such as searches. Addresses take turns: whoever asks next waits for what runs and for one call
-//! of each other address, however many calls one of them has waiting.
+//! Schedules calls of high cost, such as searches, of which only a few may run at one time. Addresses take turns: a
+//! call of a new address waits for the running calls and for one call of each other address, however many calls one of
+//! them has queued.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +13,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::Client;
 
-/// Hands out turns.
+/// Scheduler that hands out turns to calls.
 #[derive(Debug)]
 pub struct Turns(Arc<Shared>);
 
@@ -27,21 +28,23 @@ struct Shared {
 struct Lines {
     running: usize,
     waiting: usize,
-    /// The calls that wait, by address, in the order in which the addresses have their turns. None is empty.
+    /// Waiting calls by address, in the order in which the addresses have their turns. No queue in it is empty.
     of_addresses: VecDeque<(IpAddr, VecDeque<oneshot::Sender<Turn>>)>,
 }
 
-/// A call's turn. It ends when this is dropped, and the next one begins.
+/// Guard of a running call. When it is dropped, the next call's turn begins.
 #[derive(Debug)]
 pub struct Turn(Option<Arc<Shared>>);
 
 impl Turns {
-    /// `running_max` turns at one time. At most `waiting_max` calls wait; with one more, the address with most calls loses its last.
+    /// Creates a scheduler with `running_max` concurrent turns. At most `waiting_max` calls wait; when one more
+    /// arrives, the last call of the address with most waiting calls is refused.
     pub fn new(running_max: usize, waiting_max: usize) -> Self {
         Self(Arc::new(Shared { running_max, waiting_max, lines: Mutex::default() }))
     }
 
-    /// Waits for a turn; `None` when it does not come within `patience`, or too many wait.
+    /// Waits for a turn. Returns `None` if the turn does not come within `patience`, or if the call is refused because
+    /// too many wait.
     pub async fn next(&self, client: &Client, patience: Duration) -> Option<Turn> {
         match self.0.join(client.address) {
             Ok(turn) => Some(turn),
@@ -51,7 +54,7 @@ impl Turns {
 }
 
 impl Shared {
-    /// A turn, or where it will come.
+    /// Returns a turn, or as `Err` the channel on which the turn will arrive.
     fn join(self: &Arc<Self>, address: IpAddr) -> Result<Turn, oneshot::Receiver<Turn>> {
         let mut lines = self.lock();
         if lines.running < self.running_max {
@@ -83,7 +86,7 @@ impl Lines {
         }
     }
 
-    /// The first call of the address whose turn it is.
+    /// Removes and returns the first call of the address whose turn it is.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
         let (address, mut line) = self.of_addresses.pop_front()?;
         let turn = line.pop_front();
@@ -94,7 +97,8 @@ impl Lines {
         turn
     }
 
-    /// Takes its last call from the address with most, of several the one that came last.
+    /// Refuses the last call of the address with most calls; of several such addresses, of the one that is last in
+    /// order.
     fn refuse_one(&mut self) {
         let Some((_, line)) = self.of_addresses.iter_mut().max_by_key(|(_, line)| line.len()) else { return };
         line.pop_back();
@@ -121,7 +125,8 @@ impl Drop for Turn {
                 lines.running -= usize::from(next.is_none());
                 next
             };
-            // Outside of the lock: when nobody waits there any more, the turn comes back, and somebody else gets it.
+            // Done without the lock: when the receiver is gone, the turn comes back from `send` and the next call gets
+            // it.
             match next.map(|next| next.send(Turn(Some(shared.clone())))) {
                 None | Some(Ok(())) => return,
                 Some(Err(mut turn)) => turn.0 = None,
@@ -155,7 +160,7 @@ mod tests {
         assert!(has_turn(&mut second).is_none() && has_turn(&mut other).is_none(), "one at a time");
         drop(running);
         let running = has_turn(&mut other).expect("the other address goes before the second call of the first");
-        drop(second); // its client has gone: the next one has its turn
+        drop(second); // its client has left: the next call has its turn
         drop(running);
         drop(has_turn(&mut third).unwrap());
         let lines = turns.0.lock();

@@ -1,4 +1,4 @@
-//! Settings that have the right type but cannot work.
+//! Checks settings that have the right type but an unusable value.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,7 +10,8 @@ use types::limits::TX_BYTES_MAX;
 use super::{Config, ConfigError, duration_text};
 use crate::logging;
 
-/// The socket of `tcp://127.0.0.1:26657`, `127.0.0.1:26657`, `localhost:26657` or `:26660` (all addresses).
+/// Parses `tcp://127.0.0.1:26657`, `127.0.0.1:26657`, `localhost:26657` or `:26660` (all addresses); `None` if the text
+/// has another form.
 pub fn listen_address(text: &str) -> Option<SocketAddr> {
     let text = text.strip_prefix("tcp://").or(text.strip_prefix("http://")).unwrap_or(text);
     if let Some(port) = text.strip_prefix(':') {
@@ -23,7 +24,7 @@ pub fn listen_address(text: &str) -> Option<SocketAddr> {
 }
 
 impl Config {
-    /// Checks what a type alone cannot say.
+    /// Checks what types alone cannot guarantee.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_base()?;
         self.check_addresses()?;

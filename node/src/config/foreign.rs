@@ -1,7 +1,7 @@
-//! Settings of CometBFT that mean nothing here. They are refused, each with the way out: a setting that is read and then
-//! ignored would be a trap.
+//! Settings of CometBFT that have no meaning here. They are refused, each with advice: to read and ignore a setting
+//! would mislead the operator.
 
-/// The way out for a key of CometBFT, `section.key`, or a whole section, `section`.
+/// Returns the advice for a key of CometBFT, `section.key`, or for a whole section, `section`.
 pub(super) fn advice(key: &str) -> Option<&'static str> {
     const GENESIS: &str =
         "timeouts are the chain's: set consensus_params.timeouts in the genesis document, and remove the line";

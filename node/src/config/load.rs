@@ -1,5 +1,5 @@
-//! Reading the configuration: defaults < file < environment < flags. Each error names where the setting stands, the setting, and
-//! the way out.
+//! Loads the configuration: defaults < file < environment < flags. Each error names the place of the setting, the
+//! setting, and what to do.
 
 use std::{
     fmt, io,
@@ -12,19 +12,19 @@ use toml::Value;
 
 use super::{Config, Section, Setting, foreign};
 
-/// Bytes of a configuration file.
+/// Maximum bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Where a setting came from.
+/// The source of a setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default, because no source sets it.
     Default,
-    /// The configuration file.
+    /// The configuration file at this path.
     File(PathBuf),
-    /// An environment variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// A flag.
+    /// The command line flag of this name.
     Flag(String),
 }
 
@@ -39,64 +39,64 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there is no configuration: a sentence with the place, the setting and the way out.
+/// The reason why the configuration is refused: a sentence with the place, the setting and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// The configuration file cannot be read.
     #[error("{}: {reason}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause, and what to do.
         reason: String,
     },
-    /// There is no such setting.
+    /// There is no setting of this name.
     #[error("{origin}: there is no setting {key}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
-        /// Where it stands.
+        /// The source that contains it.
         origin: Origin,
-        /// What it says.
+        /// The unknown name as written.
         key: String,
-        /// The known setting that is most like it.
+        /// The most similar known setting.
         nearest: Option<String>,
     },
-    /// A setting of CometBFT that means nothing here.
+    /// A setting of CometBFT that has no meaning here.
     #[error("{origin}: {key} is a setting of CometBFT: {advice}")]
     Foreign {
-        /// Where it stands.
+        /// The source that contains it.
         origin: Origin,
-        /// The setting.
+        /// The name of the setting.
         key: String,
-        /// The way out.
+        /// The advice to the operator.
         advice: &'static str,
     },
     /// The value has the wrong type.
     #[error("{origin}: {key} is {got}, which is not {expected}")]
     WrongType {
-        /// Where it stands.
+        /// The source that contains it.
         origin: Origin,
-        /// The setting.
+        /// The name of the setting.
         key: String,
-        /// Its value.
+        /// The value as written.
         got: String,
-        /// What belongs there.
+        /// A description of valid values.
         expected: &'static str,
     },
-    /// The value cannot work.
+    /// The value has the right type but is not usable.
     #[error("{origin}: {key} is {got}: {reason}")]
     Invalid {
-        /// Where it stands.
+        /// The source that contains it.
         origin: Origin,
-        /// The setting.
+        /// The name of the setting.
         key: String,
-        /// Its value.
+        /// The value as written.
         got: String,
-        /// Why not, and the way out.
+        /// The cause, and what to do.
         reason: String,
     },
 }
 
-/// CometBFT's two settings that `empty_block_interval` takes the place of; both forms are understood.
+/// CometBFT's two settings that `empty_block_interval` replaces; both forms are accepted.
 #[derive(Default)]
 struct EmptyBlocks {
     ours: Option<Origin>,
@@ -105,7 +105,7 @@ struct EmptyBlocks {
 }
 
 impl Origin {
-    /// Of two settings that exclude each other the one of the higher layer holds.
+    /// Returns the rank of the source: of two settings that exclude each other, the one with the higher rank applies.
     fn layer(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -117,7 +117,7 @@ impl Origin {
 }
 
 impl EmptyBlocks {
-    /// The highest layer at which CometBFT's form stands.
+    /// Returns the source of highest rank that uses CometBFT's form.
     fn theirs(&self) -> Option<&Origin> {
         let create = self.create.as_ref().map(|(_, origin)| origin);
         let interval = self.interval.as_ref().map(|(_, origin)| origin);
@@ -136,8 +136,10 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the configuration of a home: its file if there is one, this process' environment, and `flags` as (setting, text):
-    /// `("rpc.laddr", "tcp://127.0.0.1:26657")`, `("log_level", "debug")`.
+    /// Loads the configuration of a home: its file if there is one, this process's environment, and `flags` as
+    /// (setting, text): `("rpc.laddr", "tcp://127.0.0.1:26657")`, `("log_level", "debug")`.
+    ///
+    /// Errors: the file cannot be read, or one of the sources has an unknown or wrong setting.
     pub fn load(home: &Path, flags: &[(String, String)]) -> Result<Self, ConfigError> {
         let path = Self::path_in(home);
         let file = match std::fs::metadata(&path) {
@@ -149,12 +151,14 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ConfigError::unread(&path, &error)),
         };
-        // An environment variable that is not text cannot be one of ours.
+        // An environment variable that is not UTF-8 cannot be a setting.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::read(home, &file, environment, flags)
     }
 
-    /// The same, from values: the text of the file, and the environment.
+    /// Builds the configuration from values: the text of the file, the environment and the flags.
+    ///
+    /// Errors: the text is not TOML, or one of the sources has an unknown or wrong setting.
     pub fn read(
         home: &Path,
         file: &str,
@@ -266,7 +270,7 @@ impl Config {
             self.passed_over.push(name.to_owned());
             return Ok(None);
         }
-        // CAIRN_HOME and the like are not ours to judge; CAIRN_RPC_LADR is a slip of the pen.
+        // Other variables such as CAIRN_HOME are ignored; CAIRN_RPC_LADR is a typing error.
         let section = Self::sections().into_iter().find(|section| lower.starts_with(&format!("{section}_")));
         let Some(section) = section else { return Ok(None) };
         let key = format!("{section}.{}", &lower[section.len() + 1..]);
@@ -295,7 +299,7 @@ impl Config {
         self.consensus.empty_block_interval = match (empty.create, empty.interval) {
             (Some((false, _)), _) => None,
             (_, Some((interval, _))) => Some(interval),
-            (_, None) => Some(Duration::ZERO), // as CometBFT: create_empty_blocks alone means at once
+            (_, None) => Some(Duration::ZERO), // as in CometBFT: create_empty_blocks alone means at once
         };
         self.origins.insert("consensus.empty_block_interval".to_owned(), theirs);
         Ok(())
@@ -306,17 +310,17 @@ impl Config {
         &self.passed_over
     }
 
-    /// Where a setting came from.
+    /// Returns the source of a setting's value.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// The names of the sections.
+    /// Returns the names of the sections.
     fn sections() -> [&'static str; 7] {
         ["rpc", "p2p", "mempool", "consensus", "blocksync", "storage", "instrumentation"]
     }
 
-    /// All settings, as `section.key`: what flags and the environment can set.
+    /// Returns all settings as `section.key`: flags and the environment can set these.
     pub fn known_keys() -> Vec<String> {
         fn names<S: Section>(section: &S) -> Vec<String> {
             let dot = if S::NAME.is_empty() { "" } else { "." };
@@ -337,7 +341,7 @@ impl Config {
     }
 }
 
-/// A value as it was given.
+/// A setting's value in the form in which its source gives it.
 enum Raw<'a> {
     Value(&'a Value),
     Text(&'a str),
@@ -369,8 +373,9 @@ impl fmt::Display for Raw<'_> {
     }
 }
 
-/// Whether `rest`, the lower-case name after `CAIRN_`, is one of the variables that Kubernetes and Docker links set for a service
-/// whose name begins with "cairn", such as `CAIRN_RPC_PORT=tcp://10.0.0.7:26657` and `CAIRN_P2P_SERVICE_HOST=10.0.0.7`.
+/// Returns true if `rest`, the lower-case name after `CAIRN_`, is a variable that Kubernetes or Docker links set for a
+/// service whose name begins with "cairn", such as `CAIRN_RPC_PORT=tcp://10.0.0.7:26657` and
+/// `CAIRN_P2P_SERVICE_HOST=10.0.0.7`.
 ///
 /// Source: Kubernetes, "Accessing the Service", environment variables; Docker, "Legacy container links".
 fn is_service_link(rest: &str, text: &str) -> bool {
@@ -382,7 +387,7 @@ fn is_service_link(rest: &str, text: &str) -> bool {
     if rest.ends_with("_port") && is_url {
         return true;
     }
-    // _PORT_<number>_<protocol>, alone or with _ADDR, _PORT or _PROTO.
+    // The form is _PORT_<number>_<protocol>, alone or with _ADDR, _PORT or _PROTO.
     let Some((_, link)) = rest.split_once("_port_") else { return false };
     let mut words = link.split('_');
     words.next().is_some_and(|number| number.parse::<u16>().is_ok())
@@ -390,15 +395,15 @@ fn is_service_link(rest: &str, text: &str) -> bool {
         && matches!((words.next(), words.next()), (None | Some("addr" | "port" | "proto"), None))
 }
 
-/// The name that is most like `name`, if any is close: at most a third of its letters, or two, differ.
+/// Returns the name most similar to `name`, if it is close: at most a third of the letters, or two, differ.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A key in the wrong section is near, however long the sections' names.
+    // A key in the wrong section counts as close, however long the names of the sections are.
     let bare = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     known
         .map(|candidate| {
             let whole = distance(name, candidate);
             let misplaced = if bare(name) == bare(candidate) { 1 } else { usize::MAX };
-            // Of those that are equally near, one that begins alike is meant.
+            // Among equally near candidates, the one with the same first letter is preferred.
             (whole.min(misplaced), name.chars().next() != candidate.chars().next(), candidate)
         })
         .min()
@@ -406,7 +411,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .map(|(_, _, candidate)| candidate)
 }
 
-/// Letters to insert, delete or replace to make `a` of `b`.
+/// Returns the edit distance: letters to insert, delete or replace to turn `b` into `a`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(80).collect(), b.chars().take(80).collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();

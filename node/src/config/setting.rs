@@ -1,24 +1,25 @@
-//! What a setting can be, and the macro that makes a section of settings out of a documented struct.
+//! The types of settings, and the macro that declares a section of settings as a documented struct.
 //!
-//! A section is written once: its struct, defaults, comments of the written file, the list of known keys and the reading of
-//! values from file, environment and flags all come from that one text.
+//! A section is written once. Its struct, its defaults, the comments of the generated file, the list of known keys, and
+//! the parsing of values from file, environment and flags all come from that one text.
 
 use std::time::Duration;
 
 use toml::Value;
 
-/// A type that a setting can have. Errors say what is expected, as the end of a sentence "… is not".
+/// A type that a setting can have. Parsers return `None` for a value of another type; [`Setting::EXPECTED`] completes
+/// the message "… is not".
 pub trait Setting: Sized {
-    /// What belongs here, for messages: "a number", "true or false".
+    /// Description of valid values for messages: "a number", "true or false".
     const EXPECTED: &'static str;
 
-    /// From a value of the file.
+    /// Parses a value from the configuration file.
     fn from_value(value: &Value) -> Option<Self>;
 
-    /// From the text of an environment variable or a flag.
+    /// Parses the text of an environment variable or a flag.
     fn from_text(text: &str) -> Option<Self>;
 
-    /// For the file.
+    /// Converts to a value for the configuration file.
     fn to_value(&self) -> Value;
 }
 
@@ -70,7 +71,7 @@ impl Setting for usize {
     }
 }
 
-/// In the file a text: `"1s"`, `"500ms"`, `"1m30s"`, `"0s"`.
+/// In the file a duration is a string: `"1s"`, `"500ms"`, `"1m30s"`, `"0s"`.
 impl Setting for Duration {
     const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\", \"1s\" or \"1m30s\"";
 
@@ -87,7 +88,7 @@ impl Setting for Duration {
     }
 }
 
-/// A duration, or `"off"`.
+/// A duration, or `"off"` for `None`.
 impl Setting for Option<Duration> {
     const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\" or \"1s\", or \"off\"";
 
@@ -104,7 +105,7 @@ impl Setting for Option<Duration> {
     }
 }
 
-/// Texts separated by commas, as CometBFT writes peers, or a list of texts.
+/// A string of items separated by commas, as CometBFT writes peers, or a list of strings.
 impl Setting for Vec<String> {
     const EXPECTED: &'static str = "a text of items separated by commas, or a list of texts";
 
@@ -125,7 +126,8 @@ impl Setting for Vec<String> {
     }
 }
 
-/// Reads `1h`, `90s`, `1m30s`, `1.5s`, `500ms`, `10us`: numbers with units, largest first as people write them, any order accepted.
+/// Parses `1h`, `90s`, `1m30s`, `1.5s`, `500ms`, `10us`: numbers with units, in any order. Returns `None` for any other
+/// text.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
@@ -158,7 +160,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (parts > 0).then_some(sum)
 }
 
-/// The inverse of [`parse_duration`], in the largest unit that is exact.
+/// Formats a duration in the largest unit that is exact; the inverse of [`parse_duration`].
 pub fn duration_text(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let units: [(u128, &str); 5] =
@@ -170,40 +172,45 @@ pub fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// One key of a section, for messages and the written file.
+/// One key of a section, for messages and the generated file.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Its name, without the section.
+    /// The name of the key, without the section.
     pub name: &'static str,
-    /// The lines that explain it.
+    /// The lines of text that explain it.
     pub doc: &'static [&'static str],
-    /// Its value in this configuration.
+    /// The value in this configuration.
     pub value: Value,
 }
 
-/// A section of the configuration.
+/// A section of the configuration file.
 pub trait Section: Default {
-    /// `[name]` in the file; empty for what stands above all sections.
+    /// The `[name]` in the file; empty for the settings above all sections.
     const NAME: &'static str;
-    /// The lines that explain it.
+    /// The lines of text that explain the section.
     const DOC: &'static [&'static str];
 
-    /// Its keys, with the values they have here.
+    /// Returns the keys of the section, with their values.
     fn keys(&self) -> Vec<Key>;
 
-    /// Sets a key from the file. Errors: what was expected; `None` when there is no such key.
+    /// Sets a key from the file. Returns `None` when there is no such key.
+    ///
+    /// Errors: the description of the expected values.
     fn set_value(&mut self, key: &str, value: &Value) -> Option<Result<(), &'static str>>;
 
-    /// Sets a key from an environment variable or a flag, likewise.
+    /// Sets a key from an environment variable or a flag. Returns `None` when there is no such key.
+    ///
+    /// Errors: the description of the expected values.
     fn set_text(&mut self, key: &str, text: &str) -> Option<Result<(), &'static str>>;
 }
 
-/// The name of a field that is also a word of the language.
+/// Returns the name of a field without the prefix `r#` of Rust keywords.
 pub(super) fn bare(name: &'static str) -> &'static str {
     name.strip_prefix("r#").unwrap_or(name)
 }
 
-/// Declares a section: a documented struct with a default for each field.
+/// Declares a section: a documented struct with a default for each field. The doc comments are also the text of the
+/// generated file.
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*

@@ -1,4 +1,4 @@
-//! What other parts count, read when somebody asks.
+//! Collects the counters of other parts at each scrape.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,29 +13,29 @@ use storage::{Histogram as Counted, Kv, RocksKv, Store};
 use super::Fact;
 use crate::{board::Board, os, readiness::Readiness, verify_pool::VerifyPool};
 
-/// Who counts.
+/// The parts of the node whose counters are collected.
 pub struct Sources {
-    /// Syncs, batches, sizes.
+    /// Store: syncs, batches, sizes.
     pub store: Arc<Store<RocksKv>>,
-    /// Peers, bytes, gossip.
+    /// Network: peers, bytes, gossip.
     pub network: Network,
-    /// What peers say of themselves.
+    /// Board: the heights that peers report.
     pub board: Arc<Board>,
-    /// Transactions that wait.
+    /// Mempool: the transactions that wait.
     pub mempool: Arc<Mempool>,
-    /// Signature checks of transactions.
+    /// Verifier: signature checks of transactions.
     pub txs: Arc<TxVerifier>,
-    /// Queues.
+    /// Verification pool: lengths of its queues.
     pub pool: Arc<VerifyPool>,
-    /// Whether the node is of use.
+    /// Judge of whether the node is ready.
     pub readiness: Readiness,
-    /// Whose disk's space is told.
+    /// Folder on the disk whose free space is reported.
     pub data_dir: PathBuf,
-    /// Transactions that may wait at most, and their bytes.
+    /// Maximum number of waiting transactions, and maximum of their bytes.
     pub mempool_max: (usize, usize),
 }
 
-/// A metric that is collected, not registered.
+/// A metric that is collected at each scrape instead of registered.
 struct Known {
     kind: MetricType,
     name: &'static str,
@@ -194,7 +194,7 @@ const ALL: &[&Known] = &[
     &QUEUED,
 ];
 
-/// What is collected here.
+/// Returns the descriptions of the metrics that are collected here.
 pub(super) fn facts() -> impl Iterator<Item = Fact> {
     ALL.iter().map(|known| {
         let kind = match known.kind {
@@ -206,7 +206,7 @@ pub(super) fn facts() -> impl Iterator<Item = Fact> {
     })
 }
 
-/// Reads the sources when asked.
+/// Collector that reads the sources at each scrape.
 pub(super) struct Snapshot {
     desc: Desc,
     sources: Sources,
@@ -235,7 +235,7 @@ impl Collector for Snapshot {
     }
 }
 
-/// Families gathered so far.
+/// The metric families that have been gathered so far.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
@@ -248,11 +248,11 @@ impl Families {
         self.0.push(family(of.name, of.help, of.kind, values));
     }
 
-    /// A histogram of numbers, `per` of which are one unit of the metric.
+    /// Adds a histogram whose values are integers; `per` of them are one unit of the metric.
     fn histogram(&mut self, of: &Known, counted: &Counted, per: f64) {
         let mut histogram = Histogram::default();
         let mut count = 0;
-        // Every second bucket: a factor of four apart.
+        // Every second bucket is exported, so their bounds differ by a factor of four.
         let pairs = counted.buckets.chunks(2).enumerate().map(|(pair, buckets)| {
             count += buckets.iter().sum::<u64>();
             let mut bucket = Bucket::default();
@@ -271,12 +271,12 @@ impl Families {
     }
 }
 
-/// A family of plain numbers.
+/// Builds a family of counters or gauges.
 pub(super) fn family(name: &str, help: &str, kind: MetricType, values: Vec<(Vec<LabelPair>, f64)>) -> MetricFamily {
     let metrics = values.into_iter().map(|(labels, value)| {
         let mut metric = Metric::default();
         metric.set_label(labels);
-        // The text format takes the value by the family's kind.
+        // The text format uses the field that matches the family's kind.
         match kind {
             MetricType::COUNTER => {
                 let mut counter = Counter::default();
@@ -299,7 +299,7 @@ pub(super) fn family(name: &str, help: &str, kind: MetricType, values: Vec<(Vec<
     family
 }
 
-/// One value without labels.
+/// Returns a single value without labels.
 pub(super) fn one(value: f64) -> Vec<(Vec<LabelPair>, f64)> {
     vec![(Vec::new(), value)]
 }
@@ -393,7 +393,7 @@ impl Sources {
     }
 }
 
-/// What the network counts over all peers.
+/// Adds the counters that the network keeps over all peers.
 fn network_totals(stats: &p2p::Stats, out: &mut Families) {
     out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
     out.put(&BANS, stats.bans as f64);

@@ -1,4 +1,4 @@
-//! Subsystem `consensus`: what the loop is told, where it stands, what it commits.
+//! Metrics of subsystem `consensus`: inputs of the loop, state of consensus, committed blocks.
 
 use std::{
     sync::Mutex,
@@ -53,7 +53,7 @@ pub(super) struct Consensus {
     block_parts: IntCounterVec,
     duplicate_block_part: IntCounter,
     block_gossip_parts_received: IntCounterVec,
-    // ours
+    // Metrics that CometBFT's subsystem `consensus` lacks.
     power_online: IntGauge,
     missed_blocks_total: IntCounterVec,
     evidence_power_total: IntCounter,
@@ -72,15 +72,16 @@ pub(super) struct Consensus {
     syncs_total: IntCounter,
     bad_signatures_total: IntCounter,
     skew: Mutex<Skew>,
-    /// When the last part of the height being decided came.
+    /// Height and arrival time of the block part that arrived last.
     last_part: Mutex<Option<(Height, Time)>>,
-    /// The last committed height's, to count who signed it: the next block says so, late signatures included. They are the ones
-    /// that have series of their own.
+    /// Validators of the last committed height, whose signatures are in the next block, late ones included. These
+    /// validators have series of their own.
     validators_before: Mutex<Option<ValidatorSet>>,
 }
 
 impl Consensus {
-    /// Execution of blocks is measured in `block_processing_time`, which is of another subsystem.
+    /// Creates the metrics. Execution of blocks is recorded in `block_processing_time`, which belongs to another
+    /// subsystem.
     pub fn new(on: &Subsystem<'_>, block_processing_time: Histogram) -> Self {
         let validator = &["validator_address"];
         let proposer = &["proposer_address"];
@@ -225,14 +226,14 @@ impl Consensus {
         }
     }
 
-    /// Counts what one turn of the consensus thread was told, before it steps.
+    /// Counts the inputs of one turn of the consensus thread, before its step.
     pub fn on_inputs(&self, inputs: &[Input], status: &Status) {
         self.loop_inputs.observe(inputs.len() as f64);
         for input in inputs {
             match input {
                 Input::Message { peer, message, received } => self.on_message(*peer, message, *received, status),
                 Input::PeerDown(peer) => {
-                    let _ = self.block_parts.remove_label_values(&[&peer.to_string()]); // it may have sent none
+                    let _ = self.block_parts.remove_label_values(&[&peer.to_string()]); // the peer may have no series
                 }
                 _ => {}
             }
@@ -245,7 +246,7 @@ impl Consensus {
                 let proposal = &proposal.proposal;
                 self.proposal_receive_count.with_label_values(&["accepted"]).inc();
                 if proposal.pol_round.is_some() || proposal.height != status.height {
-                    return; // its time is an earlier round's, or its proposer is not known here
+                    return; // the time is of an earlier round, or the proposer is unknown
                 }
                 let difference = (received.unix_nanos() - proposal.timestamp.unix_nanos()) as f64 / 1e9;
                 self.proposal_timestamp_difference.observe(difference);
@@ -269,18 +270,18 @@ impl Consensus {
         }
     }
 
-    /// The gauge of the seconds by which this clock is ahead of the other validators' clocks.
+    /// Returns the gauge of the seconds by which this clock is ahead of the other validators' clocks.
     pub fn clock_skew(&self) -> Gauge {
         self.clock_skew_seconds.clone()
     }
 
-    /// How long a step of the host took, and performing what it asked for.
+    /// Records the time of a step of the host, and of performing its outputs.
     pub fn on_turn(&self, step: Duration, outputs: Duration) {
         self.loop_seconds.observe(step.as_secs_f64());
         self.outputs_seconds.observe(outputs.as_secs_f64());
     }
 
-    /// Measures the host's phases.
+    /// Returns a callback that measures the host's phases.
     pub fn phase_clock(&self) -> impl FnMut(Phase) + Send + 'static {
         let names = [
             (Phase::Build, "build"),
@@ -299,7 +300,7 @@ impl Consensus {
                 let seconds = (now - since).as_secs_f64();
                 histogram.observe(seconds);
                 if ended == Phase::Execute {
-                    processing.observe(seconds * 1000.0); // CometBFT's unit
+                    processing.observe(seconds * 1000.0); // CometBFT's unit is milliseconds
                 }
             }
             let begins = histograms.iter().find(|(known, _)| *known == phase);
@@ -307,7 +308,7 @@ impl Consensus {
         }
     }
 
-    /// Counts what changed between two looks at the host.
+    /// Counts the changes between two statuses of the host.
     pub fn on_status(&self, before: &Status, after: &Status) {
         self.height.set(after.height.0 as i64);
         self.rounds.set(i64::from(after.round.0));
@@ -337,12 +338,13 @@ impl Consensus {
         }
     }
 
-    /// How long a step lasted.
+    /// Records the time that consensus spent in a step.
     pub fn on_step(&self, step: Step, took: Duration) {
         self.step_duration_seconds.with_label_values(&[step_name(step)]).observe(took.as_secs_f64());
     }
 
-    /// Counts a committed height. `interval` is the time since the block before; `us` the address that this node signs with.
+    /// Counts a committed height. `interval` is the time since the block before; `us` is the address with which this
+    /// node signs.
     pub fn on_committed(&self, committed: &Committed, interval: Option<Duration>, us: Option<Address>) {
         let block = &committed.block;
         let (txs, bytes) = (block.txs.len() as i64, committed.block_bytes);
@@ -373,8 +375,8 @@ impl Consensus {
         *before = Some(validators.clone());
     }
 
-    /// Where the chain stands when the process starts: `block` is the tip, `signers` are the validators that its commit is of, and
-    /// `validators` its own.
+    /// Sets the metrics when the process starts: `block` is the tip, `signers` are the validators whose signatures are
+    /// in its last commit, and `validators` its own.
     pub fn on_start(
         &self,
         status: &Status,
@@ -408,11 +410,12 @@ impl Consensus {
         if let Some((_, validator)) = us.and_then(|us| validators.by_address(&us)) {
             let address = validator.address().to_string();
             self.validator_power.with_label_values(&[&address]).set(validator.power.0 as i64);
-            self.validator_missed_blocks.with_label_values(&[&address]); // so that it shows from the first moment on
+            self.validator_missed_blocks.with_label_values(&[&address]); // creates the series, with 0
         }
     }
 
-    /// Who is proven by this block to have contradicted itself, of those who are validators now, with the power that they have now.
+    /// Shows the validators against which this block has evidence: those that are validators now, with their current
+    /// power.
     fn tell_byzantine(&self, block: &Block, validators: &ValidatorSet) {
         let power = |evidence: &types::Evidence| {
             let types::Evidence::DuplicateVote(double) = evidence;
@@ -423,19 +426,19 @@ impl Consensus {
         self.byzantine_validators_power.set(powers.iter().sum::<u64>() as i64);
     }
 
-    /// A step has waited for votes for a while.
+    /// Shows the missing validators of a step that has waited for votes for some time.
     pub fn on_waiting(&self, heard: &Heard) {
         self.missing_validators.set(heard.missing as i64);
         self.missing_validators_power.set(heard.missing_power().0 as i64);
         self.power_online.set(heard.power.0 as i64);
     }
 
-    /// The series of a validator go with it.
+    /// Removes the series of validators that have left the set.
     fn forget_who_left(&self, before: &ValidatorSet, now: &ValidatorSet) {
         let is_gone = |address: &Address| now.by_address(address).is_none();
         for gone in before.iter().map(Validator::address).filter(is_gone).map(|address| address.to_string()) {
             for gauges in [&self.validator_power, &self.validator_last_signed_height, &self.validator_missed_blocks] {
-                let _ = gauges.remove_label_values(&[&gone]); // it may have none
+                let _ = gauges.remove_label_values(&[&gone]); // the validator may have no series
             }
             for delays in [&self.quorum_prevote_delay, &self.full_prevote_delay, &self.quorum_precommit_delay] {
                 let _ = delays.remove_label_values(&[&gone]);
@@ -447,7 +450,7 @@ impl Consensus {
     }
 
     fn count_failed_rounds(&self, committed: &Committed) {
-        // A peer cannot make rounds, but a long partition can: beyond this many, the picture is clear.
+        // A peer cannot cause rounds, but a long partition can: more than 100 add no information.
         for round in 0..committed.commit.round.0.min(100) {
             let proposer = committed.validators.proposer_of_round(Round(round)).address();
             self.proposer_timeouts_total.with_label_values(&[&proposer.to_string()]).inc();
@@ -473,7 +476,7 @@ impl Consensus {
         }
     }
 
-    /// Counts who signed the block before.
+    /// Counts the signatures of the block before.
     fn count_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
         for (validator, signature) in validators.iter().zip(&commit.signatures) {
             let address = validator.address();
@@ -487,7 +490,7 @@ impl Consensus {
         self.tell_signers(validators, commit, us);
     }
 
-    /// Shows who signed the block before.
+    /// Shows the signatures of the block before.
     fn tell_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
         let (mut missing, mut missing_power, mut counted) = (0, 0, 0);
         for (validator, signature) in validators.iter().zip(&commit.signatures) {
@@ -510,7 +513,7 @@ impl Consensus {
         self.precommits_staking_percentage.set((total - missing_power) as f64 / total.max(1) as f64);
     }
 
-    /// Counts a validator that contradicted itself.
+    /// Counts a double sign of a validator.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
         let types::Evidence::DuplicateVote(double) = evidence;
         self.evidence_total.inc();
@@ -550,8 +553,8 @@ mod tests {
         (Consensus::new(&on("consensus"), state.block_processing_time.clone()), state)
     }
 
-    /// Four validators with the powers 4, 3, 2 and 1. The block's commit of the one before holds the first one's precommit for it and
-    /// the second one's for nil; the block has evidence against the second.
+    /// The four validators have the powers 4, 3, 2 and 1. The last commit in the block has the first one's precommit
+    /// for the block before and the second one's for nil; the block has evidence against the second.
     #[test]
     fn validators_are_counted_as_cometbft_counts_them() {
         let address = |index| committed(7, &[]).validators.get(index).unwrap().address();

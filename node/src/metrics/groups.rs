@@ -1,6 +1,6 @@
-//! The metrics of all subsystems but consensus.
+//! The metrics of all subsystems except consensus.
 //!
-//! No field is public beyond this crate, so that the compiler tells of one that nobody sets.
+//! No field is public beyond this crate, so that the compiler reports a metric that is never set.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::register::{Subsystem, few, long_seconds, short_seconds};
 
-/// Subsystem `blocksync`.
+/// Metrics of block sync; subsystem `blocksync`.
 pub(super) struct Blocksync {
     pub syncing: IntGauge,
     pub num_txs: IntGauge,
@@ -18,7 +18,7 @@ pub(super) struct Blocksync {
     pub blocks_total: IntCounter,
 }
 
-/// Subsystem `state`.
+/// Metrics of the application state; subsystem `state`.
 pub(super) struct State {
     pub block_processing_time: Histogram,
     pub block_step_seconds: Histogram,
@@ -27,49 +27,49 @@ pub(super) struct State {
     pub prune_seconds: Histogram,
 }
 
-/// What the verification pool counts; subsystem `verify`, ours.
+/// Metrics of the verification pool; subsystem `verify`, which CometBFT lacks.
 pub struct Verify {
-    /// Messages of peers checked, by type.
+    /// Checked messages of peers, by type.
     pub(crate) messages_total: IntCounterVec,
-    /// Messages of peers dropped unchecked, by reason: `flood` (rate), `full` (queue).
+    /// Messages of peers that were dropped unchecked, by reason: `flood` (rate), `full` (queue).
     pub(crate) dropped_total: IntCounterVec,
-    /// From the network to a thread of the pool, by kind: `message`, `block`, `batch`, `submission`.
+    /// Seconds from arrival to a thread of the pool, by kind: `message`, `batch`, `submission`.
     pub(crate) wait_seconds: HistogramVec,
-    /// Time of one check of one message.
+    /// Seconds to decode and check one message.
     pub(crate) message_seconds: Histogram,
-    /// Blocks' transactions checked at once.
+    /// Seconds for the check of one block's transactions and precommits.
     pub(crate) block_seconds: Histogram,
 }
 
-/// Subsystem `mempool`.
+/// Metrics of waiting transactions; subsystem `mempool`.
 pub struct Mempool {
-    /// Sizes of transactions that came, in bytes.
+    /// Sizes of received transactions, in bytes.
     pub(crate) tx_size_bytes: Histogram,
-    /// Transactions of a batch, by `dir`: `in`, `out`.
+    /// Number of transactions per batch, by `dir`: `in`, `out`.
     pub(crate) batch_size: HistogramVec,
-    /// Transactions refused for what they are.
+    /// Transactions that were rejected because they are invalid.
     pub(crate) failed_txs: IntCounter,
-    /// Transactions refused for want of room.
+    /// Transactions that the mempool did not accept.
     pub(crate) rejected_txs: IntCounter,
-    /// Transactions that came again.
+    /// Transactions that were received again.
     pub(crate) already_received_txs: IntCounter,
     pub(super) wait_seconds: Histogram,
     pub(super) submit_to_commit_seconds: Histogram,
 }
 
-/// What travels, by type; subsystem `p2p`.
+/// Network traffic by message type; subsystem `p2p`.
 pub struct P2p {
-    /// Messages received.
+    /// Number of received messages by type.
     pub(crate) messages_received: IntCounterVec,
-    /// Their bytes.
+    /// Bytes of received messages by type.
     pub(crate) message_receive_bytes_total: IntCounterVec,
-    /// Bytes of messages sent, once for each receiver.
+    /// Bytes of sent messages, counted once per receiver.
     pub(crate) message_send_bytes_total: IntCounterVec,
-    /// Transactions that a peer brought first. A peer's series goes with it.
+    /// Transactions that a peer was the first to send. The series is removed when the peer disconnects.
     pub(crate) num_txs: IntCounterVec,
 }
 
-/// What clients ask; subsystem `rpc`, ours.
+/// Metrics of calls of clients; subsystem `rpc`, which CometBFT lacks.
 #[derive(Clone)]
 pub struct Rpc {
     request_seconds: HistogramVec,
@@ -79,7 +79,7 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    /// Counts one call. `method` is one that exists, or a fixed word for those that do not.
+    /// Counts one call. `method` is an existing method, or a fixed name for unknown ones.
     pub fn observe(&self, method: &'static str, took: Duration, is_error: bool) {
         self.request_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
         if is_error {
@@ -89,6 +89,7 @@ impl Rpc {
 }
 
 impl Blocksync {
+    /// Creates and registers the metrics.
     pub fn new(on: &Subsystem<'_>) -> Self {
         Self {
             syncing: on.gauge("syncing", "1 while blocks are fetched from peers, else 0."),
@@ -102,12 +103,13 @@ impl Blocksync {
 }
 
 impl State {
+    /// Creates and registers the metrics.
     pub fn new(on: &Subsystem<'_>) -> Self {
         Self {
             block_processing_time: on.histogram(
                 "block_processing_time",
                 "Time to execute a decided block, in milliseconds.",
-                // CometBFT's, and finer ones below them.
+                // CometBFT's buckets, and finer ones below them.
                 [0.05, 0.1, 0.25, 0.5].into_iter().chain((0..10).map(|i| f64::from(1 + 10 * i))).collect(),
             ),
             block_step_seconds: on.histogram(

@@ -1,4 +1,4 @@
-//! `docs/metrics.md`, written from what is registered.
+//! Generates `docs/metrics.md` from the registered metrics.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use types::ChainId;
 
 use super::{Fact, Metrics, collect};
 
-/// Names of CometBFT's that we export with their meaning; all others of this page are ours.
+/// CometBFT's names that are exported with the same meaning; all other names of the page are our own.
 const COMETBFTS: &[&str] = &[
     "blocksync_block_size_bytes",
     "blocksync_latest_block_height",
@@ -75,7 +75,7 @@ const COMETBFTS: &[&str] = &[
     "statesync_syncing",
 ];
 
-/// Names of CometBFT's that we do not export, and why.
+/// CometBFT's names that are not exported, with the reason.
 const LEFT_OUT: &[(&str, &str)] = &[
     (
         "abci_connection_method_timing_seconds",
@@ -122,7 +122,7 @@ in seconds, sizes in bytes. Labels are bounded: validators of the set, connected
 validator go with it.
 ";
 
-/// The whole page.
+/// Returns the whole page as Markdown.
 pub fn manual() -> String {
     let metrics = Metrics::new("cometbft", &ChainId::new("manual").expect("a name"));
     let mut facts = metrics.facts.into_inner().expect("nobody panicked");
@@ -158,7 +158,7 @@ pub fn manual() -> String {
 mod tests {
     use super::*;
 
-    /// `target/debug/cairn manual metrics > docs/metrics.md` writes it anew.
+    /// To update the page: `target/debug/cairn manual metrics > docs/metrics.md`.
     #[test]
     fn the_page_in_docs_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
@@ -169,7 +169,7 @@ mod tests {
         );
     }
 
-    /// Metrics are sorted by name, so a text that leans on its neighbour has lost it.
+    /// Metrics are sorted by name, so a help text must not refer to the metric before it.
     #[test]
     fn each_help_text_stands_alone() {
         let page = manual();

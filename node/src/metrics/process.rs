@@ -1,4 +1,4 @@
-//! The process as the operating system sees it, under the names that every Prometheus client uses.
+//! Metrics of the process as the operating system reports them, under the names that every Prometheus client uses.
 
 use std::{fs, time::SystemTime};
 
@@ -10,14 +10,14 @@ use prometheus::{
 use super::collect::{family, one};
 use crate::os;
 
-/// Reads `/proc/self` when asked; where there is none, there are no series.
+/// Collector that reads `/proc/self` at each scrape; on systems without it, its series are missing.
 pub struct Process {
     desc: Desc,
     started: f64,
 }
 
 impl Process {
-    /// A process that starts now.
+    /// Creates the collector, with the current time as the start of the process.
     pub fn new() -> Self {
         let desc = Desc::new("process_cpu_seconds_total".into(), "of the process".into(), vec![], Default::default());
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -37,7 +37,7 @@ impl Collector for Process {
             MetricType::GAUGE,
             one(self.started),
         )];
-        // After the name in brackets: state is field 0, utime 11, stime 12, threads 17, vsize 20, rss 21.
+        // Fields after the name in brackets: state is field 0, utime 11, stime 12, threads 17, vsize 20, rss 21.
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields: Vec<f64> = stat
             .rsplit(')')

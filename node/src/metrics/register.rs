@@ -1,4 +1,4 @@
-//! Registering metrics, and remembering what was registered, so that `docs/metrics.md` can be written from it.
+//! Registers metrics and records their descriptions, from which `docs/metrics.md` is generated.
 
 use std::sync::Mutex;
 
@@ -8,35 +8,35 @@ use prometheus::{
     core::{Collector, GenericGauge},
 };
 
-/// What there is to know of a metric before it has a value.
+/// The description of a metric, without its values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fact {
-    /// Its name, without the namespace.
+    /// The metric's name, without the namespace.
     pub name: String,
-    /// `counter`, `gauge` or `histogram`.
+    /// The kind of metric: `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// The names of its labels, besides `chain_id`.
+    /// The names of its labels, except `chain_id`.
     pub labels: Vec<&'static str>,
-    /// What it says.
+    /// The help text of the metric.
     pub help: String,
 }
 
-/// From 10 µs, doubling, to 0.3 s: syncs, checks, steps of the loop.
+/// Returns buckets from 10 µs, doubling, to 0.3 s: for syncs, checks, steps of the loop.
 pub(super) fn short_seconds() -> Vec<f64> {
     (0..16).map(|i| 1e-5 * f64::from(1 << i)).collect()
 }
 
-/// From 1 ms, doubling, to 32 s: steps, rounds, heights, clients' waits.
+/// Returns buckets from 1 ms, doubling, to 32 s: for steps, rounds, heights, clients' waits.
 pub(super) fn long_seconds() -> Vec<f64> {
     (0..16).map(|i| 1e-3 * f64::from(1 << i)).collect()
 }
 
-/// Every second bucket: for histograms with many labels.
+/// Keeps every second bucket: for histograms with many labels.
 pub(super) fn few(buckets: Vec<f64>) -> Vec<f64> {
     buckets.into_iter().step_by(2).collect()
 }
 
-/// Registers metrics under one subsystem.
+/// Registers metrics of one subsystem.
 pub(super) struct Subsystem<'a> {
     pub registry: &'a Registry,
     pub facts: &'a Mutex<Vec<Fact>>,
@@ -66,41 +66,49 @@ impl Subsystem<'_> {
         HistogramOpts { common_opts: opts.clone(), buckets }
     }
 
+    /// Registers a gauge of integers without labels.
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, &[], GenericGauge::with_opts(opts.clone()))
     }
 
+    /// Registers a gauge of floating-point numbers without labels.
     pub fn float(&self, name: &str, help: &str) -> Gauge {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, &[], Gauge::with_opts(opts.clone()))
     }
 
+    /// Registers a gauge of integers with labels.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&'static str]) -> IntGaugeVec {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, labels, IntGaugeVec::new(opts.clone(), labels))
     }
 
+    /// Registers a gauge of floating-point numbers with labels.
     pub fn floats(&self, name: &str, help: &str, labels: &[&'static str]) -> GaugeVec {
         let opts = self.opts(name, help);
         self.register("gauge", &opts, labels, GaugeVec::new(opts.clone(), labels))
     }
 
+    /// Registers a counter without labels.
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         let opts = self.opts(name, help);
         self.register("counter", &opts, &[], IntCounter::with_opts(opts.clone()))
     }
 
+    /// Registers a counter with labels.
     pub fn counters(&self, name: &str, help: &str, labels: &[&'static str]) -> IntCounterVec {
         let opts = self.opts(name, help);
         self.register("counter", &opts, labels, IntCounterVec::new(opts.clone(), labels))
     }
 
+    /// Registers a histogram without labels.
     pub fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
         let opts = self.opts(name, help);
         self.register("histogram", &opts, &[], Histogram::with_opts(Self::histogram_opts(&opts, buckets)))
     }
 
+    /// Registers a histogram with labels.
     pub fn histograms(&self, name: &str, help: &str, labels: &[&'static str], buckets: Vec<f64>) -> HistogramVec {
         let opts = self.opts(name, help);
         self.register("histogram", &opts, labels, HistogramVec::new(Self::histogram_opts(&opts, buckets), labels))

@@ -1,4 +1,4 @@
-//! Serves `/metrics` to Prometheus.
+//! HTTP server that serves `/metrics` to Prometheus.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,28 +23,28 @@ use crate::{
     rpc::NoStall,
 };
 
-/// A connection without a request for this long is closed.
+/// Time without a request after which a connection is closed.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// How long a scraper may take to read.
+/// Maximum time that a scraper may take to read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of a request's head.
+/// Maximum bytes of a request's head.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
-/// A running server; it stops when dropped.
+/// A running metrics server; it stops when it is dropped.
 pub struct MetricsServer {
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
     _stop: oneshot::Sender<()>,
 }
 
-/// Starts to serve on the current tokio runtime; when this returns, it listens.
+/// Starts a server on the current tokio runtime; when this returns, it listens.
 ///
-/// At most `requests_max` requests are answered at one time; one more is answered with 503. At most `connections_max` connections are
-/// open; one more takes the place of the one that has been idle for longest.
+/// At most `requests_max` requests are answered at one time; one more is answered with 503. At most `connections_max`
+/// connections are open; one more evicts the one that has been idle for longest.
 ///
-/// Errors: the address cannot be listened on, with the setting's name.
+/// Errors: the server cannot listen on the address, with the setting's name.
 pub async fn serve(
     metrics: Arc<Metrics>,
     address: SocketAddr,
@@ -63,7 +63,7 @@ pub async fn serve(
     tokio::spawn(async move {
         tokio::select! {
             () = server.accept(listener) => {}
-            _ = stopped => {} // the sender is dropped: stop
+            _ = stopped => {} // the handle was dropped
         }
     });
     Ok(MetricsServer { address, _stop: stop })
@@ -82,13 +82,14 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((socket, from)) => {
-                    let _ = socket.set_nodelay(true); // only slower without
-                    // Without a place it is closed at once: all are being answered.
+                    let _ = socket.set_nodelay(true); // an error only makes it slower
+                    // Without a free place the connection is closed at once, because all others are being answered.
                     if let Ok(client) = self.clients.enter(from.ip()) {
                         tokio::spawn(self.clone().connection(socket, client));
                     }
                 }
-                // No file handle is left, or the client went away: neither ends the server, but the first lasts a while.
+                // No file handle is left, or the client closed the connection. Neither ends the server, but the first
+                // can last.
                 Err(_) => {
                     self.clients.make_room();
                     sleep(Duration::from_millis(50)).await;
@@ -115,7 +116,7 @@ impl Server {
             .max_buf_size(HEADER_BYTES_MAX)
             .serve_connection(TokioIo::new(NoStall::new(socket, PATIENCE, Some(client.clone()))), service);
         tokio::select! {
-            _ = http => {} // how a client's connection ends is the client's business
+            _ = http => {} // errors of a client's connection need no reaction
             () = client.has_to_leave() => {}
         }
     }
@@ -135,7 +136,7 @@ impl Server {
             return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response();
         };
         let metrics = self.metrics.clone();
-        // Collecting reads the sizes of the database's files; it is no work for an async thread.
+        // Collecting reads the sizes of the database's files, so it needs a blocking thread.
         let collect = move || {
             let _turn = turn;
             metrics.text()

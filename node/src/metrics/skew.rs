@@ -1,18 +1,19 @@
-//! How far this clock is from the others': proposals carry their proposer's time.
+//! Estimates how far this clock is from the other validators' clocks: proposals carry their proposer's time.
 
 use std::collections::BTreeMap;
 
 use types::{Address, Height, Round, Time, ValidatorSet};
 
-/// What each validator's last proposal said. One entry a validator.
+/// The skew in the last proposal of each validator; one entry per validator.
 #[derive(Debug, Default)]
 pub(super) struct Skew {
     seen: BTreeMap<Address, ((Height, Round), f64)>,
 }
 
 impl Skew {
-    /// A proposal of `proposer`, made at `time`, arrived at `received`. Returns the estimate, in seconds: above zero when this clock
-    /// is ahead of most of the others'. The way of the message counts as skew, so it is worth something only beyond that.
+    /// Notes a proposal of `proposer`, made at `time`, that arrived at `received`. Returns the estimated skew in
+    /// seconds: positive when this clock is ahead of most others. The estimate includes the transit time of messages,
+    /// so only larger values are meaningful.
     pub fn note(
         &mut self,
         validators: &ValidatorSet,
@@ -21,7 +22,7 @@ impl Skew {
         time: Time,
         received: Time,
     ) -> f64 {
-        // Said again later, the same words would tell of the delay only.
+        // A proposal that arrives again would only measure its delay.
         if self.seen.get(&proposer).is_none_or(|(seen, _)| *seen < at) {
             let ahead = (received.unix_nanos() - time.unix_nanos()) as f64 / 1e9;
             self.seen.insert(proposer, (at, ahead));
@@ -30,7 +31,7 @@ impl Skew {
         self.estimate()
     }
 
-    /// The median: a third of wrong clocks do not move it far.
+    /// Returns the median, so that a third of wrong clocks do not move it far.
     fn estimate(&self) -> f64 {
         let mut ahead: Vec<f64> = self.seen.values().map(|(_, ahead)| *ahead).collect();
         ahead.sort_by(f64::total_cmp);

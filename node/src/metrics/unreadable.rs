@@ -1,4 +1,4 @@
-//! Reads for others that failed: counted, and told in the log, not too often.
+//! Counts failed reads for peers and clients, and logs them at a limited rate.
 
 use std::{
     fmt::Display,
@@ -11,10 +11,10 @@ use storage::Finding;
 
 use super::register::Subsystem;
 
-/// Minimum interval between two lines: whoever asks for a damaged row again and again must not fill the log.
+/// Minimum interval between two log lines: repeated requests for a damaged row must not fill the log.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Reads for peers and clients that failed because of the disk. They are answered with "not available"; the node goes on.
+/// Reads for peers and clients that failed because of the disk. Their answer is "not available"; the node continues.
 pub struct Unreadable {
     counts: IntCounterVec,
     told: Mutex<Told>,
@@ -32,7 +32,8 @@ impl Unreadable {
         Self { counts: on.counters("unreadable_total", help, &["reader"]), told: Mutex::default() }
     }
 
-    /// Takes note of one. `reader` is `peer` or `client`; `error` names the family, the key and the way out.
+    /// Counts and logs a failed read. `reader` is `peer` or `client`; `error` names the column family, the key and what
+    /// to do.
     pub fn note(&self, reader: &'static str, error: &dyn Display) {
         self.counts.with_label_values(&[reader]).inc();
         let mut told = self.told.lock().expect("a thread that panics stops the process");
@@ -48,15 +49,15 @@ impl Unreadable {
     }
 }
 
-/// The background reading of the whole store; subsystem `storage`.
+/// Metrics of the background reading of the whole store; subsystem `storage`.
 pub struct Scrub {
-    /// Bytes read.
+    /// Bytes that were read in the background.
     pub(crate) bytes_total: IntCounter,
-    /// Passes over the whole store.
+    /// Completed passes over the whole store.
     pub(crate) passes_total: IntCounter,
-    /// What the last pass found, or this one so far if that is more.
+    /// Damaged rows that the last pass found, or the current one if it has found more.
     pub(crate) damaged_rows: IntGauge,
-    /// When the last pass ended, in seconds since 1970.
+    /// End of the last pass, in seconds since 1970.
     pub(crate) last_pass_time: IntGauge,
 }
 
@@ -75,7 +76,7 @@ impl Scrub {
         }
     }
 
-    /// Tells of a row that is damaged.
+    /// Logs a damaged row of the store.
     pub fn tell(&self, finding: &Finding) {
         let height = finding.height.map_or_else(|| "none".to_owned(), |height| height.to_string());
         tracing::error!(

@@ -1,4 +1,4 @@
-//! When transactions came, until they are committed: for two histograms.
+//! Arrival times of transactions until they are committed: for two histograms.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,15 @@ use std::{
 
 use types::TxId;
 
-/// Transactions remembered. When full, those that came longest ago are forgotten, and are not measured.
+/// Maximum number of remembered transactions. When full, the oldest ones are dropped and not measured.
 const WAITING_MAX: usize = 65_536;
 
-/// When transactions came.
+/// The arrival times of transactions that are not committed yet.
 #[derive(Debug, Default)]
 pub struct Waiting(Mutex<Generations>);
 
-/// Two maps: when the newer one is half of all, the older one is forgotten. So forgetting costs nothing a transaction.
+/// Two maps: when the newer one has half of all entries, the older one is dropped. So eviction has no cost per
+/// transaction.
 #[derive(Debug, Default)]
 struct Generations {
     newer: HashMap<TxId, (Instant, bool)>,
@@ -23,7 +24,8 @@ struct Generations {
 }
 
 impl Waiting {
-    /// A transaction was taken into the mempool; it came at `since`. `is_local`: from a client of ours.
+    /// Remembers a transaction that entered the mempool and arrived at `since`. `is_local`: a client of this node sent
+    /// it.
     pub fn note(&self, id: TxId, since: Instant, is_local: bool) {
         let mut generations = self.lock();
         if generations.newer.len() >= WAITING_MAX / 2 {
@@ -32,7 +34,7 @@ impl Waiting {
         generations.newer.insert(id, (since, is_local));
     }
 
-    /// How long these waited, and whether they are local; those not remembered are left out.
+    /// Removes these transactions; returns how long each waited, and if it is local. Unknown ones are left out.
     pub fn take(&self, ids: impl Iterator<Item = TxId>) -> Vec<(Duration, bool)> {
         let now = Instant::now();
         let mut generations = self.lock();

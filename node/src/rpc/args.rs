@@ -1,14 +1,14 @@
-//! The arguments of a call, however they were written.
+//! Parses the arguments of a call from JSON or a URI.
 //!
-//! | what | in JSON | in a URI |
+//! | type | in JSON | in a URI |
 //! |---|---|---|
 //! | number | `5`, `"5"` | `5`, `"5"` |
-//! | truth | `true`, `"true"` | `true`, `"true"` |
-//! | text | `"abc"` | `"abc"`, `abc` |
+//! | boolean | `true`, `"true"` | `true`, `"true"` |
+//! | string | `"abc"` | `"abc"`, `abc` |
 //! | bytes | base64 | `0x` and hex, or `"raw text"` |
 //! | hash, hex bytes | hex, with or without `0x`; a hash also in base64 | `0x` and hex, or plain hex |
 //!
-//! Null and an empty URI value count as absent. Names that the method does not know are ignored, as CometBFT does.
+//! Null and an empty URI value count as absent. Names that the method does not know are ignored, as in CometBFT.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ pub struct Args(BTreeMap<&'static str, Arg>);
 type Result<T> = std::result::Result<T, Error>;
 
 impl Args {
-    /// From `params` of a JSON-RPC call: by name, by place, or null for none.
+    /// Reads `params` of a JSON-RPC call: an object by name, an array by position, or null for none.
     ///
-    /// Errors: neither of these; more of them than the method has names.
+    /// Errors: `params` is none of these, or has more values than the method has names.
     pub fn of_json(params: Value, names: &'static [&'static str]) -> Result<Self> {
         let mut args = BTreeMap::new();
         match params {
@@ -61,7 +61,7 @@ impl Args {
         Ok(Self(args))
     }
 
-    /// From the query part of a URI; the last of several values of a name counts.
+    /// Reads the query part of a URI; if a name occurs several times, its last value is used.
     pub fn of_uri(pairs: Vec<(String, String)>, names: &'static [&'static str]) -> Self {
         let mut args = BTreeMap::new();
         for (name, value) in pairs {
@@ -73,7 +73,9 @@ impl Args {
         Self(args)
     }
 
-    /// A whole number; `None` if absent.
+    /// Returns an integer; `None` if absent.
+    ///
+    /// Errors: the value is not an integer of 64 bits.
     pub fn number(&self, name: &'static str) -> Result<Option<i64>> {
         let number = match self.0.get(name) {
             None => return Ok(None),
@@ -85,7 +87,9 @@ impl Args {
         number.map(Some).ok_or_else(|| self.unreadable(name, "a whole number such as \"5\""))
     }
 
-    /// A truth; false if absent.
+    /// Returns a boolean; false if absent.
+    ///
+    /// Errors: the value is neither true nor false.
     pub fn truth(&self, name: &'static str) -> Result<bool> {
         let text = match self.0.get(name) {
             None => return Ok(false),
@@ -97,7 +101,9 @@ impl Args {
         text.parse().map_err(|_| self.unreadable(name, "true or false"))
     }
 
-    /// A text; `None` if absent.
+    /// Returns a string; `None` if absent.
+    ///
+    /// Errors: the value is not a string, or its quotes are not closed.
     pub fn text(&self, name: &'static str) -> Result<Option<String>> {
         match self.0.get(name) {
             None => Ok(None),
@@ -107,9 +113,9 @@ impl Args {
         }
     }
 
-    /// Any JSON.
+    /// Returns any JSON value.
     ///
-    /// Errors: unreadable, or absent.
+    /// Errors: the value is absent or not JSON.
     pub fn json(&self, name: &'static str) -> Result<Value> {
         match self.required(name)? {
             Arg::Json(value) => Ok(value.clone()),
@@ -117,7 +123,9 @@ impl Args {
         }
     }
 
-    /// Texts; none if absent. In a URI: a JSON list, or texts separated by commas.
+    /// Returns a list of strings, empty if absent. In a URI: a JSON list, or strings separated by commas.
+    ///
+    /// Errors: the value is not a list of strings.
     pub fn texts(&self, name: &'static str) -> Result<Vec<String>> {
         let expected = "a list of texts such as [\"a\",\"b\"]";
         let value = match self.0.get(name) {
@@ -131,9 +139,9 @@ impl Args {
         serde_json::from_value(value).map_err(|_| self.unreadable(name, expected))
     }
 
-    /// Bytes.
+    /// Returns bytes in one of the forms above.
     ///
-    /// Errors: unreadable, or absent.
+    /// Errors: the value is absent or has another form.
     pub fn bytes(&self, name: &'static str) -> Result<Vec<u8>> {
         let bytes = match self.required(name)? {
             Arg::Json(Value::String(text)) => BASE64.decode(text.as_bytes()).ok(),
@@ -149,7 +157,9 @@ impl Args {
         })
     }
 
-    /// Bytes that are usually written in hex; none if absent.
+    /// Returns bytes that are usually written in hex; empty if absent.
+    ///
+    /// Errors: the value is not hex.
     pub fn hex(&self, name: &'static str) -> Result<Vec<u8>> {
         let bytes = match self.0.get(name) {
             None => return Ok(Vec::new()),
@@ -161,9 +171,9 @@ impl Args {
         bytes.ok_or_else(|| self.unreadable(name, "hexadecimal digits, two for each byte"))
     }
 
-    /// 32 bytes.
+    /// Returns a hash of 32 bytes.
     ///
-    /// Errors: unreadable, or absent.
+    /// Errors: the value is absent, or is not 32 bytes in hex or base64.
     pub fn hash(&self, name: &'static str) -> Result<[u8; 32]> {
         let text = match self.required(name)? {
             Arg::Json(Value::String(text)) => text.as_str(),

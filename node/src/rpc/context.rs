@@ -1,4 +1,4 @@
-//! What the rest of the node lends to the RPC.
+//! The interfaces through which the RPC uses the rest of the node.
 
 use std::{fs::File, io, net::IpAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
@@ -14,60 +14,61 @@ use crate::{
     clients::{self, Client},
 };
 
-/// Everything that the methods read and call.
+/// The data and handles that the RPC methods use.
 pub struct Context {
-    /// The chain.
+    /// The id of the chain.
     pub chain_id: ChainId,
-    /// Who this node is.
+    /// The identity of this node.
     pub identity: Identity,
-    /// The genesis document.
+    /// The genesis document as text.
     pub genesis: GenesisText,
-    /// Blocks, results, state and indexes. Only read.
+    /// Blocks, results, state and indexes; only read.
     pub store: Arc<Store<RocksKv>>,
-    /// The application at the tip. Only read.
+    /// The application at the tip; only read.
     pub app: LiveApp,
-    /// Transactions that wait.
+    /// The transactions that wait in the mempool.
     pub pool: Arc<dyn Pool>,
-    /// The way into the mempool.
+    /// Handle that submits transactions to the mempool.
     pub submitter: Arc<dyn Submitter>,
-    /// The peers.
+    /// The peers of this node.
     pub network: Arc<dyn Network>,
-    /// Where consensus stands.
+    /// Returns the current status of consensus.
     pub status: Box<dyn Fn() -> Arc<Status> + Send + Sync>,
-    /// Heights committed from now on; each is in the store before it is told.
+    /// Subscribes to the heights that are committed from now on; each is stored before it is published.
     pub committed: Box<dyn Fn() -> broadcast::Receiver<Arc<Committed>> + Send + Sync>,
-    /// What happens inside heights from now on. Held only while a client has subscribed to it: noting costs the consensus thread.
+    /// Subscribes to events inside heights from now on. Held only while a client has subscribed to them: recording them
+    /// costs the consensus thread time.
     pub happened: Box<dyn Fn() -> broadcast::Receiver<Arc<Happened>> + Send + Sync>,
-    /// Told of contradictions that clients sent and that hold, again when they are sent again.
+    /// Receives each valid evidence that a client submits, repeated ones included.
     pub evidence: Box<dyn Fn(Evidence) + Send + Sync>,
-    /// Why the node is not ready to serve, a sentence each; empty when it is.
+    /// Returns the reasons why the node is not ready, one sentence each; empty when it is ready.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Told after each call: the method, how long it took, and whether it had a result.
+    /// Called after each call with the method, its duration, and true if it had a result.
     pub observe: Box<dyn Fn(&'static str, Duration, bool) + Send + Sync>,
-    /// Told of each read that failed because of the disk; a sentence.
+    /// Receives each error of a read that failed because of the disk, as a sentence.
     pub unreadable: Box<dyn Fn(&str) + Send + Sync>,
-    /// Bounds of what clients may ask for.
+    /// The bounds on what clients may request.
     pub limits: Limits,
-    /// Which web pages may call.
+    /// The web pages that may call this node.
     pub cors: Cors,
 }
 
-/// The genesis document as clients get it: JSON.
+/// The genesis document as clients receive it, in JSON.
 #[derive(Debug)]
 pub enum GenesisText {
-    /// Every field written out.
+    /// The whole document, with every field written out.
     Whole(String),
-    /// Too large for memory: the operator's file as it is, held open since the start.
+    /// A document that is too large for memory: the operator's file, open since the start.
     File {
-        /// The file.
+        /// The handle of the file.
         file: File,
-        /// Its bytes.
+        /// The size of the file in bytes.
         bytes: u64,
     },
 }
 
 impl GenesisText {
-    /// Its bytes.
+    /// Returns the size of the document in bytes.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Whole(text) => text.len() as u64,
@@ -75,9 +76,9 @@ impl GenesisText {
         }
     }
 
-    /// Up to `bytes_max` bytes from `from` on. Reads from the disk.
+    /// Returns up to `bytes_max` bytes from position `from`. Reads from the disk.
     ///
-    /// Errors: the file was changed since, or the disk refuses.
+    /// Errors: the file was truncated since the start, or the disk cannot read it.
     pub fn piece(&self, from: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
         let bytes = self.bytes().saturating_sub(from).min(bytes_max) as usize;
         match self {
@@ -91,49 +92,51 @@ impl GenesisText {
     }
 }
 
-/// Who this node is, for `status`.
+/// The identity of this node, for `status`.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// 40 hexadecimal digits.
+    /// The node id: 40 hexadecimal digits.
     pub node_id: String,
-    /// A name for people.
+    /// The name of the node for people.
     pub moniker: String,
-    /// Where peers reach this node.
+    /// The address at which peers reach this node.
     pub listen_address: String,
-    /// Where clients reach this node.
+    /// The address at which clients reach this node.
     pub rpc_address: String,
-    /// The key that this node signs votes with, if any.
+    /// The public key of this node's validator, if it has one.
     pub validator: Option<ConsensusPublicKey>,
 }
 
-/// Bounds of what clients may ask for: `[rpc]` of the configuration.
+/// The bounds on what clients may request: `[rpc]` of the configuration.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at one time, WebSockets included.
+    /// Maximum number of concurrent connections, WebSockets included.
     pub open_connections_max: usize,
-    /// Of these, those of one address; 0: half of them.
+    /// Maximum number of concurrent connections of one address; 0 means half of all.
     pub open_connections_per_address_max: usize,
-    /// Bytes of requests and events of one address, a second; 0: any number.
+    /// Maximum bytes per second of requests and events of one address; 0 means no limit.
     pub client_bytes_per_second: usize,
-    /// Processor time for one address, in percent of one core; 0: any.
+    /// Maximum processor time for one address, in percent of one core; 0 means no limit.
     pub client_cpu_percent: usize,
-    /// Names by which clients may address this node, beside those that no stranger can own; "*": any.
+    /// Names by which clients may address this node, in addition to those that no third party can own; "*" allows any
+    /// name.
     pub allowed_hosts: Vec<String>,
-    /// WebSocket clients with subscriptions, and calls of `broadcast_tx_commit`, at one time: each of both, one address half of them.
+    /// Maximum number of WebSocket clients with subscriptions, and of concurrent calls of `broadcast_tx_commit`. One
+    /// address may have half of each.
     pub subscription_clients_max: usize,
-    /// Subscriptions of one client.
+    /// Maximum number of subscriptions of one client.
     pub subscriptions_per_client_max: usize,
-    /// Heights that may wait for a client; one that is further behind gets an error and is cut off.
+    /// Maximum number of heights that wait for a client; one that is further behind gets an error and is disconnected.
     pub subscription_buffer: usize,
-    /// How long `broadcast_tx_commit` waits for the commit.
+    /// Maximum time that `broadcast_tx_commit` waits for the commit.
     pub broadcast_tx_commit_time: Duration,
-    /// Calls in one batch.
+    /// Maximum number of calls in one batch.
     pub batch_calls_max: usize,
-    /// Bytes of a request.
+    /// Maximum bytes of a request body.
     pub body_bytes_max: usize,
-    /// Bytes of a request's headers, within what the server takes in any case.
+    /// Maximum bytes of a request's headers, clamped to the server's own bounds.
     pub header_bytes_max: usize,
-    /// Offer the methods that change the node.
+    /// True if the methods that change the node are offered.
     pub offer_unsafe: bool,
 }
 
@@ -158,7 +161,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Those of all methods together.
+    /// Returns the bounds that apply to connections and addresses.
     pub(crate) fn of_clients(&self) -> clients::Limits {
         let half = self.open_connections_max.div_ceil(2).max(2);
         let address_connections_max = match self.open_connections_per_address_max {
@@ -174,103 +177,108 @@ impl Limits {
     }
 }
 
-/// Transactions that wait for a block. Every method is quick.
+/// The transactions that wait for a block. Every method returns quickly.
 pub trait Pool: Send + Sync {
-    /// How many, and how large.
+    /// Returns the number of transactions and their bytes.
     fn size(&self) -> PoolSize;
-    /// The first `limit` in the order in which blocks take them.
+    /// Returns the first `limit` transactions in the order in which blocks include them.
     fn list(&self, limit: usize) -> Vec<Vec<u8>>;
-    /// One of them.
+    /// Returns the transaction with this id, if it waits.
     fn get(&self, id: &TxId) -> Option<Vec<u8>>;
-    /// Whether it waited, lately, until it was too late for it.
+    /// Returns true if the transaction recently waited until it expired.
     fn has_expired(&self, _id: &TxId) -> bool {
         false
     }
-    /// The nonce after the last one of this sender that waits without a gap; `None` when none waits.
+    /// Returns the nonce after the last one of this sender that waits without a gap; `None` when none waits.
     fn next_nonce(&self, sender: &Address) -> Option<u64>;
-    /// Drops all.
+    /// Drops all waiting transactions.
     fn flush(&self);
 }
 
-/// How much waits.
+/// The amount of waiting transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolSize {
-    /// Transactions.
+    /// The number of transactions.
     pub txs: usize,
-    /// Their bytes.
+    /// The sum of their bytes.
     pub bytes: usize,
 }
 
-/// The way into the mempool. Signatures are checked on the node's workers, not on the caller's thread, and charged to `payer`.
+/// Submits transactions to the mempool. Signatures are checked on the verification pool, not on the caller's thread,
+/// and charged to `payer`.
 pub trait Submitter: Send + Sync {
-    /// Takes a transaction in, and tells peers.
+    /// Adds a transaction to the mempool and gossips it.
+    ///
+    /// Errors: the mempool rejects it.
     fn submit(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
-    /// Whether it would be taken in; changes nothing.
+    /// Checks if a transaction would be accepted, without a change of the mempool.
+    ///
+    /// Errors: the mempool would reject it.
     fn check(&self, tx: Vec<u8>, payer: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>>;
 }
 
-/// A transaction that the mempool takes.
+/// The result for a transaction that the mempool accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Gas that it asks for.
+    /// The gas that the transaction requests.
     pub gas_wanted: i64,
 }
 
-/// A transaction that the mempool does not take.
+/// The reason why the mempool rejects a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// A stable number, not 0.
+    /// A stable number, never 0.
     pub code: u32,
-    /// Whose number.
+    /// The namespace of the number.
     pub codespace: String,
-    /// A sentence with the way out.
+    /// A sentence that says what the client can do.
     pub log: String,
 }
 
-/// The peers.
+/// The peers of this node.
 pub trait Network: Send + Sync {
-    /// Where we listen.
+    /// Returns the addresses on which this node listens for peers.
     fn listeners(&self) -> Vec<String>;
-    /// Who is connected.
+    /// Returns the connected peers.
     fn peers(&self) -> Vec<PeerSeen>;
-    /// Dials `id@host:port` once.
+    /// Dials the address `id@host:port` once.
     ///
     /// Errors: the text is not an address.
     fn dial(&self, address: &str) -> Result<(), String>;
 }
 
-/// A connected peer.
+/// A connected peer, as clients see it.
 #[derive(Clone, Debug)]
 pub struct PeerSeen {
-    /// 40 hexadecimal digits.
+    /// The peer's node id: 40 hexadecimal digits.
     pub node_id: String,
-    /// The name that it gives itself.
+    /// The name that the peer reports.
     pub moniker: String,
-    /// The version that it gives itself.
+    /// The software version that the peer reports.
     pub version: String,
-    /// Where others can dial it, if it says so.
+    /// The address at which the peer can be dialled; empty if it reports none.
     pub listen_address: String,
-    /// The other end of the connection.
+    /// The IP address of the remote end of the connection.
     pub remote_ip: IpAddr,
-    /// We dialled it.
+    /// True if this node dialled the peer.
     pub is_outbound: bool,
-    /// When it came up.
+    /// The time when the connection was established.
     pub since: Time,
-    /// How long it has been up.
+    /// The age of the connection.
     pub age: Duration,
-    /// What was sent.
+    /// The traffic that was sent to the peer.
     pub sent: Traffic,
-    /// What came.
+    /// The traffic that was received from the peer.
     pub received: Traffic,
-    /// By channel: its id, messages that wait, bytes sent.
+    /// Per channel: its id, queued messages, sent bytes.
     pub channels: Vec<(u8, u64, u64)>,
 }
 
-/// Bytes and messages since the peer came up.
+/// Bytes and messages since the connection was established.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Payload bytes.
+    /// The number of payload bytes.
     pub bytes: u64,
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
 }

@@ -1,20 +1,20 @@
-//! Which web pages may call: cross-origin resource sharing.
+//! Cross-origin resource sharing: decides which web pages may call this node.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// `cors_allowed_…` of the configuration.
+/// The settings `cors_allowed_…` of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Cors {
-    /// Origins such as `https://example.com`; one `*` in each stands for anything. Empty: no page of another origin.
+    /// Origins such as `https://example.com`; one `*` in each matches any text. Empty: no page of another origin.
     pub origins: Vec<String>,
-    /// Methods that they may use.
+    /// HTTP methods that these pages may use.
     pub methods: Vec<String>,
-    /// Headers that they may send.
+    /// Headers that these pages may send.
     pub headers: Vec<String>,
 }
 
 impl Cors {
-    /// Whether this origin is one of the allowed.
+    /// Returns true if this origin is allowed.
     fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|pattern| match pattern.split_once('*') {
             None => pattern.eq_ignore_ascii_case(origin),
@@ -24,8 +24,8 @@ impl Cors {
         })
     }
 
-    /// Whether a page may do what browsers do not ask for before: open a WebSocket, or post text, as a form can. Programs send no
-    /// origin.
+    /// Returns true if the request may do what browsers send without a preflight: open a WebSocket, or post text as a
+    /// form does. Programs send no origin and may do both.
     pub fn may_act(&self, request: &HeaderMap) -> bool {
         let Some(origin) = request.get(header::ORIGIN) else { return true };
         let Ok(origin) = origin.to_str() else { return false };
@@ -33,7 +33,7 @@ impl Cors {
         self.allows(origin) || origin.split_once("://").map(|(_, of_page)| of_page) == host
     }
 
-    /// Adds what the browser needs to hand our answer to the page.
+    /// Adds the headers that make the browser pass the response to the page.
     pub fn mark(&self, request: &HeaderMap, response: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;

@@ -1,41 +1,41 @@
-//! Errors as clients see them: a JSON-RPC code, and one sentence that names the value and the way out.
+//! Errors as clients see them: a JSON-RPC code, and one sentence that names the value and what to do.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 use storage::StoreError;
 
-/// A call that has no result.
+/// The error of a call that has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// JSON-RPC's code.
+    /// The JSON-RPC error code.
     pub kind: Kind,
-    /// One sentence: the value, and the way out. Internal errors begin with "internal error", what is not there says "not found",
-    /// what this node's disk does not give back says "not available".
+    /// One sentence with the value and what to do. Internal errors begin with "internal error"; data that does not
+    /// exist is "not found"; data that this node cannot read from its disk is "not available".
     pub data: String,
-    /// What the disk did, for the log: none of the client's business.
+    /// The disk error, for the log only: clients do not receive it.
     pub unreadable: Option<String>,
 }
 
-/// JSON-RPC's codes. All that a method itself refuses is `Internal`, as CometBFT's clients expect.
+/// The error codes of JSON-RPC. A refusal by a method itself is always `Internal`, as CometBFT's clients expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Not JSON.
+    /// The body is not JSON.
     Parse = -32700,
-    /// JSON, but not a call.
+    /// The body is JSON, but not a call.
     InvalidRequest = -32600,
-    /// No such method, or not over this transport.
+    /// The method does not exist, or not over this transport.
     MethodNotFound = -32601,
-    /// An argument that cannot be read.
+    /// An argument cannot be parsed.
     InvalidParams = -32602,
-    /// The method refuses or failed.
+    /// The method refuses the call or failed.
     Internal = -32603,
-    /// The server itself: too much to do, or the client is too slow.
+    /// The server is overloaded, or the client is too slow.
     Server = -32000,
 }
 
 impl Kind {
-    /// CometBFT's text for the code.
+    /// Returns CometBFT's message for the code.
     pub fn message(self) -> &'static str {
         match self {
             Self::Parse => "Parse error. Invalid JSON",
@@ -59,26 +59,26 @@ macro_rules! constructors {
 
 impl Error {
     constructors! {
-        /// Not JSON.
+        /// Creates an error for a body that is not JSON.
         parse Parse;
-        /// JSON, but not a call.
+        /// Creates an error for JSON that is not a call.
         invalid_request InvalidRequest;
-        /// No such method, or not over this transport.
+        /// Creates an error for an unknown method, or one of another transport.
         method_not_found MethodNotFound;
-        /// An argument that cannot be read.
+        /// Creates an error for an argument that cannot be parsed.
         invalid_params InvalidParams;
-        /// The method refuses.
+        /// Creates an error for a call that the method refuses.
         refused Internal;
-        /// Too much to do, or too slow a client.
+        /// Creates an error for an overloaded server or a slow client.
         server Server;
     }
 
-    /// We are wrong, or the disk is.
+    /// Creates an error for a bug of this program or an unexpected failure.
     pub fn internal(reason: impl fmt::Display) -> Self {
         Self::refused(format_args!("internal error: {reason}"))
     }
 
-    /// As JSON-RPC has it.
+    /// Returns the error object of JSON-RPC.
     pub fn to_json(&self) -> Value {
         json!({ "code": self.kind as i32, "message": self.kind.message(), "data": self.data })
     }
@@ -91,7 +91,7 @@ impl From<StoreError> for Error {
                 "height {got} is not available: it was pruned, the earliest kept height is {earliest}: ask for that or a later \
                  one, or ask a node that keeps more"
             )),
-            // Light clients read the two numbers out of this very sentence.
+            // Light clients parse the two numbers out of exactly this sentence.
             StoreError::Future { got, tip } => Self::refused(format_args!(
                 "height {got} must be less than or equal to the current blockchain height {tip}: wait for it, or leave the \
                  height out for the latest"

@@ -1,7 +1,7 @@
-//! What happened: committed heights, kept until those who watch have seen them.
+//! Committed heights as events. A bounded number is kept for slow clients, and none while no client is subscribed.
 //!
-//! One [`Hub`] for all clients. A height is turned into JSON once, by the first who wants it. A client holds a [`Cursor`] and is told
-//! when it fell behind what is kept; nothing waits for it.
+//! All clients share one [`Hub`]. A height is converted to JSON once, for the first client that needs it. A client
+//! holds a [`Cursor`] and gets an error when it falls behind the kept heights; nothing waits for it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,16 +18,17 @@ use super::{
     query::{Query, Tags},
 };
 
-/// Bytes of blocks that wait for slow clients, beyond the last one. Their JSON may take a few times as much.
+/// Maximum bytes of blocks that are kept for slow clients, in addition to the last one. Their JSON may take a few times
+/// as much.
 const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The names of the events of a committed height.
 pub const NAMES: [&str; 5] = ["NewBlock", "NewBlockEvents", "NewBlockHeader", "Tx", "ValidatorSetUpdates"];
 
-/// Those of [`NAMES`] that carry one tag, their name: who asks for a height's block or transactions does not ask for these.
+/// Those of [`NAMES`] whose only tag is their name: a query on a height's block or transactions does not match them.
 const NAMES_ALONE: [&str; 2] = ["NewBlockHeader", "ValidatorSetUpdates"];
 
-/// Whether a committed height can bring about an event that a query asks for.
+/// Returns true if a committed height can produce an event of this name that matches the query.
 pub fn may_match(query: &Query, name: &str) -> bool {
     match NAMES_ALONE.contains(&name) {
         true => query.matches(&named(name)),
@@ -39,37 +40,37 @@ fn named(name: &str) -> Tags {
     Tags::from([("tm.event".to_owned(), vec![name.to_owned()])])
 }
 
-/// One event for subscribers.
+/// One event in the form that subscribers receive.
 pub struct Event {
-    /// What queries look at.
+    /// The values that queries are compared with.
     pub tags: Tags,
-    /// The same, as JSON.
+    /// The same values as JSON.
     tags_json: String,
-    /// `{"type":…,"value":…}`, as JSON.
+    /// The event `{"type":…,"value":…}` as JSON.
     data: String,
 }
 
 impl Event {
-    /// From what queries look at, and what is told.
+    /// Creates an event from the values for queries and its data.
     pub fn new(tags: Tags, data: &serde_json::Value) -> Self {
         Self { tags_json: json!(tags).to_string(), tags, data: data.to_string() }
     }
 
-    /// Bytes of a message to a subscriber, about, beside the query's.
+    /// Returns the approximate bytes of a message to a subscriber, without the query.
     pub fn bytes(&self) -> usize {
         self.data.len() + self.tags_json.len()
     }
 
-    /// The result of a message to a subscriber, as JSON.
+    /// Returns the result of a message to a subscriber, as JSON.
     pub fn result(&self, query: &str) -> String {
         let query = json!(query);
         format!(r#"{{"query":{query},"data":{},"events":{}}}"#, self.data, self.tags_json)
     }
 }
 
-/// A committed height.
+/// A committed height with its events, which are built when needed.
 pub struct Happening {
-    /// What was committed.
+    /// The committed block with its results.
     pub committed: Arc<Committed>,
     ids: OnceLock<BTreeMap<TxId, u32>>,
     header: OnceLock<Event>,
@@ -85,13 +86,13 @@ impl Happening {
         Self { committed, ids, header, block, block_events, validator_updates, txs }
     }
 
-    /// The place of a transaction in the block.
+    /// Returns the index of a transaction in the block.
     pub fn index_of(&self, id: &TxId) -> Option<u32> {
         let ids = || self.committed.block.tx_ids().zip(0..).collect();
         self.ids.get_or_init(ids).get(id).copied()
     }
 
-    /// The event `NewBlockHeader`: small however large the block is, and made at once.
+    /// Returns the event `NewBlockHeader`. It is small for any block, and cheap to build.
     pub fn header(&self) -> &Event {
         self.header.get_or_init(|| {
             let block = &self.committed.block;
@@ -99,14 +100,14 @@ impl Happening {
         })
     }
 
-    /// The event `ValidatorSetUpdates`, if the set changes.
+    /// Returns the event `ValidatorSetUpdates`, if the set changes.
     pub fn validator_updates(&self) -> Option<&Event> {
         let updates = &self.committed.results.validator_updates;
         let event = || Event::new(named("ValidatorSetUpdates"), &json::validator_set_updates_event(updates));
         (!updates.is_empty()).then(|| self.validator_updates.get_or_init(event))
     }
 
-    /// The event `NewBlockEvents`.
+    /// Returns the event `NewBlockEvents`.
     pub fn block_events(&self) -> &Event {
         self.block_events.get_or_init(|| {
             Event::new(self.block_tags("NewBlockEvents"), &json::new_block_events_event(&self.committed))
@@ -120,12 +121,12 @@ impl Happening {
         tags
     }
 
-    /// The event `NewBlock`. Costs something the first time: not for an async thread.
+    /// Returns the event `NewBlock`. The first call is expensive and must not run on an async thread.
     pub fn block(&self) -> &Event {
         self.block.get_or_init(|| Event::new(self.block_tags("NewBlock"), &json::new_block_event(&self.committed)))
     }
 
-    /// The events `Tx`, in order. Costs something the first time: not for an async thread.
+    /// Returns the events `Tx`, in order. The first call is expensive and must not run on an async thread.
     pub fn txs(&self) -> &[Event] {
         self.txs.get_or_init(|| {
             let Committed { block, results, .. } = &*self.committed;
@@ -140,33 +141,33 @@ impl Happening {
     }
 }
 
-/// Hands committed heights to any number of clients.
+/// Distributes committed heights to any number of clients.
 #[derive(Clone)]
 pub struct Hub(Arc<Shared>);
 
 struct Shared {
     kept: Mutex<Kept>,
-    /// How many heights there have been; wakes who waits.
+    /// Number of heights so far; a change wakes the waiting clients.
     count: watch::Sender<u64>,
     heights_max: usize,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// Number of the first one kept.
+    /// Number of the first kept height, counted from the start of the server.
     first: u64,
     heights: VecDeque<Arc<Happening>>,
     bytes: usize,
 }
 
 impl Hub {
-    /// Keeps up to `heights_max` heights for who is behind.
+    /// Creates a hub that keeps up to `heights_max` heights for slow clients.
     pub fn new(heights_max: usize) -> Self {
         let shared = Shared { kept: Mutex::default(), count: watch::Sender::new(0), heights_max: heights_max.max(1) };
         Self(Arc::new(shared))
     }
 
-    /// Takes in heights until their source ends.
+    /// Receives heights until their source ends.
     pub async fn run(self, mut source: broadcast::Receiver<Arc<Committed>>) {
         loop {
             match source.recv().await {
@@ -177,7 +178,7 @@ impl Hub {
         }
     }
 
-    /// A place in the stream of heights, at its end.
+    /// Creates a cursor at the end of the stream of heights.
     pub fn cursor(&self) -> Cursor {
         let count = self.0.count.subscribe();
         let next = *count.borrow();
@@ -187,7 +188,7 @@ impl Hub {
     fn push(&self, committed: Arc<Committed>) {
         let mut kept = self.kept();
         if self.0.count.receiver_count() == 0 {
-            kept.forget_all(); // nobody watches: keep nothing
+            kept.forget_all(); // no client watches
             kept.first += 1;
         } else {
             kept.bytes += committed.block_bytes;
@@ -230,24 +231,24 @@ impl Kept {
     }
 }
 
-/// One client's place in the stream of heights.
+/// The position of one client in the stream of heights.
 pub struct Cursor {
     hub: Hub,
     count: watch::Receiver<u64>,
     next: u64,
 }
 
-/// The client was too slow, or the node too fast.
+/// Error of a client that has missed heights, because it or the node was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// Heights that it will not see.
+    /// The number of heights that the client will not see.
     pub heights: u64,
 }
 
 impl Cursor {
-    /// The next height. Loses nothing when dropped before it is ready.
+    /// Returns the next height. It can be dropped before it is ready without losing a height.
     ///
-    /// Errors: [`Missed`], once; then it goes on with the oldest height kept.
+    /// Errors: [`Missed`], once per gap; then the cursor continues with the oldest kept height.
     pub async fn next(&mut self) -> Result<Arc<Happening>, Missed> {
         loop {
             {

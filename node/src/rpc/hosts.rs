@@ -1,16 +1,16 @@
-//! By which names clients may address this node.
+//! Decides by which host names clients may address this node.
 //!
-//! A page of `evil.example` may let that name point to 127.0.0.1 once it is loaded; the browser then takes this node for the page's
-//! own server (DNS rebinding) and lets the page read all answers. Such a request names the foreign host. So a host is taken that no
-//! stranger can own: an IP address, a name without a dot, as containers have, a name under a suffix that is not for sale, or a name
-//! that the operator lists in `rpc.allowed_hosts`.
+//! A page of `evil.example` can point that name to 127.0.0.1 after it was loaded. The browser then takes this node for
+//! the page's own server (DNS rebinding) and lets the page read all answers. Such a request has the foreign host name.
+//! Therefore only names that no third party can own are accepted: an IP address, a name without a dot, as containers
+//! have, a name under a suffix that cannot be bought, or a name that the operator lists in `rpc.allowed_hosts`.
 
 use axum::http::{HeaderMap, Uri, header};
 
 /// Suffixes of names that exist in local networks only (RFC 6761, RFC 6762, ICANN's reservation of `internal`).
 const LOCAL_SUFFIXES: [&str; 3] = [".localhost", ".local", ".internal"];
 
-/// The name that a foreign request gives; `None` when the name is this node's, or there is none, as in HTTP/1.0.
+/// Returns the host name of a request if it is foreign; `None` if the name is accepted, or absent as in HTTP/1.0.
 pub fn foreign<'a>(uri: &'a Uri, headers: &'a HeaderMap, allowed: &[String]) -> Option<&'a str> {
     let given = match (uri.authority(), headers.get(header::HOST)) {
         (Some(authority), _) => authority.as_str(),
@@ -20,7 +20,7 @@ pub fn foreign<'a>(uri: &'a Uri, headers: &'a HeaderMap, allowed: &[String]) -> 
     (!is_ours(name_of(given), allowed)).then_some(given)
 }
 
-/// The name in `name:port`, `name` or `[address]:port`.
+/// Returns the name in `name:port`, `name` or `[address]:port`.
 fn name_of(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,

@@ -1,4 +1,5 @@
-//! Our types in the shapes of CometBFT v0.38: 64-bit numbers as text, hashes in upper-case hex, bytes in base64.
+//! Converts our types to the JSON of CometBFT v0.38: 64-bit numbers as strings, hashes in upper-case hex, bytes in
+//! base64.
 
 use std::time::Duration;
 
@@ -18,18 +19,18 @@ use super::{
     query::Tags,
 };
 
-/// The dialect that we speak: clients choose their parser by it.
+/// The version of CometBFT's RPC that is spoken: clients choose their parser by it.
 pub const DIALECT_VERSION: &str = "0.38.0";
 
-/// Where an absent validator's clock would stand.
+/// The time in the commit entry of an absent validator.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// Bytes, as everywhere but in hashes.
+/// Encodes bytes as base64, which is used for everything except hashes.
 pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     BASE64.encode(bytes.as_ref())
 }
 
-/// A number that may not fit into a double.
+/// Formats a number as a string, because it may not fit into a double.
 fn text(number: impl ToString) -> String {
     number.to_string()
 }
@@ -38,14 +39,14 @@ fn hash_or_empty(id: Option<BlockId>) -> String {
     id.map(|id| id.hash.to_string()).unwrap_or_default()
 }
 
-/// Nil is the empty id.
+/// Converts a block id; nil is the empty id.
 pub fn block_id(id: Option<BlockId>) -> Value {
     let total = id.map_or(0, |id| id.parts.total);
     let parts_hash = id.map(|id| id.parts.hash.to_string()).unwrap_or_default();
     json!({ "hash": hash_or_empty(id), "parts": { "total": total, "hash": parts_hash } })
 }
 
-/// A header.
+/// Converts a block header.
 pub fn header(header: &Header) -> Value {
     json!({
         "version": { "block": text(BLOCK_PROTOCOL), "app": text(header.version_app) },
@@ -65,7 +66,7 @@ pub fn header(header: &Header) -> Value {
     })
 }
 
-/// A commit.
+/// Converts a commit with its signatures.
 pub fn commit(commit: &Commit) -> Value {
     let entry = |entry: &CommitSig| {
         let (flag, signed) = match entry {
@@ -88,7 +89,7 @@ pub fn commit(commit: &Commit) -> Value {
     })
 }
 
-/// A block.
+/// Converts a block with its last commit.
 pub fn block(block: &Block) -> Value {
     let no_commit = || json!({ "height": "0", "round": 0, "block_id": block_id(None), "signatures": [] });
     json!({
@@ -99,12 +100,12 @@ pub fn block(block: &Block) -> Value {
     })
 }
 
-/// A block's id with the block, as `block` and `block_by_hash` answer.
+/// Converts a block and its id, as `block` and `block_by_hash` return them.
 pub fn block_with_id(id: BlockId, decided: &Block) -> Value {
     json!({ "block_id": block_id(Some(id)), "block": block(decided) })
 }
 
-/// A line of `blockchain`.
+/// Converts one entry of `blockchain`.
 pub fn block_meta(head: &Head) -> Value {
     json!({
         "block_id": block_id(Some(head.block_id)),
@@ -144,12 +145,12 @@ fn evidence(evidence: &Evidence) -> Value {
     })
 }
 
-/// A public key with its type.
+/// Converts a public key with its type.
 pub fn public_key(key: &ConsensusPublicKey) -> Value {
     json!({ "type": key.key_type().public_tag(), "value": base64(key.bytes()) })
 }
 
-/// A member of a set.
+/// Converts a validator of a set.
 pub fn validator(validator: &Validator) -> Value {
     json!({
         "address": text(validator.address()),
@@ -172,7 +173,8 @@ fn events(list: &[Event]) -> Vec<Value> {
     list.iter().map(event).collect()
 }
 
-/// What queries look at: the values of each attribute, under the event's name, a dot, and the attribute's.
+/// Returns the values that queries are compared with: those of each attribute, with the event's kind, a dot, and the
+/// attribute's key as the tag.
 pub fn tags_of(events: &[Event]) -> Tags {
     let mut tags = Tags::new();
     for event in events {
@@ -183,7 +185,7 @@ pub fn tags_of(events: &[Event]) -> Tags {
     tags
 }
 
-/// What queries look at of a committed transaction.
+/// Returns the values of a committed transaction that queries are compared with.
 pub fn tx_tags(height: Height, id: TxId, result: &TxResult) -> Tags {
     let mut tags = tags_of(&result.events);
     tags.insert("tm.event".to_owned(), vec!["Tx".to_owned()]);
@@ -192,7 +194,7 @@ pub fn tx_tags(height: Height, id: TxId, result: &TxResult) -> Tags {
     tags
 }
 
-/// What executing a transaction brought about.
+/// Converts the result of executing a transaction.
 pub fn tx_result(result: &TxResult) -> Value {
     json!({
         "code": result.code,
@@ -210,7 +212,7 @@ fn tx_results(results: &BlockResults) -> Vec<Value> {
     results.txs.iter().map(tx_result).collect()
 }
 
-/// What checking a transaction says: `rejection`, or the gas that it asks for.
+/// Converts the result of checking a transaction: the rejection, or the gas that it requests.
 pub fn check_tx(outcome: &Result<super::Accepted, Rejection>) -> Value {
     let (code, log, codespace) = match outcome {
         Ok(_) => (0, "", ""),
@@ -228,7 +230,7 @@ pub fn check_tx(outcome: &Result<super::Accepted, Rejection>) -> Value {
     })
 }
 
-/// What executing a block brought about.
+/// Converts the results of executing a block.
 pub fn block_results(height: Height, results: &BlockResults) -> Value {
     json!({
         "height": text(height),
@@ -240,7 +242,7 @@ pub fn block_results(height: Height, results: &BlockResults) -> Value {
     })
 }
 
-/// Where a transaction stands in its block, provably: its id is the leaf.
+/// Converts the proof that a transaction is in its block; its id is the leaf.
 pub fn tx_proof(root: Hash, tx: &[u8], proof: &merkle::Proof) -> Value {
     json!({
         "root_hash": text(root),
@@ -254,7 +256,7 @@ pub fn tx_proof(root: Hash, tx: &[u8], proof: &merkle::Proof) -> Value {
     })
 }
 
-/// The event of a new block.
+/// Returns the event of a new block.
 pub fn new_block_event(committed: &Committed) -> Value {
     let results = &committed.results;
     json!({
@@ -273,8 +275,8 @@ pub fn new_block_event(committed: &Committed) -> Value {
     })
 }
 
-/// The event of a new header. v0.38 sends the header alone; the count of transactions is what earlier dialects sent beside it,
-/// and spares a watcher of many blocks the reading of empty ones.
+/// Returns the event of a new header. v0.38 sends the header alone. The number of transactions is added, as in earlier
+/// versions, so that a client that watches many blocks need not read empty ones.
 pub fn new_block_header_event(of: &Header, txs: usize) -> Value {
     json!({
         "type": "tendermint/event/NewBlockHeader",
@@ -282,7 +284,7 @@ pub fn new_block_header_event(of: &Header, txs: usize) -> Value {
     })
 }
 
-/// The event of what a block brought about outside of its transactions.
+/// Returns the event with what a block did outside of its transactions.
 pub fn new_block_events_event(committed: &Committed) -> Value {
     json!({
         "type": "tendermint/event/NewBlockEvents",
@@ -294,7 +296,7 @@ pub fn new_block_events_event(committed: &Committed) -> Value {
     })
 }
 
-/// The event of changes of the validator set.
+/// Returns the event of changes of the validator set.
 pub fn validator_set_updates_event(updates: &[ValidatorUpdate]) -> Value {
     let update = |update: &ValidatorUpdate| {
         json!({
@@ -310,7 +312,7 @@ pub fn validator_set_updates_event(updates: &[ValidatorUpdate]) -> Value {
     })
 }
 
-/// The event of a contradiction.
+/// Returns the event of a double sign.
 pub fn new_evidence_event(of: &Evidence) -> Value {
     json!({
         "type": "tendermint/event/NewEvidence",
@@ -318,7 +320,7 @@ pub fn new_evidence_event(of: &Evidence) -> Value {
     })
 }
 
-/// The event of something that happened in a round.
+/// Returns the event of a note about a round.
 pub fn round_event(note: &RoundNote) -> Value {
     let step = match (&note.what, note.step) {
         (What::NewRound { .. }, _) => "RoundStepNewRound",
@@ -348,7 +350,7 @@ pub fn round_event(note: &RoundNote) -> Value {
     json!({ "type": format!("tendermint/event/{kind}"), "value": value })
 }
 
-/// The event of a committed transaction.
+/// Returns the event of a committed transaction.
 pub fn tx_event(height: Height, index: usize, tx: &[u8], result: &TxResult) -> Value {
     json!({
         "type": "tendermint/event/Tx",
@@ -358,7 +360,7 @@ pub fn tx_event(height: Height, index: usize, tx: &[u8], result: &TxResult) -> V
     })
 }
 
-/// This node, as `status` shows it.
+/// Returns the information about this node, for `status`.
 pub fn node_info(identity: &Identity, chain_id: &str, version_app: u64) -> Value {
     json!({
         "protocol_version": { "p2p": "1", "block": text(BLOCK_PROTOCOL), "app": text(version_app) },
@@ -372,7 +374,7 @@ pub fn node_info(identity: &Identity, chain_id: &str, version_app: u64) -> Value
     })
 }
 
-/// A peer, as `net_info` shows it.
+/// Returns the information about a peer, for `net_info`.
 pub fn peer(peer: &PeerSeen, chain_id: &str, version_app: u64) -> Value {
     let nanos = |duration: Duration| text(duration.as_nanos());
     let seconds = peer.age.as_secs().max(1);
@@ -425,7 +427,7 @@ pub fn peer(peer: &PeerSeen, chain_id: &str, version_app: u64) -> Value {
     })
 }
 
-/// Tendermint's number of a step.
+/// Returns CometBFT's number of a step.
 fn step_number(status: &Status) -> u8 {
     match status.step {
         types::Step::Propose => 3,
@@ -434,7 +436,7 @@ fn step_number(status: &Status) -> u8 {
     }
 }
 
-/// The first 6 bytes, in hex: enough for people to tell values apart.
+/// Returns the first 6 bytes in hex: enough for people to distinguish values.
 fn fingerprint(bytes: &[u8]) -> String {
     HEXUPPER.encode(&bytes[..6])
 }
@@ -489,7 +491,7 @@ fn height_vote_set(status: &Status) -> Vec<Value> {
     status.votes.iter().map(round).collect()
 }
 
-/// Where consensus stands, in brief.
+/// Returns the state of consensus, in brief.
 pub fn consensus_state(status: &Status) -> Value {
     let proposer = status.validators.proposer_of_round(status.round).address();
     let index = status.validators.by_address(&proposer).map_or(0, |(index, _)| index);
@@ -504,7 +506,7 @@ pub fn consensus_state(status: &Status) -> Value {
     })
 }
 
-/// Where consensus stands, with everything that this node knows of it.
+/// Returns the state of consensus, with everything that this node knows of it.
 pub fn dump_consensus_state(status: &Status) -> Value {
     let members = status.validators.iter().map(validator).collect::<Vec<_>>();
     let peer = |(peer, height): &(host::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
@@ -567,7 +569,7 @@ pub mod tests {
             .sign(&chain_id(), &secret)
     }
 
-    /// A height that was committed, with a transfer's events for each transaction.
+    /// Returns a committed height, with a transfer's events for each transaction.
     pub fn committed(height: u64, txs: &[&[u8]]) -> Arc<Committed> {
         let validators = validators();
         let txs: Vec<Vec<u8>> = txs.iter().map(|tx| tx.to_vec()).collect();
@@ -631,7 +633,7 @@ pub mod tests {
         })
     }
 
-    /// A node in the middle of a height.
+    /// Returns the status of a node in the middle of a height.
     pub fn status() -> Status {
         let votes = |vote_type| vec![some_vote(vote_type, 0, Some(some_id(7))), some_vote(vote_type, 2, None)];
         let held = RoundVotesHeld {

@@ -1,46 +1,47 @@
-//! JSON-RPC 2.0: bodies into calls, answers into text.
+//! JSON-RPC 2.0: parses bodies into calls and formats answers.
 
 use serde_json::{Map, Value, json};
 
 use super::error::Error;
 
-/// Bytes of a call's id. It is kept with a subscription, and sent with each of its events.
+/// Maximum bytes of a call's id. It is kept with a subscription, and sent with each of its events.
 const ID_BYTES_MAX: usize = 256;
 
-/// What one element of a body asks for.
+/// One element of a body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// To be answered.
+    /// A call that is answered.
     Call(Call),
-    /// Not to be answered. As in CometBFT it is not executed either: who wants an effect wants to know of it.
+    /// A call without an id, which is not answered. As in CometBFT it is not executed either: a client that needs an
+    /// effect also needs its result.
     Notification,
-    /// Not a call; its id, or null if even that is unreadable.
+    /// An element that is not a call, with its id, or null if the id cannot be read.
     Bad(Value, Error),
 }
 
-/// One call.
+/// One call of a method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// Text or number; echoed as it came.
+    /// The id, a string or number, which is returned unchanged.
     pub id: Value,
-    /// The method's name.
+    /// The name of the method.
     pub method: String,
-    /// Its arguments.
+    /// The arguments of the call.
     pub params: Value,
 }
 
-/// What a body holds.
+/// The content of a request body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// One element, answered by an object.
+    /// One element, which is answered by an object.
     Single(Message),
-    /// Several, answered by a list.
+    /// Several elements, which are answered by a list.
     Batch(Vec<Message>),
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
-/// Errors: it is not JSON, or a batch of none or of more than `batch_calls_max`.
+/// Errors: the body is not JSON, or a batch is empty or has more than `batch_calls_max` calls.
 pub fn parse(bytes: &[u8], batch_calls_max: usize) -> Result<Body, Error> {
     let value = serde_json::from_slice(bytes).map_err(|e| Error::parse(format_args!("the body is not JSON: {e}")))?;
     match value {
@@ -85,7 +86,7 @@ fn take_method(fields: &mut Map<String, Value>) -> Option<String> {
     }
 }
 
-/// The answer to a call. `result` is JSON already.
+/// Formats the answer to a call. `result` must be JSON.
 pub fn answer(id: &Value, result: &Result<String, Error>) -> String {
     match result {
         Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),

@@ -1,4 +1,4 @@
-//! The interface for clients: CometBFT's RPC in its v0.38 dialect, so that clients written for it work unmodified.
+//! The interface for clients: CometBFT's RPC, version v0.38, so that clients written for it work unmodified.
 //!
 //! ```text
 //!   POST /  ──▶ jsonrpc ─┐                       ┌─▶ from memory: at once, on the async thread
@@ -8,28 +8,28 @@
 //!          └── subscriptions ◀── query ◀── events::Hub ◀──┴── committed heights
 //! ```
 //!
-//! | module | what it hides |
+//! | module | content |
 //! |---|---|
-//! | [`context`](self) | what the rest of the node lends to the RPC |
+//! | [`context`](self) | interfaces to the rest of the node |
 //! | `server` | sockets, limits, HTTP status codes |
 //! | `request_line` | request lines that hyper refuses and CometBFT's users type |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
-//! | `parsers` | bodies into calls at a bounded price, large ones beside the async threads |
-//! | `hosts`, `cors` | which web pages may do what |
+//! | `parsers` | bodies into calls at a bounded cost, large ones on a thread of their own |
+//! | `hosts`, `cors` | which web pages may call this node |
 //! | `websocket` | one client's subscriptions and calls, in one task |
-//! | `methods` | the table of methods, and what each answers |
-//! | `json` | our types in the v0.38 shapes |
-//! | `query`, `events`, `rounds` | what a subscription asks for, which heights were committed, and what happened inside them |
+//! | `methods` | the table of methods, and the code of each |
+//! | `json` | conversion of our types to the JSON of v0.38 |
+//! | `query`, `events`, `rounds` | queries of subscriptions, committed heights, and events inside heights |
 //!
-//! Invariants, each with the test that holds it:
-//! - **R1** What a client sends makes no thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
-//! - **R2** A client costs a bounded amount of memory, whatever it sends or does not read: connections, bytes of a body, calls of a
-//!   batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`). What an address takes, it does
-//!   not take from others ([`crate::clients`]).
+//! Invariants, each with the test that checks it:
+//! - **R1** No input of a client makes a thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
+//! - **R2** The memory cost of a client is bounded, whatever it sends or does not read: connections, bytes of a body,
+//!   calls of a batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`).
+//!   Each address has its own share ([`crate::clients`]).
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
-//! - **R4** "Not found" is not "internal error": `data` says which (`errors_say_what_to_do`).
-//! - **R5** Calls that cost more than a few reads (searches, proofs) wait for each other, and all other calls go past them
+//! - **R4** "Not found" is distinct from "internal error" in `data` (`errors_say_what_to_do`).
+//! - **R5** Calls that cost more than a few reads (searches, proofs) wait for each other, and do not delay other calls
 //!   (`calls_that_cost_wait_for_each_other_and_not_for_others`).
 
 mod args;

@@ -1,8 +1,8 @@
-//! Bodies into calls, so that what a client sends costs little, and large bodies cost the async threads nothing.
+//! Parses bodies into calls at a bounded cost, and large ones without cost to the async threads.
 //!
-//! JSON takes many times its bytes of memory when it is made of small values. So values are counted before any is built, and a body with
-//! more than calls can need is refused. A body beyond [`INLINE_BYTES_MAX`] is read on a thread of its own with low priority, the smallest
-//! that waits first.
+//! JSON made of small values takes many times its bytes of memory. So the values are counted before any is built, and a
+//! body with more values than calls can need is refused. A body beyond [`INLINE_BYTES_MAX`] is parsed on a separate
+//! thread with low priority, the smallest body first.
 
 use std::{
     cmp::Reverse,
@@ -24,23 +24,25 @@ use crate::{
     os,
 };
 
-/// Bodies up to this size are read at once: it takes some 20 µs.
+/// Maximum bytes of a body that is parsed at once: it takes some 20 µs.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Threads that read larger bodies.
+/// Number of threads that parse larger bodies.
 const THREADS: usize = 1;
 
-/// Bodies that wait for them, of one address half as many; further ones are refused. Their bytes are bounded with all that clients send.
+/// Maximum number of bodies that wait for these threads, half as many of one address; further ones are refused. Their
+/// bytes are bounded together with all that clients send.
 const WAITING_MAX: usize = 256;
 
-/// Longest time that a body waits. Smaller ones go first, so a large one can wait for long.
+/// Maximum time that a body waits. Smaller bodies go first, so a large one may wait long.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// JSON values of a body: so many for each call that is allowed, and for the largest single one (evidence, a list of peers).
+/// Maximum JSON values of a body: this many for each allowed call, plus those of the largest single one (evidence, a
+/// list of peers).
 const VALUES_PER_CALL: usize = 64;
 const VALUES_MORE: usize = 4096;
 
-/// Counts the values of a JSON text that comes in pieces, without understanding it.
+/// Counts the values of a JSON text that arrives in pieces, without parsing it.
 #[derive(Debug)]
 pub struct Values {
     left: usize,
@@ -50,7 +52,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// For a body with up to `calls` calls.
+    /// Creates a counter for a body with up to `calls` calls.
     pub fn of_calls(calls: usize) -> Self {
         let max = calls * VALUES_PER_CALL + VALUES_MORE;
         Self { left: max, max, in_text: false, is_escaped: false }
@@ -58,7 +60,7 @@ impl Values {
 
     /// Counts the values that begin in the next piece.
     ///
-    /// Errors: there are too many.
+    /// Errors: the body has too many values.
     pub fn count(&mut self, piece: &[u8]) -> Result<(), Error> {
         for byte in piece {
             match byte {
@@ -80,7 +82,7 @@ impl Values {
     }
 }
 
-/// Reads bodies.
+/// Parses request bodies, large ones on threads with low priority.
 pub struct Parsers(Arc<Shared>);
 
 struct Shared {
@@ -96,7 +98,7 @@ struct Queue {
     is_closed: bool,
 }
 
-/// A body that waits: the smallest first, then the one that came first.
+/// A body that waits: the smallest first, then in order of arrival.
 struct Job {
     order: Reverse<(usize, u64)>,
     bytes: Bytes,
@@ -107,7 +109,7 @@ struct Job {
 }
 
 impl Parsers {
-    /// Starts the threads; they end when this is dropped.
+    /// Starts the threads; they end when this value is dropped.
     pub fn new() -> Self {
         let shared = Arc::new(Shared::new());
         for _ in 0..THREADS {
@@ -117,7 +119,7 @@ impl Parsers {
                 while let Some(job) = shared.next() {
                     if !job.reply.is_closed() {
                         let body = job.client.charged(|| jsonrpc::parse(&job.bytes, job.batch_calls_max));
-                        let _ = job.reply.send(body); // the client may have gone
+                        let _ = job.reply.send(body); // fails when the client has left
                     }
                 }
             };
@@ -126,9 +128,9 @@ impl Parsers {
         Self(shared)
     }
 
-    /// Reads a body whose values were counted.
+    /// Parses a body whose values were counted.
     ///
-    /// Errors: it is not JSON, not a call or batch, or there is too much to do.
+    /// Errors: the body is not JSON, not a call or batch, or too many bodies wait.
     pub async fn parse(&self, bytes: Bytes, batch_calls_max: usize, client: &Arc<Client>) -> Result<Body, Error> {
         if bytes.len() <= INLINE_BYTES_MAX {
             return jsonrpc::parse(&bytes, batch_calls_max);

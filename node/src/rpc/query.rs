@@ -1,4 +1,4 @@
-//! What a subscription asks for: CometBFT's query language, the part of it that makes sense for events.
+//! The query language of subscriptions and searches: the part of CometBFT's that is useful for events.
 //!
 //! ```text
 //! query     = condition *( " AND " condition )
@@ -6,9 +6,9 @@
 //! operand   = text | number | "TIME" rfc3339 | "DATE" yyyy-mm-dd
 //! text      = "'" any but "'" "'"
 //! ```
-//! A tag is `tm.event` (or, as in old clients, `tm.events.type`), `tx.hash`, `tx.height`, `block.height`, or an attribute of an event:
-//! `transfer.to`. A condition holds when it
-//! holds for one of the tag's values; a number is compared with values that are numbers, a time with values that are times.
+//! A tag is `tm.event` (or, as in old clients, `tm.events.type`), `tx.hash`, `tx.height`, `block.height`, or an
+//! attribute of an event: `transfer.to`. A condition holds when it holds for one of the tag's values; a number is
+//! compared with values that are numbers, a time with values that are times.
 
 use std::{
     cmp::Ordering,
@@ -20,16 +20,16 @@ use types::{Event, Time};
 
 use super::error::Error;
 
-/// Characters of a query. A query is compared with each event: it must stay cheap.
+/// Maximum bytes of a query. A query is compared with each event, so it must be cheap.
 const QUERY_CHARS_MAX: usize = 512;
 
-/// Conditions of a query.
+/// Maximum number of conditions of a query.
 const CONDITIONS_MAX: usize = 16;
 
 /// The values of an event, by tag.
 pub type Tags = BTreeMap<String, Vec<String>>;
 
-/// Conditions that must all hold.
+/// A query: conditions that must all hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query(Vec<Condition>);
 
@@ -70,34 +70,35 @@ impl Order {
 }
 
 impl Query {
-    /// Whether all conditions hold.
+    /// Returns true if all conditions hold for these values.
     pub fn matches(&self, tags: &Tags) -> bool {
         self.0.iter().all(|Condition { tag, test }| {
             tags.get(tag).is_some_and(|values| values.iter().any(|value| test.holds(value)))
         })
     }
 
-    /// False if a condition on `tag` rules out that `value` is its only value. Spares looking closer.
+    /// Returns false if a condition on `tag` fails when `value` is its only value. A cheap filter before
+    /// [`Query::matches`].
     pub fn may_match(&self, tag: &str, value: &str) -> bool {
         self.0.iter().filter(|condition| condition.tag == tag).all(|condition| condition.test.holds(value))
     }
 }
 
-/// What a search reads first: values that the index can lead to.
+/// An exact value of an attribute, with which a search reads the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Equality<'a> {
-    /// The attribute, as `kind.key`.
+    /// The attribute as `kind.key`.
     pub tag: &'a str,
-    /// Its value.
+    /// The value of the attribute.
     pub value: &'a str,
 }
 
-/// Tags that are no attributes of events.
+/// Tags that are not attributes of events.
 const RESERVED: [&str; 4] = ["tm.event", "tx.hash", "tx.height", "block.height"];
 
 impl Query {
-    /// The conditions on attributes that name the very value, in order. Numbers are written as the application writes them: without
-    /// leading zeros.
+    /// Returns the conditions on attributes that require an exact value, in order. Numbers are written as the
+    /// application writes them: without leading zeros.
     pub fn equalities(&self) -> impl Iterator<Item = Equality<'_>> {
         self.attributes().filter_map(|condition| match &condition.test {
             Test::Text(Order::Equal, value) => Some(Equality { tag: &condition.tag, value }),
@@ -106,22 +107,22 @@ impl Query {
         })
     }
 
-    /// The attributes that conditions are on, in order.
+    /// Returns the attributes on which there are conditions, in order.
     pub fn attribute_tags(&self) -> impl Iterator<Item = &str> {
         self.attributes().map(|condition| condition.tag.as_str())
     }
 
-    /// Whether all conditions on an attribute hold for a value.
+    /// Returns true if all conditions on an attribute hold for a value.
     pub fn holds_for(&self, tag: &str, value: &str) -> bool {
         self.may_match(tag, value)
     }
 
-    /// Whether a condition is on `tag`.
+    /// Returns true if there is a condition on `tag`.
     pub fn mentions(&self, tag: &str) -> bool {
         self.0.iter().any(|condition| condition.tag == tag)
     }
 
-    /// The text that `tag` must be equal to, if a condition says so.
+    /// Returns the text to which `tag` must be equal, if there is such a condition.
     pub fn text_of(&self, tag: &str) -> Option<&str> {
         self.0.iter().find_map(|condition| match &condition.test {
             Test::Text(Order::Equal, text) if condition.tag == tag => Some(text.as_str()),
@@ -129,7 +130,8 @@ impl Query {
         })
     }
 
-    /// Bounds of the whole numbers that conditions on `tag` allow, both inclusive; wider than needed where a bound is no whole number.
+    /// Returns the bounds, both inclusive, of the integers that conditions on `tag` allow; wider than necessary where a
+    /// bound is not an integer.
     pub fn range_of(&self, tag: &str) -> (u64, u64) {
         let (mut low, mut high) = (0, u64::MAX);
         for condition in self.0.iter().filter(|condition| condition.tag == tag) {
@@ -150,8 +152,8 @@ impl Query {
         (low, high)
     }
 
-    /// Whether the conditions on attributes hold for what happened in one transaction or block: those on one kind of event must hold
-    /// for one and the same event, as in CometBFT's searches.
+    /// Returns true if the conditions on attributes hold for the events of one transaction or block. Those on one kind
+    /// of event must hold for one and the same event, as in CometBFT's searches.
     pub fn matches_events(&self, events: &[Event]) -> bool {
         let kinds: BTreeSet<&str> = self.attributes().map(|condition| kind_of(&condition.tag)).collect();
         kinds.into_iter().all(|kind| {
@@ -173,7 +175,7 @@ impl Query {
     }
 }
 
-/// The kind of event that an attribute's tag names.
+/// Returns the kind of event in the tag of an attribute.
 pub fn kind_of(tag: &str) -> &str {
     tag.rsplit_once('.').map_or(tag, |(kind, _)| kind)
 }
@@ -193,7 +195,9 @@ impl Test {
 impl FromStr for Query {
     type Err = Error;
 
-    /// Errors: what is wrong, and where.
+    /// Parses a query.
+    ///
+    /// Errors: the query is too long or malformed, with the place and what is expected there.
     fn from_str(text: &str) -> Result<Self, Error> {
         if text.len() > QUERY_CHARS_MAX {
             let got = text.len();
@@ -218,7 +222,7 @@ impl FromStr for Query {
     }
 }
 
-/// What is left to read of a query.
+/// The rest of a query that is not parsed yet.
 struct Rest<'a> {
     text: &'a str,
     at: usize,
@@ -232,7 +236,7 @@ impl<'a> Rest<'a> {
         if tag.is_empty() {
             return Err("a tag such as tm.event");
         }
-        // An old name of the same tag; clients still send it.
+        // Clients still send this old name of the same tag.
         let tag = if tag == "tm.events.type" { "tm.event" } else { tag }.to_owned();
         if self.word("EXISTS") {
             return Ok(Condition { tag, test: Test::Exists });
@@ -287,7 +291,7 @@ impl<'a> Rest<'a> {
         self.while_true(|c| !c.is_whitespace())
     }
 
-    /// Takes a word that stands alone, if it is next.
+    /// Consumes a keyword that stands alone, if it is next.
     fn word(&mut self, word: &str) -> bool {
         self.skip_spaces();
         let Some(after) = self.left().strip_prefix(word) else { return false };
@@ -329,13 +333,13 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// A decimal number of any size, exactly.
+/// An exact decimal number of any size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
-    /// Without leading zeros.
+    /// The digits before the point, without leading zeros.
     whole: String,
-    /// Without trailing zeros.
+    /// The digits after the point, without trailing zeros.
     fraction: String,
 }
 
@@ -356,7 +360,7 @@ impl FromStr for Decimal {
 }
 
 impl Decimal {
-    /// The digits of a number that is whole and not negative.
+    /// Returns the digits of a number that is an integer and not negative.
     fn whole_text(&self) -> Option<&str> {
         let whole = if self.whole.is_empty() { "0" } else { &self.whole };
         (!self.negative && self.fraction.is_empty()).then_some(whole)

@@ -1,16 +1,18 @@
 //! Accepts the request lines that CometBFT's server accepts.
 //!
-//! Its users type `curl 'localhost:26657/block?height="7"'`, and curl sends the quotes as they are. Go's server takes any byte of a
-//! request target but a space or a control character; hyper follows the RFC and answers 400 before our code sees the request.
-//! [`RequestLine`] stands between the socket and hyper and percent-encodes such bytes, in request lines and nowhere else.
+//! Its users type `curl 'localhost:26657/block?height="7"'`, and curl sends the quotes unchanged. Go's server accepts
+//! any byte of a request target except spaces and control characters. hyper follows the RFC and answers 400 before our
+//! code sees the request. [`RequestLine`] is placed between the socket and hyper and percent-encodes such bytes, in
+//! request lines and nowhere else.
 //!
 //! ```text
 //!   start ──▶ method ──SP──▶ target ──SP──▶ version ──LF──▶ headers ──empty line──▶ body of n bytes ──▶ start
-//!                            encoded here                       └── upgrade, transfer-encoding, unclear length ──▶ the rest, untouched
+//!                            encoded here                       └── upgrade, transfer-encoding, unclear length: rest
 //! ```
-//! It works byte by byte and keeps at most [`PIECE_BYTES`] × 3 bytes that hyper has not read yet, and [`NAME_BYTES_MAX`] of a header
-//! line. It judges nothing: a malformed request goes to hyper as it came, and hyper refuses it. After a body whose end cannot be
-//! known from `content-length`, the rest of the connection is left alone; later targets on it must be encoded by the client.
+//! It works byte by byte and keeps at most [`PIECE_BYTES`] × 3 bytes that hyper has not read yet, and
+//! [`NAME_BYTES_MAX`] of a header line. It validates nothing: a malformed request reaches hyper unchanged, and hyper
+//! refuses it. After a body whose end cannot be known from `content-length`, the rest of the connection is passed on
+//! unchanged; the client must encode later targets on it.
 
 use std::{
     io,
@@ -20,38 +22,38 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-/// Bytes of a request's head that are read from the socket at one time.
+/// Maximum bytes of a request's head that are read from the socket at one time.
 const PIECE_BYTES: usize = 2048;
 
-/// Bytes of a header line that are looked at: enough for the longest name below, and a length with spaces around it.
+/// Bytes of a header line that are examined: enough for the longest name below, and a length with spaces around it.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Where the next byte from the client belongs.
+/// The part of a request to which the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Before a request: empty lines are passed over.
+    /// Before a request; empty lines are skipped.
     Start,
     Method,
     Target,
     Version,
     Headers,
-    /// Bytes left of a body.
+    /// Number of body bytes that are left.
     Body(u64),
-    /// No request line will be looked for any more.
+    /// The rest of the connection, which is not examined.
     Rest,
 }
 
-/// Follows the requests of one connection.
+/// State machine that follows the requests of one connection.
 #[derive(Debug)]
 struct Encoder {
     place: Place,
-    /// The beginning of the current header line, in lower case.
+    /// Start of the current header line, in lower case.
     line: Vec<u8>,
     line_bytes: usize,
     body: Body,
 }
 
-/// What the headers of the current request say about its body.
+/// Length of the current request's body, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     Bytes(u64),
@@ -64,7 +66,7 @@ impl Encoder {
         Self { place: Place::Start, line, line_bytes: 0, body: Body::Bytes(0) }
     }
 
-    /// Passes bytes on to `out`.
+    /// Appends bytes to `out`, encoded where necessary.
     fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let [byte, rest @ ..] = bytes {
             match self.place {
@@ -88,7 +90,7 @@ impl Encoder {
         }
     }
 
-    /// Notes bytes of a body.
+    /// Advances past bytes of a body.
     fn pass(&mut self, bytes: usize) {
         if let Place::Body(left) = self.place {
             let left = left.saturating_sub(bytes as u64);
@@ -139,23 +141,23 @@ impl Encoder {
     }
 }
 
-/// Whether hyper takes this byte in a path and in a query, or must refuse it for us: spaces end the target, and a control
-/// character is an error in Go too.
+/// Returns true if a byte of a target needs no encoding: hyper accepts it, or must refuse it. Spaces end the target,
+/// and a control character is an error in Go too.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_control() || (byte.is_ascii() && !b"\"#<>\\^`{|}".contains(&byte))
 }
 
-/// A socket whose request lines are encoded.
+/// A socket whose request lines are percent-encoded when they are read.
 pub struct RequestLine<S> {
     socket: S,
     encoder: Encoder,
-    /// Encoded, and not read yet from here on.
+    /// Encoded bytes; those from position `read` on are not read yet.
     encoded: Vec<u8>,
     read: usize,
 }
 
 impl<S> RequestLine<S> {
-    /// Before the first byte of a connection.
+    /// Wraps a socket of a new connection.
     pub fn new(socket: S) -> Self {
         Self { socket, encoder: Encoder::new(), encoded: Vec::new(), read: 0 }
     }
@@ -180,7 +182,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestLine<S> {
         }
         match this.encoder.place {
             Place::Rest => Pin::new(&mut this.socket).poll_read(cx, buf),
-            // Bodies are read to where they are wanted.
+            // Body bytes are read directly into the caller's buffer.
             Place::Body(left) => {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut (&mut this.socket).take(left)).poll_read(cx, buf))?;
@@ -243,12 +245,12 @@ mod tests {
             ("\r\nGET /a?b=<>\\^`{|}#c HTTP/1.1\n\n", "\r\nGET /a?b=%3C%3E%5C%5E%60%7B%7C%7D%23c HTTP/1.1\n\n"),
             ("GET /é?a='b'%22+&c HTTP/1.1\r\n\r\n", "GET /%C3%A9?a='b'%22+&c HTTP/1.1\r\n\r\n"),
             ("GET / HTTP/1.1\r\nx: \"<é\r\n\r\nGET /\" H", "GET / HTTP/1.1\r\nx: \"<é\r\n\r\nGET /%22 H"),
-            // A body is counted: what follows it is a request again.
+            // A body is counted, so what follows it is a request again.
             (
                 "POST /\" HTTP/1.1\r\nContent-Length:  4 \r\n\r\nG \"\"GET /\" HTTP/1.1\r\n\r\n",
                 "POST /%22 HTTP/1.1\r\nContent-Length:  4 \r\n\r\nG \"\"GET /%22 HTTP/1.1\r\n\r\n",
             ),
-            // Where its end cannot be known, the rest stays as it is.
+            // If the end of the body cannot be known, the rest stays unchanged.
             (
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nGET /\" HTTP/1.1\r\n\r\n",
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nGET /\" HTTP/1.1\r\n\r\n",
@@ -282,7 +284,7 @@ mod tests {
     }
 
     proptest! {
-        /// Read through a socket in any pieces, the bytes are those of one piece.
+        /// The bytes read through a socket do not depend on the sizes of the pieces.
         #[test]
         fn pieces_do_not_matter(
             requests in proptest::collection::vec(("[ -~]{0,20}", 0usize..9, "[a-z:\" \r]{0,30}"), 1..4),

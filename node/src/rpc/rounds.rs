@@ -1,7 +1,8 @@
-//! What happens inside heights, for the clients that subscribed to it.
+//! Events inside heights, for the clients that subscribed to them.
 //!
-//! The consensus thread notes it only while [`Rounds`] listens, and [`Rounds`] listens only while a client does. Each happening is
-//! turned into JSON once for all clients. A client that falls [`KEPT_MAX`] behind is told so.
+//! The consensus thread records them only while [`Rounds`] has a subscription, and [`Rounds`] has one only while a
+//! client needs it. Each event is converted to JSON once for all clients. A client that falls [`KEPT_MAX`] events
+//! behind gets an error.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +19,10 @@ use super::{
 };
 use crate::board::Happened;
 
-/// Happenings kept for a client that is behind.
+/// Maximum number of events kept for a slow client.
 const KEPT_MAX: usize = 1024;
 
-/// The names of these events. Each carries one tag, its name.
+/// The names of these events. The only tag of each is its name.
 pub const NAMES: [&str; 11] = [
     "CompleteProposal",
     "Lock",
@@ -36,7 +37,7 @@ pub const NAMES: [&str; 11] = [
     "Vote",
 ];
 
-/// Whether a query asks for one of [`NAMES`].
+/// Returns true if a query matches one of [`NAMES`].
 pub fn may_match(query: &Query) -> bool {
     NAMES.iter().any(|name| query.matches(&tags(name)))
 }
@@ -63,14 +64,14 @@ fn name_of(happened: &Happened) -> &'static str {
     }
 }
 
-/// Something that happened, for any number of clients.
+/// An event inside a height, shared by any number of clients.
 pub struct Shown {
     happened: Arc<Happened>,
     event: OnceLock<Event>,
 }
 
 impl Shown {
-    /// As clients see it. Small, and made once.
+    /// Returns the event as clients see it. It is small, and built once.
     pub fn event(&self) -> &Event {
         self.event.get_or_init(|| {
             let data = match &*self.happened {
@@ -84,24 +85,24 @@ impl Shown {
 
 type Source = broadcast::Receiver<Arc<Happened>>;
 
-/// What a client receives: something that happened, or how much was lost to everybody.
+/// An item that a client receives: an event, or the number of events that were lost for all clients.
 type Told = Result<Arc<Shown>, u64>;
 
-/// Hands what happened to clients.
+/// Distributes events inside heights to clients.
 pub struct Rounds {
     told: broadcast::Sender<Told>,
-    /// What the next client listens to, unless the source of an earlier one is still being passed on.
+    /// The source for the next client, unless the source of an earlier one is still forwarded.
     next: Mutex<Option<Source>>,
     wanted: Notify,
 }
 
 impl Rounds {
-    /// Nobody listens yet.
+    /// Creates the distributor without clients.
     pub fn new() -> Self {
         Self { told: broadcast::Sender::new(KEPT_MAX), next: Mutex::default(), wanted: Notify::new() }
     }
 
-    /// All that happens from now on.
+    /// Subscribes to all events from now on.
     pub fn watch(&self, source: impl FnOnce() -> Source) -> Watching {
         let mut next = self.next.lock().expect("nothing panics while it holds the lock");
         *next = Some(source());
@@ -109,7 +110,7 @@ impl Rounds {
         Watching(self.told.subscribe())
     }
 
-    /// Passes things on until the server stops. It lets go of a source with the first thing that no client wants.
+    /// Forwards events until the server stops. It drops a source at the first event that no client receives.
     pub async fn run(&self) {
         loop {
             self.wanted.notified().await;
@@ -132,13 +133,13 @@ impl Rounds {
     }
 }
 
-/// One client's place in what happens inside heights.
+/// The position of one client in the events inside heights.
 pub struct Watching(broadcast::Receiver<Told>);
 
 impl Watching {
-    /// The next thing that happened. Loses nothing when dropped before it is ready.
+    /// Returns the next event. It can be dropped before it is ready without losing an event.
     ///
-    /// Errors: how many are lost, because this client, or the node itself, was too slow.
+    /// Errors: the number of events that are lost, because this client, or the node itself, was too slow.
     pub async fn next(&mut self) -> Result<Arc<Shown>, u64> {
         match self.0.recv().await {
             Ok(told) => told,
@@ -171,7 +172,7 @@ mod tests {
         for _ in 0..6 {
             source.send(happened()).unwrap();
         }
-        // Nothing ran meanwhile: two of six are lost to the ring of four, and that is told.
+        // No task ran meanwhile, so two of six events are lost in the ring of four, and the loss is reported.
         assert_eq!(watching.next().await.err(), Some(2));
         for _ in 0..4 {
             assert_eq!(watching.next().await.unwrap().event().tags["tm.event"], ["Polka"]);

@@ -1,16 +1,16 @@
-//! Sockets, limits, and HTTP.
+//! The HTTP server of the RPC: sockets, limits, requests and responses.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /` | JSON-RPC: 200, also with an error; 400 for a body that is too large or breaks off; 500 for one that is not JSON |
+//! | `POST /` | JSON-RPC: 200, also with an error; 400: the body is too large or incomplete; 500: it is not JSON |
 //! | `GET /` | the methods, for people |
-//! | `GET /method?arg=value` | JSON-RPC with id −1: 200, or 500 with an error; 404 for no such method; 503 from `/ready` when it is not |
+//! | `GET /method?arg=value` | JSON-RPC with id −1: 200; 500 on error; 404: no such method; 503: `/ready`, not ready |
 //! | `GET /websocket` | the WebSocket |
 //! | `OPTIONS …` | what a web page may do |
-//! | any | 403 for a host that is not this node's, or a page that may not; 429 for an address over its budget; 503 for want of room |
+//! | any | 403 for a foreign host or page; 429 for an address over its budget; 503 from a full server |
 //!
-//! A client has [`PATIENCE`] to send a request's head, again to send its body, and has to read an answer at a least rate.
-//! What it costs is bounded by [`crate::clients`]: one connection more than there is place for is told so with 503 and closed.
+//! A client has [`PATIENCE`] to send a request's head, again to send its body, and must read an answer at a minimum
+//! rate. [`crate::clients`] bounds its cost: a connection without a free place is answered with 503 and closed.
 
 use std::{
     convert::Infallible,
@@ -56,34 +56,37 @@ use super::{
     uri, websocket,
 };
 
-/// How long a client may take to go on.
+/// Maximum time that a client may take for its next step.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long connections may take to end when the server stops.
+/// Maximum time for connections to end when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
-/// Clients that are being told that there is no place for them, at one time; one more is closed without a word.
+/// Maximum number of connections that are being refused with an answer at one time; one more is closed without an
+/// answer.
 const REFUSALS_MAX: usize = 32;
 
-/// Bytes of a body that are read and forgotten before it is refused.
+/// Maximum bytes of a body that are read and dropped before it is refused.
 const DISCARDED_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of the answers to one batch; the calls beyond are refused.
+/// Maximum bytes of the answers to one batch; the remaining calls are refused.
 const BATCH_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Least size of the buffer that a request's head must fit into: hyper insists.
+/// Minimum size in bytes of the buffer for a request's head; hyper requires it.
 const HEADER_BYTES_MIN: usize = 8192;
 
-/// Largest size of it, whatever the setting says: no head of a client needs more, and each connection may hold one.
+/// Maximum size in bytes of the buffer for a request's head, for any setting: no client needs a larger head, and each
+/// connection may hold one.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
-/// How long a probe of an address over its budget waits.
+/// Maximum time that a health probe of an address over its budget waits.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes that are read from a WebSocket at one time: its frames may be tiny, and all of them are looked at before others have their turn.
+/// Bytes that are read from a WebSocket at one time: its frames may be tiny, and all of them are processed before other
+/// tasks run.
 const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// A running server. Dropping it stops it too.
+/// Handle of a running server. Dropping it stops the server too.
 pub struct Handle {
     address: SocketAddr,
     clients: Arc<Clients>,
@@ -91,24 +94,25 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Where it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Who is connected.
+    /// Returns the registry of connected clients.
     pub fn clients(&self) -> &Arc<Clients> {
         &self.clients
     }
 
-    /// Takes no more requests, finishes those that run, says goodbye to subscribers, and waits for all that, at most 5 s.
+    /// Stops the server: takes no more requests, finishes the running ones, sends close frames to subscribers, and
+    /// waits for all that, at most 5 s.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let _ = timeout(STOP_TIME, self.stop.closed()).await;
     }
 }
 
-/// Serves clients on the current tokio runtime.
+/// Starts to serve clients on the current tokio runtime.
 ///
 /// Errors: the listener has no address.
 pub fn serve(context: Context, listener: TcpListener) -> std::io::Result<Handle> {
@@ -146,7 +150,7 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
         let (socket, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Either this one connection broke, or we have no file handle left: then others must end first.
+                // Either this one connection broke, or no file handle is left: then others must end first.
                 tracing::warn!(%error, "the RPC cannot take a connection");
                 clients.make_room();
                 sleep(Duration::from_millis(100)).await;
@@ -171,7 +175,7 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
     }
 }
 
-/// Says that there is no place, without reading the request.
+/// Answers a connection without a place, without reading its request.
 async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
     let text = match why {
         NoPlace::All(open) => {
@@ -186,7 +190,7 @@ async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n";
     socket.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
     socket.shutdown().await?;
-    // Closing with unread bytes would reset the connection, and with it our answer.
+    // Closing with unread bytes would reset the connection, and the answer would be lost.
     tokio::io::copy(&mut socket.take(1 << 20), &mut tokio::io::sink()).await.map(drop)
 }
 
@@ -205,14 +209,14 @@ async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>,
         .with_upgrades();
     tokio::pin!(http);
     tokio::select! {
-        _ = &mut http => return, // how a client's connection ends is the client's business
+        _ = &mut http => return, // errors of a client's connection need no reaction
         () = client.has_to_leave() => return,
         _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),
     }
     let _ = http.await;
 }
 
-/// One client's connection: it holds its place until the last of it is gone, a WebSocket included.
+/// One connection of a client: it holds its place until the last clone is dropped, also when it becomes a WebSocket.
 #[derive(Clone)]
 struct Connection {
     server: Arc<Server>,
@@ -245,7 +249,7 @@ impl Connection {
         response
     }
 
-    /// Refuses what a web page does that has no business here.
+    /// Refuses requests of foreign web pages.
     fn refuse(&self, parts: &Parts) -> Option<Response> {
         let context = &self.server.context;
         if let Some(host) = hosts::foreign(&parts.uri, &parts.headers, &context.limits.allowed_hosts) {
@@ -265,7 +269,7 @@ impl Connection {
         None
     }
 
-    /// Waits until the client's address is within its budget; false when that takes too long.
+    /// Waits until the client's address is within its budget; returns false if that takes too long.
     async fn within_budget(&self) -> bool {
         let wait = self.client.wait();
         if !wait.is_zero() {
@@ -285,7 +289,7 @@ impl Connection {
             Err((status, error)) => return fail(status, error),
         };
         let parsed = self.server.parse(bytes, &self.client).await;
-        let _read = self.client.take_read(); // what was read waits in memory until it is answered
+        let _read = self.client.take_read(); // the body counts until it is answered
         match parsed {
             Ok(body) => match answers(&self.server, &self.client, body).await {
                 Some(reply) => rpc(StatusCode::OK, reply.json, reply.lasting, Some((work, reply.rooms))),
@@ -302,7 +306,7 @@ impl Connection {
         self.client.take_read();
         let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
         if is_probe {
-            sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour does not make a node look dead
+            sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour must not make the node look dead
         } else if !self.within_budget().await {
             return too_many_requests();
         }
@@ -343,7 +347,7 @@ impl Connection {
         })
     }
 
-    /// Reads a body, and counts its values as they come.
+    /// Reads a body, and counts its values while they arrive.
     async fn read_body(&self, parts: &Parts, body: Body) -> Result<Bytes, (StatusCode, Error)> {
         let bytes_max = self.server.context.limits.body_bytes_max;
         let bad = |error| (StatusCode::BAD_REQUEST, error);
@@ -395,7 +399,8 @@ impl Connection {
     }
 }
 
-/// Reads the rest of a body and forgets it: closing with unread bytes would reset the connection, and with it our answer.
+/// Reads and drops the rest of a body: closing with unread bytes would reset the connection, and the answer would be
+/// lost.
 async fn discard(body: Body) {
     let mut pieces = body.into_data_stream();
     let mut left = DISCARDED_BYTES_MAX;
@@ -415,7 +420,7 @@ fn too_many_requests() -> Response {
     rpc(StatusCode::TOO_MANY_REQUESTS, answer, false, None)
 }
 
-/// What an address over its budget is told.
+/// Returns the error for an address over its budget.
 pub fn over_budget() -> Error {
     Error::server(
         "your address asks for more work than it may (rpc.max_client_bytes_per_second, rpc.max_client_cpu_percent): wait a few \
@@ -429,16 +434,16 @@ fn no_room() -> Error {
     )
 }
 
-/// What probes look at.
+/// Returns the HTTP status of `/ready` for probes.
 fn ready_status(json: &str) -> StatusCode {
     let ready = serde_json::from_str::<Value>(json).is_ok_and(|answer| answer["ready"] == true);
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Answers a body; `None` if nothing in it asks for an answer.
+/// Answers a body; `None` if no element of it needs an answer.
 ///
-/// The calls of a batch are begun, and answered, in their order: one after the other, or, if all of them only wait for others, as
-/// submissions of transactions do, together.
+/// The calls of a batch are started and answered in order: one after the other, or concurrently if all of them only
+/// wait for other tasks, as submissions of transactions do.
 pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: RpcBody) -> Option<Answers> {
     let messages = match body {
         RpcBody::Single(message) => return answer(server, client, message).await,
@@ -477,13 +482,13 @@ pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: RpcBody) 
     Some(Answers { json, lasting, rooms })
 }
 
-/// The text of an answer, or of those to a batch.
+/// The text of an answer, or of the answers to a batch.
 pub struct Answers {
-    /// JSON.
+    /// The answers as JSON.
     pub json: String,
-    /// It may be cached.
+    /// True if the answer may be cached.
     pub lasting: bool,
-    /// Held until the client has read it.
+    /// Guards that count the bytes until the client has read them.
     pub rooms: Vec<Room>,
 }
 
@@ -509,7 +514,7 @@ async fn answer(server: &Arc<Server>, client: &Arc<Client>, message: Message) ->
     Some(Answers { json: jsonrpc::answer(&id, &result), lasting, rooms })
 }
 
-/// An answer on its way: what it holds is free when the socket has taken its last byte.
+/// An answer that is being sent: its guards are dropped when the socket has taken its last byte.
 struct OnItsWay {
     json: String,
     _held: Option<(Work, Vec<Room>)>,
@@ -534,7 +539,7 @@ fn rpc(status: StatusCode, json: String, lasting: bool, held: Option<(Work, Vec<
     (status, headers, Body::from(body)).into_response()
 }
 
-/// The methods that this node answers, as CometBFT lists them: those without arguments, then the others.
+/// Builds the page with the offered methods, as CometBFT lists them: those without arguments, then the others.
 fn index(server: &Server, parts: &Parts) -> Response {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(*c)).collect();

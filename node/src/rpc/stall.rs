@@ -1,4 +1,4 @@
-//! A socket that gives up on a client that does not read, and counts what a client has sent.
+//! A socket that disconnects a client that does not read, and counts the bytes that a client sends.
 
 use std::{
     io,
@@ -15,24 +15,24 @@ use tokio::{
 
 use crate::clients::Client;
 
-/// Bytes a second that a client has to read at least, once its patience is over.
+/// Minimum rate in bytes per second at which a client must read once its patience is over.
 const READ_RATE_MIN: u64 = 16 * 1024;
 
-/// Fails when a client reads too slowly. Without it, a client that reads nothing, or a byte now and then, would hold its answer for
-/// ever.
+/// A socket that fails when a client reads too slowly. Without it, a client that reads nothing, or one byte now and
+/// then, would hold the memory of its answer forever.
 pub struct NoStall<S> {
     socket: S,
     client: Option<Arc<Client>>,
     patience: Duration,
-    /// Runs out when the client is too slow.
+    /// Timer that expires when the client is too slow.
     deadline: Pin<Box<Sleep>>,
-    /// Since when bytes wait to be read by the client, and how many it has read since.
+    /// Since when bytes wait for the client, and how many it has read since then.
     waiting: Option<(Instant, u64)>,
 }
 
 impl<S> NoStall<S> {
-    /// Gives up on a client that reads nothing for `patience`, or less than the least rate for longer. What it sends is counted for
-    /// `client`.
+    /// Wraps a socket that fails when the client reads nothing for `patience`, or reads below the minimum rate for
+    /// longer. Received bytes are counted for `client`.
     pub fn new(socket: S, patience: Duration, client: Option<Arc<Client>>) -> Self {
         Self { socket, client, patience, deadline: Box::pin(sleep(patience)), waiting: None }
     }
@@ -47,7 +47,7 @@ impl<S> NoStall<S> {
             Poll::Ready(Ok(done)) => {
                 match (written(done), &mut self.waiting) {
                     (Some(bytes), Some((_, read))) => *read += bytes as u64,
-                    (None, waiting) => *waiting = None, // all is written
+                    (None, waiting) => *waiting = None, // everything is written
                     (Some(_), None) => {}
                 }
                 progress

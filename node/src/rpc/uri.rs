@@ -1,10 +1,10 @@
-//! Calls written as a URI: `GET /block?height=5`.
+//! Parses calls in the form of a URI: `GET /block?height=5`.
 
 use axum::{extract::Query, http::Uri};
 
 use super::error::Error;
 
-/// The method's name and the pairs of the query, percent-decoded.
+/// Returns the name of the method and the pairs of the query, percent-decoded.
 ///
 /// Errors: the query is not UTF-8 once decoded.
 #[allow(clippy::type_complexity, reason = "a name and its arguments, used once")]

@@ -1,9 +1,9 @@
-//! One client on a WebSocket: its calls and its subscriptions, in one task.
+//! Serves one WebSocket client: its calls and its subscriptions, in one task.
 //!
-//! Events are written as fast as the client reads them, and as its address can pay for them: finding, encoding and sending them is
-//! charged like requests. A client that reads nothing is cut off by the socket's patience; one that reads, or whose address pays, slower
-//! than heights are committed falls behind the heights that are kept, is told so, and is closed. Up to [`CALLS_MAX`] calls run beside
-//! each other; beyond that we read no further until one is done.
+//! Events are written as fast as the client reads them, and as the budget of its address allows: finding, encoding and
+//! sending them is charged like requests. A client that reads nothing is disconnected by the socket's patience. One
+//! whose reading or budget is slower than the commits falls behind the kept heights, gets an error, and is closed. Up
+//! to [`CALLS_MAX`] calls run concurrently; beyond that the server reads no further message until one is done.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -28,22 +28,22 @@ use super::{
     server::{self, Answers},
 };
 
-/// How often a client is asked whether it is still there; it has until the next time to say anything.
+/// Interval between pings; a client must send anything before the next one.
 const PING_PERIOD: Duration = Duration::from_secs(27);
 
-/// Time for the last frame of a connection to be written.
+/// Maximum time to write the last frame of a connection.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Longest pause after a ping of a client whose address is over its budget.
+/// Maximum pause after a ping of a client whose address is over its budget.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Calls of one client that run at one time.
+/// Maximum number of concurrent calls of one client.
 const CALLS_MAX: usize = 10;
 
 struct Subscription {
-    /// The call's id: events carry it.
+    /// The id of the subscribing call, which its events carry.
     id: Value,
-    /// As the client wrote it: clients tell subscriptions apart by the text.
+    /// The query as the client wrote it: clients identify subscriptions by the text.
     text: String,
     query: Query,
     _counted: Subscribed,
@@ -53,22 +53,23 @@ struct Client<'a> {
     server: &'a Arc<Server>,
     connected: &'a Arc<Connected>,
     subscriptions: Vec<Subscription>,
-    /// While there are subscriptions: the place in the stream of heights, the place among clients, and the connection's own.
+    /// Set while there are subscriptions: the position in the stream of heights, the subscriber's place, and the
+    /// connection's guard.
     watching: Option<(Cursor, Place, Work)>,
-    /// While a subscription asks for what happens inside heights.
+    /// Set while a subscription matches events inside heights.
     rounds: Option<Watching>,
-    /// The event that was written last, until the socket has taken it.
+    /// Guard of the last written event, until the socket has taken it.
     unread: Option<Room>,
     calls: FuturesUnordered<BoxFuture<'static, Option<Answers>>>,
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 enum End {
-    /// The client went away, or its socket broke.
+    /// The client disconnected, or its socket broke.
     Gone,
-    /// The client asked for the end: its close frame is answered.
+    /// The client requested the end: its close frame is answered.
     Asked,
-    /// We end it, with a code and a reason.
+    /// The server ends the connection, with a code and a reason.
     Close(u16, &'static str),
 }
 
@@ -78,7 +79,7 @@ impl End {
     }
 }
 
-/// The end after a frame that cannot be read: RFC 6455, section 7.4.1, has the codes.
+/// Returns the end for a frame that cannot be read, with the codes of RFC 6455, section 7.4.1.
 fn end_of(error: axum::Error) -> End {
     match error.into_inner().downcast_ref::<tungstenite::Error>() {
         Some(tungstenite::Error::Capacity(_)) => {
@@ -92,7 +93,7 @@ fn end_of(error: axum::Error) -> End {
     }
 }
 
-/// Serves a client until it goes away, is too slow, or the server stops.
+/// Serves a client until it disconnects, is too slow, or the server stops.
 pub async fn run(
     server: &Arc<Server>,
     connected: &Arc<Connected>,
@@ -116,7 +117,7 @@ pub async fn run(
     let said = async {
         match end {
             End::Gone => {}
-            // Reading on writes the answer to the close frame.
+            // One more read writes the answer to the close frame.
             End::Asked => drop(socket.recv().await),
             End::Close(code, reason) => {
                 let _ = socket.send(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
@@ -132,7 +133,8 @@ impl Client<'_> {
         let mut heard = true;
         loop {
             let reading = self.calls.len() < CALLS_MAX;
-            // Over its budget it hears of no event, until it is within it, or the events are no longer kept.
+            // A client over its budget gets no event until it is within the budget again, or the events are no longer
+            // kept.
             let wait = self.connected.wait();
             let done = tokio::select! {
                 frame = socket.recv(), if reading => {
@@ -142,7 +144,7 @@ impl Client<'_> {
                         Some(Ok(Frame::Text(text))) => self.on_text(socket, text.as_bytes(), read).await,
                         Some(Ok(Frame::Binary(bytes))) => self.on_text(socket, &bytes, read).await,
                         Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {
-                            sleep(wait.min(PAUSE_MAX)).await; // pings are answered below us, a flood of them slowly
+                            sleep(wait.min(PAUSE_MAX)).await; // answers a flood of pings slowly
                             Ok(())
                         }
                         Some(Ok(Frame::Close(_))) => Err(End::Asked),
@@ -267,13 +269,14 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Writes an event of something inside a height.
+    /// Writes an event from inside a height.
     async fn on_shown(&mut self, socket: &mut WebSocket, shown: &Shown) -> Result<(), End> {
         self.feed(socket, shown.event()).await?;
         self.flush(socket).await
     }
 
-    /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the validator set.
+    /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the
+    /// validator set.
     async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), End> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| events::may_match(&s.query, event));
         let [header, block, txs, block_events, updates] =
@@ -284,7 +287,7 @@ impl Client<'_> {
         }
         if block || txs {
             self.flush(socket).await?; // the header does not wait for its block
-            // Turning a block into JSON takes milliseconds: away from the async threads, once for all clients.
+            // Converting a block to JSON takes milliseconds: it is done on a blocking thread, once for all clients.
             let rendered = tokio::task::spawn_blocking({
                 let (happening, connected) = (happening.clone(), self.connected.clone());
                 move || {
@@ -310,7 +313,7 @@ impl Client<'_> {
         self.flush(socket).await
     }
 
-    /// Hands an event to the socket, for each subscription that asks for it.
+    /// Writes an event to the socket, for each subscription that matches it.
     async fn feed(&mut self, socket: &mut WebSocket, event: &Event) -> Result<(), End> {
         for Subscription { id, text, query, .. } in &self.subscriptions {
             if !query.matches(&event.tags) {
@@ -333,7 +336,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Tells each subscription that it has a gap, and gives up.
+    /// Sends an error about the gap to each subscription, and returns the reason to close.
     async fn on_missed(&mut self, socket: &mut WebSocket, missed: &str) -> End {
         let error = Error::server(format_args!(
             "the client is too slow, or its address over its budget (rpc.max_client_bytes_per_second, \
@@ -348,7 +351,7 @@ impl Client<'_> {
     }
 }
 
-/// The next height, if somebody watches.
+/// Returns the next height; waits forever without subscriptions.
 async fn next_height(watching: &mut Option<(Cursor, Place, Work)>) -> Result<Arc<Happening>, Missed> {
     match watching {
         Some((cursor, ..)) => cursor.next().await,
@@ -356,7 +359,7 @@ async fn next_height(watching: &mut Option<(Cursor, Place, Work)>) -> Result<Arc
     }
 }
 
-/// The next thing inside a height, if somebody watches; or how many were lost.
+/// Returns the next event inside a height, or the number of lost ones; waits forever without such a subscription.
 async fn next_shown(rounds: &mut Option<Watching>) -> Result<Arc<Shown>, u64> {
     match rounds {
         Some(watching) => watching.next().await,
@@ -364,7 +367,7 @@ async fn next_shown(rounds: &mut Option<Watching>) -> Result<Arc<Shown>, u64> {
     }
 }
 
-/// Refuses a query that no event can match, so that nobody waits for it.
+/// Refuses a query that no event can match, because its client would wait forever.
 fn check_can_come(query: &Query, text: &str) -> Result<(), Error> {
     if rounds::may_match(query) || events::NAMES.iter().any(|name| events::may_match(query, name)) {
         return Ok(());

@@ -1,8 +1,8 @@
-//! A token bucket: so many a second, and so many saved up.
+//! A token bucket: tokens accrue at a rate per second, up to a burst.
 
 use std::time::Instant;
 
-/// So many a second, and so many saved up.
+/// A token bucket with a rate in tokens per second and a maximum number of saved tokens.
 #[derive(Debug)]
 pub(super) struct Bucket {
     rate: f64,
@@ -12,12 +12,12 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// A full one.
+    /// Creates a full bucket.
     pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self { rate: per_second.into(), burst: burst.into(), tokens: burst.into(), at: now }
     }
 
-    /// Takes `count` tokens if they are there, else none.
+    /// Takes `count` tokens and returns true, or takes none and returns false when fewer are available.
     pub(super) fn take(&mut self, now: Instant, count: u32) -> bool {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate).min(self.burst);

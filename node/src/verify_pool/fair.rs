@@ -1,12 +1,13 @@
-//! A queue that is fair between senders (peers, or addresses of clients): each gets its turn, however much another sends.
+//! A queue that is fair between senders (peers, or addresses of clients): each gets its turn, however much another one
+//! sends.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// A queue for each sender, served in turns; bounded in bytes for each sender and in all.
+/// One queue per sender, served in turns; bounded in bytes per sender and in total.
 #[derive(Debug)]
 pub(super) struct FairQueue<S, T> {
     senders: BTreeMap<S, Waiting<T>>,
-    /// The senders with something waiting, in the order of their turns.
+    /// The senders with queued items, in the order of their turns.
     turns: VecDeque<S>,
     bytes: usize,
     bytes_per_sender_max: usize,
@@ -20,7 +21,7 @@ struct Waiting<T> {
     bytes: usize,
 }
 
-/// What an item weighs besides its bytes.
+/// Bytes that an item counts in addition to its own.
 const OVERHEAD_BYTES: usize = 128;
 
 impl<S: Copy + Ord, T> FairQueue<S, T> {
@@ -28,7 +29,7 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
         Self { senders: BTreeMap::new(), turns: VecDeque::new(), bytes: 0, bytes_per_sender_max, bytes_max, length: 0 }
     }
 
-    /// Adds an item of `bytes`; false when it does not fit and was dropped.
+    /// Adds an item of `bytes`. Returns false if it does not fit and was dropped.
     pub(super) fn push(&mut self, sender: S, bytes: usize, item: T) -> bool {
         let bytes = bytes + OVERHEAD_BYTES;
         let waiting_bytes = self.senders.get(&sender).map_or(0, |waiting| waiting.bytes);
@@ -46,7 +47,7 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
         true
     }
 
-    /// The oldest item of the sender whose turn it is.
+    /// Removes and returns the oldest item of the sender whose turn it is.
     pub(super) fn pop(&mut self) -> Option<(S, T)> {
         let sender = self.turns.pop_front()?;
         let waiting = self.senders.get_mut(&sender).expect("a sender with a turn has something waiting");
@@ -62,7 +63,7 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
         Some((sender, item))
     }
 
-    /// Drops what a sender has waiting.
+    /// Drops all queued items of a sender.
     pub(super) fn forget(&mut self, sender: &S) {
         if let Some(waiting) = self.senders.remove(sender) {
             self.bytes -= waiting.bytes;
@@ -71,7 +72,7 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
         }
     }
 
-    /// Items that wait.
+    /// Returns the number of queued items.
     pub(super) fn len(&self) -> usize {
         self.length
     }

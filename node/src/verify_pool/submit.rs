@@ -1,4 +1,4 @@
-//! Transactions on their way into the mempool: from clients and from peers.
+//! Verifies transactions from clients and peers, and adds them to the mempool.
 
 use std::{
     sync::Arc,
@@ -14,36 +14,38 @@ use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 use super::{Parts, VerifyPool};
 use crate::{clients::Client, clock, os};
 
-/// What becomes of a submitted transaction: the gas that it asks for, or why it is not taken.
+/// The result of a submitted transaction: the gas that it requests, or the reason for its rejection.
 pub type Answer = Result<i64, Rejection>;
 
-/// A transaction that is not taken: code, codespace and a sentence with the way out.
+/// A rejection: code, codespace, and a sentence that says what the client can do.
 pub use host::MempoolError as Rejection;
 
-/// A client's transaction that waits for a thread.
+/// A client's transaction that waits for a thread of the pool.
 pub(super) struct Submission {
     bytes: Vec<u8>,
     since: Instant,
     adds: bool,
     answer: oneshot::Sender<Answer>,
-    /// Whose address pays for the check.
+    /// The client whose address is charged for the check.
     payer: Arc<Client>,
 }
 
-/// What a transaction costs beside its bytes, in bytes: checking a signature takes as long as hashing, decoding and looking at so many.
+/// Cost of a transaction's check in addition to its bytes, in bytes: checking a signature takes as long as hashing,
+/// decoding and validating this many.
 const CHECK_BYTES: usize = 8 << 10;
 
-/// The way into the mempool for clients.
+/// Handle with which clients submit transactions to the mempool.
 #[derive(Clone)]
 pub struct Submitter(pub Arc<VerifyPool>);
 
 impl Submitter {
-    /// Takes a transaction in and tells peers. Refused at once when too many wait, in all or of this address; never waits itself.
+    /// Submits a transaction to the mempool and for gossip. Never blocks. The receiver gets the result; it fails at
+    /// once when too many submissions are queued, in total or of this address.
     pub fn submit(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
         self.0.submit(bytes, payer, true)
     }
 
-    /// Whether it would be taken in; changes nothing.
+    /// Checks if a transaction would be accepted, without a change of the mempool.
     pub fn check(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
         self.0.submit(bytes, payer, false)
     }
@@ -56,7 +58,7 @@ impl VerifyPool {
         let submission = Submission { bytes, since: Instant::now(), adds, answer, payer };
         let mut queues = self.lock();
         if !queues.is_closed {
-            queues.submissions.push(address, size, submission); // what does not fit is dropped, and its answer with it: busy
+            queues.submissions.push(address, size, submission); // if full, it is dropped with its answer: busy
         }
         self.wake(queues);
         receiver
@@ -64,11 +66,11 @@ impl VerifyPool {
 }
 
 impl VerifyPool {
-    /// Up to [`super::SLICE`] submissions.
+    /// Processes up to [`super::SLICE`] submissions.
     pub(super) fn take_submissions(&self, mut submissions: Vec<Submission>) {
         let waited = self.parts.metrics.verify.wait_seconds.with_label_values(&["submission"]);
         submissions.iter().for_each(|submission| waited.observe(submission.since.elapsed().as_secs_f64()));
-        submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else the client is gone
+        submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else its client left
         let begun = os::thread_cpu();
         let payers: Vec<_> = submissions.iter().map(|one| (one.payer.clone(), CHECK_BYTES + one.bytes.len())).collect();
         let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
@@ -84,7 +86,7 @@ impl VerifyPool {
             {
                 self.announce_again(&bytes);
             }
-            let _ = answer.send(taken.map(|added| added.gas_wanted)); // the client may be gone
+            let _ = answer.send(taken.map(|added| added.gas_wanted)); // fails when the client has left
         }
         drop(tip);
         charge(&payers, os::thread_cpu().saturating_sub(begun));
@@ -92,7 +94,8 @@ impl VerifyPool {
         self.yield_to_urgent();
     }
 
-    /// Tells peers again of a transaction that waits here: its client believes that it was lost, and it may have been.
+    /// Gossips a transaction again that waits here. Its client submitted it again because it seems to be lost, which
+    /// may be true.
     fn announce_again(&self, bytes: &[u8]) {
         let now = clock::steady();
         if !self.parts.is_broadcasting {
@@ -104,7 +107,7 @@ impl VerifyPool {
         }
     }
 
-    /// Some transactions of a peer's batch. Tells whether one was new and taken.
+    /// Processes some transactions of a peer's batch. Returns true if one was new and accepted.
     ///
     /// Errors: one is malformed or not signed by its signer.
     pub(super) fn take_from_peer(
@@ -119,7 +122,7 @@ impl VerifyPool {
         let mut new = 0;
         for verified in verified {
             match verified {
-                // Refused by the state as it is here: no fault of the peer's, whose state may be another.
+                // If the local state rejects it, the peer is not at fault: its state may be another one.
                 Ok(tx) => new += u64::from(self.add(&tip, tx, source, since).is_ok()),
                 Err(error) if is_known(&error) => {}
                 Err(_) => return Err(()),
@@ -131,7 +134,7 @@ impl VerifyPool {
         Ok(new > 0)
     }
 
-    /// Decodes, and checks together the signatures of those that are not known.
+    /// Decodes transactions and checks the signatures of the unknown ones together.
     fn verify<'b>(&self, all: impl Iterator<Item = &'b [u8]> + Clone) -> Vec<Result<VerifiedTx, Rejection>> {
         let Parts { txs, mempool, metrics, .. } = &self.parts;
         let known: Vec<Option<Rejection>> = all.clone().map(|bytes| mempool.known(&TxId::of(bytes))).collect();
@@ -151,7 +154,7 @@ impl VerifyPool {
         known.into_iter().map(answer).collect()
     }
 
-    /// Adds a verified transaction to the mempool.
+    /// Adds a verified transaction to the mempool and measures its wait from `since`.
     fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
         let Parts { mempool, metrics, .. } = &self.parts;
         let TipState { reader, height, params } = tip;
@@ -164,12 +167,12 @@ impl VerifyPool {
         added
     }
 
-    /// The state after the last block; `None`, and noted, when it cannot be read.
+    /// Returns the state after the last block; `None` when it cannot be read, which is logged and counted.
     fn tip(&self) -> Option<TipState<'_>> {
         let read = || {
             let reader = self.parts.store.reader()?;
             let height = reader.height();
-            // The parameters are read with the state: the store may be a height further.
+            // The parameters are read from the same snapshot: the store may have committed another height meanwhile.
             let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
             reader.check()?;
             Ok(TipState { reader, height, params })
@@ -177,7 +180,7 @@ impl VerifyPool {
         read().inspect_err(|error: &StoreError| self.parts.metrics.unreadable.note("client", error)).ok()
     }
 
-    /// What the mempool said, unless it looked at rows that cannot be read.
+    /// Returns the mempool's result, or an error if it used rows that cannot be read.
     fn sound(&self, tip: &TipState<'_>, said: Result<Added, Rejection>) -> Result<Added, Rejection> {
         let Err(error) = tip.reader.check() else { return said };
         self.parts.metrics.unreadable.note("client", &error);
@@ -185,7 +188,7 @@ impl VerifyPool {
     }
 }
 
-/// Charges the processor time of checks that were made together, to each payer by the bytes that it is worth.
+/// Charges the processor time of joint checks to the payers, in proportion to their bytes.
 fn charge(payers: &[(Arc<Client>, usize)], used: Duration) {
     let all: usize = payers.iter().map(|(_, bytes)| bytes).sum();
     for (payer, bytes) in payers {
@@ -193,7 +196,7 @@ fn charge(payers: &[(Arc<Client>, usize)], used: Duration) {
     }
 }
 
-/// What transactions are looked at against: held for one slice, so that they are read once for all of it.
+/// The state against which transactions are checked: held for one slice, so that it is read once for all of it.
 struct TipState<'s> {
     reader: StateReader<'s, RocksKv>,
     height: Height,
@@ -201,13 +204,13 @@ struct TipState<'s> {
 }
 
 impl TipState<'_> {
-    /// Whether the mempool would take it.
+    /// Checks if the mempool would accept a transaction.
     fn check(&self, mempool: &Mempool, tx: &VerifiedTx) -> Result<Added, Rejection> {
         mempool.check(&self.reader, self.height, &self.params, tx)
     }
 }
 
-/// Whether the bytes were looked at before, and nothing is wrong with who brings them again.
+/// Returns true if the transaction is already in the mempool or a block, so that the sender is not at fault.
 fn is_known(error: &Rejection) -> bool {
     matches!(error.name, "E_IN_MEMPOOL" | "E_COMMITTED")
 }

@@ -1,4 +1,4 @@
-//! Decided blocks, and what they brought about.
+//! Methods that return decided blocks and their results.
 
 use serde_json::json;
 use storage::StoreError;
@@ -7,17 +7,21 @@ use types::{Hash, Height};
 use super::{Answer, Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
-/// Headers that `blockchain` answers with.
+/// Maximum number of headers that `blockchain` returns.
 const HEADERS_MAX: u64 = 20;
 
-/// A block by its height.
+/// Returns a block by its height.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn block(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.block_height(args)?;
     let store = &server.context.store;
     Ok(Answer::new(json::block_with_id(store.head(height)?.block_id, &store.block(height)?), given))
 }
 
-/// A block by its header's hash; null if there is none, as CometBFT answers.
+/// Returns a block by its header's hash; null if there is none, as in CometBFT.
+///
+/// Errors: a bad argument or an unreadable row.
 pub fn block_by_hash(server: &Server, args: &Args) -> Outcome {
     let store = &server.context.store;
     match store.height_of(&Hash(args.hash("hash")?))? {
@@ -29,13 +33,17 @@ pub fn block_by_hash(server: &Server, args: &Args) -> Outcome {
     }
 }
 
-/// A header by its height.
+/// Returns a header by its height.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn header(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.block_height(args)?;
     Ok(Answer::new(json!({ "header": json::header(&server.context.store.header(height)?) }), given))
 }
 
-/// A header by its hash; null if there is none, as CometBFT answers.
+/// Returns a header by its hash; null if there is none, as in CometBFT.
+///
+/// Errors: a bad argument or an unreadable row.
 pub fn header_by_hash(server: &Server, args: &Args) -> Outcome {
     let store = &server.context.store;
     let header = match store.height_of(&Hash(args.hash("hash")?))? {
@@ -45,7 +53,9 @@ pub fn header_by_hash(server: &Server, args: &Args) -> Outcome {
     Ok(json!({ "header": header }).into())
 }
 
-/// The last headers of a range, descending.
+/// Returns the last headers of a range of heights, in descending order.
+///
+/// Errors: a bad or empty range, a range that is pruned, an unreadable row.
 pub fn blockchain(server: &Server, args: &Args) -> Outcome {
     let store = &server.context.store;
     let (tip, earliest) = (server.tip()?.height, store.earliest());
@@ -72,13 +82,18 @@ pub fn blockchain(server: &Server, args: &Args) -> Outcome {
     Ok(json!({ "last_height": tip.to_string(), "block_metas": metas }).into())
 }
 
-/// What executing a block brought about.
+/// Returns the results of executing a block.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn block_results(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.block_height(args)?;
     Ok(Answer::new(json::block_results(height, &server.context.store.results(height)?), given))
 }
 
-/// A header with the commit that decided it: from the next block, or at the tip the one that this node saw, which may differ.
+/// Returns a header with the commit that decided it: from the next block, or at the tip the one that this node saw,
+/// which may differ.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn commit(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.block_height(args)?;
     let store = &server.context.store;

@@ -1,6 +1,7 @@
-//! Evidence from clients: two votes of one validator that contradict each other, in CometBFT's JSON.
+//! Accepts evidence from clients: two votes of one validator that contradict each other, in CometBFT's JSON.
 //!
-//! Blocks carry no evidence yet, so what holds is told: to the operator, in the metrics, and to those who subscribed to `NewEvidence`.
+//! Blocks carry no evidence yet. Valid evidence is reported to the operator, in the metrics, and to subscribers of
+//! `NewEvidence`.
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -12,7 +13,10 @@ use types::{
 use super::{Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
-/// Checks evidence and reports it. Answers its hash.
+/// Checks evidence, reports it, and returns its hash.
+///
+/// Errors: the evidence is malformed, too old, of a future height or not valid; the store lacks its height or cannot
+/// read it.
 pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
     let evidence = parse(&args.json("evidence")?)?;
     let invalid = |reason: String| Error::refused(format_args!("evidence was not added: {reason}"));
@@ -34,7 +38,7 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
             tip.height.next()
         )));
     }
-    // The time is not signed: it must be the block's, where there is one.
+    // The timestamp is not signed: it must be the block's time, where there is a block.
     if tip.block_id.is_some() && height <= tip.height {
         let time = store.header(height)?.time;
         if time != double.timestamp {
@@ -98,7 +102,7 @@ fn vote(name: &str, value: &Value) -> Result<SignedVote, Error> {
     })
 }
 
-/// Null, or an id whose hash is empty, is nil.
+/// Parses a block id; null, or an id with an empty hash, is nil.
 fn block_id(name: &str, value: &Value) -> Result<Option<BlockId>, Error> {
     let hash = |name: String, value: &Value| {
         let hash = value.as_str().unwrap_or_default().parse::<Hash>();

@@ -1,4 +1,4 @@
-//! The table of methods, and how each is run.
+//! The table of RPC methods, and how each of them is run.
 
 mod blocks;
 mod evidence;
@@ -31,42 +31,45 @@ use crate::clients::{Client, Place, Places, Turns};
 
 pub use node::genesis_document;
 
-/// Calls that read the store at one time. More would only make the disk and the consensus thread wait for each other.
+/// Maximum number of calls that read the store at one time. More would only delay the disk and the consensus thread.
 const STORE_CALLS_MAX: usize = 8;
 
-/// Calls that wait for their turn at the store.
+/// Maximum number of calls that wait for their turn at the store.
 const STORE_WAITS_MAX: usize = 1024;
 
-/// How long a call waits for its turn.
+/// Maximum time that a call waits for its turn.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
-/// Searches at one time, over all clients. One reads and decodes for up to a second; the cores are for consensus.
+/// Maximum number of concurrent searches of all clients. A search reads and decodes for up to a second; the cores are
+/// for consensus.
 const SEARCHES_MAX: usize = 1;
 
-/// Calls for proofs at one time. A proof at the tip takes microseconds, one in a block hashes the whole block.
+/// Maximum number of concurrent calls with proofs. A proof at the tip takes microseconds, one in a block hashes the
+/// whole block.
 const PROOFS_MAX: usize = 2;
 
-/// Calls for proofs about states below the tip at one time: each builds a tree.
+/// Maximum number of concurrent calls with proofs about states below the tip: each builds a tree.
 const OLD_PROOFS_MAX: usize = 1;
 
-/// Calls for the genesis document at one time: it may have 16 MiB, and three times as many on its way out.
+/// Maximum number of concurrent calls for the genesis document: it may have 16 MiB, and takes three times as much while
+/// it is sent.
 const GENESES_MAX: usize = 2;
 
-/// Calls of one [`Class`] that wait for their turn.
+/// Maximum number of calls of one [`Class`] that wait for their turn.
 const CLASS_WAITS_MAX: usize = 64;
 
-/// Transactions that `broadcast_tx_async` has taken and that are still being checked.
+/// Maximum number of transactions that `broadcast_tx_async` has accepted and that are still being checked.
 const ASYNC_TXS_MAX: usize = 1024;
 
-/// What answers calls; shared by all connections.
+/// The state that answers calls; shared by all connections.
 pub struct Server {
-    /// What the node lends.
+    /// The interfaces to the rest of the node.
     pub context: Context,
     /// Committed heights, for subscriptions and `broadcast_tx_commit`.
     pub hub: Hub,
-    /// What happens inside heights, for subscriptions.
+    /// Events inside heights, for subscriptions.
     pub rounds: Rounds,
-    /// The genesis document, read once.
+    /// The genesis document, parsed once.
     genesis: Value,
     parsers: Parsers,
     old_prover: state::OldProver,
@@ -81,7 +84,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// With all its places free.
+    /// Creates the state without running calls.
     pub fn new(context: Context, hub: Hub) -> Self {
         let clients = context.limits.subscription_clients_max;
         Self {
@@ -102,21 +105,21 @@ impl Server {
         }
     }
 
-    /// Reads a body.
+    /// Parses a request body.
     ///
-    /// Errors: it is not JSON, holds too much, or there is too much to do.
+    /// Errors: the body is not JSON, has too many calls, or too many bodies wait.
     pub async fn parse(&self, bytes: axum::body::Bytes, client: &Arc<Client>) -> Result<Body, Error> {
         self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await
     }
 
-    /// The count of the values in a body that comes.
+    /// Creates a counter for the JSON values of an arriving body.
     pub fn values(&self) -> Values {
         Values::of_calls(self.context.limits.batch_calls_max)
     }
 
-    /// A place among the WebSocket clients with subscriptions.
+    /// Takes a place among the WebSocket clients with subscriptions.
     ///
-    /// Errors: all are taken, or those of its address.
+    /// Errors: all places are taken, or the share of the client's address.
     pub fn subscriber(&self, client: &Client) -> Result<Place, Error> {
         self.subscribers.take(client).map_err(|why| {
             Error::server(format_args!(
@@ -126,7 +129,7 @@ impl Server {
         })
     }
 
-    /// Where calls of this class wait for each other.
+    /// Returns the scheduler in which calls of this class wait for each other.
     fn turns(&self, class: Class) -> &Turns {
         match class {
             Class::Search => &self.searches,
@@ -140,15 +143,15 @@ impl Server {
         self.context.store.tip().ok_or_else(|| Error::internal("the store is empty"))
     }
 
-    /// Version of the application's rules, for the next height. From memory.
+    /// Returns the version of the application's rules for the next height. Reads from memory.
     fn version_app(&self) -> Result<u64, Error> {
         let params = self.context.store.next_params();
         Ok(params.ok_or_else(|| Error::internal("the store is empty"))?.version_app)
     }
 
-    /// The height asked for, or `last`; and whether it was asked for.
+    /// Returns the requested height, or `last`; and true if a height was requested.
     ///
-    /// Errors: it is not positive, or beyond `last` and so not known yet.
+    /// Errors: the height is not positive, or is above `last` and so not known yet.
     fn height_up_to(&self, last: Height, args: &Args) -> Result<(Height, bool), Error> {
         let Some(given) = args.number("height")? else { return Ok((last, false)) };
         match u64::try_from(given).map(Height) {
@@ -160,7 +163,9 @@ impl Server {
         }
     }
 
-    /// The height of a block: the one asked for, or the tip; and whether it was asked for.
+    /// Returns the requested height of a block, or the tip; and true if a height was requested.
+    ///
+    /// Errors: the height is bad or not known yet, or there is no block yet.
     fn block_height(&self, args: &Args) -> Result<(Height, bool), Error> {
         let tip = self.tip()?;
         let (height, given) = self.height_up_to(tip.height, args)?;
@@ -173,12 +178,12 @@ impl Server {
     }
 }
 
-/// What a method answers.
+/// The result of a method as a JSON value.
 #[derive(Debug)]
 pub struct Answer {
-    /// The result.
+    /// The result of the call.
     pub value: Value,
-    /// It will never be another: may be cached.
+    /// True if the result never changes, so that it may be cached.
     pub lasting: bool,
 }
 
@@ -194,33 +199,33 @@ impl From<Value> for Answer {
     }
 }
 
-/// What was answered, as text.
+/// The result of a method as text.
 #[derive(Debug)]
 pub struct Reply {
-    /// The result, as JSON.
+    /// The result as JSON.
     pub json: String,
-    /// It may be cached.
+    /// True if the result may be cached.
     pub lasting: bool,
 }
 
 type Outcome = Result<Answer, Error>;
 
-/// Calls that cost more than a few reads. Those of one class have few turns of their own, so that they wait for each other and
-/// all other calls go past them.
+/// Classes of calls that cost more than a few reads. Each class has few turns of its own, so that its calls wait for
+/// each other and do not delay other calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// Reads an index and many blocks.
     Search,
-    /// Hashes a block, or walks the tree of the tip.
+    /// Hashes a block, or reads the tree of the tip.
     Proof,
     /// Builds the tree of a state below the tip.
     OldProof,
-    /// Copies the genesis document.
+    /// Copies the whole genesis document.
     Genesis,
 }
 
 impl Class {
-    /// The class of a call, if it has one. Arguments that cannot be read cost nothing.
+    /// Returns the class of a call, if it has one. A call with bad arguments costs nothing and has none.
     fn of(server: &Server, method: &Method, args: &Args) -> Option<Self> {
         let below_tip = |height: Option<i64>| {
             let tip = server.context.store.tip().map_or(0, |tip| tip.height.0);
@@ -238,26 +243,26 @@ impl Class {
     }
 }
 
-/// How a method is run.
+/// The way in which a method is run.
 #[derive(Clone, Copy)]
 enum Run {
-    /// From memory, or with one or two gets of cached rows: at once.
+    /// Runs at once: reads memory, or one or two cached rows.
     Now(fn(&Server, &Args) -> Outcome),
-    /// Reads blocks or state: on a blocking thread, in its turn.
+    /// Runs on a blocking thread, in its turn: reads blocks or state.
     Store(fn(&Server, &Args) -> Outcome),
-    /// Waits for others.
+    /// Waits for other tasks without a thread.
     Wait(fn(Arc<Server>, Arc<Client>, Args) -> BoxFuture<'static, Outcome>),
-    /// Changes the node: only if the operator offers it.
+    /// Changes the node, and runs only if the operator offers it.
     Unsafe(fn(&Server, &Args) -> Outcome),
-    /// Lives with a connection.
+    /// Belongs to a WebSocket connection.
     WebSocket,
 }
 
-/// A method.
+/// A method of the RPC.
 pub struct Method {
-    /// Its name.
+    /// The name of the method.
     pub name: &'static str,
-    /// Its parameters' names, in order.
+    /// The names of its parameters, in order.
     pub params: &'static [&'static str],
     run: Run,
 }
@@ -267,17 +272,18 @@ impl Method {
         Self { name, params, run }
     }
 
-    /// Whether it needs a WebSocket.
+    /// Returns true if the method needs a WebSocket.
     pub fn is_websocket(&self) -> bool {
         matches!(self.run, Run::WebSocket)
     }
 
-    /// Whether this node answers it.
+    /// Returns true if this node offers the method.
     pub fn is_offered(&self, server: &Server) -> bool {
         !matches!(self.run, Run::Unsafe(_)) || server.context.limits.offer_unsafe
     }
 
-    /// Whether it spends its time waiting for others and answers little, so that several may wait together.
+    /// Returns true if the method mostly waits for other tasks and has a small answer, so that several calls may run
+    /// concurrently.
     pub fn waits(&self) -> bool {
         matches!(self.run, Run::Wait(_))
     }
@@ -285,7 +291,7 @@ impl Method {
 
 use Run::{Now, Store, Unsafe, Wait, WebSocket};
 
-/// All methods.
+/// All methods of the RPC, sorted by name.
 pub const METHODS: &[Method] = &[
     Method::new("abci_info", &[], Now(node::abci_info)),
     Method::new("abci_query", &["path", "data", "height", "prove"], Store(state::abci_query)),
@@ -327,9 +333,9 @@ pub const METHODS: &[Method] = &[
     Method::new("validators", &["height", "page", "per_page"], Store(validators::validators)),
 ];
 
-/// The method of this name.
+/// Returns the method with this name.
 ///
-/// Errors: there is none.
+/// Errors: there is no such method.
 pub fn find(name: &str) -> Result<&'static Method, Error> {
     METHODS.binary_search_by(|method| method.name.cmp(name)).map(|index| &METHODS[index]).map_err(|_| {
         let name: String = name.chars().take(80).collect();
@@ -337,7 +343,9 @@ pub fn find(name: &str) -> Result<&'static Method, Error> {
     })
 }
 
-/// Runs a method that needs no WebSocket.
+/// Runs a method that needs no WebSocket, and records its duration.
+///
+/// Errors: those of the method; it is not offered or needs a WebSocket; the server is busy.
 pub async fn call(
     server: &Arc<Server>,
     client: &Arc<Client>,

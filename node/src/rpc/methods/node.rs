@@ -1,4 +1,4 @@
-//! The node itself: where it stands, whom it knows, and what its chain began with.
+//! Methods about the node itself: its status, its peers, its genesis document, its consensus state.
 
 use std::sync::LazyLock;
 
@@ -9,32 +9,38 @@ use types::{ConsensusPublicKey, ConsensusSecretKey, KeyType, Power};
 use super::{Outcome, Server};
 use crate::rpc::{GenesisText, args::Args, error::Error, json};
 
-/// Bytes of a piece of the genesis document, as in CometBFT.
+/// Maximum bytes of one piece of the genesis document, as in CometBFT.
 const GENESIS_CHUNK_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What a node without a validator's key shows: clients insist on one, and Ed25519 is the type that all of them know. Its power
-/// is 0.
+/// The key that a node without a validator key shows, with power 0. Clients require a key, and all of them know the
+/// type Ed25519.
 static NOBODY: LazyLock<ConsensusPublicKey> = LazyLock::new(|| {
     ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[1; 32]).expect("any 32 bytes are a seed").public_key()
 });
 
-/// The process answers. Whether the node is of use, [`ready`] says.
+/// Returns an empty object, because the process works. [`ready`] reports if the node is useful.
+///
+/// Errors: none.
 pub fn health(_: &Server, _: &Args) -> Outcome {
     Ok(json!({}).into())
 }
 
-/// Whether the node is of use, and if not, why.
+/// Returns true in `ready` if the node is useful, else the reasons.
+///
+/// Errors: none.
 pub fn ready(server: &Server, _: &Args) -> Outcome {
     let reasons = (server.context.not_ready)();
     Ok(json!({ "ready": reasons.is_empty(), "reasons": reasons }).into())
 }
 
-/// Where the node stands. Reads one small row that is in the cache; answers without it when it cannot be read.
+/// Returns the status of the node. Reads one small row that is cached; without it if it cannot be read.
+///
+/// Errors: the store is empty.
 pub fn status(server: &Server, _: &Args) -> Outcome {
     let context = &server.context;
     let (tip, consensus) = (server.tip()?, (context.status)());
     let store = &context.store;
-    // The window may move between asking where it begins and reading there.
+    // The first kept height may change between looking it up and reading its header, so a failed read is repeated once.
     let first = || store.head(store.earliest());
     let first = if tip.block_id.is_some() { first().or_else(|_| first()).map(Some) } else { Ok(None) };
     let first = first.unwrap_or_else(|error| {
@@ -71,7 +77,9 @@ pub fn status(server: &Server, _: &Args) -> Outcome {
     .into())
 }
 
-/// The peers.
+/// Returns the connected peers.
+///
+/// Errors: the store is empty.
 pub fn net_info(server: &Server, _: &Args) -> Outcome {
     let context = &server.context;
     let (peers, version_app) = (context.network.peers(), server.version_app()?);
@@ -84,7 +92,7 @@ pub fn net_info(server: &Server, _: &Args) -> Outcome {
     .into())
 }
 
-/// The document as JSON; null if it is too large for one answer.
+/// Parses the genesis document; returns null if it is too large for one answer.
 pub fn genesis_document(text: &GenesisText) -> Value {
     match text {
         GenesisText::Whole(text) => serde_json::from_str(text).unwrap_or_default(),
@@ -92,7 +100,9 @@ pub fn genesis_document(text: &GenesisText) -> Value {
     }
 }
 
-/// The genesis document.
+/// Returns the genesis document.
+///
+/// Errors: the document is too large for one answer.
 pub fn genesis(server: &Server, _: &Args) -> Outcome {
     let bytes = server.context.genesis.bytes();
     if bytes > GENESIS_CHUNK_BYTES || server.genesis.is_null() {
@@ -103,7 +113,9 @@ pub fn genesis(server: &Server, _: &Args) -> Outcome {
     Ok(super::Answer::new(json!({ "genesis": server.genesis }), true))
 }
 
-/// A piece of the genesis document's text.
+/// Returns one piece of the genesis document's text.
+///
+/// Errors: there is no such piece, or the file cannot be read.
 pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
     let genesis = &server.context.genesis;
     let total = genesis.bytes().div_ceil(GENESIS_CHUNK_BYTES).max(1);
@@ -122,7 +134,9 @@ pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
     Ok(super::Answer::new(answer, true))
 }
 
-/// The application in brief.
+/// Returns a summary of the application.
+///
+/// Errors: the store is empty.
 pub fn abci_info(server: &Server, _: &Args) -> Outcome {
     let tip = server.tip()?;
     Ok(json!({
@@ -137,22 +151,30 @@ pub fn abci_info(server: &Server, _: &Args) -> Outcome {
     .into())
 }
 
-/// Where consensus stands, in brief.
+/// Returns the state of consensus, in brief.
+///
+/// Errors: none.
 pub fn consensus_state(server: &Server, _: &Args) -> Outcome {
     Ok(json!({ "round_state": json::consensus_state(&(server.context.status)()) }).into())
 }
 
-/// Where consensus stands, in full.
+/// Returns the state of consensus, in full.
+///
+/// Errors: none.
 pub fn dump_consensus_state(server: &Server, _: &Args) -> Outcome {
     Ok(json::dump_consensus_state(&(server.context.status)()).into())
 }
 
 /// Dials peers once.
+///
+/// Errors: no address is given, or one is malformed.
 pub fn dial_peers(server: &Server, args: &Args) -> Outcome {
     dial(server, "peers", args.texts("peers")?)
 }
 
-/// As [`dial_peers`].
+/// Dials seeds once, like [`dial_peers`].
+///
+/// Errors: those of [`dial_peers`].
 pub fn dial_seeds(server: &Server, args: &Args) -> Outcome {
     dial(server, "seeds", args.texts("seeds")?)
 }

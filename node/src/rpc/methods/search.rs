@@ -1,4 +1,4 @@
-//! Searches: which transactions, or blocks, match a query.
+//! Searches for the transactions or blocks that match a query.
 //!
 //! ```text
 //!   query ──▶ candidates, ascending ──▶ those that match ──▶ a page of them
@@ -7,8 +7,9 @@
 //!             value, an indexed         block
 //!             attribute, heights
 //! ```
-//! A search answers in full or not at all: one that would read more than [`SEARCH_WORK_MAX`] says so, and how to ask for less. Everything
-//! is found from the moment that its height is committed, because the index is written in the height's batch.
+//! A search answers completely or fails: one that would read more than [`SEARCH_WORK_MAX`] returns an error that says
+//! how to ask for less. Everything is found as soon as its height is committed, because the index is written in the
+//! height's batch.
 
 use std::collections::BTreeSet;
 
@@ -24,32 +25,34 @@ use crate::rpc::{
     query::{Query, kind_of},
 };
 
-/// Units that a search may spend to find what matches: one is a row read, or the results of [`RESULTS_PER_UNIT`] transactions decoded.
-/// A unit takes a few µs, so a search holds a thread for less than a second.
+/// Maximum units of work for finding matches: one unit is a row read, or decoding the results of [`RESULTS_PER_UNIT`]
+/// transactions. A unit takes a few µs, so a search holds a thread for less than a second.
 const SEARCH_WORK_MAX: u64 = 100_000;
 
-/// Transactions whose results cost one unit.
+/// Number of transactions whose results cost one unit.
 const RESULTS_PER_UNIT: u64 = 4;
 
-/// Bytes of blocks that a page of transactions may be taken from: decoding them takes some ms for each MiB.
+/// Maximum bytes of the blocks from which a page of transactions is taken: decoding takes some ms per MiB.
 const TX_PAGE_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of the blocks on a page, unless it is one block: as JSON they take twice as many.
+/// Maximum bytes of the blocks on a page, unless it is one block: as JSON they take twice as many.
 const BLOCK_PAGE_BYTES_MAX: u64 = 8 << 20;
 
-/// Rows of a value of the index that are counted to find the value with the fewest.
+/// Maximum number of index rows per value that are counted to find the value with the fewest.
 const PROBED_ROWS: usize = 64;
 
-/// Heights that are rather read one by one than found through all values of an attribute.
+/// A range with fewer heights than this is read height by height instead of through all values of an attribute.
 const FEW_HEIGHTS: u64 = 64;
 
-/// What a search has not spent yet.
+/// The units of work that a search has left.
 struct Work {
     left: u64,
 }
 
 impl Work {
-    /// Errors: too little is left.
+    /// Deducts units of work.
+    ///
+    /// Errors: too few units are left.
     fn spend(&mut self, units: u64) -> Result<(), Error> {
         self.left = self.left.checked_sub(units).ok_or_else(|| {
             Error::refused(format_args!(
@@ -61,7 +64,7 @@ impl Work {
     }
 }
 
-/// A block whose transactions are on a page.
+/// A decoded block whose transactions are on a page.
 struct Read {
     height: Height,
     block: Block,
@@ -70,7 +73,9 @@ struct Read {
     proofs: Option<(Hash, Vec<merkle::Proof>)>,
 }
 
-/// Committed transactions that match a query.
+/// Returns the committed transactions that match a query.
+///
+/// Errors: a bad argument, too much work, a page of too many bytes, an unreadable row.
 pub fn tx_search(server: &Server, args: &Args) -> Outcome {
     let (found, total) = find(server, args, Indexed::Txs, true)?;
     let prove = args.truth("prove")?;
@@ -104,7 +109,9 @@ pub fn tx_search(server: &Server, args: &Args) -> Outcome {
     Ok(answer("txs", txs, total))
 }
 
-/// Blocks that match a query.
+/// Returns the blocks that match a query.
+///
+/// Errors: a bad argument, too much work, a page of too many bytes, an unreadable row.
 pub fn block_search(server: &Server, args: &Args) -> Outcome {
     let (found, total) = find(server, args, Indexed::Blocks, false)?;
     let store = &server.context.store;
@@ -122,7 +129,7 @@ fn answer(name: &str, list: Vec<Value>, total: usize) -> Answer {
     json!({ name: list, "total_count": total.to_string() }).into()
 }
 
-/// Bytes of the blocks that a page has been taken from, and how many there may be.
+/// Bytes of the blocks from which a page was taken so far, and their maximum.
 struct PageBytes {
     taken: u64,
     max: u64,
@@ -133,7 +140,9 @@ impl PageBytes {
         Self { taken: 0, max }
     }
 
-    /// Errors: too many, and not of the first block.
+    /// Counts the bytes of one more block; the first block always fits.
+    ///
+    /// Errors: the page is taken from too many bytes.
     fn take(&mut self, bytes: u64) -> Result<(), Error> {
         if self.taken > 0 && self.taken + bytes > self.max {
             return Err(Error::refused(format_args!(
@@ -146,7 +155,7 @@ impl PageBytes {
     }
 }
 
-/// The page asked for, in the order asked for, and how many match in all.
+/// Returns the requested page, in the requested order, and the total number of matches.
 fn find(server: &Server, args: &Args, of: Indexed, ascending: bool) -> Result<(Vec<Position>, usize), Error> {
     let text = args.text("query")?.ok_or_else(|| {
         Error::invalid_params("parameter query is missing: give it, such as tx.height > 5 AND transfer.recipient = '…'")
@@ -174,10 +183,10 @@ struct Search<'a> {
     server: &'a Server,
     query: &'a Query,
     of: Indexed,
-    /// The heights that may match, both inclusive.
+    /// The heights that may match, both bounds inclusive.
     heights: (Height, Height),
     work: Work,
-    /// The results read last.
+    /// The results that were read last.
     results: Option<(Height, BlockResults)>,
 }
 
@@ -202,13 +211,13 @@ impl<'a> Search<'a> {
         Ok(Self { server, query, of, heights, work: Work { left: SEARCH_WORK_MAX }, results: None })
     }
 
-    /// All that match, ascending.
+    /// Returns all matches, in ascending order.
     fn run(mut self) -> Result<Vec<Position>, Error> {
         let name = match self.of {
             Indexed::Txs => "Tx",
             Indexed::Blocks => "NewBlock",
         };
-        // The range may be wider than the conditions on the height; those are checked again.
+        // The range may be wider than the conditions on the height, so those are checked again.
         if !self.query.holds_for("tm.event", name) || self.heights.0 > self.heights.1 {
             return Ok(Vec::new());
         }
@@ -231,12 +240,12 @@ impl<'a> Search<'a> {
         };
         let Some((height, index)) = self.server.context.store.tx(&TxId(hash.0))? else { return Ok(Vec::new()) };
         let at = Position { height, index };
-        let agree = self.query.holds_for("tx.hash", text); // several may contradict each other
+        let agree = self.query.holds_for("tx.hash", text); // several conditions may contradict each other
         let is_in = agree && height >= self.heights.0 && height <= self.heights.1;
         Ok(if is_in && self.holds_height(height) && self.holds_events(at)? { vec![at] } else { Vec::new() })
     }
 
-    /// The indexed value among the conditions that the fewest rows have.
+    /// Returns the indexed value among the conditions that has the fewest rows.
     fn fewest(&mut self) -> Result<Option<(String, String)>, Error> {
         let mut best: Option<(usize, (String, String))> = None;
         for equality in self.query.equalities() {
@@ -257,7 +266,7 @@ impl<'a> Search<'a> {
         Ok(best.map(|(_, value)| value))
     }
 
-    /// The first attribute among the conditions that the index knows.
+    /// Returns the first attribute among the conditions that is indexed.
     fn indexed_tag(&mut self) -> Result<Option<String>, Error> {
         for tag in self.query.attribute_tags() {
             if self.is_indexed(tag)? {
@@ -267,8 +276,8 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Whether any row is of this attribute. An attribute that is not marked for indexing has none; its conditions are judged by
-    /// the results.
+    /// Returns true if the index has any row of this attribute. An attribute that is not marked for indexing has none;
+    /// its conditions are checked with the results.
     fn is_indexed(&mut self, tag: &str) -> Result<bool, Error> {
         self.work.spend(1)?;
         let mut any = false;
@@ -279,7 +288,7 @@ impl<'a> Search<'a> {
         Ok(any)
     }
 
-    /// Through the rows of one value, which ascend.
+    /// Finds matches through the rows of one value, which are in ascending order.
     fn of_value(&mut self, tag: &str, value: &str) -> Result<Vec<Position>, Error> {
         let (mut rows, mut result) = (Vec::new(), Ok(()));
         let (highest, work) = (self.heights.1, &mut self.work);
@@ -292,7 +301,8 @@ impl<'a> Search<'a> {
             result.is_ok()
         })?;
         result?;
-        // What the index alone can judge: values of indexed attributes, asked of one and the same event where they are of one kind.
+        // These conditions can be checked with the index alone: values of indexed attributes, of one event if they are
+        // of one kind.
         let others: Vec<(String, String)> = {
             let equalities = self.query.equalities().filter(|other| (other.tag, other.value) != (tag, value));
             equalities.map(|other| (other.tag.to_owned(), other.value.to_owned())).collect()
@@ -310,7 +320,7 @@ impl<'a> Search<'a> {
         Ok(found)
     }
 
-    /// False if the index rules out that the other values are there too. Spares reading results.
+    /// Returns false if the index rules out that the other values are there too, which avoids reading results.
     fn index_agrees(
         &mut self,
         at: Position,
@@ -334,7 +344,7 @@ impl<'a> Search<'a> {
         Ok(!events.is_empty())
     }
 
-    /// Through all rows of an attribute, whatever the value.
+    /// Finds matches through all rows of an attribute, with any value.
     fn of_attribute(&mut self, tag: &str) -> Result<Vec<Position>, Error> {
         let (mut candidates, mut result) = (BTreeSet::new(), Ok(()));
         let ((low, high), query, work) = (self.heights, self.query, &mut self.work);
@@ -356,10 +366,10 @@ impl<'a> Search<'a> {
         Ok(found)
     }
 
-    /// Through the heights, one after the other.
+    /// Finds matches by reading the heights one after the other.
     fn of_heights(&mut self) -> Result<Vec<Position>, Error> {
         let (low, high) = self.heights;
-        self.work.spend(high.0 - low.0)?; // at once: a range that is too wide reads nothing
+        self.work.spend(high.0 - low.0)?; // deducted first: a range that is too wide reads nothing
         let any = self.query.attribute_tags().next().is_none();
         let mut found = Vec::new();
         for height in (low.0..=high.0).map(Height) {
@@ -385,7 +395,7 @@ impl<'a> Search<'a> {
         self.query.holds_for(height_tag(self.of), &height.to_string())
     }
 
-    /// Whether the conditions on attributes hold, by what executing the block brought about.
+    /// Returns true if the conditions on attributes hold for the events of the block's execution.
     fn holds_events(&mut self, at: Position) -> Result<bool, Error> {
         if self.results.as_ref().is_none_or(|(of, _)| *of != at.height) {
             let store = &self.server.context.store;

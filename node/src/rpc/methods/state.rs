@@ -1,4 +1,4 @@
-//! The state: what accounts have, and proofs of it.
+//! Methods that read the state: accounts, application queries, and proofs.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,15 +10,19 @@ use types::{Address, Height, Reader, Wire};
 use super::{Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
-/// Rows of a state below the tip that is proven about: its tree is built anew from all of them, about 1 µs each. At the tip the tree
-/// is there, and any size will do.
+/// Maximum number of rows of a state below the tip with which a proof is made: its tree is built from all of them,
+/// about 1 µs each. At the tip the tree is in memory, so any size works.
 const OLD_ROWS_MAX: usize = 20_000;
 
-/// Asks the application. Its refusals are answers, with their code.
+/// Sends a query to the application. Its refusals are answers, with their code.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, a state that is too large for a proof, an unreadable
+/// row.
 pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let (path, data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
     let prove = args.truth("prove")?;
-    // The way through the tree first: it decides which height is the tip, and the store keeps that height when the tip moves on.
+    // The path in the tree is read first: it decides which height is the tip, and the store keeps that height when the
+    // tip advances.
     let way = (prove && path == "/store").then(|| server.context.app.way_to(&data));
     let reader = match (args.number("height")?, &way) {
         (None | Some(0), None) => server.context.store.reader()?,
@@ -67,7 +71,7 @@ fn refusal(refusal: &Refusal) -> Value {
     json!({ "code": code, "log": refusal.to_string(), "value": null, "proofOps": null, "codespace": CODESPACE })
 }
 
-/// The answer's bytes: JSON, or under `/store` the row's.
+/// Returns the bytes of an answer: JSON, or those of the row for `/store`.
 fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
     let json = match answer {
         AppAnswer::Account { address, account } => json!({
@@ -84,7 +88,9 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
     Some(json.to_string().into_bytes())
 }
 
-/// What an account has. `nonce` is the one to sign with next: after those that wait in this node's mempool.
+/// Returns an account. `nonce` is the next one to sign with: after those that wait in this node's mempool.
+///
+/// Errors: a bad address or an unreadable row.
 pub fn account(server: &Server, args: &Args) -> Outcome {
     let text = args.text("address")?.unwrap_or_default();
     let digits = text.strip_prefix("0x").unwrap_or(&text);
@@ -105,7 +111,8 @@ pub fn account(server: &Server, args: &Args) -> Outcome {
     .into())
 }
 
-/// Makes proofs about states below the tip, one at a time, and keeps the last height's tree: they are asked for in bursts.
+/// Makes proofs about states below the tip, one at a time, and keeps the tree of the last height, because such requests
+/// come in bursts.
 #[derive(Default)]
 pub struct OldProver(Mutex<Option<Arc<App>>>);
 

@@ -1,4 +1,4 @@
-//! Transactions: into the mempool, in it, and in blocks.
+//! Methods about transactions: submission, the mempool, and committed ones.
 
 use std::sync::Arc;
 
@@ -19,17 +19,19 @@ use crate::{
     },
 };
 
-/// Waiting transactions in one answer, if nothing is said.
+/// Default number of waiting transactions in one answer.
 const UNCONFIRMED: i64 = 30;
 
-/// Waiting transactions in one answer at most.
+/// Maximum number of waiting transactions in one answer.
 const UNCONFIRMED_MAX: i64 = 100;
 
 fn wanted(args: &Args) -> Result<TxId, Error> {
     args.hash("hash").map(TxId)
 }
 
-/// A committed transaction, with its results, and on demand the proof that it is in its block.
+/// Returns a committed transaction with its result, and on request the proof that it is in its block.
+///
+/// Errors: a bad argument, no block with the transaction, an unreadable row.
 pub fn tx(server: &Server, args: &Args) -> Outcome {
     let (id, prove) = (wanted(args)?, args.truth("prove")?);
     let store = &server.context.store;
@@ -50,7 +52,7 @@ pub fn tx(server: &Server, args: &Args) -> Outcome {
     Ok(super::Answer::new(answer, true))
 }
 
-/// Where each transaction of a block stands in it, provably: the root, and a proof for each.
+/// Returns the root of a block's transactions, and for each the proof of its place.
 pub fn proofs_of(block: &Block) -> (Hash, Vec<merkle::Proof>) {
     let leaves: Vec<_> = block.tx_ids().collect();
     merkle::proofs(merkle::Hasher::Sha256, &leaves)
@@ -73,11 +75,13 @@ fn misplaced(id: &TxId) -> Error {
     Error::internal(format_args!("transaction {id} is not where the index says"))
 }
 
-/// What this node knows of a transaction: committed, pending, expired or unknown.
+/// Returns what this node knows of a transaction: committed, pending, expired or unknown.
+///
+/// Errors: a bad argument or an unreadable row.
 pub fn tx_status(server: &Server, args: &Args) -> Outcome {
     let id = wanted(args)?;
     let store = &server.context.store;
-    // The mempool first: a transaction leaves it only after its block is in the store.
+    // The mempool is read first: a transaction leaves it only after its block is in the store.
     let pending = server.context.pool.get(&id);
     if let Some((height, index)) = store.tx(&id)? {
         let mut answer = committed(server, &id, height, index, &store.block(height)?)?;
@@ -92,7 +96,9 @@ pub fn tx_status(server: &Server, args: &Args) -> Outcome {
     Ok(json!({ "status": status, "hash": id.to_string(), "height": "0" }).into())
 }
 
-/// Refuses while the node cannot judge transactions yet.
+/// Checks that the node is not catching up, because it cannot check transactions before.
+///
+/// Errors: the node is catching up.
 fn open_for_txs(server: &Server) -> Result<(), Error> {
     if (server.context.status)().catching_up {
         return Err(Error::refused(
@@ -110,7 +116,9 @@ fn taken(id: &TxId, outcome: &Result<super::super::Accepted, Rejection>) -> Valu
     json!({ "code": code, "data": "", "log": log, "codespace": codespace, "hash": id.to_string() })
 }
 
-/// Hands a transaction in and does not wait for its check.
+/// Submits a transaction without waiting for its check.
+///
+/// Errors: a bad argument, the node is catching up, or too many transactions are being checked.
 pub fn broadcast_tx_async(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
@@ -124,14 +132,16 @@ pub fn broadcast_tx_async(server: Arc<Server>, client: Arc<Client>, args: Args) 
         let submitted = server.context.submitter.submit(tx, client);
         tokio::spawn(async move {
             let _place = place;
-            let _ = submitted.await; // the caller did not want to know
+            let _ = submitted.await; // the caller does not wait for the result
         });
         Ok(taken(&id, &Ok(Default::default())).into())
     }
     .boxed()
 }
 
-/// Hands a transaction in, and says what its check said.
+/// Submits a transaction and returns the result of its check.
+///
+/// Errors: a bad argument, or the node is catching up.
 pub fn broadcast_tx_sync(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
@@ -142,7 +152,9 @@ pub fn broadcast_tx_sync(server: Arc<Server>, client: Arc<Client>, args: Args) -
     .boxed()
 }
 
-/// Hands a transaction in, and waits until it is committed.
+/// Submits a transaction and waits until it is committed.
+///
+/// Errors: a bad argument, the node is catching up, too many calls wait, or the commit did not come in time.
 pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
@@ -154,7 +166,7 @@ pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args)
             ))
         })?;
         let id = TxId::of(&tx);
-        let heights = server.hub.cursor(); // before the transaction can be committed
+        let heights = server.hub.cursor(); // created before the transaction can be committed
         let checked = server.context.submitter.submit(tx, client).await;
         let mut answer = json!({
             "check_tx": json::check_tx(&checked),
@@ -183,7 +195,9 @@ pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args)
     .boxed()
 }
 
-/// Waits for the commit of a transaction.
+/// Waits until a transaction is committed; returns its height and result.
+///
+/// Errors: the store cannot read a missed height, or has another transaction there.
 async fn commit_of(server: &Arc<Server>, id: &TxId, mut heights: Cursor) -> Result<(Height, Value), Error> {
     loop {
         match heights.next().await {
@@ -193,7 +207,7 @@ async fn commit_of(server: &Arc<Server>, id: &TxId, mut heights: Cursor) -> Resu
                 let result = results.txs.get(index as usize).ok_or_else(|| misplaced(id))?;
                 return Ok((happening.committed.block.header.height, json::tx_result(result)));
             }
-            // Some heights were missed; the store knows them.
+            // Some heights were missed; the store has them.
             Err(Missed { .. }) => {
                 let (server, id) = (server.clone(), *id);
                 let look = move || -> Result<Option<(Height, Value)>, Error> {
@@ -210,7 +224,9 @@ async fn commit_of(server: &Arc<Server>, id: &TxId, mut heights: Cursor) -> Resu
     }
 }
 
-/// What the check says, without handing the transaction in.
+/// Returns the result of a transaction's check, without submitting it.
+///
+/// Errors: a bad argument, or the node is catching up.
 pub fn check_tx(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFuture<'static, Outcome> {
     async move {
         let tx = args.bytes("tx")?;
@@ -220,13 +236,17 @@ pub fn check_tx(server: Arc<Server>, client: Arc<Client>, args: Args) -> BoxFutu
     .boxed()
 }
 
-/// How much waits.
+/// Returns the number of waiting transactions and their bytes.
+///
+/// Errors: none.
 pub fn num_unconfirmed_txs(server: &Server, _: &Args) -> Outcome {
     let size = server.context.pool.size();
     Ok(waiting(size.txs, size, Value::Null).into())
 }
 
-/// The first that wait.
+/// Returns the first waiting transactions.
+///
+/// Errors: a limit that is not an integer.
 pub fn unconfirmed_txs(server: &Server, args: &Args) -> Outcome {
     let limit = match args.number("limit")? {
         Some(given) if given > 0 => given.min(UNCONFIRMED_MAX),
@@ -246,7 +266,9 @@ fn waiting(count: usize, size: super::super::PoolSize, txs: Value) -> Value {
     })
 }
 
-/// One that waits.
+/// Returns one waiting transaction by its id.
+///
+/// Errors: a bad argument, or the mempool does not have it.
 pub fn unconfirmed_tx(server: &Server, args: &Args) -> Outcome {
     let id = wanted(args)?;
     match server.context.pool.get(&id) {
@@ -257,7 +279,9 @@ pub fn unconfirmed_tx(server: &Server, args: &Args) -> Outcome {
     }
 }
 
-/// Drops all that wait.
+/// Drops all waiting transactions.
+///
+/// Errors: none.
 pub fn flush(server: &Server, _: &Args) -> Outcome {
     server.context.pool.flush();
     Ok(json!({}).into())

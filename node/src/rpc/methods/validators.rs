@@ -1,17 +1,19 @@
-//! Who decides, and by which parameters.
+//! Methods that return validator sets and consensus parameters.
 
 use serde_json::json;
 
 use super::{Answer, Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
-/// Members on a page, if nothing is said.
+/// Default number of entries per page.
 const PER_PAGE: i64 = 30;
 
-/// Members on a page at most.
+/// Maximum number of entries per page.
 const PER_PAGE_MAX: i64 = 100;
 
-/// The validators of a height, known one height ahead of the tip; a page of them.
+/// Returns one page of the validators of a height, at most one above the tip.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn validators(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.height_up_to(server.tip()?.height.next(), args)?;
     let set = server.context.store.validators(height)?;
@@ -26,7 +28,9 @@ pub fn validators(server: &Server, args: &Args) -> Outcome {
     Ok(Answer::new(answer, given))
 }
 
-/// Members to skip and to take.
+/// Returns the number of entries to skip and the number to take.
+///
+/// Errors: the page is out of range, or an argument is not an integer.
 pub fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
     let per_page = match args.number("per_page")? {
         Some(given) if given > 0 => given.min(PER_PAGE_MAX) as usize,
@@ -43,7 +47,9 @@ pub fn page(args: &Args, total: usize) -> Result<(usize, usize), Error> {
     Ok(((page - 1) * per_page, per_page))
 }
 
-/// The parameters of a height, known one height ahead of the tip.
+/// Returns the consensus parameters of a height, at most one above the tip.
+///
+/// Errors: a bad argument, a height that is unknown or pruned, an unreadable row.
 pub fn consensus_params(server: &Server, args: &Args) -> Outcome {
     let (height, given) = server.height_up_to(server.tip()?.height.next(), args)?;
     let params = server.context.store.params(height)?;
