@@ -162,12 +162,13 @@ impl Report {
     /// Returns the lines below the table.
     pub fn lines(&self) -> Vec<String> {
         let Account { due, accepted, committed, lost, died_with_validator, duplicates } = self.transactions;
+        let alike = if self.violations.is_empty() { "alike" } else { "compared" };
         let mut lines = vec![
             format!(
                 "transactions  {due} due, {accepted} accepted, {committed} committed; of the accepted {lost} lost, {duplicates} in two \
                  blocks, {died_with_validator} known only to a validator that was killed"
             ),
-            format!("chain         {} heights alike at all {} validators", self.heights_compared, self.validators),
+            format!("chain         {} heights {alike} at all {} validators", self.heights_compared, self.validators),
         ];
         lines.extend(self.warnings.iter().map(|warning| format!("note          {warning}")));
         lines.extend(self.violations.iter().map(|violation| format!("VIOLATION     {violation}")));

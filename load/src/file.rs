@@ -1,9 +1,9 @@
 //! The file of signed transactions. It is made before the load, so that signing does not compete with the load.
 //!
 //! ```text
-//! file  = "CAIRNLD2"  header length (4)  header (JSON)  nonce of each sender (8 each)
+//! file  = "CAIRNLD3"  header length (4)  header (JSON)  nonce of each sender (8 each)
 //!          BLAKE3 of all bytes before (32)  chunk *
-//! chunk = payload length (4)  records (4)  BLAKE3 of the payload (32)  payload          numbers are little-endian
+//! chunk = payload length (4)  records (4)  BLAKE3 of these and the payload (32)  payload      numbers are little-endian
 //! ```
 //! The header and the nonces determine every transaction, so a file can be continued: a run that needs more
 //! transactions appends them. A file fits a chain when the senders' nonces on the chain are those after the first n
@@ -26,7 +26,7 @@ use crate::{
     records::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Chunk, Record},
 };
 
-const MAGIC: &[u8; 8] = b"CAIRNLD2";
+const MAGIC: &[u8; 8] = b"CAIRNLD3";
 const HEADER_BYTES_MAX: u32 = 4096;
 const CHUNK_HEAD_BYTES: u64 = 4 + 4 + 32;
 
@@ -200,7 +200,8 @@ impl Presigned {
         let mut bytes = Vec::with_capacity(payload.len() + CHUNK_HEAD_BYTES as usize);
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&chunk.len().to_le_bytes());
-        bytes.extend_from_slice(&blake3(payload).0);
+        let hash = blake3_parts(&[&bytes, payload]);
+        bytes.extend_from_slice(&hash.0);
         bytes.extend_from_slice(payload);
         self.file.write_all_at(&bytes, self.end).map_err(|error| {
             let mb = self.end as f64 / 1e6;
@@ -238,11 +239,11 @@ impl Presigned {
     fn read_chunk(&self, at: u64) -> Result<Chunk, LoadError> {
         let broken = || damaged(&self.path, &format!("byte {at}"));
         let (bytes, records) = read_chunk_head(&self.file, at, self.end).ok_or_else(broken)?;
-        let mut hash = [0; 32];
+        let (mut head, mut hash) = ([0; 8], [0; 32]);
         let mut payload = vec![0; bytes as usize];
-        let read = self.file.read_exact_at(&mut hash, at + 8);
+        let read = self.file.read_exact_at(&mut head, at).and_then(|()| self.file.read_exact_at(&mut hash, at + 8));
         read.and_then(|()| self.file.read_exact_at(&mut payload, at + CHUNK_HEAD_BYTES)).map_err(|_| broken())?;
-        if blake3(&payload) != Hash(hash) {
+        if blake3_parts(&[&head, &payload]) != Hash(hash) {
             return Err(broken());
         }
         Ok(Chunk::from_bytes(payload, records))
@@ -378,7 +379,8 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let bytes_of = |numbers| chunk(&recipe, numbers).bytes().len() + CHUNK_HEAD_BYTES as usize;
         let begin = whole.len() - bytes_of(0..10) - bytes_of(10..20);
-        for at in (0..whole.len()).step_by(7) {
+        let heads = [begin, whole.len() - bytes_of(10..20)].map(|head| head..head + CHUNK_HEAD_BYTES as usize);
+        for at in (0..whole.len()).step_by(7).chain(heads.into_iter().flatten()) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x40;
             fs::write(&path, &bytes).unwrap();

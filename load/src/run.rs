@@ -76,10 +76,15 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
     let mut watch = Watch { observer, stop };
     let mut run = Run::prepare(plan, &mut watch)?;
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    match &plan.mode {
-        Mode::Open { rate } => drop(run.stage(Load::Open { rate: *rate }, &mut watch)?),
-        Mode::Closed => run.closed(&mut watch)?,
-        Mode::Sweep { rates } => run.sweep(rates, &mut watch)?,
+    let ended = match &plan.mode {
+        Mode::Open { rate } => run.stage(Load::Open { rate: *rate }, &mut watch).map(drop),
+        Mode::Closed => run.closed(&mut watch),
+        Mode::Sweep { rates } => run.sweep(rates, &mut watch),
+    };
+    match ended {
+        // Between two stages, while transactions are signed.
+        Err(LoadError::Stopped) if !run.stages.is_empty() => {}
+        ended => ended?,
     }
     Ok(run.report(began))
 }

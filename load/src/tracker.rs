@@ -29,7 +29,8 @@ use crate::{
     tally::{State, Tally},
 };
 
-/// Number of transactions above which the tracker forgets the oldest, if they are finished or accepted.
+/// Number of transactions above which the tracker forgets the oldest, if nothing more is expected of them. Those of the last
+/// timeout may be more.
 const TXS_MAX: usize = 2_000_000;
 /// Maximum number of heights that are read after all validators' headers were missed for a while.
 const MISSED_MAX: u64 = 10_000;
@@ -113,6 +114,13 @@ struct Tx {
     is_measured: bool,
 }
 
+impl Tx {
+    /// Returns true if its result is still expected: of a valid one the commit, of an invalid one the answer.
+    fn is_awaited(&self) -> bool {
+        !self.state.is_final() && (self.kind == Kind::Valid || self.state == State::Sent)
+    }
+}
+
 struct Pending {
     /// Time at which each validator was seen to have committed the height.
     seen: Vec<Option<u64>>,
@@ -127,6 +135,8 @@ struct Inner {
     /// Number of the transaction `txs[0]`.
     first: u64,
     txs: VecDeque<Tx>,
+    /// Number of transactions above which the oldest are forgotten: [`TXS_MAX`].
+    txs_max: usize,
     numbers: ByKey<u64>,
     /// Number of the first transaction that may still time out.
     open_from: u64,
@@ -167,6 +177,7 @@ impl Tracker {
         let inner = Inner {
             first: 0,
             txs: VecDeque::new(),
+            txs_max: TXS_MAX,
             numbers: ByKey::default(),
             open_from: 0,
             waiting: 0,
@@ -412,9 +423,7 @@ impl Inner {
             kind if is_measured => self.tally.invalid.entry(kind).or_default().due += 1,
             _ => {}
         }
-        while self.txs.len() > TXS_MAX
-            && self.txs.front().is_some_and(|tx| tx.state.is_final() || tx.state == State::Taken)
-        {
+        while self.txs.len() > self.txs_max && self.txs.front().is_some_and(|tx| !tx.is_awaited()) {
             if let Some(tx) = self.txs.pop_front() {
                 self.numbers.remove(&tx.key);
                 self.first += 1;
@@ -690,6 +699,23 @@ mod tests {
         tracker.with_tally(|tally| assert_eq!((tally.due(), tally.in_state(State::Everywhere)), (2, 2)));
         assert_eq!(tracker.expire(), 0);
         assert!(tracker.problems().is_empty());
+    }
+
+    #[test]
+    fn a_transaction_whose_commit_is_expected_is_not_forgotten() {
+        let tracker = tracker();
+        tracker.lock().txs_max = 2;
+        add(&tracker, &[(0, 0, Kind::Valid), (1, 0, Kind::Garbage), (2, 0, Kind::Valid)]);
+        tracker.answers(vec![(0, Verdict::Taken), (1, Verdict::Taken)]);
+        add(&tracker, &[(3, 0, Kind::Valid)]);
+        assert_eq!((tracker.lock().first, tracker.expire()), (0, 3), "the first one waits for its block");
+        tracker.header(0, 11, MS, false, 7);
+        tracker.header(1, 11, MS, false, 7);
+        tracker.block(11, Some(&[key(0), key(2), key(3)]));
+        assert_eq!(tracker.expire(), 0, "a stage ends");
+        assert_eq!(tracker.wait_for_room(9, Duration::ZERO), 9, "a closed loop has its whole window");
+        add(&tracker, &[(4, 0, Kind::Valid)]);
+        assert_eq!(tracker.lock().first, 3);
     }
 
     #[test]

@@ -76,7 +76,7 @@ section! {
         max_subscription_clients: usize = 100,
         /// Subscriptions of one client.
         max_subscriptions_per_client: usize = 5,
-        /// Events that may wait for one client; a client that is slower gets an error and is cut off.
+        /// Heights whose events may wait for one client; a slower client gets an error and is disconnected.
         subscription_buffer_size: usize = 200,
         /// How long broadcast_tx_commit waits for the transaction to be committed.
         timeout_broadcast_tx_commit: Duration = Duration::from_secs(10),

@@ -146,17 +146,29 @@ mod tests {
         }
     }
 
-    /// Swaps the signatures of two transactions of one key. The two errors are related, and neither may hide the other.
+    /// Returns `tx(n)` with a signature of the nonce `k` whose recovery bit is inverted, and that bit.
+    fn with_wrong_parity(n: u64, k: Scalar) -> (Transaction, bool) {
+        let (honest, secret) = (tx(n), scalar([1 + (n % 5) as u8; 32]));
+        let point = (ProjectivePoint::GENERATOR * k).to_affine();
+        let r = Scalar::reduce(&point.x());
+        let s = k.invert().unwrap() * (scalar(honest.digest().0) + r * secret);
+        // The negation of s, which keeps it low, negates the nonce point.
+        let is_odd = bool::from(point.y_is_odd()) != bool::from(s.is_high());
+        let s = if s.is_high().into() { -s } else { s };
+        let bytes = [r.to_bytes().as_slice(), s.to_bytes().as_slice(), &[u8::from(!is_odd)]].concat();
+        (bytes.into_iter().zip((1..=65).rev()).fold(honest, |tx, (byte, from_end)| changed(&tx, from_end, |_| byte)), is_odd)
+    }
+
+    /// Two signatures with opposite nonce points R and -R, both with the wrong recovery bit: their errors are 2R and -2R, so a
+    /// sum without coefficients would be the point at infinity.
     #[test]
     fn errors_do_not_cancel() {
-        let swap = |a: &Transaction, b: &Transaction| {
-            let (mut bytes, other) = (a.encode(), b.encode());
-            let (start, end) = (bytes.len() - 65, bytes.len());
-            bytes[start..end].copy_from_slice(&other[other.len() - 65..]);
-            Transaction::decode(&bytes).unwrap()
-        };
-        let (a, b) = (tx(5), tx(10)); // Both have the same key.
-        assert_eq!(verify_batch(&[swap(&a, &b), swap(&b, &a), tx(1)]), [false, false, true]);
+        let (a, a_is_odd) = with_wrong_parity(0, Scalar::from(7_u64));
+        let opposite = (1..).map(|n| with_wrong_parity(n, Scalar::from(7_u64))).find(|(_, is_odd)| *is_odd != a_is_odd);
+        let b = opposite.unwrap().0;
+        assert_eq!(verify_batch(&[a.clone(), b.clone(), tx(1)]), [false, false, true]);
+        let right = |tx: &Transaction| changed(tx, 1, |parity| parity ^ 1);
+        assert_eq!(verify_batch(&[right(&a), right(&b)]), [true, true], "only the recovery bits are wrong");
     }
 
     #[test]

@@ -47,9 +47,9 @@ pub struct Mempool {
     pub(crate) tx_size_bytes: Histogram,
     /// Number of transactions per batch, by `dir`: `in`, `out`.
     pub(crate) batch_size: HistogramVec,
-    /// Transactions that were rejected because they are invalid.
+    /// Transactions that the application's rules refused.
     pub(crate) failed_txs: IntCounter,
-    /// Transactions that the mempool did not accept.
+    /// Transactions that the mempool's limits refused.
     pub(crate) rejected_txs: IntCounter,
     /// Transactions that were received again.
     pub(crate) already_received_txs: IntCounter,
@@ -146,6 +146,17 @@ impl Verify {
 }
 
 impl Mempool {
+    /// Counts the refusal of a transaction by the name of its code, with CometBFT's meanings: the rules of the application fail it,
+    /// the limits of the mempool reject it. A busy node or an unreadable disk says nothing about the transaction.
+    pub(crate) fn refused(&self, name: &str) {
+        match name {
+            "E_MEMPOOL_FULL" | "E_SENDER_FULL" | "E_REPLACE_FEE" => self.rejected_txs.inc(),
+            "E_IN_MEMPOOL" | "E_COMMITTED" => self.already_received_txs.inc(),
+            "E_BUSY" | "E_NOT_AVAILABLE" => {}
+            _ => self.failed_txs.inc(),
+        }
+    }
+
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
         Self {
             tx_size_bytes: on.histogram(
@@ -159,9 +170,9 @@ impl Mempool {
                 &["dir"],
                 vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0],
             ),
-            failed_txs: on.counter("failed_txs", "Transactions refused for what they are."),
-            rejected_txs: on.counter("rejected_txs", "Transactions refused for want of room."),
-            already_received_txs: on.counter("already_received_txs", "Transactions that came again."),
+            failed_txs: on.counter("failed_txs", "Transactions refused by the application's rules."),
+            rejected_txs: on.counter("rejected_txs", "Transactions refused because the mempool, or their sender's share of it, is full."),
+            already_received_txs: on.counter("already_received_txs", "Transactions received again."),
             wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
             submit_to_commit_seconds: on.histogram(
                 "submit_to_commit_seconds",

@@ -162,7 +162,7 @@ impl VerifyPool {
         let added = self.sound(tip, added);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
-            Err(_) => metrics.mempool.rejected_txs.inc(),
+            Err(error) => metrics.mempool.refused(error.name),
         }
         added
     }
