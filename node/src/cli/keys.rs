@@ -1,4 +1,4 @@
-//! `cairn keys`: make, list and move the keys of accounts.
+//! `cairn keys` creates, lists, exports, imports and deletes the keys of accounts.
 
 use std::{
     io::Read,
@@ -97,7 +97,10 @@ enum Command {
 }
 
 impl Keys {
-    /// Does it.
+    /// Runs the subcommand on the keyring of the home.
+    ///
+    /// Errors: the key exists already or does not exist, an input is not a key, a deletion is not confirmed with
+    /// `--yes`, or a file or standard input cannot be read or written.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let keyring = Keyring::of(home);
         match self.command {
@@ -197,6 +200,7 @@ fn show(keyring: &Keyring, account: &AccountKey) {
     output::table(&rows, &[]).iter().for_each(output::line);
 }
 
+/// Returns the name, address and public key of an account as JSON.
 fn describe(account: &AccountKey) -> Value {
     json!({
         "name": account.name.to_string(),
@@ -205,6 +209,7 @@ fn describe(account: &AccountKey) -> Value {
     })
 }
 
+/// Returns the secret key that `text` encodes in hexadecimal digits; `-` reads it from standard input.
 fn from_hex(text: &str) -> Result<SecretKey, Failure> {
     let input = if text == "-" { standard_input()? } else { text.to_owned() };
     let bytes = HEXLOWER_PERMISSIVE.decode(input.trim().as_bytes()).ok();
@@ -213,6 +218,7 @@ fn from_hex(text: &str) -> Result<SecretKey, Failure> {
     })
 }
 
+/// Returns the text of standard input, at most the first 64 KiB.
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);
