@@ -1,9 +1,10 @@
 //! Proves that the commands in the documents work exactly as written.
 //!
 //! One shell runs all ```` ```sh ```` blocks of a document in their order, in an empty folder and with `cairn` on its
-//! path. A comment before a block marks an exception: `<!-- keeps running -->` (until the end of the document), `<!--
-//! not tried: why -->`. A comment `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started
-//! before. `curl` runs with `-f`, and also fails if the response is empty or a JSON-RPC error.
+//! path. A comment before a block marks an exception:
+//! `<!-- keeps running -->` (until the end of the document) or `<!-- not tried: why -->`.
+//! A comment `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before. `curl` runs with
+//! `-f`, and also fails if the response is empty or a JSON-RPC error.
 
 use std::{
     env, fs,
@@ -26,7 +27,7 @@ fn the_documents_commands_work() {
     }
 }
 
-/// Returns the blocks of a document as one script, and the number of blocks that are run.
+/// Returns the blocks of a document as one script, and the number of blocks that it runs.
 fn script(text: &str) -> (String, usize) {
     let mut script = String::from(
         "set -euo pipefail\n\
