@@ -3,8 +3,8 @@
 //! short form of `cairn faults`.
 //!
 //! The tests need a Docker daemon; [`Docker::find`] lists the other requirements and reports what is missing. The image
-//! contains the program of this build. `CAIRN_TEST_IMAGE=cairn` selects another image, such as the one that `make
-//! image` builds from source.
+//! contains the program of this build. `CAIRN_TEST_IMAGE=cairn` selects another image, such as the one of
+//! `make image`, which is built from source.
 //!
 //! No test waits for a fixed time. Each wait is for an event, with a deadline that holds on a loaded machine too.
 #![allow(clippy::print_stdout, reason = "it tells what it measured")]

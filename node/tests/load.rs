@@ -149,7 +149,6 @@ fn blocks(node: &Validator) -> Vec<Vec<Vec<u8>>> {
     (1..=node.height()).map(block).collect()
 }
 
-/// Returns the signer and the nonce of an encoded transaction.
 fn name(tx: &[u8]) -> Name {
     let tx = VerifiedTx::from_bytes(tx).expect("a committed transaction is signed");
     let TxOrder::Nonce(nonce) = tx.body().order else { panic!("it has no nonce: {:?}", tx.body()) };
@@ -182,7 +181,6 @@ fn of_senders(senders: u32, each: u64) -> BTreeSet<Name> {
     (0..senders).map(address).flat_map(|address| (0..each).map(move |nonce| (address, nonce))).collect()
 }
 
-/// Returns the sum of a count over all seconds of a stage.
 fn sum(stage: &StageReport, count: fn(&load::SecondReport) -> u64) -> u64 {
     stage.seconds.iter().map(count).sum()
 }

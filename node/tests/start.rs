@@ -164,7 +164,6 @@ impl OrdinaryUser {
     }
 }
 
-/// Gives a file, or a folder with its content, to a user and the group of the same id.
 fn give(path: &Path, to: u32) {
     chown(path, Some(to), Some(to)).unwrap();
     if path.is_dir() {

@@ -120,7 +120,6 @@ impl Faults {
         Err(Failure::new(format!("{first}{more}: see the report")))
     }
 
-    /// Prints the report as a table, and writes it as JSON if asked.
     fn show(&self, report: &Report) -> Result<(), Failure> {
         let is_quiet = self.json.as_deref() == Some("-");
         if !is_quiet {

@@ -86,7 +86,6 @@ impl Keyring {
         }
     }
 
-    /// Creates the failure for a key that does not exist; lists up to 20 existing keys.
     fn unknown(&self, name: &KeyName) -> Failure {
         let names = self.files.names().unwrap_or_default();
         let there = match names.len() {

@@ -200,7 +200,6 @@ fn show(keyring: &Keyring, account: &AccountKey) {
     output::table(&rows, &[]).iter().for_each(output::line);
 }
 
-/// Returns the name, address and public key of an account as JSON.
 fn describe(account: &AccountKey) -> Value {
     json!({
         "name": account.name.to_string(),
@@ -218,7 +217,6 @@ fn from_hex(text: &str) -> Result<SecretKey, Failure> {
     })
 }
 
-/// Returns the text of standard input, at most the first 64 KiB.
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);

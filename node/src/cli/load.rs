@@ -232,7 +232,6 @@ impl Load {
         Ok(())
     }
 
-    /// Returns the plan of the load that the arguments describe.
     fn plan(&self, home: &Home) -> Result<Plan, Failure> {
         let testnet = Testnet::of(home);
         let mode = match self.mode {

@@ -86,7 +86,6 @@ fn progress(what: &str, done: u64, of: u64, more: &str) -> String {
     format!("{what:<12} [{}{}] {done} of {of}{more}", "#".repeat(filled), ".".repeat(BAR - filled))
 }
 
-/// Returns the line that shows the figures of the last seconds of a load.
 fn live(live: &Live) -> String {
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
     format!(

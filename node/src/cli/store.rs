@@ -114,7 +114,6 @@ impl Verify {
     }
 }
 
-/// Returns the id of the chain that the database holds.
 fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
     let id = storage::chain_of(kv).map_err(exit::Failure::from)?;
     id.ok_or_else(|| Failure::new(format!("{}: the database holds no chain yet", kv.place())))
@@ -178,7 +177,6 @@ fn check_root<K: Kv>(
     Ok(misplaced)
 }
 
-/// Prints the report of a verification as tables or as JSON.
 fn print<K: Kv>(path: &Path, store: &Store<K>, report: &Report, is_json: bool) {
     let height = |height: Option<Height>| height.map_or_else(|| "-".to_owned(), |height| height.to_string());
     if is_json {
@@ -297,7 +295,6 @@ impl CopyFacts {
         Ok((facts, tip))
     }
 
-    /// Reads the description of a copy from its file.
     fn load(file: &Path) -> Result<Self, Failure> {
         let bytes = files::read(file, COPY_FACTS_BYTES_MAX)?;
         let wrong = |reason: String| {

@@ -106,9 +106,7 @@ fn interval(text: &str) -> Result<Interval, String> {
 
 /// An event for the main thread of the testnet.
 enum Event {
-    /// A new observation of a node.
     Look(Look),
-    /// A signal that requests a stop.
     Stop,
 }
 
@@ -294,7 +292,6 @@ impl Running {
         }
     }
 
-    /// Applies an observation to the picture.
     fn take(&mut self, look: Look) {
         let (row, unanswered) = (&mut self.picture.rows[look.index], &mut self.unanswered[look.index]);
         match look.seen {
@@ -329,7 +326,6 @@ impl Running {
         }
     }
 
-    /// Creates the failure for the case that all validators ended, with the last log line of the first one.
     fn none_started(&mut self) -> Failure {
         let first = &mut self.validators[0];
         let code = first.ended().and_then(|status| status.code());
@@ -368,13 +364,11 @@ impl Running {
     }
 }
 
-/// Returns the URL of a node's metrics, or `None` if they are off.
 fn metrics_address(node: &Config) -> Option<String> {
     let on = node.instrumentation.prometheus;
     on.then(|| reachable(&node.instrumentation.prometheus_listen_addr))
 }
 
-/// Returns the first picture of a testnet, with all validators starting.
 fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
     let short = dir.strip_prefix("./").unwrap_or(dir).display().to_string();
     let rows = (0..prepared.nodes.len()).map(|index| {

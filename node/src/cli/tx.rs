@@ -168,8 +168,6 @@ impl Send {
         self.report(&id, &status, &Names::of(&keyring))
     }
 
-    /// Returns the chain to sign for: that of the node's status, which must be the one of `--chain-id` if that is
-    /// given.
     fn chain_of(&self, status: &Value) -> Result<ChainId, Failure> {
         let network = json::text(status, "/node_info/network")?;
         match &self.chain_id {
@@ -204,9 +202,6 @@ impl Send {
         self.nonce.is_none() && !self.unordered && NONCE_TAKEN.contains(&code)
     }
 
-    /// Prints the outcome of the transaction.
-    ///
-    /// Errors: the transaction was not committed, or it was committed and failed.
     fn report(&self, id: &TxId, status: &Status, names: &Names) -> Result<(), Failure> {
         let Status::Committed { height, result, raw, .. } = status else {
             return Err(not_committed(id, status, self.timeout));
@@ -233,7 +228,6 @@ impl Send {
     }
 }
 
-/// Creates the failure for a transaction that is not committed, with advice that depends on its status.
 fn not_committed(id: &TxId, status: &Status, timeout: Duration) -> Failure {
     let timeout = duration_text(timeout);
     match status {
@@ -251,7 +245,6 @@ fn not_committed(id: &TxId, status: &Status, timeout: Duration) -> Failure {
     }
 }
 
-/// Returns a result's log with its code, or the code alone if the log is empty.
 fn sentence(code: u64, log: &str) -> String {
     if log.is_empty() { format!("code {code}") } else { format!("{log} (code {code})") }
 }
@@ -321,7 +314,6 @@ fn latest_height(client: &Client) -> Option<u64> {
     json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok()
 }
 
-/// Decodes a transaction from hexadecimal digits or base64, and prints its content and whether its signature is valid.
 fn decode(home: &Home, text: &str, json: bool) -> Result<(), Failure> {
     let tx = show::decode(&show::bytes(text)?)?;
     if json {

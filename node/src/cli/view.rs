@@ -179,7 +179,6 @@ fn kind_of(reason: &str) -> &str {
     reason.split([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).next().unwrap_or_default()
 }
 
-/// Returns the time of day of the latest block in UTC, and its age.
 fn last_block(seen: &Seen) -> String {
     if seen.height == 0 {
         return "none yet".to_owned();

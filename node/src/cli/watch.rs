@@ -79,7 +79,6 @@ fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, 
     read(&answers, txs_per_second).ok()
 }
 
-/// Reads an observation from the responses to the five calls.
 fn read([status, state, mempool, peers, ready]: &[Value; 5], txs_per_second: f64) -> Result<Seen, Failure> {
     let place = json::text(state, "/round_state/height~1round~1step")?;
     let mut place = place.split('/').skip(1);

@@ -118,7 +118,6 @@ pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alic
     assert_eq!((search.total_count, search.blocks[0].block_id.hash), (1, block.block_id.hash));
 }
 
-/// Returns the Merkle root of the leaves as the client library computes it.
 fn root(leaves: &[impl AsRef<[u8]>]) -> tendermint::Hash {
     tendermint::Hash::Sha256(simple_hash_from_byte_vectors::<Sha256>(leaves))
 }

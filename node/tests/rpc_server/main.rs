@@ -52,7 +52,6 @@ async fn raw(url: String, body: Option<String>) -> Raw {
     tokio::task::spawn_blocking(send).await.unwrap()
 }
 
-/// Calls a method by POST with the id "x".
 async fn post(url: &str, method: &str, params: Value) -> Raw {
     raw(url.to_owned(), Some(json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params }).to_string()))
         .await

@@ -127,7 +127,6 @@ fn evidence(height: u64, timestamp: Time) -> Evidence {
     Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(None), vote(Some(id)), &validators, timestamp).unwrap())
 }
 
-/// Returns evidence in CometBFT's JSON form.
 fn as_json(evidence: &Evidence) -> Value {
     let Evidence::DuplicateVote(pair) = evidence;
     let vote = |signed: &types::SignedVote| {

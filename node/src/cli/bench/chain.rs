@@ -98,7 +98,6 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Waits until all validators have a block.
     fn wait_for_blocks(&mut self, stop: &AtomicBool) -> Result<(), Failure> {
         let deadline = Instant::now() + START_TIME_MAX;
         for index in 0..self.configs.len() {

@@ -100,7 +100,6 @@ pub enum Workload {
     Half,
 }
 
-/// Parses a duration from 1 s to 1 h.
 fn duration(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
     parse_duration(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| "use 1s to 1h".to_owned())
@@ -265,7 +264,6 @@ impl Observer for Readings<'_> {
     }
 }
 
-/// Waits for `duration`, or until `stop` is set.
 fn pause(duration: Duration, stop: &AtomicBool) {
     let until = Instant::now() + duration;
     while !stop.load(Ordering::Relaxed) {
