@@ -1,5 +1,5 @@
-//! Proves with real validators that the report of `cairn load` agrees with their blocks, and that it warns when it
-//! cannot agree.
+//! Proves with real validators that the report of `cairn load` agrees with their blocks, and that it has a warning when
+//! blocks and submitted transactions differ.
 //!
 //! The tests check counts and no durations, so that they also pass on a loaded machine.
 

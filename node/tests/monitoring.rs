@@ -31,7 +31,7 @@ const DATA_SOURCE: &str = "prometheus";
 
 /// The queries of well-known dashboards, with CometBFT's namespace: Grafana 11036 ("Cosmos Network Dashboard") and
 /// 15991, and the dashboards of CometBFT's own monitoring and end-to-end tests. Their queries for metrics that have no
-/// meaning here are left out, and return no data: the connection to an application in another process
+/// meaning here are left out, because they return no data: the connection to an application in another process
 /// (`abci_connection_…`), vote extensions, and Go's runtime (`go_…`).
 const COMMUNITY: &[&str] = &[
     "label_values(cometbft_consensus_height, chain_id)",
