@@ -1,4 +1,5 @@
-//! `cairn bench` counts what real validators do: what it says of a chain is what a chain does.
+//! Proves that the counts of `cairn bench` are those of real validators: two syncs per height and one signature check
+//! per transfer.
 
 mod program;
 

@@ -1,4 +1,4 @@
-//! The program as a person meets it, without a running node: help, files, keys, refusals.
+//! Proves that commands that need no running node work as documented: help, files, keys, and refusals.
 
 mod program;
 
@@ -14,6 +14,7 @@ use std::{
 
 use program::{Cairn, json};
 
+/// Returns the permission bits of a file or folder.
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
 }
@@ -79,7 +80,7 @@ fn the_version_is_the_programs() {
     let version = json(&cairn.run(&["version", "--json"]).succeeds());
     assert_eq!((&version["name"], &version["version"]), (&"cairn".into(), &env!("CARGO_PKG_VERSION").into()));
     assert!(cairn.run(&["--version"]).succeeds().contains(env!("CARGO_PKG_VERSION")));
-    // In a checkout, the program names its commit, and so does one that is built from `git archive`.
+    // A program that is built in a git checkout or from an archive of `git archive` reports its commit.
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
@@ -156,7 +157,7 @@ fn an_interrupted_init_can_be_repeated() {
     let cairn = Cairn::new();
     let home = cairn.folder().join("home");
     cairn.run(&["init", "--home", "home"]).succeeds();
-    // As a kill between two files leaves it.
+    // This is the state after a kill between two written files.
     fs::write(home.join(".unfinished"), "").unwrap();
     fs::remove_file(home.join("config/priv_validator_key.json")).unwrap();
     cairn.run(&["init", "--home", "home"]).succeeds();
@@ -297,7 +298,7 @@ fn a_testnets_files_are_those_of_a_cometbft_testnet() {
     assert!(other.contains("./seven is there already and has 7 validators, not 4"), "{other}");
 }
 
-/// Breaks one file of a home, runs a command, and expects file and field in what it says.
+/// Breaks one file of a home, runs a command, and expects the file and the field in its error.
 #[test]
 fn a_broken_file_is_named_with_its_field() {
     let cairn = Cairn::new();
@@ -365,7 +366,7 @@ fn a_reset_keeps_keys_and_what_they_signed() {
     assert!(!cairn.folder().join("h/config/addrbook.json").exists());
     assert_eq!(fs::read(cairn.folder().join("h/config/priv_validator_key.json")).unwrap(), key);
 
-    // A database that cannot be read costs nothing where the signing state beside it says what was signed.
+    // An unreadable database does not prevent a reset if the signing state file records what was signed.
     let damage = || {
         fs::create_dir(data.join("cairn.db")).unwrap();
         fs::write(data.join("cairn.db/CURRENT"), "garbage").unwrap();
@@ -375,7 +376,7 @@ fn a_reset_keeps_keys_and_what_they_signed() {
     assert!(said.contains("not read") && said.contains("kept: up to height 41, round 1, step 2"), "{said}");
     assert!(!data.join("cairn.db").exists());
 
-    // Without it, what is in there may have been signed.
+    // Without a record in that file, the database may hold the only record, so the reset is refused.
     for state in [None, Some(r#"{"height": "0", "round": 0, "step": 0}"#)] {
         let file = data.join("priv_validator_state.json");
         match state {

@@ -1,10 +1,12 @@
-//! The image and docker-compose.yml, run as a person runs them: four validators and Prometheus from nothing; kill, pause, cut off,
-//! stop, take down, start again. And `cairn faults` in a short form.
+//! Proves that the image and docker-compose.yml work as a user runs them: four validators and Prometheus start without
+//! any files, and the validators are killed, paused, disconnected, stopped, removed and started again. Also runs a
+//! short form of `cairn faults`.
 //!
-//! Needs a Docker daemon; see [`Docker::find`] for what else, and for what is said where it is missing. The image gets the program
-//! of this build; `CAIRN_TEST_IMAGE=cairn` tries another, such as the one that `make image` builds from source.
+//! The tests need a Docker daemon; [`Docker::find`] lists the other requirements and reports what is missing. The image
+//! contains the program of this build. `CAIRN_TEST_IMAGE=cairn` selects another image, such as the one of
+//! `make image`, which is built from source.
 //!
-//! Nothing here waits for a time to pass; everything waits for something to happen, with a deadline that a loaded machine keeps.
+//! No test waits for a fixed time. Each wait is for an event, with a deadline that holds on a loaded machine too.
 #![allow(clippy::print_stdout, reason = "it tells what it measured")]
 
 mod optional;
@@ -20,18 +22,19 @@ use std::{
 use program::{Cairn, free_ports, json, ok, sources};
 use serde_json::Value;
 
-/// Anything that should happen happens within this time, also on a machine that is busy.
+/// Timeout of each expected event; it holds on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// From `up` to the first block: 15 s are promised, on a machine that does nothing else.
+/// Maximum time from `up` to the first block. The promised time is 15 s on an otherwise idle machine.
 const FIRST_BLOCK: Duration = Duration::from_secs(60);
-/// From SIGTERM to the end.
+/// Maximum time from SIGTERM to the end of all validators.
 const STOP: Duration = Duration::from_secs(10);
-/// Bytes that our layers add to the base image.
+/// Maximum number of bytes that the layers of this project add to the base image.
 const LAYERS_BYTES_MAX: u64 = 45_000_000;
+/// Service names of the validators in docker-compose.yml.
 const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
-/// Compose projects of this test begin with this, then comes its process id.
+/// Prefix of the compose project's name in this test, followed by the id of the test's process.
 const PROJECT: &str = "cairn-test-";
-/// Those of `cairn faults` begin with this, then comes its process id.
+/// Prefix of the compose project's name in `cairn faults`, followed by the id of its process.
 const FAULTS_PROJECT: &str = "cairn-faults-";
 
 fn main() -> ExitCode {
@@ -60,7 +63,8 @@ fn the_image_is_small_and_says_what_docker_needs_to_know(docker: &Docker) {
     assert_eq!(config["StopSignal"], "SIGTERM");
     assert_eq!(config["Entrypoint"], serde_json::json!(["cairn"]));
     assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD", "cairn", "query", "ready"]));
-    // From the newest layer down to the first instruction of ours: the base image's layers come behind it.
+    // The history lists the newest layer first. The sum ends at the first instruction of our Dockerfile, behind which
+    // the layers of the base image follow.
     let history = ok(Command::new("docker").args([
         "history",
         "--no-trunc",
@@ -95,7 +99,7 @@ fn a_compose_file_is_written_for_any_number(docker: &Docker) {
     let mut expected = vec!["grafana".to_owned(), "init".to_owned(), "prometheus".to_owned()];
     expected.extend((0..7).map(|i| format!("node{i}")));
     expected.sort();
-    // The older command lists what a profile hides, the newer does not.
+    // `docker-compose` lists services of inactive profiles, `docker compose` does not.
     services.retain(|service| service != "load");
     assert_eq!(services, expected);
     let twice = cairn
@@ -120,26 +124,26 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     net.prometheus_sees_all();
     net.grafana_has_the_dashboards();
 
-    // The accounts' keys are at hand beside node0.
+    // The keys of the accounts are in a volume that node0 has.
     let sent = net.exec("node0", &["cairn", "tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]);
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
 
     net.bears_load();
 
-    // kill: the others go on, and nothing starts it again but a person.
+    // A killed validator: the others continue, and it starts again only when a user starts it.
     net.compose(&["kill", "node2"]);
     net.go_on_without("node2");
     assert_eq!(net.state("node2")["ExitCode"], 137);
     net.compose(&["start", "node2"]);
     net.catches_up("node2");
 
-    // pause.
+    // A paused validator: the others continue, and it catches up afterwards.
     net.compose(&["pause", "node1"]);
     net.go_on_without("node1");
     net.compose(&["unpause", "node1"]);
     net.catches_up("node1");
 
-    // Cut off: it notices, says so, and comes back by itself.
+    // A disconnected validator reports that it is not ready, and catches up without help after the connection is back.
     let (network, node3) = (format!("{}_default", net.project), net.id("node3"));
     let cut = Instant::now();
     ok(Command::new("docker").args(["network", "disconnect", &network, &node3]));
@@ -155,7 +159,7 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     println!("from connect to caught up: {:.1} s", back.elapsed().as_secs_f64());
     net.is_healthy("node3");
 
-    // SIGTERM: a clean end within the time.
+    // After SIGTERM, all validators end cleanly within the time limit.
     let height = net.height("node0").unwrap();
     let (genesis, keys) = (net.genesis(), net.key("node3"));
     let stopping = Instant::now();
@@ -167,7 +171,7 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     }
     assert!(stopping.elapsed() < STOP, "{:?}", stopping.elapsed());
 
-    // down and up: the same chain, the same keys, from the same height.
+    // After `down` and `up`, the chain and the keys are the same, and the chain continues from the same height.
     net.compose(&["down"]);
     assert_eq!(net.containers(), "");
     net.up();
@@ -178,7 +182,8 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     net.all_agree();
 }
 
-/// The short form of `cairn faults`: what must happen, and that it is told; how fast it is here is not judged.
+/// Runs a short form of `cairn faults` and checks the outcomes and the report. The performance on this machine is not
+/// judged.
 fn validators_bear_faults_under_load(docker: &Docker) {
     let cairn = Cairn::new();
     let mut faults = cairn.command(&["faults", "--rate", "50", "--duration", "5s", "--baseline", "3s"]);
@@ -202,9 +207,10 @@ fn validators_bear_faults_under_load(docker: &Docker) {
         let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("{field} of {row}"));
         let (kept, stall) = (number("kept_reachable"), number("worst_stall_ms"));
         match row["scenario"].as_str().unwrap() {
-            // No side has more than 2/3: what was under way when it was cut may still have been decided.
+            // No side has more than 2/3 of the power. Only blocks in progress at the time of the cut may still be
+            // decided.
             "cut-half" => assert!(kept < 0.3 && stall > 4_000.0, "{row}"),
-            // Proposal, prevote, precommit: each crosses the relay.
+            // Proposal, prevote and precommit each pass the relay once, which adds 20 ms each.
             "delay" => assert!(row["latency"]["p50_ms"].as_f64() >= Some(60.0) && kept > 0.3, "{row}"),
             _ => assert!(kept > 0.3, "the others go on: {row}"),
         }
@@ -233,7 +239,7 @@ fn a_run_of_faults_that_is_interrupted_leaves_nothing(docker: &Docker) {
         .spawn()
         .unwrap();
     let project = format!("{FAULTS_PROJECT}{}", run.id());
-    // The hardest moment: a container is paused.
+    // The interrupt comes while a container is paused, because a paused container is the hardest to remove.
     eventually("a container is paused", || {
         let filter = format!("label=com.docker.compose.project={project}");
         let paused = ok(Command::new("docker").args(["ps", "-q", "--filter", &filter, "--filter", "status=paused"]));
@@ -242,36 +248,36 @@ fn a_run_of_faults_that_is_interrupted_leaves_nothing(docker: &Docker) {
         (!paused.is_empty()).then_some(())
     });
     for _ in 0..2 {
-        ok(Command::new("kill").args(["-INT", &run.id().to_string()])); // twice, as people do
+        ok(Command::new("kill").args(["-INT", &run.id().to_string()])); // users often press Ctrl-C twice
     }
     let output = run.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(left_of(&project), "");
 }
 
-/// Containers, volumes and networks of a project.
+/// Returns the ids of the containers, volumes and networks of a project; an empty string if nothing is left.
 fn left_of(project: &str) -> String {
     let filter = format!("label=com.docker.compose.project={project}");
     let list = |what: &[&str]| ok(Command::new("docker").args(what).args(["-q", "--filter", &filter]));
     [&["ps", "-a"][..], &["volume", "ls"], &["network", "ls"]].map(list).concat()
 }
 
-/// What the tests use of this machine.
+/// The tools and images of this machine that the tests use.
 struct Docker {
-    /// `docker compose`, or the older `docker-compose`.
+    /// Words of the compose command: `docker compose`, or the older `docker-compose`.
     compose: Vec<String>,
-    /// The image under test.
+    /// Name of the image under test.
     image: String,
-    /// Official names that stand-ins bear until the end.
+    /// Official image names that stand-in images have during the tests.
     stand_ins: Vec<String>,
-    /// Whether there is an image of Grafana.
+    /// True if this machine has an image of Grafana.
     grafana: bool,
 }
 
 impl Docker {
-    /// Looks for a daemon and a compose command, sees to the base images, and builds the image under test.
+    /// Finds a daemon and a compose command, provides the base images, and builds the image under test.
     ///
-    /// Errors: one of them is missing; says which. An image that does not build is a failure, not an error.
+    /// Errors: a requirement is missing; the text names it. An image that does not build makes the test fail instead.
     fn find() -> Result<Self, String> {
         let answers = |command: &[&str]| {
             let run = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
@@ -312,6 +318,7 @@ impl Docker {
         Ok(docker)
     }
 
+    /// Removes the projects of earlier runs of this test whose processes no longer exist.
     fn remove_what_a_dead_run_left(&self) {
         let label = "com.docker.compose.project";
         let projects = [["ps", "-a"], ["volume", "ls"], ["network", "ls"]].map(|list| {
@@ -330,7 +337,7 @@ impl Docker {
         }
     }
 
-    /// The compose command for a project, in the sources.
+    /// Returns the compose command for a project, with the folder of the sources as working folder.
     fn command(&self, project: &str) -> Command {
         let mut command = Command::new(&self.compose[0]);
         command.args(&self.compose[1..]).args(["-p", project]).current_dir(sources()).stdin(Stdio::null());
@@ -342,12 +349,13 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         for name in &self.stand_ins {
-            let _ = Command::new("docker").args(["rmi", "--no-prune", name]).output(); // its layers keep their other name
+            let _ = Command::new("docker").args(["rmi", "--no-prune", name]).output(); // removes this name only
         }
     }
 }
 
-/// An image with the program of this build, by the Dockerfile's stage for that.
+/// Builds an image with the program of this build, through the stage `prebuilt` of the Dockerfile, and returns its
+/// name.
 fn build_image() -> String {
     let image = "cairn-test:prebuilt";
     let id = || ok(Command::new("docker").args(["images", "-q", image]));
@@ -358,16 +366,16 @@ fn build_image() -> String {
     build.args(["build", "-q", "-t", image, "--target", "prebuilt", "--build-arg", "BINARY=cairn", "-f"]);
     ok(build.arg(sources().join("Dockerfile")).arg(folder.path()));
     if !before.is_empty() && before != id() {
-        let _ = Command::new("docker").args(["rmi", before.trim()]).output(); // it may be in use; then it stays
+        let _ = Command::new("docker").args(["rmi", before.trim()]).output(); // fails if the old image is in use
     }
     image.to_owned()
 }
 
-/// Four validators and what watches them, with ports of their own; gone when dropped.
+/// Four validators, Prometheus and Grafana on separate ports, which are removed when the value is dropped.
 struct Net<'a> {
     docker: &'a Docker,
     project: String,
-    /// RPC, Prometheus, Grafana.
+    /// First of three consecutive host ports: RPC, Prometheus, Grafana.
     port: u16,
 }
 
@@ -398,7 +406,8 @@ impl<'a> Net<'a> {
         self.compose(&args);
     }
 
-    /// The service `load`: its senders get money, it loads, it reports when it is stopped, and it goes on when it is started again.
+    /// Checks the service `load`: its senders are funded, its transactions are committed, it reports when it is
+    /// stopped, and it continues when it is started again.
     #[track_caller]
     fn bears_load(&self) {
         let logs = || self.compose(&["logs", "--no-color", "load"]);
@@ -423,7 +432,7 @@ impl<'a> Net<'a> {
         self.command(&["exec", "-T", node]).args(command).output().unwrap()
     }
 
-    /// What a node's own command line answers, if it does.
+    /// Returns the JSON response of `cairn query` in a node's container, or `None` if the command fails.
     fn query(&self, node: &str, what: &[&str]) -> Option<Value> {
         let said = self.exec(node, &[&["cairn", "query"], what, &["--json"]].concat());
         said.status.success().then(|| json(&String::from_utf8_lossy(&said.stdout)))
@@ -438,7 +447,7 @@ impl<'a> Net<'a> {
         eventually(&format!("{node} reaches height {height}"), || self.height(node).filter(|got| *got >= height));
     }
 
-    /// The others make three more blocks while it is away.
+    /// Waits until the other validators have committed three more blocks without this one.
     #[track_caller]
     fn go_on_without(&self, node: &str) {
         let others: Vec<&&str> = NODES.iter().filter(|other| **other != node).collect();
@@ -446,7 +455,7 @@ impl<'a> Net<'a> {
         others.iter().for_each(|other| self.reaches(other, height + 3));
     }
 
-    /// It has what the others have, and its precommits are in their commits again.
+    /// Waits until a validator has the height of the others, and its precommits are in their commits again.
     #[track_caller]
     fn catches_up(&self, node: &str) {
         let asked = NODES.iter().find(|other| **other != node).unwrap();
@@ -480,7 +489,8 @@ impl<'a> Net<'a> {
         });
     }
 
-    /// As nobody in particular, within bounds, reached by this machine alone and only where it should be.
+    /// Checks that a node runs as an unprivileged user with resource limits, and that only node0 publishes a port, on
+    /// loopback.
     #[track_caller]
     fn is_confined(&self, node: &str) {
         let user = self.exec(node, &["id", "-u"]);
@@ -510,7 +520,7 @@ impl<'a> Net<'a> {
         assert!(rules["data"]["groups"].as_array().is_some_and(|groups| !groups.is_empty()), "it has alerts: {rules}");
     }
 
-    /// Where there is an image of Grafana.
+    /// Waits until Grafana has all dashboards. Does nothing without an image of Grafana.
     #[track_caller]
     fn grafana_has_the_dashboards(&self) {
         if !self.docker.grafana {
@@ -524,19 +534,19 @@ impl<'a> Net<'a> {
         });
     }
 
-    /// The genesis document that node0 serves.
+    /// Returns the genesis document that node0 serves.
     fn genesis(&self) -> Value {
         eventually("a genesis document", || self.query("node0", &["genesis"]))
     }
 
-    /// A validator's public key, from its file.
+    /// Returns a validator's public key, read from its key file.
     fn key(&self, node: &str) -> String {
         String::from_utf8(self.exec(node, &["cairn", "show-validator"]).stdout).unwrap()
     }
 
     #[track_caller]
     fn id(&self, node: &str) -> String {
-        // The newer command lists what has stopped only with --all, which the older does not know with -q.
+        // `docker compose` lists stopped containers only with --all, which `docker-compose` does not accept with -q.
         let all: &[&str] = if self.docker.compose.len() > 1 { &["--all"] } else { &[] };
         self.compose(&[&["ps", "-q"], all, &[node]].concat()).trim().to_owned()
     }
@@ -551,7 +561,7 @@ impl<'a> Net<'a> {
         self.inspect(node)["State"].take()
     }
 
-    /// What is left of the project.
+    /// Returns the ids of the containers that the project still has.
     fn containers(&self) -> String {
         let filter = format!("label=com.docker.compose.project={}", self.project);
         ok(Command::new("docker").args(["ps", "-aq", "--filter", &filter]))
@@ -568,7 +578,8 @@ impl Drop for Net<'_> {
     }
 }
 
-/// Whether this machine's C library is newer than `known`. One that does not tell is another kind of library: newer.
+/// Returns true if this machine's C library is newer than `known`. A library without a glibc version counts as newer,
+/// because it is another implementation.
 fn libc_is_newer_than(known: (u32, u32)) -> bool {
     let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output().map(|output| output.stdout).unwrap_or_default();
     let said = String::from_utf8_lossy(&said).trim().replace("glibc ", "");
@@ -576,7 +587,7 @@ fn libc_is_newer_than(known: (u32, u32)) -> bool {
     (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(u32::MAX)) > known
 }
 
-/// The JSON that a server on this machine answers, if it does.
+/// Returns the JSON response of a server on this machine, or `None` without a valid response.
 fn get(port: u16, path: &str) -> Option<Value> {
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
     config.new_agent().get(format!("http://127.0.0.1:{port}{path}")).call().ok()?.body_mut().read_json().ok()

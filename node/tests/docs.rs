@@ -1,9 +1,10 @@
-//! The commands in the documents work, word for word.
+//! Proves that the commands in the documents work exactly as written.
 //!
-//! Each block of ```` ```sh ```` is run, in its order, by one shell in an empty folder with `cairn` on its path. A comment before a block
-//! says what is different: `<!-- keeps running -->` (to the end of the document), `<!-- not tried: why -->`. A comment
-//! `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before. `curl` runs with `-f`, and fails also for an
-//! empty answer and for one that is an error.
+//! One shell runs all ```` ```sh ```` blocks of a document in their order, in an empty folder and with `cairn` on its
+//! path. A comment before a block marks an exception:
+//! `<!-- keeps running -->` (until the end of the document) or `<!-- not tried: why -->`.
+//! A comment `<!-- runs: COMMAND -->` anywhere starts a command that the reader has started before. `curl` runs with
+//! `-f`, and also fails if the response is empty or a JSON-RPC error.
 
 use std::{
     env, fs,
@@ -12,11 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Maximum run time of one document's script.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 #[test]
 fn the_documents_commands_work() {
-    // One after the other: they use the ports that a reader's testnet uses.
+    // The documents run one after the other, because they use the same ports.
     for (document, blocks) in [("README.md", 3), ("docs/quick-start.md", 4), ("docs/operate.md", 12)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
         let (script, tried) = script(&fs::read_to_string(&path).unwrap());
@@ -25,7 +27,7 @@ fn the_documents_commands_work() {
     }
 }
 
-/// A document's blocks as one script, and how many they are.
+/// Returns the blocks of a document as one script, and the number of blocks that it runs.
 fn script(text: &str) -> (String, usize) {
     let mut script = String::from(
         "set -euo pipefail\n\
@@ -67,13 +69,14 @@ fn script(text: &str) -> (String, usize) {
     (script, tried)
 }
 
+/// Returns the lines of a script that start a command in the background, and wait for a testnet until it is ready.
 fn background(command: &str) -> String {
     let wait = if command.contains("cairn testnet") { "until_ready\n" } else { "" };
     format!("in_background '{}'\n{wait}", command.replace('\'', "'\\''"))
 }
 
-/// Runs a script. Where the system allows it, among processes and ports of its own: then `pkill` finds no others, the ports that a
-/// reader's testnet uses are free, and nothing outlives it.
+/// Runs a script and panics if it fails. Where the system allows it, the script has its own process and network
+/// namespaces: then `pkill` finds no other processes, the default ports are free, and no process outlives the script.
 fn run(document: &str, script: &str) {
     let folder = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
@@ -115,7 +118,7 @@ fn run(document: &str, script: &str) {
         }
     };
     let mut lines: Vec<String> = fs::read_to_string(&output).unwrap().lines().map(str::to_owned).collect();
-    lines.dedup(); // what waits for something says so again and again
+    lines.dedup(); // commands that wait for something repeat the same line
     let text = lines.join("\n");
     let behind = fs::read_to_string(folder.path().join("background.log")).unwrap_or_default();
     assert!(
@@ -130,7 +133,7 @@ fn a_command_that_fails_is_noticed() {
     let (right, tried) = script(document);
     assert_eq!(tried, 1);
     run("right", &right);
-    // Nothing listens there; and a file may hold what a node never should answer.
+    // Port 9 has no listener. The other cases use a file to provide a response that a node should never give.
     let error = "curl -s \"file://$PWD/error\"";
     for wrong in [
         "false | true",

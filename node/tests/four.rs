@@ -1,4 +1,5 @@
-//! Four validators, each a process: they agree, survive kill −9, halt without a quorum, and go on.
+//! Proves with four validator processes that they agree, survive `kill -9`, halt without a quorum, and continue with
+//! one.
 
 mod processes;
 
@@ -10,24 +11,24 @@ fn four() -> Homes {
     Homes::new(4, Duration::from_millis(50))
 }
 
-/// All have the same block, with the same state behind it.
-/// Waits until the votes of these validators are in commits. One that is killed before it ever signed has nothing that says so, and
-/// waits for the others when it comes back.
+/// Waits until the votes of these validators are in commits. A validator that is killed before its first signature has
+/// no signing record, and would wait for the others after its restart.
 fn until_all_sign(nodes: &mut [Validator]) {
     for node in nodes {
         node.wait_until("it signs", |node| node.metric("cometbft_consensus_validator_last_signed_height") >= 1.0);
     }
 }
 
-/// Four that say after 1.5 s that no block is decided.
+/// Creates four validators that report after 1.5 s that no block is decided.
 fn quick_to_stall() -> Homes {
     Homes::with(4, Duration::from_millis(50), |options| {
         options.params.timeouts.propose = Duration::from_millis(500);
     })
 }
 
-/// Waits until a node says that the height after its last one is not decided; the height and the line. While the nodes start one after
-/// the other, it may have said so of earlier ones.
+/// Waits until a node reports that the height after its latest one is not decided; returns this height and the log
+/// line. Reports for earlier heights are skipped, because a node may have logged them while the nodes started one after
+/// the other.
 fn stall(node: &mut Validator) -> (u64, String) {
     let last = node.height();
     let height_of = |line: &str| -> u64 {
@@ -37,12 +38,14 @@ fn stall(node: &mut Validator) -> (u64, String) {
     (height_of(&line), line)
 }
 
+/// Checks that all nodes have the same block at a height, with the same app hash in its header.
 fn expect_agreement(nodes: &[Validator], height: u64) {
     let hashes: Vec<_> = nodes.iter().map(|node| node.block_hash(height)).collect();
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
 }
 
-/// Whatever a node exports stands in `docs/metrics.md`, with its kind, and there is not too much of it.
+/// Checks that `docs/metrics.md` documents each exported metric with its kind, and that a node has at most 1,000
+/// series.
 fn expect_documented_metrics(node: &Validator) {
     let (page, text) = (node::metrics::manual(), node.metrics_text());
     let sections: Vec<&str> = page.split("\n## ").collect();
@@ -170,7 +173,7 @@ fn a_process_with_few_files_refuses_clients_first() {
     let clients: Vec<_> = (0..300).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
     let goal = nodes[1].height() + 10;
     nodes[1].wait_for_height(goal);
-    nodes[0].wait_for_height(goal); // and this asks it, beside those that hold their connections
+    nodes[0].wait_for_height(goal); // its RPC still answers while the other clients hold their connections
     assert_eq!(nodes[0].metric("cometbft_p2p_peers"), 3.0);
     drop(clients);
     for node in nodes {
@@ -185,7 +188,8 @@ fn gauges_are_right_from_the_start_on() {
     let mut node = homes.start(0);
     node.wait_for_height(5);
     assert_eq!(node.terminate().0, Some(0));
-    // What it shows, it knows from its store: at most the height that it had voted for is decided now, and the next waits for an hour.
+    // The gauges must come from the store: after the restart, the node decides at most the height for which it had
+    // voted, and the next height waits for an hour.
     let node = Validator::spawn(&homes.home(0), &["--consensus.min_block_interval", "1h"]).listening();
     let scrape = node.metrics_text();
     let metric = |name: &str| processes::sum_of(&scrape, &format!("cometbft_consensus_{name}"));
@@ -214,7 +218,7 @@ fn a_full_node_keeps_a_transaction_for_validators_that_restart() {
     std::fs::remove_file(homes.home(0).join("config/priv_validator_key.json")).unwrap();
     let mut nodes = homes.start_all();
     until_all_sign(&mut nodes[1..]);
-    // Two of the three validators go; the third hears of the transaction, and is the only one.
+    // Two of the three validators are killed, so that the third is the only validator that receives the transaction.
     nodes.drain(2..).for_each(Validator::kill);
     let sent = std::process::Command::new(env!("CARGO_BIN_EXE_cairn"))
         .args(["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5", "--no-wait"])
@@ -226,7 +230,7 @@ fn a_full_node_keeps_a_transaction_for_validators_that_restart() {
     let waiting = |node: &Validator| node.call("num_unconfirmed_txs")["total"].clone();
     processes::eventually("the validator hears of it", || waiting(&nodes[1]) == "1");
     nodes.pop().unwrap().kill();
-    // No validator knows it now. They come back, and the full node tells them.
+    // Now no running validator has the transaction. After their restart, the full node must send it to them.
     for index in 1..4 {
         nodes.push(homes.start(index));
     }

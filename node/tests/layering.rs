@@ -1,4 +1,5 @@
-//! Imports run one way, and the pure crates stay pure.
+//! Proves that the workspace's crates depend on each other in one direction only, and that the pure crates stay free of
+//! I/O.
 //!
 //! | crate | may use, of this workspace |
 //! |---|---|
@@ -11,16 +12,17 @@
 //! | `simulator` | all but `p2p`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
-//! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. What a crate pulls in
-//! all told comes from `cargo tree`, which resolves features for that crate alone: `cargo metadata` joins the
-//! features of the whole workspace, and there `node` turns on RocksDB for everybody.
+//! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a
+//! crate come from `cargo tree`, which resolves features for this crate alone. `cargo metadata` would unite the
+//! features of the whole workspace, in which `node` enables RocksDB for all crates.
 
 use cargo_metadata::MetadataCommand;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each crate with the workspace crates it may depend on. A crate that is not listed may not exist.
+/// Each crate of the workspace, with the workspace crates on which it may depend. A crate that is not listed is not
+/// allowed.
 const MAY_USE: [(&str, &str); 11] = [
     ("types", ""),
     ("consensus", "types"),
@@ -35,13 +37,15 @@ const MAY_USE: [(&str, &str); 11] = [
     ("node", "types consensus app storage genesis host p2p load faults"),
 ];
 
-/// Crates that must run under a virtual clock: neither they nor anything they pull in touches disk, network or threads.
+/// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
+/// threads.
 const SANS_IO: [&str; 6] = ["types", "consensus", "app", "genesis", "host", "simulator"];
 
-/// Packages that bring IO. Each stands for its family: `rocksdb` for `rocksdb-…` and `librocksdb-sys` too.
+/// Families of packages that do I/O. Each name stands for the package itself and for all packages `name-…`.
 const IO_PACKAGES: [&str; 4] = ["tokio", "libp2p", "rocksdb", "librocksdb"];
 
-/// Crates in which clippy forbids clocks, floats, threads, hash maps and IO, each by the same `clippy.toml`.
+/// Crates in which clippy forbids clocks, floats, threads, hash maps and I/O. All of them must have the same
+/// `clippy.toml`.
 const PURE: [&str; 3] = ["types", "consensus", "app"];
 
 #[test]
@@ -124,7 +128,7 @@ fn an_io_package_is_caught() {
     assert!(io_packages(&names(&["prost", "k256", "tracing", "libc"])).is_empty());
 }
 
-/// The edges `from -> to` that `MAY_USE` does not allow, as sentences, in the order given.
+/// Returns the edges `from -> to` that `MAY_USE` does not allow, as sentences, in their given order.
 fn violations(edges: &[(String, String)]) -> Vec<String> {
     let allowed = |from: &str, to: &str| {
         let mut rules = MAY_USE.iter();
@@ -133,7 +137,7 @@ fn violations(edges: &[(String, String)]) -> Vec<String> {
     edges.iter().filter(|(from, to)| !allowed(from, to)).map(|(from, to)| format!("{from} may not use {to}")).collect()
 }
 
-/// The packages of `closure` that belong to a family in `IO_PACKAGES`.
+/// Returns the packages of `closure` that belong to a family in `IO_PACKAGES`.
 fn io_packages(closure: &BTreeSet<String>) -> Vec<&str> {
     let of_family = |name: &str, family: &str| {
         name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -141,7 +145,7 @@ fn io_packages(closure: &BTreeSet<String>) -> Vec<&str> {
     closure.iter().map(String::as_str).filter(|name| IO_PACKAGES.iter().any(|family| of_family(name, family))).collect()
 }
 
-/// Direct dependencies between workspace crates, of every kind, by short name, without a crate's own use of itself.
+/// Returns the direct dependencies of every kind between different workspace crates, by short name.
 fn workspace_edges() -> Vec<(String, String)> {
     let members = workspace_crates();
     let mut edges = BTreeSet::new();
@@ -157,12 +161,12 @@ fn workspace_edges() -> Vec<(String, String)> {
     edges.into_iter().collect()
 }
 
-/// The workspace's crates by short name.
+/// Returns the short names of the workspace's crates.
 fn workspace_crates() -> BTreeSet<String> {
     metadata().workspace_packages().iter().map(|package| short(&package.name)).collect()
 }
 
-/// What the manifests say, without resolving, so that the test needs no network.
+/// Returns the content of the manifests without resolved dependencies, so that the test needs no network.
 fn metadata() -> cargo_metadata::Metadata {
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
@@ -171,7 +175,7 @@ fn metadata() -> cargo_metadata::Metadata {
         .expect("cargo metadata reads our own manifests")
 }
 
-/// Every package that a crate pulls in as a normal dependency with its default features on this platform.
+/// Returns all direct and transitive normal dependencies of a crate, with its default features on this platform.
 fn closure(name: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
@@ -190,7 +194,7 @@ fn closure(name: &str) -> BTreeSet<String> {
     packages
 }
 
-/// `cairn-types` is called `types` here and in every import.
+/// Returns the short name of a package, without `cairn-`: the name that is used here and in every import.
 fn short(package: &str) -> String {
     package.strip_prefix("cairn-").unwrap_or(package).to_owned()
 }

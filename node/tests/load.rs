@@ -1,6 +1,7 @@
-//! `cairn load` against real validators: what it reports is what is in their blocks, and it says so when that is not the case.
+//! Proves with real validators that the report of `cairn load` agrees with their blocks, and that it has a warning when
+//! blocks and submitted transactions differ.
 //!
-//! Counts, not seconds: what a loaded machine makes slow stays right.
+//! The tests check counts and no durations, so that they also pass on a loaded machine.
 
 mod processes;
 
@@ -27,10 +28,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use types::{Address, ChainId, TxOrder, VerifiedTx};
 
-/// One at a time, so that they do not slow each other down.
+/// Lock that makes the tests run one after the other, so that they do not slow each other down.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Validators whose senders have money, and a folder for what `cairn load` writes.
+/// Validators of a chain with funded senders, and a folder for the files of `cairn load`.
 struct Net {
     nodes: Vec<Validator>,
     folder: TempDir,
@@ -55,7 +56,7 @@ impl Net {
         self.folder.path().join("report.json")
     }
 
-    /// Begins `cairn load` on these addresses.
+    /// Starts `cairn load` on these addresses.
     fn start(&self, urls: &[String], args: &[&str]) -> Generator {
         let said = self.folder.path().join("said");
         let file = fs::File::create(&said).unwrap();
@@ -71,7 +72,7 @@ impl Net {
         Generator { child: command.spawn().unwrap(), said }
     }
 
-    /// Runs it to its end; its report.
+    /// Runs `cairn load` to its end and returns its report.
     fn load(&self, urls: &[String], args: &[&str]) -> Report {
         self.start(urls, args).ends();
         self.report()
@@ -81,7 +82,7 @@ impl Net {
         serde_json::from_str(&fs::read_to_string(self.json()).unwrap()).unwrap()
     }
 
-    /// Waits until node0 has committed so many transactions.
+    /// Waits until node0 has committed `count` transactions.
     fn wait_for_txs(&self, count: u64) {
         eventually(&format!("{count} transactions are committed"), || {
             (self.nodes[0].metric("cometbft_consensus_total_txs") >= count as f64).then_some(())
@@ -89,14 +90,14 @@ impl Net {
     }
 }
 
-/// A running `cairn load`.
+/// A running process of `cairn load`.
 struct Generator {
     child: Child,
     said: PathBuf,
 }
 
 impl Generator {
-    /// Waits for its end, which is a success.
+    /// Waits for the end of the process, which must succeed.
     fn ends(&mut self) {
         let said = || fs::read_to_string(&self.said).unwrap_or_default();
         let deadline = Instant::now() + 3 * PATIENCE;
@@ -118,7 +119,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it has ended already where a test went well
+        let _ = self.child.kill(); // fails if the process has ended already
         let _ = self.child.wait();
     }
 }
@@ -135,10 +136,10 @@ fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Who signed a transaction, and its nonce.
+/// The signer of a transaction and its nonce, which identify it here.
 type Name = (Address, u64);
 
-/// Blocks of one validator: the transactions of each.
+/// Returns the encoded transactions of each block of a validator.
 fn blocks(node: &Validator) -> Vec<Vec<Vec<u8>>> {
     let block = |height: u64| {
         let block = node.call(&format!("block?height={height}"));
@@ -154,7 +155,7 @@ fn name(tx: &[u8]) -> Name {
     (tx.body().signer.address(), nonce)
 }
 
-/// That blocks have each of these transactions exactly once, and nothing else.
+/// Checks that the blocks contain each of these transactions exactly once, and no others.
 fn exactly_once(blocks: &[Vec<Vec<u8>>], expected: &BTreeSet<Name>) -> Result<(), String> {
     let mut counts: BTreeMap<Name, u64> = expected.iter().map(|name| (*name, 0)).collect();
     for name in blocks.iter().flatten().map(|tx| name(tx)) {
@@ -166,14 +167,14 @@ fn exactly_once(blocks: &[Vec<Vec<u8>>], expected: &BTreeSet<Name>) -> Result<()
     }
 }
 
-/// That no transaction is in blocks twice; how many there are.
+/// Checks that no transaction is in the blocks twice; returns the number of transactions.
 fn distinct(blocks: &[Vec<Vec<u8>>]) -> u64 {
     let all: Vec<&Vec<u8>> = blocks.iter().flatten().collect();
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a transaction is committed twice");
     all.len() as u64
 }
 
-/// The first transactions of so many senders, so many of each.
+/// Returns the names of the first `each` transactions of each of the first `senders` senders.
 fn of_senders(senders: u32, each: u64) -> BTreeSet<Name> {
     let chain_id = ChainId::new("processes").unwrap();
     let address = |index| sender_key(&chain_id, index).public_key().address();
@@ -187,7 +188,7 @@ fn sum(stage: &StageReport, count: fn(&load::SecondReport) -> u64) -> u64 {
 #[test]
 fn what_is_valid_is_committed_once_everywhere_and_what_is_not_is_refused() {
     let net = Net::new(4, 250);
-    // 1,000 transactions: 750 valid, three of each sender; 250 to be refused.
+    // The load has 1,000 transactions: 750 valid ones, three of each sender, and 250 that must be refused.
     let args = "--rate 200 --duration 5s --warm-up 0 --cool-down 0 --senders 250 --invalid-share 0.25 --timeout 60s";
     let report = net.load(&net.urls(), &args.split(' ').collect::<Vec<_>>());
 
@@ -205,7 +206,7 @@ fn what_is_valid_is_committed_once_everywhere_and_what_is_not_is_refused() {
     assert_eq!((stage.refused, stage.timed_out, stage.unsent), (0, 0, 0));
     assert_eq!((stage.duplicates, stage.late, stage.refused_and_committed, stage.ran_out), (0, 0, 0, false));
     assert_eq!((sum(stage, |second| second.due), sum(stage, |second| second.committed)), (750, 750));
-    // The six kinds take turns.
+    // The six kinds of invalid transactions alternate, so their counts differ by at most one.
     let codes: Vec<(&str, u64, u32)> =
         stage.invalid.iter().map(|(kind, of)| (kind.as_str(), of.due, of.expected_code)).collect();
     let kinds = [
@@ -228,7 +229,7 @@ fn what_is_valid_is_committed_once_everywhere_and_what_is_not_is_refused() {
         ["node0", "node1", "node2", "node3"]
     );
 
-    // What programs go by.
+    // Programs that read the report rely on these fields.
     let json: Value = serde_json::from_str(&fs::read_to_string(net.json()).unwrap()).unwrap();
     for pointer in [
         "/format",
@@ -269,7 +270,8 @@ fn a_validator_that_dies_is_told_and_the_others_are_loaded_on() {
     assert_eq!(report.plan.order, "unordered");
     assert_eq!(stage.committed + stage.refused + stage.timed_out + stage.unsent, stage.due, "{stage:?}");
     assert!(stage.committed >= 300, "{stage:?}");
-    // Lost is only what the dead one had taken and not passed on, or was about to be handed; no other refused anything.
+    // Only transactions are lost that the killed validator had accepted and not forwarded, or that were about to be
+    // sent to it. The other validators refused none.
     assert_eq!((stage.refused, stage.duplicates), (0, 0), "{stage:?}");
     for node in &net.nodes {
         assert_eq!(distinct(&blocks(node)), stage.committed + stage.late, "{stage:?}");
@@ -310,7 +312,8 @@ fn stages_of_a_sweep_and_of_a_closed_loop_add_up_and_make_pictures() {
     }
 }
 
-/// A check that cannot fail is none: what a node says of one block is changed on the way.
+/// Proves that the checks of this file and of `cairn load` can fail: a proxy changes the transactions of one block in a
+/// response.
 #[test]
 fn the_count_of_commits_notices_what_is_there_twice_and_what_is_missing() {
     let net = Net::new(1, 150);
@@ -327,7 +330,7 @@ fn the_count_of_commits_notices_what_is_there_twice_and_what_is_missing() {
     let honest = load(&net.nodes[0].rpc);
     assert_eq!((honest.stages[0].committed, honest.stages[0].duplicates), (100, 0));
 
-    // And so does this test's own.
+    // The check `exactly_once` of this file must notice such changes too.
     let (blocks, expected) = (blocks(&net.nodes[0]), of_senders(100, 3));
     assert_eq!(exactly_once(&blocks, &expected), Ok(()));
     let tx = blocks.iter().flatten().next().unwrap().clone();
@@ -340,7 +343,7 @@ fn the_count_of_commits_notices_what_is_there_twice_and_what_is_missing() {
     assert!(exactly_once(&blocks, &without_its_name).unwrap_err().contains("none of these"));
 }
 
-/// An address that answers as a node does, except that the transactions of one block are changed.
+/// Starts a proxy in front of a node that changes the transactions of one block in a response; returns its URL.
 fn liar(node: &Validator, change: fn(&mut Vec<Value>)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -351,7 +354,7 @@ fn liar(node: &Validator, change: fn(&mut Vec<Value>)) -> String {
             let Ok(server) = TcpStream::connect(&behind) else { return };
             let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             thread::spawn(move || {
-                let _ = io::copy(&mut from_client, &mut to_server); // either may hang up
+                let _ = io::copy(&mut from_client, &mut to_server); // fails if either end closes the connection
                 let _ = to_server.shutdown(Shutdown::Both);
             });
             let has_lied = has_lied.clone();
@@ -364,7 +367,7 @@ fn liar(node: &Validator, change: fn(&mut Vec<Value>)) -> String {
     url
 }
 
-/// Passes answers on, until one becomes something else than HTTP.
+/// Forwards the node's responses and changes one of them. After a switch to WebSocket, it copies all bytes unchanged.
 fn pass_answers(
     mut from: BufReader<TcpStream>,
     mut to: &TcpStream,

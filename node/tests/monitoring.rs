@@ -1,7 +1,9 @@
-//! What `monitoring/` shows and warns about, against a real Prometheus that scrapes a live testnet: every query of the dashboards,
-//! of the alerts and of the community's CometBFT dashboards returns data, and the alerts speak when they should.
+//! Proves that the dashboards and alerts of `monitoring/` work with a real Prometheus that scrapes a live testnet.
+//! Every query of the dashboards and of the community's CometBFT dashboards returns data, the metrics of every alert
+//! exist, and alerts fire when they should.
 //!
-//! Needs `prometheus` and `promtool`: those on the PATH, else Debian's package, unpacked into the cache without installing it.
+//! The tests need `prometheus` and `promtool`: those on the PATH, else the Debian package, which is unpacked into the
+//! cache and not installed.
 #![allow(clippy::print_stdout, reason = "it tells what it measured")]
 
 mod optional;
@@ -18,17 +20,19 @@ use std::{
 use program::{Cairn, free_ports, json, ok, sources};
 use serde_json::Value;
 
-/// Anything that should happen happens within this time, also on a machine that is busy.
+/// Timeout of each expected event; it holds on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// The most series of a node in a testnet of four, and the longest that the quickest of some scrapes may take.
+/// Maximum number of series of one node in a testnet of four.
 const SERIES_MAX: f64 = 1_000.0;
+/// Maximum duration in seconds of the fastest scrape of each node.
 const SCRAPE_SECONDS_MAX: f64 = 0.020;
-/// How a Grafana dashboard names its data source.
+/// Uid by which the Grafana dashboards refer to their data source.
 const DATA_SOURCE: &str = "prometheus";
 
-/// What the well-known dashboards ask, with CometBFT's namespace: Grafana 11036 ("Cosmos Network Dashboard") and 15991, and those of
-/// CometBFT's own monitoring and end-to-end tests. They ask too for metrics that mean nothing here, and see no data there: the
-/// connection to an application in another process (`abci_connection_…`), vote extensions, and Go's runtime (`go_…`).
+/// The queries of well-known dashboards, with CometBFT's namespace: Grafana 11036 ("Cosmos Network Dashboard") and
+/// 15991, and the dashboards of CometBFT's own monitoring and end-to-end tests. Their queries for metrics that have no
+/// meaning here are left out, because they return no data: the connection to an application in another process
+/// (`abci_connection_…`), vote extensions, and Go's runtime (`go_…`).
 const COMMUNITY: &[&str] = &[
     "label_values(cometbft_consensus_height, chain_id)",
     "cometbft_consensus_height{chain_id=\"$chain_id\"}",
@@ -88,7 +92,7 @@ fn the_configuration_and_the_alerts_are_sound(tools: &Tools) {
     ok(Command::new(&tools.promtool).args(["check", "config", "prometheus.yml"]).current_dir(&folder));
     ok(Command::new(&tools.promtool).args(["test", "rules", "alerts.test.yml"]).current_dir(&folder));
 
-    // A test that never fails tests nothing: with another threshold it does.
+    // The tests of the alerts must be able to fail: with another threshold they do.
     let broken = tempfile::tempdir().unwrap();
     let alerts = fs::read_to_string(folder.join("alerts.yml")).unwrap();
     assert!(alerts.contains("> 0.25"));
@@ -98,7 +102,7 @@ fn the_configuration_and_the_alerts_are_sound(tools: &Tools) {
     test.args(["test", "rules", "alerts.test.yml"]).current_dir(broken.path());
     assert!(!test.output().unwrap().status.success());
 
-    // Each alert is tried, and says where to read on: a section that is called like it.
+    // Each alert has a test, and refers to the section of the runbook with its name.
     let tests = fs::read_to_string(folder.join("alerts.test.yml")).unwrap();
     for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(
@@ -116,9 +120,10 @@ fn the_configuration_and_the_alerts_are_sound(tools: &Tools) {
     }
 }
 
-/// The parts of Grafana's dashboard model (classic, schema 39) that are used here: an object's keys, all of them needed.
+/// Keys that each panel of a dashboard must have, and no others, by Grafana's dashboard model (classic, schema 39).
 const PANEL_KEYS: [&str; 9] =
     ["datasource", "description", "fieldConfig", "gridPos", "id", "options", "targets", "title", "type"];
+/// Keys that each target of a panel must have, and no others.
 const TARGET_KEYS: [&str; 6] = ["datasource", "editorMode", "expr", "legendFormat", "range", "refId"];
 
 fn the_dashboards_are_what_grafana_reads(_: &Tools) {
@@ -184,7 +189,7 @@ fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {
     let base = base.to_string();
     let prepare = ["testnet", "--init-only", "--base-port", &base, "--empty-block-interval", "200ms"];
     cairn.run(&prepare).succeeds();
-    // So few heights are kept that some are forgotten while we look.
+    // So few heights are kept that some are pruned during the test.
     for node in 0..4 {
         let file = cairn.folder().join(format!("testnet/node{node}/config/genesis.json"));
         let genesis = fs::read_to_string(&file).unwrap();
@@ -202,7 +207,8 @@ fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {
     let prometheus = Prometheus::start(tools, &cairn.folder(), &targets, port);
     eventually("all four are scraped", || (prometheus.value("sum(up)")? == 4.0).then_some(()));
 
-    // A life in which everything happens: transfers, a refused call, a validator that dies, misses blocks and comes back.
+    // These events give every metric a value: transfers, a refused call, and a validator that is killed, misses blocks
+    // and comes back.
     let send = |amount: u32| {
         let args = ["tx", "send", "--from", "alice", "--to", "bob", "--amount", &amount.to_string()];
         cairn.run(&args).succeeds();
@@ -231,7 +237,7 @@ fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {
         (prometheus.value("min(cometbft_consensus_total_txs{instance!=\"node3\"})")? >= 16.0).then_some(())
     });
     eventually("heights are forgotten", || prometheus.value("max(cometbft_state_prune_seconds_count) > 0"));
-    // A rate needs two samples after the change.
+    // A rate has a value only with two samples after the change.
     let scrapes = prometheus.value("count_over_time(up{instance=\"node3\"}[10m])").unwrap();
     eventually("three more scrapes", || {
         (prometheus.value("count_over_time(up{instance=\"node3\"}[10m])")? >= scrapes + 3.0).then_some(())
@@ -246,14 +252,15 @@ fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {
     assert!(quickest <= SCRAPE_SECONDS_MAX);
 }
 
-/// A running Prometheus.
+/// A running Prometheus process and its address.
 struct Prometheus {
     _process: Process,
     url: String,
 }
 
 impl Prometheus {
-    /// Starts it with the configuration and alerts of `monitoring/`, on the targets of a testnet, scraping each second.
+    /// Starts Prometheus with the configuration and alerts of `monitoring/`. It scrapes the targets of a testnet every
+    /// second.
     fn start(tools: &Tools, folder: &Path, targets: &Path, port: u16) -> Self {
         let from = sources().join("monitoring/prometheus");
         let config = fs::read_to_string(from.join("prometheus.yml")).unwrap();
@@ -285,14 +292,14 @@ impl Prometheus {
         request.call().ok()?.body_mut().read_json().ok()
     }
 
-    /// The one value of a query now.
+    /// Returns the current value of the first series of a query, if it has one.
     fn value(&self, query: &str) -> Option<f64> {
         let answer = self.get("/api/v1/query", &[("query", query)])?;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
-    /// Whether a query has a number for the last ten minutes, as a panel asks it.
+    /// Returns true if a range query over the last ten minutes, like that of a panel, returns a finite number.
     fn has_data(&self, query: &str) -> bool {
         let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let (start, end) = ((now - 600).to_string(), now.to_string());
@@ -304,7 +311,8 @@ impl Prometheus {
         values.any(|value| value[1].as_str().unwrap().parse::<f64>().is_ok_and(f64::is_finite))
     }
 
-    /// Every query of the dashboards, of the alerts and of the community.
+    /// Checks that every query of the dashboards and of the community returns data, and that the metrics of every alert
+    /// exist.
     #[track_caller]
     fn answers_all(&self) {
         let names = self.get("/api/v1/label/__name__/values", &[]).unwrap();
@@ -323,7 +331,7 @@ impl Prometheus {
             }
         }
         queries.extend(COMMUNITY.iter().map(|query| ("community".to_owned(), (*query).to_owned())));
-        // An alert has no data when all is well: there the names count.
+        // The query of an alert that does not fire has no data, so only the names of its metrics are checked.
         let rules = self.get("/api/v1/rules", &[]).unwrap();
         let rules: Vec<Value> = rules["data"]["groups"]
             .as_array()
@@ -353,7 +361,7 @@ impl Prometheus {
     }
 }
 
-/// A query as Grafana sends it: variables replaced, and of `label_values` the series.
+/// Returns a query as Grafana sends it: with its variables replaced, and only the series of `label_values`.
 fn asked(query: &str) -> String {
     let query = query.strip_prefix("label_values(").map_or(query, |rest| rest.rsplit_once(", ").unwrap().0);
     let known = [("$__rate_interval", "30s"), ("$chain_id", "cairn-testnet")];
@@ -363,7 +371,7 @@ fn asked(query: &str) -> String {
     query
 }
 
-/// The names of metrics in a query.
+/// Returns the names of the metrics in a query.
 fn metrics_of(query: &str) -> BTreeSet<String> {
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let is_metric =
@@ -380,14 +388,16 @@ fn dashboards() -> Vec<(String, Value)> {
     files.map(read).collect()
 }
 
-/// The programs.
+/// Paths of the two programs that the tests run.
 struct Tools {
     prometheus: PathBuf,
     promtool: PathBuf,
 }
 
 impl Tools {
-    /// Errors: they are neither on the PATH nor to be had.
+    /// Finds the programs on the PATH, or fetches the Debian package into the cache.
+    ///
+    /// Errors: the programs are not on the PATH, and the package cannot be fetched or does not run here.
     fn find() -> Result<Self, String> {
         let works =
             |program: &Path| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
@@ -412,12 +422,12 @@ impl Tools {
     }
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed when the value is dropped, so that it does not outlive its test.
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Its validators end with it: their standard input closes.
+        // The validators of a testnet end with its process, because their standard input closes.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

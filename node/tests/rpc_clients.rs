@@ -1,4 +1,5 @@
-//! Unmodified clients against the program itself: one validator, started as an operator starts it.
+//! Proves that unmodified CometBFT clients work with the program itself: one validator, started as an operator starts
+//! it.
 
 #[path = "rpc_server/drive.rs"]
 mod drive;
@@ -22,7 +23,7 @@ use types::{
     Wire,
 };
 
-/// Ends with the test, however that ends.
+/// A process that is killed when the value is dropped, so that it does not outlive its test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -44,14 +45,14 @@ fn transfer(alice: &SecretKey, nonce: u64) -> Vec<u8> {
     body.sign(alice).encode()
 }
 
-/// Until the node answers: a process that starts gives no other sign.
+/// Waits until the node answers its health check, and returns a client for it.
 async fn healthy(url: &str) -> HttpClient {
     let client = HttpClient::new(url).unwrap();
     client.wait_until_healthy(Duration::from_secs(60)).await.unwrap();
     client
 }
 
-/// What a round that decides brings about, from the consensus thread to a client.
+/// Checks that a client receives every event of a round that decides.
 async fn every_event_of_a_round(url: &str) {
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let mut missing = BTreeSet::from([
@@ -89,7 +90,8 @@ async fn stock_clients_use_a_node_with_an_ed25519_key() {
     use_a_node(KeyType::Ed25519).await;
 }
 
-/// A stock client proves that this chain's only validator contradicted itself, twice: it is counted once.
+/// Submits the same evidence against the chain's only validator twice through an unmodified client, and checks that it
+/// is counted once.
 async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &str) {
     let time = client.block(2_u32).await.unwrap().block.header.time;
     let of_block = |byte| {
@@ -115,7 +117,7 @@ async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &st
             extension_signature: None,
         }
     };
-    // The stock client writes the power of all validators as the one of this validator; here they are the same.
+    // The client library writes the total power as the power of this validator; on this chain they are equal.
     let power = client.validators(2_u32, Paging::All).await.unwrap().validators[0].power;
     let evidence = DuplicateVoteEvidence {
         vote_a: vote(1),
@@ -139,6 +141,7 @@ async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &st
     assert!(text.contains("cometbft_consensus_evidence_total{chain_id=\"clients-1\"} 1\n"), "{text}");
 }
 
+/// Starts a node whose validator key has this type, and runs all client checks on it.
 async fn use_a_node(key_type: KeyType) {
     let cairn = Cairn::new();
     cairn.run(&["init", "--home", "home", "--chain-id", "clients-1", "--key-type", key_type.name()]).succeeds();

@@ -1,4 +1,5 @@
-//! A node that cannot start says why, names the file, setting or port, and the way out; and ends with the right code.
+//! Proves that a node that cannot start reports the reason, the file, setting or port, and a remedy, and that it ends
+//! with the right exit code. Also proves that signing state survives restarts and losses.
 
 mod processes;
 
@@ -27,7 +28,7 @@ fn one() -> Homes {
     Homes::new(1, Duration::from_millis(100))
 }
 
-/// Starts a node that must not start.
+/// Starts a node that must refuse to start; returns its exit code and output.
 fn refused(home: &Path, args: &[&str]) -> (i32, String) {
     let (code, output) = Validator::spawn(home, args).ended();
     (code.expect("it ended by itself"), output)
@@ -70,7 +71,7 @@ fn a_port_in_use_names_the_setting() {
     }
 }
 
-/// A genesis document that is a pipe: the start waits for its writer.
+/// The genesis document is a named pipe in this test, so that the start blocks until the pipe has a writer.
 #[test]
 fn a_signal_during_the_start_ends_the_node_cleanly() {
     let homes = one();
@@ -78,7 +79,7 @@ fn a_signal_during_the_start_ends_the_node_cleanly() {
     fs::remove_file(&genesis).unwrap();
     assert!(Command::new("mkfifo").arg(&genesis).status().unwrap().success());
     let node = Validator::spawn(&homes.home(0), &["--log_level", "debug"]);
-    // Opening the pipe for writing succeeds once the node reads it: from here on it is in its start.
+    // Opening the pipe for writing succeeds when the node opens it for reading, so from here on the node is starting.
     let writer = fs::OpenOptions::new().write(true).open(&genesis).unwrap();
     let (code, log) = node.terminate();
     assert_eq!(code, Some(0), "{log}");
@@ -120,14 +121,14 @@ fn garbage_files_are_named_with_the_field() {
     }
 }
 
-/// A user to whom the modes of files mean something: the one who runs the test or, where that is root, nobody.
+/// A user to whom file permissions apply: the user who runs the test or, if that is root, the user `nobody` (65534).
 struct OrdinaryUser {
     program: PathBuf,
     id: Option<u32>,
 }
 
 impl OrdinaryUser {
-    /// The owner of a folder from now on.
+    /// Returns the user who owns a folder, after giving the folder to `nobody` if its owner is root.
     fn of(folder: &Path) -> Self {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_cairn"));
         if fs::metadata(folder).unwrap().uid() != 0 {
@@ -135,13 +136,13 @@ impl OrdinaryUser {
         }
         let id = 65534;
         give(folder, id);
-        // The program may lie where only root can go.
+        // The program may be in a folder that only root can access.
         let copy = folder.join("cairn");
         fs::hard_link(&program, &copy).or_else(|_| fs::copy(&program, &copy).map(|_| ())).unwrap();
         Self { program: copy, id: Some(id) }
     }
 
-    /// Runs the program there; exit code and everything that it wrote.
+    /// Runs the program as this user on a home; returns the exit code and the whole output.
     fn run(&self, args: &[&str], home: &Path) -> (i32, String) {
         let folder = home.parent().unwrap();
         let mut command = Command::new("timeout");
@@ -210,7 +211,7 @@ fn what_may_not_be_read_is_not_taken_for_absent() {
         }
         fs::set_permissions(&path, mode).unwrap();
     }
-    // What may not be removed is not lost, and what was signed is not forgotten.
+    // A reset that lacks permissions must neither remove the store nor change the signing state.
     let state = home.join("data/priv_validator_state.json");
     let signed = fs::read(&state).unwrap();
     for file in ["data/priv_validator_state.json", "data/cairn.db"] {
@@ -255,7 +256,7 @@ fn a_state_file_ahead_of_the_chain_is_one_clear_line_not_ready_and_a_metric() {
     let state = homes.home(0).join("data/priv_validator_state.json");
     write(&state, r#"{"height": "2", "round": 0, "step": 3}"#);
     let mut node = homes.start(0);
-    // It cannot decide height 1 without its own signature.
+    // The only validator signs nothing up to height 2, so height 1 cannot be decided.
     let (status, why) = node.ready();
     assert!(status == 503 && why.contains("signed at height 2") && why.contains("ends at height 0"), "{status} {why}");
     assert_eq!(node.metric("cometbft_consensus_ready"), 0.0);
@@ -273,7 +274,8 @@ fn a_state_file_ahead_of_the_chain_is_one_clear_line_not_ready_and_a_metric() {
     assert_eq!(state["height"], "2", "it is not taken back");
 }
 
-/// What was signed is in the file before it is said, so it survives `kill -9` and the loss of the database.
+/// A signature is recorded in the state file before it is sent, so the record survives `kill -9` and the loss of the
+/// database.
 #[test]
 fn the_state_file_is_never_behind_what_was_said() {
     let homes = Homes::new(1, Duration::from_millis(20));
@@ -290,7 +292,7 @@ fn the_state_file_is_never_behind_what_was_said() {
         node.kill();
         assert!(signed() >= seen, "height {seen} was decided, the file says {}", signed());
     }
-    // The database is moved away: the key is not lost with it, and signs nothing again.
+    // Without the database, the state file still prevents the key from signing anything again.
     let up_to = signed();
     let data = homes.home(0).join("data");
     fs::rename(data.join("cairn.db"), data.join("away")).unwrap();
@@ -312,7 +314,7 @@ fn who_lost_database_and_signing_state_says_up_to_where_it_signed() {
     let data = homes.home(1).join("data");
     fs::remove_dir_all(data.join("cairn.db")).unwrap();
     fs::remove_file(data.join("priv_validator_state.json")).unwrap();
-    // The other one may be at the next height, and know a vote of this one there.
+    // The other validator may be at the next height already, and have a vote of the killed one for it.
     let last = (tip + 1).to_string();
     for claimed in [last.clone(), "1".to_owned()] {
         let mut lost = Validator::spawn(&homes.home(1), &["--signed-up-to", &claimed]).listening();
@@ -343,7 +345,7 @@ fn log_levels_change_while_the_node_runs_and_are_the_configured_ones_after_a_res
     node.wait_for_line("committed height=2");
     assert!(cairn(&["log-level", "consensus:none,*:warn"]).0);
     node.wait_for_line("log levels changed");
-    // What was under way is told; then two heights pass in silence.
+    // Lines that were in progress may still appear; the following heights must not be logged.
     let goal = node.height() + 3;
     node.wait_for_height(goal);
     node.log.clear();
@@ -380,7 +382,7 @@ fn a_client_pays_for_the_checks_of_its_transactions() {
         };
         node.submitter().check(body.sign(&key).encode(), payer.clone())
     };
-    // One percent of a core for eight seconds is 80 ms: a fraction of what these checks take, each tens of µs.
+    // The burst is 2 s of one percent of a core, that is 20 ms. These checks take much longer, at tens of µs each.
     let checks: Vec<_> = (0..10_000).map(check).collect();
     for check in checks {
         assert!(check.blocking_recv().unwrap().is_err(), "the account is empty");

@@ -1,4 +1,5 @@
-//! A store that is damaged, copied or too old: real nodes, real files.
+//! Proves with real nodes and real files how a node handles a store that is damaged, copied, or behind what its peers
+//! keep.
 
 mod processes;
 
@@ -22,7 +23,7 @@ fn one(change: impl FnOnce(&mut TestnetOptions)) -> Homes {
     Homes::with(1, Duration::from_millis(30), change)
 }
 
-/// Runs the program; exit code and everything that it wrote.
+/// Runs the program on a home; returns the exit code and the whole output.
 fn cairn(args: &[&str], home: &Path) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).arg("--home").arg(home).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -44,7 +45,8 @@ fn open(path: &Path) -> Store<RocksKv> {
     Store::open(RocksKv::open(path).unwrap(), &ChainId::new(CHAIN).unwrap()).unwrap()
 }
 
-/// Puts garbage into the first row of a family whose key begins so. Returns the key in hexadecimal.
+/// Overwrites the first row of a column family whose key has this prefix with an invalid value. Returns the key in
+/// hexadecimal.
 fn damage(home: &Path, cf: Cf, prefix: &[u8]) -> String {
     let store = open(&store_of(home));
     let key = store.kv().view().rows(cf, prefix, &[]).next().expect("there is a row").unwrap().0;
@@ -52,7 +54,7 @@ fn damage(home: &Path, cf: Cf, prefix: &[u8]) -> String {
     put(home, cf, key.into_vec())
 }
 
-/// Puts garbage into a row. Returns its key in hexadecimal.
+/// Writes an invalid value into a row. Returns its key in hexadecimal.
 fn put(home: &Path, cf: Cf, key: Vec<u8>) -> String {
     let store = open(&store_of(home));
     let mut batch = Batch::new();
@@ -61,7 +63,7 @@ fn put(home: &Path, cf: Cf, key: Vec<u8>) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The answer to a call, result or error, and its status.
+/// Calls an RPC method by GET and returns the response, with a result or an error.
 fn call(node: &Validator, path: &str) -> Value {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     agent.get(format!("{}/{path}", node.rpc)).call().unwrap().into_body().read_json().unwrap()
@@ -75,7 +77,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A home that follows the chain of `of`'s first node, without a validator's part in it, and the flags to start it with.
+/// Creates the home of a full node that follows the chain of the first node of `of`; returns it with the flags for its
+/// start.
 fn follower(of: &Homes, name: &str) -> (PathBuf, Vec<String>) {
     let home = of.folder.path().join(name);
     succeeds(&["init", "--moniker", name], &home);
@@ -108,7 +111,8 @@ fn old_rows_that_are_damaged_are_not_available_and_hinder_nothing_else() {
     damage(&home, Cf::Heads, &at(1));
     damage(&home, Cf::Blocks, &at(3));
     damage(&home, Cf::Results, &at(4));
-    // What the parameters were before height 5, which had not changed them: the row is read below that height all the same.
+    // This history row has the parameters before height 5. That height did not change them, but a read below it uses
+    // the row.
     let row = app::tree::rows::row_key(app::state::NEVER_REVERTED, &app::tree::rows::path_of(app::state::key::PARAMS));
     let mut params: Vec<u8> =
         row.iter().flat_map(|byte| [*byte].into_iter().chain((*byte == 0).then_some(0xFF))).collect();
@@ -129,7 +133,7 @@ fn old_rows_that_are_damaged_are_not_available_and_hinder_nothing_else() {
     node.wait_for_line("a row could not be read from the store");
     let height = node.height();
     node.wait_for_height(height + 3);
-    // The background reading finds them all.
+    // The background scrub must find all damaged rows.
     until("the scrub has found them", || node.metric("cometbft_storage_scrub_damaged_rows") >= 4.0);
     let (code, log) = node.terminate();
     assert_eq!(code, Some(0), "{log}");
@@ -211,11 +215,11 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
     assert!(code != 0 && text.contains("cairn restore"), "{text}");
     let (code, log) = follower.terminate();
     assert!(code == Some(0) && !log.contains("caught up"), "{log}");
-    // From here on what there is stays, however slow this machine is.
+    // From here on the node prunes nothing, so that the test does not depend on the speed of the machine.
     assert_eq!(node.terminate().0, Some(0));
     let mut node = start(&home, &[]);
 
-    // A copy of the running node's store, without what its key has signed.
+    // The copy of the running node's store must not contain the record of what its key has signed.
     let copy = homes.folder.path().join("copy");
     let text = succeeds(&["backup", copy.to_str().unwrap()], &home);
     assert!(text.contains(CHAIN), "{text}");
@@ -242,7 +246,7 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
     until("it is ready", || call(&follower, "ready").to_string().contains("\"ready\":true"));
     assert_eq!(follower.block_hash(goal), node.block_hash(goal));
 
-    // A copy is made of a stopped node too, and only taken by a home of its chain.
+    // A stopped node can be copied too, and a home of another chain refuses the copy.
     assert_eq!(follower.terminate().0, Some(0));
     let second = homes.folder.path().join("second");
     succeeds(&["backup", second.to_str().unwrap()], &late);
@@ -252,14 +256,14 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
     assert!(code == 78 && text.contains("the copy is of chain processes"), "{text}");
 }
 
-/// Height, round and step of what a home's key signed last.
+/// Returns the height, round and step of the last signature of a home's key.
 fn signed(home: &Path) -> (u64, u32, u8) {
     let state = ValidatorState::load(&home.join("data/priv_validator_state.json"));
-    let ValidatorState { height, round, step, .. } = state.unwrap_or_default(); // nothing, where there is none
+    let ValidatorState { height, round, step, .. } = state.unwrap_or_default(); // zeros if there is no file
     (height.0, round.0, step)
 }
 
-/// Whether a validator's signature is in the commit for a height.
+/// Returns true if a validator's signature is in the commit for a height.
 fn has_signed(node: &Validator, address: &str, height: u64) -> bool {
     let commit = node.call(&format!("commit?height={height}"));
     let signatures = commit["signed_header"]["commit"]["signatures"].as_array().unwrap();
@@ -284,7 +288,7 @@ fn a_validator_that_begins_with_a_copy_signs_nothing_that_its_file_says_and_sign
         });
     };
 
-    // The signing state is ahead of the copy.
+    // First case: the signing state is ahead of the copy.
     nodes[3].wait_for_height(copied + 4);
     nodes.pop().unwrap().kill();
     fs::remove_dir_all(store_of(&home)).unwrap();
@@ -301,7 +305,7 @@ fn a_validator_that_begins_with_a_copy_signs_nothing_that_its_file_says_and_sign
     let (code, log) = node.terminate();
     assert!(code == Some(0) && log.contains("the validator signs nothing: its signing state says"), "{log}");
 
-    // It is lost: nobody knows up to where the key signed.
+    // Second case: the signing state is lost, so it is unknown up to which height the key signed.
     fs::remove_dir_all(store_of(&home)).unwrap();
     fs::remove_file(home.join("data/priv_validator_state.json")).unwrap();
     let text = succeeds(&["restore", copy.to_str().unwrap()], &home);

@@ -1,5 +1,5 @@
-//! Peers without stake that keep the handshake and no more: what they cost validators and clients. Figures are of one run each,
-//! without and with them.
+//! Proves that peers without stake, which complete the handshake and then send nothing or only requests, do not harm
+//! validators and clients. The printed figures are of one run without and one run with such peers.
 #![allow(clippy::print_stdout, reason = "it tells what it measured")]
 
 mod processes;
@@ -30,7 +30,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Where the node of a home is.
+/// Returns the peer address of the node of a home.
 fn place(home: &Path) -> PeerAddress {
     let config = Config::load(home, &[]).unwrap();
     let key = genesis::NodeKey::load(&config.node_key_file()).unwrap();
@@ -38,7 +38,8 @@ fn place(home: &Path) -> PeerAddress {
     PeerAddress::new(id, config.p2p.laddr.trim_start_matches("tcp://").parse().unwrap(), Transport::Tcp)
 }
 
-/// Somebody who connects to the node of a home with an honest handshake.
+/// Starts a peer without stake that connects to the node of a home with an honest handshake; returns also the id of
+/// that node.
 async fn stranger(seed: u8, home: &Path) -> (Network, Events, NodeId) {
     let genesis = Genesis::load(&home.join("config/genesis.json")).unwrap();
     let (to, key) = (place(home), NodeKey::from_seed([seed; 32]));
@@ -56,7 +57,7 @@ async fn stranger(seed: u8, home: &Path) -> (Network, Events, NodeId) {
     (network, events, id)
 }
 
-/// A transaction of a sender, in base64.
+/// Returns a transaction of a sender with this number of transfers, in base64.
 fn transaction(sender: u32, nonce: u64, transfers: usize) -> String {
     let key = sender_key(&chain(), sender);
     let body = TxBody {
@@ -69,7 +70,7 @@ fn transaction(sender: u32, nonce: u64, transfers: usize) -> String {
     BASE64.encode(&body.sign(&key).encode())
 }
 
-/// Times from sending a transfer until it is committed, one after the other, at a node each in turn; sorted.
+/// Sends transfers one after the other, to all nodes in turn; returns the sorted times from sending to commit.
 fn transfer_times(nodes: &[Validator], first: u64, count: u64) -> Vec<Duration> {
     let send = |nonce: u64| {
         let tx = transaction(0, nonce, 1);
@@ -103,11 +104,11 @@ fn silent_strangers_at_every_node_do_not_slow_transfers() {
         }
         strangers
     });
-    // A quarter of the places is for peers that brought what is of use.
+    // A quarter of the peer slots is reserved for peers that have sent useful data.
     eventually("strangers have all places that they can have", || {
         nodes.iter().all(|node| node.metric("cometbft_p2p_peers") >= 33.0)
     });
-    std::thread::sleep(Duration::from_secs(2)); // for heartbeats of the gossip, in which meshes are mended
+    std::thread::sleep(Duration::from_secs(2)); // some gossip heartbeats, in which the meshes are repaired
     let with = transfer_times(&nodes, TRANSFERS, TRANSFERS);
     let ms = |times: &[Duration], share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
     for (what, times) in [("without", &without), ("with", &with)] {
@@ -116,7 +117,7 @@ fn silent_strangers_at_every_node_do_not_slow_transfers() {
     }
     let mesh: Vec<f64> = nodes.iter().map(|node| node.metric("cometbft_p2p_mesh_peers")).collect();
     println!("peers in the mesh of each node: {mesh:?}");
-    // A gossip that reaches no validator but by a heartbeat takes a second.
+    // A message that reaches validators only through a gossip heartbeat takes about 1 s, which this bound would reveal.
     assert!(ms(&with, 95) < 3.0 * ms(&without, 95) + 250.0);
     let banned: f64 = nodes.iter().map(|node| node.metric("cometbft_p2p_bans_total")).sum();
     assert_eq!(banned, 0.0, "silence is no offence");
@@ -129,7 +130,7 @@ fn peers_that_ask_for_large_blocks_without_end_do_not_fill_the_memory() {
     let homes = Homes::with(1, Duration::from_secs(1), |options| options.senders = SENDERS);
     let mut node = homes.start(0);
     node.wait_for_height(1);
-    // Some megabytes of blocks.
+    // These transactions make several megabytes of blocks.
     for nonce in 0..24 {
         let txs: Vec<String> = (0..SENDERS).map(|sender| transaction(sender, nonce, TX_MESSAGES_MAX)).collect();
         for txs in txs.chunks(64) {
@@ -191,6 +192,7 @@ fn peers_that_ask_for_large_blocks_without_end_do_not_fill_the_memory() {
     );
     assert!(answered > 0, "they are served all the same");
     assert!(in_flight <= p2p::limits::RESPONSE_BYTES_ALL_MAX as f64);
-    // The bound of what is in flight, as much again for answers that are made and copied, and the store's caches.
+    // The bound has three equal parts: responses in flight, responses that are created and copied, and the store's
+    // caches.
     assert!(most <= before + 3 * p2p::limits::RESPONSE_BYTES_ALL_MAX as u64 / 1_000_000, "{before} -> {most} MB");
 }

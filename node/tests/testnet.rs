@@ -1,7 +1,8 @@
-//! Four real processes on loopback, as `make testnet` starts them: they agree, they bear the loss of one, they halt without two,
-//! and they go on.
+//! Proves that four processes on loopback, started as `make testnet` starts them, agree, tolerate the loss of one, halt
+//! without two, and continue when one comes back.
 //!
-//! Nothing here waits for a time to pass; everything waits for something to happen, with a deadline that a loaded machine keeps.
+//! Waits are for events, with a deadline that holds on a loaded machine too. Only the check that a halted chain stays
+//! halted waits for a fixed time.
 
 mod program;
 
@@ -17,9 +18,9 @@ use std::{
 use program::{Cairn, free_ports, json};
 use serde_json::Value;
 
-/// Anything that should happen happens within this time, also on a machine that is busy.
+/// Timeout of each expected event; it holds on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// From the start of the processes to the first block.
+/// Maximum time from the start of the processes to the first block.
 const FIRST_BLOCK: Duration = Duration::from_secs(5);
 
 #[track_caller]
@@ -27,11 +28,11 @@ fn eventually<T>(what: &str, happened: impl FnMut() -> Option<T>) -> T {
     program::within(DEADLINE, what, happened)
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed when the value is dropped, so that it does not outlive its test.
 struct Process(Child);
 
 impl Process {
-    /// Starts it, with its output in a file.
+    /// Starts a command, with its output in a file.
     fn start(mut command: Command, log: &Path) -> Self {
         let log = File::create(log).unwrap();
         let second = log.try_clone().unwrap();
@@ -42,7 +43,7 @@ impl Process {
         signal(self.0.id(), name);
     }
 
-    /// Its exit code, once it has ended.
+    /// Waits for the end of the process and returns its exit code, or -1 if a signal ended it.
     #[track_caller]
     fn ends(&mut self) -> i32 {
         eventually("the process ends", || self.0.try_wait().unwrap()).code().unwrap_or(-1)
@@ -51,7 +52,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Its validators end with it: their standard input closes.
+        // The validators of a testnet end with its process, because their standard input closes.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -62,7 +63,8 @@ fn signal(pid: u32, name: &str) {
     assert!(done.success(), "kill -{name} {pid}");
 }
 
-/// A testnet of four, with ports of its own. One at a time, so that they do not slow each other down.
+/// A testnet of four validators on separate ports. The tests run one after the other, so that they do not slow each
+/// other down.
 struct Testnet {
     cairn: Cairn,
     base_port: u16,
@@ -97,7 +99,7 @@ impl Testnet {
         format!("http://127.0.0.1:{}", self.base_port + 10 * index as u16 + 1)
     }
 
-    /// What the node answers, if it does.
+    /// Calls an RPC method of a node; returns the result, or `None` without a response.
     fn ask(&self, index: usize, method: &str, params: Value) -> Option<Value> {
         let call = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
@@ -115,7 +117,7 @@ impl Testnet {
         eventually(&format!("node{index} reaches height {height}"), || self.height(index).filter(|got| *got >= height))
     }
 
-    /// The process that works in a node's home, by its lock.
+    /// Returns the id of the process that uses a node's home, read from the home's lock file.
     #[track_caller]
     fn pid(&self, index: usize) -> u32 {
         let lock = self.cairn.folder().join(format!("testnet/node{index}/data/cairn.lock"));
@@ -127,7 +129,8 @@ impl Testnet {
         json(&std::fs::read_to_string(file).unwrap())["address"].as_str().unwrap().to_owned()
     }
 
-    /// Whether a validator's precommit is in the commit of a height.
+    /// Returns true if the commit of a height contains a validator's precommit for the block; `None` if the node does
+    /// not answer.
     fn signed(&self, asked: usize, height: u64, validator: usize) -> Option<bool> {
         let commit = self.ask(asked, "commit", serde_json::json!({ "height": height.to_string() }))?;
         let signatures = commit["signed_header"]["commit"]["signatures"].as_array()?.clone();
@@ -167,13 +170,14 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
         net.reaches(index, 2);
     });
 
-    // A transfer, by every command that shows it. No --node and no --home: the testnet of this folder is meant.
+    // Every command that shows a transfer must show this one. Without --node and --home, the commands use the testnet
+    // of this folder.
     let sent = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]).succeeds();
     let hash = sent.lines().next().unwrap().to_owned();
     assert!(hash.len() == 64 && sent.contains("height") && sent.contains("ok"), "{sent}");
     let account = net.cairn.run(&["query", "account", "bob"]).succeeds();
     assert!(account.contains("1000000005"), "{account}");
-    // Several processes send for one account at the same time: each takes a nonce of its own.
+    // Several processes send for one account at the same time, and each must get its own nonce.
     std::thread::scope(|scope| {
         let send = || net.cairn.run(&["tx", "send", "--from", "carol", "--to", "alice", "--amount", "2"]);
         let sending: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
@@ -200,7 +204,7 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     let unordered = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--unordered"]);
     unordered.succeeds();
 
-    // Three in a row without waiting: each has the nonce after the one before, committed or not.
+    // Of three transfers without waiting, each gets the nonce after the previous one, whether that is committed or not.
     let row: Vec<String> = (0..3)
         .map(|_| {
             net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds()
@@ -215,7 +219,8 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     assert_eq!(twice.code, 69, "one home serves one process");
     assert!(twice.fails().contains(&format!("process {} works in this home", net.pid(1))));
 
-    // One dies: the others go on, and it is not restarted, but shown with the way back.
+    // One validator is killed: the others continue. The display shows the command that restarts it, and it is not
+    // restarted automatically.
     signal(net.pid(2), "KILL");
     net.says("node2 was killed by signal 9. Start it again:");
     let height = net.height(0).unwrap();
@@ -229,12 +234,13 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
         net.signed(0, height.checked_sub(1)?, 2)?.then_some(())
     });
 
-    // Two die: the chain halts. One comes back: it goes on.
+    // Two validators are killed: the chain halts. When one comes back, the chain continues.
     second.signal("KILL");
     second.ends();
     signal(net.pid(3), "KILL");
     net.says("node3 was killed by signal 9");
-    // What was on its way may still be committed; then two of four cannot decide, however long we look.
+    // A block in progress may still be committed. After it, two of four validators cannot decide anything for any
+    // length of time.
     let halted = eventually("the chain halts", || {
         let before = net.height(0)?;
         let until = Instant::now() + Duration::from_secs(4);
@@ -250,7 +256,7 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     net.reaches(0, halted + 2);
     net.reaches(3, halted + 2);
 
-    // All stop cleanly; the one started by hand by its own signal.
+    // All validators stop cleanly. The one that was started by hand needs its own signal.
     let last = net.height(0).unwrap();
     testnet.signal("TERM");
     assert_eq!(testnet.ends(), 0);
@@ -259,12 +265,13 @@ fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
     assert_eq!(third.ends(), 0);
     (0..4).for_each(|index| assert_eq!(net.height(index), None, "node{index} has stopped"));
 
-    // One forgets its blocks, and not what it has signed.
+    // A reset removes the blocks of one validator, but keeps its signing state.
     let reset = net.cairn.run(&["unsafe-reset-all", "--home", "testnet/node1"]).succeeds();
     assert!(reset.contains("kept: up to height"), "{reset}");
     assert!(!net.cairn.folder().join("testnet/node1/data/cairn.db").exists());
 
-    // Again: from the same height, with the same accounts; who forgot catches up and signs on.
+    // After a restart, the chain continues from the same height with the same accounts. The validator without blocks
+    // catches up and signs again.
     let mut testnet = net.start();
     (0..4).for_each(|index| {
         net.reaches(index, last + 1);
@@ -289,7 +296,7 @@ fn no_validator_outlives_its_testnet() {
     testnet.ends();
     for pid in pids {
         let process = format!("/proc/{pid}/stat");
-        // A process that has ended may stay listed until its parent looks; it is a zombie, "Z", then.
+        // A process that has ended stays listed as a zombie ("Z") until its parent waits for it.
         eventually("the validator ends", || {
             let alive = std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
             (!alive).then_some(())

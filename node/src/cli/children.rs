@@ -1,9 +1,9 @@
-//! The processes of a testnet.
+//! The validator processes of a testnet.
 //!
-//! Each validator is a process of its own, `cairn start --home DIR/nodeN`, in a process group of its own, so that a terminal's
-//! Ctrl-C reaches the testnet only. Its standard input is a pipe that nobody writes to: when it closes, the validator stops.
-//! Closing it is how we ask for a clean stop, and the kernel closes it when the testnet dies by whatever means, so no
-//! validator outlives its testnet. One started by hand has no such pipe and no such end.
+//! Each validator is a process `cairn start --home DIR/nodeN` in its own process group, so that Ctrl-C on a terminal
+//! reaches the testnet process only. Its standard input is a pipe without data; the validator stops cleanly when this
+//! pipe closes. The testnet closes it to request a stop, and the kernel closes it when the testnet process ends for any
+//! reason, so no validator outlives its testnet. A validator that was started by hand has no such pipe and continues.
 
 use std::{
     fs,
@@ -17,23 +17,26 @@ use std::{
 
 use super::failure::Failure;
 
-/// A log that has grown beyond this, in bytes, is put aside at the next start; the one put aside before is dropped.
+/// Maximum size of a log in bytes. A larger log is renamed at the next start and replaces the log that was renamed
+/// before.
 const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes at the end of a log in which its last line is looked for.
+/// Number of bytes at the end of a log in which the last line is searched.
 const LAST_LINE_BYTES_MAX: u64 = 4096;
 
-/// A validator's process.
+/// A validator's process, which this process started.
 pub struct Validator {
-    /// `node0`, …
+    /// Name of the validator: `node0`, `node1`, …
     pub name: String,
-    /// Its home.
+    /// Home folder of the validator.
     pub home: PathBuf,
     child: Child,
     ended: Option<ExitStatus>,
 }
 
 impl Validator {
-    /// Starts the validator of a home. Its output is appended to `cairn.log` there.
+    /// Starts the validator of a home. Its output is appended to `cairn.log` in the home.
+    ///
+    /// Errors: the log cannot be opened or renamed, or the process cannot be started.
     pub fn start(program: &Path, name: &str, home: &Path) -> Result<Self, Failure> {
         let log_path = log_file(home);
         let log = open_log(&log_path).map_err(|error| Failure::file("written", &log_path, &error))?;
@@ -50,26 +53,26 @@ impl Validator {
         Ok(Self { name: name.to_owned(), home: home.to_owned(), child, ended: None })
     }
 
-    /// The process's id.
+    /// Returns the operating system's id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How the process ended, if it has.
+    /// Returns the exit status of the process, or `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
-            // An error means that there is no such child any more: it has been waited for.
+            // An error means that the child was waited for already, and has no status any more.
             self.ended = self.child.try_wait().unwrap_or_default();
         }
         self.ended
     }
 
-    /// Asks for a clean stop.
+    /// Requests a clean stop by closing the standard input of the process.
     pub fn ask_to_stop(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Ends the process at once.
+    /// Kills the process (SIGKILL), if it still runs, and waits for its end.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
             let _ = self.child.kill();
@@ -77,14 +80,14 @@ impl Validator {
         }
     }
 
-    /// The last line that it wrote.
+    /// Returns the last line of the validator's log that is not blank, or an empty string.
     pub fn last_words(&self) -> String {
         last_line(&log_file(&self.home)).unwrap_or_default()
     }
 }
 
-/// Asks all for a clean stop, and kills those that have not ended at the deadline or when `hurry` says so. Returns the names of
-/// those killed.
+/// Requests a clean stop of all validators. Kills those that still run after `deadline` or when `hurry` returns true,
+/// and returns their names.
 pub fn stop(validators: &mut [Validator], deadline: Duration, hurry: impl Fn() -> bool) -> Vec<String> {
     validators.iter_mut().for_each(Validator::ask_to_stop);
     let until = Instant::now() + deadline;
@@ -101,7 +104,7 @@ pub fn stop(validators: &mut [Validator], deadline: Duration, hurry: impl Fn() -
     killed
 }
 
-/// How a process ended, as the end of a sentence that begins with its name.
+/// Returns how a process ended, as the end of a sentence that begins with its name.
 pub fn how(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("was killed by signal {signal}"),
@@ -110,11 +113,12 @@ pub fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Where a validator's output goes.
+/// Returns the path of the log to which a validator's output is appended.
 pub fn log_file(home: &Path) -> PathBuf {
     home.join("cairn.log")
 }
 
+/// Opens a log for appending; renames it before if it is larger than [`LOG_BYTES_MAX`].
 fn open_log(path: &Path) -> io::Result<fs::File> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.old"))?;
@@ -122,6 +126,7 @@ fn open_log(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().create(true).append(true).open(path)
 }
 
+/// Returns the last line of a log that is not blank, with at most 500 characters.
 fn last_line(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
@@ -130,7 +135,7 @@ fn last_line(path: &Path) -> io::Result<String> {
     file.take(LAST_LINE_BYTES_MAX).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    // Control characters of a log must not command the terminal.
+    // Control characters are removed, because the log must not control the terminal that shows the line.
     Ok(line.chars().filter(|c| !c.is_control()).take(500).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A node's RPC, as JSON-RPC 2.0 by POST.
+//! Client of a node's RPC: JSON-RPC 2.0 over HTTP POST.
 
 use std::{io, time::Duration};
 
@@ -6,28 +6,28 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 
-/// Where a node answers if nothing else is said.
+/// Default RPC address of a node.
 pub const DEFAULT_NODE: &str = "http://127.0.0.1:26657";
-/// Longest wait for an answer. `broadcast_tx_commit` may take the node 10 s.
+/// Timeout of a request. A node may take 10 s for `broadcast_tx_commit`.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
-/// Bytes of the largest answer that is read: a block of 16 MiB in base64, and its results.
+/// Maximum size in bytes of a response that is read: a block of 16 MiB in base64, and its results.
 const ANSWER_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// Asks one node. Keeps its connection.
+/// A client of one node, which keeps its connection open between requests.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: ureq::Agent,
     url: String,
 }
 
-/// Why there is no result.
+/// The reason why a request has no result.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No process listens at the address.
     Refused { url: String },
-    /// Somebody listens, but no JSON-RPC answer came.
+    /// The request failed otherwise, or the response is not a JSON-RPC response.
     NoAnswer { url: String, reason: String },
-    /// The node answered with an error.
+    /// The node responded with a JSON-RPC error.
     Node { message: String, data: String },
 }
 
@@ -47,14 +47,16 @@ impl std::fmt::Display for ClientError {
 }
 
 impl Client {
-    /// Of the node at `node`: `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`.
+    /// Creates a client for the node at `node`: `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`.
     ///
-    /// Errors: it is none of these.
+    /// Errors: the address has none of these forms.
     pub fn new(node: &str) -> Result<Self, Failure> {
         Self::with_timeout(node, ANSWER_TIME_MAX)
     }
 
-    /// With another longest wait for an answer.
+    /// Creates a client with the given timeout per request, instead of the default of 20 s.
+    ///
+    /// Errors: those of [`Client::new`].
     pub fn with_timeout(node: &str, timeout: Duration) -> Result<Self, Failure> {
         let bad = |why: &str| Failure::new(format!("--node {node:?}: {why}; write it like {DEFAULT_NODE}"));
         let rest = node.strip_prefix("http://").or_else(|| node.strip_prefix("tcp://")).unwrap_or(node);
@@ -75,18 +77,24 @@ impl Client {
         Ok(Self { agent: config.new_agent(), url })
     }
 
-    /// The node's address.
+    /// Returns the address of the node in the form `http://HOST:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Calls one method with parameters by name.
+    /// Calls one method with parameters by name and returns its result.
+    ///
+    /// Errors: no process listens at the address, no JSON-RPC response arrives within the timeout, or the node responds
+    /// with an error.
     pub fn call(&self, method: &str, params: Value) -> Result<Value, ClientError> {
         let answer = self.post(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))?;
         self.result(answer)
     }
 
-    /// Calls several methods without parameters in one go; results in order. At most 10.
+    /// Calls several methods without parameters in one batch request, at most 10, and returns their results in the
+    /// order of `methods`. A result is null if the response has no entry for its call.
+    ///
+    /// Errors: those of [`Client::call`]; the error of any call fails the whole batch.
     pub fn call_all<const N: usize>(&self, methods: [&str; N]) -> Result<[Value; N], ClientError> {
         let calls: Vec<Value> = methods
             .iter()
@@ -106,7 +114,7 @@ impl Client {
         Ok(results)
     }
 
-    /// The page of metrics, if this is the address of one.
+    /// Returns the Prometheus metrics page, if this address serves one.
     pub fn metrics(&self) -> Option<String> {
         let mut response = self.agent.get(format!("{}/metrics", self.url)).call().ok()?;
         response.body_mut().read_to_string().ok()
@@ -157,7 +165,7 @@ mod tests {
         thread,
     };
 
-    /// Answers one request with this body.
+    /// Starts a server that answers one request with this status and body, and returns a client for it.
     fn answer_once(status: &'static str, body: &'static str) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client::with_timeout(&listener.local_addr().unwrap().to_string(), Duration::from_secs(5)).unwrap();
@@ -166,7 +174,7 @@ mod tests {
             let length = body.len();
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
-            // A socket that is closed before all was read resets the connection, and takes the answer along.
+            // A socket that is closed with unread data resets the connection, and the client would lose the response.
             let _ = stream.read_to_end(&mut Vec::new());
         });
         client

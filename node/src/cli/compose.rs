@@ -1,6 +1,8 @@
-//! `cairn testnet --compose`: a compose file for validators in containers. The one in the sources is what it writes for four.
+//! `cairn testnet --compose` writes a compose file for validators in containers. `docker-compose.yml` in the sources is
+//! its output for four validators.
 //!
-//! The file needs its neighbours in the sources, the Dockerfile and `monitoring/`; keys and genesis are made by its `init` service.
+//! The compose file refers to the Dockerfile and to `monitoring/` of the sources. Its `init` service creates the keys
+//! and the genesis document.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,23 +10,26 @@ use genesis::{Access, Existing, files};
 
 use super::failure::Failure;
 
-/// Validators of a compose file: the image has so many empty homes, each the owner of its volume.
+/// Maximum number of validators of a compose file. The image has this many empty homes, from which each volume takes
+/// its owner.
 pub const NODES_MAX: usize = 100;
 
-/// What a compose file is to start.
+/// Requested content of a compose file.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Folder of the file.
+    /// Folder in which the compose file is written.
     pub dir: PathBuf,
-    /// How many.
+    /// Number of validators, each in a container of its own.
     pub validators: usize,
-    /// More arguments of `cairn testnet`, as they were typed.
+    /// Further arguments that the `init` service passes to `cairn testnet`.
     pub arguments: Vec<String>,
 }
 
-/// Writes `dir/docker-compose.yml`, for the sources in the current folder; says where.
+/// Writes `dir/docker-compose.yml` for the sources in the current folder and returns its path. A file with the same
+/// content is left as it is.
 ///
-/// Errors: another file of this name is there, this is not the folder of the sources, or there are too many validators.
+/// Errors: the number of validators is not 1 to [`NODES_MAX`], the current folder is not that of the sources or cannot
+/// be determined, another file of this name exists, or the file cannot be written.
 pub fn write(wanted: &Wanted) -> Result<PathBuf, Failure> {
     let Wanted { dir, validators, arguments } = wanted;
     if !(1..=NODES_MAX).contains(validators) {
@@ -47,14 +52,14 @@ pub fn write(wanted: &Wanted) -> Result<PathBuf, Failure> {
     Ok(file)
 }
 
-/// The current folder as seen from `dir`, without a slash at its end.
+/// Returns the path from `dir` to the current folder, without a trailing slash.
 fn root_from(dir: &Path) -> Result<String, Failure> {
     let mut depth = 0;
     for component in dir.components() {
         match component {
             Component::CurDir => {}
             Component::Normal(_) => depth += 1,
-            // From there, the way back has a name only if it is absolute.
+            // No relative path leads back from an absolute path or from a parent folder.
             _ => {
                 let here = std::env::current_dir().map_err(|error| Failure::file("read", Path::new("."), &error))?;
                 return Ok(here.display().to_string());
@@ -64,7 +69,7 @@ fn root_from(dir: &Path) -> Result<String, Failure> {
     Ok(if depth == 0 { ".".to_owned() } else { vec![".."; depth].join("/") })
 }
 
-/// The file.
+/// Returns the text of the compose file. `root` is the path from its folder to the sources.
 fn text(validators: usize, root: &str, arguments: &[String]) -> String {
     let each = |line: &dyn Fn(usize) -> String| (0..validators).map(line).collect::<String>();
     let count = match validators {
@@ -223,7 +228,8 @@ volumes:
 mod tests {
     use super::*;
 
-    /// `rm docker-compose.yml && cairn testnet --compose --dir .` writes it anew.
+    /// Compares `docker-compose.yml` of the sources with the output for four validators.
+    /// `rm docker-compose.yml && cairn testnet --compose --dir .` writes this file again.
     #[test]
     fn the_compose_file_of_the_sources_is_what_is_written_for_four() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");

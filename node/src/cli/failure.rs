@@ -1,4 +1,4 @@
-//! What went wrong, told to the person who can mend it.
+//! The error of a command: a sentence for the operator, and the exit code of the process.
 
 use std::{fmt, io, path::Path};
 
@@ -7,7 +7,7 @@ use node::{config::ConfigError, exit};
 
 use super::client::ClientError;
 
-/// A sentence with the way out, and how the process ends: [`exit`] has the table.
+/// An error message that includes a remedy, and the exit code of the process. The table of exit codes is in [`exit`].
 #[derive(Debug)]
 pub struct Failure {
     sentence: String,
@@ -15,22 +15,24 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A command that was refused or found nothing. `sentence` says what was wrong, where, and what to do about it.
+    /// Creates the failure of a command that was refused or found nothing (exit code 1). `sentence` states what was
+    /// wrong, where, and what to do about it.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self::with_code(exit::Code::Refused, sentence)
     }
 
-    /// With another exit code.
+    /// Creates a failure with the given exit code.
     pub fn with_code(code: exit::Code, sentence: impl Into<String>) -> Self {
         Self { sentence: sentence.into(), exit_code: code as u8 }
     }
 
-    /// The same sentence with another exit code.
+    /// Returns a failure with the same sentence and the given exit code.
     pub fn coded(self, code: exit::Code) -> Self {
         Self { exit_code: code as u8, ..self }
     }
 
-    /// A file or folder that could not be `done` ("read", "written", …).
+    /// Creates the failure for a file or folder on which an operation failed. `done` is the participle of the operation
+    /// ("read", "written", …).
     pub fn file(done: &str, path: &Path, error: &io::Error) -> Self {
         let way_out = match error.kind() {
             io::ErrorKind::PermissionDenied => ": give yourself the right to, or choose another folder",
@@ -40,7 +42,7 @@ impl Failure {
         Self::new(format!("{} cannot be {done}: {error}{way_out}", path.display()))
     }
 
-    /// The process's exit code.
+    /// Returns the exit code with which the process must end.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }

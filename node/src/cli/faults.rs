@@ -1,4 +1,4 @@
-//! `cairn faults`: what validators in containers make of faults under load.
+//! `cairn faults` measures how validators in containers handle faults under load.
 
 use std::{
     fs,
@@ -83,7 +83,10 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Does it.
+    /// Runs the scenarios and prints the report.
+    ///
+    /// Errors: the report cannot be written, signals cannot be handled, the arguments are invalid, the containers or
+    /// the load cannot be started, or the report has violations.
     pub fn run(self) -> Result<(), Failure> {
         let scenarios = if self.scenarios.is_empty() { Scenario::ALL.to_vec() } else { self.scenarios.clone() };
         output::check_report(self.json.as_deref())?;
@@ -102,7 +105,7 @@ impl Faults {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
-        // However often: what it started is removed first.
+        // No number of signals ends the process earlier, because its containers must be removed first.
         signals::on_each(move |_| told.store(true, Ordering::Relaxed))?;
         os::ask_for_short_slices();
         let tell = |line: &str| output::note(line);
@@ -131,13 +134,14 @@ impl Faults {
     }
 }
 
-/// A folder of our own among those that the system forgets; gone when dropped.
+/// A temporary folder of this process, which is removed when the value is dropped.
 struct Folder(std::path::PathBuf);
 
 impl Folder {
     fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("cairn-faults-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path); // of a process that had our id and was killed, if there is one
+        // An earlier process with the same id may have been killed before it removed its folder.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).map_err(|error| Failure::file("made", &path, &error))?;
         Ok(Self(path))
     }
@@ -145,7 +149,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // the system does it, sooner or later
+        let _ = fs::remove_dir_all(&self.0); // if this fails, the system cleans its temporary folder later
     }
 }
 

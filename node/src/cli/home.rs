@@ -1,13 +1,13 @@
-//! Which folder a command is about.
+//! Finds the home folder of a command.
 //!
-//! | asked in this order | |
+//! | in this order | condition |
 //! |---|---|
-//! | `--home DIR` | |
-//! | `CAIRN_HOME` | |
-//! | `./testnet/node0` | if it is there: who made a testnet here means it |
-//! | `~/.cairn` | |
+//! | `--home DIR` | if given |
+//! | `CAIRN_HOME` | if set |
+//! | `./testnet/node0` | if it exists: a user who created a testnet here probably means it |
+//! | `~/.cairn` | otherwise |
 //!
-//! Accounts' keys are in `keys/` of the home; the homes of a testnet share the `keys/` beside them.
+//! The keys of accounts are in `keys/` of the home; the homes of a testnet share the folder `keys/` beside them.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use super::failure::Failure;
 
 const TESTNET_HOME: &str = "./testnet/node0";
 
-/// A folder, and how we came to it.
+/// The home folder of a command, and the rule that selected it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     path: PathBuf,
@@ -28,7 +28,10 @@ pub struct Home {
 }
 
 impl Home {
-    /// `given` (by flag or environment), else the testnet of the current folder, else `~/.cairn`.
+    /// Returns the folder `given` by flag or environment, else node 0 of the testnet in the current folder, else
+    /// `~/.cairn`.
+    ///
+    /// Errors: those of [`Home::given_or_default`].
     pub fn find(given: Option<PathBuf>) -> Result<Self, Failure> {
         if given.is_none() && is_testnet_here() {
             return Ok(Self { path: TESTNET_HOME.into(), origin: "the testnet of this folder" });
@@ -36,9 +39,9 @@ impl Home {
         Self::given_or_default(given)
     }
 
-    /// `given` (by flag or environment), else `~/.cairn`.
+    /// Returns the folder `given` by flag or environment, else `~/.cairn`.
     ///
-    /// Errors: neither is there, nor `HOME`.
+    /// Errors: the given folder is an empty string, or none is given and the user has no home folder.
     pub fn given_or_default(given: Option<PathBuf>) -> Result<Self, Failure> {
         match (given, std::env::home_dir()) {
             (Some(path), _) if path.as_os_str().is_empty() => {
@@ -50,17 +53,17 @@ impl Home {
         }
     }
 
-    /// The folder.
+    /// Returns the path of the home folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `config/config.toml` and its neighbours.
+    /// Returns the path of a file in `config/` of the home, such as `config.toml`.
     pub fn config_file(&self, name: &str) -> PathBuf {
         self.path.join("config").join(name)
     }
 
-    /// Where it was looked, for errors.
+    /// Returns the path and the rule that selected it, for error messages.
     pub fn looked(&self) -> String {
         let others = match self.origin {
             "the default" if is_testnet_here() => {
@@ -72,9 +75,10 @@ impl Home {
         format!("{} ({}{others})", self.path.display(), self.origin)
     }
 
-    /// That a node was set up here.
+    /// Checks that the home has a node, that is, a file `config/config.toml`.
     ///
-    /// Errors: it was not; names the place and how to make one.
+    /// Errors: the file does not exist (the failure names the folder and how to create a node), or it cannot be
+    /// accessed.
     pub fn must_exist(&self) -> Result<(), Failure> {
         let file = self.config_file("config.toml");
         match std::fs::metadata(&file) {
@@ -91,7 +95,8 @@ impl Home {
         )))
     }
 
-    /// Where accounts' keys are.
+    /// Returns the folder of the accounts' keys: the shared folder `keys/` of a testnet if the home belongs to one,
+    /// else `keys/` of the home.
     pub fn keyring(&self) -> PathBuf {
         let absolute = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         let of_testnet = absolute.file_name().is_some_and(|name| {
@@ -104,9 +109,10 @@ impl Home {
         }
     }
 
-    /// The RPC address of this home's node as a URL, if there is such a node and it has one.
+    /// Returns the RPC address of this home's node as a URL, or `None` if there is no node or its RPC is off.
     ///
-    /// Errors: its configuration cannot be read: whoever answers at another address is another node.
+    /// Errors: the configuration cannot be read or is invalid. There is no fallback then: at another address, another
+    /// node may answer.
     pub fn rpc_address(&self) -> Result<Option<String>, Failure> {
         match std::fs::metadata(self.config_file("config.toml")) {
             Err(error) if is_absent(&error) => return Ok(None),
@@ -118,7 +124,7 @@ impl Home {
     }
 }
 
-/// One that may not be looked at is there.
+/// Returns true if the current folder has a testnet. A folder that exists and cannot be accessed counts as a testnet.
 fn is_testnet_here() -> bool {
     match std::fs::metadata(Path::new(TESTNET_HOME).join("config")) {
         Ok(found) => found.is_dir(),
@@ -130,7 +136,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// An address that listens everywhere is reached at loopback.
+/// Returns the URL under which a client on this machine reaches a listening address. An address that listens on all
+/// interfaces is reached at loopback.
 pub fn reachable(address: &str) -> String {
     let address = address.trim_start_matches("tcp://").trim_start_matches("http://");
     match address.strip_prefix("0.0.0.0:").or_else(|| address.strip_prefix("[::]:")).or(address.strip_prefix(':')) {

@@ -1,4 +1,4 @@
-//! Reading a node's answers: fields by JSON pointer, with errors that name them.
+//! Access to the fields of a node's JSON responses by JSON pointer. Each error names the pointer of the missing field.
 
 use serde_json::Value;
 use types::Time;
@@ -9,29 +9,39 @@ fn missing(pointer: &str, what: &str) -> Failure {
     Failure::new(format!("the node's answer has no {what} at {pointer}: is it a Cairn node of this version?"))
 }
 
-/// The value there.
+/// Returns the value at `pointer`.
+///
+/// Errors: the response has no value there.
 pub fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value, Failure> {
     value.pointer(pointer).ok_or_else(|| missing(pointer, "value"))
 }
 
-/// The text there.
+/// Returns the string at `pointer`.
+///
+/// Errors: the response has no string there.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str, Failure> {
     at(value, pointer)?.as_str().ok_or_else(|| missing(pointer, "text"))
 }
 
-/// The number there; 64-bit numbers stand in text.
+/// Returns the unsigned number at `pointer`, which is a JSON number or a string: nodes write 64-bit numbers as strings.
+///
+/// Errors: the response has neither there.
 pub fn number(value: &Value, pointer: &str) -> Result<u64, Failure> {
     let found = at(value, pointer)?;
     let number = found.as_u64().or_else(|| found.as_str().and_then(|text| text.parse().ok()));
     number.ok_or_else(|| missing(pointer, "number"))
 }
 
-/// The time there.
+/// Returns the time at `pointer`.
+///
+/// Errors: the response has no valid time there.
 pub fn time(value: &Value, pointer: &str) -> Result<Time, Failure> {
     Time::parse(text(value, pointer)?).map_err(|_| missing(pointer, "time"))
 }
 
-/// The bytes there, from base64; null is none.
+/// Returns the bytes that the base64 string at `pointer` encodes. Null stands for no bytes.
+///
+/// Errors: the response has neither base64 nor null there.
 pub fn bytes(value: &Value, pointer: &str) -> Result<Vec<u8>, Failure> {
     let found = at(value, pointer)?;
     let decoded = match found {
@@ -41,7 +51,9 @@ pub fn bytes(value: &Value, pointer: &str) -> Result<Vec<u8>, Failure> {
     decoded.ok_or_else(|| missing(pointer, "base64"))
 }
 
-/// The list there; null is an empty one.
+/// Returns the array at `pointer`. Null stands for an empty array.
+///
+/// Errors: the response has neither an array nor null there.
 pub fn list<'a>(value: &'a Value, pointer: &str) -> Result<&'a [Value], Failure> {
     match at(value, pointer)? {
         Value::Null => Ok(&[]),

@@ -1,4 +1,4 @@
-//! The keyring of a home, asked as people ask: by name or by address, with errors that say where was looked.
+//! The keyring of a home. It finds keys by name or address, and its errors name the folder that was searched.
 
 use std::{
     fmt, fs, io,
@@ -11,7 +11,7 @@ use types::Address;
 
 use super::{failure::Failure, home::Home};
 
-/// What a key is called: 1 to 64 of a-z, 0-9, `-` and `_`, and not what an address looks like.
+/// The name of a key: 1 to 64 characters of a-z, 0-9, `-` and `_`, and not an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyName(String);
 
@@ -22,7 +22,7 @@ impl FromStr for KeyName {
         if text.parse::<Address>().is_ok() {
             return Err("this is an address; choose a name that is not 40 hexadecimal digits".into());
         }
-        // The path is not used: the keyring's rule for names is.
+        // Only the check of the name matters here; the resulting path is not used.
         genesis::Keyring::new("").file(text).map_err(|error| error.to_string())?;
         Ok(Self(text.to_owned()))
     }
@@ -40,7 +40,7 @@ impl AsRef<str> for KeyName {
     }
 }
 
-/// A folder of keys.
+/// A folder of key files.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     folder: PathBuf,
@@ -48,34 +48,37 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// That of a home.
+    /// Creates the keyring of a home.
     pub fn of(home: &Home) -> Self {
         Self::at(home.keyring())
     }
 
-    /// In this folder.
+    /// Creates a keyring for the key files in `folder`.
     pub fn at(folder: PathBuf) -> Self {
         Self { files: genesis::Keyring::new(&folder), folder }
     }
 
-    /// The folder.
+    /// Returns the folder of the key files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The file of a key.
+    /// Returns the path of a key's file, whether it exists or not.
     pub fn file(&self, name: &KeyName) -> PathBuf {
         self.folder.join(format!("{name}.json"))
     }
 
-    /// All keys, by name. A file that is not a key is an error that names it.
+    /// Returns all keys, sorted by name.
+    ///
+    /// Errors: the folder cannot be read, or one of its key files is not a key; the failure names the file.
     pub fn list(&self) -> Result<Vec<AccountKey>, Failure> {
         self.files.names()?.iter().map(|name| Ok(self.files.load(name)?)).collect()
     }
 
-    /// The key of this name.
+    /// Returns the key with this name.
     ///
-    /// Errors: there is none (says where was looked and which there are), or its file is broken (names file and field).
+    /// Errors: there is no such key (the failure names the folder and the keys in it), or its file cannot be read or is
+    /// invalid (the failure names the file and the field).
     pub fn get(&self, name: &KeyName) -> Result<AccountKey, Failure> {
         match self.files.load(name.as_ref()) {
             Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Err(self.unknown(name)),
@@ -97,7 +100,9 @@ impl Keyring {
         ))
     }
 
-    /// Stores a key under a name that is free.
+    /// Stores a new key under its name, and returns the path of its file.
+    ///
+    /// Errors: a key with this name exists, or the file cannot be written.
     pub fn add(&self, key: &AccountKey) -> Result<PathBuf, Failure> {
         let file = self.files.file(&key.name)?;
         if file.exists() {
@@ -110,13 +115,17 @@ impl Keyring {
         Ok(self.files.add(key)?)
     }
 
-    /// Removes a key for good.
+    /// Removes the file of a key permanently.
+    ///
+    /// Errors: the file does not exist or cannot be removed.
     pub fn delete(&self, name: &KeyName) -> Result<(), Failure> {
         let file = self.file(name);
         fs::remove_file(&file).map_err(|error| Failure::file("deleted", &file, &error))
     }
 
-    /// An address, from itself or from the name of a key.
+    /// Returns the address that `text` is, or the address of the key with this name.
+    ///
+    /// Errors: `text` is neither an address nor a valid name, or the key is not found or its file is invalid.
     pub fn address_of(&self, text: &str) -> Result<Address, Failure> {
         if let Ok(address) = text.parse() {
             return Ok(address);
@@ -134,7 +143,8 @@ impl Keyring {
         }
     }
 
-    /// The names of addresses, for people. Broken files are passed over: they are not what was asked about.
+    /// Returns the addresses and names of all keys, for display. Files that cannot be read are skipped, because the
+    /// command that shows the names is not about them.
     pub fn known(&self) -> Vec<(Address, String)> {
         let names = self.files.names().unwrap_or_default();
         let keys = names.iter().filter_map(|name| self.files.load(name).ok());
@@ -142,7 +152,8 @@ impl Keyring {
     }
 }
 
-/// Whether a text was probably meant as an address: hexadecimal digits but for a slip or two, and long.
+/// Returns true if a text was probably meant as an address: 30 to 50 characters, of which at most two are not
+/// hexadecimal digits.
 fn looks_like_address(text: &str) -> bool {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let wrong = digits.chars().filter(|c| !c.is_ascii_hexdigit()).count();

@@ -1,4 +1,4 @@
-//! `cairn keys`: make, list and move the keys of accounts.
+//! `cairn keys` creates, lists, exports, imports and deletes the keys of accounts.
 
 use std::{
     io::Read,
@@ -97,7 +97,10 @@ enum Command {
 }
 
 impl Keys {
-    /// Does it.
+    /// Runs the subcommand on the keyring of the home.
+    ///
+    /// Errors: the key exists already or does not exist, an input is not a key, a deletion is not confirmed with
+    /// `--yes`, or a file or standard input cannot be read or written.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let keyring = Keyring::of(home);
         match self.command {
@@ -205,6 +208,7 @@ fn describe(account: &AccountKey) -> Value {
     })
 }
 
+/// Returns the secret key that `text` encodes in hexadecimal digits; `-` reads it from standard input.
 fn from_hex(text: &str) -> Result<SecretKey, Failure> {
     let input = if text == "-" { standard_input()? } else { text.to_owned() };
     let bytes = HEXLOWER_PERMISSIVE.decode(input.trim().as_bytes()).ok();

@@ -1,4 +1,4 @@
-//! `cairn load`: transactions on validators, and what they make of them.
+//! `cairn load` sends transactions to validators and measures throughput and latency.
 
 use std::{
     fs,
@@ -47,13 +47,13 @@ costs processor time; lost ones do not hold up others, so a load without end use
 
 On the screen: tx/s due and committed everywhere, latencies of the last seconds, how many wait.";
 
-/// Until this rate is chosen otherwise, transactions a second.
+/// Default rate of mode open, in transactions per second.
 const RATE: f64 = 500.0;
-/// Rates of a sweep, if nothing else is said.
+/// Default rates of a sweep, in transactions per second.
 const RATES: &str = "125..8000/13";
-/// Rates in a sweep at most.
+/// Maximum number of rates in a sweep.
 const RATES_MAX: usize = 100;
-/// Rates of a range, if nothing else is said.
+/// Default number of rates in a range without a count.
 const RANGE_RATES: usize = 8;
 
 /// Put load on validators, and measure what they make of it
@@ -117,7 +117,8 @@ pub struct Load {
     /// Connections to each node
     #[arg(long, value_name = "N", default_value_t = 4)]
     connections: usize,
-    /// File of signed transactions; used again as far as it fits [default: load.txs beside the testnet's keys, else in the home]
+    /// File of signed transactions; used again as far as it fits [default: load.txs beside the testnet's keys, else in
+    /// the home]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Write the report as JSON; - is standard output, and then nothing else is
@@ -150,11 +151,13 @@ enum OrderName {
     Unordered,
 }
 
-/// Growing rates.
+/// The rates of a sweep in transactions per second, in ascending order.
 #[derive(Clone, Debug, PartialEq)]
 struct Rates(Vec<f64>);
 
-/// A duration, also 0.
+/// Parses a duration such as `10s`; also accepts `0` without a unit.
+///
+/// Errors: the text is not a duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -162,6 +165,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "use a duration such as 500ms, 10s or 2m".to_owned())
 }
 
+/// Parses the rates of a sweep: a list such as `500,1000`, or a range such as `500..8000/9`.
 fn rates(text: &str) -> Result<Rates, String> {
     let usage = || "use growing numbers such as 500,1000,2000, or a range such as 500..8000/9".to_owned();
     let number =
@@ -176,7 +180,7 @@ fn rates(text: &str) -> Result<Rates, String> {
                 return Err(usage());
             }
             let factor = (to / from).powf(1.0 / (count - 1) as f64);
-            // Whole numbers are easier to talk about.
+            // Rates are rounded to whole numbers, which are easier to read in reports.
             (0..count).map(|index| (from * factor.powi(index as i32)).round().max(1.0)).collect()
         }
     };
@@ -187,10 +191,13 @@ fn rates(text: &str) -> Result<Rates, String> {
 }
 
 impl Load {
-    /// Does it.
+    /// Runs the load, and prints and writes its report.
+    ///
+    /// Errors: the arguments contradict each other, a key or a node's configuration cannot be read, an output file
+    /// cannot be written, signals cannot be handled, or the load fails.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let plan = self.plan(home)?;
-        // Looked at before minutes of load, not after.
+        // The outputs are checked before minutes of load, and not after them.
         if let Some(folder) = &self.plots {
             fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
         }
@@ -201,10 +208,10 @@ impl Load {
         signals::on_each(move |count| {
             told.store(true, Ordering::Relaxed);
             if count > 1 {
-                std::process::exit(130); // asked twice: without a report, then
+                std::process::exit(130); // the second signal ends the process at once, without a report
             }
         })?;
-        // The threads of the load wait most of the time, and want to be on time beside validators that compute.
+        // The threads of the load wait most of the time, and must wake on time on a machine whose validators compute.
         os::ask_for_short_slices();
         let mut meter = Meter::new(self.no_view, to_stdout);
         let result = load::run(&plan, &mut meter, &stop);
@@ -280,18 +287,19 @@ impl Load {
         Ok(plan)
     }
 
-    /// Who funds: the one named; in a testnet's folder, alice.
+    /// Returns the key of the account that funds the senders: the named one, else alice in a testnet's folder.
     fn funder(&self, home: &Home, is_testnet: bool) -> Result<Option<types::SecretKey>, Failure> {
         let keyring = Keyring::of(home);
         if let Some(name) = &self.fund_from {
             return Ok(Some(keyring.get(name)?.secret));
         }
-        // Nobody's money is spent unasked, except play money.
+        // Only the money of a testnet is spent without an explicit request.
         let alice: KeyName = "alice".parse().expect("alice is a name");
         let is_there = is_testnet && self.nodes.is_empty() && keyring.file(&alice).exists();
         Ok(if is_there { Some(keyring.get(&alice)?.secret) } else { None })
     }
 
+    /// Returns the nodes to load: the named ones, else all nodes of the testnet, else the home's node.
     fn nodes(&self, home: &Home, testnet: Option<&Testnet>) -> Result<Vec<Node>, Failure> {
         if !self.nodes.is_empty() {
             if !self.metrics.is_empty() && self.metrics.len() != self.nodes.len() {
@@ -319,7 +327,7 @@ struct Testnet {
 }
 
 impl Testnet {
-    /// `None`: the home is not in a testnet's folder.
+    /// Returns the testnet of a home, or `None` if the home is not in the folder of a testnet.
     fn of(home: &Home) -> Option<Self> {
         let path = std::path::absolute(home.path()).ok()?;
         let name = path.file_name()?.to_str()?;
@@ -328,13 +336,13 @@ impl Testnet {
             return None;
         }
         let nodes: Vec<Node> = prepare::homes(folder).iter().filter_map(|home| node(home)).collect();
-        // As the person who typed it would write it.
+        // Messages and files use the path as the user typed it, and not the absolute one.
         let folder = home.path().parent().unwrap_or(folder).to_owned();
         (!nodes.is_empty()).then_some(Self { folder, nodes })
     }
 }
 
-/// The addresses of a testnet's node.
+/// Returns the addresses of a testnet's node, or `None` if its configuration cannot be read or its RPC is off.
 fn node(home: &Path) -> Option<Node> {
     let config = prepare::load(home).ok()?;
     let metrics = config.instrumentation.prometheus.then(|| reachable(&config.instrumentation.prometheus_listen_addr));
@@ -344,7 +352,7 @@ fn node(home: &Path) -> Option<Node> {
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let flag = match &error {
-            // A field of the plan is a flag here.
+            // Each field of the plan is a flag of the same name on this command line.
             LoadError::Plan { .. } => "--",
             _ => "",
         };

@@ -1,4 +1,4 @@
-//! Commands about one home: make it, run it, show who it is, begin again.
+//! Commands for one home: create it, run its node, print its ids and configuration, reset it.
 
 use std::{fs, io, io::Read, path::Path, thread};
 
@@ -46,7 +46,9 @@ pub struct Init {
 }
 
 impl Init {
-    /// Does it.
+    /// Writes the files of a new home and prints what was created.
+    ///
+    /// Errors: those of [`prepare::single`].
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let genesis = prepare::single(home.path(), self.chain_id, self.moniker, self.key_type)?;
         let mut facts = Facts::default();
@@ -80,7 +82,10 @@ pub struct LogLevel {
 }
 
 impl LogLevel {
-    /// Does it.
+    /// Writes the new log levels to a file and signals the running node to read it.
+    ///
+    /// Errors: the levels are invalid, the home has no configuration that can be read, no node runs in it, the file
+    /// cannot be written, or the node's process cannot be signalled.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let Self { levels } = self;
         logging::parse_levels(&levels).map_err(|reason| Failure::new(format!("{levels}: {reason}")))?;
@@ -128,11 +133,11 @@ pub struct Start {
     settings: Settings,
 }
 
-/// Settings given as flags: (setting, text).
+/// Settings that were given as flags, as pairs of the setting's name and its text.
 #[derive(Debug, Default)]
 struct Settings(Vec<(String, String)>);
 
-/// Every setting, as `section.key`, with its meaning.
+/// Returns every setting of the configuration with its name, `section.key`, and its description.
 fn settings() -> Vec<(String, config::Key)> {
     fn of<S: Section>(section: &S) -> Vec<(String, config::Key)> {
         let name = |key: &config::Key| match S::NAME {
@@ -158,7 +163,7 @@ fn settings() -> Vec<(String, config::Key)> {
 impl Args for Settings {
     fn augment_args(command: clap::Command) -> clap::Command {
         settings().into_iter().fold(command, |command, (name, key)| {
-            // clap keeps names as static text; they are made once in a process.
+            // clap requires static strings as names. A process builds this command at most twice, so the leak is small.
             let name: &'static str = Box::leak(name.into_boxed_str());
             let doc: Vec<&str> = key.doc.iter().map(|line| line.trim()).collect();
             let arg = clap::Arg::new(name)
@@ -195,7 +200,10 @@ impl FromArgMatches for Settings {
 }
 
 impl Start {
-    /// Does it: returns when the node has stopped.
+    /// Runs the node of the home and returns when it has stopped.
+    ///
+    /// Errors: signals cannot be handled, the home has no valid configuration, the height of `--signed-up-to` is out of
+    /// range or cannot be recorded, or [`node::start::run`] fails. The failure carries the exit code.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let signals = NodeSignals::handle()?;
         home.must_exist().map_err(|failure| failure.coded(exit::Code::Config))?;
@@ -213,7 +221,7 @@ impl Start {
     }
 }
 
-/// Writes down the operator's word that the key signed nothing above a height.
+/// Records the operator's statement that the validator's key signed nothing above a height.
 fn declare_signed(config: &config::Config, height: u64) -> Result<(), Failure> {
     if !(1..=i64::MAX as u64).contains(&height) {
         return Err(Failure::with_code(exit::Code::Usage, format!("--signed-up-to {height}: use a height from 1 on")));
@@ -244,7 +252,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Does it.
+    /// Prints one setting with its origin, or the whole configuration.
+    ///
+    /// Errors: the home has no valid configuration, or there is no such setting.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         home.must_exist()?;
         let config = config::Config::load(home.path(), &[])?;
@@ -265,7 +275,9 @@ impl Config {
     }
 }
 
-/// Prints the validator's public key, as in genesis files.
+/// Prints the public key of the home's validator in the JSON form of genesis files.
+///
+/// Errors: the home has no valid configuration, or its key file cannot be read.
 pub fn show_validator(home: &Home) -> Result<(), Failure> {
     home.must_exist()?;
     let config = config::Config::load(home.path(), &[])?;
@@ -276,7 +288,9 @@ pub fn show_validator(home: &Home) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints the node's id.
+/// Prints the id by which peers know the home's node.
+///
+/// Errors: the home has no valid configuration, or its node key file cannot be read or holds no valid key.
 pub fn show_node_id(home: &Home) -> Result<(), Failure> {
     home.must_exist()?;
     let config = config::Config::load(home.path(), &[])?;
@@ -313,20 +327,25 @@ pub struct Reset {
 }
 
 impl Reset {
-    /// Does it.
+    /// Removes the store and, unless asked otherwise, the address book. The record of what the key has signed is kept,
+    /// unless `--forget-what-was-signed` is given.
+    ///
+    /// Errors: the home has no valid configuration, its node runs, the signing record exists neither in the database
+    /// nor in its file in a form that can be read, or a file cannot be written or removed.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         home.must_exist()?;
         let config = config::Config::load(home.path(), &[])?;
         let _lock = Lock::take(&config.data_dir())?;
         let (store, state_file) = (config.store_dir(), config.priv_validator_state_file());
         let mut facts = Facts::default();
-        // First what must not be lost, then what must go.
+        // The signing record must be on disk before the store, which may hold a newer one, is removed.
         if self.forget_what_was_signed {
             ValidatorState::default().save(&state_file, Existing::Replace)?;
         } else if store.exists()
             && let Err(failure) = keep_what_was_signed(&config)
         {
-            // Whatever left this node stands in the file, which was durable before: it does without the database.
+            // The file was durable before any signed message left this node, so it suffices without the database if it
+            // records a signature.
             if !state_file.exists() || ValidatorState::load(&state_file)?.height == Height::GENESIS {
                 return Err(failure);
             }
@@ -355,9 +374,10 @@ fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), F
     }
 }
 
-/// Writes what the database knows to be signed into the file that travels with the key.
+/// Copies the signing record of the database to the state file that accompanies the key.
 ///
-/// Errors: it cannot be read: then nobody knows.
+/// Errors: the genesis document, the database or the state file cannot be read, or the state file cannot be written.
+/// Without the database, what the key has signed last may be unknown.
 fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
     let unknown = |error: StoreError| {
         Failure::with_code(
@@ -394,10 +414,12 @@ pub struct Version {
 }
 
 impl Version {
-    /// Does it.
+    /// Prints the version, the commit, and the protocol versions of this program.
+    ///
+    /// Errors: never; commands share this signature.
     pub fn run(self) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        // build.rs finds it.
+        // The build script sets this variable if it finds the commit.
         let commit = option_env!("CAIRN_COMMIT");
         let (block, app) = (types::BLOCK_PROTOCOL, types::Params::default().version_app);
         if self.json {
@@ -415,7 +437,7 @@ impl Version {
     }
 }
 
-/// Calls `then` when standard input closes.
+/// Calls `then` on a separate thread when standard input closes or cannot be read.
 fn when_stdin_closes(then: impl FnOnce() + Send + 'static) {
     let wait = move || {
         let mut bytes = [0; 64];

@@ -1,4 +1,4 @@
-//! How a load looks while it runs: one line that is drawn over on a terminal, a line every few seconds elsewhere.
+//! The progress display of a load: one line that is redrawn on a terminal, and a line every 5 s elsewhere.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,32 +7,33 @@ use std::{
 
 use load::{Event, Live, Load, Observer};
 
-/// Where there is no terminal, progress is told this often.
+/// Minimum interval between two lines of progress without a terminal.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
-/// On a terminal, counts of preparation are drawn this often.
+/// Minimum interval between two redraws of the line on a terminal.
 const DRAW_PERIOD: Duration = Duration::from_millis(100);
-/// Characters of a progress bar.
+/// Width of a progress bar in characters.
 const BAR: usize = 24;
 
-/// Draws on standard error, so that the report is all of standard output.
+/// A progress display on standard error, so that standard output contains the report only.
 pub struct Meter {
     is_terminal: bool,
     is_quiet: bool,
     last: Option<Instant>,
-    /// The line that will be drawn over.
+    /// True if the cursor is on a line that the next redraw replaces.
     is_drawn: bool,
-    /// What is under way, to tell when another thing begins.
+    /// Name of the current phase. A change of the phase begins a new line.
     phase: &'static str,
 }
 
 impl Meter {
-    /// `plain`: lines even on a terminal. `is_quiet`: notes only.
+    /// Creates a display. `plain` selects plain lines even on a terminal; `is_quiet` suppresses everything except
+    /// notes.
     pub fn new(plain: bool, is_quiet: bool) -> Self {
         let is_terminal = io::stderr().is_terminal() && !plain;
         Self { is_terminal, is_quiet, last: None, is_drawn: false, phase: "" }
     }
 
-    /// Leaves the last line as it is.
+    /// Ends the current line, so that the next output does not replace it.
     pub fn end(&mut self) {
         if self.is_drawn {
             self.is_drawn = false;
@@ -42,7 +43,8 @@ impl Meter {
 
     fn write(&self, text: &str) {
         let mut out = io::stderr().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush()); // nobody may be reading any more
+        // A closed standard error must not stop the load, so failures are ignored.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
     fn line(&mut self, text: &str) {
@@ -50,7 +52,8 @@ impl Meter {
         self.write(&format!("{text}\n"));
     }
 
-    /// A line that the next one replaces. `force`: also if the last one was a moment ago.
+    /// Draws a line that the next one replaces on a terminal. `force` draws it even if the period since the last one is
+    /// not over.
     fn draw(&mut self, phase: &'static str, text: impl FnOnce() -> String, force: bool) {
         if self.is_quiet {
             return;
@@ -65,10 +68,10 @@ impl Meter {
         }
         (self.phase, self.last) = (phase, Some(Instant::now()));
         if is_new && !force && !self.is_terminal {
-            return; // what is over within a moment is told once, at its end
+            return; // a short phase gets one line at its end, and none at its begin
         }
         if self.is_terminal {
-            // No wrapping: one line stays one row.
+            // Line wrapping is off, so that the line occupies one row and can be redrawn.
             self.write(&format!("\r\x1b[?7l{}\x1b[K\x1b[?7h", text()));
             self.is_drawn = true;
         } else {
@@ -77,7 +80,7 @@ impl Meter {
     }
 }
 
-/// `asking      [#####...] 12000 of 100000`
+/// Returns a line with a progress bar, such as `asking      [#####...] 12000 of 100000`.
 fn progress(what: &str, done: u64, of: u64, more: &str) -> String {
     let filled = if of == 0 { BAR } else { (done.min(of) as u128 * BAR as u128 / u128::from(of)) as usize };
     format!("{what:<12} [{}{}] {done} of {of}{more}", "#".repeat(filled), ".".repeat(BAR - filled))

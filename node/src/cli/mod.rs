@@ -1,23 +1,23 @@
-//! What a person types: parse, run, and say once what went wrong and what to do about it.
+//! The command line of `cairn`: parses the arguments, runs the command, and prints its error.
 //!
-//! | file | is about |
+//! | file | content |
 //! |---|---|
-//! | `home.rs` | which folder a command is about, and where it was looked for |
-//! | `keyring.rs`, `keys.rs` | accounts' keys as files, and the commands for them |
-//! | `client.rs`, `json.rs` | asking a node over JSON-RPC, and reading its answers |
-//! | `tx.rs`, `query.rs`, `show.rs` | transactions, questions, and how answers look to people |
+//! | `home.rs` | finds the home folder of a command |
+//! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
+//! | `client.rs`, `json.rs` | JSON-RPC client of a node, and access to the fields of its responses |
+//! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `prepare.rs` | files of a new node or a new testnet |
-//! | `local.rs` | commands about one home: start, init, ids, reset |
+//! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
-//! | `load.rs`, `meter.rs` | load on validators, and how it looks while it runs |
-//! | `bench/` | workloads on a testnet of its own, and a table of what they cost |
+//! | `load.rs`, `meter.rs` | load on validators, and its progress display |
+//! | `bench/` | workloads on a temporary testnet, and a table of their costs |
 //! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
-//! | `signals.rs` | being asked to stop |
+//! | `signals.rs` | signals that stop a command |
 //! | `compose.rs` | a compose file for a testnet in containers |
-//! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the testnet: its processes, what they say, how it looks |
+//! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the local testnet: its processes, their state, its display |
 //!
-//! Parsing never does anything; a command gets validated values. A failure is a sentence with the way out, printed once, here.
-//! Secrets are never arguments of an error.
+//! Parsing has no side effects, and a command receives validated values. A failure is a sentence that includes a
+//! remedy; this module prints it once. An error never contains a secret.
 
 mod bench;
 mod children;
@@ -140,6 +140,7 @@ pub struct NodeArgs {
 }
 
 impl NodeArgs {
+    /// Creates a client for the node of `--node`, else of the home's configuration, else for [`client::DEFAULT_NODE`].
     fn client(&self, home: &Home) -> Result<client::Client, Failure> {
         match &self.node {
             Some(url) => client::Client::new(url),
@@ -148,7 +149,7 @@ impl NodeArgs {
     }
 }
 
-/// Parses, runs, and prints what went wrong.
+/// Parses the command line, runs the command, prints its error if it fails, and returns the exit code of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -193,7 +194,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Every command with its help, as one Markdown page.
+/// Returns a Markdown page with the help text of every visible command.
 fn manual() -> String {
     let mut page = String::from(
         "# The command line\n\nWritten by `cairn manual` from the program's own help; a test holds the two together.\n",
@@ -204,6 +205,7 @@ fn manual() -> String {
     page
 }
 
+/// Appends the help text of `command` and of its visible subcommands to `page`. `path` is the full name of the command.
 fn describe(command: &mut clap::Command, path: &str, page: &mut String) {
     let help = command.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
@@ -237,7 +239,7 @@ mod tests {
         check(&Cli::command(), "cairn");
     }
 
-    /// `target/debug/cairn manual > docs/cli.md` writes it anew.
+    /// Compares `docs/cli.md` with the help texts. `target/debug/cairn manual > docs/cli.md` writes this file again.
     #[test]
     fn the_manual_in_docs_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");

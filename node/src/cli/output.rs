@@ -1,4 +1,5 @@
-//! Standard output and standard error, for readers that may go away (`cairn keys list | head -1`).
+//! Functions that write to standard output, standard error and report files. A reader may close standard output at any
+//! time, as in `cairn keys list | head -1`.
 
 use std::{
     fmt::Display,
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 
-/// Prints a line. If nobody reads any more, there is nothing left to do: the process ends with success.
+/// Prints a line to standard output. If standard output is closed, no work is left, and the process exits with code 0.
 pub fn line(text: impl Display) {
     let mut out = io::stdout().lock();
     if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
@@ -19,24 +20,31 @@ pub fn line(text: impl Display) {
     }
 }
 
-/// Prints JSON for programs.
+/// Prints a JSON value to standard output, indented over several lines.
 pub fn json(value: &serde_json::Value) {
     line(format_args!("{value:#}"));
 }
 
-/// That [`report`] can write there, without touching what is there: asked before minutes of work, not after.
+/// Checks that [`report`] can write to `path`, without a change of an existing file. Commands call this before minutes
+/// of work, so that a wrong path is reported before the work and not after it.
+///
+/// Errors: the file cannot be opened for writing. `None` and `-` (standard output) never fail.
 pub fn check_report(path: Option<&str>) -> Result<(), Failure> {
     let Some(path) = path.filter(|path| *path != "-").map(Path::new) else { return Ok(()) };
     let was_there = path.exists();
     let opened = fs::OpenOptions::new().append(true).create(true).open(path);
     opened.map_err(|error| Failure::file("written", path, &error))?;
     if !was_there {
-        let _ = fs::remove_file(path); // the report comes there later
+        // The empty file is left over from this check only; the report is written later, and if this removal fails, it
+        // replaces it.
+        let _ = fs::remove_file(path);
     }
     Ok(())
 }
 
 /// Writes a report as JSON to a file, or to standard output if `path` is `-`.
+///
+/// Errors: the report has no JSON form, or the file cannot be written.
 pub fn report(path: &str, report: &impl Serialize) -> Result<(), Failure> {
     let value =
         serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
@@ -47,17 +55,18 @@ pub fn report(path: &str, report: &impl Serialize) -> Result<(), Failure> {
     fs::write(path, format!("{value:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
 }
 
-/// A remark that is not the command's result.
+/// Prints a remark, which is not part of the command's result, to standard error.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// What went wrong.
+/// Prints an error message with the prefix `error: ` to standard error.
 pub fn error(text: impl Display) {
     note(format_args!("error: {text}"));
 }
 
-/// Aligns columns, two spaces apart; `right` are the columns that hold numbers.
+/// Returns the rows as lines with aligned columns, two spaces apart. The columns with an index in `right` are aligned
+/// to the right, for numbers.
 pub fn table(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

@@ -1,8 +1,8 @@
-//! The files of a new node and of a new testnet: keys, genesis, configuration.
+//! Writes and reads the files of a new node and of a new testnet: keys, genesis document, configuration.
 //!
-//! Node `i` of a testnet has ports of its own: peers at the first port + 10·i (TCP, and QUIC over UDP), RPC one above, metrics four
-//! above. That is CometBFT's 26656, 26657 and 26660 for node 0. Where each node has a machine of its own (`--hostname-prefix`),
-//! all have node 0's ports, and listen on every address.
+//! Node `i` of a testnet has its own ports: peers at the first port + 10·i (TCP, and QUIC over UDP), RPC one above,
+//! metrics four above. For node 0 these are CometBFT's ports 26656, 26657 and 26660. If each node has its own machine
+//! (`--hostname-prefix`), all nodes use the ports of node 0 and listen on every address.
 
 use std::{
     fs::DirBuilder,
@@ -18,67 +18,76 @@ use types::{ChainId, KeyType, limits::VALIDATORS_MAX};
 
 use super::{failure::Failure, show};
 
-/// The first port of a testnet, if nothing else is said.
+/// Default of the first port of a testnet.
 pub const BASE_PORT: u16 = 26656;
+/// Distance between the ports of two consecutive nodes on one machine.
 const PORTS_PER_NODE: u16 = 10;
-/// Validators of a testnet, if nothing else is said.
+/// Default number of validators of a testnet.
 pub const VALIDATORS: usize = 4;
-/// Calls that a testnet's nodes take in one request: those who try it with load send many.
+/// Maximum calls in one batch request that the nodes of a testnet accept. `cairn load` sends up to this many by
+/// default.
 const REQUEST_BATCH: usize = 100;
-/// The chain id of a testnet, if nothing else is said.
+/// Default chain id of a testnet.
 pub const TESTNET_CHAIN: &str = "cairn-testnet";
-/// In a testnet of up to so many, everybody is connected to everybody; in a larger one, to so many others.
+/// Maximum number of persistent peers of a node. In a testnet with at most one node more than this, each node connects
+/// to all others.
 const NEIGHBOURS: usize = 32;
-/// In the first node's home, says that the files of a testnet are being written. It goes when all are there.
+/// Name of a marker file in the home of the first node. It exists while the files of a testnet or a single home are
+/// written, and is removed when they are complete.
 const UNFINISHED: &str = ".unfinished";
-/// Where Prometheus reads whom to scrape, in the testnet's folder.
+/// Path, relative to the testnet's folder, of the file from which Prometheus reads its scrape targets.
 const TARGETS: &str = "prometheus/targets.json";
+/// Folder of [`TARGETS`], relative to the testnet's folder.
 const TARGETS_FOLDER: &str = "prometheus";
 
-/// What a testnet is to be; `None` is what is there already, else the default.
+/// Requested properties of a testnet. `None` accepts the value of an existing testnet, and selects the default for a
+/// new one.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its folder.
+    /// Folder of the testnet's files.
     pub dir: PathBuf,
-    /// How many.
+    /// Number of validators.
     pub validators: Option<usize>,
-    /// Its name.
+    /// Id of the testnet's chain.
     pub chain_id: Option<ChainId>,
-    /// The first port.
+    /// Peer port of node 0, the lowest port of the testnet.
     pub base_port: Option<u16>,
-    /// Between two empty blocks; `Some(None)` is off.
+    /// Interval between two empty blocks; `Some(None)` turns empty blocks off.
     pub empty_block_interval: Option<Option<Duration>>,
-    /// Each node has a machine of its own, called by this and its number.
+    /// Prefix of host names. If given, each node has its own machine, whose host name is this prefix and the node's
+    /// index.
     pub hostname_prefix: Option<String>,
     /// Type of the validators' keys.
     pub key_type: Option<KeyType>,
 }
 
-/// A testnet on disk.
+/// A testnet whose files exist on disk.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// How its chain begins.
+    /// Genesis document of the testnet's chain.
     pub genesis: Genesis,
-    /// Its nodes, from 0.
+    /// Configurations of the nodes, from node 0.
     pub nodes: Vec<Config>,
-    /// Whether the files were written just now.
+    /// True if this call wrote the files, false if they existed.
     pub is_new: bool,
 }
 
-/// The ports of a testnet's nodes on one machine: peers, RPC, metrics.
+/// Returns the ports of `count` nodes on one machine: for each node those for peers, RPC and metrics.
 pub fn ports(base: u16, count: usize) -> impl Iterator<Item = u16> {
     let of_node = move |index: usize| [0, 1, 4].map(|offset| base + PORTS_PER_NODE * index as u16 + offset);
     (0..count).flat_map(of_node)
 }
 
-/// Name of a node's home in the testnet's folder.
+/// Returns the name of a node, which is also that of its home in the testnet's folder.
 pub fn node_name(index: usize) -> String {
     format!("node{index}")
 }
 
-/// The files of a testnet: those that are there if they are what is wanted, else new ones.
+/// Returns the testnet in the folder if it has the wanted properties; writes a new testnet if the folder has none.
+/// Keys, genesis documents and configurations are never overwritten.
 ///
-/// Errors: what is there is something else; names the difference and the ways out. Nothing is ever overwritten.
+/// Errors: the existing testnet is incomplete or differs from `wanted` (the failure names the difference and the
+/// remedies), the wanted properties are impossible, or a file cannot be read or written.
 pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     let dir = &wanted.dir;
     if dir.join(node_name(0)).join(UNFINISHED).exists() {
@@ -88,7 +97,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
             dir.display()
         )));
     }
-    // A home may be there and empty: a volume that was just made.
+    // An empty home does not count as existing: a new container volume is an empty folder.
     let is_new = (0..=VALIDATORS_MAX).all(|index| !is_made(&dir.join(node_name(index))));
     if is_new {
         write_testnet(wanted)?;
@@ -108,36 +117,41 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     Ok(prepared)
 }
 
-/// The homes that are there, `node0`, `node1`, … as far as they go.
+/// Returns the existing homes `node0`, `node1`, … up to the first one that is missing.
 pub fn homes(dir: &Path) -> Vec<PathBuf> {
     (0..=VALIDATORS_MAX).map(|index| dir.join(node_name(index))).take_while(|home| is_made(home)).collect()
 }
 
+/// Returns true if a home has a configuration folder.
 fn is_made(home: &Path) -> bool {
     home.join("config").is_dir()
 }
 
-/// The host and port by which another machine, or this one, reaches what a node listens on.
+/// Returns the host and port through which a client reaches a listening address of a node. The host is `127.0.0.1` if
+/// all nodes share this machine.
 fn reached_at(node: &Config, index: usize, address: &str) -> Option<String> {
     let port = address.rsplit(':').next()?;
     let host = hostname_prefix(node).map_or_else(|| "127.0.0.1".to_owned(), |prefix| format!("{prefix}{index}"));
     Some(format!("{host}:{port}"))
 }
 
-/// How the machines of a node's testnet are called, if each node has its own: its external address tells.
+/// Returns the host name prefix of the testnet's machines, taken from the node's external address. A node of a testnet
+/// on one machine has no external address; then the result is `None`.
 fn hostname_prefix(node: &Config) -> Option<&str> {
     let (host, _) = node.p2p.external_address.rsplit_once(':')?;
     Some(host.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether each node is for a machine of its own: all listen at the same port.
+/// Returns true if each node is for a machine of its own: the first and the last of at least two nodes have the same
+/// peer address.
 pub fn on_machines_of_their_own(nodes: &[Config]) -> bool {
     matches!(nodes, [first, .., last] if first.p2p.laddr == last.p2p.laddr)
 }
 
-/// Writes whom Prometheus should scrape, in the form of its `file_sd_configs`; each node is called by its name.
+/// Writes the scrape targets of Prometheus in the form of its `file_sd_configs`, with the name of each node as label
+/// `instance`.
 ///
-/// It follows from the configuration files, so it is written anew each time.
+/// The content follows from the configuration files, so it is updated on each call.
 fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
     let target = |(index, node): (usize, &Config)| {
         let address = &node.instrumentation.prometheus_listen_addr;
@@ -155,12 +169,15 @@ fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
     Ok(genesis::files::write(&file, text.as_bytes(), Access::Public, Existing::Replace)?)
 }
 
-/// Makes a folder, if it is absent, that other users may list: Prometheus runs as a user of its own.
+/// Creates a folder, if it is absent, that other users may list, because Prometheus runs as another user.
 fn readable_folder(folder: &Path) -> Result<(), Failure> {
     let make = DirBuilder::new().recursive(true).mode(0o755).create(folder);
     make.map_err(|error| Failure::file("made", folder, &error))
 }
 
+/// Checks that an existing testnet is complete and has the wanted properties.
+///
+/// Errors: it does not; the failure names the difference and the remedies.
 fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
     let dir = wanted.dir.display();
     let other = |what: String, flag: &str| {
@@ -208,7 +225,10 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
     }
 }
 
-/// The configuration of a testnet's node. The environment counts, except where it would give all nodes the same address.
+/// Reads the configuration of a testnet's node from its file and the environment. The variables in [`OF_ONE_NODE`] are
+/// ignored, because they would give all nodes the same address or name.
+///
+/// Errors: the file cannot be read, or a setting is invalid.
 pub fn load(home: &Path) -> Result<Config, Failure> {
     let file = Config::path_in(home);
     let text = std::fs::read_to_string(&file).map_err(|error| Failure::file("read", &file, &error))?;
@@ -217,7 +237,7 @@ pub fn load(home: &Path) -> Result<Config, Failure> {
     Ok(Config::read(home, &text, environment.filter(|(name, _)| !OF_ONE_NODE.contains(&name.as_str())), &[])?)
 }
 
-/// Environment variables that can only be about one node, and must not reach several.
+/// Environment variables that are meaningful for one node only, and must not apply to several nodes.
 pub const OF_ONE_NODE: [&str; 7] = [
     "CAIRN_HOME",
     "CAIRN_MONIKER",
@@ -290,7 +310,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
     write_marked(dir, &dir.join(node_name(0)), &files, Existing::Refuse)
 }
 
-/// Writes files under `folder`; while they are incomplete, a file in `home` says so.
+/// Writes files under `folder`. While they are incomplete, the marker file [`UNFINISHED`] exists in `home`.
 fn write_marked(folder: &Path, home: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), Failure> {
     std::fs::create_dir_all(home).map_err(|error| Failure::file("made", home, &error))?;
     let mark = home.join(UNFINISHED);
@@ -299,7 +319,7 @@ fn write_marked(folder: &Path, home: &Path, files: &[PlannedFile], existing: Exi
     std::fs::remove_file(&mark).map_err(|error| Failure::file("removed", &mark, &error))
 }
 
-/// Whether a number behind it makes the name of a host that is told from the prefix again.
+/// Returns true if the prefix with a number appended is a host name from which [`hostname_prefix`] recovers the prefix.
 fn is_host(prefix: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     prefix.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -308,7 +328,8 @@ fn is_host(prefix: &str) -> bool {
         && prefix.chars().all(inner)
 }
 
-/// Whom a node is connected to: all others, or those next to it on a ring of all.
+/// Returns the indexes of a node's persistent peers: all other nodes, or the [`NEIGHBOURS`] nearest nodes on a ring of
+/// all nodes.
 fn neighbours(index: usize, count: usize) -> impl Iterator<Item = usize> {
     let all = count <= NEIGHBOURS + 1;
     let near = move |other: &usize| {
@@ -326,11 +347,11 @@ fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
     Testnet::plan(options).map_err(|error| Failure::new(format!("these settings make no genesis document: {error}")))
 }
 
-/// The files of one node with a chain of its own: this validator, and one account, alice, with money.
+/// Writes the files of one node with its own chain: one validator, and one funded account, alice. Returns the genesis
+/// document. Files that an interrupted call left behind are replaced.
 ///
-/// What an interrupted call left behind is written anew.
-///
-/// Errors: one of the files is there already, and no call was interrupted; nothing was written then.
+/// Errors: one of the files exists and no call was interrupted (then nothing is written), the options make no genesis
+/// document, or a file cannot be written.
 pub fn single(
     home: &Path,
     chain_id: Option<ChainId>,
@@ -350,7 +371,7 @@ pub fn single(
         config.base.moniker = moniker.clone().unwrap_or_else(|| "cairn".to_owned());
         config.to_commented_toml()
     });
-    // The plan is that of a testnet of one, in one folder: what is node0's there is the home's here.
+    // The plan is that of a testnet with one node; its files under `node0/` belong directly into the home here.
     let into_home = |file: PlannedFile| PlannedFile {
         path: file.path.strip_prefix(node_name(0)).map(Path::to_owned).unwrap_or(file.path.clone()),
         ..file
@@ -424,7 +445,7 @@ mod tests {
     #[test]
     fn nodes_on_machines_of_their_own_have_the_usual_ports_and_know_each_other_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        // As volumes are: there, and empty.
+        // New container volumes look like this: the folder exists and is empty.
         (0..3).for_each(|index| std::fs::create_dir(dir.path().join(node_name(index))).unwrap());
         let wanted = Wanted { hostname_prefix: Some("node".to_owned()), ..wanted(dir.path(), Some(3)) };
         let first = testnet(&wanted).unwrap();

@@ -1,4 +1,4 @@
-//! `cairn query`: questions to a node, answered in words or as JSON.
+//! `cairn query` asks a node for its state and prints the response as text or JSON.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ enum Command {
     Status,
     /// Whether the node is of use now: exit code 0, or 1 with the reason. For health checks and scripts
     ///
-    /// It is not while it catches up with the chain, has no peers, or has seen no block for instrumentation.stall_after.
+    /// It is not while it catches up with the chain, has no peers, or has seen no block for
+    /// instrumentation.stall_after.
     Ready,
     /// The parameters that all nodes of the chain share
     Params {
@@ -75,42 +76,45 @@ enum Command {
     Genesis,
 }
 
-/// What an account has.
+/// The state of an account.
 pub struct Holdings {
-    /// Money.
+    /// Amount of money that the account owns.
     pub balance: u64,
-    /// Number of its next ordered transaction.
+    /// Nonce of the account's next ordered transaction.
     pub nonce: u64,
-    /// The height that this is the state of.
+    /// Height to which this state belongs.
     pub height: u64,
 }
 
-/// What became of a transaction.
+/// The status of a transaction according to a node.
 #[derive(Debug)]
 pub enum Status {
-    /// The node has never heard of it, or has forgotten it.
+    /// The node has not received the transaction, or keeps no record of it any more.
     Unknown,
-    /// It waits for a block.
+    /// The transaction waits for a block.
     Pending,
-    /// It can no longer be committed. `why`: more about it, to put behind a clause.
+    /// The transaction can no longer be committed. `why` is empty, or text with details that continues a sentence.
     Expired { why: String },
-    /// It is in a block.
+    /// The transaction is in a committed block.
     Committed {
-        /// Of the block.
+        /// Height of the block.
         height: u64,
-        /// Its place in the block.
+        /// Index of the transaction in the block.
         index: u64,
-        /// Code, log, gas, events.
+        /// Result of the transaction: code, log, gas, events.
         result: Value,
-        /// Its bytes.
+        /// Encoded bytes of the transaction.
         bytes: Vec<u8>,
-        /// The node's answer.
+        /// Complete response of the node.
         raw: Value,
     },
 }
 
 impl Query {
-    /// Does it.
+    /// Runs the query on a node and prints the response.
+    ///
+    /// Errors: the configuration or an argument is invalid, the node does not respond or responds with an error, or,
+    /// for `ready`, the node is not ready.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let client = self.node.client(home)?;
         let asker = Asker { client, keyring: Keyring::of(home), json: self.json };
@@ -127,7 +131,9 @@ impl Query {
     }
 }
 
-/// What an account has, and its next nonce: after those that wait in the node's mempool.
+/// Returns the state of an account. The nonce follows those of the account's transactions in the node's mempool.
+///
+/// Errors: the node does not respond, responds with an error, or its response lacks a field.
 pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> {
     let answer = client.call("account", json!({ "address": address.to_string() }))?;
     Ok(Holdings {
@@ -137,7 +143,9 @@ pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> 
     })
 }
 
-/// The least fee of a transaction.
+/// Returns the minimum fee of a transaction on the node's chain.
+///
+/// Errors: the node does not respond, responds with an error, or its response does not contain the parameters.
 pub fn fee_min(client: &Client) -> Result<u64, Failure> {
     let answer = client.call("abci_query", json!({ "path": "/params" }))?;
     let code = json::number(&answer, "/response/code").unwrap_or(0);
@@ -150,7 +158,9 @@ pub fn fee_min(client: &Client) -> Result<u64, Failure> {
     json::number(&params, "/fee_min")
 }
 
-/// What became of a transaction.
+/// Returns the status of a transaction according to the node.
+///
+/// Errors: the node does not respond or responds with an error.
 pub fn status_of(client: &Client, id: &TxId) -> Result<Status, ClientError> {
     let raw = client.call("tx_status", json!({ "hash": id.to_string() }))?;
     let status = raw.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -168,6 +178,7 @@ pub fn status_of(client: &Client, id: &TxId) -> Result<Status, ClientError> {
     })
 }
 
+/// The node to query, the keyring for names, and the output format.
 struct Asker {
     client: Client,
     keyring: Keyring,
@@ -179,7 +190,7 @@ impl Asker {
         Names::of(&self.keyring)
     }
 
-    /// The node's answer: printed as it is for programs, else handed back.
+    /// Calls a method. With `--json` it prints the response and returns `None`; otherwise it returns the response.
     fn ask(&self, method: &str, params: Value) -> Result<Option<Value>, Failure> {
         let answer = self.client.call(method, params)?;
         if self.json {
@@ -378,7 +389,7 @@ impl Asker {
 
     fn genesis(&self) -> Result<(), Failure> {
         let answer = self.client.call("genesis", json!({}))?;
-        // The document itself: what it prints can be a new node's genesis.json.
+        // Only the document is printed, so that the output can be used as the genesis.json of a new node.
         output::json(json::at(&answer, "/genesis")?);
         Ok(())
     }
@@ -388,7 +399,7 @@ fn at_height(height: Option<u64>) -> Value {
     height.map_or_else(|| json!({}), |height| json!({ "height": height.to_string() }))
 }
 
-/// Nested objects as `a.b.c` and value.
+/// Appends the leaves of nested objects to `rows`, each as its path `a.b.c` and its value. Null values are left out.
 fn flatten(value: &Value, path: String, rows: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(fields) => {

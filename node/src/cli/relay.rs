@@ -1,4 +1,4 @@
-//! `cairn relay`: a bad network between two ports.
+//! `cairn relay` simulates a bad network between two ports.
 
 use std::{
     sync::{Arc, mpsc},
@@ -51,14 +51,18 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Does it, until it is asked to stop.
+    /// Runs the relay until a signal stops it.
+    ///
+    /// Errors: a setting is invalid, signals cannot be handled, or the relay or its control cannot listen at its
+    /// address.
     pub fn run(self) -> Result<(), Failure> {
         let settings = self.settings()?;
         let (to, stopped) = mpsc::channel();
         signals::on_each(move |_| {
-            let _ = to.send(()); // nobody receives any more: it is stopping already
+            // The receiver is gone if the relay is stopping already, so a failure needs no handling.
+            let _ = to.send(());
         })?;
-        // Threads that forward inherit it: they are to wake when something is due.
+        // The forwarding threads inherit this setting, so that they wake on time for delayed data.
         os::ask_for_short_slices();
         let failed = |error: relay::RelayError| Failure::new(error.to_string());
         let relay = Arc::new(relay::Relay::start(&self.links, settings).map_err(failed)?);
@@ -67,11 +71,12 @@ impl Relay {
             output::line(format_args!("control at http://{address}"));
         }
         output::line(relay.status().trim_end());
-        let _ = stopped.recv(); // the other end goes only with a signal's thread
+        // The sender lives in the signal thread, so this call returns only after a signal.
+        let _ = stopped.recv();
         Ok(())
     }
 
-    /// The flags, by the rules that hold for changes.
+    /// Returns the settings of the flags, parsed by the rules for changes on the control address.
     fn settings(&self) -> Result<Settings, Failure> {
         let mut words =
             vec![format!("delay={}us", self.delay.as_micros()), format!("jitter={}us", self.jitter.as_micros())];

@@ -1,4 +1,4 @@
-//! How answers look to people: aligned, in words, with names for the addresses that the keyring knows.
+//! The text form of responses for people: aligned facts, and names for the addresses that the keyring knows.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,33 @@ use types::{Address, Msg, Time, Transaction, TxOrder, Wire};
 
 use super::{failure::Failure, json, keyring::Keyring, output};
 
-/// Labels and values, aligned.
+/// A list of labels with values, which is printed in two aligned columns.
 #[derive(Default)]
 pub struct Facts(Vec<Vec<String>>);
 
 impl Facts {
-    /// One more line.
+    /// Adds a line with a label and a value.
     pub fn add(&mut self, label: &str, value: impl ToString) -> &mut Self {
         self.0.push(vec![label.to_owned(), value.to_string()]);
         self
     }
 
-    /// Prints them.
+    /// Prints all lines to standard output.
     pub fn print(&self) {
         output::table(&self.0, &[]).iter().for_each(output::line);
     }
 }
 
-/// Names for addresses.
+/// The names of addresses, for display.
 pub struct Names(BTreeMap<Address, String>);
 
 impl Names {
-    /// Those of a keyring.
+    /// Creates the names of all keys of a keyring.
     pub fn of(keyring: &Keyring) -> Self {
         Self(keyring.known().into_iter().map(|(address, name)| (address, name.to_string())).collect())
     }
 
-    /// The address, with its name if there is one.
+    /// Returns the address, followed by its name in parentheses if it has one.
     pub fn of_address(&self, address: &Address) -> String {
         match self.0.get(address) {
             Some(name) => format!("{address} ({name})"),
@@ -42,17 +42,17 @@ impl Names {
         }
     }
 
-    /// The same, for text that may be an address.
+    /// Returns the text, followed by a name in parentheses if it is an address with a name.
     pub fn of_text(&self, text: &str) -> String {
         text.parse().map_or_else(|_| text.to_owned(), |address| self.of_address(&address))
     }
 
-    /// The name, else the address.
+    /// Returns the name of an address, or the address if it has no name.
     fn short(&self, address: &Address) -> String {
         self.0.get(address).cloned().unwrap_or_else(|| address.to_string())
     }
 
-    /// A transaction in a few words: who does what.
+    /// Returns a transaction in one line: its signer and its messages.
     pub fn summary(&self, tx: &Transaction) -> String {
         let messages: Vec<String> = tx.body().messages.iter().map(|message| self.message(message)).collect();
         format!("{}: {}", self.short(&tx.body().signer.address()), messages.join(", "))
@@ -63,7 +63,7 @@ impl Names {
         format!("transfer {amount} to {}", self.short(to))
     }
 
-    /// All that a transaction says.
+    /// Adds the complete content of a transaction's body to `facts`.
     pub fn transaction(&self, tx: &Transaction, facts: &mut Facts) {
         let body = tx.body();
         facts.add("chain", &body.chain_id).add("signer", self.of_address(&body.signer.address()));
@@ -78,7 +78,7 @@ impl Names {
         }
     }
 
-    /// The events of a result, one a line.
+    /// Adds the events of a result to `facts`, one line per event.
     pub fn events(&self, events: &[Value], facts: &mut Facts) {
         for event in events {
             let kind = event.get("type").and_then(Value::as_str).unwrap_or("event");
@@ -92,7 +92,9 @@ impl Names {
     }
 }
 
-/// Bytes from hexadecimal digits (with or without `0x`) or base64.
+/// Returns the bytes that a text encodes in hexadecimal digits (with or without `0x`) or in base64.
+///
+/// Errors: the text is neither of them.
 pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     let text = text.trim();
     let hex = text.strip_prefix("0x").unwrap_or(text);
@@ -100,12 +102,14 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     decoded.map_err(|_| Failure::new("this is neither hexadecimal nor base64"))
 }
 
-/// A transaction from its bytes.
+/// Returns the transaction that the bytes encode. Its signature is not checked.
+///
+/// Errors: the bytes are not the encoding of a transaction.
 pub fn decode(bytes: &[u8]) -> Result<Transaction, Failure> {
     Transaction::decode(bytes).map_err(|error| Failure::new(format!("these bytes are not a transaction: {error}")))
 }
 
-/// A transaction for programs.
+/// Returns a transaction as JSON, which includes whether its signature is valid.
 pub fn transaction_json(tx: &Transaction) -> Value {
     let body = tx.body();
     let order = match body.order {
@@ -129,7 +133,7 @@ pub fn transaction_json(tx: &Transaction) -> Value {
     })
 }
 
-/// How long ago, in the unit that fits.
+/// Returns how long before `now` the time was, in seconds, minutes, hours or days; "never" for the Unix epoch.
 pub fn ago(time: Time, now: Time) -> String {
     if time == Time::UNIX_EPOCH {
         return "never".into();
@@ -143,13 +147,13 @@ pub fn ago(time: Time, now: Time) -> String {
     }
 }
 
-/// The clock.
+/// Returns the current time of the system's clock.
 pub fn now() -> Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// `1 transaction`, `2 transactions`.
+/// Returns a number with a noun in singular or plural: `1 transaction`, `2 transactions`.
 pub fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

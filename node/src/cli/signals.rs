@@ -5,9 +5,9 @@ use tokio::signal::unix::SignalKind;
 
 use super::failure::Failure;
 
-/// Calls `handler` at each signal, with the number of signals so far.
+/// Calls `handler` for each signal, on a separate thread, with the number of signals so far.
 ///
-/// Errors: the system does not let us wait for signals.
+/// Errors: the system refuses to deliver signals to this process.
 pub fn on_each(mut handler: impl FnMut(u32) + Send + 'static) -> Result<(), Failure> {
     let mut count = 0;
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];

@@ -1,4 +1,4 @@
-//! Commands about a node's store: read all of it, copy it, begin with a copy.
+//! Commands for a node's store: verify it, copy it, begin with a copy.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -19,16 +19,16 @@ use types::{ChainId, Hash, Height};
 
 use super::{failure::Failure, home::Home, output, show::Facts};
 
-/// The store in the folder of a copy.
+/// Name of the store's folder in the folder of a copy.
 const COPY_STORE: &str = "store";
 
-/// What the copy is of.
+/// Name of the file that describes the copy.
 const COPY_FACTS: &str = "backup.json";
 
-/// The version of a copy's layout.
+/// Version of the layout of a copy's folder.
 const COPY_FORMAT: u32 = 1;
 
-/// Bytes of [`COPY_FACTS`].
+/// Maximum size of [`COPY_FACTS`] in bytes.
 const COPY_FACTS_BYTES_MAX: usize = 64 * 1024;
 
 const VERIFY_HELP: &str = "\
@@ -70,7 +70,10 @@ struct VerifyStore {
 }
 
 impl Verify {
-    /// Does it.
+    /// Reads a whole store and prints a report.
+    ///
+    /// Errors: the home has no valid configuration, its node runs, the database cannot be opened or has no chain, or
+    /// rows are missing or damaged (exit code 74).
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let VerifyWhat::Store(args) = self.what;
         let (path, _lock) = match args.path {
@@ -116,7 +119,7 @@ fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
     id.ok_or_else(|| Failure::new(format!("{}: the database holds no chain yet", kv.place())))
 }
 
-/// Reads everything, and tells how far it is.
+/// Reads the whole store, shows the progress, and returns the report.
 fn verify<K: Kv>(store: &Store<K>) -> Report {
     let mut progress = Progress::default();
     let mut verification = store.verification();
@@ -130,7 +133,8 @@ fn verify<K: Kv>(store: &Store<K>) -> Report {
     report
 }
 
-/// Compares the roots of the state's tree with what the chain agreed on, at the tip and before the earliest kept block.
+/// Compares the root of the state's tree with the app hash that the chain agreed on, at the tip and at the height
+/// before the earliest kept block. Adds what is wrong to `report`.
 fn verify_trees<K: Kv>(store: &Store<K>, report: &mut Report) {
     let Some(tip) = store.tip() else { return };
     let at_tip = store.reader().and_then(|reader| check_root(store, &reader, tip.app_hash));
@@ -149,7 +153,8 @@ fn verify_trees<K: Kv>(store: &Store<K>, report: &mut Report) {
     }
 }
 
-/// What is wrong with the state's tree, if anything is.
+/// Returns what is wrong with the state's tree at the height of `reader`, or `None`: its root must be `expected`, and
+/// each row must be stored under its own key.
 fn check_root<K: Kv>(
     store: &Store<K>,
     reader: &StateReader<'_, K>,
@@ -226,7 +231,7 @@ fn print<K: Kv>(path: &Path, store: &Store<K>, report: &Report, is_json: bool) {
     }
 }
 
-/// One line of progress on standard error: drawn over on a terminal, now and then elsewhere.
+/// A line of progress on standard error: redrawn every 100 ms on a terminal, printed every 10 s elsewhere.
 #[derive(Default)]
 struct Progress {
     last: Option<Instant>,
@@ -248,7 +253,7 @@ impl Progress {
             true => write!(out, "\r\x1b[Kverifying: {text}"),
             false => writeln!(out, "verifying: {text}"),
         };
-        let _ = out.flush(); // nobody may be reading any more
+        let _ = out.flush(); // a closed standard error must not stop the verification
     }
 
     fn end(&mut self) {
@@ -258,12 +263,12 @@ impl Progress {
     }
 }
 
-/// What a copy says of itself.
+/// The description of a copy, stored in the file [`COPY_FACTS`].
 #[derive(Debug, Serialize, Deserialize)]
 struct CopyFacts {
     format: u32,
     chain_id: String,
-    /// Hash of the genesis document.
+    /// Hash of the genesis document of the copy's chain.
     genesis_hash: String,
     height: u64,
     app_hash: String,
@@ -273,6 +278,7 @@ struct CopyFacts {
 }
 
 impl CopyFacts {
+    /// Returns the description of a store, and the store's tip.
     fn of<K: Kv>(store: &Store<K>) -> Result<(Self, Tip), Failure> {
         let empty = || Failure::new(format!("{}: the store holds no chain yet", store.kv().place()));
         let (tip, genesis) = store.tip().zip(store.genesis()).ok_or_else(empty)?;
@@ -302,7 +308,8 @@ impl CopyFacts {
     }
 }
 
-/// Opens the store of a copy, takes out what its validator's key has said, and checks the state against the chain.
+/// Opens the store of a copy, removes the record of what its validator's key has signed, and checks the state against
+/// the chain.
 fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
     let kv = RocksKv::open(path).map_err(exit::Failure::from)?;
     let chain_id = chain_of(&kv)?;
@@ -342,7 +349,10 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Does it.
+    /// Makes a consistent copy of the store, with or without a running node, and prints what it contains.
+    ///
+    /// Errors: the home has no valid configuration, the folder `to` exists, the running node refuses or cannot be
+    /// asked, the store cannot be read or its state is wrong, or a file cannot be written.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         home.must_exist()?;
         let config = Config::load(home.path(), &[])?;
@@ -350,7 +360,7 @@ impl Backup {
         let part = beside(&to)?;
         let made = make_copy(&config, &part);
         if made.is_err() {
-            let _ = fs::remove_dir_all(&part); // ours, and of no use
+            let _ = fs::remove_dir_all(&part); // this call created the folder, and a partial copy is useless
         }
         let facts = made?;
         move_to_place(&part, &to)?;
@@ -365,9 +375,10 @@ impl Backup {
     }
 }
 
-/// The folder beside `to` in which the copy is made.
+/// Creates the folder beside `to`, with the suffix `.part`, in which the copy is made, and returns its path.
 ///
-/// Errors: `to` is there, or a copy is being made.
+/// Errors: `to` has no name or exists, the folder exists because a copy is being made or was interrupted, or it cannot
+/// be created.
 fn beside(to: &Path) -> Result<PathBuf, Failure> {
     let Some(name) = to.file_name() else {
         return Err(Failure::new(format!("{}: name a folder to make", to.display())));
@@ -389,13 +400,16 @@ fn beside(to: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Makes the copy and its description in the folder `part`. Asks the running node for the copy, or makes it if no node
+/// runs.
 fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
     let copy = part.join(COPY_STORE);
     let data = config.data_dir();
     match Lock::holder(&data).map(|_| admin::ask_for_backup(&data, &copy)) {
         Some(Ok(())) => {}
         asked => {
-            // No process works there any more: one that is ending cannot be asked.
+            // No process runs there, or one is ending and cannot be asked any more. If the lock is still held, the
+            // failed request is the better explanation.
             let lock = Lock::take(&data);
             if let (Err(_), Some(Err(failure))) = (&lock, asked) {
                 return Err(failure.into());
@@ -417,6 +431,7 @@ fn sync_folder(folder: &Path) -> Result<(), Failure> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(|error| Failure::file("synced", folder, &error))
 }
 
+/// Renames a folder and syncs the parent folder, so that the rename is durable.
 fn move_to_place(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::rename(from, to).map_err(|error| Failure::file("written", to, &error))?;
     to.parent().map_or(Ok(()), sync_folder)
@@ -442,7 +457,10 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// Does it.
+    /// Puts a copy in the place of the home's store and prints what the home now has.
+    ///
+    /// Errors: the home has no valid configuration, the copy is invalid, damaged or of another chain, the home's node
+    /// runs, the home has a store already, or a file cannot be read or written.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         home.must_exist()?;
         let config = Config::load(home.path(), &[])?;
@@ -474,7 +492,7 @@ impl Restore {
             )));
         }
         let part = store.with_extension("part");
-        // Of a restore that was interrupted: the lock says that nobody else is at it.
+        // Such a folder is left over from an interrupted restore: the lock guarantees that no other process uses it.
         match fs::remove_dir_all(&part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Failure::file("removed", &part, &error));
@@ -483,7 +501,7 @@ impl Restore {
         }
         let put = put_copy(&self.from.join(COPY_STORE), &part, &facts);
         if put.is_err() {
-            let _ = fs::remove_dir_all(&part); // ours, and of no use
+            let _ = fs::remove_dir_all(&part); // this call created the folder, and a partial store is useless
         }
         put?;
         move_to_place(&part, &store)?;
@@ -497,6 +515,7 @@ impl Restore {
     }
 }
 
+/// Copies the store in `from` to the new folder `to`, durably, and checks that it is the one that `facts` describe.
 fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
     DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("made", to, &error))?;
     let files = fs::read_dir(from).map_err(|error| Failure::file("read", from, &error))?;
@@ -520,7 +539,7 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
     sync_folder(to)
 }
 
-/// What to do where nothing says what a key signed.
+/// Returns advice for an operator whose home has no record of what the key signed.
 fn if_it_signed(key: &Path) -> String {
     format!(
         "If {} has signed anywhere, put its own file there before the start; where that is lost, `cairn start --signed-up-to H`, with \
@@ -529,7 +548,7 @@ fn if_it_signed(key: &Path) -> String {
     )
 }
 
-/// What the home knows of what its validator's key has signed.
+/// Returns a description of the home's record of what its validator's key has signed.
 fn signing_state(config: &Config) -> Result<String, Failure> {
     let (key, file) = (config.priv_validator_key_file(), config.priv_validator_state_file());
     let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();

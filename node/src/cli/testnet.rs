@@ -1,4 +1,4 @@
-//! `cairn testnet`: several validators on this machine, each a process of its own, and a view of them all.
+//! `cairn testnet` runs several validators on this machine, each in its own process, and displays their state.
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
@@ -46,11 +46,11 @@ Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 2
 Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted:
 `cairn start --home DIR/nodeN` does it.";
 
-/// How long validators may take to stop before they are killed.
+/// Time that validators have for a clean stop before they are killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often processes are looked after and the picture is drawn, at least.
+/// Interval between two checks of the processes, each followed by an update of the display.
 const TICK: Duration = Duration::from_millis(500);
-/// Looks without an answer after which a validator that answered before counts as silent.
+/// Number of consecutive observations without an answer after which a validator that answered before counts as silent.
 const SILENT_AFTER: u32 = 3;
 
 /// Run several validators on this machine, with a live view
@@ -78,12 +78,12 @@ pub struct Testnet {
     /// After how long without transactions an empty block follows: 1s, 0s (at once), off [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     empty_block_interval: Option<Interval>,
-    /// Each node is for a machine of its own, called PREFIX0, PREFIX1, ...: all with the usual ports, listening on every
-    /// address. With --init-only
+    /// Each node is for a machine of its own, called PREFIX0, PREFIX1, ...: all with the usual ports, listening on
+    /// every address. With --init-only
     #[arg(long, value_name = "PREFIX", requires = "init_only")]
     hostname_prefix: Option<String>,
-    /// Write DIR/docker-compose.yml, which starts them in containers with Prometheus and Grafana, and nothing else. To be run in
-    /// the folder of Cairn's sources
+    /// Write DIR/docker-compose.yml, which starts them in containers with Prometheus and Grafana, and nothing else. To
+    /// be run in the folder of Cairn's sources
     #[arg(long, conflicts_with_all = ["init_only", "base_port", "no_view"])]
     compose: bool,
     /// Print lines instead of drawing the view
@@ -91,7 +91,7 @@ pub struct Testnet {
     no_view: bool,
 }
 
-/// A time, or never.
+/// A duration, or `None` for `off`.
 #[derive(Clone, Copy, Debug)]
 struct Interval(Option<Duration>);
 
@@ -104,6 +104,7 @@ fn interval(text: &str) -> Result<Interval, String> {
     }
 }
 
+/// An event for the main thread of the testnet.
 enum Event {
     Look(Look),
     Stop,
@@ -116,7 +117,10 @@ impl From<Look> for Event {
 }
 
 impl Testnet {
-    /// Does it: returns when all validators have stopped.
+    /// Prepares the testnet and, unless asked only for files, runs it and returns when all validators have stopped.
+    ///
+    /// Errors: those of [`prepare::testnet`] and [`compose::write`], a port is in use, signals cannot be handled, a
+    /// validator's process cannot be started, or all validators end before one of them has answered.
     pub fn run(self) -> Result<(), Failure> {
         if self.compose {
             return self.write_compose();
@@ -147,8 +151,8 @@ impl Testnet {
         let hurry = Arc::new(AtomicBool::new(false));
         let (told, hurried) = (to.clone(), hurry.clone());
         signals::on_each(move |count| {
-            hurried.store(count > 1, Ordering::Relaxed); // from the second on
-            let _ = told.send(Event::Stop); // nobody receives any more: it is stopping already
+            hurried.store(count > 1, Ordering::Relaxed); // from the second signal on, validators are killed
+            let _ = told.send(Event::Stop); // fails only if the testnet is stopping already
         })?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
@@ -179,7 +183,7 @@ impl Testnet {
     }
 }
 
-/// What `--init-only` has to say.
+/// Prints the result of `--init-only`, and how to start the validators.
 fn describe(dir: &Path, prepared: &Prepared) {
     let dir = dir.display();
     let count = prepared.nodes.len();
@@ -193,9 +197,9 @@ fn describe(dir: &Path, prepared: &Prepared) {
     }
 }
 
-/// That nobody listens where the validators want to.
+/// Checks that the validators can listen at all their addresses.
 ///
-/// Errors: somebody does; names the port, its use and the ways out.
+/// Errors: an address is in use or cannot be bound; the failure names the address, its use and the remedies.
 fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
     for (index, node) in prepared.nodes.iter().enumerate() {
         let uses = [
@@ -222,7 +226,9 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// That nobody listens at an address, over TCP and, if asked, UDP.
+/// Checks that this process can listen at an address, over TCP and, if `udp` is true, also over UDP.
+///
+/// Errors: the address is in use, or cannot be bound for another reason.
 pub fn is_free(address: SocketAddr, udp: bool) -> std::io::Result<()> {
     TcpListener::bind(address)?;
     if udp {
@@ -231,17 +237,18 @@ pub fn is_free(address: SocketAddr, udp: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The processes, and what is known of them.
+/// The running processes of a testnet, and their observed state.
 struct Running {
     validators: Vec<Validator>,
     picture: Picture,
-    /// Looks without an answer, since the last with one.
+    /// Number of observations without an answer since the last answer, for each validator.
     unanswered: Vec<u32>,
-    /// Whether any validator has ever answered.
+    /// True if any validator has answered at least once.
     answered: bool,
 }
 
 impl Running {
+    /// Starts the processes of all validators, and the threads that observe them.
     fn start(program: &Path, dir: &Path, prepared: &Prepared, to: &Sender<Event>) -> Result<Self, Failure> {
         let command = command_name(program);
         let mut running = Self {
@@ -262,9 +269,9 @@ impl Running {
         Ok(running)
     }
 
-    /// Shows the validators until somebody asks to stop.
+    /// Shows the state of the validators until a stop is requested.
     ///
-    /// Errors: all of them ended before any had answered.
+    /// Errors: all validators ended before any of them had answered.
     fn watch(&mut self, events: &Receiver<Event>, mut screen: Screen) -> Result<(), Failure> {
         screen.introduce(&self.picture);
         let mut tick = Instant::now();
@@ -290,7 +297,8 @@ impl Running {
         match look.seen {
             Some(seen) => {
                 (*unanswered, self.answered) = (0, true);
-                // Also when our process has ended: then it was started by hand, and that is fine.
+                // An answer counts even if the process of this testnet has ended: the validator was then started by
+                // hand.
                 row.condition = Condition::Up(seen);
             }
             None => {
@@ -302,6 +310,7 @@ impl Running {
         }
     }
 
+    /// Marks the validators whose processes have ended as down, unless they still answer.
     fn look_after_processes(&mut self) {
         for (index, validator) in self.validators.iter_mut().enumerate() {
             let row = &mut self.picture.rows[index];
@@ -310,7 +319,7 @@ impl Running {
                 continue;
             }
             if let Some(status) = validator.ended() {
-                // Who was killed had no time for last words.
+                // A process that was killed by a signal had no time to log the reason.
                 let log = if status.code().is_some() { validator.last_words() } else { String::new() };
                 row.condition = Condition::Down { how: children::how(status), log };
             }
@@ -330,7 +339,7 @@ impl Running {
         Failure::with_code(if in_use { exit::Code::InUse } else { exit::Code::Refused }, sentence)
     }
 
-    /// Stops all validators and says how it went.
+    /// Stops all validators and prints which of them were killed or still run because they were started by hand.
     fn stop(mut self, hurry: impl Fn() -> bool) {
         let started_by_hand: Vec<String> = self
             .validators
@@ -401,7 +410,8 @@ fn picture(dir: &Path, prepared: &Prepared, command: &str) -> Picture {
     }
 }
 
-/// How a person runs this very program here: its bare name if the path leads to it, else where it is.
+/// Returns the command with which a user runs this program here: `cairn` if the search path leads to this file, else
+/// its path.
 fn command_name(program: &Path) -> String {
     let same =
         |found: PathBuf| found.canonicalize().is_ok_and(|found| program.canonicalize().is_ok_and(|own| own == found));

@@ -1,4 +1,4 @@
-//! `cairn tx`: sign and send transactions, or look into one.
+//! `cairn tx` signs and sends transactions, or decodes one.
 
 use std::{
     thread,
@@ -34,13 +34,15 @@ A nonce orders the signer's transactions one after the other; unordered ones nee
 instead. Without --nonce, a send whose nonce another process took meanwhile takes the next one. The exit code is 0 only if the transaction was committed and succeeded (with --no-wait:
 was accepted).";
 
-/// First and longest pause between two looks at a transaction that is not committed yet.
+/// First and longest pause between two status queries for a transaction that is not committed yet.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
-/// Codes of refusals that say that a nonce was used meanwhile: E_NONCE, E_IN_MEMPOOL, E_COMMITTED, E_REPLACE_FEE.
+/// Result codes which mean that another transaction has used the nonce meanwhile: E_NONCE, E_IN_MEMPOOL, E_COMMITTED,
+/// E_REPLACE_FEE.
 const NONCE_TAKEN: [u64; 4] = [5, 65, 66, 68];
-/// Sends of one command, each by the next nonce. Of processes that send at the same time at least one succeeds each time.
+/// Maximum attempts of one `send` command, each with the account's next nonce. If several processes send at the same
+/// time, at least one of them succeeds with each attempt.
 const TRIES_MAX: u32 = 100;
-/// Heights until an unordered transaction expires, if nothing else is said.
+/// Default number of heights until an unordered transaction expires.
 const EXPIRES_IN: u64 = 100;
 
 /// Sign and send transactions, or look into one
@@ -108,7 +110,10 @@ struct Send {
 }
 
 impl Tx {
-    /// Does it.
+    /// Runs the subcommand with the keyring and the node of the home.
+    ///
+    /// Errors: a key or an input is invalid, the node does not respond or refuses the transaction, or the transaction
+    /// fails or is not committed within `--timeout`.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         match self.command {
             Command::Send(send) => send.run(home),
@@ -174,6 +179,8 @@ impl Send {
         }
     }
 
+    /// Returns the order of the transaction: an expiry height, the given nonce, or the account's next nonce according
+    /// to the node.
     fn order(&self, client: &Client, status: &Value, signer: &Address) -> Result<TxOrder, Failure> {
         if self.unordered {
             let height = json::number(status, "/sync_info/latest_block_height")?;
@@ -186,9 +193,11 @@ impl Send {
         }
     }
 
-    /// Whether a refusal says that another process used the nonce that the node named as the account's next.
+    /// Returns true if a refusal means that another process used the nonce that the node returned as the account's
+    /// next.
     ///
-    /// Two sends of the same amount to the same account by the same nonce are one transaction, so "held already" says that too.
+    /// Two sends of the same amount to the same account with the same nonce are the same transaction. So E_IN_MEMPOOL
+    /// and E_COMMITTED have this meaning too.
     fn takes_next_nonce(&self, code: u64) -> bool {
         self.nonce.is_none() && !self.unordered && NONCE_TAKEN.contains(&code)
     }
@@ -240,17 +249,17 @@ fn sentence(code: u64, log: &str) -> String {
     if log.is_empty() { format!("code {code}") } else { format!("{log} (code {code})") }
 }
 
-/// What a node makes of a transaction.
+/// A node's decision about a submitted transaction.
 enum Submitted {
-    /// It waits for a block.
+    /// The transaction was accepted and waits for a block.
     Accepted(TxId),
-    /// Code of the refusal, and its sentence with the way out.
+    /// The transaction was refused, with this code and this sentence, which includes a remedy.
     Refused { code: u64, log: String },
 }
 
-/// Hands a transaction to the node.
+/// Submits a transaction to the node.
 ///
-/// Errors: the node gives no answer.
+/// Errors: the node does not respond, or its response has no result code.
 fn submit(client: &Client, tx: &Transaction) -> Result<Submitted, Failure> {
     let bytes = data_encoding::BASE64.encode(&tx.encode());
     let answer = client.call("broadcast_tx_sync", json!({ "tx": bytes }))?;
@@ -260,15 +269,16 @@ fn submit(client: &Client, tx: &Transaction) -> Result<Submitted, Failure> {
     }
 }
 
-/// Looks until the transaction has ended, or for `patience`. The pauses double, so that a fast chain is answered fast and a
-/// slow one is not bothered.
+/// Queries the status of a transaction until it is committed or expired, or until the time `patience` is over, and
+/// returns the last status. The pauses double from query to query: a fast chain is noticed quickly, and a slow chain
+/// gets few queries.
 fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Result<Status, Failure> {
     let deadline = Instant::now() + patience;
     let (mut pause, longest) = PAUSE;
     loop {
         let status = match query::status_of(client, id) {
             Ok(status) => status,
-            // The node is being restarted, perhaps: the transaction is not lost by that.
+            // The node may be restarting; the transaction is not lost by that, so the query is retried.
             Err(ClientError::Refused { .. } | ClientError::NoAnswer { .. }) if Instant::now() < deadline => {
                 Status::Pending
             }
@@ -279,7 +289,8 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
             }
         };
         let status = match (status, order) {
-            // What is in no block when its last height is committed will be in none: looked at again after the height.
+            // A transaction that is in no block up to its last height can no longer be committed. The status is queried
+            // again after the height, because the transaction may have been committed between the two queries.
             (Status::Unknown, TxOrder::Expires(last))
                 if latest_height(client).is_some_and(|height| height >= last.0) =>
             {

@@ -1,7 +1,7 @@
-//! How a testnet looks: a picture as lines of text, and the terminal that shows it.
+//! The display of a testnet: a picture as lines of text, and the screen that shows it.
 //!
-//! On a terminal the lines are drawn over the ones before. Elsewhere there is one line for each change that matters, and one for
-//! the progress now and then.
+//! On a terminal, each picture is drawn over the previous one. Elsewhere, the screen prints a line for each important
+//! change, and one line of progress every 1 to 10 s.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -12,68 +12,69 @@ use types::Time;
 
 use super::{output, show};
 
-/// What one look at a node saw.
+/// The state of a node as one observation of [`super::watch`] found it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// Latest committed height.
     pub height: u64,
     /// Round of the height that is being decided.
     pub round: u64,
-    /// Its step, in a word.
+    /// Name of the step of this round, such as `prevote`.
     pub step: String,
-    /// Peers connected.
+    /// Number of connected peers.
     pub peers: u64,
     /// Time of the latest block.
     pub last_block: Time,
-    /// Transactions waiting.
+    /// Number of transactions that wait in the mempool.
     pub waiting: u64,
-    /// Transactions committed a second, since the look before.
+    /// Transactions committed per second since the previous observation.
     pub txs_per_second: f64,
-    /// Whether it fetches blocks that the others have already.
+    /// True while the node fetches blocks that the other nodes already have.
     pub catching_up: bool,
-    /// Why it is not ready; empty when it is.
+    /// Reasons why the node is not ready; empty if it is ready.
     pub not_ready: String,
-    /// When this was seen.
+    /// Local time of the observation.
     pub seen_at: Time,
 }
 
-/// How a validator is.
+/// The condition of one validator in the display.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
-    /// Its process runs and has not answered yet.
+    /// The process runs and has not answered yet.
     Starting,
-    /// It answers.
+    /// The validator answers requests.
     Up(Seen),
-    /// Its process runs and does not answer any more.
+    /// The process runs but no longer answers requests.
     Silent,
-    /// Its process has ended. `how`: exit code or signal. `log`: the last line it wrote, if it may say why.
+    /// The process has ended. `how` states the exit code or signal; `log` is the last line of its log, or empty if a
+    /// signal ended it.
     Down { how: String, log: String },
 }
 
-/// A validator in the picture.
+/// The row of one validator in the picture.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Its name: `node0`.
+    /// Name of the validator, such as `node0`.
     pub name: String,
-    /// How it is.
+    /// Condition of the validator.
     pub condition: Condition,
-    /// The command that starts it again.
+    /// Command line that starts the validator again.
     pub restart: String,
 }
 
-/// All that is shown.
+/// The complete content of the display.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// The chain, and where its files are.
+    /// Name of the chain, number of validators, and folder of the files.
     pub title: String,
-    /// The validators.
+    /// One row per validator, in the order of their indexes.
     pub rows: Vec<Row>,
-    /// What stands below the table.
+    /// Lines that are shown below the table.
     pub footer: Vec<String>,
 }
 
 impl Picture {
-    /// As lines.
+    /// Returns the picture as lines of text: title, table, failures, footer.
     pub fn lines(&self) -> Vec<String> {
         let head = ["validator", "height", "round", "step", "peers", "last block (UTC)", "tx/s", "mempool"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -114,7 +115,7 @@ impl Picture {
         lines
     }
 
-    /// In one line.
+    /// Returns a summary of the picture in one line.
     fn line(&self) -> String {
         let mut parts = Vec::new();
         for row in &self.rows {
@@ -136,7 +137,9 @@ impl Picture {
         format!("height: {}; {fastest:.0} tx/s, {waiting} waiting", parts.join(", "))
     }
 
-    /// Why validators are not ready: each reason once, with the first that gives it. One that has seen no block yet is starting.
+    /// Returns the reasons why validators are not ready: each kind of reason once, with the name of the first validator
+    /// that gives it. A validator without a block is still starting, and one that catches up is shown as such; both are
+    /// left out.
     fn not_ready(&self) -> Vec<(&str, &str)> {
         let mut reasons: Vec<(&str, &str)> = Vec::new();
         for row in &self.rows {
@@ -150,7 +153,8 @@ impl Picture {
         reasons
     }
 
-    /// What kind of thing each validator does: when it changes, people want to know.
+    /// Returns the kind of condition of each validator, as a number. A change of a number is worth a new line of
+    /// output.
     fn conditions(&self) -> Vec<u8> {
         let kind = |row: &Row| match &row.condition {
             Condition::Starting => 0,
@@ -164,12 +168,13 @@ impl Picture {
     }
 }
 
-/// The kind of [`Condition::Down`].
+/// Number that [`Picture::conditions`] uses for [`Condition::Down`].
 const DOWN: u8 = 4;
-/// The kind of a validator that says that it is not ready.
+/// Number that [`Picture::conditions`] uses for a validator that reports that it is not ready.
 const NOT_READY: u8 = 5;
 
-/// Two reasons that begin alike say the same of different moments.
+/// Returns the part of a reason before the first digit or colon. Two reasons with the same part are of one kind, and
+/// differ only in their numbers or details.
 fn kind_of(reason: &str) -> &str {
     reason.split([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).next().unwrap_or_default()
 }
@@ -182,21 +187,25 @@ fn last_block(seen: &Seen) -> String {
     format!("{}  {}", text.get(11..19).unwrap_or_default(), show::ago(seen.last_block, seen.seen_at))
 }
 
-/// Where the picture is shown.
+/// The output device that shows pictures.
 pub enum Screen {
-    /// Drawn over: `drawn` lines stand above the cursor.
+    /// A terminal, on which each picture replaces the previous one. `drawn` is the number of its lines above the
+    /// cursor.
     Terminal { drawn: usize },
-    /// One line after the other.
+    /// Plain output, one line after the other, with the state that decides whether the next picture is worth a line.
     Lines { began: Instant, last: Option<Instant>, conditions: Vec<u8>, said: String },
 }
 
-/// Progress is told this often at first, and after [`SETTLED`] this often.
+/// Minimum interval between two lines of progress during the first [`SETTLED`], and after a change of a condition at
+/// any time.
 const OFTEN: Duration = Duration::from_secs(1);
+/// Minimum interval between two lines of progress after [`SETTLED`], while no condition changes.
 const SELDOM: Duration = Duration::from_secs(10);
+/// Time after the start of the display from which on progress is printed less often.
 const SETTLED: Duration = Duration::from_secs(10);
 
 impl Screen {
-    /// The screen that standard output is; `plain` asks for lines even on a terminal.
+    /// Creates the screen for standard output. `plain` selects plain lines even on a terminal.
     pub fn new(plain: bool) -> Self {
         if io::stdout().is_terminal() && !plain {
             return Self::Terminal { drawn: 0 };
@@ -204,7 +213,8 @@ impl Screen {
         Self::Lines { began: Instant::now(), last: None, conditions: Vec::new(), said: String::new() }
     }
 
-    /// What to say before the first picture, where pictures are not drawn.
+    /// Prints the title and the footer before the first picture. On a terminal it does nothing: each picture has them
+    /// there.
     pub fn introduce(&self, picture: &Picture) {
         if let Self::Lines { .. } = self {
             output::line(&picture.title);
@@ -212,7 +222,8 @@ impl Screen {
         }
     }
 
-    /// Shows the picture, if there is something new in it.
+    /// Shows the picture. On a terminal it is always drawn; otherwise its line is printed only if it differs and is
+    /// due.
     pub fn show(&mut self, picture: &Picture) {
         match self {
             Self::Terminal { drawn } => {
@@ -221,7 +232,8 @@ impl Screen {
                 if *drawn > 0 {
                     frame.push_str(&format!("\x1b[{drawn}A\r"));
                 }
-                // No wrapping: a line that is too long is cut, so that one line stays one row.
+                // Line wrapping is off: a line that is too long is cut, so that each line occupies one row of the
+                // terminal.
                 frame.push_str("\x1b[?25l\x1b[?7l");
                 for line in &lines {
                     frame.push_str(line);

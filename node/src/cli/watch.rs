@@ -1,6 +1,8 @@
-//! Looking at the nodes of a testnet: one thread each asks once a second, and more often until the node answers.
+//! Observes the nodes of a testnet. One thread per node queries it every second, and every 250 ms while it does not
+//! answer.
 //!
-//! One look is one POST with five calls, over a connection that stays, and one GET of the metrics for the transactions committed.
+//! One observation is one POST with five calls over a persistent connection, and one GET of the metrics page, which has
+//! the number of committed transactions.
 
 use std::{
     sync::mpsc::Sender,
@@ -12,22 +14,25 @@ use serde_json::Value;
 
 use super::{client::Client, failure::Failure, json, show, view::Seen};
 
-/// Between two looks at a node that answers.
+/// Pause between two observations of a node that answers.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks at one that does not.
+/// Pause between two observations of a node that does not answer.
 const PAUSE_SILENT: Duration = Duration::from_millis(250);
-/// Longest wait for an answer.
+/// Timeout of each request.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// What a look at node number `index` saw; `None`: no answer.
+/// One observation of a node.
 pub struct Look {
-    /// Which node.
+    /// Index of the observed node.
     pub index: usize,
-    /// What was seen.
+    /// State of the node; `None` if it did not answer.
     pub seen: Option<Seen>,
 }
 
-/// Looks at a node until nobody wants to know any more.
+/// Starts a thread that observes a node and sends each observation to `to`, until the receiver is dropped. `metrics` is
+/// the address of the node's metrics page, if it has one.
+///
+/// Errors: an address is invalid, or the thread cannot be started.
 pub fn spawn<E: From<Look> + Send + 'static>(
     index: usize,
     rpc: &str,
@@ -58,7 +63,8 @@ pub fn spawn<E: From<Look> + Send + 'static>(
         .map_err(|error| Failure::new(format!("no thread can be started: {error}")))
 }
 
-/// One look. `committed` is the count of transactions at the look before, with its time.
+/// Makes one observation; returns `None` if the node does not answer. `committed` is the number of committed
+/// transactions at the previous observation, with its time, and is updated.
 fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, Instant)>) -> Option<Seen> {
     let answers = client.call_all(["status", "consensus_state", "num_unconfirmed_txs", "net_info", "ready"]).ok()?;
     let total = metrics.and_then(Client::metrics).as_deref().and_then(committed_in);
@@ -92,13 +98,13 @@ fn read([status, state, mempool, peers, ready]: &[Value; 5], txs_per_second: f64
     })
 }
 
-/// Why a node is not ready, by its answer; empty when it is.
+/// Returns the reasons why a node is not ready, from its response to `ready`; an empty string if it is ready.
 pub fn not_ready(answer: &Value) -> String {
     let reasons = answer.get("reasons").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
-/// CometBFT's numbers of steps, in words.
+/// Returns the name of a step for its number in CometBFT.
 fn step_name(step: &str) -> &str {
     match step {
         "1" => "new height",
@@ -111,7 +117,7 @@ fn step_name(step: &str) -> &str {
     }
 }
 
-/// Transactions committed, from a page of metrics.
+/// Returns the number of committed transactions from a metrics page.
 fn committed_in(page: &str) -> Option<u64> {
     let line = page.lines().find(|line| !line.starts_with('#') && line.contains("consensus_total_txs"))?;
     Some(line.rsplit(' ').next()?.parse::<f64>().ok()?.max(0.0) as u64)

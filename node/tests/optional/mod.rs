@@ -1,5 +1,5 @@
-//! Runs tests that need what not every machine has. Where it is missing they are counted as ignored, and the reason is shown:
-//! the harness of the standard library can decide that only when it compiles.
+//! A test harness for tests with requirements that not every machine meets. If a requirement is missing, the tests
+//! count as ignored, and the reason is shown. The harness of the standard library can decide this only at compile time.
 #![allow(clippy::print_stdout, reason = "what a harness is for")]
 
 use std::{
@@ -8,12 +8,14 @@ use std::{
     time::Instant,
 };
 
-/// A test: its name, and what it does with what `prepare` found.
+/// A test: its name, and the function to run with the value that `prepare` returned.
 pub type Test<T> = (&'static str, fn(&T));
 
-/// Runs the tests one after the other, those whose name has one of the arguments in it if there are any.
+/// Runs the tests one after the other. If the command line has arguments, only tests whose name contains one of them
+/// run.
 ///
-/// `prepare` finds what they need; what it returns is dropped at the end. Its error is the reason why none of them runs.
+/// `prepare` provides the requirements; the returned value is dropped at the end. If it fails, its error is the reason
+/// why all tests are ignored.
 pub fn main<T>(prepare: impl FnOnce() -> Result<T, String>, tests: &[Test<T>]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
@@ -23,7 +25,7 @@ pub fn main<T>(prepare: impl FnOnce() -> Result<T, String>, tests: &[Test<T>]) -
         wanted.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    // What only `--ignored` would run: nothing here.
+    // `--ignored` asks for tests that are marked as ignored, and this harness has none.
     let wanted = if arguments.iter().any(|argument| argument == "--ignored") { Vec::new() } else { wanted };
     let started = Instant::now();
     println!("\nrunning {} tests", wanted.len());

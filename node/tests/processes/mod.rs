@@ -1,4 +1,4 @@
-//! Real validators, each a process of the `cairn` program, on loopback ports that the system chooses.
+//! Starts real validators, each as a process of the `cairn` program, on loopback ports that the system chooses.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -19,22 +19,24 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use types::{ChainId, KeyType, Time};
 
-/// How long anything may take on a busy machine before a test gives up.
+/// Timeout of each expected event, which is long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A testnet's homes.
+/// The home folders of a testnet's nodes.
 pub struct Homes {
+    /// Temporary folder that contains all homes.
     pub folder: TempDir,
+    /// Number of nodes, each with one home.
     pub count: usize,
 }
 
 impl Homes {
-    /// Files for `count` validators whose empty blocks follow after `interval`.
+    /// Creates the files for `count` validators, whose empty blocks follow each other after `interval`.
     pub fn new(count: usize, interval: Duration) -> Self {
         Self::with(count, interval, |_| {})
     }
 
-    /// The same, with other options.
+    /// Creates the files of a testnet, after `change` has modified the options.
     pub fn with(count: usize, interval: Duration, change: impl FnOnce(&mut TestnetOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now = Time::parse("2026-01-01T00:00:00Z").unwrap();
@@ -66,24 +68,24 @@ impl Homes {
         Self { folder, count }
     }
 
-    /// The home of a node.
+    /// Returns the home folder of a node.
     pub fn home(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("node{index}"))
     }
 
-    /// Starts a node.
+    /// Starts a node and waits until it listens.
     pub fn start(&self, index: usize) -> Validator {
         Validator::start(&self.home(index))
     }
 
-    /// Starts all nodes.
+    /// Starts all nodes at once and waits until they listen.
     pub fn start_all(&self) -> Vec<Validator> {
         let starting: Vec<_> = (0..self.count).map(|index| Validator::spawn(&self.home(index), &[])).collect();
         starting.into_iter().map(Validator::listening).collect()
     }
 }
 
-/// Ports that nobody listens on now, for TCP and UDP.
+/// Returns ports that are free at this time, for both TCP and UDP.
 fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<_> = std::iter::repeat_with(|| {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,15 +98,18 @@ fn free_ports(count: usize) -> Vec<u16> {
     held.iter().map(|(port, ..)| *port).collect()
 }
 
-/// Lines of a process's log that a test shows when it fails.
+/// Maximum number of lines of a process's log that a failed test shows.
 const SHOWN_LINES_MAX: usize = 100;
 
-/// A running process.
+/// A running validator process, which is killed when the value is dropped.
 pub struct Validator {
     child: Child,
     lines: Receiver<String>,
+    /// Lines of the log that were read so far.
     pub log: Vec<String>,
+    /// URL of the RPC; empty until the node listens.
     pub rpc: String,
+    /// URL of the metrics page; empty until the node listens.
     pub metrics: String,
 }
 
@@ -114,12 +119,12 @@ impl Validator {
         Self::spawn(home, &[]).listening()
     }
 
-    /// Starts the node of a home.
+    /// Starts the node of a home, with further arguments, and does not wait until it listens.
     pub fn spawn(home: &Path, args: &[&str]) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_cairn")), home, args)
     }
 
-    /// The same, with this many open files allowed.
+    /// Starts the node of a home with a limit of `files` open files, and does not wait until it listens.
     pub fn spawn_with_files(home: &Path, files: u32, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_cairn")]);
@@ -144,14 +149,14 @@ impl Validator {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let _ = sender.send(line); // the test may have ended
+                    let _ = sender.send(line); // fails if the test has ended already
                 }
             });
         }
         Self { child, lines, log: Vec::new(), rpc: String::new(), metrics: String::new() }
     }
 
-    /// Waits for the line that says where it listens.
+    /// Waits for the log line with the addresses at which the node listens, and reads them.
     pub fn listening(mut self) -> Self {
         let line = self.wait_for_line(" started ");
         let field = |name: &str| {
@@ -163,12 +168,12 @@ impl Validator {
         self
     }
 
-    /// Waits for a line of its log.
+    /// Waits for a log line that contains `part`, and returns it.
     pub fn wait_for_line(&mut self, part: &str) -> String {
         self.wait_for_line_where(part, |_| true)
     }
 
-    /// Waits for a line of its log that has this part and is as asked for.
+    /// Waits for a log line that contains `part` and for which `is_asked_for` returns true, and returns it.
     pub fn wait_for_line_where(&mut self, part: &str, is_asked_for: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -184,7 +189,7 @@ impl Validator {
         }
     }
 
-    /// Waits until it has ended by itself; its exit code and what it wrote.
+    /// Waits until the process has ended; returns its exit code and its whole output.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let status = self.wait_for_end();
         self.log.extend(self.lines.iter());
@@ -203,46 +208,46 @@ impl Validator {
         panic!("the process did not end:\n{}", self.log.join("\n"));
     }
 
-    /// `kill -9`.
+    /// Kills the process with SIGKILL and waits for its end.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM; its exit code and what it wrote.
+    /// Stops the process with SIGTERM; returns its exit code and its whole output.
     pub fn terminate(self) -> (Option<i32>, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.ended()
     }
 
-    /// Its process id.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Calls a method of its RPC.
+    /// Calls an RPC method by GET and returns its result. An HTTP error status panics.
     pub fn call(&self, path: &str) -> Value {
         let answer = ureq::get(format!("{}/{path}", self.rpc)).call().unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut answer: Value = answer.into_body().read_json().unwrap();
         answer["result"].take()
     }
 
-    /// The same, whatever the status.
+    /// Calls an RPC method by GET and returns its result, with any HTTP status.
     pub fn call_any(&self, path: &str) -> Value {
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let answer = config.new_agent().get(format!("{}/{path}", self.rpc)).call().unwrap();
         answer.into_body().read_json::<Value>().unwrap()["result"].take()
     }
 
-    /// Asks whether it is ready: the status, and what it says.
+    /// Calls `/ready`; returns the HTTP status and the text of the response.
     pub fn ready(&self) -> (u16, String) {
         let request = ureq::get(format!("{}/ready", self.rpc)).config().http_status_as_error(false).build();
         let answer = request.call().unwrap();
         (answer.status().as_u16(), answer.into_body().read_to_string().unwrap())
     }
 
-    /// Waits until something holds.
+    /// Waits until `holds` returns true; panics with `what` and the log after [`PATIENCE`].
     pub fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
@@ -254,12 +259,12 @@ impl Validator {
         }
     }
 
-    /// Calls methods of its RPC in one batch; their results, or errors.
+    /// Calls an RPC method with each of the parameters in one batch request; returns the responses.
     pub fn batch(&self, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
         batch(&self.rpc, method, params)
     }
 
-    /// Processor time that it has used, and memory that it uses, in bytes.
+    /// Returns the processor time that the process has used, and its resident memory in bytes.
     pub fn usage(&self) -> (Duration, u64) {
         (
             Duration::from_secs_f64(self.metric("process_cpu_seconds_total")),
@@ -267,12 +272,12 @@ impl Validator {
         )
     }
 
-    /// The last committed height.
+    /// Returns the latest committed height of the node.
     pub fn height(&self) -> u64 {
         self.call("status")["sync_info"]["latest_block_height"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Waits until a height is committed.
+    /// Waits until the node has committed this height.
     pub fn wait_for_height(&mut self, height: u64) {
         let deadline = Instant::now() + PATIENCE;
         while self.height() < height {
@@ -284,31 +289,31 @@ impl Validator {
         }
     }
 
-    /// The hash of the block at a height, and the app hash in it.
+    /// Returns the hash of the block at a height, and the app hash in its header.
     pub fn block_hash(&self, height: u64) -> (String, String) {
         let block = self.call(&format!("block?height={height}"));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (text(&block["block_id"]["hash"]), text(&block["block"]["header"]["app_hash"]))
     }
 
-    /// All that it exports.
+    /// Returns the text of the node's metrics page.
     pub fn metrics_text(&self) -> String {
         ureq::get(&self.metrics).call().unwrap().into_body().read_to_string().unwrap()
     }
 
-    /// The sum of the series of a metric, whatever their labels.
+    /// Returns the sum of all series of a metric, with any labels.
     pub fn metric(&self, name: &str) -> f64 {
         sum_of(&self.metrics_text(), name)
     }
 }
 
-/// The sum of the series of a metric in what a scrape gave, whatever their labels.
+/// Returns the sum of all series of a metric on a metrics page, with any labels.
 pub fn sum_of(scrape: &str, name: &str) -> f64 {
     let series = scrape.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Calls methods of an RPC in one batch; their answers.
+/// Calls a method of an RPC with each of the parameters in one batch request; returns the responses.
 pub fn batch(rpc: &str, method: &str, params: impl Iterator<Item = Value>) -> Vec<Value> {
     let call = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     let calls: Vec<Value> = params.enumerate().map(call).collect();
@@ -318,7 +323,7 @@ pub fn batch(rpc: &str, method: &str, params: impl Iterator<Item = Value>) -> Ve
 impl Drop for Validator {
     #[expect(clippy::print_stderr, reason = "the test runner shows it beside the failure")]
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it has ended already where a test went well
+        let _ = self.child.kill(); // fails if the test has stopped the process already
         let _ = self.child.wait();
         if thread::panicking() {
             self.log.extend(self.lines.iter());
@@ -328,7 +333,7 @@ impl Drop for Validator {
     }
 }
 
-/// Waits until something has happened.
+/// Waits until `happened` returns true; panics with `what` after [`PATIENCE`].
 pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !happened() {
@@ -337,7 +342,7 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Replaces a file's text.
+/// Writes a text to a file and replaces its content.
 pub fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
 }

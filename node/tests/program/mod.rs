@@ -1,4 +1,4 @@
-//! Runs the `cairn` program in a folder of its own, with an environment of its own.
+//! Runs the `cairn` program in a temporary folder, without the `CAIRN_` variables of the test's environment.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
@@ -13,29 +13,33 @@ use std::{
 
 use serde_json::Value;
 
-/// The program, in a folder that goes with it.
+/// The program with its temporary folder, which is removed when the value is dropped.
 pub struct Cairn {
     folder: tempfile::TempDir,
 }
 
-/// What a run said, and its exit code.
+/// The output and the exit code of a run.
 pub struct Said {
+    /// Exit code, or -1 if a signal ended the process.
     pub code: i32,
+    /// Text on standard output.
     pub out: String,
+    /// Text on standard error.
     pub err: String,
 }
 
 impl Cairn {
+    /// Creates a new temporary folder for the program.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// The folder it runs in; it is its user's home folder too.
+    /// Returns the folder in which the program runs; it is also the home folder of its user.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap()
     }
 
-    /// A command that is not started yet.
+    /// Returns a command with these arguments, which is not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
         command.args(args).current_dir(self.folder());
@@ -48,14 +52,17 @@ impl Cairn {
         command
     }
 
+    /// Runs the program to its end.
     pub fn run(&self, args: &[&str]) -> Said {
         self.run_with(args, &[])
     }
 
+    /// Runs the program to its end, with these environment variables.
     pub fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Said {
         self.command(args).envs(env.iter().copied()).output().unwrap().into()
     }
 
+    /// Runs the program to its end, with this text on standard input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Said {
         let mut command = self.command(args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -72,14 +79,14 @@ impl From<Output> for Said {
 }
 
 impl Said {
-    /// Its output, if it succeeded.
+    /// Returns standard output; panics if the program failed.
     #[track_caller]
     pub fn succeeds(self) -> String {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
         self.out
     }
 
-    /// Its error, if it failed with a sentence.
+    /// Returns standard error; panics unless the program failed with an error message.
     #[track_caller]
     pub fn fails(self) -> String {
         assert!(self.code > 0 && !self.err.contains("panicked"), "exit code {}: {}{}", self.code, self.out, self.err);
@@ -88,15 +95,17 @@ impl Said {
     }
 }
 
+/// Parses a JSON text; panics with the text if it is invalid.
 #[track_caller]
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The first of `count` ports in a row that are free on loopback, TCP and UDP.
+/// Returns the first of `count` consecutive ports that are free on loopback for TCP and UDP.
 ///
-/// Each call in a process gets others. Where a process begins to look follows from its id, so that test programs that run side by
-/// side seldom meet; and all are below the ports that the system gives out by itself.
+/// Each call in a process returns other ports. The first port that a process tries follows from its id, so that
+/// concurrent test programs rarely try the same ports. All ports are below the range from which the system assigns
+/// ports itself.
 pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 12_000 + (std::process::id() % 250) as u16 * 40;
@@ -111,7 +120,7 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// What happened within a time; panics with `what` if it did not.
+/// Waits until `happened` returns a value and returns it; panics with `what` after `time`.
 #[track_caller]
 pub fn within<T>(time: Duration, what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + time;
@@ -124,7 +133,7 @@ pub fn within<T>(time: Duration, what: &str, mut happened: impl FnMut() -> Optio
     }
 }
 
-/// The output of a command that must succeed.
+/// Runs a command and returns its standard output; panics if it fails.
 #[track_caller]
 pub fn ok(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -133,7 +142,7 @@ pub fn ok(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// The folder of the sources.
+/// Returns the root folder of the sources.
 pub fn sources() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }

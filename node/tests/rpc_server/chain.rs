@@ -1,4 +1,4 @@
-//! A chain without consensus: heights are committed when a test says so, by four validators of whom three sign.
+//! A chain without consensus. A test commits each height explicitly; three of the four validators sign it.
 
 use std::{
     net::IpAddr,
@@ -28,25 +28,27 @@ use types::{
     Step, Time, TxBody, TxId, TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, results_hash,
 };
 
+/// Returns the account key that follows from a seed.
 pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_bytes(&[seed; 32]).unwrap()
 }
 
+/// Returns the id of the test's chain.
 pub fn chain_id() -> ChainId {
     ChainId::new("cairn-rpc-test").unwrap()
 }
 
-/// A validator's key.
+/// Returns the validator key that follows from a type and a seed.
 fn validator_key(key_type: KeyType, seed: u8) -> ConsensusSecretKey {
     ConsensusSecretKey::from_bytes(key_type, &[seed; 32]).unwrap()
 }
 
-/// Who has money.
+/// Returns the key of alice, the only account with enough money for transfers.
 pub fn alice() -> SecretKey {
     key(50)
 }
 
-/// A transfer of alice's, encoded.
+/// Returns the encoded bytes of a transfer that alice signed.
 pub fn transfer(nonce: u64, amount: u64) -> Vec<u8> {
     let body = TxBody {
         chain_id: chain_id(),
@@ -89,16 +91,22 @@ fn genesis(key_type: KeyType, others: u32) -> Genesis {
     .unwrap()
 }
 
-/// The chain, its mempool, and its events.
+/// The chain, its mempool, and the senders of its events.
 pub struct Chain {
+    /// Store of the committed heights.
     pub store: Arc<Store<RocksKv>>,
     key_type: KeyType,
+    /// Application state at the tip.
     pub app: LiveApp,
+    /// Genesis document of the chain.
     pub genesis: Genesis,
+    /// Sender of committed heights to subscribers.
     pub events: broadcast::Sender<Arc<Committed>>,
+    /// Sender of round notes and evidence to subscribers.
     pub happened: broadcast::Sender<Arc<Happened>>,
+    /// Whether the node reports that it is catching up.
     pub catching_up: Mutex<bool>,
-    /// Commit each transaction in a block of its own, as soon as it is submitted.
+    /// Whether each submitted transaction is committed at once, in a block of its own.
     pub commits_at_once: Mutex<bool>,
     grown: Mutex<Grown>,
     waiting: Mutex<Vec<Vec<u8>>>,
@@ -116,16 +124,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Chain {
+    /// Creates a chain whose validators have secp256k1 keys, at height 0.
     pub fn new() -> Arc<Self> {
         Self::with_keys(KeyType::Secp256k1)
     }
 
-    /// A chain whose validators have keys of this type.
+    /// Creates a chain whose validators have keys of this type.
     pub fn with_keys(key_type: KeyType) -> Arc<Self> {
         Self::with(key_type, 0)
     }
 
-    /// A chain with so many accounts beside alice's.
+    /// Creates a chain with alice's account and `others` further accounts.
     pub fn with_accounts(others: u32) -> Arc<Self> {
         Self::with(KeyType::Secp256k1, others)
     }
@@ -162,7 +171,7 @@ impl Chain {
         })
     }
 
-    /// Commits a height with these transactions and tells everybody.
+    /// Commits a height with these transactions and sends it to all subscribers.
     pub fn grow(&self, txs: Vec<Vec<u8>>) -> Arc<Committed> {
         let committed = Arc::new(self.commit(txs));
         let _ = self.events.send(committed.clone());
@@ -272,7 +281,7 @@ impl Chain {
         }
     }
 
-    /// Serves this chain on a free port.
+    /// Starts an RPC server for this chain on a free port.
     pub async fn serve(self: &Arc<Self>, limits: Limits) -> Served {
         let context = Context {
             chain_id: chain_id(),
@@ -318,7 +327,8 @@ impl Chain {
             limits,
             cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
         };
-        // An address of its own: a port that one server let go is not given to the server of another test.
+        // Each server has its own address, so that the server of another test never gets a port that this one has
+        // released.
         static SERVERS: AtomicU8 = AtomicU8::new(0);
         let address = [127, 0, 1, SERVERS.fetch_add(1, Ordering::Relaxed)];
         let listener = TcpListener::bind((IpAddr::from(address), 0)).await.unwrap();
@@ -326,21 +336,25 @@ impl Chain {
     }
 }
 
-/// A chain that clients can reach.
+/// A chain with a running RPC server.
 pub struct Served {
+    /// Handle of the running RPC server.
     pub handle: Handle,
 }
 
 impl Served {
+    /// Returns the HTTP URL of the server.
     pub fn http(&self) -> String {
         format!("http://{}", self.handle.address())
     }
 
+    /// Returns the WebSocket URL of the server.
     pub fn websocket(&self) -> String {
         format!("ws://{}/websocket", self.handle.address())
     }
 }
 
+/// The chain as mempool, submitter and network of the RPC server.
 #[derive(Clone)]
 struct Lent(Arc<Chain>);
 

@@ -1,4 +1,5 @@
-//! What an unmodified client of CometBFT does with a node: every method of `tendermint-rpc`, and a light client's judgement.
+//! Uses a node through unmodified CometBFT clients: calls every method of `tendermint-rpc`, and verifies headers with a
+//! light client.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::time::Duration;
@@ -24,11 +25,13 @@ use tendermint_rpc::{
 };
 use types::{Address, Hash, KeyType, Wire, merkle};
 
+/// Returns the SHA-256 hash of the bytes in the client library's type, which is the id of a transaction.
 pub fn id(tx: &[u8]) -> tendermint::Hash {
     tendermint::Hash::Sha256(types::sha256(tx).0)
 }
 
-/// Calls every method. Alice's next transactions are `txs`: the first is committed by this, the others handed in.
+/// Calls every method and checks the responses. `txs` are alice's next transactions: the first is committed here, the
+/// others are only submitted.
 pub async fn every_method(client: &(impl Client + Sync), txs: [Vec<u8>; 3], alice: Address) {
     client.health().await.unwrap();
     let [first, second, third] = txs;
@@ -119,7 +122,8 @@ fn root(leaves: &[impl AsRef<[u8]>]) -> tendermint::Hash {
     tendermint::Hash::Sha256(simple_hash_from_byte_vectors::<Sha256>(leaves))
 }
 
-/// Recomputes from the answers every hash of a header that CometBFT's light proxy recomputes, by its rules.
+/// Recomputes from the node's responses every header hash that CometBFT's light proxy recomputes, by the proxy's rules,
+/// and compares them with the header.
 async fn a_light_proxy_is_convinced(client: &(impl Client + Sync), height: Height) {
     while client.status().await.unwrap().sync_info.latest_block_height <= height {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -157,7 +161,7 @@ async fn a_light_proxy_is_convinced(client: &(impl Client + Sync), height: Heigh
     }
 }
 
-/// Reads an account, and the proof of its row against the next header.
+/// Reads an account, and verifies the proof of its row against the app hash of the next header.
 async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
     let answer = client.abci_query(Some("/account".into()), alice.0.to_vec(), None, false).await.unwrap();
     let account: serde_json::Value = serde_json::from_slice(&answer.value).unwrap();
@@ -176,7 +180,7 @@ async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
     assert_eq!((unknown.code.value(), unknown.codespace.as_str()), (32, "cairn"));
 }
 
-/// Subscribes to blocks and transactions, has one committed, and sees both; then unsubscribes.
+/// Subscribes to blocks and transactions, submits a transaction, waits for both events, and unsubscribes.
 pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), tx: Vec<u8>) {
     let mut blocks = client.subscribe(EventType::NewBlock.into()).await.unwrap();
     let query = Query::from(EventType::Tx).and_eq("tx.hash", id(&tx).to_string());
@@ -185,7 +189,7 @@ pub async fn subscriptions(client: &(impl Client + SubscriptionClient + Sync), t
     let event = txs.next().await.unwrap().unwrap();
     let EventData::Tx { tx_result } = event.data else { panic!("{event:?}") };
     assert_eq!(tx_result.tx, tx);
-    // Found the moment its event is there.
+    // A transaction must be found as soon as its event has arrived.
     assert_eq!(client.tx(id(&tx), false).await.unwrap().height.value(), tx_result.height as u64);
     loop {
         let event = blocks.next().await.unwrap().unwrap();
@@ -207,8 +211,9 @@ async fn validator_set(
     ValidatorSet::with_proposer(members, proposer).unwrap()
 }
 
-/// Whatever a client reads has consensus keys of this type alone. With Ed25519 that is what lets crates without the feature
-/// `secp256k1` read it; this workspace cannot build them so, because features of one build are united.
+/// Checks that all consensus keys in the node's responses are of this type. With Ed25519, client crates without the
+/// feature `secp256k1` can then read the responses. This workspace cannot build such a client, because Cargo unites the
+/// features of one build.
 pub async fn meets_keys_of(client: &(impl Client + Sync), http: &str, key_type: KeyType) {
     let members = client.validators(Height::from(1_u32), Paging::All).await.unwrap().validators;
     let is_ed25519 = |key: &tendermint::PublicKey| key.ed25519().is_some();
@@ -229,7 +234,8 @@ pub async fn meets_keys_of(client: &(impl Client + Sync), http: &str, key_type: 
     }
 }
 
-/// Has a stock light client, which trusts `trusted`, judge `untrusted` by what the node tells of both.
+/// Lets an unmodified light client that trusts the header at `trusted` verify the header at `untrusted`, with the
+/// node's responses for both heights.
 pub async fn light_client(client: &(impl Client + Sync), trusted: u32, untrusted: u32) {
     let (trusted, untrusted) = (Height::from(trusted), Height::from(untrusted));
     let known = client.commit(trusted).await.unwrap().signed_header;

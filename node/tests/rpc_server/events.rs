@@ -1,4 +1,4 @@
-//! Every event of v0.38 reaches those who subscribed to it.
+//! Proves that every event of CometBFT v0.38 reaches its subscribers.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ async fn what_happens_in_rounds_is_told_to_those_who_ask() {
             _ => assert_eq!(*got, value, "{name}"),
         }
     }
-    // Who subscribes to all gets all, in their order.
+    // A subscriber to all events gets all of them in their order.
     limits::call(&mut socket, 50, "unsubscribe_all", json!({})).await;
     limits::call(&mut socket, 51, "subscribe", json!({ "query": "tm.event EXISTS" })).await;
     chain.grow(vec![transfer(0, 1)]);
@@ -120,7 +120,7 @@ async fn a_flood_of_happenings_holds_nobody_up() {
     let mut slow = limits::open(&served).await;
     limits::call(&mut slow, 1, "subscribe", json!({ "query": "tm.event = 'Vote'" })).await;
     let note = RoundNote { height: Height(1), round: Round(0), step: RoundStep::Propose, what: What::Polka };
-    // Far more than any queue holds; sending never waits.
+    // These are far more events than any queue holds. Sending must never block.
     for _ in 0..10_000 {
         let _ = chain.happened.send(Arc::new(Happened::Round(note.clone())));
     }

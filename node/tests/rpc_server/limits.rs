@@ -1,4 +1,4 @@
-//! What a client may cost.
+//! Proves that the RPC server limits the resources that one client or address can use.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,15 +18,18 @@ use crate::{
     raw,
 };
 
-/// Longer than anything here takes.
+/// Timeout that is longer than any step of these tests takes.
 const SOON: Duration = Duration::from_secs(60);
 
+/// A client's end of a WebSocket connection.
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// Opens a WebSocket to the server.
 pub async fn open(served: &Served) -> Socket {
     connect_async(served.websocket()).await.unwrap().0
 }
 
+/// Calls a method over a WebSocket and returns the next message.
 pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     id: u32,
@@ -38,7 +41,7 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
     hear(socket).await.unwrap()
 }
 
-/// The next message; none once the server has said goodbye.
+/// Waits for the next text message; returns `None` if the server closes the connection.
 pub async fn hear<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>) -> Option<Value> {
     loop {
         match timeout(SOON, socket.next()).await.unwrap() {
@@ -50,18 +53,19 @@ pub async fn hear<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStrea
     }
 }
 
-/// A connection from `127.0.0.last`: on Linux every such address is this machine's.
+/// Connects to the server from the address `127.0.0.last`. On Linux, every such address belongs to this machine.
 pub async fn connect_from(served: &Served, last: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
     socket.connect(served.handle.address()).await.unwrap()
 }
 
-/// A WebSocket from `127.0.0.last`.
+/// Opens a WebSocket to the server from the address `127.0.0.last`.
 async fn open_from(served: &Served, last: u8) -> WebSocketStream<TcpStream> {
     client_async(served.websocket(), connect_from(served, last).await).await.unwrap().0
 }
 
+/// Returns the text that the server sends until it closes the connection.
 pub async fn said(mut socket: TcpStream) -> String {
     let mut text = String::new();
     timeout(SOON, socket.read_to_string(&mut text)).await.unwrap().unwrap();
@@ -79,7 +83,7 @@ async fn one_connection_too_many_is_told_so() {
     let refused = said(TcpStream::connect(address).await.unwrap()).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("rpc.max_open_connections"), "{refused}");
     drop(websocket);
-    // The place is free once the server has seen that the client is gone.
+    // A new connection is accepted as soon as the server has noticed that the client is gone.
     timeout(SOON, async {
         loop {
             let mut socket = TcpStream::connect(address).await.unwrap();
@@ -185,7 +189,7 @@ async fn calls_that_wait_for_a_commit_leave_places_to_others() {
     };
     let mut first = connect_from(&served, 1).await;
     first.write_all(call(0).as_bytes()).await.unwrap();
-    sleep(Duration::from_millis(200)).await; // its call waits; without the others it is answered in 2 s
+    sleep(Duration::from_millis(200)).await; // now the first call waits; it times out after 2 s
     let refused = told(&served, &call(1)).await;
     assert!(refused.contains("1 calls of your address wait for a commit"), "{refused}");
     let mut other = connect_from(&served, 2).await;
@@ -238,7 +242,8 @@ async fn events_are_paid_for_in_bytes_and_processor_time() {
         hear(&mut socket).await.unwrap();
         large.block.txs = vec![vec![7; 60_000]; 60];
         let mut heard = 0;
-        // The budget of eight seconds is spent at once: then the events wait.
+        // The burst, 8 s of the budget in bytes or 2 s of that in processor time, is used up first; then the events
+        // wait.
         while heard < 100 {
             chain.events.send(Arc::new(large.clone())).unwrap();
             match timeout(Duration::from_secs(1), hear(&mut socket)).await {
@@ -265,7 +270,8 @@ async fn a_client_that_is_too_slow_is_told_and_cut_off() {
     let mut quick = open(&served).await;
     call(&mut quick, 2, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
 
-    // Blocks that fill every buffer on the way: a slow client's events stay with the server. `quick` reads each before the next.
+    // These blocks fill every buffer on the way, so that the events for the slow client stay in the server. `quick`
+    // reads each event before the next one is sent.
     let mut large: Committed = Arc::unwrap_or_clone(chain.grow(vec![]));
     hear(&mut quick).await.unwrap();
     large.block.txs = vec![vec![7; 60_000]; 60];
@@ -297,13 +303,14 @@ async fn stopping_says_goodbye() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
-/// What the server answers to these bytes, until it closes.
+/// Sends a request, and returns the server's output until it closes the connection.
 async fn told(served: &Served, request: &str) -> String {
     let mut socket = TcpStream::connect(served.handle.address()).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     said(socket).await
 }
 
+/// Returns the bytes of a POST request with this body and these additional header lines.
 pub fn posted(body: &str, more: &str) -> String {
     let length = body.len();
     format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}")
@@ -406,7 +413,7 @@ async fn heads_are_small() {
     let served = Chain::new().serve(Limits::default()).await;
     let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    // What `cairn init` wrote once.
+    // Earlier versions of `cairn init` wrote this limit of 1 MiB into config.toml.
     let served = Chain::new().serve(Limits { header_bytes_max: 1 << 20, ..Limits::default() }).await;
     let head =
         |bytes| format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));

@@ -1,4 +1,5 @@
-//! The RPC over real sockets, on a chain that grows when the test says so.
+//! Proves that the RPC server behaves as CometBFT's clients expect, over real sockets, on a chain that commits a height
+//! only when the test commits it.
 
 mod chain;
 mod drive;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
 use types::KeyType;
 
-/// An answer to a raw request.
+/// The response to a raw request.
 struct Raw {
     status: u16,
     headers: ureq::http::HeaderMap,
@@ -33,7 +34,7 @@ impl Raw {
     }
 }
 
-/// A request without the help of a library that knows JSON-RPC. `body`: POST.
+/// Sends an HTTP request without a JSON-RPC library: POST if there is a body, else GET.
 async fn raw(url: String, body: Option<String>) -> Raw {
     let send = move || {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
@@ -100,7 +101,7 @@ async fn who_watches_headers_gets_one_for_each_height_and_no_transactions() {
         assert_eq!(event["result"]["events"], json!({ "tm.event": ["NewBlockHeader"] }));
     }
 
-    // Beside it, the block: the header comes first, and each subscription gets its own.
+    // With a second subscription to blocks, each subscription gets its own event, and the header comes first.
     limits::call(&mut socket, 8, "subscribe", json!({ "query": "tm.event = 'NewBlock'" })).await;
     chain.grow(vec![transfer(2, 1)]);
     let ids = [limits::hear(&mut socket).await.unwrap(), limits::hear(&mut socket).await.unwrap()];

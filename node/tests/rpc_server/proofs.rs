@@ -1,4 +1,5 @@
-//! Proofs of the state, and that they keep nobody waiting.
+//! Proves that the server's proofs of the state are correct, and that expensive proofs do not delay other calls or
+//! clients.
 
 use app::StateProof;
 use node::rpc::Limits;
@@ -11,6 +12,7 @@ use crate::{
     limits, post, raw,
 };
 
+/// Returns the parameters of a query for alice's account row with a proof, at a height or at the tip.
 fn ask(height: Option<u64>) -> Value {
     let key = app::state::key::account(&alice().public_key().address());
     json!({
@@ -21,7 +23,7 @@ fn ask(height: Option<u64>) -> Value {
     })
 }
 
-/// Checks a proof against the app hash that the state had.
+/// Verifies the proof of a response against the app hash of its state.
 fn check(answer: &Value, app_hash: Hash) {
     let response = &answer["result"]["response"];
     let bytes = |value: &Value| data_encoding::BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap();
@@ -34,7 +36,7 @@ async fn the_tip_is_proven_whatever_the_size_of_the_state() {
     let chain = Chain::with_accounts(20_001);
     let served = chain.serve(Limits::default()).await;
     let url = served.http();
-    // Before the first block, and after each.
+    // The tip is proven before the first block and after each block.
     check(&post(&url, "abci_query", ask(None)).await.json(), chain.store.tip().unwrap().app_hash);
     for nonce in 0..3 {
         chain.grow(vec![transfer(nonce, 1)]);
@@ -79,7 +81,7 @@ async fn calls_that_cost_wait_for_each_other_and_not_for_others() {
     }
     let served = chain.serve(Limits::default()).await;
     let url = served.http();
-    // Each of these heights needs a tree of its own; there are more calls than places at the store.
+    // Each of these heights needs a separate tree, and there are more calls than the store serves at once.
     let call = |height: u64| {
         let url = url.clone();
         tokio::spawn(async move { post(&url, "abci_query", ask(Some(height))).await.json() })
@@ -104,7 +106,7 @@ async fn calls_of_one_address_shut_no_other_out_of_a_route() {
     }
     let served = chain.serve(Limits::default()).await;
     let body = |height| json!({ "id": 1, "method": "abci_query", "params": ask(Some(height)) }).to_string();
-    // One address has more calls than may wait.
+    // One address sends more calls than the queue holds.
     let mut flood = Vec::new();
     for n in 0..150 {
         let mut socket = limits::connect_from(&served, 1).await;

@@ -1,4 +1,5 @@
-//! Request lines that CometBFT's users type, over raw sockets: no library may tidy them up.
+//! Proves that the server accepts request lines as users of CometBFT type them. The tests use raw sockets, because a
+//! client library would encode the characters in question.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use tokio::{
 
 use crate::chain::{Chain, Served, transfer};
 
-/// Longer than anything here takes.
+/// Timeout that is longer than any step of these tests takes.
 const SOON: Duration = Duration::from_secs(60);
 
-/// What the server says to these bytes until it closes.
+/// Sends these bytes, and returns the server's output until it closes the connection.
 async fn talk(served: &Served, requests: &[u8]) -> String {
     let mut socket = TcpStream::connect(served.handle.address()).await.unwrap();
-    let _ = socket.write_all(requests).await; // it may have been refused half-way
+    let _ = socket.write_all(requests).await; // fails if the server refuses the request before its end
     let mut text = Vec::new();
     let _ = timeout(SOON, socket.read_to_end(&mut text)).await.unwrap();
     String::from_utf8(text).unwrap()
@@ -43,7 +44,7 @@ async fn quotes_and_signs_need_not_be_encoded() {
         let answer = talk(&served, get(target, true).as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(says), "{target}: {answer}");
     }
-    // What Go refuses, we refuse: a space ends the target, and a control character is an error.
+    // The server refuses what Go's server refuses: a space ends the target, and a control character is an error.
     for target in ["/block?height= \"1\"", "/block?height=\"\x01\""] {
         let answer = talk(&served, get(target, true).as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{target:?}: {answer}");

@@ -1,4 +1,5 @@
-//! Searches, and evidence.
+//! Proves that searches return exactly the matching transactions and blocks, and that submitted evidence is checked and
+//! published once.
 
 use node::{board::Happened, rpc::Limits};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use crate::{
     drive, limits, post,
 };
 
-/// Twelve heights; each second one has two transfers.
+/// Creates a chain of twelve heights, of which each even one has two transfers.
 fn grown() -> std::sync::Arc<Chain> {
     let chain = Chain::new();
     let mut nonce = 0;
@@ -52,7 +53,7 @@ async fn a_stock_client_searches() {
     let heights: Vec<_> = blocks.blocks.iter().map(|block| block.block.header.height.value()).collect();
     assert_eq!(heights, [8, 7]);
 
-    // Found from the moment that its height is committed.
+    // A transaction must be found as soon as its height is committed.
     chain.grow(vec![transfer(12, 7)]);
     let all = client.tx_search(Query::eq("tx.height", 13_u64), false, 1, 30, Order::Ascending).await.unwrap();
     assert_eq!((all.total_count, &all.txs[0].tx), (1, &transfer(12, 7)));
@@ -81,7 +82,7 @@ async fn queries_find_what_matches_and_say_what_they_cannot() {
         ("transfer.recipient EXISTS".to_owned(), "12"),
         ("transfer.recipient EXISTS AND tx.height < 5".to_owned(), "4"),
         (format!("transfer.recipient CONTAINS '{}'", &recipient.to_string()[..10]), "12"),
-        // Not marked for indexing: judged by the results of the blocks.
+        // These attributes have no index, so the search reads the results of the blocks.
         ("transfer.amount = 1".to_owned(), "6"),
         ("transfer.amount = 4 AND tx.height > 2".to_owned(), "1"),
         ("nothing.like = 'this'".to_owned(), "0"),
@@ -111,6 +112,7 @@ async fn queries_find_what_matches_and_say_what_they_cannot() {
     }
 }
 
+/// Returns evidence of two contradictory precommits of one validator at a height.
 fn evidence(height: u64, timestamp: Time) -> Evidence {
     let chain = Chain::new();
     let validators = chain.store.validators(Height(1)).unwrap();

@@ -1,4 +1,4 @@
-//! The testnet of a workload: real processes, and what they have used so far.
+//! The testnet of a workload: its processes, and the resources that they have used since their start.
 
 use std::{
     fs,
@@ -23,60 +23,61 @@ use crate::cli::{
     testnet,
 };
 
-/// The first port that is tried; then the next hundreds.
+/// First base port that is tried. The following ones are multiples of 100 above it.
 const PORT_FIRST: u16 = 31_000;
+/// Upper bound of the base ports that are tried, exclusive.
 const PORT_LAST: u16 = 60_000;
-/// How long validators may take to their first block.
+/// Time that validators have from their start to their first block.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// And to stop.
+/// Time that validators have for a clean stop before they are killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
-/// Between two looks while they start.
+/// Pause between two status queries while the validators start.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A running testnet.
+/// A running testnet. Its validators are stopped when the value is dropped.
 pub struct Chain {
     folder: PathBuf,
     configs: Vec<Config>,
     validators: Vec<Validator>,
 }
 
-/// What all validators have used since they were started.
+/// The resources that all validators have used since their start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// When.
+    /// Time of the reading.
     pub at: Instant,
-    /// Each validator's.
+    /// Used resources of each validator.
     pub nodes: Vec<Used>,
 }
 
-/// What a validator has used.
+/// The resources that one validator has used since its start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Used {
-    /// Heights committed.
+    /// Latest committed height.
     pub height: f64,
-    /// Transactions committed.
+    /// Number of committed transactions.
     pub txs: f64,
-    /// Processor time, in seconds.
+    /// Used processor time in seconds.
     pub cpu_s: f64,
-    /// Signatures of transactions checked.
+    /// Number of checked signatures of transactions.
     pub checks: f64,
-    /// Syncs that consensus waited for.
+    /// Number of disk syncs that consensus waited for.
     pub syncs: f64,
-    /// Rounds that failed.
+    /// Number of failed rounds.
     pub failed_rounds: f64,
-    /// Memory in use now, in bytes.
+    /// Resident memory at the time of the reading, in bytes.
     pub memory: f64,
-    /// Bytes of its data on disk now.
+    /// Size of the validator's data on disk at the time of the reading, in bytes.
     pub disk: f64,
-    /// Bytes that it has had written to disk, if this system tells.
+    /// Bytes that the process has written to disk; `None` if the system does not report it.
     pub written: Option<f64>,
 }
 
 impl Chain {
-    /// Makes a testnet in `folder`, starts it and waits until all validators have a block.
+    /// Creates a testnet in `folder`, starts it and waits until all validators have a block.
     ///
-    /// Errors: there are no free ports, a validator ends or does not come up in time, or `stop` is set; says which and where
-    /// its log is.
+    /// Errors: there are no free ports, the files cannot be written, a validator cannot be started, ends or has no
+    /// block within 60 s (the failure names the validator and the reason or its log), or `stop` is set.
     pub fn start(folder: &Path, count: usize, interval: Duration, stop: &AtomicBool) -> Result<Self, Failure> {
         let prepared = prepare::testnet(&Wanted {
             dir: folder.to_owned(),
@@ -123,6 +124,7 @@ impl Chain {
         Ok(())
     }
 
+    /// Checks that all validators run; otherwise the failure has the last log line of one that has ended.
     fn all_run(&mut self) -> Result<(), Failure> {
         match self.validators.iter_mut().find_map(|one| Some((one.ended()?, &*one))) {
             Some((status, one)) => {
@@ -132,12 +134,12 @@ impl Chain {
         }
     }
 
-    /// Its folder.
+    /// Returns the folder of the testnet.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where its validators answer.
+    /// Returns the RPC and metrics addresses of the validators.
     pub fn nodes(&self) -> Vec<Node> {
         let address = |config: &Config| Node {
             rpc: reachable(&config.rpc.laddr),
@@ -146,15 +148,17 @@ impl Chain {
         self.configs.iter().map(address).collect()
     }
 
-    /// An account that has money.
+    /// Returns the secret key of a funded account, alice.
+    ///
+    /// Errors: the key's file cannot be read.
     pub fn funder(&self) -> Result<types::SecretKey, Failure> {
         let home = Home::given_or_default(Some(self.folder.join(prepare::node_name(0))))?;
         Ok(Keyring::of(&home).get(&"alice".parse().expect("alice is a name"))?.secret)
     }
 
-    /// What its validators have used so far.
+    /// Reads the resources that the validators have used so far.
     ///
-    /// Errors: one does not answer.
+    /// Errors: a validator does not return its metrics.
     pub fn read(&self) -> Result<Reading, Failure> {
         let at = Instant::now();
         let used = |(config, validator): (&Config, &Validator)| {
@@ -179,9 +183,9 @@ impl Chain {
         Ok(Reading { at, nodes })
     }
 
-    /// Stops its validators.
+    /// Stops the validators.
     ///
-    /// Errors: one had ended by itself, or had to be killed.
+    /// Errors: a validator ended by itself before, or did not stop within 20 s and was killed.
     pub fn stop(&mut self) -> Result<(), Failure> {
         self.all_run()?;
         let killed = children::stop(&mut self.validators, STOP_TIME_MAX, || false);
@@ -193,12 +197,13 @@ impl Chain {
 }
 
 impl Drop for Chain {
-    /// Their folder is about to go.
+    /// Stops the validators, because their folder is removed next.
     fn drop(&mut self) {
         children::stop(&mut self.validators, STOP_TIME_MAX, || false);
     }
 }
 
+/// Returns a base port from which on all ports of `count` validators are free.
 fn free_ports(count: usize) -> Result<u16, Failure> {
     let step = 100 * count.div_ceil(10).max(1);
     let free = |port: &u16| {
@@ -208,13 +213,14 @@ fn free_ports(count: usize) -> Result<u16, Failure> {
     (PORT_FIRST..PORT_LAST).step_by(step).find(free).ok_or_else(missing)
 }
 
-/// The sum of all series of a name.
+/// Returns the sum of all series with this name on a metrics page.
 fn sum(page: &str, name: &str) -> f64 {
     let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// Bytes of the files under a folder, as far as they can be read: some may go meanwhile.
+/// Returns the total size in bytes of the files under a folder. Files that cannot be read are skipped, because a
+/// running validator removes files at any time.
 fn bytes_in(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let bytes = |entry: fs::DirEntry| match entry.metadata() {
@@ -225,7 +231,8 @@ fn bytes_in(folder: &Path) -> u64 {
     entries.flatten().map(bytes).sum()
 }
 
-/// Bytes that a process has had written to disk: what it dirtied, whether or not it is there yet. Linux tells.
+/// Returns the number of bytes that a process has written to disk, including bytes that are still in the page cache.
+/// Only Linux reports it.
 fn written(pid: u32) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()

@@ -1,4 +1,4 @@
-//! Figures of a workload, and all workloads' as a table.
+//! The figures of a workload, and the table of all workloads.
 
 use load::StageReport;
 use serde::Serialize;
@@ -9,45 +9,46 @@ use super::{
 };
 use crate::cli::output;
 
-/// What a workload took. `None`: there is no such figure without transfers, or this system does not tell.
+/// The measured costs of a workload. `None`: the figure does not exist without transfers, or the system does not report
+/// it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// Which.
+    /// Workload to which the figures belong.
     pub workload: Workload,
-    /// Committed by every validator, counted in blocks.
+    /// Transfers per second that every validator committed, counted in blocks.
     pub transfers_per_s: Option<f64>,
-    /// From the intended send time to the last validator's commit.
+    /// Latency from the intended send time to the last validator's commit in ms, as percentiles 50, 90 and 99.
     pub latency_ms: Option<[Option<f64>; 3]>,
-    /// Valid transfers that were refused, lost, late, or committed twice.
+    /// Number of valid transfers that were refused, lost, late, or committed twice.
     pub failed: Option<u64>,
-    /// Processor time of the average validator.
+    /// Processor time of the average validator per transfer, in µs.
     pub cpu_us_per_transfer: Option<f64>,
-    /// Likewise, all that was used by the heights that there were.
+    /// Processor time of the average validator per height in ms: its total time, divided by the number of heights.
     pub cpu_ms_per_height: f64,
-    /// Cores that all validators kept busy.
+    /// Average number of cores that all validators together kept busy.
     pub cores: f64,
-    /// Share of the machine that the load itself took.
+    /// Share of the machine's processor time that the load generator used, from 0 to 1.
     pub generator_share: Option<f64>,
-    /// By the average validator.
+    /// Number of signature checks by the average validator per transfer.
     pub signature_checks_per_transfer: Option<f64>,
-    /// Heights committed.
+    /// Heights per second that the average validator committed.
     pub heights_per_s: f64,
-    /// Rounds beyond the first of a height, on the validator that counted most.
+    /// Number of rounds beyond the first of their height, on the validator with the most.
     pub failed_rounds: f64,
-    /// By the average validator.
+    /// Number of disk syncs that consensus of the average validator waited for, per height.
     pub syncs_per_height: f64,
-    /// Of the largest validator, at the end.
+    /// Resident memory of the largest validator at the end, in bytes.
     pub memory_bytes: f64,
-    /// By which a validator's data grew.
+    /// Growth of the average validator's data on disk per transfer, in bytes.
     pub disk_bytes_per_transfer: Option<f64>,
-    /// That a validator had written: its logs before and its tables after.
+    /// Bytes that the average validator wrote to disk per transfer, both to write-ahead logs and later to tables.
     pub written_bytes_per_transfer: Option<f64>,
-    /// The same, for each height.
+    /// Bytes that the average validator wrote to disk per height.
     pub written_bytes_per_height: Option<f64>,
 }
 
 impl Figures {
-    /// Of the time between two readings in which nobody sent anything.
+    /// Computes the figures of the time between two readings, without those that need transfers.
     pub fn without_load(workload: Workload, before: &Reading, after: &Reading) -> Self {
         let seconds = after.at.duration_since(before.at).as_secs_f64();
         let count = after.nodes.len().max(1) as f64;
@@ -79,10 +80,11 @@ impl Figures {
         }
     }
 
-    /// Of a stage of load, between whose ends the readings were taken.
+    /// Computes the figures of a stage of load. The readings were taken at its begin and its end.
     pub fn of_load(workload: Workload, before: &Reading, after: &Reading, stage: &StageReport) -> Self {
         let sum = |reading: &Reading, of: fn(&Used) -> f64| reading.nodes.iter().map(of).sum::<f64>();
-        // Each validator commits each transfer, so these are sums over both.
+        // Each validator commits each transfer, so a ratio of two sums over all validators is the average per
+        // validator.
         let txs = sum(after, |used| used.txs) - sum(before, |used| used.txs);
         let per_transfer = |sum: f64| (txs > 0.0).then(|| sum / txs);
         let latency = &stage.everywhere;
@@ -102,12 +104,13 @@ impl Figures {
     }
 }
 
+/// Returns the number of bytes that all validators wrote to disk between two readings, if the system reports it.
 fn written(before: &Reading, after: &Reading) -> Option<f64> {
     let sum = |reading: &Reading| reading.nodes.iter().map(|used| used.written).sum::<Option<f64>>();
     Some(sum(after)? - sum(before)?)
 }
 
-/// A figure's name, and how it looks.
+/// The name of a figure, and the function that formats it.
 type Row = (&'static str, fn(&Figures) -> Option<String>);
 
 const ROWS: [Row; 17] = [
@@ -130,7 +133,7 @@ const ROWS: [Row; 17] = [
     ("load's share of the machine, %", |it| Some(format!("{:.1}", it.generator_share? * 100.0))),
 ];
 
-/// A column for each workload.
+/// Returns the lines of a table with one column per workload.
 pub fn table(all: &[Figures]) -> Vec<String> {
     let title = std::iter::once(String::new()).chain(all.iter().map(|it| format!("{:?}", it.workload).to_lowercase()));
     let mut rows = vec![title.collect::<Vec<String>>()];
@@ -142,7 +145,7 @@ pub fn table(all: &[Figures]) -> Vec<String> {
     output::table(&rows, &right)
 }
 
-/// With as many digits as matter.
+/// Formats a number: two decimals below 10, one below 100, none otherwise or for zero.
 fn number(value: f64) -> String {
     let places = match value.abs() {
         0.0 => 0,

@@ -1,4 +1,4 @@
-//! The machine, and what it takes for what a validator does most.
+//! Describes the machine and measures the time of the basic operations of a validator on it.
 
 use std::{
     fs::{self, File},
@@ -15,36 +15,36 @@ use types::{Address, ChainId, Msg, TxBody, TxOrder, verify_batch};
 
 use crate::cli::failure::Failure;
 
-/// How often each is tried.
+/// Number of measurements of each operation; a tenth of it for a batch of signature checks.
 const TRIES: usize = 200;
-/// Signatures of a batch.
+/// Number of signatures in a batch.
 const BATCH: u64 = 64;
 
-/// A machine, measured.
+/// The description and the measured times of a machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// Its processor, as the system calls it.
+    /// Model of the processor, or its architecture if the system does not name the model.
     pub processor: String,
-    /// Cores that this process may use.
+    /// Number of cores that this process may use.
     pub cores: usize,
-    /// Its operating system.
+    /// Operating system and kernel release.
     pub system: String,
-    /// The kind of file system that the data is on.
+    /// Type of the file system that holds the data.
     pub file_system: String,
-    /// The median time to append 256 bytes to a file and sync it.
+    /// Median time to append 256 bytes to a file and sync it, in µs.
     pub sync_us: f64,
-    /// The median time to check one signature of a transaction.
+    /// Median time to check one transaction's signature alone, in µs.
     pub check_us: f64,
-    /// The same for each of 64 together.
+    /// Median time per signature when 64 signatures are checked in one batch, in µs.
     pub check_in_batch_us: f64,
-    /// The median round trip of a byte over loopback.
+    /// Median round trip time of one byte over loopback TCP, in µs.
     pub round_trip_us: f64,
 }
 
 impl Machine {
-    /// Looks at this machine; the disk is that of `folder`.
+    /// Measures this machine; the measured disk is that of `folder`.
     ///
-    /// Errors: a file cannot be written there, or nothing can listen at loopback.
+    /// Errors: a file cannot be written in `folder`, or no data can be sent over loopback.
     pub fn look(folder: &Path) -> Result<Self, Failure> {
         let (check_us, check_in_batch_us) = checks();
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -63,7 +63,7 @@ impl Machine {
         })
     }
 
-    /// For people.
+    /// Returns the description as lines of text for people.
     pub fn lines(&self) -> Vec<String> {
         let Self { processor, cores, system, file_system, .. } = self;
         vec![
@@ -76,7 +76,7 @@ impl Machine {
     }
 }
 
-/// The type of the mount that is nearest above `folder`.
+/// Returns the type of the file system that is mounted nearest above `folder`, from the text of `/proc/mounts`.
 fn file_system(mounts: &str, folder: &Path) -> String {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let mount = |line: &str| {
@@ -84,10 +84,11 @@ fn file_system(mounts: &str, folder: &Path) -> String {
         let (at, kind) = (words.next()?, words.next()?);
         folder.starts_with(at).then(|| (at.len(), kind.to_owned()))
     };
-    // Of two at one place, the later one is seen.
+    // If two file systems are mounted at one place, the later one is visible; `max_by_key` returns the last maximum.
     mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map_or("unknown".to_owned(), |(_, kind)| kind)
 }
 
+/// Returns the median times in µs of one signature check alone, and of one in a batch of 64.
 fn checks() -> (f64, f64) {
     let chain_id = ChainId::new("bench").expect("a name of letters is one");
     let tx = |nonce: u64| {
@@ -108,6 +109,7 @@ fn checks() -> (f64, f64) {
     (one, many / BATCH as f64)
 }
 
+/// Returns the median time in µs to append 256 bytes to a file in `folder` and sync it.
 fn sync(folder: &Path) -> io::Result<f64> {
     let path = folder.join("sync");
     let mut file = File::create(&path)?;
@@ -121,6 +123,7 @@ fn sync(folder: &Path) -> io::Result<f64> {
     result.map(|()| time)
 }
 
+/// Returns the median round trip time in µs of one byte over loopback.
 fn round_trip() -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
@@ -138,11 +141,11 @@ fn round_trip() -> io::Result<f64> {
         }
     });
     drop(near);
-    let _ = echo.join(); // its end of the connection has gone
+    let _ = echo.join(); // this thread ends because its connection was just closed
     result.map(|()| time)
 }
 
-/// In µs.
+/// Runs `work` the given number of times and returns its median duration in µs.
 fn median(tries: usize, mut work: impl FnMut()) -> f64 {
     let mut times: Vec<Duration> = (0..tries)
         .map(|_| {

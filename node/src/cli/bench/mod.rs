@@ -1,13 +1,14 @@
-//! `cairn bench`: named workloads on a testnet of its own, and one table of what they cost.
+//! `cairn bench` runs named workloads on a temporary testnet and prints one table of their costs.
 //!
-//! | file | is about |
+//! | file | content |
 //! |---|---|
-//! | `mod.rs` | which workloads there are, and their order |
-//! | `chain.rs` | the testnet, in a folder that is gone afterwards, and what its processes have used so far |
-//! | `figures.rs` | two readings and a report of load become figures; figures become a table |
-//! | `machine.rs` | the machine, and what it takes for a sync, a signature check, a round trip: the units of the figures |
+//! | `mod.rs` | the workloads and their order |
+//! | `chain.rs` | the testnet in a temporary folder, and the resources that its processes have used |
+//! | `figures.rs` | computes figures from two readings and a report of load, and a table from figures |
+//! | `machine.rs` | measures a sync, a signature check and a round trip on this machine, as a scale for the figures |
 //!
-//! Validators are real processes with their data on disk. Counts (checks, syncs, rounds, bytes) are theirs, times those of [`load`].
+//! Validators are real processes with their data on disk. They report the counts (checks, syncs, rounds, bytes);
+//! [`load`] measures the latencies.
 
 mod chain;
 mod figures;
@@ -53,9 +54,9 @@ Workloads, each measured for --duration:
 Validators and load share this machine. Times depend on it, so they are printed beside what it takes
 for one sync of a file, one signature check and one round trip over loopback.";
 
-/// Transfers a second that find an idle chain each.
+/// Rate of the workload `single` in transfers per second. It is low enough that each transfer finds an idle chain.
 const SINGLE_RATE: f64 = 20.0;
-/// Between two looks for Ctrl-C.
+/// Interval between two checks for Ctrl-C during a pause.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Measure what a testnet of this program takes on this machine, in one table
@@ -104,7 +105,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| "use 1s to 1h".to_owned())
 }
 
-/// What is written as JSON.
+/// The results in the form in which they are written as JSON.
 #[derive(Serialize)]
 struct Results<'a> {
     version: &'static str,
@@ -115,7 +116,10 @@ struct Results<'a> {
 }
 
 impl Bench {
-    /// Does it.
+    /// Runs the workloads, prints the table, and writes the JSON report if asked.
+    ///
+    /// Errors: the report or the folder cannot be written, the folder exists, signals cannot be handled, a testnet
+    /// cannot be started or stopped cleanly, or a load fails.
     pub fn run(self) -> Result<(), Failure> {
         output::check_report(self.json.as_deref())?;
         let to_stdout = self.json.as_deref() == Some("-");
@@ -151,18 +155,19 @@ impl Bench {
         }
     }
 
+    /// Returns the workloads to run, in order. `half` without a rate adds `saturate`.
     fn wanted(&self) -> Vec<Workload> {
         let mut wanted =
             if self.workload.is_empty() { Workload::value_variants().to_vec() } else { self.workload.clone() };
         if wanted.contains(&Workload::Half) && self.rate.is_none() {
             wanted.push(Workload::Saturate);
         }
-        wanted.sort(); // the rate of half follows from saturate
+        wanted.sort(); // saturate must run before half, whose rate follows from it
         wanted.dedup();
         wanted
     }
 
-    /// Each workload on a new chain. Ctrl-C ends the one under way, and leaves out those that follow.
+    /// Runs each workload on a new chain. Ctrl-C ends the current workload, and skips those that follow.
     fn workloads(&self, stop: &AtomicBool) -> Result<Vec<Figures>, Failure> {
         let mut all = Vec::new();
         let mut saturation = self.rate.map(|rate| 2.0 * rate);
@@ -200,15 +205,16 @@ impl Bench {
         Ok(all)
     }
 
-    /// Nobody sends anything.
+    /// Measures a workload without transfers.
     fn watch(&self, workload: Workload, chain: &Chain, stop: &AtomicBool) -> Result<Figures, Failure> {
-        pause(Duration::from_secs(2).min(self.duration), stop); // caches fill
+        pause(Duration::from_secs(2).min(self.duration), stop); // warm-up, which fills the caches
         let before = chain.read()?;
         pause(self.duration, stop);
         Ok(Figures::without_load(workload, &before, &chain.read()?))
     }
 
-    /// Figures of the stage that committed most, and how much that was.
+    /// Runs a load. Returns the figures of the stage with the highest throughput, and this throughput in transfers per
+    /// second if the load found a saturation.
     fn load(
         &self,
         workload: Workload,
@@ -234,11 +240,12 @@ impl Bench {
     }
 }
 
+/// Returns the index of the stage with the highest throughput, or 0 if the load found no saturation.
 fn best(report: &Report) -> usize {
     report.saturation.as_ref().map_or(0, |saturation| saturation.stage)
 }
 
-/// Reads what the validators have used at both ends of each stage.
+/// An observer that reads the used resources of the validators at the begin and at the end of each stage.
 struct Readings<'a> {
     meter: Meter,
     chain: &'a Chain,
@@ -268,7 +275,7 @@ fn pause(duration: Duration, stop: &AtomicBool) {
     }
 }
 
-/// A folder that is gone afterwards, whatever happens.
+/// A new folder that is removed when the value is dropped, unless `keep` is set.
 struct Folder<'a> {
     path: &'a Path,
     keep: bool,
@@ -290,7 +297,7 @@ impl<'a> Folder<'a> {
 impl Drop for Folder<'_> {
     fn drop(&mut self) {
         if !self.keep {
-            let _ = fs::remove_dir_all(self.path); // what cannot be removed is in the way of the next run, which says so
+            let _ = fs::remove_dir_all(self.path); // if this fails, the next run reports that the folder exists
         }
     }
 }
