@@ -222,6 +222,21 @@ fn keys_are_made_listed_moved_and_deleted() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_not() {
+    let cairn = Cairn::new();
+    cairn.run(&["--home", "h", "keys", "add", "dave"]).succeeds();
+    let list = ["--home", "h", "keys", "list"];
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: program::Said = cairn.command(&list).stdout(full).stderr(Stdio::piped()).output().unwrap().into();
+    assert_eq!(said.code, 74, "{}", said.err);
+    assert!(said.err.contains("cannot be written to standard output: No space left"), "{}", said.err);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let said: program::Said = cairn.command(&list).stdout(writer).stderr(Stdio::piped()).output().unwrap().into();
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+}
+
+#[test]
 fn a_transaction_can_be_read_without_a_node() {
     let cairn = Cairn::new();
     let key = types::SecretKey::from_bytes(&[1; 32]).unwrap();

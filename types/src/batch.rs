@@ -156,7 +156,10 @@ mod tests {
         let is_odd = bool::from(point.y_is_odd()) != bool::from(s.is_high());
         let s = if s.is_high().into() { -s } else { s };
         let bytes = [r.to_bytes().as_slice(), s.to_bytes().as_slice(), &[u8::from(!is_odd)]].concat();
-        (bytes.into_iter().zip((1..=65).rev()).fold(honest, |tx, (byte, from_end)| changed(&tx, from_end, |_| byte)), is_odd)
+        (
+            bytes.into_iter().zip((1..=65).rev()).fold(honest, |tx, (byte, from_end)| changed(&tx, from_end, |_| byte)),
+            is_odd,
+        )
     }
 
     /// Two signatures with opposite nonce points R and -R, both with the wrong recovery bit: their errors are 2R and -2R, so a

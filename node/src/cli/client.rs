@@ -92,26 +92,29 @@ impl Client {
     }
 
     /// Calls several methods without parameters in one batch request, at most 10, and returns their results in the
-    /// order of `methods`. A result is null if the response has no entry for its call.
+    /// order of `methods`.
     ///
-    /// Errors: those of [`Client::call`]; the error of any call fails the whole batch.
+    /// Errors: those of [`Client::call`]; the error of any call, or a missing answer, fails the whole batch.
     pub fn call_all<const N: usize>(&self, methods: [&str; N]) -> Result<[Value; N], ClientError> {
         let calls: Vec<Value> = methods
             .iter()
             .enumerate()
             .map(|(id, method)| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {}}))
             .collect();
-        let mut results = [const { Value::Null }; N];
+        let mut results = [const { None }; N];
         let Value::Array(answers) = self.post(&Value::Array(calls))? else {
             return Err(self.no_answer("one answer to several calls"));
         };
         for answer in answers {
             let id = answer.get("id").and_then(Value::as_u64).and_then(|id| usize::try_from(id).ok());
             if let Some(slot) = id.and_then(|id| results.get_mut(id)) {
-                *slot = self.result(answer)?;
+                *slot = Some(self.result(answer)?);
             }
         }
-        Ok(results)
+        if let Some(missing) = results.iter().position(Option::is_none) {
+            return Err(self.no_answer(&format!("no answer to the call of {}", methods[missing])));
+        }
+        Ok(results.map(Option::unwrap_or_default))
     }
 
     /// Returns the Prometheus metrics page, if this address serves one.

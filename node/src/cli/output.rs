@@ -8,15 +8,22 @@ use std::{
     path::Path,
 };
 
+use node::exit::Code;
 use serde::Serialize;
 
 use super::failure::Failure;
 
-/// Prints a line to standard output. If standard output is closed, no work is left, and the process exits with code 0.
+/// Prints a line to standard output. If its reader has closed it, no work is left, and the process exits with code 0; if it
+/// cannot be written for another reason, as on a full disk, the process exits with code 74.
 pub fn line(text: impl Display) {
     let mut out = io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(failed) if failed.kind() == io::ErrorKind::BrokenPipe => std::process::exit(Code::Clean as i32),
+        Err(failed) => {
+            error(format_args!("the result cannot be written to standard output: {failed}"));
+            std::process::exit(Code::Disk as i32);
+        }
     }
 }
 

@@ -142,10 +142,9 @@ fn hostname_prefix(node: &Config) -> Option<&str> {
     Some(host.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Returns true if each node is for a machine of its own: the first and the last of at least two nodes have the same
-/// peer address.
+/// Returns true if each node is for a machine of its own, whose name is its external address.
 pub fn on_machines_of_their_own(nodes: &[Config]) -> bool {
-    matches!(nodes, [first, .., last] if first.p2p.laddr == last.p2p.laddr)
+    nodes.first().is_some_and(|first| hostname_prefix(first).is_some())
 }
 
 /// Writes the scrape targets of Prometheus in the form of its `file_sd_configs`, with the name of each node as label
@@ -465,6 +464,14 @@ mod tests {
         assert!(targets.contains("\"node2:26660\"") && targets.contains("\"instance\": \"node2\""), "{targets}");
         std::fs::remove_dir_all(dir.path().join("node0/config")).unwrap();
         assert!(testnet(&wanted).unwrap_err().to_string().contains("none of node0"));
+    }
+
+    #[test]
+    fn one_node_may_be_for_a_machine_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = Wanted { hostname_prefix: Some("node".to_owned()), ..wanted(dir.path(), Some(1)) };
+        assert!(on_machines_of_their_own(&testnet(&wanted).unwrap().nodes));
+        assert!(!on_machines_of_their_own(&[]));
     }
 
     #[test]

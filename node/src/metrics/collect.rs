@@ -104,8 +104,12 @@ const DIALS_REFUSED: Known = known(
 );
 const RESPONSE_BYTES: Known =
     known(GAUGE, "p2p_response_bytes", &[], "Bytes of answers to peers' requests that wait to be written.");
-const REQUESTS_BUSY: Known =
-    known(COUNTER, "p2p_requests_busy_total", &[], "Requests of peers answered with \"busy\", because too many were in progress.");
+const REQUESTS_BUSY: Known = known(
+    COUNTER,
+    "p2p_requests_busy_total",
+    &[],
+    "Requests of peers answered with \"busy\", because too many were in progress.",
+);
 const MESH: Known = known(
     GAUGE,
     "p2p_mesh_peers",
@@ -119,7 +123,8 @@ const TXS: Known = known(GAUGE, "mempool_size", &[], "Transactions that wait for
 const TXS_MAX: Known = known(GAUGE, "mempool_size_max", &[], "Transactions that may wait at most.");
 const TX_BYTES: Known = known(GAUGE, "mempool_size_bytes", &[], "Bytes of the transactions that wait.");
 const TX_BYTES_MAX: Known = known(GAUGE, "mempool_size_bytes_max", &[], "Bytes that may wait at most.");
-const EVICTED: Known = known(COUNTER, "mempool_evicted_txs", &[], "Transactions evicted in favour of others with higher fees.");
+const EVICTED: Known =
+    known(COUNTER, "mempool_evicted_txs", &[], "Transactions evicted in favour of others with higher fees.");
 const EXPIRED: Known = known(COUNTER, "mempool_expired_txs", &[], "Transactions that waited too long.");
 const RECHECKED: Known = known(COUNTER, "mempool_recheck_times", &[], "Transactions checked again after a block.");
 const REAPED: Known = known(COUNTER, "mempool_reaped_txs", &[], "Transactions put into proposals.");

@@ -171,7 +171,10 @@ impl Mempool {
                 vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0],
             ),
             failed_txs: on.counter("failed_txs", "Transactions refused by the application's rules."),
-            rejected_txs: on.counter("rejected_txs", "Transactions refused because the mempool, or their sender's share of it, is full."),
+            rejected_txs: on.counter(
+                "rejected_txs",
+                "Transactions refused because the mempool, or their sender's share of it, is full.",
+            ),
             already_received_txs: on.counter("already_received_txs", "Transactions received again."),
             wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
             submit_to_commit_seconds: on.histogram(
