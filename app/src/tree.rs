@@ -356,8 +356,7 @@ impl Tree {
         Part { prefix: self.prefix.clone(), first, slots }
     }
 
-    /// Returns the slots below a node: those of one bucket, or those of many buckets that hold at most one slot
-    /// together.
+    /// Returns the slots below a node: those of one bucket, or of all buckets below it.
     fn slots_below(&self, depth: u32, index: usize) -> Vec<Slot> {
         if depth > self.depth {
             return self.halves[index].to_vec();
