@@ -103,7 +103,9 @@ impl Rules {
 
 /// State of a block that is being executed.
 pub(crate) struct Execution<'a, R: ?Sized> {
+    /// State with the writes of the block so far.
     pub view: View<'a, R>,
+    /// Rules of the height of the block.
     pub rules: Rules,
     /// Fees of this block that are not in the pool yet.
     fees: u64,
@@ -114,12 +116,14 @@ pub(crate) struct Execution<'a, R: ?Sized> {
 }
 
 impl<'a, R: Reader + ?Sized> Execution<'a, R> {
+    /// Starts a block at `height` on the state of `reader`.
     pub fn new(reader: &'a R, chain_id: ChainId, height: Height) -> Self {
         let mut view = View::of_state(reader);
         let rules = Rules { chain_id, height, params: view.params() };
         Self { view, rules, fees: 0, expiring: BTreeMap::new(), unordered: 0 }
     }
 
+    /// Executes one transaction and returns its result, which may be a failure.
     pub fn transaction(&mut self, tx: &VerifiedTx) -> TxResult {
         let body = tx.body();
         let mut result = TxResult { gas_wanted: Rules::gas(body), ..TxResult::default() };

@@ -20,7 +20,7 @@ const KEY_BYTES_MAX: usize = 1024;
 pub enum Answer {
     /// Answer to `/account`. An unused address has balance 0 and next nonce 0.
     Account {
-        /// The queried address.
+        /// The address that was queried.
         address: Address,
         /// Balance and next nonce of the address.
         account: Account,

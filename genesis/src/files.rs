@@ -45,7 +45,7 @@ pub enum FileError {
     Io {
         /// Path of the file or folder.
         file: PathBuf,
-        /// Operation that failed.
+        /// The operation that failed.
         act: &'static str,
         /// Error of the file system.
         error: io::Error,

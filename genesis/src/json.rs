@@ -23,6 +23,8 @@ impl FieldError {
 }
 
 /// A JSON value and its path in the document.
+///
+/// Errors: the methods return [`FieldError`] with the path, if the value is missing or has another form.
 #[derive(Clone)]
 pub(crate) struct At<'a> {
     value: &'a Value,
@@ -41,6 +43,7 @@ impl<'a> At<'a> {
         Self { value, path }
     }
 
+    /// Returns an error about this value.
     pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
         Err(FieldError::new(path, reason))
@@ -85,6 +88,7 @@ impl<'a> At<'a> {
         Ok(value.map(|value| At { value, path: self.path_of(key) }))
     }
 
+    /// Returns the field, which must be present and not null.
     pub fn need(&self, key: &str) -> Result<At<'a>, FieldError> {
         match self.get(key)? {
             Some(field) => Ok(field),
@@ -92,6 +96,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Returns the elements of a list.
     pub fn list(&self) -> Result<Vec<At<'a>>, FieldError> {
         match self.value {
             Value::Array(values) => {
@@ -102,6 +107,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Returns the text of a string.
     pub fn text(&self) -> Result<&'a str, FieldError> {
         match self.value {
             Value::String(text) => Ok(text),

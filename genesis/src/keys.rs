@@ -144,7 +144,7 @@ impl ValidatorKey {
         key_file(None, &self.secret)
     }
 
-    /// Reads `priv_validator_key.json`.
+    /// Reads the key from `priv_validator_key.json`.
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
@@ -328,7 +328,7 @@ impl ValidatorState {
         Ok(state)
     }
 
-    /// Writes `priv_validator_state.json`.
+    /// Writes the state to `priv_validator_state.json`.
     ///
     /// Errors: those of [`files::write`].
     pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {

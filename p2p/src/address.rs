@@ -15,7 +15,7 @@ use crate::range::{self, Reach};
 pub enum Transport {
     /// TCP with Noise and Yamux.
     Tcp,
-    /// QUIC version 1.
+    /// QUIC version 1 over UDP.
     Quic,
 }
 

@@ -12,7 +12,7 @@ use crate::{NodeId, PeerAddress, Transport};
 /// Version of all protocols that this crate uses on a connection. Other versions are refused.
 pub const PROTOCOL_VERSION: u32 = 2;
 
-/// One control frame.
+/// One frame of the control stream.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Control {
     #[prost(oneof = "Say", tags = "1, 2, 3, 4, 5")]
@@ -137,9 +137,9 @@ pub enum Refusal {
     /// The peer belongs to another chain.
     #[error("wrong chain: expected {ours:?}, got {theirs:?}")]
     WrongChain {
-        /// Our chain.
+        /// Chain id of this node.
         ours: String,
-        /// The peer's chain.
+        /// Chain id of the peer.
         theirs: String,
     },
     /// The peer has the same chain id but another genesis document.
@@ -150,15 +150,15 @@ pub enum Refusal {
     WrongGenesis {
         /// Hash of our genesis document, in hex.
         ours: String,
-        /// Hash of the peer's, in hex.
+        /// Hash of the peer's genesis document, in hex.
         theirs: String,
     },
     /// The peer uses another version of this protocol.
     #[error("wrong protocol version: expected {ours}, got {theirs}; the two nodes run different releases")]
     WrongVersion {
-        /// Our version.
+        /// Protocol version of this node.
         ours: u32,
-        /// The peer's version.
+        /// Protocol version of the peer.
         theirs: u32,
     },
     /// Another node answers at the dialled address.

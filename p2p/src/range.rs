@@ -12,7 +12,7 @@ pub(crate) enum Reach {
     Host,
     /// A private network: RFC 1918, link-local, shared (RFC 6598), unique local.
     Private,
-    /// The public internet.
+    /// Every host of the internet.
     Public,
 }
 

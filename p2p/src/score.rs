@@ -1,4 +1,4 @@
-//! Penalties and bans.
+//! Penalties and bans of peers and of ranges of addresses.
 //!
 //! An offence adds its weight to the peer's penalty. The penalty halves every [`HALF_LIFE`]. At [`BAN_AT`] the peer is
 //! disconnected and banned for a time, and its penalty is reset. Persistent peers are banned for a short, constant

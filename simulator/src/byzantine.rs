@@ -19,7 +19,7 @@ use crate::random::Random;
 pub enum Behaviour {
     /// Follows the chain and sends nothing but its round state.
     Silent,
-    /// Sends each message to a random half of the peers.
+    /// Sends each message to each peer with a probability of one half.
     Selective,
     /// Proposes two blocks and votes for two values, each to half of the peers.
     Equivocator,
@@ -179,7 +179,8 @@ impl Twister {
         }
     }
 
-    /// Sends the true message to one half and the false one to the other half; sometimes all receive the true one too.
+    /// Sends the true message to one half and the false one to the other half (`BadBlocks`: the false one to all). Sometimes
+    /// all receive the true one too.
     fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
         let all_false = liar.behaviour == Behaviour::BadBlocks;
         let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;

@@ -78,7 +78,7 @@ impl Network {
         self.heal();
     }
 
-    /// Unblocks all links.
+    /// Unblocks all links and reunites all pairs.
     pub fn heal(&mut self) {
         self.links.iter_mut().flatten().for_each(|link| link.blocked = false);
         self.apart.iter_mut().flatten().for_each(|apart| *apart = false);

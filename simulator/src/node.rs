@@ -61,7 +61,7 @@ pub struct Alive {
     pub verifier: Verifier,
     /// Mempool of the process.
     pub mempool: Arc<Mempool>,
-    /// Verifier of transactions.
+    /// Verifier of transaction signatures.
     pub txs: Arc<TxVerifier>,
     /// Inputs that are not processed yet.
     pub inbox: Vec<Input>,
@@ -136,7 +136,7 @@ impl Node {
         self.key.as_ref().map(|key| key.public_key().address())
     }
 
-    /// Starts a process.
+    /// Starts a process on the disk of the machine.
     ///
     /// Errors: a sentence as the operator would see it, if the store, the host or the signing state cannot be opened.
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {

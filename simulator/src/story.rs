@@ -13,7 +13,7 @@ pub struct Counts {
     pub synced: u64,
     /// Decisions of correct nodes in a round above 0.
     pub later_rounds: u64,
-    /// Successfully executed transactions.
+    /// Transactions that were executed successfully.
     pub txs: u64,
     /// Crashes of nodes, by loss of power or by a kill.
     pub crashes: u64,

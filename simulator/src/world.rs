@@ -190,7 +190,7 @@ impl World {
         self.counts.heights
     }
 
-    // ---- what scenarios do ---------------------------------------------------------------------------------------
+    // ---- functions for scenarios ---------------------------------------------------------------------------------
 
     /// Runs the world for some time.
     ///
@@ -384,7 +384,7 @@ impl World {
         self.network.storm = per_thousand;
     }
 
-    /// Returns all nodes.
+    /// Returns all nodes, ordered by index.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -407,7 +407,7 @@ impl World {
         taken
     }
 
-    // ---- the loop ------------------------------------------------------------------------------------------------
+    // ---- the event loop ------------------------------------------------------------------------------------------
 
     pub(crate) fn at(&mut self, after: Duration, event: Event) {
         self.schedule(self.now + after, event);

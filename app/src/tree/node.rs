@@ -40,6 +40,7 @@ impl Node {
         Self { hash: keyed(LEAF_KEY, path, &value_hash.0), kind: Kind::Leaf }
     }
 
+    /// Returns the subtree above two siblings; a single leaf below them is not wrapped.
     pub fn join(left: Self, right: Self) -> Self {
         match (left.kind, right.kind) {
             (Kind::Empty, Kind::Empty | Kind::Leaf) => right,
