@@ -275,7 +275,7 @@ impl Network {
         let _ = self.command(Command::Disconnect(peer));
     }
 
-    /// Dials an address once, now. The result arrives as an event.
+    /// Dials an address once, now. A new peer or a refusal is reported as an event; other failures are only counted.
     pub fn dial(&self, address: PeerAddress) {
         let _ = self.command(Command::Dial(address));
     }

@@ -102,7 +102,7 @@ impl Record {
 pub(crate) struct Bans {
     /// End of the ban of the peer.
     pub(crate) peer: Option<Instant>,
-    /// Range of addresses that was banned with the peer's offence.
+    /// Range of addresses that the offence banned.
     pub(crate) range: Option<Range>,
 }
 

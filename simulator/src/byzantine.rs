@@ -179,8 +179,8 @@ impl Twister {
         }
     }
 
-    /// Sends the true message to one half and the false one to the other half (`BadBlocks`: the false one to all). Sometimes
-    /// all receive the true one too.
+    /// Sends the true message to one half and the false one to the other half (`BadBlocks`: the false one to all).
+    /// Sometimes all receive the true one too.
     fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
         let all_false = liar.behaviour == Behaviour::BadBlocks;
         let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;

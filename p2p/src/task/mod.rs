@@ -410,7 +410,7 @@ impl Task {
     fn take_down(&mut self, connection: ConnectionId, reason: DownReason) {
         let Some(link) = self.links.get_mut(&connection) else { return };
         let Phase::Live(peer) = std::mem::replace(&mut link.phase, Phase::Leaving) else { return };
-        // The lines above record the connection in the book; `on_closed` must not record it again as a failed dial.
+        // The book records the end of the connection below; `on_closed` must not record it again as a failed dial.
         link.dialled = None;
         tracing::info!(peer = %peer.id, %reason, "peer down");
         self.live.remove(&peer.id);
