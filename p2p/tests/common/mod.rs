@@ -1,4 +1,4 @@
-//! Real nodes on loopback sockets. Tests wait for events, up to a deadline, and never for a fixed time.
+//! Real nodes on loopback sockets. Tests wait for events up to a deadline, not for a fixed time.
 #![allow(dead_code)] // each test file uses a part of this module
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
