@@ -1,6 +1,8 @@
-//! What the state tree and executing transfers cost. Run: `cargo bench --profile dev -p cairn-app`.
+//! Measures the cost of updates of the state tree and of executing transfers. Run: `cargo bench --profile dev -p
+//! cairn-app`.
 //!
-//! Figures are µs and, because machines differ and change speed, multiples of one BLAKE3 over 64 bytes measured beside them.
+//! Results are in µs and in multiples of one BLAKE3 over 64 bytes measured at the same time, because machines differ
+//! and change speed.
 #![allow(missing_docs, clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::{collections::BTreeMap, hint::black_box, time::Instant};
@@ -14,7 +16,7 @@ use app::{
 };
 use types::{Address, ChainId, Height, Msg, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, WriteSet};
 
-/// Nanoseconds of `act`, the median of `runs`.
+/// Returns the median duration of `runs` calls of `act`, in nanoseconds.
 fn nanos(runs: usize, mut act: impl FnMut()) -> f64 {
     let mut times: Vec<u128> = (0..runs)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! The application: the committed state's tree, and what a block would make of it.
+//! The application object: it holds the tree of the committed state and executes blocks on it.
 
 use types::{
     Address, BlockResults, ChainId, DecodeError, Hash, Height, Reader, Time, VerifiedTx, Wire, WriteSet, blake3_parts,
@@ -12,36 +12,36 @@ use crate::{
     view::Before,
 };
 
-/// What a block says about itself, as far as executing it depends on that.
+/// The properties of a block on which its execution depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockContext {
-    /// Its height: the one after the state's.
+    /// Height of the block: the one after the state's height.
     pub height: Height,
-    /// Its header's time.
+    /// Time in the header of the block.
     pub time: Time,
-    /// Who proposed it.
+    /// Address of the validator that proposed the block.
     pub proposer: Address,
 }
 
-/// What executing a block comes to. Nothing has changed yet.
+/// Result of executing a block. Nothing has been changed yet.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Rows to store.
+    /// Rows to write to the store.
     pub writes: WriteSet,
-    /// Results, events, updates and the app hash, which stands in the next header.
+    /// Results, events, updates and the app hash, which is part of the next header.
     pub results: BlockResults,
-    /// For [`App::commit`], once the block is decided and its rows are stored.
+    /// Update for [`App::commit`], once the block is decided and its rows are stored.
     pub update: StateUpdate,
 }
 
-/// How the state's tree changes by a block.
+/// Change of the state's tree by one block.
 #[derive(Clone, Debug)]
 pub struct StateUpdate {
     height: Height,
     tree: Update,
 }
 
-/// The committed state in brief: height and tree. The rows are in the store.
+/// Summary of the committed state: its height and tree. The rows are in the store.
 pub struct App {
     chain_id: ChainId,
     height: Height,
@@ -49,32 +49,32 @@ pub struct App {
 }
 
 impl App {
-    /// The application on the state after block `height`. Cost: one scan of the state.
+    /// Opens the application on the state after block `height`. Cost: one scan of the state.
     ///
     /// Before the first block, `height` is the initial height minus 1.
     pub fn open<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height) -> Self {
         Self { chain_id, height, tree: Tree::open(NEVER_REVERTED, reader) }
     }
 
-    /// The height of the state.
+    /// Returns the height of the committed state.
     pub fn height(&self) -> Height {
         self.height
     }
 
-    /// What the state hashes to.
+    /// Returns the app hash of the committed state.
     pub fn app_hash(&self) -> Hash {
         app_hash(&self.tree.root(), &EMPTY_ROOT)
     }
 
-    /// Bytes that the application keeps in memory.
+    /// Returns the bytes of memory that the application uses.
     pub fn memory_bytes(&self) -> usize {
         self.tree.memory_bytes()
     }
 
-    /// Executes a block on the state of `reader`, which is the committed one. Changes nothing: a block that is not decided
-    /// leaves no trace.
+    /// Executes a block on the state of `reader`, which must be the committed one. It changes nothing: a block that is
+    /// not decided leaves no trace.
     ///
-    /// Panics when `context.height` is not the next height: the caller mixed up blocks.
+    /// Panics if `context.height` is not the next height, because the caller mixed up blocks.
     pub fn execute<'t, R: Reader + ?Sized>(
         &self,
         reader: &R,
@@ -95,69 +95,70 @@ impl App {
         }
     }
 
-    /// Makes a decided block's state the committed one. Call it together with storing the block's rows.
+    /// Makes the state of a decided block the committed one. Call it together with storing the block's rows.
     ///
-    /// Panics when the update is not of the next height on this very state.
+    /// Panics if the update is not for the next height on this state.
     pub fn commit(&mut self, update: StateUpdate) {
         assert_eq!(update.height, self.height.next(), "blocks are committed one after the other");
         self.tree.apply(update.tree);
         self.height = update.height;
     }
 
-    /// Proves what the state says about a raw key, under [`App::app_hash`] (which stands in the header of the next height).
+    /// Proves the value or the absence of a raw key under [`App::app_hash`] (which is part of the header of the next
+    /// height).
     ///
-    /// Errors: [`StaleReader`] when `reader` is not of this height.
+    /// Errors: [`StaleReader`] if `reader` is not at this height.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<StateProof, StaleReader> {
         self.way_to(key).prove(reader)
     }
 
-    /// The part of a proof that is in memory: microseconds, and no row is read.
+    /// Returns the part of a proof that is in memory. Cost: microseconds; no row is read.
     pub fn way_to(&self, key: &[u8]) -> StateWay {
         StateWay { height: self.height, tree: self.tree.way_to(key) }
     }
 
-    /// As [`Tree::part`]: to be compared with rows of this height.
+    /// Returns one part of the tree, as [`Tree::part`], to be compared with rows of this height.
     pub fn part(&self, first: u8) -> Part {
         self.tree.part(first)
     }
 }
 
-/// The part of a proof that is in memory; made by [`App::way_to`].
+/// The part of a proof that is in memory; created by [`App::way_to`].
 pub struct StateWay {
     height: Height,
     tree: Way,
 }
 
 impl StateWay {
-    /// The height of the state that is proven about.
+    /// Returns the height of the state that the proof is about.
     pub fn height(&self) -> Height {
         self.height
     }
 
-    /// The whole proof.
+    /// Completes the proof with the rows of `reader`.
     ///
-    /// Errors: [`StaleReader`] when `reader` is not of this height.
+    /// Errors: [`StaleReader`] if `reader` is not at this height.
     pub fn prove<R: Reader + ?Sized>(self, reader: &R) -> Result<StateProof, StaleReader> {
         Ok(StateProof { tree: self.tree.prove(reader)?, root_revertible: EMPTY_ROOT })
     }
 }
 
-/// `BLAKE3("app" ‖ root_N ‖ root_R)`.
+/// Computes `BLAKE3("app" ‖ root_N ‖ root_R)`.
 pub fn app_hash(root_never_reverted: &Hash, root_revertible: &Hash) -> Hash {
     blake3_parts(&[b"app", &root_never_reverted.0, &root_revertible.0])
 }
 
-/// Proves what the part of the state that is never reverted says about a key.
+/// A proof of the value or absence of a key in the part of the state that is never reverted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateProof {
-    /// The way from that part's root to the key.
+    /// Path from the root of that part to the key.
     pub tree: Proof,
-    /// The other part's root.
+    /// Root of the revertible part of the state.
     pub root_revertible: Hash,
 }
 
 impl StateProof {
-    /// Checks that under `app_hash` the raw key has this value, or none.
+    /// Checks that under `app_hash` the raw key has this value, or is absent if `value` is `None`.
     ///
     /// Errors: [`ProofError`]; a proof that fails says nothing about the key.
     pub fn verify(&self, app_hash: &Hash, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {

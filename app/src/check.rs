@@ -1,4 +1,4 @@
-//! Looking at transactions before they are in a block, and at a block's transactions before they are executed.
+//! Checks of transactions before they are in a block, and of a block's transactions before they are executed.
 
 use std::ops::Deref;
 
@@ -13,41 +13,43 @@ use crate::{
     view::View,
 };
 
-/// How far a waiting transaction's nonce may be ahead of the next expected one.
+/// Maximum distance between the nonce of a waiting transaction and the next expected nonce.
 pub const NONCES_AHEAD_MAX: u64 = 1024;
 
-/// What a mempool already holds of a sender.
+/// The transactions of one sender that a mempool already holds, in summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// The nonce after the last one held without a gap; `None` when nothing ordered is held.
+    /// The nonce after the last one held without a gap; `None` if no ordered transaction is held.
     pub next_nonce: Option<u64>,
-    /// The sum of [`Admission::cost`] of what is held.
+    /// Sum of [`Admission::cost`] of the held transactions.
     pub spent: u128,
 }
 
 /// A transaction that a mempool may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// Who signed and pays.
+    /// Address of the signer, who pays the fee.
     pub sender: Address,
-    /// Its place among the sender's transactions.
+    /// Nonce or expiry of the transaction.
     pub order: TxOrder,
-    /// What its inclusion pays.
+    /// Fee that is paid when the transaction is included.
     pub fee: u64,
-    /// Fee and amounts: what the sender must have.
+    /// Sum of the fee and the amounts: the balance that the sender needs.
     pub cost: u128,
-    /// How many of the sender's nonces are missing before it can be executed; 0 is ready.
+    /// Number of the sender's nonces that are missing before it can be executed; 0 means ready.
     pub ahead: u64,
-    /// The rows that decide: check again when a block writes one of them, or when parameters change. (How full the height is
-    /// that it expires at is left to execution.)
+    /// Rows that the result depends on: check again if a block writes one of them, or if the parameters change.
+    /// (Execution alone checks how many transactions expire at the same height.)
     pub rows: Vec<Vec<u8>>,
 }
 
-/// Whether a transaction could be executed in the block that `rules` are of, after what is pending. Signatures are not checked.
+/// Checks whether a transaction could be executed in the block of `rules`, after the pending ones. Signatures are not
+/// checked.
 ///
 /// `reader` is the state at the tip. Cost: two or three reads.
 ///
-/// Errors: as executing it would, and `E_NONCE` for a nonce that is pending already or more than [`NONCES_AHEAD_MAX`] ahead.
+/// Errors: the [`Refusal`] of executing it, and `E_NONCE` for a nonce that is already pending or more than
+/// [`NONCES_AHEAD_MAX`] ahead.
 pub fn check_tx<R: Reader + ?Sized>(
     reader: &R,
     rules: &Rules,
@@ -92,26 +94,26 @@ pub fn check_tx<R: Reader + ?Sized>(
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("transaction {index}: {reason}")]
 pub struct InvalidTx {
-    /// Its place in the block, from 0.
+    /// Index of the transaction in the block, from 0.
     pub index: usize,
-    /// What is wrong.
+    /// Why the transaction is invalid.
     pub reason: Refusal,
 }
 
 /// A transaction of a block whose signature may still have to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlockTx {
-    /// This node has verified these very bytes before.
+    /// A transaction whose exact bytes this node has verified before.
     Known(VerifiedTx),
-    /// Nobody has checked its signature here.
+    /// A transaction whose signature this node has not checked yet.
     Unverified(Transaction),
 }
 
-/// Turns a block's bytes into transactions, all checks but the signatures. `known` hands out those that this node has verified
-/// before, by their exact bytes.
+/// Decodes the transactions of a block and checks all but the signatures. `known` returns a transaction that this node
+/// has verified before, found by its exact bytes.
 ///
-/// Errors: the first transaction that no correct proposer includes: it does not decode, is of another chain, or goes over the
-/// block's gas.
+/// Errors: [`InvalidTx`] with the first transaction that no correct proposer includes: it does not decode, belongs to
+/// another chain, or exceeds the block's gas.
 pub fn decode_block_txs(
     chain_id: &ChainId,
     params: &Params,
@@ -141,10 +143,10 @@ pub fn decode_block_txs(
     decoded.collect()
 }
 
-/// Turns a block's bytes into transactions to execute. `known` is as for [`decode_block_txs`]; the others are verified here,
-/// one after the other, at 60 µs each.
+/// Decodes and verifies the transactions of a block. `known` is the same as in [`decode_block_txs`]; the other
+/// transactions are verified here, one after the other. Cost: 60 µs per signature.
 ///
-/// Errors: as [`decode_block_txs`], and the first transaction that is badly signed.
+/// Errors: those of [`decode_block_txs`], and the first transaction with an invalid signature.
 pub fn validate_block_txs(
     chain_id: &ChainId,
     params: &Params,

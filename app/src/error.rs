@@ -1,35 +1,35 @@
-//! Why a transaction or a query is refused: one table of stable codes.
+//! Reasons for the refusal of a transaction or a query: one table of stable codes.
 //!
-//! Numbers and names never change their meaning. A message carries the values and the way out. Numbers from 64 up are free for
-//! what refuses before the application sees a transaction, such as a mempool that is full.
+//! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 up are
+//! reserved for refusals before the application receives a transaction, for example when the mempool is full.
 
 use thiserror::Error;
 use types::{DecodeError, Height, SignatureError, TxError};
 
-/// Whose numbers the codes are.
+/// Namespace of the codes in results.
 pub const CODESPACE: &str = "cairn";
 
-/// A line of the table of codes.
+/// One line of the table of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// The number in results; 0 is success and not in the table.
+    /// Number in results; 0 means success and is not in the table.
     pub number: u32,
-    /// The stable name.
+    /// Stable name of the code.
     pub name: &'static str,
-    /// When it is given.
+    /// Condition under which the code is returned.
     pub when: &'static str,
-    /// What to do about it.
+    /// What the sender can do about it.
     pub way_out: &'static str,
 }
 
 macro_rules! codes {
     ($($variant:ident = $number:literal $name:literal, $when:literal, $way_out:literal;)*) => {
-        /// All codes, ascending.
+        /// All codes in ascending order.
         pub const CODES: &[Code] =
             &[$(Code { number: $number, name: $name, when: $when, way_out: $way_out },)*];
 
         impl Refusal {
-            /// The line of the table of codes.
+            /// Returns the line of the table of codes for this refusal.
             pub fn code(&self) -> &'static Code {
                 let number = match self { $(Self::$variant { .. } => $number,)* };
                 CODES.iter().find(|code| code.number == number).expect("the match and the table are one list")
@@ -57,7 +57,7 @@ codes! {
     BadQuery = 33 "E_BAD_QUERY", "the query's data is not what the path expects", "see the path's line in the list";
 }
 
-/// A transaction or a query that is refused.
+/// The reason why a transaction or a query is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[allow(missing_docs, reason = "each variant is a line of the table above, its fields are in its message")]
 pub enum Refusal {

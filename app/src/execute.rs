@@ -1,11 +1,11 @@
-//! Executing transactions.
+//! Execution of transactions.
 //!
-//! | what is wrong | includable | effect in a block |
+//! | error | includable | effect in a block |
 //! |---|---|---|
-//! | not decodable, badly signed, of another chain | no | the block is invalid ([`crate::validate_block_txs`]) |
-//! | nonce, expiry, duplicate, least fee, cannot pay the fee | no | a failed result; the state is untouched |
-//! | a message fails | yes | a failed result; fee paid, nonce or digest used up, nothing else |
-//! | nothing | yes | all messages done |
+//! | not decodable, invalid signature, another chain | no | the block is invalid ([`crate::validate_block_txs`]) |
+//! | nonce, expiry, duplicate, minimum fee, fee above balance | no | a failed result; the state is unchanged |
+//! | a message fails | yes | a failed result; the fee is paid, the nonce or digest is consumed, nothing else |
+//! | none | yes | all messages are executed |
 
 use std::collections::BTreeMap;
 
@@ -20,39 +20,42 @@ use crate::{
     view::View,
 };
 
-/// Executed unordered transactions that may expire at one height: bounds the rows of one height's list.
+/// Maximum number of executed unordered transactions that expire at one height; it bounds the rows of the height's
+/// list.
 pub const EXPIRING_MAX: u32 = 65_536;
 
-/// Rows of expired unordered transactions that any block forgets; more wait for the blocks after it.
+/// Number of rows of expired unordered transactions that any block may delete; the rest waits for later blocks.
 pub const FORGOTTEN_MIN: u64 = 1024;
 
-/// Rows that a block forgets besides, for each unordered transaction that it executes. A transaction adds at most two (its digest, and a
-/// row of a list), so what waits to be forgotten shrinks whatever blocks hold.
+/// Number of further rows that a block may delete, per unordered transaction that it executes. A transaction adds at
+/// most two rows (its digest, and a row of a list), so the backlog of expired rows shrinks whatever the blocks contain.
 pub const FORGOTTEN_PER_TX: u64 = 2;
 
-/// What a transaction is held against, apart from accounts.
+/// The conditions that a transaction is checked against, apart from accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// This chain.
+    /// Id of this chain.
     pub chain_id: ChainId,
-    /// The block that the transaction is, or would be, in.
+    /// Height of the block that contains, or would contain, the transaction.
     pub height: Height,
-    /// The parameters of that height.
+    /// Consensus parameters of that height.
     pub params: Params,
 }
 
 impl Rules {
-    /// The rules of the block at `height` on this state. Keep them while the state stays the same.
+    /// Reads the rules for the block at `height` from the state. They are valid as long as the state stays the same.
     pub fn new<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height) -> Self {
         Self { chain_id, height, params: View::of_state(reader).params() }
     }
 
-    /// Gas that the messages of a body cost: 1 each.
+    /// Returns the gas of a transaction: 1 per message.
     pub(crate) fn gas(body: &TxBody) -> i64 {
         body.messages.len() as i64
     }
 
-    /// What can be said without looking at an account.
+    /// Checks everything that needs no read of the state.
+    ///
+    /// Errors: the [`Refusal`] for a wrong chain, too many messages, or a fee below the minimum.
     pub(crate) fn check_body(&self, body: &TxBody) -> Result<(), Refusal> {
         if body.chain_id != self.chain_id {
             let (got, expected) = (body.chain_id.to_string(), self.chain_id.to_string());
@@ -69,7 +72,11 @@ impl Rules {
         Ok(())
     }
 
-    /// Whether an unordered transaction may be in this block. `others` expire with it and are not listed in the state yet.
+    /// Checks whether an unordered transaction may be in this block. `others` counts the transactions of this block
+    /// with the same expiry that are not listed in the state yet.
+    ///
+    /// Errors: the [`Refusal`] for a passed or too distant expiry, a duplicate, or too many transactions with this
+    /// expiry.
     pub(crate) fn check_expiry<R: Reader + ?Sized>(
         &self,
         view: &mut View<'_, R>,
@@ -94,25 +101,29 @@ impl Rules {
     }
 }
 
-/// A block being executed.
+/// State of a block that is being executed.
 pub(crate) struct Execution<'a, R: ?Sized> {
+    /// State with the writes of the block so far.
     pub view: View<'a, R>,
+    /// Rules of the height of the block.
     pub rules: Rules,
-    /// Fees of this block, not yet in the pool.
+    /// Fees of this block that are not in the pool yet.
     fees: u64,
-    /// Unordered transactions of this block by the height they expire at, not yet listed in the state.
+    /// Unordered transactions of this block by the height at which they expire, not listed in the state yet.
     expiring: BTreeMap<Height, Vec<Hash>>,
-    /// How many they are.
+    /// Number of unordered transactions of this block.
     unordered: u64,
 }
 
 impl<'a, R: Reader + ?Sized> Execution<'a, R> {
+    /// Starts a block at `height` on the state of `reader`.
     pub fn new(reader: &'a R, chain_id: ChainId, height: Height) -> Self {
         let mut view = View::of_state(reader);
         let rules = Rules { chain_id, height, params: view.params() };
         Self { view, rules, fees: 0, expiring: BTreeMap::new(), unordered: 0 }
     }
 
+    /// Executes one transaction and returns its result, which may be a failure.
     pub fn transaction(&mut self, tx: &VerifiedTx) -> TxResult {
         let body = tx.body();
         let mut result = TxResult { gas_wanted: Rules::gas(body), ..TxResult::default() };
@@ -131,7 +142,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
 
     /// Checks that the transaction is includable; takes its fee, and its nonce or digest.
     ///
-    /// Errors: why it is not; then nothing has changed.
+    /// Errors: the [`Refusal`] of a transaction that is not includable; then nothing has changed.
     fn take_fee(&mut self, tx: &Transaction) -> Result<(), Refusal> {
         let body = tx.body();
         self.rules.check_body(body)?;
@@ -164,7 +175,9 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         Ok(())
     }
 
-    /// All messages, or none.
+    /// Executes all messages, or none if one fails.
+    ///
+    /// Errors: the index of the failed message and its [`Refusal`].
     fn messages(&mut self, body: &TxBody) -> Result<Vec<Event>, (usize, Refusal)> {
         let sender = body.signer.address();
         self.view.all_or_nothing(|view| {
@@ -176,7 +189,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         })
     }
 
-    /// What happens after the last transaction: fees reach the pool, some expired digests are forgotten.
+    /// Completes the block after its last transaction: adds the fees to the pool and deletes some expired digests.
     pub fn finish(mut self) -> View<'a, R> {
         let mut view = self.view;
         if self.fees > 0 {
@@ -201,7 +214,9 @@ fn fail(result: &mut TxResult, refusal: &Refusal, log: String) {
     result.log = log;
 }
 
-/// What is wrong with a transfer whoever sends it.
+/// Checks the parts of a transfer that do not depend on the sender.
+///
+/// Errors: the [`Refusal`] for the all-zero address or a zero amount.
 pub(crate) fn check_transfer(to: &Address, amount: u64) -> Result<(), Refusal> {
     if *to == Address::default() {
         return Err(Refusal::BadRecipient { address: *to });
@@ -240,7 +255,8 @@ fn tx_event(body: &TxBody) -> Event {
     event("tx", [("signer", (body.signer.address().to_string(), true)), ("fee", (body.fee.to_string(), false)), order])
 }
 
-/// An event. Attributes marked for indexing cost a row of every node's store each, so only addresses are: people search by them.
+/// Creates an event. Only addresses are marked for indexing, because users search by them and each indexed attribute
+/// costs a row in every node's store.
 fn event<const N: usize>(kind: &str, attributes: [(&'static str, (String, bool)); N]) -> Event {
     Event::new(kind, attributes.map(|(key, (value, index))| (key, value, index)))
 }

@@ -1,6 +1,7 @@
 //! The state before the first block.
 //!
-//! A chain may begin with millions of accounts, so the rows are not held: what is needed to make them is, in the order of the tree.
+//! A chain may start with millions of accounts, so their rows are not held in memory: only the data to create them,
+//! sorted by path.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +19,18 @@ use crate::{
     view::View,
 };
 
-/// The rows of the first state, and what they hash to.
+/// The rows of the first state, and its app hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstState {
-    /// Accounts that have something, ascending by path.
+    /// Accounts with a balance, in ascending order of their paths.
     accounts: Vec<FirstAccount>,
-    /// The other rows.
+    /// All rows except those of accounts.
     others: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Stands in the first header.
+    /// App hash of the first state, which is part of the first header.
     pub app_hash: Hash,
 }
 
-/// 64 bytes, from which the account's row is made when it is asked for.
+/// Data of 64 bytes from which the row of an account is created on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FirstAccount {
     path: Path,
@@ -37,25 +38,25 @@ struct FirstAccount {
     balance: u64,
 }
 
-/// Why accounts do not make a first state.
+/// The reason why accounts are not a valid first state.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FirstStateError {
-    /// One address twice.
+    /// The same address occurs twice.
     #[error("account {0} is there twice")]
     Duplicate(Address),
-    /// The all-zero address, which nobody can own.
+    /// The all-zero address, which belongs to no key.
     #[error("account {0}: this address can belong to no key")]
     BadAddress(Address),
-    /// The sum does not fit.
+    /// The sum of the balances does not fit into 64 bits.
     #[error("with account {0} the balances exceed {max}", max = u64::MAX)]
     SupplyOverflow(Address),
 }
 
-/// The first state: these parameters and these balances.
+/// Creates the first state from the parameters and balances.
 ///
-/// Cost: 64 bytes and about three hashes an account, and while it runs the 41 bytes that the tree has for it.
+/// Cost: 64 bytes and about three hashes per account, and during the call the 41 bytes per account of the tree.
 ///
-/// Errors: [`FirstStateError`] with the account.
+/// Errors: [`FirstStateError`] with the account that is invalid.
 pub fn genesis_writes(
     params: &Params,
     accounts: impl IntoIterator<Item = (Address, u64)>,
@@ -73,7 +74,7 @@ pub fn genesis_writes(
     if let Some(pair) = first.windows(2).find(|pair| pair[0].path == pair[1].path) {
         return Err(FirstStateError::Duplicate(pair[0].address));
     }
-    // Nobody has stored an account that is all zero.
+    // An account of all zeros is never stored.
     first.retain(|account| account.balance > 0);
     let nothing: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut view = View::of_state(&nothing);
@@ -88,7 +89,7 @@ pub fn genesis_writes(
 }
 
 impl FirstState {
-    /// The rows to store in an empty store, ascending.
+    /// Returns the rows to store in an empty store, in ascending order.
     pub fn rows(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let mut accounts = self.accounts.iter().map(FirstAccount::row).peekable();
         let mut others = self.others.iter().map(|(row, value)| (row.clone(), value.clone())).peekable();
@@ -107,7 +108,7 @@ impl FirstAccount {
     }
 }
 
-/// For the tree, which scans and looks nothing up.
+/// A reader for opening the tree, which scans the rows and gets none by key.
 struct Scanned<'a>(&'a FirstState);
 
 impl Reader for Scanned<'_> {

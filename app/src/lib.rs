@@ -1,7 +1,8 @@
-//! What a block means: transactions in, rows to write, results and an app hash out.
+//! The application: it executes the transactions of a block and returns the rows to write, the results and the app
+//! hash.
 //!
-//! Everything here is a function of its arguments: no clock, no file, no thread, no map whose order depends on the process.
-//! Two nodes that execute the same block on the same state write the same bytes.
+//! Everything here is a function of its arguments: no clock, no file, no thread, and no map whose order depends on the
+//! process. Two nodes that execute the same block on the same state write the same bytes.
 //!
 //! ```text
 //!            Reader (state before) ──┐
@@ -10,44 +11,47 @@
 //!                 View: overlay, all or nothing      App::commit(update), together with storing the writes
 //! ```
 //!
-//! **State** is split in two, and the app hash commits to both: `app_hash = BLAKE3("app" ‖ root_N ‖ root_R)`.
+//! The **state** has two parts, and the app hash commits to both: `app_hash = BLAKE3("app" ‖ root_N ‖ root_R)`.
 //!
 //! | part | contents | rows under | root |
 //! |---|---|---|---|
-//! | N, never reverted | money, nonces, executed unordered transactions, parameters | `n` | [`tree::Tree`] over its rows |
-//! | R, revertible | namespaces; there are none yet | `r` | map from namespace id to the namespace's root: empty |
+//! | N, never reverted | balances, nonces, unordered transactions, parameters | `n` | [`tree::Tree`] over its rows |
+//! | R, revertible | namespaces; there are none yet | `r` | map from namespace id to the root of the namespace: empty |
 //!
-//! **Keys of N** (raw keys; [`tree::rows`] says how they lie in rows; values are protobuf, `types/proto/cairn.proto`):
+//! **Keys of N** (raw keys; [`tree::rows`] defines how they are stored in rows; values are protobuf messages of
+//! `types/proto/cairn.proto`):
 //!
 //! | raw key | value | removed |
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
-//! | `d` ‖ digest (32) | `Executed`: the height that executed this unordered transaction | some time after the height it expires at |
-//! | `e` ‖ height (8) | `Expiry`: how many unordered transactions expire at this height, and in how many rows they are listed | with the last of them |
-//! | `e` ‖ height (8) ‖ row (4) | `Digests`: up to 1024 of them | with them |
-//! | `f` | `Amount`: the fees collected | never |
-//! | `o` | `Amount`: the first height that has passed and whose list is not forgotten yet | when all lists of the past are forgotten |
+//! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
+//! | `e` ‖ height (8) | `Expiry`: number of transactions that expire here, and of list rows | with the last row |
+//! | `e` ‖ height (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
+//! | `f` | `Amount`: the collected fees | never |
+//! | `o` | `Amount`: the first past height whose list is not deleted yet | when no list of a past height is left |
 //! | `p` | `Params` | never |
 //! | `s` | `Amount`: the total supply | never |
 //!
-//! **What bounds the work of a block**: its own bytes and number of transactions, apart from a constant. Nothing that earlier blocks
-//! left behind is done at once.
+//! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
+//! earlier blocks left behind is spread over several blocks.
 //!
 //! | work | bound |
 //! |---|---|
-//! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` transactions, one signature each (most were checked before) |
-//! | a transaction | its fee, its nonce or digest, and `TX_MESSAGES_MAX` transfers of two accounts each; undoing a failed one is as much |
-//! | listing unordered transactions by expiry | one row for each, and one for each height at which some expire |
-//! | forgetting those that expired | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] for each unordered transaction, and the row of a list begun |
-//! | the tree | for each row written: a bucket of about 10 leaves, and the levels above; two keys that share 64 bits of their paths cost a scan of these two, and 2^32 hashes to find |
-//! | growing and shrinking the tree | 24 hashes for each 12 new leaves: it is done bucket by bucket, whatever the size of the state |
+//! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` signatures (most were checked before) |
+//! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` transfers of two accounts; undo costs the same |
+//! | listing unordered transactions by expiry | one row per transaction, and one per height at which some expire |
+//! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
+//! | the tree | per written row: a bucket of about 10 leaves, and the levels above (*) |
+//! | growing and shrinking the tree | 24 hashes per 12 new leaves: bucket by bucket, whatever the size of the state |
+//!
+//! (*) Two keys that share 64 bits of their paths cost a scan of these two keys. Finding such a pair takes 2^32 hashes.
 //!
 //! Invariants:
-//! **A1** the balances and the fee pool add up to the supply (`the_supply_is_conserved`);
-//! **A2** a transaction is all or nothing: one that is not includable changes nothing; one whose messages fail pays its fee and
-//! uses up its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`);
-//! **A3** a signed body is executed at most once (`nothing_is_executed_twice`);
-//! **A4** executing is repeatable, also after a restart (`the_same_block_gives_the_same_outcome`).
+//! **A1** The balances and the fee pool add up to the supply (`the_supply_is_conserved`).
+//! **A2** A transaction is atomic: one that is not includable changes nothing; one whose messages fail pays its fee and
+//! consumes its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`).
+//! **A3** A signed body is executed at most once (`nothing_is_executed_twice`).
+//! **A4** Execution is repeatable, also after a restart (`the_same_block_gives_the_same_outcome`).
 
 mod app;
 mod check;

@@ -1,10 +1,10 @@
-//! Questions about the state. How answers look to people is the node's business.
+//! Queries of the state. The node formats the answers.
 
 use types::{Address, Params, Reader};
 
 use crate::{error::Refusal, state::Account, view::View};
 
-/// Every path, with what its data is.
+/// All query paths, each with a description of its data.
 pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/account", "address, 20 bytes or 40 hexadecimal digits: balance and next nonce"),
     ("/params", "no data: the parameters of the next height"),
@@ -12,40 +12,40 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/store", "raw key: the value under it, for proofs"),
 ];
 
-/// Longest raw key that can be asked for, in bytes.
+/// Maximum bytes of a raw key in a query.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// An answer.
+/// The answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To `/account`. An address that nobody used has nothing, and next nonce 0.
+    /// Answer to `/account`. An unused address has balance 0 and next nonce 0.
     Account {
-        /// Which.
+        /// The address that was queried.
         address: Address,
-        /// What it has.
+        /// Balance and next nonce of the address.
         account: Account,
     },
-    /// To `/params`.
+    /// Answer to `/params`: the parameters of the next height.
     Params(Box<Params>),
-    /// To `/supply`.
+    /// Answer to `/supply`: the total supply and the fees.
     Supply {
-        /// All money that there is.
+        /// Total supply, including the fee pool.
         total: u64,
-        /// The fees collected, part of the total.
+        /// Collected fees, which are part of the total.
         fee_pool: u64,
     },
-    /// To `/store`.
+    /// Answer to `/store`: a raw key and its value.
     Store {
-        /// The raw key.
+        /// The raw key of the query.
         key: Vec<u8>,
-        /// Its value's bytes; `None` when there is no such key.
+        /// The bytes of its value; `None` if the key does not exist.
         value: Option<Vec<u8>>,
     },
 }
 
-/// Answers a question about the state of `reader`.
+/// Answers a query about the state of `reader`.
 ///
-/// Errors: `E_UNKNOWN_PATH` with the paths there are, `E_BAD_QUERY` with what the data should be.
+/// Errors: `E_UNKNOWN_PATH` with the existing paths, `E_BAD_QUERY` with a description of the expected data.
 pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<Answer, Refusal> {
     let mut view = View::of_state(reader);
     match path {

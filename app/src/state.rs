@@ -1,77 +1,77 @@
-//! The rows of the part of the state that is never reverted, with their types.
+//! Typed access to the rows of the part of the state that is never reverted.
 //!
-//! The table of keys is in the crate's documentation.
+//! The documentation of the crate has the table of keys.
 
 use prost::Message;
 use types::{Address, Hash, Height, Params, Reader, Wire, pb};
 
 use crate::view::View;
 
-/// Rows that are never reverted begin with this.
+/// Prefix of the rows that are never reverted.
 pub const NEVER_REVERTED: &[u8] = b"n";
 
-/// Rows of namespaces begin with this; there are none yet.
+/// Prefix of the rows of namespaces; there are none yet.
 pub const REVERTIBLE: &[u8] = b"r";
 
-/// Digests that one row lists.
+/// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
 
-/// What an address has. Nobody has stored an account that is all zero.
+/// Balance and nonce of an address. An account of all zeros is not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Money.
+    /// Amount of money that the address owns.
     pub balance: u64,
-    /// Number of ordered transactions executed: the next one's nonce.
+    /// Number of executed ordered transactions, which is the nonce of the next one.
     pub nonce: u64,
 }
 
-/// Raw keys.
+/// Functions that create raw keys.
 pub mod key {
     use super::*;
 
-    /// Of an account.
+    /// Returns the key of an account.
     pub fn account(address: &Address) -> Vec<u8> {
         [b"a", &address.0[..]].concat()
     }
 
-    /// Of an executed unordered transaction.
+    /// Returns the key of an executed unordered transaction.
     pub fn executed(digest: &Hash) -> Vec<u8> {
         [b"d", &digest.0[..]].concat()
     }
 
-    /// Of what expires at a height.
+    /// Returns the key of the counts of transactions that expire at a height.
     pub fn expiry(height: Height) -> Vec<u8> {
         [b"e", &height.0.to_be_bytes()[..]].concat()
     }
 
-    /// Of one row of the list of what expires at a height.
+    /// Returns the key of one row of the list of transactions that expire at a height.
     pub fn expiry_row(height: Height, row: u32) -> Vec<u8> {
         [b"e", &height.0.to_be_bytes()[..], &row.to_be_bytes()].concat()
     }
 
-    /// Of the first height whose list is not forgotten yet, while that one has passed.
+    /// Key of the first past height whose list is not deleted yet.
     pub const FORGET_FROM: &[u8] = b"o";
-    /// Of the fees collected.
+    /// Key of the collected fees.
     pub const FEE_POOL: &[u8] = b"f";
-    /// Of the parameters.
+    /// Key of the consensus parameters.
     pub const PARAMS: &[u8] = b"p";
-    /// Of the total supply.
+    /// Key of the total supply.
     pub const SUPPLY: &[u8] = b"s";
 }
 
 impl<'a, R: Reader + ?Sized> View<'a, R> {
-    /// The part that is never reverted.
+    /// Creates a view of the part of the state that is never reverted.
     pub fn of_state(reader: &'a R) -> Self {
         Self::new(NEVER_REVERTED, reader)
     }
 
-    /// What an address has.
+    /// Returns the balance and nonce of an address.
     pub fn account(&mut self, address: &Address) -> Account {
         let pb: pb::Account = self.message(&key::account(address)).unwrap_or_default();
         Account { balance: pb.balance, nonce: pb.nonce }
     }
 
-    /// Sets what an address has.
+    /// Sets the balance and nonce of an address; an account of all zeros is removed.
     pub fn set_account(&mut self, address: &Address, account: Account) {
         let pb = pb::Account { balance: account.balance, nonce: account.nonce };
         let value = (account != Account::default()).then(|| pb.encode_to_vec());
@@ -86,7 +86,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(key, Some(pb::Amount { amount }.encode_to_vec()));
     }
 
-    /// All money that there is.
+    /// Returns the total supply.
     pub fn supply(&mut self) -> u64 {
         self.amount(key::SUPPLY)
     }
@@ -95,7 +95,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set_amount(key::SUPPLY, amount);
     }
 
-    /// The fees collected.
+    /// Returns the collected fees.
     pub fn fee_pool(&mut self) -> u64 {
         self.amount(key::FEE_POOL)
     }
@@ -104,7 +104,8 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set_amount(key::FEE_POOL, amount);
     }
 
-    /// The parameters of the next height.
+    /// Returns the parameters of the next height. If they are unreadable, the reader is informed and the defaults are
+    /// returned.
     pub fn params(&mut self) -> Params {
         let read = self.get(key::PARAMS).and_then(|bytes| Params::decode(bytes).ok());
         read.or_else(|| self.unreadable(key::PARAMS, "there are no parameters in it")).unwrap_or_default()
@@ -114,7 +115,8 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(key::PARAMS, Some(params.encode()));
     }
 
-    /// The height that executed the unordered transaction with this digest, if it still could be included again.
+    /// Returns the height that executed the unordered transaction with this digest, unless its row has been deleted
+    /// after it expired.
     pub fn executed(&mut self, digest: &Hash) -> Option<Height> {
         let key = key::executed(digest);
         let executed: pb::Executed = self.message(&key)?;
@@ -131,12 +133,12 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.message(&key::expiry(expires)).unwrap_or_default()
     }
 
-    /// How many executed unordered transactions expire at this height.
+    /// Returns the number of executed unordered transactions that expire at this height.
     pub fn expiring(&mut self, expires: Height) -> u32 {
         self.expiry(expires).count
     }
 
-    /// Lists digests under the height at which they are to be forgotten.
+    /// Lists digests under the height after which they are to be deleted.
     pub(crate) fn list_expiring(&mut self, expires: Height, digests: &[Hash]) {
         let mut expiry = self.expiry(expires);
         for some in digests.chunks(DIGESTS_PER_ROW) {
@@ -148,8 +150,9 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(&key::expiry(expires), Some(expiry.encode_to_vec()));
     }
 
-    /// Forgets unordered transactions that expired at `height` or before, in so many rows at most, or one row of a list more. The rest
-    /// is left for later blocks: nobody can tell, because what has expired is refused for that.
+    /// Deletes unordered transactions that expired at `height` or before: at most `rows_max` rows, plus the rest of the
+    /// last list row. The remaining rows are left for later blocks; this is not observable, because an expired
+    /// transaction is refused in any case.
     pub(crate) fn forget_expired(&mut self, height: Height, rows_max: u64) {
         let begun = self.message::<pb::Amount>(key::FORGET_FROM).map(|from| Height(from.amount));
         let mut from = begun.unwrap_or(height);
@@ -169,7 +172,8 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         }
     }
 
-    /// Forgets the last row of a height's list and the transactions in it. Returns how many rows are gone; `None` if there was none.
+    /// Deletes the last row of a height's list and the transactions in it. Returns the number of deleted rows; `None`
+    /// if there was none.
     fn forget_row(&mut self, height: Height) -> Option<u64> {
         let mut expiry = self.expiry(height);
         expiry.rows = expiry.rows.checked_sub(1)?;

@@ -1,11 +1,13 @@
 //! A history-independent authenticated map over flat rows.
 //!
-//! The tree is a compact sparse Merkle tree over 256-bit paths ([`rows`] has the rows, `node` the hashing rules). Its root is
-//! a function of content alone: no order of writes, no restart and no restoring of old values can be seen in it.
+//! The tree is a compact sparse Merkle tree over 256-bit paths ([`rows`] defines the rows, `node` the hashing rules).
+//! Its root is a function of the content alone: it does not depend on the order of writes, on restarts, or on values
+//! that were changed and restored.
 //!
-//! The rows are the data; nothing else is stored. In memory the tree keeps, for each leaf, 8 bytes of its path and its hash,
-//! and the hashes of the top levels: about 50 to 60 bytes a leaf in all, whatever the size of keys and values. An update therefore
-//! reads no neighbouring rows; it hashes the changed values, one bucket of leaves each, and the levels above.
+//! The rows are the data; nothing else is stored. In memory the tree keeps 8 bytes of the path and the hash of each
+//! leaf, and the hashes of the top levels: about 50 to 60 bytes per leaf in total, regardless of the size of keys and
+//! values. An update therefore reads no neighbouring rows; it hashes the changed values, one bucket of leaves each, and
+//! the levels above.
 //!
 //! ```text
 //!  levels   [0]                       root; the children of node i are 2i and 2i + 1 of the next level
@@ -16,17 +18,17 @@
 //!  slot     first 64 bits of a path, and the subtree below them: nearly always one leaf
 //! ```
 //!
-//! The tree grows and shrinks bucket by bucket (linear hashing), so that no block pays for all that others have written: when there are
-//! too many slots, the next bucket in order is split; when all are, the halves are the buckets. Cost: 12 new slots split one bucket,
-//! about 24 hashes; joining two takes none.
+//! The tree grows and shrinks bucket by bucket (linear hashing), so that no block pays for the writes of earlier
+//! blocks. When there are too many slots, the next bucket in order is split; when all buckets are split, their halves
+//! become the buckets. Cost: 12 new slots split one bucket, about 24 hashes; joining two halves costs none.
 //!
-//! Two keys can share 64 bits of their paths: someone with 2^32 hashes to spare makes such a pair. Their slot then holds the hash
-//! of the subtree below bit 64, which is worked out from the rows by a scan when it changes.
+//! Two keys can share 64 bits of their paths; an attacker finds such a pair with 2^32 hashes. Their slot then holds the
+//! hash of the subtree below bit 64, which is computed from the rows by a scan when it changes.
 //!
 //! Invariants:
-//! **T1** equal content, equal root (`any_order_of_writes_gives_the_same_root`);
-//! **T2** the incremental root equals the root from scratch (`incremental_equals_from_scratch`);
-//! **T3** [`Tree::update`] changes nothing; only [`Tree::apply`] does, and only with an update of this very content
+//! **T1** Equal content has an equal root (`any_order_of_writes_gives_the_same_root`).
+//! **T2** The incremental root equals the root computed from scratch (`incremental_equals_from_scratch`).
+//! **T3** [`Tree::update`] changes nothing; only [`Tree::apply`] does, and only with an update of the current content
 //! (asserted there; `an_update_that_is_not_applied_leaves_no_trace`).
 
 pub(crate) mod node;
@@ -43,20 +45,21 @@ use node::{Entry, Kind, Leaf, Node, descend, fold};
 pub use proof::{Proof, ProofError, ProofLeaf};
 use rows::{Path, bit, hash_value, path_of, read_row, row_key, rows_under, value_of};
 
-/// Bits of a path that a slot keeps.
+/// Number of bits of a path that a slot stores.
 const SLOT_BITS: u32 = 64;
 
-/// Most leaves of a bucket on average, and twice the fewest: more save memory, fewer save hashing.
+/// Maximum average number of slots per bucket, and twice the minimum average. A larger value saves memory, a smaller
+/// one saves hashing.
 const BUCKET_LEAVES: usize = 12;
 
-/// Most levels above the buckets: 2^26 buckets suit 800 million leaves; beyond, buckets grow.
+/// Maximum number of levels above the buckets: 2^26 buckets suit 800 million leaves; beyond, the buckets grow.
 const DEPTH_MAX: u32 = 26;
 
-/// 41 bytes, no padding.
+/// An entry of a bucket: 41 bytes without padding.
 #[derive(Clone, Copy)]
 struct Slot {
     prefix: [u8; 8],
-    /// `Leaf`, or `Branch` when several leaves share the prefix: then it is the subtree at depth 64.
+    /// `Leaf`, or `Branch` if several leaves share the prefix: then it is the subtree at depth 64.
     node: Node,
 }
 
@@ -70,7 +73,7 @@ impl Entry for Slot {
     }
 }
 
-/// A leaf to be; `EMPTY` removes.
+/// A new state of one leaf; `EMPTY` removes it.
 struct Change {
     path: Path,
     after: Node,
@@ -87,7 +90,7 @@ fn prefix_of(path: &Path) -> [u8; 8] {
     *path.first_chunk().expect("a path has 32 bytes")
 }
 
-/// Where a bucket is: its level, and its index there.
+/// Position of a bucket or node: its level, and its index in the level.
 type Place = (u32, usize);
 
 /// The tree over the rows under one prefix.
@@ -95,15 +98,15 @@ pub struct Tree {
     prefix: Vec<u8>,
     depth: u32,
     slots: usize,
-    /// Those of level `depth`; the first `halves.len() / 2` are split, and empty here.
+    /// Buckets of level `depth`; the first `halves.len() / 2` are split, and empty here.
     buckets: Vec<Box<[Slot]>>,
-    /// Those of the level below, as far as they are split.
+    /// Buckets of the level below, as far as buckets are split.
     halves: Vec<Box<[Slot]>>,
-    /// By level; the last is as long as `halves`.
+    /// Nodes by level; the last level is as long as `halves`.
     levels: Vec<Vec<Node>>,
 }
 
-/// What a set of writes would do to a tree; made by [`Tree::update`].
+/// The effect of a set of writes on a tree; created by [`Tree::update`].
 #[derive(Clone)]
 pub struct Update {
     before: Hash,
@@ -113,7 +116,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// The root after the writes.
+    /// Returns the root after the writes.
     pub fn root(&self) -> Hash {
         self.after
     }
@@ -125,18 +128,18 @@ impl std::fmt::Debug for Update {
     }
 }
 
-/// The reader is not of the height that the tree is of.
+/// An error: the reader is not at the height of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the state changed while it was being read: try again")]
 pub struct StaleReader;
 
 impl Tree {
-    /// An empty tree for rows under `prefix`.
+    /// Creates an empty tree for rows under `prefix`.
     pub fn new(prefix: &[u8]) -> Self {
         Self::lay_out(prefix.to_vec(), Vec::new())
     }
 
-    /// The tree over the rows under `prefix`. Cost: one scan, about two hashes a row.
+    /// Creates the tree over the rows under `prefix`. Cost: one scan, about two hashes per row.
     pub fn open<R: Reader + ?Sized>(prefix: &[u8], reader: &R) -> Self {
         Self::lay_out(prefix.to_vec(), slots_of(prefix, prefix, reader, &mut |_, _| {}))
     }
@@ -162,21 +165,22 @@ impl Tree {
         tree
     }
 
-    /// The root of the content.
+    /// Returns the root of the content.
     pub fn root(&self) -> Hash {
         self.levels[0][0].hash
     }
 
-    /// Bytes that the tree takes in memory, without the allocator's own.
+    /// Returns the bytes of memory that the tree uses, without the overhead of the allocator.
     pub fn memory_bytes(&self) -> usize {
         self.slots * size_of::<Slot>()
             + (self.buckets.len() + self.halves.len()) * size_of::<Box<[Slot]>>()
             + self.levels.iter().map(Vec::len).sum::<usize>() * size_of::<Node>()
     }
 
-    /// What `writes` would do. `before` is the state that this tree is of; rows under other prefixes are passed over.
+    /// Computes the effect of `writes`. `before` is the state that this tree describes; rows under other prefixes are
+    /// ignored.
     ///
-    /// Cost for each row: one get of the row, the hash of its value, the hashes of one bucket (about 10 leaves), and its share
+    /// Cost per row: one get of the row, the hash of its value, the hashes of one bucket (about 10 leaves), and a share
     /// of the levels above.
     pub fn update<R: Reader + ?Sized>(&self, before: &R, writes: &WriteSet) -> Update {
         let changes: Vec<Change> = rows_under(&self.prefix, writes).map(change).collect();
@@ -189,7 +193,7 @@ impl Tree {
             level.push((index, fold(&bucket, depth)));
             update.buckets.push(((depth, index), bucket));
         }
-        // Halves come before buckets, as their paths do.
+        // Halves come before buckets, in the same order as their paths.
         let mut level = self.parents(self.depth + 1, &halves);
         level.extend(buckets);
         update.nodes.extend(halves.into_iter().map(|(index, node)| ((self.depth + 1, index), node)));
@@ -203,7 +207,7 @@ impl Tree {
         update
     }
 
-    /// The changed nodes of the level above `depth`, given those of that level, ascending.
+    /// Returns the changed nodes of the level above `depth`, given those of that level in ascending order.
     fn parents(&self, depth: u32, level: &[(usize, Node)]) -> Vec<(usize, Node)> {
         let nodes = &self.levels[depth as usize];
         let same_parent = |a: &(usize, Node), b: &(usize, Node)| a.0 / 2 == b.0 / 2;
@@ -219,7 +223,7 @@ impl Tree {
         level.chunk_by(same_parent).map(parent).collect()
     }
 
-    /// The bucket after the changes, which all fall into it.
+    /// Returns the content of a bucket after the changes, which all belong to it.
     fn merge<R: Reader + ?Sized>(&self, before: &R, bucket: &[Slot], changes: &[Change]) -> Box<[Slot]> {
         let mut slots = Vec::with_capacity(bucket.len() + changes.len());
         let mut rest = bucket;
@@ -241,12 +245,12 @@ impl Tree {
         slots.into_boxed_slice()
     }
 
-    /// The subtree at depth 64 after changes to paths that share these 64 bits.
+    /// Returns the subtree at depth 64 after changes to paths that share these 64 bits.
     fn slot_after<R: Reader + ?Sized>(&self, before: &R, current: Node, changes: &[Change]) -> Node {
         if let [change] = changes {
             match current.kind {
                 Kind::Empty => return change.after,
-                // The leaf here is this key's, unless another key shares its 64 bits.
+                // The leaf in this slot belongs to this key, unless another key shares its 64 bits.
                 Kind::Leaf if before.get(&row_key(&self.prefix, &change.path)).is_some() => return change.after,
                 Kind::Leaf if change.after.kind == Kind::Empty => return current,
                 Kind::Leaf | Kind::Branch => {}
@@ -263,9 +267,9 @@ impl Tree {
         fold(&leaves, SLOT_BITS)
     }
 
-    /// Makes an update's content the tree's content. Call it together with writing the rows.
+    /// Applies an update to the tree. Call it together with writing the rows.
     ///
-    /// Panics when the update is of other content than the tree's: the caller mixed up blocks.
+    /// Panics if the update was computed for other content, because the caller mixed up blocks.
     pub fn apply(&mut self, update: Update) {
         assert_eq!(update.before, self.root(), "an update is applied to the content it was made for");
         for (place, bucket) in update.buckets {
@@ -289,7 +293,7 @@ impl Tree {
         self.buckets.len() + self.halves.len() / 2
     }
 
-    /// Splits the next bucket in order. When it is the last one, the halves are the buckets.
+    /// Splits the next bucket in order. After the last one, the halves become the buckets.
     fn split_one(&mut self) {
         let (index, depth) = (self.halves.len() / 2, self.depth + 1);
         let bucket = mem::take(&mut self.buckets[index]);
@@ -305,7 +309,7 @@ impl Tree {
         }
     }
 
-    /// Joins the last two halves; when there are none, the buckets are the halves.
+    /// Joins the last two halves. If there are none, the buckets become the halves first.
     fn join_one(&mut self) {
         if self.halves.is_empty() {
             self.halves = mem::take(&mut self.buckets);
@@ -319,14 +323,15 @@ impl Tree {
         self.levels[self.depth as usize + 1].truncate(self.halves.len());
     }
 
-    /// Proves what the state says about `key`. `reader` is the state that this tree is of.
+    /// Proves the value or absence of `key`. `reader` is the state that this tree describes.
     ///
-    /// Errors: [`StaleReader`] when it is not.
+    /// Errors: [`StaleReader`] if `reader` is at another height.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<Proof, StaleReader> {
         self.way_to(key).prove(reader)
     }
 
-    /// The part of a proof that is in memory. It reads no rows, so a lock around the tree is held for microseconds.
+    /// Returns the part of a proof that is in memory. It reads no rows, so a lock on the tree is held for microseconds
+    /// only.
     pub fn way_to(&self, key: &[u8]) -> Way {
         let path = path_of(key);
         let mut siblings = Vec::new();
@@ -342,8 +347,8 @@ impl Tree {
         Way { prefix: self.prefix.clone(), path, siblings, slot, root: self.root() }
     }
 
-    /// The leaves whose paths begin with a byte: a 256th of the tree. It reads no rows, so a lock around the tree is held for as
-    /// long as it takes to copy 41 bytes a leaf.
+    /// Returns the leaves whose paths begin with the byte `first`: a 256th of the tree. It reads no rows, so a lock on
+    /// the tree is held only while 41 bytes per leaf are copied.
     pub fn part(&self, first: u8) -> Part {
         let depth = self.depth.min(u8::BITS);
         let mut slots = self.slots_below(depth, usize::from(first) >> (u8::BITS - depth));
@@ -351,7 +356,7 @@ impl Tree {
         Part { prefix: self.prefix.clone(), first, slots }
     }
 
-    /// The slots below a node: those of one bucket, or of many that have one slot at most together.
+    /// Returns the slots below a node: those of one bucket, or of all buckets below it.
     fn slots_below(&self, depth: u32, index: usize) -> Vec<Slot> {
         if depth > self.depth {
             return self.halves[index].to_vec();
@@ -379,13 +384,14 @@ impl Tree {
     }
 }
 
-/// The first `depth` bits of a path or of the prefix of one.
+/// Returns the first `depth` bits of a path or of a path's prefix.
 fn index_at(path: &[u8], depth: u32) -> usize {
     let first = u32::from_be_bytes(*path.first_chunk().expect("paths and prefixes have 8 bytes or more"));
     (u64::from(first) >> (32 - depth)) as usize
 }
 
-/// The slots of the rows that begin with `rows`, which begins with the prefix of their tree. `visit` sees each row.
+/// Returns the slots of the rows that begin with `rows`, which itself begins with the prefix of their tree. `visit` is
+/// called for each row.
 fn slots_of<R: Reader + ?Sized>(
     tree: &[u8],
     rows: &[u8],
@@ -413,7 +419,7 @@ fn slots_of<R: Reader + ?Sized>(
     slots
 }
 
-/// All leaves whose paths begin with these 64 bits, read from the rows under `tree`.
+/// Returns all leaves whose paths begin with these 64 bits, read from the rows under `tree`.
 fn leaves_at<R: Reader + ?Sized>(tree: &[u8], reader: &R, prefix: &[u8; 8]) -> BTreeMap<Path, Hash> {
     let mut leaves = BTreeMap::new();
     reader.scan(&[tree, prefix].concat(), &mut |row, value| {
@@ -424,7 +430,7 @@ fn leaves_at<R: Reader + ?Sized>(tree: &[u8], reader: &R, prefix: &[u8; 8]) -> B
     leaves
 }
 
-/// The way from the root of a tree to where a key is or would be, down to the rows; made by [`Tree::way_to`].
+/// The part of a proof that is in memory, from the root of a tree to the slot of a key; created by [`Tree::way_to`].
 pub struct Way {
     prefix: Vec<u8>,
     path: Path,
@@ -434,9 +440,9 @@ pub struct Way {
 }
 
 impl Way {
-    /// Goes the rest of the way, through the rows. `reader` is the state that the tree was of.
+    /// Completes the proof with the rows. `reader` is the state that the tree described.
     ///
-    /// Errors: [`StaleReader`] when it is not.
+    /// Errors: [`StaleReader`] if `reader` is at another height.
     pub fn prove<R: Reader + ?Sized>(mut self, reader: &R) -> Result<Proof, StaleReader> {
         let leaf = self.slot.and_then(|slot| {
             let leaves = leaves_at(&self.prefix, reader, &slot.prefix);
@@ -452,33 +458,34 @@ impl Way {
     }
 }
 
-/// The leaves of a part of a tree, as they are in memory; made by [`Tree::part`].
+/// A copy of the leaves of a part of a tree; created by [`Tree::part`].
 pub struct Part {
     prefix: Vec<u8>,
     first: u8,
     slots: Vec<Slot>,
 }
 
-/// What the rows of a part are, beside the tree; made by [`Part::compare`].
+/// Result of the comparison of a part with its rows; created by [`Part::compare`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Rows read.
+    /// Number of rows that were read.
     pub rows: u64,
-    /// Their bytes, keys and values.
+    /// Bytes of the keys and values of these rows.
     pub bytes: usize,
-    /// Keys of rows that differ from the tree, or the first bytes of them, and how.
+    /// Keys, or first bytes of keys, of the rows that differ from the tree, with a description of the difference.
     pub different: Vec<(Vec<u8>, &'static str)>,
 }
 
 impl Part {
-    /// Compares the part with its rows. `reader` is the state that the tree was of. A read that fails ends it: the reader tells.
+    /// Compares the part with its rows. `reader` is the state that the tree described. A failed read ends the
+    /// comparison; the reader is informed of it.
     pub fn compare<R: Reader + ?Sized>(&self, reader: &R) -> Compared {
         let mut compared = Compared::default();
         let rows = [&self.prefix[..], &[self.first]].concat();
         let found = slots_of(&self.prefix, &rows, reader, &mut |key, row| {
             compared.rows += 1;
             compared.bytes += key.len() + row.len();
-            // The key in a row is not part of any hash.
+            // The raw key in a row is not part of any hash, so it is checked here.
             if rows::split_row(row).is_none_or(|(raw, _)| row_key(&self.prefix, &path_of(raw)) != key) {
                 compared.different.push((key.to_vec(), "the row holds another key"));
             }

@@ -1,4 +1,4 @@
-//! State as a block sees it: what was stored before, under what the block wrote so far.
+//! The state during the execution of a block: the stored rows, overlaid by the writes of the block so far.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -7,7 +7,7 @@ use types::{Reader, WriteSet};
 
 use crate::tree::rows::{Path, path_in, path_of, row_key, row_value, split_row};
 
-/// An overlay over a reader. Each row is read at most once; writes stay here until [`View::writes`] hands them out.
+/// An overlay over a reader. Each row is read at most once; writes stay here until [`View::writes`] returns them.
 ///
 /// Keys are raw keys of one part of the state. Memory: the rows that were read or written.
 pub struct View<'a, R: ?Sized> {
@@ -24,7 +24,7 @@ struct Cell {
 }
 
 impl<'a, R: Reader + ?Sized> View<'a, R> {
-    /// The state of `reader` under `prefix`, with nothing written yet.
+    /// Creates a view of the rows of `reader` under `prefix`, without writes.
     pub fn new(prefix: &'static [u8], reader: &'a R) -> Self {
         Self { reader, prefix, cells: BTreeMap::new(), undo: None }
     }
@@ -46,23 +46,24 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         (path, cell)
     }
 
-    /// The value of `key` now.
+    /// Returns the current value of `key`.
     pub fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
         self.cell(key).1.now.as_deref()
     }
 
-    /// The message under `key` now; `None` if there is none, or if its row cannot be read (the reader takes note).
+    /// Returns the current message under `key`; `None` if there is none, or if its row is unreadable (the reader is
+    /// informed).
     pub(crate) fn message<M: Message + Default>(&mut self, key: &[u8]) -> Option<M> {
         let read = M::decode(self.get(key)?);
         read.map_or_else(|_| self.unreadable(key, "its value is not of the key's type"), Some)
     }
 
-    /// Tells the reader that the row under `key` makes no sense; `None`.
+    /// Informs the reader that the row under `key` is invalid, and returns `None`.
     pub(crate) fn unreadable<T>(&self, key: &[u8], reason: &str) -> Option<T> {
         unreadable(self.reader, self.prefix, &path_of(key), reason)
     }
 
-    /// Sets or, with `None`, removes the value of `key`.
+    /// Sets the value of `key`, or removes it if `value` is `None`.
     pub fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         let (path, cell) = self.cell(key);
         let old = std::mem::replace(&mut cell.now, value);
@@ -71,7 +72,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         }
     }
 
-    /// Runs `act`; when it fails, takes back all that it wrote. Not nested.
+    /// Runs `act`; if it fails, undoes all its writes. Calls must not be nested.
     ///
     /// Errors: those of `act`.
     pub fn all_or_nothing<T, E>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
@@ -87,7 +88,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         done
     }
 
-    /// The rows that differ from what was stored before.
+    /// Returns the rows that differ from the stored ones.
     pub fn writes(&self) -> WriteSet {
         let changed = self.cells.iter().filter(|(_, cell)| cell.now != cell.before);
         WriteSet(
@@ -106,7 +107,7 @@ fn unreadable<T, R: Reader + ?Sized>(reader: &R, prefix: &[u8], path: &Path, rea
     None
 }
 
-/// The state before the block, served from what the view has read already.
+/// The state before the block, read from the cells of the view where possible.
 pub(crate) struct Before<'v, 'a, R: ?Sized>(pub &'v View<'a, R>);
 
 impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {

@@ -1,4 +1,4 @@
-//! What holds for any blocks whatever.
+//! Proves the invariants of the application with arbitrary blocks.
 #![allow(missing_docs)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What transactions do, rule by rule.
+//! Proves the effects and refusals of transactions, rule by rule.
 #![allow(missing_docs)]
 
 mod common;
@@ -160,7 +160,7 @@ fn forgetting_what_expired_is_spread_over_blocks_and_nobody_can_tell() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
     let until = |height, i: u64| tx(1, TxOrder::Expires(Height(height)), vec![transfer(1, 1 + i)]);
-    // As many lists of one as fit, beside large ones.
+    // As many lists with one digest as fit, in addition to large ones.
     for block in 0..5 {
         let many: Vec<_> = (0..1500).map(|i| until(8, block * 2000 + i)).collect();
         assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));

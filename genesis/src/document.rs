@@ -1,19 +1,20 @@
-//! `genesis.json`: what a chain begins with.
+//! The genesis document, `genesis.json`, which defines the start of a chain.
 //!
-//! The shape is CometBFT's, so that its clients can read ours; `consensus_params` has more fields, each with a default.
+//! The format is CometBFT's, so that its clients can read it; `consensus_params` has more fields, each with a default.
 //! 64-bit numbers are decimal strings.
 //!
-//! | field | meaning | default |
+//! | field | content | default |
 //! |---|---|---|
 //! | `genesis_time` | RFC 3339; the first block is later | – |
 //! | `chain_id` | 1 to 50 letters, digits, `-`, `_`, `.` | – |
 //! | `initial_height` | height of the first block | 1 |
 //! | `consensus_params` | [`types::Params`] | its defaults |
-//! | `validators[]` | `address` (may be left out), `pub_key` (secp256k1 or Ed25519), `power`, `name` | – |
-//! | `app_hash` | what the first state must hash to; empty: whatever it does | empty |
-//! | `app_state.accounts[]` | `address`, `balance`, `name` (may be left out) | none |
+//! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name` | – |
+//! | `app_hash` | required hash of the first state; if empty, any hash is accepted | empty |
+//! | `app_state.accounts[]` | `address`, `balance`, `name` (optional) | none |
 //!
-//! A chain may begin with millions of accounts: they are read one at a time, and nothing else is made for all of them but this list.
+//! A chain may start with millions of accounts: they are read one at a time, and this list is the only data kept for
+//! all of them.
 
 use std::{
     collections::BTreeMap,
@@ -36,80 +37,80 @@ use crate::{
     stream,
 };
 
-/// Bytes of a genesis file: four million accounts as we write them.
+/// Maximum bytes of a genesis file, which is enough for four million accounts as written by this module.
 pub const GENESIS_BYTES_MAX: u64 = 640 * 1024 * 1024;
 
-/// Bytes of it between two accounts, and beside them all.
+/// Maximum bytes between two accounts, and of the fields before the first or after the last account.
 pub const GENESIS_HEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Fields of the document.
+/// Names of the top-level fields of the document.
 pub(crate) const FIELDS: &[&str] =
     &["genesis_time", "chain_id", "initial_height", "consensus_params", "validators", "app_hash", "app_state"];
 
-/// Characters of a validator's or an account's name.
+/// Maximum number of characters in the name of a validator or an account.
 const NAME_CHARS_MAX: usize = 70;
 
-/// The parts of a genesis document, not checked yet.
+/// The content of a genesis document before it is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// When the chain begins.
+    /// Start time of the chain.
     pub genesis_time: Time,
-    /// Its name.
+    /// Id of the chain.
     pub chain_id: ChainId,
     /// Height of the first block, at least 1.
     pub initial_height: Height,
-    /// The parameters of the first height.
+    /// Consensus parameters of the first height.
     pub params: Params,
-    /// Who decides the first heights.
+    /// Validators of the first height.
     pub validators: Vec<GenesisValidator>,
-    /// What the first state must hash to, if somebody says.
+    /// Required hash of the first state, if the document has one.
     pub app_hash: Option<Hash>,
-    /// Who has what.
+    /// Accounts with their balances.
     pub accounts: Vec<GenesisAccount>,
 }
 
-/// A validator from the beginning.
+/// A validator of the first height.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenesisValidator {
-    /// Its consensus key.
+    /// Consensus key of the validator.
     pub public_key: ConsensusPublicKey,
-    /// Its weight, at least 1.
+    /// Voting power, at least 1.
     pub power: Power,
-    /// For people; may be empty.
+    /// Human-readable name; may be empty.
     pub name: String,
 }
 
-/// An account from the beginning.
+/// An account of the first state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenesisAccount {
-    /// Whose.
+    /// Address that owns the account.
     pub address: Address,
-    /// How much.
+    /// Balance of the account in the first state.
     pub balance: u64,
-    /// For people; may be empty.
+    /// Human-readable name; may be empty.
     pub name: String,
 }
 
-/// Why bytes are not a genesis document.
+/// The reason why bytes are not a valid genesis document.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GenesisError {
-    /// Too large to look at.
+    /// The document exceeds a size limit.
     #[error("{what} take more than {max} bytes, the most that is read: {way_out}")]
     TooLarge {
-        /// What is.
+        /// Which part is too large.
         what: &'static str,
-        /// Bytes that it may have.
+        /// Maximum size in bytes.
         max: u64,
-        /// What to do.
+        /// What the operator can do.
         way_out: &'static str,
     },
-    /// It cannot be read.
+    /// The document cannot be read.
     #[error("it cannot be read: {0}")]
     Io(io::ErrorKind),
-    /// Not JSON.
+    /// The bytes are not JSON.
     #[error("not JSON: {0}")]
     Json(String),
-    /// A field is wrong.
+    /// A field has an invalid value.
     #[error(transparent)]
     Field(#[from] FieldError),
 }
@@ -117,21 +118,21 @@ pub enum GenesisError {
 /// The first state, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstState {
-    /// Height of the first block; the state itself stands one below.
+    /// Height of the first block; the height of the state itself is one lower.
     pub initial_height: Height,
-    /// The document's time.
+    /// Genesis time of the document.
     pub time: Time,
-    /// Rows of the state, and what they hash to.
+    /// Rows of the state, and their app hash.
     pub state: app::FirstState,
-    /// The validators of the first height.
+    /// Validators of the first height.
     pub validators: ValidatorSet,
-    /// The parameters of the first height.
+    /// Consensus parameters of the first height.
     pub params: Params,
-    /// [`Genesis::hash`].
+    /// Hash of the document: [`Genesis::hash`].
     pub genesis_hash: Hash,
 }
 
-/// A checked genesis document.
+/// A checked genesis document with its validator set and app hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Genesis {
     document: Document,
@@ -146,22 +147,22 @@ fn field<T>(field: impl Into<String>, reason: impl ToString) -> Result<T, FieldE
 impl Genesis {
     /// Reads and checks a document.
     ///
-    /// Errors: [`GenesisError`], for a field with its path: `validators[2].power: …`.
+    /// Errors: [`GenesisError`]; for a field with its path: `validators[2].power: …`.
     pub fn parse(bytes: &[u8]) -> Result<Self, GenesisError> {
         Self::read(bytes)
     }
 
-    /// Reads and checks a document, one account at a time. Give it a buffered reader.
+    /// Reads and checks a document, one account at a time. `reader` should be buffered.
     ///
-    /// Errors: as [`Genesis::parse`], and `Io`.
+    /// Errors: those of [`Genesis::parse`], and [`GenesisError::Io`] if the reader fails.
     pub fn read(reader: impl Read) -> Result<Self, GenesisError> {
         let (head, accounts) = stream::read(reader)?;
         Ok(Self::new(read(head, accounts)?)?)
     }
 
-    /// Checks a document. Cost: building the first state once.
+    /// Checks a document. Cost: computing the first state once.
     ///
-    /// Errors: [`FieldError`] with the field's path.
+    /// Errors: [`FieldError`] with the path of the invalid field.
     pub fn new(document: Document) -> Result<Self, FieldError> {
         if document.initial_height.0 == 0 || document.initial_height.0 > i64::MAX as u64 {
             return field("initial_height", format!("{} is not a height: use 1", document.initial_height));
@@ -183,32 +184,32 @@ impl Genesis {
         Ok(Self { document, validators, app_hash: first.app_hash })
     }
 
-    /// Its parts.
+    /// Returns the content of the document.
     pub fn document(&self) -> &Document {
         &self.document
     }
 
-    /// The chain's name.
+    /// Returns the id of the chain.
     pub fn chain_id(&self) -> &ChainId {
         &self.document.chain_id
     }
 
-    /// The validators of the first height.
+    /// Returns the validators of the first height.
     pub fn validators(&self) -> &ValidatorSet {
         &self.validators
     }
 
-    /// The parameters of the first height.
+    /// Returns the consensus parameters of the first height.
     pub fn params(&self) -> &Params {
         &self.document.params
     }
 
-    /// What the first state hashes to.
+    /// Returns the app hash of the first state.
     pub fn app_hash(&self) -> Hash {
         self.app_hash
     }
 
-    /// The first state.
+    /// Creates the first state from the document.
     pub fn first_state(&self) -> FirstState {
         let document = &self.document;
         let state = app_state(document);
@@ -222,7 +223,7 @@ impl Genesis {
         }
     }
 
-    /// The document, as it is written to a file: indented, fields in CometBFT's order.
+    /// Returns the document in its file format: indented, with the fields in CometBFT's order.
     pub fn to_json(&self) -> String {
         let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
         let mut text = serde_json::to_string_pretty(&shape(&self.document, accounts)).expect("shapes have text keys");
@@ -230,14 +231,14 @@ impl Genesis {
         text
     }
 
-    /// The document as a JSON value.
+    /// Returns the document as a JSON value.
     pub fn to_value(&self) -> Value {
         let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
         serde_json::to_value(shape(&self.document, accounts)).expect("shapes have text keys")
     }
 
-    /// Tells chains apart: BLAKE3 over what the document means, with every default written out. The order of validators and
-    /// accounts and their names do not count.
+    /// Returns the hash that identifies the chain: BLAKE3 of the content with all defaults written out. The order of
+    /// validators and accounts and their names do not count.
     pub fn hash(&self) -> Hash {
         let document = &self.document;
         let mut validators = document.validators.clone();
@@ -264,10 +265,10 @@ impl Genesis {
     }
 }
 
-/// Bytes of the document that are hashed together.
+/// Buffer size in bytes for hashing the document.
 const HASHED_BYTES: usize = 64 * 1024;
 
-/// The places of the accounts, ordered by their addresses; of equal ones the first comes first.
+/// Returns the indices of the accounts, sorted by address; equal addresses keep their order.
 fn by_address(accounts: &[GenesisAccount]) -> Vec<u32> {
     let count = u32::try_from(accounts.len()).expect("a document of 640 MiB has fewer accounts");
     let mut order: Vec<u32> = (0..count).collect();
@@ -333,7 +334,9 @@ fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {
     }
 }
 
-/// The document of these fields, `app_state` apart, and these accounts.
+/// Creates a document from its fields except `app_state`, and its accounts.
+///
+/// Errors: [`FieldError`] with the path of the invalid field.
 fn read(head: Map<String, Value>, accounts: Vec<GenesisAccount>) -> Result<Document, FieldError> {
     let head = Value::Object(head);
     let root = At::root(&head);
@@ -382,7 +385,9 @@ pub(crate) fn read_account(at: &At<'_>) -> Result<GenesisAccount, FieldError> {
     })
 }
 
-/// A public key of one of these types, `{"type": "tendermint/PubKeyEd25519", "value": BASE64}`.
+/// Reads a public key of one of these types: `{"type": "tendermint/PubKeyEd25519", "value": BASE64}`.
+///
+/// Errors: [`FieldError`] with the path of the invalid field.
 pub(crate) fn read_public_key(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusPublicKey, FieldError> {
     let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.public_tag())).collect();
     let (key_type, value) = at.key_of(&tags)?;
@@ -393,7 +398,7 @@ pub(crate) fn read_public_key(at: &At<'_>, key_types: &[KeyType]) -> Result<Cons
     key.or_else(|error| value.error(error))
 }
 
-/// A number field, or its default.
+/// Reads a number field, or returns its default.
 fn number_or<T: std::str::FromStr<Err: std::fmt::Display>>(
     at: &At<'_>,
     key: &str,
@@ -406,7 +411,7 @@ fn millis_or(at: &At<'_>, key: &str, default: Duration) -> Result<Duration, Fiel
     Ok(Duration::from_millis(number_or(at, key, default.as_millis() as u64)?))
 }
 
-/// Reads `fields` of an object that may be left out, or gives the default.
+/// Reads the `fields` of an optional object, or returns the default.
 fn section<T>(
     at: &At<'_>,
     key: &str,
@@ -503,7 +508,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
     })
 }
 
-// ---- The shape that is written -----------------------------------------------------------------------------------------
+//  ---- The format of written documents ------------------------------------------------------------------------------
 
 #[derive(Serialize)]
 struct DocumentShape<'a> {
@@ -524,7 +529,7 @@ struct ValidatorShape<'a> {
     name: &'a str,
 }
 
-/// A key in JSON.
+/// A key in its JSON format.
 #[derive(Serialize)]
 pub(crate) struct KeyShape {
     #[serde(rename = "type")]
@@ -543,10 +548,10 @@ struct AppStateShape<'a> {
     accounts: Accounts<'a>,
 }
 
-/// Accounts that are written one at a time.
+/// Accounts that are serialized one at a time.
 struct Accounts<'a> {
     all: &'a [GenesisAccount],
-    /// In which order; `None`: as they stand.
+    /// Indices of the accounts in output order; `None`: the order of `all`.
     order: Option<Vec<u32>>,
     are_named: bool,
 }
@@ -629,7 +634,7 @@ struct SynchronyShape {
     message_delay_ms: String,
 }
 
-/// `consensus_params`, as in the document and in CometBFT's RPC.
+/// Returns `consensus_params`, as in the document and in CometBFT's RPC.
 pub fn params_json(params: &Params) -> Value {
     serde_json::to_value(params_shape(params)).expect("shapes have text keys")
 }

@@ -1,7 +1,8 @@
-//! Files that are there whole or not at all.
+//! Atomic writes of files, and reads of files with readable errors.
 //!
-//! A file is written beside its place, synced, then moved to its name, and the folder is synced: after a power loss there is the
-//! old file or the new one. (CometBFT does not sync the folder, so its older file may come back.)
+//! A file is written under a temporary name in the same folder, synced and then renamed, and the folder is synced:
+//! after a power loss, either the old or the new file is there. (CometBFT does not sync the folder, so its older file
+//! may come back.)
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -15,61 +16,61 @@ use thiserror::Error;
 
 use crate::{GenesisError, json::FieldError};
 
-/// Bytes of a genesis file that are read together.
+/// Buffer size in bytes for reading a genesis file.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Who may read a file.
+/// Permission to read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Its owner: mode 0600.
+    /// Only the owner may read it: mode 0600.
     Secret,
-    /// Everybody: mode 0644.
+    /// All users may read it: mode 0644.
     Public,
 }
 
-/// What to do when a file is there already.
+/// What to do if the file already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it and fail.
+    /// Keep the existing file and fail.
     Refuse,
-    /// Put the new one in its place.
+    /// Replace the existing file.
     Replace,
 }
 
-/// A file that cannot be used, and why.
+/// The reason why a file cannot be read or written.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("{}: cannot {act}: {error}", .file.display())]
     Io {
-        /// Which.
+        /// Path of the file or folder.
         file: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         act: &'static str,
-        /// What the file system said.
+        /// Error of the file system.
         error: io::Error,
     },
-    /// It would have been written over.
+    /// The file already exists and must not be overwritten.
     #[error("{} is there already and was left as it is: move it away first", .file.display())]
     Exists {
-        /// Which.
+        /// Path of the existing file.
         file: PathBuf,
     },
-    /// It is not what it should be.
+    /// The content or the path of the file is invalid.
     #[error("{}: {reason}", .file.display())]
     Content {
-        /// Which.
+        /// Path of the invalid file.
         file: PathBuf,
-        /// Field and reason.
+        /// Invalid field and reason.
         reason: String,
     },
-    /// A key's name is not one.
+    /// The name is not valid for a key.
     #[error("{name:?} is not a key's name: use 1 to {max} of a-z, 0-9, '-', '_'", max = crate::keys::NAME_CHARS_MAX)]
     Name {
-        /// What was given.
+        /// The invalid name, cut to 80 characters.
         name: String,
     },
-    /// The operating system gave no randomness.
+    /// The operating system returned no random bytes.
     #[error("the operating system gave no randomness: {0}")]
     Randomness(String),
 }
@@ -80,7 +81,7 @@ impl FileError {
     }
 }
 
-/// Says what is wrong with a file's content, given the file.
+/// Adds the path of the file to an error about its content.
 pub(crate) fn in_file<T>(file: &Path, content: Result<T, FieldError>) -> Result<T, FileError> {
     content.map_err(|error| FileError::content(file, error))
 }
@@ -89,16 +90,19 @@ fn io<T>(file: &Path, act: &'static str, result: io::Result<T>) -> Result<T, Fil
     result.map_err(|error| FileError::Io { file: file.to_owned(), act, error })
 }
 
-/// Bytes from the operating system that nobody can guess.
+/// Returns random bytes of the operating system, suitable for secrets.
+///
+/// Errors: [`FileError::Randomness`] if the operating system returns none.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], FileError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| FileError::Randomness(error.to_string()))?;
     Ok(bytes)
 }
 
-/// Writes a file whole or not at all; makes the folders above it, for the owner alone, where they are missing.
+/// Writes a file completely or not at all. Missing parent folders are created with access for the owner only.
 ///
-/// Errors: `FileError::Exists` when it is there and `existing` is `Refuse`; `FileError::Io`.
+/// Errors: [`FileError::Exists`] if the file exists and `existing` is `Refuse`; [`FileError::Io`];
+/// [`FileError::Content`] if the path does not name a file; [`FileError::Randomness`].
 pub fn write(file: &Path, bytes: &[u8], access: Access, existing: Existing) -> Result<(), FileError> {
     let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
         return Err(FileError::content(file, "is not the path of a file"));
@@ -109,14 +113,14 @@ pub fn write(file: &Path, bytes: &[u8], access: Access, existing: Existing) -> R
     let beside = folder.join(beside);
     let moved = fill(&beside, bytes, access).and_then(|()| move_to(&beside, file, existing));
     if moved.is_err() || existing == Existing::Refuse {
-        // The file has its name by now, or never will; a left-over is only clutter.
+        // The file now has its final name, or the write failed; a leftover temporary file does no harm.
         let _ = fs::remove_file(&beside);
     }
     moved?;
     io(folder, "sync the folder", sync_folder(folder))
 }
 
-/// Makes a folder and those above it, so that after a power loss they are there with what was synced in them.
+/// Creates a folder and its parents, and syncs each parent, so that the folder survives a power loss.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -127,7 +131,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     };
     make_folder(above)?;
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()), // somebody else did
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()), // created meanwhile
         made => made.and_then(|()| sync_folder(above)),
     }
 }
@@ -151,18 +155,18 @@ fn move_to(from: &Path, to: &Path, existing: Existing) -> Result<(), FileError> 
     if existing == Existing::Replace {
         return io(to, "write", fs::rename(from, to));
     }
-    // A second name, unlike a rename, fails when the place is taken, with no moment in between.
+    // Unlike a rename, a hard link fails atomically if the name already exists.
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
         Err(_) if fs::symlink_metadata(to).is_ok() => Err(FileError::Exists { file: to.to_owned() }),
-        // Not every file system has second names.
+        // Some file systems do not support hard links.
         Err(_) => io(to, "write", fs::rename(from, to)),
     }
 }
 
 /// Reads a file of at most `bytes_max` bytes.
 ///
-/// Errors: `FileError::Io`; `FileError::Content` when it is larger.
+/// Errors: [`FileError::Io`]; [`FileError::Content`] if the file is larger.
 pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     let opened = io(file, "open", File::open(file))?;
     let mut bytes = Vec::new();
@@ -173,12 +177,12 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads a file and its JSON. The error says where the JSON breaks, and shows none of it.
+/// Reads a file and parses its JSON. The error names the position of a syntax error and shows no content of the file.
 pub(crate) fn read_json(file: &Path, bytes_max: usize) -> Result<serde_json::Value, FileError> {
     json_of(file, &read(file, bytes_max)?, ": restore the file from a copy")
 }
 
-/// The JSON in a file's bytes. The error says where it breaks and the way out, and shows none of it.
+/// Parses the JSON of a file. The error names the position of a syntax error and adds `way_out`, but shows no content.
 pub(crate) fn json_of(file: &Path, bytes: &[u8], way_out: &str) -> Result<serde_json::Value, FileError> {
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -190,7 +194,7 @@ pub(crate) fn json_of(file: &Path, bytes: &[u8], way_out: &str) -> Result<serde_
 impl crate::Genesis {
     /// Reads and checks `genesis.json`.
     ///
-    /// Errors: `FileError::Io`; `FileError::Content` with the field's path.
+    /// Errors: [`FileError::Io`]; [`FileError::Content`] with the path of the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
         let opened = io(file, "open", File::open(file))?;
         let reader = io::BufReader::with_capacity(READ_BYTES, opened);

@@ -1,4 +1,4 @@
-//! Reading JSON field by field, so that an error can say where it is.
+//! Reading of JSON field by field, so that an error can name the field.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -6,13 +6,13 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A field that is not as it should be.
+/// An error about a missing or invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {
-    /// Where: `validators[2].power`.
+    /// Path of the field: `validators[2].power`.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and which value is allowed.
     pub reason: String,
 }
 
@@ -22,14 +22,16 @@ impl FieldError {
     }
 }
 
-/// A value and where it stands.
+/// A JSON value and its path in the document.
+///
+/// Errors: the methods return [`FieldError`] with the path, if the value is missing or has another form.
 #[derive(Clone)]
 pub(crate) struct At<'a> {
     value: &'a Value,
     pub path: String,
 }
 
-/// Characters of a wrong value that an error repeats.
+/// Maximum number of characters of an invalid value that an error repeats.
 const SHOWN_CHARS: usize = 80;
 
 impl<'a> At<'a> {
@@ -41,6 +43,7 @@ impl<'a> At<'a> {
         Self { value, path }
     }
 
+    /// Returns an error about this value.
     pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
         Err(FieldError::new(path, reason))
@@ -68,7 +71,7 @@ impl<'a> At<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Refuses fields that nobody would read.
+    /// Refuses fields that are not known, because they would be ignored.
     pub fn only(&self, known: &[&str]) -> Result<(), FieldError> {
         match self.map()?.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -79,12 +82,13 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The field, unless it is absent or null.
+    /// Returns the field, or `None` if it is absent or null.
     pub fn get(&self, key: &str) -> Result<Option<At<'a>>, FieldError> {
         let value = self.map()?.get(key).filter(|value| !value.is_null());
         Ok(value.map(|value| At { value, path: self.path_of(key) }))
     }
 
+    /// Returns the field, which must be present and not null.
     pub fn need(&self, key: &str) -> Result<At<'a>, FieldError> {
         match self.get(key)? {
             Some(field) => Ok(field),
@@ -92,6 +96,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Returns the elements of a list.
     pub fn list(&self) -> Result<Vec<At<'a>>, FieldError> {
         match self.value {
             Value::Array(values) => {
@@ -102,6 +107,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Returns the text of a string.
     pub fn text(&self) -> Result<&'a str, FieldError> {
         match self.value {
             Value::String(text) => Ok(text),
@@ -109,7 +115,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A short text without control characters.
+    /// Reads a short text without control characters.
     pub fn name(&self, chars_max: usize) -> Result<String, FieldError> {
         let text = self.text()?;
         if text.chars().count() > chars_max || text.chars().any(char::is_control) {
@@ -118,20 +124,21 @@ impl<'a> At<'a> {
         Ok(text.to_owned())
     }
 
-    /// A text that means something.
+    /// Reads a text and parses it into a value.
     pub fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = self.text()?;
         text.parse().or_else(|error| self.error(error))
     }
 
-    /// A whole number of the type's range, as a decimal string (CometBFT's way for 64 bits) or as a JSON number.
+    /// Reads an integer in the range of the type, from a decimal string (CometBFT's format for 64 bits) or a JSON
+    /// number.
     pub fn number<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = match self.value {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             _ => return self.error(format!("is {}, expected a whole number in quotes", self.kind())),
         };
-        // `+5` and the like parse as numbers, but have a second spelling.
+        // `+5` and similar texts also parse as numbers; they are refused, so that every number has one spelling.
         let plain = text.strip_prefix('-').unwrap_or(&text).bytes().all(|digit| digit.is_ascii_digit());
         match text.parse() {
             Ok(number) if plain => Ok(number),
@@ -143,7 +150,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Exactly `N` bytes in base64. The error does not repeat the text: it may be a secret.
+    /// Reads exactly `N` bytes in base64. The error does not repeat the text, which may be a secret.
     pub fn base64<const N: usize>(&self) -> Result<[u8; N], FieldError> {
         let bytes = BASE64.decode(self.text()?.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         match bytes {
@@ -152,15 +159,15 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The bytes of a key, `{"type": KIND, "value": BASE64}`.
+    /// Reads the bytes of a key, `{"type": KIND, "value": BASE64}`.
     pub fn key<const N: usize>(&self, kind: &str) -> Result<[u8; N], FieldError> {
         self.key_of(&[((), kind)])?.1.base64()
     }
 
-    /// Which of `kinds` a key is, by the tag of each, and where its bytes stand.
+    /// Finds which of `kinds` a key is, by the tag of each, and returns it with the field of the key's bytes.
     pub fn key_of<K: Copy>(&self, kinds: &[(K, &str)]) -> Result<(K, At<'a>), FieldError> {
         self.only(&["type", "value"])?;
-        // The error repeats nothing of what stands there: it may be a secret that slipped.
+        // The error does not repeat the text, which may be a misplaced secret.
         let got = self.need("type")?;
         let text = got.text()?;
         match kinds.iter().find(|(_, tag)| *tag == text) {

@@ -1,13 +1,13 @@
-//! Key files, in CometBFT's shapes.
+//! Key files in CometBFT's formats.
 //!
-//! | file | holds |
+//! | file | content |
 //! |---|---|
 //! | `config/priv_validator_key.json` | [`ValidatorKey`]: address, public key, secret key (secp256k1 or Ed25519) |
-//! | `data/priv_validator_state.json` | [`ValidatorState`]: the last height, round and step signed |
+//! | `data/priv_validator_state.json` | [`ValidatorState`]: the last signed height, round and step |
 //! | `config/node_key.json` | [`NodeKey`]: 64 bytes, Ed25519 seed ‖ public key |
 //! | `keys/NAME.json` | [`AccountKey`] in a [`Keyring`]: name, address, public key, secret key (secp256k1) |
 //!
-//! Secrets are never in `Debug`, `Display` or errors.
+//! Secrets never appear in `Debug` output, `Display` output or errors.
 
 use std::{
     fmt, fs,
@@ -26,13 +26,13 @@ use crate::{
     json::{At, FieldError},
 };
 
-/// Bytes of a key file.
+/// Maximum bytes of a key file.
 const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 
-/// Characters of an account key's name.
+/// Maximum number of characters in the name of an account key.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// Keys of a keyring.
+/// Maximum number of keys in a keyring.
 pub const KEYRING_KEYS_MAX: usize = 100_000;
 
 fn pretty(shape: &impl Serialize) -> Vec<u8> {
@@ -41,16 +41,16 @@ fn pretty(shape: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// A new secret key from the operating system's randomness.
+/// Creates a secret key from random bytes of the operating system.
 ///
-/// Errors: `FileError::Randomness`.
+/// Errors: [`FileError::Randomness`] if the operating system returns no random bytes.
 pub fn generate_secret_key() -> Result<SecretKey, FileError> {
     draw(SecretKey::from_bytes)
 }
 
 fn draw<K>(key: impl Fn(&[u8]) -> Result<K, SignatureError>) -> Result<K, FileError> {
     loop {
-        // All but one in 2^127 draws are keys.
+        // All but one in 2^127 random values are valid keys.
         if let Ok(key) = key(&random::<32>()?) {
             return Ok(key);
         }
@@ -80,7 +80,10 @@ fn key_file(name: Option<&str>, secret: &ConsensusSecretKey) -> Vec<u8> {
     })
 }
 
-/// The secret key of a file, of one of these types, whose address and public key, if they are there, belong to it.
+/// Reads the secret key of a file. It must have one of these types, and the optional address and public key must match
+/// it.
+///
+/// Errors: [`FieldError`] with the invalid field.
 fn read_secret(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusSecretKey, FieldError> {
     let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.secret_tag())).collect();
     let (key_type, value) = at.need("priv_key")?.key_of(&tags)?;
@@ -110,38 +113,40 @@ fn read_secret(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusSecretKey,
     Ok(secret)
 }
 
-/// What a validator signs with.
+/// The consensus key of a validator.
 #[derive(Clone, Debug)]
 pub struct ValidatorKey {
-    /// The secret key; its `Debug` hides it.
+    /// The secret key; its `Debug` output hides it.
     pub secret: ConsensusSecretKey,
 }
 
 impl ValidatorKey {
-    /// A new one.
+    /// Creates a random key of this type.
+    ///
+    /// Errors: [`FileError::Randomness`] if the operating system returns no random bytes.
     pub fn generate(key_type: KeyType) -> Result<Self, FileError> {
         let secret = draw(|bytes| ConsensusSecretKey::from_bytes(key_type, bytes))?;
         Ok(Self { secret })
     }
 
-    /// The public half.
+    /// Returns the public key of the validator.
     pub fn public_key(&self) -> ConsensusPublicKey {
         self.secret.public_key()
     }
 
-    /// The validator's address.
+    /// Returns the address of the validator.
     pub fn address(&self) -> Address {
         self.public_key().address()
     }
 
-    /// The file's bytes: secret.
+    /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
         key_file(None, &self.secret)
     }
 
-    /// Reads `priv_validator_key.json`.
+    /// Reads the key from `priv_validator_key.json`.
     ///
-    /// Errors: [`FileError`] with file and field.
+    /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
@@ -149,13 +154,15 @@ impl ValidatorKey {
         Ok(Self { secret: in_file(file, secret)? })
     }
 
-    /// Writes `priv_validator_key.json`, for the owner alone.
+    /// Writes `priv_validator_key.json` with access for the owner only.
+    ///
+    /// Errors: those of [`files::write`].
     pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
         files::write(file, &self.to_file(), Access::Secret, existing)
     }
 }
 
-/// What a node proves itself with on the network: an Ed25519 seed and its public key, kept as they are.
+/// The key with which a node proves its identity on the network: an Ed25519 seed and its public key, unchecked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeKey(pub [u8; 64]);
 
@@ -171,16 +178,16 @@ struct NodeKeyShape {
 }
 
 impl NodeKey {
-    /// The file's bytes: secret.
+    /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
         pretty(&NodeKeyShape {
             priv_key: KeyShape { kind: KeyType::Ed25519.secret_tag(), value: BASE64.encode(&self.0) },
         })
     }
 
-    /// Reads `node_key.json`. Whether the halves belong together is for the network layer to check.
+    /// Reads `node_key.json`. The network layer checks that the seed and the public key match.
     ///
-    /// Errors: [`FileError`] with file and field.
+    /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
@@ -188,33 +195,36 @@ impl NodeKey {
         Ok(Self(in_file(file, key)?))
     }
 
-    /// Writes `node_key.json`, for the owner alone.
+    /// Writes `node_key.json` with access for the owner only.
+    ///
+    /// Errors: those of [`files::write`].
     pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
         files::write(file, &self.to_file(), Access::Secret, existing)
     }
 }
 
-/// The last that a validator signed, as CometBFT and remote signers keep it: nothing before it may be signed again.
+/// The last signature of a validator, as CometBFT and remote signers store it: nothing before it may be signed again.
 ///
-/// The node writes it at every signature, beside its database, which also knows what was signed: see `node/src/signing.rs`.
+/// The node writes it at every signature, in addition to its database, which also knows what was signed: see
+/// `node/src/signing.rs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValidatorState {
-    /// Height; 0 before the first signature.
+    /// Height of the last signature; 0 before the first one.
     pub height: Height,
-    /// Round.
+    /// Round of the last signature.
     pub round: Round,
-    /// 0 nothing, 1 proposal, 2 prevote, 3 precommit.
+    /// Step of the last signature: 0 none, 1 proposal, 2 prevote, 3 precommit.
     pub step: u8,
-    /// The signature, if there is one.
+    /// The last signature, if there is one.
     pub signature: Option<Signature>,
-    /// What was signed, if there is a signature.
+    /// The bytes that were signed, if there is a signature.
     pub sign_bytes: Option<Vec<u8>>,
 }
 
-/// Bytes of a record: a signature, and the bytes that were signed in hexadecimal, fit.
+/// Size of a record in bytes: enough for a signature and the signed bytes in hexadecimal.
 const RECORD_BYTES: usize = 2048;
 
-/// Bits of a record's checksum, each of them a byte of white space.
+/// Number of bits of a record's checksum; each bit is stored as one byte of white space.
 const RECORD_CHECK_BITS: usize = 64;
 
 fn record_check(content: &[u8]) -> [u8; RECORD_CHECK_BITS] {
@@ -234,7 +244,7 @@ struct ValidatorStateShape {
 }
 
 impl ValidatorState {
-    /// The file's bytes.
+    /// Returns the content of the state file.
     pub fn to_file(&self) -> Vec<u8> {
         pretty(&ValidatorStateShape {
             height: self.height.to_string(),
@@ -245,8 +255,8 @@ impl ValidatorState {
         })
     }
 
-    /// The file's bytes at a length that never changes, so that it can be written over in place: the document, spaces, and a
-    /// checksum of both, in spaces and tabs, which no reader of JSON minds.
+    /// Returns the content of the file with a constant length, so that it can be overwritten in place: the document,
+    /// spaces, and a checksum of both as spaces and tabs, which every JSON reader ignores.
     pub fn to_record(&self) -> Vec<u8> {
         let mut bytes = self.to_file();
         assert!(bytes.len() <= RECORD_BYTES - RECORD_CHECK_BITS, "what is signed is bounded");
@@ -256,14 +266,14 @@ impl ValidatorState {
         bytes
     }
 
-    /// Where the copy is that is written over before the file is.
+    /// Returns the path of the spare copy, which is overwritten before the file itself.
     pub fn spare_of(file: &Path) -> PathBuf {
         file.with_added_extension("spare")
     }
 
-    /// Reads `priv_validator_state.json`, or its spare where a write of the file was torn.
+    /// Reads `priv_validator_state.json`, or its spare copy if the content of the file is damaged.
     ///
-    /// Errors: [`FileError`] with file and field.
+    /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
         match Self::load_alone(file) {
             Err(error @ FileError::Content { .. }) => Self::load_alone(&Self::spare_of(file)).map_err(|_| error),
@@ -271,9 +281,9 @@ impl ValidatorState {
         }
     }
 
-    /// Reads `priv_validator_state.json`, whatever its spare says.
+    /// Reads `priv_validator_state.json` without its spare copy.
     ///
-    /// Errors: [`FileError`] with file and field.
+    /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load_alone(file: &Path) -> Result<Self, FileError> {
         let bytes = files::read(file, KEY_FILE_BYTES_MAX)?;
         if bytes.len() == RECORD_BYTES {
@@ -285,7 +295,7 @@ impl ValidatorState {
                 ));
             }
         }
-        // An older copy would be worse than none.
+        // The error must not advise to restore the file from a copy: an older state is worse than none.
         let value = json_of(file, &bytes, "")?;
         in_file(file, Self::read(&At::root(&value)))
     }
@@ -318,39 +328,41 @@ impl ValidatorState {
         Ok(state)
     }
 
-    /// Writes `priv_validator_state.json`.
+    /// Writes the state to `priv_validator_state.json`.
+    ///
+    /// Errors: those of [`files::write`].
     pub fn save(&self, file: &Path, existing: Existing) -> Result<(), FileError> {
         files::write(file, &self.to_file(), Access::Secret, existing)
     }
 }
 
-/// What an account signs with.
+/// The signing key of an account.
 #[derive(Clone, Debug)]
 pub struct AccountKey {
-    /// Its name here: 1 to 64 of a-z, 0-9, `-`, `_`.
+    /// Name in the keyring: 1 to 64 characters of a-z, 0-9, `-`, `_`.
     pub name: String,
-    /// The secret key; its `Debug` hides it.
+    /// The secret key; its `Debug` output hides it.
     pub secret: SecretKey,
 }
 
 impl AccountKey {
-    /// A key under a name.
+    /// Creates an account key with a name.
     ///
-    /// Errors: `FileError::Name`.
+    /// Errors: [`FileError::Name`] if the name is invalid.
     pub fn new(name: &str, secret: SecretKey) -> Result<Self, FileError> {
         Ok(Self { name: check_name(name)?.to_owned(), secret })
     }
 
-    /// A new one.
+    /// Creates a random account key with a name.
     ///
-    /// Errors: `FileError::Name`, `FileError::Randomness`.
+    /// Errors: [`FileError::Name`] if the name is invalid, [`FileError::Randomness`].
     pub fn generate(name: &str) -> Result<Self, FileError> {
         Self::new(name, generate_secret_key()?)
     }
 
-    /// Reads a key's file, wherever it is, under a name.
+    /// Reads an account key from any file and gives it a name.
     ///
-    /// Errors: `FileError::Name`; otherwise [`FileError`] with file and field.
+    /// Errors: [`FileError::Name`] if the name is invalid; otherwise [`FileError`] with the file and the invalid field.
     pub fn load(name: &str, file: &Path) -> Result<Self, FileError> {
         let value = read_json(file, KEY_FILE_BYTES_MAX)?;
         let at = At::root(&value);
@@ -358,18 +370,18 @@ impl AccountKey {
         Self::new(name, in_file(file, secret)?)
     }
 
-    /// The account's address.
+    /// Returns the address of the account.
     pub fn address(&self) -> Address {
         self.secret.public_key().address()
     }
 
-    /// The file's bytes: secret.
+    /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
         key_file(Some(&self.name), &self.secret.clone().into())
     }
 }
 
-/// Accounts sign with secp256k1 alone.
+/// Reads the secret key of an account, which must be of type secp256k1.
 fn read_account_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
     match read_secret(at, &[KeyType::Secp256k1])? {
         ConsensusSecretKey::Secp256k1(secret) => Ok(secret),
@@ -385,28 +397,28 @@ fn check_name(name: &str) -> Result<&str, FileError> {
     Err(FileError::Name { name: name.chars().take(80).collect() })
 }
 
-/// A folder of account keys.
+/// A folder that contains account keys.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     folder: PathBuf,
 }
 
 impl Keyring {
-    /// The keyring in a folder; it need not be there yet.
+    /// Creates a keyring for a folder, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Where a key is or would be.
+    /// Returns the path of the file of a key, which need not exist.
     ///
-    /// Errors: `FileError::Name`.
+    /// Errors: [`FileError::Name`] if the name is invalid.
     pub fn file(&self, name: &str) -> Result<PathBuf, FileError> {
         Ok(self.folder.join(format!("{}.json", check_name(name)?)))
     }
 
-    /// The names of all keys, sorted. A folder that is not there has none.
+    /// Returns the names of all keys, sorted. A missing folder counts as empty.
     ///
-    /// Errors: `FileError::Io`; `FileError::Content` beyond [`KEYRING_KEYS_MAX`].
+    /// Errors: [`FileError::Io`]; [`FileError::Content`] if there are more than [`KEYRING_KEYS_MAX`] keys.
     pub fn names(&self) -> Result<Vec<String>, FileError> {
         let io_error = |error| FileError::Io { file: self.folder.clone(), act: "list", error };
         let entries = match fs::read_dir(&self.folder) {
@@ -430,16 +442,16 @@ impl Keyring {
         Ok(names)
     }
 
-    /// Reads a key.
+    /// Reads the key with this name.
     ///
-    /// Errors: [`FileError`] with file and field.
+    /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(&self, name: &str) -> Result<AccountKey, FileError> {
         AccountKey::load(name, &self.file(name)?)
     }
 
-    /// Adds a key, for the owner alone.
+    /// Adds a key to the folder, with access for the owner only. Returns the path of its file.
     ///
-    /// Errors: `FileError::Exists` when the name is taken; `FileError::Io`.
+    /// Errors: [`FileError::Exists`] if the name is taken; otherwise those of [`files::write`].
     pub fn add(&self, key: &AccountKey) -> Result<PathBuf, FileError> {
         let file = self.file(&key.name)?;
         files::write(&file, &key.to_file(), Access::Secret, Existing::Refuse)?;

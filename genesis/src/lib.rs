@@ -1,18 +1,21 @@
-//! How a chain begins: the genesis document, the first state it implies, and the key files around it.
+//! The start of a chain: the genesis document, the first state that it defines, and the key files.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | `stream` | reading a document of any number of accounts, one at a time |
-//! | [`document`] | `genesis.json`, in CometBFT's shape: read, checked field by field, written, hashed |
-//! | [`keys`] | `priv_validator_key.json`, `priv_validator_state.json`, `node_key.json`, and the keyring `keys/NAME.json` |
-//! | [`files`] | writing files whole or not at all, reading them with errors that name file and field |
-//! | [`testnet`] | the files of a testnet, planned first and written then |
+//! | `stream` | reading a document with any number of accounts, one account at a time |
+//! | [`document`] | `genesis.json` in CometBFT's format: reading, checking field by field, writing, hashing |
+//! | [`keys`] | `priv_validator_key.json`, `priv_validator_state.json`, `node_key.json`, `keys/NAME.json` (keyring) |
+//! | [`files`] | atomic writes of files, and reads with errors that name the file and the field |
+//! | [`testnet`] | the files of a test network, planned first and then written |
 //!
 //! Invariants:
-//! **G1** a [`Genesis`] that exists is valid: it can only be made by checking (`every_mistake_is_named`);
-//! **G2** equal meaning, equal hash: order and names do not count (`the_hash_is_of_what_it_means`);
-//! **G3** a file is there whole or not at all, and is not written over unless asked (`a_file_is_never_written_over_unasked`);
-//! **G4** a secret is in its file and nowhere else: no `Debug`, no error shows it (`no_error_shows_a_secret`).
+//! **G1** An existing [`Genesis`] is valid: it can only be created by checking (`every_mistake_is_named`).
+//! **G2** Documents with equal meaning have equal hashes: order and names do not count
+//! (`the_hash_is_of_what_it_means`).
+//! **G3** A file is written completely or not at all, and is overwritten only on request
+//! (`a_file_is_never_written_over_unasked`).
+//! **G4** A secret is in its file and nowhere else: no `Debug` output and no error shows it
+//! (`no_error_shows_a_secret`).
 
 pub mod document;
 pub mod files;

@@ -1,4 +1,5 @@
-//! Reading a genesis document of any number of accounts: they pass by one at a time, everything else is small.
+//! Reading of a genesis document with any number of accounts: accounts are read one at a time, all other fields are
+//! small.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,9 +17,9 @@ use crate::{
     json::{At, FieldError},
 };
 
-/// What passes while a document is read. Serde's errors are texts; ours have a field.
+/// The state of reading one document. The errors of serde are only text, so the typed error is kept here.
 struct Reading {
-    /// Bytes until the next account, or the end.
+    /// Bytes that may be read before the next account or the end.
     head_left: Cell<u64>,
     all_left: Cell<u64>,
     error: RefCell<Option<GenesisError>>,
@@ -39,9 +40,9 @@ impl Reading {
     }
 }
 
-/// The document's fields but `app_state`, not looked at yet, and its accounts.
+/// Reads a document. Returns its fields except `app_state`, which are not checked yet, and its accounts.
 ///
-/// Errors: [`GenesisError`], for an account with its path.
+/// Errors: [`GenesisError`]; for an account with the path of the invalid field.
 pub(crate) fn read(reader: impl Read) -> Result<(Map<String, Value>, Vec<GenesisAccount>), GenesisError> {
     let reading = Reading {
         head_left: Cell::new(GENESIS_HEAD_BYTES_MAX),
@@ -59,7 +60,7 @@ pub(crate) fn read(reader: impl Read) -> Result<(Map<String, Value>, Vec<Genesis
     })
 }
 
-/// Counts what is read, and stops where it is too much.
+/// A reader that counts the bytes and fails when a limit is exceeded.
 struct Metered<'a, R> {
     reader: R,
     reading: &'a Reading,
@@ -85,7 +86,7 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// A place in the document that is read as it passes by. What it does not take is a mistake there.
+/// A part of the document that is read as a stream. A JSON type for which it has no method is an error.
 trait Place: Sized {
     type Content;
     const FIELD: &'static str;
@@ -108,7 +109,7 @@ trait Place: Sized {
     }
 }
 
-/// Reads a place.
+/// The serde visitor of one part.
 struct Passing<'a, P>(&'a Reading, PhantomData<P>);
 
 impl<'de, P: Place> DeserializeSeed<'de> for Passing<'_, P> {

@@ -1,4 +1,4 @@
-//! A testnet's files: planned first, without touching a disk, then written.
+//! The files of a test network: planned first without any disk access, then written.
 //!
 //! ```text
 //! <folder>/node0/config/{config.toml,genesis.json,node_key.json,priv_validator_key.json}
@@ -6,7 +6,7 @@
 //! <folder>/node1/…
 //! <folder>/keys/{alice,bob,carol}.json
 //! ```
-//! What is in `config.toml`, and who listens where, is the node's business: the caller hands it in.
+//! The caller provides the content of `config.toml` and the addresses to listen on, which are defined by the node.
 
 use std::path::{Path, PathBuf};
 
@@ -19,33 +19,34 @@ use crate::{
     keys::{AccountKey, NodeKey, ValidatorKey, ValidatorState},
 };
 
-/// What a testnet is to be.
+/// The properties of a test network.
 #[derive(Clone, Debug)]
 pub struct TestnetOptions {
-    /// The chain's name.
+    /// Id of the chain.
     pub chain_id: ChainId,
-    /// When it begins.
+    /// Start time of the chain.
     pub genesis_time: Time,
     /// Height of the first block.
     pub initial_height: Height,
-    /// Its parameters.
+    /// Consensus parameters of the chain.
     pub params: Params,
-    /// One validator for each of these, all of the same power.
+    /// Keys of the nodes: one validator each, all with the same power.
     pub nodes: Vec<(ValidatorKey, NodeKey)>,
-    /// Accounts with money, whose keys go to `keys/`.
+    /// Funded accounts with their balances; their keys are written to `keys/`.
     pub accounts: Vec<(AccountKey, u64)>,
-    /// How many accounts of [`sender_key`] have money, for load tests.
+    /// Number of funded accounts with the keys of [`sender_key`], for load tests.
     pub senders: u32,
-    /// How much each of them has.
+    /// Balance of each of these accounts.
     pub sender_balance: u64,
 }
 
 impl TestnetOptions {
-    /// `validators` of them with consensus keys of one type, and alice, bob and carol with a billion each; all keys are new.
+    /// Creates options with new keys: `validators` nodes with consensus keys of one type, and the accounts alice, bob
+    /// and carol with a balance of 1,000,000,000 each.
     ///
-    /// `node_keys` makes an Ed25519 seed ‖ public key from a seed.
+    /// `node_key` returns an Ed25519 seed ‖ public key for a seed.
     ///
-    /// Errors: `FileError::Randomness`.
+    /// Errors: [`FileError::Randomness`] if the operating system returns no random bytes.
     pub fn generate(
         chain_id: ChainId,
         genesis_time: Time,
@@ -60,7 +61,7 @@ impl TestnetOptions {
             genesis_time,
             initial_height: Height(1),
             params: Params::default(),
-            // One more than allowed is enough for `plan` to refuse.
+            // One node more than allowed is enough for `plan` to refuse.
             nodes: (0..validators.min(VALIDATORS_MAX + 1)).map(node).collect::<Result<_, FileError>>()?,
             accounts: ["alice", "bob", "carol"].into_iter().map(account).collect::<Result<_, FileError>>()?,
             senders: 0,
@@ -69,7 +70,7 @@ impl TestnetOptions {
     }
 }
 
-/// The key of a load test's sender. Everybody can work it out: for testnets only.
+/// Returns the key of a sender of load tests. It is publicly computable: use it in test networks only.
 pub fn sender_key(chain_id: &ChainId, index: u32) -> SecretKey {
     let seed = |attempt: u32| {
         let input = [chain_id.as_bytes(), &index.to_be_bytes(), &attempt.to_be_bytes()];
@@ -78,14 +79,14 @@ pub fn sender_key(chain_id: &ChainId, index: u32) -> SecretKey {
     (0..).find_map(|attempt| SecretKey::from_bytes(&seed(attempt).0).ok()).expect("nearly all hashes are keys")
 }
 
-/// A file to be.
+/// A file that is to be written.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlannedFile {
-    /// Where, from the testnet's folder.
+    /// Path relative to the folder of the test network.
     pub path: PathBuf,
-    /// What.
+    /// Content of the file.
     pub bytes: Vec<u8>,
-    /// For whom.
+    /// Permission to read the file.
     pub access: Access,
 }
 
@@ -95,18 +96,18 @@ impl std::fmt::Debug for PlannedFile {
     }
 }
 
-/// A planned testnet.
+/// A planned test network with its genesis document.
 #[derive(Clone, Debug)]
 pub struct Testnet {
-    /// How the chain begins.
+    /// Genesis document of the chain.
     pub genesis: Genesis,
     options: TestnetOptions,
 }
 
 impl Testnet {
-    /// Plans it.
+    /// Plans a test network from its options.
     ///
-    /// Errors: [`FieldError`] of the genesis document, when the options make no chain.
+    /// Errors: [`FieldError`] of the genesis document, if the options do not define a valid chain.
     pub fn plan(options: TestnetOptions) -> Result<Self, FieldError> {
         let validator = |(index, (key, _)): (usize, &(ValidatorKey, NodeKey))| GenesisValidator {
             public_key: key.public_key(),
@@ -135,12 +136,12 @@ impl Testnet {
         Ok(Self { genesis, options })
     }
 
-    /// Names of the nodes' homes, in the testnet's folder.
+    /// Returns the names of the nodes' home folders, relative to the folder of the test network.
     pub fn homes(&self) -> impl ExactSizeIterator<Item = String> {
         (0..self.options.nodes.len()).map(node_name)
     }
 
-    /// All files. `config_toml` makes a node's `config.toml`, given its index.
+    /// Returns all files. `config_toml` returns a node's `config.toml` for its index.
     pub fn files(&self, config_toml: impl Fn(usize) -> String) -> Vec<PlannedFile> {
         let genesis = self.genesis.to_json().into_bytes();
         let mut files = Vec::new();
@@ -165,9 +166,9 @@ fn node_name(index: usize) -> String {
     format!("node{index}")
 }
 
-/// Writes planned files under `folder`. With `Existing::Refuse` nothing is written when one of them is there already.
+/// Writes planned files under `folder`. With `Existing::Refuse`, nothing is written if one of them already exists.
 ///
-/// Errors: `FileError::Exists`, `FileError::Io`; what was written before an I/O error stays, whole.
+/// Errors: [`FileError::Exists`], [`FileError::Io`]; files that were written before an I/O error stay, complete.
 pub fn write_files(folder: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), FileError> {
     if existing == Existing::Refuse
         && let Some(file) =

@@ -1,4 +1,4 @@
-//! The genesis document: golden bytes, every mistake, round trips.
+//! Proves the format of the genesis document: golden bytes, an error for every mistake, round trips.
 #![allow(missing_docs)]
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisError, GenesisValidator};
@@ -52,7 +52,7 @@ fn the_fields_client_library_reads_it() {
     assert_eq!(theirs.consensus_params.block.max_bytes, Params::default().block.bytes_max);
 }
 
-/// CometBFT's own form: validators with Ed25519 keys, here beside one of secp256k1.
+/// CometBFT's own form: validators with Ed25519 keys, here next to one with secp256k1.
 #[test]
 fn validators_may_have_ed25519_keys() {
     let ed25519 = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[7; 32]).unwrap().public_key();
@@ -69,7 +69,7 @@ fn validators_may_have_ed25519_keys() {
     assert_eq!(value["consensus_params"]["validator"]["pub_key_types"], json!(["secp256k1", "ed25519"]));
     let theirs: tendermint::Genesis<Value> = serde_json::from_str(&json).unwrap();
     assert_eq!(theirs.validators[1].address.as_bytes(), ed25519.address().0);
-    // A document that lists CometBFT's default alone is read as it is.
+    // A document that lists only CometBFT's default key type is accepted.
     let only = json.replace("\"secp256k1\",\n        \"ed25519\"", "\"ed25519\"");
     assert_ne!(only, json);
     assert_eq!(Genesis::parse(only.as_bytes()).unwrap().document(), &mixed);
@@ -136,7 +136,7 @@ fn what_may_be_left_out_has_defaults() {
     assert_eq!(genesis.params().fee_min, 3);
 }
 
-/// Sets a field of the golden document; the error must begin with `says`.
+/// Sets a field of the golden document and checks that the error begins with `says`.
 fn mistake(pointer: &str, value: Value, says: &str) {
     let mut document: Value = serde_json::from_str(GOLDEN).unwrap();
     let (parent, field) = pointer.rsplit_once('/').unwrap();
@@ -257,7 +257,7 @@ fn every_mistake_is_named() {
     }
 }
 
-/// 33 zero bytes in base64.
+/// Returns 33 zero bytes in base64.
 fn zeros_in_base64() -> String {
     "A".repeat(44)
 }
@@ -293,7 +293,7 @@ fn what_is_no_document_is_refused() {
     assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is there twice: leave one out");
 }
 
-/// Some 20 MiB as it is written: such documents were refused once.
+/// A document of about 20 MiB must be accepted; an earlier version refused it.
 #[test]
 fn more_accounts_than_fit_into_16_mib_are_read() {
     let account = |n: u32| {
@@ -329,7 +329,7 @@ fn any_document() -> impl Strategy<Value = Document> {
     )
 }
 
-/// JSON that looks a little like a document.
+/// Arbitrary JSON that resembles a document.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -347,7 +347,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Places in the golden document where something else may stand.
+/// Paths of the golden document at which the value is replaced.
 const PLACES: &[&str] = &[
     "/genesis_time",
     "/chain_id",

@@ -1,4 +1,4 @@
-//! Key files and testnets: shapes, mistakes, modes, what happens to what is there.
+//! Proves the formats of key files and test networks, their errors and modes, and that existing files are kept.
 #![allow(missing_docs)]
 
 use std::{
@@ -73,7 +73,7 @@ fn golden_key_files() {
     assert_eq!(none, json!({"height": "0", "round": 0, "step": 0}));
 }
 
-/// As CometBFT writes it: the secret is the seed with the public key behind it.
+/// The file has CometBFT's format: the secret is the seed followed by the public key.
 #[test]
 fn golden_ed25519_key_file() {
     let secret = ConsensusSecretKey::from_bytes(KeyType::Ed25519, &[7; 32]).unwrap();

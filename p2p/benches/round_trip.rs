@@ -1,6 +1,6 @@
-//! What a message costs on its way: a round trip between two plain threads through two nodes on loopback, compared
-//! with the same round trip over a bare TCP socket. Run: `cargo bench -p cairn-p2p`.
-#![allow(clippy::print_stdout)] // a benchmark talks to people
+//! Measures the round trip of a message between two plain threads through two nodes on loopback, and compares it with
+//! the same round trip over a bare TCP socket. Run: `cargo bench -p cairn-p2p`.
+#![allow(clippy::print_stdout)] // a benchmark prints its results
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use p2p::{Bytes, Channel, Config, Event, Events, Network, NodeId, NodeKey, PeerAddress, start};
 
-const MESSAGE_BYTES: usize = 200; // a vote
+const MESSAGE_BYTES: usize = 200; // size of a vote
 const ROUNDS: usize = 5000;
 
 fn main() {

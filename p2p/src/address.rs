@@ -1,4 +1,4 @@
-//! Where a node is reached, in CometBFT's text form.
+//! Network addresses of nodes, in the text form of CometBFT.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,17 +10,17 @@ use libp2p::multiaddr::Protocol;
 use crate::NodeId;
 use crate::range::{self, Reach};
 
-/// Transport under a connection.
+/// The transport protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// TCP with Noise and Yamux.
     Tcp,
-    /// QUIC version 1.
+    /// QUIC version 1 over UDP.
     Quic,
 }
 
 impl Transport {
-    /// The libp2p address of a socket under this transport.
+    /// Returns the libp2p address of a socket under this transport.
     pub(crate) fn multiaddr(self, socket: SocketAddr) -> Multiaddr {
         let address = Multiaddr::from(socket.ip());
         match self {
@@ -30,7 +30,7 @@ impl Transport {
     }
 }
 
-/// The socket and transport of a libp2p address, when it is one of ours.
+/// Returns the transport and socket of a libp2p address, or `None` if the address has another form.
 pub(crate) fn socket_of(address: &Multiaddr) -> Option<(Transport, SocketAddr)> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -50,7 +50,7 @@ pub(crate) fn socket_of(address: &Multiaddr) -> Option<(Transport, SocketAddr)> 
 pub struct HostPort {
     /// DNS name or IP address, without brackets.
     pub host: String,
-    /// Port, not 0 where one dials.
+    /// TCP or UDP port; not 0 in an address to dial.
     pub port: u16,
 }
 
@@ -89,38 +89,39 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A node and where to reach it. Text: `id@host:port` for TCP, `id@quic://host:port` for QUIC.
+/// The id of a node and its network address. Text: `id@host:port` for TCP, `id@quic://host:port` for QUIC.
 ///
-/// `id@tcp://host:port` and `tcp://id@host:port` are read too. The host may be a DNS name.
+/// The parser also accepts `id@tcp://host:port` and `tcp://id@host:port`. The host may be a DNS name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
-    /// Who must answer there.
+    /// Id that the node at this address must prove.
     pub id: NodeId,
     /// DNS name or IP address, without brackets.
     pub host: String,
-    /// Port, not 0.
+    /// TCP or UDP port, not 0.
     pub port: u16,
-    /// Transport to dial with.
+    /// Transport that is used to dial.
     pub transport: Transport,
 }
 
-/// Text that is not an address.
+/// An error about text that is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{got:?} is not an address of the form id@host:port: {reason}")]
 pub struct AddressError {
-    /// The text, cut.
+    /// The rejected text, cut to 96 characters.
     pub got: String,
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub reason: &'static str,
 }
 
 impl PeerAddress {
-    /// The address of a node at a socket.
+    /// Creates the address of a node from its id, socket and transport.
     pub fn new(id: NodeId, socket: SocketAddr, transport: Transport) -> PeerAddress {
         PeerAddress { id, host: socket.ip().to_string(), port: socket.port(), transport }
     }
 
-    /// How far it reaches. A DNS name is taken for a public one until it is looked up. `None`: nobody can be there.
+    /// Returns the reach of the host. A DNS name counts as public until it is resolved. `None` if no host can have the
+    /// address.
     pub(crate) fn reach(&self) -> Option<Reach> {
         match self.host.parse() {
             Ok(ip) => range::reach(ip),
@@ -155,7 +156,7 @@ impl FromStr for PeerAddress {
     }
 }
 
-/// Splits `scheme://rest`.
+/// Splits `scheme://rest` into the optional scheme and the rest.
 fn scheme(text: &str) -> (Option<&str>, &str) {
     match text.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),

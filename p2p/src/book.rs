@@ -1,18 +1,21 @@
-//! Whom to dial, and when: persistent peers for ever, seeds and learned addresses while there is room.
+//! The address book: decides which peers to dial, and when. Persistent peers are dialled always; seeds and learned
+//! addresses while outbound places are free.
 //!
-//! | kind       | dialled                                    | back-off                              | given up        |
-//! |------------|--------------------------------------------|---------------------------------------|-----------------|
-//! | persistent | whenever not connected                     | `redial_min` doubling to `redial_max` | never           |
-//! | learned    | while outbound peers are missing           | 1 s, times four, to 10 min            | after 3 failures, or 6 when it was a good peer once |
-//! | seed       | while they are and no learned one is due   | as learned                            | never           |
+//! | kind       | dialled                            | back-off                              | given up             |
+//! |------------|------------------------------------|---------------------------------------|----------------------|
+//! | persistent | whenever it is not connected       | `redial_min` doubling to `redial_max` | never                |
+//! | learned    | while outbound peers are missing   | 1 s, times four, to 10 min            | after 3 failures (*) |
+//! | seed       | the same, if no learned one is due | as learned                            | never                |
 //!
-//! The next dial is scheduled when a dial begins, so a dial that fails needs no further step. Every pause has a
-//! jitter of a quarter, so that nodes that lost each other do not meet again in step.
+//! (*) After 6 failures if it once had a good connection.
 //!
-//! A learned address is a claim of a stranger. A peer may tell only of addresses that reach at least as far as its own: a
-//! public peer of public ones. Dials to learned addresses that give no peer are counted, for the range of addresses that told
-//! us, for the range dialled, and in all; a dial that gives a peer costs nothing. A range that used its share up is forgotten
-//! with all that it told.
+//! The next dial is scheduled when a dial begins, so a failed dial needs no further step. Every pause has a jitter of
+//! plus or minus a quarter, so that nodes that lost each other do not redial in lockstep.
+//!
+//! A learned address is an unverified claim. A peer may only report addresses that reach at least as far as its own: a
+//! public peer may report public addresses only. Dials to learned addresses that do not result in a peer are counted:
+//! for the range of addresses that reported them, for the range that was dialled, and in total. A dial that results in
+//! a peer is refunded. When a source range has used its budget up, its unproven addresses are forgotten.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -37,11 +40,11 @@ enum Kind {
     Persistent,
     Seed,
     Learned {
-        /// Who told us. `None`: the file.
+        /// Range of addresses that reported this address. `None`: it comes from the file.
         source: Option<Range>,
-        /// How far the address must reach.
+        /// Minimum reach of the address once its name is resolved.
         reach_min: Reach,
-        /// It was a good peer once.
+        /// True if it once had a connection that lasted [`STABLE`].
         is_proven: bool,
     },
 }
@@ -55,17 +58,17 @@ impl Kind {
 #[derive(Debug)]
 struct Entry {
     address: PeerAddress,
-    /// The range of its IP address; `None` for a name.
+    /// The range of its IP address; `None` for a DNS name.
     range: Option<Range>,
     kind: Kind,
-    /// Dials since the last good connection.
+    /// Number of dials since the last good connection.
     attempts: u32,
     next_dial: Instant,
-    /// The first of the dials that failed since the last connection.
+    /// Time of the first failed dial since the last connection.
     failing_since: Option<Instant>,
 }
 
-/// Dials to learned addresses that may still fail.
+/// Budgets of dials to learned addresses; a dial that results in a peer is refunded.
 #[derive(Debug)]
 struct Dials {
     by_source: Buckets,
@@ -73,7 +76,7 @@ struct Dials {
     all: Bucket,
 }
 
-/// The addresses. At most the configured ones and [`BOOK_ADDRESSES_MAX`] learned ones.
+/// The address book. It holds the configured addresses and at most [`BOOK_ADDRESSES_MAX`] learned ones.
 #[derive(Debug)]
 pub(crate) struct Book {
     own_id: NodeId,
@@ -83,18 +86,19 @@ pub(crate) struct Book {
     redial_max: Duration,
     allow_private: bool,
     salt: u64,
-    /// Learned addresses changed since the last `take_json`.
+    /// True if learned addresses changed since the last `take_json`.
     is_dirty: bool,
 }
 
-/// The file: learned addresses only.
+/// Content of the address book file: learned addresses only.
 #[derive(Serialize, Deserialize)]
 struct File {
     addresses: Vec<String>,
 }
 
 impl Book {
-    /// The configured addresses. `salt` is random: it spreads nodes' dials in time and choice.
+    /// Creates a book with the configured addresses. `salt` is random: it makes the jitter and the choice of addresses
+    /// differ between nodes.
     pub(crate) fn new(own_id: NodeId, config: &Config, now: Instant, salt: u64) -> Book {
         let mut book = Book {
             own_id,
@@ -129,7 +133,8 @@ impl Book {
         }
     }
 
-    /// Adds an address that a peer at `source` told us. False when it is of no use or there is no room.
+    /// Adds an address that a peer at `source` reported. Returns false if the address is not usable or the book is
+    /// full.
     pub(crate) fn learn(&mut self, address: PeerAddress, source: IpAddr, now: Instant) -> bool {
         let range = Some(Range::of(source));
         let told = |entry: &&Entry| matches!(entry.kind, Kind::Learned { source, .. } if source == range);
@@ -165,9 +170,10 @@ impl Book {
         self.entries.values().filter(|entry| entry.kind.is_learned())
     }
 
-    /// Takes the addresses to dial now, at most `room` beyond the persistent ones, and tells when to ask again.
+    /// Returns the addresses to dial now, at most `room` beyond the persistent ones, and the time of the next call.
     ///
-    /// `is_busy` says who is connected or being dialled. When an answer of `is_busy` or `room` changes, ask again.
+    /// `is_busy` returns true for a peer that is connected or being dialled. When a result of `is_busy` or `room`
+    /// changes, call this function again.
     pub(crate) fn due(
         &mut self,
         now: Instant,
@@ -218,8 +224,11 @@ impl Book {
         (addresses, next)
     }
 
-    /// Whether the socket that an address of the book leads to may be dialled: for a learned one, the name may have hidden
-    /// where it leads. The error ends a sentence.
+    /// Checks whether the resolved socket of an address in the book may be dialled: a DNS name may resolve to a network
+    /// that its source must not report.
+    ///
+    /// Errors: the reason, as the end of a sentence, if the address was forgotten meanwhile, does not reach far enough,
+    /// or too many dials to its range failed recently.
     pub(crate) fn may_dial(&mut self, id: &NodeId, ip: IpAddr, now: Instant) -> Result<(), &'static str> {
         let Some(entry) = self.entries.get(id) else { return Err("who told of it was found out meanwhile") };
         let Kind::Learned { reach_min, .. } = &entry.kind else { return Ok(()) };
@@ -233,7 +242,7 @@ impl Book {
         Ok(())
     }
 
-    /// Notes that a dial gave a peer, at `ip`.
+    /// Records that a dial resulted in a peer at `ip`.
     pub(crate) fn on_up(&mut self, id: &NodeId, ip: Option<IpAddr>, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.failing_since = None;
@@ -242,7 +251,7 @@ impl Book {
         }
     }
 
-    /// Notes a dial and schedules the next one, in case it fails.
+    /// Records a dial and schedules the next one, in case this one fails.
     fn begin(&mut self, id: &NodeId, now: Instant) -> PeerAddress {
         let pause = self.pause(id);
         let entry = self.entries.get_mut(id).expect("due entries are in the book");
@@ -251,7 +260,7 @@ impl Book {
         entry.address.clone()
     }
 
-    /// The pause after the attempts so far, with jitter.
+    /// Returns the pause after the attempts so far, with jitter.
     fn pause(&self, id: &NodeId) -> Duration {
         let entry = &self.entries[id];
         let attempts = entry.attempts.min(20);
@@ -263,15 +272,16 @@ impl Book {
         pause.mul_f64(0.75 + jitter / 2.0)
     }
 
-    /// A number that looks random, the same for the same arguments in one run.
+    /// Returns a pseudo-random number that depends only on the salt and the arguments.
     fn mix(&self, id: &NodeId, n: u32) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.salt.to_be_bytes()).update(&id.0).update(&n.to_be_bytes());
         u64::from_be_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("eight bytes"))
     }
 
-    /// Notes that a dial gave no connection. A learned address that fails too often is forgotten, and so is all that a range
-    /// told whose addresses fail too often. Tells for how long a configured peer has been out of reach.
+    /// Records that a dial gave no connection. A learned address that fails too often is forgotten; so are all unproven
+    /// addresses of a source range whose dials fail too often. Returns for how long a configured peer has been
+    /// unreachable.
     pub(crate) fn on_failed(&mut self, id: &NodeId, now: Instant) -> Option<Duration> {
         let entry = self.entries.get_mut(id)?;
         let since = *entry.failing_since.get_or_insert(now);
@@ -299,7 +309,8 @@ impl Book {
         }
     }
 
-    /// Notes that a peer was lost: dial again, soon when the connection was a good one, and not before `not_before`.
+    /// Records the loss of a peer and schedules the next dial: soon after a good connection, and not before
+    /// `not_before`.
     pub(crate) fn on_down(&mut self, id: &NodeId, lived: Duration, now: Instant, not_before: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if lived >= STABLE {
@@ -313,12 +324,14 @@ impl Book {
         entry.next_dial = again.max(not_before.unwrap_or(again));
     }
 
-    /// Number of addresses.
+    /// Returns the number of addresses in the book.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Adds the learned addresses of a file. A missing file is an empty one.
+    /// Adds the learned addresses of a file. A missing file counts as empty.
+    ///
+    /// Errors: an I/O error if the file cannot be read or is not JSON of the expected form.
     pub(crate) fn load(&mut self, path: &Path, now: Instant) -> std::io::Result<()> {
         let file = match std::fs::File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -335,7 +348,7 @@ impl Book {
         Ok(())
     }
 
-    /// The content of the file, if it changed since it was last asked for.
+    /// Returns the new content of the file, or `None` if no learned address changed since the last call.
     pub(crate) fn take_json(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
@@ -350,7 +363,7 @@ fn range_of(address: &PeerAddress) -> Option<Range> {
 }
 
 impl Dials {
-    /// How long until an address that `source` told may be dialled; zero when it may now.
+    /// Returns the time until an address that `source` reported may be dialled; zero if it may be dialled now.
     fn wait(&mut self, now: Instant, source: Option<Range>) -> Duration {
         let of_source = source.map_or(Duration::ZERO, |range| self.by_source.of(now, range).wait(now));
         of_source.max(self.all.wait(now))
@@ -374,7 +387,9 @@ impl Dials {
     }
 }
 
-/// Writes a file so that a crash leaves the old or the new one.
+/// Writes a file atomically: after a crash, either the old or the new content is there.
+///
+/// Errors: an I/O error if the temporary file cannot be written or renamed.
 pub(crate) fn save(path: &Path, json: &str) -> std::io::Result<()> {
     use std::io::Write;
     let temporary = path.with_extension("tmp");
@@ -516,7 +531,7 @@ mod tests {
             let is_public = is_taken && host == "9.9.9.9";
             assert_eq!(told(false, source, host), is_public, "strict: {source} tells of {host}");
         }
-        // A name hides where it leads until it is looked up.
+        // A DNS name hides its target until it is resolved.
         let mut book = book(|c| c.allow_private = true, now);
         assert!(book.learn(address(1, "a.example.org"), SOURCE, now));
         assert!(book.may_dial(&NodeId([1; 20]), ip("10.0.0.1"), now).is_err());
@@ -531,7 +546,7 @@ mod tests {
         let (mut dials, mut at_victim) = (0, 0);
         for second in 0..35 {
             let now = begin + Duration::from_secs(second);
-            // 30 ranges tell, again and again, of 64 addresses each; half of those are ports of one victim.
+            // 30 ranges report 64 addresses each, again and again; half of these are ports of one victim.
             for source in 0..if second % 5 == 0 { 30u8 } else { 0 } {
                 for n in 0..64u8 {
                     let mut id = [source + 1; 20];

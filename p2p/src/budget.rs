@@ -1,4 +1,4 @@
-//! How often something may happen: once a pause, with a burst.
+//! Token buckets that limit how often an event may occur: once per `pause`, with a burst.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::limits::*;
 use crate::range::Range;
 
-/// Tokens: `burst` at first, one more each `pause`, never more than `burst`.
+/// A token bucket: it starts with `burst` tokens, gains one per `pause`, and never holds more than `burst`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
@@ -26,13 +26,13 @@ impl Bucket {
         self.tokens = (self.tokens + age / self.pause.as_secs_f64()).min(self.burst);
     }
 
-    /// How long until there is a token; zero when there is one.
+    /// Returns the time until a token is available; zero if one is available now.
     pub(crate) fn wait(&mut self, now: Instant) -> Duration {
         self.fill(now);
         self.pause.mul_f64((1.0 - self.tokens).max(0.0))
     }
 
-    /// Takes a token if there is one.
+    /// Takes a token. Returns false if none is available.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let has = self.wait(now).is_zero();
         if has {
@@ -41,13 +41,13 @@ impl Bucket {
         has
     }
 
-    /// Gives a token back: what it was taken for cost nothing.
+    /// Returns a token to the bucket, because the action it was taken for succeeded.
     pub(crate) fn give_back(&mut self) {
         self.tokens = (self.tokens + 1.0).min(self.burst);
     }
 }
 
-/// Buckets of ranges, at most [`BUCKETS_MAX`]: beyond, the one that was used last longest ago is forgotten.
+/// Token buckets per range of addresses, at most [`BUCKETS_MAX`]; beyond, the least recently used one is dropped.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     buckets: BTreeMap<Range, Bucket>,

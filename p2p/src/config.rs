@@ -1,4 +1,4 @@
-//! What an operator decides about the network.
+//! Network settings that an operator chooses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -9,77 +9,78 @@ use crate::address::HostPort;
 use crate::range::{self, Range, Reach};
 use crate::{NodeId, PeerAddress};
 
-/// Settings of the network. [`Config::new`] gives the defaults; fields are named as in CometBFT's `[p2p]` where it has them.
+/// Settings of the network. [`Config::new`] gives the defaults; fields have the names of CometBFT's `[p2p]` section
+/// where it has them.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Chain that peers must be of.
+    /// Chain id that every peer must have.
     pub chain_id: String,
-    /// Hash of the genesis document that peers must have too: one chain id may be used twice.
+    /// Hash of the genesis document that every peer must have too, because one chain id may be used twice.
     pub genesis_hash: [u8; 32],
-    /// Name for people, told to peers.
+    /// Human-readable name of this node; it is sent to peers.
     pub moniker: String,
-    /// Software version, told to peers.
+    /// Software version of this node; it is sent to peers.
     pub version: String,
-    /// Socket to listen on: `tcp://0.0.0.0:26656`, or without the scheme. Port 0 picks a free one.
+    /// Socket to listen on: `tcp://0.0.0.0:26656`, or without the scheme. Port 0 selects a free port.
     pub laddr: String,
-    /// Also listen on the UDP port of the same number and dial by QUIC.
+    /// True to listen also on the UDP port of the same number and to dial by QUIC.
     pub quic: bool,
-    /// `host:port` at which others reach us, when it is not what we listen on.
+    /// `host:port` at which other nodes reach this node, if it differs from the socket to listen on.
     pub external_address: Option<HostPort>,
-    /// Peers to be connected with always. They are dialled for ever and count in no limit.
+    /// Peers that the node always stays connected with. They are redialled without end and count in no limit.
     pub persistent_peers: Vec<PeerAddress>,
-    /// Peers to dial when outbound peers are missing, to learn more addresses.
+    /// Peers that are dialled to learn more addresses when outbound peers are missing.
     pub seeds: Vec<PeerAddress>,
-    /// Peers that may have dialled us; a share of the places is kept for proven ones.
+    /// Maximum number of inbound peers; a quarter of the places is reserved for proven peers.
     pub max_inbound: usize,
-    /// Peers that we dial beyond the persistent ones.
+    /// Maximum number of outbound peers beyond the persistent ones.
     pub max_outbound: usize,
-    /// Inbound connections from one IP address; loopback is free when `allow_private`. 0: no limit, nor one for strangers of
-    /// one range of addresses.
+    /// Maximum number of inbound connections from one IP address; loopback is exempt if `allow_private` is set. 0 means
+    /// no limit, and no limit for unproven peers of one range of addresses either.
     pub max_inbound_per_ip: usize,
-    /// Exchange addresses of peers with peers, and dial what we learn.
+    /// True to exchange peer addresses with peers and to dial the learned addresses.
     pub pex: bool,
-    /// Peers whose addresses are never given to other peers.
+    /// Peers whose addresses are never sent to other peers.
     pub private_ids: BTreeSet<NodeId>,
-    /// Peers that count in no limit.
+    /// Peers that count in no limit, like the persistent ones.
     pub unconditional_ids: BTreeSet<NodeId>,
-    /// Take loopback and private addresses from the peer exchange, of peers that have such addresses themselves (the
-    /// opposite of CometBFT's `addr_book_strict`).
+    /// True to accept loopback and private addresses in the peer exchange, from peers that have such addresses
+    /// themselves (the opposite of CometBFT's `addr_book_strict`).
     pub allow_private: bool,
-    /// File that keeps learned addresses over restarts. `None`: they are forgotten.
+    /// File that keeps learned addresses over restarts. `None`: they are not kept.
     pub address_book: Option<PathBuf>,
-    /// Time for a dial with its encryption handshake.
+    /// Timeout of a dial including its encryption handshake.
     pub dial_timeout: Duration,
-    /// Time from an encrypted connection to an accepted peer.
+    /// Timeout from an encrypted connection to an accepted peer.
     pub handshake_timeout: Duration,
-    /// First pause before a persistent peer is dialled again; it doubles from there, with jitter.
+    /// First pause before a persistent peer is dialled again; it doubles with each attempt, with jitter.
     pub redial_min: Duration,
     /// Longest pause before a persistent peer is dialled again.
     pub redial_max: Duration,
-    /// Length of a first ban; it doubles with each further one, up to a day.
+    /// Length of the first ban; it doubles with each further one, up to one day.
     pub ban_time: Duration,
     /// Length of each ban of a persistent peer.
     pub ban_time_persistent: Duration,
-    /// Time between two pings. A peer is given up when two in a row fail.
+    /// Interval between two pings. A peer is disconnected when two pings in a row fail.
     pub ping_interval: Duration,
-    /// Time that a ping may take.
+    /// Timeout of one ping.
     pub ping_timeout: Duration,
-    /// Time for a request and its response.
+    /// Timeout of a request and its response together.
     pub request_timeout: Duration,
 }
 
-/// A setting that cannot work.
+/// An error about a setting that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("p2p.{field}: {reason}")]
 pub struct ConfigError {
-    /// Field of [`Config`].
+    /// Name of the field in [`Config`].
     pub field: &'static str,
-    /// What is wrong with it, and the way out.
+    /// What is wrong with the value, and how to correct it.
     pub reason: String,
 }
 
 impl Config {
-    /// Defaults for a node of a chain, whose genesis hash is to be set.
+    /// Creates the default settings for a node of a chain; `genesis_hash` must be set afterwards.
     pub fn new(chain_id: impl Into<String>, moniker: impl Into<String>) -> Config {
         Config {
             chain_id: chain_id.into(),
@@ -111,7 +112,10 @@ impl Config {
         }
     }
 
-    /// The socket to listen on, or why the settings cannot work.
+    /// Checks the settings and returns the socket to listen on.
+    ///
+    /// Errors: [`ConfigError`] if `chain_id` or `laddr` is malformed, `redial_min` is 0 or above `redial_max`, or a
+    /// timeout or the ping interval is 0.
     pub fn validate(&self) -> Result<SocketAddr, ConfigError> {
         let error = |field, reason: &str| ConfigError { field, reason: reason.to_owned() };
         let is_chain_id = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
@@ -147,14 +151,14 @@ impl Config {
         self.persistent_peers.iter().any(|address| address.id == *id)
     }
 
-    /// The range of addresses for which the deeds of a peer at `ip` count. `None`: for none, because the operator
-    /// configured the peer, or because a testnet's many nodes share the address.
+    /// Returns the range of addresses that offences of a peer at `ip` count for. `None` if they count for no range: the
+    /// operator configured the peer, or many nodes of a test network share the address.
     pub(crate) fn range_of(&self, id: &NodeId, ip: IpAddr) -> Option<Range> {
         let is_shared = self.allow_private && range::reach(ip) == Some(Reach::Host);
         (!is_shared && !self.is_exempt(id)).then(|| Range::of(ip))
     }
 
-    /// Whether a peer counts in no limit.
+    /// Returns true if the peer counts in no limit.
     pub(crate) fn is_exempt(&self, id: &NodeId) -> bool {
         self.unconditional_ids.contains(id) || self.is_persistent(id)
     }

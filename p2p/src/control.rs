@@ -1,4 +1,4 @@
-//! What two nodes say to each other on the control stream: who they are, yes or no, and addresses.
+//! Messages of the control stream: hello, accept, refuse, and peer addresses.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,10 +9,10 @@ use crate::config::Config;
 use crate::limits::{ADDRESSES_PER_MESSAGE_MAX, TEXT_BYTES_MAX};
 use crate::{NodeId, PeerAddress, Transport};
 
-/// Version of everything this crate puts on a connection. Other versions are refused.
+/// Version of all protocols that this crate uses on a connection. Other versions are refused.
 pub const PROTOCOL_VERSION: u32 = 2;
 
-/// One control frame.
+/// One frame of the control stream.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Control {
     #[prost(oneof = "Say", tags = "1, 2, 3, 4, 5")]
@@ -22,24 +22,24 @@ pub(crate) struct Control {
 /// Content of a control frame.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Say {
-    /// First on every connection, from both sides.
+    /// First message of both sides on every connection.
     #[prost(message, tag = "1")]
     Hello(Hello),
-    /// "You are welcome." First from the larger id, then from the smaller, whose word is the last.
+    /// Acceptance of the peer: first from the larger id, then from the smaller id, whose answer is final.
     #[prost(message, tag = "2")]
     Accept(Accept),
-    /// "You are not, because"; then the connection closes.
+    /// Refusal with its reason; the connection closes afterwards.
     #[prost(message, tag = "3")]
     Refuse(Refuse),
-    /// "Whom do you know?"
+    /// Request for addresses of peers.
     #[prost(message, tag = "4")]
     Ask(Ask),
-    /// "These." Also said once without being asked.
+    /// Addresses of peers: the answer to `Ask`, and sent once unasked after the handshake.
     #[prost(message, tag = "5")]
     Addresses(Addresses),
 }
 
-/// Who we are.
+/// Description of the sender and its chain.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Hello {
     #[prost(uint32, tag = "1")]
@@ -50,16 +50,16 @@ pub(crate) struct Hello {
     pub(crate) moniker: String,
     #[prost(string, tag = "4")]
     pub(crate) version: String,
-    /// A number that differs between two runs of one node: tells a restart from a second connection.
+    /// Number that differs between two runs of one node: it distinguishes a restart from a second connection.
     #[prost(fixed64, tag = "5")]
     pub(crate) session: u64,
-    /// Port that we listen on, 0 when none.
+    /// Port that the sender listens on, 0 if none.
     #[prost(uint32, tag = "6")]
     pub(crate) port: u32,
-    /// `host:port` of the operator's choice, may be empty.
+    /// `host:port` that the operator set as external address; may be empty.
     #[prost(string, tag = "7")]
     pub(crate) external: String,
-    /// Whether we exchange addresses.
+    /// True if the sender exchanges peer addresses.
     #[prost(bool, tag = "8")]
     pub(crate) pex: bool,
     /// Hash of the genesis document, 32 bytes.
@@ -77,7 +77,7 @@ pub(crate) struct Ask {}
 pub(crate) struct Refuse {
     #[prost(uint32, tag = "1")]
     pub(crate) code: u32,
-    /// The refuser's own chain, version, genesis hash …, as the code asks for.
+    /// The refusing node's own chain, version, genesis hash and so on, depending on the code.
     #[prost(string, tag = "2")]
     pub(crate) theirs: String,
 }
@@ -104,7 +104,7 @@ impl Control {
 }
 
 impl Hello {
-    /// Our own hello. `port` is the one that we listen on.
+    /// Creates our own hello. `port` is the port that we listen on.
     pub(crate) fn ours(config: &Config, session: u64, port: u16) -> Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
@@ -119,7 +119,8 @@ impl Hello {
         }
     }
 
-    /// Where others reach the sender, as far as it says: its external address, or its port at the IP that we see.
+    /// Returns the address at which other nodes reach the sender: its external address, or its port at the IP address
+    /// `seen` that we see.
     pub(crate) fn address(&self, id: NodeId, seen: IpAddr, transport: Transport) -> Option<PeerAddress> {
         let at = |host: String, port: u16| (port != 0).then_some(PeerAddress { id, host, port, transport });
         if let Ok(HostPort { host, port }) = self.external.parse() {
@@ -130,18 +131,18 @@ impl Hello {
     }
 }
 
-/// Why a connection did not become a peer.
+/// The reason why a connection did not become a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The peer is of another chain.
+    /// The peer belongs to another chain.
     #[error("wrong chain: expected {ours:?}, got {theirs:?}")]
     WrongChain {
-        /// Our chain.
+        /// Chain id of this node.
         ours: String,
-        /// The peer's chain.
+        /// Chain id of the peer.
         theirs: String,
     },
-    /// The peer has another genesis document, although its chain has our chain's name.
+    /// The peer has the same chain id but another genesis document.
     #[error(
         "wrong genesis: expected the genesis hash {ours}, got {theirs}; one of the two nodes has another genesis.json, or the \
          chain was started anew under the same chain id"
@@ -149,57 +150,57 @@ pub enum Refusal {
     WrongGenesis {
         /// Hash of our genesis document, in hex.
         ours: String,
-        /// Hash of the peer's, in hex.
+        /// Hash of the peer's genesis document, in hex.
         theirs: String,
     },
-    /// The peer speaks another version of this protocol.
+    /// The peer uses another version of this protocol.
     #[error("wrong protocol version: expected {ours}, got {theirs}; the two nodes run different releases")]
     WrongVersion {
-        /// Our version.
+        /// Protocol version of this node.
         ours: u32,
-        /// The peer's version.
+        /// Protocol version of the peer.
         theirs: u32,
     },
-    /// Another node answers at the address.
+    /// Another node answers at the dialled address.
     #[error("wrong node id: expected {expected}, got {got}; correct the id or the address of the one who dials")]
     WrongId {
-        /// Whom we dialled.
+        /// Id that we dialled.
         expected: NodeId,
-        /// Who answered.
+        /// Id that the answering node proved.
         got: NodeId,
     },
-    /// The two nodes are connected already.
+    /// The two nodes are already connected.
     #[error("connected already")]
     Duplicate,
-    /// There is no room for more peers.
+    /// All places for peers are taken.
     #[error("no room for more peers")]
     Full,
-    /// The address is our own, or another node has our key.
+    /// The address is our own, or another node has a copy of our key.
     #[error("our own node id answers there: it is our own address, or that node has a copy of our node_key.json")]
     Myself,
-    /// Two nodes have one key; the first one stays connected.
+    /// Two nodes use the same key; the first one stays connected.
     #[error(
         "the node key of {id} is used by two nodes: expected the one at {known}, got another; give one of them a new \
          node_key.json"
     )]
     SameKey {
-        /// The id that both prove.
+        /// Id that both nodes prove.
         id: NodeId,
-        /// Where the one that is connected is.
+        /// Address of the node that is connected.
         known: String,
     },
-    /// A reason that this version does not know.
+    /// A reason code that this version does not know.
     #[error("refused with code {0}")]
     Other(u32),
 }
 
 impl Refusal {
-    /// Whether the node will be refused the next time too: its address is of no use.
+    /// Returns true if the node would be refused the next time too, so that its address is useless.
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, Refusal::WrongChain { .. } | Refusal::WrongGenesis { .. } | Refusal::Myself)
     }
 
-    /// Its number on the wire.
+    /// Returns the reason code that is sent to the peer.
     pub(crate) fn code(&self) -> u32 {
         match self {
             Refusal::WrongChain { .. } => 1,
@@ -214,7 +215,7 @@ impl Refusal {
         }
     }
 
-    /// What to tell the refused.
+    /// Creates the control frame that is sent to the refused node.
     pub(crate) fn to_wire(&self) -> Control {
         let theirs = match self {
             Refusal::WrongChain { ours, .. } | Refusal::WrongGenesis { ours, .. } => ours.clone(),
@@ -226,7 +227,7 @@ impl Refusal {
         Control { say: Some(Say::Refuse(Refuse { code: self.code(), theirs })) }
     }
 
-    /// What the refuser meant, seen from us, who have the id `ours`.
+    /// Decodes a refusal that we received. `ours` is our own id.
     pub(crate) fn from_wire(wire: &Refuse, config: &Config, ours: NodeId) -> Refusal {
         match wire.code {
             1 => Refusal::WrongChain { ours: config.chain_id.clone(), theirs: printable(&wire.theirs) },
@@ -244,12 +245,12 @@ impl Refusal {
     }
 }
 
-/// A hash as people compare it.
+/// Returns a hash as upper-case hex digits, at most 32 bytes of it.
 pub(crate) fn hex(hash: &[u8]) -> String {
     data_encoding::HEXUPPER.encode(&hash[..hash.len().min(32)])
 }
 
-/// A peer's text made fit for logs and terminals: no control characters, at most [`TEXT_BYTES_MAX`] bytes.
+/// Makes a peer's text safe for logs and terminals: no control characters, at most [`TEXT_BYTES_MAX`] bytes.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().filter(|c| !c.is_control()) {

@@ -1,4 +1,4 @@
-//! What the network tells its consumer, in order.
+//! The ordered stream of events that the network delivers to its consumer.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,97 +10,98 @@ use crate::gossip::GossipId;
 use crate::requests::RequestId;
 use crate::{Channel, NodeId, PeerInfo};
 
-/// Something that happened on the network.
+/// An event on the network.
 #[derive(Debug)]
 pub enum Event {
-    /// A peer is connected and accepted. Comes before anything else of this connection.
+    /// A peer is connected and accepted. This is the first event of the connection.
     Up {
-        /// The peer, with its numbers still at zero.
+        /// The peer, with all its counters at zero.
         peer: PeerInfo,
     },
-    /// The peer is connected no more. Nothing of this connection comes after.
+    /// A peer is no longer connected. This is the last event of the connection.
     Down {
-        /// Who.
+        /// Id of the lost peer.
         peer: NodeId,
-        /// Why.
+        /// Why the connection ended.
         reason: DownReason,
     },
     /// A message on a direct stream. Messages of one peer and channel come in the order they were sent.
     Message {
-        /// Sender.
+        /// Peer that sent the message.
         peer: NodeId,
-        /// Stream it came on.
+        /// Channel on which the message arrived.
         channel: Channel,
-        /// What was handed to `send`.
+        /// The bytes that the peer passed to `send`.
         bytes: Vec<u8>,
-        /// When its last byte was read.
+        /// Time at which the last byte was read.
         received: SystemTime,
     },
     /// A gossiped batch. It is forwarded only after `Network::verdict(id, Verdict::Accept)`.
     Txs {
-        /// Who forwarded it to us; not necessarily its author.
+        /// Peer that forwarded the batch to us, not necessarily its author.
         from: NodeId,
-        /// Name for the verdict.
+        /// Id to pass to `Network::verdict`.
         id: GossipId,
-        /// What was handed to `publish`.
+        /// The bytes that the author passed to `publish`.
         bytes: Vec<u8>,
     },
-    /// A question. Answer with `Network::respond`, or let it run into the asker's time-out.
+    /// A request of a peer. It is answered with `Network::respond`; without an answer, the requester times out.
     Request {
-        /// Asker.
+        /// Peer that sent the request.
         peer: NodeId,
-        /// Name for the response.
+        /// Id to pass to `Network::respond`.
         id: RequestId,
-        /// What was handed to `request`.
+        /// The bytes that the peer passed to `request`.
         bytes: Vec<u8>,
     },
-    /// A connection did not become a peer, by our or by their choice. For logs: may be lost when the consumer is behind.
+    /// A connection did not become a peer, because one side refused it. For logs: the event may be lost if the consumer
+    /// is behind.
     Refused {
-        /// Who, when known.
+        /// Id of the other node, if known.
         peer: Option<NodeId>,
-        /// Where: the address dialled, or the other end.
+        /// The address that was dialled, or the address of the other end.
         address: String,
-        /// We refused (or noticed); otherwise they did.
+        /// True if we refused the connection or detected the error; false if the other side did.
         by_us: bool,
-        /// Why.
+        /// Reason of the refusal.
         refusal: Refusal,
     },
 }
 
-/// Why a peer is connected no more.
+/// The reason why a peer is no longer connected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
     /// The other side closed the connection, or the transport broke.
     #[error("connection lost: {0}")]
     Lost(String),
-    /// Pings stayed without answer.
+    /// The peer did not answer pings.
     #[error("pings stayed without answer")]
     Silent,
-    /// The peer restarted and came back on a new connection before the old one was seen to break.
+    /// The peer restarted and connected again before we noticed that the old connection was broken.
     #[error("replaced by a newer connection")]
     Replaced,
-    /// Banned for what it did.
+    /// The peer is banned for an offence.
     #[error("banned: the peer {0}")]
     Banned(&'static str),
-    /// We asked for it.
+    /// This node ended the connection because its consumer asked for it.
     #[error("disconnected by us")]
     Disconnected,
 }
 
-/// An event on its way, with what must be given back when it is taken.
+/// A queued event, with the part of the byte quota that is released when the event is taken.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) event: Event,
-    /// Number of the connection it belongs to.
+    /// Number of the connection that the event belongs to.
     pub(crate) link: u64,
-    /// Share of the peer's byte quota.
+    /// Share of the peer's byte quota that the event occupies.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The stream of events. Take them promptly: when it is full, reading from peers stops.
+/// The stream of events. The consumer must take them promptly: when the queue is full, reading from peers stops.
 ///
-/// Invariant: for each peer the consumer sees `Up (Message | Txs | Request)* Down`, over and over. Connections run in
-/// parallel, so what is late (from a connection that went down meanwhile) is dropped here.
+/// Invariant: for each peer the consumer receives `Up (Message | Txs | Request)* Down`, repeated. Connections run in
+/// parallel, so a late event of a connection that is already down is dropped here.
 #[derive(Debug)]
 pub struct Events {
     receiver: mpsc::Receiver<Item>,
@@ -112,7 +113,7 @@ impl Events {
         Events { receiver, up: BTreeMap::new() }
     }
 
-    /// The next event. `None` when the network has shut down.
+    /// Waits for the next event. Returns `None` when the network has shut down.
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
             let item = self.receiver.recv().await?;
@@ -122,9 +123,9 @@ impl Events {
         }
     }
 
-    /// The next event, for a plain thread. `None` when the network has shut down.
+    /// Waits for the next event on a plain thread. Returns `None` when the network has shut down.
     ///
-    /// Panics inside an async task, as tokio's blocking calls do.
+    /// Panics inside an async task, like the blocking calls of tokio.
     pub fn blocking_recv(&mut self) -> Option<Event> {
         loop {
             let item = self.receiver.blocking_recv()?;
@@ -134,7 +135,7 @@ impl Events {
         }
     }
 
-    /// The next event if there is one.
+    /// Returns the next event if one is queued.
     pub fn try_recv(&mut self) -> Option<Event> {
         loop {
             let item = self.receiver.try_recv().ok()?;

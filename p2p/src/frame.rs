@@ -1,23 +1,27 @@
-//! Frames on a stream: four bytes of length (big endian), then that many bytes; and the rate at which we read them.
+//! Frames on a stream: the length of the body (four bytes, big endian) and the body; and the limit on the rate of
+//! reading.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncReadExt};
 
-/// Bytes set aside for a frame before its body arrives: a length alone must not cost us memory.
+/// Maximum bytes that are reserved before the body arrives, so that an announced length alone costs no memory.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
 
-/// Why no frame came.
+/// The reason why no frame was read.
 #[derive(Debug)]
 pub(crate) enum FrameError {
-    /// The stream ended between frames, or broke.
+    /// The stream ended or broke.
     Closed(io::Error),
     /// The announced length is above the bound.
     Oversized { got: usize, max: usize },
 }
 
 /// Reads one frame of at most `max` bytes.
+///
+/// Errors: [`FrameError::Oversized`] if the announced length is above `max`, [`FrameError::Closed`] if the stream ends
+/// or breaks first.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), max: usize) -> Result<Vec<u8>, FrameError> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(FrameError::Closed)?;
@@ -33,13 +37,14 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), max: usize) -> R
     Ok(body)
 }
 
-/// Appends one frame to a buffer. `body` is below 4 GiB: every channel's bound is.
+/// Appends one frame to a buffer. `body` is shorter than 4 GiB, as the bounds of all channels are.
 pub(crate) fn append(buffer: &mut Vec<u8>, body: &[u8]) {
     buffer.extend_from_slice(&(body.len() as u32).to_be_bytes());
     buffer.extend_from_slice(body);
 }
 
-/// A bound on bytes and messages per second, with one second of burst. Costs are paid after the fact.
+/// A limit on bytes and messages per second, with a burst of one second. Costs are charged after a read; the reader
+/// then waits.
 #[derive(Debug)]
 pub(crate) struct Rate {
     bytes_per_second: f64,
@@ -55,13 +60,13 @@ impl Rate {
         Rate { bytes_per_second: bytes, messages_per_second: messages, bytes, messages, at: now }
     }
 
-    /// Pays for bytes of a message that was paid for before. Returns how long to wait before the next.
+    /// Charges the bytes of a message that was charged before. Returns how long to wait before the next message.
     pub(crate) fn pay_bytes(&mut self, now: Instant, bytes: usize) -> Duration {
         self.messages += 1.0;
         self.pay(now, bytes)
     }
 
-    /// Pays for one message. Returns how long to wait before the next, usually zero.
+    /// Charges one message. Returns how long to wait before the next one, usually zero.
     pub(crate) fn pay(&mut self, now: Instant, bytes: usize) -> Duration {
         let age = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;

@@ -1,4 +1,4 @@
-//! Who may connect at all. Numbers of peers are looked after later, in the handshake; these are the walls behind.
+//! Admission of connections. The handshake limits the numbers of peers later; the limits here protect it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::NodeId;
 use crate::limits::{GREETING_MAX, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX};
 use crate::network::Shared;
 
-/// Why a connection was denied before any word.
+/// The reason why a connection was denied before the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
     #[error("too many connections")]
@@ -24,17 +24,17 @@ pub(crate) enum Denied {
     NotDialled,
 }
 
-/// The connections there are, as far as limits need to know.
+/// The pending and established connections, as far as the limits need to know them.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     pending: BTreeMap<ConnectionId, Option<IpAddr>>,
-    /// Established connections; the address only of those that count for it.
+    /// Established connections, with the IP address of those that count for the limit per address.
     established: BTreeMap<ConnectionId, Option<IpAddr>>,
     dialled: BTreeSet<ConnectionId>,
 }
 
 impl Gate {
-    /// Announces a dial.
+    /// Announces a dial, so that its connection is admitted.
     pub(crate) fn expect(&mut self, connection: ConnectionId) {
         self.dialled.insert(connection);
     }
@@ -82,7 +82,7 @@ impl Gate {
         ip: Option<IpAddr>,
         shared: &Shared,
     ) -> Result<(), Denied> {
-        // Another node than the one dialled is let in, to be told so.
+        // A node with another id than the dialled one is admitted, so that it can be informed of the mismatch.
         if !self.dialled.remove(&connection) {
             return Err(Denied::NotDialled);
         }

@@ -1,4 +1,5 @@
-//! Transactions travel by gossipsub: anonymous, named by content, forwarded only after the consumer's verdict.
+//! Gossip of transactions over gossipsub: anonymous, identified by content, forwarded only after the consumer's
+//! verdict.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,7 +13,7 @@ use libp2p::gossipsub::{
 
 use crate::limits::{GOSSIP_BYTES_MAX, MESH_PEERS_LOW};
 
-/// Names a gossiped batch and the peer that forwarded it.
+/// Identifies a gossiped batch and the peer that forwarded it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct GossipId {
     pub(crate) message: MessageId,
@@ -25,14 +26,14 @@ impl fmt::Debug for GossipId {
     }
 }
 
-/// What becomes of a gossiped batch.
+/// The consumer's decision about a gossiped batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Forward it.
+    /// The batch is valid: forward it.
     Accept,
-    /// Keep it to ourselves: known, expired, or no room.
+    /// Do not forward the batch: it is known or expired, or there is no room.
     Ignore,
-    /// Drop it and penalise who forwarded it: no honest node does.
+    /// Drop the batch and penalise its forwarder, since no honest node forwards it.
     Reject,
 }
 
@@ -46,31 +47,35 @@ impl Verdict {
     }
 }
 
-/// Score of a peer that may be in the mesh.
+/// Application score of a peer that may be in the mesh.
 pub(crate) const GOOD: f64 = 0.0;
-/// Score of a peer that is kept out of the mesh, and served otherwise.
+/// Application score of a peer that is kept out of the mesh but is served otherwise.
 pub(crate) const STRANGER: f64 = -1.0;
 
 pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// The topic of a chain's transactions.
+/// Returns the gossip topic of a chain's transactions.
 pub(crate) fn topic(chain_id: &str) -> IdentTopic {
     IdentTopic::new(format!("txs/{chain_id}"))
 }
 
-/// A batch is named by its content: the same batch from two authors travels once.
+/// Returns the id of a batch, which is the hash of its content: the same batch from two authors is forwarded once.
 fn message_id(message: &Message) -> MessageId {
     MessageId::new(blake3::hash(&message.data).as_bytes())
 }
 
-/// Gossipsub for one chain.
+/// Creates the gossipsub behaviour of one chain.
 ///
-/// Up to 8 peers each node pushes whole batches to its every peer (the mesh takes them all), so a testnet of 4 to 9
-/// needs one hop; beyond, 6 to 12 neighbours and at most two or three hops to a hundred nodes. Own batches go to the
-/// mesh only: sending them to all peers would multiply an author's upload by their number.
+/// With up to 8 peers, each node pushes whole batches to all of its peers (the mesh holds them all), so a test network
+/// of 4 to 9 nodes needs one hop. Larger networks have 6 to 12 mesh neighbours per node and at most two or three hops
+/// up to a hundred nodes. Own batches go to the mesh only: sending them to all peers would multiply an author's upload
+/// by the number of peers.
 ///
-/// Who may be in the mesh is ours to say ([`GOOD`], [`STRANGER`]): gossipsub chooses at random, so that forty silent strangers
-/// would be the mesh. A stranger outside of it hears of batches within a heartbeat and fetches them.
+/// The task decides which peers may be in the mesh ([`GOOD`], [`STRANGER`]): gossipsub chooses at random, so forty
+/// silent unproven peers could fill it. An unproven peer outside the mesh is informed of batches within a heartbeat and
+/// fetches them.
+///
+/// Errors: a description if gossipsub rejects the configuration.
 pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
     let config = ConfigBuilder::default()
         .protocol_id_prefix(format!("/cairn/{chain_id}/txs"))
@@ -84,8 +89,8 @@ pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
         .history_length(6)
         .history_gossip(3)
         .flood_publish(false)
-        .prune_backoff(Duration::from_secs(10)) // a stranger that proves itself is let in soon
-        .max_transmit_size(GOSSIP_BYTES_MAX + 1024) // the envelope
+        .prune_backoff(Duration::from_secs(10)) // an unproven peer that proves itself is admitted soon
+        .max_transmit_size(GOSSIP_BYTES_MAX + 1024) // room for the envelope
         .duplicate_cache_time(Duration::from_secs(60))
         .connection_handler_queue_len(256)
         .publish_queue_duration(Duration::from_secs(5))
@@ -98,7 +103,7 @@ pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
     let topic = topic(chain_id);
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)?;
-    // Only what we set counts: gossipsub's own guesses are off.
+    // Only the scores that we set count; the built-in scoring of gossipsub is switched off.
     let params = PeerScoreParams {
         app_specific_weight: 1.0,
         ip_colocation_factor_weight: 0.0,

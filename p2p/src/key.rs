@@ -1,4 +1,4 @@
-//! Who a node is: an Ed25519 key and the id derived from it, both in CometBFT's form.
+//! Identity of a node: an Ed25519 key and the id derived from it, both in CometBFT's form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
 use sha2::{Digest, Sha256};
 
-/// Name of a node: the first 20 bytes of the SHA-256 of its Ed25519 public key. Text: 40 hex digits, lower case.
+/// Id of a node: the first 20 bytes of the SHA-256 of its Ed25519 public key. Text: 40 hex digits, lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 20]);
 
-/// Text that is not 40 hex digits.
+/// An error about text that is not 40 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("node id must be 40 hex digits, got {got:?}")]
 pub struct NodeIdError {
-    /// The text, cut to 64 characters.
+    /// The rejected text, cut to 64 characters.
     pub got: String,
 }
 
 impl NodeId {
-    /// The id of a 32-byte Ed25519 public key.
+    /// Returns the id of a 32-byte Ed25519 public key.
     pub fn from_public_key(key: &[u8; 32]) -> NodeId {
         let digest: [u8; 32] = Sha256::digest(key).into();
         let mut id = [0; 20];
@@ -29,11 +29,11 @@ impl NodeId {
         NodeId(id)
     }
 
-    /// The id of a libp2p peer. `None` when its key is not Ed25519.
+    /// Returns the id of a libp2p peer, or `None` if its key is not Ed25519.
     pub(crate) fn from_peer_id(peer: &PeerId) -> Option<NodeId> {
         let multihash = peer.as_ref();
         if multihash.code() != 0 {
-            return None; // only the identity hash holds the key itself
+            return None; // only the identity hash contains the key itself
         }
         let key = PublicKey::try_decode_protobuf(multihash.digest()).ok()?.try_into_ed25519().ok()?;
         Some(NodeId::from_public_key(&key.to_bytes()))
@@ -65,39 +65,41 @@ impl FromStr for NodeId {
     }
 }
 
-/// The Ed25519 key pair that proves a node's id. Debug output shows the id only.
+/// The Ed25519 key pair that proves a node's id. Its debug output shows only the id.
 #[derive(Clone)]
 pub struct NodeKey(ed25519::Keypair);
 
-/// Bytes that are not an Ed25519 key pair.
+/// An error about bytes that are not an Ed25519 key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("node key must be 64 bytes, an Ed25519 seed and the public key that belongs to it")]
 pub struct NodeKeyError;
 
 impl NodeKey {
-    /// The key of a seed: 32 bytes of good randomness.
+    /// Creates the key of a seed of 32 random bytes.
     pub fn from_seed(mut seed: [u8; 32]) -> NodeKey {
         let secret = ed25519::SecretKey::try_from_bytes(&mut seed).expect("any 32 bytes are a seed");
         NodeKey(ed25519::Keypair::from(secret))
     }
 
-    /// Reads seed ‖ public key, as in CometBFT's `node_key.json`.
+    /// Reads the seed ‖ public key form of CometBFT's `node_key.json`.
+    ///
+    /// Errors: [`NodeKeyError`] if there are not 64 bytes or the public key does not belong to the seed.
     pub fn from_bytes(bytes: &[u8]) -> Result<NodeKey, NodeKeyError> {
         let mut bytes: [u8; 64] = bytes.try_into().map_err(|_| NodeKeyError)?;
         ed25519::Keypair::try_from_bytes(&mut bytes).map(NodeKey).map_err(|_| NodeKeyError)
     }
 
-    /// Seed ‖ public key, as in CometBFT's `node_key.json`. Secret.
+    /// Returns seed ‖ public key, as in CometBFT's `node_key.json`. The bytes are secret.
     pub fn to_bytes(&self) -> [u8; 64] {
         self.0.to_bytes()
     }
 
-    /// The 32-byte public key.
+    /// Returns the 32-byte public key.
     pub fn public_key(&self) -> [u8; 32] {
         self.0.public().to_bytes()
     }
 
-    /// The id that this key proves.
+    /// Returns the id that this key proves.
     pub fn id(&self) -> NodeId {
         NodeId::from_public_key(&self.public_key())
     }

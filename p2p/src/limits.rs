@@ -1,145 +1,150 @@
-//! Bounds of everything a peer can make us hold. Units are in the names; what happens at the bound is in the text.
+//! Bounds of all resources that a peer can make this node use. Names contain the units; texts say what happens at the
+//! bound.
 
 use std::time::Duration;
 
-/// Largest frame on the consensus channel, in bytes. A larger one is an offence: the length is read before the body.
+/// Maximum bytes of a frame on the consensus channel. A larger one is an offence: the length is read before the body.
 pub const CONSENSUS_FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// Largest frame on the parts channel, in bytes: a part of 64 KiB with its proof, twice over.
+/// Maximum bytes of a frame on the parts channel: twice the size of a 64 KiB part with its proof.
 pub const PARTS_FRAME_BYTES_MAX: usize = 128 * 1024;
-/// Largest frame on the control channel, in bytes: [`ADDRESSES_PER_MESSAGE_MAX`] addresses of at most 320 bytes.
+/// Maximum bytes of a frame on the control channel: [`ADDRESSES_PER_MESSAGE_MAX`] addresses of at most 320 bytes.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 16 * 1024;
-/// Control frames that may wait for a peer. A peer that does not read its control stream gets no more of them.
+/// Maximum number of control frames queued for one peer. Further frames are dropped.
 pub const CONTROL_QUEUE_MAX: usize = 32;
-/// Text that a peer may call itself by (moniker, version) or give as a reason, in bytes. Longer text is cut.
+/// Maximum bytes of a peer's moniker, its version, or a text in its refusal. Longer text is cut.
 pub const TEXT_BYTES_MAX: usize = 128;
 
-/// Messages that may wait for one peer on one channel. Further ones are dropped and counted.
+/// Maximum number of messages queued for one peer on one channel. Further ones are dropped and counted.
 pub const SEND_QUEUE_MESSAGES_MAX: usize = 8192;
-/// Bytes that may wait for one peer on one channel. Further messages are dropped and counted.
+/// Maximum bytes of messages queued for one peer on one channel. Further messages are dropped and counted.
 pub const SEND_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes gathered into one write to a stream.
+/// Target size in bytes of one write to a stream: queued messages are collected up to it.
 pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
-/// Events that may wait for the consumer. When full, reading from peers stops until there is room.
+/// Maximum number of events queued for the consumer. When the queue is full, reading from peers stops.
 pub const EVENT_QUEUE_MAX: usize = 4096;
-/// Bytes of one peer's messages that may wait for the consumer. When full, reading from that peer stops.
+/// Maximum bytes of one peer's messages queued for the consumer. When they are used, reading from that peer stops.
 pub const EVENT_BYTES_PER_PEER_MAX: usize = 2 * 1024 * 1024;
-/// Ups and Downs that may wait for room among the events. Beyond, no new connection is taken.
+/// Maximum number of Ups and Downs that wait for room in the event queue. Beyond, no new connection is accepted.
 pub const OUTBOX_MAX: usize = 1024;
-/// Commands that may wait for the swarm task. Further ones are refused and counted.
+/// Maximum number of commands queued for the swarm task. Further ones are refused and counted.
 pub const COMMAND_QUEUE_MAX: usize = 8192;
 
-/// Bytes per second and channel that we read from one peer. Beyond, reading is delayed.
+/// Maximum bytes per second that are read from one peer on one channel. Beyond, reading is delayed.
 pub const RATE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
-/// Messages per second and channel that we read from one peer. Beyond, reading is delayed.
+/// Maximum messages per second that are read from one peer on one channel. Beyond, reading is delayed.
 pub const RATE_MESSAGES_PER_SECOND: u64 = 20_000;
 
-/// Largest gossip message, in bytes. Larger ones are refused when published and dropped when received.
+/// Maximum bytes of a gossip message. Larger ones are refused when published and dropped when received.
 pub const GOSSIP_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of own gossip that may wait for the swarm task. Further batches are refused and counted.
+/// Maximum bytes of own gossip queued for the swarm task. Further batches are refused and counted.
 pub const PUBLISH_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of own gossip kept while there is nobody to gossip with. The oldest batches are dropped beyond.
+/// Maximum bytes of own gossip kept while no peer takes part in the gossip. Beyond, the oldest batches are dropped.
 pub const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Batches kept while there is nobody to gossip with. The oldest are dropped beyond.
+/// Maximum number of own batches kept while no peer takes part in the gossip. Beyond, the oldest are dropped.
 pub const UNSENT_BATCHES_MAX: usize = 1024;
-/// Bytes of gossip of one connection that may wait for the end of its handshake. Further batches are dropped.
+/// Maximum bytes of gossip of one connection kept until its handshake ends. Further batches are dropped.
 pub const EARLY_GOSSIP_BYTES_MAX: usize = GOSSIP_BYTES_MAX;
 
-/// Largest request, in bytes.
+/// Maximum bytes of a request.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// Largest response, in bytes: the largest block (16 MiB) with its commit and room to spare.
+/// Maximum bytes of a response: the largest block (16 MiB) with its commit, and some reserve.
 pub const RESPONSE_BYTES_MAX: usize = 18 * 1024 * 1024;
-/// Requests of one peer that may be open, from their arrival until their answer is written. Further ones are answered
-/// "busy".
+/// Maximum number of open requests of one peer, from their arrival until their answer is written. Further ones are
+/// answered "busy".
 pub const INBOUND_REQUESTS_PER_PEER_MAX: usize = 8;
-/// Requests of all peers that may be open. Further ones are answered "busy".
+/// Maximum number of open requests of all peers. Further ones are answered "busy".
 pub const INBOUND_REQUESTS_MAX: usize = 512;
-/// Requests of one peer that may wait for the end of its handshake: what a peer asks as soon as it has accepted us.
+/// Maximum number of requests of one peer that wait for the end of its handshake: a peer may ask as soon as it has
+/// accepted us.
 pub const EARLY_REQUESTS_PER_PEER_MAX: usize = 2;
-/// Requests that may wait for the end of a handshake, or be open when one comes before it. Further ones are answered "busy".
+/// A request that arrives before the end of its handshake is answered "busy" if this number of requests of all peers
+/// are open; otherwise it waits.
 pub const EARLY_REQUESTS_MAX: usize = INBOUND_REQUESTS_MAX / 4;
-/// Bytes of answers that may wait to be written to one peer. Its further requests wait; an answer beyond is replaced by
-/// "busy", unless it is the only one.
+/// Maximum bytes of answers that wait to be written to one peer. Its further requests wait; an answer beyond the bound
+/// is replaced by "busy", unless it is the only one.
 pub const RESPONSE_BYTES_PER_PEER_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of answers that may wait to be written to all peers. Further requests wait; an answer beyond is replaced by
-/// "busy". Persistent peers have their own share whatever the others use.
+/// Maximum bytes of answers that wait to be written to all peers. Further requests wait; an answer beyond the bound is
+/// replaced by "busy". A persistent peer may always have one answer, whatever the others use.
 pub const RESPONSE_BYTES_ALL_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that a request counts while its answer is being made: nobody knows the answer's size before.
+/// Bytes that a request counts until its answer is given, because the size of the answer is unknown until then.
 pub const RESPONSE_BYTES_EXPECTED: usize = 2 * 1024 * 1024;
-/// Bytes of answers per second to one peer. Beyond, its requests wait until it has room again.
+/// Maximum bytes of answers per second to one peer. Beyond, its requests wait.
 pub const RESPONSE_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
-/// Requests per second of one peer. Beyond, they wait.
+/// Maximum requests per second of one peer. Beyond, they wait.
 pub const REQUESTS_PER_SECOND: u64 = 32;
-/// Requests of ours to one peer that may be open at once. Further ones fail at once.
+/// Maximum number of our own open requests to one peer. Further ones fail at once.
 pub const OUTBOUND_REQUESTS_PER_PEER_MAX: usize = 32;
 
-/// Connections that may be in their encryption handshake, from all addresses.
+/// Maximum number of inbound connections in their encryption handshake, from all addresses. Further ones are denied.
 pub const PENDING_INBOUND_MAX: usize = 64;
-/// Connections that may be in their encryption handshake, from one address.
+/// Maximum number of inbound connections in their encryption handshake from one IP address. Further ones are denied.
 pub const PENDING_INBOUND_PER_IP_MAX: usize = 16;
-/// Streams that one connection may have open over TCP. A peer that opens more loses the connection.
+/// Maximum number of open streams of one TCP connection. A peer that opens more loses the connection.
 pub const STREAMS_MAX: usize = 256;
-/// Connections that may be greeting or leaving beyond the configured numbers of peers.
+/// Maximum number of connections in the handshake or closing, in addition to the configured numbers of peers.
 pub const GREETING_MAX: usize = 32;
-/// Dials to peers of the address book that may run at once. Persistent peers are not counted.
+/// Maximum number of simultaneous dials to addresses of the address book. Persistent peers are not counted.
 pub const DIALS_MAX: usize = 8;
 
-/// Addresses in one message of the peer exchange.
+/// Maximum number of addresses in one message of the peer exchange. More are an offence.
 pub const ADDRESSES_PER_MESSAGE_MAX: usize = 32;
-/// Messages of the peer exchange that one peer may send us in a minute. Further ones are an offence.
+/// Maximum messages per minute of the peer exchange on one connection. Further ones are an offence.
 pub const ADDRESS_MESSAGES_PER_MINUTE_MAX: u32 = 12;
-/// Addresses in the book that are not configured.
+/// Maximum number of learned addresses in the book. Further ones are ignored.
 pub const BOOK_ADDRESSES_MAX: usize = 1024;
-/// Addresses in the book that one range of addresses told us, with however many keys.
+/// Maximum number of addresses in the book that one range of addresses reported, under any number of keys.
 pub const BOOK_ADDRESSES_PER_SOURCE_MAX: usize = 64;
-/// Public addresses in the book that lie in one range.
+/// Maximum number of public addresses in the book that lie in one range.
 pub const BOOK_ADDRESSES_PER_RANGE_MAX: usize = 32;
-/// Dials without success to addresses that one range of addresses told us. When they are used up, what it told us is
-/// forgotten; one more comes each [`DIALS_PER_SOURCE_PAUSE`].
+/// Burst of failed dials to addresses that one source range reported. When they are used up, its unproven addresses are
+/// forgotten; one more dial is allowed per [`DIALS_PER_SOURCE_PAUSE`].
 pub const DIALS_PER_SOURCE_BURST: u32 = 8;
-/// See [`DIALS_PER_SOURCE_BURST`].
+/// Interval after which one more dial is allowed; see [`DIALS_PER_SOURCE_BURST`].
 pub const DIALS_PER_SOURCE_PAUSE: Duration = Duration::from_secs(60);
-/// Dials without success to learned addresses in one range: nobody shall make us knock at a stranger's ports.
+/// Burst of failed dials to learned addresses in one range, so that no peer can make us flood the ports of a third
+/// party.
 pub const DIALS_PER_RANGE_BURST: u32 = 8;
-/// One more each; see [`DIALS_PER_RANGE_BURST`].
+/// Interval after which one more dial is allowed; see [`DIALS_PER_RANGE_BURST`].
 pub const DIALS_PER_RANGE_PAUSE: Duration = Duration::from_secs(10);
-/// Dials without success to learned addresses, whoever told us. One more comes each [`DIALS_LEARNED_PAUSE`].
+/// Burst of failed dials to learned addresses from all sources. One more is allowed per [`DIALS_LEARNED_PAUSE`].
 pub const DIALS_LEARNED_BURST: u32 = 32;
-/// See [`DIALS_LEARNED_BURST`].
+/// Interval after which one more dial is allowed; see [`DIALS_LEARNED_BURST`].
 pub const DIALS_LEARNED_PAUSE: Duration = Duration::from_secs(1);
-/// Ranges whose dials we count.
+/// Maximum number of ranges in one table of dial budgets. Beyond, the least recently used range is dropped.
 pub const BUCKETS_MAX: usize = 1024;
-/// Size of an address book file that we read, in bytes.
+/// Maximum bytes that are read of an address book file.
 pub const BOOK_FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Peers whose penalties we remember, and ranges of addresses whose penalties we remember.
+/// Maximum number of peers, and of ranges of addresses, whose penalties are remembered. Beyond, the lowest
+/// penalty without a ban is dropped.
 pub const PENALTIES_MAX: usize = 4096;
-/// Peers that we remember for having brought what is of use.
+/// Maximum number of proven peers that are remembered. Beyond, the oldest one that is not connected is dropped.
 pub const PROVEN_MAX: usize = 256;
-/// Share of the inbound places that only proven peers may take: one of so many.
+/// Divisor of the inbound places: one place of this number is reserved for proven peers.
 pub const PROVEN_SHARE: usize = 4;
-/// Share of the inbound places that unproven peers of one range may take: one of so many.
+/// Divisor of the inbound places: the unproven peers of one range of addresses may take one place of this number.
 pub const RANGE_SHARE: usize = 4;
-/// Peers of the gossip's mesh below which gossipsub takes in more. Strangers fill what configured, dialled and proven peers
-/// leave of it, so that up to four of those are in the mesh always.
+/// Number of peers in the gossip mesh below which gossipsub adds peers. Unproven peers fill the places that configured,
+/// dialled and proven peers leave free, so up to four of the latter always have a place in the mesh.
 pub const MESH_PEERS_LOW: usize = 6;
-/// Strangers in the mesh however many better peers there are: a newcomer must be able to prove itself.
+/// Number of unproven peers in the mesh regardless of the other peers, because a new peer must be able to prove itself.
 pub const MESH_STRANGERS_MIN: usize = 2;
-/// Things that go wrong again and again of which the log has told.
+/// Maximum number of repeated problems whose last log line is remembered. Beyond, the oldest is dropped.
 pub const NOTICES_MAX: usize = 256;
-/// Lines in the log about such things at once; one more comes each [`NOTICES_PAUSE`].
+/// Burst of log lines about repeated problems; one more is allowed per [`NOTICES_PAUSE`].
 pub const NOTICES_BURST: u32 = 30;
-/// See [`NOTICES_BURST`].
+/// Interval after which one more line is allowed; see [`NOTICES_BURST`].
 pub const NOTICES_PAUSE: Duration = Duration::from_secs(5);
-/// Time for which a configured peer may be out of reach before the log says so: nodes that start together meet sooner.
+/// Time for which a configured peer may be unreachable before it is logged. Nodes that start together connect sooner.
 pub const UNREACHABLE_TOLD_AFTER: Duration = Duration::from_secs(5);
 
-/// Time that a refused peer has to read why, and that closing a connection may take.
+/// Time that a refused peer has to read the reason, and maximum time to close a connection.
 pub const LINGER: Duration = Duration::from_secs(1);
-/// Time between two questions for addresses when outbound peers are missing.
+/// Interval between two requests for addresses while outbound peers are missing.
 pub const ASK_INTERVAL: Duration = Duration::from_secs(30);
-/// Time between two writes of the address book.
+/// Interval between two writes of the address book.
 pub const BOOK_SAVE_INTERVAL: Duration = Duration::from_secs(120);
-/// A connection that lived this long was a good one: the back-off of its address starts anew.
+/// Lifetime after which a connection counts as good, so that the back-off of its address is reset.
 pub const STABLE: Duration = Duration::from_secs(5);
 
 const _: () = assert!(CONSENSUS_FRAME_BYTES_MAX <= EVENT_BYTES_PER_PEER_MAX, "any frame fits the quota");

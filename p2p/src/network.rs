@@ -1,4 +1,4 @@
-//! The handle: what other threads may ask of the network, at any time, without waiting.
+//! The handle through which other threads use the network, at any time and without waiting.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,28 +20,31 @@ use crate::stats::{Counters, Stats};
 use crate::task::{self, Command};
 use crate::{Channel, NodeId, NodeKey, PeerAddress, PeerInfo, Transport};
 
-/// Why the network did not start.
+/// The reason why the network did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting cannot work.
+    /// A setting that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The port is taken, or the address is not this machine's.
+    /// The port is in use, or the address does not belong to this machine.
     #[error("cannot listen on {address}: {source} (choose another p2p.laddr, or stop what uses it)")]
     Listen {
-        /// What we tried to listen on.
+        /// The address to listen on.
         address: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A part of the transport did not come up.
+    /// A part of the transport could not be set up.
     #[error("cannot set up the transport: {0}")]
     Transport(String),
 }
 
-/// Starts the network on the current tokio runtime. When this returns, it listens.
+/// Starts the network on the current tokio runtime. When this function returns, the network listens.
 ///
 /// The network ends with [`Network::shutdown`], or when all handles or the events are dropped.
+///
+/// Errors: [`Error::Config`] if a setting cannot work, [`Error::Listen`] if the socket cannot be bound,
+/// [`Error::Transport`] if the gossip or the transport rejects its configuration.
 pub async fn start(config: Config, key: NodeKey) -> Result<(Network, Events), Error> {
     let socket = config.validate()?;
     let shared = Arc::new(Shared::new(key.id(), config));
@@ -53,7 +56,7 @@ pub async fn start(config: Config, key: NodeKey) -> Result<(Network, Events), Er
     Ok((network, Events::new(event_receiver)))
 }
 
-/// What the handle, the swarm task and the connections share.
+/// State that the handle, the swarm task and the connections share.
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) config: Config,
@@ -86,7 +89,7 @@ impl Shared {
         Shared::new(NodeId([0; 20]), config)
     }
 
-    // The maps behind the locks are valid between any two statements, so a poisoned lock is as good as any.
+    // The maps behind the locks are valid between any two statements, so a poisoned lock can be used.
 
     pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
@@ -116,19 +119,19 @@ impl Shared {
         self.scores().banned_until(Instant::now(), id)
     }
 
-    /// Whether a peer is banned, by its id or by the range of addresses that it is in.
+    /// Returns true if a peer is banned, either by its id or by the range of its address.
     pub(crate) fn is_banned(&self, id: &NodeId, ip: Option<IpAddr>) -> bool {
         let (scores, now) = (self.scores(), Instant::now());
         let range = ip.and_then(|ip| self.config.range_of(id, ip));
         scores.banned_until(now, id).is_some() || range.is_some_and(|range| scores.is_range_banned(now, &range))
     }
 
-    /// Notes where a peer is, for what it will do.
+    /// Records the address of a peer, so that its offences count for the range of the address.
     pub(crate) fn note_place(&self, id: NodeId, ip: Option<IpAddr>) {
         self.scores().note(id, ip.and_then(|ip| self.config.range_of(&id, ip)));
     }
 
-    /// Notes an offence. True when it starts a ban: then disconnect who is banned.
+    /// Records an offence. Returns true if it starts a ban; the caller must then disconnect the banned peers.
     pub(crate) fn penalize(&self, id: NodeId, offence: Offence) -> bool {
         let is_persistent = self.config.is_persistent(&id);
         let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
@@ -152,8 +155,8 @@ impl Shared {
     }
 }
 
-/// The network, seen from outside. Cheap to clone; every method may be called from any thread and none waits, except
-/// where its text says so.
+/// Handle of the network. It is cheap to clone; every method may be called from any thread, and none waits unless its
+/// text says so.
 #[derive(Clone)]
 pub struct Network {
     shared: Arc<Shared>,
@@ -163,18 +166,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// Our own id.
+    /// Returns the id of this node.
     pub fn id(&self) -> NodeId {
         self.shared.id
     }
 
-    /// The sockets we listen on, with the ports that the system chose.
+    /// Returns the sockets that the network listens on, with the ports that the system chose.
     pub fn listening(&self) -> &[(Transport, SocketAddr)] {
         self.shared.listening.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Queues a message for one peer. False, and counted, when the peer is not connected or too slow (its queue is
-    /// full), or the message is larger than [`Channel::bytes_max`]. Messages of one channel arrive in order.
+    /// Queues a message for one peer. Returns false, and counts the drop, if the peer is not connected, its queue is
+    /// full, or the message is larger than [`Channel::bytes_max`]. Messages of one channel arrive in order.
     pub fn send(&self, peer: NodeId, channel: Channel, message: impl Into<Bytes>) -> bool {
         let message = message.into();
         let sent = message.len() <= channel.bytes_max()
@@ -185,7 +188,8 @@ impl Network {
         sent
     }
 
-    /// Queues a message for every connected peer; the bytes are shared. Returns how many peers took it.
+    /// Queues a message for every connected peer; the bytes are shared. Returns the number of peers for which it was
+    /// queued.
     pub fn broadcast(&self, channel: Channel, message: impl Into<Bytes>) -> usize {
         let message = message.into();
         let peers = self.shared.peers();
@@ -195,8 +199,8 @@ impl Network {
         sent
     }
 
-    /// Gossips a batch of transactions. False when it is larger than [`GOSSIP_BYTES_MAX`] or the network is behind.
-    /// Without peers, it waits for the first one ([`UNSENT_BYTES_MAX`]). It does not come back to us as an event.
+    /// Gossips a batch of transactions. Returns false if it is larger than [`GOSSIP_BYTES_MAX`] or a queue is full.
+    /// Without peers, the batch waits for the first one ([`UNSENT_BYTES_MAX`]). It does not come back as an event.
     pub fn publish(&self, batch: Vec<u8>) -> bool {
         let (queued, bytes) = (&self.shared.publish_queued_bytes, batch.len());
         let before = queued.fetch_add(bytes, Ordering::Relaxed);
@@ -209,22 +213,22 @@ impl Network {
         false
     }
 
-    /// Decides what becomes of a gossiped batch. `Reject` also penalises its forwarder, with [`Offence::BAD_GOSSIP`].
+    /// Reports the decision about a gossiped batch. `Reject` also penalises its forwarder with [`Offence::BAD_GOSSIP`].
     pub fn verdict(&self, id: GossipId, verdict: Verdict) {
         let _ = self.command(Command::Verdict(id, verdict));
     }
 
-    /// Asks a peer. Await the reply, or [`Reply::wait`] for it on a plain thread.
+    /// Sends a request to a peer. Await the reply, or call [`Reply::wait`] on a plain thread.
     pub fn request(&self, peer: NodeId, request: impl Into<Vec<u8>>) -> Reply {
         let (sender, receiver) = oneshot::channel();
         self.request_then(peer, request, move |reply| {
-            let _ = sender.send(reply); // nobody waits any more
+            let _ = sender.send(reply); // fails only if the caller dropped the reply
         });
         Reply(receiver)
     }
 
-    /// Asks a peer and hands the answer to a function, which runs on the network's thread and must not block.
-    /// It is called exactly once, unless the network ends before.
+    /// Sends a request to a peer and passes the answer to a function, which runs on the network's thread and must not
+    /// block. The function is called exactly once, unless the network ends before.
     pub fn request_then(
         &self,
         peer: NodeId,
@@ -240,53 +244,53 @@ impl Network {
         }
     }
 
-    /// Answers a question. Too late, larger than [`RESPONSE_BYTES_MAX`], or more than may wait to be written: the asker gets
-    /// its time-out or "busy".
+    /// Answers a request. After a late answer, the requester has timed out. If the answer is larger than
+    /// [`RESPONSE_BYTES_MAX`] or exceeds the bytes that may wait to be written, the requester receives "busy".
     pub fn respond(&self, id: RequestId, response: impl Into<Vec<u8>>) {
         let _ = self.command(Command::Respond(id, Some(response.into())));
     }
 
-    /// Tells the asker to try elsewhere: we are busy or do not have what it asks for.
+    /// Answers a request with "busy": this node is overloaded or does not have the requested data.
     pub fn decline(&self, id: RequestId) {
         let _ = self.command(Command::Respond(id, None));
     }
 
-    /// Notes what a peer did wrong. When that is too much, it is disconnected and banned for a time.
+    /// Records an offence of a peer. If its penalty reaches the limit, the peer is disconnected and banned for a time.
     pub fn penalize(&self, peer: NodeId, offence: Offence) {
         if self.shared.penalize(peer, offence) {
             let _ = self.command(Command::Banned(peer, offence.reason));
         }
     }
 
-    /// Notes that a peer brought what is of use and cannot be made up, such as a vote signed by a validator. Proven peers
-    /// come first where strangers compete: for places, and for transactions.
+    /// Marks a peer as proven: it delivered something useful that cannot be forged, such as a vote signed by a
+    /// validator. Proven peers have priority over unproven ones for places and for transactions.
     pub fn prove(&self, peer: NodeId) {
         if self.shared.peer(&peer).is_some_and(|peer| peer.prove()) {
-            let _ = self.command(Command::Proven(peer)); // lost when the task is behind: it proves itself again after a reconnect
+            let _ = self.command(Command::Proven(peer)); // if lost, it proves itself again after a reconnect
         }
     }
 
-    /// Ends the connection with a peer. It may come back: persistent peers do.
+    /// Ends the connection with a peer. The peer may connect again, as persistent peers do.
     pub fn disconnect(&self, peer: NodeId) {
         let _ = self.command(Command::Disconnect(peer));
     }
 
-    /// Dials an address once, now. What comes of it is seen in the events.
+    /// Dials an address once, now. A new peer or a refusal is reported as an event; other failures are only counted.
     pub fn dial(&self, address: PeerAddress) {
         let _ = self.command(Command::Dial(address));
     }
 
-    /// The connected peers, ordered by id.
+    /// Returns the connected peers, ordered by id.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared.peers().iter().map(|peer| peer.info(self.shared.penalty(&peer.id))).collect()
     }
 
-    /// The ids of the connected peers, in order.
+    /// Returns the ids of the connected peers, in order.
     pub fn peer_ids(&self) -> Vec<NodeId> {
         self.shared.peers().iter().map(|peer| peer.id).collect()
     }
 
-    /// Counters, for dashboards.
+    /// Returns a snapshot of the counters, for dashboards.
     pub fn stats(&self) -> Stats {
         let peers = self.shared.peers();
         let outbound = peers.iter().filter(|peer| peer.is_outbound).count();
@@ -305,24 +309,27 @@ impl Network {
         }
     }
 
-    /// Begins to end the network: connections close, tasks end, the events end.
+    /// Starts the shutdown: the connections close, then the tasks and the events end.
     pub fn shutdown(&self) {
         self.shared.stop.send_replace(true);
     }
 
-    /// Waits until the network has ended: no task and no socket is left.
+    /// Waits until the network has ended, with no task and no socket left.
     pub async fn ended(&self) {
-        // Errors only when the sender has gone, and we hold it.
+        // An error is possible only if the sender has been dropped, and this handle holds it.
         let _ = self.shared.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// [`Network::shutdown`], then waits on a plain thread until the network has ended. Panics inside an async task.
+    /// Calls [`Network::shutdown`] and waits on a plain thread until the network has ended. Panics inside an async
+    /// task.
     pub fn shutdown_and_join(&self) {
         self.shutdown();
         self.runtime.block_on(self.ended());
     }
 
-    /// Hands a command to the swarm task, or gives it back.
+    /// Queues a command for the swarm task.
+    ///
+    /// Errors: the command itself, if the queue is full or the task has ended.
     fn command(&self, command: Command) -> Result<(), Command> {
         self.commands.try_send(command).map_err(|error| {
             self.shared.counters.commands_refused.add(1);

@@ -1,4 +1,5 @@
-//! Log lines about what goes wrong with other nodes over and over: the first at once, the next ones further and further apart.
+//! Limits repeated log lines about problems with other nodes: the first is written at once, the next ones at growing
+//! intervals.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::budget::Bucket;
 use crate::limits::*;
 
-/// First pause between two lines about the same thing; it doubles from there to [`PAUSE_MAX`].
+/// First pause between two lines about the same problem; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
 
@@ -17,11 +18,12 @@ struct Notice {
     passed_over: u64,
 }
 
-/// What was told lately, at most [`NOTICES_MAX`] things; beyond, what was told longest ago is forgotten.
+/// The problems that were logged recently, at most [`NOTICES_MAX`]; beyond, the one that was logged longest ago is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Notices {
     told: BTreeMap<String, Notice>,
-    /// All lines together: strangers choose how many things there are to tell.
+    /// Limit on all lines together, because unknown peers determine how many different problems occur.
     rate: Bucket,
 }
 
@@ -30,7 +32,8 @@ impl Notices {
         Notices { told: BTreeMap::new(), rate: Bucket::new(now, NOTICES_BURST, NOTICES_PAUSE) }
     }
 
-    /// Whether to write a line about `what` now. `Some(n)`: yes, and `n` were passed over since the last one.
+    /// Decides whether to write a line about `what` now. `Some(n)`: yes, and `n` lines were suppressed since the last
+    /// one.
     pub(crate) fn is_due(&mut self, now: Instant, what: String) -> Option<u64> {
         if let Some(notice) = self.told.get_mut(&what) {
             let is_old = now.saturating_duration_since(notice.again) > PAUSE_MAX;
@@ -53,7 +56,7 @@ impl Notices {
         Some(0)
     }
 
-    /// It is well again: the next time is a first time.
+    /// Forgets a problem that is solved, so that its next occurrence is logged at once.
     pub(crate) fn forget(&mut self, what: &str) {
         self.told.remove(what);
     }

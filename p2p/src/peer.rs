@@ -1,4 +1,4 @@
-//! One connected peer: its send queues, its numbers.
+//! One connected peer: its send queues and its counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,20 +11,21 @@ use crate::limits::*;
 use crate::stats::Counter;
 use crate::{NodeId, PeerAddress};
 
-/// A direct, ordered stream of messages to each peer. Channels do not delay each other.
+/// An ordered stream of messages to each peer. The channels do not delay each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
-    /// Small urgent messages: proposals, votes, certificates, round states. At most [`CONSENSUS_FRAME_BYTES_MAX`].
+    /// Small urgent messages: proposals, votes, certificates, round states. At most [`CONSENSUS_FRAME_BYTES_MAX`] bytes
+    /// each.
     Consensus,
-    /// Block parts. At most [`PARTS_FRAME_BYTES_MAX`].
+    /// Block parts of at most [`PARTS_FRAME_BYTES_MAX`] bytes each.
     Parts,
 }
 
 impl Channel {
-    /// Every channel.
+    /// All channels, in the order of their indices.
     pub const ALL: [Channel; 2] = [Channel::Consensus, Channel::Parts];
 
-    /// Largest message, in bytes.
+    /// Returns the maximum size of a message, in bytes.
     pub const fn bytes_max(self) -> usize {
         match self {
             Channel::Consensus => CONSENSUS_FRAME_BYTES_MAX,
@@ -32,7 +33,7 @@ impl Channel {
         }
     }
 
-    /// Name for labels.
+    /// Returns the name of the channel for labels.
     pub const fn name(self) -> &'static str {
         match self {
             Channel::Consensus => "consensus",
@@ -41,49 +42,49 @@ impl Channel {
     }
 }
 
-/// A connected peer as people see it.
+/// Description of a connected peer for users and dashboards.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// Who.
+    /// Id that the peer has proved.
     pub id: NodeId,
-    /// Name that the peer gives itself; at most [`TEXT_BYTES_MAX`] bytes, no control characters.
+    /// Name that the peer gives itself: at most [`TEXT_BYTES_MAX`] bytes, no control characters.
     pub moniker: String,
-    /// Version that the peer gives itself; bounded like the moniker.
+    /// Software version that the peer reports; bounded like the moniker.
     pub version: String,
     /// libp2p address of the other end of the connection.
     pub remote: String,
-    /// Where others can dial the peer, when it says so.
+    /// Address at which other nodes can dial the peer, if it reports one.
     pub address: Option<PeerAddress>,
-    /// We dialled the peer.
+    /// True if this node dialled the peer.
     pub is_outbound: bool,
-    /// The peer is one of our persistent ones.
+    /// True if the peer is one of our persistent peers.
     pub is_persistent: bool,
-    /// When the peer came up.
+    /// Time at which the peer was accepted.
     pub since: SystemTime,
-    /// Numbers per channel, in the order of [`Channel::ALL`].
+    /// Counters per channel, in the order of [`Channel::ALL`].
     pub channels: [ChannelInfo; 2],
-    /// Round trip of the last ping.
+    /// Round trip time of the last ping.
     pub rtt: Option<Duration>,
-    /// Penalty now: 0 is good, [`crate::BAN_AT`] is a ban.
+    /// Current penalty: 0 is good, a peer is banned at [`crate::BAN_AT`].
     pub penalty: f64,
 }
 
-/// Numbers of one channel of one peer, since the peer came up.
+/// Counters of one channel of one peer, since the peer was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChannelInfo {
-    /// Payload bytes received.
+    /// Payload bytes that were received.
     pub bytes_in: u64,
-    /// Messages received.
+    /// Messages that were received.
     pub messages_in: u64,
-    /// Payload bytes written to the stream.
+    /// Payload bytes that were written to the stream.
     pub bytes_out: u64,
-    /// Messages written to the stream.
+    /// Messages that were written to the stream.
     pub messages_out: u64,
-    /// Bytes that wait to be written, now.
+    /// Bytes that currently wait to be written.
     pub queued_bytes: u64,
-    /// Messages that wait to be written, now.
+    /// Messages that currently wait to be written.
     pub queued_messages: u64,
-    /// Messages dropped because the queue was full.
+    /// Messages that were dropped because the queue was full.
     pub dropped: u64,
 }
 
@@ -91,7 +92,7 @@ pub struct ChannelInfo {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
-    /// Number of this connection among all of this run: events of an older one are dropped.
+    /// Number of this connection in this run of the node; events of an older connection are dropped.
     pub(crate) link: u64,
     pub(crate) moniker: String,
     pub(crate) version: String,
@@ -104,11 +105,11 @@ pub(crate) struct Peer {
     lanes: [Lane; 2],
     rtt_us: AtomicU64,
     is_proven: AtomicBool,
-    /// Bytes of this peer that may wait for the consumer.
+    /// Bytes of this peer's messages that may still be queued for the consumer.
     pub(crate) quota: Arc<Semaphore>,
 }
 
-/// One channel of a peer: the sending half of its queue, and its numbers.
+/// One channel of a peer: the sending half of its queue, and its counters.
 #[derive(Debug)]
 pub(crate) struct Lane {
     sender: mpsc::UnboundedSender<Bytes>,
@@ -121,7 +122,7 @@ pub(crate) struct Lane {
     messages_out: Counter,
 }
 
-/// What tells a peer apart when it comes up.
+/// The properties that are known about a peer when it is accepted.
 pub(crate) struct PeerFacts {
     pub(crate) id: NodeId,
     pub(crate) link: u64,
@@ -164,7 +165,7 @@ impl Peer {
         &self.lanes[channel as usize]
     }
 
-    /// Notes that it brought what is of use. True the first time.
+    /// Marks the peer as proven. Returns true the first time.
     pub(crate) fn prove(&self) -> bool {
         !self.is_proven.load(Ordering::Relaxed) && !self.is_proven.swap(true, Ordering::Relaxed)
     }
@@ -208,7 +209,7 @@ impl Lane {
         (lane, receiver)
     }
 
-    /// Queues a message, or drops and counts it when the queue is full or the connection has gone. Never blocks.
+    /// Queues a message. Drops and counts it if the queue is full or the connection has ended. Never blocks.
     pub(crate) fn push(&self, message: Bytes) -> bool {
         let bytes = message.len();
         let messages_before = self.queued_messages.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +224,7 @@ impl Lane {
         false
     }
 
-    /// Notes that queued messages were written to the stream.
+    /// Records that queued messages were written to the stream.
     pub(crate) fn on_written(&self, messages: usize, bytes: usize) {
         self.queued_messages.fetch_sub(messages, Ordering::Relaxed);
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -231,7 +232,7 @@ impl Lane {
         self.bytes_out.add(bytes as u64);
     }
 
-    /// Notes that a message was read from the stream.
+    /// Records that a message was read from the stream.
     pub(crate) fn on_read(&self, bytes: usize) {
         self.messages_in.add(1);
         self.bytes_in.add(bytes as u64);

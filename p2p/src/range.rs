@@ -1,22 +1,22 @@
-//! What an IP address says about its owner: how far it reaches, and which addresses belong together.
+//! Properties of an IP address: how far it reaches, and which addresses likely have the same owner.
 //!
-//! Keys are free, addresses are not: whatever is counted against strangers is counted against ranges of addresses.
+//! Keys cost nothing, addresses do. Limits on unproven peers are therefore counted per range of addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How far an address reaches, from near to far.
+/// How far an address reaches, ordered from near to far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {
-    /// This machine.
+    /// Only this machine: loopback and unspecified addresses.
     Host,
     /// A private network: RFC 1918, link-local, shared (RFC 6598), unique local.
     Private,
-    /// The internet.
+    /// Every host of the internet.
     Public,
 }
 
-/// The reach of an address; `None` when it names no single host that could be dialled.
+/// Returns the reach of an address, or `None` if it is not the address of a single host that can be dialled.
 pub(crate) fn reach(ip: IpAddr) -> Option<Reach> {
     match canonical(ip) {
         IpAddr::V4(ip) => reach_v4(ip),
@@ -28,7 +28,7 @@ fn reach_v4(ip: Ipv4Addr) -> Option<Reach> {
     let [a, b, c, _] = ip.octets();
     let is_shared = a == 100 && (64..128).contains(&b);
     let is_benchmark = a == 198 && (b == 18 || b == 19);
-    // 0.0.0.0 is this machine to a dialler.
+    // A dial to 0.0.0.0 reaches this machine.
     if ip.is_loopback() || a == 0 {
         Some(Reach::Host)
     } else if ip.is_multicast() || a >= 240 || ip.is_documentation() || (a, b, c) == (192, 0, 0) {
@@ -47,7 +47,7 @@ fn reach_v6(ip: Ipv6Addr) -> Option<Reach> {
     } else if ip.is_unique_local() || ip.is_unicast_link_local() || head == 0xfec0 {
         Some(Reach::Private)
     } else if (0x2000..0x4000).contains(&head) && ip.segments()[..2] != [0x2001, 0xdb8] {
-        // 6to4 leads to the IPv4 address that it holds.
+        // A 6to4 address leads to the IPv4 address that it contains.
         let [_, high, low, ..] = ip.segments();
         if head == 0x2002 {
             reach_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
@@ -59,7 +59,7 @@ fn reach_v6(ip: Ipv6Addr) -> Option<Reach> {
     }
 }
 
-/// An IPv4 address that is written as an IPv6 one, as the IPv4 address that it is.
+/// Converts an IPv6 form of an IPv4 address into the IPv4 address.
 fn canonical(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(v6) => match v6.segments() {
@@ -72,7 +72,7 @@ fn canonical(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Addresses that likely belong to one owner: an IPv4 /24, an IPv6 /48, or a single private address.
+/// Addresses that likely have the same owner: an IPv4 /24, an IPv6 /48, or a single private address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Range {
     first: IpAddr,
@@ -80,7 +80,8 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// The range that an address is in. Hosts of one private network are different owners: there, each address is a range.
+    /// Returns the range of an address. Hosts of one private network have different owners, so each private address is
+    /// a range.
     pub(crate) fn of(ip: IpAddr) -> Range {
         let ip = canonical(ip);
         match (ip, reach(ip)) {

@@ -1,4 +1,4 @@
-//! Questions and answers: one stream each, bounded in size, number and time.
+//! Requests and responses: one stream each, bounded in size, number and time.
 
 use std::io;
 use std::pin::Pin;
@@ -13,47 +13,49 @@ use tokio::sync::oneshot;
 use crate::frame::{self, FrameError};
 use crate::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 
-/// Names a question that waits for our answer.
+/// Identifies a received request that waits for our response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(crate) InboundRequestId);
 
-/// Why a question got no answer.
+/// The reason why a request got no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The peer is not connected, or was lost before it answered.
+    /// The peer is not connected, or the connection was lost before the response.
     #[error("the peer is not connected")]
     NotConnected,
-    /// No answer in time.
+    /// No response arrived within the request timeout.
     #[error("no answer in time")]
     Timeout,
-    /// The peer works on as many of our questions as it allows, or has nothing that it would answer.
+    /// The peer already handles its maximum number of our requests, or it declined this one.
     #[error("the peer is busy")]
     Busy,
-    /// Too many of our questions to this peer are open.
+    /// The maximum number of our requests to this peer is open.
     #[error("too many open requests to this peer")]
     TooMany,
-    /// The question is larger than allowed.
+    /// The request is larger than allowed.
     #[error("the request has {got} bytes, at most {max} are allowed")]
     TooLarge {
-        /// Its size in bytes.
+        /// Size of the request in bytes.
         got: usize,
-        /// The bound in bytes.
+        /// Maximum size in bytes.
         max: usize,
     },
-    /// The answer broke the protocol or the stream did.
+    /// The response violated the protocol, or the stream broke.
     #[error("the request failed: {0}")]
     Failed(String),
-    /// The network is shutting down or overloaded.
+    /// The network is shutting down, or its command queue is full.
     #[error("the network takes no requests")]
     Closed,
 }
 
-/// An answer to come. Await it, or [`Reply::wait`] for it on a plain thread.
+/// A pending response. Await it, or call [`Reply::wait`] on a plain thread.
 #[derive(Debug)]
 pub struct Reply(pub(crate) oneshot::Receiver<Result<Vec<u8>, RequestError>>);
 
 impl Reply {
-    /// Waits for the answer. Panics inside an async task, as tokio's blocking calls do.
+    /// Waits for the response. Panics inside an async task, like the blocking calls of tokio.
+    ///
+    /// Errors: the [`RequestError`] of the request; [`RequestError::Closed`] if the network ended before the response.
     pub fn wait(self) -> Result<Vec<u8>, RequestError> {
         self.0.blocking_recv().unwrap_or(Err(RequestError::Closed))
     }
@@ -67,17 +69,17 @@ impl Future for Reply {
     }
 }
 
-/// What to do with an answer, on the network's own thread: must not block.
+/// Callback for a response. It runs on the network's own thread and must not block.
 pub(crate) type OnReply = Box<dyn FnOnce(Result<Vec<u8>, RequestError>) + Send>;
 
-/// An answer on the wire: one byte of kind (0 answer, 1 busy), then a frame.
+/// A response on the wire: one byte of kind (0 answer, 1 busy), then a frame if it is an answer.
 #[derive(Debug)]
 pub(crate) enum Response {
     Answer(Vec<u8>),
     Busy,
 }
 
-/// Frames of opaque bytes.
+/// Codec that carries opaque bytes in frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BytesCodec;
 

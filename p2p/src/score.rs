@@ -1,11 +1,11 @@
-//! Penalties and bans.
+//! Penalties and bans of peers and of ranges of addresses.
 //!
-//! An offence adds its weight to the peer's penalty. The penalty halves every [`HALF_LIFE`]. At [`BAN_AT`] the peer
-//! is disconnected and banned for a time, and its penalty starts anew. Persistent peers are banned too, but for a
-//! short time that does not grow: a validator whose operator mends it must come back soon.
+//! An offence adds its weight to the peer's penalty. The penalty halves every [`HALF_LIFE`]. At [`BAN_AT`] the peer is
+//! disconnected and banned for a time, and its penalty is reset. Persistent peers are banned for a short, constant
+//! time, because a validator must come back soon after its operator has repaired it.
 //!
-//! Keys are free, so penalties are also kept for the range of addresses that the peer is in: it is banned at
-//! [`RANGE_BAN_AT`], with all peers in it but the configured ones. A penalty outlives the connection.
+//! Keys cost nothing, so penalties are also kept for the range of the peer's address. At [`RANGE_BAN_AT`] the range is
+//! banned, with all peers in it except the configured ones. A penalty outlives the connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,44 +16,44 @@ use crate::range::Range;
 
 /// Penalty at which a peer is banned.
 pub const BAN_AT: f64 = 100.0;
-/// Penalty at which a range of addresses is banned: two bans of single peers.
+/// Penalty at which a range of addresses is banned: twice [`BAN_AT`].
 pub const RANGE_BAN_AT: f64 = 200.0;
 /// Time in which a penalty halves.
 pub const HALF_LIFE: Duration = Duration::from_secs(300);
 const BAN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Something a peer did wrong: how much it weighs (100 is a ban) and what to tell people.
+/// An offence of a peer: its weight (100 causes a ban) and its description for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offence {
-    /// Weight; [`BAN_AT`] bans at once.
+    /// Weight that is added to the penalty; [`BAN_AT`] causes an immediate ban.
     pub weight: u32,
-    /// What the peer did, as the end of a sentence: "sent a frame larger than allowed".
+    /// Description of the offence, as the end of a sentence: "sent a frame larger than allowed".
     pub reason: &'static str,
 }
 
 impl Offence {
-    /// Bytes that are not the protocol.
+    /// Bytes that do not follow the protocol.
     pub const GARBAGE: Offence = Offence::new(100, "sent bytes that are not the protocol");
-    /// A frame above its channel's bound.
+    /// A frame above the bound of its channel.
     pub const OVERSIZED: Offence = Offence::new(100, "sent a frame larger than allowed");
-    /// A message that decodes but breaks a rule that every honest node keeps.
+    /// A message that decodes but violates a rule that every honest node follows.
     pub const INVALID: Offence = Offence::new(25, "sent an invalid message");
     /// A signature that does not verify.
     pub const BAD_SIGNATURE: Offence = Offence::new(50, "sent a bad signature");
     /// A transaction batch that no honest node forwards.
     pub const BAD_GOSSIP: Offence = Offence::new(10, "forwarded an invalid batch");
-    /// More than a peer should ask or tell in a time.
+    /// More messages than allowed in a period of time.
     pub const FLOOD: Offence = Offence::new(10, "sent more than allowed in a time");
-    /// Blocks that the peer said it has, and did not send when it was asked. An honest peer whose link is bad is asked ever less
-    /// often, so that it stays below a ban.
+    /// The peer did not send blocks that it claims to have. An honest peer with a bad link is asked less and less
+    /// often, so its penalty stays below a ban.
     pub const UNSERVED: Offence = Offence::new(10, "did not send the blocks that it said it has");
-    /// An answer that did not come or is of no use.
+    /// The peer gave no response, or a useless one.
     pub const USELESS: Offence = Offence::new(2, "gave no useful answer");
 
-    /// An answer that it asked for and did not read in time.
+    /// A response that the peer asked for and did not read in time.
     pub const UNREAD: Offence = Offence::new(2, "did not read an answer that it asked for");
 
-    /// An offence of a weight.
+    /// Creates an offence with a weight and a description.
     pub const fn new(weight: u32, reason: &'static str) -> Offence {
         Offence { weight, reason }
     }
@@ -81,7 +81,7 @@ impl Record {
         self.banned_until.is_some_and(|until| now < until)
     }
 
-    /// Adds a weight. The end of the ban that it starts, if it does.
+    /// Adds a weight to the penalty. Returns the end of the ban if this starts one.
     fn add(&mut self, now: Instant, weight: u32, ban_at: f64, ban_time: Duration, grows: bool) -> Option<Instant> {
         self.penalty = self.penalty(now) + f64::from(weight);
         self.at = now;
@@ -97,34 +97,34 @@ impl Record {
     }
 }
 
-/// The bans that an offence started.
+/// The bans that one offence started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bans {
-    /// The peer, until then.
+    /// End of the ban of the peer.
     pub(crate) peer: Option<Instant>,
-    /// The range that it is in.
+    /// Range of addresses that the offence banned.
     pub(crate) range: Option<Range>,
 }
 
-/// Penalties of peers and of ranges, at most [`PENALTIES_MAX`] of each: beyond, the least penalised that is not banned is
-/// forgotten.
+/// Penalties of peers and of ranges, at most [`PENALTIES_MAX`] of each; beyond, the lowest penalty without a ban is
+/// dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
     records: BTreeMap<NodeId, Record>,
     ranges: BTreeMap<Range, Record>,
-    /// Where the peers are, or were last; at most [`PENALTIES_MAX`].
+    /// Range of the last known address of each peer; at most [`PENALTIES_MAX`] entries.
     places: BTreeMap<NodeId, Range>,
 }
 
 impl Scores {
-    /// Notes where a peer is. `None`: its offences count for no range.
+    /// Records the range of a peer's address. `None`: its offences count for no range.
     pub(crate) fn note(&mut self, id: NodeId, range: Option<Range>) {
         let Some(range) = range else {
             self.places.remove(&id);
             return;
         };
         if self.places.len() >= PENALTIES_MAX && !self.places.contains_key(&id) {
-            // One without a record, if there is one: nobody asks for it.
+            // Entries of peers without a penalty are dropped first, because they are not needed.
             let idle = self.places.keys().find(|id| !self.records.contains_key(id)).copied();
             let idle = idle.or_else(|| self.places.keys().next().copied());
             idle.map(|id| self.places.remove(&id));
@@ -132,7 +132,8 @@ impl Scores {
         self.places.insert(id, range);
     }
 
-    /// Adds an offence. `ban_time` is the length of a first ban, `grows` says whether later ones are longer.
+    /// Adds an offence. `ban_time` is the length of the first ban; if `grows` is true, it doubles with each further
+    /// ban.
     pub(crate) fn penalize(&mut self, now: Instant, id: NodeId, weight: u32, ban_time: Duration, grows: bool) -> Bans {
         let record = record_of(&mut self.records, now, id);
         let peer = record.add(now, weight, BAN_AT, ban_time, grows);
@@ -142,27 +143,27 @@ impl Scores {
         Bans { peer, range }
     }
 
-    /// The penalty now: 0 is good, [`BAN_AT`] is a ban.
+    /// Returns the current penalty: 0 is good, a peer is banned at [`BAN_AT`].
     pub(crate) fn penalty(&self, now: Instant, id: &NodeId) -> f64 {
         self.records.get(id).map_or(0.0, |record| record.penalty(now))
     }
 
-    /// The end of the ban, when there is one.
+    /// Returns the end of the peer's current ban, if it is banned.
     pub(crate) fn banned_until(&self, now: Instant, id: &NodeId) -> Option<Instant> {
         self.records.get(id).and_then(|record| record.banned_until).filter(|until| now < *until)
     }
 
-    /// Whether a range is banned.
+    /// Returns true if the range is banned.
     pub(crate) fn is_range_banned(&self, now: Instant, range: &Range) -> bool {
         self.ranges.get(range).is_some_and(|record| record.is_banned(now))
     }
 
-    /// How many peers are banned, each by itself.
+    /// Returns the number of peers that are banned by their id.
     pub(crate) fn banned_count(&self, now: Instant) -> usize {
         self.records.values().filter(|record| record.is_banned(now)).count()
     }
 
-    /// How many ranges are banned.
+    /// Returns the number of banned ranges.
     pub(crate) fn banned_range_count(&self, now: Instant) -> usize {
         self.ranges.values().filter(|record| record.is_banned(now)).count()
     }
@@ -238,7 +239,7 @@ mod tests {
         }
         assert!(scores.is_range_banned(now, &range) && !scores.is_range_banned(now + BAN, &range));
         assert_eq!((scores.banned_count(now), scores.banned_range_count(now)), (0, 1));
-        // A configured peer counts for no range.
+        // Offences of a configured peer count for no range.
         scores.note(A, None);
         assert_eq!(scores.penalize(now, A, 100, BAN, true).range, None);
         for n in 0..2 * PENALTIES_MAX as u32 {

@@ -1,30 +1,31 @@
-//! Numbers for people and dashboards: plain counters, read as a snapshot.
+//! Counters for users and dashboards, read as a snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What happened since the start, and what is now. Counters only grow unless their text says "now".
+        /// Counters since the start of the network, and current values. A counter only grows unless its text says
+        /// "now".
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Connected peers that dialled us, now.
+            /// Connected inbound peers, now.
             pub peers_inbound: u64,
-            /// Connected peers that we dialled, now.
+            /// Connected outbound peers, now.
             pub peers_outbound: u64,
-            /// Banned peers, now.
+            /// Peers that are banned by their id, now.
             pub banned: u64,
-            /// Banned ranges of addresses, now.
+            /// Ranges of addresses that are banned now.
             pub banned_ranges: u64,
-            /// Events that wait for the consumer, now.
+            /// Events that are queued for the consumer, now.
             pub events_queued: u64,
             /// Addresses in the address book, now.
             pub book_addresses: u64,
-            /// Bytes of answers that wait to be written, now.
+            /// Bytes of responses that wait to be written, now.
             pub response_bytes: u64,
-            /// Peers in the gossip's mesh that are configured, dialled by us or proven, now.
+            /// Configured, dialled or proven peers in the gossip mesh, now.
             pub mesh_peers: u64,
-            /// Other peers in the gossip's mesh, now.
+            /// Other (unproven) peers in the gossip mesh, now.
             pub mesh_strangers: u64,
         }
 
@@ -53,56 +54,56 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Dials begun.
+    /// Dials that were started.
     dials,
-    /// Dials that gave no connection.
+    /// Dials that resulted in no connection.
     dial_failures,
-    /// Of those, the ones that were not tried because of where the address leads: to a banned range, to a network that its
-    /// teller is not in, or to a range where too many dials failed lately.
+    /// Failed dials that were not tried because of the target: it is banned, its network is one that the source of the
+    /// address is not in, or too many dials to its range failed recently.
     dials_refused,
     /// Connections that became peers.
     ups,
-    /// Peers lost, for whatever reason.
+    /// Peers that were lost for any reason.
     downs,
-    /// Connections that we refused in the handshake.
+    /// Connections that this node refused in the handshake.
     refused_by_us,
     /// Connections that the other side refused in the handshake.
     refused_by_peer,
-    /// Connections refused before the handshake: a limit or a ban.
+    /// Connections that were denied before the handshake, because of a limit or a ban.
     denied,
-    /// Offences noted.
+    /// Offences that were recorded.
     penalties,
-    /// Bans begun.
+    /// Bans of peers that were started.
     bans,
-    /// Messages not queued because the peer is slow (its queue was full).
+    /// Messages that were not queued: the peer is not connected, its queue was full, or the message was too large.
     sends_dropped,
-    /// Own gossip batches handed to the network.
+    /// Own gossip batches that were passed to the network.
     gossip_published,
-    /// Own gossip batches refused: too large, or the queue was full.
+    /// Own gossip batches that were refused: too large, or the queue was full.
     gossip_publish_refused,
-    /// Gossip batches received and handed to the consumer.
+    /// Gossip batches that were received and passed to the consumer.
     gossip_received,
-    /// Gossip batches received but dropped because the consumer is behind.
+    /// Gossip batches that were received but dropped because the consumer is behind.
     gossip_dropped,
-    /// Gossip batches forwarded after the verdict "accept".
+    /// Gossip batches that were forwarded after the verdict "accept".
     gossip_accepted,
-    /// Gossip batches with the verdict "ignore".
+    /// Gossip batches that got the verdict "ignore".
     gossip_ignored,
-    /// Gossip batches with the verdict "reject".
+    /// Gossip batches that got the verdict "reject".
     gossip_rejected,
-    /// Requests sent.
+    /// Requests that were sent to peers.
     requests_sent,
-    /// Requests sent that got no response.
+    /// Requests to peers that got no response.
     requests_failed,
-    /// Requests received and handed to the consumer.
+    /// Requests that were received and passed to the consumer.
     requests_received,
-    /// Requests received but answered "busy".
+    /// Received requests that were answered "busy".
     requests_busy,
-    /// Commands refused because the swarm task is behind.
+    /// Commands that were refused because the swarm task is behind.
     commands_refused,
 }
 
-/// A number that many threads add to.
+/// A counter that many threads may update.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

@@ -1,12 +1,12 @@
 //! The direct streams of one connection: a control stream for the handshake, then one ordered stream per channel.
 //!
-//! Each side writes on the streams it opened and reads those that the other side opened. All of it runs inside the
-//! connection's own task: a message handed to a queue wakes that task, which writes it to the socket in the same
-//! breath; a message read goes from that task to the consumer's queue. No hop through the swarm task, no further task
-//! to look after: when the connection goes, everything goes with it.
+//! Each side writes to the streams that it opened and reads from those that the other side opened. All of this runs in
+//! the connection's own task: a queued message wakes this task, which writes it to the socket immediately; a received
+//! message goes from this task to the consumer's queue. There is no hop through the swarm task and no further task to
+//! manage: when the connection ends, all of its state is dropped with it.
 //!
-//! libp2p-stream is not used for this: it chooses a connection at random when there are two, drops an inbound stream
-//! when its slot of one is taken, and does not say which connection a stream came on.
+//! The crate libp2p-stream does not fit: it chooses a connection at random when there are two, drops an inbound stream
+//! when its single slot is taken, and does not report the connection of a stream.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -45,7 +45,8 @@ use crate::{Channel, NodeId};
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 const CONTROL_MESSAGES_PER_SECOND: u64 = 16;
 
-/// What a stream is for. The control protocol's name has no chain in it, so that strangers can be told why not.
+/// Purpose of a stream. The name of the control protocol does not contain the chain, so that a peer of another chain
+/// can be refused with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Control,
@@ -58,7 +59,7 @@ const PURPOSES: [(Purpose, &str); 3] = [
     (Purpose::Channel(Channel::Parts), "/cairn/parts/1"),
 ];
 
-/// Negotiates a stream's purpose.
+/// Protocol negotiation that determines the purpose of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Negotiate(Vec<(Purpose, &'static str)>);
 
@@ -107,64 +108,64 @@ impl OutboundUpgrade<Stream> for Negotiate {
     }
 }
 
-/// What the swarm task tells a connection.
+/// A command of the swarm task to a connection.
 #[derive(Debug)]
 pub(crate) enum ToHandler {
-    /// Send this.
+    /// Send this control frame.
     Say(Control),
-    /// Send this and leave.
+    /// Send this control frame and close the connection afterwards.
     Refuse(Control),
-    /// The peer is up and the consumer knows: open the channels and begin to read.
+    /// The peer's Up is on its way to the consumer: open the channels and start to read.
     Start(Arc<Peer>, LaneReceivers),
 }
 
-/// What a connection tells the swarm task.
+/// A report of a connection to the swarm task.
 #[derive(Debug)]
 pub(crate) enum FromHandler {
-    /// The other side said this.
+    /// The other side sent this control frame.
     Said(Say),
-    /// The connection is of no use any more. Told once.
+    /// The connection is no longer usable. Reported once.
     Failed(Failure),
 }
 
-/// Why a connection is of no use any more.
+/// The reason why a connection is no longer usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// A stream ended or broke.
     Lost(String),
-    /// A frame above its bound.
+    /// A frame was larger than its bound.
     Oversized,
-    /// Bytes that are not the protocol.
+    /// Bytes did not follow the protocol.
     Garbage,
     /// The handshake took too long.
     Slow,
-    /// We refused, and the other side had its time to read why.
+    /// We refused the connection, and the other side has had time to read the reason.
     Refused,
 }
 
-/// How one of a connection's jobs ended.
+/// Result of one job of a connection.
 enum Done {
-    /// A control frame was read; the reader goes on with the next.
+    /// A control frame was read; the reader continues with the next one.
     Said(Box<ControlReader>, Say),
     Failed(Failure),
-    /// Nothing follows from it.
+    /// The job ended without consequence.
     Finished,
 }
 
 type Job = futures::future::BoxFuture<'static, Done>;
 
-/// The streams of one connection.
+/// Handler of the streams of one connection.
 pub(crate) struct Handler {
     events: mpsc::Sender<Item>,
     jobs: FuturesUnordered<Job>,
     output: VecDeque<ConnectionHandlerEvent<Negotiate, (), FromHandler>>,
-    /// Queue of control frames. Dropped when nothing more is to be said.
+    /// Queue of control frames. `None` when no further frame is to be sent.
     control: Option<mpsc::Sender<Control>>,
     control_queue: Option<mpsc::Receiver<Control>>,
     is_control_read: bool,
     peer: Option<Arc<Peer>>,
     lane_queues: [Option<mpsc::UnboundedReceiver<libp2p::bytes::Bytes>>; 2],
-    /// Streams that the other side opened before we started.
+    /// Streams that the other side opened before the peer was accepted.
     lane_streams: [Option<Stream>; 2],
     is_lane_read: [bool; 2],
     has_failed: bool,
@@ -209,7 +210,8 @@ impl Handler {
     }
 
     fn say(&mut self, frame: Control) {
-        // A full queue means a peer that does not read: it misses an answer, and the handshake's timer looks after the rest.
+        // If the queue is full, the peer does not read. It misses a frame, and the timer of the handshake handles the
+        // rest.
         if let Some(control) = &self.control {
             let _ = control.try_send(frame);
         }
@@ -241,11 +243,11 @@ impl Handler {
                 self.lane_streams[channel as usize] = Some(stream);
                 self.read_lanes();
             }
-            _ => self.fail(Failure::Garbage), // one stream per purpose
+            _ => self.fail(Failure::Garbage), // only one stream per purpose is allowed
         }
     }
 
-    /// Begins to read the streams that are there, once we may.
+    /// Starts to read the channels that the other side has opened, once the peer is accepted.
     fn read_lanes(&mut self) {
         let Some(peer) = &self.peer else { return };
         for channel in Channel::ALL {
@@ -281,7 +283,7 @@ impl ConnectionHandler for Handler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        true // the swarm task decides, and pings find the dead
+        true // the swarm task decides, and pings detect dead connections
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Negotiate, (), FromHandler>> {
@@ -350,7 +352,7 @@ fn failure_of(error: FrameError, name: &str) -> Failure {
     }
 }
 
-/// Reads control frames, slowly on purpose.
+/// Reads control frames at a limited rate.
 struct ControlReader {
     stream: BufReader<Stream>,
     rate: Rate,
@@ -375,7 +377,7 @@ impl ControlReader {
     }
 }
 
-/// Writes control frames until the queue ends, then ends the stream.
+/// Writes control frames until the queue ends, then closes the stream.
 async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -> Done {
     let written: std::io::Result<()> = async {
         while let Some(frame) = queue.recv().await {
@@ -393,7 +395,7 @@ async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -
     }
 }
 
-/// Writes a channel's messages as they come; what has queued up meanwhile goes out in one write.
+/// Writes the messages of a channel; messages that queued up meanwhile are combined into one write.
 async fn write_lane(
     mut stream: Stream,
     peer: Arc<Peer>,
@@ -414,7 +416,7 @@ async fn write_lane(
             stream.flush().await?;
             peer.lane(channel).on_written(messages, bytes);
             batch.clear();
-            batch.shrink_to(2 * WRITE_BATCH_BYTES); // a large message does not keep its memory
+            batch.shrink_to(2 * WRITE_BATCH_BYTES); // release the memory of a large message
         }
         Ok(())
     }
@@ -425,7 +427,7 @@ async fn write_lane(
     }
 }
 
-/// Reads a channel's messages and hands them to the consumer, no faster than it takes them.
+/// Reads the messages of a channel and passes them to the consumer, no faster than the consumer takes them.
 async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mpsc::Sender<Item>) -> Done {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     let mut rate = Rate::new(Instant::now(), RATE_BYTES_PER_SECOND, RATE_MESSAGES_PER_SECOND);
@@ -449,7 +451,7 @@ async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mp
     }
 }
 
-/// The direct streams of all connections, as a libp2p behaviour.
+/// The libp2p behaviour that manages the direct streams of all connections.
 pub(crate) struct Streams {
     shared: Arc<Shared>,
     hello: Hello,
@@ -457,11 +459,11 @@ pub(crate) struct Streams {
     gate: Gate,
     queue: VecDeque<ToSwarm<StreamsEvent, ToHandler>>,
     waker: Option<Waker>,
-    /// Set while the consumer is too far behind to be told of more peers.
+    /// True while the consumer is too far behind to accept more connections.
     pub(crate) is_closed: bool,
 }
 
-/// Something a connection told us.
+/// A report of one connection's handler.
 #[derive(Debug)]
 pub(crate) struct StreamsEvent {
     pub(crate) connection: ConnectionId,
@@ -474,17 +476,17 @@ impl Streams {
         Streams { shared, hello, events, gate: Gate::default(), queue: VecDeque::new(), waker: None, is_closed: false }
     }
 
-    /// Sets the port that we tell others, once it is known.
+    /// Sets the port that the hello announces, once it is known.
     pub(crate) fn set_port(&mut self, port: u16) {
         self.hello.port = port.into();
     }
 
-    /// Announces a dial: only announced ones pass.
+    /// Announces a dial; only announced dials are admitted.
     pub(crate) fn expect(&mut self, connection: ConnectionId) {
         self.gate.expect(connection);
     }
 
-    /// Tells a connection something.
+    /// Sends a command to a connection's handler.
     pub(crate) fn tell(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
         self.queue.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
         if let Some(waker) = self.waker.take() {
@@ -541,7 +543,7 @@ impl NetworkBehaviour for Streams {
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         match self.gate.is_expected(&connection) {
             true => Ok(Vec::new()),
-            false => Err(ConnectionDenied::new(Denied::NotDialled)), // another behaviour's idea
+            false => Err(ConnectionDenied::new(Denied::NotDialled)), // another behaviour dialled
         }
     }
 

@@ -1,4 +1,4 @@
-//! The transports, and the tasks that drive their connections.
+//! The transports, and the executor of the tasks that drive their connections.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,10 @@ use tokio::time::Sleep;
 
 use crate::limits::{LINGER, STREAMS_MAX};
 
-/// TCP (no delay, Noise, Yamux), and QUIC when wanted. `timeout` is for a dial with its handshakes.
+/// Creates the transport: TCP (no delay, Noise, Yamux), and QUIC if `with_quic` is set. `timeout` bounds a dial with
+/// its handshakes.
+///
+/// Errors: a description if the Noise configuration cannot be created from the key.
 pub(crate) fn build(
     keys: &Keypair,
     with_quic: bool,
@@ -47,7 +50,7 @@ pub(crate) fn build(
         .boxed())
 }
 
-/// A connection whose closing ends within [`LINGER`], also when the other side does not read any more.
+/// A connection whose close ends within [`LINGER`], even if the other side no longer reads.
 struct PromptClose<M> {
     inner: M,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -84,7 +87,7 @@ impl<M: StreamMuxer + Unpin> StreamMuxer for PromptClose<M> {
     }
 }
 
-/// The tasks of one network: each holds a receiver, so all have ended when the sender is the last one left.
+/// The tasks of one network. Each holds a receiver, so all have ended when the sender has no receiver left.
 pub(crate) struct Tasks {
     stop: watch::Sender<()>,
 }
@@ -94,7 +97,7 @@ impl Tasks {
         Tasks { stop: watch::Sender::new(()) }
     }
 
-    /// Spawns what the swarm wants to run. It ends by itself, or when [`Tasks::stop`] is called.
+    /// Returns the executor of the swarm. A task that it spawns ends by itself, or when [`Tasks::stop`] is called.
     pub(crate) fn executor(&self) -> impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + use<> {
         let stop = Arc::new(self.stop.subscribe());
         move |future| {
@@ -108,14 +111,14 @@ impl Tasks {
         }
     }
 
-    /// Ends all tasks and waits until they are gone. The executor must be dropped before.
+    /// Stops all tasks and waits until they have ended. The executor must be dropped before.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(());
         self.stop.closed().await;
     }
 }
 
-/// An error of listening, made readable.
+/// Converts an error of listening into an I/O error with a readable text.
 pub(crate) fn listen_error(error: libp2p::TransportError<io::Error>) -> io::Error {
     match error {
         libp2p::TransportError::Other(error) => error,

@@ -1,4 +1,5 @@
-//! Peers that do not keep the protocol: a plain libp2p node that opens our streams and writes what it likes.
+//! Proves that peers that violate the protocol do no harm. The peer is a plain libp2p node that writes arbitrary bytes
+//! to our streams.
 
 mod common;
 
@@ -80,7 +81,7 @@ fn control_frames(frames: &[Control]) -> Vec<u8> {
     frames.iter().flat_map(|control| frame(&control.encode_to_vec())).collect()
 }
 
-/// A libp2p node without our rules. It accepts our streams and reads nothing from them.
+/// A libp2p node without the rules of this crate. It accepts our streams and reads nothing from them.
 struct Raw {
     id: NodeId,
     control: libp2p_stream::Control,
@@ -90,12 +91,12 @@ struct Raw {
 }
 
 impl Raw {
-    /// Connects to a node.
+    /// Creates a node and connects it to `node`.
     async fn connect(n: u8, node: &Node) -> Raw {
         Raw::connect_to(n, node.address().port).await
     }
 
-    /// Connects to what listens on a port.
+    /// Creates a node and connects it to a local port.
     async fn connect_to(n: u8, port: u16) -> Raw {
         let keys = Keypair::ed25519_from_bytes([n; 32]).unwrap();
         let behaviour = libp2p_stream::Behaviour::new();
@@ -131,16 +132,16 @@ impl Raw {
         self.control.open_stream(self.node, protocol).await.expect("opens")
     }
 
-    /// Opens a stream and writes.
+    /// Opens a stream and writes bytes to it.
     async fn write(&mut self, protocol: StreamProtocol, bytes: &[u8]) -> Stream {
         let mut stream = self.open(protocol).await;
-        // The node may hang up in the midst of it.
+        // The node may close the connection during the write.
         let _ = stream.write_all(bytes).await;
         let _ = stream.flush().await;
         stream
     }
 
-    /// Does what the handshake asks for.
+    /// Completes the handshake and waits until the node reports the peer.
     async fn greet(&mut self, node: &mut Node) -> Stream {
         let stream = self.write(CONTROL, &control_frames(&[hello(), accept()])).await;
         assert_eq!(node.until_up(self.id).await.moniker, "[2Jraw", "made fit for terminals");
@@ -203,14 +204,14 @@ async fn garbage_and_oversized_frames_are_banned() {
         assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::OVERSIZED.reason));
         raw.until_closed().await;
         is_banned(&node, n as u64 + 1);
-        drop((stream, other)); // open until here: what ends the connection is the frame
+        drop((stream, other)); // open until here, so that only the frame can end the connection
     }
-    // A second stream for one purpose, and a second hello, are not the protocol either.
+    // A second stream for one purpose and a second hello also violate the protocol.
     let mut raw = Raw::connect(60, &node).await;
     let _control = raw.greet(&mut node).await;
     let _first = raw.write(CONSENSUS, &frame(b"one")).await;
     assert_eq!(node.until_message().await.2, b"one");
-    let _second = raw.control.open_stream(raw.node, CONSENSUS).await; // may be too late already
+    let _second = raw.control.open_stream(raw.node, CONSENSUS).await; // the connection may be closed already
     assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::GARBAGE.reason));
     let mut raw = Raw::connect(61, &node).await;
     let mut control = raw.greet(&mut node).await;
@@ -255,7 +256,7 @@ async fn another_protocol_version_is_refused_and_told_why() {
     control.hello.as_mut().unwrap().protocol = 999;
     let _stream = raw.write(CONTROL, &control_frames(&[control, accept()])).await;
     assert_eq!(node.until_refused().await, (true, Refusal::WrongVersion { ours: PROTOCOL_VERSION, theirs: 999 }));
-    raw.until_closed().await; // although it does not go by itself
+    raw.until_closed().await; // although the peer does not close it
     is_banned(&node, 0);
 }
 
@@ -285,7 +286,7 @@ async fn a_flood_of_address_messages_is_an_offence_and_lies_do_no_harm() {
     assert_eq!(node.until_down(other.id).await, DownReason::Banned(Offence::GARBAGE.reason));
 }
 
-/// Listens for one connection, which it takes on to a node from an address in the range 127.0.`range`.0/24.
+/// Listens for one connection and forwards it to a node from an address in the range 127.0.`range`.0/24.
 async fn from_range(range: u8, node: &Node) -> u16 {
     let listener = tokio::net::TcpListener::bind(socket(0)).await.unwrap();
     let (port, to) = (listener.local_addr().unwrap().port(), socket(node.address().port));
@@ -294,7 +295,7 @@ async fn from_range(range: u8, node: &Node) -> u16 {
         let from = tokio::net::TcpSocket::new_v4().unwrap();
         from.bind(([127, 0, range, 1], 0).into()).unwrap();
         let mut ours = from.connect(to).await.unwrap();
-        let _ = tokio::io::copy_bidirectional(&mut theirs, &mut ours).await; // until one of them hangs up
+        let _ = tokio::io::copy_bidirectional(&mut theirs, &mut ours).await; // until one side closes
     });
     port
 }
@@ -317,7 +318,8 @@ async fn poisoned_sources_of_addresses_cause_few_dials() {
         let mut raw = Raw::connect_to(100 + source, from_range(source, &node).await).await;
         let mut stream = raw.greet(&mut node).await;
         for message in 0..2u8 {
-            // Half of what they tell are keys at one port of the victim, half are ports of others.
+            // Half of the reported addresses are different ids at one port of the victim; half are ports of other
+            // hosts.
             let address = |n: u8| {
                 let id = NodeId(std::array::from_fn(|at| [source, message, n].get(at).copied().unwrap_or(1)));
                 if n.is_multiple_of(2) {
@@ -334,7 +336,7 @@ async fn poisoned_sources_of_addresses_cause_few_dials() {
         held.push((raw, stream));
     }
     eventually(|| node.network.stats().dials_refused > 0).await;
-    tokio::time::sleep(Duration::from_secs(3)).await; // for more dials than there should be
+    tokio::time::sleep(Duration::from_secs(3)).await; // time for dials that should not happen
     let (stats, knocks) = (node.network.stats(), knocks.load(Ordering::Relaxed));
     let seconds = began.elapsed().as_secs();
     assert!(stats.dials <= u64::from(DIALS_LEARNED_BURST) + seconds + 1, "{stats:?}");
@@ -378,7 +380,7 @@ async fn a_peer_that_does_not_read_is_dropped_from_not_waited_for() {
     node.network.disconnect(raw.id);
     assert_eq!(node.until_down(raw.id).await, DownReason::Disconnected);
     assert!(!node.network.send(raw.id, Channel::Parts, part));
-    node.stop().await; // in time, although the connection is stuffed
+    node.stop().await; // in time, although the connection is congested
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -401,7 +403,7 @@ async fn a_request_or_response_of_wrong_size_fails_alone() {
     assert!(reply.await.is_err());
     assert!(node.network.peers()[0].penalty > 0.0);
 
-    // A good one still works.
+    // A valid request and response still work.
     let mut stream = raw.write(requests, &frame(b"good")).await;
     let id = node.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
     node.network.respond(id, b"answer".to_vec());
@@ -417,7 +419,7 @@ async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
     for _ in 0..=EARLY_REQUESTS_PER_PEER_MAX {
         streams.push(raw.write(requests(), &frame(b"early")).await);
     }
-    eventually(|| node.network.stats().requests_busy > 0).await; // so all of them have come
+    eventually(|| node.network.stats().requests_busy > 0).await; // so all requests have arrived
     let _control = raw.greet(&mut node).await;
     for _ in 0..EARLY_REQUESTS_PER_PEER_MAX {
         let id = node.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
@@ -485,7 +487,7 @@ async fn answers_that_are_not_read_keep_their_place() {
         streams.push(raw.write(requests(), &frame(&[n])).await);
     }
     eventually(|| node.network.stats().requests_busy == 32 - INBOUND_REQUESTS_PER_PEER_MAX as u64).await;
-    // Each is answered with 4 MiB at once, and none of them is read.
+    // Each response has 4 MiB and is given at once, but the peer reads none of them.
     let answer = vec![7; RESPONSE_BYTES_PER_PEER_MAX / 2];
     let reply = friend.network.request(node.id, b"friend".to_vec());
     let mut given = 0;
@@ -501,7 +503,7 @@ async fn answers_that_are_not_read_keep_their_place() {
     assert_eq!(reply.await.map(|bytes| bytes.len()), Ok(answer.len()), "others are served");
     eventually(|| node.network.stats().response_bytes <= RESPONSE_BYTES_PER_PEER_MAX as u64).await;
     for _ in 0..3 {
-        // Nothing more of the silent reader is worked on, however often others are answered.
+        // No further request of the silent peer is handled, regardless of how often others are answered.
         let reply = friend.network.request(node.id, b"friend".to_vec());
         loop {
             let request = |event| if let Event::Request { peer, id, .. } = event { Some((peer, id)) } else { None };
@@ -533,7 +535,7 @@ async fn an_answer_that_is_never_read_is_dropped_and_counted_against_the_asker()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_penalty_outlives_the_connection_and_fresh_keys_do_not_help() {
-    let mut node = Node::start(1, |config| config.allow_private = false).await; // loopback counts as one owner
+    let mut node = Node::start(1, |config| config.allow_private = false).await; // loopback counts as one range
     let mut raw = Raw::connect(50, &node).await;
     let control = raw.greet(&mut node).await;
     node.network.penalize(raw.id, Offence::INVALID);

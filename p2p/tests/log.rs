@@ -1,4 +1,4 @@
-//! What the log says when another node is not the one that it should be.
+//! Proves that each configuration error of another node is logged once, with the expected and the actual value.
 
 mod common;
 
@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Lines of level info and above.
+/// Collected log lines of level info and above.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -61,7 +61,8 @@ async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
     let a = Node::start(1, |_| ()).await;
     let port = a.address().port.to_string();
 
-    // Another genesis: expected and got, with the address, on both sides; once, although the dialler tries again and again.
+    // Another genesis document: both sides log the expected and the actual hash with the address, once, although the
+    // dialler retries again and again.
     let other = Node::start(2, |config| {
         (config.genesis_hash, config.persistent_peers) = ([0xab; 32], vec![a.address()]);
     })
@@ -74,7 +75,7 @@ async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
     assert_eq!((of_a.len(), of_other.len()), (1, 1), "{:?}", lines.0.lock().unwrap());
     other.stop().await;
 
-    // Another chain, and another node id.
+    // Another chain id, and another node id.
     let (chain, address) = (Node::start(3, |config| config.chain_id = "elsewhere".into()).await, a.address());
     chain.network.dial(address.clone());
     eventually(|| lines.with(&["WARN", "wrong chain", "expected \"test-chain\", got \"elsewhere\""]).len() == 1).await;
@@ -85,7 +86,8 @@ async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
     let wrong_id = format!("expected {}, got {}", id(9), a.id);
     eventually(|| lines.with(&["WARN", "wrong node id", &wrong_id]).len() == 2).await;
 
-    // A copied node key: address, expected and got, on both sides; once, although the copy tries again and again.
+    // A copied node key: both sides log the address and the known node, once, although the copy retries again and
+    // again.
     let first = Node::start(6, |config| config.persistent_peers = vec![a.address()]).await;
     eventually(|| a.network.peer_ids().contains(&first.id)).await;
     let known = a.network.peers().iter().find(|peer| peer.id == first.id).unwrap().remote.clone();
@@ -98,10 +100,10 @@ async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
     assert_eq!((of_a.len(), of_copy.len()), (1, 1), "{:?}", lines.0.lock().unwrap());
     assert_eq!(lines.with(&["peer down", &first.id.to_string()]), [""; 0], "the first one stays");
 
-    // Nobody listens there: not at once, for nodes that start together meet soon.
+    // No node listens at this address. The log line comes with a delay, because nodes that start together connect soon.
     let nowhere = PeerAddress::new(id(8), socket(free_port()), Transport::Tcp);
     let _lost = Node::start(5, |config| config.persistent_peers = vec![nowhere.clone()]).await;
-    // Only the dialler can tell: its line says which address, and what to do.
+    // Only the dialler can report this: its line names the address and says what to check.
     let way_out = "check its host and port, and that it runs";
     eventually(|| lines.with(&["WARN", "cannot be reached", &nowhere.to_string(), "refused", way_out]).len() == 1)
         .await;

@@ -1,4 +1,5 @@
-//! Honest nodes over real sockets.
+//! Proves the behaviour of honest nodes over real sockets: connections, messages, requests, gossip, peer exchange,
+//! shutdown.
 
 mod common;
 
@@ -22,7 +23,7 @@ async fn two_nodes_connect_whoever_starts_first() {
             config.persistent_peers = vec![second_address.clone()];
         })
         .await;
-        eventually(|| a.network.stats().dial_failures > 0).await; // it is truly the first
+        eventually(|| a.network.stats().dial_failures > 0).await; // the other node is not running yet
         let mut b = Node::start(second, |config| {
             config.laddr = format!("tcp://127.0.0.1:{}", second_address.port);
             config.persistent_peers = vec![first_address.clone()];
@@ -144,7 +145,7 @@ async fn simultaneous_dials_leave_one_connection_and_no_flapping() {
         b.network.dial(a.address());
         a.until_up(b.id).await;
         b.until_up(a.id).await;
-        // Both connections came into being, and the smaller id refused one of them.
+        // Both connections were established, and the smaller id refused one of them.
         eventually(|| a.network.stats().refused_by_us == 1 && b.network.stats().refused_by_peer == 1).await;
         for n in 0..50u8 {
             assert!(
@@ -200,7 +201,7 @@ async fn requests_are_answered_declined_bounded_and_failed() {
     );
     assert_eq!(a.network.request(id(9), vec![]).await, Err(RequestError::NotConnected));
 
-    // More at once than one peer may have open: the rest is told so at once.
+    // More simultaneous requests than one peer may have open: the rest is answered "busy" at once.
     let busy = b.network.stats().requests_busy;
     let mut replies: Vec<_> = (0..INBOUND_REQUESTS_PER_PEER_MAX + 3).map(|_| a.network.request(b.id, vec![])).collect();
     eventually(|| b.network.stats().requests_busy == busy + 3).await;
@@ -223,7 +224,7 @@ async fn requests_are_answered_declined_bounded_and_failed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gossip_waits_for_the_verdict() {
-    // A line: a - b - c. What c hears has passed b.
+    // A line of nodes a - b - c: what c receives has passed through b.
     let mut b = Node::start(2, |_| ()).await;
     let to_b = b.address();
     let a = Node::start(1, |config| config.persistent_peers = vec![to_b.clone()]).await;
@@ -323,7 +324,7 @@ async fn two_nodes_with_one_key_do_not_throw_each_other_out() {
         let (by_us, refusal) = second.until_refused().await;
         assert!(!by_us && matches!(&refusal, Refusal::SameKey { .. }), "{refusal}");
         assert!(refusal.to_string().contains("node_key.json"), "{refusal}");
-        eventually(|| hub.network.stats().refused_by_us >= 3).await; // it tries again and again
+        eventually(|| hub.network.stats().refused_by_us >= 3).await; // the second node retries again and again
         assert_eq!((hub.network.stats().ups, hub.network.stats().downs), (1, 0));
         assert!(hub.network.send(first.id, Channel::Consensus, b"still here".to_vec()));
         assert_eq!(first.until_message().await.2, b"still here");
@@ -465,7 +466,7 @@ async fn numbers_of_peers_hold_except_for_the_exempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_never_blocks_the_sender() {
     let (a, mut b) = pair(|_| ()).await;
-    // b's consumer takes nothing: everything fills up, from its quota back to our queue.
+    // b's consumer takes no event, so everything fills up, from b's quota back to a's queue.
     let (network, to) = (a.network.clone(), b.id);
     let sent = std::thread::spawn(move || {
         let part = p2p::Bytes::from(vec![5; 65_536]);
@@ -485,7 +486,7 @@ async fn a_full_queue_never_blocks_the_sender() {
     .unwrap();
     assert!(a.network.stats().sends_dropped >= 1);
     assert!(a.network.peers()[0].channels[Channel::Parts as usize].queued_bytes <= SEND_QUEUE_BYTES_MAX as u64);
-    // Another channel of the same peer is not delayed by it, beyond the quota of the consumer.
+    // Another channel of the same peer is not delayed, except by the quota of the consumer.
     assert!(a.network.send(b.id, Channel::Consensus, b"vote".to_vec()));
     let mut parts = 0;
     let mut votes = 0;
@@ -510,7 +511,7 @@ async fn a_consumer_that_is_behind_stops_the_sender() {
     let (a, b) = pair(|_| ()).await;
     let part = p2p::Bytes::from(vec![5; 65_536]);
     while a.network.send(b.id, Channel::Parts, part.clone()) {}
-    // Messages beyond the quota stay with the sender: what b has read is its quota and one message in hand.
+    // Messages beyond the quota stay with the sender: b has read its quota and one message that waits for the quota.
     let fitting = (EVENT_BYTES_PER_PEER_MAX / 65_536) as u64;
     eventually(|| b.network.peers()[0].channels[Channel::Parts as usize].messages_in == fitting + 1).await;
     for _ in 0..1000 {
@@ -541,7 +542,7 @@ async fn peer_exchange_finds_the_third_node() {
     assert_eq!(up, BTreeSet::from([a.id, b.id]));
     a.until_up(c.id).await;
 
-    // The book outlives the run: without seeds, c finds a again.
+    // The book is kept over the restart: without seeds, c finds a again.
     let to_a = a.id;
     c.stop().await;
     assert!(std::fs::read_to_string(&path).unwrap().contains(&to_a.to_string()));
@@ -571,19 +572,19 @@ async fn private_ids_are_told_to_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_banned_peer_is_kept_out_and_a_persistent_one_comes_back_soon() {
     let (mut a, mut b) = pair(|config| config.ban_time_persistent = Duration::from_millis(300)).await;
-    // b has a as a persistent peer; a knows b not at all.
+    // a is a persistent peer of b, but b is not a persistent peer of a.
     b.network.penalize(a.id, Offence::INVALID);
     assert_eq!(b.network.stats().bans, 0, "one such offence is no ban");
     b.network.penalize(a.id, Offence::GARBAGE);
     assert_eq!(b.until_down(a.id).await, DownReason::Banned(Offence::GARBAGE.reason));
     a.until_down(b.id).await;
     assert_eq!(b.network.stats().banned, 1);
-    b.until_up(a.id).await; // its ban is over
+    b.until_up(a.id).await; // the ban is over
     a.until_up(b.id).await;
 
     a.network.penalize(b.id, Offence::GARBAGE);
     assert_eq!(a.until_down(b.id).await, DownReason::Banned(Offence::GARBAGE.reason));
-    eventually(|| a.network.stats().denied >= 2).await; // it tries again and again
+    eventually(|| a.network.stats().denied >= 2).await; // b retries again and again
     assert!(a.network.peers().is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! Nodes that do not keep to the protocol, with stake and without: a real host whose words are twisted on the way out.
+//! Nodes that violate the protocol, with and without stake: a real host whose outgoing messages are changed.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,18 +14,18 @@ use types::{
 
 use crate::random::Random;
 
-/// How a node breaks the protocol.
+/// The way in which a node violates the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Follows, and says nothing but where it stands.
+    /// Follows the chain and sends nothing but its round state.
     Silent,
-    /// Tells some peers and not others, anew each time.
+    /// Sends each message to each peer with a probability of one half.
     Selective,
     /// Proposes two blocks and votes for two values, each to half of the peers.
     Equivocator,
-    /// Proposes blocks that are wrong in some way.
+    /// Proposes blocks that are invalid in some way.
     BadBlocks,
-    /// Does what it should, and sends nonsense beside it.
+    /// Follows the protocol, and additionally sends meaningless messages.
     Garbage,
     /// Claims to be far ahead, or to lack everything in ever new rounds, and serves nothing. Needs no stake.
     Claimant,
@@ -34,7 +34,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// Any that a validator shows.
+    /// Draws a behaviour of a validator.
     pub fn random(random: &mut Random) -> Self {
         random.pick(&[
             Self::Silent,
@@ -46,18 +46,18 @@ impl Behaviour {
         ])
     }
 
-    /// Any that a node without stake shows.
+    /// Draws a behaviour of a node without stake.
     pub fn random_stranger(random: &mut Random) -> Self {
         random.pick(&[Self::Claimant, Self::Claimant, Self::Unsigned, Self::Unsigned, Self::Garbage, Self::Silent])
     }
 }
 
-/// A message and whom it goes to.
+/// An outgoing message and its receivers.
 #[derive(Clone, Debug)]
 pub struct Said {
-    /// Indexes of nodes.
+    /// Indices of the receiving nodes.
     pub to: Vec<usize>,
-    /// What they get.
+    /// Message that they receive.
     pub message: Arc<PeerMessage>,
 }
 
@@ -67,50 +67,51 @@ impl Said {
     }
 }
 
-/// Who twists.
+/// The node whose messages are changed.
 pub struct Liar<'a> {
-    /// How.
+    /// How it violates the protocol.
     pub behaviour: Behaviour,
-    /// Its key.
+    /// Secret key that it signs with.
     pub key: &'a ConsensusSecretKey,
-    /// The chain.
+    /// Id of the chain.
     pub chain_id: &'a ChainId,
-    /// The validators of the height it is at.
+    /// Validators of the node's current height.
     pub validators: &'a ValidatorSet,
-    /// That height.
+    /// Current height of the node.
     pub height: Height,
-    /// Everybody else.
+    /// Indices of all other nodes.
     pub others: &'a [usize],
-    /// Its clock.
+    /// Time of the node's clock.
     pub now: Time,
 }
 
-/// Another block in place of a proposed one.
+/// A second block that is sent in place of a proposed one.
 #[derive(Clone, Debug)]
 struct Twin {
     proposal: SignedProposal,
     parts: Vec<Arc<Part>>,
 }
 
-/// What a liar remembers.
+/// Memory of a node that violates the protocol.
 #[derive(Clone, Debug, Default)]
 pub struct Twister {
     twins: BTreeMap<BlockId, Twin>,
-    /// Messages said before, to say again at a wrong time.
+    /// Earlier messages, which are sent again at a wrong time.
     before: VecDeque<Arc<PeerMessage>>,
-    /// When a stranger spoke last, and how often it has.
+    /// Time at which a node without stake last sent messages, and how often it has.
     spoke: Option<Time>,
     speeches: u32,
 }
 
-/// Time between two speeches of a stranger: it neither sleeps nor fills the world's queue.
+/// Minimum interval between two sends of a node without stake, so that it is active but does not fill the world's
+/// queue.
 const SPEECH_INTERVAL: Duration = Duration::from_millis(20);
 
 const BEFORE_MAX: usize = 32;
 const TWINS_MAX: usize = 32;
 
 impl Twister {
-    /// What is said instead.
+    /// Returns the messages that are sent instead of `said`.
     pub fn twist(&mut self, liar: &Liar<'_>, random: &mut Random, said: Vec<Said>) -> Vec<Said> {
         match liar.behaviour {
             Behaviour::Silent => {
@@ -129,7 +130,7 @@ impl Twister {
         }
     }
 
-    /// What a stranger says to everybody instead of what it should.
+    /// Returns the messages that a node without stake sends to all nodes instead of its own.
     fn speak(&mut self, liar: &Liar<'_>, random: &mut Random) -> Vec<Said> {
         if self.spoke.is_some_and(|spoke| liar.now >= spoke && liar.now.since(spoke) < SPEECH_INTERVAL) {
             return Vec::new();
@@ -143,7 +144,7 @@ impl Twister {
         messages.into_iter().map(|message| Said::new(liar.others, message)).collect()
     }
 
-    /// For each block proposed in these words, another one.
+    /// Creates a second block for each block that is proposed in these messages.
     fn make_twins(&mut self, liar: &Liar<'_>, random: &mut Random, said: &[Said]) {
         for signed in said.iter().filter_map(|said| own_proposal(liar, &said.message)) {
             let id = signed.proposal.block_id;
@@ -178,7 +179,8 @@ impl Twister {
         }
     }
 
-    /// One half hears the truth, the other the twin of it; some hear both.
+    /// Sends the true message to one half and the false one to the other half (`BadBlocks`: the false one to all).
+    /// Sometimes all receive the true one too.
     fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
         let all_false = liar.behaviour == Behaviour::BadBlocks;
         let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;
@@ -243,7 +245,7 @@ fn own_proposal<'m>(liar: &Liar<'_>, message: &'m PeerMessage) -> Option<&'m Sig
     (signed.proposal.height == liar.height && proposer == liar.key.public_key()).then_some(signed)
 }
 
-/// The bytes of a block that no correct node accepts.
+/// Returns the bytes of a block that no correct node accepts.
 fn spoil(random: &mut Random, mut block: Block) -> Vec<u8> {
     match random.below(8) {
         0 => block.header.app_hash = Hash([7; 32]),
@@ -281,7 +283,7 @@ fn random_round(random: &mut Random) -> Round {
     Round(random.pick(&[0, 1, 2, 5, 100, 1_000_000, i32::MAX as u32]))
 }
 
-/// A message that decodes, and is wrong or useless.
+/// Returns a message that decodes, but is wrong or useless.
 fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
     let height =
         Height((liar.height.0 + random.below(4)).saturating_sub(1).max(1) + random.pick(&[0, 0, 0, 0, 9, 1_000_000]));
@@ -355,8 +357,8 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
     }
 }
 
-/// Where a stranger says it is: far ahead with nothing to serve, one height ahead, or here, in a new round or one that is real,
-/// lacking everything or holding every vote.
+/// Returns a false round state: far ahead with nothing to serve, one or two heights ahead, or at the current height in
+/// a new or an existing round, without any vote or with all votes.
 fn claim(liar: &Liar<'_>, random: &mut Random, speeches: u32) -> RoundState {
     let ahead = random.pick(&[0, 0, 1, 2, 1_000_000]);
     let height = Height(liar.height.0 + ahead);
@@ -370,7 +372,7 @@ fn claim(liar: &Liar<'_>, random: &mut Random, speeches: u32) -> RoundState {
     state
 }
 
-/// Words of the next height, such as would start it, that are not signed by any validator.
+/// Returns messages of the current or a later height, enough to start it, that no validator signed.
 fn unsigned(liar: &Liar<'_>, random: &mut Random) -> Vec<PeerMessage> {
     let height = Height(liar.height.0 + random.pick(&[0, 1, 1, 2]));
     let (id, round) = (random_id(random), random.pick(&[Round(0), Round(1_000_000)]));
@@ -398,7 +400,7 @@ fn unsigned(liar: &Liar<'_>, random: &mut Random) -> Vec<PeerMessage> {
     messages
 }
 
-/// A vote signed by the liar, at some round, for nothing that exists.
+/// Returns a vote that the node signed, at a random round, for nil or for a block that does not exist.
 fn vote(liar: &Liar<'_>, random: &mut Random, height: Height) -> SignedVote {
     let validator = liar.key.public_key().address();
     let index = liar.validators.by_address(&validator).map_or(0, |(index, _)| index);
@@ -414,7 +416,7 @@ fn vote(liar: &Liar<'_>, random: &mut Random, height: Height) -> SignedVote {
     .sign(liar.chain_id, liar.key)
 }
 
-/// Spoils an answer to a sync request.
+/// Makes a response to a sync request invalid.
 pub fn spoil_response(random: &mut Random, response: &mut BlockResponse) {
     match random.below(4) {
         0 => response.blocks.clear(),

@@ -1,19 +1,21 @@
-//! What must hold at every step, whatever happens.
+//! The safety conditions that are checked at every step.
 //!
-//! | check | says |
+//! | check | condition |
 //! |---|---|
-//! | agreement | all correct nodes decide one block for a height, and come to one app hash and one set of results |
-//! | validity | a decided block follows the one before, is consistent in itself, and more than 2/3 of the power signed its commit |
+//! | agreement | all correct nodes decide the same block at a height, with the same app hash and results |
+//! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it |
 //! | once | no signed body is executed twice |
-//! | supply | balances and collected fees add up to what there was in the beginning |
+//! | supply | balances and collected fees add up to the initial supply |
 //! | time | no decided block is from the future |
-//! | I1 | a correct validator signs one value for each (height, round, type), for ever, across crashes too |
-//! | I2 | what it says is in the durable hard state when it is said, or that one is of a later height; the signing state beside the disk has reached it |
+//! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes |
+//! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) |
 //! | I3 | locked round ≤ valid round ≤ round |
-//! | I4 | a precommit for a block is said when the block's bytes are durable |
-//! | I5 | a decided height never changes, across crashes too |
-//! | I6 | the bytes held for a height stay below a function of the number of validators and the size of a block |
-//! | lock | who precommitted a block prevotes another one only where a proposal shows a later polka for that (L22, L28) |
+//! | I4 | a precommit for a block is sent only when the block's bytes are durable |
+//! | I5 | a decided height never changes, also across crashes |
+//! | I6 | the bytes held for a height stay below a function of the number of validators and the block size |
+//! | lock | a prevote against a precommit needs a proposal with a polka of that round or later (L22, L28) |
+//!
+//! (*) The signing state in its separate file must also have reached the message.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +35,7 @@ use crate::{
     story::Counts,
 };
 
-/// A broken promise.
+/// A violated condition, with a description of the violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
@@ -45,7 +47,7 @@ macro_rules! ensure {
     };
 }
 
-/// What was decided at a height, first.
+/// The first decision at a height.
 struct Decided {
     block_id: BlockId,
     app_hash: Hash,
@@ -53,10 +55,10 @@ struct Decided {
     time: Time,
 }
 
-/// Who, where, and what kind of word: 1 a proposal, 2 a prevote, 3 a precommit.
+/// Node, height, round and type of a signed message: 1 proposal, 2 prevote, 3 precommit.
 type Place = (usize, Height, Round, u8);
 
-/// Watches all nodes.
+/// The checker of all nodes of a world.
 pub struct Checker {
     chain_id: ChainId,
     accounts: Vec<Address>,
@@ -64,23 +66,23 @@ pub struct Checker {
     precision: Duration,
     decided: BTreeMap<Height, Decided>,
     executed: BTreeSet<Hash>,
-    /// Each node's tip in its current life.
+    /// Tip of each node in its current process.
     tips: BTreeMap<usize, Height>,
-    /// What correct validators said, by the hash of its bytes.
+    /// Hashes of the messages that correct validators signed.
     said: BTreeMap<Place, Hash>,
-    /// What was found in a durable hard state.
+    /// Hashes of the messages that were found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
     powers: Vec<u64>,
-    /// Who prevoted a block, liars too.
+    /// Validators that prevoted a block, including Byzantine ones.
     prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<usize>>,
-    /// The POL rounds with which a block was proposed.
+    /// POL rounds with which a block was proposed.
     proposed: BTreeMap<(Height, Round, BlockId), BTreeSet<Round>>,
-    /// The last block that a correct validator precommitted at a height.
+    /// Last block that a correct validator precommitted at a height.
     precommitted: BTreeMap<(usize, Height), (Round, BlockId)>,
 }
 
 impl Checker {
-    /// Nothing has happened yet.
+    /// Creates a checker for a world without decisions.
     pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, setup: &Setup) -> Self {
         Self {
             chain_id,
@@ -99,17 +101,19 @@ impl Checker {
         }
     }
 
-    /// The block decided at a height.
+    /// Returns the block that was decided at a height.
     pub fn block_id(&self, height: Height) -> Option<BlockId> {
         self.decided.get(&height).map(|decided| decided.block_id)
     }
 
-    /// A process started, at this tip.
+    /// Records the start of a process with its tip.
     pub fn on_start(&mut self, node: usize, tip: Height) {
         self.tips.insert(node, tip);
     }
 
-    /// A correct node announced a decision.
+    /// Checks a decision that a correct node announced.
+    ///
+    /// Errors: [`Broken`] if agreement, validity, once, supply, time or I5 is violated.
     pub fn on_committed(
         &mut self,
         node: &Node,
@@ -214,7 +218,9 @@ impl Checker {
         Ok(())
     }
 
-    /// A correct node took a step: what it holds is in order (I3, I6).
+    /// Checks the state of a correct node after a step (I3, I6).
+    ///
+    /// Errors: [`Broken`] if the order of rounds is wrong or too many bytes are held.
     pub fn after_step(&self, node: &Node) -> Result<(), Broken> {
         let Some(alive) = &node.alive else { return Ok(()) };
         let engine = alive.host.engine();
@@ -244,7 +250,9 @@ impl Checker {
         Ok(())
     }
 
-    /// A correct node is about to say these things (I1, I2, I4).
+    /// Checks the messages that a correct node is about to send (I1, I2, I4, lock).
+    ///
+    /// Errors: [`Broken`] if a message violates one of these conditions.
     pub fn on_said<'m>(
         &mut self,
         node: &Node,
@@ -273,8 +281,8 @@ impl Checker {
         Ok(())
     }
 
-    /// Somebody, correct or not, says something of its own. A proposal's signer is not looked at: who lies about a polka that
-    /// exists helps nobody to break a lock.
+    /// Records a node's own message, whether the node is correct or not. The signer of a proposal is not checked: a
+    /// false claim about an existing polka cannot break a lock.
     pub fn heard(&mut self, node: &Node, message: &PeerMessage) {
         match message {
             PeerMessage::Vote(SignedVote { vote, .. }) if Some(vote.validator) == node.address() => {
@@ -290,7 +298,7 @@ impl Checker {
         }
     }
 
-    /// The rule of L22 and L28: a lock gives way to a later polka only.
+    /// Checks the rule of L22 and L28: only a polka of the lock's round or a later one releases a lock.
     fn check_lock(&mut self, node: &Node, vote: &types::Vote) -> Result<(), Broken> {
         let (who, height, round) = (node.index, vote.height, vote.round);
         let Some(id) = vote.block_id else { return Ok(()) };
@@ -314,7 +322,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Something said for the first time is explained by what is durable.
+    /// Checks that a message that is sent for the first time is covered by durable data.
     fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
         let (who, height, round, kind) = place;
         let kept = node.state_file.kept().place();
@@ -329,8 +337,8 @@ impl Checker {
                 let proposals = hard_state.proposals.iter().map(|proposal| blake3(&proposal.encode()));
                 self.durable.extend(votes.chain(proposals).map(|hash| (who, hash)));
                 if hard_state.height > height {
-                    // What one batch says of a decided height and of the next is covered by the next one's hard state: with it,
-                    // nothing is ever signed again at the decided one.
+                    // One batch may contain messages of a decided height and of the next one. They are covered by the
+                    // hard state of the next height: with it, no message of the decided height is ever signed again.
                     self.durable.insert((who, hash));
                 }
             }
@@ -348,7 +356,9 @@ impl Checker {
         Ok(())
     }
 
-    /// Nodes at one height hold the same rows.
+    /// Checks that correct nodes at the same height have the same rows.
+    ///
+    /// Errors: [`Broken`] if two disks differ.
     pub fn compare(&self, nodes: &[Node]) -> Result<(), Broken> {
         use storage::Cf;
         let shared = [Cf::State, Cf::History, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
@@ -363,7 +373,7 @@ impl Checker {
     }
 }
 
-/// A message that the node itself signed: its place, and the hash of its bytes.
+/// Returns the place and the hash of a message that the node itself signed.
 fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
     match message {
         PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => {
@@ -382,7 +392,7 @@ fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
     }
 }
 
-/// What a node's disk would hold after a crash now.
+/// Returns the data that a node's disk would contain after a crash now.
 fn durable(node: &Node, chain_id: &ChainId) -> Result<Store<MemKv>, Broken> {
     Store::open(node.disk.durable().open(), chain_id)
         .map_err(|error| Broken(format!("I2: n{}: after a crash now: {error}", node.index)))

@@ -1,36 +1,36 @@
-//! Clients: transfers in and out of order, and some nonsense.
+//! Simulated clients that send transfers with correct and incorrect nonces, and some invalid transactions.
 
 use types::{Address, ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire};
 
 use crate::random::Random;
 
-/// Accounts with money.
+/// Number of funded accounts.
 pub const ACCOUNTS: usize = 6;
 
-/// What each has in the beginning.
+/// Initial balance of each account.
 pub const BALANCE: u64 = 1_000_000;
 
 /// The owners of all accounts.
 pub struct Clients {
     chain_id: ChainId,
     keys: Vec<SecretKey>,
-    /// Transactions sent before, to send again.
+    /// Transactions that were sent before and may be sent again.
     sent: Vec<Vec<u8>>,
 }
 
 impl Clients {
-    /// All of them.
+    /// Creates the owners of all accounts.
     pub fn new(chain_id: ChainId) -> Self {
         let key = |index: usize| SecretKey::from_bytes(&[100 + index as u8; 32]).expect("a small number is a key");
         Self { chain_id, keys: (0..ACCOUNTS).map(key).collect(), sent: Vec::new() }
     }
 
-    /// Their addresses.
+    /// Returns the addresses of all accounts.
     pub fn addresses(&self) -> Vec<Address> {
         self.keys.iter().map(|key| key.public_key().address()).collect()
     }
 
-    /// A transaction for a node that stands at `tip` and knows `nonce_of` the accounts.
+    /// Creates a random transaction for a node at height `tip`. `nonce_of` returns the next nonce of an account.
     pub fn transaction(&mut self, random: &mut Random, tip: Height, nonce_of: impl Fn(&Address) -> u64) -> Vec<u8> {
         if !self.sent.is_empty() && random.chance(100) {
             return self.sent[random.index(self.sent.len())].clone();

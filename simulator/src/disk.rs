@@ -1,17 +1,17 @@
-//! A node's disk: [`MemDisk`], and one that lies about its syncs.
+//! The disk of a node: [`MemDisk`], or one that only claims to sync.
 
 use storage::{Batch, Cf, Durability, Kv, MemDisk, MemKv, MemView, Result, Stats};
 use types::Height;
 
-/// One life's handle to a disk.
+/// Handle of one process to its disk.
 pub struct SimKv {
     kv: MemKv,
-    /// A sync is only claimed: what it wrote is lost with the power all the same.
+    /// True if syncs are only claimed: a power failure also loses synced writes.
     lies: bool,
 }
 
 impl SimKv {
-    /// Starts a life on this disk.
+    /// Opens the disk for a new process.
     pub fn open(disk: &MemDisk, lies: bool) -> Self {
         Self { kv: disk.open(), lies }
     }

@@ -1,4 +1,4 @@
-//! Faults, as they come and go.
+//! Start and end of simulated faults.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use storage::Fault;
 
 use crate::world::{Event, World};
 
-/// What ends later.
+/// A fault that ends at a later time.
 #[derive(Clone, Debug)]
 pub(crate) enum FaultEnd {
-    /// All links carry again.
+    /// End of blocked links and partitions.
     Links,
-    /// Losses are as usual again.
+    /// End of a storm of lost messages.
     Storm,
-    /// A disk is as fast as before.
+    /// End of the slow syncs of a node's disk.
     Disk(usize),
 }
 
 impl World {
-    /// From now on faults happen, as the setup says.
+    /// Starts the random faults that the setup enables.
     pub fn begin_faults(&mut self) {
         self.is_troubled = true;
         let after = self.random.duration(self.setup.fault_interval / 4, self.setup.fault_interval * 2);
         self.at(after, Event::Fault);
     }
 
-    /// Power fails at a node right after it announces its next decision.
+    /// Makes power fail at a node right after it announces its next decision.
     pub fn fail_after_commit(&mut self, node: usize) {
         self.nodes[node].dies_after_commit = true;
     }
@@ -94,7 +94,8 @@ impl World {
         }
     }
 
-    /// A decision was announced here, and nothing after it left the node: power fails, at times everywhere.
+    /// Makes power fail after a decision was announced and before any further message left the node; in half of the
+    /// cases at all nodes.
     pub(crate) fn power_fails_after_commit(&mut self, node: usize) {
         self.counts.after_commit += 1;
         if self.random.chance(500) {

@@ -1,19 +1,23 @@
-//! Lives of whole clusters, each from one seed.
+//! Deterministic simulation of whole clusters, each from one seed.
 //!
-//! A world runs the real validator ([`host::Host`]: engine, application, store, mempool, anti-entropy, block sync) of several
-//! nodes under a virtual clock. Everything that is not the validator is simulated, and everything by chance comes from the seed:
-//! links, disks, clocks, crashes, clients, and validators that do not keep to the protocol. One seed, one story.
+//! A world runs the real validator ([`host::Host`]: engine, application, store, mempool, anti-entropy, block sync) of
+//! several nodes under a virtual clock. Everything outside the validator is simulated: links, disks, clocks, crashes,
+//! clients, and validators that violate the protocol. All random choices come from the seed, so one seed always gives
+//! the same run.
 //!
 //! ```text
-//!   Setup::of_seed ─> World ─┬─ queue of events ─> Host::step ─> outputs ─> Network (delay, loss, order), MemDisk, timers
-//!                            ├─ faults: crashes, partitions, storms, failing and slow disks        byzantine: twisted words
+//!   Setup::of_seed ─> World ─┬─ queue of events ─> Host::step ─> outputs ─> Network (delay, loss, order),
+//!                            │                                               MemDisk, timers
+//!                            ├─ faults: crashes, partitions, storms, failing and slow disks
+//!                            ├─ byzantine: changed messages
 //!                            └─ Checker: after every step, before anything leaves a node
 //! ```
-//! A life has two phases. First there is trouble, and safety is checked at every step. Then the world heals, and everybody must
-//! make progress within a bounded time. Kinds of faults are off in many worlds, so that each is also seen without the others.
+//! A run has two phases. In the first phase faults occur, and safety is checked at every step. Then all faults end, and
+//! all correct nodes must make progress within a bounded time. Some kinds of faults are disabled in many worlds, so
+//! that each kind is also tested without the others.
 //!
-//! [`checker`] lists what is checked. That each check can fail is proven by mutations: rules that are broken on purpose
-//! (`tests/mutations.rs`). Worlds that taught us something are told as scenarios (`tests/scenarios.rs`).
+//! [`checker`] lists the checks. Mutations, which are rules that are broken on purpose, prove that each check can fail
+//! (`tests/mutations.rs`). Runs that revealed an error are repeated as scenarios (`tests/scenarios.rs`).
 #![allow(
     clippy::type_complexity,
     clippy::large_enum_variant,

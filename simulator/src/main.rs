@@ -1,4 +1,4 @@
-//! `cairn-simulator --seeds 2000`: lives of whole clusters, each from one seed.
+//! `cairn-simulator --seeds 2000`: simulates whole clusters, each from one seed.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
 use std::{
@@ -27,8 +27,9 @@ struct Args {
     /// Run this seed alone and tell its story line by line.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break a rule in every correct node, to see that it is noticed: skip_lock, unlock_on_nil, skip_write_ahead, double_sign,
-    /// weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need `--features mutations`.
+    /// Break a rule in every correct node, to see that it is noticed: skip_lock, unlock_on_nil, skip_write_ahead,
+    /// double_sign, weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need
+    /// `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
     /// Threads; a world runs on one.
@@ -92,7 +93,7 @@ fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
     if !args.json {
         println!("seeds {from} to {}", end.saturating_sub(1));
     }
-    // A panic is reported with its seed; where it happened is told when the seed is run alone.
+    // A panic is reported with its seed only; a run of the seed alone shows its position.
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let next = AtomicU64::new(from);

@@ -1,34 +1,34 @@
-//! Links that delay, lose, repeat and reorder.
+//! Simulated links that delay, lose, repeat and reorder messages.
 
 use std::time::Duration;
 
 use crate::random::Random;
 
-/// How links behave.
+/// Properties of all links. A message takes one to two times the base delay of its link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkSetup {
-    /// The shortest delay of any link.
+    /// Minimum base delay of a link.
     pub delay_min: Duration,
-    /// The longest usual delay.
+    /// Maximum base delay of a link.
     pub delay_max: Duration,
-    /// Messages lost, of a thousand.
+    /// Number of lost messages per thousand.
     pub loss: u32,
-    /// Messages that come twice, of a thousand.
+    /// Number of messages per thousand that arrive twice.
     pub repeats: u32,
-    /// Messages that take up to ten times as long, of a thousand.
+    /// Number of messages per thousand that take longer, by 1 to 10 times `delay_max`.
     pub spikes: u32,
-    /// Whether messages of one link stay in order, as on a stream.
+    /// True if the messages of one link stay in order, as on a stream.
     pub ordered: bool,
 }
 
 impl LinkSetup {
-    /// Half a millisecond to two, and nothing is lost.
+    /// Returns links with base delays of 0.5 to 2 ms, in order and without loss.
     pub fn quiet() -> Self {
         let (delay_min, delay_max) = (Duration::from_micros(500), Duration::from_millis(2));
         Self { delay_min, delay_max, loss: 0, repeats: 0, spikes: 0, ordered: true }
     }
 
-    /// Drawn, with delays up to `delay_max`.
+    /// Draws random properties, with base delays up to `delay_max`.
     pub fn random(random: &mut Random, delay_max: Duration) -> Self {
         let delay_max = random.duration(Duration::from_millis(1), delay_max);
         let mut or_none = |most: u64| if random.chance(500) { 0 } else { random.within(1, most) as u32 };
@@ -39,29 +39,29 @@ impl LinkSetup {
 
 #[derive(Clone, Debug)]
 struct Link {
-    /// What distance costs.
+    /// Base delay of the link.
     base: Duration,
-    /// Nothing gets through, and nobody is told.
+    /// True if no message gets through; the nodes are not informed.
     blocked: bool,
-    /// When the last message arrives, for ordered links.
+    /// Arrival time of the last message, for ordered links.
     last: Duration,
 }
 
-/// All links between nodes, each way on its own.
+/// All links between nodes; each direction is a separate link.
 #[derive(Clone, Debug)]
 pub struct Network {
     setup: LinkSetup,
     links: Vec<Vec<Link>>,
-    /// Pairs whose connection broke and cannot be made again for now.
+    /// Pairs of nodes whose connection broke and cannot be established again for now.
     apart: Vec<Vec<bool>>,
-    /// Messages lost, of a thousand, in a storm.
+    /// Number of additional lost messages per thousand, during a storm.
     pub storm: u32,
-    /// Messages that did not arrive.
+    /// Number of messages that did not arrive.
     pub lost: u64,
 }
 
 impl Network {
-    /// Links between `nodes` nodes.
+    /// Creates the links between `nodes` nodes.
     pub fn new(setup: LinkSetup, nodes: usize, random: &mut Random) -> Self {
         let mut link = || {
             let base = random.duration(setup.delay_min.max(Duration::from_micros(1)), setup.delay_max);
@@ -71,40 +71,40 @@ impl Network {
         Self { setup, links, apart: vec![vec![false; nodes]; nodes], storm: 0, lost: 0 }
     }
 
-    /// From now on links lose, repeat and reorder nothing.
+    /// Stops all loss, repetition and delay spikes, and unblocks all links.
     pub fn calm(&mut self) {
         self.setup = LinkSetup { loss: 0, repeats: 0, spikes: 0, ..self.setup };
         self.storm = 0;
         self.heal();
     }
 
-    /// All links carry again.
+    /// Unblocks all links and reunites all pairs.
     pub fn heal(&mut self) {
         self.links.iter_mut().flatten().for_each(|link| link.blocked = false);
         self.apart.iter_mut().flatten().for_each(|apart| *apart = false);
     }
 
-    /// Whether nothing gets from one to the other.
+    /// Returns true if no message gets from one node to the other.
     pub fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.links[from][to].blocked || self.apart[from][to]
     }
 
-    /// Stops or lets through what goes from one to the other, without anybody being told.
+    /// Blocks or unblocks one direction of a link. The nodes are not informed.
     pub fn block(&mut self, from: usize, to: usize, blocked: bool) {
         self.links[from][to].blocked = blocked;
     }
 
-    /// Whether a pair cannot connect.
+    /// Returns true if the two nodes cannot connect.
     pub fn is_apart(&self, a: usize, b: usize) -> bool {
         self.apart[a][b]
     }
 
-    /// Takes a pair apart, or lets it connect again.
+    /// Prevents or allows connections between two nodes.
     pub fn set_apart(&mut self, a: usize, b: usize, apart: bool) {
         (self.apart[a][b], self.apart[b][a]) = (apart, apart);
     }
 
-    /// When a message sent now arrives: never, once or twice.
+    /// Returns the arrival times of a message that is sent now: none, one or two.
     pub fn arrivals(&mut self, random: &mut Random, now: Duration, from: usize, to: usize) -> Vec<Duration> {
         let setup = self.setup;
         if self.is_blocked(from, to) || random.chance(setup.loss) || random.chance(self.storm) {

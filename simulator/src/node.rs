@@ -21,64 +21,64 @@ use crate::{
     setup::Mutation,
 };
 
-/// A machine, running or not.
+/// A machine, whether its process runs or not.
 pub struct Node {
-    /// Its place in the world.
+    /// Index of the node in the world.
     pub index: usize,
-    /// Its validator key, unless it only follows.
+    /// Validator key, or `None` for a full node.
     pub key: Option<ConsensusSecretKey>,
-    /// How it breaks the protocol, if it does.
+    /// How the node violates the protocol, if it does.
     pub behaviour: Option<Behaviour>,
-    /// What a Byzantine one needs to remember.
+    /// Memory of a Byzantine node.
     pub twister: Twister,
-    /// Its disk, which outlives it.
+    /// Disk of the machine, which survives its processes.
     pub disk: MemDisk,
-    /// What its key signed last, in a file beside the disk.
+    /// Last signature of its key, in a file separate from the disk.
     pub state_file: StateFile,
     /// The process, while it runs.
     pub alive: Option<Alive>,
-    /// Counts processes: what was meant for an earlier one is dropped.
+    /// Counter of starts and stops: events for an earlier process are dropped.
     pub life: u64,
-    /// Whether it may run: a late one is not there yet.
+    /// False for a late node that has not joined yet.
     pub arrived: bool,
-    /// How far its clock is off.
+    /// Offset of its clock from the world's clock, in nanoseconds.
     pub skew: i64,
-    /// How long a sync takes.
+    /// Duration of one sync of the disk.
     pub sync_time: Duration,
-    /// Power fails right after the next decision is announced.
+    /// True if power fails right after the next decision is announced.
     pub dies_after_commit: bool,
-    /// The highest height it announced in any life.
+    /// Highest height that it announced in any process.
     pub announced: Height,
 }
 
-/// A running process.
+/// State of a running process.
 pub struct Alive {
-    /// The validator itself.
+    /// The validator under test.
     pub host: Host<SimKv>,
-    /// Its store.
+    /// Store of the process.
     pub store: Arc<Store<SimKv>>,
-    /// Checks peers' messages.
+    /// Verifier of the messages of peers.
     pub verifier: Verifier,
-    /// Its mempool.
+    /// Mempool of the process.
     pub mempool: Arc<Mempool>,
-    /// Checks transactions.
+    /// Verifier of transaction signatures.
     pub txs: Arc<TxVerifier>,
-    /// What came and is not processed yet.
+    /// Inputs that are not processed yet.
     pub inbox: Vec<Input>,
-    /// Whether processing is due already.
+    /// True if the processing of the inbox is already scheduled.
     pub scheduled: bool,
-    /// Until when the disk keeps it busy.
+    /// Time until which the process is busy, mainly with disk syncs.
     pub busy_until: Duration,
-    /// The mempool holds something again.
+    /// Set when the mempool becomes non-empty.
     ready: Arc<AtomicBool>,
 }
 
-/// A signing state beside the disk: what is begun, and what is durable. Clones are the same file.
+/// A signing state file separate from the disk: the state that was begun, and the durable one. Clones share one file.
 #[derive(Clone, Default)]
 pub struct StateFile(Arc<Mutex<(SignState, SignState)>>);
 
 impl StateFile {
-    /// What is durable.
+    /// Returns the durable signing state.
     pub fn kept(&self) -> SignState {
         self.0.lock().expect("no thread panics while it holds the file").1.clone()
     }
@@ -96,18 +96,18 @@ impl SigningRecord for StateFile {
     }
 }
 
-/// What a peer is called in the world.
+/// Returns the peer id of a node.
 pub fn peer(index: usize) -> Peer {
     Peer([index as u8 + 1; 20])
 }
 
-/// Whom a peer's name stands for.
+/// Returns the index of the node with this peer id.
 pub fn index_of(peer: &Peer) -> usize {
     usize::from(peer.0[0]) - 1
 }
 
 impl Node {
-    /// A machine that was never switched on.
+    /// Creates a machine with an empty disk that is not started.
     pub fn new(index: usize, key: Option<ConsensusSecretKey>, behaviour: Option<Behaviour>) -> Self {
         Self {
             index,
@@ -126,17 +126,19 @@ impl Node {
         }
     }
 
-    /// Whether it keeps to the protocol.
+    /// Returns true if the node follows the protocol.
     pub fn is_correct(&self) -> bool {
         self.behaviour.is_none()
     }
 
-    /// Its validator address.
+    /// Returns the validator address of the node, if it has a key.
     pub fn address(&self) -> Option<Address> {
         self.key.as_ref().map(|key| key.public_key().address())
     }
 
-    /// Starts a process. Errors: a sentence, as the operator would see it.
+    /// Starts a process on the disk of the machine.
+    ///
+    /// Errors: a sentence as the operator would see it, if the store, the host or the signing state cannot be opened.
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
         let mutation = mutation.filter(|_| self.is_correct());
@@ -164,7 +166,7 @@ impl Node {
         Ok(())
     }
 
-    /// The process is gone; with `power` it loses what was not synced, but for the first `keep` writes.
+    /// Ends the process. If `power` is `Some(keep)`, all unsynced writes but the first `keep` are lost.
     pub fn stop(&mut self, power: Option<usize>) {
         self.alive = None;
         self.life += 1;
@@ -174,20 +176,21 @@ impl Node {
         }
     }
 
-    /// Its clock.
+    /// Returns the time of the node's clock.
     pub fn clock(&self, epoch: Time, now: Duration) -> Time {
         let nanos = epoch.unix_nanos() + now.as_nanos() as i64 + self.skew;
         Time::from_unix_nanos(nanos)
     }
 
-    /// Its tip, or what it was before it stopped.
+    /// Returns the last committed height, or `Height::GENESIS` if the node is down.
     pub fn tip(&self) -> Height {
         self.alive.as_ref().and_then(|alive| alive.store.tip()).map_or(Height::GENESIS, |tip| tip.height)
     }
 }
 
 impl Alive {
-    /// Takes a transaction as a node does: the signature once, then the mempool. True if it is new.
+    /// Handles a received transaction like a node: verifies the signature once and adds it to the mempool. Returns true
+    /// if it was added.
     pub fn take_tx(&mut self, bytes: &[u8], now: Time, source: Source) -> bool {
         let Ok(tx) = self.txs.verify(bytes) else { return false };
         if self.mempool.known(&tx.id()).is_some() {
@@ -195,7 +198,8 @@ impl Alive {
         }
         let reader = self.store.reader().expect("a disk in memory answers");
         let height = reader.height();
-        // They are read with the state, as a node does: after a write that failed, the store may not know that it is a height further.
+        // The parameters are read with the state, as a node does: after a failed write, the store may not know that it
+        // is one height further.
         let params = Rules::new(&reader, self.store.chain_id().clone(), height.next()).params;
         let added = self.mempool.add(&reader, height, &params, tx, now, source);
         drop(reader);
@@ -205,12 +209,12 @@ impl Alive {
         added.is_ok()
     }
 
-    /// What an account has at the tip.
+    /// Returns the account of an address at the tip.
     pub fn account(&self, address: &Address) -> Account {
         View::of_state(&self.store.reader().expect("a disk in memory answers")).account(address)
     }
 
-    /// Syncs to disk in this life.
+    /// Returns the number of disk syncs of this process.
     pub fn syncs(&self) -> u64 {
         self.store.kv().stats().syncs
     }

@@ -1,13 +1,13 @@
-//! All chance in a simulated world, from one seed.
+//! The random number generator of a simulated world, which is seeded once.
 
 use std::time::Duration;
 
-/// xoshiro256**, seeded by splitmix64: small, fast, and the same everywhere.
+/// xoshiro256**, seeded by splitmix64: small, fast, and the same on every platform.
 #[derive(Clone, Debug)]
 pub struct Random([u64; 4]);
 
 impl Random {
-    /// The sequence of this seed.
+    /// Creates the generator for a seed.
     pub fn new(seed: u64) -> Self {
         let mut state = seed;
         let mut splitmix = || {
@@ -20,7 +20,7 @@ impl Random {
         Self(std::array::from_fn(|_| splitmix()))
     }
 
-    /// Any number.
+    /// Returns a number from the whole range of 64 bits.
     pub fn next(&mut self) -> u64 {
         let s = &mut self.0;
         let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
@@ -34,32 +34,32 @@ impl Random {
         result
     }
 
-    /// Below `end`, which is not 0.
+    /// Returns a number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
-    /// An index below `len`, which is not 0.
+    /// Returns an index below `len`, which must not be 0.
     pub fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// From `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True `per_thousand` times in a thousand.
+    /// Returns true with a probability of `per_thousand` in 1000.
     pub fn chance(&mut self, per_thousand: u32) -> bool {
         self.below(1000) < u64::from(per_thousand)
     }
 
-    /// One of these; there is one.
+    /// Returns one of the elements of `of`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.index(of.len())]
     }
 
-    /// From `low` to `high`, each order of magnitude as likely as any other. `low` is not zero.
+    /// Returns a duration from `low` to `high`; each doubling of `low` is equally likely. `low` must not be zero.
     pub fn duration(&mut self, low: Duration, high: Duration) -> Duration {
         let (low, high) = (low.as_nanos() as u64, high.as_nanos() as u64);
         let doublings = (high / low.max(1)).max(1).ilog2() + 1;
@@ -67,7 +67,7 @@ impl Random {
         Duration::from_nanos(self.within(from, (2 * from).min(high).max(from)))
     }
 
-    /// Each of these with a chance of one half, but not none of them if there are any.
+    /// Returns each element with a probability of one half, but at least one if there are any.
     pub fn some_of(&mut self, of: &[usize]) -> Vec<usize> {
         let chosen: Vec<usize> = of.iter().copied().filter(|_| self.chance(500)).collect();
         if chosen.is_empty() && !of.is_empty() { vec![self.pick(of)] } else { chosen }

@@ -1,4 +1,4 @@
-//! One seed, from setup to verdict.
+//! One complete run of a seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,20 +8,20 @@ use crate::{
     world::World,
 };
 
-/// What became of a world.
+/// Result of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// The promise that was broken, if one was.
+    /// The violated condition, if there is one.
     pub broken: Option<String>,
-    /// What happened.
+    /// Counters of the run.
     pub counts: Counts,
     /// A digest of all events: equal for equal seeds.
     pub hash: [u8; 32],
 }
 
-/// Lives through a seed's world. A panic in it is a broken promise too.
+/// Runs the world of a seed. A panic in it also counts as a violated condition.
 pub fn live(seed: u64, mutation: Option<Mutation>, story: Story) -> Life {
     let mut world = World::new(Setup::of_seed(seed).with_mutation(mutation));
     world.story = story;

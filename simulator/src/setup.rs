@@ -1,4 +1,4 @@
-//! What a world consists of: drawn from a seed, or put together by a scenario.
+//! The composition of a world: drawn from a seed, or defined by a scenario.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,24 +7,24 @@ use types::{Params, Synchrony, Timeouts};
 
 use crate::{byzantine::Behaviour, network::LinkSetup, random::Random};
 
-/// How far apart the clocks of correct nodes may be: below the chain's precision.
+/// Maximum difference between the clocks of correct nodes: below the chain's precision.
 pub const SKEW_MAX: Duration = Duration::from_millis(200);
 
-/// A rule that is broken on purpose in every correct node, to prove that a checker notices.
+/// A rule that is broken on purpose in every correct node, to prove that a check fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// A rule of the engine.
+    /// A mutation of the consensus engine.
     #[cfg(feature = "mutations")]
     Engine(consensus::Mutation),
-    /// The bytes of every block that is named are kept (I6).
+    /// The bytes of every named block are kept (violates I6).
     #[cfg(feature = "mutations")]
     KeepBlocks,
-    /// Disks only claim to sync.
+    /// The disks only claim to sync.
     LoseSyncs,
 }
 
 impl Mutation {
-    /// All of them, by the name that `--mutation` takes.
+    /// All mutations, with the names that `--mutation` accepts.
     pub const ALL: &[(&'static str, Self)] = &[
         #[cfg(feature = "mutations")]
         ("skip_lock", Self::Engine(consensus::Mutation::SkipLock)),
@@ -45,30 +45,31 @@ impl Mutation {
         ("lose_syncs", Self::LoseSyncs),
     ];
 
-    /// By name.
+    /// Returns the mutation with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, mutation)| *mutation)
     }
 }
 
-/// Which kinds of faults happen in a world. Whole kinds are off in many worlds, so that each is also seen alone.
+/// The kinds of faults that occur in a world. Whole kinds are disabled in many worlds, so that each is also tested
+/// alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Single nodes lose power, or are killed, and come back.
+    /// Single nodes lose power or are killed, and restart.
     pub crashes: bool,
     /// All nodes lose power at once.
     pub cluster_crashes: bool,
     /// Nodes lose power right after a decision was announced.
     pub crashes_after_commit: bool,
-    /// Groups that do not hear each other.
+    /// Groups of nodes cannot communicate with each other.
     pub partitions: bool,
-    /// Links that carry messages one way only.
+    /// Links carry messages in one direction only.
     pub one_way: bool,
-    /// Times at which much is lost.
+    /// Many messages are lost for some time.
     pub storms: bool,
-    /// Writes that fail.
+    /// Writes to disk fail.
     pub failing_writes: bool,
-    /// Disks that take long.
+    /// Disk syncs take long.
     pub slow_disks: bool,
 }
 
@@ -88,53 +89,53 @@ impl Faults {
     }
 }
 
-/// A world before it begins.
+/// The properties of a world.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// All chance in it.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// A validator for each.
+    /// Voting powers, one per validator.
     pub powers: Vec<u64>,
-    /// Validators with Ed25519 keys, by index; the others have secp256k1.
+    /// Indices of validators with Ed25519 keys; the others use secp256k1.
     pub ed25519: Vec<usize>,
-    /// Nodes that only follow.
+    /// Number of nodes that are not validators.
     pub full_nodes: usize,
-    /// Validators that do not keep to the protocol; less than a third of the power.
+    /// Nodes that violate the protocol, by index; the validators among them have less than a third of the power.
     pub byzantine: BTreeMap<usize, Behaviour>,
-    /// Nodes that are not there in the beginning, by index.
+    /// Indices of nodes that join late.
     pub late: Vec<usize>,
-    /// Nodes that are connected to one other node only: a validator behind a sentry.
+    /// Nodes that are connected with one other node only: a validator behind a sentry.
     pub behind: BTreeMap<usize, usize>,
-    /// The chain's parameters.
+    /// Consensus parameters of the chain.
     pub params: Params,
-    /// The nodes' settings.
+    /// Settings of all nodes.
     pub config: Config,
-    /// The links.
+    /// Properties of the links.
     pub links: LinkSetup,
-    /// What happens until the world heals.
+    /// Kinds of faults that occur until the world heals.
     pub faults: Faults,
-    /// Time between two faults, on average.
+    /// Typical interval between two faults.
     pub fault_interval: Duration,
-    /// The longest that a fault lasts.
+    /// Maximum duration of a fault.
     pub fault_max: Duration,
-    /// Time between two transactions, on average.
+    /// Typical interval between two transactions.
     pub tx_interval: Duration,
-    /// How far clocks are off at most.
+    /// Maximum difference between the clocks of two nodes.
     pub skew: Duration,
-    /// How far the genesis time lies ahead of the clocks in the beginning.
+    /// How far the genesis time is ahead of the clocks at the start.
     pub genesis_ahead: Duration,
-    /// How much longer a block's parts travel than other messages.
+    /// Additional delay of block parts, compared with other messages.
     pub parts_delay: Duration,
     /// The broken rule, if any.
     pub mutation: Option<Mutation>,
-    /// Faults end when this many heights are decided,
+    /// Number of decided heights after which the faults end.
     pub heights: u64,
-    /// or after this long.
+    /// Maximum duration of the phase with faults.
     pub faults_for: Duration,
 }
 
 impl Setup {
-    /// Correct validators of equal power on a quiet network.
+    /// Creates a world of correct validators with equal power on a quiet network.
     pub fn validators(count: usize) -> Self {
         let ms = Duration::from_millis;
         Self {
@@ -177,13 +178,13 @@ impl Setup {
         }
     }
 
-    /// Adds nodes that only follow.
+    /// Adds nodes that are not validators.
     pub fn with_full_nodes(mut self, count: usize) -> Self {
         self.full_nodes = count;
         self
     }
 
-    /// Adds nodes without stake that do not keep to the protocol. They come when they are started.
+    /// Adds nodes without stake that violate the protocol. They join when they are started.
     pub fn with_strangers(mut self, count: usize, behaviour: Behaviour) -> Self {
         let first = self.powers.len() + self.full_nodes;
         self.full_nodes += count;
@@ -200,13 +201,13 @@ impl Setup {
         self
     }
 
-    /// Breaks a rule.
+    /// Sets the rule that is broken in every correct node.
     pub fn with_mutation(mut self, mutation: Option<Mutation>) -> Self {
         self.mutation = mutation;
         self
     }
 
-    /// Draws a world.
+    /// Draws a random world from a seed.
     pub fn of_seed(seed: u64) -> Self {
         let random = &mut Random::new(seed);
         let count = random.pick(&[1, 2, 3, 4, 4, 4, 4, 5, 6, 7]);
@@ -236,7 +237,7 @@ impl Setup {
         setup.draw_strangers(random)
     }
 
-    /// Nodes without stake that do not keep to the protocol. They arrive while there is trouble, and stay.
+    /// Adds nodes without stake that violate the protocol. They join during the phase with faults, and stay.
     fn draw_strangers(self, random: &mut Random) -> Self {
         if !random.chance(300) {
             return self;
@@ -245,7 +246,7 @@ impl Setup {
         (0..count).fold(self, |setup, _| setup.with_strangers(1, Behaviour::random_stranger(random)))
     }
 
-    /// Byzantine validators: any that leave more than two thirds of the power to the others.
+    /// Draws Byzantine validators, which have less than a third of the power.
     fn draw_byzantine(&mut self, random: &mut Random) {
         if !random.chance(500) {
             return;
@@ -260,7 +261,7 @@ impl Setup {
         }
     }
 
-    /// How fast everything is: links, timeouts and faults on one scale.
+    /// Draws the speed of the world: links, timeouts and faults have a common scale.
     fn draw_pace(&mut self, random: &mut Random) {
         let ms = Duration::from_millis;
         let scale = random.pick(&[1, 1, 4, 10]);

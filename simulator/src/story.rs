@@ -1,41 +1,41 @@
-//! What happened, counted and told.
+//! Counters of events, and the log of a run.
 
 use std::{fmt, time::Duration};
 
-/// How often things happened, to see that the faults really occur.
+/// Counters of events, which show that the faults really occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Heights decided, each counted once for a world.
+    /// Decided heights, each counted once per world.
     pub heights: u64,
-    /// Decisions at correct nodes.
+    /// Decisions of correct nodes.
     pub decisions: u64,
-    /// Of these, by block sync.
+    /// Decisions of correct nodes that came from block sync.
     pub synced: u64,
-    /// Of these, in a round above 0.
+    /// Decisions of correct nodes in a round above 0.
     pub later_rounds: u64,
-    /// Transactions executed with success.
+    /// Transactions that were executed successfully.
     pub txs: u64,
-    /// Nodes that lost power or were killed.
+    /// Crashes of nodes, by loss of power or by a kill.
     pub crashes: u64,
-    /// All nodes losing power at once.
+    /// Power failures of all nodes at once.
     pub cluster_crashes: u64,
-    /// Power lost right after a decision was announced.
+    /// Power failures right after a decision was announced.
     pub after_commit: u64,
-    /// Heights decided once more after a crash took them back.
+    /// Heights that were decided again after a crash undid them.
     pub redecided: u64,
-    /// Groups separated.
+    /// Partitions of the network into groups.
     pub partitions: u64,
-    /// Writes that failed.
+    /// Writes to disk that failed.
     pub failed_writes: u64,
     /// Messages that did not arrive.
     pub lost: u64,
-    /// Two votes of one validator that contradict each other, as correct nodes saw them.
+    /// Pairs of contradicting votes of one validator that correct nodes detected.
     pub equivocations: u64,
-    /// Reproaches to peers.
+    /// Penalties that nodes gave to peers.
     pub penalties: u64,
-    /// Nodes that came later.
+    /// Nodes that joined late.
     pub late: u64,
-    /// Of these, such as have no stake and do not keep to the protocol.
+    /// Late nodes without stake that violate the protocol.
     pub strangers: u64,
 }
 
@@ -80,14 +80,14 @@ impl Counts {
         ]
     }
 
-    /// Each with its name.
+    /// Returns each counter with its name.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let mut copy = *self;
         let values = copy.values().map(|value| *value);
         Self::NAMES.into_iter().zip(values)
     }
 
-    /// Adds another world's.
+    /// Adds the counters of another world.
     pub fn add(&mut self, other: &Self) {
         let mut other = *other;
         self.values().into_iter().zip(other.values()).for_each(|(sum, value)| *sum += *value);
@@ -101,19 +101,19 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Tells what happens, line by line, if somebody listens.
+/// Writes the log of a run line by line, if it has a receiver.
 #[derive(Default)]
 pub struct Story {
     teller: Option<Box<dyn FnMut(&str)>>,
 }
 
 impl Story {
-    /// Hands each line to `teller`.
+    /// Creates a log that passes each line to `teller`.
     pub fn told_to(teller: impl FnMut(&str) + 'static) -> Self {
         Self { teller: Some(Box::new(teller)) }
     }
 
-    /// Tells a line; it is only made if somebody listens.
+    /// Writes a line; the text is created only if the log has a receiver.
     pub fn tell(&mut self, now: Duration, line: impl FnOnce() -> String) {
         if let Some(teller) = &mut self.teller {
             teller(&format!("{:>10.4} s  {}", now.as_secs_f64(), line()));

@@ -1,4 +1,4 @@
-//! A cluster under a virtual clock: one queue of events, one source of chance, real hosts.
+//! A cluster under a virtual clock: one queue of events, one random number generator, real hosts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,17 +26,17 @@ use crate::{
     story::{Counts, Story},
 };
 
-/// Time to handle what has come, beside syncs.
+/// Processing time of one batch of inputs, without syncs.
 const STEP_TIME: Duration = Duration::from_micros(50);
 
-/// Time between attempts to connect what is not connected.
+/// Interval between attempts to connect pairs that are not connected.
 const DIAL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Heights that everybody must decide after the world has healed, and how long that may take.
+/// Number of heights that all correct nodes must decide after the world has healed, and the time limit for it.
 const HEALED_HEIGHTS: u64 = 3;
 const HEALED_WITHIN: Duration = Duration::from_secs(180);
 
-/// Something that is due.
+/// An event that is scheduled for a point in virtual time.
 pub(crate) enum Event {
     Process { node: usize, life: u64 },
     Release { node: usize, life: u64, outputs: Vec<Output> },
@@ -54,7 +54,7 @@ pub(crate) enum Event {
     EndOfFault(FaultEnd),
 }
 
-/// A cluster.
+/// A simulated cluster with its clock and its checker.
 pub struct World {
     pub(crate) setup: Setup,
     pub(crate) random: Random,
@@ -66,24 +66,24 @@ pub struct World {
     chain_id: ChainId,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
-    /// The number of the connection of each pair that has one.
+    /// Number of the current connection of each pair of nodes.
     connections: Vec<Vec<Option<u64>>>,
     connection_count: u64,
-    /// Whom each node believes connected.
+    /// For each node, the peers that it believes to be connected.
     told: Vec<Vec<bool>>,
     clients: Clients,
     pub(crate) checker: Checker,
-    /// What happened so far.
+    /// Counters of the events so far.
     pub counts: Counts,
-    /// Tells it.
+    /// Log of the run.
     pub story: Story,
-    /// Faults happen.
+    /// True while random faults occur.
     pub(crate) is_troubled: bool,
     hash: [u8; 32],
 }
 
 impl World {
-    /// The world before anything happened; its nodes start at once.
+    /// Creates a world; its nodes start at once, except late ones.
     pub fn new(setup: Setup) -> Self {
         let mut random = Random::new(setup.seed ^ 0x005E_ED0F_CA1B);
         let chain_id = ChainId::new("cairn-simulated").expect("a name");
@@ -120,7 +120,7 @@ impl World {
             .map(|index| {
                 let validator_key = (index < validators).then(|| key(index));
                 let mut node = Node::new(index, validator_key, setup.byzantine.get(&index).copied());
-                // Half on either side, so that two clocks are at most `skew` apart.
+                // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
                 node
@@ -160,9 +160,9 @@ impl World {
         world
     }
 
-    /// The whole life of a seed's world: trouble, healing, and the progress that is due then.
+    /// Runs the whole life of the world: faults, healing, and the progress that is required afterwards.
     ///
-    /// Errors: the promise that was broken.
+    /// Errors: [`Broken`] with the first violated condition.
     pub fn live(&mut self) -> Result<(), Broken> {
         self.begin_faults();
         for node in self.setup.late.clone() {
@@ -180,19 +180,21 @@ impl World {
         self.checker.compare(&self.nodes)
     }
 
-    /// A digest of everything that happened.
+    /// Returns a digest of all events so far.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
 
-    /// The greatest height decided so far.
+    /// Returns the greatest height that was decided so far.
     pub fn checker_height(&self) -> u64 {
         self.counts.heights
     }
 
-    // ---- what scenarios do ---------------------------------------------------------------------------------------
+    // ---- functions for scenarios ---------------------------------------------------------------------------------
 
-    /// Lets a time pass.
+    /// Runs the world for some time.
+    ///
+    /// Errors: [`Broken`] with the violated condition.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Broken> {
         let end = self.now + time;
         while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
@@ -202,7 +204,9 @@ impl World {
         Ok(())
     }
 
-    /// Lets time pass until `done`. Errors: it takes longer than `within`.
+    /// Runs the world until `done` returns true.
+    ///
+    /// Errors: [`Broken`] with the violated condition, or if it takes longer than `within`.
     pub fn run_until(&mut self, what: &str, within: Duration, done: impl Fn(&Self) -> bool) -> Result<(), Broken> {
         let end = self.now + within;
         while !done(self) {
@@ -214,56 +218,60 @@ impl World {
         Ok(())
     }
 
-    /// Lets time pass until all correct nodes are at `height` or above.
+    /// Runs the world until all correct nodes are up and at `height` or above.
+    ///
+    /// Errors: those of [`World::run_until`].
     pub fn run_until_height(&mut self, height: u64, within: Duration) -> Result<(), Broken> {
         self.run_until(&format!("height {height} everywhere"), within, |world| {
             world.correct().all(|node| node.alive.is_some() && node.tip().0 >= height)
         })
     }
 
-    /// All correct nodes decide some heights more than anybody has decided now.
+    /// Runs the world until all correct nodes have decided `heights` more than the highest tip of any node now.
+    ///
+    /// Errors: those of [`World::run_until`].
     pub fn expect_progress(&mut self, heights: u64, within: Duration) -> Result<(), Broken> {
         let tip = self.nodes.iter().map(|node| node.tip().0).max().unwrap_or(0);
         self.run_until_height(tip + heights, within)
     }
 
-    /// The last height that a node committed.
+    /// Returns the last height that a node committed, or `Height::GENESIS` if it is down.
     pub fn tip(&self, node: usize) -> Height {
         self.nodes[node].tip()
     }
 
-    /// The round that a node is in.
+    /// Returns the current round of a node.
     pub fn round(&self, node: usize) -> Round {
         self.nodes[node].alive.as_ref().map_or(Round::ZERO, |alive| alive.host.engine().round())
     }
 
-    /// The height that a node decides, or decided last.
+    /// Returns the height that a node is deciding, or has decided last.
     pub fn height(&self, node: usize) -> Height {
         self.nodes[node].alive.as_ref().map_or(Height::GENESIS, |alive| alive.host.engine().height())
     }
 
-    /// Whether a node says that it lacks heights which are decided.
+    /// Returns true if a node reports that it lacks decided heights.
     pub fn catching_up(&self, node: usize) -> bool {
         self.nodes[node].alive.as_ref().is_some_and(|alive| alive.host.status().catching_up)
     }
 
-    /// What a node is locked on, at a height that is not decided yet.
+    /// Returns the block that a node is locked on, at a height that is not decided yet.
     pub fn locked(&self, node: usize) -> Option<BlockId> {
         let engine = self.nodes[node].alive.as_ref()?.host.engine();
         engine.locked().filter(|_| !engine.is_decided()).map(|lock| lock.block_id)
     }
 
-    /// The block decided at a height, by whomever first.
+    /// Returns the block that was decided at a height.
     pub fn block_id(&self, height: u64) -> Option<BlockId> {
         self.checker.block_id(Height(height))
     }
 
-    /// The step that a node is in.
+    /// Returns the current step of a node.
     pub fn step(&self, node: usize) -> Step {
         self.nodes[node].alive.as_ref().map_or(Step::Propose, |alive| alive.host.engine().current_step())
     }
 
-    /// The validator whose turn it is to propose in a round of the height after `node`'s tip.
+    /// Returns the proposer of a round of the height after `node`'s tip.
     pub fn next_proposer(&self, node: usize, round: Round) -> usize {
         let store = &self.nodes[node].alive.as_ref().expect("it runs").store;
         let validators = store.validators(self.tip(node).next()).expect("the next height's set is stored");
@@ -271,7 +279,7 @@ impl World {
         self.nodes.iter().position(|node| node.address() == Some(address)).expect("a validator of the world")
     }
 
-    /// Where everybody stands, for messages.
+    /// Returns the state of all nodes, for error messages.
     pub fn standing(&self) -> String {
         let one = |node: &Node| match &node.alive {
             None => format!("n{} down at {}", node.index, node.tip()),
@@ -284,7 +292,7 @@ impl World {
         self.nodes.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 
-    /// The nodes that keep to the protocol.
+    /// Returns the nodes that follow the protocol.
     pub fn correct(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.is_correct())
     }
@@ -298,7 +306,7 @@ impl World {
         }
     }
 
-    /// All nodes lose power, and everything that was not synced.
+    /// Makes all nodes lose power and everything that was not synced.
     pub fn crash_all(&mut self) {
         self.counts.cluster_crashes += 1;
         (0..self.nodes.len()).for_each(|node| self.crash(node, 0));
@@ -317,7 +325,8 @@ impl World {
         (0..self.nodes.len()).for_each(|node| self.restart(node));
     }
 
-    /// Only nodes of one group hear each other; those in no group hear nobody. Connections break, and everybody is told.
+    /// Separates groups: only nodes of one group can communicate, and nodes in no group with no other. Connections
+    /// break, and the nodes are informed.
     pub fn partition(&mut self, groups: &[&[usize]]) {
         self.counts.partitions += 1;
         let count = self.nodes.len();
@@ -330,12 +339,12 @@ impl World {
         }
     }
 
-    /// Stops what goes from one node to another, or lets it through again. Nobody is told.
+    /// Blocks or unblocks one direction between two nodes. The nodes are not informed.
     pub fn cut(&mut self, from: usize, to: usize, cut: bool) {
         self.network.block(from, to, cut);
     }
 
-    /// Ends all trouble: everybody is up, and links carry.
+    /// Ends all faults: all nodes are up, and all links carry messages.
     pub fn heal(&mut self) {
         let now = self.now;
         self.story.tell(now, || "-- the world heals --".to_owned());
@@ -349,38 +358,38 @@ impl World {
         }
     }
 
-    /// Puts an old copy into a node that is down in place of its disk. Its signing state stays.
+    /// Replaces the disk of a node that is down by an old copy. Its signing state file stays.
     pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
         self.nodes[node].disk = copy.durable();
     }
 
-    /// Sets a node's clock: how far it is ahead of the world's, or behind it if that is negative.
+    /// Sets the offset of a node's clock from the world's clock, in milliseconds; negative means behind.
     pub fn set_clock(&mut self, node: usize, ahead_ms: i64) {
         self.nodes[node].skew = ahead_ms * 1_000_000;
         self.tell(node, || format!("has a clock that is {ahead_ms} ms ahead"));
     }
 
-    /// Takes away the signing state of a node that is down.
+    /// Deletes the signing state file of a node that is down.
     pub fn lose_signing_state(&mut self, node: usize) {
         self.nodes[node].state_file = StateFile::default();
     }
 
-    /// Why a node signs nothing, in one word.
+    /// Returns the reason why a node does not sign, if there is one.
     pub fn silence(&self, node: usize) -> Option<&'static str> {
         self.nodes[node].alive.as_ref()?.host.status().silence.map(|silence| silence.reason())
     }
 
-    /// From now on so many messages of a thousand are lost.
+    /// Makes the network lose this number of messages per thousand from now on.
     pub fn storm(&mut self, per_thousand: u32) {
         self.network.storm = per_thousand;
     }
 
-    /// All nodes.
+    /// Returns all nodes, ordered by index.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Hands a transaction to a node as a client does. True if it was taken.
+    /// Submits a transaction to a node like a client. Returns true if it was accepted.
     pub fn submit(&mut self, node: usize, bytes: &[u8]) -> bool {
         let clock = self.nodes[node].clock(self.epoch, self.now);
         let Some(alive) = &mut self.nodes[node].alive else { return false };
@@ -398,7 +407,7 @@ impl World {
         taken
     }
 
-    // ---- the loop ------------------------------------------------------------------------------------------------
+    // ---- the event loop ------------------------------------------------------------------------------------------
 
     pub(crate) fn at(&mut self, after: Duration, event: Event) {
         self.schedule(self.now + after, event);
@@ -409,7 +418,9 @@ impl World {
         self.queue.insert((at.max(self.now), self.scheduled), event);
     }
 
-    /// Handles the next event.
+    /// Processes the next event.
+    ///
+    /// Errors: [`Broken`] with the violated condition.
     pub fn run_one(&mut self) -> Result<(), Broken> {
         let ((at, _), event) = self.queue.pop_first().expect("timers never end");
         self.now = at;
@@ -460,7 +471,7 @@ impl World {
     fn start(&mut self, node: usize) {
         let Setup { config, mutation, .. } = &self.setup;
         if let Err(reason) = self.nodes[node].start(config, &self.genesis, *mutation) {
-            // Only a disk that lost what was synced can cause this; the checker says so when the node is next looked at.
+            // Only a disk that lost synced data can cause this; the checker reports it when it next examines the node.
             self.tell(node, || format!("cannot start: {reason}"));
             self.nodes[node].alive = None;
             return;
@@ -481,7 +492,7 @@ impl World {
         }
     }
 
-    /// Has a node's inbox processed as soon as it is free.
+    /// Schedules the processing of a node's inbox as soon as it is free.
     fn wake(&mut self, node: usize) {
         let (life, now) = (self.nodes[node].life, self.now);
         let Some(alive) = &mut self.nodes[node].alive else { return };
@@ -501,7 +512,8 @@ impl World {
         }
     }
 
-    /// One batch through the host. What it wrote is on disk when this returns; what it says leaves when the disk is done.
+    /// Processes one batch of inputs. Its writes are on disk when this returns; its messages leave when the sync is
+    /// finished.
     fn process(&mut self, node: usize, life: u64) -> Result<(), Broken> {
         let clock = self.nodes[node].clock(self.epoch, self.now);
         if self.nodes[node].life != life {
@@ -533,7 +545,7 @@ impl World {
         Ok(())
     }
 
-    /// What a host asked for is done.
+    /// Carries out the outputs of a host.
     fn release(&mut self, node: usize, life: u64, outputs: Vec<Output>) -> Result<(), Broken> {
         if self.nodes[node].life != life || self.nodes[node].alive.is_none() {
             return Ok(());
@@ -560,7 +572,8 @@ impl World {
                     self.counts.penalties += 1;
                     let (who, is_correct) = (index_of(&peer), self.nodes[node].is_correct());
                     self.tell(node, || format!("reproaches n{who}: {offence}"));
-                    // A request or an answer may be lost with a link, a while before the node is told that the link is down.
+                    // A request or an answer may be lost with a link, some time before the node is informed that the
+                    // link is down.
                     let may_be_lost =
                         matches!(&offence, Offence::Unserved(why) if why.starts_with("it did not answer"));
                     if is_correct && self.nodes[who].is_correct() && !may_be_lost {
@@ -648,7 +661,7 @@ impl World {
         if self.nodes[from].is_correct() {
             assert_eq!(decoded.as_ref(), Ok(&*said.message), "what a correct node sends decodes to itself");
         } else if decoded.is_err() {
-            // Those who get it disconnect; there is nothing else to see.
+            // The receivers would only disconnect, which needs no simulation.
             return;
         }
         self.checker.heard(&self.nodes[from], &said.message);
@@ -684,7 +697,7 @@ impl World {
 
     // ---- links ---------------------------------------------------------------------------------------------------
 
-    /// Whether two nodes are meant to be connected.
+    /// Returns true if the topology allows a connection between two nodes.
     fn is_linked(&self, a: usize, b: usize) -> bool {
         let behind = |who: usize, of: usize| self.setup.behind.get(&who).is_none_or(|sentry| *sentry == of);
         a != b && behind(a, b) && behind(b, a)
@@ -760,7 +773,7 @@ impl World {
             is_new |= alive.take_tx(bytes, clock, Source::Peer(peer(from)));
         }
         self.wake(to);
-        // Gossip forwards what is new to those who may not have it: the topology may not be a full mesh.
+        // Gossip forwards new transactions to nodes that may lack them, because the topology may not be a full mesh.
         if is_new && !self.setup.behind.is_empty() {
             for next in (0..self.nodes.len()).filter(|next| *next != from) {
                 let Some(connection) = self.connections[to][next] else { continue };
@@ -785,7 +798,7 @@ impl World {
         let Some(connection) = self.connections[from][to] else {
             return self.answer(from, request, None, Duration::from_millis(1));
         };
-        // A request that is lost is not answered at all; the host has a time limit of its own.
+        // A lost request gets no answer; the host has its own timeout.
         let arrival = self.network.arrivals(&mut self.random, self.now, from, to).into_iter().next();
         if let Some(at) = arrival {
             self.schedule(at, Event::Request { from, to, connection, request, blocks });
@@ -835,7 +848,7 @@ impl World {
         self.at(after, Event::Client);
     }
 
-    /// Nodes that run, by index.
+    /// Returns the indices of the running nodes.
     pub(crate) fn running(&self) -> BTreeSet<usize> {
         self.nodes.iter().filter(|node| node.alive.is_some()).map(|node| node.index).collect()
     }

@@ -1,13 +1,14 @@
-//! Every check can fail: a rule broken on purpose in every correct node is noticed within some seeds.
-//! What is rare in them has a scene of its own in `tests/scenarios.rs`: `a_quorum_of_nils_does_not_unlock` (unlock_on_nil),
+//! Proves that every check can fail: a rule that is broken in every correct node is detected within some seeds.
+//! Mutations that are rarely detected this way have their own scenarios in `tests/scenarios.rs`:
+//! `a_quorum_of_nils_does_not_unlock` (unlock_on_nil),
 //! `i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked` (keep_verdicts),
-//! `i6_rounds_without_end_take_no_memory_without_end` (keep_rounds) and `i6_full_blocks_without_end_take_no_memory_without_end`
-//! (keep_blocks).
+//! `i6_rounds_without_end_take_no_memory_without_end` (keep_rounds) and
+//! `i6_full_blocks_without_end_take_no_memory_without_end` (keep_blocks).
 #![allow(missing_docs)]
 
 use simulator::{Mutation, Story, live};
 
-/// The first seed that notices, with what it says.
+/// Finds the first seed that detects the mutation, and checks that one of these checks did.
 fn caught(name: &str, seeds: u64, by: &[&str]) {
     let mutation = Mutation::named(name).expect("a mutation of this name");
     let found = (0..seeds).find_map(|seed| Some((seed, live(seed, Some(mutation), Story::default()).broken?)));

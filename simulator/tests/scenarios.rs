@@ -1,4 +1,4 @@
-//! Worlds that taught us something, told.
+//! Proves safety and progress in single situations, many of which revealed an error in a random run.
 #![allow(missing_docs)]
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Four correct validators that have decided a few heights.
+/// Creates four correct validators that have decided three heights.
 fn four() -> Result<World, Broken> {
     let mut c = World::new(Setup::validators(4));
     c.run_until_height(3, SOON)?;
@@ -138,8 +138,9 @@ fn a_full_node_follows() -> Told {
     c.expect_progress(3, SOON)
 }
 
-/// A height in which one validator has locked the block of round 0 alone: it heard everybody, nobody heard it. Two others are in
-/// round 1 and know no polka; the late one has precommitted nil in round 0 and hears nobody.
+/// A height in which one validator alone has locked the block of round 0: it received all messages, but none of its
+/// messages arrived. Two others are in round 1 and know no polka. The late one has precommitted nil in round 0 and
+/// receives no messages.
 struct HiddenLock {
     c: World,
     height: u64,
@@ -148,7 +149,7 @@ struct HiddenLock {
     others: [usize; 2],
 }
 
-/// The one that locks alone is the proposer of round `turn`.
+/// Creates the situation; the validator that locks alone is the proposer of round `turn`.
 fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
     let mut c = World::new(Setup { tx_interval: SOON, ..setup });
     c.run_until_height(3, SOON)?;
@@ -159,14 +160,15 @@ fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
     let locked = turns.remove(turn);
     let [proposer, late, other] = turns[..] else { unreachable!("three are left") };
     let others = [proposer, other];
-    // Nobody hears the one. Of the others one hears nobody, so that it misses the proposal, nor does anybody hear it yet.
+    // No message of the locked node arrives. The late node receives nothing from the two others, so it misses the
+    // proposal, and its messages do not arrive yet.
     [proposer, late, other].iter().for_each(|to| c.cut(locked, *to, true));
     others.iter().for_each(|peer| c.cut(*peer, late, true));
     others.iter().for_each(|peer| c.cut(late, *peer, true));
     c.run_until("it locks alone, and the late one prevotes nil", SOON, |c| {
         c.locked(locked).is_some() && c.height(late) == Height(tip + 1) && c.step(late) == Step::Prevote
     })?;
-    // The late one hears two prevotes and gives the round up, then the others hear that.
+    // The late node receives two prevotes and gives the round up; then the others receive its precommit.
     others.iter().for_each(|peer| c.cut(*peer, late, false));
     c.run_until("the late one precommits nil", SOON, |c| c.step(late) == Step::Precommit)?;
     others.iter().for_each(|peer| c.cut(*peer, late, true));
@@ -177,8 +179,8 @@ fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
     Ok(HiddenLock { c, height: tip + 1, locked, late, others })
 }
 
-/// Without the late one, nothing is decided without the locked one. It shows the polka from the first failed round on, so its block
-/// is proposed by the next proposer that is up, in round 2, and not only when its own turn comes in round 3.
+/// Without the late node, no block is decided without the locked one. The locked node shows the polka from the first
+/// failed round on, so the next running proposer proposes its block in round 2, before its own turn in round 3.
 #[test]
 fn a_hidden_lock_is_shown() -> Told {
     let HiddenLock { mut c, height, locked, late, others } = hidden_lock(Setup::validators(4), 3)?;
@@ -192,7 +194,8 @@ fn a_hidden_lock_is_shown() -> Told {
     Ok(())
 }
 
-/// The others prevote nil in round 1 and propose another block in round 2: the lock stays, whatever a quorum of nils says.
+/// The others prevote nil in round 1 and propose another block in round 2: the lock stays, despite a quorum of nil
+/// votes.
 #[test]
 fn a_quorum_of_nils_does_not_unlock() -> Told {
     let told = |setup: Setup| {
@@ -212,8 +215,8 @@ fn a_quorum_of_nils_does_not_unlock() -> Told {
     Ok(())
 }
 
-/// A block is valid in round 0, and so many are named later that its bytes give way to theirs. Then it is proposed again with its
-/// polka: whoever precommits it has fetched it again before.
+/// A block gets a polka in round 0, and later rounds name so many other blocks that its bytes are evicted. When it is
+/// proposed again with its polka, a validator must fetch it again before it precommits it.
 #[test]
 fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> Told {
     let told = |mutation: Option<Mutation>| {
@@ -221,7 +224,8 @@ fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> 
         setup.params.synchrony.message_delay = ms(1000);
         let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 3)?;
         let block = c.locked(locked);
-        // Three are enough for a round, and two of them find no proposal timely: the rounds fail, each with a block of its own.
+        // Three validators are enough for a round, and two of them find no proposal timely: each round fails with its
+        // own block.
         c.set_clock(late, 10_000);
         others.iter().for_each(|peer| c.cut(*peer, late, false));
         let three = [others[0], others[1], late];
@@ -240,17 +244,17 @@ fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> 
     Ok(())
 }
 
-/// Four clocks that are further apart than the chain allows.
+/// Creates four validators whose clocks differ by more than the chain allows.
 fn four_clocks(setup: Setup) -> World {
     let mut setup = setup;
-    // It grows with the rounds, to 14 s in round 100.
+    // The message delay grows with the rounds, up to 14 s in round 100.
     setup.params.synchrony.message_delay = ms(1);
     let mut c = World::new(setup);
     (0..4).for_each(|node| c.set_clock(node, 100_000 * node as i64));
     c
 }
 
-/// Nobody finds another's proposal timely, so each round ends in nil as fast as messages travel.
+/// No validator finds another one's proposal timely, so each round ends in nil as fast as messages travel.
 #[test]
 fn rounds_that_end_in_nil_do_not_spin() -> Told {
     let mut c = four_clocks(Setup::validators(4));
@@ -266,7 +270,7 @@ fn rounds_that_end_in_nil_do_not_spin() -> Told {
     c.expect_progress(3, Duration::from_secs(60))
 }
 
-/// What a height may hold does not grow with its rounds.
+/// The memory of a height does not grow with its rounds.
 #[test]
 fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
     let told = |mutation: Option<Mutation>| {
@@ -279,7 +283,7 @@ fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
     Ok(())
 }
 
-/// Nor does what its blocks hold: each round names a full block of its own, and none is decided.
+/// The memory for blocks does not grow either: each round names its own full block, and none is decided.
 #[test]
 fn i6_full_blocks_without_end_take_no_memory_without_end() -> Told {
     let told = |mutation: Option<Mutation>| {
@@ -295,7 +299,7 @@ fn i6_full_blocks_without_end_take_no_memory_without_end() -> Told {
     Ok(())
 }
 
-/// A transaction of the largest kind, of an account of the world; each `n` gives another one.
+/// Returns a transaction of maximum size from an account of the world; each `n` gives a different one.
 fn large_tx(n: u64) -> Vec<u8> {
     let key = SecretKey::from_bytes(&[100; 32]).expect("a small number is a key");
     let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
@@ -336,12 +340,13 @@ fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Told {
     c.expect_progress(3, SOON)
 }
 
-/// The proposal is small and comes at once, its block takes longer than the wait that the proposals' delays suggest.
+/// The proposal is small and arrives at once; its block takes longer than the timeout that is derived from the
+/// proposals' delays.
 #[test]
 fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Told {
     let mut setup = Setup { parts_delay: ms(600), ..Setup::validators(4) };
     let timeouts = &mut setup.params.timeouts;
-    // Nothing is said again, or late, while a block travels.
+    // These timeouts are so long that no message is repeated or late while a block travels.
     (timeouts.propose, timeouts.prevote, timeouts.precommit) = (ms(3000), ms(3000), ms(3000));
     let mut c = World::new(setup);
     c.run_until_height(30, Duration::from_secs(120))?;
@@ -382,7 +387,8 @@ fn a_silent_validator_and_a_selective_one_delay_only() -> Told {
     Ok(())
 }
 
-/// Seed 93: after a restart a validator behind a sentry hears one peer only, and without it there is no quorum.
+/// Seed 93: after a restart, a validator behind a sentry is connected with one peer only, and without it there is no
+/// quorum.
 #[test]
 fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Told {
     let setup = Setup { powers: vec![1, 8, 8, 4], behind: [(1, 2)].into(), ..Setup::validators(4) };
@@ -393,7 +399,7 @@ fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Told {
     c.expect_progress(3, SOON)
 }
 
-/// Seed 172: two heights in one step would be endless heights in one step.
+/// Seed 172: if two heights were possible in one step, one step could contain an endless number of heights.
 #[test]
 fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
     let mut setup = Setup::validators(1).with_full_nodes(1);
@@ -402,7 +408,8 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
     c.run_until_height(20, SOON)
 }
 
-/// Seed 6279: the write of a decided height is there and was reported as failed; a client comes before the node has stopped for it.
+/// Seed 6279: the write of a decided height is on disk but was reported as failed, and a client's transaction arrives
+/// before the node has stopped.
 #[test]
 fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() -> Told {
     for seed in 0..12 {
@@ -417,7 +424,8 @@ fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() 
     Ok(())
 }
 
-/// A database restored from an old copy meets the network at a height at which it has signed what it does not remember.
+/// After a restore from an old copy, the database is at a height at which the validator has signed messages that the
+/// database does not contain.
 #[test]
 fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
     for seed in 0..30 {
@@ -437,7 +445,8 @@ fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
     Ok(())
 }
 
-/// Two of four come back with old disks while the other two are away: the checker sees whether they contradict themselves.
+/// Two of four restart with old disks while the other two are down: the checker verifies that they do not contradict
+/// their earlier votes.
 #[test]
 fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Told {
     for loses_file in [false, true] {
@@ -470,7 +479,7 @@ fn rounds_that_fail_end_and_later_rounds_decide() -> Told {
     Ok(())
 }
 
-/// Four validators that are idle but for a block each second, and strangers without stake that have just arrived.
+/// Creates four validators, idle except for one block per second, and nodes without stake that have just joined.
 fn four_and(strangers: usize, behaviour: Behaviour) -> Result<World, Broken> {
     let mut setup = Setup::validators(4).with_strangers(strangers, behaviour);
     setup.config.empty_block_interval = Some(ms(1000));
@@ -508,8 +517,8 @@ fn words_that_no_validator_signed_start_no_height() -> Told {
     Ok(())
 }
 
-/// Blocks come ten times a second. The one that was cut off for four seconds knows 14 strangers and three validators; requests that are
-/// not answered last 5 s.
+/// Ten blocks are decided per second. The validator that was cut off for four seconds knows 14 nodes without stake and
+/// three validators; unanswered requests last 5 s.
 #[test]
 fn who_was_paused_catches_up_among_claimants_that_serve_nothing() -> Told {
     let mut setup = Setup::validators(4).with_strangers(14, Behaviour::Claimant);

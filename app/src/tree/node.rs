@@ -1,12 +1,12 @@
-//! The hashing rules: what a subtree's hash is.
+//! The hashing rules of subtrees.
 //!
 //! | subtree | hash |
 //! |---|---|
-//! | without leaves | 32 zero bytes |
-//! | with one leaf, at whatever depth | keyed BLAKE3 "leaf" of path ‖ BLAKE3(value) |
-//! | with more | keyed BLAKE3 "node" of left ‖ right |
+//! | no leaf | 32 zero bytes |
+//! | one leaf, at any depth | keyed BLAKE3 "leaf" of path ‖ BLAKE3(value) |
+//! | several leaves | keyed BLAKE3 "node" of left ‖ right |
 //!
-//! Leaves and inner nodes are told apart by the hash's key, so both fill exactly one 64-byte block of BLAKE3.
+//! The key of the hash distinguishes leaves from inner nodes, so both fill exactly one 64-byte block of BLAKE3.
 
 use types::Hash;
 
@@ -18,7 +18,7 @@ const NODE_KEY: &[u8; 32] = b"cairn state tree v1: a node hash";
 /// Root of an empty tree, and hash of an empty subtree.
 pub const EMPTY_ROOT: Hash = Hash([0; 32]);
 
-/// How many leaves a subtree has: a single one is not wrapped in inner nodes.
+/// Number of leaves of a subtree: none, one, or several. A single leaf is not wrapped in inner nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Empty,
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Branch,
 }
 
-/// A subtree in brief. 33 bytes, no padding: there are many in memory.
+/// Summary of a subtree: 33 bytes without padding, because many are held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub hash: Hash,
@@ -40,6 +40,7 @@ impl Node {
         Self { hash: keyed(LEAF_KEY, path, &value_hash.0), kind: Kind::Leaf }
     }
 
+    /// Returns the subtree above two siblings; a single leaf below them is not wrapped.
     pub fn join(left: Self, right: Self) -> Self {
         match (left.kind, right.kind) {
             (Kind::Empty, Kind::Empty | Kind::Leaf) => right,
@@ -60,11 +61,11 @@ fn keyed(key: &[u8; 32], left: &[u8; 32], right: &[u8; 32]) -> Hash {
     Hash(*blake3::keyed_hash(key, &block).as_bytes())
 }
 
-/// Something with a place in the tree.
+/// An element with a path in the tree.
 pub(crate) trait Entry {
-    /// Bit `depth` of its path.
+    /// Returns bit `depth` of the path.
     fn bit(&self, depth: u32) -> bool;
-    /// The subtree at `depth` that has nothing but this entry; `None` if it is to be split further.
+    /// Returns the subtree at `depth` that contains only this entry; `None` if it must be split further.
     fn alone(&self, depth: u32) -> Option<Node>;
 }
 
@@ -95,9 +96,10 @@ impl Entry for Leaf {
     }
 }
 
-/// The subtree at `depth` over `entries`, which are ascending, different, and equal in their first `depth` bits.
+/// Returns the subtree at `depth` over `entries`, which are ascending, different, and equal in their first `depth`
+/// bits.
 ///
-/// Recursion ends because different paths differ in one of their 256 bits. Cost: one hash for each entry, and one for each
+/// The recursion ends because different paths differ in one of their 256 bits. Cost: one hash per entry, and one per
 /// further bit that neighbours share.
 pub(crate) fn fold<E: Entry>(entries: &[E], depth: u32) -> Node {
     match entries {
@@ -113,7 +115,8 @@ pub(crate) fn fold<E: Entry>(entries: &[E], depth: u32) -> Node {
     Node::join(fold(left, depth + 1), fold(right, depth + 1))
 }
 
-/// Walks from the subtree at `depth` over `entries` along `path`, noting the siblings' hashes, to where at most one entry is.
+/// Walks from the subtree at `depth` over `entries` along `path`, down to a subtree with at most one entry, which it
+/// returns. The hashes of the siblings are added to `siblings`.
 pub(crate) fn descend<'a, E: Entry>(
     mut entries: &'a [E],
     path: &Path,

@@ -1,4 +1,4 @@
-//! Proofs that a key has a value, or has none, under a root.
+//! Proofs that a key has a value, or is absent, under a root.
 
 use thiserror::Error;
 use types::{DecodeError, Hash, Wire, pb};
@@ -8,15 +8,15 @@ use super::{
     rows::{Path, bit, hash_value, path_of},
 };
 
-/// Bits of a path, and so the most siblings of a proof.
+/// Number of bits of a path, and so the maximum number of siblings of a proof.
 const DEPTH_MAX: usize = 256;
 
-/// The way from the root to where a key is, or would be.
+/// The path from the root to the place of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Hashes of the subtrees left aside, from the root down; at most 256.
+    /// Hashes of the sibling subtrees, from the root down; at most 256.
     pub siblings: Vec<Hash>,
-    /// What stands at the end of the way: nothing, the key's leaf, or the only other leaf of that subtree.
+    /// End of the path: nothing, the key's leaf, or the only other leaf of that subtree.
     pub leaf: Option<ProofLeaf>,
 }
 
@@ -29,32 +29,32 @@ pub struct ProofLeaf {
     pub value_hash: Hash,
 }
 
-/// Why a proof does not hold.
+/// The reason why a proof is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProofError {
-    /// The way is longer than a path.
+    /// There are more siblings than bits of a path.
     #[error("{got} siblings, at most {DEPTH_MAX} are possible")]
     TooDeep {
-        /// Siblings given.
+        /// Number of siblings in the proof.
         got: usize,
     },
-    /// The leaf at the end says something else about the key than is claimed.
+    /// The leaf at the end contradicts the claim about the key.
     #[error("the proof is about another key or another value")]
     Leaf,
-    /// The way does not lead to the root.
+    /// The proof leads to another root.
     #[error("the proof leads to root {got}, expected {expected}")]
     Root {
         /// Root that the proof leads to.
         got: Hash,
-        /// Root it was checked against.
+        /// Root that the proof was checked against.
         expected: Hash,
     },
 }
 
 impl Proof {
-    /// Checks that under `root` the key has this value, or none.
+    /// Checks that under `root` the key has this value, or is absent if `value` is `None`.
     ///
-    /// Cost: one hash for each sibling, and one over the value.
+    /// Cost: one hash per sibling, and one of the value.
     ///
     /// Errors: [`ProofError`]; a proof that fails says nothing about the key.
     pub fn verify(&self, root: &Hash, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {
@@ -65,9 +65,9 @@ impl Proof {
         Ok(())
     }
 
-    /// The root under which the key has this value, or none.
+    /// Returns the root under which the key has this value, or is absent if `value` is `None`.
     ///
-    /// Errors: `ProofError::TooDeep` and `ProofError::Leaf`.
+    /// Errors: [`ProofError::TooDeep`] for too many siblings, [`ProofError::Leaf`] if the leaf contradicts the claim.
     pub fn root(&self, key: &[u8], value: Option<&[u8]>) -> Result<Hash, ProofError> {
         if self.siblings.len() > DEPTH_MAX {
             return Err(ProofError::TooDeep { got: self.siblings.len() });

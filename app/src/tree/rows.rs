@@ -1,40 +1,41 @@
-//! How the authenticated map lies in flat rows.
+//! The representation of the authenticated map in flat rows.
 //!
 //! | part of a row | bytes |
 //! |---|---|
 //! | key | the tree's prefix ‖ path (32) |
 //! | value | length of the raw key (2, big-endian) ‖ raw key ‖ value |
 //!
-//! The path is a hash of the raw key, so paths are spread evenly whoever chooses the keys, and a subtree is a range of rows.
+//! The path is a hash of the raw key, so paths are evenly distributed for any choice of keys, and a subtree is a range
+//! of rows.
 
 use std::collections::BTreeMap;
 
 use types::{Hash, Reader, WriteSet};
 
-/// Where a key lies in the tree: 256 bits, the first bit decides at the root.
+/// Position of a key in the tree: 256 bits, of which the first one decides at the root.
 pub type Path = [u8; 32];
 
-/// Bytes of a raw key: its length is kept in two bytes.
+/// Maximum bytes of a raw key: its length is stored in two bytes.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
 const PATH_KEY: &[u8; 32] = b"cairn state tree v1: path of key";
 
-/// The path of a raw key.
+/// Returns the path of a raw key.
 pub fn path_of(key: &[u8]) -> Path {
     *blake3::keyed_hash(PATH_KEY, key).as_bytes()
 }
 
-/// Bit `depth` of a path, from the most significant one.
+/// Returns bit `depth` of a path; bit 0 is the most significant one.
 pub(crate) fn bit(path: &[u8], depth: u32) -> bool {
     path[depth as usize / 8] & (0x80 >> (depth % 8)) != 0
 }
 
-/// Hash of a value, as leaves and proofs carry it.
+/// Returns the hash of a value, as used in leaves and proofs.
 pub fn hash_value(value: &[u8]) -> Hash {
     types::blake3(value)
 }
 
-/// The row's key.
+/// Returns the key of the row with this path.
 pub fn row_key(prefix: &[u8], path: &Path) -> Vec<u8> {
     let mut row = Vec::with_capacity(prefix.len() + path.len());
     row.extend_from_slice(prefix);
@@ -42,7 +43,7 @@ pub fn row_key(prefix: &[u8], path: &Path) -> Vec<u8> {
     row
 }
 
-/// The row's value. Raw keys are made by this crate and are at most [`KEY_BYTES_MAX`] long.
+/// Returns the value of the row. Raw keys are created by this crate and have at most [`KEY_BYTES_MAX`] bytes.
 pub fn row_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     let len = u16::try_from(key.len()).expect("raw keys are short");
     let mut row = Vec::with_capacity(2 + key.len() + value.len());
@@ -52,23 +53,23 @@ pub fn row_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     row
 }
 
-/// Raw key and value of a row's value; `None` if the row is torn.
+/// Splits a row's value into raw key and value; `None` if it is truncated.
 pub fn split_row(row: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = row.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// The value in a row that this crate has just made.
+/// Returns the value in a row that this crate has just created.
 pub(crate) fn value_of(row: &[u8]) -> &[u8] {
     split_row(row).expect("new rows are whole").1
 }
 
-/// The path in a row's key; `None` for a key that this crate did not make.
+/// Returns the path in a row's key; `None` for a key that this crate did not create.
 pub(crate) fn path_in(prefix: &[u8], row_key: &[u8]) -> Option<Path> {
     row_key.get(prefix.len()..)?.try_into().ok()
 }
 
-/// Path and value hash of a stored row; `None` for a row that this crate did not make, of which the reader takes note.
+/// Returns path and value hash of a stored row; `None` for a malformed row, of which the reader is informed.
 pub(crate) fn read_row<R: Reader + ?Sized>(
     reader: &R,
     prefix: &[u8],
@@ -82,7 +83,7 @@ pub(crate) fn read_row<R: Reader + ?Sized>(
     read.map(|(path, (_, value))| (path, hash_value(value)))
 }
 
-/// The rows of `writes` that belong to the tree under `prefix`, ascending by path.
+/// Returns the rows of `writes` that belong to the tree under `prefix`, in ascending order of their paths.
 pub(crate) fn rows_under<'a>(prefix: &'a [u8], writes: &'a WriteSet) -> impl Iterator<Item = (Path, Option<&'a [u8]>)> {
     writes
         .0
@@ -91,7 +92,7 @@ pub(crate) fn rows_under<'a>(prefix: &'a [u8], writes: &'a WriteSet) -> impl Ite
         .map(move |(row, value)| (path_in(prefix, row).expect("new rows have paths"), value.as_deref()))
 }
 
-/// Rows for these keys and values.
+/// Creates the rows of these keys and values.
 pub fn rows_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     prefix: &[u8],
     content: impl IntoIterator<Item = (K, V)>,

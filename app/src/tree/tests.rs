@@ -10,7 +10,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PREFIX: &[u8] = b"n";
 
-/// A tree together with the rows it is of.
+/// A tree together with its rows.
 struct World {
     tree: Tree,
     rows: Rows,
@@ -45,7 +45,7 @@ fn writes(changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Writ
     WriteSet(changes.into_iter().collect())
 }
 
-/// The root by the rules' plain words, sharing no code with the cache.
+/// Computes the root directly from the definition, without code of the tree.
 fn root_by_definition(rows: &Rows) -> Hash {
     fn subtree(leaves: &[(Path, Hash)], depth: u32) -> Hash {
         match leaves {
@@ -101,7 +101,8 @@ fn equal_content_has_equal_roots_through_growth_and_shrinking() {
     assert_eq!(world.tree.depth, 0);
 }
 
-/// No block pays for what others have written: a row more or less moves one bucket at most, however many there are.
+/// No block pays for the writes of earlier blocks: one row more or less changes at most one bucket, regardless of their
+/// number.
 #[test]
 fn the_tree_grows_and_shrinks_bucket_by_bucket() {
     let mut world = World::new();
@@ -198,7 +199,7 @@ fn memory_stays_below_64_bytes_a_leaf() {
     }
 }
 
-/// Paths that share any number of leading bits, as somebody with time to spare would choose them.
+/// Paths that share any number of leading bits, as an attacker could choose them.
 fn crafted_path() -> impl Strategy<Value = Path> {
     (0_u32..256, any::<bool>(), 0_u8..3).prop_map(|(bits, flip, tail)| {
         let mut path = [0x5A; 32];
@@ -318,7 +319,7 @@ fn proofs_in_crowded_places_hold() {
     let mut world = World::new();
     let key = |i: u16| i.to_be_bytes();
     world.write(&writes((0..200).map(|i| put(&key(i), b"x"))));
-    // Neighbours that share 70 and 200 bits with the path of key 3.
+    // These neighbours share 70 and 200 bits with the path of key 3.
     let near = |bit: usize| {
         let mut path = path_of(&key(3));
         path[bit / 8] ^= 0x80 >> (bit % 8);

@@ -1,4 +1,4 @@
-//! A chain of one: accounts with known keys, blocks executed and stored in memory.
+//! A chain with one node: accounts with known keys; blocks are executed and stored in memory.
 #![allow(dead_code, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub fn sign(from: u8, order: TxOrder, messages: Vec<Msg>) -> Transaction {
     body(from, order, messages).sign(&key(from))
 }
 
-/// Signing is not what these tests are about, so signatures are taken for checked.
+/// Marks a transaction as verified without a check, because these tests are not about signatures.
 pub fn trusted(tx: Transaction) -> VerifiedTx {
     VerifiedTx::verified_before(tx)
 }
@@ -59,7 +59,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Accounts of keys 1, 2, … with these balances.
+    /// Creates a chain with accounts of keys 1, 2, … that have these balances.
     pub fn new(balances: &[u64]) -> Self {
         Self::with_params(balances, &Params::default())
     }
@@ -89,7 +89,7 @@ impl Chain {
         self.app.execute(&self.rows, &self.context(), txs)
     }
 
-    /// Executes, stores and commits.
+    /// Executes a block, stores its rows and commits it.
     pub fn block(&mut self, txs: &[VerifiedTx]) -> Vec<TxResult> {
         let outcome = self.execute(txs);
         store(&mut self.rows, &outcome.writes);
@@ -106,7 +106,7 @@ impl Chain {
         self.account(seed).balance
     }
 
-    /// Balances of all accounts there are, from the rows.
+    /// Returns the sum of the balances of all accounts, read from the rows.
     pub fn balances(&self) -> u128 {
         let accounts = self.rows.values().filter_map(|row| {
             let (key, _) = app::tree::rows::split_row(row).unwrap();

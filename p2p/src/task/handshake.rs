@@ -1,4 +1,5 @@
-//! From a connection to a peer: hello, accept or refuse. See the crate's text for who speaks when.
+//! The handshake that turns a connection into a peer: hello, accept or refuse. The crate's documentation gives the
+//! order.
 
 use std::time::Instant;
 
@@ -49,7 +50,8 @@ impl Task {
         }
     }
 
-    /// The other side accepted. The smaller id speaks last, and decides which of two connections stays.
+    /// Handles the acceptance by the other side. The smaller id answers last, and decides which of two connections
+    /// stays.
     pub(super) fn on_accept(&mut self, connection: ConnectionId) {
         let Some(link) = self.links.get(&connection) else { return };
         let Some(hello) = link.hello.clone() else { return };
@@ -76,13 +78,15 @@ impl Task {
         self.go_live(connection, hello);
     }
 
-    /// Whether an old connection is of use still. One that has been silent for a while may be dead without our knowing: they
-    /// would not come again else.
+    /// Returns true if an old connection is still alive. A connection that was silent for two ping intervals may be
+    /// dead without our knowledge: otherwise the peer would not connect again.
     fn is_alive(&self, old: &Link) -> bool {
         old.heard_at.elapsed() < 2 * self.config().ping_interval
     }
 
-    /// Whether the node is the one that we know by its key: a restarted one comes from where it was.
+    /// Checks that the node is the known owner of its key: a restarted node comes back at the same address.
+    ///
+    /// Errors: [`Refusal::SameKey`] if a live connection of another run and another address has this key.
     fn judge_key(&self, connection: ConnectionId, hello: &Hello) -> Result<(), Refusal> {
         let Some(new) = self.links.get(&connection) else { return Ok(()) };
         let current = self.live.get(&new.peer).and_then(|current| self.links.get(current));
@@ -94,7 +98,9 @@ impl Task {
         Ok(())
     }
 
-    /// Whether the other side may become a peer.
+    /// Checks whether the other side may become a peer.
+    ///
+    /// Errors: the [`Refusal`] for another protocol version, chain or genesis document, or if no place is free.
     pub(super) fn judge(&self, connection: ConnectionId, hello: &Hello) -> Result<(), Refusal> {
         let config = self.config();
         if hello.protocol != PROTOCOL_VERSION {
@@ -108,7 +114,7 @@ impl Task {
         }
         let Some(link) = self.links.get(&connection) else { return Ok(()) };
         if config.is_exempt(&link.peer) || self.live.contains_key(&link.peer) {
-            return Ok(()); // takes no place, or the one it has
+            return Ok(()); // needs no place, or already has one
         }
         let is_outbound = link.dialled.is_some();
         let is_stranger = self.is_stranger(link);
@@ -127,7 +133,7 @@ impl Task {
         if others().count() >= max {
             return Err(Refusal::Full);
         }
-        // Strangers of one range share few places, with however many keys.
+        // The unproven peers of one range share few places, regardless of the number of their keys.
         let range = |link: &Link| link.ip().and_then(|ip| config.range_of(&link.peer, ip));
         let is_counted = is_stranger && config.max_inbound_per_ip != 0;
         if let Some(of_link) = range(link).filter(|_| is_counted) {
@@ -183,10 +189,10 @@ impl Task {
         self.outbox.push_back(Outgoing::Up { peer: peer.clone(), peer_id, connection, queues });
         let early = early_gossip.into_iter().map(|(id, bytes)| Outgoing::Txs { peer: peer.clone(), id, bytes });
         self.outbox.extend(early);
-        self.answer_at = Some(Instant::now()); // what it asked already has its turn after its Up
+        self.answer_at = Some(Instant::now()); // its early requests may be served after its Up
         self.rank_gossip();
         if self.config().pex && hello.pex {
-            self.on_ask(connection); // told without being asked
+            self.on_ask(connection); // sent once without a request
         }
     }
 }

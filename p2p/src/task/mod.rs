@@ -1,4 +1,5 @@
-//! The swarm task: the one place that knows all connections. It decides who is a peer, dials, bans, asks and answers.
+//! The swarm task, which knows all connections. It decides which become peers, and it dials, bans, and handles
+//! requests.
 
 mod handshake;
 mod outbound;
@@ -38,7 +39,7 @@ use crate::score::Offence;
 use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
 use crate::{NodeId, PeerAddress};
 
-/// What the handle asks of the swarm task.
+/// A command of the handle to the swarm task.
 pub(crate) enum Command {
     Publish(Vec<u8>),
     Verdict(GossipId, Verdict),
@@ -47,9 +48,9 @@ pub(crate) enum Command {
         request: Vec<u8>,
         then: OnReply,
     },
-    /// `None`: busy.
+    /// Response to a request; `None` means busy.
     Respond(RequestId, Option<Vec<u8>>),
-    /// The ban is noted already; the text says what for.
+    /// The ban is already recorded; the text is its reason.
     Banned(NodeId, &'static str),
     Proven(NodeId),
     Disconnect(NodeId),
@@ -65,47 +66,47 @@ struct Protocols {
     ping: ping::Behaviour,
 }
 
-/// One connection.
+/// State of one connection.
 struct Link {
     peer: NodeId,
     peer_id: PeerId,
     remote: Multiaddr,
-    /// The address dialled; `None` when they dialled us.
+    /// The address that was dialled; `None` for an inbound connection.
     dialled: Option<PeerAddress>,
     hello: Option<Hello>,
-    /// We said "accept".
+    /// True if we sent "accept".
     is_accepted: bool,
     phase: Phase,
     ping_failures: u32,
-    /// When a ping last came back; at first, when the connection came up.
+    /// Time of the last successful ping; at first, the time at which the connection was established.
     heard_at: Instant,
-    /// Address messages in the minute that began then.
+    /// Start of the current minute, and the number of address messages in it.
     address_messages: (Instant, u32),
-    /// What the peer may still ask for.
+    /// Rate limit of the peer's requests.
     asks: Rate,
-    /// When its next request has its turn.
+    /// Time at which the peer's next request may be passed to the consumer.
     asks_at: Instant,
-    /// Gossip that came before the handshake was over: dropping it would lose it, for it is not sent again.
+    /// Gossip that arrived before the handshake ended. It is kept because gossipsub does not send it again.
     early_gossip: Vec<(GossipId, Vec<u8>)>,
 }
 
-/// A request of a peer.
+/// A received request that is not answered yet.
 struct ToAnswer {
     peer: NodeId,
     stage: Stage,
 }
 
 enum Stage {
-    /// It waits until the peer may ask again.
+    /// The request waits until the rate limit and the byte bounds allow it.
     Waiting(Vec<u8>, ResponseChannel<Response>),
-    /// The consumer works on it.
+    /// The consumer has the request.
     Given(ResponseChannel<Response>),
-    /// Bytes of the answer that is being written.
+    /// The answer of this many bytes is being written.
     Writing(usize),
 }
 
 impl ToAnswer {
-    /// Bytes that it counts against the peer's bound and that of all.
+    /// Returns the bytes that the request counts towards the bounds per peer and for all peers.
     fn bytes(&self) -> usize {
         match self.stage {
             Stage::Waiting(..) => 0,
@@ -115,10 +116,10 @@ impl ToAnswer {
     }
 }
 
-/// An address that was looked up, to be dialled.
+/// A resolved address that is to be dialled.
 struct Resolved {
     address: PeerAddress,
-    /// The book chose it; else somebody asked for it.
+    /// True if the address book chose the address; false if the consumer asked for the dial.
     from_book: bool,
     socket: Result<SocketAddr, String>,
 }
@@ -126,11 +127,12 @@ struct Resolved {
 enum Phase {
     Greeting,
     Live(Arc<Peer>),
-    /// Refused, refusing or closing: nothing it says counts any more.
+    /// The connection is refused or closing; further frames from it are ignored.
     Leaving,
 }
 
-/// Ups and Downs on their way to the consumer. They wait here when it is behind: they must neither be lost nor block.
+/// Ups and Downs on their way to the consumer. They wait here if it is behind, because they must neither be lost nor
+/// block.
 enum Outgoing {
     Up {
         peer: Arc<Peer>,
@@ -143,7 +145,7 @@ enum Outgoing {
         link: u64,
         reason: DownReason,
     },
-    /// What a peer gossiped before its Up.
+    /// A batch that a peer gossiped before its Up.
     Txs {
         peer: Arc<Peer>,
         id: GossipId,
@@ -160,11 +162,11 @@ struct Task {
     live: BTreeMap<NodeId, ConnectionId>,
     link_count: u64,
     book: Book,
-    /// Who is being resolved or dialled.
+    /// Peers whose address is being resolved or dialled.
     dialling: BTreeSet<NodeId>,
     dials: BTreeMap<ConnectionId, PeerAddress>,
     resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
-    /// The next moment to look at the book. `None`: when something changes.
+    /// Next time to check the address book. `None`: only when something changes.
     dial_at: Option<Instant>,
     ask_at: Instant,
     save_at: Option<Instant>,
@@ -172,13 +174,13 @@ struct Task {
     asked: BTreeMap<OutboundRequestId, (NodeId, OnReply)>,
     /// Requests of peers, from their arrival until their answer is written.
     to_answer: BTreeMap<InboundRequestId, ToAnswer>,
-    /// The next moment at which a request that waits has its turn.
+    /// Next time at which a waiting request may be passed to the consumer.
     answer_at: Option<Instant>,
-    /// Peers that proved themselves, and when they did last.
+    /// Peers that proved themselves, and when they last did.
     proven: BTreeMap<NodeId, Instant>,
     notices: Notices,
     topic: gossipsub::TopicHash,
-    /// Own batches that wait for somebody to gossip with, oldest first.
+    /// Own batches that wait until a peer takes part in the gossip, oldest first.
     unsent: VecDeque<Vec<u8>>,
     unsent_bytes: usize,
 }
@@ -188,7 +190,7 @@ impl Task {
         &self.shared.config
     }
 
-    /// Runs until someone says stop or nobody listens any more.
+    /// Runs until shutdown, or until all handles or the events are dropped.
     async fn run(&mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
         loop {
             self.flush_outbox();
@@ -214,7 +216,7 @@ impl Task {
         }
     }
 
-    /// Closes all connections, so that the other sides know at once.
+    /// Closes all connections, so that the other sides are informed at once.
     async fn leave(&mut self) {
         self.save_book();
         self.swarm.behaviour_mut().streams.is_closed = true;
@@ -234,7 +236,7 @@ impl Task {
         }
     }
 
-    // ---- events out -------------------------------------------------------------------------------------------
+    // ---- events to the consumer -------------------------------------------------------------------------------
 
     fn flush_outbox(&mut self) {
         while !self.outbox.is_empty() {
@@ -247,8 +249,8 @@ impl Task {
         self.swarm.behaviour_mut().streams.is_closed = self.outbox.len() >= OUTBOX_MAX;
     }
 
-    /// Turns an Up or Down into its event. An Up lets its connection begin to read: its event is sent right after this,
-    /// before that connection can be told.
+    /// Converts an Up or Down into its event. An Up also starts the reading of its connection: the caller sends the
+    /// event right after this call, before that connection can run.
     fn announce(&mut self, outgoing: Outgoing) -> Item {
         match outgoing {
             Outgoing::Up { peer, peer_id, connection, queues } => {
@@ -264,7 +266,7 @@ impl Task {
         }
     }
 
-    /// Hands an event to the consumer unless it is behind. Never before an Up that waits.
+    /// Sends an event to the consumer unless it is behind. An event is never sent before a waiting Up.
     fn try_emit(&mut self, event: Event, link: u64, permit: Option<tokio::sync::OwnedSemaphorePermit>) -> bool {
         self.outbox.is_empty() && self.events.try_send(Item { event, link, _permit: permit }).is_ok()
     }
@@ -325,7 +327,7 @@ impl Task {
     fn on_established(&mut self, connection: ConnectionId, peer_id: PeerId, remote: Multiaddr) {
         let dialled = self.dials.remove(&connection);
         let Some(peer) = NodeId::from_peer_id(&peer_id) else {
-            self.swarm.close_connection(connection); // the gate lets no such key pass
+            self.swarm.close_connection(connection); // the gate admits no such key
             return;
         };
         let expected = dialled.as_ref().map(|dialled| dialled.id);
@@ -346,7 +348,7 @@ impl Task {
             asks_at: now,
             early_gossip: Vec::new(),
         };
-        // An offence may come before the handshake is over. One place for a peer: that of a configured one counts for none.
+        // An offence may occur before the handshake ends. The address of a configured peer counts for no range.
         self.shared.note_place(peer, link.ip());
         self.links.insert(connection, link);
         match expected {
@@ -356,7 +358,7 @@ impl Task {
         self.look_at_book();
     }
 
-    /// Another node answers at an address that we dialled: it is told whom we looked for.
+    /// Handles a node that answers with another id than the dialled one: it is refused and informed of the expected id.
     fn on_wrong_id(&mut self, connection: ConnectionId, expected: NodeId, got: NodeId) {
         self.shared.counters.dial_failures.add(1);
         self.book.on_failed(&expected, Instant::now());
@@ -364,7 +366,7 @@ impl Task {
         self.refuse(connection, Refusal::WrongId { expected, got });
     }
 
-    /// A connection of others did not come up.
+    /// Logs an inbound connection that could not be established, if it is worth a notice.
     fn on_inbound_failed(&mut self, error: ListenError, from: &Multiaddr, peer: Option<NodeId>) {
         tracing::debug!(%error, %from, ?peer, "inbound connection failed");
         let from = socket_of(from).map_or_else(|| from.to_string(), |(_, socket)| Range::of(socket.ip()).to_string());
@@ -395,7 +397,7 @@ impl Task {
         self.look_at_book();
     }
 
-    /// Ends a connection.
+    /// Ends a connection for the given reason.
     fn close(&mut self, connection: ConnectionId, reason: DownReason) {
         self.take_down(connection, reason);
         if let Some(link) = self.links.get_mut(&connection) {
@@ -404,11 +406,11 @@ impl Task {
         }
     }
 
-    /// Tells the consumer that a peer is down, if the connection was a peer's.
+    /// Queues a Down for the consumer if the connection belonged to a peer.
     fn take_down(&mut self, connection: ConnectionId, reason: DownReason) {
         let Some(link) = self.links.get_mut(&connection) else { return };
         let Phase::Live(peer) = std::mem::replace(&mut link.phase, Phase::Leaving) else { return };
-        // Not a good connection any more for the back-off of a dial that follows `on_closed`.
+        // The book records the end of the connection below; `on_closed` must not record it again as a failed dial.
         link.dialled = None;
         tracing::info!(peer = %peer.id, %reason, "peer down");
         self.live.remove(&peer.id);
@@ -430,7 +432,7 @@ impl Task {
             Failure::Refused | Failure::Slow => return self.close(connection, DownReason::Disconnected),
         };
         self.penalize(peer, offence);
-        self.close(connection, DownReason::Lost(offence.reason.to_owned())); // unless the ban did
+        self.close(connection, DownReason::Lost(offence.reason.to_owned())); // has no effect if the ban closed it
     }
 
     fn penalize(&mut self, peer: NodeId, offence: Offence) {
@@ -494,7 +496,7 @@ impl Task {
         self.rank_gossip();
     }
 
-    /// Whether the peer is one that we configured, chose, or know to be of use.
+    /// Returns true if the peer is unproven: neither dialled by us, nor configured, nor known to be useful.
     fn is_stranger(&self, link: &Link) -> bool {
         link.dialled.is_none() && !self.config().is_exempt(&link.peer) && !self.proven.contains_key(&link.peer)
     }
@@ -505,13 +507,13 @@ impl Link {
         socket_of(&self.remote).map(|(_, socket)| socket.ip())
     }
 
-    /// Where the other end is, for people.
+    /// Returns the address of the other end, for logs.
     fn place(&self) -> String {
         self.dialled.as_ref().map_or_else(|| self.remote.to_string(), PeerAddress::to_string)
     }
 }
 
-/// Waits for a moment, or for ever without one.
+/// Sleeps until a point in time, or without end if there is none.
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,

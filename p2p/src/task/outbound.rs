@@ -1,4 +1,4 @@
-//! Whom we dial: the peer exchange and the dials themselves.
+//! Outbound connections: the peer exchange and the dials.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use crate::score::Offence;
 use crate::streams::ToHandler;
 use crate::{NodeId, PeerAddress, book};
 
-/// What the log tells of an address that cannot be reached.
+/// Returns the key of the log notice about an address that cannot be reached.
 pub(super) fn dial_notice(address: &PeerAddress) -> String {
     format!("dial {address}")
 }
 
 impl Task {
-    /// Tells a peer whom we are connected with.
+    /// Sends addresses of our connected peers to a peer.
     pub(super) fn on_ask(&mut self, connection: ConnectionId) {
         let Some(link) = self.links.get(&connection) else { return };
         let (config, asker, link_ip) = (self.config(), link.peer, link.ip());
         if !config.pex || !self.count_address_message(connection) {
             return;
         }
-        // A public peer could not use private addresses, and should not learn of them.
+        // A public peer cannot use private addresses, and should not learn them.
         let of_asker = link_ip.and_then(range::reach);
         let config = self.config();
         let reach_min = of_asker.filter(|_| config.allow_private).unwrap_or(Reach::Public);
@@ -65,7 +65,7 @@ impl Task {
         self.look_at_book();
     }
 
-    /// Counts a message of the peer exchange. False, and an offence, when there are too many.
+    /// Counts a message of the peer exchange. Returns false, and records an offence, if there are too many.
     pub(super) fn count_address_message(&mut self, connection: ConnectionId) -> bool {
         let Some(link) = self.links.get_mut(&connection) else { return false };
         let (began, count) = &mut link.address_messages;
@@ -85,7 +85,7 @@ impl Task {
         self.dial_at = Some(Instant::now());
     }
 
-    /// Places for peers that we dial beyond the persistent ones.
+    /// Returns the number of dials that may start to peers other than the persistent ones.
     pub(super) fn outbound_room(&self) -> usize {
         if !self.config().pex {
             return 0;
@@ -98,7 +98,7 @@ impl Task {
         self.config().max_outbound.saturating_sub(linked + dialling).min(DIALS_MAX.saturating_sub(dialling))
     }
 
-    /// Does what time brings: dials, questions for addresses, saving the book.
+    /// Performs what is due by now: dials, requests for addresses, waiting requests, and saving the book.
     pub(super) fn on_time(&mut self, now: Instant) {
         if self.dial_at.is_some_and(|at| at <= now) {
             let room = self.outbound_room();
@@ -155,7 +155,7 @@ impl Task {
             return;
         }
         self.shared.counters.dials.add(1);
-        // A name with several addresses gets its turn with each.
+        // If a name has several addresses, successive dials use them in turn.
         let (timeout, turn) = (self.config().dial_timeout, self.shared.counters.dials.get() as usize);
         self.resolving.push(Box::pin(async move {
             let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
@@ -203,7 +203,7 @@ impl Task {
 
     pub(super) fn on_dial_failed(&mut self, address: PeerAddress, error: DialError) {
         let refusal = match &error {
-            // We gave one address; the swarm leaves out those that it listens on itself.
+            // We passed one address; the swarm removes addresses that it listens on itself.
             DialError::LocalPeerId { .. } | DialError::NoAddresses => Some(Refusal::Myself),
             _ => None,
         };

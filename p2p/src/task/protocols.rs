@@ -1,4 +1,4 @@
-//! Ping, gossip and requests.
+//! Handling of ping, gossip and requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::peer::Peer;
 use crate::requests::{OnReply, RequestError, RequestId, Response};
 use crate::score::Offence;
 
-/// Failed pings in a row after which a peer is given up.
+/// Number of failed pings in a row after which a peer is disconnected.
 const PING_FAILURES_MAX: u32 = 2;
 
 impl Task {
@@ -32,7 +32,7 @@ impl Task {
         }
     }
 
-    /// Whether a handshake with the peer is under way.
+    /// Returns true if a handshake with the peer is in progress.
     fn is_greeting(&self, peer: &NodeId) -> bool {
         self.links.values().any(|link| link.peer == *peer && matches!(link.phase, Phase::Greeting))
     }
@@ -48,7 +48,7 @@ impl Task {
                 }
             }
             Err(failure) => {
-                let is_hopeless = matches!(failure, ping::Failure::Unsupported); // it would not be tried again
+                let is_hopeless = matches!(failure, ping::Failure::Unsupported); // it would not be retried
                 link.ping_failures += if is_hopeless { PING_FAILURES_MAX } else { 1 };
                 if link.ping_failures >= PING_FAILURES_MAX {
                     self.close(event.connection, DownReason::Silent);
@@ -68,7 +68,7 @@ impl Task {
                     self.unsent_bytes -= self.unsent.pop_front().map_or(0, |batch| batch.len());
                 }
             }
-            // A batch that is known already needs no more; queues that are full belong to peers that are too slow.
+            // A batch that is already known needs no action; full queues belong to peers that are too slow.
             Err(error) => tracing::debug!(%error, "batch not gossiped"),
             Ok(_) => {}
         }
@@ -180,7 +180,7 @@ impl Task {
     ) {
         let now = Instant::now();
         let peer = NodeId::from_peer_id(&peer_id).filter(|peer| {
-            // The other side may be through with the handshake while its last word is on its way to us.
+            // The other side may have completed the handshake while its last message is still on its way to us.
             let (of_peer, of_all) = match self.live.contains_key(peer) {
                 true => (INBOUND_REQUESTS_PER_PEER_MAX, INBOUND_REQUESTS_MAX),
                 false if self.is_greeting(peer) => (EARLY_REQUESTS_PER_PEER_MAX, EARLY_REQUESTS_MAX),
@@ -201,7 +201,7 @@ impl Task {
         self.give_requests(now);
     }
 
-    /// Hands the requests that have their turn to the consumer, oldest first.
+    /// Passes the waiting requests that are allowed by now to the consumer, oldest first.
     pub(super) fn give_requests(&mut self, now: Instant) {
         self.answer_at = None;
         let is_waiting = |open: &ToAnswer| matches!(open.stage, Stage::Waiting(..));
@@ -225,7 +225,7 @@ impl Task {
                 if self.is_greeting(peer) {
                     continue;
                 }
-                self.to_answer.remove(&id); // it went down meanwhile; its Down was told
+                self.to_answer.remove(&id); // its Down has already been queued
                 continue;
             };
             if link.asks_at > now {
@@ -253,7 +253,7 @@ impl Task {
         }
     }
 
-    /// The consumer answers. Its place is free when the answer is written.
+    /// Sends the consumer's response. The place of the request stays occupied until the response is written.
     pub(super) fn on_respond(&mut self, id: InboundRequestId, response: Option<Vec<u8>>) {
         let Some(ToAnswer { peer, stage: Stage::Given(channel) }) = self.to_answer.remove(&id) else { return };
         let (mut of_peer, mut of_all) = (0, 0);
@@ -284,7 +284,7 @@ impl Task {
         }
     }
 
-    /// An answer is written, or will never be: its place is free.
+    /// Frees the place of a request whose answer is written or cannot be written.
     pub(super) fn on_answered(&mut self, id: InboundRequestId, failure: Option<InboundFailure>) {
         let Some(open) = self.to_answer.remove(&id) else { return };
         if matches!((&open.stage, failure), (Stage::Writing(1..), Some(InboundFailure::Timeout))) {
@@ -295,7 +295,8 @@ impl Task {
         self.give_requests(Instant::now());
     }
 
-    /// Decides who may be in the gossip's mesh: everybody but strangers, who fill what the others leave of it.
+    /// Sets which peers may be in the gossip mesh: all but unproven ones, which fill the places that the others leave
+    /// free.
     pub(super) fn rank_gossip(&mut self) {
         let (mut good, mut strangers) = (BTreeSet::new(), BTreeMap::<PeerId, u64>::new());
         for link in self.links.values().filter(|link| !matches!(link.phase, Phase::Leaving)) {
@@ -303,7 +304,7 @@ impl Task {
                 good.insert(link.peer_id);
                 continue;
             }
-            // The oldest ones first, then those whose handshake is not over.
+            // The oldest connections come first, then those whose handshake is not complete.
             let age = if let Phase::Live(peer) = &link.phase { peer.link } else { u64::MAX };
             let first = strangers.entry(link.peer_id).or_insert(age);
             *first = age.min(*first);
@@ -320,7 +321,7 @@ impl Task {
         }
     }
 
-    /// Counts who is in the gossip's mesh.
+    /// Updates the counters of the peers in the gossip mesh.
     pub(super) fn count_mesh(&mut self) {
         let mesh: Vec<PeerId> = self.swarm.behaviour().gossip.mesh_peers(&self.topic).copied().collect();
         let is_good = |peer: &PeerId| self.links.values().any(|link| link.peer_id == *peer && !self.is_stranger(link));
@@ -329,7 +330,7 @@ impl Task {
         self.shared.counters.mesh_strangers.set((mesh.len() - good) as u64);
     }
 
-    /// False when the asker has gone or the time is over: nobody waits for it then.
+    /// Sends a response. Returns false if the requester is gone or has timed out.
     pub(super) fn answer(&mut self, channel: ResponseChannel<Response>, response: Response) -> bool {
         self.swarm.behaviour_mut().requests.send_response(channel, response).is_ok()
     }

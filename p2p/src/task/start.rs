@@ -1,4 +1,4 @@
-//! From settings to a running task.
+//! Start of the network: from the settings to a running swarm task.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -24,10 +24,13 @@ use crate::streams::Streams;
 use crate::transport::{self, Tasks};
 use crate::{NodeKey, Transport, gossip, requests};
 
-/// Ports tried when any will do.
+/// Maximum number of ports to try if the system chooses the port.
 const LISTEN_ATTEMPTS_MAX: u32 = 16;
 
 /// Sets up the swarm, listens, and runs the task on the current runtime.
+///
+/// Errors: [`Error::Listen`] if a socket cannot be bound, [`Error::Transport`] if the gossip or the transport rejects
+/// its configuration.
 pub(crate) async fn spawn(
     shared: Arc<Shared>,
     key: &NodeKey,
@@ -109,13 +112,13 @@ pub(crate) async fn spawn(
         }
         task.run(commands, stop).await;
         task.leave().await;
-        drop(task); // the swarm, and with it the executor
+        drop(task); // drops the swarm, and with it the executor
         tasks.stop().await;
     });
     Ok(())
 }
 
-/// Tells that the task has ended, however it did.
+/// Reports that the task has ended, even if it panicked.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
@@ -124,7 +127,9 @@ impl Drop for Ended {
     }
 }
 
-/// Listens on the TCP port and, when wanted, on the UDP port of the same number. Port 0: the system chooses.
+/// Listens on the TCP port and, if `with_quic` is set, on the UDP port of the same number. Port 0: the system chooses.
+///
+/// Errors: [`Error::Listen`] if a socket cannot be bound.
 async fn listen_on_all(
     swarm: &mut Swarm<Protocols>,
     socket: SocketAddr,
@@ -132,7 +137,7 @@ async fn listen_on_all(
     early: &mut Vec<SwarmEvent<ProtocolsEvent>>,
 ) -> Result<SocketAddr, Error> {
     if socket.port() != 0 {
-        // libp2p lets sockets share a port, so two nodes could listen on one: ask plainly first.
+        // libp2p lets sockets share a port, so two nodes could use the same one. A plain bind detects this first.
         std::net::TcpListener::bind(socket).map_err(|source| Error::Listen { address: socket.to_string(), source })?;
     }
     let mut attempts = 0;
@@ -145,14 +150,16 @@ async fn listen_on_all(
         }
         match listen(swarm, Transport::Quic, chosen, early).await {
             Ok(_) => return Ok(chosen),
-            // The number that the system chose for TCP may be in use for UDP.
+            // The port that the system chose for TCP may be in use for UDP.
             Err(_) if socket.port() == 0 && attempts < LISTEN_ATTEMPTS_MAX => swarm.remove_listener(tcp),
             Err(error) => return Err(error),
         };
     }
 }
 
-/// Listens and waits until the system has chosen the port. What else happens meanwhile goes to `early`.
+/// Listens and waits until the system has chosen the port. Other events that occur meanwhile are added to `early`.
+///
+/// Errors: [`Error::Listen`] if the socket cannot be bound or the listener closes.
 async fn listen(
     swarm: &mut Swarm<Protocols>,
     transport: Transport,

@@ -1,5 +1,5 @@
-//! Real nodes on loopback sockets. Tests wait for events, with a deadline, never for time.
-#![allow(dead_code)] // each test file uses its part
+//! Real nodes on loopback sockets. Tests wait for events up to a deadline, not for a fixed time.
+#![allow(dead_code)] // each test file uses a part of this module
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,7 +10,7 @@ use p2p::{
 };
 
 pub const CHAIN: &str = "test-chain";
-/// No test comes near it unless it fails.
+/// Timeout of every wait. Only a failing test reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub fn key(n: u8) -> NodeKey {
@@ -31,7 +31,7 @@ pub fn config(n: u8) -> Config {
     }
 }
 
-/// A port that nobody uses and the system gives to nobody who asks for any.
+/// Returns a port that is free and outside the range from which the system chooses ports.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -71,7 +71,7 @@ impl Node {
         event.expect("the network runs")
     }
 
-    /// Takes events until one is wanted; drops the others.
+    /// Takes events until `wanted` returns a value; drops the other events.
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -126,7 +126,7 @@ impl Node {
     }
 }
 
-/// Two connected nodes; the first has the smaller id, the second dialled.
+/// Starts two connected nodes; the first has the smaller id, the second dialled.
 pub async fn pair(change: impl Fn(&mut Config)) -> (Node, Node) {
     let (small, large) = if id(1) < id(2) { (1, 2) } else { (2, 1) };
     let mut a = Node::start(small, &change).await;
@@ -141,7 +141,7 @@ pub async fn pair(change: impl Fn(&mut Config)) -> (Node, Node) {
     (a, b)
 }
 
-/// Waits until something that has no event of its own has happened.
+/// Waits until a condition that has no event of its own is true.
 pub async fn eventually(mut happened: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !happened() {
