@@ -32,7 +32,7 @@ impl SignState {
     }
 
     /// Returns height, round and step, the key by which signing states are ordered.
-    pub fn place(&self) -> (Height, Round, u8) {
+    pub fn hrs(&self) -> (Height, Round, u8) {
         (self.height, self.round, self.step)
     }
 
@@ -44,14 +44,14 @@ impl SignState {
         }
         for signed in &hard_state.votes {
             let vote = &signed.vote;
-            let place = (vote.height, vote.round, step(vote.vote_type));
-            self.raise(place, || vote.sign_bytes(chain_id), signed.signature);
+            let hrs = (vote.height, vote.round, step(vote.vote_type));
+            self.raise(hrs, || vote.sign_bytes(chain_id), signed.signature);
         }
     }
 
-    fn raise(&mut self, place: (Height, Round, u8), sign_bytes: impl FnOnce() -> Vec<u8>, signature: Signature) {
-        if place > self.place() {
-            let (height, round, step) = place;
+    fn raise(&mut self, hrs: (Height, Round, u8), sign_bytes: impl FnOnce() -> Vec<u8>, signature: Signature) {
+        if hrs > self.hrs() {
+            let (height, round, step) = hrs;
             *self = Self { height, round, step, signed: Some((sign_bytes(), signature)) };
         }
     }
@@ -114,7 +114,7 @@ impl Signer {
     /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         let sealed = SignState::sealed(height);
-        if sealed.place() > self.state.place() {
+        if sealed.hrs() > self.state.hrs() {
             self.state = sealed;
         }
     }
@@ -125,12 +125,12 @@ impl Signer {
     /// message, was signed before.
     pub fn sign_proposal(&mut self, proposal: Proposal, chain_id: &ChainId) -> Result<SignedProposal, DoubleSign> {
         let sign_bytes = proposal.sign_bytes(chain_id);
-        let place = (proposal.height, proposal.round, 1);
-        if let Some(signature) = self.guard(place, &sign_bytes)? {
+        let hrs = (proposal.height, proposal.round, 1);
+        if let Some(signature) = self.guard(hrs, &sign_bytes)? {
             return Ok(SignedProposal { proposal, signature });
         }
         let signed = proposal.sign(chain_id, &self.key);
-        self.state.raise(place, || sign_bytes, signed.signature);
+        self.state.raise(hrs, || sign_bytes, signed.signature);
         Ok(signed)
     }
 
@@ -140,12 +140,12 @@ impl Signer {
     /// message, was signed before.
     pub fn sign_vote(&mut self, vote: Vote, chain_id: &ChainId) -> Result<SignedVote, DoubleSign> {
         let sign_bytes = vote.sign_bytes(chain_id);
-        let place = (vote.height, vote.round, step(vote.vote_type));
-        if let Some(signature) = self.guard(place, &sign_bytes)? {
+        let hrs = (vote.height, vote.round, step(vote.vote_type));
+        if let Some(signature) = self.guard(hrs, &sign_bytes)? {
             return Ok(SignedVote { vote, signature });
         }
         let signed = vote.sign(chain_id, &self.key);
-        self.state.raise(place, || sign_bytes, signed.signature);
+        self.state.raise(hrs, || sign_bytes, signed.signature);
         Ok(signed)
     }
 
@@ -154,7 +154,7 @@ impl Signer {
     /// Errors: [`DoubleSign`] if the message is not later than the last signed one and its bytes differ, or the last
     /// bytes are not known.
     fn guard(&self, asked: (Height, Round, u8), sign_bytes: &[u8]) -> Result<Option<Signature>, DoubleSign> {
-        let signed = self.state.place();
+        let signed = self.state.hrs();
         match &self.state.signed {
             _ if asked > signed => Ok(None),
             Some((bytes, signature)) if asked == signed && bytes == sign_bytes => Ok(Some(*signature)),

@@ -68,12 +68,12 @@ impl World {
         };
         for who in 0..count {
             let start = world.cast.start();
-            world.tell(who, start);
+            world.feed(who, start);
         }
         world
     }
 
-    fn tell(&mut self, who: usize, input: Input) {
+    fn feed(&mut self, who: usize, input: Input) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             for output in self.engines[who].step(support::now(), input) {
@@ -139,7 +139,7 @@ impl World {
                 Input::Certificate(certificate.verify(&chain(), set).expect("honest certificates hold"))
             }
         };
-        self.tell(to, input);
+        self.feed(to, input);
     }
 
     /// Sends a contradicting vote of the equivocator, and in its turn a second proposal, to one validator.
@@ -167,7 +167,7 @@ impl World {
         self.engines[who] = engine(&self.cast, who, self.mutation);
         self.timers.retain(|(of, _)| *of != who);
         let start = self.cast.start_with(self.durable[who].clone());
-        self.tell(who, start);
+        self.feed(who, start);
     }
 
     fn faulty_step(&mut self) {
@@ -180,7 +180,7 @@ impl World {
             6..=15 if !self.timers.is_empty() => {
                 let at = self.random.below(self.timers.len());
                 let (who, timeout) = self.timers.swap_remove(at);
-                self.tell(who, Input::Timeout(timeout));
+                self.feed(who, Input::Timeout(timeout));
             }
             _ if !self.mail.is_empty() => {
                 let at = self.random.below(self.mail.len());
@@ -216,7 +216,7 @@ impl World {
                 self.deliver(to, message);
             } else if !self.timers.is_empty() {
                 let (who, timeout) = self.timers.remove(0);
-                self.tell(who, Input::Timeout(timeout));
+                self.feed(who, Input::Timeout(timeout));
                 if turn % 8 == 0 {
                     self.repair();
                 }

@@ -14,7 +14,7 @@ use load::{TxKey, Witness};
 /// Maximum number of heights that a validator may have committed without reporting them.
 const MISSED_MAX: u64 = 100_000;
 /// Time before a kill in which a transaction that only the killed validator knew may be lost.
-const UNTOLD: Duration = Duration::from_secs(1);
+const NOT_GOSSIPED: Duration = Duration::from_secs(1);
 /// Share of the expected throughput from which the throughput counts as recovered...
 const FULL: f64 = 0.9;
 /// ...if it lasts at least this long.
@@ -266,7 +266,7 @@ impl Record {
             account.duplicates += u64::from(tx.copies > 1);
             if tx.is_accepted && tx.copies == 0 {
                 let died = |(node, at): &(usize, Instant)| {
-                    *node == tx.node && tx.due <= *at && at.saturating_duration_since(tx.due) <= UNTOLD
+                    *node == tx.node && tx.due <= *at && at.saturating_duration_since(tx.due) <= NOT_GOSSIPED
                 };
                 match kills.iter().any(died) {
                     true => account.died_with_validator += 1,

@@ -111,7 +111,7 @@ impl Wanted {
     }
 }
 
-/// Executes a run. `told` receives a line when a phase starts, `load_seen` receives the progress of the load, and
+/// Executes a run. `on_phase` receives a line when a phase starts, `load_seen` receives the progress of the load, and
 /// setting `stop` ends the run early.
 ///
 /// Containers, networks and volumes are removed when it returns or panics. The next run removes what a killed run left
@@ -123,7 +123,7 @@ impl Wanted {
 /// the validators are not errors but part of the report.
 pub fn run(
     wanted: &Wanted,
-    told: &(dyn Fn(&str) + Sync),
+    on_phase: &(dyn Fn(&str) + Sync),
     load_seen: &mut (dyn Observer + Send),
     stop: &AtomicBool,
 ) -> Result<Report, FaultsError> {
@@ -136,11 +136,11 @@ pub fn run(
         )));
     }
     remove_what_dead_runs_left(&compose)?;
-    told("starting validators and a relay between them");
+    on_phase("starting validators and a relay between them");
     let net = Net::start(wanted, compose, stop)?;
-    let result = net.try_scenarios(wanted, told, load_seen, stop);
+    let result = net.try_scenarios(wanted, on_phase, load_seen, stop);
     if result.is_err() && !stop.load(Ordering::Relaxed) {
-        told(&net.last_words());
+        on_phase(&net.last_words());
     }
     result
 }
@@ -294,7 +294,7 @@ impl Net {
     fn try_scenarios(
         &self,
         wanted: &Wanted,
-        told: &(dyn Fn(&str) + Sync),
+        on_phase: &(dyn Fn(&str) + Sync),
         load_seen: &mut (dyn Observer + Send),
         stop: &AtomicBool,
     ) -> Result<Report, FaultsError> {
@@ -307,16 +307,16 @@ impl Net {
             let loading = scope.spawn(move || load::run(plan, &mut seen, end));
             let tried = wait_for(&is_loading, || loading.is_finished(), stop)
                 .and_then(|()| sleep(WARM_UP, stop))
-                .and_then(|()| self.each_scenario(wanted, &ledger, told, &|| loading.is_finished(), stop));
+                .and_then(|()| self.each_scenario(wanted, &ledger, on_phase, &|| loading.is_finished(), stop));
             end_load.store(true, Ordering::Relaxed);
-            told("ending the load");
+            on_phase("ending the load");
             let loaded = loading.join().expect("the load does not panic");
             let tried = match (tried, loaded) {
                 (Err(FaultsError::LoadEnded), Err(error)) => return Err(error.into()),
                 (tried, _) => tried?,
             };
             self.settle(&ledger, &tried, stop)?;
-            told("comparing the validators' chains");
+            on_phase("comparing the validators' chains");
             self.report(wanted, &ledger, &tried)
         })
     }
@@ -343,18 +343,18 @@ impl Net {
         &self,
         wanted: &Wanted,
         ledger: &Ledger,
-        told: &(dyn Fn(&str) + Sync),
+        on_phase: &(dyn Fn(&str) + Sync),
         load_has_ended: &dyn Fn() -> bool,
         stop: &AtomicBool,
     ) -> Result<Tried, FaultsError> {
         let mut tried = Tried::default();
         for scenario in &wanted.scenarios {
-            told(&format!("{scenario}: {:.0} s of baseline", wanted.baseline.as_secs_f64()));
+            on_phase(&format!("{scenario}: {:.0} s of baseline", wanted.baseline.as_secs_f64()));
             let from = Instant::now();
             sleep(wanted.baseline, stop)?;
             let baseline = Span { from, to: Instant::now() };
             sleep(GAP, stop)?;
-            told(&format!("{scenario}: {:.0} s", wanted.duration.as_secs_f64()));
+            on_phase(&format!("{scenario}: {:.0} s", wanted.duration.as_secs_f64()));
             let begun = Instant::now();
             self.begin(*scenario, wanted)?;
             if *scenario == Scenario::Kill {
@@ -369,7 +369,10 @@ impl Net {
             let has_recovered = self.wait_for_recovery(wanted, ledger, &mut times, load_has_ended, stop)?;
             tried.times.push(times);
             if !has_recovered {
-                told(&format!("{scenario}: given up after {} s: nothing else is tried", RECOVERY_TIME_MAX.as_secs()));
+                on_phase(&format!(
+                    "{scenario}: given up after {} s: nothing else is tried",
+                    RECOVERY_TIME_MAX.as_secs()
+                ));
                 break;
             }
             wait_for_calm(wanted, ledger, stop)?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use app::{BlockContext, BlockTx};
-use consensus::{Engine, Input as Told, Message, SignState, Timeout, driver::Effects, votes::VoteSet};
+use consensus::{Engine, Input as EngineInput, Message, SignState, Timeout, driver::Effects, votes::VoteSet};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
     Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
@@ -62,7 +62,7 @@ pub(crate) struct Core<K: Kv> {
 }
 
 /// Components from which a core is created.
-pub(crate) struct Parts<K: Kv> {
+pub(crate) struct Deps<K: Kv> {
     pub config: Config,
     pub store: Arc<Store<K>>,
     pub mempool: Arc<Mempool>,
@@ -78,8 +78,8 @@ pub(crate) struct Parts<K: Kv> {
 }
 
 impl<K: Kv> Core<K> {
-    pub fn new(parts: Parts<K>) -> Self {
-        let Parts { config, store, mempool, txs, verifier, chain, app, own, hard_state, signed } = parts;
+    pub fn new(deps: Deps<K>) -> Self {
+        let Deps { config, store, mempool, txs, verifier, chain, app, own, hard_state, signed } = deps;
         let precommitted = hard_state.as_ref().and_then(|hard_state| precommits(hard_state).map(|(at, _)| at).max());
         Self {
             config,
@@ -131,7 +131,7 @@ impl<K: Kv> Core<K> {
 
     /// Makes `signed` durable outside of the store, if it is later than the recorded state.
     pub fn keep_signed(&mut self, signed: &SignState) {
-        if self.halted || signed.place() <= self.signed.place() {
+        if self.halted || signed.hrs() <= self.signed.hrs() {
             return;
         }
         self.signed = signed.clone();
@@ -148,8 +148,8 @@ impl<K: Kv> Core<K> {
     }
 
     /// Returns the blocks that are not available any more, as inputs for the engine.
-    pub fn dropped(&mut self) -> impl Iterator<Item = Told> + use<K> {
-        self.blocks.take_dropped().into_iter().map(|block_id| Told::BlockDropped { block_id })
+    pub fn dropped(&mut self) -> impl Iterator<Item = EngineInput> + use<K> {
+        self.blocks.take_dropped().into_iter().map(|block_id| EngineInput::BlockDropped { block_id })
     }
 
     /// Makes room for a block that an entitled source named. A block whose bytes are in the store is available
@@ -182,7 +182,7 @@ impl<K: Kv> Core<K> {
     }
 
     /// Returns the verdict on a block as an input for the engine, once it is known.
-    pub fn judge(&mut self, engine: &Engine, id: BlockId) -> Option<Told> {
+    pub fn judge(&mut self, engine: &Engine, id: BlockId) -> Option<EngineInput> {
         let entry = self.blocks.get(&id).filter(|entry| entry.parts.is_complete())?;
         if let (Verdict::Unknown, Some(block)) = (&entry.verdict, entry.block.clone()) {
             let bytes = entry.bytes.len();
@@ -194,8 +194,8 @@ impl<K: Kv> Core<K> {
         let time = entry.block.as_ref().map_or(Time::UNIX_EPOCH, |block| block.header.time);
         match entry.verdict {
             Verdict::Unknown | Verdict::AwaitingTxs(_) => None,
-            Verdict::Valid(_) => Some(Told::BlockChecked { block_id: id, time, valid: true }),
-            Verdict::Invalid(_) => Some(Told::BlockChecked { block_id: id, time, valid: false }),
+            Verdict::Valid(_) => Some(EngineInput::BlockChecked { block_id: id, time, valid: true }),
+            Verdict::Invalid(_) => Some(EngineInput::BlockChecked { block_id: id, time, valid: false }),
         }
     }
 
@@ -235,7 +235,7 @@ impl<K: Kv> Core<K> {
     }
 
     /// Handles the result of verifying the signatures of a block's transactions and of its last commit.
-    pub fn on_txs_verified(&mut self, engine: &Engine, id: BlockId, valid: bool) -> Option<Told> {
+    pub fn on_txs_verified(&mut self, engine: &Engine, id: BlockId, valid: bool) -> Option<EngineInput> {
         let entry = self.blocks.get_mut(&id)?;
         let Verdict::AwaitingTxs(txs) = &mut entry.verdict else { return None };
         entry.verdict = match valid {
@@ -366,7 +366,7 @@ fn signed(txs: Vec<BlockTx>) -> Vec<VerifiedTx> {
 }
 
 impl<K: Kv> Effects for Core<K> {
-    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Vec<Told> {
+    fn build_block(&mut self, engine: &Engine, height: Height, round: Round) -> Vec<EngineInput> {
         if self.halted || height != self.chain.height() {
             return Vec::new();
         }
@@ -383,22 +383,22 @@ impl<K: Kv> Effects for Core<K> {
         debug_assert!(entry.block.is_some(), "what we build can be decoded");
         (entry.verdict, entry.judged) = (Verdict::Valid(txs), true);
         (self.on_phase)(Phase::Rest);
-        self.dropped().chain([Told::BlockBuilt { round, block_id: id, time }]).collect()
+        self.dropped().chain([EngineInput::BlockBuilt { round, block_id: id, time }]).collect()
     }
 
-    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Vec<Told> {
+    fn check_block(&mut self, engine: &Engine, block_id: BlockId) -> Vec<EngineInput> {
         if self.halted {
             return Vec::new();
         }
         if u64::from(block_id.parts.total) > self.chain.parts_max() {
-            return vec![Told::BlockChecked { block_id, time: Time::UNIX_EPOCH, valid: false }];
+            return vec![EngineInput::BlockChecked { block_id, time: Time::UNIX_EPOCH, valid: false }];
         }
         self.name_block(engine, engine.round(), block_id);
         let verdict = self.judge(engine, block_id);
         self.dropped().chain(verdict).collect()
     }
 
-    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<Told> {
+    fn commit(&mut self, engine: &Engine, block_id: BlockId, commit: Commit) -> Vec<EngineInput> {
         if !self.halted {
             let height = commit.height;
             let is_applied = self.apply(block_id, commit, Some(engine));

@@ -85,7 +85,7 @@ impl Guard {
     pub fn new(file: &SignState, hard_state: Option<&HardState>, stored: &SignState, has_blocks: bool) -> Self {
         let closed = match () {
             () if file.height == Height::GENESIS && has_blocks => Some(Closed::NoSigningState),
-            () if !file.is_sealed() && file.place() > stored.place() => Some(Closed::DatabaseOlder),
+            () if !file.is_sealed() && file.hrs() > stored.hrs() => Some(Closed::DatabaseOlder),
             () => None,
         };
         let of_store = hard_state.map(|hard_state| (hard_state.height, hard_state.round)).unwrap_or_default();
@@ -271,7 +271,7 @@ mod tests {
         Time::from_unix_millis(1_000_000 + ms)
     }
 
-    fn place(height: u64, round: u32, step: u8) -> SignState {
+    fn state_at(height: u64, round: u32, step: u8) -> SignState {
         SignState { height: Height(height), round: Round(round), step, signed: None }
     }
 
@@ -290,16 +290,19 @@ mod tests {
 
     #[test]
     fn where_file_and_store_agree_nothing_is_asked() {
-        assert!(guard(&place(7, 0, 3), &place(7, 0, 3)).signs());
-        assert!(guard(&place(7, 0, 2), &place(7, 0, 3)).signs(), "a crash came between the two");
-        assert!(guard(&SignState::sealed(Height(7)), &place(3, 0, 3)).signs(), "it is known where signing may go on");
+        assert!(guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).signs());
+        assert!(guard(&state_at(7, 0, 2), &state_at(7, 0, 3)).signs(), "a crash came between the two");
+        assert!(
+            guard(&SignState::sealed(Height(7)), &state_at(3, 0, 3)).signs(),
+            "it is known where signing may go on"
+        );
         assert!(Guard::new(&SignState::default(), None, &SignState::default(), false).signs(), "a new chain");
     }
 
     #[test]
     fn an_older_database_or_no_signing_state_asks_for_power_not_for_peers() {
-        for file in [place(7, 1, 2), SignState::default()] {
-            let mut guard = guard(&file, &place(7, 0, 3));
+        for file in [state_at(7, 1, 2), SignState::default()] {
+            let mut guard = guard(&file, &state_at(7, 0, 3));
             assert!(!guard.signs());
             assert!(!look(&mut guard, 60_000, 0, 0), "nobody is heard");
             assert!(!look(&mut guard, 60_000, 10, 0), "a quarter of the power is not enough");
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn others_in_later_rounds_make_us_leave_the_height_out() {
-        let mut guard = guard(&SignState::default(), &place(8, 1, 2));
+        let mut guard = guard(&SignState::default(), &state_at(8, 1, 2));
         assert_eq!((guard.known_round(Height(8)), guard.known_round(Height(9))), (Round(1), Round(0)));
         assert!(!look(&mut guard, 9_000, 30, 20));
         assert!(guard.must_seal(Height(8)) && !guard.must_seal(Height(9)));
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn doubt_ends_with_a_block_begun_after_the_start() {
-        let mut guard = guard(&SignState::default(), &place(7, 0, 3));
+        let mut guard = guard(&SignState::default(), &state_at(7, 0, 3));
         guard.on_committed(Height(8), now(0), true, false, SECOND);
         guard.on_committed(Height(9), now(999), false, false, SECOND);
         assert!(!guard.signs() && guard.must_seal(Height(10)));
@@ -332,7 +335,7 @@ mod tests {
 
     #[test]
     fn heights_that_we_signed_at_are_not_caught_up() {
-        let mut guard = guard(&place(9, 0, 3), &place(9, 0, 3));
+        let mut guard = guard(&state_at(9, 0, 3), &state_at(9, 0, 3));
         guard.on_committed(Height(9), now(0), true, false, SECOND);
         guard.on_committed(Height(10), now(0), false, true, SECOND);
         assert!(guard.signs());
@@ -345,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_at_the_start_does_not_silence_for_ever() {
-        let mut guard = guard(&SignState::default(), &place(7, 0, 3));
+        let mut guard = guard(&SignState::default(), &state_at(7, 0, 3));
         guard.on_start(own(1), &set(&[10, 10, 10, 10]), now(3_600_000));
         guard.on_time(now(10));
         guard.on_committed(Height(8), now(1_011), false, false, SECOND);
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn with_a_file_a_height_that_waits_for_us_is_signed_in_the_end() {
-        let mut guard = guard(&place(7, 1, 2), &place(5, 0, 3));
+        let mut guard = guard(&state_at(7, 1, 2), &state_at(5, 0, 3));
         guard.on_committed(Height(7), now(0), true, false, SECOND);
         assert!(!guard.must_seal(Height(8)) && !look(&mut guard, 9_999, 20, 20));
         assert!(look(&mut guard, 10_000, 20, 20));
@@ -371,10 +374,10 @@ mod tests {
 
     #[test]
     fn a_vote_of_ours_that_we_lack_stops_us_or_silences_its_height() {
-        let mut silent = guard(&SignState::default(), &place(7, 0, 3));
+        let mut silent = guard(&SignState::default(), &state_at(7, 0, 3));
         assert!(!silent.on_unknown_vote(Height(8)) && silent.must_seal(Height(8)));
         assert!(!look(&mut silent, 90_000, 30, 0));
-        assert!(guard(&place(7, 0, 3), &place(7, 0, 3)).on_unknown_vote(Height(8)), "who signs must stop");
+        assert!(guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).on_unknown_vote(Height(8)), "who signs must stop");
     }
 
     #[test]

@@ -24,7 +24,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use app::App;
-use consensus::{Engine, Input as Told, RoundNote, SignState, Signer, driver::Batch};
+use consensus::{Engine, Input as EngineInput, RoundNote, SignState, Signer, driver::Batch};
 use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
@@ -39,7 +39,7 @@ use crate::{
     SigningRecord, Silence, Status, SyncedBlock, Timer, TxVerifier, Verifier,
     blocks::{Added, Blocks, Verdict},
     chain::Chain,
-    core::{Core, Parts},
+    core::{Core, Deps},
     gossip::{self, RELAY_HEIGHTS},
     guard::{self, Guard, Words},
     sync::{Applying, Ask, Claim, Sync},
@@ -126,10 +126,10 @@ pub struct Host<K: Kv> {
     checks_left: usize,
     /// The timer for the next height that was started last.
     start_timer: Option<(Height, Time)>,
-    look_timer: Option<Time>,
+    sync_timer: Option<Time>,
     /// Samples of our round state, oldest first.
     samples: VecDeque<(Time, RoundState)>,
-    told_round: (Height, Round),
+    published_round: (Height, Round),
 }
 
 impl<K: Kv> Host<K> {
@@ -201,9 +201,9 @@ impl<K: Kv> Host<K> {
         hard_state.iter().for_each(|hard_state| stored.raise_to(hard_state, &chain.id));
         let guard = Guard::new(&file, hard_state.as_ref(), &stored, tip.block_id.is_some());
         // If the signing state of the file is ahead of the hard state, it is unknown what was locked at its height.
-        let ahead = if file.place() > stored.place() { file.height } else { Height::GENESIS };
-        let is_record_behind = stored.place() > file.place();
-        let signed = if file.place() > stored.place() { file } else { stored };
+        let ahead = if file.hrs() > stored.hrs() { file.height } else { Height::GENESIS };
+        let is_record_behind = stored.hrs() > file.hrs();
+        let signed = if file.hrs() > stored.hrs() { file } else { stored };
         let hard_state = hard_state.filter(|hard_state| hard_state.height > tip.height);
         // Heights below a hard state from before a rewind were already signed.
         let rewound =
@@ -213,7 +213,7 @@ impl<K: Kv> Host<K> {
         let verifier = Verifier::new(chain.id.clone(), Core::<K>::place(&chain, Round::ZERO));
         let engine = Engine::new(chain.id.clone(), signer, chain.validators.as_ref().clone());
         let app = LiveApp::new(app);
-        let parts = Parts {
+        let deps = Deps {
             config,
             store,
             mempool,
@@ -226,7 +226,7 @@ impl<K: Kv> Host<K> {
             signed,
         };
         let host = Self {
-            core: Core::new(parts),
+            core: Core::new(deps),
             engine,
             sync: Sync::default(),
             guard,
@@ -241,9 +241,9 @@ impl<K: Kv> Host<K> {
             look_at_end: false,
             checks_left: 0,
             start_timer: None,
-            look_timer: None,
+            sync_timer: None,
             samples: VecDeque::new(),
-            told_round: (Height::GENESIS, Round::ZERO),
+            published_round: (Height::GENESIS, Round::ZERO),
         };
         Ok((host, verifier))
     }
@@ -269,7 +269,7 @@ impl<K: Kv> Host<K> {
         self.go_on(&mut batch);
         self.on_round_states();
         batch.finish(&mut self.core);
-        self.tell_round();
+        self.publish_round();
         self.sample();
         let mut outputs = std::mem::take(&mut self.core.outputs);
         if self.core.halted {
@@ -329,14 +329,14 @@ impl<K: Kv> Host<K> {
         match timer {
             Timer::Consensus(timeout) => {
                 if self.is_live() {
-                    self.feed(batch, Told::Timeout(timeout));
+                    self.feed(batch, EngineInput::Timeout(timeout));
                 }
             }
             Timer::EmptyBlock(height) => {
                 self.start_timer.take_if(|(of, _)| *of == height);
             }
             Timer::Sync => {
-                self.look_timer = None;
+                self.sync_timer = None;
                 self.expire_requests();
             }
             Timer::Gossip => {
@@ -434,7 +434,7 @@ impl<K: Kv> Host<K> {
             if new.is_some() {
                 self.sync.was_useful(peer);
             }
-            self.feed(batch, Told::Vote(vote));
+            self.feed(batch, EngineInput::Vote(vote));
             self.relay_votes(peer, new);
         }
     }
@@ -450,7 +450,7 @@ impl<K: Kv> Host<K> {
         }
         let known = |host: &Self| host.engine.proposals(proposal.proposal.round).any(|known| *known == *proposal);
         let new = !known(self);
-        self.feed(batch, Told::Proposal { proposal: proposal.clone(), received });
+        self.feed(batch, EngineInput::Proposal { proposal: proposal.clone(), received });
         if new && known(self) {
             self.relay(peer, height, |_| true, PeerMessage::Proposal(proposal.into_signed()));
         }
@@ -472,7 +472,7 @@ impl<K: Kv> Host<K> {
             if new.is_empty() && self.is_live() {
                 return;
             }
-            self.feed(batch, Told::Certificate(certificate));
+            self.feed(batch, EngineInput::Certificate(certificate));
             self.relay_votes(peer, new);
         }
     }
@@ -541,7 +541,7 @@ impl<K: Kv> Host<K> {
     }
 
     /// Delivers the verdict of a block, if it is known, to block sync or the engine.
-    fn on_verdict(&mut self, batch: &mut Batch, id: BlockId, verdict: Option<Told>) {
+    fn on_verdict(&mut self, batch: &mut Batch, id: BlockId, verdict: Option<EngineInput>) {
         let Some(verdict) = verdict else { return };
         if let Some(Applying { commit, .. }) = self.sync.applying.take_if(|applying| applying.block_id == id) {
             return self.apply_synced(id, commit);
@@ -659,8 +659,8 @@ impl<K: Kv> Host<K> {
         }
         let Some(after) = plan.look_after else { return };
         let at = now.saturating_add(after);
-        if self.look_timer.is_none_or(|running| at < running || running < now) {
-            self.look_timer = Some(at);
+        if self.sync_timer.is_none_or(|running| at < running || running < now) {
+            self.sync_timer = Some(at);
             self.core.outputs.push(Output::StartTimer { timer: Timer::Sync, after });
         }
     }
@@ -701,10 +701,10 @@ impl<K: Kv> Host<K> {
         self.engine.height() == self.core.chain.height()
     }
 
-    fn feed(&mut self, batch: &mut Batch, input: Told) {
+    fn feed(&mut self, batch: &mut Batch, input: EngineInput) {
         let before = self.core.chain.height();
         let now = Moment { wall: self.core.wall, steady: self.core.now };
-        let inputs: Vec<Told> = self.core.dropped().chain([input]).collect();
+        let inputs: Vec<EngineInput> = self.core.dropped().chain([input]).collect();
         batch.feed(&mut self.engine, now, inputs, &mut self.core);
         if self.core.chain.height() != before {
             self.sync.applying = None;
@@ -773,7 +773,7 @@ impl<K: Kv> Host<K> {
         let hard_state = self.hard_state.take_if(|hard_state| hard_state.height <= height);
         let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
         let abstain = !self.guard.signs() || height <= self.signing_floor;
-        let told = Told::StartHeight {
+        let told = EngineInput::StartHeight {
             height,
             validators: chain.validators.as_ref().clone(),
             timeouts: chain.params.timeouts,
@@ -797,7 +797,7 @@ impl<K: Kv> Host<K> {
         }
         let (words, total) = (self.words(), self.core.chain.validators.total_power());
         if self.guard.look(height, self.core.now, self.core.config.gossip_interval, words, total) {
-            self.feed(batch, Told::SignAgain);
+            self.feed(batch, EngineInput::SignAgain);
         }
         self.seal_if_due(height);
     }
@@ -895,15 +895,15 @@ impl<K: Kv> Host<K> {
     }
 
     /// Publishes the round to verifiers, and to peers if it is not the first.
-    fn tell_round(&mut self) {
+    fn publish_round(&mut self) {
         if self.core.halted || !self.is_live() {
             return;
         }
         let place = (self.engine.height(), self.engine.round());
-        if place == self.told_round {
+        if place == self.published_round {
             return;
         }
-        self.told_round = place;
+        self.published_round = place;
         self.core.verifier.publish(Core::<K>::place(&self.core.chain, place.1));
         if place.1 > Round::ZERO {
             let current = Round(place.1.0.saturating_sub(1));

@@ -133,7 +133,7 @@ impl SigningRecord for Record {
 
     fn finish(&mut self) -> Result<(), StoreError> {
         let mut states = self.0.lock().unwrap();
-        assert!(states.0.place() > states.1.place(), "it only grows: {:?} after {:?}", states.0, states.1);
+        assert!(states.0.hrs() > states.1.hrs(), "it only grows: {:?} after {:?}", states.0, states.1);
         states.1 = states.0.clone();
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Network {
             assert!(said == v.block_id || self.twins, "{from} signed twice: {v:?}");
             let is_own = self.keys[from].is_some_and(|seed| key(seed).public_key().address() == v.validator);
             let step = if v.vote_type == types::VoteType::Prevote { 2 } else { 3 };
-            let kept = self.records[from].kept().place();
+            let kept = self.records[from].kept().hrs();
             assert!(
                 !is_own || kept.0 == Height(0) || kept >= (v.height, v.round, step),
                 "{from} said {v:?}, and the signing state has {kept:?}"

@@ -23,7 +23,7 @@ use types::{ChainId, Height, Msg, TxBody, TxOrder, Wire};
 use crate::{
     pacing::Random,
     records::{Chunk, TxKey},
-    senders::{Keys, PENNILESS, Sender},
+    senders::{Keys, Sender, UNFUNDED},
 };
 
 /// One million: the share of invalid transactions is given in millionths.
@@ -128,13 +128,13 @@ pub struct Recipe {
     /// Seed of the random bytes of garbage transactions.
     pub seed: u64,
     /// Accounts that never have money, which sign invalid transactions.
-    pub penniless: Arc<[Sender]>,
+    pub unfunded: Arc<[Sender]>,
 }
 
 impl Recipe {
     /// Returns the accounts that never have money.
-    pub fn penniless(keys: &Keys) -> Arc<[Sender]> {
-        (0..PENNILESS).map(|index| Sender::new(keys.penniless(index))).collect()
+    pub fn unfunded(keys: &Keys) -> Arc<[Sender]> {
+        (0..UNFUNDED).map(|index| Sender::new(keys.unfunded(index))).collect()
     }
 
     /// Appends transaction `number` to a chunk, ready to be sent. With `expires` it is unordered and valid up to this
@@ -183,8 +183,8 @@ impl Recipe {
                 .take(GARBAGE_BYTES)
                 .collect();
         }
-        let signer = &self.penniless[(number % u64::from(PENNILESS)) as usize];
-        let other = &self.penniless[((number + 1) % u64::from(PENNILESS)) as usize];
+        let signer = &self.unfunded[(number % u64::from(UNFUNDED)) as usize];
+        let other = &self.unfunded[((number + 1) % u64::from(UNFUNDED)) as usize];
         let elsewhere = ChainId::new("another-chain").expect("letters and a dash make a chain id");
         let body = TxBody {
             chain_id: if kind == Kind::WrongChain { elsewhere } else { self.chain_id.clone() },
@@ -219,7 +219,7 @@ pub mod tests {
             fee: 2,
             invalid_ppm,
             seed: 3,
-            penniless: Recipe::penniless(&keys),
+            unfunded: Recipe::unfunded(&keys),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Timeout for reading or writing on the connection.
-const PATIENCE: Duration = Duration::from_secs(20);
+const NODE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size in bytes of an answer that is read: enough for a block of 16 MiB in base64.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -106,8 +106,8 @@ impl Rpc {
             Some(open) => open,
             None => {
                 let stream = self.address.connect()?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(NODE_TIMEOUT))?;
+                stream.set_write_timeout(Some(NODE_TIMEOUT))?;
                 let answers = Answers::of(stream.try_clone()?);
                 (stream, answers)
             }

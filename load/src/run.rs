@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
             fee,
             invalid_ppm: plan.invalid_ppm,
             seed: plan.seed,
-            penniless: Recipe::penniless(&keys),
+            unfunded: Recipe::unfunded(&keys),
         };
         let height = rpc.chain()?.height.0;
         let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, Clock::new());

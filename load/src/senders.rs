@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Number of accounts that sign invalid transactions. They never have money, so they cannot disturb a sender's nonces.
-pub const PENNILESS: u32 = 64;
+pub const UNFUNDED: u32 = 64;
 
 /// Derives the keys of all accounts of a run.
 #[derive(Clone, Debug)]
@@ -36,9 +36,9 @@ impl Keys {
     }
 
     /// Returns the key of an account that is never funded.
-    pub fn penniless(&self, index: u32) -> SecretKey {
+    pub fn unfunded(&self, index: u32) -> SecretKey {
         let seed = format!("{} {}", self.chain_id, self.seed.as_deref().unwrap_or_default());
-        derived(b"cairn load penniless v1", &seed, index)
+        derived(b"cairn load unfunded v1", &seed, index)
     }
 }
 
@@ -96,16 +96,16 @@ pub fn states(
 ) -> Result<Vec<AccountState>, LoadError> {
     let addresses: Vec<Address> = senders.iter().map(|sender| sender.address).collect();
     let part = addresses.len().div_ceil(plan.nodes.len()).max(1);
-    let (told, progress) = std::sync::mpsc::channel();
+    let (counted, progress) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         let ask = |(node, part): (&crate::Node, &[Address])| {
-            let (url, part, told) = (node.rpc.clone(), part.to_vec(), told.clone());
+            let (url, part, counted) = (node.rpc.clone(), part.to_vec(), counted.clone());
             scope.spawn(move || {
                 let mut rpc = Rpc::new(&url)?;
                 let mut states = Vec::with_capacity(part.len());
                 for some in part.chunks(batch) {
                     states.extend(rpc.accounts(some)?);
-                    if told.send(some.len()).is_err() {
+                    if counted.send(some.len()).is_err() {
                         return Err(LoadError::Stopped);
                     }
                 }
@@ -113,7 +113,7 @@ pub fn states(
             })
         };
         let asked: Vec<_> = plan.nodes.iter().zip(addresses.chunks(part)).map(ask).collect();
-        drop(told);
+        drop(counted);
         let mut done = 0;
         while let Ok(some) = progress.recv() {
             done += some as u64;
@@ -140,7 +140,7 @@ mod tests {
         let chain_id = ChainId::new("c").unwrap();
         let (public, secret) = (Keys::new(chain_id.clone(), None), Keys::new(chain_id.clone(), Some("s".into())));
         assert_eq!(public.sender(7).bytes(), sender_key(&chain_id, 7).bytes());
-        let keys = [public.sender(0), public.sender(1), secret.sender(0), public.penniless(0), secret.penniless(0)];
+        let keys = [public.sender(0), public.sender(1), secret.sender(0), public.unfunded(0), secret.unfunded(0)];
         let distinct: std::collections::BTreeSet<_> = keys.iter().map(SecretKey::bytes).collect();
         assert_eq!(distinct.len(), keys.len());
     }

@@ -259,14 +259,14 @@ impl Pacer<'_> {
         self.due.push(Due { at, key: record.key, kind, node });
         self.lanes[lane].push(number, record.call);
         if self.lanes[lane].len() >= self.batch {
-            self.tell();
+            self.register_due();
             self.send(lane);
         }
         Ok(Some(kind))
     }
 
     /// Reports the due transactions to the tracker, which must know of each before a node does.
-    fn tell(&mut self) {
+    fn register_due(&mut self) {
         if !self.due.is_empty() {
             self.tracker.add(&self.due);
             self.due.clear();
@@ -280,7 +280,7 @@ impl Pacer<'_> {
     }
 
     fn send_all(&mut self) {
-        self.tell();
+        self.register_due();
         (0..self.lanes.len()).for_each(|lane| self.send(lane));
     }
 }

@@ -153,7 +153,7 @@ struct Inner {
     /// Problems and changes outside the counts, each a sentence with its time in the stage.
     problems: Vec<String>,
     /// Number of these sentences that [`Tracker::news`] has returned.
-    told: usize,
+    noted: usize,
     clock: Clock,
 }
 
@@ -188,7 +188,7 @@ impl Tracker {
             timeout: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
             tally: Tally::new(0, 0, 0, nodes),
             problems: Vec::new(),
-            told: 0,
+            noted: 0,
             clock,
         };
         let height = Arc::new(AtomicU64::new(height));
@@ -240,7 +240,7 @@ impl Tracker {
 
     /// Records a change that may occur again, each time that it occurs.
     pub fn change(&self, sentence: String) {
-        self.lock().tell(sentence);
+        self.lock().note(sentence);
     }
 
     /// Returns all problems and changes that were recorded.
@@ -252,7 +252,7 @@ impl Tracker {
     pub fn news(&self) -> Vec<String> {
         let mut inner = self.lock();
         let to = inner.problems.len();
-        let from = std::mem::replace(&mut inner.told, to);
+        let from = std::mem::replace(&mut inner.noted, to);
         inner.problems[from..].to_vec()
     }
 
@@ -389,12 +389,12 @@ impl Tracker {
 
 impl Inner {
     fn problem(&mut self, sentence: String) {
-        if !self.problems.iter().any(|told| told.ends_with(&sentence)) {
-            self.tell(sentence);
+        if !self.problems.iter().any(|noted| noted.ends_with(&sentence)) {
+            self.note(sentence);
         }
     }
 
-    fn tell(&mut self, sentence: String) {
+    fn note(&mut self, sentence: String) {
         if self.problems.len() < PROBLEMS_MAX {
             let at = self.clock.now().saturating_sub(self.tally.begin);
             self.problems.push(format!("at {:.1} s: {sentence}", at as f64 / 1e9));
@@ -792,8 +792,8 @@ mod tests {
             tracker.change("it went away".to_owned());
         }
         let news = tracker.news();
-        let told = |what: &str| news.iter().filter(|sentence| sentence.ends_with(&format!(" s: {what}"))).count();
-        assert_eq!((told("it is wrong"), told("it went away"), news.len()), (1, 2, 3), "{news:?}");
+        let noted = |what: &str| news.iter().filter(|sentence| sentence.ends_with(&format!(" s: {what}"))).count();
+        assert_eq!((noted("it is wrong"), noted("it went away"), news.len()), (1, 2, 3), "{news:?}");
         assert!(tracker.news().is_empty());
         assert_eq!(tracker.problems(), news);
     }

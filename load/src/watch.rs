@@ -23,7 +23,7 @@ use crate::{LoadError, http::Address, records::TxKey, rpc::Rpc, tracker::Tracker
 /// Maximum size in bytes of a message about a header. Real ones have about 2,000 bytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Timeout for each read and write while connecting and subscribing.
-const PATIENCE: Duration = Duration::from_secs(5);
+const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without any message, even a ping (every 27 s), after which a node counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Pause between two attempts to reconnect.
@@ -181,8 +181,8 @@ fn is_timeout(error: &io::Error) -> bool {
 fn subscribe(address: &Address) -> Result<WebSocket<TcpStream>, String> {
     let text = |error: io::Error| error.to_string();
     let stream = address.connect().map_err(text)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(text)?;
+    stream.set_read_timeout(Some(NODE_TIMEOUT)).map_err(text)?;
+    stream.set_write_timeout(Some(NODE_TIMEOUT)).map_err(text)?;
     let url = format!("ws://{}{}", address.authority(), address.path("/websocket"));
     let limits =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));

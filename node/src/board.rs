@@ -33,7 +33,7 @@ pub enum Happened {
 
 /// The double signs that were reported last.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct ReportedEvidence {
     places: BTreeSet<Place>,
     order: VecDeque<Place>,
 }
@@ -41,7 +41,7 @@ pub struct Told {
 /// Identity of a double sign: the validator's address, the height, the round and the type of vote.
 type Place = (Address, Height, Round, u8);
 
-impl Told {
+impl ReportedEvidence {
     /// Returns true if this double sign was not reported yet, and remembers it as reported.
     pub fn is_news(&mut self, evidence: &Evidence) -> bool {
         let Evidence::DuplicateVote(double) = evidence;
@@ -66,7 +66,7 @@ pub struct Board {
     happened: broadcast::Sender<Arc<Happened>>,
     seen: RwLock<Seen>,
     committed: broadcast::Sender<Arc<Committed>>,
-    told: Mutex<Told>,
+    reported: Mutex<ReportedEvidence>,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Board {
             happened: broadcast::Sender::new(HAPPENED_KEPT_MAX),
             seen: RwLock::new(seen),
             committed: broadcast::Sender::new(COMMITTED_KEPT_MAX),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Board {
 
     /// Publishes a double sign that was seen here or sent by a client. Returns false if it was published before.
     pub(crate) fn publish_evidence(&self, evidence: &Evidence) -> bool {
-        let is_news = self.told.lock().expect("a thread that panics stops the process").is_news(evidence);
+        let is_news = self.reported.lock().expect("a thread that panics stops the process").is_news(evidence);
         if is_news {
             self.publish_happened(Happened::Evidence(Box::new(evidence.clone())));
         }
@@ -183,12 +183,12 @@ mod tests {
 
     #[test]
     fn each_contradiction_is_told_once_and_few_are_remembered() {
-        let mut told = Told::default();
-        assert!(told.is_news(&evidence(1)) && !told.is_news(&evidence(1)));
+        let mut reported = ReportedEvidence::default();
+        assert!(reported.is_news(&evidence(1)) && !reported.is_news(&evidence(1)));
         for height in 2..=REMEMBERED_MAX as u64 + 1 {
-            assert!(told.is_news(&evidence(height)));
+            assert!(reported.is_news(&evidence(height)));
         }
-        assert!(told.is_news(&evidence(1)), "it was forgotten");
-        assert_eq!(told.places.len(), REMEMBERED_MAX);
+        assert!(reported.is_news(&evidence(1)), "it was forgotten");
+        assert_eq!(reported.places.len(), REMEMBERED_MAX);
     }
 }

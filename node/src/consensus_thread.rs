@@ -62,7 +62,7 @@ impl ConsensusThread {
     ///
     /// Errors: the reason for which the host must stop.
     pub fn run(self) -> Result<(), Failure> {
-        os::ask_for_short_slices();
+        os::prefer_latency();
         let status = self.board.status();
         let mut turns = Turns {
             timers: Timers::default(),
@@ -176,7 +176,7 @@ impl Turns {
         }
         self.thread.progress.on_status(&self.status, &status);
         self.thread.metrics.on_status(&self.status, &status);
-        if self.step_since.elapsed() >= heard::PATIENCE
+        if self.step_since.elapsed() >= heard::MISSING_AFTER
             && let Some(heard) = Heard::now(&status)
         {
             self.thread.metrics.on_waiting(&heard);
@@ -232,8 +232,8 @@ struct CatchingUp {
 }
 
 /// Catching up is reported when it lasts this long, or when more than this number of heights are missing.
-const CATCHING_UP_TOLD_AFTER: Duration = Duration::from_secs(1);
-const CATCHING_UP_TOLD_BEYOND: u64 = 16;
+const CATCHING_UP_LOGGED_AFTER: Duration = Duration::from_secs(1);
+const CATCHING_UP_LOGGED_BEYOND: u64 = 16;
 
 impl CatchingUp {
     fn is_worth_telling(&mut self, status: &Status, now: Instant) -> bool {
@@ -242,7 +242,7 @@ impl CatchingUp {
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        now - since >= CATCHING_UP_TOLD_AFTER || status.proven_height.0 > status.tip.0 + CATCHING_UP_TOLD_BEYOND
+        now - since >= CATCHING_UP_LOGGED_AFTER || status.proven_height.0 > status.tip.0 + CATCHING_UP_LOGGED_BEYOND
     }
 }
 

@@ -8,7 +8,7 @@ use types::{Power, Step, Validator};
 
 /// Time after which a validator whose vote has not arrived counts as missing. Votes of a step normally arrive within
 /// milliseconds of each other; a step that lacks more than 1/3 of the power by then cannot end.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const MISSING_AFTER: Duration = Duration::from_secs(1);
 
 /// Maximum number of validators that one sentence names.
 const NAMED_MAX: usize = 8;

@@ -43,7 +43,7 @@ const _: () = assert!(SYNC_RESPONSE_BYTES_MAX <= p2p::limits::RESPONSE_BYTES_MAX
 const _: () = assert!(FETCH_BYTES + TX_BYTES_MAX + 8 * TXS_PER_REQUEST_MAX <= TX_BATCH_BYTES_MAX, "with tags");
 
 /// The handles of other parts that are passed to the exchange.
-pub struct Lent {
+pub struct Handles {
     /// The network that delivers requests of peers and sends ours.
     pub network: Network,
     /// Pool that verifies messages and transactions from peers.
@@ -60,7 +60,7 @@ pub struct Lent {
 
 /// Serves requests of peers, and fetches waiting transactions from them.
 pub struct Exchange {
-    lent: Lent,
+    handles: Handles,
     answers: Arc<Semaphore>,
     fetches: Semaphore,
     offer: Offer,
@@ -68,9 +68,9 @@ pub struct Exchange {
 
 impl Exchange {
     /// Creates an exchange without outstanding requests.
-    pub fn new(lent: Lent) -> Arc<Self> {
+    pub fn new(handles: Handles) -> Arc<Self> {
         let (answers, fetches) = (Arc::new(Semaphore::new(ANSWERS_MAX)), Semaphore::new(FETCHES_MAX));
-        Arc::new(Self { lent, answers, fetches, offer: Offer::default() })
+        Arc::new(Self { handles, answers, fetches, offer: Offer::default() })
     }
 
     /// Forwards events until the network ends. Spawned on the network's runtime: it waits for nothing but events.
@@ -89,11 +89,13 @@ impl Exchange {
                         task.abort();
                     }
                     let peer = Peer(peer.0);
-                    self.lent.pool.forget(peer);
+                    self.handles.pool.forget(peer);
                     inbox.push_now(Input::PeerDown(peer));
                 }
-                Event::Message { peer, bytes, received, .. } => self.lent.pool.message(Peer(peer.0), bytes, received),
-                Event::Txs { from, id, bytes } => self.lent.pool.batch(Peer(from.0), id, bytes),
+                Event::Message { peer, bytes, received, .. } => {
+                    self.handles.pool.message(Peer(peer.0), bytes, received)
+                }
+                Event::Txs { from, id, bytes } => self.handles.pool.batch(Peer(from.0), id, bytes),
                 Event::Request { peer, id, bytes } => self.answer(peer, id, &bytes),
                 Event::Refused { .. } => {} // the network has logged the reason
             }
@@ -105,8 +107,8 @@ impl Exchange {
         let request = match PeerRequest::decode(bytes) {
             Ok(request) => request,
             Err(error) => {
-                penalize(&self.lent.network, Peer(peer.0), &Offence::Malformed(error.to_string()));
-                return self.lent.network.decline(id);
+                penalize(&self.handles.network, Peer(peer.0), &Offence::Malformed(error.to_string()));
+                return self.handles.network.decline(id);
             }
         };
         let exchange = self.clone();
@@ -114,7 +116,7 @@ impl Exchange {
             let place = exchange.answers.clone().acquire_owned().await.expect("the semaphore is never closed");
             tokio::task::spawn_blocking(move || {
                 let response = exchange.response(request);
-                exchange.lent.network.respond(id, response);
+                exchange.handles.network.respond(id, response);
                 drop(place);
             });
         });
@@ -123,18 +125,18 @@ impl Exchange {
     fn response(&self, request: PeerRequest) -> Vec<u8> {
         match request {
             PeerRequest::Blocks(request) => {
-                let (response, unreadable) = Host::serve(&self.lent.store, request);
+                let (response, unreadable) = Host::serve(&self.handles.store, request);
                 if let Some(error) = unreadable {
-                    self.lent.metrics.unreadable.note("peer", &error);
+                    self.handles.metrics.unreadable.note("peer", &error);
                 }
                 response.encode()
             }
             PeerRequest::WaitingTxs => {
-                let limit = if self.lent.is_broadcasting { WAITING_TXS_MAX } else { 0 };
-                self.offer.get(Instant::now(), || WaitingTxs(self.lent.mempool.waiting(limit)).encode())
+                let limit = if self.handles.is_broadcasting { WAITING_TXS_MAX } else { 0 };
+                self.offer.get(Instant::now(), || WaitingTxs(self.handles.mempool.waiting(limit)).encode())
             }
             PeerRequest::Txs(ids) => {
-                TxBatch { txs: self.lent.mempool.batch(&ids, FETCH_BYTES + TX_BYTES_MAX), salt: 0 }.encode()
+                TxBatch { txs: self.handles.mempool.batch(&ids, FETCH_BYTES + TX_BYTES_MAX), salt: 0 }.encode()
             }
         }
     }
@@ -154,7 +156,7 @@ impl Exchange {
             match fetched.unwrap_or_else(|_| Err(Unfetched::Lost(format!("it took longer than {FETCH_TIME_MAX:?}")))) {
                 Ok(()) => return,
                 Err(Unfetched::Bad(error)) => {
-                    return penalize(&self.lent.network, Peer(peer.0), &Offence::BadResponse(error));
+                    return penalize(&self.handles.network, Peer(peer.0), &Offence::BadResponse(error));
                 }
                 Err(Unfetched::Lost(why)) => {
                     tracing::debug!(target: "mempool", %peer, why, "not all transactions that wait with a peer were fetched");
@@ -165,7 +167,7 @@ impl Exchange {
 
     /// Asks a peer once for the transactions that wait there and are unknown here.
     async fn fetch_all(&self, peer: NodeId) -> Result<(), Unfetched> {
-        let Lent { network, mempool, pool, .. } = &self.lent;
+        let Handles { network, mempool, pool, .. } = &self.handles;
         let lost = |error: p2p::RequestError| Unfetched::Lost(error.to_string());
         let reply = network.request(peer, PeerRequest::WaitingTxs.encode()).await.map_err(lost)?;
         let WaitingTxs(mut txs) = WaitingTxs::decode(&reply).map_err(|error| Unfetched::Bad(error.to_string()))?;

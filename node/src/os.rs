@@ -9,7 +9,7 @@
 const SLICE_NS: u64 = 500_000;
 
 /// Requests short slices for this thread: it is scheduled sooner and preempted sooner (Linux ≥ 6.12 supports it).
-pub fn ask_for_short_slices() {
+pub fn prefer_latency() {
     #[cfg(target_os = "linux")]
     {
         // The layout is that of linux/sched/types.h, version 0.
@@ -107,7 +107,7 @@ pub fn user() -> u32 {
 /// Sends SIGUSR1 to a node process, which then reads its new log levels.
 ///
 /// Errors: the process id is out of range, or the system cannot deliver the signal.
-pub fn tell_of_log_levels(pid: u32) -> std::io::Result<()> {
+pub fn signal_log_levels(pid: u32) -> std::io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;
     // SAFETY: passes and returns plain numbers.
     if unsafe { libc::kill(pid, libc::SIGUSR1) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn wishes_to_the_scheduler_never_fail_loudly() {
-        let wishes = [ask_for_short_slices, compute_at_length, work_in_background, serve_clients];
+        let wishes = [prefer_latency, compute_at_length, work_in_background, serve_clients];
         wishes.into_iter().for_each(|wish| std::thread::spawn(wish).join().unwrap());
         assert!(ticks_per_second() > 0 && page_bytes() >= 4096);
     }

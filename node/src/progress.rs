@@ -52,7 +52,7 @@ enum Fetched {
 
 /// Time without missing heights before "caught up" is reported. Between two responses no height may be known to be
 /// missing, until the next peer is asked for its heights.
-const CAUGHT_UP_TOLD_AFTER: Duration = Duration::from_secs(2);
+const CAUGHT_UP_LOGGED_AFTER: Duration = Duration::from_secs(2);
 
 impl Fetching {
     /// Updates the state. `is_behind`: heights that are proven to be decided are missing; `is_kept`: a peer keeps the
@@ -63,7 +63,7 @@ impl Fetching {
             return (is_kept && !std::mem::replace(&mut self.is_told, true)).then_some(Fetched::Begun);
         }
         let since = *self.caught_up.get_or_insert(now);
-        let is_over = now.saturating_duration_since(since) >= CAUGHT_UP_TOLD_AFTER;
+        let is_over = now.saturating_duration_since(since) >= CAUGHT_UP_LOGGED_AFTER;
         (is_over && std::mem::take(&mut self.is_told)).then_some(Fetched::CaughtUp)
     }
 }
@@ -72,11 +72,11 @@ impl Fetching {
 #[derive(Debug, Default)]
 struct NotKept {
     next: Option<Instant>,
-    told: u32,
+    logged: u32,
 }
 
 /// Delay of the first warning; each further delay is twice as long, up to one hour.
-const NOT_KEPT_TOLD_AFTER: Duration = Duration::from_secs(5);
+const NOT_KEPT_LOGGED_AFTER: Duration = Duration::from_secs(5);
 
 impl NotKept {
     fn is_due(&mut self, is_so: bool, now: Instant) -> bool {
@@ -84,12 +84,12 @@ impl NotKept {
             *self = Self::default();
             return false;
         }
-        let next = *self.next.get_or_insert(now + NOT_KEPT_TOLD_AFTER);
+        let next = *self.next.get_or_insert(now + NOT_KEPT_LOGGED_AFTER);
         if now < next {
             return false;
         }
-        self.told += 1;
-        let pause = NOT_KEPT_TOLD_AFTER.saturating_mul(1 << self.told.min(10)).min(Duration::from_secs(3600));
+        self.logged += 1;
+        let pause = NOT_KEPT_LOGGED_AFTER.saturating_mul(1 << self.logged.min(10)).min(Duration::from_secs(3600));
         self.next = Some(now + pause);
         true
     }
@@ -153,7 +153,7 @@ impl Progress {
 
     /// Logs the reason if this node is a validator that starts without signing.
     pub fn on_start(&self, status: &Status) {
-        tell_silence(None, status);
+        log_silence(None, status);
     }
 
     /// Logs changes between two statuses: failed rounds, begin and end of block sync, waiting for the time of the last
@@ -161,7 +161,7 @@ impl Progress {
     pub fn on_status(&mut self, before: &Status, after: &Status) {
         let reason = |status: &Status| status.silence.as_ref().map(Silence::reason);
         if reason(before) != reason(after) {
-            tell_silence(reason(before), after);
+            log_silence(reason(before), after);
         }
         match self.fetching.look(after.catching_up, after.not_kept.is_none(), Instant::now()) {
             Some(Fetched::Begun) => {
@@ -200,11 +200,11 @@ impl Progress {
                 "the round before failed: {}", heard.failure(is_proposer_heard)
             );
         }
-        self.tell_stall(after, Instant::now());
+        self.log_stall(after, Instant::now());
     }
 
     /// Logs that no block is decided, and which validators are missing.
-    fn tell_stall(&mut self, status: &Status, now: Instant) {
+    fn log_stall(&mut self, status: &Status, now: Instant) {
         if status.catching_up || status.waits_until.is_some() {
             self.since = now;
             return;
@@ -230,20 +230,20 @@ impl Progress {
 #[derive(Debug, Default)]
 struct Stall {
     /// Duration of the stall at the last warning.
-    told: Option<Duration>,
+    logged: Option<Duration>,
 }
 
 impl Stall {
     /// Returns the duration of the stall if a warning is due now.
     fn is_due(&mut self, since: Instant, patience: Duration, now: Instant) -> Option<Duration> {
         let lasted = now.saturating_duration_since(since);
-        let due = self.told.map_or(patience, |told| told + told.max(patience).min(STALL_PERIOD_MAX));
-        (lasted >= due).then(|| *self.told.insert(lasted))
+        let due = self.logged.map_or(patience, |logged| logged + logged.max(patience).min(STALL_PERIOD_MAX));
+        (lasted >= due).then(|| *self.logged.insert(lasted))
     }
 
     /// Ends the stall; returns true if it was reported.
     fn end(&mut self) -> bool {
-        self.told.take().is_some()
+        self.logged.take().is_some()
     }
 }
 
@@ -252,7 +252,7 @@ fn short(hex: &str) -> String {
     hex.chars().take(10).collect()
 }
 
-fn tell_silence(before: Option<&str>, status: &Status) {
+fn log_silence(before: Option<&str>, status: &Status) {
     let height = status.height.0;
     match &status.silence {
         Some(why @ Silence::CaughtUp) => {
@@ -273,9 +273,9 @@ mod tests {
     #[test]
     fn that_nobody_keeps_a_block_is_told_after_a_moment_and_then_ever_more_seldom() {
         let (mut not_kept, start) = (NotKept::default(), Instant::now());
-        let told: Vec<u64> =
+        let logged: Vec<u64> =
             (0..100).filter(|second| not_kept.is_due(true, start + Duration::from_secs(*second))).collect();
-        assert_eq!(told, [5, 15, 35, 75]);
+        assert_eq!(logged, [5, 15, 35, 75]);
         assert!(!not_kept.is_due(false, start) && !not_kept.is_due(true, start + Duration::from_secs(4)));
     }
 
@@ -303,9 +303,9 @@ mod tests {
     fn a_stall_is_told_after_its_patience_and_then_less_and_less_often() {
         let secs = Duration::from_secs;
         let (mut stall, start) = (Stall::default(), Instant::now());
-        let told: Vec<u64> =
+        let logged: Vec<u64> =
             (0..400).filter(|second| stall.is_due(start, secs(9), start + secs(*second)).is_some()).collect();
-        assert_eq!(told, [9, 18, 36, 72, 144, 288]);
+        assert_eq!(logged, [9, 18, 36, 72, 144, 288]);
         assert_eq!(stall.is_due(start, secs(9), start + secs(580)), Some(secs(580)));
         assert!(stall.is_due(start, secs(9), start + secs(870)).is_none());
         assert!(stall.is_due(start, secs(9), start + secs(880)).is_some(), "every five minutes at least");

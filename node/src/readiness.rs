@@ -200,7 +200,7 @@ impl Rules {
         if let Some(why) = &status.silence {
             return Err(Reason::Silent(why.clone()));
         }
-        if in_step >= heard::PATIENCE
+        if in_step >= heard::MISSING_AFTER
             && let Some(heard) = Heard::now(status).filter(|heard| !heard.is_quorum())
         {
             let (height, round, step) = (status.height, status.round, status.step);

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The handles of the node's parts that are passed to the RPC.
-pub(crate) struct Lent<'a> {
+pub(crate) struct NodeHandles<'a> {
     pub config: &'a Config,
     pub genesis: Beginning,
     pub store: Arc<Store<RocksKv>>,
@@ -42,8 +42,9 @@ pub(crate) struct Lent<'a> {
 }
 
 /// Builds the context of the RPC from the node's parts.
-pub(crate) fn context(lent: Lent<'_>) -> Context {
-    let Lent { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, validator } = lent;
+pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
+    let NodeHandles { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, validator } =
+        handles;
     let settings = &config.rpc;
     let identity = Identity {
         node_id: network.id().to_string(),

@@ -22,7 +22,7 @@ use crate::{metrics::Metrics, os};
 const SLICE_BYTES: u64 = 256 * 1024;
 
 /// Maximum number of damaged rows per pass that the log names; all are counted.
-const TOLD_MAX: usize = 20;
+const LOGGED_MAX: usize = 20;
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(6 * 3600);
@@ -58,7 +58,7 @@ pub fn start(scrub: Scrub) -> (SyncSender<()>, JoinHandle<()>) {
 }
 
 /// The part of a report that was already published.
-struct Told {
+struct Published {
     bytes: u64,
     findings: usize,
     /// Number of damaged rows that the previous pass found: shown until this pass finds more, or ends.
@@ -69,17 +69,17 @@ impl Scrub {
     /// Reads everything once. Returns true if the node stops meanwhile.
     fn pass(&self, wait: &impl Fn(Duration) -> bool) -> bool {
         let metrics = &self.metrics.scrub;
-        let mut told = Told { bytes: 0, findings: 0, before: metrics.damaged_rows.get() };
+        let mut published = Published { bytes: 0, findings: 0, before: metrics.damaged_rows.get() };
         let mut verification = self.store.verification();
         while verification.step(SLICE_BYTES) {
-            if wait(self.tell(verification.report(), &mut told)) {
+            if wait(self.publish(verification.report(), &mut published)) {
                 return true;
             }
         }
         let mut report = verification.finish();
         for first in 0..=u8::MAX {
             compare_part(&self.store, &self.app, first, &mut report, wait);
-            if wait(self.tell(&report, &mut told)) {
+            if wait(self.publish(&report, &mut published)) {
                 return true;
             }
         }
@@ -87,20 +87,20 @@ impl Scrub {
         metrics.passes_total.inc();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics.last_pass_time.set(now.as_secs() as i64);
-        tracing::debug!(target: "state", bytes = told.bytes, found = report.findings_total(), "the whole store was read");
+        tracing::debug!(target: "state", bytes = published.bytes, found = report.findings_total(), "the whole store was read");
         false
     }
 
     /// Publishes the progress since the last call. Returns the pause that keeps the configured rate.
-    fn tell(&self, report: &Report, told: &mut Told) -> Duration {
+    fn publish(&self, report: &Report, published: &mut Published) -> Duration {
         let metrics = &self.metrics.scrub;
-        let read = report.bytes() - told.bytes;
+        let read = report.bytes() - published.bytes;
         metrics.bytes_total.inc_by(read);
-        for finding in report.findings.iter().take(TOLD_MAX).skip(told.findings) {
-            metrics.tell(finding);
+        for finding in report.findings.iter().take(LOGGED_MAX).skip(published.findings) {
+            metrics.report(finding);
         }
-        metrics.damaged_rows.set(told.before.max(report.findings_total() as i64));
-        (told.bytes, told.findings) = (report.bytes(), report.findings.len());
+        metrics.damaged_rows.set(published.before.max(report.findings_total() as i64));
+        (published.bytes, published.findings) = (report.bytes(), report.findings.len());
         Duration::from_secs_f64(read as f64 / self.bytes_per_second as f64)
     }
 }

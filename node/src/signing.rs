@@ -111,7 +111,7 @@ pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Re
     let mut signed = SignState::default();
     signed.raise_to(hard_state, chain_id);
     let written = if is_absent(file) { ValidatorState::default() } else { ValidatorState::load(file)? };
-    if signed.place() > (written.height, written.round, written.step) {
+    if signed.hrs() > (written.height, written.round, written.step) {
         to_file(&signed).save(file, Existing::Replace)?;
     }
     Ok(())
@@ -125,7 +125,7 @@ pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Re
 pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
     let written = load_state(file)?;
     let sealed = SignState::sealed(height);
-    if written.place() > sealed.place() {
+    if written.hrs() > sealed.hrs() {
         return Ok(written.height);
     }
     to_file(&sealed).save(file, Existing::Replace)?;

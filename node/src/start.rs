@@ -43,7 +43,7 @@ use crate::{
     scrub::{self, Scrub},
     signals::NodeSignals,
     signing,
-    verify_pool::{Parts, Submitter, VerifyPool},
+    verify_pool::{Deps, Submitter, VerifyPool},
 };
 
 /// Worker threads of each runtime, of the network and of the clients: they move bytes and compute little. The runtimes
@@ -174,12 +174,12 @@ impl Node {
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
 
-        let runtime = runtime_of("network", os::ask_for_short_slices)?;
+        let runtime = runtime_of("network", os::prefer_latency)?;
         let clients_runtime = runtime_of("clients", os::serve_clients)?;
         let mut p2p = p2p_config(&config, &genesis)?;
         p2p.max_inbound = files.inbound_peers;
         let (network, events) = runtime.block_on(p2p::start(p2p, node_key))?;
-        let parts = Parts {
+        let deps = Deps {
             verifier,
             txs: txs.clone(),
             mempool: mempool.clone(),
@@ -189,9 +189,9 @@ impl Node {
             metrics: metrics.clone(),
             is_broadcasting: config.mempool.broadcast,
         };
-        let pool = VerifyPool::new(parts);
+        let pool = VerifyPool::new(deps);
         let mut threads = pool.start(config.consensus.verify_threads);
-        let exchange = Exchange::new(network::Lent {
+        let exchange = Exchange::new(network::Handles {
             network: network.clone(),
             pool: pool.clone(),
             store: store.clone(),
@@ -284,7 +284,7 @@ impl Node {
             let _ = node.stop(); // the first failure is the one to report
             return Err(failure);
         }
-        node.tell();
+        node.log_start();
         Ok(node)
     }
 
@@ -309,7 +309,7 @@ impl Node {
         }
         if !self.config.rpc.laddr.is_empty() {
             self.config.rpc.max_open_connections = files.rpc;
-            let context = rpc_parts::context(rpc_parts::Lent {
+            let context = rpc_parts::context(rpc_parts::NodeHandles {
                 config: &self.config,
                 genesis,
                 store: self.store.clone(),
@@ -334,7 +334,7 @@ impl Node {
     }
 
     /// Logs the first line, with the addresses of this node.
-    fn tell(&self) {
+    fn log_start(&self) {
         let or_none =
             |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
         let listening: Vec<String> =

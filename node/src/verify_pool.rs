@@ -82,7 +82,7 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(2);
 const _: () = assert!(GOSSIP_BYTES + types::limits::TX_BYTES_MAX <= types::limits::TX_BATCH_BYTES_MAX);
 
 /// The handles of other parts that the pool uses.
-pub struct Parts {
+pub struct Deps {
     /// Checks signatures in consensus messages of peers.
     pub verifier: Verifier,
     /// Checks signatures of transactions, once per node.
@@ -103,7 +103,7 @@ pub struct Parts {
 
 /// The pool: the queues, and the threads that work on them.
 pub struct VerifyPool {
-    parts: Parts,
+    deps: Deps,
     queues: Mutex<Queues>,
     work: Condvar,
     /// When the last batch was published.
@@ -174,7 +174,7 @@ enum Job {
 
 impl VerifyPool {
     /// Creates a pool that has no threads yet.
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(deps: Deps) -> Arc<Self> {
         let queues = Queues {
             messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
             responses: VecDeque::new(),
@@ -187,12 +187,7 @@ impl VerifyPool {
             is_closed: false,
             sleeping: 0,
         };
-        Arc::new(Self {
-            parts,
-            queues: Mutex::new(queues),
-            work: Condvar::new(),
-            published: Mutex::new(Instant::now()),
-        })
+        Arc::new(Self { deps, queues: Mutex::new(queues), work: Condvar::new(), published: Mutex::new(Instant::now()) })
     }
 
     /// Starts the threads of the pool. With `threads` = 0 it starts two, or one on a single core.
@@ -237,7 +232,7 @@ impl VerifyPool {
         self.wake(queues);
         self.count_dropped(fits);
         if !fits {
-            self.parts.network.verdict(id, Verdict::Ignore);
+            self.deps.network.verdict(id, Verdict::Ignore);
         }
     }
 
@@ -252,7 +247,7 @@ impl VerifyPool {
 
     fn count_dropped(&self, fits: bool) {
         if !fits {
-            self.parts.metrics.verify.dropped_total.with_label_values(&["full"]).inc();
+            self.deps.metrics.verify.dropped_total.with_label_values(&["full"]).inc();
         }
     }
 
@@ -289,7 +284,7 @@ impl VerifyPool {
 
     /// Reports to the host that a request for blocks failed. Never blocks.
     pub fn no_response(&self, request: u64) {
-        self.parts.inbox.push_now(Input::Blocks { request, response: None });
+        self.deps.inbox.push_now(Input::Blocks { request, response: None });
     }
 
     /// Notifies the pool that the mempool has transactions for peers. Never blocks.
@@ -302,7 +297,7 @@ impl VerifyPool {
     /// Drops transactions that have waited too long. Called periodically, because without blocks nothing else drops
     /// them.
     pub fn expire(&self, now: Time) {
-        self.parts.mempool.expire(now);
+        self.deps.mempool.expire(now);
     }
 
     /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
@@ -325,13 +320,13 @@ impl VerifyPool {
         queues.rates.remove(&peer);
         queues.batches.forget(&peer);
         drop(queues);
-        let _ = self.parts.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // the peer may have no series
+        let _ = self.deps.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // the peer may have no series
     }
 
     /// Returns the number of signatures of consensus messages that were checked, and of those that were known to be
     /// valid.
     pub fn signatures(&self) -> (u64, u64) {
-        (self.parts.verifier.checks(), self.parts.verifier.hits())
+        (self.deps.verifier.checks(), self.deps.verifier.hits())
     }
 
     /// Returns the number of queued items by kind.
@@ -387,8 +382,8 @@ impl VerifyPool {
             Job::Message(peer, message) => self.check_message(peer, message),
             Job::Response(peer, request, bytes) => self.take_response(peer, request, &bytes),
             Job::Commit(commit) => {
-                let verified = self.parts.verifier.verify_commit(commit);
-                self.parts.inbox.push_now(Input::CommitVerified(verified));
+                let verified = self.deps.verifier.verify_commit(commit);
+                self.deps.inbox.push_now(Input::CommitVerified(verified));
             }
             Job::Block(slice) => self.check_slice(&slice),
             Job::Submissions(submissions) => self.take_submissions(submissions),
@@ -405,7 +400,7 @@ impl VerifyPool {
     }
 
     fn check_message(&self, peer: Peer, message: Message) {
-        let metrics = &self.parts.metrics;
+        let metrics = &self.deps.metrics;
         let begun = Instant::now();
         let waited = message.received.elapsed().unwrap_or_default();
         metrics.verify.wait_seconds.with_label_values(&["message"]).observe(waited.as_secs_f64());
@@ -418,10 +413,10 @@ impl VerifyPool {
                     return;
                 }
                 metrics.verify.messages_total.with_label_values(&[kind]).inc();
-                let checked = self.parts.verifier.check(decoded);
+                let checked = self.deps.verifier.check(decoded);
                 if matches!(checked, Checked::Vote(_) | Checked::Proposal(_)) {
                     // A validator signed it, so the peer is a validator or is connected to one.
-                    self.parts.network.prove(NodeId(peer.0));
+                    self.deps.network.prove(NodeId(peer.0));
                 }
                 checked
             }
@@ -429,7 +424,7 @@ impl VerifyPool {
         };
         metrics.verify.message_seconds.observe(begun.elapsed().as_secs_f64());
         let received = time_of(message.received);
-        self.parts.inbox.push(Input::Message { peer, message: checked, received });
+        self.deps.inbox.push(Input::Message { peer, message: checked, received });
     }
 
     /// Takes signature checks from the peer's budget; returns false if the budget is used up.
@@ -446,23 +441,23 @@ impl VerifyPool {
             rate.reproached = Some(now);
         }
         drop(queues);
-        self.parts.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
+        self.deps.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
         if is_first {
             let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures a second"));
-            network::penalize(&self.parts.network, peer, &offence);
+            network::penalize(&self.deps.network, peer, &offence);
         }
         false
     }
 
     fn take_response(&self, peer: Peer, request: u64, bytes: &[u8]) {
         let response = match BlockResponse::decode(bytes) {
-            Ok(response) => Some(self.parts.verifier.check_blocks(response)),
+            Ok(response) => Some(self.deps.verifier.check_blocks(response)),
             Err(error) => {
-                network::penalize(&self.parts.network, peer, &Offence::BadResponse(error.to_string()));
+                network::penalize(&self.deps.network, peer, &Offence::BadResponse(error.to_string()));
                 None
             }
         };
-        self.parts.inbox.push_now(Input::Blocks { request, response });
+        self.deps.inbox.push_now(Input::Blocks { request, response });
     }
 
     fn check_slice(&self, slice: &BlockSlice) {
@@ -472,21 +467,21 @@ impl VerifyPool {
             let (first, end) = (*from, from + SLICE);
             let of_txs = first.min(txs.len())..end.min(txs.len());
             let after = |at: usize| at.saturating_sub(txs.len()).min(precommits.len());
-            let holds = self.parts.txs.verify_all(&txs[of_txs])
-                && self.parts.verifier.hold(&precommits[after(first)..after(end)]);
+            let holds = self.deps.txs.verify_all(&txs[of_txs])
+                && self.deps.verifier.hold(&precommits[after(first)..after(end)]);
             if !holds {
                 block.is_valid.store(false, Ordering::Release);
             }
         }
         if block.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.parts.metrics.verify.block_seconds.observe(block.since.elapsed().as_secs_f64());
+            self.deps.metrics.verify.block_seconds.observe(block.since.elapsed().as_secs_f64());
             let (block_id, valid) = (block.block_id, block.is_valid.load(Ordering::Acquire));
-            self.parts.inbox.push_now(Input::TxsVerified { block_id, valid });
+            self.deps.inbox.push_now(Input::TxsVerified { block_id, valid });
         }
     }
 
     fn take_batch(&self, peer: Peer, batch: Batch) {
-        let metrics = &self.parts.metrics;
+        let metrics = &self.deps.metrics;
         metrics.verify.wait_seconds.with_label_values(&["batch"]).observe(batch.since.elapsed().as_secs_f64());
         let Ok(TxBatch { txs, .. }) = TxBatch::decode(&batch.bytes) else { return self.reject(peer, batch.from) };
         let source = match batch.from {
@@ -506,7 +501,7 @@ impl VerifyPool {
         match batch.from {
             // A batch without a new valid transaction is not forwarded.
             BatchFrom::Gossip(id) => {
-                self.parts.network.verdict(id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+                self.deps.network.verdict(id, if is_new { Verdict::Accept } else { Verdict::Ignore });
             }
             BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
         }
@@ -516,22 +511,22 @@ impl VerifyPool {
     /// Rejects a batch that no honest peer sends.
     fn reject(&self, peer: Peer, from: BatchFrom) {
         match from {
-            BatchFrom::Gossip(id) => self.parts.network.verdict(id, Verdict::Reject),
+            BatchFrom::Gossip(id) => self.deps.network.verdict(id, Verdict::Reject),
             BatchFrom::Fetched(_) => {
                 let offence = Offence::BadResponse("transactions that are malformed or not signed".to_owned());
-                network::penalize(&self.parts.network, peer, &offence);
+                network::penalize(&self.deps.network, peer, &offence);
             }
         }
     }
 
     /// Publishes new outgoing transactions if they are due; else returns the time until they are.
     fn publish(&self) -> Option<Duration> {
-        if !self.parts.is_broadcasting {
+        if !self.deps.is_broadcasting {
             return None;
         }
         let mut published = self.published.lock().expect("a thread that panics stops the process");
         loop {
-            let waiting = self.parts.mempool.outgoing_bytes();
+            let waiting = self.deps.mempool.outgoing_bytes();
             let early = GOSSIP_INTERVAL.saturating_sub(published.elapsed());
             if waiting == 0 {
                 return None;
@@ -539,13 +534,13 @@ impl VerifyPool {
             if waiting < GOSSIP_BYTES && !early.is_zero() {
                 return Some(early);
             }
-            let txs = self.parts.mempool.take_outgoing(GOSSIP_BYTES);
+            let txs = self.deps.mempool.take_outgoing(GOSSIP_BYTES);
             if txs.is_empty() {
                 return None; // they were removed meanwhile
             }
             *published = Instant::now();
-            self.parts.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
-            if !self.parts.network.publish(TxBatch { txs, salt: 0 }.encode()) {
+            self.deps.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
+            if !self.deps.network.publish(TxBatch { txs, salt: 0 }.encode()) {
                 tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: the network is behind");
             }
         }

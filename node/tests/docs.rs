@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Maximum run time of one document's script.
-const PATIENCE: Duration = Duration::from_secs(240);
+const WAIT_MAX: Duration = Duration::from_secs(240);
 
 #[test]
 fn the_documents_commands_work() {
@@ -105,7 +105,7 @@ fn run(document: &str, script: &str) {
         .stderr(file)
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break Some(status),

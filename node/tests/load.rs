@@ -23,7 +23,7 @@ use std::{
 use data_encoding::BASE64;
 use genesis::testnet::sender_key;
 use load::{Report, StageReport};
-use processes::{Homes, PATIENCE, Validator};
+use processes::{Homes, Validator, WAIT_MAX};
 use serde_json::Value;
 use tempfile::TempDir;
 use types::{Address, ChainId, TxOrder, VerifiedTx};
@@ -100,7 +100,7 @@ impl Generator {
     /// Waits for the end of the process, which must succeed.
     fn ends(&mut self) {
         let said = || fs::read_to_string(&self.said).unwrap_or_default();
-        let deadline = Instant::now() + 3 * PATIENCE;
+        let deadline = Instant::now() + 3 * WAIT_MAX;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(status.success(), "{status}: {}", said());
@@ -126,12 +126,12 @@ impl Drop for Generator {
 
 #[track_caller]
 fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     loop {
         if let Some(result) = happened() {
             return result;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {WAIT_MAX:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use genesis::{TestnetOptions, ValidatorState};
 use node::config::Config;
-use processes::{Homes, PATIENCE, Validator, write};
+use processes::{Homes, Validator, WAIT_MAX, write};
 use serde_json::Value;
 use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, View};
 use types::{ChainId, Height};
@@ -70,7 +70,7 @@ fn call(node: &Validator, path: &str) -> Value {
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + WAIT_MAX;
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));

@@ -137,8 +137,8 @@ impl Book {
     /// full.
     pub(crate) fn learn(&mut self, address: PeerAddress, source: IpAddr, now: Instant) -> bool {
         let range = Some(Range::of(source));
-        let told = |entry: &&Entry| matches!(entry.kind, Kind::Learned { source, .. } if source == range);
-        if self.entries.values().filter(told).count() >= BOOK_ADDRESSES_PER_SOURCE_MAX {
+        let learned = |entry: &&Entry| matches!(entry.kind, Kind::Learned { source, .. } if source == range);
+        if self.entries.values().filter(learned).count() >= BOOK_ADDRESSES_PER_SOURCE_MAX {
             return false;
         }
         let reach_min = match range::reach(source) {
@@ -230,7 +230,7 @@ impl Book {
     /// Errors: the reason, as the end of a sentence, if the address was forgotten meanwhile, does not reach far enough,
     /// or too many dials to its range failed recently.
     pub(crate) fn may_dial(&mut self, id: &NodeId, ip: IpAddr, now: Instant) -> Result<(), &'static str> {
-        let Some(entry) = self.entries.get(id) else { return Err("who told of it was found out meanwhile") };
+        let Some(entry) = self.entries.get(id) else { return Err("its source was banned meanwhile") };
         let Kind::Learned { reach_min, .. } = &entry.kind else { return Ok(()) };
         if range::reach(ip).is_none_or(|reach| reach < *reach_min) {
             self.forget(id);
@@ -510,7 +510,7 @@ mod tests {
     #[test]
     fn a_peer_tells_only_of_networks_that_it_is_in() {
         let now = Instant::now();
-        let told = |allow_private, source: &str, host: &str| {
+        let learned = |allow_private, source: &str, host: &str| {
             let mut book = book(|c| c.allow_private = allow_private, now);
             book.learn(address(1, host), ip(source), now)
         };
@@ -527,9 +527,9 @@ mod tests {
             ("127.0.0.1", "9.9.9.9", true),
             ("127.0.0.1", "224.0.0.1", false),
         ] {
-            assert_eq!(told(true, source, host), is_taken, "{source} tells of {host}");
+            assert_eq!(learned(true, source, host), is_taken, "{source} tells of {host}");
             let is_public = is_taken && host == "9.9.9.9";
-            assert_eq!(told(false, source, host), is_public, "strict: {source} tells of {host}");
+            assert_eq!(learned(false, source, host), is_public, "strict: {source} tells of {host}");
         }
         // A DNS name hides its target until it is resolved.
         let mut book = book(|c| c.allow_private = true, now);

@@ -50,7 +50,7 @@ impl Verdict {
 /// Application score of a peer that may be in the mesh.
 pub(crate) const GOOD: f64 = 0.0;
 /// Application score of a peer that is kept out of the mesh but is served otherwise.
-pub(crate) const STRANGER: f64 = -1.0;
+pub(crate) const UNPROVEN: f64 = -1.0;
 
 pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
@@ -71,7 +71,7 @@ fn message_id(message: &Message) -> MessageId {
 /// up to a hundred nodes. Own batches go to the mesh only: sending them to all peers would multiply an author's upload
 /// by the number of peers.
 ///
-/// The task decides which peers may be in the mesh ([`GOOD`], [`STRANGER`]): gossipsub chooses at random, so forty
+/// The task decides which peers may be in the mesh ([`GOOD`], [`UNPROVEN`]): gossipsub chooses at random, so forty
 /// silent unproven peers could fill it. An unproven peer outside the mesh is informed of batches within a heartbeat and
 /// fetches them.
 ///

@@ -40,7 +40,7 @@
 //! has given it. The bytes of unwritten answers are bounded per peer and for all peers together, and each peer has a
 //! rate limit. A request within these bounds waits for its turn.
 //!
-//! **Unproven peers** (strangers, in the names of the code). An inbound peer that is not configured and has not
+//! **Unproven peers** (unproven, in the names of the code). An inbound peer that is not configured and has not
 //! delivered anything useful yet ([`Network::prove`]) competes only with other unproven peers: for the inbound places
 //! that are not reserved for proven peers, for a share of places and penalties per range of addresses, and for the
 //! places in the gossip mesh that the other peers leave free.

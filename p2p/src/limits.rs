@@ -128,7 +128,7 @@ pub const RANGE_SHARE: usize = 4;
 /// dialled and proven peers leave free, so up to four of the latter always have a place in the mesh.
 pub const MESH_PEERS_LOW: usize = 6;
 /// Number of unproven peers in the mesh regardless of the other peers, because a new peer must be able to prove itself.
-pub const MESH_STRANGERS_MIN: usize = 2;
+pub const MESH_UNPROVEN_MIN: usize = 2;
 /// Maximum number of repeated problems whose last log line is remembered. Beyond, the oldest is dropped.
 pub const NOTICES_MAX: usize = 256;
 /// Burst of log lines about repeated problems; one more is allowed per [`NOTICES_PAUSE`].
@@ -136,7 +136,7 @@ pub const NOTICES_BURST: u32 = 30;
 /// Interval after which one more line is allowed; see [`NOTICES_BURST`].
 pub const NOTICES_PAUSE: Duration = Duration::from_secs(5);
 /// Time for which a configured peer may be unreachable before it is logged. Nodes that start together connect sooner.
-pub const UNREACHABLE_TOLD_AFTER: Duration = Duration::from_secs(5);
+pub const UNREACHABLE_LOGGED_AFTER: Duration = Duration::from_secs(5);
 
 /// Time that a refused peer has to read the reason, and maximum time to close a connection.
 pub const LINGER: Duration = Duration::from_secs(1);

@@ -22,20 +22,20 @@ struct Notice {
 /// dropped.
 #[derive(Debug)]
 pub(crate) struct Notices {
-    told: BTreeMap<String, Notice>,
+    logged: BTreeMap<String, Notice>,
     /// Limit on all lines together, because unknown peers determine how many different problems occur.
     rate: Bucket,
 }
 
 impl Notices {
     pub(crate) fn new(now: Instant) -> Notices {
-        Notices { told: BTreeMap::new(), rate: Bucket::new(now, NOTICES_BURST, NOTICES_PAUSE) }
+        Notices { logged: BTreeMap::new(), rate: Bucket::new(now, NOTICES_BURST, NOTICES_PAUSE) }
     }
 
     /// Decides whether to write a line about `what` now. `Some(n)`: yes, and `n` lines were suppressed since the last
     /// one.
     pub(crate) fn is_due(&mut self, now: Instant, what: String) -> Option<u64> {
-        if let Some(notice) = self.told.get_mut(&what) {
+        if let Some(notice) = self.logged.get_mut(&what) {
             let is_old = now.saturating_duration_since(notice.again) > PAUSE_MAX;
             if now < notice.again || !self.rate.take(now) {
                 notice.passed_over += 1;
@@ -48,17 +48,17 @@ impl Notices {
         if !self.rate.take(now) {
             return None;
         }
-        if self.told.len() >= NOTICES_MAX {
-            let oldest = self.told.iter().min_by_key(|(_, notice)| notice.again).map(|(what, _)| what.clone());
-            oldest.map(|what| self.told.remove(&what));
+        if self.logged.len() >= NOTICES_MAX {
+            let oldest = self.logged.iter().min_by_key(|(_, notice)| notice.again).map(|(what, _)| what.clone());
+            oldest.map(|what| self.logged.remove(&what));
         }
-        self.told.insert(what, Notice { again: now + PAUSE_MIN, pause: PAUSE_MIN, passed_over: 0 });
+        self.logged.insert(what, Notice { again: now + PAUSE_MIN, pause: PAUSE_MIN, passed_over: 0 });
         Some(0)
     }
 
     /// Forgets a problem that is solved, so that its next occurrence is logged at once.
     pub(crate) fn forget(&mut self, what: &str) {
-        self.told.remove(what);
+        self.logged.remove(what);
     }
 }
 
@@ -70,9 +70,9 @@ mod tests {
     fn the_same_thing_is_told_once_and_then_further_and_further_apart() {
         let begin = Instant::now();
         let mut notices = Notices::new(begin);
-        let told: Vec<u64> =
+        let logged: Vec<u64> =
             (0..4000).filter(|s| notices.is_due(begin + Duration::from_secs(*s), "a".into()).is_some()).collect();
-        assert_eq!(told, [0, 60, 180, 420, 900, 1860, 3780]);
+        assert_eq!(logged, [0, 60, 180, 420, 900, 1860, 3780]);
         assert_eq!(notices.is_due(begin, "b".into()), Some(0), "another thing");
         notices.forget("a");
         assert_eq!(notices.is_due(begin + Duration::from_secs(4000), "a".into()), Some(0));
@@ -87,6 +87,6 @@ mod tests {
         for n in 0..2 * NOTICES_MAX as u32 {
             notices.is_due(now + (n + 1) * NOTICES_PAUSE, format!("later {n}"));
         }
-        assert_eq!(notices.told.len(), NOTICES_MAX);
+        assert_eq!(notices.logged.len(), NOTICES_MAX);
     }
 }

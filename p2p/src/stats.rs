@@ -26,7 +26,7 @@ macro_rules! counters {
             /// Configured, dialled or proven peers in the gossip mesh, now.
             pub mesh_peers: u64,
             /// Other (unproven) peers in the gossip mesh, now.
-            pub mesh_strangers: u64,
+            pub mesh_unproven: u64,
         }
 
         #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ macro_rules! counters {
             pub(crate) book_addresses: Counter,
             pub(crate) response_bytes: Counter,
             pub(crate) mesh_peers: Counter,
-            pub(crate) mesh_strangers: Counter,
+            pub(crate) mesh_unproven: Counter,
         }
 
         impl Counters {
@@ -45,7 +45,7 @@ macro_rules! counters {
                     book_addresses: self.book_addresses.get(),
                     response_bytes: self.response_bytes.get(),
                     mesh_peers: self.mesh_peers.get(),
-                    mesh_strangers: self.mesh_strangers.get(),
+                    mesh_unproven: self.mesh_unproven.get(),
                     ..Stats::default()
                 }
             }

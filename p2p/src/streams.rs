@@ -487,7 +487,7 @@ impl Streams {
     }
 
     /// Sends a command to a connection's handler.
-    pub(crate) fn tell(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
+    pub(crate) fn notify(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
         self.queue.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
         if let Some(waker) = self.waker.take() {
             waker.wake();

@@ -390,8 +390,8 @@ async fn silent_strangers_do_not_take_the_mesh_from_proven_peers() {
         }
         nodes.push(node);
     }
-    let mesh = || (a.network.stats().mesh_peers, a.network.stats().mesh_strangers);
-    eventually(|| mesh() == (6, MESH_STRANGERS_MIN as u64)).await;
+    let mesh = || (a.network.stats().mesh_peers, a.network.stats().mesh_unproven);
+    eventually(|| mesh() == (6, MESH_UNPROVEN_MIN as u64)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

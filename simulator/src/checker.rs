@@ -325,7 +325,7 @@ impl Checker {
     /// Checks that a message that is sent for the first time is covered by durable data.
     fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
         let (who, height, round, kind) = place;
-        let kept = node.state_file.kept().place();
+        let kept = node.state_file.kept().hrs();
         ensure!(
             kept >= (height, round, kind),
             "I2: n{who} signs at {height}/{round}, its signing state is at {kept:?}"

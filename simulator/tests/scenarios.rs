@@ -6,7 +6,7 @@ use std::time::Duration;
 use simulator::{Behaviour, Broken, Mutation, Setup, World};
 use types::{Address, ChainId, Height, Msg, Round, SecretKey, Step, TxBody, TxOrder, Wire};
 
-type Told = Result<(), Broken>;
+type Checked = Result<(), Broken>;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -22,7 +22,7 @@ fn four() -> Result<World, Broken> {
 }
 
 #[test]
-fn four_validators_decide_on_a_quiet_network_in_round_0() -> Told {
+fn four_validators_decide_on_a_quiet_network_in_round_0() -> Checked {
     let mut c = four()?;
     c.run_until_height(12, SOON)?;
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
@@ -31,7 +31,7 @@ fn four_validators_decide_on_a_quiet_network_in_round_0() -> Told {
 }
 
 #[test]
-fn validators_with_keys_of_both_types_decide_through_crashes_and_an_equivocator() -> Told {
+fn validators_with_keys_of_both_types_decide_through_crashes_and_an_equivocator() -> Checked {
     let setup = Setup { ed25519: vec![0, 2], ..Setup::validators(4) };
     let mut c = World::new(setup.clone().with_byzantine(2, Behaviour::Equivocator));
     c.run_until_height(4, SOON)?;
@@ -46,7 +46,7 @@ fn validators_with_keys_of_both_types_decide_through_crashes_and_an_equivocator(
 }
 
 #[test]
-fn one_validator_alone_decides() -> Told {
+fn one_validator_alone_decides() -> Checked {
     let mut c = World::new(Setup::validators(1));
     c.run_until_height(5, SOON)?;
     c.crash(0, 0);
@@ -55,7 +55,7 @@ fn one_validator_alone_decides() -> Told {
 }
 
 #[test]
-fn all_lose_power_just_after_a_decision_was_announced_and_decide_the_same_block_again() -> Told {
+fn all_lose_power_just_after_a_decision_was_announced_and_decide_the_same_block_again() -> Checked {
     let mut taken_back = 0;
     for seed in 0..20 {
         let mut c = World::new(Setup { seed, ..Setup::validators(4) });
@@ -74,7 +74,7 @@ fn all_lose_power_just_after_a_decision_was_announced_and_decide_the_same_block_
 }
 
 #[test]
-fn all_restart_at_one_height_and_go_on_at_once() -> Told {
+fn all_restart_at_one_height_and_go_on_at_once() -> Checked {
     let mut c = four()?;
     c.crash_all();
     c.run_for(ms(1000))?;
@@ -83,7 +83,7 @@ fn all_restart_at_one_height_and_go_on_at_once() -> Told {
 }
 
 #[test]
-fn a_partition_in_halves_decides_nothing_and_heals() -> Told {
+fn a_partition_in_halves_decides_nothing_and_heals() -> Checked {
     let mut c = four()?;
     c.partition(&[&[0, 1], &[2, 3]]);
     c.run_for(ms(500))?;
@@ -95,7 +95,7 @@ fn a_partition_in_halves_decides_nothing_and_heals() -> Told {
 }
 
 #[test]
-fn three_of_four_go_on_and_the_fourth_comes_back_to_consensus() -> Told {
+fn three_of_four_go_on_and_the_fourth_comes_back_to_consensus() -> Checked {
     let mut c = four()?;
     c.partition(&[&[0, 1, 2], &[3]]);
     c.run_until("ten heights without one", SOON, |c| c.tip(0).0 >= c.tip(3).0 + 10)?;
@@ -107,7 +107,7 @@ fn three_of_four_go_on_and_the_fourth_comes_back_to_consensus() -> Told {
 }
 
 #[test]
-fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Told {
+fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Checked {
     let mut c = four()?;
     c.crash(2, 0);
     let before = c.checker_height();
@@ -118,7 +118,7 @@ fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Told {
 }
 
 #[test]
-fn one_that_joins_late_syncs_and_takes_part() -> Told {
+fn one_that_joins_late_syncs_and_takes_part() -> Checked {
     let mut c = World::new(Setup { late: vec![3], ..Setup::validators(4) });
     c.run_until("three decide without the fourth", SOON, |c| c.tip(0).0 >= 8)?;
     c.restart(3);
@@ -129,7 +129,7 @@ fn one_that_joins_late_syncs_and_takes_part() -> Told {
 }
 
 #[test]
-fn a_full_node_follows() -> Told {
+fn a_full_node_follows() -> Checked {
     let mut c = World::new(Setup::validators(4).with_full_nodes(1));
     c.run_until_height(6, SOON)?;
     c.crash(4, 0);
@@ -182,7 +182,7 @@ fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
 /// Without the late node, no block is decided without the locked one. The locked node shows the polka from the first
 /// failed round on, so the next running proposer proposes its block in round 2, before its own turn in round 3.
 #[test]
-fn a_hidden_lock_is_shown() -> Told {
+fn a_hidden_lock_is_shown() -> Checked {
     let HiddenLock { mut c, height, locked, late, others } = hidden_lock(Setup::validators(4), 3)?;
     let block = c.locked(locked);
     c.crash(late, 0);
@@ -197,7 +197,7 @@ fn a_hidden_lock_is_shown() -> Told {
 /// The others prevote nil in round 1 and propose another block in round 2: the lock stays, despite a quorum of nil
 /// votes.
 #[test]
-fn a_quorum_of_nils_does_not_unlock() -> Told {
+fn a_quorum_of_nils_does_not_unlock() -> Checked {
     let told = |setup: Setup| {
         let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 1)?;
         let block = c.locked(locked);
@@ -218,7 +218,7 @@ fn a_quorum_of_nils_does_not_unlock() -> Told {
 /// A block gets a polka in round 0, and later rounds name so many other blocks that its bytes are evicted. When it is
 /// proposed again with its polka, a validator must fetch it again before it precommits it.
 #[test]
-fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> Told {
+fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> Checked {
     let told = |mutation: Option<Mutation>| {
         let mut setup = Setup::validators(4).with_mutation(mutation);
         setup.params.synchrony.message_delay = ms(1000);
@@ -256,7 +256,7 @@ fn four_clocks(setup: Setup) -> World {
 
 /// No validator finds another one's proposal timely, so each round ends in nil as fast as messages travel.
 #[test]
-fn rounds_that_end_in_nil_do_not_spin() -> Told {
+fn rounds_that_end_in_nil_do_not_spin() -> Checked {
     let mut c = four_clocks(Setup::validators(4));
     c.run_for(Duration::from_secs(60))?;
     assert_eq!(c.checker_height(), 0);
@@ -272,7 +272,7 @@ fn rounds_that_end_in_nil_do_not_spin() -> Told {
 
 /// The memory of a height does not grow with its rounds.
 #[test]
-fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
+fn i6_rounds_without_end_take_no_memory_without_end() -> Checked {
     let told = |mutation: Option<Mutation>| {
         let mut c = four_clocks(Setup::validators(4).with_mutation(mutation));
         c.run_until("round 150", Duration::from_secs(3600), |c| c.round(0) >= Round(150))
@@ -285,7 +285,7 @@ fn i6_rounds_without_end_take_no_memory_without_end() -> Told {
 
 /// The memory for blocks does not grow either: each round names its own full block, and none is decided.
 #[test]
-fn i6_full_blocks_without_end_take_no_memory_without_end() -> Told {
+fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
     let told = |mutation: Option<Mutation>| {
         let mut setup = Setup { tx_interval: Duration::from_secs(1_000_000), ..Setup::validators(4) };
         setup.params.block.bytes_max = 65_536;
@@ -308,7 +308,7 @@ fn large_tx(n: u64) -> Vec<u8> {
 }
 
 #[test]
-fn no_height_starts_before_the_genesis_time() -> Told {
+fn no_height_starts_before_the_genesis_time() -> Checked {
     let mut c = World::new(Setup { genesis_ahead: Duration::from_secs(11), ..Setup::validators(4) });
     c.run_for(Duration::from_secs(9))?;
     for node in c.nodes() {
@@ -323,7 +323,7 @@ fn no_height_starts_before_the_genesis_time() -> Told {
 }
 
 #[test]
-fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Told {
+fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Checked {
     let mut c = four()?;
     c.crash_all();
     (0..4).for_each(|node| c.set_clock(node, -60_000));
@@ -343,7 +343,7 @@ fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Told {
 /// The proposal is small and arrives at once; its block takes longer than the timeout that is derived from the
 /// proposals' delays.
 #[test]
-fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Told {
+fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Checked {
     let mut setup = Setup { parts_delay: ms(600), ..Setup::validators(4) };
     let timeouts = &mut setup.params.timeouts;
     // These timeouts are so long that no message is repeated or late while a block travels.
@@ -355,7 +355,7 @@ fn blocks_that_take_long_to_arrive_are_decided_in_round_0() -> Told {
 }
 
 #[test]
-fn an_equivocator_is_seen_and_changes_nothing() -> Told {
+fn an_equivocator_is_seen_and_changes_nothing() -> Checked {
     let mut c = World::new(Setup::validators(4).with_byzantine(0, Behaviour::Equivocator));
     c.run_until_height(12, Duration::from_secs(60))?;
     assert!(c.counts.equivocations > 0, "{}", c.counts);
@@ -363,7 +363,7 @@ fn an_equivocator_is_seen_and_changes_nothing() -> Told {
 }
 
 #[test]
-fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Told {
+fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Checked {
     let mut c = World::new(Setup::validators(4).with_byzantine(1, Behaviour::BadBlocks));
     c.run_until_height(12, Duration::from_secs(60))?;
     assert!(c.counts.later_rounds > 0, "{}", c.counts);
@@ -371,7 +371,7 @@ fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Told {
 }
 
 #[test]
-fn nonsense_is_reproached_and_harmless() -> Told {
+fn nonsense_is_reproached_and_harmless() -> Checked {
     let mut c = World::new(Setup::validators(4).with_byzantine(3, Behaviour::Garbage));
     c.run_until_height(12, Duration::from_secs(60))?;
     assert!(c.counts.penalties > 0, "{}", c.counts);
@@ -379,7 +379,7 @@ fn nonsense_is_reproached_and_harmless() -> Told {
 }
 
 #[test]
-fn a_silent_validator_and_a_selective_one_delay_only() -> Told {
+fn a_silent_validator_and_a_selective_one_delay_only() -> Checked {
     for behaviour in [Behaviour::Silent, Behaviour::Selective] {
         let mut c = World::new(Setup::validators(4).with_byzantine(2, behaviour));
         c.run_until_height(8, Duration::from_secs(60))?;
@@ -390,7 +390,7 @@ fn a_silent_validator_and_a_selective_one_delay_only() -> Told {
 /// Seed 93: after a restart, a validator behind a sentry is connected with one peer only, and without it there is no
 /// quorum.
 #[test]
-fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Told {
+fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Checked {
     let setup = Setup { powers: vec![1, 8, 8, 4], behind: [(1, 2)].into(), ..Setup::validators(4) };
     let mut c = World::new(setup);
     c.run_until_height(3, SOON)?;
@@ -401,7 +401,7 @@ fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Told {
 
 /// Seed 172: if two heights were possible in one step, one step could contain an endless number of heights.
 #[test]
-fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
+fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Checked {
     let mut setup = Setup::validators(1).with_full_nodes(1);
     setup.config.empty_block_interval = Some(Duration::ZERO);
     let mut c = World::new(setup);
@@ -411,7 +411,7 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Told {
 /// Seed 6279: the write of a decided height is on disk but was reported as failed, and a client's transaction arrives
 /// before the node has stopped.
 #[test]
-fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() -> Told {
+fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() -> Checked {
     for seed in 0..12 {
         let mut setup = Setup { seed, tx_interval: Duration::from_micros(500), ..Setup::validators(1) };
         setup.config.empty_block_interval = Some(ms(10));
@@ -427,7 +427,7 @@ fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() 
 /// After a restore from an old copy, the database is at a height at which the validator has signed messages that the
 /// database does not contain.
 #[test]
-fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
+fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Checked {
     for seed in 0..30 {
         let mut c = World::new(Setup { seed, ..Setup::validators(4) });
         c.run_until_height(3, SOON)?;
@@ -448,7 +448,7 @@ fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Told {
 /// Two of four restart with old disks while the other two are down: the checker verifies that they do not contradict
 /// their earlier votes.
 #[test]
-fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Told {
+fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Checked {
     for loses_file in [false, true] {
         let mut c = four()?;
         let copies = [2, 3].map(|node| c.nodes()[node].disk.durable());
@@ -469,7 +469,7 @@ fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Told {
 }
 
 #[test]
-fn rounds_that_fail_end_and_later_rounds_decide() -> Told {
+fn rounds_that_fail_end_and_later_rounds_decide() -> Checked {
     let mut c = four()?;
     c.storm(700);
     c.run_for(ms(6000))?;
@@ -491,7 +491,7 @@ fn four_and(strangers: usize, behaviour: Behaviour) -> Result<World, Broken> {
 }
 
 #[test]
-fn who_claims_far_heights_changes_nothing_that_clients_see() -> Told {
+fn who_claims_far_heights_changes_nothing_that_clients_see() -> Checked {
     let mut c = four_and(3, Behaviour::Claimant)?;
     let before = c.checker_height();
     for _ in 0..2000 {
@@ -506,7 +506,7 @@ fn who_claims_far_heights_changes_nothing_that_clients_see() -> Told {
 }
 
 #[test]
-fn words_that_no_validator_signed_start_no_height() -> Told {
+fn words_that_no_validator_signed_start_no_height() -> Checked {
     let mut c = four_and(2, Behaviour::Unsigned)?;
     let before = c.checker_height();
     c.run_for(ms(20_000))?;
@@ -520,7 +520,7 @@ fn words_that_no_validator_signed_start_no_height() -> Told {
 /// Ten blocks are decided per second. The validator that was cut off for four seconds knows 14 nodes without stake and
 /// three validators; unanswered requests last 5 s.
 #[test]
-fn who_was_paused_catches_up_among_claimants_that_serve_nothing() -> Told {
+fn who_was_paused_catches_up_among_claimants_that_serve_nothing() -> Checked {
     let mut setup = Setup::validators(4).with_strangers(14, Behaviour::Claimant);
     setup.config.empty_block_interval = Some(ms(100));
     setup.config.gossip_interval = ms(1000);

@@ -26,7 +26,7 @@ const HEADERS_MAX: usize = 64;
 /// Maximum size in bytes of a request's body, and of an answer.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Time limit for reading a whole request: a slow client is cut off, because others wait.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves the control of a relay from now on, until the process ends. Returns the address where it listens.
 ///
@@ -51,7 +51,7 @@ pub fn serve(relay: Arc<Relay>, listen: &str) -> Result<SocketAddr, RelayError> 
 }
 
 fn answer(relay: &Relay, client: &mut TcpStream) -> io::Result<()> {
-    client.set_write_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     let (status, text) = match request(client)? {
         Err(reason) => ("400 Bad Request", reason),
         Ok((method, _)) if method == "GET" => ("200 OK", relay.status()),
@@ -82,7 +82,7 @@ fn obey(relay: &Relay, body: &[u8]) -> Result<(), String> {
 
 /// Reads a request and returns its method and body, or a sentence that says why it is not valid.
 fn request(client: &mut TcpStream) -> io::Result<Result<(String, Vec<u8>), String>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + CLIENT_TIMEOUT;
     let mut bytes = Vec::new();
     let bad = |reason: &str| Ok(Err(reason.to_owned()));
     loop {
@@ -162,9 +162,9 @@ impl Control {
     }
 
     fn exchange(&self, method: &str, body: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&self.address, CLIENT_TIMEOUT)?;
+        stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+        stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
         let (address, length) = (self.address, body.len());
         stream.write_all(
             format!("{method} / HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes(),

@@ -104,10 +104,10 @@ impl Faults {
             file: folder.0.join("load.txs"),
         };
         let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
+        let stopping = stop.clone();
         // No number of signals ends the process earlier, because its containers must be removed first.
-        signals::on_each(move |_| told.store(true, Ordering::Relaxed))?;
-        os::ask_for_short_slices();
+        signals::on_each(move |_| stopping.store(true, Ordering::Relaxed))?;
+        os::prefer_latency();
         let tell = |line: &str| output::note(line);
         let mut meter = Meter::new(true, true);
         let report = faults::run(&wanted, &tell, &mut meter, &stop)?;

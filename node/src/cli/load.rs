@@ -204,15 +204,15 @@ impl Load {
         let to_stdout = self.json.as_deref() == Some("-");
         output::check_report(self.json.as_deref())?;
         let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
+        let stopping = stop.clone();
         signals::on_each(move |count| {
-            told.store(true, Ordering::Relaxed);
+            stopping.store(true, Ordering::Relaxed);
             if count > 1 {
                 std::process::exit(130); // the second signal ends the process at once, without a report
             }
         })?;
         // The threads of the load wait most of the time, and must wake on time on a machine whose validators compute.
-        os::ask_for_short_slices();
+        os::prefer_latency();
         let mut meter = Meter::new(self.no_view, to_stdout);
         let result = load::run(&plan, &mut meter, &stop);
         meter.end();

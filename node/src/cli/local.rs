@@ -100,7 +100,7 @@ impl LogLevel {
         let pid = Lock::holder(&data).ok_or_else(nobody)?;
         let file = logging::levels_file(&data);
         fs::write(&file, &levels).map_err(|error| Failure::file("written", &file, &error))?;
-        os::tell_of_log_levels(pid)
+        os::signal_log_levels(pid)
             .map_err(|error| Failure::new(format!("process {pid} cannot be signalled: {error}; use its user")))?;
         output::line(format_args!("{levels}, until the node's next start"));
         Ok(())

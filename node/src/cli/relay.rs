@@ -63,7 +63,7 @@ impl Relay {
             let _ = to.send(());
         })?;
         // The forwarding threads inherit this setting, so that they wake on time for delayed data.
-        os::ask_for_short_slices();
+        os::prefer_latency();
         let failed = |error: relay::RelayError| Failure::new(error.to_string());
         let relay = Arc::new(relay::Relay::start(&self.links, settings).map_err(failed)?);
         if let Some(control) = &self.control {

@@ -124,10 +124,10 @@ fn verify<K: Kv>(store: &Store<K>) -> Report {
     let mut progress = Progress::default();
     let mut verification = store.verification();
     while verification.step(4 << 20) {
-        progress.tell(&verification.progress());
+        progress.show(&verification.progress());
     }
     let mut report = verification.report().clone();
-    progress.tell("the state's tree");
+    progress.show("the state's tree");
     verify_trees(store, &mut report);
     progress.end();
     report
@@ -239,7 +239,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&mut self, text: &str) {
+    fn show(&mut self, text: &str) {
         let is_terminal = io::stderr().is_terminal();
         let period = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(10) };
         let last = self.last.get_or_insert_with(Instant::now);

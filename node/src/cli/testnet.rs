@@ -149,10 +149,10 @@ impl Testnet {
         ports_are_free(&prepared)?;
         let (to, events) = mpsc::channel();
         let hurry = Arc::new(AtomicBool::new(false));
-        let (told, hurried) = (to.clone(), hurry.clone());
+        let (to_stop, hurried) = (to.clone(), hurry.clone());
         signals::on_each(move |count| {
             hurried.store(count > 1, Ordering::Relaxed); // from the second signal on, validators are killed
-            let _ = told.send(Event::Stop); // fails only if the testnet is stopping already
+            let _ = to_stop.send(Event::Stop); // fails only if the testnet is stopping already
         })?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;

@@ -260,10 +260,10 @@ impl Screen {
                         }
                     }
                 }
-                let told: Vec<bool> = conditions.iter().map(|kind| *kind == NOT_READY).collect();
+                let reported: Vec<bool> = conditions.iter().map(|kind| *kind == NOT_READY).collect();
                 for (name, reason) in picture.not_ready() {
                     let index = picture.rows.iter().position(|row| row.name == name).unwrap_or_default();
-                    if !told.get(index).copied().unwrap_or(false) {
+                    if !reported.get(index).copied().unwrap_or(false) {
                         output::line(format_args!("{name} is not ready: {reason}"));
                     }
                 }
@@ -338,8 +338,8 @@ mod tests {
             row.condition = Condition::Up(Seen { not_ready, ..seen.clone() });
         }
         let lines = picture.lines();
-        let told: Vec<_> = lines.iter().filter(|line| line.contains("not ready")).collect();
-        assert_eq!(told, ["node0 is not ready: only validators with 5 of 20 power are heard"]);
+        let reported: Vec<_> = lines.iter().filter(|line| line.contains("not ready")).collect();
+        assert_eq!(reported, ["node0 is not ready: only validators with 5 of 20 power are heard"]);
     }
 
     #[test]

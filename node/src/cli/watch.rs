@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two observations of a node that does not answer.
 const PAUSE_SILENT: Duration = Duration::from_millis(250);
 /// Timeout of each request.
-const PATIENCE: Duration = Duration::from_millis(900);
+const NODE_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// One observation of a node.
 pub struct Look {
@@ -39,9 +39,9 @@ pub fn spawn<E: From<Look> + Send + 'static>(
     metrics: Option<String>,
     to: Sender<E>,
 ) -> Result<(), Failure> {
-    let client = Client::with_timeout(rpc, PATIENCE)?;
+    let client = Client::with_timeout(rpc, NODE_TIMEOUT)?;
     let metrics = match metrics {
-        Some(address) => Some(Client::with_timeout(&address, PATIENCE)?),
+        Some(address) => Some(Client::with_timeout(&address, NODE_TIMEOUT)?),
         None => None,
     };
     let name = format!("watch-{index}");

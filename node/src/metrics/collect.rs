@@ -411,7 +411,7 @@ fn network_totals(stats: &p2p::Stats, out: &mut Families) {
     out.put(&DIALS_REFUSED, stats.dials_refused as f64);
     out.put(&RESPONSE_BYTES, stats.response_bytes as f64);
     out.put(&REQUESTS_BUSY, stats.requests_busy as f64);
-    let mesh = [("kept", stats.mesh_peers), ("stranger", stats.mesh_strangers)];
+    let mesh = [("kept", stats.mesh_peers), ("stranger", stats.mesh_unproven)];
     out.many(&MESH, mesh.map(|(kind, count)| (vec![label("kind", kind)], count as f64)).to_vec());
     out.put(&EVENTS_QUEUED, stats.events_queued as f64);
     let gossip = [
@@ -438,7 +438,7 @@ mod tests {
             response_bytes: 5,
             requests_busy: 6,
             mesh_peers: 7,
-            mesh_strangers: 8,
+            mesh_unproven: 8,
             ..p2p::Stats::default()
         };
         let mut out = Families::default();

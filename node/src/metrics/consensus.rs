@@ -362,16 +362,16 @@ impl Consensus {
             }
             self.decide_seconds.observe(committed.timing.decide.as_secs_f64());
             self.count_failed_rounds(committed);
-            self.tell_delays(committed);
+            self.record_delays(committed);
         }
         let validators = &committed.validators;
-        self.tell_byzantine(block, validators);
+        self.record_byzantine(block, validators);
         let mut before = self.validators_before.lock().expect("a thread that panics stops the process");
         if let (Some(before), Some(commit)) = (&*before, &block.last_commit) {
             self.count_signers(before, commit, us);
             self.forget_who_left(before, validators);
         }
-        self.tell_validators(validators, us);
+        self.record_validators(validators, us);
         *before = Some(validators.clone());
     }
 
@@ -389,21 +389,21 @@ impl Consensus {
         self.rounds.set(i64::from(status.round.0));
         self.hard_state_height.set(status.hard_state_height.0 as i64);
         self.latest_block_height.set(status.tip.0 as i64);
-        self.tell_validators(&status.validators, us);
+        self.record_validators(&status.validators, us);
         self.power_online.set(status.validators.total_power().0 as i64);
         let Some((block, bytes)) = block else { return };
         self.num_txs.set(block.txs.len() as i64);
         self.block_size_bytes.set(bytes as i64);
         if let Some(validators) = &validators {
-            self.tell_byzantine(block, validators);
+            self.record_byzantine(block, validators);
         }
         if let (Some(signers), Some(commit)) = (signers, &block.last_commit) {
-            self.tell_signers(signers, commit, us);
+            self.record_signers(signers, commit, us);
         }
         *self.validators_before.lock().expect("a thread that panics stops the process") = validators;
     }
 
-    fn tell_validators(&self, validators: &ValidatorSet, us: Option<Address>) {
+    fn record_validators(&self, validators: &ValidatorSet, us: Option<Address>) {
         let Power(total) = validators.total_power();
         self.validators.set(validators.len() as i64);
         self.validators_power.set(total as i64);
@@ -416,7 +416,7 @@ impl Consensus {
 
     /// Shows the validators against which this block has evidence: those that are validators now, with their current
     /// power.
-    fn tell_byzantine(&self, block: &Block, validators: &ValidatorSet) {
+    fn record_byzantine(&self, block: &Block, validators: &ValidatorSet) {
         let power = |evidence: &types::Evidence| {
             let types::Evidence::DuplicateVote(double) = evidence;
             validators.by_address(&double.vote_a.vote.validator).map(|(_, validator)| validator.power.0)
@@ -457,7 +457,7 @@ impl Consensus {
         }
     }
 
-    fn tell_delays(&self, committed: &Committed) {
+    fn record_delays(&self, committed: &Committed) {
         let (timing, header) = (&committed.timing, &committed.block.header);
         let proposer = header.proposer.to_string();
         let delays = [
@@ -487,11 +487,11 @@ impl Consensus {
                 self.validator_missed_blocks.with_label_values(&[&address.to_string()]).inc();
             }
         }
-        self.tell_signers(validators, commit, us);
+        self.record_signers(validators, commit, us);
     }
 
     /// Shows the signatures of the block before.
-    fn tell_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
+    fn record_signers(&self, validators: &ValidatorSet, commit: &Commit, us: Option<Address>) {
         let (mut missing, mut missing_power, mut counted) = (0, 0, 0);
         for (validator, signature) in validators.iter().zip(&commit.signatures) {
             if matches!(signature, CommitSig::Absent) {
@@ -584,12 +584,12 @@ mod tests {
         let key = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[9; 32]).unwrap();
         let others = ValidatorSet::new(vec![(key.public_key(), Power(5))]).unwrap();
         let told = || (metrics.byzantine_validators.get(), metrics.byzantine_validators_power.get());
-        metrics.tell_byzantine(&block, &committed(7, &[]).validators);
+        metrics.record_byzantine(&block, &committed(7, &[]).validators);
         assert_eq!(told(), (1, 3));
-        metrics.tell_byzantine(&block, &others);
+        metrics.record_byzantine(&block, &others);
         assert_eq!(told(), (0, 0), "who has left is none of the validators");
         block.evidence.clear();
-        metrics.tell_byzantine(&block, &committed(7, &[]).validators);
+        metrics.record_byzantine(&block, &committed(7, &[]).validators);
         assert_eq!(told(), (0, 0), "the last block has none");
     }
 

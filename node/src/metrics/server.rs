@@ -27,7 +27,7 @@ use crate::{
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
 /// Maximum time that a scraper may take to read.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum bytes of a request's head.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -114,7 +114,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_MAX)
             .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(NoStall::new(socket, PATIENCE, Some(client.clone()))), service);
+            .serve_connection(TokioIo::new(NoStall::new(socket, CLIENT_TIMEOUT, Some(client.clone()))), service);
         tokio::select! {
             _ = http => {} // errors of a client's connection need no reaction
             () = client.has_to_leave() => {}

@@ -12,16 +12,16 @@ use storage::Finding;
 use super::register::Subsystem;
 
 /// Minimum interval between two log lines: repeated requests for a damaged row must not fill the log.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads for peers and clients that failed because of the disk. Their answer is "not available"; the node continues.
 pub struct Unreadable {
     counts: IntCounterVec,
-    told: Mutex<Told>,
+    logged: Mutex<Logged>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Logged {
     last: Option<Instant>,
     since: u64,
 }
@@ -29,23 +29,23 @@ struct Told {
 impl Unreadable {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
         let help = "Reads that failed because a row is damaged or the disk refused, by who asked: peer or client.";
-        Self { counts: on.counters("unreadable_total", help, &["reader"]), told: Mutex::default() }
+        Self { counts: on.counters("unreadable_total", help, &["reader"]), logged: Mutex::default() }
     }
 
     /// Counts and logs a failed read. `reader` is `peer` or `client`; `error` names the column family, the key and what
     /// to do.
     pub fn note(&self, reader: &'static str, error: &dyn Display) {
         self.counts.with_label_values(&[reader]).inc();
-        let mut told = self.told.lock().expect("a thread that panics stops the process");
-        told.since += 1;
-        if told.last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
+        let mut logged = self.logged.lock().expect("a thread that panics stops the process");
+        logged.since += 1;
+        if logged.last.is_some_and(|last| last.elapsed() < LOG_EVERY) {
             return;
         }
         tracing::error!(
-            target: "state", reader, failures = told.since, reason = %error,
+            target: "state", reader, failures = logged.since, reason = %error,
             "a row could not be read from the store; whoever asked got the answer that it is not available here"
         );
-        *told = Told { last: Some(Instant::now()), since: 0 };
+        *logged = Logged { last: Some(Instant::now()), since: 0 };
     }
 }
 
@@ -77,11 +77,11 @@ impl Scrub {
     }
 
     /// Logs a damaged row of the store.
-    pub fn tell(&self, finding: &Finding) {
+    pub fn report(&self, finding: &Finding) {
         let height = finding.height.map_or_else(|| "none".to_owned(), |height| height.to_string());
         tracing::error!(
             target: "state", family = finding.cf.name(), height, key = finding.key, reason = finding.reason,
-            "the store holds a damaged row; peers and clients who ask for it are told that it is not available here. Stop the \
+            "the store holds a damaged row; peers and clients who ask for it are logged that it is not available here. Stop the \
              node, `cairn verify store` lists everything, and `cairn restore` takes the copy of another node's store"
         );
     }

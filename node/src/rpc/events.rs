@@ -69,7 +69,7 @@ impl Event {
 }
 
 /// A committed height with its events, which are built when needed.
-pub struct Happening {
+pub struct CommittedHeight {
     /// The committed block with its results.
     pub committed: Arc<Committed>,
     ids: OnceLock<BTreeMap<TxId, u32>>,
@@ -80,7 +80,7 @@ pub struct Happening {
     txs: OnceLock<Vec<Event>>,
 }
 
-impl Happening {
+impl CommittedHeight {
     fn new(committed: Arc<Committed>) -> Self {
         let (ids, header, block, block_events, validator_updates, txs) = Default::default();
         Self { committed, ids, header, block, block_events, validator_updates, txs }
@@ -156,7 +156,7 @@ struct Shared {
 struct Kept {
     /// Number of the first kept height, counted from the start of the server.
     first: u64,
-    heights: VecDeque<Arc<Happening>>,
+    heights: VecDeque<Arc<CommittedHeight>>,
     bytes: usize,
 }
 
@@ -192,7 +192,7 @@ impl Hub {
             kept.first += 1;
         } else {
             kept.bytes += committed.block_bytes;
-            kept.heights.push_back(Arc::new(Happening::new(committed)));
+            kept.heights.push_back(Arc::new(CommittedHeight::new(committed)));
             while kept.heights.len() > self.0.heights_max || (kept.bytes > KEPT_BYTES_MAX && kept.heights.len() > 1) {
                 kept.forget_first();
             }
@@ -249,7 +249,7 @@ impl Cursor {
     /// Returns the next height. It can be dropped before it is ready without losing a height.
     ///
     /// Errors: [`Missed`], once per gap; then the cursor continues with the oldest kept height.
-    pub async fn next(&mut self) -> Result<Arc<Happening>, Missed> {
+    pub async fn next(&mut self) -> Result<Arc<CommittedHeight>, Missed> {
         loop {
             {
                 let kept = self.hub.kept();
@@ -258,9 +258,9 @@ impl Cursor {
                     self.next = kept.first;
                     return Err(Missed { heights });
                 }
-                if let Some(happening) = kept.heights.get((self.next - kept.first) as usize) {
+                if let Some(height) = kept.heights.get((self.next - kept.first) as usize) {
                     self.next += 1;
-                    return Ok(happening.clone());
+                    return Ok(height.clone());
                 }
             }
             let next = self.next;
@@ -284,7 +284,7 @@ mod tests {
         hub.push(committed(2, &[]));
         let mut late = hub.cursor();
         hub.push(committed(3, &[]));
-        let height = |happening: Arc<Happening>| happening.committed.block.header.height.0;
+        let height = |height: Arc<CommittedHeight>| height.committed.block.header.height.0;
         assert_eq!(height(early.next().await.unwrap_or_else(|_| panic!())), 2);
         assert_eq!(height(early.next().await.unwrap_or_else(|_| panic!())), 3);
         assert_eq!(height(late.next().await.unwrap_or_else(|_| panic!())), 3);
@@ -322,12 +322,12 @@ mod tests {
 
     #[test]
     fn events_carry_the_tags_that_queries_look_at() {
-        let happening = Happening::new(committed(7, &[b"a", b"b"]));
-        let ids: Vec<TxId> = happening.committed.block.tx_ids().collect();
-        assert_eq!((happening.index_of(&ids[1]), happening.index_of(&TxId([0; 32]))), (Some(1), None));
-        assert_eq!(happening.block().tags["block.height"], ["7"]);
-        assert_eq!(happening.header().tags, Tags::from([("tm.event".to_owned(), vec!["NewBlockHeader".to_owned()])]));
-        let tx = &happening.txs()[1];
+        let height = CommittedHeight::new(committed(7, &[b"a", b"b"]));
+        let ids: Vec<TxId> = height.committed.block.tx_ids().collect();
+        assert_eq!((height.index_of(&ids[1]), height.index_of(&TxId([0; 32]))), (Some(1), None));
+        assert_eq!(height.block().tags["block.height"], ["7"]);
+        assert_eq!(height.header().tags, Tags::from([("tm.event".to_owned(), vec!["NewBlockHeader".to_owned()])]));
+        let tx = &height.txs()[1];
         assert_eq!(tx.tags["tx.hash"], [ids[1].to_string()]);
         assert_eq!(tx.tags["transfer.amount"], ["5"]);
         let result: serde_json::Value = serde_json::from_str(&tx.result("tm.event = 'Tx'")).unwrap();

@@ -86,11 +86,11 @@ impl Shown {
 type Source = broadcast::Receiver<Arc<Happened>>;
 
 /// An item that a client receives: an event, or the number of events that were lost for all clients.
-type Told = Result<Arc<Shown>, u64>;
+type Published = Result<Arc<Shown>, u64>;
 
 /// Distributes events inside heights to clients.
 pub struct Rounds {
-    told: broadcast::Sender<Told>,
+    published: broadcast::Sender<Published>,
     /// The source for the next client, unless the source of an earlier one is still forwarded.
     next: Mutex<Option<Source>>,
     wanted: Notify,
@@ -99,7 +99,7 @@ pub struct Rounds {
 impl Rounds {
     /// Creates the distributor without clients.
     pub fn new() -> Self {
-        Self { told: broadcast::Sender::new(KEPT_MAX), next: Mutex::default(), wanted: Notify::new() }
+        Self { published: broadcast::Sender::new(KEPT_MAX), next: Mutex::default(), wanted: Notify::new() }
     }
 
     /// Subscribes to all events from now on.
@@ -107,7 +107,7 @@ impl Rounds {
         let mut next = self.next.lock().expect("nothing panics while it holds the lock");
         *next = Some(source());
         self.wanted.notify_one();
-        Watching(self.told.subscribe())
+        Watching(self.published.subscribe())
     }
 
     /// Forwards events until the server stops. It drops a source at the first event that no client receives.
@@ -118,13 +118,13 @@ impl Rounds {
                 continue;
             };
             loop {
-                let told = match source.recv().await {
+                let published = match source.recv().await {
                     Ok(happened) => Ok(Arc::new(Shown { happened, event: OnceLock::new() })),
                     Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
                     Err(broadcast::error::RecvError::Closed) => return,
                 };
                 let mut next = self.next.lock().expect("nothing panics while it holds the lock");
-                if self.told.send(told).is_err() {
+                if self.published.send(published).is_err() {
                     *next = None;
                     break;
                 }
@@ -134,7 +134,7 @@ impl Rounds {
 }
 
 /// The position of one client in the events inside heights.
-pub struct Watching(broadcast::Receiver<Told>);
+pub struct Watching(broadcast::Receiver<Published>);
 
 impl Watching {
     /// Returns the next event. It can be dropped before it is ready without losing an event.
@@ -142,7 +142,7 @@ impl Watching {
     /// Errors: the number of events that are lost, because this client, or the node itself, was too slow.
     pub async fn next(&mut self) -> Result<Arc<Shown>, u64> {
         match self.0.recv().await {
-            Ok(told) => told,
+            Ok(published) => published,
             Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await, // the server stops
         }

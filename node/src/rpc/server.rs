@@ -9,7 +9,7 @@
 //! | `OPTIONS …` | what a web page may do |
 //! | any | 403 for a foreign host or page; 429 for an address over its budget; 503 from a full server |
 //!
-//! A client has [`PATIENCE`] to send a request's head, again to send its body, and must read an answer at a minimum
+//! A client has [`CLIENT_TIMEOUT`] to send a request's head, again to send its body, and must read an answer at a minimum
 //! rate. [`crate::clients`] bounds its cost: a connection without a free place is answered with 503 and closed.
 
 use std::{
@@ -57,7 +57,7 @@ use super::{
 };
 
 /// Maximum time that a client may take for its next step.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum time for connections to end when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -167,7 +167,7 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
                 if let Ok(turn) = refusals.clone().try_acquire_owned() {
                     tokio::spawn(until(stopped.clone(), async move {
                         let _turn = turn;
-                        let _ = timeout(PATIENCE, refuse(socket, why)).await;
+                        let _ = timeout(CLIENT_TIMEOUT, refuse(socket, why)).await;
                     }));
                 }
             }
@@ -203,9 +203,12 @@ async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>,
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(CLIENT_TIMEOUT)
         .max_buf_size(header_bytes_max)
-        .serve_connection(TokioIo::new(RequestLine::new(NoStall::new(socket, PATIENCE, Some(client.clone())))), service)
+        .serve_connection(
+            TokioIo::new(RequestLine::new(NoStall::new(socket, CLIENT_TIMEOUT, Some(client.clone())))),
+            service,
+        )
         .with_upgrades();
     tokio::pin!(http);
     tokio::select! {
@@ -392,10 +395,10 @@ impl Connection {
         let late = || {
             bad(Error::invalid_request(format_args!(
                 "the body did not come within {} s: send it again",
-                PATIENCE.as_secs()
+                CLIENT_TIMEOUT.as_secs()
             )))
         };
-        timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(late()))
+        timeout(CLIENT_TIMEOUT, read).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
@@ -412,7 +415,7 @@ async fn discard(body: Body) {
             }
         }
     };
-    let _ = timeout(PATIENCE, rest).await;
+    let _ = timeout(CLIENT_TIMEOUT, rest).await;
 }
 
 fn too_many_requests() -> Response {

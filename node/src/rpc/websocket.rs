@@ -20,7 +20,7 @@ use crate::clients::{self, Client as Connected, Place, Room, Subscribed, Taken, 
 use super::{
     args::Args,
     error::Error,
-    events::{self, Cursor, Event, Happening, Missed},
+    events::{self, CommittedHeight, Cursor, Event, Missed},
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
@@ -158,7 +158,7 @@ impl Client<'_> {
                 },
                 () = sleep(wait), if self.watching.is_some() && !wait.is_zero() => Ok(()),
                 height = next_height(&mut self.watching), if wait.is_zero() => match height {
-                    Ok(happening) => self.on_height(socket, happening).await,
+                    Ok(height) => self.on_height(socket, height).await,
                     Err(Missed { heights }) => {
                         Err(self.on_missed(socket, &format!("the events of {heights} heights")).await)
                     }
@@ -277,36 +277,36 @@ impl Client<'_> {
 
     /// Writes the events of a height: header first, then block, its events, transactions in order, changes of the
     /// validator set.
-    async fn on_height(&mut self, socket: &mut WebSocket, happening: Arc<Happening>) -> Result<(), End> {
+    async fn on_height(&mut self, socket: &mut WebSocket, height: Arc<CommittedHeight>) -> Result<(), End> {
         let wants = |event: &str| self.subscriptions.iter().any(|s| events::may_match(&s.query, event));
         let [header, block, txs, block_events, updates] =
             ["NewBlockHeader", "NewBlock", "Tx", "NewBlockEvents", "ValidatorSetUpdates"].map(wants);
-        let txs = txs && !happening.committed.block.txs.is_empty();
+        let txs = txs && !height.committed.block.txs.is_empty();
         if header {
-            self.feed(socket, happening.header()).await?;
+            self.feed(socket, height.header()).await?;
         }
         if block || txs {
             self.flush(socket).await?; // the header does not wait for its block
             // Converting a block to JSON takes milliseconds: it is done on a blocking thread, once for all clients.
             let rendered = tokio::task::spawn_blocking({
-                let (happening, connected) = (happening.clone(), self.connected.clone());
+                let (height, connected) = (height.clone(), self.connected.clone());
                 move || {
                     connected.charged(|| {
                         if block {
-                            happening.block();
+                            height.block();
                         }
                         if txs {
-                            happening.txs();
+                            height.txs();
                         }
                     });
                 }
             });
             rendered.await.map_err(|_| End::Gone)?;
         }
-        let blocks = block.then(|| happening.block());
-        let block_events = block_events.then(|| happening.block_events());
-        let txs = if txs { happening.txs() } else { &[] };
-        let updates = happening.validator_updates().filter(|_| updates);
+        let blocks = block.then(|| height.block());
+        let block_events = block_events.then(|| height.block_events());
+        let txs = if txs { height.txs() } else { &[] };
+        let updates = height.validator_updates().filter(|_| updates);
         for event in blocks.into_iter().chain(block_events).chain(txs).chain(updates) {
             self.feed(socket, event).await?;
         }
@@ -352,7 +352,7 @@ impl Client<'_> {
 }
 
 /// Returns the next height; waits forever without subscriptions.
-async fn next_height(watching: &mut Option<(Cursor, Place, Work)>) -> Result<Arc<Happening>, Missed> {
+async fn next_height(watching: &mut Option<(Cursor, Place, Work)>) -> Result<Arc<CommittedHeight>, Missed> {
     match watching {
         Some((cursor, ..)) => cursor.next().await,
         None => std::future::pending().await,

@@ -11,7 +11,7 @@ use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
-use super::{Parts, VerifyPool};
+use super::{Deps, VerifyPool};
 use crate::{clients::Client, clock, os};
 
 /// The result of a submitted transaction: the gas that it requests, or the reason for its rejection.
@@ -68,7 +68,7 @@ impl VerifyPool {
 impl VerifyPool {
     /// Processes up to [`super::SLICE`] submissions.
     pub(super) fn take_submissions(&self, mut submissions: Vec<Submission>) {
-        let waited = self.parts.metrics.verify.wait_seconds.with_label_values(&["submission"]);
+        let waited = self.deps.metrics.verify.wait_seconds.with_label_values(&["submission"]);
         submissions.iter().for_each(|submission| waited.observe(submission.since.elapsed().as_secs_f64()));
         submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else its client left
         let begun = os::thread_cpu();
@@ -79,7 +79,7 @@ impl VerifyPool {
             let taken = verified.and_then(|tx| match (&tip, adds) {
                 (None, _) => Err(Rejection::not_available()),
                 (Some(tip), true) => self.add(tip, tx, Source::Local, since),
-                (Some(tip), false) => self.sound(tip, tip.check(&self.parts.mempool, &tx)),
+                (Some(tip), false) => self.sound(tip, tip.check(&self.deps.mempool, &tx)),
             });
             if let Err(Rejection { name: "E_IN_MEMPOOL", .. }) = &taken
                 && adds
@@ -98,12 +98,12 @@ impl VerifyPool {
     /// may be true.
     fn announce_again(&self, bytes: &[u8]) {
         let now = clock::steady();
-        if !self.parts.is_broadcasting {
+        if !self.deps.is_broadcasting {
             return;
         }
-        if let Some(tx) = self.parts.mempool.announce_again(&TxId::of(bytes), now) {
+        if let Some(tx) = self.deps.mempool.announce_again(&TxId::of(bytes), now) {
             let salt = now.unix_nanos() as u64;
-            self.parts.network.publish(TxBatch { txs: vec![tx], salt }.encode());
+            self.deps.network.publish(TxBatch { txs: vec![tx], salt }.encode());
         }
     }
 
@@ -129,14 +129,14 @@ impl VerifyPool {
             }
         }
         if new > 0 {
-            self.parts.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(new);
+            self.deps.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(new);
         }
         Ok(new > 0)
     }
 
     /// Decodes transactions and checks the signatures of the unknown ones together.
     fn verify<'b>(&self, all: impl Iterator<Item = &'b [u8]> + Clone) -> Vec<Result<VerifiedTx, Rejection>> {
-        let Parts { txs, mempool, metrics, .. } = &self.parts;
+        let Deps { txs, mempool, metrics, .. } = &self.deps;
         let known: Vec<Option<Rejection>> = all.clone().map(|bytes| mempool.known(&TxId::of(bytes))).collect();
         let new = all.clone().zip(&known).filter_map(|(bytes, known)| known.is_none().then_some(bytes));
         let mut verified = txs.verify_each(new).into_iter();
@@ -156,7 +156,7 @@ impl VerifyPool {
 
     /// Adds a verified transaction to the mempool and measures its wait from `since`.
     fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
-        let Parts { mempool, metrics, .. } = &self.parts;
+        let Deps { mempool, metrics, .. } = &self.deps;
         let TipState { reader, height, params } = tip;
         let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
         let added = self.sound(tip, added);
@@ -170,20 +170,20 @@ impl VerifyPool {
     /// Returns the state after the last block; `None` when it cannot be read, which is logged and counted.
     fn tip(&self) -> Option<TipState<'_>> {
         let read = || {
-            let reader = self.parts.store.reader()?;
+            let reader = self.deps.store.reader()?;
             let height = reader.height();
             // The parameters are read from the same snapshot: the store may have committed another height meanwhile.
-            let params = Rules::new(&reader, self.parts.store.chain_id().clone(), height.next()).params;
+            let params = Rules::new(&reader, self.deps.store.chain_id().clone(), height.next()).params;
             reader.check()?;
             Ok(TipState { reader, height, params })
         };
-        read().inspect_err(|error: &StoreError| self.parts.metrics.unreadable.note("client", error)).ok()
+        read().inspect_err(|error: &StoreError| self.deps.metrics.unreadable.note("client", error)).ok()
     }
 
     /// Returns the mempool's result, or an error if it used rows that cannot be read.
     fn sound(&self, tip: &TipState<'_>, said: Result<Added, Rejection>) -> Result<Added, Rejection> {
         let Err(error) = tip.reader.check() else { return said };
-        self.parts.metrics.unreadable.note("client", &error);
+        self.deps.metrics.unreadable.note("client", &error);
         Err(Rejection::not_available())
     }
 }

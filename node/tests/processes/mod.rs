@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use types::{ChainId, KeyType, Time};
 
 /// Timeout of each expected event, which is long enough for a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The home folders of a testnet's nodes.
 pub struct Homes {
@@ -175,7 +175,7 @@ impl Validator {
 
     /// Waits for a log line that contains `part` and for which `is_asked_for` returns true, and returns it.
     pub fn wait_for_line_where(&mut self, part: &str, is_asked_for: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_MAX;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -197,7 +197,7 @@ impl Validator {
     }
 
     fn wait_for_end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_MAX;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -247,9 +247,9 @@ impl Validator {
         (answer.status().as_u16(), answer.into_body().read_to_string().unwrap())
     }
 
-    /// Waits until `holds` returns true; panics with `what` and the log after [`PATIENCE`].
+    /// Waits until `holds` returns true; panics with `what` and the log after [`WAIT_MAX`].
     pub fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_MAX;
         while !holds(self) {
             if Instant::now() > deadline {
                 self.log.extend(self.lines.try_iter());
@@ -279,7 +279,7 @@ impl Validator {
 
     /// Waits until the node has committed this height.
     pub fn wait_for_height(&mut self, height: u64) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_MAX;
         while self.height() < height {
             if Instant::now() > deadline {
                 self.log.extend(self.lines.try_iter());
@@ -333,9 +333,9 @@ impl Drop for Validator {
     }
 }
 
-/// Waits until `happened` returns true; panics with `what` after [`PATIENCE`].
+/// Waits until `happened` returns true; panics with `what` after [`WAIT_MAX`].
 pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_MAX;
     while !happened() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         thread::sleep(Duration::from_millis(20));

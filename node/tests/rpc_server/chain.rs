@@ -18,7 +18,7 @@ use node::rpc::{
     Submitter,
 };
 use node::{
-    board::{Happened, Told},
+    board::{Happened, ReportedEvidence},
     clients::Client,
 };
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
@@ -295,9 +295,9 @@ impl Chain {
             genesis: GenesisText::Whole(self.genesis.to_json()),
             store: self.store.clone(),
             app: self.app.clone(),
-            pool: Arc::new(Lent(self.clone())),
-            submitter: Arc::new(Lent(self.clone())),
-            network: Arc::new(Lent(self.clone())),
+            pool: Arc::new(Shared(self.clone())),
+            submitter: Arc::new(Shared(self.clone())),
+            network: Arc::new(Shared(self.clone())),
             status: Box::new({
                 let chain = self.clone();
                 move || Arc::new(chain.status())
@@ -307,9 +307,9 @@ impl Chain {
                 move || events.subscribe()
             }),
             evidence: Box::new({
-                let (happened, told) = (self.happened.clone(), Mutex::new(Told::default()));
+                let (happened, reported) = (self.happened.clone(), Mutex::new(ReportedEvidence::default()));
                 move |evidence| {
-                    if lock(&told).is_news(&evidence) {
+                    if lock(&reported).is_news(&evidence) {
                         let _ = happened.send(Arc::new(Happened::Evidence(Box::new(evidence))));
                     }
                 }
@@ -356,9 +356,9 @@ impl Served {
 
 /// The chain as mempool, submitter and network of the RPC server.
 #[derive(Clone)]
-struct Lent(Arc<Chain>);
+struct Shared(Arc<Chain>);
 
-impl Pool for Lent {
+impl Pool for Shared {
     fn size(&self) -> PoolSize {
         let waiting = lock(&self.0.waiting);
         PoolSize { txs: waiting.len(), bytes: waiting.iter().map(Vec::len).sum() }
@@ -386,7 +386,7 @@ impl Pool for Lent {
     }
 }
 
-impl Submitter for Lent {
+impl Submitter for Shared {
     fn submit(&self, tx: Vec<u8>, _: Arc<Client>) -> BoxFuture<'static, Result<Accepted, Rejection>> {
         let lent = self.clone();
         let take_in = move || {
@@ -405,7 +405,7 @@ impl Submitter for Lent {
     }
 }
 
-impl Lent {
+impl Shared {
     fn judge(&self, tx: &[u8]) -> Result<Accepted, Rejection> {
         match VerifiedTx::from_bytes(tx).map_err(Refusal::from) {
             Ok(_) => Ok(Accepted { gas_wanted: 1 }),
@@ -418,7 +418,7 @@ impl Lent {
     }
 }
 
-impl Network for Lent {
+impl Network for Shared {
     fn listeners(&self) -> Vec<String> {
         vec!["tcp://127.0.0.1:26656".into()]
     }

@@ -33,7 +33,7 @@ impl Task {
                 self.close(connection, DownReason::Disconnected);
             }
             (Say::Ask(_), _) if is_live => self.on_ask(connection),
-            (Say::Addresses(told), _) if is_live => self.on_addresses(connection, told.addresses),
+            (Say::Addresses(received), _) if is_live => self.on_addresses(connection, received.addresses),
             _ => self.penalize(peer, Offence::GARBAGE),
         }
     }
@@ -46,7 +46,7 @@ impl Task {
         link.hello = Some(hello);
         if self.shared.id > link.peer {
             link.is_accepted = true;
-            self.tell(connection, ToHandler::Say(Control::accept()));
+            self.notify_handler(connection, ToHandler::Say(Control::accept()));
         }
     }
 
@@ -67,7 +67,7 @@ impl Task {
             if let Err(refusal) = self.judge(connection, &hello).and_then(|()| self.judge_key(connection, &hello)) {
                 return self.refuse(connection, refusal);
             }
-            self.tell(connection, ToHandler::Say(Control::accept()));
+            self.notify_handler(connection, ToHandler::Say(Control::accept()));
         } else if !link.is_accepted {
             let peer = link.peer;
             return self.penalize(peer, Offence::GARBAGE);
@@ -117,8 +117,8 @@ impl Task {
             return Ok(()); // needs no place, or already has one
         }
         let is_outbound = link.dialled.is_some();
-        let is_stranger = self.is_stranger(link);
-        let max = match (is_outbound, is_stranger) {
+        let is_unproven = self.is_unproven(link);
+        let max = match (is_outbound, is_unproven) {
             (true, _) => config.max_outbound,
             (false, true) => config.max_inbound - config.max_inbound / PROVEN_SHARE,
             (false, false) => config.max_inbound,
@@ -135,9 +135,9 @@ impl Task {
         }
         // The unproven peers of one range share few places, regardless of the number of their keys.
         let range = |link: &Link| link.ip().and_then(|ip| config.range_of(&link.peer, ip));
-        let is_counted = is_stranger && config.max_inbound_per_ip != 0;
+        let is_counted = is_unproven && config.max_inbound_per_ip != 0;
         if let Some(of_link) = range(link).filter(|_| is_counted) {
-            let same = others().filter(|(_, other)| self.is_stranger(other) && range(other) == Some(of_link)).count();
+            let same = others().filter(|(_, other)| self.is_unproven(other) && range(other) == Some(of_link)).count();
             if same >= (config.max_inbound / RANGE_SHARE).max(1) {
                 return Err(Refusal::Full);
             }
@@ -149,7 +149,7 @@ impl Task {
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.phase = Phase::Leaving;
         let (peer, address) = (link.peer, link.place());
-        self.tell(connection, ToHandler::Refuse(refusal.to_wire()));
+        self.notify_handler(connection, ToHandler::Refuse(refusal.to_wire()));
         if refusal.is_lasting() {
             self.book.forget(&peer);
         }

@@ -255,7 +255,7 @@ impl Task {
         match outgoing {
             Outgoing::Up { peer, peer_id, connection, queues } => {
                 let (link, info) = (peer.link, peer.info(self.shared.penalty(&peer.id)));
-                self.swarm.behaviour_mut().streams.tell(peer_id, connection, ToHandler::Start(peer, queues));
+                self.swarm.behaviour_mut().streams.notify(peer_id, connection, ToHandler::Start(peer, queues));
                 Item { event: Event::Up { peer: info }, link, _permit: None }
             }
             Outgoing::Down { peer, link, reason } => Item { event: Event::Down { peer, reason }, link, _permit: None },
@@ -456,9 +456,9 @@ impl Task {
         self.links.iter().filter(|(_, link)| link.peer == *peer).map(|(connection, _)| *connection).collect()
     }
 
-    fn tell(&mut self, connection: ConnectionId, event: ToHandler) {
+    fn notify_handler(&mut self, connection: ConnectionId, event: ToHandler) {
         if let Some(link) = self.links.get(&connection) {
-            self.swarm.behaviour_mut().streams.tell(link.peer_id, connection, event);
+            self.swarm.behaviour_mut().streams.notify(link.peer_id, connection, event);
         }
     }
 
@@ -497,7 +497,7 @@ impl Task {
     }
 
     /// Returns true if the peer is unproven: neither dialled by us, nor configured, nor known to be useful.
-    fn is_stranger(&self, link: &Link) -> bool {
+    fn is_unproven(&self, link: &Link) -> bool {
         link.dialled.is_none() && !self.config().is_exempt(&link.peer) && !self.proven.contains_key(&link.peer)
     }
 }

@@ -44,20 +44,20 @@ impl Task {
         let offset = self.share_offset % known.len();
         known.rotate_left(offset);
         self.share_offset = self.share_offset.wrapping_add(ADDRESSES_PER_MESSAGE_MAX);
-        self.tell(connection, ToHandler::Say(Control::addresses(known.into_iter())));
+        self.notify_handler(connection, ToHandler::Say(Control::addresses(known.into_iter())));
     }
 
-    pub(super) fn on_addresses(&mut self, connection: ConnectionId, told: Vec<String>) {
+    pub(super) fn on_addresses(&mut self, connection: ConnectionId, received: Vec<String>) {
         let Some(link) = self.links.get(&connection) else { return };
         let (source, ip, now) = (link.peer, link.ip(), Instant::now());
         if !self.config().pex || !self.count_address_message(connection) {
             return;
         }
-        if told.len() > ADDRESSES_PER_MESSAGE_MAX {
+        if received.len() > ADDRESSES_PER_MESSAGE_MAX {
             return self.penalize(source, Offence::GARBAGE);
         }
         let Some(ip) = ip else { return };
-        for address in told.iter().filter_map(|text| text.parse::<PeerAddress>().ok()) {
+        for address in received.iter().filter_map(|text| text.parse::<PeerAddress>().ok()) {
             if self.book.learn(address, ip, now) && self.config().address_book.is_some() {
                 self.save_at.get_or_insert(now + BOOK_SAVE_INTERVAL);
             }
@@ -134,7 +134,7 @@ impl Task {
         let connections: Vec<_> = self.live.values().filter(likes).copied().collect();
         if !connections.is_empty() {
             self.share_offset = self.share_offset.wrapping_add(1);
-            self.tell(connections[self.share_offset % connections.len()], ToHandler::Say(Control::ask()));
+            self.notify_handler(connections[self.share_offset % connections.len()], ToHandler::Say(Control::ask()));
         }
     }
 
@@ -220,7 +220,7 @@ impl Task {
         self.dialling.remove(&address.id);
         let now = Instant::now();
         if let Some(lasts) = self.book.on_failed(&address.id, now)
-            && lasts >= UNREACHABLE_TOLD_AFTER
+            && lasts >= UNREACHABLE_LOGGED_AFTER
             && let Some(passed_over) = self.notices.is_due(now, dial_notice(address))
         {
             tracing::warn!(

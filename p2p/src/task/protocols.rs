@@ -298,36 +298,36 @@ impl Task {
     /// Sets which peers may be in the gossip mesh: all but unproven ones, which fill the places that the others leave
     /// free.
     pub(super) fn rank_gossip(&mut self) {
-        let (mut good, mut strangers) = (BTreeSet::new(), BTreeMap::<PeerId, u64>::new());
+        let (mut good, mut unproven) = (BTreeSet::new(), BTreeMap::<PeerId, u64>::new());
         for link in self.links.values().filter(|link| !matches!(link.phase, Phase::Leaving)) {
-            if !self.is_stranger(link) {
+            if !self.is_unproven(link) {
                 good.insert(link.peer_id);
                 continue;
             }
             // The oldest connections come first, then those whose handshake is not complete.
             let age = if let Phase::Live(peer) = &link.phase { peer.link } else { u64::MAX };
-            let first = strangers.entry(link.peer_id).or_insert(age);
+            let first = unproven.entry(link.peer_id).or_insert(age);
             *first = age.min(*first);
         }
-        let mut strangers: Vec<_> = strangers.into_iter().filter(|(peer, _)| !good.contains(peer)).collect();
-        strangers.sort_unstable_by_key(|(peer, age)| (*age, *peer));
-        let room = MESH_PEERS_LOW.saturating_sub(good.len()).max(MESH_STRANGERS_MIN);
+        let mut unproven: Vec<_> = unproven.into_iter().filter(|(peer, _)| !good.contains(peer)).collect();
+        unproven.sort_unstable_by_key(|(peer, age)| (*age, *peer));
+        let room = MESH_PEERS_LOW.saturating_sub(good.len()).max(MESH_UNPROVEN_MIN);
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         for peer in &good {
             gossip.set_application_score(peer, gossip::GOOD);
         }
-        for (n, (peer, _)) in strangers.iter().enumerate() {
-            gossip.set_application_score(peer, if n < room { gossip::GOOD } else { gossip::STRANGER });
+        for (n, (peer, _)) in unproven.iter().enumerate() {
+            gossip.set_application_score(peer, if n < room { gossip::GOOD } else { gossip::UNPROVEN });
         }
     }
 
     /// Updates the counters of the peers in the gossip mesh.
     pub(super) fn count_mesh(&mut self) {
         let mesh: Vec<PeerId> = self.swarm.behaviour().gossip.mesh_peers(&self.topic).copied().collect();
-        let is_good = |peer: &PeerId| self.links.values().any(|link| link.peer_id == *peer && !self.is_stranger(link));
+        let is_good = |peer: &PeerId| self.links.values().any(|link| link.peer_id == *peer && !self.is_unproven(link));
         let good = mesh.iter().filter(|peer| is_good(peer)).count();
         self.shared.counters.mesh_peers.set(good as u64);
-        self.shared.counters.mesh_strangers.set((mesh.len() - good) as u64);
+        self.shared.counters.mesh_unproven.set((mesh.len() - good) as u64);
     }
 
     /// Sends a response. Returns false if the requester is gone or has timed out.

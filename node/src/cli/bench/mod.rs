@@ -124,14 +124,14 @@ impl Bench {
         output::check_report(self.json.as_deref())?;
         let to_stdout = self.json.as_deref() == Some("-");
         let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
-        signals::on_each(move |_| told.store(true, Ordering::Relaxed))?;
+        let stopping = stop.clone();
+        signals::on_each(move |_| stopping.store(true, Ordering::Relaxed))?;
         let folder = Folder::new(&self.dir, self.keep)?;
         let machine = Machine::look(&self.dir)?;
         if !to_stdout {
             machine.lines().iter().for_each(output::line);
         }
-        os::ask_for_short_slices();
+        os::prefer_latency();
         let figures = self.workloads(&stop)?;
         drop(folder);
         if !to_stdout {
