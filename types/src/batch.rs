@@ -91,6 +91,8 @@ impl<'t> Term<'t> {
 
 #[cfg(test)]
 mod tests {
+    use k256::elliptic_curve::{point::AffineCoordinates, scalar::IsHigh};
+
     use super::*;
     use crate::{Address, ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire};
 
@@ -150,7 +152,7 @@ mod tests {
     fn with_wrong_parity(n: u64, k: Scalar) -> (Transaction, bool) {
         let (honest, secret) = (tx(n), scalar([1 + (n % 5) as u8; 32]));
         let point = (ProjectivePoint::GENERATOR * k).to_affine();
-        let r = Scalar::reduce(&point.x());
+        let r = scalar(point.x().into());
         let s = k.invert().unwrap() * (scalar(honest.digest().0) + r * secret);
         // The negation of s, which keeps it low, negates the nonce point.
         let is_odd = bool::from(point.y_is_odd()) != bool::from(s.is_high());
