@@ -105,7 +105,7 @@ fn timeouts_and_a_second_lock_are_noted() {
 }
 
 #[test]
-fn nothing_is_noted_while_nobody_watches_and_outputs_are_the_same() {
+fn without_a_watcher_nothing_is_noted_and_outputs_are_the_same() {
     let (cast, me, others) = cast();
     let (mut watched, mut other) = (cast.started(me), cast.started(me));
     watched.watch(true);

@@ -175,7 +175,7 @@ fn line_28_prevotes_a_reproposal_with_its_polka() {
 }
 
 #[test]
-fn line_28_says_nothing_while_the_polka_is_incomplete() {
+fn line_28_sends_nothing_while_the_polka_is_incomplete() {
     let (cast, me, others) = cast();
     let mut engine = reproposed(&cast, me, others, 2);
     expect!(engine, checked(block('a'), true) => []);
@@ -185,7 +185,7 @@ fn line_28_says_nothing_while_the_polka_is_incomplete() {
 }
 
 #[test]
-fn line_28_says_nothing_when_the_polka_is_for_another_block() {
+fn line_28_sends_nothing_when_the_polka_is_for_another_block() {
     let (cast, me, others) = cast();
     let mut engine = cast.started(me);
     for other in others {
@@ -279,7 +279,7 @@ fn line_42_remembers_a_late_polka_as_valid_without_a_lock() {
 }
 
 #[test]
-fn d6_a_hidden_polka_that_is_shown_is_proposed_by_whoever_is_next() {
+fn d6_a_hidden_polka_that_is_shown_is_proposed_by_the_next_proposer() {
     let cast = Cast::new(4);
     let me = cast.proposer(2);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -448,7 +448,7 @@ fn line_49_valid_never_turns_invalid() {
 }
 
 #[test]
-fn late_precommits_are_gathered_into_the_last_commit() {
+fn late_precommits_are_added_to_the_last_commit() {
     let (cast, me, others) = cast();
     let mut engine = prevoted(&cast, me, 'a');
     engine.step(now(), checked(block('a'), true));
@@ -750,7 +750,7 @@ fn a_decision_and_a_polka_of_a_round_long_past_count_when_a_certificate_proves_t
 // ---- what is sent again ----------------------------------------------------------------------------------------
 
 #[test]
-fn what_was_said_is_said_again_and_again_but_less_often() {
+fn own_messages_are_rebroadcast_less_and_less_often() {
     let (cast, me, _) = cast();
     let mut engine = cast.started(me);
     engine.step(now(), timeout(Propose, 0));

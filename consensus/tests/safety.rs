@@ -57,7 +57,7 @@ fn a_proposer_whose_guard_refuses_waits_like_the_others() {
 // ---- restart ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_restarted_validator_says_the_same_and_nothing_else() {
+fn a_restarted_validator_sends_the_same_messages_and_nothing_else() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -145,7 +145,7 @@ fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
 // ---- abstaining ------------------------------------------------------------------------------------------------
 
 #[test]
-fn who_abstains_follows_decides_and_says_nothing_until_it_may() {
+fn an_abstaining_validator_decides_and_sends_nothing_until_it_may_sign() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let mut engine = cast.engine(me);
@@ -324,7 +324,7 @@ fn drive(engine: &mut Engine, inputs: Vec<Input>) -> Vec<String> {
 }
 
 #[test]
-fn i2_a_batch_is_written_once_before_anything_is_said() {
+fn i2_a_batch_is_written_once_before_anything_is_sent() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -356,7 +356,7 @@ fn an_ordinary_height_takes_two_writes_of_the_proposer_and_of_the_others() {
 // ---- a full node -----------------------------------------------------------------------------------------------
 
 #[test]
-fn a_full_node_decides_and_says_nothing() {
+fn a_full_node_decides_and_sends_nothing() {
     let cast = Cast::new(4);
     let mut engine = Engine::new(chain(), None, cast.set.clone());
     let mut outputs = engine.step(now(), cast.start());

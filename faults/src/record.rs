@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_is_at_the_tip_when_it_keeps_up() {
+    fn an_absent_validator_is_at_the_tip_when_it_keeps_up() {
         let begin = Instant::now();
         let mut record = Record::new(4);
         for height in 1..=60 {
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn throughput_is_back_after_a_second_of_it() {
+    fn throughput_has_recovered_after_one_second_at_the_baseline() {
         let begin = Instant::now();
         let mut record = healthy(begin, 50);
         let healed = begin + ms(8_000);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_ranks_behind_all_that_is() {
+    fn transactions_without_a_commit_rank_behind_all_committed_ones() {
         let begin = Instant::now();
         let mut record = healthy(begin, 99);
         let span = Span { from: begin, to: begin + ms(60_000) };
@@ -436,7 +436,7 @@ mod tests {
 
     /// The changes below are mutations that the check for lost transactions must notice.
     #[test]
-    fn a_dropped_a_doubled_and_an_unread_transaction_are_noticed() {
+    fn lost_duplicate_and_unread_transactions_are_detected() {
         let begin = Instant::now();
         let right = healthy(begin, 100).account(&[]);
         assert_eq!(right, Account { due: 100, accepted: 100, committed: 100, ..Account::default() });

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_what_was_kept_and_how_long_it_took() {
+    fn a_row_shows_the_throughput_that_was_kept_and_the_recovery_times() {
         let begin = Instant::now();
         let row = Row::of(&record(begin), &times(begin), 4, 80.0);
         assert_eq!((row.baseline_per_s, row.committed_per_s), (80.0, 60.0));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_back_is_a_violation() {
+    fn missing_recovery_is_a_violation() {
         let begin = Instant::now();
         let row = Row::of(&record(begin), &times(begin), 4, 80.0);
         let away = Row { at_tip_ms: None, ..row.clone() };

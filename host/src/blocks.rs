@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_equivocating_proposer_gets_both_blocks_told_apart() {
+    fn parts_of_an_equivocating_proposers_two_blocks_are_kept_apart() {
         let ((a, a_parts), (b, b_parts)) = (large(1), large(5));
         let mut blocks = Blocks::default();
         blocks.name(H, R, a, &[]);

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_asked_together_and_who_delivered_first() {
+    fn unproven_peers_are_asked_together_and_a_peer_that_delivered_is_asked_first() {
         let mut sync = Sync::default();
         let claims: Vec<Claim> = (1..=6).map(|n| claim(n, 200)).collect();
         let first = plan(&mut sync, 0, 5, &claims);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn fourteen_that_serve_nothing_cost_a_moment() {
+    fn fourteen_peers_that_serve_nothing_delay_sync_only_briefly() {
         let mut sync = Sync::default();
         let mut claims: Vec<Claim> = (1..=14).map(|n| claim(n, 1 << 60)).collect();
         claims.extend((15..=16).map(|n| claim(n, 100)));
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn who_delivered_and_then_is_silent_is_doubled_when_slow() {
+    fn a_second_peer_is_asked_when_a_proven_one_is_slow() {
         let mut sync = Sync::default();
         sync.was_useful(peer(1));
         let claims = [claim(1, 70), claim(2, 70)];
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_deliver_is_left_alone_longer_each_time_also_when_it_comes_back() {
+    fn a_peer_that_cannot_deliver_is_asked_less_and_less_often_even_after_reconnecting() {
         let mut sync = Sync::default();
         let liar = [claim(1, 1 << 60)];
         let mut at = 0;
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_forgot_our_next_block_is_only_asked_what_there_is() {
+    fn a_peer_that_pruned_the_next_block_is_only_asked_for_its_range() {
         let mut sync = Sync::default();
         let pruned = Claim { earliest: Height(50), ..claim(1, 100) };
         assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned])), [(1, 5, 0)]);

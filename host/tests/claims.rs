@@ -252,7 +252,7 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
 }
 
 #[test]
-fn a_commit_with_a_wrong_signature_or_of_strangers_proves_nothing() {
+fn a_commit_with_a_wrong_signature_or_of_unknown_validators_proves_nothing() {
     let mut ahead = One::new(true);
     (0..3).for_each(|_| ahead.decide(1));
     let validators = ahead.store.validators(ahead.tip()).unwrap();

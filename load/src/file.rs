@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_continued() {
+    fn a_written_file_is_read_and_continued() {
         let dir = tempfile::tempdir().unwrap();
         let (path, recipe) = (dir.path().join("folder/load.txs"), recipe(3, 100_000));
         assert!(Presigned::open(&path).unwrap().is_none());
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writer_left_unfinished_is_cut_off() {
+    fn an_unfinished_record_at_the_end_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("load.txs");
         let recipe = recipe(3, 0);

@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_refused_must_be() {
+    fn an_invalid_transaction_that_is_not_refused_is_a_problem() {
         let tracker = tracker();
         add(&tracker, &[(0, 0, Kind::Garbage), (1, 0, Kind::Expired), (2, 0, Kind::Expired), (3, 0, Kind::WrongChain)]);
         add(&tracker, &[(4, 0, Kind::WrongNonce)]);
@@ -766,7 +766,7 @@ mod tests {
     }
 
     #[test]
-    fn a_validator_that_went_away_is_not_waited_for() {
+    fn an_unreachable_validator_is_not_waited_for() {
         let tracker = tracker();
         add(&tracker, &[(0, 0, Kind::Valid)]);
         tracker.header(0, 11, MS, false, 7);
@@ -785,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_once_and_changes_each_time() {
+    fn problems_are_reported_once_and_changes_each_time() {
         let tracker = tracker();
         for _ in 0..2 {
             tracker.problem("it is wrong".to_owned());
@@ -799,7 +799,7 @@ mod tests {
     }
 
     #[test]
-    fn heights_of_which_nobody_told_are_read() {
+    fn heights_without_an_event_are_read() {
         let tracker = tracker();
         assert_eq!(tracker.header(0, 14, MS, true, 7), 11..14);
         assert_eq!(tracker.header(1, 14, MS, true, 7), 14..14);

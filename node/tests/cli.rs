@@ -20,7 +20,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn every_command_has_help_that_teaches() {
+fn the_help_of_every_command_names_what_matters() {
     let cairn = Cairn::new();
     for (command, teaches) in [
         ("", "cairn testnet"),
@@ -258,7 +258,7 @@ fn a_transaction_can_be_read_without_a_node() {
 }
 
 #[test]
-fn no_node_is_said_with_the_way_out() {
+fn commands_without_a_running_node_fail_with_the_remedy() {
     let cairn = Cairn::new();
     cairn.run(&["testnet", "--init-only", "--validators", "1"]).succeeds();
     let free = program::free_ports(1);

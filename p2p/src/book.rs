@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_connection_starts_the_pauses_anew_and_a_ban_is_waited_for() {
+    fn a_good_connection_resets_the_pauses_and_a_banned_peer_is_dialled_after_its_ban() {
         let now = Instant::now();
         let mut book = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
         let id = NodeId([1; 20]);
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_tells_only_of_networks_that_it_is_in() {
+    fn addresses_from_a_peer_are_taken_only_for_networks_that_it_is_in() {
         let now = Instant::now();
         let learned = |allow_private, source: &str, host: &str| {
             let mut book = book(|c| c.allow_private = allow_private, now);
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn poisoned_sources_cause_few_dials() {
+    fn sources_of_false_addresses_cause_few_dials() {
         let begin = Instant::now();
         let mut book = book(|_| (), begin);
         let (mut dials, mut at_victim) = (0, 0);
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_lies_is_forgotten_and_one_that_tells_the_truth_costs_nothing() {
+    fn a_range_of_failing_addresses_is_forgotten_and_a_range_that_answers_is_not_limited() {
         let now = Instant::now();
         let mut book = book(|_| (), now);
         for n in 1..=60u8 {

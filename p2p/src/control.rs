@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_understood_by_the_refused() {
+    fn a_refusal_is_decoded_by_the_refused_peer() {
         let (mine, theirs) = (Config::new("mine", ""), Config::new("theirs", ""));
         let refusal = Refusal::WrongChain { ours: "theirs".into(), theirs: "mine".into() };
         let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_external_address_wins_over_what_we_see() {
+    fn the_announced_external_address_wins_over_the_observed_one() {
         let seen: IpAddr = "10.0.0.9".parse().unwrap();
         let mut hello = Hello { port: 26656, ..Hello::default() };
         assert_eq!(hello.address(ID, seen, Transport::Tcp).unwrap().to_string(), format!("{ID}@10.0.0.9:26656"));

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_keys_of_one_range_are_one_offender() {
+    fn new_keys_in_one_range_count_as_one_offender() {
         let (mut scores, now) = (Scores::default(), Instant::now());
         let range = Range::of("8.8.8.8".parse().unwrap());
         for n in 1..=10u8 {

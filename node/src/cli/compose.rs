@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn another_number_changes_what_depends_on_it_and_nothing_else() {
+    fn another_number_of_validators_changes_only_what_depends_on_it() {
         let seven = text(7, "..", &["--chain-id".to_owned(), "seven".to_owned()]);
         assert!(seven.contains(r#""--validators", "7", "--chain-id", "seven"]"#), "{seven}");
         assert!(seven.contains("build: ..\n") && seven.contains("- ../monitoring/prometheus:/etc/prometheus:ro"));

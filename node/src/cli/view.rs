@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn why_validators_are_not_ready_stands_below_the_table_once() {
+    fn the_reasons_why_validators_are_not_ready_are_listed_once_below_the_table() {
         let mut picture = picture();
         let Condition::Up(seen) = picture.rows[0].condition.clone() else { panic!() };
         for (row, power) in picture.rows.iter_mut().zip([5, 6]) {

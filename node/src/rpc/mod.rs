@@ -30,7 +30,7 @@
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is distinct from "internal error" in `data` (`errors_say_what_to_do`).
 //! - **R5** Calls that cost more than a few reads (searches, proofs) wait for each other, and do not delay other calls
-//!   (`calls_that_cost_wait_for_each_other_and_not_for_others`).
+//!   (`expensive_calls_wait_for_each_other_and_cheap_calls_do_not_wait`).
 
 mod args;
 mod context;

@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_know_what_to_read() {
+    fn searches_read_only_what_the_conditions_need() {
         let query: Query =
             "tx.height > 5 AND tx.height<=9.5 AND transfer.to='Ann' AND a.b = 07 AND c.d = 1.5 AND tx.hash='AB'"
                 .parse()

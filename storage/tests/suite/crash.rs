@@ -187,7 +187,7 @@ fn a_dead_handle_writes_nothing() {
 }
 
 #[test]
-fn a_rewind_that_is_interrupted_goes_on() {
+fn an_interrupted_rewind_is_continued() {
     for nth in 0..6 {
         let disk = MemDisk::new();
         let store = open(&disk);
