@@ -58,7 +58,7 @@
 //! - **I5** Whatever a peer sends or does not read, the memory it uses here is bounded ([`limits`]) and nothing panics.
 //!   (`garbage_and_oversized_frames_are_banned`, `a_slow_consumer_stops_the_sender`)
 //! - **I6** A gossiped batch is forwarded only after [`Verdict::Accept`]. (`gossip_waits_for_the_verdict`)
-//! - **I7** After [`Network::shutdown`] no task and no socket is left. (`shutdown_closes_connections_and_frees_the_port`)
+//! - **I7** After [`Network::shutdown`] no task and no socket is left. (`shutdown_leaves_no_task_and_no_socket`)
 
 mod address;
 mod book;

@@ -605,7 +605,7 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
-fn shutdown_closes_connections_and_frees_the_port() {
+fn shutdown_leaves_no_task_and_no_socket() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut a, b, port) = runtime.block_on(async {
         let (a, b) = pair(|config| config.pex = true).await;

@@ -95,12 +95,12 @@ fn samples() -> Vec<Vec<u8>> {
 
 proptest! {
     #[test]
-    fn decoding_random_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         all_survive(&bytes);
     }
 
     #[test]
-    fn decoding_damaged_messages_never_panics(which in 0..12_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+    fn damaged_messages_never_panic(which in 0..12_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = samples().swap_remove(which);
         let at = at.index(bytes.len());
         bytes[at] = byte;

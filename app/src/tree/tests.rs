@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn paths_with_long_common_prefixes_give_the_defined_root(batches in proptest::collection::vec(crafted_writes(), 1..8)) {
+    fn paths_with_common_prefixes_give_the_defined_root(batches in proptest::collection::vec(crafted_writes(), 1..8)) {
         let mut world = World::new();
         for batch in &batches {
             world.write(batch);
