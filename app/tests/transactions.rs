@@ -126,7 +126,7 @@ fn nothing_is_executed_twice() {
     assert_eq!(codes(&chain.block(&[until(3), until(4)])), [8, 8]);
     assert_eq!(codes(&chain.block(&[until(3), until(4)])), [6, 8]);
     assert_eq!(codes(&chain.block(&[until(4)])), [6]);
-    assert_eq!(chain.rows.len(), empty + 1, "what expired is forgotten; account 2 is new");
+    assert_eq!(chain.rows.len(), empty + 1, "expired digests are removed; account 2 is new");
     assert_eq!(chain.balance(2), 3);
     assert_eq!(chain.account(1).nonce, 0);
 }
@@ -172,7 +172,11 @@ fn expired_digests_are_removed_over_several_blocks_without_visible_effect() {
     let mut sizes = vec![chain.rows.len()];
     while chain.rows.len() > empty {
         let height = chain.next_height();
-        assert_eq!(codes(&chain.block(&[until(8, 1), until(8, 7001)]))[..], [6, 6], "it expired, forgotten or not");
+        assert_eq!(
+            codes(&chain.block(&[until(8, 1), until(8, 7001)]))[..],
+            [6, 6],
+            "it expired, whether its digest is removed or not"
+        );
         sizes.push(chain.rows.len());
         assert!(height < Height(30), "{sizes:?}");
     }

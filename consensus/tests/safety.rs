@@ -28,7 +28,7 @@ fn i1_the_guard_refuses_every_step_back_and_every_second_value() {
     refused(Vote { height: Height(0), ..vote(&cast, VoteType::Precommit, 5, None) });
     refused(Vote { timestamp: now().saturating_add(ms(1)), ..vote(&cast, VoteType::Prevote, 1, Some(block('a'))) });
     let again = signer.sign_vote(vote(&cast, VoteType::Prevote, 1, Some(block('a'))), &chain());
-    assert_eq!(again, Ok(first), "the very same bytes have the very same signature");
+    assert_eq!(again, Ok(first), "the same bytes have the same signature");
     assert!(signer.sign_vote(vote(&cast, VoteType::Precommit, 1, None), &chain()).is_ok());
 }
 
@@ -39,7 +39,7 @@ fn i1_an_imported_signing_state_is_respected() {
     let mut engine = Engine::new(chain(), Some(Signer::new(cast.key(me), state)), cast.set.clone());
     engine.step(now(), cast.start());
     expect!(engine, timeout(Propose, 0) => []);
-    assert_eq!(engine.current_step(), Step::Prevote, "it follows, and says nothing");
+    assert_eq!(engine.current_step(), Step::Prevote, "it follows and sends nothing");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn both_votes_of_an_equivocator_count_for_their_value_and_once_for_any() {
     assert!(!engine.precommits(Round(0)).unwrap().has_quorum(), "two of four");
     expect!(engine, cast.precommit(others[0], 0, Some(block('b'))) => []);
     engine.step(now(), cast.precommit(others[2], 0, Some(block('a'))));
-    assert!(engine.is_decided(), "the quorum that others saw is seen here");
+    assert!(engine.is_decided(), "the quorum that other nodes saw is seen here");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
         let outputs = late(0, 'b');
         let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
-        assert_eq!(late(0, 'b'), [], "it is told once");
+        assert_eq!(late(0, 'b'), [], "it is reported once");
         assert_eq!(late(0, 'c'), [], "one pair is enough");
         // Late votes of rounds that are not held are ignored.
         assert_eq!((late(7, 'a'), late(7, 'b')), (vec![], vec![]));

@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(at_tip(&record), None, "the others were at 54");
         record.committed(3, 55, begin + ms(5_550));
         assert_eq!(at_tip(&record), Some(ms(2_550)));
-        assert_eq!(record.at_tip(&SURVIVORS, &[], healed), Some(Duration::ZERO), "nobody was away");
+        assert_eq!(record.at_tip(&SURVIVORS, &[], healed), Some(Duration::ZERO), "no validator was away");
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
         (200..202).for_each(|n| record.sending(0, key(n), begin + ms(n)));
         let latency = record.latency(&ALL, span);
         assert_eq!(latency, Latency { p10_ms: Some(42.0), p50_ms: Some(42.0), p99_ms: None });
-        assert_eq!(record.waiting(begin + ms(60_000)), 0, "nobody has accepted these");
+        assert_eq!(record.waiting(begin + ms(60_000)), 0, "no validator has accepted these");
         record.accepted(key(201));
         assert_eq!((record.waiting(begin + ms(60_000)), record.waiting(begin + ms(201))), (1, 0));
     }
@@ -443,13 +443,13 @@ mod tests {
 
         let mut dropped = healthy(begin, 100);
         dropped.sending(1, key(500), begin + ms(9_000));
-        assert_eq!(dropped.account(&[]).lost, 0, "nobody has accepted it yet");
+        assert_eq!(dropped.account(&[]).lost, 0, "no validator has accepted it yet");
         dropped.accepted(key(500));
         assert_eq!(dropped.account(&[]).lost, 1);
         assert_eq!(dropped.account(&[(1, begin + ms(9_500))]).lost, 0);
         assert_eq!(dropped.account(&[(1, begin + ms(9_500))]).died_with_validator, 1);
         assert_eq!(dropped.account(&[(2, begin + ms(9_500))]).lost, 1, "another one was killed");
-        assert_eq!(dropped.account(&[(1, begin + ms(10_500))]).lost, 1, "it had time to tell others");
+        assert_eq!(dropped.account(&[(1, begin + ms(10_500))]).lost, 1, "it had time to send it to others");
         assert_eq!(dropped.account(&[(1, begin + ms(8_999))]).lost, 1, "it was back already");
 
         let mut doubled = healthy(begin, 100);

@@ -291,7 +291,7 @@ fn garbage_at_the_control_changes_nothing_and_ends_nothing() {
         let error = setup.control.order(orders).unwrap_err();
         assert!(error.contains(reason), "{orders}: {error}");
     }
-    assert!(!setup.control.status().unwrap().contains("cut"), "of several orders all are obeyed, or none");
+    assert!(!setup.control.status().unwrap().contains("cut"), "several orders are executed all or not at all");
     round_trip(&mut connect(setup.at));
 }
 

@@ -288,9 +288,9 @@ fn a_file_that_is_no_genesis_document_is_refused() {
     assert_eq!(parse(b"[]").to_string(), "the document: is a list, expected an object");
     assert!(matches!(parse(&vec![b' '; 17 << 20]), GenesisError::TooLarge { .. }));
     let twice = GOLDEN.replacen("\"app_hash\"", "\"chain_id\": \"other\", \"app_hash\"", 1);
-    assert_eq!(parse(twice.as_bytes()).to_string(), "chain_id: is there twice: leave one out");
+    assert_eq!(parse(twice.as_bytes()).to_string(), "chain_id: is given twice: leave one out");
     let twice = GOLDEN.replacen("\"app_hash\"", "\"app_state\": {}, \"app_hash\"", 1);
-    assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is there twice: leave one out");
+    assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is given twice: leave one out");
 }
 
 /// A document of about 20 MiB must be accepted; an earlier version refused it.

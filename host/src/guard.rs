@@ -294,7 +294,7 @@ mod tests {
         assert!(guard(&state_at(7, 0, 2), &state_at(7, 0, 3)).signs(), "a crash came between the two");
         assert!(
             guard(&SignState::sealed(Height(7)), &state_at(3, 0, 3)).signs(),
-            "it is known where signing may go on"
+            "the height above which it may sign is known"
         );
         assert!(Guard::new(&SignState::default(), None, &SignState::default(), false).signs(), "a new chain");
     }
@@ -304,7 +304,7 @@ mod tests {
         for file in [state_at(7, 1, 2), SignState::default()] {
             let mut guard = guard(&file, &state_at(7, 0, 3));
             assert!(!guard.signs());
-            assert!(!look(&mut guard, 60_000, 0, 0), "nobody is heard");
+            assert!(!look(&mut guard, 60_000, 0, 0), "no validator votes");
             assert!(!look(&mut guard, 60_000, 10, 0), "a quarter of the power is not enough");
             assert!(!look(&mut guard, 1_999, 20, 0), "peers have not had the time to send what we lack");
             assert!(look(&mut guard, 2_000, 20, 0) && guard.signs());
@@ -377,7 +377,10 @@ mod tests {
         let mut silent = guard(&SignState::default(), &state_at(7, 0, 3));
         assert!(!silent.on_unknown_vote(Height(8)) && silent.must_seal(Height(8)));
         assert!(!look(&mut silent, 90_000, 30, 0));
-        assert!(guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).on_unknown_vote(Height(8)), "who signs must stop");
+        assert!(
+            guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).on_unknown_vote(Height(8)),
+            "a node that signs must stop"
+        );
     }
 
     #[test]

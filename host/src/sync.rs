@@ -282,7 +282,7 @@ impl Sync {
     /// Errors: a sentence if the blocks are not the requested ones; then none is added.
     pub fn take_in(&mut self, next: Height, request: &Request, blocks: Vec<SyncedBlock>) -> Result<(), String> {
         if blocks.len() > request.count as usize {
-            return Err(format!("{} blocks, {} were asked for", blocks.len(), request.count));
+            return Err(format!("{} blocks, but {} were requested", blocks.len(), request.count));
         }
         for (block, expected) in blocks.iter().zip(request.from.0..) {
             if block.commit.height.0 != expected {
@@ -483,7 +483,7 @@ mod tests {
             at += wait;
         }
         sync.was_useful(peer(1));
-        assert!(!sync.standings[&peer(1)].delivered, "words do not make up for it");
+        assert!(!sync.standings[&peer(1)].delivered, "claims do not compensate for it");
         for n in 0..2 * STANDINGS_MAX as u32 {
             let mut id = [0; 20];
             id[..4].copy_from_slice(&n.to_be_bytes());
@@ -529,6 +529,6 @@ mod tests {
         assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned, claim(2, 60)])), [(2, 5, 8)]);
         let mut sync = Sync::default();
         let proven = sync.plan(now(0), Height(5), Height(90), TIMEOUT, &[pruned]);
-        assert_eq!(asked(&proven), [], "we know already, and nobody can help");
+        assert_eq!(asked(&proven), [], "the range is known, and no peer has the block");
     }
 }

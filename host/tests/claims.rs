@@ -1,6 +1,6 @@
 //! Proves that claims of a peer without stake have bounded effects: a host responds within bounds, sends requests, and
 //! accepts only what is signed.
-#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+#![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
 use std::{
     sync::Arc,
@@ -264,7 +264,7 @@ fn a_commit_with_a_wrong_signature_or_of_unknown_validators_proves_nothing() {
     twice.signatures.extend(commit.signatures.clone());
     let two =
         types::ValidatorSet::new(vec![(key(1).public_key(), Power(10)), (key(5).public_key(), Power(10))]).unwrap();
-    assert!(twice.verify_by_known(&chain(), &two).is_err(), "nobody counts twice");
+    assert!(twice.verify_by_known(&chain(), &two).is_err(), "no peer counts twice");
     let mut wrong = commit;
     let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };
     signature.0[7] ^= 1;

@@ -1,6 +1,6 @@
 //! Proves the rules of the mempool one by one, and then its invariants after random steps.
 #![allow(missing_docs)]
-#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+#![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
 use std::{
     collections::BTreeMap,
@@ -355,7 +355,7 @@ fn transactions_of_clients_are_gossiped_once() {
     node.add(&mine).unwrap();
     node.add_from(&theirs, Source::Peer(Peer([1; 20]))).unwrap();
     node.add(&nonce(1, 1, 1)).unwrap();
-    assert_eq!(calls.load(Relaxed), 1, "until somebody takes them");
+    assert_eq!(calls.load(Relaxed), 1, "until they are taken");
     assert_eq!(node.pool.take_outgoing(1), [mine.encode()], "at least one");
     assert_eq!(node.pool.take_outgoing(usize::MAX), [nonce(1, 1, 1).encode()]);
     assert_eq!((node.pool.take_outgoing(usize::MAX).len(), node.pool.outgoing_bytes()), (0, 0));
@@ -451,7 +451,8 @@ fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCa
         Ok(added) => prop_assert!(!committed.contains(&added.id) && node.pool.contains(&added.id)),
         Err(error) => {
             prop_assert_eq!(before, node.pool.list(100), "{}", &error);
-            let least = error.log.strip_suffix(" is the least that gets in now").and_then(|log| log.rsplit(' ').next());
+            let least =
+                error.log.strip_suffix(" is the least that is accepted now").and_then(|log| log.rsplit(' ').next());
             prop_assert!(least.is_none_or(|least| least.parse::<u64>().unwrap() > tx.body().fee), "{}", &error);
         }
     }

@@ -539,7 +539,7 @@ fn all_lose_power_just_after_a_decision_and_decide_the_same_again() {
         (0..4).for_each(|node| network.disks[node].crash(0));
         network.run_for(Duration::from_millis(50));
         network.start_all();
-        network.run_until("it goes on", |network| network.reached(&[0, 1, 2, 3], 12));
+        network.run_until("it continues", |network| network.reached(&[0, 1, 2, 3], 12));
         network.assert_agreement();
     }
 }
@@ -646,7 +646,7 @@ fn the_first_live_height_after_catching_up_is_left_out() {
             assert_eq!(network.tip(3) + 1, height, "{state:?} after a restart: {:?}", network.silence(3));
         }
         network.start(2);
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], height + 30));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], height + 30));
         network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
         network.assert_agreement();
     }
@@ -672,7 +672,7 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
             network.run_for(Duration::from_secs(10));
             network.start(2);
             let tip = network.tip(0);
-            network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+            network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], tip + 5));
             network.assert_agreement();
         }
     }
@@ -700,7 +700,7 @@ fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
         let reason = if state == State::Kept { "signed_ahead" } else { "may_have_signed" };
         assert_eq!(network.silence(4), Some(reason));
         network.without_proposals = false;
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3, 4], height + 3));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3, 4], height + 3));
         network.run_until("it signs again", |network| network.signed(4, network.tip(0) - 2));
         network.assert_agreement();
     }
@@ -724,7 +724,7 @@ fn the_votes_of_two_old_backups_do_not_make_each_other_sign() {
         let said = network.votes.len();
         network.run_for(Duration::from_secs(60));
         assert_eq!((network.tip(2), network.tip(3)), (from, from));
-        assert_eq!(network.votes.len(), said, "they sign nothing new");
+        assert_eq!(network.votes.len(), said, "they sign no new message");
         assert!([2, 3].iter().all(|node| network.silence(*node).is_some()));
         [0, 1].into_iter().for_each(|node| network.start(node));
         let after_restart = network.tip(0) + 10;
@@ -732,7 +732,7 @@ fn the_votes_of_two_old_backups_do_not_make_each_other_sign() {
         network.run_for(Duration::from_secs(60));
         network.assert_agreement();
         match state {
-            State::Kept => network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], after_restart)),
+            State::Kept => network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], after_restart)),
             _ => assert!([2, 3].iter().all(|node| network.silence(*node) == Some("no_signing_state"))),
         }
     }
@@ -791,7 +791,7 @@ fn false_claims_of_an_unproven_peer_do_not_keep_validators_from_signing() {
         let tip = network.tip(0);
         network.start(4);
         restarted.iter().for_each(|node| network.start(*node));
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], tip + 5));
         network.run_until("all sign", |network| [2, 3].iter().all(|node| network.signed(*node, network.tip(0) - 2)));
         network.assert_agreement();
     }

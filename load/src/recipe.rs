@@ -36,7 +36,7 @@ const GARBAGE_BYTES: usize = 148;
 /// Whether a transaction is valid, and if not, why nodes must refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the module's table tells")]
+#[allow(missing_docs, reason = "the module's table explains them")]
 pub enum Kind {
     Valid,
     BadSignature,
@@ -276,7 +276,7 @@ pub mod tests {
         assert_eq!(orders, [0, 10, 20, 1, 11, 21].map(TxOrder::Nonce));
         let unordered = made(&recipe, 0..9, Some(Height(70)));
         let distinct: std::collections::BTreeSet<_> = unordered.iter().map(|(_, bytes)| bytes).collect();
-        assert_eq!(distinct.len(), 9, "no body twice, though senders and expiry recur");
+        assert_eq!(distinct.len(), 9, "no two bodies are equal, though senders and expiry recur");
     }
 
     #[test]

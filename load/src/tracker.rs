@@ -323,9 +323,8 @@ impl Tracker {
         }
         let mut inner = self.lock();
         if keys.is_none() {
-            inner.problem(format!(
-                "no node could be asked what is in block {height}: its transactions count as not committed"
-            ));
+            inner
+                .problem(format!("no node could be asked for block {height}: its transactions count as not committed"));
         }
         inner.block(height, keys.unwrap_or_default());
         drop(inner);
@@ -500,7 +499,7 @@ impl Inner {
             }
         }
         if verdict == Verdict::Taken {
-            self.problem(format!("a node took in a transaction that is to be refused ({})", kind.words()));
+            self.problem(format!("a node accepted a transaction that it must refuse ({})", kind.words()));
         }
         self.settle(number, if verdict == Verdict::Taken { State::Taken } else { State::Refused });
     }
@@ -552,11 +551,11 @@ impl Inner {
                     if is_measured {
                         self.tally.invalid.entry(kind).or_default().committed += 1;
                     }
-                    self.problem(format!("a transaction that is to be refused ({}) was committed", kind.words()));
+                    self.problem(format!("a transaction that nodes must refuse ({}) was committed", kind.words()));
                 }
                 State::InBlock | State::Everywhere => {
                     self.tally.duplicates += 1;
-                    self.problem(format!("a transaction stands in two blocks; one of them is {height}"));
+                    self.problem(format!("a transaction is in two blocks; one of them has height {height}"));
                 }
                 State::Refused | State::Unsent => self.tally.refused_and_committed += 1,
                 State::TimedOut => self.tally.late += 1,
@@ -758,7 +757,7 @@ mod tests {
             let expired = &tally.invalid[&Kind::Expired];
             assert_eq!((expired.due, expired.taken, expired.committed, expired.codes[&6]), (2, 1, 1, 1));
             assert_eq!(tally.invalid[&Kind::WrongChain].unanswered, 1);
-            assert_eq!(tally.invalid[&Kind::WrongNonce].unanswered, 1, "nobody was handed it");
+            assert_eq!(tally.invalid[&Kind::WrongNonce].unanswered, 1, "it was handed to no node");
             assert_eq!(tally.due(), 0, "valid ones");
         });
         assert!(tracker.problems()[1].contains("was committed"));

@@ -162,7 +162,9 @@ pub enum Refusal {
         theirs: u32,
     },
     /// Another node answers at the dialled address.
-    #[error("wrong node id: expected {expected}, got {got}; correct the id or the address of the one who dials")]
+    #[error(
+        "wrong node id: expected {expected}, got {got}; correct the id or the address in the configuration of the node that dials"
+    )]
     WrongId {
         /// Id that we dialled.
         expected: NodeId,

@@ -245,7 +245,7 @@ async fn a_silent_handshake_is_closed_at_the_timeout() {
     let mut undecided = Raw::connect(52, &node).await;
     let _stream = undecided.write(CONTROL, &control_frames(&[hello()])).await; // and never "accept"
     undecided.until_closed().await;
-    assert_eq!((node.network.stats().ups, node.network.stats().bans), (0, 0), "slow is not evil");
+    assert_eq!((node.network.stats().ups, node.network.stats().bans), (0, 0), "slow is not malicious");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -341,7 +341,7 @@ async fn peers_that_send_false_addresses_cause_few_dials() {
     let seconds = began.elapsed().as_secs();
     assert!(stats.dials <= u64::from(DIALS_LEARNED_BURST) + seconds + 1, "{stats:?}");
     assert!(knocks <= u64::from(DIALS_PER_RANGE_BURST) + seconds / DIALS_PER_RANGE_PAUSE.as_secs() + 1, "{knocks}");
-    assert_eq!(node.network.peers().len(), 30, "who told them is not thrown out for it");
+    assert_eq!(node.network.peers().len(), 30, "the peer that sent them is not banned");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,7 +434,7 @@ async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
             answer => assert_eq!(answer, [&[0u8][..], &frame(b"answer")].concat()),
         }
     }
-    assert_eq!(busy, 1, "only so many may wait");
+    assert_eq!(busy, 1, "the number of waiting requests is bounded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

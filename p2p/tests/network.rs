@@ -229,10 +229,10 @@ async fn gossip_waits_for_the_verdict() {
     let to_b = b.address();
     let a = Node::start(1, |config| config.persistent_peers = vec![to_b.clone()]).await;
     let mut c = Node::start(3, |config| config.persistent_peers = vec![to_b]).await;
-    assert!(a.network.publish(b"published before there is anybody".to_vec()));
+    assert!(a.network.publish(b"published before any peer is connected".to_vec()));
     let txs = |event| if let Event::Txs { from, id, bytes } = event { Some((from, id, bytes)) } else { None };
     let (from, early, bytes) = b.until(txs).await;
-    assert_eq!((from, bytes.as_slice()), (a.id, b"published before there is anybody".as_slice()));
+    assert_eq!((from, bytes.as_slice()), (a.id, b"published before any peer is connected".as_slice()));
     c.until_up(b.id).await;
     b.network.verdict(early, Verdict::Ignore);
 
@@ -277,7 +277,7 @@ async fn gossip_reaches_every_node_once() {
             let (id, bytes) = node
                 .until(|event| if let Event::Txs { id, bytes, .. } = event { Some((id, bytes)) } else { None })
                 .await;
-            assert_eq!(bytes, vec![n; 2000], "node {i} hears each batch once");
+            assert_eq!(bytes, vec![n; 2000], "node {i} receives each batch once");
             node.network.verdict(id, Verdict::Accept);
         }
     }
@@ -431,7 +431,7 @@ async fn quic_works_and_a_port_serves_both() {
         assert_eq!(a.until_message().await.2, [n]);
     }
     b.stop().await;
-    assert!(matches!(a.until_down(id(2)).await, DownReason::Lost(_)), "quic says goodbye");
+    assert!(matches!(a.until_down(id(2)).await, DownReason::Lost(_)), "quic closes the connection");
     drop(c);
 }
 

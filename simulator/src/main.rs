@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Some((name, None)) => {
             let known: Vec<&str> = Mutation::ALL.iter().map(|(name, _)| *name).collect();
             eprintln!(
-                "--mutation {name}: this build knows {}; the others are there with\n  \
+                "--mutation {name}: this build has {}; to use the others, run\n  \
                  cargo run -q -p cairn-simulator --features mutations -- --mutation NAME",
                 known.join(", ")
             );
@@ -72,7 +72,7 @@ fn tell(seed: u64, mutation: Option<Mutation>, args: &Args) -> ExitCode {
     let failed = life.broken.is_some();
     if let Some(broken) = &life.broken {
         println!("seed {seed} failed: {broken}");
-        println!("again: {}", command(seed, args));
+        println!("repeat with: {}", command(seed, args));
     }
     println!("{} seeds passed, {} failed", u64::from(!failed), u64::from(failed));
     ExitCode::from(u8::from(failed))
@@ -130,7 +130,7 @@ fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
         println!("{counts}");
         println!("{:.1} s", started.elapsed().as_secs_f64());
         if let Some(first) = failed.first() {
-            println!("again: {}", command(first.seed, args));
+            println!("repeat with: {}", command(first.seed, args));
         }
         println!("{passed} seeds passed, {} failed", failed.len());
     }

@@ -12,10 +12,10 @@ use simulator::{Mutation, Story, live};
 fn caught(name: &str, seeds: u64, by: &[&str]) {
     let mutation = Mutation::named(name).expect("a mutation of this name");
     let found = (0..seeds).find_map(|seed| Some((seed, live(seed, Some(mutation), Story::default()).broken?)));
-    let (seed, broken) = found.unwrap_or_else(|| panic!("{name} was not noticed within {seeds} seeds"));
+    let (seed, broken) = found.unwrap_or_else(|| panic!("{name} was not detected within {seeds} seeds"));
     assert!(
         by.iter().any(|check| broken.contains(check)),
-        "{name} was noticed by seed {seed}, but not by {by:?}: {broken}"
+        "{name} was detected by seed {seed}, but not by {by:?}: {broken}"
     );
 }
 

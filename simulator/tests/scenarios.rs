@@ -112,7 +112,7 @@ fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Checked {
     c.crash(2, 0);
     let before = c.checker_height();
     c.run_until("eight heights by three", SOON, |c| c.checker_height() >= before + 8)?;
-    assert!(c.counts.later_rounds > 0, "its turns are decided in later rounds: {}", c.counts);
+    assert!(c.counts.later_rounds > 0, "the heights that it should propose are decided in later rounds: {}", c.counts);
     c.restart(2);
     c.expect_progress(3, SOON)
 }
@@ -239,7 +239,7 @@ fn i4_an_evicted_block_is_fetched_again_before_it_is_locked() -> Checked {
     told(None)?;
     let believes = Mutation::named("keep_verdicts");
     let panic = std::panic::catch_unwind(|| told(believes)).expect_err("it precommits what it does not have");
-    let panic = panic.downcast_ref::<String>().expect("an assertion that says what is wrong");
+    let panic = panic.downcast_ref::<String>().expect("an assertion with a message");
     assert!(panic.starts_with("I4: the precommit for block"), "{panic}");
     Ok(())
 }
@@ -315,7 +315,7 @@ fn no_height_starts_before_the_genesis_time() -> Checked {
         let alive = node.alive.as_ref().expect("it runs");
         assert_eq!((alive.host.engine().height(), alive.host.status().syncs), (Height(0), 0));
         let waits = alive.host.status().waits_until;
-        assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it says what it waits for");
+        assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it reports what it waits for");
     }
     c.run_until_height(3, ms(3000))?;
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
@@ -499,7 +499,7 @@ fn claims_of_far_heights_change_nothing_that_clients_see() -> Checked {
         assert!((0..4).all(|node| !c.catching_up(node)), "a claim is no reason to be catching up: {}", c.standing());
     }
     let heights = c.checker_height() - before;
-    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one per second is expected");
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
     assert!(c.counts.penalties > 0, "claims that are not served cost score");
     Ok(())
@@ -511,7 +511,7 @@ fn unsigned_messages_start_no_height() -> Checked {
     let before = c.checker_height();
     c.run_for(ms(20_000))?;
     let heights = c.checker_height() - before;
-    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one per second is expected");
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
     assert!(c.counts.penalties > 100, "{}", c.counts);
     Ok(())

@@ -120,7 +120,7 @@ mod tests {
             let txs: Vec<Transaction> = (0..count).map(tx).collect();
             assert_eq!(verify_batch(&txs), vec![true; txs.len()]);
         }
-        assert_eq!(verify_batch(&[tx(1), tx(1), tx(1)]), [true; 3], "the same one again");
+        assert_eq!(verify_batch(&[tx(1), tx(1), tx(1)]), [true; 3], "the same transaction again");
     }
 
     #[test]

@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn keys_of_small_order_are_refused_and_unusual_encodings_of_r_follow_zip_215() {
         for bytes in small_order() {
-            assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would take it");
+            assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would accept it");
             assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(SignatureError::Ed25519PublicKey));
         }
         // y = p + 3 is another encoding of y = 3, which is a point of large order.

@@ -155,7 +155,7 @@ fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
         let mut rows = world.rows.clone();
         let more = row_key(PREFIX, &path_of(b"one more"));
         rows.insert(more.clone(), row_value(b"one more", b"value"));
-        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain knows of no such row")]);
+        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain has no such row")]);
     }
 }
 

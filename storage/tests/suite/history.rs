@@ -164,7 +164,7 @@ fn a_held_reader_keeps_its_height_through_a_prune<R: Rig>() {
     store.prune(Height(2 * FORGET_STEP + 5)).unwrap();
     assert_eq!(scan(&held, b""), chain.states[&Height(5)]);
     assert_eq!(held.get(b"a"), Some(5u64.to_be_bytes().to_vec()));
-    assert!(matches!(store.reader_at(Height(6)), Err(StoreError::Pruned { .. })), "nobody new comes in");
+    assert!(matches!(store.reader_at(Height(6)), Err(StoreError::Pruned { .. })), "no validator joins");
     drop(held);
     store.prune(Height(3 * FORGET_STEP)).unwrap();
     assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&chain.height]);

@@ -75,7 +75,7 @@ fn values_lead_to_their_transactions_in_order<R: Rig>() {
             visited < 3
         })
         .unwrap();
-    assert_eq!(visited, 3, "it stops when it is asked to");
+    assert_eq!(visited, 3, "it stops on request");
     store.index_rows(Indexed::Txs, "pay.amount", None, Height(0), &mut |row| panic!("{row:?} is not marked")).unwrap();
 }
 

@@ -330,7 +330,7 @@ fn compaction_spares_the_rows_of_a_held_reader() {
     store.kv().compact().unwrap();
     assert_eq!(held.get(b"a"), Some(7u64.to_be_bytes().to_vec()));
     let fresh = store.kv().view().rows(Cf::History, b"", b"").count() as u64;
-    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and takes what nobody needs");
+    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and deletes rows that are not needed");
 }
 
 /// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.

@@ -199,7 +199,7 @@ on_both! {
     whole_stores_have_nothing_to_find,
     each_injury_is_found_where_it_is,
     a_damaged_row_fails_its_readers_and_no_others,
-    #[should_panic(expected = "was passed over")]
+    #[should_panic(expected = "was ignored")]
     a_failed_read_that_nobody_asks_about_is_not_passed_over,
     a_stripped_store_has_said_nothing,
 }
