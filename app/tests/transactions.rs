@@ -141,7 +141,7 @@ fn an_unordered_transaction_whose_message_fails_is_used_up() {
 }
 
 #[test]
-fn many_expiring_at_one_height_are_listed_in_rows_and_all_forgotten() {
+fn many_digests_expiring_at_one_height_are_stored_in_rows_and_all_removed() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
     for height in 1..=3 {

@@ -63,7 +63,7 @@ fn line_19_proposal_and_prevote_leave_under_one_write() {
 }
 
 #[test]
-fn line_16_the_proposer_proposes_again_what_is_valid_with_its_polka() {
+fn line_16_the_proposer_proposes_the_valid_block_again_with_its_polka() {
     let cast = Cast::new(4);
     let me = cast.proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -641,7 +641,7 @@ fn d2_rounds_that_end_in_nil_back_off() {
 // ---- which bytes are available (I4) -----------------------------------------------------------------------------
 
 #[test]
-fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
+fn i4_a_dropped_block_is_checked_again_before_it_is_voted_for() {
     let (cast, me, others) = cast();
     let mut engine = prevoted(&cast, me, 'a');
     for other in others {
@@ -663,7 +663,7 @@ fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
 }
 
 #[test]
-fn i4_what_rules_need_is_asked_about_at_once_if_it_is_dropped() {
+fn i4_a_dropped_block_that_a_rule_needs_is_checked_again_at_once() {
     let (cast, me, others) = cast();
     let mut engine = cast.started(me);
     engine.step(now(), proposal(cast.proposal(0, None, block('a'))));

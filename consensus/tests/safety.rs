@@ -43,7 +43,7 @@ fn i1_an_imported_signing_state_is_respected() {
 }
 
 #[test]
-fn a_proposer_whose_guard_refuses_waits_like_the_others() {
+fn a_proposer_whose_signing_guard_refuses_waits_for_the_timeout() {
     let cast = Cast::new(4);
     let me = cast.proposer(0);
     let state = SignState { height: HEIGHT, round: Round(0), step: 1, signed: None };
@@ -127,7 +127,7 @@ fn a_lock_survives_a_restart() {
 }
 
 #[test]
-fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
+fn line_16_a_restored_proposer_proposes_the_valid_block_when_its_bytes_come() {
     let cast = Cast::new(4);
     let me = cast.proposer(1);
     let (mut restarted, others) = restarted_with_lock(&cast, me);

@@ -134,7 +134,7 @@ fn datagrams_arrive_no_earlier_than_the_delay() {
 }
 
 #[test]
-fn settings_change_for_what_is_connected() {
+fn settings_change_for_existing_connections() {
     let setup = relay_to(echo(), Settings::default());
     let mut stream = connect(setup.at);
     round_trip(&mut stream);
@@ -217,7 +217,7 @@ fn without_a_listener_at_the_target_the_connection_is_closed() {
 }
 
 #[test]
-fn a_rate_bounds_what_passes() {
+fn the_rate_of_a_link_bounds_the_bytes() {
     let setup = relay_to(echo(), Settings { rate: Some(1_000_000), ..Settings::default() });
     let mut stream = connect(setup.at);
     let sent = Instant::now();

@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_not_what_its_id_says_is_invalid() {
+    fn a_block_that_differs_from_its_id_is_invalid() {
         let (id, parts) = large(1);
         let mut blocks = Blocks::default();
         let wrong = BlockId { hash: Hash([9; 32]), ..id };

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_of_one_or_a_full_node_waits_for_nobody() {
+    fn a_quorum_of_one_or_a_full_node_does_not_wait() {
         for (own, powers) in [(own(1), &[10][..]), (own(1), &[100, 10, 10]), (None, &[10, 10])] {
             let mut guard = Guard::new(&SignState::default(), None, &SignState::default(), true);
             guard.on_start(own, &set(powers), now(0));

@@ -164,7 +164,7 @@ fn requested(outputs: &[Output]) -> Vec<(u64, BlockRequest)> {
 }
 
 #[test]
-fn answers_to_round_states_are_bounded_whatever_they_say() {
+fn answers_to_round_states_are_always_bounded() {
     let mut one = One::new(true);
     one.decide(1500);
     let tip = one.tip();

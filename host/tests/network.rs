@@ -872,7 +872,7 @@ fn a_validator_behind_a_full_node_takes_part() {
 }
 
 #[test]
-fn a_lone_validator_with_no_pause_between_heights_still_hears_others() {
+fn a_lone_validator_with_no_pause_between_heights_still_receives_messages() {
     let mut network = Network::mesh(1);
     network.config.empty_block_interval = Some(Duration::ZERO);
     network.start(0);

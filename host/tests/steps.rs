@@ -222,7 +222,7 @@ fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
 
 /// Signatures of a commit are checked outside of the host's thread, which only receives the result.
 #[test]
-fn a_commit_that_was_checked_for_other_validators_is_checked_again_elsewhere() {
+fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
     let block = first_block();
     let mut wrong = commit_of(&block);
     let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };

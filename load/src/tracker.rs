@@ -701,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_whose_commit_is_expected_is_not_forgotten() {
+    fn a_transaction_whose_commit_is_expected_stays_in_memory() {
         let tracker = tracker();
         tracker.lock().txs_max = 2;
         add(&tracker, &[(0, 0, Kind::Valid), (1, 0, Kind::Garbage), (2, 0, Kind::Valid)]);

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_unless_syncing_alone_or_stalled() {
+    fn a_node_is_ready_unless_it_syncs_has_no_peers_or_stalls() {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
         let rules = rules(&status);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_file_says_the_last_thing_signed_and_never_moves_back() {
+    fn the_state_file_holds_the_last_signature_and_never_moves_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         let chain = ChainId::new("c").unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_takes_its_place_only_when_it_is_finished() {
+    fn a_record_replaces_the_previous_one_only_when_finished() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         let state = |height| SignState { height: Height(height), step: 2, ..SignState::default() };

@@ -433,7 +433,7 @@ fn a_node_that_is_not_there_is_not_ready() {
 }
 
 #[test]
-fn a_relay_forwards_and_obeys_until_it_is_asked_to_stop() {
+fn a_relay_forwards_and_executes_orders_until_it_is_stopped() {
     let echo = TcpListener::bind("127.0.0.1:0").unwrap();
     let link = format!("a=127.0.0.1:0/{}", echo.local_addr().unwrap());
     let cairn = Cairn::new();

@@ -384,7 +384,7 @@ async fn messages_to_a_peer_that_does_not_read_are_dropped_without_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_or_response_of_wrong_size_fails_alone() {
+async fn a_request_or_response_of_wrong_size_fails_without_closing_the_connection() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let requests = requests();
@@ -412,7 +412,7 @@ async fn a_request_or_response_of_wrong_size_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
+async fn requests_received_during_a_handshake_are_answered_after_it() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let mut streams = Vec::new();

@@ -11,7 +11,7 @@ use p2p::limits::*;
 use p2p::{Channel, DownReason, Error, Event, Offence, PeerAddress, Refusal, RequestError, Transport, Verdict, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_connect_whoever_starts_first() {
+async fn two_nodes_connect_in_either_start_order() {
     for first in [1, 2] {
         let second = 3 - first;
         let (first_address, second_address) = (

@@ -401,7 +401,7 @@ fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Checked {
 
 /// Seed 172: if two heights were possible in one step, one step could contain an endless number of heights.
 #[test]
-fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Checked {
+fn a_lone_validator_with_empty_blocks_at_once_still_receives_messages() -> Checked {
     let mut setup = Setup::validators(1).with_full_nodes(1);
     setup.config.empty_block_interval = Some(Duration::ZERO);
     let mut c = World::new(setup);
@@ -411,7 +411,7 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Checked {
 /// Seed 6279: the write of a decided height is on disk but was reported as failed, and a client's transaction arrives
 /// before the node has stopped.
 #[test]
-fn a_client_request_between_a_failed_write_and_the_stop_stops_no_other_node() -> Checked {
+fn a_client_request_between_a_failed_write_and_the_stop_does_not_break_the_node() -> Checked {
     for seed in 0..12 {
         let mut setup = Setup { seed, tx_interval: Duration::from_micros(500), ..Setup::validators(1) };
         setup.config.empty_block_interval = Some(ms(10));

@@ -231,7 +231,7 @@ mod tests {
     /// Compares `docker-compose.yml` of the sources with the output for four validators.
     /// `rm docker-compose.yml && cairn testnet --compose --dir .` writes this file again.
     #[test]
-    fn the_compose_file_of_the_sources_is_what_is_written_for_four() {
+    fn the_compose_file_in_the_sources_equals_the_one_written_for_four() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
         let there = std::fs::read_to_string(path).expect("docker-compose.yml is there");
         assert!(

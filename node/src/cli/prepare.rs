@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_testnet_that_is_not_the_one_wanted_is_left_alone() {
+    fn a_testnet_with_other_settings_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         testnet(&wanted(dir.path(), Some(2))).unwrap();
         let other = |wanted: Wanted| testnet(&wanted).unwrap_err().to_string();

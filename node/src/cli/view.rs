@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_it_is_one_line() {
+    fn without_a_terminal_the_view_is_one_line() {
         let line = picture().line();
         assert_eq!(line, "height: node0 57, node1 57 catching up, node2 starting, node3 down; 12 tx/s, 2 waiting");
     }

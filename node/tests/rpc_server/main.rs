@@ -127,7 +127,7 @@ async fn a_stock_light_client_verifies_the_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_say_what_to_do() {
+async fn errors_contain_the_remedy() {
     let chain = Chain::new();
     let served = chain.serve(Limits::default()).await;
     let url = served.http();

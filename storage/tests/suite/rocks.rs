@@ -75,7 +75,7 @@ fn a_missing_parent_is_named() {
 }
 
 #[test]
-fn a_foreign_folder_is_left_alone() {
+fn a_foreign_folder_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
     let refused = error(folder.path());
@@ -89,7 +89,7 @@ fn a_foreign_folder_is_left_alone() {
 }
 
 #[test]
-fn a_foreign_database_is_left_alone() {
+fn a_foreign_database_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let named = folder.path().join("named");
     let mut options = rocksdb::Options::default();
@@ -335,7 +335,7 @@ fn compaction_spares_the_rows_of_a_held_reader() {
 
 /// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.
 #[test]
-fn forgetting_whole_files_spares_the_row_at_the_bound() {
+fn deleting_whole_files_keeps_the_row_at_the_bound() {
     let rig = RocksRig::new();
     let kv = RocksKv::open(&rig.0.path().join("store")).unwrap();
     for height in 1..=3u64 {
