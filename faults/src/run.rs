@@ -249,7 +249,7 @@ impl Net {
             urls: topology.rpc_ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect(),
             relay: Control::at(SocketAddr::from((Ipv4Addr::LOCALHOST, control_port))),
             funder,
-            project: removed.keep().expect("it is there until it is taken here"),
+            project: removed.keep().expect("it is held until it is taken here"),
         };
         net.wait_until_ready(stop)?;
         Ok(net)

@@ -351,7 +351,7 @@ mod tests {
         }
         assert_eq!(blocks.entries.len(), ENTRIES_MAX);
         let dropped: Vec<u8> = blocks.take_dropped().iter().map(|id| id.hash.0[0]).collect();
-        assert_eq!(dropped, (2..33).collect::<Vec<u8>>(), "the oldest first, each told once");
+        assert_eq!(dropped, (2..33).collect::<Vec<u8>>(), "the oldest first, each reported once");
         assert!(blocks.take_dropped().is_empty());
         let many = PartSet::from_bytes(&vec![7; EARLY_MAX * PART_BYTES]);
         for from in 1..=4 {

@@ -436,7 +436,7 @@ mod tests {
         assert_eq!([said(1500, 5), said(1500, 6)], [1, 1]);
         say(&mut peers, peer, 8);
         say(&mut peers, peer, 9);
-        assert_eq!(answers(&mut peers, 3000, 2000).0.len(), 1, "only to what it said last");
+        assert_eq!(answers(&mut peers, 3000, 2000).0.len(), 1, "only to its last round state");
         assert!(!peers.has_news() && answers(&mut peers, 9000, 2000).0.is_empty());
     }
 

@@ -411,7 +411,11 @@ mod tests {
         let wait = |after| Plan { asks: Vec::new(), look_after: Some(after) };
         assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 6)]), wait(GRACE));
         assert_eq!(plan(&mut sync, 40, 5, &[claim(1, 6)]), wait(Duration::from_millis(60)));
-        assert_eq!(plan(&mut sync, 90, 6, &[claim(1, 7)]), wait(GRACE), "we moved: it counts anew");
+        assert_eq!(
+            plan(&mut sync, 90, 6, &[claim(1, 7)]),
+            wait(GRACE),
+            "this node advanced: the grace time starts again"
+        );
         assert_eq!(asked(&plan(&mut sync, 190, 6, &[claim(1, 7)])), [(1, 6, 1)]);
         let mut sync = Sync::default();
         let proven = sync.plan(now(0), Height(5), Height(5), TIMEOUT, &[claim(1, 6)]);

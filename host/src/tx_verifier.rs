@@ -169,7 +169,7 @@ impl TxVerifier {
             Known::InFlight(in_flight) => Answer::Awaited(in_flight),
             Known::Ours(in_flight) => {
                 let holds = checked.next().expect("an answer for each");
-                in_flight.set(holds).expect("who claims is the one who answers");
+                in_flight.set(holds).expect("only the thread that claimed it sets the answer");
                 Answer::Known(holds)
             }
         };

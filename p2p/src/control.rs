@@ -145,7 +145,7 @@ pub enum Refusal {
     /// The peer has the same chain id but another genesis document.
     #[error(
         "wrong genesis: expected the genesis hash {ours}, got {theirs}; one of the two nodes has another genesis.json, or the \
-         chain was started anew under the same chain id"
+         chain was restarted from a new genesis under the same chain id"
     )]
     WrongGenesis {
         /// Hash of our genesis document, in hex.

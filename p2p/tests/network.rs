@@ -400,7 +400,11 @@ async fn a_wrong_id_is_refused() {
     let wrong = PeerAddress { id: id(7), ..a.address() };
     let mut b = Node::start(2, |config| config.persistent_peers = vec![wrong]).await;
     assert_eq!(b.until_refused().await, (true, Refusal::WrongId { expected: id(7), got: a.id }));
-    assert_eq!(a.until_refused().await, (false, Refusal::WrongId { expected: id(7), got: a.id }), "and is told");
+    assert_eq!(
+        a.until_refused().await,
+        (false, Refusal::WrongId { expected: id(7), got: a.id }),
+        "and the refused side knows"
+    );
     let myself = PeerAddress { id: id(8), ..b.address() };
     b.network.dial(myself);
     b.until(|event| matches!(event, Event::Refused { refusal: Refusal::Myself, .. }).then_some(())).await;

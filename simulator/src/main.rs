@@ -21,18 +21,18 @@ struct Args {
     /// How many seeds to run.
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Run this seed alone and tell its story line by line.
+    /// Run only this seed and print its events line by line.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break a rule in every correct node, to see that it is noticed: skip_lock, unlock_on_nil, skip_write_ahead,
+    /// Break a rule in every correct node, to check that this is detected: skip_lock, unlock_on_nil, skip_write_ahead,
     /// double_sign, weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need
     /// `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
-    /// Threads; a world runs on one.
+    /// Number of threads; each world runs on one thread.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Run every nth seed twice and compare all events; 0 for none.

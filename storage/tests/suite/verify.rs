@@ -173,7 +173,7 @@ fn a_damaged_row_fails_its_readers_and_no_others<R: Rig>() {
 fn an_unchecked_failed_read_panics<R: Rig>() {
     let (_rig, store, _) = made::<R>();
     let reader = store.reader().unwrap();
-    reader.unreadable(b"k", "the test says so");
+    reader.unreadable(b"k", "a reason from the test");
     drop(reader);
 }
 
