@@ -32,7 +32,7 @@ macro_rules! codes {
             /// Returns the line of the table of codes for this refusal.
             pub fn code(&self) -> &'static Code {
                 let number = match self { $(Self::$variant { .. } => $number,)* };
-                CODES.iter().find(|code| code.number == number).expect("the match and the table are one list")
+                CODES.iter().find(|code| code.number == number).expect("the match and the table have the same codes")
             }
         }
     };
@@ -40,18 +40,18 @@ macro_rules! codes {
 
 codes! {
     Decode = 1 "E_DECODE", "the bytes are not a transaction", "encode it as types/proto/cairn.proto says";
-    TooLarge = 2 "E_TOO_LARGE", "the bytes are more than a transaction may have", "split it";
+    TooLarge = 2 "E_TOO_LARGE", "the transaction has more bytes than allowed", "split it";
     WrongChain = 3 "E_WRONG_CHAIN", "it was signed for another chain", "sign it for the chain that the node names in its status";
-    BadSignature = 4 "E_BAD_SIGNATURE", "the signature is not the signer's over this body", "sign the exact body bytes with the signer's key";
+    BadSignature = 4 "E_BAD_SIGNATURE", "the signature is not a valid signature of this body by the signer", "sign the exact body bytes with the signer's key";
     Nonce = 5 "E_NONCE", "the nonce is not the signer's next", "query the account and use its nonce";
     Expired = 6 "E_EXPIRED", "its last height has passed", "sign it again with a later expiry";
-    ExpiresTooFar = 7 "E_EXPIRES_TOO_FAR", "it expires later than the chain lets transactions live", "sign it again with an earlier expiry";
-    Duplicate = 8 "E_DUPLICATE", "this very body was executed already", "nothing: look up its result";
+    ExpiresTooFar = 7 "E_EXPIRES_TOO_FAR", "it expires later than the chain allows", "sign it again with an earlier expiry";
+    Duplicate = 8 "E_DUPLICATE", "a transaction with the same body was already executed", "do not send it again; look up its result";
     ExpiryFull = 9 "E_EXPIRY_FULL", "too many unordered transactions expire at that height", "choose another expiry, or use a nonce";
     Fee = 10 "E_FEE", "the fee is below the chain's least fee", "offer the least fee or more";
-    InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than it is to spend", "fund the account or spend less";
+    InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than the transaction spends", "fund the account or spend less";
     BadRecipient = 12 "E_BAD_RECIPIENT", "the recipient's address belongs to no key", "check the address";
-    ZeroAmount = 13 "E_ZERO_AMOUNT", "a transfer of nothing", "send 1 or more";
+    ZeroAmount = 13 "E_ZERO_AMOUNT", "the amount of a transfer is 0", "send 1 or more";
     TooManyMessages = 14 "E_TOO_MANY_MESSAGES", "it has more messages than a transaction or a block may have", "split it";
     UnknownPath = 32 "E_UNKNOWN_PATH", "there is no such query", "use one of the paths listed";
     BadQuery = 33 "E_BAD_QUERY", "the query's data is not what the path expects", "see the path's line in the list";
@@ -67,7 +67,7 @@ pub enum Refusal {
     TooLarge { got: usize, max: usize },
     #[error("E_WRONG_CHAIN: signed for {got}, this chain is {expected}: sign it for {expected}")]
     WrongChain { got: String, expected: String },
-    #[error("E_BAD_SIGNATURE: the signature is not the signer's over this body")]
+    #[error("E_BAD_SIGNATURE: the signature is not a valid signature of this body by the signer")]
     BadSignature,
     #[error("E_NONCE: nonce is {got}, expected {expected}: {}", nonce_way_out(*.got, *.expected))]
     Nonce { got: u64, expected: u64 },
@@ -80,7 +80,7 @@ pub enum Refusal {
     #[error("E_DUPLICATE: executed already at height {height}")]
     Duplicate { height: Height },
     #[error(
-        "E_EXPIRY_FULL: {max} transactions expire at height {expires}, no more fit: choose another expiry, or use a nonce"
+        "E_EXPIRY_FULL: {max} transactions expire at height {expires} already, which is the limit: choose another expiry, or use a nonce"
     )]
     ExpiryFull { expires: Height, max: u32 },
     #[error("E_FEE: the fee is {got}, at least {min} is needed")]
@@ -101,7 +101,7 @@ pub enum Refusal {
 
 fn nonce_way_out(got: u64, expected: u64) -> String {
     if got < expected {
-        "it was used before: query the account for the next".into()
+        "it was used before: query the account for the next nonce".into()
     } else {
         format!("send {expected} first or query the account")
     }

@@ -153,7 +153,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
             TxOrder::Nonce(nonce) if nonce != account.nonce => {
                 return Err(Refusal::Nonce { got: nonce, expected: account.nonce });
             }
-            TxOrder::Nonce(_) => account.nonce.checked_add(1).expect("nobody signs 2^64 transactions"),
+            TxOrder::Nonce(_) => account.nonce.checked_add(1).expect("an account has fewer than 2^64 transactions"),
             TxOrder::Expires(expires) => {
                 let digest = tx.digest();
                 let others = self.expiring.get(&expires).map_or(0, Vec::len);

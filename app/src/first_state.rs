@@ -42,7 +42,7 @@ struct FirstAccount {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FirstStateError {
     /// The same address occurs twice.
-    #[error("account {0} is there twice")]
+    #[error("account {0} is listed twice")]
     Duplicate(Address),
     /// The all-zero address, which belongs to no key.
     #[error("account {0}: this address can belong to no key")]

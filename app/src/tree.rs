@@ -496,7 +496,7 @@ impl Part {
             let what = match expected.remove(&prefix) {
                 Some(of_tree) if of_tree.hash == node.hash => continue,
                 Some(_) => "the row's value is not what the chain agreed on",
-                None => "the chain knows of no such row",
+                None => "the chain has no such row",
             };
             compared.different.push((row_of(&prefix), what));
         }

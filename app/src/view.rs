@@ -38,7 +38,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
                 let before = row.and_then(|row| match split_row(&row) {
                     Some((stored, value)) if stored == key => Some(value.to_vec()),
                     Some(_) => unreadable(self.reader, self.prefix, &path, "it holds another key"),
-                    None => unreadable(self.reader, self.prefix, &path, "it is torn"),
+                    None => unreadable(self.reader, self.prefix, &path, "it is incomplete"),
                 });
                 place.insert(Cell { key: key.to_vec(), now: before.clone(), before })
             }

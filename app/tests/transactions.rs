@@ -63,7 +63,7 @@ fn messages_succeed_all_or_none() {
 }
 
 #[test]
-fn a_message_fails_for_a_reason() {
+fn a_failed_message_has_the_code_of_its_reason() {
     let nobody = Msg::Transfer { to: Address::default(), amount: 1 };
     for (message, code) in [(nobody, 12), (transfer(2, 0), 13), (transfer(2, u64::MAX), 11)] {
         let mut chain = Chain::new(&[100]);
@@ -73,7 +73,7 @@ fn a_message_fails_for_a_reason() {
 }
 
 #[test]
-fn what_is_not_includable_changes_nothing() {
+fn a_transaction_that_cannot_be_included_changes_nothing() {
     let params = Params { fee_min: 2, tx_ttl_heights_max: 10, ..Params::default() };
     let chain = Chain::with_params(&[100, 1], &params);
     let one = vec![transfer(2, 1)];
@@ -126,7 +126,7 @@ fn nothing_is_executed_twice() {
     assert_eq!(codes(&chain.block(&[until(3), until(4)])), [8, 8]);
     assert_eq!(codes(&chain.block(&[until(3), until(4)])), [6, 8]);
     assert_eq!(codes(&chain.block(&[until(4)])), [6]);
-    assert_eq!(chain.rows.len(), empty + 1, "what expired is forgotten; account 2 is new");
+    assert_eq!(chain.rows.len(), empty + 1, "expired digests are removed; account 2 is new");
     assert_eq!(chain.balance(2), 3);
     assert_eq!(chain.account(1).nonce, 0);
 }
@@ -141,7 +141,7 @@ fn an_unordered_transaction_whose_message_fails_is_used_up() {
 }
 
 #[test]
-fn many_expiring_at_one_height_are_listed_in_rows_and_all_forgotten() {
+fn many_digests_expiring_at_one_height_are_stored_in_rows_and_all_removed() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
     for height in 1..=3 {
@@ -156,7 +156,7 @@ fn many_expiring_at_one_height_are_listed_in_rows_and_all_forgotten() {
 }
 
 #[test]
-fn forgetting_what_expired_is_spread_over_blocks_and_nobody_can_tell() {
+fn expired_digests_are_removed_over_several_blocks_without_visible_effect() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
     let until = |height, i: u64| tx(1, TxOrder::Expires(Height(height)), vec![transfer(1, 1 + i)]);
@@ -172,7 +172,11 @@ fn forgetting_what_expired_is_spread_over_blocks_and_nobody_can_tell() {
     let mut sizes = vec![chain.rows.len()];
     while chain.rows.len() > empty {
         let height = chain.next_height();
-        assert_eq!(codes(&chain.block(&[until(8, 1), until(8, 7001)]))[..], [6, 6], "it expired, forgotten or not");
+        assert_eq!(
+            codes(&chain.block(&[until(8, 1), until(8, 7001)]))[..],
+            [6, 6],
+            "it expired, whether its digest is removed or not"
+        );
         sizes.push(chain.rows.len());
         assert!(height < Height(30), "{sizes:?}");
     }
@@ -184,7 +188,7 @@ fn forgetting_what_expired_is_spread_over_blocks_and_nobody_can_tell() {
 }
 
 #[test]
-fn what_waits_to_be_forgotten_does_not_grow_under_load() {
+fn expired_digests_do_not_accumulate_under_load() {
     let params = Params { tx_ttl_heights_max: 3, ..Params::default() };
     let mut chain = Chain::with_params(&[10_000_000], &params);
     let mut most = 0;
@@ -225,7 +229,7 @@ fn a_block_names_the_transaction_that_makes_it_invalid() {
 }
 
 #[test]
-fn what_was_verified_before_is_not_verified_again() {
+fn a_verified_transaction_is_not_verified_again() {
     let txs = vec![sign(1, TxOrder::Nonce(0), vec![transfer(2, 1)]).encode(); 2];
     let mut asked = 0;
     let known = |bytes: &[u8]| {
@@ -272,7 +276,7 @@ fn a_mempool_learns_which_rows_a_transaction_depends_on() {
 }
 
 #[test]
-fn queries_answer_or_say_what_to_ask() {
+fn queries_answer_or_name_the_paths_that_exist() {
     let chain = Chain::new(&[100]);
     let expected = Answer::Account { address: address(1), account: chain.account(1) };
     assert_eq!(query(&chain.rows, "/account", &address(1).0), Ok(expected.clone()));
@@ -304,7 +308,7 @@ fn the_app_hash_proves_what_an_account_has() {
 }
 
 #[test]
-fn genesis_refuses_what_makes_no_state() {
+fn genesis_accounts_that_make_no_valid_state_are_refused() {
     let params = Params::default();
     let one = address(1);
     assert!(app::genesis_writes(&params, [(one, 1), (one, 2)]).unwrap_err().to_string().contains("twice"));
@@ -319,7 +323,7 @@ fn genesis_refuses_what_makes_no_state() {
 
 #[test]
 #[should_panic(expected = "one after the other")]
-fn heights_are_not_left_out() {
+fn executing_a_height_that_is_not_next_panics() {
     let chain = Chain::new(&[1]);
     let mut context = chain.context();
     context.height = Height(2);

@@ -504,7 +504,7 @@ impl Engine {
         let mut powers: BTreeMap<Option<BlockId>, Power> = BTreeMap::new();
         for vote in certificate.votes() {
             let power = powers.entry(vote.vote.block_id).or_default();
-            *power = power.checked_add(vote.power()).expect("each validator stands once in a certificate");
+            *power = power.checked_add(vote.power()).expect("a certificate names each validator once");
         }
         let total = self.validators.total_power();
         for vote in certificate.votes() {

@@ -102,11 +102,11 @@ impl World {
             let vote = &signed.vote;
             let first = *self.said.entry((who, vote.round, vote.vote_type)).or_insert(vote.block_id);
             if first != vote.block_id {
-                self.broken = Some(format!("I1: validator {who} said two things in round {}", vote.round));
+                self.broken = Some(format!("I1: validator {who} sent two different messages in round {}", vote.round));
             }
             let durable = self.durable[who].as_ref().is_some_and(|durable| durable.votes.contains(signed));
             if !durable && self.mutation != Some(Mutation::DoubleSign) {
-                self.broken = Some(format!("I2: validator {who} spoke before it was durable"));
+                self.broken = Some(format!("I2: validator {who} sent a message before it was durable"));
             }
         }
         for to in (0..self.engines.len()).filter(|to| *to != who) {
@@ -136,7 +136,7 @@ impl World {
             }
             Message::Vote(signed) => Input::Vote(VerifiedVote::of_own(signed, set)),
             Message::Certificate(certificate) => {
-                Input::Certificate(certificate.verify(&chain(), set).expect("honest certificates hold"))
+                Input::Certificate(certificate.verify(&chain(), set).expect("honest certificates are valid"))
             }
         };
         self.feed(to, input);

@@ -50,7 +50,7 @@ fn a_round_that_decides_is_noted_from_its_start_to_its_end() {
     engine.step(now(), cast.prevote(others[0], 0, Some(a)));
     engine.step(now(), cast.prevote(others[0], 0, Some(a)));
     let vote = voted(&cast, others[0], VoteType::Prevote, 0, Some(a));
-    assert_eq!(notes(&mut engine), [(Prevote, vote)], "the same vote again is none");
+    assert_eq!(notes(&mut engine), [(Prevote, vote)], "the same vote again gives no note");
     engine.step(now(), cast.prevote(others[1], 0, Some(a)));
     let noted: Vec<What> = notes(&mut engine).into_iter().map(|(_, what)| what).collect();
     let expected = [
@@ -105,7 +105,7 @@ fn timeouts_and_a_second_lock_are_noted() {
 }
 
 #[test]
-fn nothing_is_noted_while_nobody_watches_and_outputs_are_the_same() {
+fn without_a_watcher_nothing_is_noted_and_outputs_are_the_same() {
     let (cast, me, others) = cast();
     let (mut watched, mut other) = (cast.started(me), cast.started(me));
     watched.watch(true);

@@ -63,7 +63,7 @@ fn line_19_proposal_and_prevote_leave_under_one_write() {
 }
 
 #[test]
-fn line_16_the_proposer_proposes_again_what_is_valid_with_its_polka() {
+fn line_16_the_proposer_proposes_the_valid_block_again_with_its_polka() {
     let cast = Cast::new(4);
     let me = cast.proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -175,7 +175,7 @@ fn line_28_prevotes_a_reproposal_with_its_polka() {
 }
 
 #[test]
-fn line_28_says_nothing_while_the_polka_is_incomplete() {
+fn line_28_sends_nothing_while_the_polka_is_incomplete() {
     let (cast, me, others) = cast();
     let mut engine = reproposed(&cast, me, others, 2);
     expect!(engine, checked(block('a'), true) => []);
@@ -185,7 +185,7 @@ fn line_28_says_nothing_while_the_polka_is_incomplete() {
 }
 
 #[test]
-fn line_28_says_nothing_when_the_polka_is_for_another_block() {
+fn line_28_sends_nothing_when_the_polka_is_for_another_block() {
     let (cast, me, others) = cast();
     let mut engine = cast.started(me);
     for other in others {
@@ -279,7 +279,7 @@ fn line_42_remembers_a_late_polka_as_valid_without_a_lock() {
 }
 
 #[test]
-fn d6_a_hidden_polka_that_is_shown_is_proposed_by_whoever_is_next() {
+fn d6_a_hidden_polka_that_is_shown_is_proposed_by_the_next_proposer() {
     let cast = Cast::new(4);
     let me = cast.proposer(2);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -448,7 +448,7 @@ fn line_49_valid_never_turns_invalid() {
 }
 
 #[test]
-fn late_precommits_are_gathered_into_the_last_commit() {
+fn late_precommits_are_added_to_the_last_commit() {
     let (cast, me, others) = cast();
     let mut engine = prevoted(&cast, me, 'a');
     engine.step(now(), checked(block('a'), true));
@@ -641,7 +641,7 @@ fn d2_rounds_that_end_in_nil_back_off() {
 // ---- which bytes are available (I4) -----------------------------------------------------------------------------
 
 #[test]
-fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
+fn i4_a_dropped_block_is_checked_again_before_it_is_voted_for() {
     let (cast, me, others) = cast();
     let mut engine = prevoted(&cast, me, 'a');
     for other in others {
@@ -663,7 +663,7 @@ fn i4_a_block_that_was_dropped_is_asked_about_again_before_it_is_voted_for() {
 }
 
 #[test]
-fn i4_what_rules_need_is_asked_about_at_once_if_it_is_dropped() {
+fn i4_a_dropped_block_that_a_rule_needs_is_checked_again_at_once() {
     let (cast, me, others) = cast();
     let mut engine = cast.started(me);
     engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
@@ -750,7 +750,7 @@ fn a_decision_and_a_polka_of_a_round_long_past_count_when_a_certificate_proves_t
 // ---- what is sent again ----------------------------------------------------------------------------------------
 
 #[test]
-fn what_was_said_is_said_again_and_again_but_less_often() {
+fn own_messages_are_rebroadcast_less_and_less_often() {
     let (cast, me, _) = cast();
     let mut engine = cast.started(me);
     engine.step(now(), timeout(Propose, 0));

@@ -28,7 +28,7 @@ fn i1_the_guard_refuses_every_step_back_and_every_second_value() {
     refused(Vote { height: Height(0), ..vote(&cast, VoteType::Precommit, 5, None) });
     refused(Vote { timestamp: now().saturating_add(ms(1)), ..vote(&cast, VoteType::Prevote, 1, Some(block('a'))) });
     let again = signer.sign_vote(vote(&cast, VoteType::Prevote, 1, Some(block('a'))), &chain());
-    assert_eq!(again, Ok(first), "the very same bytes have the very same signature");
+    assert_eq!(again, Ok(first), "the same bytes have the same signature");
     assert!(signer.sign_vote(vote(&cast, VoteType::Precommit, 1, None), &chain()).is_ok());
 }
 
@@ -39,11 +39,11 @@ fn i1_an_imported_signing_state_is_respected() {
     let mut engine = Engine::new(chain(), Some(Signer::new(cast.key(me), state)), cast.set.clone());
     engine.step(now(), cast.start());
     expect!(engine, timeout(Propose, 0) => []);
-    assert_eq!(engine.current_step(), Step::Prevote, "it follows, and says nothing");
+    assert_eq!(engine.current_step(), Step::Prevote, "it follows and sends nothing");
 }
 
 #[test]
-fn a_proposer_whose_guard_refuses_waits_like_the_others() {
+fn a_proposer_whose_signing_guard_refuses_waits_for_the_timeout() {
     let cast = Cast::new(4);
     let me = cast.proposer(0);
     let state = SignState { height: HEIGHT, round: Round(0), step: 1, signed: None };
@@ -57,7 +57,7 @@ fn a_proposer_whose_guard_refuses_waits_like_the_others() {
 // ---- restart ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_restarted_validator_says_the_same_and_nothing_else() {
+fn a_restarted_validator_sends_the_same_messages_and_nothing_else() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -127,7 +127,7 @@ fn a_lock_survives_a_restart() {
 }
 
 #[test]
-fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
+fn line_16_a_restored_proposer_proposes_the_valid_block_when_its_bytes_come() {
     let cast = Cast::new(4);
     let me = cast.proposer(1);
     let (mut restarted, others) = restarted_with_lock(&cast, me);
@@ -145,7 +145,7 @@ fn line_16_a_restored_proposer_proposes_what_is_valid_when_its_bytes_come() {
 // ---- abstaining ------------------------------------------------------------------------------------------------
 
 #[test]
-fn who_abstains_follows_decides_and_says_nothing_until_it_may() {
+fn an_abstaining_validator_decides_and_sends_nothing_until_it_may_sign() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let mut engine = cast.engine(me);
@@ -183,7 +183,7 @@ fn both_votes_of_an_equivocator_count_for_their_value_and_once_for_any() {
     assert!(!engine.precommits(Round(0)).unwrap().has_quorum(), "two of four");
     expect!(engine, cast.precommit(others[0], 0, Some(block('b'))) => []);
     engine.step(now(), cast.precommit(others[2], 0, Some(block('a'))));
-    assert!(engine.is_decided(), "the quorum that others saw is seen here");
+    assert!(engine.is_decided(), "the quorum that other nodes saw is seen here");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
         let outputs = late(0, 'b');
         let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
-        assert_eq!(late(0, 'b'), [], "it is told once");
+        assert_eq!(late(0, 'b'), [], "it is reported once");
         assert_eq!(late(0, 'c'), [], "one pair is enough");
         // Late votes of rounds that are not held are ignored.
         assert_eq!((late(7, 'a'), late(7, 'b')), (vec![], vec![]));
@@ -324,7 +324,7 @@ fn drive(engine: &mut Engine, inputs: Vec<Input>) -> Vec<String> {
 }
 
 #[test]
-fn i2_a_batch_is_written_once_before_anything_is_said() {
+fn i2_a_batch_is_written_once_before_anything_is_sent() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);
     let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
@@ -356,7 +356,7 @@ fn an_ordinary_height_takes_two_writes_of_the_proposer_and_of_the_others() {
 // ---- a full node -----------------------------------------------------------------------------------------------
 
 #[test]
-fn a_full_node_decides_and_says_nothing() {
+fn a_full_node_decides_and_sends_nothing() {
     let cast = Cast::new(4);
     let mut engine = Engine::new(chain(), None, cast.set.clone());
     let mut outputs = engine.step(now(), cast.start());

@@ -95,7 +95,7 @@ mod tests {
 
     /// The changes below are mutations that the comparison must notice.
     #[test]
-    fn a_fork_a_hole_and_evidence_are_noticed() {
+    fn a_fork_a_missing_height_and_evidence_are_detected() {
         let names = ["node0", "node1"].map(str::to_owned);
         let found = |change: fn(&mut Heads)| {
             let mut other = chain();

@@ -86,7 +86,7 @@ pub fn docker(arguments: &[&str]) -> Result<String, FaultsError> {
 /// Errors: [`FaultsError::Docker`] when no Docker daemon answers, or the machine has neither command.
 pub fn compose_command() -> Result<Vec<String>, FaultsError> {
     docker(&["info"])
-        .map_err(|_| FaultsError::Docker("no Docker daemon answers: `docker info` says more".to_owned()))?;
+        .map_err(|_| FaultsError::Docker("no Docker daemon answers: `docker info` shows the reason".to_owned()))?;
     for words in [&["docker", "compose"][..], &["docker-compose"]] {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("version");

@@ -56,9 +56,9 @@ pub enum FaultsError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The load ended before the faults did.
-    #[error("the load ended before the faults did: ask for less of it with --rate")]
+    #[error("the load ended before the faults did: use a lower --rate")]
     LoadEnded,
     /// The run was stopped from outside.
-    #[error("stopped; nothing is left of it")]
+    #[error("stopped; its containers, networks and volumes are removed")]
     Stopped,
 }

@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_is_at_the_tip_when_it_keeps_up() {
+    fn an_absent_validator_is_at_the_tip_when_it_keeps_up() {
         let begin = Instant::now();
         let mut record = Record::new(4);
         for height in 1..=60 {
@@ -399,11 +399,11 @@ mod tests {
         assert_eq!(at_tip(&record), None, "the others were at 54");
         record.committed(3, 55, begin + ms(5_550));
         assert_eq!(at_tip(&record), Some(ms(2_550)));
-        assert_eq!(record.at_tip(&SURVIVORS, &[], healed), Some(Duration::ZERO), "nobody was away");
+        assert_eq!(record.at_tip(&SURVIVORS, &[], healed), Some(Duration::ZERO), "no validator was away");
     }
 
     #[test]
-    fn throughput_is_back_after_a_second_of_it() {
+    fn throughput_has_recovered_after_one_second_at_the_baseline() {
         let begin = Instant::now();
         let mut record = healthy(begin, 50);
         let healed = begin + ms(8_000);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_ranks_behind_all_that_is() {
+    fn transactions_without_a_commit_rank_behind_all_committed_ones() {
         let begin = Instant::now();
         let mut record = healthy(begin, 99);
         let span = Span { from: begin, to: begin + ms(60_000) };
@@ -429,27 +429,27 @@ mod tests {
         (200..202).for_each(|n| record.sending(0, key(n), begin + ms(n)));
         let latency = record.latency(&ALL, span);
         assert_eq!(latency, Latency { p10_ms: Some(42.0), p50_ms: Some(42.0), p99_ms: None });
-        assert_eq!(record.waiting(begin + ms(60_000)), 0, "nobody has accepted these");
+        assert_eq!(record.waiting(begin + ms(60_000)), 0, "no validator has accepted these");
         record.accepted(key(201));
         assert_eq!((record.waiting(begin + ms(60_000)), record.waiting(begin + ms(201))), (1, 0));
     }
 
     /// The changes below are mutations that the check for lost transactions must notice.
     #[test]
-    fn a_dropped_a_doubled_and_an_unread_transaction_are_noticed() {
+    fn lost_duplicate_and_unread_transactions_are_detected() {
         let begin = Instant::now();
         let right = healthy(begin, 100).account(&[]);
         assert_eq!(right, Account { due: 100, accepted: 100, committed: 100, ..Account::default() });
 
         let mut dropped = healthy(begin, 100);
         dropped.sending(1, key(500), begin + ms(9_000));
-        assert_eq!(dropped.account(&[]).lost, 0, "nobody has accepted it yet");
+        assert_eq!(dropped.account(&[]).lost, 0, "no validator has accepted it yet");
         dropped.accepted(key(500));
         assert_eq!(dropped.account(&[]).lost, 1);
         assert_eq!(dropped.account(&[(1, begin + ms(9_500))]).lost, 0);
         assert_eq!(dropped.account(&[(1, begin + ms(9_500))]).died_with_validator, 1);
         assert_eq!(dropped.account(&[(2, begin + ms(9_500))]).lost, 1, "another one was killed");
-        assert_eq!(dropped.account(&[(1, begin + ms(10_500))]).lost, 1, "it had time to tell others");
+        assert_eq!(dropped.account(&[(1, begin + ms(10_500))]).lost, 1, "it had time to send it to others");
         assert_eq!(dropped.account(&[(1, begin + ms(8_999))]).lost, 1, "it was back already");
 
         let mut doubled = healthy(begin, 100);

@@ -186,7 +186,7 @@ pub fn losses(account: &Account) -> Vec<String> {
         found.push(format!("{} transactions are in more than one block", account.duplicates));
     }
     if account.committed == 0 {
-        found.push("nothing was committed at all".to_owned());
+        found.push("no transaction was committed".to_owned());
     }
     found
 }
@@ -199,7 +199,7 @@ pub fn not_recovered(row: &Row) -> Vec<String> {
         found.push(format!("{scenario}: not all validators came back to the tip"));
     }
     if full_again_ms.is_none() {
-        found.push(format!("{scenario}: throughput did not come back"));
+        found.push(format!("{scenario}: throughput did not recover"));
     }
     found
 }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_what_was_kept_and_how_long_it_took() {
+    fn a_row_shows_the_throughput_that_was_kept_and_the_recovery_times() {
         let begin = Instant::now();
         let row = Row::of(&record(begin), &times(begin), 4, 80.0);
         assert_eq!((row.baseline_per_s, row.committed_per_s), (80.0, 60.0));
@@ -265,22 +265,22 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_back_is_a_violation() {
+    fn missing_recovery_is_a_violation() {
         let begin = Instant::now();
         let row = Row::of(&record(begin), &times(begin), 4, 80.0);
         let away = Row { at_tip_ms: None, ..row.clone() };
         assert_eq!(not_recovered(&away), ["kill: not all validators came back to the tip"]);
         let slow = Row { full_again_ms: None, ..row };
-        assert_eq!(not_recovered(&slow), ["kill: throughput did not come back"]);
+        assert_eq!(not_recovered(&slow), ["kill: throughput did not recover"]);
     }
 
     #[test]
     fn losses_are_violations() {
         let right = Account { due: 9, accepted: 8, committed: 8, ..Account::default() };
-        assert!(losses(&right).is_empty(), "what nobody accepted is not lost");
+        assert!(losses(&right).is_empty(), "a transaction that was not accepted is not lost");
         assert!(losses(&Account { died_with_validator: 1, ..right }).is_empty());
         assert_eq!(losses(&Account { lost: 1, ..right }).len(), 1);
         assert_eq!(losses(&Account { duplicates: 1, ..right }).len(), 1);
-        assert_eq!(losses(&Account::default()).len(), 1, "a chain that does nothing loses nothing");
+        assert_eq!(losses(&Account::default()).len(), 1, "a chain that commits nothing loses nothing");
     }
 }

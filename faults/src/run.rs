@@ -103,7 +103,7 @@ impl Wanted {
         let txs = rate * self.load_time_max().as_secs_f64();
         if !(*rate >= 1.0 && txs <= TXS_MAX) {
             return wrong(format!(
-                "--rate is {rate}: use 1 to {:.0} a second, for no more than {TXS_MAX} transactions in the time that this may take",
+                "--rate is {rate}: use 1 to {:.0} per second, so that the longest possible run has at most {TXS_MAX} transactions",
                 TXS_MAX / self.load_time_max().as_secs_f64()
             ));
         }
@@ -249,7 +249,7 @@ impl Net {
             urls: topology.rpc_ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect(),
             relay: Control::at(SocketAddr::from((Ipv4Addr::LOCALHOST, control_port))),
             funder,
-            project: removed.keep().expect("it is there until it is taken here"),
+            project: removed.keep().expect("it is held until it is taken here"),
         };
         net.wait_until_ready(stop)?;
         Ok(net)
@@ -370,7 +370,7 @@ impl Net {
             tried.times.push(times);
             if !has_recovered {
                 on_phase(&format!(
-                    "{scenario}: given up after {} s: nothing else is tried",
+                    "{scenario}: no recovery after {} s; the remaining scenarios are skipped",
                     RECOVERY_TIME_MAX.as_secs()
                 ));
                 break;
@@ -485,13 +485,13 @@ impl Net {
         let mut warnings = Vec::new();
         if transactions.died_with_validator > 0 {
             warnings.push(format!(
-                "{} transactions were accepted by a validator in the last second before it was killed, and died with it: an answer to \
-                 broadcast_tx_sync is no promise, a commit is",
+                "{} transactions were accepted by a validator in the last second before it was killed, and were lost with it: an answer to \
+                 broadcast_tx_sync does not promise a commit",
                 transactions.died_with_validator
             ));
         }
         match self.passed_bytes()? {
-            0 => violations.push("nothing has passed the relay: validators have talked around it".to_owned()),
+            0 => violations.push("no bytes passed the relay: the validators are connected without it".to_owned()),
             bytes => warnings.push(format!("{:.1} MB between validators passed the relay", bytes as f64 / 1e6)),
         }
         Ok(Report {

@@ -134,7 +134,7 @@ fn datagrams_arrive_no_earlier_than_the_delay() {
 }
 
 #[test]
-fn settings_change_for_what_is_connected() {
+fn settings_change_for_existing_connections() {
     let setup = relay_to(echo(), Settings::default());
     let mut stream = connect(setup.at);
     round_trip(&mut stream);
@@ -147,7 +147,7 @@ fn settings_change_for_what_is_connected() {
 }
 
 #[test]
-fn cut_streams_wait_and_go_on_when_healed() {
+fn cut_streams_wait_and_continue_when_healed() {
     let setup = relay_to(echo(), Settings::default());
     let mut stream = connect(setup.at);
     round_trip(&mut stream);
@@ -186,7 +186,7 @@ fn cut_datagrams_are_lost_and_counted() {
 }
 
 #[test]
-fn an_end_is_told_to_the_other_side_after_all_that_came_before() {
+fn the_end_of_a_stream_is_forwarded_after_all_its_bytes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = relay_to(listener.local_addr().unwrap(), Settings { delay: ms(20), ..Settings::default() });
     let mut client = connect(setup.at);
@@ -205,7 +205,7 @@ fn an_end_is_told_to_the_other_side_after_all_that_came_before() {
 }
 
 #[test]
-fn nobody_at_the_target_closes_the_connection() {
+fn without_a_listener_at_the_target_the_connection_is_closed() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let setup = relay_to(nobody, Settings::default());
     let mut client = connect(setup.at);
@@ -217,7 +217,7 @@ fn nobody_at_the_target_closes_the_connection() {
 }
 
 #[test]
-fn a_rate_bounds_what_passes() {
+fn the_rate_of_a_link_bounds_the_bytes() {
     let setup = relay_to(echo(), Settings { rate: Some(1_000_000), ..Settings::default() });
     let mut stream = connect(setup.at);
     let sent = Instant::now();
@@ -232,7 +232,7 @@ fn a_rate_bounds_what_passes() {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_fills_its_line_and_no_more() {
+fn an_unread_stream_fills_its_line_and_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = relay_to(listener.local_addr().unwrap(), Settings::default());
     let mut client = connect(setup.at);
@@ -291,7 +291,7 @@ fn garbage_at_the_control_changes_nothing_and_ends_nothing() {
         let error = setup.control.order(orders).unwrap_err();
         assert!(error.contains(reason), "{orders}: {error}");
     }
-    assert!(!setup.control.status().unwrap().contains("cut"), "of several orders all are obeyed, or none");
+    assert!(!setup.control.status().unwrap().contains("cut"), "several orders are executed all or not at all");
     round_trip(&mut connect(setup.at));
 }
 

@@ -95,7 +95,7 @@ pub struct GenesisAccount {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GenesisError {
     /// The document exceeds a size limit.
-    #[error("{what} take more than {max} bytes, the most that is read: {way_out}")]
+    #[error("{what} take more than {max} bytes, which is the limit: {way_out}")]
     TooLarge {
         /// Which part is too large.
         what: &'static str,
@@ -442,7 +442,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
         let Some(kinds) = at.get("pub_key_types")? else { return Ok(()) };
         for kind in kinds.list()? {
             if kind.text()?.parse::<KeyType>().is_err() {
-                return kind.error("validators use secp256k1 or ed25519 here: leave others out");
+                return kind.error("validators use secp256k1 or ed25519: leave other types out");
             }
         }
         Ok(())
@@ -450,7 +450,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
     section(at, "abci", &["vote_extensions_enable_height"], (), |at| {
         match at.get("vote_extensions_enable_height")? {
             Some(height) if height.number::<u64>()? != 0 => {
-                height.error("there are no vote extensions here: use \"0\"")
+                height.error("this chain has no vote extensions: use \"0\"")
             }
             _ => Ok(()),
         }

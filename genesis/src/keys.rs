@@ -291,7 +291,7 @@ impl ValidatorState {
             if record_check(content) != check {
                 return Err(FileError::content(
                     file,
-                    "it is not what was written: a write was torn, or the file was edited",
+                    "it differs from what was written: a write was interrupted, or the file was edited",
                 ));
             }
         }

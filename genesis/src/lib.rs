@@ -11,9 +11,9 @@
 //! Invariants:
 //! **G1** An existing [`Genesis`] is valid: it can only be created by checking (`every_mistake_is_named`).
 //! **G2** Documents with equal meaning have equal hashes: order and names do not count
-//! (`the_hash_is_of_what_it_means`).
+//! (`the_genesis_hash_covers_the_meaning_not_the_text`).
 //! **G3** A file is written completely or not at all, and is overwritten only on request
-//! (`a_file_is_never_written_over_unasked`).
+//! (`a_file_is_replaced_only_on_request`).
 //! **G4** A secret is in its file and nowhere else: no `Debug` output and no error shows it
 //! (`no_error_shows_a_secret`).
 

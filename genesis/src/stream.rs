@@ -36,7 +36,7 @@ impl Reading {
 
     fn fail_with<T, E: de::Error>(&self, error: impl Into<GenesisError>) -> Result<T, E> {
         self.error.borrow_mut().get_or_insert(error.into());
-        Err(E::custom("told elsewhere"))
+        Err(E::custom("reported separately"))
     }
 }
 
@@ -172,10 +172,10 @@ impl Place for Document {
         while let Some(key) = map.next_key::<String>()? {
             if !FIELDS.contains(&key.as_str()) {
                 let one = Value::Object(Map::from_iter([(key, Value::Null)]));
-                return reading.fail_with(At::root(&one).only(FIELDS).expect_err("it is none of them"));
+                return reading.fail_with(At::root(&one).only(FIELDS).expect_err("it is not one of these fields"));
             }
             if head.contains_key(&key) || key == "app_state" && accounts.is_some() {
-                return reading.fail(key, "is there twice: leave one out");
+                return reading.fail(key, "is given twice: leave one out");
             }
             match key.as_str() {
                 "app_state" => accounts = Some(map.next_value_seed(reading.at(AppState))?),
@@ -205,10 +205,10 @@ impl Place for AppState {
             if key != "accounts" {
                 let one = Value::Object(Map::from_iter([(key, Value::Null)]));
                 let at = At::new(&one, Self::FIELD.to_owned());
-                return reading.fail_with(at.only(&["accounts"]).expect_err("it is another one"));
+                return reading.fail_with(at.only(&["accounts"]).expect_err("it is another field"));
             }
             if accounts.is_some() {
-                return reading.fail(Accounts::FIELD, "is there twice: leave one out");
+                return reading.fail(Accounts::FIELD, "is given twice: leave one out");
             }
             accounts = Some(map.next_value_seed(reading.at(Accounts))?);
         }

@@ -92,7 +92,7 @@ fn the_first_state_is_what_the_document_says() {
 }
 
 #[test]
-fn the_hash_is_of_what_it_means() {
+fn the_genesis_hash_covers_the_meaning_not_the_text() {
     let hash = |document: Document| Genesis::new(document).unwrap().hash();
     let same = hash(document());
     let mut turned = document();
@@ -117,7 +117,7 @@ fn the_hash_is_of_what_it_means() {
 }
 
 #[test]
-fn what_may_be_left_out_has_defaults() {
+fn optional_fields_have_defaults() {
     let mut least = Genesis::new(document()).unwrap().to_value();
     for field in ["initial_height", "consensus_params", "app_hash", "app_state"] {
         least.as_object_mut().unwrap().remove(field);
@@ -263,7 +263,7 @@ fn zeros_in_base64() -> String {
 }
 
 #[test]
-fn doubles_are_named_with_their_first() {
+fn duplicates_are_refused_with_the_place_of_the_first() {
     let golden: Value = serde_json::from_str(GOLDEN).unwrap();
     mistake(
         "/validators/2",
@@ -279,7 +279,7 @@ fn doubles_are_named_with_their_first() {
 }
 
 #[test]
-fn what_is_no_document_is_refused() {
+fn a_file_that_is_no_genesis_document_is_refused() {
     let parse = |bytes: &[u8]| Genesis::parse(bytes).unwrap_err();
     assert!(matches!(parse(b"{"), GenesisError::Json(_)));
     assert!(matches!(parse(b"\xFF\xFE"), GenesisError::Json(_)));
@@ -288,9 +288,9 @@ fn what_is_no_document_is_refused() {
     assert_eq!(parse(b"[]").to_string(), "the document: is a list, expected an object");
     assert!(matches!(parse(&vec![b' '; 17 << 20]), GenesisError::TooLarge { .. }));
     let twice = GOLDEN.replacen("\"app_hash\"", "\"chain_id\": \"other\", \"app_hash\"", 1);
-    assert_eq!(parse(twice.as_bytes()).to_string(), "chain_id: is there twice: leave one out");
+    assert_eq!(parse(twice.as_bytes()).to_string(), "chain_id: is given twice: leave one out");
     let twice = GOLDEN.replacen("\"app_hash\"", "\"app_state\": {}, \"app_hash\"", 1);
-    assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is there twice: leave one out");
+    assert_eq!(parse(twice.as_bytes()).to_string(), "app_state: is given twice: leave one out");
 }
 
 /// A document of about 20 MiB must be accepted; an earlier version refused it.
@@ -373,7 +373,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_reads_back_the_same(document in any_document()) {
+    fn a_written_document_reads_back_the_same(document in any_document()) {
         let genesis = Genesis::new(document).unwrap();
         let again = Genesis::parse(genesis.to_json().as_bytes()).unwrap();
         prop_assert_eq!(again.to_json(), genesis.to_json());

@@ -90,7 +90,7 @@ fn golden_ed25519_key_file() {
 }
 
 #[test]
-fn key_files_read_back_and_are_for_their_owner_alone() {
+fn key_files_read_back_and_only_their_owner_can_read_them() {
     let folder = folder();
     let at = |name: &str| folder.path().join("config").join(name);
     for key_type in KeyType::ALL {
@@ -134,7 +134,7 @@ fn the_keyring_lists_loads_and_adds() {
 }
 
 #[test]
-fn a_file_is_never_written_over_unasked() {
+fn a_file_is_replaced_only_on_request() {
     let folder = folder();
     let file = folder.path().join("deep/er/file");
     files::write(&file, b"first", Access::Public, Existing::Refuse).unwrap();

@@ -202,8 +202,8 @@ pub enum Output {
 pub enum Halt {
     /// Another process signs with our key.
     #[error(
-        "another process signs with this validator's key: it signed at height {height} what this node did not. This node stops \
-         so that it does not sign twice. Find the other process, stop it, and start only one of them with its signing state"
+        "another process signs with this validator's key: it signed a message at height {height} that this node did not sign. This node stops \
+         so that nothing is signed twice. Find the other process, stop it, and start only one of them with its signing state"
     )]
     AnotherSigner {
         /// Height at which the other process signed.
@@ -214,8 +214,8 @@ pub enum Halt {
     Store(Arc<StoreError>),
     /// The other validators decided a block that is not valid here.
     #[error(
-        "block {block_id} of height {height} was decided by more than 2/3 of the power and is not valid here: {reason}. This node's \
-         state or version differs from the others': compare versions, then `cairn restore` a copy of another node's store"
+        "block {block_id} of height {height} was decided by more than 2/3 of the power but is not valid on this node: {reason}. Its \
+         state or version differs from that of the other nodes: compare versions, then `cairn restore` a copy of another node's store"
     )]
     Differs {
         /// Id of the decided block.
@@ -238,8 +238,8 @@ impl From<StoreError> for Halt {
 pub enum Silence {
     /// The signing state is ahead of the chain.
     #[error(
-        "its signing state says that its key signed at height {signed}, and the chain here ends at height {tip}, so it signs nothing \
-         up to height {signed}. Either an older copy of the database was put back, or the signing state is of another chain. It \
+        "its signing state says that its key signed at height {signed}, and the chain of this node ends at height {tip}, so it signs nothing \
+         up to height {signed}. Either an older copy of the database was restored, or the signing state belongs to another chain. It \
          signs again once the network has passed that height"
     )]
     SignedAhead {
@@ -250,9 +250,9 @@ pub enum Silence {
     },
     /// There is a chain but no signing state.
     #[error(
-        "there is no signing state beside the database, so its key may have signed what this node does not know. It signs again \
-         when the network has decided a new height, or when validators of more than 1/3 of the power vote at this one from now on \
-         (so far: {heard} of {total}). If its key signed nothing above some height H, start it with --signed-up-to H"
+        "there is no signing state beside the database, so its key may have signed messages that this node does not know. It signs \
+         again when the network has decided a new height, or when validators with more than 1/3 of the power vote at this height from \
+         now on (so far: {heard} of {total}). If its key signed nothing above some height H, start it with --signed-up-to H"
     )]
     NoSigningState {
         /// Power whose votes of this height have arrived, without ours.
@@ -262,8 +262,8 @@ pub enum Silence {
     },
     /// The signing state is ahead of the hard state.
     #[error(
-        "the database is older than the signing state beside it: a copy was put back. It signs again when the network has decided \
-         a new height, or when validators of more than 1/3 of the power are heard at this one (heard: {heard} of {total})"
+        "the database is older than the signing state beside it: an old copy was restored. It signs again when the network has decided \
+         a new height, or when validators with more than 1/3 of the power vote at this height (so far: {heard} of {total})"
     )]
     DatabaseOlder {
         /// Power whose votes of this height have arrived, without ours.
@@ -273,14 +273,14 @@ pub enum Silence {
     },
     /// The node had to catch up.
     #[error(
-        "it has just caught up, and leaves out the first height that it meets, in case its data is an older copy. It signs again \
-         after the next new block"
+        "it has just caught up and signs nothing at the first undecided height that it reaches, because its data may be an older \
+         copy. It signs again after the next new block"
     )]
     CaughtUp,
     /// The key may have signed at this height what this node does not know.
     #[error(
-        "its key may have signed at height {height} what this node does not know: peers showed a vote of it, or are in later rounds \
-         than its data. It signs again when this height is decided"
+        "its key may have signed messages at height {height} that this node does not know: peers sent a vote of this key, or are in \
+         later rounds than its data. It signs again when this height is decided"
     )]
     MayHaveSigned {
         /// Height at which nothing is signed.

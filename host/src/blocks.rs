@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_equivocating_proposer_gets_both_blocks_told_apart() {
+    fn parts_of_an_equivocating_proposers_two_blocks_are_kept_apart() {
         let ((a, a_parts), (b, b_parts)) = (large(1), large(5));
         let mut blocks = Blocks::default();
         blocks.name(H, R, a, &[]);
@@ -351,7 +351,7 @@ mod tests {
         }
         assert_eq!(blocks.entries.len(), ENTRIES_MAX);
         let dropped: Vec<u8> = blocks.take_dropped().iter().map(|id| id.hash.0[0]).collect();
-        assert_eq!(dropped, (2..33).collect::<Vec<u8>>(), "the oldest first, each told once");
+        assert_eq!(dropped, (2..33).collect::<Vec<u8>>(), "the oldest first, each reported once");
         assert!(blocks.take_dropped().is_empty());
         let many = PartSet::from_bytes(&vec![7; EARLY_MAX * PART_BYTES]);
         for from in 1..=4 {
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_not_what_its_id_says_is_invalid() {
+    fn a_block_that_differs_from_its_id_is_invalid() {
         let (id, parts) = large(1);
         let mut blocks = Blocks::default();
         let wrong = BlockId { hash: Hash([9; 32]), ..id };

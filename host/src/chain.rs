@@ -309,7 +309,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_built_is_valid() {
+    fn a_built_block_is_valid() {
         assert_eq!(check(&genesis(), &first_block()), Ok(()));
         let (chain, block) = second();
         assert_eq!(check(&chain, &block), Ok(()));
@@ -391,7 +391,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_block_keeps_to_its_size() {
+    fn a_built_block_stays_within_its_size() {
         let (mut chain, block) = second();
         let max = 100_000;
         chain.params.block.bytes_max = max as u64;

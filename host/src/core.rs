@@ -402,7 +402,10 @@ impl<K: Kv> Effects for Core<K> {
         if !self.halted {
             let height = commit.height;
             let is_applied = self.apply(block_id, commit, Some(engine));
-            assert!(is_applied, "I4: block {block_id} of height {height} is decided as valid here and is not at hand");
+            assert!(
+                is_applied,
+                "I4: block {block_id} of height {height} was decided and is valid here, but its bytes are not held"
+            );
         }
         // The host, not the engine, decides when the next height starts.
         Vec::new()

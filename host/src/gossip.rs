@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_each_half_interval_unless_the_peer_moved_and_never_many() {
+    fn a_peer_gets_one_answer_each_half_interval_and_a_bounded_number_when_it_moves() {
         let (mut peers, peer) = (Peers::default(), Peer([1; 20]));
         let mut said = |ms, round| {
             say(&mut peers, peer, round);
@@ -436,12 +436,12 @@ mod tests {
         assert_eq!([said(1500, 5), said(1500, 6)], [1, 1]);
         say(&mut peers, peer, 8);
         say(&mut peers, peer, 9);
-        assert_eq!(answers(&mut peers, 3000, 2000).0.len(), 1, "only to what it said last");
+        assert_eq!(answers(&mut peers, 3000, 2000).0.len(), 1, "only to its last round state");
         assert!(!peers.has_news() && answers(&mut peers, 9000, 2000).0.is_empty());
     }
 
     #[test]
-    fn the_bytes_to_one_peer_are_bounded_and_all_peers_have_their_turn() {
+    fn bytes_to_one_peer_are_bounded_and_all_peers_take_turns() {
         let (mut peers, one) = (Peers::default(), Peer([1; 20]));
         let mut sent = 0;
         for round in 0..3 {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_what_is_old_hears_nobody_else() {
+    fn a_peer_that_lacks_a_message_held_before_lacks_old_messages() {
         assert!(lacks_old(&state(0, &[0, 1]), &state(0, &[0])));
         assert!(!lacks_old(&state(0, &[0, 1]), &state(0, &[0, 1, 2])), "it has more");
         assert!(!lacks_old(&state(0, &[0, 1]), &state(1, &[])), "it is elsewhere");

@@ -289,22 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn where_file_and_store_agree_nothing_is_asked() {
+    fn a_node_whose_state_file_and_store_agree_signs_at_once() {
         assert!(guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).signs());
         assert!(guard(&state_at(7, 0, 2), &state_at(7, 0, 3)).signs(), "a crash came between the two");
         assert!(
             guard(&SignState::sealed(Height(7)), &state_at(3, 0, 3)).signs(),
-            "it is known where signing may go on"
+            "the height above which it may sign is known"
         );
         assert!(Guard::new(&SignState::default(), None, &SignState::default(), false).signs(), "a new chain");
     }
 
     #[test]
-    fn an_older_database_or_no_signing_state_asks_for_power_not_for_peers() {
+    fn with_an_older_database_or_no_signing_state_the_node_waits_for_voting_power() {
         for file in [state_at(7, 1, 2), SignState::default()] {
             let mut guard = guard(&file, &state_at(7, 0, 3));
             assert!(!guard.signs());
-            assert!(!look(&mut guard, 60_000, 0, 0), "nobody is heard");
+            assert!(!look(&mut guard, 60_000, 0, 0), "no validator votes");
             assert!(!look(&mut guard, 60_000, 10, 0), "a quarter of the power is not enough");
             assert!(!look(&mut guard, 1_999, 20, 0), "peers have not had the time to send what we lack");
             assert!(look(&mut guard, 2_000, 20, 0) && guard.signs());
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn others_in_later_rounds_make_us_leave_the_height_out() {
+    fn a_height_where_peers_are_in_later_rounds_is_not_signed() {
         let mut guard = guard(&SignState::default(), &state_at(8, 1, 2));
         assert_eq!((guard.known_round(Height(8)), guard.known_round(Height(9))), (Round(1), Round(0)));
         assert!(!look(&mut guard, 9_000, 30, 20));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn doubt_ends_with_a_block_begun_after_the_start() {
+    fn doubt_ends_with_a_block_whose_height_started_after_the_node() {
         let mut guard = guard(&SignState::default(), &state_at(7, 0, 3));
         guard.on_committed(Height(8), now(0), true, false, SECOND);
         guard.on_committed(Height(9), now(999), false, false, SECOND);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn heights_that_we_signed_at_are_not_caught_up() {
+    fn heights_that_this_node_signed_are_not_caught_up() {
         let mut guard = guard(&state_at(9, 0, 3), &state_at(9, 0, 3));
         guard.on_committed(Height(9), now(0), true, false, SECOND);
         guard.on_committed(Height(10), now(0), false, true, SECOND);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_file_a_height_that_waits_for_us_is_signed_in_the_end() {
+    fn with_a_state_file_a_height_that_needs_this_node_is_signed_after_a_wait() {
         let mut guard = guard(&state_at(7, 1, 2), &state_at(5, 0, 3));
         guard.on_committed(Height(7), now(0), true, false, SECOND);
         assert!(!guard.must_seal(Height(8)) && !look(&mut guard, 9_999, 20, 20));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_a_quorum_alone_or_no_validator_asks_nobody() {
+    fn a_quorum_of_one_or_a_full_node_does_not_wait() {
         for (own, powers) in [(own(1), &[10][..]), (own(1), &[100, 10, 10]), (None, &[10, 10])] {
             let mut guard = Guard::new(&SignState::default(), None, &SignState::default(), true);
             guard.on_start(own, &set(powers), now(0));
@@ -373,15 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_of_ours_that_we_lack_stops_us_or_silences_its_height() {
+    fn an_own_vote_missing_here_stops_the_node_or_its_height_is_not_signed() {
         let mut silent = guard(&SignState::default(), &state_at(7, 0, 3));
         assert!(!silent.on_unknown_vote(Height(8)) && silent.must_seal(Height(8)));
         assert!(!look(&mut silent, 90_000, 30, 0));
-        assert!(guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).on_unknown_vote(Height(8)), "who signs must stop");
+        assert!(
+            guard(&state_at(7, 0, 3), &state_at(7, 0, 3)).on_unknown_vote(Height(8)),
+            "a node that signs must stop"
+        );
     }
 
     #[test]
-    fn a_vote_that_we_know_is_no_surprise() {
+    fn an_own_vote_that_is_known_changes_nothing() {
         let chain = ChainId::new("cairn-test").unwrap();
         let vote = |round, ms| {
             Vote {

@@ -74,7 +74,7 @@ pub enum HostError {
     Store(#[from] StoreError),
     /// The store was initialized with another genesis document.
     #[error(
-        "the store was begun with genesis {got}, this genesis document is {expected}: use the document that it was begun with, or a new home"
+        "the store was created with genesis {got}, but this genesis document is {expected}: use the document with which the store was created, or a new home"
     )]
     OtherGenesis {
         /// Hash of the store's genesis document.
@@ -84,7 +84,7 @@ pub enum HostError {
     },
     /// The rows of the state do not hash to the app hash of the chain.
     #[error(
-        "the state of height {height} hashes to {got}, the chain says {expected}: family state of the store is damaged. Stop the node, move the folder of the database away, and `cairn restore` a copy of another node's store; keep priv_validator_state.json"
+        "the state of height {height} has hash {got}, but the chain has {expected}: family state of the store is damaged. Stop the node, move the folder of the database away, and `cairn restore` a copy of another node's store; keep priv_validator_state.json"
     )]
     State {
         /// Height of the tip.
@@ -598,7 +598,10 @@ impl<K: Kv> Host<K> {
             self.sync.fail(now, peer);
             // The peer may have pruned the block in the meantime, or the request asked only for its range of heights.
             if earliest <= request.from && request.count > 0 {
-                self.penalize(peer, Offence::Unserved(format!("it was to send block {}, and sent none", request.from)));
+                self.penalize(
+                    peer,
+                    Offence::Unserved(format!("it was asked for block {} and sent no block", request.from)),
+                );
             }
             return;
         }
@@ -674,7 +677,7 @@ impl<K: Kv> Host<K> {
             return bad(format!("{bytes} bytes in {total} parts"));
         };
         if parts.header() != commit.block_id.parts {
-            return bad("its bytes are not what its commit is for".into());
+            return bad("its bytes do not match its commit".into());
         }
         match verified.map(|verified| verified.result) {
             Some(Ok(())) => Ok((commit, parts)),

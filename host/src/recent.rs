@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_remembers_the_last_and_is_bounded() {
+    fn the_most_recent_ids_are_remembered_and_memory_is_bounded() {
         let id = |n: u32| TxId::of(&n.to_be_bytes());
         let mut recent = Recent::new(10);
         for n in 0..1000 {

@@ -282,7 +282,7 @@ impl Sync {
     /// Errors: a sentence if the blocks are not the requested ones; then none is added.
     pub fn take_in(&mut self, next: Height, request: &Request, blocks: Vec<SyncedBlock>) -> Result<(), String> {
         if blocks.len() > request.count as usize {
-            return Err(format!("{} blocks, {} were asked for", blocks.len(), request.count));
+            return Err(format!("{} blocks, but {} were requested", blocks.len(), request.count));
         }
         for (block, expected) in blocks.iter().zip(request.from.0..) {
             if block.commit.height.0 != expected {
@@ -411,7 +411,11 @@ mod tests {
         let wait = |after| Plan { asks: Vec::new(), look_after: Some(after) };
         assert_eq!(plan(&mut sync, 0, 5, &[claim(1, 6)]), wait(GRACE));
         assert_eq!(plan(&mut sync, 40, 5, &[claim(1, 6)]), wait(Duration::from_millis(60)));
-        assert_eq!(plan(&mut sync, 90, 6, &[claim(1, 7)]), wait(GRACE), "we moved: it counts anew");
+        assert_eq!(
+            plan(&mut sync, 90, 6, &[claim(1, 7)]),
+            wait(GRACE),
+            "this node advanced: the grace time starts again"
+        );
         assert_eq!(asked(&plan(&mut sync, 190, 6, &[claim(1, 7)])), [(1, 6, 1)]);
         let mut sync = Sync::default();
         let proven = sync.plan(now(0), Height(5), Height(5), TIMEOUT, &[claim(1, 6)]);
@@ -419,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_asked_together_and_who_delivered_first() {
+    fn unproven_peers_are_asked_together_and_a_peer_that_delivered_is_asked_first() {
         let mut sync = Sync::default();
         let claims: Vec<Claim> = (1..=6).map(|n| claim(n, 200)).collect();
         let first = plan(&mut sync, 0, 5, &claims);
@@ -435,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn fourteen_that_serve_nothing_cost_a_moment() {
+    fn fourteen_peers_that_serve_nothing_delay_sync_only_briefly() {
         let mut sync = Sync::default();
         let mut claims: Vec<Claim> = (1..=14).map(|n| claim(n, 1 << 60)).collect();
         claims.extend((15..=16).map(|n| claim(n, 100)));
@@ -455,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn who_delivered_and_then_is_silent_is_doubled_when_slow() {
+    fn a_second_peer_is_asked_when_a_proven_one_is_slow() {
         let mut sync = Sync::default();
         sync.was_useful(peer(1));
         let claims = [claim(1, 70), claim(2, 70)];
@@ -467,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_deliver_is_left_alone_longer_each_time_also_when_it_comes_back() {
+    fn a_peer_that_cannot_deliver_is_asked_less_and_less_often_even_after_reconnecting() {
         let mut sync = Sync::default();
         let liar = [claim(1, 1 << 60)];
         let mut at = 0;
@@ -483,7 +487,7 @@ mod tests {
             at += wait;
         }
         sync.was_useful(peer(1));
-        assert!(!sync.standings[&peer(1)].delivered, "words do not make up for it");
+        assert!(!sync.standings[&peer(1)].delivered, "claims do not compensate for it");
         for n in 0..2 * STANDINGS_MAX as u32 {
             let mut id = [0; 20];
             id[..4].copy_from_slice(&n.to_be_bytes());
@@ -522,13 +526,13 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_forgot_our_next_block_is_only_asked_what_there_is() {
+    fn a_peer_that_pruned_the_next_block_is_only_asked_for_its_range() {
         let mut sync = Sync::default();
         let pruned = Claim { earliest: Height(50), ..claim(1, 100) };
         assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned])), [(1, 5, 0)]);
         assert_eq!(asked(&plan(&mut sync, 0, 5, &[pruned, claim(2, 60)])), [(2, 5, 8)]);
         let mut sync = Sync::default();
         let proven = sync.plan(now(0), Height(5), Height(90), TIMEOUT, &[pruned]);
-        assert_eq!(asked(&proven), [], "we know already, and nobody can help");
+        assert_eq!(asked(&proven), [], "the range is known, and no peer has the block");
     }
 }

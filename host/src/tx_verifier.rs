@@ -7,7 +7,7 @@
 //!
 //! - **T1** The same bytes are checked at most once while they are remembered, even if several threads submit them at
 //!   the same time (`threads_with_one_transaction_check_it_once`).
-//! - **T2** Only a successful check marks bytes as verified (`a_bad_signature_is_never_good`).
+//! - **T2** Only a successful check marks bytes as verified (`an_invalid_signature_is_never_cached_as_valid`).
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -169,7 +169,7 @@ impl TxVerifier {
             Known::InFlight(in_flight) => Answer::Awaited(in_flight),
             Known::Ours(in_flight) => {
                 let holds = checked.next().expect("an answer for each");
-                in_flight.set(holds).expect("who claims is the one who answers");
+                in_flight.set(holds).expect("only the thread that claimed it sets the answer");
                 Answer::Known(holds)
             }
         };
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_signature_is_never_good() {
+    fn an_invalid_signature_is_never_cached_as_valid() {
         let verifier = TxVerifier::default();
         let bytes = badly_signed(1);
         for _ in 0..3 {

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_results_are_bounded() {
         let mut recent = Recent::default();
         for i in 0..2 * RECENT_MAX as u64 {
             recent.insert(blake3(&i.to_be_bytes()));

@@ -1,6 +1,6 @@
 //! Proves that claims of a peer without stake have bounded effects: a host responds within bounds, sends requests, and
 //! accepts only what is signed.
-#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+#![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
 use std::{
     sync::Arc,
@@ -164,7 +164,7 @@ fn requested(outputs: &[Output]) -> Vec<(u64, BlockRequest)> {
 }
 
 #[test]
-fn answers_to_round_states_are_bounded_whatever_they_say() {
+fn answers_to_round_states_are_always_bounded() {
     let mut one = One::new(true);
     one.decide(1500);
     let tip = one.tip();
@@ -252,7 +252,7 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
 }
 
 #[test]
-fn a_commit_with_a_wrong_signature_or_of_strangers_proves_nothing() {
+fn a_commit_with_a_wrong_signature_or_of_unknown_validators_proves_nothing() {
     let mut ahead = One::new(true);
     (0..3).for_each(|_| ahead.decide(1));
     let validators = ahead.store.validators(ahead.tip()).unwrap();
@@ -264,7 +264,7 @@ fn a_commit_with_a_wrong_signature_or_of_strangers_proves_nothing() {
     twice.signatures.extend(commit.signatures.clone());
     let two =
         types::ValidatorSet::new(vec![(key(1).public_key(), Power(10)), (key(5).public_key(), Power(10))]).unwrap();
-    assert!(twice.verify_by_known(&chain(), &two).is_err(), "nobody counts twice");
+    assert!(twice.verify_by_known(&chain(), &two).is_err(), "no peer counts twice");
     let mut wrong = commit;
     let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };
     signature.0[7] ^= 1;

@@ -1,6 +1,6 @@
 //! Proves the rules of the mempool one by one, and then its invariants after random steps.
 #![allow(missing_docs)]
-#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+#![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
 use std::{
     collections::BTreeMap,
@@ -149,7 +149,7 @@ fn a_future_nonce_waits_until_the_gap_is_filled() {
 }
 
 #[test]
-fn what_is_held_committed_or_used_up_is_refused() {
+fn held_committed_and_outdated_transactions_are_refused() {
     let mut node = Node::new(Config::default(), &[1000]);
     let first = nonce(1, 0, 5);
     node.add(&first).unwrap();
@@ -180,7 +180,7 @@ fn a_nonce_is_replaced_for_a_tenth_more() {
 }
 
 #[test]
-fn all_that_waits_together_costs_at_most_what_the_sender_has() {
+fn waiting_transactions_together_cost_at_most_the_senders_balance() {
     let node = Node::new(Config::default(), &[100]);
     node.add(&tx(1, TxOrder::Nonce(0), 10, 40)).unwrap();
     node.add(&tx(1, TxOrder::Nonce(1), 5, 40)).unwrap();
@@ -213,7 +213,7 @@ fn an_unordered_transaction_is_held_once_and_until_its_last_height() {
 }
 
 #[test]
-fn when_full_the_lowest_fee_gives_way_and_the_message_names_the_least_that_gets_in() {
+fn a_full_pool_evicts_the_lowest_fee_and_the_refusal_names_the_least_fee() {
     let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000, 1000, 1000, 1000]);
     for (who, fee) in [(1, 5), (2, 3), (3, 3)] {
         node.add(&nonce(who, 0, fee)).unwrap();
@@ -228,7 +228,7 @@ fn when_full_the_lowest_fee_gives_way_and_the_message_names_the_least_that_gets_
 }
 
 #[test]
-fn what_cannot_be_executed_yet_gives_way_first() {
+fn transactions_that_cannot_be_executed_yet_are_evicted_first() {
     let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000, 1000, 1000]);
     node.add(&nonce(1, 0, 5)).unwrap();
     node.add(&nonce(2, 1, 100)).unwrap();
@@ -238,7 +238,7 @@ fn what_cannot_be_executed_yet_gives_way_first() {
 }
 
 #[test]
-fn only_last_nonces_are_evicted_and_never_ones_own_predecessors() {
+fn only_last_nonces_are_evicted_and_never_the_new_ones_predecessors() {
     let node = Node::new(Config { txs_max: 3, ..Config::default() }, &[1000, 1000]);
     node.add(&nonce(1, 0, 1)).unwrap();
     node.add(&nonce(1, 1, 2)).unwrap();
@@ -250,7 +250,7 @@ fn only_last_nonces_are_evicted_and_never_ones_own_predecessors() {
 }
 
 #[test]
-fn bytes_are_bounded_too_and_several_may_give_way_to_a_large_one() {
+fn bytes_are_bounded_and_several_may_be_evicted_for_a_large_one() {
     let small = nonce(1, 0, 1).encode().len();
     let node = Node::new(Config { bytes_max: 3 * small + 2, ..Config::default() }, &[1000, 1000]);
     for n in 0..3 {
@@ -266,7 +266,7 @@ fn bytes_are_bounded_too_and_several_may_give_way_to_a_large_one() {
 }
 
 #[test]
-fn a_sender_has_its_bound() {
+fn the_transactions_of_one_sender_are_bounded() {
     let node = Node::new(Config { sender_txs_max: 2, ..Config::default() }, &[1000, 1000]);
     node.add(&nonce(1, 0, 1)).unwrap();
     node.add(&expires(1, 9, 1, 1)).unwrap();
@@ -276,7 +276,7 @@ fn a_sender_has_its_bound() {
 }
 
 #[test]
-fn a_block_rechecks_only_whom_it_touched() {
+fn a_block_rechecks_only_the_senders_that_it_affects() {
     let mut node = Node::new(Config::default(), &[100, 100, 100]);
     node.commit(&[]);
     for who in 1..=3 {
@@ -297,7 +297,7 @@ fn a_block_rechecks_only_whom_it_touched() {
 }
 
 #[test]
-fn what_waits_too_long_goes() {
+fn a_transaction_that_waits_too_long_is_dropped() {
     let ttl = Duration::from_secs(10);
     let mut node = Node::new(Config { ttl, ttl_heights: Some(3), ..Config::default() }, &[1000, 1000]);
     node.add(&nonce(1, 0, 1)).unwrap();
@@ -344,7 +344,7 @@ fn a_block_is_filled_within_bytes_and_gas() {
 }
 
 #[test]
-fn peers_are_told_once_what_clients_sent() {
+fn transactions_of_clients_are_gossiped_once() {
     let node = Node::new(Config::default(), &[1000, 1000]);
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = calls.clone();
@@ -355,7 +355,7 @@ fn peers_are_told_once_what_clients_sent() {
     node.add(&mine).unwrap();
     node.add_from(&theirs, Source::Peer(Peer([1; 20]))).unwrap();
     node.add(&nonce(1, 1, 1)).unwrap();
-    assert_eq!(calls.load(Relaxed), 1, "until somebody takes them");
+    assert_eq!(calls.load(Relaxed), 1, "until they are taken");
     assert_eq!(node.pool.take_outgoing(1), [mine.encode()], "at least one");
     assert_eq!(node.pool.take_outgoing(usize::MAX), [nonce(1, 1, 1).encode()]);
     assert_eq!((node.pool.take_outgoing(usize::MAX).len(), node.pool.outgoing_bytes()), (0, 0));
@@ -364,7 +364,7 @@ fn peers_are_told_once_what_clients_sent() {
 }
 
 #[test]
-fn what_waits_is_offered_to_a_peer_that_comes_up_and_told_on_from_there() {
+fn waiting_transactions_are_offered_to_a_new_peer_which_gossips_them() {
     let (node, other) = (Node::new(Config::default(), &[1000, 1000]), Node::new(Config::default(), &[1000, 1000]));
     let txs = [nonce(1, 0, 1), nonce(1, 1, 1), nonce(2, 0, 1)];
     for tx in &txs {
@@ -388,7 +388,7 @@ fn what_waits_is_offered_to_a_peer_that_comes_up_and_told_on_from_there() {
 }
 
 #[test]
-fn a_client_that_sends_again_has_it_announced_again_but_not_at_will() {
+fn a_transaction_sent_again_is_announced_again_at_a_limited_rate() {
     let node = Node::new(Config::default(), &[1000, 1000]);
     let tx = nonce(1, 0, 1);
     let id = node.add(&tx).unwrap().id;
@@ -401,7 +401,7 @@ fn a_client_that_sends_again_has_it_announced_again_but_not_at_will() {
 }
 
 #[test]
-fn the_block_builder_hears_when_there_is_something_again() {
+fn the_block_builder_is_notified_when_transactions_are_ready() {
     let mut node = Node::new(Config::default(), &[1000, 1000]);
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = calls.clone();
@@ -451,7 +451,8 @@ fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCa
         Ok(added) => prop_assert!(!committed.contains(&added.id) && node.pool.contains(&added.id)),
         Err(error) => {
             prop_assert_eq!(before, node.pool.list(100), "{}", &error);
-            let least = error.log.strip_suffix(" is the least that gets in now").and_then(|log| log.rsplit(' ').next());
+            let least =
+                error.log.strip_suffix(" is the least that is accepted now").and_then(|log| log.rsplit(' ').next());
             prop_assert!(least.is_none_or(|least| least.parse::<u64>().unwrap() > tx.body().fee), "{}", &error);
         }
     }
@@ -484,7 +485,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_pool_keeps_its_promises(steps in proptest::collection::vec(step(), 1..60)) {
+    fn random_steps_keep_the_invariants_of_the_pool(steps in proptest::collection::vec(step(), 1..60)) {
         let ttl = Duration::from_secs(12);
         let config = Config { txs_max: TXS_MAX, sender_txs_max: 4, ttl, bytes_max: BYTES_MAX, ..Config::default() };
         let mut node = Node::new(config, &[300, 300, 300, 300]);
@@ -521,7 +522,7 @@ const DROPS_MAX: usize = 1024;
 
 /// No block contains transactions that still have to be dropped.
 #[test]
-fn what_senders_cannot_pay_for_any_more_is_dropped_in_portions() {
+fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000; 3]);
     for (from, n) in (1..=2).flat_map(|from| (0..3000).map(move |n| (from, n))) {
         let order = if from == 1 { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
@@ -546,7 +547,7 @@ fn what_senders_cannot_pay_for_any_more_is_dropped_in_portions() {
 }
 
 #[test]
-fn what_is_too_old_is_dropped_in_portions() {
+fn transactions_that_are_too_old_are_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000]);
     for n in 0..3000 {
         node.add(&expires(1, 2, 1 + n / 64, 1 + n % 64)).unwrap();
@@ -572,7 +573,7 @@ fn what_is_too_old_is_dropped_in_portions() {
 /// ```
 #[test]
 #[ignore = "a measurement"]
-fn the_longest_update() {
+fn the_longest_mempool_update_is_measured() {
     let senders = 12_u8;
     for is_ordered in [true, false] {
         let mut node = Node::new(Config::default(), &vec![1_000_000; usize::from(senders)]);

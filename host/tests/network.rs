@@ -480,7 +480,7 @@ fn damage(store: &Store<MemKv>, cf: Cf, prefix: &[u8]) {
 }
 
 #[test]
-fn a_damaged_old_block_is_not_served_and_hinders_nobody() {
+fn a_damaged_old_block_is_not_served_and_affects_no_node() {
     let mut network = Network::mesh(4);
     (0..3).for_each(|node| network.start(node));
     network.run_until("sixty heights", |network| network.reached(&[0, 1, 2], 60));
@@ -511,7 +511,7 @@ fn a_damaged_row_of_the_state_halts_its_node_and_names_the_row() {
 }
 
 #[test]
-fn a_node_that_loses_its_unsynced_writes_goes_on() {
+fn a_node_that_loses_its_unsynced_writes_continues() {
     let mut network = Network::mesh(4);
     network.start_all();
     for round in 0..3 {
@@ -539,13 +539,13 @@ fn all_lose_power_just_after_a_decision_and_decide_the_same_again() {
         (0..4).for_each(|node| network.disks[node].crash(0));
         network.run_for(Duration::from_millis(50));
         network.start_all();
-        network.run_until("it goes on", |network| network.reached(&[0, 1, 2, 3], 12));
+        network.run_until("it continues", |network| network.reached(&[0, 1, 2, 3], 12));
         network.assert_agreement();
     }
 }
 
 #[test]
-fn two_of_four_killed_and_one_restarted_go_on() {
+fn two_of_four_killed_and_one_restarted_continue() {
     let mut network = Network::decided(4, 5);
     network.stop(2);
     network.stop(3);
@@ -646,7 +646,7 @@ fn the_first_live_height_after_catching_up_is_left_out() {
             assert_eq!(network.tip(3) + 1, height, "{state:?} after a restart: {:?}", network.silence(3));
         }
         network.start(2);
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], height + 30));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], height + 30));
         network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
         network.assert_agreement();
     }
@@ -672,7 +672,7 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
             network.run_for(Duration::from_secs(10));
             network.start(2);
             let tip = network.tip(0);
-            network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+            network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], tip + 5));
             network.assert_agreement();
         }
     }
@@ -700,7 +700,7 @@ fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
         let reason = if state == State::Kept { "signed_ahead" } else { "may_have_signed" };
         assert_eq!(network.silence(4), Some(reason));
         network.without_proposals = false;
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3, 4], height + 3));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3, 4], height + 3));
         network.run_until("it signs again", |network| network.signed(4, network.tip(0) - 2));
         network.assert_agreement();
     }
@@ -708,7 +708,7 @@ fn a_disk_of_an_earlier_round_signs_nothing_at_its_height() {
 
 /// Two of four nodes are restored while the other two are unreachable: their votes do not make each other sign.
 #[test]
-fn two_old_backups_do_not_sign_on_each_others_word() {
+fn the_votes_of_two_old_backups_do_not_make_each_other_sign() {
     for state in [State::Kept, State::Lost] {
         let mut network = Network::decided(4, 5);
         network.run_for(Duration::from_millis(50));
@@ -724,7 +724,7 @@ fn two_old_backups_do_not_sign_on_each_others_word() {
         let said = network.votes.len();
         network.run_for(Duration::from_secs(60));
         assert_eq!((network.tip(2), network.tip(3)), (from, from));
-        assert_eq!(network.votes.len(), said, "they sign nothing new");
+        assert_eq!(network.votes.len(), said, "they sign no new message");
         assert!([2, 3].iter().all(|node| network.silence(*node).is_some()));
         [0, 1].into_iter().for_each(|node| network.start(node));
         let after_restart = network.tip(0) + 10;
@@ -732,7 +732,7 @@ fn two_old_backups_do_not_sign_on_each_others_word() {
         network.run_for(Duration::from_secs(60));
         network.assert_agreement();
         match state {
-            State::Kept => network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], after_restart)),
+            State::Kept => network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], after_restart)),
             _ => assert!([2, 3].iter().all(|node| network.silence(*node) == Some("no_signing_state"))),
         }
     }
@@ -774,7 +774,7 @@ fn an_old_backup_behind_an_old_sentry_waits_for_the_network() {
 
 /// False claims of a peer without stake delay neither nodes whose data agrees nor nodes that must wait for votes.
 #[test]
-fn claims_of_a_stranger_keep_nobody_from_signing() {
+fn false_claims_of_an_unproven_peer_do_not_keep_validators_from_signing() {
     for state in [State::EquallyOld, State::Lost] {
         let mut network = Network::new(4, &[Some(1), Some(2), Some(3), Some(4), None]);
         network.liar = Some(4);
@@ -791,7 +791,7 @@ fn claims_of_a_stranger_keep_nobody_from_signing() {
         let tip = network.tip(0);
         network.start(4);
         restarted.iter().for_each(|node| network.start(*node));
-        network.run_until("they go on", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+        network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], tip + 5));
         network.run_until("all sign", |network| [2, 3].iter().all(|node| network.signed(*node, network.tip(0) - 2)));
         network.assert_agreement();
     }
@@ -799,7 +799,7 @@ fn claims_of_a_stranger_keep_nobody_from_signing() {
 
 /// All nodes are restored to an old height but keep their signing states: none decides it again, and each reports why.
 #[test]
-fn all_put_back_with_their_signing_states_decide_nothing_again() {
+fn all_restored_with_their_signing_states_decide_no_height_twice() {
     let mut network = Network::decided(4, 5);
     network.run_for(Duration::from_millis(50));
     let copies: Vec<_> = (0..4).map(|node| network.copy(node)).collect();
@@ -822,7 +822,7 @@ fn all_put_back_with_their_signing_states_decide_nothing_again() {
 
 /// A whole network that restarts, with data that agrees, does not wait for itself.
 #[test]
-fn all_restart_between_two_heights_and_go_on_at_once() {
+fn all_restart_between_two_heights_and_continue_at_once() {
     let mut network = Network::decided(4, 5);
     network.run_for(Duration::from_millis(50));
     (0..4).for_each(|node| network.stop(node));
@@ -845,7 +845,7 @@ fn a_rewound_node_signs_nothing_twice() {
 }
 
 #[test]
-fn messages_that_are_lost_are_repaired() {
+fn lost_messages_are_sent_again() {
     let mut network = Network::mesh(4);
     network.loss = 300;
     network.start_all();
@@ -872,7 +872,7 @@ fn a_validator_behind_a_full_node_takes_part() {
 }
 
 #[test]
-fn a_lone_validator_with_no_pause_between_heights_still_hears_others() {
+fn a_lone_validator_with_no_pause_between_heights_still_receives_messages() {
     let mut network = Network::mesh(1);
     network.config.empty_block_interval = Some(Duration::ZERO);
     network.start(0);
@@ -918,7 +918,7 @@ fn the_least_interval_between_blocks_is_kept() {
 }
 
 #[test]
-fn a_second_process_with_the_same_key_is_noticed() {
+fn a_second_process_with_the_same_key_is_detected() {
     let mut network = Network::new(4, &[Some(1), Some(2), Some(3), Some(4), Some(1)]);
     network.twins = true;
     network.skew[4] = Duration::from_micros(7);
@@ -931,7 +931,7 @@ fn a_second_process_with_the_same_key_is_noticed() {
 }
 
 #[test]
-fn a_wall_clock_that_jumps_for_a_while_costs_the_proposals_of_that_while() {
+fn a_wall_clock_jump_costs_only_the_proposals_made_during_it() {
     let mut network = Network::decided(4, 5);
     network.jump[1] = Duration::from_secs(365 * 24 * 3600);
     network.run_for(Duration::from_secs(3));
@@ -951,7 +951,7 @@ fn a_wall_clock_that_jumps_for_a_while_costs_the_proposals_of_that_while() {
 /// Simulator seed 1486: a message to a peer showed our proposal, and the write that should have made it durable failed
 /// in the same step.
 #[test]
-fn a_node_whose_write_fails_says_nothing_in_that_step() {
+fn a_node_whose_write_fails_sends_nothing_in_that_step() {
     let mut network = Network::mesh(4);
     let proposer = network.genesis.first_state().validators.proposer().address();
     let ours = (0..4).find(|node| key(*node as u8 + 1).public_key().address() == proposer).unwrap();
@@ -973,7 +973,7 @@ fn a_node_whose_write_fails_says_nothing_in_that_step() {
 
 /// Simulator seed 1666: the store kept a write whose reply was lost, so its messages are sent again after the restart.
 #[test]
-fn words_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_said_again() {
+fn messages_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_sent_again() {
     let mut network = Network::mesh(1);
     network.start(0);
     network.disks[0].fail_write(0, Fault::Kept);

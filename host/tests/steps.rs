@@ -118,7 +118,7 @@ fn certificate(vote_type: VoteType, round: u32, block_id: BlockId) -> PeerMessag
 }
 
 #[test]
-fn i4_a_block_whose_bytes_gave_way_to_others_is_not_believed_in() {
+fn i4_a_polka_counts_only_while_the_bytes_of_its_block_are_held() {
     let mut node = follower();
     let (id, parts, time) = block(0);
     node.says(proposal(0, None, id, time));
@@ -149,7 +149,7 @@ fn i4_a_block_whose_bytes_gave_way_to_others_is_not_believed_in() {
 }
 
 #[test]
-fn i4_a_block_that_was_pushed_out_before_its_parts_came_still_gets_a_verdict() {
+fn i4_a_block_that_was_evicted_before_its_parts_came_still_gets_a_verdict() {
     let mut node = follower();
     let (id, parts, time) = block(0);
     node.says(proposal(0, None, id, time));
@@ -165,7 +165,7 @@ fn i4_a_block_that_was_pushed_out_before_its_parts_came_still_gets_a_verdict() {
 }
 
 #[test]
-fn a_block_that_others_decided_and_that_is_wrong_here_halts_with_what_is_wrong() {
+fn a_decided_block_that_is_invalid_here_halts_the_node_with_the_reason() {
     let mut node = follower();
     let mut wrong = first_block();
     wrong.header.app_hash = Hash([9; 32]);
@@ -222,7 +222,7 @@ fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
 
 /// Signatures of a commit are checked outside of the host's thread, which only receives the result.
 #[test]
-fn a_commit_that_was_checked_for_other_validators_is_checked_again_elsewhere() {
+fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
     let block = first_block();
     let mut wrong = commit_of(&block);
     let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };

@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo test --workspace --test worst_steps -- --ignored --nocapture
 //! ```
-#![allow(clippy::print_stdout, reason = "figures for those who ask with --nocapture")]
+#![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
 use std::{
     sync::Arc,
@@ -151,7 +151,7 @@ fn steps() -> Vec<(String, u32, Duration)> {
         one.step(what, inputs);
     }
     let inputs = (0..1024).map(|n| one.says(n, &state(1 + u64::from(n / 64), 0, &none))).collect();
-    one.step("round states of ever other heights", inputs);
+    one.step("round states of always different heights", inputs);
     let inputs = (0..1024).map(|n| one.says(n, &state(2, 0, &none))).collect();
     one.step("round states of the next height", inputs);
 
@@ -162,11 +162,11 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let begun = Instant::now();
     let inputs: Vec<Input> = (0..64).map(|n| one.says(n, &part(n))).collect();
     one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed()));
-    one.step("parts of no block that was named", inputs.clone());
-    one.step("such parts again", inputs);
+    one.step("parts of blocks without a proposal", inputs.clone());
+    one.step("the same parts again", inputs);
     let unchecked = |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(part(n)), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
-    one.step("parts that nobody hashed", inputs);
+    one.step("parts without a hash check", inputs);
 
     // Votes in far rounds, of as many validators as can be faulty.
     let far: Vec<PeerMessage> =
@@ -182,14 +182,14 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let unchecked =
         |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(prevotes.clone()), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
-    one.step("certificates that nobody checked", inputs);
+    one.step("unchecked certificates", inputs);
     let unchecked = |n: u32| Input::Message {
         peer: peer(n),
         message: host::Checked::Unchecked(votes[n as usize % 200].clone()),
         received: one.now,
     };
     let inputs = (0..1024).map(unchecked).collect();
-    one.step("votes that nobody checked", inputs);
+    one.step("unchecked votes", inputs);
 
     synced(&mut one);
     one.figures

@@ -112,8 +112,7 @@ impl Presigned {
         let mut reader = io::BufReader::new(&file);
         let mut magic = [0; 8];
         if reader.read_exact(&mut magic).is_err() || magic != *MAGIC {
-            let reason =
-                "this is no file of signed transactions (or one of another version of cairn): name another with --file";
+            let reason = "this is not a file of signed transactions of this version of cairn: name another with --file";
             return Err(LoadError::file(path, reason));
         }
         let (header, nonces, mut end) =
@@ -251,7 +250,7 @@ impl Presigned {
 }
 
 fn damaged(path: &Path, place: &str) -> LoadError {
-    LoadError::file(path, format!("it is damaged at {place}: remove it, and it is made anew"))
+    LoadError::file(path, format!("it is damaged at {place}: remove it; the next run creates it again"))
 }
 
 /// Reads the header, the nonces, and the offset of the first chunk. Returns `None` if they are damaged.
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_continued() {
+    fn a_written_file_is_read_and_continued() {
         let dir = tempfile::tempdir().unwrap();
         let (path, recipe) = (dir.path().join("folder/load.txs"), recipe(3, 100_000));
         assert!(Presigned::open(&path).unwrap().is_none());
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writer_left_unfinished_is_cut_off() {
+    fn an_unfinished_record_at_the_end_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("load.txs");
         let recipe = recipe(3, 0);

@@ -79,7 +79,7 @@ pub fn fund(
         return Ok(());
     }
     Err(LoadError::Funds(format!(
-        "{poor} senders could not be funded: does the chain commit transactions? Look at `cairn query status`"
+        "{poor} senders could not be funded: check with `cairn query status` that the chain commits transactions"
     )))
 }
 
@@ -205,6 +205,6 @@ fn accepted(url: &str, answer: Result<Value, String>) -> Result<(), LoadError> {
     let answer = answer.map_err(|reason| refused(&reason))?;
     match answer.get("code").and_then(Value::as_u64) {
         Some(0) => Ok(()),
-        _ => Err(refused(answer.get("log").and_then(Value::as_str).unwrap_or("it does not say why"))),
+        _ => Err(refused(answer.get("log").and_then(Value::as_str).unwrap_or("no reason given"))),
     }
 }

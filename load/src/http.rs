@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_bounded_and_judged() {
+    fn answers_of_a_server_are_bounded_and_checked() {
         let refused = |text: &'static [u8]| said(text).next(10).unwrap_err().to_string();
         assert!(refused(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n").contains("more than 10 bytes"));
         assert!(

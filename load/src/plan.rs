@@ -134,17 +134,17 @@ impl Plan {
             Mode::Sweep { rates } => rates,
         };
         if let Some(rate) = rates.iter().find(|rate| !(0.1..=1_000_000.0).contains(*rate)) {
-            return bad("rate", rate, "0.1 to 1000000 a second");
+            return bad("rate", rate, "0.1 to 1000000 per second");
         }
         if matches!(&self.mode, Mode::Sweep { rates } if rates.is_empty() || !rates.is_sorted()) {
-            return bad("rates", &"the list", "one or more, growing");
+            return bad("rates", &"the list", "one or more rates in ascending order");
         }
         match self.duration {
             None if !matches!(self.mode, Mode::Open { .. }) => {
                 return bad("duration", &0, "a duration, or the mode open");
             }
             None if self.order == Order::Nonce => {
-                let reason = "a run without end signs as it goes, and one lost transaction would block its sender's nonces for good: \
+                let reason = "a run without end signs while it sends, and one lost transaction would block its sender permanently: \
                               use unordered transactions, or give a duration"
                     .to_owned();
                 return Err(LoadError::Plan { field: "duration", reason });
@@ -188,7 +188,7 @@ mod tests {
         assert!(refused(|plan| plan.nodes.clear()).contains("nodes"));
         assert!(refused(|plan| plan.mode = Mode::Open { rate: f64::NAN }).contains("rate"));
         assert!(refused(|plan| plan.mode = Mode::Sweep { rates: vec![] }).contains("rates"));
-        assert!(refused(|plan| plan.mode = Mode::Sweep { rates: vec![2.0, 1.0] }).contains("growing"));
+        assert!(refused(|plan| plan.mode = Mode::Sweep { rates: vec![2.0, 1.0] }).contains("ascending"));
         assert!(refused(|plan| plan.duration = None).contains("unordered"));
         assert!(refused(|plan| (plan.duration, plan.mode) = (None, Mode::Closed)).contains("duration"));
         assert!(refused(|plan| plan.invalid_ppm = 1_000_001).contains("invalid_share"));

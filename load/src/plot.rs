@@ -145,7 +145,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
     ];
     throughput[1].width = 3;
     if rows.iter().any(|(_, second)| second.failed > 0) {
-        throughput.push(Curve::new("failed, by when due", RED, points(&|second| Some(second.failed as f64))));
+        throughput.push(Curve::new("failed, by due time", RED, points(&|second| Some(second.failed as f64))));
     }
     let latency = vec![
         Curve::new("slowest", GREY, points(&|second| second.max_ms)),
@@ -166,7 +166,7 @@ fn over_time(report: &Report) -> Result<String, Failed> {
             title: latency_title(is_closed),
             x_title: match (report.stages.len(), is_closed) {
                 (0 | 1, _) => "seconds since the load began (shaded: not measured)",
-                (_, false) => "seconds of load (shaded: not measured; above: asked for, transactions / s)",
+                (_, false) => "seconds of load (shaded: not measured; above: requested transactions / s)",
                 (_, true) => "seconds of load (shaded: not measured; above: transactions under way)",
             },
             x,
@@ -185,9 +185,9 @@ fn last_of(stage: &StageReport) -> u64 {
 
 fn latency_title(is_closed: bool) -> &'static str {
     if is_closed {
-        "Latency in ms, from when sent to every validator's commit"
+        "Latency in ms, from sending to every validator's commit"
     } else {
-        "Latency in ms, from when due to every validator's commit"
+        "Latency in ms, from due time to every validator's commit"
     }
 }
 
@@ -207,7 +207,7 @@ fn over_load(report: &Report) -> Result<String, Failed> {
     let mut throughput =
         vec![dotted(Curve::new("committed everywhere", BLUE, points(&|stage| Some(stage.committed_per_s))))];
     if !is_closed {
-        throughput.insert(0, Curve::new("as much as is due", GREY, points(&|stage| Some(stage.offered_per_s))));
+        throughput.insert(0, Curve::new("due", GREY, points(&|stage| Some(stage.offered_per_s))));
     }
     let latency = vec![
         dotted(Curve::new("999 of 1000 within", PURPLE, latency(|of| of.p999_ms))),

@@ -36,7 +36,7 @@ const GARBAGE_BYTES: usize = 148;
 /// Whether a transaction is valid, and if not, why nodes must refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the module's table tells")]
+#[allow(missing_docs, reason = "the module's table explains them")]
 pub enum Kind {
     Valid,
     BadSignature,
@@ -241,7 +241,7 @@ pub mod tests {
     }
 
     #[test]
-    fn invalid_ones_are_spread_evenly_in_equal_parts() {
+    fn invalid_transactions_are_spread_evenly_in_equal_parts() {
         let kinds: Vec<Kind> = (0..600).map(|number| place(number, 100_000).0).collect();
         for kind in Kind::INVALID {
             assert_eq!(kinds.iter().filter(|found| **found == kind).count(), 10, "{kind:?}");
@@ -252,7 +252,7 @@ pub mod tests {
     }
 
     #[test]
-    fn the_number_after_so_many_valid_ones_is_found() {
+    fn the_number_after_a_count_of_valid_transactions_is_found() {
         for ppm in [0, 1, 100_000, 333_333, 999_999] {
             for valid in [0, 1, 7, 1000] {
                 let number = number_after(valid, ppm);
@@ -263,7 +263,7 @@ pub mod tests {
     }
 
     #[test]
-    fn valid_ones_are_each_senders_next() {
+    fn valid_transactions_use_each_senders_next_nonce() {
         let recipe = recipe(3, 0);
         let txs = made(&recipe, 0..6, None);
         let orders: Vec<TxOrder> = txs
@@ -276,11 +276,11 @@ pub mod tests {
         assert_eq!(orders, [0, 10, 20, 1, 11, 21].map(TxOrder::Nonce));
         let unordered = made(&recipe, 0..9, Some(Height(70)));
         let distinct: std::collections::BTreeSet<_> = unordered.iter().map(|(_, bytes)| bytes).collect();
-        assert_eq!(distinct.len(), 9, "no body twice, though senders and expiry recur");
+        assert_eq!(distinct.len(), 9, "no two bodies are equal, though senders and expiry recur");
     }
 
     #[test]
-    fn invalid_ones_are_wrong_in_one_way_each() {
+    fn each_invalid_transaction_has_exactly_one_defect() {
         for (kind, bytes) in made(&recipe(3, 1_000_000), 0..12, None) {
             let tx = Transaction::decode(&bytes);
             match kind {

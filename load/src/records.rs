@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_told_so() {
+    fn a_malformed_record_is_an_error() {
         for bytes in [&[1][..], &[9; HEAD_BYTES], &[255; 40]] {
             assert_eq!(Chunk::from_bytes(bytes.to_vec(), 1).record(&mut 0), Err(Damaged));
         }

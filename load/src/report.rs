@@ -305,14 +305,14 @@ impl StageReport {
         let (mut doubts, name) = (Vec::new(), self.name());
         if self.mode == "open" && self.lag.p99_ms.is_some_and(|lag| lag > LAG_MAX_MS) {
             doubts.push(format!(
-                "{name}: the generator was behind its own schedule by {:.1} ms at the 99th percentile: the load was not the one \
-                 asked for; give it a machine of its own, or ask for less",
+                "{name}: the generator was {:.1} ms behind its own schedule at the 99th percentile, so the load was not the requested \
+                 one: give it a machine of its own, or request less",
                 self.lag.p99_ms.unwrap_or_default()
             ));
         }
         if self.cpu.generator_share > CPU_SHARE_MAX {
             doubts.push(format!(
-                "{name}: the generator took {:.1} % of the machine, and so from validators on it: give it a machine of its own",
+                "{name}: the generator took {:.1} % of this machine, which validators on it lacked: give it a machine of its own",
                 self.cpu.generator_share * 100.0
             ));
         }

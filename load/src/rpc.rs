@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_a_batch_stand_in_the_order_of_its_calls() {
+    fn answers_of_a_batch_are_in_the_order_of_its_calls() {
         let body = r#"[{"id":1,"result":{"balance":"7","nonce":"2"}},{"id":0,"result":{"balance":"5","nonce":"0"}}]"#;
         let accounts = node(vec![body.into()]).accounts(&[Account([1; 20]), Account([2; 20])]).unwrap();
         assert_eq!(accounts.iter().map(|account| account.balance).collect::<Vec<_>>(), [5, 7]);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_node_is_told_so() {
+    fn an_answer_that_no_node_gives_is_an_error() {
         for body in ["", "<html>", "{}", "[]", r#"{"result":{"node_info":{}}}"#, r#"{"error":{"message":"no"}}"#] {
             let error = node(vec![body.into()]).chain().unwrap_err().to_string();
             assert!(error.starts_with("127.0.0.1:"), "{error}");

@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
         let (chains, batch) = meet(plan)?;
         if batch < plan.batch {
             watch.note(format!(
-                "the nodes take {batch} calls in a request (rpc.max_request_batch_size): batches of {batch}"
+                "the nodes accept {batch} calls per request (rpc.max_request_batch_size): the batches have {batch} calls"
             ));
         }
         let mut rpc = Rpc::new(&plan.nodes[0].rpc)?;
@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
             let report = self.stage(Load::Open { rate: *rate }, watch)?;
             let (per_s, is_sustained) = (report.committed_per_s, report.is_sustained);
             if per_s > self.best() {
-                let how = format!("open loop at {} a second", crate::report::rounded(*rate));
+                let how = format!("open loop at {} per second", crate::report::rounded(*rate));
                 self.saturation = Some(Saturation { committed_per_s: per_s, stage: self.stages.len() - 1, how });
             }
             if watch.is_stopped() {
@@ -308,7 +308,9 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
                     chain.chain_id, plan.nodes[0].rpc, first.chain_id
                 ));
             }
-            _ if chain.catching_up => return wrong("it is catching up: wait until it has, or leave it out".to_owned()),
+            _ if chain.catching_up => {
+                return wrong("it is catching up: wait until it has caught up, or leave it out".to_owned());
+            }
             _ if chain.height.0 == 0 => return wrong("its chain has no block yet: wait for the first".to_owned()),
             _ => {}
         }
@@ -357,7 +359,7 @@ fn wait_for_quiet(rpc: &mut Rpc, watch: &mut Watch<'_>) -> Result<(), LoadError>
         }
         thread::sleep(pause);
     }
-    watch.note("transactions of others wait for a block: they take part of what this chain can do");
+    watch.note("transactions of other clients wait for a block: they use part of the capacity of this chain");
     Ok(())
 }
 

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_the_testnets_or_of_a_seed_and_all_differ() {
+    fn keys_come_from_the_testnet_or_a_seed_and_all_differ() {
         let chain_id = ChainId::new("c").unwrap();
         let (public, secret) = (Keys::new(chain_id.clone(), None), Keys::new(chain_id.clone(), Some("s".into())));
         assert_eq!(public.sender(7).bytes(), sender_key(&chain_id, 7).bytes());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_stand_in_the_order_of_their_numbers() {
+    fn senders_are_in_the_order_of_their_numbers() {
         let keys = Keys::new(ChainId::new("c").unwrap(), None);
         let senders = derive(&keys, 9);
         let expected: Vec<Address> = (0..9).map(|i| keys.sender(i).public_key().address()).collect();

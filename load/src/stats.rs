@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_ranks_behind_all_that_succeeded() {
+    fn failed_samples_rank_behind_all_successful_ones() {
         // The slowest of the 95 that succeeded is the 95th percentile; the 99th percentile has no value.
         let quantiles = samples(1..=95).quantiles(100);
         near(quantiles.p50_ms, 50.0);

@@ -196,11 +196,11 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
             match answers.next(ANSWER_BYTES_MAX) {
                 Ok(answer) => {
                     let Some(request) = shared.link().requests.pop_front() else {
-                        break "an answer to nothing".to_owned();
+                        break "an answer without a request".to_owned();
                     };
                     tracker.answers(verdicts(&answer.body, answer.status, request));
                 }
-                Err(error) if is_end(&error) => break "the node ended it".to_owned(),
+                Err(error) if is_end(&error) => break "the node closed it".to_owned(),
                 Err(error) => break error.to_string(),
             }
         };

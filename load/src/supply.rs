@@ -89,7 +89,11 @@ pub fn open_file(
         // The file is checked now, so that damage cannot interrupt the load.
         file.check()?;
         let left = file.total() - number;
-        watch.note(format!("{} fits: {left} of its {} signed transactions are unused", path.display(), file.total()));
+        watch.note(format!(
+            "{} can be used: {left} of its {} signed transactions are unused",
+            path.display(),
+            file.total()
+        ));
         return Ok(file);
     }
     Presigned::create(path, header, &nonces)

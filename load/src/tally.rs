@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_know_what_was_due_and_what_was_committed_in_them() {
+    fn due_and_committed_transactions_are_counted_for_each_second() {
         let mut tally = Tally::new(10 * SECOND, 11 * SECOND, 12 * SECOND, 1);
         tally.committed(10 * SECOND, 10 * SECOND + 5_000_000);
         tally.committed(10 * SECOND + 1, 11 * SECOND + 1);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_stage_the_last_seconds_are_kept() {
+    fn the_last_seconds_of_a_long_stage_are_kept() {
         let mut tally = Tally::new(0, 0, u64::MAX, 1);
         for second in 0..SECONDS_MAX as u64 + 5 {
             tally.second(second * SECOND).unwrap().due = second;

@@ -15,9 +15,9 @@ impl Report {
         }
         if let Some(Saturation { committed_per_s, how, .. }) = &self.saturation {
             lines.push(String::new());
-            lines.push(format!("highest      {committed_per_s:.0} committed everywhere a second ({how})"));
+            lines.push(format!("highest      {committed_per_s:.0} tx/s committed everywhere ({how})"));
         }
-        for (head, sentences) in [("NOT TO BE TRUSTED", &self.doubts), ("to know", &self.warnings)] {
+        for (head, sentences) in [("NOT TO BE TRUSTED", &self.doubts), ("notes", &self.warnings)] {
             if !sentences.is_empty() {
                 lines.push(String::new());
                 lines.push(format!("{head}:"));
@@ -69,7 +69,7 @@ impl StageReport {
         line(
             "blocks",
             format!(
-                "{} a second, {} of {} empty, at most {} transactions in one",
+                "{} per second, {} of {} empty, at most {} transactions in one",
                 rounded(blocks.per_s),
                 blocks.empty,
                 blocks.count,
@@ -99,7 +99,7 @@ impl StageReport {
         lines.push(String::new());
         lines.push(format!(
             "{:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
-            "latency in ms, from when due", "p50", "p90", "p99", "p99.9", "max", "mean"
+            "latency in ms, from due time", "p50", "p90", "p99", "p99.9", "max", "mean"
         ));
         lines.push(quantiles("to the first validator's commit", &self.first));
         lines.push(quantiles("to EVERY validator's commit", &self.everywhere));
@@ -168,11 +168,13 @@ fn table(stages: &[StageReport]) -> Vec<String> {
         })
         .collect();
     if stages.iter().any(|stage| !stage.is_sustained && stage.mode == "open") {
-        lines.push("! less than 95 % of what was due was committed in time: the chain did not keep up".to_owned());
+        lines.push(
+            "! less than 95 % of the due transactions were committed in time: the chain did not keep up".to_owned(),
+        );
     }
     let begin = if stages.iter().all(|stage| stage.mode == "open") { "due" } else { "sent" };
     lines.push(format!(
-        "latency: from when a transaction was {begin} to every validator's commit; what failed ranks last"
+        "latency: from the time a transaction was {begin} to every validator's commit; failed transactions rank last"
     ));
     lines
 }

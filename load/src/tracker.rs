@@ -323,9 +323,8 @@ impl Tracker {
         }
         let mut inner = self.lock();
         if keys.is_none() {
-            inner.problem(format!(
-                "no node could be asked what is in block {height}: its transactions count as not committed"
-            ));
+            inner
+                .problem(format!("no node could be asked for block {height}: its transactions count as not committed"));
         }
         inner.block(height, keys.unwrap_or_default());
         drop(inner);
@@ -500,7 +499,7 @@ impl Inner {
             }
         }
         if verdict == Verdict::Taken {
-            self.problem(format!("a node took in a transaction that is to be refused ({})", kind.words()));
+            self.problem(format!("a node accepted a transaction that it must refuse ({})", kind.words()));
         }
         self.settle(number, if verdict == Verdict::Taken { State::Taken } else { State::Refused });
     }
@@ -552,11 +551,11 @@ impl Inner {
                     if is_measured {
                         self.tally.invalid.entry(kind).or_default().committed += 1;
                     }
-                    self.problem(format!("a transaction that is to be refused ({}) was committed", kind.words()));
+                    self.problem(format!("a transaction that nodes must refuse ({}) was committed", kind.words()));
                 }
                 State::InBlock | State::Everywhere => {
                     self.tally.duplicates += 1;
-                    self.problem(format!("a transaction stands in two blocks; one of them is {height}"));
+                    self.problem(format!("a transaction is in two blocks; one of them has height {height}"));
                 }
                 State::Refused | State::Unsent => self.tally.refused_and_committed += 1,
                 State::TimedOut => self.tally.late += 1,
@@ -702,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_whose_commit_is_expected_is_not_forgotten() {
+    fn a_transaction_whose_commit_is_expected_stays_in_memory() {
         let tracker = tracker();
         tracker.lock().txs_max = 2;
         add(&tracker, &[(0, 0, Kind::Valid), (1, 0, Kind::Garbage), (2, 0, Kind::Valid)]);
@@ -744,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_refused_must_be() {
+    fn an_invalid_transaction_that_is_not_refused_is_a_problem() {
         let tracker = tracker();
         add(&tracker, &[(0, 0, Kind::Garbage), (1, 0, Kind::Expired), (2, 0, Kind::Expired), (3, 0, Kind::WrongChain)]);
         add(&tracker, &[(4, 0, Kind::WrongNonce)]);
@@ -759,7 +758,7 @@ mod tests {
             let expired = &tally.invalid[&Kind::Expired];
             assert_eq!((expired.due, expired.taken, expired.committed, expired.codes[&6]), (2, 1, 1, 1));
             assert_eq!(tally.invalid[&Kind::WrongChain].unanswered, 1);
-            assert_eq!(tally.invalid[&Kind::WrongNonce].unanswered, 1, "nobody was handed it");
+            assert_eq!(tally.invalid[&Kind::WrongNonce].unanswered, 1, "it was handed to no node");
             assert_eq!(tally.due(), 0, "valid ones");
         });
         assert!(tracker.problems()[1].contains("was committed"));
@@ -767,7 +766,7 @@ mod tests {
     }
 
     #[test]
-    fn a_validator_that_went_away_is_not_waited_for() {
+    fn an_unreachable_validator_is_not_waited_for() {
         let tracker = tracker();
         add(&tracker, &[(0, 0, Kind::Valid)]);
         tracker.header(0, 11, MS, false, 7);
@@ -786,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_once_and_changes_each_time() {
+    fn problems_are_reported_once_and_changes_each_time() {
         let tracker = tracker();
         for _ in 0..2 {
             tracker.problem("it is wrong".to_owned());
@@ -800,7 +799,7 @@ mod tests {
     }
 
     #[test]
-    fn heights_of_which_nobody_told_are_read() {
+    fn heights_without_an_event_are_read() {
         let tracker = tracker();
         assert_eq!(tracker.header(0, 14, MS, true, 7), 11..14);
         assert_eq!(tracker.header(1, 14, MS, true, 7), 14..14);

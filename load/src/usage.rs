@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_computed_is_counted() {
+    fn processor_time_of_this_process_is_counted() {
         let before = own_cpu();
         while own_cpu() < before + Duration::from_millis(20) {
             std::hint::black_box((0..10_000).sum::<u64>());

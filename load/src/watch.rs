@@ -121,7 +121,7 @@ impl Watcher {
                 return;
             }
             self.tracker.set_live(self.node, false);
-            self.tracker.change(format!("{}: went away ({why}); the others are watched on", self.url));
+            self.tracker.change(format!("{}: went away ({why}); the run continues with the others", self.url));
             socket = loop {
                 thread::sleep(RETRY_PAUSE);
                 if self.is_stopped() {
@@ -151,7 +151,7 @@ impl Watcher {
             let message = match socket.read() {
                 Ok(message) => message,
                 Err(tungstenite::Error::Io(error)) if is_timeout(&error) => {
-                    return format!("nothing heard for {} s", SILENCE_MAX.as_secs());
+                    return format!("no message for {} s", SILENCE_MAX.as_secs());
                 }
                 Err(error) => return error.to_string(),
             };
@@ -253,7 +253,7 @@ struct LastBlockId<'a> {
 ///
 /// Errors: a sentence that says what is wrong, when the message is an error or not a valid event.
 fn header(text: &str) -> Result<Option<Seen>, String> {
-    let unexpected = |_| "it said what is no event of a header".to_owned();
+    let unexpected = |_| "it sent an event that is no header event".to_owned();
     let event: Event<'_> = serde_json::from_str(text).map_err(unexpected)?;
     if let Some(error) = event.error {
         let text = error.get("data").or(error.get("message")).and_then(|text| text.as_str()).unwrap_or("an error");
@@ -340,7 +340,7 @@ mod tests {
         let one = seen(&event("7", "CC", r#","num_txs":"0""#));
         assert_eq!((one.height, one.is_empty), (7, true));
         assert!(!seen(&event("7", "CC", r#","num_txs":"3""#)).is_empty);
-        assert!(!seen(&event("7", "CC", "")).is_empty, "who does not say it is asked");
+        assert!(!seen(&event("7", "CC", "")).is_empty, "an event without a count does not say that the block is empty");
         assert_eq!(one.fingerprint, seen(&event("7", "CC", "")).fingerprint);
         assert_ne!(one.fingerprint, seen(&event("7", "DD", "")).fingerprint);
         assert_eq!(header(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap(), None);

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nodes_user_gets_a_copy_and_garbage_gets_a_sentence() {
+    fn the_nodes_user_gets_a_backup_and_malformed_requests_get_an_error() {
         let home = tempfile::tempdir().unwrap();
         for folder in ["data".to_owned(), "x".repeat(120)] {
             let data = home.path().join(folder);

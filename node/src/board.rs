@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_here_and_sent_by_a_client_is_news_once() {
+    fn evidence_seen_here_and_sent_by_a_client_is_published_once() {
         let board = Board::new(status());
         let mut watch = board.watch();
         assert!(board.publish_evidence(&evidence(5)), "seen here");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn each_contradiction_is_told_once_and_few_are_remembered() {
+    fn each_evidence_is_reported_once_and_few_are_remembered() {
         let mut reported = ReportedEvidence::default();
         assert!(reported.is_news(&evidence(1)) && !reported.is_news(&evidence(1)));
         for height in 2..=REMEMBERED_MAX as u64 + 1 {

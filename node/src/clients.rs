@@ -502,7 +502,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn mute_connections_give_way_and_those_at_work_do_not() {
+    fn idle_connections_are_evicted_and_busy_ones_are_not() {
         let clients = Clients::new(LIMITS);
         let mute: Vec<_> = (0..4).map(|_| clients.enter(ip(1)).unwrap()).collect();
         let other = clients.enter(ip(2)).unwrap();
@@ -521,7 +521,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_full_server_takes_the_place_from_the_address_with_most_connections() {
+    fn a_full_server_evicts_a_connection_of_the_address_with_the_most() {
         let clients = Clients::new(LIMITS);
         let few: Vec<_> = (2..6).map(|last| clients.enter(ip(last)).unwrap()).collect();
         let many: Vec<_> = (0..4).map(|_| clients.enter(ip(1)).unwrap()).collect();
@@ -531,7 +531,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn work_is_paid_by_time_and_outlives_the_connection() {
+    fn work_is_charged_by_time_and_the_charge_outlives_the_connection() {
         let clients = Clients::new(LIMITS);
         let one = clients.enter(ip(1)).unwrap();
         assert_eq!(one.wait(), Duration::ZERO);
@@ -551,7 +551,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_future_is_paid_for_step_by_step() {
+    async fn a_future_is_charged_at_each_poll() {
         let [one, two, _] = connected();
         let spin = || {
             let begun = os::thread_cpu();
@@ -569,7 +569,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn bytes_that_wait_are_bounded_in_all_and_for_each_address() {
+    fn waiting_bytes_are_bounded_in_total_and_for_each_address() {
         let clients = Clients::new(LIMITS);
         let (one, two) = (clients.enter(ip(1)).unwrap(), clients.enter(ip(2)).unwrap());
         let work = one.work();

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timers_go_off_in_order_of_their_moment_then_of_their_start() {
+    fn timers_expire_in_order_of_their_time_then_of_their_start() {
         let (mut timers, now) = (Timers::default(), Instant::now());
         let ms = Duration::from_millis;
         timers.start(now, ms(20), Timer::Gossip);

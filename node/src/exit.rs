@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_systemd_unit_restarts_nothing_that_a_restart_cannot_mend() {
+    fn the_systemd_unit_does_not_restart_after_errors_that_a_restart_cannot_fix() {
         let unit = include_str!("../../scripts/cairn.service");
         let never = [Code::Usage, Code::DoubleSign, Code::Config].map(|code| (code as u8).to_string()).join(" ");
         assert!(unit.contains(&format!("\nRestartPreventExitStatus={never}\n")), "{unit}");

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_database_and_peers_leave() {
+    fn clients_get_the_open_files_that_database_and_peers_leave() {
         let config = Config::default();
         let plenty = Files::share(&config, 65_536);
         assert_eq!((plenty.rpc, plenty.inbound_peers, plenty.tables), (900, 40, storage::OPEN_FILES_MAX as usize));

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_missing_are_named_with_their_power() {
+    fn missing_validators_are_named_with_their_power() {
         let keys = (1u8..=12).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap().public_key());
         let set = ValidatorSet::new(keys.map(|key| (key, Power(5))).collect()).unwrap();
         let all = Heard::among(set.iter(), |_| true);

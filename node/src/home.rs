@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_process_is_refused_and_told_who_is_first() {
+    fn a_second_process_is_refused_with_the_pid_of_the_first() {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         let lock = Lock::take(&data).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_is_no_wrong_configuration() {
+    fn a_disk_error_is_not_reported_as_a_configuration_error() {
         let code =
             |kind: std::io::ErrorKind| Failure::home_io(Path::new("data"), "open the lock file", &kind.into()).code;
         assert_eq!(code(std::io::ErrorKind::ReadOnlyFilesystem), Code::Disk);

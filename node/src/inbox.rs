@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_makes_senders_wait_and_never_those_who_must_not() {
+    fn a_full_inbox_blocks_only_the_senders_that_may_wait() {
         let inbox = Arc::new(Inbox::default());
         while inbox.try_push(part()) {}
         assert!(inbox.push_now(part()) && inbox.try_push(Input::TxsAvailable), "the other class has room");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_tells_everybody() {
+    fn closing_the_inbox_ends_waiting_and_refuses_inputs() {
         let inbox = Arc::new(Inbox::default());
         let taker = thread::spawn({
             let inbox = inbox.clone();

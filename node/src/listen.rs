@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_in_use_names_the_setting_and_the_way_out() {
+    fn a_port_in_use_names_the_setting_and_the_remedy() {
         let first = bind("rpc.laddr", "127.0.0.1:0".parse().unwrap()).unwrap();
         let error = bind("rpc.laddr", first.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.code, Code::InUse);

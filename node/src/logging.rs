@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_for_people_and_for_programs() {
+    fn log_lines_are_written_as_text_or_json() {
         let time = Time::parse("2026-11-23T01:02:03.5Z").unwrap();
         assert_eq!(
             fields().plain(time, &Level::INFO, "consensus"),
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_output_costs_lines_that_are_counted() {
+    fn lines_dropped_by_a_slow_output_are_counted() {
         let (queue, lines) = sync_channel(2);
         let dropped = Arc::new(AtomicU64::new(0));
         let log = Lines { queue, dropped: dropped.clone() };

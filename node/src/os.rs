@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_to_the_scheduler_never_fail_loudly() {
+    fn scheduler_settings_never_panic() {
         let wishes = [prefer_latency, compute_at_length, work_in_background, serve_clients];
         wishes.into_iter().for_each(|wish| std::thread::spawn(wish).join().unwrap());
         assert!(ticks_per_second() > 0 && page_bytes() >= 4096);

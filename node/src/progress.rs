@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nobody_keeps_a_block_is_told_after_a_moment_and_then_ever_more_seldom() {
+    fn missing_blocks_are_logged_after_5_s_and_then_less_and_less_often() {
         let (mut not_kept, start) = (NotKept::default(), Instant::now());
         let logged: Vec<u64> =
             (0..100).filter(|second| not_kept.is_due(true, start + Duration::from_secs(*second))).collect();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_blocks_that_nobody_keeps_neither_fetches_nor_has_caught_up() {
+    fn a_node_whose_missing_blocks_no_peer_keeps_neither_fetches_nor_has_caught_up() {
         let (mut fetching, start) = (Fetching::default(), Instant::now());
         let mut look = |ms, is_behind, is_kept| fetching.look(is_behind, is_kept, start + Duration::from_millis(ms));
         assert_eq!(look(0, false, true), None);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_told_after_its_patience_and_then_less_and_less_often() {
+    fn a_stall_is_logged_after_its_timeout_and_then_less_and_less_often() {
         let secs = Duration::from_secs;
         let (mut stall, start) = (Stall::default(), Instant::now());
         let logged: Vec<u64> =

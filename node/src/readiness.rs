@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_unless_syncing_alone_or_stalled() {
+    fn a_node_is_ready_unless_it_syncs_has_no_peers_or_stalls() {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
         let rules = rules(&status);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_others_do_not_share_is_a_reason() {
+    fn a_clock_that_differs_from_the_peers_clocks_is_not_ready() {
         assert_eq!(judge_clock(0.9), Ok(()));
         let reason = |seconds| judge_clock(seconds).unwrap_err().to_string();
         assert!(
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_power_is_told_at_once_and_by_name() {
+    fn too_little_power_is_reported_at_once_with_the_missing_validators() {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
         let rules = rules(&status);

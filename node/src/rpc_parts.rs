@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ip_of_a_peer() {
+    fn the_ip_of_a_peer_is_read_from_its_multiaddr() {
         assert_eq!(ip_of("/ip4/127.0.0.1/tcp/26656"), IpAddr::from([127, 0, 0, 1]));
         assert_eq!(ip_of("/ip6/::1/udp/1/quic-v1"), "::1".parse::<IpAddr>().unwrap());
         assert_eq!(ip_of("nonsense"), IpAddr::from([0, 0, 0, 0]));

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_file_says_the_last_thing_signed_and_never_moves_back() {
+    fn the_state_file_holds_the_last_signature_and_never_moves_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         let chain = ChainId::new("c").unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_takes_its_place_only_when_it_is_finished() {
+    fn a_record_replaces_the_previous_one_only_when_finished() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         let state = |height| SignState { height: Height(height), step: 2, ..SignState::default() };
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_word_raises_the_state_and_never_lowers_it() {
+    fn signed_up_to_raises_the_state_and_never_lowers_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         assert_eq!(declare(&file, Height(7)).unwrap(), Height(7));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_file_that_is_no_such_file_says_what_is_wrong_and_whether_it_may_be_absent() {
+    fn a_malformed_state_file_is_refused_with_the_reason_and_whether_it_may_be_absent() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("priv_validator_state.json");
         let extra = r#"{"height": "7", "round": 0, "step": 3, "extra": 1}"#;

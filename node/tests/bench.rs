@@ -6,7 +6,7 @@ mod program;
 use program::{Cairn, json};
 
 #[test]
-fn a_table_of_counts_and_nothing_left_behind() {
+fn bench_prints_a_table_of_counts_and_removes_its_files() {
     let cairn = Cairn::new();
     let said = cairn.run(&[
         "bench",

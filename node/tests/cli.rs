@@ -20,7 +20,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn every_command_has_help_that_teaches() {
+fn the_help_of_every_command_names_what_matters() {
     let cairn = Cairn::new();
     for (command, teaches) in [
         ("", "cairn testnet"),
@@ -258,7 +258,7 @@ fn a_transaction_can_be_read_without_a_node() {
 }
 
 #[test]
-fn no_node_is_said_with_the_way_out() {
+fn commands_without_a_running_node_fail_with_the_remedy() {
     let cairn = Cairn::new();
     cairn.run(&["testnet", "--init-only", "--validators", "1"]).succeeds();
     let free = program::free_ports(1);
@@ -433,7 +433,7 @@ fn a_node_that_is_not_there_is_not_ready() {
 }
 
 #[test]
-fn a_relay_forwards_and_obeys_until_it_is_asked_to_stop() {
+fn a_relay_forwards_and_executes_orders_until_it_is_stopped() {
     let echo = TcpListener::bind("127.0.0.1:0").unwrap();
     let link = format!("a=127.0.0.1:0/{}", echo.local_addr().unwrap());
     let cairn = Cairn::new();

@@ -128,7 +128,7 @@ fn run(document: &str, script: &str) {
 }
 
 #[test]
-fn a_command_that_fails_is_noticed() {
+fn a_failing_command_in_a_document_fails_the_check() {
     let document = "<!-- runs: sleep 100 -->\n```sh\ntrue\n```\n<!-- not tried: it is wrong -->\n```sh\nfalse\n```\n";
     let (right, tried) = script(document);
     assert_eq!(tried, 1);

@@ -107,7 +107,7 @@ fn a_killed_validator_comes_back_catches_up_and_signs_again() {
 }
 
 #[test]
-fn without_a_quorum_nothing_is_decided_and_with_one_it_goes_on() {
+fn without_a_quorum_nothing_is_decided_and_with_one_the_chain_continues() {
     let homes = quick_to_stall();
     let mut nodes = homes.start_all();
     until_all_sign(&mut nodes);
@@ -125,7 +125,7 @@ fn without_a_quorum_nothing_is_decided_and_with_one_it_goes_on() {
 }
 
 #[test]
-fn all_killed_at_once_go_on_from_where_they_were() {
+fn validators_killed_all_at_once_continue_at_their_height() {
     let homes = four();
     let mut nodes = homes.start_all();
     nodes.iter_mut().for_each(|node| node.wait_for_height(5));
@@ -139,7 +139,7 @@ fn all_killed_at_once_go_on_from_where_they_were() {
 }
 
 #[test]
-fn a_stall_is_told_at_once_with_the_names_of_who_is_missing() {
+fn a_stall_is_logged_at_once_with_the_missing_validators() {
     let homes = quick_to_stall();
     let mut nodes = homes.start_all();
     until_all_sign(&mut nodes);
@@ -183,7 +183,7 @@ fn a_process_with_few_files_refuses_clients_first() {
 }
 
 #[test]
-fn gauges_are_right_from_the_start_on() {
+fn gauges_are_right_from_the_start() {
     let homes = Homes::new(1, Duration::from_millis(50));
     let mut node = homes.start(0);
     node.wait_for_height(5);

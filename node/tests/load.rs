@@ -186,7 +186,7 @@ fn sum(stage: &StageReport, count: fn(&load::SecondReport) -> u64) -> u64 {
 }
 
 #[test]
-fn what_is_valid_is_committed_once_everywhere_and_what_is_not_is_refused() {
+fn valid_transactions_are_committed_once_everywhere_and_invalid_ones_are_refused() {
     let net = Net::new(4, 250);
     // The load has 1,000 transactions: 750 valid ones, three of each sender, and 250 that must be refused.
     let args = "--rate 200 --duration 5s --warm-up 0 --cool-down 0 --senders 250 --invalid-share 0.25 --timeout 60s";
@@ -251,7 +251,7 @@ fn what_is_valid_is_committed_once_everywhere_and_what_is_not_is_refused() {
 }
 
 #[test]
-fn a_validator_that_dies_is_told_and_the_others_are_loaded_on() {
+fn a_killed_validator_is_reported_and_the_load_on_the_others_continues() {
     let mut net = Net::new(4, 500);
     let urls = net.urls();
     let args = "--rate 100 --duration 0 --warm-up 0 --cool-down 0 --senders 500 --timeout 10s --invalid-share 0.1";
@@ -284,7 +284,7 @@ fn a_validator_that_dies_is_told_and_the_others_are_loaded_on() {
 }
 
 #[test]
-fn stages_of_a_sweep_and_of_a_closed_loop_add_up_and_make_pictures() {
+fn stages_of_a_sweep_and_of_a_closed_loop_add_up_and_write_plots() {
     let net = Net::new(1, 500);
     let plots = net.folder.path().join("plots");
     let common = ["--senders", "500", "--warm-up", "0", "--cool-down", "0", "--timeout", "60s", "--plots"];
@@ -315,7 +315,7 @@ fn stages_of_a_sweep_and_of_a_closed_loop_add_up_and_make_pictures() {
 /// Proves that the checks of this file and of `cairn load` can fail: a proxy changes the transactions of one block in a
 /// response.
 #[test]
-fn the_count_of_commits_notices_what_is_there_twice_and_what_is_missing() {
+fn duplicate_and_missing_transactions_are_detected() {
     let net = Net::new(1, 150);
     let args = "--rate 100 --duration 1s --warm-up 0 --cool-down 0 --senders 150 --timeout 10s";
     let load = |url: &str| net.load(&[url.to_owned()], &args.split(' ').collect::<Vec<_>>());

@@ -49,7 +49,7 @@ fn a_single_validator_decides_alone_and_stops_cleanly() {
 }
 
 #[test]
-fn a_second_process_in_the_same_home_is_refused_and_the_first_goes_on() {
+fn a_second_process_in_the_same_home_is_refused_and_the_first_continues() {
     let homes = one();
     let mut node = homes.start(0);
     let (code, output) = refused(&homes.home(0), &[]);
@@ -88,7 +88,7 @@ fn a_signal_during_the_start_ends_the_node_cleanly() {
 }
 
 #[test]
-fn a_home_without_a_node_is_a_wrong_configuration() {
+fn a_home_without_a_node_is_a_configuration_error() {
     let folder = tempfile::tempdir().unwrap();
     let (code, output) = refused(&folder.path().join("nowhere"), &[]);
     assert_eq!(code, 78, "{output}");
@@ -172,7 +172,7 @@ fn give(path: &Path, to: u32) {
 }
 
 #[test]
-fn what_may_not_be_read_is_not_taken_for_absent() {
+fn a_file_without_read_permission_is_not_treated_as_absent() {
     let homes = one();
     let home = homes.home(0);
     let mut node = homes.start(0);
@@ -277,7 +277,7 @@ fn a_state_file_ahead_of_the_chain_is_one_clear_line_not_ready_and_a_metric() {
 /// A signature is recorded in the state file before it is sent, so the record survives `kill -9` and the loss of the
 /// database.
 #[test]
-fn the_state_file_is_never_behind_what_was_said() {
+fn the_state_file_is_never_behind_what_was_sent() {
     let homes = Homes::new(1, Duration::from_millis(20));
     let file = homes.home(0).join("data/priv_validator_state.json");
     let signed = || -> u64 {
@@ -304,7 +304,7 @@ fn the_state_file_is_never_behind_what_was_said() {
 }
 
 #[test]
-fn who_lost_database_and_signing_state_says_up_to_where_it_signed() {
+fn without_database_and_signing_state_the_node_starts_with_signed_up_to() {
     let homes = Homes::new(2, Duration::from_millis(50));
     let mut nodes = homes.start_all();
     nodes.iter_mut().for_each(|node| node.wait_for_height(3));

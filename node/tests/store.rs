@@ -101,7 +101,7 @@ fn start(home: &Path, flags: &[String]) -> Validator {
 }
 
 #[test]
-fn old_rows_that_are_damaged_are_not_available_and_hinder_nothing_else() {
+fn damaged_old_rows_are_unavailable_and_affect_nothing_else() {
     let homes = one(|_| {});
     let home = homes.home(0);
     let mut node = homes.start(0);
@@ -154,7 +154,7 @@ fn old_rows_that_are_damaged_are_not_available_and_hinder_nothing_else() {
 }
 
 #[test]
-fn damage_on_our_own_path_stops_the_node_with_74_and_names_family_and_key() {
+fn damage_in_the_current_state_stops_the_node_with_74_and_names_family_and_key() {
     let homes = one(|_| {});
     let home = homes.home(0);
     let mut node = homes.start(0);
@@ -171,7 +171,7 @@ fn damage_on_our_own_path_stops_the_node_with_74_and_names_family_and_key() {
 }
 
 #[test]
-fn whole_stores_pass_and_missing_notes_and_garbage_books_are_told() {
+fn undamaged_stores_pass_and_missing_notes_and_garbage_address_books_are_reported() {
     let homes = one(|_| {});
     let home = homes.home(0);
     let mut node = homes.start(0);
@@ -194,7 +194,7 @@ fn whole_stores_pass_and_missing_notes_and_garbage_books_are_told() {
 }
 
 #[test]
-fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
+fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     let homes = one(|options| options.params.retain_blocks = 2);
     let home = homes.home(0);
     let node = start(&home, &["--storage.retain_time=0s".to_owned()]);
@@ -271,7 +271,7 @@ fn has_signed(node: &Validator, address: &str, height: u64) -> bool {
 }
 
 #[test]
-fn a_validator_that_begins_with_a_copy_signs_nothing_that_its_file_says_and_signs_again_beyond() {
+fn a_validator_restored_from_a_backup_signs_only_above_its_signing_state() {
     let homes = Homes::new(4, Duration::from_millis(50));
     let mut nodes = homes.start_all();
     let (home, key) = (homes.home(3), homes.home(3).join("config/priv_validator_key.json"));

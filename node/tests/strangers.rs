@@ -88,7 +88,7 @@ fn transfer_times(nodes: &[Validator], first: u64, count: u64) -> Vec<Duration> 
 }
 
 #[test]
-fn silent_strangers_at_every_node_do_not_slow_transfers() {
+fn silent_unproven_peers_at_every_node_do_not_slow_transfers() {
     const TRANSFERS: u64 = 40;
     let homes = Homes::with(4, Duration::from_secs(2), |options| options.senders = 1);
     let mut nodes = homes.start_all();

@@ -159,7 +159,7 @@ impl Testnet {
 }
 
 #[test]
-fn four_validators_agree_take_transfers_bear_losses_and_go_on() {
+fn four_validators_agree_take_transfers_and_continue_after_losses() {
     let net = Testnet::new();
     let started = Instant::now();
     let mut testnet = net.start();

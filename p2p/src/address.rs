@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn multiaddr_and_back() {
+    fn addresses_survive_their_multiaddr() {
         let socket: SocketAddr = "127.0.0.1:9".parse().unwrap();
         for transport in [Transport::Tcp, Transport::Quic] {
             assert_eq!(socket_of(&transport.multiaddr(socket)), Some((transport, socket)));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn names_reach_far_except_for_our_own() {
+    fn host_names_are_public_except_for_local_ones() {
         let at =
             |host: &str| PeerAddress { id: NodeId([0; 20]), host: host.into(), port: 1, transport: Transport::Tcp };
         assert_eq!(at("localhost").reach(), Some(Reach::Host));

@@ -230,14 +230,14 @@ impl Book {
     /// Errors: the reason, as the end of a sentence, if the address was forgotten meanwhile, does not reach far enough,
     /// or too many dials to its range failed recently.
     pub(crate) fn may_dial(&mut self, id: &NodeId, ip: IpAddr, now: Instant) -> Result<(), &'static str> {
-        let Some(entry) = self.entries.get(id) else { return Err("its source was banned meanwhile") };
+        let Some(entry) = self.entries.get(id) else { return Err("its source was banned in the meantime") };
         let Kind::Learned { reach_min, .. } = &entry.kind else { return Ok(()) };
         if range::reach(ip).is_none_or(|reach| reach < *reach_min) {
             self.forget(id);
             return Err("a peer gave an address of a network that it is not in");
         }
         if !self.dials.by_target.of(now, Range::of(ip)).take(now) {
-            return Err("too many dials to addresses near it failed lately");
+            return Err("too many recent dials to addresses in its range failed");
         }
         Ok(())
     }
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_connection_starts_the_pauses_anew_and_a_ban_is_waited_for() {
+    fn a_good_connection_resets_the_pauses_and_a_banned_peer_is_dialled_after_its_ban() {
         let now = Instant::now();
         let mut book = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
         let id = NodeId([1; 20]);
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_tells_only_of_networks_that_it_is_in() {
+    fn addresses_from_a_peer_are_taken_only_for_networks_that_it_is_in() {
         let now = Instant::now();
         let learned = |allow_private, source: &str, host: &str| {
             let mut book = book(|c| c.allow_private = allow_private, now);
@@ -527,9 +527,9 @@ mod tests {
             ("127.0.0.1", "9.9.9.9", true),
             ("127.0.0.1", "224.0.0.1", false),
         ] {
-            assert_eq!(learned(true, source, host), is_taken, "{source} tells of {host}");
+            assert_eq!(learned(true, source, host), is_taken, "{source} sends {host}");
             let is_public = is_taken && host == "9.9.9.9";
-            assert_eq!(learned(false, source, host), is_public, "strict: {source} tells of {host}");
+            assert_eq!(learned(false, source, host), is_public, "strict: {source} sends {host}");
         }
         // A DNS name hides its target until it is resolved.
         let mut book = book(|c| c.allow_private = true, now);
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn poisoned_sources_cause_few_dials() {
+    fn sources_of_false_addresses_cause_few_dials() {
         let begin = Instant::now();
         let mut book = book(|_| (), begin);
         let (mut dials, mut at_victim) = (0, 0);
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_lies_is_forgotten_and_one_that_tells_the_truth_costs_nothing() {
+    fn a_range_of_failing_addresses_is_forgotten_and_a_range_that_answers_is_not_limited() {
         let now = Instant::now();
         let mut book = book(|_| (), now);
         for n in 1..=60u8 {
@@ -588,6 +588,10 @@ mod tests {
         assert_eq!(book.len(), 0);
         let mut book = self::book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
         assert_eq!(book.on_failed(&NodeId([1; 20]), now), Some(Duration::ZERO));
-        assert_eq!(book.on_failed(&NodeId([1; 20]), now + STABLE), Some(STABLE), "tells since when");
+        assert_eq!(
+            book.on_failed(&NodeId([1; 20]), now + STABLE),
+            Some(STABLE),
+            "returns the time since the first failure"
+        );
     }
 }

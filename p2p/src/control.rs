@@ -145,7 +145,7 @@ pub enum Refusal {
     /// The peer has the same chain id but another genesis document.
     #[error(
         "wrong genesis: expected the genesis hash {ours}, got {theirs}; one of the two nodes has another genesis.json, or the \
-         chain was started anew under the same chain id"
+         chain was restarted from a new genesis under the same chain id"
     )]
     WrongGenesis {
         /// Hash of our genesis document, in hex.
@@ -162,7 +162,9 @@ pub enum Refusal {
         theirs: u32,
     },
     /// Another node answers at the dialled address.
-    #[error("wrong node id: expected {expected}, got {got}; correct the id or the address of the one who dials")]
+    #[error(
+        "wrong node id: expected {expected}, got {got}; correct the id or the address in the configuration of the node that dials"
+    )]
     WrongId {
         /// Id that we dialled.
         expected: NodeId,
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_understood_by_the_refused() {
+    fn a_refusal_is_decoded_by_the_refused_peer() {
         let (mine, theirs) = (Config::new("mine", ""), Config::new("theirs", ""));
         let refusal = Refusal::WrongChain { ours: "theirs".into(), theirs: "mine".into() };
         let Some(Say::Refuse(wire)) = refusal.to_wire().say else { panic!("not a refusal") };
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_external_address_wins_over_what_we_see() {
+    fn the_announced_external_address_wins_over_the_observed_one() {
         let seen: IpAddr = "10.0.0.9".parse().unwrap();
         let mut hello = Hello { port: 26656, ..Hello::default() };
         assert_eq!(hello.address(ID, seen, Transport::Tcp).unwrap().to_string(), format!("{ID}@10.0.0.9:26656"));

@@ -75,7 +75,7 @@ pub enum DownReason {
     #[error("connection lost: {0}")]
     Lost(String),
     /// The peer did not answer pings.
-    #[error("pings stayed without answer")]
+    #[error("pings were not answered")]
     Silent,
     /// The peer restarted and connected again before we noticed that the old connection was broken.
     #[error("replaced by a newer connection")]

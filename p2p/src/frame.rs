@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_lets_a_burst_pass_and_then_delays() {
+    fn the_rate_lets_a_burst_pass_and_then_delays() {
         let now = Instant::now();
         let mut rate = Rate::new(now, 1000, 10);
         for _ in 0..10 {

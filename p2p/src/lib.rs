@@ -54,11 +54,11 @@
 //! - **I3** No method of [`Network`] waits for the network, except for its end.
 //!   (`a_full_queue_never_blocks_the_sender`)
 //! - **I4** A peer owns the key of its id, and is of our chain. (`a_wrong_id_is_refused`,
-//!   `a_wrong_chain_is_refused_and_told_why`)
+//!   `a_wrong_chain_is_refused_with_the_reason`)
 //! - **I5** Whatever a peer sends or does not read, the memory it uses here is bounded ([`limits`]) and nothing panics.
-//!   (`garbage_and_oversized_frames_are_banned`, `a_consumer_that_is_behind_stops_the_sender`)
+//!   (`garbage_and_oversized_frames_are_banned`, `a_slow_consumer_stops_the_sender`)
 //! - **I6** A gossiped batch is forwarded only after [`Verdict::Accept`]. (`gossip_waits_for_the_verdict`)
-//! - **I7** After [`Network::shutdown`] no task and no socket is left. (`shutdown_leaves_nothing`)
+//! - **I7** After [`Network::shutdown`] no task and no socket is left. (`shutdown_leaves_no_task_and_no_socket`)
 
 mod address;
 mod book;

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_thing_is_told_once_and_then_further_and_further_apart() {
+    fn the_same_notice_is_logged_once_and_then_at_growing_intervals() {
         let begin = Instant::now();
         let mut notices = Notices::new(begin);
         let logged: Vec<u64> =
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn many_things_are_bounded_in_lines_and_memory() {
+    fn many_different_notices_are_bounded_in_lines_and_memory() {
         let now = Instant::now();
         let mut notices = Notices::new(now);
         let lines = (0..10_000).filter(|n| notices.is_due(now, n.to_string()).is_some()).count();

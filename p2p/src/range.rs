@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reach_is_told_whatever_an_address_is_written_as() {
+    fn the_reach_of_an_address_does_not_depend_on_its_notation() {
         let of = |text: &str| reach(text.parse().unwrap());
         for host in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "64:ff9b::7f00:1"] {
             assert_eq!(of(host), Some(Reach::Host), "{host}");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_hold_what_one_owner_has() {
+    fn a_range_covers_the_addresses_of_one_owner() {
         let of = |text: &str| Range::of(text.parse().unwrap()).to_string();
         assert_eq!(of("8.8.8.8"), "8.8.8.0/24");
         assert_eq!(of("::ffff:8.8.8.8"), "8.8.8.0/24");

@@ -33,7 +33,7 @@ pub struct Offence {
 
 impl Offence {
     /// Bytes that do not follow the protocol.
-    pub const GARBAGE: Offence = Offence::new(100, "sent bytes that are not the protocol");
+    pub const GARBAGE: Offence = Offence::new(100, "sent bytes that do not follow the protocol");
     /// A frame above the bound of its channel.
     pub const OVERSIZED: Offence = Offence::new(100, "sent a frame larger than allowed");
     /// A message that decodes but violates a rule that every honest node follows.
@@ -43,12 +43,12 @@ impl Offence {
     /// A transaction batch that no honest node forwards.
     pub const BAD_GOSSIP: Offence = Offence::new(10, "forwarded an invalid batch");
     /// More messages than allowed in a period of time.
-    pub const FLOOD: Offence = Offence::new(10, "sent more than allowed in a time");
+    pub const FLOOD: Offence = Offence::new(10, "sent more messages than allowed");
     /// The peer did not send blocks that it claims to have. An honest peer with a bad link is asked less and less
     /// often, so its penalty stays below a ban.
     pub const UNSERVED: Offence = Offence::new(10, "did not send the blocks that it said it has");
     /// The peer gave no response, or a useless one.
-    pub const USELESS: Offence = Offence::new(2, "gave no useful answer");
+    pub const USELESS: Offence = Offence::new(2, "sent no useful answer");
 
     /// A response that the peer asked for and did not read in time.
     pub const UNREAD: Offence = Offence::new(2, "did not read an answer that it asked for");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_keys_of_one_range_are_one_offender() {
+    fn new_keys_in_one_range_count_as_one_offender() {
         let (mut scores, now) = (Scores::default(), Instant::now());
         let range = Range::of("8.8.8.8".parse().unwrap());
         for n in 1..=10u8 {

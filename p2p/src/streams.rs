@@ -441,7 +441,7 @@ async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mp
         let permit = peer.quota.clone().acquire_many_owned(length as u32).await.ok();
         let event = Event::Message { peer: peer.id, channel, bytes, received };
         let Ok(slot) = events.reserve().await else {
-            return Done::Failed(Failure::Lost("the consumer has gone".to_owned()));
+            return Done::Failed(Failure::Lost("the receiver of its messages has ended".to_owned()));
         };
         slot.send(Item { event, link: peer.link, _permit: permit });
         let wait = rate.pay(Instant::now(), length);

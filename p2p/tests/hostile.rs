@@ -221,7 +221,7 @@ async fn garbage_and_oversized_frames_are_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_banned_peer_is_not_let_in_again() {
+async fn a_banned_peer_is_refused() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let _control = raw.greet(&mut node).await;
@@ -235,7 +235,7 @@ async fn a_banned_peer_is_not_let_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_is_not_waited_for() {
+async fn a_silent_handshake_is_closed_at_the_timeout() {
     let node = Node::start(1, |config| config.handshake_timeout = Duration::from_millis(200)).await;
     let mut silent = Raw::connect(50, &node).await;
     silent.until_closed().await;
@@ -245,11 +245,11 @@ async fn silence_is_not_waited_for() {
     let mut undecided = Raw::connect(52, &node).await;
     let _stream = undecided.write(CONTROL, &control_frames(&[hello()])).await; // and never "accept"
     undecided.until_closed().await;
-    assert_eq!((node.network.stats().ups, node.network.stats().bans), (0, 0), "slow is not evil");
+    assert_eq!((node.network.stats().ups, node.network.stats().bans), (0, 0), "slow is not malicious");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_protocol_version_is_refused_and_told_why() {
+async fn another_protocol_version_is_refused_with_the_reason() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let mut control = hello();
@@ -261,7 +261,7 @@ async fn another_protocol_version_is_refused_and_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_address_messages_is_an_offence_and_lies_do_no_harm() {
+async fn a_flood_of_address_messages_is_an_offence_and_false_addresses_are_harmless() {
     let mut node = Node::start(1, |config| config.pex = true).await;
     let mut raw = Raw::connect(50, &node).await;
     let mut stream = raw.greet(&mut node).await;
@@ -301,7 +301,7 @@ async fn from_range(range: u8, node: &Node) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poisoned_sources_of_addresses_cause_few_dials() {
+async fn peers_that_send_false_addresses_cause_few_dials() {
     let mut node = Node::start(1, |config| config.pex = true).await;
     let victim = tokio::net::TcpListener::bind(socket(0)).await.unwrap();
     let port = victim.local_addr().unwrap().port();
@@ -341,7 +341,7 @@ async fn poisoned_sources_of_addresses_cause_few_dials() {
     let seconds = began.elapsed().as_secs();
     assert!(stats.dials <= u64::from(DIALS_LEARNED_BURST) + seconds + 1, "{stats:?}");
     assert!(knocks <= u64::from(DIALS_PER_RANGE_BURST) + seconds / DIALS_PER_RANGE_PAUSE.as_secs() + 1, "{knocks}");
-    assert_eq!(node.network.peers().len(), 30, "who told them is not thrown out for it");
+    assert_eq!(node.network.peers().len(), 30, "the peer that sent them is not banned");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -370,7 +370,7 @@ async fn a_flood_of_one_peer_does_not_keep_others_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_read_is_dropped_from_not_waited_for() {
+async fn messages_to_a_peer_that_does_not_read_are_dropped_without_waiting() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let _control = raw.greet(&mut node).await;
@@ -384,7 +384,7 @@ async fn a_peer_that_does_not_read_is_dropped_from_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_or_response_of_wrong_size_fails_alone() {
+async fn a_request_or_response_of_wrong_size_fails_without_closing_the_connection() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let requests = requests();
@@ -412,7 +412,7 @@ async fn a_request_or_response_of_wrong_size_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
+async fn requests_received_during_a_handshake_are_answered_after_it() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let mut streams = Vec::new();
@@ -434,11 +434,11 @@ async fn what_a_peer_asks_before_its_handshake_is_over_is_answered_after_it() {
             answer => assert_eq!(answer, [&[0u8][..], &frame(b"answer")].concat()),
         }
     }
-    assert_eq!(busy, 1, "only so many may wait");
+    assert_eq!(busy, 1, "the number of waiting requests is bounded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_answers_no_pings_is_given_up() {
+async fn a_peer_that_answers_no_pings_is_disconnected() {
     let mut node = Node::start(1, |config| {
         (config.ping_interval, config.ping_timeout) = (Duration::from_millis(50), Duration::from_millis(100));
     })
@@ -534,7 +534,7 @@ async fn an_answer_that_is_never_read_is_dropped_and_counted_against_the_asker()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_penalty_outlives_the_connection_and_fresh_keys_do_not_help() {
+async fn a_penalty_outlives_the_connection_and_new_keys_do_not_avoid_it() {
     let mut node = Node::start(1, |config| config.allow_private = false).await; // loopback counts as one range
     let mut raw = Raw::connect(50, &node).await;
     let control = raw.greet(&mut node).await;

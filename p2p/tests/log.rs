@@ -55,7 +55,7 @@ impl Lines {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_mistake_of_an_operator_is_one_line_on_each_side() {
+async fn each_operator_mistake_is_one_log_line_on_each_side() {
     let lines = Lines::default();
     tracing::subscriber::set_global_default(lines.clone()).expect("the only test of this file");
     let a = Node::start(1, |_| ()).await;

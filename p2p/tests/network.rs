@@ -11,7 +11,7 @@ use p2p::limits::*;
 use p2p::{Channel, DownReason, Error, Event, Offence, PeerAddress, Refusal, RequestError, Transport, Verdict, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_connect_whoever_starts_first() {
+async fn two_nodes_connect_in_either_start_order() {
     for first in [1, 2] {
         let second = 3 - first;
         let (first_address, second_address) = (
@@ -39,7 +39,7 @@ async fn two_nodes_connect_whoever_starts_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_connect_and_everybody_hears_everybody() {
+async fn four_nodes_connect_and_each_receives_from_all_others() {
     let addresses: Vec<_> = (1..=4).map(|n| PeerAddress::new(id(n), socket(free_port()), Transport::Tcp)).collect();
     let mut nodes = Vec::new();
     for n in [3, 1, 4, 2u8] {
@@ -229,10 +229,10 @@ async fn gossip_waits_for_the_verdict() {
     let to_b = b.address();
     let a = Node::start(1, |config| config.persistent_peers = vec![to_b.clone()]).await;
     let mut c = Node::start(3, |config| config.persistent_peers = vec![to_b]).await;
-    assert!(a.network.publish(b"published before there is anybody".to_vec()));
+    assert!(a.network.publish(b"published before any peer is connected".to_vec()));
     let txs = |event| if let Event::Txs { from, id, bytes } = event { Some((from, id, bytes)) } else { None };
     let (from, early, bytes) = b.until(txs).await;
-    assert_eq!((from, bytes.as_slice()), (a.id, b"published before there is anybody".as_slice()));
+    assert_eq!((from, bytes.as_slice()), (a.id, b"published before any peer is connected".as_slice()));
     c.until_up(b.id).await;
     b.network.verdict(early, Verdict::Ignore);
 
@@ -259,7 +259,7 @@ async fn gossip_waits_for_the_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gossip_reaches_everybody_once() {
+async fn gossip_reaches_every_node_once() {
     let mut nodes = vec![Node::start(1, |_| ()).await];
     for n in 2..=4 {
         let known: Vec<_> = nodes.iter().map(Node::address).collect();
@@ -277,14 +277,14 @@ async fn gossip_reaches_everybody_once() {
             let (id, bytes) = node
                 .until(|event| if let Event::Txs { id, bytes, .. } = event { Some((id, bytes)) } else { None })
                 .await;
-            assert_eq!(bytes, vec![n; 2000], "node {i} hears each batch once");
+            assert_eq!(bytes, vec![n; 2000], "node {i} receives each batch once");
             node.network.verdict(id, Verdict::Accept);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_chain_is_refused_and_told_why() {
+async fn a_wrong_chain_is_refused_with_the_reason() {
     for (dialler, listener) in [(1, 2), (2, 1)] {
         let mut a = Node::start(listener, |config| config.chain_id = "other".into()).await;
         let address = a.address();
@@ -297,7 +297,7 @@ async fn a_wrong_chain_is_refused_and_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_genesis_is_refused_on_both_sides_and_told_why() {
+async fn another_genesis_is_refused_on_both_sides_with_the_reason() {
     for (dialler, listener) in [(1, 2), (2, 1)] {
         let mut a = Node::start(listener, |config| config.genesis_hash = [0xab; 32]).await;
         let address = a.address();
@@ -311,7 +311,7 @@ async fn another_genesis_is_refused_on_both_sides_and_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_with_one_key_do_not_throw_each_other_out() {
+async fn two_nodes_with_one_key_do_not_disconnect_each_other() {
     for (hub, twin) in [(1, 2), (2, 1)] {
         let mut hub = Node::start(hub, |_| ()).await;
         let to_hub = hub.address();
@@ -352,7 +352,7 @@ async fn a_peer_that_asks_without_end_is_answered_at_its_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_leave_places_to_proven_peers() {
+async fn unproven_peers_leave_places_for_proven_peers() {
     let mut a = Node::start(1, |config| config.max_inbound = 4).await;
     let mut friend = Node::start(2, |_| ()).await;
     friend.network.dial(a.address());
@@ -377,7 +377,7 @@ async fn strangers_leave_places_to_proven_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_strangers_do_not_take_the_mesh_from_proven_peers() {
+async fn silent_unproven_peers_do_not_displace_proven_peers_from_the_mesh() {
     let mut a = Node::start(1, |config| config.ping_interval = Duration::from_millis(50)).await;
     let mut nodes = Vec::new();
     for n in 2..18 {
@@ -400,7 +400,11 @@ async fn a_wrong_id_is_refused() {
     let wrong = PeerAddress { id: id(7), ..a.address() };
     let mut b = Node::start(2, |config| config.persistent_peers = vec![wrong]).await;
     assert_eq!(b.until_refused().await, (true, Refusal::WrongId { expected: id(7), got: a.id }));
-    assert_eq!(a.until_refused().await, (false, Refusal::WrongId { expected: id(7), got: a.id }), "and is told");
+    assert_eq!(
+        a.until_refused().await,
+        (false, Refusal::WrongId { expected: id(7), got: a.id }),
+        "and the refused side knows"
+    );
     let myself = PeerAddress { id: id(8), ..b.address() };
     b.network.dial(myself);
     b.until(|event| matches!(event, Event::Refused { refusal: Refusal::Myself, .. }).then_some(())).await;
@@ -431,12 +435,12 @@ async fn quic_works_and_a_port_serves_both() {
         assert_eq!(a.until_message().await.2, [n]);
     }
     b.stop().await;
-    assert!(matches!(a.until_down(id(2)).await, DownReason::Lost(_)), "quic says goodbye");
+    assert!(matches!(a.until_down(id(2)).await, DownReason::Lost(_)), "quic closes the connection");
     drop(c);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_of_peers_hold_except_for_the_exempt() {
+async fn peer_limits_hold_except_for_exempt_peers() {
     let mut a = Node::start(1, |config| {
         config.max_inbound = 2;
         config.unconditional_ids = [id(9)].into();
@@ -507,7 +511,7 @@ async fn a_full_queue_never_blocks_the_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_that_is_behind_stops_the_sender() {
+async fn a_slow_consumer_stops_the_sender() {
     let (a, b) = pair(|_| ()).await;
     let part = p2p::Bytes::from(vec![5; 65_536]);
     while a.network.send(b.id, Channel::Parts, part.clone()) {}
@@ -552,7 +556,7 @@ async fn peer_exchange_finds_the_third_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn private_ids_are_told_to_nobody() {
+async fn private_ids_are_not_sent_to_any_peer() {
     let mut b = Node::start(2, |config| (config.pex, config.private_ids) = (true, [id(1)].into())).await;
     let to_b = b.address();
     let start = |n| Node::start(n, |config| (config.pex, config.seeds) = (true, vec![to_b.clone()]));
@@ -589,7 +593,7 @@ async fn a_banned_peer_is_kept_out_and_a_persistent_one_comes_back_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_tell_the_round_trip() {
+async fn pings_measure_the_round_trip_time() {
     let (a, _b) = pair(|config| config.ping_interval = Duration::from_millis(50)).await;
     eventually(|| a.network.peers().first().is_some_and(|peer| peer.rtt.is_some())).await;
 }
@@ -605,7 +609,7 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
-fn shutdown_leaves_nothing() {
+fn shutdown_leaves_no_task_and_no_socket() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut a, b, port) = runtime.block_on(async {
         let (a, b) = pair(|config| config.pex = true).await;

@@ -179,7 +179,7 @@ impl Checker {
                 block.header.last_block_id == Some(before.block_id),
                 "validity: block {height} follows another block"
             );
-            ensure!(block.header.time > before.time, "time: block {height} is not after the one before");
+            ensure!(block.header.time > before.time, "time: block {height} is not later than the previous block");
         }
         let latest = now.saturating_add(self.precision).saturating_add(SKEW_MAX);
         ensure!(block.header.time <= latest, "time: block {height} is from the future");
@@ -211,7 +211,7 @@ impl Checker {
         let (sum, supply) = (balances + view.fee_pool(), view.supply());
         ensure!(
             (sum, supply) == (self.supply, self.supply),
-            "supply: n{} has {sum} of {}, says {supply}",
+            "supply: the accounts of n{} hold {sum} of {}, its stored supply is {supply}",
             node.index,
             self.supply
         );
@@ -344,7 +344,7 @@ impl Checker {
             }
         }
         let is_durable = self.durable.contains(&(who, hash));
-        ensure!(is_durable, "I2: n{who} says something of height {height}, round {round} that is not durable");
+        ensure!(is_durable, "I2: n{who} sends a message of height {height}, round {round} that is not durable");
         if let PeerMessage::Vote(SignedVote { vote, .. }) = message
             && let (VoteType::Precommit, Some(id)) = (vote.vote_type, vote.block_id)
         {

@@ -22,7 +22,7 @@
     clippy::type_complexity,
     clippy::large_enum_variant,
     clippy::should_implement_trait,
-    reason = "a test tool: its tables and events read better spelled out"
+    reason = "a test tool: its tables and events are easier to read when written out"
 )]
 
 pub mod byzantine;

@@ -21,18 +21,18 @@ struct Args {
     /// How many seeds to run.
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Run this seed alone and tell its story line by line.
+    /// Run only this seed and print its events line by line.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break a rule in every correct node, to see that it is noticed: skip_lock, unlock_on_nil, skip_write_ahead,
+    /// Break a rule in every correct node, to check that this is detected: skip_lock, unlock_on_nil, skip_write_ahead,
     /// double_sign, weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need
     /// `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
-    /// Threads; a world runs on one.
+    /// Number of threads; each world runs on one thread.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Run every nth seed twice and compare all events; 0 for none.
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Some((name, None)) => {
             let known: Vec<&str> = Mutation::ALL.iter().map(|(name, _)| *name).collect();
             eprintln!(
-                "--mutation {name}: this build knows {}; the others are there with\n  \
+                "--mutation {name}: this build has {}; to use the others, run\n  \
                  cargo run -q -p cairn-simulator --features mutations -- --mutation NAME",
                 known.join(", ")
             );
@@ -72,7 +72,7 @@ fn tell(seed: u64, mutation: Option<Mutation>, args: &Args) -> ExitCode {
     let failed = life.broken.is_some();
     if let Some(broken) = &life.broken {
         println!("seed {seed} failed: {broken}");
-        println!("again: {}", command(seed, args));
+        println!("repeat with: {}", command(seed, args));
     }
     println!("{} seeds passed, {} failed", u64::from(!failed), u64::from(failed));
     ExitCode::from(u8::from(failed))
@@ -130,7 +130,7 @@ fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
         println!("{counts}");
         println!("{:.1} s", started.elapsed().as_secs_f64());
         if let Some(first) = failed.first() {
-            println!("again: {}", command(first.seed, args));
+            println!("repeat with: {}", command(first.seed, args));
         }
         println!("{passed} seeds passed, {} failed", failed.len());
     }

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_one_sequence() {
+    fn one_seed_gives_one_sequence() {
         let take = |seed| {
             let mut random = Random::new(seed);
             (0..8).map(|_| random.next()).collect::<Vec<_>>()
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_where_they_belong() {
+    fn random_numbers_stay_in_their_ranges() {
         let mut random = Random::new(1);
         for _ in 0..10_000 {
             assert!(random.below(3) < 3);

@@ -112,7 +112,7 @@ pub struct Setup {
     pub config: Config,
     /// Properties of the links.
     pub links: LinkSetup,
-    /// Kinds of faults that occur until the world heals.
+    /// Kinds of faults that occur until all faults end.
     pub faults: Faults,
     /// Typical interval between two faults.
     pub fault_interval: Duration,

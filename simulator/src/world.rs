@@ -212,7 +212,7 @@ impl World {
         while !done(self) {
             self.run_one()?;
             if self.now > end {
-                return Err(Broken(format!("liveness: {what} does not happen within {within:?}: {}", self.standing())));
+                return Err(Broken(format!("liveness: {what}: not within {within:?}: {}", self.standing())));
             }
         }
         Ok(())
@@ -347,7 +347,7 @@ impl World {
     /// Ends all faults: all nodes are up, and all links carry messages.
     pub fn heal(&mut self) {
         let now = self.now;
-        self.story.tell(now, || "-- the world heals --".to_owned());
+        self.story.tell(now, || "-- all faults end --".to_owned());
         self.is_troubled = false;
         self.network.calm();
         for node in 0..self.nodes.len() {
@@ -571,13 +571,13 @@ impl World {
                 Output::Penalize { peer, offence } => {
                     self.counts.penalties += 1;
                     let (who, is_correct) = (index_of(&peer), self.nodes[node].is_correct());
-                    self.tell(node, || format!("reproaches n{who}: {offence}"));
+                    self.tell(node, || format!("penalizes n{who}: {offence}"));
                     // A request or an answer may be lost with a link, some time before the node is informed that the
                     // link is down.
                     let may_be_lost =
                         matches!(&offence, Offence::Unserved(why) if why.starts_with("it did not answer"));
                     if is_correct && self.nodes[who].is_correct() && !may_be_lost {
-                        return Err(Broken(format!("n{node} reproaches n{who}, which is correct: {offence}")));
+                        return Err(Broken(format!("n{node} penalizes n{who}, which is correct: {offence}")));
                     }
                 }
                 Output::Committed(committed) => {
@@ -638,7 +638,7 @@ impl World {
         let now = self.nodes[node].clock(self.epoch, self.now);
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
         let of = &self.nodes[node];
-        let engine = of.alive.as_ref().expect("it just spoke").host.engine();
+        let engine = of.alive.as_ref().expect("it just sent a message").host.engine();
         let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let liar = Liar {
             behaviour,

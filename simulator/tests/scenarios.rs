@@ -74,7 +74,7 @@ fn all_lose_power_just_after_a_decision_was_announced_and_decide_the_same_block_
 }
 
 #[test]
-fn all_restart_at_one_height_and_go_on_at_once() -> Checked {
+fn all_restart_at_one_height_and_continue_at_once() -> Checked {
     let mut c = four()?;
     c.crash_all();
     c.run_for(ms(1000))?;
@@ -95,7 +95,7 @@ fn a_partition_in_halves_decides_nothing_and_heals() -> Checked {
 }
 
 #[test]
-fn three_of_four_go_on_and_the_fourth_comes_back_to_consensus() -> Checked {
+fn three_of_four_continue_and_the_fourth_rejoins_consensus() -> Checked {
     let mut c = four()?;
     c.partition(&[&[0, 1, 2], &[3]]);
     c.run_until("ten heights without one", SOON, |c| c.tip(0).0 >= c.tip(3).0 + 10)?;
@@ -112,13 +112,13 @@ fn a_proposer_that_is_down_costs_a_round_not_the_chain() -> Checked {
     c.crash(2, 0);
     let before = c.checker_height();
     c.run_until("eight heights by three", SOON, |c| c.checker_height() >= before + 8)?;
-    assert!(c.counts.later_rounds > 0, "its turns are decided in later rounds: {}", c.counts);
+    assert!(c.counts.later_rounds > 0, "the heights that it should propose are decided in later rounds: {}", c.counts);
     c.restart(2);
     c.expect_progress(3, SOON)
 }
 
 #[test]
-fn one_that_joins_late_syncs_and_takes_part() -> Checked {
+fn a_node_that_joins_late_syncs_and_takes_part() -> Checked {
     let mut c = World::new(Setup { late: vec![3], ..Setup::validators(4) });
     c.run_until("three decide without the fourth", SOON, |c| c.tip(0).0 >= 8)?;
     c.restart(3);
@@ -218,7 +218,7 @@ fn a_quorum_of_nils_does_not_unlock() -> Checked {
 /// A block gets a polka in round 0, and later rounds name so many other blocks that its bytes are evicted. When it is
 /// proposed again with its polka, a validator must fetch it again before it precommits it.
 #[test]
-fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> Checked {
+fn i4_an_evicted_block_is_fetched_again_before_it_is_locked() -> Checked {
     let told = |mutation: Option<Mutation>| {
         let mut setup = Setup::validators(4).with_mutation(mutation);
         setup.params.synchrony.message_delay = ms(1000);
@@ -239,7 +239,7 @@ fn i4_a_block_that_gave_way_to_others_is_fetched_again_before_it_is_locked() -> 
     told(None)?;
     let believes = Mutation::named("keep_verdicts");
     let panic = std::panic::catch_unwind(|| told(believes)).expect_err("it precommits what it does not have");
-    let panic = panic.downcast_ref::<String>().expect("an assertion that says what is wrong");
+    let panic = panic.downcast_ref::<String>().expect("an assertion with a message");
     assert!(panic.starts_with("I4: the precommit for block"), "{panic}");
     Ok(())
 }
@@ -315,7 +315,7 @@ fn no_height_starts_before_the_genesis_time() -> Checked {
         let alive = node.alive.as_ref().expect("it runs");
         assert_eq!((alive.host.engine().height(), alive.host.status().syncs), (Height(0), 0));
         let waits = alive.host.status().waits_until;
-        assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it says what it waits for");
+        assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it reports what it waits for");
     }
     c.run_until_height(3, ms(3000))?;
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
@@ -363,7 +363,7 @@ fn an_equivocator_is_seen_and_changes_nothing() -> Checked {
 }
 
 #[test]
-fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Checked {
+fn invalid_blocks_are_not_decided_and_the_next_proposer_decides() -> Checked {
     let mut c = World::new(Setup::validators(4).with_byzantine(1, Behaviour::BadBlocks));
     c.run_until_height(12, Duration::from_secs(60))?;
     assert!(c.counts.later_rounds > 0, "{}", c.counts);
@@ -371,7 +371,7 @@ fn bad_blocks_are_not_decided_and_their_proposer_is_passed_over() -> Checked {
 }
 
 #[test]
-fn nonsense_is_reproached_and_harmless() -> Checked {
+fn garbage_is_penalized_and_harmless() -> Checked {
     let mut c = World::new(Setup::validators(4).with_byzantine(3, Behaviour::Garbage));
     c.run_until_height(12, Duration::from_secs(60))?;
     assert!(c.counts.penalties > 0, "{}", c.counts);
@@ -379,7 +379,7 @@ fn nonsense_is_reproached_and_harmless() -> Checked {
 }
 
 #[test]
-fn a_silent_validator_and_a_selective_one_delay_only() -> Checked {
+fn a_silent_and_a_selective_validator_only_delay_decisions() -> Checked {
     for behaviour in [Behaviour::Silent, Behaviour::Selective] {
         let mut c = World::new(Setup::validators(4).with_byzantine(2, behaviour));
         c.run_until_height(8, Duration::from_secs(60))?;
@@ -401,7 +401,7 @@ fn a_validator_behind_a_sentry_signs_again_after_a_restart() -> Checked {
 
 /// Seed 172: if two heights were possible in one step, one step could contain an endless number of heights.
 #[test]
-fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Checked {
+fn a_lone_validator_with_empty_blocks_at_once_still_receives_messages() -> Checked {
     let mut setup = Setup::validators(1).with_full_nodes(1);
     setup.config.empty_block_interval = Some(Duration::ZERO);
     let mut c = World::new(setup);
@@ -411,7 +411,7 @@ fn a_lone_validator_with_empty_blocks_at_once_still_listens() -> Checked {
 /// Seed 6279: the write of a decided height is on disk but was reported as failed, and a client's transaction arrives
 /// before the node has stopped.
 #[test]
-fn a_client_that_comes_between_a_failed_write_and_the_stop_stops_nothing_else() -> Checked {
+fn a_client_request_between_a_failed_write_and_the_stop_does_not_break_the_node() -> Checked {
     for seed in 0..12 {
         let mut setup = Setup { seed, tx_interval: Duration::from_micros(500), ..Setup::validators(1) };
         setup.config.empty_block_interval = Some(ms(10));
@@ -448,7 +448,7 @@ fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Checked {
 /// Two of four restart with old disks while the other two are down: the checker verifies that they do not contradict
 /// their earlier votes.
 #[test]
-fn two_old_disks_that_hear_each_other_alone_sign_nothing() -> Checked {
+fn two_old_disks_that_reach_only_each_other_sign_nothing() -> Checked {
     for loses_file in [false, true] {
         let mut c = four()?;
         let copies = [2, 3].map(|node| c.nodes()[node].disk.durable());
@@ -491,7 +491,7 @@ fn four_and(strangers: usize, behaviour: Behaviour) -> Result<World, Broken> {
 }
 
 #[test]
-fn who_claims_far_heights_changes_nothing_that_clients_see() -> Checked {
+fn claims_of_far_heights_change_nothing_that_clients_see() -> Checked {
     let mut c = four_and(3, Behaviour::Claimant)?;
     let before = c.checker_height();
     for _ in 0..2000 {
@@ -499,19 +499,19 @@ fn who_claims_far_heights_changes_nothing_that_clients_see() -> Checked {
         assert!((0..4).all(|node| !c.catching_up(node)), "a claim is no reason to be catching up: {}", c.standing());
     }
     let heights = c.checker_height() - before;
-    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one per second is expected");
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
     assert!(c.counts.penalties > 0, "claims that are not served cost score");
     Ok(())
 }
 
 #[test]
-fn words_that_no_validator_signed_start_no_height() -> Checked {
+fn unsigned_messages_start_no_height() -> Checked {
     let mut c = four_and(2, Behaviour::Unsigned)?;
     let before = c.checker_height();
     c.run_for(ms(20_000))?;
     let heights = c.checker_height() - before;
-    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one a second are due");
+    assert!((18..=21).contains(&heights), "{heights} heights in 20 s, one per second is expected");
     assert_eq!(c.counts.later_rounds, 0, "{}", c.counts);
     assert!(c.counts.penalties > 100, "{}", c.counts);
     Ok(())
@@ -520,7 +520,7 @@ fn words_that_no_validator_signed_start_no_height() -> Checked {
 /// Ten blocks are decided per second. The validator that was cut off for four seconds knows 14 nodes without stake and
 /// three validators; unanswered requests last 5 s.
 #[test]
-fn who_was_paused_catches_up_among_claimants_that_serve_nothing() -> Checked {
+fn a_paused_node_catches_up_among_peers_that_serve_no_claimed_block() -> Checked {
     let mut setup = Setup::validators(4).with_strangers(14, Behaviour::Claimant);
     setup.config.empty_block_interval = Some(ms(100));
     setup.config.gossip_interval = ms(1000);

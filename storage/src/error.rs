@@ -27,7 +27,7 @@ pub enum StoreError {
     },
     /// Files are missing, or their bytes are not what was written.
     #[error(
-        "{place}: the store is damaged: {reason}. `cairn verify store` lists what else is. Stop the node, move the folder away, and \
+        "{place}: the store is damaged: {reason}. `cairn verify store` lists all damage. Stop the node, move the folder away, and \
          `cairn restore` a copy of another node's store (`cairn backup` makes one); keep priv_validator_state.json, so that nothing \
          is signed twice"
     )]
@@ -90,7 +90,7 @@ pub enum StoreError {
         expected: String,
     },
     /// No genesis state has been written yet.
-    #[error("{place}: the store is empty: the genesis state comes first")]
+    #[error("{place}: the store is empty: the genesis state must be written first")]
     NoGenesis {
         /// Location of the store.
         place: String,
@@ -112,7 +112,7 @@ pub enum StoreError {
         earliest: Height,
     },
     /// The height is above the decided ones.
-    #[error("height {got} is not there yet: the chain stands at height {tip}")]
+    #[error("height {got} does not exist yet: the chain is at height {tip}")]
     Future {
         /// Height that was requested.
         got: Height,

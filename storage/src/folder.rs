@@ -60,7 +60,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         return Err(not_ours(path, format!("it holds {other:?}")));
     }
     if let Some(data) = names.iter().find(|name| holds_rows(name)) {
-        let reason = format!("{data} is there but the file {CURRENT_FILE} is missing");
+        let reason = format!("{data} exists but the file {CURRENT_FILE} is missing");
         return Err(StoreError::damaged(path.display().to_string(), reason));
     }
     Ok(())

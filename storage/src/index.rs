@@ -211,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_come_back_and_values_do_not_mix(a in "[\0-b]{0,4}", b in "[\0-b]{0,4}", height in 0u64..3, index in 0u32..3) {
+        fn rows_read_back_and_values_do_not_mix(a in "[\0-b]{0,4}", b in "[\0-b]{0,4}", height in 0u64..3, index in 0u32..3) {
             let at = Position { height: Height(height), index };
             let key = row_key(value_prefix(Indexed::Txs, "t", &a), at);
             let behind = &key[tag_prefix(Indexed::Txs, "t").len()..];

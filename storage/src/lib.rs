@@ -41,7 +41,7 @@
 //!
 //! # Invariants
 //! - **S1** A height is one batch: block, commit, results, writes, history, indexes and tip are either all stored or
-//!   all absent (`crash_at_every_write_leaves_a_whole_height`).
+//!   all absent (`a_crash_at_any_write_leaves_a_complete_height`).
 //! - **S2** The batch of a height is not synced; [`Store::write_ahead`] is, and makes all earlier batches durable.
 //!   After a crash of the machine the store is at exactly one height, at or above the parent of the last write-ahead's
 //!   height, with the hard state and the bytes of the blocks precommitted above it
@@ -53,9 +53,9 @@
 //! - **S5** For every kept height, the state that is read later equals the state at the commit
 //!   (`every_kept_height_reads_as_it_was_when_committed`).
 //! - **S6** A read outside the window is an error that contains the bound, never an empty answer
-//!   (`below_the_window_is_pruned_and_above_the_tip_is_future`).
+//!   (`reads_below_the_window_are_pruned_and_above_the_tip_are_future`).
 //! - **S7** Rows that are deleted from the disk were durably outside the window before, and no reader still needs them
-//!   (`a_crash_after_forgetting_does_not_bring_the_old_window_back`, `a_held_reader_keeps_its_height_through_a_prune`).
+//!   (`a_crash_after_pruning_does_not_restore_the_old_window`, `a_held_reader_keeps_its_height_through_a_prune`).
 //! - **S8** Rewinding to a height leaves exactly the rows that existed when it was committed
 //!   (`rewind_leaves_exactly_the_rows_of_that_height`).
 

@@ -182,7 +182,7 @@ impl<K: Kv> Drop for StateReader<'_, K> {
             lock(&self.store.window).release(self.height);
         }
         if let Some(failure) = self.failure.get().filter(|_| !*self.is_told.get_mut() && !std::thread::panicking()) {
-            panic!("a failed read of the state at height {} was passed over: {failure}", self.height);
+            panic!("a failed read of the state at height {} was ignored: {failure}", self.height);
         }
     }
 }

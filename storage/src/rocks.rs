@@ -137,7 +137,7 @@ impl RocksKv {
         };
         let db = db.map_err(|e| open_error(path, &e))?;
         if db.iterator(IteratorMode::Start).next().is_some() {
-            return Err(not_ours(path, "a RocksDB with rows of its own".to_owned()));
+            return Err(not_ours(path, "a RocksDB with rows of another program".to_owned()));
         }
         let sequence = db.latest_sequence_number();
         let warnings = SyncedFile::check(path, sequence, has_database)?.into_iter().collect();
@@ -175,7 +175,7 @@ impl RocksKv {
         let (found_files, found_bytes) = (found.len(), found.iter().sum::<u64>());
         let reason = format!(
             "files with blocks (*.blob) are missing or cut off: {files} files with {bytes} bytes were written, {found_files} with \
-             {found_bytes} bytes are there"
+             {found_bytes} bytes exist"
         );
         Err(StoreError::damaged(self.place(), reason))
     }
@@ -288,7 +288,7 @@ impl Kv for RocksKv {
             let noted = writer.synced.as_ref().map_or(Ok(()), |synced| synced.set(sequence));
             noted.map_err(|e| StoreError::Io {
                 place: self.place(),
-                doing: "noting the sync",
+                doing: "recording the sync",
                 reason: e.to_string(),
             })?;
         } else {
@@ -498,14 +498,14 @@ impl SyncedFile {
         let Some(noted) = noted else {
             let what = if read.is_err() { "is missing" } else { "is not readable" };
             let warning = format!(
-                "{} {what}: it is unknown this time whether the database has come back with everything that was synced. If the \
-                 folder was put back from an old copy, stop the node before it signs, and see \"Copies of a store\" in docs/operate.md",
+                "{} {what}: it cannot be checked now whether the database still has everything that was synced. If the \
+                 folder was restored from an old copy, stop the node before it signs, and see \"Copies of a store\" in docs/operate.md",
                 path.display()
             );
             return Ok((has_database && sequence > 0).then_some(warning));
         };
         if sequence < noted {
-            let reason = format!("its log ends at write {sequence}, but write {noted} had been synced");
+            let reason = format!("its log ends at write {sequence}, but write {noted} was synced");
             return Err(StoreError::damaged(folder.display().to_string(), reason));
         }
         Ok(None)

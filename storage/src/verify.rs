@@ -224,12 +224,12 @@ impl<K: Kv> Verification<'_, K> {
         if let Some(before) = self.before.as_ref().filter(|before| before.header.height.next() == height)
             && header.last_block_id != Some(before.block_id)
         {
-            self.find_at(Cf::Heads, height, "it does not name the block before as its parent");
+            self.find_at(Cf::Heads, height, "its parent is not the previous block");
         }
         if let Some((at, app_hash, results_hash)) = self.leaves.filter(|(at, ..)| at.next() == height)
             && (header.app_hash, header.last_results_hash) != (app_hash, results_hash)
         {
-            self.find_at(Cf::Results, at, "they are not what the next header says of them");
+            self.find_at(Cf::Results, at, "they do not match the next header");
         }
         for (cf, hash, expected) in [
             (Cf::Validators, self.store.validators(height).map(|set| set.hash()), header.validators_hash),
@@ -238,7 +238,7 @@ impl<K: Kv> Verification<'_, K> {
         ] {
             match hash {
                 Ok(hash) if hash == expected => {}
-                Ok(_) => self.find_at(cf, height, "what is in force at this height is not what the header says"),
+                Ok(_) => self.find_at(cf, height, "the value in force at this height does not match the header"),
                 Err(error) => self.failed(cf, Some(height), &keys::height(height), &error),
             }
         }
@@ -333,7 +333,7 @@ impl<K: Kv> Verification<'_, K> {
             .leaves
             .is_some_and(|leaves| leaves.0 == tip.height && leaves != (tip.height, tip.app_hash, tip.results_hash))
         {
-            self.find_at(Cf::Results, tip.height, "they are not what the tip says of them");
+            self.find_at(Cf::Results, tip.height, "they do not match the tip");
         }
     }
 

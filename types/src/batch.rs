@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_holds_together() {
+    fn batches_of_valid_signatures_are_valid() {
         for count in [0, 1, 2, 3, 16, 65] {
             let txs: Vec<Transaction> = (0..count).map(tx).collect();
             assert_eq!(verify_batch(&txs), vec![true; txs.len()]);
         }
-        assert_eq!(verify_batch(&[tx(1), tx(1), tx(1)]), [true; 3], "the same one again");
+        assert_eq!(verify_batch(&[tx(1), tx(1), tx(1)]), [true; 3], "the same transaction again");
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_do_not_hold_are_found_wherever_they_are() {
+    fn invalid_signatures_are_found_at_every_position() {
         let good: Vec<Transaction> = (0..9).map(tx).collect();
         for mask in 0..1_u32 << 9 {
             let is_bad = |index: usize| mask >> index & 1 == 1;
@@ -167,7 +167,7 @@ mod tests {
     /// Two signatures with opposite nonce points R and -R, both with the wrong recovery bit: their errors are 2R and -2R, so a
     /// sum without coefficients would be the point at infinity.
     #[test]
-    fn errors_do_not_cancel() {
+    fn two_errors_in_a_batch_do_not_cancel_each_other() {
         let (a, a_is_odd) = with_wrong_parity(0, Scalar::from(7_u64));
         let opposite = (1..).map(|n| with_wrong_parity(n, Scalar::from(7_u64))).find(|(_, is_odd)| *is_odd != a_is_odd);
         let b = opposite.unwrap().0;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn high_s_zero_and_what_is_no_point_do_not_hold() {
+    fn signatures_with_high_s_zero_or_no_curve_point_are_invalid() {
         let zero_s = (1..=32).fold(tx(3), |tx, byte| changed(&tx, 1 + byte, |_| 0));
         let zero_r = (33..=64).fold(tx(3), |tx, byte| changed(&tx, 1 + byte, |_| 0));
         let large_r = (33..=64).fold(tx(3), |tx, byte| changed(&tx, 1 + byte, |_| 0xFF));

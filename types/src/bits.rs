@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_does_not_fit() {
+    fn bits_beyond_the_length_and_wrong_lengths_are_refused() {
         let refused = |bits, bytes| BitSet::from_pb(pb::BitSet { bits, bytes }).is_err();
         assert!(
             refused(9, vec![0]) && refused(1, vec![2]) && refused(BITS_MAX + 1, vec![0; 33]) && refused(0, vec![0])

@@ -35,7 +35,7 @@ pub enum BlockError {
     #[error("header.last_commit_hash is not the root over the last commit")]
     LastCommitHash,
     /// The last commit is not for the header's `last_block_id` at the height before, or only one of the two is present.
-    #[error("the last commit is not of header.last_block_id")]
+    #[error("the last commit is not for header.last_block_id")]
     LastCommit,
 }
 

@@ -64,7 +64,7 @@ pub enum CommitError {
         expected: usize,
     },
     /// An entry is of a validator that is not at this index of the set.
-    #[error("signature {index} is not of the validator at that place")]
+    #[error("signature {index} does not name the validator at that index of the set")]
     Validator {
         /// Index of the entry in the commit.
         index: usize,

@@ -439,9 +439,9 @@ mod tests {
     /// keys are refused. With a good key, our result for unusual encodings of R is that of the other implementation of
     /// ZIP 215.
     #[test]
-    fn keys_of_small_order_are_refused_and_odd_signatures_judged_as_elsewhere() {
+    fn keys_of_small_order_are_refused_and_unusual_encodings_of_r_follow_zip_215() {
         for bytes in small_order() {
-            assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would take it");
+            assert!(VerificationKey::try_from(bytes).is_ok(), "ZIP 215 would accept it");
             assert_eq!(Ed25519PublicKey::from_bytes(&bytes), Err(SignatureError::Ed25519PublicKey));
         }
         // y = p + 3 is another encoding of y = 3, which is a point of large order.
@@ -471,7 +471,7 @@ mod tests {
     /// and batch verification accept it, so Cairn does; RFC 8032's equation without the cofactor would refuse it, and
     /// nodes would disagree.
     #[test]
-    fn the_equation_has_the_cofactor() {
+    fn ed25519_signatures_are_verified_with_the_cofactor() {
         let public: [u8; 32] = hex("04c5158f254c3a6c1f95ced6dc64b223c9706fbf72d2f27dcbc6e7844372977f");
         let public = ConsensusPublicKey::from_bytes(KeyType::Ed25519, &public).unwrap();
         let message = b"cofactor";

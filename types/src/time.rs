@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_back() {
+    fn times_survive_their_text() {
         for text in ["1970-01-01T00:00:00Z", "2026-11-23T01:02:03.000000001Z", "2026-11-23T01:02:03.5Z"] {
             assert_eq!(Time::parse(text).unwrap().to_string(), text);
         }

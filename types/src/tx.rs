@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_can_change() {
+    fn a_transaction_with_a_changed_byte_is_refused() {
         let bytes = body(TxOrder::Nonce(1)).sign(&key()).encode();
         for index in 0..bytes.len() {
             for flip in [1, 0x80] {

@@ -61,7 +61,7 @@ pub enum ValidatorSetError {
     #[error("validator {0} has power 0")]
     NoPower(Address),
     /// A validator is listed twice.
-    #[error("validator {0} is there twice")]
+    #[error("validator {0} is listed twice")]
     Duplicate(Address),
     /// The total power exceeds [`POWER_TOTAL_MAX`].
     #[error("the total power exceeds {POWER_TOTAL_MAX}")]

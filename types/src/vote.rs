@@ -146,7 +146,7 @@ impl VerifiedVote {
     /// Panics if the voter is not at its index, because then `validators` is not the set of this vote.
     pub fn of_own(signed: SignedVote, validators: &ValidatorSet) -> Self {
         let validator = validators.get(signed.vote.validator_index).expect("own index is in the set");
-        assert_eq!(validator.address(), signed.vote.validator, "own vote stands at its own index");
+        assert_eq!(validator.address(), signed.vote.validator, "own vote is at its own index");
         Self { power: validator.power, signed }
     }
 }

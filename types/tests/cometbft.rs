@@ -161,7 +161,7 @@ fn a_transaction_is_proven_under_the_data_hash() {
 }
 
 #[test]
-fn results_hash_is_over_what_is_deterministic() {
+fn results_hash_covers_only_deterministic_fields() {
     let result = |code, data: &[u8], gas_wanted, gas_used| TxResult {
         code,
         data: data.to_vec(),

@@ -95,12 +95,12 @@ fn samples() -> Vec<Vec<u8>> {
 
 proptest! {
     #[test]
-    fn random_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         all_survive(&bytes);
     }
 
     #[test]
-    fn damaged_messages(which in 0..12_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+    fn damaged_messages_never_panic(which in 0..12_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = samples().swap_remove(which);
         let at = at.index(bytes.len());
         bytes[at] = byte;
@@ -112,7 +112,7 @@ proptest! {
 }
 
 #[test]
-fn too_many_bytes_are_not_looked_at() {
+fn messages_above_the_size_limit_are_refused() {
     let error = SignedVote::decode(&vec![0; limits::VOTE_BYTES_MAX + 1]).unwrap_err();
     assert!(matches!(error, DecodeError::TooLarge { name: "vote", .. }), "{error}");
 }

@@ -127,7 +127,7 @@ fn the_tree_grows_and_shrinks_bucket_by_bucket() {
 }
 
 #[test]
-fn parts_tell_which_rows_differ_from_the_tree() {
+fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
     for count in [0, 1, 5, 3000_u32] {
         let mut world = World::new();
         world.write(&writes((0..count).map(|i| put(&i.to_be_bytes(), b"value"))));
@@ -155,7 +155,7 @@ fn parts_tell_which_rows_differ_from_the_tree() {
         let mut rows = world.rows.clone();
         let more = row_key(PREFIX, &path_of(b"one more"));
         rows.insert(more.clone(), row_value(b"one more", b"value"));
-        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain knows of no such row")]);
+        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain has no such row")]);
     }
 }
 
@@ -184,7 +184,7 @@ fn an_update_of_other_content_is_refused() {
 }
 
 #[test]
-fn rows_under_other_prefixes_do_not_count() {
+fn rows_under_other_prefixes_do_not_change_the_root() {
     let mut world = World::new();
     world.write(&writes([put(b"a", b"1"), (b"m".to_vec(), Some(vec![1])), (b"o".to_vec(), Some(vec![1]))]));
     assert_eq!(world.tree.root(), Tree::open(PREFIX, &rows_of(PREFIX, [("a", "1")])).root());
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn crowded_paths_keep_to_the_rules(batches in proptest::collection::vec(crafted_writes(), 1..8)) {
+    fn paths_with_common_prefixes_give_the_defined_root(batches in proptest::collection::vec(crafted_writes(), 1..8)) {
         let mut world = World::new();
         for batch in &batches {
             world.write(batch);
@@ -315,7 +315,7 @@ proptest! {
 }
 
 #[test]
-fn proofs_in_crowded_places_hold() {
+fn proofs_for_paths_with_long_common_prefixes_hold() {
     let mut world = World::new();
     let key = |i: u16| i.to_be_bytes();
     world.write(&writes((0..200).map(|i| put(&key(i), b"x"))));
@@ -342,7 +342,7 @@ fn proofs_in_crowded_places_hold() {
 }
 
 #[test]
-fn a_reader_of_another_height_is_noticed() {
+fn a_reader_of_another_height_is_detected() {
     let mut world = World::new();
     world.write(&writes([put(b"a", b"1"), put(b"b", b"2")]));
     let old = world.rows.clone();
@@ -383,7 +383,7 @@ fn a_lone_leaf_beside_full_buckets_is_not_wrapped() {
 }
 
 #[test]
-fn a_leaf_off_the_way_excludes_nothing() {
+fn a_leaf_outside_the_path_proves_no_absence() {
     let path = path_of(b"key");
     let mut elsewhere = path;
     elsewhere[0] ^= 0x80;

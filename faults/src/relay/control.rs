@@ -157,7 +157,7 @@ impl Control {
         match head.split(' ').nth(1) {
             Some("200") => Ok(text.to_owned()),
             Some(_) => Err(format!("the relay refuses: {}", text.trim())),
-            None => Err("what answers there is no relay".to_owned()),
+            None => Err("the program that answers there is not a relay".to_owned()),
         }
     }
 

@@ -273,7 +273,7 @@ mod tests {
         };
         assert!(!line.offer(vec![0; 50_000]), "there is no room");
         line.break_off();
-        assert!(!pushing.join().unwrap(), "and the stream's sender is told that nobody takes it");
+        assert!(!pushing.join().unwrap(), "and the stream's sender gets an error");
         assert!(!line.offer(vec![]) && line.take().is_none());
         shared.set(Settings::default());
     }

@@ -221,7 +221,7 @@ impl Relay {
     pub fn obey(&self, orders: &[Order]) -> Result<(), String> {
         for name in orders.iter().filter_map(|order| order.links.as_ref()).flatten() {
             if !self.links.iter().any(|link| link.name == *name) {
-                return Err(format!("there is no link {name}: ask with GET which there are"));
+                return Err(format!("there is no link {name}: GET lists all links"));
             }
         }
         for order in orders {

@@ -72,7 +72,7 @@ impl FromStr for Change {
     fn from_str(text: &str) -> Result<Self, String> {
         let usage = || {
             format!(
-                "{:?} is no setting: use delay=50ms, jitter=5ms, rate=1000000 (bytes a second), rate=off, cut, heal or open",
+                "{:?} is no setting: use delay=50ms, jitter=5ms, rate=1000000 (bytes per second), rate=off, cut, heal or open",
                 text.chars().take(80).collect::<String>()
             )
         };
@@ -86,7 +86,7 @@ impl FromStr for Change {
             Some(("rate", "off")) => Ok(Self::Rate(None)),
             Some(("rate", value)) => match value.parse() {
                 Ok(rate) if rate >= RATE_MIN => Ok(Self::Rate(Some(rate))),
-                Ok(rate) => Err(format!("rate={rate} is too little: use at least {RATE_MIN} bytes a second, or cut")),
+                Ok(rate) => Err(format!("rate={rate} is too little: use at least {RATE_MIN} bytes per second, or cut")),
                 Err(_) => Err(usage()),
             },
             _ => Err(usage()),

@@ -50,7 +50,7 @@ impl MempoolError {
 
     /// Returns the error of a node that is too busy; it says nothing about the transaction.
     pub fn busy() -> Self {
-        Self::new(69, "E_BUSY", "the node has too many transactions to look at: send it again in a second")
+        Self::new(69, "E_BUSY", "the node has too many transactions to check: send it again in a second")
     }
 
     /// Returns the error of a node that cannot read the state from its disk; it says nothing about the transaction.
@@ -58,22 +58,22 @@ impl MempoolError {
         Self::new(
             70,
             "E_NOT_AVAILABLE",
-            "this node cannot read the state from its disk, as its log says: send it to another node",
+            "this node cannot read the state from its disk (see its log): send it to another node",
         )
     }
 
     pub(super) fn full(fee_needed: Option<u64>, got: u64) -> Self {
         let way_out = match fee_needed {
-            Some(fee) => format!("the fee is {got}, {fee} is the least that gets in now"),
-            None => "it cannot be executed before others of its sender come, and there is room only for what can: send those first, \
-                     or try again later"
+            Some(fee) => format!("the fee is {got}, a fee of {fee} is the least that is accepted now"),
+            None => "it needs earlier transactions of its sender, and there is room only for transactions that can be executed: \
+                     send those first, or try again later"
                 .to_owned(),
         };
         Self::new(64, "E_MEMPOOL_FULL", way_out)
     }
 
     pub(super) fn held() -> Self {
-        Self::new(65, "E_IN_MEMPOOL", "it is here already and waits for a block; it is announced to peers again")
+        Self::new(65, "E_IN_MEMPOOL", "it already waits here for a block; it is announced to peers again")
     }
 
     pub(super) fn committed() -> Self {
@@ -84,7 +84,7 @@ impl MempoolError {
         Self::new(
             67,
             "E_SENDER_FULL",
-            format!("{max} transactions of this sender wait, no more may: try again after the next block"),
+            format!("{max} transactions of this sender wait, which is the limit: try again after the next block"),
         )
     }
 
@@ -92,7 +92,9 @@ impl MempoolError {
         Self::new(
             68,
             "E_REPLACE_FEE",
-            format!("one with this nonce and a fee of {held} waits: offer {needed} or more, not {got}, to replace it"),
+            format!(
+                "a transaction with this nonce and a fee of {held} waits: offer {needed} or more, not {got}, to replace it"
+            ),
         )
     }
 }

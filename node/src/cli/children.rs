@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_words_are_the_last_line_that_says_something() {
+    fn the_last_line_with_text_is_shown_when_a_process_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = log_file(dir.path());
         fs::write(&path, format!("{}\nfirst\n\x1b[31mlast\n\n", "x".repeat(10_000))).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_process_ended_is_said_in_words() {
+    fn the_exit_status_of_a_process_is_described_in_words() {
         assert_eq!(how(ExitStatus::from_raw(9)), "was killed by signal 9");
         assert_eq!(how(ExitStatus::from_raw(0)), "was stopped");
         assert_eq!(how(ExitStatus::from_raw(3 << 8)), "ended with exit code 3");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_errors_are_told_apart() {
+    fn results_and_errors_are_distinguished() {
         let client = answer_once("200 OK", r#"{"jsonrpc":"2.0","id":1,"result":{"a":"1"}}"#);
         assert_eq!(client.call("m", json!({})).unwrap(), json!({"a": "1"}));
         let error =
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_said_with_the_way_out() {
+    fn a_refused_connection_is_reported_with_the_remedy() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = Client::new(&format!("127.0.0.1:{port}")).unwrap();
         let error = client.call("status", json!({})).unwrap_err().to_string();

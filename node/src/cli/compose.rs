@@ -231,7 +231,7 @@ mod tests {
     /// Compares `docker-compose.yml` of the sources with the output for four validators.
     /// `rm docker-compose.yml && cairn testnet --compose --dir .` writes this file again.
     #[test]
-    fn the_compose_file_of_the_sources_is_what_is_written_for_four() {
+    fn the_compose_file_in_the_sources_equals_the_one_written_for_four() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
         let there = std::fs::read_to_string(path).expect("docker-compose.yml is there");
         assert!(
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn another_number_changes_what_depends_on_it_and_nothing_else() {
+    fn another_number_of_validators_changes_only_what_depends_on_it() {
         let seven = text(7, "..", &["--chain-id".to_owned(), "seven".to_owned()]);
         assert!(seven.contains(r#""--validators", "7", "--chain-id", "seven"]"#), "{seven}");
         assert!(seven.contains("build: ..\n") && seven.contains("- ../monitoring/prometheus:/etc/prometheus:ro"));

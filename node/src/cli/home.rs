@@ -152,7 +152,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_given_home_is_taken_as_it_is() {
+    fn a_given_home_is_used_unchanged() {
         let home = Home::find(Some("some/where".into())).unwrap();
         assert_eq!(home.path(), Path::new("some/where"));
         assert_eq!(home.keyring(), Path::new("some/where/keys"));

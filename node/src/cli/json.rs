@@ -67,7 +67,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn numbers_stand_as_numbers_or_in_text() {
+    fn numbers_are_read_from_numbers_or_text() {
         let value = json!({"a": {"b": "7", "c": 8, "d": "x", "e": null}});
         assert_eq!(number(&value, "/a/b").unwrap(), 7);
         assert_eq!(number(&value, "/a/c").unwrap(), 8);

@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_testnets_home_stands_for_all_its_nodes() {
+    fn a_testnets_home_means_all_its_nodes() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("t");
         let wanted = prepare::Wanted {

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_testnet_is_made_once_and_then_gone_on_with() {
+    fn a_testnet_is_created_once_and_then_continued() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("t");
         let first = testnet(&wanted(&dir, Some(3))).unwrap();
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_testnet_that_is_not_the_one_wanted_is_left_alone() {
+    fn a_testnet_with_other_settings_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         testnet(&wanted(dir.path(), Some(2))).unwrap();
         let other = |wanted: Wanted| testnet(&wanted).unwrap_err().to_string();
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_is_told_where_a_local_testnet_is() {
+    fn the_prometheus_targets_of_a_local_testnet_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let made = testnet(&wanted(dir.path(), Some(2))).unwrap();
         assert!(!on_machines_of_their_own(&made.nodes));

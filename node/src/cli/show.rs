@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn times_past_are_told_in_the_unit_that_fits() {
+    fn past_times_are_shown_in_the_largest_unit_that_fits() {
         let now = Time::parse("2026-01-10T00:00:00Z").unwrap();
         for (then, text) in [
             ("2026-01-09T23:59:59.5Z", "0.5 s ago"),

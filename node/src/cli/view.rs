@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn why_validators_are_not_ready_stands_below_the_table_once() {
+    fn the_reasons_why_validators_are_not_ready_are_listed_once_below_the_table() {
         let mut picture = picture();
         let Condition::Up(seen) = picture.rows[0].condition.clone() else { panic!() };
         for (row, power) in picture.rows.iter_mut().zip([5, 6]) {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_it_is_one_line() {
+    fn without_a_terminal_the_view_is_one_line() {
         let line = picture().line();
         assert_eq!(line, "height: node0 57, node1 57 catching up, node2 starting, node3 down; 12 tx/s, 2 waiting");
     }

@@ -129,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_look_is_read_from_five_answers() {
+    fn the_state_of_a_node_is_read_from_five_answers() {
         let answers = [
             json!({"sync_info": {"latest_block_height": "7", "latest_block_time": "2026-01-01T00:00:00Z", "catching_up": true}}),
             json!({"round_state": {"height/round/step": "8/2/4"}}),

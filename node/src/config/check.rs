@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_with_place_key_and_way_out() {
+    fn invalid_settings_are_refused_with_source_key_and_remedy() {
         for (file, key, way_out) in [
             ("log_level = \"loud\"", "log_level", "use trace"),
             ("log_format = \"xml\"", "log_format", "\"plain\""),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn listening_addresses() {
+    fn listen_addresses_are_parsed() {
         for (text, socket) in [
             ("tcp://127.0.0.1:1", "127.0.0.1:1"),
             (":26660", "0.0.0.0:26660"),

@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_of_cometbft_without_meaning_says_the_way_out() {
+    fn an_unsupported_cometbft_setting_is_refused_with_the_remedy() {
         assert!(error("[consensus]\ntimeout_propose = \"3s\"", &[], &[]).contains("genesis document"));
         assert!(error("[statesync]\nenable = false", &[], &[]).contains("[statesync] is a setting of CometBFT"));
         assert!(error("priv_validator_laddr = \"\"", &[], &[]).contains("remote signers"));

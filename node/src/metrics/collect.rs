@@ -429,7 +429,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_peers_make_this_node_hold_and_refuse_is_exported() {
+    fn metrics_show_what_peers_make_this_node_hold_and_refuse() {
         let stats = p2p::Stats {
             banned: 1,
             banned_ranges: 2,

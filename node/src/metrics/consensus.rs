@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_proven_byzantine_is_told_of_the_last_block_and_of_validators_alone() {
+    fn byzantine_metrics_count_only_validators_with_evidence_in_the_last_block() {
         let (metrics, _) = consensus();
         let mut block = committed(7, &[]).block.clone();
         let key = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[9; 32]).unwrap();

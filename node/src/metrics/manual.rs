@@ -171,7 +171,7 @@ mod tests {
 
     /// Metrics are sorted by name, so a help text must not refer to the metric before it.
     #[test]
-    fn each_help_text_stands_alone() {
+    fn each_help_text_is_complete_by_itself() {
         let page = manual();
         let texts = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.rsplit('|').nth(1));
         let mut count = 0;

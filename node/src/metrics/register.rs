@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_resolve_what_they_measure() {
+    fn histogram_buckets_resolve_the_measured_values() {
         assert!(short_seconds()[0] <= 1e-5 && *short_seconds().last().unwrap() >= 0.3);
         assert!(long_seconds()[0] <= 1e-3 && *long_seconds().last().unwrap() >= 30.0);
         assert_eq!(few(short_seconds()).len(), 8);

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn idle_connections_starve_nobody() {
+    async fn idle_connections_do_not_block_other_clients() {
         let server = served(3, 8).await;
         let mut idle = Vec::new();
         for _ in 0..20 {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_request_beyond_those_in_flight_is_told_so() {
+    async fn a_request_beyond_the_limit_in_flight_is_answered_503() {
         let server = served(0, 8).await;
         let text = get(server.address, "/metrics").await;
         assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("instrumentation.max_open_connections"), "{text}");

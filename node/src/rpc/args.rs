@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_plain_or_quoted() {
+    fn numbers_may_be_plain_or_quoted() {
         for args in [
             json(json!({"height": "5"})),
             json(json!({"height": 5})),

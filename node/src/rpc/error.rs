@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_to_do() {
+    fn errors_contain_the_remedy() {
         let future = Error::from(StoreError::Future { got: Height(9), tip: Height(7) });
         assert!(future.data.contains("height 9 must be less than or equal to the current blockchain height 7"));
         let pruned = Error::from(StoreError::Pruned { got: Height(1), earliest: Height(5) });

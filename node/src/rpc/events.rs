@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_behind_is_told_so() {
+    async fn a_cursor_that_is_behind_gets_the_number_of_missed_heights() {
         let hub = Hub::new(2);
         let mut slow = hub.cursor();
         for height in 1..=5 {

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_a_stranger_can_own_are_foreign_unless_the_operator_lists_them() {
+    fn host_names_are_foreign_unless_local_or_listed_by_the_operator() {
         let is_foreign = |host: &str, allowed: &[&str]| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().unwrap());

@@ -688,7 +688,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_commit_is_understood_whoever_is_absent() {
+    fn a_commit_with_absent_validators_is_understood() {
         let committed = committed(7, &[]);
         let last = committed.block.last_commit.as_ref().unwrap();
         let parsed: tendermint::block::Commit = serde_json::from_value(commit(last)).unwrap();
@@ -731,7 +731,7 @@ pub mod tests {
     }
 
     #[test]
-    fn where_consensus_stands_is_understood() {
+    fn the_consensus_state_is_understood() {
         let answer: endpoint::consensus_state::Response = parsed(&json!({ "round_state": consensus_state(&status()) }));
         let votes = &answer.round_state.height_vote_set[0];
         assert_eq!(votes.prevotes_bit_array, "BA{4:x_x_} 6/10 = 0.60");
@@ -773,7 +773,7 @@ pub mod tests {
     }
 
     #[test]
-    fn what_a_broadcast_answers_is_understood() {
+    fn the_answer_to_a_broadcast_is_understood() {
         let rejected = Err(Rejection { code: 5, codespace: "cairn".into(), log: "E_NONCE".into() });
         let answer = json!({
             "check_tx": check_tx(&rejected),

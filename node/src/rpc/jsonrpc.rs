@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_bodies() {
+    fn malformed_bodies_are_refused_with_the_codes_of_json_rpc() {
         let code = |body: &str| parse(body.as_bytes(), 2).map_err(|error| error.kind as i32);
         assert_eq!(code(""), Err(-32700));
         assert_eq!(code("{"), Err(-32700));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_nothing_is_answered() {
+    fn a_request_without_an_id_is_not_answered() {
         assert_eq!(single(r#"{"jsonrpc":"2.0","method":"status"}"#), Message::Notification);
         assert_eq!(single(r#"{"jsonrpc":"2.0","id":null,"method":"status"}"#), Message::Notification);
         let Body::Batch(batch) = parse(br#"[{"method":"a"},{"id":1,"method":"b"},5]"#, 10).unwrap() else { panic!() };

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_goes_first_and_a_full_queue_refuses() {
+    fn the_smallest_body_is_parsed_first_and_a_full_queue_refuses() {
         let shared = Shared::new();
         let [one, two, three] = [1, 2, 3].map(client_from);
         let push = |client: &Arc<Client>, bytes: usize| {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_bodies_are_read_elsewhere_and_charged() {
+    async fn large_bodies_are_parsed_on_other_threads_and_charged() {
         let (parsers, client) = (Parsers::new(), client());
         let body = format!(r#"{{"id":1,"method":"status","params":["{}"]}}"#, "x".repeat(100_000));
         let parsed = parsers.parse(Bytes::from(body.clone()), 1, &client).await.unwrap();

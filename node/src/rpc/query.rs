@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_hold_or_not() {
+    fn each_condition_matches_or_does_not() {
         let table = [
             ("tm.event='Tx'", true),
             ("tm.event = 'NewBlock'", false),
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_know_what_to_read() {
+    fn searches_read_only_what_the_conditions_need() {
         let query: Query =
             "tx.height > 5 AND tx.height<=9.5 AND transfer.to='Ann' AND a.b = 07 AND c.d = 1.5 AND tx.hash='AB'"
                 .parse()
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_on_one_kind_hold_for_one_event() {
+    fn conditions_on_one_event_type_match_within_one_event() {
         let event = |kind: &str, pairs: &[(&str, &str)]| Event {
             kind: kind.into(),
             attributes: pairs

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_encoded_and_nothing_else_is() {
+    fn request_targets_are_encoded_and_nothing_else_is() {
         let table: &[(&str, &str)] = &[
             ("GET /block?height=\"7\" HTTP/1.1\r\n\r\n", "GET /block?height=%227%22 HTTP/1.1\r\n\r\n"),
             ("\r\nGET /a?b=<>\\^`{|}#c HTTP/1.1\n\n", "\r\nGET /a?b=%3C%3E%5C%5E%60%7B%7C%7D%23c HTTP/1.1\n\n"),
@@ -286,7 +286,7 @@ mod tests {
     proptest! {
         /// The bytes read through a socket do not depend on the sizes of the pieces.
         #[test]
-        fn pieces_do_not_matter(
+        fn the_result_does_not_depend_on_the_sizes_of_the_pieces(
             requests in proptest::collection::vec(("[ -~]{0,20}", 0usize..9, "[a-z:\" \r]{0,30}"), 1..4),
             size in 1usize..40,
         ) {

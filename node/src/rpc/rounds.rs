@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_source_is_held_while_somebody_watches_and_gaps_are_told() {
+    async fn the_source_is_subscribed_only_while_watched_and_gaps_are_reported() {
         let (source, rounds) = (broadcast::Sender::new(4), Arc::new(Rounds::new()));
         let run = tokio::spawn({
             let rounds = rounds.clone();

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_reads_nothing_is_given_up() {
+    async fn a_client_that_reads_nothing_is_disconnected() {
         let (ours, mut theirs) = duplex(16);
         let patience = Duration::from_millis(50);
         let mut socket = NoStall::new(ours, patience, None);

@@ -17,7 +17,7 @@ fn error(answer: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_in_rounds_is_told_to_those_who_ask() {
+async fn round_events_are_sent_to_their_subscribers() {
     let chain = Chain::new();
     let id = chain.grow(vec![]).block_id;
     let served = chain.serve(Limits { subscriptions_per_client_max: 20, ..Limits::default() }).await;
@@ -93,7 +93,7 @@ async fn what_happens_in_rounds_is_told_to_those_who_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_never_comes_is_refused() {
+async fn subscriptions_to_unknown_events_are_refused() {
     let chain = Chain::new();
     let served = chain.serve(Limits::default()).await;
     let mut socket = limits::open(&served).await;
@@ -114,7 +114,7 @@ async fn what_never_comes_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_happenings_holds_nobody_up() {
+async fn a_flood_of_events_blocks_neither_senders_nor_other_clients() {
     let chain = Chain::new();
     let served = chain.serve(Limits::default()).await;
     let mut slow = limits::open(&served).await;

@@ -73,7 +73,7 @@ pub async fn said(mut socket: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_connection_too_many_is_told_so() {
+async fn a_connection_above_the_limit_is_refused_with_the_reason() {
     let served = Chain::new().serve(Limits { open_connections_max: 2, ..Limits::default() }).await;
     let address = served.handle.address();
     let websocket = open(&served).await;
@@ -155,7 +155,7 @@ async fn subscriptions_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subscribers_of_one_address_leave_places_to_others() {
+async fn subscribers_of_one_address_leave_places_for_other_addresses() {
     let served = Chain::new().serve(Limits { subscription_clients_max: 5, ..Limits::default() }).await;
     let query = json!({ "query": "tm.event = 'NewBlock'" });
     let mut of_one = Vec::new();
@@ -179,7 +179,7 @@ async fn subscribers_of_one_address_leave_places_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_wait_for_a_commit_leave_places_to_others() {
+async fn calls_that_wait_for_a_commit_leave_places_for_other_calls() {
     let limits =
         Limits { subscription_clients_max: 2, broadcast_tx_commit_time: Duration::from_secs(2), ..Limits::default() };
     let served = Chain::new().serve(limits).await;
@@ -262,7 +262,7 @@ async fn events_are_paid_for_in_bytes_and_processor_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_too_slow_is_told_and_cut_off() {
+async fn a_client_that_is_too_slow_gets_an_error_and_is_disconnected() {
     let chain = Chain::new();
     let served = chain.serve(Limits { subscription_buffer: 2, ..Limits::default() }).await;
     let mut slow = open(&served).await;
@@ -293,7 +293,7 @@ async fn a_client_that_is_too_slow_is_told_and_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_says_goodbye() {
+async fn stopping_the_server_closes_its_websockets() {
     let served = Chain::new().serve(Limits::default()).await;
     let mut socket = open(&served).await;
     let address = served.handle.address();
@@ -317,7 +317,7 @@ pub fn posted(body: &str, more: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mute_connections_take_no_place_from_those_who_ask() {
+async fn idle_connections_take_no_place_from_active_clients() {
     let served = Chain::new().serve(Limits { open_connections_max: 8, ..Limits::default() }).await;
     let mut mute = Vec::new();
     for _ in 0..24 {
@@ -332,7 +332,7 @@ async fn mute_connections_take_no_place_from_those_who_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subscribers_keep_their_places_and_the_address_is_told_of_its_share() {
+async fn subscribers_keep_their_places_and_the_refusal_names_the_limit_of_an_address() {
     let limits = Limits { open_connections_max: 8, open_connections_per_address_max: 2, ..Limits::default() };
     let served = Chain::new().serve(limits).await;
     let mut subscribers = [open(&served).await, open(&served).await];
@@ -385,7 +385,7 @@ async fn an_address_over_its_budget_is_refused_and_probes_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn web_pages_of_others_reach_nothing() {
+async fn requests_with_foreign_host_names_are_refused() {
     let served =
         Chain::new().serve(Limits { allowed_hosts: vec!["rpc.example.org".into()], ..Limits::default() }).await;
     for (host, status) in
@@ -409,7 +409,7 @@ async fn web_pages_of_others_reach_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heads_are_small() {
+async fn large_request_headers_are_refused() {
     let served = Chain::new().serve(Limits::default()).await;
     let answer = told(&served, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000))).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");

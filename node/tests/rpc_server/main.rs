@@ -84,7 +84,7 @@ async fn every_method_answers_an_unmodified_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_watches_headers_gets_one_for_each_height_and_no_transactions() {
+async fn a_subscriber_to_headers_gets_one_for_each_height_and_no_transactions() {
     let chain = Chain::new();
     let served = chain.serve(Limits::default()).await;
     let mut socket = limits::open(&served).await;
@@ -109,7 +109,7 @@ async fn who_watches_headers_gets_one_for_each_height_and_no_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stock_light_client_is_convinced() {
+async fn a_stock_light_client_verifies_the_chain() {
     for key_type in KeyType::ALL {
         let chain = Chain::with_keys(key_type);
         for nonce in 0..5 {
@@ -127,7 +127,7 @@ async fn a_stock_light_client_is_convinced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_say_what_to_do() {
+async fn errors_contain_the_remedy() {
     let chain = Chain::new();
     let served = chain.serve(Limits::default()).await;
     let url = served.http();

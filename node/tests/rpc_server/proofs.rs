@@ -74,7 +74,7 @@ async fn proofs_about_old_heights_of_a_small_state_are_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_cost_wait_for_each_other_and_not_for_others() {
+async fn expensive_calls_wait_for_each_other_and_cheap_calls_do_not_wait() {
     let chain = Chain::with_accounts(5_000);
     for nonce in 0..8 {
         chain.grow(vec![transfer(nonce, 1)]);
@@ -99,7 +99,7 @@ async fn calls_that_cost_wait_for_each_other_and_not_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_of_one_address_shut_no_other_out_of_a_route() {
+async fn calls_of_one_address_do_not_block_a_route_for_others() {
     let chain = Chain::with_accounts(5_000);
     for nonce in 0..8 {
         chain.grow(vec![transfer(nonce, 1)]);

@@ -60,7 +60,7 @@ async fn a_stock_client_searches() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn queries_find_what_matches_and_say_what_they_cannot() {
+async fn queries_find_matches_and_refuse_unsupported_conditions() {
     let chain = grown();
     let served = chain.serve(Limits::default()).await;
     let url = served.http();
@@ -147,7 +147,7 @@ fn as_json(evidence: &Evidence) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn evidence_that_holds_is_taken_and_told_once() {
+async fn valid_evidence_is_accepted_and_published_once() {
     let chain = Chain::new();
     let time = chain.grow(vec![]).block.header.time;
     let mut told = chain.happened.subscribe();

@@ -225,7 +225,7 @@ impl Task {
         {
             tracing::warn!(
                 %address, reason, for_s = lasts.as_secs(), passed_over,
-                "a configured peer cannot be reached; check its host and port, and that it runs. Dialling goes on"
+                "a configured peer cannot be reached; check its host and port, and that it runs. The node keeps dialling it"
             );
         }
         self.look_at_book();

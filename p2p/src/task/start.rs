@@ -51,7 +51,7 @@ pub(crate) async fn spawn(
             std::fs::rename(path, &aside).map_or_else(|error| error.to_string(), |()| aside.display().to_string());
         tracing::warn!(
             file = %path.display(), reason = %error, set_aside = moved,
-            "the address book is unreadable; it was set aside, and a new one is written with what peers tell"
+            "the address book is unreadable; it was renamed, and a new one is written with the addresses that peers send"
         );
     }
     let agent = format!("cairn/{}", config.version);

@@ -52,7 +52,7 @@ fn check_whole(store: &Store<MemKv>, chain: &Chain) {
 }
 
 #[test]
-fn crash_at_every_write_leaves_a_whole_height() {
+fn a_crash_at_any_write_leaves_a_complete_height() {
     const HEIGHTS: u64 = 5;
     let writes_of_a_life = {
         let disk = MemDisk::new();
@@ -160,7 +160,7 @@ fn a_height_costs_two_syncs() {
 }
 
 #[test]
-fn a_crash_after_forgetting_does_not_bring_the_old_window_back() {
+fn a_crash_after_pruning_does_not_restore_the_old_window() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -176,7 +176,7 @@ fn a_crash_after_forgetting_does_not_bring_the_old_window_back() {
 }
 
 #[test]
-fn a_dead_handle_writes_nothing() {
+fn a_handle_from_before_a_crash_writes_nothing() {
     let disk = MemDisk::new();
     let old = open(&disk);
     let mut chain = Chain::start(&old, 1, row(0));
@@ -187,7 +187,7 @@ fn a_dead_handle_writes_nothing() {
 }
 
 #[test]
-fn a_rewind_that_is_interrupted_goes_on() {
+fn an_interrupted_rewind_is_continued() {
     for nth in 0..6 {
         let disk = MemDisk::new();
         let store = open(&disk);

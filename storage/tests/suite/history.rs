@@ -15,11 +15,11 @@ use crate::chain::{Chain, Rig, chain_id, open, writes};
 
 on_both!(
     every_kept_height_reads_as_it_was_when_committed,
-    a_scan_at_a_height_stops_when_told,
+    a_scan_at_a_height_stops_on_request,
     a_reader_sees_one_height_while_others_are_committed,
     readers_on_other_threads_see_whole_heights,
     a_held_reader_keeps_its_height_through_a_prune,
-    a_rewound_chain_goes_on_as_if_never_rewound,
+    a_rewound_chain_continues_like_a_chain_that_was_never_rewound,
 );
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -82,7 +82,7 @@ fn every_kept_height_reads_as_it_was_when_committed<R: Rig>() {
     });
 }
 
-fn a_scan_at_a_height_stops_when_told<R: Rig>() {
+fn a_scan_at_a_height_stops_on_request<R: Rig>() {
     let rig = R::new();
     let store = open(&rig);
     let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"1")), (b"b", Some(b"1")), (b"c", Some(b"1"))]));
@@ -164,13 +164,13 @@ fn a_held_reader_keeps_its_height_through_a_prune<R: Rig>() {
     store.prune(Height(2 * FORGET_STEP + 5)).unwrap();
     assert_eq!(scan(&held, b""), chain.states[&Height(5)]);
     assert_eq!(held.get(b"a"), Some(5u64.to_be_bytes().to_vec()));
-    assert!(matches!(store.reader_at(Height(6)), Err(StoreError::Pruned { .. })), "nobody new comes in");
+    assert!(matches!(store.reader_at(Height(6)), Err(StoreError::Pruned { .. })), "no validator joins");
     drop(held);
     store.prune(Height(3 * FORGET_STEP)).unwrap();
     assert_eq!(scan(&store.reader().unwrap(), b""), chain.states[&chain.height]);
 }
 
-fn a_rewound_chain_goes_on_as_if_never_rewound<R: Rig>() {
+fn a_rewound_chain_continues_like_a_chain_that_was_never_rewound<R: Rig>() {
     let rig = R::new();
     let store = open(&rig);
     let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0"))]));

@@ -7,11 +7,11 @@ use types::{Event, Height, TxResult, WriteSet};
 use crate::chain::{Chain, Made, Rig, open};
 
 on_both!(
-    values_lead_to_their_transactions_in_order,
-    events_of_blocks_are_beside_those_of_transactions,
-    the_index_is_forgotten_with_its_heights,
-    rewinding_takes_the_index_back,
-    rows_come_with_their_height_or_not_at_all,
+    index_values_find_their_transactions_in_order,
+    events_of_blocks_and_of_transactions_are_indexed_separately,
+    pruning_a_height_removes_its_index_rows,
+    rewinding_removes_index_rows_above_the_height,
+    index_rows_are_written_with_their_height,
 );
 
 /// Creates a height with two transactions: the first pays `ann`; the second pays `ann` at even heights, otherwise
@@ -55,7 +55,7 @@ fn places<K: Kv>(store: &Store<K>, of: Indexed, value: Option<&str>, from: u64) 
     found
 }
 
-fn values_lead_to_their_transactions_in_order<R: Rig>() {
+fn index_values_find_their_transactions_in_order<R: Rig>() {
     let (store, _) = grown(&R::new(), 4);
     let ann = [(1, 0), (2, 0), (2, 1), (3, 0), (4, 0), (4, 1)];
     assert_eq!(places(&store, Indexed::Txs, Some("ann"), 0), ann);
@@ -75,18 +75,18 @@ fn values_lead_to_their_transactions_in_order<R: Rig>() {
             visited < 3
         })
         .unwrap();
-    assert_eq!(visited, 3, "it stops when it is asked to");
+    assert_eq!(visited, 3, "it stops on request");
     store.index_rows(Indexed::Txs, "pay.amount", None, Height(0), &mut |row| panic!("{row:?} is not marked")).unwrap();
 }
 
-fn events_of_blocks_are_beside_those_of_transactions<R: Rig>() {
+fn events_of_blocks_and_of_transactions_are_indexed_separately<R: Rig>() {
     let (store, _) = grown(&R::new(), 2);
     assert_eq!(places(&store, Indexed::Blocks, Some("block"), 0), [(1, 0), (2, 0)]);
     assert_eq!(places(&store, Indexed::Blocks, Some("ann"), 0), []);
     assert_eq!(places(&store, Indexed::Txs, Some("block"), 0), []);
 }
 
-fn the_index_is_forgotten_with_its_heights<R: Rig>() {
+fn pruning_a_height_removes_its_index_rows<R: Rig>() {
     let rig = R::new();
     let (store, _) = grown(&rig, FORGET_STEP + 2);
     store.prune(Height(FORGET_STEP + 2)).unwrap();
@@ -97,14 +97,14 @@ fn the_index_is_forgotten_with_its_heights<R: Rig>() {
     assert_eq!(places(&open(&rig), Indexed::Txs, None, 0), expected);
 }
 
-fn rewinding_takes_the_index_back<R: Rig>() {
+fn rewinding_removes_index_rows_above_the_height<R: Rig>() {
     let (store, _) = grown(&R::new(), 4);
     store.rewind(Height(2)).unwrap();
     assert_eq!(places(&store, Indexed::Txs, Some("ann"), 0), [(1, 0), (2, 0), (2, 1)]);
     assert_eq!(places(&store, Indexed::Blocks, None, 0).len(), 2);
 }
 
-fn rows_come_with_their_height_or_not_at_all<R: Rig>() {
+fn index_rows_are_written_with_their_height<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 1);
     let made = next(&mut chain);

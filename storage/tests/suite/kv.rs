@@ -10,16 +10,16 @@ use types::Height;
 use crate::chain::Rig;
 
 on_both!(
-    a_batch_is_whole_and_its_later_changes_win,
+    a_batch_is_atomic_and_its_later_changes_win,
     rows_ascend_within_a_prefix_from_a_key,
     a_scan_stops_when_it_is_dropped,
-    the_row_at_or_below_a_key,
-    many_gets_answer_in_order,
-    a_view_does_not_move,
+    at_or_below_finds_the_last_row_up_to_a_key,
+    multi_get_answers_in_the_order_of_the_keys,
+    a_view_does_not_see_later_writes,
     rows_survive_a_reopen,
-    forgetting_keeps_what_is_not_below,
-    counters_count,
-    it_behaves_like_an_ordered_map,
+    forget_below_keeps_rows_at_and_above_the_height,
+    stats_count_batches_syncs_and_bytes,
+    the_database_behaves_like_an_ordered_map,
 );
 
 fn put(cf: Cf, rows: &[(&[u8], &[u8])]) -> Batch {
@@ -32,7 +32,7 @@ fn keys<V: View>(view: &V, cf: Cf, prefix: &[u8], from: &[u8]) -> Vec<Vec<u8>> {
     view.rows(cf, prefix, from).map(|row| row.expect("reads").0.into()).collect()
 }
 
-fn a_batch_is_whole_and_its_later_changes_win<R: Rig>() {
+fn a_batch_is_atomic_and_its_later_changes_win<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     let mut batch = put(Cf::State, &[(b"a", b"1"), (b"b", b"1"), (b"a", b"2")]);
@@ -69,7 +69,7 @@ fn a_scan_stops_when_it_is_dropped<R: Rig>() {
     assert_eq!((&*key, &*value), (b"a".as_slice(), b"1".as_slice()));
 }
 
-fn the_row_at_or_below_a_key<R: Rig>() {
+fn at_or_below_finds_the_last_row_up_to_a_key<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     kv.write(put(Cf::Params, &[(b"b", b"1"), (b"d", b"2")]), Buffered).unwrap();
@@ -81,7 +81,7 @@ fn the_row_at_or_below_a_key<R: Rig>() {
     assert_eq!(below(b"z"), Some(b"d".to_vec()));
 }
 
-fn many_gets_answer_in_order<R: Rig>() {
+fn multi_get_answers_in_the_order_of_the_keys<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     let number = |i: u32| i.to_be_bytes();
@@ -95,7 +95,7 @@ fn many_gets_answer_in_order<R: Rig>() {
     assert!(kv.multi_get(Cf::State, &[]).unwrap().is_empty());
 }
 
-fn a_view_does_not_move<R: Rig>() {
+fn a_view_does_not_see_later_writes<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     kv.write(put(Cf::State, &[(b"a", b"old"), (b"b", b"old")]), Buffered).unwrap();
@@ -121,7 +121,7 @@ fn rows_survive_a_reopen<R: Rig>() {
     assert_eq!(kv.get(Cf::Txs, b"c").unwrap().as_deref(), Some(b"after the sync".as_slice()));
 }
 
-fn forgetting_keeps_what_is_not_below<R: Rig>() {
+fn forget_below_keeps_rows_at_and_above_the_height<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     let height = |h: u64| h.to_be_bytes();
@@ -147,7 +147,7 @@ fn forgetting_keeps_what_is_not_below<R: Rig>() {
     assert_eq!(kv.get(Cf::Heads, &height(199)).unwrap(), None);
 }
 
-fn counters_count<R: Rig>() {
+fn stats_count_batches_syncs_and_bytes<R: Rig>() {
     let rig = R::new();
     let kv = rig.open();
     let before = kv.stats();
@@ -180,7 +180,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn it_behaves_like_an_ordered_map<R: Rig>() {
+fn the_database_behaves_like_an_ordered_map<R: Rig>() {
     let cases = if cfg!(feature = "rocksdb") { 12 } else { 200 };
     proptest!(ProptestConfig { cases, failure_persistence: None, ..Default::default() }, |(acts in vec(act(), 1..40))| {
         let rig = R::new();

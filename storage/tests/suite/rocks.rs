@@ -75,7 +75,7 @@ fn a_missing_parent_is_named() {
 }
 
 #[test]
-fn a_foreign_folder_is_left_alone() {
+fn a_foreign_folder_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
     let refused = error(folder.path());
@@ -89,7 +89,7 @@ fn a_foreign_folder_is_left_alone() {
 }
 
 #[test]
-fn a_foreign_database_is_left_alone() {
+fn a_foreign_database_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let named = folder.path().join("named");
     let mut options = rocksdb::Options::default();
@@ -115,7 +115,7 @@ fn an_interrupted_creation_is_finished() {
 }
 
 #[test]
-fn no_permission_is_said_so() {
+fn missing_permission_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let closed = folder.path().join("closed");
@@ -243,7 +243,7 @@ fn after_kill_9_there_is_a_prefix_with_everything_synced() {
 
 /// Simulates a power loss that cuts the log at any place. If synced batches are missing, opening reports damage.
 #[test]
-fn a_torn_log_leaves_a_prefix_and_a_lost_sync_is_told() {
+fn a_torn_log_leaves_a_prefix_and_a_lost_sync_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let kv = RocksKv::open(&path).unwrap();
@@ -277,7 +277,7 @@ fn a_torn_log_leaves_a_prefix_and_a_lost_sync_is_told() {
 }
 
 #[test]
-fn forgotten_heights_give_their_space_back() {
+fn pruned_heights_free_their_disk_space() {
     let rig = RocksRig::new();
     let store = open(&rig);
     let mut chain = Chain::start(&store, 1, WriteSet::default());
@@ -330,12 +330,12 @@ fn compaction_spares_the_rows_of_a_held_reader() {
     store.kv().compact().unwrap();
     assert_eq!(held.get(b"a"), Some(7u64.to_be_bytes().to_vec()));
     let fresh = store.kv().view().rows(Cf::History, b"", b"").count() as u64;
-    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and takes what nobody needs");
+    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and deletes rows that are not needed");
 }
 
 /// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.
 #[test]
-fn forgetting_whole_files_spares_the_row_at_the_bound() {
+fn deleting_whole_files_keeps_the_row_at_the_bound() {
     let rig = RocksRig::new();
     let kv = RocksKv::open(&rig.0.path().join("store")).unwrap();
     for height in 1..=3u64 {
@@ -354,7 +354,7 @@ fn forgetting_whole_files_spares_the_row_at_the_bound() {
 
 /// The parameters in force at the start of the window can be the only row of their file.
 #[test]
-fn a_store_starts_again_after_its_rules_went_down_the_levels() {
+fn a_store_opens_again_after_compaction_moved_parameters_and_validators() {
     let rig = RocksRig::new();
     let store = open(&rig);
     Chain::start(&store, 1, WriteSet::default()).commit(&store, WriteSet::default());
@@ -385,7 +385,7 @@ fn with_blobs() -> (RocksRig, PathBuf) {
 }
 
 #[test]
-fn a_file_of_blocks_that_is_missing_or_cut_off_is_told_at_the_start() {
+fn a_missing_or_cut_off_blob_file_is_reported_when_opening() {
     type Damage = fn(&Path);
     let cases: [(&str, Damage); 2] = [
         ("missing", |path| fs::remove_file(&files(path, ".blob")[0]).unwrap()),
@@ -405,7 +405,7 @@ fn a_file_of_blocks_that_is_missing_or_cut_off_is_told_at_the_start() {
 }
 
 #[test]
-fn a_rotten_block_is_found_with_its_height_and_hinders_no_other() {
+fn a_damaged_block_is_found_with_its_height_and_affects_no_other() {
     let (_rig, path) = with_blobs();
     let blob = &files(&path, ".blob")[0];
     let at = fs::read(blob).unwrap().windows(100).position(|bytes| bytes == [7; 100]).unwrap();
@@ -425,7 +425,7 @@ fn a_rotten_block_is_found_with_its_height_and_hinders_no_other() {
 }
 
 #[test]
-fn verifying_goes_on_behind_rows_that_cannot_be_read() {
+fn verifying_continues_after_rows_that_cannot_be_read() {
     let rig = RocksRig::new();
     let store = open(&rig);
     let rows = (0..4000u32).map(|n| (types::blake3(&n.to_be_bytes()).0.to_vec(), Some(vec![7; 100]))).collect();
@@ -445,7 +445,7 @@ fn verifying_goes_on_behind_rows_that_cannot_be_read() {
 }
 
 #[test]
-fn a_note_of_syncs_that_is_gone_is_told_and_a_new_store_needs_none() {
+fn a_missing_sync_note_is_reported_and_a_new_store_needs_none() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(RocksKv::open(&folder.path().join("new")).unwrap().warnings(), [""; 0]);
     type Damage = fn(&Path);
@@ -485,7 +485,7 @@ fn a_checkpoint_is_a_store_of_its_own() {
 }
 
 #[test]
-fn what_is_opened_to_be_read_is_left_as_it_is() {
+fn opening_for_reading_changes_no_file() {
     let (_rig, path) = made(false);
     let listing = || {
         let all = files(&path, "").into_iter();

@@ -10,18 +10,18 @@ use crate::chain::{Chain, Rig, chain_id, open, writes};
 on_both!(
     an_empty_store_has_no_tip_and_takes_one_genesis,
     a_chain_may_begin_above_height_one,
-    every_part_of_a_height_comes_back,
-    all_of_it_comes_back_after_a_reopen,
+    every_part_of_a_height_reads_back_the_same,
+    every_height_reads_back_the_same_after_a_reopen,
     a_block_that_does_not_follow_is_refused,
-    validator_sets_come_back_with_their_priorities,
-    parameters_come_back_for_every_height,
+    validator_sets_read_back_with_their_priorities,
+    parameters_read_back_for_every_height,
     hard_state_never_moves_back,
     pending_blocks_live_until_their_height_is_decided,
     a_block_decided_after_it_was_precommitted_is_written_once,
     a_hard_state_of_a_decided_height_stores_no_block,
     signing_floor_never_moves_back,
-    below_the_window_is_pruned_and_above_the_tip_is_future,
-    pruning_forgets_in_steps_and_keeps_the_rules_in_force,
+    reads_below_the_window_are_pruned_and_above_the_tip_are_future,
+    pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force,
     another_chain_or_format_is_refused,
     rewind_refuses_heights_outside_the_window,
 );
@@ -119,7 +119,7 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) {
     assert_eq!(store.tx(&TxId([9; 32])).unwrap(), None);
 }
 
-fn every_part_of_a_height_comes_back<R: Rig>() {
+fn every_part_of_a_height_reads_back_the_same<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 5);
     chain.commit(&store, row(5)); // No row changes, so the change record is empty.
@@ -127,7 +127,7 @@ fn every_part_of_a_height_comes_back<R: Rig>() {
     check_heights(&store, &chain);
 }
 
-fn all_of_it_comes_back_after_a_reopen<R: Rig>() {
+fn every_height_reads_back_the_same_after_a_reopen<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 5);
     drop(store);
@@ -154,7 +154,7 @@ fn a_block_that_does_not_follow_is_refused<R: Rig>() {
     store.commit_block(&fourth.batch()).unwrap();
 }
 
-fn validator_sets_come_back_with_their_priorities<R: Rig>() {
+fn validator_sets_read_back_with_their_priorities<R: Rig>() {
     let rig = R::new();
     let (store, chain) = grown(&rig, 150);
     for (height, set) in &chain.validators {
@@ -165,7 +165,7 @@ fn validator_sets_come_back_with_their_priorities<R: Rig>() {
     assert!(matches!(store.validators(Height(0)), Err(StoreError::Pruned { earliest: Height(1), .. })));
 }
 
-fn parameters_come_back_for_every_height<R: Rig>() {
+fn parameters_read_back_for_every_height<R: Rig>() {
     let rig = R::new();
     let (store, chain) = grown(&rig, 12);
     for (height, params) in &chain.params {
@@ -256,7 +256,7 @@ fn signing_floor_never_moves_back<R: Rig>() {
     assert_eq!(open(&rig).signing_floor(), Height(7));
 }
 
-fn below_the_window_is_pruned_and_above_the_tip_is_future<R: Rig>() {
+fn reads_below_the_window_are_pruned_and_above_the_tip_are_future<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 20);
     store.prune(Height(10)).unwrap();
@@ -287,7 +287,7 @@ fn below_the_window_is_pruned_and_above_the_tip_is_future<R: Rig>() {
     assert_eq!(store.block(Height(20)).unwrap(), chain.made[&Height(20)].block);
 }
 
-fn pruning_forgets_in_steps_and_keeps_the_rules_in_force<R: Rig>() {
+fn pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 3 * FORGET_STEP + 20);
     let before = store.kv().stats().syncs;

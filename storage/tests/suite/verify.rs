@@ -42,7 +42,7 @@ fn row<K: Kv>(store: &Store<K>, cf: Cf, prefix: &[u8]) -> Vec<u8> {
     store.kv().view().rows(cf, prefix, &[]).next().unwrap().unwrap().0.to_vec()
 }
 
-fn whole_stores_have_nothing_to_find<R: Rig>() {
+fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
     let (_rig, store, mut chain) = made::<R>();
     let report = store.verification().finish();
     assert_eq!(report.findings, []);
@@ -62,7 +62,7 @@ fn whole_stores_have_nothing_to_find<R: Rig>() {
     assert_eq!(verification.report().findings, []);
 }
 
-fn each_injury_is_found_where_it_is<R: Rig>() {
+fn each_damage_is_found_at_its_place<R: Rig>() {
     type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
     let injuries: [Injury<R::Kv>; 25] = [
         ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
@@ -170,14 +170,14 @@ fn a_damaged_row_fails_its_readers_and_no_others<R: Rig>() {
     tip.check().unwrap();
 }
 
-fn a_failed_read_that_nobody_asks_about_is_not_passed_over<R: Rig>() {
+fn an_unchecked_failed_read_panics<R: Rig>() {
     let (_rig, store, _) = made::<R>();
     let reader = store.reader().unwrap();
-    reader.unreadable(b"k", "the test says so");
+    reader.unreadable(b"k", "a reason from the test");
     drop(reader);
 }
 
-fn a_stripped_store_has_said_nothing<R: Rig>() {
+fn a_stripped_store_has_no_signing_state<R: Rig>() {
     let (rig, store, mut chain) = made::<R>();
     let next = chain.next(writes([]), vec![b"pending".to_vec()]);
     store.write_ahead(&next.hard_state(), &[(next.id, &next.bytes)]).unwrap();
@@ -196,10 +196,10 @@ fn a_stripped_store_has_said_nothing<R: Rig>() {
 }
 
 on_both! {
-    whole_stores_have_nothing_to_find,
-    each_injury_is_found_where_it_is,
+    verifying_an_undamaged_store_finds_nothing,
+    each_damage_is_found_at_its_place,
     a_damaged_row_fails_its_readers_and_no_others,
-    #[should_panic(expected = "was passed over")]
-    a_failed_read_that_nobody_asks_about_is_not_passed_over,
-    a_stripped_store_has_said_nothing,
+    #[should_panic(expected = "was ignored")]
+    an_unchecked_failed_read_panics,
+    a_stripped_store_has_no_signing_state,
 }

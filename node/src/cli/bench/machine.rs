@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_mount_tells_the_file_system() {
+    fn the_file_system_is_that_of_the_nearest_mount() {
         let mounts =
             "none / overlay rw 0 0\n/dev/a /data ext4 rw 0 0\ntmpfs /data tmpfs rw 0 0\n/dev/b /da xfs rw 0 0\n";
         assert_eq!(file_system(mounts, Path::new("/data/x")), "tmpfs");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_takes_time_for_everything() {
+    fn every_measured_time_of_a_machine_is_above_zero() {
         let dir = tempfile::tempdir().unwrap();
         let machine = Machine::look(dir.path()).unwrap();
         assert!(

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_what_saturates_needs_to_know_what_does() {
+    fn the_half_workload_runs_saturate_first_unless_a_rate_is_given() {
         use Workload::{Empty, Half, Idle, Saturate, Single};
         assert_eq!(bench(&[], None).wanted(), [Empty, Idle, Single, Saturate, Half]);
         assert_eq!(bench(&[Half, Empty], None).wanted(), [Empty, Saturate, Half]);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_ours_alone_and_gone_afterwards() {
+    fn the_bench_folder_must_be_new_and_is_removed_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         let folder = Folder::new(&path, false).unwrap();

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_what_is_read() {
+    fn evidence_that_is_shown_reads_back_the_same() {
         let committed = json::tests::committed(7, &[]);
         let shown = json::block(&committed.block)["evidence"]["evidence"][0].clone();
         assert_eq!(parse(&shown), Ok(committed.block.evidence[0].clone()));
