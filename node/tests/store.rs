@@ -208,7 +208,7 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
     until("it says that nobody keeps height 1", || {
         let ready = call(&follower, "ready");
         let reasons = if ready["result"].is_object() { &ready["result"] } else { &ready };
-        reasons.to_string().contains("no connected peer keeps height 1: the lowest that one keeps is")
+        reasons.to_string().contains("no connected peer keeps height 1: the lowest height that a peer keeps is")
     });
     follower.wait_for_line("no connected peer keeps the block that this node needs next");
     let (code, text) = cairn(&["query", "ready", "--node", &follower.rpc], &late);

@@ -43,7 +43,8 @@ impl Unreadable {
         }
         tracing::error!(
             target: "state", reader, failures = logged.since, reason = %error,
-            "a row could not be read from the store; whoever asked got the answer that it is not available here"
+            "a row could not be read from the store; the peer or client that asked for it got the answer that it is not available \
+             here"
         );
         *logged = Logged { last: Some(Instant::now()), since: 0 };
     }
@@ -81,8 +82,8 @@ impl Scrub {
         let height = finding.height.map_or_else(|| "none".to_owned(), |height| height.to_string());
         tracing::error!(
             target: "state", family = finding.cf.name(), height, key = finding.key, reason = finding.reason,
-            "the store holds a damaged row; peers and clients who ask for it are logged that it is not available here. Stop the \
-             node, `cairn verify store` lists everything, and `cairn restore` takes the copy of another node's store"
+            "the store has a damaged row; peers and clients that ask for it get the answer that it is not available here. Stop \
+             the node; then `cairn verify store` lists all damage, and `cairn restore` installs a copy of another node's store"
         );
     }
 }

@@ -161,7 +161,7 @@ pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args)
         open_for_txs(&server)?;
         let _place = server.commit_waits.take(&client).map_err(|why| {
             Error::server(format_args!(
-                "busy: {} wait for a commit, no more may (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
+                "busy: {} wait for a commit, no more are allowed (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
                 why.of("calls")
             ))
         })?;
