@@ -210,7 +210,7 @@ fn who_comes_too_late_is_told_so_and_begins_with_a_copy() {
         let reasons = if ready["result"].is_object() { &ready["result"] } else { &ready };
         reasons.to_string().contains("no connected peer keeps height 1: the lowest height that a peer keeps is")
     });
-    follower.wait_for_line("no connected peer keeps the block that this node needs next");
+    follower.wait_for_line("no connected peer keeps the next block that this node needs");
     let (code, text) = cairn(&["query", "ready", "--node", &follower.rpc], &late);
     assert!(code != 0 && text.contains("cairn restore"), "{text}");
     let (code, log) = follower.terminate();

@@ -150,7 +150,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("cairn-faults-{}", std::process::id()));
         // An earlier process with the same id may have been killed before it removed its folder.
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).map_err(|error| Failure::file("made", &path, &error))?;
+        fs::create_dir(&path).map_err(|error| Failure::file("created", &path, &error))?;
         Ok(Self(path))
     }
 }

@@ -206,7 +206,7 @@ impl Load {
         let plan = self.plan(home)?;
         // The outputs are checked before minutes of load, and not after them.
         if let Some(folder) = &self.plots {
-            fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
+            fs::create_dir_all(folder).map_err(|error| Failure::file("created", folder, &error))?;
         }
         let to_stdout = self.json.as_deref() == Some("-");
         output::check_report(self.json.as_deref())?;

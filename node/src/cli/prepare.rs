@@ -171,7 +171,7 @@ fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
 /// Creates a folder, if it is absent, that other users may list, because Prometheus runs as another user.
 fn readable_folder(folder: &Path) -> Result<(), Failure> {
     let make = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-    make.map_err(|error| Failure::file("made", folder, &error))
+    make.map_err(|error| Failure::file("created", folder, &error))
 }
 
 /// Checks that an existing testnet is complete and has the wanted properties.
@@ -312,7 +312,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
 
 /// Writes files under `folder`. While they are incomplete, the marker file [`UNFINISHED`] exists in `home`.
 fn write_marked(folder: &Path, home: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), Failure> {
-    std::fs::create_dir_all(home).map_err(|error| Failure::file("made", home, &error))?;
+    std::fs::create_dir_all(home).map_err(|error| Failure::file("created", home, &error))?;
     let mark = home.join(UNFINISHED);
     std::fs::write(&mark, "").map_err(|error| Failure::file("written", &mark, &error))?;
     write_files(folder, files, existing)?;

@@ -397,7 +397,7 @@ fn beside(to: &Path) -> Result<PathBuf, Failure> {
             "{} exists: another backup is running, or one was interrupted. If none is running, remove the folder",
             part.display()
         ))),
-        Err(error) => Err(Failure::file("made", &part, &error)),
+        Err(error) => Err(Failure::file("created", &part, &error)),
     }
 }
 
@@ -520,7 +520,7 @@ impl Restore {
 
 /// Copies the store in `from` to the new folder `to`, durably, and checks that it is the one that `facts` describe.
 fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
-    DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("made", to, &error))?;
+    DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("created", to, &error))?;
     let files = fs::read_dir(from).map_err(|error| Failure::file("read", from, &error))?;
     for file in files {
         let file = file.map_err(|error| Failure::file("read", from, &error))?.path();

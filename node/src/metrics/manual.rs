@@ -125,7 +125,7 @@ peer or a validator is removed when it disconnects or leaves the set.
 /// Returns the whole page as Markdown.
 pub fn manual() -> String {
     let metrics = Metrics::new("cometbft", &ChainId::new("manual").expect("a name"));
-    let mut facts = metrics.facts.into_inner().expect("nobody panicked");
+    let mut facts = metrics.facts.into_inner().expect("no thread panicked");
     facts.extend(collect::facts());
     facts.sort();
     let mut page = INTRODUCTION.to_owned();

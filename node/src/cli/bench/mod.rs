@@ -289,7 +289,7 @@ impl<'a> Folder<'a> {
                 "{path} is there already: remove it if an earlier run left it (`rm -r {path}`), or choose another --dir"
             )));
         }
-        fs::create_dir_all(path).map_err(|error| Failure::file("made", path, &error))?;
+        fs::create_dir_all(path).map_err(|error| Failure::file("created", path, &error))?;
         Ok(Self { path, keep })
     }
 }
