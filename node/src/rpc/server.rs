@@ -151,7 +151,7 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
             Ok(accepted) => accepted,
             Err(error) => {
                 // Either this one connection broke, or no file handle is left: then others must end first.
-                tracing::warn!(%error, "the RPC cannot take a connection");
+                tracing::warn!(%error, "the RPC cannot accept a connection");
                 clients.make_room();
                 sleep(Duration::from_millis(100)).await;
                 continue;
