@@ -17,7 +17,7 @@ use super::{failure::Failure, load::duration, meter::Meter, output, signals};
 
 const HELP: &str = "\
 Examples:
-  make image && cairn faults                      all scenarios on four validators, four minutes
+  make image && cairn faults                      all scenarios on four validators, about 4 min
   cairn faults --scenarios kill,cut-half --duration 10s
   cairn faults --scenarios delay --delay 100ms --jitter 10ms --rate 20
   cairn faults --json faults.json
