@@ -43,14 +43,14 @@ check: ## what CI checks besides tests: format, lints, docs, licences, layering;
 	else echo 'cargo-deny is not installed: licences, advisories and sources are not checked'; fi
 	$(CARGO) test --locked --workspace --test layering
 
-fix: ## rewrite files: format, and what clippy can mend by itself
+fix: ## rewrite files: format, and what clippy can fix by itself
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
 
 sim: ## run the simulator on SEEDS=2000 seeds
 	$(CARGO) run -q -p cairn-simulator -- --seeds $(SEEDS)
 
-bench: build ## what a testnet takes on this machine, in one table; then the benchmarks of single parts
+bench: build ## throughput, latency and resource use of a testnet on this machine, in one table; then the benchmarks of single parts
 	$(CAIRN) bench
 	$(CARGO) bench --profile dev --workspace --bench '*'
 

@@ -96,7 +96,7 @@ pub fn serve(data_dir: &Path, store: Arc<Store<RocksKv>>) {
             let file = socket(data_dir);
             tracing::warn!(
                 target: "main", file = %file.display(), reason = %error,
-                "the socket for this machine's operator cannot be made: `cairn backup` works only while the node is stopped"
+                "the socket for local commands cannot be created: `cairn backup` works only while the node is stopped"
             );
             return;
         }
@@ -113,7 +113,7 @@ pub fn serve(data_dir: &Path, store: Arc<Store<RocksKv>>) {
             tokio::spawn(async move {
                 let _place = place;
                 if let Err(error) = serve_one(stream, store).await {
-                    tracing::debug!(target: "main", reason = %error, "a request of this machine's operator was cut off");
+                    tracing::debug!(target: "main", reason = %error, "a request on the socket for local commands ended early");
                 }
             });
         }
@@ -127,7 +127,9 @@ async fn serve_one(mut stream: tokio::net::UnixStream, store: Arc<Store<RocksKv>
     let mut read = tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX));
     timeout(REQUEST_TIME_MAX, read.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
-        _ if user != 0 && user != os::user() => Err("only the node's own user and root may ask this".to_owned()),
+        _ if user != 0 && user != os::user() => {
+            Err("only the node's own user and root may send this request".to_owned())
+        }
         Ok(request) => tokio::task::spawn_blocking(move || perform(request, &store)).await.map_err(io::Error::other)?,
         Err(error) => Err(format!("this is not a request: {error}")),
     };
@@ -154,7 +156,7 @@ pub fn ask_for_backup(data_dir: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         let socket = socket(data_dir);
         let sentence = format!(
-            "{}: the running node cannot be asked for a copy: {error}. Do it as the node's user, or stop the node first",
+            "{}: the running node cannot be asked for a copy: {error}. Run this command as the node's user, or stop the node first",
             socket.display()
         );
         Failure::new(crate::exit::Code::Refused, sentence)
@@ -170,7 +172,7 @@ pub fn ask_for_backup(data_dir: &Path, to: &Path) -> Result<(), Failure> {
     };
     match ask().map_err(|error: io::Error| failed(&error))? {
         Answer { done: true, .. } => Ok(()),
-        Answer { error, .. } => Err(failed(&error.unwrap_or_else(|| "it gave no reason".to_owned()))),
+        Answer { error, .. } => Err(failed(&error.unwrap_or_else(|| "the node gave no reason".to_owned()))),
     }
 }
 

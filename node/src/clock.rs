@@ -42,7 +42,8 @@ impl Clock {
             let (seconds, wall) = (jump as f64 / 1e9, moment.wall);
             tracing::warn!(
                 target: "consensus", %wall, jump_seconds = format!("{seconds:+.3}"),
-                "the system's clock jumped; the blocks and votes of this node carry its time. Check NTP if nobody set the clock"
+                "the system clock jumped; the blocks and votes of this node carry its time. If the clock was not set on purpose, \
+                 check NTP"
             );
         }
         moment

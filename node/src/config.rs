@@ -24,24 +24,25 @@ pub use setting::{Key, Section, Setting, duration_text, parse_duration};
 use setting::section;
 
 section! {
-    /// What concerns the whole node.
+    /// Settings of the whole node.
     pub struct Base in "" {
-        /// A name for people: in logs, and given to peers.
+        /// A name of this node for people; peers receive it.
         moniker: String = "cairn".to_owned(),
-        /// What is logged: a level, or levels by module: "consensus:debug,p2p:none,*:info".
-        /// Levels: trace, debug, info, warn, error, none. Modules: main, consensus, p2p, mempool, rpc, state, metrics.
+        /// The log level: one level, or levels per module: "consensus:debug,p2p:none,*:info". Levels: trace, debug, info, warn, error,
+        /// none. Modules: main, consensus, p2p, mempool, rpc, state, metrics.
         log_level: String = "info".to_owned(),
-        /// "plain" for people, "json" for programs.
+        /// Format of the log: "plain" for people, "json" for programs.
         log_format: String = "plain".to_owned(),
-        /// The genesis document. Paths are relative to the home.
+        /// File of the genesis document. Paths are relative to the home.
         genesis_file: String = "config/genesis.json".to_owned(),
-        /// The key that this validator signs with.
+        /// File of the key with which this validator signs.
         priv_validator_key_file: String = "config/priv_validator_key.json".to_owned(),
-        /// What that key signed last; travels with the key. The node never signs below it.
+        /// File that records what that key signed last. When you move the key to another machine, move this file too. The node never signs
+        /// below this record.
         priv_validator_state_file: String = "data/priv_validator_state.json".to_owned(),
-        /// The key that proves who this node is to its peers.
+        /// File of the key that proves this node's identity to its peers.
         node_key_file: String = "config/node_key.json".to_owned(),
-        /// The folder of the database.
+        /// Folder of the database.
         db_dir: String = "data".to_owned(),
     }
 }
@@ -49,42 +50,45 @@ section! {
 section! {
     /// The interface for clients: JSON-RPC over HTTP and WebSocket.
     pub struct Rpc in "rpc" {
-        /// Where to listen. Empty: nowhere.
+        /// Address on which this node listens for clients. Empty: no RPC.
         laddr: String = "tcp://127.0.0.1:26657".to_owned(),
-        /// Origins that browsers may call from; "*" is any. Empty: none.
+        /// Origins (web sites) from which browsers may call this node; "*" allows all. Empty: none.
         cors_allowed_origins: Vec<String> = Vec::new(),
-        /// Methods that browsers may use.
+        /// HTTP methods that browsers may use.
         cors_allowed_methods: Vec<String> = vec!["HEAD".to_owned(), "GET".to_owned(), "POST".to_owned()],
-        /// Headers that browsers may send.
+        /// HTTP headers that browsers may send.
         cors_allowed_headers: Vec<String> = ["Origin", "Accept", "Content-Type", "X-Requested-With"].map(str::to_owned).to_vec(),
-        /// Names by which clients may address this node, beside IP addresses, names without a dot, and names that end in .localhost, .local or
-        /// .internal; "*" is any. A page of another name cannot make a browser read answers of this node.
+        /// Host names by which clients may address this node, in addition to IP addresses, names without a dot, and names that end in
+        /// .localhost, .local or .internal; "*" allows all. This prevents a foreign web page from making a browser read this node's
+        /// responses (DNS rebinding).
         allowed_hosts: Vec<String> = Vec::new(),
         /// Offer the methods that change the node: dial_seeds, dial_peers, unsafe_flush_mempool.
         r#unsafe: bool = false,
-        /// Connections at one time, WebSockets included.
+        /// Maximum number of open connections, including WebSockets.
         max_open_connections: usize = 900,
-        /// Connections of one IP address (IPv6: of one /64 network) at one time. 0: half of max_open_connections.
+        /// Maximum number of open connections of one IP address (IPv6: of one /64 network). 0: half of max_open_connections.
         max_open_connections_per_address: usize = 0,
-        /// Bytes that one address may send in requests and be sent in events, a second, after a burst of eight seconds' worth. 0: any
-        /// number. A proxy that all clients come through is one address: raise this and the next for it, and let it set limits of its own.
+        /// Maximum bytes per second of one address, in its requests and in the events sent to it, after a burst of eight times as much. 0:
+        /// no limit. If all clients connect through a proxy, they are one address: then raise this setting and the next, and let the proxy
+        /// limit its clients.
         max_client_bytes_per_second: usize = 16 << 20,
-        /// Processor time that one address may take for requests, checks of transactions and events, in percent of one core, after a burst
-        /// of two seconds' worth. 0: any.
+        /// Maximum processor time of one address, for its requests, checks of its transactions, and its events, in percent of one core,
+        /// after a burst of two seconds at that rate. 0: no limit.
         max_client_cpu_percent: usize = 50,
-        /// WebSocket clients with subscriptions at one time, and calls of broadcast_tx_commit; one address may have half of each.
+        /// Maximum number of WebSocket clients with subscriptions, and maximum number of calls of broadcast_tx_commit that wait. One
+        /// address may have half of each.
         max_subscription_clients: usize = 100,
-        /// Subscriptions of one client.
+        /// Maximum number of subscriptions of one client.
         max_subscriptions_per_client: usize = 5,
-        /// Heights whose events may wait for one client; a slower client gets an error and is disconnected.
+        /// Maximum number of heights whose events may wait for one client; a slower client gets an error and is disconnected.
         subscription_buffer_size: usize = 200,
-        /// How long broadcast_tx_commit waits for the transaction to be committed.
+        /// Maximum time that broadcast_tx_commit waits until the transaction is committed.
         timeout_broadcast_tx_commit: Duration = Duration::from_secs(10),
-        /// Calls in one batch.
+        /// Maximum number of calls in one batch.
         max_request_batch_size: usize = 10,
-        /// Bytes of a request.
+        /// Maximum bytes of a request's body.
         max_body_bytes: usize = 1_000_000,
-        /// Bytes of a request's headers. At least 8192 are taken, at most 65536.
+        /// Maximum bytes of a request's headers. A value below 8192 counts as 8192, a value above 65536 counts as 65536.
         max_header_bytes: usize = 16 << 10,
     }
 }
@@ -92,35 +96,35 @@ section! {
 section! {
     /// The network of nodes.
     pub struct P2p in "p2p" {
-        /// Where to listen for peers.
+        /// Address on which this node listens for peers.
         laddr: String = "tcp://0.0.0.0:26656".to_owned(),
-        /// host:port at which peers reach this node, if it is not what it listens on.
+        /// The host:port at which peers reach this node, if it differs from the address on which this node listens.
         external_address: String = String::new(),
-        /// Also speak QUIC, on the UDP port of the same number.
+        /// Also accept and use QUIC, on the UDP port with the same number.
         quic: bool = true,
-        /// Peers to ask for more peers: "id@host:port,id@host:port".
+        /// Peers that this node asks for addresses of further peers: "id@host:port,id@host:port".
         seeds: Vec<String> = Vec::new(),
-        /// Peers to be connected with always: "id@host:port,id@quic://host:port".
+        /// Peers with which this node always keeps a connection: "id@host:port,id@quic://host:port".
         persistent_peers: Vec<String> = Vec::new(),
-        /// Where learned addresses are kept.
+        /// File of the peer addresses that this node has learned.
         addr_book_file: String = "config/addrbook.json".to_owned(),
-        /// Learn no loopback and private addresses from peers. Set to false in a local testnet.
+        /// Ignore loopback and private addresses that peers report. Set this to false in a local testnet.
         addr_book_strict: bool = true,
-        /// Peers that may have dialled us.
+        /// Maximum number of peers that dialled this node.
         max_num_inbound_peers: usize = 40,
-        /// Peers that we dial, beyond the persistent ones.
+        /// Maximum number of peers that this node dials, without the persistent peers.
         max_num_outbound_peers: usize = 10,
-        /// Ids of peers that count in no limit.
+        /// Ids of peers that do not count towards any limit.
         unconditional_peer_ids: Vec<String> = Vec::new(),
         /// Ids of peers whose addresses are never given to other peers.
         private_peer_ids: Vec<String> = Vec::new(),
         /// Exchange addresses with peers.
         pex: bool = true,
-        /// Take any number of peers from one IP address; otherwise 16.
+        /// Accept any number of peers from one IP address. Otherwise at most 16.
         allow_duplicate_ip: bool = false,
-        /// Time from a connection to an accepted peer.
+        /// Maximum time from a new connection until the peer is accepted.
         handshake_timeout: Duration = Duration::from_secs(5),
-        /// Time for a connection.
+        /// Maximum time to establish a connection.
         dial_timeout: Duration = Duration::from_secs(3),
     }
 }
@@ -128,19 +132,19 @@ section! {
 section! {
     /// Transactions that wait for a block.
     pub struct Mempool in "mempool" {
-        /// Tell peers of new transactions.
+        /// Send new transactions to peers.
         broadcast: bool = true,
-        /// How many may wait.
+        /// Maximum number of transactions that wait.
         size: usize = 50_000,
-        /// Bytes of them all.
+        /// Maximum bytes of all transactions that wait.
         max_txs_bytes: usize = 64 << 20,
-        /// Bytes of one.
+        /// Maximum bytes of one transaction.
         max_tx_bytes: usize = 65_536,
-        /// How many of one sender may wait.
+        /// Maximum number of transactions of one sender that wait.
         max_txs_per_sender: usize = 4_096,
-        /// Ids of transactions remembered, so that none is checked twice.
+        /// Number of transaction ids that the node remembers, so that it does not check a transaction twice.
         cache_size: usize = 100_000,
-        /// How long one may wait before it is dropped.
+        /// Maximum time that a transaction waits before it is dropped.
         ttl_duration: Duration = Duration::from_secs(600),
     }
 }
@@ -148,13 +152,14 @@ section! {
 section! {
     /// How this node takes part in consensus. Timeouts are the chain's: see consensus_params in the genesis document.
     pub struct Consensus in "consensus" {
-        /// After how long without transactions an empty block follows. "0s": at once. "off": only when needed.
+        /// Time without transactions after which an empty block is made. "0s": at once. "off": only if the chain needs one.
         empty_block_interval: Option<Duration> = Some(Duration::from_secs(1)),
-        /// The least time between two blocks. "0s": none.
+        /// Minimum time between two blocks. "0s": none.
         min_block_interval: Duration = Duration::ZERO,
-        /// How often peers tell each other where they stand when nothing happens, and repair what was lost.
+        /// Interval at which the node reports its height, round and votes to its peers when nothing else happens, so that lost messages are
+        /// sent again.
         gossip_interval: Duration = Duration::from_secs(1),
-        /// Threads that check signatures. 0: two, or one on a single core.
+        /// Number of threads that check signatures. 0: two, or one on a single core.
         verify_threads: usize = 0,
     }
 }
@@ -162,36 +167,37 @@ section! {
 section! {
     /// Fetching decided blocks from peers.
     pub struct Blocksync in "blocksync" {
-        /// How long a peer may take to answer before another is asked.
+        /// Maximum time that a peer may take to respond before the node asks another peer.
         request_timeout: Duration = Duration::from_secs(5),
     }
 }
 
 section! {
-    /// What is kept on disk.
+    /// The data that is kept on disk.
     pub struct Storage in "storage" {
-        /// Keep every height for ever: an archive node, from which others can fetch the chain from its beginning.
+        /// Keep every height permanently: an archive node, from which others can fetch the whole chain.
         keep_all: bool = false,
-        /// How long a height is kept at least, by the blocks' own times; and at least as many heights as the chain asks for
-        /// (retain_blocks in the genesis document). A node that was away for longer cannot catch up from its peers.
+        /// Minimum time that a height is kept, by the times of the blocks. The node also keeps at least the number of heights that the
+        /// chain requires (retain_blocks in the genesis document). A node that was offline for longer cannot catch up from peers with this
+        /// setting.
         retain_time: Duration = Duration::from_secs(7 * 24 * 3600),
-        /// How fast the store is read in the background to find rows that have rotted. 0: not at all.
+        /// Bytes per second at which the background check reads the store to find damaged rows. 0: no background check.
         scrub_bytes_per_second: usize = 512 << 10,
     }
 }
 
 section! {
-    /// What others can measure.
+    /// Metrics and readiness.
     pub struct Instrumentation in "instrumentation" {
         /// Serve metrics to Prometheus at http://<prometheus_listen_addr>/metrics.
         prometheus: bool = false,
-        /// Where. ":26660" is that port on all addresses.
+        /// Address on which metrics are served. ":26660" is that port on all addresses.
         prometheus_listen_addr: String = ":26660".to_owned(),
-        /// Requests that are answered at one time; one more is answered with 503.
+        /// Maximum number of requests that are answered at one time; further requests get the status 503.
         max_open_connections: usize = 3,
-        /// What all names begin with; existing dashboards expect "cometbft".
+        /// Prefix of the names of all metrics; existing dashboards expect "cometbft".
         namespace: String = "cometbft".to_owned(),
-        /// After how long without a block the node says that it is not ready.
+        /// Time without a block after which the node reports that it is not ready.
         stall_after: Duration = Duration::from_secs(30),
     }
 }
@@ -273,9 +279,9 @@ impl Config {
     /// Returns the text of a configuration file with these values and an explanation of each setting.
     pub fn to_commented_toml(&self) -> String {
         let mut text = String::from(
-            "# Settings of this node. What all nodes of the chain agree on stands in genesis.json.\n\
-             # Each can be set by an environment variable too, which wins over this file: CAIRN_SECTION_KEY, e.g. CAIRN_RPC_LADDR;\n\
-             # and by a flag of `cairn start`, which wins over both: --rpc.laddr.\n",
+            "# Settings of this node. Parameters on which all nodes of the chain agree are in genesis.json.\n\
+             # An environment variable overrides this file: CAIRN_SECTION_KEY, for example CAIRN_RPC_LADDR.\n\
+             # A flag of `cairn start` overrides both: --rpc.laddr.\n",
         );
         write_section(&mut text, &self.base);
         write_section(&mut text, &self.rpc);

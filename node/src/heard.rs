@@ -42,8 +42,11 @@ impl Heard {
     pub fn failure(&self, is_proposer_heard: bool) -> &'static str {
         match (is_proposer_heard, self.is_quorum()) {
             (false, _) => "its proposer is missing",
-            (true, false) => "validators of 1/3 of the power or more are missing",
-            (true, true) => "more than 2/3 of the power voted, but not for one block; compare the validators' clocks",
+            (true, false) => "validators with 1/3 of the power or more are missing",
+            (true, true) => {
+                "validators with more than 2/3 of the power voted, but not for the same block; compare the validators' \
+                clocks"
+            }
         }
     }
 
@@ -76,11 +79,12 @@ impl Heard {
     /// Returns why these votes decide no block, and what the operator can do.
     pub fn advice(&self) -> &'static str {
         if self.is_quorum() {
-            return "More than 2/3 of the power votes, but not for one block: compare the clocks of the validators (`timedatectl`, \
-                    cometbft_consensus_clock_skew_seconds), and check that blocks reach all of them in time";
+            return "Validators with more than 2/3 of the power vote, but not for the same block: compare the clocks of the \
+                validators (`timedatectl`, cometbft_consensus_clock_skew_seconds), and check that blocks reach all validators \
+                in time";
         }
-        "A block needs the votes of more than 2/3 of the power: start the validators that are missing, or mend their network; the \
-         chain goes on by itself"
+        "A block needs the votes of validators with more than 2/3 of the power: start the validators that are missing, or \
+         repair their network; the chain then continues by itself"
     }
 
     /// Returns the power of the validators that did not vote.

@@ -59,7 +59,7 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             "warn" => LevelFilter::WARN,
             "error" => LevelFilter::ERROR,
             "none" => LevelFilter::OFF,
-            other => return Err(format!("{other:?} is no level, use trace, debug, info, warn, error or none")),
+            other => return Err(format!("{other:?} is not a level: use trace, debug, info, warn, error or none")),
         })
     };
     let mut all = LevelFilter::INFO;
@@ -71,7 +71,7 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             Some((module, name)) => {
                 let Some((_, targets)) = MODULES.iter().find(|(known, _)| *known == module) else {
                     let known: Vec<_> = MODULES.iter().map(|(known, _)| *known).collect();
-                    return Err(format!("{module:?} is no module, use * or one of {}", known.join(", ")));
+                    return Err(format!("{module:?} is not a module: use * or one of {}", known.join(", ")));
                 };
                 single.push((targets, level(name)?));
             }
@@ -133,10 +133,13 @@ pub fn follow_levels(data_dir: &Path) {
         set_levels(&levels).map(|()| levels)
     });
     match changed {
-        Ok(levels) => tracing::warn!(target: "main", levels, "log levels changed, until the next start"),
+        Ok(levels) => tracing::warn!(target: "main", levels, "log levels changed; they last until the next start"),
         Err(reason) => {
             let file = path.display();
-            tracing::warn!(target: "main", %file, reason, "log levels not changed; use cairn log-level");
+            tracing::warn!(
+                target: "main", %file, reason,
+                "log levels not changed, because this file cannot be used; `cairn log-level` writes a valid one"
+            );
         }
     }
 }

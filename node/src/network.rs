@@ -159,7 +159,7 @@ impl Exchange {
                     return penalize(&self.handles.network, Peer(peer.0), &Offence::BadResponse(error));
                 }
                 Err(Unfetched::Lost(why)) => {
-                    tracing::debug!(target: "mempool", %peer, why, "not all transactions that wait with a peer were fetched");
+                    tracing::debug!(target: "mempool", %peer, why, "not all transactions of a peer's mempool were fetched");
                 }
             }
         }
@@ -187,9 +187,13 @@ impl Exchange {
         mempool.retain_unknown(&mut txs);
         if offered > 0 {
             let (count, left) = (offered - txs.len(), txs.len());
-            tracing::info!(target: "mempool", %peer, count, left, "fetched transactions that waited with a peer");
+            tracing::info!(target: "mempool", %peer, count, left, "fetched transactions of a peer's mempool");
         }
-        if txs.is_empty() { Ok(()) } else { Err(Unfetched::Lost(format!("{} were not given or not taken", txs.len()))) }
+        if txs.is_empty() {
+            Ok(())
+        } else {
+            Err(Unfetched::Lost(format!("{} were not delivered or not accepted", txs.len())))
+        }
     }
 }
 

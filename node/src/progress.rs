@@ -132,7 +132,10 @@ impl Progress {
         }
         if now - self.second >= Duration::from_secs(1) {
             if self.untold > 0 {
-                tracing::info!(target: "consensus", heights = self.untold, txs = self.untold_txs, to = height.0 - 1, "committed more");
+                tracing::info!(
+                    target: "consensus", heights = self.untold, txs = self.untold_txs, to = height.0 - 1,
+                    "committed further heights"
+                );
             }
             (self.second, self.lines, self.untold, self.untold_txs) = (now, 0, 0, 0);
         }
@@ -173,18 +176,22 @@ impl Progress {
         if let (None, Some(until)) = (before.waits_until, after.waits_until) {
             tracing::warn!(
                 target: "consensus", height = after.height.0, until = %until,
-                "the next height does not start before the time of the last block: this machine's clock is behind it, or the genesis \
-                 time has not come yet; check the clock"
+                "the next height cannot start yet, because the time of the last block (or the genesis time) is in the future \
+                 by this machine's clock; check the clock and NTP"
             );
         } else if let (Some(until), None) = (before.waits_until, after.waits_until) {
-            tracing::info!(target: "consensus", height = after.height.0, until = %until, "waited for the time of the last block");
+            tracing::info!(
+                target: "consensus", height = after.height.0, until = %until,
+                "the time of the last block has come, and the next height starts"
+            );
         }
         if self.not_kept.is_due(after.not_kept.is_some(), Instant::now()) {
             let (height, earliest) = (after.tip.next(), after.not_kept.unwrap_or_default());
             tracing::warn!(
                 target: "consensus", height = height.0, earliest_of_peers = earliest.0,
-                "no connected peer keeps the block that this node needs next, so it cannot catch up from them; stop it and `cairn \
-                 restore` a copy of a running node's store (`cairn backup`), or connect it to an archive node (storage.keep_all)"
+                "no connected peer keeps the next block that this node needs, so it cannot catch up. Either stop it and \
+                 restore a copy of a running node's store (`cairn backup` there, `cairn restore` here), or connect it to an \
+                 archive node (storage.keep_all = true)"
             );
         }
         if before.height == after.height && after.round > before.round {
@@ -197,7 +204,7 @@ impl Progress {
             tracing::warn!(
                 target: "consensus", height = after.height.0, round = after.round.0, proposer = %short(&proposer.to_string()),
                 missing = %heard.names, missing_power = heard.missing_power().0, total_power = heard.total.0,
-                "the round before failed: {}", heard.failure(is_proposer_heard)
+                "the previous round failed: {}", heard.failure(is_proposer_heard)
             );
         }
         self.log_stall(after, Instant::now());

@@ -80,7 +80,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CatchingUp { height, decided } => {
-                write!(f, "catching up: at height {height}, height {decided} is decided")
+                write!(f, "catching up: this node is at height {height}, and height {decided} is decided")
             }
             Self::WaitsForTime { height, until } => {
                 write!(
@@ -90,22 +90,23 @@ impl fmt::Display for Reason {
             }
             Self::NotKept { height, earliest } => write!(
                 f,
-                "no connected peer keeps height {height}: the lowest that one keeps is {earliest}. This node cannot catch up from \
-                 them: stop it and `cairn restore` a copy of a running node's store (`cairn backup` makes one), or connect it to an \
-                 archive node (storage.keep_all = true)"
+                "no connected peer keeps height {height}: the lowest height that a peer keeps is {earliest}. This node cannot \
+                 catch up. Either stop it and restore a copy of a running node's store (`cairn backup` there, `cairn restore` \
+                 here), or connect it to an archive node (storage.keep_all = true)"
             ),
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
             Self::ClockSkew { seconds } => write!(
                 f,
-                "this machine's clock is {:.1} s {} the clocks of the other validators; check NTP here, then there",
+                "this machine's clock is {:.1} s {} the clocks of the other validators; check NTP on this machine first, then on \
+                 theirs",
                 seconds.abs(),
                 if *seconds > 0.0 { "ahead of" } else { "behind" }
             ),
             Self::Silent(why) => write!(f, "the validator signs nothing: {why}"),
             Self::NoQuorum { height, round, step, since, heard } => write!(
                 f,
-                "only validators with {} of {} power are heard, a block needs more than 2/3: height {height} waits in round {round}, step \
-                 {step:?}, for {} s; missing: {}",
+                "only validators with {} of {} power are heard, but a block needs more than 2/3: height {height} has waited in \
+                 round {round}, step {step:?}, for {} s; missing: {}",
                 heard.power,
                 heard.total,
                 since.as_secs(),
@@ -113,7 +114,8 @@ impl fmt::Display for Reason {
             ),
             Self::Stalled { height, round, since, heard } => write!(
                 f,
-                "no block for {} s: height {height} is in round {round}, validators with {} of {} power were heard in its step; missing: {}",
+                "no block for {} s: height {height} is in round {round}; in its current step, votes of validators with {} of {} \
+                 power have arrived; missing: {}",
                 since.as_secs(),
                 heard.power,
                 heard.total,
@@ -274,7 +276,7 @@ mod tests {
         status.catching_up = true;
         status.proven_height = Height(90);
         let catching_up = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err();
-        assert_eq!(catching_up.to_string(), "catching up: at height 7, height 90 is decided");
+        assert_eq!(catching_up.to_string(), "catching up: this node is at height 7, and height 90 is decided");
         status.catching_up = false;
         status.waits_until = Some(Time::from_unix_millis(1_800_000_000_000));
         let waits = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err().to_string();
@@ -285,7 +287,7 @@ mod tests {
         status.not_kept = Some(Height(40));
         let not_kept = rules.judge(&status, 3, secs(1), Duration::ZERO).unwrap_err().to_string();
         assert!(
-            not_kept.starts_with("no connected peer keeps height 8: the lowest that one keeps is 40."),
+            not_kept.starts_with("no connected peer keeps height 8: the lowest height that a peer keeps is 40."),
             "{not_kept}"
         );
     }

@@ -87,7 +87,10 @@ impl Scrub {
         metrics.passes_total.inc();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics.last_pass_time.set(now.as_secs() as i64);
-        tracing::debug!(target: "state", bytes = published.bytes, found = report.findings_total(), "the whole store was read");
+        tracing::debug!(
+            target: "state", bytes = published.bytes, found = report.findings_total(),
+            "the background check has read the whole store"
+        );
         false
     }
 

@@ -62,15 +62,16 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
         // The spare is written first, so it covers every signed message that was sent.
         let state = ValidatorState::load(file)?;
         let (file, height) = (file.display(), state.height.0);
-        tracing::warn!(target: "main", %file, height, %error, "the signing state was taken from its spare");
+        tracing::warn!(target: "main", %file, height, %error, "the signing state file cannot be used; its spare copy is used \
+            instead");
         Ok(state)
     });
     let state = state.map_err(|error: FileError| match error {
         FileError::Io { .. } => Failure::from(error),
         _ => Failure::config(format!(
-            "{error}. This file says what the validator's key signed last; do not put an older copy of it back. It may be absent: beside \
-             its database the node then signs nothing until it has heard the network; with an empty database, \
-             say `cairn start --signed-up-to H`, where H is the last height that the key may have signed at"
+            "{error}. This file records what the validator's key signed last. Do not replace it with an older copy. It may be \
+             absent: if the database is there, the node then signs nothing until it has heard from the network; if the \
+             database is empty, use `cairn start --signed-up-to H`, where H is the last height at which the key may have signed"
         )),
     })?;
     Ok(SignState {
@@ -86,8 +87,8 @@ fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, k
     let Some((sign_bytes, signature)) = &state.signed else { return Ok(()) };
     key.verify(sign_bytes, signature).map_err(|_| {
         Failure::config(format!(
-            "{}: signature: it is not one of the key in {}, whose address is {}: this file says what another validator's key signed. Put \
-             this key's own file in its place. Where the key is new and never signed, move the file away",
+            "{}: signature: it was not made by the key in {}, whose address is {}: this file records what another validator's \
+             key signed. Replace it with this key's own file. If the key is new and has never signed, move the file away",
             state_file.display(),
             key_file.display(),
             key.address()

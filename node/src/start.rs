@@ -85,7 +85,7 @@ pub fn run(config: Config, signals: &NodeSignals, with_stopper: impl FnOnce(Stop
     if !config.passed_over().is_empty() {
         tracing::info!(
             target: "main", variables = %config.passed_over().join(","),
-            "these environment variables look like service links of a container platform; they set nothing here"
+            "these environment variables look like service links of a container platform; they are ignored"
         );
     }
     let node = Node::start(config)?;
@@ -108,7 +108,8 @@ fn end_on_panic() {
         let reason = info.payload_as_str().unwrap_or("no reason given");
         tracing::error!(
             target: "main", thread = thread.name().unwrap_or("unnamed"), place, reason,
-            "an invariant is broken; the node stops, so that it signs nothing wrong. Keep the log and the home, and report it"
+            "an invariant is broken; the node stops, so that it cannot sign a wrong message. Keep the log and the home, and report \
+             this as a bug"
         );
         logging::flush();
         os::exit_now(Code::Invariant as u8);
@@ -461,8 +462,9 @@ fn share_files(config: &Config) -> Files {
         tracing::warn!(
             target: "main", allowed, wanted = files.wanted, database = files.tables, inbound_peers = files.inbound_peers,
             clients = files.rpc,
-            "the system allows few open files: database and peers come first, clients get what is left. Raise the limit (ulimit -n, \
-             LimitNOFILE in a systemd unit), or lower rpc.max_open_connections"
+            "the system allows few open files, fewer than this configuration needs: the database and peers get theirs first, \
+             and clients get the rest. Raise the limit (ulimit -n, LimitNOFILE in a systemd unit), or lower \
+             rpc.max_open_connections"
         );
     }
     files

@@ -443,7 +443,7 @@ impl VerifyPool {
         drop(queues);
         self.deps.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
         if is_first {
-            let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures a second"));
+            let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures per second"));
             network::penalize(&self.deps.network, peer, &offence);
         }
         false
@@ -541,7 +541,7 @@ impl VerifyPool {
             *published = Instant::now();
             self.deps.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
             if !self.deps.network.publish(TxBatch { txs, salt: 0 }.encode()) {
-                tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: the network is behind");
+                tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: a queue of the network is full");
             }
         }
     }

@@ -406,7 +406,7 @@ fn a_reset_keeps_keys_and_what_they_signed() {
         assert!(data.join("cairn.db").exists());
     }
     let said = cairn.run(&["unsafe-reset-all", "--home", "h", "--forget-what-was-signed"]).succeeds();
-    assert!(said.contains("forgotten, as asked"), "{said}");
+    assert!(said.contains("deleted, as requested"), "{said}");
     assert!(!data.join("cairn.db").exists());
 }
 

@@ -208,9 +208,9 @@ fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     until("it says that nobody keeps height 1", || {
         let ready = call(&follower, "ready");
         let reasons = if ready["result"].is_object() { &ready["result"] } else { &ready };
-        reasons.to_string().contains("no connected peer keeps height 1: the lowest that one keeps is")
+        reasons.to_string().contains("no connected peer keeps height 1: the lowest height that a peer keeps is")
     });
-    follower.wait_for_line("no connected peer keeps the block that this node needs next");
+    follower.wait_for_line("no connected peer keeps the next block that this node needs");
     let (code, text) = cairn(&["query", "ready", "--node", &follower.rpc], &late);
     assert!(code != 0 && text.contains("cairn restore"), "{text}");
     let (code, log) = follower.terminate();

@@ -35,10 +35,13 @@ impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused { url } => {
-                write!(f, "no node answers at {url}: start one with `make testnet`, or name another with --node")
+                write!(f, "no node answers at {url}: start one with `make testnet`, or choose another with --node")
             }
             Self::NoAnswer { url, reason } => {
-                write!(f, "{url} gives no answer of a node ({reason}): look at its log, or name another with --node")
+                write!(
+                    f,
+                    "{url} does not respond like a node ({reason}): look at its log, or choose another node with --node"
+                )
             }
             Self::Node { message, data, .. } if data.is_empty() => write!(f, "the node says: {message}"),
             Self::Node { data, .. } => write!(f, "the node says: {data}"),
@@ -61,7 +64,7 @@ impl Client {
         let bad = |why: &str| Failure::new(format!("--node {node:?}: {why}; write it like {DEFAULT_NODE}"));
         let rest = node.strip_prefix("http://").or_else(|| node.strip_prefix("tcp://")).unwrap_or(node);
         if rest.contains("://") {
-            return Err(bad("only http is spoken here"));
+            return Err(bad("only http is supported"));
         }
         let url = format!("http://{}", rest.trim_end_matches('/'));
         let uri: ureq::http::Uri = url.parse().map_err(|_| bad("this is not an address"))?;
@@ -103,7 +106,7 @@ impl Client {
             .collect();
         let mut results = [const { None }; N];
         let Value::Array(answers) = self.post(&Value::Array(calls))? else {
-            return Err(self.no_answer("one answer to several calls"));
+            return Err(self.no_answer("one response to several calls"));
         };
         for answer in answers {
             let id = answer.get("id").and_then(Value::as_u64).and_then(|id| usize::try_from(id).ok());
@@ -128,7 +131,7 @@ impl Client {
         let status = response.status();
         let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_json();
         read.map_err(|error| match error {
-            ureq::Error::Json(_) => self.no_answer(&format!("HTTP {status}, and no JSON")),
+            ureq::Error::Json(_) => self.no_answer(&format!("HTTP status {status}, and no JSON")),
             other => self.transport(other),
         })
     }

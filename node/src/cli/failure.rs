@@ -35,7 +35,7 @@ impl Failure {
     /// ("read", "written", …).
     pub fn file(done: &str, path: &Path, error: &io::Error) -> Self {
         let way_out = match error.kind() {
-            io::ErrorKind::PermissionDenied => ": give yourself the right to, or choose another folder",
+            io::ErrorKind::PermissionDenied => ": change the permissions, or choose another folder",
             io::ErrorKind::StorageFull => ": free some space",
             _ => "",
         };

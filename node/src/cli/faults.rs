@@ -17,67 +17,75 @@ use super::{failure::Failure, load::duration, meter::Meter, output, signals};
 
 const HELP: &str = "\
 Examples:
-  make image && cairn faults                      all scenarios on four validators: some four minutes
+  make image && cairn faults                      all scenarios on four validators, about 4 min
   cairn faults --scenarios kill,cut-half --duration 10s
   cairn faults --scenarios delay --delay 100ms --jitter 10ms --rate 20
   cairn faults --json faults.json
 
-It starts validators in containers of their own, with a relay between them (`cairn relay`) that nothing
-can go around, puts load on all of them, and does to them what is asked for. It needs Docker and
-`docker compose` or docker-compose 1.29, and an image of Cairn; nothing of what it starts is left when
-it ends, also by Ctrl-C.
+Starts validators in containers of their own, which are connected only through a relay (`cairn
+relay`), puts load on all of them, and injects the faults. It needs Docker, `docker compose` or
+docker-compose 1.29, and an image of Cairn. At its end, also after Ctrl-C, it removes everything
+that it has started.
 
 Scenarios, each after a --baseline and followed by its recovery:
-  baseline  nothing: how much the figures differ by themselves
+  baseline  no fault: shows how much the figures vary by themselves
   kill      the last validator is killed (SIGKILL), and started again
-  pause     the last validator is paused: silent, its connections stay
+  pause     the last validator is paused: it is silent, its connections stay open
   cut-one   the last validator is cut off from the others; clients still reach it
-  cut-half  two halves are cut off from each other: no block until they are joined
-  delay     everything between validators takes --delay longer, one way, and up to --jitter more
+  cut-half  two halves are cut off from each other: no block until they are connected again
+  delay     everything between validators is delayed by --delay, one way, plus at most --jitter
 
-Transactions arrive by chance, at --rate on average, at all validators in turn. Columns. before,
-during: tx/s committed. kept: the share of what was due, compared with before; of reachable: of those
-transactions only that were handed to validators which could go on. worst: the longest time without a new height at most
-of those that could go on, from the fault until all is as before; at tip, full again: from the end of
-the fault until everybody had the newest height, and until 90 % of --rate were committed again. p50, p99:
-latency from the intended send time to the commit at most of those that could go on.
+Transactions arrive at random times, at --rate on average, at all validators in turn.
 
-Exit code 1 if a transaction that was accepted is in no block or in two, if validators have different
-blocks, if one signed twice, ended by itself, or never came back. What a validator took in during its
-last second before it was killed may die with it; that is reported and is no failure.";
+Columns:
+  before, during   tx/s committed before the fault, and during it
+  kept             the committed share of the due transactions, relative to the share before
+  of reachable     the same, for transactions sent to validators that could continue
+  worst            the longest time without a new height at more than half of the validators that
+                   could continue, from the fault until the recovery is complete
+  at tip           from the end of the fault until all validators had the newest height
+  full again       from the end of the fault until 90 % of --rate were committed again
+  p50, p99         latency from the intended send time to the commit at more than half of the
+                   validators that could continue
 
-/// Kill, pause, cut off and delay validators in containers under load, and measure what they make of it
+Exit code 1 if an accepted transaction is in no block or in two blocks, if validators have different
+blocks, or if a validator signed twice, stopped by itself, or never came back. Transactions that a
+validator accepted in the last second before it was killed may be lost: the report shows them, but
+they are not a failure.";
+
+/// Kill, pause, partition and delay validators in containers under load, and measure the effect
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Faults {
-    /// The image of Cairn
+    /// Docker image of Cairn
     #[arg(long, env = "CAIRN_IMAGE", hide_env_values = true, value_name = "NAME", default_value = "cairn:latest")]
     image: String,
-    /// How many, 4 to 16
+    /// Number of validators, 4 to 16
     #[arg(long, value_name = "N", default_value_t = 4)]
     validators: usize,
-    /// Validators reach each other by QUIC instead of TCP: a cut loses packets instead of holding streams
+    /// Connect the validators by QUIC instead of TCP: a cut then drops packets instead of stopping streams
     #[arg(long)]
     quic: bool,
-    /// What is done, in this order [default: all]
+    /// Scenarios to run, in this order [default: all]
     #[arg(long, value_name = "NAME,NAME,...", value_delimiter = ',', value_parser = |text: &str| text.parse::<Scenario>())]
     scenarios: Vec<Scenario>,
-    /// Transactions a second, due whatever becomes of them; half of what the machine can do is a good choice
+    /// Transactions per second, due at this rate even if the validators fail; half of the machine's maximum is a good
+    /// choice
     #[arg(long, value_name = "N", default_value_t = 200.0)]
     rate: f64,
-    /// How long each fault lasts
+    /// Duration of each fault
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "20s")]
     duration: Duration,
-    /// Before each fault, what it is compared with
+    /// Duration of the measurement before each fault, with which the fault is compared
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     baseline: Duration,
-    /// Of scenario delay: one way
+    /// One-way delay in the scenario delay
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "50ms")]
     delay: Duration,
-    /// Of scenario delay: up to so much more, by chance
+    /// Maximum random addition to the delay in the scenario delay
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5ms")]
     jitter: Duration,
-    /// Write the report as JSON; - is standard output, and then nothing else is
+    /// Write the report as JSON to this file; with -, to standard output, which then has nothing else
     #[arg(long, value_name = "FILE|-")]
     json: Option<String>,
 }
@@ -142,7 +150,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("cairn-faults-{}", std::process::id()));
         // An earlier process with the same id may have been killed before it removed its folder.
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).map_err(|error| Failure::file("made", &path, &error))?;
+        fs::create_dir(&path).map_err(|error| Failure::file("created", &path, &error))?;
         Ok(Self(path))
     }
 }

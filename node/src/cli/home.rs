@@ -49,7 +49,9 @@ impl Home {
             }
             (Some(path), _) => Ok(Self { path, origin: "--home or CAIRN_HOME" }),
             (None, Some(user)) => Ok(Self { path: user.join(".cairn"), origin: "the default" }),
-            (None, None) => Err(Failure::new("there is no HOME to look for .cairn in: name a folder with --home")),
+            (None, None) => {
+                Err(Failure::new("the variable HOME is not set, so there is no default home: give one with --home"))
+            }
         }
     }
 
@@ -66,9 +68,7 @@ impl Home {
     /// Returns the path and the rule that selected it, for error messages.
     pub fn looked(&self) -> String {
         let others = match self.origin {
-            "the default" if is_testnet_here() => {
-                "; the testnet of this folder is meant only by --home ./testnet/node0"
-            }
+            "the default" if is_testnet_here() => "; for the testnet of this folder, give --home ./testnet/node0",
             "the default" => "; there is no ./testnet/node0 in this folder",
             _ => "",
         };
@@ -84,13 +84,13 @@ impl Home {
         match std::fs::metadata(&file) {
             Ok(found) if found.is_file() => return Ok(()),
             Err(error) if !is_absent(&error) => {
-                let sentence = format!("{} cannot be looked at: {error}: run this as the node's user", file.display());
+                let sentence = format!("{} cannot be accessed: {error}: run this as the node's user", file.display());
                 return Err(Failure::with_code(exit::Code::Config, sentence));
             }
             _ => {}
         }
         Err(Failure::new(format!(
-            "there is no node in {}: make one with `cairn init`, or name its folder with --home",
+            "there is no node in {}: create one with `cairn init`, or give its folder with --home",
             self.looked()
         )))
     }

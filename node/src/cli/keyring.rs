@@ -94,8 +94,8 @@ impl Keyring {
             more => format!("there are {more} others, `cairn keys list` shows them"),
         };
         Failure::new(format!(
-            "no key is called {name} in {}, {there}: make it with `cairn keys add {name}`, or name the home of the \
-             keyring with --home",
+            "no key is called {name} in {}, {there}: create it with `cairn keys add {name}`, or give the home of the keyring \
+             with --home",
             self.folder.display(),
         ))
     }

@@ -22,14 +22,15 @@ use super::{
 const HELP: &str = "\
 Examples:
   cairn keys add dave                    a new key
-  cairn keys add dave --recover-hex -    an old one, 64 hexadecimal digits from standard input
+  cairn keys add dave --recover-hex -    an existing one, 64 hexadecimal digits from standard input
   cairn keys export dave --file dave.json
   cairn keys import erin --file dave.json
 
-Files: NAME.json in keys/ of the home, mode 0600. The homes of a testnet share the keys/ beside them.
-Keys are not encrypted: who can read the file owns the account.";
+Files: NAME.json in keys/ of the home, mode 0600. The homes of a testnet share the folder keys/
+beside them.
+Keys are not encrypted: anyone who can read the file controls the account.";
 
-/// Make, list and move the keys of accounts
+/// Create, list, import, export and delete keys of accounts
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Keys {
@@ -39,11 +40,11 @@ pub struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key, or take over an old one
+    /// Create a key, or import a secret key
     Add {
-        /// What to call it
+        /// Name of the new key
         name: KeyName,
-        /// Take this secret key, 64 hexadecimal digits, instead of a new one; `-` reads it from standard input
+        /// Use this secret key (64 hexadecimal digits) instead of a new one; `-` reads it from standard input
         #[arg(long, value_name = "HEX")]
         recover_hex: Option<String>,
         /// Print JSON for programs
@@ -58,7 +59,7 @@ enum Command {
     },
     /// Show address and public key
     Show {
-        /// Which key
+        /// Name of the key
         name: KeyName,
         /// Print the address only
         #[arg(long, conflicts_with = "json")]
@@ -69,28 +70,28 @@ enum Command {
     },
     /// Print or write a key's file, with its secret
     Export {
-        /// Which key
+        /// Name of the key
         name: KeyName,
-        /// Where to write it [default: standard output]
+        /// File to write [default: standard output]
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Take over a key's file, as `export` writes it
+    /// Import a key's file, as `export` writes it
     Import {
-        /// What to call it here
+        /// Name for the imported key
         name: KeyName,
-        /// The file; `-` reads standard input
+        /// File to read; `-` reads standard input
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
         /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Delete a key for good
+    /// Delete a key permanently
     Delete {
-        /// Which key
+        /// Name of the key
         name: KeyName,
-        /// Yes, for good: without another copy, what the account has can never be spent
+        /// Confirm the deletion: without another copy of the key, the account's money can never be spent
         #[arg(long)]
         yes: bool,
     },
@@ -129,14 +130,14 @@ impl Keys {
             }
             Command::Export { name, file } => {
                 let bytes = keyring.get(&name)?.to_file();
-                output::note("who has this file owns the account: it is not encrypted");
+                output::note("the file is not encrypted: anyone who has it controls the account");
                 match file {
                     Some(file)
                         if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) =>
                     {
                         let folder = file.parent().expect("just seen").display();
                         Err(Failure::new(format!(
-                            "{}: there is no folder {folder}: make it first, or name another file",
+                            "{}: there is no folder {folder}: create it first, or choose another file",
                             file.display()
                         )))
                     }
@@ -151,7 +152,8 @@ impl Keys {
                 let account = keyring.get(&name)?;
                 if !yes {
                     return Err(Failure::new(format!(
-                        "{name} ({}) would be deleted for good: say --yes, after `cairn keys export {name}` if in doubt",
+                        "{name} ({}) would be deleted permanently: to confirm, say --yes; if in doubt, run `cairn keys export \
+                         {name}` first",
                         account.address()
                     )));
                 }
@@ -170,7 +172,7 @@ fn add(keyring: &Keyring, account: &AccountKey, json: bool) -> Result<(), Failur
     } else {
         show(keyring, account);
     }
-    output::note("the file is not encrypted: keep it to yourself, and keep a copy");
+    output::note("the file is not encrypted: keep it secret, and keep a copy");
     Ok(())
 }
 
@@ -179,7 +181,7 @@ fn list(keyring: &Keyring, json: bool) -> Result<(), Failure> {
     if json {
         output::json(&Value::Array(accounts.iter().map(describe).collect()));
     } else if accounts.is_empty() {
-        output::line(format_args!("no keys in {}: make one with `cairn keys add NAME`", keyring.folder().display()));
+        output::line(format_args!("no keys in {}: create one with `cairn keys add NAME`", keyring.folder().display()));
     } else {
         let rows: Vec<Vec<String>> =
             accounts.iter().map(|key| vec![key.name.to_string(), key.address().to_string()]).collect();

@@ -25,27 +25,30 @@ use super::{
 
 const HELP: &str = "\
 Examples:
-  cairn load                                            500 a second for 30 s, on the testnet here
+  cairn load                                            500 tx/s for 30 s, on the testnet here
   cairn load --rate 2000 --duration 60s --plots ./plots
-  cairn load --mode closed                              how much the validators can do
+  cairn load --mode closed                              finds the highest throughput
   cairn load --mode sweep --rates 250..4000/9 --json sweep.json --plots ./plots
-  cairn load --rate 200 --invalid-share 0.1             a tenth must be refused
+  cairn load --rate 200 --invalid-share 0.1             10 % invalid transactions
   cairn load --rate 50 --duration 0                     until Ctrl-C
   cairn load --nodes http://10.0.0.1:26657,http://10.0.0.2:26657 --fund-from alice
 
-Modes. open: transactions are due at a rate, whatever becomes of them; the latency of each begins
-when it was due, and ends when every validator has committed it. closed: so many are under way at
-any time, more from stage to stage, until throughput no longer grows. sweep: open at one rate after
-the other, until one cannot be sustained. Each measures for --duration, after --warm-up.
+Modes. open: transactions are due at a fixed rate, however fast the validators are; the latency of a
+transaction begins when it was due, and ends when every validator has committed it. closed: a fixed
+number of transactions is in flight at any time, more from stage to stage, until throughput no
+longer grows. sweep: mode open at one rate after the other, until the validators cannot sustain one.
+Each stage measures for --duration, after --warm-up.
 
-Senders are accounts that anybody can derive from the chain's name: for testnets only, unless
---sender-seed makes them yours. Those without money get it from --fund-from, once.
+The senders' keys are derived from the chain's name, so anyone can spend their money: use them on
+testnets only, or set --sender-seed. Senders without money are funded once, from --fund-from.
 
-By nonce (the default), transactions are signed before the load, into --file, and each sender's go
-to one node in order. Unordered ones expire within minutes and are signed during the load, which
-costs processor time; lost ones do not hold up others, so a load without end uses them.
+By nonce (the default), transactions are signed before the load and stored in --file, and each
+sender's transactions go to one node in order. Unordered transactions expire within minutes and are
+signed during the load, which costs processor time; a lost one does not delay others, so a load
+without end uses them.
 
-On the screen: tx/s due and committed everywhere, latencies of the last seconds, how many wait.";
+The display shows the tx/s that are due and that are committed everywhere, the latencies of the last
+seconds, and the number of transactions that wait.";
 
 /// Default rate of mode open, in transactions per second.
 const RATE: f64 = 500.0;
@@ -56,78 +59,82 @@ const RATES_MAX: usize = 100;
 /// Default number of rates in a range without a count.
 const RANGE_RATES: usize = 8;
 
-/// Put load on validators, and measure what they make of it
+/// Put load on validators, and measure throughput and latency
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Load {
-    /// RPC addresses of the validators [default: the home's, and in a testnet's folder all of its]
+    /// RPC addresses of the validators [default: the home's; if it is in a testnet's folder, those of the whole
+    /// testnet]
     #[arg(long, env = "CAIRN_LOAD_NODES", hide_env_values = true, value_name = "URL,URL,...", value_delimiter = ',')]
     nodes: Vec<String>,
-    /// Their metrics, in the same order, to tell what they took of the processor
+    /// Addresses of the validators' metrics, in the same order, to report their processor time
     #[arg(long, value_name = "URL,URL,...", value_delimiter = ',', requires = "nodes")]
     metrics: Vec<String>,
-    /// How the load arrives
+    /// How the load is generated, see below
     #[arg(long, value_enum, default_value_t = ModeName::Open)]
     mode: ModeName,
-    /// Transactions a second, in mode open [default: 500]
+    /// Transactions per second in mode open [default: 500]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Rates of mode sweep: 500,1000,2000, or from 500 to 8000 in 9 equal factors: 500..8000/9 [default: 125..8000/13]
+    /// Rates of mode sweep in transactions per second: a list such as 500,1000,2000, or a range such as 500..8000/9,
+    /// which means 9 rates from 500 to 8000 with a constant factor between them [default: 125..8000/13]
     #[arg(long, value_name = "RATES", value_parser = rates)]
     rates: Option<Rates>,
-    /// How long to measure, in each stage; 0 is until Ctrl-C [default: 30s; closed and sweep: 10s]
+    /// Measurement time of each stage; 0: until Ctrl-C [default: 30s; closed and sweep: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
-    /// Load before it is measured
+    /// Time under load before the measurement
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s")]
     warm_up: Duration,
-    /// Load after it was measured, so that the last transactions meet it too
+    /// Time under load after the measurement, so that the last measured transactions are also under load
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     cool_down: Duration,
-    /// Evenly, or independently of each other as many users send
+    /// Arrival of the transactions: at constant intervals, or random (a Poisson process) as from many independent users
     #[arg(long, value_enum, default_value_t = ArrivalsName::Constant)]
     arrivals: ArrivalsName,
-    /// A transaction not committed everywhere by then has failed
+    /// Time after which a transaction that is not committed by all validators counts as failed
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     timeout: Duration,
-    /// Accounts that send, in turn; no more than there are transactions are used
+    /// Number of accounts that send, in turn; at most as many as there are transactions are used
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     senders: u32,
-    /// Text that the senders' keys follow from; who knows it can spend their money
+    /// Text from which the senders' keys are derived; anyone who knows it can spend their money
     #[arg(long, value_name = "TEXT", env = "CAIRN_LOAD_SENDER_SEED", hide_env_values = true)]
     sender_seed: Option<String>,
     /// Key of the account that funds senders without money [default in a testnet's folder: alice]
     #[arg(long, value_name = "NAME")]
     fund_from: Option<KeyName>,
-    /// The share that is to be refused: bad signatures, wrong nonces, unaffordable, of another chain, expired, garbage
+    /// Share of invalid transactions, which the validators have to refuse: bad signatures, wrong nonces, unaffordable,
+    /// of another chain, expired, garbage
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     invalid_share: f64,
-    /// By nonce, signed before; or unordered, signed during the load [default: nonce; without end: unordered]
+    /// Order of a sender's transactions: by nonce, signed before the load; or unordered, signed during the load
+    /// [default: nonce; with --duration 0: unordered]
     #[arg(long, value_enum)]
     order: Option<OrderName>,
-    /// What each transaction pays [default: the chain's least fee]
+    /// Fee of each transaction [default: the chain's minimum fee]
     #[arg(long, value_name = "N")]
     fee: Option<u64>,
-    /// Decides what is random: arrivals, garbage
+    /// Seed of the random numbers, for arrivals and garbage
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Transactions in one request at most; as many as the nodes take
+    /// Maximum number of transactions in one request; the nodes must allow as many (rpc.max_request_batch_size)
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
-    /// Connections to each node
+    /// Number of connections to each node
     #[arg(long, value_name = "N", default_value_t = 4)]
     connections: usize,
-    /// File of signed transactions; used again as far as it fits [default: load.txs beside the testnet's keys, else in
-    /// the home]
+    /// File of the signed transactions; a later run reuses those that fit [default: load.txs beside the testnet's keys,
+    /// else in the home]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Write the report as JSON; - is standard output, and then nothing else is
+    /// Write the report as JSON to this file; with -, to standard output, which then has nothing else
     #[arg(long, value_name = "FILE|-")]
     json: Option<String>,
-    /// Folder for pictures (SVG): throughput and latency over time, and over the offered load
+    /// Folder for charts (SVG): throughput and latency over time, and over the offered load
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// Print lines instead of drawing over them
+    /// Print new lines instead of updating one line
     #[arg(long)]
     no_view: bool,
 }
@@ -199,7 +206,7 @@ impl Load {
         let plan = self.plan(home)?;
         // The outputs are checked before minutes of load, and not after them.
         if let Some(folder) = &self.plots {
-            fs::create_dir_all(folder).map_err(|error| Failure::file("made", folder, &error))?;
+            fs::create_dir_all(folder).map_err(|error| Failure::file("created", folder, &error))?;
         }
         let to_stdout = self.json.as_deref() == Some("-");
         output::check_report(self.json.as_deref())?;
@@ -243,8 +250,8 @@ impl Load {
             }
         };
         let of_other_mode = match self.mode {
-            _ if self.rate.is_some() && self.mode != ModeName::Open => Some("--rate is of --mode open"),
-            _ if self.rates.is_some() && self.mode != ModeName::Sweep => Some("--rates is of --mode sweep"),
+            _ if self.rate.is_some() && self.mode != ModeName::Open => Some("--rate is only for --mode open"),
+            _ if self.rates.is_some() && self.mode != ModeName::Sweep => Some("--rates is only for --mode sweep"),
             _ => None,
         };
         if let Some(what) = of_other_mode {
@@ -305,7 +312,7 @@ impl Load {
             if !self.metrics.is_empty() && self.metrics.len() != self.nodes.len() {
                 let (metrics, nodes) = (self.metrics.len(), self.nodes.len());
                 return Err(Failure::new(format!(
-                    "--metrics has {metrics} addresses, --nodes has {nodes}: name one for each, in order"
+                    "--metrics has {metrics} addresses, but --nodes has {nodes}: give one for each node, in the same order"
                 )));
             }
             let metrics = |index: usize| self.metrics.get(index).map(|url| url.trim_end_matches("/metrics").to_owned());

@@ -26,9 +26,8 @@ Examples:
   cairn start --home ./mine
 
 Writes config/{config.toml,genesis.json,node_key.json,priv_validator_key.json},
-data/priv_validator_state.json, and keys/alice.json: an account that has all the money.
-To join another chain, put its genesis.json in place of the one written, and its peers into
-config.toml.";
+data/priv_validator_state.json, and keys/alice.json: the key of an account that owns all the money.
+To join another chain, replace genesis.json with that chain's, and add its peers to config.toml.";
 
 /// Write keys, genesis and configuration of a chain with one validator
 #[derive(Debug, Args)]
@@ -40,7 +39,7 @@ pub struct Init {
     /// Name of the node, for people
     #[arg(long, value_name = "NAME")]
     moniker: Option<String>,
-    /// Type of the validator's key: secp256k1, or ed25519, which every CometBFT client reads
+    /// Type of the validator's key: secp256k1, or ed25519, which every CometBFT client supports
     #[arg(long, value_name = "TYPE", default_value_t)]
     key_type: KeyType,
 }
@@ -70,13 +69,13 @@ Examples:
   docker compose exec node0 cairn log-level info
 
 Levels: trace, debug, info, warn, error, none. Modules: main, consensus, p2p, mempool, rpc, state,
-metrics; * is all others. For good: log_level in config.toml.";
+metrics; * means all others. To change the levels permanently, set log_level in config.toml.";
 
-/// Change what a running node logs, until its next start
+/// Change the log levels of a running node, until its next start
 #[derive(Debug, Args)]
 #[command(after_help = LOG_LEVEL_HELP)]
 pub struct LogLevel {
-    /// A level for all modules, or module:level,module:level
+    /// One level for all modules, or module:level,module:level
     #[arg(value_name = "LEVELS")]
     levels: String,
 }
@@ -100,9 +99,10 @@ impl LogLevel {
         let pid = Lock::holder(&data).ok_or_else(nobody)?;
         let file = logging::levels_file(&data);
         fs::write(&file, &levels).map_err(|error| Failure::file("written", &file, &error))?;
-        os::signal_log_levels(pid)
-            .map_err(|error| Failure::new(format!("process {pid} cannot be signalled: {error}; use its user")))?;
-        output::line(format_args!("{levels}, until the node's next start"));
+        os::signal_log_levels(pid).map_err(|error| {
+            Failure::new(format!("process {pid} cannot be signalled: {error}; run this as the node's user"))
+        })?;
+        output::line(format_args!("log levels {levels}, until the node's next start"));
         Ok(())
     }
 }
@@ -113,11 +113,12 @@ Examples:
   cairn start --log_level debug --rpc.laddr tcp://127.0.0.1:7777
   CAIRN_LOG_LEVEL=consensus:debug,*:info cairn start
 
-Every setting of config.toml is a flag too; `--help` lists them, `-h` does not. A flag wins over
-the environment, which wins over the file. --signed-up-to is for who has lost what the key signed
-(data/priv_validator_state.json): a height too low makes the validator sign twice. Ctrl-C and SIGTERM stop the node cleanly.
-Exit codes: 0 stopped as asked, 69 port or home in use, 70 broken invariant, 74 disk or store,
-76 stopped because going on could sign something twice, 78 configuration, genesis or key file.";
+Every setting of config.toml is also a flag; `--help` lists them, `-h` does not. A flag overrides
+the environment, which overrides the file. Use --signed-up-to if the record of what the key signed
+(data/priv_validator_state.json) is lost: a height that is too low makes the validator sign twice.
+Ctrl-C and SIGTERM stop the node cleanly.
+Exit codes: 0 stopped as requested, 69 port or home in use, 70 broken invariant, 74 disk or store,
+76 stopped to avoid signing twice, 78 configuration, genesis or key file.";
 
 /// Run the node of a home until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]
@@ -126,7 +127,8 @@ pub struct Start {
     /// Stop when standard input closes: how `cairn testnet` stops its validators
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
-    /// The validator's key signed nothing above this height: sign nothing up to it, and do not wait for the network
+    /// Declare that the validator's key signed nothing above this height: the node then signs nothing up to this
+    /// height, and does not wait for the network
     #[arg(long, value_name = "HEIGHT")]
     signed_up_to: Option<u64>,
     #[command(flatten)]
@@ -224,14 +226,17 @@ impl Start {
 /// Records the operator's statement that the validator's key signed nothing above a height.
 fn declare_signed(config: &config::Config, height: u64) -> Result<(), Failure> {
     if !(1..=i64::MAX as u64).contains(&height) {
-        return Err(Failure::with_code(exit::Code::Usage, format!("--signed-up-to {height}: use a height from 1 on")));
+        return Err(Failure::with_code(
+            exit::Code::Usage,
+            format!("--signed-up-to {height}: use a height of at least 1"),
+        ));
     }
     let _lock = Lock::take(&config.data_dir())?;
     let file = config.priv_validator_state_file();
     let known = signing::declare(&file, Height(height))?;
     if known.0 > height {
         output::note(format_args!(
-            "{} says that height {known} was signed, which is more than --signed-up-to {height}: it stays as it is",
+            "{} records that height {known} was signed, which is above --signed-up-to {height}: it stays as it is",
             file.display()
         ));
     }
@@ -243,11 +248,11 @@ Examples:
   cairn config                         everything, as a config.toml
   cairn config rpc.laddr               one setting, and where it comes from";
 
-/// Print the effective configuration: file, then environment
+/// Print the effective configuration: the file, overridden by the environment
 #[derive(Debug, Args)]
 #[command(after_help = CONFIG_HELP)]
 pub struct Config {
-    /// One setting, such as rpc.laddr [default: all]
+    /// Setting to print, such as rpc.laddr [default: all]
     setting: Option<String>,
 }
 
@@ -307,21 +312,22 @@ const RESET_HELP: &str = "\
 Examples:
   cairn unsafe-reset-all --home testnet/node2
 
-Removes the database, and the addresses of peers that were learned. Keeps config/, all keys, and
-what the validator's key has signed (data/priv_validator_state.json), also when the database is
-damaged: a validator that forgets that may sign twice. The node must not be running. Afterwards it
-fetches the chain from its peers, from genesis on, and signs again once it has caught up. They must
-still keep it: a node keeps a week unless storage.keep_all is set. Where none does, `cairn backup`
-another node's store and `cairn restore` it here instead.";
+Removes the database and the learned addresses of peers. Keeps config/, all keys, and the record of
+what the validator's key has signed (data/priv_validator_state.json), even if the database is
+damaged: a validator without this record may sign twice. The node must not be running. After its
+next start it fetches the chain from its peers, from genesis on, and signs again once it has caught
+up. The peers must still keep all blocks: a node keeps a week unless storage.keep_all is set. If no
+peer keeps them, copy another node's store with `cairn backup`, and `cairn restore` it here.";
 
-/// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
+/// Delete blocks and state, and start again from genesis; keep keys and the signing record
 #[derive(Debug, Args)]
 #[command(after_help = RESET_HELP)]
 pub struct Reset {
-    /// Keep the addresses of peers that were learned
+    /// Keep the learned addresses of peers
     #[arg(long)]
     keep_addr_book: bool,
-    /// Forget also what the validator's key has signed. Only for a chain that begins anew: otherwise it signs twice
+    /// Also delete the record of what the validator's key has signed. Only for a chain that starts again from genesis:
+    /// otherwise the validator signs twice
     #[arg(long)]
     forget_what_was_signed: bool,
 }
@@ -358,7 +364,7 @@ impl Reset {
         facts.add("removed", store.display());
         let state = if state_file.exists() { ValidatorState::load(&state_file)? } else { ValidatorState::default() };
         let kept = match state.height {
-            _ if self.forget_what_was_signed => "forgotten, as asked".to_owned(),
+            _ if self.forget_what_was_signed => "deleted, as requested".to_owned(),
             Height(0) => "nothing was signed yet".to_owned(),
             height => format!("kept: up to height {height}, round {}, step {}", state.round, state.step),
         };
@@ -383,9 +389,9 @@ fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
         Failure::with_code(
             exit::Code::Disk,
             format!(
-                "{error}. What the validator's key has signed is in there, and {} does not say it. If that cannot be mended, \
-                 --forget-what-was-signed removes it all the same; then never use this key again on a chain that it signed \
-                 for, or start with --signed-up-to",
+                "{error}. The record of what the validator's key has signed is in this database, and {} does not have it. If \
+                 the database cannot be repaired, --forget-what-was-signed deletes it nevertheless; then never use this key \
+                 again on a chain for which it has signed, or start with --signed-up-to",
                 config.priv_validator_state_file().display()
             ),
         )

@@ -105,7 +105,7 @@ impl Observer for Meter {
     fn see(&mut self, event: &Event<'_>) {
         match event {
             Event::Asking { done, of } => {
-                self.draw("asking", || progress("accounts", *done, *of, " asked for"), done == of);
+                self.draw("querying", || progress("accounts", *done, *of, " queried"), done == of);
             }
             Event::Funding { done, of } => {
                 self.draw("funding", || progress("funding", *done, *of, " accounts"), done == of)

@@ -57,17 +57,18 @@ Examples:
   cairn tx send --from alice --to bob --amount 5      in a second terminal, in the same folder
   cairn query account bob
   cairn load --rate 500                               load, and latencies at every validator
-  cairn start --home testnet/node2                    one validator by itself
+  cairn start --home testnet/node2                    only this validator
 
-Files: a node's home holds config/ and data/. It is --home, else CAIRN_HOME, else ./testnet/node0
-if there is one (its accounts are in ./testnet/keys), else ~/.cairn. `init`, `restore` and
-`unsafe-reset-all` never guess ./testnet/node0.";
+Files: a node's home has the folders config/ and data/. The home is --home, else CAIRN_HOME, else
+./testnet/node0 if it exists (its accounts are in ./testnet/keys), else ~/.cairn. `init`, `restore`
+and `unsafe-reset-all` use ./testnet/node0 only if it is given.";
 
 /// A Tendermint-style proof-of-stake validator, and the tools around it
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// Folder of the node [default: ~/.cairn; to ask or to start, ./testnet/node0 if there is one]
+    /// Home folder of the node [default: ./testnet/node0 if it exists (not for init, restore and unsafe-reset-all),
+    /// else ~/.cairn]
     #[arg(long, global = true, env = "CAIRN_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
 
@@ -83,42 +84,42 @@ enum Command {
     Start(local::Start),
     /// Run several validators on this machine, with a live view
     Testnet(testnet::Testnet),
-    /// Make, list and move the keys of accounts
+    /// Create, list, import, export and delete keys of accounts
     Keys(keys::Keys),
-    /// Sign and send transactions, or look into one
+    /// Sign and send transactions, or decode one
     Tx(tx::Tx),
-    /// Ask a node about accounts, transactions, blocks, validators
+    /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
-    /// Change what a running node logs, until its next start
+    /// Change the log levels of a running node, until its next start
     LogLevel(local::LogLevel),
-    /// Put load on validators, and measure what they make of it
+    /// Put load on validators, and measure throughput and latency
     Load(load::Load),
-    /// Measure what a testnet of this program takes on this machine, in one table
+    /// Measure throughput, latency and resource use of a testnet on this machine, in one table
     Bench(bench::Bench),
-    /// Kill, pause, cut off and delay validators in containers under load
+    /// Kill, pause, partition and delay validators in containers under load
     Faults(faults::Faults),
-    /// Forward TCP and UDP with delay, jitter, a rate, or not at all
+    /// Forward TCP and UDP with delay, jitter and a rate limit, or block them
     Relay(relay::Relay),
-    /// Print the effective configuration: file, then environment
+    /// Print the effective configuration: the file, overridden by the environment
     Config(local::Config),
-    /// Print the public key of this home's validator, as genesis files have it
+    /// Print the public key of this home's validator, in the format of genesis files
     ShowValidator,
     /// Print the id by which peers know this home's node
     ShowNodeId,
-    /// Check that stored data are whole
+    /// Check that stored data is complete and undamaged
     Verify(store::Verify),
-    /// Copy the store of this home's node, also while it runs, without what its key has signed
+    /// Copy the store of this home's node, also while it runs, without keys and signing record
     Backup(store::Backup),
-    /// Begin with a copy of another node's store, made by `cairn backup`
+    /// Install a copy of another node's store, made by `cairn backup`
     Restore(store::Restore),
-    /// Forget blocks and state, and begin again from genesis; keep keys and what they have signed
+    /// Delete blocks and state, and start again from genesis; keep keys and the signing record
     UnsafeResetAll(local::Reset),
     /// Print the program's version
     Version(local::Version),
     /// Print a manual as Markdown
     #[command(hide = true)]
     Manual {
-        /// Which
+        /// Manual to print
         #[arg(value_enum, default_value = "commands")]
         of: Manual,
     },
@@ -134,7 +135,7 @@ enum Manual {
 /// Which node to ask.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
-    /// RPC address of the node to ask [default: what the home's config.toml says, else http://127.0.0.1:26657]
+    /// RPC address of the node to query [default: the one in the home's config.toml, else http://127.0.0.1:26657]
     #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
     node: Option<String>,
 }
@@ -197,7 +198,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// Returns a Markdown page with the help text of every visible command.
 fn manual() -> String {
     let mut page = String::from(
-        "# The command line\n\nWritten by `cairn manual` from the program's own help; a test holds the two together.\n",
+        "# The command line\n\n`cairn manual` generates this page from the program's help; a test checks that both agree.\n",
     );
     let mut command = Cli::command().max_term_width(100).term_width(100).color(clap::ColorChoice::Never);
     command.build();

@@ -53,8 +53,8 @@ pub fn check_report(path: Option<&str>) -> Result<(), Failure> {
 ///
 /// Errors: the report has no JSON form, or the file cannot be written.
 pub fn report(path: &str, report: &impl Serialize) -> Result<(), Failure> {
-    let value =
-        serde_json::to_value(report).map_err(|error| Failure::new(format!("the report makes no JSON: {error}")))?;
+    let value = serde_json::to_value(report)
+        .map_err(|error| Failure::new(format!("the report cannot be written as JSON: {error}")))?;
     if path == "-" {
         json(&value);
         return Ok(());

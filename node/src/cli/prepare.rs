@@ -92,7 +92,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     let dir = &wanted.dir;
     if dir.join(node_name(0)).join(UNFINISHED).exists() {
         return Err(Failure::new(format!(
-            "{0} was left unfinished when its files were written: remove it (`rm -r {0}`, or its volumes with \
+            "{0} is unfinished, because an earlier command was interrupted: remove it (`rm -r {0}`, or its volumes with \
              `docker compose down --volumes`) and try again",
             dir.display()
         )));
@@ -171,7 +171,7 @@ fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
 /// Creates a folder, if it is absent, that other users may list, because Prometheus runs as another user.
 fn readable_folder(folder: &Path) -> Result<(), Failure> {
     let make = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-    make.map_err(|error| Failure::file("made", folder, &error))
+    make.map_err(|error| Failure::file("created", folder, &error))
 }
 
 /// Checks that an existing testnet is complete and has the wanted properties.
@@ -181,7 +181,7 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
     let dir = wanted.dir.display();
     let other = |what: String, flag: &str| {
         Err(Failure::new(format!(
-            "{dir} is there already and {what}: leave out {flag} to go on with it, choose another --dir, or remove it \
+            "{dir} is there already and {what}: leave out {flag} to use it, choose another --dir, or remove it \
              with its chain (`rm -r {dir}`)"
         )))
     };
@@ -208,13 +208,13 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
             other(format!("not all of its validators have {asked} keys"), "--key-type")
         }
         Wanted { hostname_prefix: Some(asked), .. } if hostname_prefix(&there.nodes[0]) != Some(asked) => {
-            other("its nodes are not on machines called so".to_owned(), "--hostname-prefix")
+            other("its nodes are for machines with other names".to_owned(), "--hostname-prefix")
         }
         Wanted { empty_block_interval: Some(asked), .. }
             if there.nodes.iter().any(|node| node.consensus.empty_block_interval != *asked) =>
         {
             other(
-                "its config.toml files say another empty_block_interval (edit them, or set \
+                "its config.toml files have another empty_block_interval (edit them, or set \
                  CAIRN_CONSENSUS_EMPTY_BLOCK_INTERVAL)"
                     .to_owned(),
                 "--empty-block-interval",
@@ -251,8 +251,8 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
     let count = wanted.validators.unwrap_or(VALIDATORS);
     if let Some(prefix) = wanted.hostname_prefix.as_ref().filter(|prefix| !is_host(prefix)) {
         return Err(Failure::new(format!(
-            "--hostname-prefix {prefix:?} is no beginning of a host's name: use letters, digits, dots and dashes, such as node, \
-             which does for node0, node1, ..."
+            "--hostname-prefix {prefix:?} is not a valid prefix of host names: use letters, digits, dots and dashes, such as \
+             node for node0, node1, ..."
         )));
     }
     if !(1..=VALIDATORS_MAX).contains(&count) {
@@ -265,7 +265,8 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         usize::from(base_port) + usize::from(ports_apart) * count.saturating_sub(1) + usize::from(PORTS_PER_NODE);
     if base_port < 1024 || last > usize::from(u16::MAX) {
         return Err(Failure::new(format!(
-            "--base-port {base_port}: {count} validators need ports {base_port} to {last}: use at least 1024, and few enough"
+            "--base-port {base_port}: {count} validators need ports {base_port} to {last}: use a port of at least 1024, and no port \
+             above 65535"
         )));
     }
     let chain_id = match &wanted.chain_id {
@@ -311,7 +312,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
 
 /// Writes files under `folder`. While they are incomplete, the marker file [`UNFINISHED`] exists in `home`.
 fn write_marked(folder: &Path, home: &Path, files: &[PlannedFile], existing: Existing) -> Result<(), Failure> {
-    std::fs::create_dir_all(home).map_err(|error| Failure::file("made", home, &error))?;
+    std::fs::create_dir_all(home).map_err(|error| Failure::file("created", home, &error))?;
     let mark = home.join(UNFINISHED);
     std::fs::write(&mark, "").map_err(|error| Failure::file("written", &mark, &error))?;
     write_files(folder, files, existing)?;
@@ -343,7 +344,8 @@ fn node_key(seed: [u8; 32]) -> [u8; 64] {
 }
 
 fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
-    Testnet::plan(options).map_err(|error| Failure::new(format!("these settings make no genesis document: {error}")))
+    Testnet::plan(options)
+        .map_err(|error| Failure::new(format!("these settings give no valid genesis document: {error}")))
 }
 
 /// Writes the files of one node with its own chain: one validator, and one funded account, alice. Returns the genesis

@@ -25,7 +25,7 @@ Examples:
   cairn query status --node http://127.0.0.1:26667
   until cairn query ready; do sleep 1; done";
 
-/// Ask a node about accounts, transactions, blocks, validators
+/// Query a node for accounts, transactions, blocks and validators
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Query {
@@ -40,39 +40,39 @@ pub struct Query {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What an account has, and its next nonce
+    /// Balance and next nonce of an account
     Account {
-        /// Its address, or the name of a key
+        /// Address of the account, or the name of its key
         account: String,
     },
-    /// What became of a transaction: unknown, pending, expired, or committed with its result
+    /// Status of a transaction: unknown, pending, expired, or committed with its result
     Tx {
-        /// Its hash, 64 hexadecimal digits
+        /// Hash of the transaction, 64 hexadecimal digits
         hash: TxId,
     },
     /// A block with its transactions
     Block {
-        /// Its height [default: the latest]
+        /// Height of the block [default: the latest]
         height: Option<u64>,
     },
-    /// Who decides, and with what power
+    /// The validators and their power
     Validators {
-        /// At this height [default: the latest]
+        /// Height [default: the latest]
         height: Option<u64>,
     },
-    /// What the node is, and where its chain stands
+    /// Identity, height and state of the node
     Status,
-    /// Whether the node is of use now: exit code 0, or 1 with the reason. For health checks and scripts
+    /// Whether the node is ready: exit code 0, or 1 with the reason. For health checks and scripts
     ///
-    /// It is not while it catches up with the chain, has no peers, or has seen no block for
-    /// instrumentation.stall_after.
+    /// A node is not ready, for example, while it catches up with the chain, has no peers, hears validators with too
+    /// little power, or has seen no block for instrumentation.stall_after.
     Ready,
-    /// The parameters that all nodes of the chain share
+    /// The consensus parameters, which all nodes of the chain share
     Params {
-        /// At this height [default: the latest]
+        /// Height [default: the latest]
         height: Option<u64>,
     },
-    /// The document that the chain began with
+    /// The genesis document of the chain
     Genesis,
 }
 
@@ -151,7 +151,7 @@ pub fn fee_min(client: &Client) -> Result<u64, Failure> {
     let code = json::number(&answer, "/response/code").unwrap_or(0);
     if code != 0 {
         let log = json::text(&answer, "/response/log").unwrap_or_default();
-        return Err(Failure::new(format!("the node does not say its parameters: {log} (code {code})")));
+        return Err(Failure::new(format!("the node does not return its parameters: {log} (code {code})")));
     }
     let params: Value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
         .map_err(|error| Failure::new(format!("the node's answer to /params is not JSON: {error}")))?;
@@ -348,13 +348,13 @@ impl Asker {
         facts.add("height", json::number(&answer, "/sync_info/latest_block_height")?);
         facts.add("last block", format_args!("{time} ({})", show::ago(time, show::now())));
         facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
-        facts.add("state", if syncing { "catching up with the chain" } else { "in step with the chain" });
+        facts.add("state", if syncing { "catching up with the chain" } else { "caught up with the chain" });
         let reasons = watch::not_ready(&ready);
         facts.add("ready", if reasons.is_empty() { "yes".to_owned() } else { format!("no: {reasons}") });
         facts.add(
             "validator",
             match (power, json::text(&answer, "/validator_info/address")) {
-                (0, _) | (_, Err(_)) => "no: it follows the chain".to_owned(),
+                (0, _) | (_, Err(_)) => "no: this is a full node".to_owned(),
                 (power, Ok(address)) => format!("{address} of power {power}"),
             },
         );

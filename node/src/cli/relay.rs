@@ -15,37 +15,37 @@ const HELP: &str = "\
 Examples:
   cairn relay a=127.0.0.1:7001/127.0.0.1:26656 --delay 50ms --jitter 5ms
   cairn relay a=127.0.0.1:7001/node1:26656 b=127.0.0.1:7002/node2:26656 --control 127.0.0.1:7000
-  curl -d 'a delay=100ms rate=1000000' 127.0.0.1:7000     one link, from now on
-  curl -d '* cut' 127.0.0.1:7000                          all of them: nothing passes
-  curl -d '* open' 127.0.0.1:7000                         as if there was no relay
-  curl 127.0.0.1:7000                                     settings, and what has passed
+  curl -d 'a delay=100ms rate=1000000' 127.0.0.1:7000     changes one link from now on
+  curl -d '* cut' 127.0.0.1:7000                          all links: nothing is forwarded
+  curl -d '* open' 127.0.0.1:7000                         all links: no delay, limit or cut
+  curl 127.0.0.1:7000                                     settings, and what was forwarded
 
-A link forwards TCP and UDP from its port to its target's and back, each direction with the delay and
-the rate; it needs no rights and no help of the kernel. Settings: delay=50ms, jitter=5ms, rate=1000000
-(bytes a second), rate=off, cut, heal, open. A line changes the links that it names (a,b or *), also
-for what is connected. Cut, streams wait and datagrams are lost.
+A link forwards TCP and UDP from its port to its target and back, each direction with the delay and
+the rate. It needs no privileges and no support of the kernel. Settings: delay=50ms, jitter=5ms,
+rate=1000000 (bytes per second), rate=off, cut, heal, open. A line changes the links that it names
+(a,b or *), also for open connections. While a link is cut, streams wait and datagrams are lost.
 
-What is delayed is held in memory, 2 MiB for each direction of a connection: beyond, senders of
-streams wait and datagrams are lost. Whoever reaches the control commands the relay: keep it on
-loopback, or among friends. Ctrl-C or SIGTERM ends it.";
+Delayed data is held in memory, at most 2 MiB for each direction of a connection; beyond that,
+senders of streams wait and datagrams are lost. Anyone who can reach the control address controls
+the relay: keep it on loopback or in a trusted network. Ctrl-C or SIGTERM stops it.";
 
-/// Forward TCP and UDP with delay, jitter, a rate, or not at all
+/// Forward TCP and UDP with delay, jitter and a rate limit, or block them
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Relay {
-    /// Links, each NAME=LISTEN/TARGET; a listening port of 0 is any free one
+    /// Links, each NAME=LISTEN/TARGET; the listening port 0 means any free port
     #[arg(required = true, value_name = "LINK", value_parser = |text: &str| text.parse::<LinkSpec>())]
     links: Vec<LinkSpec>,
-    /// Where to listen for changes, by HTTP [default: nowhere]
+    /// Address of the HTTP interface that changes the links [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     control: Option<String>,
-    /// Each direction of all links takes so much longer
+    /// Delay in each direction of all links
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     delay: Duration,
-    /// And up to so much longer still, by chance
+    /// Maximum random addition to the delay
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     jitter: Duration,
-    /// Bytes a second in each direction of a connection [default: as many as there are]
+    /// Maximum bytes per second in each direction of a connection [default: no limit]
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
 }

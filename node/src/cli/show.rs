@@ -74,7 +74,7 @@ impl Names {
         facts.add("fee", body.fee);
         for message in &body.messages {
             let Msg::Transfer { to, amount } = message;
-            facts.add("does", format_args!("transfer {amount} to {}", self.of_address(to)));
+            facts.add("message", format_args!("transfer {amount} to {}", self.of_address(to)));
         }
     }
 

@@ -36,15 +36,15 @@ Examples:
   cairn verify store                            the store of the home; its node must not run
   cairn verify store --path ./copy/store        the store of a copy that `cairn backup ./copy` made
 
-Reads every row, and checks: the database's checksums; for each kept height header, block, commit,
-results, changes, validators and parameters, their hashes, and the links between heights; each index;
-and that the state's tree has the root that the chain agreed on, at the tip and at the earliest kept
-height. Writes nothing. Exit code 0: nothing is wrong; 74: something is.
+Reads every row, and checks: the database's checksums; for each kept height the header, block,
+commit, results, changes, validators and parameters, their hashes, and the links between heights;
+each index; and that the state's tree has the root on which the chain agreed, at the tip and at the
+earliest kept height. Writes nothing. Exit code 0: no damage; 74: damage was found.
 
-A node that runs reads its own store in the background (storage.scrub_bytes_per_second) and
-exports what it finds as cometbft_storage_scrub_damaged_rows.";
+A running node checks its own store in the background (storage.scrub_bytes_per_second) and exports
+the result as cometbft_storage_scrub_damaged_rows.";
 
-/// Check that stored data are whole
+/// Check that stored data is complete and undamaged
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(subcommand)]
@@ -53,11 +53,11 @@ pub struct Verify {
 
 #[derive(Debug, Subcommand)]
 enum VerifyWhat {
-    /// Read a whole store and report what is damaged, by height and family
+    /// Read a whole store and report all damage, by height and column family
     Store(VerifyStore),
 }
 
-/// Read a whole store and report what is damaged, by height and family
+/// Read a whole store and report all damage, by height and column family
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_HELP)]
 struct VerifyStore {
@@ -163,7 +163,7 @@ fn check_root<K: Kv>(
     let app = App::open(reader, store.chain_id().clone(), reader.height());
     reader.check()?;
     if app.app_hash() != expected {
-        let reason = format!("the state hashes to {}, the chain says {expected}", app.app_hash());
+        let reason = format!("the hash of the state is {}, but the chain agreed on {expected}", app.app_hash());
         return Ok(Some(reason));
     }
     let mut misplaced = None;
@@ -320,7 +320,7 @@ fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
             store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash)).map_err(exit::Failure::from)?;
         if let Some(reason) = wrong {
             let sentence =
-                format!("{}: {reason}. The copy is of no use: `cairn verify store` says more", path.display());
+                format!("{}: {reason}. The copy cannot be used: `cairn verify store` shows the damage", path.display());
             return Err(Failure::with_code(exit::Code::Disk, sentence));
         }
     }
@@ -331,19 +331,19 @@ const BACKUP_HELP: &str = "\
 Examples:
   cairn backup ./copy                           of the home's node, whether it runs or not
   cairn backup /mnt/backups/2026-11-28 --home testnet/node2
-  cairn restore ./copy --home ./new             begin with it elsewhere
+  cairn restore ./copy --home ./new             install it in another home
 
-Writes DIR/store, a consistent copy of the database at one height, and DIR/backup.json, which says
-of what. DIR must not exist. On the database's own disk the copy shares its files and takes no space at
-first; move it elsewhere to be safe from that disk. What the validator's key has signed, and all
-keys, are left out: a copy can be given to anyone. A running node is asked by a socket in its data
-folder: run this as the node's user.";
+Writes DIR/store, a consistent copy of the database at one height, and DIR/backup.json, which
+describes it. DIR must not exist. On the database's own disk the copy shares files with the database
+and takes no space at first; move it to another disk to protect it from a failure of this one. Keys
+and the record of what the validator's key has signed are left out, so a copy can be given to
+anyone. A running node is asked through a socket in its data folder: run this as the node's user.";
 
-/// Copy the store of this home's node, also while it runs, without what its key has signed
+/// Copy the store of this home's node, also while it runs, without keys and signing record
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_HELP)]
 pub struct Backup {
-    /// Folder to make
+    /// Folder to create
     #[arg(value_name = "DIR")]
     to: PathBuf,
 }
@@ -367,9 +367,10 @@ impl Backup {
         let mut lines = Facts::default();
         lines.add("copy", to.display());
         lines.add("chain", &facts.chain_id);
-        lines.add("heights", format_args!("{} to {}, of {}", facts.earliest, facts.height, facts.block_time));
+        lines
+            .add("heights", format_args!("{} to {}, last block at {}", facts.earliest, facts.height, facts.block_time));
         lines.add("left out", "keys, and what the validator's key has signed");
-        lines.add("begin with it", format_args!("cairn restore {} --home …", to.display()));
+        lines.add("install it", format_args!("cairn restore {} --home …", to.display()));
         lines.print();
         Ok(())
     }
@@ -381,11 +382,11 @@ impl Backup {
 /// be created.
 fn beside(to: &Path) -> Result<PathBuf, Failure> {
     let Some(name) = to.file_name() else {
-        return Err(Failure::new(format!("{}: name a folder to make", to.display())));
+        return Err(Failure::new(format!("{}: give the path of a folder to create", to.display())));
     };
     if fs::symlink_metadata(to).is_ok() {
         return Err(Failure::new(format!(
-            "{} is there already and was left as it is: name a folder to make",
+            "{} is there already and was left as it is: give the path of a new folder",
             to.display()
         )));
     }
@@ -393,10 +394,10 @@ fn beside(to: &Path) -> Result<PathBuf, Failure> {
     match DirBuilder::new().mode(0o700).create(&part) {
         Ok(()) => Ok(part),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(format!(
-            "{} is there: a copy is being made, or was interrupted. In that case remove the folder",
+            "{} exists: another backup is running, or one was interrupted. If none is running, remove the folder",
             part.display()
         ))),
-        Err(error) => Err(Failure::file("made", &part, &error)),
+        Err(error) => Err(Failure::file("created", &part, &error)),
     }
 }
 
@@ -442,12 +443,13 @@ Examples:
   cairn restore ./copy --home ./new             then: cairn start --home ./new
   mv testnet/node3/data/cairn.db /tmp && cairn restore ./copy --home testnet/node3
 
-Puts a copy that `cairn backup` made in the place of the home's database, which must not be there.
-The home's genesis document must be the one of the copy's chain. The copy stays as it is. The node goes
-on from the copy's height and fetches the rest from its peers. Keys and priv_validator_state.json of the
-home are left alone: a validator whose database was lost keeps what it has signed.";
+Installs a copy that `cairn backup` made as the home's database, which must not exist yet. The
+home's genesis document must be that of the copy's chain. The copy is not changed. The node
+continues from the copy's height and fetches the rest from its peers. Keys and
+priv_validator_state.json of the home are not changed: a validator that lost its database keeps its
+record of what it has signed.";
 
-/// Begin with a copy of another node's store, made by `cairn backup`
+/// Install a copy of another node's store, made by `cairn backup`
 #[derive(Debug, Args)]
 #[command(after_help = RESTORE_HELP)]
 pub struct Restore {
@@ -473,8 +475,8 @@ impl Restore {
             return Err(Failure::with_code(
                 exit::Code::Config,
                 format!(
-                    "{}: the copy is of chain {} with genesis {}, this is chain {} with genesis {}: put that chain's genesis document \
-                     there, or take another copy",
+                    "{}: the copy is of chain {} with genesis {}, but this home is of chain {} with genesis {}: install that \
+                     chain's genesis document here, or use another copy",
                     genesis_file.display(),
                     facts.chain_id,
                     facts.genesis_hash,
@@ -507,7 +509,8 @@ impl Restore {
         move_to_place(&part, &store)?;
         let mut lines = Facts::default();
         lines.add("store", store.display());
-        lines.add("heights", format_args!("{} to {}, of {}", facts.earliest, facts.height, facts.block_time));
+        lines
+            .add("heights", format_args!("{} to {}, last block at {}", facts.earliest, facts.height, facts.block_time));
         lines.add("signing state", signing_state(&config)?);
         lines.add("start it", format_args!("cairn start --home {}", home.path().display()));
         lines.print();
@@ -517,7 +520,7 @@ impl Restore {
 
 /// Copies the store in `from` to the new folder `to`, durably, and checks that it is the one that `facts` describe.
 fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
-    DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("made", to, &error))?;
+    DirBuilder::new().mode(0o700).create(to).map_err(|error| Failure::file("created", to, &error))?;
     let files = fs::read_dir(from).map_err(|error| Failure::file("read", from, &error))?;
     for file in files {
         let file = file.map_err(|error| Failure::file("read", from, &error))?.path();
@@ -530,7 +533,7 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
     let (got, _) = CopyFacts::of(&open_copy(to)?)?;
     if (got.height, &got.app_hash) != (facts.height, &facts.app_hash) {
         return Err(Failure::new(format!(
-            "{}: the store is at height {}, {COPY_FACTS} says {}: the copy is not whole, make a new one",
+            "{}: the store is at height {}, {COPY_FACTS} says {}: the copy is incomplete, make a new one",
             from.display(),
             got.height,
             facts.height
@@ -542,8 +545,8 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
 /// Returns advice for an operator whose home has no record of what the key signed.
 fn if_it_signed(key: &Path) -> String {
     format!(
-        "If {} has signed anywhere, put its own file there before the start; where that is lost, `cairn start --signed-up-to H`, with \
-         the last height that it may have signed at",
+        "If the key {} has ever signed, put its own file there before the start; if that file is lost, use `cairn start \
+         --signed-up-to H`, where H is the last height at which the key may have signed",
         key.display()
     )
 }
@@ -553,11 +556,11 @@ fn signing_state(config: &Config) -> Result<String, Failure> {
     let (key, file) = (config.priv_validator_key_file(), config.priv_validator_state_file());
     let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
     Ok(match (is_there(&key), is_there(&file)) {
-        (false, _) => "none: this node has no validator's key".to_owned(),
+        (false, _) => "none: this node has no validator key".to_owned(),
         (true, true) => {
             let ValidatorState { height, round, step, .. } = ValidatorState::load(&file)?;
             let nothing = if height == Height::GENESIS { format!(". {}", if_it_signed(&key)) } else { String::new() };
-            format!("left alone, {}: up to height {height}, round {round}, step {step}{nothing}", file.display())
+            format!("not changed, {}: up to height {height}, round {round}, step {step}{nothing}", file.display())
         }
         (true, false) => format!("there is none, {}. {}", file.display(), if_it_signed(&key)),
     })

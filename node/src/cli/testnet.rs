@@ -36,15 +36,16 @@ Examples:
   cairn testnet --validators 7 --dir ./seven            seven; each uses the next ten ports
   cairn testnet --validators 7 --dir ./seven --init-only
   cairn testnet --validators 7 --dir ./seven --compose  writes ./seven/docker-compose.yml
-  cairn testnet --hostname-prefix node --init-only      for machines called node0, node1, ...
+  cairn testnet --hostname-prefix node --init-only      for machines named node0, node1, ...
   cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
 
-Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has alice, bob and carol,
-who have money; DIR/prometheus/targets.json tells Prometheus whom to scrape. What is there is never
-overwritten: run again, the chain goes on from the same height. `rm -r DIR` forgets it.
+Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has the keys of the funded
+accounts alice, bob and carol; DIR/prometheus/targets.json lists the scrape targets for Prometheus.
+Existing files are never overwritten: the next run continues from the same height. `rm -r DIR`
+deletes the testnet.
 Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
-Ctrl-C or SIGTERM stops all. A validator that ends by itself is not restarted:
-`cairn start --home DIR/nodeN` does it.";
+Ctrl-C or SIGTERM stops all. A validator that stops by itself is not restarted:
+`cairn start --home DIR/nodeN` starts it again.";
 
 /// Time that validators have for a clean stop before they are killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -57,33 +58,33 @@ const SILENT_AFTER: u32 = 3;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Testnet {
-    /// How many validators [default: 4, or as many as DIR has]
+    /// Number of validators [default: 4, or as many as DIR has]
     #[arg(long, alias = "v", value_name = "N")]
     validators: Option<usize>,
     /// Folder of the testnet
     #[arg(long, alias = "o", value_name = "DIR", default_value = "./testnet")]
     dir: PathBuf,
-    /// Write the files if they are not there, and start nothing
+    /// Write the files if they do not exist, and start no validator
     #[arg(long)]
     init_only: bool,
-    /// First port; validator i uses this one + 10*i and some above [default: 26656]
+    /// First port; validator i uses this port + 10*i and some above it [default: 26656]
     #[arg(long, alias = "starting-port", value_name = "PORT")]
     base_port: Option<u16>,
     /// Name of the chain [default: cairn-testnet]
     #[arg(long, value_name = "ID")]
     chain_id: Option<ChainId>,
-    /// Type of the validators' keys: secp256k1, or ed25519, which every CometBFT client reads [default: secp256k1]
+    /// Type of the validators' keys: secp256k1, or ed25519, which every CometBFT client supports [default: secp256k1]
     #[arg(long, value_name = "TYPE")]
     key_type: Option<KeyType>,
-    /// After how long without transactions an empty block follows: 1s, 0s (at once), off [default: 1s]
+    /// Time without transactions after which an empty block is made: 1s, 0s (at once), off [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     empty_block_interval: Option<Interval>,
-    /// Each node is for a machine of its own, called PREFIX0, PREFIX1, ...: all with the usual ports, listening on
-    /// every address. With --init-only
+    /// Write each node's files for its own machine, named PREFIX0, PREFIX1, ...: all nodes use the default ports and
+    /// listen on every address. Needs --init-only
     #[arg(long, value_name = "PREFIX", requires = "init_only")]
     hostname_prefix: Option<String>,
-    /// Write DIR/docker-compose.yml, which starts them in containers with Prometheus and Grafana, and nothing else. To
-    /// be run in the folder of Cairn's sources
+    /// Only write DIR/docker-compose.yml, which starts the validators in containers with Prometheus and Grafana. Run
+    /// this in the folder of Cairn's sources
     #[arg(long, conflicts_with_all = ["init_only", "base_port", "no_view"])]
     compose: bool,
     /// Print lines instead of drawing the view
@@ -141,8 +142,8 @@ impl Testnet {
         }
         if prepare::on_machines_of_their_own(&prepared.nodes) {
             return Err(Failure::new(format!(
-                "the nodes in {0} are for machines of their own, and would all listen at the same ports here: start each with \
-                 `cairn start --home {0}/nodeN` on its machine, or make another testnet with --dir",
+                "the nodes in {0} are for machines of their own, and would all use the same ports here: start each with `cairn \
+                 start --home {0}/nodeN` on its machine, or create another testnet with --dir",
                 self.dir.display()
             )));
         }
@@ -154,8 +155,9 @@ impl Testnet {
             hurried.store(count > 1, Ordering::Relaxed); // from the second signal on, validators are killed
             let _ = to_stop.send(Event::Stop); // fails only if the testnet is stopping already
         })?;
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(format!("the path of this program's own file cannot be determined: {error}"))
+        })?;
         let mut running = Running::start(&program, &self.dir, &prepared, &to)?;
         let result = running.watch(&events, Screen::new(self.no_view));
         running.stop(|| hurry.load(Ordering::Relaxed));
@@ -216,8 +218,8 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
                 return Err(Failure::with_code(
                     exit::Code::InUse,
                     format!(
-                        "{name} cannot listen at {text} ({what}): {error}. Is this testnet, or another, running already? \
-                         Stop it, or make one elsewhere: cairn testnet --dir ./other --base-port 30000"
+                        "{name} cannot listen at {text} ({what}): {error}. If this or another testnet is running, stop it, or \
+                         create one with other ports: cairn testnet --dir ./other --base-port 30000"
                     ),
                 ));
             }

@@ -30,9 +30,10 @@ Examples:
   cairn tx send --from alice --to bob --amount 5 --unordered --no-wait
 
 --from is a key of the keyring (`cairn keys list`). --to is an address or the name of a key.
-A nonce orders the signer's transactions one after the other; unordered ones need none and expire
-instead. Without --nonce, a send whose nonce another process took meanwhile takes the next one. The exit code is 0 only if the transaction was committed and succeeded (with --no-wait:
-was accepted).";
+Nonces put the signer's transactions in order; unordered transactions have none, and expire instead.
+Without --nonce, the command tries again with the next nonce if another process has used this one.
+The exit code is 0 only if the transaction was committed and succeeded (with --no-wait: was
+accepted).";
 
 /// First and longest pause between two status queries for a transaction that is not committed yet.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
@@ -45,7 +46,7 @@ const TRIES_MAX: u32 = 100;
 /// Default number of heights until an unordered transaction expires.
 const EXPIRES_IN: u64 = 100;
 
-/// Sign and send transactions, or look into one
+/// Sign and send transactions, or decode one
 #[derive(Debug, Args)]
 pub struct Tx {
     #[command(subcommand)]
@@ -57,9 +58,9 @@ enum Command {
     /// Transfer an amount from one of your accounts
     #[command(after_help = SEND_HELP)]
     Send(Send),
-    /// Show what the bytes of a transaction say
+    /// Show the content of an encoded transaction
     Decode {
-        /// The bytes, hexadecimal or base64
+        /// Bytes of the transaction, hexadecimal or base64
         bytes: String,
         /// Print JSON for programs
         #[arg(long)]
@@ -72,34 +73,34 @@ struct Send {
     /// Name of the key that signs and pays
     #[arg(long, value_name = "NAME")]
     from: KeyName,
-    /// Who gets it: an address, or the name of a key
+    /// Receiver: an address, or the name of a key
     #[arg(long, value_name = "ADDRESS|NAME")]
     to: String,
-    /// How much
+    /// Amount to transfer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     amount: u64,
-    /// What you pay for inclusion [default: the chain's least fee]
+    /// Fee for the transaction [default: the chain's minimum fee]
     #[arg(long, value_name = "N")]
     fee: Option<u64>,
-    /// The signer's number for this transaction [default: the next one]
+    /// Nonce of this transaction [default: the signer's next one]
     #[arg(long, value_name = "N", conflicts_with = "unordered")]
     nonce: Option<u64>,
-    /// Needs no order among the signer's transactions, and expires instead
+    /// Send without a nonce: the transaction has no order among the signer's transactions, and expires instead
     #[arg(long)]
     unordered: bool,
-    /// Heights from now until it expires [default: 100]
+    /// Number of heights until the transaction expires [default: 100]
     #[arg(long, value_name = "HEIGHTS", requires = "unordered", value_parser = clap::value_parser!(u64).range(1..))]
     expires_in: Option<u64>,
-    /// Sign for this chain, and refuse to ask a node of another [default: the node's chain]
+    /// Sign for this chain, and fail if the node belongs to another one [default: the node's chain]
     #[arg(long, value_name = "ID")]
     chain_id: Option<ChainId>,
-    /// Wait until it is committed; this is the default
+    /// Wait until the transaction is committed; this is the default
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
     /// Print the hash once the node has accepted it, and do not wait
     #[arg(long)]
     no_wait: bool,
-    /// How long to wait at most
+    /// Maximum time to wait
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", conflicts_with = "no_wait")]
     timeout: Duration,
     /// Print JSON for programs: one object, at the end
@@ -172,7 +173,7 @@ impl Send {
         let network = json::text(status, "/node_info/network")?;
         match &self.chain_id {
             Some(asked) if asked.as_str() != network => Err(Failure::new(format!(
-                "the node is of chain {network}, not {asked}: name another node with --node, or leave out --chain-id"
+                "the node belongs to chain {network}, not {asked}: choose another node with --node, or leave out --chain-id"
             ))),
             Some(asked) => Ok(asked.clone()),
             None => ChainId::new(network).map_err(|error| Failure::new(format!("the node's answer: {error}"))),
@@ -235,12 +236,12 @@ fn not_committed(id: &TxId, status: &Status, timeout: Duration) -> Failure {
             Failure::new(format!("transaction {id} expired before it was committed{why}: send it again"))
         }
         Status::Pending => Failure::new(format!(
-            "transaction {id} still waits after {timeout}: is the chain moving (`cairn query status`)? \
-             Ask later with `cairn query tx {id}`; do not send it again meanwhile"
+            "transaction {id} still waits after {timeout}: check with `cairn query status` that the height grows. Query the \
+             transaction later with `cairn query tx {id}`; do not send it again in the meantime"
         )),
         _ => Failure::new(format!(
             "the node no longer knows transaction {id} after {timeout}: another transaction may have taken its \
-             nonce, or the node was restarted. Look with `cairn query account`, and send again"
+             nonce, or the node was restarted. Check with `cairn query account`, and send it again if needed"
         )),
     }
 }
@@ -284,7 +285,7 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
             }
             Err(error) => {
                 return Err(Failure::new(format!(
-                    "{error}. Transaction {id} was sent; ask later with `cairn query tx {id}`"
+                    "{error}. Transaction {id} was sent; query it later with `cairn query tx {id}`"
                 )));
             }
         };
@@ -324,7 +325,7 @@ fn decode(home: &Home, text: &str, json: bool) -> Result<(), Failure> {
     facts.add("hash", tx.id());
     Names::of(&Keyring::of(home)).transaction(&tx, &mut facts);
     let valid = tx.verify().is_ok();
-    facts.add("signature", if valid { "is the signer's" } else { "is NOT the signer's over this body" });
+    facts.add("signature", if valid { "is the signer's" } else { "is NOT the signer's signature of this body" });
     facts.print();
     Ok(())
 }

@@ -106,7 +106,7 @@ impl Picture {
                 lines.push(String::new());
                 lines.push(format!("{} {how}. Start it again: {}", row.name, row.restart));
                 if !log.is_empty() {
-                    lines.push(format!("  its last words: {log}"));
+                    lines.push(format!("  last line of its log: {log}"));
                 }
             }
         }
@@ -256,7 +256,7 @@ impl Screen {
                     if let (Condition::Down { how, log }, true) = (&row.condition, *before != DOWN) {
                         output::line(format_args!("{} {how}. Start it again: {}", row.name, row.restart));
                         if !log.is_empty() {
-                            output::line(format_args!("  its last words: {log}"));
+                            output::line(format_args!("  last line of its log: {log}"));
                         }
                     }
                 }
@@ -322,7 +322,7 @@ mod tests {
                 "node3           -      -  down",
                 "",
                 "node3 ended with exit code 74. Start it again: cairn start --home t/node3",
-                "  its last words: the end",
+                "  last line of its log: the end",
                 "",
                 "RPC",
             ]

@@ -88,7 +88,7 @@ impl Config {
             || !namespace.chars().all(is_name)
             || namespace.starts_with(|c: char| c.is_ascii_digit())
         {
-            let reason = "use letters, digits and _, beginning with a letter, such as cometbft";
+            let reason = "use letters, digits and _, with a letter first, such as cometbft";
             return Err(self.invalid("instrumentation.namespace", format!("{namespace:?}"), reason));
         }
         Ok(())

@@ -575,7 +575,10 @@ mod tests {
         let config = read(&text, &[], &[]).unwrap();
         assert_eq!(config.to_commented_toml(), text);
         assert_eq!((config.base, config.p2p), (super::super::Base::default(), super::super::P2p::default()));
-        assert!(text.contains("\n# Where to listen for peers.\nladdr = \"tcp://0.0.0.0:26656\"\n"), "{text}");
+        assert!(
+            text.contains("\n# Address on which this node listens for peers.\nladdr = \"tcp://0.0.0.0:26656\"\n"),
+            "{text}"
+        );
         assert!(text.contains("\nunsafe = false\n"));
     }
 }

@@ -50,11 +50,11 @@ const fn known(kind: MetricType, name: &'static str, labels: &'static [&'static 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
 const BATCHES: Known = known(COUNTER, "storage_batches_total", &[], "Batches written to the database.");
-const SYNCS: Known =
-    known(COUNTER, "storage_syncs_total", &[], "Batches written with a sync of the disk: two a height.");
+const SYNCS: Known = known(COUNTER, "storage_syncs_total", &[], "Batches written with a disk sync: two per height.");
 const BATCH_BYTES: Known = known(HISTOGRAM, "storage_batch_bytes", &[], "Bytes of keys and values in a batch.");
-const SYNC_SECONDS: Known = known(HISTOGRAM, "storage_sync_seconds", &[], "Time of a synced batch.");
-const BATCH_SECONDS: Known = known(HISTOGRAM, "storage_batch_seconds", &[], "Time of a batch without sync.");
+const SYNC_SECONDS: Known = known(HISTOGRAM, "storage_sync_seconds", &[], "Time to write a batch with a disk sync.");
+const BATCH_SECONDS: Known =
+    known(HISTOGRAM, "storage_batch_seconds", &[], "Time to write a batch without a disk sync.");
 const SIZE: Known = known(GAUGE, "storage_size_bytes", &["column_family"], "Bytes on disk by column family.");
 const DISK_FREE: Known = known(GAUGE, "storage_disk_free_bytes", &[], "Free space of the disk that holds the data.");
 const DISK_TOTAL: Known =
@@ -62,10 +62,11 @@ const DISK_TOTAL: Known =
 const BASE: Known = known(GAUGE, "state_block_store_base_height", &[], "The earliest kept height.");
 const RETAIN: Known =
     known(GAUGE, "state_pruning_service_block_retain_height", &[], "The height below which nothing is kept.");
-const READY: Known = known(GAUGE, "consensus_ready", &[], "1 while the node is ready: /ready says why not.");
+const READY: Known =
+    known(GAUGE, "consensus_ready", &[], "1 while the node is ready, else 0; /ready gives the reasons.");
 const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "Height that a peer claims to be at.");
 const STATESYNC: Known =
-    known(GAUGE, "statesync_syncing", &[], "Always 0: a node that joins fetches blocks, see blocksync_syncing.");
+    known(GAUGE, "statesync_syncing", &[], "Always 0: a new node fetches blocks instead, see blocksync_syncing.");
 const PEERS: Known = known(GAUGE, "p2p_peers", &[], "Connected peers.");
 const PEERS_OUTBOUND: Known = known(GAUGE, "p2p_peers_outbound", &[], "Connected peers that this node dialled.");
 const PEER_RECEIVED: Known =
@@ -75,9 +76,10 @@ const PEER_QUEUE: Known =
     known(GAUGE, "p2p_peer_send_queue_size", &["peer_id"], "Messages that wait to be sent to a peer.");
 const PEER_PENDING: Known =
     known(GAUGE, "p2p_peer_pending_send_bytes", &["peer_id"], "Bytes that wait to be sent to a peer.");
-const PEER_RTT: Known = known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round trip of the last ping.");
-const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer: 100 is a ban.");
-const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans begun.");
+const PEER_RTT: Known =
+    known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round-trip time of the last ping to a peer.");
+const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer; it is banned at 100.");
+const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans of peers since the start.");
 const BANNED_PEERS: Known = known(GAUGE, "p2p_banned_peers", &[], "Peers that are banned now.");
 const BANNED_RANGES: Known = known(
     GAUGE,
@@ -89,21 +91,26 @@ const DENIED: Known = known(
     COUNTER,
     "p2p_connections_denied_total",
     &[],
-    "Connections of others ended before a word was said, for a limit or a ban.",
+    "Connections that this node closed before the handshake because of a limit or a ban.",
 );
-const PENALTIES: Known = known(COUNTER, "p2p_penalties_total", &[], "Offences noted.");
-const SENDS_DROPPED: Known =
-    known(COUNTER, "p2p_sends_dropped_total", &[], "Messages not sent because a peer is slow.");
-const DIAL_FAILURES: Known = known(COUNTER, "p2p_dial_failures_total", &[], "Dials that gave no connection.");
+const PENALTIES: Known = known(COUNTER, "p2p_penalties_total", &[], "Offences of peers since the start.");
+const SENDS_DROPPED: Known = known(
+    COUNTER,
+    "p2p_sends_dropped_total",
+    &[],
+    "Messages not sent because the peer's queue was full, the peer had disconnected, \
+        or the message was too large.",
+);
+const DIAL_FAILURES: Known = known(COUNTER, "p2p_dial_failures_total", &[], "Dials that resulted in no connection.");
 const DIALS_REFUSED: Known = known(
     COUNTER,
     "p2p_dials_refused_total",
     &[],
-    "Dials not tried because of where the address leads: to a banned range, to a network that the peer who told of it is not in, \
-     or to a range where too many dials failed lately.",
+    "Dials not tried because of the address: it is banned, the peer that reported it is not in the same network, or too many \
+        dials to its range failed recently.",
 );
 const RESPONSE_BYTES: Known =
-    known(GAUGE, "p2p_response_bytes", &[], "Bytes of answers to peers' requests that wait to be written.");
+    known(GAUGE, "p2p_response_bytes", &[], "Bytes of responses to peers' requests that are not sent yet.");
 const REQUESTS_BUSY: Known = known(
     COUNTER,
     "p2p_requests_busy_total",
@@ -114,39 +121,48 @@ const MESH: Known = known(
     GAUGE,
     "p2p_mesh_peers",
     &["kind"],
-    "Peers in the gossip's mesh: `kept` are configured, dialled by this node or proven, `stranger` are the others.",
+    "Peers in the gossip mesh: `kept` are configured, dialled by this node or proven useful; `stranger` are all others.",
 );
-const EVENTS_QUEUED: Known = known(GAUGE, "p2p_events_queued", &[], "Events of the network that wait for us.");
+const EVENTS_QUEUED: Known =
+    known(GAUGE, "p2p_events_queued", &[], "Network events that this node has not processed yet.");
 const GOSSIP: Known =
-    known(COUNTER, "p2p_gossip_batches_total", &["kind"], "Batches of transactions gossiped, by what became of them.");
+    known(COUNTER, "p2p_gossip_batches_total", &["kind"], "Batches of transactions in gossip, by result.");
 const TXS: Known = known(GAUGE, "mempool_size", &[], "Transactions that wait for a block.");
-const TXS_MAX: Known = known(GAUGE, "mempool_size_max", &[], "Transactions that may wait at most.");
-const TX_BYTES: Known = known(GAUGE, "mempool_size_bytes", &[], "Bytes of the transactions that wait.");
-const TX_BYTES_MAX: Known = known(GAUGE, "mempool_size_bytes_max", &[], "Bytes that may wait at most.");
+const TXS_MAX: Known = known(GAUGE, "mempool_size_max", &[], "Maximum number of transactions in the mempool.");
+const TX_BYTES: Known = known(GAUGE, "mempool_size_bytes", &[], "Bytes of the transactions that wait for a block.");
+const TX_BYTES_MAX: Known =
+    known(GAUGE, "mempool_size_bytes_max", &[], "Maximum bytes of the transactions in the mempool.");
 const EVICTED: Known =
     known(COUNTER, "mempool_evicted_txs", &[], "Transactions evicted in favour of others with higher fees.");
-const EXPIRED: Known = known(COUNTER, "mempool_expired_txs", &[], "Transactions that waited too long.");
+const EXPIRED: Known =
+    known(COUNTER, "mempool_expired_txs", &[], "Transactions removed because they expired or waited too long.");
 const RECHECKED: Known = known(COUNTER, "mempool_recheck_times", &[], "Transactions checked again after a block.");
 const REAPED: Known = known(COUNTER, "mempool_reaped_txs", &[], "Transactions put into proposals.");
 const CHECKS: Known =
-    known(COUNTER, "mempool_signature_checks_total", &[], "Signatures of transactions checked: one a transaction.");
+    known(COUNTER, "mempool_signature_checks_total", &[], "Signatures of transactions checked: one per transaction.");
 const CHECK_BATCHES: Known = known(
     COUNTER,
     "mempool_signature_batches_total",
     &[],
-    "How often: signatures of several transactions are checked together.",
+    "Batch checks: one checks the signatures of several transactions together.",
 );
-const CACHE_HITS: Known =
-    known(COUNTER, "mempool_signature_cache_hits_total", &[], "Signatures not checked, because they had been before.");
+const CACHE_HITS: Known = known(
+    COUNTER,
+    "mempool_signature_cache_hits_total",
+    &[],
+    "Signatures of transactions not checked again, because the result was \
+        cached.",
+);
 const VOTE_CHECKS: Known =
     known(COUNTER, "verify_signature_checks_total", &[], "Signatures of consensus messages checked.");
 const VOTE_CACHE_HITS: Known = known(
     COUNTER,
     "verify_signature_cache_hits_total",
     &[],
-    "Signatures of consensus messages not checked, because they had been before.",
+    "Signatures of consensus messages not checked again, because the result was cached.",
 );
-const QUEUED: Known = known(GAUGE, "verify_queued", &["kind"], "What waits for a thread of the pool.");
+const QUEUED: Known =
+    known(GAUGE, "verify_queued", &["kind"], "Items that wait for a thread of the verification pool.");
 
 const ALL: &[&Known] = &[
     &BATCHES,

@@ -89,11 +89,11 @@ impl Consensus {
             height: on.gauge("height", "Height being decided."),
             latest_block_height: on.gauge("latest_block_height", "Last committed height."),
             rounds: on.gauge("rounds", "Round of the height being decided."),
-            round_duration_seconds: on.histogram("round_duration_seconds", "Time of a round.", long_seconds()),
-            step_duration_seconds: on.histograms("step_duration_seconds", "Time of a step.", &["step"], long_seconds()),
+            round_duration_seconds: on.histogram("round_duration_seconds", "Duration of a round.", long_seconds()),
+            step_duration_seconds: on.histograms("step_duration_seconds", "Duration of a step.", &["step"], long_seconds()),
             round_increment_total: on.counters(
                 "round_increment_total",
-                "Rounds that failed, by the step they failed in.",
+                "Rounds that failed, by the step in which they failed.",
                 &["step"],
             ),
             block_interval_seconds: on.histogram("block_interval_seconds", "Time between two blocks.", long_seconds()),
@@ -102,7 +102,7 @@ impl Consensus {
             validator_power: on.gauges("validator_power", "Power of this node's validator.", validator),
             validator_last_signed_height: on.gauges(
                 "validator_last_signed_height",
-                "Last height whose commit, in the next block, holds the signature of this node's validator.",
+                "Last height whose commit, in the next block, contains the signature of this node's validator.",
                 validator,
             ),
             validator_missed_blocks: on.gauges(
@@ -110,32 +110,35 @@ impl Consensus {
                 "Heights since the start whose commit, in the next block, lacks the signature of this node's validator.",
                 validator,
             ),
-            missing_validators: on.gauge("missing_validators", "Validators whose signature is not in the last block's commit of the block before; while a step waits for votes, those whose vote is missing."),
+            missing_validators: on.gauge("missing_validators", "Validators whose signature is not in the commit that the last block \
+                contains; while a step waits for votes, validators whose vote is missing."),
             missing_validators_power: on.gauge("missing_validators_power", "Power of the missing validators, see missing_validators."),
             byzantine_validators: on
-                .gauge("byzantine_validators", "Validators that the last block has evidence of a double vote against."),
-            byzantine_validators_power: on.gauge("byzantine_validators_power", "Power of the validators that the last block has evidence against."),
-            precommits_counted: on.gauge("precommits_counted", "Precommits in the last block's commit of the block before."),
+                .gauge("byzantine_validators", "Validators of whose double vote the last block contains evidence."),
+            byzantine_validators_power: on.gauge("byzantine_validators_power", "Power of the validators of whose double vote the \
+                last block contains evidence."),
+            precommits_counted: on.gauge("precommits_counted", "Precommits in the commit that the last block contains."),
             precommits_staking_percentage: on
-                .float("precommits_staking_percentage", "Share of the power whose precommits are in the last block's commit of the block before, 0 to 1."),
+                .float("precommits_staking_percentage", "Share of the power whose precommits are in the commit that the last block \
+                    contains, 0 to 1."),
             round_voting_power_percent: on.floats(
                 "round_voting_power_percent",
-                "Share of the power whose vote of this round is here, 0 to 1.",
+                "Share of the power whose vote of this round has arrived, 0 to 1.",
                 &["vote_type"],
             ),
             quorum_prevote_delay: on.floats(
                 "quorum_prevote_delay",
-                "From the last block's time to the prevote that completed the polka, seconds, by who proposed.",
+                "Seconds from the last block's time to the prevote that completed the polka, by proposer.",
                 proposer,
             ),
             full_prevote_delay: on.floats(
                 "full_prevote_delay",
-                "From the last block's time to the last prevote, where everybody prevoted it, seconds.",
+                "Seconds from the last block's time to the last prevote, if all validators prevoted for it.",
                 proposer,
             ),
             quorum_precommit_delay: on.floats(
                 "quorum_precommit_delay",
-                "From the last block's time to the precommit that decided it, seconds.",
+                "Seconds from the last block's time to the precommit that decided it.",
                 proposer,
             ),
             num_txs: on.gauge("num_txs", "Transactions of the last block."),
@@ -144,39 +147,42 @@ impl Consensus {
             chain_size_bytes: on.counter("chain_size_bytes", "Bytes of the blocks committed since the start."),
             proposal_receive_count: on.counters(
                 "proposal_receive_count",
-                "Proposals of others received, correctly signed.",
+                "Correctly signed proposals received from other validators.",
                 &["status"],
             ),
-            proposal_create_count: on.counter("proposal_create_count", "Blocks of ours that were decided."),
+            proposal_create_count: on.counter("proposal_create_count", "Decided blocks that this node proposed."),
             proposal_timestamp_difference: on.histogram(
                 "proposal_timestamp_difference",
-                "From a proposal's time to its arrival, seconds; negative when our clock is behind.",
+                "Seconds from a proposal's time to its arrival; negative if this machine's clock is behind.",
                 [-10.0, -1.0, -0.1, 0.0].into_iter().chain(long_seconds()).collect(),
             ),
             late_votes: on.counters("late_votes", "Votes of an earlier round or height.", &["vote_type"]),
-            duplicate_vote: on.counter("duplicate_vote", "Votes that came again."),
+            duplicate_vote: on.counter("duplicate_vote", "Votes that were received again."),
             block_parts: on.counters("block_parts", "Block parts that a connected peer sent.", &["peer_id"]),
-            duplicate_block_part: on.counter("duplicate_block_part", "Block parts that came again."),
+            duplicate_block_part: on.counter("duplicate_block_part", "Block parts that were received again."),
             block_gossip_parts_received: on.counters(
                 "block_gossip_parts_received",
-                "Block parts received, by whether they are of this height.",
+                "Block parts received, by whether they belong to the current height.",
                 &["matches_current"],
             ),
-            power_online: on.gauge("power_online", "Power of the validators whose signature is in the last block's commit of the block before; while a step waits for votes, of those whose vote came."),
+            power_online: on.gauge("power_online", "Power of the validators whose signature is in the commit that the last block \
+                contains; while a step waits for votes, power of the validators whose vote has arrived."),
             missed_blocks_total: on.counters(
                 "missed_blocks_total",
-                "Heights since the start whose commit, in the next block, lacks a validator's signature, of all validators.",
+                "Heights since the start whose commit, in the next block, lacks the signature of this validator; for all validators.",
                 validator,
             ),
-            evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes were seen here since the start."),
+            evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes this node has seen \
+                since the start."),
             block_processing_time,
             clock_skew_seconds: on.float(
                 "clock_skew_seconds",
-                "How far this clock is ahead of the others', by the median of their last proposals, their way included.",
+                "Seconds by which this machine's clock is ahead of the others': the median over the validators' last proposals, \
+                    which includes their network delay.",
             ),
             decide_seconds: on.histogram(
                 "decide_seconds",
-                "From the start of a height to its decision.",
+                "Time from the start of a height to its decision.",
                 long_seconds(),
             ),
             phase_seconds: on.histograms(
@@ -187,7 +193,7 @@ impl Consensus {
             ),
             block_gossip_seconds: on.histogram(
                 "block_gossip_seconds",
-                "From a block's time to the arrival of its last part.",
+                "Time from the block's timestamp to the arrival of its last part.",
                 long_seconds(),
             ),
             loop_seconds: on.histogram(
@@ -197,12 +203,12 @@ impl Consensus {
             ),
             loop_inputs: on.histogram(
                 "loop_inputs",
-                "Inputs that one step took together.",
+                "Inputs that one step of the host processed together.",
                 vec![1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
             ),
             outputs_seconds: on.histogram(
                 "outputs_seconds",
-                "Time to perform what one step asked for.",
+                "Time to perform the outputs of one step of the host.",
                 short_seconds(),
             ),
             proposer_timeouts_total: on.counters(
@@ -210,16 +216,16 @@ impl Consensus {
                 "Rounds that failed, by their proposer.",
                 proposer,
             ),
-            evidence_total: on.counter("evidence_total", "Evidence of a validator's double vote seen here."),
+            evidence_total: on.counter("evidence_total", "Double votes that this node has seen since the start."),
             hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
             silent: on.gauges(
                 "silent",
-                "1 while this node's validator signs nothing, by reason; 0 for a reason that does not hold.",
+                "1 while this node's validator signs nothing, by reason; 0 for a reason that does not apply.",
                 &["reason"],
             ),
-            syncs_total: on.counter("syncs_total", "Syncs to disk that consensus waited for: two a height."),
+            syncs_total: on.counter("syncs_total", "Disk syncs that consensus waited for: two per height."),
             bad_signatures_total: on
-                .counter("bad_signatures_total", "Messages of peers whose signature does not hold."),
+                .counter("bad_signatures_total", "Messages of peers with an invalid signature."),
             skew: Mutex::default(),
             last_part: Mutex::default(),
             validators_before: Mutex::default(),

@@ -117,7 +117,7 @@ impl State {
                 "Time of a step that decided, executed and wrote a block.",
                 short_seconds(),
             ),
-            consensus_param_updates: on.counter("consensus_param_updates", "Changes of the parameters."),
+            consensus_param_updates: on.counter("consensus_param_updates", "Changes of the consensus parameters."),
             validator_set_updates: on.counter("validator_set_updates", "Changes of the validator set."),
             prune_seconds: on.histogram("prune_seconds", "Time of one pass of the pruner.", short_seconds()),
         }
@@ -128,17 +128,18 @@ impl Verify {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
         Self {
             messages_total: on.counters("messages_total", "Messages of peers checked.", &["message_type"]),
-            dropped_total: on.counters("dropped_total", "Messages of peers dropped unchecked.", &["reason"]),
+            dropped_total: on.counters("dropped_total", "Messages of peers dropped without a check.", &["reason"]),
             wait_seconds: on.histograms(
                 "wait_seconds",
-                "From arrival to a thread of the pool.",
+                "Time from arrival until a thread of the verification pool starts the check.",
                 &["kind"],
                 short_seconds(),
             ),
             message_seconds: on.histogram("message_seconds", "Time to decode and check one message.", short_seconds()),
             block_seconds: on.histogram(
                 "block_seconds",
-                "Time to check the transactions of a proposed block that were new here.",
+                "Time to check the signatures of a proposed block's transactions and precommits that this node had not checked \
+                    before.",
                 short_seconds(),
             ),
         }
@@ -161,12 +162,12 @@ impl Mempool {
         Self {
             tx_size_bytes: on.histogram(
                 "tx_size_bytes",
-                "Sizes of transactions.",
+                "Size of a received transaction.",
                 vec![64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0],
             ),
             batch_size: on.histograms(
                 "batch_size",
-                "Transactions of a batch.",
+                "Transactions in a batch from or to peers.",
                 &["dir"],
                 vec![1.0, 2.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 300.0, 1000.0],
             ),
@@ -176,10 +177,10 @@ impl Mempool {
                 "Transactions refused because the mempool, or their sender's share of it, is full.",
             ),
             already_received_txs: on.counter("already_received_txs", "Transactions received again."),
-            wait_seconds: on.histogram("wait_seconds", "From a transaction's arrival to its commit.", long_seconds()),
+            wait_seconds: on.histogram("wait_seconds", "Time from a transaction's arrival to its commit.", long_seconds()),
             submit_to_commit_seconds: on.histogram(
                 "submit_to_commit_seconds",
-                "From the arrival of a transaction that a client submitted to this node to its commit.",
+                "Time from a transaction's arrival to its commit, for transactions that clients submitted to this node.",
                 long_seconds(),
             ),
         }
@@ -200,7 +201,7 @@ impl P2p {
                 "Bytes of messages sent.",
                 &["message_type"],
             ),
-            num_txs: on.counters("num_txs", "Transactions that a connected peer brought first.", &["peer_id"]),
+            num_txs: on.counters("num_txs", "Transactions that a connected peer was the first to send.", &["peer_id"]),
         }
     }
 }
@@ -210,7 +211,7 @@ impl Rpc {
         Self {
             request_seconds: on.histograms(
                 "request_seconds",
-                "Time of a call.",
+                "Duration of a call.",
                 &["method"],
                 few(short_seconds()).into_iter().chain([1.0, 10.0]).collect(),
             ),

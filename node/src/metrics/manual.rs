@@ -81,10 +81,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "abci_connection_method_timing_seconds",
         "there is no ABCI connection: the application is a function in the same process; see `consensus_phase_seconds`",
     ),
-    ("blocksync_already_included_blocks", "blocks that consensus decided meanwhile are not fetched"),
+    ("blocksync_already_included_blocks", "a block that consensus has decided in the meantime is not fetched"),
     (
         "blocksync_ingested_block_duration, blocksync_ingested_blocks",
-        "block sync and consensus commit through one door; see `blocksync_blocks_total` and `consensus_phase_seconds`",
+        "block sync and consensus commit through the same function; see `blocksync_blocks_total` and `consensus_phase_seconds`",
     ),
     ("consensus_vote_extension_receive_count", "there are no vote extensions"),
     (
@@ -93,7 +93,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     (
         "mempool_lane_size, mempool_lane_bytes, mempool_tx_life_span",
-        "there are no lanes: the order is the fee's; see `mempool_wait_seconds`",
+        "there are no lanes: the fee decides the order; see `mempool_wait_seconds`",
     ),
     (
         "p2p_messages_reactor_in_flight, p2p_messages_reactor_pending_duration, p2p_message_reactor_receive_duration, p2p_message_reactor_queue_concurrency",
@@ -101,7 +101,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     (
         "state_application_block_retain_height, state_abciresults_base_height, state_block_indexer_base_height, state_tx_indexer_base_height, state_pruning_service_block_results_retain_height, state_pruning_service_block_indexer_retain_height, state_pruning_service_tx_indexer_retain_height",
-        "blocks, results and indexes are one database with one window: `state_block_store_base_height` is all of them",
+        "blocks, results and indexes are kept in one database for the same heights: see `state_block_store_base_height`",
     ),
     (
         "state_store_access_duration_seconds, store_block_store_access_duration_seconds",
@@ -113,19 +113,19 @@ const LEFT_OUT: &[(&str, &str)] = &[
 const INTRODUCTION: &str = "\
 # Metrics
 
-Written by `cairn manual metrics` from what the program registers; a test holds the two together.
+`cairn manual metrics` generates this page from the metrics that the program registers; a test checks that both agree.
 
 A node serves them at `http://<instrumentation.prometheus_listen_addr>/metrics` when `instrumentation.prometheus` is on, as it is in a
-testnet. Every name begins with `instrumentation.namespace`, `cometbft` unless you change it, and every series has the label
-`chain_id`. Names with a ✓ are CometBFT's, with its meaning, so that its dashboards and alerts work; the others are ours. Times are
-in seconds, sizes in bytes. Labels are bounded: validators of the set, connected peers, fixed words; the series of a peer or a
-validator go with it.
+testnet. Every name begins with `instrumentation.namespace`, which is `cometbft` by default, and every series has the label
+`chain_id`. Names with a ✓ are CometBFT's, with the same meaning, so that its dashboards and alerts work; the others are Cairn's own.
+Times are in seconds, sizes in bytes. Label values are bounded: validators of the set, connected peers, fixed words. The series of a
+peer or a validator is removed when it disconnects or leaves the set.
 ";
 
 /// Returns the whole page as Markdown.
 pub fn manual() -> String {
     let metrics = Metrics::new("cometbft", &ChainId::new("manual").expect("a name"));
-    let mut facts = metrics.facts.into_inner().expect("nobody panicked");
+    let mut facts = metrics.facts.into_inner().expect("no thread panicked");
     facts.extend(collect::facts());
     facts.sort();
     let mut page = INTRODUCTION.to_owned();
@@ -143,7 +143,7 @@ pub fn manual() -> String {
         let _ = writeln!(page, "| `{name}` | {mark} | {kind} | {} | {help} |", labels.join(", "));
     }
     page.push_str(
-        "\n## The process\n\nWithout the namespace, as every Prometheus client has them: `process_cpu_seconds_total`, `process_open_fds`, \
+        "\n## The process\n\nWithout the namespace, with the names that every Prometheus client uses: `process_cpu_seconds_total`, `process_open_fds`, \
          `process_resident_memory_bytes`,\n`process_start_time_seconds`, `process_threads`, `process_virtual_memory_bytes`.\n",
     );
     page.push_str("\n## CometBFT's names that are left out\n\n| name | why |\n|---|---|\n");

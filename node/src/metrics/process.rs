@@ -33,7 +33,7 @@ impl Collector for Process {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = vec![family(
             "process_start_time_seconds",
-            "When the process started, seconds since 1970.",
+            "Start time of the process, in seconds since 1970.",
             MetricType::GAUGE,
             one(self.started),
         )];
@@ -52,14 +52,20 @@ impl Collector for Process {
             let resident = fields[21] * os::page_bytes() as f64;
             families.push(family(
                 "process_cpu_seconds_total",
-                "Processor time of the process.",
+                "Processor time of the process, in seconds.",
                 MetricType::COUNTER,
                 one(cpu),
             ));
-            families.push(family("process_resident_memory_bytes", "Memory in use.", MetricType::GAUGE, one(resident)));
+            families.push(family(
+                "process_resident_memory_bytes",
+                "Resident memory of the process, in \
+                bytes.",
+                MetricType::GAUGE,
+                one(resident),
+            ));
             families.push(family(
                 "process_virtual_memory_bytes",
-                "Memory reserved.",
+                "Virtual memory of the process, in bytes.",
                 MetricType::GAUGE,
                 one(fields[20]),
             ));
@@ -68,7 +74,7 @@ impl Collector for Process {
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
             families.push(family(
                 "process_open_fds",
-                "Open files and sockets.",
+                "Open file descriptors of the process: files and sockets.",
                 MetricType::GAUGE,
                 one(files.count() as f64),
             ));

@@ -28,7 +28,7 @@ struct Logged {
 
 impl Unreadable {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
-        let help = "Reads that failed because a row is damaged or the disk refused, by who asked: peer or client.";
+        let help = "Reads that failed because a row is damaged or the disk failed, by reader: peer or client.";
         Self { counts: on.counters("unreadable_total", help, &["reader"]), logged: Mutex::default() }
     }
 
@@ -43,7 +43,8 @@ impl Unreadable {
         }
         tracing::error!(
             target: "state", reader, failures = logged.since, reason = %error,
-            "a row could not be read from the store; whoever asked got the answer that it is not available here"
+            "a row could not be read from the store; the peer or client that asked for it got the answer that it is not available \
+             here"
         );
         *logged = Logged { last: Some(Instant::now()), since: 0 };
     }
@@ -63,15 +64,14 @@ pub struct Scrub {
 
 impl Scrub {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
-        let damaged =
-            "Rows that the background reading of the store found damaged or missing. Above 0: `cairn verify store`.";
+        let damaged = "Damaged or missing rows that the background check of the store found. If above 0, run `cairn verify store`.";
         Self {
-            bytes_total: on.counter("scrub_bytes_total", "Bytes of the store read in the background."),
-            passes_total: on.counter("scrub_passes_total", "Times that the whole store was read in the background."),
+            bytes_total: on.counter("scrub_bytes_total", "Bytes that the background check of the store has read."),
+            passes_total: on.counter("scrub_passes_total", "Completed background checks of the whole store."),
             damaged_rows: on.gauge("scrub_damaged_rows", damaged),
             last_pass_time: on.gauge(
                 "scrub_last_pass_timestamp_seconds",
-                "When the background reading of the store last came to its end, in seconds since 1970; 0: not yet.",
+                "Time of the last completed background check of the store, in seconds since 1970; 0: none yet.",
             ),
         }
     }
@@ -81,8 +81,8 @@ impl Scrub {
         let height = finding.height.map_or_else(|| "none".to_owned(), |height| height.to_string());
         tracing::error!(
             target: "state", family = finding.cf.name(), height, key = finding.key, reason = finding.reason,
-            "the store holds a damaged row; peers and clients who ask for it are logged that it is not available here. Stop the \
-             node, `cairn verify store` lists everything, and `cairn restore` takes the copy of another node's store"
+            "the store has a damaged row; peers and clients that ask for it get the answer that it is not available here. Stop \
+             the node; then `cairn verify store` lists all damage, and `cairn restore` installs a copy of another node's store"
         );
     }
 }

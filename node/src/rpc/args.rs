@@ -45,7 +45,7 @@ impl Args {
             }
             Value::Array(given) => {
                 return Err(Error::invalid_params(format_args!(
-                    "{} parameters by place, the method has {}: {}",
+                    "{} parameters by position, but the method has {}: {}",
                     given.len(),
                     names.len(),
                     names.join(", ")

@@ -97,7 +97,7 @@ impl From<StoreError> for Error {
                  height out for the latest"
             )),
             StoreError::NoGenesis { .. } => {
-                Self::refused("no block yet: the chain stands before its first height, ask again")
+                Self::refused("no block yet: the first height is not decided, ask again later")
             }
             other if other.is_of_the_disk() => {
                 let data = "not available: this node cannot read it from its disk, as its log says: ask another node";

@@ -70,7 +70,7 @@ impl Values {
                 b',' | b':' | b'[' | b'{' if !self.in_text => {
                     self.left = self.left.checked_sub(1).ok_or_else(|| {
                         Error::invalid_request(format_args!(
-                            "a body of more than {} JSON values: no call needs so many; send fewer calls at once",
+                            "the body has more than {} JSON values, which no call needs: send fewer calls at once",
                             self.max
                         ))
                     })?;

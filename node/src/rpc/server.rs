@@ -151,7 +151,7 @@ async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListene
             Ok(accepted) => accepted,
             Err(error) => {
                 // Either this one connection broke, or no file handle is left: then others must end first.
-                tracing::warn!(%error, "the RPC cannot take a connection");
+                tracing::warn!(%error, "the RPC cannot accept a connection");
                 clients.make_room();
                 sleep(Duration::from_millis(100)).await;
                 continue;
@@ -258,15 +258,15 @@ impl Connection {
         if let Some(host) = hosts::foreign(&parts.uri, &parts.headers, &context.limits.allowed_hosts) {
             let host: String = host.chars().take(80).collect();
             let text = format!(
-                "this node does not answer to the name {host:?}: use its IP address, or the operator adds the name to \
+                "this node does not answer to the name {host:?}: use its IP address, or ask the operator to add the name to \
                  rpc.allowed_hosts\n"
             );
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
         let acts = parts.method == Method::POST || parts.uri.path() == "/websocket";
         if acts && !context.cors.may_act(&parts.headers) {
-            let text = "pages of this origin may not post or open a WebSocket here: the operator allows them with \
-                        rpc.cors_allowed_origins\n";
+            let text = "pages of this origin may not post or open a WebSocket here: ask the operator to allow the origin with \
+                rpc.cors_allowed_origins\n";
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
         None
@@ -370,7 +370,7 @@ impl Connection {
             let mut bytes = Vec::new();
             while let Some(piece) = pieces.next().await {
                 let piece = piece.map_err(|error| {
-                    bad(Error::invalid_request(format_args!("the body breaks off: {error}: send it again")))
+                    bad(Error::invalid_request(format_args!("the body ended early: {error}: send it again")))
                 })?;
                 self.client.charge_bytes(piece.len());
                 let wrong = match values.count(&piece) {
@@ -394,7 +394,7 @@ impl Connection {
         };
         let late = || {
             bad(Error::invalid_request(format_args!(
-                "the body did not come within {} s: send it again",
+                "the body did not arrive within {} s: send it again",
                 CLIENT_TIMEOUT.as_secs()
             )))
         };

@@ -111,7 +111,8 @@ pub async fn run(
     };
     let end = tokio::select! {
         end = client.serve(&mut socket) => end,
-        () = connected.has_to_leave() => End::Close(close_code::AGAIN, "idle, and its place is needed: connect again"),
+        () = connected.has_to_leave() => End::Close(close_code::AGAIN, "this connection was idle, and its place is needed: connect \
+            again"),
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
     };
     let said = async {
@@ -259,7 +260,7 @@ impl Client<'_> {
         self.subscriptions.retain(|subscription| subscription.text != text);
         if self.subscriptions.len() == before {
             return Err(Error::refused(format_args!(
-                "subscription {text:?} not found: give the very text that was subscribed to"
+                "subscription {text:?} not found: give exactly the text of the subscription"
             )));
         }
         if self.subscriptions.is_empty() {
@@ -340,7 +341,7 @@ impl Client<'_> {
     async fn on_missed(&mut self, socket: &mut WebSocket, missed: &str) -> End {
         let error = Error::server(format_args!(
             "the client is too slow, or its address over its budget (rpc.max_client_bytes_per_second, \
-             rpc.max_client_cpu_percent): {missed} are lost to it: subscribe again, read faster, or ask for less"
+             rpc.max_client_cpu_percent): {missed} were dropped: subscribe again, and read faster or ask for less"
         ));
         for Subscription { id, .. } in &self.subscriptions {
             if send(socket, Some(jsonrpc::answer(id, &Err(error.clone())))).await.is_err() {
@@ -375,7 +376,7 @@ fn check_can_come(query: &Query, text: &str) -> Result<(), Error> {
     let names = || events::NAMES.iter().chain(&rounds::NAMES);
     if names().any(|name| query.may_match("tm.event", name)) {
         return Err(Error::invalid_params(format_args!(
-            "query {text:?}: no event matches it: the events that it names carry no tag but tm.event; leave the other conditions out"
+            "query {text:?}: no event matches it: the events that it names have only the tag tm.event; leave out the other conditions"
         )));
     }
     let mut names: Vec<&str> = names().copied().collect();

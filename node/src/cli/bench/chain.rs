@@ -88,8 +88,9 @@ impl Chain {
             hostname_prefix: None,
             key_type: None,
         })?;
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::new(format!("this program's own file is not to be found: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(format!("the path of this program's own file cannot be determined: {error}"))
+        })?;
         let start = |(index, home): (usize, &PathBuf)| Validator::start(&program, &prepare::node_name(index), home);
         let homes = prepare::homes(folder);
         let validators = homes.iter().enumerate().map(start).collect::<Result<_, _>>()?;
@@ -113,7 +114,7 @@ impl Chain {
                     let (one, seconds) = (&self.validators[index], START_TIME_MAX.as_secs());
                     let log = children::log_file(&one.home);
                     return Err(Failure::new(format!(
-                        "{} has no block after {seconds} s: with --keep, {} may say why",
+                        "{} has no block after {seconds} s: run again with --keep, and look at {}",
                         one.name,
                         log.display()
                     )));
@@ -164,8 +165,8 @@ impl Chain {
         let used = |(config, validator): (&Config, &Validator)| {
             let address = reachable(&config.instrumentation.prometheus_listen_addr);
             let page = Client::new(&address)?.metrics();
-            let page =
-                page.ok_or_else(|| Failure::new(format!("{} does not tell its metrics at {address}", validator.name)))?;
+            let page = page
+                .ok_or_else(|| Failure::new(format!("{} does not serve its metrics at {address}", validator.name)))?;
             let of = |name: &str| sum(&page, name);
             Ok(Used {
                 height: of("cometbft_consensus_latest_block_height"),

@@ -40,51 +40,51 @@ use super::{failure::Failure, meter::Meter, output, signals};
 const HELP: &str = "\
 Examples:
   cairn bench                                  all workloads, four validators, some minutes
-  cairn bench --workload idle,single           these alone
-  cairn bench --workload half --rate 1000      at this rate instead of half of what saturates
+  cairn bench --workload idle,single           only these workloads
+  cairn bench --workload half --rate 1000      at this rate instead of half of the maximum
   cairn bench --duration 30s --json bench.json
 
 Workloads, each measured for --duration:
   empty      empty blocks, one right after the other
-  idle       an empty block a second, nothing to do
-  single     20 transfers a second, so that each finds an idle chain
-  saturate   closed loop: more transfers under way from stage to stage until no more are committed
-  half       open loop at half of what `saturate` found, which is run first unless --rate is given
+  idle       one empty block per second, no transfers
+  single     20 transfers per second, so that each finds an idle chain
+  saturate   closed loop: more transfers in flight from stage to stage until no more are committed
+  half       open loop at half of the rate that `saturate` found, which runs first without --rate
 
-Validators and load share this machine. Times depend on it, so they are printed beside what it takes
-for one sync of a file, one signature check and one round trip over loopback.";
+The validators and the load share this machine. Times depend on it, so the table also shows how long
+one sync of a file, one signature check and one round trip over loopback take.";
 
 /// Rate of the workload `single` in transfers per second. It is low enough that each transfer finds an idle chain.
 const SINGLE_RATE: f64 = 20.0;
 /// Interval between two checks for Ctrl-C during a pause.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Measure what a testnet of this program takes on this machine, in one table
+/// Measure throughput, latency and resource use of a testnet on this machine, in one table
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Bench {
-    /// Which workloads [default: all]
+    /// Workloads to run [default: all]
     #[arg(long, value_enum, value_name = "NAME,NAME,...", value_delimiter = ',')]
     workload: Vec<Workload>,
-    /// How many validators
+    /// Number of validators
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     validators: u16,
-    /// How long each workload, and each stage of saturate, is measured
+    /// Measurement time of each workload, and of each stage of saturate
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     duration: Duration,
-    /// Transfers a second of the workload half [default: half of what saturates]
+    /// Transfers per second of the workload half [default: half of what saturates the validators]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Accounts that send, in turn
+    /// Number of accounts that send, in turn
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     senders: u32,
-    /// Folder for the validators, on the disk to be measured; made, and removed afterwards
+    /// Folder for the validators, on the disk to be measured; it is created, and removed afterwards
     #[arg(long, value_name = "DIR", default_value = "./bench-testnet")]
     dir: PathBuf,
-    /// Leave the folder, logs included
+    /// Keep the folder with the validators' logs
     #[arg(long)]
     keep: bool,
-    /// Write the figures as JSON; - is standard output, and then nothing else is
+    /// Write the figures as JSON to this file; with -, to standard output, which then has nothing else
     #[arg(long, value_name = "FILE|-")]
     json: Option<String>,
 }
@@ -173,7 +173,7 @@ impl Bench {
         let mut saturation = self.rate.map(|rate| 2.0 * rate);
         for workload in self.wanted() {
             if stop.load(Ordering::Relaxed) {
-                output::note("stopped: the workloads that were to follow are left out");
+                output::note("stopped: the remaining workloads are skipped");
                 break;
             }
             let interval = if workload == Workload::Empty { Duration::ZERO } else { Duration::from_secs(1) };
@@ -194,7 +194,7 @@ impl Bench {
                     }
                     None => {
                         return Err(Failure::new(
-                            "nothing was committed in the workload saturate, so there is no half of it",
+                            "nothing was committed in the workload saturate, so half of it is not a rate",
                         ));
                     }
                 },
@@ -231,7 +231,7 @@ impl Bench {
         let report = report?;
         report.doubts.iter().chain(&report.warnings).for_each(output::note);
         let index = best(&report);
-        let missing = || Failure::new("a validator did not tell its metrics: its log may say why (--keep leaves it)");
+        let missing = || Failure::new("a validator did not serve its metrics: look at its log (--keep keeps it)");
         let reading =
             |readings: &mut Vec<Option<Reading>>| readings.get_mut(index).and_then(Option::take).ok_or_else(missing);
         let (before, after) = (reading(&mut observer.begins)?, reading(&mut observer.ends)?);
@@ -289,7 +289,7 @@ impl<'a> Folder<'a> {
                 "{path} is there already: remove it if an earlier run left it (`rm -r {path}`), or choose another --dir"
             )));
         }
-        fs::create_dir_all(path).map_err(|error| Failure::file("made", path, &error))?;
+        fs::create_dir_all(path).map_err(|error| Failure::file("created", path, &error))?;
         Ok(Self { path, keep })
     }
 }

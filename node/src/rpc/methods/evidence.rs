@@ -27,14 +27,14 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
     let age = tip.height.0.saturating_sub(height.0);
     if age > params.age_heights_max && tip.time.since(double.timestamp) > params.age_max {
         return Err(invalid(format!(
-            "it is of height {height}, {age} heights below the tip and older than {} s: it proves nothing any more",
+            "it is of height {height}, {age} heights below the tip and older than {} s: it has expired",
             params.age_max.as_secs()
         )));
     }
     let validators = store.validators(height)?;
     if height > tip.height.next() {
         return Err(invalid(format!(
-            "height {height} is above {}, which is being decided: send it again then",
+            "height {height} is above height {}, which is being decided: send the evidence again later",
             tip.height.next()
         )));
     }

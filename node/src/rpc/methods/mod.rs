@@ -123,7 +123,7 @@ impl Server {
     pub fn subscriber(&self, client: &Client) -> Result<Place, Error> {
         self.subscribers.take(client).map_err(|why| {
             Error::server(format_args!(
-                "{} have subscriptions, no more may (rpc.max_subscription_clients): try again later",
+                "{} have subscriptions, no more are allowed (rpc.max_subscription_clients): try again later",
                 why.of("clients")
             ))
         })
@@ -170,9 +170,7 @@ impl Server {
         let tip = self.tip()?;
         let (height, given) = self.height_up_to(tip.height, args)?;
         if tip.block_id.is_none() {
-            return Err(Error::refused(
-                "no block yet: the chain stands before its first height, ask again when there is one",
-            ));
+            return Err(Error::refused("no block yet: the first height is not decided, ask again later"));
         }
         Ok((height, given))
     }
@@ -387,11 +385,11 @@ async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method
         Wait(run) => run(server.clone(), client.clone(), args).await.map(reply),
         Unsafe(run) if server.context.limits.offer_unsafe => run(server, &args).map(reply),
         Unsafe(_) => Err(Error::method_not_found(format_args!(
-            "{} changes the node and is not offered here: the operator allows it with rpc.unsafe = true",
+            "{} changes the node and is not offered here: the operator can allow it with rpc.unsafe = true",
             method.name
         ))),
         WebSocket => Err(Error::method_not_found(format_args!(
-            "{} lives with a connection: call it over the WebSocket at /websocket, alone in its message",
+            "{} needs a connection that stays open: call it over the WebSocket at /websocket, not in a batch",
             method.name
         ))),
     }

@@ -146,7 +146,7 @@ impl PageBytes {
     fn take(&mut self, bytes: u64) -> Result<(), Error> {
         if self.taken > 0 && self.taken + bytes > self.max {
             return Err(Error::refused(format_args!(
-                "the page is taken from more than {} bytes of blocks: ask for a smaller one with per_page",
+                "this page needs more than {} bytes of blocks: ask for a smaller one with per_page",
                 self.max
             )));
         }

@@ -95,7 +95,7 @@ pub fn account(server: &Server, args: &Args) -> Outcome {
     let text = args.text("address")?.unwrap_or_default();
     let digits = text.strip_prefix("0x").unwrap_or(&text);
     let address: Address = digits.parse().map_err(|e| {
-        Error::invalid_params(format_args!("parameter address: {e}; such as the name's in `cairn keys list`"))
+        Error::invalid_params(format_args!("parameter address: {e}; `cairn keys list` shows addresses"))
     })?;
     let reader = server.context.store.reader()?;
     let account = app::View::of_state(&reader).account(&address);
@@ -131,8 +131,8 @@ impl OldProver {
         reader.check()?;
         if rows > OLD_ROWS_MAX {
             return Err(Error::refused(format_args!(
-                "height {height} is below the tip, and its state has more than {OLD_ROWS_MAX} rows, too many to build its tree \
-                 anew: leave the height out for a proof at the tip, or ask without prove"
+                "height {height} is below the tip, and its state has more than {OLD_ROWS_MAX} rows, too many to rebuild its \
+                 tree: leave the height out for a proof at the tip, or ask without prove"
             )));
         }
         let app = Arc::new(App::open(reader, server.context.chain_id.clone(), height));

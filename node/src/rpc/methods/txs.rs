@@ -72,7 +72,7 @@ fn committed(server: &Server, id: &TxId, height: Height, index: u32, block: &Blo
 }
 
 fn misplaced(id: &TxId) -> Error {
-    Error::internal(format_args!("transaction {id} is not where the index says"))
+    Error::internal(format_args!("the index gives a wrong position for transaction {id}"))
 }
 
 /// Returns what this node knows of a transaction: committed, pending, expired or unknown.
@@ -102,7 +102,8 @@ pub fn tx_status(server: &Server, args: &Args) -> Outcome {
 fn open_for_txs(server: &Server) -> Result<(), Error> {
     if (server.context.status)().catching_up {
         return Err(Error::refused(
-            "endpoint is closed while node is catching up: send it to another node, or wait until status says so",
+            "endpoint is closed while node is catching up: send it to another node, or wait until status reports catching_up as \
+             false",
         ));
     }
     Ok(())
@@ -161,7 +162,7 @@ pub fn broadcast_tx_commit(server: Arc<Server>, client: Arc<Client>, args: Args)
         open_for_txs(&server)?;
         let _place = server.commit_waits.take(&client).map_err(|why| {
             Error::server(format_args!(
-                "busy: {} wait for a commit, no more may (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
+                "busy: {} wait for a commit, no more are allowed (rpc.max_subscription_clients): use broadcast_tx_sync and tx_status",
                 why.of("calls")
             ))
         })?;
