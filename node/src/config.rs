@@ -88,7 +88,7 @@ section! {
         max_request_batch_size: usize = 10,
         /// Maximum bytes of a request's body.
         max_body_bytes: usize = 1_000_000,
-        /// Maximum bytes of a request's headers. A value below 8192 counts as 8192, a value above 65536 counts as 65536.
+        /// Maximum bytes of a request's headers, 8192 to 65536.
         max_header_bytes: usize = 16 << 10,
     }
 }

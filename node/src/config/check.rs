@@ -127,7 +127,7 @@ impl Config {
             ("rpc.subscription_buffer_size", self.rpc.subscription_buffer_size, 1, 100_000),
             ("rpc.max_request_batch_size", self.rpc.max_request_batch_size, 1, 1_000),
             ("rpc.max_body_bytes", self.rpc.max_body_bytes, 1, 64 << 20),
-            ("rpc.max_header_bytes", self.rpc.max_header_bytes, 1_024, 1 << 20),
+            ("rpc.max_header_bytes", self.rpc.max_header_bytes, 8 << 10, 64 << 10),
             ("p2p.max_num_inbound_peers", self.p2p.max_num_inbound_peers, 0, 10_000),
             ("p2p.max_num_outbound_peers", self.p2p.max_num_outbound_peers, 0, 10_000),
             ("mempool.size", self.mempool.size, 1, 10_000_000),

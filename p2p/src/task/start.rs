@@ -47,12 +47,17 @@ pub(crate) async fn spawn(
         && let Err(error) = book.load(path, now)
     {
         let aside = path.with_extension("json.unreadable");
-        let moved =
-            std::fs::rename(path, &aside).map_or_else(|error| error.to_string(), |()| aside.display().to_string());
-        tracing::warn!(
-            file = %path.display(), reason = %error, set_aside = moved,
-            "the address book is unreadable; it was renamed, and a new one is written with the addresses that peers send"
-        );
+        match std::fs::rename(path, &aside) {
+            Ok(()) => tracing::warn!(
+                file = %path.display(), reason = %error, set_aside = %aside.display(),
+                "the address book is unreadable; it was renamed, and a new one is written with the addresses that peers send"
+            ),
+            Err(not_renamed) => tracing::warn!(
+                file = %path.display(), reason = %error, %not_renamed,
+                "the address book is unreadable and cannot be renamed; it will be replaced by a new one with the addresses that \
+                 peers send, if its folder can be written"
+            ),
+        }
     }
     let agent = format!("cairn/{}", config.version);
     let protocols = Protocols {
