@@ -33,7 +33,7 @@ fn the_help_of_every_command_names_what_matters() {
         ("tx send", "--amount 5"),
         ("tx decode", "base64"),
         ("query", "cairn query block 7"),
-        ("query account", "name of a key"),
+        ("query account", "name of its key"),
         ("query tx", "expired"),
         ("query ready", "exit code 0"),
         ("config", "rpc.laddr"),
