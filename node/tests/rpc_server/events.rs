@@ -101,8 +101,8 @@ async fn subscriptions_to_unknown_events_are_refused() {
         ("tm.event = 'NewBlok'", "no event has this name"),
         ("tm.events.type = 'Unlock'", "ValidatorSetUpdates"),
         ("tm.event = 'Tx' AND tm.event = 'NewBlock'", "no event has this name"),
-        ("tm.event = 'NewRound' AND tx.height > 5", "carry no tag but tm.event"),
-        ("tm.event = 'NewBlockHeader' AND block.height > 5", "carry no tag but tm.event"),
+        ("tm.event = 'NewRound' AND tx.height > 5", "have only the tag tm.event"),
+        ("tm.event = 'NewBlockHeader' AND block.height > 5", "have only the tag tm.event"),
     ] {
         let answer = limits::call(&mut socket, 1, "subscribe", json!({ "query": query })).await;
         assert!(error(&answer).contains(says), "{query}: {answer}");
