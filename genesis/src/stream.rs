@@ -12,8 +12,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::{Map, Value};
 
 use crate::{
-    GenesisAccount, GenesisError,
-    document::{FIELDS, GENESIS_BYTES_MAX, GENESIS_HEAD_BYTES_MAX, read_account},
+    document::{GENESIS_BYTES_MAX, GENESIS_HEAD_BYTES_MAX, GenesisAccount, GenesisError},
+    fields::{FIELDS, read_account},
     json::{At, FieldError},
 };
 
