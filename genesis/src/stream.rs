@@ -139,6 +139,7 @@ impl<'de, P: Place> Visitor<'de> for Passing<'_, P> {
         P::mistyped(self.0, "a number")
     }
 
+    #[expect(clippy::disallowed_types, reason = "the value is refused unread")]
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
         P::mistyped(self.0, "a number")
     }
