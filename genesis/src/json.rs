@@ -1,10 +1,13 @@
-//! Reading of JSON field by field, so that an error can name the field.
+//! Reading of JSON field by field, so that an error can name the field, and the JSON format of keys. The files of keys
+//! (crate `files`) are read with it too.
 
 use std::{fmt::Display, str::FromStr};
 
 use data_encoding::BASE64;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
+use types::{ConsensusPublicKey, KeyType};
 
 /// An error about a missing or invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -17,33 +20,36 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    pub(crate) fn new(field: impl Into<String>, reason: impl ToString) -> Self {
+    /// Creates an error about a field.
+    pub fn new(field: impl Into<String>, reason: impl ToString) -> Self {
         Self { field: field.into(), reason: reason.to_string() }
     }
 }
 
 /// A JSON value and its path in the document.
-///
-/// Errors: the methods return [`FieldError`] with the path, if the value is missing or has another form.
 #[derive(Clone)]
-pub(crate) struct At<'a> {
+pub struct At<'a> {
     value: &'a Value,
-    pub path: String,
+    path: String,
 }
 
 /// Maximum number of characters of an invalid value that an error repeats.
 const SHOWN_CHARS: usize = 80;
 
 impl<'a> At<'a> {
+    /// Returns the whole document.
     pub fn root(value: &'a Value) -> Self {
         Self::new(value, String::new())
     }
 
+    /// Returns a part of a document, which has this path.
     pub fn new(value: &'a Value, path: String) -> Self {
         Self { value, path }
     }
 
     /// Returns an error about this value.
+    ///
+    /// Errors: always: [`FieldError`] with this reason and the path.
     pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
         Err(FieldError::new(path, reason))
@@ -72,6 +78,8 @@ impl<'a> At<'a> {
     }
 
     /// Refuses fields that are not known, because they would be ignored.
+    ///
+    /// Errors: [`FieldError`] with the first unknown field.
     pub fn only(&self, known: &[&str]) -> Result<(), FieldError> {
         match self.map()?.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -83,12 +91,16 @@ impl<'a> At<'a> {
     }
 
     /// Returns the field, or `None` if it is absent or null.
+    ///
+    /// Errors: [`FieldError`] if this is not an object.
     pub fn get(&self, key: &str) -> Result<Option<At<'a>>, FieldError> {
         let value = self.map()?.get(key).filter(|value| !value.is_null());
         Ok(value.map(|value| At { value, path: self.path_of(key) }))
     }
 
     /// Returns the field, which must be present and not null.
+    ///
+    /// Errors: [`FieldError`] if it is absent or null, or this is not an object.
     pub fn need(&self, key: &str) -> Result<At<'a>, FieldError> {
         match self.get(key)? {
             Some(field) => Ok(field),
@@ -97,6 +109,8 @@ impl<'a> At<'a> {
     }
 
     /// Returns the elements of a list.
+    ///
+    /// Errors: [`FieldError`] if this is not a list.
     pub fn list(&self) -> Result<Vec<At<'a>>, FieldError> {
         match self.value {
             Value::Array(values) => {
@@ -108,6 +122,8 @@ impl<'a> At<'a> {
     }
 
     /// Returns the text of a string.
+    ///
+    /// Errors: [`FieldError`] if this is not a string.
     pub fn text(&self) -> Result<&'a str, FieldError> {
         match self.value {
             Value::String(text) => Ok(text),
@@ -116,6 +132,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads a short text without control characters.
+    ///
+    /// Errors: [`FieldError`] if this is not a string, is longer or has control characters.
     pub fn name(&self, chars_max: usize) -> Result<String, FieldError> {
         let text = self.text()?;
         if text.chars().count() > chars_max || text.chars().any(char::is_control) {
@@ -125,6 +143,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads a text and parses it into a value.
+    ///
+    /// Errors: [`FieldError`] if this is not a string or cannot be parsed.
     pub fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = self.text()?;
         text.parse().or_else(|error| self.error(error))
@@ -132,6 +152,8 @@ impl<'a> At<'a> {
 
     /// Reads an integer in the range of the type, from a decimal string (CometBFT's format for 64 bits) or a JSON
     /// number.
+    ///
+    /// Errors: [`FieldError`] if this is not such an integer.
     pub fn number<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = match self.value {
             Value::String(text) => text.clone(),
@@ -151,6 +173,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads exactly `N` bytes in base64. The error does not repeat the text, which may be a secret.
+    ///
+    /// Errors: [`FieldError`] if this is not a string, or not that many bytes.
     pub fn base64<const N: usize>(&self) -> Result<[u8; N], FieldError> {
         let bytes = BASE64.decode(self.text()?.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         match bytes {
@@ -159,12 +183,9 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Reads the bytes of a key, `{"type": KIND, "value": BASE64}`.
-    pub fn key<const N: usize>(&self, kind: &str) -> Result<[u8; N], FieldError> {
-        self.key_of(&[((), kind)])?.1.base64()
-    }
-
     /// Finds which of `kinds` a key is, by the tag of each, and returns it with the field of the key's bytes.
+    ///
+    /// Errors: [`FieldError`] if this is not a key, or is another type of key; it does not repeat the content.
     pub fn key_of<K: Copy>(&self, kinds: &[(K, &str)]) -> Result<(K, At<'a>), FieldError> {
         self.only(&["type", "value"])?;
         // The error does not repeat the text, which may be a misplaced secret.
@@ -178,4 +199,34 @@ impl<'a> At<'a> {
             }
         }
     }
+}
+
+/// A key in its JSON format.
+#[derive(Serialize)]
+pub struct KeyShape {
+    #[serde(rename = "type")]
+    /// Tag of the type: `tendermint/PubKeyEd25519`.
+    pub kind: &'static str,
+    /// Bytes of the key in base64.
+    pub value: String,
+}
+
+impl KeyShape {
+    /// Returns a public key in its JSON format.
+    pub fn public(key: &ConsensusPublicKey) -> Self {
+        Self { kind: key.key_type().public_tag(), value: BASE64.encode(key.bytes()) }
+    }
+}
+
+/// Reads a public key of one of these types: `{"type": "tendermint/PubKeyEd25519", "value": BASE64}`.
+///
+/// Errors: [`FieldError`] with the path of the invalid field.
+pub fn read_public_key(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusPublicKey, FieldError> {
+    let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.public_tag())).collect();
+    let (key_type, value) = at.key_of(&tags)?;
+    let key = match key_type {
+        KeyType::Secp256k1 => ConsensusPublicKey::from_bytes(key_type, &value.base64::<33>()?),
+        KeyType::Ed25519 => ConsensusPublicKey::from_bytes(key_type, &value.base64::<32>()?),
+    };
+    key.or_else(|error| value.error(error))
 }

@@ -1,31 +1,31 @@
-//! The start of a chain: the genesis document, the first state that it defines, and the key files.
+//! The start of a chain: the genesis document and the first state that it defines. Bytes in, a validated document, its
+//! first state and bytes out: the crate `files` reads and writes `genesis.json`.
 //!
 //! | module | contents |
 //! |---|---|
+//! | `genesis` | a checked document: its first state, its validators, its hash |
+//! | [`document`] | the content of `genesis.json`, in CometBFT's format, and its limits |
 //! | `stream` | reading a document with any number of accounts, one account at a time |
-//! | [`document`] | `genesis.json` in CometBFT's format: reading, checking field by field, writing, hashing |
-//! | [`keys`] | `priv_validator_key.json`, `priv_validator_state.json`, `node_key.json`, `keys/NAME.json` (keyring) |
-//! | [`files`] | atomic writes of files, and reads with errors that name the file and the field |
-//! | [`testnet`] | the files of a test network, planned first and then written |
+//! | `fields` | reading the fields of a document |
+//! | `shape` | the format of a written document |
+//! | [`json`] | reading JSON field by field, with errors that name the field; the format of keys |
+//! | `senders` | keys of the accounts that a test network funds for load tests |
 //!
 //! Invariants:
 //! **G1** An existing [`Genesis`] is valid: it can only be created by checking (`every_mistake_is_named`).
 //! **G2** Documents with equal meaning have equal hashes: order and names do not count
 //! (`the_genesis_hash_covers_the_meaning_not_the_text`).
-//! **G3** A file is written completely or not at all, and is overwritten only on request
-//! (`a_file_is_replaced_only_on_request`).
-//! **G4** A secret is in its file and nowhere else: no `Debug` output and no error shows it
-//! (`no_error_shows_a_secret`).
 
 pub mod document;
-pub mod files;
-mod json;
-pub mod keys;
+mod fields;
+mod genesis;
+pub mod json;
+mod senders;
+mod shape;
 mod stream;
-pub mod testnet;
 
-pub use document::{Document, FirstState, Genesis, GenesisAccount, GenesisError, GenesisValidator, params_json};
-pub use files::{Access, Existing, FileError};
+pub use document::{Document, GenesisAccount, GenesisError, GenesisValidator};
+pub use genesis::{FirstState, Genesis};
 pub use json::FieldError;
-pub use keys::{AccountKey, Keyring, NodeKey, ValidatorKey, ValidatorState};
-pub use testnet::{PlannedFile, Testnet, TestnetOptions, sender_key};
+pub use senders::sender_key;
+pub use shape::params_json;

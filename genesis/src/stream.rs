@@ -12,8 +12,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::{Map, Value};
 
 use crate::{
-    GenesisAccount, GenesisError,
-    document::{FIELDS, GENESIS_BYTES_MAX, GENESIS_HEAD_BYTES_MAX, read_account},
+    document::{GENESIS_BYTES_MAX, GENESIS_HEAD_BYTES_MAX, GenesisAccount, GenesisError},
+    fields::{FIELDS, read_account},
     json::{At, FieldError},
 };
 
@@ -139,6 +139,7 @@ impl<'de, P: Place> Visitor<'de> for Passing<'_, P> {
         P::mistyped(self.0, "a number")
     }
 
+    #[expect(clippy::disallowed_types, reason = "the value is refused unread")]
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
         P::mistyped(self.0, "a number")
     }

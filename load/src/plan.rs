@@ -27,7 +27,7 @@ pub struct Plan {
     pub arrivals: Arrivals,
     /// Maximum number of accounts that send transactions.
     pub senders: u32,
-    /// Secret seed of the senders' keys. `None`: the keys of [`genesis::testnet::sender_key`], which anyone can derive.
+    /// Secret seed of the senders' keys. `None`: the keys of [`genesis::sender_key`], which anyone can derive.
     pub sender_seed: Option<String>,
     /// How the transactions of one sender are ordered.
     pub order: Order,

@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, thread};
 
-use genesis::testnet::sender_key;
+use genesis::sender_key;
 use types::{Address, ChainId, SecretKey, blake3_parts};
 
 use crate::{

@@ -10,7 +10,8 @@ use std::{
     path::Path,
 };
 
-use genesis::{FileError, Genesis};
+use files::{FileError, load_genesis};
+use genesis::Genesis;
 use storage::{RocksKv, StoreError};
 use types::{ChainId, Hash};
 
@@ -45,7 +46,7 @@ impl Beginning {
         let file = File::open(path).map_err(|error| failed("open", error))?;
         let bytes = file.metadata().map_err(|error| failed("read", error))?.len();
         if bytes <= SMALL_BYTES_MAX {
-            let document = Genesis::load(path)?;
+            let document = load_genesis(path)?;
             let text = GenesisText::Whole(document.to_json());
             return Ok(Self::of(document, None, text));
         }
@@ -61,7 +62,7 @@ impl Beginning {
                 text,
             });
         }
-        let document = Genesis::load(path)?;
+        let document = load_genesis(path)?;
         Ok(Self::of(document, Some(file_hash), text))
     }
 

@@ -15,7 +15,7 @@
 
 use std::{fmt, io, path::Path};
 
-use genesis::FileError;
+use files::FileError;
 use host::Halt;
 use storage::StoreError;
 

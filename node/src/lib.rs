@@ -34,7 +34,7 @@ pub mod clock;
 pub mod config;
 pub mod consensus_thread;
 pub mod exit;
-pub mod files;
+pub mod file_handles;
 pub mod heard;
 pub mod home;
 pub mod inbox;

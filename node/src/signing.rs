@@ -18,14 +18,13 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
 use consensus::{SignState, Signer};
-use genesis::{Access, Existing, FileError, ValidatorKey, ValidatorState, files};
+use files::{Access, Existing, FileError, ValidatorKey, ValidatorState, is_absent, write_over};
 use host::SigningRecord;
 use storage::{RocksKv, Store, StoreError};
 use types::{ChainId, ConsensusPublicKey, HardState, Height};
@@ -96,10 +95,6 @@ fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, k
     })
 }
 
-fn is_absent(file: &Path) -> bool {
-    matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-}
-
 fn to_file(state: &SignState) -> ValidatorState {
     let (sign_bytes, signature) = state.signed.clone().unzip();
     ValidatorState { height: state.height, round: state.round, step: state.step, signature, sign_bytes }
@@ -131,11 +126,6 @@ pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
     }
     to_file(&sealed).save(file, Existing::Replace)?;
     Ok(height)
-}
-
-fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()
 }
 
 /// The open state file, which is written at every signature, and the thread that writes its spare.

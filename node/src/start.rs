@@ -17,8 +17,9 @@ use std::{
 };
 
 use consensus::Signer;
+use files::NodeKey;
 use host::{Host, HostError, Mempool, Status, TxVerifier};
-use p2p::{Network, NodeKey};
+use p2p::Network;
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
 
@@ -29,7 +30,7 @@ use crate::{
     config::{Config, listen_address},
     consensus_thread::ConsensusThread,
     exit::{Code, Failure},
-    files::Files,
+    file_handles::Files,
     home::Lock,
     inbox::Inbox,
     logging,
@@ -145,7 +146,7 @@ impl Node {
     /// Errors: the home is in use; a file, setting or port cannot be used; the store is damaged or of another chain.
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
-        let node_key = load_node_key(&config)?;
+        let node_key = NodeKey::load(&config.node_key_file())?;
         let files = share_files(&config);
         let kv = open_database(&config, files.tables)?;
         let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
@@ -506,12 +507,6 @@ fn cannot_open(error: HostError) -> Failure {
         HostError::OtherGenesis { .. } => Failure::config(error),
         HostError::State { .. } => Failure::new(Code::Disk, error),
     }
-}
-
-fn load_node_key(config: &Config) -> Result<NodeKey, Failure> {
-    let file = config.node_key_file();
-    let key = genesis::NodeKey::load(&file)?;
-    NodeKey::from_bytes(&key.0).map_err(|error| Failure::config(format!("{}: {error}", file.display())))
 }
 
 /// Parses an address that was validated when the configuration was loaded.

@@ -1,20 +1,23 @@
 //! Proves that the workspace's crates depend on each other in one direction only, and that the pure crates stay free of
-//! I/O.
+//! I/O, clocks, threads, locks and randomness: of libraries, and of the parts of `std` that offer these.
 //!
 //! | crate | may use, of this workspace |
 //! |---|---|
 //! | `types` | nothing |
-//! | `consensus`, `app`, `storage`, `p2p` | `types` |
+//! | `consensus`, `app`, `storage` | `types` |
 //! | `genesis` | `types`, `app` |
+//! | `files` | `types`, `genesis` |
+//! | `p2p` | `types`, `files` |
 //! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
 //! | `load` | `types`, `genesis` |
 //! | `faults` | `types`, `load` |
-//! | `simulator` | all but `p2p`, `load`, `faults`, `node` |
+//! | `simulator` | all but `files`, `p2p`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a
 //! crate come from `cargo tree`, which resolves features for this crate alone. `cargo metadata` would unite the
-//! features of the whole workspace, in which `node` enables RocksDB for all crates.
+//! features of the whole workspace, in which `node` enables RocksDB for all crates. The names of `std` come from the sources:
+//! each `use` and each path is written out in full, without comments, texts and tests.
 
 use cargo_metadata::MetadataCommand;
 use std::collections::BTreeSet;
@@ -23,18 +26,19 @@ use std::process::Command;
 
 /// Each crate of the workspace, with the workspace crates on which it may depend. A crate that is not listed is not
 /// allowed.
-const MAY_USE: [(&str, &str); 11] = [
+const MAY_USE: [(&str, &str); 12] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
     ("storage", "types"),
-    ("p2p", "types"),
     ("genesis", "types app"),
+    ("files", "types genesis"),
+    ("p2p", "types files"),
     ("host", "types consensus app storage genesis"),
     ("load", "types genesis"),
     ("faults", "types load"),
     ("simulator", "types consensus app storage genesis host"),
-    ("node", "types consensus app storage genesis host p2p load faults"),
+    ("node", "types consensus app storage genesis files host p2p load faults"),
 ];
 
 /// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
@@ -44,9 +48,45 @@ const SANS_IO: [&str; 6] = ["types", "consensus", "app", "genesis", "host", "sim
 /// Families of packages that do I/O. Each name stands for the package itself and for all packages `name-…`.
 const IO_PACKAGES: [&str; 4] = ["tokio", "libp2p", "rocksdb", "librocksdb"];
 
-/// Crates in which clippy forbids clocks, floats, threads, hash maps and I/O. All of them must have the same
+/// Packages that draw randomness. No sans-IO crate depends on one of them directly.
+const RANDOM_PACKAGES: [&str; 5] = ["getrandom", "rand", "rand_core", "rand_chacha", "fastrand"];
+
+/// Crates in which clippy forbids clocks, floats, threads, locks, hash maps and I/O. All of them must have the same
 /// `clippy.toml`.
-const PURE: [&str; 3] = ["types", "consensus", "app"];
+const PURE: [&str; 4] = ["types", "consensus", "app", "genesis"];
+
+/// Crates whose `clippy.toml` forbids a part of what the pure crates forbid, and says what is allowed and why.
+const PARTLY_PURE: [&str; 2] = ["host", "storage"];
+
+/// Parts of `std` that do I/O, read a clock, start a thread or wait.
+const IMPURE: [&str; 8] = [
+    "std::fs",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+];
+
+/// Parts of `std` with which threads wait for each other.
+const BLOCKING: [&str; 7] = [
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::sync::Condvar",
+    "std::sync::Barrier",
+    "std::sync::OnceLock",
+    "std::sync::LazyLock",
+    "std::sync::mpsc",
+];
+
+/// Sans-IO crates that use locks: the mempool and the verifiers of `host` are shared with other threads, and a disk of the
+/// simulator is shared by two lives of a node.
+const WITH_LOCKS: [&str; 2] = ["host", "simulator"];
+
+/// Files of sans-IO crates that are programs: they read arguments, measure real time and start threads.
+const PROGRAMS: [&str; 1] = ["simulator/src/main.rs"];
 
 #[test]
 fn workspace_crates_import_one_way() {
@@ -81,6 +121,40 @@ fn tools_pull_in_no_node() {
 }
 
 #[test]
+fn sans_io_crates_draw_no_randomness() {
+    for package in metadata().workspace_packages() {
+        let name = short(&package.name);
+        let drawn = |dependency: &&cargo_metadata::Dependency| {
+            dependency.kind == cargo_metadata::DependencyKind::Normal
+                && RANDOM_PACKAGES.contains(&dependency.name.as_str())
+        };
+        let found: Vec<_> = package.dependencies.iter().filter(drawn).map(|dependency| &dependency.name).collect();
+        assert!(!SANS_IO.contains(&name.as_str()) || found.is_empty(), "{name} depends on {found:?}: use `files`");
+    }
+}
+
+#[test]
+fn sans_io_sources_name_no_impure_part_of_std() {
+    let mut found = Vec::new();
+    for name in SANS_IO {
+        let forbidden: Vec<&str> = match WITH_LOCKS.contains(&name) {
+            true => IMPURE.to_vec(),
+            false => IMPURE.into_iter().chain(BLOCKING).collect(),
+        };
+        let files = sources(&root().join(name).join("src"));
+        assert!(!files.is_empty(), "{name} has sources");
+        for file in files {
+            let path = file.strip_prefix(root()).expect("it lies in the workspace").display().to_string();
+            if !PROGRAMS.contains(&path.as_str()) {
+                let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+                found.extend(impure_names(&text, &forbidden).into_iter().map(|name| format!("{path}: {name}")));
+            }
+        }
+    }
+    assert!(found.is_empty(), "these crates get such things as values or outputs:\n{}", found.join("\n"));
+}
+
+#[test]
 fn pure_crates_forbid_the_same_things_in_clippy() {
     let read = |name: &str| {
         let path = root().join(name).join("clippy.toml");
@@ -88,6 +162,15 @@ fn pure_crates_forbid_the_same_things_in_clippy() {
     };
     for name in PURE {
         assert_eq!(read(name), read(PURE[0]), "{name}/clippy.toml and {}/clippy.toml differ", PURE[0]);
+    }
+    let all = read(PURE[0]);
+    for path in IMPURE.into_iter().chain(BLOCKING) {
+        assert!(all.contains(&format!("path = \"{path}")), "{}/clippy.toml does not forbid {path}", PURE[0]);
+    }
+    for name in PARTLY_PURE {
+        for line in read(name).lines().filter(|line| line.contains("path = ")) {
+            assert!(all.lines().any(|known| known == line), "{name}/clippy.toml: {}/clippy.toml lacks {line}", PURE[0]);
+        }
     }
 }
 
@@ -104,6 +187,9 @@ fn a_wrong_edge_is_caught() {
         ("app", "consensus"),
         ("p2p", "consensus"),
         ("genesis", "storage"),
+        ("genesis", "files"),
+        ("files", "p2p"),
+        ("host", "files"),
         ("host", "p2p"),
         ("simulator", "p2p"),
         ("simulator", "node"),
@@ -126,6 +212,190 @@ fn an_io_package_is_caught() {
     assert_eq!(io_packages(&names(&["prost", "k256", "tokio-free", "serde"])), ["tokio-free"]);
     assert_eq!(io_packages(&names(&["librocksdb-sys", "libp2p-core"])), ["libp2p-core", "librocksdb-sys"]);
     assert!(io_packages(&names(&["prost", "k256", "tracing", "libc"])).is_empty());
+}
+
+#[test]
+fn an_impure_name_is_caught() {
+    let forbidden: Vec<&str> = IMPURE.into_iter().chain(BLOCKING).collect();
+    for (text, expected) in [
+        ("use std::fs;", "std::fs"),
+        ("use std::{collections::BTreeMap, fs::{self, File}};", "std::fs std::fs::File"),
+        ("use std::{\n    io::{self, Read},\n    time::{Duration, Instant},\n};", "std::time::Instant"),
+        ("fn f() { let now = std::time::SystemTime::now(); }", "std::time::SystemTime::now"),
+        ("use ::std::net::TcpStream as Stream;", "std::net::TcpStream"),
+        ("use std::sync::{Arc, Mutex};", "std::sync::Mutex"),
+        ("use std::time::*;", "std::time::*"),
+        ("use std::time; fn f() { time::Instant::now(); }", "std::time"),
+        ("use std as s;", "std"),
+        ("#[cfg(test)]\nmod tests { use std::fs; }\nuse std::thread::spawn;", "std::thread::spawn"),
+        ("#[cfg(test)]\nuse std::thread;\nuse std::env::var;", "std::env::var"),
+        ("const A: char = '\"'; use std::env; const B: char = '\"';", "std::env"),
+        ("const A: char = '\\''; use std::env; const B: char = '\\'';", "std::env"),
+        ("fn f<'a>(_: &'a str) { \"// std::fs\"; std::process::exit(1) }", "std::process::exit"),
+    ] {
+        assert_eq!(impure_names(text, &forbidden).join(" "), expected, "{text}");
+    }
+    for text in [
+        "use std::{collections::BTreeMap, sync::{Arc, atomic::AtomicBool}, time::Duration};",
+        "// std::fs\n/* use std::net; */ /// std::env\nfn f() -> &'static str { \"std::fs \\\" std::net\" }",
+        "const T: &str = r#\"use std::fs; \"std::net\" \"#;",
+        "#[cfg(test)]\nmod tests { use std::fs; fn f() { if true { fs::read(\"{\"); } } }",
+        "#[cfg(test)]\nmod tests;",
+        "use mystd::fs; use other::std::fs;",
+    ] {
+        assert!(impure_names(text, &forbidden).is_empty(), "{text}");
+    }
+}
+
+/// Returns the Rust sources in a folder and its subfolders, without files and folders of tests.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.expect("the folder can be read").path()) {
+        let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
+        match path.is_dir() {
+            _ if is_test => {}
+            true => files.extend(sources(&path)),
+            false => files.extend(path.extension().is_some_and(|extension| extension == "rs").then_some(path)),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the names of `std` in a source file that are, contain or hide one of the forbidden parts, in their order. Tests
+/// in the file are left out.
+fn impure_names(text: &str, forbidden: &[&str]) -> Vec<String> {
+    let words = without_tests(words(text));
+    let mut names = Vec::new();
+    for at in 0..words.len() {
+        let is_root = match at.checked_sub(1).map(|before| words[before].as_str()) {
+            // `other::std` is not the standard library; `::std` after anything but a name is.
+            Some("::") => !at.checked_sub(2).is_some_and(|before| is_name(&words[before]) && words[before] != "use"),
+            _ => true,
+        };
+        if words[at] == "std" && is_root {
+            paths(&words, at, "", &mut names);
+        }
+    }
+    let is_part = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}::"));
+    names.retain(|name| {
+        let named = name.strip_suffix("::*").unwrap_or(name);
+        forbidden.iter().any(|forbidden| is_part(named, forbidden) || is_part(forbidden, named))
+    });
+    names
+}
+
+/// Adds the full paths that begin at a word, `prefix` in front, and returns the index of the word behind them.
+fn paths(words: &[String], mut at: usize, prefix: &str, found: &mut Vec<String>) -> usize {
+    let mut path = prefix.to_owned();
+    loop {
+        match words.get(at).map(String::as_str) {
+            Some("{") => {
+                at += 1;
+                while words.get(at).is_some_and(|word| word != "}") {
+                    // A renamed path ends in `as NAME`, which is passed over here like a comma.
+                    let is_path =
+                        words[at] == "*" || (is_name(&words[at]) && words[at] != "as" && words[at - 1] != "as");
+                    at = if is_path { paths(words, at, &path, found) } else { at + 1 };
+                }
+                return at + 1;
+            }
+            Some("self") => {
+                found.push(path);
+                return at + 1;
+            }
+            Some(word) if word == "*" || is_name(word) => {
+                path = if path.is_empty() { word.to_owned() } else { format!("{path}::{word}") };
+                at += 1;
+                let goes_on = words.get(at).is_some_and(|word| word == "::")
+                    && words.get(at + 1).is_some_and(|word| word == "{" || word == "*" || is_name(word));
+                if !goes_on {
+                    found.push(path);
+                    return at;
+                }
+                at += 1;
+            }
+            _ => return at + 1,
+        }
+    }
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Removes each item behind `#[cfg(test)]`, up to its closing brace or semicolon.
+fn without_tests(words: Vec<String>) -> Vec<String> {
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at < words.len() {
+        if !words[at..].iter().take(7).eq(["#", "[", "cfg", "(", "test", ")", "]"].iter()) {
+            kept.push(words[at].clone());
+            at += 1;
+            continue;
+        }
+        let mut depth = 0;
+        while let Some(word) = words.get(at) {
+            at += 1;
+            depth += i32::from(word == "{") - i32::from(word == "}");
+            if depth == 0 && (word == ";" || word == "}") {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// Splits a Rust source into names, `::` and other single characters, without comments, texts and white space.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let hashes = rest.strip_prefix('r').map_or(0, |raw| raw.len() - raw.trim_start_matches('#').len());
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if rest.starts_with(&format!("r{}\"", "#".repeat(hashes))) {
+            let (begin, end) = (hashes + 2, format!("\"{}", "#".repeat(hashes)));
+            rest[begin..].find(&end).map_or(rest.len(), |at| begin + at + end.len())
+        } else if first == '"' {
+            end_of_text(rest)
+        } else if first == '\'' {
+            // A character, `'x'` or `'\n'`; otherwise the quote of a lifetime.
+            let is_escaped = rest[1..].starts_with('\\');
+            let is_character = is_escaped || rest.chars().nth(2) == Some('\'');
+            let mut behind = rest.char_indices().skip(if is_escaped { 3 } else { 2 }).take(10);
+            let end = behind.find(|(_, c)| *c == '\'').map(|(at, _)| at + 1);
+            end.filter(|_| is_character).unwrap_or(1)
+        } else if first.is_alphanumeric() || first == '_' {
+            let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            words.push(rest[..length].to_owned());
+            length
+        } else if rest.starts_with("::") {
+            words.push("::".to_owned());
+            2
+        } else {
+            if !first.is_whitespace() {
+                words.push(first.to_string());
+            }
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    words
+}
+
+/// Returns the length of a text in quotes at the beginning of a source.
+fn end_of_text(source: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in source.char_indices().skip(1) {
+        match c {
+            '"' if !is_escaped => return at + 1,
+            _ => is_escaped = c == '\\' && !is_escaped,
+        }
+    }
+    source.len()
 }
 
 /// Returns the edges `from -> to` that `MAY_USE` does not allow, as sentences, in their given order.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use genesis::testnet::sender_key;
+use genesis::sender_key;
 use load::{Report, StageReport};
 use processes::{Homes, Validator, WAIT_MAX};
 use serde_json::Value;

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
+use files::ValidatorKey;
 use futures::{SinkExt, StreamExt};
-use genesis::ValidatorKey;
 use program::{Cairn, free_ports};
 use tendermint::{block, evidence::DuplicateVoteEvidence};
 use tendermint_rpc::{Client, HttpClient, Paging, SubscriptionClient, WebSocketClient, query::EventType};
@@ -147,7 +147,7 @@ async fn use_a_node(key_type: KeyType) {
     cairn.run(&["init", "--home", "home", "--chain-id", "clients-1", "--key-type", key_type.name()]).succeeds();
     let shown = cairn.run(&["show-validator", "--home", "home"]).succeeds();
     assert!(shown.contains(key_type.public_tag()), "{shown}");
-    let alice = genesis::Keyring::new(cairn.folder().join("home/keys")).load("alice").unwrap().secret;
+    let alice = files::Keyring::new(cairn.folder().join("home/keys")).load("alice").unwrap().secret;
     let port = free_ports(3);
     let (p2p, rpc) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://127.0.0.1:{}", port + 1));
     let metrics = format!("127.0.0.1:{}", port + 2);

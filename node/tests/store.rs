@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use genesis::{TestnetOptions, ValidatorState};
+use files::{TestnetOptions, ValidatorState};
 use node::config::Config;
 use processes::{Homes, Validator, WAIT_MAX, write};
 use serde_json::Value;

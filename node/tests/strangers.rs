@@ -11,7 +11,8 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use genesis::{Genesis, testnet::sender_key};
+use files::load_genesis;
+use genesis::sender_key;
 use node::config::Config;
 use p2p::{Events, Network, NodeId, NodeKey, PeerAddress, Transport};
 use processes::{Homes, Validator, eventually};
@@ -33,15 +34,14 @@ fn runtime() -> Runtime {
 /// Returns the peer address of the node of a home.
 fn place(home: &Path) -> PeerAddress {
     let config = Config::load(home, &[]).unwrap();
-    let key = genesis::NodeKey::load(&config.node_key_file()).unwrap();
-    let id = NodeKey::from_bytes(&key.0).unwrap().id();
+    let id = NodeId::of(&NodeKey::load(&config.node_key_file()).unwrap());
     PeerAddress::new(id, config.p2p.laddr.trim_start_matches("tcp://").parse().unwrap(), Transport::Tcp)
 }
 
 /// Starts a peer without stake that connects to the node of a home with an honest handshake; returns also the id of
 /// that node.
 async fn stranger(seed: u8, home: &Path) -> (Network, Events, NodeId) {
-    let genesis = Genesis::load(&home.join("config/genesis.json")).unwrap();
+    let genesis = load_genesis(&home.join("config/genesis.json")).unwrap();
     let (to, key) = (place(home), NodeKey::from_seed([seed; 32]));
     let id = to.id;
     let config = p2p::Config {

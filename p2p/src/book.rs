@@ -18,11 +18,11 @@
 //! a peer is refunded. When a source range has used its budget up, its unproven addresses are forgotten.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use files::{Access, Existing, FileError};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Bucket, Buckets};
@@ -331,15 +331,15 @@ impl Book {
 
     /// Adds the learned addresses of a file. A missing file counts as empty.
     ///
-    /// Errors: an I/O error if the file cannot be read or is not JSON of the expected form.
-    pub(crate) fn load(&mut self, path: &Path, now: Instant) -> std::io::Result<()> {
-        let file = match std::fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            file => file?,
+    /// Errors: [`FileError`] if the file cannot be read, is larger than [`BOOK_FILE_BYTES_MAX`] or is not JSON of the
+    /// expected form.
+    pub(crate) fn load(&mut self, path: &Path, now: Instant) -> Result<(), FileError> {
+        let text = match files::read(path, BOOK_FILE_BYTES_MAX) {
+            Err(FileError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            text => text?,
         };
-        let mut text = String::new();
-        file.take(BOOK_FILE_BYTES_MAX).read_to_string(&mut text)?;
-        let File { addresses } = serde_json::from_str(&text)?;
+        let File { addresses } = serde_json::from_slice(&text)
+            .map_err(|error| FileError::Content { file: path.to_owned(), reason: error.to_string() })?;
         for address in addresses.iter().filter_map(|text| text.parse().ok()) {
             let reach_min = if self.allow_private { Reach::Host } else { Reach::Public };
             self.learn_from(address, None, reach_min, now);
@@ -348,8 +348,18 @@ impl Book {
         Ok(())
     }
 
+    /// Writes the file, completely or not at all, if a learned address changed since the last call.
+    ///
+    /// Errors: those of [`files::write`].
+    pub(crate) fn save(&mut self, path: &Path) -> Result<(), FileError> {
+        match self.take_json() {
+            Some(json) => files::write(path, json.as_bytes(), Access::Public, Existing::Replace),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the new content of the file, or `None` if no learned address changed since the last call.
-    pub(crate) fn take_json(&mut self) -> Option<String> {
+    fn take_json(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
@@ -385,18 +395,6 @@ impl Dials {
         }
         self.all.give_back();
     }
-}
-
-/// Writes a file atomically: after a crash, either the old or the new content is there.
-///
-/// Errors: an I/O error if the temporary file cannot be written or renamed.
-pub(crate) fn save(path: &Path, json: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(json.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }
 
 #[cfg(test)]
@@ -496,7 +494,8 @@ mod tests {
         let mut old = book(|c| c.persistent_peers = vec![address(1, "10.0.0.1")], now);
         assert_eq!(old.take_json(), None);
         old.learn(address(2, "b.example.org"), SOURCE, now);
-        save(&path, &old.take_json().unwrap()).unwrap();
+        old.save(&path).unwrap();
+        assert!(path.exists());
         assert_eq!(old.take_json(), None, "unchanged");
         let mut new = book(|_| (), now);
         new.load(&path, now).unwrap();

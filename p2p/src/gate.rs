@@ -7,7 +7,7 @@ use libp2p::swarm::ConnectionId;
 
 use crate::NodeId;
 use crate::limits::{GREETING_MAX, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX};
-use crate::network::Shared;
+use crate::shared::Shared;
 
 /// The reason why a connection was denied before the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

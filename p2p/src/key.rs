@@ -1,9 +1,10 @@
-//! Identity of a node: an Ed25519 key and the id derived from it, both in CometBFT's form.
+//! Identity of a node: the id derived from its Ed25519 key, in CometBFT's form, and its key in libp2p's form.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use files::NodeKey;
 use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
 use sha2::{Digest, Sha256};
@@ -21,6 +22,11 @@ pub struct NodeIdError {
 }
 
 impl NodeId {
+    /// Returns the id that a key proves.
+    pub fn of(key: &NodeKey) -> NodeId {
+        NodeId::from_public_key(&key.public_key())
+    }
+
     /// Returns the id of a 32-byte Ed25519 public key.
     pub fn from_public_key(key: &[u8; 32]) -> NodeId {
         let digest: [u8; 32] = Sha256::digest(key).into();
@@ -65,54 +71,10 @@ impl FromStr for NodeId {
     }
 }
 
-/// The Ed25519 key pair that proves a node's id. Its debug output shows only the id.
-#[derive(Clone)]
-pub struct NodeKey(ed25519::Keypair);
-
-/// An error about bytes that are not an Ed25519 key pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("node key must be 64 bytes, an Ed25519 seed and the public key that belongs to it")]
-pub struct NodeKeyError;
-
-impl NodeKey {
-    /// Creates the key of a seed of 32 random bytes.
-    pub fn from_seed(mut seed: [u8; 32]) -> NodeKey {
-        let secret = ed25519::SecretKey::try_from_bytes(&mut seed).expect("any 32 bytes are a seed");
-        NodeKey(ed25519::Keypair::from(secret))
-    }
-
-    /// Reads the seed ‖ public key form of CometBFT's `node_key.json`.
-    ///
-    /// Errors: [`NodeKeyError`] if there are not 64 bytes or the public key does not belong to the seed.
-    pub fn from_bytes(bytes: &[u8]) -> Result<NodeKey, NodeKeyError> {
-        let mut bytes: [u8; 64] = bytes.try_into().map_err(|_| NodeKeyError)?;
-        ed25519::Keypair::try_from_bytes(&mut bytes).map(NodeKey).map_err(|_| NodeKeyError)
-    }
-
-    /// Returns seed ‖ public key, as in CometBFT's `node_key.json`. The bytes are secret.
-    pub fn to_bytes(&self) -> [u8; 64] {
-        self.0.to_bytes()
-    }
-
-    /// Returns the 32-byte public key.
-    pub fn public_key(&self) -> [u8; 32] {
-        self.0.public().to_bytes()
-    }
-
-    /// Returns the id that this key proves.
-    pub fn id(&self) -> NodeId {
-        NodeId::from_public_key(&self.public_key())
-    }
-
-    pub(crate) fn keypair(&self) -> Keypair {
-        Keypair::from(self.0.clone())
-    }
-}
-
-impl fmt::Debug for NodeKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NodeKey({})", self.id())
-    }
+/// Returns the key in libp2p's form.
+pub(crate) fn keypair(key: &NodeKey) -> Keypair {
+    let pair = ed25519::Keypair::try_from_bytes(&mut key.to_bytes()).expect("a seed and its public key are a key pair");
+    Keypair::from(pair)
 }
 
 #[cfg(test)]
@@ -122,10 +84,11 @@ mod tests {
     #[test]
     fn id_is_the_hash_of_the_public_key_and_follows_from_the_peer_id() {
         let key = NodeKey::from_seed([7; 32]);
-        assert_eq!(NodeId::from_peer_id(&key.keypair().public().to_peer_id()), Some(key.id()));
-        assert_eq!(key.id().to_string().len(), 40);
-        assert_eq!(key.id().to_string().parse(), Ok(key.id()));
-        assert_eq!(key.id().to_string().to_uppercase().parse(), Ok(key.id()));
+        let id = NodeId::of(&key);
+        assert_eq!(NodeId::from_peer_id(&keypair(&key).public().to_peer_id()), Some(id));
+        assert_eq!(id.to_string().len(), 40);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
     }
 
     /// RFC 8032, 7.1, test 1 gives the key pair; `printf … | sha256sum` gives the id.
@@ -137,17 +100,11 @@ mod tests {
         let key = NodeKey::from_seed(seed.clone().try_into().unwrap());
         assert_eq!(key.public_key().to_vec(), public);
         assert_eq!(key.to_bytes().to_vec(), [seed, public].concat());
-        assert_eq!(key.id().to_string(), "21fe31dfa154a261626bf854046fd2271b7bed4b");
+        assert_eq!(NodeId::of(&key).to_string(), "21fe31dfa154a261626bf854046fd2271b7bed4b");
     }
 
     #[test]
-    fn key_survives_its_bytes_and_refuses_others() {
-        let key = NodeKey::from_seed([1; 32]);
-        let mut bytes = key.to_bytes();
-        assert_eq!(NodeKey::from_bytes(&bytes).unwrap().id(), key.id());
-        bytes[40] ^= 1;
-        assert!(NodeKey::from_bytes(&bytes).is_err(), "a public key that is not the seed's");
-        assert!(NodeKey::from_bytes(&bytes[..63]).is_err());
+    fn text_that_is_no_id_is_refused() {
         assert!("zz".parse::<NodeId>().is_err());
         assert!("00".repeat(21).parse::<NodeId>().is_err());
     }

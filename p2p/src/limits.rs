@@ -114,7 +114,7 @@ pub const DIALS_LEARNED_PAUSE: Duration = Duration::from_secs(1);
 /// Maximum number of ranges in one table of dial budgets. Beyond, the least recently used range is dropped.
 pub const BUCKETS_MAX: usize = 1024;
 /// Maximum bytes that are read of an address book file.
-pub const BOOK_FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub const BOOK_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Maximum number of peers, and of ranges of addresses, whose penalties are remembered. Beyond, the lowest
 /// penalty without a ban is dropped.
 pub const PENALTIES_MAX: usize = 4096;

@@ -1,43 +1,26 @@
 //! The handle through which other threads use the network, at any time and without waiting.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use files::NodeKey;
 use libp2p::bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, ConfigError};
-use crate::events::Events;
+use crate::config::Config;
+use crate::error::Error;
+use crate::events::{Events, Item};
 use crate::gossip::{GossipId, Verdict};
 use crate::limits::*;
-use crate::peer::Peer;
 use crate::requests::{OnReply, Reply, RequestError, RequestId};
-use crate::score::{Offence, Scores};
-use crate::stats::{Counters, Stats};
-use crate::task::{self, Command};
-use crate::{Channel, NodeId, NodeKey, PeerAddress, PeerInfo, Transport};
-
-/// The reason why the network did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A setting that cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The port is in use, or the address does not belong to this machine.
-    #[error("cannot listen on {address}: {source} (choose another p2p.laddr, or stop what uses it)")]
-    Listen {
-        /// The address to listen on.
-        address: String,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// A part of the transport could not be set up.
-    #[error("cannot set up the transport: {0}")]
-    Transport(String),
-}
+use crate::score::Offence;
+use crate::shared::Shared;
+use crate::stats::Stats;
+use crate::task::Command;
+use crate::task::start::spawn;
+use crate::{Channel, NodeId, PeerAddress, PeerInfo, Transport};
 
 /// Starts the network on the current tokio runtime. When this function returns, the network listens.
 ///
@@ -47,112 +30,13 @@ pub enum Error {
 /// [`Error::Transport`] if the gossip or the transport rejects its configuration.
 pub async fn start(config: Config, key: NodeKey) -> Result<(Network, Events), Error> {
     let socket = config.validate()?;
-    let shared = Arc::new(Shared::new(key.id(), config));
+    let shared = Arc::new(Shared::new(NodeId::of(&key), config));
     let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE_MAX);
     let (events, event_receiver) = mpsc::channel(EVENT_QUEUE_MAX);
     let events_weak = events.downgrade();
-    task::spawn(shared.clone(), &key, socket, command_receiver, events).await?;
+    spawn(shared.clone(), &key, socket, command_receiver, events).await?;
     let network = Network { shared, commands, events: events_weak, runtime: tokio::runtime::Handle::current() };
     Ok((network, Events::new(event_receiver)))
-}
-
-/// State that the handle, the swarm task and the connections share.
-pub(crate) struct Shared {
-    pub(crate) id: NodeId,
-    pub(crate) config: Config,
-    pub(crate) counters: Counters,
-    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
-    scores: Mutex<Scores>,
-    publish_queued_bytes: AtomicUsize,
-    pub(crate) listening: OnceLock<Vec<(Transport, SocketAddr)>>,
-    pub(crate) stop: watch::Sender<bool>,
-    pub(crate) ended: watch::Sender<bool>,
-}
-
-impl Shared {
-    fn new(id: NodeId, config: Config) -> Shared {
-        Shared {
-            id,
-            config,
-            counters: Counters::default(),
-            peers: RwLock::default(),
-            scores: Mutex::default(),
-            publish_queued_bytes: AtomicUsize::new(0),
-            listening: OnceLock::new(),
-            stop: watch::Sender::new(false),
-            ended: watch::Sender::new(false),
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(config: Config) -> Shared {
-        Shared::new(NodeId([0; 20]), config)
-    }
-
-    // The maps behind the locks are valid between any two statements, so a poisoned lock can be used.
-
-    pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-
-    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    pub(crate) fn insert_peer(&self, peer: Arc<Peer>) {
-        self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(peer.id, peer);
-    }
-
-    pub(crate) fn remove_peer(&self, id: &NodeId) {
-        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-    }
-
-    fn scores(&self) -> MutexGuard<'_, Scores> {
-        self.scores.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn penalty(&self, id: &NodeId) -> f64 {
-        self.scores().penalty(Instant::now(), id)
-    }
-
-    pub(crate) fn banned_until(&self, id: &NodeId) -> Option<Instant> {
-        self.scores().banned_until(Instant::now(), id)
-    }
-
-    /// Returns true if a peer is banned, either by its id or by the range of its address.
-    pub(crate) fn is_banned(&self, id: &NodeId, ip: Option<IpAddr>) -> bool {
-        let (scores, now) = (self.scores(), Instant::now());
-        let range = ip.and_then(|ip| self.config.range_of(id, ip));
-        scores.banned_until(now, id).is_some() || range.is_some_and(|range| scores.is_range_banned(now, &range))
-    }
-
-    /// Records the address of a peer, so that its offences count for the range of the address.
-    pub(crate) fn note_place(&self, id: NodeId, ip: Option<IpAddr>) {
-        self.scores().note(id, ip.and_then(|ip| self.config.range_of(&id, ip)));
-    }
-
-    /// Records an offence. Returns true if it starts a ban; the caller must then disconnect the banned peers.
-    pub(crate) fn penalize(&self, id: NodeId, offence: Offence) -> bool {
-        let is_persistent = self.config.is_persistent(&id);
-        let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
-        let now = Instant::now();
-        let bans = self.scores().penalize(now, id, offence.weight, ban_time, !is_persistent);
-        self.counters.penalties.add(1);
-        if let Some(until) = bans.peer {
-            self.counters.bans.add(1);
-            tracing::warn!(peer = %id, reason = offence.reason, for_s = (until - now).as_secs(), "peer banned");
-        } else {
-            tracing::debug!(peer = %id, reason = offence.reason, weight = offence.weight, "peer penalised");
-        }
-        if let Some(range) = bans.range {
-            tracing::warn!(%range, reason = offence.reason, "addresses banned: peers there misbehaved under several keys");
-        }
-        bans.peer.is_some() || bans.range.is_some()
-    }
-
-    pub(crate) fn on_publish_taken(&self, bytes: usize) {
-        self.publish_queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
 }
 
 /// Handle of the network. It is cheap to clone; every method may be called from any thread, and none waits unless its
@@ -161,7 +45,7 @@ impl Shared {
 pub struct Network {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    events: mpsc::WeakSender<crate::events::Item>,
+    events: mpsc::WeakSender<Item>,
     runtime: tokio::runtime::Handle,
 }
 

@@ -38,8 +38,8 @@ use crate::events::{Event, Item};
 use crate::frame::{self, FrameError, Rate};
 use crate::gate::{Denied, Gate};
 use crate::limits::*;
-use crate::network::Shared;
 use crate::peer::{LaneReceivers, Peer};
+use crate::shared::Shared;
 use crate::{Channel, NodeId};
 
 const READ_BUFFER_BYTES: usize = 16 * 1024;

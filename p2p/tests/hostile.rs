@@ -124,7 +124,7 @@ impl Raw {
                 }
             }
         });
-        let id = NodeKey::from_seed([n; 32]).id();
+        let id = NodeId::of(&NodeKey::from_seed([n; 32]));
         Raw { id, control, node: peer, connected, _accepted: accepted.into() }
     }
 

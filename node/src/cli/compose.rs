@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use genesis::{Access, Existing, files};
+use files::{Access, Existing};
 
 use super::failure::Failure;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-use genesis::FileError;
+use files::FileError;
 use node::{config::ConfigError, exit};
 
 use super::client::ClientError;

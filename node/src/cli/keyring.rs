@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use genesis::{AccountKey, FileError};
+use files::{AccountKey, FileError};
 use types::Address;
 
 use super::{failure::Failure, home::Home};
@@ -23,7 +23,7 @@ impl FromStr for KeyName {
             return Err("this is an address; choose a name that is not 40 hexadecimal digits".into());
         }
         // Only the check of the name matters here; the resulting path is not used.
-        genesis::Keyring::new("").file(text).map_err(|error| error.to_string())?;
+        files::Keyring::new("").file(text).map_err(|error| error.to_string())?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -44,7 +44,7 @@ impl AsRef<str> for KeyName {
 #[derive(Clone, Debug)]
 pub struct Keyring {
     folder: PathBuf,
-    files: genesis::Keyring,
+    files: files::Keyring,
 }
 
 impl Keyring {
@@ -55,7 +55,7 @@ impl Keyring {
 
     /// Creates a keyring for the key files in `folder`.
     pub fn at(folder: PathBuf) -> Self {
-        Self { files: genesis::Keyring::new(&folder), folder }
+        Self { files: files::Keyring::new(&folder), folder }
     }
 
     /// Returns the folder of the key files.

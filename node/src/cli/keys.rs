@@ -10,7 +10,7 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde_json::{Value, json};
 use types::SecretKey;
 
-use genesis::{AccountKey, Existing, files::Access, keys::generate_secret_key};
+use files::{Access, AccountKey, Existing, generate_secret_key};
 
 use super::{
     failure::Failure,
@@ -141,7 +141,7 @@ impl Keys {
                             file.display()
                         )))
                     }
-                    Some(file) => Ok(genesis::files::write(&file, &bytes, Access::Secret, Existing::Refuse)?),
+                    Some(file) => Ok(files::write(&file, &bytes, Access::Secret, Existing::Refuse)?),
                     None => {
                         output::line(String::from_utf8_lossy(&bytes).trim_end());
                         Ok(())

@@ -3,7 +3,7 @@
 use std::{fs, io, io::Read, path::Path, thread};
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use genesis::{Existing, ValidatorKey, ValidatorState};
+use files::{Existing, NodeKey, ValidatorKey, ValidatorState, load_genesis};
 use node::{
     config::{self, Section},
     exit,
@@ -12,6 +12,7 @@ use node::{
     signals::NodeSignals,
     signing,
 };
+use p2p::NodeId;
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
 use types::{ChainId, Height, KeyType};
@@ -299,12 +300,7 @@ pub fn show_validator(home: &Home) -> Result<(), Failure> {
 pub fn show_node_id(home: &Home) -> Result<(), Failure> {
     home.must_exist()?;
     let config = config::Config::load(home.path(), &[])?;
-    let file = config.node_key_file();
-    let key = genesis::NodeKey::load(&file)?;
-    let key = p2p::NodeKey::from_bytes(&key.0).map_err(|error| {
-        Failure::with_code(exit::Code::Config, format!("{}: priv_key.value: {error}", file.display()))
-    })?;
-    output::line(key.id());
+    output::line(NodeId::of(&NodeKey::load(&config.node_key_file())?));
     Ok(())
 }
 
@@ -396,7 +392,7 @@ fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
             ),
         )
     };
-    let genesis = genesis::Genesis::load(&config.genesis_file())?;
+    let genesis = load_genesis(&config.genesis_file())?;
     let kv = RocksKv::open(&config.store_dir()).map_err(unknown)?;
     let store = Store::open(kv, genesis.chain_id()).map_err(unknown)?;
     let file = config.priv_validator_state_file();

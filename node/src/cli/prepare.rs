@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
-use genesis::{Access, Existing, FileError, Genesis, PlannedFile, Testnet, TestnetOptions, testnet::write_files};
+use files::{Access, Existing, FileError, PlannedFile, Testnet, TestnetOptions, load_genesis, testnet::write_files};
+use genesis::Genesis;
 use node::config::Config;
+use p2p::NodeId;
 use serde_json::{Value, json};
 use types::{ChainId, KeyType, limits::VALIDATORS_MAX};
 
@@ -107,7 +109,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
             dir.display()
         )));
     }
-    let genesis = Genesis::load(&dir.join(node_name(0)).join("config").join("genesis.json"))?;
+    let genesis = load_genesis(&dir.join(node_name(0)).join("config").join("genesis.json"))?;
     let nodes: Vec<Config> = homes(dir).iter().map(|home| load(home)).collect::<Result<_, Failure>>()?;
     let prepared = Prepared { genesis, nodes, is_new };
     if !is_new {
@@ -165,7 +167,7 @@ fn write_targets(dir: &Path, nodes: &[Config]) -> Result<(), Failure> {
     }
     readable_folder(dir)?;
     readable_folder(&dir.join(TARGETS_FOLDER))?;
-    Ok(genesis::files::write(&file, text.as_bytes(), Access::Public, Existing::Replace)?)
+    Ok(files::write(&file, text.as_bytes(), Access::Public, Existing::Replace)?)
 }
 
 /// Creates a folder, if it is absent, that other users may list, because Prometheus runs as another user.
@@ -273,13 +275,8 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         Some(chain_id) => chain_id.clone(),
         None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
     };
-    let options =
-        TestnetOptions::generate(chain_id, show::now(), count, wanted.key_type.unwrap_or_default(), node_key)?;
-    let ids: Vec<p2p::NodeId> = options
-        .nodes
-        .iter()
-        .map(|(_, key)| p2p::NodeKey::from_bytes(&key.0).expect("a new key is a key").id())
-        .collect();
+    let options = TestnetOptions::generate(chain_id, show::now(), count, wanted.key_type.unwrap_or_default())?;
+    let ids: Vec<NodeId> = options.nodes.iter().map(|(_, key)| NodeId::of(key)).collect();
     let plan = plan(options)?;
     let files = plan.files(|index| {
         let mut config = Config::default();
@@ -339,10 +336,6 @@ fn neighbours(index: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).filter(move |other| *other != index).filter(near)
 }
 
-fn node_key(seed: [u8; 32]) -> [u8; 64] {
-    p2p::NodeKey::from_seed(seed).to_bytes()
-}
-
 fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
     Testnet::plan(options)
         .map_err(|error| Failure::new(format!("these settings give no valid genesis document: {error}")))
@@ -364,7 +357,7 @@ pub fn single(
         None => ChainId::new(&format!("test-chain-{:06x}", show::now().unix_nanos() & 0xFF_FFFF))
             .expect("letters, dashes and digits make a chain id"),
     };
-    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, key_type, node_key)?;
+    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, key_type)?;
     options.accounts.truncate(1);
     let plan = plan(options)?;
     let files = plan.files(|_| {

@@ -10,7 +10,7 @@ use std::{
 
 use app::{App, tree::rows};
 use clap::{Args, Subcommand};
-use genesis::{Access, Existing, Genesis, ValidatorState, files};
+use files::{Access, Existing, ValidatorState, load_genesis};
 use node::{admin, config::Config, exit, home::Lock};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -429,7 +429,7 @@ fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
 }
 
 fn sync_folder(folder: &Path) -> Result<(), Failure> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| Failure::file("synced", folder, &error))
+    files::sync_folder(folder).map_err(|error| Failure::file("synced", folder, &error))
 }
 
 /// Renames a folder and syncs the parent folder, so that the rename is durable.
@@ -468,7 +468,7 @@ impl Restore {
         let config = Config::load(home.path(), &[])?;
         let facts = CopyFacts::load(&self.from.join(COPY_FACTS))?;
         let genesis_file = config.genesis_file();
-        let genesis = Genesis::load(&genesis_file)?;
+        let genesis = load_genesis(&genesis_file)?;
         if (genesis.chain_id().as_str(), genesis.hash().to_string())
             != (facts.chain_id.as_str(), facts.genesis_hash.clone())
         {

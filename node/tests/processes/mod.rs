@@ -13,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use genesis::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
+use files::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
 use node::config::Config;
+use p2p::NodeId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use types::{ChainId, KeyType, Time};
@@ -40,12 +41,10 @@ impl Homes {
     pub fn with(count: usize, interval: Duration, change: impl FnOnce(&mut TestnetOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now = Time::parse("2026-01-01T00:00:00Z").unwrap();
-        let node_key = |seed| p2p::NodeKey::from_seed(seed).to_bytes();
         let mut options =
-            TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, KeyType::Secp256k1, node_key)
-                .unwrap();
+            TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, KeyType::Secp256k1).unwrap();
         change(&mut options);
-        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| p2p::NodeKey::from_bytes(&key.0).unwrap().id()).collect();
+        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| NodeId::of(key)).collect();
         let ports = free_ports(count);
         let plan = Plan::plan(options).unwrap();
         let config = |index: usize| {

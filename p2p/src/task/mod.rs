@@ -4,7 +4,7 @@
 mod handshake;
 mod outbound;
 mod protocols;
-mod start;
+pub(crate) mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,6 @@ use libp2p::core::Multiaddr;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, ListenError, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{PeerId, gossipsub, identify, ping};
-pub(crate) use start::spawn;
 use tokio::sync::{mpsc, watch};
 
 use crate::address::socket_of;
@@ -30,12 +29,12 @@ use crate::frame::Rate;
 use crate::gate::Denied;
 use crate::gossip::{Gossip, GossipId, Verdict};
 use crate::limits::*;
-use crate::network::Shared;
 use crate::notices::Notices;
 use crate::peer::{LaneReceivers, Peer};
 use crate::range::Range;
 use crate::requests::{OnReply, RequestId, Requests, Response};
 use crate::score::Offence;
+use crate::shared::Shared;
 use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
 use crate::{NodeId, PeerAddress};
 

@@ -11,7 +11,7 @@ use crate::limits::*;
 use crate::range::{self, Reach};
 use crate::score::Offence;
 use crate::streams::ToHandler;
-use crate::{NodeId, PeerAddress, book};
+use crate::{NodeId, PeerAddress};
 
 /// Returns the key of the log notice about an address that cannot be reached.
 pub(super) fn dial_notice(address: &PeerAddress) -> String {
@@ -141,8 +141,7 @@ impl Task {
     pub(super) fn save_book(&mut self) {
         self.save_at = None;
         let Some(path) = &self.shared.config.address_book else { return };
-        let Some(json) = self.book.take_json() else { return };
-        if let Err(error) = book::save(path, &json) {
+        if let Err(error) = self.book.save(path) {
             tracing::warn!(%error, path = %path.display(), "address book not saved");
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use files::NodeKey;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::core::transport::ListenerId;
@@ -16,13 +17,15 @@ use tokio::sync::mpsc;
 use super::{Command, Protocols, ProtocolsEvent, Task};
 use crate::address::socket_of;
 use crate::book::Book;
+use crate::error::Error;
 use crate::events::Item;
+use crate::key::keypair;
 use crate::limits::ASK_INTERVAL;
-use crate::network::{Error, Shared};
 use crate::notices::Notices;
+use crate::shared::Shared;
 use crate::streams::Streams;
 use crate::transport::{self, Tasks};
-use crate::{NodeKey, Transport, gossip, requests};
+use crate::{Transport, gossip, requests};
 
 /// Maximum number of ports to try if the system chooses the port.
 const LISTEN_ATTEMPTS_MAX: u32 = 16;
@@ -38,7 +41,7 @@ pub(crate) async fn spawn(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Item>,
 ) -> Result<(), Error> {
-    let (keys, config, now) = (key.keypair(), &shared.config, Instant::now());
+    let (keys, config, now) = (keypair(key), &shared.config, Instant::now());
     let random = RandomState::new();
     let (session, salt) = (random.hash_one(0), random.hash_one(1));
 

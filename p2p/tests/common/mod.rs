@@ -18,7 +18,7 @@ pub fn key(n: u8) -> NodeKey {
 }
 
 pub fn id(n: u8) -> NodeId {
-    key(n).id()
+    NodeId::of(&key(n))
 }
 
 pub fn config(n: u8) -> Config {

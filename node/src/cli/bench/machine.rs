@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use genesis::testnet::sender_key;
+use genesis::sender_key;
 use serde::Serialize;
 use types::{Address, ChainId, Msg, TxBody, TxOrder, verify_batch};
 

@@ -1,4 +1,4 @@
-//! Atomic writes of files, and reads of files with readable errors.
+//! Atomic writes of files, reads with a size limit, and the primitives behind them, with readable errors.
 //!
 //! A file is written under a temporary name in the same folder, synced and then renamed, and the folder is synced:
 //! after a power loss, either the old or the new file is there. (CometBFT does not sync the folder, so its older file
@@ -7,17 +7,17 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
 };
 
 use data_encoding::HEXLOWER;
-use thiserror::Error;
+use serde::Serialize;
 
-use crate::{GenesisError, json::FieldError};
-
-/// Buffer size in bytes for reading a genesis file.
-const READ_BYTES: usize = 256 * 1024;
+use crate::{
+    error::{FileError, io},
+    random::random,
+};
 
 /// Permission to read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,68 +35,6 @@ pub enum Existing {
     Refuse,
     /// Replace the existing file.
     Replace,
-}
-
-/// The reason why a file cannot be read or written.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// The file system reported an error.
-    #[error("{}: cannot {act}: {error}", .file.display())]
-    Io {
-        /// Path of the file or folder.
-        file: PathBuf,
-        /// The operation that failed.
-        act: &'static str,
-        /// Error of the file system.
-        error: io::Error,
-    },
-    /// The file already exists and must not be overwritten.
-    #[error("{} is there already and was left as it is: move it away first", .file.display())]
-    Exists {
-        /// Path of the existing file.
-        file: PathBuf,
-    },
-    /// The content or the path of the file is invalid.
-    #[error("{}: {reason}", .file.display())]
-    Content {
-        /// Path of the invalid file.
-        file: PathBuf,
-        /// Invalid field and reason.
-        reason: String,
-    },
-    /// The name is not valid for a key.
-    #[error("{name:?} is not a key's name: use 1 to {max} of a-z, 0-9, '-', '_'", max = crate::keys::NAME_CHARS_MAX)]
-    Name {
-        /// The invalid name, cut to 80 characters.
-        name: String,
-    },
-    /// The operating system returned no random bytes.
-    #[error("the operating system gave no randomness: {0}")]
-    Randomness(String),
-}
-
-impl FileError {
-    pub(crate) fn content(file: &Path, reason: impl ToString) -> Self {
-        Self::Content { file: file.to_owned(), reason: reason.to_string() }
-    }
-}
-
-/// Adds the path of the file to an error about its content.
-pub(crate) fn in_file<T>(file: &Path, content: Result<T, FieldError>) -> Result<T, FileError> {
-    content.map_err(|error| FileError::content(file, error))
-}
-
-fn io<T>(file: &Path, act: &'static str, result: io::Result<T>) -> Result<T, FileError> {
-    result.map_err(|error| FileError::Io { file: file.to_owned(), act, error })
-}
-
-/// Returns random bytes of the operating system, suitable for secrets.
-///
-/// Errors: [`FileError::Randomness`] if the operating system returns none.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], FileError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| FileError::Randomness(error.to_string()))?;
-    Ok(bytes)
 }
 
 /// Writes a file completely or not at all. Missing parent folders are created with access for the owner only.
@@ -136,8 +74,24 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Syncs a folder, so that the files that were created, renamed or removed in it stay so after a power loss.
+///
+/// Errors: the folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Overwrites the beginning of an open file in place and syncs its data. A power loss may leave old and new bytes mixed.
+///
+/// Errors: the file cannot be written or synced.
+pub fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()
+}
+
+/// Returns true if nothing has this path. A path that cannot be examined counts as present.
+pub fn is_absent(path: &Path) -> bool {
+    matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn fill(file: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
@@ -191,16 +145,9 @@ pub(crate) fn json_of(file: &Path, bytes: &[u8], way_out: &str) -> Result<serde_
     })
 }
 
-impl crate::Genesis {
-    /// Reads and checks `genesis.json`.
-    ///
-    /// Errors: [`FileError::Io`]; [`FileError::Content`] with the path of the invalid field.
-    pub fn load(file: &Path) -> Result<Self, FileError> {
-        let opened = io(file, "open", File::open(file))?;
-        let reader = io::BufReader::with_capacity(READ_BYTES, opened);
-        Self::read(reader).map_err(|error: GenesisError| match error {
-            GenesisError::Io(error) => FileError::Io { file: file.to_owned(), act: "read", error: error.into() },
-            other => FileError::content(file, other),
-        })
-    }
+/// Returns the content of a JSON file: indented, with a line break at the end.
+pub(crate) fn to_json(shape: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(shape).expect("shapes have text keys");
+    text.push(b'\n');
+    text
 }

@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use genesis::{
-    Access, AccountKey, Existing, FileError, Genesis, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey,
-    ValidatorState, files, sender_key, testnet::write_files,
+use files::{
+    Access, AccountKey, Existing, FileError, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey, ValidatorState,
+    load_genesis, testnet::write_files,
 };
+use genesis::sender_key;
 use serde_json::{Value, json};
 use types::{ChainId, ConsensusSecretKey, Height, KeyType, Params, Round, SecretKey, Signature, Time};
 
@@ -56,8 +57,8 @@ fn golden_key_files() {
     assert_eq!(validator, expected);
     let account = String::from_utf8(AccountKey::new("alice", key(7)).unwrap().to_file()).unwrap();
     assert_eq!(account, expected.replacen("{\n", "{\n  \"name\": \"alice\",\n", 1));
-    let node: Value = serde_json::from_slice(&NodeKey([5; 64]).to_file()).unwrap();
-    let base64 = format!("{}BQ==", "BQUF".repeat(21));
+    let node: Value = serde_json::from_slice(&NodeKey::from_seed([7; 32]).to_file()).unwrap();
+    let base64 = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwfqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLA==";
     assert_eq!(node, json!({"priv_key": {"type": "tendermint/PrivKeyEd25519", "value": base64}}));
     let state = ValidatorState {
         height: Height(12),
@@ -99,7 +100,7 @@ fn key_files_read_back_and_only_their_owner_can_read_them() {
         let read = ValidatorKey::load(&at("priv_validator_key.json")).unwrap();
         assert_eq!((read.public_key(), read.secret.bytes()), (validator.public_key(), validator.secret.bytes()));
     }
-    let node = NodeKey([9; 64]);
+    let node = NodeKey::from_seed([9; 32]);
     node.save(&at("node_key.json"), Existing::Refuse).unwrap();
     assert_eq!(NodeKey::load(&at("node_key.json")).unwrap(), node);
     let state = ValidatorState { height: Height(5), round: Round(0), step: 3, ..ValidatorState::default() };
@@ -112,6 +113,23 @@ fn key_files_read_back_and_only_their_owner_can_read_them() {
         assert_eq!(mode(&at(&name)), 0o600, "{name}");
     }
     assert_eq!(mode(&folder.path().join("config")), 0o700);
+}
+
+/// RFC 8032, 7.1, test 1 gives the key pair.
+#[test]
+fn a_node_key_is_a_seed_with_its_public_key_and_refuses_others() {
+    let hex = |text: &str| -> Vec<u8> { data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap() };
+    let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+    let public = hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    let key = NodeKey::from_seed(seed.clone().try_into().unwrap());
+    assert_eq!(key.public_key().to_vec(), public);
+    assert_eq!(key.to_bytes().to_vec(), [seed, public].concat());
+    let mut bytes = key.to_bytes();
+    assert_eq!(NodeKey::from_bytes(&bytes).unwrap(), key);
+    bytes[40] ^= 1;
+    assert!(NodeKey::from_bytes(&bytes).is_err(), "a public key that is not the seed's");
+    assert!(NodeKey::from_bytes(&bytes[..63]).is_err());
+    assert!(NodeKey::from_bytes(&[key.to_bytes().to_vec(), vec![0]].concat()).is_err());
 }
 
 #[test]
@@ -198,8 +216,15 @@ fn a_broken_key_file_is_named_with_its_field() {
     assert!(
         broken(&" ".repeat(100_000), |file| ValidatorKey::load(file).err()).starts_with("is larger than 65536 bytes")
     );
+    let node = |key: Value| broken(&json!({ "priv_key": key }).to_string(), |file| NodeKey::load(file).err());
+    assert!(node(Value::Null).starts_with("priv_key: is missing"));
+    let halves = node(json!({ "type": "tendermint/PrivKeyEd25519", "value": both }));
+    assert!(
+        halves.starts_with("priv_key.value: node key must be 64 bytes, an Ed25519 seed and the public key"),
+        "{halves}"
+    );
     assert!(broken("{}", |file| NodeKey::load(file).err()).starts_with("priv_key: is missing"));
-    assert!(broken("{}", |file| Genesis::load(file).err()).starts_with("genesis_time: is missing"));
+    assert!(broken("{}", |file| load_genesis(file).err()).starts_with("genesis_time: is missing"));
     let state = |text: &str| broken(text, |file| ValidatorState::load(file).err());
     assert!(state(r#"{"height":"x","round":0,"step":0}"#).starts_with("height: \"x\" is not a whole number"));
     assert!(state(r#"{"height":"1","round":0,"step":4}"#).starts_with("step: 4 is not a step"));
@@ -224,7 +249,7 @@ fn no_error_shows_a_secret() {
         assert!(!error.contains("BwcHBwcH") && !error.contains("12345"), "{error}");
     }
     assert!(!format!("{:?}", ValidatorKey { secret: key(7).into() }).contains("BwcH"));
-    assert_eq!(format!("{:?}", NodeKey([7; 64])), "NodeKey(hidden)");
+    assert_eq!(format!("{:?}", NodeKey::from_seed([7; 32])), "NodeKey(hidden)");
     let options = options(1);
     assert!(!format!("{options:?} {:?}", Testnet::plan(options.clone()).unwrap()).contains("[7, 7"));
     let files = Testnet::plan(options).unwrap().files(|_| String::new());
@@ -237,7 +262,9 @@ fn options(nodes: u8) -> TestnetOptions {
         genesis_time: Time::parse("2026-01-01T00:00:00Z").unwrap(),
         initial_height: Height(1),
         params: Params::default(),
-        nodes: (1..=nodes).map(|seed| (ValidatorKey { secret: key(seed).into() }, NodeKey([seed; 64]))).collect(),
+        nodes: (1..=nodes)
+            .map(|seed| (ValidatorKey { secret: key(seed).into() }, NodeKey::from_seed([seed; 32])))
+            .collect(),
         accounts: vec![
             (AccountKey::new("alice", key(50)).unwrap(), 1000),
             (AccountKey::new("bob", key(51)).unwrap(), 10),
@@ -278,7 +305,7 @@ fn a_testnet_is_planned_and_written() {
     let folder = folder();
     write_files(folder.path(), &files, Existing::Refuse).unwrap();
     let at = |path: &str| folder.path().join(path);
-    assert_eq!(Genesis::load(&at("node1/config/genesis.json")).unwrap(), testnet.genesis);
+    assert_eq!(load_genesis(&at("node1/config/genesis.json")).unwrap(), testnet.genesis);
     let address = ValidatorKey::load(&at("node1/config/priv_validator_key.json")).unwrap().address();
     assert!(testnet.genesis.validators().by_address(&address).is_some());
     assert_eq!(fs::read_to_string(at("node1/config/config.toml")).unwrap(), "moniker = \"node1\"\n");
@@ -317,11 +344,7 @@ fn options_that_make_no_chain_are_refused() {
 fn new_testnets_have_new_keys() {
     let make = || {
         let chain_id = ChainId::new("new").unwrap();
-        TestnetOptions::generate(chain_id, Time::UNIX_EPOCH, 4, KeyType::Ed25519, |seed| {
-            let mut key = [0; 64];
-            key[..32].copy_from_slice(&seed);
-            key
-        })
+        TestnetOptions::generate(chain_id, Time::UNIX_EPOCH, 4, KeyType::Ed25519)
     };
     let (one, other) = (make().unwrap(), make().unwrap());
     assert_eq!(one.nodes.len(), 4);

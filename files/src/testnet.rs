@@ -10,13 +10,15 @@
 
 use std::path::{Path, PathBuf};
 
-use types::{ChainId, Height, KeyType, Params, Power, SecretKey, Time, limits::VALIDATORS_MAX};
+use genesis::{Document, FieldError, Genesis, GenesisAccount, GenesisValidator, sender_key};
+use types::{ChainId, Height, KeyType, Params, Power, Time, limits::VALIDATORS_MAX};
 
 use crate::{
-    document::{Document, Genesis, GenesisAccount, GenesisValidator},
-    files::{self, Access, Existing, FileError},
-    json::FieldError,
-    keys::{AccountKey, NodeKey, ValidatorKey, ValidatorState},
+    error::FileError,
+    file::{self, Access, Existing},
+    keyring::AccountKey,
+    keys::{NodeKey, ValidatorKey},
+    signing_state::ValidatorState,
 };
 
 /// The properties of a test network.
@@ -44,17 +46,14 @@ impl TestnetOptions {
     /// Creates options with new keys: `validators` nodes with consensus keys of one type, and the accounts alice, bob
     /// and carol with a balance of 1,000,000,000 each.
     ///
-    /// `node_key` returns an Ed25519 seed ‖ public key for a seed.
-    ///
     /// Errors: [`FileError::Randomness`] if the operating system returns no random bytes.
     pub fn generate(
         chain_id: ChainId,
         genesis_time: Time,
         validators: usize,
         key_type: KeyType,
-        node_key: impl Fn([u8; 32]) -> [u8; 64],
     ) -> Result<Self, FileError> {
-        let node = |_| Ok((ValidatorKey::generate(key_type)?, NodeKey(node_key(files::random()?))));
+        let node = |_| Ok((ValidatorKey::generate(key_type)?, NodeKey::generate()?));
         let account = |name| Ok((AccountKey::generate(name)?, 1_000_000_000));
         Ok(Self {
             chain_id,
@@ -68,15 +67,6 @@ impl TestnetOptions {
             sender_balance: 1_000_000,
         })
     }
-}
-
-/// Returns the key of a sender of load tests. It is publicly computable: use it in test networks only.
-pub fn sender_key(chain_id: &ChainId, index: u32) -> SecretKey {
-    let seed = |attempt: u32| {
-        let input = [chain_id.as_bytes(), &index.to_be_bytes(), &attempt.to_be_bytes()];
-        types::blake3_parts(&[&[&b"cairn load sender v1"[..]], &input[..]].concat())
-    };
-    (0..).find_map(|attempt| SecretKey::from_bytes(&seed(attempt).0).ok()).expect("nearly all hashes are keys")
 }
 
 /// A file that is to be written.
@@ -176,5 +166,5 @@ pub fn write_files(folder: &Path, files: &[PlannedFile], existing: Existing) -> 
     {
         return Err(FileError::Exists { file });
     }
-    files.iter().try_for_each(|file| files::write(&folder.join(&file.path), &file.bytes, file.access, existing))
+    files.iter().try_for_each(|file| file::write(&folder.join(&file.path), &file.bytes, file.access, existing))
 }
