@@ -15,7 +15,7 @@ pub const NAME_CHARS_MAX: usize = 64;
 #[derive(Debug, Error)]
 pub enum FileError {
     /// The file system reported an error.
-    #[error("{}: cannot {act}: {error}", .file.display())]
+    #[error("{}: cannot {act}: {error}{}", .file.display(), way_out(.error))]
     Io {
         /// Path of the file or folder.
         file: PathBuf,
@@ -47,6 +47,14 @@ pub enum FileError {
     /// The operating system returned no random bytes.
     #[error("the operating system gave no randomness: {0}")]
     Randomness(String),
+}
+
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": restore the file, or check the path",
+        io::ErrorKind::PermissionDenied => ": run this as the owner of the file, or change its access",
+        _ => "",
+    }
 }
 
 impl FileError {

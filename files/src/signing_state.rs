@@ -34,6 +34,9 @@ pub struct ValidatorState {
 /// Size of a record in bytes: enough for a signature and the signed bytes in hexadecimal.
 const RECORD_BYTES: usize = 2048;
 
+/// Maximum bytes of white space at the end of a file that was not written as a record: a line's end.
+const LINE_END_BYTES_MAX: usize = 2;
+
 /// Number of bits of a record's checksum; each bit is stored as one byte of white space.
 const RECORD_CHECK_BITS: usize = 64;
 
@@ -96,6 +99,13 @@ impl ValidatorState {
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load_alone(file: &Path) -> Result<Self, FileError> {
         let bytes = file::read(file, KEY_FILE_BYTES_MAX)?;
+        let padding = bytes.len() - bytes.trim_ascii_end().len();
+        if bytes.len() != RECORD_BYTES && padding > LINE_END_BYTES_MAX {
+            return Err(FileError::content(
+                file,
+                format!("it has {} bytes, {RECORD_BYTES} were written: it was cut or extended", bytes.len()),
+            ));
+        }
         if bytes.len() == RECORD_BYTES {
             let (content, check) = bytes.split_at(RECORD_BYTES - RECORD_CHECK_BITS);
             if record_check(content) != check {

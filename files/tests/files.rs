@@ -233,8 +233,12 @@ fn a_broken_key_file_is_named_with_its_field() {
         state(r#"{"height":"1","round":0,"step":1,"signbytes":"xyz"}"#).starts_with("signbytes: is not hexadecimal")
     );
     assert!(state(r#"{"height":"1","round":0,"step":1,"signature":"AA=="}"#).starts_with("signature: is not 64 bytes"));
+    let record = String::from_utf8(ValidatorState::default().to_record()).unwrap();
+    assert!(state(&record[..600]).starts_with("it has 600 bytes, 2048 were written: it was cut or extended"));
+    assert!(state(&(record + " ")).starts_with("it has 2049 bytes"));
     let missing = ValidatorKey::load(Path::new("/nowhere/key.json")).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/key.json: cannot open: "), "{missing}");
+    assert!(missing.ends_with(": restore the file, or check the path"), "{missing}");
 }
 
 #[test]

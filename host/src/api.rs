@@ -274,7 +274,8 @@ pub enum Silence {
     /// The node had to catch up.
     #[error(
         "it has just caught up and signs nothing at the first undecided height that it reaches, because its data may be an older \
-         copy. It signs again after the next new block"
+         copy. It signs again after the first new block whose time is later than the start of this process; if that takes more than \
+         a few blocks, this machine's clock was ahead at the start: check NTP"
     )]
     CaughtUp,
     /// The key may have signed at this height what this node does not know.

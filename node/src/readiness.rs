@@ -63,6 +63,14 @@ pub enum Reason {
     },
     /// This node is a validator but signs nothing, for this reason.
     Silent(Silence),
+    /// This node is a validator but signs nothing, and its clock differs from the other validators' clocks, which may be
+    /// the cause.
+    SilentBesideSkew {
+        /// The reason why nothing is signed.
+        why: Silence,
+        /// Seconds by which this clock is ahead; negative when it is behind.
+        seconds: f64,
+    },
     /// No block was committed for longer than the configured time.
     Stalled {
         /// The height that is not decided yet.
@@ -95,14 +103,12 @@ impl fmt::Display for Reason {
                  here), or connect it to an archive node (storage.keep_all = true)"
             ),
             Self::NoPeers => f.write_str("no peer is connected; check p2p.persistent_peers and the network"),
-            Self::ClockSkew { seconds } => write!(
-                f,
-                "this machine's clock is {:.1} s {} the clocks of the other validators; check NTP on this machine first, then on \
-                 theirs",
-                seconds.abs(),
-                if *seconds > 0.0 { "ahead of" } else { "behind" }
-            ),
+            Self::ClockSkew { seconds } => write_skew(f, *seconds),
             Self::Silent(why) => write!(f, "the validator signs nothing: {why}"),
+            Self::SilentBesideSkew { why, seconds } => {
+                write_skew(f, *seconds)?;
+                write!(f, ". The validator signs nothing, possibly for this reason: {why}")
+            }
             Self::NoQuorum { height, round, step, since, heard } => write!(
                 f,
                 "only validators with {} of {} power are heard, but a block needs more than 2/3: height {height} has waited in \
@@ -123,6 +129,15 @@ impl fmt::Display for Reason {
             ),
         }
     }
+}
+
+fn write_skew(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
+    write!(
+        f,
+        "this machine's clock is {:.1} s {} the clocks of the other validators; check NTP on this machine first, then on theirs",
+        seconds.abs(),
+        if seconds > 0.0 { "ahead of" } else { "behind" }
+    )
 }
 
 /// Judges whether the node is ready, from its current state.
@@ -160,8 +175,8 @@ impl Readiness {
         let rules =
             Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
         let (status, in_step) = self.board.status_since();
-        rules.judge(&status, self.network.peer_ids().len(), since, in_step)?;
-        judge_clock(self.clock_skew.get())
+        let judged = rules.judge(&status, self.network.peer_ids().len(), since, in_step);
+        with_clock(judged, self.clock_skew.get())
     }
 }
 
@@ -169,8 +184,14 @@ impl Readiness {
 /// proposal times; the estimate includes the transit time of a proposal, which is far shorter.
 const CLOCK_SKEW_SECONDS_MAX: f64 = 1.0;
 
-fn judge_clock(seconds: f64) -> Result<(), Reason> {
-    if seconds.abs() > CLOCK_SKEW_SECONDS_MAX { Err(Reason::ClockSkew { seconds }) } else { Ok(()) }
+/// Adds the judgement of the clock. A wrong clock is also named when the validator is silent, because it can be the cause.
+fn with_clock(judged: Result<(), Reason>, seconds: f64) -> Result<(), Reason> {
+    match judged {
+        judged if seconds.abs() <= CLOCK_SKEW_SECONDS_MAX => judged,
+        Ok(()) => Err(Reason::ClockSkew { seconds }),
+        Err(Reason::Silent(why)) => Err(Reason::SilentBesideSkew { why, seconds }),
+        Err(other) => Err(other),
+    }
 }
 
 struct Rules {
@@ -294,14 +315,18 @@ mod tests {
 
     #[test]
     fn a_clock_that_differs_from_the_peers_clocks_is_not_ready() {
-        assert_eq!(judge_clock(0.9), Ok(()));
-        let reason = |seconds| judge_clock(seconds).unwrap_err().to_string();
+        assert_eq!(with_clock(Ok(()), 0.9), Ok(()));
+        let reason = |seconds| with_clock(Ok(()), seconds).unwrap_err().to_string();
         assert!(
             reason(3600.0).starts_with("this machine's clock is 3600.0 s ahead of the clocks"),
             "{}",
             reason(3600.0)
         );
         assert!(reason(-2.0).starts_with("this machine's clock is 2.0 s behind the clocks"), "{}", reason(-2.0));
+        // After catching up, a validator signs once a block is later than its start: not for 30 s if its clock was 30 s ahead.
+        let silent = with_clock(Err(Reason::Silent(Silence::CaughtUp)), 30.0).unwrap_err().to_string();
+        assert!(silent.contains("30.0 s ahead") && silent.contains("just caught up"), "{silent}");
+        assert_eq!(with_clock(Err(Reason::NoPeers), 30.0), Err(Reason::NoPeers));
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn commands_without_a_running_node_fail_with_the_remedy() {
         &["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"],
     ] {
         let refused = cairn.run(&[args, &["--node", &node]].concat()).fails();
-        assert!(refused.contains(&node) && refused.contains("make testnet") && refused.contains("--node"), "{refused}");
+        assert!(refused.contains(&node) && refused.contains("cairn testnet") && refused.contains("--node"), "{refused}");
     }
     assert!(cairn.run(&["query", "status", "--node", "https://x:1"]).fails().contains("only http"));
     let missing = cairn.run(&["tx", "send", "--from", "zoe", "--to", "bob", "--amount", "5"]).fails();
@@ -311,6 +311,19 @@ fn a_testnets_files_are_those_of_a_cometbft_testnet() {
     assert!(again.contains("nothing was changed"), "{again}");
     let other = cairn.run(&["testnet", "--validators", "4", "--dir", "./seven", "--init-only"]).fails();
     assert!(other.contains("./seven is there already and has 7 validators, not 4"), "{other}");
+}
+
+#[test]
+fn a_missing_configuration_is_said_and_keys_are_never_moved_for_it() {
+    let cairn = Cairn::new();
+    cairn.run(&["init", "--home", "n"]).succeeds();
+    fs::remove_file(cairn.folder().join("n/config/config.toml")).unwrap();
+    let said = cairn.run(&["start", "--home", "n"]);
+    assert_eq!(said.code, 78, "{}", said.err);
+    assert!(said.err.contains("n/config/config.toml is missing, but n/config/genesis.json is there"), "{}", said.err);
+    cairn.run(&["init", "--home", "new"]).succeeds();
+    fs::copy(cairn.folder().join("new/config/config.toml"), cairn.folder().join("n/config/config.toml")).unwrap();
+    cairn.run(&["show-node-id", "--home", "n"]).succeeds();
 }
 
 /// Breaks one file of a home, runs a command, and expects the file and the field in its error.

@@ -35,7 +35,7 @@ impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused { url } => {
-                write!(f, "no node answers at {url}: start one with `make testnet`, or choose another with --node")
+                write!(f, "no node answers at {url}: start one with `cairn testnet`, or choose another with --node")
             }
             Self::NoAnswer { url, reason } => {
                 write!(

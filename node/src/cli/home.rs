@@ -89,6 +89,17 @@ impl Home {
             }
             _ => {}
         }
+        let rest = ["config/genesis.json", "config/node_key.json", "config/priv_validator_key.json", "data"];
+        if let Some(left) = rest.iter().map(|name| self.path.join(name)).find(|left| left.exists()) {
+            let (file, left) = (file.display(), left.display());
+            return Err(Failure::with_code(
+                exit::Code::Config,
+                format!(
+                    "{file} is missing, but {left} is there: restore the file, or copy the one that `cairn init --home \
+                     ./new` writes into an empty folder. Keep the keys and data of this home"
+                ),
+            ));
+        }
         Err(Failure::new(format!(
             "there is no node in {}: create one with `cairn init`, or give its folder with --home",
             self.looked()

@@ -229,7 +229,7 @@ fn declare_signed(config: &config::Config, height: u64) -> Result<(), Failure> {
     if !(1..=i64::MAX as u64).contains(&height) {
         return Err(Failure::with_code(
             exit::Code::Usage,
-            format!("--signed-up-to {height}: use a height of at least 1"),
+            format!("--signed-up-to {height}: use a height from 1 to {}", i64::MAX),
         ));
     }
     let _lock = Lock::take(&config.data_dir())?;

@@ -111,6 +111,7 @@ impl Server {
             }
         });
         let http = http1::Builder::new()
+            .auto_date_header(false) // it panics for years that HTTP dates cannot express
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_MAX)
             .max_buf_size(HEADER_BYTES_MAX)

@@ -202,6 +202,7 @@ async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>,
         async move { Ok::<_, Infallible>(connection.respond(request.map(Body::new)).await) }
     });
     let http = http1::Builder::new()
+        .auto_date_header(false) // it panics for years that HTTP dates cannot express
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_buf_size(header_bytes_max)
