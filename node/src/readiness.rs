@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Silence, Status};
 use p2p::Network;
 use prometheus::Gauge;
+use replica::{Silence, Status};
 use types::{Address, Height, Power, Round, Step, Time};
 
 use crate::{

@@ -7,8 +7,8 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use host::{LiveApp, Mempool};
 use p2p::{Channel, PeerAddress, PeerInfo};
+use replica::{LiveApp, Mempool};
 use storage::{RocksKv, Store};
 use types::{Address, ConsensusPublicKey, Evidence, TxId};
 

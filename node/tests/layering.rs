@@ -6,7 +6,7 @@
 //! | `types` | nothing |
 //! | `consensus`, `app`, `storage`, `p2p` | `types` |
 //! | `genesis` | `types`, `app` |
-//! | `host` | `types`, `consensus`, `app`, `storage`, `genesis` |
+//! | `replica` | `types`, `consensus`, `app`, `storage`, `genesis` |
 //! | `load` | `types`, `genesis` |
 //! | `faults` | `types`, `load` |
 //! | `simulator` | all but `p2p`, `load`, `faults`, `node` |
@@ -30,16 +30,16 @@ const MAY_USE: [(&str, &str); 11] = [
     ("storage", "types"),
     ("p2p", "types"),
     ("genesis", "types app"),
-    ("host", "types consensus app storage genesis"),
+    ("replica", "types consensus app storage genesis"),
     ("load", "types genesis"),
     ("faults", "types load"),
-    ("simulator", "types consensus app storage genesis host"),
-    ("node", "types consensus app storage genesis host p2p load faults"),
+    ("simulator", "types consensus app storage genesis replica"),
+    ("node", "types consensus app storage genesis replica p2p load faults"),
 ];
 
 /// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
 /// threads.
-const SANS_IO: [&str; 6] = ["types", "consensus", "app", "genesis", "host", "simulator"];
+const SANS_IO: [&str; 6] = ["types", "consensus", "app", "genesis", "replica", "simulator"];
 
 /// Families of packages that do I/O. Each name stands for the package itself and for all packages `name-…`.
 const IO_PACKAGES: [&str; 4] = ["tokio", "libp2p", "rocksdb", "librocksdb"];
@@ -94,7 +94,7 @@ fn pure_crates_forbid_the_same_things_in_clippy() {
 #[test]
 fn a_wrong_edge_is_caught() {
     let edge = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    let right = [edge("node", "p2p"), edge("host", "storage"), edge("genesis", "app")];
+    let right = [edge("node", "p2p"), edge("replica", "storage"), edge("genesis", "app")];
     assert_eq!(violations(&right), Vec::<String>::new());
 
     for (from, to) in [
@@ -104,11 +104,11 @@ fn a_wrong_edge_is_caught() {
         ("app", "consensus"),
         ("p2p", "consensus"),
         ("genesis", "storage"),
-        ("host", "p2p"),
+        ("replica", "p2p"),
         ("simulator", "p2p"),
         ("simulator", "node"),
         ("simulator", "load"),
-        ("load", "host"),
+        ("load", "replica"),
         ("load", "faults"),
         ("faults", "genesis"),
         ("node", "simulator"),

@@ -1,4 +1,4 @@
-//! One simulated machine: a real host on a simulated disk.
+//! One simulated machine: a real replica on a simulated disk.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use app::{Account, Rules, View};
 use consensus::{SignState, Signer};
 use genesis::Genesis;
-use host::{Config, Host, Input, Mempool, Peer, SigningRecord, Source, TxVerifier, Verifier, mempool};
+use replica::{Config, Input, Mempool, Peer, Replica, SigningRecord, Source, TxVerifier, Verifier, mempool};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, Time};
 
@@ -54,7 +54,7 @@ pub struct Node {
 /// State of a running process.
 pub struct Alive {
     /// The validator under test.
-    pub host: Host<SimKv>,
+    pub replica: Replica<SimKv>,
     /// Store of the process.
     pub store: Arc<Store<SimKv>>,
     /// Verifier of the messages of peers.
@@ -138,7 +138,7 @@ impl Node {
 
     /// Starts a process on the disk of the machine.
     ///
-    /// Errors: a sentence as the operator would see it, if the store, the host or the signing state cannot be opened.
+    /// Errors: a sentence as the operator would see it, if the store, the replica or the signing state cannot be opened.
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
         let mutation = mutation.filter(|_| self.is_correct());
@@ -151,18 +151,18 @@ impl Node {
         mempool.on_ready(move || flag.store(true, Relaxed));
         let txs = Arc::new(TxVerifier::default());
         let signer = self.key.clone().map(|key| Signer::new(key, self.state_file.kept()));
-        let (mut host, verifier) =
-            Host::open(config.clone(), genesis, Arc::clone(&store), Arc::clone(&mempool), Arc::clone(&txs), signer)
+        let (mut replica, verifier) =
+            Replica::open(config.clone(), genesis, Arc::clone(&store), Arc::clone(&mempool), Arc::clone(&txs), signer)
                 .map_err(|e| e.to_string())?;
-        host.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
+        replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
         #[cfg(feature = "mutations")]
-        let host = match mutation {
-            Some(Mutation::Engine(mutation)) => host.with_mutation(mutation),
-            Some(Mutation::KeepBlocks) => host.keep_blocks(),
-            _ => host,
+        let replica = match mutation {
+            Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),
+            Some(Mutation::KeepBlocks) => replica.keep_blocks(),
+            _ => replica,
         };
         let (inbox, busy_until) = (vec![Input::Start], Duration::ZERO);
-        self.alive = Some(Alive { host, store, verifier, mempool, txs, inbox, scheduled: false, busy_until, ready });
+        self.alive = Some(Alive { replica, store, verifier, mempool, txs, inbox, scheduled: false, busy_until, ready });
         Ok(())
     }
 

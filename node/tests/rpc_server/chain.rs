@@ -12,7 +12,6 @@ use std::{
 use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{CommitTiming, Committed, LiveApp, Status};
 use node::rpc::{
     Accepted, Context, Cors, GenesisText, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
     Submitter,
@@ -21,6 +20,7 @@ use node::{
     board::{Happened, ReportedEvidence},
     clients::Client,
 };
+use replica::{CommitTiming, Committed, LiveApp, Status};
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{

@@ -1,4 +1,4 @@
-//! Proves that several hosts agree in one process under a virtual clock: a small network without threads, sockets or
+//! Proves that several replicas agree in one process under a virtual clock: a small network without threads, sockets or
 //! disks.
 
 use std::{
@@ -9,8 +9,8 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{
-    Committed, Config, Halt, Host, Input, Mempool, Offence, Output, Peer, SigningRecord, Silence, Source, Status,
+use replica::{
+    Committed, Config, Halt, Input, Mempool, Offence, Output, Peer, Replica, SigningRecord, Silence, Source, Status,
     TxVerifier, Verifier, mempool,
 };
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, StoreError, View};
@@ -71,7 +71,7 @@ fn transfer(nonce: u64) -> Transaction {
 }
 
 struct Node {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
     verifier: Verifier,
     store: Arc<Store<MemKv>>,
     mempool: Arc<Mempool>,
@@ -202,11 +202,11 @@ impl Network {
         let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
         let txs = Arc::new(TxVerifier::default());
         let signer = self.keys[node].map(|seed| Signer::new(key(seed), self.records[node].kept()));
-        let (mut host, verifier) =
-            Host::open(self.config.clone(), &self.genesis, store.clone(), mempool.clone(), txs.clone(), signer)
+        let (mut replica, verifier) =
+            Replica::open(self.config.clone(), &self.genesis, store.clone(), mempool.clone(), txs.clone(), signer)
                 .unwrap();
-        host.keep_signed_in(self.records[node].clone()).unwrap();
-        self.nodes[node] = Some(Node { host, verifier, store, mempool, txs });
+        replica.keep_signed_in(self.records[node].clone()).unwrap();
+        self.nodes[node] = Some(Node { replica, verifier, store, mempool, txs });
         self.lives[node] += 1;
         self.at(Duration::ZERO, node, Event::Input(node, Box::new(Input::Start)));
         for other in 0..self.nodes.len() {
@@ -312,7 +312,7 @@ impl Network {
                 self.step(to, Input::Message { peer: peer(from), message, received });
             }
             Event::Request { from, to, request, blocks, life } => {
-                let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks).0);
+                let response = self.nodes[to].as_ref().map(|node| Replica::serve(&node.store, blocks).0);
                 let verifier = self.nodes[from].as_ref().map(|node| node.verifier.clone());
                 let response = response.zip(verifier).map(|(response, verifier)| verifier.check_blocks(response));
                 if self.lives[from] == life {
@@ -326,7 +326,7 @@ impl Network {
         let steady = self.now.saturating_add(self.skew[index]);
         let now = Moment { wall: steady.saturating_add(self.jump[index]), steady };
         let Some(node) = &mut self.nodes[index] else { return };
-        for output in node.host.step(now, vec![input]) {
+        for output in node.replica.step(now, vec![input]) {
             match output {
                 Output::Send { to, message } => self.send(index, to.0[0] as usize, message),
                 Output::Broadcast(message) => {
@@ -387,7 +387,7 @@ impl Network {
     }
 
     fn status(&self, node: usize) -> Status {
-        self.nodes[node].as_ref().unwrap().host.status()
+        self.nodes[node].as_ref().unwrap().replica.status()
     }
 
     fn reached(&self, nodes: &[usize], height: u64) -> bool {
@@ -487,11 +487,11 @@ fn a_damaged_old_block_is_not_served_and_affects_no_node() {
     let store = &network.nodes[0].as_ref().unwrap().store;
     damage(store, Cf::Blocks, &20_u64.to_be_bytes());
     // The commit of height 19 is in block 20.
-    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(15), count: 10 });
+    let (answer, unreadable) = Replica::serve(store, BlockRequest { from: Height(15), count: 10 });
     assert_eq!(answer.blocks.len(), 4);
     let unreadable = unreadable.expect("for the log");
     assert!(unreadable.is_of_the_disk(), "{unreadable}");
-    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(21), count: 10 });
+    let (answer, unreadable) = Replica::serve(store, BlockRequest { from: Height(21), count: 10 });
     assert_eq!((answer.blocks.len(), unreadable.is_none()), (10, true));
     network.start(3);
     network.run_until("the late one", |network| network.tip(3) >= network.tip(0));
@@ -957,13 +957,13 @@ fn a_node_whose_write_fails_sends_nothing_in_that_step() {
     let ours = (0..4).find(|node| key(*node as u8 + 1).public_key().address() == proposer).unwrap();
     network.start(ours);
     let (now, disk) = (network.now, network.disks[ours].clone());
-    let host = &mut network.nodes[ours].as_mut().unwrap().host;
+    let replica = &mut network.nodes[ours].as_mut().unwrap().replica;
     let peers: Vec<Peer> = (0..4).filter(|node| *node != ours).map(peer).collect();
     // The node proposes in its first step, and its round state shows that to each peer.
     let mut inputs = vec![Input::Start];
     inputs.extend(peers.iter().map(|peer| Input::PeerUp(*peer)));
     disk.fail_write(0, Fault::Lost);
-    let outputs = host.step(now, inputs);
+    let outputs = replica.step(now, inputs);
     assert!(outputs.iter().any(|output| matches!(output, Output::Halt(Halt::Store(_)))), "{outputs:?}");
     let words = outputs.iter().filter(|output| matches!(output, Output::Send { .. } | Output::Broadcast(_)));
     assert_eq!(words.count(), 0, "{outputs:?}");
@@ -982,7 +982,7 @@ fn messages_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_s
     let store = Store::open(network.disks[0].open(), &chain()).unwrap();
     let said = store.hard_state().unwrap().expect("the write was kept");
     drop(store);
-    assert_eq!(network.records[0].kept(), SignState::default(), "the host stopped before it got there");
+    assert_eq!(network.records[0].kept(), SignState::default(), "the replica stopped before it got there");
     network.start(0);
     assert_eq!(network.records[0].kept().height, said.height);
     // `send` asserts that the record covers each vote.

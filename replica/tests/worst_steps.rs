@@ -11,7 +11,7 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisValidator};
-use host::{Config, Host, Input, Mempool, Output, Peer, TxVerifier, Verifier, mempool};
+use replica::{Config, Input, Mempool, Output, Peer, Replica, TxVerifier, Verifier, mempool};
 use storage::{MemDisk, MemKv, Store};
 use types::{limits::VALIDATORS_MAX, *};
 
@@ -35,7 +35,7 @@ fn peer(n: u32) -> Peer {
 
 /// A full node of a chain of 200 validators, with 64 peers, in the first height.
 struct One {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
     verifier: Verifier,
     validators: ValidatorSet,
     /// Keys by validator index.
@@ -65,14 +65,14 @@ impl One {
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
         let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
         let txs = Arc::new(TxVerifier::default());
-        let (host, verifier) = Host::open(Config::default(), &genesis, store, mempool, txs, None).unwrap();
+        let (replica, verifier) = Replica::open(Config::default(), &genesis, store, mempool, txs, None).unwrap();
         let validators = genesis.first_state().validators.clone();
         let mut keys = keys();
         keys.sort_by_key(|key| validators.by_address(&key.public_key().address()).map(|(index, _)| index));
         let now = start_time().saturating_add(Duration::from_secs(1));
-        let mut one = Self { host, verifier, validators, keys, now, figures: Vec::new() };
+        let mut one = Self { replica, verifier, validators, keys, now, figures: Vec::new() };
         let up = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n)));
-        one.host.step(now, [Input::Start].into_iter().chain(up).collect());
+        one.replica.step(now, [Input::Start].into_iter().chain(up).collect());
         one
     }
 
@@ -96,7 +96,7 @@ impl One {
         self.now = self.now.saturating_add(Duration::from_millis(700));
         let count = inputs.len();
         let begun = Instant::now();
-        let outputs = self.host.step(self.now, inputs);
+        let outputs = self.replica.step(self.now, inputs);
         let took = begun.elapsed();
         self.figures.push((what.to_owned(), count as u32, took));
         outputs
@@ -164,7 +164,8 @@ fn steps() -> Vec<(String, u32, Duration)> {
     one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed()));
     one.step("parts of blocks without a proposal", inputs.clone());
     one.step("the same parts again", inputs);
-    let unchecked = |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(part(n)), received: one.now };
+    let unchecked =
+        |n| Input::Message { peer: peer(n), message: replica::Checked::Unchecked(part(n)), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
     one.step("parts without a hash check", inputs);
 
@@ -178,14 +179,14 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let inputs = (0..1024).map(|n| one.says(n, &prevotes)).collect();
     one.step("certificates that are held, beside 66 far rounds", inputs);
 
-    // Messages that peers sent before the host moved, so that they were not checked.
+    // Messages that peers sent before the replica moved, so that they were not checked.
     let unchecked =
-        |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(prevotes.clone()), received: one.now };
+        |n| Input::Message { peer: peer(n), message: replica::Checked::Unchecked(prevotes.clone()), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
     one.step("unchecked certificates", inputs);
     let unchecked = |n: u32| Input::Message {
         peer: peer(n),
-        message: host::Checked::Unchecked(votes[n as usize % 200].clone()),
+        message: replica::Checked::Unchecked(votes[n as usize % 200].clone()),
         received: one.now,
     };
     let inputs = (0..1024).map(unchecked).collect();

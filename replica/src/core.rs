@@ -1,4 +1,4 @@
-//! Everything of a host except the engine: it executes the effects that the engine requests.
+//! Everything of a replica except the engine: it executes the effects that the engine requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
     verifier::Place,
 };
 
-/// Application, store, mempool, blocks and peers of a host.
+/// Application, store, mempool, blocks and peers of a replica.
 pub(crate) struct Core<K: Kv> {
     pub config: Config,
     pub store: Arc<Store<K>>,
@@ -40,7 +40,7 @@ pub(crate) struct Core<K: Kv> {
     pub wall: Time,
     /// Address of our validator; `None` for a full node.
     pub own: Option<Address>,
-    /// Time at which the tip was committed here, or the host started.
+    /// Time at which the tip was committed here, or the replica started.
     pub last_commit_at: Time,
     /// Time at which the height being decided started here.
     pub height_started: Time,
@@ -407,7 +407,7 @@ impl<K: Kv> Effects for Core<K> {
                 "I4: block {block_id} of height {height} was decided and is valid here, but its bytes are not held"
             );
         }
-        // The host, not the engine, decides when the next height starts.
+        // The replica, not the engine, decides when the next height starts.
         Vec::new()
     }
 

@@ -1,4 +1,4 @@
-//! The host: takes inputs in order and returns the outputs that follow from them.
+//! The replica: takes inputs in order and returns the outputs that follow from them.
 //!
 //! ```text
 //!   step(now, inputs):  for each input ─> on_… ─> engine (in a driver's batch) ─> go_on: sync, start the next height
@@ -58,7 +58,7 @@ const START_SLACK: Duration = Duration::from_millis(5);
 /// Maximum bytes of blocks in one response to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Maximum number of signatures and parts that are checked on the host's thread in one step: messages that arrived
+/// Maximum number of signatures and parts that are checked on the replica's thread in one step: messages that arrived
 /// before their height was known. Others are dropped, and the gossip repair sends them again. 32 checks take 2 ms.
 const STEP_CHECKS_MAX: usize = 32;
 
@@ -66,9 +66,9 @@ const STEP_CHECKS_MAX: usize = 32;
 /// held for some time.
 const SAMPLES_PER_INTERVAL: u32 = 8;
 
-/// Reason why a host cannot be opened.
+/// Reason why a replica cannot be opened.
 #[derive(Debug, Error)]
-pub enum HostError {
+pub enum ReplicaError {
     /// The store refused or failed an operation.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,12 +97,12 @@ pub enum HostError {
 }
 
 /// A validator or a full node, without I/O of its own.
-pub struct Host<K: Kv> {
+pub struct Replica<K: Kv> {
     core: Core<K>,
     engine: Engine,
     sync: Sync,
     guard: Guard,
-    /// True if the store holds signed messages that the signer's state did not contain when this host was opened.
+    /// True if the store holds signed messages that the signer's state did not contain when this replica was opened.
     is_record_behind: bool,
     /// Height up to which nothing is signed, whatever the guard decides.
     signing_floor: Height,
@@ -132,12 +132,12 @@ pub struct Host<K: Kv> {
     published_round: (Height, Round),
 }
 
-impl<K: Kv> Host<K> {
-    /// Opens a host on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
+impl<K: Kv> Replica<K> {
+    /// Opens a replica on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
     ///
     /// Cost: one scan of the state.
     ///
-    /// Errors: [`HostError`], as of [`Host::begin`] and [`Host::resume`].
+    /// Errors: [`ReplicaError`], as of [`Replica::begin`] and [`Replica::resume`].
     pub fn open(
         config: Config,
         genesis: &Genesis,
@@ -145,7 +145,7 @@ impl<K: Kv> Host<K> {
         mempool: Arc<Mempool>,
         txs: Arc<TxVerifier>,
         signer: Option<Signer>,
-    ) -> Result<(Self, Verifier), HostError> {
+    ) -> Result<(Self, Verifier), ReplicaError> {
         Self::begin(&store, genesis)?;
         Self::resume(config, store, mempool, txs, signer)
     }
@@ -154,10 +154,10 @@ impl<K: Kv> Host<K> {
     /// is unchanged.
     ///
     /// Errors: `OtherGenesis` when the store was initialized with another document; `Store` when a write fails.
-    pub fn begin(store: &Store<K>, genesis: &Genesis) -> Result<(), HostError> {
+    pub fn begin(store: &Store<K>, genesis: &Genesis) -> Result<(), ReplicaError> {
         if let Some(begun) = store.tip().and(store.genesis()) {
             let (got, expected) = (begun.document_hash, genesis.hash());
-            return if got == expected { Ok(()) } else { Err(HostError::OtherGenesis { got, expected }) };
+            return if got == expected { Ok(()) } else { Err(ReplicaError::OtherGenesis { got, expected }) };
         }
         let first = genesis.first_state();
         let begun = storage::Genesis {
@@ -171,7 +171,7 @@ impl<K: Kv> Host<K> {
         Ok(())
     }
 
-    /// Opens a host on a store that [`Host::begin`] initialized at any earlier time. Without a signer it is a full
+    /// Opens a replica on a store that [`Replica::begin`] initialized at any earlier time. Without a signer it is a full
     /// node.
     ///
     /// Cost: one scan of the state.
@@ -184,7 +184,7 @@ impl<K: Kv> Host<K> {
         mempool: Arc<Mempool>,
         txs: Arc<TxVerifier>,
         signer: Option<Signer>,
-    ) -> Result<(Self, Verifier), HostError> {
+    ) -> Result<(Self, Verifier), ReplicaError> {
         let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
         let chain = Chain::load(&store, tip)?;
         let reader = store.reader()?;
@@ -193,7 +193,7 @@ impl<K: Kv> Host<K> {
         drop(reader);
         let (got, expected) = (app.app_hash(), tip.app_hash);
         if got != expected {
-            return Err(HostError::State { height: tip.height, got, expected });
+            return Err(ReplicaError::State { height: tip.height, got, expected });
         }
         let hard_state = store.hard_state()?;
         let file = signer.as_ref().map(|signer| signer.state().clone()).unwrap_or_default();
@@ -225,7 +225,7 @@ impl<K: Kv> Host<K> {
             hard_state: hard_state.clone(),
             signed,
         };
-        let host = Self {
+        let replica = Self {
             core: Core::new(deps),
             engine,
             sync: Sync::default(),
@@ -245,7 +245,7 @@ impl<K: Kv> Host<K> {
             samples: VecDeque::new(),
             published_round: (Height::GENESIS, Round::ZERO),
         };
-        Ok((host, verifier))
+        Ok((replica, verifier))
     }
 
     /// Handles inputs in order and returns outputs in order. Everything that the outputs depend on is durable.
@@ -396,7 +396,7 @@ impl<K: Kv> Host<K> {
             return self.on_round_state(peer, state);
         }
         self.note_height(peer, height);
-        // The host has moved since the verifier saw the message. If it cannot be checked now either, its round is too
+        // The replica has moved since the verifier saw the message. If it cannot be checked now either, its round is too
         // far ahead.
         if (height == ours || height == ours.next()) && checks <= self.checks_left {
             self.checks_left -= checks;
@@ -448,7 +448,7 @@ impl<K: Kv> Host<K> {
         if height != self.core.chain.height() {
             return;
         }
-        let known = |host: &Self| host.engine.proposals(proposal.proposal.round).any(|known| *known == *proposal);
+        let known = |replica: &Self| replica.engine.proposals(proposal.proposal.round).any(|known| *known == *proposal);
         let new = !known(self);
         self.feed(batch, EngineInput::Proposal { proposal: proposal.clone(), received });
         if new && known(self) {

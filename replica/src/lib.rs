@@ -2,11 +2,11 @@
 //! sync.
 //!
 //! ```text
-//!   peers ──> Verifier::check (any thread) ──> Host::step(now, [Input]) ──> [Output] ──> sockets, timers, pools
+//!   peers ──> Verifier::check (any thread) ──> Replica::step(now, [Input]) ──> [Output] ──> sockets, timers, pools
 //!                                                │        ▲
 //!                                     Store (writes)   Mempool (shared with RPC and gossip)
 //! ```
-//! `Host` depends only on its inputs: time, messages of peers and responses are passed in as values. The node calls it
+//! `Replica` depends only on its inputs: time, messages of peers and responses are passed in as values. The node calls it
 //! from its consensus thread, the simulator under a virtual clock; both run the same code.
 
 mod api;
@@ -15,17 +15,17 @@ mod chain;
 mod core;
 mod gossip;
 mod guard;
-mod host;
 mod live;
 pub mod mempool;
 mod recent;
+mod replica;
 mod sync;
 mod tx_verifier;
 mod verifier;
 
 pub use api::*;
-pub use host::{Host, HostError};
 pub use live::LiveApp;
 pub use mempool::{Added, Mempool, MempoolError, Source};
+pub use replica::{Replica, ReplicaError};
 pub use tx_verifier::TxVerifier;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};
