@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mempool::Mempool;
 use p2p::{Event, Events, Network, NodeId, RequestId};
-use replica::{Input, Mempool, Offence, Peer, Replica};
+use replica::{Input, Offence, Peer, Replica};
 use storage::{RocksKv, Store};
 use tokio::{sync::Semaphore, task::AbortHandle};
 use types::{

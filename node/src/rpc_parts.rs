@@ -7,8 +7,9 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use mempool::Mempool;
 use p2p::{Channel, PeerAddress, PeerInfo};
-use replica::{LiveApp, Mempool};
+use replica::LiveApp;
 use storage::{RocksKv, Store};
 use types::{Address, ConsensusPublicKey, Evidence, TxId};
 

@@ -17,8 +17,9 @@ use std::{
 };
 
 use consensus::Signer;
+use mempool::{Mempool, TxVerifier};
 use p2p::{Network, NodeKey};
-use replica::{Mempool, Replica, ReplicaError, Status, TxVerifier};
+use replica::{Replica, ReplicaError, Status};
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
 
@@ -528,16 +529,16 @@ fn replica_config(config: &Config) -> replica::Config {
     }
 }
 
-fn mempool_config(config: &Config) -> replica::mempool::Config {
+fn mempool_config(config: &Config) -> mempool::Config {
     let settings = &config.mempool;
-    replica::mempool::Config {
+    mempool::Config {
         txs_max: settings.size,
         bytes_max: settings.max_txs_bytes,
         tx_bytes_max: settings.max_tx_bytes,
         sender_txs_max: settings.max_txs_per_sender,
         ttl: settings.ttl_duration,
         committed_max: settings.cache_size,
-        ..replica::mempool::Config::default()
+        ..mempool::Config::default()
     }
 }
 

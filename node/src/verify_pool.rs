@@ -31,8 +31,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use mempool::{Mempool, Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
-use replica::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier};
+use replica::{Checked, Input, Offence, Peer, Verifier};
 use storage::{RocksKv, Store};
 use tokio::sync::oneshot;
 use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Time, Transaction, TxBatch, Wire};

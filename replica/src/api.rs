@@ -6,25 +6,10 @@ use consensus::SignState;
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, PeerMessage,
-    Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, Peer,
+    PeerMessage, Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
+    VerifiedVote,
 };
-
-/// Identifier of a peer: its node id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer(pub [u8; 20]);
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({self})")
-    }
-}
 
 /// All inputs that a replica accepts.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::{
 
 use app::{BlockContext, BlockTx};
 use consensus::{Engine, Input as EngineInput, Message, SignState, Timeout, driver::Effects, votes::VoteSet};
+use mempool::{Mempool, TxVerifier};
 use storage::{CommitBatch, Kv, Store, StoreError};
 use types::{
     Address, Block, BlockId, Commit, Evidence, HardState, Height, PartSet, PeerMessage, Power, Round, Time, TxId,
@@ -15,7 +16,7 @@ use types::{
 };
 
 use crate::{
-    CommitTiming, Committed, Config, Halt, LiveApp, Mempool, Output, Phase, SigningRecord, Timer, TxVerifier, Verifier,
+    CommitTiming, Committed, Config, Halt, LiveApp, Output, Phase, SigningRecord, Timer, Verifier,
     blocks::{Blocks, Entry, Verdict},
     chain::Chain,
     gossip::Peers,

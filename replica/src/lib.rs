@@ -16,16 +16,12 @@ mod core;
 mod gossip;
 mod guard;
 mod live;
-pub mod mempool;
-mod recent;
 mod replica;
 mod sync;
-mod tx_verifier;
 mod verifier;
 
 pub use api::*;
 pub use live::LiveApp;
-pub use mempool::{Added, Mempool, MempoolError, Source};
 pub use replica::{Replica, ReplicaError};
-pub use tx_verifier::TxVerifier;
+pub use types::Peer;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

@@ -26,6 +26,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use app::App;
 use consensus::{Engine, Input as EngineInput, RoundNote, SignState, Signer, driver::Batch};
 use genesis::Genesis;
+use mempool::{Mempool, TxVerifier};
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
@@ -35,8 +36,8 @@ use types::{
 };
 
 use crate::{
-    Checked, CheckedBlocks, Config, Halt, Held, Input, LiveApp, Mempool, Offence, Output, Peer, Phase, RoundVotesHeld,
-    SigningRecord, Silence, Status, SyncedBlock, Timer, TxVerifier, Verifier,
+    Checked, CheckedBlocks, Config, Halt, Held, Input, LiveApp, Offence, Output, Peer, Phase, RoundVotesHeld,
+    SigningRecord, Silence, Status, SyncedBlock, Timer, Verifier,
     blocks::{Added, Blocks, Verdict},
     chain::Chain,
     core::{Core, Deps},

@@ -9,7 +9,8 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use replica::{Config, Input, Mempool, Offence, Output, Peer, Replica, Source, Timer, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, Source, TxVerifier};
+use replica::{Config, Input, Offence, Output, Peer, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{
     Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,

@@ -9,9 +9,9 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use mempool::{Mempool, Source, TxVerifier};
 use replica::{
-    Committed, Config, Halt, Input, Mempool, Offence, Output, Peer, Replica, SigningRecord, Silence, Source, Status,
-    TxVerifier, Verifier, mempool,
+    Committed, Config, Halt, Input, Offence, Output, Peer, Replica, SigningRecord, Silence, Status, Verifier,
 };
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, StoreError, View};
 use types::{

@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisValidator};
+use mempool::{Mempool, TxVerifier};
 use replica::Verifier;
-use replica::{
-    Checked, Committed, Config, Halt, Input, Mempool, Offence, Output, Peer, Replica, Timer, TxVerifier, mempool,
-};
+use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Peer, Replica, Timer};
 use storage::{MemDisk, MemKv, Store};
 use types::*;
 

@@ -11,7 +11,8 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisValidator};
-use replica::{Config, Input, Mempool, Output, Peer, Replica, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, TxVerifier};
+use replica::{Config, Input, Output, Peer, Replica, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{limits::VALIDATORS_MAX, *};
 

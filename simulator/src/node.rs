@@ -11,7 +11,8 @@ use std::{
 use app::{Account, Rules, View};
 use consensus::{SignState, Signer};
 use genesis::Genesis;
-use replica::{Config, Input, Mempool, Peer, Replica, SigningRecord, Source, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, Source, TxVerifier};
+use replica::{Config, Input, Peer, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, Time};
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use replica::{Checked, Halt, Input, Offence, Output, Replica, Source, Timer};
+use mempool::Source;
+use replica::{Checked, Halt, Input, Offence, Output, Replica, Timer};
 use storage::StoreError;
 use types::{
     BlockId, BlockRequest, BlockResponse, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Round,

@@ -70,7 +70,8 @@ pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
-    BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch, WaitingTxs,
+    BlockAndCommit, BlockRequest, BlockResponse, Peer, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch,
+    WaitingTxs,
 };
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
     core::{Collector, Desc},
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
-use replica::{Mempool, TxVerifier};
 use storage::{Histogram as Counted, Kv, RocksKv, Store};
 
 use super::Fact;
