@@ -42,8 +42,8 @@ struct One {
     /// Keys by validator index.
     keys: Vec<SecretKey>,
     now: Time,
-    /// For each step: the kind of input, the number of inputs, and the duration.
-    figures: Vec<(String, u32, Duration)>,
+    /// For each step: the kind of input, the number of inputs, the duration, and that of the status after it.
+    figures: Vec<(String, u32, Duration, Duration)>,
 }
 
 impl One {
@@ -99,7 +99,11 @@ impl One {
         let begun = Instant::now();
         let outputs = self.replica.step(self.now, inputs);
         let took = begun.elapsed();
-        self.figures.push((what.to_owned(), count as u32, took));
+        let begun = Instant::now();
+        let status = self.replica.status();
+        let status_took = begun.elapsed();
+        assert_eq!(status.peer_heights.len(), usize::from(PEERS));
+        self.figures.push((what.to_owned(), count as u32, took, status_took));
         outputs
     }
 }
@@ -121,13 +125,14 @@ fn state(height: u64, round: u32, votes: &BitSet) -> PeerMessage {
 fn worst_steps() {
     let runs: Vec<_> = (0..5).map(|_| steps()).collect();
     for index in 0..runs[0].len() {
-        let (what, count, _) = &runs[0][index];
+        let (what, count, ..) = &runs[0][index];
         let took = runs.iter().map(|figures| figures[index].2).min().unwrap_or_default();
-        println!("{what:50} {count:5} inputs {took:>12?}, {:>10?} each", took / *count);
+        let status = runs.iter().map(|figures| figures[index].3).min().unwrap_or_default();
+        println!("{what:50} {count:5} inputs {took:>12?}, {:>10?} each, status {status:>10?}", took / *count);
     }
 }
 
-fn steps() -> Vec<(String, u32, Duration)> {
+fn steps() -> Vec<(String, u32, Duration, Duration)> {
     let mut one = One::new();
     let (none, mut all) = (BitSet::new(VALIDATORS_MAX as u32), BitSet::new(VALIDATORS_MAX as u32));
     (0..all.len()).for_each(|index| all.set(index));
@@ -162,7 +167,7 @@ fn steps() -> Vec<(String, u32, Duration)> {
         |n: u32| PeerMessage::Part { height: Height(1), round: Round(0), part: parts.get(n % 64).unwrap().clone() };
     let begun = Instant::now();
     let inputs: Vec<Input> = (0..64).map(|n| one.says(n, &part(n))).collect();
-    one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed()));
+    one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed(), Duration::ZERO));
     one.step("parts of blocks without a proposal", inputs.clone());
     one.step("the same parts again", inputs);
     let unchecked =
@@ -192,6 +197,10 @@ fn steps() -> Vec<(String, u32, Duration)> {
     };
     let inputs = (0..1024).map(unchecked).collect();
     one.step("unchecked votes", inputs);
+
+    one.step("an input that changes nothing", vec![Input::TxsAvailable]);
+    let inputs = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n))).collect();
+    one.step("connections of all peers", inputs);
 
     synced(&mut one);
     one.figures
