@@ -1,7 +1,7 @@
 //! The mempool: transactions that wait for a block, and the check of their signatures.
 //!
 //! The crate's types are shared between threads: RPC, gossip and the consensus thread use one [`Mempool`] and one
-//! [`TxVerifier`].
+//! [`TxVerifier`]. A validator sees both as a [`types::TxPool`] that its driver lends it for one step ([`SharedPool`]).
 //!
 //! ```text
 //!   clients ─┐                        ┌─> reap: the proposer's block
@@ -34,9 +34,11 @@ mod error;
 mod mempool;
 mod pool;
 mod recent;
+mod shared;
 mod tx_verifier;
 
 pub use config::{ANNOUNCE_INTERVAL, Added, Config, Source, Stats};
 pub use error::MempoolError;
 pub use mempool::Mempool;
+pub use shared::SharedPool;
 pub use tx_verifier::TxVerifier;

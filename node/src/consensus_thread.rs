@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
 use replica::{Committed, Input, Output, Peer, Replica, Status, Timer};
 use storage::RocksKv;
@@ -39,6 +40,8 @@ use crate::{
 pub struct ConsensusThread {
     /// The replica, which holds all protocol logic.
     pub replica: Replica<RocksKv>,
+    /// The waiting transactions, lent to the replica for each step.
+    pub txs: SharedPool,
     /// Queue of inputs from the other threads.
     pub inbox: Arc<Inbox>,
     /// The network for messages and requests to peers.
@@ -103,11 +106,11 @@ impl Turns {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            self.thread.pool.expire(now.steady);
+            self.thread.txs.mempool.expire(now.steady);
         }
         self.thread.replica.watch(self.thread.board.is_watched());
         let begun = Instant::now();
-        let outputs = self.thread.replica.step(now, std::mem::take(inputs));
+        let outputs = self.thread.replica.step(now, std::mem::take(inputs), &self.thread.txs);
         let stepped = Instant::now();
         let has_committed = outputs.iter().any(|output| matches!(output, Output::Committed(_)));
         let mut sent = Encoded::default();

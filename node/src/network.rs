@@ -9,7 +9,7 @@ use std::{
 
 use mempool::Mempool;
 use p2p::{Event, Events, Network, NodeId, RequestId};
-use replica::{Input, Offence, Peer, Replica};
+use replica::{Input, Offence, Peer};
 use storage::{RocksKv, Store};
 use tokio::{sync::Semaphore, task::AbortHandle};
 use types::{
@@ -126,7 +126,7 @@ impl Exchange {
     fn response(&self, request: PeerRequest) -> Vec<u8> {
         match request {
             PeerRequest::Blocks(request) => {
-                let (response, unreadable) = Replica::serve(&self.handles.store, request);
+                let (response, unreadable) = replica::serve(&self.handles.store, request);
                 if let Some(error) = unreadable {
                     self.handles.metrics.unreadable.note("peer", &error);
                 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use consensus::Signer;
-use mempool::{Mempool, TxVerifier};
+use mempool::{Mempool, SharedPool, TxVerifier};
 use p2p::{Network, NodeKey};
 use replica::{Replica, ReplicaError, Status};
 use storage::{RocksKv, Store};
@@ -164,8 +164,7 @@ impl Node {
         // Transactions in the mempool are verified, and are not verified again when they arrive in a block.
         let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
         let (mut replica, verifier) =
-            Replica::resume(replica_config(&config), store.clone(), mempool.clone(), txs.clone(), signer)
-                .map_err(cannot_open)?;
+            Replica::resume(replica_config(&config), store.clone(), signer).map_err(cannot_open)?;
         replica.on_phase(metrics.phase_clock());
         let app = replica.app();
         if let Some(signed) = signed {
@@ -235,6 +234,7 @@ impl Node {
         });
         let consensus = ConsensusThread {
             replica,
+            txs: SharedPool { mempool: mempool.clone(), verifier: txs.clone() },
             inbox: inbox.clone(),
             network: network.clone(),
             pool: pool.clone(),

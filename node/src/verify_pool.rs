@@ -36,7 +36,7 @@ use p2p::{GossipId, Network, NodeId, Verdict};
 use replica::{Checked, Input, Offence, Peer, Verifier};
 use storage::{RocksKv, Store};
 use tokio::sync::oneshot;
-use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Time, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
@@ -294,13 +294,6 @@ impl VerifyPool {
         queues.is_outgoing = true;
         self.wake(queues);
     }
-
-    /// Drops transactions that have waited too long. Called periodically, because without blocks nothing else drops
-    /// them.
-    pub fn expire(&self, now: Time) {
-        self.deps.mempool.expire(now);
-    }
-
     /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
     ///
     /// The receiver completes when they are processed. It fails when they were dropped, or are malformed or not signed.

@@ -5,8 +5,8 @@
 //! |---|---|
 //! | `types` | nothing |
 //! | `consensus`, `app`, `storage`, `p2p` | `types` |
-//! | `genesis`, `mempool` | `types`, `app` |
-//! | `replica` | `types`, `consensus`, `app`, `storage`, `genesis`, `mempool` |
+//! | `genesis`; its tests `mempool` | `types`, `app` |
+//! | `replica` | `types`, `consensus`, `app`, `storage`, `genesis`; its tests `mempool` |
 //! | `load` | `types`, `genesis` |
 //! | `faults` | `types`, `load` |
 //! | `simulator` | all but `p2p`, `load`, `faults`, `node` |

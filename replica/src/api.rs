@@ -11,6 +11,8 @@ use types::{
     VerifiedVote,
 };
 
+use crate::timing::CommitTiming;
+
 /// All inputs that a replica accepts.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -310,7 +312,7 @@ pub enum Timer {
     Consensus(consensus::Timeout),
     /// Time to start this height, with an empty block if there are no transactions.
     EmptyBlock(Height),
-    /// Time to send our round state to peers, and to expire requests and transactions.
+    /// Time to send our round state to peers, and to expire requests; the driver expires transactions of the mempool then too.
     Gossip,
     /// Time to run block sync, to expire requests, and to handle what the last step left over.
     Sync,
@@ -366,22 +368,6 @@ pub struct Committed {
     pub synced: bool,
     /// Durations from proposal to decision of the height.
     pub timing: CommitTiming,
-}
-
-/// Durations of the phases of a height, from the times passed to the replica and those in the votes; zero and `None` for a
-/// block that block sync delivered.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CommitTiming {
-    /// Duration from the start of the height to the decision.
-    pub decide: Duration,
-    /// Number of rounds that failed.
-    pub rounds: u32,
-    /// Duration from the block's time to the prevote that completed the polka.
-    pub quorum_prevote: Option<Duration>,
-    /// Duration from the block's time to the last prevote, if all validators prevoted the block.
-    pub full_prevote: Option<Duration>,
-    /// Duration from the block's time to the precommit that completed the decision.
-    pub quorum_precommit: Option<Duration>,
 }
 
 /// Phase of a replica's work. The replica reads no clock: a hook is called when a phase begins ([`crate::Replica::on_phase`]),
@@ -450,7 +436,7 @@ pub struct Status {
     /// The newest block with a polka.
     pub valid: Option<BlockId>,
     /// The votes held, by round.
-    pub votes: Vec<RoundVotesHeld>,
+    pub votes: Arc<[RoundVotesHeld]>,
     /// The time of the tip, if this node's clock is behind it by more than the allowed difference of clocks: the next
     /// height does not start before that time.
     pub waits_until: Option<Time>,
@@ -463,7 +449,7 @@ pub struct Status {
     /// The greatest height that is proven to be decided by a received commit that more than 2/3 signed.
     pub proven_height: Height,
     /// The height that each peer claims; no decision depends on it.
-    pub peer_heights: Vec<(Peer, Height)>,
+    pub peer_heights: Arc<[(Peer, Height)]>,
     /// The last committed height.
     pub tip: Height,
     /// App hash of the state after the tip.

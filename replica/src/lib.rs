@@ -2,26 +2,31 @@
 //! sync.
 //!
 //! ```text
-//!   peers ──> Verifier::check (any thread) ──> Replica::step(now, [Input]) ──> [Output] ──> sockets, timers, pools
-//!                                                │        ▲
-//!                                     Store (writes)   Mempool (shared with RPC and gossip)
+//!   peers ──> Verifier::check (any thread) ──> Replica::step(now, [Input], txs) ──> [Output] ──> sockets, timers, pools
+//!                                                │                  ▲
+//!                                     Store (writes)   TxPool (lent by the driver for one step)
 //! ```
-//! `Replica` depends only on its inputs: time, messages of peers and responses are passed in as values. The node calls it
+//! `Replica` depends only on its inputs: time, messages of peers and responses are passed in as values. The waiting
+//! transactions are shared with other threads; the driver passes them to each step behind a trait. The node calls it
 //! from its consensus thread, the simulator under a virtual clock; both run the same code.
 
 mod api;
 mod blocks;
 mod chain;
-mod core;
 mod gossip;
 mod guard;
 mod live;
+mod peers;
 mod replica;
+mod serve;
 mod sync;
+mod timing;
 mod verifier;
 
 pub use api::*;
 pub use live::LiveApp;
 pub use replica::{Replica, ReplicaError};
+pub use serve::serve;
+pub use timing::CommitTiming;
 pub use types::Peer;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

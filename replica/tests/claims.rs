@@ -9,7 +9,7 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use mempool::{Mempool, Source, TxVerifier};
+use mempool::{Mempool, SharedPool, Source};
 use replica::{Config, Input, Offence, Output, Peer, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{
@@ -54,27 +54,28 @@ struct One {
     replica: Replica<MemKv>,
     verifier: Verifier,
     store: Arc<Store<MemKv>>,
-    mempool: Arc<Mempool>,
+    txs: SharedPool,
     now: Time,
 }
 
 impl One {
     fn new(signs: bool) -> Self {
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
+            verifier: Arc::default(),
+        };
         let signer = signs.then(|| Signer::new(key(1), SignState::default()));
         let config = Config { empty_block_interval: None, block_interval_min: BLOCK_INTERVAL, ..Config::default() };
-        let txs = Arc::new(TxVerifier::default());
-        let (replica, verifier) =
-            Replica::open(config, &genesis(), store.clone(), mempool.clone(), txs, signer).unwrap();
+        let (replica, verifier) = Replica::open(config, &genesis(), store.clone(), signer).unwrap();
         let now = Time::from_unix_millis(1_700_000_001_000);
-        let mut one = Self { replica, verifier, store, mempool, now };
+        let mut one = Self { replica, verifier, store, txs, now };
         one.step(vec![Input::Start, Input::PeerUp(STRANGER)]);
         one
     }
 
     fn step(&mut self, inputs: Vec<Input>) -> Vec<Output> {
-        self.replica.step(self.now, inputs)
+        self.replica.step(self.now, inputs, &self.txs)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -99,7 +100,7 @@ impl One {
         for nonce in first..first + txs {
             let tx = types::VerifiedTx::from_bytes(transfers(nonce).bytes()).unwrap();
             let params = self.store.params(tip.next()).unwrap();
-            self.mempool.add(&reader, tip, &params, tx, self.now, Source::Local).unwrap();
+            self.txs.mempool.add(&reader, tip, &params, tx, self.now, Source::Local).unwrap();
         }
         drop(reader);
         self.pass(BLOCK_INTERVAL);
@@ -113,7 +114,7 @@ impl One {
             let answer = |output: &Output| match output {
                 Output::VerifyTxs { block_id, .. } => Some(Input::TxsVerified { block_id: *block_id, valid: true }),
                 Output::RequestBlocks { request, blocks, .. } => {
-                    let response = Replica::serve(&other.store, *blocks).0;
+                    let response = replica::serve(&other.store, *blocks).0;
                     let response = Some(self.verifier.check_blocks(response));
                     Some(Input::Blocks { request: *request, response })
                 }
@@ -229,7 +230,7 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     // A commit with an invalid signature proves nothing.
     one.pass(Duration::from_secs(2));
     let (request, blocks) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
-    let genuine = Replica::serve(&ahead.store, blocks).0;
+    let genuine = replica::serve(&ahead.store, blocks).0;
     let nothing = BlockResponse { blocks: Vec::new(), latest: Height(1_000_000), ..genuine.clone() };
     let mut commit = genuine.latest_commit.clone().unwrap();
     commit.height = Height(1_000_000);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisValidator};
-use mempool::{Mempool, TxVerifier};
+use mempool::{Mempool, SharedPool};
 use replica::Verifier;
 use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Peer, Replica, Timer};
 use storage::{MemDisk, MemKv, Store};
@@ -49,28 +49,33 @@ fn genesis() -> Genesis {
 
 struct Node {
     replica: Replica<MemKv>,
+    txs: SharedPool,
     verifier: Verifier,
 }
 
 fn node(signer: Option<Signer>) -> Node {
     let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-    let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
-    let txs = Arc::new(TxVerifier::default());
-    let (replica, verifier) = Replica::open(Config::default(), &genesis(), store, mempool, txs, signer).unwrap();
-    Node { replica, verifier }
+    let txs =
+        SharedPool { mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())), verifier: Arc::default() };
+    let (replica, verifier) = Replica::open(Config::default(), &genesis(), store, signer).unwrap();
+    Node { replica, verifier, txs }
 }
 
 /// Returns a full node that has started and has a peer.
 fn follower() -> Node {
     let mut node = node(None);
-    node.replica.step(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
+    node.step_at(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
     node
 }
 
 impl Node {
+    fn step_at(&mut self, now: Time, inputs: Vec<Input>) -> Vec<Output> {
+        self.replica.step(now, inputs, &self.txs)
+    }
+
     fn says(&mut self, message: PeerMessage) -> Vec<Output> {
         let message: Checked = self.verifier.check(message);
-        self.replica.step(now(1), vec![Input::Message { peer: PEER, message, received: now(1) }])
+        self.step_at(now(1), vec![Input::Message { peer: PEER, message, received: now(1) }])
     }
 
     fn says_parts(&mut self, round: u32, parts: &PartSet) -> Vec<Output> {
@@ -83,7 +88,7 @@ impl Node {
 /// Returns the first block, as the validator itself decides it.
 fn first_block() -> Block {
     let mut node = node(Some(Signer::new(key(), SignState::default())));
-    let outputs = node.replica.step(now(0), vec![Input::Start]);
+    let outputs = node.step_at(now(0), vec![Input::Start]);
     let committed: Vec<&Arc<Committed>> = outputs
         .iter()
         .filter_map(|output| match output {
@@ -190,7 +195,7 @@ fn a_decided_block_that_is_invalid_here_halts_the_node_with_the_reason() {
 /// Claims that the peer is two heights ahead, and sends the first block with its commit as the response.
 fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
     let answer = answer_of(node, block, commit_of(block));
-    node.replica.step(now(2), vec![answer])
+    node.step_at(now(2), vec![answer])
 }
 
 fn commit_of(block: &Block) -> Commit {
@@ -202,7 +207,7 @@ fn commit_of(block: &Block) -> Commit {
 /// Claims that the peer is two heights ahead, and returns its response to the request that follows.
 fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
     let bytes = block.part_set().bytes().unwrap();
-    let outputs = node.replica.step(now(1), vec![Input::Timer(Timer::Gossip)]);
+    let outputs = node.step_at(now(1), vec![Input::Timer(Timer::Gossip)]);
     let ours = outputs.iter().find_map(|output| match output {
         Output::Broadcast(message) => match &**message {
             PeerMessage::RoundState(state) => Some(state.clone()),
@@ -235,7 +240,7 @@ fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
         let verified = response.blocks[0].verified.as_mut().unwrap();
         assert_eq!(verified.result.is_ok(), holds);
         verified.validators = Hash([3; 32]);
-        let outputs = node.replica.step(now(2), vec![answer]);
+        let outputs = node.step_at(now(2), vec![answer]);
         let asked: Vec<Arc<Commit>> = outputs
             .iter()
             .filter_map(|output| match output {
@@ -247,9 +252,9 @@ fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
             matches!(output, Output::Committed(_) | Output::Penalize { .. } | Output::VerifyCommit { .. })
         };
         assert_eq!((asked.len(), outputs.iter().filter(|output| acts(output)).count()), (1, 1), "{outputs:?}");
-        assert!(!node.replica.step(now(3), vec![Input::Timer(Timer::Sync)]).iter().any(acts), "it asks once");
+        assert!(!node.step_at(now(3), vec![Input::Timer(Timer::Sync)]).iter().any(acts), "it asks once");
         let verified = node.verifier.verify_commit(asked[0].clone());
-        let outputs = node.replica.step(now(4), vec![Input::CommitVerified(verified)]);
+        let outputs = node.step_at(now(4), vec![Input::CommitVerified(verified)]);
         match outputs.iter().find(|output| acts(output)) {
             Some(Output::Committed(committed)) => assert!(holds && committed.synced),
             Some(Output::Penalize { offence, .. }) => assert!(!holds && offence.to_string().contains("signature 0")),
@@ -305,16 +310,16 @@ fn no_height_starts_before_the_time_of_the_last_block() {
         };
         outputs.iter().filter_map(timer).collect()
     };
-    let outputs = node.replica.step(early, vec![Input::Start]);
+    let outputs = node.step_at(early, vec![Input::Start]);
     let wait = (Timer::EmptyBlock(Height(1)), Duration::from_secs(10));
     assert_eq!(timers(&outputs), [(Timer::Gossip, Config::default().gossip_interval), wait]);
     assert_eq!(outputs.len(), 2, "nothing is built, signed or written: {outputs:?}");
     assert_eq!((node.replica.status().waits_until, node.replica.status().syncs), (Some(genesis_time()), 0));
     let later = genesis_time().saturating_sub(Duration::from_millis(1));
-    let outputs = node.replica.step(later, vec![Input::Timer(Timer::Gossip)]);
+    let outputs = node.step_at(later, vec![Input::Timer(Timer::Gossip)]);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Committed(_))));
     // The clock may be corrected in the meantime: every input makes the replica check the time again.
-    let outputs = node.replica.step(genesis_time(), vec![Input::TxsAvailable]);
+    let outputs = node.step_at(genesis_time(), vec![Input::TxsAvailable]);
     assert!(outputs.iter().any(|output| matches!(output, Output::Committed(_))), "{outputs:?}");
     assert_eq!(node.replica.status().waits_until, None);
 }

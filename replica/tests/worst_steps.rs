@@ -11,7 +11,7 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisValidator};
-use mempool::{Mempool, TxVerifier};
+use mempool::{Mempool, SharedPool};
 use replica::{Config, Input, Output, Peer, Replica, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{limits::VALIDATORS_MAX, *};
@@ -37,6 +37,7 @@ fn peer(n: u32) -> Peer {
 /// A full node of a chain of 200 validators, with 64 peers, in the first height.
 struct One {
     replica: Replica<MemKv>,
+    txs: SharedPool,
     verifier: Verifier,
     validators: ValidatorSet,
     /// Keys by validator index.
@@ -64,16 +65,18 @@ impl One {
         })
         .unwrap();
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
-        let txs = Arc::new(TxVerifier::default());
-        let (replica, verifier) = Replica::open(Config::default(), &genesis, store, mempool, txs, None).unwrap();
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
+            verifier: Arc::default(),
+        };
+        let (replica, verifier) = Replica::open(Config::default(), &genesis, store, None).unwrap();
         let validators = genesis.first_state().validators.clone();
         let mut keys = keys();
         keys.sort_by_key(|key| validators.by_address(&key.public_key().address()).map(|(index, _)| index));
         let now = start_time().saturating_add(Duration::from_secs(1));
-        let mut one = Self { replica, verifier, validators, keys, now, figures: Vec::new() };
+        let mut one = Self { replica, txs, verifier, validators, keys, now, figures: Vec::new() };
         let up = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n)));
-        one.replica.step(now, [Input::Start].into_iter().chain(up).collect());
+        one.replica.step(now, [Input::Start].into_iter().chain(up).collect(), &one.txs);
         one
     }
 
@@ -97,7 +100,7 @@ impl One {
         self.now = self.now.saturating_add(Duration::from_millis(700));
         let count = inputs.len();
         let begun = Instant::now();
-        let outputs = self.replica.step(self.now, inputs);
+        let outputs = self.replica.step(self.now, inputs, &self.txs);
         let took = begun.elapsed();
         let begun = Instant::now();
         let status = self.replica.status();

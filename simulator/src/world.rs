@@ -8,7 +8,7 @@ use std::{
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use mempool::Source;
-use replica::{Checked, Halt, Input, Offence, Output, Replica, Timer};
+use replica::{Checked, Halt, Input, Offence, Output, Timer};
 use storage::StoreError;
 use types::{
     BlockId, BlockRequest, BlockResponse, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Round,
@@ -395,7 +395,7 @@ impl World {
         let clock = self.nodes[node].clock(self.epoch, self.now);
         let Some(alive) = &mut self.nodes[node].alive else { return false };
         let taken = alive.take_tx(bytes, clock, Source::Local);
-        let txs = Arc::new(alive.mempool.take_outgoing(usize::MAX));
+        let txs = Arc::new(alive.txs.mempool.take_outgoing(usize::MAX));
         if !txs.is_empty() {
             for to in 0..self.nodes.len() {
                 let Some(connection) = self.connections[node][to] else { continue };
@@ -525,7 +525,10 @@ impl World {
         alive.scheduled = false;
         let syncs = alive.syncs();
         let inputs = std::mem::take(&mut alive.inbox);
-        let outputs = alive.replica.step(clock, inputs);
+        if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
+            alive.txs.mempool.expire(clock);
+        }
+        let outputs = alive.replica.step(clock, inputs, &alive.txs);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
@@ -787,7 +790,7 @@ impl World {
 
     fn verify_txs(&mut self, node: usize, life: u64, id: BlockId, txs: &[Transaction], precommits: &[SignedVote]) {
         let Some(alive) = &self.nodes[node].alive else { return };
-        let valid = alive.txs.verify_all(txs) && alive.verifier.hold(precommits);
+        let valid = alive.txs.verifier.verify_all(txs) && alive.verifier.hold(precommits);
         let after = Duration::from_micros(self.random.within(50, 5_000));
         self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id: id, valid } });
     }
@@ -814,7 +817,7 @@ impl World {
         if self.nodes[to].behaviour == Some(Behaviour::Claimant) {
             return;
         }
-        let (mut response, None) = Replica::serve(&alive.store, blocks) else { return };
+        let (mut response, None) = replica::serve(&alive.store, blocks) else { return };
         if self.nodes[to].behaviour.is_some_and(|b| matches!(b, Behaviour::Garbage | Behaviour::BadBlocks)) {
             spoil_response(&mut self.random, &mut response);
         }
