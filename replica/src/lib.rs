@@ -1,5 +1,4 @@
-//! The core of a node, without I/O of its own: engine, application, store, mempool, block parts, gossip repair, block
-//! sync.
+//! The core of a node, without I/O of its own: engine, application, store, block parts, gossip repair, block sync.
 //!
 //! ```text
 //!   peers ──> Verifier::check (any thread) ──> Replica::step(now, [Input], txs) ──> [Output] ──> sockets, timers, pools
