@@ -2,7 +2,9 @@
 
 mod support;
 
-use consensus::{DoubleSign, Engine, Input, Message, Output, SignState, Signer, Timeout, TimeoutKind::*, driver};
+use std::collections::VecDeque;
+
+use consensus::{DoubleSign, Engine, Input, Message, Output, SignState, Signer, TimeoutKind::*, driver};
 use support::*;
 use types::*;
 
@@ -284,43 +286,39 @@ fn a_flood_of_equivocation_takes_no_more_than_two_votes() {
 
 // ---- the driver ------------------------------------------------------------------------------------------------
 
-#[derive(Default)]
-struct Log {
-    calls: Vec<String>,
-    answers_valid: bool,
-}
-
-impl driver::Effects for Log {
-    fn build_block(&mut self, _: &Engine, _: Height, round: Round) -> Vec<Input> {
-        self.calls.push("build".into());
-        vec![Input::BlockBuilt { round, block_id: block('a'), time: now() }]
-    }
-    fn check_block(&mut self, _: &Engine, block_id: BlockId) -> Vec<Input> {
-        self.calls.push("check".into());
-        self.answers_valid.then(|| checked(block_id, true)).into_iter().collect()
-    }
-    fn commit(&mut self, _: &Engine, _: BlockId, _: Commit) -> Vec<Input> {
-        self.calls.push("commit".into());
-        Vec::new()
-    }
-    fn start_timer(&mut self, _: Timeout, _: std::time::Duration) {}
-    fn evidence(&mut self, _: Evidence) {}
-    fn write_ahead(&mut self, hard_state: &HardState) {
-        self.calls.push(format!("write {}", hard_state.votes.len()));
-    }
-    fn broadcast(&mut self, message: Message) {
-        self.calls.push(match message {
-            Message::Proposal(_) => "say proposal".into(),
-            Message::Vote(vote) => format!("say {:?}", vote.vote.vote_type).to_lowercase(),
-            Message::Certificate(_) => "say certificate".into(),
-        });
-    }
-}
-
+/// Runs one batch in which every block is built and valid, and returns what was executed, in order. Each output is
+/// executed when the driver returns it; its answer precedes the remaining inputs.
 fn drive(engine: &mut Engine, inputs: Vec<Input>) -> Vec<String> {
-    let mut log = Log { answers_valid: true, ..Default::default() };
-    driver::run(engine, now(), inputs, &mut log);
-    log.calls
+    let (mut batch, mut calls, mut queue) = (driver::Batch::default(), Vec::new(), VecDeque::from(inputs));
+    while let Some(input) = queue.pop_front() {
+        let mut answers = Vec::new();
+        for output in batch.step(engine, now().into(), input) {
+            calls.extend(name(&output));
+            answers.extend(match output {
+                Output::BuildBlock { round, .. } => {
+                    Some(Input::BlockBuilt { round, block_id: block('a'), time: now() })
+                }
+                Output::CheckBlock(block_id) => Some(checked(block_id, true)),
+                _ => None,
+            });
+        }
+        answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
+    }
+    calls.extend(batch.finish().filter_map(|output| name(&output)));
+    calls
+}
+
+fn name(output: &Output) -> Option<String> {
+    Some(match output {
+        Output::BuildBlock { .. } => "build".into(),
+        Output::CheckBlock(_) => "check".into(),
+        Output::Commit { .. } => "commit".into(),
+        Output::WriteAhead(hard_state) => format!("write {}", hard_state.votes.len()),
+        Output::Broadcast(Message::Proposal(_)) => "say proposal".into(),
+        Output::Broadcast(Message::Vote(vote)) => format!("say {:?}", vote.vote.vote_type).to_lowercase(),
+        Output::Broadcast(Message::Certificate(_)) => "say certificate".into(),
+        Output::StartTimer(..) | Output::Evidence(_) => return None,
+    })
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use consensus::RoundNote;
-use host::{Committed, Status};
+use replica::{Committed, Status};
 use tokio::sync::broadcast;
 use types::{Address, Evidence, Height, Round};
 
@@ -25,7 +25,7 @@ const REMEMBERED_MAX: usize = 1024;
 /// An event inside a height.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// A note of the host about one round.
+    /// A note of the replica about one round.
     Round(RoundNote),
     /// A double sign that this node saw or a client submitted; its signatures are verified.
     Evidence(Box<Evidence>),
@@ -72,13 +72,13 @@ pub struct Board {
 #[derive(Debug)]
 struct Seen {
     status: Arc<Status>,
-    /// When the host entered the current height, round and step.
+    /// When the replica entered the current height, round and step.
     step_since: Instant,
     last_block: Option<Instant>,
 }
 
 impl Board {
-    /// Creates a board that shows the host's status at the start.
+    /// Creates a board that shows the replica's status at the start.
     pub fn new(status: Status) -> Self {
         let seen = Seen { status: Arc::new(status), step_since: Instant::now(), last_block: None };
         Self {
@@ -89,12 +89,12 @@ impl Board {
         }
     }
 
-    /// Returns the last published status of the host.
+    /// Returns the last published status of the replica.
     pub fn status(&self) -> Arc<Status> {
         self.read().status.clone()
     }
 
-    /// Returns the status of the host and the time that it has spent in the current step.
+    /// Returns the status of the replica and the time that it has spent in the current step.
     pub fn status_since(&self) -> (Arc<Status>, Duration) {
         let seen = self.read();
         (seen.status.clone(), seen.step_since.elapsed())
@@ -111,7 +111,7 @@ impl Board {
         self.committed.subscribe()
     }
 
-    /// Subscribes to events inside heights from now on. While there is no subscriber, the host records no events.
+    /// Subscribes to events inside heights from now on. While there is no subscriber, the replica records no events.
     pub fn watch(&self) -> broadcast::Receiver<Arc<Happened>> {
         self.happened.subscribe()
     }

@@ -1,12 +1,12 @@
-//! The loop of the consensus thread: wait, collect the available inputs, run one step of the host, perform its outputs
+//! The loop of the consensus thread: wait, collect the available inputs, run one step of the replica, perform its outputs
 //! in order.
 //!
 //! ```text
 //!   verify pool ─┐
-//!   network ─────┼─▶ Inbox ──▶ [Input] ──▶ Host::step(now, [Input]) ──▶ [Output] ──▶ network, timers, pool, board
+//!   network ─────┼─▶ Inbox ──▶ [Input] ──▶ Replica::step(now, [Input]) ──▶ [Output] ──▶ network, timers, pool, board
 //!   timers ──────┘   bounded     one batch     at most one sync             in order
 //! ```
-//! One thread owns the host. It waits only for the inbox, the next timer, or the disk inside `Host::step`; nothing is
+//! One thread owns the replica. It waits only for the inbox, the next timer, or the disk inside `Replica::step`; nothing is
 //! polled. Everything that the outputs depend on is durable when `step` returns, so the thread only has to send them.
 //!
 //! Both clocks are read once per batch: see `clock.rs`.
@@ -18,8 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Committed, Host, Input, Output, Peer, Status, Timer};
+use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
+use replica::{Committed, Input, Output, Peer, Replica, Status, Timer};
 use storage::RocksKv;
 use types::{Address, PeerMessage, PeerRequest, Wire};
 
@@ -37,8 +38,10 @@ use crate::{
 
 /// The consensus thread and the parts of the node that it uses.
 pub struct ConsensusThread {
-    /// The host, which holds all protocol logic.
-    pub host: Host<RocksKv>,
+    /// The replica, which holds all protocol logic.
+    pub replica: Replica<RocksKv>,
+    /// The waiting transactions, lent to the replica for each step.
+    pub txs: SharedPool,
     /// Queue of inputs from the other threads.
     pub inbox: Arc<Inbox>,
     /// The network for messages and requests to peers.
@@ -60,7 +63,7 @@ pub struct ConsensusThread {
 impl ConsensusThread {
     /// Runs until the inbox is closed. The caller must use a thread of its own for it.
     ///
-    /// Errors: the reason for which the host must stop.
+    /// Errors: the reason for which the replica must stop.
     pub fn run(self) -> Result<(), Failure> {
         os::prefer_latency();
         let status = self.board.status();
@@ -91,30 +94,30 @@ struct Turns {
     thread: ConsensusThread,
     timers: Timers,
     clock: Clock,
-    /// Status of the host after the last turn.
+    /// Status of the replica after the last turn.
     status: Arc<Status>,
     step_since: Instant,
     catching_up: CatchingUp,
 }
 
 impl Turns {
-    /// Runs one step of the host with a batch of inputs and performs the outputs in order.
+    /// Runs one step of the replica with a batch of inputs and performs the outputs in order.
     fn turn(&mut self, inputs: &mut Vec<Input>) -> Result<(), Failure> {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            self.thread.pool.expire(now.steady);
+            self.thread.txs.mempool.expire(now.steady);
         }
-        self.thread.host.watch(self.thread.board.is_watched());
+        self.thread.replica.watch(self.thread.board.is_watched());
         let begun = Instant::now();
-        let outputs = self.thread.host.step(now, std::mem::take(inputs));
+        let outputs = self.thread.replica.step(now, std::mem::take(inputs), &self.thread.txs);
         let stepped = Instant::now();
         let has_committed = outputs.iter().any(|output| matches!(output, Output::Committed(_)));
         let mut sent = Encoded::default();
         for output in outputs {
             self.perform(output, &mut sent, stepped)?;
         }
-        for note in self.thread.host.take_notes() {
+        for note in self.thread.replica.take_notes() {
             self.thread.board.publish_happened(Happened::Round(note));
         }
         self.thread.metrics.on_turn(stepped - begun, stepped.elapsed(), has_committed);
@@ -166,7 +169,7 @@ impl Turns {
     }
 
     fn publish_status(&mut self) {
-        let mut status = self.thread.host.status();
+        let mut status = self.thread.replica.status();
         status.catching_up = self.catching_up.is_worth_telling(&status, Instant::now());
         let place = |status: &Status| (status.height, status.round, status.step);
         if place(&status) != place(&self.status) {
@@ -190,7 +193,7 @@ impl ConsensusThread {
         let pool = self.pool.clone();
         self.network.request_then(NodeId(peer.0), PeerRequest::Blocks(*blocks).encode(), move |reply| match reply {
             Ok(bytes) => pool.decode_response(peer, request, bytes),
-            // The host has its own timeout and then knows that the peer was silent.
+            // The replica has its own timeout and then knows that the peer was silent.
             Err(RequestError::Timeout) => {}
             Err(error) => {
                 tracing::debug!(target: "consensus", %peer, reason = %error, "a request for blocks was not answered");
@@ -247,7 +250,7 @@ impl CatchingUp {
 }
 
 /// Timers in the order of their deadlines; timers with the same deadline keep the order of their start. None is
-/// cancelled: the host ignores one that no longer matters, and its own bounds limit how many it starts.
+/// cancelled: the replica ignores one that no longer matters, and its own bounds limit how many it starts.
 #[derive(Debug, Default)]
 struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,

@@ -16,7 +16,7 @@
 use std::{fmt, io, path::Path};
 
 use files::FileError;
-use host::Halt;
+use replica::Halt;
 use storage::StoreError;
 
 use crate::config::ConfigError;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use host::Status;
+use replica::Status;
 use types::{Power, Step, Validator};
 
 /// Time after which a validator whose vote has not arrived counts as missing. Votes of a step normally arrive within

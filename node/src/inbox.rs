@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use host::{Checked, Input};
+use replica::{Checked, Input};
 use types::{PeerMessage, limits::PART_MESSAGE_BYTES_MAX};
 
 /// Maximum number of urgent inputs that wait: votes of a few rounds of the largest validator set. When full, senders
@@ -208,7 +208,7 @@ fn bulk_bytes(input: &Input) -> Option<usize> {
 mod tests {
     use std::{sync::Arc, thread, time::Duration};
 
-    use host::Peer;
+    use replica::Peer;
     use types::{Address, Certificate, Height, Part, Round, Signature, SignedVote, Time, Vote, VoteType, merkle};
 
     use super::*;

@@ -1,8 +1,8 @@
-//! The node: processes, threads, files and ports around the [`host::Host`], which holds all protocol logic.
+//! The node: processes, threads, files and ports around the [`replica::Replica`], which holds all protocol logic.
 //!
 //! ```text
 //!   peers ── p2p (tokio) ── network glue ──▶ verify pool ──▶ inbox ──▶ consensus thread ──▶ p2p
-//!   clients ── rpc (tokio) ── Submitter ────▶     │                      │  Host::step
+//!   clients ── rpc (tokio) ── Submitter ────▶     │                      │  Replica::step
 //!                   │                             ▼                      ▼
 //!                   │                          mempool ◀──────────── RocksDB store ◀── pruner
 //!                   └────────── Board: status, committed heights ◀───────┘

@@ -39,7 +39,7 @@ const LINE_CHARS_MAX: usize = 2048;
 /// Modules for which a level can be set, with the crates and targets that belong to each.
 const MODULES: [(&str, &[&str]); 7] = [
     ("main", &["main", "node", "cairn"]),
-    ("consensus", &["consensus", "host"]),
+    ("consensus", &["consensus", "replica"]),
     ("p2p", &["p2p"]),
     ("mempool", &["mempool"]),
     ("rpc", &["rpc"]),
@@ -356,7 +356,7 @@ mod tests {
     fn levels_by_module_in_cometbfts_form() {
         let targets = parse_levels("consensus:debug,p2p:none,*:error").unwrap();
         assert_eq!(level(&targets, "consensus"), LevelFilter::DEBUG);
-        assert_eq!(level(&targets, "host::sync"), LevelFilter::DEBUG);
+        assert_eq!(level(&targets, "replica::sync"), LevelFilter::DEBUG);
         assert_eq!(level(&targets, "p2p::task"), LevelFilter::OFF);
         assert_eq!(level(&targets, "rpc"), LevelFilter::ERROR);
         let targets = parse_levels("debug").unwrap();

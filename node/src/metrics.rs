@@ -23,8 +23,8 @@ use std::{
     time::Duration,
 };
 
-use host::{Committed, Input, Phase, Status};
 use prometheus::{Encoder, Registry, TextEncoder};
+use replica::{Committed, Input, Phase, Status};
 use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
 
 use crate::{clients::Clients, heard::Heard};
@@ -140,7 +140,7 @@ impl Metrics {
         self.consensus.on_inputs(inputs, status);
     }
 
-    /// Records the time of a step of the host, and of performing its outputs.
+    /// Records the time of a step of the replica, and of performing its outputs.
     pub fn on_turn(&self, step: Duration, outputs: Duration, has_committed: bool) {
         self.consensus.on_turn(step, outputs);
         if has_committed {
@@ -148,7 +148,7 @@ impl Metrics {
         }
     }
 
-    /// Returns a callback that measures the host's phases: for [`host::Host::on_phase`].
+    /// Returns a callback that measures the replica's phases: for [`replica::Replica::on_phase`].
     pub fn phase_clock(&self) -> impl FnMut(Phase) + Send + 'static {
         self.consensus.phase_clock()
     }
@@ -158,7 +158,7 @@ impl Metrics {
         self.consensus.clock_skew()
     }
 
-    /// Counts the changes between two statuses of the host.
+    /// Counts the changes between two statuses of the replica.
     pub fn on_status(&self, before: &Status, after: &Status) {
         self.consensus.on_status(before, after);
         self.blocksync.syncing.set(i64::from(after.catching_up));

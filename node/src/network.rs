@@ -1,4 +1,4 @@
-//! Turns network events into inputs of the host, reports offences to the network, and exchanges blocks and transactions
+//! Turns network events into inputs of the replica, reports offences to the network, and exchanges blocks and transactions
 //! with peers.
 
 use std::{
@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Host, Input, Mempool, Offence, Peer};
+use mempool::Mempool;
 use p2p::{Event, Events, Network, NodeId, RequestId};
+use replica::{Input, Offence, Peer};
 use storage::{RocksKv, Store};
 use tokio::{sync::Semaphore, task::AbortHandle};
 use types::{
@@ -125,7 +126,7 @@ impl Exchange {
     fn response(&self, request: PeerRequest) -> Vec<u8> {
         match request {
             PeerRequest::Blocks(request) => {
-                let (response, unreadable) = Host::serve(&self.handles.store, request);
+                let (response, unreadable) = replica::serve(&self.handles.store, request);
                 if let Some(error) = unreadable {
                     self.handles.metrics.unreadable.note("peer", &error);
                 }

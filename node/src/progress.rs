@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::{Committed, Silence, Status};
+use replica::{Committed, Silence, Status};
 use types::{Address, Round, Step};
 
 use crate::heard::{self, Heard};

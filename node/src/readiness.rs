@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Silence, Status};
 use p2p::Network;
 use prometheus::Gauge;
+use replica::{Silence, Status};
 use types::{Address, Height, Power, Round, Step, Time};
 
 use crate::{
@@ -262,13 +262,13 @@ mod tests {
             proposal: None,
             locked: None,
             valid: None,
-            votes: Vec::new(),
+            votes: Arc::default(),
             waits_until: None,
             silence: None,
             catching_up: false,
             not_kept: None,
             proven_height: Height(7),
-            peer_heights: Vec::new(),
+            peer_heights: Arc::default(),
             tip: Height(7),
             app_hash: Hash([0; 32]),
             hard_state_height: Height(7),

@@ -7,8 +7,9 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use host::{LiveApp, Mempool};
+use mempool::Mempool;
 use p2p::{Channel, PeerAddress, PeerInfo};
+use replica::LiveApp;
 use storage::{RocksKv, Store};
 use types::{Address, ConsensusPublicKey, Evidence, TxId};
 

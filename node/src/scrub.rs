@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use host::LiveApp;
+use replica::LiveApp;
 use storage::{Cf, Kv, Report, RocksKv, Store};
 
 use crate::{metrics::Metrics, os};
@@ -151,7 +151,7 @@ fn compare_part<K: Kv>(
 mod tests {
     use app::{App, state::NEVER_REVERTED, tree::rows::split_row};
     use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-    use host::Host;
+    use replica::Replica;
     use storage::{Batch, Durability, MemDisk, MemKv, View};
     use types::{ChainId, Height, Params, Power, SecretKey, Time};
 
@@ -174,7 +174,7 @@ mod tests {
             accounts: (2..50).map(account).collect(),
         });
         let store = Store::open(MemDisk::new().open(), &chain).unwrap();
-        Host::begin(&store, &genesis.unwrap()).unwrap();
+        Replica::begin(&store, &genesis.unwrap()).unwrap();
         let reader = store.reader().unwrap();
         let app = App::open(&reader, chain, reader.height());
         reader.check().unwrap();

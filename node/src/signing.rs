@@ -12,8 +12,8 @@
 //! store's log. A file that is created and renamed needs two commits of the file system's journal, which takes several
 //! times as long. If a power loss tears a write of the file, the spare is whole, and the other way round. Each ends in
 //! a checksum, so that a mixture of old and new bytes is detected even if it parses. The file is written after the
-//! store's sync, so it is never ahead of the store, unless the store is an older copy. The host decides what follows
-//! from that at the start (`host/src/guard.rs`).
+//! store's sync, so it is never ahead of the store, unless the store is an older copy. The replica decides what follows
+//! from that at the start (`replica/src/guard.rs`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -25,7 +25,7 @@ use std::{
 
 use consensus::{SignState, Signer};
 use files::{Access, Existing, FileError, ValidatorKey, ValidatorState, is_absent, write_over};
-use host::SigningRecord;
+use replica::SigningRecord;
 use storage::{RocksKv, Store, StoreError};
 use types::{ChainId, ConsensusPublicKey, HardState, Height};
 

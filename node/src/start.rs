@@ -1,7 +1,7 @@
 //! Starts and stops a node: starts its parts in the order of their dependencies, then waits until any of them ends.
 //!
 //! ```text
-//!   home lock → genesis, keys → store → host → p2p → verify pool → consensus thread, pruner → RPC, metrics
+//!   home lock → genesis, keys → store → replica → p2p → verify pool → consensus thread, pruner → RPC, metrics
 //! ```
 //! A graceful stop has the reverse order: first the RPC accepts no more requests, then the loop ends after its current
 //! batch, then the pool and the network stop; last the store is synced.
@@ -18,8 +18,9 @@ use std::{
 
 use consensus::Signer;
 use files::NodeKey;
-use host::{Host, HostError, Mempool, Status, TxVerifier};
+use mempool::{Mempool, SharedPool, TxVerifier};
 use p2p::Network;
+use replica::{Replica, ReplicaError, Status};
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
 
@@ -152,7 +153,7 @@ impl Node {
         let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
         let store = Arc::new(Store::open(kv, genesis.chain_id())?);
         if let Some(document) = genesis.document.take() {
-            Host::begin(&store, &document).map_err(cannot_open)?;
+            Replica::begin(&store, &document).map_err(cannot_open)?;
             genesis.file_hash.map_or(Ok(()), |hash| store.note_genesis_file(hash))?;
         }
         let signer = signing::load_signer(&config, &store)?;
@@ -163,16 +164,15 @@ impl Node {
         let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
         // Transactions in the mempool are verified, and are not verified again when they arrive in a block.
         let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
-        let (mut host, verifier) =
-            Host::resume(host_config(&config), store.clone(), mempool.clone(), txs.clone(), signer)
-                .map_err(cannot_open)?;
-        host.on_phase(metrics.phase_clock());
-        let app = host.app();
+        let (mut replica, verifier) =
+            Replica::resume(replica_config(&config), store.clone(), signer).map_err(cannot_open)?;
+        replica.on_phase(metrics.phase_clock());
+        let app = replica.app();
         if let Some(signed) = signed {
-            host.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;
+            replica.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;
         }
-        let board = Arc::new(Board::new(host.status()));
-        let propose_bound = show_tip(&store, &metrics, &host.status(), us)?;
+        let board = Arc::new(Board::new(replica.status()));
+        let propose_bound = show_tip(&store, &metrics, &replica.status(), us)?;
         let inbox = Arc::new(Inbox::default());
         let (ends, ended) = sync_channel(16);
 
@@ -205,7 +205,7 @@ impl Node {
         mempool.on_ready({
             let inbox = inbox.clone();
             move || {
-                inbox.try_push(host::Input::TxsAvailable); // full: the loop will look anyway
+                inbox.try_push(replica::Input::TxsAvailable); // full: the loop will look anyway
             }
         });
         mempool.on_outgoing({
@@ -234,7 +234,8 @@ impl Node {
             bytes_per_second: config.storage.scrub_bytes_per_second,
         });
         let consensus = ConsensusThread {
-            host,
+            replica,
+            txs: SharedPool { mempool: mempool.clone(), verifier: txs.clone() },
             inbox: inbox.clone(),
             network: network.clone(),
             pool: pool.clone(),
@@ -294,7 +295,7 @@ impl Node {
     fn serve(
         &mut self,
         genesis: Beginning,
-        app: host::LiveApp,
+        app: replica::LiveApp,
         mempool: Arc<Mempool>,
         validator: Option<types::ConsensusPublicKey>,
         files: Files,
@@ -501,11 +502,11 @@ fn open_database(config: &Config, tables_max: usize) -> Result<RocksKv, Failure>
     Ok(kv)
 }
 
-fn cannot_open(error: HostError) -> Failure {
+fn cannot_open(error: ReplicaError) -> Failure {
     match error {
-        HostError::Store(error) => error.into(),
-        HostError::OtherGenesis { .. } => Failure::config(error),
-        HostError::State { .. } => Failure::new(Code::Disk, error),
+        ReplicaError::Store(error) => error.into(),
+        ReplicaError::OtherGenesis { .. } => Failure::config(error),
+        ReplicaError::State { .. } => Failure::new(Code::Disk, error),
     }
 }
 
@@ -514,8 +515,8 @@ fn address(text: &str) -> SocketAddr {
     listen_address(text).expect("checked when the configuration was read")
 }
 
-fn host_config(config: &Config) -> host::Config {
-    host::Config {
+fn replica_config(config: &Config) -> replica::Config {
+    replica::Config {
         empty_block_interval: config.consensus.empty_block_interval,
         block_interval_min: config.consensus.min_block_interval,
         gossip_interval: config.consensus.gossip_interval,
@@ -523,16 +524,16 @@ fn host_config(config: &Config) -> host::Config {
     }
 }
 
-fn mempool_config(config: &Config) -> host::mempool::Config {
+fn mempool_config(config: &Config) -> mempool::Config {
     let settings = &config.mempool;
-    host::mempool::Config {
+    mempool::Config {
         txs_max: settings.size,
         bytes_max: settings.max_txs_bytes,
         tx_bytes_max: settings.max_tx_bytes,
         sender_txs_max: settings.max_txs_per_sender,
         ttl: settings.ttl_duration,
         committed_max: settings.cache_size,
-        ..host::mempool::Config::default()
+        ..mempool::Config::default()
     }
 }
 

@@ -4,8 +4,8 @@
 //! |---|---|---|---|
 //! | messages | consensus messages; fair between peers | bytes per peer, in total | dropped, counted; peers repair it |
 //! | responses | block sync responses of peers | one for each open request | – |
-//! | commits | of synced blocks, when the validators have changed since | one that the host asked for | – |
-//! | blocks | slices of a proposed block, see below | those that the host asked for | – |
+//! | commits | of synced blocks, when the validators have changed since | one that the replica asked for | – |
+//! | blocks | slices of a proposed block, see below | those that the replica asked for | – |
 //! | submissions | transactions of clients; fair between addresses | bytes per address, in total | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes per peer, in total | not forwarded, counted |
 //!
@@ -31,11 +31,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use host::{Checked, Input, Mempool, Offence, Peer, Source, TxVerifier, Verifier};
+use mempool::{Mempool, Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
+use replica::{Checked, Input, Offence, Peer, Verifier};
 use storage::{RocksKv, Store};
 use tokio::sync::oneshot;
-use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Time, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
 
 use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
 use crate::{
@@ -214,7 +215,7 @@ impl VerifyPool {
         self.work.notify_all();
     }
 
-    /// Queues a message of a peer; it is checked, then passed to the host. A full queue drops it. Never blocks.
+    /// Queues a message of a peer; it is checked, then passed to the replica. A full queue drops it. Never blocks.
     pub fn message(&self, peer: Peer, bytes: Vec<u8>, received: SystemTime) {
         let size = bytes.len();
         let mut queues = self.lock();
@@ -252,7 +253,7 @@ impl VerifyPool {
     }
 
     /// Queues a check of the transactions of a proposed block and the precommits of its last commit, as far as this
-    /// node has not checked them before. The host receives one result for all of them. Never blocks.
+    /// node has not checked them before. The replica receives one result for all of them. Never blocks.
     pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>, precommits: Vec<SignedVote>) {
         let slices = (txs.len() + precommits.len()).div_ceil(SLICE).max(1);
         let check = BlockCheck {
@@ -268,21 +269,21 @@ impl VerifyPool {
         self.work.notify_all();
     }
 
-    /// Queues a peer's response to a request for blocks; it is decoded, checked and passed to the host. Never blocks.
+    /// Queues a peer's response to a request for blocks; it is decoded, checked and passed to the replica. Never blocks.
     pub fn decode_response(&self, peer: Peer, request: u64, bytes: Vec<u8>) {
         let mut queues = self.lock();
         queues.responses.push_back((peer, request, bytes));
         self.wake(queues);
     }
 
-    /// Queues a check of the commit of a synced block; the host receives the result. Never blocks.
+    /// Queues a check of the commit of a synced block; the replica receives the result. Never blocks.
     pub fn verify_commit(&self, commit: Arc<Commit>) {
         let mut queues = self.lock();
         queues.commits.push_back(commit);
         self.wake(queues);
     }
 
-    /// Reports to the host that a request for blocks failed. Never blocks.
+    /// Reports to the replica that a request for blocks failed. Never blocks.
     pub fn no_response(&self, request: u64) {
         self.deps.inbox.push_now(Input::Blocks { request, response: None });
     }
@@ -293,13 +294,6 @@ impl VerifyPool {
         queues.is_outgoing = true;
         self.wake(queues);
     }
-
-    /// Drops transactions that have waited too long. Called periodically, because without blocks nothing else drops
-    /// them.
-    pub fn expire(&self, now: Time) {
-        self.deps.mempool.expire(now);
-    }
-
     /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
     ///
     /// The receiver completes when they are processed. It fails when they were dropped, or are malformed or not signed.

@@ -1,4 +1,4 @@
-//! Nodes that violate the protocol, with and without stake: a real host whose outgoing messages are changed.
+//! Nodes that violate the protocol, with and without stake: a real replica whose outgoing messages are changed.
 
 use std::{
     collections::{BTreeMap, VecDeque},

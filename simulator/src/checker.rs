@@ -23,7 +23,7 @@ use std::{
 };
 
 use app::View;
-use host::Committed;
+use replica::Committed;
 use storage::{MemKv, Store};
 use types::{
     Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
@@ -223,7 +223,7 @@ impl Checker {
     /// Errors: [`Broken`] if the order of rounds is wrong or too many bytes are held.
     pub fn after_step(&self, node: &Node) -> Result<(), Broken> {
         let Some(alive) = &node.alive else { return Ok(()) };
-        let engine = alive.host.engine();
+        let engine = alive.replica.engine();
         let round_of = |lock: Option<types::Lock>| lock.map(|lock| lock.round);
         let (locked, valid, round) = (round_of(engine.locked()), round_of(engine.valid()), engine.round());
         ensure!(
@@ -231,7 +231,7 @@ impl Checker {
             "I3: n{}: locked {locked:?}, valid {valid:?}, round {round}",
             node.index
         );
-        let held = alive.host.held();
+        let held = alive.replica.held();
         ensure!(
             held.engine_bytes <= held.engine_bytes_max,
             "I6: n{}'s engine holds {} bytes at height {}, round {round}, at most {} are allowed",
@@ -383,7 +383,7 @@ fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
         }
         PeerMessage::Proposal(signed) => {
             let (height, round) = (signed.proposal.height, signed.proposal.round);
-            let engine = node.alive.as_ref()?.host.engine();
+            let engine = node.alive.as_ref()?.replica.engine();
             let is_own = engine.height() == height
                 && Some(engine.validators().proposer_of_round(round).address()) == node.address();
             is_own.then(|| ((node.index, height, round, 1), blake3(&signed.encode())))

@@ -1,12 +1,12 @@
 //! Deterministic simulation of whole clusters, each from one seed.
 //!
-//! A world runs the real validator ([`host::Host`]: engine, application, store, mempool, anti-entropy, block sync) of
+//! A world runs the real validator ([`replica::Replica`]: engine, application, store, mempool, anti-entropy, block sync) of
 //! several nodes under a virtual clock. Everything outside the validator is simulated: links, disks, clocks, crashes,
 //! clients, and validators that violate the protocol. All random choices come from the seed, so one seed always gives
 //! the same run.
 //!
 //! ```text
-//!   Setup::of_seed ─> World ─┬─ queue of events ─> Host::step ─> outputs ─> Network (delay, loss, order),
+//!   Setup::of_seed ─> World ─┬─ queue of events ─> Replica::step ─> outputs ─> Network (delay, loss, order),
 //!                            │                                               MemDisk, timers
 //!                            ├─ faults: crashes, partitions, storms, failing and slow disks
 //!                            ├─ byzantine: changed messages

@@ -1,4 +1,4 @@
-//! One simulated machine: a real host on a simulated disk.
+//! One simulated machine: a real replica on a simulated disk.
 
 use std::{
     sync::{
@@ -11,7 +11,8 @@ use std::{
 use app::{Account, Rules, View};
 use consensus::{SignState, Signer};
 use genesis::Genesis;
-use host::{Config, Host, Input, Mempool, Peer, SigningRecord, Source, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, SharedPool, Source};
+use replica::{Config, Input, Peer, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, Time};
 
@@ -54,15 +55,13 @@ pub struct Node {
 /// State of a running process.
 pub struct Alive {
     /// The validator under test.
-    pub host: Host<SimKv>,
+    pub replica: Replica<SimKv>,
     /// Store of the process.
     pub store: Arc<Store<SimKv>>,
     /// Verifier of the messages of peers.
     pub verifier: Verifier,
-    /// Mempool of the process.
-    pub mempool: Arc<Mempool>,
-    /// Verifier of transaction signatures.
-    pub txs: Arc<TxVerifier>,
+    /// Waiting transactions of the process, and its verifier of transaction signatures.
+    pub txs: SharedPool,
     /// Inputs that are not processed yet.
     pub inbox: Vec<Input>,
     /// True if the processing of the inbox is already scheduled.
@@ -138,31 +137,30 @@ impl Node {
 
     /// Starts a process on the disk of the machine.
     ///
-    /// Errors: a sentence as the operator would see it, if the store, the host or the signing state cannot be opened.
+    /// Errors: a sentence as the operator would see it, if the store, the replica or the signing state cannot be opened.
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
         let mutation = mutation.filter(|_| self.is_correct());
         let kv = SimKv::open(&self.disk, mutation == Some(Mutation::LoseSyncs));
         let chain_id = genesis.chain_id();
         let store = Arc::new(Store::open(kv, chain_id).map_err(|e| e.to_string())?);
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain_id.clone()));
+        let mempool = Mempool::new(mempool::Config::default(), chain_id.clone());
         let ready = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ready);
         mempool.on_ready(move || flag.store(true, Relaxed));
-        let txs = Arc::new(TxVerifier::default());
+        let txs = SharedPool { mempool: Arc::new(mempool), verifier: Arc::default() };
         let signer = self.key.clone().map(|key| Signer::new(key, self.state_file.kept()));
-        let (mut host, verifier) =
-            Host::open(config.clone(), genesis, Arc::clone(&store), Arc::clone(&mempool), Arc::clone(&txs), signer)
-                .map_err(|e| e.to_string())?;
-        host.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
+        let (mut replica, verifier) =
+            Replica::open(config.clone(), genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
+        replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
         #[cfg(feature = "mutations")]
-        let host = match mutation {
-            Some(Mutation::Engine(mutation)) => host.with_mutation(mutation),
-            Some(Mutation::KeepBlocks) => host.keep_blocks(),
-            _ => host,
+        let replica = match mutation {
+            Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),
+            Some(Mutation::KeepBlocks) => replica.keep_blocks(),
+            _ => replica,
         };
         let (inbox, busy_until) = (vec![Input::Start], Duration::ZERO);
-        self.alive = Some(Alive { host, store, verifier, mempool, txs, inbox, scheduled: false, busy_until, ready });
+        self.alive = Some(Alive { replica, store, verifier, txs, inbox, scheduled: false, busy_until, ready });
         Ok(())
     }
 
@@ -192,8 +190,8 @@ impl Alive {
     /// Handles a received transaction like a node: verifies the signature once and adds it to the mempool. Returns true
     /// if it was added.
     pub fn take_tx(&mut self, bytes: &[u8], now: Time, source: Source) -> bool {
-        let Ok(tx) = self.txs.verify(bytes) else { return false };
-        if self.mempool.known(&tx.id()).is_some() {
+        let Ok(tx) = self.txs.verifier.verify(bytes) else { return false };
+        if self.txs.mempool.known(&tx.id()).is_some() {
             return false;
         }
         let reader = self.store.reader().expect("a disk in memory answers");
@@ -201,7 +199,7 @@ impl Alive {
         // The parameters are read with the state, as a node does: after a failed write, the store may not know that it
         // is one height further.
         let params = Rules::new(&reader, self.store.chain_id().clone(), height.next()).params;
-        let added = self.mempool.add(&reader, height, &params, tx, now, source);
+        let added = self.txs.mempool.add(&reader, height, &params, tx, now, source);
         drop(reader);
         if self.ready.swap(false, Relaxed) {
             self.inbox.push(Input::TxsAvailable);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use host::Config;
+use replica::Config;
 use types::{Params, Synchrony, Timeouts};
 
 use crate::{byzantine::Behaviour, network::LinkSetup, random::Random};

@@ -7,7 +7,8 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{Checked, Halt, Host, Input, Offence, Output, Source, Timer};
+use mempool::Source;
+use replica::{Checked, Halt, Input, Offence, Output, Timer};
 use storage::StoreError;
 use types::{
     BlockId, BlockRequest, BlockResponse, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Round,
@@ -242,22 +243,22 @@ impl World {
 
     /// Returns the current round of a node.
     pub fn round(&self, node: usize) -> Round {
-        self.nodes[node].alive.as_ref().map_or(Round::ZERO, |alive| alive.host.engine().round())
+        self.nodes[node].alive.as_ref().map_or(Round::ZERO, |alive| alive.replica.engine().round())
     }
 
     /// Returns the height that a node is deciding, or has decided last.
     pub fn height(&self, node: usize) -> Height {
-        self.nodes[node].alive.as_ref().map_or(Height::GENESIS, |alive| alive.host.engine().height())
+        self.nodes[node].alive.as_ref().map_or(Height::GENESIS, |alive| alive.replica.engine().height())
     }
 
     /// Returns true if a node reports that it lacks decided heights.
     pub fn catching_up(&self, node: usize) -> bool {
-        self.nodes[node].alive.as_ref().is_some_and(|alive| alive.host.status().catching_up)
+        self.nodes[node].alive.as_ref().is_some_and(|alive| alive.replica.status().catching_up)
     }
 
     /// Returns the block that a node is locked on, at a height that is not decided yet.
     pub fn locked(&self, node: usize) -> Option<BlockId> {
-        let engine = self.nodes[node].alive.as_ref()?.host.engine();
+        let engine = self.nodes[node].alive.as_ref()?.replica.engine();
         engine.locked().filter(|_| !engine.is_decided()).map(|lock| lock.block_id)
     }
 
@@ -268,7 +269,7 @@ impl World {
 
     /// Returns the current step of a node.
     pub fn step(&self, node: usize) -> Step {
-        self.nodes[node].alive.as_ref().map_or(Step::Propose, |alive| alive.host.engine().current_step())
+        self.nodes[node].alive.as_ref().map_or(Step::Propose, |alive| alive.replica.engine().current_step())
     }
 
     /// Returns the proposer of a round of the height after `node`'s tip.
@@ -284,7 +285,7 @@ impl World {
         let one = |node: &Node| match &node.alive {
             None => format!("n{} down at {}", node.index, node.tip()),
             Some(alive) => {
-                let engine = alive.host.engine();
+                let engine = alive.replica.engine();
                 let (height, round, step) = (engine.height(), engine.round(), engine.current_step());
                 format!("n{} tip {} at {height}/{round} {step:?}", node.index, node.tip())
             }
@@ -376,7 +377,7 @@ impl World {
 
     /// Returns the reason why a node does not sign, if there is one.
     pub fn silence(&self, node: usize) -> Option<&'static str> {
-        self.nodes[node].alive.as_ref()?.host.status().silence.map(|silence| silence.reason())
+        self.nodes[node].alive.as_ref()?.replica.status().silence.map(|silence| silence.reason())
     }
 
     /// Makes the network lose this number of messages per thousand from now on.
@@ -394,7 +395,7 @@ impl World {
         let clock = self.nodes[node].clock(self.epoch, self.now);
         let Some(alive) = &mut self.nodes[node].alive else { return false };
         let taken = alive.take_tx(bytes, clock, Source::Local);
-        let txs = Arc::new(alive.mempool.take_outgoing(usize::MAX));
+        let txs = Arc::new(alive.txs.mempool.take_outgoing(usize::MAX));
         if !txs.is_empty() {
             for to in 0..self.nodes.len() {
                 let Some(connection) = self.connections[node][to] else { continue };
@@ -524,7 +525,10 @@ impl World {
         alive.scheduled = false;
         let syncs = alive.syncs();
         let inputs = std::mem::take(&mut alive.inbox);
-        let outputs = alive.host.step(clock, inputs);
+        if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
+            alive.txs.mempool.expire(clock);
+        }
+        let outputs = alive.replica.step(clock, inputs, &alive.txs);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
@@ -545,7 +549,7 @@ impl World {
         Ok(())
     }
 
-    /// Carries out the outputs of a host.
+    /// Carries out the outputs of a replica.
     fn release(&mut self, node: usize, life: u64, outputs: Vec<Output>) -> Result<(), Broken> {
         if self.nodes[node].life != life || self.nodes[node].alive.is_none() {
             return Ok(());
@@ -613,7 +617,7 @@ impl World {
         Ok(())
     }
 
-    fn announce(&mut self, node: usize, committed: &host::Committed) {
+    fn announce(&mut self, node: usize, committed: &replica::Committed) {
         let (height, id) = (committed.block.header.height, committed.block_id);
         self.note(3, node, &id.hash.0);
         let how = if committed.synced { "syncs" } else { "decides" };
@@ -638,7 +642,7 @@ impl World {
         let now = self.nodes[node].clock(self.epoch, self.now);
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
         let of = &self.nodes[node];
-        let engine = of.alive.as_ref().expect("it just sent a message").host.engine();
+        let engine = of.alive.as_ref().expect("it just sent a message").replica.engine();
         let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let liar = Liar {
             behaviour,
@@ -786,7 +790,7 @@ impl World {
 
     fn verify_txs(&mut self, node: usize, life: u64, id: BlockId, txs: &[Transaction], precommits: &[SignedVote]) {
         let Some(alive) = &self.nodes[node].alive else { return };
-        let valid = alive.txs.verify_all(txs) && alive.verifier.hold(precommits);
+        let valid = alive.txs.verifier.verify_all(txs) && alive.verifier.hold(precommits);
         let after = Duration::from_micros(self.random.within(50, 5_000));
         self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id: id, valid } });
     }
@@ -798,7 +802,7 @@ impl World {
         let Some(connection) = self.connections[from][to] else {
             return self.answer(from, request, None, Duration::from_millis(1));
         };
-        // A lost request gets no answer; the host has its own timeout.
+        // A lost request gets no answer; the replica has its own timeout.
         let arrival = self.network.arrivals(&mut self.random, self.now, from, to).into_iter().next();
         if let Some(at) = arrival {
             self.schedule(at, Event::Request { from, to, connection, request, blocks });
@@ -813,7 +817,7 @@ impl World {
         if self.nodes[to].behaviour == Some(Behaviour::Claimant) {
             return;
         }
-        let (mut response, None) = Host::serve(&alive.store, blocks) else { return };
+        let (mut response, None) = replica::serve(&alive.store, blocks) else { return };
         if self.nodes[to].behaviour.is_some_and(|b| matches!(b, Behaviour::Garbage | Behaviour::BadBlocks)) {
             spoil_response(&mut self.random, &mut response);
         }

@@ -261,7 +261,7 @@ fn rounds_that_end_in_nil_do_not_spin() -> Checked {
     c.run_for(Duration::from_secs(60))?;
     assert_eq!(c.checker_height(), 0);
     for node in 0..4 {
-        let syncs = c.nodes()[node].alive.as_ref().expect("it runs").host.status().syncs;
+        let syncs = c.nodes()[node].alive.as_ref().expect("it runs").replica.status().syncs;
         let round = c.round(node).0;
         assert!((10..60).contains(&round), "n{node} is in round {round} after a minute");
         assert!(syncs <= 2 * u64::from(round + 1), "n{node} made {syncs} syncs in {round} rounds");
@@ -313,8 +313,8 @@ fn no_height_starts_before_the_genesis_time() -> Checked {
     c.run_for(Duration::from_secs(9))?;
     for node in c.nodes() {
         let alive = node.alive.as_ref().expect("it runs");
-        assert_eq!((alive.host.engine().height(), alive.host.status().syncs), (Height(0), 0));
-        let waits = alive.host.status().waits_until;
+        assert_eq!((alive.replica.engine().height(), alive.replica.status().syncs), (Height(0), 0));
+        let waits = alive.replica.status().waits_until;
         assert_eq!(waits, alive.store.genesis().map(|genesis| genesis.time), "it reports what it waits for");
     }
     c.run_until_height(3, ms(3000))?;
@@ -333,7 +333,7 @@ fn clocks_that_are_set_back_at_a_restart_wait_for_the_tips_time() -> Checked {
     assert_eq!(c.checker_height(), tip);
     for node in c.nodes() {
         let alive = node.alive.as_ref().expect("it runs");
-        let status = alive.host.status();
+        let status = alive.replica.status();
         assert_eq!((status.round, status.syncs), (Round(0), 0), "n{}", node.index);
         assert!(status.waits_until.is_some());
     }

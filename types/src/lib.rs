@@ -49,6 +49,7 @@ mod results;
 mod state;
 mod time;
 mod tx;
+mod tx_pool;
 mod validators;
 mod vote;
 mod wire;
@@ -70,13 +71,15 @@ pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
-    BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch, WaitingTxs,
+    BlockAndCommit, BlockRequest, BlockResponse, Peer, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch,
+    WaitingTxs,
 };
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use state::{Reader, WriteSet};
 pub use time::{Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
+pub use tx_pool::TxPool;
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
 pub use vote::{SignedVote, VerifiedVote, Vote, VoteError, VoteType};
 pub use wire::{DecodeError, Wire};

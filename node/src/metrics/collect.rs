@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use host::{Mempool, TxVerifier};
+use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
     core::{Collector, Desc},

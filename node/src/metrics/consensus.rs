@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Checked, Committed, Input, Offence, Peer, Phase, Silence, Status};
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use replica::{Checked, Committed, Input, Offence, Peer, Phase, Silence, Status};
 use types::{
     Address, Block, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
 };
@@ -281,13 +281,13 @@ impl Consensus {
         self.clock_skew_seconds.clone()
     }
 
-    /// Records the time of a step of the host, and of performing its outputs.
+    /// Records the time of a step of the replica, and of performing its outputs.
     pub fn on_turn(&self, step: Duration, outputs: Duration) {
         self.loop_seconds.observe(step.as_secs_f64());
         self.outputs_seconds.observe(outputs.as_secs_f64());
     }
 
-    /// Returns a callback that measures the host's phases.
+    /// Returns a callback that measures the replica's phases.
     pub fn phase_clock(&self) -> impl FnMut(Phase) + Send + 'static {
         let names = [
             (Phase::Build, "build"),
@@ -314,7 +314,7 @@ impl Consensus {
         }
     }
 
-    /// Counts the changes between two statuses of the host.
+    /// Counts the changes between two statuses of the replica.
     pub fn on_status(&self, before: &Status, after: &Status) {
         self.height.set(after.height.0 as i64);
         self.rounds.set(i64::from(after.round.0));

@@ -3,7 +3,7 @@
 use std::{fs::File, io, net::IpAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use host::{Committed, LiveApp, Status};
+use replica::{Committed, LiveApp, Status};
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
 use types::{Address, ChainId, ConsensusPublicKey, Evidence, Time, TxId};

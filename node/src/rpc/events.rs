@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
-use host::Committed;
+use replica::Committed;
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use types::TxId;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use consensus::{RoundNote, RoundStep, What};
 use data_encoding::{BASE64, HEXUPPER};
 use genesis::params_json;
-use host::{Committed, Status};
+use replica::{Committed, Status};
 use serde_json::{Value, json};
 use storage::Head;
 use types::{
@@ -477,7 +477,7 @@ fn votes_held(votes: &[SignedVote], validators: &ValidatorSet) -> (Vec<String>, 
 }
 
 fn height_vote_set(status: &Status) -> Vec<Value> {
-    let round = |held: &host::RoundVotesHeld| {
+    let round = |held: &replica::RoundVotesHeld| {
         let (prevotes, prevotes_bits) = votes_held(&held.prevotes, &status.validators);
         let (precommits, precommits_bits) = votes_held(&held.precommits, &status.validators);
         json!({
@@ -509,7 +509,7 @@ pub fn consensus_state(status: &Status) -> Value {
 /// Returns the state of consensus, with everything that this node knows of it.
 pub fn dump_consensus_state(status: &Status) -> Value {
     let members = status.validators.iter().map(validator).collect::<Vec<_>>();
-    let peer = |(peer, height): &(host::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
+    let peer = |(peer, height): &(replica::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
     json!({
         "round_state": {
             "height": text(status.height),
@@ -534,7 +534,7 @@ pub fn dump_consensus_state(status: &Status) -> Value {
 pub mod tests {
     use std::sync::Arc;
 
-    use host::{CommitTiming, RoundVotesHeld};
+    use replica::{CommitTiming, RoundVotesHeld};
     use serde::de::DeserializeOwned;
     use tendermint_rpc::{Response, endpoint};
     use types::{
@@ -651,13 +651,13 @@ pub mod tests {
             proposal: Some(some_id(7)),
             locked: None,
             valid: Some(some_id(7)),
-            votes: vec![held],
+            votes: vec![held].into(),
             waits_until: None,
             silence: None,
             catching_up: false,
             not_kept: None,
             proven_height: Height(5),
-            peer_heights: vec![(host::Peer([4; 20]), Height(5))],
+            peer_heights: vec![(replica::Peer([4; 20]), Height(5))].into(),
             tip: Height(5),
             app_hash: Hash([1; 32]),
             hard_state_height: Height(6),

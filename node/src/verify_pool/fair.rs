@@ -80,7 +80,7 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
 
 #[cfg(test)]
 mod tests {
-    use host::Peer;
+    use replica::Peer;
 
     use super::*;
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use app::{Refusal, Rules};
-use host::{Added, Mempool, Peer, Source};
+use mempool::{Added, Mempool, Source};
+use replica::Peer;
 use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
@@ -18,7 +19,7 @@ use crate::{clients::Client, clock, os};
 pub type Answer = Result<i64, Rejection>;
 
 /// A rejection: code, codespace, and a sentence that says what the client can do.
-pub use host::MempoolError as Rejection;
+pub use mempool::MempoolError as Rejection;
 
 /// A client's transaction that waits for a thread of the pool.
 pub(super) struct Submission {

@@ -12,7 +12,6 @@ use std::{
 use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{CommitTiming, Committed, LiveApp, Status};
 use node::rpc::{
     Accepted, Context, Cors, GenesisText, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
     Submitter,
@@ -21,6 +20,7 @@ use node::{
     board::{Happened, ReportedEvidence},
     clients::Client,
 };
+use replica::{CommitTiming, Committed, LiveApp, Status};
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
@@ -265,13 +265,13 @@ impl Chain {
             proposal: None,
             locked: None,
             valid: None,
-            votes: vec![],
+            votes: Arc::default(),
             waits_until: None,
             silence: None,
             catching_up: *lock(&self.catching_up),
             not_kept: None,
             proven_height: Height(0),
-            peer_heights: vec![],
+            peer_heights: Arc::default(),
             tip: tip.height,
             app_hash: tip.app_hash,
             hard_state_height: tip.height.next(),

@@ -72,7 +72,7 @@ pub(crate) struct Plan {
     pub look_after: Option<Duration>,
 }
 
-/// A request that the host must send to a peer.
+/// A request that the replica must send to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub peer: Peer,

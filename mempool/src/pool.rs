@@ -28,8 +28,11 @@ use app::{
 };
 use types::{Address, Block, ChainId, Hash, Height, Reader, Time, TxId, TxOrder, VerifiedTx};
 
-use super::{ANNOUNCE_INTERVAL, Config, MempoolError, Stats};
-use crate::recent::Recent;
+use crate::{
+    config::{ANNOUNCE_INTERVAL, Config, Stats},
+    error::MempoolError,
+    recent::Recent,
+};
 
 /// Maximum number of transactions that do not fit before a reap ends: the space left in a block is not worth a longer
 /// search.

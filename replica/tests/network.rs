@@ -1,4 +1,4 @@
-//! Proves that several hosts agree in one process under a virtual clock: a small network without threads, sockets or
+//! Proves that several replicas agree in one process under a virtual clock: a small network without threads, sockets or
 //! disks.
 
 use std::{
@@ -9,9 +9,9 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{
-    Committed, Config, Halt, Host, Input, Mempool, Offence, Output, Peer, SigningRecord, Silence, Source, Status,
-    TxVerifier, Verifier, mempool,
+use mempool::{Mempool, SharedPool, Source};
+use replica::{
+    Committed, Config, Halt, Input, Offence, Output, Peer, Replica, SigningRecord, Silence, Status, Verifier,
 };
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, StoreError, View};
 use types::{
@@ -71,11 +71,10 @@ fn transfer(nonce: u64) -> Transaction {
 }
 
 struct Node {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
     verifier: Verifier,
     store: Arc<Store<MemKv>>,
-    mempool: Arc<Mempool>,
-    txs: Arc<TxVerifier>,
+    txs: SharedPool,
 }
 
 enum Event {
@@ -199,14 +198,14 @@ impl Network {
 
     fn start(&mut self, node: usize) {
         let store = Arc::new(Store::open(self.disks[node].open(), &chain()).unwrap());
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
-        let txs = Arc::new(TxVerifier::default());
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
+            verifier: Arc::default(),
+        };
         let signer = self.keys[node].map(|seed| Signer::new(key(seed), self.records[node].kept()));
-        let (mut host, verifier) =
-            Host::open(self.config.clone(), &self.genesis, store.clone(), mempool.clone(), txs.clone(), signer)
-                .unwrap();
-        host.keep_signed_in(self.records[node].clone()).unwrap();
-        self.nodes[node] = Some(Node { host, verifier, store, mempool, txs });
+        let (mut replica, verifier) = Replica::open(self.config.clone(), &self.genesis, store.clone(), signer).unwrap();
+        replica.keep_signed_in(self.records[node].clone()).unwrap();
+        self.nodes[node] = Some(Node { replica, verifier, store, txs });
         self.lives[node] += 1;
         self.at(Duration::ZERO, node, Event::Input(node, Box::new(Input::Start)));
         for other in 0..self.nodes.len() {
@@ -312,7 +311,7 @@ impl Network {
                 self.step(to, Input::Message { peer: peer(from), message, received });
             }
             Event::Request { from, to, request, blocks, life } => {
-                let response = self.nodes[to].as_ref().map(|node| Host::serve(&node.store, blocks).0);
+                let response = self.nodes[to].as_ref().map(|node| replica::serve(&node.store, blocks).0);
                 let verifier = self.nodes[from].as_ref().map(|node| node.verifier.clone());
                 let response = response.zip(verifier).map(|(response, verifier)| verifier.check_blocks(response));
                 if self.lives[from] == life {
@@ -326,7 +325,7 @@ impl Network {
         let steady = self.now.saturating_add(self.skew[index]);
         let now = Moment { wall: steady.saturating_add(self.jump[index]), steady };
         let Some(node) = &mut self.nodes[index] else { return };
-        for output in node.host.step(now, vec![input]) {
+        for output in node.replica.step(now, vec![input], &node.txs) {
             match output {
                 Output::Send { to, message } => self.send(index, to.0[0] as usize, message),
                 Output::Broadcast(message) => {
@@ -337,7 +336,7 @@ impl Network {
                 }
                 Output::VerifyTxs { block_id, txs, precommits } => {
                     let node = self.nodes[index].as_ref().unwrap();
-                    let valid = node.txs.verify_all(&txs) && node.verifier.hold(&precommits);
+                    let valid = node.txs.verifier.verify_all(&txs) && node.verifier.hold(&precommits);
                     self.at(LATENCY, index, Event::Input(index, Box::new(Input::TxsVerified { block_id, valid })));
                 }
                 Output::VerifyCommit { commit } => {
@@ -373,11 +372,11 @@ impl Network {
 
     fn submit(&mut self, node: usize, tx: Transaction) {
         let node_ref = self.nodes[node].as_ref().unwrap();
-        let verified = node_ref.txs.verify(tx.bytes()).unwrap();
+        let verified = node_ref.txs.verifier.verify(tx.bytes()).unwrap();
         let tip = node_ref.store.tip().unwrap().height;
         let params = node_ref.store.params(tip.next()).unwrap();
         let reader = node_ref.store.reader().unwrap();
-        node_ref.mempool.add(&reader, tip, &params, verified, self.now, Source::Local).unwrap();
+        node_ref.txs.mempool.add(&reader, tip, &params, verified, self.now, Source::Local).unwrap();
         drop(reader);
         self.at(Duration::ZERO, node, Event::Input(node, Box::new(Input::TxsAvailable)));
     }
@@ -387,7 +386,7 @@ impl Network {
     }
 
     fn status(&self, node: usize) -> Status {
-        self.nodes[node].as_ref().unwrap().host.status()
+        self.nodes[node].as_ref().unwrap().replica.status()
     }
 
     fn reached(&self, nodes: &[usize], height: u64) -> bool {
@@ -451,7 +450,7 @@ fn a_block_whose_transactions_are_new_here_is_checked_first() {
         network.committed[node].values().map(|committed| committed.block.txs.len()).sum()
     };
     network.run_until("the transfers", |network| (0..4).all(|node| with_txs(network, node) == 5));
-    assert!(network.nodes[0].as_ref().unwrap().txs.checks() == 5, "each signature is checked once a node");
+    assert!(network.nodes[0].as_ref().unwrap().txs.verifier.checks() == 5, "each signature is checked once a node");
     network.assert_agreement();
 }
 
@@ -487,11 +486,11 @@ fn a_damaged_old_block_is_not_served_and_affects_no_node() {
     let store = &network.nodes[0].as_ref().unwrap().store;
     damage(store, Cf::Blocks, &20_u64.to_be_bytes());
     // The commit of height 19 is in block 20.
-    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(15), count: 10 });
+    let (answer, unreadable) = replica::serve(store, BlockRequest { from: Height(15), count: 10 });
     assert_eq!(answer.blocks.len(), 4);
     let unreadable = unreadable.expect("for the log");
     assert!(unreadable.is_of_the_disk(), "{unreadable}");
-    let (answer, unreadable) = Host::serve(store, BlockRequest { from: Height(21), count: 10 });
+    let (answer, unreadable) = replica::serve(store, BlockRequest { from: Height(21), count: 10 });
     assert_eq!((answer.blocks.len(), unreadable.is_none()), (10, true));
     network.start(3);
     network.run_until("the late one", |network| network.tip(3) >= network.tip(0));
@@ -957,13 +956,13 @@ fn a_node_whose_write_fails_sends_nothing_in_that_step() {
     let ours = (0..4).find(|node| key(*node as u8 + 1).public_key().address() == proposer).unwrap();
     network.start(ours);
     let (now, disk) = (network.now, network.disks[ours].clone());
-    let host = &mut network.nodes[ours].as_mut().unwrap().host;
+    let Node { replica, txs, .. } = network.nodes[ours].as_mut().unwrap();
     let peers: Vec<Peer> = (0..4).filter(|node| *node != ours).map(peer).collect();
     // The node proposes in its first step, and its round state shows that to each peer.
     let mut inputs = vec![Input::Start];
     inputs.extend(peers.iter().map(|peer| Input::PeerUp(*peer)));
     disk.fail_write(0, Fault::Lost);
-    let outputs = host.step(now, inputs);
+    let outputs = replica.step(now, inputs, txs);
     assert!(outputs.iter().any(|output| matches!(output, Output::Halt(Halt::Store(_)))), "{outputs:?}");
     let words = outputs.iter().filter(|output| matches!(output, Output::Send { .. } | Output::Broadcast(_)));
     assert_eq!(words.count(), 0, "{outputs:?}");
@@ -982,7 +981,7 @@ fn messages_that_a_failed_write_left_in_the_store_are_recorded_before_they_are_s
     let store = Store::open(network.disks[0].open(), &chain()).unwrap();
     let said = store.hard_state().unwrap().expect("the write was kept");
     drop(store);
-    assert_eq!(network.records[0].kept(), SignState::default(), "the host stopped before it got there");
+    assert_eq!(network.records[0].kept(), SignState::default(), "the replica stopped before it got there");
     network.start(0);
     assert_eq!(network.records[0].kept().height, said.height);
     // `send` asserts that the record covers each vote.

@@ -1,4 +1,4 @@
-//! Proves that claims of a peer without stake have bounded effects: a host responds within bounds, sends requests, and
+//! Proves that claims of a peer without stake have bounded effects: a replica responds within bounds, sends requests, and
 //! accepts only what is signed.
 #![allow(clippy::print_stdout, reason = "figures that --nocapture shows")]
 
@@ -9,7 +9,8 @@ use std::{
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use host::{Config, Host, Input, Mempool, Offence, Output, Peer, Source, Timer, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, SharedPool, Source};
+use replica::{Config, Input, Offence, Output, Peer, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{
     Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,
@@ -21,7 +22,7 @@ const STRANGER: Peer = Peer([66; 20]);
 /// Maximum bytes that one peer receives in half a gossip interval, with some margin for messages to all peers.
 const BYTES_MAX: usize = 5 * 1024 * 1024;
 
-/// Minimum interval between two blocks: within it no height starts, so that a test controls all inputs of the host.
+/// Minimum interval between two blocks: within it no height starts, so that a test controls all inputs of the replica.
 const BLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 fn key(seed: u8) -> SecretKey {
@@ -48,31 +49,33 @@ fn genesis() -> Genesis {
     .unwrap()
 }
 
-/// A single host: the validator, which decides alone, or a full node.
+/// A single replica: the validator, which decides alone, or a full node.
 struct One {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
     verifier: Verifier,
     store: Arc<Store<MemKv>>,
-    mempool: Arc<Mempool>,
+    txs: SharedPool,
     now: Time,
 }
 
 impl One {
     fn new(signs: bool) -> Self {
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
+            verifier: Arc::default(),
+        };
         let signer = signs.then(|| Signer::new(key(1), SignState::default()));
         let config = Config { empty_block_interval: None, block_interval_min: BLOCK_INTERVAL, ..Config::default() };
-        let txs = Arc::new(TxVerifier::default());
-        let (host, verifier) = Host::open(config, &genesis(), store.clone(), mempool.clone(), txs, signer).unwrap();
+        let (replica, verifier) = Replica::open(config, &genesis(), store.clone(), signer).unwrap();
         let now = Time::from_unix_millis(1_700_000_001_000);
-        let mut one = Self { host, verifier, store, mempool, now };
+        let mut one = Self { replica, verifier, store, txs, now };
         one.step(vec![Input::Start, Input::PeerUp(STRANGER)]);
         one
     }
 
     fn step(&mut self, inputs: Vec<Input>) -> Vec<Output> {
-        self.host.step(self.now, inputs)
+        self.replica.step(self.now, inputs, &self.txs)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -97,7 +100,7 @@ impl One {
         for nonce in first..first + txs {
             let tx = types::VerifiedTx::from_bytes(transfers(nonce).bytes()).unwrap();
             let params = self.store.params(tip.next()).unwrap();
-            self.mempool.add(&reader, tip, &params, tx, self.now, Source::Local).unwrap();
+            self.txs.mempool.add(&reader, tip, &params, tx, self.now, Source::Local).unwrap();
         }
         drop(reader);
         self.pass(BLOCK_INTERVAL);
@@ -105,13 +108,13 @@ impl One {
         assert_eq!(self.tip(), tip.next(), "the block is decided");
     }
 
-    /// Responds to all requests, from the store of another host, until there are no more.
+    /// Responds to all requests, from the store of another replica, until there are no more.
     fn sync_from(&mut self, other: &Self, mut outputs: Vec<Output>) {
         loop {
             let answer = |output: &Output| match output {
                 Output::VerifyTxs { block_id, .. } => Some(Input::TxsVerified { block_id: *block_id, valid: true }),
                 Output::RequestBlocks { request, blocks, .. } => {
-                    let response = Host::serve(&other.store, *blocks).0;
+                    let response = replica::serve(&other.store, *blocks).0;
                     let response = Some(self.verifier.check_blocks(response));
                     Some(Input::Blocks { request: *request, response })
                 }
@@ -217,7 +220,7 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     let outputs = one.step(vec![claim]);
     let (request, blocks) = requested(&outputs)[0];
     assert_eq!(blocks.from, Height(1));
-    let status = one.host.status();
+    let status = one.replica.status();
     assert!(!status.catching_up && status.proven_height == Height(0), "{status:?}");
     // A claim that is not served causes a penalty.
     one.pass(Duration::from_secs(5));
@@ -227,7 +230,7 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     // A commit with an invalid signature proves nothing.
     one.pass(Duration::from_secs(2));
     let (request, blocks) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
-    let genuine = Host::serve(&ahead.store, blocks).0;
+    let genuine = replica::serve(&ahead.store, blocks).0;
     let nothing = BlockResponse { blocks: Vec::new(), latest: Height(1_000_000), ..genuine.clone() };
     let mut commit = genuine.latest_commit.clone().unwrap();
     commit.height = Height(1_000_000);
@@ -235,20 +238,20 @@ fn a_claimed_height_is_a_reason_to_ask_and_a_commit_proves_it() {
     let response = Some(one.verifier.check_blocks(forged));
     let outputs = one.step(vec![Input::Blocks { request, response }]);
     assert!(matches!(outputs[0], Output::Penalize { offence: Offence::Unserved(_), .. }), "{outputs:?}");
-    assert!(!one.host.status().catching_up);
+    assert!(!one.replica.status().catching_up);
     // A valid commit proves the height, even without a block.
     one.pass(Duration::from_secs(3));
     let (request, _) = requested(&one.step(vec![Input::Timer(Timer::Gossip)]))[0];
     let response = Some(one.verifier.check_blocks(nothing));
     one.step(vec![Input::Blocks { request, response }]);
-    let status = one.host.status();
+    let status = one.replica.status();
     assert!(status.catching_up && status.proven_height == tip, "{status:?}");
     // The blocks are served and applied, and no height is missing after that.
     one.pass(Duration::from_secs(10));
     let outputs = one.step(vec![Input::Timer(Timer::Gossip)]);
     one.sync_from(&ahead, outputs);
     assert_eq!(one.tip(), tip);
-    assert!(!one.host.status().catching_up);
+    assert!(!one.replica.status().catching_up);
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! The application at the tip, for proofs: any thread reads it, only the host's thread changes it.
+//! The application at the tip, for proofs: any thread reads it, only the replica's thread changes it.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use app::{App, StateUpdate, StateWay};
 
-/// Shared handle to the application of a running host. Clones refer to the same application.
+/// Shared handle to the application of a running replica. Clones refer to the same application.
 ///
-/// The host writes once per height. A reader holds the lock for the microseconds of a path through the tree, and reads
+/// The replica writes once per height. A reader holds the lock for the microseconds of a path through the tree, and reads
 /// no row of the store in that time.
 #[derive(Clone)]
 pub struct LiveApp(Arc<RwLock<App>>);
@@ -22,7 +22,7 @@ impl LiveApp {
         self.read().way_to(key)
     }
 
-    /// Returns the application at the tip. Drop the guard soon: the host waits for it before a commit.
+    /// Returns the application at the tip. Drop the guard soon: the replica waits for it before a commit.
     pub fn read(&self) -> RwLockReadGuard<'_, App> {
         self.0.read().expect("a thread that panics stops the process")
     }

@@ -1,4 +1,4 @@
-//! The interface of a host: its inputs, its outputs, and views of its state.
+//! The interface of a replica: its inputs, its outputs, and views of its state.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,30 +6,17 @@ use consensus::SignState;
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, PeerMessage,
-    Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal, VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, Peer,
+    PeerMessage, Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
+    VerifiedVote,
 };
 
-/// Identifier of a peer: its node id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer(pub [u8; 20]);
+use crate::timing::CommitTiming;
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({self})")
-    }
-}
-
-/// All inputs that a host accepts.
+/// All inputs that a replica accepts.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The first input, sent once: the host continues from the store's tip.
+    /// The first input, sent once: the replica continues from the store's tip.
     Start,
     /// A peer connected; messages can be sent to it.
     PeerUp(Peer),
@@ -55,7 +42,7 @@ pub enum Input {
         /// True if every signature is valid.
         valid: bool,
     },
-    /// The response to [`Output::RequestBlocks`]; `None` if the peer disconnected or was too busy. The host itself
+    /// The response to [`Output::RequestBlocks`]; `None` if the peer disconnected or was too busy. The replica itself
     /// detects a peer that never responds.
     Blocks {
         /// Number of the request.
@@ -67,16 +54,16 @@ pub enum Input {
     CommitVerified(VerifiedCommit),
 }
 
-/// A message of a peer, as far as it could be checked outside of the host.
+/// A message of a peer, as far as it could be checked outside of the replica.
 #[derive(Clone, Debug)]
 pub enum Checked {
-    /// A vote of the host's current height, the next, or a late one of the height before.
+    /// A vote of the replica's current height, the next, or a late one of the height before.
     Vote(VerifiedVote),
-    /// A proposal of the host's current height or the next.
+    /// A proposal of the replica's current height or the next.
     Proposal(VerifiedProposal),
-    /// A certificate of the host's current height or the next.
+    /// A certificate of the replica's current height or the next.
     Certificate(VerifiedCertificate),
-    /// A part of some block, of the host's current height or the next.
+    /// A part of some block, of the replica's current height or the next.
     Part {
         /// Height that the part was sent for.
         height: Height,
@@ -91,7 +78,7 @@ pub enum Checked {
     Bad(Offence),
 }
 
-/// A peer's response to a block request, as far as it could be checked outside of the host.
+/// A peer's response to a block request, as far as it could be checked outside of the replica.
 #[derive(Clone, Debug)]
 pub struct CheckedBlocks {
     /// The first height that the peer claims to be able to serve.
@@ -136,7 +123,7 @@ pub struct VerifiedCommit {
     pub verification: Verification,
 }
 
-/// All outputs of a host. They must be executed in order; everything that they depend on is durable.
+/// All outputs of a replica. They must be executed in order; everything that they depend on is durable.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // Evidence is rare, so the size does not matter.
 pub enum Output {
@@ -308,7 +295,7 @@ impl Silence {
 
 /// Record of the newest signed messages of the key outside of the store, which survives the loss of the database.
 ///
-/// The host begins a record, syncs the store, and finishes the record: no message is sent before both are durable. A
+/// The replica begins a record, syncs the store, and finishes the record: no message is sent before both are durable. A
 /// record must not replace the previous one until it is finished, so that it is never ahead of the store.
 pub trait SigningRecord: Send {
     /// Prepares the record, in parallel with other work if possible.
@@ -319,14 +306,14 @@ pub trait SigningRecord: Send {
     fn finish(&mut self) -> Result<(), StoreError>;
 }
 
-/// Timers that a host can start.
+/// Timers that a replica can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     /// Timeout of the consensus engine.
     Consensus(consensus::Timeout),
     /// Time to start this height, with an empty block if there are no transactions.
     EmptyBlock(Height),
-    /// Time to send our round state to peers, and to expire requests and transactions.
+    /// Time to send our round state to peers, and to expire requests; the driver expires transactions of the mempool then too.
     Gossip,
     /// Time to run block sync, to expire requests, and to handle what the last step left over.
     Sync,
@@ -384,23 +371,7 @@ pub struct Committed {
     pub timing: CommitTiming,
 }
 
-/// Durations of the phases of a height, from the times passed to the host and those in the votes; zero and `None` for a
-/// block that block sync delivered.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CommitTiming {
-    /// Duration from the start of the height to the decision.
-    pub decide: Duration,
-    /// Number of rounds that failed.
-    pub rounds: u32,
-    /// Duration from the block's time to the prevote that completed the polka.
-    pub quorum_prevote: Option<Duration>,
-    /// Duration from the block's time to the last prevote, if all validators prevoted the block.
-    pub full_prevote: Option<Duration>,
-    /// Duration from the block's time to the precommit that completed the decision.
-    pub quorum_precommit: Option<Duration>,
-}
-
-/// Phase of a host's work. The host reads no clock: a hook is called when a phase begins ([`crate::Host::on_phase`]),
+/// Phase of a replica's work. The replica reads no clock: a hook is called when a phase begins ([`crate::Replica::on_phase`]),
 /// and can measure it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -420,7 +391,7 @@ pub enum Phase {
     Rest,
 }
 
-/// Configuration of a host, chosen by the operator, not by the chain.
+/// Configuration of a replica, chosen by the operator, not by the chain.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Interval after which an empty block follows; zero: immediately; `None`: only when needed.
@@ -444,7 +415,7 @@ impl Default for Config {
     }
 }
 
-/// State of a host: for RPC, metrics and the terminal display.
+/// State of a replica: for RPC, metrics and the terminal display.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The height being decided.
@@ -466,7 +437,7 @@ pub struct Status {
     /// The newest block with a polka.
     pub valid: Option<BlockId>,
     /// The votes held, by round.
-    pub votes: Vec<RoundVotesHeld>,
+    pub votes: Arc<[RoundVotesHeld]>,
     /// The time of the tip, if this node's clock is behind it by more than the allowed difference of clocks: the next
     /// height does not start before that time.
     pub waits_until: Option<Time>,
@@ -479,14 +450,14 @@ pub struct Status {
     /// The greatest height that is proven to be decided by a received commit that more than 2/3 signed.
     pub proven_height: Height,
     /// The height that each peer claims; no decision depends on it.
-    pub peer_heights: Vec<(Peer, Height)>,
+    pub peer_heights: Arc<[(Peer, Height)]>,
     /// The last committed height.
     pub tip: Height,
     /// App hash of the state after the tip.
     pub app_hash: Hash,
     /// Height of this validator's hard state; zero for a full node.
     pub hard_state_height: Height,
-    /// Number of syncs to disk made by the host since it started.
+    /// Number of syncs to disk made by the replica since it started.
     pub syncs: u64,
     /// Number of votes that arrived again, since the start.
     pub duplicate_votes: u64,
@@ -494,7 +465,7 @@ pub struct Status {
     pub duplicate_parts: u64,
 }
 
-/// Memory that a host holds for the height being decided, and its maximum, in bytes (I6).
+/// Memory that a replica holds for the height being decided, and its maximum, in bytes (I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Bytes of the engine's votes, proposals, verdicts and reports.

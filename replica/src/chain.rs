@@ -18,9 +18,11 @@ use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
     Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params,
-    SignedVote, Time, ValidatorSet, VerifiedTx,
+    Round, SignedVote, Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
+
+use crate::verifier::Place;
 
 /// The chain's tip and the rules for the block after it.
 #[derive(Clone, Debug)]
@@ -84,6 +86,17 @@ impl Chain {
     /// Returns the height after the tip.
     pub fn height(&self) -> Height {
         self.tip.height.next()
+    }
+
+    /// Returns height, round and validator sets for the verifier of messages.
+    pub fn place(&self, round: Round) -> Place {
+        Place {
+            height: self.height(),
+            round,
+            validators: self.validators.clone(),
+            next_validators: self.next_validators.clone(),
+            last_validators: self.last_validators.clone(),
+        }
     }
 
     /// Returns the maximum bytes that a block's transactions may take.

@@ -1,11 +1,12 @@
-//! Proves the outputs of single steps: each test passes an input to one host and checks exactly what follows.
+//! Proves the outputs of single steps: each test passes an input to one replica and checks exactly what follows.
 
 use std::{sync::Arc, time::Duration};
 
 use consensus::{SignState, Signer};
 use genesis::{Document, Genesis, GenesisValidator};
-use host::Verifier;
-use host::{Checked, Committed, Config, Halt, Host, Input, Mempool, Offence, Output, Peer, Timer, TxVerifier, mempool};
+use mempool::{Mempool, SharedPool};
+use replica::Verifier;
+use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Peer, Replica, Timer};
 use storage::{MemDisk, MemKv, Store};
 use types::*;
 
@@ -47,29 +48,34 @@ fn genesis() -> Genesis {
 }
 
 struct Node {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
+    txs: SharedPool,
     verifier: Verifier,
 }
 
 fn node(signer: Option<Signer>) -> Node {
     let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-    let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
-    let txs = Arc::new(TxVerifier::default());
-    let (host, verifier) = Host::open(Config::default(), &genesis(), store, mempool, txs, signer).unwrap();
-    Node { host, verifier }
+    let txs =
+        SharedPool { mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())), verifier: Arc::default() };
+    let (replica, verifier) = Replica::open(Config::default(), &genesis(), store, signer).unwrap();
+    Node { replica, verifier, txs }
 }
 
 /// Returns a full node that has started and has a peer.
 fn follower() -> Node {
     let mut node = node(None);
-    node.host.step(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
+    node.step_at(now(0), vec![Input::Start, Input::PeerUp(PEER)]);
     node
 }
 
 impl Node {
+    fn step_at(&mut self, now: Time, inputs: Vec<Input>) -> Vec<Output> {
+        self.replica.step(now, inputs, &self.txs)
+    }
+
     fn says(&mut self, message: PeerMessage) -> Vec<Output> {
         let message: Checked = self.verifier.check(message);
-        self.host.step(now(1), vec![Input::Message { peer: PEER, message, received: now(1) }])
+        self.step_at(now(1), vec![Input::Message { peer: PEER, message, received: now(1) }])
     }
 
     fn says_parts(&mut self, round: u32, parts: &PartSet) -> Vec<Output> {
@@ -82,7 +88,7 @@ impl Node {
 /// Returns the first block, as the validator itself decides it.
 fn first_block() -> Block {
     let mut node = node(Some(Signer::new(key(), SignState::default())));
-    let outputs = node.host.step(now(0), vec![Input::Start]);
+    let outputs = node.step_at(now(0), vec![Input::Start]);
     let committed: Vec<&Arc<Committed>> = outputs
         .iter()
         .filter_map(|output| match output {
@@ -129,11 +135,11 @@ fn i4_a_polka_counts_only_while_the_bytes_of_its_block_are_held() {
         node.says(proposal(round, None, other, time));
         node.says_parts(round, &parts);
     }
-    assert_eq!(node.host.engine().round(), Round(9));
+    assert_eq!(node.replica.engine().round(), Round(9));
     node.says(certificate(VoteType::Prevote, 0, id));
-    assert_eq!(node.host.engine().valid(), None, "its bytes are gone");
+    assert_eq!(node.replica.engine().valid(), None, "its bytes are gone");
     node.says_parts(9, &parts);
-    assert_eq!(node.host.engine().valid(), Some(Lock { round: Round(0), block_id: id }), "they came again");
+    assert_eq!(node.replica.engine().valid(), Some(Lock { round: Round(0), block_id: id }), "they came again");
     // The valid block stays, whatever other blocks are named.
     for round in 10..=20 {
         node.says(PeerMessage::Vote(vote(VoteType::Prevote, round, None)));
@@ -141,7 +147,7 @@ fn i4_a_polka_counts_only_while_the_bytes_of_its_block_are_held() {
         node.says(proposal(round, None, other, time));
         node.says_parts(round, &parts);
     }
-    let held = node.host.held();
+    let held = node.replica.held();
     assert!(held.engine_bytes <= held.engine_bytes_max && held.blocks_bytes <= held.blocks_bytes_max, "{held:?}");
     let outputs = node.says(certificate(VoteType::Precommit, 0, id));
     let is_decided = |output: &Output| matches!(output, Output::Committed(committed) if committed.block_id == id);
@@ -189,7 +195,7 @@ fn a_decided_block_that_is_invalid_here_halts_the_node_with_the_reason() {
 /// Claims that the peer is two heights ahead, and sends the first block with its commit as the response.
 fn syncs(node: &mut Node, block: &Block) -> Vec<Output> {
     let answer = answer_of(node, block, commit_of(block));
-    node.host.step(now(2), vec![answer])
+    node.step_at(now(2), vec![answer])
 }
 
 fn commit_of(block: &Block) -> Commit {
@@ -201,7 +207,7 @@ fn commit_of(block: &Block) -> Commit {
 /// Claims that the peer is two heights ahead, and returns its response to the request that follows.
 fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
     let bytes = block.part_set().bytes().unwrap();
-    let outputs = node.host.step(now(1), vec![Input::Timer(Timer::Gossip)]);
+    let outputs = node.step_at(now(1), vec![Input::Timer(Timer::Gossip)]);
     let ours = outputs.iter().find_map(|output| match output {
         Output::Broadcast(message) => match &**message {
             PeerMessage::RoundState(state) => Some(state.clone()),
@@ -220,7 +226,7 @@ fn answer_of(node: &mut Node, block: &Block, commit: Commit) -> Input {
     Input::Blocks { request: request.unwrap(), response }
 }
 
-/// Signatures of a commit are checked outside of the host's thread, which only receives the result.
+/// Signatures of a commit are checked outside of the replica's thread, which only receives the result.
 #[test]
 fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
     let block = first_block();
@@ -234,7 +240,7 @@ fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
         let verified = response.blocks[0].verified.as_mut().unwrap();
         assert_eq!(verified.result.is_ok(), holds);
         verified.validators = Hash([3; 32]);
-        let outputs = node.host.step(now(2), vec![answer]);
+        let outputs = node.step_at(now(2), vec![answer]);
         let asked: Vec<Arc<Commit>> = outputs
             .iter()
             .filter_map(|output| match output {
@@ -246,9 +252,9 @@ fn a_commit_checked_for_one_validator_set_is_checked_again_for_another() {
             matches!(output, Output::Committed(_) | Output::Penalize { .. } | Output::VerifyCommit { .. })
         };
         assert_eq!((asked.len(), outputs.iter().filter(|output| acts(output)).count()), (1, 1), "{outputs:?}");
-        assert!(!node.host.step(now(3), vec![Input::Timer(Timer::Sync)]).iter().any(acts), "it asks once");
+        assert!(!node.step_at(now(3), vec![Input::Timer(Timer::Sync)]).iter().any(acts), "it asks once");
         let verified = node.verifier.verify_commit(asked[0].clone());
-        let outputs = node.host.step(now(4), vec![Input::CommitVerified(verified)]);
+        let outputs = node.step_at(now(4), vec![Input::CommitVerified(verified)]);
         match outputs.iter().find(|output| acts(output)) {
             Some(Output::Committed(committed)) => assert!(holds && committed.synced),
             Some(Output::Penalize { offence, .. }) => assert!(!holds && offence.to_string().contains("signature 0")),
@@ -269,7 +275,7 @@ fn a_late_precommit_of_a_synced_height_changes_nothing() {
     assert!(outputs.iter().any(|output| matches!(output, Output::Committed(committed) if committed.synced)));
     let outputs = node.says(PeerMessage::Vote(vote(VoteType::Precommit, 0, Some(id))));
     assert!(outputs.iter().all(|output| matches!(output, Output::StartTimer { .. })), "{outputs:?}");
-    assert!(!node.host.engine().is_decided());
+    assert!(!node.replica.engine().is_decided());
 }
 
 #[test]
@@ -304,16 +310,16 @@ fn no_height_starts_before_the_time_of_the_last_block() {
         };
         outputs.iter().filter_map(timer).collect()
     };
-    let outputs = node.host.step(early, vec![Input::Start]);
+    let outputs = node.step_at(early, vec![Input::Start]);
     let wait = (Timer::EmptyBlock(Height(1)), Duration::from_secs(10));
     assert_eq!(timers(&outputs), [(Timer::Gossip, Config::default().gossip_interval), wait]);
     assert_eq!(outputs.len(), 2, "nothing is built, signed or written: {outputs:?}");
-    assert_eq!((node.host.status().waits_until, node.host.status().syncs), (Some(genesis_time()), 0));
+    assert_eq!((node.replica.status().waits_until, node.replica.status().syncs), (Some(genesis_time()), 0));
     let later = genesis_time().saturating_sub(Duration::from_millis(1));
-    let outputs = node.host.step(later, vec![Input::Timer(Timer::Gossip)]);
+    let outputs = node.step_at(later, vec![Input::Timer(Timer::Gossip)]);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Committed(_))));
-    // The clock may be corrected in the meantime: every input makes the host check the time again.
-    let outputs = node.host.step(genesis_time(), vec![Input::TxsAvailable]);
+    // The clock may be corrected in the meantime: every input makes the replica check the time again.
+    let outputs = node.step_at(genesis_time(), vec![Input::TxsAvailable]);
     assert!(outputs.iter().any(|output| matches!(output, Output::Committed(_))), "{outputs:?}");
-    assert_eq!(node.host.status().waits_until, None);
+    assert_eq!(node.replica.status().waits_until, None);
 }

@@ -12,11 +12,11 @@ use std::{
 };
 
 use app::{Account, App, BlockContext, View, genesis_writes};
-use host::{Added, Mempool, MempoolError, Peer, Source, mempool::Config};
+use mempool::{Added, Config, Mempool, MempoolError, Source};
 use proptest::prelude::*;
 use types::{
-    Address, Block, ChainId, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxId, TxOrder, VerifiedTx,
-    Wire, WriteSet,
+    Address, Block, ChainId, Height, Msg, Params, Peer, SecretKey, Time, Transaction, TxBody, TxId, TxOrder,
+    VerifiedTx, Wire, WriteSet,
 };
 
 fn chain_id() -> ChainId {
@@ -394,7 +394,7 @@ fn a_transaction_sent_again_is_announced_again_at_a_limited_rate() {
     let id = node.add(&tx).unwrap().id;
     let now = node.now;
     assert_eq!(node.pool.announce_again(&id, now), None, "it was announced just now");
-    let later = now.saturating_add(host::mempool::ANNOUNCE_INTERVAL);
+    let later = now.saturating_add(mempool::ANNOUNCE_INTERVAL);
     assert_eq!(node.pool.announce_again(&id, later), Some(tx.encode()));
     assert_eq!(node.pool.announce_again(&id, later), None);
     assert_eq!(node.pool.announce_again(&types::TxId([9; 32]), later), None, "unknown");

@@ -11,7 +11,8 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisValidator};
-use host::{Config, Host, Input, Mempool, Output, Peer, TxVerifier, Verifier, mempool};
+use mempool::{Mempool, SharedPool};
+use replica::{Config, Input, Output, Peer, Replica, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{limits::VALIDATORS_MAX, *};
 
@@ -35,14 +36,15 @@ fn peer(n: u32) -> Peer {
 
 /// A full node of a chain of 200 validators, with 64 peers, in the first height.
 struct One {
-    host: Host<MemKv>,
+    replica: Replica<MemKv>,
+    txs: SharedPool,
     verifier: Verifier,
     validators: ValidatorSet,
     /// Keys by validator index.
     keys: Vec<SecretKey>,
     now: Time,
-    /// For each step: the kind of input, the number of inputs, and the duration.
-    figures: Vec<(String, u32, Duration)>,
+    /// For each step: the kind of input, the number of inputs, the duration, and that of the status after it.
+    figures: Vec<(String, u32, Duration, Duration)>,
 }
 
 impl One {
@@ -63,16 +65,18 @@ impl One {
         })
         .unwrap();
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
-        let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
-        let txs = Arc::new(TxVerifier::default());
-        let (host, verifier) = Host::open(Config::default(), &genesis, store, mempool, txs, None).unwrap();
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
+            verifier: Arc::default(),
+        };
+        let (replica, verifier) = Replica::open(Config::default(), &genesis, store, None).unwrap();
         let validators = genesis.first_state().validators.clone();
         let mut keys = keys();
         keys.sort_by_key(|key| validators.by_address(&key.public_key().address()).map(|(index, _)| index));
         let now = start_time().saturating_add(Duration::from_secs(1));
-        let mut one = Self { host, verifier, validators, keys, now, figures: Vec::new() };
+        let mut one = Self { replica, txs, verifier, validators, keys, now, figures: Vec::new() };
         let up = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n)));
-        one.host.step(now, [Input::Start].into_iter().chain(up).collect());
+        one.replica.step(now, [Input::Start].into_iter().chain(up).collect(), &one.txs);
         one
     }
 
@@ -96,9 +100,13 @@ impl One {
         self.now = self.now.saturating_add(Duration::from_millis(700));
         let count = inputs.len();
         let begun = Instant::now();
-        let outputs = self.host.step(self.now, inputs);
+        let outputs = self.replica.step(self.now, inputs, &self.txs);
         let took = begun.elapsed();
-        self.figures.push((what.to_owned(), count as u32, took));
+        let begun = Instant::now();
+        let status = self.replica.status();
+        let status_took = begun.elapsed();
+        assert_eq!(status.peer_heights.len(), usize::from(PEERS));
+        self.figures.push((what.to_owned(), count as u32, took, status_took));
         outputs
     }
 }
@@ -120,13 +128,14 @@ fn state(height: u64, round: u32, votes: &BitSet) -> PeerMessage {
 fn worst_steps() {
     let runs: Vec<_> = (0..5).map(|_| steps()).collect();
     for index in 0..runs[0].len() {
-        let (what, count, _) = &runs[0][index];
+        let (what, count, ..) = &runs[0][index];
         let took = runs.iter().map(|figures| figures[index].2).min().unwrap_or_default();
-        println!("{what:50} {count:5} inputs {took:>12?}, {:>10?} each", took / *count);
+        let status = runs.iter().map(|figures| figures[index].3).min().unwrap_or_default();
+        println!("{what:50} {count:5} inputs {took:>12?}, {:>10?} each, status {status:>10?}", took / *count);
     }
 }
 
-fn steps() -> Vec<(String, u32, Duration)> {
+fn steps() -> Vec<(String, u32, Duration, Duration)> {
     let mut one = One::new();
     let (none, mut all) = (BitSet::new(VALIDATORS_MAX as u32), BitSet::new(VALIDATORS_MAX as u32));
     (0..all.len()).for_each(|index| all.set(index));
@@ -161,10 +170,11 @@ fn steps() -> Vec<(String, u32, Duration)> {
         |n: u32| PeerMessage::Part { height: Height(1), round: Round(0), part: parts.get(n % 64).unwrap().clone() };
     let begun = Instant::now();
     let inputs: Vec<Input> = (0..64).map(|n| one.says(n, &part(n))).collect();
-    one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed()));
+    one.figures.push(("not in a step: parts are hashed".to_owned(), 64, begun.elapsed(), Duration::ZERO));
     one.step("parts of blocks without a proposal", inputs.clone());
     one.step("the same parts again", inputs);
-    let unchecked = |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(part(n)), received: one.now };
+    let unchecked =
+        |n| Input::Message { peer: peer(n), message: replica::Checked::Unchecked(part(n)), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
     one.step("parts without a hash check", inputs);
 
@@ -178,18 +188,22 @@ fn steps() -> Vec<(String, u32, Duration)> {
     let inputs = (0..1024).map(|n| one.says(n, &prevotes)).collect();
     one.step("certificates that are held, beside 66 far rounds", inputs);
 
-    // Messages that peers sent before the host moved, so that they were not checked.
+    // Messages that peers sent before the replica moved, so that they were not checked.
     let unchecked =
-        |n| Input::Message { peer: peer(n), message: host::Checked::Unchecked(prevotes.clone()), received: one.now };
+        |n| Input::Message { peer: peer(n), message: replica::Checked::Unchecked(prevotes.clone()), received: one.now };
     let inputs = (0..64).map(unchecked).collect();
     one.step("unchecked certificates", inputs);
     let unchecked = |n: u32| Input::Message {
         peer: peer(n),
-        message: host::Checked::Unchecked(votes[n as usize % 200].clone()),
+        message: replica::Checked::Unchecked(votes[n as usize % 200].clone()),
         received: one.now,
     };
     let inputs = (0..1024).map(unchecked).collect();
     one.step("unchecked votes", inputs);
+
+    one.step("an input that changes nothing", vec![Input::TxsAvailable]);
+    let inputs = (0..u32::from(PEERS)).map(|n| Input::PeerUp(peer(n))).collect();
+    one.step("connections of all peers", inputs);
 
     synced(&mut one);
     one.figures

@@ -1,130 +1,18 @@
-//! The mempool: transactions that wait for a block.
-//!
-//! ```text
-//!   clients ─┐                        ┌─> reap: the proposer's block
-//!            ├─> check the signature ─> add ──> take_outgoing: gossip (which relays what it received by itself)
-//!   peers ───┘   (TxVerifier)         ├─> waiting, batch: the response to a peer that connects
-//!                                     └─< update: after each block
-//! ```
-//! | rule | bound |
-//! |---|---|
-//! | transactions, total bytes, bytes of one, transactions of one sender | [`Config`] |
-//! | nonces ahead of the next missing one | [`app::NONCES_AHEAD_MAX`]; held, but not for a block yet |
-//! | order | highest fee first, earlier arrival first; each sender's nonces in order |
-//! | same nonce twice | the second replaces the first if it pays [`Config::replace_percent`] more |
-//! | full | the lowest rank is evicted for a higher one |
-//! | balance | all waiting transactions of a sender together may cost at most its balance |
-//! | time to live | [`Config::ttl`], [`Config::ttl_heights`], and an unordered transaction's own last height |
-//! | after a block | only senders whose account it changed are checked again |
-//! | after new parameters | everything is checked again; only the validators' decision causes this |
-//!
-//! Eviction removes first what cannot be executed yet, then lower fees, then later arrivals. After a block, at most
-//! 1,024 transactions are dropped that their senders cannot pay for any more, and as many that are too old. The rest is
-//! dropped after the next blocks, and no block contains it.
-//!
-//! One lock protects everything and is held for microseconds: signatures are checked before, and no thread waits while
-//! it holds the lock.
-
-mod error;
-mod pool;
+//! The shared mempool: one lock around the pool, and the transactions to announce.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, OnceLock},
-    time::Duration,
 };
 
 use app::Rules;
-pub use error::MempoolError;
-use pool::Pool;
-use types::{
-    Address, ChainId, Height, Params, Reader, Time, TxId, VerifiedTx,
-    limits::{TX_BATCH_MAX, TX_BYTES_MAX},
+use types::{Address, ChainId, Height, Params, Reader, Time, TxId, VerifiedTx, limits::TX_BATCH_MAX};
+
+use crate::{
+    config::{Added, Config, Source, Stats},
+    error::MempoolError,
+    pool::{self, Pool},
 };
-
-use crate::Peer;
-
-/// Bounds of a mempool, chosen by the operator, not by the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Maximum number of transactions that wait.
-    pub txs_max: usize,
-    /// Maximum total size of the transactions that wait, in bytes.
-    pub bytes_max: usize,
-    /// Maximum size of one transaction, in bytes.
-    pub tx_bytes_max: usize,
-    /// Maximum number of transactions of one sender that wait.
-    pub sender_txs_max: usize,
-    /// Minimum fee increase to replace a transaction with the same nonce, in percent.
-    pub replace_percent: u64,
-    /// Maximum time that a transaction waits.
-    pub ttl: Duration,
-    /// Maximum number of heights that a transaction waits; `None` for no limit.
-    pub ttl_heights: Option<u64>,
-    /// Number of committed transactions that are remembered, so that they are not accepted again.
-    pub committed_max: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            txs_max: 50_000,
-            bytes_max: 64 << 20,
-            tx_bytes_max: TX_BYTES_MAX,
-            sender_txs_max: 4_096,
-            replace_percent: 10,
-            ttl: Duration::from_secs(600),
-            ttl_heights: None,
-            committed_max: 100_000,
-        }
-    }
-}
-
-/// Origin of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A client of this node; the transaction is announced to peers.
-    Local,
-    /// Gossip of a peer, which reaches the other peers without us.
-    Peer(Peer),
-    /// The response of a peer that was asked for its waiting transactions; it is announced to the other peers.
-    Fetched(Peer),
-}
-
-/// A transaction that the mempool accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Added {
-    /// Id of the transaction.
-    pub id: TxId,
-    /// Gas that the transaction requests.
-    pub gas_wanted: i64,
-}
-
-/// Content of the mempool, and counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Number of transactions that wait.
-    pub txs: usize,
-    /// Total size of the transactions that wait, in bytes.
-    pub bytes: usize,
-    /// Number of transactions that were accepted.
-    pub added: u64,
-    /// Number of transactions that were refused, including duplicates.
-    pub refused: u64,
-    /// Number of transactions that were evicted to make room.
-    pub evicted: u64,
-    /// Number of transactions that were dropped because they waited too long.
-    pub expired: u64,
-    /// Number of transactions that were checked again after a block.
-    pub rechecked: u64,
-    /// Number of transactions that were dropped because a block or new parameters made them invalid.
-    pub dropped: u64,
-    /// Number of transactions that were put into proposals.
-    pub reaped: u64,
-}
-
-/// Minimum interval between two announcements of one transaction, however often clients send it.
-pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
 type Hook = OnceLock<Box<dyn Fn() + Send + Sync>>;
 

@@ -1,6 +1,6 @@
-//! Verification of peers' messages, on any thread, normally not the host's.
+//! Verification of peers' messages, on any thread, normally not the replica's.
 //!
-//! The host publishes its height, round and validator sets; a thread that receives messages verifies them against
+//! The replica publishes its height, round and validator sets; a thread that receives messages verifies them against
 //! these. A valid signature is remembered for a while: votes arrive more than once (relayed, repeated, in certificates)
 //! and need one check only.
 //!
@@ -10,12 +10,12 @@
 //! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | current or next | `Proposal`, `Bad` |
 //! | certificate | current or next | `Certificate`, `Bad` |
 //! | part of a block | current or next | `Part`, `Bad` |
-//! | anything else | | `Unchecked`: useless to the host until it is at that height |
+//! | anything else | | `Unchecked`: useless to the replica until it is at that height |
 //!
 //! The validators of the next height are known before the current one is decided, so its messages are verified as they
 //! arrive, and an unsigned message never waits for it.
 //!
-//! Blocks from a peer are hashed and their commits verified here too ([`Verifier::check_blocks`]), so that the host's
+//! Blocks from a peer are hashed and their commits verified here too ([`Verifier::check_blocks`]), so that the replica's
 //! thread does neither.
 
 use std::{
@@ -40,7 +40,7 @@ pub const ROUNDS_AHEAD_MAX: u32 = 100;
 /// Maximum number of signatures that are remembered as valid: two votes of 200 validators in ten rounds.
 const RECENT_MAX: usize = 4096;
 
-/// The position of the host, as far as verification needs it.
+/// The position of the replica, as far as verification needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub height: Height,
@@ -107,7 +107,7 @@ impl Verifier {
         }))
     }
 
-    /// Publishes the host's new position.
+    /// Publishes the replica's new position.
     pub(crate) fn publish(&self, place: Place) {
         *self.0.place.write().expect("no holder of this lock panics") = Arc::new(place);
     }
@@ -122,7 +122,7 @@ impl Verifier {
         self.0.hits.load(Relaxed)
     }
 
-    /// Verifies a peer's message as far as that is possible outside of the host.
+    /// Verifies a peer's message as far as that is possible outside of the replica.
     ///
     /// Cost: 60 µs for each signature that was not seen before, a hash of a part's bytes.
     pub fn check(&self, message: PeerMessage) -> Checked {
@@ -184,7 +184,7 @@ impl Verifier {
     }
 
     /// Checks a peer's response to a block request: hashes the blocks into parts, and verifies commits against the
-    /// validators of the current height. If the validators have changed when the turn of a commit comes, the host
+    /// validators of the current height. If the validators have changed when the turn of a commit comes, the replica
     /// requests another verification.
     ///
     /// Cost: a hash of all bytes, and 60 µs for each signature, up to the first invalid commit.

@@ -194,7 +194,7 @@ impl Blocks {
     /// A part whose block is never named is no offence: the proposal may have been lost on the way, or a proposer that
     /// sends two proposals may have sent it to others only, and a peer that forwards a part cannot know that. The cost
     /// of such parts is bounded by their room here and by the byte rate of a peer's connection; they are hashed outside
-    /// of the host's thread.
+    /// of the replica's thread.
     pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
         let place = |part: &CheckedPart| (part.header(), part.part().index);
         if self.early.iter().any(|early| early.height == height && place(&early.part) == place(&part)) {

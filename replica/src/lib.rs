@@ -1,0 +1,31 @@
+//! The core of a node, without I/O of its own: engine, application, store, block parts, gossip repair, block sync.
+//!
+//! ```text
+//!   peers ──> Verifier::check (any thread) ──> Replica::step(now, [Input], txs) ──> [Output] ──> sockets, timers, pools
+//!                                                │                  ▲
+//!                                     Store (writes)   TxPool (lent by the driver for one step)
+//! ```
+//! `Replica` depends only on its inputs: time, messages of peers and responses are passed in as values. The waiting
+//! transactions are shared with other threads; the driver passes them to each step behind a trait. The node calls it
+//! from its consensus thread, the simulator under a virtual clock; both run the same code.
+
+mod api;
+mod blocks;
+mod chain;
+mod gossip;
+mod guard;
+mod live;
+mod peers;
+mod replica;
+mod serve;
+mod sync;
+mod timing;
+mod verifier;
+
+pub use api::*;
+pub use live::LiveApp;
+pub use replica::{Replica, ReplicaError};
+pub use serve::serve;
+pub use timing::CommitTiming;
+pub use types::Peer;
+pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

@@ -1,0 +1,175 @@
+//! Heights: starts the next one when there is a reason, and executes what the engine asks for.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use consensus::{Input as EngineInput, Message, Output as EngineOutput};
+use storage::Kv;
+use types::{Evidence, Height, Moment, PeerMessage, Time, TxPool};
+
+use super::{Replica, Turn};
+use crate::{Halt, Output, Timer};
+
+/// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
+/// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
+const START_SLACK: Duration = Duration::from_millis(5);
+
+/// When heights start.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// True if the next height starts without a further reason.
+    pub start_now: bool,
+    /// The timer for the next height that was started last.
+    pub start_timer: Option<(Height, Time)>,
+    /// Time at which the tip was committed here, or the replica started.
+    pub last_commit_at: Time,
+    /// Time at which the height being decided started here.
+    pub height_started: Time,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let never = Time::UNIX_EPOCH;
+        Self { start_now: false, start_timer: None, last_commit_at: never, height_started: never }
+    }
+}
+
+impl<K: Kv> Replica<K> {
+    /// Returns true if the engine is deciding the height after the tip.
+    pub(super) fn is_live(&self) -> bool {
+        self.engine.height() == self.chain.height()
+    }
+
+    /// Steps the engine with an input, executes what it asks for, and steps it with the answers.
+    pub(super) fn drive(&mut self, turn: &mut Turn<'_>, input: EngineInput) {
+        let now = Moment { wall: self.wall, steady: self.now };
+        let mut queue: VecDeque<EngineInput> = self.dropped().chain([input]).collect();
+        self.votes_held.take();
+        while let Some(input) = queue.pop_front() {
+            let due = turn.batch.step(&mut self.engine, now, input);
+            let answers: Vec<EngineInput> = due.into_iter().flat_map(|output| self.execute(turn.txs, output)).collect();
+            answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
+        }
+    }
+
+    /// Executes an output of the engine and returns the answers to it, if they are known at once.
+    pub(super) fn execute(&mut self, txs: &dyn TxPool, output: EngineOutput) -> Vec<EngineInput> {
+        if self.halted && !matches!(output, EngineOutput::StartTimer(..) | EngineOutput::Evidence(_)) {
+            return Vec::new();
+        }
+        match output {
+            EngineOutput::BuildBlock { height, round } => return self.build_block(txs, height, round),
+            EngineOutput::CheckBlock(block_id) => return self.check_block(txs, block_id),
+            EngineOutput::WriteAhead(hard_state) => self.write_ahead(&hard_state),
+            EngineOutput::Broadcast(message) => self.broadcast(message),
+            EngineOutput::StartTimer(timeout, after) => {
+                self.outputs.push(Output::StartTimer { timer: Timer::Consensus(timeout), after });
+            }
+            // The replica, not the engine, decides when the next height starts.
+            EngineOutput::Commit { block_id, commit } => self.commit_decided(txs, block_id, commit),
+            EngineOutput::Evidence(evidence) => self.on_evidence(*evidence),
+        }
+        Vec::new()
+    }
+
+    /// Runs after each input: continues block sync and starts the next height if it is due.
+    pub(super) fn go_on(&mut self, turn: &mut Turn<'_>) {
+        self.sync_on(turn.txs);
+        // Heights that are proven to be decided are fetched while a peer delivers them; claims alone do not stop the
+        // engine.
+        self.catch_up.is_active &= self.catch_up.proven >= self.chain.height() && self.sync.is_delivering();
+        if self.halted || self.is_live() || self.catch_up.is_active {
+            return;
+        }
+        let Some(due) = self.start_due(turn.txs) else { return };
+        let (now, height) = (self.now, self.chain.height());
+        if due > now || turn.has_started {
+            let at = due.max(now);
+            let latest = at.saturating_add(START_SLACK);
+            let running =
+                self.pace.start_timer.is_some_and(|(of, running)| of == height && running <= latest && running >= now);
+            if !running {
+                self.pace.start_timer = Some((height, at));
+                let timer = Timer::EmptyBlock(height);
+                self.outputs.push(Output::StartTimer { timer, after: at.since(now) });
+            }
+            return;
+        }
+        self.start_height(turn);
+        for (peer, waiting) in self.peers.take_waiting(height) {
+            self.on_message(turn, peer, waiting.message, waiting.received);
+        }
+    }
+
+    /// Returns when the next height may start, never before the time of the tip. `None` while there is no reason to
+    /// start it.
+    fn start_due(&self, txs: &dyn TxPool) -> Option<Time> {
+        Some(self.wanted_from(txs)?.max(self.now.saturating_add(self.chain.tip.time.since(self.wall))))
+    }
+
+    /// Returns the time since which there is a reason to start the next height.
+    fn wanted_from(&self, txs: &dyn TxPool) -> Option<Time> {
+        if self.pace.start_now {
+            return Some(self.now);
+        }
+        let earliest = self.pace.last_commit_at.saturating_add(self.config.block_interval_min);
+        if !txs.is_empty() || self.peers.is_waiting(self.chain.height()) {
+            return Some(earliest);
+        }
+        match self.config.empty_block_interval {
+            Some(interval) => Some(earliest.max(self.pace.last_commit_at.saturating_add(interval))),
+            // The state after the last block is not yet in any header.
+            None => (self.chain.last_app_hash != Some(self.chain.tip.app_hash)).then_some(earliest),
+        }
+    }
+
+    fn start_height(&mut self, turn: &mut Turn<'_>) {
+        let height = self.chain.height();
+        self.signing.guard.on_height(self.now);
+        self.seal_if_due(height);
+        let chain = &self.chain;
+        let hard_state = self.signing.restored.take_if(|hard_state| hard_state.height <= height);
+        let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
+        let abstain = !self.signing.guard.signs() || height <= self.signing.floor;
+        let start = EngineInput::StartHeight {
+            height,
+            validators: chain.validators.as_ref().clone(),
+            timeouts: chain.params.timeouts,
+            synchrony: chain.params.synchrony,
+            hard_state,
+            abstain,
+        };
+        (self.pace.start_now, self.pace.height_started) = (false, self.now);
+        turn.has_started = true;
+        self.drive(turn, start);
+        self.judge_ready(turn);
+    }
+
+    fn broadcast(&mut self, message: Message) {
+        let (say, parts_of) = match message {
+            Message::Vote(vote) => (PeerMessage::Vote(vote), None),
+            Message::Certificate(certificate) => (PeerMessage::Certificate(certificate), None),
+            Message::Proposal(signed) => {
+                let p = &signed.proposal;
+                let parts_of = (p.height == self.chain.height()).then_some((p.round, p.block_id));
+                (PeerMessage::Proposal(signed), parts_of)
+            }
+        };
+        self.outputs.push(Output::Broadcast(Arc::new(say)));
+        // Most peers already have the parts of a proposal that is sent again; the gossip repair finds the others.
+        let Some((round, id)) = parts_of.filter(|of| self.parts_said.insert(*of)) else { return };
+        let Some(entry) = self.blocks.get(&id) else { return };
+        let height = self.chain.height();
+        let parts = (0..id.parts.total).filter_map(|index| entry.parts.get(index).cloned());
+        let messages = parts.map(|part| Output::Broadcast(Arc::new(PeerMessage::Part { height, round, part })));
+        self.outputs.extend(messages);
+    }
+
+    fn on_evidence(&mut self, evidence: Evidence) {
+        let Evidence::DuplicateVote(double) = &evidence;
+        let (ours, height) = (self.signing.own == Some(double.vote_a.vote.validator), evidence.height());
+        self.outputs.push(Output::Evidence(evidence));
+        if ours {
+            self.halt(Halt::AnotherSigner { height });
+        }
+    }
+}
