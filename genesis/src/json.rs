@@ -44,6 +44,8 @@ impl<'a> At<'a> {
     }
 
     /// Returns an error about this value.
+    ///
+    /// Errors: always, with this value's path and the reason.
     pub fn error<T>(&self, reason: impl ToString) -> Result<T, FieldError> {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
         Err(FieldError::new(path, reason))
@@ -72,6 +74,8 @@ impl<'a> At<'a> {
     }
 
     /// Refuses fields that are not known, because they would be ignored.
+    ///
+    /// Errors: a [`FieldError`] for the first field that is not known, or if the value is no object.
     pub fn only(&self, known: &[&str]) -> Result<(), FieldError> {
         match self.map()?.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -83,12 +87,16 @@ impl<'a> At<'a> {
     }
 
     /// Returns the field, or `None` if it is absent or null.
+    ///
+    /// Errors: a [`FieldError`] if the value is no object.
     pub fn get(&self, key: &str) -> Result<Option<At<'a>>, FieldError> {
         let value = self.map()?.get(key).filter(|value| !value.is_null());
         Ok(value.map(|value| At { value, path: self.path_of(key) }))
     }
 
     /// Returns the field, which must be present and not null.
+    ///
+    /// Errors: a [`FieldError`] if the field is missing or the value is no object.
     pub fn need(&self, key: &str) -> Result<At<'a>, FieldError> {
         match self.get(key)? {
             Some(field) => Ok(field),
@@ -97,6 +105,8 @@ impl<'a> At<'a> {
     }
 
     /// Returns the elements of a list.
+    ///
+    /// Errors: a [`FieldError`] if the value is no list.
     pub fn list(&self) -> Result<Vec<At<'a>>, FieldError> {
         match self.value {
             Value::Array(values) => {
@@ -108,6 +118,8 @@ impl<'a> At<'a> {
     }
 
     /// Returns the text of a string.
+    ///
+    /// Errors: a [`FieldError`] if the value is no string.
     pub fn text(&self) -> Result<&'a str, FieldError> {
         match self.value {
             Value::String(text) => Ok(text),
@@ -116,6 +128,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads a short text without control characters.
+    ///
+    /// Errors: a [`FieldError`] if the value is no string, is too long, or has control characters.
     pub fn name(&self, chars_max: usize) -> Result<String, FieldError> {
         let text = self.text()?;
         if text.chars().count() > chars_max || text.chars().any(char::is_control) {
@@ -125,6 +139,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads a text and parses it into a value.
+    ///
+    /// Errors: a [`FieldError`] if the value is no string or does not parse.
     pub fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = self.text()?;
         text.parse().or_else(|error| self.error(error))
@@ -132,6 +148,8 @@ impl<'a> At<'a> {
 
     /// Reads an integer in the range of the type, from a decimal string (CometBFT's format for 64 bits) or a JSON
     /// number.
+    ///
+    /// Errors: a [`FieldError`] if the value is no whole number, is out of range, or has another spelling.
     pub fn number<T: FromStr<Err: Display>>(&self) -> Result<T, FieldError> {
         let text = match self.value {
             Value::String(text) => text.clone(),
@@ -151,6 +169,8 @@ impl<'a> At<'a> {
     }
 
     /// Reads exactly `N` bytes in base64. The error does not repeat the text, which may be a secret.
+    ///
+    /// Errors: a [`FieldError`] if the value is not base64 of `N` bytes.
     pub fn base64<const N: usize>(&self) -> Result<[u8; N], FieldError> {
         let bytes = BASE64.decode(self.text()?.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         match bytes {
@@ -160,11 +180,15 @@ impl<'a> At<'a> {
     }
 
     /// Reads the bytes of a key, `{"type": KIND, "value": BASE64}`.
+    ///
+    /// Errors: those of [`At::key_of`] and [`At::base64`].
     pub fn key<const N: usize>(&self, kind: &str) -> Result<[u8; N], FieldError> {
         self.key_of(&[((), kind)])?.1.base64()
     }
 
     /// Finds which of `kinds` a key is, by the tag of each, and returns it with the field of the key's bytes.
+    ///
+    /// Errors: a [`FieldError`] if the object has other fields, or its type is none of `kinds`.
     pub fn key_of<K: Copy>(&self, kinds: &[(K, &str)]) -> Result<(K, At<'a>), FieldError> {
         self.only(&["type", "value"])?;
         // The error does not repeat the text, which may be a misplaced secret.

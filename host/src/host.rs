@@ -9,6 +9,8 @@
 //! minimum interval, and at most one starts per step, so that a lone validator with much work still handles its other
 //! inputs.
 //!
+//! Size: one `impl` with one short function per input; the parts that decide something are in files of their own.
+//!
 //! The maximum work that peers can cause in one step, with the largest validator set (`tests/worst_steps.rs` measures
 //! it; all below 1 ms except the checks):
 //!

@@ -92,7 +92,7 @@ impl Report {
         self.families.iter().map(|family| family.bytes).sum()
     }
 
-    /// Records a fault.
+    /// Records a fault of a row.
     pub fn find(&mut self, cf: Cf, height: Option<Height>, key: &[u8], reason: impl ToString) {
         self.families[cf as usize].findings += 1;
         if self.findings.len() < FINDINGS_MAX {
