@@ -35,13 +35,15 @@ build: ## build the cairn program
 test: ## run all tests, and the simulator on SEEDS=2000 seeds
 	@scripts/test $(SEEDS)
 
-check: ## what CI checks besides tests: format, lints, docs, licences, layering; never writes
+check: ## what CI checks besides tests: format, lints, docs, licences, unused dependencies, layers, style; never writes
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; \
 	else echo 'cargo-deny is not installed: licences, advisories and sources are not checked'; fi
-	$(CARGO) test --locked --workspace --test layering
+	@if command -v cargo-machete >/dev/null; then $(CARGO) machete; \
+	else echo 'cargo-machete is not installed: unused dependencies are not searched'; fi
+	$(CARGO) test --locked --workspace --test layering --test circles --test tidy
 
 fix: ## rewrite files: format, and what clippy can fix by itself
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

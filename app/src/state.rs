@@ -10,9 +10,6 @@ use crate::view::View;
 /// Prefix of the rows that are never reverted.
 pub const NEVER_REVERTED: &[u8] = b"n";
 
-/// Prefix of the rows of namespaces; there are none yet.
-pub const REVERTIBLE: &[u8] = b"r";
-
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
 

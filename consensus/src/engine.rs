@@ -1,4 +1,4 @@
-//! The engine: the state of one height, the inputs that change it, and the outputs that follow.
+//! The engine: the state of one height, and how inputs change it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,12 +6,15 @@ use std::{
 };
 
 use types::{
-    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, HardState, Height, Lock, Moment, Power,
-    Proposal, Round, SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate,
-    VerifiedProposal, VerifiedVote, Vote, VoteType, limits::OWN_ROUNDS_MAX,
+    BlockId, Certificate, ChainId, Commit, DuplicateVoteEvidence, Evidence, Height, Lock, Moment, Proposal, Round,
+    SignedProposal, SignedVote, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedVote, Vote, VoteType,
+    limits::OWN_ROUNDS_MAX,
 };
 
+#[cfg(any(test, feature = "mutations"))]
+use crate::io::Mutation;
 use crate::{
+    io::{Input, Message, Output},
     notes::{Notes, RoundStep, What},
     seen::{self, Reports, Verdict},
     signer::Signer,
@@ -19,126 +22,8 @@ use crate::{
     votes::{Added, HeightVotes, VoteSet},
 };
 
-/// Names everything that the engine can be informed of. Time, randomness, disk answers and peer bytes arrive as values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Starts the next height; the one before is committed. Heights only grow.
-    StartHeight {
-        /// The height to decide.
-        height: Height,
-        /// Validators of the height, with the proposer rotation of the height.
-        validators: ValidatorSet,
-        /// Base and growth of the timeouts, from the chain's parameters.
-        timeouts: Timeouts,
-        /// Bounds within which a proposal is timely.
-        synchrony: Synchrony,
-        /// What this node had signed and locked at this height before it stopped.
-        hard_state: Option<Box<HardState>>,
-        /// True if the node must follow this height without signing until [`Input::SignAgain`]. This is for a node that
-        /// was restored from an old backup: it may have signed messages of this height that it does not remember.
-        abstain: bool,
-    },
-    /// A proposal arrived. It names a block by its id; block bytes never enter the engine.
-    Proposal {
-        /// The proposal, signed by the proposer of its round.
-        proposal: VerifiedProposal,
-        /// Time at which the proposal arrived on this node.
-        received: Time,
-    },
-    /// A vote of this height arrived, or a late vote of the height before.
-    Vote(VerifiedVote),
-    /// A certificate arrived: a polka, a commit, or votes that justify skipping rounds. This node may lack its votes.
-    Certificate(VerifiedCertificate),
-    /// Answers [`Output::BuildBlock`] with a new block.
-    BlockBuilt {
-        /// The round for which the block was built.
-        round: Round,
-        /// The new block, which is valid and whose bytes are available.
-        block_id: BlockId,
-        /// Time in the header of the block.
-        time: Time,
-    },
-    /// Answers [`Output::CheckBlock`]. An invalid block may be reported as valid later, but never the reverse.
-    BlockChecked {
-        /// The block that was checked.
-        block_id: BlockId,
-        /// Time in the header of the block; a proposal of the block must have the same time.
-        time: Time,
-        /// True if it is a valid next block and its bytes are available.
-        valid: bool,
-    },
-    /// The bytes of a named block are no longer available, because the host needed the space for other blocks. The
-    /// engine asks again when a rule needs the block. The host never drops a block of [`Engine::needed_blocks`].
-    BlockDropped {
-        /// The block whose bytes were dropped.
-        block_id: BlockId,
-    },
-    /// A timer that the engine started has expired.
-    Timeout(Timeout),
-    /// Allows signing from now on, although the height started with `abstain`.
-    SignAgain,
-}
-
-/// Names everything that the engine can ask for. The outputs must be executed in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Build a block for this round, then answer with [`Input::BlockBuilt`].
-    BuildBlock {
-        /// Height of the block.
-        height: Height,
-        /// Round for which the block is built.
-        round: Round,
-    },
-    /// Fetch the block if it is not available, validate it, then answer with [`Input::BlockChecked`].
-    CheckBlock(BlockId),
-    /// Make this hard state durable, with the bytes of the blocks it names, before any later output of the list is
-    /// executed.
-    WriteAhead(Box<HardState>),
-    /// Send this message to all peers.
-    Broadcast(Message),
-    /// Answer with [`Input::Timeout`] after this duration.
-    StartTimer(Timeout, Duration),
-    /// Commit the block, because the height is decided.
-    Commit {
-        /// The decided block.
-        block_id: BlockId,
-        /// The precommits that decided it.
-        commit: Commit,
-    },
-    /// Report two votes of one validator that contradict each other.
-    Evidence(Box<Evidence>),
-}
-
-/// Names the messages that the engine sends to peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// A proposal; its block is sent separately.
-    Proposal(SignedProposal),
-    /// A prevote or a precommit.
-    Vote(SignedVote),
-    /// Votes that prove a threshold.
-    Certificate(Certificate),
-}
-
-/// A rule that is switched off or broken, to prove that a checker notices it.
-#[cfg(any(test, feature = "mutations"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Never sets the lock (L38, L39).
-    SkipLock,
-    /// Removes the lock upon a quorum of nil prevotes (L44).
-    UnlockOnNil,
-    /// Emits no [`Output::WriteAhead`], so that messages are sent before the hard state is durable (I2).
-    SkipWriteAhead,
-    /// Signs and sends a nil vote in addition to each vote for a block (I1).
-    DoubleSign,
-    /// Decides a valid block upon precommits of more than a third of the power instead of a quorum (L49).
-    WeakCommit,
-    /// Keeps the verdict on a block whose bytes were dropped (I4).
-    KeepVerdicts,
-    /// Never forgets votes of past rounds (I6).
-    KeepRounds,
-}
+mod inputs;
+mod read;
 
 /// A proposal that is held, and whether it was timely.
 #[derive(Clone, Debug)]
@@ -352,96 +237,7 @@ impl Engine {
             || self.line_47()
     }
 
-    // ---- inputs --------------------------------------------------------------------------------------------------
-
-    fn on_start_height(
-        &mut self,
-        height: Height,
-        validators: ValidatorSet,
-        timeouts: Timeouts,
-        synchrony: Synchrony,
-        hard_state: Option<Box<HardState>>,
-    ) {
-        assert!(height > self.height, "heights only grow: {height} after {}", self.height);
-        let votes = std::mem::replace(&mut self.votes, HeightVotes::new(validators.clone()));
-        let last_validators = std::mem::replace(&mut self.validators, validators);
-        let reports = std::mem::take(&mut self.reports);
-        self.last = self.decided.take().filter(|_| self.height.next() == height).map(|(round, block_id)| Last {
-            round,
-            block_id,
-            validators: last_validators,
-            votes,
-            reports,
-        });
-        self.height = height;
-        (self.timeouts, self.synchrony) = (timeouts, synchrony);
-        (self.locked, self.valid, self.valid_polka) = (None, None, None);
-        self.proposals.clear();
-        self.blocks.clear();
-        self.own_proposals.clear();
-        self.own_votes.clear();
-        self.entry.clear();
-        let validators = &self.validators;
-        self.delays.retain(|address| validators.by_address(address).is_some());
-        self.own_index = self
-            .signer
-            .as_ref()
-            .and_then(|signer| self.validators.by_address(&signer.address()))
-            .map(|(index, _)| index);
-        if self.signer.is_some() {
-            self.start_timer(TimeoutKind::Rebroadcast, Round::ZERO);
-        }
-        match hard_state {
-            Some(hard_state) => self.restore(*hard_state),
-            None => self.line_11_start_round(Round::ZERO),
-        }
-    }
-
-    /// Continues where this node stopped, with the same locks, and sends the same signed messages again. They were
-    /// durable before they were first sent, so no write-ahead is needed.
-    fn restore(&mut self, hard_state: HardState) {
-        assert_eq!(hard_state.height, self.height, "the hard state is of the height that starts");
-        if let Some(signer) = &mut self.signer {
-            signer.raise_to(&hard_state, &self.chain_id);
-        }
-        self.enter_round(hard_state.round);
-        self.step = hard_state.step;
-        (self.locked, self.valid, self.valid_polka) = (hard_state.locked, hard_state.valid, hard_state.valid_polka);
-        self.pin_rounds();
-        for block_id in [self.locked, self.valid].into_iter().flatten().map(|lock| lock.block_id) {
-            self.check_block(block_id);
-        }
-        if let Some(polka) = self.valid_polka.clone() {
-            for vote in polka.votes().iter().filter(|vote| (vote.vote.validator_index as usize) < self.validators.len())
-            {
-                self.votes.add(VerifiedVote::of_own(vote.clone(), &self.validators), true);
-            }
-        }
-        for signed in hard_state.proposals {
-            self.own_proposals.push(signed.clone());
-            self.keep_proposal(Known { signed, timely: true });
-        }
-        for signed in hard_state.votes {
-            self.own_votes.push(signed.clone());
-            self.votes.add(VerifiedVote::of_own(signed, &self.validators), false);
-        }
-        self.say_again();
-        if self.step == Step::Propose {
-            self.line_11_propose_or_wait();
-        }
-    }
-
-    fn on_proposal(&mut self, proposal: VerifiedProposal, received: Time) {
-        let p = &proposal.proposal;
-        if p.height != self.height || self.decided.is_some() || !self.is_kept(p.round) {
-            return;
-        }
-        let timely = self.is_timely(p.timestamp, received, p.round);
-        if p.round == self.round {
-            self.delays.proposal_came(&self.validators.proposer_of_round(p.round).address());
-        }
-        self.keep_proposal(Known { signed: proposal.into_signed(), timely });
-    }
+    // ---- proposals ---------------------------------------------------------------------------------------------
 
     /// Returns true if proposals of `round` are kept. Those of rounds after the next one are kept only if votes of the
     /// round are held.
@@ -478,88 +274,6 @@ impl Engine {
         self.votes.pin(pinned);
         #[cfg(any(test, feature = "mutations"))]
         self.votes.keep_all(self.mutated(Mutation::KeepRounds));
-    }
-
-    /// Counts a vote. `proven` means that a certificate shows a quorum for its value.
-    fn on_vote(&mut self, vote: VerifiedVote, proven: bool) {
-        if vote.vote.height != self.height {
-            self.gather_late_vote(vote);
-            return;
-        }
-        let copy = (*vote).clone();
-        match self.votes.add(vote, proven) {
-            Added::Conflicting { first, report: true } => {
-                let evidence = report(&mut self.reports, *first, copy, &self.validators, self.wall);
-                self.outputs.extend(evidence.map(Output::Evidence));
-            }
-            Added::New => self.note(|| What::Vote(Box::new(copy))),
-            _ => {}
-        }
-    }
-
-    fn on_certificate(&mut self, certificate: VerifiedCertificate) {
-        if certificate.height() != self.height {
-            return;
-        }
-        let mut powers: BTreeMap<Option<BlockId>, Power> = BTreeMap::new();
-        for vote in certificate.votes() {
-            let power = powers.entry(vote.vote.block_id).or_default();
-            *power = power.checked_add(vote.power()).expect("a certificate names each validator once");
-        }
-        let total = self.validators.total_power();
-        for vote in certificate.votes() {
-            self.on_vote(vote.clone(), powers[&vote.vote.block_id].is_quorum_of(total));
-        }
-    }
-
-    fn on_block_built(&mut self, round: Round, block_id: BlockId, time: Time) {
-        self.judge(block_id, Verdict { valid: true, time });
-        let own_turn = round == self.round && self.step == Step::Propose && self.is_proposer();
-        if own_turn && self.decided.is_none() && self.own_proposal(round).is_none() {
-            self.propose(block_id, time, None);
-        }
-    }
-
-    fn judge(&mut self, block_id: BlockId, verdict: Verdict) {
-        let mut blocks = std::mem::take(&mut self.blocks);
-        blocks.judge(block_id, verdict, || self.needed_blocks());
-        self.blocks = blocks;
-    }
-
-    fn on_block_dropped(&mut self, block_id: BlockId) {
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutated(Mutation::KeepVerdicts) {
-            return;
-        }
-        self.blocks.forget(&block_id);
-        if self.needed_blocks().contains(&block_id) {
-            self.check_block(block_id);
-        }
-    }
-
-    fn on_timeout(&mut self, timeout: Timeout) {
-        if timeout.height != self.height || self.decided.is_some() {
-            return;
-        }
-        match timeout.kind {
-            TimeoutKind::Rebroadcast => {
-                self.say_again();
-                self.start_timer(TimeoutKind::Rebroadcast, timeout.round.next());
-            }
-            _ if self.is_abstaining() || timeout.round != self.round => {}
-            TimeoutKind::Propose => self.line_57(),
-            TimeoutKind::Prevote => self.line_61(),
-            TimeoutKind::Precommit => {
-                self.note(|| What::TimeoutWait);
-                self.line_65();
-            }
-        }
-    }
-
-    fn on_sign_again(&mut self) {
-        if std::mem::take(&mut self.abstain) && self.decided.is_none() && self.height != Height::GENESIS {
-            self.line_11_propose_or_wait();
-        }
     }
 
     // ---- helpers of several rules --------------------------------------------------------------------------------
@@ -833,130 +547,6 @@ impl Engine {
             // Certificates: at most two that brought this node into its round, one of each type, and the polka behind
             // `valid`.
             + 3 * validators * size_of::<SignedVote>()
-    }
-
-    /// Returns the state that must be durable before this node sends the messages it has signed.
-    pub fn hard_state(&self) -> HardState {
-        HardState {
-            height: self.height,
-            round: self.round,
-            step: self.step,
-            locked: self.locked,
-            valid: self.valid,
-            valid_polka: self.valid_polka.clone(),
-            proposals: self.own_proposals.clone(),
-            votes: self.own_votes.clone(),
-        }
-    }
-
-    /// Returns the height that is being decided, or that was decided last.
-    pub fn height(&self) -> Height {
-        self.height
-    }
-
-    /// Returns the current round of the height.
-    pub fn round(&self) -> Round {
-        self.round
-    }
-
-    /// Returns the current step of the round.
-    pub fn current_step(&self) -> Step {
-        self.step
-    }
-
-    /// Returns true if this height is decided; then the engine waits for the next height.
-    pub fn is_decided(&self) -> bool {
-        self.decided.is_some()
-    }
-
-    /// Returns the round and the block of the decision of this height, if it is decided.
-    pub fn decision(&self) -> Option<(Round, BlockId)> {
-        self.decided
-    }
-
-    /// Returns the precommits that decided this height, for a peer that lacks them.
-    pub fn decision_certificate(&self) -> Option<Certificate> {
-        let (round, block_id) = self.decided?;
-        self.precommits(round)?.certificate_for(Some(block_id))
-    }
-
-    /// Returns the lock of this node, if it has one.
-    pub fn locked(&self) -> Option<Lock> {
-        self.locked
-    }
-
-    /// Returns the latest block that is known to have a polka and to be valid, with the round of the polka.
-    pub fn valid(&self) -> Option<Lock> {
-        self.valid
-    }
-
-    /// Returns the polka behind [`Engine::valid`].
-    pub fn valid_polka(&self) -> Option<&Certificate> {
-        self.valid_polka.as_ref()
-    }
-
-    /// Returns the certificates that brought this node into its round.
-    pub fn entry_certificates(&self) -> &[Certificate] {
-        &self.entry
-    }
-
-    /// Returns the first proposal that arrived for a round, if it is held.
-    pub fn proposal(&self, round: Round) -> Option<&SignedProposal> {
-        self.proposals_of(round).first().map(|known| &known.signed)
-    }
-
-    /// Iterates over the proposals held for a round, at most two.
-    pub fn proposals(&self, round: Round) -> impl Iterator<Item = &SignedProposal> {
-        self.proposals_of(round).iter().map(|known| &known.signed)
-    }
-
-    /// Returns the votes that are held for this height.
-    pub fn votes(&self) -> &HeightVotes {
-        &self.votes
-    }
-
-    /// Returns the validators of this height.
-    pub fn validators(&self) -> &ValidatorSet {
-        &self.validators
-    }
-
-    /// Returns the steady time at which the current round started.
-    pub fn round_started(&self) -> Time {
-        self.round_started
-    }
-
-    /// Seals `height`: from now on no message of this height or below is signed.
-    pub fn seal(&mut self, height: Height) {
-        if let Some(signer) = &mut self.signer {
-            signer.seal(height);
-        }
-    }
-
-    /// Returns the guarded key of this node, if it has one.
-    pub fn signer(&self) -> Option<&Signer> {
-        self.signer.as_ref()
-    }
-
-    /// Returns the index of this node in the validator set of this height, if it is a validator.
-    pub fn own_index(&self) -> Option<u32> {
-        self.own_index
-    }
-
-    /// Returns the commit of the height before, including precommits that arrived late. `None` if that height was not
-    /// decided here.
-    pub fn last_commit(&self) -> Option<Commit> {
-        let last = self.last.as_ref()?;
-        Some(commit_of(&last.votes, self.height.prev()?, last.round, last.block_id, &last.validators))
-    }
-
-    /// Returns the precommits held for a round, if any vote of the round is held.
-    pub fn precommits(&self, round: Round) -> Option<&VoteSet> {
-        self.votes.round(round).map(|votes| &votes.precommits)
-    }
-
-    /// Returns the prevotes held for a round, if any vote of the round is held.
-    pub fn prevotes(&self, round: Round) -> Option<&VoteSet> {
-        self.votes.round(round).map(|votes| &votes.prevotes)
     }
 }
 

@@ -70,12 +70,13 @@
 //!
 //! # Modules
 //!
-//! [`rules`] (one function for each line), [`engine`] (state, inputs, outputs), [`votes`] (counting of votes),
+//! [`rules`] (one function for each line), [`engine`] (state), [`io`] (inputs, outputs), [`votes`] (counting of votes),
 //! [`signer`] (the guard against double signing), [`timers`] (durations of timeouts), [`driver`] (one disk sync for a
 //! batch of inputs), [`notes`] (round events for observers).
 
 pub mod driver;
 pub mod engine;
+pub mod io;
 pub mod notes;
 pub mod rules;
 mod seen;
@@ -83,9 +84,10 @@ pub mod signer;
 pub mod timers;
 pub mod votes;
 
+pub use engine::{Engine, NEEDED_BLOCKS_MAX};
 #[cfg(any(test, feature = "mutations"))]
-pub use engine::Mutation;
-pub use engine::{Engine, Input, Message, NEEDED_BLOCKS_MAX, Output};
+pub use io::Mutation;
+pub use io::{Input, Message, Output};
 pub use notes::{RoundNote, RoundStep, What};
 pub use signer::{DoubleSign, SignState, Signer};
 pub use timers::{Timeout, TimeoutKind};

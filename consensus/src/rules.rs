@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use types::{BlockId, Lock, Round, Step, Time, VoteType};
 
 #[cfg(any(test, feature = "mutations"))]
-use crate::engine::Mutation;
+use crate::io::Mutation;
 use crate::{
     engine::Engine,
     notes::{RoundStep, What},

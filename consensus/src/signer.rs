@@ -119,7 +119,7 @@ impl Signer {
         }
     }
 
-    /// Signs a proposal.
+    /// Signs a proposal of this node.
     ///
     /// Errors: [`DoubleSign`] if a proposal of the same height and round with other or unknown bytes, or any later
     /// message, was signed before.
@@ -134,7 +134,7 @@ impl Signer {
         Ok(signed)
     }
 
-    /// Signs a vote.
+    /// Signs a vote of this node.
     ///
     /// Errors: [`DoubleSign`] if a vote of the same height, round and type with other or unknown bytes, or any later
     /// message, was signed before.

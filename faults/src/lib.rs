@@ -7,11 +7,11 @@
 //! | module | what it hides |
 //! |---|---|
 //! | `relay` | a bad network on any system: delay, jitter, rate limits, cuts; can be used on its own |
-//! | `topology`, `docker` | validators that reach each other only through a relay; removal of their containers |
+//! | `topology`, `docker`, `net` | validators that reach each other only through a relay; removal of their containers |
 //! | `scenario` | the faults, and the validators that they affect |
 //! | `record` | what was seen, and figures as pure functions of it |
 //! | `chain`, `report` | what must not happen; the presentation of the figures |
-//! | `run` | the sequence of a run |
+//! | `wanted`, `run`, `wait` | the parameters of a run; its sequence |
 //!
 //! A fault lasts from the time at which the command that starts it is given to the time at which the command that ends
 //! it is given, whatever time Docker needs for them: a wait for the end of a command would hide the first stall.
@@ -28,37 +28,20 @@
 
 mod chain;
 mod docker;
+mod error;
+mod net;
 mod record;
 pub mod relay;
 mod report;
 mod run;
 mod scenario;
 mod topology;
+mod wait;
+mod wanted;
 
-use load::LoadError;
-use thiserror::Error;
-
+pub use error::FaultsError;
 pub use record::{Account, Latency};
 pub use report::{Report, Row};
-pub use run::{Wanted, run};
+pub use run::run;
 pub use scenario::Scenario;
-
-/// Reason why a run has no report: a sentence that names the cause and the remedy.
-#[derive(Debug, Error)]
-pub enum FaultsError {
-    /// The requested run is not possible.
-    #[error("{0}")]
-    Wanted(String),
-    /// Docker, or a program in its containers, does not do what is requested.
-    #[error("{0}")]
-    Docker(String),
-    /// The load could not be started.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The load ended before the faults did.
-    #[error("the load ended before the faults did: use a lower --rate")]
-    LoadEnded,
-    /// The run was stopped from outside.
-    #[error("stopped; its containers, networks and volumes are removed")]
-    Stopped,
-}
+pub use wanted::Wanted;

@@ -324,7 +324,7 @@ mod tests {
         assert!(file.is_of(&Header::of(&recipe, None)));
         assert_eq!((file.total(), calls(&mut file)), (20, first.clone()));
         file.append(&chunk(&recipe, 20..21)).unwrap();
-        assert_eq!(calls(&mut file).len(), 1, "reading goes on after the end was reached");
+        assert_eq!(calls(&mut file).len(), 1, "reading continues after the end was reached");
         for number in [0, 9, 10, 13, 20] {
             file.seek(number).unwrap();
             assert_eq!(file.position(), number);

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use types::{ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire, limits::TX_MESSAGES_MAX};
 
 use crate::{
-    Event, LoadError, Plan,
+    LoadError, Plan,
+    progress::{Event, Watch},
     rpc::{AccountState, ChainParams, Rpc},
-    run::Watch,
     senders::{self, Sender},
 };
 

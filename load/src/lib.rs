@@ -11,12 +11,13 @@
 //! |---|---|
 //! | `plan` | the parameters of a run |
 //! | `senders`, `funding` | thousands of accounts that have money |
-//! | `recipe`, `records`, `file`, `supply` | which transactions are sent; that they are signed before |
+//! | `kind`, `recipe`, `records`, `file`, `supply` | which transactions are sent; that they are signed before |
 //! | `pacing`, `stage`, `submit`, `http` | that each is sent when it is due, whatever the nodes do |
-//! | `watch`, `tracker` | the result of each transaction at every validator |
+//! | `watch`, `tracker`, `results` | the result of each transaction at every validator |
 //! | `witness` | the same results, reported to an external receiver while the run lasts |
 //! | `tally`, `stats`, `report`, `plot` | numbers and their presentation |
-//! | `rpc`, `usage`, `run` | queries to nodes; processor time; the sequence of a run |
+//! | `rpc`, `usage`, `clock` | queries to nodes; processor time; the time of a run |
+//! | `progress`, `run` | what a run reports while it lasts; the sequence of a run |
 //!
 //! Rules that make the figures reliable, each with the module that enforces it, and its test where there is one:
 //! - **L1** A transaction's latency begins at its intended send time; no slow node or generator moves that time
@@ -32,16 +33,20 @@
 //! answers, and two per validator watch headers and read blocks. Everything that a node sends is bounded and validated.
 //! When a node disappears, the run reports it and continues with the others.
 
+mod clock;
 mod error;
 mod file;
 mod funding;
 mod http;
+mod kind;
 mod pacing;
 mod plan;
 mod plot;
+mod progress;
 mod recipe;
 mod records;
 mod report;
+mod results;
 mod rpc;
 mod run;
 mod senders;
@@ -57,8 +62,9 @@ mod watch;
 mod witness;
 
 pub use error::LoadError;
-pub use plan::{Arrivals, BATCH_MAX, Mode, Node, Order, Plan};
+pub use plan::{Arrivals, BATCH_MAX, Load, Mode, Node, Order, Plan};
 pub use plot::{PlotError, plot};
+pub use progress::{Event, Live, Observer};
 pub use records::TxKey;
 pub use report::{
     BlocksReport, CpuReport, InvalidReport, NodeInfo, PlanInfo, RefusalReport, Report, Saturation, SecondReport,
@@ -66,54 +72,6 @@ pub use report::{
 };
 pub use rpc::{Chain, Rpc};
 pub use run::run;
-pub use stage::Load;
 pub use stats::Quantiles;
-pub use tracker::Live;
 pub use watch::block_keys;
 pub use witness::Witness;
-
-/// Progress of a run, as reported to an [`Observer`].
-pub enum Event<'a> {
-    /// The states of the senders' accounts are being queried.
-    Asking {
-        /// Number of accounts queried so far.
-        done: u64,
-        /// Total number of accounts to query.
-        of: u64,
-    },
-    /// The senders are being funded.
-    Funding {
-        /// Number of accounts funded so far.
-        done: u64,
-        /// Total number of accounts to fund.
-        of: u64,
-    },
-    /// Transactions are being signed into the file.
-    Signing {
-        /// Number of transactions signed so far.
-        done: u64,
-        /// Total number of transactions to sign.
-        of: u64,
-        /// Current size of the file in bytes.
-        bytes: u64,
-    },
-    /// A stage of the run begins.
-    StageBegins {
-        /// Number of the stage, counted from 1.
-        number: usize,
-        /// Kind and amount of its load.
-        load: Load,
-    },
-    /// Current figures of the stage, sent several times per second.
-    Live(Live),
-    /// A stage has ended, with this result.
-    StageEnds(&'a StageReport),
-    /// A sentence that the user should know.
-    Note(&'a str),
-}
-
-/// Receiver of the progress of a run.
-pub trait Observer {
-    /// Receives one event. It is called on the thread that controls the run, so it should return quickly.
-    fn see(&mut self, event: &Event<'_>);
-}

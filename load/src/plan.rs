@@ -78,6 +78,21 @@ pub enum Mode {
     },
 }
 
+/// Kind and amount of the load of one stage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// Open loop at a fixed rate.
+    Open {
+        /// Rate in transactions per second.
+        rate: f64,
+    },
+    /// Closed loop with a fixed number of transactions in flight.
+    Closed {
+        /// Number of transactions that wait for their commit.
+        window: u64,
+    },
+}
+
 /// Spacing of the intended send times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {

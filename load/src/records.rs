@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use types::TxId;
 
-use crate::recipe::Kind;
+use crate::kind::Kind;
 
 /// Maximum number of records in a chunk.
 pub const CHUNK_RECORDS_MAX: u32 = 256;

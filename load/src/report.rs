@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kind::Kind,
     pacing::SECOND,
-    recipe::Kind,
-    stage::{Load, Outcome},
+    plan::Load,
     stats::Quantiles,
     tally::{State, Tally},
+    usage::Reading,
 };
 
 /// Version of the report's format: it grows when a field changes its meaning or is removed.
@@ -223,6 +224,16 @@ pub struct Saturation {
     pub stage: usize,
     /// Description of the load that gave it.
     pub how: String,
+}
+
+/// The result of a stage.
+pub struct Outcome {
+    /// Counts and latencies of the stage.
+    pub tally: Tally,
+    /// Processor time at the beginning and at the end of the measured part.
+    pub usage: [Reading; 2],
+    /// True if the signed transactions were used up before the end of the stage.
+    pub ran_out: bool,
 }
 
 impl StageReport {

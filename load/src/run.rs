@@ -1,25 +1,25 @@
 //! A run from beginning to end: queries the nodes, funds the senders, signs, loads and reports.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, SystemTime},
 };
 
 use crate::{
-    Arrivals, Event, LoadError, Mode, Observer, Order, Plan,
+    Arrivals, LoadError, Mode, Order, Plan,
+    clock::Clock,
     funding::{self, Funding},
+    plan::Load,
+    progress::{Event, Observer, Watch},
     recipe::Recipe,
     report::{FORMAT, NodeInfo, PlanInfo, Report, Saturation, StageReport},
     rpc::{AccountState, Chain, ChainParams, Rpc},
     senders::{self, Keys},
-    stage::{Load, Stage},
+    stage::Stage,
     submit::Lane,
     supply::{self, Signing, Supply},
-    tracker::{Clock, Tracker},
+    tracker::Tracker,
     usage::Meters,
     watch::Watchers,
 };
@@ -42,30 +42,6 @@ const ENDLESS_S: f64 = 86_400.0;
 const AHEAD: Duration = Duration::from_secs(1);
 /// Maximum wait before the load begins, while transactions of others are in the mempool.
 const QUIET_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The observer of a run, and the flag that stops it.
-pub struct Watch<'a> {
-    observer: &'a mut dyn Observer,
-    /// Flag that is set from outside to end the run.
-    pub stop: &'a AtomicBool,
-}
-
-impl Watch<'_> {
-    /// Reports an event to the observer.
-    pub fn see(&mut self, event: &Event<'_>) {
-        self.observer.see(event);
-    }
-
-    /// Reports a sentence to the observer.
-    pub fn note(&mut self, sentence: impl AsRef<str>) {
-        self.see(&Event::Note(sentence.as_ref()));
-    }
-
-    /// Returns true if the run was asked to end.
-    pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 /// Executes a plan. Setting `stop` during a stage ends the load early; what was measured until then is reported.
 ///

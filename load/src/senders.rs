@@ -6,9 +6,9 @@ use genesis::sender_key;
 use types::{Address, ChainId, SecretKey, blake3_parts};
 
 use crate::{
-    Event, LoadError, Plan,
+    LoadError, Plan,
+    progress::{Event, Watch},
     rpc::{AccountState, Rpc},
-    run::Watch,
 };
 
 /// Number of accounts that sign invalid transactions. They never have money, so they cannot disturb a sender's nonces.

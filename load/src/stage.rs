@@ -16,13 +16,14 @@ use std::{
 };
 
 use crate::{
-    Event, LoadError, Plan,
+    LoadError, Plan,
+    kind::Kind,
     pacing::Times,
-    recipe::Kind,
-    run::Watch,
+    plan::Load,
+    progress::{Event, Watch},
+    report::Outcome,
     submit::Lane,
     supply::Supply,
-    tally::Tally,
     tracker::{Due, Tracker},
     usage::{Meters, Reading},
 };
@@ -42,21 +43,6 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(10);
 /// Maximum number of transactions that the pacer takes before it sends, when it is late.
 const BURST_MAX: u64 = 10_000;
 
-/// Kind and amount of the load of one stage.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Load {
-    /// Open loop at a fixed rate.
-    Open {
-        /// Rate in transactions per second.
-        rate: f64,
-    },
-    /// Closed loop with a fixed number of transactions in flight.
-    Closed {
-        /// Number of transactions that wait for their commit.
-        window: u64,
-    },
-}
-
 /// References to everything that a stage needs.
 pub struct Stage<'a> {
     /// The plan of the run.
@@ -71,16 +57,6 @@ pub struct Stage<'a> {
     pub batch: usize,
     /// Meters of the processor time of this process and of the nodes.
     pub meters: &'a mut Meters,
-}
-
-/// The result of a stage.
-pub struct Outcome {
-    /// Counts and latencies of the stage.
-    pub tally: Tally,
-    /// Processor time at the beginning and at the end of the measured part.
-    pub usage: [Reading; 2],
-    /// True if the signed transactions were used up before the end of the stage.
-    pub ran_out: bool,
 }
 
 impl Stage<'_> {

@@ -25,8 +25,9 @@ use socket2::SockRef;
 use crate::{
     LoadError,
     http::{Address, Answers},
+    results::Verdict,
     rpc::Rpc,
-    tracker::{Tracker, Verdict},
+    tracker::Tracker,
 };
 
 /// Maximum number of bytes that wait until a node reads them.

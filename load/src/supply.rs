@@ -14,12 +14,12 @@ use std::{
 use types::Height;
 
 use crate::{
-    Event, LoadError, Plan,
+    LoadError, Plan,
     file::{Header, Presigned},
+    progress::{Event, Watch},
     recipe::Recipe,
     records::{CHUNK_RECORDS_MAX, Chunk, Record},
     rpc::AccountState,
-    run::Watch,
     senders::cores,
 };
 

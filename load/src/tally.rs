@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{pacing::SECOND, recipe::Kind, stats::Samples};
+use crate::{kind::Kind, pacing::SECOND, stats::Samples};
 
 /// State of a transaction, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Formats a report as lines of text for people.
 
 use crate::{
-    report::{Report, StageReport, rounded},
+    report::{CpuReport, InvalidReport, Report, Saturation, StageReport, rounded},
     stats::Quantiles,
 };
 
@@ -27,8 +27,6 @@ impl Report {
         lines
     }
 }
-
-use crate::report::Saturation;
 
 impl StageReport {
     fn lines(&self, report: &Report) -> Vec<String> {
@@ -77,24 +75,7 @@ impl StageReport {
             ),
         );
         for (kind, invalid) in &self.invalid {
-            let codes: Vec<String> =
-                invalid.codes.iter().map(|(code, count)| format!("{count} x code {code}")).collect();
-            let wrong = invalid.taken + invalid.committed > 0
-                || invalid.codes.keys().any(|code| *code != invalid.expected_code);
-            let verdict = if wrong {
-                format!(
-                    "   WRONG: taken {}, committed {}, code {} expected",
-                    invalid.taken, invalid.committed, invalid.expected_code
-                )
-            } else {
-                String::new()
-            };
-            let unanswered = if invalid.unanswered > 0 {
-                format!(", {} without an answer", invalid.unanswered)
-            } else {
-                String::new()
-            };
-            line("refused", format!("{kind}: {} of {}{unanswered}{verdict}", codes.join(", "), invalid.due));
+            line("refused", format!("{kind}: {}", refused(invalid)));
         }
         lines.push(String::new());
         lines.push(format!(
@@ -105,27 +86,48 @@ impl StageReport {
         lines.push(quantiles("to EVERY validator's commit", &self.everywhere));
         lines.push(quantiles("sent later than due by", &self.lag));
         lines.push(String::new());
-        let cpu = &self.cpu;
-        let nodes = match (cpu.nodes_share, cpu.node_us_per_tx) {
-            (Some(share), Some(us)) => {
-                format!("; the nodes {:.1} %, {us:.0} µs for each transaction and node", share * 100.0)
-            }
-            (Some(share), None) => format!("; the nodes {:.1} %", share * 100.0),
-            _ => String::new(),
-        };
-        lines.push(format!(
-            "{:<13}the generator took {:.2} s, {:.1} % of the {} cores here{nodes}",
-            "processor",
-            cpu.generator_s,
-            cpu.generator_share * 100.0,
-            report.cores
-        ));
+        lines.push(processor(&self.cpu, report.cores));
         lines
     }
 }
 
 fn also(invalid: u64) -> String {
     if invalid == 0 { String::new() } else { format!(", and {invalid} to be refused") }
+}
+
+/// Returns what became of the invalid transactions of one kind.
+fn refused(invalid: &InvalidReport) -> String {
+    let codes: Vec<String> = invalid.codes.iter().map(|(code, count)| format!("{count} x code {code}")).collect();
+    let wrong =
+        invalid.taken + invalid.committed > 0 || invalid.codes.keys().any(|code| *code != invalid.expected_code);
+    let verdict = if wrong {
+        format!(
+            "   WRONG: taken {}, committed {}, code {} expected",
+            invalid.taken, invalid.committed, invalid.expected_code
+        )
+    } else {
+        String::new()
+    };
+    let unanswered =
+        if invalid.unanswered > 0 { format!(", {} without an answer", invalid.unanswered) } else { String::new() };
+    format!("{} of {}{unanswered}{verdict}", codes.join(", "), invalid.due)
+}
+
+/// Returns the line about processor time.
+fn processor(cpu: &CpuReport, cores: usize) -> String {
+    let nodes = match (cpu.nodes_share, cpu.node_us_per_tx) {
+        (Some(share), Some(us)) => {
+            format!("; the nodes {:.1} %, {us:.0} µs for each transaction and node", share * 100.0)
+        }
+        (Some(share), None) => format!("; the nodes {:.1} %", share * 100.0),
+        _ => String::new(),
+    };
+    format!(
+        "{:<13}the generator took {:.2} s, {:.1} % of the {cores} cores here{nodes}",
+        "processor",
+        cpu.generator_s,
+        cpu.generator_share * 100.0,
+    )
 }
 
 fn quantiles(name: &str, of: &Quantiles) -> String {

@@ -206,7 +206,7 @@ mod tests {
             BufReader::new(stream).read_line(&mut answer).unwrap();
             assert!(answer.contains("not a request"), "{answer}");
         }
-        let nobody = ask_for_backup(home.path(), Path::new("/tmp/x")).unwrap_err();
-        assert!(nobody.sentence.contains("cannot be asked"), "{nobody}");
+        let unanswered = ask_for_backup(home.path(), Path::new("/tmp/x")).unwrap_err();
+        assert!(unanswered.sentence.contains("cannot be asked"), "{unanswered}");
     }
 }

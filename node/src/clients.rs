@@ -573,20 +573,23 @@ pub(crate) mod tests {
         let clients = Clients::new(LIMITS);
         let (one, two) = (clients.enter(ip(1)).unwrap(), clients.enter(ip(2)).unwrap());
         let work = one.work();
-        assert!(one.read(REQUEST_BYTES_MAX / 2 + 1), "a request that is served is told, not cut off");
+        assert!(
+            one.read(REQUEST_BYTES_MAX / 2 + 1),
+            "a client whose request is served gets an answer and is not cut off"
+        );
         assert!(!one.has_room_to_read() && two.has_room_to_read());
         let taken = one.take_read();
         assert!(!one.has_room_to_read(), "it waits in memory until it is answered");
         assert!(one.read(SMALL_REQUEST_BYTES_MAX), "small ones go on");
         drop(work);
-        assert!(!one.read(1), "a head that is not complete cannot be told");
+        assert!(!one.read(1), "a request whose head is not complete can get no answer");
         let _work = one.work();
         assert!(one.read(1));
         one.becomes_websocket();
-        assert!(!one.read(1), "a message of a WebSocket cannot be told");
+        assert!(!one.read(1), "a message of a WebSocket can get no answer");
         drop((taken, one.take_read()));
         assert_eq!(clients.request_bytes.load(Relaxed), 0);
-        assert!(one.read(SMALL_REQUEST_BYTES_MAX) && one.has_room_to_read(), "a small message can be told");
+        assert!(one.read(SMALL_REQUEST_BYTES_MAX) && one.has_room_to_read(), "a small message can get an answer");
         assert!(one.wait() > WAIT_MAX, "bytes of a WebSocket are charged when they come");
         assert!(!one.read(1), "a large one, in many pieces perhaps, can not");
 

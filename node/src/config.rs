@@ -187,7 +187,7 @@ section! {
 }
 
 section! {
-    /// Metrics and readiness.
+    /// Metrics and the readiness check.
     pub struct Instrumentation in "instrumentation" {
         /// Serve metrics to Prometheus at http://<prometheus_listen_addr>/metrics.
         prometheus: bool = false,

@@ -291,7 +291,7 @@ mod tests {
         let (mut fetching, start) = (Fetching::default(), Instant::now());
         let mut look = |ms, is_behind, is_kept| fetching.look(is_behind, is_kept, start + Duration::from_millis(ms));
         assert_eq!(look(0, false, true), None);
-        assert_eq!(look(3000, true, false), None, "nobody keeps the next block");
+        assert_eq!(look(3000, true, false), None, "no peer keeps the next block");
         assert_eq!(
             (look(3010, true, true), look(3020, true, true)),
             (Some(Fetched::Begun), None),

@@ -47,9 +47,6 @@ impl Offence {
     /// The peer did not send blocks that it claims to have. An honest peer with a bad link is asked less and less
     /// often, so its penalty stays below a ban.
     pub const UNSERVED: Offence = Offence::new(10, "did not send the blocks that it said it has");
-    /// The peer gave no response, or a useless one.
-    pub const USELESS: Offence = Offence::new(2, "sent no useful answer");
-
     /// A response that the peer asked for and did not read in time.
     pub const UNREAD: Offence = Offence::new(2, "did not read an answer that it asked for");
 

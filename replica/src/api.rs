@@ -171,7 +171,7 @@ pub enum Output {
     },
     /// Report of a peer that misbehaved.
     Penalize {
-        /// Peer that misbehaved.
+        /// The peer that misbehaved.
         peer: Peer,
         /// Offence of the peer.
         offence: Offence,

@@ -3,11 +3,10 @@
 
 use std::{ffi::OsString, fs, io::ErrorKind, path::Path};
 
-use crate::{
-    error::{Result, StoreError},
-    rocks::SYNCED_FILE,
-};
+use crate::error::{Result, StoreError};
 
+/// Name of the file with the sequence number of the last synced batch.
+pub(crate) const SYNCED_FILE: &str = "SYNCED";
 /// File of RocksDB that names its newest manifest; without it there is no database.
 const CURRENT_FILE: &str = "CURRENT";
 

@@ -14,8 +14,8 @@ use types::{BlockResults, Event, Height};
 
 use crate::{
     error::Result,
-    keys,
     kv::{Batch, Cf, Kv, View},
+    schema,
     store::Store,
 };
 
@@ -83,7 +83,7 @@ impl<K: Kv> Store<K> {
         let (of_tag, view) = (tag_prefix(of, tag), self.kv.view());
         let prefix = value.map_or_else(|| of_tag.clone(), |value| value_prefix(of, tag, value));
         let start = match value {
-            Some(_) => [prefix.as_slice(), &keys::height(from)].concat(),
+            Some(_) => [prefix.as_slice(), &schema::height(from)].concat(),
             None => Vec::new(),
         };
         for row in view.rows(Cf::Events, &prefix, &start) {
@@ -150,27 +150,27 @@ fn rows(of: Indexed, height: Height, index: u32, events: &[Event]) -> BTreeMap<V
 }
 
 fn tag_prefix(of: Indexed, tag: &str) -> Vec<u8> {
-    [&[of.byte()], keys::terminated(tag.as_bytes()).as_slice()].concat()
+    [&[of.byte()], schema::terminated(tag.as_bytes()).as_slice()].concat()
 }
 
 fn value_prefix(of: Indexed, tag: &str, value: &str) -> Vec<u8> {
     let mut prefix = tag_prefix(of, tag);
-    prefix.extend(keys::terminated(value.as_bytes()));
+    prefix.extend(schema::terminated(value.as_bytes()));
     prefix
 }
 
 fn row_key(mut prefix: Vec<u8>, at: Position) -> Vec<u8> {
-    prefix.extend(keys::tx_position(at.height, at.index));
+    prefix.extend(schema::tx_position(at.height, at.index));
     prefix
 }
 
 /// Returns true if [`put`] could have written this row.
 pub(crate) fn is_readable(key: &[u8], events: &[u8]) -> bool {
     let Some((b't' | b'b', rest)) = key.split_first() else { return false };
-    let tag = keys::terminated_length(rest).map(|length| rest.split_at(length));
+    let tag = schema::terminated_length(rest).map(|length| rest.split_at(length));
     let is_ascending = |events: Vec<u16>| !events.is_empty() && events.is_sorted_by(|a, b| a < b);
     tag.is_some_and(|(tag, rest)| {
-        keys::read_terminated(tag).is_some_and(|tag| str::from_utf8(&tag).is_ok())
+        schema::read_terminated(tag).is_some_and(|tag| str::from_utf8(&tag).is_ok())
             && decode(rest, events).is_some_and(|row| is_ascending(row.events))
     })
 }
@@ -178,8 +178,8 @@ pub(crate) fn is_readable(key: &[u8], events: &[u8]) -> bool {
 /// Decodes a row from the part of its key after the tag, and its value.
 fn decode(key: &[u8], events: &[u8]) -> Option<IndexRow> {
     let (value, position) = key.split_last_chunk::<12>()?;
-    let (height, index) = keys::read_tx_position(position)?;
-    let value = String::from_utf8(keys::read_terminated(value)?).ok()?;
+    let (height, index) = schema::read_tx_position(position)?;
+    let value = String::from_utf8(schema::read_terminated(value)?).ok()?;
     Some(IndexRow { value, at: Position { height, index }, events: read_events(events)? })
 }
 

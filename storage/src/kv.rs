@@ -15,7 +15,7 @@ pub enum Cf {
     Heads,
     /// Height ‖ block id → block bytes; above the tip, blocks that we precommitted.
     Blocks,
-    /// Block hash → height.
+    /// Block hash → height of the block.
     BlockHash,
     /// Height → the commit that this node saw.
     Commits,

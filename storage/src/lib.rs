@@ -63,7 +63,6 @@ mod error;
 #[cfg(feature = "rocksdb")]
 mod folder;
 mod index;
-mod keys;
 mod kv;
 mod lookup;
 mod mem;
@@ -71,19 +70,20 @@ mod reader;
 mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod schema;
 mod store;
 mod verify;
 mod window;
 
 pub use error::{Result, StoreError};
 pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
-pub use keys::{Genesis, Head, Tip};
 pub use kv::{Batch, Cf, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use lookup::Change;
 pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{BLOCK_CACHE_BYTES, OPEN_FILES_MAX, RocksKv, RocksView, WRITE_BUFFERS_BYTES};
+pub use schema::{Genesis, Head, Tip};
 pub use store::{Begun, CommitBatch, FORMAT, GenesisBatch, Store, VALIDATORS_EVERY, begun_with, chain_of};
 pub use verify::{FINDINGS_MAX, FamilyCount, Finding, Report, Verification};
 pub use window::FORGET_STEP;

@@ -5,8 +5,8 @@ use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, Val
 
 use crate::{
     error::{Result, StoreError},
-    keys::{self, ChangesRecord, Head},
     kv::{Cf, Kv, View},
+    schema::{self, ChangesRecord, Head},
     store::Store,
 };
 
@@ -48,7 +48,7 @@ impl<K: Kv> Store<K> {
     /// Errors: as [`Store::head`].
     pub fn block_bytes(&self, height: Height) -> Result<Vec<u8>> {
         let id = self.head(height)?.block_id;
-        self.kv.get(Cf::Blocks, &keys::block(height, &id))?.ok_or_else(|| self.absent(Cf::Blocks, height))
+        self.kv.get(Cf::Blocks, &schema::block(height, &id))?.ok_or_else(|| self.absent(Cf::Blocks, height))
     }
 
     /// Reads and decodes the block of `height`.
@@ -65,7 +65,7 @@ impl<K: Kv> Store<K> {
     /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn height_of(&self, hash: &Hash) -> Result<Option<Height>> {
         let Some(bytes) = self.kv.get(Cf::BlockHash, &hash.0)? else { return Ok(None) };
-        let height = keys::read_height(&bytes).ok_or_else(|| self.unreadable_key(Cf::BlockHash, &hash.0))?;
+        let height = schema::read_height(&bytes).ok_or_else(|| self.unreadable_key(Cf::BlockHash, &hash.0))?;
         Ok(self.check_kept(height).is_ok().then_some(height))
     }
 
@@ -110,11 +110,11 @@ impl<K: Kv> Store<K> {
     /// Errors: as [`Store::head`].
     pub fn change_record(&self, height: Height) -> Result<Vec<Change>> {
         let record = self.record(Cf::Changes, height, |bytes| ChangesRecord::decode(bytes).ok())?;
-        let rows: Vec<Vec<u8>> = record.keys.iter().map(|key| keys::history(key, height)).collect();
+        let rows: Vec<Vec<u8>> = record.keys.iter().map(|key| schema::history(key, height)).collect();
         let olds = self.kv.multi_get(Cf::History, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let change = |(key, old): (Vec<u8>, Option<Vec<u8>>)| {
             let old = old.ok_or_else(|| self.absent(Cf::History, height))?;
-            let old = keys::read_old_value(&old).ok_or_else(|| self.unreadable(Cf::History, height))?;
+            let old = schema::read_old_value(&old).ok_or_else(|| self.unreadable(Cf::History, height))?;
             Ok(Change { key, old })
         };
         record.keys.into_iter().zip(olds).map(change).collect()
@@ -148,7 +148,7 @@ impl<K: Kv> Store<K> {
     /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
         let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
-        let position = keys::read_tx_position(&bytes).ok_or_else(|| self.unreadable_key(Cf::Txs, &id.0))?;
+        let position = schema::read_tx_position(&bytes).ok_or_else(|| self.unreadable_key(Cf::Txs, &id.0))?;
         Ok(self.check_kept(position.0).is_ok().then_some(position))
     }
 
@@ -162,15 +162,15 @@ impl<K: Kv> Store<K> {
         if height > known_to {
             return Err(StoreError::Future { got: height, tip: known_to });
         }
-        let row = self.kv.view().at_or_below(cf, &keys::height(height))?;
+        let row = self.kv.view().at_or_below(cf, &schema::height(height))?;
         let Some((key, bytes)) = row else { return Err(self.absent(cf, height)) };
-        let at = keys::read_height(&key).ok_or_else(|| self.unreadable(cf, height))?;
+        let at = schema::read_height(&key).ok_or_else(|| self.unreadable(cf, height))?;
         Ok((at, bytes.into()))
     }
 
     fn record<T>(&self, cf: Cf, height: Height, decode: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
         self.check_kept(height)?;
-        let bytes = self.kv.get(cf, &keys::height(height))?.ok_or_else(|| self.absent(cf, height))?;
+        let bytes = self.kv.get(cf, &schema::height(height))?.ok_or_else(|| self.absent(cf, height))?;
         decode(&bytes).ok_or_else(|| self.unreadable(cf, height))
     }
 
@@ -203,6 +203,6 @@ impl<K: Kv> Store<K> {
     }
 
     pub(crate) fn unreadable_key(&self, cf: Cf, key: &[u8]) -> StoreError {
-        self.damaged(format!("the row of key {} in {} is unreadable", keys::shown(key), cf.name()))
+        self.damaged(format!("the row of key {} in {} is unreadable", schema::shown(key), cf.name()))
     }
 }

@@ -9,8 +9,8 @@ use types::{Height, Reader};
 
 use crate::{
     error::{Result, StoreError},
-    keys::{self, Tip},
     kv::{Cf, Kv, Rows, View},
+    schema::{self, Tip},
     store::{Store, lock, meta},
 };
 
@@ -100,11 +100,11 @@ impl<K: Kv> StateReader<'_, K> {
     /// Errors: `Damaged` or `Io` when the row cannot be read.
     pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if self.height < self.tip {
-            let next = keys::history(key, self.height.next());
-            if let Some(row) = self.view.rows(Cf::History, &keys::history_prefix(key), &next).next() {
+            let next = schema::history(key, self.height.next());
+            if let Some(row) = self.view.rows(Cf::History, &schema::history_prefix(key), &next).next() {
                 let (_, old) = row?;
-                let unreadable = || self.store.unreadable_key(Cf::History, &keys::history_prefix(key));
-                return keys::read_old_value(&old).ok_or_else(unreadable);
+                let unreadable = || self.store.unreadable_key(Cf::History, &schema::history_prefix(key));
+                return schema::read_old_value(&old).ok_or_else(unreadable);
             }
         }
         self.view.get(Cf::State, key)
@@ -119,7 +119,7 @@ impl<K: Kv> StateReader<'_, K> {
         let mut now = self.view.rows(Cf::State, prefix, prefix);
         let mut past = Past { rows: None, height: self.height, last: None };
         if self.height < self.tip {
-            let escaped = keys::escape(prefix);
+            let escaped = schema::escape(prefix);
             past.rows = Some(self.view.rows(Cf::History, &escaped, &escaped));
         }
         let mut now_row = now.next().transpose()?;
@@ -164,9 +164,9 @@ impl Past<'_> {
         for row in rows {
             let (bytes, old) = row?;
             let unreadable = || store.unreadable_key(Cf::History, &bytes);
-            let (key, at) = keys::unescape_history(&bytes).ok_or_else(unreadable)?;
+            let (key, at) = schema::unescape_history(&bytes).ok_or_else(unreadable)?;
             if at > self.height && self.last.as_ref() != Some(&key) {
-                let old = keys::read_old_value(&old).ok_or_else(unreadable)?;
+                let old = schema::read_old_value(&old).ok_or_else(unreadable)?;
                 self.last = Some(key.clone());
                 return Ok(Some((key, old)));
             }
@@ -202,7 +202,7 @@ impl<K: Kv> Reader for StateReader<'_, K> {
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {
-        let key = keys::shown(key);
+        let key = schema::shown(key);
         let reason = format!("the row of key {key} in {} is unreadable: {reason}", Cf::State.name());
         let _ = self.failure.set(self.store.damaged(reason));
     }

@@ -6,8 +6,8 @@ use types::Height;
 use crate::{
     error::{Result, StoreError},
     index,
-    keys::{self, Tip},
     kv::{Batch, Cf, Durability, Kv},
+    schema::{self, Tip},
     store::{Store, genesis_tip, meta},
 };
 
@@ -45,11 +45,11 @@ impl<K: Kv> Store<K> {
     /// Reverts `commit_block` of the tip's height.
     fn undo(&self, tip: &Tip) -> Result<Tip> {
         let height = tip.height;
-        let row = keys::height(height);
+        let row = schema::height(height);
         let below = self.tip_below(height)?;
         let mut batch = Batch::new();
         for change in self.change_record(height)? {
-            batch.delete(Cf::History, keys::history(&change.key, height));
+            batch.delete(Cf::History, schema::history(&change.key, height));
             match change.old {
                 Some(old) => batch.put(Cf::State, change.key, old),
                 None => batch.delete(Cf::State, change.key),
@@ -60,13 +60,13 @@ impl<K: Kv> Store<K> {
         }
         index::delete(&mut batch, height, &self.results(height)?);
         let id = self.head(height)?.block_id;
-        batch.delete(Cf::Blocks, keys::block(height, &id));
+        batch.delete(Cf::Blocks, schema::block(height, &id));
         batch.delete(Cf::BlockHash, id.hash.0);
         for cf in [Cf::Heads, Cf::Commits, Cf::Results, Cf::Changes] {
             batch.delete(cf, row);
         }
-        batch.delete(Cf::Validators, keys::height(height.next().next()));
-        batch.delete(Cf::Params, keys::height(height.next()));
+        batch.delete(Cf::Validators, schema::height(height.next().next()));
+        batch.delete(Cf::Params, schema::height(height.next()));
         batch.put(Cf::Meta, meta::TIP, below.encode());
         self.kv.write(batch, Durability::Buffered)?;
         self.set_tip(below);

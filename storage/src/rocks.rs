@@ -42,8 +42,8 @@ use types::{Height, blake3};
 use crate::{
     error::{Result, StoreError},
     folder,
-    keys::{self, HISTORY_KEY_END},
     kv::{Batch, Cf, Durability, HeightAt, Kv, Row, Rows, Stats, View, prefix_end},
+    schema::{self, HISTORY_KEY_END},
 };
 
 /// Size of the block cache that all families share, in bytes.
@@ -57,8 +57,6 @@ pub const OPEN_FILES_MAX: i32 = 256;
 /// Maximum age of a file in seconds. An older file is rewritten, so that the compaction filter sees rows that no other
 /// write would move.
 const REWRITE_SECONDS: u64 = 24 * 3600;
-/// Name of the file with the sequence number of the last synced batch.
-pub(crate) const SYNCED_FILE: &str = "SYNCED";
 
 /// A RocksDB folder, open and locked.
 pub struct RocksKv {
@@ -227,7 +225,7 @@ impl RocksKv {
 
     /// Returns the error for a failed read of the row `key`; for a range, of the first row at or after it.
     fn read_error(&self, cf: Cf, key: &[u8], error: &Error) -> StoreError {
-        let row = format!("reading {} from key {}: {error}", cf.name(), keys::shown(key));
+        let row = format!("reading {} from key {}: {error}", cf.name(), schema::shown(key));
         // RocksDB opens blob files when it needs them, so a deleted file is detected here.
         if error.kind() == ErrorKind::Corruption || row.to_lowercase().contains("no such file") {
             return StoreError::damaged(self.place(), row);
@@ -302,9 +300,9 @@ impl Kv for RocksKv {
             return Ok(());
         }
         if cf.height_at() == HeightAt::KeyStart && self.writer().synced.is_some() {
-            let (from, to) = (keys::height(Height(0)), keys::height(height));
+            let (from, to) = (schema::height(Height(0)), schema::height(height));
             // Dropping whole files includes the last key, but deleting a range of rows excludes it.
-            let last = keys::last_of(Height(height.0 - 1));
+            let last = schema::last_of(Height(height.0 - 1));
             let _order = self.writer();
             self.db
                 .delete_file_in_range_cf(self.family(cf), &from[..], &last[..])
@@ -488,7 +486,7 @@ impl SyncedFile {
     ///
     /// Errors: `Damaged` when the database recovered with less than was synced; `Io` when the file cannot be read.
     fn check(folder: &Path, sequence: u64, has_database: bool) -> Result<Option<String>> {
-        let path = folder.join(SYNCED_FILE);
+        let path = folder.join(folder::SYNCED_FILE);
         let read = std::fs::read(&path);
         let noted = match &read {
             Ok(bytes) => bytes.first_chunk().and_then(Self::decode),
@@ -515,7 +513,7 @@ impl SyncedFile {
     ///
     /// Errors: `Io` when the file cannot be opened.
     fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(SYNCED_FILE);
+        let path = folder.join(folder::SYNCED_FILE);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         Ok(Self(file.map_err(|error| Self::failed(&path, &error))?))
     }

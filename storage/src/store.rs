@@ -14,8 +14,8 @@ use types::{
 use crate::{
     error::{Result, StoreError},
     index,
-    keys::{self, ChangesRecord, Genesis, Head, Tip},
     kv::{Batch, Cf, Durability, Kv, View},
+    schema::{self, ChangesRecord, Genesis, Head, Tip},
     window::Window,
 };
 
@@ -162,7 +162,7 @@ impl<K: Kv> Store<K> {
         *lock(&store.tip) = store.meta(meta::TIP, Tip::decode)?;
         if store.read_tip().is_some() {
             let earliest =
-                store.meta(meta::EARLIEST, keys::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
+                store.meta(meta::EARLIEST, schema::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
             *lock(&store.window) = Window::new(earliest);
             store.forget(earliest)?;
         }
@@ -200,12 +200,12 @@ impl<K: Kv> Store<K> {
     pub(crate) fn reload(&self) -> Result<()> {
         let mut writer = Writer {
             hard_state: self.hard_state()?.as_ref().map(position),
-            signing_floor: self.meta(meta::SIGNING_FLOOR, keys::read_height)?.unwrap_or_default(),
+            signing_floor: self.meta(meta::SIGNING_FLOOR, schema::read_height)?.unwrap_or_default(),
             ..Writer::default()
         };
-        let mut above = keys::height(Height::GENESIS);
+        let mut above = schema::height(Height::GENESIS);
         if let Some(tip) = self.read_tip() {
-            above = keys::height(tip.height.next());
+            above = schema::height(tip.height.next());
             writer.validators = Some(self.validators(self.validators_known_to(&tip))?);
             writer.params = Some(self.params(tip.height.next())?);
             *lock(&self.next_params) = writer.params.clone().map(Arc::new);
@@ -213,7 +213,8 @@ impl<K: Kv> Store<K> {
         let view = self.kv.view();
         for row in view.rows(Cf::Blocks, &[], &above) {
             let (key, _) = row?;
-            let parsed = key.split_first_chunk::<8>().and_then(|(height, id)| Some((height, keys::read_block_id(id)?)));
+            let parsed =
+                key.split_first_chunk::<8>().and_then(|(height, id)| Some((height, schema::read_block_id(id)?)));
             let (height, id) = parsed.ok_or_else(|| self.damaged("a block's key is unreadable"))?;
             writer.pending.insert((Height(u64::from_be_bytes(*height)), id));
         }
@@ -275,9 +276,9 @@ impl<K: Kv> Store<K> {
         }
         batch.put(Cf::Meta, meta::GENESIS, first.genesis.encode());
         batch.put(Cf::Meta, meta::TIP, tip.encode());
-        batch.put(Cf::Meta, meta::EARLIEST, keys::height(initial));
-        batch.put(Cf::Validators, keys::height(initial), first.validators.encode());
-        batch.put(Cf::Params, keys::height(initial), first.params.encode());
+        batch.put(Cf::Meta, meta::EARLIEST, schema::height(initial));
+        batch.put(Cf::Validators, schema::height(initial), first.validators.encode());
+        batch.put(Cf::Params, schema::height(initial), first.params.encode());
         self.kv.write(batch, Durability::Synced)?;
         let mut next = first.validators.clone();
         next.increment(1);
@@ -366,18 +367,18 @@ impl<K: Kv> Store<K> {
             block_bytes: commit.block_bytes.len() as u64,
             txs: block.txs.len() as u32,
         };
-        batch.put(Cf::Heads, keys::height(height), head.encode());
+        batch.put(Cf::Heads, schema::height(height), head.encode());
         if !pending.contains(&(height, id)) {
-            batch.put(Cf::Blocks, keys::block(height, &id), commit.block_bytes);
+            batch.put(Cf::Blocks, schema::block(height, &id), commit.block_bytes);
         }
         for (at, loser) in pending.iter().filter(|(at, pending)| *at <= height && (*at, *pending) != (height, id)) {
-            batch.delete(Cf::Blocks, keys::block(*at, loser));
+            batch.delete(Cf::Blocks, schema::block(*at, loser));
         }
-        batch.put(Cf::BlockHash, id.hash.0, keys::height(height));
-        batch.put(Cf::Commits, keys::height(height), commit.seen_commit.encode());
-        batch.put(Cf::Results, keys::height(height), commit.results.encode());
+        batch.put(Cf::BlockHash, id.hash.0, schema::height(height));
+        batch.put(Cf::Commits, schema::height(height), commit.seen_commit.encode());
+        batch.put(Cf::Results, schema::height(height), commit.results.encode());
         for (index, tx) in block.tx_ids().enumerate() {
-            batch.put(Cf::Txs, tx.0, keys::tx_position(height, index as u32));
+            batch.put(Cf::Txs, tx.0, schema::tx_position(height, index as u32));
         }
         index::put(batch, height, commit.results);
     }
@@ -391,14 +392,14 @@ impl<K: Kv> Store<K> {
             if *value == old {
                 continue;
             }
-            batch.put(Cf::History, keys::history(key, height), keys::old_value(old.as_deref()));
+            batch.put(Cf::History, schema::history(key, height), schema::old_value(old.as_deref()));
             match value {
                 Some(value) => batch.put(Cf::State, key.clone(), value.clone()),
                 None => batch.delete(Cf::State, key.clone()),
             }
             changes.keys.push(key.clone());
         }
-        batch.put(Cf::Changes, keys::height(height), changes.encode_to_vec());
+        batch.put(Cf::Changes, schema::height(height), changes.encode_to_vec());
         Ok(())
     }
 
@@ -422,7 +423,7 @@ impl<K: Kv> Store<K> {
         let mut stored = Vec::new();
         for (id, bytes) in blocks {
             if above_tip && !writer.pending.contains(&(height, *id)) {
-                batch.put(Cf::Blocks, keys::block(height, id), *bytes);
+                batch.put(Cf::Blocks, schema::block(height, id), *bytes);
                 stored.push((height, *id));
             }
         }
@@ -446,7 +447,7 @@ impl<K: Kv> Store<K> {
     pub fn pending_block(&self, id: &BlockId) -> Result<Option<Vec<u8>>> {
         let height = self.writer().pending.iter().find(|(_, pending)| pending == id).map(|(height, _)| *height);
         match height {
-            Some(height) => self.kv.get(Cf::Blocks, &keys::block(height, id)),
+            Some(height) => self.kv.get(Cf::Blocks, &schema::block(height, id)),
             None => Ok(None),
         }
     }
@@ -463,7 +464,7 @@ impl<K: Kv> Store<K> {
         let mut writer = self.writer();
         if height > writer.signing_floor {
             let mut batch = Batch::new();
-            batch.put(Cf::Meta, meta::SIGNING_FLOOR, keys::height(height));
+            batch.put(Cf::Meta, meta::SIGNING_FLOOR, schema::height(height));
             self.kv.write(batch, Durability::Synced)?;
             writer.signing_floor = height;
         }
@@ -482,7 +483,7 @@ impl<K: Kv> Store<K> {
         batch.delete(Cf::Meta, meta::HARD_STATE);
         batch.delete(Cf::Meta, meta::SIGNING_FLOOR);
         for (height, id) in &writer.pending {
-            batch.delete(Cf::Blocks, keys::block(*height, id));
+            batch.delete(Cf::Blocks, schema::block(*height, id));
         }
         self.kv.write(batch, Durability::Synced)?;
         (writer.hard_state, writer.signing_floor) = (None, Height::GENESIS);
@@ -539,10 +540,10 @@ fn put_rules(batch: &mut Batch, writer: &Writer, commit: &CommitBatch<'_>) {
         set
     });
     if rotated.as_ref() != Some(commit.validators) || of.0.is_multiple_of(VALIDATORS_EVERY) {
-        batch.put(Cf::Validators, keys::height(of), commit.validators.encode());
+        batch.put(Cf::Validators, schema::height(of), commit.validators.encode());
     }
     if writer.params.as_ref() != Some(commit.params) {
-        batch.put(Cf::Params, keys::height(next), commit.params.encode());
+        batch.put(Cf::Params, schema::height(next), commit.params.encode());
     }
 }
 

@@ -22,8 +22,8 @@ use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, Validato
 use crate::{
     error::StoreError,
     index,
-    keys::{self, ChangesRecord, Genesis, Head, Tip},
     kv::{Cf, HeightAt, Kv, View},
+    schema::{self, ChangesRecord, Genesis, Head, Tip},
     store::{Store, genesis_tip, meta},
 };
 
@@ -92,11 +92,11 @@ impl Report {
         self.families.iter().map(|family| family.bytes).sum()
     }
 
-    /// Records a fault.
+    /// Records a fault of a row.
     pub fn find(&mut self, cf: Cf, height: Option<Height>, key: &[u8], reason: impl ToString) {
         self.families[cf as usize].findings += 1;
         if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(Finding { cf, height, key: keys::shown(key), reason: reason.to_string() });
+            self.findings.push(Finding { cf, height, key: schema::shown(key), reason: reason.to_string() });
         }
     }
 
@@ -239,19 +239,19 @@ impl<K: Kv> Verification<'_, K> {
             match hash {
                 Ok(hash) if hash == expected => {}
                 Ok(_) => self.find_at(cf, height, "the value in force at this height does not match the header"),
-                Err(error) => self.failed(cf, Some(height), &keys::height(height), &error),
+                Err(error) => self.failed(cf, Some(height), &schema::height(height), &error),
             }
         }
         let hash = head.block_id.hash;
         match self.store.kv().get(Cf::BlockHash, &hash.0) {
-            Ok(Some(row)) if keys::read_height(&row) == Some(height) => {}
+            Ok(Some(row)) if schema::read_height(&row) == Some(height) => {}
             Ok(_) => self.find(Cf::BlockHash, height, &hash.0, "it does not lead to its block"),
             Err(error) => self.failed(Cf::BlockHash, Some(height), &hash.0, &error),
         }
     }
 
     fn block(&mut self, height: Height, head: &Head) {
-        let key = keys::block(height, &head.block_id);
+        let key = schema::block(height, &head.block_id);
         let bytes = match self.store.kv().get(Cf::Blocks, &key) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
@@ -278,7 +278,7 @@ impl<K: Kv> Verification<'_, K> {
             self.find(Cf::Blocks, height, &key, error);
         }
         for (index, id) in block.tx_ids().enumerate() {
-            match self.store.kv().get(Cf::Txs, &id.0).map(|row| row.as_deref().and_then(keys::read_tx_position)) {
+            match self.store.kv().get(Cf::Txs, &id.0).map(|row| row.as_deref().and_then(schema::read_tx_position)) {
                 // A transaction whose bytes occur again in a later block is indexed at that block.
                 Ok(Some((at, place))) if (at, place as usize) >= (height, index) => {}
                 Ok(_) => self.find(Cf::Txs, height, &id.0, "it does not lead to the transaction's block"),
@@ -312,9 +312,9 @@ impl<K: Kv> Verification<'_, K> {
         let read = |bytes: &[u8]| ChangesRecord::decode_from(bytes);
         let Some(record) = self.of_height(Cf::Changes, height, read) else { return };
         for key in record.keys {
-            let row = keys::history(&key, height);
+            let row = schema::history(&key, height);
             match self.store.kv().get(Cf::History, &row) {
-                Ok(Some(old)) if keys::read_old_value(&old).is_some() => {}
+                Ok(Some(old)) if schema::read_old_value(&old).is_some() => {}
                 Ok(None) if self.store.check_kept(height).is_err() => return,
                 Ok(_) => self.find(Cf::History, height, &row, "the row is missing or unreadable"),
                 Err(error) => self.failed(Cf::History, Some(height), &row, &error),
@@ -339,7 +339,7 @@ impl<K: Kv> Verification<'_, K> {
 
     /// Reads a row that every kept height must have.
     fn of_height<T>(&mut self, cf: Cf, height: Height, decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-        let key = keys::height(height);
+        let key = schema::height(height);
         match self.store.kv().get(cf, &key) {
             Ok(Some(bytes)) => {
                 self.report.count(cf, 1, key.len() + bytes.len());
@@ -368,7 +368,7 @@ impl<K: Kv> Verification<'_, K> {
     fn first_key(&self, index: usize) -> Vec<u8> {
         match Cf::ALL.get(index) {
             Some(Cf::Heads | Cf::Blocks | Cf::Commits | Cf::Results | Cf::Changes) => {
-                keys::height(self.report.tip.next()).to_vec()
+                schema::height(self.report.tip.next()).to_vec()
             }
             _ => Vec::new(),
         }
@@ -396,7 +396,7 @@ impl<K: Kv> Verification<'_, K> {
                     let next = self.skip(&view, cf, &last);
                     let to = next
                         .as_deref()
-                        .map_or_else(|| "the end".to_owned(), |next| format!("key {}", keys::shown(next)));
+                        .map_or_else(|| "the end".to_owned(), |next| format!("key {}", schema::shown(next)));
                     let reason = format!("rows from here up to {to} cannot be read: {}", reason_of(&error));
                     self.report.find(cf, None, &last, reason);
                     self.stage = match next {
@@ -436,12 +436,12 @@ impl<K: Kv> Verification<'_, K> {
         let is_readable = match cf {
             Cf::Meta => meta_is_readable(key, value),
             Cf::Blocks => {
-                let id = key.get(8..).and_then(keys::read_block_id);
+                let id = key.get(8..).and_then(schema::read_block_id);
                 id.is_some_and(|id| PartSet::from_bytes(value).header() == id.parts)
             }
-            Cf::BlockHash => key.len() == 32 && keys::read_height(value).is_some(),
-            Cf::Txs => key.len() == 32 && keys::read_tx_position(value).is_some(),
-            Cf::History => keys::unescape_history(key).is_some() && keys::read_old_value(value).is_some(),
+            Cf::BlockHash => key.len() == 32 && schema::read_height(value).is_some(),
+            Cf::Txs => key.len() == 32 && schema::read_tx_position(value).is_some(),
+            Cf::History => schema::unescape_history(key).is_some() && schema::read_old_value(value).is_some(),
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
@@ -470,7 +470,7 @@ impl<K: Kv> Verification<'_, K> {
     }
 
     fn find_at(&mut self, cf: Cf, height: Height, reason: &str) {
-        self.find(cf, height, &keys::height(height), reason);
+        self.find(cf, height, &schema::height(height), reason);
     }
 
     /// Records a read that failed, unless the window moved past the row in the meantime.
@@ -494,7 +494,7 @@ fn meta_is_readable(name: &[u8], value: &[u8]) -> bool {
         meta::TIP => Tip::decode(value).is_some(),
         meta::GENESIS => Genesis::decode(value).is_some(),
         meta::HARD_STATE => types::HardState::decode(value).is_ok(),
-        meta::EARLIEST | meta::SIGNING_FLOOR => keys::read_height(value).is_some(),
+        meta::EARLIEST | meta::SIGNING_FLOOR => schema::read_height(value).is_some(),
         meta::FORMAT => value.len() == 4,
         _ => true,
     }

@@ -9,8 +9,8 @@ use types::Height;
 
 use crate::{
     error::{Result, StoreError},
-    keys,
     kv::{Batch, Cf, Durability, Kv, View},
+    schema,
     store::{Store, lock, meta},
 };
 
@@ -87,7 +87,7 @@ impl<K: Kv> Store<K> {
             (earliest, earliest.0 - window.forgotten.0 >= FORGET_STEP)
         };
         let mut batch = Batch::new();
-        batch.put(Cf::Meta, meta::EARLIEST, keys::height(earliest));
+        batch.put(Cf::Meta, meta::EARLIEST, schema::height(earliest));
         self.kv.write(batch, if forget { Durability::Synced } else { Durability::Buffered })?;
         if forget {
             let below = lock(&self.window).unneeded_below();
@@ -102,8 +102,8 @@ impl<K: Kv> Store<K> {
         for cf in Cf::ALL {
             let below = match cf {
                 Cf::Meta | Cf::State => continue,
-                Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &keys::height(below))? {
-                    Some((in_force, _)) => keys::read_height(&in_force).ok_or_else(|| self.unreadable(cf, below))?,
+                Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &schema::height(below))? {
+                    Some((in_force, _)) => schema::read_height(&in_force).ok_or_else(|| self.unreadable(cf, below))?,
                     None => continue,
                 },
                 _ => below,

@@ -17,11 +17,11 @@ use crate::{
 /// A commit, with one entry for each validator of the height's set, in the order of the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The decided height.
+    /// The height that was decided.
     pub height: Height,
     /// The round in which the block was decided.
     pub round: Round,
-    /// The decided block.
+    /// The block that was decided.
     pub block_id: BlockId,
     /// The precommit of each validator.
     pub signatures: Vec<CommitSig>,

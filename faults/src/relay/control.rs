@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Order, Relay, RelayError, spawn};
+use super::{Order, Relay, RelayError, link::spawn};
 
 /// Maximum size of a request's head in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

@@ -22,6 +22,7 @@
 
 mod control;
 mod line;
+mod link;
 mod settings;
 mod tcp;
 mod udp;
@@ -29,12 +30,11 @@ mod udp;
 use std::{
     fmt::Write,
     io,
-    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -42,16 +42,14 @@ use thiserror::Error;
 
 pub use control::{Control, serve};
 pub use line::LINE_BYTES_MAX;
+pub use link::CONNECTIONS_MAX;
 pub use settings::{Change, LinkSpec, Order, Settings};
 
 use line::{Line, Shared};
+use link::{Common, Link, spawn};
 
-/// Maximum number of connections and pairs of UDP addresses, over all links. Further ones are closed at once.
-pub const CONNECTIONS_MAX: usize = 128;
 /// Maximum number of links of a relay.
 pub const LINKS_MAX: usize = 4_096;
-/// Timeout for connecting to one address of a target.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Reason why a relay does not start: a sentence that names the cause and the remedy.
 #[derive(Debug, Error)]
@@ -80,99 +78,6 @@ pub enum RelayError {
 pub struct Relay {
     links: Vec<Arc<Link>>,
     common: Arc<Common>,
-}
-
-/// State that all links share.
-#[derive(Default)]
-struct Common {
-    stop: AtomicBool,
-    connections: Arc<AtomicUsize>,
-    seed: AtomicU64,
-}
-
-/// One of the [`CONNECTIONS_MAX`] connections; its place becomes free when it is dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Common {
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn place(&self) -> Option<Place> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX {
-            return Some(Place(self.connections.clone()));
-        }
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A link from a port of the relay to a port of a target.
-struct Link {
-    name: String,
-    /// Address where the link listens, with the port that the system chose.
-    listen: SocketAddr,
-    target: String,
-    settings: Arc<Shared>,
-    /// Lines of all connections, to wake them when the settings change.
-    lines: Mutex<Vec<Weak<Line>>>,
-    opened: AtomicU64,
-    passed_bytes: AtomicU64,
-    lost_datagrams: AtomicU64,
-}
-
-impl Link {
-    fn lines(&self) -> MutexGuard<'_, Vec<Weak<Line>>> {
-        self.lines.lock().expect("nothing panics while it holds the lock")
-    }
-
-    /// Creates a line of this link.
-    fn line(&self, common: &Common) -> Arc<Line> {
-        // The golden ratio as a factor makes the seeds differ in many bits.
-        let seed = common.seed.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let line = Arc::new(Line::new(self.settings.clone(), seed));
-        let mut lines = self.lines();
-        lines.retain(|line| line.strong_count() > 0);
-        lines.push(Arc::downgrade(&line));
-        if common.is_stopped() {
-            line.break_off();
-        }
-        line
-    }
-
-    fn each_line(&self, act: impl Fn(&Line)) {
-        self.lines().iter().filter_map(Weak::upgrade).for_each(|line| act(&line));
-    }
-
-    fn passed(&self, bytes: usize) {
-        self.passed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    fn lost(&self) {
-        self.lost_datagrams.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Resolves the target's name now, because its address may change.
-    fn target(&self) -> io::Result<Vec<SocketAddr>> {
-        Ok(self.target.to_socket_addrs()?.collect())
-    }
-
-    fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in self.target()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIME_MAX) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
 }
 
 impl Relay {
@@ -276,8 +181,4 @@ fn listen(spec: &LinkSpec) -> Result<(TcpListener, UdpSocket), RelayError> {
     let address = tcp.local_addr().map_err(|error| failed("TCP", error))?;
     let udp = UdpSocket::bind(address).map_err(|error| failed("UDP", error))?;
     Ok((tcp, udp))
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(|_| ())
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Common, Link, Place, line::Line, spawn};
+use super::{
+    line::Line,
+    link::{Common, Link, Place, spawn},
+};
 
 /// Maximum number of bytes of one read.
 const READ_BYTES: usize = 64 * 1024;

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Common, Link, Place, line::Line, spawn};
+use super::{
+    line::Line,
+    link::{Common, Link, Place, spawn},
+};
 
 /// Maximum size of a datagram in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;

@@ -48,7 +48,7 @@ const TARGETS_FOLDER: &str = "prometheus";
 pub struct Wanted {
     /// Folder of the testnet's files.
     pub dir: PathBuf,
-    /// Number of validators.
+    /// Number of the testnet's validators.
     pub validators: Option<usize>,
     /// Id of the testnet's chain.
     pub chain_id: Option<ChainId>,

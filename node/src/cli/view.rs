@@ -15,7 +15,7 @@ use super::{output, show};
 /// The state of a node as one observation of [`super::watch`] found it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Latest committed height.
+    /// Latest height that was committed.
     pub height: u64,
     /// Round of the height that is being decided.
     pub round: u64,

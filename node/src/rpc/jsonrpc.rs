@@ -39,7 +39,7 @@ pub enum Body {
     Batch(Vec<Message>),
 }
 
-/// Parses a body.
+/// Parses the body of a request.
 ///
 /// Errors: the body is not JSON, or a batch is empty or has more than `batch_calls_max` calls.
 pub fn parse(bytes: &[u8], batch_calls_max: usize) -> Result<Body, Error> {

@@ -263,7 +263,7 @@ mod tests {
         answers.extend((0..WAITING_MAX / 2).map(|_| push(&two, 9)));
         assert!(push(&three, 1).is_none());
         answers.pop();
-        assert!(push(&three, 1).is_some(), "nobody waits for one of them any more");
+        assert!(push(&three, 1).is_some(), "no client waits for one of them any more");
     }
 
     #[tokio::test]

@@ -53,7 +53,7 @@ pub struct Reading {
 /// The resources that one validator has used since its start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Used {
-    /// Latest committed height.
+    /// Latest height that was committed.
     pub height: f64,
     /// Number of committed transactions.
     pub txs: f64,
@@ -184,7 +184,7 @@ impl Chain {
         Ok(Reading { at, nodes })
     }
 
-    /// Stops the validators.
+    /// Stops all validators of the chain.
     ///
     /// Errors: a validator ended by itself before, or did not stop within 20 s and was killed.
     pub fn stop(&mut self) -> Result<(), Failure> {

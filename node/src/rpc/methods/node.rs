@@ -165,7 +165,7 @@ pub fn dump_consensus_state(server: &Server, _: &Args) -> Outcome {
     Ok(json::dump_consensus_state(&(server.context.status)()).into())
 }
 
-/// Dials peers once.
+/// Dials each given peer once.
 ///
 /// Errors: no address is given, or one is malformed.
 pub fn dial_peers(server: &Server, args: &Args) -> Outcome {

@@ -1,4 +1,5 @@
-//! Encoding of keys and small records, as listed in the table of the crate's documentation.
+//! The schema of the database: the encoding of each key and of each small record. The crate's documentation lists the
+//! column families with their keys and values; a change here is a new [`crate::FORMAT`].
 
 use prost::Message;
 use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire};

@@ -1,0 +1,229 @@
+//! What a scenario does to a world, and what it asks of it.
+
+use std::{sync::Arc, time::Duration};
+
+use mempool::Source;
+use types::{BlockId, Height, Round, Step};
+
+use super::{Event, World};
+use crate::{
+    checker::Broken,
+    node::{Node, StateFile},
+};
+
+impl World {
+    /// Runs the world for some time.
+    ///
+    /// Errors: [`Broken`] with the violated condition.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Broken> {
+        let end = self.now + time;
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.run_one()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Runs the world until `done` returns true.
+    ///
+    /// Errors: [`Broken`] with the violated condition, or if it takes longer than `within`.
+    pub fn run_until(&mut self, what: &str, within: Duration, done: impl Fn(&Self) -> bool) -> Result<(), Broken> {
+        let end = self.now + within;
+        while !done(self) {
+            self.run_one()?;
+            if self.now > end {
+                return Err(Broken(format!("liveness: {what}: not within {within:?}: {}", self.standing())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the world until all correct nodes are up and at `height` or above.
+    ///
+    /// Errors: those of [`World::run_until`].
+    pub fn run_until_height(&mut self, height: u64, within: Duration) -> Result<(), Broken> {
+        self.run_until(&format!("height {height} everywhere"), within, |world| {
+            world.correct().all(|node| node.alive.is_some() && node.tip().0 >= height)
+        })
+    }
+
+    /// Runs the world until all correct nodes have decided `heights` more than the highest tip of any node now.
+    ///
+    /// Errors: those of [`World::run_until`].
+    pub fn expect_progress(&mut self, heights: u64, within: Duration) -> Result<(), Broken> {
+        let tip = self.nodes.iter().map(|node| node.tip().0).max().unwrap_or(0);
+        self.run_until_height(tip + heights, within)
+    }
+
+    /// Returns the last height that a node committed, or `Height::GENESIS` if it is down.
+    pub fn tip(&self, node: usize) -> Height {
+        self.nodes[node].tip()
+    }
+
+    /// Returns the current round of a node.
+    pub fn round(&self, node: usize) -> Round {
+        self.nodes[node].alive.as_ref().map_or(Round::ZERO, |alive| alive.replica.engine().round())
+    }
+
+    /// Returns the height that a node is deciding, or has decided last.
+    pub fn height(&self, node: usize) -> Height {
+        self.nodes[node].alive.as_ref().map_or(Height::GENESIS, |alive| alive.replica.engine().height())
+    }
+
+    /// Returns true if a node reports that it lacks decided heights.
+    pub fn catching_up(&self, node: usize) -> bool {
+        self.nodes[node].alive.as_ref().is_some_and(|alive| alive.replica.status().catching_up)
+    }
+
+    /// Returns the block that a node is locked on, at a height that is not decided yet.
+    pub fn locked(&self, node: usize) -> Option<BlockId> {
+        let engine = self.nodes[node].alive.as_ref()?.replica.engine();
+        engine.locked().filter(|_| !engine.is_decided()).map(|lock| lock.block_id)
+    }
+
+    /// Returns the block that was decided at a height.
+    pub fn block_id(&self, height: u64) -> Option<BlockId> {
+        self.checker.block_id(Height(height))
+    }
+
+    /// Returns the current step of a node.
+    pub fn step(&self, node: usize) -> Step {
+        self.nodes[node].alive.as_ref().map_or(Step::Propose, |alive| alive.replica.engine().current_step())
+    }
+
+    /// Returns the proposer of a round of the height after `node`'s tip.
+    pub fn next_proposer(&self, node: usize, round: Round) -> usize {
+        let store = &self.nodes[node].alive.as_ref().expect("it runs").store;
+        let validators = store.validators(self.tip(node).next()).expect("the next height's set is stored");
+        let address = validators.proposer_of_round(round).address();
+        self.nodes.iter().position(|node| node.address() == Some(address)).expect("a validator of the world")
+    }
+
+    /// Returns the state of all nodes, for error messages.
+    pub fn standing(&self) -> String {
+        let one = |node: &Node| match &node.alive {
+            None => format!("n{} down at {}", node.index, node.tip()),
+            Some(alive) => {
+                let engine = alive.replica.engine();
+                let (height, round, step) = (engine.height(), engine.round(), engine.current_step());
+                format!("n{} tip {} at {height}/{round} {step:?}", node.index, node.tip())
+            }
+        };
+        self.nodes.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Returns the nodes that follow the protocol.
+    pub fn correct(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_correct())
+    }
+
+    /// Makes a node lose power: of its unsynced writes only the first `keep` survive.
+    pub fn crash(&mut self, node: usize, keep: usize) {
+        if self.nodes[node].alive.is_some() {
+            self.counts.crashes += 1;
+            self.tell(node, || format!("loses power, {keep} unsynced writes survive"));
+            self.stop(node, Some(keep));
+        }
+    }
+
+    /// Makes all nodes lose power and everything that was not synced.
+    pub fn crash_all(&mut self) {
+        self.counts.cluster_crashes += 1;
+        (0..self.nodes.len()).for_each(|node| self.crash(node, 0));
+    }
+
+    /// Starts a node that is down.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node].arrived = true;
+        if self.nodes[node].alive.is_none() {
+            self.start(node);
+        }
+    }
+
+    /// Starts all nodes that are down.
+    pub fn restart_all(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.restart(node));
+    }
+
+    /// Separates groups: only nodes of one group can communicate, and nodes in no group with no other. Connections
+    /// break, and the nodes are informed.
+    pub fn partition(&mut self, groups: &[&[usize]]) {
+        self.counts.partitions += 1;
+        let count = self.nodes.len();
+        for (a, b) in (0..count).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let together = groups.iter().any(|group| group.contains(&a) && group.contains(&b));
+            self.network.set_apart(a, b, !together);
+            if !together {
+                self.disconnect(a, b);
+            }
+        }
+    }
+
+    /// Blocks or unblocks one direction between two nodes. The nodes are not informed.
+    pub fn cut(&mut self, from: usize, to: usize, cut: bool) {
+        self.network.block(from, to, cut);
+    }
+
+    /// Ends all faults: all nodes are up, and all links carry messages.
+    pub fn heal(&mut self) {
+        let now = self.now;
+        self.story.tell(now, || "-- all faults end --".to_owned());
+        self.is_troubled = false;
+        self.network.calm();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].dies_after_commit = false;
+            self.nodes[node].sync_time = Duration::from_micros(300);
+            self.nodes[node].disk.fail_write(u64::MAX, storage::Fault::Kept);
+            self.restart(node);
+        }
+    }
+
+    /// Replaces the disk of a node that is down by an old copy. Its signing state file stays.
+    pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
+        self.nodes[node].disk = copy.durable();
+    }
+
+    /// Sets the offset of a node's clock from the world's clock, in milliseconds; negative means behind.
+    pub fn set_clock(&mut self, node: usize, ahead_ms: i64) {
+        self.nodes[node].skew = ahead_ms * 1_000_000;
+        self.tell(node, || format!("has a clock that is {ahead_ms} ms ahead"));
+    }
+
+    /// Deletes the signing state file of a node that is down.
+    pub fn lose_signing_state(&mut self, node: usize) {
+        self.nodes[node].state_file = StateFile::default();
+    }
+
+    /// Returns the reason why a node does not sign, if there is one.
+    pub fn silence(&self, node: usize) -> Option<&'static str> {
+        self.nodes[node].alive.as_ref()?.replica.status().silence.map(|silence| silence.reason())
+    }
+
+    /// Makes the network lose this number of messages per thousand from now on.
+    pub fn storm(&mut self, per_thousand: u32) {
+        self.network.storm = per_thousand;
+    }
+
+    /// Returns all nodes, ordered by index.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Submits a transaction to a node like a client. Returns true if it was accepted.
+    pub fn submit(&mut self, node: usize, bytes: &[u8]) -> bool {
+        let clock = self.nodes[node].clock(self.epoch, self.now);
+        let Some(alive) = &mut self.nodes[node].alive else { return false };
+        let taken = alive.take_tx(bytes, clock, Source::Local);
+        let txs = Arc::new(alive.txs.mempool.take_outgoing(usize::MAX));
+        if !txs.is_empty() {
+            for to in 0..self.nodes.len() {
+                let Some(connection) = self.connections[node][to] else { continue };
+                for at in self.network.arrivals(&mut self.random, self.now, node, to) {
+                    self.schedule(at, Event::Txs { from: node, to, connection, txs: Arc::clone(&txs) });
+                }
+            }
+        }
+        self.wake(node);
+        taken
+    }
+}

@@ -1,0 +1,233 @@
+//! What passes between the nodes of a world: connections, messages, transactions and blocks.
+
+use std::{sync::Arc, time::Duration};
+
+use mempool::Source;
+use replica::{Checked, Input};
+use types::{
+    BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, KeyType, PeerMessage, SignedVote, Transaction, TxBatch,
+    Wire, blake3,
+};
+
+use super::{Event, World, short};
+use crate::{
+    byzantine::{Behaviour, Liar, Said, spoil_response},
+    node::peer,
+};
+
+impl World {
+    /// Returns what a node with this behaviour sends instead of what it should send.
+    pub(super) fn twist(&mut self, node: usize, behaviour: Behaviour, said: Vec<Said>) -> Vec<Said> {
+        let mut twister = std::mem::take(&mut self.nodes[node].twister);
+        let now = self.nodes[node].clock(self.epoch, self.now);
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
+        let of = &self.nodes[node];
+        let engine = of.alive.as_ref().expect("it just sent a message").replica.engine();
+        let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
+        let liar = Liar {
+            behaviour,
+            key: of.key.as_ref().unwrap_or(&stranger),
+            chain_id: &self.chain_id,
+            validators: engine.validators(),
+            height: engine.height(),
+            others: &others,
+            now,
+        };
+        let twisted = twister.twist(&liar, &mut self.random, said);
+        self.nodes[node].twister = twister;
+        twisted
+    }
+
+    /// Sends a message over the links, and shows it to the checker.
+    pub(super) fn say(&mut self, from: usize, said: &Said) {
+        let bytes = said.message.encode();
+        self.note(4, from, &blake3(&bytes).0);
+        let decoded = PeerMessage::decode(&bytes);
+        if self.nodes[from].is_correct() {
+            assert_eq!(decoded.as_ref(), Ok(&*said.message), "what a correct node sends decodes to itself");
+        } else if decoded.is_err() {
+            // The receivers would only disconnect, which needs no simulation.
+            return;
+        }
+        self.checker.heard(&self.nodes[from], &said.message);
+        for to in said.to.iter().copied() {
+            let Some(connection) = self.connections[from][to] else { continue };
+            let is_part = matches!(*said.message, PeerMessage::Part { .. });
+            let more = if is_part { self.setup.parts_delay } else { Duration::ZERO };
+            for at in self.network.arrivals(&mut self.random, self.now, from, to) {
+                let message = Arc::clone(&said.message);
+                self.schedule(at + more, Event::Deliver { from, to, connection, message });
+            }
+        }
+        self.tell_said(from, said);
+    }
+
+    fn tell_said(&mut self, from: usize, said: &Said) {
+        let line = match &*said.message {
+            PeerMessage::Vote(signed) if Some(signed.vote.validator) == self.nodes[from].address() => {
+                let vote = &signed.vote;
+                let what = vote.block_id.map_or_else(|| "nil".to_owned(), |id| short(&id));
+                format!("{:?}s {what} at {}/{}", vote.vote_type, vote.height, vote.round).to_lowercase()
+            }
+            PeerMessage::Proposal(signed) => {
+                let p = &signed.proposal;
+                let again = p.pol_round.map_or_else(String::new, |pol| format!(", as in round {pol}"));
+                format!("proposes {} at {}/{}{again}", short(&p.block_id), p.height, p.round)
+            }
+            _ => return,
+        };
+        let to = &said.to;
+        self.tell(from, || format!("{line} to {to:?}"));
+    }
+
+    // ---- links ---------------------------------------------------------------------------------------------------
+
+    /// Returns true if the topology allows a connection between two nodes.
+    fn is_linked(&self, a: usize, b: usize) -> bool {
+        let behind = |who: usize, of: usize| self.setup.behind.get(&who).is_none_or(|sentry| *sentry == of);
+        a != b && behind(a, b) && behind(b, a)
+    }
+
+    /// Connects all pairs that may be connected, are up and are not apart.
+    pub(super) fn dial(&mut self) {
+        let count = self.nodes.len();
+        for (a, b) in (0..count).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let both = self.nodes[a].alive.is_some() && self.nodes[b].alive.is_some();
+            if both && self.is_linked(a, b) && self.connections[a][b].is_none() && !self.network.is_apart(a, b) {
+                self.connection_count += 1;
+                let connection = Some(self.connection_count);
+                (self.connections[a][b], self.connections[b][a]) = (connection, connection);
+                self.peer_up(a, b);
+                self.peer_up(b, a);
+            }
+        }
+    }
+
+    fn peer_up(&mut self, node: usize, other: usize) {
+        let life = self.nodes[node].life;
+        if self.believed[node][other] {
+            self.input(node, life, Input::PeerDown(peer(other)));
+        }
+        self.believed[node][other] = true;
+        self.input(node, life, Input::PeerUp(peer(other)));
+    }
+
+    /// Ends the connection of two nodes. Each notices it after some time.
+    pub(super) fn disconnect(&mut self, a: usize, b: usize) {
+        if self.connections[a][b].take().is_none() {
+            return;
+        }
+        self.connections[b][a] = None;
+        for (node, peer) in [(a, b), (b, a)] {
+            let after = self.random.duration(Duration::from_millis(1), Duration::from_millis(400));
+            let life = self.nodes[node].life;
+            self.at(after, Event::PeerDown { node, life, peer });
+        }
+    }
+
+    /// Reports the end of a connection to a node, unless it is connected again.
+    pub(super) fn peer_down(&mut self, node: usize, life: u64, other: usize) {
+        let is_gone = self.connections[node][other].is_none();
+        if self.nodes[node].life == life && is_gone && std::mem::take(&mut self.believed[node][other]) {
+            self.input(node, life, Input::PeerDown(peer(other)));
+        }
+    }
+
+    fn is_open(&self, from: usize, to: usize, connection: u64) -> bool {
+        self.connections[from][to] == Some(connection) && !self.network.is_blocked(from, to)
+    }
+
+    /// Delivers a message, if its connection is still open.
+    pub(super) fn deliver(&mut self, from: usize, to: usize, connection: u64, message: &Arc<PeerMessage>) {
+        if !self.is_open(from, to, connection) {
+            return;
+        }
+        let received = self.nodes[to].clock(self.epoch, self.now);
+        let life = self.nodes[to].life;
+        let Some(alive) = &self.nodes[to].alive else { return };
+        let message: Checked = alive.verifier.check((**message).clone());
+        self.input(to, life, Input::Message { peer: peer(from), message, received });
+    }
+
+    /// Delivers gossiped transactions, if their connection is still open.
+    pub(super) fn deliver_txs(&mut self, from: usize, to: usize, connection: u64, txs: &Arc<Vec<Vec<u8>>>) {
+        if !self.is_open(from, to, connection) {
+            return;
+        }
+        let clock = self.nodes[to].clock(self.epoch, self.now);
+        let Some(alive) = &mut self.nodes[to].alive else { return };
+        let batch =
+            TxBatch::decode(&TxBatch { txs: txs.to_vec(), salt: 0 }.encode()).expect("what is gossiped decodes");
+        let mut is_new = false;
+        for bytes in &batch.txs {
+            is_new |= alive.take_tx(bytes, clock, Source::Peer(peer(from)));
+        }
+        self.wake(to);
+        // Gossip forwards new transactions to nodes that may lack them, because the topology may not be a full mesh.
+        if is_new && !self.setup.behind.is_empty() {
+            for next in (0..self.nodes.len()).filter(|next| *next != from) {
+                let Some(connection) = self.connections[to][next] else { continue };
+                for at in self.network.arrivals(&mut self.random, self.now, to, next) {
+                    self.schedule(at, Event::Txs { from: to, to: next, connection, txs: Arc::clone(txs) });
+                }
+            }
+        }
+    }
+
+    /// Verifies the transactions of a block, and reports the result to the node some time later.
+    pub(super) fn verify_txs(
+        &mut self,
+        node: usize,
+        life: u64,
+        id: BlockId,
+        txs: &[Transaction],
+        precommits: &[SignedVote],
+    ) {
+        let Some(alive) = &self.nodes[node].alive else { return };
+        let valid = alive.txs.verifier.verify_all(txs) && alive.verifier.hold(precommits);
+        let after = Duration::from_micros(self.random.within(50, 5_000));
+        self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id: id, valid } });
+    }
+
+    // ---- block requests ------------------------------------------------------------------------------------------
+
+    /// Sends a request for blocks to a peer.
+    pub(super) fn ask(&mut self, from: usize, to: usize, request: u64, blocks: BlockRequest) {
+        self.note(5, from, &blocks.from.0.to_be_bytes());
+        let Some(connection) = self.connections[from][to] else {
+            return self.answer(from, request, None, Duration::from_millis(1));
+        };
+        // A lost request gets no answer; the replica has its own timeout.
+        let arrival = self.network.arrivals(&mut self.random, self.now, from, to).into_iter().next();
+        if let Some(at) = arrival {
+            self.schedule(at, Event::Request { from, to, connection, request, blocks });
+        }
+    }
+
+    /// Answers a request for blocks from a node's store.
+    pub(super) fn serve(&mut self, from: usize, to: usize, connection: u64, request: u64, blocks: BlockRequest) {
+        if !self.is_open(from, to, connection) {
+            return;
+        }
+        let Some(alive) = &self.nodes[to].alive else { return };
+        if self.nodes[to].behaviour == Some(Behaviour::Claimant) {
+            return;
+        }
+        let (mut response, None) = replica::serve(&alive.store, blocks) else { return };
+        if self.nodes[to].behaviour.is_some_and(|b| matches!(b, Behaviour::Garbage | Behaviour::BadBlocks)) {
+            spoil_response(&mut self.random, &mut response);
+        }
+        if let Some(at) = self.network.arrivals(&mut self.random, self.now, to, from).into_iter().next() {
+            let response = BlockResponse::decode(&response.encode()).ok();
+            let after = at - self.now;
+            self.answer(from, request, response, after);
+        }
+    }
+
+    fn answer(&mut self, node: usize, request: u64, response: Option<BlockResponse>, after: Duration) {
+        let life = self.nodes[node].life;
+        let Some(alive) = &self.nodes[node].alive else { return };
+        let response = response.map(|response| alive.verifier.check_blocks(response));
+        self.at(after, Event::Input { node, life, input: Input::Blocks { request, response } });
+    }
+}
