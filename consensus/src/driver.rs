@@ -71,7 +71,7 @@ impl Batch {
                     }
                     Output::StartTimer(timeout, after) => effects.start_timer(timeout, after),
                     Output::Evidence(evidence) => effects.evidence(*evidence),
-                    Output::WriteAhead(hard_state) => self.write_ahead = Some(hard_state),
+                    Output::WriteAhead(hard_state) => self.supersede(hard_state),
                     Output::Broadcast(message) => self.said.push(message),
                 }
             }
@@ -79,6 +79,14 @@ impl Batch {
             // height.
             answers.into_iter().rev().for_each(|answer| queue.push_front(answer));
         }
+    }
+
+    /// Keeps the last hard state of the batch. It forbids to sign again whatever the earlier ones forbid.
+    fn supersede(&mut self, later: Box<HardState>) {
+        let hrs = |hard_state: &HardState| (hard_state.height, hard_state.round, hard_state.step);
+        let grows = self.write_ahead.as_ref().is_none_or(|earlier| hrs(earlier) <= hrs(&later));
+        assert!(grows, "I2: a later hard state supersedes an earlier one");
+        self.write_ahead = Some(later);
     }
 
     /// Ends the batch: writes the hard state, then broadcasts the messages.

@@ -76,6 +76,7 @@
 
 pub mod driver;
 pub mod engine;
+mod invariants;
 pub mod notes;
 pub mod rules;
 mod seen;

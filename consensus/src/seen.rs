@@ -60,6 +60,7 @@ impl Blocks {
         }
         self.named += 1;
         self.blocks.insert(id, Block { verdict, order: self.named });
+        assert!(self.blocks.len() <= BLOCKS_MAX, "I6: {} blocks are remembered", self.blocks.len());
     }
 
     pub(crate) fn verdict(&self, id: &BlockId) -> Option<Verdict> {
