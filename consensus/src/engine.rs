@@ -523,6 +523,7 @@ impl Engine {
         let mut blocks = std::mem::take(&mut self.blocks);
         blocks.judge(block_id, verdict, || self.needed_blocks());
         self.blocks = blocks;
+        assert!(!verdict.valid || self.is_valid(&block_id), "L49: a valid block stays valid");
     }
 
     fn on_block_dropped(&mut self, block_id: BlockId) {
@@ -671,10 +672,12 @@ impl Engine {
     }
 
     pub(crate) fn start_timer_after(&mut self, kind: TimeoutKind, round: Round, after: Duration) {
+        assert!(kind == TimeoutKind::Rebroadcast || round == self.round, "L21, L35, L48: timers of this round");
         self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
     }
 
     pub(crate) fn build_block(&mut self) {
+        assert!(self.is_proposer() && self.valid.is_none(), "L18: a proposer without a valid block builds one");
         self.outputs.push(Output::BuildBlock { height: self.height, round: self.round });
     }
 

@@ -107,15 +107,19 @@ impl Signer {
 
     /// Raises the signing state to the last message in `hard_state`, so that no message at or below it is signed.
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
+        let before = self.state.hrs();
         self.state.raise_to(hard_state, chain_id);
+        assert!(self.state.hrs() >= before, "I1: what is signed only grows");
     }
 
     /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         let sealed = SignState::sealed(height);
-        if sealed.hrs() > self.state.hrs() {
+        let hrs = sealed.hrs();
+        if hrs > self.state.hrs() {
             self.state = sealed;
         }
+        assert!(self.state.hrs() >= hrs, "I1: nothing is signed at a sealed height");
     }
 
     /// Signs a proposal.

@@ -119,7 +119,7 @@ impl VoteSet {
     fn count(&mut self, value: Option<BlockId>, power: Power) {
         let tally = self.by_value.entry(value).or_default();
         *tally = plus(*tally, power);
-        assert!(*tally <= self.total, "each validator counts once for a value");
+        assert!(*tally <= self.power, "each validator that voted counts once for a value");
     }
 
     /// Returns the power of the distinct validators that voted for any value.
@@ -234,7 +234,9 @@ impl RoundVotes {
     /// one vote each.
     fn voters(&self) -> Power {
         let others = self.precommits.said.iter().filter(|(index, _)| !self.prevotes.said.contains_key(index));
-        others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()))
+        let power = others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()));
+        assert!(power <= self.prevotes.total, "each validator counts once, whatever it votes");
+        power
     }
 
     fn is_empty(&self) -> bool {
