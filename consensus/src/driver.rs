@@ -34,7 +34,7 @@ impl Batch {
         let mut due = Vec::new();
         for output in engine.step(now, input) {
             match output {
-                Output::WriteAhead(hard_state) => self.write_ahead = Some(hard_state),
+                Output::WriteAhead(hard_state) => self.supersede(hard_state),
                 Output::Broadcast(message) => self.said.push(message),
                 Output::Commit { .. } => {
                     due.extend(self.write_ahead.take().map(Output::WriteAhead));
@@ -46,6 +46,14 @@ impl Batch {
             }
         }
         due
+    }
+
+    /// Keeps the last hard state of the batch. It forbids to sign again whatever the earlier ones forbid.
+    fn supersede(&mut self, later: Box<HardState>) {
+        let hrs = |hard_state: &HardState| (hard_state.height, hard_state.round, hard_state.step);
+        let grows = self.write_ahead.as_ref().is_none_or(|earlier| hrs(earlier) <= hrs(&later));
+        assert!(grows, "I2: a later hard state supersedes an earlier one");
+        self.write_ahead = Some(later);
     }
 
     /// Ends the batch and returns the outputs that waited: the hard state to write, then the messages to broadcast.

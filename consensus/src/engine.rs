@@ -17,7 +17,7 @@ use crate::{
     io::{Input, Message, Output},
     notes::{Notes, RoundStep, What},
     seen::{self, Reports, Verdict},
-    signer::Signer,
+    signer::{Signer, proposal_hrs, vote_hrs},
     timers::{self, Delays, Timeout, TimeoutKind},
     votes::{Added, HeightVotes, VoteSet},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Known {
 /// Maximum number of proposals that are kept for one round. An equivocating proposer may send two; more are of no use.
 const PROPOSALS_PER_ROUND_MAX: usize = 2;
 
-/// Maximum number of blocks that rules need at one time. The host keeps their bytes, whatever other blocks are named.
+/// Maximum number of blocks that rules need at one time. The replica keeps their bytes, whatever other blocks are named.
 /// They are: the locked and the valid block, up to two with a quorum of precommits, up to four that this round and the
 /// next propose, and, in the remaining places, blocks with a polka, the latest first.
 pub const NEEDED_BLOCKS_MAX: usize = 16;
@@ -81,8 +81,8 @@ pub struct Engine {
     pub(crate) proposals: BTreeMap<Round, Vec<Known>>,
     blocks: seen::Blocks,
     reports: Reports,
-    own_proposals: Vec<SignedProposal>,
-    own_votes: Vec<SignedVote>,
+    pub(crate) own_proposals: Vec<SignedProposal>,
+    pub(crate) own_votes: Vec<SignedVote>,
     /// The "for the first time" of L34, L36 and L47 in the current round, and other rules that fire once per round.
     pub(crate) done: Done,
     /// The certificates that brought this node into its round, for peers that are still in another round.
@@ -197,7 +197,6 @@ impl Engine {
     }
 
     /// Returns the outputs of this step. If a message was signed, the hard state precedes the first message (I2).
-    /// Asserts I3.
     fn take_outputs(&mut self) -> Vec<Output> {
         let mut outputs = std::mem::take(&mut self.outputs);
         if std::mem::take(&mut self.unsaved) {
@@ -209,8 +208,7 @@ impl Engine {
                 outputs.iter().position(|output| matches!(output, Output::Broadcast(_))).unwrap_or(outputs.len());
             outputs.insert(first, Output::WriteAhead(Box::new(self.hard_state())));
         }
-        assert!(self.locked_round() <= self.valid.map(|valid| valid.round), "I3: locked round ≤ valid round");
-        assert!(self.valid.is_none_or(|valid| valid.round <= self.round), "I3: valid round ≤ round");
+        self.assert_invariants(&outputs);
         outputs
     }
 
@@ -250,6 +248,7 @@ impl Engine {
         let kept = self.proposals.entry(round).or_default();
         if kept.len() < PROPOSALS_PER_ROUND_MAX && kept.iter().all(|other| other.signed != known.signed) {
             kept.push(known);
+            assert!(kept.len() <= PROPOSALS_PER_ROUND_MAX, "I6: {} proposals of one round are held", kept.len());
             self.forget_proposals();
             self.pin_rounds();
             // The check of a block of a later round is requested when that round starts.
@@ -356,6 +355,7 @@ impl Engine {
 
     /// Moves to a round and keeps what the rules of other rounds still need.
     pub(crate) fn enter_round(&mut self, round: Round) {
+        self.assert_undecided();
         self.round = round;
         self.step = Step::Propose;
         self.done = Done::default();
@@ -385,10 +385,12 @@ impl Engine {
     }
 
     pub(crate) fn start_timer_after(&mut self, kind: TimeoutKind, round: Round, after: Duration) {
+        assert!(kind == TimeoutKind::Rebroadcast || round == self.round, "L21, L35, L48: timers of this round");
         self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
     }
 
     pub(crate) fn build_block(&mut self) {
+        assert!(self.is_proposer() && self.valid.is_none(), "L18: a proposer without a valid block builds one");
         self.outputs.push(Output::BuildBlock { height: self.height, round: self.round });
     }
 
@@ -401,12 +403,20 @@ impl Engine {
     /// The guard refuses the signature if an imported signing state says that a conflicting message may have been
     /// signed. Then the node waits for the round like the others.
     pub(crate) fn propose(&mut self, block_id: BlockId, timestamp: Time, pol_round: Option<Round>) {
+        self.assert_undecided();
+        assert!(self.is_proposer() && self.step == Step::Propose, "L14: only the proposer proposes, in step Propose");
+        assert!(self.own_proposal(self.round).is_none(), "I1: one proposal in each round");
+        assert!(self.is_valid(&block_id), "I4: a proposed block is valid and its bytes are available");
+        assert!(
+            pol_round.is_none_or(|pol| pol < self.round),
+            "L16: a polka of an earlier round justifies a re-proposal"
+        );
         let proposal = Proposal { height: self.height, round: self.round, pol_round, block_id, timestamp };
         let signer = self.signer.as_mut().expect("only a proposer proposes");
         let signed = signer.sign_proposal(proposal, &self.chain_id);
         self.done.proposed = true;
         let Ok(signed) = signed else { return self.start_timer(TimeoutKind::Propose, self.round) };
-        keep_own(&mut self.own_proposals, signed.clone(), |signed| signed.proposal.round);
+        keep_own(&mut self.own_proposals, signed.clone(), |signed| proposal_hrs(&signed.proposal));
         self.unsaved = true;
         self.outputs.push(Output::Broadcast(Message::Proposal(signed.clone())));
         if let (Some(_), Some(polka)) = (pol_round, self.valid_polka.clone()) {
@@ -418,11 +428,18 @@ impl Engine {
     /// Signs, counts and broadcasts a vote of the current round, and moves to its step. A node that is not a validator
     /// only advances its step.
     pub(crate) fn vote(&mut self, vote_type: VoteType, block_id: Option<BlockId>) {
-        self.step = match vote_type {
+        let step = match vote_type {
             VoteType::Prevote => Step::Prevote,
             VoteType::Precommit => Step::Precommit,
         };
-        let step = self.step;
+        self.assert_undecided();
+        assert!(!self.is_abstaining(), "I1: a node that may have signed at this height before does not vote");
+        assert!(self.step < step, "I1: a node votes once in each step, and steps only grow");
+        assert!(
+            block_id.is_none_or(|id| self.is_valid(&id)),
+            "I4: the block of a vote is valid, and its bytes are here"
+        );
+        self.step = step;
         self.note(|| What::NewStep(step.into()));
         let (Some(index), Some(signer)) = (self.own_index, self.signer.as_mut()) else { return };
         let vote = Vote {
@@ -442,7 +459,7 @@ impl Engine {
         // The guard refuses if an imported signing state says that a conflicting message may have been signed; then the
         // node only follows.
         let Ok(signed) = signer.sign_vote(vote, &self.chain_id) else { return };
-        keep_own(&mut self.own_votes, signed.clone(), |signed| signed.vote.round);
+        keep_own(&mut self.own_votes, signed.clone(), |signed| vote_hrs(&signed.vote));
         self.unsaved = true;
         self.votes.add(VerifiedVote::of_own(signed.clone(), &self.validators), false);
         self.note(|| What::Vote(Box::new(signed.clone())));
@@ -480,6 +497,8 @@ impl Engine {
 
     /// Decides the height. The commit is built from the votes that were counted.
     pub(crate) fn decide(&mut self, round: Round, block_id: BlockId) {
+        self.assert_undecided();
+        assert!(self.is_valid(&block_id), "I4: a decided block is valid, and its bytes are here");
         self.decided = Some((round, block_id));
         self.note(|| What::NewStep(RoundStep::Commit));
         let commit = commit_of(&self.votes, self.height, round, block_id, &self.validators);
@@ -518,6 +537,8 @@ impl Engine {
                 needed.insert(block_id);
             }
         }
+        let mut locks = [self.locked, self.valid].into_iter().flatten();
+        assert!(locks.all(|lock| needed.contains(&lock.block_id)), "I4: the replica keeps the locked and the valid block");
         needed
     }
 
@@ -579,13 +600,14 @@ fn report(
 }
 
 /// Adds a signed message and keeps only messages of the last [`OWN_ROUNDS_MAX`] rounds.
-fn keep_own<T: PartialEq>(own: &mut Vec<T>, signed: T, round: impl Fn(&T) -> Round) {
+fn keep_own<T: PartialEq>(own: &mut Vec<T>, signed: T, hrs: impl Fn(&T) -> (Height, Round, u8)) {
     if own.contains(&signed) {
         return;
     }
+    assert!(own.last().is_none_or(|last| hrs(last) < hrs(&signed)), "I1: one message for each height, round and type");
     own.push(signed);
-    let rounds: BTreeSet<Round> = own.iter().map(&round).collect();
+    let rounds: BTreeSet<Round> = own.iter().map(|signed| hrs(signed).1).collect();
     if let Some(oldest) = rounds.iter().rev().nth(OWN_ROUNDS_MAX - 1) {
-        own.retain(|signed| round(signed) >= *oldest);
+        own.retain(|signed| hrs(signed).1 >= *oldest);
     }
 }

@@ -57,8 +57,8 @@ pub enum Input {
         /// True if it is a valid next block and its bytes are available.
         valid: bool,
     },
-    /// The bytes of a named block are no longer available, because the host needed the space for other blocks. The
-    /// engine asks again when a rule needs the block. The host never drops a block of [`crate::Engine::needed_blocks`].
+    /// The bytes of a named block are no longer available, because the replica needed the space for other blocks. The
+    /// engine asks again when a rule needs the block. The replica never drops a block of [`crate::Engine::needed_blocks`].
     BlockDropped {
         /// The block whose bytes were dropped.
         block_id: BlockId,

@@ -20,6 +20,7 @@ use crate::{
 impl Engine {
     /// L11–L21: starts a round. The proposer proposes, the other validators wait for its proposal.
     pub(crate) fn line_11_start_round(&mut self, round: Round) {
+        assert!(round > self.round || round == Round::ZERO, "L11: the rounds of a height only grow");
         self.enter_round(round);
         self.line_11_propose_or_wait();
     }
@@ -166,6 +167,10 @@ impl Engine {
 
     /// L42–L43: sets value and round of `valid`, and the polka behind it.
     fn remember_valid(&mut self, valid: Lock) {
+        self.assert_undecided();
+        assert!(self.is_valid(&valid.block_id), "I4: a valid block is checked, and its bytes are here");
+        assert!(self.valid.is_none_or(|before| before.round <= valid.round), "L43: the valid round only grows");
+        assert!(self.votes.has_polka(valid.round, &valid.block_id), "L42: a polka justifies a valid block");
         self.valid_polka =
             self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
         self.valid = Some(valid);
@@ -175,6 +180,10 @@ impl Engine {
 
     /// L38–L39: sets value and round of the lock.
     fn lock(&mut self, lock: Lock) {
+        self.assert_undecided();
+        assert_eq!(self.valid, Some(lock), "I3: the block that is locked was set as valid before");
+        assert!(lock.round == self.round, "L39: a lock is made in its own round");
+        assert!(self.locked_round() < Some(lock.round), "L39: a lock only moves to a later round");
         #[cfg(any(test, feature = "mutations"))]
         if self.mutated(Mutation::SkipLock) {
             return;

@@ -11,7 +11,7 @@ pub(crate) struct Verdict {
     pub(crate) time: Time,
 }
 
-/// Maximum number of blocks that are remembered at one height (I6). The host keeps fewer blocks, so it has dropped the
+/// Maximum number of blocks that are remembered at one height (I6). The replica keeps fewer blocks, so it has dropped the
 /// bytes of a block long before the block is forgotten here.
 pub(crate) const BLOCKS_MAX: usize = 64;
 
@@ -60,6 +60,7 @@ impl Blocks {
         }
         self.named += 1;
         self.blocks.insert(id, Block { verdict, order: self.named });
+        assert!(self.blocks.len() <= BLOCKS_MAX, "I6: {} blocks are remembered", self.blocks.len());
     }
 
     pub(crate) fn verdict(&self, id: &BlockId) -> Option<Verdict> {

@@ -40,12 +40,11 @@ impl SignState {
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
         for proposal in &hard_state.proposals {
             let p = &proposal.proposal;
-            self.raise((p.height, p.round, 1), || p.sign_bytes(chain_id), proposal.signature);
+            self.raise(proposal_hrs(p), || p.sign_bytes(chain_id), proposal.signature);
         }
         for signed in &hard_state.votes {
             let vote = &signed.vote;
-            let hrs = (vote.height, vote.round, step(vote.vote_type));
-            self.raise(hrs, || vote.sign_bytes(chain_id), signed.signature);
+            self.raise(vote_hrs(vote), || vote.sign_bytes(chain_id), signed.signature);
         }
     }
 
@@ -108,15 +107,19 @@ impl Signer {
 
     /// Raises the signing state to the last message in `hard_state`, so that no message at or below it is signed.
     pub fn raise_to(&mut self, hard_state: &HardState, chain_id: &ChainId) {
+        let before = self.state.hrs();
         self.state.raise_to(hard_state, chain_id);
+        assert!(self.state.hrs() >= before, "I1: what is signed only grows");
     }
 
     /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         let sealed = SignState::sealed(height);
-        if sealed.hrs() > self.state.hrs() {
+        let hrs = sealed.hrs();
+        if hrs > self.state.hrs() {
             self.state = sealed;
         }
+        assert!(self.state.hrs() >= hrs, "I1: nothing is signed at a sealed height");
     }
 
     /// Signs a proposal of this node.
@@ -125,12 +128,12 @@ impl Signer {
     /// message, was signed before.
     pub fn sign_proposal(&mut self, proposal: Proposal, chain_id: &ChainId) -> Result<SignedProposal, DoubleSign> {
         let sign_bytes = proposal.sign_bytes(chain_id);
-        let hrs = (proposal.height, proposal.round, 1);
+        let hrs = proposal_hrs(&proposal);
         if let Some(signature) = self.guard(hrs, &sign_bytes)? {
             return Ok(SignedProposal { proposal, signature });
         }
         let signed = proposal.sign(chain_id, &self.key);
-        self.state.raise(hrs, || sign_bytes, signed.signature);
+        self.record(hrs, sign_bytes, signed.signature);
         Ok(signed)
     }
 
@@ -140,13 +143,20 @@ impl Signer {
     /// message, was signed before.
     pub fn sign_vote(&mut self, vote: Vote, chain_id: &ChainId) -> Result<SignedVote, DoubleSign> {
         let sign_bytes = vote.sign_bytes(chain_id);
-        let hrs = (vote.height, vote.round, step(vote.vote_type));
+        let hrs = vote_hrs(&vote);
         if let Some(signature) = self.guard(hrs, &sign_bytes)? {
             return Ok(SignedVote { vote, signature });
         }
         let signed = vote.sign(chain_id, &self.key);
-        self.state.raise(hrs, || sign_bytes, signed.signature);
+        self.record(hrs, sign_bytes, signed.signature);
         Ok(signed)
+    }
+
+    /// Records a new signature.
+    fn record(&mut self, hrs: (Height, Round, u8), sign_bytes: Vec<u8>, signature: Signature) {
+        assert!(hrs > self.state.hrs(), "I1: {hrs:?} is signed after {:?}", self.state.hrs());
+        self.state.raise(hrs, || sign_bytes, signature);
+        assert!(self.state.hrs() == hrs && self.state.signed.is_some(), "I1: the last signature is known");
     }
 
     /// Returns the earlier signature if the same bytes were signed last, or `None` if the message may be signed now.
@@ -168,6 +178,16 @@ impl Signer {
     pub fn sign_vote_unguarded(&self, vote: Vote, chain_id: &ChainId) -> SignedVote {
         vote.sign(chain_id, &self.key)
     }
+}
+
+/// Returns height, round and step of a proposal.
+pub(crate) fn proposal_hrs(proposal: &Proposal) -> (Height, Round, u8) {
+    (proposal.height, proposal.round, 1)
+}
+
+/// Returns height, round and step of a vote.
+pub(crate) fn vote_hrs(vote: &Vote) -> (Height, Round, u8) {
+    (vote.height, vote.round, step(vote.vote_type))
 }
 
 fn step(vote_type: VoteType) -> u8 {

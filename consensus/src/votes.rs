@@ -79,6 +79,7 @@ impl VoteSet {
         let Some(said) = self.said.get_mut(&index) else {
             self.said.insert(index, Said { first: vote, second: None });
             self.power = plus(self.power, power);
+            assert!(self.power <= self.total, "each validator counts once");
             self.count(value, power);
             return Added::New;
         };
@@ -109,7 +110,7 @@ impl VoteSet {
 
     fn discount(&mut self, value: Option<BlockId>, power: Power) {
         let tally = self.by_value.get_mut(&value).expect("a counted value has a tally");
-        *tally = Power(tally.0 - power.0);
+        *tally = Power(tally.0.checked_sub(power.0).expect("the power of a counted vote is part of its tally"));
         if *tally == Power::ZERO {
             self.by_value.remove(&value);
         }
@@ -118,6 +119,7 @@ impl VoteSet {
     fn count(&mut self, value: Option<BlockId>, power: Power) {
         let tally = self.by_value.entry(value).or_default();
         *tally = plus(*tally, power);
+        assert!(*tally <= self.power, "each validator that voted counts once for a value");
     }
 
     /// Returns the power of the distinct validators that voted for any value.
@@ -185,7 +187,7 @@ impl VoteSet {
         let Some(said) = self.said.remove(&index) else { return };
         let power = said.first.power();
         said.votes().for_each(|vote| self.discount(vote.vote.block_id, power));
-        self.power = Power(self.power.0 - power.0);
+        self.power = Power(self.power.0.checked_sub(power.0).expect("the power of each voter is part of the sum"));
     }
 
     fn bytes(&self) -> usize {
@@ -232,7 +234,9 @@ impl RoundVotes {
     /// one vote each.
     fn voters(&self) -> Power {
         let others = self.precommits.said.iter().filter(|(index, _)| !self.prevotes.said.contains_key(index));
-        others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()))
+        let power = others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()));
+        assert!(power <= self.prevotes.total, "each validator counts once, whatever it votes");
+        power
     }
 
     fn is_empty(&self) -> bool {
@@ -379,6 +383,7 @@ impl HeightVotes {
 
     /// Moves to `round` and forgets rounds that are too old.
     pub fn enter_round(&mut self, round: Round) {
+        assert!(round >= self.current, "the rounds of a height only grow: {round} after {}", self.current);
         self.current = round;
         self.trim();
     }
@@ -400,6 +405,8 @@ impl HeightVotes {
         for (_, _, round) in &old[..old.len() - stay] {
             self.rounds.remove(round);
         }
+        let kept = self.old_rounds().count();
+        assert!(kept <= OLD_ROUNDS_MAX, "I6: {kept} old rounds are kept");
     }
 
     /// Returns the memory in use, in bytes.

@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// Anti-entropy: sends the votes and the current proposals of each validator to all others, as the host does.
+    /// Anti-entropy: sends the votes and the current proposals of each validator to all others, as the replica does.
     fn repair(&mut self) {
         for from in 0..self.engines.len() {
             let engine = &self.engines[from];

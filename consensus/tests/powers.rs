@@ -1,11 +1,12 @@
 //! Proves the thresholds of Algorithm 1 with unequal powers, for every set of voters: more than 2/3 and more than 1/3
-//! of the power count, exactly 2/3 and exactly 1/3 do not. L47 and L49 need a quorum, L55 needs one honest validator.
+//! of the power count, exactly 2/3 and exactly 1/3 do not. L34, L36, L44, L47 and L49 need a quorum, L55 needs one
+//! honest validator.
 
 mod support;
 
-use consensus::TimeoutKind::Precommit;
+use consensus::TimeoutKind::{Precommit, Prevote, Propose};
 use support::*;
-use types::{Round, limits::POWER_TOTAL_MAX};
+use types::{Round, Step, limits::POWER_TOTAL_MAX};
 
 /// Returns lists of powers by validator. In the fourth and fifth, some sets of voters have exactly 1/3 or exactly 2/3
 /// of the power.
@@ -25,7 +26,7 @@ fn all_powers() -> Vec<Vec<u64>> {
 
 /// Calls `check` for each list of powers, each validator that is not the first proposer, and each set of the other
 /// validators, with the power of that set and the total power.
-fn for_all_voters(check: impl Fn(&Cast, u32, &[u32], u128, u128)) {
+fn for_all_voters(mut check: impl FnMut(&Cast, u32, &[u32], u128, u128)) {
     for powers in all_powers() {
         let cast = Cast::with_powers(&powers);
         let power = |index: u32| u128::from(cast.set.get(index).unwrap().power.0);
@@ -40,6 +41,63 @@ fn for_all_voters(check: impl Fn(&Cast, u32, &[u32], u128, u128)) {
             }
         }
     }
+}
+
+/// Returns the power of one validator.
+fn own_power(cast: &Cast, me: u32) -> u128 {
+    u128::from(cast.set.get(me).unwrap().power.0)
+}
+
+#[test]
+fn exact_thirds_occur_among_the_sets_of_voters() {
+    let (mut third, mut two_thirds, mut two_thirds_with_own) = (0, 0, 0);
+    for_all_voters(|cast, me, _, power, total| {
+        third += u32::from(3 * power == total);
+        two_thirds += u32::from(3 * power == 2 * total);
+        two_thirds_with_own += u32::from(3 * (power + own_power(cast, me)) == 2 * total);
+    });
+    assert!(third >= 10 && two_thirds >= 5 && two_thirds_with_own >= 5, "{third} {two_thirds} {two_thirds_with_own}");
+}
+
+#[test]
+fn line_34_starts_the_timer_with_more_than_two_thirds_of_any_prevotes() {
+    for_all_voters(|cast, me, voters, power, total| {
+        let mut engine = cast.started(me);
+        let mut outputs = engine.step(now(), timeout(Propose, 0));
+        for voter in voters {
+            outputs.extend(engine.step(now(), cast.prevote(*voter, 0, Some(numbered(*voter)))));
+        }
+        let is_started = outputs.contains(&timer(Prevote, 0, ms(1000)));
+        assert_eq!(is_started, 3 * (power + own_power(cast, me)) > 2 * total, "{voters:?} of {:?}", cast.set);
+    });
+}
+
+#[test]
+fn line_36_locks_with_more_than_two_thirds_of_prevotes_for_the_block() {
+    for_all_voters(|cast, me, voters, power, total| {
+        let mut engine = cast.started(me);
+        engine.step(now(), proposal(cast.proposal(0, None, block('a'))));
+        engine.step(now(), checked(block('a'), true));
+        for voter in voters {
+            engine.step(now(), cast.prevote(*voter, 0, Some(block('a'))));
+        }
+        let is_polka = 3 * (power + own_power(cast, me)) > 2 * total;
+        assert_eq!(engine.locked().is_some(), is_polka, "{voters:?} of {:?}", cast.set);
+        assert_eq!(engine.valid(), engine.locked());
+    });
+}
+
+#[test]
+fn line_44_precommits_nil_with_more_than_two_thirds_of_nil_prevotes() {
+    for_all_voters(|cast, me, voters, power, total| {
+        let mut engine = cast.started(me);
+        engine.step(now(), timeout(Propose, 0));
+        for voter in voters {
+            engine.step(now(), cast.prevote(*voter, 0, None));
+        }
+        let is_nil = 3 * (power + own_power(cast, me)) > 2 * total;
+        assert_eq!(engine.current_step() == Step::Precommit, is_nil, "{voters:?} of {:?}", cast.set);
+    });
 }
 
 #[test]

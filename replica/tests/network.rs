@@ -653,6 +653,11 @@ fn the_first_live_height_after_catching_up_is_left_out() {
 
 #[test]
 fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
+    let address = key(4).public_key().address();
+    let votes_at = |network: &Network, height: u64| {
+        network.votes.keys().filter(|(voter, at, ..)| (*voter, at.0) == (address, height)).count()
+    };
+    let mut cases_with_votes = 0;
     for extra in 0..8 {
         for state in [State::Kept, State::Lost] {
             let mut network = Network::mesh(4);
@@ -667,14 +672,22 @@ fn an_old_backup_is_silent_at_a_height_where_peers_know_its_votes() {
             network.stop(3);
             network.put_back(3, &disk, state, &old);
             network.run_for(Duration::from_secs(2));
+            let height = network.tip(0) + 1;
+            let votes = votes_at(&network, height);
+            cases_with_votes += usize::from(votes > 0);
             network.start(3);
             network.run_for(Duration::from_secs(10));
+            let context = format!("{state:?} after {extra} ms, {votes} votes at height {height}");
+            assert_eq!((network.tip(0) + 1, network.tip(3) + 1), (height, height), "no quorum without it: {context}");
+            assert!(network.silence(3).is_some(), "{context}");
+            assert_eq!(votes_at(&network, height), votes, "it signs no other vote: {context}");
             network.start(2);
-            let tip = network.tip(0);
-            network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], tip + 5));
+            network.run_until("they continue", |network| network.reached(&[0, 1, 2, 3], height + 4));
+            network.run_until("it signs again", |network| network.signed(3, network.tip(0) - 2));
             network.assert_agreement();
         }
     }
+    assert!(cases_with_votes >= 4, "peers knew its votes in only {cases_with_votes} of 16 cases");
 }
 
 /// Of five validators four are a quorum, and one is stopped in a late round; its disk from round 0 is then restored.

@@ -1,38 +1,48 @@
 //! Proves that decoding any bytes ends in an error, or in a value that survives encoding. No input panics.
 
-use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use types::*;
 
-fn survives<T: Wire + std::fmt::Debug + PartialEq>(bytes: &[u8]) {
+/// Number of inputs that each type decoded, by the name of the type.
+type Decoded = BTreeMap<&'static str, u32>;
+
+fn survives<T: Wire + std::fmt::Debug + PartialEq>(bytes: &[u8], decoded: &mut Decoded) {
+    let count = decoded.entry(std::any::type_name::<T>()).or_default();
     if let Ok(value) = T::decode(bytes) {
         assert_eq!(T::decode(&value.encode()).as_ref(), Ok(&value));
+        *count += 1;
     }
 }
 
-fn all_survive(bytes: &[u8]) {
-    survives::<SignedVote>(bytes);
-    survives::<SignedProposal>(bytes);
-    survives::<Certificate>(bytes);
-    survives::<Commit>(bytes);
-    survives::<Header>(bytes);
-    survives::<Block>(bytes);
-    survives::<Part>(bytes);
-    survives::<Evidence>(bytes);
-    survives::<ValidatorSet>(bytes);
-    survives::<HardState>(bytes);
-    survives::<Params>(bytes);
-    survives::<Transaction>(bytes);
-    survives::<TxBody>(bytes);
-    survives::<TxResult>(bytes);
-    survives::<BlockResults>(bytes);
-    survives::<PeerMessage>(bytes);
-    survives::<RoundState>(bytes);
-    survives::<TxBatch>(bytes);
-    survives::<PeerRequest>(bytes);
-    survives::<WaitingTxs>(bytes);
-    survives::<BlockRequest>(bytes);
-    survives::<BlockResponse>(bytes);
-    survives::<BitSet>(bytes);
+/// Decodes the bytes as each type.
+fn all_survive(bytes: &[u8]) -> Decoded {
+    let mut decoded = Decoded::new();
+    survives::<SignedVote>(bytes, &mut decoded);
+    survives::<SignedProposal>(bytes, &mut decoded);
+    survives::<Certificate>(bytes, &mut decoded);
+    survives::<Commit>(bytes, &mut decoded);
+    survives::<Header>(bytes, &mut decoded);
+    survives::<Block>(bytes, &mut decoded);
+    survives::<Part>(bytes, &mut decoded);
+    survives::<Evidence>(bytes, &mut decoded);
+    survives::<ValidatorSet>(bytes, &mut decoded);
+    survives::<HardState>(bytes, &mut decoded);
+    survives::<Params>(bytes, &mut decoded);
+    survives::<Transaction>(bytes, &mut decoded);
+    survives::<TxBody>(bytes, &mut decoded);
+    survives::<TxResult>(bytes, &mut decoded);
+    survives::<BlockResults>(bytes, &mut decoded);
+    survives::<PeerMessage>(bytes, &mut decoded);
+    survives::<RoundState>(bytes, &mut decoded);
+    survives::<TxBatch>(bytes, &mut decoded);
+    survives::<PeerRequest>(bytes, &mut decoded);
+    survives::<WaitingTxs>(bytes, &mut decoded);
+    survives::<BlockRequest>(bytes, &mut decoded);
+    survives::<BlockResponse>(bytes, &mut decoded);
+    survives::<BitSet>(bytes, &mut decoded);
+    decoded
 }
 
 fn key() -> SecretKey {
@@ -91,6 +101,55 @@ fn samples() -> Vec<Vec<u8>> {
         }
         .encode(),
     ]
+}
+
+/// Generates bytes that are valid protobuf: fields in ascending order, with numbers, byte strings of the usual lengths
+/// and messages inside them.
+fn fields(depth: u32) -> BoxedStrategy<Vec<u8>> {
+    let number = prop_oneof![8 => 0..4_u64, 2 => 0..300_u64, 1 => any::<u64>()];
+    let length = proptest::sample::select(&[0, 1, 8, 20, 32, 33, 64][..]);
+    let bytes = (length, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]).boxed();
+    let inner = if depth == 0 { bytes } else { prop_oneof![bytes, fields(depth - 1)].boxed() };
+    let value = prop_oneof![
+        number.prop_map(|number| (0_u8, varint(number))),
+        inner.prop_map(|inner| (2_u8, [varint(inner.len() as u64), inner].concat())),
+    ];
+    let message = proptest::collection::vec(proptest::option::weighted(0.7, value), 0..9);
+    let encoded = message.prop_map(|fields| {
+        let present = fields.into_iter().zip(1_u8..).filter_map(|(field, tag)| Some((field?, tag)));
+        present.flat_map(|((wire_type, bytes), tag)| [vec![tag << 3 | wire_type], bytes].concat()).collect()
+    });
+    encoded.boxed()
+}
+
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[test]
+fn random_fields_never_panic_and_some_of_them_decode() {
+    let (mut runner, strategy) = (TestRunner::deterministic(), fields(3));
+    let mut decoded = Decoded::new();
+    for _ in 0..20_000 {
+        let bytes = strategy.new_tree(&mut runner).unwrap().current();
+        all_survive(&bytes).into_iter().for_each(|(name, count)| *decoded.entry(name).or_default() += count);
+    }
+    let types = decoded.values().filter(|count| **count > 0).count();
+    assert!(types >= 8, "only {types} types decoded any of these inputs: {decoded:#?}");
+}
+
+/// The samples are of each kind of message, so damage to them starts from bytes that decode.
+#[test]
+fn undamaged_samples_decode() {
+    for sample in samples() {
+        assert!(all_survive(&sample).values().any(|count| *count == 1), "{sample:?}");
+    }
 }
 
 proptest! {

@@ -152,6 +152,7 @@ impl Engine {
         let mut blocks = std::mem::take(&mut self.blocks);
         blocks.judge(block_id, verdict, || self.needed_blocks());
         self.blocks = blocks;
+        assert!(!verdict.valid || self.is_valid(&block_id), "L49: a valid block stays valid");
     }
 
     pub(super) fn on_block_dropped(&mut self, block_id: BlockId) {
