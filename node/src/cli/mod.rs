@@ -12,6 +12,7 @@
 //! | `load.rs`, `meter.rs` | load on validators, and its progress display |
 //! | `bench/` | workloads on a temporary testnet, and a table of their costs |
 //! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
+//! | `shell.rs` | completions for shells, and man pages |
 //! | `signals.rs` | signals that stop a command |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the local testnet: its processes, their state, its display |
@@ -36,6 +37,7 @@ mod output;
 mod prepare;
 mod query;
 mod relay;
+mod shell;
 mod show;
 mod signals;
 mod store;
@@ -116,6 +118,10 @@ enum Command {
     UnsafeResetAll(local::Reset),
     /// Print the program's version
     Version(local::Version),
+    /// Print the completions of this program for a shell
+    Completions(shell::Completions),
+    /// Write a man page for each command
+    Man(shell::Man),
     /// Print a manual as Markdown
     #[command(hide = true)]
     Manual {
@@ -184,6 +190,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(args) => args.run(&Home::given_or_default(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
         Command::Version(args) => args.run(),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
         Command::Manual { of } => {
             let page = match of {
                 Manual::Commands => manual(),
