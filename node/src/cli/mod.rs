@@ -122,7 +122,7 @@ enum Command {
     Completions(shell::Completions),
     /// Write a man page for each command
     Man(shell::Man),
-    /// Print a manual as Markdown
+    /// Print a manual as Markdown, or the description of the RPC as OpenAPI
     #[command(hide = true)]
     Manual {
         /// Manual to print
@@ -135,7 +135,10 @@ enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Manual {
     Commands,
+    Config,
     Metrics,
+    Openapi,
+    Rpc,
 }
 
 /// Which node to ask.
@@ -195,7 +198,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manual { of } => {
             let page = match of {
                 Manual::Commands => manual(),
+                Manual::Config => node::config::manual(),
                 Manual::Metrics => node::metrics::manual(),
+                Manual::Openapi => node::rpc::openapi(),
+                Manual::Rpc => node::rpc::manual(),
             };
             output::line(page.trim_end());
             Ok(())
