@@ -13,12 +13,14 @@
 mod check;
 mod foreign;
 mod load;
+mod manual;
 mod setting;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub use check::listen_address;
 pub use load::{ConfigError, Origin};
+pub use manual::manual;
 pub use setting::{Key, Section, Setting, duration_text, parse_duration};
 
 use setting::section;

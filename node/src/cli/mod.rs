@@ -12,6 +12,7 @@
 //! | `load.rs`, `meter.rs` | load on validators, and its progress display |
 //! | `bench/` | workloads on a temporary testnet, and a table of their costs |
 //! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
+//! | `shell.rs` | completions for shells, and man pages |
 //! | `signals.rs` | signals that stop a command |
 //! | `compose.rs` | a compose file for a testnet in containers |
 //! | `testnet.rs`, `children.rs`, `watch.rs`, `view.rs` | the local testnet: its processes, their state, its display |
@@ -36,6 +37,7 @@ mod output;
 mod prepare;
 mod query;
 mod relay;
+mod shell;
 mod show;
 mod signals;
 mod store;
@@ -116,7 +118,11 @@ enum Command {
     UnsafeResetAll(local::Reset),
     /// Print the program's version
     Version(local::Version),
-    /// Print a manual as Markdown
+    /// Print the completions of this program for a shell
+    Completions(shell::Completions),
+    /// Write a man page for each command
+    Man(shell::Man),
+    /// Print a manual as Markdown, or the description of the RPC as OpenAPI
     #[command(hide = true)]
     Manual {
         /// Manual to print
@@ -129,7 +135,10 @@ enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Manual {
     Commands,
+    Config,
     Metrics,
+    Openapi,
+    Rpc,
 }
 
 /// Which node to ask.
@@ -184,10 +193,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(args) => args.run(&Home::given_or_default(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
         Command::Version(args) => args.run(),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
         Command::Manual { of } => {
             let page = match of {
                 Manual::Commands => manual(),
+                Manual::Config => node::config::manual(),
                 Manual::Metrics => node::metrics::manual(),
+                Manual::Openapi => node::rpc::openapi(),
+                Manual::Rpc => node::rpc::manual(),
             };
             output::line(page.trim_end());
             Ok(())

@@ -116,8 +116,9 @@ impl Config {
         Ok(())
     }
 
-    fn check_bounds(&self) -> Result<(), ConfigError> {
-        let numbers = [
+    /// Returns each number with its smallest and its greatest value.
+    pub(super) fn numbers(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        vec![
             ("rpc.max_open_connections", self.rpc.max_open_connections, 1, 100_000),
             ("rpc.max_open_connections_per_address", self.rpc.max_open_connections_per_address, 0, 100_000),
             ("rpc.max_client_bytes_per_second", self.rpc.max_client_bytes_per_second, 0, 1 << 40),
@@ -138,15 +139,14 @@ impl Config {
             ("consensus.verify_threads", self.consensus.verify_threads, 0, 256),
             ("storage.scrub_bytes_per_second", self.storage.scrub_bytes_per_second, 0, 16 << 30),
             ("instrumentation.max_open_connections", self.instrumentation.max_open_connections, 1, 1_000),
-        ];
-        for (key, got, low, high) in numbers {
-            if !(low..=high).contains(&got) {
-                return Err(self.invalid(key, got, format!("use {low} to {high}")));
-            }
-        }
+        ]
+    }
+
+    /// Returns each duration with its smallest and its greatest value.
+    pub(super) fn durations(&self) -> Vec<(&'static str, Duration, Duration, Duration)> {
         let ms = Duration::from_millis;
         let hour = Duration::from_secs(3600);
-        let durations = [
+        vec![
             ("rpc.timeout_broadcast_tx_commit", self.rpc.timeout_broadcast_tx_commit, ms(1), hour),
             ("p2p.handshake_timeout", self.p2p.handshake_timeout, ms(1), hour),
             ("p2p.dial_timeout", self.p2p.dial_timeout, ms(1), hour),
@@ -162,8 +162,16 @@ impl Config {
             ("blocksync.request_timeout", self.blocksync.request_timeout, ms(10), hour),
             ("storage.retain_time", self.storage.retain_time, Duration::ZERO, 24 * 365 * hour),
             ("instrumentation.stall_after", self.instrumentation.stall_after, ms(1), 24 * hour),
-        ];
-        for (key, got, low, high) in durations {
+        ]
+    }
+
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        for (key, got, low, high) in self.numbers() {
+            if !(low..=high).contains(&got) {
+                return Err(self.invalid(key, got, format!("use {low} to {high}")));
+            }
+        }
+        for (key, got, low, high) in self.durations() {
             if !(low..=high).contains(&got) {
                 let reason = format!("use {} to {}", duration_text(low), duration_text(high));
                 return Err(self.invalid(key, duration_text(got), reason));

@@ -10,6 +10,9 @@ use toml::Value;
 /// A type that a setting can have. Parsers return `None` for a value of another type; [`Setting::EXPECTED`] completes
 /// the message "… is not".
 pub trait Setting: Sized {
+    /// Name of the type in documents.
+    const TYPE: &'static str;
+
     /// Description of valid values for messages: "a number", "true or false".
     const EXPECTED: &'static str;
 
@@ -24,6 +27,7 @@ pub trait Setting: Sized {
 }
 
 impl Setting for String {
+    const TYPE: &'static str = "string";
     const EXPECTED: &'static str = "a text in quotes";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -40,6 +44,7 @@ impl Setting for String {
 }
 
 impl Setting for bool {
+    const TYPE: &'static str = "boolean";
     const EXPECTED: &'static str = "true or false";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -56,6 +61,7 @@ impl Setting for bool {
 }
 
 impl Setting for usize {
+    const TYPE: &'static str = "integer";
     const EXPECTED: &'static str = "a whole number, 0 or more";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -73,6 +79,7 @@ impl Setting for usize {
 
 /// In the file a duration is a string: `"1s"`, `"500ms"`, `"1m30s"`, `"0s"`.
 impl Setting for Duration {
+    const TYPE: &'static str = "duration";
     const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\", \"1s\" or \"1m30s\"";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -90,6 +97,7 @@ impl Setting for Duration {
 
 /// A duration, or `"off"` for `None`.
 impl Setting for Option<Duration> {
+    const TYPE: &'static str = "duration or \"off\"";
     const EXPECTED: &'static str = "a duration in quotes, such as \"500ms\" or \"1s\", or \"off\"";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -107,6 +115,7 @@ impl Setting for Option<Duration> {
 
 /// A string of items separated by commas, as CometBFT writes peers, or a list of strings.
 impl Setting for Vec<String> {
+    const TYPE: &'static str = "list of strings";
     const EXPECTED: &'static str = "a text of items separated by commas, or a list of texts";
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -177,6 +186,8 @@ pub fn duration_text(duration: Duration) -> String {
 pub struct Key {
     /// The name of the key, without the section.
     pub name: &'static str,
+    /// The name of its type.
+    pub of: &'static str,
     /// The lines of text that explain it.
     pub doc: &'static [&'static str],
     /// The value in this configuration.
@@ -237,6 +248,7 @@ macro_rules! section {
             fn keys(&self) -> Vec<Key> {
                 vec![$(Key {
                     name: $crate::config::setting::bare(stringify!($field)),
+                    of: <$field_type as Setting>::TYPE,
                     doc: &[$($field_doc,)*],
                     value: self.$field.to_value(),
                 },)*]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use serde_json::Value;
 
-use super::error::Error;
+use super::{error::Error, methods::Param};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Arg {
@@ -33,17 +33,18 @@ impl Args {
     /// Reads `params` of a JSON-RPC call: an object by name, an array by position, or null for none.
     ///
     /// Errors: `params` is none of these, or has more values than the method has names.
-    pub fn of_json(params: Value, names: &'static [&'static str]) -> Result<Self> {
+    pub fn of_json(params: Value, known: &'static [Param]) -> Result<Self> {
         let mut args = BTreeMap::new();
         match params {
             Value::Null => {}
             Value::Object(mut given) => {
-                args.extend(names.iter().filter_map(|name| Some((*name, Arg::Json(given.remove(*name)?)))));
+                args.extend(known.iter().filter_map(|param| Some((param.name, Arg::Json(given.remove(param.name)?)))));
             }
-            Value::Array(given) if given.len() <= names.len() => {
-                args.extend(names.iter().copied().zip(given.into_iter().map(Arg::Json)));
+            Value::Array(given) if given.len() <= known.len() => {
+                args.extend(known.iter().map(|param| param.name).zip(given.into_iter().map(Arg::Json)));
             }
             Value::Array(given) => {
+                let names: Vec<&str> = known.iter().map(|param| param.name).collect();
                 return Err(Error::invalid_params(format_args!(
                     "{} parameters by position, but the method has {}: {}",
                     given.len(),
@@ -62,11 +63,11 @@ impl Args {
     }
 
     /// Reads the query part of a URI; if a name occurs several times, its last value is used.
-    pub fn of_uri(pairs: Vec<(String, String)>, names: &'static [&'static str]) -> Self {
+    pub fn of_uri(pairs: Vec<(String, String)>, known: &'static [Param]) -> Self {
         let mut args = BTreeMap::new();
         for (name, value) in pairs {
-            if let Some(name) = names.iter().find(|known| **known == name) {
-                args.insert(*name, Arg::Uri(value));
+            if let Some(param) = known.iter().find(|param| param.name == name) {
+                args.insert(param.name, Arg::Uri(value));
             }
         }
         args.retain(|_, arg| *arg != Arg::Uri(String::new()));
@@ -227,15 +228,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rpc::methods::Form;
 
-    const NAMES: &[&str] = &["height", "tx", "hash", "prove", "path", "data"];
+    /// Parameters whose forms do not matter here: each test reads them in its own.
+    const PARAMS: &[Param] = &[
+        Param::required("height", Form::Json, ""),
+        Param::required("tx", Form::Json, ""),
+        Param::required("hash", Form::Json, ""),
+        Param::required("prove", Form::Json, ""),
+        Param::required("path", Form::Json, ""),
+        Param::required("data", Form::Json, ""),
+    ];
 
     fn uri(pairs: &[(&str, &str)]) -> Args {
-        Args::of_uri(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), NAMES)
+        Args::of_uri(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), PARAMS)
     }
 
     fn json(params: Value) -> Args {
-        Args::of_json(params, NAMES).unwrap()
+        Args::of_json(params, PARAMS).unwrap()
     }
 
     #[test]
@@ -300,8 +310,8 @@ mod tests {
 
     #[test]
     fn params_are_named_placed_or_absent() {
-        assert!(Args::of_json(json!("5"), NAMES).is_err());
-        assert!(Args::of_json(json!(["1", "2", "3"]), &["height"]).unwrap_err().data.contains("the method has 1"));
+        assert!(Args::of_json(json!("5"), PARAMS).is_err());
+        assert!(Args::of_json(json!(["1", "2", "3"]), &PARAMS[..1]).unwrap_err().data.contains("the method has 1"));
         assert_eq!(json(json!({"unknown": 1})), Args::default());
         assert_eq!(uri(&[("prove", "true")]).truth("prove"), Ok(true));
         assert_eq!(json(json!({"prove": "false"})).truth("prove"), Ok(false));

@@ -35,6 +35,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All codes, in the order in which a call meets them.
+    pub const ALL: [Self; 6] =
+        [Self::Parse, Self::InvalidRequest, Self::MethodNotFound, Self::InvalidParams, Self::Internal, Self::Server];
+
+    /// Returns the condition under which a call gets the code.
+    pub fn when(self) -> &'static str {
+        match self {
+            Self::Parse => "The body is not JSON.",
+            Self::InvalidRequest => "The body is JSON, but not a call; or it is too large or incomplete.",
+            Self::MethodNotFound => "There is no such method, it is not offered, or it needs a WebSocket.",
+            Self::InvalidParams => "An argument is missing or cannot be parsed.",
+            Self::Internal => "The method refuses the call; or it failed, then `data` begins with \"internal error\".",
+            Self::Server => "The server is busy, the client is over its budget, or reads its answers too slowly.",
+        }
+    }
+
     /// Returns CometBFT's message for the code.
     pub fn message(self) -> &'static str {
         match self {

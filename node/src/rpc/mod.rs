@@ -18,6 +18,7 @@
 //! | `hosts`, `cors` | which web pages may call this node |
 //! | `websocket` | one client's subscriptions and calls, in one task |
 //! | `methods` | the table of methods, and the code of each |
+//! | `manual`, `openapi` | `docs/rpc.md` and `docs/openapi.json`, from the table of methods |
 //! | `json` | conversion of our types to the JSON of v0.38 |
 //! | `query`, `events`, `rounds` | queries of subscriptions, committed heights, and events inside heights |
 //!
@@ -40,7 +41,9 @@ mod events;
 mod hosts;
 mod json;
 mod jsonrpc;
+mod manual;
 mod methods;
+mod openapi;
 mod parsers;
 mod query;
 mod request_line;
@@ -54,6 +57,8 @@ pub use context::{
     Accepted, Context, GenesisText, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
 };
 pub use cors::Cors;
+pub use manual::manual;
+pub use openapi::openapi;
 pub use server::{Handle, serve};
 pub use stall::NoStall;
 

@@ -553,7 +553,7 @@ fn index(server: &Server, parts: &Parts) -> Response {
         for method in
             METHODS.iter().filter(|method| method.params.is_empty() != with_params && method.is_offered(server))
         {
-            let params: Vec<String> = method.params.iter().map(|name| format!("{name}=_")).collect();
+            let params: Vec<String> = method.params.iter().map(|param| format!("{}=_", param.name)).collect();
             let _ = match method.is_websocket() {
                 true => write!(html, "{}, over ws://{host}/websocket<br>", method.name),
                 false => {

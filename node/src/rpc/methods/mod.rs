@@ -1,10 +1,12 @@
-//! The table of RPC methods, and how each of them is run.
+//! The methods of the RPC, and how each of them is run. `table` lists and describes them.
 
 mod blocks;
+mod describe;
 mod evidence;
 mod node;
 mod search;
 mod state;
+mod table;
 mod txs;
 mod validators;
 
@@ -29,7 +31,12 @@ use super::{
 };
 use crate::clients::{Client, Place, Places, Turns};
 
+use Run::{Now, Store, Unsafe, Wait, WebSocket};
+
+use describe::Case;
+pub use describe::{Absent, Field, Form, Param, Shape};
 pub use node::genesis_document;
+pub use table::METHODS;
 
 /// Maximum number of calls that read the store at one time. More would only delay the disk and the consensus thread.
 const STORE_CALLS_MAX: usize = 8;
@@ -260,24 +267,31 @@ enum Run {
 pub struct Method {
     /// The name of the method.
     pub name: &'static str,
-    /// The names of its parameters, in order.
-    pub params: &'static [&'static str],
+    /// A sentence about what it does.
+    pub about: &'static str,
+    /// The parameters that it reads, in order.
+    pub params: &'static [Param],
+    /// The fields of its result.
+    pub result: &'static [Field],
+    /// Its errors, without those that every method can have.
+    pub errors: &'static [Case],
     run: Run,
 }
 
 impl Method {
-    const fn new(name: &'static str, params: &'static [&'static str], run: Run) -> Self {
-        Self { name, params, run }
-    }
-
     /// Returns true if the method needs a WebSocket.
     pub fn is_websocket(&self) -> bool {
         matches!(self.run, Run::WebSocket)
     }
 
+    /// Returns true if the method changes the node, and runs only if the operator offers it.
+    pub fn is_unsafe(&self) -> bool {
+        matches!(self.run, Run::Unsafe(_))
+    }
+
     /// Returns true if this node offers the method.
     pub fn is_offered(&self, server: &Server) -> bool {
-        !matches!(self.run, Run::Unsafe(_)) || server.context.limits.offer_unsafe
+        !self.is_unsafe() || server.context.limits.offer_unsafe
     }
 
     /// Returns true if the method mostly waits for other tasks and has a small answer, so that several calls may run
@@ -286,50 +300,6 @@ impl Method {
         matches!(self.run, Run::Wait(_))
     }
 }
-
-use Run::{Now, Store, Unsafe, Wait, WebSocket};
-
-/// All methods of the RPC, sorted by name.
-pub const METHODS: &[Method] = &[
-    Method::new("abci_info", &[], Now(node::abci_info)),
-    Method::new("abci_query", &["path", "data", "height", "prove"], Store(state::abci_query)),
-    Method::new("account", &["address"], Store(state::account)),
-    Method::new("block", &["height"], Store(blocks::block)),
-    Method::new("block_by_hash", &["hash"], Store(blocks::block_by_hash)),
-    Method::new("block_results", &["height"], Store(blocks::block_results)),
-    Method::new("block_search", &["query", "page", "per_page", "order_by"], Store(search::block_search)),
-    Method::new("blockchain", &["minHeight", "maxHeight"], Store(blocks::blockchain)),
-    Method::new("broadcast_evidence", &["evidence"], Store(evidence::broadcast_evidence)),
-    Method::new("broadcast_tx_async", &["tx"], Wait(txs::broadcast_tx_async)),
-    Method::new("broadcast_tx_commit", &["tx"], Wait(txs::broadcast_tx_commit)),
-    Method::new("broadcast_tx_sync", &["tx"], Wait(txs::broadcast_tx_sync)),
-    Method::new("check_tx", &["tx"], Wait(txs::check_tx)),
-    Method::new("commit", &["height"], Store(blocks::commit)),
-    Method::new("consensus_params", &["height"], Store(validators::consensus_params)),
-    Method::new("consensus_state", &[], Now(node::consensus_state)),
-    Method::new("dial_peers", &["peers"], Unsafe(node::dial_peers)),
-    Method::new("dial_seeds", &["seeds"], Unsafe(node::dial_seeds)),
-    Method::new("dump_consensus_state", &[], Now(node::dump_consensus_state)),
-    Method::new("genesis", &[], Store(node::genesis)),
-    Method::new("genesis_chunked", &["chunk"], Store(node::genesis_chunked)),
-    Method::new("header", &["height"], Store(blocks::header)),
-    Method::new("header_by_hash", &["hash"], Store(blocks::header_by_hash)),
-    Method::new("health", &[], Now(node::health)),
-    Method::new("net_info", &[], Now(node::net_info)),
-    Method::new("num_unconfirmed_txs", &[], Now(txs::num_unconfirmed_txs)),
-    Method::new("ready", &[], Now(node::ready)),
-    Method::new("status", &[], Now(node::status)),
-    Method::new("subscribe", &["query"], WebSocket),
-    Method::new("tx", &["hash", "prove"], Store(txs::tx)),
-    Method::new("tx_search", &["query", "prove", "page", "per_page", "order_by"], Store(search::tx_search)),
-    Method::new("tx_status", &["hash"], Store(txs::tx_status)),
-    Method::new("unconfirmed_tx", &["hash"], Now(txs::unconfirmed_tx)),
-    Method::new("unconfirmed_txs", &["limit"], Now(txs::unconfirmed_txs)),
-    Method::new("unsafe_flush_mempool", &[], Unsafe(txs::flush)),
-    Method::new("unsubscribe", &["query"], WebSocket),
-    Method::new("unsubscribe_all", &[], WebSocket),
-    Method::new("validators", &["height", "page", "per_page"], Store(validators::validators)),
-];
 
 /// Returns the method with this name.
 ///

@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Default number of waiting transactions in one answer.
-const UNCONFIRMED: i64 = 30;
+pub const UNCONFIRMED: i64 = 30;
 
 /// Maximum number of waiting transactions in one answer.
-const UNCONFIRMED_MAX: i64 = 100;
+pub const UNCONFIRMED_MAX: i64 = 100;
 
 fn wanted(args: &Args) -> Result<TxId, Error> {
     args.hash("hash").map(TxId)

@@ -6,10 +6,10 @@ use super::{Answer, Outcome, Server};
 use crate::rpc::{args::Args, error::Error, json};
 
 /// Default number of entries per page.
-const PER_PAGE: i64 = 30;
+pub const PER_PAGE: i64 = 30;
 
 /// Maximum number of entries per page.
-const PER_PAGE_MAX: i64 = 100;
+pub const PER_PAGE_MAX: i64 = 100;
 
 /// Returns one page of the validators of a height, at most one above the tip.
 ///
@@ -60,11 +60,15 @@ pub fn consensus_params(server: &Server, args: &Args) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::methods::{Form, Param};
+
+    const PARAMS: &[Param] =
+        &[Param::required("page", Form::Number, "Page."), Param::required("per_page", Form::Number, "Entries.")];
 
     #[test]
     fn pages_cover_everything_once() {
         let page = |page: serde_json::Value, per_page: serde_json::Value, total| {
-            super::page(&Args::of_json(json!([page, per_page]), &["page", "per_page"]).unwrap(), total)
+            super::page(&Args::of_json(json!([page, per_page]), PARAMS).unwrap(), total)
         };
         assert_eq!(page(json!(null), json!(null), 70), Ok((0, 30)));
         assert_eq!(page(json!("3"), json!(null), 70), Ok((60, 30)));
