@@ -538,7 +538,10 @@ impl Engine {
             }
         }
         let mut locks = [self.locked, self.valid].into_iter().flatten();
-        assert!(locks.all(|lock| needed.contains(&lock.block_id)), "I4: the replica keeps the locked and the valid block");
+        assert!(
+            locks.all(|lock| needed.contains(&lock.block_id)),
+            "I4: the replica keeps the locked and the valid block"
+        );
         needed
     }
 

@@ -270,7 +270,10 @@ fn commands_without_a_running_node_fail_with_the_remedy() {
         &["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"],
     ] {
         let refused = cairn.run(&[args, &["--node", &node]].concat()).fails();
-        assert!(refused.contains(&node) && refused.contains("cairn testnet") && refused.contains("--node"), "{refused}");
+        assert!(
+            refused.contains(&node) && refused.contains("cairn testnet") && refused.contains("--node"),
+            "{refused}"
+        );
     }
     assert!(cairn.run(&["query", "status", "--node", "https://x:1"]).fails().contains("only http"));
     let missing = cairn.run(&["tx", "send", "--from", "zoe", "--to", "bob", "--amount", "5"]).fails();
