@@ -12,7 +12,8 @@
 //! Peers cannot reach an assertion: each concerns only what this node computed itself.
 
 use crate::{
-    engine::{Engine, Message, Output},
+    engine::Engine,
+    io::{Message, Output},
     signer::{proposal_hrs, vote_hrs},
 };
 
