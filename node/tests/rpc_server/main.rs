@@ -2,6 +2,7 @@
 //! only when the test commits it.
 
 mod chain;
+mod described;
 mod drive;
 mod events;
 mod limits;
