@@ -85,7 +85,7 @@
 //! What one correct node knows about a height, all know soon. (P2) The waits grow with the round, so in late rounds
 //! they exceed the delay, and L55 brings all correct nodes into the same round. (P3) In such a round, a correct
 //! proposer whose `valid` is as late as every lock proposes a block that all correct nodes prevote: a block with its
-//! polka by L29, or, if nobody is locked, a new block by L23. (P4) Then the polka and the precommits reach all before
+//! polka by L29, or, if no validator is locked, a new block by L23. (P4) Then the polka and the precommits reach all before
 //! their timers expire, and L49 decides.
 //!
 //! # Deviations from the paper
@@ -123,7 +123,7 @@
 //!
 //! L19 and L24 fire in the same step, so one write of the hard state precedes both messages.
 //!
-//! - *Agreement*: I1 and I2 hold for both messages. A crash before the write loses both, and nobody has seen them. A
+//! - *Agreement*: I1 and I2 hold for both messages. A crash before the write loses both, and no peer has seen them. A
 //!   crash after it loses neither, and both are sent again with the same bytes.
 //! - *Progress*: the same messages are sent, earlier by one disk sync.
 //! - *Example*: A builds `a`. The step returns a write-ahead that contains the proposal of `a` and the prevote for `a`,

@@ -215,7 +215,7 @@ impl NodeKey {
         to_json(&NodeKeyShape { priv_key: KeyShape { kind, value } })
     }
 
-    /// Reads `node_key.json`.
+    /// Reads the node key from `node_key.json`.
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {

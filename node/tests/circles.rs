@@ -24,12 +24,9 @@ mod source;
 
 /// Circles that remain: the crate, all files of the circle below its `src`, and the reason. One line each.
 #[rustfmt::skip]
-const KNOWN: [(&str, &str, &str); 10] = [
-    ("genesis", "document.rs files.rs keys.rs stream.rs", "file work and key shapes move to a room of their own"),
-    ("host", "mempool.rs mempool/pool.rs", "the mempool's settings and statistics move beside the pool"),
-    ("p2p", "gate.rs network.rs streams.rs task/handshake.rs task/mod.rs task/outbound.rs task/protocols.rs task/start.rs", "the state that the task and its handle share moves to a file of its own"),
+const KNOWN: [(&str, &str, &str); 7] = [
     ("node", "metrics.rs metrics/collect.rs metrics/process.rs network.rs verify_pool.rs verify_pool/submit.rs", "penalties tie the network to the verify pool"),
-    ("node", "rpc/methods/blocks.rs rpc/methods/evidence.rs rpc/methods/mod.rs rpc/methods/node.rs rpc/methods/search.rs rpc/methods/state.rs rpc/methods/txs.rs rpc/methods/validators.rs", "the table of methods and the types of their answers share a file"),
+    ("node", "rpc/methods/blocks.rs rpc/methods/evidence.rs rpc/methods/mod.rs rpc/methods/node.rs rpc/methods/search.rs rpc/methods/state.rs rpc/methods/table.rs rpc/methods/txs.rs rpc/methods/validators.rs", "the table of methods and the types of their answers share a file"),
     ("node", "rpc/server.rs rpc/websocket.rs", "both answer requests with the server's types"),
     ("node", "signals.rs start.rs", "the type that stops a node is defined beside the start"),
     ("node", "cli/bench/figures.rs cli/bench/mod.rs", "the settings of a benchmark are defined beside its command"),
