@@ -282,7 +282,7 @@ impl Mempool {
     }
 
     /// Returns the bytes of a waiting transaction that a client sent again, if it is to be announced again: at most
-    /// once each [`ANNOUNCE_INTERVAL`].
+    /// once each [`ANNOUNCE_INTERVAL`](crate::ANNOUNCE_INTERVAL).
     pub fn announce_again(&self, id: &TxId, now: Time) -> Option<Vec<u8>> {
         self.inner().pool.announce(id, now).map(|entry| entry.tx.bytes().to_vec())
     }
