@@ -1,4 +1,5 @@
-//! Runs the engine on a batch of inputs, with one write-ahead for all messages that the batch produces.
+//! Runs the engine on a batch of inputs, with one write-ahead for all messages that the batch produces, because each
+//! write-ahead costs a disk sync. A decision in the batch may cause one more.
 //!
 //! ```text
 //!   input ─> engine.step ─┬─ BuildBlock, CheckBlock, StartTimer, Evidence ─> returned, in order
@@ -7,11 +8,12 @@
 //!     │                                               the last WriteAhead once, then every Broadcast in order
 //!     └─ answers of the caller, before the remaining inputs of the batch
 //! ```
-//! It is sound to keep only the last hard state: it supersedes the earlier ones of its height, and the hard state of a
-//! decided height is written before the commit, so before any hard state of a later height.
 //!
-//! The caller executes what is returned, in order. Its answers to one step precede the remaining inputs, because after
-//! a commit the rest of the batch may belong to the next height.
+//! It is safe to keep only the last hard state: it supersedes the earlier ones of its height, and the hard state of a
+//! decided height is returned before the commit, so before the engine makes a hard state of a later height.
+//!
+//! The caller (the replica) executes what is returned, in order. It gives its answers to one step to the engine before
+//! the remaining inputs, because after a commit the rest of the batch may belong to the next height.
 
 use types::{HardState, Moment};
 
@@ -28,8 +30,8 @@ pub struct Batch {
 impl Batch {
     /// Steps the engine with one input, and returns the outputs that the caller must execute now, in order.
     ///
-    /// Our own precommit may be part of the quorum of a decision, so a waiting [`Output::WriteAhead`] precedes
-    /// [`Output::Commit`].
+    /// A waiting [`Output::WriteAhead`] precedes [`Output::Commit`], because our own precommit may be part of the
+    /// quorum of the decision.
     pub fn step(&mut self, engine: &mut Engine, now: Moment, input: Input) -> Vec<Output> {
         let mut due = Vec::new();
         for output in engine.step(now, input) {
@@ -48,8 +50,10 @@ impl Batch {
         due
     }
 
-    /// Keeps the last hard state of the batch. It forbids to sign again whatever the earlier ones forbid.
+    /// Keeps the last hard state of the batch. It prevents a second signature wherever the earlier ones do, because it
+    /// is of the same or a later height, round and step.
     fn supersede(&mut self, later: Box<HardState>) {
+        // Height, round and step: hard states are ordered by these.
         let hrs = |hard_state: &HardState| (hard_state.height, hard_state.round, hard_state.step);
         let grows = self.write_ahead.as_ref().is_none_or(|earlier| hrs(earlier) <= hrs(&later));
         assert!(grows, "I2: a later hard state supersedes an earlier one");

@@ -1,4 +1,5 @@
-//! The engine: the state of one height, and how inputs change it.
+//! The engine: the state of one height, the loop that fires the rules, and what several rules share. `inputs.rs` has
+//! what each input changes, `read.rs` the read access of others, and `rules.rs` the rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,7 @@ use crate::{
 mod inputs;
 mod read;
 
-/// A proposal that is held, and whether it was timely.
+/// A proposal that is held, and whether it was timely (D5).
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) signed: SignedProposal,
@@ -35,9 +36,9 @@ pub(crate) struct Known {
 /// Maximum number of proposals that are kept for one round. An equivocating proposer may send two; more are of no use.
 const PROPOSALS_PER_ROUND_MAX: usize = 2;
 
-/// Maximum number of blocks that rules need at one time. The replica keeps their bytes, whatever other blocks are named.
-/// They are: the locked and the valid block, up to two with a quorum of precommits, up to four that this round and the
-/// next propose, and, in the remaining places, blocks with a polka, the latest first.
+/// Maximum number of blocks that rules need at one time. The replica keeps their bytes, whatever other blocks peers
+/// name. They are: the locked and the valid block, up to two with a quorum of precommits, up to four that this round
+/// and the next propose, and, in the remaining places, blocks with a polka, the latest first.
 pub const NEEDED_BLOCKS_MAX: usize = 16;
 
 const _: () = assert!(NEEDED_BLOCKS_MAX < seen::BLOCKS_MAX);
@@ -91,8 +92,9 @@ pub struct Engine {
     last: Option<Last>,
     pub(crate) delays: Delays,
     round_started: Time,
-    /// Steady time of this step, and below the wall clock's time.
+    /// Steady time of this step: it measures durations and never goes back.
     pub(crate) now: Time,
+    /// Time of the wall clock in this step, for timestamps.
     wall: Time,
     outputs: Vec<Output>,
     /// True if a message was signed since the last [`Output::WriteAhead`].
@@ -102,7 +104,7 @@ pub struct Engine {
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// Records which once-only rules of the current round have fired.
+/// Records which once-only rules of the current round have fired. `line_36` holds the block for which it fired.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Done {
     pub(crate) line_34: bool,
@@ -110,7 +112,7 @@ pub(crate) struct Done {
     pub(crate) line_47: bool,
     /// The start of the next round is delayed, because this round ended in nil too soon (D2).
     pub(crate) back_off: bool,
-    /// The node tried to propose in this round, although the guard may have refused the signature.
+    /// The node tried to propose in this round, although the guard ([`Signer`]) may have refused the signature.
     pub(crate) proposed: bool,
     /// Duration of the propose timer, and whether the extended wait for the block has replaced it (D7).
     pub(crate) propose_wait: Duration,
@@ -217,6 +219,8 @@ impl Engine {
         while self.decided.is_none() && self.height != Height::GENESIS && self.fire_one_rule() {}
     }
 
+    /// Fires the first rule that can fire, and returns false if there is none. L49 and L55 are tried first, because a
+    /// node that abstains has only these two: it decides and follows the rounds of the others, without a vote.
     fn fire_one_rule(&mut self) -> bool {
         self.note_complete_proposal();
         if self.line_49() || self.line_55() {
@@ -251,7 +255,8 @@ impl Engine {
             assert!(kept.len() <= PROPOSALS_PER_ROUND_MAX, "I6: {} proposals of one round are held", kept.len());
             self.forget_proposals();
             self.pin_rounds();
-            // The check of a block of a later round is requested when that round starts.
+            // For a round after the next one, `enter_round` requests the check when the round before it starts. For a
+            // round before the last one, a rule requests it upon a polka or a quorum of precommits.
             if round <= self.round.next() && round.next() >= self.round {
                 self.check_block(block_id);
             }
@@ -264,7 +269,8 @@ impl Engine {
         self.proposals.retain(|round, _| *round >= votes.oldest() && (*round <= next || votes.round(*round).is_some()));
     }
 
-    /// Sets the rounds whose votes are kept at any age, because rules refer to them.
+    /// Sets the rounds whose votes are kept at any age, because rules refer to them: those of `locked` and `valid`, and
+    /// the POL rounds of the proposals of this round and the next.
     pub(crate) fn pin_rounds(&mut self) {
         let locks = [self.locked, self.valid].into_iter().flatten().map(|lock| lock.round);
         let proposals = [self.round, self.round.next()].map(|round| self.proposals_of(round)).into_iter().flatten();
@@ -353,7 +359,8 @@ impl Engine {
         self.now.since(self.round_started)
     }
 
-    /// Moves to a round and keeps what the rules of other rounds still need.
+    /// Moves to step Propose of a round, forgets what no rule needs any more, and requests the checks of the blocks
+    /// that this round and the next propose.
     pub(crate) fn enter_round(&mut self, round: Round) {
         self.assert_undecided();
         self.round = round;
@@ -400,8 +407,8 @@ impl Engine {
 
     /// Signs and broadcasts a proposal (L19). A re-proposal is sent together with the polka that justifies it.
     ///
-    /// The guard refuses the signature if an imported signing state says that a conflicting message may have been
-    /// signed. Then the node waits for the round like the others.
+    /// The guard ([`Signer`]) refuses the signature if an imported signing state says that a conflicting message may
+    /// have been signed. Then the node starts the propose timer like the others.
     pub(crate) fn propose(&mut self, block_id: BlockId, timestamp: Time, pol_round: Option<Round>) {
         self.assert_undecided();
         assert!(self.is_proposer() && self.step == Step::Propose, "L14: only the proposer proposes, in step Propose");
@@ -487,6 +494,7 @@ impl Engine {
         self.show_polka();
     }
 
+    /// Broadcasts the polka behind `valid`, if there is one and round 0 has failed (D4).
     pub(crate) fn show_polka(&mut self) {
         if self.round > Round::ZERO
             && let Some(polka) = self.valid_polka.clone()
@@ -559,7 +567,8 @@ impl Engine {
             + certificates.sum::<usize>() * size_of::<SignedVote>()
     }
 
-    /// Returns the maximum of [`Engine::held_bytes`], in bytes (I6). It depends only on the number of validators.
+    /// Returns the maximum of [`Engine::held_bytes`], in bytes (I6). It depends only on the number of validators, of
+    /// this height and of the last one.
     pub fn held_bytes_max(&self) -> usize {
         let validators = self.validators.len().max(self.last.as_ref().map_or(0, |last| last.validators.len()));
         // A single vote of a validator in a far round is enough for proposals of that round to be kept.

@@ -1,15 +1,16 @@
-//! Assertions of the invariants that concern the whole engine.
+//! Assertions of the invariants that concern the whole engine. The documentation of the crate states I1 to I6; here is
+//! where each is asserted.
 //!
 //! | invariant | asserted in |
 //! |---|---|
-//! | I1 | `Signer::record`, `keep_own`, `Engine::propose` and `Engine::vote` |
+//! | I1 | `Signer` (`record`, `raise_to` and `seal`), `keep_own`, `Engine::propose` and `Engine::vote` |
 //! | I2 | here after each step, and in `driver::Batch` |
 //! | I3 | here after each step, and in `Engine::lock` |
 //! | I4 | `Engine::propose`, `vote`, `decide`, `remember_valid` and `needed_blocks`, and in the replica |
 //! | I5 | here, called by each function by which rules change the state |
-//! | I6 | here after each step, and where votes, blocks and proposals are added |
+//! | I6 | here after each step, where blocks and proposals are added, and where old votes are removed |
 //!
-//! Peers cannot reach an assertion: each concerns only what this node computed itself.
+//! No input of a peer can make an assertion fail: each concerns only what this node computed itself.
 
 use crate::{
     engine::Engine,
@@ -24,7 +25,7 @@ impl Engine {
     pub(crate) fn assert_invariants(&self, outputs: &[Output]) {
         assert!(self.locked_round() <= self.valid.map(|valid| valid.round), "I3: locked round ≤ valid round");
         assert!(self.valid.is_none_or(|valid| valid.round <= self.round), "I3: valid round ≤ round");
-        // A mutated engine breaks I2 or I6 on purpose, and the checkers outside it must notice.
+        // A mutated engine breaks invariants on purpose, and the checkers outside it must notice.
         #[cfg(any(test, feature = "mutations"))]
         if self.mutation.is_some() {
             return;
@@ -34,8 +35,12 @@ impl Engine {
         assert!(held <= max, "I6: {held} bytes are held for a height, at most {max} are allowed");
     }
 
-    /// Asserts that each of our messages among the outputs follows a write-ahead of this step, or was signed in an
-    /// earlier step. The write-ahead contains the message that was signed last.
+    /// Asserts that each of our messages among the outputs follows a write-ahead of this step, or is one of those that
+    /// the hard state contains; and that the write-ahead contains the message that was signed last.
+    ///
+    /// This does not notice a message that was signed in this step and has no write-ahead: `keep_own` has recorded it.
+    /// `Engine::take_outputs` inserts the write-ahead, and if it does not (`Mutation::SkipWriteAhead`), the checkers
+    /// outside the engine notice.
     fn assert_written_before_sent(&self, outputs: &[Output]) {
         let mut is_written = false;
         for output in outputs {

@@ -24,8 +24,9 @@ pub enum Input {
         synchrony: Synchrony,
         /// What this node had signed and locked at this height before it stopped.
         hard_state: Option<Box<HardState>>,
-        /// True if the node must follow this height without signing until [`Input::SignAgain`]. This is for a node that
-        /// was restored from an old backup: it may have signed messages of this height that it does not remember.
+        /// True if the node must abstain: follow this height without signing until [`Input::SignAgain`]. This is for a
+        /// node that was restored from an old backup: it may have signed messages of this height that it does not
+        /// remember.
         abstain: bool,
     },
     /// A proposal arrived. It names a block by its id; block bytes never enter the engine.
@@ -37,7 +38,8 @@ pub enum Input {
     },
     /// A vote of this height arrived, or a late vote of the height before.
     Vote(VerifiedVote),
-    /// A certificate arrived: a polka, a commit, or votes that justify skipping rounds. This node may lack its votes.
+    /// A certificate arrived: a polka, a commit, or votes that justify skipping rounds (L55). Its votes are counted;
+    /// this node may lack some of them.
     Certificate(VerifiedCertificate),
     /// Answers [`Output::BuildBlock`] with a new block.
     BlockBuilt {
@@ -48,7 +50,8 @@ pub enum Input {
         /// Time in the header of the block.
         time: Time,
     },
-    /// Answers [`Output::CheckBlock`]. An invalid block may be reported as valid later, but never the reverse.
+    /// Answers [`Output::CheckBlock`]. A block that was reported as not valid may be reported as valid later, but never
+    /// the reverse.
     BlockChecked {
         /// The block that was checked.
         block_id: BlockId,
@@ -57,15 +60,17 @@ pub enum Input {
         /// True if it is a valid next block and its bytes are available.
         valid: bool,
     },
-    /// The bytes of a named block are no longer available, because the replica needed the space for other blocks. The
-    /// engine asks again when a rule needs the block. The replica never drops a block of [`crate::Engine::needed_blocks`].
+    /// The bytes of a block are no longer available, because the replica needed the space for other blocks. The engine
+    /// forgets its verdict, and asks again when a rule needs the block. The replica never drops a block of
+    /// [`crate::Engine::needed_blocks`].
     BlockDropped {
         /// The block whose bytes were dropped.
         block_id: BlockId,
     },
     /// A timer that the engine started has expired.
     Timeout(Timeout),
-    /// Allows signing from now on, although the height started with `abstain`.
+    /// Allows signing from now on, although the height started with `abstain`. The replica decides when this is
+    /// safe (`replica/src/guard.rs`).
     SignAgain,
 }
 
@@ -81,8 +86,8 @@ pub enum Output {
     },
     /// Fetch the block if it is not available, validate it, then answer with [`Input::BlockChecked`].
     CheckBlock(BlockId),
-    /// Make this hard state durable, with the bytes of the blocks it names, before any later output of the list is
-    /// executed.
+    /// Make this hard state durable, with the bytes of the blocks that it names, before any later output of the list is
+    /// executed. Bytes that an earlier write-ahead made durable need not be written again.
     WriteAhead(Box<HardState>),
     /// Send this message to all peers.
     Broadcast(Message),
@@ -95,7 +100,7 @@ pub enum Output {
         /// The precommits that decided it.
         commit: Commit,
     },
-    /// Report two votes of one validator that contradict each other.
+    /// Report two votes of one validator, of the same height, round and type, for different values.
     Evidence(Box<Evidence>),
 }
 
@@ -106,7 +111,7 @@ pub enum Message {
     Proposal(SignedProposal),
     /// A prevote or a precommit.
     Vote(SignedVote),
-    /// Votes that prove a threshold.
+    /// Votes of one round and type that prove a quorum, or exceed a third.
     Certificate(Certificate),
 }
 

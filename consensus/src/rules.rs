@@ -1,8 +1,9 @@
-//! The rules of Algorithm 1: one function for each `upon` clause, named by its line. A function that returns a boolean
-//! returns true if its rule fired.
+//! The rules of Algorithm 1: one function for each rule, named by its line in the paper. The documentation of the crate
+//! defines the words and the deviations D1 to D7. A function that returns a boolean returns true if its rule fired.
 //!
-//! The guard in the code is the guard in the paper, for the current height. `Done` holds the "for the first time" of
-//! the paper.
+//! The condition in the code is the condition in the paper, for the current height, except where a deviation is named.
+//! `Done` holds the "for the first time" of the paper. `Lock` is a block with the round of its polka: the type of
+//! `locked` and of `valid`.
 
 use std::collections::BTreeSet;
 
@@ -25,8 +26,8 @@ impl Engine {
         self.line_11_propose_or_wait();
     }
 
-    /// L14–L21: proposes, or starts the propose timer. A value that is known to be valid is proposed again, with the
-    /// round of its polka.
+    /// L14–L21: proposes, or starts the propose timer. If there is `valid`, its block is proposed again, with the round
+    /// of its polka. A node that is not the proposer broadcasts the polka behind its `valid` from round 1 on (D4).
     pub(crate) fn line_11_propose_or_wait(&mut self) {
         if self.step != Step::Propose || self.is_abstaining() {
             return;
@@ -48,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// L16, late: proposes `valid` when its block was checked only after our turn to propose had started.
+    /// L16, late: proposes `valid` if its block was not checked yet when our turn to propose started.
     pub(crate) fn line_16_when_checked(&mut self) -> bool {
         if self.step != Step::Propose
             || self.done.proposed
@@ -69,10 +70,11 @@ impl Engine {
         Some((valid, verdict.time))
     }
 
-    /// L22: upon a proposal without a POL round, in step Propose: prevote it if it is valid and there is no lock on
-    /// another value, else nil.
+    /// L22: upon a proposal without a POL round, in step Propose, when its block is checked: prevote the block if it is
+    /// valid and there is no lock on another block, else nil.
     ///
-    /// A proposal that is not timely (proposer-based timestamps, D5) is prevoted nil.
+    /// If the proposal is not timely (D5), or its time is not that of the block's header, nil is prevoted. Of several
+    /// such proposals only the first that arrived is judged.
     pub(crate) fn line_22(&mut self) -> bool {
         if self.step != Step::Propose {
             return false;
@@ -88,9 +90,10 @@ impl Engine {
         true
     }
 
-    /// L28: upon a proposal with a POL round and its polka, in step Propose: prevote it if it is valid and this node is
-    /// not locked on another value in a later round, else nil. Without that polka there is no vote: only L57 leaves the
-    /// step.
+    /// L28: upon a proposal with a POL round and its polka, in step Propose, when its block is checked: prevote the
+    /// block if it is valid, has the time of the proposal, and this node is not locked on another block in a later
+    /// round than the polka, else nil. While the polka or the check is missing, this rule does not vote; L57 ends the
+    /// wait.
     pub(crate) fn line_28(&mut self) -> bool {
         if self.step != Step::Propose {
             return false;
@@ -123,7 +126,8 @@ impl Engine {
     /// L36: upon a valid block with a polka in this round, in step Prevote or Precommit, for the first time: lock it
     /// and precommit it (in Prevote only), and remember it as valid (in both steps).
     ///
-    /// The polka identifies the value, so the proposal itself is not needed (D1).
+    /// The polka identifies the block, so the proposal itself is not needed (D1). The rule fires once for each block:
+    /// one round has polkas for two blocks only if more than a third of the power is faulty.
     pub(crate) fn line_36(&mut self) -> bool {
         if self.step < Step::Prevote {
             return false;
@@ -148,9 +152,9 @@ impl Engine {
         true
     }
 
-    /// L42–L43 for a past round (D6): remembers the latest polka that is later than `valid`. So the next proposer that
-    /// receives a polka it had missed proposes its block. It is not necessary to wait for the turn of a validator that
-    /// is locked on it.
+    /// L42–L43 for a past round (D6): sets `valid` to the block of the latest polka, if that is later than `valid`. So
+    /// a proposer that missed a polka in its round, and received it since, proposes its block. Without this rule, the
+    /// others would wait for the turn of a validator that is locked on the block.
     pub(crate) fn line_42_of_a_passed_round(&mut self) -> bool {
         let after = self.valid.map_or(Round::ZERO, |valid| valid.round.next());
         if after >= self.round {
@@ -165,7 +169,7 @@ impl Engine {
         true
     }
 
-    /// L42–L43: sets value and round of `valid`, and the polka behind it.
+    /// L42–L43: sets block and round of `valid`, and the polka behind it.
     fn remember_valid(&mut self, valid: Lock) {
         self.assert_undecided();
         assert!(self.is_valid(&valid.block_id), "I4: a valid block is checked, and its bytes are here");
@@ -178,7 +182,7 @@ impl Engine {
         self.note(|| What::ValidBlock(valid.block_id));
     }
 
-    /// L38–L39: sets value and round of the lock.
+    /// L38–L39: sets block and round of the lock. `line_36` has set `valid` to the same block before.
     fn lock(&mut self, lock: Lock) {
         self.assert_undecided();
         assert_eq!(self.valid, Some(lock), "I3: the block that is locked was set as valid before");
@@ -205,6 +209,7 @@ impl Engine {
         if self.mutated(Mutation::UnlockOnNil) {
             self.locked = None;
         }
+        // CometBFT calls this event a polka too, although the quorum is for nil.
         self.note(|| What::Polka);
         self.vote(VoteType::Precommit, None);
         true
@@ -230,8 +235,9 @@ impl Engine {
         true
     }
 
-    /// D2: leaves a round that ended in nil. Consecutive rounds of this kind back off, so that a lasting cause of nil
-    /// votes does not cause a fast sequence of rounds with a disk sync in each.
+    /// D2: leaves a round that ended in nil. The later the round, the longer it has to last before, so that a lasting
+    /// cause of nil votes does not cause a fast sequence of rounds with a disk sync in each. If it has not lasted long
+    /// enough, the precommit timer is started for the rest, and L65 leaves the round.
     fn line_65_after_nil(&mut self) -> bool {
         let wait = timers::nil_round(&self.timeouts, self.round).saturating_sub(self.round_age());
         if wait.is_zero() {
@@ -247,9 +253,9 @@ impl Engine {
     }
 
     /// L49: upon a quorum of precommits for a valid block in any round of this height, earlier or later, in any step:
-    /// decide it.
+    /// decide that block.
     ///
-    /// The quorum identifies the value, so the proposal itself is not needed (D1).
+    /// The quorum identifies the block, so the proposal itself is not needed (D1).
     pub(crate) fn line_49(&mut self) -> bool {
         #[cfg(any(test, feature = "mutations"))]
         if self.mutated(Mutation::WeakCommit)
@@ -269,6 +275,7 @@ impl Engine {
         false
     }
 
+    /// Returns a valid block that precommits of more than a third of the power name (`Mutation::WeakCommit`).
     #[cfg(any(test, feature = "mutations"))]
     fn weak_decision(&self) -> Option<(Round, BlockId)> {
         let total = self.validators.total_power();
@@ -279,8 +286,8 @@ impl Engine {
         })
     }
 
-    /// L55: upon votes of more than a third of the power in a later round, each validator counted once: start that
-    /// round.
+    /// L55: upon votes of more than a third of the power in a later round, prevotes and precommits together, each
+    /// validator counted once: start that round. If there are several such rounds, the latest is started.
     pub(crate) fn line_55(&mut self) -> bool {
         let Some(round) = self.votes.honest_round_above(self.round) else { return false };
         let votes = self.votes.round(round).expect("it has votes");
@@ -291,7 +298,8 @@ impl Engine {
 
     /// L57: the propose timer expired, in step Propose: prevote nil.
     ///
-    /// If a timely proposal has arrived but its block has not, the wait continues once, up to the chain's bound (D7).
+    /// If a proposal that may be prevoted has arrived, but its block is not checked, the wait continues once, up to the
+    /// bound (D7).
     pub(crate) fn line_57(&mut self) {
         if self.step == Step::Propose {
             let bound = timers::bound(self.timeouts.propose, self.timeouts.propose_delta, self.round);
