@@ -223,6 +223,6 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = Client::new(&format!("127.0.0.1:{port}")).unwrap();
         let error = client.call("status", json!({})).unwrap_err().to_string();
-        assert!(error.contains("make testnet") && error.contains("--node"), "{error}");
+        assert!(error.contains("cairn testnet") && error.contains("--node"), "{error}");
     }
 }
