@@ -18,6 +18,8 @@ use app::{CODESPACE, Refusal};
 /// | 70 | `E_NOT_AVAILABLE` | the node cannot read the state to check it against from its disk |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MempoolError {
+    /// What refuses the transaction.
+    pub cause: Cause,
     /// Number of the code, never 0.
     pub code: u32,
     /// Name of the code, `E_…`.
@@ -26,6 +28,19 @@ pub struct MempoolError {
     pub codespace: &'static str,
     /// The name, the values and the remedy.
     pub log: String,
+}
+
+/// What refuses a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The application's rules: the transaction is not valid in the current state.
+    Rules,
+    /// The limits of the mempool: there is no place for it.
+    Limits,
+    /// The transaction is held already, or a block has it.
+    Known,
+    /// This node is busy or cannot read its disk; that says nothing about the transaction.
+    Node,
 }
 
 impl std::error::Error for MempoolError {}
@@ -39,23 +54,24 @@ impl fmt::Display for MempoolError {
 impl From<Refusal> for MempoolError {
     fn from(refusal: Refusal) -> Self {
         let code = refusal.code();
-        Self { code: code.number, name: code.name, codespace: CODESPACE, log: refusal.to_string() }
+        Self { cause: Cause::Rules, code: code.number, name: code.name, codespace: CODESPACE, log: refusal.to_string() }
     }
 }
 
 impl MempoolError {
-    fn new(code: u32, name: &'static str, what: impl fmt::Display) -> Self {
-        Self { code, name, codespace: CODESPACE, log: format!("{name}: {what}") }
+    fn new(cause: Cause, code: u32, name: &'static str, what: impl fmt::Display) -> Self {
+        Self { cause, code, name, codespace: CODESPACE, log: format!("{name}: {what}") }
     }
 
     /// Returns the error of a node that is too busy; it says nothing about the transaction.
     pub fn busy() -> Self {
-        Self::new(69, "E_BUSY", "the node has too many transactions to check: send it again in a second")
+        Self::new(Cause::Node, 69, "E_BUSY", "the node has too many transactions to check: send it again in a second")
     }
 
     /// Returns the error of a node that cannot read the state from its disk; it says nothing about the transaction.
     pub fn not_available() -> Self {
         Self::new(
+            Cause::Node,
             70,
             "E_NOT_AVAILABLE",
             "this node cannot read the state from its disk (see its log): send it to another node",
@@ -69,19 +85,20 @@ impl MempoolError {
                      send those first, or try again later"
                 .to_owned(),
         };
-        Self::new(64, "E_MEMPOOL_FULL", way_out)
+        Self::new(Cause::Limits, 64, "E_MEMPOOL_FULL", way_out)
     }
 
     pub(super) fn held() -> Self {
-        Self::new(65, "E_IN_MEMPOOL", "it already waits here for a block; it is announced to peers again")
+        Self::new(Cause::Known, 65, "E_IN_MEMPOOL", "it already waits here for a block; it is announced to peers again")
     }
 
     pub(super) fn committed() -> Self {
-        Self::new(66, "E_COMMITTED", "it is in a block already: look up its result")
+        Self::new(Cause::Known, 66, "E_COMMITTED", "it is in a block already: look up its result")
     }
 
     pub(super) fn sender_full(max: usize) -> Self {
         Self::new(
+            Cause::Limits,
             67,
             "E_SENDER_FULL",
             format!("{max} transactions of this sender wait, which is the limit: try again after the next block"),
@@ -90,11 +107,34 @@ impl MempoolError {
 
     pub(super) fn replace_fee(got: u64, held: u64, needed: u64) -> Self {
         Self::new(
+            Cause::Limits,
             68,
             "E_REPLACE_FEE",
             format!(
                 "a transaction with this nonce and a fee of {held} waits: offer {needed} or more, not {got}, to replace it"
             ),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_cause() {
+        let of_rules = MempoolError::from(Refusal::BadSignature);
+        assert_eq!((of_rules.cause, of_rules.name), (Cause::Rules, "E_BAD_SIGNATURE"));
+        for (error, name, cause) in [
+            (MempoolError::full(None, 1), "E_MEMPOOL_FULL", Cause::Limits),
+            (MempoolError::held(), "E_IN_MEMPOOL", Cause::Known),
+            (MempoolError::committed(), "E_COMMITTED", Cause::Known),
+            (MempoolError::sender_full(1), "E_SENDER_FULL", Cause::Limits),
+            (MempoolError::replace_fee(1, 1, 2), "E_REPLACE_FEE", Cause::Limits),
+            (MempoolError::busy(), "E_BUSY", Cause::Node),
+            (MempoolError::not_available(), "E_NOT_AVAILABLE", Cause::Node),
+        ] {
+            assert_eq!((error.name, error.cause), (name, cause));
+        }
     }
 }

@@ -74,14 +74,6 @@ fn joined(lines: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// To update the page: `target/debug/cairn manual config > docs/config.md`.
-    #[test]
-    fn the_page_in_docs_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
-        let written = std::fs::read_to_string(path).expect("docs/config.md is there");
-        assert!(written.trim() == manual().trim(), "`cairn manual config > docs/config.md` writes docs/config.md anew");
-    }
-
     #[test]
     fn every_setting_has_a_row_with_its_meaning_and_bounds_of_existing_settings() {
         let (page, config) = (manual(), Config::default());

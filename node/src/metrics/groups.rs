@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use mempool::Cause;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::register::{Subsystem, few, long_seconds, short_seconds};
@@ -147,14 +148,14 @@ impl Verify {
 }
 
 impl Mempool {
-    /// Counts the refusal of a transaction by the name of its code, with CometBFT's meanings: the rules of the application fail it,
-    /// the limits of the mempool reject it. A busy node or an unreadable disk says nothing about the transaction.
-    pub(crate) fn refused(&self, name: &str) {
-        match name {
-            "E_MEMPOOL_FULL" | "E_SENDER_FULL" | "E_REPLACE_FEE" => self.rejected_txs.inc(),
-            "E_IN_MEMPOOL" | "E_COMMITTED" => self.already_received_txs.inc(),
-            "E_BUSY" | "E_NOT_AVAILABLE" => {}
-            _ => self.failed_txs.inc(),
+    /// Counts the refusal of a transaction, with CometBFT's meanings: the rules of the application fail it, the limits of the
+    /// mempool reject it.
+    pub(crate) fn refused(&self, cause: Cause) {
+        match cause {
+            Cause::Rules => self.failed_txs.inc(),
+            Cause::Limits => self.rejected_txs.inc(),
+            Cause::Known => self.already_received_txs.inc(),
+            Cause::Node => {}
         }
     }
 

@@ -158,17 +158,6 @@ pub fn manual() -> String {
 mod tests {
     use super::*;
 
-    /// To update the page: `target/debug/cairn manual metrics > docs/metrics.md`.
-    #[test]
-    fn the_page_in_docs_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
-        let written = std::fs::read_to_string(path).expect("docs/metrics.md is there");
-        assert!(
-            written.trim() == manual().trim(),
-            "`cairn manual metrics > docs/metrics.md` writes docs/metrics.md anew"
-        );
-    }
-
     /// Metrics are sorted by name, so a help text must not refer to the metric before it.
     #[test]
     fn each_help_text_is_complete_by_itself() {

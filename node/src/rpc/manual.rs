@@ -203,14 +203,6 @@ impl Shape {
 mod tests {
     use super::*;
 
-    /// To update the page: `target/debug/cairn manual rpc > docs/rpc.md`.
-    #[test]
-    fn the_page_in_docs_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rpc.md");
-        let written = std::fs::read_to_string(path).expect("docs/rpc.md is there");
-        assert!(written.trim() == manual().trim(), "`cairn manual rpc > docs/rpc.md` writes docs/rpc.md anew");
-    }
-
     #[test]
     fn every_method_describes_itself_completely() {
         for method in METHODS {

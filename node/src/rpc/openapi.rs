@@ -270,15 +270,6 @@ mod tests {
         std::fs::read_to_string(path).expect("docs/openapi.json is there")
     }
 
-    /// To update the file: `target/debug/cairn manual openapi > docs/openapi.json`.
-    #[test]
-    fn the_file_in_docs_is_up_to_date() {
-        assert!(
-            written().trim() == openapi(),
-            "`cairn manual openapi > docs/openapi.json` writes docs/openapi.json anew"
-        );
-    }
-
     /// Checks what OpenAPI 3.0 requires of every operation.
     #[test]
     fn every_path_has_a_method_parameters_and_responses() {

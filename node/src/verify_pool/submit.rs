@@ -6,7 +6,7 @@ use std::{
 };
 
 use app::{Refusal, Rules};
-use mempool::{Added, Mempool, Source};
+use mempool::{Added, Cause, Mempool, Source};
 use replica::Peer;
 use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
@@ -125,7 +125,7 @@ impl VerifyPool {
             match verified {
                 // If the local state rejects it, the peer is not at fault: its state may be another one.
                 Ok(tx) => new += u64::from(self.add(&tip, tx, source, since).is_ok()),
-                Err(error) if is_known(&error) => {}
+                Err(error) if error.cause == Cause::Known => {} // the peer is not at fault
                 Err(_) => return Err(()),
             }
         }
@@ -163,7 +163,7 @@ impl VerifyPool {
         let added = self.sound(tip, added);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
-            Err(error) => metrics.mempool.refused(error.name),
+            Err(error) => metrics.mempool.refused(error.cause),
         }
         added
     }
@@ -209,9 +209,4 @@ impl TipState<'_> {
     fn check(&self, mempool: &Mempool, tx: &VerifiedTx) -> Result<Added, Rejection> {
         mempool.check(&self.reader, self.height, &self.params, tx)
     }
-}
-
-/// Returns true if the transaction is already in the mempool or a block, so that the sender is not at fault.
-fn is_known(error: &Rejection) -> bool {
-    matches!(error.name, "E_IN_MEMPOOL" | "E_COMMITTED")
 }
