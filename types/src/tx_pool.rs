@@ -5,7 +5,7 @@ use crate::{Height, Reader, Time, TxId, VerifiedTx, WriteSet};
 /// The transactions from which a validator makes blocks, shared with threads that add to them.
 ///
 /// A validator that is a function of its inputs owns no such thing: its driver lends it for one step. No method waits
-/// longer than for a lock that is held for microseconds.
+/// longer than for a lock that is held for 3 ms at most, by the longest update.
 pub trait TxPool {
     /// Returns true if there is no transaction for a block.
     fn is_empty(&self) -> bool;
