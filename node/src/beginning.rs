@@ -12,10 +12,11 @@ use std::{
 
 use files::{FileError, load_genesis};
 use genesis::Genesis;
+use rpc::GenesisText;
 use storage::{RocksKv, StoreError};
 use types::{ChainId, Hash};
 
-use crate::{exit::Failure, rpc::GenesisText};
+use crate::exit::Failure;
 
 /// Maximum size in bytes of a genesis file that is read in full at each start. Clients receive such a file in one
 /// piece.

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use consensus::RoundNote;
 use replica::{Committed, Status};
+use rpc::Happened;
 use tokio::sync::broadcast;
 use types::{Address, Evidence, Height, Round};
 
@@ -21,15 +21,6 @@ pub const HAPPENED_KEPT_MAX: usize = 1024;
 
 /// Maximum number of double signs that are remembered, so that each is reported once.
 const REMEMBERED_MAX: usize = 1024;
-
-/// An event inside a height.
-#[derive(Clone, Debug)]
-pub enum Happened {
-    /// A note of the replica about one round.
-    Round(RoundNote),
-    /// A double sign that this node saw or a client submitted; its signatures are verified.
-    Evidence(Box<Evidence>),
-}
 
 /// The double signs that were reported last.
 #[derive(Debug, Default)]
@@ -161,7 +152,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::samples::{committed, status};
+    use crate::samples::{committed, status};
 
     /// Returns evidence with the same two votes but another claimed height: the board looks only at the identity of the
     /// double sign.

@@ -21,11 +21,12 @@ use std::{
 use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
 use replica::{Committed, Input, Output, Peer, Replica, Status, Timer};
+use rpc::Happened;
 use storage::RocksKv;
 use types::{Address, PeerMessage, PeerRequest, Wire};
 
 use crate::{
-    board::{Board, Happened},
+    board::Board,
     clock::Clock,
     exit::Failure,
     heard::{self, Heard},

@@ -17,8 +17,8 @@
 //! | [`network`] | turns network events into inputs, and offences into penalties |
 //! | [`admin`] | requests of this machine's operator to the running node |
 //! | [`beginning`] | the genesis document, read when it is new to the store |
-//! | [`clients`] | bounds on the cost of clients, in total and for each address |
 //! | [`board`] | the state of the loop that other threads can see |
+//! | `rpc_parts` | the parts of the node as the interfaces that [`rpc`] needs |
 //! | [`metrics`], [`logging`], [`readiness`] | the state of the node that people and programs can see |
 //! | [`exit`] | how the process ends |
 //!
@@ -29,7 +29,6 @@
 pub mod admin;
 pub mod beginning;
 pub mod board;
-pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod consensus_thread;
@@ -46,8 +45,10 @@ pub mod os;
 pub mod progress;
 pub mod pruner;
 pub mod readiness;
-pub mod rpc;
 mod rpc_parts;
+#[cfg(test)]
+#[path = "../../rpc/src/samples.rs"] // the same samples as in the unit tests of `rpc`
+mod samples;
 mod scrub;
 pub mod signals;
 pub mod signing;

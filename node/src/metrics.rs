@@ -25,9 +25,10 @@ use std::{
 
 use prometheus::{Encoder, Registry, TextEncoder};
 use replica::{Committed, Input, Phase, Status};
+use rpc::clients::Clients;
 use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
 
-use crate::{clients::Clients, heard::Heard};
+use crate::heard::Heard;
 
 pub use collect::Sources;
 use consensus::Consensus;
@@ -216,8 +217,9 @@ pub fn message_type(message: &PeerMessage) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use rpc::clients;
+
     use super::*;
-    use crate::clients;
 
     #[test]
     fn every_series_has_namespace_and_chain_id() {

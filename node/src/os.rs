@@ -60,14 +60,6 @@ pub fn serve_clients() {
     }
 }
 
-/// Returns the processor time that this thread has used.
-pub fn thread_cpu() -> std::time::Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live structure, which the call fills.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    std::time::Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
-}
-
 /// Raises the limit of open files of this process as far as the system allows; returns the resulting limit.
 pub fn raise_open_files() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -152,11 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_of_a_thread_only_grows_with_work() {
-        let begun = thread_cpu();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        assert!(thread_cpu() - begun < std::time::Duration::from_millis(20), "sleeping is no work");
-        while thread_cpu() == begun {}
+    fn some_files_may_be_open() {
         assert!(raise_open_files() >= 64);
     }
 

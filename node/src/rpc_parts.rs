@@ -10,20 +10,15 @@ use futures::{FutureExt, future::BoxFuture};
 use mempool::Mempool;
 use p2p::{Channel, PeerAddress, PeerInfo};
 use replica::LiveApp;
+use rpc::{
+    Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
+    clients::Client,
+};
 use storage::{RocksKv, Store};
 use types::{Address, ConsensusPublicKey, Evidence, TxId};
 
 use crate::{
-    beginning::Beginning,
-    board::Board,
-    clients::Client,
-    clock::time_of,
-    config::Config,
-    metrics::Metrics,
-    readiness::Readiness,
-    rpc::{
-        Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
-    },
+    beginning::Beginning, board::Board, clock::time_of, config::Config, metrics::Metrics, os, readiness::Readiness,
     verify_pool,
 };
 
@@ -116,6 +111,7 @@ pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
             move |method, took, has_result| metrics.rpc.observe(method, took, !has_result)
         }),
         unreadable: Box::new(move |reason| metrics.unreadable.note("client", &reason)),
+        background: os::work_in_background,
         limits,
         cors,
     }

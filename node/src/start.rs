@@ -41,7 +41,7 @@ use crate::{
     progress::Progress,
     pruner,
     readiness::Readiness,
-    rpc, rpc_parts,
+    rpc_parts,
     scrub::{self, Scrub},
     signals::NodeSignals,
     signing,

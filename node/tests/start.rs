@@ -16,12 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use node::{
-    clients::{Clients, Limits},
-    config::Config,
-    start::Node,
-};
+use node::{config::Config, start::Node};
 use processes::{Homes, Validator, write};
+use rpc::clients::{Clients, Limits};
 use types::{ChainId, Msg, SecretKey, TxBody, TxOrder, Wire};
 
 fn one() -> Homes {

@@ -200,8 +200,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 Manual::Commands => manual(),
                 Manual::Config => node::config::manual(),
                 Manual::Metrics => node::metrics::manual(),
-                Manual::Openapi => node::rpc::openapi(),
-                Manual::Rpc => node::rpc::manual(),
+                Manual::Openapi => rpc::openapi(),
+                Manual::Rpc => rpc::manual(),
             };
             output::line(page.trim_end());
             Ok(())

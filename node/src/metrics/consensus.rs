@@ -550,7 +550,7 @@ mod tests {
     use types::{ConsensusSecretKey, KeyType};
 
     use super::*;
-    use crate::{metrics::groups::State, rpc::samples::committed};
+    use crate::{metrics::groups::State, samples::committed};
 
     fn consensus() -> (Consensus, State) {
         let (registry, facts) = (Registry::new(), Mutex::default());

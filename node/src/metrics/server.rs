@@ -9,6 +9,10 @@ use axum::{
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rpc::{
+    NoStall,
+    clients::{Client, Clients, Limits},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
@@ -16,12 +20,7 @@ use tokio::{
 };
 
 use super::Metrics;
-use crate::{
-    clients::{Client, Clients, Limits},
-    exit::Failure,
-    listen::bind,
-    rpc::NoStall,
-};
+use crate::{exit::Failure, listen::bind};
 
 /// Time without a request after which a connection is closed.
 const IDLE_MAX: Duration = Duration::from_secs(75);

@@ -8,12 +8,13 @@ use std::{
 use app::{Refusal, Rules};
 use mempool::{Added, Cause, Mempool, Source};
 use replica::Peer;
+use rpc::clients::Client;
 use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
 use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
 use super::{Deps, VerifyPool};
-use crate::{clients::Client, clock, os};
+use crate::clock;
 
 /// The result of a submitted transaction: the gas that it requests, or the reason for its rejection.
 pub type Answer = Result<i64, Rejection>;
@@ -72,7 +73,7 @@ impl VerifyPool {
         let waited = self.deps.metrics.verify.wait_seconds.with_label_values(&["submission"]);
         submissions.iter().for_each(|submission| waited.observe(submission.since.elapsed().as_secs_f64()));
         submissions.retain(|submission| submission.adds || !submission.answer.is_closed()); // else its client left
-        let begun = os::thread_cpu();
+        let begun = rpc::thread_cpu();
         let payers: Vec<_> = submissions.iter().map(|one| (one.payer.clone(), CHECK_BYTES + one.bytes.len())).collect();
         let verified = self.verify(submissions.iter().map(|submission| submission.bytes.as_slice()));
         let tip = self.tip();
@@ -90,7 +91,7 @@ impl VerifyPool {
             let _ = answer.send(taken.map(|added| added.gas_wanted)); // fails when the client has left
         }
         drop(tip);
-        charge(&payers, os::thread_cpu().saturating_sub(begun));
+        charge(&payers, rpc::thread_cpu().saturating_sub(begun));
         self.publish();
         self.yield_to_urgent();
     }

@@ -12,15 +12,12 @@ use std::{
 use app::{App, BlockContext, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use node::rpc::{
-    Accepted, Context, Cors, GenesisText, Handle, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
-    Submitter,
-};
-use node::{
-    board::{Happened, ReportedEvidence},
-    clients::Client,
-};
+use node::board::ReportedEvidence;
 use replica::{CommitTiming, Committed, LiveApp, Status};
+use rpc::{
+    Accepted, Context, Cors, GenesisText, Handle, Happened, Identity, Limits, Network, PeerSeen, Pool, PoolSize,
+    Rejection, Submitter, clients::Client,
+};
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
@@ -324,6 +321,7 @@ impl Chain {
             }),
             observe: Box::new(|_, _, _| {}),
             unreadable: Box::new(|_| {}),
+            background: || {},
             limits,
             cors: Cors { origins: vec!["http://page.test".into()], methods: vec!["POST".into()], headers: vec![] },
         };
@@ -332,7 +330,7 @@ impl Chain {
         static SERVERS: AtomicU8 = AtomicU8::new(0);
         let address = [127, 0, 1, SERVERS.fetch_add(1, Ordering::Relaxed)];
         let listener = TcpListener::bind((IpAddr::from(address), 0)).await.unwrap();
-        Served { handle: node::rpc::serve(context, listener).unwrap() }
+        Served { handle: rpc::serve(context, listener).unwrap() }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use node::rpc::Limits;
+use rpc::Limits;
 use serde_json::Value;
 
 use crate::{

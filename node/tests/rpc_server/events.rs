@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use consensus::{RoundNote, RoundStep, What};
-use node::{board::Happened, rpc::Limits};
+use rpc::{Happened, Limits};
 use serde_json::{Value, json};
 use types::{Height, Round};
 

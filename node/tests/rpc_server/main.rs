@@ -11,7 +11,7 @@ mod request_lines;
 mod search;
 
 use chain::{Chain, alice, transfer};
-use node::rpc::Limits;
+use rpc::Limits;
 use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
 use types::KeyType;

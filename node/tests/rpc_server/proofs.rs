@@ -2,7 +2,7 @@
 //! clients.
 
 use app::StateProof;
-use node::rpc::Limits;
+use rpc::Limits;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use types::{Hash, Wire};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use node::rpc::Limits;
+use rpc::Limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

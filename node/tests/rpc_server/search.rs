@@ -1,7 +1,7 @@
 //! Proves that searches return exactly the matching transactions and blocks, and that submitted evidence is checked and
 //! published once.
 
-use node::{board::Happened, rpc::Limits};
+use rpc::{Happened, Limits};
 use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, Order, query::Query};
 use types::{DuplicateVoteEvidence, Evidence, Height, Round, Time, Vote, VoteType};

@@ -16,11 +16,7 @@ use std::{
     convert::Infallible,
     fmt::Write,
     net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -30,7 +26,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
@@ -41,16 +37,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::clients::{self, Client, Clients, NoPlace, Room, Work};
-
-use super::{
+use crate::{
     args::Args,
+    calls::{answers, no_room, over_budget},
+    clients::{self, Client, Clients, NoPlace, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
-    hosts,
-    jsonrpc::{self, Body as RpcBody, Message},
-    methods::{self, METHODS, Reply, Server},
+    hosts, jsonrpc,
+    methods::{self, METHODS, Server},
     request_line::RequestLine,
     stall::NoStall,
     uri, websocket,
@@ -68,9 +63,6 @@ const REFUSALS_MAX: usize = 32;
 
 /// Maximum bytes of a body that are read and dropped before it is refused.
 const DISCARDED_BYTES_MAX: usize = 2 << 20;
-
-/// Maximum bytes of the answers to one batch; the remaining calls are refused.
-const BATCH_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Minimum size in bytes of the buffer for a request's head; hyper requires it.
 const HEADER_BYTES_MIN: usize = 8192;
@@ -424,98 +416,10 @@ fn too_many_requests() -> Response {
     rpc(StatusCode::TOO_MANY_REQUESTS, answer, false, None)
 }
 
-/// Returns the error for an address over its budget.
-pub fn over_budget() -> Error {
-    Error::server(
-        "your address asks for more work than it may (rpc.max_client_bytes_per_second, rpc.max_client_cpu_percent): wait a few \
-         seconds, and send less at once",
-    )
-}
-
-fn no_room() -> Error {
-    Error::server(
-        "busy: too many answers wait to be read by clients: read the answers that you have asked for, then try again",
-    )
-}
-
 /// Returns the HTTP status of `/ready` for probes.
 fn ready_status(json: &str) -> StatusCode {
     let ready = serde_json::from_str::<Value>(json).is_ok_and(|answer| answer["ready"] == true);
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
-}
-
-/// Answers a body; `None` if no element of it needs an answer.
-///
-/// The calls of a batch are started and answered in order: one after the other, or concurrently if all of them only
-/// wait for other tasks, as submissions of transactions do.
-pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: RpcBody) -> Option<Answers> {
-    let messages = match body {
-        RpcBody::Single(message) => return answer(server, client, message).await,
-        RpcBody::Batch(messages) => messages,
-    };
-    let waits = |message: &Message| match message {
-        Message::Call(call) => methods::find(&call.method).is_ok_and(methods::Method::waits),
-        Message::Notification | Message::Bad(..) => true,
-    };
-    let together = if messages.iter().all(waits) { messages.len() } else { 1 };
-    let (mut json, mut lasting, mut rooms) = (String::from("["), true, Vec::new());
-    let answered = AtomicUsize::new(0);
-    let one = async |message| match message {
-        Message::Call(call) if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX => {
-            let error = Error::server(format_args!(
-                "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
-            ));
-            Some(Answers { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false, rooms: vec![] })
-        }
-        message => answer(server, client, message).await,
-    };
-    let mut replies = pin!(stream::iter(messages).map(one).buffered(together.max(1)));
-    while let Some(reply) = replies.next().await {
-        if let Some(reply) = reply {
-            json.push_str(if json.len() == 1 { "" } else { "," });
-            json.push_str(&reply.json);
-            answered.store(json.len(), Relaxed);
-            lasting &= reply.lasting;
-            rooms.extend(reply.rooms);
-        }
-    }
-    if json.len() == 1 {
-        return None;
-    }
-    json.push(']');
-    Some(Answers { json, lasting, rooms })
-}
-
-/// The text of an answer, or of the answers to a batch.
-pub struct Answers {
-    /// The answers as JSON.
-    pub json: String,
-    /// True if the answer may be cached.
-    pub lasting: bool,
-    /// Guards that count the bytes until the client has read them.
-    pub rooms: Vec<Room>,
-}
-
-async fn answer(server: &Arc<Server>, client: &Arc<Client>, message: Message) -> Option<Answers> {
-    let (id, result) = match message {
-        Message::Notification => return None,
-        Message::Bad(id, error) => (id, Err(error)),
-        Message::Call(call) => {
-            let called = async {
-                let method = methods::find(&call.method)?;
-                let Reply { json, lasting } =
-                    methods::call(server, client, method, Args::of_json(call.params, method.params)?).await?;
-                let room = client.room_for_answer(json.len()).ok_or_else(no_room)?;
-                Ok((json, lasting, room))
-            };
-            (call.id, called.await)
-        }
-    };
-    let (result, lasting, rooms) = match result {
-        Ok((json, lasting, room)) => (Ok(json), lasting, vec![room]),
-        Err(error) => (Err(error), false, vec![]),
-    };
-    Some(Answers { json: jsonrpc::answer(&id, &result), lasting, rooms })
 }
 
 /// An answer that is being sent: its guards are dropped when the socket has taken its last byte.

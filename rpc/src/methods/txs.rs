@@ -7,16 +7,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use types::{Block, Hash, Height, TxId, merkle};
 
-use super::{Outcome, Server};
+use super::shared::{Answer, Outcome, Server};
 use crate::{
+    args::Args,
     clients::Client,
-    rpc::{
-        Rejection,
-        args::Args,
-        error::Error,
-        events::{Cursor, Missed},
-        json,
-    },
+    context::{Accepted, PoolSize, Rejection},
+    error::Error,
+    events::{Cursor, Missed},
+    json,
 };
 
 /// Default number of waiting transactions in one answer.
@@ -49,7 +47,7 @@ pub fn tx(server: &Server, args: &Args) -> Outcome {
         let proof = proofs.get(index as usize).ok_or_else(|| misplaced(&id))?;
         answer["proof"] = json::tx_proof(root, &block.txs[index as usize], proof);
     }
-    Ok(super::Answer::new(answer, true))
+    Ok(Answer::new(answer, true))
 }
 
 /// Returns the root of a block's transactions, and for each the proof of its place.
@@ -109,7 +107,7 @@ fn open_for_txs(server: &Server) -> Result<(), Error> {
     Ok(())
 }
 
-fn taken(id: &TxId, outcome: &Result<super::super::Accepted, Rejection>) -> Value {
+fn taken(id: &TxId, outcome: &Result<Accepted, Rejection>) -> Value {
     let (code, log, codespace) = match outcome {
         Ok(_) => (0, "", ""),
         Err(rejection) => (rejection.code, rejection.log.as_str(), rejection.codespace.as_str()),
@@ -258,7 +256,7 @@ pub fn unconfirmed_txs(server: &Server, args: &Args) -> Outcome {
     Ok(waiting(txs.len(), server.context.pool.size(), json!(list)).into())
 }
 
-fn waiting(count: usize, size: super::super::PoolSize, txs: Value) -> Value {
+fn waiting(count: usize, size: PoolSize, txs: Value) -> Value {
     json!({
         "n_txs": count.to_string(),
         "total": size.txs.to_string(),

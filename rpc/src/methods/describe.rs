@@ -2,7 +2,7 @@
 //!
 //! The server reads arguments by these descriptions, and `docs/rpc.md` and `docs/openapi.json` are written from them.
 
-use super::super::error::Kind;
+use crate::error::Kind;
 
 /// A parameter of a method.
 #[derive(Debug, PartialEq)]

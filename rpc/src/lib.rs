@@ -11,11 +11,13 @@
 //! | module | content |
 //! |---|---|
 //! | [`context`](self) | interfaces to the rest of the node |
+//! | [`clients`] | bounds on the cost of clients, in total and for each address |
 //! | `server` | sockets, limits, HTTP status codes |
-//! | `request_line` | request lines that hyper refuses and CometBFT's users type |
+//! | `stall`, `request_line` | clients that do not read; request lines that hyper refuses and CometBFT's users type |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
 //! | `parsers` | bodies into calls at a bounded cost, large ones on a thread of their own |
 //! | `hosts`, `cors` | which web pages may call this node |
+//! | `calls` | the answers to the calls of one body |
 //! | `websocket` | one client's subscriptions and calls, in one task |
 //! | `methods` | the table of methods, and the code of each |
 //! | `manual`, `openapi` | `docs/rpc.md` and `docs/openapi.json`, from the table of methods |
@@ -26,7 +28,7 @@
 //! - **R1** No input of a client makes a thread panic (`parsers_never_panic` in `query`, `jsonrpc` and `args`).
 //! - **R2** The memory cost of a client is bounded, whatever it sends or does not read: connections, bytes of a body,
 //!   calls of a batch, subscriptions, and heights that wait for it have limits (`node/tests/rpc_server/limits.rs`).
-//!   Each address has its own share ([`crate::clients`]).
+//!   Each address has its own share ([`clients`]).
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is distinct from "internal error" in `data` (`errors_contain_the_remedy`).
@@ -34,8 +36,11 @@
 //!   (`expensive_calls_wait_for_each_other_and_cheap_calls_do_not_wait`).
 
 mod args;
+mod calls;
+pub mod clients;
 mod context;
 mod cors;
+mod cpu;
 mod error;
 mod events;
 mod hosts;
@@ -48,19 +53,20 @@ mod parsers;
 mod query;
 mod request_line;
 mod rounds;
+#[cfg(test)]
+mod samples;
 mod server;
 mod stall;
 mod uri;
 mod websocket;
 
 pub use context::{
-    Accepted, Context, GenesisText, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
+    Accepted, Context, GenesisText, Happened, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
+    Submitter, Traffic,
 };
 pub use cors::Cors;
+pub use cpu::thread_cpu;
 pub use manual::manual;
 pub use openapi::openapi;
 pub use server::{Handle, serve};
 pub use stall::NoStall;
-
-#[cfg(test)]
-pub(crate) use json::tests as samples;

@@ -1,18 +1,11 @@
 //! Methods that read the state: accounts, application queries, and proofs.
 
-use std::sync::{Arc, Mutex};
-
-use app::{Answer as AppAnswer, App, CODESPACE, Refusal, StateProof, tree::StaleReader};
+use app::{Answer as AppAnswer, CODESPACE, Refusal, StateProof, tree::StaleReader};
 use serde_json::{Value, json};
-use storage::{RocksKv, StateReader};
-use types::{Address, Height, Reader, Wire};
+use types::{Address, Wire};
 
-use super::{Outcome, Server};
-use crate::rpc::{args::Args, error::Error, json};
-
-/// Maximum number of rows of a state below the tip with which a proof is made: its tree is built from all of them,
-/// about 1 µs each. At the tip the tree is in memory, so any size works.
-const OLD_ROWS_MAX: usize = 20_000;
+use super::shared::{Outcome, Server};
+use crate::{args::Args, error::Error, json};
 
 /// Sends a query to the application. Its refusals are answers, with their code.
 ///
@@ -43,7 +36,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
                 Some(way) => {
                     let proof = match way.height() == height {
                         true => way.prove(&reader),
-                        false => server.old_prover.app(server, &reader)?.prove(&reader, &data),
+                        false => server.old_prover.app(&server.context.chain_id, &reader)?.prove(&reader, &data),
                     };
                     reader.check()?;
                     proof_ops(&data, proof)?
@@ -109,35 +102,4 @@ pub fn account(server: &Server, args: &Args) -> Outcome {
         "height": reader.height().to_string(),
     })
     .into())
-}
-
-/// Makes proofs about states below the tip, one at a time, and keeps the tree of the last height, because such requests
-/// come in bursts.
-#[derive(Default)]
-pub struct OldProver(Mutex<Option<Arc<App>>>);
-
-impl OldProver {
-    fn app(&self, server: &Server, reader: &StateReader<'_, RocksKv>) -> Result<Arc<App>, Error> {
-        let height: Height = reader.height();
-        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(app) = kept.as_ref().filter(|app| app.height() == height) {
-            return Ok(app.clone());
-        }
-        let mut rows = 0;
-        reader.scan(app::state::NEVER_REVERTED, &mut |_, _| {
-            rows += 1;
-            rows <= OLD_ROWS_MAX
-        });
-        reader.check()?;
-        if rows > OLD_ROWS_MAX {
-            return Err(Error::refused(format_args!(
-                "height {height} is below the tip, and its state has more than {OLD_ROWS_MAX} rows, too many to rebuild its \
-                 tree: leave the height out for a proof at the tip, or ask without prove"
-            )));
-        }
-        let app = Arc::new(App::open(reader, server.context.chain_id.clone(), height));
-        reader.check()?;
-        *kept = Some(app.clone());
-        Ok(app)
-    }
 }

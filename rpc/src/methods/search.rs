@@ -17,8 +17,12 @@ use serde_json::{Value, json};
 use storage::{Indexed, Position};
 use types::{Block, BlockResults, Hash, Height, TxId, merkle};
 
-use super::{Answer, Outcome, Server, txs::proofs_of, validators::page};
-use crate::rpc::{
+use super::{
+    shared::{Answer, Outcome, Server},
+    txs::proofs_of,
+    validators::page,
+};
+use crate::{
     args::Args,
     error::Error,
     json,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use serde_json::Value;
 
-use super::{error::Error, methods::Param};
+use crate::{error::Error, methods::Param};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Arg {
@@ -228,7 +228,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rpc::methods::Form;
+    use crate::methods::Form;
 
     /// Parameters whose forms do not matter here: each test reads them in its own.
     const PARAMS: &[Param] = &[

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::{
     error::Kind,
     methods::{Absent, Field, Form, METHODS, Method, Param, Shape},
 };

@@ -15,17 +15,16 @@ use tokio::{
     time::{Instant, interval_at, sleep},
 };
 
-use crate::clients::{self, Client as Connected, Place, Room, Subscribed, Taken, Work};
-
-use super::{
+use crate::{
     args::Args,
+    calls::{self, Answers},
+    clients::{self, Client as Connected, Place, Room, Subscribed, Taken, Work},
     error::Error,
     events::{self, CommittedHeight, Cursor, Event, Missed},
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
     rounds::{self, Shown, Watching},
-    server::{self, Answers},
 };
 
 /// Interval between pings; a client must send anything before the next one.
@@ -185,7 +184,7 @@ impl Client<'_> {
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
         let parsed = match server.values().count(bytes) {
-            Ok(()) if connected.wait() > clients::WAIT_MAX => Err(server::over_budget()),
+            Ok(()) if connected.wait() > clients::WAIT_MAX => Err(calls::over_budget()),
             Ok(()) => {
                 sleep(connected.wait()).await;
                 server.parse(bytes.to_vec().into(), &connected).await
@@ -202,7 +201,7 @@ impl Client<'_> {
             Ok(body) => {
                 let run = async move {
                     let (_work, _read) = (connected.work(), read);
-                    server::answers(&server, &connected, body).await
+                    calls::answers(&server, &connected, body).await
                 };
                 self.calls.push(run.boxed());
                 Ok(())

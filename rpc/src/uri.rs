@@ -2,7 +2,7 @@
 
 use axum::{extract::Query, http::Uri};
 
-use super::error::Error;
+use crate::error::Error;
 
 /// Returns the name of the method and the pairs of the query, percent-decoded.
 ///

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Answer, Outcome, Server};
-use crate::rpc::{args::Args, error::Error, json};
+use super::shared::{Answer, Outcome, Server};
+use crate::{args::Args, error::Error, json};
 
 /// Default number of entries per page.
 pub const PER_PAGE: i64 = 30;
@@ -60,7 +60,7 @@ pub fn consensus_params(server: &Server, args: &Args) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::methods::{Form, Param};
+    use crate::methods::{Form, Param};
 
     const PARAMS: &[Param] =
         &[Param::required("page", Form::Number, "Page."), Param::required("per_page", Form::Number, "Entries.")];

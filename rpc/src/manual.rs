@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{
+use crate::{
     error::Kind,
     events,
     methods::{Absent, Form, METHODS, Method, Param, Shape},

@@ -10,8 +10,8 @@ use types::{
     SignedVote, Time, Vote, VoteType,
 };
 
-use super::{Outcome, Server};
-use crate::rpc::{args::Args, error::Error, json};
+use super::shared::{Outcome, Server};
+use crate::{args::Args, error::Error, json};
 
 /// Checks evidence, reports it, and returns its hash.
 ///
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn evidence_that_is_shown_reads_back_the_same() {
-        let committed = json::tests::committed(7, &[]);
+        let committed = crate::samples::committed(7, &[]);
         let shown = json::block(&committed.block)["evidence"]["evidence"][0].clone();
         assert_eq!(parse(&shown), Ok(committed.block.evidence[0].clone()));
         for (pointer, wrong, says) in [

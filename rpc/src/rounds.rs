@@ -12,12 +12,12 @@ use std::{
 use consensus::What;
 use tokio::sync::{Notify, broadcast};
 
-use super::{
+use crate::{
+    context::Happened,
     events::Event,
     json,
     query::{Query, Tags},
 };
-use crate::board::Happened;
 
 /// Maximum number of events kept for a slow client.
 const KEPT_MAX: usize = 1024;

@@ -4,8 +4,8 @@ use serde_json::json;
 use storage::StoreError;
 use types::{Hash, Height};
 
-use super::{Answer, Outcome, Server};
-use crate::rpc::{args::Args, error::Error, json};
+use super::shared::{Answer, Outcome, Server};
+use crate::{args::Args, error::Error, json};
 
 /// Maximum number of headers that `blockchain` returns.
 const HEADERS_MAX: u64 = 20;

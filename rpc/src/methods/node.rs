@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use storage::Head;
 use types::{ConsensusPublicKey, ConsensusSecretKey, KeyType, Power};
 
-use super::{Outcome, Server};
-use crate::rpc::{GenesisText, args::Args, error::Error, json};
+use super::shared::{Answer, Outcome, Server};
+use crate::{args::Args, error::Error, json};
 
 /// Maximum bytes of one piece of the genesis document, as in CometBFT.
 const GENESIS_CHUNK_BYTES: u64 = 16 * 1024 * 1024;
@@ -92,14 +92,6 @@ pub fn net_info(server: &Server, _: &Args) -> Outcome {
     .into())
 }
 
-/// Parses the genesis document; returns null if it is too large for one answer.
-pub fn genesis_document(text: &GenesisText) -> Value {
-    match text {
-        GenesisText::Whole(text) => serde_json::from_str(text).unwrap_or_default(),
-        GenesisText::File { .. } => Value::Null,
-    }
-}
-
 /// Returns the genesis document.
 ///
 /// Errors: the document is too large for one answer.
@@ -110,7 +102,7 @@ pub fn genesis(server: &Server, _: &Args) -> Outcome {
             "the genesis document has {bytes} bytes, which is too large for one answer: ask for it in pieces with genesis_chunked"
         )));
     }
-    Ok(super::Answer::new(json!({ "genesis": server.genesis }), true))
+    Ok(Answer::new(json!({ "genesis": server.genesis }), true))
 }
 
 /// Returns one piece of the genesis document's text.
@@ -131,7 +123,7 @@ pub fn genesis_chunked(server: &Server, args: &Args) -> Outcome {
         Error::refused("not available: this node cannot read its genesis file any more: ask another node")
     })?;
     let answer = json!({ "chunk": wanted.to_string(), "total": total.to_string(), "data": json::base64(chunk) });
-    Ok(super::Answer::new(answer, true))
+    Ok(Answer::new(answer, true))
 }
 
 /// Returns a summary of the application.

@@ -2,16 +2,17 @@
 
 use std::{fs::File, io, net::IpAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
+use consensus::RoundNote;
 use futures::future::BoxFuture;
 use replica::{Committed, LiveApp, Status};
+use serde_json::Value;
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
 use types::{Address, ChainId, ConsensusPublicKey, Evidence, Time, TxId};
 
-use super::Cors;
 use crate::{
-    board::Happened,
     clients::{self, Client},
+    cors::Cors,
 };
 
 /// The data and handles that the RPC methods use.
@@ -47,10 +48,21 @@ pub struct Context {
     pub observe: Box<dyn Fn(&'static str, Duration, bool) + Send + Sync>,
     /// Receives each error of a read that failed because of the disk, as a sentence.
     pub unreadable: Box<dyn Fn(&str) + Send + Sync>,
+    /// Gives the calling thread the priority of background work; called by the thread that parses large requests.
+    pub background: fn(),
     /// The bounds on what clients may request.
     pub limits: Limits,
     /// The web pages that may call this node.
     pub cors: Cors,
+}
+
+/// An event inside a height.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// A note of the replica about one round.
+    Round(RoundNote),
+    /// A double sign that this node saw or a client submitted; its signatures are verified.
+    Evidence(Box<Evidence>),
 }
 
 /// The genesis document as clients receive it, in JSON.
@@ -73,6 +85,14 @@ impl GenesisText {
         match self {
             Self::Whole(text) => text.len() as u64,
             Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Parses the document. Returns null if it is too large for one answer.
+    pub(crate) fn document(&self) -> Value {
+        match self {
+            Self::Whole(text) => serde_json::from_str(text).unwrap_or_default(),
+            Self::File { .. } => Value::Null,
         }
     }
 

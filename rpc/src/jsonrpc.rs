@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::error::Error;
+use crate::error::Error;
 
 /// Maximum bytes of a call's id. It is kept with a subscription, and sent with each of its events.
 const ID_BYTES_MAX: usize = 256;

@@ -26,7 +26,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::os;
+use crate::cpu;
 
 mod places;
 mod turns;
@@ -342,9 +342,9 @@ impl Client {
 
     /// Runs `work` on the calling thread and charges the processor time that it takes to the address.
     pub fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
-        let begun = os::thread_cpu();
+        let begun = cpu::thread_cpu();
         let done = work();
-        self.charge_cpu(os::thread_cpu().saturating_sub(begun));
+        self.charge_cpu(cpu::thread_cpu().saturating_sub(begun));
         done
     }
 
@@ -554,8 +554,8 @@ pub(crate) mod tests {
     async fn a_future_is_charged_at_each_poll() {
         let [one, two, _] = connected();
         let spin = || {
-            let begun = os::thread_cpu();
-            while os::thread_cpu() - begun < Duration::from_millis(20) {}
+            let begun = cpu::thread_cpu();
+            while cpu::thread_cpu() - begun < Duration::from_millis(20) {}
         };
         let work = async {
             spin();

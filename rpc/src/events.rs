@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use types::TxId;
 
-use super::{
+use crate::{
     json,
     query::{Query, Tags},
 };
@@ -274,7 +274,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::json::tests::committed;
+    use crate::samples::committed;
 
     #[tokio::test]
     async fn each_client_sees_each_height_once_and_in_order() {

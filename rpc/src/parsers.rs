@@ -15,13 +15,10 @@ use std::{
 use axum::body::Bytes;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{
-    error::Error,
-    jsonrpc::{self, Body},
-};
 use crate::{
     clients::{Client, Place, Places},
-    os,
+    error::Error,
+    jsonrpc::{self, Body},
 };
 
 /// Maximum bytes of a body that is parsed at once: it takes some 20 µs.
@@ -109,13 +106,14 @@ struct Job {
 }
 
 impl Parsers {
-    /// Starts the threads; they end when this value is dropped.
-    pub fn new() -> Self {
+    /// Starts the threads; they end when this value is dropped. Each calls `background` first, which gives it a low
+    /// priority.
+    pub fn new(background: fn()) -> Self {
         let shared = Arc::new(Shared::new());
         for _ in 0..THREADS {
             let shared = shared.clone();
             let run = move || {
-                os::work_in_background();
+                background();
                 while let Some(job) = shared.next() {
                     if !job.reply.is_closed() {
                         let body = job.client.charged(|| jsonrpc::parse(&job.bytes, job.batch_calls_max));
@@ -268,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_bodies_are_parsed_on_other_threads_and_charged() {
-        let (parsers, client) = (Parsers::new(), client());
+        let (parsers, client) = (Parsers::new(|| {}), client());
         let body = format!(r#"{{"id":1,"method":"status","params":["{}"]}}"#, "x".repeat(100_000));
         let parsed = parsers.parse(Bytes::from(body.clone()), 1, &client).await.unwrap();
         assert_eq!(parsed, jsonrpc::parse(body.as_bytes(), 1).unwrap());

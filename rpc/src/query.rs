@@ -18,7 +18,7 @@ use std::{
 
 use types::{Event, Time};
 
-use super::error::Error;
+use crate::error::Error;
 
 /// Maximum bytes of a query. A query is compared with each event, so it must be cheap.
 const QUERY_CHARS_MAX: usize = 512;

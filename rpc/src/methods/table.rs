@@ -2,8 +2,6 @@
 //! and `docs/openapi.json` are written from it.
 
 use super::{
-    Method,
-    Run::{self, Now, Store, Unsafe, Wait, WebSocket},
     blocks,
     describe::{
         Case, Field,
@@ -11,8 +9,14 @@ use super::{
         Param,
         Shape::{self, Boolean, Decimal, Integer, List, ListOrNull, Object, ObjectOrNull, Text as Words},
     },
-    evidence, node, search, state, txs, validators,
+    evidence,
+    method::{
+        Method,
+        Run::{Now, Store, Unsafe, Wait, WebSocket},
+    },
+    node, search, state, txs, validators,
 };
+use crate::error::Kind;
 
 const LATEST: &str = "the latest height";
 
@@ -58,10 +62,8 @@ const TOO_MUCH: Case =
     Case::refused("The search would read more than 100,000 rows, or a page needs too many bytes of blocks.");
 const BAD_QUERY: Case = Case::argument("The query cannot be parsed, or has a tag that this search does not have.");
 const SEARCHES_RUN: Case = Case::busy("Other searches are running, and few run at one time.");
-const NO_WEBSOCKET: Case =
-    Case { kind: super::super::error::Kind::MethodNotFound, when: "The call came by POST or GET, or in a batch." };
-const NOT_OFFERED: Case =
-    Case { kind: super::super::error::Kind::MethodNotFound, when: "The operator has not set `rpc.unsafe`." };
+const NO_WEBSOCKET: Case = Case { kind: Kind::MethodNotFound, when: "The call came by POST or GET, or in a batch." };
+const NOT_OFFERED: Case = Case { kind: Kind::MethodNotFound, when: "The operator has not set `rpc.unsafe`." };
 
 const fn field(name: &'static str, shape: Shape, about: &'static str) -> Field {
     Field::new(name, shape, about)
@@ -104,26 +106,11 @@ const BLOCK: &[Field] =
 const HEADER: &[Field] = &[field("header", ObjectOrNull, "The header.")];
 const LOG: &[Field] = &[field("log", Words, "What the node does now.")];
 
-/// Describes a method without errors of its own.
-const fn method(name: &'static str, about: &'static str, params: &'static [Param], run: Run) -> Method {
-    Method { name, about, params, result: &[], errors: &[], run }
-}
-
-impl Method {
-    const fn returns(self, result: &'static [Field]) -> Self {
-        Self { result, ..self }
-    }
-
-    const fn fails(self, errors: &'static [Case]) -> Self {
-        Self { errors, ..self }
-    }
-}
-
 /// All methods of the RPC, sorted by name.
 pub const METHODS: &[Method] = &[
-    method("abci_info", "Returns the name, version and last height of the application.", &[], Now(node::abci_info))
+    Method::new("abci_info", "Returns the name, version and last height of the application.", &[], Now(node::abci_info))
         .returns(&[field("response", Object, "`data`, `version`, `app_version`, `last_block_height`, `last_block_app_hash`.")]),
-    method(
+    Method::new(
         "abci_query",
         "Sends a query to the application; with `prove`, the answer has a proof under the app hash of the next header.",
         &[
@@ -147,7 +134,7 @@ pub const METHODS: &[Method] = &[
         NOT_READ,
         Case::busy("Other calls with proofs are running, and few run at one time."),
     ]),
-    method(
+    Method::new(
         "account",
         "Returns an account, with the nonce for its next transaction.",
         &[Param::required("address", Text, "Address of the account, 40 hexadecimal digits.").like("$ADDRESS")],
@@ -161,12 +148,12 @@ pub const METHODS: &[Method] = &[
         field("height", Decimal, "Height of the state."),
     ])
     .fails(&[NOT_READ]),
-    method("block", "Returns a block by its height.", &[HEIGHT], Store(blocks::block)).returns(BLOCK).fails(&[
+    Method::new("block", "Returns a block by its height.", &[HEIGHT], Store(blocks::block)).returns(BLOCK).fails(&[
         UNKNOWN_HEIGHT,
         NO_BLOCK,
         NOT_READ,
     ]),
-    method(
+    Method::new(
         "block_by_hash",
         "Returns a block by its hash; null in `block` if there is none.",
         &[BLOCK_HASH],
@@ -174,7 +161,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(BLOCK)
     .fails(&[NOT_READ]),
-    method("block_results", "Returns the results of the execution of a block.", &[HEIGHT], Store(blocks::block_results))
+    Method::new("block_results", "Returns the results of the execution of a block.", &[HEIGHT], Store(blocks::block_results))
         .returns(&[
             AT,
             field("txs_results", List, "Result of each transaction: code, log, gas and events."),
@@ -184,7 +171,7 @@ pub const METHODS: &[Method] = &[
             field("app_hash", Words, "Root of the state after the block, base64."),
         ])
         .fails(&[UNKNOWN_HEIGHT, NO_BLOCK, NOT_READ]),
-    method(
+    Method::new(
         "block_search",
         "Returns the blocks that match a query, the latest first unless `order_by` is `asc`.",
         &[
@@ -200,7 +187,7 @@ pub const METHODS: &[Method] = &[
         field("total_count", Decimal, "Number of matches."),
     ])
     .fails(&[BAD_QUERY, TOO_MUCH, UNKNOWN_PAGE, NOT_READ, SEARCHES_RUN]),
-    method(
+    Method::new(
         "blockchain",
         "Returns the headers of a range of heights, the latest first: at most 20.",
         &[
@@ -214,7 +201,7 @@ pub const METHODS: &[Method] = &[
         field("block_metas", List, "For each block its id, size in bytes, header, and number of transactions."),
     ])
     .fails(&[Case::refused("The range is empty, negative or pruned."), NOT_READ]),
-    method(
+    Method::new(
         "broadcast_evidence",
         "Takes evidence that a validator signed two votes that contradict each other, and reports it to operators and subscribers.",
         &[Param::required("evidence", Json, "`tendermint/DuplicateVoteEvidence` in CometBFT's JSON.").like("$EVIDENCE")],
@@ -222,7 +209,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(&[field("hash", Words, "Hash of the evidence, base64.")])
     .fails(&[Case::refused("The evidence is not valid, has expired, or is of a height that is not known yet."), UNKNOWN_HEIGHT, NOT_READ]),
-    method(
+    Method::new(
         "broadcast_tx_async",
         "Submits a transaction and returns at once, without the result of its check.",
         &[TX],
@@ -230,7 +217,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(TAKEN)
     .fails(&[CATCHING_UP, Case::busy("Too many transactions are being checked.")]),
-    method(
+    Method::new(
         "broadcast_tx_commit",
         "Submits a transaction and waits until it is committed, at most `rpc.timeout_broadcast_tx_commit`.",
         &[TX],
@@ -247,7 +234,7 @@ pub const METHODS: &[Method] = &[
         Case::refused("The transaction was accepted but not committed in time: ask `tx_status`."),
         Case::busy("Too many calls wait for a commit (`rpc.max_subscription_clients`)."),
     ]),
-    method(
+    Method::new(
         "broadcast_tx_sync",
         "Submits a transaction and returns the result of its check.",
         &[TX],
@@ -255,7 +242,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(TAKEN)
     .fails(&[CATCHING_UP]),
-    method("check_tx", "Returns the result of a transaction's check, and does not submit it.", &[TX], Wait(txs::check_tx))
+    Method::new("check_tx", "Returns the result of a transaction's check, and does not submit it.", &[TX], Wait(txs::check_tx))
         .returns(&[
             field("code", Integer, "0 if it would be accepted, else the [code](transactions.md#codes) of the refusal."),
             field("data", ObjectOrNull, "Always null."),
@@ -267,13 +254,13 @@ pub const METHODS: &[Method] = &[
             field("codespace", Words, "`cairn` for a refusal, else empty."),
         ])
         .fails(&[CATCHING_UP]),
-    method("commit", "Returns a header with the commit that decided it.", &[HEIGHT], Store(blocks::commit))
+    Method::new("commit", "Returns a header with the commit that decided it.", &[HEIGHT], Store(blocks::commit))
         .returns(&[
             field("signed_header", Object, "The header and the commit: precommits of more than 2/3 of the power."),
             field("canonical", Boolean, "True if the commit is the one in the next block; false at the latest height."),
         ])
         .fails(&[UNKNOWN_HEIGHT, NO_BLOCK, NOT_READ]),
-    method(
+    Method::new(
         "consensus_params",
         "Returns the consensus parameters of a height.",
         &[HEIGHT_OR_NEXT],
@@ -284,9 +271,9 @@ pub const METHODS: &[Method] = &[
         field("consensus_params", Object, "The parameters, as in the genesis document."),
     ])
     .fails(&[UNKNOWN_HEIGHT, NOT_READ]),
-    method("consensus_state", "Returns the state of consensus in brief.", &[], Now(node::consensus_state))
+    Method::new("consensus_state", "Returns the state of consensus in brief.", &[], Now(node::consensus_state))
         .returns(&[field("round_state", Object, "Height, round, step, proposer, and the votes of each round.")]),
-    method(
+    Method::new(
         "dial_peers",
         "Dials peers once.",
         &[Param::required("peers", Texts, "Addresses, `id@host:port`.").like("\"$ID@192.0.2.7:26656\"")],
@@ -294,7 +281,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(LOG)
     .fails(&[NOT_OFFERED, Case::argument("No address is given, or one is malformed.")]),
-    method(
+    Method::new(
         "dial_seeds",
         "Dials seeds once.",
         &[Param::required("seeds", Texts, "Addresses, `id@host:port`.").like("\"$ID@192.0.2.7:26656\"")],
@@ -302,7 +289,7 @@ pub const METHODS: &[Method] = &[
     )
     .returns(LOG)
     .fails(&[NOT_OFFERED, Case::argument("No address is given, or one is malformed.")]),
-    method(
+    Method::new(
         "dump_consensus_state",
         "Returns the state of consensus in full, with the heights of the peers.",
         &[],
@@ -312,13 +299,13 @@ pub const METHODS: &[Method] = &[
         field("round_state", Object, "Height, round, step, times, validators, votes and the height of the hard state."),
         field("peers", List, "Height of each peer."),
     ]),
-    method("genesis", "Returns the genesis document.", &[], Store(node::genesis))
+    Method::new("genesis", "Returns the genesis document.", &[], Store(node::genesis))
         .returns(&[field("genesis", Object, "The document.")])
         .fails(&[
             Case::refused("The document has more than 16 MiB: use `genesis_chunked`."),
             Case::busy("Other calls for the document are running, and few run at one time."),
         ]),
-    method(
+    Method::new(
         "genesis_chunked",
         "Returns one piece of the genesis document's text, at most 16 MiB.",
         &[Param::optional("chunk", Number, "0", "Index of the piece, from 0.").like("0")],
@@ -330,12 +317,12 @@ pub const METHODS: &[Method] = &[
         field("data", Words, "The piece, base64."),
     ])
     .fails(&[Case::refused("There is no such piece, or the file cannot be read."), Case::busy("Other calls for the document are running, and few run at one time.")]),
-    method("header", "Returns a header by its height.", &[HEIGHT], Store(blocks::header)).returns(HEADER).fails(&[
+    Method::new("header", "Returns a header by its height.", &[HEIGHT], Store(blocks::header)).returns(HEADER).fails(&[
         UNKNOWN_HEIGHT,
         NO_BLOCK,
         NOT_READ,
     ]),
-    method(
+    Method::new(
         "header_by_hash",
         "Returns a header by its hash; null if there is none.",
         &[BLOCK_HASH],
@@ -343,21 +330,21 @@ pub const METHODS: &[Method] = &[
     )
     .returns(HEADER)
     .fails(&[NOT_READ]),
-    method("health", "Returns an empty object if the process works; `ready` reports if the node is useful.", &[], Now(node::health)),
-    method("net_info", "Returns the connected peers.", &[], Now(node::net_info)).returns(&[
+    Method::new("health", "Returns an empty object if the process works; `ready` reports if the node is useful.", &[], Now(node::health)),
+    Method::new("net_info", "Returns the connected peers.", &[], Now(node::net_info)).returns(&[
         field("listening", Boolean, "Always true."),
         field("listeners", List, "Addresses on which the node listens for peers."),
         field("n_peers", Decimal, "Number of connected peers."),
         field("peers", List, "For each peer its node info, direction, traffic and address."),
     ]),
-    method(
+    Method::new(
         "num_unconfirmed_txs",
         "Returns the number and the bytes of the transactions that wait.",
         &[],
         Now(txs::num_unconfirmed_txs),
     )
     .returns(WAITING),
-    method(
+    Method::new(
         "ready",
         "Returns whether the node is useful. `GET /ready` has the status 200 if it is, else 503, as probes expect.",
         &[],
@@ -367,12 +354,12 @@ pub const METHODS: &[Method] = &[
         field("ready", Boolean, "True if the node is useful."),
         field("reasons", List, "Reasons why it is not."),
     ]),
-    method("status", "Returns the status of the node.", &[], Now(node::status)).returns(&[
+    Method::new("status", "Returns the status of the node.", &[], Now(node::status)).returns(&[
         field("node_info", Object, "Id, chain (`network`), versions, moniker and addresses of the node."),
         field("sync_info", Object, "Latest and earliest block with hashes and times; `catching_up`."),
         field("validator_info", Object, "Address, public key and power of this node's validator."),
     ]),
-    method(
+    Method::new(
         "subscribe",
         "Subscribes to events. The answer is an empty object; each event comes as a further answer with the id of this call.",
         &[SUBSCRIPTION],
@@ -384,7 +371,7 @@ pub const METHODS: &[Method] = &[
         Case::refused("The connection has this subscription already, or too many (`rpc.max_subscriptions_per_client`)."),
         Case::busy("Too many clients have subscriptions (`rpc.max_subscription_clients`)."),
     ]),
-    method(
+    Method::new(
         "tx",
         "Returns a committed transaction with its result.",
         &[TX_HASH, Param::flag("prove", "Return a proof that the transaction is in its block.").like("true")],
@@ -396,7 +383,7 @@ pub const METHODS: &[Method] = &[
         NOT_READ,
         Case::busy("Other calls with proofs are running, and few run at one time."),
     ]),
-    method(
+    Method::new(
         "tx_search",
         "Returns the committed transactions that match a query, the earliest first unless `order_by` is `desc`.",
         &[
@@ -418,13 +405,13 @@ pub const METHODS: &[Method] = &[
         field("total_count", Decimal, "Number of matches."),
     ])
     .fails(&[BAD_QUERY, TOO_MUCH, UNKNOWN_PAGE, NOT_READ, SEARCHES_RUN]),
-    method("tx_status", "Returns what this node knows of a transaction.", &[TX_HASH], Store(txs::tx_status))
+    Method::new("tx_status", "Returns what this node knows of a transaction.", &[TX_HASH], Store(txs::tx_status))
         .returns(TX_STATUS)
         .fails(&[NOT_READ]),
-    method("unconfirmed_tx", "Returns one transaction that waits.", &[TX_HASH], Now(txs::unconfirmed_tx))
+    Method::new("unconfirmed_tx", "Returns one transaction that waits.", &[TX_HASH], Now(txs::unconfirmed_tx))
         .returns(&[field("tx", Words, "Bytes of the transaction, base64.")])
         .fails(&[Case::refused("The mempool does not have it.")]),
-    method(
+    Method::new(
         "unconfirmed_txs",
         "Returns the first transactions that wait.",
         &[Param::number(
@@ -437,13 +424,13 @@ pub const METHODS: &[Method] = &[
         Now(txs::unconfirmed_txs),
     )
     .returns(WAITING),
-    method("unsafe_flush_mempool", "Drops all transactions that wait.", &[], Unsafe(txs::flush)).fails(&[NOT_OFFERED]),
-    method("unsubscribe", "Ends a subscription.", &[SUBSCRIPTION], WebSocket).fails(&[
+    Method::new("unsafe_flush_mempool", "Drops all transactions that wait.", &[], Unsafe(txs::flush)).fails(&[NOT_OFFERED]),
+    Method::new("unsubscribe", "Ends a subscription.", &[SUBSCRIPTION], WebSocket).fails(&[
         NO_WEBSOCKET,
         Case::refused("The connection has no subscription with exactly this text."),
     ]),
-    method("unsubscribe_all", "Ends all subscriptions of the connection.", &[], WebSocket).fails(&[NO_WEBSOCKET]),
-    method(
+    Method::new("unsubscribe_all", "Ends all subscriptions of the connection.", &[], WebSocket).fails(&[NO_WEBSOCKET]),
+    Method::new(
         "validators",
         "Returns one page of the validators of a height.",
         &[HEIGHT_OR_NEXT, PAGE, PER_PAGE],
