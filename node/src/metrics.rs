@@ -37,7 +37,7 @@ pub use groups::{Mempool, P2p, Rpc, Verify};
 pub use manual::manual;
 pub use register::Fact;
 use register::Subsystem;
-pub use server::{MetricsServer, serve};
+pub use server::serve;
 pub use unreadable::{Scrub, Unreadable};
 pub use waiting::Waiting;
 

@@ -21,6 +21,7 @@ use files::NodeKey;
 use mempool::{Mempool, SharedPool, TxVerifier};
 use p2p::Network;
 use replica::{Replica, ReplicaError, Status};
+use rpc::http::Handle;
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
 
@@ -35,7 +36,7 @@ use crate::{
     home::Lock,
     inbox::Inbox,
     logging,
-    metrics::{self, Metrics, MetricsServer, Sources},
+    metrics::{self, Metrics, Sources},
     network::{self, Exchange},
     os,
     progress::Progress,
@@ -131,8 +132,8 @@ pub struct Node {
     threads: Vec<JoinHandle<()>>,
     /// Keeps the scrub running; it ends when this is dropped.
     scrub_lives: Option<SyncSender<()>>,
-    rpc: Option<rpc::Handle>,
-    metrics_server: Option<MetricsServer>,
+    rpc: Option<Handle>,
+    metrics_server: Option<Handle>,
     ends: SyncSender<End>,
     ended: Receiver<End>,
     runtime: Runtime,
@@ -307,8 +308,9 @@ impl Node {
         if self.config.instrumentation.prometheus {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
             let requests_max = self.config.instrumentation.max_open_connections;
-            let server = metrics::serve(self.metrics.clone(), address, requests_max, files.metrics);
-            self.metrics_server = Some(self.clients_runtime.block_on(server)?);
+            let _on_runtime = self.clients_runtime.enter();
+            let server = metrics::serve(self.metrics.clone(), address, requests_max, files.metrics)?;
+            self.metrics_server = Some(server);
         }
         if !self.config.rpc.laddr.is_empty() {
             self.config.rpc.max_open_connections = files.rpc;
@@ -325,10 +327,8 @@ impl Node {
                 metrics: self.metrics.clone(),
                 validator,
             });
-            let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
-            listener.set_nonblocking(true).map_err(Failure::config)?;
             let _on_runtime = self.clients_runtime.enter();
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::config)?;
+            let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
             let rpc = rpc::serve(context, listener).map_err(Failure::config)?;
             self.metrics.watch_clients(rpc.clients().clone());
             self.rpc = Some(rpc);
@@ -351,12 +351,12 @@ impl Node {
 
     /// Returns the address on which the RPC listens; `None` without an RPC.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
-        self.rpc.as_ref().map(rpc::Handle::address)
+        self.rpc.as_ref().map(Handle::address)
     }
 
     /// Returns the address on which metrics are served; `None` without a metrics server.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_server.as_ref().map(|server| server.address)
+        self.metrics_server.as_ref().map(Handle::address)
     }
 
     /// Returns the handle of the p2p network.

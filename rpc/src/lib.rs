@@ -12,8 +12,9 @@
 //! |---|---|
 //! | [`context`](self) | interfaces to the rest of the node |
 //! | [`clients`] | bounds on the cost of clients, in total and for each address |
-//! | `server` | sockets, limits, HTTP status codes |
+//! | [`http`] | connections: limits, time-outs, a graceful stop; the metrics server of the node uses it too |
 //! | `stall`, `request_line` | clients that do not read; request lines that hyper refuses and CometBFT's users type |
+//! | `server` | requests and responses, HTTP status codes |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
 //! | `parsers` | bodies into calls at a bounded cost, large ones on a thread of their own |
 //! | `hosts`, `cors` | which web pages may call this node |
@@ -44,6 +45,7 @@ mod cpu;
 mod error;
 mod events;
 mod hosts;
+pub mod http;
 mod json;
 mod jsonrpc;
 mod manual;
@@ -68,5 +70,4 @@ pub use cors::Cors;
 pub use cpu::thread_cpu;
 pub use manual::manual;
 pub use openapi::openapi;
-pub use server::{Handle, serve};
-pub use stall::NoStall;
+pub use server::serve;

@@ -1,4 +1,4 @@
-//! The HTTP server of the RPC: sockets, limits, requests and responses.
+//! The RPC over HTTP: requests and responses. [`crate::http`] has the connections.
 //!
 //! | request | answer |
 //! |---|---|
@@ -13,9 +13,7 @@
 //! rate. [`crate::clients`] bounds its cost: a connection without a free place is answered with 503 and closed.
 
 use std::{
-    convert::Infallible,
     fmt::Write,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -27,49 +25,28 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::StreamExt;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    net::TcpListener,
     time::{sleep, timeout},
 };
 
 use crate::{
     args::Args,
     calls::{answers, no_room, over_budget},
-    clients::{self, Client, Clients, NoPlace, Room, Work},
+    clients::{self, Client, NoPlace, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
-    hosts, jsonrpc,
+    hosts,
+    http::{self, CLIENT_TIMEOUT, Handle, Settings, Stopped, until},
+    jsonrpc,
     methods::{self, METHODS, Server},
-    request_line::RequestLine,
-    stall::NoStall,
     uri, websocket,
 };
 
-/// Maximum time that a client may take for its next step.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum time for connections to end when the server stops.
-const STOP_TIME: Duration = Duration::from_secs(5);
-
-/// Maximum number of connections that are being refused with an answer at one time; one more is closed without an
-/// answer.
-const REFUSALS_MAX: usize = 32;
-
 /// Maximum bytes of a body that are read and dropped before it is refused.
 const DISCARDED_BYTES_MAX: usize = 2 << 20;
-
-/// Minimum size in bytes of the buffer for a request's head; hyper requires it.
-const HEADER_BYTES_MIN: usize = 8192;
-
-/// Maximum size in bytes of the buffer for a request's head, for any setting: no client needs a larger head, and each
-/// connection may hold one.
-const HEADER_BYTES_MAX: usize = 64 << 10;
 
 /// Maximum time that a health probe of an address over its budget waits.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
@@ -78,98 +55,32 @@ const PROBE_PAUSE: Duration = Duration::from_millis(100);
 /// tasks run.
 const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// Handle of a running server. Dropping it stops the server too.
-pub struct Handle {
-    address: SocketAddr,
-    clients: Arc<Clients>,
-    stop: watch::Sender<bool>,
-}
-
-impl Handle {
-    /// Returns the address on which the server listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Returns the registry of connected clients.
-    pub fn clients(&self) -> &Arc<Clients> {
-        &self.clients
-    }
-
-    /// Stops the server: takes no more requests, finishes the running ones, sends close frames to subscribers, and
-    /// waits for all that, at most 5 s.
-    pub async fn stop(self) {
-        self.stop.send_replace(true);
-        let _ = timeout(STOP_TIME, self.stop.closed()).await;
-    }
-}
-
 /// Starts to serve clients on the current tokio runtime.
 ///
 /// Errors: the listener has no address.
 pub fn serve(context: Context, listener: TcpListener) -> std::io::Result<Handle> {
-    let address = listener.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
+    let settings = Settings {
+        name: "RPC",
+        limits: context.limits.of_clients(),
+        head_time: CLIENT_TIMEOUT,
+        head_bytes_max: context.limits.header_bytes_max,
+        refusal: Some(refusal),
+    };
     let hub = Hub::new(context.limits.subscription_buffer);
     let feed = hub.clone().run((context.committed)());
-    tokio::spawn(until(stopped.clone(), feed));
-    let clients = Clients::new(context.limits.of_clients());
     let server = Arc::new(Server::new(context, hub));
-    tokio::spawn(until(stopped.clone(), {
+    let handle = http::serve(listener, settings, {
         let server = server.clone();
-        async move { server.rounds.run().await }
-    }));
-    tokio::spawn(accept(server, clients.clone(), listener, stopped));
-    Ok(Handle { address, clients, stop })
+        move |request, client, stopped| Connection { server: server.clone(), client, stopped }.respond(request)
+    })?;
+    tokio::spawn(until(handle.stopped(), feed));
+    tokio::spawn(until(handle.stopped(), async move { server.rounds.run().await }));
+    Ok(handle)
 }
 
-/// Runs `work` until it ends or the server stops.
-async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
-    tokio::select! {
-        () = work => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
-}
-
-async fn accept(server: Arc<Server>, clients: Arc<Clients>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-    let refusals = (server.context.limits.open_connections_max / 4).clamp(4, REFUSALS_MAX);
-    let refusals = Arc::new(Semaphore::new(refusals));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
-        };
-        let (socket, from) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Either this one connection broke, or no file handle is left: then others must end first.
-                tracing::warn!(%error, "the RPC cannot accept a connection");
-                clients.make_room();
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let _ = socket.set_nodelay(true);
-        match clients.enter(from.ip()) {
-            Ok(client) => {
-                let connection = connection(server.clone(), socket, client.clone(), stopped.clone());
-                tokio::spawn(async move { client.paying(connection).await });
-            }
-            Err(why) => {
-                if let Ok(turn) = refusals.clone().try_acquire_owned() {
-                    tokio::spawn(until(stopped.clone(), async move {
-                        let _turn = turn;
-                        let _ = timeout(CLIENT_TIMEOUT, refuse(socket, why)).await;
-                    }));
-                }
-            }
-        }
-    }
-}
-
-/// Answers a connection without a place, without reading its request.
-async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
-    let text = match why {
+/// Returns the text for a connection without a place.
+fn refusal(why: NoPlace) -> String {
+    match why {
         NoPlace::All(open) => {
             format!("{open} connections are open, no more are allowed (rpc.max_open_connections): try again later\n")
         }
@@ -177,39 +88,7 @@ async fn refuse(mut socket: TcpStream, why: NoPlace) -> std::io::Result<()> {
             "{open} connections of your address are open, no more are allowed (rpc.max_open_connections_per_address): close some, \
              or try again later\n"
         ),
-    };
-    let head =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n";
-    socket.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
-    socket.shutdown().await?;
-    // Closing with unread bytes would reset the connection, and the answer would be lost.
-    tokio::io::copy(&mut socket.take(1 << 20), &mut tokio::io::sink()).await.map(drop)
-}
-
-async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>, mut stopped: watch::Receiver<bool>) {
-    let header_bytes_max = server.context.limits.header_bytes_max.clamp(HEADER_BYTES_MIN, HEADER_BYTES_MAX);
-    let connection = Connection { server, client: client.clone(), stopped: stopped.clone() };
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let connection = connection.clone();
-        async move { Ok::<_, Infallible>(connection.respond(request.map(Body::new)).await) }
-    });
-    let http = http1::Builder::new()
-        .auto_date_header(false) // it panics for years that HTTP dates cannot express
-        .timer(TokioTimer::new())
-        .header_read_timeout(CLIENT_TIMEOUT)
-        .max_buf_size(header_bytes_max)
-        .serve_connection(
-            TokioIo::new(RequestLine::new(NoStall::new(socket, CLIENT_TIMEOUT, Some(client.clone())))),
-            service,
-        )
-        .with_upgrades();
-    tokio::pin!(http);
-    tokio::select! {
-        _ = &mut http => return, // errors of a client's connection need no reaction
-        () = client.has_to_leave() => return,
-        _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),
     }
-    let _ = http.await;
 }
 
 /// One connection of a client: it holds its place until the last clone is dropped, also when it becomes a WebSocket.
@@ -217,7 +96,7 @@ async fn connection(server: Arc<Server>, socket: TcpStream, client: Arc<Client>,
 struct Connection {
     server: Arc<Server>,
     client: Arc<Client>,
-    stopped: watch::Receiver<bool>,
+    stopped: Stopped,
 }
 
 impl Connection {

@@ -10,10 +10,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    time::{Instant, interval_at, sleep},
-};
+use tokio::time::{Instant, interval_at, sleep};
 
 use crate::{
     args::Args,
@@ -21,6 +18,7 @@ use crate::{
     clients::{self, Client as Connected, Place, Room, Subscribed, Taken, Work},
     error::Error,
     events::{self, CommittedHeight, Cursor, Event, Missed},
+    http::Stopped,
     jsonrpc::{self, Body, Call, Message},
     methods::{self, Server},
     query::Query,
@@ -93,12 +91,7 @@ fn end_of(error: axum::Error) -> End {
 }
 
 /// Serves a client until it disconnects, is too slow, or the server stops.
-pub async fn run(
-    server: &Arc<Server>,
-    connected: &Arc<Connected>,
-    mut socket: WebSocket,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub async fn run(server: &Arc<Server>, connected: &Arc<Connected>, mut socket: WebSocket, mut stopped: Stopped) {
     let mut client = Client {
         server,
         connected,

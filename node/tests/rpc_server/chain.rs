@@ -15,8 +15,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use node::board::ReportedEvidence;
 use replica::{CommitTiming, Committed, LiveApp, Status};
 use rpc::{
-    Accepted, Context, Cors, GenesisText, Handle, Happened, Identity, Limits, Network, PeerSeen, Pool, PoolSize,
-    Rejection, Submitter, clients::Client,
+    Accepted, Context, Cors, GenesisText, Happened, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
+    Submitter, clients::Client, http::Handle,
 };
 use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
