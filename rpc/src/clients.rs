@@ -28,9 +28,12 @@ use tokio::sync::Notify;
 
 use crate::cpu;
 
+mod budget;
 mod places;
 mod turns;
 
+use budget::Debt;
+pub use budget::Limits;
 pub use places::{Place, Places};
 pub use turns::{Turn, Turns};
 
@@ -48,32 +51,12 @@ const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 /// requests one after the other is slowed down by it and sees no error.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Burst of bytes for one address: it may save up to the budget of this many seconds and spend it at once.
-const BYTES_BURST_SECONDS: f64 = 8.0;
-
-/// Burst of processor time for one address: it may save up to the budget of this many seconds. During a burst,
-/// consensus has less.
-const CPU_BURST_SECONDS: f64 = 2.0;
-
 /// Minimum silence before an idle connection that has carried a request may be closed in favour of a new connection.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
 
 /// Maximum number of addresses without a connection whose debt is remembered. Beyond it, all debts of addresses without
 /// a connection are dropped.
 const DEBTORS_MAX: usize = 4096;
-
-/// The bounds that an operator configures.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Maximum number of concurrent connections.
-    pub connections_max: usize,
-    /// Maximum number of concurrent connections of one address.
-    pub address_connections_max: usize,
-    /// Maximum bytes per second of requests and events of one address; 0 means no limit.
-    pub bytes_per_second: usize,
-    /// Maximum processor time for one address, in percent of one core; 0 means no limit.
-    pub cpu_percent: usize,
-}
 
 /// All connected clients and the resources that each address has used.
 #[derive(Debug)]
@@ -101,14 +84,6 @@ struct Account {
     request_bytes: AtomicUsize,
     answer_bytes: AtomicUsize,
     debt: Mutex<Debt>,
-}
-
-/// Leaky buckets: the used bytes and processor time that elapsed time has not yet paid off.
-#[derive(Debug)]
-struct Debt {
-    bytes: f64,
-    cpu_seconds: f64,
-    at: Instant,
 }
 
 /// One connection. Its place becomes free when the last owner of this value drops it.
@@ -262,42 +237,16 @@ impl Open {
 
 impl Account {
     fn new() -> Self {
-        let debt = Mutex::new(Debt { bytes: 0.0, cpu_seconds: 0.0, at: Instant::now() });
         Self {
             connections: AtomicUsize::new(0),
             request_bytes: AtomicUsize::new(0),
             answer_bytes: AtomicUsize::new(0),
-            debt,
+            debt: Mutex::new(Debt::none()),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Debt> {
         self.debt.lock().expect("a thread that panics stops the process")
-    }
-}
-
-impl Debt {
-    /// Reduces the debt by what the time since the last call pays.
-    fn pay(&mut self, now: Instant, limits: &Limits) {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        self.bytes = (self.bytes - seconds * limits.bytes_per_second as f64).max(0.0);
-        self.cpu_seconds = (self.cpu_seconds - seconds * limits.cpu_percent as f64 / 100.0).max(0.0);
-    }
-
-    /// Returns the time until the debt is within the burst again, at most one hour.
-    fn wait(&mut self, now: Instant, limits: &Limits) -> Duration {
-        self.pay(now, limits);
-        let over = |used: f64, rate: f64, burst: f64| if rate > 0.0 { used / rate - burst } else { 0.0 };
-        let bytes = over(self.bytes, limits.bytes_per_second as f64, BYTES_BURST_SECONDS);
-        let cpu = over(self.cpu_seconds, limits.cpu_percent as f64 / 100.0, CPU_BURST_SECONDS);
-        Duration::from_secs_f64(bytes.max(cpu).clamp(0.0, 3600.0))
-    }
-
-    fn is_paid(&mut self, now: Instant, limits: &Limits) -> bool {
-        self.pay(now, limits);
-        let is_settled = |used: f64, rate: usize| rate == 0 || used <= 0.0;
-        is_settled(self.bytes, limits.bytes_per_second) && is_settled(self.cpu_seconds, limits.cpu_percent)
     }
 }
 
@@ -543,11 +492,6 @@ pub(crate) mod tests {
         drop(one);
         assert!(clients.enter(ip(1)).unwrap().wait() > Duration::from_secs(40));
         assert_eq!(clients.enter(ip(2)).unwrap().wait(), Duration::ZERO, "others do not pay for it");
-        let mut debt = Debt { bytes: 0.0, cpu_seconds: 10.0, at: Instant::now() };
-        let (at, second) = (debt.at, Duration::from_secs(1));
-        assert_eq!(debt.wait(at, &LIMITS), 18 * second);
-        assert_eq!(debt.wait(at + 5 * second, &LIMITS), 13 * second);
-        assert!(debt.is_paid(at + 20 * second, &LIMITS));
     }
 
     #[tokio::test]
