@@ -106,7 +106,7 @@ impl Turns {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            self.thread.txs.mempool.expire(now.steady);
+            self.thread.txs.mempool.drop_outdated(now.steady);
         }
         self.thread.replica.watch(self.thread.board.is_watched());
         let begun = Instant::now();
