@@ -31,7 +31,8 @@ use crate::{
     heard::{self, Heard},
     inbox::{Inbox, Taken},
     metrics::{Metrics, message_type},
-    network, os,
+    os,
+    penalty::penalize,
     progress::Progress,
     verify_pool::VerifyPool,
 };
@@ -143,7 +144,7 @@ impl Turns {
             Output::VerifyTxs { block_id, txs, precommits } => thread.pool.verify_block(block_id, txs, precommits),
             Output::VerifyCommit { commit } => thread.pool.verify_commit(commit),
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
-            Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
+            Output::Penalize { peer, offence } => penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),
             Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was first
             Output::Evidence(evidence) => {

@@ -8,6 +8,7 @@
 
 mod collect;
 mod consensus;
+mod family;
 mod groups;
 mod manual;
 mod process;
@@ -23,13 +24,13 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 use replica::{Committed, Input, Phase, Status};
 use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
 
 use crate::{clients::Clients, heard::Heard};
 
-pub use collect::Sources;
+pub use collect::{Snapshot, Sources};
 use consensus::Consensus;
 use groups::{Blocksync, State};
 pub use groups::{Mempool, P2p, Rpc, Verify};
@@ -94,9 +95,9 @@ impl Metrics {
         }
     }
 
-    /// Adds the metrics that other parts count: store, network, mempool.
-    pub fn watch(&self, sources: Sources) {
-        self.registry.register(Box::new(collect::Snapshot::new(sources))).expect("registered once");
+    /// Adds the metrics that other parts count, such as a [`Snapshot`].
+    pub fn watch(&self, counts: impl Collector + 'static) {
+        self.registry.register(Box::new(counts)).expect("registered once");
     }
 
     /// Adds the number of clients of the RPC.

@@ -19,6 +19,7 @@ use crate::{
     clients::Client,
     clock::time_of,
     config::Config,
+    intake,
     metrics::Metrics,
     readiness::Readiness,
     rpc::{
@@ -160,9 +161,9 @@ impl Submitter for verify_pool::Submitter {
     }
 }
 
-fn in_rpc_words<E>(answer: Result<verify_pool::Answer, E>) -> Result<Accepted, Rejection> {
+fn in_rpc_words<E>(answer: Result<intake::Answer, E>) -> Result<Accepted, Rejection> {
     // When the node stops, the sender is dropped without an answer.
-    let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::busy()));
+    let answer = answer.unwrap_or_else(|_| Err(intake::Rejection::busy()));
     answer.map(|gas_wanted| Accepted { gas_wanted }).map_err(|rejection| Rejection {
         code: rejection.code,
         codespace: rejection.codespace.to_owned(),

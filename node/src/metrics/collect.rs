@@ -6,11 +6,14 @@ use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
     core::{Collector, Desc},
-    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 use storage::{Histogram as Counted, Kv, RocksKv, Store};
 
-use super::Fact;
+use super::{
+    family::{family, label, one},
+    register::Fact,
+};
 use crate::{board::Board, os, readiness::Readiness, verify_pool::VerifyPool};
 
 /// The parts of the node whose counters are collected.
@@ -228,13 +231,14 @@ pub(super) fn facts() -> impl Iterator<Item = Fact> {
 }
 
 /// Collector that reads the sources at each scrape.
-pub(super) struct Snapshot {
+pub struct Snapshot {
     desc: Desc,
     sources: Sources,
 }
 
 impl Snapshot {
-    pub(super) fn new(sources: Sources) -> Self {
+    /// Creates the collector of these parts.
+    pub fn new(sources: Sources) -> Self {
         let desc = Desc::new("p2p_peers".into(), "of all sources".into(), vec![], Default::default());
         Self { desc: desc.expect("a fixed name"), sources }
     }
@@ -290,46 +294,6 @@ impl Families {
         family.set_metric(vec![metric]);
         self.0.push(family);
     }
-}
-
-/// Builds a family of counters or gauges.
-pub(super) fn family(name: &str, help: &str, kind: MetricType, values: Vec<(Vec<LabelPair>, f64)>) -> MetricFamily {
-    let metrics = values.into_iter().map(|(labels, value)| {
-        let mut metric = Metric::default();
-        metric.set_label(labels);
-        // The text format uses the field that matches the family's kind.
-        match kind {
-            MetricType::COUNTER => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-            }
-            _ => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
-        }
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-/// Returns a single value without labels.
-pub(super) fn one(value: f64) -> Vec<(Vec<LabelPair>, f64)> {
-    vec![(Vec::new(), value)]
-}
-
-fn label(name: &str, value: impl ToString) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_string());
-    pair
 }
 
 impl Sources {
