@@ -11,11 +11,13 @@ mod consensus;
 mod family;
 mod groups;
 mod manual;
+mod messages;
 mod process;
 mod register;
 mod server;
 mod skew;
 mod unreadable;
+mod validators;
 mod waiting;
 
 use std::{
@@ -120,7 +122,7 @@ impl Metrics {
 
     /// Shows the missing validators while a step waits for votes.
     pub fn on_waiting(&self, heard: &Heard) {
-        self.consensus.on_waiting(heard);
+        self.consensus.validators.on_waiting(heard);
     }
 
     /// Returns all series in Prometheus' text format.
@@ -156,7 +158,7 @@ impl Metrics {
 
     /// Returns the gauge of the seconds by which this clock is ahead of the other validators' clocks.
     pub fn clock_skew(&self) -> prometheus::Gauge {
-        self.consensus.clock_skew()
+        self.consensus.messages.clock_skew_seconds.clone()
     }
 
     /// Counts the changes between two statuses of the replica.
@@ -195,7 +197,7 @@ impl Metrics {
 
     /// Counts a double sign of a validator.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
-        self.consensus.on_evidence(evidence);
+        self.consensus.validators.on_evidence(evidence);
     }
 
     /// Records the time of one pass of the pruner.
