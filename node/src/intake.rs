@@ -194,9 +194,7 @@ impl Intake {
         let Handles { mempool, metrics, .. } = &self.handles;
         let TipState { reader, height, params } = tip;
         let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
-        let added = self.sound(tip, added);
-        self.count_refusal(&added);
-        let added = added?;
+        let added = self.sound(tip, added)?;
         metrics.waiting.note(added.id, since, source == Source::Local);
         Ok(added)
     }
@@ -206,7 +204,7 @@ impl Intake {
         self.sound(tip, self.handles.mempool.check(&tip.reader, tip.height, &tip.params, tx))
     }
 
-    /// Returns the mempool's result, or an error if it used rows that cannot be read.
+    /// Returns the mempool's result, or an error if it used rows that cannot be read. Counts a refusal.
     fn sound(&self, tip: &TipState<'_>, result: Result<Added, Rejection>) -> Result<Added, Rejection> {
         let result = match tip.reader.check() {
             Ok(()) => result,
@@ -215,6 +213,7 @@ impl Intake {
                 Err(Rejection::not_available())
             }
         };
+        self.count_refusal(&result);
         result
     }
 
