@@ -14,7 +14,7 @@ use super::{
     family::{family, label, one},
     register::Fact,
 };
-use crate::{board::Board, os, readiness::Readiness, verify_pool::VerifyPool};
+use crate::{board::Board, logging, os, readiness::Readiness, verify_pool::VerifyPool};
 
 /// The parts of the node whose counters are collected.
 pub struct Sources {
@@ -167,6 +167,13 @@ const VOTE_CACHE_HITS: Known = known(
 const QUEUED: Known =
     known(GAUGE, "verify_queued", &["kind"], "Items that wait for a thread of the verification pool.");
 
+const LINES_DROPPED: Known = known(
+    COUNTER,
+    "log_lines_dropped_total",
+    &[],
+    "Log lines dropped because the reader of standard output was too slow.",
+);
+
 const ALL: &[&Known] = &[
     &BATCHES,
     &SYNCS,
@@ -216,6 +223,7 @@ const ALL: &[&Known] = &[
     &VOTE_CHECKS,
     &VOTE_CACHE_HITS,
     &QUEUED,
+    &LINES_DROPPED,
 ];
 
 /// Returns the descriptions of the metrics that are collected here.
@@ -256,6 +264,7 @@ impl Collector for Snapshot {
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
+        out.put(&LINES_DROPPED, logging::dropped_lines() as f64);
         out.0
     }
 }
