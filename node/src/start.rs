@@ -134,6 +134,7 @@ impl Node {
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
         let node_key = NodeKey::load(&config.node_key_file())?;
+        warn_of_open_keys(&config);
         let files = share_files(&config);
         let (store, genesis) = open_chain(&config, files.tables)?;
         let signer = signing::load_signer(&config, &store)?;
@@ -449,6 +450,19 @@ fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::config(format!("the threads of the {name} cannot be started: {error}")))
+}
+
+/// Logs a warning for each key file that other users of the machine may read or write.
+fn warn_of_open_keys(config: &Config) {
+    for file in [config.node_key_file(), config.priv_validator_key_file()] {
+        if files::is_open_to_others(&file) {
+            tracing::warn!(
+                target: "main", file = %file.display(),
+                "other users of this machine may read or change this secret key, and whoever has it can act as this node: run \
+                 `chmod 600` on the file"
+            );
+        }
+    }
 }
 
 /// Raises the limit of open files and divides the handles; logs a warning when they are too few for the configuration.

@@ -364,6 +364,19 @@ fn log_levels_change_while_the_node_runs_and_are_the_configured_ones_after_a_res
     node.wait_for_line("committed height=");
 }
 
+#[test]
+fn a_key_file_that_others_may_read_is_one_warning_with_a_remedy() {
+    let homes = one();
+    let key = homes.home(0).join("config/priv_validator_key.json");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut node = homes.start(0);
+    node.wait_for_height(1);
+    let (code, log) = node.terminate();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("chmod 600")).collect();
+    assert_eq!((code, warnings.len()), (Some(0), 1), "{log}");
+    assert!(warnings[0].contains(" WARN ") && warnings[0].contains(&format!("file={}", key.display())), "{log}");
+}
+
 /// Returns a transfer from an account that does not exist.
 fn unpayable(nonce: u64) -> Vec<u8> {
     let key = SecretKey::from_bytes(&[7; 32]).unwrap();
