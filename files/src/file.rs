@@ -7,7 +7,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -92,6 +92,12 @@ pub fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
 /// Returns true if nothing has this path. A path that cannot be examined counts as present.
 pub fn is_absent(path: &Path) -> bool {
     matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Returns true if other users than the owner of the file may read or write it. False for a file that cannot be
+/// examined.
+pub fn is_open_to_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 fn fill(file: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {

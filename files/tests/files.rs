@@ -9,7 +9,7 @@ use std::{
 
 use files::{
     Access, AccountKey, Existing, FileError, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey, ValidatorState,
-    load_genesis, testnet::write_files,
+    is_open_to_others, load_genesis, testnet::write_files,
 };
 use genesis::sender_key;
 use serde_json::{Value, json};
@@ -239,6 +239,18 @@ fn a_broken_key_file_is_named_with_its_field() {
     let missing = ValidatorKey::load(Path::new("/nowhere/key.json")).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/key.json: cannot open: "), "{missing}");
     assert!(missing.ends_with(": restore the file, or check the path"), "{missing}");
+}
+
+#[test]
+fn a_key_that_others_may_read_or_write_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key.json");
+    assert!(!is_open_to_others(&file), "it is absent");
+    ValidatorKey { secret: key(7).into() }.save(&file, Existing::Refuse).unwrap();
+    for (mode, is_open) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true), (0o602, true)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(is_open_to_others(&file), is_open, "{mode:o}");
+    }
 }
 
 #[test]

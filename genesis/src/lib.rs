@@ -12,7 +12,7 @@
 //! | `senders` | keys of the accounts that a test network funds for load tests |
 //!
 //! Invariants:
-//! **G1** An existing [`Genesis`] is valid: it can only be created by checking (`every_mistake_is_named`).
+//! **G1** An existing [`Genesis`] is valid: it can only be created by checking (`every_mistake_in_…_is_named` in `genesis/tests/document.rs`).
 //! **G2** Documents with equal meaning have equal hashes: order and names do not count
 //! (`the_genesis_hash_covers_the_meaning_not_the_text`).
 

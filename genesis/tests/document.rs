@@ -149,12 +149,14 @@ fn mistake(pointer: &str, value: Value, says: &str) {
     assert!(error.starts_with(says), "{pointer}: {error}");
 }
 
+/// Checks what is said about each mistake: its place, the value there, and the beginning of the error.
+fn mistakes(cases: &[(&str, Value, &str)]) {
+    cases.iter().for_each(|(pointer, value, says)| mistake(pointer, value.clone(), says));
+}
+
 #[test]
-fn every_mistake_is_named() {
-    let zero = Address::default().to_string();
-    let ours = key(2).public_key().address().to_string();
-    let big = (i64::MAX / 8).to_string();
-    let cases = [
+fn every_mistake_in_the_document_is_named() {
+    mistakes(&[
         ("/genesis_time", json!("yesterday"), "genesis_time: \"yesterday\" is not an RFC 3339 time"),
         ("/genesis_time", json!(5), "genesis_time: is a number, expected a string"),
         ("/genesis_time", json!(null), "genesis_time: is missing"),
@@ -167,6 +169,14 @@ fn every_mistake_is_named() {
         ("/app_hash", json!("ABCD"), "app_hash: \"ABCD\" is not"),
         ("/app_hash", json!("00".repeat(32)), "app_hash: is 0000"),
         ("/surprise", json!(1), "surprise: is not a field here: use genesis_time, chain_id"),
+    ]);
+}
+
+#[test]
+fn every_mistake_in_validators_is_named() {
+    let ours = key(2).public_key().address().to_string();
+    let big = (i64::MAX / 8).to_string();
+    mistakes(&[
         ("/validators", json!([]), "validators: there is none"),
         ("/validators", json!({}), "validators: is an object, expected a list"),
         ("/validators", json!(null), "validators: is missing"),
@@ -207,6 +217,12 @@ fn every_mistake_is_named() {
             "validators[0].powr: is not a field here: use address, pub_key, power, name",
         ),
         ("/validators/0/name", json!("a\nb"), "validators[0].name: use at most 70 characters"),
+    ]);
+}
+
+#[test]
+fn every_mistake_in_parameters_is_named() {
+    mistakes(&[
         (
             "/consensus_params/block/max_bytes",
             json!("5"),
@@ -233,6 +249,13 @@ fn every_mistake_is_named() {
         ("/consensus_params/retain_blocks", json!("0"), "consensus_params.retain_blocks: 0 is out of range"),
         ("/consensus_params/synchrony", json!(4), "consensus_params.synchrony: is a number, expected an object"),
         ("/consensus_params/timeout", json!({}), "consensus_params.timeout: is not a field here"),
+    ]);
+}
+
+#[test]
+fn every_mistake_in_accounts_is_named() {
+    let zero = Address::default().to_string();
+    mistakes(&[
         (
             "/app_state/accounts/1/address",
             json!(zero),
@@ -251,10 +274,7 @@ fn every_mistake_is_named() {
         ("/app_state/accounts/1/balance", json!(null), "app_state.accounts[1].balance: is missing"),
         ("/app_state/accounts", json!("none"), "app_state.accounts: is a string, expected a list"),
         ("/app_state/coins", json!([]), "app_state.coins: is not a field here"),
-    ];
-    for (pointer, value, says) in cases {
-        mistake(pointer, value, says);
-    }
+    ]);
 }
 
 /// Returns 33 zero bytes in base64.

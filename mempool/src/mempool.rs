@@ -174,8 +174,8 @@ impl Mempool {
         self.inner().pool.next_nonce(sender)
     }
 
-    /// Returns true if there is no transaction for a block. Transactions that wait for an earlier nonce do not count;
-    /// those that still have to be dropped do.
+    /// Returns true if there is no transaction for a block. Transactions that wait for an earlier nonce do not count,
+    /// nor do those that still have to be dropped.
     pub fn is_empty(&self) -> bool {
         !self.inner().pool.has_ready()
     }
@@ -216,9 +216,10 @@ impl Mempool {
         self.inner().pool.update(reader, height, block_txs, touched, now);
     }
 
-    /// Drops transactions that waited too long. [`Mempool::update`] does it too; call this when there are no blocks.
-    pub fn expire(&self, now: Time) {
-        self.inner().pool.expire(now);
+    /// Drops a limited number of transactions that waited too long, or that their senders cannot pay for any more.
+    /// [`Mempool::update`] does it too; call this when there are no blocks.
+    pub fn drop_outdated(&self, now: Time) {
+        self.inner().pool.drop_outdated(now);
     }
 
     /// Drops all waiting transactions.

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `txs` | arrival | time to live, listing |
 //! | `senders` → `ordered` | nonce | what can be executed, replacement |
-//! | `ready` | fee down, arrival up | reaping: each sender's next nonce, and the first of its unordered ones |
+//! | `ready` | fee down, arrival up | reaping: each sender's heads, the next nonce and the first of its unordered ones |
+//! | `ready_until` | last height that may contain it | whether any head can go into a block |
 //! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, every unordered one |
 //! | `expiries` | height | unordered ones whose last height passed |
 //!
@@ -14,6 +15,7 @@
 //! - **M2** There are never more transactions or bytes than configured.
 //! - **M3** `spent` is the sum of the costs of a sender's transactions.
 //! - **M4** Only a sender's last nonce is evicted, so no remaining transaction loses its predecessor.
+//! - **M5** A sender that cannot pay for all of its transactions has no heads, until enough of them are dropped.
 
 use std::{
     cmp::Reverse,
@@ -39,8 +41,9 @@ use crate::{
 const REAP_MISFITS_MAX: usize = 64;
 
 /// Maximum number of transactions that one block drops because their senders cannot pay for them any more, and the same
-/// number because they expired. Further ones are dropped after the next blocks, and no block contains them: a client
-/// can make all waiting transactions invalid with one block. Dropping 1,024 takes 2 to 3 ms.
+/// number because they expired. Further ones are dropped after the next blocks and at the calls of
+/// [`Pool::drop_outdated`]; no block contains them, and no height starts for them. A client can make all waiting
+/// transactions invalid with one block. Dropping 1,024 takes 2 to 3 ms.
 const DROPS_MAX: usize = 1024;
 
 /// Position in the order of arrival.
@@ -51,6 +54,12 @@ type Row = Vec<u8>;
 
 /// Order of transactions in a block: the highest fee first, then the earliest arrival.
 type Place = (Reverse<u64>, Arrival);
+
+/// Place of a transaction that can be its sender's next in a block, and the last height that may contain it.
+type Head = (Place, Height);
+
+/// Last height of a transaction that does not expire.
+const NEVER: Height = Height(u64::MAX);
 
 /// Order of eviction: first transactions that cannot be executed yet, then the lowest fee, then the latest arrival.
 type Rank = (bool, u64, Reverse<Arrival>);
@@ -71,7 +80,8 @@ pub(super) struct Entry {
 struct Sender {
     account: Account,
     ordered: BTreeMap<u64, (Arrival, u64 /* fee */)>,
-    unordered: BTreeSet<Place>,
+    /// The unordered ones, with the last height that may contain each.
+    unordered: BTreeMap<Place, Height>,
     spent: u128,
     /// The first nonce, from the account's nonce on, that is not held.
     ready_end: u64,
@@ -83,9 +93,31 @@ impl Sender {
     }
 
     /// Returns the next transactions that a block can contain: the one with the next nonce, and the first unordered
-    /// one.
-    fn heads(&self) -> [Option<Place>; 2] {
-        [self.place(self.account.nonce), self.unordered.first().copied()]
+    /// one. There are none while some of the transactions cannot be paid for and have to be dropped.
+    fn heads(&self) -> [Option<Head>; 2] {
+        if self.is_poor() {
+            return [None; 2];
+        }
+        let unordered = self.unordered.first_key_value();
+        [self.place(self.account.nonce).map(|place| (place, NEVER)), unordered.map(|(place, last)| (*place, *last))]
+    }
+
+    /// Returns true if the balance does not cover all transactions.
+    fn is_poor(&self) -> bool {
+        self.spent > u128::from(self.account.balance)
+    }
+
+    /// Returns the transaction to drop first when the balance does not cover all: the last nonce, then the last
+    /// unordered one.
+    fn last(&self) -> Option<Arrival> {
+        let ordered = self.ordered.last_key_value().map(|(_, (arrival, _))| *arrival);
+        ordered.or(self.unordered.last_key_value().map(|((_, arrival), _)| *arrival))
+    }
+
+    /// Returns any transaction.
+    fn any(&self) -> Option<Arrival> {
+        let ordered = self.ordered.first_key_value().map(|(_, (arrival, _))| *arrival);
+        ordered.or(self.unordered.first_key_value().map(|((_, arrival), _)| *arrival))
     }
 
     fn place(&self, nonce: u64) -> Option<Place> {
@@ -97,7 +129,9 @@ impl Sender {
     fn follower(&self, order: TxOrder, place: Place) -> Option<Place> {
         match order {
             TxOrder::Nonce(nonce) => self.place(nonce.checked_add(1)?),
-            TxOrder::Expires(_) => self.unordered.range((Bound::Excluded(place), Bound::Unbounded)).next().copied(),
+            TxOrder::Expires(_) => {
+                self.unordered.range((Bound::Excluded(place), Bound::Unbounded)).next().map(|(place, _)| *place)
+            }
         }
     }
 
@@ -138,6 +172,7 @@ pub(super) struct Pool {
     senders: HashMap<Row, Sender>,
     digests: HashMap<Hash, Arrival>,
     ready: BTreeSet<Place>,
+    ready_until: BTreeSet<(Height, Arrival)>,
     evictable: BTreeSet<Rank>,
     expiries: BTreeSet<(Height, Arrival)>,
     committed: Recent,
@@ -172,6 +207,7 @@ impl Pool {
             senders: HashMap::new(),
             digests: HashMap::new(),
             ready: BTreeSet::new(),
+            ready_until: BTreeSet::new(),
             evictable: BTreeSet::new(),
             expiries: BTreeSet::new(),
             doubtful: BTreeSet::new(),
@@ -207,8 +243,9 @@ impl Pool {
         self.expired.contains(id) && !self.ids.contains_key(id)
     }
 
+    /// Returns true if the next block could contain a transaction.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ready_until.last().is_some_and(|(last, _)| *last >= self.rules.height)
     }
 
     pub fn in_order_of_arrival(&self) -> impl Iterator<Item = &Entry> {
@@ -327,7 +364,8 @@ impl Pool {
     /// Adds a transaction as planned for this state of the pool.
     pub fn add<R: Reader + ?Sized>(&mut self, reader: &R, rules: &Rules, plan: Plan, tx: VerifiedTx, now: Time) {
         let Plan { admission, sender: row, replaces, victims } = plan;
-        if rules.height < self.rules.height {
+        let is_doubtful = rules.height < self.rules.height;
+        if is_doubtful {
             self.doubtful.insert(row.clone());
         }
         self.stats.evicted += victims.len() as u64;
@@ -337,7 +375,7 @@ impl Pool {
         let (fee, cost) = (admission.fee, admission.cost);
         if !self.senders.contains_key(&row) {
             let account = View::of_state(reader).account(&admission.sender);
-            let (ordered, unordered) = (BTreeMap::new(), BTreeSet::new());
+            let (ordered, unordered) = (BTreeMap::new(), BTreeMap::new());
             let ready_end = account.nonce;
             self.senders.insert(row.clone(), Sender { account, ordered, unordered, spent: 0, ready_end });
         }
@@ -354,10 +392,13 @@ impl Pool {
                 self.expiries.insert((expires, arrival));
                 self.evictable.insert((true, fee, Reverse(arrival)));
                 self.change(&row, |sender| {
-                    sender.unordered.insert((Reverse(fee), arrival));
+                    sender.unordered.insert((Reverse(fee), arrival), expires);
                     sender.spent += cost;
                 });
             }
+        }
+        if is_doubtful && self.senders.get(&row).is_some_and(Sender::is_poor) {
+            self.poor.insert(row.clone());
         }
         self.ids.insert(tx.id(), arrival);
         self.bytes += tx.bytes().len();
@@ -365,15 +406,21 @@ impl Pool {
         self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added_height, added: now, announced: now });
     }
 
-    /// Changes a sender, and updates its heads in `ready` and its tail in `evictable`.
+    /// Changes a sender, and updates its heads in `ready` and `ready_until`, and its tail in `evictable`.
     fn change<T: Default>(&mut self, row: &Row, change: impl FnOnce(&mut Sender) -> T) -> T {
         let Some(sender) = self.senders.get_mut(row) else { return T::default() };
         let (heads, tail) = (sender.heads(), sender.tail());
         let changed = change(sender);
         let (new_heads, new_tail, is_gone) = (sender.heads(), sender.tail(), sender.len() == 0);
         for (head, new_head) in heads.into_iter().zip(new_heads).filter(|(head, new_head)| head != new_head) {
-            head.map(|head| self.ready.remove(&head));
-            self.ready.extend(new_head);
+            if let Some((place, last)) = head {
+                self.ready.remove(&place);
+                self.ready_until.remove(&(last, place.1));
+            }
+            if let Some((place, last)) = new_head {
+                self.ready.insert(place);
+                self.ready_until.insert((last, place.1));
+            }
         }
         if tail != new_tail {
             tail.map(|tail| self.evictable.remove(&tail));
@@ -428,10 +475,10 @@ impl Pool {
             let next = if followers.peek() > heads.peek() { followers.pop() } else { heads.next() };
             let Some((_, Reverse(arrival))) = next else { break };
             let entry = &self.txs[&arrival];
-            if self.is_to_be_dropped(entry) {
-                continue;
-            }
             let order = entry.tx.body().order;
+            if matches!(order, TxOrder::Expires(expires) if expires < self.rules.height) {
+                continue; // it has to be dropped; those after it have to wait, so that this is checked once per sender
+            }
             let (gas, bytes) = (gas(&entry.tx).unsigned_abs(), Block::tx_bytes_in_block(entry.tx.bytes().len()));
             let fits = gas <= gas_left && bytes <= bytes_left;
             if fits {
@@ -451,13 +498,6 @@ impl Pool {
         reaped
     }
 
-    /// Returns true if the transaction still has to be dropped. Then no later transaction of its sender is reaped
-    /// either, so that this is checked once for each sender and not for all its transactions.
-    fn is_to_be_dropped(&self, entry: &Entry) -> bool {
-        let is_over = matches!(entry.tx.body().order, TxOrder::Expires(expires) if expires < self.rules.height);
-        is_over || !self.poor.is_empty() && self.poor.contains(&entry.sender)
-    }
-
     /// Updates the pool after a committed block. Cost: the transactions and changed rows of the block, and
     /// [`DROPS_MAX`]; nothing else is checked, unless parameters changed.
     pub fn update<'a, R: Reader + ?Sized>(
@@ -474,9 +514,7 @@ impl Pool {
         block_txs.iter().for_each(|id| self.committed.insert(*id));
         let mut rows: BTreeSet<Row> = std::mem::take(&mut self.doubtful);
         rows.extend(touched.filter(|row| self.senders.contains_key(*row)).map(<[u8]>::to_vec));
-        rows.append(&mut self.poor);
-        let mut drops_left = DROPS_MAX;
-        rows.iter().for_each(|row| self.recheck(reader, row, &mut drops_left));
+        rows.iter().for_each(|row| self.recheck(reader, row));
         for id in block_txs {
             if let Some(arrival) = self.ids.get(id) {
                 self.remove(*arrival);
@@ -485,21 +523,14 @@ impl Pool {
         if params_changed {
             self.recheck_all(reader);
         }
-        self.expire(now);
+        self.drop_outdated(now);
     }
 
-    /// Drops the executed transactions of one sender, and those that its balance does not cover any more: the last
-    /// nonces first, then the last unordered ones, at most `drops_left`.
-    fn recheck<R: Reader + ?Sized>(&mut self, reader: &R, row: &Row, drops_left: &mut usize) {
+    /// Drops the executed transactions of one sender, and notes the sender if its balance does not cover the others.
+    fn recheck<R: Reader + ?Sized>(&mut self, reader: &R, row: &Row) {
         let Some(sender) = self.senders.get(row) else { return };
-        let any = sender
-            .ordered
-            .first_key_value()
-            .map(|(_, (arrival, _))| *arrival)
-            .or(sender.unordered.first().map(|(_, arrival)| *arrival));
-        let address =
-            any.map(|arrival| self.txs[&arrival].tx.body().signer.address()).expect("a sender has transactions");
-        let account = View::of_state(reader).account(&address);
+        let any = sender.any().expect("a sender has transactions");
+        let account = View::of_state(reader).account(&self.txs[&any].tx.body().signer.address());
         self.stats.rechecked += sender.len() as u64;
         let executed = self.change(row, |sender| {
             sender.account = account;
@@ -507,19 +538,8 @@ impl Pool {
             sender.ordered.range(..account.nonce).map(|(_, (arrival, _))| *arrival).collect::<Vec<_>>()
         });
         executed.into_iter().for_each(|arrival| drop(self.remove(arrival)));
-        while let Some(sender) = self.senders.get(row).filter(|sender| sender.spent > u128::from(account.balance)) {
-            if *drops_left == 0 {
-                self.poor.insert(row.clone());
-                return;
-            }
-            *drops_left -= 1;
-            let last = sender
-                .ordered
-                .last_key_value()
-                .map(|(_, (arrival, _))| *arrival)
-                .or(sender.unordered.last().map(|(_, arrival)| *arrival));
-            self.remove(last.expect("a sender has transactions"));
-            self.stats.dropped += 1;
+        if self.senders.get(row).is_some_and(Sender::is_poor) {
+            self.poor.insert(row.clone());
         }
     }
 
@@ -540,8 +560,32 @@ impl Pool {
         refused.into_iter().for_each(|arrival| drop(self.remove(arrival)));
     }
 
-    /// Drops transactions that no later block may contain, and those that waited too long: at most [`DROPS_MAX`].
-    pub fn expire(&mut self, now: Time) {
+    /// Drops transactions that no later block may contain, and those that waited too long: at most [`DROPS_MAX`] that
+    /// their senders cannot pay for, and as many that are too old.
+    pub fn drop_outdated(&mut self, now: Time) {
+        self.drop_unpaid();
+        self.drop_expired(now);
+    }
+
+    /// Drops transactions that the balances of their senders do not cover: of each sender the last nonces first, then
+    /// the last unordered ones.
+    fn drop_unpaid(&mut self) {
+        let mut drops_left = DROPS_MAX;
+        while let Some(row) = self.poor.first().cloned() {
+            while let Some(sender) = self.senders.get(&row).filter(|sender| sender.is_poor()) {
+                if drops_left == 0 {
+                    return;
+                }
+                drops_left -= 1;
+                let last = sender.last().expect("a sender has transactions");
+                self.remove(last);
+                self.stats.dropped += 1;
+            }
+            self.poor.remove(&row);
+        }
+    }
+
+    fn drop_expired(&mut self, now: Time) {
         let mut drops_left = DROPS_MAX;
         while drops_left > 0
             && let Some((_, arrival)) =

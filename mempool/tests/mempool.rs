@@ -109,6 +109,16 @@ impl Node {
         outcome.results.txs.iter().filter(|result| result.code != 0).count()
     }
 
+    /// Returns the number of times that the mempool reports from now on that it has a transaction for a block.
+    fn count_calls(&self) -> Arc<AtomicUsize> {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        self.pool.on_ready(move || {
+            counter.fetch_add(1, Relaxed);
+        });
+        calls
+    }
+
     fn account(&self, seed: u8) -> Account {
         View::of_state(&self.rows).account(&address(seed))
     }
@@ -302,11 +312,11 @@ fn a_transaction_that_waits_too_long_is_dropped() {
     let mut node = Node::new(Config { ttl, ttl_heights: Some(3), ..Config::default() }, &[1000, 1000]);
     node.add(&nonce(1, 0, 1)).unwrap();
     node.now = node.now.saturating_add(ttl);
-    node.pool.expire(node.now);
+    node.pool.drop_outdated(node.now);
     node.add(&nonce(2, 0, 1)).unwrap();
     assert_eq!(node.pool.stats().txs, 2);
     node.now = node.now.saturating_add(Duration::from_nanos(1));
-    node.pool.expire(node.now);
+    node.pool.drop_outdated(node.now);
     assert_eq!(node.order(), [(2, 1)]);
     for left in [1, 1, 1, 0] {
         node.commit(&[]);
@@ -403,11 +413,7 @@ fn a_transaction_sent_again_is_announced_again_at_a_limited_rate() {
 #[test]
 fn the_block_builder_is_notified_when_transactions_are_ready() {
     let mut node = Node::new(Config::default(), &[1000, 1000]);
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counter = calls.clone();
-    node.pool.on_ready(move || {
-        counter.fetch_add(1, Relaxed);
-    });
+    let calls = node.count_calls();
     node.add(&nonce(1, 1, 1)).unwrap();
     assert_eq!(calls.load(Relaxed), 0, "it cannot be executed yet");
     node.add(&nonce(1, 0, 1)).unwrap();
@@ -509,7 +515,7 @@ proptest! {
                 }
                 Step::Wait { seconds } => {
                     node.now = node.now.saturating_add(Duration::from_secs(seconds));
-                    node.pool.expire(node.now);
+                    node.pool.drop_outdated(node.now);
                 }
             }
             check(&node, &committed)?;
@@ -520,7 +526,7 @@ proptest! {
 /// Maximum number of transactions that one block drops for one reason.
 const DROPS_MAX: usize = 1024;
 
-/// No block contains transactions that still have to be dropped.
+/// No block contains transactions that still have to be dropped, and no height starts for them.
 #[test]
 fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000; 3]);
@@ -531,7 +537,10 @@ fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
     // The senders spend their whole balance with transactions that clients sent to other nodes.
     let spends = [1, 2].map(|from| transfers(from, TxOrder::Nonce(0), 16, 62_499, 16));
     assert_eq!(node.commit(&spends), 0);
+    assert!(node.pool.is_empty() && node.reap().is_empty());
+    let calls = node.count_calls();
     node.add(&nonce(3, 0, 1)).unwrap();
+    assert_eq!(calls.load(Relaxed), 1, "this one can go into a block");
     // Nonce 0 of sender 1 is already used.
     let (mut waits, mut blocks) = (node.pool.stats().txs, 1);
     assert_eq!(waits, 5999 - DROPS_MAX + 1);
@@ -547,21 +556,37 @@ fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
 }
 
 #[test]
+fn what_a_sender_can_pay_for_is_ready_again_without_a_block() {
+    let mut node = Node::new(Config::default(), &[6000, 1]);
+    for n in 0..3000 {
+        node.add(&tx(1, TxOrder::Nonce(n), 1, 1)).unwrap();
+    }
+    assert_eq!(node.commit(&[tx(1, TxOrder::Nonce(0), 1, 5899)]), 0);
+    assert_eq!(node.account(1).balance, 100);
+    for left in [2999 - DROPS_MAX, 2999 - 2 * DROPS_MAX] {
+        assert_eq!((node.pool.stats().txs, node.pool.is_empty(), node.reap().len()), (left, true, 0));
+        node.pool.drop_outdated(node.now);
+    }
+    assert_eq!((node.pool.stats().txs, node.pool.is_empty(), node.reap().len()), (50, false, 50));
+}
+
+#[test]
 fn transactions_that_are_too_old_are_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000]);
     for n in 0..3000 {
         node.add(&expires(1, 2, 1 + n / 64, 1 + n % 64)).unwrap();
     }
+    assert!(!node.pool.is_empty());
     node.commit(&[]);
     assert_eq!(node.pool.stats().txs, 3000);
     for left in [2, 1, 0] {
         if left == 2 {
             node.commit(&[]);
         } else {
-            node.pool.expire(node.now);
+            node.pool.drop_outdated(node.now);
         }
         assert_eq!(node.pool.stats().txs, 3000_usize.saturating_sub((3 - left) * DROPS_MAX));
-        assert!(node.reap().is_empty(), "what is left is in no block");
+        assert!(node.reap().is_empty() && node.pool.is_empty(), "what is left is in no block");
     }
 }
 

@@ -32,7 +32,8 @@ use crate::{
     heard::{self, Heard},
     inbox::{Inbox, Taken},
     metrics::{Metrics, message_type},
-    network, os,
+    os,
+    penalty::penalize,
     progress::Progress,
     verify_pool::VerifyPool,
 };
@@ -107,7 +108,7 @@ impl Turns {
         let now = self.clock.now();
         self.thread.metrics.on_inputs(inputs, &self.status);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            self.thread.txs.mempool.expire(now.steady);
+            self.thread.txs.mempool.drop_outdated(now.steady);
         }
         self.thread.replica.watch(self.thread.board.is_watched());
         let begun = Instant::now();
@@ -144,7 +145,7 @@ impl Turns {
             Output::VerifyTxs { block_id, txs, precommits } => thread.pool.verify_block(block_id, txs, precommits),
             Output::VerifyCommit { commit } => thread.pool.verify_commit(commit),
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
-            Output::Penalize { peer, offence } => network::penalize(&thread.network, peer, &offence),
+            Output::Penalize { peer, offence } => penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),
             Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was first
             Output::Evidence(evidence) => {

@@ -11,10 +11,11 @@
 //! | module | content |
 //! |---|---|
 //! | [`config`] | settings: defaults < file < environment < flags |
-//! | [`start`] | starts the parts in dependency order; waits for any to end |
+//! | [`start`], [`stop`] | start the parts in dependency order and wait for any to end; end the node |
 //! | [`consensus_thread`] | the loop: inputs in, one step, outputs out, in order |
-//! | [`verify_pool`] | checks of signatures and transactions, beside the loop, fair between peers |
-//! | [`network`] | turns network events into inputs, and offences into penalties |
+//! | [`verify_pool`] | threads and queues for checks of signatures, beside the loop, fair between peers |
+//! | [`intake`] | transactions of clients and peers on their way into the mempool |
+//! | [`network`] | turns network events into inputs; exchanges blocks and transactions with peers |
 //! | [`admin`] | requests of this machine's operator to the running node |
 //! | [`beginning`] | the genesis document, read when it is new to the store |
 //! | [`board`] | the state of the loop that other threads can see |
@@ -37,11 +38,13 @@ pub mod file_handles;
 pub mod heard;
 pub mod home;
 pub mod inbox;
+pub mod intake;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod network;
 pub mod os;
+mod penalty;
 pub mod progress;
 pub mod pruner;
 pub mod readiness;
@@ -53,4 +56,5 @@ mod scrub;
 pub mod signals;
 pub mod signing;
 pub mod start;
+pub mod stop;
 pub mod verify_pool;

@@ -3,8 +3,8 @@
 //! `plain`: `2026-11-23T02:14:47.123Z INFO  consensus  committed height=7 round=0 txs=3`. `json`: the same as one
 //! object with `time`, `level`, `module`, `message` and the fields.
 //!
-//! A separate thread writes the lines from a bounded queue. If a terminal or disk is slow, lines are dropped, counted
-//! and reported; consensus is never delayed.
+//! A separate thread writes the lines from a bounded queue. If a terminal or disk is slow, lines are dropped, reported
+//! in the output and counted ([`dropped_lines`]); consensus is never delayed.
 
 use std::{
     fmt::{self, Write as _},
@@ -159,6 +159,11 @@ pub fn flush() {
     }
 }
 
+/// Returns the number of lines that were dropped since the start because the output was too slow.
+pub fn dropped_lines() -> u64 {
+    LINES.get().map_or(0, |lines| lines.dropped.load(Ordering::Relaxed))
+}
+
 static LINES: OnceLock<Lines> = OnceLock::new();
 
 enum Line {
@@ -194,7 +199,7 @@ impl Lines {
 
 /// Writes lines until all senders are gone. Errors of the output are ignored: the node continues.
 fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut out: impl io::Write) {
-    let mut text = Vec::new();
+    let (mut text, mut reported) = (Vec::new(), 0);
     while let Ok(first) = lines.recv() {
         let mut next = Ok(first);
         let mut done = Vec::new();
@@ -209,8 +214,9 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut out: impl io::Wr
             }
             next = if text.len() < 1 << 16 { lines.try_recv() } else { Err(TryRecvError::Empty) };
         }
-        let lost = dropped.swap(0, Ordering::Relaxed);
+        let lost = dropped.load(Ordering::Relaxed) - reported;
         if lost > 0 {
+            reported += lost;
             text.extend_from_slice(format!("... {lost} lines were dropped: the output is too slow\n").as_bytes());
         }
         let _ = out.write_all(&text).and_then(|()| out.flush());
@@ -397,6 +403,7 @@ mod tests {
         write_lines(&lines, &dropped, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "line 0\nline 1\n... 3 lines were dropped: the output is too slow\n");
+        assert_eq!(dropped.load(Ordering::Relaxed), 3, "the metric is a total since the start");
     }
 
     #[test]

@@ -8,13 +8,16 @@
 
 mod collect;
 mod consensus;
+mod family;
 mod groups;
 mod manual;
+mod messages;
 mod process;
 mod register;
 mod server;
 mod skew;
 mod unreadable;
+mod validators;
 mod waiting;
 
 use std::{
@@ -23,14 +26,14 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 use replica::{Committed, Input, Phase, Status};
 use rpc::clients::Clients;
 use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
 
 use crate::heard::Heard;
 
-pub use collect::Sources;
+pub use collect::{Snapshot, Sources};
 use consensus::Consensus;
 use groups::{Blocksync, State};
 pub use groups::{Mempool, P2p, Rpc, Verify};
@@ -95,9 +98,9 @@ impl Metrics {
         }
     }
 
-    /// Adds the metrics that other parts count: store, network, mempool.
-    pub fn watch(&self, sources: Sources) {
-        self.registry.register(Box::new(collect::Snapshot::new(sources))).expect("registered once");
+    /// Adds the metrics that other parts count, such as a [`Snapshot`].
+    pub fn watch(&self, counts: impl Collector + 'static) {
+        self.registry.register(Box::new(counts)).expect("registered once");
     }
 
     /// Adds the number of clients of the RPC.
@@ -120,7 +123,7 @@ impl Metrics {
 
     /// Shows the missing validators while a step waits for votes.
     pub fn on_waiting(&self, heard: &Heard) {
-        self.consensus.on_waiting(heard);
+        self.consensus.validators.on_waiting(heard);
     }
 
     /// Returns all series in Prometheus' text format.
@@ -156,7 +159,7 @@ impl Metrics {
 
     /// Returns the gauge of the seconds by which this clock is ahead of the other validators' clocks.
     pub fn clock_skew(&self) -> prometheus::Gauge {
-        self.consensus.clock_skew()
+        self.consensus.messages.clock_skew_seconds.clone()
     }
 
     /// Counts the changes between two statuses of the replica.
@@ -195,7 +198,7 @@ impl Metrics {
 
     /// Counts a double sign of a validator.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
-        self.consensus.on_evidence(evidence);
+        self.consensus.validators.on_evidence(evidence);
     }
 
     /// Records the time of one pass of the pruner.

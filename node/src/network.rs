@@ -1,5 +1,4 @@
-//! Turns network events into inputs of the replica, reports offences to the network, and exchanges blocks and transactions
-//! with peers.
+//! Turns network events into inputs of the replica, and exchanges blocks and transactions with peers.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +16,7 @@ use types::{
     limits::{SYNC_RESPONSE_BYTES_MAX, TX_BATCH_BYTES_MAX, TX_BYTES_MAX, TXS_PER_REQUEST_MAX, WAITING_TXS_MAX},
 };
 
-use crate::{inbox::Inbox, metrics::Metrics, verify_pool::VerifyPool};
+use crate::{inbox::Inbox, metrics::Metrics, penalty::penalize, verify_pool::VerifyPool};
 
 /// Maximum number of responses that are prepared at one time, each up to `SYNC_RESPONSE_BYTES_MAX`. Others wait; the
 /// network bounds their number.
@@ -243,20 +242,6 @@ fn groups(txs: &[(TxId, u32)]) -> Vec<Vec<(TxId, u32)>> {
         }
     }
     groups
-}
-
-/// Reports an offence of a peer to the network as a penalty with a weight.
-pub fn penalize(network: &Network, peer: Peer, offence: &Offence) {
-    tracing::warn!(target: "p2p", peer = %peer, reason = %offence, "a peer misbehaved");
-    let weight = match offence {
-        Offence::Malformed(_) => p2p::Offence::GARBAGE,
-        Offence::BadSignature(_) => p2p::Offence::BAD_SIGNATURE,
-        Offence::BadBlock(_) => p2p::Offence::INVALID,
-        Offence::BadResponse(_) => p2p::Offence::INVALID,
-        Offence::Unserved(_) => p2p::Offence::UNSERVED,
-        Offence::Flood(_) => p2p::Offence::FLOOD,
-    };
-    network.penalize(NodeId(peer.0), weight);
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use storage::{RocksKv, Store};
 use types::{Address, ConsensusPublicKey, Evidence, TxId};
 
 use crate::{
-    beginning::Beginning, board::Board, clock::time_of, config::Config, metrics::Metrics, os, readiness::Readiness,
-    verify_pool,
+    beginning::Beginning, board::Board, clock::time_of, config::Config, intake, metrics::Metrics, os,
+    readiness::Readiness, verify_pool,
 };
 
 /// The handles of the node's parts that are passed to the RPC.
@@ -156,9 +156,9 @@ impl Submitter for verify_pool::Submitter {
     }
 }
 
-fn in_rpc_words<E>(answer: Result<verify_pool::Answer, E>) -> Result<Accepted, Rejection> {
+fn in_rpc_words<E>(answer: Result<intake::Answer, E>) -> Result<Accepted, Rejection> {
     // When the node stops, the sender is dropped without an answer.
-    let answer = answer.unwrap_or_else(|_| Err(verify_pool::Rejection::busy()));
+    let answer = answer.unwrap_or_else(|_| Err(intake::Rejection::busy()));
     answer.map(|gas_wanted| Accepted { gas_wanted }).map_err(|rejection| Rejection {
         code: rejection.code,
         codespace: rejection.codespace.to_owned(),

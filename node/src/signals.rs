@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     exit::{Code, Failure},
     logging, os,
-    start::Stopper,
+    stop::Stopper,
 };
 
 /// The system error for which signals cannot be handled.

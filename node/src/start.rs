@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,10 +20,11 @@ use consensus::Signer;
 use files::NodeKey;
 use mempool::{Mempool, SharedPool, TxVerifier};
 use p2p::Network;
-use replica::{Replica, ReplicaError, Status};
+use replica::{Replica, ReplicaError, Status, Verifier};
 use rpc::http::Handle;
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
+use types::Address;
 
 use crate::{
     admin,
@@ -35,8 +36,9 @@ use crate::{
     file_handles::Files,
     home::Lock,
     inbox::Inbox,
+    intake::{self, Intake},
     logging,
-    metrics::{self, Metrics, Sources},
+    metrics::{self, Metrics, Snapshot, Sources},
     network::{self, Exchange},
     os,
     progress::Progress,
@@ -46,6 +48,7 @@ use crate::{
     scrub::{self, Scrub},
     signals::NodeSignals,
     signing,
+    stop::{End, Stopper, end_after, end_on_panic},
     verify_pool::{Deps, Submitter, VerifyPool},
 };
 
@@ -58,20 +61,6 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Maximum time of a graceful stop before the process is ended. Nothing is lost then: every sent message is durable.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
-
-/// Handle that stops a node, from any thread.
-#[derive(Clone)]
-pub struct Stopper(SyncSender<End>);
-
-/// The result of a part that ended; `Ok` if it was asked to.
-type End = Result<(), Failure>;
-
-impl Stopper {
-    /// Asks the node to stop gracefully. Further calls have no effect.
-    pub fn stop(&self) {
-        let _ = self.0.try_send(Ok(())); // full: the node is ending already
-    }
-}
 
 /// Runs the node of a home until it is asked to stop (by `signals`, or by the [`Stopper`] given to `with_stopper`), or
 /// a part of it ends.
@@ -103,38 +92,35 @@ pub fn run(config: Config, signals: &NodeSignals, with_stopper: impl FnOnce(Stop
     result
 }
 
-/// Installs a hook that ends the process on a panic. A stopped validator is safe; one that lost a thread is not.
-fn end_on_panic() {
-    std::panic::set_hook(Box::new(|info| {
-        let thread = thread::current();
-        let place = info.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        let reason = info.payload_as_str().unwrap_or("no reason given");
-        tracing::error!(
-            target: "main", thread = thread.name().unwrap_or("unnamed"), place, reason,
-            "an invariant is broken; the node stops, so that it cannot sign a wrong message. Keep the log and the home, and report \
-             this as a bug"
-        );
-        logging::flush();
-        os::exit_now(Code::Invariant as u8);
-    }));
+/// The parts of a node that other parts use.
+struct Parts {
+    store: Arc<Store<RocksKv>>,
+    txs: SharedPool,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+    inbox: Arc<Inbox>,
+    network: Network,
+    pool: Arc<VerifyPool>,
+}
+
+/// The threads of a node, without those of its runtimes.
+struct Threads {
+    consensus: JoinHandle<()>,
+    /// Threads of the verify pool, the pruner and the scrub.
+    others: Vec<JoinHandle<()>>,
+    /// Keeps the scrub running; it ends when this is dropped.
+    scrub_lives: SyncSender<()>,
 }
 
 /// A running node with all its parts.
 pub struct Node {
     config: Config,
-    store: Arc<Store<RocksKv>>,
-    board: Arc<Board>,
-    inbox: Arc<Inbox>,
-    pool: Arc<VerifyPool>,
-    network: Network,
-    metrics: Arc<Metrics>,
+    parts: Parts,
     readiness: Readiness,
-    threads: Vec<JoinHandle<()>>,
-    /// Keeps the scrub running; it ends when this is dropped.
-    scrub_lives: Option<SyncSender<()>>,
+    threads: Threads,
     rpc: Option<Handle>,
     metrics_server: Option<Handle>,
-    ends: SyncSender<End>,
+    stopper: Stopper,
     ended: Receiver<End>,
     runtime: Runtime,
     /// Runtime of the RPC and the metrics server.
@@ -149,142 +135,45 @@ impl Node {
     pub fn start(config: Config) -> Result<Self, Failure> {
         let lock = Lock::take(&config.data_dir())?;
         let node_key = NodeKey::load(&config.node_key_file())?;
+        warn_of_open_keys(&config);
         let files = share_files(&config);
-        let kv = open_database(&config, files.tables)?;
-        let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
-        let store = Arc::new(Store::open(kv, genesis.chain_id())?);
-        if let Some(document) = genesis.document.take() {
-            Replica::begin(&store, &document).map_err(cannot_open)?;
-            genesis.file_hash.map_or(Ok(()), |hash| store.note_genesis_file(hash))?;
-        }
+        let (store, genesis) = open_chain(&config, files.tables)?;
         let signer = signing::load_signer(&config, &store)?;
-        let us = signer.as_ref().map(Signer::address);
-        let signed = signer.as_ref().map(|signer| signer.state().clone());
         let validator = signer.as_ref().map(|signer| *signer.public_key());
+        let us = validator.map(|key| key.address());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
-        let mempool = Arc::new(Mempool::new(mempool_config(&config), genesis.chain_id().clone()));
-        // Transactions in the mempool are verified, and are not verified again when they arrive in a block.
-        let txs = Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size)));
-        let (mut replica, verifier) =
-            Replica::resume(replica_config(&config), store.clone(), signer).map_err(cannot_open)?;
-        replica.on_phase(metrics.phase_clock());
-        let app = replica.app();
-        if let Some(signed) = signed {
-            replica.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;
-        }
-        let board = Arc::new(Board::new(replica.status()));
+        let (replica, verifier) = resume(&config, &store, &metrics, signer)?;
         let propose_bound = show_tip(&store, &metrics, &replica.status(), us)?;
-        let inbox = Arc::new(Inbox::default());
-        let (ends, ended) = sync_channel(16);
+        let app = replica.app();
 
         let runtime = runtime_of("network", os::prefer_latency)?;
         let clients_runtime = runtime_of("clients", os::serve_clients)?;
         let mut p2p = p2p_config(&config, &genesis)?;
         p2p.max_inbound = files.inbound_peers;
         let (network, events) = runtime.block_on(p2p::start(p2p, node_key))?;
-        let deps = Deps {
-            verifier,
-            txs: txs.clone(),
-            mempool: mempool.clone(),
-            store: store.clone(),
-            network: network.clone(),
-            inbox: inbox.clone(),
-            metrics: metrics.clone(),
-            is_broadcasting: config.mempool.broadcast,
-        };
-        let pool = VerifyPool::new(deps);
-        let mut threads = pool.start(config.consensus.verify_threads);
-        let exchange = Exchange::new(network::Handles {
-            network: network.clone(),
-            pool: pool.clone(),
-            store: store.clone(),
-            mempool: mempool.clone(),
-            metrics: metrics.clone(),
-            is_broadcasting: config.mempool.broadcast,
-        });
-        runtime.spawn(exchange.pass_events(events, inbox.clone()));
-        mempool.on_ready({
-            let inbox = inbox.clone();
-            move || {
-                inbox.try_push(replica::Input::TxsAvailable); // full: the loop will look anyway
-            }
-        });
-        mempool.on_outgoing({
-            let pool = Arc::downgrade(&pool); // weak, because the pool holds the mempool
-            move || {
-                if let Some(pool) = pool.upgrade() {
-                    pool.on_outgoing();
-                }
-            }
-        });
 
-        let on_end = |ends: SyncSender<End>| {
-            move |end: End| {
-                // A part that ends without error was asked to by this node.
-                if end.is_err() {
-                    let _ = ends.try_send(end);
-                }
-            }
-        };
-        let keeps = pruner::Keeps { all: config.storage.keep_all, time: config.storage.retain_time };
-        let (wake_pruner, pruner) = pruner::start(store.clone(), metrics.clone(), keeps, on_end(ends.clone()));
-        let (scrub_lives, scrub) = scrub::start(Scrub {
-            store: store.clone(),
-            app: app.clone(),
-            metrics: metrics.clone(),
-            bytes_per_second: config.storage.scrub_bytes_per_second,
-        });
-        let consensus = ConsensusThread {
-            replica,
-            txs: SharedPool { mempool: mempool.clone(), verifier: txs.clone() },
-            inbox: inbox.clone(),
-            network: network.clone(),
-            pool: pool.clone(),
-            board: board.clone(),
-            metrics: metrics.clone(),
-            pruner: wake_pruner,
-            us,
-            progress: Progress::new(us, propose_bound, config.consensus.empty_block_interval),
-        };
-        let end = on_end(ends.clone());
-        let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
-        threads.insert(0, consensus.expect("a thread can be started"));
-        threads.extend([pruner, scrub]);
-
-        let interval = config.consensus.empty_block_interval;
-        let stall_after = config.instrumentation.stall_after;
-        let readiness = Readiness::new(board.clone(), network.clone(), us, metrics.clock_skew(), stall_after, interval);
-        metrics.watch(Sources {
-            store: store.clone(),
-            network: network.clone(),
-            board: board.clone(),
-            mempool: mempool.clone(),
-            txs,
-            pool: pool.clone(),
-            readiness: readiness.clone(),
-            data_dir: config.data_dir(),
-            mempool_max: (config.mempool.size, config.mempool.max_txs_bytes),
-        });
+        let parts = Parts::new(&config, store, metrics, network, replica.status(), verifier);
+        let (stopper, ended) = Stopper::new();
+        let progress = Progress::new(us, propose_bound, config.consensus.empty_block_interval);
+        parts.wake_for_txs();
+        let threads = parts.start_threads(&config, replica, us, progress, &stopper);
+        runtime.spawn(parts.exchange(&config).pass_events(events, parts.inbox.clone()));
+        let readiness = parts.readiness(&config, us);
+        parts.metrics.watch(Snapshot::new(parts.sources(&config, readiness.clone())));
         let mut node = Self {
             config,
-            store,
-            board,
-            inbox,
-            pool,
-            network,
-            metrics,
+            parts,
             readiness,
             threads,
-            scrub_lives: Some(scrub_lives),
             rpc: None,
             metrics_server: None,
-            ends,
+            stopper,
             ended,
             runtime,
             clients_runtime,
             _lock: lock,
         };
-        if let Err(failure) = node.serve(genesis, app, mempool, validator, files) {
+        if let Err(failure) = node.serve(genesis, app, validator, files) {
             let _ = node.stop(); // the first failure is the one to report
             return Err(failure);
         }
@@ -297,19 +186,18 @@ impl Node {
         &mut self,
         genesis: Beginning,
         app: replica::LiveApp,
-        mempool: Arc<Mempool>,
         validator: Option<types::ConsensusPublicKey>,
         files: Files,
     ) -> Result<(), Failure> {
         {
             let _on_runtime = self.runtime.enter();
-            admin::serve(&self.config.data_dir(), self.store.clone());
+            admin::serve(&self.config.data_dir(), self.parts.store.clone());
         }
         if self.config.instrumentation.prometheus {
             let address = address(&self.config.instrumentation.prometheus_listen_addr);
             let requests_max = self.config.instrumentation.max_open_connections;
             let _on_runtime = self.clients_runtime.enter();
-            let server = metrics::serve(self.metrics.clone(), address, requests_max, files.metrics)?;
+            let server = metrics::serve(self.parts.metrics.clone(), address, requests_max, files.metrics)?;
             self.metrics_server = Some(server);
         }
         if !self.config.rpc.laddr.is_empty() {
@@ -317,20 +205,20 @@ impl Node {
             let context = rpc_parts::context(rpc_parts::NodeHandles {
                 config: &self.config,
                 genesis,
-                store: self.store.clone(),
+                store: self.parts.store.clone(),
                 app,
-                mempool,
-                submitter: Submitter(self.pool.clone()),
-                network: self.network.clone(),
-                board: self.board.clone(),
+                mempool: self.parts.txs.mempool.clone(),
+                submitter: self.submitter(),
+                network: self.parts.network.clone(),
+                board: self.parts.board.clone(),
                 readiness: self.readiness.clone(),
-                metrics: self.metrics.clone(),
+                metrics: self.parts.metrics.clone(),
                 validator,
             });
             let _on_runtime = self.clients_runtime.enter();
             let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
             let rpc = rpc::serve(context, listener).map_err(Failure::config)?;
-            self.metrics.watch_clients(rpc.clients().clone());
+            self.parts.metrics.watch_clients(rpc.clients().clone());
             self.rpc = Some(rpc);
         }
         Ok(())
@@ -341,10 +229,10 @@ impl Node {
         let or_none =
             |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
         let listening: Vec<String> =
-            self.network.listening().iter().map(|(transport, socket)| format!("{transport:?}:{socket}")).collect();
+            self.network().listening().iter().map(|(transport, socket)| format!("{transport:?}:{socket}")).collect();
         tracing::info!(
-            target: "main", version = env!("CARGO_PKG_VERSION"), chain = %self.store.chain_id(), node_id = %self.network.id(),
-            height = self.board.status().tip.0, p2p = %listening.join(","), rpc = %or_none(self.rpc_address()),
+            target: "main", version = env!("CARGO_PKG_VERSION"), chain = %self.store().chain_id(), node_id = %self.network().id(),
+            height = self.board().status().tip.0, p2p = %listening.join(","), rpc = %or_none(self.rpc_address()),
             metrics = %or_none(self.metrics_address()), home = %self.config.home.display(), "started"
         );
     }
@@ -361,27 +249,27 @@ impl Node {
 
     /// Returns the handle of the p2p network.
     pub fn network(&self) -> &Network {
-        &self.network
+        &self.parts.network
     }
 
     /// Returns the published state of the consensus thread.
     pub fn board(&self) -> &Arc<Board> {
-        &self.board
+        &self.parts.board
     }
 
     /// Returns the store of the node.
     pub fn store(&self) -> &Arc<Store<RocksKv>> {
-        &self.store
+        &self.parts.store
     }
 
     /// Returns the metrics of the node.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.parts.metrics
     }
 
     /// Returns a handle that submits transactions to the mempool.
     pub fn submitter(&self) -> Submitter {
-        Submitter(self.pool.clone())
+        Submitter(self.parts.pool.clone())
     }
 
     /// Returns the judge of whether the node is ready.
@@ -391,7 +279,7 @@ impl Node {
 
     /// Returns a handle that stops this node.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.ends.clone())
+        self.stopper.clone()
     }
 
     /// Waits until the node is asked to stop or a part of it ends, then stops the rest.
@@ -406,42 +294,150 @@ impl Node {
     /// Stops the node gracefully.
     ///
     /// Errors: the last sync of the store failed. The store is then as after a crash, which is safe.
-    pub fn stop(mut self) -> Result<(), Failure> {
+    pub fn stop(self) -> Result<(), Failure> {
         end_after(STOP_TIME_MAX);
-        if let Some(rpc) = self.rpc.take() {
+        if let Some(rpc) = self.rpc {
             self.clients_runtime.block_on(rpc.stop());
         }
-        self.inbox.close();
-        let mut threads = std::mem::take(&mut self.threads).into_iter();
-        if let Some(consensus) = threads.next() {
-            let _ = consensus.join(); // a panic has ended the process, or the test
-        }
-        self.pool.close();
-        self.scrub_lives = None;
-        for thread in threads {
+        self.parts.inbox.close();
+        let _ = self.threads.consensus.join(); // a panic has ended the process, or the test
+        self.parts.pool.close();
+        drop(self.threads.scrub_lives);
+        for thread in self.threads.others {
             let _ = thread.join();
         }
-        self.network.shutdown_and_join();
-        self.store.sync()?;
-        self.metrics_server = None;
+        self.parts.network.shutdown_and_join();
+        self.parts.store.sync()?;
+        drop(self.metrics_server);
         self.clients_runtime.shutdown_timeout(Duration::from_secs(1));
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         Ok(())
     }
 }
 
-/// Ends the process if a graceful stop takes longer than `time`.
-fn end_after(time: Duration) {
-    let watch = move || {
-        thread::sleep(time);
-        tracing::error!(target: "main", "the node did not stop in time; ending the process");
-        logging::flush();
-        os::exit_now(Code::Invariant as u8);
-    };
-    // The thread is detached and ends with the process. In a test it would outlive its node, so it runs only when logs
-    // run.
-    if logging::is_started() {
-        let _ = thread::Builder::new().name("stop".to_owned()).spawn(watch);
+impl Parts {
+    /// Creates the parts between the network and the replica. None of them has a thread yet.
+    fn new(
+        config: &Config,
+        store: Arc<Store<RocksKv>>,
+        metrics: Arc<Metrics>,
+        network: Network,
+        status: Status,
+        verifier: Verifier,
+    ) -> Self {
+        let txs = SharedPool {
+            mempool: Arc::new(Mempool::new(mempool_config(config), store.chain_id().clone())),
+            // Transactions in the mempool are verified, and are not verified again when they arrive in a block.
+            verifier: Arc::new(TxVerifier::new(config.mempool.cache_size.max(2 * config.mempool.size))),
+        };
+        let inbox = Arc::new(Inbox::default());
+        let intake = Intake::new(intake::Handles {
+            txs: txs.verifier.clone(),
+            mempool: txs.mempool.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            metrics: metrics.clone(),
+            is_broadcasting: config.mempool.broadcast,
+        });
+        let pool = VerifyPool::new(Deps {
+            verifier,
+            txs: txs.verifier.clone(),
+            intake,
+            network: network.clone(),
+            inbox: inbox.clone(),
+            metrics: metrics.clone(),
+        });
+        Self { store, txs, metrics, board: Arc::new(Board::new(status)), inbox, network, pool }
+    }
+
+    /// Starts the threads of the verify pool, the pruner, the scrub and consensus. The failure of the pruner or of
+    /// consensus goes to `stopper`.
+    fn start_threads(
+        &self,
+        config: &Config,
+        replica: Replica<RocksKv>,
+        us: Option<Address>,
+        progress: Progress,
+        stopper: &Stopper,
+    ) -> Threads {
+        let on_end = || {
+            let stopper = stopper.clone();
+            move |end| stopper.on_end(end)
+        };
+        let mut others = self.pool.start(config.consensus.verify_threads);
+        let keeps = pruner::Keeps { all: config.storage.keep_all, time: config.storage.retain_time };
+        let (wake_pruner, pruner) = pruner::start(self.store.clone(), self.metrics.clone(), keeps, on_end());
+        let (scrub_lives, scrub) = scrub::start(Scrub {
+            store: self.store.clone(),
+            app: replica.app(),
+            metrics: self.metrics.clone(),
+            bytes_per_second: config.storage.scrub_bytes_per_second,
+        });
+        others.extend([pruner, scrub]);
+        let consensus = ConsensusThread {
+            replica,
+            txs: self.txs.clone(),
+            inbox: self.inbox.clone(),
+            network: self.network.clone(),
+            pool: self.pool.clone(),
+            board: self.board.clone(),
+            metrics: self.metrics.clone(),
+            pruner: wake_pruner,
+            us,
+            progress,
+        };
+        let end = on_end();
+        let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
+        Threads { consensus: consensus.expect("a thread can be started"), others, scrub_lives }
+    }
+
+    /// Creates the exchange of blocks and transactions with peers.
+    fn exchange(&self, config: &Config) -> Arc<Exchange> {
+        Exchange::new(network::Handles {
+            network: self.network.clone(),
+            pool: self.pool.clone(),
+            store: self.store.clone(),
+            mempool: self.txs.mempool.clone(),
+            metrics: self.metrics.clone(),
+            is_broadcasting: config.mempool.broadcast,
+        })
+    }
+
+    /// Makes the mempool wake the consensus thread for transactions that could go into a block, and the verify pool for
+    /// transactions to publish.
+    fn wake_for_txs(&self) {
+        let inbox = self.inbox.clone();
+        self.txs.mempool.on_ready(move || {
+            inbox.try_push(replica::Input::TxsAvailable); // full: the loop will look anyway
+        });
+        let pool = Arc::downgrade(&self.pool); // weak, because the pool holds the mempool
+        self.txs.mempool.on_outgoing(move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.on_outgoing();
+            }
+        });
+    }
+
+    /// Returns the judge of whether the node is ready.
+    fn readiness(&self, config: &Config, us: Option<Address>) -> Readiness {
+        let (stall_after, interval) = (config.instrumentation.stall_after, config.consensus.empty_block_interval);
+        let skew = self.metrics.clock_skew();
+        Readiness::new(self.board.clone(), self.network.clone(), us, skew, stall_after, interval)
+    }
+
+    /// Returns the parts whose counters are collected at each scrape.
+    fn sources(&self, config: &Config, readiness: Readiness) -> Sources {
+        Sources {
+            store: self.store.clone(),
+            network: self.network.clone(),
+            board: self.board.clone(),
+            mempool: self.txs.mempool.clone(),
+            txs: self.txs.verifier.clone(),
+            pool: self.pool.clone(),
+            readiness,
+            data_dir: config.data_dir(),
+            mempool_max: (config.mempool.size, config.mempool.max_txs_bytes),
+        }
     }
 }
 
@@ -454,6 +450,19 @@ fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::config(format!("the threads of the {name} cannot be started: {error}")))
+}
+
+/// Logs a warning for each key file that other users of the machine may read or write.
+fn warn_of_open_keys(config: &Config) {
+    for file in [config.node_key_file(), config.priv_validator_key_file()] {
+        if files::is_open_to_others(&file) {
+            tracing::warn!(
+                target: "main", file = %file.display(),
+                "other users of this machine may read or change this secret key, and whoever has it can act as this node: run \
+                 `chmod 600` on the file"
+            );
+        }
+    }
 }
 
 /// Raises the limit of open files and divides the handles; logs a warning when they are too few for the configuration.
@@ -477,7 +486,7 @@ fn show_tip(
     store: &Store<RocksKv>,
     metrics: &Metrics,
     status: &Status,
-    us: Option<types::Address>,
+    us: Option<Address>,
 ) -> Result<Duration, Failure> {
     let tip = store.tip().filter(|tip| tip.block_id.is_some());
     if let Some(tip) = tip {
@@ -491,6 +500,35 @@ fn show_tip(
     }
     metrics.on_start(status, us, None, None, None);
     Ok(store.params(status.height)?.timeouts.propose)
+}
+
+/// Opens the store, and puts the first state of the chain into it if it is new.
+fn open_chain(config: &Config, tables_max: usize) -> Result<(Arc<Store<RocksKv>>, Beginning), Failure> {
+    let kv = open_database(config, tables_max)?;
+    let mut genesis = Beginning::read(&config.genesis_file(), &kv)?;
+    let store = Arc::new(Store::open(kv, genesis.chain_id())?);
+    if let Some(document) = genesis.document.take() {
+        Replica::begin(&store, &document).map_err(cannot_open)?;
+        genesis.file_hash.map_or(Ok(()), |hash| store.note_genesis_file(hash))?;
+    }
+    Ok((store, genesis))
+}
+
+/// Resumes the replica from the store, and keeps its signing state in the file of a validator.
+fn resume(
+    config: &Config,
+    store: &Arc<Store<RocksKv>>,
+    metrics: &Metrics,
+    signer: Option<Signer>,
+) -> Result<(Replica<RocksKv>, Verifier), Failure> {
+    let signed = signer.as_ref().map(|signer| signer.state().clone());
+    let (mut replica, verifier) =
+        Replica::resume(replica_config(config), store.clone(), signer).map_err(cannot_open)?;
+    replica.on_phase(metrics.phase_clock());
+    if let Some(signed) = signed {
+        replica.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;
+    }
+    Ok((replica, verifier))
 }
 
 fn open_database(config: &Config, tables_max: usize) -> Result<RocksKv, Failure> {

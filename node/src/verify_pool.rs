@@ -18,7 +18,6 @@
 
 mod bucket;
 mod fair;
-mod submit;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,22 +30,22 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mempool::{Mempool, Source, TxVerifier};
+use mempool::{Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
 use replica::{Checked, Input, Offence, Peer, Verifier};
-use storage::{RocksKv, Store};
+use rpc::clients::Client;
 use tokio::sync::oneshot;
 use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
 
-use self::{bucket::Bucket, fair::FairQueue, submit::Submission};
+use self::{bucket::Bucket, fair::FairQueue};
 use crate::{
     clock::time_of,
     inbox::Inbox,
+    intake::{Answer, Intake, Submission},
     metrics::{Metrics, message_type},
-    network, os,
+    os,
+    penalty::penalize,
 };
-
-pub use submit::{Answer, Rejection, Submitter};
 
 /// Number of signatures that a thread checks before it looks for more urgent work: about 1 ms.
 pub const SLICE: usize = 16;
@@ -72,34 +71,22 @@ pub const SIGNATURES_PER_SECOND: u32 = 5_000;
 pub const SIGNATURES_BURST: u32 = 10_000;
 
 /// Minimum interval between two flood penalties for one peer.
-const REPROACH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Size in bytes at which a batch of outgoing transactions is published at once.
-const GOSSIP_BYTES: usize = 256 << 10;
-/// Minimum interval between two batches that are not full. A transaction after a quiet time is published at once; when
-/// many come in close succession, one message to each peer per transaction would cost more than the transaction.
-const GOSSIP_INTERVAL: Duration = Duration::from_millis(2);
-
-const _: () = assert!(GOSSIP_BYTES + types::limits::TX_BYTES_MAX <= types::limits::TX_BATCH_BYTES_MAX);
+const FLOOD_PENALTY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The handles of other parts that the pool uses.
 pub struct Deps {
     /// Checks signatures in consensus messages of peers.
     pub verifier: Verifier,
-    /// Checks signatures of transactions, once per node.
+    /// Checks signatures of the transactions of proposed blocks.
     pub txs: Arc<TxVerifier>,
-    /// Mempool that receives the verified transactions.
-    pub mempool: Arc<Mempool>,
-    /// Store with the state against which transactions are checked.
-    pub store: Arc<Store<RocksKv>>,
-    /// Network that receives verdicts, penalties and batches.
+    /// Adds the transactions of clients and peers to the mempool, and publishes them.
+    pub intake: Intake,
+    /// Network that receives verdicts and penalties.
     pub network: Network,
     /// Inbox of the consensus thread, which receives the results.
     pub inbox: Arc<Inbox>,
     /// Metrics that the pool updates.
     pub metrics: Arc<Metrics>,
-    /// True if new transactions are gossiped to peers.
-    pub is_broadcasting: bool,
 }
 
 /// The pool: the queues, and the threads that work on them.
@@ -107,8 +94,6 @@ pub struct VerifyPool {
     deps: Deps,
     queues: Mutex<Queues>,
     work: Condvar,
-    /// When the last batch was published.
-    published: Mutex<Instant>,
 }
 
 struct Queues {
@@ -161,7 +146,7 @@ struct BlockCheck {
 
 struct Rate {
     bucket: Bucket,
-    reproached: Option<Instant>,
+    penalized: Option<Instant>,
 }
 
 enum Job {
@@ -188,7 +173,7 @@ impl VerifyPool {
             is_closed: false,
             sleeping: 0,
         };
-        Arc::new(Self { deps, queues: Mutex::new(queues), work: Condvar::new(), published: Mutex::new(Instant::now()) })
+        Arc::new(Self { deps, queues: Mutex::new(queues), work: Condvar::new() })
     }
 
     /// Starts the threads of the pool. With `threads` = 0 it starts two, or one on a single core.
@@ -294,6 +279,7 @@ impl VerifyPool {
         queues.is_outgoing = true;
         self.wake(queues);
     }
+
     /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
     ///
     /// The receiver completes when they are processed. It fails when they were dropped, or are malformed or not signed.
@@ -306,6 +292,18 @@ impl VerifyPool {
         self.wake(queues);
         self.count_dropped(fits);
         taken
+    }
+
+    /// Queues a transaction of a client. Never blocks. A full queue drops it with the sender of its answer.
+    fn submit(&self, bytes: Vec<u8>, payer: Arc<Client>, adds: bool) -> oneshot::Receiver<Answer> {
+        let (address, size) = (payer.address(), bytes.len());
+        let (submission, receiver) = Submission::new(bytes, payer, adds);
+        let mut queues = self.lock();
+        if !queues.is_closed {
+            queues.submissions.push(address, size, submission);
+        }
+        self.wake(queues);
+        receiver
     }
 
     /// Drops the rate and the queued batches of a peer that has disconnected.
@@ -356,7 +354,7 @@ impl VerifyPool {
             }
             queues.is_outgoing = false;
             drop(queues);
-            let due = self.publish();
+            let due = self.deps.intake.publish();
             queues = self.lock();
             if !queues.is_empty() {
                 continue;
@@ -380,7 +378,10 @@ impl VerifyPool {
                 self.deps.inbox.push_now(Input::CommitVerified(verified));
             }
             Job::Block(slice) => self.check_slice(&slice),
-            Job::Submissions(submissions) => self.take_submissions(submissions),
+            Job::Submissions(submissions) => {
+                self.deps.intake.take_submissions(submissions);
+                self.yield_to_urgent();
+            }
             Job::Batch(peer, batch) => self.take_batch(peer, batch),
         }
     }
@@ -425,20 +426,20 @@ impl VerifyPool {
     fn may_check(&self, peer: Peer, signatures: usize) -> bool {
         let now = Instant::now();
         let mut queues = self.lock();
-        let new = || Rate { bucket: Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, now), reproached: None };
+        let new = || Rate { bucket: Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, now), penalized: None };
         let rate = queues.rates.entry(peer).or_insert_with(new);
         if rate.bucket.take(now, signatures as u32) {
             return true;
         }
-        let is_first = rate.reproached.is_none_or(|at| now - at >= REPROACH_INTERVAL);
+        let is_first = rate.penalized.is_none_or(|at| now - at >= FLOOD_PENALTY_INTERVAL);
         if is_first {
-            rate.reproached = Some(now);
+            rate.penalized = Some(now);
         }
         drop(queues);
         self.deps.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
         if is_first {
             let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures per second"));
-            network::penalize(&self.deps.network, peer, &offence);
+            penalize(&self.deps.network, peer, &offence);
         }
         false
     }
@@ -447,7 +448,7 @@ impl VerifyPool {
         let response = match BlockResponse::decode(bytes) {
             Ok(response) => Some(self.deps.verifier.check_blocks(response)),
             Err(error) => {
-                network::penalize(&self.deps.network, peer, &Offence::BadResponse(error.to_string()));
+                penalize(&self.deps.network, peer, &Offence::BadResponse(error.to_string()));
                 None
             }
         };
@@ -485,7 +486,7 @@ impl VerifyPool {
         metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
         let mut is_new = false;
         for slice in txs.chunks(SLICE) {
-            match self.take_from_peer(peer, slice, source, batch.since) {
+            match self.deps.intake.take_from_peer(peer, slice, source, batch.since) {
                 Ok(some_new) => is_new |= some_new,
                 // An honest node forwards only transactions that decode and are correctly signed.
                 Err(()) => return self.reject(peer, batch.from),
@@ -499,7 +500,7 @@ impl VerifyPool {
             }
             BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
         }
-        self.publish();
+        self.deps.intake.publish();
     }
 
     /// Rejects a batch that no honest peer sends.
@@ -508,36 +509,26 @@ impl VerifyPool {
             BatchFrom::Gossip(id) => self.deps.network.verdict(id, Verdict::Reject),
             BatchFrom::Fetched(_) => {
                 let offence = Offence::BadResponse("transactions that are malformed or not signed".to_owned());
-                network::penalize(&self.deps.network, peer, &offence);
+                penalize(&self.deps.network, peer, &offence);
             }
         }
     }
+}
 
-    /// Publishes new outgoing transactions if they are due; else returns the time until they are.
-    fn publish(&self) -> Option<Duration> {
-        if !self.deps.is_broadcasting {
-            return None;
-        }
-        let mut published = self.published.lock().expect("a thread that panics stops the process");
-        loop {
-            let waiting = self.deps.mempool.outgoing_bytes();
-            let early = GOSSIP_INTERVAL.saturating_sub(published.elapsed());
-            if waiting == 0 {
-                return None;
-            }
-            if waiting < GOSSIP_BYTES && !early.is_zero() {
-                return Some(early);
-            }
-            let txs = self.deps.mempool.take_outgoing(GOSSIP_BYTES);
-            if txs.is_empty() {
-                return None; // they were removed meanwhile
-            }
-            *published = Instant::now();
-            self.deps.metrics.mempool.batch_size.with_label_values(&["out"]).observe(txs.len() as f64);
-            if !self.deps.network.publish(TxBatch { txs, salt: 0 }.encode()) {
-                tracing::debug!(target: "mempool", "a batch of transactions was not gossiped: a queue of the network is full");
-            }
-        }
+/// Handle with which clients submit transactions to the mempool.
+#[derive(Clone)]
+pub struct Submitter(pub Arc<VerifyPool>);
+
+impl Submitter {
+    /// Submits a transaction to the mempool and for gossip. Never blocks. The receiver gets the result; it fails at
+    /// once when too many submissions are queued, in total or of this address.
+    pub fn submit(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
+        self.0.submit(bytes, payer, true)
+    }
+
+    /// Checks if a transaction would be accepted, without a change of the mempool.
+    pub fn check(&self, bytes: Vec<u8>, payer: Arc<Client>) -> oneshot::Receiver<Answer> {
+        self.0.submit(bytes, payer, false)
     }
 }
 

@@ -362,23 +362,60 @@ fn log_levels_change_while_the_node_runs_and_are_the_configured_ones_after_a_res
 }
 
 #[test]
+fn a_key_file_that_others_may_read_is_one_warning_with_a_remedy() {
+    let homes = one();
+    let key = homes.home(0).join("config/priv_validator_key.json");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut node = homes.start(0);
+    node.wait_for_height(1);
+    let (code, log) = node.terminate();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("chmod 600")).collect();
+    assert_eq!((code, warnings.len()), (Some(0), 1), "{log}");
+    assert!(warnings[0].contains(" WARN ") && warnings[0].contains(&format!("file={}", key.display())), "{log}");
+}
+
+/// Returns a transfer from an account that does not exist.
+fn unpayable(nonce: u64) -> Vec<u8> {
+    let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let body = TxBody {
+        chain_id: ChainId::new("processes").unwrap(),
+        signer: key.public_key(),
+        order: TxOrder::Nonce(nonce),
+        fee: 2,
+        messages: vec![Msg::Transfer { to: key.public_key().address(), amount: 1 }],
+    };
+    body.sign(&key).encode()
+}
+
+#[test]
+fn a_refused_check_of_a_transaction_is_counted_like_a_refused_submission() {
+    let homes = one();
+    let node = Node::start(Config::load(&homes.home(0), &[]).unwrap()).unwrap();
+    let limits = Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 0 };
+    let payer = Clients::new(limits).enter([127, 0, 0, 1].into()).unwrap();
+    let counted = |count| {
+        let text = node.metrics().text();
+        let line = format!("cometbft_mempool_failed_txs{{chain_id=\"processes\"}} {count}");
+        assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
+    };
+    counted(0);
+    node.submitter().check(unpayable(0), payer.clone()).blocking_recv().unwrap().unwrap_err();
+    counted(1);
+    node.submitter().submit(unpayable(0), payer.clone()).blocking_recv().unwrap().unwrap_err();
+    counted(2);
+    node.submitter().check(b"no transaction".to_vec(), payer).blocking_recv().unwrap().unwrap_err();
+    counted(3);
+    node.stop().unwrap();
+}
+
+#[test]
 fn a_client_pays_for_the_checks_of_its_transactions() {
     let homes = one();
     let node = Node::start(Config::load(&homes.home(0), &[]).unwrap()).unwrap();
     let limits = Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 1 };
     let clients = Clients::new(limits);
     let [payer, other] = [1, 2].map(|last| clients.enter([127, 0, 0, last].into()).unwrap());
-    let key = SecretKey::from_bytes(&[7; 32]).unwrap();
-    let check = |number| {
-        let body = TxBody {
-            chain_id: ChainId::new("processes").unwrap(),
-            signer: key.public_key(),
-            order: TxOrder::Nonce(number),
-            fee: 2,
-            messages: vec![Msg::Transfer { to: key.public_key().address(), amount: 1 }],
-        };
-        node.submitter().check(body.sign(&key).encode(), payer.clone())
-    };
+    let check = |number| node.submitter().check(unpayable(number), payer.clone());
     // The burst is 2 s of one percent of a core, that is 20 ms. These checks take much longer, at tens of µs each.
     let checks: Vec<_> = (0..10_000).map(check).collect();
     for check in checks {

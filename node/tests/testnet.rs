@@ -169,92 +169,14 @@ fn four_validators_agree_take_transfers_and_continue_after_losses() {
     (1..4).for_each(|index| {
         net.reaches(index, 2);
     });
-
-    // Every command that shows a transfer must show this one. Without --node and --home, the commands use the testnet
-    // of this folder.
-    let sent = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]).succeeds();
-    let hash = sent.lines().next().unwrap().to_owned();
-    assert!(hash.len() == 64 && sent.contains("height") && sent.contains("ok"), "{sent}");
-    let account = net.cairn.run(&["query", "account", "bob"]).succeeds();
-    assert!(account.contains("1000000005"), "{account}");
-    // Several processes send for one account at the same time, and each must get its own nonce.
-    std::thread::scope(|scope| {
-        let send = || net.cairn.run(&["tx", "send", "--from", "carol", "--to", "alice", "--amount", "2"]);
-        let sending: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
-        sending.into_iter().for_each(|sent| drop(sent.join().unwrap().succeeds()));
-    });
-    let account = net.cairn.run(&["query", "account", "carol"]).succeeds();
-    assert!(account.contains("next nonce  6\n"), "{account}");
-    let tx = net.cairn.run(&["query", "tx", &hash]).succeeds();
-    assert!(tx.contains("committed at height") && tx.contains("(bob)"), "{tx}");
-    let height =
-        json(&net.cairn.run(&["query", "tx", &hash, "--json"]).succeeds())["height"].as_str().unwrap().to_owned();
-    let block = net.cairn.run(&["query", "block", &height]).succeeds();
-    assert!(block.contains(&hash) && block.contains("alice: transfer 5 to bob"), "{block}");
-    assert!(net.cairn.run(&["query", "validators"]).succeeds().contains("4 validators of power 40"));
-    assert!(net.cairn.run(&["query", "status"]).succeeds().contains("node0"));
-    assert!(net.cairn.run(&["query", "params"]).succeeds().contains("block.max_bytes"));
-    assert!(net.cairn.run(&["query", "genesis"]).succeeds().contains("cairn-testnet"));
-    let unknown = net.cairn.run(&["query", "tx", &"0".repeat(64)]).succeeds();
-    assert!(unknown.contains("unknown"), "{unknown}");
-    let poor = net.cairn.run(&["tx", "send", "--from", "carol", "--to", "bob", "--amount", "9999999999"]).fails();
-    assert!(poor.contains("E_INSUFFICIENT_FUNDS") && poor.contains("(code 11)"), "{poor}");
-    let old = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--nonce", "0"]).fails();
-    assert!(old.contains("E_NONCE"), "{old}");
-    let unordered = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--unordered"]);
-    unordered.succeeds();
-
-    // Of three transfers without waiting, each gets the nonce after the previous one, whether that is committed or not.
-    let row: Vec<String> = (0..3)
-        .map(|_| {
-            net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds()
-        })
-        .collect();
-    for hash in &row {
-        eventually("a transfer that nobody waited for is committed", || {
-            net.cairn.run(&["query", "tx", hash.trim()]).succeeds().contains("committed").then_some(())
-        });
-    }
+    transfers_are_shown_by_every_command(&net);
+    refusals_name_their_code(&net);
+    transfers_without_waiting_get_nonces_in_a_row(&net);
     let twice = net.cairn.run(&["start", "--home", "testnet/node1"]);
     assert_eq!(twice.code, 69, "one home serves one process");
     assert!(twice.fails().contains(&format!("process {} works in this home", net.pid(1))));
-
-    // One validator is killed: the others continue. The display shows the command that restarts it, and it is not
-    // restarted automatically.
-    signal(net.pid(2), "KILL");
-    net.says("node2 was killed by signal 9. Start it again:");
-    let height = net.height(0).unwrap();
-    net.reaches(1, height + 3);
-    net.send(3, 1);
-    let mut second = net.start_one(2);
-    let height = net.height(0).unwrap();
-    net.reaches(2, height);
-    eventually("node2 signs again", || {
-        let height = net.height(0)?;
-        net.signed(0, height.checked_sub(1)?, 2)?.then_some(())
-    });
-
-    // Two validators are killed: the chain halts. When one comes back, the chain continues.
-    second.signal("KILL");
-    second.ends();
-    signal(net.pid(3), "KILL");
-    net.says("node3 was killed by signal 9");
-    // A block in progress may still be committed. After it, two of four validators cannot decide anything for any
-    // length of time.
-    let halted = eventually("the chain halts", || {
-        let before = net.height(0)?;
-        let until = Instant::now() + Duration::from_secs(4);
-        while Instant::now() < until {
-            if net.height(0)? > before {
-                return None;
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
-        Some(before)
-    });
-    let mut third = net.start_one(3);
-    net.reaches(0, halted + 2);
-    net.reaches(3, halted + 2);
+    let second = one_validator_is_killed_and_restarted(&net);
+    let mut third = two_validators_are_killed_and_one_is_restarted(&net, second);
 
     // All validators stop cleanly. The one that was started by hand needs its own signal.
     let last = net.height(0).unwrap();
@@ -284,6 +206,103 @@ fn four_validators_agree_take_transfers_and_continue_after_losses() {
     });
     testnet.signal("INT");
     assert_eq!(testnet.ends(), 0);
+}
+
+/// Sends transfers; every command that shows a transfer must show the first one. Without --node and --home, the
+/// commands use the testnet of this folder.
+fn transfers_are_shown_by_every_command(net: &Testnet) {
+    let sent = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "5"]).succeeds();
+    let hash = sent.lines().next().unwrap().to_owned();
+    assert!(hash.len() == 64 && sent.contains("height") && sent.contains("ok"), "{sent}");
+    let account = net.cairn.run(&["query", "account", "bob"]).succeeds();
+    assert!(account.contains("1000000005"), "{account}");
+    // Several processes send for one account at the same time, and each must get its own nonce.
+    std::thread::scope(|scope| {
+        let send = || net.cairn.run(&["tx", "send", "--from", "carol", "--to", "alice", "--amount", "2"]);
+        let sending: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
+        sending.into_iter().for_each(|sent| drop(sent.join().unwrap().succeeds()));
+    });
+    let account = net.cairn.run(&["query", "account", "carol"]).succeeds();
+    assert!(account.contains("next nonce  6\n"), "{account}");
+    let tx = net.cairn.run(&["query", "tx", &hash]).succeeds();
+    assert!(tx.contains("committed at height") && tx.contains("(bob)"), "{tx}");
+    let height =
+        json(&net.cairn.run(&["query", "tx", &hash, "--json"]).succeeds())["height"].as_str().unwrap().to_owned();
+    let block = net.cairn.run(&["query", "block", &height]).succeeds();
+    assert!(block.contains(&hash) && block.contains("alice: transfer 5 to bob"), "{block}");
+    assert!(net.cairn.run(&["query", "validators"]).succeeds().contains("4 validators of power 40"));
+    assert!(net.cairn.run(&["query", "status"]).succeeds().contains("node0"));
+    assert!(net.cairn.run(&["query", "params"]).succeeds().contains("block.max_bytes"));
+    assert!(net.cairn.run(&["query", "genesis"]).succeeds().contains("cairn-testnet"));
+}
+
+/// Asks for a transaction that does not exist, and sends transfers that must be refused and one that must not.
+fn refusals_name_their_code(net: &Testnet) {
+    let unknown = net.cairn.run(&["query", "tx", &"0".repeat(64)]).succeeds();
+    assert!(unknown.contains("unknown"), "{unknown}");
+    let poor = net.cairn.run(&["tx", "send", "--from", "carol", "--to", "bob", "--amount", "9999999999"]).fails();
+    assert!(poor.contains("E_INSUFFICIENT_FUNDS") && poor.contains("(code 11)"), "{poor}");
+    let old = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--nonce", "0"]).fails();
+    assert!(old.contains("E_NONCE"), "{old}");
+    let unordered = net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--unordered"]);
+    unordered.succeeds();
+}
+
+/// Sends three transfers without waiting: each gets the nonce after the previous one, whether that is committed or not.
+fn transfers_without_waiting_get_nonces_in_a_row(net: &Testnet) {
+    let row: Vec<String> = (0..3)
+        .map(|_| {
+            net.cairn.run(&["tx", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--no-wait"]).succeeds()
+        })
+        .collect();
+    for hash in &row {
+        eventually("a transfer that nobody waited for is committed", || {
+            net.cairn.run(&["query", "tx", hash.trim()]).succeeds().contains("committed").then_some(())
+        });
+    }
+}
+
+/// Kills one validator: the others continue. The display shows the command that restarts it, and it is not restarted
+/// automatically. Returns the validator that was then started by hand.
+fn one_validator_is_killed_and_restarted(net: &Testnet) -> Process {
+    signal(net.pid(2), "KILL");
+    net.says("node2 was killed by signal 9. Start it again:");
+    let height = net.height(0).unwrap();
+    net.reaches(1, height + 3);
+    net.send(3, 1);
+    let second = net.start_one(2);
+    let height = net.height(0).unwrap();
+    net.reaches(2, height);
+    eventually("node2 signs again", || {
+        let height = net.height(0)?;
+        net.signed(0, height.checked_sub(1)?, 2)?.then_some(())
+    });
+    second
+}
+
+/// Kills two validators: the chain halts. When one comes back, the chain continues. Returns that one.
+fn two_validators_are_killed_and_one_is_restarted(net: &Testnet, mut second: Process) -> Process {
+    second.signal("KILL");
+    second.ends();
+    signal(net.pid(3), "KILL");
+    net.says("node3 was killed by signal 9");
+    // A block in progress may still be committed. After it, two of four validators cannot decide anything for any
+    // length of time.
+    let halted = eventually("the chain halts", || {
+        let before = net.height(0)?;
+        let until = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < until {
+            if net.height(0)? > before {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        Some(before)
+    });
+    let third = net.start_one(3);
+    net.reaches(0, halted + 2);
+    net.reaches(3, halted + 2);
+    third
 }
 
 #[test]

@@ -308,7 +308,7 @@ impl World {
         let syncs = alive.syncs();
         let inputs = std::mem::take(&mut alive.inbox);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            alive.txs.mempool.expire(clock);
+            alive.txs.mempool.drop_outdated(clock);
         }
         let outputs = alive.replica.step(clock, inputs, &alive.txs);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };

@@ -46,6 +46,20 @@ fn validators_with_keys_of_both_types_decide_through_crashes_and_an_equivocator(
 }
 
 #[test]
+fn a_failed_run_says_where_each_node_is() -> Checked {
+    let mut c = World::new(Setup { late: vec![3], ..Setup::validators(4) });
+    c.crash(1, 0);
+    assert!(c.standing().starts_with("n0 tip 0 at "), "{}", c.standing());
+    assert!(c.standing().ends_with("n1 down before its first height; n2 tip 0 at 0/0 Propose; n3 has not joined"));
+    c.restart(1);
+    c.run_until("three heights", SOON, |world| world.tip(0) >= Height(3) && world.tip(1) == world.tip(0))?;
+    let tip = c.tip(1);
+    c.crash(1, 0);
+    assert!(c.standing().contains(&format!("; n1 down after {tip}; ")), "{}", c.standing());
+    Ok(())
+}
+
+#[test]
 fn one_validator_alone_decides() -> Checked {
     let mut c = World::new(Setup::validators(1));
     c.run_until_height(5, SOON)?;

@@ -395,13 +395,20 @@ fn is_service_link(rest: &str, text: &str) -> bool {
         && matches!((words.next(), words.next()), (None | Some("addr" | "port" | "proto"), None))
 }
 
+/// Maximum bytes of a name for which a similar one is searched: the cost grows with the square, and no setting has as
+/// many.
+const NEAREST_BYTES_MAX: usize = 80;
+
 /// Returns the name most similar to `name`, if it is close: at most a third of the letters, or two, differ.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > NEAREST_BYTES_MAX {
+        return None;
+    }
     // A key in the wrong section counts as close, however long the names of the sections are.
     let bare = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     known
         .map(|candidate| {
-            let whole = distance(name, candidate);
+            let whole = strsim::levenshtein(name, candidate);
             let misplaced = if bare(name) == bare(candidate) { 1 } else { usize::MAX };
             // Among equally near candidates, the one with the same first letter is preferred.
             (whole.min(misplaced), name.chars().next() != candidate.chars().next(), candidate)
@@ -409,22 +416,6 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .min()
         .filter(|(distance, _, candidate)| *distance <= candidate.len().min(name.len()).div_ceil(3).max(2))
         .map(|(_, _, candidate)| candidate)
-}
-
-/// Returns the edit distance: letters to insert, delete or replace to turn `b` into `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(80).collect(), b.chars().take(80).collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -6,12 +6,15 @@ use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
     core::{Collector, Desc},
-    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 use storage::{Histogram as Counted, Kv, RocksKv, Store};
 
-use super::Fact;
-use crate::{board::Board, os, readiness::Readiness, verify_pool::VerifyPool};
+use super::{
+    family::{family, label, one},
+    register::Fact,
+};
+use crate::{board::Board, logging, os, readiness::Readiness, verify_pool::VerifyPool};
 
 /// The parts of the node whose counters are collected.
 pub struct Sources {
@@ -164,6 +167,13 @@ const VOTE_CACHE_HITS: Known = known(
 const QUEUED: Known =
     known(GAUGE, "verify_queued", &["kind"], "Items that wait for a thread of the verification pool.");
 
+const LINES_DROPPED: Known = known(
+    COUNTER,
+    "log_lines_dropped_total",
+    &[],
+    "Log lines dropped because the reader of standard output was too slow.",
+);
+
 const ALL: &[&Known] = &[
     &BATCHES,
     &SYNCS,
@@ -213,6 +223,7 @@ const ALL: &[&Known] = &[
     &VOTE_CHECKS,
     &VOTE_CACHE_HITS,
     &QUEUED,
+    &LINES_DROPPED,
 ];
 
 /// Returns the descriptions of the metrics that are collected here.
@@ -228,13 +239,14 @@ pub(super) fn facts() -> impl Iterator<Item = Fact> {
 }
 
 /// Collector that reads the sources at each scrape.
-pub(super) struct Snapshot {
+pub struct Snapshot {
     desc: Desc,
     sources: Sources,
 }
 
 impl Snapshot {
-    pub(super) fn new(sources: Sources) -> Self {
+    /// Creates the collector of these parts.
+    pub fn new(sources: Sources) -> Self {
         let desc = Desc::new("p2p_peers".into(), "of all sources".into(), vec![], Default::default());
         Self { desc: desc.expect("a fixed name"), sources }
     }
@@ -252,6 +264,7 @@ impl Collector for Snapshot {
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
+        out.put(&LINES_DROPPED, logging::dropped_lines() as f64);
         out.0
     }
 }
@@ -290,46 +303,6 @@ impl Families {
         family.set_metric(vec![metric]);
         self.0.push(family);
     }
-}
-
-/// Builds a family of counters or gauges.
-pub(super) fn family(name: &str, help: &str, kind: MetricType, values: Vec<(Vec<LabelPair>, f64)>) -> MetricFamily {
-    let metrics = values.into_iter().map(|(labels, value)| {
-        let mut metric = Metric::default();
-        metric.set_label(labels);
-        // The text format uses the field that matches the family's kind.
-        match kind {
-            MetricType::COUNTER => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-            }
-            _ => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
-        }
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-/// Returns a single value without labels.
-pub(super) fn one(value: f64) -> Vec<(Vec<LabelPair>, f64)> {
-    vec![(Vec::new(), value)]
-}
-
-fn label(name: &str, value: impl ToString) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_string());
-    pair
 }
 
 impl Sources {

@@ -7,7 +7,7 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::collect::{family, one};
+use super::family::{family, one};
 use crate::os;
 
 /// Collector that reads `/proc/self` at each scrape; on systems without it, its series are missing.

@@ -102,7 +102,9 @@ impl World {
     /// Returns the state of all nodes, for error messages.
     pub fn standing(&self) -> String {
         let one = |node: &Node| match &node.alive {
-            None => format!("n{} down at {}", node.index, node.tip()),
+            None if !node.arrived => format!("n{} has not joined", node.index),
+            None if node.announced == Height::GENESIS => format!("n{} down before its first height", node.index),
+            None => format!("n{} down after {}", node.index, node.announced),
             Some(alive) => {
                 let engine = alive.replica.engine();
                 let (height, round, step) = (engine.height(), engine.round(), engine.current_step());
