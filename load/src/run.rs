@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Arrivals, LoadError, Mode, Order, Plan,
-    clock::Clock,
+    clock::RunClock,
     funding::{self, Funding},
     plan::Load,
     progress::{Event, Observer, Watch},
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
             unfunded: Recipe::unfunded(&keys),
         };
         let height = rpc.chain()?.height.0;
-        let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, Clock::new());
+        let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, RunClock::new());
         let tracker = Arc::new(tracker.with_witness(plan.witness.clone()));
         let supply = match plan.order {
             Order::Nonce => Supply::File(supply::open_file(plan, &recipe, &states, total.unwrap_or(1), watch)?),

@@ -13,12 +13,12 @@ use std::{
 
 use files::{Access, Existing, FileError, PlannedFile, Testnet, TestnetOptions, load_genesis, testnet::write_files};
 use genesis::Genesis;
-use node::config::Config;
+use node::{clock, config::Config};
 use p2p::NodeId;
 use serde_json::{Value, json};
 use types::{ChainId, KeyType, limits::VALIDATORS_MAX};
 
-use super::{failure::Failure, show};
+use super::failure::Failure;
 
 /// Default of the first port of a testnet.
 pub const BASE_PORT: u16 = 26656;
@@ -275,7 +275,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         Some(chain_id) => chain_id.clone(),
         None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
     };
-    let options = TestnetOptions::generate(chain_id, show::now(), count, wanted.key_type.unwrap_or_default())?;
+    let options = TestnetOptions::generate(chain_id, clock::wall(), count, wanted.key_type.unwrap_or_default())?;
     let ids: Vec<NodeId> = options.nodes.iter().map(|(_, key)| NodeId::of(key)).collect();
     let plan = plan(options)?;
     let files = plan.files(|index| {
@@ -354,10 +354,10 @@ pub fn single(
 ) -> Result<Genesis, Failure> {
     let chain_id = match chain_id {
         Some(chain_id) => chain_id,
-        None => ChainId::new(&format!("test-chain-{:06x}", show::now().unix_nanos() & 0xFF_FFFF))
+        None => ChainId::new(&format!("test-chain-{:06x}", clock::wall().unix_nanos() & 0xFF_FFFF))
             .expect("letters, dashes and digits make a chain id"),
     };
-    let mut options = TestnetOptions::generate(chain_id, show::now(), 1, key_type)?;
+    let mut options = TestnetOptions::generate(chain_id, clock::wall(), 1, key_type)?;
     options.accounts.truncate(1);
     let plan = plan(options)?;
     let files = plan.files(|_| {

@@ -1,6 +1,7 @@
 //! `cairn query` asks a node for its state and prints the response as text or JSON.
 
 use clap::{Args, Subcommand};
+use node::clock;
 use serde_json::{Value, json};
 use types::{Address, TxId};
 
@@ -260,7 +261,7 @@ impl Asker {
         facts.add("block", json::number(header, "/height")?);
         facts.add("hash", json::text(&answer, "/block_id/hash")?);
         facts.add("chain", json::text(header, "/chain_id")?);
-        facts.add("time", format_args!("{time} ({})", show::ago(time, show::now())));
+        facts.add("time", format_args!("{time} ({})", show::ago(time, clock::wall())));
         facts.add("proposer", json::text(header, "/proposer_address")?);
         facts.add("app hash", format_args!("{} (state before this block)", json::text(header, "/app_hash")?));
         if let Ok(signatures) = json::list(&answer, "/block/last_commit/signatures").map(<[Value]>::to_vec)
@@ -346,7 +347,7 @@ impl Asker {
         facts.add("id", json::text(&answer, "/node_info/id")?);
         facts.add("chain", json::text(&answer, "/node_info/network")?);
         facts.add("height", json::number(&answer, "/sync_info/latest_block_height")?);
-        facts.add("last block", format_args!("{time} ({})", show::ago(time, show::now())));
+        facts.add("last block", format_args!("{time} ({})", show::ago(time, clock::wall())));
         facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
         facts.add("state", if syncing { "catching up with the chain" } else { "caught up with the chain" });
         let reasons = watch::not_ready(&ready);

@@ -147,12 +147,6 @@ pub fn ago(time: Time, now: Time) -> String {
     }
 }
 
-/// Returns the current time of the system's clock.
-pub fn now() -> Time {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Time::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}
-
 /// Returns a number with a noun in singular or plural: `1 transaction`, `2 transactions`.
 pub fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }

@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use node::clock;
 use serde_json::Value;
 
-use super::{client::Client, failure::Failure, json, show, view::Seen};
+use super::{client::Client, failure::Failure, json, view::Seen};
 
 /// Pause between two observations of a node that answers.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ fn read([status, state, mempool, peers, ready]: &[Value; 5], txs_per_second: f64
         txs_per_second,
         catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
         not_ready: not_ready(ready),
-        seen_at: show::now(),
+        seen_at: clock::wall(),
     })
 }
 
