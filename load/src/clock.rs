@@ -1,12 +1,12 @@
-//! The clock of a run.
+//! The clock of a run. It has no date and no jumps; `node/src/clock.rs` has the clocks that date blocks.
 
 use std::time::{Duration, Instant};
 
 /// The clock of a run: nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct RunClock(Instant);
 
-impl Clock {
+impl RunClock {
     /// Creates a clock that starts now.
     pub fn new() -> Self {
         Self(Instant::now())

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    clock::Clock,
+    clock::RunClock,
     kind::Kind,
     records::{ByKey, TxKey},
     tally::{State, Tally},
@@ -100,12 +100,12 @@ pub struct Results {
     pub problems: Vec<String>,
     /// Number of these sentences that `Tracker::news` has returned.
     pub noted: usize,
-    clock: Clock,
+    clock: RunClock,
 }
 
 impl Results {
     /// Creates the results of a run over `nodes` validators, whose chain is at `height`.
-    pub fn new(nodes: usize, height: u64, timeout: Duration, clock: Clock) -> Self {
+    pub fn new(nodes: usize, height: u64, timeout: Duration, clock: RunClock) -> Self {
         Self {
             first: 0,
             txs: VecDeque::new(),

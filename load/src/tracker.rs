@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     Witness,
-    clock::Clock,
+    clock::RunClock,
     kind::Kind,
     progress::Live,
     records::TxKey,
@@ -46,13 +46,13 @@ pub struct Tracker {
     freed: Condvar,
     /// Highest height that any validator has reported.
     height: Arc<AtomicU64>,
-    clock: Clock,
+    clock: RunClock,
     witness: Option<Arc<dyn Witness>>,
 }
 
 impl Tracker {
     /// Creates the tracker of a run over `nodes` validators, whose chain is at `height`.
-    pub fn new(nodes: usize, height: u64, timeout: Duration, clock: Clock) -> Self {
+    pub fn new(nodes: usize, height: u64, timeout: Duration, clock: RunClock) -> Self {
         let inner = Results::new(nodes, height, timeout, clock);
         let height = Arc::new(AtomicU64::new(height));
         Self { inner: Mutex::new(inner), freed: Condvar::new(), height, clock, witness: None }
@@ -68,7 +68,7 @@ impl Tracker {
     }
 
     /// Returns a copy of the run's clock.
-    pub fn clock(&self) -> Clock {
+    pub fn clock(&self) -> RunClock {
         self.clock
     }
 
@@ -261,7 +261,7 @@ mod tests {
 
     /// Returns a tracker of two validators. Everything due from 0 on is measured, and the timeout is 1 s.
     fn tracker() -> Tracker {
-        let tracker = Tracker::new(2, 10, Duration::from_secs(1), Clock::new());
+        let tracker = Tracker::new(2, 10, Duration::from_secs(1), RunClock::new());
         tracker.begin(0, 0, u64::MAX);
         tracker
     }

@@ -14,11 +14,16 @@ use types::{Moment, Time};
 /// Minimum jump of the wall clock that is logged.
 const JUMP_MIN: Duration = Duration::from_secs(1);
 
+/// Returns the time of the wall clock.
+pub fn wall() -> Time {
+    time_of(SystemTime::now())
+}
+
 /// Returns the time of the steady clock. Callers on all threads share one clock.
 pub fn steady() -> Time {
     static START: OnceLock<(Instant, Time)> = OnceLock::new();
-    let (started, wall) = START.get_or_init(|| (Instant::now(), time_of(SystemTime::now())));
-    wall.saturating_add(started.elapsed())
+    let (started, began) = START.get_or_init(|| (Instant::now(), wall()));
+    began.saturating_add(started.elapsed())
 }
 
 /// Converts a time of the system into a value; times before 1970 become 1970.
@@ -29,15 +34,15 @@ pub fn time_of(time: SystemTime) -> Time {
 
 /// Reads both clocks, and logs each jump of the wall clock once.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub struct MachineClocks {
     /// Nanoseconds by which the wall clock was ahead of the steady clock when a jump was last logged.
     logged_offset: i64,
 }
 
-impl Clock {
+impl MachineClocks {
     /// Returns the moment that this machine's clocks show.
     pub fn now(&mut self) -> Moment {
-        let moment = Moment { wall: time_of(SystemTime::now()), steady: steady() };
+        let moment = Moment { wall: wall(), steady: steady() };
         if let Some(jump) = self.jump(moment) {
             let (seconds, wall) = (jump as f64 / 1e9, moment.wall);
             tracing::warn!(
@@ -68,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_wall_clock_is_reported_once_in_each_direction() {
-        let (mut clock, secs) = (Clock::default(), |secs: u64| Time::from_unix_millis(secs * 1000));
+        let (mut clock, secs) = (MachineClocks::default(), |secs: u64| Time::from_unix_millis(secs * 1000));
         let mut jump = |wall, steady| clock.jump(Moment { wall: secs(wall), steady: secs(steady) });
         assert_eq!(jump(100, 100), None);
         assert_eq!(jump(3700, 100), Some(3_600_000_000_000));

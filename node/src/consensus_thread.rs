@@ -27,7 +27,7 @@ use types::{Address, PeerMessage, PeerRequest, Wire};
 
 use crate::{
     board::Board,
-    clock::Clock,
+    clock::MachineClocks,
     exit::Failure,
     heard::{self, Heard},
     inbox::{Inbox, Taken},
@@ -71,7 +71,7 @@ impl ConsensusThread {
         let status = self.board.status();
         let mut turns = Turns {
             timers: Timers::default(),
-            clock: Clock::default(),
+            clock: MachineClocks::default(),
             step_since: Instant::now(),
             catching_up: CatchingUp::default(),
             status,
@@ -95,7 +95,7 @@ impl ConsensusThread {
 struct Turns {
     thread: ConsensusThread,
     timers: Timers,
-    clock: Clock,
+    clock: MachineClocks,
     /// Status of the replica after the last turn.
     status: Arc<Status>,
     step_since: Instant,

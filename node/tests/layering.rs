@@ -10,9 +10,10 @@
 //! | `p2p` | `types`, `files` |
 //! | `replica` | `types`, `consensus`, `app`, `storage`, `genesis`; its tests `mempool` |
 //! | `rpc` | `types`, `consensus`, `app`, `storage`, `genesis`, `replica` |
-//! | `load` | `types`, `genesis` |
-//! | `faults` | `types`, `load` |
-//! | `simulator` | all but `files`, `p2p`, `rpc`, `load`, `faults`, `node` |
+//! | `client` | `types` |
+//! | `load` | `types`, `genesis`, `client` |
+//! | `faults` | `types`, `client`, `load` |
+//! | `simulator` | all but `files`, `p2p`, `rpc`, `client`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a
@@ -27,7 +28,7 @@ use std::process::Command;
 
 /// Each crate of the workspace, with the workspace crates on which it may depend. A crate that is not listed is not
 /// allowed.
-const MAY_USE: [(&str, &str); 14] = [
+const MAY_USE: [(&str, &str); 15] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
@@ -38,10 +39,11 @@ const MAY_USE: [(&str, &str); 14] = [
     ("mempool", "types app"),
     ("replica", "types consensus app storage genesis mempool"),
     ("rpc", "types consensus app storage genesis replica"),
-    ("load", "types genesis"),
-    ("faults", "types load"),
+    ("client", "types"),
+    ("load", "types genesis client"),
+    ("faults", "types client load"),
     ("simulator", "types consensus app storage genesis mempool replica"),
-    ("node", "types consensus app storage genesis files mempool replica p2p rpc load faults"),
+    ("node", "types consensus app storage genesis files mempool replica p2p rpc client load faults"),
 ];
 
 /// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
@@ -108,7 +110,7 @@ fn every_workspace_crate_has_a_rule() {
 #[test]
 fn sans_io_crates_pull_in_no_io() {
     for name in SANS_IO {
-        let closure = closure(name);
+        let closure = closure(name, &[]);
         let found = io_packages(&closure);
         assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
     }
@@ -116,10 +118,19 @@ fn sans_io_crates_pull_in_no_io() {
 
 #[test]
 fn tools_pull_in_no_node() {
-    for name in ["load", "faults"] {
-        let closure = closure(name);
+    for name in ["client", "load", "faults"] {
+        let closure = closure(name, &[]);
         let found = io_packages(&closure);
         assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
+    }
+}
+
+#[test]
+fn a_node_without_tools_has_none_of_their_crates() {
+    let with = closure("node", &[]);
+    let without = closure("node", &["--no-default-features"]);
+    for name in ["cairn-load", "cairn-faults", "plotters"] {
+        assert!(with.contains(name) && !without.contains(name), "{name} belongs to the feature `tools`");
     }
 }
 
@@ -455,12 +466,14 @@ fn metadata() -> cargo_metadata::Metadata {
         .expect("cargo metadata reads our own manifests")
 }
 
-/// Returns all direct and transitive normal dependencies of a crate, with its default features on this platform.
-fn closure(name: &str) -> BTreeSet<String> {
+/// Returns all direct and transitive normal dependencies of a crate on this platform, with its default features or with
+/// what the arguments `features` of cargo say.
+fn closure(name: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["tree", "--package", &format!("cairn-{name}"), "--edges", "normal"])
         .args(["--prefix", "none", "--format", "{p}", "--offline", "--locked"])
+        .args(features)
         .output()
         .expect("cargo, which runs this test, can be run");
     let errors = String::from_utf8_lossy(&output.stderr);

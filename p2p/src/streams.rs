@@ -125,12 +125,12 @@ pub(crate) enum FromHandler {
     /// The other side sent this control frame.
     Said(Say),
     /// The connection is no longer usable. Reported once.
-    Failed(Failure),
+    Failed(StreamError),
 }
 
 /// The reason why a connection is no longer usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum StreamError {
     /// A stream ended or broke.
     Lost(String),
     /// A frame was larger than its bound.
@@ -147,7 +147,7 @@ pub(crate) enum Failure {
 enum Done {
     /// A control frame was read; the reader continues with the next one.
     Said(Box<ControlReader>, Say),
-    Failed(Failure),
+    Failed(StreamError),
     /// The job ended without consequence.
     Finished,
 }
@@ -178,7 +178,7 @@ impl Handler {
         let jobs = FuturesUnordered::new();
         let timer: Job = Box::pin(async move {
             tokio::time::sleep(handshake_timeout).await;
-            Done::Failed(Failure::Slow)
+            Done::Failed(StreamError::Slow)
         });
         jobs.push(timer);
         let mut handler = Handler {
@@ -203,9 +203,9 @@ impl Handler {
         self.output.push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, error: StreamError) {
         if !std::mem::replace(&mut self.has_failed, true) {
-            self.output.push_back(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Failed(failure)));
+            self.output.push_back(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Failed(error)));
         }
     }
 
@@ -243,7 +243,7 @@ impl Handler {
                 self.lane_streams[channel as usize] = Some(stream);
                 self.read_lanes();
             }
-            _ => self.fail(Failure::Garbage), // only one stream per purpose is allowed
+            _ => self.fail(StreamError::Garbage), // only one stream per purpose is allowed
         }
     }
 
@@ -263,7 +263,7 @@ impl Handler {
                 self.jobs.push(Box::pin(reader.next()));
                 self.output.push_back(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Said(say)));
             }
-            Done::Failed(Failure::Slow) if self.peer.is_some() => {} // the handshake was in time
+            Done::Failed(StreamError::Slow) if self.peer.is_some() => {} // the handshake was in time
             Done::Failed(failure) => self.fail(failure),
             Done::Finished => {}
         }
@@ -306,7 +306,7 @@ impl ConnectionHandler for Handler {
                 self.control = None;
                 self.jobs.push(Box::pin(async {
                     tokio::time::sleep(LINGER).await;
-                    Done::Failed(Failure::Refused)
+                    Done::Failed(StreamError::Refused)
                 }));
             }
             ToHandler::Start(peer, queues) => {
@@ -335,19 +335,19 @@ impl ConnectionHandler for Handler {
                     StreamUpgradeError::NegotiationFailed => "the peer does not speak our protocol".to_owned(),
                     error => format!("a stream did not open: {error}"),
                 };
-                self.fail(Failure::Lost(reason));
+                self.fail(StreamError::Lost(reason));
             }
             _ => {}
         }
     }
 }
 
-fn failure_of(error: FrameError, name: &str) -> Failure {
+fn failure_of(error: FrameError, name: &str) -> StreamError {
     match error {
-        FrameError::Closed(error) => Failure::Lost(format!("{name} stream: {error}")),
+        FrameError::Closed(error) => StreamError::Lost(format!("{name} stream: {error}")),
         FrameError::Oversized { got, max } => {
             tracing::debug!(name, got, max, "frame larger than allowed");
-            Failure::Oversized
+            StreamError::Oversized
         }
     }
 }
@@ -372,7 +372,7 @@ impl ControlReader {
         tokio::time::sleep(self.rate.pay(Instant::now(), bytes.len())).await;
         match Control::decode(bytes.as_slice()) {
             Ok(Control { say: Some(say) }) => Done::Said(Box::new(self), say),
-            _ => Done::Failed(Failure::Garbage),
+            _ => Done::Failed(StreamError::Garbage),
         }
     }
 }
@@ -391,7 +391,7 @@ async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -
     .await;
     match written {
         Ok(()) => Done::Finished,
-        Err(error) => Done::Failed(Failure::Lost(format!("control stream: {error}"))),
+        Err(error) => Done::Failed(StreamError::Lost(format!("control stream: {error}"))),
     }
 }
 
@@ -423,7 +423,7 @@ async fn write_lane(
     .await;
     match written {
         Ok(()) => Done::Finished,
-        Err(error) => Done::Failed(Failure::Lost(format!("{} stream: {error}", channel.name()))),
+        Err(error) => Done::Failed(StreamError::Lost(format!("{} stream: {error}", channel.name()))),
     }
 }
 
@@ -441,7 +441,7 @@ async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mp
         let permit = peer.quota.clone().acquire_many_owned(length as u32).await.ok();
         let event = Event::Message { peer: peer.id, channel, bytes, received };
         let Ok(slot) = events.reserve().await else {
-            return Done::Failed(Failure::Lost("the receiver of its messages has ended".to_owned()));
+            return Done::Failed(StreamError::Lost("the receiver of its messages has ended".to_owned()));
         };
         slot.send(Item { event, link: peer.link, _permit: permit });
         let wait = rate.pay(Instant::now(), length);

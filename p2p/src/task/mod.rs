@@ -35,7 +35,7 @@ use crate::range::Range;
 use crate::requests::{OnReply, RequestId, Requests, Response};
 use crate::score::Offence;
 use crate::shared::Shared;
-use crate::streams::{Failure, FromHandler, Streams, StreamsEvent, ToHandler};
+use crate::streams::{FromHandler, StreamError, Streams, StreamsEvent, ToHandler};
 use crate::{NodeId, PeerAddress};
 
 /// A command of the handle to the swarm task.
@@ -421,14 +421,14 @@ impl Task {
         self.look_at_book();
     }
 
-    fn on_failure(&mut self, connection: ConnectionId, failure: Failure) {
+    fn on_failure(&mut self, connection: ConnectionId, failure: StreamError) {
         let Some(link) = self.links.get(&connection) else { return };
         let peer = link.peer;
         let offence = match failure {
-            Failure::Oversized => Offence::OVERSIZED,
-            Failure::Garbage => Offence::GARBAGE,
-            Failure::Lost(cause) => return self.close(connection, DownReason::Lost(cause)),
-            Failure::Refused | Failure::Slow => return self.close(connection, DownReason::Disconnected),
+            StreamError::Oversized => Offence::OVERSIZED,
+            StreamError::Garbage => Offence::GARBAGE,
+            StreamError::Lost(cause) => return self.close(connection, DownReason::Lost(cause)),
+            StreamError::Refused | StreamError::Slow => return self.close(connection, DownReason::Disconnected),
         };
         self.penalize(peer, offence);
         self.close(connection, DownReason::Lost(offence.reason.to_owned())); // has no effect if the ban closed it
