@@ -556,6 +556,16 @@ fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
 }
 
 #[test]
+fn a_block_with_an_unordered_transaction_leaves_its_senders_others() {
+    let mut node = Node::new(Config::default(), &[100]);
+    let block = [expires(1, 9, 1, 59)];
+    node.add(&block[0]).unwrap();
+    node.add(&tx(1, TxOrder::Nonce(0), 1, 39)).unwrap();
+    assert_eq!(node.commit(&block), 0);
+    assert_eq!((node.account(1).balance, node.reap().len()), (40, 1), "the rest is paid for");
+}
+
+#[test]
 fn what_a_sender_can_pay_for_is_ready_again_without_a_block() {
     let mut node = Node::new(Config::default(), &[6000, 1]);
     for n in 0..3000 {

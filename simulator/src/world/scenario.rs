@@ -104,7 +104,7 @@ impl World {
         let one = |node: &Node| match &node.alive {
             None if !node.arrived => format!("n{} has not joined", node.index),
             None if node.announced == Height::GENESIS => format!("n{} down before its first height", node.index),
-            None => format!("n{} down after {}", node.index, node.announced),
+            None => format!("n{} down after announcing {}", node.index, node.announced),
             Some(alive) => {
                 let engine = alive.replica.engine();
                 let (height, round, step) = (engine.height(), engine.round(), engine.current_step());
