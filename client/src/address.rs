@@ -21,8 +21,15 @@ impl NodeAddress {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let is_plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && !b"@?#".contains(&c));
         let port = authority.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if rest.contains("://") || port.is_none() || !is_plain(authority) || !is_plain(path) {
-            return Err(format!("{text:?} is no address of a node: write it like {DEFAULT_NODE}"));
+        let bad = |why: &str| Err(format!("{text:?} is no address of a node ({why}): write it like {DEFAULT_NODE}"));
+        if rest.contains("://") {
+            return bad("only http is supported");
+        }
+        if port.is_none() {
+            return bad("host and port are needed");
+        }
+        if !is_plain(authority) || !is_plain(path) {
+            return bad("it has characters that an address cannot have");
         }
         let path = path.trim_end_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
