@@ -16,7 +16,7 @@ use genesis::{
 };
 use serde::Serialize;
 use thiserror::Error;
-use types::{Address, ConsensusPublicKey, ConsensusSecretKey, KeyType, SecretKey, SignatureError};
+use types::{Address, ConsensusPublicKey, ConsensusSecretKey, KeyType, NodeId, SecretKey, SignatureError};
 
 use crate::{
     error::{FileError, in_file},
@@ -204,9 +204,9 @@ impl NodeKey {
         bytes
     }
 
-    /// Returns the 32-byte public key.
-    pub fn public_key(&self) -> [u8; 32] {
-        self.public
+    /// Returns the id of the node, which this key proves.
+    pub fn id(&self) -> NodeId {
+        NodeId::of(&self.public)
     }
 
     /// Returns the content of the key file, which is secret.

@@ -7,16 +7,14 @@ use std::{
     time::Duration,
 };
 
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use mempool::{Mempool, SharedPool, Source};
-use replica::{
-    Committed, Config, Halt, Input, Offence, Output, Peer, Replica, SigningRecord, Silence, Status, Verifier,
-};
+use replica::{Committed, Config, Halt, Input, Offence, Output, Replica, SigningRecord, Silence, Status, Verifier};
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, MemKv, Store, StoreError, View};
 use types::{
-    Address, BlockId, BlockRequest, ChainId, Height, Moment, Msg, Params, PeerMessage, Power, Round, SecretKey, Time,
-    Transaction, TxBody, TxOrder, Wire,
+    Address, BlockId, BlockRequest, ChainId, Height, Moment, Msg, NodeId, Params, PeerMessage, Power, Round, SecretKey,
+    SignState, Time, Transaction, TxBody, TxOrder, Wire,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -138,8 +136,8 @@ impl SigningRecord for Record {
     }
 }
 
-fn peer(node: usize) -> Peer {
-    Peer([node as u8; 20])
+fn peer(node: usize) -> NodeId {
+    NodeId([node as u8; 20])
 }
 
 impl Network {
@@ -970,7 +968,7 @@ fn a_node_whose_write_fails_sends_nothing_in_that_step() {
     network.start(ours);
     let (now, disk) = (network.now, network.disks[ours].clone());
     let Node { replica, txs, .. } = network.nodes[ours].as_mut().unwrap();
-    let peers: Vec<Peer> = (0..4).filter(|node| *node != ours).map(peer).collect();
+    let peers: Vec<NodeId> = (0..4).filter(|node| *node != ours).map(peer).collect();
     // The node proposes in its first step, and its round state shows that to each peer.
     let mut inputs = vec![Input::Start];
     inputs.extend(peers.iter().map(|peer| Input::PeerUp(*peer)));

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::{Document, Genesis, GenesisValidator};
 use mempool::{Mempool, SharedPool};
 use replica::Verifier;
-use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Peer, Replica, Timer};
+use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Replica, Timer};
 use storage::{MemDisk, MemKv, Store};
 use types::*;
 
-const PEER: Peer = Peer([7; 20]);
+const PEER: NodeId = NodeId([7; 20]);
 
 fn key() -> SecretKey {
     SecretKey::from_bytes(&[1; 32]).unwrap()

@@ -9,12 +9,12 @@ use std::{
 };
 
 use app::{Account, Rules, View};
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::Genesis;
 use mempool::{Mempool, SharedPool, Source};
-use replica::{Config, Input, Peer, Replica, SigningRecord, Verifier};
+use replica::{Config, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
-use types::{Address, ConsensusSecretKey, Height, Time};
+use types::{Address, ConsensusSecretKey, Height, NodeId, SignState, Time};
 
 use crate::{
     byzantine::{Behaviour, Twister},
@@ -96,12 +96,12 @@ impl SigningRecord for StateFile {
 }
 
 /// Returns the peer id of a node.
-pub fn peer(index: usize) -> Peer {
-    Peer([index as u8 + 1; 20])
+pub fn peer(index: usize) -> NodeId {
+    NodeId([index as u8 + 1; 20])
 }
 
 /// Returns the index of the node with this peer id.
-pub fn index_of(peer: &Peer) -> usize {
+pub fn index_of(peer: &NodeId) -> usize {
     usize::from(peer.0[0]) - 1
 }
 

@@ -10,12 +10,12 @@ use std::{
 
 use app::{App, tree::rows};
 use clap::{Args, Subcommand};
-use files::{Access, Existing, ValidatorState, load_genesis};
+use files::{Access, Existing, load_genesis};
 use node::{admin, config::Config, exit, home::Lock};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::{Cf, Kv, Report, RocksKv, StateReader, Store, StoreError, Tip};
-use types::{ChainId, Hash, Height};
+use types::{ChainId, Hash, Height, SignState};
 
 use super::{failure::Failure, home::Home, output, show::Facts};
 
@@ -558,7 +558,7 @@ fn signing_state(config: &Config) -> Result<String, Failure> {
     Ok(match (is_there(&key), is_there(&file)) {
         (false, _) => "none: this node has no validator key".to_owned(),
         (true, true) => {
-            let ValidatorState { height, round, step, .. } = ValidatorState::load(&file)?;
+            let SignState { height, round, step, .. } = files::signing_state::load(&file)?;
             let nothing = if height == Height::GENESIS { format!(". {}", if_it_signed(&key)) } else { String::new() };
             format!("not changed, {}: up to height {height}, round {round}, step {step}{nothing}", file.display())
         }

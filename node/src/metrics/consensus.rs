@@ -6,9 +6,10 @@ use std::{
 };
 
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-use replica::{Checked, Committed, Input, Offence, Peer, Phase, Silence, Status};
+use replica::{Checked, Committed, Input, Offence, Phase, Silence, Status};
 use types::{
-    Address, Block, Commit, CommitSig, Height, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet, VoteType,
+    Address, Block, Commit, CommitSig, Height, NodeId, PeerMessage, Power, Round, Step, Time, Validator, ValidatorSet,
+    VoteType,
 };
 
 use crate::heard::Heard;
@@ -246,7 +247,7 @@ impl Consensus {
         }
     }
 
-    fn on_message(&self, peer: Peer, message: &Checked, received: Time, status: &Status) {
+    fn on_message(&self, peer: NodeId, message: &Checked, received: Time, status: &Status) {
         match message {
             Checked::Proposal(proposal) => {
                 let proposal = &proposal.proposal;

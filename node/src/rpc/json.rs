@@ -509,7 +509,7 @@ pub fn consensus_state(status: &Status) -> Value {
 /// Returns the state of consensus, with everything that this node knows of it.
 pub fn dump_consensus_state(status: &Status) -> Value {
     let members = status.validators.iter().map(validator).collect::<Vec<_>>();
-    let peer = |(peer, height): &(replica::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
+    let peer = |(peer, height): &(types::NodeId, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
     json!({
         "round_state": {
             "height": text(status.height),
@@ -657,7 +657,7 @@ pub mod tests {
             catching_up: false,
             not_kept: None,
             proven_height: Height(5),
-            peer_heights: vec![(replica::Peer([4; 20]), Height(5))].into(),
+            peer_heights: vec![(types::NodeId([4; 20]), Height(5))].into(),
             tip: Height(5),
             app_hash: Hash([1; 32]),
             hard_state_height: Height(6),

@@ -7,9 +7,9 @@ use std::{
 
 use app::{Refusal, Rules};
 use mempool::{Added, Cause, Mempool, Source};
-use replica::Peer;
 use storage::{RocksKv, StateReader, StoreError};
 use tokio::sync::oneshot;
+use types::NodeId;
 use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
 use super::{Deps, VerifyPool};
@@ -113,7 +113,7 @@ impl VerifyPool {
     /// Errors: one is malformed or not signed by its signer.
     pub(super) fn take_from_peer(
         &self,
-        peer: Peer,
+        peer: NodeId,
         txs: &[Vec<u8>],
         source: Source,
         since: Instant,
