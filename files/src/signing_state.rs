@@ -6,8 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXUPPER, HEXUPPER_PERMISSIVE};
-use genesis::{FieldError, json::At};
-use serde::Serialize;
+use genesis::{
+    FieldError,
+    json::{base64, number},
+};
+use serde::{Deserialize, Serialize};
 use types::{Height, Round, SignState, Signature};
 
 use crate::{
@@ -30,10 +33,14 @@ fn record_check(content: &[u8]) -> [u8; RECORD_CHECK_BITS] {
     std::array::from_fn(|bit| if hash[bit / 8] >> (bit % 8) & 1 == 0 { b' ' } else { b'\t' })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SignStateShape {
-    height: String,
+    #[serde(with = "number")]
+    height: u64,
+    #[serde(deserialize_with = "number::deserialize")]
     round: u32,
+    #[serde(deserialize_with = "number::deserialize")]
     step: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
@@ -45,7 +52,7 @@ struct SignStateShape {
 pub fn to_file(state: &SignState) -> Vec<u8> {
     let (sign_bytes, signature) = state.signed.as_ref().map(|(bytes, signature)| (bytes, signature)).unzip();
     to_json(&SignStateShape {
-        height: state.height.to_string(),
+        height: state.height.0,
         round: state.round.0,
         step: state.step,
         signature: signature.map(|signature| BASE64.encode(&signature.0)),
@@ -101,38 +108,24 @@ pub fn load_alone(file: &Path) -> Result<SignState, FileError> {
         }
     }
     // The error must not advise to restore the file from a copy: an older state is worse than none.
-    let value = json_of(file, &bytes, "")?;
-    in_file(file, read(&At::root(&value)))
+    in_file(file, read(json_of(file, &bytes, "")?))
 }
 
-/// Reads the state from the document. The signed bytes count only together with their signature.
-fn read(at: &At<'_>) -> Result<SignState, FieldError> {
-    at.only(&["height", "round", "step", "signature", "signbytes"])?;
-    let (height, round, step) = (at.need("height")?, at.need("round")?, at.need("step")?);
-    let signature = at.get("signature")?.map(|field| field.base64().map(Signature)).transpose()?;
-    let sign_bytes = match at.get("signbytes")? {
-        None => None,
-        Some(field) => match HEXUPPER_PERMISSIVE.decode(field.text()?.as_bytes()) {
-            Ok(bytes) => Some(bytes),
-            Err(_) => return field.error("is not hexadecimal"),
-        },
-    };
-    let state = SignState {
-        height: Height(height.number()?),
-        round: Round(round.number()?),
-        step: step.number()?,
-        signed: sign_bytes.zip(signature),
-    };
-    if state.height.0 > i64::MAX as u64 {
-        return height.error("is too large for a height");
+/// Returns the state that the document describes. The signed bytes count only together with their signature.
+fn read(SignStateShape { height, round, step, signature, signbytes }: SignStateShape) -> Result<SignState, FieldError> {
+    if height > i64::MAX as u64 {
+        return Err(FieldError::new("height", "is too large for a height"));
     }
-    if state.round.0 > i32::MAX as u32 {
-        return round.error("is too large for a round");
+    if round > i32::MAX as u32 {
+        return Err(FieldError::new("round", "is too large for a round"));
     }
-    if state.step > 3 {
-        return step.error(format!("{} is not a step: use 0 to 3", state.step));
+    if step > 3 {
+        return Err(FieldError::new("step", format!("{step} is not a step: use 0 to 3")));
     }
-    Ok(state)
+    let signature = signature.map(|text| base64("signature", &text).map(Signature)).transpose()?;
+    let sign_bytes = signbytes.map(|text| HEXUPPER_PERMISSIVE.decode(text.as_bytes())).transpose();
+    let sign_bytes = sign_bytes.map_err(|_| FieldError::new("signbytes", "is not hexadecimal"))?;
+    Ok(SignState { height: Height(height), round: Round(round), step, signed: sign_bytes.zip(signature) })
 }
 
 /// Writes the state to `priv_validator_state.json`.
