@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use consensus::{Engine, Input, SignState, Signer};
+use consensus::{Engine, Input, Signer};
 use types::*;
 
 fn key(seed: u8) -> SecretKey {

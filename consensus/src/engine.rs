@@ -18,7 +18,7 @@ use crate::{
     io::{Input, Message, Output},
     notes::{Notes, RoundStep, What},
     seen::{self, Reports, Verdict},
-    signer::{Signer, proposal_hrs, vote_hrs},
+    signer::Signer,
     timers::{self, Delays, Timeout, TimeoutKind},
     votes::{Added, HeightVotes, VoteSet},
 };
@@ -423,7 +423,7 @@ impl Engine {
         let signed = signer.sign_proposal(proposal, &self.chain_id);
         self.done.proposed = true;
         let Ok(signed) = signed else { return self.start_timer(TimeoutKind::Propose, self.round) };
-        keep_own(&mut self.own_proposals, signed.clone(), |signed| proposal_hrs(&signed.proposal));
+        keep_own(&mut self.own_proposals, signed.clone(), |signed| signed.proposal.hrs());
         self.unsaved = true;
         self.outputs.push(Output::Broadcast(Message::Proposal(signed.clone())));
         if let (Some(_), Some(polka)) = (pol_round, self.valid_polka.clone()) {
@@ -466,7 +466,7 @@ impl Engine {
         // The guard refuses if an imported signing state says that a conflicting message may have been signed; then the
         // node only follows.
         let Ok(signed) = signer.sign_vote(vote, &self.chain_id) else { return };
-        keep_own(&mut self.own_votes, signed.clone(), |signed| vote_hrs(&signed.vote));
+        keep_own(&mut self.own_votes, signed.clone(), |signed| signed.vote.hrs());
         self.unsaved = true;
         self.votes.add(VerifiedVote::of_own(signed.clone(), &self.validators), false);
         self.note(|| What::Vote(Box::new(signed.clone())));

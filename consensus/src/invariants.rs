@@ -3,7 +3,7 @@
 //!
 //! | invariant | asserted in |
 //! |---|---|
-//! | I1 | `Signer` (`record`, `raise_to` and `seal`), `keep_own`, `Engine::propose` and `Engine::vote` |
+//! | I1 | `Signer` (`record` and `raise_to`), `keep_own`, `Engine::propose` and `Engine::vote` |
 //! | I2 | here after each step, and in `driver::Batch` |
 //! | I3 | here after each step, and in `Engine::lock` |
 //! | I4 | `Engine::propose`, `vote`, `decide`, `remember_valid` and `needed_blocks`, and in the replica |
@@ -15,7 +15,6 @@
 use crate::{
     engine::Engine,
     io::{Message, Output},
-    signer::{proposal_hrs, vote_hrs},
 };
 
 impl Engine {
@@ -48,8 +47,8 @@ impl Engine {
                 Output::WriteAhead(_) => {
                     is_written = true;
                     let signed = self.signer.as_ref().map(|signer| signer.state().hrs());
-                    let last_vote = self.own_votes.last().map(|signed| vote_hrs(&signed.vote));
-                    let last_proposal = self.own_proposals.last().map(|signed| proposal_hrs(&signed.proposal));
+                    let last_vote = self.own_votes.last().map(|signed| signed.vote.hrs());
+                    let last_proposal = self.own_proposals.last().map(|signed| signed.proposal.hrs());
                     assert_eq!(
                         signed,
                         last_vote.max(last_proposal),
@@ -77,7 +76,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Input, SignState, Signer, Timeout, TimeoutKind};
+    use crate::{Input, Signer, Timeout, TimeoutKind};
     use types::*;
 
     const BLOCK: BlockId = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };

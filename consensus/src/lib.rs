@@ -285,5 +285,5 @@ pub use engine::{Engine, NEEDED_BLOCKS_MAX};
 pub use io::Mutation;
 pub use io::{Input, Message, Output};
 pub use notes::{RoundNote, RoundStep, What};
-pub use signer::{DoubleSign, SignState, Signer};
+pub use signer::{DoubleSign, Signer};
 pub use timers::{Timeout, TimeoutKind};

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::VecDeque;
 
-use consensus::{DoubleSign, Engine, Input, Message, Output, SignState, Signer, TimeoutKind::*, driver};
+use consensus::{DoubleSign, Engine, Input, Message, Output, Signer, TimeoutKind::*, driver};
 use support::*;
 use types::*;
 

@@ -12,10 +12,11 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use serde::Serialize;
+use genesis::json;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{FileError, io},
+    error::{FileError, in_file, io},
     random::random,
 };
 
@@ -137,18 +138,21 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads a file and parses its JSON. The error names the position of a syntax error and shows no content of the file.
-pub(crate) fn read_json(file: &Path, bytes_max: usize) -> Result<serde_json::Value, FileError> {
+/// Reads a JSON file of the shape `T`. The error names the position of a syntax error or the invalid field, and shows no
+/// content of the file.
+pub(crate) fn read_json<T: DeserializeOwned>(file: &Path, bytes_max: usize) -> Result<T, FileError> {
     json_of(file, &read(file, bytes_max)?, ": restore the file from a copy")
 }
 
-/// Parses the JSON of a file. The error names the position of a syntax error and adds `way_out`, but shows no content.
-pub(crate) fn json_of(file: &Path, bytes: &[u8], way_out: &str) -> Result<serde_json::Value, FileError> {
-    serde_json::from_slice(bytes).map_err(|error| {
+/// Reads the JSON of a file as the shape `T`. The error is that of [`read_json`], with another `way_out` if it is not
+/// JSON.
+pub(crate) fn json_of<T: DeserializeOwned>(file: &Path, bytes: &[u8], way_out: &str) -> Result<T, FileError> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = if bytes.is_empty() { "it is empty, " } else { "" };
         FileError::content(file, format!("{what}not JSON at line {line}, column {column}{way_out}"))
-    })
+    })?;
+    in_file(file, json::read(&value))
 }
 
 /// Returns the content of a JSON file: indented, with a line break at the end.

@@ -6,13 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use genesis::{FieldError, json::At};
 use types::{Address, ConsensusSecretKey, KeyType, SecretKey};
 
 use crate::{
     error::{FileError, NAME_CHARS_MAX, in_file},
-    file::{self, Access, Existing, read_json},
-    keys::{KEY_FILE_BYTES_MAX, generate_secret_key, key_file, read_secret},
+    file::{self, Access, Existing, read_json, to_json},
+    keys::{KEY_FILE_BYTES_MAX, KeyFileShape, generate_secret_key},
 };
 
 /// Maximum number of keys in a keyring.
@@ -46,10 +45,11 @@ impl AccountKey {
     ///
     /// Errors: [`FileError::Name`] if the name is invalid; otherwise [`FileError`] with the file and the invalid field.
     pub fn load(name: &str, file: &Path) -> Result<Self, FileError> {
-        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
-        let at = At::root(&value);
-        let secret = at.only(&["name", "address", "pub_key", "priv_key"]).and_then(|()| read_account_secret(&at));
-        Self::new(name, in_file(file, secret)?)
+        let shape: KeyFileShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        match in_file(file, shape.secret(&[KeyType::Secp256k1]))? {
+            ConsensusSecretKey::Secp256k1(secret) => Self::new(name, secret),
+            ConsensusSecretKey::Ed25519(_) => unreachable!("it is of the type that was asked for"),
+        }
     }
 
     /// Returns the address of the account.
@@ -59,15 +59,7 @@ impl AccountKey {
 
     /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
-        key_file(Some(&self.name), &self.secret.clone().into())
-    }
-}
-
-/// Reads the secret key of an account, which must be of type secp256k1.
-fn read_account_secret(at: &At<'_>) -> Result<SecretKey, FieldError> {
-    match read_secret(at, &[KeyType::Secp256k1])? {
-        ConsensusSecretKey::Secp256k1(secret) => Ok(secret),
-        ConsensusSecretKey::Ed25519(_) => at.error("is of another type: accounts sign with secp256k1"),
+        to_json(&KeyFileShape::new(Some(&self.name), &self.secret.clone().into()))
     }
 }
 

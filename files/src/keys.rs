@@ -9,14 +9,13 @@
 
 use std::{fmt, path::Path};
 
-use data_encoding::BASE64;
 use genesis::{
     FieldError,
-    json::{At, KeyShape, read_public_key},
+    json::{KeyShape, Text},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use types::{Address, ConsensusPublicKey, ConsensusSecretKey, KeyType, SecretKey, SignatureError};
+use types::{Address, ConsensusPublicKey, ConsensusSecretKey, KeyType, NodeId, SecretKey, SignatureError};
 
 use crate::{
     error::{FileError, in_file},
@@ -43,61 +42,71 @@ fn draw<K>(key: impl Fn(&[u8]) -> Result<K, SignatureError>) -> Result<K, FileEr
     }
 }
 
-#[derive(Serialize)]
-struct KeyFileShape<'a> {
+/// The file of a secret key, with the name of an account if there is one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyFileShape {
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    address: String,
-    pub_key: KeyShape,
+    name: Option<String>,
+    address: Option<Text<Address>>,
+    pub_key: Option<KeyShape>,
     priv_key: KeyShape,
 }
 
-/// Returns the content of the file of a secret key, with the name of an account if there is one.
-pub(crate) fn key_file(name: Option<&str>, secret: &ConsensusSecretKey) -> Vec<u8> {
-    let public = secret.public_key();
-    let value = match secret {
-        ConsensusSecretKey::Secp256k1(key) => BASE64.encode(&key.bytes()),
-        ConsensusSecretKey::Ed25519(_) => BASE64.encode(&[&secret.bytes()[..], public.bytes()].concat()),
-    };
-    to_json(&KeyFileShape {
-        name,
-        address: public.address().to_string(),
-        pub_key: KeyShape::public(&public),
-        priv_key: KeyShape { kind: secret.key_type().secret_tag(), value },
-    })
+impl KeyFileShape {
+    pub(crate) fn new(name: Option<&str>, secret: &ConsensusSecretKey) -> Self {
+        let (public, tag) = (secret.public_key(), secret.key_type().secret_tag());
+        let priv_key = match secret {
+            ConsensusSecretKey::Secp256k1(key) => KeyShape::new(tag, &key.bytes()),
+            ConsensusSecretKey::Ed25519(_) => KeyShape::new(tag, &[&secret.bytes()[..], public.bytes()].concat()),
+        };
+        Self {
+            name: name.map(str::to_owned),
+            address: Some(Text(public.address())),
+            pub_key: Some(KeyShape::public(&public)),
+            priv_key,
+        }
+    }
+
+    /// Returns the secret key, which must have one of these types. The optional address and public key must match it.
+    ///
+    /// Errors: [`FieldError`] with the invalid field.
+    pub(crate) fn secret(&self, key_types: &[KeyType]) -> Result<ConsensusSecretKey, FieldError> {
+        let secret = read_secret(&self.priv_key, key_types).map_err(|error| error.within("priv_key"))?;
+        let (key_type, public) = (secret.key_type(), secret.public_key());
+        if let Some(key) = &self.pub_key
+            && key.to_public(&[key_type]).map_err(|error| error.within("pub_key"))? != public
+        {
+            let reason = "is not the public key of priv_key: restore the file from a copy";
+            return Err(FieldError::new("pub_key", reason));
+        }
+        if let Some(Text(address)) = self.address
+            && address != public.address()
+        {
+            let reason = format!("is not the address of priv_key, which is {}", public.address());
+            return Err(FieldError::new("address", reason));
+        }
+        Ok(secret)
+    }
 }
 
-/// Reads the secret key of a file. It must have one of these types, and the optional address and public key must match
-/// it.
-///
-/// Errors: [`FieldError`] with the invalid field.
-pub(crate) fn read_secret(at: &At<'_>, key_types: &[KeyType]) -> Result<ConsensusSecretKey, FieldError> {
+fn read_secret(key: &KeyShape, key_types: &[KeyType]) -> Result<ConsensusSecretKey, FieldError> {
     let tags: Vec<_> = key_types.iter().map(|key_type| (*key_type, key_type.secret_tag())).collect();
-    let (key_type, value) = at.need("priv_key")?.key_of(&tags)?;
-    let read = |bytes: &[u8]| ConsensusSecretKey::from_bytes(key_type, bytes).or_else(|error| value.error(error));
-    let secret = match key_type {
-        KeyType::Secp256k1 => read(&value.base64::<32>()?)?,
+    let key_type = key.kind(&tags)?;
+    let read =
+        |bytes: &[u8]| ConsensusSecretKey::from_bytes(key_type, bytes).map_err(|error| FieldError::new("value", error));
+    match key_type {
+        KeyType::Secp256k1 => read(&key.bytes::<32>()?),
         KeyType::Ed25519 => {
-            let both: [u8; 64] = value.base64()?;
+            let both: [u8; 64] = key.bytes()?;
             let secret = read(&both[..32])?;
             if secret.public_key().bytes() != &both[32..] {
-                return value.error("ends with the public key of another secret: restore the file from a copy");
+                let reason = "ends with the public key of another secret: restore the file from a copy";
+                return Err(FieldError::new("value", reason));
             }
-            secret
+            Ok(secret)
         }
-    };
-    let public = secret.public_key();
-    if let Some(field) = at.get("pub_key")?
-        && read_public_key(&field, &[key_type])? != public
-    {
-        return field.error("is not the public key of priv_key: restore the file from a copy");
     }
-    if let Some(field) = at.get("address")?
-        && field.parse::<Address>()? != public.address()
-    {
-        return field.error(format!("is not the address of priv_key, which is {}", public.address()));
-    }
-    Ok(secret)
 }
 
 /// The consensus key of a validator.
@@ -128,17 +137,15 @@ impl ValidatorKey {
 
     /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
-        key_file(None, &self.secret)
+        to_json(&KeyFileShape::new(None, &self.secret))
     }
 
     /// Reads the key from `priv_validator_key.json`.
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
-        let at = At::root(&value);
-        let secret = at.only(&["address", "pub_key", "priv_key"]).and_then(|()| read_secret(&at, &KeyType::ALL));
-        Ok(Self { secret: in_file(file, secret)? })
+        let shape: KeyFileShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        Ok(Self { secret: in_file(file, shape.secret(&KeyType::ALL))? })
     }
 
     /// Writes `priv_validator_key.json` with access for the owner only.
@@ -167,7 +174,8 @@ impl fmt::Debug for NodeKey {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NodeKeyShape {
     priv_key: KeyShape,
 }
@@ -204,24 +212,22 @@ impl NodeKey {
         bytes
     }
 
-    /// Returns the 32-byte public key.
-    pub fn public_key(&self) -> [u8; 32] {
-        self.public
+    /// Returns the id of the node, which this key proves.
+    pub fn id(&self) -> NodeId {
+        NodeId::of(&self.public)
     }
 
     /// Returns the content of the key file, which is secret.
     pub fn to_file(&self) -> Vec<u8> {
-        let (kind, value) = (KeyType::Ed25519.secret_tag(), BASE64.encode(&self.to_bytes()));
-        to_json(&NodeKeyShape { priv_key: KeyShape { kind, value } })
+        to_json(&NodeKeyShape { priv_key: KeyShape::new(KeyType::Ed25519.secret_tag(), &self.to_bytes()) })
     }
 
     /// Reads the node key from `node_key.json`.
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let value = read_json(file, KEY_FILE_BYTES_MAX)?;
-        let at = At::root(&value);
-        in_file(file, at.only(&["priv_key"]).and_then(|()| read_node_key(&at)))
+        let shape: NodeKeyShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        in_file(file, read_node_key(&shape.priv_key).map_err(|error| error.within("priv_key")))
     }
 
     /// Writes `node_key.json` with access for the owner only.
@@ -232,8 +238,7 @@ impl NodeKey {
     }
 }
 
-fn read_node_key(at: &At<'_>) -> Result<NodeKey, FieldError> {
-    let tag = KeyType::Ed25519.secret_tag();
-    let (_, value) = at.need("priv_key")?.key_of(&[((), tag)])?;
-    NodeKey::from_bytes(&value.base64::<64>()?).or_else(|error| value.error(error))
+fn read_node_key(key: &KeyShape) -> Result<NodeKey, FieldError> {
+    key.kind(&[((), KeyType::Ed25519.secret_tag())])?;
+    NodeKey::from_bytes(&key.bytes::<64>()?).map_err(|error| FieldError::new("value", error))
 }

@@ -6,7 +6,7 @@
 //! | `error` | [`FileError`]: the file, the field, and what to do |
 //! | `keys` | `priv_validator_key.json` and `node_key.json` |
 //! | `keyring` | `keys/NAME.json`: keys of accounts |
-//! | `signing_state` | `priv_validator_state.json`: what a validator signed last |
+//! | [`signing_state`] | `priv_validator_state.json`: what a validator signed last |
 //! | `document` | reading of `genesis.json` |
 //! | [`testnet`] | the files of a test network, planned first and then written |
 //! | `random` | randomness of the operating system, for secrets and names of temporary files |
@@ -26,7 +26,7 @@ mod file;
 mod keyring;
 mod keys;
 mod random;
-mod signing_state;
+pub mod signing_state;
 pub mod testnet;
 
 pub use document::load_genesis;
@@ -34,5 +34,4 @@ pub use error::{FileError, NAME_CHARS_MAX};
 pub use file::{Access, Existing, is_absent, is_open_to_others, read, sync_folder, write, write_over};
 pub use keyring::{AccountKey, KEYRING_KEYS_MAX, Keyring};
 pub use keys::{NodeKey, NodeKeyError, ValidatorKey, generate_secret_key};
-pub use signing_state::ValidatorState;
 pub use testnet::{PlannedFile, Testnet, TestnetOptions};

@@ -11,14 +11,14 @@
 use std::path::{Path, PathBuf};
 
 use genesis::{Document, FieldError, Genesis, GenesisAccount, GenesisValidator, sender_key};
-use types::{ChainId, Height, KeyType, Params, Power, Time, limits::VALIDATORS_MAX};
+use types::{ChainId, Height, KeyType, Params, Power, SignState, Time, limits::VALIDATORS_MAX};
 
 use crate::{
     error::FileError,
     file::{self, Access, Existing},
     keyring::AccountKey,
     keys::{NodeKey, ValidatorKey},
-    signing_state::ValidatorState,
+    signing_state,
 };
 
 /// The properties of a test network.
@@ -143,7 +143,11 @@ impl Testnet {
             plan(config.join("genesis.json"), genesis.clone(), Access::Public);
             plan(config.join("node_key.json"), node_key.to_file(), Access::Secret);
             plan(config.join("priv_validator_key.json"), validator_key.to_file(), Access::Secret);
-            plan(home.join("data/priv_validator_state.json"), ValidatorState::default().to_file(), Access::Secret);
+            plan(
+                home.join("data/priv_validator_state.json"),
+                signing_state::to_file(&SignState::default()),
+                Access::Secret,
+            );
         }
         for (key, _) in &self.options.accounts {
             plan(PathBuf::from(format!("keys/{}.json", key.name)), key.to_file(), Access::Secret);

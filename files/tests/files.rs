@@ -8,12 +8,14 @@ use std::{
 };
 
 use files::{
-    Access, AccountKey, Existing, FileError, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey, ValidatorState,
-    is_open_to_others, load_genesis, testnet::write_files,
+    Access, AccountKey, Existing, FileError, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey,
+    is_open_to_others, load_genesis, signing_state, testnet::write_files,
 };
 use genesis::sender_key;
 use serde_json::{Value, json};
-use types::{ChainId, ConsensusSecretKey, Height, KeyType, Params, Round, SecretKey, Signature, Time};
+use types::{
+    ChainId, ConsensusSecretKey, Height, KeyType, NodeId, Params, Round, SecretKey, SignState, Signature, Time,
+};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -60,17 +62,12 @@ fn golden_key_files() {
     let node: Value = serde_json::from_slice(&NodeKey::from_seed([7; 32]).to_file()).unwrap();
     let base64 = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwfqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLA==";
     assert_eq!(node, json!({"priv_key": {"type": "tendermint/PrivKeyEd25519", "value": base64}}));
-    let state = ValidatorState {
-        height: Height(12),
-        round: Round(1),
-        step: 2,
-        signature: Some(Signature([0; 64])),
-        sign_bytes: Some(vec![0xAB, 1]),
-    };
-    let state: Value = serde_json::from_slice(&state.to_file()).unwrap();
+    let signed = Some((vec![0xAB, 1], Signature([0; 64])));
+    let state = signing_state::to_file(&SignState { height: Height(12), round: Round(1), step: 2, signed });
+    let state: Value = serde_json::from_slice(&state).unwrap();
     let signature = format!("{}A==", "A".repeat(85));
     assert_eq!(state, json!({"height": "12", "round": 1, "step": 2, "signature": signature, "signbytes": "AB01"}));
-    let none: Value = serde_json::from_slice(&ValidatorState::default().to_file()).unwrap();
+    let none: Value = serde_json::from_slice(&signing_state::to_file(&SignState::default())).unwrap();
     assert_eq!(none, json!({"height": "0", "round": 0, "step": 0}));
 }
 
@@ -103,12 +100,12 @@ fn key_files_read_back_and_only_their_owner_can_read_them() {
     let node = NodeKey::from_seed([9; 32]);
     node.save(&at("node_key.json"), Existing::Refuse).unwrap();
     assert_eq!(NodeKey::load(&at("node_key.json")).unwrap(), node);
-    let state = ValidatorState { height: Height(5), round: Round(0), step: 3, ..ValidatorState::default() };
-    state.save(&at("priv_validator_state.json"), Existing::Refuse).unwrap();
-    assert_eq!(ValidatorState::load(&at("priv_validator_state.json")).unwrap(), state);
-    let full = ValidatorState { signature: Some(Signature([3; 64])), sign_bytes: Some(vec![1, 2]), ..state };
-    full.save(&at("priv_validator_state.json"), Existing::Replace).unwrap();
-    assert_eq!(ValidatorState::load(&at("priv_validator_state.json")).unwrap(), full);
+    let state = SignState { height: Height(5), round: Round(0), step: 3, signed: None };
+    signing_state::save(&state, &at("priv_validator_state.json"), Existing::Refuse).unwrap();
+    assert_eq!(signing_state::load(&at("priv_validator_state.json")).unwrap(), state);
+    let full = SignState { signed: Some((vec![1, 2], Signature([3; 64]))), ..state };
+    signing_state::save(&full, &at("priv_validator_state.json"), Existing::Replace).unwrap();
+    assert_eq!(signing_state::load(&at("priv_validator_state.json")).unwrap(), full);
     for name in names(&folder.path().join("config")) {
         assert_eq!(mode(&at(&name)), 0o600, "{name}");
     }
@@ -122,7 +119,7 @@ fn a_node_key_is_a_seed_with_its_public_key_and_refuses_others() {
     let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
     let public = hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
     let key = NodeKey::from_seed(seed.clone().try_into().unwrap());
-    assert_eq!(key.public_key().to_vec(), public);
+    assert_eq!(key.id(), NodeId::of(&public.clone().try_into().unwrap()));
     assert_eq!(key.to_bytes().to_vec(), [seed, public].concat());
     let mut bytes = key.to_bytes();
     assert_eq!(NodeKey::from_bytes(&bytes).unwrap(), key);
@@ -225,7 +222,7 @@ fn a_broken_key_file_is_named_with_its_field() {
     );
     assert!(broken("{}", |file| NodeKey::load(file).err()).starts_with("priv_key: is missing"));
     assert!(broken("{}", |file| load_genesis(file).err()).starts_with("genesis_time: is missing"));
-    let state = |text: &str| broken(text, |file| ValidatorState::load(file).err());
+    let state = |text: &str| broken(text, |file| signing_state::load(file).err());
     assert!(state(r#"{"height":"x","round":0,"step":0}"#).starts_with("height: \"x\" is not a whole number"));
     assert!(state(r#"{"height":"1","round":0,"step":4}"#).starts_with("step: 4 is not a step"));
     assert!(state(r#"{"height":"1","round":4294967295,"step":1}"#).starts_with("round: is too large"));
@@ -233,7 +230,7 @@ fn a_broken_key_file_is_named_with_its_field() {
         state(r#"{"height":"1","round":0,"step":1,"signbytes":"xyz"}"#).starts_with("signbytes: is not hexadecimal")
     );
     assert!(state(r#"{"height":"1","round":0,"step":1,"signature":"AA=="}"#).starts_with("signature: is not 64 bytes"));
-    let record = String::from_utf8(ValidatorState::default().to_record()).unwrap();
+    let record = String::from_utf8(signing_state::to_record(&SignState::default())).unwrap();
     assert!(state(&record[..600]).starts_with("it has 600 bytes, 2048 were written: it was cut or extended"));
     assert!(state(&(record + " ")).starts_with("it has 2049 bytes"));
     let missing = ValidatorKey::load(Path::new("/nowhere/key.json")).unwrap_err().to_string();

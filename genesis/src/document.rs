@@ -2,16 +2,20 @@
 
 use std::io;
 
+use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 use types::{Address, ChainId, ConsensusPublicKey, Hash, Height, Params, Power, Time};
 
-use crate::json::FieldError;
+use crate::json::{FieldError, number, text};
 
 /// Maximum bytes of a genesis file, which is enough for four million accounts as written by this module.
 pub const GENESIS_BYTES_MAX: u64 = 640 * 1024 * 1024;
 
 /// Maximum bytes between two accounts, and of the fields before the first or after the last account.
 pub const GENESIS_HEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Maximum number of characters in the name of a validator or an account.
+const NAME_CHARS_MAX: usize = 70;
 
 /// The content of a genesis document before it is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,15 +47,28 @@ pub struct GenesisValidator {
     pub name: String,
 }
 
-/// An account of the first state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An account of the first state. Its JSON is that of the document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GenesisAccount {
     /// Address that owns the account.
+    #[serde(with = "text")]
     pub address: Address,
     /// Balance of the account in the first state.
+    #[serde(with = "number")]
     pub balance: u64,
     /// Human-readable name; may be empty.
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "name", default)]
     pub name: String,
+}
+
+/// Reads a short text without control characters.
+pub(crate) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        return Err(de::Error::custom(format!("use at most {NAME_CHARS_MAX} characters, without line breaks")));
+    }
+    Ok(name)
 }
 
 /// The reason why bytes are not a valid genesis document.

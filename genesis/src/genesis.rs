@@ -23,14 +23,14 @@ use std::{
 
 use serde_json::Value;
 use types::{
-    Address, ChainId, Hash, Height, Params, Power, Time, ValidatorSet, ValidatorSetError, limits::POWER_TOTAL_MAX,
+    Address, ChainId, Hash, Height, Params, Power, Time, ValidatorSet, ValidatorSetError,
+    limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
 };
 
 use crate::{
     document::{Document, GenesisAccount, GenesisError, GenesisValidator},
-    fields,
     json::FieldError,
-    shape::{Accounts, shape},
+    shape::{self, Accounts},
     stream,
 };
 
@@ -76,7 +76,7 @@ impl Genesis {
     /// Errors: those of [`Genesis::parse`], and [`GenesisError::Io`] if the reader fails.
     pub fn read(reader: impl Read) -> Result<Self, GenesisError> {
         let (head, accounts) = stream::read(reader)?;
-        Ok(Self::new(fields::read(head, accounts)?)?)
+        Ok(Self::new(shape::read(head, accounts)?)?)
     }
 
     /// Checks a document. Cost: computing the first state once.
@@ -145,7 +145,8 @@ impl Genesis {
     /// Returns the document in its file format: indented, with the fields in CometBFT's order.
     pub fn to_json(&self) -> String {
         let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
-        let mut text = serde_json::to_string_pretty(&shape(&self.document, accounts)).expect("shapes have text keys");
+        let mut text =
+            serde_json::to_string_pretty(&shape::of(&self.document, accounts)).expect("shapes have text keys");
         text.push('\n');
         text
     }
@@ -153,7 +154,7 @@ impl Genesis {
     /// Returns the document as a JSON value.
     pub fn to_value(&self) -> Value {
         let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
-        serde_json::to_value(shape(&self.document, accounts)).expect("shapes have text keys")
+        serde_json::to_value(shape::of(&self.document, accounts)).expect("shapes have text keys")
     }
 
     /// Returns the hash that identifies the chain: BLAKE3 of the content with all defaults written out. The order of
@@ -177,7 +178,7 @@ impl Genesis {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"cairn genesis v1");
         let mut writer = BufWriter::with_capacity(HASHED_BYTES, &mut hasher);
-        serde_json::to_writer(&mut writer, &shape(&meaning, accounts)).expect("shapes have text keys");
+        serde_json::to_writer(&mut writer, &shape::of(&meaning, accounts)).expect("shapes have text keys");
         writer.flush().expect("a hasher takes everything");
         drop(writer);
         Hash(*hasher.finalize().as_bytes())
@@ -201,6 +202,9 @@ fn app_state(document: &Document) -> app::FirstState {
 }
 
 fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, FieldError> {
+    if validators.len() > VALIDATORS_MAX {
+        return field("validators", format!("{} of them, at most {VALIDATORS_MAX} are allowed", validators.len()));
+    }
     let mut total = Power::ZERO;
     let mut seen = BTreeMap::new();
     for (index, validator) in validators.iter().enumerate() {

@@ -6,9 +6,8 @@
 //! | `genesis` | a checked document: its first state, its validators, its hash |
 //! | [`document`] | the content of `genesis.json`, in CometBFT's format, and its limits |
 //! | `stream` | reading a document with any number of accounts, one account at a time |
-//! | `fields` | reading the fields of a document |
-//! | `shape` | the format of a written document |
-//! | [`json`] | reading JSON field by field, with errors that name the field; the format of keys |
+//! | `shape` | the format of a document, for reading and writing |
+//! | [`json`] | reading JSON into shapes, with errors that name the field; the format of keys |
 //! | `senders` | keys of the accounts that a test network funds for load tests |
 //!
 //! Invariants:
@@ -17,7 +16,6 @@
 //! (`the_genesis_hash_covers_the_meaning_not_the_text`).
 
 pub mod document;
-mod fields;
 mod genesis;
 pub mod json;
 mod senders;

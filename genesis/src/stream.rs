@@ -1,5 +1,8 @@
 //! Reading of a genesis document with any number of accounts: accounts are read one at a time, all other fields are
 //! small.
+//!
+//! This is written by hand, although `shape` describes the format: a derived reader knows neither how many bytes were read
+//! since the last account, which bounds the memory for a wrong file, nor the path of an account, which its error names.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,8 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     document::{GENESIS_BYTES_MAX, GENESIS_HEAD_BYTES_MAX, GenesisAccount, GenesisError},
-    fields::{FIELDS, read_account},
-    json::{At, FieldError},
+    json::{self, FieldError},
 };
 
 /// The state of reading one document. The errors of serde are only text, so the typed error is kept here.
@@ -171,10 +173,6 @@ impl Place for Document {
     fn object<'de, A: MapAccess<'de>>(reading: &Reading, mut map: A) -> Result<Self::Content, A::Error> {
         let (mut head, mut accounts) = (Map::new(), None);
         while let Some(key) = map.next_key::<String>()? {
-            if !FIELDS.contains(&key.as_str()) {
-                let one = Value::Object(Map::from_iter([(key, Value::Null)]));
-                return reading.fail_with(At::root(&one).only(FIELDS).expect_err("it is not one of these fields"));
-            }
             if head.contains_key(&key) || key == "app_state" && accounts.is_some() {
                 return reading.fail(key, "is given twice: leave one out");
             }
@@ -204,9 +202,8 @@ impl Place for AppState {
         let mut accounts = None;
         while let Some(key) = map.next_key::<String>()? {
             if key != "accounts" {
-                let one = Value::Object(Map::from_iter([(key, Value::Null)]));
-                let at = At::new(&one, Self::FIELD.to_owned());
-                return reading.fail_with(at.only(&["accounts"]).expect_err("it is another field"));
+                let unknown: FieldError = de::Error::unknown_field(&key, &["accounts"]);
+                return reading.fail_with(unknown.within(Self::FIELD));
             }
             if accounts.is_some() {
                 return reading.fail(Accounts::FIELD, "is given twice: leave one out");
@@ -231,8 +228,7 @@ impl Place for Accounts {
     fn list<'de, A: SeqAccess<'de>>(reading: &Reading, mut seq: A) -> Result<Self::Content, A::Error> {
         let mut accounts = Vec::new();
         while let Some(value) = seq.next_element::<Value>()? {
-            let at = At::new(&value, format!("{}[{}]", Self::FIELD, accounts.len()));
-            match read_account(&at) {
+            match json::read_part(&value, &format!("{}[{}]", Self::FIELD, accounts.len())) {
                 Ok(account) => accounts.push(account),
                 Err(error) => return reading.fail_with(error),
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use types::{Peer, TxId, limits::TX_BYTES_MAX};
+use types::{NodeId, TxId, limits::TX_BYTES_MAX};
 
 /// Bounds of a mempool, chosen by the operator, not by the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub enum Source {
     /// A client of this node; the transaction is announced to peers.
     Local,
     /// Gossip of a peer, which reaches the other peers without us.
-    Peer(Peer),
+    Peer(NodeId),
     /// The response of a peer that was asked for its waiting transactions; it is announced to the other peers.
-    Fetched(Peer),
+    Fetched(NodeId),
 }
 
 /// A transaction that the mempool accepted.

@@ -15,7 +15,7 @@ use app::{Account, App, BlockContext, View, genesis_writes};
 use mempool::{Added, Config, Mempool, MempoolError, Source};
 use proptest::prelude::*;
 use types::{
-    Address, Block, ChainId, Height, Msg, Params, Peer, SecretKey, Time, Transaction, TxBody, TxId, TxOrder,
+    Address, Block, ChainId, Height, Msg, NodeId, Params, SecretKey, Time, Transaction, TxBody, TxId, TxOrder,
     VerifiedTx, Wire, WriteSet,
 };
 
@@ -363,7 +363,7 @@ fn transactions_of_clients_are_gossiped_once() {
     });
     let (mine, theirs) = (nonce(1, 0, 1), nonce(2, 0, 1));
     node.add(&mine).unwrap();
-    node.add_from(&theirs, Source::Peer(Peer([1; 20]))).unwrap();
+    node.add_from(&theirs, Source::Peer(NodeId([1; 20]))).unwrap();
     node.add(&nonce(1, 1, 1)).unwrap();
     assert_eq!(calls.load(Relaxed), 1, "until they are taken");
     assert_eq!(node.pool.take_outgoing(1), [mine.encode()], "at least one");
@@ -392,7 +392,7 @@ fn waiting_transactions_are_offered_to_a_new_peer_which_gossips_them() {
     assert_eq!(node.pool.batch(&ids, usize::MAX), [txs[1].encode(), txs[2].encode()]);
     assert_eq!(node.pool.batch(&ids, txs[1].encode().len()), [txs[1].encode()], "bounded");
     for tx in &txs[1..] {
-        other.add_from(tx, Source::Fetched(Peer([1; 20]))).unwrap();
+        other.add_from(tx, Source::Fetched(NodeId([1; 20]))).unwrap();
     }
     assert_eq!(other.pool.take_outgoing(usize::MAX), [txs[1].encode(), txs[2].encode()]);
 }

@@ -20,7 +20,7 @@ use std::{
 
 use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
-use replica::{Committed, Input, Output, Peer, Replica, Status, Timer};
+use replica::{Committed, Input, Output, Replica, Status, Timer};
 use rpc::Happened;
 use storage::RocksKv;
 use types::{Address, PeerMessage, PeerRequest, Wire};
@@ -191,7 +191,7 @@ impl Turns {
 }
 
 impl ConsensusThread {
-    fn request_blocks(&self, peer: Peer, request: u64, blocks: &types::BlockRequest) {
+    fn request_blocks(&self, peer: NodeId, request: u64, blocks: &types::BlockRequest) {
         let pool = self.pool.clone();
         self.network.request_then(NodeId(peer.0), PeerRequest::Blocks(*blocks).encode(), move |reply| match reply {
             Ok(bytes) => pool.decode_response(peer, request, bytes),

@@ -208,12 +208,12 @@ fn bulk_bytes(input: &Input) -> Option<usize> {
 mod tests {
     use std::{sync::Arc, thread, time::Duration};
 
-    use replica::Peer;
+    use types::NodeId;
     use types::{Address, Certificate, Height, Part, Round, Signature, SignedVote, Time, Vote, VoteType, merkle};
 
     use super::*;
 
-    const PEER: Peer = Peer([1; 20]);
+    const PEER: NodeId = NodeId([1; 20]);
 
     fn part() -> Input {
         let proof = merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };

@@ -9,11 +9,10 @@ use std::{
 use app::{Refusal, Rules};
 use mempool::{Added, Cause, Mempool, Source, TxVerifier};
 use p2p::Network;
-use replica::Peer;
 use rpc::clients::Client;
 use storage::{RocksKv, StateReader, Store, StoreError};
 use tokio::sync::oneshot;
-use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
+use types::{Height, NodeId, Params, TxBatch, TxId, VerifiedTx, Wire};
 
 use crate::{clock, metrics::Metrics};
 
@@ -127,7 +126,7 @@ impl Intake {
     /// Errors: one is malformed or not signed by its signer.
     pub(crate) fn take_from_peer(
         &self,
-        peer: Peer,
+        peer: NodeId,
         txs: &[Vec<u8>],
         source: Source,
         since: Instant,

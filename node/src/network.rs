@@ -8,7 +8,7 @@ use std::{
 
 use mempool::Mempool;
 use p2p::{Event, Events, Network, NodeId, RequestId};
-use replica::{Input, Offence, Peer};
+use replica::{Input, Offence};
 use storage::{RocksKv, Store};
 use tokio::{sync::Semaphore, task::AbortHandle};
 use types::{
@@ -80,7 +80,7 @@ impl Exchange {
             match event {
                 Event::Up { peer } => {
                     self.offer.withdraw();
-                    inbox.push_now(Input::PeerUp(Peer(peer.id.0)));
+                    inbox.push_now(Input::PeerUp(peer.id));
                     let task = tokio::spawn(self.clone().fetch_waiting(peer.id, peer.is_persistent));
                     fetching.insert(peer.id, task.abort_handle());
                 }
@@ -88,14 +88,11 @@ impl Exchange {
                     if let Some(task) = fetching.remove(&peer) {
                         task.abort();
                     }
-                    let peer = Peer(peer.0);
                     self.handles.pool.forget(peer);
                     inbox.push_now(Input::PeerDown(peer));
                 }
-                Event::Message { peer, bytes, received, .. } => {
-                    self.handles.pool.message(Peer(peer.0), bytes, received)
-                }
-                Event::Txs { from, id, bytes } => self.handles.pool.batch(Peer(from.0), id, bytes),
+                Event::Message { peer, bytes, received, .. } => self.handles.pool.message(peer, bytes, received),
+                Event::Txs { from, id, bytes } => self.handles.pool.batch(from, id, bytes),
                 Event::Request { peer, id, bytes } => self.answer(peer, id, &bytes),
                 Event::Refused { .. } => {} // the network has logged the reason
             }
@@ -107,7 +104,7 @@ impl Exchange {
         let request = match PeerRequest::decode(bytes) {
             Ok(request) => request,
             Err(error) => {
-                penalize(&self.handles.network, Peer(peer.0), &Offence::Malformed(error.to_string()));
+                penalize(&self.handles.network, peer, &Offence::Malformed(error.to_string()));
                 return self.handles.network.decline(id);
             }
         };
@@ -156,7 +153,7 @@ impl Exchange {
             match fetched.unwrap_or_else(|_| Err(Unfetched::Lost(format!("it took longer than {FETCH_TIME_MAX:?}")))) {
                 Ok(()) => return,
                 Err(Unfetched::Bad(error)) => {
-                    return penalize(&self.handles.network, Peer(peer.0), &Offence::BadResponse(error));
+                    return penalize(&self.handles.network, peer, &Offence::BadResponse(error));
                 }
                 Err(Unfetched::Lost(why)) => {
                     tracing::debug!(target: "mempool", %peer, why, "not all transactions of a peer's mempool were fetched");
@@ -181,7 +178,7 @@ impl Exchange {
             let ids: Vec<TxId> = group.into_iter().map(|(id, _)| id).collect();
             let reply = network.request(peer, PeerRequest::Txs(ids).encode()).await.map_err(lost)?;
             // Waits until they are accepted, so that they arrive no faster than this node can check them.
-            let taken = pool.fetched(Peer(peer.0), reply).await;
+            let taken = pool.fetched(peer, reply).await;
             taken.map_err(|_| Unfetched::Lost("this node has too many transactions to check".to_owned()))?;
         }
         mempool.retain_unknown(&mut txs);

@@ -1,18 +1,18 @@
 //! Reports offences of peers to the network.
 
 use p2p::{Network, NodeId};
-use replica::{Offence, Peer};
+use replica::Offence;
 
 /// Reports an offence of a peer to the network as a penalty with a weight, and logs it.
-pub(crate) fn penalize(network: &Network, peer: Peer, offence: &Offence) {
+pub(crate) fn penalize(network: &Network, peer: NodeId, offence: &Offence) {
     tracing::warn!(target: "p2p", peer = %peer, reason = %offence, "a peer misbehaved");
     let weight = match offence {
-        Offence::Malformed(_) => p2p::Offence::GARBAGE,
-        Offence::BadSignature(_) => p2p::Offence::BAD_SIGNATURE,
-        Offence::BadBlock(_) => p2p::Offence::INVALID,
-        Offence::BadResponse(_) => p2p::Offence::INVALID,
-        Offence::Unserved(_) => p2p::Offence::UNSERVED,
-        Offence::Flood(_) => p2p::Offence::FLOOD,
+        Offence::Malformed(_) => p2p::Penalty::GARBAGE,
+        Offence::BadSignature(_) => p2p::Penalty::BAD_SIGNATURE,
+        Offence::BadBlock(_) => p2p::Penalty::INVALID,
+        Offence::BadResponse(_) => p2p::Penalty::INVALID,
+        Offence::Unserved(_) => p2p::Penalty::UNSERVED,
+        Offence::Flood(_) => p2p::Penalty::FLOOD,
     };
-    network.penalize(NodeId(peer.0), weight);
+    network.penalize(peer, weight);
 }

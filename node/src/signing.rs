@@ -23,11 +23,11 @@ use std::{
     thread,
 };
 
-use consensus::{SignState, Signer};
-use files::{Access, Existing, FileError, ValidatorKey, ValidatorState, is_absent, write_over};
+use consensus::Signer;
+use files::{Access, Existing, FileError, ValidatorKey, is_absent, signing_state, write_over};
 use replica::SigningRecord;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, ConsensusPublicKey, HardState, Height};
+use types::{ChainId, ConsensusPublicKey, HardState, Height, SignState};
 
 use crate::{config::Config, exit::Failure};
 
@@ -57,27 +57,21 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
     if is_absent(file) {
         return Ok(SignState::default());
     }
-    let state = ValidatorState::load_alone(file).or_else(|error| {
+    let state = signing_state::load_alone(file).or_else(|error| {
         // The spare is written first, so it covers every signed message that was sent.
-        let state = ValidatorState::load(file)?;
+        let state = signing_state::load(file)?;
         let (file, height) = (file.display(), state.height.0);
         tracing::warn!(target: "main", %file, height, %error, "the signing state file cannot be used; its spare copy is used \
             instead");
         Ok(state)
     });
-    let state = state.map_err(|error: FileError| match error {
+    state.map_err(|error: FileError| match error {
         FileError::Io { .. } => Failure::from(error),
         _ => Failure::config(format!(
             "{error}. This file records what the validator's key signed last. Do not replace it with an older copy. It may be \
              absent: if the database is there, the node then signs nothing until it has heard from the network; if the \
              database is empty, use `cairn start --signed-up-to H`, where H is the last height at which the key may have signed"
         )),
-    })?;
-    Ok(SignState {
-        height: state.height,
-        round: state.round,
-        step: state.step,
-        signed: state.sign_bytes.zip(state.signature),
     })
 }
 
@@ -95,20 +89,14 @@ fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, k
     })
 }
 
-fn to_file(state: &SignState) -> ValidatorState {
-    let (sign_bytes, signature) = state.signed.clone().unzip();
-    ValidatorState { height: state.height, round: state.round, step: state.step, signature, sign_bytes }
-}
-
 /// Raises the state file to the votes of a hard state. A file that is already higher does not change.
 ///
 /// Errors: the file cannot be read or written.
 pub fn save_state(file: &Path, hard_state: &HardState, chain_id: &ChainId) -> Result<(), FileError> {
-    let mut signed = SignState::default();
-    signed.raise_to(hard_state, chain_id);
-    let written = if is_absent(file) { ValidatorState::default() } else { ValidatorState::load(file)? };
-    if signed.hrs() > (written.height, written.round, written.step) {
-        to_file(&signed).save(file, Existing::Replace)?;
+    let signed = SignState::of_hard_state(hard_state, chain_id);
+    let written = if is_absent(file) { SignState::default() } else { signing_state::load(file)? };
+    if signed.hrs() > written.hrs() {
+        signing_state::save(&signed, file, Existing::Replace)?;
     }
     Ok(())
 }
@@ -124,7 +112,7 @@ pub fn declare(file: &Path, height: Height) -> Result<Height, Failure> {
     if written.hrs() > sealed.hrs() {
         return Ok(written.height);
     }
-    to_file(&sealed).save(file, Existing::Replace)?;
+    signing_state::save(&sealed, file, Existing::Replace)?;
     Ok(height)
 }
 
@@ -144,11 +132,11 @@ impl StateFile {
     /// Errors: the file or its spare cannot be written.
     pub fn start(path: PathBuf, signed: &SignState) -> Result<Self, Failure> {
         let open = |path: &Path| {
-            files::write(path, &to_file(signed).to_record(), Access::Secret, Existing::Replace)?;
+            files::write(path, &signing_state::to_record(signed), Access::Secret, Existing::Replace)?;
             let opened = OpenOptions::new().write(true).open(path);
             opened.map_err(|error| Failure::disk(format!("{}: cannot be opened: {error}", path.display())))
         };
-        let (file, spare) = (open(&path)?, open(&ValidatorState::spare_of(&path))?);
+        let (file, spare) = (open(&path)?, open(&signing_state::spare_of(&path))?);
         let (jobs, to_write) = sync_channel::<Vec<u8>>(1);
         let (done, written) = sync_channel(1);
         let work = move || {
@@ -165,7 +153,7 @@ impl StateFile {
 
 impl SigningRecord for StateFile {
     fn begin(&mut self, signed: &SignState) {
-        self.next = to_file(signed).to_record();
+        self.next = signing_state::to_record(signed);
         // The channel has room: each job is awaited before the next, and after a failed sync of the store there is
         // none.
         let _ = self.jobs.send(self.next.clone());
@@ -239,7 +227,7 @@ mod tests {
         // A power loss during the write of the spare leaves the file whole. An absent file is not replaced by its
         // spare.
         StateFile::start(file.clone(), &state(20)).unwrap();
-        std::fs::write(ValidatorState::spare_of(&file), "{").unwrap();
+        std::fs::write(signing_state::spare_of(&file), "{").unwrap();
         assert_eq!(load_state(&file).unwrap(), state(20));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(load_state(&file).unwrap(), SignState::default());
@@ -267,7 +255,7 @@ mod tests {
             (signed(199, 9), signed(200, 10)),
             (signed(7, 0), signed(7, 1)),
         ] {
-            let (before, after) = (to_file(&old).to_record(), to_file(&new).to_record());
+            let (before, after) = (signing_state::to_record(&old), signing_state::to_record(&new));
             assert_eq!(before.len(), after.len());
             let torn = |from: usize, to: usize| [&before[..from], &after[from..to], &before[to..]].concat();
             // A position after an equal byte gives the same torn file as the one before, so it is skipped.
@@ -280,11 +268,11 @@ mod tests {
                     let is_whole = torn == before || is_done;
                     // The spare is written first; the file is whole at that time and counts.
                     std::fs::write(&file, &before).unwrap();
-                    std::fs::write(ValidatorState::spare_of(&file), &torn).unwrap();
+                    std::fs::write(signing_state::spare_of(&file), &torn).unwrap();
                     assert_eq!(load_state(&file).unwrap(), old, "{at}");
                     // Then the file is written, while the spare is whole.
                     std::fs::write(&file, &torn).unwrap();
-                    std::fs::write(ValidatorState::spare_of(&file), &after).unwrap();
+                    std::fs::write(signing_state::spare_of(&file), &after).unwrap();
                     let read = load_state(&file).unwrap();
                     assert!(read == new || (is_whole && read == old), "{at}: {read:?}");
                 }

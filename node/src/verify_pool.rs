@@ -32,7 +32,7 @@ use std::{
 
 use mempool::{Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
-use replica::{Checked, Input, Offence, Peer, Verifier};
+use replica::{Checked, Input, Offence, Verifier};
 use rpc::clients::Client;
 use tokio::sync::oneshot;
 use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
@@ -97,13 +97,13 @@ pub struct VerifyPool {
 }
 
 struct Queues {
-    messages: FairQueue<Peer, Message>,
-    responses: VecDeque<(Peer, u64, Vec<u8>)>,
+    messages: FairQueue<NodeId, Message>,
+    responses: VecDeque<(NodeId, u64, Vec<u8>)>,
     commits: VecDeque<Arc<Commit>>,
     blocks: VecDeque<BlockSlice>,
     submissions: FairQueue<IpAddr, Submission>,
-    batches: FairQueue<Peer, Batch>,
-    rates: BTreeMap<Peer, Rate>,
+    batches: FairQueue<NodeId, Batch>,
+    rates: BTreeMap<NodeId, Rate>,
     /// True if the mempool may have transactions to publish.
     is_outgoing: bool,
     is_closed: bool,
@@ -150,12 +150,12 @@ struct Rate {
 }
 
 enum Job {
-    Message(Peer, Message),
-    Response(Peer, u64, Vec<u8>),
+    Message(NodeId, Message),
+    Response(NodeId, u64, Vec<u8>),
     Commit(Arc<Commit>),
     Block(BlockSlice),
     Submissions(Vec<Submission>),
-    Batch(Peer, Batch),
+    Batch(NodeId, Batch),
 }
 
 impl VerifyPool {
@@ -201,7 +201,7 @@ impl VerifyPool {
     }
 
     /// Queues a message of a peer; it is checked, then passed to the replica. A full queue drops it. Never blocks.
-    pub fn message(&self, peer: Peer, bytes: Vec<u8>, received: SystemTime) {
+    pub fn message(&self, peer: NodeId, bytes: Vec<u8>, received: SystemTime) {
         let size = bytes.len();
         let mut queues = self.lock();
         let fits = queues.messages.push(peer, size, Message { bytes, received });
@@ -210,7 +210,7 @@ impl VerifyPool {
     }
 
     /// Queues a gossiped batch of transactions; a full queue drops it. Never blocks.
-    pub fn batch(&self, peer: Peer, id: GossipId, bytes: Vec<u8>) {
+    pub fn batch(&self, peer: NodeId, id: GossipId, bytes: Vec<u8>) {
         let size = bytes.len();
         let batch = Batch { from: BatchFrom::Gossip(id.clone()), bytes, since: Instant::now() };
         let mut queues = self.lock();
@@ -255,7 +255,7 @@ impl VerifyPool {
     }
 
     /// Queues a peer's response to a request for blocks; it is decoded, checked and passed to the replica. Never blocks.
-    pub fn decode_response(&self, peer: Peer, request: u64, bytes: Vec<u8>) {
+    pub fn decode_response(&self, peer: NodeId, request: u64, bytes: Vec<u8>) {
         let mut queues = self.lock();
         queues.responses.push_back((peer, request, bytes));
         self.wake(queues);
@@ -283,7 +283,7 @@ impl VerifyPool {
     /// Queues transactions that this node fetched from a peer; they are processed like a gossiped batch. Never blocks.
     ///
     /// The receiver completes when they are processed. It fails when they were dropped, or are malformed or not signed.
-    pub fn fetched(&self, peer: Peer, bytes: Vec<u8>) -> oneshot::Receiver<()> {
+    pub fn fetched(&self, peer: NodeId, bytes: Vec<u8>) -> oneshot::Receiver<()> {
         let (done, taken) = oneshot::channel();
         let size = bytes.len();
         let batch = Batch { from: BatchFrom::Fetched(done), bytes, since: Instant::now() };
@@ -307,7 +307,7 @@ impl VerifyPool {
     }
 
     /// Drops the rate and the queued batches of a peer that has disconnected.
-    pub fn forget(&self, peer: Peer) {
+    pub fn forget(&self, peer: NodeId) {
         let mut queues = self.lock();
         queues.rates.remove(&peer);
         queues.batches.forget(&peer);
@@ -394,7 +394,7 @@ impl VerifyPool {
         }
     }
 
-    fn check_message(&self, peer: Peer, message: Message) {
+    fn check_message(&self, peer: NodeId, message: Message) {
         let metrics = &self.deps.metrics;
         let begun = Instant::now();
         let waited = message.received.elapsed().unwrap_or_default();
@@ -423,7 +423,7 @@ impl VerifyPool {
     }
 
     /// Takes signature checks from the peer's budget; returns false if the budget is used up.
-    fn may_check(&self, peer: Peer, signatures: usize) -> bool {
+    fn may_check(&self, peer: NodeId, signatures: usize) -> bool {
         let now = Instant::now();
         let mut queues = self.lock();
         let new = || Rate { bucket: Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, now), penalized: None };
@@ -444,7 +444,7 @@ impl VerifyPool {
         false
     }
 
-    fn take_response(&self, peer: Peer, request: u64, bytes: &[u8]) {
+    fn take_response(&self, peer: NodeId, request: u64, bytes: &[u8]) {
         let response = match BlockResponse::decode(bytes) {
             Ok(response) => Some(self.deps.verifier.check_blocks(response)),
             Err(error) => {
@@ -475,7 +475,7 @@ impl VerifyPool {
         }
     }
 
-    fn take_batch(&self, peer: Peer, batch: Batch) {
+    fn take_batch(&self, peer: NodeId, batch: Batch) {
         let metrics = &self.deps.metrics;
         metrics.verify.wait_seconds.with_label_values(&["batch"]).observe(batch.since.elapsed().as_secs_f64());
         let Ok(TxBatch { txs, .. }) = TxBatch::decode(&batch.bytes) else { return self.reject(peer, batch.from) };
@@ -504,7 +504,7 @@ impl VerifyPool {
     }
 
     /// Rejects a batch that no honest peer sends.
-    fn reject(&self, peer: Peer, from: BatchFrom) {
+    fn reject(&self, peer: NodeId, from: BatchFrom) {
         match from {
             BatchFrom::Gossip(id) => self.deps.network.verdict(id, Verdict::Reject),
             BatchFrom::Fetched(_) => {

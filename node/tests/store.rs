@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use files::{TestnetOptions, ValidatorState};
+use files::{TestnetOptions, signing_state};
 use node::config::Config;
 use processes::{Homes, Validator, WAIT_MAX, write};
 use serde_json::Value;
 use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, View};
-use types::{ChainId, Height};
+use types::{ChainId, Height, SignState};
 
 const CHAIN: &str = "processes";
 
@@ -258,8 +258,8 @@ fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
 
 /// Returns the height, round and step of the last signature of a home's key.
 fn signed(home: &Path) -> (u64, u32, u8) {
-    let state = ValidatorState::load(&home.join("data/priv_validator_state.json"));
-    let ValidatorState { height, round, step, .. } = state.unwrap_or_default(); // zeros if there is no file
+    let state = signing_state::load(&home.join("data/priv_validator_state.json"));
+    let SignState { height, round, step, .. } = state.unwrap_or_default(); // zeros if there is no file
     (height.0, round.0, step)
 }
 

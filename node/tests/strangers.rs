@@ -34,7 +34,7 @@ fn runtime() -> Runtime {
 /// Returns the peer address of the node of a home.
 fn place(home: &Path) -> PeerAddress {
     let config = Config::load(home, &[]).unwrap();
-    let id = NodeId::of(&NodeKey::load(&config.node_key_file()).unwrap());
+    let id = NodeKey::load(&config.node_key_file()).unwrap().id();
     PeerAddress::new(id, config.p2p.laddr.trim_start_matches("tcp://").parse().unwrap(), Transport::Tcp)
 }
 

@@ -43,7 +43,7 @@ type Node = (Network, Events);
 async fn connected() -> (Node, Node, NodeId, NodeId) {
     let config = || Config { laddr: "127.0.0.1:0".into(), quic: false, ..Config::new("bench", "bench") };
     let (key, other_key) = (NodeKey::from_seed([1; 32]), NodeKey::from_seed([2; 32]));
-    let (id, other_id) = (NodeId::of(&key), NodeId::of(&other_key));
+    let (id, other_id) = (key.id(), other_key.id());
     let (network, mut events) = start(config(), key).await.expect("starts");
     let (transport, socket) = network.listening()[0];
     let address = PeerAddress::new(id, socket, transport);

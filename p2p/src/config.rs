@@ -151,7 +151,7 @@ impl Config {
         self.persistent_peers.iter().any(|address| address.id == *id)
     }
 
-    /// Returns the range of addresses that offences of a peer at `ip` count for. `None` if they count for no range: the
+    /// Returns the range of addresses that penalties of a peer at `ip` count for. `None` if they count for no range: the
     /// operator configured the peer, or many nodes of a test network share the address.
     pub(crate) fn range_of(&self, id: &NodeId, ip: IpAddr) -> Option<Range> {
         let is_shared = self.allow_private && range::reach(ip) == Some(Reach::Host);

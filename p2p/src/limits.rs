@@ -116,7 +116,7 @@ pub const BUCKETS_MAX: usize = 1024;
 /// Maximum bytes that are read of an address book file.
 pub const BOOK_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Maximum number of peers, and of ranges of addresses, whose penalties are remembered. Beyond, the lowest
-/// penalty without a ban is dropped.
+/// sum of penalties without a ban is dropped.
 pub const PENALTIES_MAX: usize = 4096;
 /// Maximum number of proven peers that are remembered. Beyond, the oldest one that is not connected is dropped.
 pub const PROVEN_MAX: usize = 256;

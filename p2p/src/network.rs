@@ -15,7 +15,7 @@ use crate::events::{Events, Item};
 use crate::gossip::{GossipId, Verdict};
 use crate::limits::*;
 use crate::requests::{OnReply, Reply, RequestError, RequestId};
-use crate::score::Offence;
+use crate::score::Penalty;
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::task::Command;
@@ -30,7 +30,7 @@ use crate::{Channel, NodeId, PeerAddress, PeerInfo, Transport};
 /// [`Error::Transport`] if the gossip or the transport rejects its configuration.
 pub async fn start(config: Config, key: NodeKey) -> Result<(Network, Events), Error> {
     let socket = config.validate()?;
-    let shared = Arc::new(Shared::new(NodeId::of(&key), config));
+    let shared = Arc::new(Shared::new(key.id(), config));
     let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE_MAX);
     let (events, event_receiver) = mpsc::channel(EVENT_QUEUE_MAX);
     let events_weak = events.downgrade();
@@ -97,7 +97,7 @@ impl Network {
         false
     }
 
-    /// Reports the decision about a gossiped batch. `Reject` also penalises its forwarder with [`Offence::BAD_GOSSIP`].
+    /// Reports the decision about a gossiped batch. `Reject` also penalises its forwarder with [`Penalty::BAD_GOSSIP`].
     pub fn verdict(&self, id: GossipId, verdict: Verdict) {
         let _ = self.command(Command::Verdict(id, verdict));
     }
@@ -139,10 +139,10 @@ impl Network {
         let _ = self.command(Command::Respond(id, None));
     }
 
-    /// Records an offence of a peer. If its penalty reaches the limit, the peer is disconnected and banned for a time.
-    pub fn penalize(&self, peer: NodeId, offence: Offence) {
-        if self.shared.penalize(peer, offence) {
-            let _ = self.command(Command::Banned(peer, offence.reason));
+    /// Adds a penalty of a peer. If their sum reaches the limit, the peer is disconnected and banned for a time.
+    pub fn penalize(&self, peer: NodeId, penalty: Penalty) {
+        if self.shared.penalize(peer, penalty) {
+            let _ = self.command(Command::Banned(peer, penalty.reason));
         }
     }
 
@@ -166,7 +166,7 @@ impl Network {
 
     /// Returns the connected peers, ordered by id.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.shared.peers().iter().map(|peer| peer.info(self.shared.penalty(&peer.id))).collect()
+        self.shared.peers().iter().map(|peer| peer.info(self.shared.penalties(&peer.id))).collect()
     }
 
     /// Returns the ids of the connected peers, in order.

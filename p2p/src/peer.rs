@@ -65,8 +65,8 @@ pub struct PeerInfo {
     pub channels: [ChannelInfo; 2],
     /// Round trip time of the last ping.
     pub rtt: Option<Duration>,
-    /// Current penalty: 0 is good, a peer is banned at [`crate::BAN_AT`].
-    pub penalty: f64,
+    /// Current sum of its penalties: 0 is good, a peer is banned at [`crate::BAN_AT`].
+    pub penalties: f64,
 }
 
 /// Counters of one channel of one peer, since the peer was accepted.
@@ -90,7 +90,7 @@ pub struct ChannelInfo {
 
 /// One connected peer, shared by the handle (sends), its connection (writes, reads) and the swarm task.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct ConnectedPeer {
     pub(crate) id: NodeId,
     /// Number of this connection in this run of the node; events of an older connection are dropped.
     pub(crate) link: u64,
@@ -138,11 +138,11 @@ pub(crate) struct PeerFacts {
 /// The receiving halves of a peer's queues, in the order of [`Channel::ALL`].
 pub(crate) type LaneReceivers = [mpsc::UnboundedReceiver<Bytes>; 2];
 
-impl Peer {
-    pub(crate) fn new(facts: PeerFacts) -> (Arc<Peer>, LaneReceivers) {
+impl ConnectedPeer {
+    pub(crate) fn new(facts: PeerFacts) -> (Arc<ConnectedPeer>, LaneReceivers) {
         let PeerFacts { id, link, moniker, version, remote, address, is_outbound, is_persistent, is_proven } = facts;
         let ((consensus, consensus_receiver), (parts, parts_receiver)) = (Lane::new(), Lane::new());
-        let peer = Peer {
+        let peer = ConnectedPeer {
             id,
             link,
             moniker,
@@ -174,7 +174,7 @@ impl Peer {
         self.rtt_us.store(rtt.as_micros().min(u128::from(u64::MAX - 1)) as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn info(&self, penalty: f64) -> PeerInfo {
+    pub(crate) fn info(&self, penalties: f64) -> PeerInfo {
         let rtt_us = self.rtt_us.load(Ordering::Relaxed);
         PeerInfo {
             id: self.id,
@@ -187,7 +187,7 @@ impl Peer {
             since: self.since,
             channels: Channel::ALL.map(|channel| self.lane(channel).info()),
             rtt: (rtt_us != u64::MAX).then_some(Duration::from_micros(rtt_us)),
-            penalty,
+            penalties,
         }
     }
 }

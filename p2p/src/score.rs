@@ -1,11 +1,11 @@
 //! Penalties and bans of peers and of ranges of addresses.
 //!
-//! An offence adds its weight to the peer's penalty. The penalty halves every [`HALF_LIFE`]. At [`BAN_AT`] the peer is
-//! disconnected and banned for a time, and its penalty is reset. Persistent peers are banned for a short, constant
+//! Each offence costs a [`Penalty`]. The sum of a peer's penalties halves every [`HALF_LIFE`]. At [`BAN_AT`] the peer is
+//! disconnected and banned for a time, and the sum is reset. Persistent peers are banned for a short, constant
 //! time, because a validator must come back soon after its operator has repaired it.
 //!
-//! Keys cost nothing, so penalties are also kept for the range of the peer's address. At [`RANGE_BAN_AT`] the range is
-//! banned, with all peers in it except the configured ones. A penalty outlives the connection.
+//! Keys cost nothing, so penalties are also added up for the range of the peer's address. At [`RANGE_BAN_AT`] the range
+//! is banned, with all peers in it except the configured ones. The sums outlive the connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,51 +14,51 @@ use crate::NodeId;
 use crate::limits::PENALTIES_MAX;
 use crate::range::Range;
 
-/// Penalty at which a peer is banned.
+/// Sum of penalties at which a peer is banned.
 pub const BAN_AT: f64 = 100.0;
-/// Penalty at which a range of addresses is banned: twice [`BAN_AT`].
+/// Sum of penalties at which a range of addresses is banned: twice [`BAN_AT`].
 pub const RANGE_BAN_AT: f64 = 200.0;
-/// Time in which a penalty halves.
+/// Time in which a sum of penalties halves.
 pub const HALF_LIFE: Duration = Duration::from_secs(300);
 const BAN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// An offence of a peer: its weight (100 causes a ban) and its description for logs.
+/// The penalty for an offence of a peer: its weight (100 causes a ban) and a description of the offence for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offence {
-    /// Weight that is added to the penalty; [`BAN_AT`] causes an immediate ban.
+pub struct Penalty {
+    /// Weight that is added to the sum; [`BAN_AT`] causes an immediate ban.
     pub weight: u32,
     /// Description of the offence, as the end of a sentence: "sent a frame larger than allowed".
     pub reason: &'static str,
 }
 
-impl Offence {
+impl Penalty {
     /// Bytes that do not follow the protocol.
-    pub const GARBAGE: Offence = Offence::new(100, "sent bytes that do not follow the protocol");
+    pub const GARBAGE: Penalty = Penalty::new(100, "sent bytes that do not follow the protocol");
     /// A frame above the bound of its channel.
-    pub const OVERSIZED: Offence = Offence::new(100, "sent a frame larger than allowed");
+    pub const OVERSIZED: Penalty = Penalty::new(100, "sent a frame larger than allowed");
     /// A message that decodes but violates a rule that every honest node follows.
-    pub const INVALID: Offence = Offence::new(25, "sent an invalid message");
+    pub const INVALID: Penalty = Penalty::new(25, "sent an invalid message");
     /// A signature that does not verify.
-    pub const BAD_SIGNATURE: Offence = Offence::new(50, "sent a bad signature");
+    pub const BAD_SIGNATURE: Penalty = Penalty::new(50, "sent a bad signature");
     /// A transaction batch that no honest node forwards.
-    pub const BAD_GOSSIP: Offence = Offence::new(10, "forwarded an invalid batch");
+    pub const BAD_GOSSIP: Penalty = Penalty::new(10, "forwarded an invalid batch");
     /// More messages than allowed in a period of time.
-    pub const FLOOD: Offence = Offence::new(10, "sent more messages than allowed");
+    pub const FLOOD: Penalty = Penalty::new(10, "sent more messages than allowed");
     /// The peer did not send blocks that it claims to have. An honest peer with a bad link is asked less and less
-    /// often, so its penalty stays below a ban.
-    pub const UNSERVED: Offence = Offence::new(10, "did not send the blocks that it said it has");
+    /// often, so its sum stays below a ban.
+    pub const UNSERVED: Penalty = Penalty::new(10, "did not send the blocks that it said it has");
     /// A response that the peer asked for and did not read in time.
-    pub const UNREAD: Offence = Offence::new(2, "did not read an answer that it asked for");
+    pub const UNREAD: Penalty = Penalty::new(2, "did not read an answer that it asked for");
 
-    /// Creates an offence with a weight and a description.
-    pub const fn new(weight: u32, reason: &'static str) -> Offence {
-        Offence { weight, reason }
+    /// Creates a penalty with a weight and a description of the offence.
+    pub const fn new(weight: u32, reason: &'static str) -> Penalty {
+        Penalty { weight, reason }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    penalty: f64,
+    penalties: f64,
     at: Instant,
     bans: u32,
     banned_until: Option<Instant>,
@@ -66,45 +66,44 @@ struct Record {
 
 impl Record {
     fn new(now: Instant) -> Record {
-        Record { penalty: 0.0, at: now, bans: 0, banned_until: None }
+        Record { penalties: 0.0, at: now, bans: 0, banned_until: None }
     }
 
-    fn penalty(&self, now: Instant) -> f64 {
+    fn penalties(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.at).as_secs_f64();
-        self.penalty * (-age / HALF_LIFE.as_secs_f64()).exp2()
+        self.penalties * (-age / HALF_LIFE.as_secs_f64()).exp2()
     }
 
     fn is_banned(&self, now: Instant) -> bool {
         self.banned_until.is_some_and(|until| now < until)
     }
 
-    /// Adds a weight to the penalty. Returns the end of the ban if this starts one.
+    /// Adds the weight of a penalty. Returns the end of the ban if this starts one.
     fn add(&mut self, now: Instant, weight: u32, ban_at: f64, ban_time: Duration, grows: bool) -> Option<Instant> {
-        self.penalty = self.penalty(now) + f64::from(weight);
+        self.penalties = self.penalties(now) + f64::from(weight);
         self.at = now;
-        if self.penalty < ban_at || self.is_banned(now) {
+        if self.penalties < ban_at || self.is_banned(now) {
             return None;
         }
         let doublings = if grows { self.bans.min(16) } else { 0 };
         let until = now + ban_time.saturating_mul(1 << doublings).min(BAN_TIME_MAX);
-        self.penalty = 0.0;
+        self.penalties = 0.0;
         self.bans = self.bans.saturating_add(1);
         self.banned_until = Some(until);
         Some(until)
     }
 }
 
-/// The bans that one offence started.
+/// The bans that one penalty started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bans {
     /// End of the ban of the peer.
     pub(crate) peer: Option<Instant>,
-    /// Range of addresses that the offence banned.
+    /// Range of addresses that the penalty banned.
     pub(crate) range: Option<Range>,
 }
 
-/// Penalties of peers and of ranges, at most [`PENALTIES_MAX`] of each; beyond, the lowest penalty without a ban is
-/// dropped.
+/// Penalties of peers and of ranges, at most [`PENALTIES_MAX`] of each; beyond, the lowest sum without a ban is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
     records: BTreeMap<NodeId, Record>,
@@ -114,7 +113,7 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
-    /// Records the range of a peer's address. `None`: its offences count for no range.
+    /// Records the range of a peer's address. `None`: its penalties count for no range.
     pub(crate) fn note(&mut self, id: NodeId, range: Option<Range>) {
         let Some(range) = range else {
             self.places.remove(&id);
@@ -129,7 +128,7 @@ impl Scores {
         self.places.insert(id, range);
     }
 
-    /// Adds an offence. `ban_time` is the length of the first ban; if `grows` is true, it doubles with each further
+    /// Adds a penalty. `ban_time` is the length of the first ban; if `grows` is true, it doubles with each further
     /// ban.
     pub(crate) fn penalize(&mut self, now: Instant, id: NodeId, weight: u32, ban_time: Duration, grows: bool) -> Bans {
         let record = record_of(&mut self.records, now, id);
@@ -140,9 +139,9 @@ impl Scores {
         Bans { peer, range }
     }
 
-    /// Returns the current penalty: 0 is good, a peer is banned at [`BAN_AT`].
-    pub(crate) fn penalty(&self, now: Instant, id: &NodeId) -> f64 {
-        self.records.get(id).map_or(0.0, |record| record.penalty(now))
+    /// Returns the current sum of penalties: 0 is good, a peer is banned at [`BAN_AT`].
+    pub(crate) fn penalties(&self, now: Instant, id: &NodeId) -> f64 {
+        self.records.get(id).map_or(0.0, |record| record.penalties(now))
     }
 
     /// Returns the end of the peer's current ban, if it is banned.
@@ -168,10 +167,10 @@ impl Scores {
 
 fn record_of<K: Ord + Copy>(records: &mut BTreeMap<K, Record>, now: Instant, key: K) -> &mut Record {
     if records.len() >= PENALTIES_MAX && !records.contains_key(&key) {
-        let rank = |record: &Record| (record.is_banned(now), record.penalty(now));
+        let rank = |record: &Record| (record.is_banned(now), record.penalties(now));
         let least = records.iter().min_by(|a, b| {
-            let ((banned_a, penalty_a), (banned_b, penalty_b)) = (rank(a.1), rank(b.1));
-            banned_a.cmp(&banned_b).then(penalty_a.total_cmp(&penalty_b))
+            let ((banned_a, sum_a), (banned_b, sum_b)) = (rank(a.1), rank(b.1));
+            banned_a.cmp(&banned_b).then(sum_a.total_cmp(&sum_b))
         });
         if let Some(key) = least.map(|(key, _)| *key) {
             records.remove(&key);
@@ -192,7 +191,7 @@ mod tests {
         let (mut scores, now) = (Scores::default(), Instant::now());
         assert_eq!(scores.penalize(now, A, 60, BAN, true).peer, None);
         let later = now + HALF_LIFE;
-        assert!((scores.penalty(later, &A) - 30.0).abs() < 1e-6);
+        assert!((scores.penalties(later, &A) - 30.0).abs() < 1e-6);
         assert_eq!(scores.penalize(later, A, 60, BAN, true).peer, None, "30 + 60 is below the bound");
         assert_eq!(scores.penalize(later, A, 10, BAN, true).peer, Some(later + BAN));
         assert_eq!(scores.banned_count(later), 1);
@@ -236,7 +235,7 @@ mod tests {
         }
         assert!(scores.is_range_banned(now, &range) && !scores.is_range_banned(now + BAN, &range));
         assert_eq!((scores.banned_count(now), scores.banned_range_count(now)), (0, 1));
-        // Offences of a configured peer count for no range.
+        // Penalties of a configured peer count for no range.
         scores.note(A, None);
         assert_eq!(scores.penalize(now, A, 100, BAN, true).range, None);
         for n in 0..2 * PENALTIES_MAX as u32 {

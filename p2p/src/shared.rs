@@ -9,8 +9,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::peer::Peer;
-use crate::score::{Offence, Scores};
+use crate::peer::ConnectedPeer;
+use crate::score::{Penalty, Scores};
 use crate::stats::Counters;
 use crate::{NodeId, Transport};
 
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) config: Config,
     pub(crate) counters: Counters,
-    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    peers: RwLock<BTreeMap<NodeId, Arc<ConnectedPeer>>>,
     scores: Mutex<Scores>,
     pub(crate) publish_queued_bytes: AtomicUsize,
     pub(crate) listening: OnceLock<Vec<(Transport, SocketAddr)>>,
@@ -49,15 +49,15 @@ impl Shared {
 
     // The maps behind the locks are valid between any two statements, so a poisoned lock can be used.
 
-    pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<ConnectedPeer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+    pub(crate) fn peers(&self) -> Vec<Arc<ConnectedPeer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(crate) fn insert_peer(&self, peer: Arc<Peer>) {
+    pub(crate) fn insert_peer(&self, peer: Arc<ConnectedPeer>) {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(peer.id, peer);
     }
 
@@ -69,8 +69,8 @@ impl Shared {
         self.scores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn penalty(&self, id: &NodeId) -> f64 {
-        self.scores().penalty(Instant::now(), id)
+    pub(crate) fn penalties(&self, id: &NodeId) -> f64 {
+        self.scores().penalties(Instant::now(), id)
     }
 
     pub(crate) fn banned_until(&self, id: &NodeId) -> Option<Instant> {
@@ -84,26 +84,26 @@ impl Shared {
         scores.banned_until(now, id).is_some() || range.is_some_and(|range| scores.is_range_banned(now, &range))
     }
 
-    /// Records the address of a peer, so that its offences count for the range of the address.
+    /// Records the address of a peer, so that its penalties count for the range of the address.
     pub(crate) fn note_place(&self, id: NodeId, ip: Option<IpAddr>) {
         self.scores().note(id, ip.and_then(|ip| self.config.range_of(&id, ip)));
     }
 
-    /// Records an offence. Returns true if it starts a ban; the caller must then disconnect the banned peers.
-    pub(crate) fn penalize(&self, id: NodeId, offence: Offence) -> bool {
+    /// Adds a penalty. Returns true if it starts a ban; the caller must then disconnect the banned peers.
+    pub(crate) fn penalize(&self, id: NodeId, penalty: Penalty) -> bool {
         let is_persistent = self.config.is_persistent(&id);
         let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
         let now = Instant::now();
-        let bans = self.scores().penalize(now, id, offence.weight, ban_time, !is_persistent);
+        let bans = self.scores().penalize(now, id, penalty.weight, ban_time, !is_persistent);
         self.counters.penalties.add(1);
         if let Some(until) = bans.peer {
             self.counters.bans.add(1);
-            tracing::warn!(peer = %id, reason = offence.reason, for_s = (until - now).as_secs(), "peer banned");
+            tracing::warn!(peer = %id, reason = penalty.reason, for_s = (until - now).as_secs(), "peer banned");
         } else {
-            tracing::debug!(peer = %id, reason = offence.reason, weight = offence.weight, "peer penalised");
+            tracing::debug!(peer = %id, reason = penalty.reason, weight = penalty.weight, "peer penalised");
         }
         if let Some(range) = bans.range {
-            tracing::warn!(%range, reason = offence.reason, "addresses banned: peers there misbehaved under several keys");
+            tracing::warn!(%range, reason = penalty.reason, "addresses banned: peers there misbehaved under several keys");
         }
         bans.peer.is_some() || bans.range.is_some()
     }

@@ -71,7 +71,7 @@ counters! {
     refused_by_peer,
     /// Connections that were denied before the handshake, because of a limit or a ban.
     denied,
-    /// Offences that were recorded.
+    /// Penalties of peers.
     penalties,
     /// Bans of peers that were started.
     bans,

@@ -32,15 +32,16 @@ use libp2p::{PeerId, Stream, StreamProtocol};
 use prost::Message;
 use tokio::sync::mpsc;
 
+use crate::Channel;
 use crate::address::socket_of;
 use crate::control::{Control, Hello, Say};
 use crate::events::{Event, Item};
 use crate::frame::{self, FrameError, Rate};
 use crate::gate::{Denied, Gate};
+use crate::key::node_id;
 use crate::limits::*;
-use crate::peer::{LaneReceivers, Peer};
+use crate::peer::{ConnectedPeer, LaneReceivers};
 use crate::shared::Shared;
-use crate::{Channel, NodeId};
 
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 const CONTROL_MESSAGES_PER_SECOND: u64 = 16;
@@ -116,7 +117,7 @@ pub(crate) enum ToHandler {
     /// Send this control frame and close the connection afterwards.
     Refuse(Control),
     /// The peer's Up is on its way to the consumer: open the channels and start to read.
-    Start(Arc<Peer>, LaneReceivers),
+    Start(Arc<ConnectedPeer>, LaneReceivers),
 }
 
 /// A report of a connection to the swarm task.
@@ -163,7 +164,7 @@ pub(crate) struct Handler {
     control: Option<mpsc::Sender<Control>>,
     control_queue: Option<mpsc::Receiver<Control>>,
     is_control_read: bool,
-    peer: Option<Arc<Peer>>,
+    peer: Option<Arc<ConnectedPeer>>,
     lane_queues: [Option<mpsc::UnboundedReceiver<libp2p::bytes::Bytes>>; 2],
     /// Streams that the other side opened before the peer was accepted.
     lane_streams: [Option<Stream>; 2],
@@ -398,7 +399,7 @@ async fn write_control(mut stream: Stream, mut queue: mpsc::Receiver<Control>) -
 /// Writes the messages of a channel; messages that queued up meanwhile are combined into one write.
 async fn write_lane(
     mut stream: Stream,
-    peer: Arc<Peer>,
+    peer: Arc<ConnectedPeer>,
     channel: Channel,
     mut queue: mpsc::UnboundedReceiver<libp2p::bytes::Bytes>,
 ) -> Done {
@@ -428,7 +429,7 @@ async fn write_lane(
 }
 
 /// Reads the messages of a channel and passes them to the consumer, no faster than the consumer takes them.
-async fn read_lane(stream: Stream, peer: Arc<Peer>, channel: Channel, events: mpsc::Sender<Item>) -> Done {
+async fn read_lane(stream: Stream, peer: Arc<ConnectedPeer>, channel: Channel, events: mpsc::Sender<Item>) -> Done {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     let mut rate = Rate::new(Instant::now(), RATE_BYTES_PER_SECOND, RATE_MESSAGES_PER_SECOND);
     loop {
@@ -529,7 +530,7 @@ impl NetworkBehaviour for Streams {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let ip = socket_of(remote).map(|(_, socket)| socket.ip());
-        let id = NodeId::from_peer_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
+        let id = node_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
         self.gate.admit_inbound(connection, id, ip, &self.shared).map_err(|denied| self.denied(denied))?;
         Ok(self.handler())
     }
@@ -556,7 +557,7 @@ impl NetworkBehaviour for Streams {
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let ip = socket_of(remote).map(|(_, socket)| socket.ip());
-        let id = NodeId::from_peer_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
+        let id = node_id(&peer).ok_or_else(|| self.denied(Denied::WrongKey))?;
         self.gate.admit_outbound(connection, id, ip, &self.shared).map_err(|denied| self.denied(denied))?;
         Ok(self.handler())
     }

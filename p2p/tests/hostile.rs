@@ -14,7 +14,7 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::{Config as SwarmConfig, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Transport, noise, tcp, yamux};
 use p2p::limits::*;
-use p2p::{Channel, DownReason, Event, NodeId, NodeKey, Offence, PROTOCOL_VERSION, Refusal};
+use p2p::{Channel, DownReason, Event, NodeId, NodeKey, PROTOCOL_VERSION, Penalty, Refusal};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -124,7 +124,7 @@ impl Raw {
                 }
             }
         });
-        let id = NodeId::of(&NodeKey::from_seed([n; 32]));
+        let id = NodeKey::from_seed([n; 32]).id();
         Raw { id, control, node: peer, connected, _accepted: accepted.into() }
     }
 
@@ -201,7 +201,7 @@ async fn garbage_and_oversized_frames_are_banned() {
         } else {
             other = Some(raw.write(protocol, &bytes).await);
         }
-        assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::OVERSIZED.reason));
+        assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Penalty::OVERSIZED.reason));
         raw.until_closed().await;
         is_banned(&node, n as u64 + 1);
         drop((stream, other)); // open until here, so that only the frame can end the connection
@@ -212,12 +212,12 @@ async fn garbage_and_oversized_frames_are_banned() {
     let _first = raw.write(CONSENSUS, &frame(b"one")).await;
     assert_eq!(node.until_message().await.2, b"one");
     let _second = raw.control.open_stream(raw.node, CONSENSUS).await; // the connection may be closed already
-    assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+    assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Penalty::GARBAGE.reason));
     let mut raw = Raw::connect(61, &node).await;
     let mut control = raw.greet(&mut node).await;
     control.write_all(&control_frames(&[hello()])).await.unwrap();
     control.flush().await.unwrap();
-    assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+    assert_eq!(node.until_down(raw.id).await, DownReason::Banned(Penalty::GARBAGE.reason));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,7 +225,7 @@ async fn a_banned_peer_is_refused() {
     let mut node = Node::start(1, |_| ()).await;
     let mut raw = Raw::connect(50, &node).await;
     let _control = raw.greet(&mut node).await;
-    node.network.penalize(raw.id, Offence::GARBAGE);
+    node.network.penalize(raw.id, Penalty::GARBAGE);
     node.until_down(raw.id).await;
     raw.until_closed().await;
     let denied = node.network.stats().denied;
@@ -273,7 +273,7 @@ async fn a_flood_of_address_messages_is_an_offence_and_false_addresses_are_harml
         stream.write_all(&ask).await.unwrap();
     }
     stream.flush().await.unwrap();
-    eventually(|| node.network.peers().first().is_some_and(|peer| peer.penalty > 0.0)).await;
+    eventually(|| node.network.peers().first().is_some_and(|peer| peer.penalties > 0.0)).await;
     assert_eq!(node.network.stats().book_addresses, 0);
     let too_many = Control {
         addresses: Some(Texts { texts: vec![String::new(); ADDRESSES_PER_MESSAGE_MAX + 1] }),
@@ -283,7 +283,7 @@ async fn a_flood_of_address_messages_is_an_offence_and_false_addresses_are_harml
     let mut stream = other.greet(&mut node).await;
     stream.write_all(&control_frames(&[too_many])).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(node.until_down(other.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+    assert_eq!(node.until_down(other.id).await, DownReason::Banned(Penalty::GARBAGE.reason));
 }
 
 /// Listens for one connection and forwards it to a node from an address in the range 127.0.`range`.0/24.
@@ -401,7 +401,7 @@ async fn a_request_or_response_of_wrong_size_fails_without_closing_the_connectio
     stream.write_all(&[&[0u8][..], &(RESPONSE_BYTES_MAX as u32 + 1).to_be_bytes()].concat()).await.unwrap();
     stream.flush().await.unwrap();
     assert!(reply.await.is_err());
-    assert!(node.network.peers()[0].penalty > 0.0);
+    assert!(node.network.peers()[0].penalties > 0.0);
 
     // A valid request and response still work.
     let mut stream = raw.write(requests, &frame(b"good")).await;
@@ -529,7 +529,7 @@ async fn an_answer_that_is_never_read_is_dropped_and_counted_against_the_asker()
     let _stream = raw.write(requests(), &frame(b"q")).await;
     let id = node.until(|event| if let Event::Request { id, .. } = event { Some(id) } else { None }).await;
     node.network.respond(id, vec![7; RESPONSE_BYTES_MAX]);
-    eventually(|| node.network.peers().first().is_some_and(|peer| peer.penalty > 0.0)).await;
+    eventually(|| node.network.peers().first().is_some_and(|peer| peer.penalties > 0.0)).await;
     assert_eq!(node.network.stats().response_bytes, 0);
 }
 
@@ -538,19 +538,19 @@ async fn a_penalty_outlives_the_connection_and_new_keys_do_not_avoid_it() {
     let mut node = Node::start(1, |config| config.allow_private = false).await; // loopback counts as one range
     let mut raw = Raw::connect(50, &node).await;
     let control = raw.greet(&mut node).await;
-    node.network.penalize(raw.id, Offence::INVALID);
+    node.network.penalize(raw.id, Penalty::INVALID);
     drop(control);
     node.network.disconnect(raw.id);
     raw.until_closed().await;
     let mut again = Raw::connect(50, &node).await;
     let _control = again.greet(&mut node).await;
-    assert!(node.network.peers()[0].penalty > 24.0);
+    assert!(node.network.peers()[0].penalties > 24.0);
 
     let mut n = 60;
     while node.network.stats().banned_ranges == 0 {
         let mut raw = Raw::connect(n, &node).await;
         let _control = raw.greet(&mut node).await;
-        node.network.penalize(raw.id, Offence::BAD_SIGNATURE);
+        node.network.penalize(raw.id, Penalty::BAD_SIGNATURE);
         n += 1;
     }
     assert_eq!((n, node.network.stats().bans), (64, 0), "no key did enough for a ban: 25 + 4 · 50");

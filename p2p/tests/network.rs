@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use p2p::limits::*;
-use p2p::{Channel, DownReason, Error, Event, Offence, PeerAddress, Refusal, RequestError, Transport, Verdict, start};
+use p2p::{Channel, DownReason, Error, Event, PeerAddress, Penalty, Refusal, RequestError, Transport, Verdict, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_connect_in_either_start_order() {
@@ -253,7 +253,7 @@ async fn gossip_waits_for_the_verdict() {
     assert!(a.network.publish(b"bad".to_vec()));
     let (_, bad, _) = b.until(txs).await;
     b.network.verdict(bad, Verdict::Reject);
-    let penalty = || b.network.peers().iter().find(|peer| peer.id == a.id).map_or(0.0, |peer| peer.penalty);
+    let penalty = || b.network.peers().iter().find(|peer| peer.id == a.id).map_or(0.0, |peer| peer.penalties);
     eventually(|| penalty() > 9.0).await;
     assert!(penalty() <= 10.0 && b.network.stats().gossip_rejected == 1);
 }
@@ -577,17 +577,17 @@ async fn private_ids_are_not_sent_to_any_peer() {
 async fn a_banned_peer_is_kept_out_and_a_persistent_one_comes_back_soon() {
     let (mut a, mut b) = pair(|config| config.ban_time_persistent = Duration::from_millis(300)).await;
     // a is a persistent peer of b, but b is not a persistent peer of a.
-    b.network.penalize(a.id, Offence::INVALID);
+    b.network.penalize(a.id, Penalty::INVALID);
     assert_eq!(b.network.stats().bans, 0, "one such offence is no ban");
-    b.network.penalize(a.id, Offence::GARBAGE);
-    assert_eq!(b.until_down(a.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+    b.network.penalize(a.id, Penalty::GARBAGE);
+    assert_eq!(b.until_down(a.id).await, DownReason::Banned(Penalty::GARBAGE.reason));
     a.until_down(b.id).await;
     assert_eq!(b.network.stats().banned, 1);
     b.until_up(a.id).await; // the ban is over
     a.until_up(b.id).await;
 
-    a.network.penalize(b.id, Offence::GARBAGE);
-    assert_eq!(a.until_down(b.id).await, DownReason::Banned(Offence::GARBAGE.reason));
+    a.network.penalize(b.id, Penalty::GARBAGE);
+    assert_eq!(a.until_down(b.id).await, DownReason::Banned(Penalty::GARBAGE.reason));
     eventually(|| a.network.stats().denied >= 2).await; // b retries again and again
     assert!(a.network.peers().is_empty());
 }

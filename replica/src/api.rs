@@ -2,12 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use consensus::SignState;
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, PartSet, Peer,
-    PeerMessage, Power, Round, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, NodeId, PartSet,
+    PeerMessage, Power, Round, SignState, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
     VerifiedVote,
 };
 
@@ -19,13 +18,13 @@ pub enum Input {
     /// The first input, sent once: the replica continues from the store's tip.
     Start,
     /// A peer connected; messages can be sent to it.
-    PeerUp(Peer),
+    PeerUp(NodeId),
     /// A peer disconnected from this node.
-    PeerDown(Peer),
+    PeerDown(NodeId),
     /// A message of a peer, checked by [`crate::Verifier::check`].
     Message {
         /// Peer that sent the message.
-        peer: Peer,
+        peer: NodeId,
         /// The message, as far as it was checked.
         message: Checked,
         /// Time at which the message arrived.
@@ -130,7 +129,7 @@ pub enum Output {
     /// A message for one peer.
     Send {
         /// Peer that receives the message.
-        to: Peer,
+        to: NodeId,
         /// The message to send.
         message: Arc<PeerMessage>,
     },
@@ -163,7 +162,7 @@ pub enum Output {
     /// Request for decided blocks from a peer. The response is [`Input::Blocks`].
     RequestBlocks {
         /// Peer that receives the request.
-        peer: Peer,
+        peer: NodeId,
         /// Number of the request.
         request: u64,
         /// Range of heights that is requested.
@@ -172,7 +171,7 @@ pub enum Output {
     /// Report of a peer that misbehaved.
     Penalize {
         /// The peer that misbehaved.
-        peer: Peer,
+        peer: NodeId,
         /// Offence of the peer.
         offence: Offence,
     },
@@ -450,7 +449,7 @@ pub struct Status {
     /// The greatest height that is proven to be decided by a received commit that more than 2/3 signed.
     pub proven_height: Height,
     /// The height that each peer claims; no decision depends on it.
-    pub peer_heights: Arc<[(Peer, Height)]>,
+    pub peer_heights: Arc<[(NodeId, Height)]>,
     /// The last committed height.
     pub tip: Height,
     /// App hash of the state after the tip.

@@ -18,9 +18,9 @@ use std::{
 
 use app::BlockTx;
 use consensus::NEEDED_BLOCKS_MAX;
-use types::{Block, BlockId, CheckedPart, Height, PartSet, PartSetHeader, Round, VerifiedTx, Wire, limits::PART_BYTES};
-
-use crate::Peer;
+use types::{
+    Block, BlockId, CheckedPart, Height, NodeId, PartSet, PartSetHeader, Round, VerifiedTx, Wire, limits::PART_BYTES,
+};
 
 /// Maximum number of blocks of one height that are held, unless the engine needs more.
 const ENTRIES_MAX: usize = 8;
@@ -91,7 +91,7 @@ pub(crate) enum Added {
 }
 
 struct EarlyPart {
-    peer: Peer,
+    peer: NodeId,
     height: Height,
     round: Round,
     part: CheckedPart,
@@ -169,7 +169,7 @@ impl Blocks {
     }
 
     /// Adds a part that a peer sent for a round of `height`.
-    pub fn add_part(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
+    pub fn add_part(&mut self, peer: NodeId, height: Height, round: Round, part: CheckedPart) -> Added {
         if !self.entries.keys().any(|id| id.parts == part.header()) {
             return self.keep_early(peer, height, round, part);
         }
@@ -195,7 +195,7 @@ impl Blocks {
     /// sends two proposals may have sent it to others only, and a peer that forwards a part cannot know that. The cost
     /// of such parts is bounded by their room here and by the byte rate of a peer's connection; they are hashed outside
     /// of the replica's thread.
-    pub fn keep_early(&mut self, peer: Peer, height: Height, round: Round, part: CheckedPart) -> Added {
+    pub fn keep_early(&mut self, peer: NodeId, height: Height, round: Round, part: CheckedPart) -> Added {
         let place = |part: &CheckedPart| (part.header(), part.part().index);
         if self.early.iter().any(|early| early.height == height && place(&early.part) == place(&part)) {
             return Added::Known;
@@ -253,7 +253,7 @@ impl Blocks {
     }
 
     /// Removes the waiting parts of a peer that disconnected.
-    pub fn forget_peer(&mut self, peer: Peer) {
+    pub fn forget_peer(&mut self, peer: NodeId) {
         self.early.retain(|early| early.peer != peer);
     }
 
@@ -273,8 +273,8 @@ mod tests {
     const H: Height = Height(1);
     const R: Round = Round::ZERO;
 
-    fn peer(n: u8) -> Peer {
-        Peer([n; 20])
+    fn peer(n: u8) -> NodeId {
+        NodeId([n; 20])
     }
 
     /// Returns a decodable block of three parts.

@@ -28,8 +28,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use consensus::{Engine, SignState};
-use types::{Address, HardState, Height, Power, Round, SignedVote, Time, ValidatorSet, VoteType};
+use consensus::Engine;
+use types::{Address, HardState, Height, Power, Round, SignState, SignedVote, Time, ValidatorSet, VoteType};
 
 use crate::Silence;
 

@@ -27,5 +27,4 @@ pub use live::LiveApp;
 pub use replica::{Replica, ReplicaError};
 pub use serve::serve;
 pub use timing::CommitTiming;
-pub use types::Peer;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

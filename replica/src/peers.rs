@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use types::{Height, Peer, PeerMessage, Round, RoundState, SignedVote, Time};
+use types::{Height, NodeId, PeerMessage, Round, RoundState, SignedVote, Time};
 
 use crate::{
     Checked,
@@ -85,11 +85,11 @@ struct Answers {
 /// The connected peers; the network bounds their number.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    views: BTreeMap<Peer, PeerView>,
+    views: BTreeMap<NodeId, PeerView>,
     /// The peer whose round state was handled last: the other peers have their turn first.
-    last: Option<Peer>,
+    last: Option<NodeId>,
     /// The peers whose newest round state was not handled yet.
-    news: BTreeSet<Peer>,
+    news: BTreeSet<NodeId>,
     /// Number of messages that wait, by their height.
     waiting: BTreeMap<Height, usize>,
     /// The greatest height of which messages are or were forwarded to a peer immediately.
@@ -97,16 +97,16 @@ pub(crate) struct Peers {
     /// The claims of all peers; empty after one has changed, until they are read.
     claims: OnceCell<Arc<[Claim]>>,
     /// The heights in `claims`, for views.
-    heights: OnceCell<Arc<[(Peer, Height)]>>,
+    heights: OnceCell<Arc<[(NodeId, Height)]>>,
 }
 
 impl Peers {
-    pub fn up(&mut self, peer: Peer) {
+    pub fn up(&mut self, peer: NodeId) {
         self.views.entry(peer).or_default();
         self.forget_claims();
     }
 
-    pub fn down(&mut self, peer: Peer) {
+    pub fn down(&mut self, peer: NodeId) {
         let Some(view) = self.views.remove(&peer) else { return };
         view.waiting.iter().for_each(|waiting| self.forget_waiting(waiting.height));
         self.news.remove(&peer);
@@ -114,7 +114,7 @@ impl Peers {
     }
 
     /// Returns true if the peer is connected.
-    pub fn has(&self, peer: Peer) -> bool {
+    pub fn has(&self, peer: NodeId) -> bool {
         self.views.contains_key(&peer)
     }
 
@@ -122,12 +122,12 @@ impl Peers {
     /// otherwise.
     pub fn claims(&self) -> Arc<[Claim]> {
         let claim =
-            |(peer, view): (&Peer, &PeerView)| Claim { peer: *peer, height: view.height, earliest: view.earliest };
+            |(peer, view): (&NodeId, &PeerView)| Claim { peer: *peer, height: view.height, earliest: view.earliest };
         self.claims.get_or_init(|| self.views.iter().map(claim).collect()).clone()
     }
 
     /// Returns the height that each peer claims to decide, by ascending peer. Cost: as [`Peers::claims`].
-    pub fn heights(&self) -> Arc<[(Peer, Height)]> {
+    pub fn heights(&self) -> Arc<[(NodeId, Height)]> {
         self.heights.get_or_init(|| self.views.iter().map(|(peer, view)| (*peer, view.height)).collect()).clone()
     }
 
@@ -137,7 +137,7 @@ impl Peers {
     }
 
     /// Notes what a peer claims to have. Returns true if this changes its claim.
-    pub fn claim(&mut self, peer: Peer, height: Height, earliest: Height) -> bool {
+    pub fn claim(&mut self, peer: NodeId, height: Height, earliest: Height) -> bool {
         let is_change = self.views.get_mut(&peer).is_some_and(|view| view.claim(height, earliest));
         if is_change {
             self.forget_claims();
@@ -146,7 +146,7 @@ impl Peers {
     }
 
     /// Raises the height that a peer claims to decide. Returns true if it was lower.
-    pub fn raise_height(&mut self, peer: Peer, height: Height) -> bool {
+    pub fn raise_height(&mut self, peer: NodeId, height: Height) -> bool {
         match self.views.get(&peer) {
             Some(view) if view.height < height => self.claim(peer, height, view.earliest),
             _ => false,
@@ -154,7 +154,7 @@ impl Peers {
     }
 
     /// Notes a new round state of a peer. Returns true if this changes its claim.
-    pub fn note_state(&mut self, peer: Peer, state: RoundState) -> bool {
+    pub fn note_state(&mut self, peer: NodeId, state: RoundState) -> bool {
         let Some(view) = self.views.get_mut(&peer) else { return false };
         let is_change = view.claim(state.height, state.earliest_height);
         view.state = Some(state);
@@ -168,7 +168,7 @@ impl Peers {
     }
 
     /// Forwards new messages to a peer immediately, up to those of height `until`.
-    pub fn relay_to(&mut self, peer: Peer, until: Height) {
+    pub fn relay_to(&mut self, peer: NodeId, until: Height) {
         if let Some(view) = self.views.get_mut(&peer) {
             view.relay_until = until;
             self.relay_until_max = self.relay_until_max.max(until);
@@ -176,7 +176,7 @@ impl Peers {
     }
 
     /// Returns the peers to which new messages of `height` are forwarded immediately.
-    pub fn relayed(&self, height: Height) -> impl Iterator<Item = (Peer, &PeerView)> {
+    pub fn relayed(&self, height: Height) -> impl Iterator<Item = (NodeId, &PeerView)> {
         let views = (self.relay_until_max >= height).then_some(&self.views).into_iter().flatten();
         let views = views.map(|(peer, view)| (*peer, view));
         views.filter(move |(_, view)| view.relay_until >= height && view.height <= height)
@@ -196,13 +196,13 @@ impl Peers {
         now: Time,
         interval: Duration,
         mut answer: impl FnMut(&RoundState, usize) -> Vec<Arc<PeerMessage>>,
-        mut send: impl FnMut(Peer, Arc<PeerMessage>),
+        mut send: impl FnMut(NodeId, Arc<PeerMessage>),
     ) -> bool {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let upto = self.last.map_or(Bound::Unbounded, Bound::Included);
         let (first, second) = (self.news.range((after, Bound::Unbounded)), self.news.range((Bound::Unbounded, upto)));
         let rest = self.last.map(|_| second).into_iter().flatten();
-        let news: Vec<Peer> = first.chain(rest).copied().collect();
+        let news: Vec<NodeId> = first.chain(rest).copied().collect();
         let mut bytes = 0;
         for peer in news {
             if bytes >= STEP_BYTES_MAX {
@@ -226,7 +226,7 @@ impl Peers {
     }
 
     /// Keeps a message until `height` starts, and returns false if there is no room.
-    pub fn keep(&mut self, peer: Peer, height: Height, message: Checked, bytes: usize, received: Time) -> bool {
+    pub fn keep(&mut self, peer: NodeId, height: Height, message: Checked, bytes: usize, received: Time) -> bool {
         let Some(view) = self.views.get_mut(&peer) else { return false };
         let fits = view.waiting.len() < WAITING_MAX && view.waiting_bytes + bytes <= WAITING_BYTES_MAX;
         if fits {
@@ -243,7 +243,7 @@ impl Peers {
     }
 
     /// Removes and returns the messages that waited for `height`, and drops older ones.
-    pub fn take_waiting(&mut self, height: Height) -> Vec<(Peer, Waiting)> {
+    pub fn take_waiting(&mut self, height: Height) -> Vec<(NodeId, Waiting)> {
         let mut taken = Vec::new();
         self.waiting.retain(|at, _| *at > height);
         for (peer, view) in &mut self.views {
@@ -326,7 +326,7 @@ mod tests {
 
     /// Responds to each state with one message of `part_bytes` bytes; returns the peers that received one, and whether
     /// some are left.
-    fn answers(peers: &mut Peers, ms: u64, part_bytes: usize) -> (Vec<Peer>, bool) {
+    fn answers(peers: &mut Peers, ms: u64, part_bytes: usize) -> (Vec<NodeId>, bool) {
         let proof = types::merkle::Proof { total: 1, index: 0, leaf_hash: types::blake3(b""), aunts: Vec::new() };
         let part = Arc::new(types::Part { index: 0, bytes: vec![0; part_bytes - PART_PROOF_BYTES], proof });
         let message = || PeerMessage::Part { height: Height(5), round: Round(0), part: part.clone() };
@@ -340,14 +340,14 @@ mod tests {
         (sent, left)
     }
 
-    fn say(peers: &mut Peers, peer: Peer, round: u32) {
+    fn say(peers: &mut Peers, peer: NodeId, round: u32) {
         peers.up(peer);
         peers.note_state(peer, state(round));
     }
 
     #[test]
     fn a_peer_gets_one_answer_each_half_interval_and_a_bounded_number_when_it_moves() {
-        let (mut peers, peer) = (Peers::default(), Peer([1; 20]));
+        let (mut peers, peer) = (Peers::default(), NodeId([1; 20]));
         let mut said = |ms, round| {
             say(&mut peers, peer, round);
             answers(&mut peers, ms, 2000).0.len()
@@ -367,14 +367,14 @@ mod tests {
 
     #[test]
     fn bytes_to_one_peer_are_bounded_and_all_peers_take_turns() {
-        let (mut peers, one) = (Peers::default(), Peer([1; 20]));
+        let (mut peers, one) = (Peers::default(), NodeId([1; 20]));
         let mut sent = 0;
         for round in 0..3 {
             say(&mut peers, one, round);
             sent += answers(&mut peers, 1000, 2 * 1024 * 1024).0.len();
         }
         assert_eq!(sent, 2, "4 MiB in half an interval");
-        (1..=5).for_each(|n| say(&mut peers, Peer([n; 20]), 7));
+        (1..=5).for_each(|n| say(&mut peers, NodeId([n; 20]), 7));
         let mut turns = Vec::new();
         loop {
             let (sent, left) = answers(&mut peers, 2000, STEP_BYTES_MAX / 2);
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn messages_that_wait_are_bounded_and_taken_by_height() {
         let mut peers = Peers::default();
-        let peer = Peer([1; 20]);
+        let peer = NodeId([1; 20]);
         peers.up(peer);
         let message = || Checked::Unchecked(PeerMessage::RoundState(state(0)));
         let keep = |peers: &mut Peers, height, bytes| peers.keep(peer, Height(height), message(), bytes, now(0));
@@ -406,18 +406,18 @@ mod tests {
     fn messages_of_a_peer_that_leaves_do_not_wait() {
         let (mut peers, message) = (Peers::default(), || Checked::Unchecked(PeerMessage::RoundState(state(0))));
         for n in [1, 2] {
-            peers.up(Peer([n; 20]));
-            assert!(peers.keep(Peer([n; 20]), Height(6), message(), 10, now(0)));
+            peers.up(NodeId([n; 20]));
+            assert!(peers.keep(NodeId([n; 20]), Height(6), message(), 10, now(0)));
         }
-        peers.down(Peer([1; 20]));
+        peers.down(NodeId([1; 20]));
         assert!(peers.is_waiting(Height(6)));
-        peers.down(Peer([2; 20]));
+        peers.down(NodeId([2; 20]));
         assert!(!peers.is_waiting(Height(6)) && peers.take_waiting(Height(6)).is_empty());
     }
 
     #[test]
     fn claims_are_collected_again_only_after_a_change() {
-        let (mut peers, peer) = (Peers::default(), Peer([1; 20]));
+        let (mut peers, peer) = (Peers::default(), NodeId([1; 20]));
         peers.up(peer);
         assert!(peers.note_state(peer, state(0)), "a first claim");
         let first = peers.claims();

@@ -19,9 +19,9 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
-use types::{BlockId, BlockRequest, Commit, Hash, Height, Time, limits::SYNC_BLOCKS_MAX};
+use types::{BlockId, BlockRequest, Commit, Hash, Height, NodeId, Time, limits::SYNC_BLOCKS_MAX};
 
-use crate::{Peer, SyncedBlock, VerifiedCommit};
+use crate::{SyncedBlock, VerifiedCommit};
 
 /// Duration for which being one height behind is normal.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ const STANDINGS_MAX: usize = 1024;
 /// The range of heights that a peer claims to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
-    pub peer: Peer,
+    pub peer: NodeId,
     /// The height that the peer is deciding: it has all blocks below.
     pub height: Height,
     /// The first height that the peer can serve.
@@ -75,7 +75,7 @@ pub(crate) struct Plan {
 /// A request that the replica must send to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
-    pub peer: Peer,
+    pub peer: NodeId,
     pub request: u64,
     pub blocks: BlockRequest,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Ask {
 /// A request that was sent and not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub peer: Peer,
+    pub peer: NodeId,
     pub from: Height,
     pub count: u32,
     asked: Time,
@@ -119,14 +119,14 @@ pub(crate) struct Applying {
 pub(crate) struct Sync {
     requests: BTreeMap<u64, Request>,
     asked: u64,
-    queue: BTreeMap<Height, (Peer, SyncedBlock)>,
+    queue: BTreeMap<Height, (NodeId, SyncedBlock)>,
     queue_bytes: usize,
     /// True while a commit of the queue is being verified again.
     is_verifying: bool,
     pub applying: Option<Applying>,
     /// A height, and the time since when a peer claims to be one ahead of it.
     near: Option<(Height, Time)>,
-    standings: BTreeMap<Peer, Standing>,
+    standings: BTreeMap<NodeId, Standing>,
 }
 
 impl Sync {
@@ -187,7 +187,7 @@ impl Sync {
         (count > 0 && claim.earliest <= from).then_some((from, count))
     }
 
-    fn ask(&mut self, now: Time, timeout: Duration, peer: Peer, from: Height, count: u32) -> Ask {
+    fn ask(&mut self, now: Time, timeout: Duration, peer: NodeId, from: Height, count: u32) -> Ask {
         self.asked += 1;
         let request = Request { peer, from, count, asked: now, deadline: now.saturating_add(timeout) };
         self.requests.insert(self.asked, request);
@@ -223,18 +223,18 @@ impl Sync {
         self.applying.is_some() || !self.queue.is_empty() || self.requests.values().any(reliable)
     }
 
-    fn may_ask(&self, now: Time, peer: Peer) -> bool {
+    fn may_ask(&self, now: Time, peer: NodeId) -> bool {
         let left_alone = self.standings.get(&peer).is_some_and(|standing| now < standing.not_before);
         !left_alone && self.requests.values().all(|request| request.peer != peer)
     }
 
     /// Returns the sort key of a peer; the lowest gets the first request.
-    fn rank(&self, peer: Peer) -> (Reverse<bool>, u32, u64, Peer) {
+    fn rank(&self, peer: NodeId) -> (Reverse<bool>, u32, u64, NodeId) {
         let standing = self.standings.get(&peer).copied().unwrap_or_default();
         (Reverse(standing.delivered), standing.failures, standing.asked, peer)
     }
 
-    fn standing(&mut self, peer: Peer) -> &mut Standing {
+    fn standing(&mut self, peer: NodeId) -> &mut Standing {
         if !self.standings.contains_key(&peer) && self.standings.len() >= STANDINGS_MAX {
             let first = self.standings.iter().min_by_key(|(_, standing)| standing.not_before).map(|(peer, _)| *peer);
             first.and_then(|first| self.standings.remove(&first));
@@ -244,7 +244,7 @@ impl Sync {
 
     /// Notes that the peer did not deliver what it claimed: its blocks are dropped, and it gets no requests during the
     /// backoff.
-    pub fn fail(&mut self, now: Time, peer: Peer) {
+    pub fn fail(&mut self, now: Time, peer: NodeId) {
         let standing = self.standing(peer);
         standing.delivered = false;
         standing.not_before = now.saturating_add(BACKOFF * (1 << standing.failures.min(BACKOFF_DOUBLINGS)));
@@ -254,15 +254,15 @@ impl Sync {
     }
 
     /// Ends the requests whose deadline has passed and returns their peers.
-    pub fn expire(&mut self, now: Time) -> Vec<Peer> {
-        let over: Vec<Peer> =
+    pub fn expire(&mut self, now: Time) -> Vec<NodeId> {
+        let over: Vec<NodeId> =
             self.requests.values().filter(|request| now >= request.deadline).map(|request| request.peer).collect();
         over.iter().for_each(|peer| self.fail(now, *peer));
         over
     }
 
     /// Notes that the peer disconnected. Its failures are remembered.
-    pub fn peer_down(&mut self, peer: Peer) {
+    pub fn peer_down(&mut self, peer: NodeId) {
         self.requests.retain(|_, request| request.peer != peer);
         if let Some(standing) = self.standings.get_mut(&peer) {
             standing.delivered = false;
@@ -330,7 +330,7 @@ impl Sync {
     }
 
     /// Removes and returns the block of `next`, if it is held.
-    pub fn take(&mut self, next: Height) -> Option<(Peer, SyncedBlock)> {
+    pub fn take(&mut self, next: Height) -> Option<(NodeId, SyncedBlock)> {
         let (peer, block) = self.queue.remove(&next)?;
         self.queue_bytes -= block.bytes;
         Some((peer, block))
@@ -342,19 +342,19 @@ impl Sync {
         }
     }
 
-    fn drop_blocks(&mut self, drop: impl Fn(Height, Peer) -> bool) {
+    fn drop_blocks(&mut self, drop: impl Fn(Height, NodeId) -> bool) {
         self.queue.retain(|height, (from, _)| !drop(*height, *from));
         self.queue_bytes = self.queue.values().map(|(_, block)| block.bytes).sum();
     }
 
     /// Notes that a block of this peer was valid.
-    pub fn delivered(&mut self, peer: Peer) {
+    pub fn delivered(&mut self, peer: NodeId) {
         let standing = self.standing(peer);
         (standing.failures, standing.not_before, standing.delivered) = (0, Time::UNIX_EPOCH, true);
     }
 
     /// Notes that a signed message of this peer was new here: it probably has the blocks too, unless it failed before.
-    pub fn was_useful(&mut self, peer: Peer) {
+    pub fn was_useful(&mut self, peer: NodeId) {
         let standing = self.standing(peer);
         standing.delivered |= standing.failures == 0;
     }
@@ -373,8 +373,8 @@ mod tests {
         Time::from_unix_millis(10_000 + ms)
     }
 
-    fn peer(n: u8) -> Peer {
-        Peer([n; 20])
+    fn peer(n: u8) -> NodeId {
+        NodeId([n; 20])
     }
 
     fn claim(n: u8, height: u64) -> Claim {
@@ -491,7 +491,7 @@ mod tests {
         for n in 0..2 * STANDINGS_MAX as u32 {
             let mut id = [0; 20];
             id[..4].copy_from_slice(&n.to_be_bytes());
-            sync.fail(now(at), Peer(id));
+            sync.fail(now(at), NodeId(id));
         }
         assert_eq!(sync.standings.len(), STANDINGS_MAX);
     }

@@ -7,17 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use mempool::{Mempool, SharedPool, Source};
-use replica::{Config, Input, Offence, Output, Peer, Replica, Timer, Verifier};
+use replica::{Config, Input, Offence, Output, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{
-    Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, Params, PeerMessage, Power, Round,
-    RoundState, SecretKey, Time, Transaction, TxBody, TxOrder, Wire,
+    Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, NodeId, Params, PeerMessage, Power, Round,
+    RoundState, SecretKey, SignState, Time, Transaction, TxBody, TxOrder, Wire,
 };
 
-const STRANGER: Peer = Peer([66; 20]);
+const STRANGER: NodeId = NodeId([66; 20]);
 
 /// Maximum bytes that one peer receives in half a gossip interval, with some margin for messages to all peers.
 const BYTES_MAX: usize = 5 * 1024 * 1024;

@@ -1,19 +1,25 @@
 //! Proves the outputs of single steps: each test passes an input to one replica and checks exactly what follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::{Document, Genesis, GenesisValidator};
 use mempool::{Mempool, SharedPool};
-use replica::Verifier;
-use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Peer, Replica, Timer};
-use storage::{MemDisk, MemKv, Store};
+use replica::{Checked, Committed, Config, Halt, Input, Offence, Output, Replica, SigningRecord, Timer, Verifier};
+use storage::{Fault, MemDisk, MemKv, Store, StoreError};
 use types::*;
 
-const PEER: Peer = Peer([7; 20]);
+const PEER: NodeId = NodeId([7; 20]);
 
 fn key() -> SecretKey {
-    SecretKey::from_bytes(&[1; 32]).unwrap()
+    key_of(1)
+}
+
+fn key_of(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
 }
 
 fn chain() -> ChainId {
@@ -31,16 +37,22 @@ fn now(ms: u64) -> Time {
 
 /// Returns the genesis of a chain with one validator, so that the test can sign every vote of a quorum.
 fn genesis() -> Genesis {
+    genesis_of(&[1])
+}
+
+/// Returns the genesis of a chain whose validators have the keys of these seeds.
+fn genesis_of(seeds: &[u8]) -> Genesis {
+    let validator = |seed: &u8| GenesisValidator {
+        public_key: key_of(*seed).public_key().into(),
+        power: Power(10),
+        name: String::new(),
+    };
     Genesis::new(Document {
         genesis_time: genesis_time(),
         chain_id: chain(),
         initial_height: Height(1),
         params: Params::default(),
-        validators: vec![GenesisValidator {
-            public_key: key().public_key().into(),
-            power: Power(10),
-            name: String::new(),
-        }],
+        validators: seeds.iter().map(validator).collect(),
         app_hash: None,
         accounts: Vec::new(),
     })
@@ -54,10 +66,14 @@ struct Node {
 }
 
 fn node(signer: Option<Signer>) -> Node {
-    let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
+    node_on(&MemDisk::new(), &genesis(), signer)
+}
+
+fn node_on(disk: &MemDisk, genesis: &Genesis, signer: Option<Signer>) -> Node {
+    let store = Arc::new(Store::open(disk.open(), &chain()).unwrap());
     let txs =
         SharedPool { mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())), verifier: Arc::default() };
-    let (replica, verifier) = Replica::open(Config::default(), &genesis(), store, signer).unwrap();
+    let (replica, verifier) = Replica::open(Config::default(), genesis, store, signer).unwrap();
     Node { replica, verifier, txs }
 }
 
@@ -322,4 +338,56 @@ fn no_height_starts_before_the_time_of_the_last_block() {
     let outputs = node.step_at(genesis_time(), vec![Input::TxsAvailable]);
     assert!(outputs.iter().any(|output| matches!(output, Output::Committed(_))), "{outputs:?}");
     assert_eq!(node.replica.status().waits_until, None);
+}
+
+/// A signing state outside of the store, which is durable once it is finished.
+#[derive(Clone, Default)]
+struct Record {
+    begun: SignState,
+    finished: Arc<Mutex<SignState>>,
+}
+
+impl SigningRecord for Record {
+    fn begin(&mut self, signed: &SignState) {
+        self.begun = signed.clone();
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        *self.finished.lock().unwrap() = self.begun.clone();
+        Ok(())
+    }
+}
+
+/// Simulator seed 1486: a message to a peer showed our proposal, and the write that should have made it durable failed
+/// in the same step.
+#[test]
+fn a_node_whose_write_fails_sends_nothing_in_that_step() {
+    let seeds = [1, 2, 3, 4];
+    let genesis = genesis_of(&seeds);
+    let proposer = genesis.first_state().validators.proposer().address();
+    let ours = seeds.into_iter().map(key_of).find(|key| key.public_key().address() == proposer).unwrap();
+    // The node proposes in its first step, and its round state shows that to each peer.
+    let inputs = || [Input::Start].into_iter().chain((1..4).map(|n| Input::PeerUp(NodeId([n; 20])))).collect();
+    let says = |outputs: &[Output]| {
+        outputs.iter().filter(|output| matches!(output, Output::Send { .. } | Output::Broadcast(_))).count()
+    };
+    for fails in [false, true] {
+        let (disk, record) = (MemDisk::new(), Record::default());
+        let mut node = node_on(&disk, &genesis, Some(Signer::new(ours.clone(), SignState::default())));
+        node.replica.keep_signed_in(record.clone()).unwrap();
+        if fails {
+            disk.fail_write(0, Fault::Lost);
+        }
+        let outputs = node.step_at(now(0), inputs());
+        let signed = record.finished.lock().unwrap().clone();
+        if !fails {
+            assert!(says(&outputs) > 0 && signed.hrs() == (Height(1), Round(0), 2), "{outputs:?}");
+            continue;
+        }
+        assert!(outputs.iter().any(|output| matches!(output, Output::Halt(Halt::Store(_)))), "{outputs:?}");
+        assert_eq!(says(&outputs), 0, "{outputs:?}");
+        let store = Store::open(disk.open(), &chain()).unwrap();
+        assert!(store.hard_state().unwrap().is_none());
+        assert_eq!(signed, SignState::default(), "the signing state is never ahead of the store");
+    }
 }

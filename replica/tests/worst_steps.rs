@@ -12,9 +12,9 @@ use std::{
 
 use genesis::{Document, Genesis, GenesisValidator};
 use mempool::{Mempool, SharedPool};
-use replica::{Config, Input, Output, Peer, Replica, Verifier};
+use replica::{Config, Input, Output, Replica, Verifier};
 use storage::{MemDisk, MemKv, Store};
-use types::{limits::VALIDATORS_MAX, *};
+use types::{NodeId, limits::VALIDATORS_MAX, *};
 
 const PEERS: u8 = 64;
 
@@ -30,8 +30,8 @@ fn keys() -> Vec<SecretKey> {
     (1..=VALIDATORS_MAX as u8).map(|seed| SecretKey::from_bytes(&[seed; 32]).unwrap()).collect()
 }
 
-fn peer(n: u32) -> Peer {
-    Peer([1 + (n % u32::from(PEERS)) as u8; 20])
+fn peer(n: u32) -> NodeId {
+    NodeId([1 + (n % u32::from(PEERS)) as u8; 20])
 }
 
 /// A full node of a chain of 200 validators, with 64 peers, in the first height.

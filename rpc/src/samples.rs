@@ -113,7 +113,7 @@ pub fn status() -> Status {
         catching_up: false,
         not_kept: None,
         proven_height: Height(5),
-        peer_heights: vec![(replica::Peer([4; 20]), Height(5))].into(),
+        peer_heights: vec![(types::NodeId([4; 20]), Height(5))].into(),
         tip: Height(5),
         app_hash: Hash([1; 32]),
         hard_state_height: Height(6),

@@ -27,6 +27,8 @@ pub enum Behaviour {
     BadBlocks,
     /// Follows the protocol, and additionally sends meaningless messages.
     Garbage,
+    /// Follows the protocol with a key that another process has too, so that the two contradict each other.
+    Twin,
     /// Claims to be far ahead, or to lack everything in ever new rounds, and serves nothing. Needs no stake.
     Claimant,
     /// Sends votes, certificates and proposals of this height and the next that no validator signed. Needs no stake.
@@ -125,6 +127,7 @@ impl Twister {
                 self.make_twins(liar, random, &said);
                 said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
             }
+            Behaviour::Twin => said,
             Behaviour::Garbage => self.add_garbage(liar, random, said),
             Behaviour::Claimant | Behaviour::Unsigned => self.speak(liar, random),
         }

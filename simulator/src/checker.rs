@@ -29,11 +29,7 @@ use types::{
     Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
-use crate::{
-    node::Node,
-    setup::{SKEW_MAX, Setup},
-    story::Counts,
-};
+use crate::{node::Node, setup::SKEW_MAX, story::Counts};
 
 /// A violated condition, with a description of the violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +51,8 @@ struct Decided {
     time: Time,
 }
 
-/// Node, height, round and type of a signed message: 1 proposal, 2 prevote, 3 precommit.
-type Place = (usize, Height, Round, u8);
+/// Node, height, round and step of a signed message: 1 proposal, 2 prevote, 3 precommit.
+pub type Place = (usize, Height, Round, u8);
 
 /// The checker of all nodes of a world.
 pub struct Checker {
@@ -72,9 +68,9 @@ pub struct Checker {
     said: BTreeMap<Place, Hash>,
     /// Hashes of the messages that were found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
-    powers: Vec<u64>,
+    powers: BTreeMap<Address, u64>,
     /// Validators that prevoted a block, including Byzantine ones.
-    prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<usize>>,
+    prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<Address>>,
     /// POL rounds with which a block was proposed.
     proposed: BTreeMap<(Height, Round, BlockId), BTreeSet<Round>>,
     /// Last block that a correct validator precommitted at a height.
@@ -83,18 +79,24 @@ pub struct Checker {
 
 impl Checker {
     /// Creates a checker for a world without decisions.
-    pub fn new(chain_id: ChainId, accounts: Vec<Address>, supply: u64, setup: &Setup) -> Self {
+    pub fn new(
+        chain_id: ChainId,
+        accounts: Vec<Address>,
+        supply: u64,
+        powers: BTreeMap<Address, u64>,
+        precision: Duration,
+    ) -> Self {
         Self {
             chain_id,
             accounts,
             supply,
-            precision: setup.params.synchrony.precision,
+            precision,
             decided: BTreeMap::new(),
             executed: BTreeSet::new(),
             tips: BTreeMap::new(),
             said: BTreeMap::new(),
             durable: BTreeSet::new(),
-            powers: setup.powers.clone(),
+            powers,
             prevoted: BTreeMap::new(),
             proposed: BTreeMap::new(),
             precommitted: BTreeMap::new(),
@@ -104,6 +106,11 @@ impl Checker {
     /// Returns the block that was decided at a height.
     pub fn block_id(&self, height: Height) -> Option<BlockId> {
         self.decided.get(&height).map(|decided| decided.block_id)
+    }
+
+    /// Returns the places of all messages that correct nodes signed.
+    pub fn signed(&self) -> impl Iterator<Item = &Place> {
+        self.said.keys()
     }
 
     /// Records the start of a process with its tip.
@@ -128,7 +135,7 @@ impl Checker {
         counts.decisions += 1;
         counts.synced += u64::from(committed.synced);
         counts.later_rounds += u64::from(committed.commit.round > Round::ZERO);
-        counts.redecided += u64::from(height <= node.announced);
+        counts.redecided += u64::from(height <= node.announced());
 
         ensure!(
             block.header.app_hash == self.app_hash_before(height, block),
@@ -287,7 +294,7 @@ impl Checker {
         match message {
             PeerMessage::Vote(SignedVote { vote, .. }) if Some(vote.validator) == node.address() => {
                 if let (VoteType::Prevote, Some(id)) = (vote.vote_type, vote.block_id) {
-                    self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(node.index);
+                    self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(vote.validator);
                 }
             }
             PeerMessage::Proposal(signed) => {
@@ -308,10 +315,10 @@ impl Checker {
             return Ok(());
         }
         let Some((locked_round, locked)) = self.precommitted.get(&(who, height)).copied() else { return Ok(()) };
-        let total: u64 = self.powers.iter().sum();
+        let total: u64 = self.powers.values().sum();
         let has_polka = |pol: &Round| {
             let voters = self.prevoted.get(&(height, *pol, id));
-            3 * voters.into_iter().flatten().map(|voter| self.powers[*voter]).sum::<u64>() > 2 * total
+            3 * voters.into_iter().flatten().map(|voter| self.powers[voter]).sum::<u64>() > 2 * total
         };
         let pols = self.proposed.get(&(height, round, id)).into_iter().flatten();
         let is_justified = pols.into_iter().any(|pol| *pol >= locked_round && *pol < round && has_polka(pol));
@@ -377,16 +384,15 @@ impl Checker {
 fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
     match message {
         PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => {
-            let vote = &signed.vote;
-            let kind = if vote.vote_type == VoteType::Prevote { 2 } else { 3 };
-            Some(((node.index, vote.height, vote.round, kind), blake3(&signed.encode())))
+            let (height, round, step) = signed.vote.hrs();
+            Some(((node.index, height, round, step), blake3(&signed.encode())))
         }
         PeerMessage::Proposal(signed) => {
-            let (height, round) = (signed.proposal.height, signed.proposal.round);
+            let (height, round, step) = signed.proposal.hrs();
             let engine = node.alive.as_ref()?.replica.engine();
             let is_own = engine.height() == height
                 && Some(engine.validators().proposer_of_round(round).address()) == node.address();
-            is_own.then(|| ((node.index, height, round, 1), blake3(&signed.encode())))
+            is_own.then(|| ((node.index, height, round, step), blake3(&signed.encode())))
         }
         _ => None,
     }

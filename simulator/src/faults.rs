@@ -66,9 +66,7 @@ impl World {
     fn fault_crash(&mut self) {
         let Some(node) = self.some_node() else { return };
         if self.random.chance(300) {
-            self.counts.crashes += 1;
-            self.tell(node, || "is killed".to_owned());
-            self.stop(node, None);
+            self.kill(node);
         } else {
             let unsynced = self.nodes[node].disk.unsynced() as u64;
             let keep = self.random.within(0, unsynced) as usize;

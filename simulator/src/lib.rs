@@ -17,7 +17,9 @@
 //! that each kind is also tested without the others.
 //!
 //! [`checker`] lists the checks. Mutations, which are rules that are broken on purpose, prove that each check can fail
-//! (`tests/mutations.rs`). Runs that revealed an error are repeated as scenarios (`tests/scenarios.rs`).
+//! (`tests/mutations.rs`). A scenario directs a world by hand: it crashes nodes, cuts links, restores old disks, holds back
+//! messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`, `tests/cluster.rs`). Some scenarios repeat
+//! a random run that revealed an error.
 #![allow(
     clippy::type_complexity,
     clippy::large_enum_variant,
@@ -44,4 +46,4 @@ pub use checker::Broken;
 pub use run::{Life, live};
 pub use setup::{Faults, Mutation, Setup};
 pub use story::{Counts, Story};
-pub use world::World;
+pub use world::{Backup, Parcel, SigningState, World};

@@ -1,6 +1,7 @@
 //! One simulated machine: a real replica on a simulated disk.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,12 +10,12 @@ use std::{
 };
 
 use app::{Account, Rules, View};
-use consensus::{SignState, Signer};
+use consensus::Signer;
 use genesis::Genesis;
 use mempool::{Mempool, SharedPool, Source};
-use replica::{Config, Input, Peer, Replica, SigningRecord, Verifier};
+use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
-use types::{Address, ConsensusSecretKey, Height, Time};
+use types::{Address, ConsensusSecretKey, Height, Moment, NodeId, SignState, Time};
 
 use crate::{
     byzantine::{Behaviour, Twister},
@@ -42,14 +43,20 @@ pub struct Node {
     pub life: u64,
     /// False for a late node that has not joined yet.
     pub arrived: bool,
-    /// Offset of its clock from the world's clock, in nanoseconds.
+    /// Offset of its clocks from the world's clock, in nanoseconds.
     pub skew: i64,
+    /// Offset by which its wall clock jumped while it ran, in nanoseconds; its steady clock did not.
+    pub jump: i64,
     /// Duration of one sync of the disk.
     pub sync_time: Duration,
     /// True if power fails right after the next decision is announced.
     pub dies_after_commit: bool,
-    /// Highest height that it announced in any process.
-    pub announced: Height,
+    /// True if rows of its store were overwritten: it may halt, and it may lack blocks that it claims to have.
+    pub is_damaged: bool,
+    /// Decisions that it announced, in any process.
+    pub committed: BTreeMap<Height, Arc<Committed>>,
+    /// Reason why a process of it halted last.
+    pub halted: Option<Halt>,
 }
 
 /// State of a running process.
@@ -77,6 +84,11 @@ pub struct Alive {
 pub struct StateFile(Arc<Mutex<(SignState, SignState)>>);
 
 impl StateFile {
+    /// Creates a file that holds this state.
+    pub fn new(state: SignState) -> Self {
+        Self(Arc::new(Mutex::new((SignState::default(), state))))
+    }
+
     /// Returns the durable signing state.
     pub fn kept(&self) -> SignState {
         self.0.lock().expect("no thread panics while it holds the file").1.clone()
@@ -90,18 +102,19 @@ impl SigningRecord for StateFile {
 
     fn finish(&mut self) -> Result<(), StoreError> {
         let mut file = self.0.lock().expect("no thread panics while it holds the file");
+        assert!(file.0.hrs() >= file.1.hrs(), "what is signed only grows: {:?} after {:?}", file.0, file.1);
         file.1 = file.0.clone();
         Ok(())
     }
 }
 
 /// Returns the peer id of a node.
-pub fn peer(index: usize) -> Peer {
-    Peer([index as u8 + 1; 20])
+pub fn peer(index: usize) -> NodeId {
+    NodeId([index as u8 + 1; 20])
 }
 
 /// Returns the index of the node with this peer id.
-pub fn index_of(peer: &Peer) -> usize {
+pub fn index_of(peer: &NodeId) -> usize {
     usize::from(peer.0[0]) - 1
 }
 
@@ -119,10 +132,18 @@ impl Node {
             life: 0,
             arrived: true,
             skew: 0,
+            jump: 0,
             sync_time: Duration::from_micros(300),
             dies_after_commit: false,
-            announced: Height::GENESIS,
+            is_damaged: false,
+            committed: BTreeMap::new(),
+            halted: None,
         }
+    }
+
+    /// Returns the highest height that it announced in any process.
+    pub fn announced(&self) -> Height {
+        self.committed.last_key_value().map_or(Height::GENESIS, |(height, _)| *height)
     }
 
     /// Returns true if the node follows the protocol.
@@ -174,10 +195,15 @@ impl Node {
         }
     }
 
-    /// Returns the time of the node's clock.
+    /// Returns the time of the node's wall clock.
     pub fn clock(&self, epoch: Time, now: Duration) -> Time {
-        let nanos = epoch.unix_nanos() + now.as_nanos() as i64 + self.skew;
-        Time::from_unix_nanos(nanos)
+        self.moment(epoch, now).wall
+    }
+
+    /// Returns the time of both clocks of the node.
+    pub fn moment(&self, epoch: Time, now: Duration) -> Moment {
+        let steady = epoch.unix_nanos() + now.as_nanos() as i64 + self.skew;
+        Moment { wall: Time::from_unix_nanos(steady + self.jump), steady: Time::from_unix_nanos(steady) }
     }
 
     /// Returns the last committed height, or `Height::GENESIS` if the node is down.

@@ -100,6 +100,8 @@ pub struct Setup {
     pub ed25519: Vec<usize>,
     /// Number of nodes that are not validators.
     pub full_nodes: usize,
+    /// Additional nodes that have the key of a validator, by index: node and validator.
+    pub twins: BTreeMap<usize, usize>,
     /// Nodes that violate the protocol, by index; the validators among them have less than a third of the power.
     pub byzantine: BTreeMap<usize, Behaviour>,
     /// Indices of nodes that join late.
@@ -118,8 +120,8 @@ pub struct Setup {
     pub fault_interval: Duration,
     /// Maximum duration of a fault.
     pub fault_max: Duration,
-    /// Typical interval between two transactions.
-    pub tx_interval: Duration,
+    /// Typical interval between two transactions of clients; `None`: there are no clients.
+    pub tx_interval: Option<Duration>,
     /// Maximum difference between the clocks of two nodes.
     pub skew: Duration,
     /// How far the genesis time is ahead of the clocks at the start.
@@ -143,6 +145,7 @@ impl Setup {
             powers: vec![1; count],
             ed25519: Vec::new(),
             full_nodes: 0,
+            twins: BTreeMap::new(),
             byzantine: BTreeMap::new(),
             late: Vec::new(),
             behind: BTreeMap::new(),
@@ -168,7 +171,7 @@ impl Setup {
             faults: Faults::default(),
             fault_interval: ms(200),
             fault_max: Duration::from_secs(2),
-            tx_interval: ms(50),
+            tx_interval: Some(ms(50)),
             skew: Duration::ZERO,
             genesis_ahead: Duration::ZERO,
             parts_delay: Duration::ZERO,
@@ -193,6 +196,14 @@ impl Setup {
             self.late.push(index);
         }
         self
+    }
+
+    /// Adds a second process with the key of a validator. Neither of the two is expected to be correct.
+    pub fn with_twin(mut self, validator: usize) -> Self {
+        let twin = self.powers.len() + self.full_nodes;
+        self.full_nodes += 1;
+        self.twins.insert(twin, validator);
+        self.with_byzantine(validator, Behaviour::Twin).with_byzantine(twin, Behaviour::Twin)
     }
 
     /// Makes a validator Byzantine.
@@ -232,7 +243,7 @@ impl Setup {
         setup.faults = if random.chance(50) { Faults::default() } else { Faults::random(random) };
         setup.skew =
             if random.chance(500) { Duration::ZERO } else { random.duration(Duration::from_millis(1), SKEW_MAX) };
-        setup.tx_interval = random.duration(Duration::from_millis(20), Duration::from_secs(2));
+        setup.tx_interval = Some(random.duration(Duration::from_millis(20), Duration::from_secs(2)));
         setup.heights = random.within(4, 10);
         setup.draw_strangers(random)
     }

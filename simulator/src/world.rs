@@ -7,7 +7,7 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use replica::{Halt, Input, Offence, Output, Timer};
+use replica::{Committed, Halt, Input, Offence, Output, Timer};
 use storage::StoreError;
 use types::{BlockId, BlockRequest, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Time};
 
@@ -26,6 +26,8 @@ use crate::{
 mod scenario;
 mod traffic;
 
+pub use scenario::{Backup, SigningState};
+
 /// Processing time of one batch of inputs, without syncs.
 const STEP_TIME: Duration = Duration::from_micros(50);
 
@@ -40,7 +42,7 @@ const HEALED_WITHIN: Duration = Duration::from_secs(180);
 pub(crate) enum Event {
     Process { node: usize, life: u64 },
     Release { node: usize, life: u64, outputs: Vec<Output> },
-    Deliver { from: usize, to: usize, connection: u64, message: Arc<PeerMessage> },
+    Deliver { connection: u64, parcel: Parcel },
     Txs { from: usize, to: usize, connection: u64, txs: Arc<Vec<Vec<u8>>> },
     Request { from: usize, to: usize, connection: u64, request: u64, blocks: BlockRequest },
     Input { node: usize, life: u64, input: Input },
@@ -52,6 +54,17 @@ pub(crate) enum Event {
     Client,
     Fault,
     EndOfFault(FaultEnd),
+}
+
+/// A message between two nodes that a scenario holds back or delivers by hand.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Node that sent the message, or claims to have sent it.
+    pub from: usize,
+    /// Node that receives the message.
+    pub to: usize,
+    /// Message as it was sent, or forged.
+    pub message: Arc<PeerMessage>,
 }
 
 /// A simulated cluster with its clock and its checker.
@@ -79,6 +92,9 @@ pub struct World {
     pub story: Story,
     /// True while random faults occur.
     pub(crate) is_troubled: bool,
+    /// Decides which messages are held back.
+    rule: Option<Box<dyn Fn(&Parcel) -> bool>>,
+    held: Vec<Parcel>,
     hash: [u8; 32],
 }
 
@@ -118,8 +134,8 @@ impl World {
         let skew_max = setup.skew.as_nanos() as u64;
         let nodes: Vec<Node> = (0..count)
             .map(|index| {
-                let validator_key = (index < validators).then(|| key(index));
-                let mut node = Node::new(index, validator_key, setup.byzantine.get(&index).copied());
+                let validator = Some(index).filter(|index| *index < validators).or(setup.twins.get(&index).copied());
+                let mut node = Node::new(index, validator.map(key), setup.byzantine.get(&index).copied());
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
@@ -127,7 +143,9 @@ impl World {
             })
             .collect();
         let supply = ACCOUNTS as u64 * BALANCE;
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, &setup);
+        let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
+        let precision = setup.params.synchrony.precision;
+        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision);
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -148,6 +166,8 @@ impl World {
             counts: Counts::default(),
             story: Story::default(),
             is_troubled: false,
+            rule: None,
+            held: Vec::new(),
             hash: [0; 32],
         };
         for node in 0..count {
@@ -156,7 +176,9 @@ impl World {
             }
         }
         world.at(Duration::ZERO, Event::Dial);
-        world.at(Duration::from_millis(10), Event::Client);
+        if world.setup.tx_interval.is_some() {
+            world.at(Duration::from_millis(10), Event::Client);
+        }
         world
     }
 
@@ -210,7 +232,7 @@ impl World {
         match event {
             Event::Process { node, life } => return self.process(node, life),
             Event::Release { node, life, outputs } => return self.release(node, life, outputs),
-            Event::Deliver { from, to, connection, message } => self.deliver(from, to, connection, &message),
+            Event::Deliver { connection, parcel } => self.deliver(connection, &parcel),
             Event::Txs { from, to, connection, txs } => self.deliver_txs(from, to, connection, &txs),
             Event::Request { from, to, connection, request, blocks } => {
                 self.serve(from, to, connection, request, blocks);
@@ -298,7 +320,7 @@ impl World {
     /// Processes one batch of inputs. Its writes are on disk when this returns; its messages leave when the sync is
     /// finished.
     fn process(&mut self, node: usize, life: u64) -> Result<(), Broken> {
-        let clock = self.nodes[node].clock(self.epoch, self.now);
+        let moment = self.nodes[node].moment(self.epoch, self.now);
         if self.nodes[node].life != life {
             return Ok(());
         }
@@ -308,9 +330,9 @@ impl World {
         let syncs = alive.syncs();
         let inputs = std::mem::take(&mut alive.inbox);
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
-            alive.txs.mempool.drop_outdated(clock);
+            alive.txs.mempool.drop_outdated(moment.wall);
         }
-        let outputs = alive.replica.step(clock, inputs, &alive.txs);
+        let outputs = alive.replica.step(moment, inputs, &alive.txs);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
@@ -360,15 +382,16 @@ impl World {
                     self.tell(node, || format!("penalizes n{who}: {offence}"));
                     // A request or an answer may be lost with a link, some time before the node is informed that the
                     // link is down.
-                    let may_be_lost =
-                        matches!(&offence, Offence::Unserved(why) if why.starts_with("it did not answer"));
+                    let may_be_lost = match &offence {
+                        Offence::Unserved(why) => why.starts_with("it did not answer") || self.nodes[who].is_damaged,
+                        _ => false,
+                    };
                     if is_correct && self.nodes[who].is_correct() && !may_be_lost {
                         return Err(Broken(format!("n{node} penalizes n{who}, which is correct: {offence}")));
                     }
                 }
                 Output::Committed(committed) => {
-                    self.nodes[node].announced = self.nodes[node].announced.max(committed.block.header.height);
-                    self.announce(node, &committed);
+                    self.announce(node, committed);
                     if self.nodes[node].dies_after_commit {
                         self.power_fails_after_commit(node);
                         return Ok(());
@@ -399,18 +422,20 @@ impl World {
         Ok(())
     }
 
-    fn announce(&mut self, node: usize, committed: &replica::Committed) {
+    fn announce(&mut self, node: usize, committed: Arc<Committed>) {
         let (height, id) = (committed.block.header.height, committed.block_id);
         self.note(3, node, &id.hash.0);
         let how = if committed.synced { "syncs" } else { "decides" };
         let (round, txs) = (committed.commit.round, committed.block.txs.len());
         self.tell(node, || format!("{how} height {height} in round {round}: block {}, {txs} transactions", short(&id)));
+        self.nodes[node].committed.insert(height, committed);
     }
 
     fn halted(&mut self, node: usize, why: &Halt) -> Result<(), Broken> {
         self.tell(node, || format!("halts: {why}"));
+        self.nodes[node].halted = Some(why.clone());
         let disk_failed = matches!(why, Halt::Store(error) if matches!(**error, StoreError::Io { .. }));
-        if self.nodes[node].is_correct() && !disk_failed {
+        if self.nodes[node].is_correct() && !disk_failed && !self.nodes[node].is_damaged {
             return Err(Broken(format!("n{node} halts: {why}")));
         }
         self.stop(node, None);
@@ -431,9 +456,10 @@ impl World {
             let bytes = self.clients.transaction(&mut self.random, tip, nonce);
             self.submit(node, &bytes);
         }
-        let interval = self.setup.tx_interval;
-        let after = self.random.duration(interval / 4, interval * 2);
-        self.at(after, Event::Client);
+        if let Some(interval) = self.setup.tx_interval {
+            let after = self.random.duration(interval / 4, interval * 2);
+            self.at(after, Event::Client);
+        }
     }
 
     /// Returns the indices of the running nodes.

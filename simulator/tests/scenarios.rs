@@ -4,15 +4,10 @@
 use std::time::Duration;
 
 use simulator::{Behaviour, Broken, Mutation, Setup, World};
-use types::{Address, ChainId, Height, Msg, Round, SecretKey, Step, TxBody, TxOrder, Wire};
+use support::{Checked, SOON, ms, tx};
+use types::{Address, Height, Msg, Round, Step, TxOrder};
 
-type Checked = Result<(), Broken>;
-
-const SOON: Duration = Duration::from_secs(20);
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
+mod support;
 
 /// Creates four correct validators that have decided three heights.
 fn four() -> Result<World, Broken> {
@@ -54,7 +49,7 @@ fn a_failed_run_says_where_each_node_is() -> Checked {
     c.restart(1);
     c.run_until("three heights", SOON, |world| world.tip(0) >= Height(3) && world.tip(1) == world.tip(0))?;
     c.crash(1, 0);
-    let announced = c.correct().nth(1).map(|node| node.announced).filter(|height| *height >= Height(2));
+    let announced = c.correct().nth(1).map(|node| node.announced()).filter(|height| *height >= Height(2));
     let announced = announced.expect("all but the last height are announced");
     assert!(c.standing().contains(&format!("; n1 down after announcing {announced}; ")), "{}", c.standing());
     Ok(())
@@ -166,7 +161,7 @@ struct HiddenLock {
 
 /// Creates the situation; the validator that locks alone is the proposer of round `turn`.
 fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
-    let mut c = World::new(Setup { tx_interval: SOON, ..setup });
+    let mut c = World::new(Setup { tx_interval: Some(SOON), ..setup });
     c.run_until_height(3, SOON)?;
     let tip = c.checker_height();
     c.run_until("all rest between two heights", SOON, |c| (0..4).all(|node| c.tip(node) == Height(tip)))?;
@@ -302,7 +297,7 @@ fn i6_rounds_without_end_take_no_memory_without_end() -> Checked {
 #[test]
 fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
     let told = |mutation: Option<Mutation>| {
-        let mut setup = Setup { tx_interval: Duration::from_secs(1_000_000), ..Setup::validators(4) };
+        let mut setup = Setup { tx_interval: None, ..Setup::validators(4) };
         setup.params.block.bytes_max = 65_536;
         let mut c = four_clocks(setup.with_mutation(mutation));
         (0..4).for_each(|node| assert!((0..90).all(|n| c.submit(node, &large_tx(n)))));
@@ -316,10 +311,8 @@ fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
 
 /// Returns a transaction of maximum size from an account of the world; each `n` gives a different one.
 fn large_tx(n: u64) -> Vec<u8> {
-    let key = SecretKey::from_bytes(&[100; 32]).expect("a small number is a key");
     let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
-    let (chain_id, order) = (ChainId::new("cairn-simulated").expect("a name"), TxOrder::Expires(Height(10)));
-    TxBody { chain_id, signer: key.public_key(), order, fee: 1, messages }.sign(&key).encode()
+    tx(TxOrder::Expires(Height(10)), messages)
 }
 
 #[test]
@@ -428,57 +421,13 @@ fn a_lone_validator_with_empty_blocks_at_once_still_receives_messages() -> Check
 #[test]
 fn a_client_request_between_a_failed_write_and_the_stop_does_not_break_the_node() -> Checked {
     for seed in 0..12 {
-        let mut setup = Setup { seed, tx_interval: Duration::from_micros(500), ..Setup::validators(1) };
+        let mut setup = Setup { seed, tx_interval: Some(Duration::from_micros(500)), ..Setup::validators(1) };
         setup.config.empty_block_interval = Some(ms(10));
         let mut c = World::new(setup);
         c.run_until_height(2, SOON)?;
         c.nodes()[0].disk.fail_write(seed % 4, storage::Fault::Kept);
         c.run_for(ms(40))?;
         c.expect_progress(1, SOON)?;
-    }
-    Ok(())
-}
-
-/// After a restore from an old copy, the database is at a height at which the validator has signed messages that the
-/// database does not contain.
-#[test]
-fn a_database_restored_from_an_old_copy_does_not_sign_twice() -> Checked {
-    for seed in 0..30 {
-        let mut c = World::new(Setup { seed, ..Setup::validators(4) });
-        c.run_until_height(3, SOON)?;
-        let copy = c.nodes()[3].disk.durable();
-        c.run_for(ms(50 * seed))?;
-        c.crash(3, usize::MAX);
-        c.restore(3, &copy);
-        if seed % 2 == 0 {
-            c.lose_signing_state(3);
-        }
-        c.restart(3);
-        c.expect_progress(3, SOON)?;
-        c.run_until("it signs again", SOON, |c| c.silence(3).is_none())?;
-    }
-    Ok(())
-}
-
-/// Two of four restart with old disks while the other two are down: the checker verifies that they do not contradict
-/// their earlier votes.
-#[test]
-fn two_old_disks_that_reach_only_each_other_sign_nothing() -> Checked {
-    for loses_file in [false, true] {
-        let mut c = four()?;
-        let copies = [2, 3].map(|node| c.nodes()[node].disk.durable());
-        let from = c.checker_height();
-        c.run_until_height(from + 4, SOON)?;
-        c.crash_all();
-        for (node, copy) in [2, 3].into_iter().zip(&copies) {
-            c.restore(node, copy);
-            if loses_file {
-                c.lose_signing_state(node);
-            }
-            c.restart(node);
-        }
-        c.run_for(Duration::from_secs(30))?;
-        assert!([2, 3].iter().all(|node| c.tip(*node).0 <= from + 1 && c.silence(*node).is_some()), "{}", c.standing());
     }
     Ok(())
 }
@@ -498,7 +447,7 @@ fn rounds_that_fail_end_and_later_rounds_decide() -> Checked {
 fn four_and(strangers: usize, behaviour: Behaviour) -> Result<World, Broken> {
     let mut setup = Setup::validators(4).with_strangers(strangers, behaviour);
     setup.config.empty_block_interval = Some(ms(1000));
-    setup.tx_interval = Duration::from_secs(3600);
+    setup.tx_interval = None;
     let mut c = World::new(setup);
     c.run_until_height(3, SOON)?;
     (4..4 + strangers).for_each(|node| c.restart(node));

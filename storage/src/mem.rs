@@ -82,6 +82,12 @@ impl MemDisk {
         disk.undo.clear();
     }
 
+    /// Returns another disk with the content that this one has now; all of it is durable.
+    pub fn copy(&self) -> Self {
+        let maps = self.read().maps.clone();
+        Self(Arc::new(RwLock::new(Disk { maps, ..Disk::default() })))
+    }
+
     /// Returns another disk with the content that this one would have after a crash now: only what is durable.
     pub fn durable(&self) -> Self {
         let disk = self.read();

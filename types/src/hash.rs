@@ -1,8 +1,8 @@
-//! Hashes, addresses and block ids.
+//! Hashes, and what is identified by one: keys, nodes, transactions and blocks.
 
 use std::{fmt, str::FromStr};
 
-use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
+use data_encoding::{HEXLOWER, HEXUPPER, HEXUPPER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -15,11 +15,16 @@ pub struct Hash(pub [u8; 32]);
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 20]);
 
+/// Identifies a node: the first 20 bytes of the SHA-256 of its Ed25519 public key, as in CometBFT. A peer is known by
+/// the id that it proved.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub [u8; 20]);
+
 /// Identifies a transaction: SHA-256 of its full bytes, signature included, as in Tendermint.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxId(pub [u8; 32]);
 
-/// Reason why a text is not a hash or an address.
+/// Reason why a text is not a hash, an address or an id.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{got:?} is not {digits} hexadecimal digits")]
 pub struct ParseHexError {
@@ -28,10 +33,10 @@ pub struct ParseHexError {
 }
 
 macro_rules! hex_text {
-    ($($name:ident $bytes:literal),*) => {$(
+    ($($name:ident $bytes:literal $encoding:ident),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&HEXUPPER.encode(&self.0))
+                f.write_str(&$encoding.encode(&self.0))
             }
         }
         impl fmt::Debug for $name {
@@ -57,7 +62,14 @@ macro_rules! hex_text {
         }
     )*};
 }
-hex_text!(Hash 32, Address 20, TxId 32);
+hex_text!(Hash 32 HEXUPPER, Address 20 HEXUPPER, TxId 32 HEXUPPER, NodeId 20 HEXLOWER);
+
+impl NodeId {
+    /// Returns the id of a node with this Ed25519 public key.
+    pub fn of(public_key: &[u8; 32]) -> Self {
+        Self(*sha256(public_key).0.first_chunk().expect("a hash is longer than an id"))
+    }
+}
 
 impl TxId {
     /// Returns the id of the transaction with these bytes.
@@ -112,6 +124,19 @@ pub fn blake3_parts(parts: &[&[u8]]) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The key is that of RFC 8032, 7.1, test 1; `printf … | xxd -r -p | sha256sum` gives the id.
+    #[test]
+    fn the_id_of_a_known_node_key_is_written_in_lower_case_and_read_in_any() {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let id = NodeId::of(&HEXLOWER.decode(key.as_bytes()).unwrap().try_into().unwrap());
+        let text = id.to_string();
+        assert_eq!(text, "21fe31dfa154a261626bf854046fd2271b7bed4b");
+        assert_eq!((text.parse(), text.to_uppercase().parse()), (Ok(id), Ok(id)));
+        assert!("00".repeat(21).parse::<NodeId>().is_err());
+        let error = "zz".parse::<NodeId>().unwrap_err();
+        assert_eq!(error.to_string(), "\"zz\" is not 40 hexadecimal digits");
+    }
 
     #[test]
     fn hex_is_written_in_upper_case_and_read_in_any() {

@@ -46,6 +46,7 @@ pub mod pb;
 mod peer;
 mod proposal;
 mod results;
+mod sign_state;
 mod state;
 mod time;
 mod tx;
@@ -64,18 +65,18 @@ pub use consensus_key::{
 };
 pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError};
 pub use hard_state::{HardState, Lock, Step};
-pub use hash::{Address, BlockId, Hash, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
+pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
 pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
-    BlockAndCommit, BlockRequest, BlockResponse, Peer, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch,
-    WaitingTxs,
+    BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch, WaitingTxs,
 };
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
+pub use sign_state::SignState;
 pub use state::{Reader, WriteSet};
 pub use time::{Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};

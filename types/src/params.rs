@@ -83,19 +83,33 @@ pub struct Synchrony {
 impl Default for Params {
     fn default() -> Self {
         Self {
-            block: BlockParams { bytes_max: 4 * 1024 * 1024, gas_max: -1 },
-            evidence: EvidenceParams {
-                age_heights_max: 100_000,
-                age_max: Duration::from_secs(48 * 3600),
-                bytes_max: 65_536,
-            },
+            block: BlockParams::default(),
+            evidence: EvidenceParams::default(),
             version_app: 1,
             timeouts: Timeouts::default(),
-            synchrony: Synchrony { precision: Duration::from_millis(505), message_delay: Duration::from_secs(15) },
+            synchrony: Synchrony::default(),
             retain_blocks: 100_000,
             tx_ttl_heights_max: 1_000,
             fee_min: 1,
         }
+    }
+}
+
+impl Default for BlockParams {
+    fn default() -> Self {
+        Self { bytes_max: 4 * 1024 * 1024, gas_max: -1 }
+    }
+}
+
+impl Default for EvidenceParams {
+    fn default() -> Self {
+        Self { age_heights_max: 100_000, age_max: Duration::from_secs(48 * 3600), bytes_max: 65_536 }
+    }
+}
+
+impl Default for Synchrony {
+    fn default() -> Self {
+        Self { precision: Duration::from_millis(505), message_delay: Duration::from_secs(15) }
     }
 }
 

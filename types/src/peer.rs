@@ -1,6 +1,6 @@
-//! Peers, and the messages that nodes send to each other.
+//! The messages that nodes send to each other.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step, TxId,
@@ -12,22 +12,6 @@ use crate::{
     pb,
     wire::{self, DecodeError, Wire},
 };
-
-/// Identifier of a peer: its node id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer(pub [u8; 20]);
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({self})")
-    }
-}
 
 /// A message on a direct stream between two nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,6 +48,11 @@ pub struct VerifiedProposal(SignedProposal);
 pub struct ProposalError;
 
 impl Proposal {
+    /// Returns height, round and step, by which all signed messages of one key are ordered.
+    pub fn hrs(&self) -> (Height, Round, u8) {
+        (self.height, self.round, 1)
+    }
+
     /// Returns the bytes that are signed: Tendermint's length-delimited canonical proposal.
     pub fn sign_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
         pb::CanonicalProposal {

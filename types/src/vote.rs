@@ -72,7 +72,22 @@ pub enum VoteError {
     Signature,
 }
 
+impl VoteType {
+    /// Returns the step in which such a vote is signed: 2 or 3, after 1, which is a proposal's.
+    pub fn step(self) -> u8 {
+        match self {
+            Self::Prevote => 2,
+            Self::Precommit => 3,
+        }
+    }
+}
+
 impl Vote {
+    /// Returns height, round and step, by which all signed messages of one key are ordered.
+    pub fn hrs(&self) -> (Height, Round, u8) {
+        (self.height, self.round, self.vote_type.step())
+    }
+
     /// Returns the bytes that are signed: Tendermint's length-delimited canonical vote. They contain the chain id, but
     /// not the validator.
     pub fn sign_bytes(&self, chain_id: &ChainId) -> Vec<u8> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    BlockId, HardState, Height, Power, Round, Step, Synchrony, Time, Timeouts, ValidatorSet, VerifiedCertificate,
-    VerifiedProposal, VerifiedVote,
+    BlockId, HardState, Height, Power, Round, SignState, Step, Synchrony, Time, Timeouts, ValidatorSet,
+    VerifiedCertificate, VerifiedProposal, VerifiedVote,
 };
 
 use super::{Engine, Known, Last, report};
@@ -67,7 +67,7 @@ impl Engine {
     fn restore(&mut self, hard_state: HardState) {
         assert_eq!(hard_state.height, self.height, "the hard state is of the height that starts");
         if let Some(signer) = &mut self.signer {
-            signer.raise_to(&hard_state, &self.chain_id);
+            signer.raise_to(SignState::of_hard_state(&hard_state, &self.chain_id));
         }
         self.enter_round(hard_state.round);
         self.step = hard_state.step;

@@ -1,6 +1,8 @@
 //! What others may read of an engine, and the height that it may be sealed at.
 
-use types::{BlockId, Certificate, Commit, HardState, Height, Lock, Round, SignedProposal, Step, Time, ValidatorSet};
+use types::{
+    BlockId, Certificate, Commit, HardState, Height, Lock, Round, SignState, SignedProposal, Step, Time, ValidatorSet,
+};
 
 use super::{Engine, commit_of};
 use crate::{
@@ -96,7 +98,7 @@ impl Engine {
     /// Seals `height`: from now on no message of this height or below is signed.
     pub fn seal(&mut self, height: Height) {
         if let Some(signer) = &mut self.signer {
-            signer.seal(height);
+            signer.raise_to(SignState::sealed(height));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consensus::{Engine, Input, Message, Output, SignState, Signer, Timeout, TimeoutKind};
+use consensus::{Engine, Input, Message, Output, Signer, Timeout, TimeoutKind};
 use types::*;
 
 /// A validator set, with the key seed of each validator by index.

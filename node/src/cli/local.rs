@@ -3,7 +3,7 @@
 use std::{fs, io, io::Read, path::Path, thread};
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use files::{Existing, NodeKey, ValidatorKey, ValidatorState, load_genesis};
+use files::{Existing, NodeKey, ValidatorKey, load_genesis, signing_state};
 use node::{
     config::{self, Section},
     exit::{self, Failure},
@@ -12,10 +12,9 @@ use node::{
     signals::NodeSignals,
     signing,
 };
-use p2p::NodeId;
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, Height, KeyType};
+use types::{ChainId, Height, KeyType, SignState};
 
 use super::{home::Home, output, prepare, show::Facts};
 
@@ -300,7 +299,7 @@ pub fn show_validator(home: &Home) -> Result<(), Failure> {
 pub fn show_node_id(home: &Home) -> Result<(), Failure> {
     home.must_exist()?;
     let config = config::Config::load(home.path(), &[])?;
-    output::line(NodeId::of(&NodeKey::load(&config.node_key_file())?));
+    output::line(NodeKey::load(&config.node_key_file())?.id());
     Ok(())
 }
 
@@ -342,13 +341,13 @@ impl Reset {
         let mut facts = Facts::default();
         // The signing record must be on disk before the store, which may hold a newer one, is removed.
         if self.forget_what_was_signed {
-            ValidatorState::default().save(&state_file, Existing::Replace)?;
+            signing_state::save(&SignState::default(), &state_file, Existing::Replace)?;
         } else if store.exists()
             && let Err(failure) = keep_what_was_signed(&config)
         {
             // The file was durable before any signed message left this node, so it suffices without the database if it
             // records a signature.
-            if !state_file.exists() || ValidatorState::load(&state_file)?.height == Height::GENESIS {
+            if !state_file.exists() || signing_state::load(&state_file)?.height == Height::GENESIS {
                 return Err(failure);
             }
             facts.add("not read", failure);
@@ -358,7 +357,7 @@ impl Reset {
             remove(&config.addr_book_file(), |file| fs::remove_file(file))?;
         }
         facts.add("removed", store.display());
-        let state = if state_file.exists() { ValidatorState::load(&state_file)? } else { ValidatorState::default() };
+        let state = if state_file.exists() { signing_state::load(&state_file)? } else { SignState::default() };
         let kept = match state.height {
             _ if self.forget_what_was_signed => "deleted, as requested".to_owned(),
             Height(0) => "nothing was signed yet".to_owned(),
@@ -400,7 +399,7 @@ fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
         signing::save_state(&file, &signed, genesis.chain_id())?;
     }
     let height = store.signing_floor();
-    let written = if file.exists() { ValidatorState::load(&file)?.height } else { Height::GENESIS };
+    let written = if file.exists() { signing_state::load(&file)?.height } else { Height::GENESIS };
     if height > Height::GENESIS && height >= written {
         signing::declare(&file, height)?;
     }

@@ -10,7 +10,7 @@ use std::{
 
 use app::{App, tree::rows};
 use clap::{Args, Subcommand};
-use files::{Access, Existing, ValidatorState, load_genesis};
+use files::{Access, Existing, load_genesis};
 use node::{
     admin,
     config::Config,
@@ -20,7 +20,7 @@ use node::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::{Cf, Kv, Report, RocksKv, StateReader, Store, StoreError, Tip};
-use types::{ChainId, Hash, Height};
+use types::{ChainId, Hash, Height, SignState};
 
 use super::{home::Home, output, show::Facts};
 
@@ -562,7 +562,7 @@ fn signing_state(config: &Config) -> Result<String, Failure> {
     Ok(match (is_there(&key), is_there(&file)) {
         (false, _) => "none: this node has no validator key".to_owned(),
         (true, true) => {
-            let ValidatorState { height, round, step, .. } = ValidatorState::load(&file)?;
+            let SignState { height, round, step, .. } = files::signing_state::load(&file)?;
             let nothing = if height == Height::GENESIS { format!(". {}", if_it_signed(&key)) } else { String::new() };
             format!("not changed, {}: up to height {height}, round {round}, step {step}{nothing}", file.display())
         }

@@ -359,7 +359,7 @@ impl Sources {
         out.many(&PEER_PENDING, each(&queued(|info| info.queued_bytes)));
         let rtts = peers.iter().filter_map(|peer| Some((vec![label("peer_id", peer.id)], peer.rtt?.as_secs_f64())));
         out.many(&PEER_RTT, rtts.collect());
-        out.many(&PEER_PENALTY, each(&|peer| peer.penalty));
+        out.many(&PEER_PENALTY, each(&|peer| peer.penalties));
     }
 
     fn mempool(&self, out: &mut Families) {

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec};
-use replica::{Checked, Offence, Peer, Status};
-use types::{Header, Height, PeerMessage, Time, VoteType};
+use replica::{Checked, Offence, Status};
+use types::{Header, Height, NodeId, PeerMessage, Time, VoteType};
 
 use super::{
     register::{Subsystem, long_seconds},
@@ -65,7 +65,7 @@ impl Messages {
     }
 
     /// Counts a message of a peer.
-    pub fn on_message(&self, peer: Peer, message: &Checked, received: Time, status: &Status) {
+    pub fn on_message(&self, peer: NodeId, message: &Checked, received: Time, status: &Status) {
         match message {
             Checked::Proposal(proposal) => {
                 let proposal = &proposal.proposal;
@@ -96,7 +96,7 @@ impl Messages {
     }
 
     /// Removes the series of a peer that has disconnected.
-    pub fn forget(&self, peer: Peer) {
+    pub fn forget(&self, peer: NodeId) {
         let _ = self.block_parts.remove_label_values(&[&peer.to_string()]); // the peer may have no series
     }
 

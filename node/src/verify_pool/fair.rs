@@ -80,14 +80,14 @@ impl<S: Copy + Ord, T> FairQueue<S, T> {
 
 #[cfg(test)]
 mod tests {
-    use replica::Peer;
+    use types::NodeId;
 
     use super::*;
 
-    const A: Peer = Peer([1; 20]);
-    const B: Peer = Peer([2; 20]);
+    const A: NodeId = NodeId([1; 20]);
+    const B: NodeId = NodeId([2; 20]);
 
-    fn queue() -> FairQueue<Peer, u32> {
+    fn queue() -> FairQueue<NodeId, u32> {
         FairQueue::new(10 * OVERHEAD_BYTES, 15 * OVERHEAD_BYTES)
     }
 

@@ -15,7 +15,6 @@ use std::{
 
 use files::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
 use node::config::Config;
-use p2p::NodeId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use types::{ChainId, KeyType, Time};
@@ -44,7 +43,7 @@ impl Homes {
         let mut options =
             TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, KeyType::Secp256k1).unwrap();
         change(&mut options);
-        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| NodeId::of(key)).collect();
+        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| key.id()).collect();
         let ports = free_ports(count);
         let plan = Plan::plan(options).unwrap();
         let config = |index: usize| {

@@ -11,8 +11,8 @@ use crate::address::socket_of;
 use crate::control::{Control, Hello, PROTOCOL_VERSION, Refusal, Say, hex, printable};
 use crate::events::DownReason;
 use crate::limits::*;
-use crate::peer::{Peer, PeerFacts};
-use crate::score::Offence;
+use crate::peer::{ConnectedPeer, PeerFacts};
+use crate::score::Penalty;
 use crate::streams::ToHandler;
 
 impl Task {
@@ -34,7 +34,7 @@ impl Task {
             }
             (Say::Ask(_), _) if is_live => self.on_ask(connection),
             (Say::Addresses(received), _) if is_live => self.on_addresses(connection, received.addresses),
-            _ => self.penalize(peer, Offence::GARBAGE),
+            _ => self.penalize(peer, Penalty::GARBAGE),
         }
     }
 
@@ -70,7 +70,7 @@ impl Task {
             self.notify_handler(connection, ToHandler::Say(Control::accept()));
         } else if !link.is_accepted {
             let peer = link.peer;
-            return self.penalize(peer, Offence::GARBAGE);
+            return self.penalize(peer, Penalty::GARBAGE);
         }
         if let Some(old) = current {
             self.close(old, DownReason::Replaced);
@@ -165,7 +165,7 @@ impl Task {
             (None, Some((transport, socket))) => hello.address(link.peer, socket.ip(), transport),
             (None, None) => None,
         };
-        let (peer, queues) = Peer::new(PeerFacts {
+        let (peer, queues) = ConnectedPeer::new(PeerFacts {
             id: link.peer,
             link: self.link_count,
             moniker: printable(&hello.moniker),

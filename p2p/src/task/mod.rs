@@ -28,12 +28,13 @@ use crate::events::{DownReason, Event, Item};
 use crate::frame::Rate;
 use crate::gate::Denied;
 use crate::gossip::{Gossip, GossipId, Verdict};
+use crate::key::node_id;
 use crate::limits::*;
 use crate::notices::Notices;
-use crate::peer::{LaneReceivers, Peer};
+use crate::peer::{ConnectedPeer, LaneReceivers};
 use crate::range::Range;
 use crate::requests::{OnReply, RequestId, Requests, Response};
-use crate::score::Offence;
+use crate::score::Penalty;
 use crate::shared::Shared;
 use crate::streams::{FromHandler, StreamError, Streams, StreamsEvent, ToHandler};
 use crate::{NodeId, PeerAddress};
@@ -125,7 +126,7 @@ struct Resolved {
 
 enum Phase {
     Greeting,
-    Live(Arc<Peer>),
+    Live(Arc<ConnectedPeer>),
     /// The connection is refused or closing; further frames from it are ignored.
     Leaving,
 }
@@ -134,7 +135,7 @@ enum Phase {
 /// block.
 enum Outgoing {
     Up {
-        peer: Arc<Peer>,
+        peer: Arc<ConnectedPeer>,
         peer_id: PeerId,
         connection: ConnectionId,
         queues: LaneReceivers,
@@ -146,7 +147,7 @@ enum Outgoing {
     },
     /// A batch that a peer gossiped before its Up.
     Txs {
-        peer: Arc<Peer>,
+        peer: Arc<ConnectedPeer>,
         id: GossipId,
         bytes: Vec<u8>,
     },
@@ -253,7 +254,7 @@ impl Task {
     fn announce(&mut self, outgoing: Outgoing) -> Item {
         match outgoing {
             Outgoing::Up { peer, peer_id, connection, queues } => {
-                let (link, info) = (peer.link, peer.info(self.shared.penalty(&peer.id)));
+                let (link, info) = (peer.link, peer.info(self.shared.penalties(&peer.id)));
                 self.swarm.behaviour_mut().streams.notify(peer_id, connection, ToHandler::Start(peer, queues));
                 Item { event: Event::Up { peer: info }, link, _permit: None }
             }
@@ -273,15 +274,16 @@ impl Task {
     fn emit_refused(&mut self, peer: Option<NodeId>, address: String, by_us: bool, refusal: Refusal) {
         let counters = &self.shared.counters;
         if by_us { &counters.refused_by_us } else { &counters.refused_by_peer }.add(1);
+        let id = peer.map(tracing::field::display);
         match refusal {
             Refusal::Duplicate | Refusal::Full => {
-                tracing::debug!(?peer, address, by_us, %refusal, "connection refused");
+                tracing::debug!(peer = id, address, by_us, %refusal, "connection refused");
             }
             _ => {
                 let what = format!("{peer:?} {by_us} {}", refusal.code());
                 if let Some(passed_over) = self.notices.is_due(Instant::now(), what) {
                     let by = if by_us { "us" } else { "the peer" };
-                    tracing::warn!(?peer, address, by, %refusal, passed_over, "connection refused");
+                    tracing::warn!(peer = id, address, by, %refusal, passed_over, "connection refused");
                 }
             }
         }
@@ -315,7 +317,7 @@ impl Task {
                 }
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr, peer_id, .. } => {
-                self.on_inbound_failed(error, &send_back_addr, peer_id.and_then(|peer| NodeId::from_peer_id(&peer)));
+                self.on_inbound_failed(error, &send_back_addr, peer_id.and_then(|peer| node_id(&peer)));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed to accept"),
             SwarmEvent::ListenerClosed { reason, .. } => tracing::error!(?reason, "listener closed"),
@@ -325,7 +327,7 @@ impl Task {
 
     fn on_established(&mut self, connection: ConnectionId, peer_id: PeerId, remote: Multiaddr) {
         let dialled = self.dials.remove(&connection);
-        let Some(peer) = NodeId::from_peer_id(&peer_id) else {
+        let Some(peer) = node_id(&peer_id) else {
             self.swarm.close_connection(connection); // the gate admits no such key
             return;
         };
@@ -347,7 +349,7 @@ impl Task {
             asks_at: now,
             early_gossip: Vec::new(),
         };
-        // An offence may occur before the handshake ends. The address of a configured peer counts for no range.
+        // A penalty is possible before the handshake ends. The address of a configured peer counts for no range.
         self.shared.note_place(peer, link.ip());
         self.links.insert(connection, link);
         match expected {
@@ -367,7 +369,7 @@ impl Task {
 
     /// Logs an inbound connection that could not be established, if it is worth a notice.
     fn on_inbound_failed(&mut self, error: ListenError, from: &Multiaddr, peer: Option<NodeId>) {
-        tracing::debug!(%error, %from, ?peer, "inbound connection failed");
+        tracing::debug!(%error, %from, peer = peer.map(tracing::field::display), "inbound connection failed");
         let from = socket_of(from).map_or_else(|| from.to_string(), |(_, socket)| Range::of(socket.ip()).to_string());
         let (what, reason) = match &error {
             ListenError::Aborted => return,
@@ -381,7 +383,13 @@ impl Task {
             error => (format!("inbound {from}"), error.to_string()),
         };
         if let Some(passed_over) = self.notices.is_due(Instant::now(), what) {
-            tracing::info!(from, ?peer, reason, passed_over, "a connection from outside did not come up");
+            tracing::info!(
+                from,
+                peer = peer.map(tracing::field::display),
+                reason,
+                passed_over,
+                "a connection from outside did not come up"
+            );
         }
     }
 
@@ -424,19 +432,19 @@ impl Task {
     fn on_failure(&mut self, connection: ConnectionId, failure: StreamError) {
         let Some(link) = self.links.get(&connection) else { return };
         let peer = link.peer;
-        let offence = match failure {
-            StreamError::Oversized => Offence::OVERSIZED,
-            StreamError::Garbage => Offence::GARBAGE,
+        let penalty = match failure {
+            StreamError::Oversized => Penalty::OVERSIZED,
+            StreamError::Garbage => Penalty::GARBAGE,
             StreamError::Lost(cause) => return self.close(connection, DownReason::Lost(cause)),
             StreamError::Refused | StreamError::Slow => return self.close(connection, DownReason::Disconnected),
         };
-        self.penalize(peer, offence);
-        self.close(connection, DownReason::Lost(offence.reason.to_owned())); // has no effect if the ban closed it
+        self.penalize(peer, penalty);
+        self.close(connection, DownReason::Lost(penalty.reason.to_owned())); // has no effect if the ban closed it
     }
 
-    fn penalize(&mut self, peer: NodeId, offence: Offence) {
-        if self.shared.penalize(peer, offence) {
-            self.on_banned(peer, offence.reason);
+    fn penalize(&mut self, peer: NodeId, penalty: Penalty) {
+        if self.shared.penalize(peer, penalty) {
+            self.on_banned(peer, penalty.reason);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Link, Phase, Resolved, Task};
 use crate::control::{Control, Refusal};
 use crate::limits::*;
 use crate::range::{self, Reach};
-use crate::score::Offence;
+use crate::score::Penalty;
 use crate::streams::ToHandler;
 use crate::{NodeId, PeerAddress};
 
@@ -54,7 +54,7 @@ impl Task {
             return;
         }
         if received.len() > ADDRESSES_PER_MESSAGE_MAX {
-            return self.penalize(source, Offence::GARBAGE);
+            return self.penalize(source, Penalty::GARBAGE);
         }
         let Some(ip) = ip else { return };
         for address in received.iter().filter_map(|text| text.parse::<PeerAddress>().ok()) {
@@ -65,7 +65,7 @@ impl Task {
         self.look_at_book();
     }
 
-    /// Counts a message of the peer exchange. Returns false, and records an offence, if there are too many.
+    /// Counts a message of the peer exchange. Returns false, and adds a penalty, if there are too many.
     pub(super) fn count_address_message(&mut self, connection: ConnectionId) -> bool {
         let Some(link) = self.links.get_mut(&connection) else { return false };
         let (began, count) = &mut link.address_messages;
@@ -77,7 +77,7 @@ impl Task {
             return true;
         }
         let peer = link.peer;
-        self.penalize(peer, Offence::FLOOD);
+        self.penalize(peer, Penalty::FLOOD);
         false
     }
 

@@ -15,17 +15,18 @@ use super::{Link, Phase, Stage, Task, ToAnswer};
 use crate::NodeId;
 use crate::events::{DownReason, Event};
 use crate::gossip::{self, GossipId, Verdict};
+use crate::key::node_id;
 use crate::limits::*;
-use crate::peer::Peer;
+use crate::peer::ConnectedPeer;
 use crate::requests::{OnReply, RequestError, RequestId, Response};
-use crate::score::Offence;
+use crate::score::Penalty;
 
 /// Number of failed pings in a row after which a peer is disconnected.
 const PING_FAILURES_MAX: u32 = 2;
 
 impl Task {
-    pub(super) fn live_peer(&self, peer_id: &PeerId) -> Option<Arc<Peer>> {
-        let connection = self.live.get(&NodeId::from_peer_id(peer_id)?)?;
+    pub(super) fn live_peer(&self, peer_id: &PeerId) -> Option<Arc<ConnectedPeer>> {
+        let connection = self.live.get(&node_id(peer_id)?)?;
         match &self.links.get(connection)?.phase {
             Phase::Live(peer) => Some(peer.clone()),
             _ => None,
@@ -126,8 +127,8 @@ impl Task {
             Verdict::Ignore => counters.gossip_ignored.add(1),
             Verdict::Reject => {
                 counters.gossip_rejected.add(1);
-                if let Some(forwarder) = NodeId::from_peer_id(&id.source) {
-                    self.penalize(forwarder, Offence::BAD_GOSSIP);
+                if let Some(forwarder) = node_id(&id.source) {
+                    self.penalize(forwarder, Penalty::BAD_GOSSIP);
                 }
             }
         }
@@ -159,7 +160,7 @@ impl Task {
                             (error.kind(), self.asked.get(&request_id))
                         {
                             let peer = *peer;
-                            self.penalize(peer, Offence::INVALID);
+                            self.penalize(peer, Penalty::INVALID);
                         }
                         RequestError::Failed(error.to_string())
                     }
@@ -179,7 +180,7 @@ impl Task {
         channel: ResponseChannel<Response>,
     ) {
         let now = Instant::now();
-        let peer = NodeId::from_peer_id(&peer_id).filter(|peer| {
+        let peer = node_id(&peer_id).filter(|peer| {
             // The other side may have completed the handshake while its last message is still on its way to us.
             let (of_peer, of_all) = match self.live.contains_key(peer) {
                 true => (INBOUND_REQUESTS_PER_PEER_MAX, INBOUND_REQUESTS_MAX),
@@ -288,7 +289,7 @@ impl Task {
     pub(super) fn on_answered(&mut self, id: InboundRequestId, failure: Option<InboundFailure>) {
         let Some(open) = self.to_answer.remove(&id) else { return };
         if matches!((&open.stage, failure), (Stage::Writing(1..), Some(InboundFailure::Timeout))) {
-            self.penalize(open.peer, Offence::UNREAD);
+            self.penalize(open.peer, Penalty::UNREAD);
         }
         let writing = |open: &ToAnswer| if let Stage::Writing(bytes) = open.stage { bytes } else { 0 };
         self.shared.counters.response_bytes.set(self.to_answer.values().map(writing).sum::<usize>() as u64);

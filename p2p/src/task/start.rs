@@ -10,6 +10,7 @@ use files::NodeKey;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{identify, ping};
 use tokio::sync::mpsc;
@@ -44,9 +45,39 @@ pub(crate) async fn spawn(
     let (keys, config, now) = (keypair(key), &shared.config, Instant::now());
     let random = RandomState::new();
     let (session, salt) = (random.hash_one(0), random.hash_one(1));
+    let book = open_book(&shared, now, salt);
+    let protocols = protocols(&shared, &keys, events.clone(), session)?;
+    let tasks = Tasks::new();
+    let transport = transport::build(&keys, config.quic, config.dial_timeout).map_err(Error::Transport)?;
+    let swarm_config = libp2p::swarm::Config::with_executor(tasks.executor()).with_per_connection_event_buffer_size(64);
+    let mut swarm = Swarm::new(transport, protocols, keys.public().to_peer_id(), swarm_config);
 
-    let mut book = Book::new(shared.id, config, now, salt);
-    if let Some(path) = &config.address_book
+    let mut early = Vec::new();
+    let socket = listen_on_all(&mut swarm, socket, config.quic, &mut early).await?;
+    swarm.behaviour_mut().streams.set_port(socket.port());
+    tracing::info!(id = %shared.id, %socket, quic = config.quic, "listening for peers");
+    let transports = [Transport::Tcp, Transport::Quic].into_iter().take(if config.quic { 2 } else { 1 });
+    shared.listening.set(transports.map(|transport| (transport, socket)).collect()).expect("started once");
+
+    let stop = shared.stop.subscribe();
+    let mut task = Task::new(shared, swarm, events, book, now, salt);
+    tokio::spawn(async move {
+        let _ended = Ended(task.shared.clone());
+        for event in early {
+            task.on_swarm_event(event);
+        }
+        task.run(commands, stop).await;
+        task.leave().await;
+        drop(task); // drops the swarm, and with it the executor
+        tasks.stop().await;
+    });
+    Ok(())
+}
+
+/// Returns the address book with the addresses of its file. A file that cannot be read is set aside.
+fn open_book(shared: &Shared, now: Instant, salt: u64) -> Book {
+    let mut book = Book::new(shared.id, &shared.config, now, salt);
+    if let Some(path) = &shared.config.address_book
         && let Err(error) = book.load(path, now)
     {
         let aside = path.with_extension("json.unreadable");
@@ -62,9 +93,22 @@ pub(crate) async fn spawn(
             ),
         }
     }
+    book
+}
+
+/// Returns the protocols that each connection speaks.
+///
+/// Errors: [`Error::Transport`] if the gossip rejects its configuration.
+fn protocols(
+    shared: &Arc<Shared>,
+    keys: &Keypair,
+    events: mpsc::Sender<Item>,
+    session: u64,
+) -> Result<Protocols, Error> {
+    let config = &shared.config;
     let agent = format!("cairn/{}", config.version);
-    let protocols = Protocols {
-        streams: Streams::new(shared.clone(), events.clone(), session),
+    Ok(Protocols {
+        streams: Streams::new(shared.clone(), events, session),
         gossip: gossip::behaviour(&config.chain_id).map_err(Error::Transport)?,
         requests: requests::behaviour(&config.chain_id, config.request_timeout),
         identify: identify::Behaviour::new(
@@ -73,57 +117,45 @@ pub(crate) async fn spawn(
         ping: ping::Behaviour::new(
             ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_timeout),
         ),
-    };
-    let tasks = Tasks::new();
-    let transport = transport::build(&keys, config.quic, config.dial_timeout).map_err(Error::Transport)?;
-    let swarm_config = libp2p::swarm::Config::with_executor(tasks.executor()).with_per_connection_event_buffer_size(64);
-    let mut swarm = Swarm::new(transport, protocols, keys.public().to_peer_id(), swarm_config);
+    })
+}
 
-    let mut early = Vec::new();
-    let socket = listen_on_all(&mut swarm, socket, config.quic, &mut early).await?;
-    swarm.behaviour_mut().streams.set_port(socket.port());
-    tracing::info!(id = %shared.id, %socket, quic = config.quic, "listening for peers");
-    let transports = [Transport::Tcp, Transport::Quic].into_iter().take(if config.quic { 2 } else { 1 });
-    shared.listening.set(transports.map(|transport| (transport, socket)).collect()).expect("started once");
-
-    let topic = gossip::topic(&config.chain_id).hash();
-    let stop = shared.stop.subscribe();
-    let mut task = Task {
-        shared,
-        swarm,
-        events,
-        outbox: VecDeque::new(),
-        links: BTreeMap::new(),
-        live: BTreeMap::new(),
-        link_count: 0,
-        book,
-        dialling: BTreeSet::new(),
-        dials: BTreeMap::new(),
-        resolving: FuturesUnordered::new(),
-        dial_at: Some(now),
-        ask_at: now + ASK_INTERVAL,
-        save_at: None,
-        share_offset: salt as usize % 1024,
-        asked: BTreeMap::new(),
-        to_answer: BTreeMap::new(),
-        answer_at: None,
-        proven: BTreeMap::new(),
-        notices: Notices::new(now),
-        topic,
-        unsent: VecDeque::new(),
-        unsent_bytes: 0,
-    };
-    tokio::spawn(async move {
-        let _ended = Ended(task.shared.clone());
-        for event in early {
-            task.on_swarm_event(event);
+impl Task {
+    /// Creates the task of a swarm that listens and has no connection yet.
+    fn new(
+        shared: Arc<Shared>,
+        swarm: Swarm<Protocols>,
+        events: mpsc::Sender<Item>,
+        book: Book,
+        now: Instant,
+        salt: u64,
+    ) -> Self {
+        Self {
+            topic: gossip::topic(&shared.config.chain_id).hash(),
+            shared,
+            swarm,
+            events,
+            outbox: VecDeque::new(),
+            links: BTreeMap::new(),
+            live: BTreeMap::new(),
+            link_count: 0,
+            book,
+            dialling: BTreeSet::new(),
+            dials: BTreeMap::new(),
+            resolving: FuturesUnordered::new(),
+            dial_at: Some(now),
+            ask_at: now + ASK_INTERVAL,
+            save_at: None,
+            share_offset: salt as usize % 1024,
+            asked: BTreeMap::new(),
+            to_answer: BTreeMap::new(),
+            answer_at: None,
+            proven: BTreeMap::new(),
+            notices: Notices::new(now),
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
         }
-        task.run(commands, stop).await;
-        task.leave().await;
-        drop(task); // drops the swarm, and with it the executor
-        tasks.stop().await;
-    });
-    Ok(())
+    }
 }
 
 /// Reports that the task has ended, even if it panicked.

@@ -18,7 +18,7 @@ pub fn key(n: u8) -> NodeKey {
 }
 
 pub fn id(n: u8) -> NodeId {
-    NodeId::of(&key(n))
+    key(n).id()
 }
 
 pub fn config(n: u8) -> Config {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use storage::Kv;
-use types::{Commit, Height, PartSet, Peer, Time, TxPool};
+use types::{Commit, Height, NodeId, PartSet, Time, TxPool};
 
 use super::Replica;
 use crate::{
@@ -140,7 +140,7 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    fn begin_apply(&mut self, txs: &dyn TxPool, peer: Peer, commit: Arc<Commit>, parts: PartSet) {
+    fn begin_apply(&mut self, txs: &dyn TxPool, peer: NodeId, commit: Arc<Commit>, parts: PartSet) {
         let block_id = commit.block_id;
         self.sync.delivered(peer);
         self.put_block(commit.round, block_id, parts);

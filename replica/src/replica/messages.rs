@@ -5,7 +5,7 @@ use std::sync::Arc;
 use consensus::Input as EngineInput;
 use storage::Kv;
 use types::{
-    CheckedPart, Height, Peer, PeerMessage, Round, SignedVote, Time, VerifiedCertificate, VerifiedProposal,
+    CheckedPart, Height, NodeId, PeerMessage, Round, SignedVote, Time, VerifiedCertificate, VerifiedProposal,
     VerifiedVote, Wire,
 };
 
@@ -13,7 +13,7 @@ use super::{Replica, Turn};
 use crate::{Checked, Offence, Output, blocks::Added, peers::PeerView};
 
 impl<K: Kv> Replica<K> {
-    pub(super) fn on_message(&mut self, turn: &mut Turn<'_>, peer: Peer, message: Checked, received: Time) {
+    pub(super) fn on_message(&mut self, turn: &mut Turn<'_>, peer: NodeId, message: Checked, received: Time) {
         if self.halted || !self.peers.has(peer) {
             return;
         }
@@ -35,14 +35,14 @@ impl<K: Kv> Replica<K> {
     }
 
     /// Raises the height that the peer claims, because its message is of this height.
-    fn note_height(&mut self, peer: Peer, height: Height) {
+    fn note_height(&mut self, peer: NodeId, height: Height) {
         if self.peers.raise_height(peer, height) {
             self.catch_up.look_at_end |= height > self.chain.height();
         }
     }
 
     /// Handles a message that its verifier could not check: of another height, or a peer's round state.
-    fn on_unchecked(&mut self, turn: &mut Turn<'_>, peer: Peer, message: PeerMessage, received: Time) {
+    fn on_unchecked(&mut self, turn: &mut Turn<'_>, peer: NodeId, message: PeerMessage, received: Time) {
         let (height, checks) = match &message {
             PeerMessage::RoundState(state) => (state.height, 0),
             PeerMessage::Part { height, .. } => (*height, 1),
@@ -72,7 +72,7 @@ impl<K: Kv> Replica<K> {
         height == ours.next() || height == ours && !self.is_live()
     }
 
-    fn on_vote(&mut self, turn: &mut Turn<'_>, peer: Peer, vote: VerifiedVote, received: Time) {
+    fn on_vote(&mut self, turn: &mut Turn<'_>, peer: NodeId, vote: VerifiedVote, received: Time) {
         let height = vote.vote.height;
         if self.is_early(height) {
             let bytes = vote.encode().len();
@@ -98,7 +98,7 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    fn on_proposal(&mut self, turn: &mut Turn<'_>, peer: Peer, proposal: VerifiedProposal, received: Time) {
+    fn on_proposal(&mut self, turn: &mut Turn<'_>, peer: NodeId, proposal: VerifiedProposal, received: Time) {
         let height = proposal.proposal.height;
         if self.is_early(height) {
             let bytes = proposal.encode().len();
@@ -116,7 +116,7 @@ impl<K: Kv> Replica<K> {
         self.judge_ready(turn);
     }
 
-    fn on_certificate(&mut self, turn: &mut Turn<'_>, peer: Peer, certificate: VerifiedCertificate, received: Time) {
+    fn on_certificate(&mut self, turn: &mut Turn<'_>, peer: NodeId, certificate: VerifiedCertificate, received: Time) {
         let height = certificate.height();
         if self.is_early(height) {
             let bytes = certificate.votes().iter().map(|vote| vote.encode().len()).sum();
@@ -136,7 +136,7 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    fn on_part(&mut self, turn: &mut Turn<'_>, peer: Peer, height: Height, round: Round, part: CheckedPart) {
+    fn on_part(&mut self, turn: &mut Turn<'_>, peer: NodeId, height: Height, round: Round, part: CheckedPart) {
         let ours = self.chain.height();
         let added = match height {
             at if at == ours => self.blocks.add_part(peer, height, round, part.clone()),
@@ -154,11 +154,11 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    pub(super) fn penalize(&mut self, peer: Peer, offence: Offence) {
+    pub(super) fn penalize(&mut self, peer: NodeId, offence: Offence) {
         self.outputs.push(Output::Penalize { peer, offence });
     }
 
-    fn keep(&mut self, peer: Peer, height: Height, message: Checked, bytes: usize, received: Time) {
+    fn keep(&mut self, peer: NodeId, height: Height, message: Checked, bytes: usize, received: Time) {
         self.peers.keep(peer, height, message, bytes, received);
     }
 
@@ -169,7 +169,7 @@ impl<K: Kv> Replica<K> {
     }
 
     /// Forwards votes that were new here and are now held to peers that do not receive them from others.
-    fn relay_votes(&mut self, from: Peer, votes: impl IntoIterator<Item = SignedVote>) {
+    fn relay_votes(&mut self, from: NodeId, votes: impl IntoIterator<Item = SignedVote>) {
         for vote in votes {
             if !self.lacks(&vote) {
                 self.relay(from, vote.vote.height, |view| !view.holds(&vote), PeerMessage::Vote(vote.clone()));
@@ -177,7 +177,7 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    fn relay(&mut self, from: Peer, height: Height, wants: impl Fn(&PeerView) -> bool, message: PeerMessage) {
+    fn relay(&mut self, from: NodeId, height: Height, wants: impl Fn(&PeerView) -> bool, message: PeerMessage) {
         let message = Arc::new(message);
         let to = self.peers.relayed(height).filter(|(peer, view)| *peer != from && wants(view));
         let sends: Vec<Output> = to.map(|(to, _)| Output::Send { to, message: message.clone() }).collect();

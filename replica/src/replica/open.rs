@@ -3,11 +3,11 @@
 use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
 use app::App;
-use consensus::{Engine, SignState, Signer};
+use consensus::{Engine, Signer};
 use genesis::Genesis;
 use storage::{GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
-use types::{Hash, Height, Round, Time};
+use types::{Hash, Height, Round, SignState, Time};
 
 use super::{
     Replica,
@@ -109,8 +109,8 @@ impl<K: Kv> Replica<K> {
         }
         let hard_state = store.hard_state()?;
         let file = signer.as_ref().map(|signer| signer.state().clone()).unwrap_or_default();
-        let mut stored = SignState::default();
-        hard_state.iter().for_each(|hard_state| stored.raise_to(hard_state, &chain.id));
+        let stored = hard_state.as_ref().map(|hard_state| SignState::of_hard_state(hard_state, &chain.id));
+        let stored = stored.unwrap_or_default();
         let guard = Guard::new(&file, hard_state.as_ref(), &stored, tip.block_id.is_some());
         // If the signing state of the file is ahead of the hard state, it is unknown what was locked at its height.
         let ahead = if file.hrs() > stored.hrs() { file.height } else { Height::GENESIS };

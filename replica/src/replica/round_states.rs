@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use storage::Kv;
-use types::{Height, Peer, PeerMessage, Round, RoundState, Time};
+use types::{Height, NodeId, PeerMessage, Round, RoundState, Time};
 
 use super::Replica;
 use crate::{Output, Timer, gossip, peers::RELAY_HEIGHTS};
@@ -23,7 +23,7 @@ pub(super) struct Shown {
 
 impl<K: Kv> Replica<K> {
     /// Notes the round state of a peer. The response is sent at the end of the step, to the newest state.
-    pub(super) fn on_round_state(&mut self, peer: Peer, state: RoundState) {
+    pub(super) fn on_round_state(&mut self, peer: NodeId, state: RoundState) {
         let (now, interval, height) = (self.now, self.config.gossip_interval, self.chain.height());
         let old = |(at, _): &&(Time, RoundState)| now.since(*at) >= interval / 4;
         let lacks_old =

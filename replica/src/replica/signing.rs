@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Input as EngineInput, SignState};
+use consensus::Input as EngineInput;
 use storage::{Kv, StoreError};
-use types::{Address, BlockId, HardState, Height, Round, SignedVote, VoteType};
+use types::{Address, BlockId, HardState, Height, Round, SignState, SignedVote, VoteType};
 
 use super::{Replica, Turn};
 use crate::{
@@ -153,7 +153,7 @@ impl<K: Kv> Replica<K> {
         }
         let blocks: Vec<(BlockId, &[u8])> = blocks.into_iter().collect();
         (self.on_phase)(Phase::WriteAhead);
-        self.signing.signed.raise_to(hard_state, &self.chain.id);
+        self.signing.signed.raise_to(SignState::of_hard_state(hard_state, &self.chain.id));
         if let Some(record) = &mut self.signing.record {
             record.begin(&self.signing.signed);
         }

@@ -162,7 +162,7 @@ pub fn consensus_state(status: &Status) -> Value {
 /// Returns the state of consensus, with everything that this node knows of it.
 pub fn dump_consensus_state(status: &Status) -> Value {
     let members = status.validators.iter().map(validator).collect::<Vec<_>>();
-    let peer = |(peer, height): &(replica::Peer, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
+    let peer = |(peer, height): &(types::NodeId, Height)| json!({ "node_address": text(peer), "peer_state": { "round_state": { "height": text(height) } } });
     json!({
         "round_state": {
             "height": text(status.height),

@@ -3,13 +3,34 @@
 use std::{sync::Arc, time::Duration};
 
 use mempool::Source;
-use types::{BlockId, Height, Round, Step};
+use replica::{Committed, Status};
+use storage::{Batch, Cf, Durability, Kv, MemDisk, View};
+use types::{BlockId, Height, Round, SignState, Step};
 
-use super::{Event, World};
+use super::{Event, Parcel, World};
 use crate::{
     checker::Broken,
     node::{Node, StateFile},
 };
+
+/// A copy of a node's data, to be restored later.
+pub struct Backup {
+    /// Content of the disk at that time.
+    pub disk: MemDisk,
+    /// Content of the signing state file at that time.
+    pub signed: SignState,
+}
+
+/// What becomes of a node's signing state file when its disk is restored from a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningState {
+    /// The file stays as it is.
+    Kept,
+    /// The file is deleted.
+    Lost,
+    /// The file is restored from the same copy.
+    EquallyOld,
+}
 
 impl World {
     /// Runs the world for some time.
@@ -103,8 +124,8 @@ impl World {
     pub fn standing(&self) -> String {
         let one = |node: &Node| match &node.alive {
             None if !node.arrived => format!("n{} has not joined", node.index),
-            None if node.announced == Height::GENESIS => format!("n{} down before its first height", node.index),
-            None => format!("n{} down after announcing {}", node.index, node.announced),
+            None if node.announced() == Height::GENESIS => format!("n{} down before its first height", node.index),
+            None => format!("n{} down after announcing {}", node.index, node.announced()),
             Some(alive) => {
                 let engine = alive.replica.engine();
                 let (height, round, step) = (engine.height(), engine.round(), engine.current_step());
@@ -125,6 +146,15 @@ impl World {
             self.counts.crashes += 1;
             self.tell(node, || format!("loses power, {keep} unsynced writes survive"));
             self.stop(node, Some(keep));
+        }
+    }
+
+    /// Kills the process of a node; its disk keeps all writes.
+    pub fn kill(&mut self, node: usize) {
+        if self.nodes[node].alive.is_some() {
+            self.counts.crashes += 1;
+            self.tell(node, || "is killed".to_owned());
+            self.stop(node, None);
         }
     }
 
@@ -180,9 +210,32 @@ impl World {
         }
     }
 
-    /// Replaces the disk of a node that is down by an old copy. Its signing state file stays.
-    pub fn restore(&mut self, node: usize, copy: &storage::MemDisk) {
-        self.nodes[node].disk = copy.durable();
+    /// Returns a copy of a node's disk and of its signing state as they are now.
+    pub fn backup(&self, node: usize) -> Backup {
+        let Node { disk, state_file, .. } = &self.nodes[node];
+        Backup { disk: disk.copy(), signed: state_file.kept() }
+    }
+
+    /// Replaces the disk of a node that is down by an old copy, and its signing state as requested.
+    pub fn restore(&mut self, node: usize, backup: &Backup, signing_state: SigningState) {
+        self.nodes[node].disk = backup.disk.copy();
+        match signing_state {
+            SigningState::Kept => {}
+            SigningState::Lost => self.lose_signing_state(node),
+            SigningState::EquallyOld => self.nodes[node].state_file = StateFile::new(backup.signed.clone()),
+        }
+    }
+
+    /// Overwrites the rows of a family whose keys begin with `prefix` with invalid bytes, in the store of a running node.
+    pub fn damage(&mut self, node: usize, cf: Cf, prefix: &[u8]) {
+        self.nodes[node].is_damaged = true;
+        let kv = self.nodes[node].alive.as_ref().expect("it runs").store.kv();
+        let mut batch = Batch::new();
+        for row in kv.view().rows(cf, prefix, &[]) {
+            batch.put(cf, row.expect("a disk in memory answers").0, [0xFF]);
+        }
+        assert!(!batch.is_empty(), "there are rows to damage");
+        kv.write(batch, Durability::Buffered).expect("a disk in memory answers");
     }
 
     /// Sets the offset of a node's clock from the world's clock, in milliseconds; negative means behind.
@@ -191,14 +244,62 @@ impl World {
         self.tell(node, || format!("has a clock that is {ahead_ms} ms ahead"));
     }
 
+    /// Sets the offset of a node's wall clock from its steady clock, while it runs.
+    pub fn jump_clock(&mut self, node: usize, ahead: Duration) {
+        self.nodes[node].jump = ahead.as_nanos() as i64;
+        self.tell(node, || format!("has a wall clock that jumped {ahead:?} ahead"));
+    }
+
     /// Deletes the signing state file of a node that is down.
     pub fn lose_signing_state(&mut self, node: usize) {
         self.nodes[node].state_file = StateFile::default();
     }
 
+    /// Returns the status that a node that runs reports.
+    pub fn status(&self, node: usize) -> Status {
+        self.nodes[node].alive.as_ref().expect("it runs").replica.status()
+    }
+
     /// Returns the reason why a node does not sign, if there is one.
     pub fn silence(&self, node: usize) -> Option<&'static str> {
         self.nodes[node].alive.as_ref()?.replica.status().silence.map(|silence| silence.reason())
+    }
+
+    /// Returns what a node announced at a height, in any process.
+    pub fn committed(&self, node: usize, height: u64) -> Option<&Arc<Committed>> {
+        self.nodes[node].committed.get(&Height(height))
+    }
+
+    /// Returns true if the validator of `node` signed the block of `height`, according to the next block.
+    pub fn signed(&self, node: usize, height: u64) -> bool {
+        let address = self.nodes[node].address();
+        let next = (0..self.nodes.len()).find_map(|node| self.committed(node, height + 1));
+        let commit = next.and_then(|next| next.block.last_commit.as_ref()).expect("the next height is decided");
+        let mut votes = (0..commit.signatures.len()).filter_map(|index| commit.vote(index));
+        votes.any(|vote| Some(vote.vote.validator) == address)
+    }
+
+    /// Returns the height, round and step of each message that a correct node signed.
+    pub fn signed_by(&self, node: usize) -> impl Iterator<Item = (Height, Round, u8)> {
+        let own = self.checker.signed().filter(move |place| place.0 == node);
+        own.map(|(_, height, round, step)| (*height, *round, *step))
+    }
+
+    // ---- delivery by hand ----------------------------------------------------------------------------------------
+
+    /// Holds back the messages for which `rule` returns true, from now on.
+    pub fn hold(&mut self, rule: impl Fn(&Parcel) -> bool + 'static) {
+        self.rule = Some(Box::new(rule));
+    }
+
+    /// Holds back no further message. Those that are held stay with the world.
+    pub fn stop_holding(&mut self) {
+        self.rule = None;
+    }
+
+    /// Takes the messages that were held back, in the order in which they were sent. [`World::hand`] delivers one.
+    pub fn take_held(&mut self) -> Vec<Parcel> {
+        std::mem::take(&mut self.held)
     }
 
     /// Makes the network lose this number of messages per thousand from now on.

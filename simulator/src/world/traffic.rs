@@ -9,7 +9,7 @@ use types::{
     Wire, blake3,
 };
 
-use super::{Event, World, short};
+use super::{Event, Parcel, World, short};
 use crate::{
     byzantine::{Behaviour, Liar, Said, spoil_response},
     node::peer,
@@ -52,11 +52,15 @@ impl World {
         self.checker.heard(&self.nodes[from], &said.message);
         for to in said.to.iter().copied() {
             let Some(connection) = self.connections[from][to] else { continue };
+            let parcel = Parcel { from, to, message: Arc::clone(&said.message) };
+            if self.rule.as_ref().is_some_and(|rule| rule(&parcel)) {
+                self.held.push(parcel);
+                continue;
+            }
             let is_part = matches!(*said.message, PeerMessage::Part { .. });
             let more = if is_part { self.setup.parts_delay } else { Duration::ZERO };
             for at in self.network.arrivals(&mut self.random, self.now, from, to) {
-                let message = Arc::clone(&said.message);
-                self.schedule(at + more, Event::Deliver { from, to, connection, message });
+                self.schedule(at + more, Event::Deliver { connection, parcel: parcel.clone() });
             }
         }
         self.tell_said(from, said);
@@ -138,14 +142,19 @@ impl World {
     }
 
     /// Delivers a message, if its connection is still open.
-    pub(super) fn deliver(&mut self, from: usize, to: usize, connection: u64, message: &Arc<PeerMessage>) {
-        if !self.is_open(from, to, connection) {
-            return;
+    pub(super) fn deliver(&mut self, connection: u64, parcel: &Parcel) {
+        if self.is_open(parcel.from, parcel.to, connection) {
+            self.hand(parcel);
         }
+    }
+
+    /// Delivers a message at once and over any link: one that was held back, or a forged one.
+    pub fn hand(&mut self, parcel: &Parcel) {
+        let Parcel { from, to, ref message } = *parcel;
         let received = self.nodes[to].clock(self.epoch, self.now);
         let life = self.nodes[to].life;
         let Some(alive) = &self.nodes[to].alive else { return };
-        let message: Checked = alive.verifier.check((**message).clone());
+        let message: Checked = alive.verifier.check(PeerMessage::clone(message));
         self.input(to, life, Input::Message { peer: peer(from), message, received });
     }
 
