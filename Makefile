@@ -38,6 +38,7 @@ test: ## run all tests, and the simulator on SEEDS=2000 seeds
 check: ## what CI checks besides tests: format, lints, docs, licences, unused dependencies, layers, style; never writes
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p cairn-node --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; \
 	else echo 'cargo-deny is not installed: licences, advisories and sources are not checked'; fi

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use load::{LoadError, Rpc};
+use client::{Client, ClientError};
 use serde_json::{Value, json};
 use types::Block;
 
@@ -27,13 +27,14 @@ pub type Heads = BTreeMap<u64, Head>;
 
 /// Queries the data that a validator still keeps of these heights.
 ///
-/// Errors: [`LoadError::Node`] when the validator does not answer, or its answer is not the one of a node.
-pub fn heads(rpc: &mut Rpc, heights: RangeInclusive<u64>) -> Result<Heads, LoadError> {
+/// Errors: those of [`Client::call`].
+pub fn heads(client: &Client, heights: RangeInclusive<u64>) -> Result<Heads, ClientError> {
     let mut heads = Heads::new();
     let mut low = *heights.start();
     while low <= *heights.end() {
         let high = (low + HEIGHTS_IN_ANSWER - 1).min(*heights.end());
-        let answer = rpc.call("blockchain", json!({ "minHeight": low.to_string(), "maxHeight": high.to_string() }))?;
+        let answer =
+            client.call("blockchain", json!({ "minHeight": low.to_string(), "maxHeight": high.to_string() }))?;
         for meta in answer["block_metas"].as_array().into_iter().flatten() {
             if let Some((height, head)) = head(meta) {
                 heads.insert(height, head);

@@ -1,5 +1,6 @@
 //! Reasons why a run has no report.
 
+use client::ClientError;
 use load::LoadError;
 use thiserror::Error;
 
@@ -15,6 +16,9 @@ pub enum FaultsError {
     /// The load could not be started.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A validator does not answer, or its answer is not the one of a node.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The load ended before the faults did.
     #[error("the load ended before the faults did: use a lower --rate")]
     LoadEnded,

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::{Client, ClientError};
 use data_encoding::BASE64;
-use load::{LoadError, Rpc};
 use serde_json::{Value, json};
 use types::SecretKey;
 
@@ -128,10 +128,10 @@ impl Net {
 
     /// Returns true if the validator has a height, is not catching up, and has a connection to each other validator.
     fn is_ready(&self, url: &str) -> bool {
-        let ask = || -> Result<bool, LoadError> {
-            let mut rpc = Rpc::new(url)?;
-            let chain = rpc.chain()?;
-            let peers = rpc.call("net_info", json!({}))?["n_peers"].as_str().and_then(|count| count.parse().ok());
+        let ask = || -> Result<bool, ClientError> {
+            let client = Client::new(url, None)?;
+            let chain = client.chain()?;
+            let peers = client.call("net_info", json!({}))?["n_peers"].as_str().and_then(|count| count.parse().ok());
             Ok(chain.height.0 > 0 && !chain.catching_up && peers == Some(self.names.len() - 1))
         };
         ask().unwrap_or(false)

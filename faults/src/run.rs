@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use load::{Arrivals, Event, Mode, Observer, Order, Plan, Rpc};
+use client::Client;
+use load::{Arrivals, Event, Mode, Observer, Order, Plan};
 
 use crate::{
     FaultsError, chain, docker,
@@ -202,12 +203,12 @@ impl Net {
 
     /// Reads the heights that were not read yet, from the first validator.
     fn read_what_is_missing(&self, ledger: &Ledger) -> Result<(), FaultsError> {
-        let mut rpc = Rpc::new(&self.urls[0])?;
-        let tip = rpc.chain()?.height.0;
+        let client = Client::new(&self.urls[0], None)?;
+        let tip = client.chain()?.height.0;
         let first = ledger.record().first_height().unwrap_or(tip);
         let missing: Vec<u64> = (first..=tip).filter(|height| !ledger.record().has_read(*height)).collect();
         for height in missing {
-            if let Some(keys) = load::block_keys(&mut rpc, height) {
+            if let Some(keys) = load::block_keys(&client, height) {
                 ledger.record().block(height, &keys);
             }
         }
@@ -218,14 +219,15 @@ impl Net {
         let nodes = self.names.len();
         self.read_what_is_missing(ledger)?;
         let mut violations = self.who_ended()?;
-        let mut rpcs = self.urls.iter().map(|url| Rpc::new(url)).collect::<Result<Vec<Rpc>, _>>()?;
-        let tips = rpcs.iter_mut().map(|rpc| Ok(rpc.chain()?.height.0)).collect::<Result<Vec<u64>, FaultsError>>()?;
+        let clients = self.urls.iter().map(|url| Client::new(url, None)).collect::<Result<Vec<Client>, _>>()?;
+        let tips =
+            clients.iter().map(|client| Ok(client.chain()?.height.0)).collect::<Result<Vec<u64>, FaultsError>>()?;
         let last = tips.into_iter().min().unwrap_or(0);
         let first = ledger.record().first_height().unwrap_or(last);
-        let chains = rpcs
-            .iter_mut()
-            .map(|rpc| Ok(chain::heads(rpc, first..=last)?))
-            .collect::<Result<Vec<chain::Heads>, FaultsError>>()?;
+        let chains = clients
+            .iter()
+            .map(|client| chain::heads(client, first..=last))
+            .collect::<Result<Vec<chain::Heads>, _>>()?;
         let record = ledger.record();
         let unread = chains[0].iter().filter(|(height, head)| head.txs > 0 && !record.has_read(**height)).count();
         if unread > 0 {

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use client::ClientError;
 use thiserror::Error;
 
 /// Reason why a run has no report: a sentence that names the cause and the remedy.
@@ -15,7 +16,10 @@ pub enum LoadError {
         /// What is wrong with the field, and the remedy.
         reason: String,
     },
-    /// A node does not answer, or its answer is not the one of a node of this chain.
+    /// A node does not answer, or refuses a query.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A node cannot be used for this run.
     #[error("{url}: {reason}")]
     Node {
         /// Address of the node, as the plan gives it.

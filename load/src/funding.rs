@@ -2,14 +2,14 @@
 
 use std::{thread, time::Duration};
 
+use client::{AccountState, ChainParams, Client, ClientError};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use types::{ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire, limits::TX_MESSAGES_MAX};
 
 use crate::{
-    LoadError, Plan,
+    LoadError, Plan, plan,
     progress::{Event, Watch},
-    rpc::{AccountState, ChainParams, Rpc},
     senders::{self, Sender},
 };
 
@@ -41,8 +41,8 @@ pub struct Funding<'a> {
 /// Ensures that each sender has the amount that it needs. `states` holds the accounts' states and is updated.
 ///
 /// Errors: [`LoadError::Funds`] when the plan names no funder, the funder's balance is too small (the error names the
-/// missing amount), or senders are still unfunded after the last attempt; [`LoadError::Node`] when a node does not
-/// answer or refuses a transaction; [`LoadError::Stopped`].
+/// missing amount), or senders are still unfunded after the last attempt; [`LoadError::Client`] when a node does
+/// not answer; [`LoadError::Node`] when a node refuses a transaction; [`LoadError::Stopped`].
 pub fn fund(
     funding: &Funding<'_>,
     all: &[Sender],
@@ -84,8 +84,8 @@ pub fn fund(
 }
 
 impl Funding<'_> {
-    fn node(&self) -> Result<Rpc, LoadError> {
-        Rpc::new(&self.plan.nodes[0].rpc)
+    fn node(&self) -> Result<Client, LoadError> {
+        plan::client(&self.plan.nodes[0].rpc)
     }
 
     /// Returns the amount for each unfunded sender: it fills the balance up to twice the need if the payer can afford
@@ -165,9 +165,9 @@ impl Funding<'_> {
             let submit = |(node, part): (&crate::Node, &[Value])| {
                 let (url, part, batch) = (node.rpc.clone(), part.to_vec(), self.batch);
                 scope.spawn(move || {
-                    let mut rpc = Rpc::new(&url)?;
+                    let client = plan::client(&url)?;
                     for some in part.chunks(batch) {
-                        for answer in rpc.batch("broadcast_tx_sync", some)? {
+                        for answer in client.batch(some.iter().map(|params| ("broadcast_tx_sync", params.clone())))? {
                             accepted(&url, answer)?;
                         }
                     }
@@ -182,10 +182,11 @@ impl Funding<'_> {
     /// Waits until no transaction waits for a block, `expires` has passed, or the checks are used up. `tell` receives
     /// the number of transfers that may still wait.
     fn wait(&self, tell: &mut dyn FnMut(u64), expires: u64) -> Result<(), LoadError> {
-        let mut nodes: Vec<Rpc> = self.plan.nodes.iter().map(|node| Rpc::new(&node.rpc)).collect::<Result<_, _>>()?;
+        let nodes: Vec<Client> =
+            self.plan.nodes.iter().map(|node| plan::client(&node.rpc)).collect::<Result<_, _>>()?;
         for _ in 0..LOOKS_MAX {
             let mut waiting = 0;
-            for node in &mut nodes {
+            for node in &nodes {
                 waiting = waiting.max(node.waiting()?);
             }
             tell(waiting * TX_MESSAGES_MAX as u64);
@@ -200,11 +201,11 @@ impl Funding<'_> {
 }
 
 /// Checks that a node accepted a funding transaction.
-fn accepted(url: &str, answer: Result<Value, String>) -> Result<(), LoadError> {
-    let refused = |reason: &str| LoadError::node(url, format!("it refuses a transaction that funds senders: {reason}"));
-    let answer = answer.map_err(|reason| refused(&reason))?;
-    match answer.get("code").and_then(Value::as_u64) {
-        Some(0) => Ok(()),
-        _ => Err(refused(answer.get("log").and_then(Value::as_str).unwrap_or("no reason given"))),
+fn accepted(url: &str, answer: Result<Value, ClientError>) -> Result<(), LoadError> {
+    let answer = answer?;
+    if answer.get("code").and_then(Value::as_u64) == Some(0) {
+        return Ok(());
     }
+    let reason = answer.get("log").and_then(Value::as_str).unwrap_or("no reason given");
+    Err(LoadError::node(url, format!("it refuses a transaction that funds senders: {reason}")))
 }

@@ -1,11 +1,14 @@
-//! HTTP/1.1 over one persistent connection. Writing requests and reading answers are separate, so that many requests
-//! can be in flight. Redirects, TLS and cookies are not supported: a node's RPC needs none of them.
+//! HTTP/1.1 over one persistent connection, for the senders only. Writing requests and reading answers are separate, so that
+//! many requests can be in flight. The crate `client`, which everything else uses, cannot do that: its library waits for the
+//! answer to each request. Redirects, TLS and cookies are not supported: a node's RPC needs none of them.
 
 use std::{
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
     time::Duration,
 };
+
+use client::NodeAddress;
 
 /// Maximum size of an answer's head in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -14,68 +17,31 @@ const HEADERS_MAX: usize = 64;
 /// Timeout for opening a connection to one address.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Address of an HTTP server, with a path prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Host and port, as `host:port`.
-    authority: String,
-    /// Prefix of every path: empty, or `/like/this`.
-    prefix: String,
+/// Opens a new connection to the first address of the node's host that accepts it.
+///
+/// Errors: the name cannot be resolved, or no address of it accepts the connection within 3 s; then the error of the
+/// last.
+pub fn connect(node: &NodeAddress) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in node.authority().to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIME_MAX) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
-impl Address {
-    /// Parses `http://HOST:PORT`, `tcp://HOST:PORT` or `HOST:PORT`, each with or without a path.
-    ///
-    /// Errors: a sentence that quotes the text and shows the right form, when it is not such an address.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() && !b"@?#".contains(&c));
-        let port = authority.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if rest.contains("://") || port.is_none() || !is_plain(authority) || !is_plain(path) {
-            return Err(format!("{text:?} is no address of a node: write it like http://127.0.0.1:26657"));
-        }
-        let path = path.trim_end_matches('/');
-        let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
-        Ok(Self { authority: authority.to_owned(), prefix })
-    }
-
-    /// Returns host and port as `host:port`.
-    pub fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    /// Returns a path on this server, with the prefix before it.
-    pub fn path(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
-    }
-
-    /// Opens a new connection to the first address of the host that accepts it.
-    ///
-    /// Errors: the name cannot be resolved, or no address of it accepts the connection within 3 s; then the error of
-    /// the last.
-    pub fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in self.authority.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIME_MAX) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// Appends the head of a POST request whose body has `body_bytes` bytes.
-    pub fn write_post(&self, body_bytes: usize, out: &mut Vec<u8>) {
-        let (authority, path) = (&self.authority, self.path("/"));
-        let head = format_args!(
-            "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"
-        );
-        out.write_fmt(head).expect("memory takes what is written");
-    }
+/// Appends the head of a POST request whose body has `body_bytes` bytes.
+pub fn write_post(node: &NodeAddress, body_bytes: usize, out: &mut Vec<u8>) {
+    let (authority, path) = (node.authority(), node.path("/"));
+    let head = format_args!(
+        "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"
+    );
+    out.write_fmt(head).expect("memory takes what is written");
 }
 
 /// Reader of the answers that arrive on one connection.
@@ -225,21 +191,9 @@ mod tests {
     /// Returns the reader of a connection to a server that sends this text.
     fn said(text: &'static [u8]) -> Answers {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let address = NodeAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
         thread::spawn(move || listener.accept().unwrap().0.write_all(text).unwrap());
-        Answers::of(address.connect().unwrap())
-    }
-
-    #[test]
-    fn addresses_are_written_in_several_ways() {
-        for text in ["http://127.0.0.1:1", "tcp://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/"] {
-            assert_eq!(Address::parse(text).unwrap().authority(), "127.0.0.1:1");
-            assert_eq!(Address::parse(text).unwrap().path("/"), "/");
-        }
-        assert_eq!(Address::parse("http://host:80/a/b/").unwrap().path("/metrics"), "/a/b/metrics");
-        for bad in ["https://127.0.0.1:1", "127.0.0.1", "", "http://", "a b:1", "unix:///x:1", "h:99999", "u@h:1"] {
-            assert!(Address::parse(bad).unwrap_err().contains("write it like"), "{bad}");
-        }
+        Answers::of(connect(&address).unwrap())
     }
 
     #[test]

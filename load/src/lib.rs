@@ -16,7 +16,7 @@
 //! | `watch`, `tracker`, `results` | the result of each transaction at every validator |
 //! | `witness` | the same results, reported to an external receiver while the run lasts |
 //! | `tally`, `stats`, `report`, `plot` | numbers and their presentation |
-//! | `rpc`, `usage`, `clock` | queries to nodes; processor time; the time of a run |
+//! | `usage`, `clock` | processor time; the time of a run |
 //! | `progress`, `run` | what a run reports while it lasts; the sequence of a run |
 //!
 //! Rules that make the figures reliable, each with the module that enforces it, and its test where there is one:
@@ -47,7 +47,6 @@ mod recipe;
 mod records;
 mod report;
 mod results;
-mod rpc;
 mod run;
 mod senders;
 mod stage;
@@ -70,7 +69,6 @@ pub use report::{
     BlocksReport, CpuReport, InvalidReport, NodeInfo, PlanInfo, RefusalReport, Report, Saturation, SecondReport,
     StageReport,
 };
-pub use rpc::{Chain, Rpc};
 pub use run::run;
 pub use stats::Quantiles;
 pub use watch::block_keys;

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use client::{Client, NodeAddress};
 use types::SecretKey;
 
 use crate::{LoadError, Witness};
@@ -184,6 +185,20 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// Creates a client of the node at `url`, without connecting to it.
+///
+/// Errors: [`LoadError::Client`] when the text is not an address.
+pub fn client(url: &str) -> Result<Client, LoadError> {
+    Ok(Client::new(url, Some("--nodes"))?)
+}
+
+/// Parses the address of a node.
+///
+/// Errors: [`LoadError::Plan`] when the text is not an address.
+pub fn address(url: &str) -> Result<NodeAddress, LoadError> {
+    NodeAddress::parse(url).map_err(|reason| LoadError::Plan { field: "nodes", reason })
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use client::{AccountState, Chain, ChainParams, Client};
+
 use crate::{
     Arrivals, LoadError, Mode, Order, Plan,
     clock::RunClock,
     funding::{self, Funding},
-    plan::Load,
+    plan::{self, Load},
     progress::{Event, Observer, Watch},
     recipe::Recipe,
     report::{FORMAT, NodeInfo, PlanInfo, Report, Saturation, StageReport},
-    rpc::{AccountState, Chain, ChainParams, Rpc},
     senders::{self, Keys},
     stage::Stage,
     submit::Lane,
@@ -89,8 +90,8 @@ impl<'a> Run<'a> {
                 "the nodes accept {batch} calls per request (rpc.max_request_batch_size): the batches have {batch} calls"
             ));
         }
-        let mut rpc = Rpc::new(&plan.nodes[0].rpc)?;
-        let params = rpc.params()?;
+        let client = plan::client(&plan.nodes[0].rpc)?;
+        let params = client.params()?;
         let fee = plan.fee.unwrap_or(params.fee_min);
         let total = planned(plan);
         let count = total.map_or(plan.senders, |total| u32::try_from(total).unwrap_or(u32::MAX).clamp(1, plan.senders));
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
         let need = txs_of_each(plan, count).saturating_mul(fee + 1);
         let chain_id = &chains[0].chain_id;
         funding::fund(&Funding { plan, chain_id, params, fee, need, batch }, &all, &mut states, watch)?;
-        wait_for_quiet(&mut rpc, watch)?;
+        wait_for_quiet(&client, watch)?;
         let recipe = Recipe {
             chain_id: chain_id.clone(),
             senders: all.into(),
@@ -110,7 +111,7 @@ impl<'a> Run<'a> {
             seed: plan.seed,
             unfunded: Recipe::unfunded(&keys),
         };
-        let height = rpc.chain()?.height.0;
+        let height = client.chain()?.height.0;
         let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, RunClock::new());
         let tracker = Arc::new(tracker.with_witness(plan.witness.clone()));
         let supply = match plan.order {
@@ -211,8 +212,7 @@ impl<'a> Run<'a> {
         if self.plan.order == Order::Unordered || watch.is_stopped() {
             return Ok(());
         }
-        let mut rpc = Rpc::new(&self.plan.nodes[0].rpc)?;
-        wait_for_quiet(&mut rpc, watch)?;
+        wait_for_quiet(&plan::client(&self.plan.nodes[0].rpc)?, watch)?;
         let states: Vec<AccountState> = senders::states(self.plan, &self.recipe.senders, self.batch, watch)?;
         self.recipe.nonces = states.iter().map(|state| state.nonce).collect();
         self.supply = Supply::File(supply::open_file(self.plan, &self.recipe, &states, u64::MAX, watch)?);
@@ -271,8 +271,8 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
     let mut chains: Vec<Chain> = Vec::new();
     let mut batch = plan.batch;
     for node in &plan.nodes {
-        let mut rpc = Rpc::new(&node.rpc)?;
-        let chain = rpc.chain()?;
+        let client = plan::client(&node.rpc)?;
+        let chain = client.chain()?;
         let wrong = |reason: String| Err(LoadError::node(&node.rpc, reason));
         if let Some(index) = chains.iter().position(|other| other.node_id == chain.node_id) {
             return wrong(format!("it is the same node as {}: name each node once", plan.nodes[index].rpc));
@@ -290,7 +290,7 @@ fn meet(plan: &Plan) -> Result<(Vec<Chain>, usize), LoadError> {
             _ if chain.height.0 == 0 => return wrong("its chain has no block yet: wait for the first".to_owned()),
             _ => {}
         }
-        batch = rpc.batch_max(batch)?;
+        batch = client.batch_max(batch)?;
         chains.push(chain);
     }
     Ok((chains, batch))
@@ -324,10 +324,10 @@ fn due_in(plan: &Plan, per_s: f64) -> Option<u64> {
 }
 
 /// Waits until no transaction waits for a block, because a waiting one could change nonces.
-fn wait_for_quiet(rpc: &mut Rpc, watch: &mut Watch<'_>) -> Result<(), LoadError> {
+fn wait_for_quiet(client: &Client, watch: &mut Watch<'_>) -> Result<(), LoadError> {
     let pause = Duration::from_millis(50);
     for _ in 0..QUIET_PATIENCE.as_millis() / pause.as_millis() {
-        if rpc.waiting()? == 0 {
+        if client.waiting()? == 0 {
             return Ok(());
         }
         if watch.is_stopped() {

@@ -2,13 +2,13 @@
 
 use std::{num::NonZero, thread};
 
+use client::AccountState;
 use genesis::sender_key;
 use types::{Address, ChainId, SecretKey, blake3_parts};
 
 use crate::{
-    LoadError, Plan,
+    LoadError, Plan, plan,
     progress::{Event, Watch},
-    rpc::{AccountState, Rpc},
 };
 
 /// Number of accounts that sign invalid transactions. They never have money, so they cannot disturb a sender's nonces.
@@ -87,7 +87,7 @@ pub fn cores() -> usize {
 
 /// Queries the states of all senders, in equal parts from all nodes.
 ///
-/// Errors: [`LoadError::Node`] when a node does not answer; [`LoadError::Stopped`] when the run is stopped.
+/// Errors: [`LoadError::Client`] when a node does not answer; [`LoadError::Stopped`] when the run is stopped.
 pub fn states(
     plan: &Plan,
     senders: &[Sender],
@@ -101,10 +101,10 @@ pub fn states(
         let ask = |(node, part): (&crate::Node, &[Address])| {
             let (url, part, counted) = (node.rpc.clone(), part.to_vec(), counted.clone());
             scope.spawn(move || {
-                let mut rpc = Rpc::new(&url)?;
+                let client = plan::client(&url)?;
                 let mut states = Vec::with_capacity(part.len());
                 for some in part.chunks(batch) {
-                    states.extend(rpc.accounts(some)?);
+                    states.extend(client.accounts(some)?);
                     if counted.send(some.len()).is_err() {
                         return Err(LoadError::Stopped);
                     }

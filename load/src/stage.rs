@@ -56,7 +56,7 @@ pub struct Stage<'a> {
     /// Maximum number of calls in one request that every node accepts.
     pub batch: usize,
     /// Meters of the processor time of this process and of the nodes.
-    pub meters: &'a mut Meters,
+    pub meters: &'a Meters,
 }
 
 impl Stage<'_> {

@@ -19,14 +19,15 @@ use std::{
     time::Duration,
 };
 
+use client::NodeAddress;
 use serde::Deserialize;
 use socket2::SockRef;
 
 use crate::{
     LoadError,
-    http::{Address, Answers},
+    http::{self, Answers},
+    plan,
     results::Verdict,
-    rpc::Rpc,
     tracker::Tracker,
 };
 
@@ -47,7 +48,7 @@ pub struct Lane {
 }
 
 struct Shared {
-    address: Address,
+    address: NodeAddress,
     url: String,
     link: Mutex<Link>,
     stop: AtomicBool,
@@ -113,10 +114,10 @@ impl Lane {
     /// Errors: [`LoadError::Plan`] when the URL is not an address; [`LoadError::Node`] when no connection can be
     /// opened; [`LoadError::System`] when no thread can be started.
     pub fn open(url: &str, tracker: Arc<Tracker>) -> Result<Self, LoadError> {
-        let address = Address::parse(url).map_err(|reason| LoadError::Plan { field: "nodes", reason })?;
+        let address = plan::address(url)?;
         let no_answer =
             |error: io::Error| LoadError::node(url, format!("no connection ({error}): is a node running there?"));
-        let stream = address.connect().map_err(no_answer)?;
+        let stream = http::connect(&address).map_err(no_answer)?;
         let reading = stream.try_clone().map_err(no_answer)?;
         let link = Mutex::new(Link { stream: Some(stream), ..Link::default() });
         let shared = Arc::new(Shared { address, url: url.to_owned(), link, stop: AtomicBool::new(false) });
@@ -160,7 +161,7 @@ impl Lane {
             calls.clear();
             return Err(numbers);
         }
-        shared.address.write_post(calls.len(), &mut link.unwritten);
+        http::write_post(&shared.address, calls.len(), &mut link.unwritten);
         link.unwritten.append(calls);
         link.requests.push_back(Request { base, numbers });
         if link.flush().is_err() {
@@ -216,8 +217,8 @@ fn read_answers(shared: &Shared, stream: TcpStream, tracker: &Tracker) {
             }
             // A node that is catching up accepts no transactions.
             let is_ready =
-                Rpc::new(&shared.url).and_then(|mut node| node.chain()).is_ok_and(|chain| !chain.catching_up);
-            let connected = shared.address.connect().and_then(|stream| Ok((stream.try_clone()?, stream)));
+                plan::client(&shared.url).is_ok_and(|node| node.chain().is_ok_and(|chain| !chain.catching_up));
+            let connected = http::connect(&shared.address).and_then(|stream| Ok((stream.try_clone()?, stream)));
             if let Ok((stream, reading)) = connected
                 && is_ready
             {

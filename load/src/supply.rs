@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use client::AccountState;
 use types::Height;
 
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
     progress::{Event, Watch},
     recipe::Recipe,
     records::{CHUNK_RECORDS_MAX, Chunk, Record},
-    rpc::AccountState,
     senders::cores,
 };
 
@@ -210,7 +210,8 @@ mod tests {
         let path = dir.path().join("load.txs");
         let node = crate::Node { rpc: "h:1".into(), metrics: None };
         let plan = Plan::new(vec![node], crate::Mode::Closed, std::time::Duration::from_secs(1), path);
-        let states: Vec<_> = recipe.nonces.iter().map(|nonce| AccountState { balance: 0, nonce: *nonce }).collect();
+        let states: Vec<_> =
+            recipe.nonces.iter().map(|nonce| AccountState { nonce: *nonce, ..AccountState::default() }).collect();
         let open = |wanted| unwatched(|watch| open_file(&plan, &recipe, &states, wanted, watch)).unwrap();
         let mut supply = Supply::File(open(700));
         unwatched(|watch| supply.ensure(&recipe, 700, watch)).unwrap();
@@ -234,7 +235,7 @@ mod tests {
         let path = dir.path().join("load.txs");
         let plan = Plan::new(vec![node], crate::Mode::Closed, std::time::Duration::from_secs(1), path);
         let states = |nonces: &[u64]| -> Vec<_> {
-            nonces.iter().map(|nonce| AccountState { balance: 0, nonce: *nonce }).collect()
+            nonces.iter().map(|nonce| AccountState { nonce: *nonce, ..AccountState::default() }).collect()
         };
         unwatched(|watch| {
             let mut supply = Supply::File(open_file(&plan, &first, &states(&first.nonces), 11, watch)?);

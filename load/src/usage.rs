@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::{LoadError, Node, rpc::Rpc};
+use client::{Client, metrics};
+
+use crate::{LoadError, Node};
 
 /// Returns the processor time that all threads of this process have used so far, in user and kernel mode.
 pub fn own_cpu() -> Duration {
@@ -25,7 +27,7 @@ pub fn own_cpu() -> Duration {
 }
 
 /// Clients that query the nodes for their processor time.
-pub struct Meters(Vec<Option<Rpc>>);
+pub struct Meters(Vec<Option<Client>>);
 
 /// Processor time used up to one moment.
 #[derive(Clone, Debug, Default)]
@@ -41,16 +43,17 @@ pub struct Reading {
 impl Meters {
     /// Creates the clients for these nodes.
     ///
-    /// Errors: [`LoadError::Plan`] when a metrics address is not valid.
+    /// Errors: [`LoadError::Client`] when a metrics address is not valid.
     pub fn of(nodes: &[Node]) -> Result<Self, LoadError> {
-        let meter = |node: &Node| node.metrics.as_deref().map(Rpc::new).transpose();
+        let meter = |node: &Node| node.metrics.as_deref().map(|url| Client::new(url, Some("--metrics"))).transpose();
         Ok(Self(nodes.iter().map(meter).collect::<Result<_, _>>()?))
     }
 
     /// Reads the processor times now. `at` is the current time of the run's clock, in nanoseconds.
-    pub fn read(&mut self, at: u64) -> Reading {
+    pub fn read(&self, at: u64) -> Reading {
         let own = own_cpu();
-        let nodes = self.0.iter_mut().map(|meter| meter.as_mut().and_then(Rpc::cpu_seconds)).collect();
+        let cpu_seconds = |meter: &Client| metrics::sum(&meter.page("/metrics").ok()?, "process_cpu_seconds_total");
+        let nodes = self.0.iter().map(|meter| cpu_seconds(meter.as_ref()?)).collect();
         Reading { at, own, nodes }
     }
 }
@@ -65,7 +68,7 @@ mod tests {
         while own_cpu() < before + Duration::from_millis(20) {
             std::hint::black_box((0..10_000).sum::<u64>());
         }
-        let mut meters = Meters::of(&[Node { rpc: "h:1".into(), metrics: None }]).unwrap();
+        let meters = Meters::of(&[Node { rpc: "h:1".into(), metrics: None }]).unwrap();
         assert_eq!(meters.read(7).nodes, [None]);
     }
 }

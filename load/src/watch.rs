@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use client::{Client, NodeAddress};
 use data_encoding::BASE64;
 use serde::Deserialize;
+use serde_json::json;
 use tungstenite::{Message, WebSocket, client::client_with_config, protocol::WebSocketConfig};
 
-use crate::{LoadError, http::Address, records::TxKey, rpc::Rpc, tracker::Tracker};
+use crate::{LoadError, http, plan, records::TxKey, tracker::Tracker};
 
 /// Maximum size in bytes of a message about a header. Real ones have about 2,000 bytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -31,9 +33,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Maximum number of heights that wait for one reader. When its queue is full, the watcher waits; readers are much
 /// faster than consensus.
 const UNREAD_MAX: usize = 100_000;
-
-const SUBSCRIBE: &str =
-    r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"query":"tm.event='NewBlockHeader'"}}"#;
 
 /// Watches all validators until it is dropped.
 pub struct Watchers {
@@ -62,7 +61,7 @@ impl Watchers {
             watchers.spawn(format!("load-read-{node}"), read)?;
         }
         for (node, url) in urls.iter().enumerate() {
-            let address = Address::parse(url).map_err(|reason| LoadError::Plan { field: "nodes", reason })?;
+            let address = plan::address(url)?;
             let socket = subscribe(&address)
                 .map_err(|error| LoadError::node(url, format!("its events cannot be watched: {error}")))?;
             let shared = Arc::new(Mutex::new(socket.get_ref().try_clone().ok()));
@@ -105,7 +104,7 @@ impl Drop for Watchers {
 struct Watcher {
     node: usize,
     url: String,
-    address: Address,
+    address: NodeAddress,
     tracker: Arc<Tracker>,
     /// Queues of the threads that read blocks, one per validator.
     readers: Vec<SyncSender<u64>>,
@@ -178,16 +177,17 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 /// Connects to a node, and subscribes to its headers.
-fn subscribe(address: &Address) -> Result<WebSocket<TcpStream>, String> {
+fn subscribe(address: &NodeAddress) -> Result<WebSocket<TcpStream>, String> {
     let text = |error: io::Error| error.to_string();
-    let stream = address.connect().map_err(text)?;
+    let stream = http::connect(address).map_err(text)?;
     stream.set_read_timeout(Some(NODE_TIMEOUT)).map_err(text)?;
     stream.set_write_timeout(Some(NODE_TIMEOUT)).map_err(text)?;
     let url = format!("ws://{}{}", address.authority(), address.path("/websocket"));
     let limits =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     let (mut socket, _) = client_with_config(url, stream, Some(limits)).map_err(|error| error.to_string())?;
-    socket.send(Message::text(SUBSCRIBE)).map_err(|error| error.to_string())?;
+    let request = client::request(1, "subscribe", &json!({ "query": "tm.event='NewBlockHeader'" }));
+    socket.send(Message::text(request.to_string())).map_err(|error| error.to_string())?;
     loop {
         if let Message::Text(text) = socket.read().map_err(|error| error.to_string())? {
             // The first text message answers the subscription. It is no event, but it may be an error.
@@ -269,12 +269,13 @@ fn header(text: &str) -> Result<Option<Seen>, String> {
 
 /// Reads the blocks of the heights in the queue: from validator `first`, or from the next ones if that fails.
 fn read_blocks(urls: &[String], first: usize, heights: &Receiver<u64>, tracker: &Tracker, stop: &AtomicBool) {
-    let mut nodes: Vec<Rpc> = (0..urls.len()).filter_map(|i| Rpc::new(&urls[(first + i) % urls.len()]).ok()).collect();
+    let nodes: Vec<Client> =
+        (0..urls.len()).filter_map(|i| plan::client(&urls[(first + i) % urls.len()]).ok()).collect();
     for height in heights {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let keys = nodes.iter_mut().find_map(|node| block_keys(node, height));
+        let keys = nodes.iter().find_map(|node| block_keys(node, height));
         tracker.block(height, keys.as_deref());
     }
 }
@@ -305,10 +306,8 @@ struct Data<'a> {
 
 /// Reads the block of a height from a node, and returns the keys of its transactions. Returns `None` if the node does
 /// not have the block, or its answer is invalid.
-pub fn block_keys(node: &mut Rpc, height: u64) -> Option<Vec<TxKey>> {
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"block","params":{{"height":"{height}"}}}}"#);
-    let answer = node.post(body.as_bytes()).ok()?;
-    keys(&answer)
+pub fn block_keys(node: &Client, height: u64) -> Option<Vec<TxKey>> {
+    keys(&node.call_raw("block", json!({ "height": height.to_string() })).ok()?)
 }
 
 /// Returns the keys of the transactions of the block in an answer.
@@ -354,8 +353,7 @@ mod tests {
     #[test]
     fn transactions_are_recognised_in_a_block() {
         let txs = [b"first".as_slice(), b"second!"].map(|tx| BASE64.encode(tx));
-        let answer =
-            serde_json::json!({ "result": { "block_id": {}, "block": { "header": {}, "data": { "txs": txs } } } });
+        let answer = json!({ "result": { "block_id": {}, "block": { "header": {}, "data": { "txs": txs } } } });
         assert_eq!(keys(answer.to_string().as_bytes()).unwrap(), [TxKey::of(b"first"), TxKey::of(b"second!")]);
         assert_eq!(keys(br#"{"result":{"block":{"data":{"txs":null}}}}"#).unwrap(), []);
         for bad in [r#"{"error":{}}"#, r#"{"result":{"block":{"data":{"txs":["?"]}}}}"#, ""] {

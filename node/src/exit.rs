@@ -15,6 +15,7 @@
 
 use std::{fmt, io, path::Path};
 
+use client::{ClientError, FieldError};
 use files::FileError;
 use replica::Halt;
 use storage::StoreError;
@@ -56,6 +57,23 @@ impl Failure {
     /// Creates a failure with this code and sentence.
     pub fn new(code: Code, sentence: impl ToString) -> Self {
         Self { code, sentence: sentence.to_string() }
+    }
+
+    /// Creates the failure of a command that was refused or found nothing. `sentence` states what was wrong, where, and
+    /// what to do about it.
+    pub fn refused(sentence: impl ToString) -> Self {
+        Self::new(Code::Refused, sentence)
+    }
+
+    /// Creates the failure of a command for a file or folder that its user named. `done` is the participle of the
+    /// operation that failed, such as "read" or "written".
+    pub fn file(done: &str, path: &Path, error: &io::Error) -> Self {
+        let way_out = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": change the permissions, or choose another folder",
+            io::ErrorKind::StorageFull => ": free some space",
+            _ => "",
+        };
+        Self::refused(format!("{} cannot be {done}: {error}{way_out}", path.display()))
     }
 
     /// Creates a failure for a file or folder of the home that cannot be used. `doing` completes "cannot", such as
@@ -105,8 +123,21 @@ impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         match &error {
             FileError::Io { file, act, error } => Self::home_io(file, act, error),
-            _ => Self::config(error),
+            FileError::Content { .. } => Self::config(error),
+            FileError::Exists { .. } | FileError::Name { .. } | FileError::Randomness(_) => Self::refused(error),
         }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<FieldError> for Failure {
+    fn from(error: FieldError) -> Self {
+        Self::refused(error)
     }
 }
 

@@ -9,9 +9,10 @@
 //! | `files` | `types`, `genesis` |
 //! | `p2p` | `types`, `files` |
 //! | `replica` | `types`, `consensus`, `app`, `storage`, `genesis`; its tests `mempool` |
-//! | `load` | `types`, `genesis` |
-//! | `faults` | `types`, `load` |
-//! | `simulator` | all but `files`, `p2p`, `load`, `faults`, `node` |
+//! | `client` | `types` |
+//! | `load` | `types`, `genesis`, `client` |
+//! | `faults` | `types`, `client`, `load` |
+//! | `simulator` | all but `files`, `p2p`, `client`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a
@@ -26,7 +27,7 @@ use std::process::Command;
 
 /// Each crate of the workspace, with the workspace crates on which it may depend. A crate that is not listed is not
 /// allowed.
-const MAY_USE: [(&str, &str); 13] = [
+const MAY_USE: [(&str, &str); 14] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
@@ -36,10 +37,11 @@ const MAY_USE: [(&str, &str); 13] = [
     ("p2p", "types files"),
     ("mempool", "types app"),
     ("replica", "types consensus app storage genesis mempool"),
-    ("load", "types genesis"),
-    ("faults", "types load"),
+    ("client", "types"),
+    ("load", "types genesis client"),
+    ("faults", "types client load"),
     ("simulator", "types consensus app storage genesis mempool replica"),
-    ("node", "types consensus app storage genesis files mempool replica p2p load faults"),
+    ("node", "types consensus app storage genesis files mempool replica p2p client load faults"),
 ];
 
 /// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
@@ -106,7 +108,7 @@ fn every_workspace_crate_has_a_rule() {
 #[test]
 fn sans_io_crates_pull_in_no_io() {
     for name in SANS_IO {
-        let closure = closure(name);
+        let closure = closure(name, &[]);
         let found = io_packages(&closure);
         assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
     }
@@ -114,10 +116,19 @@ fn sans_io_crates_pull_in_no_io() {
 
 #[test]
 fn tools_pull_in_no_node() {
-    for name in ["load", "faults"] {
-        let closure = closure(name);
+    for name in ["client", "load", "faults"] {
+        let closure = closure(name, &[]);
         let found = io_packages(&closure);
         assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
+    }
+}
+
+#[test]
+fn a_node_without_tools_has_none_of_their_crates() {
+    let with = closure("node", &[]);
+    let without = closure("node", &["--no-default-features"]);
+    for name in ["cairn-load", "cairn-faults", "plotters"] {
+        assert!(with.contains(name) && !without.contains(name), "{name} belongs to the feature `tools`");
     }
 }
 
@@ -448,12 +459,14 @@ fn metadata() -> cargo_metadata::Metadata {
         .expect("cargo metadata reads our own manifests")
 }
 
-/// Returns all direct and transitive normal dependencies of a crate, with its default features on this platform.
-fn closure(name: &str) -> BTreeSet<String> {
+/// Returns all direct and transitive normal dependencies of a crate on this platform, with its default features or with
+/// what the arguments `features` of cargo say.
+fn closure(name: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["tree", "--package", &format!("cairn-{name}"), "--edges", "normal"])
         .args(["--prefix", "none", "--format", "{p}", "--offline", "--locked"])
+        .args(features)
         .output()
         .expect("cargo, which runs this test, can be run");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::failure::Failure;
+use node::exit::Failure;
 
 /// Maximum size of a log in bytes. A larger log is renamed at the next start and replaces the log that was renamed
 /// before.
@@ -54,6 +54,7 @@ impl Validator {
     }
 
     /// Returns the operating system's id of the process.
+    #[cfg(feature = "tools")]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

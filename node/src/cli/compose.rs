@@ -7,8 +7,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use files::{Access, Existing};
-
-use super::failure::Failure;
+use node::exit::Failure;
 
 /// Maximum number of validators of a compose file. The image has this many empty homes, from which each volume takes
 /// its owner.
@@ -33,11 +32,11 @@ pub struct Wanted {
 pub fn write(wanted: &Wanted) -> Result<PathBuf, Failure> {
     let Wanted { dir, validators, arguments } = wanted;
     if !(1..=NODES_MAX).contains(validators) {
-        return Err(Failure::new(format!("--validators is {validators}: in containers use 1 to {NODES_MAX}")));
+        return Err(Failure::refused(format!("--validators is {validators}: in containers use 1 to {NODES_MAX}")));
     }
     for needed in ["Dockerfile", "monitoring/prometheus/prometheus.yml"] {
         if !Path::new(needed).is_file() {
-            return Err(Failure::new(format!(
+            return Err(Failure::refused(format!(
                 "there is no {needed} in this folder: a compose file needs it, so run this in the folder of Cairn's sources"
             )));
         }

@@ -14,9 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use node::{config::Config, exit};
-
-use super::failure::Failure;
+use node::{
+    config::Config,
+    exit::{self, Failure},
+};
 
 const TESTNET_HOME: &str = "./testnet/node0";
 
@@ -45,12 +46,12 @@ impl Home {
     pub fn given_or_default(given: Option<PathBuf>) -> Result<Self, Failure> {
         match (given, std::env::home_dir()) {
             (Some(path), _) if path.as_os_str().is_empty() => {
-                Err(Failure::new("--home or CAIRN_HOME is empty: name a folder, or leave it out"))
+                Err(Failure::refused("--home or CAIRN_HOME is empty: name a folder, or leave it out"))
             }
             (Some(path), _) => Ok(Self { path, origin: "--home or CAIRN_HOME" }),
             (None, Some(user)) => Ok(Self { path: user.join(".cairn"), origin: "the default" }),
             (None, None) => {
-                Err(Failure::new("the variable HOME is not set, so there is no default home: give one with --home"))
+                Err(Failure::refused("the variable HOME is not set, so there is no default home: give one with --home"))
             }
         }
     }
@@ -85,14 +86,14 @@ impl Home {
             Ok(found) if found.is_file() => return Ok(()),
             Err(error) if !is_absent(&error) => {
                 let sentence = format!("{} cannot be accessed: {error}: run this as the node's user", file.display());
-                return Err(Failure::with_code(exit::Code::Config, sentence));
+                return Err(Failure::new(exit::Code::Config, sentence));
             }
             _ => {}
         }
         let rest = ["config/genesis.json", "config/node_key.json", "config/priv_validator_key.json", "data"];
         if let Some(left) = rest.iter().map(|name| self.path.join(name)).find(|left| left.exists()) {
             let (file, left) = (file.display(), left.display());
-            return Err(Failure::with_code(
+            return Err(Failure::new(
                 exit::Code::Config,
                 format!(
                     "{file} is missing, but {left} is there: restore the file, or copy the one that `cairn init --home \
@@ -100,7 +101,7 @@ impl Home {
                 ),
             ));
         }
-        Err(Failure::new(format!(
+        Err(Failure::refused(format!(
             "there is no node in {}: create one with `cairn init`, or give its folder with --home",
             self.looked()
         )))

@@ -7,9 +7,10 @@ use std::{
 };
 
 use files::{AccountKey, FileError};
+use node::exit::Failure;
 use types::Address;
 
-use super::{failure::Failure, home::Home};
+use super::home::Home;
 
 /// The name of a key: 1 to 64 characters of a-z, 0-9, `-` and `_`, and not an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +94,7 @@ impl Keyring {
             1..=20 => format!("there are {}", names.join(", ")),
             more => format!("there are {more} others, `cairn keys list` shows them"),
         };
-        Failure::new(format!(
+        Failure::refused(format!(
             "no key is called {name} in {}, {there}: create it with `cairn keys add {name}`, or give the home of the keyring \
              with --home",
             self.folder.display(),
@@ -107,7 +108,7 @@ impl Keyring {
         let file = self.files.file(&key.name)?;
         if file.exists() {
             let name = &key.name;
-            return Err(Failure::new(format!(
+            return Err(Failure::refused(format!(
                 "there is a key {name} already ({}): choose another name, or delete it with `cairn keys delete {name} --yes`",
                 file.display()
             )));
@@ -133,11 +134,11 @@ impl Keyring {
         let name = text.parse::<KeyName>().ok().filter(|name| !looks_like_address(text) || self.file(name).exists());
         match name {
             Some(name) => Ok(self.get(&name)?.address()),
-            None if looks_like_address(text) => Err(Failure::new(format!(
+            None if looks_like_address(text) => Err(Failure::refused(format!(
                 "{text:?} is not an address: it has {} characters, an address has exactly 40 hexadecimal digits",
                 text.chars().count()
             ))),
-            None => Err(Failure::new(format!(
+            None => Err(Failure::refused(format!(
                 "{text:?} is neither an address (40 hexadecimal digits) nor the name of a key"
             ))),
         }

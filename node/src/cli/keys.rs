@@ -7,13 +7,13 @@ use std::{
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use node::exit::Failure;
 use serde_json::{Value, json};
 use types::SecretKey;
 
 use files::{Access, AccountKey, Existing, generate_secret_key};
 
 use super::{
-    failure::Failure,
     home::Home,
     keyring::{KeyName, Keyring},
     output,
@@ -136,7 +136,7 @@ impl Keys {
                         if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) =>
                     {
                         let folder = file.parent().expect("just seen").display();
-                        Err(Failure::new(format!(
+                        Err(Failure::refused(format!(
                             "{}: there is no folder {folder}: create it first, or choose another file",
                             file.display()
                         )))
@@ -151,7 +151,7 @@ impl Keys {
             Command::Delete { name, yes } => {
                 let account = keyring.get(&name)?;
                 if !yes {
-                    return Err(Failure::new(format!(
+                    return Err(Failure::refused(format!(
                         "{name} ({}) would be deleted permanently: to confirm, say --yes; if in doubt, run `cairn keys export \
                          {name}` first",
                         account.address()
@@ -215,13 +215,13 @@ fn from_hex(text: &str) -> Result<SecretKey, Failure> {
     let input = if text == "-" { standard_input()? } else { text.to_owned() };
     let bytes = HEXLOWER_PERMISSIVE.decode(input.trim().as_bytes()).ok();
     bytes.and_then(|bytes| SecretKey::from_bytes(&bytes).ok()).ok_or_else(|| {
-        Failure::new("--recover-hex: this is not a secp256k1 secret key, which has 64 hexadecimal digits")
+        Failure::refused("--recover-hex: this is not a secp256k1 secret key, which has 64 hexadecimal digits")
     })
 }
 
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);
-    read.map_err(|error| Failure::new(format!("standard input cannot be read: {error}")))?;
+    read.map_err(|error| Failure::refused(format!("standard input cannot be read: {error}")))?;
     Ok(text)
 }

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use files::{Existing, NodeKey, ValidatorKey, ValidatorState, load_genesis};
 use node::{
     config::{self, Section},
-    exit,
+    exit::{self, Failure},
     home::Lock,
     logging, os,
     signals::NodeSignals,
@@ -17,7 +17,7 @@ use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
 use types::{ChainId, Height, KeyType};
 
-use super::{failure::Failure, home::Home, output, prepare, show::Facts};
+use super::{home::Home, output, prepare, show::Facts};
 
 const INIT_HELP: &str = "\
 Examples:
@@ -88,12 +88,12 @@ impl LogLevel {
     /// cannot be written, or the node's process cannot be signalled.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let Self { levels } = self;
-        logging::parse_levels(&levels).map_err(|reason| Failure::new(format!("{levels}: {reason}")))?;
+        logging::parse_levels(&levels).map_err(|reason| Failure::refused(format!("{levels}: {reason}")))?;
         home.must_exist()?;
         let data = config::Config::load(home.path(), &[])?.data_dir();
         let nobody = || {
             let home = home.path().display();
-            Failure::new(format!(
+            Failure::refused(format!(
                 "no node runs in {home}: give its --home, or set log_level in {home}/config/config.toml"
             ))
         };
@@ -101,7 +101,7 @@ impl LogLevel {
         let file = logging::levels_file(&data);
         fs::write(&file, &levels).map_err(|error| Failure::file("written", &file, &error))?;
         os::signal_log_levels(pid).map_err(|error| {
-            Failure::new(format!("process {pid} cannot be signalled: {error}; run this as the node's user"))
+            Failure::refused(format!("process {pid} cannot be signalled: {error}; run this as the node's user"))
         })?;
         output::line(format_args!("log levels {levels}, until the node's next start"));
         Ok(())
@@ -209,7 +209,7 @@ impl Start {
     /// range or cannot be recorded, or [`node::start::run`] fails. The failure carries the exit code.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let signals = NodeSignals::handle()?;
-        home.must_exist().map_err(|failure| failure.coded(exit::Code::Config))?;
+        home.must_exist().map_err(|failure| Failure::config(failure.sentence))?;
         let config = config::Config::load(home.path(), &self.settings.0)?;
         if let Some(height) = self.signed_up_to {
             declare_signed(&config, height)?;
@@ -227,7 +227,7 @@ impl Start {
 /// Records the operator's statement that the validator's key signed nothing above a height.
 fn declare_signed(config: &config::Config, height: u64) -> Result<(), Failure> {
     if !(1..=i64::MAX as u64).contains(&height) {
-        return Err(Failure::with_code(
+        return Err(Failure::new(
             exit::Code::Usage,
             format!("--signed-up-to {height}: use a height from 1 to {}", i64::MAX),
         ));
@@ -276,7 +276,7 @@ impl Config {
                 output::line(format_args!("{name} = {value}  # {}", config.origin(&name)));
                 Ok(())
             }
-            None => Err(Failure::new(format!("there is no setting {name}: `cairn config` prints all"))),
+            None => Err(Failure::refused(format!("there is no setting {name}: `cairn config` prints all"))),
         }
     }
 }
@@ -382,7 +382,7 @@ fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), F
 /// Without the database, what the key has signed last may be unknown.
 fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
     let unknown = |error: StoreError| {
-        Failure::with_code(
+        Failure::new(
             exit::Code::Disk,
             format!(
                 "{error}. The record of what the validator's key has signed is in this database, and {} does not have it. If \

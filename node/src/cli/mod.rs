@@ -4,14 +4,12 @@
 //! |---|---|
 //! | `home.rs` | finds the home folder of a command |
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
-//! | `client.rs`, `json.rs` | JSON-RPC client of a node, and access to the fields of its responses |
+//! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
-//! | `load.rs`, `meter.rs` | load on validators, and its progress display |
-//! | `bench/` | workloads on a temporary testnet, and a table of their costs |
-//! | `faults.rs`, `relay.rs` | faults on validators in containers; a bad network between two ports |
+//! | `tools/` | load, benchmarks and faults, if the feature `tools` is on |
 //! | `shell.rs` | completions for shells, and man pages |
 //! | `signals.rs` | signals that stop a command |
 //! | `compose.rs` | a compose file for a testnet in containers |
@@ -20,54 +18,57 @@
 //! Parsing has no side effects, and a command receives validated values. A failure is a sentence that includes a
 //! remedy; this module prints it once. An error never contains a secret.
 
-mod bench;
+mod args;
 mod children;
-mod client;
 mod compose;
-mod failure;
-mod faults;
 mod home;
-mod json;
 mod keyring;
 mod keys;
-mod load;
 mod local;
-mod meter;
 mod output;
 mod prepare;
 mod query;
-mod relay;
 mod shell;
 mod show;
 mod signals;
 mod store;
 mod testnet;
+#[cfg(feature = "tools")]
+mod tools;
 mod tx;
 mod view;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use node::exit::Failure;
 
-use failure::Failure;
 use home::Home;
 
-const EXAMPLES: &str = "\
+/// Returns the end of the help, with an example of the tools only if they are there.
+fn examples() -> String {
+    let load = match cfg!(feature = "tools") {
+        true => "  cairn load --rate 500                               load, and latencies at every validator\n",
+        false => "",
+    };
+    format!(
+        "\
 Examples:
   cairn testnet                                       four validators on this machine
   cairn tx send --from alice --to bob --amount 5      in a second terminal, in the same folder
   cairn query account bob
-  cairn load --rate 500                               load, and latencies at every validator
-  cairn start --home testnet/node2                    only this validator
+{load}  cairn start --home testnet/node2                    only this validator
 
 Files: a node's home has the folders config/ and data/. The home is --home, else CAIRN_HOME, else
 ./testnet/node0 if it exists (its accounts are in ./testnet/keys), else ~/.cairn. `init`, `restore`
-and `unsafe-reset-all` use ./testnet/node0 only if it is given.";
+and `unsafe-reset-all` use ./testnet/node0 only if it is given."
+    )
+}
 
 /// A Tendermint-style proof-of-stake validator, and the tools around it
 #[derive(Debug, Parser)]
-#[command(name = "cairn", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "cairn", version, after_help = examples(), arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// Home folder of the node [default: ./testnet/node0 if it exists (not for init, restore and unsafe-reset-all),
     /// else ~/.cairn]
@@ -94,14 +95,9 @@ enum Command {
     Query(query::Query),
     /// Change the log levels of a running node, until its next start
     LogLevel(local::LogLevel),
-    /// Put load on validators, and measure throughput and latency
-    Load(load::Load),
-    /// Measure throughput, latency and resource use of a testnet on this machine, in one table
-    Bench(bench::Bench),
-    /// Kill, pause, partition and delay validators in containers under load
-    Faults(faults::Faults),
-    /// Forward TCP and UDP with delay, jitter and a rate limit, or block them
-    Relay(relay::Relay),
+    #[cfg(feature = "tools")]
+    #[command(flatten)]
+    Tool(tools::Tool),
     /// Print the effective configuration: the file, overridden by the environment
     Config(local::Config),
     /// Print the public key of this home's validator, in the format of genesis files
@@ -141,24 +137,6 @@ enum Manual {
     Rpc,
 }
 
-/// Which node to ask.
-#[derive(Clone, Debug, Args)]
-pub struct NodeArgs {
-    /// RPC address of the node to query [default: the one in the home's config.toml, else http://127.0.0.1:26657]
-    #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
-    node: Option<String>,
-}
-
-impl NodeArgs {
-    /// Creates a client for the node of `--node`, else of the home's configuration, else for [`client::DEFAULT_NODE`].
-    fn client(&self, home: &Home) -> Result<client::Client, Failure> {
-        match &self.node {
-            Some(url) => client::Client::new(url),
-            None => client::Client::new(&home.rpc_address()?.unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
-        }
-    }
-}
-
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -166,7 +144,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::error(&failure);
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(failure.code as u8)
         }
     }
 }
@@ -181,10 +159,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tx(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
-        Command::Load(args) => args.run(&Home::find(given)?),
-        Command::Bench(args) => args.run(),
-        Command::Faults(args) => args.run(),
-        Command::Relay(args) => args.run(),
+        #[cfg(feature = "tools")]
+        Command::Tool(tool) => tool.run(given),
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),

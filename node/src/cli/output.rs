@@ -1,17 +1,12 @@
-//! Functions that write to standard output, standard error and report files. A reader may close standard output at any
+//! Functions that write to standard output and standard error. A reader may close standard output at any
 //! time, as in `cairn keys list | head -1`.
 
 use std::{
     fmt::Display,
-    fs,
     io::{self, Write},
-    path::Path,
 };
 
 use node::exit::Code;
-use serde::Serialize;
-
-use super::failure::Failure;
 
 /// Prints a line to standard output. If its reader has closed it, no work is left, and the process exits with code 0; if it
 /// cannot be written for another reason, as on a full disk, the process exits with code 74.
@@ -30,36 +25,6 @@ pub fn line(text: impl Display) {
 /// Prints a JSON value to standard output, indented over several lines.
 pub fn json(value: &serde_json::Value) {
     line(format_args!("{value:#}"));
-}
-
-/// Checks that [`report`] can write to `path`, without a change of an existing file. Commands call this before minutes
-/// of work, so that a wrong path is reported before the work and not after it.
-///
-/// Errors: the file cannot be opened for writing. `None` and `-` (standard output) never fail.
-pub fn check_report(path: Option<&str>) -> Result<(), Failure> {
-    let Some(path) = path.filter(|path| *path != "-").map(Path::new) else { return Ok(()) };
-    let was_there = path.exists();
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map_err(|error| Failure::file("written", path, &error))?;
-    if !was_there {
-        // The empty file is left over from this check only; the report is written later, and if this removal fails, it
-        // replaces it.
-        let _ = fs::remove_file(path);
-    }
-    Ok(())
-}
-
-/// Writes a report as JSON to a file, or to standard output if `path` is `-`.
-///
-/// Errors: the report has no JSON form, or the file cannot be written.
-pub fn report(path: &str, report: &impl Serialize) -> Result<(), Failure> {
-    let value = serde_json::to_value(report)
-        .map_err(|error| Failure::new(format!("the report cannot be written as JSON: {error}")))?;
-    if path == "-" {
-        json(&value);
-        return Ok(());
-    }
-    fs::write(path, format!("{value:#}\n")).map_err(|error| Failure::file("written", Path::new(path), &error))
 }
 
 /// Prints a remark, which is not part of the command's result, to standard error.

@@ -13,12 +13,10 @@ use std::{
 
 use files::{Access, Existing, FileError, PlannedFile, Testnet, TestnetOptions, load_genesis, testnet::write_files};
 use genesis::Genesis;
-use node::{clock, config::Config};
+use node::{clock, config::Config, exit::Failure};
 use p2p::NodeId;
 use serde_json::{Value, json};
 use types::{ChainId, KeyType, limits::VALIDATORS_MAX};
-
-use super::failure::Failure;
 
 /// Default of the first port of a testnet.
 pub const BASE_PORT: u16 = 26656;
@@ -75,6 +73,7 @@ pub struct Prepared {
 }
 
 /// Returns the ports of `count` nodes on one machine: for each node those for peers, RPC and metrics.
+#[cfg(feature = "tools")]
 pub fn ports(base: u16, count: usize) -> impl Iterator<Item = u16> {
     let of_node = move |index: usize| [0, 1, 4].map(|offset| base + PORTS_PER_NODE * index as u16 + offset);
     (0..count).flat_map(of_node)
@@ -93,7 +92,7 @@ pub fn node_name(index: usize) -> String {
 pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     let dir = &wanted.dir;
     if dir.join(node_name(0)).join(UNFINISHED).exists() {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "{0} is unfinished, because an earlier command was interrupted: remove it (`rm -r {0}`, or its volumes with \
              `docker compose down --volumes`) and try again",
             dir.display()
@@ -104,7 +103,7 @@ pub fn testnet(wanted: &Wanted) -> Result<Prepared, Failure> {
     if is_new {
         write_testnet(wanted)?;
     } else if !is_made(&dir.join(node_name(0))) {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "{} has homes of other nodes, but none of node0: restore it, or remove the others with their chain",
             dir.display()
         )));
@@ -182,7 +181,7 @@ fn readable_folder(folder: &Path) -> Result<(), Failure> {
 fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
     let dir = wanted.dir.display();
     let other = |what: String, flag: &str| {
-        Err(Failure::new(format!(
+        Err(Failure::refused(format!(
             "{dir} is there already and {what}: leave out {flag} to use it, choose another --dir, or remove it \
              with its chain (`rm -r {dir}`)"
         )))
@@ -191,7 +190,7 @@ fn check_same(wanted: &Wanted, there: &Prepared) -> Result<(), Failure> {
     let validators = members.len();
     if validators != there.nodes.len() {
         let nodes = there.nodes.len();
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "{dir} has {nodes} homes, but its genesis document has {validators} validators: restore the missing ones, or \
              remove it with its chain (`rm -r {dir}`, or its volumes with `docker compose down --volumes`)"
         )));
@@ -252,13 +251,13 @@ pub const OF_ONE_NODE: [&str; 7] = [
 fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
     let count = wanted.validators.unwrap_or(VALIDATORS);
     if let Some(prefix) = wanted.hostname_prefix.as_ref().filter(|prefix| !is_host(prefix)) {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "--hostname-prefix {prefix:?} is not a valid prefix of host names: use letters, digits, dots and dashes, such as \
              node for node0, node1, ..."
         )));
     }
     if !(1..=VALIDATORS_MAX).contains(&count) {
-        return Err(Failure::new(format!("--validators is {count}: use 1 to {VALIDATORS_MAX}")));
+        return Err(Failure::refused(format!("--validators is {count}: use 1 to {VALIDATORS_MAX}")));
     }
     let base_port = wanted.base_port.unwrap_or(BASE_PORT);
     let prefix = wanted.hostname_prefix.as_deref();
@@ -266,7 +265,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
     let last =
         usize::from(base_port) + usize::from(ports_apart) * count.saturating_sub(1) + usize::from(PORTS_PER_NODE);
     if base_port < 1024 || last > usize::from(u16::MAX) {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "--base-port {base_port}: {count} validators need ports {base_port} to {last}: use a port of at least 1024, and no port \
              above 65535"
         )));
@@ -338,7 +337,7 @@ fn neighbours(index: usize, count: usize) -> impl Iterator<Item = usize> {
 
 fn plan(options: TestnetOptions) -> Result<Testnet, Failure> {
     Testnet::plan(options)
-        .map_err(|error| Failure::new(format!("these settings give no valid genesis document: {error}")))
+        .map_err(|error| Failure::refused(format!("these settings give no valid genesis document: {error}")))
 }
 
 /// Writes the files of one node with its own chain: one validator, and one funded account, alice. Returns the genesis

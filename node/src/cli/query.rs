@@ -1,16 +1,14 @@
 //! `cairn query` asks a node for its state and prints the response as text or JSON.
 
 use clap::{Args, Subcommand};
-use node::clock;
+use client::{AccountState, Client, ClientError, FieldError, fields};
+use node::{clock, exit::Failure};
 use serde_json::{Value, json};
-use types::{Address, TxId};
+use types::TxId;
 
 use super::{
-    NodeArgs,
-    client::{Client, ClientError},
-    failure::Failure,
+    args::NodeArgs,
     home::Home,
-    json,
     keyring::Keyring,
     output,
     show::{self, Facts, Names},
@@ -77,16 +75,6 @@ enum Command {
     Genesis,
 }
 
-/// The state of an account.
-pub struct Holdings {
-    /// Amount of money that the account owns.
-    pub balance: u64,
-    /// Nonce of the account's next ordered transaction.
-    pub nonce: u64,
-    /// Height to which this state belongs.
-    pub height: u64,
-}
-
 /// The status of a transaction according to a node.
 #[derive(Debug)]
 pub enum Status {
@@ -132,33 +120,6 @@ impl Query {
     }
 }
 
-/// Returns the state of an account. The nonce follows those of the account's transactions in the node's mempool.
-///
-/// Errors: the node does not respond, responds with an error, or its response lacks a field.
-pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> {
-    let answer = client.call("account", json!({ "address": address.to_string() }))?;
-    Ok(Holdings {
-        balance: json::number(&answer, "/balance")?,
-        nonce: json::number(&answer, "/nonce")?,
-        height: json::number(&answer, "/height")?,
-    })
-}
-
-/// Returns the minimum fee of a transaction on the node's chain.
-///
-/// Errors: the node does not respond, responds with an error, or its response does not contain the parameters.
-pub fn fee_min(client: &Client) -> Result<u64, Failure> {
-    let answer = client.call("abci_query", json!({ "path": "/params" }))?;
-    let code = json::number(&answer, "/response/code").unwrap_or(0);
-    if code != 0 {
-        let log = json::text(&answer, "/response/log").unwrap_or_default();
-        return Err(Failure::new(format!("the node does not return its parameters: {log} (code {code})")));
-    }
-    let params: Value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
-        .map_err(|error| Failure::new(format!("the node's answer to /params is not JSON: {error}")))?;
-    json::number(&params, "/fee_min")
-}
-
 /// Returns the status of a transaction according to the node.
 ///
 /// Errors: the node does not respond or responds with an error.
@@ -167,10 +128,10 @@ pub fn status_of(client: &Client, id: &TxId) -> Result<Status, ClientError> {
     let status = raw.get("status").and_then(Value::as_str).unwrap_or_default();
     Ok(match status {
         "committed" => Status::Committed {
-            height: json::number(&raw, "/height").unwrap_or_default(),
-            index: json::number(&raw, "/index").unwrap_or_default(),
+            height: fields::number(&raw, "/height").unwrap_or_default(),
+            index: fields::number(&raw, "/index").unwrap_or_default(),
             result: raw.get("tx_result").cloned().unwrap_or_default(),
-            bytes: json::bytes(&raw, "/tx").unwrap_or_default(),
+            bytes: fields::bytes(&raw, "/tx").unwrap_or_default(),
             raw,
         },
         "pending" => Status::Pending,
@@ -203,7 +164,7 @@ impl Asker {
 
     fn account(&self, text: &str) -> Result<(), Failure> {
         let address = self.keyring.address_of(text)?;
-        let Holdings { balance, nonce, height } = account(&self.client, &address)?;
+        let AccountState { balance, nonce, height } = self.client.account(&address)?;
         if self.json {
             output::json(&json!({
                 "address": address.to_string(),
@@ -239,13 +200,13 @@ impl Asker {
             Status::Committed { height, index, result, bytes, .. } => {
                 let names = self.names();
                 facts.add("status", format_args!("committed at height {height}, position {index}"));
-                let code = json::number(&result, "/code").unwrap_or(0);
-                let log = json::text(&result, "/log").unwrap_or_default();
+                let code = fields::number(&result, "/code").unwrap_or(0);
+                let log = fields::text(&result, "/log").unwrap_or_default();
                 facts.add("result", if code == 0 { "ok".to_owned() } else { format!("failed, code {code}: {log}") });
                 if let Ok(tx) = show::decode(&bytes) {
                     names.transaction(&tx, &mut facts);
                 }
-                names.events(json::list(&result, "/events").unwrap_or(&[]), &mut facts);
+                names.events(fields::list(&result, "/events").unwrap_or(&[]), &mut facts);
             }
         }
         facts.print();
@@ -254,31 +215,33 @@ impl Asker {
 
     fn block(&self, height: Option<u64>) -> Result<(), Failure> {
         let Some(answer) = self.ask("block", at_height(height))? else { return Ok(()) };
-        let header = json::at(&answer, "/block/header")?;
-        let time = json::time(header, "/time")?;
+        let header = fields::at(&answer, "/block/header")?;
+        let time = fields::time(header, "/time")?;
         let names = self.names();
         let mut facts = Facts::default();
-        facts.add("block", json::number(header, "/height")?);
-        facts.add("hash", json::text(&answer, "/block_id/hash")?);
-        facts.add("chain", json::text(header, "/chain_id")?);
+        facts.add("block", fields::number(header, "/height")?);
+        facts.add("hash", fields::text(&answer, "/block_id/hash")?);
+        facts.add("chain", fields::text(header, "/chain_id")?);
         facts.add("time", format_args!("{time} ({})", show::ago(time, clock::wall())));
-        facts.add("proposer", json::text(header, "/proposer_address")?);
-        facts.add("app hash", format_args!("{} (state before this block)", json::text(header, "/app_hash")?));
-        if let Ok(signatures) = json::list(&answer, "/block/last_commit/signatures").map(<[Value]>::to_vec)
+        facts.add("proposer", fields::text(header, "/proposer_address")?);
+        facts.add("app hash", format_args!("{} (state before this block)", fields::text(header, "/app_hash")?));
+        if let Ok(signatures) = fields::list(&answer, "/block/last_commit/signatures").map(<[Value]>::to_vec)
             && !signatures.is_empty()
         {
-            let signed =
-                signatures.iter().filter(|one| json::number(one, "/block_id_flag").is_ok_and(|flag| flag == 2)).count();
-            let round = json::number(&answer, "/block/last_commit/round").unwrap_or_default();
+            let signed = signatures
+                .iter()
+                .filter(|one| fields::number(one, "/block_id_flag").is_ok_and(|flag| flag == 2))
+                .count();
+            let round = fields::number(&answer, "/block/last_commit/round").unwrap_or_default();
             facts.add(
                 "block before",
                 format_args!("committed in round {round} by {signed} of {} validators", signatures.len()),
             );
         }
-        let txs = json::list(&answer, "/block/data/txs")?;
+        let txs = fields::list(&answer, "/block/data/txs")?;
         facts.add("content", show::count(txs.len() as u64, "transaction"));
         for (index, _) in txs.iter().enumerate() {
-            let bytes = json::bytes(&answer, &format!("/block/data/txs/{index}"))?;
+            let bytes = fields::bytes(&answer, &format!("/block/data/txs/{index}"))?;
             let summary = match show::decode(&bytes) {
                 Ok(tx) => format!("{}  {}", tx.id(), names.summary(&tx)),
                 Err(_) => format!("{} bytes that are not a transaction", bytes.len()),
@@ -298,11 +261,11 @@ impl Asker {
             params["page"] = json!(page.to_string());
             params["per_page"] = json!(PER_PAGE.to_string());
             let answer = self.client.call("validators", params)?;
-            let found = json::list(&answer, "/validators")?;
+            let found = fields::list(&answer, "/validators")?;
             validators.extend(found.iter().cloned());
-            let total = json::number(&answer, "/total")?;
+            let total = fields::number(&answer, "/total")?;
             if validators.len() as u64 >= total || found.is_empty() {
-                break json::number(&answer, "/block_height")?;
+                break fields::number(&answer, "/block_height")?;
             }
             page += 1;
         };
@@ -313,8 +276,8 @@ impl Asker {
             );
             return Ok(());
         }
-        let power = |validator: &Value| json::number(validator, "/voting_power");
-        let total: u64 = validators.iter().map(power).sum::<Result<u64, Failure>>()?;
+        let power = |validator: &Value| fields::number(validator, "/voting_power");
+        let total: u64 = validators.iter().map(power).sum::<Result<u64, FieldError>>()?;
         output::line(format_args!(
             "{} of power {total} at height {block_height}; a block needs more than {}",
             show::count(validators.len() as u64, "validator"),
@@ -324,7 +287,7 @@ impl Asker {
         for validator in &validators {
             let share = power(validator)? as f64 / (total.max(1)) as f64;
             rows.push(vec![
-                json::text(validator, "/address")?.to_owned(),
+                fields::text(validator, "/address")?.to_owned(),
                 power(validator)?.to_string(),
                 format!("{:.1} %", share * 100.0),
             ]);
@@ -339,22 +302,22 @@ impl Asker {
             return Ok(());
         }
         let [answer, ready] = self.client.call_all(["status", "ready"])?;
-        let time = json::time(&answer, "/sync_info/latest_block_time")?;
+        let time = fields::time(&answer, "/sync_info/latest_block_time")?;
         let syncing = answer.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false);
-        let power = json::number(&answer, "/validator_info/voting_power").unwrap_or(0);
+        let power = fields::number(&answer, "/validator_info/voting_power").unwrap_or(0);
         let mut facts = Facts::default();
-        facts.add("node", format_args!("{} ({})", json::text(&answer, "/node_info/moniker")?, self.client.url()));
-        facts.add("id", json::text(&answer, "/node_info/id")?);
-        facts.add("chain", json::text(&answer, "/node_info/network")?);
-        facts.add("height", json::number(&answer, "/sync_info/latest_block_height")?);
+        facts.add("node", format_args!("{} ({})", fields::text(&answer, "/node_info/moniker")?, self.client.url()));
+        facts.add("id", fields::text(&answer, "/node_info/id")?);
+        facts.add("chain", fields::text(&answer, "/node_info/network")?);
+        facts.add("height", fields::number(&answer, "/sync_info/latest_block_height")?);
         facts.add("last block", format_args!("{time} ({})", show::ago(time, clock::wall())));
-        facts.add("kept from height", json::number(&answer, "/sync_info/earliest_block_height")?);
+        facts.add("kept from height", fields::number(&answer, "/sync_info/earliest_block_height")?);
         facts.add("state", if syncing { "catching up with the chain" } else { "caught up with the chain" });
         let reasons = watch::not_ready(&ready);
         facts.add("ready", if reasons.is_empty() { "yes".to_owned() } else { format!("no: {reasons}") });
         facts.add(
             "validator",
-            match (power, json::text(&answer, "/validator_info/address")) {
+            match (power, fields::text(&answer, "/validator_info/address")) {
                 (0, _) | (_, Err(_)) => "no: this is a full node".to_owned(),
                 (power, Ok(address)) => format!("{address} of power {power}"),
             },
@@ -370,20 +333,20 @@ impl Asker {
         }
         if answer.get("ready").and_then(Value::as_bool) == Some(true) {
             if !self.json {
-                let name = json::text(&status, "/node_info/moniker")?;
-                let height = json::number(&status, "/sync_info/latest_block_height")?;
+                let name = fields::text(&status, "/node_info/moniker")?;
+                let height = fields::number(&status, "/sync_info/latest_block_height")?;
                 output::line(format_args!("{name} is ready, at height {height}"));
             }
             return Ok(());
         }
-        Err(Failure::new(format!("not ready: {}", watch::not_ready(&answer))))
+        Err(Failure::refused(format!("not ready: {}", watch::not_ready(&answer))))
     }
 
     fn params(&self, height: Option<u64>) -> Result<(), Failure> {
         let Some(answer) = self.ask("consensus_params", at_height(height))? else { return Ok(()) };
-        output::line(format_args!("parameters at height {}", json::number(&answer, "/block_height")?));
+        output::line(format_args!("parameters at height {}", fields::number(&answer, "/block_height")?));
         let mut rows = Vec::new();
-        flatten(json::at(&answer, "/consensus_params")?, String::new(), &mut rows);
+        flatten(fields::at(&answer, "/consensus_params")?, String::new(), &mut rows);
         output::table(&rows, &[]).iter().for_each(output::line);
         Ok(())
     }
@@ -391,7 +354,7 @@ impl Asker {
     fn genesis(&self) -> Result<(), Failure> {
         let answer = self.client.call("genesis", json!({}))?;
         // Only the document is printed, so that the output can be used as the genesis.json of a new node.
-        output::json(json::at(&answer, "/genesis")?);
+        output::json(fields::at(&answer, "/genesis")?);
         Ok(())
     }
 }

@@ -8,8 +8,9 @@ use std::{
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man as Page;
+use node::exit::Failure;
 
-use super::{failure::Failure, output};
+use super::output;
 
 const COMPLETIONS_HELP: &str = "\
 Examples:

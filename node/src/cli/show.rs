@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use client::fields;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+use node::exit::Failure;
 use serde_json::{Value, json};
 use types::{Address, Msg, Time, Transaction, TxOrder, Wire};
 
-use super::{failure::Failure, json, keyring::Keyring, output};
+use super::{keyring::Keyring, output};
 
 /// A list of labels with values, which is printed in two aligned columns.
 #[derive(Default)]
@@ -82,7 +84,7 @@ impl Names {
     pub fn events(&self, events: &[Value], facts: &mut Facts) {
         for event in events {
             let kind = event.get("type").and_then(Value::as_str).unwrap_or("event");
-            let attributes = json::list(event, "/attributes").unwrap_or(&[]).iter().map(|attribute| {
+            let attributes = fields::list(event, "/attributes").unwrap_or(&[]).iter().map(|attribute| {
                 let field = |name: &str| attribute.get(name).and_then(Value::as_str).unwrap_or_default();
                 format!("{}={}", field("key"), self.of_text(field("value")))
             });
@@ -99,14 +101,14 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     let text = text.trim();
     let hex = text.strip_prefix("0x").unwrap_or(text);
     let decoded = HEXUPPER_PERMISSIVE.decode(hex.as_bytes()).or_else(|_| BASE64.decode(text.as_bytes()));
-    decoded.map_err(|_| Failure::new("this is neither hexadecimal nor base64"))
+    decoded.map_err(|_| Failure::refused("this is neither hexadecimal nor base64"))
 }
 
 /// Returns the transaction that the bytes encode. Its signature is not checked.
 ///
 /// Errors: the bytes are not the encoding of a transaction.
 pub fn decode(bytes: &[u8]) -> Result<Transaction, Failure> {
-    Transaction::decode(bytes).map_err(|error| Failure::new(format!("these bytes are not a transaction: {error}")))
+    Transaction::decode(bytes).map_err(|error| Failure::refused(format!("these bytes are not a transaction: {error}")))
 }
 
 /// Returns a transaction as JSON, which includes whether its signature is valid.

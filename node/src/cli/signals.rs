@@ -1,9 +1,7 @@
 //! The signals that ask a command to stop: Ctrl-C, SIGTERM, SIGHUP.
 
-use node::signals;
+use node::{exit::Failure, signals};
 use tokio::signal::unix::SignalKind;
-
-use super::failure::Failure;
 
 /// Calls `handler` for each signal, on a separate thread, with the number of signals so far.
 ///
@@ -15,5 +13,5 @@ pub fn on_each(mut handler: impl FnMut(u32) + Send + 'static) -> Result<(), Fail
         count += 1;
         handler(count);
     })
-    .map_err(|error| Failure::new(error.to_string()))
+    .map_err(|error| Failure::refused(error.to_string()))
 }

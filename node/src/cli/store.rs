@@ -11,13 +11,18 @@ use std::{
 use app::{App, tree::rows};
 use clap::{Args, Subcommand};
 use files::{Access, Existing, ValidatorState, load_genesis};
-use node::{admin, config::Config, exit, home::Lock};
+use node::{
+    admin,
+    config::Config,
+    exit::{self, Failure},
+    home::Lock,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::{Cf, Kv, Report, RocksKv, StateReader, Store, StoreError, Tip};
 use types::{ChainId, Hash, Height};
 
-use super::{failure::Failure, home::Home, output, show::Facts};
+use super::{home::Home, output, show::Facts};
 
 /// Name of the store's folder in the folder of a copy.
 const COPY_STORE: &str = "store";
@@ -82,27 +87,27 @@ impl Verify {
                 home.must_exist()?;
                 let config = Config::load(home.path(), &[])?;
                 let lock = Lock::take(&config.data_dir()).map_err(|failure| match failure.code {
-                    exit::Code::InUse => Failure::with_code(
+                    exit::Code::InUse => Failure::new(
                         exit::Code::InUse,
                         format!(
                             "{}; or make a copy with `cairn backup DIR` and give --path DIR/{COPY_STORE}",
                             failure.sentence
                         ),
                     ),
-                    _ => failure.into(),
+                    _ => failure,
                 })?;
                 (config.store_dir(), Some(lock))
             }
         };
-        let kv = RocksKv::open_read_only(&path).map_err(exit::Failure::from)?;
+        let kv = RocksKv::open_read_only(&path)?;
         kv.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
         let chain_id = chain_of(&kv)?;
-        let store = Store::open(kv, &chain_id).map_err(exit::Failure::from)?;
+        let store = Store::open(kv, &chain_id)?;
         let report = verify(&store);
         print(&path, &store, &report, args.json);
         match report.findings_total() {
             0 => Ok(()),
-            total => Err(Failure::with_code(
+            total => Err(Failure::new(
                 exit::Code::Disk,
                 format!(
                     "{}: {total} rows are missing or damaged. Move the folder away and `cairn restore` a copy of another node's \
@@ -115,8 +120,8 @@ impl Verify {
 }
 
 fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
-    let id = storage::chain_of(kv).map_err(exit::Failure::from)?;
-    id.ok_or_else(|| Failure::new(format!("{}: the database holds no chain yet", kv.place())))
+    let id = storage::chain_of(kv)?;
+    id.ok_or_else(|| Failure::refused(format!("{}: the database holds no chain yet", kv.place())))
 }
 
 /// Reads the whole store, shows the progress, and returns the report.
@@ -280,7 +285,7 @@ struct CopyFacts {
 impl CopyFacts {
     /// Returns the description of a store, and the store's tip.
     fn of<K: Kv>(store: &Store<K>) -> Result<(Self, Tip), Failure> {
-        let empty = || Failure::new(format!("{}: the store holds no chain yet", store.kv().place()));
+        let empty = || Failure::refused(format!("{}: the store holds no chain yet", store.kv().place()));
         let (tip, genesis) = store.tip().zip(store.genesis()).ok_or_else(empty)?;
         let facts = Self {
             format: COPY_FORMAT,
@@ -298,7 +303,7 @@ impl CopyFacts {
     fn load(file: &Path) -> Result<Self, Failure> {
         let bytes = files::read(file, COPY_FACTS_BYTES_MAX)?;
         let wrong = |reason: String| {
-            Failure::new(format!("{}: {reason}: give a folder that `cairn backup` made", file.display()))
+            Failure::refused(format!("{}: {reason}: give a folder that `cairn backup` made", file.display()))
         };
         let facts: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         match facts.format {
@@ -311,17 +316,16 @@ impl CopyFacts {
 /// Opens the store of a copy, removes the record of what its validator's key has signed, and checks the state against
 /// the chain.
 fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
-    let kv = RocksKv::open(path).map_err(exit::Failure::from)?;
+    let kv = RocksKv::open(path)?;
     let chain_id = chain_of(&kv)?;
-    let store = Store::open(kv, &chain_id).map_err(exit::Failure::from)?;
-    store.strip_signing_state().map_err(exit::Failure::from)?;
+    let store = Store::open(kv, &chain_id)?;
+    store.strip_signing_state()?;
     if let Some(tip) = store.tip() {
-        let wrong =
-            store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash)).map_err(exit::Failure::from)?;
+        let wrong = store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash))?;
         if let Some(reason) = wrong {
             let sentence =
                 format!("{}: {reason}. The copy cannot be used: `cairn verify store` shows the damage", path.display());
-            return Err(Failure::with_code(exit::Code::Disk, sentence));
+            return Err(Failure::new(exit::Code::Disk, sentence));
         }
     }
     Ok(store)
@@ -382,10 +386,10 @@ impl Backup {
 /// be created.
 fn beside(to: &Path) -> Result<PathBuf, Failure> {
     let Some(name) = to.file_name() else {
-        return Err(Failure::new(format!("{}: give the path of a folder to create", to.display())));
+        return Err(Failure::refused(format!("{}: give the path of a folder to create", to.display())));
     };
     if fs::symlink_metadata(to).is_ok() {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "{} is there already and was left as it is: give the path of a new folder",
             to.display()
         )));
@@ -393,7 +397,7 @@ fn beside(to: &Path) -> Result<PathBuf, Failure> {
     let part = to.with_file_name(format!("{}.part", name.to_string_lossy()));
     match DirBuilder::new().mode(0o700).create(&part) {
         Ok(()) => Ok(part),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(format!(
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::refused(format!(
             "{} exists: another backup is running, or one was interrupted. If none is running, remove the folder",
             part.display()
         ))),
@@ -413,11 +417,11 @@ fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
             // failed request is the better explanation.
             let lock = Lock::take(&data);
             if let (Err(_), Some(Err(failure))) = (&lock, asked) {
-                return Err(failure.into());
+                return Err(failure);
             }
             let _lock = lock?;
-            let kv = RocksKv::open(&config.store_dir()).map_err(exit::Failure::from)?;
-            kv.checkpoint(&copy).map_err(exit::Failure::from)?;
+            let kv = RocksKv::open(&config.store_dir())?;
+            kv.checkpoint(&copy)?;
         }
     }
     let (facts, _) = CopyFacts::of(&open_copy(&copy)?)?;
@@ -472,7 +476,7 @@ impl Restore {
         if (genesis.chain_id().as_str(), genesis.hash().to_string())
             != (facts.chain_id.as_str(), facts.genesis_hash.clone())
         {
-            return Err(Failure::with_code(
+            return Err(Failure::new(
                 exit::Code::Config,
                 format!(
                     "{}: the copy is of chain {} with genesis {}, but this home is of chain {} with genesis {}: install that \
@@ -488,7 +492,7 @@ impl Restore {
         let _lock = Lock::take(&config.data_dir())?;
         let store = config.store_dir();
         if fs::symlink_metadata(&store).is_ok() {
-            return Err(Failure::new(format!(
+            return Err(Failure::refused(format!(
                 "{} is there already and was left as it is: move it away first, or use another home",
                 store.display()
             )));
@@ -532,7 +536,7 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
     }
     let (got, _) = CopyFacts::of(&open_copy(to)?)?;
     if (got.height, &got.app_hash) != (facts.height, &facts.app_hash) {
-        return Err(Failure::new(format!(
+        return Err(Failure::refused(format!(
             "{}: the store is at height {}, {COPY_FACTS} says {}: the copy is incomplete, make a new one",
             from.display(),
             got.height,

@@ -14,14 +14,13 @@ use std::{
 use clap::Args;
 use node::{
     config::{Config, duration_text, parse_duration},
-    exit,
+    exit::{self, Failure},
 };
 use types::{ChainId, KeyType};
 
 use super::{
     children::{self, Validator},
     compose,
-    failure::Failure,
     home::reachable,
     output,
     prepare::{self, Prepared, Wanted},
@@ -141,7 +140,7 @@ impl Testnet {
             return Ok(());
         }
         if prepare::on_machines_of_their_own(&prepared.nodes) {
-            return Err(Failure::new(format!(
+            return Err(Failure::refused(format!(
                 "the nodes in {0} are for machines of their own, and would all use the same ports here: start each with `cairn \
                  start --home {0}/nodeN` on its machine, or create another testnet with --dir",
                 self.dir.display()
@@ -156,7 +155,7 @@ impl Testnet {
             let _ = to_stop.send(Event::Stop); // fails only if the testnet is stopping already
         })?;
         let program = std::env::current_exe().map_err(|error| {
-            Failure::new(format!("the path of this program's own file cannot be determined: {error}"))
+            Failure::refused(format!("the path of this program's own file cannot be determined: {error}"))
         })?;
         let mut running = Running::start(&program, &self.dir, &prepared, &to)?;
         let result = running.watch(&events, Screen::new(self.no_view));
@@ -215,7 +214,7 @@ fn ports_are_free(prepared: &Prepared) -> Result<(), Failure> {
             let Ok(socket) = text.parse::<SocketAddr>() else { continue };
             if let Err(error) = is_free(socket, udp) {
                 let name = prepare::node_name(index);
-                return Err(Failure::with_code(
+                return Err(Failure::new(
                     exit::Code::InUse,
                     format!(
                         "{name} cannot listen at {text} ({what}): {error}. If this or another testnet is running, stop it, or \
@@ -338,7 +337,7 @@ impl Running {
             children::log_file(&first.home).display()
         );
         let in_use = code == Some(i32::from(exit::Code::InUse as u8));
-        Failure::with_code(if in_use { exit::Code::InUse } else { exit::Code::Refused }, sentence)
+        Failure::new(if in_use { exit::Code::InUse } else { exit::Code::Refused }, sentence)
     }
 
     /// Stops all validators and prints which of them were killed or still run because they were started by hand.

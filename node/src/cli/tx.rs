@@ -6,18 +6,15 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use node::config::duration_text;
-use serde_json::{Value, json};
+use client::{Chain, Client, ClientError, fields};
+use node::{config::duration_text, exit::Failure};
+use serde_json::json;
 use types::{Address, ChainId, Height, Msg, Transaction, TxBody, TxId, TxOrder, Wire};
 
 use super::{
-    NodeArgs,
-    client::{Client, ClientError},
-    failure::Failure,
+    args::{NodeArgs, duration},
     home::Home,
-    json,
     keyring::{KeyName, Keyring},
-    load::duration,
     output,
     query::{self, Status},
     show::{self, Facts, Names},
@@ -129,11 +126,11 @@ impl Send {
         let account = keyring.get(&self.from)?;
         let to = keyring.address_of(&self.to)?;
         let client = self.node.client(home)?;
-        let chain = client.call("status", json!({}))?;
+        let chain = client.chain()?;
         let chain_id = self.chain_of(&chain)?;
         let fee = match self.fee {
             Some(fee) => fee,
-            None => query::fee_min(&client)?,
+            None => client.params()?.fee_min,
         };
         let body = |order| TxBody {
             chain_id: chain_id.clone(),
@@ -150,7 +147,7 @@ impl Send {
                 Submitted::Refused { code, .. } if self.takes_next_nonce(code) && tries < TRIES_MAX => tries += 1,
                 Submitted::Refused { code, log } => {
                     let why = sentence(code, &log);
-                    return Err(Failure::new(format!("the node refused the transaction: {why}")));
+                    return Err(Failure::refused(format!("the node refused the transaction: {why}")));
                 }
             }
         };
@@ -169,28 +166,27 @@ impl Send {
         self.report(&id, &status, &Names::of(&keyring))
     }
 
-    fn chain_of(&self, status: &Value) -> Result<ChainId, Failure> {
-        let network = json::text(status, "/node_info/network")?;
+    /// Returns the chain for which the transaction is signed.
+    fn chain_of(&self, chain: &Chain) -> Result<ChainId, Failure> {
         match &self.chain_id {
-            Some(asked) if asked.as_str() != network => Err(Failure::new(format!(
-                "the node belongs to chain {network}, not {asked}: choose another node with --node, or leave out --chain-id"
+            Some(asked) if *asked != chain.chain_id => Err(Failure::refused(format!(
+                "the node belongs to chain {}, not {asked}: choose another node with --node, or leave out --chain-id",
+                chain.chain_id
             ))),
-            Some(asked) => Ok(asked.clone()),
-            None => ChainId::new(network).map_err(|error| Failure::new(format!("the node's answer: {error}"))),
+            _ => Ok(chain.chain_id.clone()),
         }
     }
 
     /// Returns the order of the transaction: an expiry height, the given nonce, or the account's next nonce according
     /// to the node.
-    fn order(&self, client: &Client, status: &Value, signer: &Address) -> Result<TxOrder, Failure> {
+    fn order(&self, client: &Client, chain: &Chain, signer: &Address) -> Result<TxOrder, Failure> {
         if self.unordered {
-            let height = json::number(status, "/sync_info/latest_block_height")?;
-            let expires = height.saturating_add(self.expires_in.unwrap_or(EXPIRES_IN)).min(i64::MAX as u64);
+            let expires = chain.height.0.saturating_add(self.expires_in.unwrap_or(EXPIRES_IN)).min(i64::MAX as u64);
             return Ok(TxOrder::Expires(Height(expires)));
         }
         match self.nonce {
             Some(nonce) => Ok(TxOrder::Nonce(nonce)),
-            None => Ok(TxOrder::Nonce(query::account(client, signer)?.nonce)),
+            None => Ok(TxOrder::Nonce(client.account(signer)?.nonce)),
         }
     }
 
@@ -207,21 +203,21 @@ impl Send {
         let Status::Committed { height, result, raw, .. } = status else {
             return Err(not_committed(id, status, self.timeout));
         };
-        let code = json::number(result, "/code").unwrap_or(0);
-        let log = json::text(result, "/log").unwrap_or_default();
+        let code = fields::number(result, "/code").unwrap_or(0);
+        let log = fields::text(result, "/log").unwrap_or_default();
         if self.json {
             output::json(raw);
         } else {
             let mut facts = Facts::default();
             facts.add("height", height);
             facts.add("result", if code == 0 { "ok".to_owned() } else { format!("failed, code {code}: {log}") });
-            names.events(json::list(result, "/events").unwrap_or(&[]), &mut facts);
+            names.events(fields::list(result, "/events").unwrap_or(&[]), &mut facts);
             facts.print();
         }
         if code == 0 {
             Ok(())
         } else {
-            Err(Failure::new(format!(
+            Err(Failure::refused(format!(
                 "transaction {id} was committed at height {height} and failed: {}",
                 sentence(code, log)
             )))
@@ -233,13 +229,13 @@ fn not_committed(id: &TxId, status: &Status, timeout: Duration) -> Failure {
     let timeout = duration_text(timeout);
     match status {
         Status::Expired { why } => {
-            Failure::new(format!("transaction {id} expired before it was committed{why}: send it again"))
+            Failure::refused(format!("transaction {id} expired before it was committed{why}: send it again"))
         }
-        Status::Pending => Failure::new(format!(
+        Status::Pending => Failure::refused(format!(
             "transaction {id} still waits after {timeout}: check with `cairn query status` that the height grows. Query the \
              transaction later with `cairn query tx {id}`; do not send it again in the meantime"
         )),
-        _ => Failure::new(format!(
+        _ => Failure::refused(format!(
             "the node no longer knows transaction {id} after {timeout}: another transaction may have taken its \
              nonce, or the node was restarted. Check with `cairn query account`, and send it again if needed"
         )),
@@ -264,9 +260,9 @@ enum Submitted {
 fn submit(client: &Client, tx: &Transaction) -> Result<Submitted, Failure> {
     let bytes = data_encoding::BASE64.encode(&tx.encode());
     let answer = client.call("broadcast_tx_sync", json!({ "tx": bytes }))?;
-    match json::number(&answer, "/code")? {
+    match fields::number(&answer, "/code")? {
         0 => Ok(Submitted::Accepted(tx.id())),
-        code => Ok(Submitted::Refused { code, log: json::text(&answer, "/log").unwrap_or_default().to_owned() }),
+        code => Ok(Submitted::Refused { code, log: fields::text(&answer, "/log").unwrap_or_default().to_owned() }),
     }
 }
 
@@ -284,7 +280,7 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
                 Status::Pending
             }
             Err(error) => {
-                return Err(Failure::new(format!(
+                return Err(Failure::refused(format!(
                     "{error}. Transaction {id} was sent; query it later with `cairn query tx {id}`"
                 )));
             }
@@ -292,9 +288,7 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
         let status = match (status, order) {
             // A transaction that is in no block up to its last height can no longer be committed. The status is queried
             // again after the height, because the transaction may have been committed between the two queries.
-            (Status::Unknown, TxOrder::Expires(last))
-                if latest_height(client).is_some_and(|height| height >= last.0) =>
-            {
+            (Status::Unknown, TxOrder::Expires(last)) if client.chain().is_ok_and(|chain| chain.height >= last) => {
                 match query::status_of(client, id) {
                     Ok(Status::Unknown) => Status::Expired { why: format!(" at height {last}") },
                     other => other?,
@@ -309,10 +303,6 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
         thread::sleep(pause);
         pause = (pause * 2).min(longest);
     }
-}
-
-fn latest_height(client: &Client) -> Option<u64> {
-    json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok()
 }
 
 fn decode(home: &Home, text: &str, json: bool) -> Result<(), Failure> {

@@ -10,16 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use node::clock;
+use client::{Client, fields};
+use node::{clock, exit::Failure};
 use serde_json::Value;
 
-use super::{client::Client, failure::Failure, json, view::Seen};
+use super::view::Seen;
 
 /// Pause between two observations of a node that answers.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two observations of a node that does not answer.
 const PAUSE_SILENT: Duration = Duration::from_millis(250);
-/// Timeout of each request.
+/// Timeout of each step of a request.
 const NODE_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// One observation of a node.
@@ -40,9 +41,9 @@ pub fn spawn<E: From<Look> + Send + 'static>(
     metrics: Option<String>,
     to: Sender<E>,
 ) -> Result<(), Failure> {
-    let client = Client::with_timeout(rpc, NODE_TIMEOUT)?;
+    let client = Client::with_timeout(rpc, None, NODE_TIMEOUT)?;
     let metrics = match metrics {
-        Some(address) => Some(Client::with_timeout(&address, NODE_TIMEOUT)?),
+        Some(address) => Some(Client::with_timeout(&address, None, NODE_TIMEOUT)?),
         None => None,
     };
     let name = format!("watch-{index}");
@@ -61,14 +62,14 @@ pub fn spawn<E: From<Look> + Send + 'static>(
         .name(name)
         .spawn(run)
         .map(|_| ())
-        .map_err(|error| Failure::new(format!("no thread can be started: {error}")))
+        .map_err(|error| Failure::refused(format!("no thread can be started: {error}")))
 }
 
 /// Makes one observation; returns `None` if the node does not answer. `committed` is the number of committed
 /// transactions at the previous observation, with its time, and is updated.
 fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, Instant)>) -> Option<Seen> {
     let answers = client.call_all(["status", "consensus_state", "num_unconfirmed_txs", "net_info", "ready"]).ok()?;
-    let total = metrics.and_then(Client::metrics).as_deref().and_then(committed_in);
+    let total = metrics.and_then(|metrics| committed_in(&metrics.page("/metrics").ok()?));
     let now = Instant::now();
     let txs_per_second = match (total, *committed) {
         (Some(total), Some((before, then))) => {
@@ -81,17 +82,17 @@ fn look(client: &Client, metrics: Option<&Client>, committed: &mut Option<(u64, 
 }
 
 fn read([status, state, mempool, peers, ready]: &[Value; 5], txs_per_second: f64) -> Result<Seen, Failure> {
-    let place = json::text(state, "/round_state/height~1round~1step")?;
+    let place = fields::text(state, "/round_state/height~1round~1step")?;
     let mut place = place.split('/').skip(1);
     let round = place.next().and_then(|round| round.parse().ok()).unwrap_or(0);
     let step = place.next().unwrap_or_default();
     Ok(Seen {
-        height: json::number(status, "/sync_info/latest_block_height")?,
+        height: fields::number(status, "/sync_info/latest_block_height")?,
         round,
         step: step_name(step).to_owned(),
-        peers: json::number(peers, "/n_peers")?,
-        last_block: json::time(status, "/sync_info/latest_block_time").unwrap_or_default(),
-        waiting: json::number(mempool, "/total")?,
+        peers: fields::number(peers, "/n_peers")?,
+        last_block: fields::time(status, "/sync_info/latest_block_time").unwrap_or_default(),
+        waiting: fields::number(mempool, "/total")?,
         txs_per_second,
         catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
         not_ready: not_ready(ready),

@@ -11,9 +11,10 @@ use std::{
 
 use clap::Args;
 use faults::{FaultsError, Report, Scenario, Wanted};
-use node::os;
+use node::{exit::Failure, os};
 
-use super::{failure::Failure, load::duration, meter::Meter, output, signals};
+use super::{load, meter::Meter, report};
+use crate::cli::{args::duration, output, signals};
 
 const HELP: &str = "\
 Examples:
@@ -97,7 +98,7 @@ impl Faults {
     /// the load cannot be started, or the report has violations.
     pub fn run(self) -> Result<(), Failure> {
         let scenarios = if self.scenarios.is_empty() { Scenario::ALL.to_vec() } else { self.scenarios.clone() };
-        output::check_report(self.json.as_deref())?;
+        report::check(self.json.as_deref())?;
         let folder = Folder::new()?;
         let wanted = Wanted {
             image: self.image.clone(),
@@ -118,14 +119,14 @@ impl Faults {
         os::prefer_latency();
         let tell = |line: &str| output::note(line);
         let mut meter = Meter::new(true, true);
-        let report = faults::run(&wanted, &tell, &mut meter, &stop)?;
+        let report = faults::run(&wanted, &tell, &mut meter, &stop).map_err(failed)?;
         self.show(&report)?;
         if report.is_well() {
             return Ok(());
         }
         let (first, more) = (&report.violations[0], report.violations.len() - 1);
         let more = if more == 0 { String::new() } else { format!(", and {more} more violations") };
-        Err(Failure::new(format!("{first}{more}: see the report")))
+        Err(Failure::refused(format!("{first}{more}: see the report")))
     }
 
     fn show(&self, report: &Report) -> Result<(), Failure> {
@@ -136,7 +137,7 @@ impl Faults {
             output::table(&table, &right).iter().chain(&report.lines()).for_each(output::line);
         }
         match &self.json {
-            Some(path) => output::report(path, report),
+            Some(path) => report::write(path, report),
             None => Ok(()),
         }
     }
@@ -161,11 +162,9 @@ impl Drop for Folder {
     }
 }
 
-impl From<FaultsError> for Failure {
-    fn from(error: FaultsError) -> Self {
-        match error {
-            FaultsError::Load(error) => error.into(),
-            error => Self::new(error.to_string()),
-        }
+fn failed(error: FaultsError) -> Failure {
+    match error {
+        FaultsError::Load(error) => load::failed(error),
+        error => Failure::refused(error),
     }
 }

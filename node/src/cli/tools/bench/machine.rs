@@ -10,10 +10,9 @@ use std::{
 };
 
 use genesis::sender_key;
+use node::exit::Failure;
 use serde::Serialize;
 use types::{Address, ChainId, Msg, TxBody, TxOrder, verify_batch};
-
-use crate::cli::failure::Failure;
 
 /// Number of measurements of each operation; a tenth of it for a batch of signature checks.
 const TRIES: usize = 200;
@@ -59,7 +58,7 @@ impl Machine {
             check_us,
             check_in_batch_us,
             round_trip_us: round_trip()
-                .map_err(|error| Failure::new(format!("nothing can be sent over loopback: {error}")))?,
+                .map_err(|error| Failure::refused(format!("nothing can be sent over loopback: {error}")))?,
         })
     }
 

@@ -7,9 +7,9 @@ use std::{
 
 use clap::Args;
 use faults::relay::{self, Change, LinkSpec, Settings};
-use node::os;
+use node::{exit::Failure, os};
 
-use super::{failure::Failure, load::duration, output, signals};
+use crate::cli::{args::duration, output, signals};
 
 const HELP: &str = "\
 Examples:
@@ -64,10 +64,9 @@ impl Relay {
         })?;
         // The forwarding threads inherit this setting, so that they wake on time for delayed data.
         os::prefer_latency();
-        let failed = |error: relay::RelayError| Failure::new(error.to_string());
-        let relay = Arc::new(relay::Relay::start(&self.links, settings).map_err(failed)?);
+        let relay = Arc::new(relay::Relay::start(&self.links, settings).map_err(Failure::refused)?);
         if let Some(control) = &self.control {
-            let address = relay::serve(relay.clone(), control).map_err(failed)?;
+            let address = relay::serve(relay.clone(), control).map_err(Failure::refused)?;
             output::line(format_args!("control at http://{address}"));
         }
         output::line(relay.status().trim_end());
@@ -82,6 +81,6 @@ impl Relay {
             vec![format!("delay={}us", self.delay.as_micros()), format!("jitter={}us", self.jitter.as_micros())];
         words.extend(self.rate.map(|rate| format!("rate={rate}")));
         let changes = words.iter().map(|word| word.parse()).collect::<Result<Vec<Change>, String>>();
-        Ok(Settings::default().with(&changes.map_err(Failure::new)?))
+        Ok(Settings::default().with(&changes.map_err(Failure::refused)?))
     }
 }

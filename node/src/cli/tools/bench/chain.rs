@@ -8,16 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::{Client, metrics};
 use load::Node;
-use node::config::Config;
-use serde_json::json;
+use node::{config::Config, exit::Failure};
 
 use crate::cli::{
     children::{self, Validator},
-    client::Client,
-    failure::Failure,
     home::{Home, reachable},
-    json,
     keyring::Keyring,
     prepare::{self, Wanted},
     testnet,
@@ -89,7 +86,7 @@ impl Chain {
             key_type: None,
         })?;
         let program = std::env::current_exe().map_err(|error| {
-            Failure::new(format!("the path of this program's own file cannot be determined: {error}"))
+            Failure::refused(format!("the path of this program's own file cannot be determined: {error}"))
         })?;
         let start = |(index, home): (usize, &PathBuf)| Validator::start(&program, &prepare::node_name(index), home);
         let homes = prepare::homes(folder);
@@ -102,18 +99,16 @@ impl Chain {
     fn wait_for_blocks(&mut self, stop: &AtomicBool) -> Result<(), Failure> {
         let deadline = Instant::now() + START_TIME_MAX;
         for index in 0..self.configs.len() {
-            let client = Client::new(&reachable(&self.configs[index].rpc.laddr))?;
-            let height =
-                || json::number(&client.call("status", json!({})).ok()?, "/sync_info/latest_block_height").ok();
-            while height().is_none_or(|height| height == 0) {
+            let client = Client::new(&reachable(&self.configs[index].rpc.laddr), None)?;
+            while client.chain().map_or(0, |chain| chain.height.0) == 0 {
                 self.all_run()?;
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Failure::new("stopped before the validators had a block"));
+                    return Err(Failure::refused("stopped before the validators had a block"));
                 }
                 if Instant::now() > deadline {
                     let (one, seconds) = (&self.validators[index], START_TIME_MAX.as_secs());
                     let log = children::log_file(&one.home);
-                    return Err(Failure::new(format!(
+                    return Err(Failure::refused(format!(
                         "{} has no block after {seconds} s: run again with --keep, and look at {}",
                         one.name,
                         log.display()
@@ -129,7 +124,7 @@ impl Chain {
     fn all_run(&mut self) -> Result<(), Failure> {
         match self.validators.iter_mut().find_map(|one| Some((one.ended()?, &*one))) {
             Some((status, one)) => {
-                Err(Failure::new(format!("{} {}: {}", one.name, children::how(status), one.last_words())))
+                Err(Failure::refused(format!("{} {}: {}", one.name, children::how(status), one.last_words())))
             }
             None => Ok(()),
         }
@@ -164,10 +159,10 @@ impl Chain {
         let at = Instant::now();
         let used = |(config, validator): (&Config, &Validator)| {
             let address = reachable(&config.instrumentation.prometheus_listen_addr);
-            let page = Client::new(&address)?.metrics();
-            let page = page
-                .ok_or_else(|| Failure::new(format!("{} does not serve its metrics at {address}", validator.name)))?;
-            let of = |name: &str| sum(&page, name);
+            let page = Client::new(&address, None)?
+                .page("/metrics")
+                .map_err(|error| Failure::refused(format!("{} does not serve its metrics: {error}", validator.name)))?;
+            let of = |name: &str| metrics::sum(&page, name).unwrap_or(0.0);
             Ok(Used {
                 height: of("cometbft_consensus_latest_block_height"),
                 txs: of("cometbft_consensus_total_txs"),
@@ -193,7 +188,7 @@ impl Chain {
         if killed.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(format!("did not stop within {} s: {}", STOP_TIME_MAX.as_secs(), killed.join(", "))))
+        Err(Failure::refused(format!("did not stop within {} s: {}", STOP_TIME_MAX.as_secs(), killed.join(", "))))
     }
 }
 
@@ -210,14 +205,8 @@ fn free_ports(count: usize) -> Result<u16, Failure> {
     let free = |port: &u16| {
         prepare::ports(*port, count).all(|port| testnet::is_free(([127, 0, 0, 1], port).into(), true).is_ok())
     };
-    let missing = || Failure::new(format!("there are not enough free ports between {PORT_FIRST} and {PORT_LAST}"));
+    let missing = || Failure::refused(format!("there are not enough free ports between {PORT_FIRST} and {PORT_LAST}"));
     (PORT_FIRST..PORT_LAST).step_by(step).find(free).ok_or_else(missing)
-}
-
-/// Returns the sum of all series with this name on a metrics page.
-fn sum(page: &str, name: &str) -> f64 {
-    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Returns the total size in bytes of the files under a folder. Files that cannot be read are skipped, because a
@@ -242,12 +231,6 @@ fn written(pid: u32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_series_of_a_name_are_summed_and_no_other() {
-        let page = "# TYPE a counter\na{step=\"x\"} 2\na{step=\"y\"} 3\na_total 7\nab 9\nb 1.5\n";
-        assert_eq!((sum(page, "a"), sum(page, "a_total"), sum(page, "b"), sum(page, "c")), (5.0, 7.0, 1.5, 0.0));
-    }
 
     #[test]
     fn all_files_of_a_folder_count() {

@@ -2,7 +2,8 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `mod.rs` | the workloads and their order |
+//! | `mod.rs` | the command: runs the workloads in their order |
+//! | `workload.rs` | the names of the workloads |
 //! | `chain.rs` | the testnet in a temporary folder, and the resources that its processes have used |
 //! | `figures.rs` | computes figures from two readings and a report of load, and a table from figures |
 //! | `machine.rs` | measures a sync, a signature check and a round trip on this machine, as a scale for the figures |
@@ -13,6 +14,7 @@
 mod chain;
 mod figures;
 mod machine;
+mod workload;
 
 use std::{
     fs,
@@ -27,15 +29,17 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use load::{Event, Mode, Observer, Plan, Report};
-use node::{config::parse_duration, os};
+use node::{config::parse_duration, exit::Failure, os};
 use serde::Serialize;
 
 use self::{
     chain::{Chain, Reading},
     figures::Figures,
     machine::Machine,
+    workload::Workload,
 };
-use super::{failure::Failure, meter::Meter, output, signals};
+use super::{load::failed, meter::Meter, report};
+use crate::cli::{output, signals};
 
 const HELP: &str = "\
 Examples:
@@ -89,17 +93,6 @@ pub struct Bench {
     json: Option<String>,
 }
 
-/// What a testnet is put to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Workload {
-    Empty,
-    Idle,
-    Single,
-    Saturate,
-    Half,
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
     parse_duration(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| "use 1s to 1h".to_owned())
@@ -121,7 +114,7 @@ impl Bench {
     /// Errors: the report or the folder cannot be written, the folder exists, signals cannot be handled, a testnet
     /// cannot be started or stopped cleanly, or a load fails.
     pub fn run(self) -> Result<(), Failure> {
-        output::check_report(self.json.as_deref())?;
+        report::check(self.json.as_deref())?;
         let to_stdout = self.json.as_deref() == Some("-");
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
@@ -150,7 +143,7 @@ impl Bench {
             workloads: &figures,
         };
         match &self.json {
-            Some(path) => output::report(path, &results),
+            Some(path) => report::write(path, &results),
             None => Ok(()),
         }
     }
@@ -193,7 +186,7 @@ impl Bench {
                         self.load(workload, &chain, Mode::Open { rate: (most / 2.0).round().max(1.0) }, stop)?.0
                     }
                     None => {
-                        return Err(Failure::new(
+                        return Err(Failure::refused(
                             "nothing was committed in the workload saturate, so half of it is not a rate",
                         ));
                     }
@@ -228,10 +221,10 @@ impl Bench {
         let mut observer = Readings { meter: Meter::new(false, false), chain, begins: Vec::new(), ends: Vec::new() };
         let report = load::run(&plan, &mut observer, stop);
         observer.meter.end();
-        let report = report?;
+        let report = report.map_err(failed)?;
         report.doubts.iter().chain(&report.warnings).for_each(output::note);
         let index = best(&report);
-        let missing = || Failure::new("a validator did not serve its metrics: look at its log (--keep keeps it)");
+        let missing = || Failure::refused("a validator did not serve its metrics: look at its log (--keep keeps it)");
         let reading =
             |readings: &mut Vec<Option<Reading>>| readings.get_mut(index).and_then(Option::take).ok_or_else(missing);
         let (before, after) = (reading(&mut observer.begins)?, reading(&mut observer.ends)?);
@@ -285,7 +278,7 @@ impl<'a> Folder<'a> {
     fn new(path: &'a Path, keep: bool) -> Result<Self, Failure> {
         if path.exists() {
             let path = path.display();
-            return Err(Failure::new(format!(
+            return Err(Failure::refused(format!(
                 "{path} is there already: remove it if an earlier run left it (`rm -r {path}`), or choose another --dir"
             )));
         }

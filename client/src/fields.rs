@@ -1,32 +1,41 @@
-//! Access to the fields of a node's JSON responses by JSON pointer. Each error names the pointer of the missing field.
+//! Access to the fields of a node's answers by JSON pointer. Each error names the pointer of the missing field.
 
 use serde_json::Value;
+use thiserror::Error;
 use types::Time;
 
-use super::failure::Failure;
+/// The answer has no field of the expected type at a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the node's answer has no {what} at {pointer}: is it a Cairn node of this version?")]
+pub struct FieldError {
+    /// JSON pointer of the field.
+    pub pointer: String,
+    /// Type of the value that is missing.
+    pub what: &'static str,
+}
 
-fn missing(pointer: &str, what: &str) -> Failure {
-    Failure::new(format!("the node's answer has no {what} at {pointer}: is it a Cairn node of this version?"))
+fn missing(pointer: &str, what: &'static str) -> FieldError {
+    FieldError { pointer: pointer.to_owned(), what }
 }
 
 /// Returns the value at `pointer`.
 ///
-/// Errors: the response has no value there.
-pub fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value, Failure> {
+/// Errors: the answer has no value there.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value, FieldError> {
     value.pointer(pointer).ok_or_else(|| missing(pointer, "value"))
 }
 
 /// Returns the string at `pointer`.
 ///
-/// Errors: the response has no string there.
-pub fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str, Failure> {
+/// Errors: the answer has no string there.
+pub fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str, FieldError> {
     at(value, pointer)?.as_str().ok_or_else(|| missing(pointer, "text"))
 }
 
 /// Returns the unsigned number at `pointer`, which is a JSON number or a string: nodes write 64-bit numbers as strings.
 ///
-/// Errors: the response has neither there.
-pub fn number(value: &Value, pointer: &str) -> Result<u64, Failure> {
+/// Errors: the answer has neither there.
+pub fn number(value: &Value, pointer: &str) -> Result<u64, FieldError> {
     let found = at(value, pointer)?;
     let number = found.as_u64().or_else(|| found.as_str().and_then(|text| text.parse().ok()));
     number.ok_or_else(|| missing(pointer, "number"))
@@ -34,15 +43,15 @@ pub fn number(value: &Value, pointer: &str) -> Result<u64, Failure> {
 
 /// Returns the time at `pointer`.
 ///
-/// Errors: the response has no valid time there.
-pub fn time(value: &Value, pointer: &str) -> Result<Time, Failure> {
+/// Errors: the answer has no valid time there.
+pub fn time(value: &Value, pointer: &str) -> Result<Time, FieldError> {
     Time::parse(text(value, pointer)?).map_err(|_| missing(pointer, "time"))
 }
 
 /// Returns the bytes that the base64 string at `pointer` encodes. Null stands for no bytes.
 ///
-/// Errors: the response has neither base64 nor null there.
-pub fn bytes(value: &Value, pointer: &str) -> Result<Vec<u8>, Failure> {
+/// Errors: the answer has neither base64 nor null there.
+pub fn bytes(value: &Value, pointer: &str) -> Result<Vec<u8>, FieldError> {
     let found = at(value, pointer)?;
     let decoded = match found {
         Value::Null => Some(Vec::new()),
@@ -53,8 +62,8 @@ pub fn bytes(value: &Value, pointer: &str) -> Result<Vec<u8>, Failure> {
 
 /// Returns the array at `pointer`. Null stands for an empty array.
 ///
-/// Errors: the response has neither an array nor null there.
-pub fn list<'a>(value: &'a Value, pointer: &str) -> Result<&'a [Value], Failure> {
+/// Errors: the answer has neither an array nor null there.
+pub fn list<'a>(value: &'a Value, pointer: &str) -> Result<&'a [Value], FieldError> {
     match at(value, pointer)? {
         Value::Null => Ok(&[]),
         found => found.as_array().map(Vec::as_slice).ok_or_else(|| missing(pointer, "list")),

@@ -11,15 +11,15 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use client::DEFAULT_NODE;
 use load::{Arrivals, LoadError, Mode, Node, Order, Plan};
-use node::{config::parse_duration, os};
+use node::{exit::Failure, os};
 
-use super::{
-    client::DEFAULT_NODE,
-    failure::Failure,
+use super::{meter::Meter, report};
+use crate::cli::{
+    args::duration,
     home::{Home, reachable},
     keyring::{KeyName, Keyring},
-    meter::Meter,
     output, prepare, signals,
 };
 
@@ -162,16 +162,6 @@ enum OrderName {
 #[derive(Clone, Debug, PartialEq)]
 struct Rates(Vec<f64>);
 
-/// Parses a duration such as `10s`; also accepts `0` without a unit.
-///
-/// Errors: the text is not a duration.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    parse_duration(text).ok_or_else(|| "use a duration such as 500ms, 10s or 2m".to_owned())
-}
-
 /// Parses the rates of a sweep: a list such as `500,1000`, or a range such as `500..8000/9`.
 fn rates(text: &str) -> Result<Rates, String> {
     let usage = || "use growing numbers such as 500,1000,2000, or a range such as 500..8000/9".to_owned();
@@ -209,7 +199,7 @@ impl Load {
             fs::create_dir_all(folder).map_err(|error| Failure::file("created", folder, &error))?;
         }
         let to_stdout = self.json.as_deref() == Some("-");
-        output::check_report(self.json.as_deref())?;
+        report::check(self.json.as_deref())?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         signals::on_each(move |count| {
@@ -223,15 +213,15 @@ impl Load {
         let mut meter = Meter::new(self.no_view, to_stdout);
         let result = load::run(&plan, &mut meter, &stop);
         meter.end();
-        let report = result?;
+        let report = result.map_err(failed)?;
         if !to_stdout {
             report.lines().iter().for_each(output::line);
         }
         if let Some(path) = &self.json {
-            output::report(path, &report)?;
+            report::write(path, &report)?;
         }
         if let Some(folder) = &self.plots {
-            let files = load::plot(&report, folder).map_err(|error| Failure::new(error.to_string()))?;
+            let files = load::plot(&report, folder).map_err(|error| Failure::refused(error.to_string()))?;
             if !to_stdout {
                 files.iter().for_each(|file| output::line(format_args!("plot         {}", file.display())));
             }
@@ -255,7 +245,7 @@ impl Load {
             _ => None,
         };
         if let Some(what) = of_other_mode {
-            return Err(Failure::new(format!("{what}: leave it out, or choose that mode")));
+            return Err(Failure::refused(format!("{what}: leave it out, or choose that mode")));
         }
         let usual = Duration::from_secs(if self.mode == ModeName::Open { 30 } else { 10 });
         let duration = Some(self.duration.unwrap_or(usual)).filter(|duration| !duration.is_zero());
@@ -264,7 +254,7 @@ impl Load {
             (Some(OrderName::Unordered), _) | (None, None) => Order::Unordered,
         };
         if !(0.0..=1.0).contains(&self.invalid_share) {
-            return Err(Failure::new(format!("--invalid-share is {}: use 0 to 1", self.invalid_share)));
+            return Err(Failure::refused(format!("--invalid-share is {}: use 0 to 1", self.invalid_share)));
         }
         let file = match &self.file {
             Some(file) => file.clone(),
@@ -311,7 +301,7 @@ impl Load {
         if !self.nodes.is_empty() {
             if !self.metrics.is_empty() && self.metrics.len() != self.nodes.len() {
                 let (metrics, nodes) = (self.metrics.len(), self.nodes.len());
-                return Err(Failure::new(format!(
+                return Err(Failure::refused(format!(
                     "--metrics has {metrics} addresses, but --nodes has {nodes}: give one for each node, in the same order"
                 )));
             }
@@ -356,21 +346,12 @@ fn node(home: &Path) -> Option<Node> {
     (!config.rpc.laddr.is_empty()).then(|| Node { rpc: reachable(&config.rpc.laddr), metrics })
 }
 
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        let flag = match &error {
-            // Each field of the plan is a flag of the same name on this command line.
-            LoadError::Plan { .. } => "--",
-            _ => "",
-        };
-        let sentence = error.to_string();
-        let (field, rest) = sentence.split_at(sentence.find(':').unwrap_or(0));
-        if flag.is_empty() {
-            Self::new(sentence)
-        } else {
-            Self::new(format!("{flag}{}{rest}", field.replace('_', "-")))
-        }
-    }
+/// Returns the failure of a command whose load failed. Each field of the plan is a flag of the same name.
+pub fn failed(error: LoadError) -> Failure {
+    Failure::refused(match error {
+        LoadError::Plan { field, reason } => format!("--{}: {reason}", field.replace('_', "-")),
+        error => error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -392,7 +373,7 @@ mod tests {
     #[test]
     fn a_plans_error_names_the_flag() {
         let error = LoadError::Plan { field: "invalid_share", reason: "2 is out of range: use 0 to 1".into() };
-        assert_eq!(Failure::from(error).to_string(), "--invalid-share: 2 is out of range: use 0 to 1");
+        assert_eq!(failed(error).to_string(), "--invalid-share: 2 is out of range: use 0 to 1");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use load::StageReport;
 use serde::Serialize;
 
 use super::{
-    Workload,
     chain::{Reading, Used},
+    workload::Workload,
 };
 use crate::cli::output;
 

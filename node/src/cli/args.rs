@@ -1,0 +1,40 @@
+//! Arguments that several commands share.
+
+use std::time::Duration;
+
+use clap::Args;
+use client::{Client, DEFAULT_NODE};
+use node::{config::parse_duration, exit::Failure};
+
+use super::home::Home;
+
+/// Which node to ask.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// RPC address of the node to query [default: the one in the home's config.toml, else http://127.0.0.1:26657]
+    #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
+    node: Option<String>,
+}
+
+impl NodeArgs {
+    /// Creates a client for the node of `--node`, else of the home's configuration, else for [`DEFAULT_NODE`].
+    ///
+    /// Errors: the address is invalid, or the home's configuration cannot be read or is invalid.
+    pub fn client(&self, home: &Home) -> Result<Client, Failure> {
+        let url = match &self.node {
+            Some(url) => url.clone(),
+            None => home.rpc_address()?.unwrap_or_else(|| DEFAULT_NODE.to_owned()),
+        };
+        Ok(Client::new(&url, Some("--node"))?)
+    }
+}
+
+/// Parses a duration such as `10s`; also accepts `0` without a unit.
+///
+/// Errors: the text is not a duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    parse_duration(text).ok_or_else(|| "use a duration such as 500ms, 10s or 2m".to_owned())
+}
