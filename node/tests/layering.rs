@@ -91,7 +91,7 @@ const BLOCKING: [&str; 7] = [
 const WITH_LOCKS: [&str; 3] = ["mempool", "replica", "simulator"];
 
 /// Files of sans-IO crates that are programs: they read arguments, measure real time and start threads.
-const PROGRAMS: [&str; 1] = ["simulator/src/main.rs"];
+const PROGRAMS: [&str; 1] = ["tools/simulator/src/main.rs"];
 
 #[test]
 fn workspace_crates_import_one_way() {
@@ -155,7 +155,7 @@ fn sans_io_sources_name_no_impure_part_of_std() {
             true => IMPURE.to_vec(),
             false => IMPURE.into_iter().chain(BLOCKING).collect(),
         };
-        let files = sources(&root().join(name).join("src"));
+        let files = sources(&folder(name).join("src"));
         assert!(!files.is_empty(), "{name} has sources");
         for file in files {
             let path = file.strip_prefix(root()).expect("it lies in the workspace").display().to_string();
@@ -171,7 +171,7 @@ fn sans_io_sources_name_no_impure_part_of_std() {
 #[test]
 fn pure_crates_forbid_the_same_things_in_clippy() {
     let read = |name: &str| {
-        let path = root().join(name).join("clippy.toml");
+        let path = folder(name).join("clippy.toml");
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     for name in PURE {
@@ -450,6 +450,14 @@ fn workspace_edges() -> Vec<(String, String)> {
         }
     }
     edges.into_iter().collect()
+}
+
+/// Returns the folder of a crate of the workspace.
+fn folder(name: &str) -> PathBuf {
+    let metadata = metadata();
+    let package = metadata.workspace_packages().into_iter().find(|package| short(&package.name) == name);
+    let manifest = &package.unwrap_or_else(|| panic!("{name} is a crate of the workspace")).manifest_path;
+    manifest.parent().expect("a manifest lies in a folder").as_std_path().to_owned()
 }
 
 /// Returns the short names of the workspace's crates.
