@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::output;
 
-/// Checks that [`write`] can write to `path`, without a change of an existing file. Commands call it before minutes
+/// Checks that [`write()`] can write to `path`, without a change of an existing file. Commands call it before minutes
 /// of work, so that a wrong path is reported before the work and not after it.
 ///
 /// Errors: the file cannot be opened for writing. `None` and `-` (standard output) never fail.
