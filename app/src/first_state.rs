@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
-use types::{Address, Hash, Params, Reader, pb};
+use types::{Address, Hash, Height, Params, Reader, pb};
 
 use crate::{
     app::app_hash,
@@ -114,6 +114,10 @@ struct Scanned<'a>(&'a FirstState);
 impl Reader for Scanned<'_> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.0.rows().find(|(row, _)| row == key).map(|(_, value)| value)
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.get(key).map(|_| Height::GENESIS)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use prost::Message;
-use types::{Reader, WriteSet};
+use types::{Height, Reader, WriteSet};
 
 use crate::tree::rows::{Path, path_in, path_of, row_key, row_value, split_row};
 
@@ -119,6 +119,10 @@ impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
             Some(cell) => cell.before.as_ref().map(|value| row_value(&cell.key, value)),
             None => view.reader.get(key),
         }
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.0.reader.changed_at(key)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

@@ -199,8 +199,10 @@ mod tests {
         assert_eq!(found(&store, &app), []);
         // The balance of an account is changed: the row is complete and has a good checksum.
         let rows = store.kv().view().rows(Cf::State, NEVER_REVERTED, &[]).map(Result::unwrap).collect::<Vec<_>>();
-        let (key, row) = rows.into_iter().nth(30).expect("there are fifty rows");
-        let (raw, value) = split_row(&row).unwrap();
+        // In a key without zero bytes nothing is escaped.
+        let mut rows = rows.into_iter().filter(|(key, _)| !key[..NEVER_REVERTED.len() + 32].contains(&0));
+        let (key, row) = rows.nth(30).expect("there are fifty rows");
+        let (raw, value) = split_row(&row[1..]).unwrap();
         let mut changed = row[..row.len() - value.len()].to_vec();
         changed.extend(value.iter().map(|byte| byte ^ 1));
         let mut batch = Batch::new();

@@ -3,7 +3,7 @@
 
 use types::Height;
 
-use crate::error::Result;
+use crate::{error::Result, schema};
 
 /// A column family: a separate ordered map of keys to values. The table in the crate's documentation describes the rows
 /// of each.
@@ -21,10 +21,8 @@ pub enum Cf {
     Commits,
     /// Height → results of the block.
     Results,
-    /// Key → value, the application's state at the tip.
+    /// Escaped key ‖ complement of the height → the value that the height gave to the key of the application's state.
     State,
-    /// Escaped key ‖ height → the value of the key before that height.
-    History,
     /// Height → the keys that the height changed.
     Changes,
     /// Height → validator set, where it is not the previous set rotated by one turn, and at fixed intervals.
@@ -42,8 +40,9 @@ pub enum Cf {
 pub enum HeightAt {
     /// The key begins with the height, so the rows of one height are adjacent.
     KeyStart,
-    /// The key ends with the height.
-    KeyEnd,
+    /// The key ends with the complement of the height. The rows of one key are its versions, and a version is deleted
+    /// by the height of the next newer one, which replaces it.
+    Version,
     /// The key ends with the height and a 4-byte index.
     BeforeIndex,
     /// The value begins with the height.
@@ -54,7 +53,7 @@ pub enum HeightAt {
 
 impl Cf {
     /// All column families, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Heads,
         Self::Blocks,
@@ -62,7 +61,6 @@ impl Cf {
         Self::Commits,
         Self::Results,
         Self::State,
-        Self::History,
         Self::Changes,
         Self::Validators,
         Self::Params,
@@ -80,7 +78,6 @@ impl Cf {
             Self::Commits => "commits",
             Self::Results => "results",
             Self::State => "state",
-            Self::History => "history",
             Self::Changes => "changes",
             Self::Validators => "validators",
             Self::Params => "params",
@@ -92,20 +89,19 @@ impl Cf {
     /// Returns where the rows of this family contain their height.
     pub fn height_at(self) -> HeightAt {
         match self {
-            Self::Meta | Self::State => HeightAt::Nowhere,
-            Self::History => HeightAt::KeyEnd,
+            Self::Meta => HeightAt::Nowhere,
+            Self::State => HeightAt::Version,
             Self::Events => HeightAt::BeforeIndex,
             Self::BlockHash | Self::Txs => HeightAt::ValueStart,
             _ => HeightAt::KeyStart,
         }
     }
 
-    /// Returns the height by which a row of this family can be deleted; `None` for a row that does not have the
-    /// family's format.
+    /// Returns the height of a row of this family; `None` for a row that does not have the family's format.
     pub fn height_of(self, key: &[u8], value: &[u8]) -> Option<Height> {
         let bytes = match self.height_at() {
             HeightAt::KeyStart => key.first_chunk::<8>(),
-            HeightAt::KeyEnd => key.last_chunk::<8>(),
+            HeightAt::Version => return schema::split_version(key).map(|(_, at)| at),
             HeightAt::BeforeIndex => key.last_chunk::<12>().and_then(|end| end.first_chunk::<8>()),
             HeightAt::ValueStart => value.first_chunk::<8>(),
             HeightAt::Nowhere => None,
@@ -176,6 +172,24 @@ pub type Row = (Box<[u8]>, Box<[u8]>);
 /// Iterator over rows in ascending order of their keys. Dropping it stops the scan.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
+/// A place among the rows of a column family that ascends, for reads that skip most rows.
+///
+/// Errors: every method returns `Io` or `Damaged`, as described at [`View`].
+pub trait Cursor {
+    /// Moves to the first row whose key is not below `key`.
+    ///
+    /// Errors: as described at [`Cursor`].
+    fn seek(&mut self, key: &[u8]) -> Result<()>;
+
+    /// Moves to the next row; at the end it stays there.
+    ///
+    /// Errors: as described at [`Cursor`].
+    fn advance(&mut self) -> Result<()>;
+
+    /// Returns key and value of the current row; `None` at the end.
+    fn row(&self) -> Option<(&[u8], &[u8])>;
+}
+
 /// Snapshot of all rows at one moment; later writes are not visible in it.
 ///
 /// Errors: every method returns `StoreError::Io` when the read fails, and `StoreError::Damaged` when the bytes read are
@@ -188,6 +202,17 @@ pub trait View: Send + Sync {
 
     /// Returns the rows whose keys start with `prefix` and are not below `from`, ascending.
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a>;
+
+    /// Returns a cursor over the rows whose keys start with `prefix`, at the first of them.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
+    fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>>;
+
+    /// Returns the newest version in [`Cf::State`] that is not above the one with the key `version`, and has the same
+    /// key of the application. Cheaper than a cursor.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
+    fn version(&self, version: &[u8]) -> Result<Option<Row>>;
 
     /// Returns the row with the highest key that is not above `key`.
     ///
@@ -227,7 +252,8 @@ pub trait Kv: Send + Sync {
     fn write(&self, batch: Batch, durability: Durability) -> Result<()>;
 
     /// Allows the database to delete rows of `cf` below `height` ([`Cf::height_of`]) at any time from now on, by files
-    /// and by compaction rather than row by row.
+    /// and by compaction rather than row by row. A version in [`Cf::State`] stays until a newer version below `height`
+    /// replaces it.
     ///
     /// Views do not protect these rows. The bound never moves back and is not stored across a reopen. Call this off the
     /// commit path, and only after the caller's own lower bound is durable.
@@ -241,6 +267,35 @@ pub trait Kv: Send + Sync {
     /// Returns the approximate size of each column family on disk (in memory for [`crate::MemKv`]), in bytes. Reads
     /// file metadata; for metrics.
     fn sizes(&self) -> Vec<(Cf, u64)>;
+}
+
+/// Finds the versions that may be deleted, while it is shown the rows of [`Cf::State`] in ascending order, whole or in
+/// part: those that a newer version below `bound` replaces.
+pub(crate) struct Replaced {
+    bound: Height,
+    /// The key of the row before, escaped and terminated.
+    key: Vec<u8>,
+    /// True if a version of `key` below the bound was shown.
+    is_known: bool,
+}
+
+impl Replaced {
+    pub(crate) fn new(bound: Height) -> Self {
+        Self { bound, key: Vec::new(), is_known: false }
+    }
+
+    /// Returns true if the next row may be deleted.
+    pub(crate) fn is_next(&mut self, row: &[u8]) -> bool {
+        let Some((key, at)) = schema::split_version(row) else { return false };
+        if *key != *self.key {
+            self.key.clear();
+            self.key.extend(key);
+            self.is_known = false;
+        }
+        let is_replaced = self.is_known;
+        self.is_known |= at < self.bound;
+        is_replaced
+    }
 }
 
 /// Counters of writes since the database was opened.

@@ -16,9 +16,8 @@
 //! | `block_hash` | header hash | height | window |
 //! | `commits` | height | the commit that this node saw; the canonical one is in the next block | window |
 //! | `results` | height | results, events, updates, app hash | window |
-//! | `state` | key | value at the tip | permanently |
-//! | `history` | escaped key ‖ `00 00` ‖ height | the value before that height: `00` (none), or `01` ‖ value | window |
-//! | `changes` | height | the keys that the height changed | window |
+//! | `state` | escaped key ‖ `00 00` ‖ height's complement | version: `01` ‖ value, or `00` (deleted) | window, and the version in force at its start |
+//! | `changes` | height | the keys that the height changed, ascending | window |
 //! | `validators` | height | the validator set, where it is stored | window, and the row in force at its start |
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
 //! | `txs` | transaction id | height ‖ index in the block | window |
@@ -29,15 +28,18 @@
 //! - `blocks`: a block that this node precommitted is stored before it is committed; the commit then moves the tip over
 //!   it without writing the bytes again. The batch of a height deletes the other blocks that were stored for that
 //!   height.
-//! - `history` and `changes` together are the change record of a height.
+//! - `changes` has for each key twice its length, plus 1 if the height deleted it, as a variable-length number, and the
+//!   key.
 //! - `validators` has a row where the set is not the previous set rotated by one turn, and every [`VALIDATORS_EVERY`]
 //!   heights.
 //! - `events` has the key what ‖ escaped `kind.key` ‖ `00 00` ‖ escaped value ‖ `00 00` ‖ height ‖ index, for
 //!   attributes that are marked for indexing.
 //!
-//! The value of a key at height *h* is the old value in the first `history` row above *h*, or the row in `state` if
-//! there is none. The escape (`00` → `00 FF`) keeps the rows of one key together and the keys in order. The database
-//! verifies a checksum of every block, record and blob that it reads; this crate adds no second checksum.
+//! The versions of a key sort from the newest to the oldest, so its value at height *h* is in the first row that is not
+//! above *h*. The genesis state has the height before the initial one. The escape (`00` → `00 FF`) keeps the rows of one
+//! key together and the keys in order. A version that another one replaced at or below the start of the window is
+//! dropped by a compaction; a deletion there is removed with what is under it by [`Store::prune`]. The database verifies
+//! a checksum of every block, record and blob that it reads; this crate adds no second checksum.
 //!
 //! # Invariants
 //! - **S1** A height is one batch: block, commit, results, writes, history, indexes and tip are either all stored or
@@ -59,13 +61,17 @@
 //! - **S8** Rewinding to a height leaves exactly the rows that existed when it was committed
 //!   (`rewind_leaves_exactly_the_rows_of_that_height`).
 
+mod changes;
 mod error;
 #[cfg(feature = "rocksdb")]
 mod folder;
+mod hold;
 mod index;
 mod kv;
 mod lookup;
 mod mem;
+#[cfg(feature = "rocksdb")]
+mod newest;
 mod reader;
 mod rewind;
 #[cfg(feature = "rocksdb")]
@@ -75,10 +81,10 @@ mod store;
 mod verify;
 mod window;
 
+pub use changes::ChangedKeys;
 pub use error::{Result, StoreError};
 pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
-pub use kv::{Batch, Cf, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
-pub use lookup::Change;
+pub use kv::{Batch, Cf, Cursor, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;
 #[cfg(feature = "rocksdb")]

@@ -6,18 +6,9 @@ use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, Val
 use crate::{
     error::{Result, StoreError},
     kv::{Cf, Kv, View},
-    schema::{self, ChangesRecord, Head},
+    schema::{self, Head},
     store::Store,
 };
-
-/// The change that a height made to one key of the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Key of the state that was changed.
-    pub key: Vec<u8>,
-    /// Value before that height; `None` if the key was absent.
-    pub old: Option<Vec<u8>>,
-}
 
 /// A block decoded only to its last commit; the codec skips the other fields without copying them.
 #[derive(Clone, PartialEq, Message)]
@@ -103,21 +94,6 @@ impl<K: Kv> Store<K> {
     /// Errors: as [`Store::head`].
     pub fn results(&self, height: Height) -> Result<BlockResults> {
         self.record(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())
-    }
-
-    /// Returns the change record of the height: the keys that it changed, ascending, with their values before it.
-    ///
-    /// Errors: as [`Store::head`].
-    pub fn change_record(&self, height: Height) -> Result<Vec<Change>> {
-        let record = self.record(Cf::Changes, height, |bytes| ChangesRecord::decode(bytes).ok())?;
-        let rows: Vec<Vec<u8>> = record.keys.iter().map(|key| schema::history(key, height)).collect();
-        let olds = self.kv.multi_get(Cf::History, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-        let change = |(key, old): (Vec<u8>, Option<Vec<u8>>)| {
-            let old = old.ok_or_else(|| self.absent(Cf::History, height))?;
-            let old = schema::read_old_value(&old).ok_or_else(|| self.unreadable(Cf::History, height))?;
-            Ok(Change { key, old })
-        };
-        record.keys.into_iter().zip(olds).map(change).collect()
     }
 
     /// Returns the validator set of a height, with its priorities. Known up to tip + 2.

@@ -5,7 +5,7 @@
 //! order, as the simulator requests.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Range},
     ops::Bound,
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -14,7 +14,8 @@ use types::Height;
 
 use crate::{
     error::{Result, StoreError},
-    kv::{Batch, Cf, Durability, HeightAt, Kv, Op, Row, Rows, Stats, View},
+    kv::{Batch, Cf, Cursor, Durability, HeightAt, Kv, Op, Replaced, Row, Rows, Stats, View},
+    schema::VERSION_HEIGHT_BYTES,
 };
 
 /// Maximum number of batches that a crash can revert. Beyond it the oldest becomes durable, as a kernel also writes
@@ -228,6 +229,10 @@ impl Kv for MemKv {
         let map = Arc::make_mut(&mut disk.maps[cf as usize]);
         match cf.height_at() {
             HeightAt::KeyStart => *map = map.split_off(height.0.to_be_bytes().as_slice()),
+            HeightAt::Version => {
+                let mut replaced = Replaced::new(height);
+                map.retain(|key, _| !replaced.is_next(key));
+            }
             _ => map.retain(|key, value| cf.height_of(key, value).is_none_or(|row| row >= height)),
         }
         Ok(())
@@ -260,9 +265,47 @@ impl View for MemView {
         Box::new(rows.map(|row| Ok(boxed(row))))
     }
 
+    fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>> {
+        let mut cursor =
+            MemCursor { map: &self.maps[cf as usize], prefix: prefix.to_vec(), rest: Range::default(), row: None };
+        cursor.seek(prefix)?;
+        Ok(Box::new(cursor))
+    }
+
+    fn version(&self, version: &[u8]) -> Result<Option<Row>> {
+        let key = &version[..version.len() - VERSION_HEIGHT_BYTES];
+        let from = (Bound::Included(version), Bound::Unbounded);
+        let row = self.maps[Cf::State as usize].range::<[u8], _>(from).next();
+        Ok(row.filter(|(row, _)| row.len() == version.len() && row.starts_with(key)).map(boxed))
+    }
+
     fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>> {
         let upto = (Bound::Unbounded, Bound::Included(key));
         Ok(self.maps[cf as usize].range::<[u8], _>(upto).next_back().map(boxed))
+    }
+}
+
+struct MemCursor<'a> {
+    map: &'a Map,
+    prefix: Vec<u8>,
+    rest: Range<'a, Vec<u8>, Vec<u8>>,
+    row: Option<(&'a Vec<u8>, &'a Vec<u8>)>,
+}
+
+impl Cursor for MemCursor<'_> {
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        let from = key.max(&self.prefix);
+        self.rest = self.map.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.row = self.rest.next().filter(|(key, _)| key.starts_with(&self.prefix));
+        Ok(())
+    }
+
+    fn row(&self) -> Option<(&[u8], &[u8])> {
+        self.row.map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 }
 

@@ -9,10 +9,14 @@ use types::{Height, Reader};
 
 use crate::{
     error::{Result, StoreError},
-    kv::{Cf, Kv, Rows, View},
+    hold::Hold,
+    kv::{Cf, Cursor, Kv, View},
     schema::{self, Tip},
-    store::{Store, lock, meta},
+    store::{Store, meta},
 };
+
+/// Number of versions that a scan steps over one by one before it seeks: a seek costs as much as a few steps.
+const STEPS_MAX: u32 = 4;
 
 /// The state at one height, not affected by commits while it is held (S4).
 ///
@@ -22,32 +26,25 @@ pub struct StateReader<'a, K: Kv> {
     store: &'a Store<K>,
     view: K::View<'a>,
     height: Height,
-    /// The tip in the view; at this height `state` alone has the answer.
-    tip: Height,
-    /// True if this height is registered in the window as being read.
-    held: bool,
+    _hold: Hold<'a>,
     /// The first read through [`Reader`] that failed.
     failure: OnceLock<StoreError>,
     /// True if a caller has received the failure.
     is_told: AtomicBool,
 }
 
+/// What a height wrote for a key: the value, or `None` for a deletion.
+type Version = (Height, Option<Vec<u8>>);
+
 impl<K: Kv> Store<K> {
     /// Returns a reader of the state at the tip.
     ///
     /// Errors: `NoGenesis` before there is a state; `Damaged` or `Io` when the tip cannot be read.
     pub fn reader(&self) -> Result<StateReader<'_, K>> {
+        let hold = self.hold_tip()?;
         let view = self.kv.view();
-        let tip = self.tip_in(&view)?;
-        Ok(StateReader {
-            store: self,
-            view,
-            height: tip,
-            tip,
-            held: false,
-            failure: OnceLock::new(),
-            is_told: AtomicBool::new(false),
-        })
+        let height = self.tip_in(&view)?;
+        Ok(StateReader::new(self, view, height, hold))
     }
 
     /// Returns a reader of the state after the block of `height`. The lowest possible height is the one before
@@ -56,26 +53,37 @@ impl<K: Kv> Store<K> {
     /// Errors: `Pruned` below that, `Future` above the tip, `NoGenesis` before there is a state; `Damaged` or `Io` when
     /// the tip cannot be read.
     pub fn reader_at(&self, height: Height) -> Result<StateReader<'_, K>> {
-        lock(&self.window).hold(height)?;
-        // The reader is made before anything else can fail, because dropping it releases the height.
+        let hold = self.hold(height)?;
         let view = self.kv.view();
-        let (failure, is_told) = (OnceLock::new(), AtomicBool::new(false));
-        let mut reader = StateReader { store: self, view, height, tip: height, held: true, failure, is_told };
-        reader.tip = self.tip_in(&reader.view)?;
-        if height > reader.tip {
-            return Err(StoreError::Future { got: height, tip: reader.tip });
+        let tip = self.tip_in(&view)?;
+        if height > tip {
+            return Err(StoreError::Future { got: height, tip });
         }
-        Ok(reader)
+        Ok(StateReader::new(self, view, height, hold))
     }
 
-    fn tip_in(&self, view: &K::View<'_>) -> Result<Height> {
+    /// Returns the height of the tip in a view.
+    pub(crate) fn tip_in(&self, view: &K::View<'_>) -> Result<Height> {
         let bytes = view.get(Cf::Meta, meta::TIP)?;
         let bytes = bytes.ok_or_else(|| StoreError::NoGenesis { place: self.kv.place() })?;
         Ok(Tip::decode(&bytes).ok_or_else(|| self.unreadable_key(Cf::Meta, meta::TIP))?.height)
     }
+
+    /// Returns the newest version of `key` at or below `height`.
+    pub(crate) fn version_in(&self, view: &K::View<'_>, key: &[u8], height: Height) -> Result<Option<Version>> {
+        let Some((row, value)) = view.version(&schema::version(key, height))? else { return Ok(None) };
+        let version = schema::split_version(&row).map(|(_, at)| at).zip(schema::read_version_value(&value));
+        let (at, value) = version.ok_or_else(|| self.unreadable_key(Cf::State, &row))?;
+        Ok(Some((at, value.map(<[u8]>::to_vec))))
+    }
 }
 
-impl<K: Kv> StateReader<'_, K> {
+impl<'a, K: Kv> StateReader<'a, K> {
+    fn new(store: &'a Store<K>, view: K::View<'a>, height: Height, hold: Hold<'a>) -> Self {
+        let (failure, is_told) = (OnceLock::new(), AtomicBool::new(false));
+        Self { store, view, height, _hold: hold, failure, is_told }
+    }
+
     /// Returns the height whose state is read.
     pub fn height(&self) -> Height {
         self.height
@@ -99,88 +107,57 @@ impl<K: Kv> StateReader<'_, K> {
     ///
     /// Errors: `Damaged` or `Io` when the row cannot be read.
     pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        if self.height < self.tip {
-            let next = schema::history(key, self.height.next());
-            if let Some(row) = self.view.rows(Cf::History, &schema::history_prefix(key), &next).next() {
-                let (_, old) = row?;
-                let unreadable = || self.store.unreadable_key(Cf::History, &schema::history_prefix(key));
-                return schema::read_old_value(&old).ok_or_else(unreadable);
-            }
-        }
-        self.view.get(Cf::State, key)
+        Ok(self.version(key)?.and_then(|(_, value)| value))
+    }
+
+    fn version(&self, key: &[u8]) -> Result<Option<Version>> {
+        self.store.version_in(&self.view, key, self.height)
     }
 
     /// As [`Reader::scan`], for callers that can handle an error.
     ///
-    /// Cost below the tip: the rows of the prefix, and their history in the whole window.
+    /// Cost: the keys that the prefix has at any kept height, each with a few steps or a seek, whatever the number of
+    /// its versions.
     ///
     /// Errors: `Damaged` or `Io` when a row cannot be read; `visit` was then called for the rows before it.
     pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
-        let mut now = self.view.rows(Cf::State, prefix, prefix);
-        let mut past = Past { rows: None, height: self.height, last: None };
-        if self.height < self.tip {
-            let escaped = schema::escape(prefix);
-            past.rows = Some(self.view.rows(Cf::History, &escaped, &escaped));
+        let mut rows = self.view.cursor(Cf::State, &schema::escape(prefix))?;
+        let mut next = Vec::new();
+        while let Some((row, value)) = rows.row() {
+            let unreadable = || self.store.unreadable_key(Cf::State, row);
+            let (key, at) = schema::split_version(row).ok_or_else(unreadable)?;
+            next.clear();
+            next.extend(key);
+            if at > self.height {
+                next.extend(schema::version_height(self.height));
+            } else {
+                let value = schema::read_version_value(value).ok_or_else(unreadable)?;
+                let key = schema::read_terminated(key).ok_or_else(unreadable)?;
+                if value.is_some_and(|value| !visit(&key, value)) {
+                    return Ok(());
+                }
+                schema::pass_versions(&mut next);
+            }
+            skip(&mut *rows, &next)?;
         }
-        let mut now_row = now.next().transpose()?;
-        let mut past_row = past.next(self.store)?;
-        loop {
-            // The row with the lower key comes next; for equal keys the past row replaces the current one.
-            let (from_now, from_past) = match (&now_row, &past_row) {
-                (None, None) => return Ok(()),
-                (Some(_), None) => (true, false),
-                (None, Some(_)) => (false, true),
-                (Some((key, _)), Some((old_key, _))) => (**key <= **old_key, **old_key <= **key),
-            };
-            let row = match (&now_row, &past_row) {
-                (_, Some((key, old))) if from_past => old.as_deref().map(|old| (key.as_slice(), old)),
-                (Some((key, value)), _) => Some((&**key, &**value)),
-                _ => None,
-            };
-            if row.is_some_and(|(key, value)| !visit(key, value)) {
-                return Ok(());
-            }
-            if from_now {
-                now_row = now.next().transpose()?;
-            }
-            if from_past {
-                past_row = past.next(self.store)?;
-            }
-        }
+        Ok(())
     }
 }
 
-/// Iterator over the keys that changed above `height`, ascending, with their values at `height`.
-struct Past<'a> {
-    rows: Option<Rows<'a>>,
-    height: Height,
-    last: Option<Vec<u8>>,
-}
-
-impl Past<'_> {
-    #[allow(clippy::type_complexity)] // The caller takes the pair apart immediately.
-    fn next<K: Kv>(&mut self, store: &Store<K>) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
-        let Some(rows) = &mut self.rows else { return Ok(None) };
-        for row in rows {
-            let (bytes, old) = row?;
-            let unreadable = || store.unreadable_key(Cf::History, &bytes);
-            let (key, at) = schema::unescape_history(&bytes).ok_or_else(unreadable)?;
-            if at > self.height && self.last.as_ref() != Some(&key) {
-                let old = schema::read_old_value(&old).ok_or_else(unreadable)?;
-                self.last = Some(key.clone());
-                return Ok(Some((key, old)));
-            }
+/// Moves to the first row whose key is not below `key`, and is above the current one.
+fn skip(rows: &mut dyn Cursor, key: &[u8]) -> Result<()> {
+    for _ in 0..STEPS_MAX {
+        rows.advance()?;
+        if rows.row().is_none_or(|(row, _)| row >= key) {
+            return Ok(());
         }
-        Ok(None)
     }
+    rows.seek(key)
 }
 
 /// Panics when a read failed and no caller checked for it: then a result was computed from a state with missing rows.
 impl<K: Kv> Drop for StateReader<'_, K> {
     fn drop(&mut self) {
-        if self.held {
-            lock(&self.store.window).release(self.height);
-        }
         if let Some(failure) = self.failure.get().filter(|_| !*self.is_told.get_mut() && !std::thread::panicking()) {
             panic!("a failed read of the state at height {} was ignored: {failure}", self.height);
         }
@@ -193,6 +170,14 @@ impl<K: Kv> Reader for StateReader<'_, K> {
             let _ = self.failure.set(error); // Only the first failure is kept.
             None
         })
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        let version = self.version(key).unwrap_or_else(|error| {
+            let _ = self.failure.set(error);
+            None
+        });
+        version.map(|(at, _)| at)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

@@ -16,11 +16,17 @@
 //! write buffers ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
 //!
 //! **Deletion by height.** Rows of a height are adjacent in most families: they are deleted by one range tombstone and,
-//! where a whole file is below the height, by dropping the file. In `history`, `events`, `block_hash` and `txs` a
-//! compaction filter drops rows below an atomic bound whenever a file is rewritten, at the latest after
-//! [`REWRITE_SECONDS`].
+//! where a whole file is below the height, by dropping the file. In `events`, `block_hash` and `txs` a compaction
+//! filter drops rows below an atomic bound whenever a file is rewritten, at the latest after [`REWRITE_SECONDS`]. In
+//! `state` it drops the versions that a newer one below the bound replaces, if both are in files that are rewritten
+//! together.
+//!
+//! **Versions.** All versions of a key share an entry of the Bloom filters, without the height, so a search for one key
+//! at any height asks only the files with versions of that key. The searches of a view share one iterator. The newest
+//! versions of recently written keys are known and need no search.
 
 use std::{
+    ffi::CStr,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
@@ -34,16 +40,21 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
-    DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions, SliceTransform,
-    Snapshot, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    DBRawIterator, DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions,
+    SliceTransform, Snapshot, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
+    compaction_filter::CompactionFilter,
+    compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory},
 };
 use types::{Height, blake3};
 
 use crate::{
     error::{Result, StoreError},
     folder,
-    kv::{Batch, Cf, Durability, HeightAt, Kv, Row, Rows, Stats, View, prefix_end},
-    schema::{self, HISTORY_KEY_END},
+    kv::{Batch, Cf, Cursor, Durability, HeightAt, Kv, Replaced, Row, Rows, Stats, View, prefix_end},
+    newest::Newest,
+    schema,
+    store::{FORMAT, meta},
 };
 
 /// Size of the block cache that all families share, in bytes.
@@ -64,6 +75,7 @@ pub struct RocksKv {
     path: PathBuf,
     /// For each family, the height below which the compaction filter drops rows.
     floors: Floors,
+    newest: Newest,
     writer: Mutex<Writer>,
     warnings: Vec<String>,
 }
@@ -118,6 +130,7 @@ impl RocksKv {
             let families = DB::list_cf(&Options::default(), path).map_err(|e| open_error(path, &e))?;
             let ours = |name: &str| name == DEFAULT_FAMILY || Cf::ALL.iter().any(|cf| cf.name() == name);
             if let Some(other) = families.iter().find(|name| !ours(name)) {
+                check_format(path, &families)?;
                 return Err(not_ours(path, format!("a RocksDB with a column family {other:?}")));
             }
         }
@@ -144,7 +157,7 @@ impl RocksKv {
             Access::ReadOnly => None,
         };
         let writer = Mutex::new(Writer { synced, stats: Stats::default() });
-        let kv = Self { db, path: path.to_owned(), floors, writer, warnings };
+        let kv = Self { db, path: path.to_owned(), floors, newest: Newest::default(), writer, warnings };
         kv.check_blob_files()?;
         Ok(kv)
     }
@@ -255,7 +268,7 @@ impl Kv for RocksKv {
     }
 
     fn view(&self) -> RocksView<'_> {
-        RocksView { kv: self, snapshot: self.db.snapshot() }
+        RocksView { versions: Mutex::default(), kv: self, snapshot: self.db.snapshot() }
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<()> {
@@ -267,6 +280,11 @@ impl Kv for RocksKv {
                 None => rows.delete_cf(families[op.cf as usize], &op.key),
             }
         }
+        let versions = batch.ops.iter().filter(|op| op.cf == Cf::State);
+        self.newest.write(versions.filter_map(|op| {
+            let (key, at) = schema::split_version(&op.key)?;
+            Some((key, at, op.value.is_some()))
+        }));
         let sync = durability == Durability::Synced;
         let mut options = WriteOptions::default();
         options.set_sync(sync);
@@ -329,8 +347,17 @@ impl Kv for RocksKv {
 
 /// Snapshot of the database.
 pub struct RocksView<'a> {
+    /// The iterator of all reads of single versions, made by the first of them.
+    versions: Mutex<Option<DBRawIterator<'a>>>,
     kv: &'a RocksKv,
     snapshot: Snapshot<'a>,
+}
+
+impl<'a> RocksView<'a> {
+    fn iterator(&self, cf: Cf, mut options: ReadOptions) -> DBRawIterator<'a> {
+        options.set_snapshot(&self.snapshot);
+        self.kv.db.raw_iterator_cf_opt(self.kv.family(cf), options)
+    }
 }
 
 impl View for RocksView<'_> {
@@ -339,19 +366,39 @@ impl View for RocksView<'_> {
     }
 
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
-        let mut options = ReadOptions::default();
-        // The history of one key is found with the prefix filter; any other scan needs the total order.
-        let one_key = cf == Cf::History && whole_history_key(prefix);
-        options.set_prefix_same_as_start(one_key);
-        options.set_total_order_seek(!one_key);
-        if let Some(end) = prefix_end(prefix) {
-            options.set_iterate_upper_bound(end);
-        }
+        let options = scan_options(prefix);
         let start = prefix.max(from);
         let mode = IteratorMode::From(start, Direction::Forward);
         let start = start.to_vec();
         let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode);
         Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &start, &e))))
+    }
+
+    fn cursor<'b>(&'b self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'b>> {
+        let iterator = self.iterator(cf, scan_options(prefix));
+        let mut cursor = RocksCursor { kv: self.kv, cf, prefix: prefix.to_vec(), iterator };
+        cursor.seek(prefix)?;
+        Ok(Box::new(cursor))
+    }
+
+    fn version(&self, version: &[u8]) -> Result<Option<Row>> {
+        let (key, height) = schema::split_version(version).expect("the key of a version ends with its height");
+        if let Some(newest) = self.kv.newest.height(key).filter(|newest| *newest <= height) {
+            let row = [key, &schema::version_height(newest)].concat();
+            if let Some(value) = self.get(Cf::State, &row)? {
+                return Ok(Some((row.into(), value.into())));
+            }
+        }
+        let mut iterator = self.versions.lock().expect("no thread panics while it reads");
+        let iterator = iterator.get_or_insert_with(|| {
+            let mut options = ReadOptions::default();
+            options.set_prefix_same_as_start(true);
+            self.iterator(Cf::State, options)
+        });
+        iterator.seek(version);
+        iterator.status().map_err(|e| self.kv.read_error(Cf::State, version, &e))?;
+        let row = iterator.item().filter(|(row, _)| row.len() == version.len() && row.starts_with(key));
+        Ok(row.map(|(row, value)| (row.into(), value.into())))
     }
 
     fn at_or_below(&self, cf: Cf, key: &[u8]) -> Result<Option<Row>> {
@@ -360,6 +407,76 @@ impl View for RocksView<'_> {
         let mode = IteratorMode::From(key, Direction::Reverse);
         let row = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode).next();
         row.transpose().map_err(|e| self.kv.read_error(cf, key, &e))
+    }
+}
+
+struct RocksCursor<'a> {
+    kv: &'a RocksKv,
+    cf: Cf,
+    prefix: Vec<u8>,
+    iterator: DBRawIterator<'a>,
+}
+
+impl RocksCursor<'_> {
+    /// Returns the error of the last move; `key` is the key at or after which it read.
+    fn check(&self, key: &[u8]) -> Result<()> {
+        self.iterator.status().map_err(|e| self.kv.read_error(self.cf, key, &e))
+    }
+}
+
+impl Cursor for RocksCursor<'_> {
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        let key = key.max(&self.prefix);
+        self.iterator.seek(key);
+        self.check(key)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        if self.iterator.valid() {
+            self.iterator.next();
+        }
+        self.check(&self.prefix)
+    }
+
+    fn row(&self) -> Option<(&[u8], &[u8])> {
+        self.iterator.item()
+    }
+}
+
+/// Returns the options of a scan over the keys with this prefix.
+fn scan_options(prefix: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_total_order_seek(true);
+    if let Some(end) = prefix_end(prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    options
+}
+
+/// Makes the filters of compactions of [`Cf::State`], one for each compaction.
+struct ReplacedVersions {
+    floor: Arc<AtomicU64>,
+}
+
+impl CompactionFilterFactory for ReplacedVersions {
+    type Filter = Replaced;
+
+    fn create(&mut self, _context: CompactionFilterContext) -> Replaced {
+        Replaced::new(Height(self.floor.load(Ordering::Relaxed)))
+    }
+
+    fn name(&self) -> &CStr {
+        c"cairn.replaced"
+    }
+}
+
+impl CompactionFilter for Replaced {
+    fn filter(&mut self, _level: u32, key: &[u8], _value: &[u8]) -> CompactionDecision {
+        if self.is_next(key) { CompactionDecision::Remove } else { CompactionDecision::Keep }
+    }
+
+    fn name(&self) -> &CStr {
+        c"cairn.replaced"
     }
 }
 
@@ -398,14 +515,12 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
     match cf {
         Cf::State => {
             table.set_bloom_filter(10.0, false);
-            options.set_write_buffer_size(8 << 20);
-        }
-        Cf::History => {
-            table.set_bloom_filter(10.0, false);
             table.set_whole_key_filtering(false);
-            options.set_prefix_extractor(SliceTransform::create("cairn.key", history_prefix, Some(whole_history_key)));
+            options.set_prefix_extractor(SliceTransform::create("cairn.key", key_of_version, Some(has_whole_key)));
             options.set_memtable_prefix_bloom_ratio(0.05);
             options.set_write_buffer_size(8 << 20);
+            options.set_periodic_compaction_seconds(REWRITE_SECONDS);
+            options.set_compaction_filter_factory(ReplacedVersions { floor: floor.clone() });
         }
         Cf::Blocks => {
             // Block bodies are incompressible, and moving them between levels would write them repeatedly.
@@ -425,7 +540,7 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
         }
         _ => {}
     }
-    if matches!(cf.height_at(), HeightAt::KeyEnd | HeightAt::BeforeIndex | HeightAt::ValueStart) {
+    if matches!(cf.height_at(), HeightAt::BeforeIndex | HeightAt::ValueStart) {
         options.set_periodic_compaction_seconds(REWRITE_SECONDS);
         options.set_compaction_filter("cairn.floor", move |_level, key, value| match cf.height_of(key, value) {
             Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,
@@ -437,14 +552,32 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
 }
 
 /// Returns true if these bytes contain a whole escaped key with its end mark.
-fn whole_history_key(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| pair == HISTORY_KEY_END)
+fn has_whole_key(bytes: &[u8]) -> bool {
+    schema::terminated_length(bytes).is_some()
 }
 
 /// Returns the escaped key with its end mark, without the height.
-fn history_prefix(bytes: &[u8]) -> &[u8] {
-    let end = bytes.windows(2).position(|pair| pair == HISTORY_KEY_END);
-    end.map_or(bytes, |end| &bytes[..end + HISTORY_KEY_END.len()])
+fn key_of_version(bytes: &[u8]) -> &[u8] {
+    schema::terminated_length(bytes).map_or(bytes, |length| &bytes[..length])
+}
+
+/// Checks the format number of a database with other families than ours, which an older version of Cairn may have
+/// written.
+///
+/// Errors: `OtherFormat` if it has another number.
+fn check_format(path: &Path, families: &[String]) -> Result<()> {
+    if !families.iter().any(|name| name == Cf::Meta.name()) {
+        return Ok(());
+    }
+    let names = [DEFAULT_FAMILY, Cf::Meta.name()];
+    let db = DB::open_cf_for_read_only(&Options::default(), path, names, false).map_err(|e| open_error(path, &e))?;
+    let family = db.cf_handle(Cf::Meta.name()).expect("it was opened");
+    let format = db.get_cf(family, meta::FORMAT).map_err(|e| database_error(path, "reading the format", &e))?;
+    let Some(got) = format.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes) else { return Ok(()) };
+    match got == FORMAT {
+        true => Ok(()),
+        false => Err(StoreError::OtherFormat { place: path.display().to_string(), got, expected: FORMAT }),
+    }
 }
 
 fn not_ours(path: &Path, found: String) -> StoreError {

@@ -24,12 +24,12 @@ pub(crate) fn last_of(at: Height) -> Vec<u8> {
 
 /// Marks the end of an escaped key. Inside an escaped key `00` is always followed by `FF`, so the mark sorts below any
 /// continuation.
-pub(crate) const HISTORY_KEY_END: [u8; 2] = [0, 0];
+pub(crate) const KEY_END: [u8; 2] = [0, 0];
 
-/// Escapes a state key: `00` becomes `00 FF`, so that the rows of one key are adjacent and keys keep their order.
-/// Without the end mark, the escaped form of a prefix of a key is a prefix of the key's escaped form.
+/// Escapes a key: `00` becomes `00 FF`, so that the rows of one key are adjacent and keys keep their order. Without the
+/// end mark, the escaped form of a prefix of a key is a prefix of the key's escaped form.
 pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(key.len() + HISTORY_KEY_END.len() + 8);
+    let mut escaped = Vec::with_capacity(key.len() + KEY_END.len() + 8);
     for byte in key {
         escaped.push(*byte);
         if *byte == 0 {
@@ -39,21 +39,16 @@ pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// Returns the part of a history key that all heights of one state key share.
-pub(crate) fn history_prefix(key: &[u8]) -> Vec<u8> {
-    terminated(key)
-}
-
 /// Escapes a key and appends the end mark, so that more bytes can follow.
 pub(crate) fn terminated(key: &[u8]) -> Vec<u8> {
     let mut bytes = escape(key);
-    bytes.extend(HISTORY_KEY_END);
+    bytes.extend(KEY_END);
     bytes
 }
 
 /// Decodes the result of [`terminated`]; `None` for other bytes.
 pub(crate) fn read_terminated(bytes: &[u8]) -> Option<Vec<u8>> {
-    let escaped = bytes.strip_suffix(&HISTORY_KEY_END)?;
+    let escaped = bytes.strip_suffix(&KEY_END)?;
     let mut key = Vec::with_capacity(escaped.len());
     let mut rest = escaped.iter();
     while let Some(byte) = rest.next() {
@@ -77,33 +72,88 @@ pub(crate) fn terminated_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Returns the key of the row that holds the value of `key` before height `at`.
-pub(crate) fn history(key: &[u8], at: Height) -> Vec<u8> {
-    let mut bytes = history_prefix(key);
-    bytes.extend(height(at));
+/// Returns the row of the version of `key` that height `at` wrote: the rows of one key ascend from the newest version
+/// to the oldest. Versions above `at` sort below this row.
+pub(crate) fn version(key: &[u8], at: Height) -> Vec<u8> {
+    let mut bytes = terminated(key);
+    bytes.extend(version_height(at));
     bytes
 }
 
-/// Splits a history key into state key and height; `None` for bytes that [`history`] did not make.
-pub(crate) fn unescape_history(bytes: &[u8]) -> Option<(Vec<u8>, Height)> {
-    let (key, at) = bytes.split_last_chunk::<8>()?;
-    Some((read_terminated(key)?, Height(u64::from_be_bytes(*at))))
+/// Encodes the height of a version: the complement, so that the newest version is first.
+pub(crate) fn version_height(at: Height) -> [u8; VERSION_HEIGHT_BYTES] {
+    (!at.0).to_be_bytes()
 }
 
-/// Encodes the old value of a key: `00` for none, otherwise `01` and the value.
-pub(crate) fn old_value(value: Option<&[u8]>) -> Vec<u8> {
+pub(crate) const VERSION_HEIGHT_BYTES: usize = 8;
+
+/// Splits the row of a version into the [`terminated`] key and the height; `None` if it is shorter than a height.
+pub(crate) fn split_version(row: &[u8]) -> Option<(&[u8], Height)> {
+    let (key, at) = row.split_last_chunk::<VERSION_HEIGHT_BYTES>()?;
+    Some((key, Height(!u64::from_be_bytes(*at))))
+}
+
+/// Appends bytes to a [`terminated`] key, so that the result is above all its versions and below those of other keys
+/// above it.
+pub(crate) fn pass_versions(key: &mut Vec<u8>) {
+    key.extend([0xFF; VERSION_HEIGHT_BYTES + 1]);
+}
+
+/// Encodes the value of a version: `00` for a deletion, otherwise `01` and the value.
+pub(crate) fn version_value(value: Option<&[u8]>) -> Vec<u8> {
     match value {
         None => vec![0],
         Some(value) => [&[1], value].concat(),
     }
 }
 
-/// Decodes the result of [`old_value`]; the outer `None` stands for invalid bytes.
-pub(crate) fn read_old_value(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
+/// Decodes the result of [`version_value`]; the outer `None` stands for invalid bytes.
+pub(crate) fn read_version_value(bytes: &[u8]) -> Option<Option<&[u8]>> {
     match bytes.split_first()? {
         (0, []) => Some(None),
-        (1, value) => Some(Some(value.to_vec())),
+        (1, value) => Some(Some(value)),
         _ => None,
+    }
+}
+
+/// Adds a key to the list of the keys that a height changed, which ascend: twice its length, plus 1 for a deletion, as
+/// a variable-length number, then the key.
+pub(crate) fn push_change(list: &mut Vec<u8>, key: &[u8], is_deletion: bool) {
+    prost::encoding::encode_varint(2 * key.len() as u64 + u64::from(is_deletion), list);
+    list.extend(key);
+}
+
+/// Iterator over the keys in a list of changes; true stands for a deletion. An item that is `None` stands for invalid
+/// bytes, and is the last one.
+pub(crate) struct Changes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Changes<'a> {
+    pub(crate) fn new(list: &'a [u8]) -> Self {
+        Self { rest: list }
+    }
+
+    fn read(&mut self) -> Option<(&'a [u8], bool)> {
+        let number = prost::encoding::decode_varint(&mut self.rest).ok()?;
+        let (key, rest) = self.rest.split_at_checked(usize::try_from(number / 2).ok()?)?;
+        self.rest = rest;
+        Some((key, number % 2 == 1))
+    }
+}
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = Option<(&'a [u8], bool)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let change = self.read();
+        if change.is_none() {
+            self.rest = &[];
+        }
+        Some(change)
     }
 }
 
@@ -226,19 +276,6 @@ struct HeadRecord {
     txs: u32,
 }
 
-/// The keys that a height changed, ascending.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ChangesRecord {
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    pub(crate) keys: Vec<Vec<u8>>,
-}
-
-impl ChangesRecord {
-    pub(crate) fn decode_from(bytes: &[u8]) -> Option<Self> {
-        <Self as Message>::decode(bytes).ok()
-    }
-}
-
 impl Tip {
     pub(crate) fn encode(&self) -> Vec<u8> {
         TipRecord {
@@ -328,26 +365,41 @@ mod tests {
 
     proptest! {
         #[test]
-        fn history_keys_sort_by_key_then_height_and_come_back(a in key(), b in key(), h in 0u64..4, i in 0u64..4) {
-            let (left, right) = (history(&a, Height(h)), history(&b, Height(i)));
-            prop_assert_eq!(left.cmp(&right), (&a, h).cmp(&(&b, i)));
-            prop_assert_eq!(unescape_history(&left), Some((a.clone(), Height(h))));
+        fn versions_sort_by_key_then_newest_first_and_come_back(a in key(), b in key(), h in 0u64..4, i in 0u64..4) {
+            let (left, right) = (version(&a, Height(h)), version(&b, Height(i)));
+            prop_assert_eq!(left.cmp(&right), (&a, i).cmp(&(&b, h)));
+            let (end, at) = split_version(&left).unwrap();
+            prop_assert_eq!((read_terminated(end), at), (Some(a.clone()), Height(h)));
             prop_assert_eq!(escape(&b).starts_with(&escape(&a)), b.starts_with(&a));
         }
 
         #[test]
+        fn changes_come_back_in_their_order(changes in proptest::collection::vec((key(), any::<bool>()), 0..6)) {
+            let mut list = Vec::new();
+            changes.iter().for_each(|(key, is_deletion)| push_change(&mut list, key, *is_deletion));
+            let read: Option<Vec<_>> = Changes::new(&list).collect();
+            prop_assert_eq!(read, Some(changes.iter().map(|(key, is)| (key.as_slice(), *is)).collect()));
+        }
+
+        #[test]
         fn foreign_bytes_are_refused_not_panicked_on(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = (unescape_history(&bytes), read_old_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
+            let _ = (split_version(&bytes).map(|(key, _)| read_terminated(key)), Changes::new(&bytes).count());
+            let _ = (read_version_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
             let _ = (Tip::decode(&bytes), Genesis::decode(&bytes), Head::decode(&bytes));
         }
     }
 
     #[test]
     fn golden_bytes_of_keys() {
-        assert_eq!(history(&[7, 0, 9], Height(258)), [7, 0, 0xFF, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
-        assert_eq!(old_value(None), [0]);
-        assert_eq!(old_value(Some(&[5])), [1, 5]);
-        assert_eq!(read_old_value(&[0, 1]), None);
+        let row = [7, 0, 0xFF, 9, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFD];
+        assert_eq!(version(&[7, 0, 9], Height(258)), row);
+        assert_eq!(version_value(None), [0]);
+        assert_eq!(version_value(Some(&[5])), [1, 5]);
+        assert_eq!(read_version_value(&[0, 1]), None);
+        let mut list = Vec::new();
+        push_change(&mut list, &[7, 8], false);
+        push_change(&mut list, &[9], true);
+        assert_eq!(list, [4, 7, 8, 3, 9]);
         assert_eq!(tx_position(Height(1), 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
         let id = BlockId { hash: blake3(b"a"), parts: PartSetHeader { total: 3, hash: blake3(b"b") } };
         assert_eq!(read_block_id(&block_id(&id)), Some(id));

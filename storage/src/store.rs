@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use prost::Message;
 use types::{
     Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, ValidatorSet, Wire,
     WriteSet, results_hash,
@@ -15,12 +14,12 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
-    schema::{self, ChangesRecord, Genesis, Head, Tip},
+    schema::{self, Genesis, Head, Tip},
     window::Window,
 };
 
 /// Format number of keys and values. A change of either needs a new number.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
@@ -130,7 +129,7 @@ pub struct CommitBatch<'a> {
     pub seen_commit: &'a Commit,
     /// Results of executing the block; their `app_hash` becomes the tip's.
     pub results: &'a BlockResults,
-    /// Writes of executing the block. Rows that do not change are left out of the change record.
+    /// Rows that executing the block changed. They are not compared with the stored ones: each counts as a change.
     pub writes: &'a WriteSet,
     /// Validator set of this height + 2.
     pub validators: &'a ValidatorSet,
@@ -268,7 +267,7 @@ impl<K: Kv> Store<K> {
         let (mut batch, mut bytes) = (Batch::new(), 0);
         for (key, value) in rows {
             bytes += key.len() + value.len();
-            batch.put(Cf::State, key, value);
+            batch.put(Cf::State, schema::version(&key, tip.height), schema::version_value(Some(&value)));
             if bytes >= GENESIS_BATCH_BYTES {
                 self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
                 bytes = 0;
@@ -344,7 +343,7 @@ impl<K: Kv> Store<K> {
         };
         let mut batch = Batch::new();
         self.put_block(&mut batch, commit, &writer.pending);
-        self.put_writes(&mut batch, height, commit.writes)?;
+        put_writes(&mut batch, height, commit.writes);
         put_rules(&mut batch, &writer, commit);
         batch.put(Cf::Meta, meta::TIP, tip.encode());
         self.kv.write(batch, Durability::Buffered)?;
@@ -381,26 +380,6 @@ impl<K: Kv> Store<K> {
             batch.put(Cf::Txs, tx.0, schema::tx_position(height, index as u32));
         }
         index::put(batch, height, commit.results);
-    }
-
-    /// Adds the state rows, their old values, and the list of changed keys to the batch.
-    fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
-        let written: Vec<&[u8]> = writes.0.keys().map(Vec::as_slice).collect();
-        let held = self.kv.multi_get(Cf::State, &written)?;
-        let mut changes = ChangesRecord::default();
-        for ((key, value), old) in writes.0.iter().zip(held) {
-            if *value == old {
-                continue;
-            }
-            batch.put(Cf::History, schema::history(key, height), schema::old_value(old.as_deref()));
-            match value {
-                Some(value) => batch.put(Cf::State, key.clone(), value.clone()),
-                None => batch.delete(Cf::State, key.clone()),
-            }
-            changes.keys.push(key.clone());
-        }
-        batch.put(Cf::Changes, schema::height(height), changes.encode_to_vec());
-        Ok(())
     }
 
     /// Makes `hard_state` durable with one sync, and with it the bytes of blocks of its height and everything written
@@ -529,6 +508,16 @@ impl<K: Kv> Store<K> {
         let unreadable = || self.damaged(format!("its {} is unreadable", String::from_utf8_lossy(name)));
         decode(&bytes).map(Some).ok_or_else(unreadable)
     }
+}
+
+/// Adds a version of each changed row, and the list of changed keys, to the batch.
+fn put_writes(batch: &mut Batch, height: Height, writes: &WriteSet) {
+    let mut list = Vec::new();
+    for (key, value) in &writes.0 {
+        batch.put(Cf::State, schema::version(key, height), schema::version_value(value.as_deref()));
+        schema::push_change(&mut list, key, value.is_none());
+    }
+    batch.put(Cf::Changes, schema::height(height), list);
 }
 
 /// Adds the validator set and the parameters to the batch, where they differ from what the rows below imply.

@@ -6,7 +6,7 @@
 //! | `blocks` | bytes whose parts hash to the block id; a block with that header and the content that it names |
 //! | `commits` | of this height and for its block |
 //! | `results` | of this height; results and app hash as in the next header |
-//! | `changes` | of this height; every change has a row in `history` |
+//! | `changes` | of this height; every key has a version of this height in `state` |
 //! | `validators`, `params` | in force at this height, with the hashes in the header |
 //! | `block_hash`, `txs` | from the block's hash and the ids of its transactions back to the block |
 //! | `events` | a row for each attribute in the results that is marked for indexing |
@@ -23,7 +23,7 @@ use crate::{
     error::StoreError,
     index,
     kv::{Cf, HeightAt, Kv, View},
-    schema::{self, ChangesRecord, Genesis, Head, Tip},
+    schema::{self, Genesis, Head, Tip},
     store::{Store, genesis_tip, meta},
 };
 
@@ -307,17 +307,19 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    /// Verifies the change record, and that every key in it has a row in `history`.
+    /// Verifies the list of changed keys, and that every key in it has a version of this height.
     fn changes(&mut self, height: Height) {
-        let read = |bytes: &[u8]| ChangesRecord::decode_from(bytes);
-        let Some(record) = self.of_height(Cf::Changes, height, read) else { return };
-        for key in record.keys {
-            let row = schema::history(&key, height);
-            match self.store.kv().get(Cf::History, &row) {
-                Ok(Some(old)) if schema::read_old_value(&old).is_some() => {}
+        let read = |bytes: &[u8]| {
+            let keys: Option<Vec<_>> = schema::Changes::new(bytes).map(|change| Some(change?.0.to_vec())).collect();
+            keys.filter(|keys| keys.is_sorted())
+        };
+        for key in self.of_height(Cf::Changes, height, read).into_iter().flatten() {
+            let row = schema::version(&key, height);
+            match self.store.kv().get(Cf::State, &row) {
+                Ok(Some(value)) if schema::read_version_value(&value).is_some() => {}
                 Ok(None) if self.store.check_kept(height).is_err() => return,
-                Ok(_) => self.find(Cf::History, height, &row, "the row is missing or unreadable"),
-                Err(error) => self.failed(Cf::History, Some(height), &row, &error),
+                Ok(_) => self.find(Cf::State, height, &row, "the row is missing or unreadable"),
+                Err(error) => self.failed(Cf::State, Some(height), &row, &error),
             }
         }
     }
@@ -441,12 +443,15 @@ impl<K: Kv> Verification<'_, K> {
             }
             Cf::BlockHash => key.len() == 32 && schema::read_height(value).is_some(),
             Cf::Txs => key.len() == 32 && schema::read_tx_position(value).is_some(),
-            Cf::History => schema::unescape_history(key).is_some() && schema::read_old_value(value).is_some(),
+            Cf::State => {
+                let is_key = schema::split_version(key).is_some_and(|(key, _)| schema::read_terminated(key).is_some());
+                is_key && schema::read_version_value(value).is_some()
+            }
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
-            // `State` belongs to the application; the rows of heights were already verified with their height.
-            Cf::State | Cf::Heads | Cf::Commits | Cf::Results | Cf::Changes => true,
+            // The rows of heights were already verified with their height.
+            Cf::Heads | Cf::Commits | Cf::Results | Cf::Changes => true,
         };
         if !is_readable {
             self.report.find(cf, height, key, "the row is not of its family's shape");

@@ -1,7 +1,8 @@
 //! The kept window: its start, the readers below it, and deletion of the rows under it.
 //!
 //! Moving the window writes one small row. Only every [`FORGET_STEP`] heights the move is synced and the database then
-//! receives the order to delete: rows that are gone from the disk were durably outside the window before (S7).
+//! receives the order to delete: rows that are gone from the disk were durably outside the window before (S7). Deletions
+//! in the state that left the window are then removed one by one, because no compaction can.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +18,24 @@ use crate::{
 /// Number of heights that are deleted together, with one sync and one range tombstone per family.
 pub const FORGET_STEP: u64 = 64;
 
+/// Bytes of removed deletions at which a batch is written.
+const SWEEP_BATCH_BYTES: usize = 1 << 20;
+
 /// Start of the window, and the heights that are being read.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     earliest: Height,
     /// The database has received the order to delete everything below this height.
     forgotten: Height,
+    /// The deletions below this height are removed; the next synced write makes that durable.
+    swept: Height,
     /// Heights that are being read, and the number of readers of each.
     held: BTreeMap<Height, usize>,
 }
 
 impl Window {
     pub(crate) fn new(earliest: Height) -> Self {
-        Self { earliest, forgotten: earliest, held: BTreeMap::new() }
+        Self { earliest, forgotten: earliest, swept: Height::GENESIS, held: BTreeMap::new() }
     }
 
     /// Registers a reader of the state at `height`.
@@ -53,7 +59,8 @@ impl Window {
         }
     }
 
-    /// Returns the height below which no reader, old or new, needs a row: a reader of height h needs the rows above h.
+    /// Returns the height below which no reader, old or new, needs a row that is replaced: a reader of height h needs
+    /// the rows above h, and the versions that h replaced.
     fn unneeded_below(&self) -> Height {
         self.held.first_key_value().map_or(self.earliest, |(lowest, _)| self.earliest.min(lowest.next()))
     }
@@ -92,16 +99,51 @@ impl<K: Kv> Store<K> {
         if forget {
             let below = lock(&self.window).unneeded_below();
             self.forget(below)?;
-            lock(&self.window).forgotten = below;
+            self.sweep(below)?;
+            let mut window = lock(&self.window);
+            (window.forgotten, window.swept) = (below, below);
         }
         Ok(())
+    }
+
+    /// Removes the deletions of the heights below `below`, and the versions under them, where no newer version below
+    /// `below` replaces them.
+    ///
+    /// The database cannot do this by itself: a compaction sees some of the files, and if it dropped a deletion while
+    /// another file has an older version, that version would appear again.
+    fn sweep(&self, below: Height) -> Result<()> {
+        let last = below.prev().unwrap_or_default();
+        let view = self.kv.view();
+        let mut batch = Batch::new();
+        let mut lists = view.cursor(Cf::Changes, &[])?;
+        while let Some((height, list)) = lists.row() {
+            let unreadable = || self.unreadable_key(Cf::Changes, height);
+            let at = schema::read_height(height).ok_or_else(unreadable)?;
+            if at >= below {
+                break;
+            }
+            for change in schema::Changes::new(list) {
+                let (key, is_deletion) = change.ok_or_else(unreadable)?;
+                if is_deletion && self.version_in(&view, key, last)? == Some((at, None)) {
+                    let versions = view.rows(Cf::State, &schema::terminated(key), &schema::version(key, at));
+                    versions.into_iter().try_for_each(|row| row.map(|(row, _)| batch.delete(Cf::State, row)))?;
+                }
+                if batch.bytes() >= SWEEP_BATCH_BYTES {
+                    self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
+                }
+            }
+            lists.advance()?;
+        }
+        if batch.is_empty() { Ok(()) } else { self.kv.write(batch, Durability::Buffered) }
     }
 
     /// Allows the database to delete rows below a height that is durably outside the window.
     pub(crate) fn forget(&self, below: Height) -> Result<()> {
         for cf in Cf::ALL {
             let below = match cf {
-                Cf::Meta | Cf::State => continue,
+                Cf::Meta => continue,
+                // The lists are needed until the deletions in them are durably removed.
+                Cf::Changes => below.min(lock(&self.window).swept),
                 Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &schema::height(below))? {
                     Some((in_force, _)) => schema::read_height(&in_force).ok_or_else(|| self.unreadable(cf, below))?,
                     None => continue,

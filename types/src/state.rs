@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Height;
+
 /// State at one height. Keys are ordered bytewise.
 ///
 /// Reads return no errors, so that the application's rules need no error handling: a reader that fails answers as if
@@ -11,6 +13,12 @@ use std::collections::BTreeMap;
 pub trait Reader {
     /// Returns the value under `key`, if there is one.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Returns the height that last changed the row under `key`, at or below the height of this state.
+    ///
+    /// A deletion is a change as long as it is kept; `None` if there is neither a row nor a kept deletion. The rows of
+    /// the genesis state have the height before the initial one.
+    fn changed_at(&self, key: &[u8]) -> Option<Height>;
 
     /// Calls `visit` with each row whose key starts with `prefix`, in ascending order, until it returns false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
@@ -28,6 +36,10 @@ impl<R: Reader + ?Sized> Reader for &R {
         (**self).get(key)
     }
 
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        (**self).changed_at(key)
+    }
+
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         (**self).scan(prefix, visit);
     }
@@ -37,10 +49,14 @@ impl<R: Reader + ?Sized> Reader for &R {
     }
 }
 
-/// State in memory, for tests and for the genesis state.
+/// State in memory, for tests and for the genesis state. Its rows have height 0.
 impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         BTreeMap::get(self, key).cloned()
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.contains_key(key).then_some(Height::GENESIS)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

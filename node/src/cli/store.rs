@@ -149,7 +149,7 @@ fn verify_trees<K: Kv>(store: &Store<K>, report: &mut Report) {
         let expected = store.header(earliest)?.app_hash;
         check_root(store, &store.reader_at(below)?, expected)
     });
-    for (cf, height, checked) in [(Cf::State, Some(tip.height), Some(at_tip)), (Cf::History, below, at_earliest)] {
+    for (cf, height, checked) in [(Cf::State, Some(tip.height), Some(at_tip)), (Cf::State, below, at_earliest)] {
         match checked {
             None | Some(Ok(None)) => {}
             Some(Ok(Some(reason))) => report.find(cf, height, &[], reason),

@@ -228,6 +228,11 @@ impl Chain {
     }
 }
 
+/// Returns the key in `Cf::State` of the version of `key` that a height wrote; `key` has no zero bytes.
+pub fn version(key: &[u8], height: u64) -> Vec<u8> {
+    [key, &[0, 0], &(!height).to_be_bytes()].concat()
+}
+
 /// Returns the rows that the writes set.
 pub fn rows_of(writes: &WriteSet) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     writes.0.clone().into_iter().filter_map(|(key, value)| Some((key, value?)))

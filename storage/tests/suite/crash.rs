@@ -1,7 +1,7 @@
 //! Proves that the store stays at a whole height after crashes at every write and after power losses that revert
 //! unsynced writes.
 
-use storage::{FORGET_STEP, Fault, Kv, MemDisk, MemKv, Store, StoreError};
+use storage::{Cf, FORGET_STEP, Fault, Kv, MemDisk, MemKv, Store, StoreError};
 use types::{HardState, Height, Reader, Round, Step, WriteSet};
 
 use crate::chain::{Chain, chain_id, writes};
@@ -35,8 +35,9 @@ fn check_whole(store: &Store<MemKv>, chain: &Chain) {
         assert_eq!(store.block(tip.height).unwrap(), made.block);
         assert_eq!(store.results(tip.height).unwrap(), made.results);
         assert_eq!(store.commit(tip.height).unwrap(), made.seen_commit);
-        let changes = store.change_record(tip.height).unwrap();
-        assert_eq!(changes.len(), made.writes.0.len());
+        let below = tip.height.prev().unwrap().max(store.earliest().prev().unwrap());
+        let changes: Vec<_> = store.changed_since(below, b"").unwrap().map(Result::unwrap).collect();
+        assert_eq!(changes, made.writes.0.keys().map(|key| (key.clone(), tip.height)).collect::<Vec<_>>());
         let tx = made.block.tx_ids().next().unwrap();
         assert_eq!(store.tx(&tx).unwrap(), Some((tip.height, 0)));
     }
@@ -186,23 +187,83 @@ fn a_handle_from_before_a_crash_writes_nothing() {
     new.commit_block(&made.batch()).unwrap();
 }
 
+/// Keys of a megabyte, so that a rewind takes several batches.
 #[test]
-fn an_interrupted_rewind_is_continued() {
-    for nth in 0..6 {
-        let disk = MemDisk::new();
-        let store = open(&disk);
-        let mut chain = Chain::start(&store, 1, row(0));
-        for n in 1..=8 {
-            chain.commit(&store, row(n));
+fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
+    let large = |n: u64| {
+        let key = |byte: u8| vec![byte; 1 << 20];
+        let rows = [(key(1), Some(vec![n as u8])), (key(2 + n as u8), Some(vec![1])), (key(1 + n as u8), None)];
+        let mut writes = WriteSet(rows.into());
+        writes.0.extend(row(n).0);
+        writes
+    };
+    let made = MemDisk::new();
+    let store = open(&made);
+    let mut chain = Chain::start(&store, 1, row(0));
+    for n in 1..=8 {
+        chain.commit(&store, large(n));
+    }
+    store.sync().unwrap();
+    drop(store);
+    for fault in [Fault::Lost, Fault::Kept] {
+        let mut interrupted = 0;
+        for nth in 0.. {
+            for keep in [0, 1, usize::MAX] {
+                let disk = made.durable();
+                let store = open(&disk);
+                disk.fail_write(nth, fault);
+                interrupted += u64::from(store.rewind(Height(2)).is_err());
+                drop(store);
+                disk.crash(keep);
+                let store = open(&disk);
+                check_whole(&store, &chain);
+                assert_eq!(store.rewind(Height(2)).unwrap().height, Height(2));
+                check_whole(&store, &chain);
+                assert_eq!(store.verification().finish().findings, []);
+                for height in 3..=8 {
+                    store.commit_block(&chain.made[&Height(height)].batch()).unwrap();
+                }
+                check_whole(&store, &chain);
+            }
+            if interrupted < 3 * (nth + 1) {
+                assert!(nth > 3, "{nth} writes");
+                break;
+            }
         }
-        store.sync().unwrap();
-        disk.fail_write(nth, Fault::Lost);
-        assert!(store.rewind(Height(3)).is_err());
-        drop(store);
-        disk.crash(usize::MAX);
-        let store = open(&disk);
-        check_whole(&store, &chain);
-        assert_eq!(store.rewind(Height(3)).unwrap().height, Height(3));
-        check_whole(&store, &chain);
+    }
+}
+
+/// Each height deletes the row of the height before, so every step of the window removes deletions.
+#[test]
+fn a_crash_while_deletions_are_removed_brings_nothing_back() {
+    let short =
+        |n: u64| writes([(&n.to_be_bytes(), Some(b"x")), (&(n - 1).to_be_bytes(), None), (b"counter", Some(b"c"))]);
+    let made = MemDisk::new();
+    let store = open(&made);
+    let mut chain = Chain::start(&store, 1, row(0));
+    for n in 1..=5 * FORGET_STEP {
+        chain.commit(&store, short(n));
+    }
+    store.sync().unwrap();
+    drop(store);
+    let steps = [1, 2, 3].map(|step| Height(step * FORGET_STEP + 1));
+    for fault in [Fault::Lost, Fault::Kept] {
+        for nth in 0..6 {
+            for keep in [0, 1, usize::MAX] {
+                let disk = made.durable();
+                let store = open(&disk);
+                disk.fail_write(nth, fault);
+                let pruned = steps.iter().try_for_each(|step| store.prune(*step));
+                assert!(pruned.is_err());
+                drop(store);
+                disk.crash(keep);
+                let store = open(&disk);
+                check_whole(&store, &chain);
+                store.prune(chain.height).unwrap();
+                check_whole(&store, &chain);
+                let rows = disk.dump().iter().filter(|(cf, _, _)| *cf == Cf::State).count();
+                assert_eq!(rows, 5, "two versions of the counter and of the deleted row, and the last row");
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use storage::{Batch, Cf, Durability::*, Kv, View};
 use types::Height;
 
-use crate::chain::Rig;
+use crate::chain::{Rig, version};
 
 on_both!(
     a_batch_is_atomic_and_its_later_changes_win,
@@ -128,11 +128,11 @@ fn forget_below_keeps_rows_at_and_above_the_height<R: Rig>() {
     let mut batch = Batch::new();
     for h in 0..300 {
         batch.put(Cf::Heads, height(h), [1]);
-        batch.put(Cf::History, [b"key\0\0".as_slice(), &height(h)].concat(), [1]);
+        batch.put(Cf::State, version(b"key", h), [1]);
         batch.put(Cf::Txs, (h * 7919).to_le_bytes(), [height(h).as_slice(), &[0; 4]].concat());
     }
     kv.write(batch, Synced).unwrap();
-    for cf in [Cf::Heads, Cf::History, Cf::Txs] {
+    for cf in [Cf::Heads, Cf::State, Cf::Txs] {
         kv.forget_below(cf, Height(200)).unwrap();
         kv.forget_below(cf, Height(100)).unwrap();
         let view = kv.view();

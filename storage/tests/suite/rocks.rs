@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, StoreError, View};
@@ -306,7 +307,7 @@ fn pruned_heights_free_their_disk_space() {
     store.kv().compact().unwrap();
     let after = sizes(&store);
     for ((name, before), (_, after)) in before.iter().zip(&after) {
-        if ["blocks", "history", "txs", "block_hash"].contains(name) {
+        if ["blocks", "state", "txs", "block_hash"].contains(name) {
             assert!(after * 2 < *before, "{name}: {before} bytes before, {after} after");
         }
     }
@@ -329,8 +330,74 @@ fn compaction_spares_the_rows_of_a_held_reader() {
     store.prune(Height(FORGET_STEP + 8)).unwrap();
     store.kv().compact().unwrap();
     assert_eq!(held.get(b"a"), Some(7u64.to_be_bytes().to_vec()));
-    let fresh = store.kv().view().rows(Cf::History, b"", b"").count() as u64;
-    assert_eq!(fresh, 2 * FORGET_STEP - 7, "and deletes rows that are not needed");
+    let rows = || store.kv().view().rows(Cf::State, b"", b"").count() as u64;
+    assert_eq!(rows(), 2 * FORGET_STEP - 6, "and deletes versions that are not needed");
+    assert_eq!(held.changed_at(b"a"), Some(Height(7)));
+    drop(held);
+    let tip = store.reader().unwrap();
+    store.prune(Height(2 * FORGET_STEP)).unwrap();
+    chain.commit(&store, writes([(b"a", None)]));
+    for n in 0..3 * FORGET_STEP {
+        chain.commit(&store, writes([(b"b", Some(&n.to_be_bytes()))]));
+        store.prune(chain.height).unwrap();
+    }
+    store.kv().compact().unwrap();
+    assert_eq!(tip.get(b"a"), Some((2 * FORGET_STEP).to_be_bytes().to_vec()), "a reader of the tip is held too");
+    drop(tip);
+    for _ in 0..2 * FORGET_STEP {
+        chain.commit(&store, WriteSet::default());
+        store.prune(chain.height).unwrap();
+    }
+    store.kv().compact().unwrap();
+    assert_eq!(rows(), 1, "the deleted key has no row, the other one version");
+}
+
+/// Files are rewritten while readers on other threads read and the window moves.
+#[test]
+fn compactions_do_not_disturb_readers() {
+    let rig = RocksRig::new();
+    let store = open(&rig);
+    let all = |n: u64| WriteSet((0u8..20).map(|key| (vec![key], Some(n.to_be_bytes().to_vec()))).collect());
+    let mut chain = Chain::start(&store, 1, all(0));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.kv().compact().unwrap();
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let Ok(reader) = store.reader_at(store.earliest()) else { continue };
+                let expected = Some(reader.height().0.to_be_bytes().to_vec());
+                for key in 0u8..20 {
+                    assert_eq!(reader.get(&[key]), expected, "at height {}", reader.height());
+                }
+            }
+        });
+        for n in 1..=6 * FORGET_STEP {
+            chain.commit(&store, all(n));
+            store.prune(Height(n.saturating_sub(5))).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A home of a version of Cairn that had more families is refused for its format, not as another program's.
+#[test]
+fn a_store_with_other_families_is_refused_for_its_format() {
+    let (_rig, path) = made(false);
+    let families = Cf::ALL.map(Cf::name).into_iter().chain(["default"]);
+    let mut db = rocksdb::DB::open_cf(&rocksdb::Options::default(), &path, families).unwrap();
+    db.create_cf("history", &rocksdb::Options::default()).unwrap();
+    drop(db);
+    assert!(matches!(RocksKv::open(&path), Err(StoreError::NotOurs { .. })), "our format has no such family");
+    let families = Cf::ALL.map(Cf::name).into_iter().chain(["default", "history"]);
+    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), &path, families).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), "format", 2u32.to_be_bytes()).unwrap();
+    drop(db);
+    let error = RocksKv::open(&path).err().unwrap();
+    assert!(matches!(error, StoreError::OtherFormat { got: 2, .. }), "{error}");
 }
 
 /// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.

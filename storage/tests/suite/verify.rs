@@ -3,7 +3,7 @@
 use storage::{Batch, Cf, Durability, Finding, Kv, Store, StoreError, View};
 use types::{BlockId, Event, Height, Reader, Wire, WriteSet};
 
-use crate::chain::{Chain, Rig, open, writes};
+use crate::chain::{Chain, Rig, open, version, writes};
 
 const HEIGHTS: u64 = 20;
 
@@ -48,8 +48,8 @@ fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
     assert_eq!(report.findings, []);
     assert_eq!((report.earliest, report.tip, report.heights), (Height(1), Height(HEIGHTS), HEIGHTS));
     let rows = |cf: Cf| report.families.iter().find(|family| family.cf == cf).unwrap().rows;
-    assert_eq!([Cf::Blocks, Cf::Results, Cf::Txs, Cf::State].map(rows), [HEIGHTS, HEIGHTS, HEIGHTS, 8]);
-    assert_eq!(rows(Cf::History), 8 * HEIGHTS);
+    assert_eq!([Cf::Blocks, Cf::Results, Cf::Txs].map(rows), [HEIGHTS; 3]);
+    assert_eq!(rows(Cf::State), 8 * (HEIGHTS + 1));
 
     // There are also no findings while the window moves and a block above the tip is pending.
     let next = chain.next(state(77), vec![b"pending".to_vec()]);
@@ -64,7 +64,7 @@ fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
 
 fn each_damage_is_found_at_its_place<R: Rig>() {
     type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
-    let injuries: [Injury<R::Kv>; 25] = [
+    let injuries: [Injury<R::Kv>; 28] = [
         ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
         ("a head is another height's", Cf::Heads, Some(5), |store, batch| {
             batch.put(Cf::Heads, key(5), store.kv().get(Cf::Heads, &key(6)).unwrap().unwrap());
@@ -91,13 +91,16 @@ fn each_damage_is_found_at_its_place<R: Rig>() {
             results.app_hash.0[0] ^= 1;
             batch.put(Cf::Results, key(HEIGHTS), results.encode());
         }),
-        ("a change record is missing", Cf::Changes, Some(5), |_, batch| batch.delete(Cf::Changes, key(5))),
-        ("a row of history is missing", Cf::History, Some(1), |store, batch| {
-            batch.delete(Cf::History, row(store, Cf::History, b""));
+        ("a list of changes is missing", Cf::Changes, Some(5), |_, batch| batch.delete(Cf::Changes, key(5))),
+        ("a list of changes is garbage", Cf::Changes, Some(5), |_, batch| batch.put(Cf::Changes, key(5), [8, 1])),
+        ("a version is missing", Cf::State, Some(5), |_, batch| batch.delete(Cf::State, version(b"k\x03", 5))),
+        ("a version is garbage", Cf::State, Some(0), |_, batch| {
+            batch.put(Cf::State, version(b"k\x03", 0), [7]);
         }),
-        ("a row of history is garbage", Cf::History, Some(1), |store, batch| {
-            batch.put(Cf::History, row(store, Cf::History, b""), [7]);
+        ("a version is above the tip", Cf::State, Some(90), |_, batch| {
+            batch.put(Cf::State, version(b"k\x03", 90), [0]);
         }),
+        ("a version has no key", Cf::State, None, |_, batch| batch.put(Cf::State, *b"k", [0])),
         ("a validator set is garbage", Cf::Validators, Some(1), |_, batch| {
             batch.put(Cf::Validators, key(1), [0xFF; 9])
         }),
@@ -153,21 +156,24 @@ fn each_damage_is_found_at_its_place<R: Rig>() {
 fn a_damaged_row_fails_its_readers_and_no_others<R: Rig>() {
     let (_rig, store, _) = made::<R>();
     let mut batch = Batch::new();
-    let damaged = row(&store, Cf::History, b"k\x03");
-    batch.put(Cf::History, damaged, [7]);
+    batch.put(Cf::State, version(b"k\x03", HEIGHTS), [7]);
     store.kv().write(batch, Durability::Synced).unwrap();
 
-    let reader = store.reader_at(Height(0)).unwrap();
-    assert_eq!(reader.get(b"k\x02"), Some(vec![99; 5]));
+    let reader = store.reader().unwrap();
+    assert_eq!(reader.get(b"k\x02"), Some(vec![HEIGHTS as u8 - 1; 5]));
     reader.check().unwrap();
     assert_eq!(reader.get(b"k\x03"), None);
     let error = reader.check().unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     let told = error.to_string();
-    assert!(told.contains("history") && told.contains("6b03") && told.contains("cairn restore"), "{told}");
-    let tip = store.reader().unwrap();
-    assert_eq!(tip.get(b"k\x03"), Some(vec![HEIGHTS as u8 - 1; 5]));
-    tip.check().unwrap();
+    assert!(told.contains("state") && told.contains("6b03") && told.contains("cairn restore"), "{told}");
+    assert_eq!(reader.changed_at(b"k\x03"), None);
+    for height in [0, HEIGHTS - 1] {
+        let below = store.reader_at(Height(height)).unwrap();
+        assert_eq!(below.get(b"k\x03"), Some(vec![if height == 0 { 99 } else { height as u8 - 1 }; 5]));
+        assert_eq!(below.changed_at(b"k\x03"), Some(Height(height)));
+        below.check().unwrap();
+    }
 }
 
 fn an_unchecked_failed_read_panics<R: Rig>() {

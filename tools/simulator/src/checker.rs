@@ -368,7 +368,7 @@ impl Checker {
     /// Errors: [`Broken`] if two disks differ.
     pub fn compare(&self, nodes: &[Node]) -> Result<(), Broken> {
         use storage::Cf;
-        let shared = [Cf::State, Cf::History, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
+        let shared = [Cf::State, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
         let mut at: BTreeMap<Height, (usize, Vec<(Cf, Vec<u8>, Vec<u8>)>)> = BTreeMap::new();
         for node in nodes.iter().filter(|node| node.is_correct() && node.alive.is_some()) {
             let mut rows = node.disk.dump();
