@@ -28,8 +28,8 @@ fn until_it_signs(c: &mut World, node: usize) -> Checked {
     signs.map_err(|Broken(what)| Broken(format!("{what}; n{node} is silent: {:?}", c.silence(node))))
 }
 
-/// Returns a copy of node 3. If the signing state will be restored with it, node 3 does not propose at the next height:
-/// nothing tells it that it has, and proposals are sent before anything is heard from peers.
+/// Returns a copy of node 3. If the signing state will be restored with it, node 3 does not propose at the next height: there
+/// it is not protected (docs/operate.md), and would sign a second proposal before it hears of the first.
 fn backup_of_3(c: &mut World, state: SigningState) -> Result<Backup, Broken> {
     if state == SigningState::EquallyOld {
         c.run_until("another node's turn", MINUTE, |c| c.next_proposer(3, Round(0)) != 3)?;
