@@ -5,7 +5,9 @@
 //! | `home.rs` | finds the home folder of a command |
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
 //! | `client.rs`, `json.rs` | JSON-RPC client of a node, and access to the fields of its responses |
+//! | `node_args.rs` | the argument of all commands that ask a node |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
+//! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -33,8 +35,10 @@ mod keys;
 mod load;
 mod local;
 mod meter;
+mod node_args;
 mod output;
 mod prepare;
+mod proof;
 mod query;
 mod relay;
 mod shell;
@@ -43,12 +47,13 @@ mod signals;
 mod store;
 mod testnet;
 mod tx;
+mod verify;
 mod view;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use failure::Failure;
 use home::Home;
@@ -108,8 +113,10 @@ enum Command {
     ShowValidator,
     /// Print the id by which peers know this home's node
     ShowNodeId,
-    /// Check that stored data is complete and undamaged
-    Verify(store::Verify),
+    /// Get a proof about the state, to hand to someone who trusts no node
+    Proof(proof::Proof),
+    /// Check a proof without a node, or that stored data is complete and undamaged
+    Verify(verify::Verify),
     /// Copy the store of this home's node, also while it runs, without keys and signing record
     Backup(store::Backup),
     /// Install a copy of another node's store, made by `cairn backup`
@@ -141,24 +148,6 @@ enum Manual {
     Rpc,
 }
 
-/// Which node to ask.
-#[derive(Clone, Debug, Args)]
-pub struct NodeArgs {
-    /// RPC address of the node to query [default: the one in the home's config.toml, else http://127.0.0.1:26657]
-    #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
-    node: Option<String>,
-}
-
-impl NodeArgs {
-    /// Creates a client for the node of `--node`, else of the home's configuration, else for [`client::DEFAULT_NODE`].
-    fn client(&self, home: &Home) -> Result<client::Client, Failure> {
-        match &self.node {
-            Some(url) => client::Client::new(url),
-            None => client::Client::new(&home.rpc_address()?.unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
-        }
-    }
-}
-
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -188,7 +177,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
-        Command::Verify(args) => args.run(&Home::find(given)?),
+        Command::Proof(args) => args.run(&Home::find(given)?),
+        Command::Verify(args) => args.run(|| Home::find(given)),
         Command::Backup(args) => args.run(&Home::find(given)?),
         Command::Restore(args) => args.run(&Home::given_or_default(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),

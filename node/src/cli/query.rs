@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use types::{Address, TxId};
 
 use super::{
-    NodeArgs,
     client::{Client, ClientError},
     failure::Failure,
     home::Home,
     json,
     keyring::Keyring,
+    node_args::NodeArgs,
     output,
     show::{self, Facts, Names},
     watch,
@@ -158,6 +158,28 @@ pub fn fee_min(client: &Client) -> Result<u64, Failure> {
     json::number(&params, "/fee_min")
 }
 
+/// Returns the height to which the validators of a height belong (the latest by default), and all its pages of them.
+///
+/// Errors: the node does not respond, responds with an error, or its response lacks a field.
+pub fn validators(client: &Client, height: Option<u64>) -> Result<(u64, Vec<Value>), Failure> {
+    const PER_PAGE: u64 = 100;
+    let mut validators = Vec::new();
+    let mut page = 1;
+    loop {
+        let mut params = at_height(height);
+        params["page"] = json!(page.to_string());
+        params["per_page"] = json!(PER_PAGE.to_string());
+        let answer = client.call("validators", params)?;
+        let found = json::list(&answer, "/validators")?;
+        validators.extend(found.iter().cloned());
+        let total = json::number(&answer, "/total")?;
+        if validators.len() as u64 >= total || found.is_empty() {
+            return Ok((json::number(&answer, "/block_height")?, validators));
+        }
+        page += 1;
+    }
+}
+
 /// Returns the status of a transaction according to the node.
 ///
 /// Errors: the node does not respond or responds with an error.
@@ -289,22 +311,7 @@ impl Asker {
     }
 
     fn validators(&self, height: Option<u64>) -> Result<(), Failure> {
-        const PER_PAGE: u64 = 100;
-        let mut validators = Vec::new();
-        let mut page = 1;
-        let block_height = loop {
-            let mut params = at_height(height);
-            params["page"] = json!(page.to_string());
-            params["per_page"] = json!(PER_PAGE.to_string());
-            let answer = self.client.call("validators", params)?;
-            let found = json::list(&answer, "/validators")?;
-            validators.extend(found.iter().cloned());
-            let total = json::number(&answer, "/total")?;
-            if validators.len() as u64 >= total || found.is_empty() {
-                break json::number(&answer, "/block_height")?;
-            }
-            page += 1;
-        };
+        let (block_height, validators) = validators(&self.client, height)?;
         if self.json {
             let total = validators.len().to_string();
             output::json(

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use types::{Address, ChainId, Height, Msg, Transaction, TxBody, TxId, TxOrder, Wire};
 
 use super::{
-    NodeArgs,
     client::{Client, ClientError},
     failure::Failure,
     home::Home,
     json,
     keyring::{KeyName, Keyring},
     load::duration,
+    node_args::NodeArgs,
     output,
     query::{self, Status},
     show::{self, Facts, Names},
