@@ -1,4 +1,4 @@
-//! Measures the cost of updates of the state tree and of executing transfers. Run: `cargo bench --profile dev -p
+//! Measures the cost of updates of the state tree, of proofs and of executing transfers. Run: `cargo bench --profile dev -p
 //! cairn-app`.
 //!
 //! Results are in µs and in multiples of one BLAKE3 over 64 bytes measured at the same time, because machines differ
@@ -10,11 +10,11 @@ use std::{collections::BTreeMap, hint::black_box, time::Instant};
 use app::{
     App, BlockContext, genesis_writes,
     tree::{
-        Tree,
+        Proof, Tree,
         rows::{path_of, row_key, row_value, rows_of},
     },
 };
-use types::{Address, ChainId, Height, Msg, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, WriteSet};
+use types::{Address, ChainId, Height, Msg, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, Wire, WriteSet};
 
 /// Returns the median duration of `runs` calls of `act`, in nanoseconds.
 fn nanos(runs: usize, mut act: impl FnMut()) -> f64 {
@@ -72,6 +72,32 @@ fn tree_updates(accounts: u32) {
     }
 }
 
+/// Measures proofs of keys that exist and of keys that do not.
+fn proofs(accounts: u32) {
+    let rows = rows_of(b"n", (0..accounts).map(|index| (key(index), [3; 8])));
+    let tree = Tree::open(b"n", &rows);
+    let root = tree.root();
+    for (name, first) in [("a value", 0), ("an absence", accounts)] {
+        let mut index = first;
+        let prove = nanos(101, || {
+            index += 1;
+            black_box(tree.prove(&rows, &key(index)).expect("a proof"));
+        });
+        let proof = tree.prove(&rows, &key(first)).expect("a proof");
+        let bytes = proof.encode();
+        let verify = nanos(101, || {
+            let proof = Proof::decode(&bytes).expect("a proof");
+            proof.verify(&root, &key(first), proof.value()).expect("it holds");
+        });
+        println!(
+            "  proof of {name}: {} bytes, made in {:.1} µs, decoded and verified in {:.1} µs",
+            bytes.len(),
+            prove / 1000.0,
+            verify / 1000.0
+        );
+    }
+}
+
 fn transfers(accounts: u32) {
     let chain_id = ChainId::new("bench").expect("a chain id");
     let senders: Vec<SecretKey> = (1..=1000_u16)
@@ -110,6 +136,7 @@ fn main() {
     println!("one BLAKE3 over 64 bytes: {:.3} µs", one_hash() / 1000.0);
     for accounts in [10_000, 1_000_000] {
         tree_updates(accounts);
+        proofs(accounts);
         transfers(accounts);
     }
 }

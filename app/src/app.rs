@@ -1,14 +1,15 @@
 //! The application object: it holds the tree of the committed state and executes blocks on it.
 
-use types::{
-    Address, BlockResults, ChainId, DecodeError, Hash, Height, Reader, Time, VerifiedTx, Wire, WriteSet, blake3_parts,
-    pb,
-};
+use types::{Address, BlockResults, ChainId, Hash, Height, Reader, Time, VerifiedTx, WriteSet};
 
 use crate::{
     execute::Execution,
     state::NEVER_REVERTED,
-    tree::{EMPTY_ROOT, Part, Proof, ProofError, StaleReader, Tree, Update, Way, proof::bytes32},
+    state_proof::StateProof,
+    tree::{
+        EMPTY_ROOT, Part, StaleReader, Tree, Update, Way,
+        small::{prove_in, root_of},
+    },
     view::Before,
 };
 
@@ -139,52 +140,19 @@ impl StateWay {
     ///
     /// Errors: [`StaleReader`] if `reader` is not at this height.
     pub fn prove<R: Reader + ?Sized>(self, reader: &R) -> Result<StateProof, StaleReader> {
-        Ok(StateProof { tree: self.tree.prove(reader)?, root_revertible: EMPTY_ROOT })
+        let root = self.tree.root();
+        let key = self.tree.prove(reader)?;
+        let part = prove_in(&[(PART_N, &root.0), (PART_R, &EMPTY_ROOT.0)], PART_N);
+        Ok(StateProof::new(key, part))
     }
 }
 
-/// Computes `BLAKE3("app" ‖ root_N ‖ root_R)`.
+/// Name of the part of the state that is never reverted, in the tree over the parts' roots.
+const PART_N: &[u8] = b"n";
+/// Name of the revertible part.
+const PART_R: &[u8] = b"r";
+
+/// Computes the root of the tree in which the key `n` has the value root_N, and `r` the value root_R.
 pub fn app_hash(root_never_reverted: &Hash, root_revertible: &Hash) -> Hash {
-    blake3_parts(&[b"app", &root_never_reverted.0, &root_revertible.0])
-}
-
-/// A proof of the value or absence of a key in the part of the state that is never reverted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateProof {
-    /// Path from the root of that part to the key.
-    pub tree: Proof,
-    /// Root of the revertible part of the state.
-    pub root_revertible: Hash,
-}
-
-impl StateProof {
-    /// Checks that under `app_hash` the raw key has this value, or is absent if `value` is `None`.
-    ///
-    /// Errors: [`ProofError`]; a proof that fails says nothing about the key.
-    pub fn verify(&self, app_hash: &Hash, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {
-        let root = self.tree.root(key, value)?;
-        let got = self::app_hash(&root, &self.root_revertible);
-        if got != *app_hash {
-            return Err(ProofError::Root { got, expected: *app_hash });
-        }
-        Ok(())
-    }
-}
-
-impl Wire for StateProof {
-    type Pb = pb::StateProof;
-    const NAME: &'static str = "state proof";
-    const BYTES_MAX: usize = Proof::BYTES_MAX + 64;
-
-    fn to_pb(&self) -> pb::StateProof {
-        pb::StateProof { tree: Some(self.tree.to_pb()), root_revertible: self.root_revertible.0.to_vec() }
-    }
-
-    fn from_pb(pb: pb::StateProof) -> Result<Self, DecodeError> {
-        let tree = pb.tree.ok_or_else(|| DecodeError::field("state_proof.tree", "is missing"))?;
-        Ok(Self {
-            tree: Proof::from_pb(tree)?,
-            root_revertible: Hash(bytes32("state_proof.root_revertible", &pb.root_revertible)?),
-        })
-    }
+    root_of(&[(PART_N, &root_never_reverted.0), (PART_R, &root_revertible.0)])
 }

@@ -11,7 +11,8 @@
 //!                 View: overlay, all or nothing      App::commit(update), together with storing the writes
 //! ```
 //!
-//! The **state** has two parts, and the app hash commits to both: `app_hash = BLAKE3("app" ‖ root_N ‖ root_R)`.
+//! The **state** has two parts, and the app hash commits to both: it is the root of a tree with the same rules, in which
+//! the key `n` has the value root_N, and the key `r` the value root_R.
 //!
 //! | part | contents | rows under | root |
 //! |---|---|---|---|
@@ -27,10 +28,10 @@
 //! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
 //! | `e` ‖ height (8) | `Expiry`: number of transactions that expire here, and of list rows | with the last row |
 //! | `e` ‖ height (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
-//! | `f` | `Amount`: the collected fees | never |
+//! | `f` | `Amount`: the collected fees | when they are 0 |
 //! | `o` | `Amount`: the first past height whose list is not deleted yet | when no list of a past height is left |
 //! | `p` | `Params` | never |
-//! | `s` | `Amount`: the total supply | never |
+//! | `s` | `Amount`: the total supply | when it is 0 |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -60,10 +61,11 @@ mod execute;
 mod first_state;
 mod query;
 pub mod state;
+mod state_proof;
 pub mod tree;
 mod view;
 
-pub use app::{App, BlockContext, Outcome, StateProof, StateUpdate, StateWay, app_hash};
+pub use app::{App, BlockContext, Outcome, StateUpdate, StateWay, app_hash};
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
@@ -72,4 +74,5 @@ pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, genesis_writes};
 pub use query::{Answer, QUERY_PATHS, query};
 pub use state::Account;
+pub use state_proof::{PROOF_OP_TYPE, ProofOp, StateProof};
 pub use view::View;

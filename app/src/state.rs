@@ -22,6 +22,17 @@ pub struct Account {
     pub nonce: u64,
 }
 
+impl Account {
+    /// Reads the value under an account's key, for example from a proof; `None` if it is no account.
+    pub fn from_value(value: &[u8]) -> Option<Self> {
+        pb::Account::decode(value).ok().map(Self::from_pb)
+    }
+
+    fn from_pb(pb: pb::Account) -> Self {
+        Self { balance: pb.balance, nonce: pb.nonce }
+    }
+}
+
 /// Functions that create raw keys.
 pub mod key {
     use super::*;
@@ -64,8 +75,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
 
     /// Returns the balance and nonce of an address.
     pub fn account(&mut self, address: &Address) -> Account {
-        let pb: pb::Account = self.message(&key::account(address)).unwrap_or_default();
-        Account { balance: pb.balance, nonce: pb.nonce }
+        self.message(&key::account(address)).map(Account::from_pb).unwrap_or_default()
     }
 
     /// Sets the balance and nonce of an address; an account of all zeros is removed.
@@ -79,8 +89,9 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.message::<pb::Amount>(key).unwrap_or_default().amount
     }
 
+    /// Sets an amount; an amount of 0 is removed, because its encoding is empty and the tree holds no empty values.
     fn set_amount(&mut self, key: &[u8], amount: u64) {
-        self.set(key, Some(pb::Amount { amount }.encode_to_vec()));
+        self.set(key, (amount > 0).then(|| pb::Amount { amount }.encode_to_vec()));
     }
 
     /// Returns the total supply.
@@ -163,9 +174,9 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
                 }
             }
         }
-        let waits = (from <= height).then(|| pb::Amount { amount: from.0 }.encode_to_vec());
-        if waits.is_some() || begun.is_some() {
-            self.set(key::FORGET_FROM, waits);
+        let waits = from <= height;
+        if waits || begun.is_some() {
+            self.set_amount(key::FORGET_FROM, if waits { from.0 } else { 0 });
         }
     }
 

@@ -34,6 +34,7 @@
 pub(crate) mod node;
 pub mod proof;
 pub mod rows;
+pub(crate) mod small;
 
 use std::{collections::BTreeMap, mem};
 
@@ -42,8 +43,8 @@ use types::{Hash, Reader, WriteSet};
 
 pub use node::EMPTY_ROOT;
 use node::{Entry, Kind, Leaf, Node, descend, fold};
-pub use proof::{Proof, ProofError, ProofLeaf};
-use rows::{Path, bit, hash_value, path_of, read_row, row_key, rows_under, value_of};
+pub use proof::{Existence, Proof, ProofError};
+use rows::{Path, bit, hash_value, path_of, read_row, row_key, rows_under, split_row, value_of};
 
 /// Number of bits of a path that a slot stores.
 const SLOT_BITS: u32 = 64;
@@ -334,17 +335,66 @@ impl Tree {
     /// only.
     pub fn way_to(&self, key: &[u8]) -> Way {
         let path = path_of(key);
+        let prefix = prefix_of(&path);
+        let place = self.place_of(&path);
+        let bucket = self.bucket(place);
+        let (smaller, others) = bucket.split_at(bucket.partition_point(|slot| slot.prefix < prefix));
+        let (own, greater) = others.split_at(others.partition_point(|slot| slot.prefix == prefix));
+        let before = smaller.last().or_else(|| self.nearest(place, false));
+        let after = greater.first().or_else(|| self.nearest(place, true));
+        let way = |slot: &Slot| self.way_to_slot(slot.prefix);
+        Way {
+            tree: self.prefix.clone(),
+            root: self.root(),
+            key: key.to_vec(),
+            before: before.map(way),
+            own: own.first().map(way),
+            after: after.map(way),
+        }
+    }
+
+    /// Returns the slot that is nearest to a bucket on the side of greater (or smaller) paths.
+    fn nearest(&self, (mut depth, mut index): Place, greater: bool) -> Option<&Slot> {
+        // Up, until there is something on that side; then down along its near edge.
+        loop {
+            if depth == 0 {
+                return None;
+            }
+            let is_far = (index % 2 == 1) == greater;
+            if !is_far && self.levels[depth as usize][index ^ 1].kind != Kind::Empty {
+                break;
+            }
+            (depth, index) = (depth - 1, index / 2);
+        }
+        index ^= 1;
+        while !self.has_bucket(depth, index) {
+            let near = 2 * index + usize::from(!greater);
+            depth += 1;
+            index = if self.levels[depth as usize][near].kind == Kind::Empty { near ^ 1 } else { near };
+        }
+        let bucket = self.bucket((depth, index));
+        if greater { bucket.first() } else { bucket.last() }
+    }
+
+    /// Returns true for the places of buckets, which have no nodes below them.
+    fn has_bucket(&self, depth: u32, index: usize) -> bool {
+        depth > self.depth || depth == self.depth && 2 * index >= self.halves.len()
+    }
+
+    fn way_to_slot(&self, prefix: [u8; 8]) -> SlotWay {
+        let mut path = Path::default();
+        path[..8].copy_from_slice(&prefix);
         let mut siblings = Vec::new();
         let (mut index, mut depth) = (0, 0);
-        let has_bucket = |depth, index| depth > self.depth || depth == self.depth && 2 * index >= self.halves.len();
-        while self.levels[depth as usize][index].kind == Kind::Branch && !has_bucket(depth, index) {
+        while self.levels[depth as usize][index].kind == Kind::Branch && !self.has_bucket(depth, index) {
             index = 2 * index + usize::from(bit(&path, depth));
             depth += 1;
             siblings.push(self.levels[depth as usize][index ^ 1].hash);
         }
-        let slots = self.slots_below(depth, index);
-        let slot = descend(&slots, &path, depth, &mut siblings).copied();
-        Way { prefix: self.prefix.clone(), path, siblings, slot, root: self.root() }
+        if self.levels[depth as usize][index].kind == Kind::Branch {
+            descend(self.bucket((depth, index)), &path, depth, &mut siblings);
+        }
+        SlotWay { prefix, siblings }
     }
 
     /// Returns the leaves whose paths begin with the byte `first`: a 256th of the tree. It reads no rows, so a lock on
@@ -430,31 +480,74 @@ fn leaves_at<R: Reader + ?Sized>(tree: &[u8], reader: &R, prefix: &[u8; 8]) -> B
     leaves
 }
 
-/// The part of a proof that is in memory, from the root of a tree to the slot of a key; created by [`Tree::way_to`].
+/// The part of a proof that is in memory: the ways to the slots that hold a key or its neighbours; created by
+/// [`Tree::way_to`].
 pub struct Way {
-    prefix: Vec<u8>,
-    path: Path,
-    siblings: Vec<Hash>,
-    slot: Option<Slot>,
+    tree: Vec<u8>,
     root: Hash,
+    key: Vec<u8>,
+    before: Option<SlotWay>,
+    /// The slot with the first 64 bits of the key's path.
+    own: Option<SlotWay>,
+    after: Option<SlotWay>,
+}
+
+/// The hashes of the siblings on the way from the root to a slot.
+struct SlotWay {
+    prefix: [u8; 8],
+    siblings: Vec<Hash>,
 }
 
 impl Way {
+    /// Returns the root of the tree.
+    pub fn root(&self) -> Hash {
+        self.root
+    }
+
     /// Completes the proof with the rows. `reader` is the state that the tree described.
     ///
+    /// Cost: the rows of at most three slots, nearly always one each.
+    ///
     /// Errors: [`StaleReader`] if `reader` is at another height.
-    pub fn prove<R: Reader + ?Sized>(mut self, reader: &R) -> Result<Proof, StaleReader> {
-        let leaf = self.slot.and_then(|slot| {
-            let leaves = leaves_at(&self.prefix, reader, &slot.prefix);
-            let leaves: Vec<Leaf> = leaves.into_iter().map(|(path, hash)| Leaf::new(path, hash)).collect();
-            let leaf = match slot.node.kind {
-                Kind::Branch => descend(&leaves, &self.path, SLOT_BITS, &mut self.siblings),
-                _ => leaves.first(),
-            };
-            leaf.map(|leaf| ProofLeaf { path: leaf.path, value_hash: leaf.value_hash })
+    pub fn prove<R: Reader + ?Sized>(&self, reader: &R) -> Result<Proof, StaleReader> {
+        let proof = self.find(reader);
+        let verified = proof.verify(&self.root, &self.key, proof.value());
+        verified.map(|()| proof).map_err(|_| StaleReader)
+    }
+
+    fn find<R: Reader + ?Sized>(&self, reader: &R) -> Proof {
+        let path = path_of(&self.key);
+        let leaves = |slot: &Option<SlotWay>| slot.as_ref().map_or_else(Vec::new, |slot| self.leaves(reader, slot));
+        let own = leaves(&self.own);
+        let (smaller, others) = own.split_at(own.partition_point(|leaf| leaf.path() < path));
+        if let [leaf, ..] = others
+            && leaf.path() == path
+        {
+            return Proof::Existence(leaf.clone());
+        }
+        Proof::Absence {
+            key: self.key.clone(),
+            left: smaller.last().cloned().or_else(|| leaves(&self.before).pop()),
+            right: others.first().cloned().or_else(|| leaves(&self.after).into_iter().next()),
+        }
+    }
+
+    /// Returns the leaves of a slot, ascending by path, each with its way from the root.
+    fn leaves<R: Reader + ?Sized>(&self, reader: &R, slot: &SlotWay) -> Vec<Existence> {
+        let (mut leaves, mut found) = (Vec::new(), Vec::new());
+        reader.scan(&[&self.tree[..], &slot.prefix].concat(), &mut |row, value| {
+            let Some((path, value_hash)) = read_row(reader, &self.tree, row, value) else { return false };
+            leaves.push(Leaf::new(path, value_hash));
+            let parts = split_row(value).map(|(key, value)| (key.to_vec(), value.to_vec()));
+            found.extend(parts);
+            true
         });
-        let proof = Proof { siblings: self.siblings, leaf };
-        if proof.climb(&self.path) == self.root { Ok(proof) } else { Err(StaleReader) }
+        let with_way = |(leaf, (key, value)): (&Leaf, _)| {
+            let mut siblings = slot.siblings.clone();
+            descend(&leaves, &leaf.path, SLOT_BITS, &mut siblings);
+            Existence { key, value, siblings }
+        };
+        leaves.iter().zip(found).map(with_way).collect()
     }
 }
 

@@ -4,7 +4,8 @@
 mod common;
 
 use app::{
-    Answer, App, FORGOTTEN_MIN, Pending, Refusal, StateProof, check_tx, decode_block_txs, query, state::key,
+    Answer, App, FORGOTTEN_MIN, Pending, Refusal, StateProof, check_tx, decode_block_txs, query,
+    state::{NEVER_REVERTED, key},
     validate_block_txs,
 };
 use common::*;
@@ -298,13 +299,17 @@ fn the_app_hash_proves_what_an_account_has() {
     for seed in [1, 2, 3] {
         let key = key::account(&address(seed));
         let Ok(Answer::Store { value, .. }) = query(&chain.rows, "/store", &key) else { panic!() };
-        let proof = chain.app.prove(&chain.rows, &key).unwrap();
-        let proof = StateProof::decode(&proof.encode()).unwrap();
-        assert_eq!(proof.verify(&app_hash, &key, value.as_deref()), Ok(()));
-        assert!(proof.verify(&app_hash, &key, Some(b"much")).is_err());
-        assert!(StateProof { root_revertible: app_hash, ..proof }.verify(&app_hash, &key, value.as_deref()).is_err());
+        let ops = chain.app.prove(&chain.rows, &key).unwrap().to_ops();
+        let proof = StateProof::from_ops(&ops).unwrap();
+        assert_eq!(proof.value(), value.as_deref());
+        let names = [NEVER_REVERTED];
+        assert_eq!(proof.verify(&app_hash, &names, &key, value.as_deref()), Ok(()));
+        assert!(proof.verify(&app_hash, &names, &key, Some(b"much")).is_err());
+        assert!(proof.verify(&app_hash, &names, &key::account(&address(9)), value.as_deref()).is_err());
+        assert!(proof.verify(&app_hash, &[b"r"], &key, value.as_deref()).is_err());
+        assert!(proof.verify(&app_hash, &[], &key, value.as_deref()).is_err());
+        assert!(StateProof::from_ops(&ops[..1]).unwrap().verify(&app_hash, &names, &key, value.as_deref()).is_err());
     }
-    assert!(StateProof::decode(b"").is_err());
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub enum CommitError {
         /// Index of the entry in the commit.
         index: usize,
     },
+    /// At most one third of the power of an earlier set signed for the block.
+    #[error("power {got} of {total} signed, more than one third is needed")]
+    Trust {
+        /// Power that signed for the block.
+        got: Power,
+        /// Total power of the earlier set.
+        total: Power,
+    },
     /// At most two thirds of the power signed for the block.
     #[error("power {got} of {total} signed, more than two thirds are needed")]
     Power {
@@ -209,20 +217,43 @@ impl Commit {
     ///
     /// Errors: [`CommitError::Signature`], or [`CommitError::Power`] if too little of the known power signed.
     pub fn verify_by_known(&self, chain_id: &ChainId, known: &ValidatorSet) -> Result<(), CommitError> {
+        let (got, total) = (self.power_of(chain_id, known, Power::is_quorum_of)?, known.total_power());
+        if got.is_quorum_of(total) { Ok(()) } else { Err(CommitError::Power { got, total }) }
+    }
+
+    /// Checks that more than a third of the power of `known`, a set of an earlier height, signed for the block: at least
+    /// one honest validator. This links the set of the commit to one that a light client trusts.
+    ///
+    /// Cost: as for [`Commit::verify_by_known`].
+    ///
+    /// Errors: [`CommitError::Signature`], or [`CommitError::Trust`] if too little of the known power signed.
+    pub fn verify_by_a_third_of(&self, chain_id: &ChainId, known: &ValidatorSet) -> Result<(), CommitError> {
+        let (got, total) = (self.power_of(chain_id, known, Power::is_honest_of)?, known.total_power());
+        if got.is_honest_of(total) { Ok(()) } else { Err(CommitError::Trust { got, total }) }
+    }
+
+    /// Returns the power of the members of `known` that signed for the block, counted until it is `enough` of their
+    /// total.
+    fn power_of(
+        &self,
+        chain_id: &ChainId,
+        known: &ValidatorSet,
+        enough: fn(Power, Power) -> bool,
+    ) -> Result<Power, CommitError> {
         let total = known.total_power();
         let mut left: BTreeMap<Address, _> = known.iter().map(|validator| (validator.address(), validator)).collect();
         let mut power = Power::ZERO;
         for index in 0..self.signatures.len() {
+            if enough(power, total) {
+                break;
+            }
             let Some(signed) = self.vote(index).filter(|signed| signed.vote.block_id.is_some()) else { continue };
             let Some(validator) = left.remove(&signed.vote.validator) else { continue };
             let bytes = signed.vote.sign_bytes(chain_id);
             validator.public_key.verify(&bytes, &signed.signature).map_err(|_| CommitError::Signature { index })?;
             power = Power(power.0 + validator.power.0);
-            if power.is_quorum_of(total) {
-                return Ok(());
-            }
         }
-        Err(CommitError::Power { got: power, total })
+        Ok(power)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Header {
     pub next_validators_hash: Hash,
     /// Hash of the parameters of this height: [`Params::hash`](crate::Params::hash).
     pub consensus_hash: Hash,
-    /// Root of the state after the previous block (BLAKE3; opaque bytes for other software).
+    /// Root of the state after the previous block (BLAKE3), under which proofs of the state hold.
     pub app_hash: Hash,
     /// Root over the previous block's results: [`results_hash`](crate::results_hash).
     pub last_results_hash: Hash,

@@ -16,7 +16,7 @@
 //! **Hashes.** SHA-256, by Tendermint's rules and encodings, for what its light clients, explorers and client libraries
 //! recompute: the header and every hash in it but the app hash, transaction ids, addresses (RIPEMD-160 of SHA-256, or
 //! truncated SHA-256 for Ed25519) and the digest under a secp256k1 consensus signature. BLAKE3 for what only Cairn
-//! computes: the state tree and the app hash, block parts, checksums, caches, the digest under a transaction's
+//! and verifiers of its proofs compute: the state tree and the app hash; block parts, checksums, caches, the digest under a transaction's
 //! signature and the seeds of signature batches.
 //!
 //! **Bytes.** There is one codec, protobuf, described by `proto/cairn.proto`. Types with bytes implement [`Wire`].

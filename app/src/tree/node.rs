@@ -1,19 +1,24 @@
 //! The hashing rules of subtrees.
 //!
-//! | subtree | hash |
-//! |---|---|
-//! | no leaf | 32 zero bytes |
-//! | one leaf, at any depth | keyed BLAKE3 "leaf" of path ‖ BLAKE3(value) |
-//! | several leaves | keyed BLAKE3 "node" of left ‖ right |
+//! | subtree | hash | bytes hashed |
+//! |---|---|---|
+//! | no leaf | 32 zero bytes | – |
+//! | one leaf, at any depth | BLAKE3 of [`LEAF_PREFIX`] ‖ path ‖ BLAKE3(value) | 96 |
+//! | several leaves | BLAKE3 of left ‖ right | 64: one block of BLAKE3 |
 //!
-//! The key of the hash distinguishes leaves from inner nodes, so both fill exactly one 64-byte block of BLAKE3.
+//! A proof format of other software, ICS-23, can express exactly these rules; `docs/proofs.md` has them in its terms.
+//!
+//! No leaf can pass for an inner node, because their lengths differ. A verifier of ICS-23 accepts operations of other
+//! lengths, but an inner one may not begin with the prefix of leaves, and no hash in the tree is equal to that prefix:
+//! decision 32 has the whole argument.
 
 use types::Hash;
 
 use super::rows::{Path, bit};
 
-const LEAF_KEY: &[u8; 32] = b"cairn state tree v1: a leaf hash";
-const NODE_KEY: &[u8; 32] = b"cairn state tree v1: a node hash";
+/// First bytes under the hash of a leaf. It is as long as a hash, so that a verifier can tell it from the left child of
+/// an inner node; no input is known whose BLAKE3 it is.
+pub const LEAF_PREFIX: &[u8; 32] = b"cairn state tree v2: a leaf hash";
 
 /// Root of an empty tree, and hash of an empty subtree.
 pub const EMPTY_ROOT: Hash = Hash([0; 32]);
@@ -37,7 +42,11 @@ impl Node {
     pub const EMPTY: Self = Self { hash: EMPTY_ROOT, kind: Kind::Empty };
 
     pub fn leaf(path: &Path, value_hash: &Hash) -> Self {
-        Self { hash: keyed(LEAF_KEY, path, &value_hash.0), kind: Kind::Leaf }
+        let mut bytes = [0; 96];
+        bytes[..32].copy_from_slice(LEAF_PREFIX);
+        bytes[32..64].copy_from_slice(path);
+        bytes[64..].copy_from_slice(&value_hash.0);
+        Self { hash: types::blake3(&bytes), kind: Kind::Leaf }
     }
 
     /// Returns the subtree above two siblings; a single leaf below them is not wrapped.
@@ -51,14 +60,10 @@ impl Node {
 }
 
 pub(crate) fn hash_pair(left: &Hash, right: &Hash) -> Hash {
-    keyed(NODE_KEY, &left.0, &right.0)
-}
-
-fn keyed(key: &[u8; 32], left: &[u8; 32], right: &[u8; 32]) -> Hash {
     let mut block = [0; 64];
-    block[..32].copy_from_slice(left);
-    block[32..].copy_from_slice(right);
-    Hash(*blake3::keyed_hash(key, &block).as_bytes())
+    block[..32].copy_from_slice(&left.0);
+    block[32..].copy_from_slice(&right.0);
+    types::blake3(&block)
 }
 
 /// An element with a path in the tree.

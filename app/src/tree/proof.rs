@@ -1,32 +1,53 @@
 //! Proofs that a key has a value, or is absent, under a root.
+//!
+//! Their encoding is ICS-23's `CommitmentProof`, so that other software verifies them too. ICS-23 proves absence by the
+//! two neighbours of a key: the leaves with the nearest smaller and the nearest greater path, with nothing between them.
+//!
+//! Our own verification accepts less than ICS-23 allows. The side of each sibling follows from the path, so a proof has
+//! only one form, and a leaf is hashed by one rule only.
 
 use thiserror::Error;
 use types::{DecodeError, Hash, Wire, pb};
 
 use super::{
-    node::{EMPTY_ROOT, Leaf, hash_pair},
+    node::{EMPTY_ROOT, LEAF_PREFIX, Leaf, hash_pair},
     rows::{Path, bit, hash_value, path_of},
 };
 
-/// Number of bits of a path, and so the maximum number of siblings of a proof.
-const DEPTH_MAX: usize = 256;
+/// Number of bits of a path, and so the maximum number of siblings of a leaf.
+pub const DEPTH_MAX: usize = 256;
 
-/// The path from the root to the place of a key.
+/// ICS-23's number of BLAKE3.
+const BLAKE3: i32 = 9;
+
+/// ICS-23's number of "no length before the bytes".
+const NO_LENGTH: i32 = 0;
+
+/// A leaf with its key and value, and the way from the root to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// Hashes of the sibling subtrees, from the root down; at most 256.
+pub struct Existence {
+    /// Raw key, not empty.
+    pub key: Vec<u8>,
+    /// Value under the key, not empty.
+    pub value: Vec<u8>,
+    /// Hashes of the sibling subtrees, from the root down; at most [`DEPTH_MAX`].
     pub siblings: Vec<Hash>,
-    /// End of the path: nothing, the key's leaf, or the only other leaf of that subtree.
-    pub leaf: Option<ProofLeaf>,
 }
 
-/// A leaf, without its key and value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProofLeaf {
-    /// Hash of the key: [`path_of`].
-    pub path: Path,
-    /// Hash of the value: [`hash_value`].
-    pub value_hash: Hash,
+/// A proof about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The key has a value.
+    Existence(Existence),
+    /// The key has no value, because it would lie between these two leaves and nothing does.
+    Absence {
+        /// The key that is absent.
+        key: Vec<u8>,
+        /// Leaf with the nearest smaller path; `None` if no path is smaller.
+        left: Option<Existence>,
+        /// Leaf with the nearest greater path; `None` if no path is greater. Only an empty tree has neither leaf.
+        right: Option<Existence>,
+    },
 }
 
 /// The reason why a proof is invalid.
@@ -38,9 +59,12 @@ pub enum ProofError {
         /// Number of siblings in the proof.
         got: usize,
     },
-    /// The leaf at the end contradicts the claim about the key.
+    /// The proof contradicts the claim about the key.
     #[error("the proof is about another key or another value")]
-    Leaf,
+    Claim,
+    /// The leaves in a proof of absence are not the neighbours of the key.
+    #[error("the proof of absence does not show the two neighbours of the key")]
+    Neighbours,
     /// The proof leads to another root.
     #[error("the proof leads to root {got}, expected {expected}")]
     Root {
@@ -49,90 +73,188 @@ pub enum ProofError {
         /// Root that the proof was checked against.
         expected: Hash,
     },
+    /// The proof has another number of trees than the claim.
+    #[error("the proof leads through {got} trees, expected {expected}")]
+    Levels {
+        /// Number of trees in the proof.
+        got: usize,
+        /// Number of trees from the app hash to the key.
+        expected: usize,
+    },
 }
 
-impl Proof {
-    /// Checks that under `root` the key has this value, or is absent if `value` is `None`.
-    ///
-    /// Cost: one hash per sibling, and one of the value.
-    ///
-    /// Errors: [`ProofError`]; a proof that fails says nothing about the key.
-    pub fn verify(&self, root: &Hash, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {
-        let got = self.root(key, value)?;
-        if got != *root {
-            return Err(ProofError::Root { got, expected: *root });
-        }
-        Ok(())
+impl Existence {
+    /// Returns the path of the key.
+    pub fn path(&self) -> Path {
+        path_of(&self.key)
     }
 
-    /// Returns the root under which the key has this value, or is absent if `value` is `None`.
+    /// Returns the root under which the key has the value. Cost: one hash per sibling, one of key and one of value.
+    pub fn root(&self) -> Hash {
+        let path = self.path();
+        let leaf = Leaf::new(path, hash_value(&self.value)).node().hash;
+        self.siblings.iter().enumerate().rev().fold(leaf, |below, (depth, sibling)| {
+            if bit(&path, depth as u32) { hash_pair(sibling, &below) } else { hash_pair(&below, sibling) }
+        })
+    }
+
+    /// Checks that the leaf is in the tree with this root.
     ///
-    /// Errors: [`ProofError::TooDeep`] for too many siblings, [`ProofError::Leaf`] if the leaf contradicts the claim.
-    pub fn root(&self, key: &[u8], value: Option<&[u8]>) -> Result<Hash, ProofError> {
+    /// Errors: [`ProofError::TooDeep`], [`ProofError::Root`].
+    pub fn verify(&self, root: &Hash) -> Result<(), ProofError> {
         if self.siblings.len() > DEPTH_MAX {
             return Err(ProofError::TooDeep { got: self.siblings.len() });
         }
-        let path = path_of(key);
-        let says_so = match (&self.leaf, value) {
-            (None, None) => true,
-            (Some(leaf), Some(value)) => leaf.path == path && leaf.value_hash == hash_value(value),
-            (Some(leaf), None) => leaf.path != path && self.is_on_the_way(&leaf.path, &path),
-            (None, Some(_)) => false,
+        check_root(self.root(), root)
+    }
+
+    /// Returns true if, from `depth` down, the way to the leaf leaves nothing on the side `greater` (or smaller) of it.
+    fn is_outermost(&self, depth: usize, greater: bool) -> bool {
+        let path = self.path();
+        let mut below = self.siblings.iter().enumerate().skip(depth);
+        below.all(|(depth, sibling)| bit(&path, depth as u32) == greater || *sibling == EMPTY_ROOT)
+    }
+
+    fn to_pb(&self) -> pb::ExistenceProof {
+        let path = self.path();
+        let op = |(depth, sibling): (usize, &Hash)| {
+            let sibling = sibling.0.to_vec();
+            let (prefix, suffix) = if bit(&path, depth as u32) { (sibling, vec![]) } else { (vec![], sibling) };
+            pb::InnerOp { hash: BLAKE3, prefix, suffix }
         };
-        if !says_so {
-            return Err(ProofError::Leaf);
+        pb::ExistenceProof {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            leaf: Some(leaf_op()),
+            path: self.siblings.iter().enumerate().rev().map(op).collect(),
         }
-        Ok(self.climb(&path))
     }
 
-    fn is_on_the_way(&self, a: &Path, b: &Path) -> bool {
-        (0..self.siblings.len() as u32).all(|depth| bit(a, depth) == bit(b, depth))
+    fn from_pb(pb: pb::ExistenceProof) -> Result<Self, DecodeError> {
+        let field = |field, reason: &str| Err(DecodeError::field(field, reason));
+        if pb.key.is_empty() || pb.value.is_empty() {
+            return field("existence_proof", "neither key nor value is empty");
+        }
+        if pb.leaf != Some(leaf_op()) {
+            return field("existence_proof.leaf", "is not the rule for leaves of this chain");
+        }
+        if pb.path.len() > DEPTH_MAX {
+            return field("existence_proof.path", "has more elements than a path has bits");
+        }
+        let path = path_of(&pb.key);
+        let mut siblings = Vec::with_capacity(pb.path.len());
+        for (depth, op) in pb.path.into_iter().rev().enumerate() {
+            let (sibling, nothing) =
+                if bit(&path, depth as u32) { (op.prefix, op.suffix) } else { (op.suffix, op.prefix) };
+            match <[u8; 32]>::try_from(sibling) {
+                Ok(sibling) if op.hash == BLAKE3 && nothing.is_empty() => siblings.push(Hash(sibling)),
+                _ => return field("existence_proof.path", "is not one sibling on the side that the key determines"),
+            }
+        }
+        Ok(Self { key: pb.key, value: pb.value, siblings })
+    }
+}
+
+/// Returns the rule for leaves in ICS-23's terms.
+fn leaf_op() -> pb::LeafOp {
+    pb::LeafOp {
+        hash: BLAKE3,
+        prehash_key: BLAKE3,
+        prehash_value: BLAKE3,
+        length: NO_LENGTH,
+        prefix: LEAF_PREFIX.to_vec(),
+    }
+}
+
+fn check_root(got: Hash, expected: &Hash) -> Result<(), ProofError> {
+    if got == *expected { Ok(()) } else { Err(ProofError::Root { got, expected: *expected }) }
+}
+
+impl Proof {
+    /// Returns the key that the proof is about.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Existence(leaf) => &leaf.key,
+            Self::Absence { key, .. } => key,
+        }
     }
 
-    pub(super) fn climb(&self, path: &Path) -> Hash {
-        let end = self.leaf.map_or(EMPTY_ROOT, |leaf| Leaf::new(leaf.path, leaf.value_hash).node().hash);
-        self.siblings.iter().enumerate().rev().fold(end, |below, (depth, sibling)| {
-            if bit(path, depth as u32) { hash_pair(sibling, &below) } else { hash_pair(&below, sibling) }
-        })
+    /// Returns the value that the proof claims for its key; `None` if it claims that the key is absent.
+    pub fn value(&self) -> Option<&[u8]> {
+        match self {
+            Self::Existence(leaf) => Some(&leaf.value),
+            Self::Absence { .. } => None,
+        }
     }
+
+    /// Checks that under `root` the key has this value, or is absent if `value` is `None`.
+    ///
+    /// Cost: one hash per sibling, and one of each key and value.
+    ///
+    /// Errors: [`ProofError`]; a proof that fails says nothing about the key.
+    pub fn verify(&self, root: &Hash, key: &[u8], value: Option<&[u8]>) -> Result<(), ProofError> {
+        if self.key() != key || self.value() != value {
+            return Err(ProofError::Claim);
+        }
+        match self {
+            Self::Existence(leaf) => leaf.verify(root),
+            Self::Absence { left: None, right: None, .. } => check_root(EMPTY_ROOT, root),
+            Self::Absence { key, left, right } => {
+                let (left, right) = (left.as_ref(), right.as_ref());
+                [left, right].into_iter().flatten().try_for_each(|leaf| leaf.verify(root))?;
+                let is_between = are_neighbours(&path_of(key), left, right);
+                if is_between { Ok(()) } else { Err(ProofError::Neighbours) }
+            }
+        }
+    }
+}
+
+/// Returns true if `path` is between two leaves of a tree, and no other leaf is.
+fn are_neighbours(path: &Path, left: Option<&Existence>, right: Option<&Existence>) -> bool {
+    let is_ordered = left.is_none_or(|left| left.path() < *path) && right.is_none_or(|right| *path < right.path());
+    // The depth below which both leaves have their own way.
+    let fork = match (left, right) {
+        (Some(left), Some(right)) => 1 + common_bits(&left.path(), &right.path()),
+        _ => 0,
+    };
+    is_ordered
+        && left.is_none_or(|left| left.is_outermost(fork, true))
+        && right.is_none_or(|right| right.is_outermost(fork, false))
+}
+
+/// Returns the number of leading bits that two different paths share.
+fn common_bits(a: &Path, b: &Path) -> usize {
+    (0..DEPTH_MAX as u32).take_while(|depth| bit(a, *depth) == bit(b, *depth)).count()
 }
 
 impl Wire for Proof {
-    type Pb = pb::TreeProof;
-    const NAME: &'static str = "tree proof";
-    const BYTES_MAX: usize = DEPTH_MAX * 34 + 128;
+    type Pb = pb::CommitmentProof;
+    const NAME: &'static str = "commitment proof";
+    /// Two ways of 256 siblings take 20 KiB; the rest is for the keys and values of two leaves.
+    const BYTES_MAX: usize = 256 * 1024;
 
-    fn to_pb(&self) -> pb::TreeProof {
-        pb::TreeProof {
-            siblings: self.siblings.iter().map(|hash| hash.0.to_vec()).collect(),
-            leaf: self
-                .leaf
-                .map(|leaf| pb::TreeLeaf { path: leaf.path.to_vec(), value_hash: leaf.value_hash.0.to_vec() }),
-        }
-    }
-
-    fn from_pb(pb: pb::TreeProof) -> Result<Self, DecodeError> {
-        if pb.siblings.len() > DEPTH_MAX {
-            let reason = format!("{} elements, at most {DEPTH_MAX} are possible", pb.siblings.len());
-            return Err(DecodeError::field("tree_proof.siblings", reason));
-        }
-        let leaf = |leaf: pb::TreeLeaf| {
-            Ok(ProofLeaf {
-                path: bytes32("tree_proof.leaf.path", &leaf.path)?,
-                value_hash: Hash(bytes32("tree_proof.leaf.value_hash", &leaf.value_hash)?),
-            })
+    fn to_pb(&self) -> pb::CommitmentProof {
+        use pb::commitment_proof::Proof as Kind;
+        let kind = match self {
+            Self::Existence(leaf) => Kind::Exist(leaf.to_pb()),
+            Self::Absence { key, left, right } => {
+                let (left, right) = (left.as_ref().map(Existence::to_pb), right.as_ref().map(Existence::to_pb));
+                Kind::Nonexist(pb::NonExistenceProof { key: key.clone(), left, right })
+            }
         };
-        Ok(Self {
-            siblings: pb
-                .siblings
-                .iter()
-                .map(|hash| bytes32("tree_proof.siblings", hash).map(Hash))
-                .collect::<Result<_, _>>()?,
-            leaf: pb.leaf.map(leaf).transpose()?,
-        })
+        pb::CommitmentProof { proof: Some(kind) }
     }
-}
 
-pub(crate) fn bytes32(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], DecodeError> {
-    bytes.try_into().map_err(|_| DecodeError::field(field, format!("{} bytes, expected 32", bytes.len())))
+    fn from_pb(pb: pb::CommitmentProof) -> Result<Self, DecodeError> {
+        use pb::commitment_proof::Proof as Kind;
+        match pb.proof {
+            Some(Kind::Exist(leaf)) => Existence::from_pb(leaf).map(Self::Existence),
+            Some(Kind::Nonexist(absence)) => Ok(Self::Absence {
+                key: absence.key,
+                left: absence.left.map(Existence::from_pb).transpose()?,
+                right: absence.right.map(Existence::from_pb).transpose()?,
+            }),
+            None => Err(DecodeError::field("commitment_proof.proof", "is missing")),
+        }
+    }
 }

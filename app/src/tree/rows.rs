@@ -5,8 +5,8 @@
 //! | key | the tree's prefix ‖ path (32) |
 //! | value | length of the raw key (2, big-endian) ‖ raw key ‖ value |
 //!
-//! The path is a hash of the raw key, so paths are evenly distributed for any choice of keys, and a subtree is a range
-//! of rows.
+//! The path is the BLAKE3 of the raw key, so paths are evenly distributed for any choice of keys, and a subtree is a
+//! range of rows. Neither keys nor values are empty, because other software does not accept proofs of such ones.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,9 @@ pub type Path = [u8; 32];
 /// Maximum bytes of a raw key: its length is stored in two bytes.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
-const PATH_KEY: &[u8; 32] = b"cairn state tree v1: path of key";
-
 /// Returns the path of a raw key.
 pub fn path_of(key: &[u8]) -> Path {
-    *blake3::keyed_hash(PATH_KEY, key).as_bytes()
+    types::blake3(key).0
 }
 
 /// Returns bit `depth` of a path; bit 0 is the most significant one.
@@ -43,8 +41,10 @@ pub fn row_key(prefix: &[u8], path: &Path) -> Vec<u8> {
     row
 }
 
-/// Returns the value of the row. Raw keys are created by this crate and have at most [`KEY_BYTES_MAX`] bytes.
+/// Returns the value of the row. Raw keys and values are created by this crate: keys have 1 to [`KEY_BYTES_MAX`] bytes,
+/// and values at least 1.
 pub fn row_value(key: &[u8], value: &[u8]) -> Vec<u8> {
+    assert!(!key.is_empty() && !value.is_empty(), "an empty key or value cannot be proven to other software");
     let len = u16::try_from(key.len()).expect("raw keys are short");
     let mut row = Vec::with_capacity(2 + key.len() + value.len());
     row.extend_from_slice(&len.to_be_bytes());
@@ -53,10 +53,11 @@ pub fn row_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     row
 }
 
-/// Splits a row's value into raw key and value; `None` if it is truncated.
+/// Splits a row's value into raw key and value; `None` if it is truncated, or if one of them is empty.
 pub fn split_row(row: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = row.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+    let parts = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)));
+    parts.filter(|(key, value)| !key.is_empty() && !value.is_empty())
 }
 
 /// Returns the value in a row that this crate has just created.

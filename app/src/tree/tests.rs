@@ -55,15 +55,15 @@ fn root_by_definition(rows: &Rows) -> Hash {
                 let (right, left): (Vec<_>, Vec<_>) =
                     leaves.iter().partition(|(path, _)| path[depth as usize / 8] >> (7 - depth % 8) & 1 == 1);
                 let sides = [subtree(&left, depth + 1).0, subtree(&right, depth + 1).0].concat();
-                Hash(*blake3::keyed_hash(b"cairn state tree v1: a node hash", &sides).as_bytes())
+                Hash(*blake3::hash(&sides).as_bytes())
             }
         }
     }
     let leaf = |(row, value): (&Vec<u8>, &Vec<u8>)| {
         let path: Path = row[1..].try_into().unwrap();
         let (_, value) = rows::split_row(value).unwrap();
-        let content = [&path[..], blake3::hash(value).as_bytes()].concat();
-        (path, Hash(*blake3::keyed_hash(b"cairn state tree v1: a leaf hash", &content).as_bytes()))
+        let content = [b"cairn state tree v2: a leaf hash", &path[..], blake3::hash(value).as_bytes()].concat();
+        (path, Hash(*blake3::hash(&content).as_bytes()))
     };
     subtree(&rows.iter().map(leaf).collect::<Vec<_>>(), 0)
 }
@@ -289,28 +289,57 @@ proptest! {
         let otherwise = if value.is_some() { None } else { Some(&[0][..]) };
         prop_assert!(proof.verify(&root, &key, otherwise).is_err());
         prop_assert!(proof.verify(&root, &key, Some(b"another value")).is_err());
+        prop_assert!(proof.verify(&root, b"another key", value.as_deref()).is_err());
         prop_assert!(proof.verify(&Hash([7; 32]), &key, value.as_deref()).is_err());
-        let mut shorter = proof.clone();
-        if shorter.siblings.pop().is_some() {
-            prop_assert!(shorter.verify(&root, &key, value.as_deref()).is_err());
-        }
-        let mut longer = proof.clone();
-        longer.siblings.push(Hash([0; 32]));
-        prop_assert!(longer.verify(&root, &key, value.as_deref()).is_err());
-
-        let mut bytes = proof.encode();
-        if !bytes.is_empty() {
-            let bit = bit % (8 * bytes.len());
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(changed) = Proof::decode(&bytes) {
+        for change in [|siblings: &mut Vec<Hash>| { siblings.pop(); }, |siblings: &mut Vec<Hash>| siblings.push(Hash([0; 32]))] {
+            for side in 0..2 {
+                let mut changed = proof.clone();
+                if let Some(leaf) = leaves_of(&mut changed).into_iter().nth(side) {
+                    change(&mut leaf.siblings);
+                }
                 prop_assert!(changed == proof || changed.verify(&root, &key, value.as_deref()).is_err());
             }
+        }
+
+        let mut bytes = proof.encode();
+        let bit = bit % (8 * bytes.len());
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(changed) = Proof::decode(&bytes) {
+            prop_assert!(changed == proof || changed.verify(&root, &key, value.as_deref()).is_err());
+        }
+    }
+
+    /// Every proof of absence is of a key between two leaves that are neighbours; no other two leaves prove it.
+    #[test]
+    fn only_neighbours_prove_absence(content in small_writes(), key in 300_u16..900, other in 0_u16..300) {
+        let mut world = World::new();
+        world.write(&content);
+        let (root, key) = (world.tree.root(), key.to_be_bytes());
+        let Proof::Absence { left, right, .. } = world.tree.prove(&world.rows, &key).unwrap() else { panic!() };
+        let Proof::Existence(other) = world.tree.prove(&world.rows, &other.to_be_bytes()).unwrap() else {
+            return Ok(());
+        };
+        let claim = |left: &Option<Existence>, right: &Option<Existence>| {
+            let proof = Proof::Absence { key: key.to_vec(), left: left.clone(), right: right.clone() };
+            proof.verify(&root, &key, None)
+        };
+        prop_assert_eq!(claim(&left, &right), Ok(()));
+        let other = Some(other);
+        for (a, b) in [(&other, &right), (&left, &other), (&None, &right), (&left, &None), (&right, &left), (&None, &None)] {
+            prop_assert!((a, b) == (&left, &right) || claim(a, b).is_err());
         }
     }
 
     #[test]
     fn decoding_a_proof_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let _ = Proof::decode(&bytes);
+    }
+}
+
+fn leaves_of(proof: &mut Proof) -> Vec<&mut Existence> {
+    match proof {
+        Proof::Existence(leaf) => vec![leaf],
+        Proof::Absence { left, right, .. } => [left, right].into_iter().flatten().collect(),
     }
 }
 
@@ -329,7 +358,8 @@ fn proofs_for_paths_with_long_common_prefixes_hold() {
     let root = world.tree.root();
     assert_eq!(root, root_by_definition(&world.rows));
     let proof = world.tree.prove(&world.rows, &key(3)).unwrap();
-    assert_eq!(proof.siblings.len(), 201);
+    let Proof::Existence(leaf) = &proof else { panic!("{proof:?}") };
+    assert_eq!(leaf.siblings.len(), 201);
     assert_eq!(proof.verify(&root, &key(3), Some(b"x")), Ok(()));
     world.write(&writes([(row(&key(3)), None)]));
     let proof = world.tree.prove(&world.rows, &key(3)).unwrap();
@@ -353,9 +383,37 @@ fn a_reader_of_another_height_is_detected() {
 
 #[test]
 fn a_proof_is_bounded() {
-    let too_deep = Proof { siblings: vec![Hash([1; 32]); 257], leaf: None };
-    assert_eq!(too_deep.root(b"k", None), Err(ProofError::TooDeep { got: 257 }));
-    assert!(Proof::from_pb(too_deep.to_pb()).is_err());
+    let too_deep = Existence { key: b"k".to_vec(), value: b"v".to_vec(), siblings: vec![Hash([1; 32]); 257] };
+    let proof = Proof::Existence(too_deep);
+    assert_eq!(proof.verify(&EMPTY_ROOT, b"k", Some(b"v")), Err(ProofError::TooDeep { got: 257 }));
+    assert!(Proof::decode(&proof.encode()).is_err());
+    assert!(Proof::decode(&vec![0; Proof::BYTES_MAX + 1]).is_err());
+}
+
+#[test]
+fn an_empty_tree_proves_that_every_key_is_absent() {
+    let world = World::new();
+    let proof = world.tree.prove(&world.rows, b"a").unwrap();
+    assert_eq!(proof, Proof::Absence { key: b"a".to_vec(), left: None, right: None });
+    assert_eq!(proof.verify(&EMPTY_ROOT, b"a", None), Ok(()));
+    assert!(proof.verify(&Hash([1; 32]), b"a", None).is_err());
+}
+
+#[test]
+fn a_tree_of_any_shape_proves_every_key_around_its_leaves() {
+    for count in [1, 2, 3, 30, 500_u32] {
+        let mut world = World::new();
+        // Some paths crowd at one end, so that most buckets are empty.
+        let crowded = (0..).filter(|i: &u32| path_of(&i.to_be_bytes())[0] < 8).take(count as usize);
+        let keys: Vec<u32> = crowded.chain((0..count / 10).map(|i| i + 1_000_000)).collect();
+        world.write(&writes(keys.iter().map(|i| put(&i.to_be_bytes(), b"x"))));
+        for i in keys.iter().copied().chain(2_000_000..2_000_100) {
+            let key = i.to_be_bytes();
+            let proof = world.tree.prove(&world.rows, &key).unwrap();
+            let value = world.rows.contains_key(&row(&key)).then_some(&b"x"[..]);
+            assert_eq!(proof.verify(&world.tree.root(), &key, value), Ok(()), "{i} of {count}");
+        }
+    }
 }
 
 #[test]
@@ -380,15 +438,4 @@ fn a_lone_leaf_beside_full_buckets_is_not_wrapped() {
         let proof = |key: &[u8]| world.tree.prove(&world.rows, key).unwrap().verify(&world.tree.root(), key, None);
         (0..50_u8).for_each(|key| assert_eq!(proof(&[key]), Ok(())));
     }
-}
-
-#[test]
-fn a_leaf_outside_the_path_proves_no_absence() {
-    let path = path_of(b"key");
-    let mut elsewhere = path;
-    elsewhere[0] ^= 0x80;
-    let leaf = Some(ProofLeaf { path: elsewhere, value_hash: hash_value(b"value") });
-    let proof = Proof { siblings: vec![Hash([1; 32])], leaf };
-    assert_eq!(proof.root(b"key", None), Err(ProofError::Leaf));
-    assert!(Proof { siblings: vec![], ..proof }.root(b"key", None).is_ok());
 }

@@ -6,6 +6,7 @@
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
 //! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
+//! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -27,6 +28,7 @@ mod keys;
 mod local;
 mod output;
 mod prepare;
+mod proof;
 mod query;
 mod shell;
 mod show;
@@ -36,6 +38,7 @@ mod testnet;
 #[cfg(feature = "tools")]
 mod tools;
 mod tx;
+mod verify;
 mod view;
 mod watch;
 
@@ -104,8 +107,10 @@ enum Command {
     ShowValidator,
     /// Print the id by which peers know this home's node
     ShowNodeId,
-    /// Check that stored data is complete and undamaged
-    Verify(store::Verify),
+    /// Get a proof about the state, to hand to someone who trusts no node
+    Proof(proof::Proof),
+    /// Check a proof without a node, or that stored data is complete and undamaged
+    Verify(verify::Verify),
     /// Copy the store of this home's node, also while it runs, without keys and signing record
     Backup(store::Backup),
     /// Install a copy of another node's store, made by `cairn backup`
@@ -164,7 +169,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => args.run(&Home::find(given)?),
         Command::ShowValidator => local::show_validator(&Home::find(given)?),
         Command::ShowNodeId => local::show_node_id(&Home::find(given)?),
-        Command::Verify(args) => args.run(&Home::find(given)?),
+        Command::Proof(args) => args.run(&Home::find(given)?),
+        Command::Verify(args) => args.run(|| Home::find(given)),
         Command::Backup(args) => args.run(&Home::find(given)?),
         Command::Restore(args) => args.run(&Home::given_or_default(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),

@@ -120,6 +120,28 @@ impl Query {
     }
 }
 
+/// Returns the height to which the validators of a height belong (the latest by default), and all its pages of them.
+///
+/// Errors: the node does not respond, responds with an error, or its response lacks a field.
+pub fn validators(client: &Client, height: Option<u64>) -> Result<(u64, Vec<Value>), Failure> {
+    const PER_PAGE: u64 = 100;
+    let mut validators = Vec::new();
+    let mut page = 1;
+    loop {
+        let mut params = at_height(height);
+        params["page"] = json!(page.to_string());
+        params["per_page"] = json!(PER_PAGE.to_string());
+        let answer = client.call("validators", params)?;
+        let found = fields::list(&answer, "/validators")?;
+        validators.extend(found.iter().cloned());
+        let total = fields::number(&answer, "/total")?;
+        if validators.len() as u64 >= total || found.is_empty() {
+            return Ok((fields::number(&answer, "/block_height")?, validators));
+        }
+        page += 1;
+    }
+}
+
 /// Returns the status of a transaction according to the node.
 ///
 /// Errors: the node does not respond or responds with an error.
@@ -253,22 +275,7 @@ impl Asker {
     }
 
     fn validators(&self, height: Option<u64>) -> Result<(), Failure> {
-        const PER_PAGE: u64 = 100;
-        let mut validators = Vec::new();
-        let mut page = 1;
-        let block_height = loop {
-            let mut params = at_height(height);
-            params["page"] = json!(page.to_string());
-            params["per_page"] = json!(PER_PAGE.to_string());
-            let answer = self.client.call("validators", params)?;
-            let found = fields::list(&answer, "/validators")?;
-            validators.extend(found.iter().cloned());
-            let total = fields::number(&answer, "/total")?;
-            if validators.len() as u64 >= total || found.is_empty() {
-                break fields::number(&answer, "/block_height")?;
-            }
-            page += 1;
-        };
+        let (block_height, validators) = validators(&self.client, height)?;
         if self.json {
             let total = validators.len().to_string();
             output::json(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use app::{App, tree::rows};
-use clap::{Args, Subcommand};
+use clap::Args;
 use files::{Access, Existing, load_genesis};
 use node::{
     admin,
@@ -49,23 +49,10 @@ earliest kept height. Writes nothing. Exit code 0: no damage; 74: damage was fou
 A running node checks its own store in the background (storage.scrub_bytes_per_second) and exports
 the result as cometbft_storage_scrub_damaged_rows.";
 
-/// Check that stored data is complete and undamaged
-#[derive(Debug, Args)]
-pub struct Verify {
-    #[command(subcommand)]
-    what: VerifyWhat,
-}
-
-#[derive(Debug, Subcommand)]
-enum VerifyWhat {
-    /// Read a whole store and report all damage, by height and column family
-    Store(VerifyStore),
-}
-
 /// Read a whole store and report all damage, by height and column family
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_HELP)]
-struct VerifyStore {
+pub struct VerifyStore {
     /// Folder of the database [default: the home's]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
@@ -74,14 +61,13 @@ struct VerifyStore {
     json: bool,
 }
 
-impl Verify {
+impl VerifyStore {
     /// Reads a whole store and prints a report.
     ///
     /// Errors: the home has no valid configuration, its node runs, the database cannot be opened or has no chain, or
     /// rows are missing or damaged (exit code 74).
     pub fn run(self, home: &Home) -> Result<(), Failure> {
-        let VerifyWhat::Store(args) = self.what;
-        let (path, _lock) = match args.path {
+        let (path, _lock) = match self.path {
             Some(path) => (path, None),
             None => {
                 home.must_exist()?;
@@ -104,7 +90,7 @@ impl Verify {
         let chain_id = chain_of(&kv)?;
         let store = Store::open(kv, &chain_id)?;
         let report = verify(&store);
-        print(&path, &store, &report, args.json);
+        print(&path, &store, &report, self.json);
         match report.findings_total() {
             0 => Ok(()),
             total => Err(Failure::new(

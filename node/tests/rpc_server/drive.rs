@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use app::StateProof;
+use app::{ProofOp, StateProof, state::NEVER_REVERTED};
 use futures::StreamExt;
 use prost::Message;
 use tendermint::{
@@ -23,7 +23,7 @@ use tendermint_rpc::{
     event::EventData,
     query::{EventType, Query},
 };
-use types::{Address, Hash, KeyType, Wire, merkle};
+use types::{Address, Hash, KeyType, merkle};
 
 /// Returns the SHA-256 hash of the bytes in the client library's type, which is the id of a transaction.
 pub fn id(tx: &[u8]) -> tendermint::Hash {
@@ -171,11 +171,12 @@ async fn account_and_its_proof(client: &(impl Client + Sync), alice: Address) {
     let row = client.abci_query(Some("/store".into()), key.clone(), Some(before), true).await.unwrap();
     assert_eq!((row.code.value(), row.height), (0, before), "{row:?}");
     let ProofOps { ops } = row.proof.unwrap();
-    let proof = StateProof::decode(&ops[0].data).unwrap();
+    let ops: Vec<ProofOp> = ops.into_iter().map(|op| ProofOp { key: op.key, data: op.data }).collect();
+    let proof = StateProof::from_ops(&ops).unwrap();
     let header = client.header(before.increment()).await.unwrap().header;
     let app_hash = Hash(header.app_hash.as_bytes().try_into().unwrap());
-    proof.verify(&app_hash, &key, Some(&row.value)).unwrap();
-    assert!(proof.verify(&app_hash, &key, None).is_err());
+    proof.verify(&app_hash, &[NEVER_REVERTED], &key, Some(&row.value)).unwrap();
+    assert!(proof.verify(&app_hash, &[NEVER_REVERTED], &key, None).is_err());
     let unknown = client.abci_query(Some("/nonsense".into()), Vec::new(), None, false).await.unwrap();
     assert_eq!((unknown.code.value(), unknown.codespace.as_str()), (32, "cairn"));
 }

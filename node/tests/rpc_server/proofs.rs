@@ -1,11 +1,11 @@
 //! Proves that the server's proofs of the state are correct, and that expensive proofs do not delay other calls or
 //! clients.
 
-use app::StateProof;
+use app::{ProofOp, StateProof, state::NEVER_REVERTED};
 use rpc::Limits;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use types::{Hash, Wire};
+use types::Hash;
 
 use crate::{
     chain::{Chain, alice, transfer},
@@ -27,8 +27,11 @@ fn ask(height: Option<u64>) -> Value {
 fn check(answer: &Value, app_hash: Hash) {
     let response = &answer["result"]["response"];
     let bytes = |value: &Value| data_encoding::BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap();
-    let proof = StateProof::decode(&bytes(&response["proofOps"]["ops"][0]["data"])).unwrap();
-    proof.verify(&app_hash, &bytes(&response["key"]), Some(&bytes(&response["value"]))).unwrap();
+    let op = |op: &Value| ProofOp { key: bytes(&op["key"]), data: bytes(&op["data"]) };
+    let ops: Vec<ProofOp> = response["proofOps"]["ops"].as_array().unwrap().iter().map(op).collect();
+    let proof = StateProof::from_ops(&ops).unwrap();
+    let (key, value) = (bytes(&response["key"]), bytes(&response["value"]));
+    proof.verify(&app_hash, &[NEVER_REVERTED], &key, Some(&value)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,7 +63,7 @@ fn a_proof_begun_before_a_commit_is_finished_after_it() {
     let reader = chain.store.reader_at(way.height()).unwrap();
     let row = app::query(&reader, "/store", &key).unwrap();
     let app::Answer::Store { value, .. } = row else { panic!("{row:?}") };
-    way.prove(&reader).unwrap().verify(&app_hash, &key, value.as_deref()).unwrap();
+    way.prove(&reader).unwrap().verify(&app_hash, &[NEVER_REVERTED], &key, value.as_deref()).unwrap();
     assert!(stale.prove(&chain.store.reader().unwrap()).is_err(), "the tip has another state");
 }
 

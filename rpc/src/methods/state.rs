@@ -1,8 +1,8 @@
 //! Methods that read the state: accounts, application queries, and proofs.
 
-use app::{Answer as AppAnswer, CODESPACE, Refusal, StateProof, tree::StaleReader};
+use app::{Answer as AppAnswer, CODESPACE, PROOF_OP_TYPE, ProofOp, Refusal, StateProof, tree::StaleReader};
 use serde_json::{Value, json};
-use types::{Address, Wire};
+use types::Address;
 
 use super::shared::{Outcome, Server};
 use crate::{args::Args, error::Error, json};
@@ -16,7 +16,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let prove = args.truth("prove")?;
     // The path in the tree is read first: it decides which height is the tip, and the store keeps that height when the
     // tip advances.
-    let way = (prove && path == "/store").then(|| server.context.app.way_to(&data));
+    let way = (prove && path == "/store" && !data.is_empty()).then(|| server.context.app.way_to(&data));
     let reader = match (args.number("height")?, &way) {
         (None | Some(0), None) => server.context.store.reader()?,
         (None | Some(0), Some(way)) => server.context.store.reader_at(way.height())?,
@@ -28,7 +28,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let mut response = match answer {
         Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
             path: "/store",
-            reason: format!("{path} cannot be proven: ask /store for the row, with its raw key"),
+            reason: format!("{path} cannot be proven: ask /store for the row, with its raw key, which is not empty"),
         }),
         Ok(answer) => {
             let proof = match way {
@@ -39,7 +39,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
                         false => server.old_prover.app(&server.context.chain_id, &reader)?.prove(&reader, &data),
                     };
                     reader.check()?;
-                    proof_ops(&data, proof)?
+                    proof_ops(proof)?
                 }
             };
             json!({ "code": 0, "log": "", "value": value(&answer).map(json::base64), "proofOps": proof, "codespace": "" })
@@ -53,10 +53,11 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     Ok(json!({ "response": response }).into())
 }
 
-fn proof_ops(key: &[u8], proof: Result<StateProof, StaleReader>) -> Result<Value, Error> {
+fn proof_ops(proof: Result<StateProof, StaleReader>) -> Result<Value, Error> {
     let proof = proof.map_err(|_| Error::internal("the tree is not of the state's height"))?;
-    let op = json!({ "type": "cairn:state", "key": json::base64(key), "data": json::base64(proof.encode()) });
-    Ok(json!({ "ops": [op] }))
+    let op =
+        |op: ProofOp| json!({ "type": PROOF_OP_TYPE, "key": json::base64(&op.key), "data": json::base64(&op.data) });
+    Ok(json!({ "ops": proof.to_ops().into_iter().map(op).collect::<Vec<_>>() }))
 }
 
 fn refusal(refusal: &Refusal) -> Value {

@@ -126,7 +126,7 @@ pub const METHODS: &[Method] = &[
     .returns(&[field(
         "response",
         Object,
-        "`code` (0, or the [code](transactions.md#codes) of a refusal), `log`, `value` in base64, `height` and `proofOps`.",
+        "`code` (0, or the [code](transactions.md#codes) of a refusal), `log`, `value` in base64, `height` and `proofOps`: the [chain of proofs](proofs.md#for-other-software).",
     )])
     .fails(&[
         UNKNOWN_HEIGHT,

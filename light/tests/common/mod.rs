@@ -1,0 +1,175 @@
+//! Makes signed headers of a chain, and files that prove its state.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+
+use app::{App, genesis_writes, state::key};
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use types::{
+    Address, BlockId, ChainId, Commit, CommitSig, Hash, Header, Height, Params, PartSetHeader, Power, Round, SecretKey,
+    SignedVote, Time, ValidatorSet, Vote, VoteType,
+};
+
+pub fn chain_id() -> ChainId {
+    ChainId::new("light-test").unwrap()
+}
+
+pub fn secret(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+pub fn address(seed: u8) -> Address {
+    secret(seed).public_key().address()
+}
+
+/// Returns the set of validators with these seeds and powers.
+pub fn set(members: &[(u8, u64)]) -> ValidatorSet {
+    ValidatorSet::new(members.iter().map(|(seed, power)| (secret(*seed).public_key(), Power(*power))).collect())
+        .unwrap()
+}
+
+/// What a validator does in a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    Sign,
+    SignNil,
+    SignWrongly,
+    Nothing,
+}
+
+pub struct Block {
+    pub header: Header,
+    pub commit: Commit,
+    pub validators: ValidatorSet,
+}
+
+pub fn time() -> Time {
+    Time::parse("2026-11-23T01:02:03.456789Z").unwrap()
+}
+
+/// Makes the block of a height with a commit in which each validator, given by its seed, does something.
+pub fn block(
+    height: u64,
+    members: &[(u8, u64)],
+    next: &[(u8, u64)],
+    app_hash: Hash,
+    does: impl Fn(u8) -> Does,
+) -> Block {
+    let validators = set(members);
+    let some = |seed| Hash([seed; 32]);
+    let id = |hash| BlockId { hash, parts: PartSetHeader { total: 1, hash: some(9) } };
+    let header = Header {
+        version_app: 1,
+        chain_id: chain_id(),
+        height: Height(height),
+        time: time().saturating_add(std::time::Duration::from_secs(height)),
+        last_block_id: Some(id(some(1))),
+        last_commit_hash: some(2),
+        data_hash: some(3),
+        validators_hash: validators.hash(),
+        next_validators_hash: set(next).hash(),
+        consensus_hash: some(4),
+        app_hash,
+        last_results_hash: some(5),
+        evidence_hash: some(6),
+        proposer: validators.get(0).unwrap().address(),
+    };
+    let decided = id(header.hash());
+    let votes = validators.iter().enumerate().filter_map(|(index, validator)| {
+        let seed = members.iter().map(|(seed, _)| *seed).find(|seed| address(*seed) == validator.address()).unwrap();
+        let vote = Vote {
+            vote_type: VoteType::Precommit,
+            height: header.height,
+            round: Round(1),
+            block_id: (does(seed) != Does::SignNil).then_some(decided),
+            timestamp: header.time,
+            validator: validator.address(),
+            validator_index: index as u32,
+        };
+        let mut signed: SignedVote = vote.sign(&chain_id(), &secret(seed));
+        if does(seed) == Does::SignWrongly {
+            signed.signature.0[7] ^= 1;
+        }
+        (does(seed) != Does::Nothing).then_some(signed)
+    });
+    let commit = Commit::from_votes(header.height, Round(1), decided, &validators, &votes.collect::<Vec<_>>());
+    Block { header, commit, validators }
+}
+
+pub const MEMBERS: [(u8, u64); 4] = [(1, 10), (2, 10), (3, 10), (4, 10)];
+
+/// Returns the file that proves the state of the account of a seed: only the account of seed 1 has something. Three of
+/// four validators sign.
+pub fn file(seed: u8) -> Value {
+    let first = genesis_writes(&Params::default(), [(address(1), 100)]).unwrap();
+    let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
+    let app = App::open(&rows, chain_id(), Height(41));
+    let ops = app.prove(&rows, &key::account(&address(seed))).unwrap().to_ops();
+    let does = |seed| if seed == 4 { Does::Nothing } else { Does::Sign };
+    let block = block(42, &MEMBERS, &MEMBERS, app.app_hash(), does);
+    let base64 = |bytes: &[u8]| BASE64.encode(bytes);
+    let ops = ops.iter().map(|op| json!({ "type": "ics23:cairn", "key": base64(&op.key), "data": base64(&op.data) }));
+    json!({
+        "format": "cairn proof 1",
+        "proof_ops": ops.collect::<Vec<_>>(),
+        "signed_header": { "header": header_json(&block.header), "commit": commit_json(&block.commit) },
+        "validators": validators_json(&block.validators),
+    })
+}
+
+fn id_json(id: &BlockId) -> Value {
+    json!({ "hash": id.hash.to_string(), "parts": { "total": id.parts.total, "hash": id.parts.hash.to_string() } })
+}
+
+fn header_json(header: &Header) -> Value {
+    json!({
+        "version": { "block": "11", "app": header.version_app.to_string() },
+        "chain_id": header.chain_id.as_str(),
+        "height": header.height.to_string(),
+        "time": header.time.to_string(),
+        "last_block_id": id_json(&header.last_block_id.unwrap()),
+        "last_commit_hash": header.last_commit_hash.to_string(),
+        "data_hash": header.data_hash.to_string(),
+        "validators_hash": header.validators_hash.to_string(),
+        "next_validators_hash": header.next_validators_hash.to_string(),
+        "consensus_hash": header.consensus_hash.to_string(),
+        "app_hash": header.app_hash.to_string(),
+        "last_results_hash": header.last_results_hash.to_string(),
+        "evidence_hash": header.evidence_hash.to_string(),
+        "proposer_address": header.proposer.to_string(),
+    })
+}
+
+fn commit_json(commit: &Commit) -> Value {
+    let entry = |entry: &CommitSig| match entry {
+        CommitSig::Absent => json!({
+            "block_id_flag": 1, "validator_address": "", "timestamp": "0001-01-01T00:00:00Z", "signature": null,
+        }),
+        CommitSig::Commit { validator, timestamp, signature } | CommitSig::Nil { validator, timestamp, signature } => {
+            json!({
+                "block_id_flag": if matches!(entry, CommitSig::Commit { .. }) { 2 } else { 3 },
+                "validator_address": validator.to_string(),
+                "timestamp": timestamp.to_string(),
+                "signature": BASE64.encode(&signature.0),
+            })
+        }
+    };
+    json!({
+        "height": commit.height.to_string(),
+        "round": commit.round.0,
+        "block_id": id_json(&commit.block_id),
+        "signatures": commit.signatures.iter().map(entry).collect::<Vec<_>>(),
+    })
+}
+
+pub fn validators_json(validators: &ValidatorSet) -> Value {
+    let member = |validator: &types::Validator| {
+        let key = json!({
+            "type": validator.public_key.key_type().public_tag(),
+            "value": BASE64.encode(validator.public_key.bytes()),
+        });
+        json!({ "address": validator.address().to_string(), "pub_key": key, "voting_power": validator.power.to_string() })
+    };
+    validators.iter().map(member).collect()
+}

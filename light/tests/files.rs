@@ -1,0 +1,157 @@
+//! Proves what a proof file proves, and that damaged or forged files prove nothing.
+
+mod common;
+
+use app::Account;
+use common::{MEMBERS, address, file, set, validators_json};
+use light::{FILE_BYTES_MAX, Link, ProofFile, ProofFileError, Proven, Trust, TrustError};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use types::{ChainId, Height, Power};
+
+fn trust(members: &[(u8, u64)]) -> Trust {
+    Trust::from_json(json!({ "validators": validators_json(&set(members)) }).to_string().as_bytes()).unwrap()
+}
+
+fn verify(file: &[u8], trust: &Trust) -> Result<Proven, ProofFileError> {
+    ProofFile::from_json(file)?.verify(trust)
+}
+
+#[test]
+fn a_file_proves_what_an_account_has() {
+    let proven = verify(file(1).to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    assert_eq!(proven.account(), Some((address(1), Account { balance: 100, nonce: 0 })));
+    assert_eq!((proven.height, proven.signed.signers, proven.signed.validators), (Height(41), 3, 4));
+    assert_eq!((proven.signed.power, proven.signed.total, proven.signed.link), (Power(30), Power(40), Link::Same));
+    let text = proven.to_string();
+    let account = format!("Account {} had balance 100 and next nonce 0 at height 41.", address(1));
+    for part in [account.as_str(), "height 42 of chain light-test", "3 of 4 validators with 75.0 % of the power signed"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    let proven = verify(file(9).to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    assert_eq!((proven.account(), proven.value), (Some((address(9), Account::default())), None));
+}
+
+#[test]
+fn trust_decides() {
+    let file = file(1).to_string().into_bytes();
+    let by = |members: &[(u8, u64)]| verify(&file, &trust(members));
+    assert_eq!(by(&[(1, 10), (2, 10), (7, 10)]).unwrap().signed.link, Link::Overlap);
+    assert!(matches!(by(&[(1, 10), (7, 10), (8, 10)]), Err(ProofFileError::Header(_))));
+    assert!(matches!(by(&[(7, 10)]), Err(ProofFileError::Header(_))));
+    let chain_id = Some(ChainId::new("another").unwrap());
+    let error = verify(&file, &Trust { chain_id, ..trust(&MEMBERS) }).unwrap_err().to_string();
+    assert_eq!(error, "the header is of chain light-test, expected another");
+}
+
+#[test]
+fn trust_is_read_from_answers_and_from_genesis_documents() {
+    let validators = validators_json(&set(&MEMBERS));
+    let answer = json!({ "block_height": "1", "validators": validators, "count": "4", "total": "4" });
+    let members = validators.as_array().unwrap().iter().map(|member| {
+        json!({ "address": member["address"], "pub_key": member["pub_key"], "power": member["voting_power"], "name": "v" })
+    });
+    let genesis = json!({
+        "chain_id": "light-test", "validators": members.collect::<Vec<_>>(), "app_state": { "accounts": [] },
+    });
+    let read = |json: &Value| Trust::from_json(json.to_string().as_bytes());
+    let expected = Trust { chain_id: None, validators: set(&MEMBERS) };
+    assert_eq!(read(&answer), Ok(expected.clone()));
+    assert_eq!(read(&json!({ "jsonrpc": "2.0", "id": 1, "result": answer })), Ok(expected.clone()));
+    let expected = Trust { chain_id: Some(common::chain_id()), ..expected };
+    assert_eq!(read(&genesis), Ok(expected.clone()));
+    assert_eq!(read(&json!({ "result": { "genesis": genesis } })), Ok(expected));
+
+    let mut page = answer.clone();
+    page["total"] = json!("5");
+    assert_eq!(read(&page), Err(TrustError::Page { got: 4, total: 5 }));
+    let mut nobody = answer.clone();
+    nobody["validators"] = json!([]);
+    nobody["total"] = json!("0");
+    assert!(matches!(read(&nobody), Err(TrustError::Content(_))));
+    assert!(matches!(Trust::from_json(b"[1]"), Err(TrustError::Shape(_))));
+    let deep = "{\"result\":".repeat(100_000);
+    assert!(matches!(Trust::from_json(deep.as_bytes()), Err(TrustError::Shape(_))));
+}
+
+/// Each single bit of each byte is flipped, and all bits of it at once.
+#[test]
+fn a_changed_byte_is_never_accepted() {
+    for seed in [1, 9] {
+        let trust = trust(&MEMBERS);
+        let file = format!("{:#}", file(seed)).into_bytes();
+        verify(&file, &trust).unwrap();
+        for at in 0..file.len() {
+            for change in [1, 2, 4, 8, 16, 32, 64, 128, 0xFF] {
+                let mut changed = file.clone();
+                changed[at] ^= change;
+                let verdict = verify(&changed, &trust);
+                let around = String::from_utf8_lossy(&file[at.saturating_sub(20)..(at + 20).min(file.len())]);
+                assert!(verdict.is_err(), "byte {at} ^ {change} near {around}: {verdict:?}");
+            }
+        }
+        for cut in 0..file.len() {
+            assert!(verify(&file[..cut], &trust).is_err(), "the first {cut} bytes");
+        }
+    }
+}
+
+#[test]
+fn files_are_bounded() {
+    let large = vec![b' '; FILE_BYTES_MAX + 1];
+    assert_eq!(ProofFile::from_json(&large), Err(ProofFileError::TooLarge { got: FILE_BYTES_MAX + 1 }));
+    let deep = "[".repeat(1_000_000);
+    assert!(matches!(ProofFile::from_json(deep.as_bytes()), Err(ProofFileError::Shape(_))));
+    let mut many = file(1);
+    many["proof_ops"] = json!(vec![many["proof_ops"][0].clone(); 1000]);
+    assert!(matches!(ProofFile::from_json(many.to_string().as_bytes()), Err(ProofFileError::Ops(_))));
+}
+
+#[test]
+fn parts_of_different_files_prove_nothing() {
+    let (a, b) = (file(1), file(9));
+    let mut mixed = a.clone();
+    mixed["proof_ops"][0] = b["proof_ops"][0].clone();
+    // Both accounts are in one state, so each chain holds; the key of the first proof names the account.
+    assert_eq!(verify(mixed.to_string().as_bytes(), &trust(&MEMBERS)).unwrap().account().unwrap().0, address(9));
+    mixed["proof_ops"][0]["key"] = a["proof_ops"][0]["key"].clone();
+    assert!(verify(mixed.to_string().as_bytes(), &trust(&MEMBERS)).is_err());
+    let mut short = a.clone();
+    short["proof_ops"].as_array_mut().unwrap().pop();
+    assert!(matches!(verify(short.to_string().as_bytes(), &trust(&MEMBERS)), Err(ProofFileError::Proof(_))));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = ProofFile::from_json(&bytes);
+        let _ = Trust::from_json(&bytes);
+    }
+
+    /// Any value anywhere in a file: it is refused or proves the same.
+    #[test]
+    fn any_value_in_a_file_is_refused_or_equal(at in any::<prop::sample::Index>(), value in 0..6_usize) {
+        let original = file(1);
+        let mut pointers = Vec::new();
+        collect(&original, String::new(), &mut pointers);
+        let mut changed = original.clone();
+        let pointer = &pointers[at.index(pointers.len())];
+        *changed.pointer_mut(pointer).unwrap() =
+            [json!(null), json!(""), json!(-1), json!([]), json!({}), json!("18446744073709551616")][value].clone();
+        prop_assert!(changed == original || verify(changed.to_string().as_bytes(), &trust(&MEMBERS)).is_err(), "{}", pointer);
+    }
+}
+
+fn collect(value: &Value, path: String, pointers: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| collect(field, format!("{path}/{name}"), pointers))
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, one)| collect(one, format!("{path}/{index}"), pointers));
+        }
+        _ => {}
+    }
+    pointers.push(path);
+}

@@ -1,0 +1,162 @@
+//! `cairn proof` asks a node for a proof about the state, and prints it as a file that [`light`] verifies offline.
+
+use std::{
+    str::FromStr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use app::state::key;
+use clap::{Args, Subcommand};
+use client::{Client, fields};
+use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
+use light::{ProofFile, Trust};
+use node::exit::Failure;
+use serde_json::{Value, json};
+
+use super::{args::NodeArgs, home::Home, keyring::Keyring, output, query};
+
+const HELP: &str = "\
+Examples:
+  cairn proof account bob > proof.json
+  cairn proof key 66 --height 40 > proof.json        the collected fees after block 40
+  cairn verify proof.json --trust validators.json    where no node is needed
+
+The file has the value or its absence, a chain of ICS-23 proofs from it to the app hash, the
+header of the next height, which has that app hash, its commit and its validators.";
+
+/// Maximum wait for the header of the next height, and the pause between two questions for it.
+const NEXT_HEADER_WAIT_MAX: Duration = Duration::from_secs(30);
+const NEXT_HEADER_PAUSE: Duration = Duration::from_millis(100);
+
+/// Get a proof about the state, to hand to someone who trusts no node
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Proof {
+    #[command(subcommand)]
+    of: Subject,
+    /// Height of the state: the one after this block, or `tip`. Below the tip, a node proves states of at most 20,000 rows
+    #[arg(long, global = true, default_value = "tip", value_name = "HEIGHT")]
+    height: At,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Prove the balance and the next nonce of an account, or that it was never used
+    Account {
+        /// Address of the account, or the name of its key
+        account: String,
+    },
+    /// Prove the value under a raw key, or that there is none
+    Key {
+        /// The key in hexadecimal digits; the documentation of the crate `app` has a table of keys
+        #[arg(value_parser = hex)]
+        key: Hex,
+    },
+}
+
+/// Bytes that are given in hexadecimal digits.
+#[derive(Clone, Debug)]
+struct Hex(Vec<u8>);
+
+fn hex(text: &str) -> Result<Hex, String> {
+    let bytes = HEXUPPER_PERMISSIVE.decode(text.strip_prefix("0x").unwrap_or(text).as_bytes());
+    match bytes {
+        Ok(bytes) if !bytes.is_empty() => Ok(Hex(bytes)),
+        _ => Err("a key is an even number of hexadecimal digits, at least 2".to_owned()),
+    }
+}
+
+/// The height of a state.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Tip,
+    Height(u64),
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "tip" => Ok(Self::Tip),
+            text => text.parse().map(Self::Height).map_err(|_| "a height is a number, or `tip`".to_owned()),
+        }
+    }
+}
+
+impl Proof {
+    /// Gets the proof from a node, checks that it is consistent, and prints it.
+    ///
+    /// Errors: the configuration or an argument is invalid, the node does not respond, cannot prove a state of this
+    /// height, decides no next block within 30 s, or its answers do not belong together.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        let client = self.node.client(home)?;
+        let key = match &self.of {
+            Subject::Account { account } => key::account(&Keyring::of(home).address_of(account)?),
+            Subject::Key { key } => key.0.clone(),
+        };
+        let file = fetch(&client, &key, self.height)?;
+        // A file that does not verify even with its own validators as the trusted ones is of no use.
+        let own = json!({ "validators": file["validators"] }).to_string();
+        let proven = Trust::from_json(own.as_bytes()).map_err(|error| error.to_string()).and_then(|trust| {
+            let file = ProofFile::from_json(file.to_string().as_bytes());
+            file.and_then(|file| file.verify(&trust)).map_err(|error| error.to_string())
+        });
+        proven.map_err(|reason| {
+            Failure::refused(format!("{} answered with a proof that does not hold: {reason}", client.url()))
+        })?;
+        output::json(&file);
+        Ok(())
+    }
+}
+
+/// Returns the file with the proof of a key.
+fn fetch(client: &Client, key: &[u8], at: At) -> Result<Value, Failure> {
+    let mut params = json!({ "path": "/store", "data": HEXUPPER.encode(key), "prove": true });
+    if let At::Height(height) = at {
+        params["height"] = json!(height.to_string());
+    }
+    let answer = client.call("abci_query", params)?;
+    let code = fields::number(&answer, "/response/code")?;
+    if code != 0 {
+        let log = fields::text(&answer, "/response/log").unwrap_or_default();
+        return Err(Failure::refused(format!("the node proves nothing: {log} (code {code})")));
+    }
+    let next = fields::number(&answer, "/response/height")?.saturating_add(1);
+    wait_for(client, next)?;
+    let commit = client.call("commit", json!({ "height": next.to_string() }))?;
+    let (_, mut validators) = query::validators(client, Some(next))?;
+    for validator in validators.iter_mut().filter_map(Value::as_object_mut) {
+        // No hash and no signature is over it.
+        validator.remove("proposer_priority");
+    }
+    Ok(json!({
+        "format": light::FORMAT,
+        "proof_ops": fields::at(&answer, "/response/proofOps/ops")?,
+        "signed_header": fields::at(&commit, "/signed_header")?,
+        "validators": validators,
+    }))
+}
+
+/// Waits until the node has decided the block of a height. The app hash of a state is in the next header, which does
+/// not exist yet for the state at the tip.
+fn wait_for(client: &Client, height: u64) -> Result<(), Failure> {
+    let deadline = Instant::now() + NEXT_HEADER_WAIT_MAX;
+    loop {
+        let status = client.call("status", json!({}))?;
+        if fields::number(&status, "/sync_info/latest_block_height")? >= height {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::refused(format!(
+                "block {height}, whose header commits to this state, was not decided within {} s: \
+                 `cairn query ready` says why, or give --height for an earlier state",
+                NEXT_HEADER_WAIT_MAX.as_secs()
+            )));
+        }
+        thread::sleep(NEXT_HEADER_PAUSE);
+    }
+}
