@@ -107,7 +107,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
         "timeouts",
         "synchrony",
         "retain_blocks",
-        "tx_ttl_heights_max",
+        "tx_ttl_ms_max",
         "fee_min",
     ])?;
     let defaults = Params::default();
@@ -176,7 +176,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
         timeouts,
         synchrony,
         retain_blocks: number_or(at, "retain_blocks", defaults.retain_blocks)?,
-        tx_ttl_heights_max: number_or(at, "tx_ttl_heights_max", defaults.tx_ttl_heights_max)?,
+        tx_ttl_max: millis_or(at, "tx_ttl_ms_max", defaults.tx_ttl_max)?,
         fee_min: number_or(at, "fee_min", defaults.fee_min)?,
     })
 }

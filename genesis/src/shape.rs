@@ -74,7 +74,7 @@ struct ParamsShape {
     timeouts: TimeoutsShape,
     synchrony: SynchronyShape,
     retain_blocks: String,
-    tx_ttl_heights_max: String,
+    tx_ttl_ms_max: String,
     fee_min: String,
 }
 
@@ -152,7 +152,7 @@ fn params_shape(params: &Params) -> ParamsShape {
             message_delay_ms: ms(params.synchrony.message_delay),
         },
         retain_blocks: params.retain_blocks.to_string(),
-        tx_ttl_heights_max: params.tx_ttl_heights_max.to_string(),
+        tx_ttl_ms_max: ms(params.tx_ttl_max),
         fee_min: params.fee_min.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Write, net::TcpStream, time::Duration};
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use types::{Address as Account, ChainId, Height};
+use types::{Address as Account, ChainId, Height, Time};
 
 use crate::{
     LoadError,
@@ -30,6 +30,8 @@ pub struct Chain {
     pub chain_id: ChainId,
     /// Last height that the node has committed.
     pub height: Height,
+    /// Time of the block of that height.
+    pub time: Time,
     /// True if the node is still catching up with the chain.
     pub catching_up: bool,
     /// Identity of the node among its peers.
@@ -45,8 +47,8 @@ pub struct Chain {
 pub struct ChainParams {
     /// Minimum fee of a transaction.
     pub fee_min: u64,
-    /// Maximum number of heights after which an unordered transaction may expire.
-    pub tx_ttl_heights_max: u64,
+    /// Maximum time after which an unordered transaction may expire.
+    pub tx_ttl_max: Duration,
 }
 
 /// State of an account on the chain.
@@ -203,10 +205,12 @@ impl Rpc {
         let status = self.call("status", json!({}))?;
         let name = self.field(&status, "/node_info/network")?;
         let chain_id = ChainId::new(name).map_err(|error| self.wrong(&format!("its chain's name: {error}")))?;
+        let time = self.field(&status, "/sync_info/latest_block_time")?;
         let version = status.pointer("/node_info/other/cairn_version").and_then(Value::as_str);
         Ok(Chain {
             chain_id,
             height: Height(self.number(&status, "/sync_info/latest_block_height")?),
+            time: Time::parse(time).map_err(|error| self.wrong(&format!("the time of its last block: {error}")))?,
             catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
             node_id: self.field(&status, "/node_info/id")?.to_owned(),
             moniker: self.field(&status, "/node_info/moniker")?.to_owned(),
@@ -223,7 +227,7 @@ impl Rpc {
         let params = serde_json::from_slice(&value).map_err(|_| self.wrong("its parameters are not JSON"))?;
         Ok(ChainParams {
             fee_min: self.number(&params, "/fee_min")?,
-            tx_ttl_heights_max: self.number(&params, "/tx_ttl_heights_max")?,
+            tx_ttl_max: Duration::from_millis(self.number(&params, "/tx_ttl_ms_max")?),
         })
     }
 

@@ -6,7 +6,7 @@
 //! | `senders` → `ordered` | nonce | what can be executed, replacement |
 //! | `ready` | fee down, arrival up | reaping: each sender's next nonce, and the first of its unordered ones |
 //! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, every unordered one |
-//! | `expiries` | height | unordered ones whose last height passed |
+//! | `expiries` | expiry | unordered ones that expired |
 //!
 //! Invariants, checked after each step of the model test:
 //!
@@ -26,7 +26,7 @@ use app::{
     state::{NEVER_REVERTED, key},
     tree::rows::{path_of, row_key},
 };
-use types::{Address, Block, ChainId, Hash, Height, Reader, Time, TxId, TxOrder, VerifiedTx};
+use types::{Address, Block, ChainId, Deadline, Hash, Height, Params, Reader, Time, TxId, TxOrder, VerifiedTx};
 
 use crate::{
     config::{ANNOUNCE_INTERVAL, Config, Stats},
@@ -61,7 +61,6 @@ pub(super) struct Entry {
     sender: Row,
     fee: u64,
     cost: u128,
-    added_height: Height,
     added: Time,
     announced: Time,
 }
@@ -139,7 +138,7 @@ pub(super) struct Pool {
     digests: HashMap<Hash, Arrival>,
     ready: BTreeSet<Place>,
     evictable: BTreeSet<Rank>,
-    expiries: BTreeSet<(Height, Arrival)>,
+    expiries: BTreeSet<(Deadline, Arrival)>,
     committed: Recent,
     expired: Recent,
     /// Senders that were checked against an older state than the pool's.
@@ -165,7 +164,7 @@ impl Pool {
             committed: Recent::new(config.committed_max),
             expired: Recent::new(config.committed_max),
             config,
-            rules: Rules { chain_id, height: Height(1), params: Default::default() },
+            rules: Rules { chain_id, height: Height(1), time: Time::UNIX_EPOCH, params: Default::default() },
             arrivals: 0,
             txs: BTreeMap::new(),
             ids: HashMap::new(),
@@ -181,8 +180,14 @@ impl Pool {
         }
     }
 
-    pub fn chain_id(&self) -> &ChainId {
-        &self.rules.chain_id
+    /// Returns the rules for a transaction at the time `wall` of this node's clock, if the tip has this height and
+    /// these parameters for the next.
+    ///
+    /// The next block has a time after the last one's and about that of the clocks. The last block's time alone would
+    /// be too early on an idle chain: a transaction that expires soon would seem to expire too far ahead.
+    pub fn rules_at(&self, height: Height, params: &Params, wall: Time) -> Rules {
+        let time = self.rules.time.max(wall);
+        Rules { chain_id: self.rules.chain_id.clone(), height: height.next(), time, params: params.clone() }
     }
 
     pub fn get(&self, id: &TxId) -> Option<&Entry> {
@@ -361,8 +366,7 @@ impl Pool {
         }
         self.ids.insert(tx.id(), arrival);
         self.bytes += tx.bytes().len();
-        let added_height = self.rules.height;
-        self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added_height, added: now, announced: now });
+        self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added: now, announced: now });
     }
 
     /// Changes a sender, and updates its heads in `ready` and its tail in `evictable`.
@@ -417,9 +421,10 @@ impl Pool {
         Some(entry)
     }
 
-    /// Returns the transactions for a block: the highest fees first, each sender's nonces in order. Bytes are counted
-    /// as in a block.
-    pub fn reap(&mut self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+    /// Returns the transactions for a block with the time `time`: the highest fees first, each sender's nonces in
+    /// order. Bytes are counted as in a block. Drops transactions that expired by then.
+    pub fn reap(&mut self, time: Time, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+        self.drop_expired(time, DROPS_MAX);
         let mut gas_left = u64::try_from(gas_max).unwrap_or(u64::MAX);
         let (mut bytes_left, mut misfits, mut reaped) = (bytes_max, 0, Vec::new());
         let mut heads = self.ready.iter().map(|(Reverse(fee), arrival)| (*fee, Reverse(*arrival))).peekable();
@@ -428,7 +433,7 @@ impl Pool {
             let next = if followers.peek() > heads.peek() { followers.pop() } else { heads.next() };
             let Some((_, Reverse(arrival))) = next else { break };
             let entry = &self.txs[&arrival];
-            if self.is_to_be_dropped(entry) {
+            if self.is_to_be_dropped(entry, time) {
                 continue;
             }
             let order = entry.tx.body().order;
@@ -453,22 +458,23 @@ impl Pool {
 
     /// Returns true if the transaction still has to be dropped. Then no later transaction of its sender is reaped
     /// either, so that this is checked once for each sender and not for all its transactions.
-    fn is_to_be_dropped(&self, entry: &Entry) -> bool {
-        let is_over = matches!(entry.tx.body().order, TxOrder::Expires(expires) if expires < self.rules.height);
+    fn is_to_be_dropped(&self, entry: &Entry, time: Time) -> bool {
+        let is_over = matches!(entry.tx.body().order, TxOrder::Expires(expires) if expires.has_passed(time));
         is_over || !self.poor.is_empty() && self.poor.contains(&entry.sender)
     }
 
-    /// Updates the pool after a committed block. Cost: the transactions and changed rows of the block, and
+    /// Updates the pool after a committed block of this height and header time. Cost: the transactions and changed rows of the block, and
     /// [`DROPS_MAX`]; nothing else is checked, unless parameters changed.
     pub fn update<'a, R: Reader + ?Sized>(
         &mut self,
         reader: &R,
         height: Height,
+        time: Time,
         block_txs: &[TxId],
         touched: impl Iterator<Item = &'a [u8]>,
         now: Time,
     ) {
-        let rules = Rules::new(reader, self.rules.chain_id.clone(), height.next());
+        let rules = Rules::new(reader, self.rules.chain_id.clone(), height.next(), time);
         let params_changed = rules.params != self.rules.params;
         self.rules = rules;
         block_txs.iter().for_each(|id| self.committed.insert(*id));
@@ -542,26 +548,26 @@ impl Pool {
 
     /// Drops transactions that no later block may contain, and those that waited too long: at most [`DROPS_MAX`].
     pub fn expire(&mut self, now: Time) {
-        let mut drops_left = DROPS_MAX;
-        while drops_left > 0
-            && let Some((_, arrival)) =
-                self.expiries.first().copied().filter(|(expires, _)| *expires < self.rules.height)
-        {
-            self.remove_expired(arrival);
-            drops_left -= 1;
-        }
+        let mut drops_left = DROPS_MAX - self.drop_expired(self.rules.time, DROPS_MAX);
         while drops_left > 0
             && let Some((arrival, entry)) = self.txs.first_key_value()
         {
-            let waited = now.since(entry.added);
-            let heights = self.rules.height.0.saturating_sub(entry.added_height.0);
-            if waited <= self.config.ttl && self.config.ttl_heights.is_none_or(|max| heights <= max) {
+            if now.since(entry.added) <= self.config.ttl {
                 break;
             }
             let arrival = *arrival;
             self.remove_expired(arrival);
             drops_left -= 1;
         }
+    }
+
+    /// Drops unordered transactions that no block with the time `time` or a later one may contain, at most `max`.
+    /// Returns their number.
+    fn drop_expired(&mut self, time: Time, max: usize) -> usize {
+        let first = self.expiries.iter().take(max).take_while(|(expires, _)| expires.has_passed(time));
+        let expired: Vec<Arrival> = first.map(|(_, arrival)| *arrival).collect();
+        expired.iter().for_each(|arrival| self.remove_expired(*arrival));
+        expired.len()
     }
 
     fn remove_expired(&mut self, arrival: Arrival) {

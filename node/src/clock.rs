@@ -21,6 +21,11 @@ pub fn steady() -> Time {
     wall.saturating_add(started.elapsed())
 }
 
+/// Returns the moment that this machine's clocks show.
+pub fn now() -> Moment {
+    Moment { wall: time_of(SystemTime::now()), steady: steady() }
+}
+
 /// Converts a time of the system into a value; times before 1970 become 1970.
 pub fn time_of(time: SystemTime) -> Time {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -37,7 +42,7 @@ pub struct Clock {
 impl Clock {
     /// Returns the moment that this machine's clocks show.
     pub fn now(&mut self) -> Moment {
-        let moment = Moment { wall: time_of(SystemTime::now()), steady: steady() };
+        let moment = now();
         if let Some(jump) = self.jump(moment) {
             let (seconds, wall) = (jump as f64 / 1e9, moment.wall);
             tracing::warn!(

@@ -299,11 +299,11 @@ fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
     Ok(())
 }
 
-/// Returns a transaction of maximum size from an account of the world; each `n` gives a different one.
+/// Returns transaction `n` of an account of the world, of maximum size.
 fn large_tx(n: u64) -> Vec<u8> {
     let key = SecretKey::from_bytes(&[100; 32]).expect("a small number is a key");
     let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
-    let (chain_id, order) = (ChainId::new("cairn-simulated").expect("a name"), TxOrder::Expires(Height(10)));
+    let (chain_id, order) = (ChainId::new("cairn-simulated").expect("a name"), TxOrder::Nonce(n));
     TxBody { chain_id, signer: key.public_key(), order, fee: 1, messages }.sign(&key).encode()
 }
 

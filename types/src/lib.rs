@@ -77,7 +77,7 @@ pub use peer::{
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use state::{Reader, WriteSet};
-pub use time::{Moment, ParseTimeError, Time};
+pub use time::{Deadline, Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use tx_pool::TxPool;
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};

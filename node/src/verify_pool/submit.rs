@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use app::{Refusal, Rules};
+use app::{Refusal, View};
 use mempool::{Added, Cause, Mempool, Source};
 use replica::Peer;
 use storage::{RocksKv, StateReader, StoreError};
@@ -159,7 +159,7 @@ impl VerifyPool {
     fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
         let Deps { mempool, metrics, .. } = &self.deps;
         let TipState { reader, height, params } = tip;
-        let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
+        let added = mempool.add(reader, *height, params, tx, clock::now(), source);
         let added = self.sound(tip, added);
         match &added {
             Ok(added) => metrics.waiting.note(added.id, since, source == Source::Local),
@@ -174,7 +174,7 @@ impl VerifyPool {
             let reader = self.deps.store.reader()?;
             let height = reader.height();
             // The parameters are read from the same snapshot: the store may have committed another height meanwhile.
-            let params = Rules::new(&reader, self.deps.store.chain_id().clone(), height.next()).params;
+            let params = View::of_state(&reader).params();
             reader.check()?;
             Ok(TipState { reader, height, params })
         };
@@ -207,6 +207,6 @@ struct TipState<'s> {
 impl TipState<'_> {
     /// Checks if the mempool would accept a transaction.
     fn check(&self, mempool: &Mempool, tx: &VerifiedTx) -> Result<Added, Rejection> {
-        mempool.check(&self.reader, self.height, &self.params, tx)
+        mempool.check(&self.reader, self.height, &self.params, tx, clock::now())
     }
 }
