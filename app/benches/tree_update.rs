@@ -14,7 +14,9 @@ use app::{
         rows::{path_of, row_key, row_value, rows_of},
     },
 };
-use types::{Address, ChainId, Height, Msg, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, Wire, WriteSet};
+use types::{
+    Address, ChainId, Deadline, Height, Msg, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, Wire, WriteSet,
+};
 
 /// Returns the median duration of `runs` calls of `act`, in nanoseconds.
 fn nanos(runs: usize, mut act: impl FnMut()) -> f64 {
@@ -108,7 +110,10 @@ fn transfers(accounts: u32) {
     let first = genesis_writes(&Params::default(), rich.chain(others)).expect("a first state");
     let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
     let app = App::open(&rows, chain_id.clone(), Height(0));
-    for (name, order) in [("with nonce", TxOrder::Nonce(0)), ("unordered", TxOrder::Expires(Height(9)))] {
+    for (name, order) in [
+        ("with nonce", TxOrder::Nonce(0)),
+        ("unordered", TxOrder::Expires(Deadline::from_unix_millis(9_000).expect("a deadline"))),
+    ] {
         let tx = |(index, key): (usize, &SecretKey)| {
             let to = Address(self::key(index as u32 * 31 % accounts + 1));
             let messages = vec![Msg::Transfer { to, amount: 5 }];

@@ -83,7 +83,7 @@ impl App {
         txs: impl IntoIterator<Item = &'t VerifiedTx>,
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
-        let mut execution = Execution::new(reader, self.chain_id.clone(), context.height);
+        let mut execution = Execution::new(reader, self.chain_id.clone(), context.height, context.time);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let view = execution.finish();
         let writes = view.writes();

@@ -4,7 +4,7 @@
 //! reserved for refusals before the application receives a transaction, for example when the mempool is full.
 
 use thiserror::Error;
-use types::{DecodeError, Height, SignatureError, TxError};
+use types::{Deadline, DecodeError, Height, SignatureError, Time, TxError};
 
 /// Namespace of the codes in results.
 pub const CODESPACE: &str = "cairn";
@@ -44,10 +44,10 @@ codes! {
     WrongChain = 3 "E_WRONG_CHAIN", "it was signed for another chain", "sign it for the chain that the node names in its status";
     BadSignature = 4 "E_BAD_SIGNATURE", "the signature is not a valid signature of this body by the signer", "sign the exact body bytes with the signer's key";
     Nonce = 5 "E_NONCE", "the nonce is not the signer's next", "query the account and use its nonce";
-    Expired = 6 "E_EXPIRED", "its last height has passed", "sign it again with a later expiry";
+    Expired = 6 "E_EXPIRED", "the time of the block is not before it expires", "sign it again with a later expiry";
     ExpiresTooFar = 7 "E_EXPIRES_TOO_FAR", "it expires later than the chain allows", "sign it again with an earlier expiry";
     Duplicate = 8 "E_DUPLICATE", "a transaction with the same body was already executed", "do not send it again; look up its result";
-    ExpiryFull = 9 "E_EXPIRY_FULL", "too many unordered transactions expire at that height", "choose another expiry, or use a nonce";
+    ExpiryFull = 9 "E_EXPIRY_FULL", "too many unordered transactions expire in that second", "choose another expiry, or use a nonce";
     Fee = 10 "E_FEE", "the fee is below the chain's least fee", "offer the least fee or more";
     InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than the transaction spends", "fund the account or spend less";
     BadRecipient = 12 "E_BAD_RECIPIENT", "the recipient's address belongs to no key", "check the address";
@@ -71,18 +71,18 @@ pub enum Refusal {
     BadSignature,
     #[error("E_NONCE: nonce is {got}, expected {expected}: {}", nonce_way_out(*.got, *.expected))]
     Nonce { got: u64, expected: u64 },
-    #[error("E_EXPIRED: valid up to height {expires}, the next block is {height}: sign it again with a later expiry")]
-    Expired { expires: Height, height: Height },
+    #[error("E_EXPIRED: expired at {expires}, the block's time is {time}: sign it again with a later expiry")]
+    Expired { expires: Deadline, time: Time },
     #[error(
-        "E_EXPIRES_TOO_FAR: expires at height {expires}, at most {max} is allowed now: sign it again with an earlier expiry"
+        "E_EXPIRES_TOO_FAR: expires at {expires}, at most {max} is allowed now: sign it again with an earlier expiry"
     )]
-    ExpiresTooFar { expires: Height, max: Height },
+    ExpiresTooFar { expires: Deadline, max: Deadline },
     #[error("E_DUPLICATE: executed already at height {height}")]
     Duplicate { height: Height },
     #[error(
-        "E_EXPIRY_FULL: {max} transactions expire at height {expires} already, which is the limit: choose another expiry, or use a nonce"
+        "E_EXPIRY_FULL: {max} transactions expire in the second of {expires} already, which is the limit: choose another expiry, or use a nonce"
     )]
-    ExpiryFull { expires: Height, max: u32 },
+    ExpiryFull { expires: Deadline, max: u32 },
     #[error("E_FEE: the fee is {got}, at least {min} is needed")]
     Fee { got: u64, min: u64 },
     #[error("E_INSUFFICIENT_FUNDS: the account has {have} to spend, {need} is needed")]

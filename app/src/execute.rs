@@ -10,26 +10,27 @@
 use std::collections::BTreeMap;
 
 use types::{
-    Address, ChainId, Event, Hash, Height, Msg, Params, Reader, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
-    limits::TX_MESSAGES_MAX,
+    Address, ChainId, Deadline, Event, Hash, Height, Msg, Params, Reader, Time, Transaction, TxBody, TxOrder, TxResult,
+    VerifiedTx, limits::TX_MESSAGES_MAX,
 };
 
 use crate::{
     error::{CODESPACE, Refusal},
-    state::Account,
+    state::{Account, second_of},
     view::View,
 };
 
-/// Maximum number of executed unordered transactions that expire at one height; it bounds the rows of the height's
-/// list.
-pub const EXPIRING_MAX: u32 = 65_536;
+/// Maximum number of executed unordered transactions that expire in one second; it bounds the rows of the second's
+/// list. No chain executes more in a second.
+pub const EXPIRING_MAX: u32 = 1 << 20;
 
 /// Number of rows of expired unordered transactions that any block may delete; the rest waits for later blocks.
 pub const FORGOTTEN_MIN: u64 = 1024;
 
 /// Number of further rows that a block may delete, per unordered transaction that it executes. A transaction adds at
-/// most two rows (its digest, and a row of a list), so the backlog of expired rows shrinks whatever the blocks contain.
-pub const FORGOTTEN_PER_TX: u64 = 2;
+/// most three rows (its digest, a row of a list, and the counts of a second), so the backlog of expired rows shrinks
+/// whatever the blocks contain.
+pub const FORGOTTEN_PER_TX: u64 = 3;
 
 /// The conditions that a transaction is checked against, apart from accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,16 @@ pub struct Rules {
     pub chain_id: ChainId,
     /// Height of the block that contains, or would contain, the transaction.
     pub height: Height,
+    /// Time in the header of that block; for a block that does not exist yet, about the current time.
+    pub time: Time,
     /// Consensus parameters of that height.
     pub params: Params,
 }
 
 impl Rules {
     /// Reads the rules for the block at `height` from the state. They are valid as long as the state stays the same.
-    pub fn new<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height) -> Self {
-        Self { chain_id, height, params: View::of_state(reader).params() }
+    pub fn new<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height, time: Time) -> Self {
+        Self { chain_id, height, time, params: View::of_state(reader).params() }
     }
 
     /// Returns the gas of a transaction: 1 per message.
@@ -73,28 +76,28 @@ impl Rules {
     }
 
     /// Checks whether an unordered transaction may be in this block. `others` counts the transactions of this block
-    /// with the same expiry that are not listed in the state yet.
+    /// that expire in the same second and are not listed in the state yet.
     ///
-    /// Errors: the [`Refusal`] for a passed or too distant expiry, a duplicate, or too many transactions with this
-    /// expiry.
+    /// Errors: the [`Refusal`] for a passed or too distant expiry, a duplicate, or too many transactions that expire in
+    /// the same second.
     pub(crate) fn check_expiry<R: Reader + ?Sized>(
         &self,
         view: &mut View<'_, R>,
-        expires: Height,
+        expires: Deadline,
         digest: &Hash,
         others: usize,
     ) -> Result<(), Refusal> {
-        if expires < self.height {
-            return Err(Refusal::Expired { expires, height: self.height });
+        if expires.has_passed(self.time) {
+            return Err(Refusal::Expired { expires, time: self.time });
         }
-        let max = Height(self.height.0.saturating_add(self.params.tx_ttl_heights_max));
+        let max = Deadline::at(self.time.saturating_add(self.params.tx_ttl_max));
         if expires > max {
             return Err(Refusal::ExpiresTooFar { expires, max });
         }
         if let Some(height) = view.executed(digest) {
             return Err(Refusal::Duplicate { height });
         }
-        if u64::from(view.expiring(expires)) + others as u64 >= u64::from(EXPIRING_MAX) {
+        if u64::from(view.expiring(second_of(expires))) + others as u64 >= u64::from(EXPIRING_MAX) {
             return Err(Refusal::ExpiryFull { expires, max: EXPIRING_MAX });
         }
         Ok(())
@@ -109,17 +112,17 @@ pub(crate) struct Execution<'a, R: ?Sized> {
     pub rules: Rules,
     /// Fees of this block that are not in the pool yet.
     fees: u64,
-    /// Unordered transactions of this block by the height at which they expire, not listed in the state yet.
-    expiring: BTreeMap<Height, Vec<Hash>>,
+    /// Unordered transactions of this block by the second in which they expire, not listed in the state yet.
+    expiring: BTreeMap<u64, Vec<Hash>>,
     /// Number of unordered transactions of this block.
     unordered: u64,
 }
 
 impl<'a, R: Reader + ?Sized> Execution<'a, R> {
-    /// Starts a block at `height` on the state of `reader`.
-    pub fn new(reader: &'a R, chain_id: ChainId, height: Height) -> Self {
+    /// Starts a block at `height` with the header time `time` on the state of `reader`.
+    pub fn new(reader: &'a R, chain_id: ChainId, height: Height, time: Time) -> Self {
         let mut view = View::of_state(reader);
-        let rules = Rules { chain_id, height, params: view.params() };
+        let rules = Rules { chain_id, height, time, params: view.params() };
         Self { view, rules, fees: 0, expiring: BTreeMap::new(), unordered: 0 }
     }
 
@@ -156,7 +159,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
             TxOrder::Nonce(_) => account.nonce.checked_add(1).expect("an account has fewer than 2^64 transactions"),
             TxOrder::Expires(expires) => {
                 let digest = tx.digest();
-                let others = self.expiring.get(&expires).map_or(0, Vec::len);
+                let others = self.expiring.get(&second_of(expires)).map_or(0, Vec::len);
                 self.rules.check_expiry(&mut self.view, expires, &digest, others)?;
                 used_up = Some((expires, digest));
                 account.nonce
@@ -169,7 +172,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         self.fees = self.fees.checked_add(body.fee).expect("fees are part of the supply");
         if let Some((expires, digest)) = used_up {
             self.view.set_executed(&digest, self.rules.height);
-            self.expiring.entry(expires).or_default().push(digest);
+            self.expiring.entry(second_of(expires)).or_default().push(digest);
             self.unordered += 1;
         }
         Ok(())
@@ -190,20 +193,15 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
     }
 
     /// Completes the block after its last transaction: adds the fees to the pool and deletes some expired digests.
-    pub fn finish(mut self) -> View<'a, R> {
+    pub fn finish(self) -> View<'a, R> {
         let mut view = self.view;
         if self.fees > 0 {
             let pool = view.fee_pool().checked_add(self.fees).expect("fees are part of the supply");
             view.set_fee_pool(pool);
         }
-        let height = self.rules.height;
-        for digest in self.expiring.remove(&height).unwrap_or_default() {
-            view.set(&crate::state::key::executed(&digest), None);
-        }
-        for (expires, digests) in self.expiring {
-            view.list_expiring(expires, &digests);
-        }
-        view.forget_expired(height, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
+        view.list_expiring(&self.expiring);
+        let now = second_of(Deadline::at(self.rules.time));
+        view.forget_expired(now, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
         view
     }
 }
@@ -250,7 +248,7 @@ fn transfer<R: Reader + ?Sized>(
 fn tx_event(body: &TxBody) -> Event {
     let order = match body.order {
         TxOrder::Nonce(nonce) => ("nonce", (nonce.to_string(), false)),
-        TxOrder::Expires(height) => ("expires", (height.to_string(), false)),
+        TxOrder::Expires(deadline) => ("expires_ms", (deadline.unix_millis().to_string(), false)),
     };
     event("tx", [("signer", (body.signer.address().to_string(), true)), ("fee", (body.fee.to_string(), false)), order])
 }

@@ -26,10 +26,10 @@
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
 //! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
-//! | `e` ‖ height (8) | `Expiry`: number of transactions that expire here, and of list rows | with the last row |
-//! | `e` ‖ height (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
+//! | `e` ‖ second (8) | `Expiry`: number of transactions that expire in it, and of list rows | with the last row |
+//! | `e` ‖ second (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
 //! | `f` | `Amount`: the collected fees | when they are 0 |
-//! | `o` | `Amount`: the first past height whose list is not deleted yet | when no list of a past height is left |
+//! | `o` | `ExpirySpan`: the first second that may have a list, and the one after the last | with the last list |
 //! | `p` | `Params` | never |
 //! | `s` | `Amount`: the total supply | when it is 0 |
 //!
@@ -40,7 +40,7 @@
 //! |---|---|
 //! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` signatures (most were checked before) |
 //! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` transfers of two accounts; undo costs the same |
-//! | listing unordered transactions by expiry | one row per transaction, and one per height at which some expire |
+//! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
 //! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
 //! | the tree | per written row: a bucket of about 10 leaves, and the levels above (*) |
 //! | growing and shrinking the tree | 24 hashes per 12 new leaves: bucket by bucket, whatever the size of the state |

@@ -2,8 +2,10 @@
 //!
 //! The documentation of the crate has the table of keys.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
-use types::{Address, Hash, Height, Params, Reader, Wire, pb};
+use types::{Address, Deadline, Hash, Height, Params, Reader, Wire, pb};
 
 use crate::view::View;
 
@@ -12,6 +14,12 @@ pub const NEVER_REVERTED: &[u8] = b"n";
 
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
+
+/// Returns the second since the Unix epoch in which a deadline lies. Executed unordered transactions are listed by the
+/// second in which they expire, so that few lists are visited to delete them.
+pub(crate) fn second_of(deadline: Deadline) -> u64 {
+    deadline.unix_millis() / 1000
+}
 
 /// Balance and nonce of an address. An account of all zeros is not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,18 +55,18 @@ pub mod key {
         [b"d", &digest.0[..]].concat()
     }
 
-    /// Returns the key of the counts of transactions that expire at a height.
-    pub fn expiry(height: Height) -> Vec<u8> {
-        [b"e", &height.0.to_be_bytes()[..]].concat()
+    /// Returns the key of the counts of transactions that expire in a second.
+    pub fn expiry(second: u64) -> Vec<u8> {
+        [b"e", &second.to_be_bytes()[..]].concat()
     }
 
-    /// Returns the key of one row of the list of transactions that expire at a height.
-    pub fn expiry_row(height: Height, row: u32) -> Vec<u8> {
-        [b"e", &height.0.to_be_bytes()[..], &row.to_be_bytes()].concat()
+    /// Returns the key of one row of the list of transactions that expire in a second.
+    pub fn expiry_row(second: u64, row: u32) -> Vec<u8> {
+        [b"e", &second.to_be_bytes()[..], &row.to_be_bytes()].concat()
     }
 
-    /// Key of the first past height whose list is not deleted yet.
-    pub const FORGET_FROM: &[u8] = b"o";
+    /// Key of the seconds that have a list.
+    pub const EXPIRY_SPAN: &[u8] = b"o";
     /// Key of the collected fees.
     pub const FEE_POOL: &[u8] = b"f";
     /// Key of the consensus parameters.
@@ -137,55 +145,62 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(&key::executed(digest), Some(pb::Executed { height }.encode_to_vec()));
     }
 
-    fn expiry(&mut self, expires: Height) -> pb::Expiry {
-        self.message(&key::expiry(expires)).unwrap_or_default()
+    fn expiry(&mut self, second: u64) -> pb::Expiry {
+        self.message(&key::expiry(second)).unwrap_or_default()
     }
 
-    /// Returns the number of executed unordered transactions that expire at this height.
-    pub fn expiring(&mut self, expires: Height) -> u32 {
-        self.expiry(expires).count
+    /// Returns the number of executed unordered transactions that expire in this second.
+    pub fn expiring(&mut self, second: u64) -> u32 {
+        self.expiry(second).count
     }
 
-    /// Lists digests under the height after which they are to be deleted.
-    pub(crate) fn list_expiring(&mut self, expires: Height, digests: &[Hash]) {
-        let mut expiry = self.expiry(expires);
-        for some in digests.chunks(DIGESTS_PER_ROW) {
-            let list = pb::Digests { digests: some.iter().map(|digest| digest.0.to_vec()).collect() };
-            self.set(&key::expiry_row(expires, expiry.rows), Some(list.encode_to_vec()));
-            expiry.rows += 1;
-            expiry.count += some.len() as u32;
+    /// Lists digests by the second in which they expire.
+    pub(crate) fn list_expiring(&mut self, expiring: &BTreeMap<u64, Vec<Hash>>) {
+        let Some((first, last)) = expiring.keys().next().zip(expiring.keys().next_back()) else { return };
+        let span = self.message::<pb::ExpirySpan>(key::EXPIRY_SPAN);
+        let span = span.map_or(pb::ExpirySpan { first: *first, end: last + 1 }, |span| pb::ExpirySpan {
+            first: span.first.min(*first),
+            end: span.end.max(last + 1),
+        });
+        self.set(key::EXPIRY_SPAN, Some(span.encode_to_vec()));
+        for (second, digests) in expiring {
+            let mut expiry = self.expiry(*second);
+            for some in digests.chunks(DIGESTS_PER_ROW) {
+                let list = pb::Digests { digests: some.iter().map(|digest| digest.0.to_vec()).collect() };
+                self.set(&key::expiry_row(*second, expiry.rows), Some(list.encode_to_vec()));
+                expiry.rows += 1;
+                expiry.count += some.len() as u32;
+            }
+            self.set(&key::expiry(*second), Some(expiry.encode_to_vec()));
         }
-        self.set(&key::expiry(expires), Some(expiry.encode_to_vec()));
     }
 
-    /// Deletes unordered transactions that expired at `height` or before: at most `rows_max` rows, plus the rest of the
-    /// last list row. The remaining rows are left for later blocks; this is not observable, because an expired
-    /// transaction is refused in any case.
-    pub(crate) fn forget_expired(&mut self, height: Height, rows_max: u64) {
-        let begun = self.message::<pb::Amount>(key::FORGET_FROM).map(|from| Height(from.amount));
-        let mut from = begun.unwrap_or(height);
-        let mut rows_left = rows_max;
-        while from <= height && rows_left > 0 {
-            match self.forget_row(from) {
+    /// Deletes unordered transactions that expired before the second `now`: at most `rows_max` rows, plus the rest of
+    /// the last list row; a second without a list counts as a row. The remaining rows are left for later blocks; this
+    /// is not observable, because an expired transaction is refused in any case.
+    pub(crate) fn forget_expired(&mut self, now: u64, rows_max: u64) {
+        let Some(mut span) = self.message::<pb::ExpirySpan>(key::EXPIRY_SPAN) else { return };
+        let (begun, mut rows_left) = (span.first, rows_max);
+        while span.first < now && span.first < span.end && rows_left > 0 {
+            match self.forget_row(span.first) {
                 Some(rows) => rows_left = rows_left.saturating_sub(rows),
                 None => {
-                    from = from.next();
+                    span.first += 1;
                     rows_left -= 1;
                 }
             }
         }
-        let waits = from <= height;
-        if waits || begun.is_some() {
-            self.set_amount(key::FORGET_FROM, if waits { from.0 } else { 0 });
+        if span.first > begun {
+            self.set(key::EXPIRY_SPAN, (span.first < span.end).then(|| span.encode_to_vec()));
         }
     }
 
-    /// Deletes the last row of a height's list and the transactions in it. Returns the number of deleted rows; `None`
+    /// Deletes the last row of a second's list and the transactions in it. Returns the number of deleted rows; `None`
     /// if there was none.
-    fn forget_row(&mut self, height: Height) -> Option<u64> {
-        let mut expiry = self.expiry(height);
+    fn forget_row(&mut self, second: u64) -> Option<u64> {
+        let mut expiry = self.expiry(second);
         expiry.rows = expiry.rows.checked_sub(1)?;
-        let key = key::expiry_row(height, expiry.rows);
+        let key = key::expiry_row(second, expiry.rows);
         let list = self.message::<pb::Digests>(&key).or_else(|| self.unreadable(&key, "a list of digests is missing"));
         let digests = list.unwrap_or_default().digests;
         let rows = digests.len() as u64 + 1;
@@ -197,7 +212,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
             }
         }
         self.set(&key, None);
-        self.set(&key::expiry(height), (expiry.rows > 0).then(|| expiry.encode_to_vec()));
+        self.set(&key::expiry(second), (expiry.rows > 0).then(|| expiry.encode_to_vec()));
         Some(rows)
     }
 }

@@ -3,15 +3,17 @@
 
 mod common;
 
+use std::time::Duration;
+
 use app::{Answer, App, query};
 use common::*;
 use proptest::prelude::*;
-use types::{Height, Msg, Params, TxOrder, VerifiedTx};
+use types::{Msg, Params, TxOrder, VerifiedTx};
 
 fn any_tx() -> impl Strategy<Value = VerifiedTx> {
     let order = prop_oneof![
         4 => (0_u64..6).prop_map(TxOrder::Nonce),
-        2 => (0_u64..8).prop_map(|height| TxOrder::Expires(Height(height))),
+        2 => (0_u64..16).prop_map(|n| expires(500 * n)),
     ];
     let amount = prop_oneof![6 => 0_u64..40, 1 => any::<u64>()];
     let message = (1_u8..7, amount).prop_map(|(to, amount)| transfer(to, amount));
@@ -29,7 +31,7 @@ fn any_blocks() -> impl Strategy<Value = Vec<Vec<VerifiedTx>>> {
 }
 
 fn chain() -> Chain {
-    Chain::with_params(&[60, 100, 30], &Params { tx_ttl_heights_max: 3, ..Params::default() })
+    Chain::with_params(&[60, 100, 30], &Params { tx_ttl_max: Duration::from_secs(3), ..Params::default() })
 }
 
 proptest! {

@@ -3,13 +3,21 @@
 
 mod common;
 
+use std::time::Duration;
+
 use app::{
-    Answer, App, FORGOTTEN_MIN, Pending, Refusal, StateProof, check_tx, decode_block_txs, query,
+    Answer, App, EXPIRING_MAX, FORGOTTEN_MIN, Pending, Refusal, StateProof, check_tx, decode_block_txs, query,
     state::{NEVER_REVERTED, key},
+    tree::rows::{path_of, row_key, row_value},
     validate_block_txs,
 };
 use common::*;
-use types::{Address, ChainId, Event, Height, Msg, Params, SecretKey, TxOrder, TxResult, Wire};
+use prost::Message;
+use types::{Address, ChainId, Deadline, Event, Height, Msg, Params, SecretKey, Time, TxOrder, TxResult, Wire, pb};
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 fn codes(results: &[TxResult]) -> Vec<u32> {
     results.iter().map(|result| result.code).collect()
@@ -75,7 +83,7 @@ fn a_failed_message_has_the_code_of_its_reason() {
 
 #[test]
 fn a_transaction_that_cannot_be_included_changes_nothing() {
-    let params = Params { fee_min: 2, tx_ttl_heights_max: 10, ..Params::default() };
+    let params = Params { fee_min: 2, tx_ttl_max: seconds(10), ..Params::default() };
     let chain = Chain::with_params(&[100, 1], &params);
     let one = vec![transfer(2, 1)];
     let mut cheap = body(1, TxOrder::Nonce(0), one.clone());
@@ -92,8 +100,16 @@ fn a_transaction_that_cannot_be_included_changes_nothing() {
         (tx(2, TxOrder::Nonce(0), one.clone()), 11, "E_INSUFFICIENT_FUNDS: the account has 1 to spend, 2 is needed"),
         (tx(3, TxOrder::Nonce(0), one.clone()), 11, "E_INSUFFICIENT_FUNDS: the account has 0 to spend, 2 is needed"),
         (trusted(elsewhere.sign(&common::key(1))), 3, "E_WRONG_CHAIN: signed for elsewhere"),
-        (tx(1, TxOrder::Expires(Height(0)), one.clone()), 6, "E_EXPIRED: valid up to height 0, the next block is 1"),
-        (tx(1, TxOrder::Expires(Height(12)), one), 7, "E_EXPIRES_TOO_FAR: expires at height 12, at most 11 is allowed"),
+        (
+            tx(1, expires(1_000), one.clone()),
+            6,
+            "E_EXPIRED: expired at 1970-01-01T00:00:01Z, the block's time is 1970-01-01T00:00:01Z: sign it again",
+        ),
+        (
+            tx(1, expires(11_001), one),
+            7,
+            "E_EXPIRES_TOO_FAR: expires at 1970-01-01T00:00:11.001Z, at most 1970-01-01T00:00:11Z is allowed now",
+        ),
     ];
     for (tx, code, log) in cases {
         let outcome = chain.execute(&[tx]);
@@ -107,6 +123,18 @@ fn a_transaction_that_cannot_be_included_changes_nothing() {
 }
 
 #[test]
+fn a_transaction_may_be_in_blocks_before_its_expiry_and_not_too_long_before() {
+    let params = Params { tx_ttl_max: seconds(10), ..Params::default() };
+    let mut chain = Chain::with_params(&[100], &params);
+    let code_at = |chain: &mut Chain, nanos: i64| {
+        chain.time = Time::from_unix_nanos(nanos);
+        codes(&chain.execute(&[tx(1, expires(20_000), vec![transfer(2, 1)])]).results.txs)[0]
+    };
+    assert_eq!([9_999_999_999, 10_000_000_000].map(|nanos| code_at(&mut chain, nanos)), [7, 0], "ten seconds before");
+    assert_eq!([19_999_999_999, 20_000_000_000].map(|nanos| code_at(&mut chain, nanos)), [0, 6]);
+}
+
+#[test]
 fn nonces_are_used_in_order_within_and_across_blocks() {
     let mut chain = Chain::new(&[100]);
     let nonce = |nonce| tx(1, TxOrder::Nonce(nonce), vec![transfer(2, 1)]);
@@ -116,10 +144,10 @@ fn nonces_are_used_in_order_within_and_across_blocks() {
 
 #[test]
 fn nothing_is_executed_twice() {
-    let params = Params { tx_ttl_heights_max: 5, ..Params::default() };
+    let params = Params { tx_ttl_max: seconds(5), ..Params::default() };
     let mut chain = Chain::with_params(&[100], &params);
     let empty = chain.rows.len();
-    let until = |height| tx(1, TxOrder::Expires(Height(height)), vec![transfer(2, 1)]);
+    let until = |second| tx(1, until(second), vec![transfer(2, 1)]);
     assert_eq!(codes(&chain.block(&[until(4), until(4), until(3), until(1)])), [0, 8, 0, 0]);
     let results = chain.block(&[until(4), until(1)]);
     assert_eq!(codes(&results), [8, 6]);
@@ -135,38 +163,64 @@ fn nothing_is_executed_twice() {
 #[test]
 fn an_unordered_transaction_whose_message_fails_is_used_up() {
     let mut chain = Chain::new(&[10]);
-    let rich = tx(1, TxOrder::Expires(Height(9)), vec![transfer(2, 50)]);
+    let rich = tx(1, until(9), vec![transfer(2, 50)]);
     assert_eq!(codes(&chain.block(std::slice::from_ref(&rich))), [11]);
     assert_eq!(chain.balance(1), 8);
     assert_eq!(codes(&chain.block(&[rich])), [8]);
 }
 
 #[test]
-fn many_digests_expiring_at_one_height_are_stored_in_rows_and_all_removed() {
+fn many_digests_expiring_in_one_second_are_stored_in_rows_and_all_removed() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
     for height in 1..=3 {
-        let many: Vec<_> =
-            (0..1500).map(|i| tx(1, TxOrder::Expires(Height(3)), vec![transfer(1, height * 2000 + i)])).collect();
+        let many: Vec<_> = (0..1500).map(|i| tx(1, until(3), vec![transfer(1, height * 2000 + i)])).collect();
         assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
-        if height < 3 {
-            assert_eq!(chain.rows.len() as u64, empty as u64 + height * (1500 + 2) + 1);
-        }
+        assert_eq!(chain.rows.len() as u64, empty as u64 + height * (1500 + 2) + 2);
     }
+    (0..5).for_each(|_| drop(chain.block(&[])));
     assert_eq!(chain.rows.len(), empty);
+}
+
+#[test]
+fn a_long_pause_leaves_no_digests_behind() {
+    let mut chain = Chain::new(&[1_000_000]);
+    let empty = chain.rows.len();
+    let txs = [3, 600, 1, 250].map(|second| tx(1, until(second), vec![transfer(1, second)]));
+    assert_eq!(codes(&chain.block(&txs)), [0, 0, 0, 0]);
+    chain.block(&[]);
+    assert_eq!(chain.rows.len(), empty + 3 * 3 + 1, "three seconds with one digest each, and their span");
+    chain.time = chain.time.saturating_add(seconds(365 * 24 * 3600));
+    assert_eq!(codes(&chain.block(&txs[..1])), [6]);
+    assert_eq!(chain.rows.len(), empty, "the visited seconds are those that have lists, not those of the pause");
+}
+
+#[test]
+fn the_transactions_that_expire_in_one_second_are_bounded() {
+    let mut chain = Chain::new(&[100]);
+    let (key, counts) = (key::expiry(9), pb::Expiry { count: EXPIRING_MAX - 1, rows: 1024 });
+    let row = row_value(&key, &counts.encode_to_vec());
+    chain.rows.insert(row_key(NEVER_REVERTED, &path_of(&key)), row);
+    chain.app = App::open(&chain.rows, chain_id(), Height(0));
+    let in_second_9 = |ms: u64, amount| tx(1, expires(9_000 + ms), vec![transfer(2, amount)]);
+    let results = chain.execute(&[in_second_9(0, 1), in_second_9(999, 2), in_second_9(1000, 3)]).results.txs;
+    assert_eq!(codes(&results), [0, 9, 0]);
+    let full = format!("E_EXPIRY_FULL: {EXPIRING_MAX} transactions expire in the second of 1970-01-01T00:00:09.999Z");
+    assert!(results[1].log.starts_with(&full), "{}", results[1].log);
 }
 
 #[test]
 fn expired_digests_are_removed_over_several_blocks_without_visible_effect() {
     let mut chain = Chain::new(&[1_000_000]);
     let empty = chain.rows.len();
-    let until = |height, i: u64| tx(1, TxOrder::Expires(Height(height)), vec![transfer(1, 1 + i)]);
+    let until = |second, i: u64| tx(1, until(second), vec![transfer(1, 1 + i)]);
     // As many lists with one digest as fit, in addition to large ones.
     for block in 0..5 {
         let many: Vec<_> = (0..1500).map(|i| until(8, block * 2000 + i)).collect();
         assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
     }
     chain.block(&[until(8, 90_000), until(9, 90_001), until(12, 90_002)]);
+    chain.block(&[]);
     chain.block(&[]);
     let before = chain.rows.len();
     chain.block(&[]);
@@ -190,17 +244,15 @@ fn expired_digests_are_removed_over_several_blocks_without_visible_effect() {
 
 #[test]
 fn expired_digests_do_not_accumulate_under_load() {
-    let params = Params { tx_ttl_heights_max: 3, ..Params::default() };
+    let params = Params { tx_ttl_max: seconds(3), ..Params::default() };
     let mut chain = Chain::with_params(&[10_000_000], &params);
     let mut most = 0;
     for height in 1..=30_u64 {
-        let many: Vec<_> = (0..1200)
-            .map(|i| tx(1, TxOrder::Expires(Height(height + 2)), vec![transfer(1, height * 2000 + i)]))
-            .collect();
+        let many: Vec<_> = (0..1200).map(|i| tx(1, until(height + 2), vec![transfer(1, height * 2000 + i)])).collect();
         assert!(codes(&chain.block(&many)).iter().all(|code| *code == 0));
         most = most.max(chain.rows.len());
     }
-    assert!(most < 4 * 1200, "{most} rows, three heights' worth");
+    assert!(most < 4 * 1200, "{most} rows, three seconds' worth");
 }
 
 #[test]
@@ -264,7 +316,7 @@ fn a_mempool_may_hold_the_next_nonces_that_are_paid_for() {
 #[test]
 fn a_mempool_learns_which_rows_a_transaction_depends_on() {
     let mut chain = Chain::new(&[100]);
-    let until = sign(1, TxOrder::Expires(Height(2)), vec![transfer(2, 1)]);
+    let until = sign(1, until(2), vec![transfer(2, 1)]);
     let admission = check_tx(&chain.rows, &chain.rules(), &until, Pending::default()).unwrap();
     let outcome = chain.execute(&[trusted(until.clone())]);
     assert!(admission.rows.iter().all(|row| outcome.writes.0.contains_key(row)), "sender and digest are written");
@@ -273,7 +325,8 @@ fn a_mempool_learns_which_rows_a_transaction_depends_on() {
     assert_eq!(refused, Err(Refusal::Duplicate { height: Height(1) }));
     chain.block(&[]);
     let refused = check_tx(&chain.rows, &chain.rules(), &until, Pending::default());
-    assert_eq!(refused, Err(Refusal::Expired { expires: Height(2), height: Height(3) }));
+    let expires = Deadline::from_unix_millis(2001).unwrap();
+    assert_eq!(refused, Err(Refusal::Expired { expires, time: Time::from_unix_millis(3000) }));
 }
 
 #[test]
@@ -338,13 +391,13 @@ fn executing_a_height_that_is_not_next_panics() {
 #[test]
 fn golden_app_hashes() {
     let mut chain = Chain::new(&[1000, 50]);
-    assert_eq!(chain.app.app_hash().to_string(), "E3649906B08F7733E8C6F3622CC533D5E85BCCCA14D20FEDEB50801E20431E8F");
+    assert_eq!(chain.app.app_hash().to_string(), "327D36DB917AB4E5D592955616DB0C3750391D43B3DAEC381E83C5786CF22E8B");
     chain.block(&[
         tx(1, TxOrder::Nonce(0), vec![transfer(2, 30), transfer(3, 5)]),
-        tx(2, TxOrder::Expires(Height(9)), vec![transfer(1, 8)]),
+        tx(2, until(9), vec![transfer(1, 8)]),
         tx(2, TxOrder::Nonce(4), vec![transfer(1, 8)]),
     ]);
-    assert_eq!(chain.app.app_hash().to_string(), "1B18CD5790D0EDD137BD94CAA79B021D602708C4113417B0BA466179D33A8F88");
+    assert_eq!(chain.app.app_hash().to_string(), "91427037888C2F453167E9B7F746A5A76676665684A0575C1057A8110255094D");
     let secret = SecretKey::from_bytes(&[1; 32]).unwrap();
     assert_eq!(secret.public_key().address(), address(1));
 }

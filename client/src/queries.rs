@@ -1,7 +1,9 @@
 //! Queries with typed answers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use types::{Address, ChainId, Height};
+use types::{Address, ChainId, Height, Time};
 
 use crate::{Client, ClientError, FieldError, fields};
 
@@ -12,6 +14,8 @@ pub struct Chain {
     pub chain_id: ChainId,
     /// Last height that the node has committed.
     pub height: Height,
+    /// Time of the block of that height.
+    pub time: Time,
     /// True if the node is still catching up with the chain.
     pub catching_up: bool,
     /// Identity of the node among its peers.
@@ -27,8 +31,8 @@ pub struct Chain {
 pub struct ChainParams {
     /// Minimum fee of a transaction.
     pub fee_min: u64,
-    /// Maximum number of heights after which an unordered transaction may expire.
-    pub tx_ttl_heights_max: u64,
+    /// Maximum time after which an unordered transaction may expire.
+    pub tx_ttl_max: Duration,
 }
 
 /// State of an account on the chain.
@@ -55,6 +59,7 @@ impl Client {
             Ok(Chain {
                 chain_id,
                 height: Height(fields::number(&status, "/sync_info/latest_block_height")?),
+                time: fields::time(&status, "/sync_info/latest_block_time")?,
                 catching_up: status.pointer("/sync_info/catching_up").and_then(Value::as_bool).unwrap_or(false),
                 node_id: text("/node_info/id")?,
                 moniker: text("/node_info/moniker")?,
@@ -81,7 +86,7 @@ impl Client {
                 .map_err(|_| FieldError { pointer: "/response/value".to_owned(), what: "JSON" })?;
             Ok(ChainParams {
                 fee_min: fields::number(&params, "/fee_min")?,
-                tx_ttl_heights_max: fields::number(&params, "/tx_ttl_heights_max")?,
+                tx_ttl_max: Duration::from_millis(fields::number(&params, "/tx_ttl_ms_max")?),
             })
         };
         params().map_err(|error| self.lacks(error))
@@ -164,9 +169,9 @@ mod tests {
 
     #[test]
     fn parameters_are_json_in_base64() {
-        let value = data_encoding::BASE64.encode(br#"{"fee_min":"3","tx_ttl_heights_max":"7","more":1}"#);
+        let value = data_encoding::BASE64.encode(br#"{"fee_min":"3","tx_ttl_ms_max":"7","more":1}"#);
         let body = json!({ "id": 1, "result": { "response": { "code": 0, "value": value } } }).to_string();
-        assert_eq!(node(&[&body]).params().unwrap(), ChainParams { fee_min: 3, tx_ttl_heights_max: 7 });
+        assert_eq!(node(&[&body]).params().unwrap(), ChainParams { fee_min: 3, tx_ttl_max: Duration::from_millis(7) });
         let refused = r#"{"id":1,"result":{"response":{"code":1,"log":"no block yet","value":null}}}"#;
         assert!(node(&[refused]).params().unwrap_err().to_string().contains("no block yet (code 1)"));
         let error = node(&[r#"{"id":1,"result":{"response":{"value":null}}}"#]).params().unwrap_err();

@@ -128,8 +128,8 @@ struct ParamsShape {
     synchrony: Synchrony,
     #[serde(with = "number")]
     retain_blocks: u64,
-    #[serde(with = "number")]
-    tx_ttl_heights_max: u64,
+    #[serde(rename = "tx_ttl_ms_max", with = "millis")]
+    tx_ttl_max: Duration,
     #[serde(with = "number")]
     fee_min: u64,
 }
@@ -151,7 +151,7 @@ impl From<&Params> for ParamsShape {
             timeouts: params.timeouts,
             synchrony: params.synchrony,
             retain_blocks: params.retain_blocks,
-            tx_ttl_heights_max: params.tx_ttl_heights_max,
+            tx_ttl_max: params.tx_ttl_max,
             fee_min: params.fee_min,
         }
     }
@@ -166,7 +166,7 @@ impl From<ParamsShape> for Params {
             timeouts: shape.timeouts,
             synchrony: shape.synchrony,
             retain_blocks: shape.retain_blocks,
-            tx_ttl_heights_max: shape.tx_ttl_heights_max,
+            tx_ttl_max: shape.tx_ttl_max,
             fee_min: shape.fee_min,
         }
     }

@@ -36,8 +36,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "152BDF37E71A8EBE1B257D8308FBCCB2C9357EEF809C8028FAC7BDDC3BCF29B4");
-    assert_eq!(genesis.hash().to_string(), "ADA8B0663C471C3A6988E23AEBD63E6F2F26412EDE3AC07A3E1B25648E985AA7");
+    assert_eq!(genesis.app_hash().to_string(), "042A3DA51C0624D38CEE71018374D4736AF06C6766A8237D7285817C48079C39");
+    assert_eq!(genesis.hash().to_string(), "A3495F97ACE563B2100CBCD69E4C06AB527BF94DD1AE921026A9E191FEBEA825");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 
@@ -248,6 +248,16 @@ fn every_mistake_in_parameters_is_named() {
             "consensus_params.timeouts.prevote_ms: 0 is out of range",
         ),
         ("/consensus_params/retain_blocks", json!("0"), "consensus_params.retain_blocks: 0 is out of range"),
+        (
+            "/consensus_params/tx_ttl_ms_max",
+            json!("86400001"),
+            "consensus_params.tx_ttl_ms_max: 86400001 is out of range",
+        ),
+        (
+            "/consensus_params/tx_ttl_heights_max",
+            json!("1000"),
+            "consensus_params.tx_ttl_heights_max: is not a field here",
+        ),
         ("/consensus_params/synchrony", json!(4), "consensus_params.synchrony: is a number, expected an object"),
         ("/consensus_params/timeout", json!({}), "consensus_params.timeout: is not a field here"),
     ]);

@@ -19,8 +19,6 @@ pub struct Config {
     pub replace_percent: u64,
     /// Maximum time that a transaction waits.
     pub ttl: Duration,
-    /// Maximum number of heights that a transaction waits; `None` for no limit.
-    pub ttl_heights: Option<u64>,
     /// Number of committed transactions that are remembered, so that they are not accepted again.
     pub committed_max: usize,
 }
@@ -34,7 +32,6 @@ impl Default for Config {
             sender_txs_max: 4_096,
             replace_percent: 10,
             ttl: Duration::from_secs(600),
-            ttl_heights: None,
             committed_max: 100_000,
         }
     }

@@ -17,7 +17,7 @@
 //! | same nonce twice | the second replaces the first if it pays [`Config::replace_percent`] more |
 //! | full | the lowest rank is evicted for a higher one |
 //! | balance | all waiting transactions of a sender together may cost at most its balance |
-//! | time to live | [`Config::ttl`], [`Config::ttl_heights`], and an unordered transaction's own last height |
+//! | time to live | [`Config::ttl`], and the expiry of an unordered transaction by the time of blocks |
 //! | after a block | only senders whose account it changed are checked again |
 //! | after new parameters | everything is checked again; only the validators' decision causes this |
 //!

@@ -5,8 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock},
 };
 
-use app::Rules;
-use types::{Address, ChainId, Height, Params, Reader, Time, TxId, VerifiedTx, limits::TX_BATCH_MAX};
+use types::{Address, ChainId, Height, Moment, Params, Reader, Time, TxId, VerifiedTx, limits::TX_BATCH_MAX};
 
 use crate::{
     config::{Added, Config, Source, Stats},
@@ -85,7 +84,8 @@ impl Mempool {
 
     /// Adds a transaction to the mempool.
     ///
-    /// `reader` is the state after block `height`, `params` are those of the next height. A state that is one block
+    /// `reader` is the state after block `height`, `params` are those of the next height. `now` dates the block that
+    /// could contain the transaction, and measures how long it waits. A state that is one block
     /// behind the mempool's is allowed: the sender is checked again after the next block. Cost: O(log n)
     /// and a few reads.
     ///
@@ -96,14 +96,15 @@ impl Mempool {
         height: Height,
         params: &Params,
         tx: VerifiedTx,
-        now: Time,
+        now: impl Into<Moment>,
         source: Source,
     ) -> Result<Added, MempoolError> {
+        let now = now.into();
         let added = Added { id: tx.id(), gas_wanted: pool::gas(&tx) };
         let mut guard = self.inner();
         let inner = &mut *guard;
         let (was_ready, was_outgoing) = (inner.pool.has_ready(), !inner.outgoing.is_empty());
-        let rules = inner.rules(height, params);
+        let rules = inner.pool.rules_at(height, params, now.wall);
         let plan = match inner.pool.plan(reader, &rules, &tx) {
             Ok(plan) => plan,
             Err(error) => {
@@ -115,7 +116,7 @@ impl Mempool {
         if !matches!(source, Source::Peer(_)) {
             inner.push_outgoing(added.id, tx.bytes().len());
         }
-        inner.pool.add(reader, &rules, plan, tx, now);
+        inner.pool.add(reader, &rules, plan, tx, now.steady);
         let (is_ready, is_outgoing) = (inner.pool.has_ready(), !inner.outgoing.is_empty());
         drop(guard);
         if is_outgoing && !was_outgoing {
@@ -136,10 +137,12 @@ impl Mempool {
         height: Height,
         params: &Params,
         tx: &VerifiedTx,
+        now: impl Into<Moment>,
     ) -> Result<Added, MempoolError> {
         let added = Added { id: tx.id(), gas_wanted: pool::gas(tx) };
         let inner = self.inner();
-        inner.pool.plan(reader, &inner.rules(height, params), tx)?;
+        let rules = inner.pool.rules_at(height, params, now.into().wall);
+        inner.pool.plan(reader, &rules, tx)?;
         Ok(added)
     }
 
@@ -190,17 +193,17 @@ impl Mempool {
         self.inner().pool.in_order_of_arrival().take(limit).map(|entry| entry.tx.bytes().to_vec()).collect()
     }
 
-    /// Returns the transactions for a block, in an order in which they can be executed: the highest fees first, each
-    /// sender's nonces in order.
+    /// Returns the transactions for a block with the time `time`, in an order in which they can be executed: the highest
+    /// fees first, each sender's nonces in order.
     ///
-    /// `bytes_max` is counted as by [`types::Block::tx_bytes_in_block`]; `gas_max` is −1 for no bound. Nothing is
-    /// removed.
-    pub fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
-        self.inner().pool.reap(bytes_max, gas_max)
+    /// `bytes_max` is counted as by [`types::Block::tx_bytes_in_block`]; `gas_max` is −1 for no bound. Only what
+    /// expires by `time` is removed.
+    pub fn reap(&self, time: Time, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+        self.inner().pool.reap(time, bytes_max, gas_max)
     }
 
-    /// Updates the mempool after a committed block: `reader` is the state after it, `touched` are the keys of the rows
-    /// that it wrote.
+    /// Updates the mempool after a committed block: `time` is the time in its header, `reader` the state after it,
+    /// `touched` are the keys of the rows that it wrote.
     ///
     /// The block's transactions are removed and not accepted again; senders whose account it changed are checked again;
     /// transactions that are too old are dropped.
@@ -208,12 +211,13 @@ impl Mempool {
         &self,
         reader: &R,
         height: Height,
+        time: Time,
         block_txs: &[TxId],
         touched: impl IntoIterator<Item = &'a Vec<u8>>,
         now: Time,
     ) {
         let touched = touched.into_iter().map(Vec::as_slice);
-        self.inner().pool.update(reader, height, block_txs, touched, now);
+        self.inner().pool.update(reader, height, time, block_txs, touched, now);
     }
 
     /// Drops a limited number of transactions that waited too long, or that their senders cannot pay for any more.
@@ -286,11 +290,5 @@ impl Mempool {
     /// once each [`ANNOUNCE_INTERVAL`](crate::ANNOUNCE_INTERVAL).
     pub fn announce_again(&self, id: &TxId, now: Time) -> Option<Vec<u8>> {
         self.inner().pool.announce(id, now).map(|entry| entry.tx.bytes().to_vec())
-    }
-}
-
-impl Inner {
-    fn rules(&self, height: Height, params: &Params) -> Rules {
-        Rules { chain_id: self.pool.chain_id().clone(), height: height.next(), params: params.clone() }
     }
 }

@@ -5,9 +5,9 @@
 //! | `txs` | arrival | time to live, listing |
 //! | `senders` → `ordered` | nonce | what can be executed, replacement |
 //! | `ready` | fee down, arrival up | reaping: each sender's heads, the next nonce and the first of its unordered ones |
-//! | `ready_until` | last height that may contain it | whether any head can go into a block |
+//! | `ready_until` | expiry of heads that expire | whether any head can go into a block |
 //! | `evictable` | not ready first, fee up, arrival down | eviction: each sender's last nonce, every unordered one |
-//! | `expiries` | height | unordered ones whose last height passed |
+//! | `expiries` | expiry | unordered ones that expired |
 //!
 //! Invariants, checked after each step of the model test:
 //!
@@ -28,7 +28,7 @@ use app::{
     state::{NEVER_REVERTED, key},
     tree::rows::{path_of, row_key},
 };
-use types::{Address, Block, ChainId, Hash, Height, Reader, Time, TxId, TxOrder, VerifiedTx};
+use types::{Address, Block, ChainId, Deadline, Hash, Height, Params, Reader, Time, TxId, TxOrder, VerifiedTx};
 
 use crate::{
     config::{ANNOUNCE_INTERVAL, Config, Stats},
@@ -55,11 +55,8 @@ type Row = Vec<u8>;
 /// Order of transactions in a block: the highest fee first, then the earliest arrival.
 type Place = (Reverse<u64>, Arrival);
 
-/// Place of a transaction that can be its sender's next in a block, and the last height that may contain it.
-type Head = (Place, Height);
-
-/// Last height of a transaction that does not expire.
-const NEVER: Height = Height(u64::MAX);
+/// Place of a transaction that can be its sender's next in a block, and its expiry; `None` if it never expires.
+type Head = (Place, Option<Deadline>);
 
 /// Order of eviction: first transactions that cannot be executed yet, then the lowest fee, then the latest arrival.
 type Rank = (bool, u64, Reverse<Arrival>);
@@ -70,7 +67,6 @@ pub(super) struct Entry {
     sender: Row,
     fee: u64,
     cost: u128,
-    added_height: Height,
     added: Time,
     announced: Time,
 }
@@ -80,8 +76,8 @@ pub(super) struct Entry {
 struct Sender {
     account: Account,
     ordered: BTreeMap<u64, (Arrival, u64 /* fee */)>,
-    /// The unordered ones, with the last height that may contain each.
-    unordered: BTreeMap<Place, Height>,
+    /// The unordered ones, with the expiry of each.
+    unordered: BTreeMap<Place, Deadline>,
     spent: u128,
     /// The first nonce, from the account's nonce on, that is not held.
     ready_end: u64,
@@ -99,7 +95,10 @@ impl Sender {
             return [None; 2];
         }
         let unordered = self.unordered.first_key_value();
-        [self.place(self.account.nonce).map(|place| (place, NEVER)), unordered.map(|(place, last)| (*place, *last))]
+        [
+            self.place(self.account.nonce).map(|place| (place, None)),
+            unordered.map(|(place, expires)| (*place, Some(*expires))),
+        ]
     }
 
     /// Returns true if the balance does not cover all transactions.
@@ -172,9 +171,9 @@ pub(super) struct Pool {
     senders: HashMap<Row, Sender>,
     digests: HashMap<Hash, Arrival>,
     ready: BTreeSet<Place>,
-    ready_until: BTreeSet<(Height, Arrival)>,
+    ready_until: BTreeSet<(Deadline, Arrival)>,
     evictable: BTreeSet<Rank>,
-    expiries: BTreeSet<(Height, Arrival)>,
+    expiries: BTreeSet<(Deadline, Arrival)>,
     committed: Recent,
     expired: Recent,
     /// Senders that were checked against an older state than the pool's.
@@ -200,7 +199,7 @@ impl Pool {
             committed: Recent::new(config.committed_max),
             expired: Recent::new(config.committed_max),
             config,
-            rules: Rules { chain_id, height: Height(1), params: Default::default() },
+            rules: Rules { chain_id, height: Height(1), time: Time::UNIX_EPOCH, params: Default::default() },
             arrivals: 0,
             txs: BTreeMap::new(),
             ids: HashMap::new(),
@@ -217,8 +216,14 @@ impl Pool {
         }
     }
 
-    pub fn chain_id(&self) -> &ChainId {
-        &self.rules.chain_id
+    /// Returns the rules for a transaction at the time `wall` of this node's clock, if the tip has this height and
+    /// these parameters for the next.
+    ///
+    /// The next block has a time after the last one's and about that of the clocks. The last block's time alone would
+    /// be too early on an idle chain: a transaction that expires soon would seem to expire too far ahead.
+    pub fn rules_at(&self, height: Height, params: &Params, wall: Time) -> Rules {
+        let time = self.rules.time.max(wall);
+        Rules { chain_id: self.rules.chain_id.clone(), height: height.next(), time, params: params.clone() }
     }
 
     pub fn get(&self, id: &TxId) -> Option<&Entry> {
@@ -245,7 +250,9 @@ impl Pool {
 
     /// Returns true if the next block could contain a transaction.
     pub fn has_ready(&self) -> bool {
-        self.ready_until.last().is_some_and(|(last, _)| *last >= self.rules.height)
+        // The heads that are in `ready` alone never expire.
+        let never_expires = self.ready.len() > self.ready_until.len();
+        never_expires || self.ready_until.last().is_some_and(|(expires, _)| !expires.has_passed(self.rules.time))
     }
 
     pub fn in_order_of_arrival(&self) -> impl Iterator<Item = &Entry> {
@@ -402,8 +409,7 @@ impl Pool {
         }
         self.ids.insert(tx.id(), arrival);
         self.bytes += tx.bytes().len();
-        let added_height = self.rules.height;
-        self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added_height, added: now, announced: now });
+        self.txs.insert(arrival, Entry { tx, sender: row, fee, cost, added: now, announced: now });
     }
 
     /// Changes a sender, and updates its heads in `ready` and `ready_until`, and its tail in `evictable`.
@@ -413,13 +419,13 @@ impl Pool {
         let changed = change(sender);
         let (new_heads, new_tail, is_gone) = (sender.heads(), sender.tail(), sender.len() == 0);
         for (head, new_head) in heads.into_iter().zip(new_heads).filter(|(head, new_head)| head != new_head) {
-            if let Some((place, last)) = head {
+            if let Some((place, expires)) = head {
                 self.ready.remove(&place);
-                self.ready_until.remove(&(last, place.1));
+                expires.map(|expires| self.ready_until.remove(&(expires, place.1)));
             }
-            if let Some((place, last)) = new_head {
+            if let Some((place, expires)) = new_head {
                 self.ready.insert(place);
-                self.ready_until.insert((last, place.1));
+                self.ready_until.extend(expires.map(|expires| (expires, place.1)));
             }
         }
         if tail != new_tail {
@@ -464,9 +470,10 @@ impl Pool {
         Some(entry)
     }
 
-    /// Returns the transactions for a block: the highest fees first, each sender's nonces in order. Bytes are counted
-    /// as in a block.
-    pub fn reap(&mut self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+    /// Returns the transactions for a block with the time `time`: the highest fees first, each sender's nonces in
+    /// order. Bytes are counted as in a block. Drops transactions that expired by then.
+    pub fn reap(&mut self, time: Time, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+        self.drop_expired(time, DROPS_MAX);
         let mut gas_left = u64::try_from(gas_max).unwrap_or(u64::MAX);
         let (mut bytes_left, mut misfits, mut reaped) = (bytes_max, 0, Vec::new());
         let mut heads = self.ready.iter().map(|(Reverse(fee), arrival)| (*fee, Reverse(*arrival))).peekable();
@@ -476,7 +483,7 @@ impl Pool {
             let Some((_, Reverse(arrival))) = next else { break };
             let entry = &self.txs[&arrival];
             let order = entry.tx.body().order;
-            if matches!(order, TxOrder::Expires(expires) if expires < self.rules.height) {
+            if matches!(order, TxOrder::Expires(expires) if expires.has_passed(time)) {
                 continue; // it has to be dropped; those after it have to wait, so that this is checked once per sender
             }
             let (gas, bytes) = (gas(&entry.tx).unsigned_abs(), Block::tx_bytes_in_block(entry.tx.bytes().len()));
@@ -498,17 +505,18 @@ impl Pool {
         reaped
     }
 
-    /// Updates the pool after a committed block. Cost: the transactions and changed rows of the block, and
+    /// Updates the pool after a committed block of this height and header time. Cost: the transactions and changed rows of the block, and
     /// [`DROPS_MAX`]; nothing else is checked, unless parameters changed.
     pub fn update<'a, R: Reader + ?Sized>(
         &mut self,
         reader: &R,
         height: Height,
+        time: Time,
         block_txs: &[TxId],
         touched: impl Iterator<Item = &'a [u8]>,
         now: Time,
     ) {
-        let rules = Rules::new(reader, self.rules.chain_id.clone(), height.next());
+        let rules = Rules::new(reader, self.rules.chain_id.clone(), height.next(), time);
         let params_changed = rules.params != self.rules.params;
         self.rules = rules;
         block_txs.iter().for_each(|id| self.committed.insert(*id));
@@ -564,7 +572,8 @@ impl Pool {
     /// their senders cannot pay for, and as many that are too old.
     pub fn drop_outdated(&mut self, now: Time) {
         self.drop_unpaid();
-        self.drop_expired(now);
+        let drops_left = DROPS_MAX - self.drop_expired(self.rules.time, DROPS_MAX);
+        self.drop_old(now, drops_left);
     }
 
     /// Drops transactions that the balances of their senders do not cover: of each sender the last nonces first, then
@@ -585,27 +594,27 @@ impl Pool {
         }
     }
 
-    fn drop_expired(&mut self, now: Time) {
-        let mut drops_left = DROPS_MAX;
-        while drops_left > 0
-            && let Some((_, arrival)) =
-                self.expiries.first().copied().filter(|(expires, _)| *expires < self.rules.height)
-        {
-            self.remove_expired(arrival);
-            drops_left -= 1;
-        }
+    /// Drops transactions that waited too long, at most `drops_left`.
+    fn drop_old(&mut self, now: Time, mut drops_left: usize) {
         while drops_left > 0
             && let Some((arrival, entry)) = self.txs.first_key_value()
         {
-            let waited = now.since(entry.added);
-            let heights = self.rules.height.0.saturating_sub(entry.added_height.0);
-            if waited <= self.config.ttl && self.config.ttl_heights.is_none_or(|max| heights <= max) {
+            if now.since(entry.added) <= self.config.ttl {
                 break;
             }
             let arrival = *arrival;
             self.remove_expired(arrival);
             drops_left -= 1;
         }
+    }
+
+    /// Drops unordered transactions that no block with the time `time` or a later one may contain, at most `max`.
+    /// Returns their number.
+    fn drop_expired(&mut self, time: Time, max: usize) -> usize {
+        let first = self.expiries.iter().take(max).take_while(|(expires, _)| expires.has_passed(time));
+        let expired: Vec<Arrival> = first.map(|(_, arrival)| *arrival).collect();
+        expired.iter().for_each(|arrival| self.remove_expired(*arrival));
+        expired.len()
     }
 
     fn remove_expired(&mut self, arrival: Arrival) {

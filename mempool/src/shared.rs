@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use types::{Height, Reader, Time, TxId, TxPool, VerifiedTx, WriteSet};
+use types::{Header, Reader, Time, TxId, TxPool, VerifiedTx, WriteSet};
 
 use crate::{mempool::Mempool, tx_verifier::TxVerifier};
 
@@ -20,8 +20,8 @@ impl TxPool for SharedPool {
         self.mempool.is_empty()
     }
 
-    fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
-        self.mempool.reap(bytes_max, gas_max)
+    fn reap(&self, time: Time, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx> {
+        self.mempool.reap(time, bytes_max, gas_max)
     }
 
     /// Most transactions of a block are already decoded in the mempool.
@@ -30,7 +30,7 @@ impl TxPool for SharedPool {
         waits.inspect(|_| self.verifier.note_hit()).or_else(|| self.verifier.known(bytes))
     }
 
-    fn update(&self, reader: &dyn Reader, height: Height, block_txs: &[TxId], writes: &WriteSet, now: Time) {
-        self.mempool.update(reader, height, block_txs, writes.0.keys(), now);
+    fn update(&self, reader: &dyn Reader, block: &Header, block_txs: &[TxId], writes: &WriteSet, now: Time) {
+        self.mempool.update(reader, block.height, block.time, block_txs, writes.0.keys(), now);
     }
 }

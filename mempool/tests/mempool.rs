@@ -15,8 +15,8 @@ use app::{Account, App, BlockContext, View, genesis_writes};
 use mempool::{Added, Config, Mempool, MempoolError, Source};
 use proptest::prelude::*;
 use types::{
-    Address, Block, ChainId, Height, Msg, NodeId, Params, SecretKey, Time, Transaction, TxBody, TxId, TxOrder,
-    VerifiedTx, Wire, WriteSet,
+    Address, Block, ChainId, Deadline, Height, Msg, NodeId, Params, SecretKey, Time, Transaction, TxBody, TxId,
+    TxOrder, VerifiedTx, Wire, WriteSet,
 };
 
 fn chain_id() -> ChainId {
@@ -46,8 +46,16 @@ fn nonce(from: u8, nonce: u64, fee: u64) -> VerifiedTx {
     tx(from, TxOrder::Nonce(nonce), fee, 1)
 }
 
-fn expires(from: u8, height: u64, fee: u64, amount: u64) -> VerifiedTx {
-    tx(from, TxOrder::Expires(Height(height)), fee, amount)
+/// Time at which the nodes start.
+const START_MS: u64 = 1_700_000_000_000;
+
+/// Returns the order of a transaction that expires this many seconds after the start.
+fn until(seconds: u64) -> TxOrder {
+    TxOrder::Expires(Deadline::from_unix_millis(START_MS + 1000 * seconds).unwrap())
+}
+
+fn expires(from: u8, seconds: u64, fee: u64, amount: u64) -> VerifiedTx {
+    tx(from, until(seconds), fee, amount)
 }
 
 /// A chain of one node, and its mempool.
@@ -66,12 +74,12 @@ impl Node {
         let first = genesis_writes(&params, (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
         let rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
-        let now = Time::from_unix_nanos(1_700_000_000_000_000_000);
+        let now = Time::from_unix_millis(START_MS);
         Self { app, rows, params, pool: Mempool::new(config, chain_id()), now }
     }
 
     fn add_from(&self, tx: &VerifiedTx, source: Source) -> Result<Added, MempoolError> {
-        let checked = self.pool.check(&self.rows, self.app.height(), &self.params, tx);
+        let checked = self.pool.check(&self.rows, self.app.height(), &self.params, tx, self.now);
         let added = self.pool.add(&self.rows, self.app.height(), &self.params, tx.clone(), self.now, source);
         assert_eq!(checked, added, "check and add agree");
         added
@@ -88,7 +96,7 @@ impl Node {
     }
 
     fn reap(&self) -> Vec<VerifiedTx> {
-        self.pool.reap(usize::MAX, -1)
+        self.pool.reap(self.now, usize::MAX, -1)
     }
 
     /// Returns the transactions for a block as (sender, fee).
@@ -105,7 +113,7 @@ impl Node {
         store(&mut self.rows, &outcome.writes);
         self.app.commit(outcome.update);
         let ids: Vec<TxId> = txs.iter().map(|tx| tx.id()).collect();
-        self.pool.update(&self.rows, height, &ids, outcome.writes.0.keys(), self.now);
+        self.pool.update(&self.rows, height, self.now, &ids, outcome.writes.0.keys(), self.now);
         outcome.results.txs.iter().filter(|result| result.code != 0).count()
     }
 
@@ -194,32 +202,63 @@ fn waiting_transactions_together_cost_at_most_the_senders_balance() {
     let node = Node::new(Config::default(), &[100]);
     node.add(&tx(1, TxOrder::Nonce(0), 10, 40)).unwrap();
     node.add(&tx(1, TxOrder::Nonce(1), 5, 40)).unwrap();
-    let (name, log) = node.refused(&tx(1, TxOrder::Expires(Height(9)), 3, 3));
+    let (name, log) = node.refused(&tx(1, until(9), 3, 3));
     assert_eq!((name, log.contains("101 is needed")), ("E_INSUFFICIENT_FUNDS", true), "{log}");
-    node.add(&tx(1, TxOrder::Expires(Height(9)), 3, 2)).unwrap();
+    node.add(&tx(1, until(9), 3, 2)).unwrap();
     // The balance must cover a replacement and the other transactions, but not the replaced one.
     node.add(&tx(1, TxOrder::Nonce(1), 6, 39)).unwrap();
     assert_eq!(node.refused(&tx(1, TxOrder::Nonce(1), 9, 39)).0, "E_INSUFFICIENT_FUNDS");
 }
 
 #[test]
-fn an_unordered_transaction_is_held_once_and_until_its_last_height() {
+fn an_unordered_transaction_is_held_once_and_until_it_expires() {
     let mut node = Node::new(Config::default(), &[1000]);
     let once = expires(1, 2, 5, 1);
     node.add(&once).unwrap();
     node.add(&expires(1, 2, 5, 2)).unwrap();
     assert_eq!(node.refused(&once).0, "E_IN_MEMPOOL");
     assert_eq!(node.refused(&expires(1, 0, 5, 1)).0, "E_EXPIRED");
-    assert_eq!(node.refused(&expires(1, 5000, 5, 1)).0, "E_EXPIRES_TOO_FAR");
+    assert_eq!(node.refused(&expires(1, 601, 5, 1)).0, "E_EXPIRES_TOO_FAR");
     node.commit(std::slice::from_ref(&once));
-    assert_eq!(node.pool.stats().txs, 1);
+    node.now = Time::from_unix_millis(START_MS + 1_999);
     node.commit(&[]);
-    assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 1), "height 2 was its last");
+    assert_eq!((node.pool.stats().txs, node.order()), (1, vec![(1, 5)]));
+    node.now = Time::from_unix_millis(START_MS + 2_000);
+    node.commit(&[]);
+    assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 1));
     assert!(node.pool.has_expired(&expires(1, 2, 5, 2).id()));
     let mut offered: Vec<_> = [expires(1, 2, 5, 2), expires(1, 9, 5, 3)].iter().map(|tx| (tx.id(), 1)).collect();
     node.pool.retain_unknown(&mut offered);
     assert_eq!(offered, [(expires(1, 9, 5, 3).id(), 1)], "what expired here is not fetched from a peer");
     assert!(!node.pool.has_expired(&once.id()), "it was committed");
+}
+
+#[test]
+fn no_block_is_built_with_a_transaction_that_expires_by_its_time() {
+    let mut node = Node::new(Config::default(), &[1000, 1000]);
+    for tx in [expires(1, 2, 90, 1), expires(1, 3, 5, 1), nonce(2, 0, 10)] {
+        node.add(&tx).unwrap();
+    }
+    node.now = Time::from_unix_millis(START_MS + 1_999);
+    assert_eq!(node.order(), [(1, 90), (2, 10), (1, 5)]);
+    node.now = Time::from_unix_millis(START_MS + 2_000);
+    assert_eq!(node.order(), [(2, 10), (1, 5)], "the sender's other transaction does not wait for it");
+    assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (2, 1));
+}
+
+#[test]
+fn expiry_counts_from_the_next_block_and_not_from_an_old_last_block() {
+    let mut node = Node::new(Config::default(), &[1000]);
+    node.commit(&[]);
+    // The chain was idle for an hour; the next block has about the time of the clock.
+    node.now = Time::from_unix_millis(START_MS + 3_600_000);
+    node.add(&expires(1, 3_630, 5, 1)).unwrap();
+    assert_eq!(node.refused(&expires(1, 3_600, 5, 1)).0, "E_EXPIRED", "after the last block, but before the next");
+    assert_eq!(node.refused(&expires(1, 4_201, 5, 1)).0, "E_EXPIRES_TOO_FAR");
+    // A clock that is set back is no reason to accept what has expired.
+    node.now = Time::from_unix_millis(START_MS - 3_600_000);
+    assert_eq!(node.refused(&expires(1, 0, 5, 1)).0, "E_EXPIRED");
+    node.add(&expires(1, 600, 5, 1)).unwrap();
 }
 
 #[test]
@@ -309,7 +348,7 @@ fn a_block_rechecks_only_the_senders_that_it_affects() {
 #[test]
 fn a_transaction_that_waits_too_long_is_dropped() {
     let ttl = Duration::from_secs(10);
-    let mut node = Node::new(Config { ttl, ttl_heights: Some(3), ..Config::default() }, &[1000, 1000]);
+    let mut node = Node::new(Config { ttl, ..Config::default() }, &[1000, 1000]);
     node.add(&nonce(1, 0, 1)).unwrap();
     node.now = node.now.saturating_add(ttl);
     node.pool.drop_outdated(node.now);
@@ -318,11 +357,9 @@ fn a_transaction_that_waits_too_long_is_dropped() {
     node.now = node.now.saturating_add(Duration::from_nanos(1));
     node.pool.drop_outdated(node.now);
     assert_eq!(node.order(), [(2, 1)]);
-    for left in [1, 1, 1, 0] {
-        node.commit(&[]);
-        assert_eq!(node.pool.stats().txs, left);
-    }
-    assert_eq!(node.pool.stats().expired, 2);
+    node.now = node.now.saturating_add(ttl);
+    node.commit(&[]);
+    assert_eq!((node.pool.stats().txs, node.pool.stats().expired), (0, 2), "a block drops it too");
 }
 
 #[test]
@@ -345,11 +382,11 @@ fn a_block_is_filled_within_bytes_and_gas() {
         node.add(&nonce(1, n, 5)).unwrap();
         node.add(&nonce(2, n, 5)).unwrap();
     }
-    let count = |bytes, gas| node.pool.reap(bytes, gas).len();
+    let count = |bytes, gas| node.pool.reap(node.now, bytes, gas).len();
     assert_eq!([count(0, -1), count(each - 3, -1), count(each, -1), count(10 * each, -1)], [0, 0, 1, 10]);
     assert_eq!([count(usize::MAX, 0), count(usize::MAX, 3), count(usize::MAX, 100)], [0, 3, 10]);
     // A large transaction that does not fit does not block smaller ones.
-    node.add(&transfers(1, TxOrder::Expires(Height(9)), 90, 1, 8)).unwrap();
+    node.add(&transfers(1, until(9), 90, 1, 8)).unwrap();
     assert_eq!([count(usize::MAX, 7), count(2 * each, -1)], [7, 2]);
 }
 
@@ -468,11 +505,11 @@ fn submit(node: &Node, tx: &VerifiedTx, committed: &[TxId]) -> Result<(), TestCa
 /// Checks that the bounds hold, that reaped transactions are executable in order with the highest fee first, and that
 /// no transaction is held after it was committed.
 fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
+    let reaped = node.reap(); // drops what has expired
     let (stats, held) = (node.pool.stats(), node.pool.list(100));
     prop_assert_eq!((stats.txs, stats.bytes), (held.len(), held.iter().map(Vec::len).sum::<usize>()));
     prop_assert!(stats.txs <= TXS_MAX && stats.bytes <= BYTES_MAX);
     prop_assert!(held.iter().all(|bytes| !committed.contains(&TxId::of(bytes))));
-    let reaped = node.reap();
     prop_assert_eq!(reaped.is_empty(), node.pool.is_empty());
     let context = BlockContext { height: node.app.height().next(), time: node.now, proposer: Address([1; 20]) };
     let results = node.app.execute(&node.rows, &context, &reaped).results;
@@ -503,10 +540,11 @@ proptest! {
                     submit(&node, &tx(who, TxOrder::Nonce(nonce), fee, amount), &committed)?;
                 }
                 Step::Expires { who, ahead, fee, amount } => {
-                    submit(&node, &expires(who, node.app.height().0 + ahead, fee, amount), &committed)?;
+                    let deadline = Deadline::at(node.now.saturating_add(Duration::from_secs(ahead)));
+                    submit(&node, &tx(who, TxOrder::Expires(deadline), fee, amount), &committed)?;
                 }
                 Step::Commit { txs, others } => {
-                    let mut block = node.pool.reap(usize::MAX, txs as i64);
+                    let mut block = node.pool.reap(node.now, usize::MAX, txs as i64);
                     if others {
                         block.insert(0, tx(1, TxOrder::Nonce(node.account(1).nonce), 1, 77));
                     }
@@ -531,7 +569,7 @@ const DROPS_MAX: usize = 1024;
 fn transactions_that_senders_can_no_longer_pay_for_are_dropped_in_portions() {
     let mut node = Node::new(Config::default(), &[1_000_000; 3]);
     for (from, n) in (1..=2).flat_map(|from| (0..3000).map(move |n| (from, n))) {
-        let order = if from == 1 { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
+        let order = if from == 1 { TxOrder::Nonce(n) } else { until(9) };
         node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
     }
     // The senders spend their whole balance with transactions that clients sent to other nodes.
@@ -587,17 +625,17 @@ fn transactions_that_are_too_old_are_dropped_in_portions() {
         node.add(&expires(1, 2, 1 + n / 64, 1 + n % 64)).unwrap();
     }
     assert!(!node.pool.is_empty());
+    node.now = Time::from_unix_millis(START_MS + 1_999);
     node.commit(&[]);
     assert_eq!(node.pool.stats().txs, 3000);
-    for left in [2, 1, 0] {
-        if left == 2 {
-            node.commit(&[]);
-        } else {
-            node.pool.drop_outdated(node.now);
-        }
-        assert_eq!(node.pool.stats().txs, 3000_usize.saturating_sub((3 - left) * DROPS_MAX));
-        assert!(node.reap().is_empty() && node.pool.is_empty(), "what is left is in no block");
-    }
+    node.now = Time::from_unix_millis(START_MS + 2_000);
+    node.commit(&[]);
+    assert_eq!(node.pool.stats().txs, 3000 - DROPS_MAX);
+    assert!(node.pool.is_empty(), "what is left is in no block");
+    assert!(node.reap().is_empty());
+    assert_eq!(node.pool.stats().txs, 3000 - 2 * DROPS_MAX, "a reap drops some too");
+    node.pool.drop_outdated(node.now);
+    assert_eq!(node.pool.stats().txs, 0);
 }
 
 /// Measures the longest update: a block spends the balance of as many senders as fill the pool, so that all of their
@@ -613,7 +651,7 @@ fn the_longest_mempool_update_is_measured() {
     for is_ordered in [true, false] {
         let mut node = Node::new(Config::default(), &vec![1_000_000; usize::from(senders)]);
         for (from, n) in (1..=senders).flat_map(|from| (0..4096).map(move |n| (from, n))) {
-            let order = if is_ordered { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(9)) };
+            let order = if is_ordered { TxOrder::Nonce(n) } else { until(9) };
             node.add(&tx(from, order, 1 + n / 64, 1 + n % 64)).unwrap();
         }
         // Transactions of other nodes' clients spend the whole balance.

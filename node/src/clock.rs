@@ -26,6 +26,11 @@ pub fn steady() -> Time {
     began.saturating_add(started.elapsed())
 }
 
+/// Returns the moment that this machine's clocks show.
+pub fn now() -> Moment {
+    Moment { wall: wall(), steady: steady() }
+}
+
 /// Converts a time of the system into a value; times before 1970 become 1970.
 pub fn time_of(time: SystemTime) -> Time {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -42,7 +47,7 @@ pub struct MachineClocks {
 impl MachineClocks {
     /// Returns the moment that this machine's clocks show.
     pub fn now(&mut self) -> Moment {
-        let moment = Moment { wall: wall(), steady: steady() };
+        let moment = now();
         if let Some(jump) = self.jump(moment) {
             let (seconds, wall) = (jump as f64 / 1e9, moment.wall);
             tracing::warn!(

@@ -180,8 +180,8 @@ section! {
         /// Keep every height permanently: an archive node, from which others can fetch the whole chain.
         keep_all: bool = false,
         /// Minimum time that a height is kept, by the times of the blocks. The node also keeps at least the number of heights that the
-        /// chain requires (retain_blocks in the genesis document). A node that was offline for longer cannot catch up from peers with this
-        /// setting.
+        /// chain requires (retain_blocks in the genesis document). 0s: only that number. A node that was offline for longer cannot catch
+        /// up from peers with this setting.
         retain_time: Duration = Duration::from_secs(7 * 24 * 3600),
         /// Bytes per second at which the background check reads the store to find damaged rows. 0: no background check.
         scrub_bytes_per_second: usize = 512 << 10,

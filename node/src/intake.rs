@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use app::{Refusal, Rules};
+use app::{Refusal, View};
 use mempool::{Added, Cause, Mempool, Source, TxVerifier};
 use p2p::Network;
 use rpc::clients::Client;
@@ -193,7 +193,7 @@ impl Intake {
     fn add(&self, tip: &TipState<'_>, tx: VerifiedTx, source: Source, since: Instant) -> Result<Added, Rejection> {
         let Handles { mempool, metrics, .. } = &self.handles;
         let TipState { reader, height, params } = tip;
-        let added = mempool.add(reader, *height, params, tx, clock::steady(), source);
+        let added = mempool.add(reader, *height, params, tx, clock::now(), source);
         let added = self.sound(tip, added)?;
         metrics.waiting.note(added.id, since, source == Source::Local);
         Ok(added)
@@ -201,7 +201,7 @@ impl Intake {
 
     /// Checks if the mempool would accept a verified transaction.
     fn check(&self, tip: &TipState<'_>, tx: &VerifiedTx) -> Result<Added, Rejection> {
-        self.sound(tip, self.handles.mempool.check(&tip.reader, tip.height, &tip.params, tx))
+        self.sound(tip, self.handles.mempool.check(&tip.reader, tip.height, &tip.params, tx, clock::now()))
     }
 
     /// Returns the mempool's result, or an error if it used rows that cannot be read. Counts a refusal.
@@ -229,7 +229,7 @@ impl Intake {
             let reader = self.handles.store.reader()?;
             let height = reader.height();
             // The parameters are read from the same snapshot: the store may have committed another height meanwhile.
-            let params = Rules::new(&reader, self.handles.store.chain_id().clone(), height.next()).params;
+            let params = View::of_state(&reader).params();
             reader.check()?;
             Ok(TipState { reader, height, params })
         };

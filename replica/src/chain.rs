@@ -112,10 +112,15 @@ impl Chain {
         self.params.block.bytes_max.div_ceil(PART_BYTES as u64)
     }
 
+    /// Returns the time of the next block if it is built at the time `now`.
+    pub fn time_of_next(&self, now: Time) -> Time {
+        now.max(self.tip.time.saturating_add(Duration::from_nanos(1)))
+    }
+
     /// Builds the next block. `txs` fit into [`Chain::tx_bytes_max`]; `last_commit` is of the tip.
     pub fn build_block(&self, now: Time, txs: Vec<Vec<u8>>, last_commit: Option<Commit>, proposer: Address) -> Block {
         let mut header = self.expected(proposer);
-        header.time = now.max(self.tip.time.saturating_add(Duration::from_nanos(1)));
+        header.time = self.time_of_next(now);
         header.last_commit_hash = last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash);
         header.data_hash = Block::data_hash(&txs);
         Block { header, txs, evidence: Vec::new(), last_commit }

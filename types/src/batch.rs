@@ -94,14 +94,18 @@ mod tests {
     use k256::elliptic_curve::{point::AffineCoordinates, scalar::IsHigh};
 
     use super::*;
-    use crate::{Address, ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire};
+    use crate::{Address, ChainId, Deadline, Msg, SecretKey, TxBody, TxOrder, Wire};
 
     fn tx(n: u64) -> Transaction {
         let key = SecretKey::from_bytes(&[1 + (n % 5) as u8; 32]).unwrap();
         TxBody {
             chain_id: ChainId::new("cairn-test").unwrap(),
             signer: key.public_key(),
-            order: if n.is_multiple_of(2) { TxOrder::Nonce(n) } else { TxOrder::Expires(Height(n)) },
+            order: if n.is_multiple_of(2) {
+                TxOrder::Nonce(n)
+            } else {
+                TxOrder::Expires(Deadline::from_unix_millis(n).unwrap())
+            },
             fee: n,
             messages: vec![Msg::Transfer { to: Address([9; 20]), amount: 1 }],
         }

@@ -28,8 +28,8 @@ pub struct Params {
     pub synchrony: Synchrony,
     /// Number of heights whose blocks and history every node keeps.
     pub retain_blocks: u64,
-    /// Maximum number of heights from now to the expiry of an unordered transaction.
-    pub tx_ttl_heights_max: u64,
+    /// Maximum time from a block to the expiry of an unordered transaction in it, in whole milliseconds.
+    pub tx_ttl_max: Duration,
     /// Minimum fee of a transaction.
     pub fee_min: u64,
 }
@@ -89,7 +89,7 @@ impl Default for Params {
             timeouts: Timeouts::default(),
             synchrony: Synchrony::default(),
             retain_blocks: 100_000,
-            tx_ttl_heights_max: 1_000,
+            tx_ttl_max: Duration::from_secs(600),
             fee_min: 1,
         }
     }
@@ -142,6 +142,9 @@ pub struct ParamsError {
 /// Maximum of every timeout, so that sums and encoded values stay in range.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
+/// Maximum of [`Params::tx_ttl_max`]: the state keeps each unordered transaction until it expires.
+const TX_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 impl Params {
     /// Returns the header's `consensus_hash`: SHA-256 over the bounds of a block alone, as in Tendermint. The app hash
     /// commits to all parameters, because they are a row of the state.
@@ -161,11 +164,11 @@ impl Params {
             }
             Err(ParamsError { field, got: got.to_string(), range: format!("{low} to {high}") })
         };
-        let millis = |field, got: Duration, low: u64| {
+        let millis = |field, got: Duration, low: u64, high: Duration| {
             if !got.subsec_nanos().is_multiple_of(1_000_000) {
                 return Err(ParamsError { field, got: format!("{got:?}"), range: "whole milliseconds".into() });
             }
-            within(field, u64::try_from(got.as_millis()).unwrap_or(u64::MAX), low, TIMEOUT_MAX.as_millis() as u64)
+            within(field, u64::try_from(got.as_millis()).unwrap_or(u64::MAX), low, high.as_millis() as u64)
         };
         within("block.max_bytes", self.block.bytes_max, 65_536, BLOCK_BYTES_MAX as u64)?;
         if self.block.gas_max < -1 || self.block.gas_max == 0 {
@@ -181,16 +184,16 @@ impl Params {
             0,
             self.block.bytes_max.min(evidence_bytes_max.max(1_048_576)),
         )?;
-        millis("timeouts.propose_ms", self.timeouts.propose, 1)?;
-        millis("timeouts.propose_delta_ms", self.timeouts.propose_delta, 0)?;
-        millis("timeouts.prevote_ms", self.timeouts.prevote, 1)?;
-        millis("timeouts.prevote_delta_ms", self.timeouts.prevote_delta, 0)?;
-        millis("timeouts.precommit_ms", self.timeouts.precommit, 1)?;
-        millis("timeouts.precommit_delta_ms", self.timeouts.precommit_delta, 0)?;
-        millis("synchrony.precision_ms", self.synchrony.precision, 1)?;
-        millis("synchrony.message_delay_ms", self.synchrony.message_delay, 1)?;
+        millis("timeouts.propose_ms", self.timeouts.propose, 1, TIMEOUT_MAX)?;
+        millis("timeouts.propose_delta_ms", self.timeouts.propose_delta, 0, TIMEOUT_MAX)?;
+        millis("timeouts.prevote_ms", self.timeouts.prevote, 1, TIMEOUT_MAX)?;
+        millis("timeouts.prevote_delta_ms", self.timeouts.prevote_delta, 0, TIMEOUT_MAX)?;
+        millis("timeouts.precommit_ms", self.timeouts.precommit, 1, TIMEOUT_MAX)?;
+        millis("timeouts.precommit_delta_ms", self.timeouts.precommit_delta, 0, TIMEOUT_MAX)?;
+        millis("synchrony.precision_ms", self.synchrony.precision, 1, TIMEOUT_MAX)?;
+        millis("synchrony.message_delay_ms", self.synchrony.message_delay, 1, TIMEOUT_MAX)?;
         within("retain_blocks", self.retain_blocks, 2, u64::MAX >> 1)?;
-        within("tx_ttl_heights_max", self.tx_ttl_heights_max, 1, 1_000_000)?;
+        millis("tx_ttl_ms_max", self.tx_ttl_max, 1, TX_TTL_MAX)?;
         within("fee_min", self.fee_min, 0, u64::MAX >> 1)
     }
 }
@@ -218,7 +221,7 @@ impl Wire for Params {
             precision_ms: ms(self.synchrony.precision),
             message_delay_ms: ms(self.synchrony.message_delay),
             retain_blocks: self.retain_blocks,
-            tx_ttl_heights_max: self.tx_ttl_heights_max,
+            tx_ttl_ms_max: ms(self.tx_ttl_max),
             fee_min: self.fee_min,
         }
     }
@@ -245,7 +248,7 @@ impl Wire for Params {
                 message_delay: Duration::from_millis(pb.message_delay_ms),
             },
             retain_blocks: pb.retain_blocks,
-            tx_ttl_heights_max: pb.tx_ttl_heights_max,
+            tx_ttl_max: Duration::from_millis(pb.tx_ttl_ms_max),
             fee_min: pb.fee_min,
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use ::time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use thiserror::Error;
 
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
 /// A point in time in nanoseconds since the Unix epoch, from 1970 to 2262.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
@@ -35,6 +37,50 @@ impl From<Time> for Moment {
 #[error("{got:?} is not an RFC 3339 time between 1970 and 2262, such as 2026-01-31T12:00:00Z")]
 pub struct ParseTimeError {
     got: String,
+}
+
+/// A deadline of the chain: a point in block time, in whole milliseconds since the Unix epoch, from 1970 to 2262.
+///
+/// Block time is the time in the headers, on which all nodes agree and which increases from block to block. The first
+/// block at or after a deadline decides it, before its transactions. Deadlines are times and not heights, because a
+/// height lasts a second on an idle chain and 10 ms under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deadline {
+    unix_millis: u64,
+}
+
+impl Deadline {
+    /// Creates a deadline at `time`, without the fraction of a millisecond.
+    pub fn at(time: Time) -> Self {
+        Self { unix_millis: time.unix_nanos.unsigned_abs() / NANOS_PER_MILLI }
+    }
+
+    /// Creates a deadline from milliseconds since the Unix epoch; `None` after 2262.
+    pub fn from_unix_millis(unix_millis: u64) -> Option<Self> {
+        (unix_millis <= i64::MAX as u64 / NANOS_PER_MILLI).then_some(Self { unix_millis })
+    }
+
+    /// Returns the milliseconds since the Unix epoch.
+    pub fn unix_millis(self) -> u64 {
+        self.unix_millis
+    }
+
+    /// Returns the point in time.
+    pub fn time(self) -> Time {
+        Time::from_unix_millis(self.unix_millis)
+    }
+
+    /// Returns true in a block whose header has the time `block_time`, if that block or an earlier one decides the
+    /// deadline.
+    pub fn has_passed(self, block_time: Time) -> bool {
+        block_time >= self.time()
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.time().fmt(f)
+    }
 }
 
 impl Time {
@@ -131,5 +177,22 @@ mod tests {
         assert_eq!(t.saturating_add(Duration::MAX).unix_nanos(), i64::MAX);
         assert_eq!(t.since(t.saturating_add(Duration::from_nanos(1))), Duration::ZERO);
         assert_eq!(t.saturating_add(Duration::from_nanos(7)).since(t), Duration::from_nanos(7));
+    }
+
+    #[test]
+    fn the_first_block_at_or_after_a_deadline_decides_it() {
+        let deadline = Deadline::from_unix_millis(1_500).unwrap();
+        let at = |nanos: i64| deadline.has_passed(Time::from_unix_nanos(nanos));
+        assert_eq!([at(1_499_999_999), at(1_500_000_000), at(1_500_000_001)], [false, true, true]);
+    }
+
+    #[test]
+    fn deadlines_have_whole_milliseconds_and_end_in_2262() {
+        let deadline = Deadline::at(Time::from_unix_nanos(1_500_999_999));
+        assert_eq!((deadline.unix_millis(), deadline.to_string()), (1_500, "1970-01-01T00:00:01.5Z".to_owned()));
+        let last = Deadline::at(Time::from_unix_nanos(i64::MAX));
+        assert_eq!(Deadline::from_unix_millis(last.unix_millis()), Some(last));
+        assert_eq!(Deadline::at(last.time()), last);
+        assert_eq!(Deadline::from_unix_millis(last.unix_millis() + 1), None);
     }
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Hash, Height, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
+    Address, ChainId, Deadline, Hash, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -20,8 +20,8 @@ const DIGEST_CONTEXT: &str = "cairn transaction v1";
 pub enum TxOrder {
     /// The signer's next number, from 0: the transactions are executed one after the other.
     Nonce(u64),
-    /// No order: the transaction is valid once, in blocks up to and including this height.
-    Expires(Height),
+    /// No order: the transaction is valid once, in blocks whose header time is before this deadline.
+    Expires(Deadline),
 }
 
 /// One operation of a transaction.
@@ -181,7 +181,7 @@ impl Wire for TxBody {
             messages: self.messages.iter().map(message).collect(),
             order: Some(match self.order {
                 TxOrder::Nonce(nonce) => pb::tx_body::Order::Nonce(nonce),
-                TxOrder::Expires(height) => pb::tx_body::Order::ExpiresHeight(wire::height_pb(height)),
+                TxOrder::Expires(deadline) => pb::tx_body::Order::ExpiresMs(deadline.unix_millis()),
             }),
         }
     }
@@ -203,8 +203,11 @@ impl Wire for TxBody {
             signer: PublicKey::from_bytes(&pb.signer).map_err(|e| DecodeError::field("transaction.signer", e))?,
             order: match wire::required("transaction.order", pb.order)? {
                 pb::tx_body::Order::Nonce(nonce) => TxOrder::Nonce(nonce),
-                pb::tx_body::Order::ExpiresHeight(height) => {
-                    TxOrder::Expires(wire::height("transaction.expires_height", height)?)
+                pb::tx_body::Order::ExpiresMs(millis) => {
+                    let deadline = Deadline::from_unix_millis(millis).ok_or_else(|| {
+                        DecodeError::field("transaction.expires_ms", format!("{millis} is after the year 2262"))
+                    })?;
+                    TxOrder::Expires(deadline)
                 }
             },
             fee: pb.fee,
@@ -259,6 +262,10 @@ mod tests {
         SecretKey::from_bytes(&[3; 32]).unwrap()
     }
 
+    fn deadline() -> Deadline {
+        Deadline::from_unix_millis(1_795_000_000_000).unwrap()
+    }
+
     fn body(order: TxOrder) -> TxBody {
         TxBody {
             chain_id: ChainId::new("cairn-test").unwrap(),
@@ -271,7 +278,7 @@ mod tests {
 
     #[test]
     fn signed_decoded_and_verified() {
-        for order in [TxOrder::Nonce(0), TxOrder::Nonce(7), TxOrder::Expires(Height(70))] {
+        for order in [TxOrder::Nonce(0), TxOrder::Nonce(7), TxOrder::Expires(deadline())] {
             let tx = body(order).sign(&key());
             let bytes = tx.encode();
             let verified = VerifiedTx::from_bytes(&bytes).unwrap();
@@ -306,6 +313,8 @@ mod tests {
         assert!(reason(|pb| pb.signer.clear()).starts_with("transaction.signer"));
         assert!(reason(|pb| pb.chain_id.clear()).starts_with("transaction.chain_id"));
         assert!(reason(|pb| pb.messages = vec![pb.messages[0].clone(); 17]).contains("at most 16"));
+        let never = |pb: &mut pb::TxBody| pb.order = Some(pb::tx_body::Order::ExpiresMs(u64::MAX));
+        assert!(reason(never).starts_with("transaction.expires_ms"));
     }
 
     #[test]
@@ -313,5 +322,8 @@ mod tests {
         let tx = body(TxOrder::Nonce(1)).sign(&key());
         assert_eq!(tx.encode().len(), 148);
         assert_eq!(tx.id().to_string(), "E21E2B2A76E30A2A52CE85DFA9D4371CB8A5732F10C8C82D00A59FAE6CE8CA96");
+        let tx = body(TxOrder::Expires(deadline())).sign(&key());
+        assert_eq!(tx.encode().len(), 153);
+        assert_eq!(tx.id().to_string(), "F319B7BC1FEBBDDDFAE38C652DF6F350C7BCD2F13607C310A2214FE7D4F5CCC4");
     }
 }

@@ -1,6 +1,6 @@
 //! The interface between a validator and the transactions that wait for a block.
 
-use crate::{Height, Reader, Time, TxId, VerifiedTx, WriteSet};
+use crate::{Header, Reader, Time, TxId, VerifiedTx, WriteSet};
 
 /// The transactions from which a validator makes blocks, shared with threads that add to them.
 ///
@@ -10,14 +10,14 @@ pub trait TxPool {
     /// Returns true if there is no transaction for a block.
     fn is_empty(&self) -> bool;
 
-    /// Returns transactions for a block, in an order in which they can be executed. `gas_max` is −1 for no bound.
-    /// Nothing is removed.
-    fn reap(&self, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx>;
+    /// Returns transactions for a block with the time `time`, in an order in which they can be executed. `gas_max` is −1
+    /// for no bound. Only what expires by `time` is removed.
+    fn reap(&self, time: Time, bytes_max: usize, gas_max: i64) -> Vec<VerifiedTx>;
 
     /// Returns the transaction of these bytes if its signature was checked before and is valid. Checks nothing.
     fn known(&self, bytes: &[u8]) -> Option<VerifiedTx>;
 
-    /// Removes the transactions of the committed block of `height`. `reader` is the state after it, `writes` are the
-    /// rows that it wrote.
-    fn update(&self, reader: &dyn Reader, height: Height, block_txs: &[TxId], writes: &WriteSet, now: Time);
+    /// Removes the transactions of the committed block with the header `block`, and those that expire by its time.
+    /// `reader` is the state after it, `writes` are the rows that it wrote.
+    fn update(&self, reader: &dyn Reader, block: &Header, block_txs: &[TxId], writes: &WriteSet, now: Time);
 }

@@ -1,12 +1,12 @@
 //! A chain with one node: accounts with known keys; blocks are executed and stored in memory.
 #![allow(dead_code, missing_docs)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use app::{Account, App, BlockContext, Outcome, Rules, View, genesis_writes};
 use types::{
-    Address, ChainId, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
-    WriteSet,
+    Address, ChainId, Deadline, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult,
+    VerifiedTx, WriteSet,
 };
 
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -36,6 +36,16 @@ pub fn transfer(to: u8, amount: u64) -> Msg {
     Msg::Transfer { to: address(to), amount }
 }
 
+/// The order of an unordered transaction that expires at this time, in milliseconds.
+pub fn expires(ms: u64) -> TxOrder {
+    TxOrder::Expires(Deadline::from_unix_millis(ms).unwrap())
+}
+
+/// The order of an unordered transaction whose last block may have the time `second`, and not a millisecond more.
+pub fn until(second: u64) -> TxOrder {
+    expires(1000 * second + 1)
+}
+
 pub fn body(from: u8, order: TxOrder, messages: Vec<Msg>) -> TxBody {
     TxBody { chain_id: chain_id(), signer: key(from).public_key(), order, fee: 2, messages }
 }
@@ -56,6 +66,8 @@ pub fn tx(from: u8, order: TxOrder, messages: Vec<Msg>) -> VerifiedTx {
 pub struct Chain {
     pub app: App,
     pub rows: Rows,
+    /// Time of the next block: without a change, block h has the time of h seconds.
+    pub time: Time,
 }
 
 impl Chain {
@@ -70,7 +82,7 @@ impl Chain {
         let rows: Rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);
-        Self { app, rows }
+        Self { app, rows, time: Time::from_unix_millis(1000) }
     }
 
     pub fn next_height(&self) -> Height {
@@ -78,11 +90,11 @@ impl Chain {
     }
 
     pub fn rules(&self) -> Rules {
-        Rules::new(&self.rows, chain_id(), self.next_height())
+        Rules::new(&self.rows, chain_id(), self.next_height(), self.time)
     }
 
     pub fn context(&self) -> BlockContext {
-        BlockContext { height: self.next_height(), time: Time::UNIX_EPOCH, proposer: address(1) }
+        BlockContext { height: self.next_height(), time: self.time, proposer: address(1) }
     }
 
     pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {
@@ -94,6 +106,7 @@ impl Chain {
         let outcome = self.execute(txs);
         store(&mut self.rows, &outcome.writes);
         self.app.commit(outcome.update);
+        self.time = self.time.saturating_add(Duration::from_secs(1));
         assert_eq!(self.app.app_hash(), outcome.results.app_hash);
         outcome.results.txs
     }

@@ -71,7 +71,7 @@ impl Names {
         facts.add("chain", &body.chain_id).add("signer", self.of_address(&body.signer.address()));
         match body.order {
             TxOrder::Nonce(nonce) => facts.add("nonce", nonce),
-            TxOrder::Expires(height) => facts.add("unordered", format_args!("valid up to height {height}")),
+            TxOrder::Expires(deadline) => facts.add("unordered", format_args!("expires at {deadline}")),
         };
         facts.add("fee", body.fee);
         for message in &body.messages {
@@ -116,7 +116,7 @@ pub fn transaction_json(tx: &Transaction) -> Value {
     let body = tx.body();
     let order = match body.order {
         TxOrder::Nonce(nonce) => json!({ "nonce": nonce.to_string() }),
-        TxOrder::Expires(height) => json!({ "expires_height": height.to_string() }),
+        TxOrder::Expires(deadline) => json!({ "expires_ms": deadline.unix_millis().to_string() }),
     };
     let message = |message: &Msg| {
         let Msg::Transfer { to, amount } = message;

@@ -7,9 +7,9 @@ use std::{
 
 use clap::{Args, Subcommand};
 use client::{Chain, Client, ClientError, fields};
-use node::{config::duration_text, exit::Failure};
+use node::{clock, config::duration_text, exit::Failure};
 use serde_json::json;
-use types::{Address, ChainId, Height, Msg, Transaction, TxBody, TxId, TxOrder, Wire};
+use types::{Address, ChainId, Deadline, Msg, Time, Transaction, TxBody, TxId, TxOrder, Wire};
 
 use super::{
     args::{NodeArgs, duration},
@@ -25,9 +25,14 @@ Examples:
   cairn tx send --from alice --to bob --amount 5
   cairn tx send --from alice --to 1A2B...40-hex-digits --amount 5 --json
   cairn tx send --from alice --to bob --amount 5 --unordered --no-wait
+  cairn tx send --from alice --to bob --amount 5 --unordered --expires 30s
 
 --from is a key of the keyring (`cairn keys list`). --to is an address or the name of a key.
 Nonces put the signer's transactions in order; unordered transactions have none, and expire instead.
+A transaction that expires at a time is valid in blocks whose time is before it. A duration in
+--expires counts from the time of the node's latest block or from this machine's clock, whichever
+is later: on an idle chain the latest block may be old, but the next one has about the current time.
+The chain limits how far ahead the expiry may be (tx_ttl_ms_max in `cairn query params`).
 Without --nonce, the command tries again with the next nonce if another process has used this one.
 The exit code is 0 only if the transaction was committed and succeeded (with --no-wait: was
 accepted).";
@@ -40,8 +45,8 @@ const NONCE_TAKEN: [u64; 4] = [5, 65, 66, 68];
 /// Maximum attempts of one `send` command, each with the account's next nonce. If several processes send at the same
 /// time, at least one of them succeeds with each attempt.
 const TRIES_MAX: u32 = 100;
-/// Default number of heights until an unordered transaction expires.
-const EXPIRES_IN: u64 = 100;
+/// Default time until an unordered transaction expires.
+const EXPIRES: Expires = Expires::After(Duration::from_secs(60));
 
 /// Sign and send transactions, or decode one
 #[derive(Debug, Args)]
@@ -85,9 +90,10 @@ struct Send {
     /// Send without a nonce: the transaction has no order among the signer's transactions, and expires instead
     #[arg(long)]
     unordered: bool,
-    /// Number of heights until the transaction expires [default: 100]
-    #[arg(long, value_name = "HEIGHTS", requires = "unordered", value_parser = clap::value_parser!(u64).range(1..))]
-    expires_in: Option<u64>,
+    /// When the transaction expires: after a duration, such as 30s, or at a time, such as 2026-01-31T12:00:00Z
+    /// [default: 1m]
+    #[arg(long, value_name = "DURATION|TIME", requires = "unordered", value_parser = expires)]
+    expires: Option<Expires>,
     /// Sign for this chain, and fail if the node belongs to another one [default: the node's chain]
     #[arg(long, value_name = "ID")]
     chain_id: Option<ChainId>,
@@ -105,6 +111,26 @@ struct Send {
     json: bool,
     #[command(flatten)]
     node: NodeArgs,
+}
+
+/// When an unordered transaction expires.
+#[derive(Clone, Copy, Debug)]
+enum Expires {
+    /// This long after the time of the next block, as far as it is known.
+    After(Duration),
+    /// At this time.
+    At(Time),
+}
+
+/// Reads the value of `--expires`.
+///
+/// Errors: the text is neither a duration nor a time.
+fn expires(text: &str) -> Result<Expires, String> {
+    match (duration(text), Time::parse(text)) {
+        (Ok(after), _) => Ok(Expires::After(after)),
+        (_, Ok(time)) => Ok(Expires::At(time)),
+        _ => Err("use a duration such as 30s, or an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned()),
+    }
 }
 
 impl Tx {
@@ -177,12 +203,15 @@ impl Send {
         }
     }
 
-    /// Returns the order of the transaction: an expiry height, the given nonce, or the account's next nonce according
+    /// Returns the order of the transaction: an expiry, the given nonce, or the account's next nonce according
     /// to the node.
     fn order(&self, client: &Client, chain: &Chain, signer: &Address) -> Result<TxOrder, Failure> {
         if self.unordered {
-            let expires = chain.height.0.saturating_add(self.expires_in.unwrap_or(EXPIRES_IN)).min(i64::MAX as u64);
-            return Ok(TxOrder::Expires(Height(expires)));
+            let expires = match self.expires.unwrap_or(EXPIRES) {
+                Expires::After(after) => chain.time.max(clock::wall()).saturating_add(after),
+                Expires::At(time) => time,
+            };
+            return Ok(TxOrder::Expires(Deadline::at(expires)));
         }
         match self.nonce {
             Some(nonce) => Ok(TxOrder::Nonce(nonce)),
@@ -286,11 +315,13 @@ fn wait(client: &Client, id: &TxId, order: TxOrder, patience: Duration) -> Resul
             }
         };
         let status = match (status, order) {
-            // A transaction that is in no block up to its last height can no longer be committed. The status is queried
-            // again after the height, because the transaction may have been committed between the two queries.
-            (Status::Unknown, TxOrder::Expires(last)) if client.chain().is_ok_and(|chain| chain.height >= last) => {
+            // A transaction that is in no block before its expiry can no longer be committed. The status is queried again
+            // after that block, because the transaction may have been committed between the two queries.
+            (Status::Unknown, TxOrder::Expires(deadline))
+                if client.chain().is_ok_and(|chain| deadline.has_passed(chain.time)) =>
+            {
                 match query::status_of(client, id) {
-                    Ok(Status::Unknown) => Status::Expired { why: format!(" at height {last}") },
+                    Ok(Status::Unknown) => Status::Expired { why: format!(" at {deadline}") },
                     other => other?,
                 }
             }

@@ -88,7 +88,7 @@ impl<K: Kv> Replica<K> {
         self.app.commit(outcome.update);
         let ids: Vec<_> = block.tx_ids().collect();
         let reader = self.store.reader()?;
-        pool.update(&reader, tip.height, &ids, &outcome.writes, self.now);
+        pool.update(&reader, header, &ids, &outcome.writes, self.now);
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();

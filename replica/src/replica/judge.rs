@@ -141,11 +141,12 @@ impl<K: Kv> Replica<K> {
         }
         (self.on_phase)(Phase::Build);
         let proposer = self.signing.own.expect("only a validator is asked for a block");
-        let txs = pool.reap(self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
+        let time = self.chain.time_of_next(self.wall);
+        let txs = pool.reap(time, self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
         let txs = self.chain.fitting(txs);
         let bytes = txs.iter().map(|tx| tx.bytes().to_vec()).collect();
         let last_commit = self.engine.last_commit().or_else(|| self.chain.last_commit.clone());
-        let block = self.chain.build_block(self.wall, bytes, last_commit, proposer);
+        let block = self.chain.build_block(time, bytes, last_commit, proposer);
         let parts = block.part_set();
         let (id, time, keep) = (block.id(&parts), block.header.time, self.needed());
         let entry = self.blocks.put(round, id, parts, &keep);

@@ -5,10 +5,12 @@ use std::{thread, time::Duration};
 use client::{AccountState, ChainParams, Client, ClientError};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use types::{ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire, limits::TX_MESSAGES_MAX};
+use types::{ChainId, Deadline, Msg, SecretKey, TxBody, TxOrder, Wire, limits::TX_MESSAGES_MAX};
 
 use crate::{
-    LoadError, Plan, plan,
+    LoadError, Plan,
+    clock::ChainTime,
+    plan,
     progress::{Event, Watch},
     senders::{self, Sender},
 };
@@ -120,9 +122,8 @@ impl Funding<'_> {
         let (mut done, of) = (0, transfers.len() as u64);
         watch.see(&Event::Funding { done, of });
         for some in transfers.chunks(WINDOW * TX_MESSAGES_MAX) {
-            // The expiry is the latest that the chain allows, minus 10 heights for nodes that are some heights behind.
-            let expires = self.node()?.chain()?.height.0 + self.params.tx_ttl_heights_max.saturating_sub(10).max(1);
-            let txs = self.sign(payer, some, Height(expires));
+            let expires = ChainTime::after(self.node()?.chain()?.time).deadline(self.params.tx_ttl_max);
+            let txs = self.sign(payer, some, expires);
             self.submit(&txs)?;
             self.wait(
                 &mut |left| watch.see(&Event::Funding { done: (done + some.len() as u64).saturating_sub(left), of }),
@@ -137,7 +138,7 @@ impl Funding<'_> {
     }
 
     /// Returns the calls for these transfers, signed on all cores.
-    fn sign(&self, payer: &SecretKey, transfers: &[Msg], expires: Height) -> Vec<Value> {
+    fn sign(&self, payer: &SecretKey, transfers: &[Msg], expires: Deadline) -> Vec<Value> {
         let bundles: Vec<&[Msg]> = transfers.chunks(TX_MESSAGES_MAX).collect();
         let part = bundles.len().div_ceil(senders::cores()).max(1);
         let call = |messages: &[Msg]| {
@@ -181,7 +182,7 @@ impl Funding<'_> {
 
     /// Waits until no transaction waits for a block, `expires` has passed, or the checks are used up. `tell` receives
     /// the number of transfers that may still wait.
-    fn wait(&self, tell: &mut dyn FnMut(u64), expires: u64) -> Result<(), LoadError> {
+    fn wait(&self, tell: &mut dyn FnMut(u64), expires: Deadline) -> Result<(), LoadError> {
         let nodes: Vec<Client> =
             self.plan.nodes.iter().map(|node| plan::client(&node.rpc)).collect::<Result<_, _>>()?;
         for _ in 0..LOOKS_MAX {
@@ -190,7 +191,7 @@ impl Funding<'_> {
                 waiting = waiting.max(node.waiting()?);
             }
             tell(waiting * TX_MESSAGES_MAX as u64);
-            if waiting == 0 || nodes[0].chain()?.height.0 > expires {
+            if waiting == 0 || expires.has_passed(nodes[0].chain()?.time) {
                 return Ok(());
             }
             thread::sleep(PAUSE);

@@ -7,7 +7,7 @@
 //! | wrong nonce | a nonce that its signer never reaches | 5 `E_NONCE` |
 //! | unaffordable | its signer has no money | 11 `E_INSUFFICIENT_FUNDS` |
 //! | wrong chain | signed for another chain | 3 `E_WRONG_CHAIN` |
-//! | expired | it was valid up to height 1 only | 6 `E_EXPIRED` |
+//! | expired | it expired in 1970 | 6 `E_EXPIRED` |
 //! | garbage | bytes that are no transaction | 1 `E_DECODE` |
 //!
 //! Valid transaction `v` belongs to sender `v mod senders`, so each sender's transactions are in order, however many
@@ -17,7 +17,7 @@
 use std::{io::Write, sync::Arc};
 
 use data_encoding::BASE64;
-use types::{ChainId, Height, Msg, TxBody, TxOrder, Wire};
+use types::{ChainId, Deadline, Msg, Time, TxBody, TxOrder, Wire};
 
 use crate::{
     kind::Kind,
@@ -86,11 +86,11 @@ impl Recipe {
         (0..UNFUNDED).map(|index| Sender::new(keys.unfunded(index))).collect()
     }
 
-    /// Appends transaction `number` to a chunk, ready to be sent. With `expires` it is unordered and valid up to this
-    /// height.
+    /// Appends transaction `number` to a chunk, ready to be sent. With `expires` it is unordered and valid before
+    /// this deadline.
     ///
     /// Cost: one signature, 35 µs.
-    pub fn make(&self, number: u64, expires: Option<Height>, into: &mut Chunk) {
+    pub fn make(&self, number: u64, expires: Option<Deadline>, into: &mut Chunk) {
         let (kind, index) = place(number, self.invalid_ppm);
         let (sender, bytes) = match kind {
             Kind::Valid => self.valid(index, expires),
@@ -104,11 +104,11 @@ impl Recipe {
         into.push(kind, sender, TxKey::of(&bytes), &call);
     }
 
-    fn valid(&self, index: u64, expires: Option<Height>) -> (u32, Vec<u8>) {
+    fn valid(&self, index: u64, expires: Option<Deadline>) -> (u32, Vec<u8>) {
         let count = self.senders.len() as u64;
         let (turn, sender) = (index / count, (index % count) as usize);
         let (order, amount) = match expires {
-            Some(height) => (TxOrder::Expires(height), 1 + turn % AMOUNTS),
+            Some(deadline) => (TxOrder::Expires(deadline), 1 + turn % AMOUNTS),
             None => (TxOrder::Nonce(self.nonces[sender] + turn), 1),
         };
         let Sender { key, .. } = &self.senders[sender];
@@ -140,7 +140,7 @@ impl Recipe {
             signer: signer.key.public_key(),
             order: match kind {
                 Kind::WrongNonce => TxOrder::Nonce(u64::MAX / 2),
-                Kind::Expired => TxOrder::Expires(Height(1)),
+                Kind::Expired => TxOrder::Expires(Deadline::at(Time::UNIX_EPOCH)),
                 _ => TxOrder::Nonce(0),
             },
             fee: self.fee,
@@ -173,7 +173,7 @@ pub mod tests {
     }
 
     /// Returns the transactions with these numbers, and their kinds.
-    fn made(recipe: &Recipe, numbers: std::ops::Range<u64>, expires: Option<Height>) -> Vec<(Kind, Vec<u8>)> {
+    fn made(recipe: &Recipe, numbers: std::ops::Range<u64>, expires: Option<Deadline>) -> Vec<(Kind, Vec<u8>)> {
         let mut chunk = Chunk::default();
         numbers.clone().for_each(|number| recipe.make(number, expires, &mut chunk));
         let mut cursor = 0;
@@ -223,7 +223,7 @@ pub mod tests {
             })
             .collect();
         assert_eq!(orders, [0, 10, 20, 1, 11, 21].map(TxOrder::Nonce));
-        let unordered = made(&recipe, 0..9, Some(Height(70)));
+        let unordered = made(&recipe, 0..9, Deadline::from_unix_millis(70));
         let distinct: std::collections::BTreeSet<_> = unordered.iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(distinct.len(), 9, "no two bodies are equal, though senders and expiry recur");
     }
@@ -238,7 +238,9 @@ pub mod tests {
                 kind => {
                     let tx = tx.unwrap().verify().unwrap();
                     assert_eq!(tx.body().chain_id.as_str() != "recipe", kind == Kind::WrongChain);
-                    assert_eq!(tx.body().order == TxOrder::Expires(Height(1)), kind == Kind::Expired);
+                    let has_expired =
+                        matches!(tx.body().order, TxOrder::Expires(deadline) if deadline.unix_millis() == 0);
+                    assert_eq!(has_expired, kind == Kind::Expired);
                 }
             }
         }

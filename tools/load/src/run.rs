@@ -10,7 +10,7 @@ use client::{AccountState, Chain, ChainParams, Client};
 
 use crate::{
     Arrivals, LoadError, Mode, Order, Plan,
-    clock::RunClock,
+    clock::{ChainTime, RunClock},
     funding::{self, Funding},
     plan::{self, Load},
     progress::{Event, Observer, Watch},
@@ -111,17 +111,16 @@ impl<'a> Run<'a> {
             seed: plan.seed,
             unfunded: Recipe::unfunded(&keys),
         };
-        let height = client.chain()?.height.0;
-        let tracker = Tracker::new(plan.nodes.len(), height, plan.timeout, RunClock::new());
+        let chain = client.chain()?;
+        let tracker = Tracker::new(plan.nodes.len(), chain.height.0, plan.timeout, RunClock::new());
         let tracker = Arc::new(tracker.with_witness(plan.witness.clone()));
         let supply = match plan.order {
             Order::Nonce => Supply::File(supply::open_file(plan, &recipe, &states, total.unwrap_or(1), watch)?),
             Order::Unordered => {
                 let rate = if let Mode::Open { rate } = plan.mode { rate } else { FIRST_GUESS_PER_S };
-                // The margin of 10 % is for nodes that are some heights apart.
-                let heights = params.tx_ttl_heights_max * 9 / 10;
                 let ahead = (rate * AHEAD.as_secs_f64()).ceil() as u64;
-                Supply::Signing(Signing::start(recipe.clone(), tracker.height(), heights.max(1), ahead)?)
+                let time = ChainTime::after(chain.time);
+                Supply::Signing(Signing::start(recipe.clone(), time, params.tx_ttl_max, ahead)?)
             }
         };
         let urls: Vec<String> = plan.nodes.iter().map(|node| node.rpc.clone()).collect();

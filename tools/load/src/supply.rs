@@ -5,17 +5,19 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use client::AccountState;
-use types::Height;
+use types::Deadline;
 
 use crate::{
     LoadError, Plan,
+    clock::ChainTime,
     file::{Header, Presigned},
     progress::{Event, Watch},
     recipe::Recipe,
@@ -132,7 +134,7 @@ fn sign_into(file: &mut Presigned, recipe: &Recipe, to: u64, watch: &mut Watch<'
     })
 }
 
-fn signed(recipe: &Recipe, numbers: Range<u64>, expires: Option<Height>) -> Chunk {
+fn signed(recipe: &Recipe, numbers: Range<u64>, expires: Option<Deadline>) -> Chunk {
     let mut chunk = Chunk::default();
     numbers.for_each(|number| recipe.make(number, expires, &mut chunk));
     chunk
@@ -147,15 +149,15 @@ pub struct Signing {
 }
 
 impl Signing {
-    /// Starts the thread. `height` holds the last known height and changes while the thread runs; each transaction
-    /// expires `heights` after it. At most about `ahead` transactions are signed and not sent yet.
+    /// Starts the thread. `tx_ttl_max` is the chain's limit for the expiry of a transaction. At most about `ahead`
+    /// transactions are signed and not sent yet.
     ///
     /// Errors: [`LoadError::System`] when no thread can be started.
-    pub fn start(recipe: Recipe, height: Arc<AtomicU64>, heights: u64, ahead: u64) -> Result<Self, LoadError> {
+    pub fn start(recipe: Recipe, time: ChainTime, tx_ttl_max: Duration, ahead: u64) -> Result<Self, LoadError> {
         let records = ahead.div_ceil(CHUNKS_AHEAD as u64).clamp(1, u64::from(CHUNK_RECORDS_MAX));
         let (done, chunks) = sync_channel(ahead.div_ceil(records).max(1) as usize);
         let stop = Arc::new(AtomicBool::new(false));
-        let sign = Sign { recipe, height, heights, records, stop: stop.clone() };
+        let sign = Sign { recipe, time, tx_ttl_max, records, stop: stop.clone() };
         let thread = thread::Builder::new().name("load-sign".to_owned()).spawn(move || sign.run(&done));
         thread.map_err(|error| LoadError::System { what: "a thread", error })?;
         Ok(Self { chunks, current: None, position: 0, stop })
@@ -180,8 +182,8 @@ impl Drop for Signing {
 
 struct Sign {
     recipe: Recipe,
-    height: Arc<AtomicU64>,
-    heights: u64,
+    time: ChainTime,
+    tx_ttl_max: Duration,
     records: u64,
     stop: Arc<AtomicBool>,
 }
@@ -189,7 +191,7 @@ struct Sign {
 impl Sign {
     fn run(self, done: &SyncSender<Chunk>) {
         for begin in (0..).step_by(self.records as usize) {
-            let expires = Height(self.height.load(Ordering::Relaxed).saturating_add(self.heights));
+            let expires = self.time.deadline(self.tx_ttl_max);
             let chunk = signed(&self.recipe, begin..begin + self.records, Some(expires));
             if self.stop.load(Ordering::Relaxed) || done.send(chunk).is_err() {
                 return;
@@ -258,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_thread_signs_ahead_and_no_further() {
-        let mut supply = Supply::Signing(Signing::start(recipe(5, 0), Arc::new(AtomicU64::new(7)), 10, 8).unwrap());
+        let time = ChainTime::after(types::Time::UNIX_EPOCH);
+        let mut supply = Supply::Signing(Signing::start(recipe(5, 0), time, Duration::from_secs(600), 8).unwrap());
         for number in 0..20 {
             assert_eq!(supply.next().unwrap().unwrap().0, number);
         }

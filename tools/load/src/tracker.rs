@@ -45,7 +45,7 @@ pub struct Tracker {
     /// Notified when a transaction may be sent in a closed loop.
     freed: Condvar,
     /// Highest height that any validator has reported.
-    height: Arc<AtomicU64>,
+    height: AtomicU64,
     clock: RunClock,
     witness: Option<Arc<dyn Witness>>,
 }
@@ -54,8 +54,7 @@ impl Tracker {
     /// Creates the tracker of a run over `nodes` validators, whose chain is at `height`.
     pub fn new(nodes: usize, height: u64, timeout: Duration, clock: RunClock) -> Self {
         let inner = Results::new(nodes, height, timeout, clock);
-        let height = Arc::new(AtomicU64::new(height));
-        Self { inner: Mutex::new(inner), freed: Condvar::new(), height, clock, witness: None }
+        Self { inner: Mutex::new(inner), freed: Condvar::new(), height: AtomicU64::new(height), clock, witness: None }
     }
 
     /// Sets a witness, which receives reports while the run lasts.
@@ -70,11 +69,6 @@ impl Tracker {
     /// Returns a copy of the run's clock.
     pub fn clock(&self) -> RunClock {
         self.clock
-    }
-
-    /// Returns a handle to the highest height that any validator has reported; its value changes during the run.
-    pub fn height(&self) -> Arc<AtomicU64> {
-        self.height.clone()
     }
 
     /// Starts a stage, and returns the counts of the stage before. `begin` is its start and `from` to `to` its measured

@@ -1,6 +1,8 @@
 //! Simulated clients that send transfers with correct and incorrect nonces, and some invalid transactions.
 
-use types::{Address, ChainId, Height, Msg, SecretKey, TxBody, TxOrder, Wire};
+use std::time::Duration;
+
+use types::{Address, ChainId, Deadline, Msg, SecretKey, Time, TxBody, TxOrder, Wire};
 
 use crate::random::Random;
 
@@ -30,8 +32,8 @@ impl Clients {
         self.keys.iter().map(|key| key.public_key().address()).collect()
     }
 
-    /// Creates a random transaction for a node at height `tip`. `nonce_of` returns the next nonce of an account.
-    pub fn transaction(&mut self, random: &mut Random, tip: Height, nonce_of: impl Fn(&Address) -> u64) -> Vec<u8> {
+    /// Creates a random transaction for a node whose clock shows `now`. `nonce_of` returns the next nonce of an account.
+    pub fn transaction(&mut self, random: &mut Random, now: Time, nonce_of: impl Fn(&Address) -> u64) -> Vec<u8> {
         if !self.sent.is_empty() && random.chance(100) {
             return self.sent[random.index(self.sent.len())].clone();
         }
@@ -43,8 +45,8 @@ impl Clients {
             0..4 => TxOrder::Nonce(nonce),
             4..6 => TxOrder::Nonce(nonce + random.below(4)),
             6 => TxOrder::Nonce(nonce.saturating_sub(1)),
-            7 => TxOrder::Expires(Height(tip.0.saturating_sub(1))),
-            _ => TxOrder::Expires(Height(tip.0 + random.within(1, 20))),
+            7 => TxOrder::Expires(Deadline::at(now.saturating_sub(Duration::from_millis(random.below(1000))))),
+            _ => TxOrder::Expires(Deadline::at(now.saturating_add(Duration::from_millis(random.within(1, 20_000))))),
         };
         let amount = if random.chance(50) { 2 * BALANCE } else { random.within(1, 1000) };
         let chain_id =

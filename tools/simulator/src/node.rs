@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use app::{Account, Rules, View};
+use app::{Account, View};
 use consensus::Signer;
 use genesis::Genesis;
 use mempool::{Mempool, SharedPool, Source};
@@ -224,7 +224,7 @@ impl Alive {
         let height = reader.height();
         // The parameters are read with the state, as a node does: after a failed write, the store may not know that it
         // is one height further.
-        let params = Rules::new(&reader, self.store.chain_id().clone(), height.next()).params;
+        let params = View::of_state(&reader).params();
         let added = self.txs.mempool.add(&reader, height, &params, tx, now, source);
         drop(reader);
         if self.ready.swap(false, Relaxed) {

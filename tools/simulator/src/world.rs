@@ -451,9 +451,9 @@ impl World {
         if !up.is_empty() {
             let node = self.random.pick(&up);
             let alive = self.nodes[node].alive.as_ref().expect("it is up");
-            let tip = self.nodes[node].tip();
+            let now = self.nodes[node].clock(self.epoch, self.now);
             let nonce = |address: &types::Address| alive.account(address).nonce;
-            let bytes = self.clients.transaction(&mut self.random, tip, nonce);
+            let bytes = self.clients.transaction(&mut self.random, now, nonce);
             self.submit(node, &bytes);
         }
         if let Some(interval) = self.setup.tx_interval {

@@ -309,10 +309,10 @@ fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
     Ok(())
 }
 
-/// Returns a transaction of maximum size from an account of the world; each `n` gives a different one.
+/// Returns transaction `n` of an account of the world, of maximum size.
 fn large_tx(n: u64) -> Vec<u8> {
     let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
-    tx(TxOrder::Expires(Height(10)), messages)
+    tx(TxOrder::Nonce(n), messages)
 }
 
 #[test]
