@@ -72,7 +72,7 @@ impl StateProof {
         proofs.map(|proof| ProofOp { key: proof.key().to_vec(), data: proof.encode() }).collect()
     }
 
-    /// Reads a chain.
+    /// Reads a chain that was sent, from the key's own tree up.
     ///
     /// Errors: too few or too many proofs, one that is not ours or not in its only form, or one of another key.
     pub fn from_ops(ops: &[ProofOp]) -> Result<Self, DecodeError> {

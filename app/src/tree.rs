@@ -519,21 +519,20 @@ impl Way {
         let path = path_of(&self.key);
         let leaves = |slot: &Option<SlotWay>| slot.as_ref().map_or_else(Vec::new, |slot| self.leaves(reader, slot));
         let own = leaves(&self.own);
-        let (smaller, others) = own.split_at(own.partition_point(|leaf| leaf.path() < path));
-        if let [leaf, ..] = others
-            && leaf.path() == path
+        let (smaller, others) = own.split_at(own.partition_point(|(at, _)| *at < path));
+        if let [(at, leaf), ..] = others
+            && *at == path
         {
             return Proof::Existence(leaf.clone());
         }
-        Proof::Absence {
-            key: self.key.clone(),
-            left: smaller.last().cloned().or_else(|| leaves(&self.before).pop()),
-            right: others.first().cloned().or_else(|| leaves(&self.after).into_iter().next()),
-        }
+        let left = smaller.last().cloned().or_else(|| leaves(&self.before).pop());
+        let right = others.first().cloned().or_else(|| leaves(&self.after).into_iter().next());
+        let key = self.key.clone();
+        Proof::Absence { key, left: left.map(|(_, leaf)| leaf), right: right.map(|(_, leaf)| leaf) }
     }
 
     /// Returns the leaves of a slot, ascending by path, each with its way from the root.
-    fn leaves<R: Reader + ?Sized>(&self, reader: &R, slot: &SlotWay) -> Vec<Existence> {
+    fn leaves<R: Reader + ?Sized>(&self, reader: &R, slot: &SlotWay) -> Vec<(Path, Existence)> {
         let (mut leaves, mut found) = (Vec::new(), Vec::new());
         reader.scan(&[&self.tree[..], &slot.prefix].concat(), &mut |row, value| {
             let Some((path, value_hash)) = read_row(reader, &self.tree, row, value) else { return false };
@@ -545,7 +544,7 @@ impl Way {
         let with_way = |(leaf, (key, value)): (&Leaf, _)| {
             let mut siblings = slot.siblings.clone();
             descend(&leaves, &leaf.path, SLOT_BITS, &mut siblings);
-            Existence { key, value, siblings }
+            (leaf.path, Existence { key, value, siblings })
         };
         leaves.iter().zip(found).map(with_way).collect()
     }

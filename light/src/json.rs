@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for ExactTime {
     }
 }
 
-/// Bytes in base64.
+/// Bytes that are written in base64.
 pub struct Bytes(pub Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -213,7 +213,7 @@ pub struct PublicKeyJson {
 }
 
 impl PublicKeyJson {
-    /// Returns the key.
+    /// Returns the key that type and bytes describe.
     ///
     /// Errors: a sentence, if the type is unknown or the bytes are no key of it.
     pub fn read(self) -> Result<ConsensusPublicKey, String> {
@@ -223,7 +223,9 @@ impl PublicKeyJson {
     }
 }
 
-/// Reads a validator set, sorted as the set is.
+/// Reads a validator set, whose members are written in the set's order.
+///
+/// Errors: a sentence, if a member is malformed, the members are no set, or they are in another order.
 pub fn validators<'de, D: Deserializer<'de>>(from: D) -> Result<ValidatorSet, D::Error> {
     let list = Vec::<ValidatorJson>::deserialize(from)?;
     let (mut members, mut order) = (Vec::new(), Vec::new());

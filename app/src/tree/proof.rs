@@ -90,7 +90,7 @@ impl Existence {
     }
 
     /// Returns the root under which the key has the value. Cost: one hash per sibling, one of key and one of value.
-    pub fn root(&self) -> Hash {
+    fn root(&self) -> Hash {
         let path = self.path();
         let leaf = Leaf::new(path, hash_value(&self.value)).node().hash;
         self.siblings.iter().enumerate().rev().fold(leaf, |below, (depth, sibling)| {
