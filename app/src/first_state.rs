@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
-use types::{Address, Hash, Params, Reader, pb};
+use types::{Address, Hash, Height, Params, Reader, pb};
 
 use crate::{
     app::app_hash,
@@ -116,8 +116,12 @@ impl Reader for Scanned<'_> {
         self.0.rows().find(|(row, _)| row == key).map(|(_, value)| value)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        for (row, value) in self.0.rows().filter(|(row, _)| row.starts_with(prefix)) {
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.get(key).map(|_| Height::GENESIS)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        for (row, value) in self.0.rows().filter(|(row, _)| row.starts_with(prefix) && &row[..] >= from) {
             if !visit(&row, &value) {
                 return;
             }

@@ -5,10 +5,8 @@
 use prost::Message;
 use types::{Address, Hash, Height, Params, Reader, Wire, pb};
 
+pub use crate::area::NEVER_REVERTED;
 use crate::view::View;
-
-/// Prefix of the rows that are never reverted.
-pub const NEVER_REVERTED: &[u8] = b"n";
 
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
@@ -46,6 +44,27 @@ pub mod key {
         [b"e", &height.0.to_be_bytes()[..], &row.to_be_bytes()].concat()
     }
 
+    /// Returns the key of a namespace.
+    pub fn namespace(name: &str) -> Vec<u8> {
+        [NAMESPACE, name.as_bytes()].concat()
+    }
+
+    /// Returns the key of the root that a namespace has since a height.
+    pub fn logged_root(number: u32, height: Height) -> Vec<u8> {
+        [b"l", &number.to_be_bytes()[..], &height.0.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of a list of changed roots, by its place in the queue.
+    pub fn changed_roots(place: u64) -> Vec<u8> {
+        [b"u", &place.to_be_bytes()[..]].concat()
+    }
+
+    /// First byte of the key of a namespace.
+    pub const NAMESPACE: &[u8] = b"w";
+    /// Key of the number of namespaces that were created.
+    pub const NAMESPACES: &[u8] = b"c";
+    /// Key of the places of the lists of changed roots that wait.
+    pub const CHANGED_ROOTS: &[u8] = b"q";
     /// Key of the first past height whose list is not deleted yet.
     pub const FORGET_FROM: &[u8] = b"o";
     /// Key of the collected fees.
@@ -56,12 +75,7 @@ pub mod key {
     pub const SUPPLY: &[u8] = b"s";
 }
 
-impl<'a, R: Reader + ?Sized> View<'a, R> {
-    /// Creates a view of the part of the state that is never reverted.
-    pub fn of_state(reader: &'a R) -> Self {
-        Self::new(NEVER_REVERTED, reader)
-    }
-
+impl<R: Reader + ?Sized> View<'_, R> {
     /// Returns the balance and nonce of an address.
     pub fn account(&mut self, address: &Address) -> Account {
         let pb: pb::Account = self.message(&key::account(address)).unwrap_or_default();
@@ -75,11 +89,11 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(&key::account(address), value);
     }
 
-    fn amount(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn amount(&mut self, key: &[u8]) -> u64 {
         self.message::<pb::Amount>(key).unwrap_or_default().amount
     }
 
-    fn set_amount(&mut self, key: &[u8], amount: u64) {
+    pub(crate) fn set_amount(&mut self, key: &[u8], amount: u64) {
         self.set(key, Some(pb::Amount { amount }.encode_to_vec()));
     }
 

@@ -109,6 +109,8 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
         "retain_blocks",
         "tx_ttl_heights_max",
         "fee_min",
+        "fee_per_kib",
+        "ns_deposit",
     ])?;
     let defaults = Params::default();
     section(at, "validator", &["pub_key_types"], (), |at| {
@@ -178,5 +180,7 @@ fn read_params(at: &At<'_>) -> Result<Params, FieldError> {
         retain_blocks: number_or(at, "retain_blocks", defaults.retain_blocks)?,
         tx_ttl_heights_max: number_or(at, "tx_ttl_heights_max", defaults.tx_ttl_heights_max)?,
         fee_min: number_or(at, "fee_min", defaults.fee_min)?,
+        fee_per_kib: number_or(at, "fee_per_kib", defaults.fee_per_kib)?,
+        ns_deposit: number_or(at, "ns_deposit", defaults.ns_deposit)?,
     })
 }

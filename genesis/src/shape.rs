@@ -76,6 +76,8 @@ struct ParamsShape {
     retain_blocks: String,
     tx_ttl_heights_max: String,
     fee_min: String,
+    fee_per_kib: String,
+    ns_deposit: String,
 }
 
 #[derive(Serialize)]
@@ -154,6 +156,8 @@ fn params_shape(params: &Params) -> ParamsShape {
         retain_blocks: params.retain_blocks.to_string(),
         tx_ttl_heights_max: params.tx_ttl_heights_max.to_string(),
         fee_min: params.fee_min.to_string(),
+        fee_per_kib: params.fee_per_kib.to_string(),
+        ns_deposit: params.ns_deposit.to_string(),
     }
 }
 

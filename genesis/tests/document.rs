@@ -36,8 +36,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "152BDF37E71A8EBE1B257D8308FBCCB2C9357EEF809C8028FAC7BDDC3BCF29B4");
-    assert_eq!(genesis.hash().to_string(), "ADA8B0663C471C3A6988E23AEBD63E6F2F26412EDE3AC07A3E1B25648E985AA7");
+    assert_eq!(genesis.app_hash().to_string(), "0587D3187E781773146A859E6FD7321E08245D32D1E6D25A2C2FB1B850940966");
+    assert_eq!(genesis.hash().to_string(), "249C6A644646EA08360601F8279D4659FFABFA32DFF6439F609FB7EDA16833C5");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 

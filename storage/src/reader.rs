@@ -110,17 +110,39 @@ impl<K: Kv> StateReader<'_, K> {
         self.view.get(Cf::State, key)
     }
 
+    /// As [`Reader::changed_at`], for callers that can handle an error. A row without a change in the kept window counts
+    /// as unchanged since the first height.
+    ///
+    /// Cost: two reads.
+    ///
+    /// Errors: `Damaged` or `Io` when a row cannot be read.
+    pub fn try_changed_at(&self, key: &[u8]) -> Result<Option<Height>> {
+        let prefix = schema::history_prefix(key);
+        let last = self.view.at_or_below(Cf::History, &schema::history(key, self.height))?;
+        if let Some((row, _)) = last.filter(|(row, _)| row.starts_with(&prefix)) {
+            let unreadable = || self.store.unreadable_key(Cf::History, &prefix);
+            return Ok(Some(schema::unescape_history(&row).ok_or_else(unreadable)?.1));
+        }
+        Ok(self.try_get(key)?.map(|_| Height::GENESIS))
+    }
+
     /// As [`Reader::scan`], for callers that can handle an error.
     ///
-    /// Cost below the tip: the rows of the prefix, and their history in the whole window.
+    /// Errors: those of [`StateReader::try_scan_from`].
+    pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        self.try_scan_from(prefix, prefix, visit)
+    }
+
+    /// As [`Reader::scan_from`], for callers that can handle an error.
+    ///
+    /// Cost below the tip: the rows that are visited, and their history in the whole window.
     ///
     /// Errors: `Damaged` or `Io` when a row cannot be read; `visit` was then called for the rows before it.
-    pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
-        let mut now = self.view.rows(Cf::State, prefix, prefix);
+    pub fn try_scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        let mut now = self.view.rows(Cf::State, prefix, from);
         let mut past = Past { rows: None, height: self.height, last: None };
         if self.height < self.tip {
-            let escaped = schema::escape(prefix);
-            past.rows = Some(self.view.rows(Cf::History, &escaped, &escaped));
+            past.rows = Some(self.view.rows(Cf::History, &schema::escape(prefix), &schema::escape(from)));
         }
         let mut now_row = now.next().transpose()?;
         let mut past_row = past.next(self.store)?;
@@ -195,8 +217,15 @@ impl<K: Kv> Reader for StateReader<'_, K> {
         })
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        if let Err(error) = self.try_scan(prefix, visit) {
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.try_changed_at(key).unwrap_or_else(|error| {
+            let _ = self.failure.set(error);
+            None
+        })
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        if let Err(error) = self.try_scan_from(prefix, from, visit) {
             let _ = self.failure.set(error);
         }
     }

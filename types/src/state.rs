@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Height;
+
 /// State at one height. Keys are ordered bytewise.
 ///
 /// Reads return no errors, so that the application's rules need no error handling: a reader that fails answers as if
@@ -12,8 +14,17 @@ pub trait Reader {
     /// Returns the value under `key`, if there is one.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
 
+    /// Returns the height that changed the row under `key` last: the height of its newest version. A deletion counts
+    /// while it is kept. `None` if no version is kept.
+    fn changed_at(&self, key: &[u8]) -> Option<Height>;
+
     /// Calls `visit` with each row whose key starts with `prefix`, in ascending order, until it returns false.
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.scan_from(prefix, prefix, visit);
+    }
+
+    /// As [`Reader::scan`], for the rows from the key `from` on, which itself starts with `prefix`.
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
 
     /// Records that the application cannot decode the row under `key`; this counts as a failed read, as above.
     fn unreadable(&self, key: &[u8], reason: &str);
@@ -28,8 +39,12 @@ impl<R: Reader + ?Sized> Reader for &R {
         (**self).get(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        (**self).scan(prefix, visit);
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        (**self).changed_at(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        (**self).scan_from(prefix, from, visit);
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {
@@ -43,8 +58,13 @@ impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
         BTreeMap::get(self, key).cloned()
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        for (key, value) in self.range(prefix.to_vec()..) {
+    /// Returns height 0 for every row: rows in memory have no history, and are older than the first block.
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.contains_key(key).then_some(Height::GENESIS)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        for (key, value) in self.range(from.to_vec()..) {
             if !key.starts_with(prefix) || !visit(key, value) {
                 return;
             }

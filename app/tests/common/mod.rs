@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use app::{Account, App, BlockContext, Outcome, Rules, View, genesis_writes};
 use types::{
-    Address, ChainId, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
+    Address, ChainId, Height, Msg, Params, Reader, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult, VerifiedTx,
     WriteSet,
 };
 
@@ -56,6 +56,29 @@ pub fn tx(from: u8, order: TxOrder, messages: Vec<Msg>) -> VerifiedTx {
 pub struct Chain {
     pub app: App,
     pub rows: Rows,
+    /// Height of the last change of each row, deletions included.
+    pub changed: BTreeMap<Vec<u8>, Height>,
+}
+
+/// The rows of a chain, with the heights at which they changed.
+pub struct Tip<'a>(&'a Chain);
+
+impl Reader for Tip<'_> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Reader::get(&self.0.rows, key)
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.0.changed.get(key).copied()
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.rows.scan_from(prefix, from, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        self.0.rows.unreadable(key, reason);
+    }
 }
 
 impl Chain {
@@ -70,7 +93,7 @@ impl Chain {
         let rows: Rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);
-        Self { app, rows }
+        Self { app, rows, changed: BTreeMap::new() }
     }
 
     pub fn next_height(&self) -> Height {
@@ -86,13 +109,15 @@ impl Chain {
     }
 
     pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {
-        self.app.execute(&self.rows, &self.context(), txs)
+        self.app.execute(&Tip(self), &self.context(), txs)
     }
 
     /// Executes a block, stores its rows and commits it.
     pub fn block(&mut self, txs: &[VerifiedTx]) -> Vec<TxResult> {
         let outcome = self.execute(txs);
         store(&mut self.rows, &outcome.writes);
+        let height = self.next_height();
+        self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         assert_eq!(self.app.app_hash(), outcome.results.app_hash);
         outcome.results.txs
@@ -108,7 +133,8 @@ impl Chain {
 
     /// Returns the sum of the balances of all accounts, read from the rows.
     pub fn balances(&self) -> u128 {
-        let accounts = self.rows.values().filter_map(|row| {
+        let rows = self.rows.iter().filter(|(row, _)| row.starts_with(app::area::NEVER_REVERTED));
+        let accounts = rows.filter_map(|(_, row)| {
             let (key, _) = app::tree::rows::split_row(row).unwrap();
             (key[0] == b'a').then(|| Address(key[1..].try_into().unwrap()))
         });

@@ -3,6 +3,7 @@
 mod blocks;
 mod describe;
 mod evidence;
+mod namespaces;
 mod node;
 mod search;
 mod state;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use storage::{RocksKv, StateReader};
 use types::{Address, Height, Reader, Wire};
 
-use super::{Outcome, Server};
+use super::{Outcome, Server, namespaces};
 use crate::rpc::{args::Args, error::Error, json};
 
 /// Maximum number of rows of a state below the tip with which a proof is made: its tree is built from all of them,
@@ -84,6 +84,13 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
             json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() })
         }
         AppAnswer::Store { value, .. } => return value.clone(),
+        AppAnswer::Namespace { name, namespace, root, is_root: false } => {
+            namespaces::shown(name, namespace, Some(root))
+        }
+        AppAnswer::Namespace { name, namespace, root, is_root: true } => namespaces::root(name, namespace, root),
+        AppAnswer::Namespaces { list, next } => namespaces::list(list, next.as_ref()),
+        AppAnswer::Value { key, value } => namespaces::row(key, value.as_deref()),
+        AppAnswer::Range { rows, next } => namespaces::range(rows, next.as_deref()),
     };
     Some(json.to_string().into_bytes())
 }
@@ -124,10 +131,12 @@ impl OldProver {
             return Ok(app.clone());
         }
         let mut rows = 0;
-        reader.scan(app::state::NEVER_REVERTED, &mut |_, _| {
-            rows += 1;
-            rows <= OLD_ROWS_MAX
-        });
+        for prefix in [app::area::NEVER_REVERTED, app::area::REVERTIBLE] {
+            reader.scan(prefix, &mut |_, _| {
+                rows += 1;
+                rows <= OLD_ROWS_MAX
+            });
+        }
         reader.check()?;
         if rows > OLD_ROWS_MAX {
             return Err(Error::refused(format_args!(
