@@ -2,10 +2,12 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `home.rs` | finds the home folder of a command |
+//! | `home.rs`, `node_args.rs` | find the home folder of a command, and the node that it asks |
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
 //! | `client.rs`, `json.rs` | JSON-RPC client of a node, and access to the fields of its responses |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
+//! | `ns.rs`, `kv.rs` | namespaces, and their keys and values |
+//! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -24,15 +26,19 @@ mod bench;
 mod children;
 mod client;
 mod compose;
+mod explain;
 mod failure;
 mod faults;
 mod home;
 mod json;
 mod keyring;
 mod keys;
+mod kv;
 mod load;
 mod local;
 mod meter;
+mod node_args;
+mod ns;
 mod output;
 mod prepare;
 mod query;
@@ -48,7 +54,7 @@ mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use failure::Failure;
 use home::Home;
@@ -90,8 +96,14 @@ enum Command {
     Keys(keys::Keys),
     /// Sign and send transactions, or decode one
     Tx(tx::Tx),
+    /// Create, show and list namespaces of keys and values
+    Ns(ns::Ns),
+    /// Write and read keys of a namespace
+    Kv(kv::Kv),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
+    /// Explain an error code of a transaction or query: when it occurs, and what to do
+    Explain(explain::Explain),
     /// Change the log levels of a running node, until its next start
     LogLevel(local::LogLevel),
     /// Put load on validators, and measure throughput and latency
@@ -141,24 +153,6 @@ enum Manual {
     Rpc,
 }
 
-/// Which node to ask.
-#[derive(Clone, Debug, Args)]
-pub struct NodeArgs {
-    /// RPC address of the node to query [default: the one in the home's config.toml, else http://127.0.0.1:26657]
-    #[arg(long, env = "CAIRN_NODE", hide_env_values = true, value_name = "URL", global = true)]
-    node: Option<String>,
-}
-
-impl NodeArgs {
-    /// Creates a client for the node of `--node`, else of the home's configuration, else for [`client::DEFAULT_NODE`].
-    fn client(&self, home: &Home) -> Result<client::Client, Failure> {
-        match &self.node {
-            Some(url) => client::Client::new(url),
-            None => client::Client::new(&home.rpc_address()?.unwrap_or_else(|| client::DEFAULT_NODE.to_owned())),
-        }
-    }
-}
-
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -179,7 +173,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Testnet(args) => args.run(),
         Command::Keys(args) => args.run(&Home::find(given)?),
         Command::Tx(args) => args.run(&Home::find(given)?),
+        Command::Ns(args) => args.run(&Home::find(given)?),
+        Command::Kv(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
+        Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         Command::Load(args) => args.run(&Home::find(given)?),
         Command::Bench(args) => args.run(),

@@ -1,16 +1,17 @@
 //! `cairn query` asks a node for its state and prints the response as text or JSON.
 
 use clap::{Args, Subcommand};
+use data_encoding::HEXUPPER;
 use serde_json::{Value, json};
 use types::{Address, TxId};
 
 use super::{
-    NodeArgs,
     client::{Client, ClientError},
     failure::Failure,
     home::Home,
     json,
     keyring::Keyring,
+    node_args::NodeArgs,
     output,
     show::{self, Facts, Names},
     watch,
@@ -143,19 +144,52 @@ pub fn account(client: &Client, address: &Address) -> Result<Holdings, Failure> 
     })
 }
 
-/// Returns the minimum fee of a transaction on the node's chain.
+/// The minimum fees of a chain.
+pub struct Fees {
+    min: u64,
+    per_kib: u64,
+}
+
+impl Fees {
+    /// Returns the minimum fee of a transaction of this number of bytes.
+    pub fn of(&self, tx_bytes: usize) -> u64 {
+        self.min.saturating_add(self.per_kib.saturating_mul(tx_bytes as u64 / 1024))
+    }
+}
+
+/// Returns the minimum fees of the node's chain.
 ///
 /// Errors: the node does not respond, responds with an error, or its response does not contain the parameters.
-pub fn fee_min(client: &Client) -> Result<u64, Failure> {
-    let answer = client.call("abci_query", json!({ "path": "/params" }))?;
+pub fn fees(client: &Client) -> Result<Fees, Failure> {
+    let params = state(client, "/params", &[], None)?.value;
+    Ok(Fees { min: json::number(&params, "/fee_min")?, per_kib: json::number(&params, "/fee_per_kib")? })
+}
+
+/// An answer of the application.
+pub struct Answer {
+    /// The JSON of the answer.
+    pub value: Value,
+    /// Height of the state that was asked.
+    pub height: u64,
+}
+
+/// Asks the application of the node, at a height or at the latest one.
+///
+/// Errors: the node does not respond, the application refuses the query, or its answer is not JSON.
+pub fn state(client: &Client, path: &str, data: &[u8], height: Option<u64>) -> Result<Answer, Failure> {
+    let mut params = json!({ "path": path, "data": HEXUPPER.encode(data) });
+    if let Some(height) = height {
+        params["height"] = json!(height.to_string());
+    }
+    let answer = client.call("abci_query", params)?;
     let code = json::number(&answer, "/response/code").unwrap_or(0);
     if code != 0 {
         let log = json::text(&answer, "/response/log").unwrap_or_default();
-        return Err(Failure::new(format!("the node does not return its parameters: {log} (code {code})")));
+        return Err(Failure::new(format!("the node refuses the query: {log} (code {code})")));
     }
-    let params: Value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
-        .map_err(|error| Failure::new(format!("the node's answer to /params is not JSON: {error}")))?;
-    json::number(&params, "/fee_min")
+    let value = serde_json::from_slice(&json::bytes(&answer, "/response/value")?)
+        .map_err(|error| Failure::new(format!("the node's answer to {path} is not JSON: {error}")))?;
+    Ok(Answer { value, height: json::number(&answer, "/response/height")? })
 }
 
 /// Returns the status of a transaction according to the node.
