@@ -3,11 +3,12 @@
 use types::{Address, BlockResults, ChainId, Hash, Height, Reader, Time, VerifiedTx, WriteSet};
 
 use crate::{
+    area::NEVER_REVERTED,
     execute::Execution,
-    state::NEVER_REVERTED,
+    namespaces::{Namespaces, NamespacesUpdate},
     state_proof::StateProof,
     tree::{
-        EMPTY_ROOT, Part, StaleReader, Tree, Update, Way,
+        Part, StaleReader, Tree, Update, Way,
         small::{prove_in, root_of},
     },
     view::Before,
@@ -35,18 +36,21 @@ pub struct Outcome {
     pub update: StateUpdate,
 }
 
-/// Change of the state's tree by one block.
+/// Change of the state's trees by one block.
 #[derive(Clone, Debug)]
 pub struct StateUpdate {
     height: Height,
     tree: Update,
+    namespaces: NamespacesUpdate,
 }
 
-/// Summary of the committed state: its height and tree. The rows are in the store.
+/// Summary of the committed state: its height and trees. The rows are in the store.
 pub struct App {
     chain_id: ChainId,
     height: Height,
+    /// The tree of the part that is never reverted.
     tree: Tree,
+    namespaces: Namespaces,
 }
 
 impl App {
@@ -54,7 +58,7 @@ impl App {
     ///
     /// Before the first block, `height` is the initial height minus 1.
     pub fn open<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height) -> Self {
-        Self { chain_id, height, tree: Tree::open(NEVER_REVERTED, reader) }
+        Self { chain_id, height, tree: Tree::open(NEVER_REVERTED, reader), namespaces: Namespaces::open(reader) }
     }
 
     /// Returns the height of the committed state.
@@ -64,12 +68,12 @@ impl App {
 
     /// Returns the app hash of the committed state.
     pub fn app_hash(&self) -> Hash {
-        app_hash(&self.tree.root(), &EMPTY_ROOT)
+        app_hash(&self.tree.root(), &self.namespaces.root())
     }
 
     /// Returns the bytes of memory that the application uses.
     pub fn memory_bytes(&self) -> usize {
-        self.tree.memory_bytes()
+        self.tree.memory_bytes() + self.namespaces.memory_bytes()
     }
 
     /// Executes a block on the state of `reader`, which must be the committed one. It changes nothing: a block that is
@@ -85,14 +89,20 @@ impl App {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
         let mut execution = Execution::new(reader, self.chain_id.clone(), context.height, context.time);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
-        let view = execution.finish();
-        let writes = view.writes();
-        let tree = self.tree.update(&Before(&view), &writes);
-        let app_hash = app_hash(&tree.root(), &EMPTY_ROOT);
+        let (retain_blocks, mut view) = (execution.rules.params.retain_blocks, execution.finish());
+        let mut writes = view.namespace_writes();
+        let created = view.created_namespaces();
+        let (namespaces, changed) = self.namespaces.update(&Before(&view), &writes, created);
+        view.log_roots(context.height, retain_blocks, &changed);
+        let never_reverted = view.writes();
+        let tree = self.tree.update(&Before(&view), &never_reverted);
+        writes.0.extend(never_reverted.0);
+        writes.0.extend(namespaces.name_rows());
+        let app_hash = app_hash(&tree.root(), &namespaces.root());
         Outcome {
             writes,
             results: BlockResults { txs: results, app_hash, ..BlockResults::default() },
-            update: StateUpdate { height: context.height, tree },
+            update: StateUpdate { height: context.height, tree, namespaces },
         }
     }
 
@@ -102,6 +112,7 @@ impl App {
     pub fn commit(&mut self, update: StateUpdate) {
         assert_eq!(update.height, self.height.next(), "blocks are committed one after the other");
         self.tree.apply(update.tree);
+        self.namespaces.apply(update.namespaces);
         self.height = update.height;
     }
 
@@ -115,12 +126,12 @@ impl App {
 
     /// Returns the part of a proof that is in memory. Cost: microseconds; no row is read.
     pub fn way_to(&self, key: &[u8]) -> StateWay {
-        StateWay { height: self.height, tree: self.tree.way_to(key) }
+        StateWay { height: self.height, tree: self.tree.way_to(key), root_revertible: self.namespaces.root() }
     }
 
-    /// Returns one part of the tree, as [`Tree::part`], to be compared with rows of this height.
-    pub fn part(&self, first: u8) -> Part {
-        self.tree.part(first)
+    /// Returns one part of each tree, as [`Tree::part`], to be compared with rows of this height.
+    pub fn parts(&self, first: u8) -> Vec<Part> {
+        std::iter::once(self.tree.part(first)).chain(self.namespaces.parts(first)).collect()
     }
 }
 
@@ -128,6 +139,7 @@ impl App {
 pub struct StateWay {
     height: Height,
     tree: Way,
+    root_revertible: Hash,
 }
 
 impl StateWay {
@@ -142,7 +154,7 @@ impl StateWay {
     pub fn prove<R: Reader + ?Sized>(self, reader: &R) -> Result<StateProof, StaleReader> {
         let root = self.tree.root();
         let key = self.tree.prove(reader)?;
-        let part = prove_in(&[(PART_N, &root.0), (PART_R, &EMPTY_ROOT.0)], PART_N);
+        let part = prove_in(&[(PART_N, &root.0), (PART_R, &self.root_revertible.0)], PART_N);
         Ok(StateProof::new(key, part))
     }
 }

@@ -7,7 +7,7 @@ use types::{Address, ChainId, Msg, Params, Reader, Transaction, TxOrder, Verifie
 
 use crate::{
     error::Refusal,
-    execute::{Rules, check_transfer},
+    execute::{Rules, check_message},
     state::{NEVER_REVERTED, key},
     tree::rows::{path_of, row_key},
     view::View,
@@ -34,7 +34,7 @@ pub struct Admission {
     pub order: TxOrder,
     /// Fee that is paid when the transaction is included.
     pub fee: u64,
-    /// Sum of the fee and the amounts: the balance that the sender needs.
+    /// Sum of the fee, the amounts and the deposits: the balance that the sender needs.
     pub cost: u128,
     /// Number of the sender's nonces that are missing before it can be executed; 0 means ready.
     pub ahead: u64,
@@ -46,7 +46,9 @@ pub struct Admission {
 /// Checks whether a transaction could be executed in the block of `rules`, after the pending ones. Signatures are not
 /// checked.
 ///
-/// `reader` is the state at the tip. Cost: two or three reads.
+/// `reader` is the state at the tip. Cost: two or three reads. Of a message that concerns a namespace, name, sizes and
+/// deposit are checked. Whether the namespace exists, its epoch, quota and conditions are known only when the block is
+/// executed, because a transaction before this one may change them: such a transaction may wait, fail, and pay its fee.
 ///
 /// Errors: the [`Refusal`] of executing it, and `E_NONCE` for a nonce that is already pending or more than
 /// [`NONCES_AHEAD_MAX`] ahead.
@@ -57,11 +59,14 @@ pub fn check_tx<R: Reader + ?Sized>(
     pending: Pending,
 ) -> Result<Admission, Refusal> {
     let body = tx.body();
-    rules.check_body(body)?;
-    let mut cost = u128::from(body.fee);
-    for Msg::Transfer { to, amount } in &body.messages {
-        check_transfer(to, *amount)?;
-        cost += u128::from(*amount);
+    rules.check_tx(tx)?;
+    let (mut cost, mut deposits) = (u128::from(body.fee), 0);
+    for message in &body.messages {
+        let amount = u128::from(check_message(&rules.params, message)?);
+        cost += amount;
+        if matches!(message, Msg::NsCreate { .. }) {
+            deposits += amount;
+        }
     }
     let sender = body.signer.address();
     let mut view = View::of_state(reader);
@@ -84,8 +89,12 @@ pub fn check_tx<R: Reader + ?Sized>(
         }
     };
     let need = pending.spent + cost;
-    if u128::from(account.balance) < need {
+    let balance = u128::from(account.balance);
+    if balance < need - deposits || (balance < need && deposits == 0) {
         return Err(Refusal::InsufficientFunds { have: account.balance, need });
+    }
+    if balance < need {
+        return Err(Refusal::Deposit { have: balance - (need - deposits), need: deposits });
     }
     Ok(Admission { sender, order: body.order, fee: body.fee, cost, ahead, rows })
 }

@@ -1,10 +1,16 @@
 //! Reasons for the refusal of a transaction or a query: one table of stable codes.
 //!
-//! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 up are
-//! reserved for refusals before the application receives a transaction, for example when the mempool is full.
+//! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 to 99 are
+//! reserved for refusals before the application receives a transaction, for example when the mempool is full. Numbers
+//! from 100 up are those of namespaces.
+
+use std::fmt;
 
 use thiserror::Error;
-use types::{Deadline, DecodeError, Height, SignatureError, Time, TxError};
+use types::{
+    Deadline, DecodeError, Height, NsName, NsNameError, SignatureError, Time, TxError,
+    limits::{KV_KEY_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
+};
 
 /// Namespace of the codes in results.
 pub const CODESPACE: &str = "cairn";
@@ -55,6 +61,18 @@ codes! {
     TooManyMessages = 14 "E_TOO_MANY_MESSAGES", "it has more messages than a transaction or a block may have", "split it";
     UnknownPath = 32 "E_UNKNOWN_PATH", "there is no such query", "use one of the paths listed";
     BadQuery = 33 "E_BAD_QUERY", "the query's data is not what the path expects", "see the path's line in the list";
+    NsExists = 100 "E_NS_EXISTS", "there is a namespace of that name already", "choose another name";
+    BadName = 101 "E_BAD_NAME", "the name of a namespace has a length or a character that is not allowed", "use 1 to 64 lower-case letters, digits, '-', '_' and '/', and no empty segment";
+    NsUnknown = 102 "E_NS_UNKNOWN", "there is no namespace of that name", "list the namespaces, or create it";
+    NotWriter = 103 "E_NOT_WRITER", "the signer may not write to the namespace", "sign with the key of its owner";
+    StaleEpoch = 104 "E_STALE_EPOCH", "the write names another data epoch than that of the namespace, whose data was reverted since", "read the data again, and write with the current epoch";
+    Cas = 105 "E_CAS", "the key is not as the condition of the operation requires", "read the key again, and decide anew";
+    HeightPruned = 106 "E_HEIGHT_PRUNED", "the height is below those that every node keeps", "use a later height";
+    Quota = 107 "E_QUOTA", "the namespace would have more keys or bytes than its quota", "delete keys, or use another namespace";
+    KeySize = 108 "E_KEY_SIZE", "a key is empty or too long", "use a key of 1 to 256 bytes";
+    ValueSize = 109 "E_VALUE_SIZE", "a value is empty or too long", "use a value of 1 to 65536 bytes; delete a key instead of emptying it";
+    Deposit = 110 "E_DEPOSIT", "the signer cannot pay the price of a namespace", "fund the account";
+    TooManyOps = 111 "E_TOO_MANY_OPS", "a write has more than 64 operations", "split it into several writes";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -97,6 +115,74 @@ pub enum Refusal {
     UnknownPath { path: String, paths: String },
     #[error("E_BAD_QUERY: {path}: {reason}")]
     BadQuery { path: &'static str, reason: String },
+    #[error("E_NS_EXISTS: there is a namespace {ns} already: choose another name")]
+    NsExists { ns: NsName },
+    #[error("E_BAD_NAME: {reason}")]
+    BadName { reason: NsNameError },
+    #[error("E_NS_UNKNOWN: there is no namespace {ns}: `cairn ns list` lists them, `cairn ns create` creates one")]
+    NsUnknown { ns: NsName },
+    #[error("E_NOT_WRITER: only {owner} writes to {ns}: sign with the key of that account")]
+    NotWriter { ns: NsName, owner: types::Address },
+    #[error(
+        "E_STALE_EPOCH: the write names data epoch {got} of {ns}, which is {current} now: read again, then write with {current}"
+    )]
+    StaleEpoch { ns: NsName, got: u64, current: u64 },
+    #[error("E_CAS: key {key} {found}, the operation requires {}: read it again, and decide anew", required(*.if_height))]
+    Cas { key: String, if_height: Height, found: Found },
+    #[error("E_HEIGHT_PRUNED: height {got} is too old for a condition, {earliest} is the earliest: read the key again")]
+    HeightPruned { got: Height, earliest: Height },
+    #[error("E_QUOTA: {ns} would have {} of {} keys and {} of {} bytes: delete keys, or use another namespace",
+        .usage.keys, .usage.quota_keys, .usage.bytes, .usage.quota_bytes)]
+    Quota { ns: NsName, usage: Usage },
+    #[error("E_KEY_SIZE: a key of {got} bytes, 1 to {KV_KEY_BYTES_MAX} are allowed")]
+    KeySize { got: usize },
+    #[error("E_VALUE_SIZE: key {key} has a value of {got} bytes: use 1 to {KV_VALUE_BYTES_MAX}, or delete the key")]
+    ValueSize { key: String, got: usize },
+    #[error("E_DEPOSIT: {need} is needed for namespaces, the account has {have} left for them: fund the account")]
+    Deposit { have: u128, need: u128 },
+    #[error("E_TOO_MANY_OPS: a write of {got} operations, at most {KV_OPS_MAX} are allowed: split it")]
+    TooManyOps { got: usize },
+}
+
+/// What a write would make of the size of a namespace, and its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of keys after the write.
+    pub keys: u64,
+    /// Maximum number of keys.
+    pub quota_keys: u64,
+    /// Bytes of all keys and values after the write.
+    pub bytes: u64,
+    /// Maximum bytes of all keys and values.
+    pub quota_bytes: u64,
+}
+
+/// The state of a key that contradicts the condition of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The key has no value.
+    Absent,
+    /// The key has a value.
+    Present,
+    /// The key changed at this height.
+    ChangedAt(Height),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("is absent"),
+            Self::Present => f.write_str("exists"),
+            Self::ChangedAt(height) => write!(f, "changed at height {height}"),
+        }
+    }
+}
+
+fn required(if_height: Height) -> String {
+    match if_height {
+        Height::GENESIS => "that it is absent".into(),
+        height => format!("no change after height {height}"),
+    }
 }
 
 fn nonce_way_out(got: u64, expected: u64) -> String {
@@ -111,6 +197,7 @@ impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::TooLarge { got, max, .. } => Self::TooLarge { got, max },
+            DecodeError::TooManyOps { got } => Self::TooManyOps { got },
             other => Self::Decode { reason: other.to_string() },
         }
     }
@@ -138,7 +225,11 @@ mod tests {
     #[test]
     fn numbers_and_names_are_unique_and_ascending() {
         assert!(CODES.is_sorted_by(|a, b| a.number < b.number));
-        assert!(CODES.iter().all(|code| code.number != 0 && code.number < 64 && code.name.starts_with("E_")));
+        assert!(
+            CODES
+                .iter()
+                .all(|code| code.number != 0 && !(64..100).contains(&code.number) && code.name.starts_with("E_"))
+        );
     }
 
     #[test]
@@ -167,7 +258,9 @@ mod tests {
             lines.join(", "),
             "1 E_DECODE, 2 E_TOO_LARGE, 3 E_WRONG_CHAIN, 4 E_BAD_SIGNATURE, 5 E_NONCE, 6 E_EXPIRED, 7 E_EXPIRES_TOO_FAR, \
              8 E_DUPLICATE, 9 E_EXPIRY_FULL, 10 E_FEE, 11 E_INSUFFICIENT_FUNDS, 12 E_BAD_RECIPIENT, 13 E_ZERO_AMOUNT, \
-             14 E_TOO_MANY_MESSAGES, 32 E_UNKNOWN_PATH, 33 E_BAD_QUERY"
+             14 E_TOO_MANY_MESSAGES, 32 E_UNKNOWN_PATH, 33 E_BAD_QUERY, 100 E_NS_EXISTS, 101 E_BAD_NAME, 102 E_NS_UNKNOWN, \
+             103 E_NOT_WRITER, 104 E_STALE_EPOCH, 105 E_CAS, 106 E_HEIGHT_PRUNED, 107 E_QUOTA, 108 E_KEY_SIZE, \
+             109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS"
         );
     }
 }

@@ -16,6 +16,8 @@ use types::{
 
 use crate::{
     error::{CODESPACE, Refusal},
+    event::event,
+    kv::{At, check_create, check_write},
     state::{Account, second_of},
     view::View,
 };
@@ -51,26 +53,39 @@ impl Rules {
         Self { chain_id, height, time, params: View::of_state(reader).params() }
     }
 
-    /// Returns the gas of a transaction: 1 per message.
-    pub(crate) fn gas(body: &TxBody) -> i64 {
-        body.messages.len() as i64
+    /// Returns the gas of a transaction: 1 per message, and 1 per operation of a write to a namespace.
+    pub fn gas(body: &TxBody) -> i64 {
+        let gas = |message: &Msg| match message {
+            Msg::Transfer { .. } | Msg::NsCreate { .. } => 1,
+            Msg::KvWrite { ops, .. } => ops.len() as i64,
+        };
+        body.messages.iter().map(gas).sum()
     }
 
-    /// Checks everything that needs no read of the state.
+    /// Checks everything that needs no read of the state, except the messages.
     ///
-    /// Errors: the [`Refusal`] for a wrong chain, too many messages, or a fee below the minimum.
-    pub(crate) fn check_body(&self, body: &TxBody) -> Result<(), Refusal> {
+    /// Errors: the [`Refusal`] for a wrong chain, too many bytes, too many messages, or a fee below the minimum.
+    pub(crate) fn check_tx(&self, tx: &Transaction) -> Result<(), Refusal> {
+        let (body, bytes) = (tx.body(), tx.bytes().len());
         if body.chain_id != self.chain_id {
             let (got, expected) = (body.chain_id.to_string(), self.chain_id.to_string());
             return Err(Refusal::WrongChain { got, expected });
         }
-        let gas_max = u64::try_from(self.params.block.gas_max).unwrap_or(u64::MAX);
-        let max = gas_max.min(TX_MESSAGES_MAX as u64);
-        if body.messages.len() as u64 > max {
-            return Err(Refusal::TooManyMessages { got: body.messages.len(), max });
+        let max = usize::try_from(self.params.block.bytes_max).unwrap_or(usize::MAX);
+        if bytes > max {
+            return Err(Refusal::TooLarge { got: bytes, max });
         }
-        if body.fee < self.params.fee_min {
-            return Err(Refusal::Fee { got: body.fee, min: self.params.fee_min });
+        let gas_max = u64::try_from(self.params.block.gas_max).unwrap_or(u64::MAX);
+        let gas = Self::gas(body).unsigned_abs();
+        if gas > gas_max {
+            return Err(Refusal::TooManyMessages { got: gas as usize, max: gas_max });
+        }
+        if body.messages.len() > TX_MESSAGES_MAX {
+            return Err(Refusal::TooManyMessages { got: body.messages.len(), max: TX_MESSAGES_MAX as u64 });
+        }
+        let min = self.params.fee_min_of(bytes);
+        if body.fee < min {
+            return Err(Refusal::Fee { got: body.fee, min });
         }
         Ok(())
     }
@@ -148,7 +163,7 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
     /// Errors: the [`Refusal`] of a transaction that is not includable; then nothing has changed.
     fn take_fee(&mut self, tx: &Transaction) -> Result<(), Refusal> {
         let body = tx.body();
-        self.rules.check_body(body)?;
+        self.rules.check_tx(tx)?;
         let sender = body.signer.address();
         let account = self.view.account(&sender);
         let mut used_up = None;
@@ -182,13 +197,16 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
     ///
     /// Errors: the index of the failed message and its [`Refusal`].
     fn messages(&mut self, body: &TxBody) -> Result<Vec<Event>, (usize, Refusal)> {
-        let sender = body.signer.address();
+        let params = &self.rules.params;
+        let at = At {
+            signer: body.signer.address(),
+            height: self.rules.height,
+            deposit: params.ns_deposit,
+            retain_blocks: params.retain_blocks,
+        };
         self.view.all_or_nothing(|view| {
             let each = body.messages.iter().enumerate();
-            each.map(|(index, Msg::Transfer { to, amount })| {
-                transfer(view, &sender, to, *amount).map_err(|refusal| (index, refusal))
-            })
-            .collect()
+            each.map(|(index, message)| execute(view, &at, message).map_err(|refusal| (index, refusal))).collect()
         })
     }
 
@@ -212,10 +230,31 @@ fn fail(result: &mut TxResult, refusal: &Refusal, log: String) {
     result.log = log;
 }
 
+/// Checks the parts of a message that do not depend on the state, and returns the amount that the signer needs for it.
+///
+/// Errors: the [`Refusal`] of executing it.
+pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refusal> {
+    match message {
+        Msg::Transfer { to, amount } => check_transfer(to, *amount).map(|()| *amount),
+        Msg::NsCreate { ns, .. } => check_create(ns).map(|_| params.ns_deposit),
+        Msg::KvWrite { ns, ops, .. } => check_write(ns, ops).map(|_| 0),
+    }
+}
+
+fn execute<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At, message: &Msg) -> Result<Event, Refusal> {
+    match message {
+        Msg::Transfer { to, amount } => transfer(view, &at.signer, to, *amount),
+        Msg::NsCreate { ns, owner, quota_keys, quota_bytes } => {
+            view.create_namespace(at, ns, *owner, (*quota_keys, *quota_bytes))
+        }
+        Msg::KvWrite { ns, data_epoch, ops } => view.write_keys(at, ns, *data_epoch, ops),
+    }
+}
+
 /// Checks the parts of a transfer that do not depend on the sender.
 ///
 /// Errors: the [`Refusal`] for the all-zero address or a zero amount.
-pub(crate) fn check_transfer(to: &Address, amount: u64) -> Result<(), Refusal> {
+fn check_transfer(to: &Address, amount: u64) -> Result<(), Refusal> {
     if *to == Address::default() {
         return Err(Refusal::BadRecipient { address: *to });
     }
@@ -251,10 +290,4 @@ fn tx_event(body: &TxBody) -> Event {
         TxOrder::Expires(deadline) => ("expires_ms", (deadline.unix_millis().to_string(), false)),
     };
     event("tx", [("signer", (body.signer.address().to_string(), true)), ("fee", (body.fee.to_string(), false)), order])
-}
-
-/// Creates an event. Only addresses are marked for indexing, because users search by them and each indexed attribute
-/// costs a row in every node's store.
-fn event<const N: usize>(kind: &str, attributes: [(&'static str, (String, bool)); N]) -> Event {
-    Event::new(kind, attributes.map(|(key, (value, index))| (key, value, index)))
 }

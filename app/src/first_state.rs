@@ -120,8 +120,8 @@ impl Reader for Scanned<'_> {
         self.get(key).map(|_| Height::GENESIS)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        for (row, value) in self.0.rows().filter(|(row, _)| row.starts_with(prefix)) {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        for (row, value) in self.0.rows().filter(|(row, _)| row.starts_with(prefix) && &row[..] >= from) {
             if !visit(&row, &value) {
                 return;
             }

@@ -16,8 +16,11 @@
 //!
 //! | part | contents | rows under | root |
 //! |---|---|---|---|
-//! | N, never reverted | balances, nonces, unordered transactions, parameters | `n` | [`tree::Tree`] over its rows |
-//! | R, revertible | namespaces; there are none yet | `r` | map from namespace id to the root of the namespace: empty |
+//! | N, never reverted | balances, nonces, unordered transactions, parameters, what is known about namespaces | `n` | [`tree::Tree`] over its rows |
+//! | R, revertible | keys and values of the namespaces | `r` | tree over namespace name → root of the namespace's own tree |
+//!
+//! A root of R is a function of keys and values alone, never of heights or of the order of writes. [`area`] has the rows
+//! of both parts, and of the two lists that follow from them.
 //!
 //! **Keys of N** (raw keys; [`tree::rows`] defines how they are stored in rows; values are protobuf messages of
 //! `types/proto/cairn.proto`):
@@ -26,12 +29,17 @@
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
 //! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
+//! | `c` | `Amount`: the number of namespaces that were created | never |
 //! | `e` ‖ second (8) | `Expiry`: number of transactions that expire in it, and of list rows | with the last row |
 //! | `e` ‖ second (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
 //! | `f` | `Amount`: the collected fees | when they are 0 |
+//! | `l` ‖ number (4) ‖ height (8) | `LoggedRoot`: the root of a namespace since this height | when the next one leaves the window |
 //! | `o` | `ExpirySpan`: the first second that may have a list, and the one after the last | with the last list |
 //! | `p` | `Params` | never |
+//! | `q` | `ChangedRootsQueue`: the lists of changed roots that wait | with the last list |
 //! | `s` | `Amount`: the total supply | when it is 0 |
+//! | `u` ‖ place (8) | `ChangedRoots`: up to 1024 namespaces that a height changed | when the height leaves the window |
+//! | `w` ‖ name | `Namespace`: owner, epoch, quotas, size | never |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -39,7 +47,11 @@
 //! | work | bound |
 //! |---|---|
 //! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` signatures (most were checked before) |
-//! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` transfers of two accounts; undo costs the same |
+//! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` messages; undo costs the same |
+//! | one message | a transfer: two accounts; a namespace: five rows; a write: two rows and a condition per operation, `KV_OPS_MAX` of them, and one read of each old value |
+//! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_VALUE_BYTES_MAX` for each old one |
+//! | logging roots | four rows per namespace that changes |
+//! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
 //! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
 //! | the tree | per written row: a bucket of about 10 leaves, and the levels above (*) |
@@ -53,12 +65,21 @@
 //! consumes its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`).
 //! **A3** A signed body is executed at most once (`nothing_is_executed_twice`).
 //! **A4** Execution is repeatable, also after a restart (`the_same_block_gives_the_same_outcome`).
+//! **A5** A namespace's root in the log is the root of its keys and values, and its counts are exact
+//! (`namespaces_follow_a_simple_model`).
+//! **A6** Equal keys and values have an equal root, whatever was written before
+//! (`equal_content_has_an_equal_root`).
 
 mod app;
+pub mod area;
+mod audit;
 mod check;
 pub mod error;
+mod event;
 mod execute;
 mod first_state;
+mod kv;
+mod namespaces;
 mod query;
 pub mod state;
 mod state_proof;
@@ -66,13 +87,15 @@ pub mod tree;
 mod view;
 
 pub use app::{App, BlockContext, Outcome, StateUpdate, StateWay, app_hash};
+pub use audit::misplaced_row;
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, genesis_writes};
-pub use query::{Answer, QUERY_PATHS, query};
+pub use kv::{Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
+pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
 pub use state::Account;
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, StateProof};
 pub use view::View;

@@ -1,8 +1,14 @@
 //! Queries of the state. The node formats the answers.
 
-use types::{Address, Params, Reader};
+use types::{Address, Hash, NsName, Params, Reader, limits::KV_KEY_BYTES_MAX};
 
-use crate::{error::Refusal, state::Account, view::View};
+use crate::{
+    area::{NAMES, key_row, keys_prefix, name_row},
+    error::Refusal,
+    kv::Namespace,
+    state::Account,
+    view::View,
+};
 
 /// All query paths, each with a description of its data.
 pub const QUERY_PATHS: &[(&str, &str)] = &[
@@ -10,7 +16,18 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/params", "no data: the parameters of the next height"),
     ("/supply", "no data: total supply and collected fees"),
     ("/store", "raw key: the value under it, for proofs"),
+    ("/kv/list", "name, may be empty: the namespaces from it on, in order; 100 or, with ?limit=N, fewer"),
+    ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
+    ("/kv/root/NAME", "no data: the root of a namespace, and the height that changed it"),
+    ("/kv/get/NAME", "key: its value in a namespace"),
+    ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
 ];
+
+/// Maximum number of rows of one answer.
+pub const ROWS_MAX: usize = 100;
+
+/// Maximum bytes of the keys and values of one answer; one row is always returned.
+pub const RANGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Maximum bytes of a raw key in a query.
 const KEY_BYTES_MAX: usize = 1024;
@@ -41,13 +58,49 @@ pub enum Answer {
         /// The bytes of its value; `None` if the key does not exist.
         value: Option<Vec<u8>>,
     },
+    /// Answer to `/kv/ns` and `/kv/root`.
+    Namespace {
+        /// Name of the namespace.
+        name: NsName,
+        /// The namespace, without its keys and values.
+        namespace: Namespace,
+        /// Root of its keys and values.
+        root: Hash,
+        /// True if only the root was asked for.
+        is_root: bool,
+    },
+    /// Answer to `/kv/list`: some of the namespaces.
+    Namespaces {
+        /// The namespaces, in the order of their names.
+        list: Vec<(NsName, Namespace)>,
+        /// The first name that is left out; `None` at the end.
+        next: Option<NsName>,
+    },
+    /// Answer to `/kv/get`: a key and its value.
+    Value {
+        /// The key of the query.
+        key: Vec<u8>,
+        /// Its value; `None` if it has none.
+        value: Option<Vec<u8>>,
+    },
+    /// Answer to `/kv/range`: some of the keys, with their values.
+    Range {
+        /// Keys and values, in the order of the keys.
+        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        /// The first key that is left out; `None` at the end.
+        next: Option<Vec<u8>>,
+    },
 }
 
 /// Answers a query about the state of `reader`.
 ///
-/// Errors: `E_UNKNOWN_PATH` with the existing paths, `E_BAD_QUERY` with a description of the expected data.
+/// Errors: `E_UNKNOWN_PATH` with the existing paths, `E_BAD_QUERY` with a description of the expected data, `E_BAD_NAME`
+/// and `E_NS_UNKNOWN` for a namespace.
 pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<Answer, Refusal> {
     let mut view = View::of_state(reader);
+    if let Some(rest) = path.strip_prefix("/kv/") {
+        return of_namespaces(&mut view, reader, path, rest, data);
+    }
     match path {
         "/account" => {
             let address = address(data)?;
@@ -62,11 +115,109 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
             let reason = format!("a key of {} bytes, at most {KEY_BYTES_MAX} are possible", data.len());
             Err(Refusal::BadQuery { path: "/store", reason })
         }
+        _ => Err(unknown(path)),
+    }
+}
+
+fn unknown(path: &str) -> Refusal {
+    let paths: Vec<String> = QUERY_PATHS.iter().map(|(path, data)| format!("{path} ({data})")).collect();
+    Refusal::UnknownPath { path: path.chars().take(80).collect(), paths: paths.join(", ") }
+}
+
+/// Answers the queries under `/kv/`; `rest` is the path after that.
+fn of_namespaces<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    path: &str,
+    rest: &str,
+    data: &[u8],
+) -> Result<Answer, Refusal> {
+    let (rest, limit) = match rest.split_once("?limit=") {
+        Some((rest, limit)) => (rest, Some(limit)),
+        None => (rest, None),
+    };
+    let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
+    match kind {
+        "list" if name.is_empty() => return list(view, reader, data, rows(limit)?),
+        "ns" | "root" | "get" | "range" => {}
+        _ => return Err(unknown(path)),
+    }
+    let name = NsName::new(name).map_err(|reason| Refusal::BadName { reason })?;
+    let Some(namespace) = view.namespace(&name) else { return Err(Refusal::NsUnknown { ns: name }) };
+    if data.len() > KV_KEY_BYTES_MAX {
+        return Err(Refusal::KeySize { got: data.len() });
+    }
+    match kind {
+        "get" => {
+            let value = view.value(&namespace, data).map(<[u8]>::to_vec);
+            Ok(Answer::Value { key: data.to_vec(), value })
+        }
+        "range" => Ok(range(view, reader, &namespace, data, rows(limit)?)),
         _ => {
-            let paths: Vec<String> = QUERY_PATHS.iter().map(|(path, data)| format!("{path} ({data})")).collect();
-            Err(Refusal::UnknownPath { path: path.chars().take(80).collect(), paths: paths.join(", ") })
+            let root = view.root_of(&namespace);
+            Ok(Answer::Namespace { name, namespace, root, is_root: kind == "root" })
         }
     }
+}
+
+/// Returns the number of rows of an answer.
+fn rows(limit: Option<&str>) -> Result<usize, Refusal> {
+    match limit.map_or(Ok(ROWS_MAX), str::parse) {
+        Ok(rows) if (1..=ROWS_MAX).contains(&rows) => Ok(rows),
+        _ => Err(Refusal::BadQuery { path: "?limit=N", reason: format!("N is a number from 1 to {ROWS_MAX}") }),
+    }
+}
+
+/// Returns the keys of at most `limit` rows under `prefix` from `from` on, without the prefix, and the key after them.
+fn listed<R: Reader + ?Sized>(reader: &R, prefix: &[u8], from: &[u8], limit: usize) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
+    let mut keys = Vec::new();
+    reader.scan_from(prefix, from, &mut |row, _| {
+        keys.push(row[prefix.len()..].to_vec());
+        keys.len() <= limit
+    });
+    let next = if keys.len() > limit { keys.pop() } else { None };
+    (keys, next)
+}
+
+fn list<R: Reader + ?Sized>(view: &mut View<'_, R>, reader: &R, from: &[u8], limit: usize) -> Result<Answer, Refusal> {
+    let bad_from = || Refusal::BadQuery { path: "/kv/list", reason: "the first name is not text".into() };
+    let from = std::str::from_utf8(from).map_err(|_| bad_from())?;
+    let (names, next) = listed(reader, NAMES, &name_row(from), limit);
+    let name = |bytes: &[u8]| NsName::new(std::str::from_utf8(bytes).ok()?).ok();
+    let list = names.iter().filter_map(|bytes| {
+        let name = name(bytes)?;
+        let namespace = view.namespace(&name);
+        if namespace.is_none() {
+            reader.unreadable(&name_row(&name), "it lists a namespace that does not exist");
+        }
+        Some((name, namespace?))
+    });
+    Ok(Answer::Namespaces { list: list.collect(), next: next.as_deref().and_then(name) })
+}
+
+fn range<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    namespace: &Namespace,
+    from: &[u8],
+    limit: usize,
+) -> Answer {
+    let number = namespace.number;
+    let (keys, mut next) = listed(reader, &keys_prefix(number), &key_row(number, from), limit);
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for key in keys {
+        let Some(value) = view.value(namespace, &key).map(<[u8]>::to_vec) else {
+            reader.unreadable(&key_row(number, &key), "it lists a key that has no value");
+            break;
+        };
+        bytes += key.len() + value.len();
+        if bytes > RANGE_BYTES_MAX && !rows.is_empty() {
+            next = Some(key);
+            break;
+        }
+        rows.push((key, value));
+    }
+    Answer::Range { rows, next }
 }
 
 fn address(data: &[u8]) -> Result<Address, Refusal> {

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use prost::Message;
 use types::{Address, Deadline, Hash, Height, Params, Reader, Wire, pb};
 
+pub use crate::area::NEVER_REVERTED;
 use crate::view::View;
-
-/// Prefix of the rows that are never reverted.
-pub const NEVER_REVERTED: &[u8] = b"n";
 
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
@@ -67,6 +65,27 @@ pub mod key {
 
     /// Key of the seconds that have a list.
     pub const EXPIRY_SPAN: &[u8] = b"o";
+    /// Returns the key of a namespace.
+    pub fn namespace(name: &str) -> Vec<u8> {
+        [NAMESPACE, name.as_bytes()].concat()
+    }
+
+    /// Returns the key of the root that a namespace has since a height.
+    pub fn logged_root(number: u32, height: Height) -> Vec<u8> {
+        [b"l", &number.to_be_bytes()[..], &height.0.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of a list of changed roots, by its place in the queue.
+    pub fn changed_roots(place: u64) -> Vec<u8> {
+        [b"u", &place.to_be_bytes()[..]].concat()
+    }
+
+    /// First byte of the key of a namespace.
+    pub const NAMESPACE: &[u8] = b"w";
+    /// Key of the number of namespaces that were created.
+    pub const NAMESPACES: &[u8] = b"c";
+    /// Key of the places of the lists of changed roots that wait.
+    pub const CHANGED_ROOTS: &[u8] = b"q";
     /// Key of the collected fees.
     pub const FEE_POOL: &[u8] = b"f";
     /// Key of the consensus parameters.
@@ -75,12 +94,7 @@ pub mod key {
     pub const SUPPLY: &[u8] = b"s";
 }
 
-impl<'a, R: Reader + ?Sized> View<'a, R> {
-    /// Creates a view of the part of the state that is never reverted.
-    pub fn of_state(reader: &'a R) -> Self {
-        Self::new(NEVER_REVERTED, reader)
-    }
-
+impl<R: Reader + ?Sized> View<'_, R> {
     /// Returns the balance and nonce of an address.
     pub fn account(&mut self, address: &Address) -> Account {
         self.message(&key::account(address)).map(Account::from_pb).unwrap_or_default()
@@ -93,12 +107,12 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.set(&key::account(address), value);
     }
 
-    fn amount(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn amount(&mut self, key: &[u8]) -> u64 {
         self.message::<pb::Amount>(key).unwrap_or_default().amount
     }
 
     /// Sets an amount; an amount of 0 is removed, because its encoding is empty and the tree holds no empty values.
-    fn set_amount(&mut self, key: &[u8], amount: u64) {
+    pub(crate) fn set_amount(&mut self, key: &[u8], amount: u64) {
         self.set(key, (amount > 0).then(|| pb::Amount { amount }.encode_to_vec()));
     }
 

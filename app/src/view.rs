@@ -5,16 +5,25 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use prost::Message;
 use types::{Height, Reader, WriteSet};
 
-use crate::tree::rows::{Path, path_in, path_of, row_key, row_value, split_row};
+use crate::{
+    area::{Area, key_row},
+    tree::rows::{Path, path_of, row_value, split_row},
+};
+
+/// Where a row is: its part of the state, and its path in the tree of that part.
+type Place = (Area, Path);
+
+/// The first place of the namespaces: those of the part that is never reverted are below it.
+const NAMESPACES: Place = (Area::Namespace(0), [0; 32]);
 
 /// An overlay over a reader. Each row is read at most once; writes stay here until [`View::writes`] returns them.
 ///
-/// Keys are raw keys of one part of the state. Memory: the rows that were read or written.
+/// Keys are raw keys of one part of the state: of the part that is never reverted where a method names no [`Area`].
+/// Memory: the rows that were read or written.
 pub struct View<'a, R: ?Sized> {
     reader: &'a R,
-    prefix: &'static [u8],
-    cells: BTreeMap<Path, Cell>,
-    undo: Option<Vec<(Path, Option<Vec<u8>>)>>,
+    cells: BTreeMap<Place, Cell>,
+    undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
 }
 
 struct Cell {
@@ -24,31 +33,47 @@ struct Cell {
 }
 
 impl<'a, R: Reader + ?Sized> View<'a, R> {
-    /// Creates a view of the rows of `reader` under `prefix`, without writes.
-    pub fn new(prefix: &'static [u8], reader: &'a R) -> Self {
-        Self { reader, prefix, cells: BTreeMap::new(), undo: None }
+    /// Creates a view of the state of `reader`, without writes.
+    pub fn of_state(reader: &'a R) -> Self {
+        Self { reader, cells: BTreeMap::new(), undo: None }
     }
 
-    fn cell(&mut self, key: &[u8]) -> (Path, &mut Cell) {
-        let path = path_of(key);
-        let cell = match self.cells.entry(path) {
+    fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {
+        let place = (area, path_of(key));
+        let cell = match self.cells.entry(place) {
             Entry::Occupied(cell) => cell.into_mut(),
-            Entry::Vacant(place) => {
-                let row = self.reader.get(&row_key(self.prefix, &path));
+            Entry::Vacant(entry) => {
+                let row = self.reader.get(&area.row_key(&place.1));
                 let before = row.and_then(|row| match split_row(&row) {
                     Some((stored, value)) if stored == key => Some(value.to_vec()),
-                    Some(_) => unreadable(self.reader, self.prefix, &path, "it holds another key"),
-                    None => unreadable(self.reader, self.prefix, &path, "it is incomplete"),
+                    Some(_) => unreadable(self.reader, place, "it holds another key"),
+                    None => unreadable(self.reader, place, "it is incomplete"),
                 });
-                place.insert(Cell { key: key.to_vec(), now: before.clone(), before })
+                entry.insert(Cell { key: key.to_vec(), now: before.clone(), before })
             }
         };
-        (path, cell)
+        (place, cell)
     }
 
     /// Returns the current value of `key`.
     pub fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
-        self.cell(key).1.now.as_deref()
+        self.get_in(Area::NeverReverted, key)
+    }
+
+    /// Returns the current value of `key` in a part of the state.
+    pub fn get_in(&mut self, area: Area, key: &[u8]) -> Option<&[u8]> {
+        self.cell(area, key).1.now.as_deref()
+    }
+
+    /// Returns the height of the last change of `key` in a part of the state, where `height` is that of this block. A
+    /// change within the window of the chain is exact; an older one may be reported at any height before the window.
+    /// Call it only for a key that has a value: what is known about a deletion differs from node to node.
+    pub(crate) fn changed_in(&mut self, area: Area, key: &[u8], height: Height) -> Height {
+        let ((area, path), cell) = self.cell(area, key);
+        if cell.now != cell.before {
+            return height;
+        }
+        self.reader.changed_at(&area.row_key(&path)).unwrap_or(Height::GENESIS)
     }
 
     /// Returns the current message under `key`; `None` if there is none, or if its row is unreadable (the reader is
@@ -60,15 +85,20 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
 
     /// Informs the reader that the row under `key` is invalid, and returns `None`.
     pub(crate) fn unreadable<T>(&self, key: &[u8], reason: &str) -> Option<T> {
-        unreadable(self.reader, self.prefix, &path_of(key), reason)
+        unreadable(self.reader, (Area::NeverReverted, path_of(key)), reason)
     }
 
     /// Sets the value of `key`, or removes it if `value` is `None`.
     pub fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
-        let (path, cell) = self.cell(key);
+        self.set_in(Area::NeverReverted, key, value);
+    }
+
+    /// Sets or removes the value of `key` in a part of the state.
+    pub(crate) fn set_in(&mut self, area: Area, key: &[u8], value: Option<Vec<u8>>) {
+        let (place, cell) = self.cell(area, key);
         let old = std::mem::replace(&mut cell.now, value);
         if let Some(undo) = &mut self.undo {
-            undo.push((path, old));
+            undo.push((place, old));
         }
     }
 
@@ -81,29 +111,50 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         let done = act(self);
         let undo = self.undo.take().unwrap_or_default();
         if done.is_err() {
-            for (path, old) in undo.into_iter().rev() {
-                self.cells.get_mut(&path).expect("what was written has a cell").now = old;
+            for (place, old) in undo.into_iter().rev() {
+                self.cells.get_mut(&place).expect("what was written has a cell").now = old;
             }
         }
         done
     }
 
-    /// Returns the rows that differ from the stored ones.
+    /// Returns the rows of the part that is never reverted that differ from the stored ones.
     pub fn writes(&self) -> WriteSet {
-        let changed = self.cells.iter().filter(|(_, cell)| cell.now != cell.before);
-        WriteSet(
-            changed
-                .map(|(path, cell)| {
-                    let value = cell.now.as_deref().map(|value| row_value(&cell.key, value));
-                    (row_key(self.prefix, path), value)
-                })
-                .collect(),
-        )
+        let changed = self.cells.range(..NAMESPACES).filter(|(_, cell)| cell.now != cell.before);
+        WriteSet(changed.map(|(place, cell)| cell.write(place)).collect())
+    }
+
+    /// Returns the rows of namespaces that differ from the stored ones, with those that list their keys.
+    pub(crate) fn namespace_writes(&self) -> WriteSet {
+        let mut writes = WriteSet::default();
+        for (place, cell) in self.cells.range(NAMESPACES..).filter(|(_, cell)| cell.now != cell.before) {
+            writes.0.extend([cell.write(place)]);
+            if let (Area::Namespace(number), true) = (place.0, cell.now.is_some() != cell.before.is_some()) {
+                writes.0.insert(key_row(number, &cell.key), cell.now.as_ref().map(|_| Vec::new()));
+            }
+        }
+        writes
+    }
+
+    /// Returns the keys of the part that is never reverted that begin with `prefix`, and exist now but not in the store;
+    /// with their values.
+    pub(crate) fn added(&self, prefix: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let added = self
+            .cells
+            .range(..NAMESPACES)
+            .filter(move |(_, cell)| cell.before.is_none() && cell.key.starts_with(prefix));
+        added.filter_map(|(_, cell)| Some((&cell.key[..], cell.now.as_deref()?)))
     }
 }
 
-fn unreadable<T, R: Reader + ?Sized>(reader: &R, prefix: &[u8], path: &Path, reason: &str) -> Option<T> {
-    reader.unreadable(&row_key(prefix, path), reason);
+impl Cell {
+    fn write(&self, (area, path): &Place) -> (Vec<u8>, Option<Vec<u8>>) {
+        (area.row_key(path), self.now.as_deref().map(|value| row_value(&self.key, value)))
+    }
+}
+
+fn unreadable<T, R: Reader + ?Sized>(reader: &R, (area, path): Place, reason: &str) -> Option<T> {
+    reader.unreadable(&area.row_key(&path), reason);
     None
 }
 
@@ -112,12 +163,9 @@ pub(crate) struct Before<'v, 'a, R: ?Sized>(pub &'v View<'a, R>);
 
 impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let view = self.0;
-        let path = key.starts_with(view.prefix).then(|| path_in(view.prefix, key)).flatten();
-        let known = path.and_then(|path| view.cells.get(&path));
-        match known {
+        match Area::of_row(key).and_then(|place| self.0.cells.get(&place)) {
             Some(cell) => cell.before.as_ref().map(|value| row_value(&cell.key, value)),
-            None => view.reader.get(key),
+            None => self.0.reader.get(key),
         }
     }
 
@@ -125,8 +173,8 @@ impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
         self.0.reader.changed_at(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.0.reader.scan(prefix, visit);
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.reader.scan_from(prefix, from, visit);
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {
@@ -137,12 +185,12 @@ impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::rows::rows_of;
+    use crate::tree::rows::{row_key, rows_of};
 
     #[test]
     fn reads_through_and_writes_only_what_changed() {
         let rows = rows_of(b"n", [("a", "1"), ("b", "2")]);
-        let mut view = View::new(b"n", &rows);
+        let mut view = View::of_state(&rows);
         assert_eq!(view.get(b"a"), Some(&b"1"[..]));
         assert_eq!(view.get(b"c"), None);
         view.set(b"a", Some(b"9".to_vec()));
@@ -162,7 +210,7 @@ mod tests {
     #[test]
     fn a_failure_takes_back_every_write() {
         let rows = rows_of(b"n", [("a", "1")]);
-        let mut view = View::new(b"n", &rows);
+        let mut view = View::of_state(&rows);
         view.set(b"b", Some(b"2".to_vec()));
         let writes = view.writes();
         let failed: Result<(), ()> = view.all_or_nothing(|view| {

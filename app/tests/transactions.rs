@@ -268,7 +268,7 @@ fn a_block_names_the_transaction_that_makes_it_invalid() {
         validate_block_txs(&chain_id(), params, &txs, |_| None).map(|txs| txs.len())
     };
     assert_eq!(check(&[&good, &good], &params), Ok(2));
-    for (bad, code) in [(&b"rubbish"[..], 1), (&forged, 4), (&elsewhere, 3), (&vec![0; 70_000], 2)] {
+    for (bad, code) in [(&b"rubbish"[..], 1), (&forged, 4), (&elsewhere, 3), (&vec![0; 300_000], 2)] {
         let invalid = check(&[&good, bad], &params).unwrap_err();
         assert_eq!((invalid.index, invalid.reason.code().number), (1, code));
     }

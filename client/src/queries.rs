@@ -29,8 +29,10 @@ pub struct Chain {
 /// Parameters of the chain that a sender of transactions needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainParams {
-    /// Minimum fee of a transaction.
+    /// Minimum fee of a transaction of less than 1 KiB.
     pub fee_min: u64,
+    /// Amount by which the minimum fee grows for each full KiB of a transaction.
+    pub fee_per_kib: u64,
     /// Maximum time after which an unordered transaction may expire.
     pub tx_ttl_max: Duration,
 }
@@ -44,6 +46,13 @@ pub struct AccountState {
     pub nonce: u64,
     /// Height to which this state belongs.
     pub height: Height,
+}
+
+impl ChainParams {
+    /// Returns the minimum fee of a transaction of this number of bytes.
+    pub fn fee_of(&self, tx_bytes: usize) -> u64 {
+        self.fee_min.saturating_add(self.fee_per_kib.saturating_mul(tx_bytes as u64 / 1024))
+    }
 }
 
 impl Client {
@@ -86,6 +95,7 @@ impl Client {
                 .map_err(|_| FieldError { pointer: "/response/value".to_owned(), what: "JSON" })?;
             Ok(ChainParams {
                 fee_min: fields::number(&params, "/fee_min")?,
+                fee_per_kib: fields::number(&params, "/fee_per_kib")?,
                 tx_ttl_max: Duration::from_millis(fields::number(&params, "/tx_ttl_ms_max")?),
             })
         };
@@ -169,9 +179,12 @@ mod tests {
 
     #[test]
     fn parameters_are_json_in_base64() {
-        let value = data_encoding::BASE64.encode(br#"{"fee_min":"3","tx_ttl_ms_max":"7","more":1}"#);
+        let value = data_encoding::BASE64.encode(br#"{"fee_min":"3","fee_per_kib":"2","tx_ttl_ms_max":"7","more":1}"#);
         let body = json!({ "id": 1, "result": { "response": { "code": 0, "value": value } } }).to_string();
-        assert_eq!(node(&[&body]).params().unwrap(), ChainParams { fee_min: 3, tx_ttl_max: Duration::from_millis(7) });
+        assert_eq!(
+            node(&[&body]).params().unwrap(),
+            ChainParams { fee_min: 3, fee_per_kib: 2, tx_ttl_max: Duration::from_millis(7) }
+        );
         let refused = r#"{"id":1,"result":{"response":{"code":1,"log":"no block yet","value":null}}}"#;
         assert!(node(&[refused]).params().unwrap_err().to_string().contains("no block yet (code 1)"));
         let error = node(&[r#"{"id":1,"result":{"response":{"value":null}}}"#]).params().unwrap_err();

@@ -132,6 +132,10 @@ struct ParamsShape {
     tx_ttl_max: Duration,
     #[serde(with = "number")]
     fee_min: u64,
+    #[serde(with = "number")]
+    fee_per_kib: u64,
+    #[serde(with = "number")]
+    ns_deposit: u64,
 }
 
 impl Default for ParamsShape {
@@ -153,6 +157,8 @@ impl From<&Params> for ParamsShape {
             retain_blocks: params.retain_blocks,
             tx_ttl_max: params.tx_ttl_max,
             fee_min: params.fee_min,
+            fee_per_kib: params.fee_per_kib,
+            ns_deposit: params.ns_deposit,
         }
     }
 }
@@ -168,6 +174,8 @@ impl From<ParamsShape> for Params {
             retain_blocks: shape.retain_blocks,
             tx_ttl_max: shape.tx_ttl_max,
             fee_min: shape.fee_min,
+            fee_per_kib: shape.fee_per_kib,
+            ns_deposit: shape.ns_deposit,
         }
     }
 }

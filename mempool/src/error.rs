@@ -2,20 +2,55 @@
 
 use std::fmt;
 
-use app::{CODESPACE, Refusal};
+use app::{CODESPACE, Code, Refusal};
 
-/// Refusal of a transaction: a stable code, and a sentence with the remedy.
-///
-/// | code | name | when |
-/// |---|---|---|
-/// | below 64 | see [`app::CODES`] | the application's rules refuse it |
-/// | 64 | `E_MEMPOOL_FULL` | there is no room, and no transaction that it could replace |
-/// | 65 | `E_IN_MEMPOOL` | it is held already |
-/// | 66 | `E_COMMITTED` | it was committed in a block recently |
-/// | 67 | `E_SENDER_FULL` | its sender has the maximum number of waiting transactions |
-/// | 68 | `E_REPLACE_FEE` | another one with its nonce waits, and its fee is not high enough to replace that one |
-/// | 69 | `E_BUSY` | the node is too busy to check it |
-/// | 70 | `E_NOT_AVAILABLE` | the node cannot read the state to check it against from its disk |
+const FULL: Code = Code {
+    number: 64,
+    name: "E_MEMPOOL_FULL",
+    when: "the mempool has no room, and no transaction that this one could replace",
+    way_out: "offer the fee that `log` names, or send it again later",
+};
+const HELD: Code = Code {
+    number: 65,
+    name: "E_IN_MEMPOOL",
+    when: "the node holds it already",
+    way_out: "wait; it is announced to peers again",
+};
+const COMMITTED: Code = Code {
+    number: 66,
+    name: "E_COMMITTED",
+    when: "it was committed in a block recently",
+    way_out: "look up its result with `tx`",
+};
+const SENDER_FULL: Code = Code {
+    number: 67,
+    name: "E_SENDER_FULL",
+    when: "its sender has the maximum number of waiting transactions",
+    way_out: "send it again after the next block",
+};
+const REPLACE_FEE: Code = Code {
+    number: 68,
+    name: "E_REPLACE_FEE",
+    when: "another one with its nonce waits, and its fee is not high enough to replace that one",
+    way_out: "offer the fee that `log` names, or use the next nonce",
+};
+const BUSY: Code = Code {
+    number: 69,
+    name: "E_BUSY",
+    when: "the node has too many transactions to check",
+    way_out: "send it again in a second",
+};
+const NOT_AVAILABLE: Code = Code {
+    number: 70,
+    name: "E_NOT_AVAILABLE",
+    when: "the node cannot read the state from its disk",
+    way_out: "send it to another node",
+};
+
+/// The codes of a mempool in ascending order. Those of the application's rules are [`app::CODES`].
+pub const CODES: &[Code] = &[FULL, HELD, COMMITTED, SENDER_FULL, REPLACE_FEE, BUSY, NOT_AVAILABLE];
+
+/// Refusal of a transaction: a stable code of [`CODES`] or [`app::CODES`], and a sentence with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MempoolError {
     /// What refuses the transaction.
@@ -59,21 +94,20 @@ impl From<Refusal> for MempoolError {
 }
 
 impl MempoolError {
-    fn new(cause: Cause, code: u32, name: &'static str, what: impl fmt::Display) -> Self {
-        Self { cause, code, name, codespace: CODESPACE, log: format!("{name}: {what}") }
+    fn new(cause: Cause, Code { number, name, .. }: Code, what: impl fmt::Display) -> Self {
+        Self { cause, code: number, name, codespace: CODESPACE, log: format!("{name}: {what}") }
     }
 
     /// Returns the error of a node that is too busy; it says nothing about the transaction.
     pub fn busy() -> Self {
-        Self::new(Cause::Node, 69, "E_BUSY", "the node has too many transactions to check: send it again in a second")
+        Self::new(Cause::Node, BUSY, "the node has too many transactions to check: send it again in a second")
     }
 
     /// Returns the error of a node that cannot read the state from its disk; it says nothing about the transaction.
     pub fn not_available() -> Self {
         Self::new(
             Cause::Node,
-            70,
-            "E_NOT_AVAILABLE",
+            NOT_AVAILABLE,
             "this node cannot read the state from its disk (see its log): send it to another node",
         )
     }
@@ -85,22 +119,21 @@ impl MempoolError {
                      send those first, or try again later"
                 .to_owned(),
         };
-        Self::new(Cause::Limits, 64, "E_MEMPOOL_FULL", way_out)
+        Self::new(Cause::Limits, FULL, way_out)
     }
 
     pub(super) fn held() -> Self {
-        Self::new(Cause::Known, 65, "E_IN_MEMPOOL", "it already waits here for a block; it is announced to peers again")
+        Self::new(Cause::Known, HELD, "it already waits here for a block; it is announced to peers again")
     }
 
     pub(super) fn committed() -> Self {
-        Self::new(Cause::Known, 66, "E_COMMITTED", "it is in a block already: look up its result")
+        Self::new(Cause::Known, COMMITTED, "it is in a block already: look up its result")
     }
 
     pub(super) fn sender_full(max: usize) -> Self {
         Self::new(
             Cause::Limits,
-            67,
-            "E_SENDER_FULL",
+            SENDER_FULL,
             format!("{max} transactions of this sender wait, which is the limit: try again after the next block"),
         )
     }
@@ -108,8 +141,7 @@ impl MempoolError {
     pub(super) fn replace_fee(got: u64, held: u64, needed: u64) -> Self {
         Self::new(
             Cause::Limits,
-            68,
-            "E_REPLACE_FEE",
+            REPLACE_FEE,
             format!(
                 "a transaction with this nonce and a fee of {held} waits: offer {needed} or more, not {got}, to replace it"
             ),

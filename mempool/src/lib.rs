@@ -38,7 +38,7 @@ mod shared;
 mod tx_verifier;
 
 pub use config::{ANNOUNCE_INTERVAL, Added, Config, Source, Stats};
-pub use error::{Cause, MempoolError};
+pub use error::{CODES, Cause, MempoolError};
 pub use mempool::Mempool;
 pub use shared::SharedPool;
 pub use tx_verifier::TxVerifier;

@@ -190,7 +190,7 @@ fn account_row(address: &Address) -> Row {
 
 /// Returns the gas of a transaction: 1 for each message.
 pub(super) fn gas(tx: &VerifiedTx) -> i64 {
-    tx.body().messages.len() as i64
+    Rules::gas(tx.body())
 }
 
 impl Pool {

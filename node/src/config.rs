@@ -141,7 +141,7 @@ section! {
         /// Maximum bytes of all transactions that wait.
         max_txs_bytes: usize = 64 << 20,
         /// Maximum bytes of one transaction.
-        max_tx_bytes: usize = 65_536,
+        max_tx_bytes: usize = 229_376,
         /// Maximum number of transactions of one sender that wait.
         max_txs_per_sender: usize = 4_096,
         /// Number of transaction ids that the node remembers, so that it does not check a transaction twice.

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use app::tree::Compared;
 use replica::LiveApp;
 use storage::{Cf, Kv, Report, RocksKv, Store};
 
@@ -119,9 +120,9 @@ fn compare_part<K: Kv>(
 ) {
     let (pause, looks_max) = LOOK_AGAIN;
     for _ in 0..looks_max {
-        let (height, part) = {
+        let (height, parts) = {
             let app = app.read();
-            (app.height(), app.part(first))
+            (app.height(), app.parts(first))
         };
         let reader = match store.reader() {
             Ok(reader) if reader.height() == height => reader,
@@ -129,12 +130,12 @@ fn compare_part<K: Kv>(
             Ok(_) if !wait(pause) => continue,
             _ => return,
         };
-        let compared = part.compare(&reader);
+        let compared: Vec<Compared> = parts.iter().map(|part| part.compare(&reader)).collect();
         let failed = reader.check();
-        report.count(Cf::State, compared.rows, compared.bytes);
+        compared.iter().for_each(|compared| report.count(Cf::State, compared.rows, compared.bytes));
         match failed {
             Ok(()) => {
-                for (key, what) in compared.different {
+                for (key, what) in compared.into_iter().flat_map(|compared| compared.different) {
                     report.find(Cf::State, Some(height), &key, what);
                 }
             }

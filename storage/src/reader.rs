@@ -116,12 +116,22 @@ impl<'a, K: Kv> StateReader<'a, K> {
 
     /// As [`Reader::scan`], for callers that can handle an error.
     ///
+    /// Errors: those of [`StateReader::try_scan_from`].
+    pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        self.try_scan_from(prefix, prefix, visit)
+    }
+
+    /// As [`Reader::scan_from`], for callers that can handle an error.
+    ///
     /// Cost: the keys that the prefix has at any kept height, each with a few steps or a seek, whatever the number of
     /// its versions.
     ///
     /// Errors: `Damaged` or `Io` when a row cannot be read; `visit` was then called for the rows before it.
-    pub fn try_scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+    pub fn try_scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
         let mut rows = self.view.cursor(Cf::State, &schema::escape(prefix))?;
+        if from > prefix {
+            rows.seek(&schema::escape(from))?;
+        }
         let mut next = Vec::new();
         while let Some((row, value)) = rows.row() {
             let unreadable = || self.store.unreadable_key(Cf::State, row);
@@ -180,8 +190,8 @@ impl<K: Kv> Reader for StateReader<'_, K> {
         version.map(|(at, _)| at)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        if let Err(error) = self.try_scan(prefix, visit) {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        if let Err(error) = self.try_scan_from(prefix, from, visit) {
             let _ = self.failure.set(error);
         }
     }

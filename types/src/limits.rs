@@ -18,11 +18,23 @@ pub const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Maximum number of parts of a block, for a block of the largest size.
 pub const PARTS_MAX: u32 = (BLOCK_BYTES_MAX / PART_BYTES) as u32;
 
-/// Maximum bytes of one encoded transaction.
-pub const TX_BYTES_MAX: usize = 64 * 1024;
+/// Maximum bytes of one encoded transaction: it has room for three values of the largest size.
+pub const TX_BYTES_MAX: usize = 224 * 1024;
 
 /// Maximum number of messages in one transaction; they succeed or fail together.
 pub const TX_MESSAGES_MAX: usize = 16;
+
+/// Maximum number of operations in one write to a namespace.
+pub const KV_OPS_MAX: usize = 64;
+
+/// Maximum bytes of a key in a namespace; the minimum is 1.
+pub const KV_KEY_BYTES_MAX: usize = 256;
+
+/// Maximum bytes of a value in a namespace.
+pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Maximum bytes of the name of a namespace.
+pub const NS_NAME_BYTES_MAX: usize = 64;
 
 /// Maximum number of transactions in one block. It bounds the memory for decoding a block (a transaction has at least
 /// 100 bytes).
@@ -83,4 +95,5 @@ const _: () = assert!(CERTIFICATE_BYTES_MAX < CONSENSUS_MESSAGE_BYTES_MAX);
 const _: () = assert!(2 * CERTIFICATE_BYTES_MAX < HARD_STATE_BYTES_MAX);
 const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
+const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

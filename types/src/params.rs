@@ -30,8 +30,12 @@ pub struct Params {
     pub retain_blocks: u64,
     /// Maximum time from a block to the expiry of an unordered transaction in it, in whole milliseconds.
     pub tx_ttl_max: Duration,
-    /// Minimum fee of a transaction.
+    /// Minimum fee of a transaction of less than 1 KiB.
     pub fee_min: u64,
+    /// Amount by which the minimum fee grows for each full KiB of a transaction.
+    pub fee_per_kib: u64,
+    /// Price of a namespace. Its creator pays it, and it is not returned.
+    pub ns_deposit: u64,
 }
 
 /// Bounds of a block.
@@ -39,7 +43,7 @@ pub struct Params {
 pub struct BlockParams {
     /// Maximum bytes of an encoded block.
     pub bytes_max: u64,
-    /// Maximum gas of a block; −1 means no bound. A transfer costs 1 gas per message.
+    /// Maximum gas of a block; −1 means no bound. A message costs 1 gas, a write to a namespace 1 per operation.
     pub gas_max: i64,
 }
 
@@ -91,6 +95,8 @@ impl Default for Params {
             retain_blocks: 100_000,
             tx_ttl_max: Duration::from_secs(600),
             fee_min: 1,
+            fee_per_kib: 1,
+            ns_deposit: 100,
         }
     }
 }
@@ -154,6 +160,11 @@ impl Params {
         sha256(&hashed.encode_to_vec())
     }
 
+    /// Returns the minimum fee of a transaction with this number of bytes.
+    pub fn fee_min_of(&self, tx_bytes: usize) -> u64 {
+        self.fee_min.saturating_add(self.fee_per_kib.saturating_mul(tx_bytes as u64 / 1024))
+    }
+
     /// Checks the range of every parameter.
     ///
     /// Errors: [`ParamsError`] for the first parameter that is out of range, with its name in genesis.
@@ -194,7 +205,9 @@ impl Params {
         millis("synchrony.message_delay_ms", self.synchrony.message_delay, 1, TIMEOUT_MAX)?;
         within("retain_blocks", self.retain_blocks, 2, u64::MAX >> 1)?;
         millis("tx_ttl_ms_max", self.tx_ttl_max, 1, TX_TTL_MAX)?;
-        within("fee_min", self.fee_min, 0, u64::MAX >> 1)
+        within("fee_min", self.fee_min, 0, u64::MAX >> 1)?;
+        within("fee_per_kib", self.fee_per_kib, 0, u64::MAX >> 9)?;
+        within("ns_deposit", self.ns_deposit, 0, u64::MAX >> 1)
     }
 }
 
@@ -223,6 +236,8 @@ impl Wire for Params {
             retain_blocks: self.retain_blocks,
             tx_ttl_ms_max: ms(self.tx_ttl_max),
             fee_min: self.fee_min,
+            fee_per_kib: self.fee_per_kib,
+            ns_deposit: self.ns_deposit,
         }
     }
 
@@ -250,6 +265,8 @@ impl Wire for Params {
             retain_blocks: pb.retain_blocks,
             tx_ttl_max: Duration::from_millis(pb.tx_ttl_ms_max),
             fee_min: pb.fee_min,
+            fee_per_kib: pb.fee_per_kib,
+            ns_deposit: pb.ns_deposit,
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
         Ok(params)

@@ -21,7 +21,12 @@ pub trait Reader {
     fn changed_at(&self, key: &[u8]) -> Option<Height>;
 
     /// Calls `visit` with each row whose key starts with `prefix`, in ascending order, until it returns false.
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.scan_from(prefix, prefix, visit);
+    }
+
+    /// As [`Reader::scan`], for the rows from the key `from` on, which itself starts with `prefix`.
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
 
     /// Records that the application cannot decode the row under `key`; this counts as a failed read, as above.
     fn unreadable(&self, key: &[u8], reason: &str);
@@ -40,8 +45,8 @@ impl<R: Reader + ?Sized> Reader for &R {
         (**self).changed_at(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        (**self).scan(prefix, visit);
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        (**self).scan_from(prefix, from, visit);
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {
@@ -59,8 +64,8 @@ impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
         self.contains_key(key).then_some(Height::GENESIS)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        for (key, value) in self.range(prefix.to_vec()..) {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        for (key, value) in self.range(from.to_vec()..) {
             if !key.starts_with(prefix) || !visit(key, value) {
                 return;
             }

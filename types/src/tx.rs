@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Deadline, Hash, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
+    Address, ChainId, Deadline, Hash, KvOp, NsOwner, PublicKey, SecretKey, SignatureError, TxId, TxSignature, kv,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -33,6 +33,26 @@ pub enum Msg {
         to: Address,
         /// Amount to move, at least 1.
         amount: u64,
+    },
+    /// Creates an empty namespace. The signer pays the deposit for it.
+    NsCreate {
+        /// Name of the namespace; [`NsName`](crate::NsName) says which names are allowed.
+        ns: String,
+        /// The accounts that may write to it.
+        owner: NsOwner,
+        /// Maximum number of keys in it.
+        quota_keys: u64,
+        /// Maximum bytes of all its keys and values together.
+        quota_bytes: u64,
+    },
+    /// Changes keys of a namespace, in the order of the operations.
+    KvWrite {
+        /// Name of the namespace.
+        ns: String,
+        /// The namespace's epoch that the signer knows: the write fails after the data was reverted.
+        data_epoch: u64,
+        /// Operations, 1 to [`KV_OPS_MAX`](crate::limits::KV_OPS_MAX).
+        ops: Vec<KvOp>,
     },
 }
 
@@ -170,10 +190,7 @@ impl Wire for TxBody {
     const BYTES_MAX: usize = TX_BYTES_MAX;
 
     fn to_pb(&self) -> pb::TxBody {
-        let message = |message: &Msg| {
-            let Msg::Transfer { to, amount } = message;
-            pb::Msg { sum: Some(pb::msg::Sum::Transfer(pb::Transfer { to: to.0.to_vec(), amount: *amount })) }
-        };
+        let message = |message: &Msg| pb::Msg { sum: Some(message_pb(message)) };
         pb::TxBody {
             chain_id: self.chain_id.as_str().to_owned(),
             signer: self.signer.bytes().to_vec(),
@@ -191,13 +208,6 @@ impl Wire for TxBody {
             return Err(DecodeError::field("transaction.messages", "there is none, at least 1 is needed"));
         }
         wire::at_most("transaction.messages", pb.messages.len(), TX_MESSAGES_MAX)?;
-        let message = |pb: pb::Msg| {
-            let pb::msg::Sum::Transfer(transfer) = wire::required("transaction.messages", pb.sum)?;
-            Ok(Msg::Transfer {
-                to: wire::address("transaction.messages.transfer.to", &transfer.to)?,
-                amount: transfer.amount,
-            })
-        };
         Ok(Self {
             chain_id: ChainId::new(&pb.chain_id).map_err(|e| DecodeError::field("transaction.chain_id", e))?,
             signer: PublicKey::from_bytes(&pb.signer).map_err(|e| DecodeError::field("transaction.signer", e))?,
@@ -211,9 +221,42 @@ impl Wire for TxBody {
                 }
             },
             fee: pb.fee,
-            messages: pb.messages.into_iter().map(message).collect::<Result<_, DecodeError>>()?,
+            messages: pb.messages.into_iter().map(message).collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn message_pb(message: &Msg) -> pb::msg::Sum {
+    match message {
+        Msg::Transfer { to, amount } => pb::msg::Sum::Transfer(pb::Transfer { to: to.0.to_vec(), amount: *amount }),
+        Msg::NsCreate { ns, owner, quota_keys, quota_bytes } => pb::msg::Sum::NsCreate(pb::NsCreate {
+            ns: ns.clone(),
+            owner: Some(kv::owner_pb(*owner)),
+            quota_keys: *quota_keys,
+            quota_bytes: *quota_bytes,
+        }),
+        Msg::KvWrite { ns, data_epoch, ops } => {
+            pb::msg::Sum::KvWrite(pb::KvWrite { ns: ns.clone(), data_epoch: *data_epoch, ops: kv::ops_pb(ops) })
+        }
+    }
+}
+
+fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
+    Ok(match wire::required("transaction.messages", pb.sum)? {
+        pb::msg::Sum::Transfer(transfer) => Msg::Transfer {
+            to: wire::address("transaction.messages.transfer.to", &transfer.to)?,
+            amount: transfer.amount,
+        },
+        pb::msg::Sum::NsCreate(create) => Msg::NsCreate {
+            ns: create.ns,
+            owner: kv::owner(create.owner)?,
+            quota_keys: create.quota_keys,
+            quota_bytes: create.quota_bytes,
+        },
+        pb::msg::Sum::KvWrite(write) => {
+            Msg::KvWrite { ns: write.ns, data_epoch: write.data_epoch, ops: kv::ops(write.ops)? }
+        }
+    })
 }
 
 impl Wire for Transaction {

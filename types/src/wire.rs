@@ -3,7 +3,7 @@
 use prost::Message;
 use thiserror::Error;
 
-use crate::{Address, BlockId, Hash, Height, PartSetHeader, Round, Time, pb};
+use crate::{Address, BlockId, Hash, Height, PartSetHeader, Round, Time, limits::KV_OPS_MAX, pb};
 
 /// Reason why bytes do not decode to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -33,6 +33,12 @@ pub enum DecodeError {
         field: &'static str,
         /// Description of what is wrong with the field.
         reason: String,
+    },
+    /// A write to a namespace has too many operations; a variant of its own, because clients get a code of its own.
+    #[error("a write of {got} operations, at most {KV_OPS_MAX} are allowed")]
+    TooManyOps {
+        /// Number of operations given.
+        got: usize,
     },
 }
 

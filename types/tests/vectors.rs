@@ -1,4 +1,4 @@
-//! Proves proposer rotation, averages of priorities, sign-bytes and header hashes against `vectors/vectors.json`, which
+//! Proves proposer rotation, averages of priorities, sign-bytes, header hashes and bodies of transactions against `vectors/vectors.json`, which
 //! an independent program made from the specifications (`vectors/generate.py`).
 //!
 //! These tests notice, for example, an average that is rounded toward zero, priorities that are scaled by the floor of
@@ -174,5 +174,41 @@ fn the_order_and_the_hash_of_validators_are_those_of_the_vectors() {
         let expected = list(&case["order"]).iter().map(|entry| (key(&entry[0]), text(&entry[1]).parse().unwrap()));
         assert_eq!(order, expected.collect::<Vec<_>>(), "{case}");
         assert_eq!(set.hash(), hash(&case["hash"]), "{case}");
+    }
+}
+
+#[test]
+fn bodies_of_transactions_are_those_of_the_vectors() {
+    let op = |op: &Value| KvOp {
+        key: bytes(&op["key"]),
+        value: (!op["value"].is_null()).then(|| bytes(&op["value"])),
+        if_height: op["if_height"].as_u64().map(Height),
+    };
+    let message = |message: &Value| match text(&message["kind"]) {
+        "transfer" => {
+            Msg::Transfer { to: Address(bytes(&message["to"]).try_into().unwrap()), amount: number(&message["amount"]) }
+        }
+        "ns_create" => Msg::NsCreate {
+            ns: text(&message["ns"]).into(),
+            owner: if message["owner"] == "shared" { NsOwner::Shared } else { NsOwner::Signer },
+            quota_keys: number(&message["quota_keys"]),
+            quota_bytes: number(&message["quota_bytes"]),
+        },
+        _ => Msg::KvWrite {
+            ns: text(&message["ns"]).into(),
+            data_epoch: number(&message["data_epoch"]),
+            ops: list(&message["ops"]).iter().map(op).collect(),
+        },
+    };
+    for case in vectors("transactions") {
+        let body = TxBody {
+            chain_id: ChainId::new("cairn-test").unwrap(),
+            signer: SecretKey::from_bytes(&[3; 32]).unwrap().public_key(),
+            order: TxOrder::Nonce(number(&case["nonce"])),
+            fee: 2,
+            messages: list(&case["messages"]).iter().map(message).collect(),
+        };
+        assert_eq!(data_encoding::HEXLOWER.encode(&body.encode()), text(&case["body"]));
+        assert_eq!(TxBody::decode(&bytes(&case["body"])), Ok(body));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use app::{Account, App, BlockContext, Outcome, Rules, View, genesis_writes};
 use types::{
-    Address, ChainId, Deadline, Height, Msg, Params, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult,
+    Address, ChainId, Deadline, Height, Msg, Params, Reader, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult,
     VerifiedTx, WriteSet,
 };
 
@@ -68,6 +68,29 @@ pub struct Chain {
     pub rows: Rows,
     /// Time of the next block: without a change, block h has the time of h seconds.
     pub time: Time,
+    /// Height of the last change of each row, deletions included.
+    pub changed: BTreeMap<Vec<u8>, Height>,
+}
+
+/// The rows of a chain, with the heights at which they changed.
+pub struct Tip<'a>(&'a Chain);
+
+impl Reader for Tip<'_> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Reader::get(&self.0.rows, key)
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.0.changed.get(key).copied()
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.rows.scan_from(prefix, from, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        self.0.rows.unreadable(key, reason);
+    }
 }
 
 impl Chain {
@@ -82,7 +105,7 @@ impl Chain {
         let rows: Rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);
-        Self { app, rows, time: Time::from_unix_millis(1000) }
+        Self { app, rows, changed: BTreeMap::new(), time: Time::from_unix_millis(1000) }
     }
 
     pub fn next_height(&self) -> Height {
@@ -98,13 +121,15 @@ impl Chain {
     }
 
     pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {
-        self.app.execute(&self.rows, &self.context(), txs)
+        self.app.execute(&Tip(self), &self.context(), txs)
     }
 
     /// Executes a block, stores its rows and commits it.
     pub fn block(&mut self, txs: &[VerifiedTx]) -> Vec<TxResult> {
         let outcome = self.execute(txs);
         store(&mut self.rows, &outcome.writes);
+        let height = self.next_height();
+        self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         self.time = self.time.saturating_add(Duration::from_secs(1));
         assert_eq!(self.app.app_hash(), outcome.results.app_hash);
@@ -121,7 +146,8 @@ impl Chain {
 
     /// Returns the sum of the balances of all accounts, read from the rows.
     pub fn balances(&self) -> u128 {
-        let accounts = self.rows.values().filter_map(|row| {
+        let rows = self.rows.iter().filter(|(row, _)| row.starts_with(app::area::NEVER_REVERTED));
+        let accounts = rows.filter_map(|(_, row)| {
             let (key, _) = app::tree::rows::split_row(row).unwrap();
             (key[0] == b'a').then(|| Address(key[1..].try_into().unwrap()))
         });

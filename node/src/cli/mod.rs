@@ -7,6 +7,8 @@
 //! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
+//! | `ns.rs`, `kv.rs` | namespaces, and their keys and values |
+//! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -22,10 +24,13 @@
 mod args;
 mod children;
 mod compose;
+mod explain;
 mod home;
 mod keyring;
 mod keys;
+mod kv;
 mod local;
+mod ns;
 mod output;
 mod prepare;
 mod proof;
@@ -94,8 +99,14 @@ enum Command {
     Keys(keys::Keys),
     /// Sign and send transactions, or decode one
     Tx(tx::Tx),
+    /// Create, show and list namespaces of keys and values
+    Ns(ns::Ns),
+    /// Write and read keys of a namespace
+    Kv(kv::Kv),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
+    /// Explain an error code of a transaction or query: when it occurs, and what to do
+    Explain(explain::Explain),
     /// Change the log levels of a running node, until its next start
     LogLevel(local::LogLevel),
     #[cfg(feature = "tools")]
@@ -162,7 +173,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Testnet(args) => args.run(),
         Command::Keys(args) => args.run(&Home::find(given)?),
         Command::Tx(args) => args.run(&Home::find(given)?),
+        Command::Ns(args) => args.run(&Home::find(given)?),
+        Command::Kv(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
+        Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         #[cfg(feature = "tools")]
         Command::Tool(tool) => tool.run(given),

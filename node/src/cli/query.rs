@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use client::{AccountState, Client, ClientError, FieldError, fields};
+use data_encoding::HEXUPPER;
 use node::{clock, exit::Failure};
 use serde_json::{Value, json};
 use types::TxId;
@@ -140,6 +141,33 @@ pub fn validators(client: &Client, height: Option<u64>) -> Result<(u64, Vec<Valu
         }
         page += 1;
     }
+}
+
+/// An answer of the application.
+pub struct Answer {
+    /// The JSON of the answer.
+    pub value: Value,
+    /// Height of the state that was asked.
+    pub height: u64,
+}
+
+/// Asks the application of the node, at a height or at the latest one.
+///
+/// Errors: the node does not respond, the application refuses the query, or its answer is not JSON.
+pub fn state(client: &Client, path: &str, data: &[u8], height: Option<u64>) -> Result<Answer, Failure> {
+    let mut params = json!({ "path": path, "data": HEXUPPER.encode(data) });
+    if let Some(height) = height {
+        params["height"] = json!(height.to_string());
+    }
+    let answer = client.call("abci_query", params)?;
+    let code = fields::number(&answer, "/response/code").unwrap_or(0);
+    if code != 0 {
+        let log = fields::text(&answer, "/response/log").unwrap_or_default();
+        return Err(Failure::refused(format!("the node refuses the query: {log} (code {code})")));
+    }
+    let value = serde_json::from_slice(&fields::bytes(&answer, "/response/value")?)
+        .map_err(|error| Failure::refused(format!("the node's answer to {path} is not JSON: {error}")))?;
+    Ok(Answer { value, height: fields::number(&answer, "/response/height")? })
 }
 
 /// Returns the status of a transaction according to the node.

@@ -6,7 +6,7 @@ use client::fields;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use node::exit::Failure;
 use serde_json::{Value, json};
-use types::{Address, Msg, Time, Transaction, TxOrder, Wire};
+use types::{Address, KvOp, Msg, NsOwner, Time, Transaction, TxOrder, Wire};
 
 use super::{keyring::Keyring, output};
 
@@ -61,8 +61,39 @@ impl Names {
     }
 
     fn message(&self, message: &Msg) -> String {
-        let Msg::Transfer { to, amount } = message;
-        format!("transfer {amount} to {}", self.short(to))
+        match message {
+            Msg::Transfer { to, amount } => format!("transfer {amount} to {}", self.short(to)),
+            Msg::NsCreate { ns, .. } => format!("create namespace {ns}"),
+            Msg::KvWrite { ns, ops, .. } => format!("write {} of {ns}", count(ops.len() as u64, "key")),
+        }
+    }
+
+    /// Returns the lines of a message: what it does, and each operation of a write.
+    fn lines(&self, message: &Msg) -> Vec<String> {
+        match message {
+            Msg::Transfer { to, amount } => vec![format!("transfer {amount} to {}", self.of_address(to))],
+            Msg::NsCreate { ns, owner, quota_keys, quota_bytes } => {
+                let owner = match owner {
+                    NsOwner::Signer => "the signer writes",
+                    NsOwner::Shared => "every account writes",
+                };
+                vec![format!("create namespace {ns}: {owner}, at most {quota_keys} keys and {quota_bytes} bytes")]
+            }
+            Msg::KvWrite { ns, data_epoch, ops } => {
+                let op = |op: &KvOp| {
+                    let what = match &op.value {
+                        Some(value) => format!("  put {} = {}", text(&op.key), text(value)),
+                        None => format!("  del {}", text(&op.key)),
+                    };
+                    match op.if_height {
+                        Some(height) => format!("{what}, if it did not change after height {height}"),
+                        None => what,
+                    }
+                };
+                let title = format!("write to {ns}, data epoch {data_epoch}");
+                std::iter::once(title).chain(ops.iter().map(op)).collect()
+            }
+        }
     }
 
     /// Adds the complete content of a transaction's body to `facts`.
@@ -74,9 +105,8 @@ impl Names {
             TxOrder::Expires(deadline) => facts.add("unordered", format_args!("expires at {deadline}")),
         };
         facts.add("fee", body.fee);
-        for message in &body.messages {
-            let Msg::Transfer { to, amount } = message;
-            facts.add("message", format_args!("transfer {amount} to {}", self.of_address(to)));
+        for line in body.messages.iter().flat_map(|message| self.lines(message)) {
+            facts.add("message", line);
         }
     }
 
@@ -118,10 +148,6 @@ pub fn transaction_json(tx: &Transaction) -> Value {
         TxOrder::Nonce(nonce) => json!({ "nonce": nonce.to_string() }),
         TxOrder::Expires(deadline) => json!({ "expires_ms": deadline.unix_millis().to_string() }),
     };
-    let message = |message: &Msg| {
-        let Msg::Transfer { to, amount } = message;
-        json!({ "transfer": { "to": to.to_string(), "amount": amount.to_string() } })
-    };
     json!({
         "hash": tx.id().to_string(),
         "chain_id": body.chain_id.as_str(),
@@ -129,10 +155,53 @@ pub fn transaction_json(tx: &Transaction) -> Value {
         "signer_pub_key": BASE64.encode(body.signer.bytes()),
         "order": order,
         "fee": body.fee.to_string(),
-        "messages": body.messages.iter().map(message).collect::<Vec<_>>(),
+        "messages": body.messages.iter().map(message_json).collect::<Vec<_>>(),
         "signature": BASE64.encode(&tx.signature().0),
         "signature_valid": tx.clone().verify().is_ok(),
     })
+}
+
+fn message_json(message: &Msg) -> Value {
+    match message {
+        Msg::Transfer { to, amount } => {
+            json!({ "transfer": { "to": to.to_string(), "amount": amount.to_string() } })
+        }
+        Msg::NsCreate { ns, owner, quota_keys, quota_bytes } => json!({ "ns_create": {
+            "ns": ns,
+            "owner": match owner {
+                NsOwner::Signer => "signer",
+                NsOwner::Shared => "shared",
+            },
+            "quota_keys": quota_keys.to_string(),
+            "quota_bytes": quota_bytes.to_string(),
+        } }),
+        Msg::KvWrite { ns, data_epoch, ops } => {
+            let op = |op: &KvOp| {
+                let mut value = json!({ "key": BASE64.encode(&op.key) });
+                if let Some(height) = op.if_height {
+                    value["if_height"] = json!(height.to_string());
+                }
+                match &op.value {
+                    Some(new) => {
+                        value["value"] = json!(BASE64.encode(new));
+                        json!({ "put": value })
+                    }
+                    None => json!({ "del": value }),
+                }
+            };
+            let ops: Vec<Value> = ops.iter().map(op).collect();
+            json!({ "kv_write": { "ns": ns, "data_epoch": data_epoch.to_string(), "ops": ops } })
+        }
+    }
+}
+
+/// Returns bytes for people: as text if they are printable, otherwise `0x` and hexadecimal digits, as commands take
+/// them.
+pub fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.starts_with("0x") && !text.chars().any(char::is_control) => text.to_owned(),
+        _ => format!("0x{}", HEXUPPER_PERMISSIVE.encode(bytes)),
+    }
 }
 
 /// Returns how long before `now` the time was, in seconds, minutes, hours or days; "never" for the Unix epoch.

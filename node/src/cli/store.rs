@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use app::{App, tree::rows};
+use app::App;
 use clap::Args;
 use files::{Access, Existing, load_genesis};
 use node::{
@@ -144,8 +144,8 @@ fn verify_trees<K: Kv>(store: &Store<K>, report: &mut Report) {
     }
 }
 
-/// Returns what is wrong with the state's tree at the height of `reader`, or `None`: its root must be `expected`, and
-/// each row must be stored under its own key.
+/// Returns what is wrong with the state at the height of `reader`, or `None`: the hash of its trees must be `expected`,
+/// and each row must be stored and listed under its own key.
 fn check_root<K: Kv>(
     store: &Store<K>,
     reader: &StateReader<'_, K>,
@@ -157,14 +157,8 @@ fn check_root<K: Kv>(
         let reason = format!("the hash of the state is {}, but the chain agreed on {expected}", app.app_hash());
         return Ok(Some(reason));
     }
-    let mut misplaced = None;
-    reader.try_scan(app::state::NEVER_REVERTED, &mut |row_key, row| {
-        let path = rows::split_row(row).map(|(key, _)| rows::path_of(key));
-        if path.is_none_or(|path| row_key != rows::row_key(app::state::NEVER_REVERTED, &path)) {
-            misplaced = Some(format!("the row of key {} holds another key", data_encoding::HEXLOWER.encode(row_key)));
-        }
-        misplaced.is_none()
-    })?;
+    let misplaced = app::misplaced_row(reader);
+    reader.check()?;
     Ok(misplaced)
 }
 

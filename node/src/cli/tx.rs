@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use client::{Chain, Client, ClientError, fields};
+use client::{Chain, ChainParams, Client, ClientError, fields};
 use node::{clock, config::duration_text, exit::Failure};
 use serde_json::json;
 use types::{Address, ChainId, Deadline, Msg, Time, Transaction, TxBody, TxId, TxOrder, Wire};
@@ -81,6 +81,29 @@ struct Send {
     /// Amount to transfer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     amount: u64,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+impl Tx {
+    /// Runs the subcommand with the keyring and the node of the home.
+    ///
+    /// Errors: a key or an input is invalid, the node does not respond or refuses the transaction, or the transaction
+    /// fails or is not committed within `--timeout`.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        match self.command {
+            Command::Send(Send { from, to, amount, sending }) => {
+                let to = Keyring::of(home).address_of(&to)?;
+                sending.send(home, &sending.client(home)?, &from, &[Msg::Transfer { to, amount }])
+            }
+            Command::Decode { bytes, json } => decode(home, &bytes, json),
+        }
+    }
+}
+
+/// How a command signs its transaction, sends it, and waits for it.
+#[derive(Debug, Args)]
+pub struct Sending {
     /// Fee for the transaction [default: the chain's minimum fee]
     #[arg(long, value_name = "N")]
     fee: Option<u64>,
@@ -133,42 +156,42 @@ fn expires(text: &str) -> Result<Expires, String> {
     }
 }
 
-impl Tx {
-    /// Runs the subcommand with the keyring and the node of the home.
+impl Sending {
+    /// Returns a client of the node that receives the transaction.
     ///
-    /// Errors: a key or an input is invalid, the node does not respond or refuses the transaction, or the transaction
-    /// fails or is not committed within `--timeout`.
-    pub fn run(self, home: &Home) -> Result<(), Failure> {
-        match self.command {
-            Command::Send(send) => send.run(home),
-            Command::Decode { bytes, json } => decode(home, &bytes, json),
-        }
+    /// Errors: the address of the node is invalid.
+    pub fn client(&self, home: &Home) -> Result<Client, Failure> {
+        self.node.client(home)
     }
-}
 
-impl Send {
-    fn run(self, home: &Home) -> Result<(), Failure> {
+    /// Signs a transaction with these messages, sends it to the node of `client`, waits for it if it was asked to, and
+    /// prints the result.
+    ///
+    /// Errors: the key is unknown, the node does not respond or refuses the transaction, or the transaction fails or is
+    /// not committed within `--timeout`.
+    pub fn send(&self, home: &Home, client: &Client, from: &KeyName, messages: &[Msg]) -> Result<(), Failure> {
         let keyring = Keyring::of(home);
-        let account = keyring.get(&self.from)?;
-        let to = keyring.address_of(&self.to)?;
-        let client = self.node.client(home)?;
+        let account = keyring.get(from)?;
         let chain = client.chain()?;
         let chain_id = self.chain_of(&chain)?;
-        let fee = match self.fee {
-            Some(fee) => fee,
-            None => client.params()?.fee_min,
-        };
-        let body = |order| TxBody {
+        let body = |order, fee| TxBody {
             chain_id: chain_id.clone(),
             signer: account.secret.public_key(),
             order,
             fee,
-            messages: vec![Msg::Transfer { to, amount: self.amount }],
+            messages: messages.to_vec(),
+        };
+        let params = match self.fee {
+            Some(_) => None,
+            None => Some(client.params()?),
         };
         let mut tries = 1;
         let (id, order) = loop {
-            let order = self.order(&client, &chain, &account.address())?;
-            match submit(&client, &body(order).sign(&account.secret))? {
+            let order = self.order(client, &chain, &account.address())?;
+            let largest =
+                |params: &ChainParams| params.fee_of(body(order, u64::MAX).sign(&account.secret).bytes().len());
+            let fee = self.fee.or_else(|| params.as_ref().map(largest)).unwrap_or_default();
+            match submit(client, &body(order, fee).sign(&account.secret))? {
                 Submitted::Accepted(id) => break (id, order),
                 Submitted::Refused { code, .. } if self.takes_next_nonce(code) && tries < TRIES_MAX => tries += 1,
                 Submitted::Refused { code, log } => {
@@ -188,7 +211,7 @@ impl Send {
         if !self.json {
             output::line(id);
         }
-        let status = wait(&client, &id, order, self.timeout)?;
+        let status = wait(client, &id, order, self.timeout)?;
         self.report(&id, &status, &Names::of(&keyring))
     }
 

@@ -207,7 +207,7 @@ mod tests {
             ("[p2p]\npersistent_peers = \"x@y\"", "p2p.persistent_peers", "id@host:port"),
             ("[p2p]\nprivate_peer_ids = \"x\"", "p2p.private_peer_ids", "40 hex"),
             ("[p2p]\nexternal_address = \"host\"", "p2p.external_address", "host:port"),
-            ("[mempool]\nmax_tx_bytes = 100000", "mempool.max_tx_bytes", "1 to 65536"),
+            ("[mempool]\nmax_tx_bytes = 300000", "mempool.max_tx_bytes", "1 to 229376"),
             ("[consensus]\ngossip_interval = \"1h\"", "consensus.gossip_interval", "10ms to 1m"),
             ("[instrumentation]\nnamespace = \"a b\"", "instrumentation.namespace", "letters"),
         ] {

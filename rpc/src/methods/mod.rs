@@ -10,6 +10,7 @@ mod blocks;
 mod describe;
 mod evidence;
 mod method;
+mod namespaces;
 mod node;
 mod old_prover;
 mod search;

@@ -27,10 +27,12 @@ impl OldProver {
             return Ok(app.clone());
         }
         let mut rows = 0;
-        reader.scan(app::state::NEVER_REVERTED, &mut |_, _| {
-            rows += 1;
-            rows <= OLD_ROWS_MAX
-        });
+        for prefix in [app::area::NEVER_REVERTED, app::area::REVERTIBLE] {
+            reader.scan(prefix, &mut |_, _| {
+                rows += 1;
+                rows <= OLD_ROWS_MAX
+            });
+        }
         reader.check()?;
         if rows > OLD_ROWS_MAX {
             return Err(Error::refused(format_args!(

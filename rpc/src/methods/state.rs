@@ -4,7 +4,10 @@ use app::{Answer as AppAnswer, CODESPACE, PROOF_OP_TYPE, ProofOp, Refusal, State
 use serde_json::{Value, json};
 use types::Address;
 
-use super::shared::{Outcome, Server};
+use super::{
+    namespaces,
+    shared::{Outcome, Server},
+};
 use crate::{args::Args, error::Error, json};
 
 /// Sends a query to the application. Its refusals are answers, with their code.
@@ -78,6 +81,13 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
             json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() })
         }
         AppAnswer::Store { value, .. } => return value.clone(),
+        AppAnswer::Namespace { name, namespace, root, is_root: false } => {
+            namespaces::shown(name, namespace, Some(root))
+        }
+        AppAnswer::Namespace { name, namespace, root, is_root: true } => namespaces::root(name, namespace, root),
+        AppAnswer::Namespaces { list, next } => namespaces::list(list, next.as_ref()),
+        AppAnswer::Value { key, value } => namespaces::row(key, value.as_deref()),
+        AppAnswer::Range { rows, next } => namespaces::range(rows, next.as_deref()),
     };
     Some(json.to_string().into_bytes())
 }

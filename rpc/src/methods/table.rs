@@ -114,10 +114,21 @@ pub const METHODS: &[Method] = &[
         "abci_query",
         "Sends a query to the application; with `prove`, the answer has a proof under the app hash of the next header.",
         &[
-            Param::optional("path", Text, "the empty path", "Path of the query: `/account`, `/params`, `/supply` or `/store`.")
-                .like("\"/account\""),
-            Param::optional("data", Hex, "no bytes", "For `/account` an address, for `/store` a raw key of at most 1024 bytes.")
-                .like("0x$ADDRESS"),
+            Param::optional(
+                "path",
+                Text,
+                "the empty path",
+                "Path of the query: `/account`, `/params`, `/supply`, `/store`, or one of \
+                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`.",
+            )
+            .like("\"/account\""),
+            Param::optional(
+                "data",
+                Hex,
+                "no bytes",
+                "For `/account` an address, for `/store` a raw key of at most 1024 bytes, for `/kv/get` and `/kv/range` a key.",
+            )
+            .like("0x$ADDRESS"),
             Param::optional("height", Number, LATEST, "Height of the state; 0 is the latest."),
             Param::flag("prove", "Return a proof too; only for `/store`."),
         ],

@@ -17,6 +17,8 @@ on_both!(
     every_kept_height_reads_as_it_was_when_committed,
     a_scan_at_a_height_stops_on_request,
     a_scan_passes_over_many_versions,
+    a_scan_begins_at_a_key,
+    the_last_change_of_a_row_is_known_at_every_height,
     a_reader_sees_one_height_while_others_are_committed,
     readers_on_other_threads_see_whole_heights,
     a_held_reader_keeps_its_height_through_a_prune,
@@ -115,6 +117,36 @@ fn a_scan_at_a_height_stops_on_request<R: Rig>() {
         });
         assert_eq!(seen, 1);
     }
+}
+
+fn a_scan_begins_at_a_key<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"p", Some(b"1")), (b"q", Some(b"1")), (b"r", Some(b"1"))]));
+    chain.commit(&store, writes([(b"q", None), (b"s", Some(b"2"))]));
+    for (height, from, expected) in [(0, b"q", "qr"), (1, b"q", "rs"), (1, b"s", "s"), (1, b"t", "")] {
+        let mut seen = String::new();
+        store.reader_at(Height(height)).unwrap().scan_from(b"", from, &mut |key, _| {
+            seen.push(char::from(key[0]));
+            true
+        });
+        assert_eq!(seen, expected, "height {height}");
+    }
+}
+
+fn the_last_change_of_a_row_is_known_at_every_height<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"0")), (b"b", Some(b"0"))]));
+    for value in [Some(&b"1"[..]), None, Some(b"2")] {
+        chain.commit(&store, writes([(b"a", value)]));
+        chain.commit(&store, writes([(b"c", Some(b"0"))]));
+    }
+    let at = |height: u64, key: &[u8]| store.reader_at(Height(height)).unwrap().changed_at(key).map(|height| height.0);
+    for (height, changed) in [(0, 0), (1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5)] {
+        assert_eq!(at(height, b"a"), Some(changed), "height {height}");
+    }
+    assert_eq!((at(6, b"b"), at(6, b"none"), at(1, b"c")), (Some(0), None, None));
 }
 
 fn a_reader_sees_one_height_while_others_are_committed<R: Rig>() {

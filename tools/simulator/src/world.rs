@@ -453,7 +453,8 @@ impl World {
             let alive = self.nodes[node].alive.as_ref().expect("it is up");
             let now = self.nodes[node].clock(self.epoch, self.now);
             let nonce = |address: &types::Address| alive.account(address).nonce;
-            let bytes = self.clients.transaction(&mut self.random, now, nonce);
+            let tip = self.nodes[node].tip();
+            let bytes = self.clients.transaction(&mut self.random, now, tip, nonce);
             self.submit(node, &bytes);
         }
         if let Some(interval) = self.setup.tx_interval {

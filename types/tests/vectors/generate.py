@@ -8,6 +8,7 @@ It needs Python 3.9 or later and nothing besides its standard library. It is wri
                       -(T + T/8); int64, ties to the lower address
   canonical bytes     CometBFT, "Data Structures", CanonicalVote and CanonicalProposal, in protobuf, length-delimited
   hashes              RFC 6962 Merkle trees over SHA-256; header fields and SimpleValidator in protobuf
+  transactions        Cairn, docs/transactions.md and docs/namespaces.md, in protobuf
   keys, signatures    RFC 8032, Ed25519; an address is the first 20 bytes of the SHA-256 of the public key
 
 Before it writes anything, it checks itself against values that others published (`check_known_answers`), and it proves
@@ -456,6 +457,63 @@ def validator_sets():
 
 # ---- checks of this program itself ----------------------------------------------------------------------------------
 
+# ---- bodies of transactions -----------------------------------------------------------------------------------------
+
+# The public key of the secret key of 32 bytes 03 on secp256k1, as docs/transactions.md has it.
+SIGNER = bytes.fromhex("02531fe6068134503d2723133227c867ac8fa6c83c537e9a44c3c5bdbdcb1fe337")
+
+
+def field_present(tag, number):
+    """A member of a oneof, or an optional field: it is written even if it is 0."""
+    return varint(tag << 3) + varint(number)
+
+
+def encode_op(op):
+    condition = lambda tag: b"" if op["if_height"] is None else field_present(tag, op["if_height"])
+    key = field_bytes(1, bytes.fromhex(op["key"]))
+    if op["value"] is None:
+        return field_message(2, key + condition(2))
+    return field_message(1, key + field_bytes(2, bytes.fromhex(op["value"])) + condition(3))
+
+
+def encode_message(message):
+    kind = message["kind"]
+    if kind == "transfer":
+        return field_message(1, field_bytes(1, bytes.fromhex(message["to"])) + field_int(2, message["amount"]))
+    name = field_bytes(1, message["ns"].encode())
+    if kind == "ns_create":
+        owner = field_message({"signer": 2, "shared": 3}[message["owner"]], b"")
+        return field_message(2, name + owner + field_int(4, message["quota_keys"]) + field_int(5, message["quota_bytes"]))
+    ops = b"".join(field_message(3, encode_op(op)) for op in message["ops"])
+    return field_message(3, name + field_int(2, message["data_epoch"]) + ops)
+
+
+def transactions():
+    numbers = Numbers("transactions")
+    choice = lambda *options: options[numbers.below(len(options))]
+    hexed = lambda bound: (numbers.bytes(32) * 8)[:numbers.below(bound)].hex()
+
+    def op():
+        return {"key": hexed(5), "if_height": choice(None, 0, 7, 2**40), "value": choice(None, "", hexed(200))}
+
+    def message():
+        ns = choice("a", "shared/policy", "g/fleet-7/board", "not a name")
+        return choice(
+            {"kind": "transfer", "to": numbers.bytes(20).hex(), "amount": numbers.below(2**40)},
+            {"kind": "ns_create", "ns": ns, "owner": choice("signer", "shared"),
+             "quota_keys": numbers.below(2**20), "quota_bytes": choice(0, numbers.below(2**40))},
+            {"kind": "kv_write", "ns": ns, "data_epoch": choice(0, 1, 300),
+             "ops": [op() for _ in range(1 + numbers.below(4))]})
+
+    made = []
+    for nonce in range(24):
+        messages = [message() for _ in range(1 + numbers.below(3))]
+        body = field_bytes(1, b"cairn-test") + field_bytes(2, SIGNER) + field_present(3, nonce)
+        body += field_int(5, 2) + b"".join(field_message(6, encode_message(each)) for each in messages)
+        made.append({"nonce": nonce, "messages": messages, "body": body.hex()})
+    return made
+
+
 def check_known_answers():
     # RFC 8032, section 7.1, tests 1 and 2.
     for secret, public, message, signature in [
@@ -525,6 +583,7 @@ def main():
         "sign_bytes": sign_bytes(),
         "headers": headers(),
         "validator_sets": validator_sets(),
+        "transactions": transactions(),
     }
     lines = [f"{json.dumps(name)}: " + (json.dumps(value) if isinstance(value, str) else
              "[\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in value) + "\n]")

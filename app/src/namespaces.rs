@@ -1,0 +1,155 @@
+//! The trees of all namespaces, and the map of their roots.
+//!
+//! Each namespace has a history-independent tree over its rows. The map from names to roots is such a tree too; its
+//! rows are in memory only, because they follow from the others. Its root is `root_R`.
+//!
+//! Memory: the trees of the namespaces that have keys, as [`Tree::memory_bytes`] says, and about 500 bytes per
+//! namespace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::{Hash, NsName, Reader, WriteSet};
+
+use crate::{
+    area::{Area, NAMES, REVERTIBLE, name_row},
+    tree::{
+        EMPTY_ROOT, Part, Tree, Update,
+        rows::{path_of, row_key, row_value},
+    },
+};
+
+/// Prefix of the rows of the map of roots, which are in no store.
+const MAP: &[u8] = b"";
+
+/// The namespaces of the committed state.
+pub(crate) struct Namespaces {
+    names: BTreeMap<u32, NsName>,
+    /// Trees of the namespaces that have keys.
+    trees: BTreeMap<u32, Tree>,
+    /// The rows of the map of roots, and the tree over them.
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    map: Tree,
+}
+
+/// The effect of a block on the namespaces.
+#[derive(Clone, Debug)]
+pub(crate) struct NamespacesUpdate {
+    created: Vec<(u32, NsName)>,
+    trees: Vec<(u32, Update)>,
+    rows: WriteSet,
+    map: Update,
+}
+
+impl NamespacesUpdate {
+    /// Returns `root_R` after the block.
+    pub fn root(&self) -> Hash {
+        self.map.root()
+    }
+
+    /// Returns the rows that list the names of new namespaces.
+    pub fn name_rows(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+        self.created.iter().map(|(number, name)| (name_row(name), Some(number.to_be_bytes().to_vec())))
+    }
+}
+
+impl Namespaces {
+    /// Creates the trees over the rows of `reader`. Cost: one scan of the namespaces.
+    pub fn open<R: Reader + ?Sized>(reader: &R) -> Self {
+        let mut names = BTreeMap::new();
+        reader.scan(NAMES, &mut |key, value| {
+            let name = std::str::from_utf8(&key[NAMES.len()..]).ok().and_then(|text| NsName::new(text).ok());
+            let number = value.try_into().map(u32::from_be_bytes);
+            let is_read = match (name, number) {
+                (Some(name), Ok(number)) => names.insert(number, name).is_none(),
+                _ => false,
+            };
+            if !is_read {
+                reader.unreadable(key, "it does not list a namespace");
+            }
+            is_read
+        });
+        let (mut trees, mut rows) = (BTreeMap::new(), BTreeMap::new());
+        for (number, name) in &names {
+            let tree = Tree::open(&Area::Namespace(*number).prefix(), reader);
+            let (key, row) = map_row(name, tree.root());
+            rows.insert(key, row);
+            if tree.root() != EMPTY_ROOT {
+                trees.insert(*number, tree);
+            }
+        }
+        let map = Tree::open(MAP, &rows);
+        Self { names, trees, rows, map }
+    }
+
+    /// Returns `root_R` of the committed state.
+    pub fn root(&self) -> Hash {
+        self.map.root()
+    }
+
+    /// Computes the effect of the writes of a block that creates these namespaces. It also returns the namespaces whose
+    /// root changes, in the order of their numbers, with the new root.
+    ///
+    /// Cost: that of the trees' updates, and one update of the map.
+    pub fn update<R: Reader + ?Sized>(
+        &self,
+        before: &R,
+        writes: &WriteSet,
+        created: Vec<(u32, NsName)>,
+    ) -> (NamespacesUpdate, Vec<(NsName, Hash)>) {
+        let (mut trees, mut changed, mut rows) = (Vec::new(), Vec::new(), WriteSet::default());
+        rows.0.extend(created.iter().map(|(_, name)| map_row(name, EMPTY_ROOT)).map(|(key, row)| (key, Some(row))));
+        for number in numbers_in(writes) {
+            let update = match self.trees.get(&number) {
+                Some(tree) => tree.update(before, writes),
+                None => Tree::new(&Area::Namespace(number).prefix()).update(before, writes),
+            };
+            let new = || created.iter().find(|(created, _)| *created == number).map(|(_, name)| name);
+            let name =
+                self.names.get(&number).or_else(new).expect("only a namespace that exists is written to").clone();
+            let (key, row) = map_row(&name, update.root());
+            rows.0.insert(key, Some(row));
+            changed.push((name, update.root()));
+            trees.push((number, update));
+        }
+        let map = self.map.update(&self.rows, &rows);
+        (NamespacesUpdate { created, trees, rows, map }, changed)
+    }
+
+    /// Applies an update. Call it together with storing the rows.
+    pub fn apply(&mut self, update: NamespacesUpdate) {
+        self.names.extend(update.created);
+        for (number, update) in update.trees {
+            let tree = self.trees.entry(number).or_insert_with(|| Tree::new(&Area::Namespace(number).prefix()));
+            tree.apply(update);
+            if tree.root() == EMPTY_ROOT {
+                self.trees.remove(&number);
+            }
+        }
+        self.map.apply(update.map);
+        self.rows.extend(update.rows.0.into_iter().filter_map(|(key, row)| Some((key, row?))));
+    }
+
+    /// Returns one part of each tree of a namespace with keys, as [`Tree::part`].
+    pub fn parts(&self, first: u8) -> impl Iterator<Item = Part> {
+        self.trees.values().map(move |tree| tree.part(first))
+    }
+
+    /// Returns the bytes of memory of the trees and the map, without the overhead of the allocator.
+    pub fn memory_bytes(&self) -> usize {
+        let trees: usize = self.trees.values().map(Tree::memory_bytes).sum();
+        let rows: usize = self.rows.iter().map(|(key, row)| key.len() + row.len()).sum();
+        trees + rows + self.map.memory_bytes() + self.names.values().map(|name| name.len()).sum::<usize>()
+    }
+}
+
+fn map_row(name: &NsName, root: Hash) -> (Vec<u8>, Vec<u8>) {
+    let key = name.as_bytes();
+    (row_key(MAP, &path_of(key)), row_value(key, &root.0))
+}
+
+/// Returns the numbers of the namespaces that have rows in `writes`.
+fn numbers_in(writes: &WriteSet) -> BTreeSet<u32> {
+    let rows = writes.0.range(REVERTIBLE.to_vec()..).take_while(|(key, _)| key.starts_with(REVERTIBLE));
+    let area = |(key, _): (&Vec<u8>, _)| Area::of_row(key).map(|(area, _)| area);
+    rows.filter_map(area).filter_map(Area::number).collect()
+}

@@ -1,0 +1,226 @@
+//! `cairn kv` writes and reads keys of a namespace.
+
+use std::{fs, io::Read, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use client::fields;
+use data_encoding::HEXUPPER_PERMISSIVE;
+use node::exit::Failure;
+use serde_json::{Value, json};
+use types::{Height, KvOp, Msg, NsName, limits::KV_VALUE_BYTES_MAX};
+
+use super::{
+    home::Home,
+    keyring::KeyName,
+    ns::{self, Reading},
+    output,
+    query::Answer,
+    show,
+    tx::Sending,
+};
+
+const HELP: &str = "\
+Examples:
+  cairn kv put shared/policy rules \"ask first\" --from alice
+  cairn kv put shared/policy logo --file logo.png --from alice
+  cairn kv get shared/policy rules                    cairn kv get shared/policy rules --height 7
+  cairn kv put shared/policy rules \"never\" --if-height 12 --from alice
+  cairn kv del shared/policy rules --from alice
+  cairn kv range shared/policy --start r --limit 20 --json
+
+A key or value that begins with 0x is taken as hexadecimal digits. --if-height is the height at which
+you read the key: the write fails with E_CAS if the key changed after it. With 0 the key must be absent.";
+
+/// Write and read keys of a namespace
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Kv {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set the value of a key
+    Put {
+        #[command(flatten)]
+        place: Place,
+        /// New value
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        value: Option<String>,
+        /// Read the value from this file; `-` reads it from standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Print the value of a key
+    Get {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Delete a key
+    Del {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Print keys and values in the order of the keys
+    Range {
+        /// Name of the namespace
+        ns: NsName,
+        /// First key [default: the first of the namespace]
+        #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+        start: String,
+        /// Maximum number of keys
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100))]
+        limit: u64,
+        #[command(flatten)]
+        reading: Reading,
+    },
+}
+
+/// A key of a namespace.
+#[derive(Debug, Args)]
+struct Place {
+    /// Name of the namespace
+    ns: NsName,
+    /// The key
+    key: String,
+}
+
+/// How a write is made.
+#[derive(Debug, Args)]
+struct Writing {
+    /// Name of the key that signs and pays
+    #[arg(long, value_name = "NAME")]
+    from: KeyName,
+    /// Write only if the key did not change after this height; 0: only if it is absent
+    #[arg(long, value_name = "HEIGHT")]
+    if_height: Option<u64>,
+    /// Data epoch of the namespace that the write is for [default: the current one]
+    #[arg(long, value_name = "N")]
+    epoch: Option<u64>,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+impl Kv {
+    /// Runs the subcommand with the keyring and the node of the home.
+    ///
+    /// Errors: an input is invalid, the node does not respond or refuses, a key that is read has no value, or a
+    /// transaction fails or is not committed within `--timeout`.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        match self.command {
+            Command::Put { place, value, file, writing } => {
+                let value = match (value, file) {
+                    (Some(text), _) => bytes(&text)?,
+                    (None, Some(file)) => read(&file)?,
+                    (None, None) => return Err(Failure::refused("a value or --file is needed")),
+                };
+                writing.write(home, &place, Some(value))
+            }
+            Command::Del { place, writing } => writing.write(home, &place, None),
+            Command::Get { place, reading } => get(home, &place, &reading),
+            Command::Range { ns, start, limit, reading } => range(home, &ns, &bytes(&start)?, limit, &reading),
+        }
+    }
+}
+
+/// Returns the bytes that an argument stands for.
+fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+    let Some(digits) = text.strip_prefix("0x") else { return Ok(text.into()) };
+    let decoded = HEXUPPER_PERMISSIVE.decode(digits.as_bytes());
+    decoded.map_err(|_| {
+        Failure::refused(format!("{text:?} begins with 0x and is not hexadecimal: use an even number of digits"))
+    })
+}
+
+/// Reads a value from a file, up to one byte more than is allowed.
+fn read(file: &PathBuf) -> Result<Vec<u8>, Failure> {
+    let failure = |error: std::io::Error| Failure::file("read", file, &error);
+    let mut value = Vec::new();
+    let max = KV_VALUE_BYTES_MAX as u64 + 1;
+    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(fs::File::open(file).map_err(failure)?),
+    };
+    source.take(max).read_to_end(&mut value).map_err(failure)?;
+    if value.len() > KV_VALUE_BYTES_MAX {
+        return Err(Failure::refused(format!(
+            "{} has more than {KV_VALUE_BYTES_MAX} bytes, which a value may have: split it",
+            file.display()
+        )));
+    }
+    Ok(value)
+}
+
+impl Writing {
+    fn write(&self, home: &Home, place: &Place, value: Option<Vec<u8>>) -> Result<(), Failure> {
+        let op = KvOp { key: bytes(&place.key)?, value, if_height: self.if_height.map(Height) };
+        let client = self.sending.client(home)?;
+        let data_epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => ns::data_epoch(&client, &place.ns)?,
+        };
+        let message = Msg::KvWrite { ns: place.ns.to_string(), data_epoch, ops: vec![op] };
+        self.sending.send(home, &client, &self.from, &[message])
+    }
+}
+
+fn get(home: &Home, place: &Place, reading: &Reading) -> Result<(), Failure> {
+    let Answer { mut value, height } = reading.ask(home, &format!("/kv/get/{}", place.ns), &bytes(&place.key)?)?;
+    if reading.json {
+        value["ns"] = json!(place.ns.as_str());
+        value["height"] = json!(height.to_string());
+        output::json(&value);
+        return Ok(());
+    }
+    if value.get("value").is_none_or(Value::is_null) {
+        return Err(Failure::refused(format!("{} has no key {} at height {height}", place.ns, place.key)));
+    }
+    output::line(show::text(&fields::bytes(&value, "/value")?));
+    Ok(())
+}
+
+fn range(home: &Home, ns: &NsName, start: &[u8], limit: u64, reading: &Reading) -> Result<(), Failure> {
+    let Answer { mut value, height } = reading.ask(home, &format!("/kv/range/{ns}?limit={limit}"), start)?;
+    if reading.json {
+        value["ns"] = json!(ns.as_str());
+        value["height"] = json!(height.to_string());
+        output::json(&value);
+        return Ok(());
+    }
+    let mut rows = vec![["key", "value"].map(str::to_owned).to_vec()];
+    for row in fields::list(&value, "/rows")? {
+        rows.push(
+            ["/key", "/value"]
+                .map(|field| fields::bytes(row, field))
+                .into_iter()
+                .map(|bytes| Ok(show::text(&bytes?)))
+                .collect::<Result<_, Failure>>()?,
+        );
+    }
+    output::table(&rows, &[]).iter().for_each(output::line);
+    if value.get("next").is_some_and(|next| !next.is_null()) {
+        let next = show::text(&fields::bytes(&value, "/next")?);
+        output::note(format_args!("there are more keys: continue with --start {next:?} --height {height}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_text_or_hexadecimal() {
+        assert_eq!(bytes("a b").unwrap(), b"a b");
+        assert_eq!(bytes("0x00fF").unwrap(), [0, 255]);
+        assert!(bytes("0x0").unwrap_err().to_string().contains("even number"));
+        assert_eq!(bytes(&show::text(b"0x00")).unwrap(), b"0x00", "what is shown can be given back");
+    }
+}

@@ -1,0 +1,221 @@
+//! Proves with a real process that namespaces are created, written and read through RPC and command line, at any kept
+//! height, and that each refusal reaches the client with its code.
+
+mod processes;
+mod program;
+
+use std::{process::Command, time::Duration};
+
+use data_encoding::BASE64;
+use genesis::sender_key;
+use processes::{Homes, Validator};
+use serde_json::{Value, json};
+use types::{ChainId, Height, KvOp, Msg, NsOwner, TxBody, TxOrder, Wire};
+
+/// The chain of these tests, and the accounts of its senders.
+struct Test {
+    homes: Homes,
+    node: Validator,
+    nonces: [u64; 2],
+}
+
+impl Test {
+    /// Starts a node of a chain that keeps this number of heights.
+    fn new(retain_blocks: u64) -> Self {
+        let homes = Homes::with(1, Duration::from_millis(50), |options| {
+            options.senders = 2;
+            options.sender_balance = 100_000;
+            options.params.retain_blocks = retain_blocks;
+        });
+        let mut node = homes.start(0);
+        node.wait_for_height(1);
+        Self { homes, node, nonces: [0; 2] }
+    }
+
+    fn rpc(&self, method: &str, params: Value) -> Value {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        ureq::post(&self.node.rpc).send_json(call).unwrap().body_mut().read_json().unwrap()
+    }
+
+    fn signed(&self, sender: usize, messages: Vec<Msg>) -> String {
+        let chain_id = ChainId::new("processes").unwrap();
+        let key = sender_key(&chain_id, sender as u32);
+        let order = TxOrder::Nonce(self.nonces[sender]);
+        let body = TxBody { chain_id, signer: key.public_key(), order, fee: 500, messages };
+        BASE64.encode(&body.sign(&key).encode())
+    }
+
+    /// Sends a transaction; returns code, log and height of its result, or of the refusal.
+    fn send(&mut self, sender: usize, messages: Vec<Msg>) -> (u64, String, u64) {
+        let answer = self.rpc("broadcast_tx_commit", json!({ "tx": self.signed(sender, messages) }));
+        let refused = &answer["result"]["check_tx"];
+        if refused["code"] != 0 {
+            return (refused["code"].as_u64().unwrap(), refused["log"].as_str().unwrap().to_owned(), 0);
+        }
+        self.nonces[sender] += 1;
+        let result = &answer["result"]["tx_result"];
+        let height = answer["result"]["height"].as_str().unwrap().parse().unwrap();
+        (result["code"].as_u64().unwrap(), result["log"].as_str().unwrap().to_owned(), height)
+    }
+
+    fn ok(&mut self, message: Msg) -> u64 {
+        let (code, log, height) = self.send(0, vec![message]);
+        assert_eq!(code, 0, "{log}");
+        height
+    }
+
+    /// Asks the application; returns its value, or code and log.
+    fn query(&self, path: &str, data: &str, height: Option<u64>) -> Value {
+        let data = data_encoding::HEXUPPER.encode(data.as_bytes());
+        let params = json!({ "path": path, "data": data, "height": height.map(|height| height.to_string()) });
+        let answer = self.rpc("abci_query", params);
+        if let Some(error) = answer.get("error") {
+            return error.clone();
+        }
+        let response = &answer["result"]["response"];
+        match response["value"].as_str() {
+            Some(value) => serde_json::from_slice(&BASE64.decode(value.as_bytes()).unwrap()).unwrap(),
+            None => response.clone(),
+        }
+    }
+
+    fn value(&self, key: &str, height: Option<u64>) -> Option<String> {
+        let value = self.query("/kv/get/shared/policy", key, height)["value"].as_str().map(str::to_owned)?;
+        Some(String::from_utf8(BASE64.decode(value.as_bytes()).unwrap()).unwrap())
+    }
+
+    /// Runs a command at this node; returns whether it succeeded, standard output and standard error.
+    fn cairn(&self, args: &[&str]) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        let output =
+            command.args(args).env("CAIRN_NODE", &self.node.rpc).env("CAIRN_HOME", self.homes.home(0)).output();
+        let output = output.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+
+    #[track_caller]
+    fn succeeds(&self, args: &[&str]) -> String {
+        let (is_ok, out, err) = self.cairn(args);
+        assert!(is_ok, "{args:?}: {out}{err}");
+        out
+    }
+}
+
+fn create(ns: &str, owner: NsOwner) -> Msg {
+    Msg::NsCreate { ns: ns.into(), owner, quota_keys: 3, quota_bytes: 200_000 }
+}
+
+fn put(key: &str, value: &str, if_height: Option<u64>) -> KvOp {
+    KvOp { key: key.into(), value: Some(value.into()), if_height: if_height.map(Height) }
+}
+
+fn write(ns: &str, ops: Vec<KvOp>) -> Msg {
+    Msg::KvWrite { ns: ns.into(), data_epoch: 1, ops }
+}
+
+#[test]
+fn a_namespace_is_read_at_heights_and_each_refusal_reaches_the_client() {
+    let mut test = Test::new(100_000);
+    test.ok(create("shared/policy", NsOwner::Shared));
+    let first = test.ok(write("shared/policy", vec![put("rules", "ask first", None)]));
+    let second =
+        test.ok(write("shared/policy", vec![put("rules", "never", Some(first)), put("x", &"v".repeat(65_536), None)]));
+    assert_eq!(test.value("rules", None).as_deref(), Some("never"));
+    assert_eq!(test.value("rules", Some(first)).as_deref(), Some("ask first"));
+    assert_eq!(test.value("rules", Some(first - 1)), None);
+    let shown = test.query("/kv/ns/shared/policy", "", None);
+    assert_eq!(
+        (&shown["keys"], &shown["bytes"], &shown["owner"]["type"]),
+        (&"2".into(), &"65547".into(), &"shared".into())
+    );
+    assert_eq!(test.query("/kv/root/shared/policy", "", Some(second))["root"], shown["root"]);
+    assert_ne!(test.query("/kv/root/shared/policy", "", Some(first))["root"], shown["root"]);
+    let found = test.rpc("tx_search", json!({ "query": "kv.write.ns = 'shared/policy'" }));
+    assert_eq!(found["result"]["total_count"], "2", "{found}");
+
+    test.ok(create("mine", NsOwner::Signer));
+    let of = |data_epoch| Msg::KvWrite { ns: "mine".into(), data_epoch, ops: vec![put("k", "1", None)] };
+    let long = "v".repeat(65_537);
+    let many = (0..4).map(|key| put(&key.to_string(), "", None)).collect();
+    for (sender, message, code, name) in [
+        (0, create("mine", NsOwner::Shared), 100, "E_NS_EXISTS"),
+        (0, create("Mine", NsOwner::Shared), 101, "E_BAD_NAME"),
+        (0, write("none", vec![put("k", "1", None)]), 102, "E_NS_UNKNOWN"),
+        (1, of(1), 103, "E_NOT_WRITER"),
+        (0, of(7), 104, "E_STALE_EPOCH"),
+        (0, write("shared/policy", vec![put("rules", "", Some(0))]), 105, "E_CAS"),
+        (0, write("mine", many), 107, "E_QUOTA"),
+        (0, write("mine", vec![put("", "", None)]), 108, "E_KEY_SIZE"),
+        (0, write("mine", vec![put("k", &long, None)]), 109, "E_VALUE_SIZE"),
+        (0, write("mine", vec![put("k", "", None); 65]), 111, "E_TOO_MANY_OPS"),
+    ] {
+        let (got, log, _) = test.send(sender, vec![message]);
+        let log = log.strip_prefix("message 0: ").unwrap_or(&log);
+        assert!(got == code && log.starts_with(&format!("{name}: ")), "{got} {log}, expected {name}");
+        let explained = test.cairn(&["explain", name]);
+        assert!(explained.1.contains(name), "{explained:?}");
+    }
+    let all = Msg::Transfer { to: types::Address([7; 20]), amount: 98_000 };
+    let (code, log, _) = test.send(1, vec![all, create("poor", NsOwner::Signer), create("poorer", NsOwner::Signer)]);
+    assert_eq!((code, log.is_empty()), (0, true), "{log}");
+    let rest = test.rpc(
+        "account",
+        json!({ "address": sender_key(&ChainId::new("processes").unwrap(), 1).public_key().address().to_string() }),
+    );
+    let rest: u64 = rest["result"]["balance"].as_str().unwrap().parse().unwrap();
+    let most = Msg::Transfer { to: types::Address([7; 20]), amount: rest - 500 - 99 };
+    let (code, log, _) = test.send(1, vec![most, create("poorest", NsOwner::Signer)]);
+    assert!(
+        code == 110 && log.starts_with("E_DEPOSIT: 100 is needed for namespaces, the account has 99 left"),
+        "{log}"
+    );
+    assert!(test.query("/kv/ns/none", "", None)["log"].as_str().unwrap().starts_with("E_NS_UNKNOWN: "));
+}
+
+#[test]
+fn a_condition_below_the_window_reaches_the_client_as_a_refusal() {
+    let mut test = Test::new(2);
+    test.ok(create("a", NsOwner::Shared));
+    let old = test.ok(write("a", vec![put("k", "1", None)]));
+    test.node.wait_for_height(old + 3);
+    let (code, log, _) = test.send(0, vec![write("a", vec![put("k", "2", Some(old))])]);
+    assert!(code == 106 && log.starts_with("message 0: E_HEIGHT_PRUNED: "), "{code} {log}");
+}
+
+#[test]
+fn the_command_line_creates_writes_and_reads() {
+    let mut test = Test::new(100_000);
+    let created = test.succeeds(&["ns", "create", "team/notes", "--from", "alice", "--quota-keys", "5"]);
+    assert!(created.contains("kv.ns_created: ns=team/notes"), "{created}");
+    test.succeeds(&["kv", "put", "team/notes", "plan", "first", "--from", "alice"]);
+    let read: Value = serde_json::from_str(&test.succeeds(&["kv", "get", "team/notes", "plan", "--json"])).unwrap();
+    let height = read["height"].as_str().unwrap();
+    assert_eq!(read["value"].as_str(), Some(&*BASE64.encode(b"first")));
+    test.succeeds(&["kv", "put", "team/notes", "plan", "second", "--if-height", height, "--from", "alice", "--json"]);
+    assert_eq!(test.succeeds(&["kv", "get", "team/notes", "plan"]), "second\n");
+    assert_eq!(test.succeeds(&["kv", "get", "team/notes", "plan", "--height", height]), "first\n");
+    let (is_ok, _, err) =
+        test.cairn(&["kv", "put", "team/notes", "plan", "x", "--if-height", height, "--from", "alice"]);
+    assert!(!is_ok && err.contains("E_CAS: key plan changed at height"), "{err}");
+    let (is_ok, _, err) = test.cairn(&["kv", "put", "team/notes", "plan", "x", "--from", "bob"]);
+    assert!(!is_ok && err.contains("E_NOT_WRITER"), "{err}");
+    let (is_ok, _, err) = test.cairn(&["kv", "get", "team/notes", "none"]);
+    assert!(!is_ok && err.contains("team/notes has no key none at height"), "{err}");
+    test.succeeds(&["kv", "put", "team/notes", "0x00FF", "0x0102", "--from", "alice"]);
+    let range = test.succeeds(&["kv", "range", "team/notes"]);
+    assert!(range.contains("0x00FF  0x0102\n") && range.contains("plan    second\n"), "{range}");
+    test.succeeds(&["kv", "del", "team/notes", "plan", "--from", "alice"]);
+    assert!(!test.cairn(&["kv", "get", "team/notes", "plan"]).0);
+    let shown = test.succeeds(&["ns", "show", "team/notes"]);
+    assert!(shown.contains("(alice)") && shown.contains("1 of 5"), "{shown}");
+    assert!(test.succeeds(&["ns", "list"]).contains("team/notes"));
+    assert!(!test.cairn(&["explain", "E_NONE"]).0);
+    assert!(test.succeeds(&["explain", "e_cas"]).contains("read the key again"));
+    let root = || test.query("/kv/root/team/notes", "", None)["root"].clone();
+    let before = root();
+    test.node.kill();
+    test.node = test.homes.start(0);
+    test.node.wait_for_height(1);
+    assert_eq!(test.query("/kv/root/team/notes", "", None)["root"], before, "the state survives a kill");
+}
