@@ -83,7 +83,7 @@ impl Failure {
     pub fn home_io(path: &Path, doing: &str, error: &io::Error) -> Self {
         use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
         let (code, way_out) = match error.kind() {
-            PermissionDenied => (Code::Config, "; start the node as the user who owns the home"),
+            PermissionDenied => (Code::Config, "; run this as the user who owns the home"),
             AlreadyExists | IsADirectory | NotADirectory | NotFound => (Code::Config, ""),
             io::ErrorKind::ReadOnlyFilesystem => {
                 (Code::Disk, "; check why the disk is read-only (dmesg, mount), then mount it for writing")

@@ -182,7 +182,7 @@ fn a_file_without_read_permission_is_not_treated_as_absent() {
     let (query, validator) = (["query", "status"], ["show-validator"]);
     let all: [&[&str]; 6] = [&start, &backup, &verify, &reset, &query, &validator];
     let as_user = "run this as the node's user";
-    let as_owner = "start the node as the user who owns the home";
+    let as_owner = "run this as the user who owns the home";
     let cases: [(&str, &[&[&str]], &str); 10] = [
         ("", &all, as_user),
         ("config", &all, as_user),
@@ -190,7 +190,7 @@ fn a_file_without_read_permission_is_not_treated_as_absent() {
         ("config/genesis.json", &[&start], as_owner),
         ("config/node_key.json", &[&start], as_owner),
         ("config/priv_validator_key.json", &[&start], as_owner),
-        ("config/priv_validator_key.json", &[&validator], "run this as the user who owns it"),
+        ("config/priv_validator_key.json", &[&validator], as_owner),
         ("data", &[&start, &backup, &verify, &reset], as_owner),
         ("data/priv_validator_state.json", &[&start], as_owner),
         ("data/cairn.db", &[&start, &backup, &verify], "Permission denied"),
