@@ -36,8 +36,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "042A3DA51C0624D38CEE71018374D4736AF06C6766A8237D7285817C48079C39");
-    assert_eq!(genesis.hash().to_string(), "A3495F97ACE563B2100CBCD69E4C06AB527BF94DD1AE921026A9E191FEBEA825");
+    assert_eq!(genesis.app_hash().to_string(), "A2FF19F26A3B16E079ACD4317B5127AE7A3DB50B6B969D49C3FDDA296A206F61");
+    assert_eq!(genesis.hash().to_string(), "03402D45DA96C32CA41BBE023DC9F997174C14C1293FC5570C4086E8D9949521");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 

@@ -137,18 +137,18 @@ fn a_namespace_is_read_at_heights_and_each_refusal_reaches_the_client() {
     test.ok(create("mine", NsOwner::Signer));
     let of = |data_epoch| Msg::KvWrite { ns: "mine".into(), data_epoch, ops: vec![put("k", "1", None)] };
     let long = "v".repeat(65_537);
-    let many = (0..4).map(|key| put(&key.to_string(), "", None)).collect();
+    let many = (0..4).map(|key| put(&key.to_string(), "1", None)).collect();
     for (sender, message, code, name) in [
         (0, create("mine", NsOwner::Shared), 100, "E_NS_EXISTS"),
         (0, create("Mine", NsOwner::Shared), 101, "E_BAD_NAME"),
         (0, write("none", vec![put("k", "1", None)]), 102, "E_NS_UNKNOWN"),
         (1, of(1), 103, "E_NOT_WRITER"),
         (0, of(7), 104, "E_STALE_EPOCH"),
-        (0, write("shared/policy", vec![put("rules", "", Some(0))]), 105, "E_CAS"),
+        (0, write("shared/policy", vec![put("rules", "1", Some(0))]), 105, "E_CAS"),
         (0, write("mine", many), 107, "E_QUOTA"),
-        (0, write("mine", vec![put("", "", None)]), 108, "E_KEY_SIZE"),
+        (0, write("mine", vec![put("", "1", None)]), 108, "E_KEY_SIZE"),
         (0, write("mine", vec![put("k", &long, None)]), 109, "E_VALUE_SIZE"),
-        (0, write("mine", vec![put("k", "", None); 65]), 111, "E_TOO_MANY_OPS"),
+        (0, write("mine", vec![put("k", "1", None); 65]), 111, "E_TOO_MANY_OPS"),
     ] {
         let (got, log, _) = test.send(sender, vec![message]);
         let log = log.strip_prefix("message 0: ").unwrap_or(&log);
