@@ -9,7 +9,7 @@ use std::fmt;
 use thiserror::Error;
 use types::{
     Deadline, DecodeError, Height, NsName, NsNameError, SignatureError, Time, TxError,
-    limits::{KV_KEY_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
+    limits::{KV_KEY_BYTES_MAX, KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
 };
 
 /// Namespace of the codes in results.
@@ -73,6 +73,7 @@ codes! {
     ValueSize = 109 "E_VALUE_SIZE", "a value is empty or too long", "use a value of 1 to 65536 bytes; delete a key instead of emptying it";
     Deposit = 110 "E_DEPOSIT", "the signer cannot pay the price of a namespace", "fund the account";
     TooManyOps = 111 "E_TOO_MANY_OPS", "a write has more than 64 operations", "split it into several writes";
+    OldValues = 112 "E_OLD_VALUES", "the writes of its block replace too many bytes of old values", "send it again: a later block has room";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -142,6 +143,10 @@ pub enum Refusal {
     Deposit { have: u128, need: u128 },
     #[error("E_TOO_MANY_OPS: a write of {got} operations, at most {KV_OPS_MAX} are allowed: split it")]
     TooManyOps { got: usize },
+    #[error(
+        "E_OLD_VALUES: the block replaces {KV_OLD_BYTES_MAX} bytes of old values already, which is the limit: send it again, a later block has room"
+    )]
+    OldValues,
 }
 
 /// What a write would make of the size of a namespace, and its quota.
@@ -260,7 +265,7 @@ mod tests {
              8 E_DUPLICATE, 9 E_EXPIRY_FULL, 10 E_FEE, 11 E_INSUFFICIENT_FUNDS, 12 E_BAD_RECIPIENT, 13 E_ZERO_AMOUNT, \
              14 E_TOO_MANY_MESSAGES, 32 E_UNKNOWN_PATH, 33 E_BAD_QUERY, 100 E_NS_EXISTS, 101 E_BAD_NAME, 102 E_NS_UNKNOWN, \
              103 E_NOT_WRITER, 104 E_STALE_EPOCH, 105 E_CAS, 106 E_HEIGHT_PRUNED, 107 E_QUOTA, 108 E_KEY_SIZE, \
-             109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS"
+             109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS, 112 E_OLD_VALUES"
         );
     }
 }

@@ -13,10 +13,11 @@
 
 use std::fmt;
 
+use data_encoding::HEXUPPER;
 use prost::Message;
 use types::{
     Address, Event, Hash, Height, KvOp, NsName, NsOwner, Reader,
-    limits::{KV_KEY_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
+    limits::{KV_KEY_BYTES_MAX, KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
     pb,
 };
 
@@ -269,6 +270,9 @@ impl<R: Reader + ?Sized> View<'_, R> {
         }
         let area = Area::Namespace(namespace.number);
         for KvOp { key, value, if_height } in ops {
+            if self.namespace_bytes() >= KV_OLD_BYTES_MAX {
+                return Err(Refusal::OldValues);
+            }
             if let Some(height) = if_height {
                 self.check_unchanged(at, area, key, *height)?;
             }
@@ -286,7 +290,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
             return Err(Refusal::Quota { ns: name, usage: Usage { keys, quota_keys, bytes, quota_bytes } });
         }
         self.set_namespace(&name, &namespace);
-        let keys: Vec<String> = ops.iter().map(|op| hex(&op.key)).collect();
+        let keys: Vec<String> = ops.iter().map(|op| HEXUPPER.encode(&op.key)).collect();
         Ok(event(
             "kv.write",
             [
@@ -386,14 +390,10 @@ fn height_pb(height: Height) -> i64 {
     i64::try_from(height.0).expect("heights stay below i64::MAX")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
 /// Returns a key for people: as text if it is printable, otherwise in hexadecimal digits.
 fn shown(key: &[u8]) -> String {
     match std::str::from_utf8(key) {
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => format!("0x{}", hex(key)),
+        _ => format!("0x{}", HEXUPPER.encode(key)),
     }
 }

@@ -49,7 +49,7 @@
 //! | decoding, checking signatures | the block's bytes, `BLOCK_TXS_MAX` signatures (most were checked before) |
 //! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` messages; undo costs the same |
 //! | one message | a transfer: two accounts; a namespace: five rows; a write: two rows and a condition per operation, `KV_OPS_MAX` of them, and one read of each old value |
-//! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_VALUE_BYTES_MAX` for each old one |
+//! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_OLD_BYTES_MAX` and one value for old ones |
 //! | logging roots | four rows per namespace that changes |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |

@@ -23,6 +23,8 @@ const NAMESPACES: Place = (Area::Namespace(0), [0; 32]);
 pub struct View<'a, R: ?Sized> {
     reader: &'a R,
     cells: BTreeMap<Place, Cell>,
+    /// Bytes of the stored values of namespaces that were read.
+    namespace_bytes: usize,
     undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
 }
 
@@ -30,12 +32,14 @@ struct Cell {
     key: Vec<u8>,
     before: Option<Vec<u8>>,
     now: Option<Vec<u8>>,
+    /// Height of the last change of the stored row, once it was asked for.
+    changed: Option<Height>,
 }
 
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Creates a view of the state of `reader`, without writes.
     pub fn of_state(reader: &'a R) -> Self {
-        Self { reader, cells: BTreeMap::new(), undo: None }
+        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None }
     }
 
     fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {
@@ -49,7 +53,10 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
                     Some(_) => unreadable(self.reader, place, "it holds another key"),
                     None => unreadable(self.reader, place, "it is incomplete"),
                 });
-                entry.insert(Cell { key: key.to_vec(), now: before.clone(), before })
+                if area != Area::NeverReverted {
+                    self.namespace_bytes += before.as_ref().map_or(0, Vec::len);
+                }
+                entry.insert(Cell { key: key.to_vec(), now: before.clone(), before, changed: None })
             }
         };
         (place, cell)
@@ -65,15 +72,21 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.cell(area, key).1.now.as_deref()
     }
 
+    /// Returns the bytes of the stored values of namespaces that were read, and that this view holds.
+    pub(crate) fn namespace_bytes(&self) -> usize {
+        self.namespace_bytes
+    }
+
     /// Returns the height of the last change of `key` in a part of the state, where `height` is that of this block. A
     /// change within the window of the chain is exact; an older one may be reported at any height before the window.
     /// Call it only for a key that has a value: what is known about a deletion differs from node to node.
     pub(crate) fn changed_in(&mut self, area: Area, key: &[u8], height: Height) -> Height {
+        let reader = self.reader;
         let ((area, path), cell) = self.cell(area, key);
         if cell.now != cell.before {
             return height;
         }
-        self.reader.changed_at(&area.row_key(&path)).unwrap_or(Height::GENESIS)
+        *cell.changed.get_or_insert_with(|| reader.changed_at(&area.row_key(&path)).unwrap_or(Height::GENESIS))
     }
 
     /// Returns the current message under `key`; `None` if there is none, or if its row is unreadable (the reader is

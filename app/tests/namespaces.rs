@@ -15,7 +15,10 @@ use app::{
 };
 use common::*;
 use proptest::prelude::*;
-use types::{Event, Hash, Height, KvOp, Msg, NsOwner, Params, TxOrder, TxResult, VerifiedTx};
+use types::{
+    Event, Hash, Height, KvOp, Msg, NsOwner, Params, TxOrder, TxResult, VerifiedTx,
+    limits::{KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
+};
 
 fn create(ns: &str, owner: NsOwner, quota_keys: u64, quota_bytes: u64) -> Msg {
     Msg::NsCreate { ns: ns.into(), owner, quota_keys, quota_bytes }
@@ -248,6 +251,26 @@ fn the_largest_key_and_value_and_as_many_operations_as_allowed_pass() {
     let many: Vec<KvOp> = (0..64).map(|i| put(&format!("many{i}"), "v")).collect();
     test.ok(vec![write("a", &many)]);
     assert_eq!(test.namespace("a").keys, 3 + 64);
+}
+
+#[test]
+fn the_old_values_that_a_block_replaces_are_bounded() {
+    let mut test = Test::new();
+    test.ok(vec![create("big", NsOwner::Shared, 5000, 1 << 30)]);
+    let (value, count) = ("v".repeat(KV_VALUE_BYTES_MAX), KV_OLD_BYTES_MAX / KV_VALUE_BYTES_MAX + KV_OPS_MAX);
+    let keys: Vec<String> = (0..count).map(|key| format!("k{key}")).collect();
+    for some in keys.chunks(3) {
+        test.ok(vec![write("big", &some.iter().map(|key| put(key, &value)).collect::<Vec<_>>())]);
+    }
+    let delete = |some: &[String]| vec![write("big", &some.iter().map(|key| del(key)).collect::<Vec<_>>())];
+    let txs: Vec<VerifiedTx> = keys.chunks(KV_OPS_MAX).map(|some| test.tx(1, delete(some))).collect();
+    let results = test.chain.block(&txs);
+    let (last, first) = results.split_last().unwrap();
+    assert!(first.iter().all(|result| result.code == 0), "{first:?}");
+    assert_eq!(last.code, 112, "{}", last.log);
+    assert_eq!(test.namespace("big").keys, KV_OPS_MAX as u64, "the refused write changed nothing");
+    test.ok(delete(&keys[count - KV_OPS_MAX..]));
+    assert_eq!((test.namespace("big").keys, test.namespace("big").bytes), (0, 0));
 }
 
 #[test]

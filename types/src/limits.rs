@@ -33,6 +33,11 @@ pub const KV_KEY_BYTES_MAX: usize = 256;
 /// Maximum bytes of a value in a namespace.
 pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of old values in namespaces after which a block replaces no more. A write of a few bytes can replace
+/// [`KV_VALUE_BYTES_MAX`], and a node holds the old values until the block is executed; without a bound, a block of such writes
+/// would fill its memory.
+pub const KV_OLD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Maximum bytes of the name of a namespace.
 pub const NS_NAME_BYTES_MAX: usize = 64;
 
