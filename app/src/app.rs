@@ -90,13 +90,13 @@ impl App {
         let mut execution = Execution::new(reader, self.chain_id.clone(), context.height, context.time);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let (retain_blocks, mut view) = (execution.rules.params.retain_blocks, execution.finish());
-        let mut writes = view.namespace_writes();
+        let in_namespaces = view.namespace_writes();
         let created = view.created_namespaces();
-        let (namespaces, changed) = self.namespaces.update(&Before(&view), &writes, created);
+        let (namespaces, changed) = self.namespaces.update(&Before(&view), &in_namespaces, created);
         view.log_roots(context.height, retain_blocks, &changed);
-        let never_reverted = view.writes();
-        let tree = self.tree.update(&Before(&view), &never_reverted);
-        writes.0.extend(never_reverted.0);
+        let mut writes = view.writes();
+        let tree = self.tree.update(&Before(&view), &writes);
+        writes.0.extend(in_namespaces.0);
         writes.0.extend(namespaces.name_rows());
         let app_hash = app_hash(&tree.root(), &namespaces.root());
         Outcome {

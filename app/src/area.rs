@@ -41,15 +41,24 @@ impl Area {
 
     /// Returns the prefix of the area's rows.
     pub fn prefix(self) -> Vec<u8> {
+        self.with_prefix(<[u8]>::to_vec)
+    }
+
+    /// Calls `act` with the prefix of the area's rows, without an allocation: execution does so for each row.
+    fn with_prefix<T>(self, act: impl FnOnce(&[u8]) -> T) -> T {
         match self {
-            Self::NeverReverted => NEVER_REVERTED.to_vec(),
-            Self::Namespace(number) => [REVERTIBLE, &number.to_be_bytes()].concat(),
+            Self::NeverReverted => act(NEVER_REVERTED),
+            Self::Namespace(number) => {
+                let mut prefix = [REVERTIBLE[0]; 1 + NUMBER_BYTES];
+                prefix[1..].copy_from_slice(&number.to_be_bytes());
+                act(&prefix)
+            }
         }
     }
 
     /// Returns the key of the row with this path.
     pub fn row_key(self, path: &Path) -> Vec<u8> {
-        row_key(&self.prefix(), path)
+        self.with_prefix(|prefix| row_key(prefix, path))
     }
 
     /// Returns the area and the path of a row; `None` for a key that [`Area::row_key`] did not create.
@@ -60,7 +69,7 @@ impl Area {
             let number = key.strip_prefix(REVERTIBLE)?.first_chunk::<NUMBER_BYTES>()?;
             Self::Namespace(u32::from_be_bytes(*number))
         };
-        Some((area, path_in(&area.prefix(), key)?))
+        Some((area, area.with_prefix(|prefix| path_in(prefix, key))?))
     }
 }
 

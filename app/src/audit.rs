@@ -1,5 +1,6 @@
 //! Checks of rows that no hash covers: where a row is stored, and the lists of names and keys.
 
+use data_encoding::HEXLOWER;
 use types::Reader;
 
 use crate::{
@@ -28,16 +29,15 @@ pub fn misplaced_row<R: Reader + ?Sized>(reader: &R) -> Option<String> {
 fn fault_of<R: Reader + ?Sized>(reader: &R, row_key: &[u8], row: &[u8]) -> Option<String> {
     let found = Area::of_row(row_key).zip(split_row(row));
     let Some(((area, _), (key, _))) = found.filter(|((_, path), (key, _))| path_of(key) == *path) else {
-        return Some(format!("the row of key {} holds another key", hex(row_key)));
+        return Some(format!("the row of key {} holds another key", HEXLOWER.encode(row_key)));
     };
     let listed = match area {
         Area::Namespace(number) => key_row(number, key),
         Area::NeverReverted => [NAMES, key.strip_prefix(key::NAMESPACE)?].concat(),
     };
-    reader
-        .get(&listed)
-        .is_none()
-        .then(|| format!("the row of key {} is missing: it lists {}", hex(&listed), hex(row_key)))
+    reader.get(&listed).is_none().then(|| {
+        format!("the row of key {} is missing: it lists {}", HEXLOWER.encode(&listed), HEXLOWER.encode(row_key))
+    })
 }
 
 /// Compares the lengths of the lists with what N says: with the checks of each row, the lists are then exact.
@@ -67,8 +67,4 @@ fn lists<R: Reader + ?Sized>(reader: &R) -> Option<String> {
     });
     let created = view.amount(key::NAMESPACES);
     fault.or_else(|| (names != created).then(|| format!("the list of names has {names}, expected {created}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

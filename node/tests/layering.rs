@@ -14,7 +14,7 @@
 //! | `client` | `types` |
 //! | `load` | `types`, `genesis`, `client` |
 //! | `faults` | `types`, `client`, `load` |
-//! | `simulator` | all but `files`, `p2p`, `rpc`, `client`, `load`, `faults`, `node` |
+//! | `simulator` | all but `files`, `light`, `p2p`, `rpc`, `client`, `load`, `faults`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a

@@ -1,6 +1,11 @@
 //! Arguments that several commands share.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
 
 use clap::Args;
 use client::{Client, DEFAULT_NODE};
@@ -27,6 +32,20 @@ impl NodeArgs {
         };
         Ok(Client::new(&url, Some("--node"))?)
     }
+}
+
+/// Reads the file of an argument, or standard input if it is `-`. Of a larger file, returns one byte more than `bytes_max`.
+///
+/// Errors: the file cannot be read.
+pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let failure = |error: io::Error| Failure::file("read", file, &error);
+    let source: Box<dyn Read> = match file == Path::new("-") {
+        true => Box::new(io::stdin()),
+        false => Box::new(File::open(file).map_err(failure)?),
+    };
+    let mut bytes = Vec::new();
+    source.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failure)?;
+    Ok(bytes)
 }
 
 /// Parses a duration such as `10s`; also accepts `0` without a unit.

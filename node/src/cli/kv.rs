@@ -1,6 +1,6 @@
 //! `cairn kv` writes and reads keys of a namespace.
 
-use std::{fs, io::Read, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use client::fields;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use types::{Height, KvOp, Msg, NsName, limits::KV_VALUE_BYTES_MAX};
 
 use super::{
+    args,
     home::Home,
     keyring::KeyName,
     ns::{self, Reading},
@@ -139,16 +140,9 @@ fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Reads a value from a file, up to one byte more than is allowed.
-fn read(file: &PathBuf) -> Result<Vec<u8>, Failure> {
-    let failure = |error: std::io::Error| Failure::file("read", file, &error);
-    let mut value = Vec::new();
-    let max = KV_VALUE_BYTES_MAX as u64 + 1;
-    let source: Box<dyn Read> = match file.as_os_str() == "-" {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(fs::File::open(file).map_err(failure)?),
-    };
-    source.take(max).read_to_end(&mut value).map_err(failure)?;
+/// Reads a value from a file.
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let value = args::read(file, KV_VALUE_BYTES_MAX)?;
     if value.len() > KV_VALUE_BYTES_MAX {
         return Err(Failure::refused(format!(
             "{} has more than {KV_VALUE_BYTES_MAX} bytes, which a value may have: split it",

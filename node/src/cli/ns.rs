@@ -150,9 +150,9 @@ fn show(home: &Home, name: &NsName, reading: &Reading) -> Result<(), Failure> {
 
 fn list(home: &Home, reading: &Reading) -> Result<(), Failure> {
     let (mut all, mut from, mut at) = (Vec::new(), String::new(), reading.height);
+    let client = reading.node.client(home)?;
     loop {
         // The pages after the first one are read at its height, so that the list is that of one height.
-        let client = reading.node.client(home)?;
         let Answer { value, height } = query::state(&client, "/kv/list", from.as_bytes(), at)?;
         at = Some(height);
         all.extend_from_slice(fields::list(&value, "/namespaces")?);

@@ -1,16 +1,13 @@
 //! `cairn verify`: of a proof that someone handed over, and of a node's store.
 
-use std::{
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use light::{FILE_BYTES_MAX, ProofFile, TRUST_BYTES_MAX, Trust};
 use node::exit::Failure;
 use types::ChainId;
 
-use super::{home::Home, output, store::VerifyStore};
+use super::{args, home::Home, output, store::VerifyStore};
 
 const HELP: &str = "\
 Examples:
@@ -60,20 +57,10 @@ impl Verify {
         let trust = Trust::from_json(&files::read(&trust_file, TRUST_BYTES_MAX)?);
         let mut trust = trust.map_err(|error| bad(&trust_file, error.to_string()))?;
         trust.chain_id = self.chain_id.or(trust.chain_id);
-        let proof = ProofFile::from_json(&read(&self.file)?).and_then(|proof| proof.verify(&trust));
+        let proof =
+            ProofFile::from_json(&args::read(&self.file, FILE_BYTES_MAX)?).and_then(|proof| proof.verify(&trust));
         let proven = proof.map_err(|error| bad(&self.file, format!("this proves nothing: {error}")))?;
         output::line(proven);
         Ok(())
     }
-}
-
-/// Reads a proof from a file, or from standard input if the file is `-`.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    if file != Path::new("-") {
-        return Ok(files::read(file, FILE_BYTES_MAX)?);
-    }
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::file("read", file, &error))?;
-    Ok(bytes)
 }
