@@ -33,7 +33,7 @@
 //! - **R3** A transaction is found by `tx` once its block's event was sent: events come after the store's batch
 //!   (`every_method_answers_an_unmodified_client`).
 //! - **R4** "Not found" is distinct from "internal error" in `data` (`errors_contain_the_remedy`).
-//! - **R5** Calls that cost more than a few reads (searches, proofs) wait for each other, and do not delay other calls
+//! - **R5** Calls that cost more than a few reads (searches, lists, proofs) wait for each other, and do not delay other calls
 //!   (`expensive_calls_wait_for_each_other_and_cheap_calls_do_not_wait`).
 
 mod args;

@@ -54,7 +54,7 @@ pub struct Reply {
 /// each other and do not delay other calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Reads an index and many blocks.
+    /// Reads an index and many blocks, or many rows of the state.
     Search,
     /// Hashes a block, or reads the tree of the tip.
     Proof,
@@ -76,6 +76,11 @@ impl Class {
             "genesis" | "genesis_chunked" => Some(Self::Genesis),
             "abci_query" if args.truth("prove") == Ok(true) => {
                 Some(if args.number("height").is_ok_and(below_tip) { Self::OldProof } else { Self::Proof })
+            }
+            "abci_query"
+                if args.text("path").is_ok_and(|path| path.is_some_and(|path| state::reads_many_rows(&path))) =>
+            {
+                Some(Self::Search)
             }
             "tx" if args.truth("prove") == Ok(true) => Some(Self::Proof),
             _ => None,

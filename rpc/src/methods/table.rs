@@ -61,7 +61,8 @@ const UNKNOWN_PAGE: Case = Case::refused("There is no such page.");
 const TOO_MUCH: Case =
     Case::refused("The search would read more than 100,000 rows, or a page needs too many bytes of blocks.");
 const BAD_QUERY: Case = Case::argument("The query cannot be parsed, or has a tag that this search does not have.");
-const SEARCHES_RUN: Case = Case::busy("Other searches are running, and few run at one time.");
+const SEARCHES_RUN: Case =
+    Case::busy("Other searches, or queries of lists and ranges, are running, and few run at one time.");
 const NO_WEBSOCKET: Case = Case { kind: Kind::MethodNotFound, when: "The call came by POST or GET, or in a batch." };
 const NOT_OFFERED: Case = Case { kind: Kind::MethodNotFound, when: "The operator has not set `rpc.unsafe`." };
 
@@ -144,6 +145,7 @@ pub const METHODS: &[Method] = &[
         Case::refused("A proof below the latest height is asked for, and the state has more than 20,000 rows."),
         NOT_READ,
         Case::busy("Other calls with proofs are running, and few run at one time."),
+        SEARCHES_RUN,
     ]),
     Method::new(
         "account",
