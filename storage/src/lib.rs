@@ -81,7 +81,6 @@ mod store;
 mod verify;
 mod window;
 
-pub use changes::ChangedKeys;
 pub use error::{Result, StoreError};
 pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
 pub use kv::{Batch, Cf, Cursor, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use types::{Height, Reader};
+use types::{Height, History, Reader};
 
 use crate::{
     error::{Result, StoreError},
@@ -23,9 +23,9 @@ const STEPS_MAX: u32 = 4;
 /// While it is held, the database does not delete rows that this height needs (and the simulator's database cannot
 /// share rows). Drop it soon.
 pub struct StateReader<'a, K: Kv> {
-    store: &'a Store<K>,
-    view: K::View<'a>,
-    height: Height,
+    pub(crate) store: &'a Store<K>,
+    pub(crate) view: K::View<'a>,
+    pub(crate) height: Height,
     _hold: Hold<'a>,
     /// The first read through [`Reader`] that failed.
     failure: OnceLock<StoreError>,
@@ -110,6 +110,31 @@ impl<'a, K: Kv> StateReader<'a, K> {
         Ok(self.version(key)?.and_then(|(_, value)| value))
     }
 
+    /// As [`History::get_at`], for callers that can handle an error.
+    ///
+    /// Errors: `Pruned` below the window; `Future` above the height of this reader; `Damaged` or `Io` when the row
+    /// cannot be read.
+    pub fn try_get_at(&self, height: Height, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let _hold = self.hold(height)?;
+        Ok(self.store.version_in(&self.view, key, height)?.and_then(|(_, value)| value))
+    }
+
+    /// Keeps the state at `height` readable through this reader.
+    ///
+    /// Errors: `Pruned` below the window, `Future` above the height of this reader.
+    pub(crate) fn hold(&self, height: Height) -> Result<Hold<'a>> {
+        if height > self.height {
+            return Err(StoreError::Future { got: height, tip: self.height });
+        }
+        self.store.hold(height)
+    }
+
+    /// Returns the result of a read; if it failed, records the failure.
+    fn recorded<T>(&self, read: Result<T>) -> Option<T> {
+        // Only the first failure is kept.
+        read.map_err(|error| self.failure.set(error)).ok()
+    }
+
     fn version(&self, key: &[u8]) -> Result<Option<Version>> {
         self.store.version_in(&self.view, key, self.height)
     }
@@ -176,29 +201,30 @@ impl<K: Kv> Drop for StateReader<'_, K> {
 
 impl<K: Kv> Reader for StateReader<'_, K> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.try_get(key).unwrap_or_else(|error| {
-            let _ = self.failure.set(error); // Only the first failure is kept.
-            None
-        })
+        self.recorded(self.try_get(key)).flatten()
     }
 
     fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        let version = self.version(key).unwrap_or_else(|error| {
-            let _ = self.failure.set(error);
-            None
-        });
-        version.map(|(at, _)| at)
+        self.recorded(self.version(key)).flatten().map(|(at, _)| at)
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        if let Err(error) = self.try_scan_from(prefix, from, visit) {
-            let _ = self.failure.set(error);
-        }
+        self.recorded(self.try_scan_from(prefix, from, visit));
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {
         let key = schema::shown(key);
         let reason = format!("the row of key {key} in {} is unreadable: {reason}", Cf::State.name());
         let _ = self.failure.set(self.store.damaged(reason));
+    }
+}
+
+impl<K: Kv> History for StateReader<'_, K> {
+    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
+        self.recorded(self.try_get_at(height, key)).flatten()
+    }
+
+    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
+        self.recorded(self.try_changed_since(height, prefix, &mut |key, _| visit(key)));
     }
 }

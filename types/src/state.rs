@@ -32,6 +32,21 @@ pub trait Reader {
     fn unreadable(&self, key: &[u8], reason: &str);
 }
 
+/// State of a chain whose earlier heights can be read too.
+///
+/// Reads below the window count as failed reads, as [`Reader`] describes them.
+pub trait History: Reader {
+    /// Returns the value that the row under `key` had at `height`, which is within the window and not above the height of
+    /// this state.
+    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Calls `visit` once with the key of each row under `prefix` that changed above `height`, up to the height of this
+    /// state, until it returns false. A row that was deleted, or that has its earlier value again, counts.
+    ///
+    /// The order is the same on all nodes: by the height of the last change, the newest first, then by key.
+    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool);
+}
+
 /// Rows to write by key; `None` deletes the row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteSet(pub BTreeMap<Vec<u8>, Option<Vec<u8>>>);
@@ -51,6 +66,16 @@ impl<R: Reader + ?Sized> Reader for &R {
 
     fn unreadable(&self, key: &[u8], reason: &str) {
         (**self).unreadable(key, reason);
+    }
+}
+
+impl<R: History + ?Sized> History for &R {
+    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
+        (**self).get_at(height, key)
+    }
+
+    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
+        (**self).changed_since(height, prefix, visit);
     }
 }
 
@@ -76,4 +101,13 @@ impl Reader for BTreeMap<Vec<u8>, Vec<u8>> {
     fn unreadable(&self, key: &[u8], reason: &str) {
         panic!("the row of key {}: {reason}", data_encoding::HEXLOWER.encode(key));
     }
+}
+
+/// Height 0 is the only height of rows in memory.
+impl History for BTreeMap<Vec<u8>, Vec<u8>> {
+    fn get_at(&self, _height: Height, key: &[u8]) -> Option<Vec<u8>> {
+        BTreeMap::get(self, key).cloned()
+    }
+
+    fn changed_since(&self, _height: Height, _prefix: &[u8], _visit: &mut dyn FnMut(&[u8]) -> bool) {}
 }

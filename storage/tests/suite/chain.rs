@@ -233,6 +233,18 @@ pub fn version(key: &[u8], height: u64) -> Vec<u8> {
     [key, &[0, 0], &(!height).to_be_bytes()].concat()
 }
 
+/// Returns the keys with this prefix that changed above `height`, each with the height of its last change.
+pub fn changed_since<K: Kv>(store: &Store<K>, height: Height, prefix: &[u8]) -> Vec<(Vec<u8>, Height)> {
+    let mut keys = Vec::new();
+    let reader = store.reader().expect("there is a state");
+    let visit = &mut |key: &[u8], at| {
+        keys.push((key.to_vec(), at));
+        true
+    };
+    reader.try_changed_since(height, prefix, visit).expect("kept");
+    keys
+}
+
 /// Returns the rows that the writes set.
 pub fn rows_of(writes: &WriteSet) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     writes.0.clone().into_iter().filter_map(|(key, value)| Some((key, value?)))

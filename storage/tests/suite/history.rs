@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*};
 use storage::{Cf, FORGET_STEP, Kv, MemDisk, Store, StoreError};
 use types::{Height, Reader, WriteSet};
 
-use crate::chain::{Chain, Rig, chain_id, open, writes};
+use crate::chain::{Chain, Rig, chain_id, changed_since, open, writes};
 
 on_both!(
     every_kept_height_reads_as_it_was_when_committed,
@@ -74,7 +74,7 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
             prop_assert!(found == changed || (may_be_gone && found.is_none()), "height {} key {:?}", height, key);
         }
         for prefix in [&[][..], &[0], &[1, 0xFF]] {
-            let found: Vec<_> = store.changed_since(*height, prefix).unwrap().map(Result::unwrap).collect();
+            let found = changed_since(store, *height, prefix);
             prop_assert!(found.is_sorted_by(|(a, at), (b, bt)| (bt, a) < (at, b)), "{:?}", found);
             let mut expected = self::changes(chain, *height, chain.height);
             expected.retain(|key, _| key.starts_with(prefix));

@@ -5,7 +5,7 @@ use types::{
     BlockId, ChainId, HardState, Height, PartSetHeader, Reader, Round, Step, TxId, WriteSet, blake3, results_hash,
 };
 
-use crate::chain::{Chain, Rig, chain_id, open, writes};
+use crate::chain::{Chain, Rig, chain_id, changed_since, open, writes};
 
 on_both!(
     an_empty_store_has_no_tip_and_takes_one_genesis,
@@ -116,7 +116,7 @@ fn every_part_of_a_height_reads_back_the_same<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 5);
     chain.commit(&store, WriteSet::default());
-    assert_eq!(store.changed_since(Height(5), b"").unwrap().count(), 0);
+    assert_eq!(changed_since(&store, Height(5), b""), []);
     check_heights(&store, &chain);
 }
 
@@ -261,9 +261,18 @@ fn reads_below_the_window_are_pruned_and_above_the_tip_are_future<R: Rig>() {
     assert!(pruned(store.commit(Height(9)).unwrap_err()));
     assert!(pruned(store.seen_commit(Height(9)).unwrap_err()));
     assert!(pruned(store.results(Height(9)).unwrap_err()));
-    let below = store.changed_since(Height(8), b"").err().unwrap();
+    let reader = store.reader().unwrap();
+    let below = reader.try_changed_since(Height(8), b"", &mut |_, _| true).unwrap_err();
     assert!(matches!(below, StoreError::Pruned { got: Height(8), earliest: Height(9) }));
-    assert_eq!(store.changed_since(Height(9), b"counter").unwrap().count(), 1);
+    let below = reader.try_get_at(Height(8), b"counter").unwrap_err();
+    assert!(matches!(below, StoreError::Pruned { got: Height(8), earliest: Height(9) }));
+    let above = reader.try_get_at(Height(21), b"counter").unwrap_err();
+    assert!(matches!(above, StoreError::Future { got: Height(21), tip: Height(20) }));
+    assert_eq!(
+        reader.try_get_at(Height(9), b"counter").unwrap(),
+        chain.states[&Height(9)].get(&b"counter"[..]).cloned()
+    );
+    assert_eq!(changed_since(&store, Height(9), b"counter").len(), 1);
     assert!(pruned(store.validators(Height(9)).unwrap_err()));
     assert!(pruned(store.params(Height(9)).unwrap_err()));
     let gone = &chain.made[&Height(9)];
