@@ -40,8 +40,8 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
-    DBRawIterator, DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions,
-    SliceTransform, Snapshot, WriteBatch, WriteOptions,
+    DBRawIterator, DBRecoveryMode, Direction, Error, ErrorKind, IteratorMode, LogLevel, LruCacheOptions, Options,
+    ReadOptions, SliceTransform, Snapshot, WriteBatch, WriteOptions,
     checkpoint::Checkpoint,
     compaction_filter::CompactionFilter,
     compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory},
@@ -59,6 +59,8 @@ use crate::{
 
 /// Size of the block cache that all families share, in bytes.
 pub const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// The block cache has 2 to this power shards, each with a lock of its own.
+const CACHE_SHARD_BITS: i32 = 2;
 /// Maximum bytes of all write buffers together; above it the oldest is flushed.
 pub const WRITE_BUFFERS_BYTES: usize = 16 << 20;
 /// Maximum bytes of the log; above it the families that still need its oldest part are flushed.
@@ -135,7 +137,7 @@ impl RocksKv {
             }
         }
         let floors: Floors = std::array::from_fn(|_| Arc::default());
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let cache = block_cache();
         let families = Cf::ALL.iter().map(|cf| {
             let options = family_options(*cf, &cache, floors[*cf as usize].clone());
             ColumnFamilyDescriptor::new(cf.name(), options)
@@ -499,6 +501,15 @@ fn database_options(tables_max: i32) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+/// Creates the block cache. By default it would have 64 shards of 512 KiB, and the index of a table file, which is one
+/// block of up to 300 KiB, would often be evicted by that of another file in its shard.
+fn block_cache() -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(BLOCK_CACHE_BYTES);
+    options.set_num_shard_bits(CACHE_SHARD_BITS);
+    Cache::new_lru_cache_opts(&options)
 }
 
 fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
