@@ -7,19 +7,18 @@
 //! | `k` ‖ number (4) ‖ key | nothing; it gives the keys of a namespace an order | no: it follows from the rows above |
 //! | `w` ‖ name | number (4) of the namespace; it lists the namespaces in order | no: it follows from N |
 
+use types::{REVERTIBLE_PART_BYTES, split_revertible};
+
 use crate::tree::rows::{Path, path_in, row_key};
 
 /// Prefix of the rows that are never reverted.
 pub const NEVER_REVERTED: &[u8] = b"n";
 
 /// Prefix of the rows of namespaces.
-pub const REVERTIBLE: &[u8] = b"r";
+pub const REVERTIBLE: &[u8] = &[types::REVERTIBLE];
 
 /// Prefix of the rows that list the names of namespaces.
 pub const NAMES: &[u8] = b"w";
-
-/// Bytes of a namespace's number in a row key.
-const NUMBER_BYTES: usize = 4;
 
 /// A part of the state with a tree of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +48,7 @@ impl Area {
         match self {
             Self::NeverReverted => act(NEVER_REVERTED),
             Self::Namespace(number) => {
-                let mut prefix = [REVERTIBLE[0]; 1 + NUMBER_BYTES];
+                let mut prefix = [types::REVERTIBLE; REVERTIBLE_PART_BYTES];
                 prefix[1..].copy_from_slice(&number.to_be_bytes());
                 act(&prefix)
             }
@@ -66,8 +65,8 @@ impl Area {
         let area = if key.starts_with(NEVER_REVERTED) {
             Self::NeverReverted
         } else {
-            let number = key.strip_prefix(REVERTIBLE)?.first_chunk::<NUMBER_BYTES>()?;
-            Self::Namespace(u32::from_be_bytes(*number))
+            let (part, _) = split_revertible(key)?;
+            Self::Namespace(u32::from_be_bytes(*part.last_chunk()?))
         };
         Some((area, area.with_prefix(|prefix| path_in(prefix, key))?))
     }

@@ -1,14 +1,15 @@
-//! The keys that changed above a height, from the lists of changed keys of the heights.
+//! The keys that changed above a height: from the index over last changes, or for rows that are not revertible from the
+//! lists of changed keys of the heights.
 
 use std::collections::BTreeSet;
 
-use types::{Height, blake3};
+use types::{Height, blake3, split_revertible};
 
 use crate::{
     error::Result,
     kv::{Cf, Kv, View},
     reader::StateReader,
-    schema,
+    schema::{self, Change},
     store::Store,
 };
 
@@ -17,10 +18,10 @@ use crate::{
 const REMEMBERED_MAX: usize = 1 << 18;
 
 impl<K: Kv> Store<K> {
-    /// Returns the keys that a height changed, ascending; true stands for a deletion.
-    pub(crate) fn changes_in(&self, view: &K::View<'_>, height: Height) -> Result<Vec<(Vec<u8>, bool)>> {
+    /// Returns the keys that a height changed, ascending, with the heights of the replaced values that its list has.
+    pub(crate) fn changes_in(&self, view: &K::View<'_>, height: Height) -> Result<Vec<(Vec<u8>, Option<Height>)>> {
         let list = view.get(Cf::Changes, &schema::height(height))?.ok_or_else(|| self.absent(Cf::Changes, height))?;
-        let change = |change: Option<(&[u8], bool)>| change.map(|(key, is_deletion)| (key.to_vec(), is_deletion));
+        let change = |change: Option<Change<'_>>| change.map(|change| (change.key.to_vec(), change.before));
         let changes: Option<Vec<_>> = schema::Changes::new(&list).map(change).collect();
         changes.ok_or_else(|| self.unreadable(Cf::Changes, height))
     }
@@ -31,7 +32,9 @@ impl<K: Kv> StateReader<'_, K> {
     /// last change at or below the height of this reader. The lowest possible height is the one before
     /// [`Store::earliest`].
     ///
-    /// Cost: a look at each entry in the lists of the heights; beyond 262,144 distinct keys also a read for each.
+    /// Cost for revertible rows, if `prefix` names their part: a row of an index for each key, and below the tip a read for
+    /// each key that changed after the height of this reader. For other rows, and if more than 4,096 changed after it: a
+    /// look at each change of these heights; beyond 262,144 distinct keys also a read for each.
     ///
     /// Errors: `Pruned` below that, `Future` above the height of this reader; `Damaged` or `Io` when a row cannot be
     /// read, and `visit` was then called for the keys before it.
@@ -42,6 +45,22 @@ impl<K: Kv> StateReader<'_, K> {
         visit: &mut dyn FnMut(&[u8], Height) -> bool,
     ) -> Result<()> {
         let _hold = self.hold(height)?;
+        let moved = match split_revertible(prefix) {
+            Some(_) => self.moved(height, prefix)?,
+            None => None,
+        };
+        match moved {
+            Some(moved) => self.changed_in_index(height, prefix, moved, visit),
+            None => self.changed_in_lists(height, prefix, visit),
+        }
+    }
+
+    fn changed_in_lists(
+        &self,
+        height: Height,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], Height) -> bool,
+    ) -> Result<()> {
         let mut returned = BTreeSet::new();
         for at in (height.next().0..=self.height.0).rev().map(Height) {
             for (key, _) in self.store.changes_in(&self.view, at)? {

@@ -25,6 +25,8 @@ pub enum Cf {
     State,
     /// Height → the keys that the height changed.
     Changes,
+    /// Part ‖ complement of the height ‖ rest of the key → nothing; the height of the last change of a revertible row.
+    Recent,
     /// Height → validator set, where it is not the previous set rotated by one turn, and at fixed intervals.
     Validators,
     /// Height → parameters, where they changed.
@@ -43,6 +45,8 @@ pub enum HeightAt {
     /// The key ends with the complement of the height. The rows of one key are its versions, and a version is deleted
     /// by the height of the next newer one, which replaces it.
     Version,
+    /// The complement of the height follows the name of a part of the state.
+    AfterPart,
     /// The key ends with the height and a 4-byte index.
     BeforeIndex,
     /// The value begins with the height.
@@ -53,7 +57,7 @@ pub enum HeightAt {
 
 impl Cf {
     /// All column families, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Heads,
         Self::Blocks,
@@ -62,6 +66,7 @@ impl Cf {
         Self::Results,
         Self::State,
         Self::Changes,
+        Self::Recent,
         Self::Validators,
         Self::Params,
         Self::Txs,
@@ -79,6 +84,7 @@ impl Cf {
             Self::Results => "results",
             Self::State => "state",
             Self::Changes => "changes",
+            Self::Recent => "recent",
             Self::Validators => "validators",
             Self::Params => "params",
             Self::Txs => "txs",
@@ -91,6 +97,7 @@ impl Cf {
         match self {
             Self::Meta => HeightAt::Nowhere,
             Self::State => HeightAt::Version,
+            Self::Recent => HeightAt::AfterPart,
             Self::Events => HeightAt::BeforeIndex,
             Self::BlockHash | Self::Txs => HeightAt::ValueStart,
             _ => HeightAt::KeyStart,
@@ -102,6 +109,7 @@ impl Cf {
         let bytes = match self.height_at() {
             HeightAt::KeyStart => key.first_chunk::<8>(),
             HeightAt::Version => return schema::split_version(key).map(|(_, at)| at),
+            HeightAt::AfterPart => return schema::split_recent(key).map(|(_, at, _)| at),
             HeightAt::BeforeIndex => key.last_chunk::<12>().and_then(|end| end.first_chunk::<8>()),
             HeightAt::ValueStart => value.first_chunk::<8>(),
             HeightAt::Nowhere => None,
@@ -202,6 +210,9 @@ pub trait View: Send + Sync {
 
     /// Returns the rows whose keys start with `prefix` and are not below `from`, ascending.
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a>;
+
+    /// Returns the rows whose keys are not below `from`, and below `to`, ascending.
+    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a>;
 
     /// Returns a cursor over the rows whose keys start with `prefix`, at the first of them.
     ///

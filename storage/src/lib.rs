@@ -18,6 +18,7 @@
 //! | `results` | height | results, events, updates, app hash | window |
 //! | `state` | escaped key ‖ `00 00` ‖ height's complement | version: `01` ‖ value, or `00` (deleted) | window, and the version in force at its start |
 //! | `changes` | height | the keys that the height changed, ascending | window |
+//! | `recent` | part ‖ height's complement ‖ rest of the key | nothing: a revertible row, and the height of its last change | window |
 //! | `validators` | height | the validator set, where it is stored | window, and the row in force at its start |
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
 //! | `txs` | transaction id | height ‖ index in the block | window |
@@ -29,7 +30,10 @@
 //!   it without writing the bytes again. The batch of a height deletes the other blocks that were stored for that
 //!   height.
 //! - `changes` has for each key twice its length, plus 1 if the height deleted it, as a variable-length number, and the
-//!   key.
+//!   key. The height of the value that the change replaced follows the key of a revertible row, as a variable-length
+//!   number, plus 1; 0 if there was none.
+//! - `recent` has one row for each revertible row ([`types::REVERTIBLE`]) that changed in the window. Part is the start of
+//!   its key, which names a namespace.
 //! - `validators` has a row where the set is not the previous set rotated by one turn, and every [`VALIDATORS_EVERY`]
 //!   heights.
 //! - `events` has the key what ‖ escaped `kind.key` ‖ `00 00` ‖ escaped value ‖ `00 00` ‖ height ‖ index, for
@@ -73,6 +77,7 @@ mod mem;
 #[cfg(feature = "rocksdb")]
 mod newest;
 mod reader;
+mod recent;
 mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;

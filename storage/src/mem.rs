@@ -265,6 +265,12 @@ impl View for MemView {
         Box::new(rows.map(|row| Ok(boxed(row))))
     }
 
+    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a> {
+        let to = to.to_vec();
+        let rows = self.maps[cf as usize].range(from.to_vec()..).take_while(move |(key, _)| **key < to);
+        Box::new(rows.map(|row| Ok(boxed(row))))
+    }
+
     fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>> {
         let mut cursor =
             MemCursor { map: &self.maps[cf as usize], prefix: prefix.to_vec(), rest: Range::default(), row: None };

@@ -26,6 +26,8 @@ pub struct StateReader<'a, K: Kv> {
     pub(crate) store: &'a Store<K>,
     pub(crate) view: K::View<'a>,
     pub(crate) height: Height,
+    /// Height of the tip in `view`.
+    pub(crate) tip: Height,
     _hold: Hold<'a>,
     /// The first read through [`Reader`] that failed.
     failure: OnceLock<StoreError>,
@@ -44,7 +46,7 @@ impl<K: Kv> Store<K> {
         let hold = self.hold_tip()?;
         let view = self.kv.view();
         let height = self.tip_in(&view)?;
-        Ok(StateReader::new(self, view, height, hold))
+        Ok(StateReader::new(self, view, height, height, hold))
     }
 
     /// Returns a reader of the state after the block of `height`. The lowest possible height is the one before
@@ -59,7 +61,7 @@ impl<K: Kv> Store<K> {
         if height > tip {
             return Err(StoreError::Future { got: height, tip });
         }
-        Ok(StateReader::new(self, view, height, hold))
+        Ok(StateReader::new(self, view, height, tip, hold))
     }
 
     /// Returns the height of the tip in a view.
@@ -79,9 +81,9 @@ impl<K: Kv> Store<K> {
 }
 
 impl<'a, K: Kv> StateReader<'a, K> {
-    fn new(store: &'a Store<K>, view: K::View<'a>, height: Height, hold: Hold<'a>) -> Self {
+    fn new(store: &'a Store<K>, view: K::View<'a>, height: Height, tip: Height, hold: Hold<'a>) -> Self {
         let (failure, is_told) = (OnceLock::new(), AtomicBool::new(false));
-        Self { store, view, height, _hold: hold, failure, is_told }
+        Self { store, view, height, tip, _hold: hold, failure, is_told }
     }
 
     /// Returns the height whose state is read.

@@ -16,10 +16,10 @@
 //! write buffers ([`WRITE_BUFFERS_BYTES`]), a bounded number of open files.
 //!
 //! **Deletion by height.** Rows of a height are adjacent in most families: they are deleted by one range tombstone and,
-//! where a whole file is below the height, by dropping the file. In `events`, `block_hash` and `txs` a compaction
-//! filter drops rows below an atomic bound whenever a file is rewritten, at the latest after [`REWRITE_SECONDS`]. In
-//! `state` it drops the versions that a newer one below the bound replaces, if both are in files that are rewritten
-//! together.
+//! where a whole file is below the height, by dropping the file. In `events`, `block_hash`, `txs` and `recent` a
+//! compaction filter drops rows below an atomic bound whenever a file is rewritten, at the latest after
+//! [`REWRITE_SECONDS`]. In `state` it drops the versions that a newer one below the bound replaces, if both are in files
+//! that are rewritten together.
 //!
 //! **Versions.** All versions of a key share an entry of the Bloom filters, without the height, so a search for one key
 //! at any height asks only the files with versions of that key. The searches of a view share one iterator. The newest
@@ -131,8 +131,10 @@ impl RocksKv {
         if has_database {
             let families = DB::list_cf(&Options::default(), path).map_err(|e| open_error(path, &e))?;
             let ours = |name: &str| name == DEFAULT_FAMILY || Cf::ALL.iter().any(|cf| cf.name() == name);
-            if let Some(other) = families.iter().find(|name| !ours(name)) {
+            if families.len() != Cf::ALL.len() + 1 || !families.iter().all(|name| ours(name)) {
                 check_format(path, &families)?;
+            }
+            if let Some(other) = families.iter().find(|name| !ours(name)) {
                 return Err(not_ours(path, format!("a RocksDB with a column family {other:?}")));
             }
         }
@@ -360,6 +362,13 @@ impl<'a> RocksView<'a> {
         options.set_snapshot(&self.snapshot);
         self.kv.db.raw_iterator_cf_opt(self.kv.family(cf), options)
     }
+
+    fn scan(&self, cf: Cf, from: &[u8], to: Option<Vec<u8>>) -> Rows<'_> {
+        let mode = IteratorMode::From(from, Direction::Forward);
+        let from = from.to_vec();
+        let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), scan_options(to), mode);
+        Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &from, &e))))
+    }
 }
 
 impl View for RocksView<'_> {
@@ -368,16 +377,15 @@ impl View for RocksView<'_> {
     }
 
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
-        let options = scan_options(prefix);
-        let start = prefix.max(from);
-        let mode = IteratorMode::From(start, Direction::Forward);
-        let start = start.to_vec();
-        let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), options, mode);
-        Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &start, &e))))
+        self.scan(cf, prefix.max(from), prefix_end(prefix))
+    }
+
+    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a> {
+        self.scan(cf, from, Some(to.to_vec()))
     }
 
     fn cursor<'b>(&'b self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'b>> {
-        let iterator = self.iterator(cf, scan_options(prefix));
+        let iterator = self.iterator(cf, scan_options(prefix_end(prefix)));
         let mut cursor = RocksCursor { kv: self.kv, cf, prefix: prefix.to_vec(), iterator };
         cursor.seek(prefix)?;
         Ok(Box::new(cursor))
@@ -445,11 +453,11 @@ impl Cursor for RocksCursor<'_> {
     }
 }
 
-/// Returns the options of a scan over the keys with this prefix.
-fn scan_options(prefix: &[u8]) -> ReadOptions {
+/// Returns the options of a scan over the keys below `end`, if there is an end.
+fn scan_options(end: Option<Vec<u8>>) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_total_order_seek(true);
-    if let Some(end) = prefix_end(prefix) {
+    if let Some(end) = end {
         options.set_iterate_upper_bound(end);
     }
     options
@@ -551,7 +559,7 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
         }
         _ => {}
     }
-    if matches!(cf.height_at(), HeightAt::BeforeIndex | HeightAt::ValueStart) {
+    if matches!(cf.height_at(), HeightAt::AfterPart | HeightAt::BeforeIndex | HeightAt::ValueStart) {
         options.set_periodic_compaction_seconds(REWRITE_SECONDS);
         options.set_compaction_filter("cairn.floor", move |_level, key, value| match cf.height_of(key, value) {
             Some(height) if height.0 < floor.load(Ordering::Relaxed) => CompactionDecision::Remove,
@@ -572,8 +580,8 @@ fn key_of_version(bytes: &[u8]) -> &[u8] {
     schema::terminated_length(bytes).map_or(bytes, |length| &bytes[..length])
 }
 
-/// Checks the format number of a database with other families than ours, which an older version of Cairn may have
-/// written.
+/// Checks the format number of a database whose families are not exactly ours, which another version of Cairn may have
+/// written. Opening it for writing would add the missing families, and that version could not open it again.
 ///
 /// Errors: `OtherFormat` if it has another number.
 fn check_format(path: &Path, families: &[String]) -> Result<()> {

@@ -2,7 +2,7 @@
 //! column families with their keys and values; a change here is a new [`crate::FORMAT`].
 
 use prost::Message;
-use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire};
+use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire, split_revertible};
 
 /// Returns a key in hexadecimal for error messages, truncated if it is long.
 pub(crate) fn shown(key: &[u8]) -> String {
@@ -116,15 +116,43 @@ pub(crate) fn read_version_value(bytes: &[u8]) -> Option<Option<&[u8]>> {
     }
 }
 
-/// Adds a key to the list of the keys that a height changed, which ascend: twice its length, plus 1 for a deletion, as
-/// a variable-length number, then the key.
-pub(crate) fn push_change(list: &mut Vec<u8>, key: &[u8], is_deletion: bool) {
-    prost::encoding::encode_varint(2 * key.len() as u64 + u64::from(is_deletion), list);
-    list.extend(key);
+/// Returns the row of a revertible row in the index over last changes: part ‖ complement of the height ‖ rest of the
+/// key. The rows of one part ascend from the newest change to the oldest. `None` for the key of another row.
+pub(crate) fn recent(key: &[u8], at: Height) -> Option<Vec<u8>> {
+    let (part, rest) = split_revertible(key)?;
+    Some([part, &version_height(at), rest].concat())
 }
 
-/// Iterator over the keys in a list of changes; true stands for a deletion. An item that is `None` stands for invalid
-/// bytes, and is the last one.
+/// Splits the result of [`recent`] into the part, the height and the rest of the key; `None` for other bytes.
+pub(crate) fn split_recent(row: &[u8]) -> Option<(&[u8], Height, &[u8])> {
+    let (part, rest) = split_revertible(row)?;
+    let (at, rest) = rest.split_first_chunk::<VERSION_HEIGHT_BYTES>()?;
+    Some((part, Height(!u64::from_be_bytes(*at)), rest))
+}
+
+/// Change of a row, in the list of a height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) is_deletion: bool,
+    /// Height of the value that the change replaced. `None` for a row that did not exist, and for one that is not
+    /// revertible.
+    pub(crate) before: Option<Height>,
+}
+
+/// Adds a change to the list of the changes of a height, whose keys ascend: twice the length of the key, plus 1 for a
+/// deletion, as a variable-length number, then the key. If the row is revertible, the height of the replaced value
+/// follows as a variable-length number, plus 1; 0 if there was none.
+pub(crate) fn push_change(list: &mut Vec<u8>, change: Change<'_>) {
+    let Change { key, is_deletion, before } = change;
+    prost::encoding::encode_varint(2 * key.len() as u64 + u64::from(is_deletion), list);
+    list.extend(key);
+    if split_revertible(key).is_some() {
+        prost::encoding::encode_varint(before.map_or(0, |before| before.0 + 1), list);
+    }
+}
+
+/// Iterator over the changes in a list. An item that is `None` stands for invalid bytes, and is the last one.
 pub(crate) struct Changes<'a> {
     rest: &'a [u8],
 }
@@ -134,16 +162,20 @@ impl<'a> Changes<'a> {
         Self { rest: list }
     }
 
-    fn read(&mut self) -> Option<(&'a [u8], bool)> {
+    fn read(&mut self) -> Option<Change<'a>> {
         let number = prost::encoding::decode_varint(&mut self.rest).ok()?;
         let (key, rest) = self.rest.split_at_checked(usize::try_from(number / 2).ok()?)?;
         self.rest = rest;
-        Some((key, number % 2 == 1))
+        let before = match split_revertible(key) {
+            Some(_) => prost::encoding::decode_varint(&mut self.rest).ok()?.checked_sub(1).map(Height),
+            None => None,
+        };
+        Some(Change { key, is_deletion: number % 2 == 1, before })
     }
 }
 
 impl<'a> Iterator for Changes<'a> {
-    type Item = Option<(&'a [u8], bool)>;
+    type Item = Option<Change<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -374,16 +406,36 @@ mod tests {
         }
 
         #[test]
-        fn changes_come_back_in_their_order(changes in proptest::collection::vec((key(), any::<bool>()), 0..6)) {
+        fn changes_come_back_in_their_order(rows in proptest::collection::vec((key(), any::<bool>(), 0u64..300), 0..6)) {
+            let part = |n: &u64| if *n > 0 { &b"r\0\0\0\x01"[..] } else { &[] };
+            let rows: Vec<_> = rows.iter().map(|(key, is, n)| ([part(&(n / 2)), key].concat(), *is, n / 2)).collect();
+            let change = |row| {
+                let (key, is_deletion, n): &(Vec<u8>, bool, u64) = row;
+                Change { key, is_deletion: *is_deletion, before: Some(Height(*n)).filter(|at| at.0 > 0) }
+            };
             let mut list = Vec::new();
-            changes.iter().for_each(|(key, is_deletion)| push_change(&mut list, key, *is_deletion));
+            for row in &rows {
+                push_change(&mut list, change(row));
+            }
             let read: Option<Vec<_>> = Changes::new(&list).collect();
-            prop_assert_eq!(read, Some(changes.iter().map(|(key, is)| (key.as_slice(), *is)).collect()));
+            prop_assert_eq!(read, Some(rows.iter().map(change).collect()));
+        }
+
+        #[test]
+        fn last_changes_sort_by_part_then_newest_first_and_come_back(
+            a in (0u32..3, 0u64..4, key()), b in (0u32..3, 0u64..4, key())
+        ) {
+            let key = |(part, _, rest): &(u32, u64, Vec<u8>)| [&b"r"[..], &part.to_be_bytes(), rest].concat();
+            let (left, right) = (recent(&key(&a), Height(a.1)).unwrap(), recent(&key(&b), Height(b.1)).unwrap());
+            prop_assert_eq!(left.cmp(&right), (a.0, b.1, &a.2).cmp(&(b.0, a.1, &b.2)));
+            let (part, at, rest) = split_recent(&left).unwrap();
+            prop_assert_eq!(([part, rest].concat(), at), (key(&a), Height(a.1)));
         }
 
         #[test]
         fn foreign_bytes_are_refused_not_panicked_on(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = (split_version(&bytes).map(|(key, _)| read_terminated(key)), Changes::new(&bytes).count());
+            let _ = (split_recent(&bytes), split_recent(&[b"r", bytes.as_slice()].concat()));
             let _ = (read_version_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
             let _ = (Tip::decode(&bytes), Genesis::decode(&bytes), Head::decode(&bytes));
         }
@@ -397,9 +449,16 @@ mod tests {
         assert_eq!(version_value(Some(&[5])), [1, 5]);
         assert_eq!(read_version_value(&[0, 1]), None);
         let mut list = Vec::new();
-        push_change(&mut list, &[7, 8], false);
-        push_change(&mut list, &[9], true);
-        assert_eq!(list, [4, 7, 8, 3, 9]);
+        let change = |key, is_deletion, before| Change { key, is_deletion, before };
+        push_change(&mut list, change(&[7, 8], false, None));
+        push_change(&mut list, change(&[9], true, None));
+        push_change(&mut list, change(b"r\0\0\0\x01\x09", false, None));
+        push_change(&mut list, change(b"r\0\0\0\x01\x0A", true, Some(Height(300))));
+        let golden = [&[4, 7, 8, 3, 9, 12][..], b"r\0\0\0\x01\x09", &[0, 13], b"r\0\0\0\x01\x0A", &[0xAD, 0x02]];
+        assert_eq!(list, golden.concat());
+        let row = [b'r', 0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFD, 7, 0];
+        assert_eq!(recent(b"r\0\0\0\x01\x07\0", Height(258)).unwrap(), row);
+        assert_eq!(recent(b"n\0\0\0\x01\x07\0", Height(258)), None);
         assert_eq!(tx_position(Height(1), 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
         let id = BlockId { hash: blake3(b"a"), parts: PartSetHeader { total: 3, hash: blake3(b"b") } };
         assert_eq!(read_block_id(&block_id(&id)), Some(id));

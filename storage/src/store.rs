@@ -14,12 +14,12 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
-    schema::{self, Genesis, Head, Tip},
+    schema::{self, Change, Genesis, Head, Tip},
     window::Window,
 };
 
 /// Format number of keys and values. A change of either needs a new number.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
@@ -343,7 +343,7 @@ impl<K: Kv> Store<K> {
         };
         let mut batch = Batch::new();
         self.put_block(&mut batch, commit, &writer.pending);
-        put_writes(&mut batch, height, commit.writes);
+        self.put_writes(&mut batch, height, commit.writes)?;
         put_rules(&mut batch, &writer, commit);
         batch.put(Cf::Meta, meta::TIP, tip.encode());
         self.kv.write(batch, Durability::Buffered)?;
@@ -355,6 +355,22 @@ impl<K: Kv> Store<K> {
         }
         *lock(&self.tip) = Some(tip);
         Ok(tip)
+    }
+
+    /// Adds to the batch a version of each changed row, the moves in the index over last changes, and the list of changes.
+    fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
+        let mut list = Vec::new();
+        let mut view = None;
+        for (key, value) in &writes.0 {
+            batch.put(Cf::State, schema::version(key, height), schema::version_value(value.as_deref()));
+            let before = match schema::recent(key, height) {
+                Some(row) => self.move_recent(view.get_or_insert_with(|| self.kv.view()), batch, key, row)?,
+                None => None,
+            };
+            schema::push_change(&mut list, Change { key, is_deletion: value.is_none(), before });
+        }
+        batch.put(Cf::Changes, schema::height(height), list);
+        Ok(())
     }
 
     fn put_block(&self, batch: &mut Batch, commit: &CommitBatch<'_>, pending: &BTreeSet<(Height, BlockId)>) {
@@ -508,16 +524,6 @@ impl<K: Kv> Store<K> {
         let unreadable = || self.damaged(format!("its {} is unreadable", String::from_utf8_lossy(name)));
         decode(&bytes).map(Some).ok_or_else(unreadable)
     }
-}
-
-/// Adds a version of each changed row, and the list of changed keys, to the batch.
-fn put_writes(batch: &mut Batch, height: Height, writes: &WriteSet) {
-    let mut list = Vec::new();
-    for (key, value) in &writes.0 {
-        batch.put(Cf::State, schema::version(key, height), schema::version_value(value.as_deref()));
-        schema::push_change(&mut list, key, value.is_none());
-    }
-    batch.put(Cf::Changes, schema::height(height), list);
 }
 
 /// Adds the validator set and the parameters to the batch, where they differ from what the rows below imply.

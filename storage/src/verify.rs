@@ -6,13 +6,14 @@
 //! | `blocks` | bytes whose parts hash to the block id; a block with that header and the content that it names |
 //! | `commits` | of this height and for its block |
 //! | `results` | of this height; results and app hash as in the next header |
-//! | `changes` | of this height; every key has a version of this height in `state` |
+//! | `changes` | of this height; every key has a version of this height in `state`; heights of replaced values as there |
+//! | `recent` | a row for each revertible row whose newest version is of this height |
 //! | `validators`, `params` | in force at this height, with the hashes in the header |
 //! | `block_hash`, `txs` | from the block's hash and the ids of its transactions back to the block |
 //! | `events` | a row for each attribute in the results that is marked for indexing |
 //!
 //! Then the rows of each family from the first to the last: readable, in the format of their family, and not above the
-//! tip. The database verifies the checksum of whatever it reads. The tree over the state belongs to the application:
+//! tip; in `recent` of the height of the newest version. The database verifies the checksum of whatever it reads. The tree over the state belongs to the application:
 //! the caller compares its root with the one that the chain agreed on.
 //!
 //! The work is divided into steps of a few bytes each, so that a node can do it in the background.
@@ -20,10 +21,10 @@
 use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, ValidatorSet, Wire, results_hash};
 
 use crate::{
-    error::StoreError,
+    error::{Result, StoreError},
     index,
     kv::{Cf, HeightAt, Kv, View},
-    schema::{self, Genesis, Head, Tip},
+    schema::{self, Change, Genesis, Head, Tip},
     store::{Store, genesis_tip, meta},
 };
 
@@ -310,10 +311,11 @@ impl<K: Kv> Verification<'_, K> {
     /// Verifies the list of changed keys, and that every key in it has a version of this height.
     fn changes(&mut self, height: Height) {
         let read = |bytes: &[u8]| {
-            let keys: Option<Vec<_>> = schema::Changes::new(bytes).map(|change| Some(change?.0.to_vec())).collect();
-            keys.filter(|keys| keys.is_sorted())
+            let owned = |change: Option<Change<'_>>| change.map(|change| (change.key.to_vec(), change.before));
+            let changes: Option<Vec<_>> = schema::Changes::new(bytes).map(owned).collect();
+            changes.filter(|changes| changes.is_sorted_by_key(|(key, _)| key))
         };
-        for key in self.of_height(Cf::Changes, height, read).into_iter().flatten() {
+        for (key, before) in self.of_height(Cf::Changes, height, read).into_iter().flatten() {
             let row = schema::version(&key, height);
             match self.store.kv().get(Cf::State, &row) {
                 Ok(Some(value)) if schema::read_version_value(&value).is_some() => {}
@@ -321,7 +323,33 @@ impl<K: Kv> Verification<'_, K> {
                 Ok(_) => self.find(Cf::State, height, &row, "the row is missing or unreadable"),
                 Err(error) => self.failed(Cf::State, Some(height), &row, &error),
             }
+            if let Some(row) = schema::recent(&key, height)
+                && let Err(error) = self.revertible(height, &key, before, &row)
+            {
+                self.failed(Cf::Recent, Some(height), &row, &error);
+            }
         }
+    }
+
+    /// Verifies what a list and the index have about a revertible row that a height changed; `row` is its row in the
+    /// index, if no later height changed it.
+    fn revertible(&mut self, height: Height, key: &[u8], before: Option<Height>, row: &[u8]) -> Result<()> {
+        let store = self.store;
+        let view = store.kv().view();
+        let newest = store.version_in(&view, key, Height(u64::MAX))?;
+        let is_indexed = view.get(Cf::Recent, row)?.is_some();
+        let below = height.prev().and_then(|below| store.version_in(&view, key, below).transpose()).transpose()?;
+        let replaced = below.and_then(|(at, value)| value.map(|_| at));
+        if store.check_kept(height).is_err() {
+            return Ok(());
+        }
+        if newest.is_some_and(|(newest, _)| newest == height) != is_indexed {
+            self.find(Cf::Recent, height, row, "the row is missing, or a later height changed the key too");
+        }
+        if replaced != before {
+            self.find(Cf::Changes, height, key, "the list has another height for the value that was replaced");
+        }
+        Ok(())
     }
 
     /// Verifies the tip, and the results of the last height.
@@ -388,6 +416,9 @@ impl<K: Kv> Verification<'_, K> {
                 Ok((key, value)) => {
                     self.report.count(cf, 1, key.len() + value.len());
                     self.row(cf, &key, &value, tip);
+                    if cf == Cf::Recent {
+                        self.last_change(&view, &key);
+                    }
                     last = [&key[..], &[0]].concat();
                     if self.report.bytes() >= goal {
                         self.stage = Stage::Rows(index, last);
@@ -447,6 +478,7 @@ impl<K: Kv> Verification<'_, K> {
                 let is_key = schema::split_version(key).is_some_and(|(key, _)| schema::read_terminated(key).is_some());
                 is_key && schema::read_version_value(value).is_some()
             }
+            Cf::Recent => schema::split_recent(key).is_some() && value.is_empty(),
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
@@ -465,6 +497,17 @@ impl<K: Kv> Verification<'_, K> {
         };
         if cf.height_at() != HeightAt::Nowhere && height.is_some_and(|height| height > known_to) {
             self.report.find(cf, height, key, format!("the row is above the tip, which is at height {tip}"));
+        }
+    }
+
+    /// Verifies that a row in the index of last changes has the height of the newest version of its key.
+    fn last_change(&mut self, view: &K::View<'_>, row: &[u8]) {
+        let Some((part, at, rest)) = schema::split_recent(row) else { return };
+        match self.store.version_in(view, &[part, rest].concat(), Height(u64::MAX)) {
+            // Rows below the window are never read, and deletions there may be gone.
+            Ok(newest) if at < self.store.earliest() || newest.as_ref().is_some_and(|(newest, _)| *newest == at) => {}
+            Ok(_) => self.find(Cf::Recent, at, row, "it is not of the height of the key's newest version"),
+            Err(error) => self.failed(Cf::Recent, Some(at), row, &error),
         }
     }
 

@@ -11,7 +11,7 @@ use types::Height;
 use crate::{
     error::{Result, StoreError},
     kv::{Batch, Cf, Durability, Kv, View},
-    schema,
+    schema::{self, Change},
     store::{Store, lock, meta},
 };
 
@@ -123,7 +123,7 @@ impl<K: Kv> Store<K> {
                 break;
             }
             for change in schema::Changes::new(list) {
-                let (key, is_deletion) = change.ok_or_else(unreadable)?;
+                let Change { key, is_deletion, .. } = change.ok_or_else(unreadable)?;
                 if is_deletion && self.version_in(&view, key, last)? == Some((at, None)) {
                     let versions = view.rows(Cf::State, &schema::terminated(key), &schema::version(key, at));
                     versions.into_iter().try_for_each(|row| row.map(|(row, _)| batch.delete(Cf::State, row)))?;

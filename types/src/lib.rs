@@ -79,7 +79,7 @@ pub use peer::{
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
-pub use state::{History, Reader, WriteSet};
+pub use state::{History, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, WriteSet, split_revertible};
 pub use time::{Deadline, Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use tx_pool::TxPool;

@@ -5,6 +5,19 @@ use std::collections::BTreeMap;
 
 use crate::Height;
 
+/// First byte of the keys of revertible rows. The store has an index over the heights of their last changes, so the
+/// cost of [`History::changed_since`] does not depend on how often a row changed.
+pub const REVERTIBLE: u8 = b'r';
+
+/// Number of bytes at the start of the key of a revertible row that name its part of the state: [`REVERTIBLE`], and a
+/// number of 4 bytes.
+pub const REVERTIBLE_PART_BYTES: usize = 5;
+
+/// Splits the key of a revertible row, or a prefix of such keys, after the name of the part; `None` for other bytes.
+pub fn split_revertible(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    key.split_at_checked(REVERTIBLE_PART_BYTES).filter(|(part, _)| part[0] == REVERTIBLE)
+}
+
 /// State at one height. Keys are ordered bytewise.
 ///
 /// Reads return no errors, so that the application's rules need no error handling: a reader that fails answers as if

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, Store};
+use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, StateReader, Store};
 use types::{
     Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Round,
     SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3, results_hash,
@@ -219,6 +219,17 @@ impl Chain {
         }
     }
 
+    /// Returns the keys with this prefix that the heights above `above`, up to `upto`, changed, each with the last of these
+    /// heights; the newest first.
+    pub fn changes(&self, above: Height, upto: Height, prefix: &[u8]) -> Vec<(Vec<u8>, Height)> {
+        let heights = self.made.iter().filter(|(height, _)| **height > above && **height <= upto);
+        let keys = heights.flat_map(|(height, made)| made.writes.0.keys().map(|key| (key.clone(), *height)));
+        let last: BTreeMap<_, _> = keys.filter(|(key, _)| key.starts_with(prefix)).collect();
+        let mut changes: Vec<_> = last.into_iter().collect();
+        changes.sort_by(|(a, at), (b, bt)| (bt, a).cmp(&(at, b)));
+        changes
+    }
+
     /// Creates and commits the next height.
     pub fn commit<K: Kv>(&mut self, store: &Store<K>, writes: WriteSet) -> Made {
         let txs = vec![[b"tx ".as_slice(), &self.height.0.to_be_bytes()].concat()];
@@ -233,10 +244,17 @@ pub fn version(key: &[u8], height: u64) -> Vec<u8> {
     [key, &[0, 0], &(!height).to_be_bytes()].concat()
 }
 
+/// The start of the keys of the revertible rows of a part.
+pub const PART: &[u8] = b"r\0\0\0\x01";
+
+/// Returns the key of a revertible row.
+pub fn revertible(rest: &[u8]) -> Vec<u8> {
+    [PART, rest].concat()
+}
+
 /// Returns the keys with this prefix that changed above `height`, each with the height of its last change.
-pub fn changed_since<K: Kv>(store: &Store<K>, height: Height, prefix: &[u8]) -> Vec<(Vec<u8>, Height)> {
+pub fn changed_since<K: Kv>(reader: &StateReader<'_, K>, height: Height, prefix: &[u8]) -> Vec<(Vec<u8>, Height)> {
     let mut keys = Vec::new();
-    let reader = store.reader().expect("there is a state");
     let visit = &mut |key: &[u8], at| {
         keys.push((key.to_vec(), at));
         true

@@ -4,14 +4,17 @@
 use storage::{Cf, FORGET_STEP, Fault, Kv, MemDisk, MemKv, Store, StoreError};
 use types::{HardState, Height, Reader, Round, Step, WriteSet};
 
-use crate::chain::{Chain, chain_id, changed_since, writes};
+use crate::chain::{Chain, PART, chain_id, changed_since, revertible, writes};
 
 fn open(disk: &MemDisk) -> Store<MemKv> {
     Store::open(disk.open(), &chain_id()).expect("opens after any crash")
 }
 
 fn row(n: u64) -> WriteSet {
-    writes([(b"counter", Some(&n.to_be_bytes())), (&n.to_be_bytes(), Some(b"x"))])
+    let value = n.to_be_bytes();
+    let [counter, often] = [revertible(b"counter"), revertible(&[n as u8 % 3])];
+    let often = (&often[..], (n % 2 == 0).then_some(&b"x"[..]));
+    writes([(b"counter", Some(&value)), (&value, Some(b"x")), (&counter, Some(&value)), often])
 }
 
 /// Simulates a validator: per height two write-aheads, the batch, and a prune. Stops at the first error.
@@ -36,8 +39,10 @@ fn check_whole(store: &Store<MemKv>, chain: &Chain) {
         assert_eq!(store.results(tip.height).unwrap(), made.results);
         assert_eq!(store.commit(tip.height).unwrap(), made.seen_commit);
         let below = tip.height.prev().unwrap().max(store.earliest().prev().unwrap());
-        let changes = changed_since(store, below, b"");
-        assert_eq!(changes, made.writes.0.keys().map(|key| (key.clone(), tip.height)).collect::<Vec<_>>());
+        let reader = store.reader().unwrap();
+        assert_eq!(changed_since(&reader, below, b""), chain.changes(below, tip.height, b""));
+        let below = store.earliest().prev().unwrap();
+        assert_eq!(changed_since(&reader, below, PART), chain.changes(below, tip.height, PART));
         let tx = made.block.tx_ids().next().unwrap();
         assert_eq!(store.tx(&tx).unwrap(), Some((tip.height, 0)));
     }
@@ -262,7 +267,10 @@ fn a_crash_while_deletions_are_removed_brings_nothing_back() {
                 store.prune(chain.height).unwrap();
                 check_whole(&store, &chain);
                 let rows = disk.dump().iter().filter(|(cf, _, _)| *cf == Cf::State).count();
-                assert_eq!(rows, 5, "two versions of the counter and of the deleted row, and the last row");
+                assert_eq!(
+                    rows, 7,
+                    "two versions of the counter and of the deleted row, the last row, two rows of the genesis"
+                );
             }
         }
     }

@@ -9,9 +9,9 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use storage::{Cf, FORGET_STEP, Kv, MemDisk, Store, StoreError};
-use types::{Height, Reader, WriteSet};
+use types::{Height, History, Reader, WriteSet};
 
-use crate::chain::{Chain, Rig, chain_id, changed_since, open, writes};
+use crate::chain::{Chain, PART, Rig, chain_id, changed_since, open, revertible, writes};
 
 on_both!(
     every_kept_height_reads_as_it_was_when_committed,
@@ -22,6 +22,7 @@ on_both!(
     a_reader_sees_one_height_while_others_are_committed,
     readers_on_other_threads_see_whole_heights,
     a_held_reader_keeps_its_height_through_a_prune,
+    a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index,
     a_rewound_chain_continues_like_a_chain_that_was_never_rewound,
 );
 
@@ -39,8 +40,11 @@ fn scan(reader: &impl Reader, prefix: &[u8]) -> State {
     rows
 }
 
+/// Keys of all kinds: of two parts of revertible rows, and of other rows.
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    vec(prop_oneof![Just(0u8), Just(1), Just(0xFF)], 0..4)
+    let bytes = || vec(prop_oneof![Just(0u8), Just(1), Just(0xFF)], 0..4);
+    let part = proptest::sample::select(vec![PART, b"r\0\0\0\x02", b"r\0"]);
+    prop_oneof![bytes(), (part, vec(0u8..2, 0..3)).prop_map(|(part, rest)| [part, &rest].concat())]
 }
 
 fn write_set() -> impl Strategy<Value = WriteSet> {
@@ -48,23 +52,17 @@ fn write_set() -> impl Strategy<Value = WriteSet> {
     rows.prop_map(WriteSet)
 }
 
-/// Returns the keys that the heights above `above`, up to `upto`, changed, with the last of these heights.
-fn changes(chain: &Chain, above: Height, upto: Height) -> BTreeMap<Vec<u8>, Height> {
-    let heights = chain.made.range(above.next()..=upto.max(above.next())).filter(|(height, _)| **height <= upto);
-    heights.flat_map(|(height, made)| made.writes.0.keys().map(|key| (key.clone(), *height))).collect()
-}
-
 fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseError> {
     let earliest = store.earliest().prev().unwrap();
     for (height, state) in chain.states.range(earliest..=chain.height) {
         let reader = store.reader_at(*height).unwrap();
         prop_assert_eq!(reader.height(), *height);
-        for prefix in [&[][..], &[0], &[0, 0], &[1], &[1, 0xFF], &[0xFF]] {
+        for prefix in [&[][..], &[0], &[0, 0], &[1], &[1, 0xFF], &[0xFF], PART] {
             let expected: State =
                 state.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect();
             prop_assert_eq!(scan(&reader, prefix), expected, "height {} prefix {:?}", height, prefix);
         }
-        let changes = changes(chain, Height::GENESIS, *height);
+        let changes: BTreeMap<_, _> = chain.changes(Height::GENESIS, *height, b"").into_iter().collect();
         for key in chain.states.values().flat_map(State::keys) {
             prop_assert_eq!(reader.get(key), state.get(key).cloned(), "height {} key {:?}", height, key);
             let changed = changes.get(key).copied().or(chain.states[&Height(0)].get(key).map(|_| Height(0)));
@@ -73,14 +71,17 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
             let may_be_gone = !state.contains_key(key) && changed <= Some(earliest);
             prop_assert!(found == changed || (may_be_gone && found.is_none()), "height {} key {:?}", height, key);
         }
-        for prefix in [&[][..], &[0], &[1, 0xFF]] {
-            let found = changed_since(store, *height, prefix);
-            prop_assert!(found.is_sorted_by(|(a, at), (b, bt)| (bt, a) < (at, b)), "{:?}", found);
-            let mut expected = self::changes(chain, *height, chain.height);
-            expected.retain(|key, _| key.starts_with(prefix));
-            prop_assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expected, "above {}", height);
+        for above in (earliest.0..=height.0).map(Height) {
+            for prefix in [&[][..], &[0], &[1, 0xFF], b"r", PART, &revertible(&[0]), b"r\0\0\0\x02"] {
+                let expected = chain.changes(above, *height, prefix);
+                prop_assert_eq!(changed_since(&reader, above, prefix), expected, "{} to {}", above, height);
+            }
+            for key in chain.states.values().flat_map(State::keys) {
+                prop_assert_eq!(reader.get_at(above, key), chain.states[&above].get(key).cloned());
+            }
         }
     }
+    prop_assert_eq!(store.verification().finish().findings, []);
     Ok(())
 }
 
@@ -262,6 +263,36 @@ proptest! {
     }
 }
 
+/// The index is used while at most 4,096 rows changed after the height of the reader.
+fn a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    let rows = |rests: &mut dyn Iterator<Item = u16>| {
+        WriteSet(rests.map(|rest| (revertible(&rest.to_be_bytes()), Some(vec![1]))).collect())
+    };
+    for first in 0..4 {
+        chain.commit(&store, rows(&mut (first * 10_000..(first + 1) * 10_000)));
+    }
+    let reader = store.reader().unwrap();
+    let at_tip = changed_since(&reader, Height(0), PART);
+    drop(reader);
+    assert_eq!(at_tip, chain.changes(Height(0), Height(4), PART));
+    for changed in [4000, 20_000] {
+        chain.commit(&store, rows(&mut (0..changed).map(|rest| 2 * rest)));
+        let reader = store.reader_at(Height(4)).unwrap();
+        assert_eq!(changed_since(&reader, Height(0), PART), at_tip);
+        for stop in [1, 20_000] {
+            let mut seen = 0;
+            reader.changed_since(Height(0), PART, &mut |_| {
+                seen += 1;
+                seen < stop
+            });
+            assert_eq!(seen, stop);
+        }
+    }
+}
+
 #[test]
 fn rows_below_the_window_are_gone_from_memory() {
     let disk = MemDisk::new();
@@ -269,16 +300,22 @@ fn rows_below_the_window_are_gone_from_memory() {
     let mut chain = Chain::start(&store, 1, writes([(b"gone", Some(b"0"))]));
     chain.commit(&store, writes([(b"a", None), (b"gone", None)]));
     for n in 2..=3 * FORGET_STEP {
-        chain.commit(&store, writes([(b"a", Some(&n.to_be_bytes()))]));
+        let value = n.to_be_bytes();
+        chain.commit(&store, writes([(b"a", Some(&value)), (&revertible(&value), Some(b"1"))]));
     }
     store.prune(Height(FORGET_STEP + 1)).unwrap();
     store.prune(Height(2 * FORGET_STEP + 1)).unwrap();
     let rows = |cf: Cf| disk.dump().iter().filter(|(at, _, _)| *at == cf).count() as u64;
-    for cf in [Cf::Heads, Cf::Blocks, Cf::BlockHash, Cf::Commits, Cf::Results, Cf::Txs] {
+    for cf in [Cf::Heads, Cf::Blocks, Cf::BlockHash, Cf::Commits, Cf::Results, Cf::Recent, Cf::Txs] {
         assert_eq!(rows(cf), FORGET_STEP, "{}", cf.name());
     }
     assert_eq!(rows(Cf::Changes), 2 * FORGET_STEP, "the lists stay until what was removed with them is durable");
-    assert_eq!(rows(Cf::State), FORGET_STEP + 1, "one more than heights, for the state under the earliest block");
+    let written_once = 3 * FORGET_STEP - 1;
+    assert_eq!(
+        rows(Cf::State) - written_once,
+        FORGET_STEP + 1,
+        "one more than heights, for the state under the earliest block"
+    );
 }
 
 /// The number of versions of a key must not show in a scan, at any height.

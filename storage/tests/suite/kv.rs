@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use storage::{Batch, Cf, Durability::*, Kv, View};
 use types::Height;
 
-use crate::chain::{Rig, version};
+use crate::chain::{PART, Rig, version};
 
 on_both!(
     a_batch_is_atomic_and_its_later_changes_win,
@@ -58,6 +58,13 @@ fn rows_ascend_within_a_prefix_from_a_key<R: Rig>() {
     assert_eq!(keys(&view, Cf::State, b"", b"b"), all[5..]);
     assert_eq!(keys(&view, Cf::State, b"a", b"b"), all[..0]);
     assert_eq!(keys(&view, Cf::State, b"c", b""), all[..0]);
+    let between = |from: &[u8], to: &[u8]| {
+        view.between(Cf::State, from, to).map(|row| row.expect("reads").0.into()).collect::<Vec<Vec<u8>>>()
+    };
+    assert_eq!(between(b"a", b"b"), all[1..5]);
+    assert_eq!(between(b"a\0", b"\xff"), all[2..6]);
+    assert_eq!(between(b"", b"a"), all[..1]);
+    assert_eq!(between(b"b", b"b"), all[..0]);
 }
 
 fn a_scan_stops_when_it_is_dropped<R: Rig>() {
@@ -129,10 +136,11 @@ fn forget_below_keeps_rows_at_and_above_the_height<R: Rig>() {
     for h in 0..300 {
         batch.put(Cf::Heads, height(h), [1]);
         batch.put(Cf::State, version(b"key", h), [1]);
+        batch.put(Cf::Recent, [PART, &(!h).to_be_bytes()[..], b"key"].concat(), []);
         batch.put(Cf::Txs, (h * 7919).to_le_bytes(), [height(h).as_slice(), &[0; 4]].concat());
     }
     kv.write(batch, Synced).unwrap();
-    for cf in [Cf::Heads, Cf::State, Cf::Txs] {
+    for cf in [Cf::Heads, Cf::State, Cf::Recent, Cf::Txs] {
         kv.forget_below(cf, Height(200)).unwrap();
         kv.forget_below(cf, Height(100)).unwrap();
         let view = kv.view();

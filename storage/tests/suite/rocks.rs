@@ -400,6 +400,24 @@ fn a_store_with_other_families_is_refused_for_its_format() {
     assert!(matches!(error, StoreError::OtherFormat { got: 2, .. }), "{error}");
 }
 
+/// The store of a version of Cairn that had fewer families is refused without adding them: that version can still use it.
+#[test]
+fn a_store_with_fewer_families_is_refused_and_stays_as_it_is() {
+    let rig = RocksRig::new();
+    let path = rig.0.path().join("store");
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    let names = Cf::ALL.map(Cf::name).into_iter().filter(|name| *name != "recent").chain(["default"]);
+    let db = rocksdb::DB::open_cf(&options, &path, names).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), "format", 3u32.to_be_bytes()).unwrap();
+    drop(db);
+    let error = RocksKv::open(&path).err().unwrap();
+    assert!(matches!(error, StoreError::OtherFormat { got: 3, .. }), "{error}");
+    let families = rocksdb::DB::list_cf(&options, &path).unwrap();
+    assert!(!families.iter().any(|name| name == "recent"), "{families:?}");
+}
+
 /// Whole files are dropped when the window moves. A file that ends with the row at the bound must stay.
 #[test]
 fn deleting_whole_files_keeps_the_row_at_the_bound() {

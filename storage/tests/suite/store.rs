@@ -116,7 +116,7 @@ fn every_part_of_a_height_reads_back_the_same<R: Rig>() {
     let rig = R::new();
     let (store, mut chain) = grown(&rig, 5);
     chain.commit(&store, WriteSet::default());
-    assert_eq!(changed_since(&store, Height(5), b""), []);
+    assert_eq!(changed_since(&store.reader().unwrap(), Height(5), b""), []);
     check_heights(&store, &chain);
 }
 
@@ -272,7 +272,7 @@ fn reads_below_the_window_are_pruned_and_above_the_tip_are_future<R: Rig>() {
         reader.try_get_at(Height(9), b"counter").unwrap(),
         chain.states[&Height(9)].get(&b"counter"[..]).cloned()
     );
-    assert_eq!(changed_since(&store, Height(9), b"counter").len(), 1);
+    assert_eq!(changed_since(&reader, Height(9), b"counter").len(), 1);
     assert!(pruned(store.validators(Height(9)).unwrap_err()));
     assert!(pruned(store.params(Height(9)).unwrap_err()));
     let gone = &chain.made[&Height(9)];

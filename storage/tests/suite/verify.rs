@@ -3,12 +3,18 @@
 use storage::{Batch, Cf, Durability, Finding, Kv, Store, StoreError, View};
 use types::{BlockId, Event, Height, Reader, Wire, WriteSet};
 
-use crate::chain::{Chain, Rig, open, version, writes};
+use crate::chain::{Chain, PART, Rig, open, revertible, version, writes};
 
 const HEIGHTS: u64 = 20;
 
 fn state(n: u64) -> WriteSet {
-    WriteSet((0..8).map(|i| (vec![b'k', i], Some(vec![n as u8; 5]))).collect())
+    let rows = (0..8).map(|i| (vec![b'k', i], Some(vec![n as u8; 5])));
+    WriteSet(rows.chain([(revertible(&[n as u8 % 4]), Some(vec![1]))]).collect())
+}
+
+/// Returns the row in the index over last changes of a revertible row that a height changed.
+fn recent(rest: u8, height: u64) -> Vec<u8> {
+    [PART, &(!height).to_be_bytes()[..], &[rest]].concat()
 }
 
 fn made<R: Rig>() -> (R, Store<R::Kv>, Chain) {
@@ -49,7 +55,7 @@ fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
     assert_eq!((report.earliest, report.tip, report.heights), (Height(1), Height(HEIGHTS), HEIGHTS));
     let rows = |cf: Cf| report.families.iter().find(|family| family.cf == cf).unwrap().rows;
     assert_eq!([Cf::Blocks, Cf::Results, Cf::Txs].map(rows), [HEIGHTS; 3]);
-    assert_eq!(rows(Cf::State), 8 * (HEIGHTS + 1));
+    assert_eq!((rows(Cf::State), rows(Cf::Recent)), (9 * (HEIGHTS + 1), 4));
 
     // There are also no findings while the window moves and a block above the tip is pending.
     let next = chain.next(state(77), vec![b"pending".to_vec()]);
@@ -64,7 +70,7 @@ fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
 
 fn each_damage_is_found_at_its_place<R: Rig>() {
     type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
-    let injuries: [Injury<R::Kv>; 28] = [
+    let injuries: [Injury<R::Kv>; 34] = [
         ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
         ("a head is another height's", Cf::Heads, Some(5), |store, batch| {
             batch.put(Cf::Heads, key(5), store.kv().get(Cf::Heads, &key(6)).unwrap().unwrap());
@@ -101,6 +107,20 @@ fn each_damage_is_found_at_its_place<R: Rig>() {
             batch.put(Cf::State, version(b"k\x03", 90), [0]);
         }),
         ("a version has no key", Cf::State, None, |_, batch| batch.put(Cf::State, *b"k", [0])),
+        ("a last change is missing", Cf::Recent, Some(HEIGHTS), |_, batch| {
+            batch.delete(Cf::Recent, recent(3, HEIGHTS))
+        }),
+        ("a last change is not the last", Cf::Recent, Some(HEIGHTS - 4), |_, batch| {
+            batch.put(Cf::Recent, recent(3, HEIGHTS - 4), []);
+        }),
+        ("a last change never happened", Cf::Recent, Some(5), |_, batch| batch.put(Cf::Recent, recent(9, 5), [])),
+        ("a last change is above the tip", Cf::Recent, Some(90), |_, batch| batch.put(Cf::Recent, recent(3, 90), [])),
+        ("a last change is garbage", Cf::Recent, None, |_, batch| batch.put(Cf::Recent, *b"r", [])),
+        ("a list has another replaced value", Cf::Changes, Some(HEIGHTS), |store, batch| {
+            let mut list = store.kv().get(Cf::Changes, &key(HEIGHTS)).unwrap().unwrap();
+            *list.last_mut().unwrap() -= 1;
+            batch.put(Cf::Changes, key(HEIGHTS), list);
+        }),
         ("a validator set is garbage", Cf::Validators, Some(1), |_, batch| {
             batch.put(Cf::Validators, key(1), [0xFF; 9])
         }),
