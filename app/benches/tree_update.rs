@@ -107,7 +107,7 @@ fn transfers(accounts: u32) {
         .collect();
     let rich = senders.iter().map(|key| (key.public_key().address(), 1_000_000));
     let others = (0..accounts).map(|index| (Address(*key(index + 1).first_chunk().expect("20 bytes")), 1));
-    let first = genesis_writes(&Params::default(), rich.chain(others)).expect("a first state");
+    let first = genesis_writes(&Params::default(), &[], rich.chain(others)).expect("a first state");
     let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
     let app = App::open(&rows, chain_id.clone(), Height(0));
     for (name, order) in [

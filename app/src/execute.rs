@@ -56,8 +56,8 @@ impl Rules {
     /// Returns the gas of a transaction: 1 per message, and 1 per operation of a write to a namespace.
     pub fn gas(body: &TxBody) -> i64 {
         let gas = |message: &Msg| match message {
-            Msg::Transfer { .. } | Msg::NsCreate { .. } => 1,
             Msg::KvWrite { ops, .. } => ops.len() as i64,
+            _ => 1,
         };
         body.messages.iter().map(gas).sum()
     }
@@ -238,6 +238,7 @@ pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refus
         Msg::Transfer { to, amount } => check_transfer(to, *amount).map(|()| *amount),
         Msg::NsCreate { ns, .. } => check_create(ns).map(|_| params.ns_deposit),
         Msg::KvWrite { ns, ops, .. } => check_write(ns, ops).map(|_| 0),
+        Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Err(no_proposals()),
     }
 }
 
@@ -248,7 +249,13 @@ fn execute<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At, message: &Msg) -
             view.create_namespace(at, ns, *owner, (*quota_keys, *quota_bytes))
         }
         Msg::KvWrite { ns, data_epoch, ops } => view.write_keys(at, ns, *data_epoch, ops),
+        Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Err(no_proposals()),
     }
+}
+
+/// Refuses the messages of proposals, which this version decodes but does not execute.
+fn no_proposals() -> Refusal {
+    Refusal::Decode { reason: "this version executes no proposals".into() }
 }
 
 /// Checks the parts of a transfer that do not depend on the sender.

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
-use types::{Address, Hash, Height, Params, Reader, pb};
+use types::{Address, ConsensusPublicKey, Hash, Height, Params, Power, Reader, pb};
 
 use crate::{
     app::app_hash,
-    state::{NEVER_REVERTED, key},
+    state::{NEVER_REVERTED, Operator, key},
     tree::{
         EMPTY_ROOT, Tree,
         rows::{Path, path_of, row_key, row_value},
@@ -38,9 +38,26 @@ struct FirstAccount {
     balance: u64,
 }
 
-/// The reason why accounts are not a valid first state.
+/// A validator of the first height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstValidator {
+    /// Consensus key of the validator.
+    pub public_key: ConsensusPublicKey,
+    /// Voting power of the validator.
+    pub power: Power,
+    /// Account that votes with this power on proposals, if there is one.
+    pub operator: Option<Address>,
+}
+
+/// The reason why accounts and validators are not a valid first state.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FirstStateError {
+    /// The same account is the operator of two validators.
+    #[error("account {0} is the operator of two validators")]
+    Operator(Address),
+    /// The total power is too large.
+    #[error("the powers exceed {max}", max = types::limits::POWER_TOTAL_MAX)]
+    PowerOverflow,
     /// The same address occurs twice.
     #[error("account {0} is listed twice")]
     Duplicate(Address),
@@ -52,13 +69,14 @@ pub enum FirstStateError {
     SupplyOverflow(Address),
 }
 
-/// Creates the first state from the parameters and balances.
+/// Creates the first state from the parameters, the validators and the balances.
 ///
 /// Cost: 64 bytes and about three hashes per account, and during the call the 41 bytes per account of the tree.
 ///
-/// Errors: [`FirstStateError`] with the account that is invalid.
+/// Errors: [`FirstStateError`] with what is invalid.
 pub fn genesis_writes(
     params: &Params,
+    validators: &[FirstValidator],
     accounts: impl IntoIterator<Item = (Address, u64)>,
 ) -> Result<FirstState, FirstStateError> {
     let mut supply = 0_u64;
@@ -81,11 +99,29 @@ pub fn genesis_writes(
     view.set_params(params);
     view.set_supply(supply);
     view.set_fee_pool(0);
+    set_validators(&mut view, validators)?;
     let others = view.writes().0.into_iter().filter_map(|(row, value)| Some((row, value?))).collect();
     let mut state = FirstState { accounts: first, others, app_hash: EMPTY_ROOT };
     let root = Tree::open(NEVER_REVERTED, &Scanned(&state)).root();
     state.app_hash = app_hash(&root, &EMPTY_ROOT);
     Ok(state)
+}
+
+fn set_validators(
+    view: &mut View<'_, BTreeMap<Vec<u8>, Vec<u8>>>,
+    validators: &[FirstValidator],
+) -> Result<(), FirstStateError> {
+    let mut total = Power::ZERO;
+    for FirstValidator { public_key, power, operator } in validators {
+        total = total.checked_add(*power).ok_or(FirstStateError::PowerOverflow)?;
+        let Some(operator) = operator else { continue };
+        if view.operator(operator).is_some() {
+            return Err(FirstStateError::Operator(*operator));
+        }
+        view.set_operator(operator, &Operator { public_key: *public_key, power: *power });
+    }
+    view.set_power_total(total);
+    Ok(())
 }
 
 impl FirstState {

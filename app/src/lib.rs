@@ -28,6 +28,7 @@
 //! | raw key | value | removed |
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
+//! | `b` ‖ address (20) | `Operator`: the validator for which this account votes, and its power | never |
 //! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
 //! | `c` | `Amount`: the number of namespaces that were created | never |
 //! | `e` ‖ second (8) | `Expiry`: number of transactions that expire in it, and of list rows | with the last row |
@@ -38,6 +39,7 @@
 //! | `p` | `Params` | never |
 //! | `q` | `ChangedRootsQueue`: the lists of changed roots that wait | with the last list |
 //! | `s` | `Amount`: the total supply | when it is 0 |
+//! | `t` | `Amount`: the total voting power | when it is 0 |
 //! | `u` ‖ place (8) | `ChangedRoots`: up to 1024 namespaces that a height changed | when the height leaves the window |
 //! | `w` ‖ name | `Namespace`: owner, epoch, quotas, size | never |
 //!
@@ -93,9 +95,9 @@ pub use check::{
 };
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
-pub use first_state::{FirstState, FirstStateError, genesis_writes};
+pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
 pub use kv::{Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
-pub use state::Account;
+pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, StateProof};
 pub use view::View;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use types::{Address, Deadline, Hash, Height, Params, Reader, Wire, pb};
+use types::{Address, ConsensusPublicKey, Deadline, Hash, Height, Params, Power, Reader, Wire, pb};
 
 pub use crate::area::NEVER_REVERTED;
 use crate::view::View;
@@ -39,6 +39,27 @@ impl Account {
     }
 }
 
+/// The validator for which an account votes on proposals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Consensus key of the validator.
+    pub public_key: ConsensusPublicKey,
+    /// Voting power of the validator.
+    pub power: Power,
+}
+
+impl Operator {
+    fn to_pb(self) -> pb::Operator {
+        let power = i64::try_from(self.power.0).expect("powers stay below the maximum of their sum");
+        pb::Operator { pub_key: Some(self.public_key.to_pb()), power }
+    }
+
+    fn from_pb(pb: pb::Operator) -> Option<Self> {
+        let public_key = ConsensusPublicKey::from_pb(pb.pub_key?).ok()?;
+        Some(Self { public_key, power: Power(u64::try_from(pb.power).ok()?) })
+    }
+}
+
 /// Functions that create raw keys.
 pub mod key {
     use super::*;
@@ -46,6 +67,11 @@ pub mod key {
     /// Returns the key of an account.
     pub fn account(address: &Address) -> Vec<u8> {
         [b"a", &address.0[..]].concat()
+    }
+
+    /// Returns the key of the validator for which an account votes.
+    pub fn operator(address: &Address) -> Vec<u8> {
+        [b"b", &address.0[..]].concat()
     }
 
     /// Returns the key of an executed unordered transaction.
@@ -92,6 +118,8 @@ pub mod key {
     pub const PARAMS: &[u8] = b"p";
     /// Key of the total supply.
     pub const SUPPLY: &[u8] = b"s";
+    /// Key of the total voting power.
+    pub const POWER_TOTAL: &[u8] = b"t";
 }
 
 impl<R: Reader + ?Sized> View<'_, R> {
@@ -105,6 +133,26 @@ impl<R: Reader + ?Sized> View<'_, R> {
         let pb = pb::Account { balance: account.balance, nonce: account.nonce };
         let value = (account != Account::default()).then(|| pb.encode_to_vec());
         self.set(&key::account(address), value);
+    }
+
+    /// Returns the validator for which an account votes, if there is one.
+    pub fn operator(&mut self, address: &Address) -> Option<Operator> {
+        let key = key::operator(address);
+        let pb: pb::Operator = self.message(&key)?;
+        Operator::from_pb(pb).or_else(|| self.unreadable(&key, "it is not a validator"))
+    }
+
+    pub(crate) fn set_operator(&mut self, address: &Address, operator: &Operator) {
+        self.set(&key::operator(address), Some(operator.to_pb().encode_to_vec()));
+    }
+
+    /// Returns the voting power of all validators, also of those without an operator.
+    pub fn power_total(&mut self) -> Power {
+        Power(self.amount(key::POWER_TOTAL))
+    }
+
+    pub(crate) fn set_power_total(&mut self, total: Power) {
+        self.set_amount(key::POWER_TOTAL, total.0);
     }
 
     pub(crate) fn amount(&mut self, key: &[u8]) -> u64 {

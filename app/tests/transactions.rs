@@ -369,14 +369,20 @@ fn the_app_hash_proves_what_an_account_has() {
 fn genesis_accounts_that_make_no_valid_state_are_refused() {
     let params = Params::default();
     let one = address(1);
-    assert!(app::genesis_writes(&params, [(one, 1), (one, 2)]).unwrap_err().to_string().contains("twice"));
+    assert!(app::genesis_writes(&params, &[], [(one, 1), (one, 2)]).unwrap_err().to_string().contains("twice"));
     assert!(
-        app::genesis_writes(&params, [(one, u64::MAX), (address(2), 1)]).unwrap_err().to_string().contains("exceed")
+        app::genesis_writes(&params, &[], [(one, u64::MAX), (address(2), 1)])
+            .unwrap_err()
+            .to_string()
+            .contains("exceed")
     );
     assert!(
-        app::genesis_writes(&params, [(Address::default(), 1)]).unwrap_err().to_string().contains("belong to no key")
+        app::genesis_writes(&params, &[], [(Address::default(), 1)])
+            .unwrap_err()
+            .to_string()
+            .contains("belong to no key")
     );
-    assert!(app::genesis_writes(&params, [(one, u64::MAX)]).is_ok());
+    assert!(app::genesis_writes(&params, &[], [(one, u64::MAX)]).is_ok());
 }
 
 #[test]

@@ -34,4 +34,4 @@ pub use error::{FileError, NAME_CHARS_MAX};
 pub use file::{Access, Existing, is_absent, is_open_to_others, read, sync_folder, write, write_over};
 pub use keyring::{AccountKey, KEYRING_KEYS_MAX, Keyring};
 pub use keys::{NodeKey, NodeKeyError, ValidatorKey, generate_secret_key};
-pub use testnet::{PlannedFile, Testnet, TestnetOptions};
+pub use testnet::{NodeKeys, PlannedFile, Testnet, TestnetOptions};

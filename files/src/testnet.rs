@@ -4,7 +4,7 @@
 //! <folder>/node0/config/{config.toml,genesis.json,node_key.json,priv_validator_key.json}
 //! <folder>/node0/data/priv_validator_state.json
 //! <folder>/node1/…
-//! <folder>/keys/{alice,bob,carol}.json
+//! <folder>/keys/{alice,bob,carol,validator-0,validator-1,…}.json
 //! ```
 //! The caller provides the content of `config.toml` and the addresses to listen on, which are defined by the node.
 
@@ -33,8 +33,10 @@ pub struct TestnetOptions {
     /// Consensus parameters of the chain.
     pub params: Params,
     /// Keys of the nodes: one validator each, all with the same power.
-    pub nodes: Vec<(ValidatorKey, NodeKey)>,
-    /// Funded accounts with their balances; their keys are written to `keys/`.
+    pub nodes: Vec<NodeKeys>,
+    /// Balance of the account of each validator's operator.
+    pub operator_balance: u64,
+    /// Other funded accounts with their balances; their keys are written to `keys/`.
     pub accounts: Vec<(AccountKey, u64)>,
     /// Number of funded accounts with the keys of [`sender_key`], for load tests.
     pub senders: u32,
@@ -42,9 +44,20 @@ pub struct TestnetOptions {
     pub sender_balance: u64,
 }
 
+/// The keys of one node of a test network.
+#[derive(Clone, Debug)]
+pub struct NodeKeys {
+    /// Consensus key of the validator.
+    pub validator: ValidatorKey,
+    /// Identity of the node in the peer-to-peer network.
+    pub node: NodeKey,
+    /// Account that votes for the validator on proposals; its key is written to `keys/`.
+    pub operator: AccountKey,
+}
+
 impl TestnetOptions {
-    /// Creates options with new keys: `validators` nodes with consensus keys of one type, and the accounts alice, bob
-    /// and carol with a balance of 1,000,000,000 each.
+    /// Creates options with new keys: `validators` nodes with consensus keys of one type and operators validator-0,
+    /// validator-1 and so on, and the accounts alice, bob and carol. All accounts have a balance of 1,000,000,000.
     ///
     /// Errors: [`FileError::Randomness`] if the operating system returns no random bytes.
     pub fn generate(
@@ -53,8 +66,11 @@ impl TestnetOptions {
         validators: usize,
         key_type: KeyType,
     ) -> Result<Self, FileError> {
-        let node = |_| Ok((ValidatorKey::generate(key_type)?, NodeKey::generate()?));
-        let account = |name| Ok((AccountKey::generate(name)?, 1_000_000_000));
+        let node = |index| {
+            let (validator, node) = (ValidatorKey::generate(key_type)?, NodeKey::generate()?);
+            Ok(NodeKeys { validator, node, operator: AccountKey::generate(&operator_name(index))? })
+        };
+        let account = |name| Ok((AccountKey::generate(name)?, BALANCE));
         Ok(Self {
             chain_id,
             genesis_time,
@@ -62,6 +78,7 @@ impl TestnetOptions {
             params: Params::default(),
             // One node more than allowed is enough for `plan` to refuse.
             nodes: (0..validators.min(VALIDATORS_MAX + 1)).map(node).collect::<Result<_, FileError>>()?,
+            operator_balance: BALANCE,
             accounts: ["alice", "bob", "carol"].into_iter().map(account).collect::<Result<_, FileError>>()?,
             senders: 0,
             sender_balance: 1_000_000,
@@ -99,16 +116,16 @@ impl Testnet {
     ///
     /// Errors: [`FieldError`] of the genesis document, if the options do not define a valid chain.
     pub fn plan(options: TestnetOptions) -> Result<Self, FieldError> {
-        let validator = |(index, (key, _)): (usize, &(ValidatorKey, NodeKey))| GenesisValidator {
-            public_key: key.public_key(),
+        let validator = |(index, keys): (usize, &NodeKeys)| GenesisValidator {
+            public_key: keys.validator.public_key(),
             power: Power(10),
             name: node_name(index),
+            operator: Some(keys.operator.address()),
         };
-        let account = |(key, balance): &(AccountKey, u64)| GenesisAccount {
-            address: key.address(),
-            balance: *balance,
-            name: key.name.clone(),
-        };
+        let account =
+            |key: &AccountKey, balance: u64| GenesisAccount { address: key.address(), balance, name: key.name.clone() };
+        let accounts = options.accounts.iter().map(|(key, balance)| account(key, *balance));
+        let operators = options.nodes.iter().map(|keys| account(&keys.operator, options.operator_balance));
         let sender = |index| GenesisAccount {
             address: sender_key(&options.chain_id, index).public_key().address(),
             balance: options.sender_balance,
@@ -121,7 +138,7 @@ impl Testnet {
             params: options.params.clone(),
             validators: options.nodes.iter().enumerate().map(validator).collect(),
             app_hash: None,
-            accounts: options.accounts.iter().map(account).chain((0..options.senders).map(sender)).collect(),
+            accounts: accounts.chain(operators).chain((0..options.senders).map(sender)).collect(),
         })?;
         Ok(Self { genesis, options })
     }
@@ -136,24 +153,33 @@ impl Testnet {
         let genesis = self.genesis.to_json().into_bytes();
         let mut files = Vec::new();
         let mut plan = |path: PathBuf, bytes, access| files.push(PlannedFile { path, bytes, access });
-        for (index, (validator_key, node_key)) in self.options.nodes.iter().enumerate() {
+        for (index, keys) in self.options.nodes.iter().enumerate() {
             let home = PathBuf::from(node_name(index));
             let config = home.join("config");
             plan(config.join("config.toml"), config_toml(index).into_bytes(), Access::Public);
             plan(config.join("genesis.json"), genesis.clone(), Access::Public);
-            plan(config.join("node_key.json"), node_key.to_file(), Access::Secret);
-            plan(config.join("priv_validator_key.json"), validator_key.to_file(), Access::Secret);
+            plan(config.join("node_key.json"), keys.node.to_file(), Access::Secret);
+            plan(config.join("priv_validator_key.json"), keys.validator.to_file(), Access::Secret);
             plan(
                 home.join("data/priv_validator_state.json"),
                 signing_state::to_file(&SignState::default()),
                 Access::Secret,
             );
         }
-        for (key, _) in &self.options.accounts {
+        let accounts = self.options.accounts.iter().map(|(key, _)| key);
+        for key in accounts.chain(self.options.nodes.iter().map(|keys| &keys.operator)) {
             plan(PathBuf::from(format!("keys/{}.json", key.name)), key.to_file(), Access::Secret);
         }
         files
     }
+}
+
+/// Balance of each funded account, unless the options say otherwise.
+const BALANCE: u64 = 1_000_000_000;
+
+/// Returns the name of the account that votes for a validator.
+fn operator_name(index: usize) -> String {
+    format!("validator-{index}")
 }
 
 fn node_name(index: usize) -> String {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use files::{
-    Access, AccountKey, Existing, FileError, Keyring, NodeKey, Testnet, TestnetOptions, ValidatorKey,
+    Access, AccountKey, Existing, FileError, Keyring, NodeKey, NodeKeys, Testnet, TestnetOptions, ValidatorKey,
     is_open_to_others, load_genesis, signing_state, testnet::write_files,
 };
 use genesis::sender_key;
@@ -276,8 +276,13 @@ fn options(nodes: u8) -> TestnetOptions {
         initial_height: Height(1),
         params: Params::default(),
         nodes: (1..=nodes)
-            .map(|seed| (ValidatorKey { secret: key(seed).into() }, NodeKey::from_seed([seed; 32])))
+            .map(|seed| NodeKeys {
+                validator: ValidatorKey { secret: key(seed).into() },
+                node: NodeKey::from_seed([seed; 32]),
+                operator: AccountKey::new(&format!("validator-{seed}"), key(100 + seed)).unwrap(),
+            })
             .collect(),
+        operator_balance: 500,
         accounts: vec![
             (AccountKey::new("alice", key(50)).unwrap(), 1000),
             (AccountKey::new("bob", key(51)).unwrap(), 10),
@@ -293,9 +298,12 @@ fn a_testnet_is_planned_and_written() {
     assert_eq!(testnet.genesis.validators().len(), 2);
     assert_eq!(testnet.homes().collect::<Vec<_>>(), ["node0", "node1"]);
     let accounts = &testnet.genesis.document().accounts;
-    assert_eq!(accounts.len(), 5);
+    assert_eq!(accounts.len(), 7);
+    let operator = &testnet.genesis.document().validators[1].operator;
+    assert_eq!((accounts[3].name.as_str(), accounts[3].balance), ("validator-2", 500));
+    assert_eq!(*operator, Some(accounts[3].address), "an operator is a funded account");
     let sender = sender_key(&ChainId::new("cairn-testnet").unwrap(), 2).public_key().address();
-    assert_eq!((accounts[4].address, accounts[4].balance), (sender, 77));
+    assert_eq!((accounts[6].address, accounts[6].balance), (sender, 77));
     let files = testnet.files(|index| format!("moniker = \"node{index}\"\n"));
     let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
     assert_eq!(
@@ -313,6 +321,8 @@ fn a_testnet_is_planned_and_written() {
             "node1/data/priv_validator_state.json",
             "keys/alice.json",
             "keys/bob.json",
+            "keys/validator-1.json",
+            "keys/validator-2.json",
         ]
     );
     let folder = folder();
@@ -324,7 +334,7 @@ fn a_testnet_is_planned_and_written() {
     assert_eq!(fs::read_to_string(at("node1/config/config.toml")).unwrap(), "moniker = \"node1\"\n");
     assert_eq!(mode(&at("node0/config/node_key.json")), 0o600);
     assert_eq!(mode(&at("node0/config/genesis.json")), 0o644);
-    assert_eq!(Keyring::new(at("keys")).names().unwrap(), ["alice", "bob"]);
+    assert_eq!(Keyring::new(at("keys")).names().unwrap(), ["alice", "bob", "validator-1", "validator-2"]);
 }
 
 #[test]
@@ -362,8 +372,9 @@ fn new_testnets_have_new_keys() {
     let (one, other) = (make().unwrap(), make().unwrap());
     assert_eq!(one.nodes.len(), 4);
     assert_eq!(one.accounts.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>(), ["alice", "bob", "carol"]);
-    assert_ne!(one.nodes[0].0.address(), other.nodes[0].0.address());
-    assert_ne!(one.nodes[0].1, one.nodes[1].1);
+    assert_ne!(one.nodes[0].validator.address(), other.nodes[0].validator.address());
+    assert_ne!(one.nodes[0].node, one.nodes[1].node);
+    assert_eq!(one.nodes.iter().map(|keys| keys.operator.name.as_str()).last(), Some("validator-3"));
     assert!(Testnet::plan(one).is_ok());
     assert_eq!(PathBuf::from("keys").join("alice.json"), Keyring::new("keys").file("alice").unwrap());
 }

@@ -45,6 +45,8 @@ pub struct GenesisValidator {
     pub power: Power,
     /// Human-readable name; may be empty.
     pub name: String,
+    /// Account that votes with the validator's power on proposals. A validator without one takes no part in them.
+    pub operator: Option<Address>,
 }
 
 /// An account of the first state. Its JSON is that of the document.

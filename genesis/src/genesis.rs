@@ -9,7 +9,7 @@
 //! | `chain_id` | 1 to 50 letters, digits, `-`, `_`, `.` | – |
 //! | `initial_height` | height of the first block | 1 |
 //! | `consensus_params` | [`types::Params`] | its defaults |
-//! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name` | – |
+//! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name`, `operator` (optional: address of the account that votes) | – |
 //! | `app_hash` | required hash of the first state; if empty, any hash is accepted | empty |
 //! | `app_state.accounts[]` | `address`, `balance`, `name` (optional) | none |
 //!
@@ -21,6 +21,7 @@ use std::{
     io::{BufWriter, Read, Write},
 };
 
+use app::FirstValidator;
 use serde_json::Value;
 use types::{
     Address, ChainId, Hash, Height, Params, Power, Time, ValidatorSet, ValidatorSetError,
@@ -198,7 +199,13 @@ fn by_address(accounts: &[GenesisAccount]) -> Vec<u32> {
 
 fn app_state(document: &Document) -> app::FirstState {
     let accounts = document.accounts.iter().map(|account| (account.address, account.balance));
-    app::genesis_writes(&document.params, accounts).expect("the accounts were checked")
+    let validators: Vec<FirstValidator> = document.validators.iter().map(first_validator).collect();
+    app::genesis_writes(&document.params, &validators, accounts).expect("validators and accounts were checked")
+}
+
+fn first_validator(validator: &GenesisValidator) -> FirstValidator {
+    let GenesisValidator { public_key, power, operator, .. } = validator;
+    FirstValidator { public_key: *public_key, power: *power, operator: *operator }
 }
 
 fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, FieldError> {
@@ -225,11 +232,28 @@ fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, Fie
             return field(format!("{path}.pub_key"), format!("is also the key of validators[{first}]: leave one out"));
         }
     }
+    check_operators(validators)?;
     let all = validators.iter().map(|validator| (validator.public_key, validator.power)).collect();
     ValidatorSet::new(all).or_else(|error| match error {
         ValidatorSetError::Empty => field("validators", "there is none: a chain needs at least one"),
         other => field("validators", other),
     })
+}
+
+/// Checks that each operator is an account of one validator.
+fn check_operators(validators: &[GenesisValidator]) -> Result<(), FieldError> {
+    let mut seen = BTreeMap::new();
+    for (index, validator) in validators.iter().enumerate() {
+        let Some(operator) = validator.operator else { continue };
+        let path = format!("validators[{index}].operator");
+        if operator == Address::default() {
+            return field(path, "this address can belong to no key: check it, or leave the operator out");
+        }
+        if let Some(first) = seen.insert(operator, index) {
+            return field(path, format!("is also the operator of validators[{first}]: use another account"));
+        }
+    }
+    Ok(())
 }
 
 fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 use types::{
-    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, KeyType, Params, Power, Synchrony, Time, Timeouts,
+    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, KeyType, Params, Power, ProposalParams, Synchrony,
+    Time, Timeouts,
 };
 
 use crate::{
@@ -62,26 +63,34 @@ struct ValidatorShape {
     power: u64,
     #[serde(deserialize_with = "document::name", default)]
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Text<Address>>,
 }
 
 impl From<&GenesisValidator> for ValidatorShape {
-    fn from(GenesisValidator { public_key, power, name }: &GenesisValidator) -> Self {
-        let address = Some(Text(public_key.address()));
-        Self { address, pub_key: KeyShape::public(public_key), power: power.0, name: name.clone() }
+    fn from(GenesisValidator { public_key, power, name, operator }: &GenesisValidator) -> Self {
+        Self {
+            address: Some(Text(public_key.address())),
+            pub_key: KeyShape::public(public_key),
+            power: power.0,
+            name: name.clone(),
+            operator: operator.map(Text),
+        }
     }
 }
 
 impl TryFrom<ValidatorShape> for GenesisValidator {
     type Error = FieldError;
 
-    fn try_from(ValidatorShape { address, pub_key, power, name }: ValidatorShape) -> Result<Self, FieldError> {
+    fn try_from(shape: ValidatorShape) -> Result<Self, FieldError> {
+        let ValidatorShape { address, pub_key, power, name, operator } = shape;
         let public_key = pub_key.to_public(&KeyType::ALL).map_err(|error| error.within("pub_key"))?;
         match (address, public_key.address()) {
             (Some(Text(got)), expected) if got != expected => Err(FieldError::new(
                 "address",
                 format!("is {got}, but pub_key has address {expected}: correct it or leave it out"),
             )),
-            _ => Ok(Self { public_key, power: Power(power), name }),
+            _ => Ok(Self { public_key, power: Power(power), name, operator: operator.map(|Text(address)| address) }),
         }
     }
 }
@@ -136,6 +145,8 @@ struct ParamsShape {
     fee_per_kib: u64,
     #[serde(with = "number")]
     ns_deposit: u64,
+    #[serde(with = "ProposalsShape")]
+    proposals: ProposalParams,
 }
 
 impl Default for ParamsShape {
@@ -159,6 +170,7 @@ impl From<&Params> for ParamsShape {
             fee_min: params.fee_min,
             fee_per_kib: params.fee_per_kib,
             ns_deposit: params.ns_deposit,
+            proposals: params.proposals,
         }
     }
 }
@@ -176,6 +188,7 @@ impl From<ParamsShape> for Params {
             fee_min: shape.fee_min,
             fee_per_kib: shape.fee_per_kib,
             ns_deposit: shape.ns_deposit,
+            proposals: shape.proposals,
         }
     }
 }
@@ -263,6 +276,27 @@ struct SynchronyShape {
     precision: Duration,
     #[serde(rename = "message_delay_ms", with = "millis")]
     message_delay: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ProposalParams", deny_unknown_fields, default = "ProposalParams::default")]
+struct ProposalsShape {
+    #[serde(with = "number")]
+    deposit: u64,
+    #[serde(with = "number")]
+    open_max: u64,
+    #[serde(rename = "voting_ms", with = "millis")]
+    voting: Duration,
+    #[serde(rename = "notice_ms_min", with = "millis")]
+    notice_min: Duration,
+    #[serde(rename = "freeze_ms_max", with = "millis")]
+    freeze_max: Duration,
+    #[serde(rename = "cooldown_ms", with = "millis")]
+    cooldown: Duration,
+    #[serde(with = "number")]
+    revert_keys_max: u64,
+    #[serde(with = "number")]
+    revert_bytes_max: u64,
 }
 
 /// A duration in whole milliseconds.

@@ -13,7 +13,8 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn validator(seed: u8, power: u64) -> GenesisValidator {
-    GenesisValidator { public_key: key(seed).public_key().into(), power: Power(power), name: format!("node{seed}") }
+    let public_key = key(seed).public_key().into();
+    GenesisValidator { public_key, power: Power(power), name: format!("node{seed}"), operator: None }
 }
 
 fn account(seed: u8, balance: u64, name: &str) -> GenesisAccount {
@@ -21,12 +22,13 @@ fn account(seed: u8, balance: u64, name: &str) -> GenesisAccount {
 }
 
 fn document() -> Document {
+    let operator = Some(key(11).public_key().address());
     Document {
         genesis_time: Time::parse("2026-01-31T12:00:00.5Z").unwrap(),
         chain_id: ChainId::new("cairn-golden").unwrap(),
         initial_height: Height(1),
         params: Params::default(),
-        validators: vec![validator(1, 10), validator(2, 30), validator(3, 20)],
+        validators: vec![validator(1, 10), GenesisValidator { operator, ..validator(2, 30) }, validator(3, 20)],
         app_hash: None,
         accounts: vec![account(11, 1_000_000_000, "alice"), account(12, 5, "")],
     }
@@ -36,8 +38,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "A2FF19F26A3B16E079ACD4317B5127AE7A3DB50B6B969D49C3FDDA296A206F61");
-    assert_eq!(genesis.hash().to_string(), "03402D45DA96C32CA41BBE023DC9F997174C14C1293FC5570C4086E8D9949521");
+    assert_eq!(genesis.app_hash().to_string(), "F0864D71B16F972FE49CA865130BB7FEA749BF863BE79C2819D046BDFAA97C7C");
+    assert_eq!(genesis.hash().to_string(), "CFD8A01808958CB110117BFFB88A716A3553B82BEB5D09EB6ADD231A6C3D7149");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 
@@ -188,6 +190,13 @@ fn every_mistake_in_validators_is_named() {
         ("/validators/2/power", json!("+5"), "validators[2].power: \"+5\" is not a whole number"),
         ("/validators/2/power", json!(big), "validators[2].power: with it the total power exceeds"),
         ("/validators/2/power", json!(null), "validators[2].power: is missing"),
+        ("/validators/0/operator", json!("12"), "validators[0].operator: \"12\" is not 40 hexadecimal digits"),
+        ("/validators/0/operator", json!("00".repeat(20)), "validators[0].operator: this address can belong to no key"),
+        (
+            "/validators/2/operator",
+            json!(key(11).public_key().address().to_string()),
+            "validators[2].operator: is also the operator of validators[1]: use another account",
+        ),
         ("/validators/0/address", json!(ours), "validators[0].address: is "),
         ("/validators/0/address", json!("12"), "validators[0].address: \"12\" is not 40 hexadecimal digits"),
         (
@@ -394,6 +403,8 @@ const PLACES: &[&str] = &[
     "/validators/1/pub_key",
     "/validators/1/pub_key/value",
     "/validators/2/power",
+    "/validators/1/operator",
+    "/consensus_params/proposals/open_max",
     "/app_hash",
     "/app_state",
     "/app_state/accounts",

@@ -71,7 +71,7 @@ impl Node {
     /// Creates a node with accounts of the keys 1, 2, … with these balances.
     fn new(config: Config, balances: &[u64]) -> Self {
         let params = Params::default();
-        let first = genesis_writes(&params, (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
+        let first = genesis_writes(&params, &[], (1_u8..).map(address).zip(balances.iter().copied())).unwrap();
         let rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         let now = Time::from_unix_millis(START_MS);

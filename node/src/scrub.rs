@@ -170,7 +170,12 @@ mod tests {
             chain_id: chain.clone(),
             initial_height: Height(1),
             params: Params::default(),
-            validators: vec![GenesisValidator { public_key: key.into(), power: Power(10), name: String::new() }],
+            validators: vec![GenesisValidator {
+                public_key: key.into(),
+                power: Power(10),
+                name: String::new(),
+                operator: None,
+            }],
             app_hash: None,
             accounts: (2..50).map(account).collect(),
         });

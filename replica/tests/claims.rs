@@ -35,7 +35,12 @@ fn chain() -> ChainId {
 
 /// Returns a genesis with one validator and one funded account.
 fn genesis() -> Genesis {
-    let validator = GenesisValidator { public_key: key(1).public_key().into(), power: Power(10), name: String::new() };
+    let validator = GenesisValidator {
+        public_key: key(1).public_key().into(),
+        power: Power(10),
+        name: String::new(),
+        operator: None,
+    };
     let address = key(200).public_key().address();
     Genesis::new(Document {
         genesis_time: Time::from_unix_millis(1_700_000_000_000),

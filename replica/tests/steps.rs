@@ -46,6 +46,7 @@ fn genesis_of(seeds: &[u8]) -> Genesis {
         public_key: key_of(*seed).public_key().into(),
         power: Power(10),
         name: String::new(),
+        operator: None,
     };
     Genesis::new(Document {
         genesis_time: genesis_time(),

@@ -53,6 +53,7 @@ impl One {
             public_key: key.public_key().into(),
             power: Power(10),
             name: String::new(),
+            operator: None,
         };
         let genesis = Genesis::new(Document {
             genesis_time: start_time(),

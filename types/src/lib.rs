@@ -10,6 +10,7 @@
 //! | locked, valid | the last value precommitted, the last value seen with a polka | `lockedValue`, `validValue` |
 //! | commit | the precommits of more than 2/3 of the power, kept with a block | commit, seen commit |
 //! | certificate | votes of one height, round and type that prove a threshold | – |
+//! | proposal | a proposed block; what an account asks the validators to decide is a [`Propose`] | Tendermint's proposal; governance proposal |
 //! | evidence | two signed votes that contradict each other | equivocation evidence |
 //! | hard state | what must be durable before a message is sent | etcd raft's `HardState`; CometBFT's WAL |
 //!
@@ -46,6 +47,7 @@ mod parts;
 pub mod pb;
 mod peer;
 mod proposal;
+mod propose;
 mod results;
 mod sign_state;
 mod state;
@@ -53,6 +55,7 @@ mod time;
 mod tx;
 mod tx_pool;
 mod validators;
+mod versions;
 mod vote;
 mod wire;
 
@@ -71,12 +74,13 @@ pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
-pub use params::{BlockParams, EvidenceParams, Params, ParamsError, Synchrony, Timeouts};
+pub use params::{BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, Synchrony, Timeouts};
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
     BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch, WaitingTxs,
 };
 pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
+pub use propose::{ProposalKind, Propose, Revert, RevertScope};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
 pub use state::{History, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, WriteSet, split_revertible};
@@ -84,5 +88,6 @@ pub use time::{Deadline, Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use tx_pool::TxPool;
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
+pub use versions::Versions;
 pub use vote::{SignedVote, VerifiedVote, Vote, VoteError, VoteType};
 pub use wire::{DecodeError, Wire};

@@ -41,6 +41,22 @@ pub const KV_OLD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Maximum bytes of the name of a namespace.
 pub const NS_NAME_BYTES_MAX: usize = 64;
 
+/// Maximum bytes of the reason in a proposal to the validators.
+pub const PROPOSAL_REASON_BYTES_MAX: usize = 280;
+
+/// Maximum bytes of the address in a proposal at which people read more.
+pub const PROPOSAL_URI_BYTES_MAX: usize = 256;
+
+/// Maximum number of namespaces that one revert returns.
+pub const REVERT_SCOPE_MAX: usize = 32;
+
+/// Upper bound of the number of open proposals that a chain's parameters can allow. It bounds the events of a block, because
+/// all open proposals may end in one.
+pub const PROPOSALS_OPEN_MAX: u64 = 8;
+
+/// Maximum duration between two steps of a proposal, in seconds.
+pub const PROPOSAL_STEP_S_MAX: u64 = 30 * 24 * 3600;
+
 /// Maximum number of transactions in one block. It bounds the memory for decoding a block (a transaction has at least
 /// 100 bytes).
 pub const BLOCK_TXS_MAX: usize = BLOCK_BYTES_MAX / 100;
@@ -101,4 +117,6 @@ const _: () = assert!(2 * CERTIFICATE_BYTES_MAX < HARD_STATE_BYTES_MAX);
 const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
+// At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each of its namespaces.
+const _: () = assert!(2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX < EVENTS_MAX);
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

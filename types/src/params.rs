@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     Hash,
-    limits::{BLOCK_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX},
+    limits::{BLOCK_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX},
     pb, sha256,
     wire::{DecodeError, Wire},
 };
@@ -36,6 +36,31 @@ pub struct Params {
     pub fee_per_kib: u64,
     /// Price of a namespace. Its creator pays it, and it is not returned.
     pub ns_deposit: u64,
+    /// Bounds of proposals to the validators, and of the reverts that they decide.
+    pub proposals: ProposalParams,
+}
+
+/// Bounds of proposals to the validators, and of the reverts that they decide. Durations are block time in whole
+/// milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposalParams {
+    /// Amount that a proposal's author deposits. It is returned, unless more than 1/3 of the power votes no.
+    pub deposit: u64,
+    /// Maximum number of open proposals.
+    pub open_max: u64,
+    /// Time for voting.
+    pub voting: Duration,
+    /// Minimum time between a decision and its execution.
+    pub notice_min: Duration,
+    /// Maximum time for which one proposal freezes its namespaces.
+    pub freeze_max: Duration,
+    /// Time after a revert until its namespaces may be in another proposal, and after a freeze until they may be
+    /// frozen again.
+    pub cooldown: Duration,
+    /// Maximum number of keys that changed in the scope of a revert since its target.
+    pub revert_keys_max: u64,
+    /// Maximum bytes of these keys, with their values at the target and now.
+    pub revert_bytes_max: u64,
 }
 
 /// Bounds of a block.
@@ -97,6 +122,22 @@ impl Default for Params {
             fee_min: 1,
             fee_per_kib: 1,
             ns_deposit: 100,
+            proposals: ProposalParams::default(),
+        }
+    }
+}
+
+impl Default for ProposalParams {
+    fn default() -> Self {
+        Self {
+            deposit: 10_000,
+            open_max: 4,
+            voting: Duration::from_secs(200),
+            notice_min: Duration::from_secs(60),
+            freeze_max: Duration::from_secs(200),
+            cooldown: Duration::from_secs(100),
+            revert_keys_max: 10_000,
+            revert_bytes_max: 4 * 1024 * 1024,
         }
     }
 }
@@ -150,6 +191,15 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// Maximum of [`Params::tx_ttl_max`]: the state keeps each unordered transaction until it expires.
 const TX_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Maximum of every duration of a proposal.
+const PROPOSAL_STEP_MAX: Duration = Duration::from_secs(PROPOSAL_STEP_S_MAX);
+
+/// Maximum of [`ProposalParams::revert_keys_max`]: a block executes one revert, and a key costs some microseconds.
+const REVERT_KEYS_MAX: u64 = 100_000;
+
+/// Maximum of [`ProposalParams::revert_bytes_max`], which a node holds in memory while it executes a revert.
+const REVERT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 impl Params {
     /// Returns the header's `consensus_hash`: SHA-256 over the bounds of a block alone, as in Tendermint. The app hash
@@ -207,7 +257,16 @@ impl Params {
         millis("tx_ttl_ms_max", self.tx_ttl_max, 1, TX_TTL_MAX)?;
         within("fee_min", self.fee_min, 0, u64::MAX >> 1)?;
         within("fee_per_kib", self.fee_per_kib, 0, u64::MAX >> 9)?;
-        within("ns_deposit", self.ns_deposit, 0, u64::MAX >> 1)
+        within("ns_deposit", self.ns_deposit, 0, u64::MAX >> 1)?;
+        let proposals = &self.proposals;
+        within("proposals.deposit", proposals.deposit, 0, u64::MAX >> 9)?;
+        within("proposals.open_max", proposals.open_max, 1, PROPOSALS_OPEN_MAX)?;
+        millis("proposals.voting_ms", proposals.voting, 1, PROPOSAL_STEP_MAX)?;
+        millis("proposals.notice_ms_min", proposals.notice_min, 0, PROPOSAL_STEP_MAX)?;
+        millis("proposals.freeze_ms_max", proposals.freeze_max, 1, PROPOSAL_STEP_MAX)?;
+        millis("proposals.cooldown_ms", proposals.cooldown, 0, PROPOSAL_STEP_MAX)?;
+        within("proposals.revert_keys_max", proposals.revert_keys_max, 1, REVERT_KEYS_MAX)?;
+        within("proposals.revert_bytes_max", proposals.revert_bytes_max, 1, REVERT_BYTES_MAX)
     }
 }
 
@@ -238,6 +297,14 @@ impl Wire for Params {
             fee_min: self.fee_min,
             fee_per_kib: self.fee_per_kib,
             ns_deposit: self.ns_deposit,
+            proposal_deposit: self.proposals.deposit,
+            proposals_open_max: self.proposals.open_max,
+            voting_ms: ms(self.proposals.voting),
+            notice_ms_min: ms(self.proposals.notice_min),
+            freeze_ms_max: ms(self.proposals.freeze_max),
+            cooldown_ms: ms(self.proposals.cooldown),
+            revert_keys_max: self.proposals.revert_keys_max,
+            revert_bytes_max: self.proposals.revert_bytes_max,
         }
     }
 
@@ -267,6 +334,16 @@ impl Wire for Params {
             fee_min: pb.fee_min,
             fee_per_kib: pb.fee_per_kib,
             ns_deposit: pb.ns_deposit,
+            proposals: ProposalParams {
+                deposit: pb.proposal_deposit,
+                open_max: pb.proposals_open_max,
+                voting: Duration::from_millis(pb.voting_ms),
+                notice_min: Duration::from_millis(pb.notice_ms_min),
+                freeze_max: Duration::from_millis(pb.freeze_ms_max),
+                cooldown: Duration::from_millis(pb.cooldown_ms),
+                revert_keys_max: pb.revert_keys_max,
+                revert_bytes_max: pb.revert_bytes_max,
+            },
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
         Ok(params)

@@ -6,7 +6,8 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Deadline, Hash, KvOp, NsOwner, PublicKey, SecretKey, SignatureError, TxId, TxSignature, kv,
+    Address, ChainId, Deadline, Hash, KvOp, NsOwner, Propose, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
+    kv,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -53,6 +54,26 @@ pub enum Msg {
         data_epoch: u64,
         /// Operations, 1 to [`KV_OPS_MAX`](crate::limits::KV_OPS_MAX).
         ops: Vec<KvOp>,
+    },
+    /// Asks the validators for a decision. The signer pays a deposit.
+    Propose(Box<Propose>),
+    /// Votes on a proposal, with the power of the validator whose operator signs. It replaces an earlier vote.
+    Vote {
+        /// Number of the proposal.
+        id: u64,
+        /// True for yes, false for no.
+        yes: bool,
+    },
+    /// Demands, with the power of the validator whose operator signs, that the namespaces of a proposal take no writes
+    /// until it is decided.
+    Freeze {
+        /// Number of the proposal.
+        id: u64,
+    },
+    /// Withdraws a proposal of the signer that is not decided yet.
+    Cancel {
+        /// Number of the proposal.
+        id: u64,
     },
 }
 
@@ -238,6 +259,10 @@ fn message_pb(message: &Msg) -> pb::msg::Sum {
         Msg::KvWrite { ns, data_epoch, ops } => {
             pb::msg::Sum::KvWrite(pb::KvWrite { ns: ns.clone(), data_epoch: *data_epoch, ops: kv::ops_pb(ops) })
         }
+        Msg::Propose(propose) => pb::msg::Sum::Propose(propose.to_pb()),
+        Msg::Vote { id, yes } => pb::msg::Sum::Vote(pb::ProposalVote { id: *id, yes: *yes }),
+        Msg::Freeze { id } => pb::msg::Sum::Freeze(pb::ProposalFreeze { id: *id }),
+        Msg::Cancel { id } => pb::msg::Sum::Cancel(pb::ProposalCancel { id: *id }),
     }
 }
 
@@ -256,6 +281,10 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
         pb::msg::Sum::KvWrite(write) => {
             Msg::KvWrite { ns: write.ns, data_epoch: write.data_epoch, ops: kv::ops(write.ops)? }
         }
+        pb::msg::Sum::Propose(propose) => Msg::Propose(Box::new(Propose::from_pb(propose)?)),
+        pb::msg::Sum::Vote(vote) => Msg::Vote { id: vote.id, yes: vote.yes },
+        pb::msg::Sum::Freeze(freeze) => Msg::Freeze { id: freeze.id },
+        pb::msg::Sum::Cancel(cancel) => Msg::Cancel { id: cancel.id },
     })
 }
 

@@ -101,7 +101,7 @@ impl Chain {
 
     pub fn with_params(balances: &[u64], params: &Params) -> Self {
         let accounts = (1_u8..).map(address).zip(balances.iter().copied());
-        let first = genesis_writes(params, accounts).unwrap();
+        let first = genesis_writes(params, &[], accounts).unwrap();
         let rows: Rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);

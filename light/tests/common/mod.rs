@@ -102,7 +102,7 @@ pub const MEMBERS: [(u8, u64); 4] = [(1, 10), (2, 10), (3, 10), (4, 10)];
 /// Returns the file that proves the state of the account of a seed: only the account of seed 1 has something. Three of
 /// four validators sign.
 pub fn file(seed: u8) -> Value {
-    let first = genesis_writes(&Params::default(), [(address(1), 100)]).unwrap();
+    let first = genesis_writes(&Params::default(), &[], [(address(1), 100)]).unwrap();
     let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
     let app = App::open(&rows, chain_id(), Height(41));
     let ops = app.prove(&rows, &key::account(&address(seed))).unwrap().to_ops();

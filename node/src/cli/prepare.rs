@@ -275,7 +275,7 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
     };
     let options = TestnetOptions::generate(chain_id, clock::wall(), count, wanted.key_type.unwrap_or_default())?;
-    let ids: Vec<NodeId> = options.nodes.iter().map(|(_, key)| key.id()).collect();
+    let ids: Vec<NodeId> = options.nodes.iter().map(|keys| keys.node.id()).collect();
     let plan = plan(options)?;
     let files = plan.files(|index| {
         let mut config = Config::default();

@@ -6,7 +6,9 @@ use client::fields;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use node::exit::Failure;
 use serde_json::{Value, json};
-use types::{Address, KvOp, Msg, NsOwner, Time, Transaction, TxOrder, Wire};
+use types::{
+    Address, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, Time, Transaction, TxOrder, Wire,
+};
 
 use super::{keyring::Keyring, output};
 
@@ -65,6 +67,13 @@ impl Names {
             Msg::Transfer { to, amount } => format!("transfer {amount} to {}", self.short(to)),
             Msg::NsCreate { ns, .. } => format!("create namespace {ns}"),
             Msg::KvWrite { ns, ops, .. } => format!("write {} of {ns}", count(ops.len() as u64, "key")),
+            Msg::Propose(propose) => {
+                let ProposalKind::Revert(revert) = &propose.kind;
+                format!("propose to revert {} to height {}", names(revert), revert.target)
+            }
+            Msg::Vote { id, yes } => format!("vote {} on proposal {id}", yes_or_no(*yes)),
+            Msg::Freeze { id } => format!("freeze the namespaces of proposal {id}"),
+            Msg::Cancel { id } => format!("cancel proposal {id}"),
         }
     }
 
@@ -93,6 +102,8 @@ impl Names {
                 let title = format!("write to {ns}, data epoch {data_epoch}");
                 std::iter::once(title).chain(ops.iter().map(op)).collect()
             }
+            Msg::Propose(propose) => lines_of(propose),
+            Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => vec![self.message(message)],
         }
     }
 
@@ -122,6 +133,32 @@ impl Names {
             facts.add("event", format_args!("{kind}: {}", attributes.join(", ")));
         }
     }
+}
+
+/// Returns the names of the namespaces that a revert returns.
+fn names(revert: &Revert) -> String {
+    revert.scope.iter().map(|scope| scope.ns.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+/// Returns the lines of a proposal: what it does, its conditions and its reason.
+fn lines_of(propose: &Propose) -> Vec<String> {
+    let ProposalKind::Revert(revert) = &propose.kind;
+    let mut lines = vec![format!("propose to revert {} to height {}", names(revert), revert.target)];
+    for RevertScope { ns, expect_root } in &revert.scope {
+        lines.extend(expect_root.map(|root| format!("  if {ns} had the root {root} at that height")));
+    }
+    lines.extend(revert.dirty_after.map(|height| format!("  if nothing changes after height {height}")));
+    lines.extend(revert.notice.map(|notice| format!("  {} ms after the decision", notice.as_millis())));
+    for (label, text) in [("reason", &propose.reason), ("read more", &propose.uri)] {
+        if !text.is_empty() {
+            lines.push(format!("  {label}: {text}"));
+        }
+    }
+    lines
 }
 
 /// Returns the bytes that a text encodes in hexadecimal digits (with or without `0x`) or in base64.
@@ -192,7 +229,33 @@ fn message_json(message: &Msg) -> Value {
             let ops: Vec<Value> = ops.iter().map(op).collect();
             json!({ "kv_write": { "ns": ns, "data_epoch": data_epoch.to_string(), "ops": ops } })
         }
+        Msg::Propose(propose) => propose_json(propose),
+        Msg::Vote { id, yes } => json!({ "vote": { "id": id.to_string(), "yes": yes } }),
+        Msg::Freeze { id } => json!({ "freeze": { "id": id.to_string() } }),
+        Msg::Cancel { id } => json!({ "cancel": { "id": id.to_string() } }),
     }
+}
+
+fn propose_json(propose: &Propose) -> Value {
+    let ProposalKind::Revert(revert) = &propose.kind;
+    let scope = |scope: &RevertScope| {
+        let mut value = json!({ "ns": scope.ns });
+        if let Some(root) = scope.expect_root {
+            value["expect_root"] = json!(root.to_string());
+        }
+        value
+    };
+    let mut value = json!({
+        "target_height": revert.target.to_string(),
+        "scope": revert.scope.iter().map(scope).collect::<Vec<_>>(),
+    });
+    if let Some(notice) = revert.notice {
+        value["notice_ms"] = json!(notice.as_millis().to_string());
+    }
+    if let Some(height) = revert.dirty_after {
+        value["dirty_after"] = json!(height.to_string());
+    }
+    json!({ "propose": { "revert": value, "reason": propose.reason, "uri": propose.uri } })
 }
 
 /// Returns bytes for people: as text if they are printable, otherwise `0x` and hexadecimal digits, as commands take

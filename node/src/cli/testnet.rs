@@ -39,8 +39,8 @@ Examples:
   cairn testnet --dir ./fast --base-port 30000 --empty-block-interval 0s
 
 Files: DIR/nodeN is a node's home, DIR/nodeN/cairn.log its log; DIR/keys has the keys of the funded
-accounts alice, bob and carol; DIR/prometheus/targets.json lists the scrape targets for Prometheus.
-Existing files are never overwritten: the next run continues from the same height. `rm -r DIR`
+accounts alice, bob and carol, and of validator-0, validator-1, ..., which vote for the validators;
+DIR/prometheus/targets.json lists the scrape targets for Prometheus. Existing files are never overwritten: the next run continues from the same height. `rm -r DIR`
 deletes the testnet.
 Ports of validator i: peers 26656 (TCP, and QUIC over UDP), RPC 26657, metrics 26660, plus 10*i.
 Ctrl-C or SIGTERM stops all. A validator that stops by itself is not restarted:

@@ -43,7 +43,7 @@ impl Homes {
         let mut options =
             TestnetOptions::generate(ChainId::new("processes").unwrap(), now, count, KeyType::Secp256k1).unwrap();
         change(&mut options);
-        let ids: Vec<_> = options.nodes.iter().map(|(_, key)| key.id()).collect();
+        let ids: Vec<_> = options.nodes.iter().map(|keys| keys.node.id()).collect();
         let ports = free_ports(count);
         let plan = Plan::plan(options).unwrap();
         let config = |index: usize| {

@@ -63,6 +63,7 @@ fn genesis(key_type: KeyType, others: u32) -> Genesis {
         public_key: validator_key(key_type, seed).public_key(),
         power: Power(10),
         name: String::new(),
+        operator: None,
     };
     let other = |number: u32| {
         let mut address = Address([0xAA; 20]);

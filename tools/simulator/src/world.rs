@@ -120,6 +120,7 @@ impl World {
                     public_key: key(index).public_key(),
                     power: Power(setup.powers[index]),
                     name: String::new(),
+                    operator: None,
                 })
                 .collect(),
             app_hash: None,
