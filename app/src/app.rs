@@ -1,11 +1,12 @@
 //! The application object: it holds the tree of the committed state and executes blocks on it.
 
-use types::{Address, BlockResults, ChainId, Hash, Height, Reader, Time, VerifiedTx, WriteSet};
+use types::{Address, BlockResults, ChainId, Hash, Height, History, Reader, Time, VerifiedTx, WriteSet};
 
 use crate::{
     area::NEVER_REVERTED,
     execute::Execution,
     namespaces::{Namespaces, NamespacesUpdate},
+    proposals::Decisions,
     state_proof::StateProof,
     tree::{
         Part, StaleReader, Tree, Update, Way,
@@ -76,32 +77,37 @@ impl App {
         self.tree.memory_bytes() + self.namespaces.memory_bytes()
     }
 
-    /// Executes a block on the state of `reader`, which must be the committed one. It changes nothing: a block that is
+    /// Executes a block on the state of `history`, which must be the committed one. It changes nothing: a block that is
     /// not decided leaves no trace.
     ///
     /// Panics if `context.height` is not the next height, because the caller mixed up blocks.
-    pub fn execute<'t, R: Reader + ?Sized>(
+    pub fn execute<'t, R: History + ?Sized>(
         &self,
-        reader: &R,
+        history: &R,
         context: &BlockContext,
         txs: impl IntoIterator<Item = &'t VerifiedTx>,
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
-        let mut execution = Execution::new(reader, self.chain_id.clone(), context.height, context.time);
+        let (chain_id, trees) = (self.chain_id.clone(), &self.namespaces);
+        let mut execution = Execution::begin(history, chain_id, context.height, context.time, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
-        let (retain_blocks, mut view) = (execution.rules.params.retain_blocks, execution.finish());
+        let retain_blocks = execution.rules.params.retain_blocks;
+        let (mut view, Decisions { events, restored, .. }) = execution.finish();
         let in_namespaces = view.namespace_writes();
         let created = view.created_namespaces();
-        let (namespaces, changed) = self.namespaces.update(&Before(&view), &in_namespaces, created);
+        let (restored_rows, restored): (Vec<WriteSet>, Vec<(u32, Update)>) =
+            restored.into_iter().map(|restored| (restored.writes, (restored.number, restored.update))).unzip();
+        let (namespaces, changed) = trees.update(&Before(&view), &in_namespaces, created, restored);
         view.log_roots(context.height, retain_blocks, &changed);
         let mut writes = view.writes();
         let tree = self.tree.update(&Before(&view), &writes);
         writes.0.extend(in_namespaces.0);
+        writes.0.extend(restored_rows.into_iter().flat_map(|rows| rows.0));
         writes.0.extend(namespaces.name_rows());
         let app_hash = app_hash(&tree.root(), &namespaces.root());
         Outcome {
             writes,
-            results: BlockResults { txs: results, app_hash, ..BlockResults::default() },
+            results: BlockResults { txs: results, events, app_hash, ..BlockResults::default() },
             update: StateUpdate { height: context.height, tree, namespaces },
         }
     }

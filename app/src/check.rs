@@ -46,9 +46,10 @@ pub struct Admission {
 /// Checks whether a transaction could be executed in the block of `rules`, after the pending ones. Signatures are not
 /// checked.
 ///
-/// `reader` is the state at the tip. Cost: two or three reads. Of a message that concerns a namespace, name, sizes and
-/// deposit are checked. Whether the namespace exists, its epoch, quota and conditions are known only when the block is
-/// executed, because a transaction before this one may change them: such a transaction may wait, fail, and pay its fee.
+/// `reader` is the state at the tip. Cost: two or three reads. Of a message that concerns a namespace or a
+/// proposal, names, sizes, notice and deposit are checked. Whether the namespace or the proposal exists, epochs, quotas,
+/// conditions and who may vote are known only when the block is executed, because a transaction before this one may change
+/// them: such a transaction may wait, fail, and pay its fee.
 ///
 /// Errors: the [`Refusal`] of executing it, and `E_NONCE` for a nonce that is already pending or more than
 /// [`NONCES_AHEAD_MAX`] ahead.
@@ -64,7 +65,7 @@ pub fn check_tx<R: Reader + ?Sized>(
     for message in &body.messages {
         let amount = u128::from(check_message(&rules.params, message)?);
         cost += amount;
-        if matches!(message, Msg::NsCreate { .. }) {
+        if matches!(message, Msg::NsCreate { .. } | Msg::Propose(_)) {
             deposits += amount;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 to 99 are
 //! reserved for refusals before the application receives a transaction, for example when the mempool is full. Numbers
-//! from 100 up are those of namespaces.
+//! from 100 up are those of namespaces, and from 120 up those of proposals to the validators.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub struct Code {
 }
 
 macro_rules! codes {
-    ($($variant:ident = $number:literal $name:literal, $when:literal, $way_out:literal;)*) => {
+    ($($($variant:ident)|+ = $number:literal $name:literal, $when:literal, $way_out:literal;)*) => {
         /// All codes in ascending order.
         pub const CODES: &[Code] =
             &[$(Code { number: $number, name: $name, when: $when, way_out: $way_out },)*];
@@ -37,7 +37,7 @@ macro_rules! codes {
         impl Refusal {
             /// Returns the line of the table of codes for this refusal.
             pub fn code(&self) -> &'static Code {
-                let number = match self { $(Self::$variant { .. } => $number,)* };
+                let number = match self { $($(Self::$variant { .. })|+ => $number,)* };
                 CODES.iter().find(|code| code.number == number).expect("the match and the table have the same codes")
             }
         }
@@ -46,7 +46,7 @@ macro_rules! codes {
 
 codes! {
     Decode = 1 "E_DECODE", "the bytes are not a transaction", "encode it as types/proto/cairn.proto says";
-    TooLarge = 2 "E_TOO_LARGE", "the transaction has more bytes than allowed", "split it";
+    TooLarge | RevertTooLarge = 2 "E_TOO_LARGE", "the transaction has more bytes than allowed, or more keys or bytes changed in the scope of a revert since its target", "split it; revert fewer namespaces, or to a later height";
     WrongChain = 3 "E_WRONG_CHAIN", "it was signed for another chain", "sign it for the chain that the node names in its status";
     BadSignature = 4 "E_BAD_SIGNATURE", "the signature is not a valid signature of this body by the signer", "sign the exact body bytes with the signer's key";
     Nonce = 5 "E_NONCE", "the nonce is not the signer's next", "query the account and use its nonce";
@@ -67,13 +67,29 @@ codes! {
     NotWriter = 103 "E_NOT_WRITER", "the signer may not write to the namespace", "sign with the key of its owner";
     StaleEpoch = 104 "E_STALE_EPOCH", "the write names another data epoch than that of the namespace, whose data was reverted since", "read the data again, and write with the current epoch";
     Cas = 105 "E_CAS", "the key is not as the condition of the operation requires", "read the key again, and decide anew";
-    HeightPruned = 106 "E_HEIGHT_PRUNED", "the height is below those that every node keeps", "use a later height";
+    HeightPruned = 106 "E_HEIGHT_PRUNED", "the height of a condition, or the target of a revert, is below those that every node keeps", "use a later height";
     Quota = 107 "E_QUOTA", "the namespace would have more keys or bytes than its quota", "delete keys, or use another namespace";
     KeySize = 108 "E_KEY_SIZE", "a key is empty or too long", "use a key of 1 to 256 bytes";
     ValueSize = 109 "E_VALUE_SIZE", "a value is empty or too long", "use a value of 1 to 65536 bytes; delete a key instead of emptying it";
-    Deposit = 110 "E_DEPOSIT", "the signer cannot pay the price of a namespace", "fund the account";
+    Deposit = 110 "E_DEPOSIT", "the signer cannot pay the price of a namespace, or the deposit of a proposal", "fund the account";
     TooManyOps = 111 "E_TOO_MANY_OPS", "a write has more than 64 operations", "split it into several writes";
     OldValues = 112 "E_OLD_VALUES", "the writes of its block replace too many bytes of old values", "send it again: a later block has room";
+    NsFrozen = 113 "E_NS_FROZEN", "the namespace takes no writes, because validators froze it or this block reverted it", "read it and write again after the time that the message names";
+    UnknownProposal = 120 "E_UNKNOWN", "there is no proposal of that number", "list the proposals";
+    Closed = 121 "E_CLOSED", "the proposal is closed, or is scheduled and cannot be cancelled any more", "make a new proposal";
+    NotValidator = 122 "E_NOT_VALIDATOR", "the signer is not the operator of a validator", "sign with the key of the validator's operator";
+    NotProposer = 123 "E_NOT_PROPOSER", "the signer did not make the proposal", "sign with the key of its proposer";
+    FreezeCooldown = 124 "E_FREEZE_COOLDOWN", "a namespace of the proposal is frozen, or was until recently", "freeze it after the time that the message names";
+    TooManyOpen = 125 "E_TOO_MANY_OPEN", "as many proposals are open, or were tried in this block, as may be", "send it again when one of them is closed";
+    Cooldown = 126 "E_COOLDOWN", "a namespace of the proposal was reverted recently", "propose it after the time that the message names";
+    Notice = 127 "E_NOTICE", "the notice of a proposal is shorter than that of the chain, or longer than 30 days", "use a notice within these bounds, or none";
+    HeightFuture = 130 "E_HEIGHT_FUTURE", "the target of a revert is not a height of the past", "use an earlier height";
+    CrossesBarrier = 131 "E_CROSSES_BARRIER", "the rules of the chain changed after the target of a revert", "use the height that the message names, or a later one";
+    NsNewer = 132 "E_NS_NEWER", "a namespace was created at or after the target of a revert", "use a height after its creation";
+    RootMismatch = 133 "E_ROOT_MISMATCH", "a namespace had another root at the target than the proposal expects", "preview the revert, and look for the height with the content that you mean";
+    NoOp = 134 "E_NOOP", "all namespaces have the content that they had at the target of the revert", "preview the revert with another target";
+    Dirty = 135 "E_DIRTY", "a namespace changed after the height that the proposal names in dirty_after", "preview the revert again, and decide anew";
+    PowerLost = 136 "E_POWER_LOST", "more than 2/3 of the power voted yes when the revert was scheduled, but not when it was to be executed", "make a new proposal";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -84,6 +100,10 @@ pub enum Refusal {
     Decode { reason: String },
     #[error("E_TOO_LARGE: {got} bytes, at most {max} are allowed: split it")]
     TooLarge { got: usize, max: usize },
+    #[error(
+        "E_TOO_LARGE: more than {keys_max} keys or {bytes_max} bytes changed in the namespaces since height {target}: revert fewer namespaces, or to a later height"
+    )]
+    RevertTooLarge { target: Height, keys_max: u64, bytes_max: u64 },
     #[error("E_WRONG_CHAIN: signed for {got}, this chain is {expected}: sign it for {expected}")]
     WrongChain { got: String, expected: String },
     #[error("E_BAD_SIGNATURE: the signature is not a valid signature of this body by the signer")]
@@ -130,7 +150,9 @@ pub enum Refusal {
     StaleEpoch { ns: NsName, got: u64, current: u64 },
     #[error("E_CAS: key {key} {found}, the operation requires {}: read it again, and decide anew", required(*.if_height))]
     Cas { key: String, if_height: Height, found: Found },
-    #[error("E_HEIGHT_PRUNED: height {got} is too old for a condition, {earliest} is the earliest: read the key again")]
+    #[error(
+        "E_HEIGHT_PRUNED: height {got} is older than those that every node keeps, {earliest} is the earliest: use a later one"
+    )]
     HeightPruned { got: Height, earliest: Height },
     #[error("E_QUOTA: {ns} would have {} of {} keys and {} of {} bytes: delete keys, or use another namespace",
         .usage.keys, .usage.quota_keys, .usage.bytes, .usage.quota_bytes)]
@@ -139,7 +161,7 @@ pub enum Refusal {
     KeySize { got: usize },
     #[error("E_VALUE_SIZE: key {key} has a value of {got} bytes: use 1 to {KV_VALUE_BYTES_MAX}, or delete the key")]
     ValueSize { key: String, got: usize },
-    #[error("E_DEPOSIT: {need} is needed for namespaces, the account has {have} left for them: fund the account")]
+    #[error("E_DEPOSIT: {need} is needed for deposits, the account has {have} left for them: fund the account")]
     Deposit { have: u128, need: u128 },
     #[error("E_TOO_MANY_OPS: a write of {got} operations, at most {KV_OPS_MAX} are allowed: split it")]
     TooManyOps { got: usize },
@@ -147,6 +169,42 @@ pub enum Refusal {
         "E_OLD_VALUES: the block replaces {KV_OLD_BYTES_MAX} bytes of old values already, which is the limit: send it again, a later block has room"
     )]
     OldValues,
+    #[error("E_NS_FROZEN: {ns} takes no writes until {until}: read it and write again after that time")]
+    NsFrozen { ns: NsName, until: Deadline },
+    #[error("E_UNKNOWN: there is no proposal {id}: `cairn proposal list` lists them")]
+    UnknownProposal { id: u64 },
+    #[error("E_CLOSED: proposal {id} is {state}: make a new one")]
+    Closed { id: u64, state: String },
+    #[error("E_NOT_VALIDATOR: {signer} is not the operator of a validator: sign with the key of one")]
+    NotValidator { signer: types::Address },
+    #[error("E_NOT_PROPOSER: {proposer} made proposal {id}: sign with the key of that account")]
+    NotProposer { id: u64, proposer: types::Address },
+    #[error("E_FREEZE_COOLDOWN: {ns} is frozen or was until recently: freeze it after {until}")]
+    FreezeCooldown { ns: NsName, until: Deadline },
+    #[error(
+        "E_TOO_MANY_OPEN: {max} proposals are open, or were tried in this block, which is the limit: send it again when one is closed"
+    )]
+    TooManyOpen { max: u64 },
+    #[error("E_COOLDOWN: {ns} was reverted recently: propose it after {until}")]
+    Cooldown { ns: NsName, until: Deadline },
+    #[error("E_NOTICE: the notice is {got} ms, {min} to {max} are allowed: use one of these, or none for {min}")]
+    Notice { got: u128, min: u128, max: u128 },
+    #[error("E_HEIGHT_FUTURE: height {got} is not one of the past, {latest} is the latest: use an earlier one")]
+    HeightFuture { got: Height, latest: Height },
+    #[error("E_CROSSES_BARRIER: {kind} at height {height}: no revert goes back before it, use {height} or a later one")]
+    CrossesBarrier { height: Height, kind: String },
+    #[error("E_NS_NEWER: {ns} was created at height {created}: use a later height, or leave it out")]
+    NsNewer { ns: NsName, created: Height },
+    #[error("E_ROOT_MISMATCH: {ns} had the root {actual} at the target, not {expected}: preview the revert")]
+    RootMismatch { ns: NsName, expected: types::Hash, actual: types::Hash },
+    #[error("E_NOOP: all namespaces have the content of height {target}: preview the revert with another target")]
+    NoOp { target: Height },
+    #[error(
+        "E_DIRTY: {ns} changed at height {changed}, after {dirty_after}: preview the revert again, and decide anew"
+    )]
+    Dirty { ns: NsName, changed: Height, dirty_after: Height },
+    #[error("E_POWER_LOST: {yes} of {total} vote yes, more than 2/3 are needed: make a new proposal")]
+    PowerLost { yes: types::Power, total: types::Power },
 }
 
 /// What a write would make of the size of a namespace, and its quota.
@@ -265,7 +323,10 @@ mod tests {
              8 E_DUPLICATE, 9 E_EXPIRY_FULL, 10 E_FEE, 11 E_INSUFFICIENT_FUNDS, 12 E_BAD_RECIPIENT, 13 E_ZERO_AMOUNT, \
              14 E_TOO_MANY_MESSAGES, 32 E_UNKNOWN_PATH, 33 E_BAD_QUERY, 100 E_NS_EXISTS, 101 E_BAD_NAME, 102 E_NS_UNKNOWN, \
              103 E_NOT_WRITER, 104 E_STALE_EPOCH, 105 E_CAS, 106 E_HEIGHT_PRUNED, 107 E_QUOTA, 108 E_KEY_SIZE, \
-             109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS, 112 E_OLD_VALUES"
+             109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS, 112 E_OLD_VALUES, 113 E_NS_FROZEN, 120 E_UNKNOWN, \
+             121 E_CLOSED, 122 E_NOT_VALIDATOR, 123 E_NOT_PROPOSER, 124 E_FREEZE_COOLDOWN, 125 E_TOO_MANY_OPEN, \
+             126 E_COOLDOWN, 127 E_NOTICE, 130 E_HEIGHT_FUTURE, 131 E_CROSSES_BARRIER, 132 E_NS_NEWER, \
+             133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST"
         );
     }
 }

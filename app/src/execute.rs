@@ -10,14 +10,16 @@
 use std::collections::BTreeMap;
 
 use types::{
-    Address, ChainId, Deadline, Event, Hash, Height, Msg, Params, Reader, Time, Transaction, TxBody, TxOrder, TxResult,
-    VerifiedTx, limits::TX_MESSAGES_MAX,
+    Address, ChainId, Deadline, Event, Hash, Height, History, Msg, Params, Reader, Time, Transaction, TxBody, TxOrder,
+    TxResult, VerifiedTx, limits::TX_MESSAGES_MAX, pb,
 };
 
 use crate::{
     error::{CODESPACE, Refusal},
     event::event,
     kv::{At, check_create, check_write},
+    namespaces::Namespaces,
+    proposals::{self, Decisions, check_propose},
     state::{Account, second_of},
     view::View,
 };
@@ -57,7 +59,8 @@ impl Rules {
     pub fn gas(body: &TxBody) -> i64 {
         let gas = |message: &Msg| match message {
             Msg::KvWrite { ops, .. } => ops.len() as i64,
-            _ => 1,
+            Msg::Transfer { .. } | Msg::NsCreate { .. } => 1,
+            Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => 1,
         };
         body.messages.iter().map(gas).sum()
     }
@@ -131,14 +134,22 @@ pub(crate) struct Execution<'a, R: ?Sized> {
     expiring: BTreeMap<u64, Vec<Hash>>,
     /// Number of unordered transactions of this block.
     unordered: u64,
+    /// What this block decides about proposals.
+    decisions: Decisions,
+    /// Numbers of what this block executed.
+    counters: pb::Counters,
 }
 
-impl<'a, R: Reader + ?Sized> Execution<'a, R> {
-    /// Starts a block at `height` with the header time `time` on the state of `reader`.
-    pub fn new(reader: &'a R, chain_id: ChainId, height: Height, time: Time) -> Self {
+impl<'a, R: History + ?Sized> Execution<'a, R> {
+    /// Starts a block at `height` with the header time `time` on the state of `reader`, and decides what is due. `trees`
+    /// are those of the state.
+    pub fn begin(reader: &'a R, chain_id: ChainId, height: Height, time: Time, trees: &Namespaces) -> Self {
         let mut view = View::of_state(reader);
-        let rules = Rules { chain_id, height, time, params: view.params() };
-        Self { view, rules, fees: 0, expiring: BTreeMap::new(), unordered: 0 }
+        let params = view.params();
+        let decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);
+        let rules = Rules { chain_id, height, time, params };
+        let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
+        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters }
     }
 
     /// Executes one transaction and returns its result, which may be a failure.
@@ -147,9 +158,13 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
         let mut result = TxResult { gas_wanted: Rules::gas(body), ..TxResult::default() };
         let Err(refusal) = self.take_fee(tx) else {
             result.gas_used = result.gas_wanted;
+            self.counters.txs += 1;
             result.events.push(tx_event(body));
             match self.messages(body) {
-                Ok(events) => result.events.extend(events),
+                Ok(events) => {
+                    result.events.extend(events);
+                    self.count(body);
+                }
                 Err((index, refusal)) => fail(&mut result, &refusal, format!("message {index}: {refusal}")),
             }
             return result;
@@ -197,30 +212,36 @@ impl<'a, R: Reader + ?Sized> Execution<'a, R> {
     ///
     /// Errors: the index of the failed message and its [`Refusal`].
     fn messages(&mut self, body: &TxBody) -> Result<Vec<Event>, (usize, Refusal)> {
-        let params = &self.rules.params;
-        let at = At {
-            signer: body.signer.address(),
-            height: self.rules.height,
-            deposit: params.ns_deposit,
-            retain_blocks: params.retain_blocks,
-        };
+        let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
+        let (signer, decisions) = (body.signer.address(), &mut self.decisions);
         self.view.all_or_nothing(|view| {
-            let each = body.messages.iter().enumerate();
-            each.map(|(index, message)| execute(view, &at, message).map_err(|refusal| (index, refusal))).collect()
+            let mut events = Vec::with_capacity(body.messages.len());
+            for (index, message) in body.messages.iter().enumerate() {
+                events.extend(execute(view, &at, &signer, message, decisions).map_err(|refusal| (index, refusal))?);
+            }
+            Ok(events)
         })
     }
 
-    /// Completes the block after its last transaction: adds the fees to the pool and deletes some expired digests.
-    pub fn finish(self) -> View<'a, R> {
-        let mut view = self.view;
-        if self.fees > 0 {
-            let pool = view.fee_pool().checked_add(self.fees).expect("fees are part of the supply");
-            view.set_fee_pool(pool);
-        }
+    /// Counts the messages of a transaction that succeeded.
+    fn count(&mut self, body: &TxBody) {
+        let number = |is_it: fn(&Msg) -> bool| body.messages.iter().filter(|message| is_it(message)).count() as u64;
+        self.counters.transfers += number(|message| matches!(message, Msg::Transfer { .. }));
+        self.counters.writes += number(|message| matches!(message, Msg::KvWrite { .. }));
+    }
+
+    /// Completes the block after its last transaction: decides what has the votes, adds the fees to the pool and deletes
+    /// some expired digests.
+    pub fn finish(self) -> (View<'a, R>, Decisions) {
+        let Self { mut view, mut decisions, .. } = self;
+        let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
+        proposals::end(&mut view, &at, &mut decisions);
+        view.add_to_fee_pool(self.fees);
+        view.count(&self.counters);
         view.list_expiring(&self.expiring);
         let now = second_of(Deadline::at(self.rules.time));
         view.forget_expired(now, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
-        view
+        (view, decisions)
     }
 }
 
@@ -238,24 +259,30 @@ pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refus
         Msg::Transfer { to, amount } => check_transfer(to, *amount).map(|()| *amount),
         Msg::NsCreate { ns, .. } => check_create(ns).map(|_| params.ns_deposit),
         Msg::KvWrite { ns, ops, .. } => check_write(ns, ops).map(|_| 0),
-        Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Err(no_proposals()),
+        Msg::Propose(propose) => check_propose(params, propose),
+        Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Ok(0),
     }
 }
 
-fn execute<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At, message: &Msg) -> Result<Event, Refusal> {
-    match message {
-        Msg::Transfer { to, amount } => transfer(view, &at.signer, to, *amount),
+fn execute<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    signer: &Address,
+    message: &Msg,
+    decisions: &mut Decisions,
+) -> Result<Vec<Event>, Refusal> {
+    let event = match message {
+        Msg::Transfer { to, amount } => transfer(view, signer, to, *amount),
         Msg::NsCreate { ns, owner, quota_keys, quota_bytes } => {
-            view.create_namespace(at, ns, *owner, (*quota_keys, *quota_bytes))
+            view.create_namespace(at, signer, ns, *owner, (*quota_keys, *quota_bytes))
         }
-        Msg::KvWrite { ns, data_epoch, ops } => view.write_keys(at, ns, *data_epoch, ops),
-        Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Err(no_proposals()),
-    }
-}
-
-/// Refuses the messages of proposals, which this version decodes but does not execute.
-fn no_proposals() -> Refusal {
-    Refusal::Decode { reason: "this version executes no proposals".into() }
+        Msg::KvWrite { ns, data_epoch, ops } => view.write_keys(at, signer, ns, *data_epoch, ops),
+        Msg::Propose(propose) => return proposals::propose(view, at, signer, propose, decisions),
+        Msg::Vote { id, yes } => return proposals::vote(view, signer, *id, *yes, decisions),
+        Msg::Freeze { id } => return proposals::freeze(view, at, signer, *id),
+        Msg::Cancel { id } => return proposals::cancel(view, at, signer, *id),
+    };
+    Ok(vec![event?])
 }
 
 /// Checks the parts of a transfer that do not depend on the sender.

@@ -11,12 +11,12 @@
 //! the start of the window; lists of changed roots wait for that in a queue. What a block deletes is bounded
 //! ([`TRIMMED_MIN`]); the rest waits for later blocks.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use data_encoding::HEXUPPER;
 use prost::Message;
 use types::{
-    Address, Event, Hash, Height, KvOp, NsName, NsOwner, Reader,
+    Address, Deadline, Event, Hash, Height, KvOp, NsName, NsOwner, Params, Reader, Time,
     limits::{KV_KEY_BYTES_MAX, KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
     pb,
 };
@@ -25,7 +25,7 @@ use crate::{
     area::Area,
     error::{Found, Refusal, Usage},
     event::event,
-    state::{Account, key},
+    state::key,
     tree::EMPTY_ROOT,
     view::View,
 };
@@ -64,6 +64,25 @@ pub struct Namespace {
     pub created: Height,
     /// Last height that changed its root; 0 if none did.
     pub changed: Height,
+    /// Number of writes since its creation, each with one or several keys.
+    pub writes: u64,
+    /// The freeze in force, until the block that ends it.
+    pub frozen: Option<Frozen>,
+    /// Time from which on it may be frozen again.
+    pub freeze_after: Option<Deadline>,
+    /// Time from which on a revert of it may be proposed again.
+    pub propose_after: Option<Deadline>,
+    /// Last height that reverted it.
+    pub reverted: Option<Height>,
+}
+
+/// A time in which a namespace takes no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// End of the freeze.
+    pub until: Deadline,
+    /// Number of the proposal whose supporters demand it.
+    pub by: u64,
 }
 
 /// The accounts that may write to a namespace.
@@ -86,7 +105,6 @@ impl fmt::Display for Owner {
 
 impl Namespace {
     fn to_pb(&self) -> pb::Namespace {
-        let height = |height: Height| i64::try_from(height.0).expect("heights stay below i64::MAX");
         pb::Namespace {
             number: self.number,
             owner: Some(match self.owner {
@@ -98,12 +116,18 @@ impl Namespace {
             quota_bytes: self.quota_bytes,
             keys: self.keys,
             bytes: self.bytes,
-            created_height: height(self.created),
-            changed_height: height(self.changed),
+            created_height: height_pb(self.created),
+            changed_height: height_pb(self.changed),
+            writes: self.writes,
+            frozen_until_ms: deadline_pb(self.frozen.map(|frozen| frozen.until)),
+            frozen_by: self.frozen.map_or(0, |frozen| frozen.by),
+            freeze_after_ms: deadline_pb(self.freeze_after),
+            propose_after_ms: deadline_pb(self.propose_after),
+            reverted_height: self.reverted.map_or(0, height_pb),
         }
     }
 
-    fn from_pb(pb: &pb::Namespace) -> Option<Self> {
+    pub(crate) fn from_pb(pb: &pb::Namespace) -> Option<Self> {
         let height = |height: i64| u64::try_from(height).ok().map(Height);
         Some(Self {
             number: pb.number,
@@ -118,8 +142,30 @@ impl Namespace {
             bytes: pb.bytes,
             created: height(pb.created_height)?,
             changed: height(pb.changed_height)?,
+            writes: pb.writes,
+            frozen: deadline_of(pb.frozen_until_ms)?.map(|until| Frozen { until, by: pb.frozen_by }),
+            freeze_after: deadline_of(pb.freeze_after_ms)?,
+            propose_after: deadline_of(pb.propose_after_ms)?,
+            reverted: Some(height(pb.reverted_height)?).filter(|height| *height > Height::GENESIS),
         })
     }
+
+    /// Returns the time until which it takes no writes in this block, if it does not.
+    fn takes_no_writes(&self, at: &At<'_>) -> Option<Deadline> {
+        let is_quiet = self.reverted == Some(at.height);
+        let frozen = self.frozen.map(|frozen| frozen.until).filter(|until| !until.has_passed(at.time));
+        frozen.or_else(|| is_quiet.then(|| Deadline::at(at.time)))
+    }
+}
+
+/// Encodes a time that may be absent: as 0 then, because no block of a chain is that old.
+pub(crate) fn deadline_pb(deadline: Option<Deadline>) -> u64 {
+    deadline.map_or(0, Deadline::unix_millis)
+}
+
+/// Decodes the result of [`deadline_pb`]; the outer `None` stands for an invalid number.
+pub(crate) fn deadline_of(millis: u64) -> Option<Option<Deadline>> {
+    if millis == 0 { Some(None) } else { Deadline::from_unix_millis(millis).map(Some) }
 }
 
 /// Checks the parts of a creation that do not depend on the state.
@@ -151,22 +197,27 @@ pub(crate) fn check_write(ns: &str, ops: &[KvOp]) -> Result<NsName, Refusal> {
     Ok(name)
 }
 
-/// The author of a message and the block that contains it.
-pub(crate) struct At {
-    /// Address of the signer.
-    pub signer: Address,
+/// The block in which something is executed.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'p> {
     /// Height of the block.
     pub height: Height,
-    /// Price of a namespace.
-    pub deposit: u64,
-    /// Number of heights that every node keeps.
-    pub retain_blocks: u64,
+    /// Time in the header of the block.
+    pub time: Time,
+    /// Parameters of this height.
+    pub params: &'p Params,
 }
 
-impl At {
-    /// Returns the lowest height that a condition may name.
-    fn earliest(&self) -> Height {
-        window_start(self.height, self.retain_blocks)
+impl At<'_> {
+    /// Returns the lowest height that a condition or a revert may name.
+    pub fn earliest(&self) -> Height {
+        window_start(self.height, self.params.retain_blocks)
+    }
+
+    /// Returns the first deadline that is not before `duration` from the time of the block.
+    pub fn after(&self, duration: Duration) -> Deadline {
+        let part_of_ms = Duration::from_nanos(999_999);
+        Deadline::at(self.time.saturating_add(duration).saturating_add(part_of_ms))
     }
 }
 
@@ -183,7 +234,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
         Namespace::from_pb(&pb).or_else(|| self.unreadable(&key, "it is not a namespace"))
     }
 
-    fn set_namespace(&mut self, name: &NsName, namespace: &Namespace) {
+    pub(crate) fn set_namespace(&mut self, name: &NsName, namespace: &Namespace) {
         self.set(&key::namespace(name), Some(namespace.to_pb().encode_to_vec()));
     }
 
@@ -208,7 +259,8 @@ impl<R: Reader + ?Sized> View<'_, R> {
     /// Errors: the [`Refusal`]; some writes may have been made then, which the caller undoes.
     pub(crate) fn create_namespace(
         &mut self,
-        at: &At,
+        at: &At<'_>,
+        signer: &Address,
         ns: &str,
         owner: NsOwner,
         (quota_keys, quota_bytes): (u64, u64),
@@ -217,19 +269,12 @@ impl<R: Reader + ?Sized> View<'_, R> {
         if self.namespace(&name).is_some() {
             return Err(Refusal::NsExists { ns: name });
         }
-        let account = self.account(&at.signer);
-        let Some(balance) = account.balance.checked_sub(at.deposit) else {
-            return Err(Refusal::Deposit { have: account.balance.into(), need: at.deposit.into() });
-        };
-        self.set_account(&at.signer, Account { balance, ..account });
-        if at.deposit > 0 {
-            let pool = self.fee_pool().checked_add(at.deposit).expect("deposits are part of the supply");
-            self.set_fee_pool(pool);
-        }
+        self.take_deposit(signer, at.params.ns_deposit)?;
+        self.add_to_fee_pool(at.params.ns_deposit);
         let created = self.amount(key::NAMESPACES);
         self.set_amount(key::NAMESPACES, created + 1);
         let owner = match owner {
-            NsOwner::Signer => Owner::Account(at.signer),
+            NsOwner::Signer => Owner::Account(*signer),
             NsOwner::Shared => Owner::Shared,
         };
         let namespace = Namespace {
@@ -242,6 +287,11 @@ impl<R: Reader + ?Sized> View<'_, R> {
             bytes: 0,
             created: at.height,
             changed: Height::GENESIS,
+            writes: 0,
+            frozen: None,
+            freeze_after: None,
+            propose_after: None,
+            reverted: None,
         };
         self.set_namespace(&name, &namespace);
         Ok(event(
@@ -258,12 +308,22 @@ impl<R: Reader + ?Sized> View<'_, R> {
     /// Changes keys of a namespace.
     ///
     /// Errors: the [`Refusal`]; some writes may have been made then, which the caller undoes.
-    pub(crate) fn write_keys(&mut self, at: &At, ns: &str, data_epoch: u64, ops: &[KvOp]) -> Result<Event, Refusal> {
+    pub(crate) fn write_keys(
+        &mut self,
+        at: &At<'_>,
+        signer: &Address,
+        ns: &str,
+        data_epoch: u64,
+        ops: &[KvOp],
+    ) -> Result<Event, Refusal> {
         let name = check_write(ns, ops)?;
         let Some(mut namespace) = self.namespace(&name) else { return Err(Refusal::NsUnknown { ns: name }) };
         match namespace.owner {
-            Owner::Account(owner) if owner != at.signer => return Err(Refusal::NotWriter { ns: name, owner }),
+            Owner::Account(owner) if owner != *signer => return Err(Refusal::NotWriter { ns: name, owner }),
             Owner::Account(_) | Owner::Shared => {}
+        }
+        if let Some(until) = namespace.takes_no_writes(at) {
+            return Err(Refusal::NsFrozen { ns: name, until });
         }
         if data_epoch != namespace.data_epoch {
             return Err(Refusal::StaleEpoch { ns: name, got: data_epoch, current: namespace.data_epoch });
@@ -289,6 +349,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
             let Namespace { keys, quota_keys, bytes, quota_bytes, .. } = namespace;
             return Err(Refusal::Quota { ns: name, usage: Usage { keys, quota_keys, bytes, quota_bytes } });
         }
+        namespace.writes += 1;
         self.set_namespace(&name, &namespace);
         let keys: Vec<String> = ops.iter().map(|op| HEXUPPER.encode(&op.key)).collect();
         Ok(event(
@@ -296,7 +357,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
             [
                 ("ns", (name.to_string(), true)),
                 ("data_epoch", (data_epoch.to_string(), false)),
-                ("signer", (at.signer.to_string(), false)),
+                ("signer", (signer.to_string(), false)),
                 ("keys", (keys.join(","), false)),
                 ("n", (ops.len().to_string(), false)),
             ],
@@ -304,7 +365,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
     }
 
     /// Checks the condition of an operation.
-    fn check_unchanged(&mut self, at: &At, area: Area, key: &[u8], height: Height) -> Result<(), Refusal> {
+    fn check_unchanged(&mut self, at: &At<'_>, area: Area, key: &[u8], height: Height) -> Result<(), Refusal> {
         let conflict = |found| Err(Refusal::Cas { key: shown(key), if_height: height, found });
         let is_present = self.get_in(area, key).is_some();
         match (height, is_present) {
@@ -386,7 +447,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
     }
 }
 
-fn height_pb(height: Height) -> i64 {
+pub(crate) fn height_pb(height: Height) -> i64 {
     i64::try_from(height.0).expect("heights stay below i64::MAX")
 }
 

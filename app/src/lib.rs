@@ -34,7 +34,13 @@
 //! | `e` ‖ second (8) | `Expiry`: number of transactions that expire in it, and of list rows | with the last row |
 //! | `e` ‖ second (8) ‖ row (4) | `Digests`: a list row of up to 1024 digests of these | with its digests |
 //! | `f` | `Amount`: the collected fees | when they are 0 |
+//! | `g` | `ProposalList`: the number of the next proposal, and the open ones | never |
+//! | `h` ‖ id (8) | `ProposalRecord`: a proposal and its progress | never |
+//! | `i` ‖ id (8) | `ProposalVotes`: the votes on a proposal | never |
+//! | `j` ‖ number (4) | `Taints`: the heights of a namespace that reverts took back | never |
+//! | `k` | `Barrier`: the last change of rules across which no revert goes | never |
 //! | `l` ‖ number (4) ‖ height (8) | `LoggedRoot`: the root of a namespace since this height | when the next one leaves the window |
+//! | `m` | `Counters`: transactions, transfers and writes since genesis | never |
 //! | `o` | `ExpirySpan`: the first second that may have a list, and the one after the last | with the last list |
 //! | `p` | `Params` | never |
 //! | `q` | `ChangedRootsQueue`: the lists of changed roots that wait | with the last list |
@@ -52,6 +58,9 @@
 //! | one transaction | its fee, its nonce or digest, `TX_MESSAGES_MAX` messages; undo costs the same |
 //! | one message | a transfer: two accounts; a namespace: five rows; a write: two rows and a condition per operation, `KV_OPS_MAX` of them, and one read of each old value |
 //! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_OLD_BYTES_MAX` and one value for old ones |
+//! | proposing a revert | `proposals.revert_keys_max` keys, `proposals.revert_bytes_max` bytes of values, `proposals.open_max` times in a block |
+//! | executing reverts | one in a block, of the same size |
+//! | counting the votes | a row per validator: for each vote, and for each open proposal if one changed |
 //! | logging roots | four rows per namespace that changes |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
@@ -82,6 +91,7 @@ mod execute;
 mod first_state;
 mod kv;
 mod namespaces;
+mod proposals;
 mod query;
 pub mod state;
 mod state_proof;
@@ -96,8 +106,12 @@ pub use check::{
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
-pub use kv::{Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
-pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
+pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
+pub use proposals::{
+    Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Tally,
+    earliest_deadline, preview, reverted_by,
+};
+pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, StateProof};
 pub use view::View;

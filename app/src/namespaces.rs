@@ -86,8 +86,17 @@ impl Namespaces {
         self.map.root()
     }
 
-    /// Computes the effect of the writes of a block that creates these namespaces. It also returns the namespaces whose
-    /// root changes, in the order of their numbers, with the new root.
+    /// Computes the effect of writes on the tree of one namespace.
+    pub fn update_of<R: Reader + ?Sized>(&self, number: u32, before: &R, writes: &WriteSet) -> Update {
+        match self.trees.get(&number) {
+            Some(tree) => tree.update(before, writes),
+            None => Tree::new(&Area::Namespace(number).prefix()).update(before, writes),
+        }
+    }
+
+    /// Computes the effect of the writes of a block that creates these namespaces. `restored` has the updates of those
+    /// that the block reverts, in which there are no writes. It also returns the namespaces whose root changes, in the order
+    /// of their numbers, with the new root.
     ///
     /// Cost: that of the trees' updates, and one update of the map.
     pub fn update<R: Reader + ?Sized>(
@@ -95,14 +104,19 @@ impl Namespaces {
         before: &R,
         writes: &WriteSet,
         created: Vec<(u32, NsName)>,
+        restored: impl IntoIterator<Item = (u32, Update)>,
     ) -> (NamespacesUpdate, Vec<(NsName, Hash)>) {
         let (mut trees, mut changed, mut rows) = (Vec::new(), Vec::new(), WriteSet::default());
         rows.0.extend(created.iter().map(|(_, name)| map_row(name, EMPTY_ROOT)).map(|(key, row)| (key, Some(row))));
-        for number in numbers_in(writes) {
-            let update = match self.trees.get(&number) {
-                Some(tree) => tree.update(before, writes),
-                None => Tree::new(&Area::Namespace(number).prefix()).update(before, writes),
-            };
+        let written = numbers_in(writes).into_iter().map(|number| (number, self.update_of(number, before, writes)));
+        let mut updates: BTreeMap<u32, Update> = written.collect();
+        for (number, update) in restored {
+            assert!(
+                updates.insert(number, update).is_none(),
+                "a namespace takes no writes in the block that reverts it"
+            );
+        }
+        for (number, update) in updates {
             let new = || created.iter().find(|(created, _)| *created == number).map(|(_, name)| name);
             let name =
                 self.names.get(&number).or_else(new).expect("only a namespace that exists is written to").clone();

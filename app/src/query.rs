@@ -6,7 +6,8 @@ use crate::{
     area::{NAMES, key_row, keys_prefix, name_row},
     error::Refusal,
     kv::Namespace,
-    state::Account,
+    proposals::{self, OperatorVote, Preview, Proposal, Tally},
+    state::{Account, Operator},
     view::View,
 };
 
@@ -14,14 +15,20 @@ use crate::{
 pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/account", "address, 20 bytes or 40 hexadecimal digits: balance and next nonce"),
     ("/params", "no data: the parameters of the next height"),
-    ("/supply", "no data: total supply and collected fees"),
+    ("/supply", "no data: total supply, collected fees and deposits of open proposals"),
     ("/store", "raw key: the value under it, for proofs"),
     ("/kv/list", "name, may be empty: the namespaces from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
     ("/kv/root/NAME", "no data: the root of a namespace, and the height that changed it"),
     ("/kv/get/NAME", "key: its value in a namespace"),
     ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
+    ("/proposals", "number, may be empty: the proposals from it on, in order; 100 or, with ?limit=N, fewer"),
+    ("/proposal/ID", "no data: a proposal with its votes"),
+    (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
 ];
+
+/// Path of the query that [`preview`](crate::preview) answers, because it needs the history and the time.
+pub const REVERT_PREVIEW: &str = "/revert/preview";
 
 /// Maximum number of rows of one answer.
 pub const ROWS_MAX: usize = 100;
@@ -50,6 +57,8 @@ pub enum Answer {
         total: u64,
         /// Collected fees, which are part of the total.
         fee_pool: u64,
+        /// Deposits of open proposals, which are part of the total.
+        deposits: u64,
     },
     /// Answer to `/store`: a raw key and its value.
     Store {
@@ -90,16 +99,43 @@ pub enum Answer {
         /// The first key that is left out; `None` at the end.
         next: Option<Vec<u8>>,
     },
+    /// Answer to `/proposals`: some of the proposals.
+    Proposals {
+        /// The proposals in the order of their numbers, each with the sums of its votes.
+        list: Vec<(Proposal, Tally)>,
+        /// The numbers of all open proposals.
+        open: Vec<u64>,
+        /// The first number that is left out; `None` at the end.
+        next: Option<u64>,
+    },
+    /// Answer to `/proposal`: a proposal.
+    Proposal {
+        /// The proposal that was queried.
+        proposal: Box<Proposal>,
+        /// Sums of its votes.
+        tally: Tally,
+        /// Its votes in the order of the operators' addresses, each with its validator.
+        votes: Vec<(OperatorVote, Option<Operator>)>,
+    },
+    /// Answer to `/revert/preview`: what a revert would do.
+    Preview(Box<Preview>),
 }
 
 /// Answers a query about the state of `reader`.
 ///
 /// Errors: `E_UNKNOWN_PATH` with the existing paths, `E_BAD_QUERY` with a description of the expected data, `E_BAD_NAME`
-/// and `E_NS_UNKNOWN` for a namespace.
+/// and `E_NS_UNKNOWN` for a namespace, `E_UNKNOWN` for a proposal.
 pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<Answer, Refusal> {
     let mut view = View::of_state(reader);
     if let Some(rest) = path.strip_prefix("/kv/") {
         return of_namespaces(&mut view, reader, path, rest, data);
+    }
+    if let Some(id) = path.strip_prefix("/proposal/") {
+        return proposal(&mut view, id);
+    }
+    if path == "/proposals" || path.starts_with("/proposals?") {
+        let limit = path.strip_prefix("/proposals").map(|rest| rest.strip_prefix("?limit="));
+        return proposal_list(&mut view, data, rows(limit.flatten())?);
     }
     match path {
         "/account" => {
@@ -107,7 +143,10 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
             Ok(Answer::Account { address, account: view.account(&address) })
         }
         "/params" => Ok(Answer::Params(Box::new(view.params()))),
-        "/supply" => Ok(Answer::Supply { total: view.supply(), fee_pool: view.fee_pool() }),
+        "/supply" => {
+            let deposits = proposals::open(&mut view).iter().map(|proposal| proposal.deposit).sum();
+            Ok(Answer::Supply { total: view.supply(), fee_pool: view.fee_pool(), deposits })
+        }
         "/store" if data.len() <= KEY_BYTES_MAX => {
             Ok(Answer::Store { key: data.to_vec(), value: view.get(data).map(<[u8]>::to_vec) })
         }
@@ -218,6 +257,37 @@ fn range<R: Reader + ?Sized>(
         rows.push((key, value));
     }
     Answer::Range { rows, next }
+}
+
+/// Returns the number of a proposal in decimal digits.
+fn number(path: &'static str, digits: &str) -> Result<u64, Refusal> {
+    let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+    digits.parse().ok().filter(|_| plain).ok_or_else(|| Refusal::BadQuery {
+        path,
+        reason: format!("{:?} is not the number of a proposal", digits.chars().take(80).collect::<String>()),
+    })
+}
+
+fn proposal<R: Reader + ?Sized>(view: &mut View<'_, R>, id: &str) -> Result<Answer, Refusal> {
+    let id = number("/proposal/ID", id)?;
+    let proposal = proposals::load(view, id).ok_or(Refusal::UnknownProposal { id })?;
+    let tally = proposals::tally_of(view, &proposal);
+    let votes = proposals::votes(view, id).into_iter().map(|vote| (vote, view.operator(&vote.operator))).collect();
+    Ok(Answer::Proposal { proposal: Box::new(proposal), tally, votes })
+}
+
+fn proposal_list<R: Reader + ?Sized>(view: &mut View<'_, R>, from: &[u8], limit: usize) -> Result<Answer, Refusal> {
+    let from = std::str::from_utf8(from).unwrap_or("?");
+    let from = if from.is_empty() { 1 } else { number("/proposals", from)?.max(1) };
+    let (open, end) = proposals::all(view);
+    let last = from.saturating_add(limit as u64).min(end);
+    let mut list = Vec::new();
+    for id in from..last {
+        let Some(proposal) = proposals::load(view, id) else { break };
+        let tally = proposals::tally_of(view, &proposal);
+        list.push((proposal, tally));
+    }
+    Ok(Answer::Proposals { list, open, next: (last < end).then_some(last) })
 }
 
 fn address(data: &[u8]) -> Result<Address, Refusal> {

@@ -8,7 +8,7 @@ use prost::Message;
 use types::{Address, ConsensusPublicKey, Deadline, Hash, Height, Params, Power, Reader, Wire, pb};
 
 pub use crate::area::NEVER_REVERTED;
-use crate::view::View;
+use crate::{error::Refusal, view::View};
 
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
@@ -114,6 +114,27 @@ pub mod key {
     pub const CHANGED_ROOTS: &[u8] = b"q";
     /// Key of the collected fees.
     pub const FEE_POOL: &[u8] = b"f";
+    /// Returns the key of a proposal to the validators.
+    pub fn proposal(id: u64) -> Vec<u8> {
+        [b"h", &id.to_be_bytes()[..]].concat()
+    }
+
+    /// Returns the key of the votes on a proposal.
+    pub fn votes(id: u64) -> Vec<u8> {
+        [b"i", &id.to_be_bytes()[..]].concat()
+    }
+
+    /// Returns the key of the heights of a namespace whose content was taken back.
+    pub fn taints(number: u32) -> Vec<u8> {
+        [b"j", &number.to_be_bytes()[..]].concat()
+    }
+
+    /// Key of the list of proposals.
+    pub const PROPOSALS: &[u8] = b"g";
+    /// Key of the last change of rules across which no revert goes.
+    pub const BARRIER: &[u8] = b"k";
+    /// Key of the numbers of what was executed.
+    pub const COUNTERS: &[u8] = b"m";
     /// Key of the consensus parameters.
     pub const PARAMS: &[u8] = b"p";
     /// Key of the total supply.
@@ -180,6 +201,50 @@ impl<R: Reader + ?Sized> View<'_, R> {
 
     pub(crate) fn set_fee_pool(&mut self, amount: u64) {
         self.set_amount(key::FEE_POOL, amount);
+    }
+
+    pub(crate) fn add_to_fee_pool(&mut self, amount: u64) {
+        if amount > 0 {
+            let pool = self.fee_pool().checked_add(amount).expect("amounts are part of the supply");
+            self.set_fee_pool(pool);
+        }
+    }
+
+    /// Takes a deposit from an account.
+    ///
+    /// Errors: `E_DEPOSIT` if the account has less; then nothing has changed.
+    pub(crate) fn take_deposit(&mut self, from: &Address, amount: u64) -> Result<(), Refusal> {
+        let account = self.account(from);
+        let Some(balance) = account.balance.checked_sub(amount) else {
+            return Err(Refusal::Deposit { have: account.balance.into(), need: amount.into() });
+        };
+        self.set_account(from, Account { balance, ..account });
+        Ok(())
+    }
+
+    /// Returns a deposit to an account.
+    pub(crate) fn return_deposit(&mut self, to: &Address, amount: u64) {
+        let account = self.account(to);
+        let balance = account.balance.checked_add(amount).expect("deposits are part of the supply");
+        self.set_account(to, Account { balance, ..account });
+    }
+
+    /// Returns the numbers of what was executed since genesis.
+    pub(crate) fn counters(&mut self) -> pb::Counters {
+        self.message(key::COUNTERS).unwrap_or_default()
+    }
+
+    /// Adds to the numbers of what was executed since genesis.
+    pub(crate) fn count(&mut self, executed: &pb::Counters) {
+        if *executed != pb::Counters::default() {
+            let before = self.counters();
+            let after = pb::Counters {
+                txs: before.txs + executed.txs,
+                transfers: before.transfers + executed.transfers,
+                writes: before.writes + executed.writes,
+            };
+            self.set(key::COUNTERS, Some(after.encode_to_vec()));
+        }
     }
 
     /// Returns the parameters of the next height. If they are unreadable, the reader is informed and the defaults are

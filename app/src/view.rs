@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use prost::Message;
-use types::{Height, Reader, WriteSet};
+use types::{Height, History, Reader, WriteSet};
 
 use crate::{
     area::{Area, key_row},
@@ -157,6 +157,21 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
             .range(..NAMESPACES)
             .filter(move |(_, cell)| cell.before.is_none() && cell.key.starts_with(prefix));
         added.filter_map(|(_, cell)| Some((&cell.key[..], cell.now.as_deref()?)))
+    }
+}
+
+impl<'a, R: History + ?Sized> View<'a, R> {
+    /// Returns the state before this block, with its history.
+    pub(crate) fn history(&self) -> &'a R {
+        self.reader
+    }
+
+    /// Returns the message under `key` after the block of `height`, as [`View::message`].
+    pub(crate) fn message_at<M: Message + Default>(&self, height: Height, key: &[u8]) -> Option<M> {
+        let row = self.reader.get_at(height, &Area::NeverReverted.row_key(&path_of(key)))?;
+        let value = split_row(&row).filter(|(stored, _)| *stored == key).map(|(_, value)| value);
+        let message = value.and_then(|value| M::decode(value).ok());
+        message.or_else(|| self.unreadable(key, "at an earlier height, its value is not of the key's type"))
     }
 }
 

@@ -374,7 +374,7 @@ fn new_testnets_have_new_keys() {
     assert_eq!(one.accounts.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>(), ["alice", "bob", "carol"]);
     assert_ne!(one.nodes[0].validator.address(), other.nodes[0].validator.address());
     assert_ne!(one.nodes[0].node, one.nodes[1].node);
-    assert_eq!(one.nodes.iter().map(|keys| keys.operator.name.as_str()).last(), Some("validator-3"));
+    assert_eq!(one.nodes.iter().map(|keys| keys.operator.name.as_str()).next_back(), Some("validator-3"));
     assert!(Testnet::plan(one).is_ok());
     assert_eq!(PathBuf::from("keys").join("alice.json"), Keyring::new("keys").file("alice").unwrap());
 }

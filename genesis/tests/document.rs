@@ -90,7 +90,7 @@ fn the_first_state_is_what_the_document_says() {
     let app = app::App::open(&rows, genesis.chain_id().clone(), Height(99));
     assert_eq!(app.app_hash(), genesis.app_hash());
     let answer = app::query(&rows, "/supply", b"").unwrap();
-    assert_eq!(answer, app::Answer::Supply { total: 1_000_000_005, fee_pool: 0 });
+    assert_eq!(answer, app::Answer::Supply { total: 1_000_000_005, fee_pool: 0, deposits: 0 });
 }
 
 #[test]

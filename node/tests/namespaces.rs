@@ -166,10 +166,7 @@ fn a_namespace_is_read_at_heights_and_each_refusal_reaches_the_client() {
     let rest: u64 = rest["result"]["balance"].as_str().unwrap().parse().unwrap();
     let most = Msg::Transfer { to: types::Address([7; 20]), amount: rest - 500 - 99 };
     let (code, log, _) = test.send(1, vec![most, create("poorest", NsOwner::Signer)]);
-    assert!(
-        code == 110 && log.starts_with("E_DEPOSIT: 100 is needed for namespaces, the account has 99 left"),
-        "{log}"
-    );
+    assert!(code == 110 && log.starts_with("E_DEPOSIT: 100 is needed for deposits, the account has 99 left"), "{log}");
     assert!(test.query("/kv/ns/none", "", None)["log"].as_str().unwrap().starts_with("E_NS_UNKNOWN: "));
 }
 

@@ -48,7 +48,7 @@ pub struct ProposalParams {
     pub deposit: u64,
     /// Maximum number of open proposals.
     pub open_max: u64,
-    /// Time for voting.
+    /// Time in which validators vote.
     pub voting: Duration,
     /// Minimum time between a decision and its execution.
     pub notice_min: Duration,

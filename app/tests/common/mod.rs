@@ -1,12 +1,14 @@
 //! A chain with one node: accounts with known keys; blocks are executed and stored in memory.
 #![allow(dead_code, missing_docs)]
 
+pub mod net;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use app::{Account, App, BlockContext, Outcome, Rules, View, genesis_writes};
+use app::{Account, App, BlockContext, FirstValidator, Outcome, Rules, View, genesis_writes};
 use types::{
-    Address, ChainId, Deadline, Height, Msg, Params, Reader, SecretKey, Time, Transaction, TxBody, TxOrder, TxResult,
-    VerifiedTx, WriteSet,
+    Address, ChainId, Deadline, Event, Height, History, Msg, Params, Power, Reader, SecretKey, Time, Transaction,
+    TxBody, TxOrder, TxResult, VerifiedTx, Versions, WriteSet,
 };
 
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -70,6 +72,10 @@ pub struct Chain {
     pub time: Time,
     /// Height of the last change of each row, deletions included.
     pub changed: BTreeMap<Vec<u8>, Height>,
+    /// The rows at all heights.
+    pub versions: Versions,
+    /// Events of the last block, outside of transactions.
+    pub events: Vec<Event>,
 }
 
 /// The rows of a chain, with the heights at which they changed.
@@ -93,6 +99,16 @@ impl Reader for Tip<'_> {
     }
 }
 
+impl History for Tip<'_> {
+    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
+        self.0.versions.get_at(height, key)
+    }
+
+    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
+        self.0.versions.changed_since(height, prefix, visit);
+    }
+}
+
 impl Chain {
     /// Creates a chain with accounts of keys 1, 2, … that have these balances.
     pub fn new(balances: &[u64]) -> Self {
@@ -100,12 +116,31 @@ impl Chain {
     }
 
     pub fn with_params(balances: &[u64], params: &Params) -> Self {
+        Self::with_validators(balances, params, &[])
+    }
+
+    /// Creates a chain with validators of these powers. Their consensus keys are those of the seeds 101, 102, …; their
+    /// operators are the accounts of the seeds 51, 52, …
+    pub fn with_validators(balances: &[u64], params: &Params, powers: &[u64]) -> Self {
         let accounts = (1_u8..).map(address).zip(balances.iter().copied());
-        let first = genesis_writes(params, &[], accounts).unwrap();
+        let operators = (51_u8..).map(address).zip(powers.iter().map(|_| 1 << 30));
+        let validator = |(seed, power): (u8, &u64)| FirstValidator {
+            public_key: key(100 + seed).public_key().into(),
+            power: Power(*power),
+            operator: Some(address(50 + seed)),
+        };
+        let validators: Vec<FirstValidator> = (1_u8..).zip(powers).map(validator).collect();
+        let first = genesis_writes(params, &validators, accounts.chain(operators)).unwrap();
         let rows: Rows = first.rows().collect();
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);
-        Self { app, rows, changed: BTreeMap::new(), time: Time::from_unix_millis(1000) }
+        let (changed, versions) = (BTreeMap::new(), Versions::genesis(rows.clone()));
+        Self { app, rows, changed, versions, events: Vec::new(), time: Time::from_unix_millis(1000) }
+    }
+
+    /// Returns the state at the tip, with its history.
+    pub fn tip(&self) -> Tip<'_> {
+        Tip(self)
     }
 
     pub fn next_height(&self) -> Height {
@@ -129,6 +164,8 @@ impl Chain {
         let outcome = self.execute(txs);
         store(&mut self.rows, &outcome.writes);
         let height = self.next_height();
+        self.versions.write(height, &outcome.writes);
+        self.events = outcome.results.events;
         self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         self.time = self.time.saturating_add(Duration::from_secs(1));

@@ -13,6 +13,7 @@ mod method;
 mod namespaces;
 mod node;
 mod old_prover;
+mod proposals;
 mod search;
 mod shared;
 mod state;

@@ -23,6 +23,11 @@ pub fn shown(name: &NsName, namespace: &Namespace, root: Option<&Hash>) -> Value
         "bytes": namespace.bytes.to_string(),
         "created_height": namespace.created.to_string(),
         "changed_height": namespace.changed.to_string(),
+        "writes": namespace.writes.to_string(),
+        "reverted_height": namespace.reverted.map(|height| height.to_string()),
+        "frozen": namespace.frozen.map(|frozen| {
+            json!({ "until_ms": frozen.until.unix_millis().to_string(), "by": frozen.by.to_string() })
+        }),
     });
     if let Some(root) = root {
         value["root"] = json!(root.to_string());

@@ -1,11 +1,14 @@
 //! Methods that read the state: accounts, application queries, and proofs.
 
-use app::{Answer as AppAnswer, CODESPACE, PROOF_OP_TYPE, ProofOp, Refusal, StateProof, tree::StaleReader};
+use app::{
+    Answer as AppAnswer, CODESPACE, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof, tree::StaleReader,
+};
 use serde_json::{Value, json};
-use types::Address;
+use storage::{Kv, StateReader};
+use types::{Address, NsName, Time};
 
 use super::{
-    namespaces,
+    namespaces, proposals,
     shared::{Outcome, Server},
 };
 use crate::{args::Args, error::Error, json};
@@ -26,8 +29,15 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         (Some(_), _) => server.context.store.reader_at(server.block_height(args)?.0)?,
     };
     let height = reader.height();
-    let answer = app::query(&reader, &path, &data);
+    let answer = match path.as_str() {
+        REVERT_PREVIEW => {
+            let time = server.context.store.tip().map_or(Time::UNIX_EPOCH, |tip| tip.time);
+            app::preview(&reader, height, time, &data).map(|preview| AppAnswer::Preview(Box::new(preview)))
+        }
+        _ => app::query(&reader, &path, &data),
+    };
     reader.check()?;
+    let reverted_by = reverted_by(server, &path, &reader)?;
     let mut response = match answer {
         Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
             path: "/store",
@@ -45,7 +55,8 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
                     proof_ops(proof)?
                 }
             };
-            json!({ "code": 0, "log": "", "value": value(&answer).map(json::base64), "proofOps": proof, "codespace": "" })
+            let value = value(&answer, reverted_by).map(json::base64);
+            json!({ "code": 0, "log": "", "value": value, "proofOps": proof, "codespace": "" })
         }
         Err(error) => refusal(&error),
     };
@@ -56,9 +67,25 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     Ok(json!({ "response": response }).into())
 }
 
-/// Returns true for the paths whose answers take up to 100 rows, and pass over the deleted ones between them.
+/// Returns true for the paths whose answers take up to 100 rows, and pass over the deleted ones between them, or that
+/// compare the keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    path.starts_with("/kv/list") || path.starts_with("/kv/range")
+    ["/kv/list", "/kv/range", "/proposals", REVERT_PREVIEW].iter().any(|many| path.starts_with(many))
+}
+
+/// Returns the number of the proposal whose revert took back the content that a query of a namespace read, if the state
+/// of `reader` is not the latest.
+///
+/// Errors: the latest state cannot be read.
+fn reverted_by<K: Kv>(server: &Server, path: &str, reader: &StateReader<'_, K>) -> Result<Option<u64>, Error> {
+    let rest = ["get/", "range/", "ns/", "root/"].iter().find_map(|kind| path.strip_prefix("/kv/")?.strip_prefix(kind));
+    let name = rest.and_then(|rest| NsName::new(rest.split('?').next()?).ok());
+    let is_old = server.context.store.tip().is_some_and(|tip| reader.height() < tip.height);
+    let Some(name) = name.filter(|_| is_old) else { return Ok(None) };
+    let tip = server.context.store.reader()?;
+    let by = app::reverted_by(&tip, &name, reader.height());
+    tip.check()?;
+    Ok(by)
 }
 
 fn proof_ops(proof: Result<StateProof, StaleReader>) -> Result<Value, Error> {
@@ -73,18 +100,21 @@ fn refusal(refusal: &Refusal) -> Value {
     json!({ "code": code, "log": refusal.to_string(), "value": null, "proofOps": null, "codespace": CODESPACE })
 }
 
-/// Returns the bytes of an answer: JSON, or those of the row for `/store`.
-fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
-    let json = match answer {
+/// Returns the bytes of an answer: JSON, or those of the row for `/store`. `reverted_by` becomes part of an answer about
+/// a namespace.
+fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
+    let mut json = match answer {
         AppAnswer::Account { address, account } => json!({
             "address": address.to_string(),
             "balance": account.balance.to_string(),
             "nonce": account.nonce.to_string(),
         }),
         AppAnswer::Params(params) => genesis::params_json(params),
-        AppAnswer::Supply { total, fee_pool } => {
-            json!({ "total": total.to_string(), "fee_pool": fee_pool.to_string() })
-        }
+        AppAnswer::Supply { total, fee_pool, deposits } => json!({
+            "total": total.to_string(),
+            "fee_pool": fee_pool.to_string(),
+            "deposits": deposits.to_string(),
+        }),
         AppAnswer::Store { value, .. } => return value.clone(),
         AppAnswer::Namespace { name, namespace, root, is_root: false } => {
             namespaces::shown(name, namespace, Some(root))
@@ -93,7 +123,13 @@ fn value(answer: &AppAnswer) -> Option<Vec<u8>> {
         AppAnswer::Namespaces { list, next } => namespaces::list(list, next.as_ref()),
         AppAnswer::Value { key, value } => namespaces::row(key, value.as_deref()),
         AppAnswer::Range { rows, next } => namespaces::range(rows, next.as_deref()),
+        AppAnswer::Proposals { list, open, next } => proposals::list(list, open, *next),
+        AppAnswer::Proposal { proposal, tally, votes } => proposals::with_votes(proposal, tally, votes),
+        AppAnswer::Preview(preview) => proposals::preview(preview),
     };
+    if let Some(id) = reverted_by {
+        json["reverted_by"] = json!(id.to_string());
+    }
     Some(json.to_string().into_bytes())
 }
 
@@ -126,10 +162,12 @@ mod tests {
 
     #[test]
     fn queries_of_many_rows_wait_for_each_other() {
-        for path in ["/kv/list", "/kv/list?limit=5", "/kv/range/a", "/kv/range/a/b?limit=5"] {
+        for path in
+            ["/kv/list", "/kv/list?limit=5", "/kv/range/a", "/kv/range/a/b?limit=5", "/proposals", "/revert/preview"]
+        {
             assert!(reads_many_rows(path), "{path}");
         }
-        for path in ["", "/account", "/store", "/kv/ns/list", "/kv/root/a", "/kv/get/range"] {
+        for path in ["", "/account", "/store", "/kv/ns/list", "/kv/root/a", "/kv/get/range", "/proposal/4"] {
             assert!(!reads_many_rows(path), "{path}");
         }
     }

@@ -1,0 +1,208 @@
+//! What a block decides about proposals: before its first transaction what is due, after its last one what has the votes.
+
+use types::{Event, History, Reader, Time};
+
+use super::{
+    record::{Ending, Proposal, ProposalState, all, open, set_all, store, tally_of},
+    revert::{self, Restored},
+};
+use crate::{
+    event::event,
+    kv::{At, Frozen},
+    namespaces::Namespaces,
+    view::View,
+};
+
+/// What a block decided so far about proposals.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    /// Events of the block, outside of transactions.
+    pub events: Vec<Event>,
+    /// The namespaces that this block reverts.
+    pub restored: Vec<Restored>,
+    /// Number of proposals for which this block compared namespaces.
+    pub tries: u64,
+    /// True if votes or proposals changed, so that there may be something to decide.
+    pub has_changed: bool,
+}
+
+/// Decides what is due, before the first transaction of a block.
+pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, trees: &Namespaces) -> Decisions {
+    let mut decisions = Decisions::default();
+    let mut is_executed = false;
+    for id in all(view).0 {
+        // An execution may have closed the proposals after it.
+        let Some(mut proposal) = super::load(view, id).filter(Proposal::is_open) else { continue };
+        if proposal.frozen_until.is_some_and(|until| until.has_passed(at.time)) {
+            unfreeze(view, at, &mut proposal, &mut decisions.events);
+            store(view, &proposal);
+        }
+        match proposal.state {
+            ProposalState::Voting if proposal.voting_ends.has_passed(at.time) => {
+                close(view, at, proposal, Ending::Expired, &mut decisions);
+            }
+            // One execution per block: the others, which are due too, follow in the next blocks.
+            ProposalState::Scheduled { at: due } if due.has_passed(at.time) && !is_executed => {
+                is_executed = true;
+                execute(view, at, trees, proposal, &mut decisions);
+            }
+            _ => {}
+        }
+    }
+    decisions
+}
+
+fn execute<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    trees: &Namespaces,
+    proposal: Proposal,
+    decisions: &mut Decisions,
+) {
+    match revert::execute(view, at, trees, &proposal) {
+        Err(refusal) => close(view, at, proposal, Ending::Failed { code: refusal.code().number }, decisions),
+        Ok((restored, events)) => {
+            decisions.restored = restored;
+            decisions.events.extend(events);
+            let others: Vec<Proposal> =
+                open(view).into_iter().filter(|other| other.id != proposal.id && other.overlaps(&proposal)).collect();
+            let by = proposal.id;
+            close(view, at, proposal, Ending::Executed, decisions);
+            for other in others {
+                close(view, at, other, Ending::Superseded { by }, decisions);
+            }
+        }
+    }
+}
+
+/// Schedules the proposals that more than 2/3 support, and closes those that can no longer be supported by as many, after the last
+/// transaction of a block.
+pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decisions: &mut Decisions) {
+    if !decisions.has_changed {
+        return;
+    }
+    let mut scheduled = Vec::new();
+    let mut voting = Vec::new();
+    for proposal in open(view) {
+        if proposal.state == ProposalState::Voting { voting.push(proposal) } else { scheduled.push(proposal) }
+    }
+    for mut proposal in voting {
+        let tally = tally_of(view, &proposal);
+        let is_free = !scheduled.iter().any(|other| other.overlaps(&proposal));
+        if tally.yes.is_quorum_of(tally.total) && is_free {
+            let due = at.after(proposal.notice);
+            proposal.state = ProposalState::Scheduled { at: due };
+            store(view, &proposal);
+            decisions.events.push(event(
+                "revert.scheduled",
+                [
+                    ("id", (proposal.id.to_string(), true)),
+                    ("at", (due.unix_millis().to_string(), false)),
+                    ("yes_power", (tally.yes.to_string(), false)),
+                ],
+            ));
+            scheduled.push(proposal);
+        } else if tally.no.is_honest_of(tally.total) {
+            close(view, at, proposal, Ending::Rejected, decisions);
+        }
+    }
+}
+
+/// Closes a proposal: its namespaces are no longer frozen, and its deposit is returned, unless more than 1/3 voted no.
+pub(crate) fn close<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    mut proposal: Proposal,
+    ending: Ending,
+    decisions: &mut Decisions,
+) {
+    let tally = tally_of(view, &proposal);
+    decisions.has_changed = true;
+    let id = ("id", (proposal.id.to_string(), true));
+    let closed = match ending {
+        Ending::Executed => None,
+        Ending::Failed { code } => {
+            let name = crate::error::CODES.iter().find(|line| line.number == code).map_or("", |line| line.name);
+            Some(event("revert.failed", [id, ("code", (name.to_owned(), false))]))
+        }
+        Ending::Expired => Some(event("revert.expired", [id])),
+        Ending::Rejected => {
+            let (no, total) = (tally.no.to_string(), tally.total.to_string());
+            Some(event("revert.rejected", [id, ("no_power", (no, false)), ("total", (total, false))]))
+        }
+        Ending::Cancelled => Some(event("revert.cancelled", [id, ("by", (proposal.proposer.to_string(), false))])),
+        Ending::Superseded { by } => Some(event("revert.superseded", [id, ("by", (by.to_string(), false))])),
+    };
+    decisions.events.extend(closed);
+    unfreeze(view, at, &mut proposal, &mut decisions.events);
+    if tally.no.is_honest_of(tally.total) {
+        view.add_to_fee_pool(proposal.deposit);
+    } else {
+        view.return_deposit(&proposal.proposer, proposal.deposit);
+    }
+    proposal.state = ProposalState::Closed { height: at.height, ending, tally };
+    store(view, &proposal);
+    let (mut open, next) = all(view);
+    open.retain(|id| *id != proposal.id);
+    set_all(view, open, next);
+}
+
+/// Lets the namespaces of a proposal take writes again.
+fn unfreeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &mut Proposal, events: &mut Vec<Event>) {
+    let Some(until) = proposal.frozen_until.take() else { return };
+    for name in proposal.names() {
+        let Some(mut namespace) = view.namespace(&name) else { continue };
+        namespace.frozen = None;
+        if !until.has_passed(at.time) {
+            namespace.freeze_after = Some(at.after(at.params.proposals.cooldown));
+        }
+        view.set_namespace(&name, &namespace);
+        let (id, ns) = ((proposal.id.to_string(), true), (name.to_string(), true));
+        events.push(event("revert.unfrozen", [("id", id), ("ns", ns)]));
+    }
+}
+
+/// Freezes the namespaces of a proposal until it ends, at most for the time that the parameters allow. Returns the events.
+pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &mut Proposal) -> Vec<Event> {
+    let params = &at.params.proposals;
+    let end = match proposal.state {
+        ProposalState::Scheduled { at } => at.time(),
+        _ => proposal.voting_ends.time().saturating_add(proposal.notice),
+    };
+    let until = at.after(params.freeze_max.min(end.since(at.time)));
+    let power = tally_of(view, proposal).freeze;
+    proposal.frozen_until = Some(until);
+    store(view, proposal);
+    let mut events = Vec::new();
+    for name in proposal.names() {
+        let Some(mut namespace) = view.namespace(&name) else { continue };
+        namespace.frozen = Some(Frozen { until, by: proposal.id });
+        namespace.freeze_after = Some(At { time: until.time(), ..*at }.after(params.cooldown));
+        view.set_namespace(&name, &namespace);
+        events.push(event(
+            "revert.frozen",
+            [
+                ("id", (proposal.id.to_string(), true)),
+                ("ns", (name.to_string(), true)),
+                ("until", (until.unix_millis().to_string(), false)),
+                ("power", (power.to_string(), false)),
+            ],
+        ));
+    }
+    events
+}
+
+/// Returns the earliest time at which a block decides something about proposals, whatever its transactions are. It may have
+/// passed: then the next block decides.
+///
+/// Cost: one read, and one for each open proposal.
+pub fn earliest_deadline<R: Reader + ?Sized>(reader: &R) -> Option<Time> {
+    let next = |proposal: Proposal| {
+        let due = match proposal.state {
+            ProposalState::Scheduled { at } => at,
+            _ => proposal.voting_ends,
+        };
+        proposal.frozen_until.map_or(due, |until| until.min(due)).time()
+    };
+    open(&mut View::of_state(reader)).into_iter().map(next).min()
+}

@@ -1,0 +1,198 @@
+//! The messages of transactions about proposals.
+
+use std::time::Duration;
+
+use types::{
+    Address, Event, History, NsName, Params, ProposalKind, Propose, Reader, Revert, limits::PROPOSAL_STEP_S_MAX,
+};
+
+use super::{
+    block::{self, Decisions},
+    diff,
+    record::{Ending, Proposal, ProposalState, all, cast, load, set_all, store},
+};
+use crate::{error::Refusal, event::event, kv::At, state::Operator, view::View};
+
+/// Checks the parts of a proposal that do not depend on the state, and returns the deposit for it.
+///
+/// Errors: `E_BAD_NAME` or `E_NOTICE`.
+pub(crate) fn check_propose(params: &Params, propose: &Propose) -> Result<u64, Refusal> {
+    let ProposalKind::Revert(revert) = &propose.kind;
+    for scope in &revert.scope {
+        NsName::new(&scope.ns).map_err(|reason| Refusal::BadName { reason })?;
+    }
+    notice_of(params, revert)?;
+    Ok(params.proposals.deposit)
+}
+
+/// Returns the notice of a revert.
+///
+/// Errors: `E_NOTICE` if it is out of bounds.
+pub(super) fn notice_of(params: &Params, revert: &Revert) -> Result<Duration, Refusal> {
+    let (min, max) = (params.proposals.notice_min, Duration::from_secs(PROPOSAL_STEP_S_MAX));
+    match revert.notice.unwrap_or(min) {
+        notice if (min..=max).contains(&notice) => Ok(notice),
+        notice => Err(Refusal::Notice { got: notice.as_millis(), min: min.as_millis(), max: max.as_millis() }),
+    }
+}
+
+/// Opens a proposal. The conditions are those of the state before the block.
+///
+/// Errors: the [`Refusal`]; some writes may have been made then, which the caller undoes.
+pub(crate) fn propose<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    signer: &Address,
+    propose: &Propose,
+    decisions: &mut Decisions,
+) -> Result<Vec<Event>, Refusal> {
+    let deposit = check_propose(at.params, propose)?;
+    let ProposalKind::Revert(revert) = &propose.kind;
+    let max = at.params.proposals.open_max;
+    let (mut open, id) = all(view);
+    if open.len() as u64 >= max || decisions.tries >= max {
+        return Err(Refusal::TooManyOpen { max });
+    }
+    view.take_deposit(signer, deposit)?;
+    let mut scoped = diff::scoped(view, at, revert)?;
+    check_cooldown(at, &scoped)?;
+    diff::check_expected(&scoped, revert)?;
+    scoped.retain(|scoped| scoped.from != scoped.to);
+    if scoped.is_empty() {
+        return Err(Refusal::NoOp { target: revert.target });
+    }
+    diff::check_dirty(&scoped, revert)?;
+    decisions.tries += 1;
+    let changes = diff::changes(view.history(), at.params, revert.target, &scoped)?;
+    let (keys, bytes) = diff::size(changes.iter().flatten());
+    let diff_digest = diff::digest(&scoped, &changes);
+    let mut kept = revert.clone();
+    kept.scope.retain(|scope| scoped.iter().any(|scoped| *scoped.name == *scope.ns));
+    let proposal = Proposal {
+        id,
+        propose: Propose { kind: ProposalKind::Revert(kept), ..propose.clone() },
+        proposer: *signer,
+        deposit,
+        opened: at.height,
+        voting_ends: at.after(at.params.proposals.voting),
+        notice: notice_of(at.params, revert)?,
+        keys,
+        bytes,
+        diff_digest,
+        frozen_until: None,
+        state: ProposalState::Voting,
+    };
+    store(view, &proposal);
+    open.push(id);
+    set_all(view, open, id + 1);
+    let scope: Vec<&str> = proposal.revert().scope.iter().map(|scope| scope.ns.as_str()).collect();
+    Ok(vec![event(
+        "revert.proposed",
+        [
+            ("id", (id.to_string(), true)),
+            ("proposer", (signer.to_string(), true)),
+            ("target", (revert.target.to_string(), false)),
+            ("scope", (scope.join(","), false)),
+            ("keys", (keys.to_string(), false)),
+            ("bytes", (bytes.to_string(), false)),
+            ("diff_digest", (diff_digest.to_string(), false)),
+            ("deadline", (proposal.voting_ends.unix_millis().to_string(), false)),
+        ],
+    )])
+}
+
+/// Checks that no namespace was reverted recently.
+///
+/// Errors: `E_COOLDOWN` for the first one that was.
+pub(super) fn check_cooldown(at: &At<'_>, scoped: &[diff::Scoped]) -> Result<(), Refusal> {
+    let until = |scoped: &diff::Scoped| scoped.now.propose_after.filter(|until| !until.has_passed(at.time));
+    match scoped.iter().find_map(|scoped| Some((scoped.name.clone(), until(scoped)?))) {
+        None => Ok(()),
+        Some((ns, until)) => Err(Refusal::Cooldown { ns, until }),
+    }
+}
+
+/// Returns an open proposal, and the validator for which the signer votes.
+///
+/// Errors: `E_UNKNOWN`, `E_CLOSED` or `E_NOT_VALIDATOR`.
+fn open_to<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    signer: &Address,
+    id: u64,
+) -> Result<(Proposal, Operator), Refusal> {
+    let proposal = load(view, id).ok_or(Refusal::UnknownProposal { id })?;
+    if !proposal.is_open() {
+        return Err(Refusal::Closed { id, state: proposal.state.to_string() });
+    }
+    let operator = view.operator(signer).ok_or(Refusal::NotValidator { signer: *signer })?;
+    Ok((proposal, operator))
+}
+
+/// Votes on an open proposal.
+///
+/// Errors: `E_UNKNOWN`, `E_CLOSED` or `E_NOT_VALIDATOR`.
+pub(crate) fn vote<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    signer: &Address,
+    id: u64,
+    yes: bool,
+    decisions: &mut Decisions,
+) -> Result<Vec<Event>, Refusal> {
+    let (_, operator) = open_to(view, signer, id)?;
+    let tally = cast(view, id, signer, |vote| vote.yes = Some(yes));
+    decisions.has_changed = true;
+    Ok(vec![event(
+        "revert.vote",
+        [
+            ("id", (id.to_string(), true)),
+            ("validator", (operator.public_key.address().to_string(), true)),
+            ("vote", (if yes { "yes" } else { "no" }.to_owned(), false)),
+            ("yes_power", (tally.yes.to_string(), false)),
+            ("total", (tally.total.to_string(), false)),
+        ],
+    )])
+}
+
+/// Demands that the namespaces of an open proposal take no writes. When more than 1/3 demand it, they take none.
+///
+/// Errors: `E_UNKNOWN`, `E_CLOSED`, `E_NOT_VALIDATOR` or `E_FREEZE_COOLDOWN`.
+pub(crate) fn freeze<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    signer: &Address,
+    id: u64,
+) -> Result<Vec<Event>, Refusal> {
+    let (mut proposal, _) = open_to(view, signer, id)?;
+    for name in proposal.names() {
+        let after = view.namespace(&name).and_then(|namespace| namespace.freeze_after);
+        if let Some(until) = after.filter(|after| !after.has_passed(at.time)) {
+            return Err(Refusal::FreezeCooldown { ns: name, until });
+        }
+    }
+    let tally = cast(view, id, signer, |vote| vote.freeze = true);
+    if !tally.freeze.is_honest_of(tally.total) {
+        return Ok(Vec::new());
+    }
+    Ok(block::freeze(view, at, &mut proposal))
+}
+
+/// Withdraws a proposal that is not decided yet.
+///
+/// Errors: `E_UNKNOWN`, `E_NOT_PROPOSER` or `E_CLOSED`.
+pub(crate) fn cancel<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    signer: &Address,
+    id: u64,
+) -> Result<Vec<Event>, Refusal> {
+    let proposal = load(view, id).ok_or(Refusal::UnknownProposal { id })?;
+    if proposal.proposer != *signer {
+        return Err(Refusal::NotProposer { id, proposer: proposal.proposer });
+    }
+    if proposal.state != ProposalState::Voting {
+        return Err(Refusal::Closed { id, state: proposal.state.to_string() });
+    }
+    let mut decisions = Decisions::default();
+    block::close(view, at, proposal, Ending::Cancelled, &mut decisions);
+    Ok(decisions.events)
+}

@@ -1,0 +1,125 @@
+//! The execution of a revert.
+
+use types::{Event, Height, History, Reader, WriteSet};
+
+use super::{
+    diff::{self, Change, Scoped},
+    record::{Proposal, Taint, taint, tally_of},
+};
+use crate::{area::key_row, error::Refusal, event::event, kv::At, namespaces::Namespaces, tree::Update, view::View};
+
+/// The rows of a reverted namespace, and their effect on its tree.
+///
+/// They are not in the view of the block, because a quiet namespace is neither read nor written in its block.
+pub(crate) struct Restored {
+    pub number: u32,
+    /// Rows to write, those of the list of keys included.
+    pub writes: WriteSet,
+    /// Effect on the tree. The root is that of the target.
+    pub update: Update,
+}
+
+/// Executes the revert of a scheduled proposal, or changes nothing.
+///
+/// Errors: the first condition that does not hold, in this order: `E_POWER_LOST`, `E_CROSSES_BARRIER`,
+/// `E_HEIGHT_PRUNED`, `E_TOO_LARGE`, `E_DIRTY`, `E_ROOT_MISMATCH`.
+pub(crate) fn execute<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    trees: &Namespaces,
+    proposal: &Proposal,
+) -> Result<(Vec<Restored>, Vec<Event>), Refusal> {
+    let (revert, history) = (proposal.revert(), view.history());
+    let tally = tally_of(view, proposal);
+    if !tally.yes.is_quorum_of(tally.total) {
+        return Err(Refusal::PowerLost { yes: tally.yes, total: tally.total });
+    }
+    let scoped = diff::scoped(view, at, revert)?;
+    let changes = diff::changes(history, at.params, revert.target, &scoped)?;
+    diff::check_dirty(&scoped, revert)?;
+    let restore = |(scoped, changes): (&Scoped, &Vec<Change>)| {
+        let (number, writes) = (scoped.now.number, rows_of(changes));
+        let update = trees.update_of(number, &Known { changes, reader: history }, &writes);
+        let actual = update.root();
+        if actual != scoped.to {
+            return Err(Refusal::RootMismatch { ns: scoped.name.clone(), expected: scoped.to, actual });
+        }
+        Ok(Restored { number, writes, update })
+    };
+    let restored: Vec<Restored> = scoped.iter().zip(&changes).map(restore).collect::<Result<_, Refusal>>()?;
+    let mut events = Vec::with_capacity(scoped.len());
+    let mut all = Vec::with_capacity(scoped.len());
+    for ((scoped, changes), mut restored) in scoped.into_iter().zip(changes).zip(restored) {
+        for change in &changes {
+            let list = (change.now.is_some() != change.then.is_some()).then(|| key_row(restored.number, change.key()));
+            restored.writes.0.extend(list.map(|row| (row, change.then.as_ref().map(|_| Vec::new()))));
+        }
+        events.push(record(view, at, proposal, scoped, changes.len()));
+        all.push(restored);
+    }
+    // A namespace with its old content has no row to write, and its root is in the log already.
+    all.retain(|restored| !restored.writes.0.is_empty());
+    Ok((all, events))
+}
+
+/// Records in N that a namespace was reverted, and returns the event.
+fn record<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    proposal: &Proposal,
+    scoped: Scoped,
+    keys: usize,
+) -> Event {
+    let Scoped { name, now: mut namespace, then, from, to } = scoped;
+    let target = proposal.revert().target;
+    (namespace.keys, namespace.bytes) = (then.keys, then.bytes);
+    namespace.data_epoch += 1;
+    namespace.reverted = Some(at.height);
+    namespace.propose_after = Some(at.after(at.params.proposals.cooldown));
+    view.set_namespace(&name, &namespace);
+    let interval = Taint { target, executed: at.height, proposal: proposal.id };
+    taint(view, namespace.number, interval, at.earliest());
+    event(
+        "revert.executed",
+        [
+            ("id", (proposal.id.to_string(), true)),
+            ("ns", (name.to_string(), true)),
+            ("target", (target.to_string(), false)),
+            ("from_root", (from.to_string(), false)),
+            ("to_root", (to.to_string(), false)),
+            ("keys", (keys.to_string(), false)),
+            ("data_epoch", (namespace.data_epoch.to_string(), false)),
+        ],
+    )
+}
+
+fn rows_of(changes: &[Change]) -> WriteSet {
+    WriteSet(changes.iter().map(|change| (change.row.clone(), change.then.clone())).collect())
+}
+
+/// The state before the block. The changed rows, which are ordered, are in memory already.
+struct Known<'c, R: ?Sized> {
+    changes: &'c [Change],
+    reader: &'c R,
+}
+
+impl<R: Reader + ?Sized> Reader for Known<'_, R> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.changes.binary_search_by(|change| change.row[..].cmp(key)) {
+            Ok(place) => self.changes[place].now.clone(),
+            Err(_) => self.reader.get(key),
+        }
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<Height> {
+        self.reader.changed_at(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.reader.scan_from(prefix, from, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], reason: &str) {
+        self.reader.unreadable(key, reason);
+    }
+}

@@ -1,0 +1,120 @@
+//! The JSON of the application's answers about proposals to the validators. `docs/reverts.md` describes it.
+
+use app::{
+    CODES, Ending, NotUndone, NsPreview, Operator, OperatorVote, Preview, Proposal, ProposalState, Refusal, Tally,
+};
+use serde_json::{Value, json};
+use types::{Deadline, RevertScope};
+
+fn ms(deadline: Deadline) -> String {
+    deadline.unix_millis().to_string()
+}
+
+/// Returns a proposal, and the sums of its votes.
+pub fn shown(proposal: &Proposal, tally: &Tally) -> Value {
+    let revert = proposal.revert();
+    let scope =
+        |scope: &RevertScope| json!({ "ns": scope.ns, "expect_root": scope.expect_root.map(|root| root.to_string()) });
+    let mut value = json!({
+        "id": proposal.id.to_string(),
+        "kind": "revert",
+        "state": proposal.state.name(),
+        "proposer": proposal.proposer.to_string(),
+        "deposit": proposal.deposit.to_string(),
+        "opened_height": proposal.opened.to_string(),
+        "voting_ends_ms": ms(proposal.voting_ends),
+        "notice_ms": proposal.notice.as_millis().to_string(),
+        "frozen_until_ms": proposal.frozen_until.map(ms),
+        "target_height": revert.target.to_string(),
+        "scope": revert.scope.iter().map(scope).collect::<Vec<_>>(),
+        "dirty_after": revert.dirty_after.map(|height| height.to_string()),
+        "keys": proposal.keys.to_string(),
+        "bytes": proposal.bytes.to_string(),
+        "diff_digest": proposal.diff_digest.to_string(),
+        "reason": proposal.propose.reason,
+        "uri": proposal.propose.uri,
+        "yes_power": tally.yes.to_string(),
+        "no_power": tally.no.to_string(),
+        "freeze_power": tally.freeze.to_string(),
+        "total_power": tally.total.to_string(),
+    });
+    match proposal.state {
+        ProposalState::Voting => {}
+        ProposalState::Scheduled { at } => value["at_ms"] = json!(ms(at)),
+        ProposalState::Closed { height, ending, .. } => {
+            value["closed_height"] = json!(height.to_string());
+            match ending {
+                Ending::Failed { code } => value["code"] = json!(name_of(code)),
+                Ending::Superseded { by } => value["superseded_by"] = json!(by.to_string()),
+                Ending::Executed | Ending::Expired | Ending::Rejected | Ending::Cancelled => {}
+            }
+        }
+    }
+    value
+}
+
+fn name_of(code: u32) -> &'static str {
+    CODES.iter().find(|line| line.number == code).map_or("", |line| line.name)
+}
+
+/// Returns a proposal with its votes.
+pub fn with_votes(proposal: &Proposal, tally: &Tally, votes: &[(OperatorVote, Option<Operator>)]) -> Value {
+    let vote = |(vote, operator): &(OperatorVote, Option<Operator>)| {
+        json!({
+            "operator": vote.operator.to_string(),
+            "validator": operator.map(|operator| operator.public_key.address().to_string()),
+            "power": operator.map(|operator| operator.power.to_string()),
+            "vote": vote.yes.map(|yes| if yes { "yes" } else { "no" }),
+            "freeze": vote.freeze,
+        })
+    };
+    let mut value = shown(proposal, tally);
+    value["votes"] = votes.iter().map(vote).collect();
+    value
+}
+
+/// Returns proposals, the numbers of the open ones, and the number that continues the list.
+pub fn list(list: &[(Proposal, Tally)], open: &[u64], next: Option<u64>) -> Value {
+    let list: Vec<Value> = list.iter().map(|(proposal, tally)| shown(proposal, tally)).collect();
+    let open: Vec<String> = open.iter().map(u64::to_string).collect();
+    json!({ "proposals": list, "open": open, "next": next.map(|next| next.to_string()) })
+}
+
+/// Returns the preview of a revert.
+pub fn preview(preview: &Preview) -> Value {
+    let NotUndone { txs, transfers, writes } = preview.not_undone;
+    json!({
+        "target_height": preview.target.to_string(),
+        "earliest_height": preview.earliest.to_string(),
+        "barrier": preview.barrier.as_ref().map(|barrier| {
+            json!({ "height": barrier.height.to_string(), "kind": barrier.kind })
+        }),
+        "namespaces": preview.namespaces.iter().map(of_namespace).collect::<Vec<_>>(),
+        "keys": preview.keys.to_string(),
+        "bytes": preview.bytes.to_string(),
+        "diff_digest": preview.diff_digest.to_string(),
+        "not_undone": {
+            "txs": txs.to_string(),
+            "transfers": transfers.to_string(),
+            "writes": writes.to_string(),
+        },
+        "would_execute": preview.refusals.is_empty(),
+        "refusals": preview.refusals.iter().map(refusal).collect::<Vec<_>>(),
+    })
+}
+
+fn of_namespace(namespace: &NsPreview) -> Value {
+    json!({
+        "ns": namespace.name.as_str(),
+        "from_root": namespace.from.to_string(),
+        "to_root": namespace.to.to_string(),
+        "keys": namespace.keys.to_string(),
+        "bytes": namespace.bytes.to_string(),
+        "writes": namespace.writes.to_string(),
+        "data_epoch": namespace.data_epoch.to_string(),
+    })
+}
+
+fn refusal(refusal: &Refusal) -> Value {
+    json!({ "code": refusal.code().number, "name": refusal.code().name, "log": refusal.to_string() })
+}
