@@ -29,7 +29,7 @@
 //! **Bounds**: a block executes one revert and tries as many proposals as may be open. Each reads the keys and bytes that the parameters
 //! allow, and one more. The checks of a new proposal see the state before its block.
 //!
-//! Invariants (tests in `app/tests/reverts.rs`):
+//! Invariants (tests in `app/tests/proposals.rs` and `app/tests/revert_properties.rs`):
 //! **I-RV1** After a revert, the root is that of the target, from headers alone. **I-RV2** Nothing in N goes back. **I-RV3**
 //! An executed revert had more than 2/3, its notice was kept, and it crossed no barrier. **I-RV5** The preview's digest is
 //! that of the execution on the same state; a failed execution changes nothing. **I-RV6** A revert to the height before a revert
