@@ -50,8 +50,8 @@ pub const PROPOSAL_URI_BYTES_MAX: usize = 256;
 /// Maximum number of namespaces that one revert returns.
 pub const REVERT_SCOPE_MAX: usize = 32;
 
-/// Upper bound of the number of open proposals that a chain's parameters can allow. It bounds the events of a block, because
-/// all open proposals may end in one.
+/// Upper bound of the number of open proposals that a chain's parameters can allow. It bounds the events of a block,
+/// because all open proposals may end in one.
 pub const PROPOSALS_OPEN_MAX: u64 = 8;
 
 /// Maximum duration between two steps of a proposal, in seconds.
@@ -117,6 +117,7 @@ const _: () = assert!(2 * CERTIFICATE_BYTES_MAX < HARD_STATE_BYTES_MAX);
 const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
-// At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each of its namespaces.
+// At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each
+// of its namespaces.
 const _: () = assert!(2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX < EVENTS_MAX);
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

@@ -75,7 +75,7 @@ fn execute<R: History + ?Sized>(
     }
 }
 
-/// Schedules the proposals that more than 2/3 support, and closes those that can no longer be supported by as many, after the last
+/// Schedules the proposals that more than 2/3 support, and closes those that can no longer have as many, after the last
 /// transaction of a block.
 pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decisions: &mut Decisions) {
     if !decisions.has_changed {
@@ -162,7 +162,8 @@ fn unfreeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &
     }
 }
 
-/// Freezes the namespaces of a proposal until it ends, at most for the time that the parameters allow. Returns the events.
+/// Freezes the namespaces of a proposal until it ends, at most for the time that the parameters allow. Returns the
+/// events.
 pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &mut Proposal) -> Vec<Event> {
     let params = &at.params.proposals;
     let end = match proposal.state {
@@ -192,8 +193,8 @@ pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, pr
     events
 }
 
-/// Returns the earliest time at which a block decides something about proposals, whatever its transactions are. It may have
-/// passed: then the next block decides.
+/// Returns the earliest time at which a block decides something about proposals, whatever its transactions are. It may
+/// have passed: then the next block decides.
 ///
 /// Cost: one read, and one for each open proposal.
 pub fn earliest_deadline<R: Reader + ?Sized>(reader: &R) -> Option<Time> {

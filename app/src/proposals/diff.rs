@@ -198,8 +198,8 @@ pub(crate) fn size<'c>(changes: impl IntoIterator<Item = &'c Change>) -> (u64, u
     changes.into_iter().fold((0, 0), |(keys, all), change| (keys + 1, all + bytes(&change.now) + bytes(&change.then)))
 }
 
-/// Returns the hash that identifies the changes of a revert: over the namespaces in the order of their names, and the keys
-/// in their order, each with the hashes of its values now and at the target.
+/// Returns the hash that identifies the changes of a revert: over the namespaces in the order of their names, and the
+/// keys in their order, each with the hashes of its values now and at the target.
 ///
 /// | bytes of a change | |
 /// |---|---|

@@ -15,25 +15,28 @@
 //! | `messages` | the messages of transactions |
 //! | `preview` | a revert on a scratch view, for clients |
 //!
-//! **Power.** A vote weighs the power of its validator at the time of the count. More than 2/3 of the total power must vote
-//! yes when a proposal is scheduled, and again when it is executed. Both thresholds are constants. More than 1/3 may
-//! freeze the namespaces of a proposal: such a minority can stop the whole chain by silence, and a freeze is less.
+//! **Power.** A vote weighs the power of its validator at the time of the count. More than 2/3 of the total power must
+//! vote yes when a proposal is scheduled, and again when it is executed. More than 1/3 may freeze the namespaces of a
+//! proposal: such a minority can stop the whole chain by silence, and a freeze is less. Both thresholds are constants.
 //!
 //! **A revert** writes the old value of each key that changed since the target height, in one block, and the root must
-//! then be the logged root of the target; otherwise nothing changes. The namespace is *quiet* in this block: it
-//! takes no other write, so the next header commits to exactly the old root. Its data epoch grows by 1, so a write that was
-//! signed before fails after it. The heights between target and execution are recorded as [`Taint`].
+//! then be the logged root of the target; otherwise nothing changes. The namespace is *quiet* in this block: it takes no
+//! other write, so the next header commits to exactly the old root. Its data epoch grows by 1, so a write that was signed
+//! before fails after it. The heights between target and execution are recorded as [`Taint`].
 //!
 //! **Nothing here fails a block.** A revert that is not possible any more closes its proposal, with an event.
 //!
-//! **Bounds**: a block executes one revert and tries as many proposals as may be open. Each reads the keys and bytes that the parameters
-//! allow, and one more. The checks of a new proposal see the state before its block.
+//! **Bounds**: a block executes one revert, and compares namespaces for as many new proposals as may be open. Each
+//! comparison reads the keys and bytes that the parameters allow, and one more. A new proposal is compared with the state
+//! before its block.
 //!
-//! Invariants (tests in `app/tests/proposals.rs` and `app/tests/revert_properties.rs`):
-//! **I-RV1** After a revert, the root is that of the target, from headers alone. **I-RV2** Nothing in N goes back. **I-RV3**
-//! An executed revert had more than 2/3, its notice was kept, and it crossed no barrier. **I-RV5** The preview's digest is
-//! that of the execution on the same state; a failed execution changes nothing. **I-RV6** A revert to the height before a revert
-//! undoes it.
+//! Invariants (`app/tests/revert_properties.rs`; the rules one by one are in `app/tests/proposals.rs`):
+//! **I-RV1** After a revert, the root is that of the target.
+//! **I-RV2** Nothing in N goes back.
+//! **I-RV3** An executed revert had more than 2/3, its notice was kept, and it crossed no barrier.
+//! **I-RV5** The preview's digest is that of the execution on the same state; a failed execution changes nothing.
+//! **I-RV6** A revert to the height before a revert undoes it
+//! (`a_revert_to_the_height_before_a_revert_undoes_it`).
 
 mod block;
 mod diff;

@@ -63,8 +63,8 @@ pub struct NotUndone {
     pub writes: u64,
 }
 
-/// Returns what a revert would do. `history` is the state at a tip, `time` about that of the next block, and `proposal` the
-/// bytes of a [`Propose`].
+/// Returns what a revert would do. `history` is the state after the block of `height`, `time` about that of the next
+/// block, and `proposal` the bytes of a [`Propose`].
 ///
 /// Cost: that of a new proposal. It needs no lock, and no tree.
 ///

@@ -394,8 +394,8 @@ pub(crate) fn taint<R: Reader + ?Sized>(view: &mut View<'_, R>, number: u32, tai
     view.set(&key::taints(number), Some(row.encode_to_vec()));
 }
 
-/// Returns the number of the proposal whose revert took back the content that a namespace had at `height`: the first one, if
-/// there were several. `reader` is the state at the tip.
+/// Returns the number of the proposal whose revert took back the content that a namespace had at `height`: the first
+/// one, if there were several. `reader` is the state at the tip.
 pub fn reverted_by<R: Reader + ?Sized>(reader: &R, ns: &NsName, height: Height) -> Option<u64> {
     let mut view = View::of_state(reader);
     let namespace = view.namespace(ns)?;
