@@ -2,15 +2,20 @@
 //!
 //! `cargo bench --workspace --bench revert --profile dev -- KEYS CHANGED`, with 100,000 and 10,000 by default: a namespace
 //! with KEYS keys, of which CHANGED change after the target. The goal is 5 ms and 2 µs per changed key, whatever KEYS is.
+//! CPU time of the process.
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::time::{Duration, Instant};
+#[path = "../../storage/benches/versioned_rows/cpu.rs"]
+mod cpu;
 
-use app::{App, BlockContext, FirstValidator, genesis_writes, preview};
+use std::{hint::black_box, time::Duration};
+
+use app::{App, BlockContext, FirstValidator, area::Area, genesis_writes, preview};
+use cpu::cpu;
 use storage::{CommitBatch, Genesis, GenesisBatch, RocksKv, Store};
 use types::{
-    Block, ChainId, Commit, Header, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, Propose, Revert,
-    RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Wire,
+    Block, ChainId, Commit, Header, Height, History, KvOp, Msg, NsOwner, Params, Power, ProposalKind, Propose, Reader,
+    Revert, RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Wire,
 };
 
 /// Operations of one transaction.
@@ -88,14 +93,14 @@ impl Chain {
         let parts = block.part_set();
         let (block_id, block_bytes) = (block.id(&parts), block.encode());
         let seen_commit = Commit { height, round: Round(0), block_id, signatures: Vec::new() };
-        let start = Instant::now();
+        let start = cpu();
         let reader = self.store.reader().expect("a state");
         let outcome = self.app.execute(&reader, &context, txs);
         reader.check().expect("reads");
         drop(reader);
-        self.took[0] = start.elapsed();
+        self.took[0] = cpu() - start;
         assert!(outcome.results.txs.iter().all(|result| result.code == 0), "{:?}", outcome.results.txs[0]);
-        let start = Instant::now();
+        let start = cpu();
         let (validators, params) = (&self.validators, &self.params);
         let (results, writes) = (&outcome.results, &outcome.writes);
         let batch = CommitBatch {
@@ -110,7 +115,7 @@ impl Chain {
         };
         self.store.commit_block(&batch).expect("commits");
         self.app.commit(outcome.update);
-        self.took[1] = start.elapsed();
+        self.took[1] = cpu() - start;
         outcome.results.events.into_iter().map(|event| event.kind).collect()
     }
 
@@ -126,6 +131,27 @@ impl Chain {
             self.block(&txs);
         }
     }
+}
+
+/// Returns the times for finding the changed keys, and for reading their values now and at the target.
+fn reads(chain: &Chain, target: Height) -> [Duration; 3] {
+    let reader = chain.store.reader().expect("a state");
+    let mut rows = Vec::new();
+    let start = cpu();
+    reader.changed_since(target, &Area::Namespace(0).prefix(), &mut |row| {
+        rows.push(row.to_vec());
+        true
+    });
+    rows.sort_unstable();
+    let keys = cpu() - start;
+    let start = cpu();
+    rows.iter().for_each(|row| drop(black_box(reader.get(row))));
+    let now = cpu() - start;
+    let start = cpu();
+    rows.iter().for_each(|row| drop(black_box(reader.get_at(target, row))));
+    let then = cpu() - start;
+    reader.check().expect("reads");
+    [keys, now, then]
 }
 
 fn chain_id() -> ChainId {
@@ -153,9 +179,9 @@ fn main() {
         Msg::NsCreate { ns: "bench".into(), owner: NsOwner::Shared, quota_keys: 1 << 40, quota_bytes: 1 << 50 };
     let create = chain.tx(3, create);
     chain.block(&[create]);
-    let start = Instant::now();
+    let start = cpu();
     chain.write(1, 0..keys, 1);
-    println!("{keys} keys written in {:.1} s", start.elapsed().as_secs_f64());
+    println!("{keys} keys written in {:.1} s", (cpu() - start).as_secs_f64());
     for run in 0..3 {
         let epoch = run + 1;
         let target = chain.app.height();
@@ -170,14 +196,15 @@ fn main() {
         let kind = ProposalKind::Revert(Revert { target, scope, notice: None, dirty_after: None });
         let propose = Propose { kind, reason: String::new(), uri: String::new() };
         let (height, time) = (chain.app.height(), chain.store.tip().expect("a tip").time);
-        let start = Instant::now();
+        let start = cpu();
         let reader = chain.store.reader().expect("a state");
         let shown = preview(&reader, height, time, &propose.encode());
         reader.check().expect("reads");
         drop(reader);
-        let previewed = start.elapsed();
+        let previewed = cpu() - start;
         let shown = shown.expect("a preview");
         assert_eq!((shown.keys, shown.refusals.len()), (changed, 0), "{:?}", shown.refusals);
+        let reads = reads(&chain, target);
         let propose = chain.tx(3, Msg::Propose(Box::new(propose)));
         chain.block(&[propose]);
         let proposed = chain.took[0];
@@ -186,8 +213,11 @@ fn main() {
         assert_eq!(chain.block(&[]), ["revert.executed"]);
         let (execute, commit) = (ms(chain.took[0]), ms(chain.took[1]));
         println!(
-            "run {run}: preview {:.1} ms, proposal {:.1} ms, execution {execute:.1} ms and commit {commit:.1} ms: \
+            "run {run}: keys {:.1} ms, values now {:.1} ms, then {:.1} ms; preview {:.1} ms, proposal {:.1} ms, execution {execute:.1} ms and commit {commit:.1} ms: \
              {:.2} µs per changed key; an empty block takes {idle:.1} ms",
+            ms(reads[0]),
+            ms(reads[1]),
+            ms(reads[2]),
             ms(previewed),
             ms(proposed),
             (execute + commit - idle) * 1000.0 / changed as f64

@@ -1,6 +1,6 @@
 //! A state in memory that keeps its history, for tests and checks.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::{Height, History, Reader, WriteSet};
 
@@ -67,11 +67,11 @@ impl History for Versions {
 
     fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
         let rows = self.rows.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-        for (key, _) in rows.filter(|(_, row)| row.last_key_value().is_some_and(|(last, _)| *last > height)) {
-            if !visit(key) {
-                return;
-            }
-        }
+        let last = |row: &Row| row.last_key_value().map(|(last, _)| Reverse(*last));
+        let mut changed: Vec<_> = rows.filter_map(|(key, row)| Some((last(row)?, key))).collect();
+        changed.retain(|(last, _)| last.0 > height);
+        changed.sort();
+        changed.into_iter().all(|(_, key)| visit(key));
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
             });
             keys.join(" ")
         };
-        assert_eq!([since(0, "a"), since(2, ""), since(0, ""), since(5, "")], ["a ab", "a b", "a ab", ""]);
+        assert_eq!([since(0, "a"), since(2, ""), since(0, ""), since(5, "")], ["a ab", "a b", "a b", ""]);
         assert_eq!(state.at(Height(5)).into_keys().collect::<Vec<_>>(), [b"ab".to_vec(), b"b".to_vec()]);
     }
 }
