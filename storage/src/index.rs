@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{BlockResults, Event, Height};
+use types::{Attribute, BlockResults, Event, Height};
 
 use crate::{
     error::Result,
@@ -102,7 +102,7 @@ impl<K: Kv> Store<K> {
     ///
     /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
     pub fn index_row(&self, of: Indexed, tag: &str, value: &str, at: Position) -> Result<Option<Vec<u16>>> {
-        let key = row_key(value_prefix(of, tag, value), at);
+        let key = [value_prefix(of, tag, value), schema::tx_position(at.height, at.index)].concat();
         let Some(events) = self.kv.get(Cf::Events, &key)? else { return Ok(None) };
         read_events(&events).map(Some).ok_or_else(|| self.damaged("a row of its index is unreadable"))
     }
@@ -117,8 +117,11 @@ pub(crate) fn put(batch: &mut Batch, height: Height, results: &BlockResults) {
 
 /// Adds the deletion of the index rows of a height to the batch.
 pub(crate) fn delete(batch: &mut Batch, height: Height, results: &BlockResults) {
-    for (key, _) in rows_of(height, results) {
-        batch.delete(Cf::Events, key);
+    let txs = results.txs.iter().zip(0..).map(|(result, index)| (Indexed::Txs, index, &result.events));
+    for (of, index, events) in txs.chain([(Indexed::Blocks, 0, &results.events)]) {
+        for (_, event, attribute) in indexed(events) {
+            batch.delete(Cf::Events, row_key(of, event, attribute, Position { height, index }));
+        }
     }
 }
 
@@ -132,21 +135,24 @@ pub(crate) fn rows_of(height: Height, results: &BlockResults) -> impl Iterator<I
 /// Returns the rows of one transaction or block. A value that several events carry is one row.
 fn rows(of: Indexed, height: Height, index: u32, events: &[Event]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for (event, number) in events.iter().take(INDEXED_EVENTS_MAX).zip(0_u16..) {
-        for attribute in event.attributes.iter().filter(|attribute| attribute.index) {
-            let tag_bytes = event.kind.len() + 1 + attribute.key.len();
-            if tag_bytes > INDEXED_BYTES_MAX || attribute.value.len() > INDEXED_BYTES_MAX {
-                continue;
-            }
-            let tag = format!("{}.{}", event.kind, attribute.key);
-            let key = row_key(value_prefix(of, &tag, &attribute.value), Position { height, index });
-            let numbers = rows.entry(key).or_default();
-            if numbers.last_chunk() != Some(&number.to_be_bytes()) {
-                numbers.extend(number.to_be_bytes());
-            }
+    for (number, event, attribute) in indexed(events) {
+        let numbers = rows.entry(row_key(of, event, attribute, Position { height, index })).or_default();
+        if numbers.last_chunk() != Some(&number.to_be_bytes()) {
+            numbers.extend(number.to_be_bytes());
         }
     }
     rows
+}
+
+/// Returns the attributes that are in the index, each with its event and the number of that.
+fn indexed(events: &[Event]) -> impl Iterator<Item = (u16, &Event, &Attribute)> {
+    events.iter().take(INDEXED_EVENTS_MAX).zip(0_u16..).flat_map(|(event, number)| {
+        let is_indexed = |attribute: &&Attribute| {
+            let tag_bytes = event.kind.len() + 1 + attribute.key.len();
+            attribute.index && tag_bytes <= INDEXED_BYTES_MAX && attribute.value.len() <= INDEXED_BYTES_MAX
+        };
+        event.attributes.iter().filter(is_indexed).map(move |attribute| (number, event, attribute))
+    })
 }
 
 fn tag_prefix(of: Indexed, tag: &str) -> Vec<u8> {
@@ -159,9 +165,19 @@ fn value_prefix(of: Indexed, tag: &str, value: &str) -> Vec<u8> {
     prefix
 }
 
-fn row_key(mut prefix: Vec<u8>, at: Position) -> Vec<u8> {
-    prefix.extend(schema::tx_position(at.height, at.index));
-    prefix
+/// Returns the key of the row of an attribute.
+fn row_key(of: Indexed, event: &Event, attribute: &Attribute, at: Position) -> Vec<u8> {
+    let bytes = event.kind.len() + attribute.key.len() + attribute.value.len();
+    let mut key = Vec::with_capacity(1 + bytes + 1 + 2 * schema::KEY_END.len() + 12);
+    key.push(of.byte());
+    for part in [event.kind.as_bytes(), b".", attribute.key.as_bytes()] {
+        schema::escape_into(&mut key, part);
+    }
+    key.extend(schema::KEY_END);
+    schema::escape_into(&mut key, attribute.value.as_bytes());
+    key.extend(schema::KEY_END);
+    key.extend(schema::tx_position(at.height, at.index));
+    key
 }
 
 /// Returns true if [`put`] could have written this row.
@@ -213,7 +229,7 @@ mod tests {
         #[test]
         fn rows_read_back_and_values_do_not_mix(a in "[\0-b]{0,4}", b in "[\0-b]{0,4}", height in 0u64..3, index in 0u32..3) {
             let at = Position { height: Height(height), index };
-            let key = row_key(value_prefix(Indexed::Txs, "t", &a), at);
+            let key = [value_prefix(Indexed::Txs, "t", &a), schema::tx_position(at.height, at.index)].concat();
             let behind = &key[tag_prefix(Indexed::Txs, "t").len()..];
             prop_assert_eq!(decode(behind, &[0, 7]), Some(IndexRow { value: a.clone(), at, events: vec![7] }));
             prop_assert_eq!(key.starts_with(&value_prefix(Indexed::Txs, "t", &b)), a == b);

@@ -25,7 +25,8 @@
 //! | `events` | index key | numbers of the events that carry the value | window |
 //!
 //! - `meta` has the rows `format`, `chain_id`, `genesis`, `tip`, `earliest`, `hard_state`, `signing_floor` and
-//!   `genesis_file`.
+//!   `genesis_file`, and `rewind` while a rewind is not finished: rows of heights above the tip are then stored, and no
+//!   read of the chain or the state sees them.
 //! - `blocks`: a block that this node precommitted is stored before it is committed; the commit then moves the tip over
 //!   it without writing the bytes again. The batch of a height deletes the other blocks that were stored for that
 //!   height.
@@ -63,7 +64,9 @@
 //! - **S7** Rows that are deleted from the disk were durably outside the window before, and no reader still needs them
 //!   (`a_crash_after_pruning_does_not_restore_the_old_window`, `a_held_reader_keeps_its_height_through_a_prune`).
 //! - **S8** Rewinding to a height leaves exactly the rows that existed when it was committed
-//!   (`rewind_leaves_exactly_the_rows_of_that_height`).
+//!   (`rewind_leaves_exactly_the_rows_of_that_height`). After an interruption the tip is there already, and
+//!   [`Store::unfinished_rewind`] says so until the rows are gone or their heights committed again
+//!   (`a_rewind_that_is_interrupted_at_any_write_is_continued`).
 
 mod changes;
 mod error;
@@ -91,6 +94,7 @@ pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Positi
 pub use kv::{Batch, Cf, Cursor, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use mem::{Fault, MemDisk, MemKv, MemView};
 pub use reader::StateReader;
+pub use rewind::{BlocksAbove, Rewind, Undone};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{BLOCK_CACHE_BYTES, OPEN_FILES_MAX, RocksKv, RocksView, WRITE_BUFFERS_BYTES};
 pub use schema::{Genesis, Head, Tip};

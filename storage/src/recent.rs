@@ -28,11 +28,12 @@ impl<K: Kv> Store<K> {
     pub(crate) fn move_recent(
         &self,
         view: &K::View<'_>,
+        tip: Height,
         batch: &mut Batch,
         key: &[u8],
         row: Vec<u8>,
     ) -> Result<Option<Height>> {
-        let version = self.version_in(view, key, Height(u64::MAX))?;
+        let version = self.version_in(view, key, tip)?;
         if let Some((at, _)) = &version {
             // The row is deleted below the window too: what is the start of the window in memory may not be durable.
             batch.delete(Cf::Recent, schema::recent(key, *at).expect("the row is revertible"));

@@ -30,13 +30,18 @@ pub(crate) const KEY_END: [u8; 2] = [0, 0];
 /// end mark, the escaped form of a prefix of a key is a prefix of the key's escaped form.
 pub(crate) fn escape(key: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(key.len() + KEY_END.len() + 8);
-    for byte in key {
-        escaped.push(*byte);
-        if *byte == 0 {
-            escaped.push(0xFF);
-        }
-    }
+    escape_into(&mut escaped, key);
     escaped
+}
+
+/// Appends the escaped form of a key, see [`escape`].
+pub(crate) fn escape_into(escaped: &mut Vec<u8>, key: &[u8]) {
+    let mut parts = key.split(|byte| *byte == 0);
+    escaped.extend(parts.next().unwrap_or_default());
+    for part in parts {
+        escaped.extend([0, 0xFF]);
+        escaped.extend(part);
+    }
 }
 
 /// Escapes a key and appends the end mark, so that more bytes can follow.

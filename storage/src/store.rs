@@ -14,6 +14,7 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
+    rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
     window::Window,
 };
@@ -37,6 +38,7 @@ pub(crate) mod meta {
     pub(crate) const GENESIS_FILE: &[u8] = b"genesis_file";
     pub(crate) const HARD_STATE: &[u8] = b"hard_state";
     pub(crate) const SIGNING_FLOOR: &[u8] = b"signing_floor";
+    pub(crate) const REWIND: &[u8] = b"rewind";
 }
 
 /// Returns the chain whose data a database holds; `None` when it is empty.
@@ -103,6 +105,8 @@ pub(crate) struct Writer {
     pub(crate) params: Option<Params>,
     /// Blocks above the tip whose bytes are stored.
     pending: BTreeSet<(Height, BlockId)>,
+    /// The rewind that is not finished.
+    pub(crate) rewind: Option<Rewind>,
 }
 
 /// The genesis state without the rows of the application.
@@ -200,11 +204,13 @@ impl<K: Kv> Store<K> {
         let mut writer = Writer {
             hard_state: self.hard_state()?.as_ref().map(position),
             signing_floor: self.meta(meta::SIGNING_FLOOR, schema::read_height)?.unwrap_or_default(),
+            rewind: self.meta(meta::REWIND, Rewind::decode)?,
             ..Writer::default()
         };
         let mut above = schema::height(Height::GENESIS);
         if let Some(tip) = self.read_tip() {
-            above = schema::height(tip.height.next());
+            // The blocks of an unfinished rewind are found by their heads: a scan would read their bytes.
+            above = schema::height(writer.rewind.map_or(tip.height, |rewind| rewind.rows_to).next());
             writer.validators = Some(self.validators(self.validators_known_to(&tip))?);
             writer.params = Some(self.params(tip.height.next())?);
             *lock(&self.next_params) = writer.params.clone().map(Arc::new);
@@ -317,11 +323,12 @@ impl<K: Kv> Store<K> {
     }
 
     /// Writes a height as one batch, not synced (S1, S2). The batch also deletes the other pending blocks up to this
-    /// height.
+    /// height, and the rows that an unfinished rewind has left of it.
     ///
     /// Errors: `NoGenesis`; `WrongHeight` and `WrongParent` when the block does not follow the tip; `Damaged` or `Io`
     /// when a read or write fails.
     pub fn commit_block(&self, commit: &CommitBatch<'_>) -> Result<Tip> {
+        self.resume_rewind()?;
         let mut writer = self.writer();
         let before = self.tip_or_error()?;
         let header = &commit.block.header;
@@ -342,12 +349,28 @@ impl<K: Kv> Store<K> {
             results_hash: results_hash(&commit.results.txs),
         };
         let mut batch = Batch::new();
+        let rewind = writer.rewind.filter(|rewind| height <= rewind.rows_to);
+        let mut is_stored = writer.pending.contains(&(height, commit.block_id));
+        if let Some(rewind) = &rewind {
+            let undone = self.undo(&self.kv.view(), &mut batch, height)?;
+            is_stored |= undone == commit.block_id;
+            if undone != commit.block_id {
+                batch.delete(Cf::Blocks, schema::block(height, &undone));
+            }
+            if height == rewind.rows_to {
+                batch.delete(Cf::Meta, meta::REWIND);
+            }
+        }
+        if !is_stored {
+            batch.put(Cf::Blocks, schema::block(height, &commit.block_id), commit.block_bytes);
+        }
         self.put_block(&mut batch, commit, &writer.pending);
         self.put_writes(&mut batch, height, commit.writes)?;
         put_rules(&mut batch, &writer, commit);
         batch.put(Cf::Meta, meta::TIP, tip.encode());
         self.kv.write(batch, Durability::Buffered)?;
         writer.pending.retain(|(pending, _)| *pending > height);
+        writer.rewind = rewind.filter(|rewind| height < rewind.rows_to);
         writer.validators = Some(commit.validators.clone());
         if writer.params.as_ref() != Some(commit.params) {
             writer.params = Some(commit.params.clone());
@@ -360,11 +383,11 @@ impl<K: Kv> Store<K> {
     /// Adds to the batch a version of each changed row, the moves in the index over last changes, and the list of changes.
     fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
         let mut list = Vec::new();
-        let mut view = None;
+        let (tip, mut view) = (height.prev().unwrap_or_default(), None);
         for (key, value) in &writes.0 {
             batch.put(Cf::State, schema::version(key, height), schema::version_value(value.as_deref()));
             let before = match schema::recent(key, height) {
-                Some(row) => self.move_recent(view.get_or_insert_with(|| self.kv.view()), batch, key, row)?,
+                Some(row) => self.move_recent(view.get_or_insert_with(|| self.kv.view()), tip, batch, key, row)?,
                 None => None,
             };
             schema::push_change(&mut list, Change { key, is_deletion: value.is_none(), before });
@@ -383,9 +406,6 @@ impl<K: Kv> Store<K> {
             txs: block.txs.len() as u32,
         };
         batch.put(Cf::Heads, schema::height(height), head.encode());
-        if !pending.contains(&(height, id)) {
-            batch.put(Cf::Blocks, schema::block(height, &id), commit.block_bytes);
-        }
         for (at, loser) in pending.iter().filter(|(at, pending)| *at <= height && (*at, *pending) != (height, id)) {
             batch.delete(Cf::Blocks, schema::block(*at, loser));
         }

@@ -24,6 +24,7 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Cf, HeightAt, Kv, View},
+    rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
     store::{Store, genesis_tip, meta},
 };
@@ -336,14 +337,15 @@ impl<K: Kv> Verification<'_, K> {
     fn revertible(&mut self, height: Height, key: &[u8], before: Option<Height>, row: &[u8]) -> Result<()> {
         let store = self.store;
         let view = store.kv().view();
-        let newest = store.version_in(&view, key, Height(u64::MAX))?;
+        let newest = store.version_in(&view, key, store.tip_in(&view)?)?;
         let is_indexed = view.get(Cf::Recent, row)?.is_some();
         let below = height.prev().and_then(|below| store.version_in(&view, key, below).transpose()).transpose()?;
         let replaced = below.and_then(|(at, value)| value.map(|_| at));
         if store.check_kept(height).is_err() {
             return Ok(());
         }
-        if newest.is_some_and(|(newest, _)| newest == height) != is_indexed {
+        let is_settled = store.unfinished_rewind().is_none_or(|rewind| rewind.recent_of.is_none());
+        if is_settled && newest.is_some_and(|(newest, _)| newest == height) != is_indexed {
             self.find(Cf::Recent, height, row, "the row is missing, or a later height changed the key too");
         }
         if replaced != before {
@@ -410,6 +412,7 @@ impl<K: Kv> Verification<'_, K> {
         let view = store.kv().view();
         // The tip is read after the view, so that no row of the view is above it.
         let tip = store.read_tip().map_or(Height::GENESIS, |tip| tip.height);
+        let tip = store.unfinished_rewind().map_or(tip, |rewind| tip.max(rewind.rows_to));
         let mut last = from.clone();
         for row in view.rows(cf, &[], &from) {
             match row {
@@ -503,7 +506,11 @@ impl<K: Kv> Verification<'_, K> {
     /// Verifies that a row in the index of last changes has the height of the newest version of its key.
     fn last_change(&mut self, view: &K::View<'_>, row: &[u8]) {
         let Some((part, at, rest)) = schema::split_recent(row) else { return };
-        match self.store.version_in(view, &[part, rest].concat(), Height(u64::MAX)) {
+        if self.store.unfinished_rewind().is_some_and(|rewind| rewind.recent_of.is_some()) {
+            return; // the index is being moved back
+        }
+        let newest = self.store.tip_in(view).and_then(|tip| self.store.version_in(view, &[part, rest].concat(), tip));
+        match newest {
             // Rows below the window are never read, and deletions there may be gone.
             Ok(newest) if at < self.store.earliest() || newest.as_ref().is_some_and(|(newest, _)| *newest == at) => {}
             Ok(_) => self.find(Cf::Recent, at, row, "it is not of the height of the key's newest version"),
@@ -542,6 +549,7 @@ fn meta_is_readable(name: &[u8], value: &[u8]) -> bool {
         meta::TIP => Tip::decode(value).is_some(),
         meta::GENESIS => Genesis::decode(value).is_some(),
         meta::HARD_STATE => types::HardState::decode(value).is_ok(),
+        meta::REWIND => Rewind::decode(value).is_some(),
         meta::EARLIEST | meta::SIGNING_FLOOR => schema::read_height(value).is_some(),
         meta::FORMAT => value.len() == 4,
         _ => true,

@@ -42,8 +42,12 @@ pub enum BlockError {
 impl Block {
     /// Returns the header's `data_hash`: the Merkle root (SHA-256) over the ids of the transactions.
     pub fn data_hash(txs: &[Vec<u8>]) -> Hash {
-        let ids: Vec<TxId> = txs.iter().map(|tx| TxId::of(tx)).collect();
-        merkle::root(merkle::Hasher::Sha256, &ids)
+        Self::data_hash_of(&txs.iter().map(|tx| TxId::of(tx)).collect::<Vec<_>>())
+    }
+
+    /// As [`Block::data_hash`], from the ids of the transactions.
+    pub fn data_hash_of(ids: &[TxId]) -> Hash {
+        merkle::root(merkle::Hasher::Sha256, ids)
     }
 
     /// Iterates over the ids of the transactions, in order.

@@ -221,6 +221,7 @@ fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
                 drop(store);
                 disk.crash(keep);
                 let store = open(&disk);
+                store.resume_rewind().unwrap(); // the index over last changes is moved back first
                 check_whole(&store, &chain);
                 assert_eq!(store.rewind(Height(2)).unwrap().height, Height(2));
                 check_whole(&store, &chain);

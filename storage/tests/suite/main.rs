@@ -19,6 +19,7 @@ mod crash;
 mod history;
 mod index;
 mod kv;
+mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
