@@ -543,7 +543,7 @@ fn open_database(config: &Config, tables_max: usize) -> Result<RocksKv, Failure>
 fn cannot_open(error: ReplicaError) -> Failure {
     match error {
         ReplicaError::Store(error) => error.into(),
-        ReplicaError::OtherGenesis { .. } => Failure::config(error),
+        ReplicaError::OtherGenesis { .. } | ReplicaError::Rewinding { .. } => Failure::config(error),
         ReplicaError::State { .. } => Failure::new(Code::Disk, error),
     }
 }

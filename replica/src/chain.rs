@@ -207,8 +207,13 @@ impl Chain {
         Ok(())
     }
 
-    /// Returns the set that is in force two heights after the block with these results, whose changes it contains.
-    pub fn validators_after(&self, results: &BlockResults) -> ValidatorSet {
+    /// Returns the set that is in force two heights after the block with these results, whose changes it contains, and
+    /// the parameters of the next height.
+    pub fn rules_after(&self, results: &BlockResults) -> (ValidatorSet, Params) {
+        (self.validators_after(results), results.params_update.clone().unwrap_or_else(|| self.params.clone()))
+    }
+
+    fn validators_after(&self, results: &BlockResults) -> ValidatorSet {
         let mut after = self
             .next_validators
             .update(&results.validator_updates)

@@ -17,6 +17,7 @@ mod guard;
 mod live;
 mod peers;
 mod replica;
+mod rewind;
 mod serve;
 mod sync;
 mod timing;
@@ -25,6 +26,9 @@ mod verifier;
 pub use api::*;
 pub use live::LiveApp;
 pub use replica::{Replica, ReplicaError};
+pub use rewind::{
+    DIFFERING_KEYS_MAX, Difference, Effect, KeyDifference, Plan as RewindPlan, RewindError, Rewound, TxDifference,
+};
 pub use serve::serve;
 pub use timing::CommitTiming;
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

@@ -71,8 +71,7 @@ impl<K: Kv> Replica<K> {
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;
         drop(reader);
-        let after = self.chain.validators_after(&outcome.results);
-        let params = outcome.results.params_update.clone().unwrap_or_else(|| self.chain.params.clone());
+        let (after, params) = self.chain.rules_after(&outcome.results);
         (self.on_phase)(Phase::Commit);
         let tip = self.store.commit_block(&CommitBatch {
             block_id,

@@ -5,7 +5,7 @@ use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 use app::App;
 use consensus::{Engine, Signer};
 use genesis::Genesis;
-use storage::{GenesisBatch, Kv, Store, StoreError};
+use storage::{BlocksAbove, GenesisBatch, Kv, Store, StoreError};
 use thiserror::Error;
 use types::{Hash, Height, Round, SignState, Time};
 
@@ -33,6 +33,23 @@ pub enum ReplicaError {
         got: Hash,
         /// Hash of the given genesis document.
         expected: Hash,
+    },
+    /// A rewind of the store was interrupted.
+    #[error(
+        "{place}: a rewind to height {to} was interrupted, and the heights from {} to {from} are not complete. Run `cairn rewind --to {to}{}` to finish it, then start again",
+        tip.next(), if *drops_blocks { " --drop-blocks" } else { "" }
+    )]
+    Rewinding {
+        /// Location of the store.
+        place: String,
+        /// Height that the rewind goes back to.
+        to: Height,
+        /// Height of the tip.
+        tip: Height,
+        /// Height of the tip before the rewind.
+        from: Height,
+        /// True if the rewind drops the blocks.
+        drops_blocks: bool,
     },
     /// The rows of the state do not hash to the app hash of the chain.
     #[error(
@@ -90,14 +107,18 @@ impl<K: Kv> Replica<K> {
     ///
     /// Cost: one scan of the state.
     ///
-    /// Errors: `Store` when the store is empty, damaged or fails; `State` when the rows of the state do not hash to the
-    /// app hash of the tip.
+    /// Errors: `Store` when the store is empty, damaged or fails; `Rewinding` when a rewind of it is not finished;
+    /// `State` when the rows of the state do not hash to the app hash of the tip.
     pub fn resume(
         config: Config,
         store: Arc<Store<K>>,
         signer: Option<Signer>,
     ) -> Result<(Self, Verifier), ReplicaError> {
         let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
+        if let Some(rewind) = store.unfinished_rewind() {
+            let (to, from, drops_blocks) = (rewind.to, rewind.from.height, rewind.blocks == BlocksAbove::Dropped);
+            return Err(ReplicaError::Rewinding { place: store.kv().place(), to, tip: tip.height, from, drops_blocks });
+        }
         let chain = Chain::load(&store, tip)?;
         let reader = store.reader()?;
         let app = App::open(&reader, chain.id.clone(), tip.height);
