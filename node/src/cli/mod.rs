@@ -12,6 +12,8 @@
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
+//! | `rewind.rs`, `rewind/` | a node's store taken back to an earlier height |
+//! | `progress.rs` | progress of long commands |
 //! | `tools/` | load, benchmarks and faults, if the feature `tools` is on |
 //! | `shell.rs` | completions for shells, and man pages |
 //! | `signals.rs` | signals that stop a command |
@@ -33,8 +35,10 @@ mod local;
 mod ns;
 mod output;
 mod prepare;
+mod progress;
 mod proof;
 mod query;
+mod rewind;
 mod shell;
 mod show;
 mod signals;
@@ -105,7 +109,7 @@ enum Command {
     Kv(kv::Kv),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
-    /// Explain an error code of a transaction or query: when it occurs, and what to do
+    /// Explain an error code: when it occurs, and what to do
     Explain(explain::Explain),
     /// Change the log levels of a running node, until its next start
     LogLevel(local::LogLevel),
@@ -126,6 +130,8 @@ enum Command {
     Backup(store::Backup),
     /// Install a copy of another node's store, made by `cairn backup`
     Restore(store::Restore),
+    /// Take the store of this home's stopped node back to an earlier height; the network is not affected
+    Rewind(rewind::Rewind),
     /// Delete blocks and state, and start again from genesis; keep keys and the signing record
     UnsafeResetAll(local::Reset),
     /// Print the program's version
@@ -187,6 +193,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => args.run(|| Home::find(given)),
         Command::Backup(args) => args.run(&Home::find(given)?),
         Command::Restore(args) => args.run(&Home::given_or_default(given)?),
+        Command::Rewind(args) => args.run(&Home::find(given)?),
         Command::UnsafeResetAll(args) => args.run(&Home::given_or_default(given)?),
         Command::Version(args) => args.run(),
         Command::Completions(args) => args.run(Cli::command()),

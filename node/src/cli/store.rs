@@ -2,10 +2,9 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, IsTerminal, Write},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use app::App;
@@ -22,7 +21,7 @@ use serde_json::json;
 use storage::{Cf, Kv, Report, RocksKv, StateReader, Store, StoreError, Tip};
 use types::{ChainId, Hash, Height, SignState};
 
-use super::{home::Home, output, show::Facts};
+use super::{home::Home, output, progress::Progress, show::Facts};
 
 /// Name of the store's folder in the folder of a copy.
 const COPY_STORE: &str = "store";
@@ -105,14 +104,14 @@ impl VerifyStore {
     }
 }
 
-fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
+pub(super) fn chain_of(kv: &RocksKv) -> Result<ChainId, Failure> {
     let id = storage::chain_of(kv)?;
     id.ok_or_else(|| Failure::refused(format!("{}: the database holds no chain yet", kv.place())))
 }
 
 /// Reads the whole store, shows the progress, and returns the report.
 fn verify<K: Kv>(store: &Store<K>) -> Report {
-    let mut progress = Progress::default();
+    let mut progress = Progress::new("verifying");
     let mut verification = store.verification();
     while verification.step(4 << 20) {
         progress.show(&verification.progress());
@@ -216,38 +215,6 @@ fn print<K: Kv>(path: &Path, store: &Store<K>, report: &Report, is_json: bool) {
     }
 }
 
-/// A line of progress on standard error: redrawn every 100 ms on a terminal, printed every 10 s elsewhere.
-#[derive(Default)]
-struct Progress {
-    last: Option<Instant>,
-    is_drawn: bool,
-}
-
-impl Progress {
-    fn show(&mut self, text: &str) {
-        let is_terminal = io::stderr().is_terminal();
-        let period = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(10) };
-        let last = self.last.get_or_insert_with(Instant::now);
-        if last.elapsed() < period {
-            return;
-        }
-        *last = Instant::now();
-        self.is_drawn |= is_terminal;
-        let mut out = io::stderr().lock();
-        let _ = match is_terminal {
-            true => write!(out, "\r\x1b[Kverifying: {text}"),
-            false => writeln!(out, "verifying: {text}"),
-        };
-        let _ = out.flush(); // a closed standard error must not stop the verification
-    }
-
-    fn end(&mut self) {
-        if self.is_drawn {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
-        }
-    }
-}
-
 /// The description of a copy, stored in the file [`COPY_FACTS`].
 #[derive(Debug, Serialize, Deserialize)]
 struct CopyFacts {
@@ -299,6 +266,14 @@ fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
     let kv = RocksKv::open(path)?;
     let chain_id = chain_of(&kv)?;
     let store = Store::open(kv, &chain_id)?;
+    if let Some(rewind) = store.unfinished_rewind() {
+        let sentence = format!(
+            "{}: a rewind of this store to height {} is not finished: finish it with `cairn rewind` before a copy is made",
+            path.display(),
+            rewind.to
+        );
+        return Err(Failure::refused(sentence));
+    }
     store.strip_signing_state()?;
     if let Some(tip) = store.tip() {
         let wrong = store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash))?;
@@ -536,7 +511,7 @@ fn if_it_signed(key: &Path) -> String {
 }
 
 /// Returns a description of the home's record of what its validator's key has signed.
-fn signing_state(config: &Config) -> Result<String, Failure> {
+pub(super) fn signing_state(config: &Config) -> Result<String, Failure> {
     let (key, file) = (config.priv_validator_key_file(), config.priv_validator_state_file());
     let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
     Ok(match (is_there(&key), is_there(&file)) {

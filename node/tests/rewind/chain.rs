@@ -1,0 +1,189 @@
+//! A chain of one validator without consensus, in memory, executed by the real application.
+
+use std::time::Duration;
+
+use app::{App, BlockContext, Outcome};
+use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use replica::Replica;
+use storage::{Batch, CommitBatch, Durability, Kv, MemDisk, MemKv, Store, View};
+use types::{
+    Block, ChainId, Commit, Header, Height, KvOp, Msg, NsOwner, Params, Power, Round, SecretKey, Time, TxBody, TxOrder,
+    ValidatorSet, VerifiedTx, Vote, VoteType, Wire,
+};
+
+pub type Rows = Vec<(storage::Cf, Vec<u8>, Vec<u8>)>;
+
+pub fn chain_id() -> ChainId {
+    ChainId::new("cairn-rewind-test").unwrap()
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn genesis() -> Genesis {
+    let account = GenesisAccount { address: key(50).public_key().address(), balance: 1_000_000, name: "alice".into() };
+    Genesis::new(Document {
+        genesis_time: Time::from_unix_millis(1_700_000_000_000),
+        chain_id: chain_id(),
+        initial_height: Height(1),
+        params: Params::default(),
+        validators: vec![GenesisValidator {
+            public_key: key(1).public_key().into(),
+            power: Power(10),
+            name: String::new(),
+            operator: None,
+        }],
+        app_hash: None,
+        accounts: vec![account],
+    })
+    .unwrap()
+}
+
+/// Changes what the first execution of a block did, as another version of the program would.
+pub type Change = fn(&mut Outcome);
+
+pub struct Chain {
+    pub disk: MemDisk,
+    store: Store<MemKv>,
+    app: App,
+    validators: ValidatorSet,
+    next_validators: ValidatorSet,
+    last_commit: Option<Commit>,
+    nonce: u64,
+}
+
+impl Chain {
+    /// Makes a chain with `heights` blocks, each with a transfer and a write to a namespace. The block at height `.0` was executed first by a program
+    /// that does `.1` besides.
+    pub fn with(heights: u64, changed: Option<(u64, Change)>) -> Self {
+        let disk = MemDisk::new();
+        let store = Store::open(disk.open(), &chain_id()).unwrap();
+        let genesis = genesis();
+        Replica::begin(&store, &genesis).unwrap();
+        let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
+        let validators = genesis.first_state().validators;
+        let mut next_validators = validators.clone();
+        next_validators.increment(1);
+        let mut chain = Self { disk, store, app, validators, next_validators, last_commit: None, nonce: 0 };
+        for height in 1..=heights {
+            let txs = vec![chain.transfer(), chain.in_namespace()];
+            chain.commit(txs, changed.filter(|(at, _)| *at == height).map(|(_, change)| change));
+        }
+        chain.store.sync().unwrap();
+        chain
+    }
+
+    fn transfer(&mut self) -> Vec<u8> {
+        let to = key(51 + (self.nonce % 3) as u8).public_key().address();
+        self.signed(Msg::Transfer { to, amount: 7 })
+    }
+
+    /// Creates a namespace, or writes one of three keys of it.
+    fn in_namespace(&mut self) -> Vec<u8> {
+        let ns = "board".to_owned();
+        let (key, value) = (vec![b'k', (self.nonce / 2 % 3) as u8 + b'0'], self.nonce.to_be_bytes().to_vec());
+        let value = Some(value).filter(|_| !self.nonce.is_multiple_of(7)); // sometimes the key is deleted
+        let op = KvOp { key, value, if_height: None };
+        self.signed(match self.nonce {
+            0 | 1 => Msg::NsCreate { ns, owner: NsOwner::Signer, quota_keys: 10, quota_bytes: 1000 },
+            _ => Msg::KvWrite { ns, data_epoch: 1, ops: vec![op] },
+        })
+    }
+
+    fn signed(&mut self, message: Msg) -> Vec<u8> {
+        let body = TxBody {
+            chain_id: chain_id(),
+            signer: key(50).public_key(),
+            order: TxOrder::Nonce(self.nonce),
+            fee: 2,
+            messages: vec![message],
+        };
+        self.nonce += 1;
+        body.sign(&key(50)).encode()
+    }
+
+    fn commit(&mut self, txs: Vec<Vec<u8>>, change: Option<Change>) {
+        let tip = self.store.tip().unwrap();
+        let params = self.store.params(tip.height.next()).unwrap();
+        let header = Header {
+            version_app: params.version_app,
+            chain_id: chain_id(),
+            height: tip.height.next(),
+            time: tip.time.saturating_add(Duration::from_secs(1)),
+            last_block_id: tip.block_id,
+            last_commit_hash: self.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
+            data_hash: Block::data_hash(&txs),
+            validators_hash: self.validators.hash(),
+            next_validators_hash: self.next_validators.hash(),
+            consensus_hash: params.hash(),
+            app_hash: tip.app_hash,
+            last_results_hash: tip.results_hash,
+            evidence_hash: Block::evidence_hash(&[]),
+            proposer: self.validators.proposer().address(),
+        };
+        let block = Block { header, txs, evidence: vec![], last_commit: self.last_commit.clone() };
+        let (height, time, proposer) = (block.header.height, block.header.time, block.header.proposer);
+        let parts = block.part_set();
+        let block_id = block.id(&parts);
+        let vote = Vote {
+            vote_type: VoteType::Precommit,
+            height,
+            round: Round(0),
+            block_id: Some(block_id),
+            timestamp: time,
+            validator: proposer,
+            validator_index: self.validators.by_address(&proposer).unwrap().0,
+        };
+        let commit =
+            Commit::from_votes(height, Round(0), block_id, &self.validators, &[vote.sign(&chain_id(), &key(1))]);
+        let txs: Vec<VerifiedTx> = block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap()).collect();
+        let context = BlockContext { height, time, proposer };
+        let mut outcome = self.app.execute(&self.store.reader().unwrap(), &context, &txs);
+        let mut after = self.next_validators.clone();
+        after.increment(1);
+        let batch = |outcome: &Outcome, store: &Store<MemKv>| {
+            let (results, writes, validators) = (&outcome.results, &outcome.writes, &after);
+            let block_bytes = parts.bytes().unwrap();
+            let (block, params, seen_commit) = (&block, &params, &commit);
+            let batch = CommitBatch {
+                block_id,
+                block,
+                block_bytes: &block_bytes,
+                seen_commit,
+                results,
+                writes,
+                validators,
+                params,
+            };
+            store.commit_block(&batch).unwrap();
+            App::open(&store.reader().unwrap(), chain_id(), height)
+        };
+        if let Some(change) = change {
+            change(&mut outcome);
+            let scratch = self.disk.copy();
+            let changed = batch(&outcome, &Store::open(scratch.open(), &chain_id()).unwrap());
+            outcome.results.app_hash = changed.app_hash();
+        }
+        self.app = batch(&outcome, &self.store);
+        self.validators = std::mem::replace(&mut self.next_validators, after);
+        self.last_commit = Some(commit);
+    }
+}
+
+/// Writes rows into an empty database.
+pub fn fill(kv: &impl Kv, rows: &Rows) {
+    let mut batch = Batch::new();
+    rows.iter().for_each(|(cf, key, value)| batch.put(*cf, key.clone(), value.clone()));
+    kv.write(batch, Durability::Synced).unwrap();
+}
+
+/// Returns every row of a database.
+pub fn dump(kv: &impl Kv) -> Rows {
+    let view = kv.view();
+    let rows = |cf: storage::Cf| {
+        let rows: Vec<_> = view.rows(cf, &[], &[]).map(Result::unwrap).collect();
+        rows.into_iter().map(move |(key, value)| (cf, key.into_vec(), value.into_vec()))
+    };
+    storage::Cf::ALL.into_iter().flat_map(rows).collect()
+}
