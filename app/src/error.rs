@@ -171,7 +171,7 @@ pub enum Refusal {
     OldValues,
     #[error("E_NS_FROZEN: {ns} takes no writes until {until}: read it and write again after that time")]
     NsFrozen { ns: NsName, until: Deadline },
-    #[error("E_UNKNOWN: there is no proposal {id}: `cairn proposal list` lists them")]
+    #[error("E_UNKNOWN: there is no proposal {id}: `cairn revert list` lists them")]
     UnknownProposal { id: u64 },
     #[error("E_CLOSED: proposal {id} is {state}: make a new one")]
     Closed { id: u64, state: String },

@@ -305,11 +305,11 @@ fn a_testnets_files_are_those_of_a_cometbft_testnet() {
         }
     }
     assert!(!seven.join("node7").exists());
-    for name in ["alice", "bob", "carol"] {
+    for name in ["alice", "bob", "carol", "validator-0", "validator-6"] {
         assert_eq!(mode(&seven.join(format!("keys/{name}.json"))), 0o600);
     }
     let accounts = json(&String::from_utf8(genesis).unwrap())["app_state"]["accounts"].clone();
-    assert_eq!(accounts.as_array().unwrap().len(), 3);
+    assert_eq!(accounts.as_array().unwrap().len(), 3 + 7);
 
     let again = cairn.run(&["testnet", "--dir", "./seven", "--init-only"]).succeeds();
     assert!(again.contains("nothing was changed"), "{again}");

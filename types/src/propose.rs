@@ -149,7 +149,7 @@ mod tests {
         let bytes = propose().encode();
         assert_eq!(Propose::decode(&bytes), Ok(propose()));
         let expected = [
-            "0A520888B005",
+            "0A4F08B8B005",
             "12310A0D7368617265642F706F6C6963791220",
             &"1D".repeat(32),
             "120E0A0C7368617265642F746F6F6C73",

@@ -390,6 +390,21 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_votes() {
+        let messages = vec![
+            Msg::Vote { id: 4, yes: true },
+            Msg::Vote { id: 4, yes: false },
+            Msg::Freeze { id: 4 },
+            Msg::Cancel { id: 4 },
+        ];
+        let body = TxBody { messages, ..body(TxOrder::Nonce(1)) };
+        let bytes = body.encode();
+        assert_eq!(TxBody::decode(&bytes), Ok(body));
+        let expected = ["32062A0408041001", "32042A020804", "320432020804", "32043A020804"].concat();
+        assert!(data_encoding::HEXUPPER.encode(&bytes).ends_with(&expected), "{bytes:02X?}");
+    }
+
+    #[test]
     fn golden_bytes() {
         let tx = body(TxOrder::Nonce(1)).sign(&key());
         assert_eq!(tx.encode().len(), 148);
