@@ -35,6 +35,8 @@ pub enum Cf {
     Txs,
     /// Attribute ‖ value ‖ height ‖ index → the events that carry it.
     Events,
+    /// Bucket of a tree of the application → its hash. Derived from the state.
+    Trees,
 }
 
 /// Position of the height in a row that can be deleted by height.
@@ -57,7 +59,7 @@ pub enum HeightAt {
 
 impl Cf {
     /// All column families, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Heads,
         Self::Blocks,
@@ -71,6 +73,7 @@ impl Cf {
         Self::Params,
         Self::Txs,
         Self::Events,
+        Self::Trees,
     ];
 
     /// Returns the name of the family on disk and in metrics.
@@ -89,13 +92,14 @@ impl Cf {
             Self::Params => "params",
             Self::Txs => "txs",
             Self::Events => "events",
+            Self::Trees => "trees",
         }
     }
 
     /// Returns where the rows of this family contain their height.
     pub fn height_at(self) -> HeightAt {
         match self {
-            Self::Meta => HeightAt::Nowhere,
+            Self::Meta | Self::Trees => HeightAt::Nowhere,
             Self::State => HeightAt::Version,
             Self::Recent => HeightAt::AfterPart,
             Self::Events => HeightAt::BeforeIndex,

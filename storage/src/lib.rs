@@ -23,9 +23,10 @@
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
 //! | `txs` | transaction id | height ‖ index in the block | window |
 //! | `events` | index key | numbers of the events that carry the value | window |
+//! | `trees` | bucket of a tree of the application | its hash at the height of the row `trees` in `meta` | derived from `state` |
 //!
-//! - `meta` has the rows `format`, `chain_id`, `genesis`, `tip`, `earliest`, `hard_state`, `signing_floor` and
-//!   `genesis_file`, and `rewind` while a rewind is not finished: rows of heights above the tip are then stored, and no
+//! - `meta` has the rows `format`, `chain_id`, `genesis`, `tip`, `earliest`, `hard_state`, `signing_floor`,
+//!   `genesis_file`, `trees`, and `rewind` while a rewind is not finished: rows of heights above the tip are then stored, and no
 //!   read of the chain or the state sees them.
 //! - `blocks`: a block that this node precommitted is stored before it is committed; the commit then moves the tip over
 //!   it without writing the bytes again. The batch of a height deletes the other blocks that were stored for that
@@ -86,6 +87,7 @@ mod rewind;
 mod rocks;
 mod schema;
 mod store;
+mod trees;
 mod verify;
 mod window;
 

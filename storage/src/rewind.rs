@@ -173,6 +173,10 @@ impl<K: Kv> Store<K> {
         let mut batch = Batch::new();
         batch.put(Cf::Meta, meta::REWIND, rewind.encode());
         batch.put(Cf::Meta, meta::TIP, tip.encode());
+        // The trees cannot be moved back here; the application computes them again.
+        if self.trees_height()?.is_some_and(|trees| trees > to) {
+            batch.delete(Cf::Meta, meta::TREES);
+        }
         self.kv.write(batch, Durability::Buffered)?;
         self.set_tip(tip);
         self.reload()?;

@@ -39,6 +39,7 @@ pub(crate) mod meta {
     pub(crate) const HARD_STATE: &[u8] = b"hard_state";
     pub(crate) const SIGNING_FLOOR: &[u8] = b"signing_floor";
     pub(crate) const REWIND: &[u8] = b"rewind";
+    pub(crate) const TREES: &[u8] = b"trees";
 }
 
 /// Returns the chain whose data a database holds; `None` when it is empty.
@@ -539,7 +540,7 @@ impl<K: Kv> Store<K> {
         StoreError::damaged(self.kv.place(), reason)
     }
 
-    fn meta<T>(&self, name: &[u8], decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    pub(crate) fn meta<T>(&self, name: &[u8], decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let Some(bytes) = self.kv.get(Cf::Meta, name)? else { return Ok(None) };
         let unreadable = || self.damaged(format!("its {} is unreadable", String::from_utf8_lossy(name)));
         decode(&bytes).map(Some).ok_or_else(unreadable)

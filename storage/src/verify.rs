@@ -485,6 +485,8 @@ impl<K: Kv> Verification<'_, K> {
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
+            // The application knows their shape and content.
+            Cf::Trees => true,
             // The rows of heights were already verified with their height.
             Cf::Heads | Cf::Commits | Cf::Results | Cf::Changes => true,
         };
@@ -550,7 +552,7 @@ fn meta_is_readable(name: &[u8], value: &[u8]) -> bool {
         meta::GENESIS => Genesis::decode(value).is_some(),
         meta::HARD_STATE => types::HardState::decode(value).is_ok(),
         meta::REWIND => Rewind::decode(value).is_some(),
-        meta::EARLIEST | meta::SIGNING_FLOOR => schema::read_height(value).is_some(),
+        meta::EARLIEST | meta::SIGNING_FLOOR | meta::TREES => schema::read_height(value).is_some(),
         meta::FORMAT => value.len() == 4,
         _ => true,
     }

@@ -23,4 +23,5 @@ mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod store;
+mod trees;
 mod verify;
