@@ -1,16 +1,21 @@
 //! The application object: it holds the tree of the committed state and executes blocks on it.
 
+use std::{collections::BTreeMap, mem};
+
 use types::{Address, BlockResults, ChainId, Hash, Height, History, Reader, Time, VerifiedTx, WriteSet};
 
 use crate::{
-    area::NEVER_REVERTED,
+    area::{Area, NEVER_REVERTED},
     execute::Execution,
-    namespaces::{Namespaces, NamespacesUpdate},
+    namespaces::{Namespaces, NamespacesUpdate, Trees},
     proposals::Decisions,
     state_proof::StateProof,
     tree::{
-        Part, StaleReader, Tree, Update, Way,
+        Cache, CacheStats, Part, StaleReader, Tree, Update, Way,
+        load::StoredTrees,
+        rows::Path,
         small::{prove_in, root_of},
+        stored::{ChangedNodes, StoredNode},
     },
     view::Before,
 };
@@ -52,14 +57,82 @@ pub struct App {
     /// The tree of the part that is never reverted.
     tree: Tree,
     namespaces: Namespaces,
+    cache: Cache,
+    /// Nodes of the trees that changed since `stored`.
+    changed: ChangedNodes,
+    /// The height that the stored nodes describe, once those that were taken are written.
+    stored: Height,
+}
+
+/// Place among the buckets of all trees, from which [`App::parts`] continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartsFrom {
+    area: Area,
+    start: u32,
+}
+
+impl PartsFrom {
+    /// The first bucket of all.
+    pub const FIRST: Self = Self { area: Area::NeverReverted, start: 0 };
 }
 
 impl App {
-    /// Opens the application on the state after block `height`. Cost: one scan of the state.
+    /// Opens the application on the state after block `height`. Cost: one scan of the state, about a microsecond per
+    /// row; the rows are not held in memory.
     ///
     /// Before the first block, `height` is the initial height minus 1.
     pub fn open<R: Reader + ?Sized>(reader: &R, chain_id: ChainId, height: Height) -> Self {
-        Self { chain_id, height, tree: Tree::open(NEVER_REVERTED, reader), namespaces: Namespaces::open(reader) }
+        let (tree, namespaces) = (Tree::open(NEVER_REVERTED, reader), Namespaces::open(reader));
+        Self::of_trees(chain_id, height, tree, namespaces, ChangedNodes::default(), height)
+    }
+
+    /// Opens the application on the state after block `height` from the nodes of the trees that were stored at the height
+    /// `stored_at`, and the keys of the rows that changed since, or before if `stored_at` is the higher one. Returns
+    /// `None` if the rows in `stored` are not those of trees.
+    ///
+    /// The caller must compare [`App::app_hash`] with the one that the chain agreed on: it is another one if the stored
+    /// nodes are wrong.
+    ///
+    /// Cost: one hash per stored node, one scan of the names of namespaces, and one of a bucket per changed key.
+    pub fn load<R: Reader + ?Sized>(
+        mut stored: StoredTrees,
+        stored_at: Height,
+        reader: &R,
+        chain_id: ChainId,
+        height: Height,
+        changed: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Option<Self> {
+        let mut paths: BTreeMap<Area, Vec<Path>> = BTreeMap::new();
+        for (area, path) in changed.into_iter().filter_map(|key| Area::of_row(&key)) {
+            paths.entry(area).or_default().push(path);
+        }
+        let mut nodes = ChangedNodes::default();
+        let mut tree = stored.take(NEVER_REVERTED)?;
+        if let Some(paths) = paths.remove(&Area::NeverReverted) {
+            let update = tree.catch_up(reader, paths);
+            nodes.add(tree.apply(&mut Cache::new(0), update));
+        }
+        let namespaces = Namespaces::load(&mut stored, reader, paths, &mut nodes)?;
+        // Namespaces that do not exist yet at a height below that of the stored nodes.
+        nodes.add(stored.delete_others()?);
+        Some(Self::of_trees(chain_id, height, tree, namespaces, nodes, stored_at))
+    }
+
+    fn of_trees(
+        chain_id: ChainId,
+        height: Height,
+        tree: Tree,
+        namespaces: Namespaces,
+        changed: ChangedNodes,
+        stored: Height,
+    ) -> Self {
+        Self { chain_id, height, tree, namespaces, cache: Cache::new(Cache::BYTES_MAX), changed, stored }
+    }
+
+    /// Limits the memory for leaves of the trees to `bytes_max` instead of [`Cache::BYTES_MAX`], from now on.
+    pub fn with_cache(mut self, bytes_max: usize) -> Self {
+        self.cache = Cache::new(bytes_max);
+        self
     }
 
     /// Returns the height of the committed state.
@@ -72,9 +145,14 @@ impl App {
         app_hash(&self.tree.root(), &self.namespaces.root())
     }
 
-    /// Returns the bytes of memory that the application uses.
+    /// Returns the bytes of memory that the application uses, without the cache.
     pub fn memory_bytes(&self) -> usize {
         self.tree.memory_bytes() + self.namespaces.memory_bytes()
+    }
+
+    /// Returns size and use of the cache of the trees' leaves.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
     }
 
     /// Executes a block on the state of `history`, which must be the committed one. It changes nothing: a block that is
@@ -88,7 +166,7 @@ impl App {
         txs: impl IntoIterator<Item = &'t VerifiedTx>,
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
-        let (chain_id, trees) = (self.chain_id.clone(), &self.namespaces);
+        let (chain_id, trees) = (self.chain_id.clone(), Trees { namespaces: &self.namespaces, cache: &self.cache });
         let mut execution = Execution::begin(history, chain_id, context.height, context.time, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
@@ -97,10 +175,11 @@ impl App {
         let created = view.created_namespaces();
         let (restored_rows, restored): (Vec<WriteSet>, Vec<(u32, Update)>) =
             restored.into_iter().map(|restored| (restored.writes, (restored.number, restored.update))).unzip();
-        let (namespaces, changed) = trees.update(&Before(&view), &in_namespaces, created, restored);
+        let (namespaces, changed) =
+            self.namespaces.update(&self.cache, &Before(&view), &in_namespaces, created, restored);
         view.log_roots(context.height, retain_blocks, &changed);
         let mut writes = view.writes();
-        let tree = self.tree.update(&Before(&view), &writes);
+        let tree = self.tree.update(&self.cache, &Before(&view), &writes);
         writes.0.extend(in_namespaces.0);
         writes.0.extend(restored_rows.into_iter().flat_map(|rows| rows.0));
         writes.0.extend(namespaces.name_rows());
@@ -117,9 +196,26 @@ impl App {
     /// Panics if the update is not for the next height on this state.
     pub fn commit(&mut self, update: StateUpdate) {
         assert_eq!(update.height, self.height.next(), "blocks are committed one after the other");
-        self.tree.apply(update.tree);
-        self.namespaces.apply(update.namespaces);
+        self.changed.add(self.tree.apply(&mut self.cache, update.tree));
+        self.namespaces.apply(&mut self.cache, &mut self.changed, update.namespaces);
         self.height = update.height;
+    }
+
+    /// Returns the height and the nodes of the trees that changed since the last call, or since [`App::load`]; `None` if
+    /// there are fewer than `nodes_min` and `heights_min` heights were not committed since. The caller stores them.
+    ///
+    /// Cost: that of a move, whatever the number of nodes.
+    pub fn take_changed(&mut self, nodes_min: usize, heights_min: u64) -> Option<(Height, ChangedNodes)> {
+        if self.changed.len() < nodes_min && self.height.0 < self.stored.0.saturating_add(heights_min) {
+            return None;
+        }
+        self.stored = self.height;
+        Some((self.height, mem::take(&mut self.changed)))
+    }
+
+    /// Returns the nodes of all trees, to store them.
+    pub fn stored(&self) -> impl Iterator<Item = StoredNode> {
+        self.tree.stored().chain(self.namespaces.stored())
     }
 
     /// Proves the value or the absence of a raw key under [`App::app_hash`] (which is part of the header of the next
@@ -135,9 +231,27 @@ impl App {
         StateWay { height: self.height, tree: self.tree.way_to(key), root_revertible: self.namespaces.root() }
     }
 
-    /// Returns one part of each tree, as [`Tree::part`], to be compared with rows of this height.
-    pub fn parts(&self, first: u8) -> Vec<Part> {
-        std::iter::once(self.tree.part(first)).chain(self.namespaces.parts(first)).collect()
+    /// Returns parts of the trees with about `buckets_max` buckets, to be compared with rows of this height, and where to
+    /// continue. Cost: about 0.1 µs per bucket; no row is read.
+    pub fn parts(&self, from: PartsFrom, buckets_max: usize) -> (Vec<Part>, Option<PartsFrom>) {
+        let number = from.area.number();
+        let first = number.is_none().then_some((Area::NeverReverted, &self.tree));
+        let others = self.namespaces.trees_from(number.unwrap_or(0));
+        let trees = first.into_iter().chain(others.map(|(number, tree)| (Area::Namespace(number), tree)));
+        let (mut parts, mut left) = (Vec::new(), buckets_max);
+        for (area, tree) in trees {
+            let start = if area == from.area { from.start } else { 0 };
+            if left == 0 {
+                return (parts, Some(PartsFrom { area, start }));
+            }
+            let (part, next) = tree.part(start, left);
+            left -= part.buckets();
+            parts.push(part);
+            if let Some(start) = next {
+                return (parts, Some(PartsFrom { area, start }));
+            }
+        }
+        (parts, None)
     }
 }
 

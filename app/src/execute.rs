@@ -18,7 +18,7 @@ use crate::{
     error::{CODESPACE, Refusal},
     event::event,
     kv::{At, check_create, check_write},
-    namespaces::Namespaces,
+    namespaces::Trees,
     proposals::{self, Decisions, check_propose},
     state::{Account, second_of},
     view::View,
@@ -143,7 +143,7 @@ pub(crate) struct Execution<'a, R: ?Sized> {
 impl<'a, R: History + ?Sized> Execution<'a, R> {
     /// Starts a block at `height` with the header time `time` on the state of `reader`, and decides what is due. `trees`
     /// are those of the state.
-    pub fn begin(reader: &'a R, chain_id: ChainId, height: Height, time: Time, trees: &Namespaces) -> Self {
+    pub fn begin(reader: &'a R, chain_id: ChainId, height: Height, time: Time, trees: Trees<'_>) -> Self {
         let mut view = View::of_state(reader);
         let params = view.params();
         let decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);

@@ -66,9 +66,10 @@
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
 //! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
 //! | the tree | per written row: a bucket of about 10 leaves, and the levels above (*) |
-//! | growing and shrinking the tree | 24 hashes per 12 new leaves: bucket by bucket, whatever the size of the state |
+//! | growing and shrinking the tree | a bucket and 24 hashes per 12 new leaves: bucket by bucket, whatever the size of the state |
 //!
-//! (*) Two keys that share 64 bits of their paths cost a scan of these two keys. Finding such a pair takes 2^32 hashes.
+//! (*) A bucket that is not in the cache is read: one seek, and a step for each key in its range that has a version in
+//! the store.
 //!
 //! Invariants:
 //! **A1** The balances and the fee pool add up to the supply (`the_supply_is_conserved`).
@@ -98,7 +99,7 @@ mod state_proof;
 pub mod tree;
 mod view;
 
-pub use app::{App, BlockContext, Outcome, StateUpdate, StateWay, app_hash};
+pub use app::{App, BlockContext, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
 pub use audit::misplaced_row;
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,

@@ -13,8 +13,10 @@ use types::{Hash, NsName, Reader, WriteSet};
 use crate::{
     area::{Area, NAMES, REVERTIBLE, name_row},
     tree::{
-        EMPTY_ROOT, Part, Tree, Update,
-        rows::{path_of, row_key, row_value},
+        Cache, EMPTY_ROOT, Tree, Update,
+        load::StoredTrees,
+        rows::{Path, path_of, row_key, row_value},
+        stored::{ChangedNodes, StoredNode},
     },
 };
 
@@ -29,6 +31,20 @@ pub(crate) struct Namespaces {
     /// The rows of the map of roots, and the tree over them.
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     map: Tree,
+}
+
+/// The namespaces, with the cache of their trees' leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Trees<'a> {
+    pub namespaces: &'a Namespaces,
+    pub cache: &'a Cache,
+}
+
+impl Trees<'_> {
+    /// Computes the effect of writes on the tree of one namespace.
+    pub fn update_of<R: Reader + ?Sized>(self, number: u32, before: &R, writes: &WriteSet) -> Update {
+        self.namespaces.update_of(self.cache, number, before, writes)
+    }
 }
 
 /// The effect of a block on the namespaces.
@@ -55,28 +71,39 @@ impl NamespacesUpdate {
 impl Namespaces {
     /// Creates the trees over the rows of `reader`. Cost: one scan of the namespaces.
     pub fn open<R: Reader + ?Sized>(reader: &R) -> Self {
-        let mut names = BTreeMap::new();
-        reader.scan(NAMES, &mut |key, value| {
-            let name = std::str::from_utf8(&key[NAMES.len()..]).ok().and_then(|text| NsName::new(text).ok());
-            let number = value.try_into().map(u32::from_be_bytes);
-            let is_read = match (name, number) {
-                (Some(name), Ok(number)) => names.insert(number, name).is_none(),
-                _ => false,
-            };
-            if !is_read {
-                reader.unreadable(key, "it does not list a namespace");
+        let names = names_in(reader);
+        let trees = names.keys().map(|number| (*number, Tree::open(&Area::Namespace(*number).prefix(), reader)));
+        Self::of_trees(trees.collect(), names)
+    }
+
+    /// Creates the trees over the rows of `reader` from stored nodes and the paths of the rows that changed since. Adds
+    /// the nodes that differ from the stored ones to `nodes`. Returns `None` if the stored nodes are not those of trees.
+    ///
+    /// Cost: one scan of the names, and that of [`Tree::catch_up`].
+    pub fn load<R: Reader + ?Sized>(
+        stored: &mut StoredTrees,
+        reader: &R,
+        mut changed: BTreeMap<Area, Vec<Path>>,
+        nodes: &mut ChangedNodes,
+    ) -> Option<Self> {
+        let names = names_in(reader);
+        let mut trees = BTreeMap::new();
+        for number in names.keys() {
+            let area = Area::Namespace(*number);
+            let mut tree = stored.take(&area.prefix())?;
+            if let Some(paths) = changed.remove(&area) {
+                let update = tree.catch_up(reader, paths);
+                nodes.add(tree.apply(&mut Cache::new(0), update));
             }
-            is_read
-        });
-        let (mut trees, mut rows) = (BTreeMap::new(), BTreeMap::new());
-        for (number, name) in &names {
-            let tree = Tree::open(&Area::Namespace(*number).prefix(), reader);
-            let (key, row) = map_row(name, tree.root());
-            rows.insert(key, row);
-            if tree.root() != EMPTY_ROOT {
-                trees.insert(*number, tree);
-            }
+            trees.insert(*number, tree);
         }
+        Some(Self::of_trees(trees, names))
+    }
+
+    fn of_trees(mut trees: BTreeMap<u32, Tree>, names: BTreeMap<u32, NsName>) -> Self {
+        let root = |number| trees.get(number).map_or(EMPTY_ROOT, Tree::root);
+        let rows: BTreeMap<_, _> = names.iter().map(|(number, name)| map_row(name, root(number))).collect();
+        trees.retain(|_, tree| tree.root() != EMPTY_ROOT);
         let map = Tree::open(MAP, &rows);
         Self { names, trees, rows, map }
     }
@@ -86,11 +113,10 @@ impl Namespaces {
         self.map.root()
     }
 
-    /// Computes the effect of writes on the tree of one namespace.
-    pub fn update_of<R: Reader + ?Sized>(&self, number: u32, before: &R, writes: &WriteSet) -> Update {
+    fn update_of<R: Reader + ?Sized>(&self, cache: &Cache, number: u32, before: &R, writes: &WriteSet) -> Update {
         match self.trees.get(&number) {
-            Some(tree) => tree.update(before, writes),
-            None => Tree::new(&Area::Namespace(number).prefix()).update(before, writes),
+            Some(tree) => tree.update(cache, before, writes),
+            None => Tree::new(&Area::Namespace(number).prefix()).update(cache, before, writes),
         }
     }
 
@@ -101,6 +127,7 @@ impl Namespaces {
     /// Cost: that of the trees' updates, and one update of the map.
     pub fn update<R: Reader + ?Sized>(
         &self,
+        cache: &Cache,
         before: &R,
         writes: &WriteSet,
         created: Vec<(u32, NsName)>,
@@ -108,7 +135,8 @@ impl Namespaces {
     ) -> (NamespacesUpdate, Vec<(NsName, Hash)>) {
         let (mut trees, mut changed, mut rows) = (Vec::new(), Vec::new(), WriteSet::default());
         rows.0.extend(created.iter().map(|(_, name)| map_row(name, EMPTY_ROOT)).map(|(key, row)| (key, Some(row))));
-        let written = numbers_in(writes).into_iter().map(|number| (number, self.update_of(number, before, writes)));
+        let written =
+            numbers_in(writes).into_iter().map(|number| (number, self.update_of(cache, number, before, writes)));
         let mut updates: BTreeMap<u32, Update> = written.collect();
         for (number, update) in restored {
             assert!(
@@ -125,27 +153,32 @@ impl Namespaces {
             changed.push((name, update.root()));
             trees.push((number, update));
         }
-        let map = self.map.update(&self.rows, &rows);
+        let map = self.map.update(cache, &self.rows, &rows);
         (NamespacesUpdate { created, trees, rows, map }, changed)
     }
 
-    /// Applies an update. Call it together with storing the rows.
-    pub fn apply(&mut self, update: NamespacesUpdate) {
+    /// Applies an update, and adds the nodes that changed to `nodes`. Call it together with storing the rows.
+    pub fn apply(&mut self, cache: &mut Cache, nodes: &mut ChangedNodes, update: NamespacesUpdate) {
         self.names.extend(update.created);
         for (number, update) in update.trees {
             let tree = self.trees.entry(number).or_insert_with(|| Tree::new(&Area::Namespace(number).prefix()));
-            tree.apply(update);
+            nodes.add(tree.apply(cache, update));
             if tree.root() == EMPTY_ROOT {
                 self.trees.remove(&number);
             }
         }
-        self.map.apply(update.map);
+        self.map.apply(cache, update.map);
         self.rows.extend(update.rows.0.into_iter().filter_map(|(key, row)| Some((key, row?))));
     }
 
-    /// Returns one part of each tree of a namespace with keys, as [`Tree::part`].
-    pub fn parts(&self, first: u8) -> impl Iterator<Item = Part> {
-        self.trees.values().map(move |tree| tree.part(first))
+    /// Returns the trees of the namespaces with keys, from a number on.
+    pub fn trees_from(&self, number: u32) -> impl Iterator<Item = (u32, &Tree)> {
+        self.trees.range(number..).map(|(number, tree)| (*number, tree))
+    }
+
+    /// Returns the nodes of all trees, to store them.
+    pub fn stored(&self) -> impl Iterator<Item = StoredNode> {
+        self.trees.values().flat_map(Tree::stored)
     }
 
     /// Returns the bytes of memory of the trees and the map, without the overhead of the allocator.
@@ -154,6 +187,24 @@ impl Namespaces {
         let rows: usize = self.rows.iter().map(|(key, row)| key.len() + row.len()).sum();
         trees + rows + self.map.memory_bytes() + self.names.values().map(|name| name.len()).sum::<usize>()
     }
+}
+
+/// Returns the names of all namespaces by their numbers.
+fn names_in<R: Reader + ?Sized>(reader: &R) -> BTreeMap<u32, NsName> {
+    let mut names = BTreeMap::new();
+    reader.scan(NAMES, &mut |key, value| {
+        let name = std::str::from_utf8(&key[NAMES.len()..]).ok().and_then(|text| NsName::new(text).ok());
+        let number = value.try_into().map(u32::from_be_bytes);
+        let is_read = match (name, number) {
+            (Some(name), Ok(number)) => names.insert(number, name).is_none(),
+            _ => false,
+        };
+        if !is_read {
+            reader.unreadable(key, "it does not list a namespace");
+        }
+        is_read
+    });
+    names
 }
 
 fn map_row(name: &NsName, root: Hash) -> (Vec<u8>, Vec<u8>) {

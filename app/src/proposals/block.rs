@@ -9,7 +9,7 @@ use super::{
 use crate::{
     event::event,
     kv::{At, Frozen},
-    namespaces::Namespaces,
+    namespaces::Trees,
     view::View,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Decisions {
 }
 
 /// Decides what is due, before the first transaction of a block.
-pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, trees: &Namespaces) -> Decisions {
+pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, trees: Trees<'_>) -> Decisions {
     let mut decisions = Decisions::default();
     let mut is_executed = false;
     for id in all(view).0 {
@@ -55,7 +55,7 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
 fn execute<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
-    trees: &Namespaces,
+    trees: Trees<'_>,
     proposal: Proposal,
     decisions: &mut Decisions,
 ) {

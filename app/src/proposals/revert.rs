@@ -1,12 +1,12 @@
 //! The execution of a revert.
 
-use types::{Event, Height, History, Reader, WriteSet};
+use types::{Event, History, Reader, WriteSet};
 
 use super::{
     diff::{self, Change, Scoped},
     record::{Proposal, Taint, taint, tally_of},
 };
-use crate::{area::key_row, error::Refusal, event::event, kv::At, namespaces::Namespaces, tree::Update, view::View};
+use crate::{area::key_row, error::Refusal, event::event, kv::At, namespaces::Trees, tree::Update, view::View};
 
 /// The rows of a reverted namespace, and their effect on its tree.
 ///
@@ -26,7 +26,7 @@ pub(crate) struct Restored {
 pub(crate) fn execute<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
-    trees: &Namespaces,
+    trees: Trees<'_>,
     proposal: &Proposal,
 ) -> Result<(Vec<Restored>, Vec<Event>), Refusal> {
     let (revert, history) = (proposal.revert(), view.history());
@@ -39,7 +39,7 @@ pub(crate) fn execute<R: History + ?Sized>(
     diff::check_dirty(&scoped, revert)?;
     let restore = |(scoped, changes): (&Scoped, &Vec<Change>)| {
         let (number, writes) = (scoped.now.number, rows_of(changes));
-        let update = trees.update_of(number, &Known { changes, reader: history }, &writes);
+        let update = trees.update_of(number, history, &writes);
         let actual = update.root();
         if actual != scoped.to {
             return Err(Refusal::RootMismatch { ns: scoped.name.clone(), expected: scoped.to, actual });
@@ -95,31 +95,4 @@ fn record<R: Reader + ?Sized>(
 
 fn rows_of(changes: &[Change]) -> WriteSet {
     WriteSet(changes.iter().map(|change| (change.row.clone(), change.then.clone())).collect())
-}
-
-/// The state before the block. The changed rows, which are ordered, are in memory already.
-struct Known<'c, R: ?Sized> {
-    changes: &'c [Change],
-    reader: &'c R,
-}
-
-impl<R: Reader + ?Sized> Reader for Known<'_, R> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        match self.changes.binary_search_by(|change| change.row[..].cmp(key)) {
-            Ok(place) => self.changes[place].now.clone(),
-            Err(_) => self.reader.get(key),
-        }
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.reader.changed_at(key)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.reader.scan_from(prefix, from, visit);
-    }
-
-    fn unreadable(&self, key: &[u8], reason: &str) {
-        self.reader.unreadable(key, reason);
-    }
 }

@@ -23,38 +23,23 @@ pub const LEAF_PREFIX: &[u8; 32] = b"cairn state tree v2: a leaf hash";
 /// Root of an empty tree, and hash of an empty subtree.
 pub const EMPTY_ROOT: Hash = Hash([0; 32]);
 
-/// Number of leaves of a subtree: none, one, or several. A single leaf is not wrapped in inner nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Empty,
-    Leaf,
-    Branch,
-}
-
 /// Summary of a subtree: 33 bytes without padding, because many are held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub hash: Hash,
-    pub kind: Kind,
+    /// Number of leaves of the subtree; 255 stands for 255 or more.
+    pub leaves: u8,
 }
 
 impl Node {
-    pub const EMPTY: Self = Self { hash: EMPTY_ROOT, kind: Kind::Empty };
-
-    pub fn leaf(path: &Path, value_hash: &Hash) -> Self {
-        let mut bytes = [0; 96];
-        bytes[..32].copy_from_slice(LEAF_PREFIX);
-        bytes[32..64].copy_from_slice(path);
-        bytes[64..].copy_from_slice(&value_hash.0);
-        Self { hash: types::blake3(&bytes), kind: Kind::Leaf }
-    }
+    pub const EMPTY: Self = Self { hash: EMPTY_ROOT, leaves: 0 };
 
     /// Returns the subtree above two siblings; a single leaf below them is not wrapped.
     pub fn join(left: Self, right: Self) -> Self {
-        match (left.kind, right.kind) {
-            (Kind::Empty, Kind::Empty | Kind::Leaf) => right,
-            (Kind::Leaf, Kind::Empty) => left,
-            _ => Self { hash: hash_pair(&left.hash, &right.hash), kind: Kind::Branch },
+        match (left.leaves, right.leaves) {
+            (0, 0 | 1) => right,
+            (1, 0) => left,
+            (some, more) => Self { hash: hash_pair(&left.hash, &right.hash), leaves: some.saturating_add(more) },
         }
     }
 }
@@ -66,82 +51,52 @@ pub(crate) fn hash_pair(left: &Hash, right: &Hash) -> Hash {
     types::blake3(&block)
 }
 
-/// An element with a path in the tree.
-pub(crate) trait Entry {
-    /// Returns bit `depth` of the path.
-    fn bit(&self, depth: u32) -> bool;
-    /// Returns the subtree at `depth` that contains only this entry; `None` if it must be split further.
-    fn alone(&self, depth: u32) -> Option<Node>;
-}
-
-/// A leaf with its full path.
-#[derive(Clone, Copy, Debug)]
+/// A key and its value in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
     pub path: Path,
-    pub value_hash: Hash,
+    pub hash: Hash,
 }
 
 impl Leaf {
-    pub fn new(path: Path, value_hash: Hash) -> Self {
-        Self { path, value_hash }
-    }
-
-    pub fn node(&self) -> Node {
-        Node::leaf(&self.path, &self.value_hash)
-    }
-}
-
-impl Entry for Leaf {
-    fn bit(&self, depth: u32) -> bool {
-        bit(&self.path, depth)
-    }
-
-    fn alone(&self, _depth: u32) -> Option<Node> {
-        Some(self.node())
+    pub fn new(path: Path, value_hash: &Hash) -> Self {
+        let mut bytes = [0; 96];
+        bytes[..32].copy_from_slice(LEAF_PREFIX);
+        bytes[32..64].copy_from_slice(&path);
+        bytes[64..].copy_from_slice(&value_hash.0);
+        Self { path, hash: types::blake3(&bytes) }
     }
 }
 
-/// Returns the subtree at `depth` over `entries`, which are ascending, different, and equal in their first `depth`
+/// Returns the subtree at `depth` over `leaves`, which are ascending, different, and equal in their first `depth`
 /// bits.
 ///
-/// The recursion ends because different paths differ in one of their 256 bits. Cost: one hash per entry, and one per
+/// The recursion ends because different paths differ in one of their 256 bits. Cost: one hash per leaf, and one per
 /// further bit that neighbours share.
-pub(crate) fn fold<E: Entry>(entries: &[E], depth: u32) -> Node {
-    match entries {
-        [] => return Node::EMPTY,
-        [one] => {
-            if let Some(node) = one.alone(depth) {
-                return node;
-            }
+pub(crate) fn fold(leaves: &[Leaf], depth: u32) -> Node {
+    match leaves {
+        [] => Node::EMPTY,
+        [one] => Node { hash: one.hash, leaves: 1 },
+        _ => {
+            let (left, right) = split(leaves, depth);
+            Node::join(fold(left, depth + 1), fold(right, depth + 1))
         }
-        _ => {}
     }
-    let (left, right) = split(entries, depth);
-    Node::join(fold(left, depth + 1), fold(right, depth + 1))
 }
 
-/// Walks from the subtree at `depth` over `entries` along `path`, down to a subtree with at most one entry, which it
-/// returns. The hashes of the siblings are added to `siblings`.
-pub(crate) fn descend<'a, E: Entry>(
-    mut entries: &'a [E],
-    path: &Path,
-    mut depth: u32,
-    siblings: &mut Vec<Hash>,
-) -> Option<&'a E> {
-    loop {
-        match entries {
-            [] => return None,
-            [one] if one.alone(depth).is_some() => return Some(one),
-            _ => {}
-        }
-        let (left, right) = split(entries, depth);
+/// Adds to `siblings` the hashes of the siblings on the way from the subtree at `depth` over `leaves` along `path`, down
+/// to a subtree with at most one leaf.
+pub(crate) fn descend(mut leaves: &[Leaf], path: &Path, mut depth: u32, siblings: &mut Vec<Hash>) {
+    while leaves.len() > 1 {
+        let (left, right) = split(leaves, depth);
         let (ours, other) = if bit(path, depth) { (right, left) } else { (left, right) };
         siblings.push(fold(other, depth + 1).hash);
-        entries = ours;
+        leaves = ours;
         depth += 1;
     }
 }
 
-fn split<E: Entry>(entries: &[E], depth: u32) -> (&[E], &[E]) {
-    entries.split_at(entries.partition_point(|entry| !entry.bit(depth)))
+/// Splits leaves that are equal in their first `depth` bits by the next bit.
+pub(crate) fn split(leaves: &[Leaf], depth: u32) -> (&[Leaf], &[Leaf]) {
+    leaves.split_at(leaves.partition_point(|leaf| !bit(&leaf.path, depth)))
 }

@@ -92,7 +92,7 @@ impl Existence {
     /// Returns the root under which the key has the value. Cost: one hash per sibling, one of key and one of value.
     fn root(&self) -> Hash {
         let path = self.path();
-        let leaf = Leaf::new(path, hash_value(&self.value)).node().hash;
+        let leaf = Leaf::new(path, &hash_value(&self.value)).hash;
         self.siblings.iter().enumerate().rev().fold(leaf, |below, (depth, sibling)| {
             if bit(&path, depth as u32) { hash_pair(sibling, &below) } else { hash_pair(&below, sibling) }
         })

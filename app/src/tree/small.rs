@@ -22,7 +22,8 @@ pub fn prove_in(entries: &[(&[u8], &[u8])], key: &[u8]) -> Option<Existence> {
 }
 
 fn leaves(entries: &[(&[u8], &[u8])]) -> Vec<Leaf> {
-    let mut leaves: Vec<Leaf> = entries.iter().map(|(key, value)| Leaf::new(path_of(key), hash_value(value))).collect();
+    let mut leaves: Vec<Leaf> =
+        entries.iter().map(|(key, value)| Leaf::new(path_of(key), &hash_value(value))).collect();
     leaves.sort_unstable_by_key(|leaf| leaf.path);
     leaves
 }

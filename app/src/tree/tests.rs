@@ -3,34 +3,64 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use types::Wire;
 
-use super::rows::{row_value, rows_of};
+use super::load::StoredTrees;
+use super::rows::{path_of, row_value, rows_of, split_row};
+use super::stored::ChangedNodes;
 use super::*;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PREFIX: &[u8] = b"n";
 
-/// A tree together with its rows.
+/// A tree together with its rows, its cache and its stored nodes.
 struct World {
     tree: Tree,
     rows: Rows,
+    cache: Cache,
+    stored: Rows,
 }
 
 impl World {
     fn new() -> Self {
-        Self { tree: Tree::new(PREFIX), rows: Rows::new() }
+        Self::with_cache(usize::MAX)
+    }
+
+    fn with_cache(bytes_max: usize) -> Self {
+        Self { tree: Tree::new(PREFIX), rows: Rows::new(), cache: Cache::new(bytes_max), stored: Rows::new() }
+    }
+
+    fn update(&self, writes: &WriteSet) -> Update {
+        self.tree.update(&self.cache, &self.rows, writes)
     }
 
     fn write(&mut self, writes: &WriteSet) {
-        let update = self.tree.update(&self.rows, writes);
-        self.tree.apply(update);
-        for (row, value) in &writes.0 {
-            match value {
-                Some(value) => self.rows.insert(row.clone(), value.clone()),
-                None => self.rows.remove(row),
-            };
-        }
+        let update = self.update(writes);
+        let mut changed = ChangedNodes::default();
+        changed.add(self.tree.apply(&mut self.cache, update));
+        put_all(&mut self.rows, writes.0.clone());
+        put_all(&mut self.stored, changed.rows());
     }
+
+    /// Returns the tree that is read from the stored nodes.
+    fn load(&self) -> Option<Tree> {
+        load(&self.stored)
+    }
+}
+
+fn put_all(rows: &mut Rows, changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+    }
+}
+
+fn load(stored: &Rows) -> Option<Tree> {
+    let mut trees = StoredTrees::default();
+    stored.iter().all(|(key, value)| trees.push(key, value)).then_some(())?;
+    let tree = trees.take(PREFIX);
+    tree.filter(|_| trees.delete_others().is_some_and(|others| others.is_empty()))
 }
 
 fn row(key: &[u8]) -> Vec<u8> {
@@ -89,7 +119,7 @@ fn equal_content_has_equal_roots_through_growth_and_shrinking() {
         world.write(&writes((step * 50..(step + 1) * 50).map(|i| put(&key(i), &key(i * 7)))));
         roots.push(world.tree.root());
     }
-    assert_eq!(world.tree.slots, 2000);
+    assert_eq!(world.tree.leaves, 2000);
     assert_eq!(world.tree.root(), root_by_definition(&world.rows));
     assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
     for step in (0..40_u32).rev() {
@@ -107,10 +137,10 @@ fn equal_content_has_equal_roots_through_growth_and_shrinking() {
 fn the_tree_grows_and_shrinks_bucket_by_bucket() {
     let mut world = World::new();
     let mut change = |i: u32, value: Option<&[u8]>| {
-        let before = world.tree.bucket_count();
+        let before = world.tree.shape().buckets();
         let key = i.to_be_bytes();
         world.write(&writes([(row(&key), value.map(|value| row_value(&key, value)))]));
-        let after = world.tree.bucket_count();
+        let after = world.tree.shape().buckets();
         assert!(after.abs_diff(before) <= 1, "{before} buckets, then {after}, at row {i}");
         if i.is_multiple_of(97) {
             assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
@@ -132,30 +162,46 @@ fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
         let mut world = World::new();
         world.write(&writes((0..count).map(|i| put(&i.to_be_bytes(), b"value"))));
         let compare = |rows: &Rows| {
-            let parts = (0..=u8::MAX).map(|first| world.tree.part(first).compare(rows));
-            parts.fold(Compared::default(), |sum, part| Compared {
-                rows: sum.rows + part.rows,
-                bytes: sum.bytes + part.bytes,
-                different: [sum.different, part.different].concat(),
-            })
+            let (mut sum, mut next) = (Compared::default(), Some(0));
+            while let Some(start) = next {
+                let part;
+                (part, next) = world.tree.part(start, 7);
+                assert!(part.buckets() <= 7);
+                let compared = part.compare(rows);
+                sum.rows += compared.rows;
+                sum.bytes += compared.bytes;
+                sum.different.extend(compared.different);
+            }
+            sum
         };
         let whole = compare(&world.rows);
         assert_eq!((whole.rows, whole.different), (count.into(), vec![]));
         assert_eq!(whole.bytes, world.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>());
+        let place = |key: &[u8]| world.tree.place_of(key[PREFIX.len()..].try_into().unwrap());
+        let differs = |rows: &Rows, key: &[u8]| {
+            let [(found, _)] = &compare(rows).different[..] else { panic!("one difference is expected") };
+            assert_eq!(Some(found), rows.keys().find(|row| place(row) == place(key)), "the first row of the bucket");
+        };
         let Some((key, row)) = world.rows.iter().nth(count as usize / 2) else { continue };
-        let (start, mut rows) = (key[..PREFIX.len() + 8].to_vec(), world.rows.clone());
+        let mut rows = world.rows.clone();
         rows.insert(key.clone(), [row.as_slice(), b"!"].concat());
-        assert_eq!(compare(&rows).different, [(start.clone(), "the row's value is not what the chain agreed on")]);
+        differs(&rows, key);
         let mut of_other_key = row.clone();
         of_other_key[2] ^= 1;
         rows.insert(key.clone(), of_other_key);
-        assert_eq!(compare(&rows).different, [(key.clone(), "the row holds another key")], "no hash is over it");
+        let expected = (key.clone(), "the row holds another key".to_owned());
+        assert_eq!(compare(&rows).different, [expected], "no hash is over it");
         rows.remove(key);
-        assert_eq!(compare(&rows).different, [(start, "the row is missing")]);
+        if count == 1 {
+            let start = ([PREFIX, &[0; 4]].concat(), "rows from this key on are missing".to_owned());
+            assert_eq!(compare(&rows).different, [start]);
+        } else {
+            differs(&rows, key);
+        }
         let mut rows = world.rows.clone();
         let more = row_key(PREFIX, &path_of(b"one more"));
         rows.insert(more.clone(), row_value(b"one more", b"value"));
-        assert_eq!(compare(&rows).different, [(more[..PREFIX.len() + 8].to_vec(), "the chain has no such row")]);
+        differs(&rows, &more);
     }
 }
 
@@ -166,10 +212,10 @@ fn an_update_that_is_not_applied_leaves_no_trace() {
     let root = world.tree.root();
     let one = writes([put(b"a", b"9"), put(b"c", b"3")]);
     let other = writes([(row(b"a"), None)]);
-    let first = world.tree.update(&world.rows, &one);
-    world.tree.update(&world.rows, &other);
+    let first = world.update(&one);
+    world.update(&other);
     assert_eq!(world.tree.root(), root);
-    assert_eq!(world.tree.update(&world.rows, &one).root(), first.root());
+    assert_eq!(world.update(&one).root(), first.root());
     world.write(&one);
     assert_eq!(world.tree.root(), first.root());
 }
@@ -178,9 +224,9 @@ fn an_update_that_is_not_applied_leaves_no_trace() {
 #[should_panic(expected = "applied to the content it was made for")]
 fn an_update_of_other_content_is_refused() {
     let mut world = World::new();
-    let update = world.tree.update(&world.rows, &writes([put(b"a", b"1")]));
+    let update = world.update(&writes([put(b"a", b"1")]));
     world.write(&writes([put(b"b", b"1")]));
-    world.tree.apply(update);
+    world.tree.apply(&mut world.cache, update);
 }
 
 #[test]
@@ -191,11 +237,129 @@ fn rows_under_other_prefixes_do_not_change_the_root() {
 }
 
 #[test]
-fn memory_stays_below_64_bytes_a_leaf() {
-    for leaves in [1_000, 10_000, 99_999_u32] {
+fn memory_stays_below_12_bytes_a_leaf() {
+    for leaves in [10_000, 99_999_u32] {
         let content = (0..leaves).map(|i| (i.to_be_bytes(), vec![0; 16]));
         let tree = Tree::open(PREFIX, &rows_of(PREFIX, content));
-        assert!(tree.memory_bytes() < 64 * leaves as usize, "{} at {leaves}", tree.memory_bytes());
+        assert!(tree.memory_bytes() < 12 * leaves as usize, "{} at {leaves}", tree.memory_bytes());
+        assert_eq!(tree.leaves, leaves as usize);
+    }
+}
+
+#[test]
+fn a_scan_finds_buckets_of_half_their_size_at_least() {
+    for leaves in [1, 5, 6, 11, 12, 13, 100, 1000, 5000_u32] {
+        let tree = Tree::open(PREFIX, &rows_of(PREFIX, (0..leaves).map(|i| (i.to_be_bytes(), [1]))));
+        let (leaves, buckets) = (leaves as usize, tree.shape().buckets());
+        assert!(buckets == 1 || 2 * leaves >= BUCKET_LEAVES * buckets, "{buckets} buckets of {leaves} leaves");
+        assert!(leaves <= BUCKET_LEAVES * buckets, "{buckets} buckets of {leaves} leaves");
+    }
+}
+
+#[test]
+fn the_cache_is_bounded_and_keeps_what_was_used_last() {
+    let mut world = World::with_cache(100_000);
+    let write = |world: &mut World, i: u32| world.write(&writes([put(&i.to_be_bytes(), &[1])]));
+    (0..10_000).for_each(|i| write(&mut world, i));
+    let full = world.cache.stats();
+    assert!((90_000..=100_000).contains(&full.bytes), "{full:?}");
+    // A few keys are written again and again, among others.
+    for i in 0..2000_u32 {
+        world.write(&writes([put(&(i % 10).to_be_bytes(), &i.to_be_bytes()), put(&(i * 4).to_be_bytes(), b"x")]));
+    }
+    let used = world.cache.stats();
+    assert!(used.bytes <= 100_000 && used.hits > full.hits + 1900, "{full:?}, then {used:?}");
+    let none = World::with_cache(0);
+    assert_eq!(none.cache.stats(), CacheStats::default());
+}
+
+/// A reader that remembers which rows were reported as damaged.
+struct Watching<'a>(&'a Rows, std::cell::RefCell<Vec<Vec<u8>>>);
+
+impl Reader for Watching<'_> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Reader::get(self.0, key)
+    }
+
+    fn changed_at(&self, key: &[u8]) -> Option<types::Height> {
+        self.0.changed_at(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.scan_from(prefix, from, visit);
+    }
+
+    fn unreadable(&self, key: &[u8], _: &str) {
+        self.1.borrow_mut().push(key.to_vec());
+    }
+}
+
+#[test]
+fn a_bucket_is_not_updated_from_damaged_rows() {
+    let mut world = World::with_cache(0);
+    world.write(&writes((0..20_u8).map(|i| put(&[i], b"x"))));
+    let change = writes([put(&[200], b"x")]);
+    let found = |rows: &Rows, cache: &Cache| {
+        let reader = Watching(rows, Default::default());
+        world.tree.update(cache, &reader, &change);
+        reader.1.into_inner()
+    };
+    assert_eq!(found(&world.rows, &world.cache), Vec::<Vec<u8>>::new());
+    let bucket: Vec<Vec<u8>> = {
+        let of = |key: &[u8]| world.tree.place_of(key[PREFIX.len()..].try_into().unwrap());
+        world.rows.keys().filter(|key| of(key) == of(&row(&[200]))).cloned().collect()
+    };
+    for key in &bucket {
+        let mut rows = world.rows.clone();
+        rows.get_mut(key).unwrap().push(b'!');
+        assert_eq!(found(&rows, &world.cache), [bucket[0].clone()]);
+    }
+    let mut rows = world.rows.clone();
+    rows.remove(&bucket[1]);
+    assert_eq!(found(&rows, &world.cache), [bucket[0].clone()]);
+}
+
+#[test]
+fn golden_bytes_of_stored_nodes() {
+    let mut world = World::new();
+    world.write(&writes([put(b"a", b"1")]));
+    let key = [&b"n"[..], &[0; 12]].concat();
+    let content = [&[1][..], &world.tree.root().0].concat();
+    let hash = blake3::hash(&[&key[..], &content].concat());
+    assert_eq!(world.stored, [(key, [&content[..], &hash.as_bytes()[..4]].concat())].into());
+    world.write(&writes((0..30_u8).map(|i| put(&[i], b"2"))));
+    let places: Vec<&[u8]> = world.stored.keys().map(|key| &key[8..]).collect();
+    let half = |start: u8| [start, 0, 0, 0, 2];
+    assert_eq!(places, [&half(0)[..], &half(0x40), &[0x80, 0, 0, 0, 1]]);
+    world.write(&writes((0..30_u8).map(|i| (row(&[i]), None)).chain([(row(b"a"), None)])));
+    assert_eq!(world.stored, Rows::new(), "nothing is stored of an empty tree");
+}
+
+#[test]
+fn stored_rows_that_are_not_those_of_a_tree_are_refused() {
+    let mut world = World::new();
+    world.write(&writes((0..200_u8).map(|i| put(&[i], b"x"))));
+    assert!(world.tree.halves() > 0 && world.load().is_some());
+    for (key, value) in &world.stored {
+        let mut without = world.stored.clone();
+        without.remove(key);
+        assert!(load(&without).is_none(), "without {key:?}");
+        for at in 0..key.len() + value.len() {
+            let mut rows = world.stored.clone();
+            let (mut key, mut value) = (key.clone(), rows.remove(key).unwrap());
+            if at < key.len() {
+                key[at] ^= 1
+            } else {
+                value[at - key.len()] ^= 1
+            }
+            rows.insert(key, value);
+            assert!(load(&rows).is_none(), "byte {at}");
+        }
+    }
+    for foreign in [(vec![], vec![]), (vec![b'n'; 13], vec![1; 33]), (vec![0; 13], vec![0; 32])] {
+        let mut rows = world.stored.clone();
+        rows.extend([foreign]);
+        assert!(load(&rows).is_none());
     }
 }
 
@@ -240,7 +404,61 @@ proptest! {
             world.write(batch);
             prop_assert_eq!(world.tree.root(), root_by_definition(&world.rows));
             prop_assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
-            prop_assert_eq!(world.tree.slots, world.rows.len());
+            prop_assert_eq!(world.tree.leaves, world.rows.len());
+        }
+    }
+
+    /// The content of the cache never influences a result.
+    #[test]
+    fn a_cache_of_any_size_gives_the_same_roots_and_proofs(
+        batches in proptest::collection::vec(small_writes(), 1..8),
+        bytes_max in proptest::collection::vec(0_usize..20_000, 2),
+    ) {
+        let mut worlds = [0, bytes_max[0], bytes_max[1], usize::MAX].map(World::with_cache);
+        for batch in &batches {
+            let updates = worlds.each_ref().map(|world| world.update(batch));
+            for update in &updates {
+                prop_assert_eq!(update.root(), updates[0].root());
+                prop_assert_eq!((&update.nodes, &update.buckets), (&updates[0].nodes, &updates[0].buckets));
+            }
+            worlds.iter_mut().for_each(|world| world.write(batch));
+            for world in &worlds {
+                prop_assert_eq!(&world.stored, &worlds[0].stored);
+                let proof = |world: &World| world.tree.prove(&world.rows, &7_u16.to_be_bytes());
+                prop_assert_eq!(proof(world), proof(&worlds[0]));
+            }
+        }
+    }
+
+    /// A tree that is read from stored nodes and the keys that changed since, forwards or backwards, is the same as the
+    /// one that made the changes.
+    #[test]
+    fn stored_nodes_and_changed_keys_give_the_same_tree(
+        batches in proptest::collection::vec(small_writes(), 1..8),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut world = World::new();
+        let at = at.index(batches.len());
+        let mut states = vec![(world.rows.clone(), world.stored.clone(), world.tree.root())];
+        for batch in &batches {
+            world.write(batch);
+            states.push((world.rows.clone(), world.stored.clone(), world.tree.root()));
+            let loaded = world.load().expect("what was stored is read");
+            prop_assert_eq!((loaded.root(), loaded.leaves), (world.tree.root(), world.tree.leaves));
+            prop_assert_eq!(&loaded.levels, &world.tree.levels);
+        }
+        let changed = batches[at..].iter().flat_map(|batch| batch.0.keys().map(|key| key[1..].try_into().unwrap()));
+        let changed: Vec<Path> = changed.collect();
+        for (from, to) in [(at, batches.len()), (batches.len(), at)] {
+            let mut tree = load(&states[from].1).expect("what was stored is read");
+            let update = tree.catch_up(&states[to].0, changed.clone());
+            let mut nodes = ChangedNodes::default();
+            nodes.add(tree.apply(&mut Cache::new(0), update));
+            prop_assert_eq!(tree.root(), states[to].2);
+            let mut stored = states[from].1.clone();
+            put_all(&mut stored, nodes.rows());
+            let again = load(&stored).expect("the changed nodes complete the stored ones");
+            prop_assert_eq!((again.root(), &again.levels), (tree.root(), &tree.levels));
         }
     }
 
