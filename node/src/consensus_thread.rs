@@ -56,6 +56,8 @@ pub struct ConsensusThread {
     pub metrics: Arc<Metrics>,
     /// Wakes the pruner; the channel is full while the pruner is awake already.
     pub pruner: SyncSender<()>,
+    /// Wakes the thread that stores the hashes of trees; the channel is full while it is awake already.
+    pub trees: SyncSender<()>,
     /// Address with which this node signs; `None` when it has no validator key.
     pub us: Option<Address>,
     /// Log lines about the progress of consensus.
@@ -168,6 +170,7 @@ impl Turns {
         thread.metrics.on_committed(&committed, interval, thread.us);
         thread.board.publish_committed(committed);
         let _ = thread.pruner.try_send(()); // full: the pruner is awake already
+        let _ = thread.trees.try_send(()); // full: as the pruner
     }
 
     fn publish_status(&mut self) {

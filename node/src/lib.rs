@@ -57,4 +57,5 @@ pub mod signals;
 pub mod signing;
 pub mod start;
 pub mod stop;
+pub mod trees;
 pub mod verify_pool;

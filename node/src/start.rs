@@ -1,7 +1,7 @@
 //! Starts and stops a node: starts its parts in the order of their dependencies, then waits until any of them ends.
 //!
 //! ```text
-//!   home lock → genesis, keys → store → replica → p2p → verify pool → consensus thread, pruner → RPC, metrics
+//!   home lock → genesis, keys → store → replica → p2p → verify pool → consensus thread, pruner, trees → RPC, metrics
 //! ```
 //! A graceful stop has the reverse order: first the RPC accepts no more requests, then the loop ends after its current
 //! batch, then the pool and the network stop; last the store is synced.
@@ -20,7 +20,7 @@ use consensus::Signer;
 use files::NodeKey;
 use mempool::{Mempool, SharedPool, TxVerifier};
 use p2p::Network;
-use replica::{Replica, ReplicaError, Status, Verifier};
+use replica::{LiveApp, Replica, ReplicaError, Status, TreesFrom, Verifier};
 use rpc::http::Handle;
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
@@ -49,6 +49,7 @@ use crate::{
     signals::NodeSignals,
     signing,
     stop::{End, Stopper, end_after, end_on_panic},
+    trees,
     verify_pool::{Deps, Submitter, VerifyPool},
 };
 
@@ -106,7 +107,7 @@ struct Parts {
 /// The threads of a node, without those of its runtimes.
 struct Threads {
     consensus: JoinHandle<()>,
-    /// Threads of the verify pool, the pruner and the scrub.
+    /// Threads of the verify pool, the pruner, the trees and the scrub.
     others: Vec<JoinHandle<()>>,
     /// Keeps the scrub running; it ends when this is dropped.
     scrub_lives: SyncSender<()>,
@@ -159,7 +160,7 @@ impl Node {
         let threads = parts.start_threads(&config, replica, us, progress, &stopper);
         runtime.spawn(parts.exchange(&config).pass_events(events, parts.inbox.clone()));
         let readiness = parts.readiness(&config, us);
-        parts.metrics.watch(Snapshot::new(parts.sources(&config, readiness.clone())));
+        parts.metrics.watch(Snapshot::new(parts.sources(&config, app.clone(), readiness.clone())));
         let mut node = Self {
             config,
             parts,
@@ -185,7 +186,7 @@ impl Node {
     fn serve(
         &mut self,
         genesis: Beginning,
-        app: replica::LiveApp,
+        app: LiveApp,
         validator: Option<types::ConsensusPublicKey>,
         files: Files,
     ) -> Result<(), Failure> {
@@ -350,8 +351,8 @@ impl Parts {
         Self { store, txs, metrics, board: Arc::new(Board::new(status)), inbox, network, pool }
     }
 
-    /// Starts the threads of the verify pool, the pruner, the scrub and consensus. The failure of the pruner or of
-    /// consensus goes to `stopper`.
+    /// Starts the threads of the verify pool, the pruner, the scrub, the trees and consensus. The failure of the pruner,
+    /// of the trees or of consensus goes to `stopper`.
     fn start_threads(
         &self,
         config: &Config,
@@ -373,7 +374,8 @@ impl Parts {
             metrics: self.metrics.clone(),
             bytes_per_second: config.storage.scrub_bytes_per_second,
         });
-        others.extend([pruner, scrub]);
+        let (wake_trees, trees) = trees::start(self.store.clone(), replica.app(), on_end());
+        others.extend([pruner, scrub, trees]);
         let consensus = ConsensusThread {
             replica,
             txs: self.txs.clone(),
@@ -383,6 +385,7 @@ impl Parts {
             board: self.board.clone(),
             metrics: self.metrics.clone(),
             pruner: wake_pruner,
+            trees: wake_trees,
             us,
             progress,
         };
@@ -426,9 +429,10 @@ impl Parts {
     }
 
     /// Returns the parts whose counters are collected at each scrape.
-    fn sources(&self, config: &Config, readiness: Readiness) -> Sources {
+    fn sources(&self, config: &Config, app: LiveApp, readiness: Readiness) -> Sources {
         Sources {
             store: self.store.clone(),
+            app,
             network: self.network.clone(),
             board: self.board.clone(),
             mempool: self.txs.mempool.clone(),
@@ -524,6 +528,14 @@ fn resume(
     let signed = signer.as_ref().map(|signer| signer.state().clone());
     let (mut replica, verifier) =
         Replica::resume(replica_config(config), store.clone(), signer).map_err(cannot_open)?;
+    match replica.trees_from() {
+        TreesFrom::Stored { height, changed } => {
+            tracing::debug!(target: "state", stored_at = height.0, changed, "read the hashes of the state's trees");
+        }
+        TreesFrom::State(reason) => tracing::info!(
+            target: "state", reason, "computed the state's trees from all rows, because the stored hashes could not be used"
+        ),
+    }
     replica.on_phase(metrics.phase_clock());
     if let Some(signed) = signed {
         replica.keep_signed_in(signing::StateFile::start(config.priv_validator_state_file(), &signed)?)?;

@@ -21,6 +21,7 @@ mod rewind;
 mod serve;
 mod sync;
 mod timing;
+mod trees;
 mod verifier;
 
 pub use api::*;
@@ -31,4 +32,5 @@ pub use rewind::{
 };
 pub use serve::serve;
 pub use timing::CommitTiming;
+pub use trees::{TreesFrom, open_app};
 pub use verifier::{ROUNDS_AHEAD_MAX, Verifier};

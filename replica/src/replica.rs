@@ -42,8 +42,8 @@ use storage::{Kv, Store};
 use types::{BlockId, Moment, PartSet, PeerMessage, Round, Time, TxPool};
 
 use crate::{
-    Config, Halt, Input, LiveApp, Output, Phase, RoundVotesHeld, Timer, Verifier, blocks::Blocks, chain::Chain,
-    peers::Peers, sync::Sync,
+    Config, Halt, Input, LiveApp, Output, Phase, RoundVotesHeld, Timer, TreesFrom, Verifier, blocks::Blocks,
+    chain::Chain, peers::Peers, sync::Sync,
 };
 use catch_up::CatchUp;
 use heights::Pace;
@@ -60,6 +60,7 @@ pub struct Replica<K: Kv> {
     config: Config,
     store: Arc<Store<K>>,
     app: LiveApp,
+    trees_from: TreesFrom,
     verifier: Verifier,
     on_phase: Box<dyn FnMut(Phase) + Send>,
     /// The steady time of this step.

@@ -8,6 +8,7 @@ use prometheus::{
     core::{Collector, Desc},
     proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
+use replica::LiveApp;
 use storage::{Histogram as Counted, Kv, RocksKv, Store};
 
 use super::{
@@ -20,6 +21,8 @@ use crate::{board::Board, logging, os, readiness::Readiness, verify_pool::Verify
 pub struct Sources {
     /// Store: syncs, batches, sizes.
     pub store: Arc<Store<RocksKv>>,
+    /// Application: the trees of the state.
+    pub app: LiveApp,
     /// Network: peers, bytes, gossip.
     pub network: Network,
     /// Board: the heights that peers report.
@@ -65,6 +68,26 @@ const DISK_TOTAL: Known =
 const BASE: Known = known(GAUGE, "state_block_store_base_height", &[], "The earliest kept height.");
 const RETAIN: Known =
     known(GAUGE, "state_pruning_service_block_retain_height", &[], "The height below which nothing is kept.");
+const TREE_CACHE: Known =
+    known(GAUGE, "state_tree_cache_bytes", &[], "Bytes of leaves of the state's trees in memory.");
+const TREE_HITS: Known = known(
+    COUNTER,
+    "state_tree_cache_hits_total",
+    &[],
+    "Buckets of the state's trees that changed and whose leaves were in memory.",
+);
+const TREE_MISSES: Known = known(
+    COUNTER,
+    "state_tree_cache_misses_total",
+    &[],
+    "Buckets of the state's trees that changed and whose leaves were read from the store.",
+);
+const TREES_STORED: Known = known(
+    GAUGE,
+    "state_trees_stored_height",
+    &[],
+    "Height of the stored hashes of the state's trees: the next start reads what changed since.",
+);
 const READY: Known =
     known(GAUGE, "consensus_ready", &[], "1 while the node is ready, else 0; /ready gives the reasons.");
 const PEER_HEIGHT: Known = known(GAUGE, "consensus_peer_height", &["peer_id"], "Height that a peer claims to be at.");
@@ -185,6 +208,10 @@ const ALL: &[&Known] = &[
     &DISK_TOTAL,
     &BASE,
     &RETAIN,
+    &TREE_CACHE,
+    &TREE_HITS,
+    &TREE_MISSES,
+    &TREES_STORED,
     &READY,
     &PEER_HEIGHT,
     &STATESYNC,
@@ -323,6 +350,14 @@ impl Sources {
         let earliest = self.store.earliest().0 as f64;
         out.put(&BASE, earliest);
         out.put(&RETAIN, earliest);
+        let cache = self.app.read().cache_stats();
+        out.put(&TREE_CACHE, cache.bytes as f64);
+        out.put(&TREE_HITS, cache.hits as f64);
+        out.put(&TREE_MISSES, cache.misses as f64);
+        // A failed read is reported by the part of the node that must stop for it.
+        if let Ok(Some(height)) = self.store.trees_height() {
+            out.put(&TREES_STORED, height.0 as f64);
+        }
     }
 
     fn consensus(&self, out: &mut Families) {

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
-use app::App;
+use app::tree::stored::StoredNode;
 use consensus::{Engine, Signer};
 use genesis::Genesis;
 use storage::{BlocksAbove, GenesisBatch, Kv, Store, StoreError};
@@ -16,7 +16,10 @@ use super::{
     round_states::Shown,
     signing::{Signing, precommits},
 };
-use crate::{Config, LiveApp, Verifier, blocks::Blocks, chain::Chain, guard::Guard, peers::Peers, sync::Sync};
+use crate::{
+    Config, LiveApp, TreesFrom, Verifier, blocks::Blocks, chain::Chain, guard::Guard, open_app, peers::Peers,
+    sync::Sync,
+};
 
 /// Reason why a replica cannot be opened.
 #[derive(Debug, Error)]
@@ -68,7 +71,7 @@ pub enum ReplicaError {
 impl<K: Kv> Replica<K> {
     /// Opens a replica on `store`, which is empty or holds the chain of `genesis`. Without a signer it is a full node.
     ///
-    /// Cost: one scan of the state.
+    /// Cost: that of [`Replica::resume`].
     ///
     /// Errors: [`ReplicaError`], as of [`Replica::begin`] and [`Replica::resume`].
     pub fn open(
@@ -105,7 +108,7 @@ impl<K: Kv> Replica<K> {
     /// Opens a replica on a store that [`Replica::begin`] initialized at any earlier time. Without a signer it is a full
     /// node.
     ///
-    /// Cost: one scan of the state.
+    /// Cost: that of [`open_app`]. If the trees were computed from all rows of the state, their hashes are stored.
     ///
     /// Errors: `Store` when the store is empty, damaged or fails; `Rewinding` when a rewind of it is not finished;
     /// `State` when the rows of the state do not hash to the app hash of the tip.
@@ -120,13 +123,13 @@ impl<K: Kv> Replica<K> {
             return Err(ReplicaError::Rewinding { place: store.kv().place(), to, tip: tip.height, from, drops_blocks });
         }
         let chain = Chain::load(&store, tip)?;
-        let reader = store.reader()?;
-        let app = App::open(&reader, chain.id.clone(), tip.height);
-        reader.check()?;
-        drop(reader);
+        let (app, trees_from) = open_app(&store, tip.height, tip.app_hash)?;
         let (got, expected) = (app.app_hash(), tip.app_hash);
         if got != expected {
             return Err(ReplicaError::State { height: tip.height, got, expected });
+        }
+        if matches!(trees_from, TreesFrom::State(_)) {
+            store.replace_trees(tip.height, app.stored().map(StoredNode::row))?;
         }
         let hard_state = store.hard_state()?;
         let file = signer.as_ref().map(|signer| signer.state().clone()).unwrap_or_default();
@@ -159,6 +162,7 @@ impl<K: Kv> Replica<K> {
             config,
             store,
             app: LiveApp::new(app),
+            trees_from,
             verifier: verifier.clone(),
             on_phase: Box::new(|_| {}),
             now: Time::UNIX_EPOCH,

@@ -10,7 +10,7 @@ use storage::Kv;
 use types::{Height, Round, Step, Time, VoteType};
 
 use super::Replica;
-use crate::{Held, LiveApp, Phase, RoundVotesHeld, Status, blocks::Blocks};
+use crate::{Held, LiveApp, Phase, RoundVotesHeld, Status, TreesFrom, blocks::Blocks};
 
 impl<K: Kv> Replica<K> {
     /// Returns the current state of this node. Cost: a copy of the votes of this height if the engine had an input since
@@ -103,6 +103,11 @@ impl<K: Kv> Replica<K> {
     /// Returns the application, for proofs on other threads.
     pub fn app(&self) -> LiveApp {
         self.app.clone()
+    }
+
+    /// Returns the source of the application's trees when the replica was opened.
+    pub fn trees_from(&self) -> TreesFrom {
+        self.trees_from
     }
 
     /// Returns the signer of the engine, to export what its key signed last.

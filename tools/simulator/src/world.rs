@@ -334,6 +334,8 @@ impl World {
             alive.txs.mempool.drop_outdated(moment.wall);
         }
         let outputs = alive.replica.step(moment, inputs, &alive.txs);
+        // A node does this on another thread. If the disk has failed, the replica has stopped.
+        let _ = alive.replica.app().store_trees(&alive.store, false);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
