@@ -41,7 +41,7 @@ impl<K: Kv> World<K> {
         let store = Store::open(kv, &chain_id()).unwrap();
         let accounts = (0..1000_u32).map(|n| (Address(*blake3(&n.to_be_bytes()).0.first_chunk().unwrap()), 5));
         let accounts = accounts.chain([(key(1).public_key().address(), 1 << 40)]);
-        let first = genesis_writes(&Params::default(), accounts).unwrap();
+        let first = genesis_writes(&Params::default(), &[], accounts).unwrap();
         let chain = Chain::start(&store, 1, WriteSet(first.rows().map(|(key, row)| (key, Some(row))).collect()));
         let (app, from) = open_app(&store, Height(0), first.app_hash).unwrap();
         assert_eq!((app.app_hash(), from), (first.app_hash, TreesFrom::State("there are none")));
