@@ -123,7 +123,7 @@ impl Tree {
     /// memory.
     pub fn open<R: Reader + ?Sized>(prefix: &[u8], reader: &R) -> Self {
         let mut scan = Scan::new();
-        bucket::scan_leaves(prefix, (0, 0), reader, &mut |leaf, _, _| scan.push(leaf));
+        bucket::scan_leaves(prefix, (0, 0), reader, |leaf, _, _| scan.push(leaf));
         let (depth, buckets) = scan.finish();
         Self::of_buckets(prefix, depth, buckets, Vec::new())
     }

@@ -36,7 +36,7 @@ pub(crate) fn scan_leaves<R: Reader + ?Sized>(
     tree: &[u8],
     place @ (depth, index): Place,
     reader: &R,
-    visit: &mut dyn FnMut(Leaf, &[u8], &[u8]),
+    mut visit: impl FnMut(Leaf, &[u8], &[u8]),
 ) {
     let start = start_of(place).to_be_bytes();
     let (whole, all) = (depth as usize / 8, depth.div_ceil(8) as usize);
@@ -54,6 +54,6 @@ pub(crate) fn scan_leaves<R: Reader + ?Sized>(
 /// Returns the leaves below a subtree, as [`scan_leaves`] reads them.
 pub(crate) fn read_leaves<R: Reader + ?Sized>(tree: &[u8], place: Place, reader: &R) -> Vec<Leaf> {
     let mut leaves = Vec::new();
-    scan_leaves(tree, place, reader, &mut |leaf, _, _| leaves.push(leaf));
+    scan_leaves(tree, place, reader, |leaf, _, _| leaves.push(leaf));
     leaves
 }

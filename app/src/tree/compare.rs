@@ -53,7 +53,7 @@ impl Part {
         let mut compared = Compared::default();
         for (place, node) in &self.buckets {
             let (mut leaves, mut first) = (Vec::new(), None);
-            scan_leaves(&self.prefix, *place, reader, &mut |leaf, key, row| {
+            scan_leaves(&self.prefix, *place, reader, |leaf, key, row| {
                 compared.rows += 1;
                 compared.bytes += key.len() + row.len();
                 // The raw key in a row is not part of any hash, so it is checked here.

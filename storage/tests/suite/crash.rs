@@ -13,7 +13,7 @@ fn open(disk: &MemDisk) -> Store<MemKv> {
 fn row(n: u64) -> WriteSet {
     let value = n.to_be_bytes();
     let [counter, often] = [revertible(b"counter"), revertible(&[n as u8 % 3])];
-    let often = (&often[..], (n % 2 == 0).then_some(&b"x"[..]));
+    let often = (&often[..], n.is_multiple_of(2).then_some(&b"x"[..]));
     writes([(b"counter", Some(&value)), (&value, Some(b"x")), (&counter, Some(&value)), often])
 }
 
