@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     kv::{Cf, Kv, View},
     reader::StateReader,
-    schema::{self, Change},
+    recent, schema,
     store::Store,
 };
 
@@ -17,11 +17,23 @@ use crate::{
 /// read from its newest version.
 const REMEMBERED_MAX: usize = 1 << 18;
 
+/// Number of changes in lists, and of lists, after which [`StateReader::try_changed_from`] stops at the next height.
+const LISTED_MAX: usize = 20_000;
+
+/// The last change of a row: a place in the order in which changes are visited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Height of the change.
+    pub at: Height,
+    /// Key of the row.
+    pub key: Vec<u8>,
+}
+
 impl<K: Kv> Store<K> {
     /// Returns the keys that a height changed, ascending, with the heights of the replaced values that its list has.
     pub(crate) fn changes_in(&self, view: &K::View<'_>, height: Height) -> Result<Vec<(Vec<u8>, Option<Height>)>> {
         let list = view.get(Cf::Changes, &schema::height(height))?.ok_or_else(|| self.absent(Cf::Changes, height))?;
-        let change = |change: Option<Change<'_>>| change.map(|change| (change.key.to_vec(), change.before));
+        let change = |change: Option<schema::Change<'_>>| change.map(|change| (change.key.to_vec(), change.before));
         let changes: Option<Vec<_>> = schema::Changes::new(&list).map(change).collect();
         changes.ok_or_else(|| self.unreadable(Cf::Changes, height))
     }
@@ -45,22 +57,12 @@ impl<K: Kv> StateReader<'_, K> {
         visit: &mut dyn FnMut(&[u8], Height) -> bool,
     ) -> Result<()> {
         let _hold = self.hold(height)?;
-        let moved = match split_revertible(prefix) {
-            Some(_) => self.moved(height, prefix)?,
-            None => None,
-        };
-        match moved {
-            Some(moved) => self.changed_in_index(height, prefix, moved, visit),
-            None => self.changed_in_lists(height, prefix, visit),
+        if split_revertible(prefix).is_some() {
+            let first = recent::start(prefix, self.height);
+            if let Some(moved) = self.moved(height, prefix, &first)? {
+                return self.changed_in_index(height, prefix, &first, moved, visit);
+            }
         }
-    }
-
-    fn changed_in_lists(
-        &self,
-        height: Height,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], Height) -> bool,
-    ) -> Result<()> {
         let mut returned = BTreeSet::new();
         for at in (height.next().0..=self.height.0).rev().map(Height) {
             for (key, _) in self.store.changes_in(&self.view, at)? {
@@ -71,8 +73,7 @@ impl<K: Kv> StateReader<'_, K> {
                 let is_last = if returned.len() < REMEMBERED_MAX {
                     returned.insert(hash)
                 } else {
-                    let newest = || self.store.version_in(&self.view, &key, self.height);
-                    !returned.contains(&hash) && newest()?.is_some_and(|(newest, _)| newest == at)
+                    !returned.contains(&hash) && self.is_last_change(&key, at)?
                 };
                 if is_last && !visit(&key, at) {
                     return Ok(());
@@ -80,5 +81,51 @@ impl<K: Kv> StateReader<'_, K> {
             }
         }
         Ok(())
+    }
+
+    /// As [`StateReader::try_changed_since`] for the revertible rows of one part, from a place on and with a bounded amount
+    /// of work. Returns the place at which to continue; `None` at the end, or if `visit` returned false.
+    ///
+    /// Errors: as [`StateReader::try_changed_since`].
+    pub fn try_changed_from(
+        &self,
+        height: Height,
+        part: &[u8],
+        from: &Change,
+        visit: &mut dyn FnMut(&[u8], Height) -> bool,
+    ) -> Result<Option<Change>> {
+        let _hold = self.hold(height)?;
+        if from.at <= height {
+            return Ok(None);
+        }
+        let highest = from.at.min(self.height);
+        let first = match from.at <= self.height {
+            true => schema::recent(&from.key, from.at).unwrap_or_else(|| recent::start(part, from.at)),
+            false => recent::start(part, self.height),
+        };
+        if let Some(moved) = self.moved(height, part, &first)? {
+            self.changed_in_index(height, part, &first, moved, visit)?;
+            return Ok(None);
+        }
+        let mut work = 0;
+        for at in (height.next().0..=highest.0).rev().map(Height) {
+            if work >= LISTED_MAX {
+                return Ok(Some(Change { at, key: part.to_vec() }));
+            }
+            let changes = self.store.changes_in(&self.view, at)?;
+            work += 1 + changes.len();
+            for (key, _) in changes.into_iter().filter(|(key, _)| key.starts_with(part)) {
+                if (at < from.at || key >= from.key) && self.is_last_change(&key, at)? && !visit(&key, at) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns true if no height above `at`, up to the height of this reader, changed the key.
+    fn is_last_change(&self, key: &[u8], at: Height) -> Result<bool> {
+        let newest = self.store.version_in(&self.view, key, self.height)?;
+        Ok(newest.is_some_and(|(newest, _)| newest == at))
     }
 }

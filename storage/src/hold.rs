@@ -32,6 +32,12 @@ impl<K: Kv> Store<K> {
         Ok(Hold { window: &self.window, height })
     }
 
+    /// Registers a reader of the lowest height that can be read, and returns that height.
+    pub(crate) fn hold_earliest(&self) -> (Hold<'_>, Height) {
+        let height = lock(&self.window).hold_earliest();
+        (Hold { window: &self.window, height }, height)
+    }
+
     /// Registers a reader of the state at the tip.
     ///
     /// Errors: `NoGenesis` before there is a state.

@@ -91,6 +91,7 @@ mod trees;
 mod verify;
 mod window;
 
+pub use changes::Change;
 pub use error::{Result, StoreError};
 pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
 pub use kv::{Batch, Cf, Cursor, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};

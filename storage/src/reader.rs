@@ -121,6 +121,27 @@ impl<'a, K: Kv> StateReader<'a, K> {
         Ok(self.store.version_in(&self.view, key, height)?.and_then(|(_, value)| value))
     }
 
+    /// Calls `visit` with the versions of the row under `key`, from the newest at the height of this reader to the one that
+    /// is in force at the start of the window, until it returns false: height and value, `None` for a deletion. A deletion
+    /// at the start of the window is left out, because not all nodes still have it.
+    ///
+    /// Errors: `Damaged` or `Io` when a row cannot be read.
+    pub fn try_versions(&self, key: &[u8], visit: &mut dyn FnMut(Height, Option<&[u8]>) -> bool) -> Result<()> {
+        let (_hold, lowest) = self.store.hold_earliest();
+        let mut rows = self.view.cursor(Cf::State, &schema::terminated(key))?;
+        rows.seek(&schema::version(key, self.height))?;
+        while let Some((row, value)) = rows.row() {
+            let version = schema::split_version(row).zip(schema::read_version_value(value));
+            let ((_, at), value) = version.ok_or_else(|| self.store.unreadable_key(Cf::State, row))?;
+            let is_base = at <= lowest;
+            if (is_base && value.is_none()) || !visit(at, value) || is_base {
+                return Ok(());
+            }
+            rows.advance()?;
+        }
+        Ok(())
+    }
+
     /// Keeps the state at `height` readable through this reader.
     ///
     /// Errors: `Pruned` below the window, `Future` above the height of this reader.

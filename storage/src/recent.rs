@@ -45,8 +45,8 @@ impl<K: Kv> Store<K> {
 
 impl<K: Kv> StateReader<'_, K> {
     /// Returns the revertible rows under `prefix` that changed after the height of this reader, and also between `above`
-    /// and it. `None` if too many changed after it.
-    pub(crate) fn moved(&self, above: Height, prefix: &[u8]) -> Result<Option<Moved>> {
+    /// and it, from the row `first` of the index on. `None` if too many changed after it.
+    pub(crate) fn moved(&self, above: Height, prefix: &[u8], first: &[u8]) -> Result<Option<Moved>> {
         let mut moved = Moved::new();
         if self.height == self.tip {
             return Ok(Some(moved));
@@ -62,18 +62,22 @@ impl<K: Kv> StateReader<'_, K> {
             }
             let version = self.store.version_in(&self.view, &key, self.height)?;
             if let Some((at, _)) = version.filter(|(at, _)| *at > above) {
-                moved.insert(schema::recent(&key, at).expect("it was in the index"));
+                let row = schema::recent(&key, at).expect("it was in the index");
+                if *row >= *first {
+                    moved.insert(row);
+                }
             }
         }
         Ok(Some(moved))
     }
 
     /// Calls `visit` with the revertible rows under `prefix` that changed above `above`, as
-    /// [`StateReader::try_changed_since`] does, with the result of [`StateReader::moved`].
+    /// [`StateReader::try_changed_since`] does, from the row `first` on, with the result of [`StateReader::moved`].
     pub(crate) fn changed_in_index(
         &self,
         above: Height,
         prefix: &[u8],
+        first: &[u8],
         mut moved: Moved,
         visit: &mut dyn FnMut(&[u8], Height) -> bool,
     ) -> Result<()> {
@@ -81,8 +85,7 @@ impl<K: Kv> StateReader<'_, K> {
             let (key, at) = self.split_recent(row)?;
             Ok(!key.starts_with(prefix) || visit(&key, at))
         };
-        let [from, to] = [self.height, above].map(|at| start(prefix, at));
-        for row in self.view.between(Cf::Recent, &from, &to) {
+        for row in self.view.between(Cf::Recent, first, &start(prefix, above)) {
             let (row, _) = row?;
             let rest = moved.split_off(&*row);
             for before in std::mem::replace(&mut moved, rest) {
@@ -110,7 +113,7 @@ impl<K: Kv> StateReader<'_, K> {
 }
 
 /// Returns the start of the rows of a part that changed at or below `at`; `prefix` begins with the name of the part.
-fn start(prefix: &[u8], at: Height) -> Vec<u8> {
+pub(crate) fn start(prefix: &[u8], at: Height) -> Vec<u8> {
     let part = split_revertible(prefix).and_then(|(part, _)| schema::recent(part, at));
     part.expect("the caller names a part")
 }

@@ -42,12 +42,23 @@ impl Window {
     ///
     /// Errors: `Pruned` when the state of `height` is no longer kept.
     pub(crate) fn hold(&mut self, height: Height) -> Result<()> {
-        let earliest = self.earliest.prev().unwrap_or_default();
+        let earliest = self.earliest_state();
         if height < earliest {
             return Err(StoreError::Pruned { got: height, earliest });
         }
         *self.held.entry(height).or_default() += 1;
         Ok(())
+    }
+
+    /// Registers a reader of the lowest height whose state is kept, and returns that height.
+    pub(crate) fn hold_earliest(&mut self) -> Height {
+        let earliest = self.earliest_state();
+        *self.held.entry(earliest).or_default() += 1;
+        earliest
+    }
+
+    fn earliest_state(&self) -> Height {
+        self.earliest.prev().unwrap_or_default()
     }
 
     pub(crate) fn release(&mut self, height: Height) {
@@ -73,6 +84,11 @@ impl<K: Kv> Store<K> {
     /// Before the first block this is the initial height.
     pub fn earliest(&self) -> Height {
         lock(&self.window).earliest
+    }
+
+    /// Returns the lowest height whose state can be read: the one before [`Store::earliest`].
+    pub fn earliest_state(&self) -> Height {
+        lock(&self.window).earliest_state()
     }
 
     /// Moves the start of the window to `retain`, and every [`FORGET_STEP`] heights deletes the rows below it.

@@ -2,13 +2,13 @@
 //! state.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use proptest::{collection::vec, prelude::*};
-use storage::{Cf, FORGET_STEP, Kv, MemDisk, Store, StoreError};
+use storage::{Cf, Change, FORGET_STEP, Kv, MemDisk, Store, StoreError};
 use types::{Height, History, Reader, WriteSet};
 
 use crate::chain::{Chain, PART, Rig, chain_id, changed_since, open, revertible, writes};
@@ -52,8 +52,20 @@ fn write_set() -> impl Strategy<Value = WriteSet> {
     rows.prop_map(WriteSet)
 }
 
+/// Returns the versions of a key from `height` down to the one in force at `earliest`.
+fn versions_of(chain: &Chain, key: &[u8], earliest: Height, height: Height) -> Vec<(Height, Option<Vec<u8>>)> {
+    let heights = chain.made.range(..=height).rev().filter(|(_, made)| made.writes.0.contains_key(key));
+    let mut versions: Vec<_> = heights.map(|(at, made)| (*at, made.writes.0[key].clone())).collect();
+    versions.extend(chain.states[&Height(0)].get(key).map(|value| (Height(0), Some(value.clone()))));
+    let above = versions.iter().take_while(|(at, _)| *at > earliest).count();
+    let is_value = versions.get(above).is_some_and(|(_, value)| value.is_some());
+    versions.truncate(above + usize::from(is_value));
+    versions
+}
+
 fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseError> {
     let earliest = store.earliest().prev().unwrap();
+    let keys: BTreeSet<&Vec<u8>> = chain.states.values().flat_map(State::keys).collect();
     for (height, state) in chain.states.range(earliest..=chain.height) {
         let reader = store.reader_at(*height).unwrap();
         prop_assert_eq!(reader.height(), *height);
@@ -62,8 +74,17 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
                 state.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect();
             prop_assert_eq!(scan(&reader, prefix), expected, "height {} prefix {:?}", height, prefix);
         }
+        for key in keys.iter().copied() {
+            let mut versions = Vec::new();
+            let visit = &mut |at: Height, value: Option<&[u8]>| {
+                versions.push((at, value.map(<[u8]>::to_vec)));
+                true
+            };
+            reader.try_versions(key, visit).unwrap();
+            prop_assert_eq!(versions, versions_of(chain, key, earliest, *height), "height {} key {:?}", height, key);
+        }
         let changes: BTreeMap<_, _> = chain.changes(Height::GENESIS, *height, b"").into_iter().collect();
-        for key in chain.states.values().flat_map(State::keys) {
+        for key in keys.iter().copied() {
             prop_assert_eq!(reader.get(key), state.get(key).cloned(), "height {} key {:?}", height, key);
             let changed = changes.get(key).copied().or(chain.states[&Height(0)].get(key).map(|_| Height(0)));
             let found = reader.changed_at(key);
@@ -76,7 +97,21 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
                 let expected = chain.changes(above, *height, prefix);
                 prop_assert_eq!(changed_since(&reader, above, prefix), expected, "{} to {}", above, height);
             }
-            for key in chain.states.values().flat_map(State::keys) {
+            for key_from in [PART.to_vec(), revertible(&[0]), revertible(&[1, 1])] {
+                for at in [above.next(), Height((above.0 + height.0) / 2), *height, height.next()] {
+                    let from = Change { at, key: key_from.clone() };
+                    let mut found = Vec::new();
+                    let visit = &mut |key: &[u8], at| {
+                        found.push((key.to_vec(), at));
+                        true
+                    };
+                    prop_assert_eq!(reader.try_changed_from(above, PART, &from, visit).unwrap(), None);
+                    let mut expected = chain.changes(above, *height, PART);
+                    expected.retain(|(key, at)| *at < from.at || (*at == from.at && *key >= from.key));
+                    prop_assert_eq!(found, expected, "{} to {} from {:?}", above, height, from);
+                }
+            }
+            for key in keys.iter().copied() {
                 prop_assert_eq!(reader.get_at(above, key), chain.states[&above].get(key).cloned());
             }
         }
@@ -272,7 +307,7 @@ fn a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index<R: R
         WriteSet(rests.map(|rest| (revertible(&rest.to_be_bytes()), Some(vec![1]))).collect())
     };
     for first in 0..4 {
-        chain.commit(&store, rows(&mut (first * 10_000..(first + 1) * 10_000)));
+        chain.commit(&store, rows(&mut (first * 8_000..first * 8_000 + 10_000)));
     }
     let reader = store.reader().unwrap();
     let at_tip = changed_since(&reader, Height(0), PART);
@@ -290,6 +325,22 @@ fn a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index<R: R
             });
             assert_eq!(seen, stop);
         }
+        let mut pages = Vec::new();
+        let mut from = Some(Change { at: Height(4), key: PART.to_vec() });
+        while let Some(place) = from {
+            let mut rows = 0;
+            let mut refused = None;
+            let rest = reader.try_changed_from(Height(0), PART, &place, &mut |key, at| {
+                rows += 1;
+                match rows > 7000 {
+                    true => refused = Some(Change { at, key: key.to_vec() }),
+                    false => pages.push((key.to_vec(), at)),
+                }
+                refused.is_none()
+            });
+            from = rest.unwrap().or(refused);
+        }
+        assert_eq!(pages, at_tip, "in pages");
     }
 }
 
