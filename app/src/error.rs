@@ -67,7 +67,7 @@ codes! {
     NotWriter = 103 "E_NOT_WRITER", "the signer may not write to the namespace", "sign with the key of its owner";
     StaleEpoch = 104 "E_STALE_EPOCH", "the write names another data epoch than that of the namespace, whose data was reverted since", "read the data again, and write with the current epoch";
     Cas = 105 "E_CAS", "the key is not as the condition of the operation requires", "read the key again, and decide anew";
-    HeightPruned = 106 "E_HEIGHT_PRUNED", "the height of a condition, or the target of a revert, is below those that every node keeps", "use a later height";
+    HeightPruned = 106 "E_HEIGHT_PRUNED", "the height of a condition or a query, or the target of a revert, is below those that are kept", "use a later height";
     Quota = 107 "E_QUOTA", "the namespace would have more keys or bytes than its quota", "delete keys, or use another namespace";
     KeySize = 108 "E_KEY_SIZE", "a key is empty or too long", "use a key of 1 to 256 bytes";
     ValueSize = 109 "E_VALUE_SIZE", "a value is empty or too long", "use a value of 1 to 65536 bytes; delete a key instead of emptying it";
@@ -83,7 +83,7 @@ codes! {
     TooManyOpen = 125 "E_TOO_MANY_OPEN", "as many proposals are open, or were tried in this block, as may be", "send it again when one of them is closed";
     Cooldown = 126 "E_COOLDOWN", "a namespace of the proposal was reverted recently", "propose it after the time that the message names";
     Notice = 127 "E_NOTICE", "the notice of a proposal is shorter than that of the chain, or longer than 30 days", "use a notice within these bounds, or none";
-    HeightFuture = 130 "E_HEIGHT_FUTURE", "the target of a revert is not a height of the past", "use an earlier height";
+    HeightFuture = 130 "E_HEIGHT_FUTURE", "the target of a revert is not a height of the past, or the height of a query is above the latest", "use an earlier height";
     CrossesBarrier = 131 "E_CROSSES_BARRIER", "the rules of the chain changed after the target of a revert", "use the height that the message names, or a later one";
     NsNewer = 132 "E_NS_NEWER", "a namespace was created at or after the target of a revert", "use a height after its creation";
     RootMismatch = 133 "E_ROOT_MISMATCH", "a namespace had another root at the target than the proposal expects", "preview the revert, and look for the height with the content that you mean";

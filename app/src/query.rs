@@ -21,6 +21,11 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
     ("/kv/root/NAME", "no data: the root of a namespace, and the height that changed it"),
     ("/kv/get/NAME", "key: its value in a namespace"),
+    (
+        "/kv/diff/NAME?from=HEIGHT",
+        "no data, or next of an earlier answer: the keys with other values than at that height; 100 or, with &limit=N, fewer; &to=HEIGHT",
+    ),
+    ("/kv/history/NAME", "key: its versions, the newest first; 100 or, with ?limit=N, fewer"),
     ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposals", "number, may be empty: the proposals from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposal/ID", "no data: a proposal with its votes"),
@@ -177,6 +182,10 @@ fn of_namespaces<R: Reader + ?Sized>(
     };
     let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
     match kind {
+        "diff" | "history" => {
+            let reason = "it needs the heights that a node keeps, and this is the state of one height".into();
+            return Err(Refusal::BadQuery { path: "/kv/diff and /kv/history", reason });
+        }
         "list" if name.is_empty() => return list(view, reader, data, rows(limit)?),
         "ns" | "root" | "get" | "range" => {}
         _ => return Err(unknown(path)),

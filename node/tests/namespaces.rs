@@ -199,6 +199,19 @@ fn the_command_line_creates_writes_and_reads() {
     assert!(!is_ok && err.contains("E_NOT_WRITER"), "{err}");
     let (is_ok, _, err) = test.cairn(&["kv", "get", "team/notes", "none"]);
     assert!(!is_ok && err.contains("team/notes has no key none at height"), "{err}");
+    let history = test.succeeds(&["kv", "history", "team/notes", "plan"]);
+    let versions: Vec<&str> = history.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
+    assert_eq!(versions, ["value", "second", "first"], "{history}");
+    assert!(test.cairn(&["kv", "history", "team/notes", "none"]).2.contains("team/notes has no key none"));
+    let changed = test.succeeds(&["diff", "team/notes", "--from", height]);
+    assert!(changed.contains("plan  first") && changed.contains("second\nroot "), "{changed}");
+    let changed: Value =
+        serde_json::from_str(&test.succeeds(&["diff", "team/notes", "--from", "0", "--to", height, "--json"])).unwrap();
+    assert_eq!((&changed["rows"][0]["old"], &changed["complete"]), (&Value::Null, &true.into()));
+    let same = test.succeeds(&["diff", "team/notes", "--from", height, "--to", height]);
+    assert_eq!(same, format!("team/notes is the same at heights {height} and {height}\n"));
+    let (is_ok, _, err) = test.cairn(&["diff", "team/notes", "--from", "1000000"]);
+    assert!(!is_ok && err.contains("E_HEIGHT_FUTURE: height 1000000"), "{err}");
     test.succeeds(&["kv", "put", "team/notes", "0x00FF", "0x0102", "--from", "alice"]);
     let range = test.succeeds(&["kv", "range", "team/notes"]);
     assert!(range.contains("0x00FF  0x0102\n") && range.contains("plan    second\n"), "{range}");

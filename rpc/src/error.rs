@@ -104,12 +104,12 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Pruned { got, earliest } => Self::refused(format_args!(
-                "height {got} is not available: it was pruned, the earliest kept height is {earliest}: ask for that or a later \
+                "E_HEIGHT_PRUNED: height {got} is not available: it was pruned, the earliest kept height is {earliest}: ask for that or a later \
                  one, or ask a node that keeps more"
             )),
             // Light clients parse the two numbers out of exactly this sentence.
             StoreError::Future { got, tip } => Self::refused(format_args!(
-                "height {got} must be less than or equal to the current blockchain height {tip}: wait for it, or leave the \
+                "E_HEIGHT_FUTURE: height {got} must be less than or equal to the current blockchain height {tip}: wait for it, or leave the \
                  height out for the latest"
             )),
             StoreError::NoGenesis { .. } => {

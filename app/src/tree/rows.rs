@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use types::{Hash, Reader, WriteSet};
 
 /// Position of a key in the tree: 256 bits, of which the first one decides at the root.
-pub type Path = [u8; 32];
+pub type Path = [u8; PATH_BYTES];
+
+/// Bytes of a path.
+pub const PATH_BYTES: usize = 32;
 
 /// Maximum bytes of a raw key: its length is stored in two bytes.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use types::{Height, KvOp, Msg, NsName, limits::KV_VALUE_BYTES_MAX};
 
 use super::{
-    args,
+    args, diff,
     home::Home,
     keyring::KeyName,
     ns::{self, Reading},
@@ -28,6 +28,7 @@ Examples:
   cairn kv put shared/policy rules \"never\" --if-height 12 --from alice
   cairn kv del shared/policy rules --from alice
   cairn kv range shared/policy --start r --limit 20 --json
+  cairn kv history shared/policy rules                every value that the node still has
 
 A key or value that begins with 0x is taken as hexadecimal digits. --if-height is the height at which
 you read the key: the write fails with E_CAS if the key changed after it. With 0 the key must be absent.";
@@ -68,6 +69,16 @@ enum Command {
         place: Place,
         #[command(flatten)]
         writing: Writing,
+    },
+    /// Print the versions of a key, the newest first
+    History {
+        #[command(flatten)]
+        place: Place,
+        /// Maximum number of versions
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
+        limit: u64,
+        #[command(flatten)]
+        reading: Reading,
     },
     /// Print keys and values in the order of the keys
     Range {
@@ -126,6 +137,7 @@ impl Kv {
             }
             Command::Del { place, writing } => writing.write(home, &place, None),
             Command::Get { place, reading } => get(home, &place, &reading),
+            Command::History { place, limit, reading } => history(home, &place, limit, &reading),
             Command::Range { ns, start, limit, reading } => range(home, &ns, &bytes(&start)?, limit, &reading),
         }
     }
@@ -177,6 +189,34 @@ fn get(home: &Home, place: &Place, reading: &Reading) -> Result<(), Failure> {
         return Err(Failure::refused(format!("{} has no key {} at height {height}", place.ns, place.key)));
     }
     output::line(show::text(&fields::bytes(&value, "/value")?));
+    Ok(())
+}
+
+fn history(home: &Home, place: &Place, limit: u64, reading: &Reading) -> Result<(), Failure> {
+    let path = format!("/kv/history/{}?limit={limit}", place.ns);
+    let Answer { mut value, height } = reading.ask(home, &path, &bytes(&place.key)?)?;
+    if reading.json {
+        value["height"] = json!(height.to_string());
+        output::json(&value);
+        return Ok(());
+    }
+    let versions = fields::list(&value, "/rows")?;
+    if versions.is_empty() {
+        let (ns, key) = (&place.ns, &place.key);
+        return Err(Failure::refused(format!("{ns} has no key {key} at the kept heights up to {height}")));
+    }
+    let mut rows = vec![["since height", "value"].map(str::to_owned).to_vec()];
+    for version in versions {
+        let value = match version.get("value").is_none_or(Value::is_null) {
+            true => "(deleted)".to_owned(),
+            false => diff::shortened(&fields::bytes(version, "/value")?),
+        };
+        rows.push(vec![fields::number(version, "/height")?.to_string(), value]);
+    }
+    output::table(&rows, &[0]).iter().for_each(output::line);
+    if let Ok(next) = fields::number(&value, "/next_height") {
+        output::note(format_args!("there are older versions: continue with --height {next}"));
+    }
     Ok(())
 }
 

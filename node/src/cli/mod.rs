@@ -7,7 +7,7 @@
 //! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
-//! | `ns.rs`, `kv.rs` | namespaces, and their keys and values |
+//! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
 //! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
@@ -26,6 +26,7 @@
 mod args;
 mod children;
 mod compose;
+mod diff;
 mod explain;
 mod home;
 mod keyring;
@@ -107,6 +108,8 @@ enum Command {
     Ns(ns::Ns),
     /// Write and read keys of a namespace
     Kv(kv::Kv),
+    /// Show what changed in a namespace between two heights
+    Diff(diff::Diff),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
     /// Explain an error code: when it occurs, and what to do
@@ -181,6 +184,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tx(args) => args.run(&Home::find(given)?),
         Command::Ns(args) => args.run(&Home::find(given)?),
         Command::Kv(args) => args.run(&Home::find(given)?),
+        Command::Diff(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),

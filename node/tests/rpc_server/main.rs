@@ -5,6 +5,7 @@ mod chain;
 mod described;
 mod drive;
 mod events;
+mod history;
 mod limits;
 mod proofs;
 mod request_lines;

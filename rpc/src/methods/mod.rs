@@ -9,6 +9,7 @@
 mod blocks;
 mod describe;
 mod evidence;
+mod history;
 mod method;
 mod namespaces;
 mod node;

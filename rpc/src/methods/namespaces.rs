@@ -51,6 +51,11 @@ pub fn row(key: &[u8], value: Option<&[u8]>) -> Value {
     json!({ "key": json::base64(key), "value": value.map(json::base64) })
 }
 
+/// Returns a key with its values at two heights.
+pub fn difference(key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Value {
+    json!({ "key": json::base64(key), "old": old.map(json::base64), "new": new.map(json::base64) })
+}
+
 /// Returns keys and values, and the key that continues the range.
 pub fn range(rows: &[(Vec<u8>, Vec<u8>)], next: Option<&[u8]>) -> Value {
     let rows: Vec<Value> = rows.iter().map(|(key, value)| row(key, Some(value))).collect();

@@ -66,6 +66,7 @@ pub fn status(server: &Server, _: &Args) -> Outcome {
             "earliest_app_hash": first_app_hash,
             "earliest_block_height": first_height.to_string(),
             "earliest_block_time": first_time.to_string(),
+            "earliest_state_height": store.earliest_state().to_string(),
             "catching_up": consensus.catching_up,
         },
         "validator_info": {

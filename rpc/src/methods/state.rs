@@ -5,11 +5,11 @@ use app::{
 };
 use serde_json::{Value, json};
 use storage::{Kv, StateReader};
-use types::{Address, NsName, Time};
+use types::{Address, Height, NsName, Time};
 
 use super::{
-    namespaces, proposals,
-    shared::{Outcome, Server},
+    history, namespaces, proposals,
+    shared::{Answer, Outcome, Server},
 };
 use crate::{args::Args, error::Error, json};
 
@@ -20,6 +20,14 @@ use crate::{args::Args, error::Error, json};
 pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let (path, data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
     let prove = args.truth("prove")?;
+    if history::answers(&path) && !prove {
+        let (answer, height) = history::query(server, args, &path, &data)?;
+        let response = match answer {
+            Ok(value) => answered(Some(value.to_string().into_bytes()), Value::Null),
+            Err(error) => refusal(&error),
+        };
+        return Ok(whole(response, &data, height));
+    }
     // The path in the tree is read first: it decides which height is the tip, and the store keeps that height when the
     // tip advances.
     let way = (prove && path == "/store" && !data.is_empty()).then(|| server.context.app.way_to(&data));
@@ -38,7 +46,7 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     };
     reader.check()?;
     let reverted_by = reverted_by(server, &path, &reader)?;
-    let mut response = match answer {
+    let response = match answer {
         Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
             path: "/store",
             reason: format!("{path} cannot be proven: ask /store for the row, with its raw key, which is not empty"),
@@ -55,22 +63,32 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
                     proof_ops(proof)?
                 }
             };
-            let value = value(&answer, reverted_by).map(json::base64);
-            json!({ "code": 0, "log": "", "value": value, "proofOps": proof, "codespace": "" })
+            answered(value(&answer, reverted_by), proof)
         }
         Err(error) => refusal(&error),
     };
-    response["info"] = json!("");
-    response["index"] = json!("0");
-    response["key"] = json!(json::base64(&data));
-    response["height"] = json!(height.to_string());
-    Ok(json!({ "response": response }).into())
+    Ok(whole(response, &data, height))
 }
 
-/// Returns true for the paths whose answers take up to 100 rows, and pass over the deleted ones between them, or that
-/// compare the keys of a revert.
+/// Returns the part of a response that has an answer.
+fn answered(value: Option<Vec<u8>>, proof: Value) -> Value {
+    json!({ "code": 0, "log": "", "value": value.map(json::base64), "proofOps": proof, "codespace": "" })
+}
+
+/// Adds the part of a response that does not depend on the answer.
+fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
+    response["info"] = json!("");
+    response["index"] = json!("0");
+    response["key"] = json!(json::base64(data));
+    response["height"] = json!(height.to_string());
+    json!({ "response": response }).into()
+}
+
+/// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
+/// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
     ["/kv/list", "/kv/range", "/proposals", REVERT_PREVIEW].iter().any(|many| path.starts_with(many))
+        || history::answers(path)
 }
 
 /// Returns the number of the proposal whose revert took back the content that a query of a namespace read, if the state
@@ -162,9 +180,16 @@ mod tests {
 
     #[test]
     fn queries_of_many_rows_wait_for_each_other() {
-        for path in
-            ["/kv/list", "/kv/list?limit=5", "/kv/range/a", "/kv/range/a/b?limit=5", "/proposals", "/revert/preview"]
-        {
+        for path in [
+            "/kv/list",
+            "/kv/list?limit=5",
+            "/kv/range/a",
+            "/kv/range/a/b?limit=5",
+            "/kv/diff/a?from=1",
+            "/kv/history/a",
+            "/proposals",
+            "/revert/preview",
+        ] {
             assert!(reads_many_rows(path), "{path}");
         }
         for path in ["", "/account", "/store", "/kv/ns/list", "/kv/root/a", "/kv/get/range", "/proposal/4"] {

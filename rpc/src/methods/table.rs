@@ -127,7 +127,7 @@ pub const METHODS: &[Method] = &[
                 "data",
                 Hex,
                 "no bytes",
-                "For `/account` an address, for `/store` a raw key of at most 1024 bytes, for `/kv/get` and `/kv/range` a key.",
+                "For `/account` an address, for `/store` a raw key of at most 1024 bytes, for `/kv/get`, `/kv/history` and `/kv/range` a key.",
             )
             .like("0x$ADDRESS"),
             Param::optional("height", Number, LATEST, "Height of the state; 0 is the latest."),
