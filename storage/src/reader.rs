@@ -134,7 +134,8 @@ impl<'a, K: Kv> StateReader<'a, K> {
             let version = schema::split_version(row).zip(schema::read_version_value(value));
             let ((_, at), value) = version.ok_or_else(|| self.store.unreadable_key(Cf::State, row))?;
             let is_base = at <= lowest;
-            if (is_base && value.is_none()) || !visit(at, value) || is_base {
+            let is_shown = !is_base || value.is_some();
+            if (is_shown && !visit(at, value)) || is_base {
                 return Ok(());
             }
             rows.advance()?;
