@@ -6,9 +6,9 @@
 //!                            at the end: one write for all signed messages, then the messages, then our round state
 //! ```
 //! Between two heights the engine stays at the decided one. The next height starts when there is a reason:
-//! transactions, a message of that height from a peer, or the interval for empty blocks. It never starts before the
-//! minimum interval, and at most one starts per step, so that a lone validator with much work still handles its other
-//! inputs.
+//! transactions, a message of that height from a peer, a deadline of the application, or the interval for empty blocks.
+//! It never starts before the minimum interval, and at most one starts per step, so that a lone validator with much work
+//! still handles its other inputs.
 //!
 //! The maximum work that peers can cause in one step, with the largest validator set (`tests/worst_steps.rs` measures
 //! it; all below 1 ms except the checks):
@@ -173,6 +173,7 @@ impl<K: Kv> Replica<K> {
         let now = self.now;
         let height = self.chain.height();
         (self.pace.last_commit_at, self.pace.height_started) = (now, now);
+        self.pace.block_time = self.wall;
         self.signing.guard.on_start(self.signing.own, &self.chain.validators, self.wall);
         let said_before = self.signing.restored.as_ref().is_some_and(|hard_state| hard_state.height == height);
         self.pace.start_now = said_before || self.chain.tip.block_id.is_none();

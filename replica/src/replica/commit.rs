@@ -88,6 +88,7 @@ impl<K: Kv> Replica<K> {
         let ids: Vec<_> = block.tx_ids().collect();
         let reader = self.store.reader()?;
         pool.update(&reader, header, &ids, &outcome.writes, self.now);
+        let deadline = app::earliest_deadline(&reader);
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();
@@ -113,6 +114,8 @@ impl<K: Kv> Replica<K> {
         self.parts_said.clear();
         self.blocks.start(self.chain.height());
         self.pace.last_commit_at = self.now;
+        self.pace.block_time = if synced { self.wall } else { header.time };
+        self.pace.deadline = deadline;
         self.verifier.publish(self.chain.place(Round::ZERO));
         Ok(())
     }

@@ -13,6 +13,10 @@ use crate::{Halt, Output, Timer};
 /// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
 const START_SLACK: Duration = Duration::from_millis(5);
 
+/// Maximum duration of a timer for the next height. A deadline may be weeks away, each height starts a timer for it, and
+/// timers are not cancelled: the timers of a minute stay few.
+const START_TIMER_MAX: Duration = Duration::from_secs(60);
+
 /// When heights start.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -22,6 +26,10 @@ pub(super) struct Pace {
     pub start_timer: Option<(Height, Time)>,
     /// Time at which the tip was committed here, or the replica started.
     pub last_commit_at: Time,
+    /// The block time at `last_commit_at`: the tip's, if its decision has just been made, otherwise that of our clock.
+    pub block_time: Time,
+    /// The application's earliest deadline after the tip.
+    pub deadline: Option<Time>,
     /// Time at which the height being decided started here.
     pub height_started: Time,
 }
@@ -29,7 +37,14 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         let never = Time::UNIX_EPOCH;
-        Self { start_now: false, start_timer: None, last_commit_at: never, height_started: never }
+        Self {
+            start_now: false,
+            start_timer: None,
+            last_commit_at: never,
+            block_time: never,
+            deadline: None,
+            height_started: never,
+        }
     }
 }
 
@@ -88,9 +103,9 @@ impl<K: Kv> Replica<K> {
             let running =
                 self.pace.start_timer.is_some_and(|(of, running)| of == height && running <= latest && running >= now);
             if !running {
-                self.pace.start_timer = Some((height, at));
-                let timer = Timer::EmptyBlock(height);
-                self.outputs.push(Output::StartTimer { timer, after: at.since(now) });
+                let after = at.since(now).min(START_TIMER_MAX);
+                self.pace.start_timer = Some((height, now.saturating_add(after)));
+                self.outputs.push(Output::StartTimer { timer: Timer::EmptyBlock(height), after });
             }
             return;
         }
@@ -115,11 +130,23 @@ impl<K: Kv> Replica<K> {
         if !txs.is_empty() || self.peers.is_waiting(self.chain.height()) {
             return Some(earliest);
         }
-        match self.config.empty_block_interval {
-            Some(interval) => Some(earliest.max(self.pace.last_commit_at.saturating_add(interval))),
+        let empty = match self.config.empty_block_interval {
+            Some(interval) => Some(self.pace.last_commit_at.saturating_add(interval)),
             // The state after the last block is not yet in any header.
             None => (self.chain.last_app_hash != Some(self.chain.tip.app_hash)).then_some(earliest),
-        }
+        };
+        let deadline = self.pace.deadline.map(|deadline| self.reached_at(deadline));
+        let reasons = [empty, deadline].into_iter().flatten();
+        reasons.min().map(|wanted| wanted.max(earliest))
+    }
+
+    /// Returns the time at which block time reaches `deadline`: by our clock, which will be the header's time if we
+    /// propose, and by the tip's time and what has passed since. If our clock alone decided, a clock that is an hour
+    /// ahead would start heights for an hour, none of which meets the deadline.
+    fn reached_at(&self, deadline: Time) -> Time {
+        let by_clock = self.now.saturating_add(deadline.since(self.wall));
+        let by_chain = self.pace.last_commit_at.saturating_add(deadline.since(self.pace.block_time));
+        by_clock.max(by_chain)
     }
 
     fn start_height(&mut self, turn: &mut Turn<'_>) {

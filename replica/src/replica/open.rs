@@ -124,6 +124,10 @@ impl<K: Kv> Replica<K> {
         }
         let chain = Chain::load(&store, tip)?;
         let (app, trees_from) = open_app(&store, tip.height, tip.app_hash)?;
+        let reader = store.reader()?;
+        let deadline = app::earliest_deadline(&reader);
+        reader.check()?;
+        drop(reader);
         let (got, expected) = (app.app_hash(), tip.app_hash);
         if got != expected {
             return Err(ReplicaError::State { height: tip.height, got, expected });
@@ -175,7 +179,7 @@ impl<K: Kv> Replica<K> {
             peers: Peers::default(),
             sync: Sync::default(),
             catch_up: CatchUp::new(tip.height),
-            pace: Pace::default(),
+            pace: Pace { deadline, ..Pace::default() },
             signing,
             shown: Shown::default(),
             last_parts: None,
