@@ -189,6 +189,7 @@ fn get(home: &Home, place: &Place, reading: &Reading) -> Result<(), Failure> {
         return Err(Failure::refused(format!("{} has no key {} at height {height}", place.ns, place.key)));
     }
     output::line(show::text(&fields::bytes(&value, "/value")?));
+    note_reverted(&value);
     Ok(())
 }
 
@@ -239,11 +240,19 @@ fn range(home: &Home, ns: &NsName, start: &[u8], limit: u64, reading: &Reading) 
         );
     }
     output::table(&rows, &[]).iter().for_each(output::line);
+    note_reverted(&value);
     if value.get("next").is_some_and(|next| !next.is_null()) {
         let next = show::text(&fields::bytes(&value, "/next")?);
         output::note(format_args!("there are more keys: continue with --start {next:?} --height {height}"));
     }
     Ok(())
+}
+
+/// Says so if the content that was read is not valid any more, because a revert took it back.
+fn note_reverted(answer: &Value) {
+    if let Ok(id) = fields::text(answer, "/reverted_by") {
+        output::note(format_args!("reverted by {id}: this content was taken back, `cairn revert show {id}` says why"));
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
+//! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
 //! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
@@ -38,7 +39,9 @@ mod output;
 mod prepare;
 mod progress;
 mod proof;
+mod proposal;
 mod query;
+mod revert;
 mod rewind;
 mod shell;
 mod show;
@@ -110,6 +113,10 @@ enum Command {
     Kv(kv::Kv),
     /// Show what changed in a namespace between two heights
     Diff(diff::Diff),
+    /// Preview, propose, decide and follow reverts of namespaces
+    Revert(revert::Revert),
+    /// Show proposals to the validators
+    Proposal(proposal::Proposal),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
     /// Explain an error code: when it occurs, and what to do
@@ -185,6 +192,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ns(args) => args.run(&Home::find(given)?),
         Command::Kv(args) => args.run(&Home::find(given)?),
         Command::Diff(args) => args.run(&Home::find(given)?),
+        Command::Revert(args) => args.run(&Home::find(given)?),
+        Command::Proposal(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),

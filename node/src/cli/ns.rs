@@ -88,7 +88,14 @@ impl Reading {
     ///
     /// Errors: the node does not respond, or the application refuses the query.
     pub fn ask(&self, home: &Home, path: &str, data: &[u8]) -> Result<Answer, Failure> {
-        query::state(&self.node.client(home)?, path, data, self.height)
+        query::state(&self.client(home)?, path, data, self.height)
+    }
+
+    /// Returns a client of the node.
+    ///
+    /// Errors: the address of the node is invalid.
+    pub fn client(&self, home: &Home) -> Result<Client, Failure> {
+        self.node.client(home)
     }
 }
 
@@ -150,7 +157,7 @@ fn show(home: &Home, name: &NsName, reading: &Reading) -> Result<(), Failure> {
 
 fn list(home: &Home, reading: &Reading) -> Result<(), Failure> {
     let (mut all, mut from, mut at) = (Vec::new(), String::new(), reading.height);
-    let client = reading.node.client(home)?;
+    let client = reading.client(home)?;
     loop {
         // The pages after the first one are read at its height, so that the list is that of one height.
         let Answer { value, height } = query::state(&client, "/kv/list", from.as_bytes(), at)?;

@@ -51,6 +51,11 @@ impl Names {
         text.parse().map_or_else(|_| text.to_owned(), |address| self.of_address(&address))
     }
 
+    /// Returns the name of an address, or the text if it is no address or has no name.
+    pub fn name_of(&self, text: &str) -> String {
+        text.parse().map_or_else(|_| text.to_owned(), |address| self.short(&address))
+    }
+
     /// Returns the name of an address, or the address if it has no name.
     fn short(&self, address: &Address) -> String {
         self.0.get(address).cloned().unwrap_or_else(|| address.to_string())

@@ -1,0 +1,326 @@
+//! `cairn revert` returns namespaces to an earlier content: it previews, proposes and decides reverts.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use client::fields;
+use node::exit::Failure;
+use serde_json::{Value, json};
+use types::{
+    Hash, Height, Msg, NsName, ProposalKind, Propose, Revert as RevertOf, RevertScope, Wire, limits::REVERT_SCOPE_MAX,
+};
+
+use super::{
+    args::duration,
+    home::Home,
+    keyring::KeyName,
+    ns::Reading,
+    output,
+    proposal::{self, Listing, Shown, Watched},
+    query::Answer,
+    show::{self, Facts},
+    tx::Sending,
+};
+
+const HELP: &str = "\
+Examples:
+  cairn revert preview --to 88120 --ns shared/policy,shared/tools
+  cairn revert propose --to 88120 --ns shared/policy --reason \"poisoned prompt\" --from alice
+  cairn revert freeze 4 --from validator-0
+  cairn revert vote 4 --yes --from validator-0
+  cairn revert watch 4
+
+A revert writes the content that namespaces had at an earlier height again, in a new block. More
+than 2/3 of the voting power decide it, then it waits for its notice, then it is executed. Any
+account may propose one, for a deposit; the operators of validators vote and freeze. Money, nonces,
+votes and blocks never go back. A revert is undone by another one, to the height before it.";
+
+/// Preview, propose, decide and follow reverts of namespaces
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Revert {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a revert would change and what not, without proposing it
+    Preview {
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Propose a revert to the validators
+    Propose {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Reason for people, at most 280 bytes
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Where to read more, at most 256 bytes
+        #[arg(long, value_name = "URI", default_value = "", hide_default_value = true)]
+        uri: String,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Vote on a revert as the operator of a validator; a later vote replaces it until the revert is closed
+    Vote {
+        /// Number of the revert
+        id: u64,
+        /// Vote for it
+        #[arg(long, conflicts_with = "no", required_unless_present = "no")]
+        yes: bool,
+        /// Vote against it
+        #[arg(long)]
+        no: bool,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Demand, as the operator of a validator, that the namespaces of a revert take no writes for now
+    Freeze {
+        /// Number of the revert
+        id: u64,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Withdraw a revert that you proposed and that is not scheduled yet
+    Cancel {
+        /// Number of the revert
+        id: u64,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// List the reverts in the order of their numbers
+    List(Listing),
+    /// Show a revert with its votes
+    Show(Shown),
+    /// Print each change of a revert until it is closed; the exit code is 0 only if it was executed
+    Watch(Watched),
+}
+
+/// The revert that is previewed or proposed.
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Height whose content returns
+    #[arg(long, value_name = "HEIGHT")]
+    to: u64,
+    /// The namespaces, separated by commas
+    #[arg(long, value_name = "NS,...", required = true, value_delimiter = ',')]
+    ns: Vec<NsName>,
+    /// The root that each namespace must have had at that height, in the order of --ns, separated by commas; `cairn
+    /// revert preview` shows them
+    #[arg(long, value_name = "ROOT,...", value_delimiter = ',')]
+    expect_root: Vec<Hash>,
+    /// Time between the decision and the execution [default: the chain's minimum]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    notice: Option<Duration>,
+    /// Condition: no namespace changes after this height, so that only what you know is taken back
+    #[arg(long, value_name = "HEIGHT")]
+    dirty_after: Option<u64>,
+}
+
+/// Who signs, and how the transaction is sent.
+#[derive(Debug, Args)]
+struct Signing {
+    /// Name of the key that signs and pays
+    #[arg(long, value_name = "NAME")]
+    from: KeyName,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+impl Revert {
+    /// Runs the subcommand with the keyring and the node of the home.
+    ///
+    /// Errors: an input is invalid, the node does not respond or refuses, a transaction fails or is not committed within
+    /// `--timeout`, or a watched revert is closed and was not executed.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        match self.command {
+            Command::Preview { wanted, reading } => wanted.preview(home, &reading),
+            Command::Propose { wanted, reason, uri, signing } => {
+                signing.send(home, Msg::Propose(Box::new(wanted.propose(reason, uri)?)))
+            }
+            Command::Vote { id, yes, no: _, signing } => signing.send(home, Msg::Vote { id, yes }),
+            Command::Freeze { id, signing } => signing.send(home, Msg::Freeze { id }),
+            Command::Cancel { id, signing } => signing.send(home, Msg::Cancel { id }),
+            Command::List(listing) => proposal::list(home, &listing),
+            Command::Show(shown) => proposal::show(home, &shown),
+            Command::Watch(watched) => proposal::watch(home, &watched),
+        }
+    }
+}
+
+impl Signing {
+    fn send(&self, home: &Home, message: Msg) -> Result<(), Failure> {
+        self.sending.send(home, &self.sending.client(home)?, &self.from, &[message])
+    }
+}
+
+impl Wanted {
+    /// Returns the proposal of this revert.
+    fn propose(&self, reason: String, uri: String) -> Result<Propose, Failure> {
+        if self.ns.len() > REVERT_SCOPE_MAX {
+            let sentence = format!("{} namespaces, at most {REVERT_SCOPE_MAX} go into one revert", self.ns.len());
+            return Err(Failure::refused(sentence));
+        }
+        if !self.expect_root.is_empty() && self.expect_root.len() != self.ns.len() {
+            return Err(Failure::refused(format!(
+                "--expect-root has {}, and --ns {}: give one root for each namespace, or none",
+                show::count(self.expect_root.len() as u64, "root"),
+                show::count(self.ns.len() as u64, "namespace")
+            )));
+        }
+        let scope = |(index, ns): (usize, &NsName)| RevertScope {
+            ns: ns.to_string(),
+            expect_root: self.expect_root.get(index).copied(),
+        };
+        let propose = Propose {
+            kind: ProposalKind::Revert(RevertOf {
+                target: Height(self.to),
+                scope: self.ns.iter().enumerate().map(scope).collect(),
+                notice: self.notice,
+                dirty_after: self.dirty_after.map(Height),
+            }),
+            reason,
+            uri,
+        };
+        // The same checks as on the chain, before anybody signs or pays.
+        Propose::decode(&propose.encode()).map_err(|error| Failure::refused(format!("this is no proposal: {error}")))
+    }
+
+    fn preview(&self, home: &Home, reading: &Reading) -> Result<(), Failure> {
+        let propose = self.propose(String::new(), String::new())?;
+        let Answer { mut value, height } = reading.ask(home, "/revert/preview", &propose.encode())?;
+        if reading.json {
+            value["height"] = json!(height.to_string());
+            output::json(&value);
+            return Ok(());
+        }
+        facts_of(&value, height)?.print();
+        if value.get("would_execute").and_then(Value::as_bool) == Some(true) {
+            output::note(format_args!("to propose it: cairn revert propose {} --from NAME", self.arguments(&value)?));
+        }
+        Ok(())
+    }
+
+    /// Returns the arguments that propose what was previewed, with its roots as conditions. Namespaces that have their old
+    /// content are left out.
+    fn arguments(&self, preview: &Value) -> Result<String, Failure> {
+        let (mut names, mut roots) = (Vec::new(), Vec::new());
+        for namespace in changed(preview)? {
+            names.push(fields::text(namespace, "/ns")?);
+            roots.push(fields::text(namespace, "/to_root")?);
+        }
+        let mut arguments = format!("--to {} --ns {} --expect-root {}", self.to, names.join(","), roots.join(","));
+        if let Some(notice) = self.notice {
+            arguments.push_str(&format!(" --notice {}ms", notice.as_millis()));
+        }
+        if let Some(height) = self.dirty_after {
+            arguments.push_str(&format!(" --dirty-after {height}"));
+        }
+        Ok(arguments)
+    }
+}
+
+/// Returns the namespaces of a preview whose content would change.
+fn changed(preview: &Value) -> Result<impl Iterator<Item = &Value>, Failure> {
+    let namespaces = fields::list(preview, "/namespaces")?;
+    Ok(namespaces.iter().filter(|namespace| namespace.get("from_root") != namespace.get("to_root")))
+}
+
+/// Returns a preview as text. `height` is that of the state in which it was made.
+fn facts_of(preview: &Value, height: u64) -> Result<Facts, Failure> {
+    let number = |pointer: &str| fields::number(preview, pointer);
+    let mut facts = Facts::default();
+    facts.add("target", format_args!("height {}", number("/target_height")?));
+    facts.add("now", format_args!("height {height}"));
+    facts.add("earliest", format_args!("height {}", number("/earliest_height")?));
+    match preview.get("barrier").filter(|barrier| !barrier.is_null()) {
+        Some(barrier) => facts.add(
+            "barrier",
+            format_args!("height {}: {}", fields::number(barrier, "/height")?, fields::text(barrier, "/kind")?),
+        ),
+        None => facts.add("barrier", "none"),
+    };
+    for namespace in fields::list(preview, "/namespaces")? {
+        let of = |pointer: &str| fields::number(namespace, pointer);
+        let (from, to) = (fields::text(namespace, "/from_root")?, fields::text(namespace, "/to_root")?);
+        let name = fields::text(namespace, "/ns")?;
+        let writes = show::count(of("/writes")?, "write");
+        if from == to {
+            facts.add("namespace", format_args!("{name}: has its old content, is left out; {writes} since"));
+            continue;
+        }
+        let keys = show::count(of("/keys")?, "key");
+        facts.add(
+            "namespace",
+            format_args!(
+                "{name}: {keys}, {} bytes, {writes} since; data epoch {} after it",
+                of("/bytes")?,
+                of("/data_epoch")?
+            ),
+        );
+        facts.add("  root now", from).add("  root then", to);
+    }
+    facts.add("in total", format_args!("{}, {} bytes", show::count(number("/keys")?, "key"), number("/bytes")?));
+    facts.add(
+        "not undone",
+        format_args!(
+            "{} with their fees and nonces, {}, {} to other namespaces",
+            show::count(number("/not_undone/txs")?, "transaction"),
+            show::count(number("/not_undone/transfers")?, "transfer"),
+            show::count(number("/not_undone/writes")?, "write")
+        ),
+    );
+    facts.add("diff digest", fields::text(preview, "/diff_digest")?);
+    let refusals = fields::list(preview, "/refusals")?;
+    facts.add("would execute", if refusals.is_empty() { "yes" } else { "no" });
+    for refusal in refusals {
+        facts.add("", fields::text(refusal, "/log")?);
+    }
+    Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Wants {
+        #[command(flatten)]
+        wanted: Wanted,
+    }
+
+    fn wanted(arguments: &str) -> Wanted {
+        Wants::try_parse_from(["cairn"].into_iter().chain(arguments.split(' '))).unwrap().wanted
+    }
+
+    #[test]
+    fn a_revert_has_a_root_for_each_namespace_or_none() {
+        let (a, b) = ("AA".repeat(32), "BB".repeat(32));
+        let propose = |arguments: String| wanted(&arguments).propose(String::new(), String::new());
+        let ProposalKind::Revert(revert) = propose(format!("--to 7 --ns x,y --expect-root {a},{b}")).unwrap().kind;
+        let roots: Vec<Option<String>> =
+            revert.scope.iter().map(|scope| scope.expect_root.map(|root| root.to_string())).collect();
+        assert_eq!(roots, [Some(a.clone()), Some(b)]);
+        let error = |arguments: String| propose(arguments).unwrap_err().to_string();
+        assert!(error(format!("--to 7 --ns x,y --expect-root {a}")).contains("1 root, and --ns 2 namespaces"));
+        assert!(error("--to 7 --ns x,y,x".into()).contains("names \"x\" twice"));
+        let names: Vec<String> = (0..33).map(|n| format!("n{n}")).collect();
+        assert!(error(format!("--to 7 --ns {}", names.join(","))).contains("33 namespaces, at most 32"));
+        assert!(propose("--to 7 --ns x --notice 90s".into()).is_ok());
+    }
+
+    #[test]
+    fn a_preview_ends_in_the_arguments_that_propose_it() {
+        let namespace = |ns: &str, from: &str, to: &str| json!({ "ns": ns, "from_root": from, "to_root": to });
+        let preview = json!({ "namespaces": [namespace("a", "11", "22"), namespace("b", "33", "33")] });
+        let wanted = wanted("--to 7 --ns a,b --notice 1m --dirty-after 9");
+        let arguments = "--to 7 --ns a --expect-root 22 --notice 60000ms --dirty-after 9";
+        assert_eq!(wanted.arguments(&preview).unwrap(), arguments);
+    }
+}
