@@ -188,6 +188,7 @@ impl Metrics {
         }
         self.state.validator_set_updates.inc_by(u64::from(!committed.results.validator_updates.is_empty()));
         self.state.consensus_param_updates.inc_by(u64::from(committed.results.params_update.is_some()));
+        self.state.on_events(&committed.results);
         for (waited, is_local) in self.waiting.take(block.txs.iter().map(|tx| TxId::of(tx))) {
             self.mempool.wait_seconds.observe(waited.as_secs_f64());
             if is_local {

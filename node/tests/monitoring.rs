@@ -93,14 +93,16 @@ fn the_configuration_and_the_alerts_are_sound(tools: &Tools) {
     ok(Command::new(&tools.promtool).args(["test", "rules", "alerts.test.yml"]).current_dir(&folder));
 
     // The tests of the alerts must be able to fail: with another threshold they do.
-    let broken = tempfile::tempdir().unwrap();
     let alerts = fs::read_to_string(folder.join("alerts.yml")).unwrap();
-    assert!(alerts.contains("> 0.25"));
-    fs::write(broken.path().join("alerts.yml"), alerts.replace("> 0.25", "> 25")).unwrap();
-    fs::copy(folder.join("alerts.test.yml"), broken.path().join("alerts.test.yml")).unwrap();
-    let mut test = Command::new(&tools.promtool);
-    test.args(["test", "rules", "alerts.test.yml"]).current_dir(broken.path());
-    assert!(!test.output().unwrap().status.success());
+    for (right, wrong) in [("> 0.25", "> 25"), ("revert_timestamp_seconds) > 0", "revert_timestamp_seconds) > 200")] {
+        let broken = tempfile::tempdir().unwrap();
+        assert!(alerts.contains(right), "{right}");
+        fs::write(broken.path().join("alerts.yml"), alerts.replace(right, wrong)).unwrap();
+        fs::copy(folder.join("alerts.test.yml"), broken.path().join("alerts.test.yml")).unwrap();
+        let mut test = Command::new(&tools.promtool);
+        test.args(["test", "rules", "alerts.test.yml"]).current_dir(broken.path());
+        assert!(!test.output().unwrap().status.success(), "{wrong}");
+    }
 
     // Each alert has a test, and refers to the section of the runbook with its name.
     let tests = fs::read_to_string(folder.join("alerts.test.yml")).unwrap();

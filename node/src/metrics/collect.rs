@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use app::{Answer, Proposal, ProposalState};
 use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
@@ -87,6 +88,24 @@ const TREES_STORED: Known = known(
     "state_trees_stored_height",
     &[],
     "Height of the stored hashes of the state's trees: the next start reads what changed since.",
+);
+const PROPOSALS: Known = known(
+    GAUGE,
+    "state_proposals_open",
+    &["state"],
+    "Open proposals to the validators, by state: `voting`, `scheduled`.",
+);
+const FROZEN: Known = known(
+    GAUGE,
+    "state_proposals_frozen",
+    &[],
+    "Open proposals whose namespaces take no writes, because validators froze them.",
+);
+const NEXT_REVERT: Known = known(
+    GAUGE,
+    "state_next_revert_timestamp_seconds",
+    &[],
+    "Unix time at which the next scheduled revert is executed; 0 if none is scheduled.",
 );
 const READY: Known =
     known(GAUGE, "consensus_ready", &[], "1 while the node is ready, else 0; /ready gives the reasons.");
@@ -212,6 +231,9 @@ const ALL: &[&Known] = &[
     &TREE_HITS,
     &TREE_MISSES,
     &TREES_STORED,
+    &PROPOSALS,
+    &FROZEN,
+    &NEXT_REVERT,
     &READY,
     &PEER_HEIGHT,
     &STATESYNC,
@@ -288,6 +310,7 @@ impl Collector for Snapshot {
         let mut out = Families::default();
         self.sources.consensus(&mut out);
         self.sources.store(&mut out);
+        proposals(&self.sources.open_proposals(), &mut out);
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
@@ -360,6 +383,19 @@ impl Sources {
         }
     }
 
+    /// Returns the open proposals, which are few; those that cannot be read are left out.
+    fn open_proposals(&self) -> Vec<Proposal> {
+        let Ok(reader) = self.store.reader() else { return Vec::new() };
+        let Ok(Answer::Proposals { open, .. }) = app::query(&reader, "/proposals?limit=1", &[]) else {
+            return Vec::new();
+        };
+        let proposal = |id: u64| match app::query(&reader, &format!("/proposal/{id}"), &[]) {
+            Ok(Answer::Proposal { proposal, .. }) => Some(*proposal),
+            _ => None,
+        };
+        open.into_iter().filter_map(proposal).collect()
+    }
+
     fn consensus(&self, out: &mut Families) {
         out.put(&READY, if self.readiness.ready().is_ok() { 1.0 } else { 0.0 });
         out.put(&STATESYNC, 0.0);
@@ -422,6 +458,19 @@ impl Sources {
     }
 }
 
+/// Adds what is known about the open proposals.
+fn proposals(open: &[Proposal], out: &mut Families) {
+    let due = |proposal: &Proposal| match proposal.state {
+        ProposalState::Scheduled { at } => Some(at.unix_millis()),
+        _ => None,
+    };
+    let dues: Vec<u64> = open.iter().filter_map(due).collect();
+    let counts = [("voting", open.len() - dues.len()), ("scheduled", dues.len())];
+    out.many(&PROPOSALS, counts.map(|(state, count)| (vec![label("state", state)], count as f64)).to_vec());
+    out.put(&FROZEN, open.iter().filter(|proposal| proposal.frozen_until.is_some()).count() as f64);
+    out.put(&NEXT_REVERT, dues.into_iter().min().unwrap_or(0) as f64 / 1000.0);
+}
+
 /// Adds the counters that the network keeps over all peers.
 fn network_totals(stats: &p2p::Stats, out: &mut Families) {
     out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
@@ -450,7 +499,51 @@ fn network_totals(stats: &p2p::Stats, out: &mut Families) {
 
 #[cfg(test)]
 mod tests {
+    use types::Deadline;
+
     use super::*;
+
+    #[test]
+    fn the_next_revert_is_the_earliest_scheduled_one() {
+        let revert = types::Revert { target: types::Height(3), scope: Vec::new(), notice: None, dirty_after: None };
+        let at = |millis| Deadline::from_unix_millis(millis).unwrap();
+        let proposal = |state, frozen_until| Proposal {
+            id: 1,
+            propose: types::Propose {
+                kind: types::ProposalKind::Revert(revert.clone()),
+                reason: String::new(),
+                uri: String::new(),
+            },
+            proposer: types::Address([1; 20]),
+            deposit: 0,
+            opened: types::Height(4),
+            voting_ends: at(1_000),
+            notice: std::time::Duration::ZERO,
+            keys: 0,
+            bytes: 0,
+            diff_digest: types::Hash([0; 32]),
+            frozen_until,
+            state,
+        };
+        let text = |open: &[Proposal]| {
+            let mut out = Families::default();
+            proposals(open, &mut out);
+            let mut text = String::new();
+            prometheus::TextEncoder::new().encode_utf8(&out.0, &mut text).unwrap();
+            text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("; ")
+        };
+        let scheduled = |millis| ProposalState::Scheduled { at: at(millis) };
+        assert_eq!(
+            text(&[
+                proposal(ProposalState::Voting, Some(at(500))),
+                proposal(scheduled(9_000), None),
+                proposal(scheduled(7_500), None)
+            ]),
+            "state_proposals_open{state=\"voting\"} 1; state_proposals_open{state=\"scheduled\"} 2; \
+             state_proposals_frozen 1; state_next_revert_timestamp_seconds 7.5"
+        );
+        assert!(text(&[]).ends_with("state_proposals_frozen 0; state_next_revert_timestamp_seconds 0"));
+    }
 
     #[test]
     fn metrics_show_what_peers_make_this_node_hold_and_refuse() {

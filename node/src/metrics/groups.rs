@@ -2,10 +2,11 @@
 //!
 //! No field is public beyond this crate, so that the compiler reports a metric that is never set.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use mempool::Cause;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use types::{BlockResults, Event};
 
 use super::register::{Subsystem, few, long_seconds, short_seconds};
 
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub consensus_param_updates: IntCounter,
     pub validator_set_updates: IntCounter,
     pub prune_seconds: Histogram,
+    /// Reverts that were closed, by their last state.
+    reverts_total: IntCounterVec,
 }
 
 /// Metrics of the verification pool; subsystem `verify`, which CometBFT lacks.
@@ -121,9 +124,33 @@ impl State {
             consensus_param_updates: on.counter("consensus_param_updates", "Changes of the consensus parameters."),
             validator_set_updates: on.counter("validator_set_updates", "Changes of the validator set."),
             prune_seconds: on.histogram("prune_seconds", "Time of one pass of the pruner.", short_seconds()),
+            reverts_total: {
+                let help = "Reverts that were closed since the start, by their last state.";
+                let reverts = on.counters("reverts_total", help, &["state"]);
+                // All series exist from the start, so that a rate over the first one is right.
+                ENDINGS.iter().for_each(|state| reverts.with_label_values(&[*state]).inc_by(0));
+                reverts
+            },
+        }
+    }
+
+    /// Counts the reverts that a height closed. A revert has an event of its end for each of its namespaces.
+    pub fn on_events(&self, results: &BlockResults) {
+        let all = results.events.iter().chain(results.txs.iter().flat_map(|tx| &tx.events));
+        let end = |event: &Event| {
+            let state = event.kind.strip_prefix("revert.")?;
+            let state = ENDINGS.iter().find(|ending| **ending == state)?;
+            let id = event.attributes.iter().find(|attribute| attribute.key == "id")?;
+            Some((*state, id.value.clone()))
+        };
+        for (state, _) in all.filter_map(end).collect::<BTreeSet<_>>() {
+            self.reverts_total.with_label_values(&[state]).inc();
         }
     }
 }
+
+/// The last states of reverts, which are also the names of their last events.
+const ENDINGS: &[&str] = &["executed", "failed", "rejected", "expired", "cancelled", "superseded"];
 
 impl Verify {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
