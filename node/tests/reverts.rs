@@ -10,7 +10,8 @@ use files::AccountKey;
 use processes::{Homes, Validator};
 use serde_json::{Value, json};
 use types::{
-    ChainId, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody, TxOrder, Wire,
+    ChainId, Height, KvOp, Msg, NsOwner, Params, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody,
+    TxOrder, Wire,
 };
 
 const ALICE: u8 = 61;
@@ -30,6 +31,11 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Starts a validator, after `change` has modified the parameters of its chain.
+    fn with(change: impl FnOnce(&mut Params)) -> Self {
         let homes = Homes::with(1, Duration::from_millis(20), |options| {
             options.accounts = vec![
                 (AccountKey::new("alice", key(ALICE)).unwrap(), 1 << 40),
@@ -40,6 +46,7 @@ impl Test {
             (proposals.deposit, proposals.open_max) = (1_500, 2);
             proposals.notice_min = Duration::from_millis(200);
             proposals.revert_keys_max = 3;
+            change(&mut options.params);
         });
         let mut node = homes.start(0);
         node.wait_for_height(1);
@@ -205,4 +212,86 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     let all = test.query("/proposals", b"", None);
     let states: Vec<&Value> = all["proposals"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
     assert_eq!((states, &all["open"]), (vec![&json!("executed"), &json!("cancelled")], &json!([])));
+}
+
+/// Each refusal leaves the proposals and the namespace as they were; `refused` compares the namespace.
+#[test]
+fn wrong_heights_numbers_and_votes_change_nothing() {
+    let mut test = Test::with(|params| params.retain_blocks = 8);
+    test.ok(ALICE, create("shared/policy"));
+    let first = test.ok(ALICE, put(1, "rules", "ask first"));
+    test.node.wait_for_height(first + 20);
+
+    // Heights: pruned, in the future, beyond the numbers of heights, and of queries beyond u64.
+    test.refused(ALICE, propose(revert(first)), 106, "E_HEIGHT_PRUNED");
+    test.refused(ALICE, propose(revert(0)), 106, "E_HEIGHT_PRUNED");
+    test.refused(ALICE, propose(revert(i64::MAX as u64)), 130, "E_HEIGHT_FUTURE");
+    let raw = |target_height: i64| {
+        let scope = vec![types::pb::RevertScope { ns: "shared/policy".into(), expect_root: None }];
+        let revert = types::pb::Revert { target_height, scope, notice_ms: None, dirty_after: None };
+        let kind = Some(types::pb::propose::Kind::Revert(revert));
+        prost::Message::encode_to_vec(&types::pb::Propose { kind, reason: String::new(), uri: String::new() })
+    };
+    for (height, code) in [(-1, 1), (i64::MIN, 1), (i64::MAX, 130), (0, 106)] {
+        assert_eq!(test.query("/revert/preview", &raw(height), None)["code"], code, "{height}");
+    }
+    for height in ["18446744073709551616", "-1", "1e9", "999999999"] {
+        let call = json!({ "path": "/proposals", "height": height });
+        assert!(test.rpc("abci_query", call)["error"]["code"].is_i64(), "{height}");
+    }
+
+    // Numbers of proposals.
+    for (id, code) in [("0", 120), ("7", 120), ("18446744073709551615", 120), ("18446744073709551616", 33), ("+1", 33)]
+    {
+        assert_eq!(test.query(&format!("/proposal/{id}"), b"", None)["code"], code, "{id}");
+    }
+    assert_eq!(test.query("/proposals", b"18446744073709551615", None)["proposals"], json!([]));
+    assert_eq!(test.query("/proposals", b"x", None)["code"], 33);
+    assert_eq!(test.query("/proposals?limit=101", b"", None)["code"], 33);
+    for id in [0, 7, u64::MAX] {
+        test.refused(OPERATOR, Msg::Freeze { id }, 120, "E_UNKNOWN");
+        test.refused(OPERATOR, Msg::Cancel { id }, 120, "E_UNKNOWN");
+    }
+
+    // Scopes and texts that no proposal has.
+    let scope = |count: usize, name: fn(usize) -> String| {
+        let one = |index| RevertScope { ns: name(index), expect_root: None };
+        Revert { scope: (0..count).map(one).collect(), ..revert(first) }
+    };
+    test.refused(ALICE, propose(scope(33, |index| format!("ns{index}"))), 1, "E_DECODE");
+    test.refused(ALICE, propose(scope(0, |_| String::new())), 1, "E_DECODE");
+    test.refused(ALICE, propose(scope(2, |_| "shared/policy".into())), 1, "E_DECODE");
+    let text = |reason: String, uri: String| Msg::Propose(Box::new(Propose { reason, uri, ..of(revert(first)) }));
+    test.refused(ALICE, text("r".repeat(281), String::new()), 1, "E_DECODE");
+    test.refused(ALICE, text("a\nb".into(), String::new()), 1, "E_DECODE");
+    test.refused(ALICE, text(String::new(), "u".repeat(257)), 1, "E_DECODE");
+    assert_eq!(test.query("/proposals", b"", None), json!({ "proposals": [], "open": [], "next": null }));
+}
+
+#[test]
+fn a_vote_counts_once_and_may_change_until_the_end() {
+    let mut test = Test::with(|params| params.proposals.notice_min = Duration::from_secs(4));
+    test.ok(ALICE, create("shared/policy"));
+    let good = test.ok(ALICE, put(1, "rules", "ask first"));
+    test.ok(ALICE, put(1, "rules", "never ask"));
+    let content = |test: &Test| test.query("/kv/root/shared/policy", b"", None)["root"].clone();
+    let before = content(&test);
+    test.ok(ALICE, propose(revert(good)));
+    test.refused(ALICE, Msg::Vote { id: 1, yes: true }, 122, "E_NOT_VALIDATOR");
+    test.refused(ALICE, Msg::Freeze { id: 1 }, 122, "E_NOT_VALIDATOR");
+    for _ in 0..2 {
+        test.ok(OPERATOR, Msg::Vote { id: 1, yes: true });
+        let proposal = test.query("/proposal/1", b"", None);
+        assert_eq!((&proposal["yes_power"], &proposal["total_power"]), (&json!("10"), &json!("10")));
+        assert_eq!(proposal["votes"].as_array().unwrap().len(), 1, "{proposal}");
+    }
+    test.refused(ALICE, Msg::Cancel { id: 1 }, 121, "E_CLOSED");
+    test.ok(OPERATOR, Msg::Vote { id: 1, yes: false });
+    let proposal = test.wait_until_closed(1);
+    assert_eq!((&proposal["state"], &proposal["code"]), (&json!("failed"), &json!("E_POWER_LOST")), "{proposal}");
+    assert_eq!(content(&test), before, "a failed revert changes nothing");
+    test.ok(ALICE, put(1, "rules", "its epoch is as before"));
+    for message in [Msg::Vote { id: 1, yes: true }, Msg::Freeze { id: 1 }] {
+        test.refused(OPERATOR, message, 121, "E_CLOSED");
+    }
 }
