@@ -32,10 +32,23 @@ pub struct Change {
 impl<K: Kv> Store<K> {
     /// Returns the keys that a height changed, ascending, with the heights of the replaced values that its list has.
     pub(crate) fn changes_in(&self, view: &K::View<'_>, height: Height) -> Result<Vec<(Vec<u8>, Option<Height>)>> {
+        let mut changes = Vec::new();
+        self.visit_changes(view, height, &mut |change| changes.push((change.key.to_vec(), change.before)))?;
+        Ok(changes)
+    }
+
+    /// Calls `visit` with the changes of a height, their keys ascending.
+    pub(crate) fn visit_changes(
+        &self,
+        view: &K::View<'_>,
+        height: Height,
+        visit: &mut dyn FnMut(schema::Change<'_>),
+    ) -> Result<()> {
         let list = view.get(Cf::Changes, &schema::height(height))?.ok_or_else(|| self.absent(Cf::Changes, height))?;
-        let change = |change: Option<schema::Change<'_>>| change.map(|change| (change.key.to_vec(), change.before));
-        let changes: Option<Vec<_>> = schema::Changes::new(&list).map(change).collect();
-        changes.ok_or_else(|| self.unreadable(Cf::Changes, height))
+        for change in schema::Changes::new(&list) {
+            visit(change.ok_or_else(|| self.unreadable(Cf::Changes, height))?);
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
-    schema::{self, Head, Tip},
+    schema::{self, Change, Head, Tip},
     store::{Store, genesis_tip, meta},
 };
 
@@ -200,11 +200,11 @@ impl<K: Kv> Store<K> {
         let (tip, view) = (self.tip_or_error()?.height, self.kv.view());
         let mut rows = MovedBack::new();
         for undone in (tip.next().0..=of.0).rev().map(Height) {
-            for (key, before) in self.changes_in(&view, undone)? {
-                if split_revertible(&key).is_some() {
-                    rows.entry(key).or_insert((undone, None)).1 = before;
+            self.visit_changes(&view, undone, &mut |Change { key, before, .. }| {
+                if split_revertible(key).is_some() {
+                    rows.entry(key.to_vec()).or_insert((undone, None)).1 = before;
                 }
-            }
+            })?;
             let below = Height(undone.0 - 1);
             if below == tip || rows.len() >= MOVED_BACK_MAX {
                 let mut batch = Batch::new();
@@ -330,9 +330,9 @@ impl<K: Kv> Store<K> {
             return Err(self.damaged(format!("the transactions of height {height} are not those of its header")));
         }
         let results = self.undone_row(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())?;
-        for (key, _) in self.changes_in(view, height)? {
-            batch.delete(Cf::State, schema::version(&key, height));
-        }
+        self.visit_changes(view, height, &mut |change| {
+            batch.delete(Cf::State, schema::version(change.key, height));
+        })?;
         for tx in txs {
             batch.delete(Cf::Txs, tx.0);
         }
