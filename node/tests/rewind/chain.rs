@@ -7,11 +7,15 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::Replica;
 use storage::{Batch, CommitBatch, Durability, Kv, MemDisk, MemKv, Store, View};
 use types::{
-    Block, ChainId, Commit, Header, Height, KvOp, Msg, NsOwner, Params, Power, Round, SecretKey, Time, TxBody, TxOrder,
-    ValidatorSet, VerifiedTx, Vote, VoteType, Wire,
+    Block, ChainId, Commit, Header, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose,
+    Revert, RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire,
 };
 
 pub type Rows = Vec<(storage::Cf, Vec<u8>, Vec<u8>)>;
+
+/// Height whose content a revert of the test chain brings back, and the height that executes it.
+pub const REVERTED_TO: u64 = 2;
+pub const REVERTED_AT: u64 = 7;
 
 pub fn chain_id() -> ChainId {
     ChainId::new("cairn-rewind-test").unwrap()
@@ -27,12 +31,15 @@ fn genesis() -> Genesis {
         genesis_time: Time::from_unix_millis(1_700_000_000_000),
         chain_id: chain_id(),
         initial_height: Height(1),
-        params: Params::default(),
+        params: Params {
+            proposals: ProposalParams { notice_min: Duration::from_secs(1), ..ProposalParams::default() },
+            ..Params::default()
+        },
         validators: vec![GenesisValidator {
             public_key: key(1).public_key().into(),
             power: Power(10),
             name: String::new(),
-            operator: None,
+            operator: Some(key(50).public_key().address()),
         }],
         app_hash: None,
         accounts: vec![account],
@@ -67,7 +74,7 @@ impl Chain {
         next_validators.increment(1);
         let mut chain = Self { disk, store, app, validators, next_validators, last_commit: None, nonce: 0 };
         for height in 1..=heights {
-            let txs = vec![chain.transfer(), chain.in_namespace()];
+            let txs = vec![chain.transfer(), chain.in_namespace(height)];
             chain.commit(txs, changed.filter(|(at, _)| *at == height).map(|(_, change)| change));
         }
         chain.store.sync().unwrap();
@@ -79,15 +86,22 @@ impl Chain {
         self.signed(Msg::Transfer { to, amount: 7 })
     }
 
-    /// Creates a namespace, or writes one of three keys of it.
-    fn in_namespace(&mut self) -> Vec<u8> {
+    /// Creates a namespace, writes one of three keys of it, or has it reverted to [`REVERTED_TO`].
+    fn in_namespace(&mut self, height: u64) -> Vec<u8> {
         let ns = "board".to_owned();
-        let (key, value) = (vec![b'k', (self.nonce / 2 % 3) as u8 + b'0'], self.nonce.to_be_bytes().to_vec());
-        let value = Some(value).filter(|_| !self.nonce.is_multiple_of(7)); // sometimes the key is deleted
+        let (key, value) = (vec![b'k', (height % 3) as u8 + b'0'], self.nonce.to_be_bytes().to_vec());
+        let value = Some(value).filter(|_| height != 8); // this height deletes its key
         let op = KvOp { key, value, if_height: None };
-        self.signed(match self.nonce {
-            0 | 1 => Msg::NsCreate { ns, owner: NsOwner::Signer, quota_keys: 10, quota_bytes: 1000 },
-            _ => Msg::KvWrite { ns, data_epoch: 1, ops: vec![op] },
+        self.signed(match height {
+            1 => Msg::NsCreate { ns, owner: NsOwner::Signer, quota_keys: 10, quota_bytes: 1000 },
+            5 => {
+                let scope = vec![RevertScope { ns, expect_root: None }];
+                let revert = Revert { target: Height(REVERTED_TO), scope, notice: None, dirty_after: None };
+                let (kind, reason, uri) = (ProposalKind::Revert(revert), String::new(), String::new());
+                Msg::Propose(Box::new(Propose { kind, reason, uri }))
+            }
+            6 => Msg::Vote { id: 1, yes: true },
+            _ => Msg::KvWrite { ns, data_epoch: if height <= REVERTED_AT { 1 } else { 2 }, ops: vec![op] },
         })
     }
 
@@ -178,12 +192,15 @@ pub fn fill(kv: &impl Kv, rows: &Rows) {
     kv.write(batch, Durability::Synced).unwrap();
 }
 
-/// Returns every row of a database.
+/// Returns every row of a database, except the stored hashes of the application's trees: a rewind forgets them, and the next
+/// start computes them again.
 pub fn dump(kv: &impl Kv) -> Rows {
     let view = kv.view();
     let rows = |cf: storage::Cf| {
         let rows: Vec<_> = view.rows(cf, &[], &[]).map(Result::unwrap).collect();
         rows.into_iter().map(move |(key, value)| (cf, key.into_vec(), value.into_vec()))
     };
-    storage::Cf::ALL.into_iter().flat_map(rows).collect()
+    let is_of_trees =
+        |cf: storage::Cf, key: &[u8]| cf == storage::Cf::Trees || (cf == storage::Cf::Meta && key == b"trees");
+    storage::Cf::ALL.into_iter().flat_map(rows).filter(|(cf, key, _)| !is_of_trees(*cf, key)).collect()
 }
