@@ -366,6 +366,21 @@ mod tests {
         let mut params = Params::default();
         params.timeouts.prevote = Duration::ZERO;
         assert_eq!(params.check().unwrap_err().field, "timeouts.prevote_ms");
+        let wrong: [(&str, fn(&mut ProposalParams)); 8] = [
+            ("proposals.open_max", |params| params.open_max = PROPOSALS_OPEN_MAX + 1),
+            ("proposals.open_max", |params| params.open_max = 0),
+            ("proposals.voting_ms", |params| params.voting = Duration::ZERO),
+            ("proposals.notice_ms_min", |params| params.notice_min = PROPOSAL_STEP_MAX * 2),
+            ("proposals.freeze_ms_max", |params| params.freeze_max = Duration::from_nanos(1)),
+            ("proposals.cooldown_ms", |params| params.cooldown = PROPOSAL_STEP_MAX * 2),
+            ("proposals.revert_keys_max", |params| params.revert_keys_max = REVERT_KEYS_MAX + 1),
+            ("proposals.revert_bytes_max", |params| params.revert_bytes_max = 0),
+        ];
+        for (field, change) in wrong {
+            let mut params = Params::default();
+            change(&mut params.proposals);
+            assert_eq!(params.check().unwrap_err().field, field);
+        }
         let mut params = Params::default();
         params.block.bytes_max = u64::MAX;
         assert_eq!(params.check().unwrap_err().field, "block.max_bytes");

@@ -120,7 +120,7 @@ pub const METHODS: &[Method] = &[
                 Text,
                 "the empty path",
                 "Path of the query: `/account`, `/params`, `/supply`, `/store`, or one of \
-                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`.",
+                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`, or of [proposals](reverts.md#queries).",
             )
             .like("\"/account\""),
             Param::optional(
