@@ -366,7 +366,8 @@ mod tests {
         let mut params = Params::default();
         params.timeouts.prevote = Duration::ZERO;
         assert_eq!(params.check().unwrap_err().field, "timeouts.prevote_ms");
-        let wrong: [(&str, fn(&mut ProposalParams)); 8] = [
+        type Change = fn(&mut ProposalParams);
+        let wrong: [(&str, Change); 8] = [
             ("proposals.open_max", |params| params.open_max = PROPOSALS_OPEN_MAX + 1),
             ("proposals.open_max", |params| params.open_max = 0),
             ("proposals.voting_ms", |params| params.voting = Duration::ZERO),
