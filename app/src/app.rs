@@ -17,7 +17,7 @@ use crate::{
         small::{prove_in, root_of},
         stored::{ChangedNodes, StoredNode},
     },
-    view::Before,
+    view::{Before, View},
 };
 
 /// The properties of a block on which its execution depends.
@@ -62,6 +62,8 @@ pub struct App {
     changed: ChangedNodes,
     /// The height that the stored nodes describe, once those that were taken are written.
     stored: Height,
+    #[cfg(feature = "mutations")]
+    mutation: Option<crate::Mutation>,
 }
 
 /// Place among the buckets of all trees, from which [`App::parts`] continues.
@@ -126,13 +128,29 @@ impl App {
         changed: ChangedNodes,
         stored: Height,
     ) -> Self {
-        Self { chain_id, height, tree, namespaces, cache: Cache::new(Cache::BYTES_MAX), changed, stored }
+        Self {
+            chain_id,
+            height,
+            tree,
+            namespaces,
+            cache: Cache::new(Cache::BYTES_MAX),
+            changed,
+            stored,
+            #[cfg(feature = "mutations")]
+            mutation: None,
+        }
     }
 
     /// Limits the memory for leaves of the trees to `bytes_max` instead of [`Cache::BYTES_MAX`], from now on.
     pub fn with_cache(mut self, bytes_max: usize) -> Self {
         self.cache = Cache::new(bytes_max);
         self
+    }
+
+    /// Breaks a rule in all blocks from now on, to prove that a checker notices it.
+    #[cfg(feature = "mutations")]
+    pub fn set_mutation(&mut self, mutation: crate::Mutation) {
+        self.mutation = Some(mutation);
     }
 
     /// Returns the height of the committed state.
@@ -167,7 +185,10 @@ impl App {
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
         let (chain_id, trees) = (self.chain_id.clone(), Trees { namespaces: &self.namespaces, cache: &self.cache });
-        let mut execution = Execution::begin(history, chain_id, context.height, context.time, trees);
+        let view = View::of_state(history);
+        #[cfg(feature = "mutations")]
+        let view = view.with_mutation(self.mutation);
+        let mut execution = Execution::begin(view, chain_id, context.height, context.time, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
         let (mut view, Decisions { events, restored, .. }) = execution.finish();

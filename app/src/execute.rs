@@ -141,10 +141,9 @@ pub(crate) struct Execution<'a, R: ?Sized> {
 }
 
 impl<'a, R: History + ?Sized> Execution<'a, R> {
-    /// Starts a block at `height` with the header time `time` on the state of `reader`, and decides what is due. `trees`
+    /// Starts a block at `height` with the header time `time` on the state of `view`, and decides what is due. `trees`
     /// are those of the state.
-    pub fn begin(reader: &'a R, chain_id: ChainId, height: Height, time: Time, trees: Trees<'_>) -> Self {
-        let mut view = View::of_state(reader);
+    pub fn begin(mut view: View<'a, R>, chain_id: ChainId, height: Height, time: Time, trees: Trees<'_>) -> Self {
         let params = view.params();
         let decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);
         let rules = Rules { chain_id, height, time, params };

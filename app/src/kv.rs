@@ -322,7 +322,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
             Owner::Account(owner) if owner != *signer => return Err(Refusal::NotWriter { ns: name, owner }),
             Owner::Account(_) | Owner::Shared => {}
         }
-        if let Some(until) = namespace.takes_no_writes(at) {
+        let freeze = namespace.takes_no_writes(at);
+        #[cfg(feature = "mutations")]
+        let freeze = freeze.filter(|_| !self.mutated(crate::Mutation::IgnoreFreeze));
+        if let Some(until) = freeze {
             return Err(Refusal::NsFrozen { ns: name, until });
         }
         if data_epoch != namespace.data_epoch {
@@ -398,6 +401,8 @@ impl<R: Reader + ?Sized> View<'_, R> {
                 self.unreadable::<()>(&key::namespace(name), "the namespace of a tree is missing");
                 continue;
             };
+            #[cfg(feature = "mutations")]
+            let root = if self.mutated(crate::Mutation::LogOldRoot) { &self.root_of(&namespace) } else { root };
             let previous = namespace.changed;
             if previous > Height::GENESIS {
                 replaced.push(namespace.number);

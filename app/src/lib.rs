@@ -91,6 +91,8 @@ mod event;
 mod execute;
 mod first_state;
 mod kv;
+#[cfg(feature = "mutations")]
+mod mutation;
 mod namespaces;
 mod proposals;
 mod query;
@@ -108,6 +110,8 @@ pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
 pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
+#[cfg(feature = "mutations")]
+pub use mutation::Mutation;
 pub use proposals::{
     Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Tally,
     earliest_deadline, preview, reverted_by,

@@ -26,6 +26,8 @@ pub struct View<'a, R: ?Sized> {
     /// Bytes of the stored values of namespaces that were read.
     namespace_bytes: usize,
     undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
+    #[cfg(feature = "mutations")]
+    mutation: Option<crate::Mutation>,
 }
 
 struct Cell {
@@ -39,7 +41,26 @@ struct Cell {
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Creates a view of the state of `reader`, without writes.
     pub fn of_state(reader: &'a R) -> Self {
-        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None }
+        Self {
+            reader,
+            cells: BTreeMap::new(),
+            namespace_bytes: 0,
+            undo: None,
+            #[cfg(feature = "mutations")]
+            mutation: None,
+        }
+    }
+
+    /// Breaks a rule in the block that is executed.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn with_mutation(self, mutation: Option<crate::Mutation>) -> Self {
+        Self { mutation, ..self }
+    }
+
+    /// Returns true if this rule is broken in the block that is executed.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn mutated(&self, mutation: crate::Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
     fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {

@@ -66,6 +66,8 @@ pub(crate) fn propose<R: History + ?Sized>(
     let changes = diff::changes(view.history(), at.params, revert.target, &scoped)?;
     let (keys, bytes) = diff::size(changes.iter().flatten());
     let diff_digest = diff::digest(&scoped, &changes);
+    #[cfg(feature = "mutations")]
+    let diff_digest = if view.mutated(crate::Mutation::OtherDigest) { diff::digest(&scoped, &[]) } else { diff_digest };
     let mut kept = revert.clone();
     kept.scope.retain(|scope| scoped.iter().any(|scoped| *scoped.name == *scope.ns));
     let proposal = Proposal {

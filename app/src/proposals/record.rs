@@ -341,6 +341,12 @@ pub(crate) fn tally_of<R: Reader + ?Sized>(view: &mut View<'_, R>, proposal: &Pr
     }
 }
 
+/// Returns true if a third is enough for a decision (`Mutation::ThirdDecides`).
+#[cfg(feature = "mutations")]
+pub(crate) fn third_decides<R: Reader + ?Sized>(view: &View<'_, R>, tally: &Tally) -> bool {
+    view.mutated(crate::Mutation::ThirdDecides) && tally.yes.is_honest_of(tally.total)
+}
+
 fn sum<R: Reader + ?Sized>(view: &mut View<'_, R>, votes: &[OperatorVote]) -> Tally {
     let mut tally = Tally { total: view.power_total(), ..Tally::default() };
     let add = |sum: &mut Power, power: Power| *sum = sum.checked_add(power).expect("powers are part of the total");

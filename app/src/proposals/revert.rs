@@ -6,6 +6,8 @@ use super::{
     diff::{self, Change, Scoped},
     record::{Proposal, Taint, taint, tally_of},
 };
+#[cfg(feature = "mutations")]
+use crate::{Mutation, kv::Namespace, state::key};
 use crate::{area::key_row, error::Refusal, event::event, kv::At, namespaces::Trees, tree::Update, view::View};
 
 /// The rows of a reverted namespace, and their effect on its tree.
@@ -31,17 +33,25 @@ pub(crate) fn execute<R: History + ?Sized>(
 ) -> Result<(Vec<Restored>, Vec<Event>), Refusal> {
     let (revert, history) = (proposal.revert(), view.history());
     let tally = tally_of(view, proposal);
-    if !tally.yes.is_quorum_of(tally.total) {
+    let is_decided = tally.yes.is_quorum_of(tally.total);
+    #[cfg(feature = "mutations")]
+    let is_decided = is_decided || super::record::third_decides(view, &tally);
+    if !is_decided {
         return Err(Refusal::PowerLost { yes: tally.yes, total: tally.total });
     }
     let scoped = diff::scoped(view, at, revert)?;
     let changes = diff::changes(history, at.params, revert.target, &scoped)?;
+    #[cfg(feature = "mutations")]
+    let changes = less(view, &scoped, changes);
     diff::check_dirty(&scoped, revert)?;
     let restore = |(scoped, changes): (&Scoped, &Vec<Change>)| {
         let (number, writes) = (scoped.now.number, rows_of(changes));
         let update = trees.update_of(number, history, &writes);
         let actual = update.root();
-        if actual != scoped.to {
+        let is_restored = actual == scoped.to;
+        #[cfg(feature = "mutations")]
+        let is_restored = is_restored || loses_key(view, scoped);
+        if !is_restored {
             return Err(Refusal::RootMismatch { ns: scoped.name.clone(), expected: scoped.to, actual });
         }
         Ok(Restored { number, writes, update })
@@ -63,7 +73,7 @@ pub(crate) fn execute<R: History + ?Sized>(
 }
 
 /// Records in N that a namespace was reverted, and returns the event.
-fn record<R: Reader + ?Sized>(
+fn record<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
     proposal: &Proposal,
@@ -74,6 +84,8 @@ fn record<R: Reader + ?Sized>(
     let target = proposal.revert().target;
     (namespace.keys, namespace.bytes) = (then.keys, then.bytes);
     namespace.data_epoch += 1;
+    #[cfg(feature = "mutations")]
+    break_rest(view, proposal, &mut namespace);
     namespace.reverted = Some(at.height);
     namespace.propose_after = Some(at.after(at.params.proposals.cooldown));
     view.set_namespace(&name, &namespace);
@@ -91,6 +103,34 @@ fn record<R: Reader + ?Sized>(
             ("data_epoch", (namespace.data_epoch.to_string(), false)),
         ],
     )
+}
+
+/// Returns true if a key of this namespace is left out (`Mutation::RestoreLess`, `Mutation::RestoreLessAgain`).
+#[cfg(feature = "mutations")]
+fn loses_key<R: Reader + ?Sized>(view: &View<'_, R>, scoped: &Scoped) -> bool {
+    let is_again = view.mutated(Mutation::RestoreLessAgain) && scoped.now.reverted.is_some();
+    view.mutated(Mutation::RestoreLess) || is_again
+}
+
+/// Leaves out the last key of each namespace that loses one.
+#[cfg(feature = "mutations")]
+fn less<R: Reader + ?Sized>(view: &View<'_, R>, scoped: &[Scoped], mut changes: Vec<Vec<Change>>) -> Vec<Vec<Change>> {
+    let losing = scoped.iter().zip(&mut changes).filter(|(scoped, _)| loses_key(view, scoped));
+    losing.for_each(|(_, changes)| drop(changes.pop()));
+    changes
+}
+
+/// Breaks what a revert does beside its rows (`Mutation::KeepEpoch`, `Mutation::RestoreMore`).
+#[cfg(feature = "mutations")]
+fn break_rest<R: History + ?Sized>(view: &mut View<'_, R>, proposal: &Proposal, namespace: &mut Namespace) {
+    if view.mutated(Mutation::KeepEpoch) {
+        namespace.data_epoch -= 1;
+    }
+    if view.mutated(Mutation::RestoreMore) {
+        let key = key::account(&proposal.proposer);
+        let then = view.message_at::<types::pb::Account>(proposal.revert().target, &key);
+        view.set(&key, then.map(|account| prost::Message::encode_to_vec(&account)));
+    }
 }
 
 fn rows_of(changes: &[Change]) -> WriteSet {

@@ -127,6 +127,13 @@ impl<K: Kv> Replica<K> {
         self
     }
 
+    /// Breaks a rule of the application, to prove that a checker detects it.
+    #[cfg(feature = "mutations")]
+    pub fn with_app_mutation(self, mutation: app::Mutation) -> Self {
+        self.app.set_mutation(mutation);
+        self
+    }
+
     /// Keeps the bytes of every block that is named, to prove that a checker detects it (I6).
     #[cfg(feature = "mutations")]
     pub fn keep_blocks(mut self) -> Self {
