@@ -15,6 +15,8 @@
 //! | I6 | the bytes held for a height stay below a function of the number of validators and the block size |
 //! | lock | a prevote against a precommit needs a proposal with a polka of that round or later (L22, L28) |
 //!
+//! [`ledger`](crate::ledger) has those about namespaces, reverts and kept heights.
+//!
 //! (*) The signing state in its separate file must also have reached the message.
 
 use std::{
@@ -24,24 +26,18 @@ use std::{
 
 use app::{Answer, View};
 use replica::Committed;
-use storage::{MemKv, Store};
+use storage::{Kv, MemKv, Store};
 use types::{
     Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
-use crate::{node::Node, setup::SKEW_MAX, story::Counts};
-
-/// A violated condition, with a description of the violation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
-
-macro_rules! ensure {
-    ($holds:expr, $($what:tt)*) => {
-        if !$holds {
-            return Err(Broken(format!($($what)*)));
-        }
-    };
-}
+use crate::{
+    broken::{Broken, ensure},
+    ledger::Ledger,
+    node::Node,
+    setup::SKEW_MAX,
+    story::Counts,
+};
 
 /// The first decision at a height.
 struct Decided {
@@ -60,6 +56,8 @@ pub struct Checker {
     accounts: Vec<Address>,
     supply: u64,
     precision: Duration,
+    /// What the chain says about namespaces and reverts.
+    ledger: Ledger,
     decided: BTreeMap<Height, Decided>,
     executed: BTreeSet<Hash>,
     /// Tip of each node in its current process.
@@ -85,12 +83,14 @@ impl Checker {
         supply: u64,
         powers: BTreeMap<Address, u64>,
         precision: Duration,
+        ledger: Ledger,
     ) -> Self {
         Self {
             chain_id,
             accounts,
             supply,
             precision,
+            ledger,
             decided: BTreeMap::new(),
             executed: BTreeSet::new(),
             tips: BTreeMap::new(),
@@ -167,7 +167,15 @@ impl Checker {
             let (app_hash, time) = (committed.results.app_hash, block.header.time);
             self.decided.insert(height, Decided { block_id: id, app_hash, results, time });
         }
-        self.check_supply(node)
+        self.check_supply(node)?;
+        self.ledger.on_committed(node, committed, counts)
+    }
+
+    /// Checks the store of a node that does not run: each kept height reads as it was committed.
+    ///
+    /// Errors: [`Broken`] if one does not.
+    pub fn on_stored<K: Kv>(&self, node: usize, store: &Store<K>) -> Result<(), Broken> {
+        self.ledger.check_store(node, store)
     }
 
     fn app_hash_before(&self, height: Height, block: &types::Block) -> Hash {
@@ -366,18 +374,29 @@ impl Checker {
         Ok(())
     }
 
-    /// Checks that correct nodes at the same height have the same rows.
+    /// Checks that correct nodes at the same height have the same rows, and that all kept heights read as they were
+    /// committed. Disks from which heights were deleted are compared height by height only.
     ///
     /// Errors: [`Broken`] if two disks differ.
     pub fn compare(&self, nodes: &[Node]) -> Result<(), Broken> {
         use storage::Cf;
         let shared = [Cf::State, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
         let mut at: BTreeMap<Height, (usize, Vec<(Cf, Vec<u8>, Vec<u8>)>)> = BTreeMap::new();
-        for node in nodes.iter().filter(|node| node.is_correct() && node.alive.is_some()) {
+        let is_whole = |node: &&Node| {
+            let store = node.alive.as_ref().map(|alive| &alive.store);
+            node.is_correct() && store.is_some_and(|store| store.earliest() <= Height(1))
+        };
+        for node in nodes.iter().filter(is_whole) {
             let mut rows = node.disk.dump();
             rows.retain(|(cf, _, _)| shared.contains(cf));
             let (first, expected) = at.entry(node.tip()).or_insert_with(|| (node.index, rows.clone()));
-            ensure!(*expected == rows, "agreement: the disks of n{first} and n{} differ", node.index);
+            let other = expected.iter().zip(&rows).find(|(row, other)| row != other);
+            let family = other.map(|((cf, ..), _)| cf.name());
+            ensure!(*expected == rows, "agreement: the disks of n{first} and n{} differ: {family:?}", node.index);
+        }
+        for node in nodes.iter().filter(|node| node.is_correct() && !node.is_damaged) {
+            let Some(alive) = &node.alive else { continue };
+            self.ledger.check_store(node.index, &alive.store)?;
         }
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! Simulated clients that send transfers and writes to namespaces, with correct and incorrect nonces, and some invalid
-//! transactions.
+//! transactions. In worlds with reverts they also propose reverts, and the operators of validators vote on them.
 
 use std::time::Duration;
 
-use types::{Address, ChainId, Deadline, Height, KvOp, Msg, NsOwner, SecretKey, Time, TxBody, TxOrder, Wire};
+use app::{Answer, View, query};
+use types::{
+    Address, ChainId, Deadline, Hash, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope,
+    SecretKey, Time, TxBody, TxOrder, Wire,
+};
 
 use crate::random::Random;
 
@@ -13,24 +17,29 @@ pub const ACCOUNTS: usize = 6;
 /// Initial balance of each account.
 pub const BALANCE: u64 = 1_000_000;
 
+/// Names of the namespaces that clients use.
+pub const NAMES: [&str; 3] = ["shared/a", "shared/b", "own"];
+
 /// The owners of all accounts.
 pub struct Clients {
     chain_id: ChainId,
     keys: Vec<SecretKey>,
+    /// Keys of the accounts that vote for the validators.
+    operators: Vec<SecretKey>,
     /// Transactions that were sent before and may be sent again.
     sent: Vec<Vec<u8>>,
 }
 
 impl Clients {
-    /// Creates the owners of all accounts.
-    pub fn new(chain_id: ChainId) -> Self {
-        let key = |index: usize| SecretKey::from_bytes(&[100 + index as u8; 32]).expect("a small number is a key");
-        Self { chain_id, keys: (0..ACCOUNTS).map(key).collect(), sent: Vec::new() }
+    /// Creates the owners of all accounts, and the operators of this number of validators.
+    pub fn new(chain_id: ChainId, validators: usize) -> Self {
+        let keys = (0..ACCOUNTS).map(|index| account_key(100 + index as u8)).collect();
+        Self { chain_id, keys, operators: (0..validators).map(operator_key).collect(), sent: Vec::new() }
     }
 
-    /// Returns the addresses of all accounts.
+    /// Returns the addresses of all accounts, with those of the operators.
     pub fn addresses(&self) -> Vec<Address> {
-        self.keys.iter().map(|key| key.public_key().address()).collect()
+        self.keys.iter().chain(&self.operators).map(|key| key.public_key().address()).collect()
     }
 
     /// Creates a random transaction for a node at height `tip` whose clock shows `now`. `nonce_of` returns the next nonce of an account.
@@ -71,18 +80,79 @@ impl Clients {
     }
 }
 
+impl Clients {
+    /// Creates what clients send at one moment in a world with reverts: one transaction, or the votes of several operators.
+    /// `state` is that of a node at height `tip` whose clock shows `now`.
+    pub fn petition<R: Reader>(&mut self, random: &mut Random, now: Time, tip: Height, state: &R) -> Vec<Vec<u8>> {
+        let view = &mut View::of_state(state);
+        let id = match query(state, "/proposals", b"") {
+            // A random open proposal, or one that does not exist yet.
+            Ok(Answer::Proposals { open, .. }) if !open.is_empty() && !random.chance(50) => random.pick(&open),
+            _ => 1 + random.below(8),
+        };
+        let signer = random.index(ACCOUNTS);
+        let (signers, message) = match random.below(20) {
+            0..3 => (vec![self.keys[signer].clone()], self.propose(random, tip, view)),
+            3..7 => (self.some_operators(random, 900), Msg::Vote { id, yes: true }),
+            7 => (self.some_operators(random, 500), Msg::Vote { id, yes: random.chance(300) }),
+            8 => (self.some_operators(random, 500), Msg::Freeze { id }),
+            9 => (self.keys.clone(), Msg::Cancel { id }),
+            10..18 => (vec![self.keys[signer].clone()], write(random, tip, view)),
+            _ => {
+                return vec![
+                    self.transaction(random, now, tip, |address| View::of_state(state).account(address).nonce),
+                ];
+            }
+        };
+        let expires = Deadline::at(now.saturating_add(Duration::from_millis(random.within(1_000, 20_000))));
+        let sign = |key: &SecretKey| {
+            let (chain_id, order) = (self.chain_id.clone(), TxOrder::Expires(expires));
+            TxBody { chain_id, signer: key.public_key(), order, fee: 10, messages: vec![message.clone()] }
+                .sign(key)
+                .encode()
+        };
+        signers.iter().map(sign).collect()
+    }
+
+    /// Returns each operator with this probability in 1000.
+    fn some_operators(&self, random: &mut Random, per_thousand: u32) -> Vec<SecretKey> {
+        self.operators.iter().filter(|_| random.chance(per_thousand)).cloned().collect()
+    }
+
+    /// Proposes to revert some namespaces to one of the last heights, often to that before their last revert.
+    fn propose<R: Reader>(&self, random: &mut Random, tip: Height, view: &mut View<'_, R>) -> Msg {
+        let chosen: Vec<&str> = random.some_of(&[0, 1, 2]).into_iter().map(|ns| NAMES[ns]).collect();
+        let scope =
+            |ns: &&str| RevertScope { ns: (*ns).to_owned(), expect_root: random.chance(30).then_some(Hash([7; 32])) };
+        let scope: Vec<RevertScope> = chosen.iter().map(scope).collect();
+        let reverted =
+            view.namespace(chosen[0]).and_then(|namespace| namespace.reverted).filter(|_| random.chance(400));
+        let target = match reverted {
+            Some(height) => Height(height.0 - 1),
+            None => Height((tip.0 + 1).saturating_sub(random.below(12))),
+        };
+        let notice = random.chance(300).then(|| Duration::from_millis(random.within(100, 600)));
+        let dirty_after = random.chance(100).then_some(tip);
+        let kind = ProposalKind::Revert(Revert { target, scope, notice, dirty_after });
+        Msg::Propose(Box::new(Propose { kind, reason: String::new(), uri: String::new() }))
+    }
+}
+
+/// Writes to a namespace, mostly with its present epoch, or creates it.
+fn write<R: Reader>(random: &mut Random, tip: Height, view: &mut View<'_, R>) -> Msg {
+    let ns = NAMES[random.index(3)];
+    let Some(namespace) = view.namespace(ns) else { return create(ns) };
+    let data_epoch = if random.chance(50) { namespace.data_epoch - 1 } else { namespace.data_epoch };
+    Msg::KvWrite { ns: ns.to_owned(), data_epoch, ops: (0..random.within(1, 3)).map(|_| op(random, tip)).collect() }
+}
+
 /// Creates a random message: a transfer, or one that concerns one of a few namespaces, where it may conflict with others.
 fn message(random: &mut Random, to: Address, tip: Height) -> Msg {
-    let ns = ["shared/a", "shared/b", "own"][random.index(3)].to_owned();
+    let ns = NAMES[random.index(3)];
     match random.below(10) {
-        0 => Msg::NsCreate {
-            owner: if ns == "own" { NsOwner::Signer } else { NsOwner::Shared },
-            ns,
-            quota_keys: 6,
-            quota_bytes: 200,
-        },
+        0 => create(ns),
         1..5 => Msg::KvWrite {
-            ns,
+            ns: ns.to_owned(),
             data_epoch: if random.chance(30) { 2 } else { 1 },
             ops: (0..random.within(1, 3)).map(|_| op(random, tip)).collect(),
         },
@@ -91,6 +161,21 @@ fn message(random: &mut Random, to: Address, tip: Height) -> Msg {
             Msg::Transfer { to, amount }
         }
     }
+}
+
+fn create(ns: &str) -> Msg {
+    let owner = if ns == "own" { NsOwner::Signer } else { NsOwner::Shared };
+    Msg::NsCreate { owner, ns: ns.to_owned(), quota_keys: 6, quota_bytes: 200 }
+}
+
+/// Returns the key of an account of all worlds.
+fn account_key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32]).expect("a small number is a key")
+}
+
+/// Returns the key of the account that votes for a validator.
+pub fn operator_key(validator: usize) -> SecretKey {
+    account_key(150 + validator as u8)
 }
 
 fn op(random: &mut Random, tip: Height) -> KvOp {

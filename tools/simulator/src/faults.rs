@@ -35,7 +35,7 @@ impl World {
             return;
         }
         let f = self.setup.faults;
-        let kinds: [(bool, fn(&mut Self)); 8] = [
+        let kinds: [(bool, fn(&mut Self)); 10] = [
             (f.crashes, Self::fault_crash),
             (f.cluster_crashes, Self::fault_cluster_crash),
             (f.crashes_after_commit, Self::fault_after_commit),
@@ -44,6 +44,8 @@ impl World {
             (f.storms, Self::fault_storm),
             (f.failing_writes, Self::fault_write),
             (f.slow_disks, Self::fault_slow_disk),
+            (f.rewinds, Self::fault_rewind),
+            (f.prunes, Self::fault_prune),
         ];
         let on: Vec<fn(&mut Self)> = kinds.into_iter().filter(|(on, _)| *on).map(|(_, fault)| fault).collect();
         if !on.is_empty() {
@@ -154,6 +156,23 @@ impl World {
         self.nodes[node].sync_time = self.fault_length() / 4;
         let after = self.fault_length();
         self.at(after, Event::EndOfFault(FaultEnd::Disk(node)));
+    }
+
+    /// Rewinds a node by some heights, or to before its first block. Its process starts again after some time.
+    fn fault_rewind(&mut self) {
+        let all: Vec<usize> = self.correct().map(|node| node.index).collect();
+        let node = self.random.pick(&all);
+        let back = self.random.duration(Duration::from_nanos(1), Duration::from_nanos(64)).as_nanos() as u64;
+        self.at(Duration::ZERO, Event::Rewind { node, back });
+        let after = self.fault_length();
+        self.at(after, Event::Restart { node });
+    }
+
+    /// Deletes the heights of a node that are below the window of the chain, up to some height.
+    fn fault_prune(&mut self) {
+        let Some(node) = self.some_node() else { return };
+        let slack = self.random.below(8);
+        self.at(Duration::ZERO, Event::Prune { node, slack });
     }
 
     pub(crate) fn end_fault(&mut self, end: FaultEnd) {

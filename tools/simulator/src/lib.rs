@@ -16,10 +16,40 @@
 //! all correct nodes must make progress within a bounded time. Some kinds of faults are disabled in many worlds, so
 //! that each kind is also tested without the others.
 //!
-//! [`checker`] lists the checks. Mutations, which are rules that are broken on purpose, prove that each check can fail
-//! (`tests/mutations.rs`). A scenario directs a world by hand: it crashes nodes, cuts links, restores old disks, holds back
-//! messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`, `tests/cluster.rs`). Some scenarios repeat
-//! a random run that revealed an error.
+//! In a fifth of the worlds, clients also propose to revert namespaces, operators of validators vote, and operators of
+//! nodes rewind and prune their stores.
+//!
+//! [`checker`] and [`ledger`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
+//! disks, rewinds stores, holds back messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`,
+//! `tests/cluster.rs`, `tests/checkpoints.rs`). Some scenarios repeat a random run that revealed an error.
+//!
+//! Mutations, which are rules that are broken on purpose in every correct node, prove that each check can fail (`tests/mutations.rs`,
+//! and scenarios for those that random runs rarely reveal):
+//!
+//! | mutation | detected by |
+//! |---|---|
+//! | `skip_write_ahead` | I2, I4 |
+//! | `lose_syncs` (*) | I2 |
+//! | `double_sign` | I1 |
+//! | `weak_commit` | validity, agreement |
+//! | `skip_lock` | lock, agreement |
+//! | `unlock_on_nil` | lock |
+//! | `keep_verdicts` | I4 |
+//! | `keep_rounds`, `keep_blocks` | I6 |
+//! | `log_old_root`: the log has the root of the height before | I-KV1 |
+//! | `rewrite_history` (*): earlier versions of a row get the newest value | I-KV2 |
+//! | `restore_less`: a revert leaves out a key | I-RV1 |
+//! | `restore_more`: a revert takes back an account | I-RV2, supply |
+//! | `keep_epoch`: a revert does not raise the epoch | I-RV2 |
+//! | `third_decides`: more than 1/3 decides | I-RV3 |
+//! | `skip_notice`: a decision takes effect at once | I-RV3 |
+//! | `other_digest`: a proposal shows another digest | I-RV5 |
+//! | `restore_less_again`: the second revert of a namespace leaves out a key | I-RV6 |
+//! | `ignore_freeze`: a frozen namespace takes writes | fence |
+//! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
+//! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
+//!
+//! (*) These need no feature; the others need `mutations`.
 #![allow(
     clippy::type_complexity,
     clippy::large_enum_variant,
@@ -27,12 +57,14 @@
     reason = "a test tool: its tables and events are easier to read when written out"
 )]
 
+mod broken;
 pub mod byzantine;
 pub mod checker;
 pub mod clients;
 pub mod disk;
 
 mod faults;
+pub mod ledger;
 pub mod network;
 pub mod node;
 pub mod random;
@@ -41,8 +73,8 @@ pub mod setup;
 pub mod story;
 pub mod world;
 
+pub use broken::Broken;
 pub use byzantine::Behaviour;
-pub use checker::Broken;
 pub use run::{Life, live};
 pub use setup::{Faults, Mutation, Setup};
 pub use story::{Counts, Story};

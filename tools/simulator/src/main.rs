@@ -27,9 +27,8 @@ struct Args {
     /// Run only this seed and print its events line by line.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break a rule in every correct node, to check that this is detected: skip_lock, unlock_on_nil, skip_write_ahead,
-    /// double_sign, weak_commit, keep_verdicts, keep_rounds, keep_blocks, lose_syncs. All but the last need
-    /// `--features mutations`.
+    /// Break a rule in every correct node, to check that this is detected. The documentation of the crate lists the names.
+    /// Most of them need `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
     /// Number of threads; each world runs on one thread.

@@ -162,7 +162,7 @@ impl Node {
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
         let mutation = mutation.filter(|_| self.is_correct());
-        let kv = SimKv::open(&self.disk, mutation == Some(Mutation::LoseSyncs));
+        let kv = SimKv::open(&self.disk, mutation);
         let chain_id = genesis.chain_id();
         let store = Arc::new(Store::open(kv, chain_id).map_err(|e| e.to_string())?);
         let mempool = Mempool::new(mempool::Config::default(), chain_id.clone());
@@ -177,6 +177,7 @@ impl Node {
         #[cfg(feature = "mutations")]
         let replica = match mutation {
             Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),
+            Some(Mutation::App(mutation)) => replica.with_app_mutation(mutation),
             Some(Mutation::KeepBlocks) => replica.keep_blocks(),
             _ => replica,
         };

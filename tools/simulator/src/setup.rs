@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use replica::Config;
-use types::{Params, Synchrony, Timeouts};
+use types::{Params, ProposalParams, Synchrony, Timeouts};
 
 use crate::{byzantine::Behaviour, network::LinkSetup, random::Random};
 
@@ -19,8 +19,17 @@ pub enum Mutation {
     /// The bytes of every named block are kept (violates I6).
     #[cfg(feature = "mutations")]
     KeepBlocks,
+    /// A mutation of the application.
+    #[cfg(feature = "mutations")]
+    App(app::Mutation),
     /// The disks only claim to sync.
     LoseSyncs,
+    /// The disks give all earlier versions of a row the value of the newest one (violates I-KV2).
+    RewriteHistory,
+    /// A rewind also deletes a version of a row that it should keep.
+    RewindTakesMore,
+    /// A rewind deletes what the store knows about signatures.
+    RewindForgetsSigning,
 }
 
 impl Mutation {
@@ -42,7 +51,28 @@ impl Mutation {
         ("keep_rounds", Self::Engine(consensus::Mutation::KeepRounds)),
         #[cfg(feature = "mutations")]
         ("keep_blocks", Self::KeepBlocks),
+        #[cfg(feature = "mutations")]
+        ("log_old_root", Self::App(app::Mutation::LogOldRoot)),
+        #[cfg(feature = "mutations")]
+        ("restore_less", Self::App(app::Mutation::RestoreLess)),
+        #[cfg(feature = "mutations")]
+        ("restore_less_again", Self::App(app::Mutation::RestoreLessAgain)),
+        #[cfg(feature = "mutations")]
+        ("restore_more", Self::App(app::Mutation::RestoreMore)),
+        #[cfg(feature = "mutations")]
+        ("keep_epoch", Self::App(app::Mutation::KeepEpoch)),
+        #[cfg(feature = "mutations")]
+        ("third_decides", Self::App(app::Mutation::ThirdDecides)),
+        #[cfg(feature = "mutations")]
+        ("skip_notice", Self::App(app::Mutation::SkipNotice)),
+        #[cfg(feature = "mutations")]
+        ("other_digest", Self::App(app::Mutation::OtherDigest)),
+        #[cfg(feature = "mutations")]
+        ("ignore_freeze", Self::App(app::Mutation::IgnoreFreeze)),
         ("lose_syncs", Self::LoseSyncs),
+        ("rewrite_history", Self::RewriteHistory),
+        ("rewind_takes_more", Self::RewindTakesMore),
+        ("rewind_forgets_signing", Self::RewindForgetsSigning),
     ];
 
     /// Returns the mutation with this name.
@@ -71,6 +101,10 @@ pub struct Faults {
     pub failing_writes: bool,
     /// Disk syncs take long.
     pub slow_disks: bool,
+    /// Operators rewind the store of a node, also with interruptions.
+    pub rewinds: bool,
+    /// Nodes delete heights that are below the chain's window.
+    pub prunes: bool,
 }
 
 impl Faults {
@@ -85,6 +119,9 @@ impl Faults {
             storms: on(),
             failing_writes: on(),
             slow_disks: on(),
+            // Only worlds with reverts have these.
+            rewinds: false,
+            prunes: false,
         }
     }
 }
@@ -122,6 +159,8 @@ pub struct Setup {
     pub fault_max: Duration,
     /// Typical interval between two transactions of clients; `None`: there are no clients.
     pub tx_interval: Option<Duration>,
+    /// True if clients mostly write to namespaces and propose reverts, and the operators of validators vote on them.
+    pub reverts: bool,
     /// Maximum difference between the clocks of two nodes.
     pub skew: Duration,
     /// How far the genesis time is ahead of the clocks at the start.
@@ -172,6 +211,7 @@ impl Setup {
             fault_interval: ms(200),
             fault_max: Duration::from_secs(2),
             tx_interval: Some(ms(50)),
+            reverts: false,
             skew: Duration::ZERO,
             genesis_ahead: Duration::ZERO,
             parts_delay: Duration::ZERO,
@@ -245,7 +285,41 @@ impl Setup {
             if random.chance(500) { Duration::ZERO } else { random.duration(Duration::from_millis(1), SKEW_MAX) };
         setup.tx_interval = Some(random.duration(Duration::from_millis(20), Duration::from_secs(2)));
         setup.heights = random.within(4, 10);
-        setup.draw_strangers(random)
+        setup = setup.draw_strangers(random);
+        if random.chance(200) { setup.draw_reverts(random) } else { setup }
+    }
+
+    /// Makes clients propose reverts. Proposals have short times, so that many are decided within a few dozen heights.
+    pub fn with_reverts(mut self) -> Self {
+        let ms = Duration::from_millis;
+        self.reverts = true;
+        self.params.retain_blocks = 20;
+        self.params.proposals = ProposalParams {
+            deposit: 100,
+            open_max: 3,
+            voting: ms(2000),
+            notice_min: ms(200),
+            freeze_max: ms(1000),
+            cooldown: ms(300),
+            revert_keys_max: 12,
+            revert_bytes_max: 400,
+        };
+        self
+    }
+
+    /// Draws the properties of a world with reverts. They come last, so that the other worlds do not depend on them.
+    fn draw_reverts(self, random: &mut Random) -> Self {
+        let ms = Duration::from_millis;
+        let mut setup = self.with_reverts();
+        setup.faults.rewinds = random.chance(700);
+        setup.faults.prunes = random.chance(500);
+        setup.tx_interval = Some(ms(random.within(20, 60)));
+        setup.heights = random.within(20, 40);
+        setup.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
+        setup.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
+        setup.fault_interval = setup.fault_interval.max(ms(200));
+        setup.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
+        setup
     }
 
     /// Adds nodes without stake that violate the protocol. They join during the phase with faults, and stay.

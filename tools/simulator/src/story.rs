@@ -37,10 +37,24 @@ pub struct Counts {
     pub late: u64,
     /// Late nodes without stake that violate the protocol.
     pub strangers: u64,
+    /// Namespaces that reverts took back.
+    pub reverts: u64,
+    /// Of these, those that returned to a height that an earlier revert had taken back.
+    pub undone: u64,
+    /// Reverts that were decided and could not be executed.
+    pub refused_reverts: u64,
+    /// Proposals that were closed because another revert was executed.
+    pub superseded: u64,
+    /// Proposals whose voting ended without a decision.
+    pub expired: u64,
+    /// Rewinds of a node's store.
+    pub rewinds: u64,
+    /// Heights that nodes deleted.
+    pub pruned: u64,
 }
 
 impl Counts {
-    const NAMES: [&'static str; 16] = [
+    const NAMES: [&'static str; 23] = [
         "heights",
         "decisions",
         "synced",
@@ -57,9 +71,16 @@ impl Counts {
         "penalties",
         "late",
         "strangers",
+        "reverts",
+        "undone",
+        "refused_reverts",
+        "superseded",
+        "expired",
+        "rewinds",
+        "pruned",
     ];
 
-    fn values(&mut self) -> [&mut u64; 16] {
+    fn values(&mut self) -> [&mut u64; 23] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -77,6 +98,13 @@ impl Counts {
             &mut self.penalties,
             &mut self.late,
             &mut self.strangers,
+            &mut self.reverts,
+            &mut self.undone,
+            &mut self.refused_reverts,
+            &mut self.superseded,
+            &mut self.expired,
+            &mut self.rewinds,
+            &mut self.pruned,
         ]
     }
 

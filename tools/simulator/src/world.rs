@@ -9,13 +9,15 @@ use std::{
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::{Committed, Halt, Input, Offence, Output, Timer};
 use storage::StoreError;
-use types::{BlockId, BlockRequest, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Time};
+use types::{Address, BlockId, BlockRequest, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Time};
 
 use crate::{
+    broken::Broken,
     byzantine::Said,
-    checker::{Broken, Checker},
-    clients::{ACCOUNTS, BALANCE, Clients},
+    checker::Checker,
+    clients::{ACCOUNTS, BALANCE, Clients, operator_key},
     faults::FaultEnd,
+    ledger::Ledger,
     network::Network,
     node::{Node, index_of},
     random::Random,
@@ -23,6 +25,7 @@ use crate::{
     story::{Counts, Story},
 };
 
+mod operators;
 mod scenario;
 mod traffic;
 
@@ -54,6 +57,8 @@ pub(crate) enum Event {
     Client,
     Fault,
     EndOfFault(FaultEnd),
+    Rewind { node: usize, back: u64 },
+    Prune { node: usize, slack: u64 },
 }
 
 /// A message between two nodes that a scenario holds back or delivers by hand.
@@ -104,8 +109,9 @@ impl World {
         let mut random = Random::new(setup.seed ^ 0x005E_ED0F_CA1B);
         let chain_id = ChainId::new("cairn-simulated").expect("a name");
         let epoch = Time::from_unix_millis(1_780_000_000_000);
-        let clients = Clients::new(chain_id.clone());
         let validators = setup.powers.len();
+        let clients = Clients::new(chain_id.clone(), validators);
+        let operators: Vec<Address> = (0..validators).map(|index| operator_key(index).public_key().address()).collect();
         let key = |index: usize| {
             let key_type = if setup.ed25519.contains(&index) { KeyType::Ed25519 } else { KeyType::Secp256k1 };
             ConsensusSecretKey::from_bytes(key_type, &[1 + index as u8; 32]).expect("a small number is a key")
@@ -120,7 +126,7 @@ impl World {
                     public_key: key(index).public_key(),
                     power: Power(setup.powers[index]),
                     name: String::new(),
-                    operator: None,
+                    operator: Some(operators[index]),
                 })
                 .collect(),
             app_hash: None,
@@ -143,10 +149,12 @@ impl World {
                 node
             })
             .collect();
-        let supply = ACCOUNTS as u64 * BALANCE;
+        let supply = (ACCOUNTS + validators) as u64 * BALANCE;
         let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
         let precision = setup.params.synchrony.precision;
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision);
+        let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();
+        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), votes, clients.addresses());
+        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision, ledger);
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -256,6 +264,8 @@ impl World {
             Event::Client => self.client(),
             Event::Fault => self.fault(),
             Event::EndOfFault(end) => self.end_fault(end),
+            Event::Rewind { node, back } => return self.rewind_some(node, back),
+            Event::Prune { node, slack } => return self.prune_some(node, slack),
         }
         Ok(())
     }
@@ -455,10 +465,17 @@ impl World {
             let node = self.random.pick(&up);
             let alive = self.nodes[node].alive.as_ref().expect("it is up");
             let now = self.nodes[node].clock(self.epoch, self.now);
-            let nonce = |address: &types::Address| alive.account(address).nonce;
             let tip = self.nodes[node].tip();
-            let bytes = self.clients.transaction(&mut self.random, now, tip, nonce);
-            self.submit(node, &bytes);
+            let sent = if self.setup.reverts {
+                let reader = alive.store.reader().expect("a disk in memory answers");
+                self.clients.petition(&mut self.random, now, tip, &reader)
+            } else {
+                let nonce = |address: &Address| alive.account(address).nonce;
+                vec![self.clients.transaction(&mut self.random, now, tip, nonce)]
+            };
+            for bytes in sent {
+                self.submit(node, &bytes);
+            }
         }
         if let Some(interval) = self.setup.tx_interval {
             let after = self.random.duration(interval / 4, interval * 2);

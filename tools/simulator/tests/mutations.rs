@@ -6,12 +6,22 @@
 //! `i6_full_blocks_without_end_take_no_memory_without_end` (keep_blocks).
 #![allow(missing_docs)]
 
-use simulator::{Mutation, Story, live};
+use simulator::{Mutation, Setup, Story, live};
 
 /// Finds the first seed that detects the mutation, and checks that one of these checks did.
 fn caught(name: &str, seeds: u64, by: &[&str]) {
+    caught_by(name, seeds, by, |_| true);
+}
+
+/// As [`caught`], in worlds with reverts.
+fn caught_by_reverts(name: &str, seeds: u64, by: &[&str]) {
+    caught_by(name, seeds, by, |setup| setup.reverts);
+}
+
+fn caught_by(name: &str, seeds: u64, by: &[&str], is_tried: fn(&Setup) -> bool) {
     let mutation = Mutation::named(name).expect("a mutation of this name");
-    let found = (0..seeds).find_map(|seed| Some((seed, live(seed, Some(mutation), Story::default()).broken?)));
+    let tried = (0..seeds).filter(|seed| is_tried(&Setup::of_seed(*seed)));
+    let found = tried.into_iter().find_map(|seed| Some((seed, live(seed, Some(mutation), Story::default()).broken?)));
     let (seed, broken) = found.unwrap_or_else(|| panic!("{name} was not detected within {seeds} seeds"));
     assert!(
         by.iter().any(|check| broken.contains(check)),
@@ -42,6 +52,66 @@ fn deciding_with_too_few_precommits_is_detected() {
 #[test]
 fn forgetting_a_lock_is_detected() {
     caught("skip_lock", 500, &["lock", "agreement"]);
+}
+
+#[test]
+fn a_root_that_is_logged_late_is_detected() {
+    caught_by_reverts("log_old_root", 100, &["I-KV1"]);
+}
+
+#[test]
+fn a_disk_that_changes_old_versions_is_detected() {
+    caught_by_reverts("rewrite_history", 100, &["I-KV2"]);
+}
+
+#[test]
+fn a_revert_that_leaves_out_a_key_is_detected() {
+    caught_by_reverts("restore_less", 100, &["I-RV1"]);
+}
+
+#[test]
+fn a_revert_of_money_is_detected() {
+    caught_by_reverts("restore_more", 100, &["I-RV2", "supply"]);
+}
+
+#[test]
+fn a_revert_without_a_new_epoch_is_detected() {
+    caught_by_reverts("keep_epoch", 100, &["I-RV2"]);
+}
+
+#[test]
+fn a_decision_by_a_third_is_detected() {
+    caught_by_reverts("third_decides", 100, &["I-RV3"]);
+}
+
+#[test]
+fn a_revert_without_notice_is_detected() {
+    caught_by_reverts("skip_notice", 100, &["I-RV3"]);
+}
+
+#[test]
+fn a_digest_of_other_changes_is_detected() {
+    caught_by_reverts("other_digest", 100, &["I-RV5"]);
+}
+
+#[test]
+fn a_revert_that_undoes_another_one_in_part_is_detected() {
+    caught_by_reverts("restore_less_again", 300, &["I-RV6"]);
+}
+
+#[test]
+fn a_write_to_a_frozen_namespace_is_detected() {
+    caught_by_reverts("ignore_freeze", 200, &["fence"]);
+}
+
+#[test]
+fn a_rewind_that_takes_too_much_is_detected() {
+    caught_by_reverts("rewind_takes_more", 100, &["determinism", "I-KV2"]);
+}
+
+#[test]
+fn a_rewind_that_forgets_what_was_signed_is_detected() {
+    caught_by_reverts("rewind_forgets_signing", 100, &["rewind: "]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use types::{BlockId, Height, Round, SignState, Step};
 
 use super::{Event, Parcel, World};
 use crate::{
-    checker::Broken,
+    broken::Broken,
     node::{Node, StateFile},
 };
 
