@@ -1,6 +1,8 @@
 //! The execution of a revert.
 
-use types::{Event, History, Reader, WriteSet};
+#[cfg(feature = "mutations")]
+use types::Reader;
+use types::{Event, History, WriteSet};
 
 use super::{
     diff::{self, Change, Scoped},
