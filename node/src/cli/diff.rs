@@ -1,7 +1,7 @@
 //! `cairn diff` prints what changed in a namespace between two heights.
 
 use clap::Args;
-use client::fields;
+use client::{Client, fields};
 use node::exit::Failure;
 use serde_json::{Value, json};
 use types::NsName;
@@ -53,16 +53,61 @@ impl Diff {
     ///
     /// Errors: the node does not respond, or refuses the namespace or a height.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
-        let client = self.node.client(home)?;
-        let (mut rows, mut next, mut to) = (Vec::new(), Some(Vec::new()), self.to);
-        let (mut last, limit) = (Value::Null, self.limit as usize);
-        while let Some(from) = next.take_if(|_| rows.len() < limit) {
+        let Self { ns, from, to, limit, json, node } = self;
+        let compared = Compared::ask(&node.client(home)?, &ns, (from, to), limit as usize)?;
+        let Compared { to, rows, is_complete, .. } = &compared;
+        if json {
+            output::json(&json!({
+                "ns": ns.as_str(),
+                "from": from.to_string(),
+                "to": to.to_string(),
+                "from_root": compared.from_root,
+                "to_root": compared.to_root,
+                "rows": rows,
+                "complete": is_complete,
+            }));
+            return Ok(());
+        }
+        if rows.is_empty() && *is_complete {
+            output::line(format_args!("{ns} is the same at heights {from} and {to}"));
+            return Ok(());
+        }
+        compared.table([(&format!("at {from}"), "/old"), (&format!("at {to}"), "/new")])?.iter().for_each(output::line);
+        output::line(format_args!("root {} -> {}", compared.from_root, compared.to_root));
+        if !is_complete {
+            output::note(format_args!("there are more keys: use a greater --limit"));
+        }
+        Ok(())
+    }
+}
+
+/// What differs in a namespace between two heights.
+pub struct Compared {
+    /// The later height.
+    to: u64,
+    from_root: String,
+    to_root: String,
+    /// The keys, as the node answers them.
+    pub rows: Vec<Value>,
+    /// False if there are more keys.
+    pub is_complete: bool,
+}
+
+impl Compared {
+    /// Asks a node for the keys of a namespace that differ between two heights, at most `limit`. Without a later height, it is
+    /// the latest one.
+    ///
+    /// Errors: the node does not respond, or refuses the namespace or a height.
+    pub fn ask(client: &Client, ns: &str, heights: (u64, Option<u64>), limit: usize) -> Result<Self, Failure> {
+        let (from, mut to) = heights;
+        let (mut rows, mut next, mut last) = (Vec::new(), Some(Vec::new()), Value::Null);
+        while let Some(key) = next.take_if(|_| rows.len() < limit) {
             // The pages after the first one are of its height, so that all keys are compared at the same two heights.
             let to_option = to.map(|to| format!("&to={to}")).unwrap_or_default();
             let limit = (limit - rows.len()).min(100);
-            let path = format!("/kv/diff/{}?from={}{to_option}&limit={limit}", self.ns, self.from);
-            let Answer { value, height } = query::state(&client, &path, &from, None)?;
-            to = Some(height);
+            let path = format!("/kv/diff/{ns}?from={from}{to_option}&limit={limit}");
+            let Answer { value, height } = query::state(client, &path, &key, None)?;
+            to = to.or(Some(height));
             rows.extend_from_slice(fields::list(&value, "/rows")?);
             next = match value.get("next").is_none_or(Value::is_null) {
                 true => None,
@@ -70,39 +115,25 @@ impl Diff {
             };
             last = value;
         }
-        let is_complete = next.is_none();
-        let root = |field: &str| fields::text(&last, field);
-        if self.json {
-            output::json(&json!({
-                "ns": self.ns.as_str(),
-                "from": self.from.to_string(),
-                "to": to.unwrap_or(self.from).to_string(),
-                "from_root": root("/from_root")?,
-                "to_root": root("/to_root")?,
-                "rows": rows,
-                "complete": is_complete,
-            }));
-            return Ok(());
-        }
-        let to = to.unwrap_or(self.from);
-        if rows.is_empty() && is_complete {
-            output::line(format_args!("{} is the same at heights {} and {to}", self.ns, self.from));
-            return Ok(());
-        }
-        let mut table = vec![vec!["key".to_owned(), format!("at {}", self.from), format!("at {to}")]];
-        for row in &rows {
+        let root = |field: &str| fields::text(&last, field).map(ToOwned::to_owned);
+        let (from_root, to_root) = (root("/from_root")?, root("/to_root")?);
+        Ok(Self { to: to.unwrap_or(from), from_root, to_root, rows, is_complete: next.is_none() })
+    }
+
+    /// Returns the keys as lines of a table, with two columns of values: their titles, and the fields of the node's answer.
+    ///
+    /// Errors: the node's answer has no such field.
+    pub fn table(&self, columns: [(&str, &str); 2]) -> Result<Vec<String>, Failure> {
+        let [(left, before), (right, after)] = columns;
+        let mut table = vec![vec!["key".to_owned(), left.to_owned(), right.to_owned()]];
+        for row in &self.rows {
             let value = |field: &str| match row.pointer(field).is_none_or(Value::is_null) {
                 true => Ok("-".to_owned()),
                 false => Ok::<_, Failure>(shortened(&fields::bytes(row, field)?)),
             };
-            table.push(vec![show::text(&fields::bytes(row, "/key")?), value("/old")?, value("/new")?]);
+            table.push(vec![show::text(&fields::bytes(row, "/key")?), value(before)?, value(after)?]);
         }
-        output::table(&table, &[]).iter().for_each(output::line);
-        output::line(format_args!("root {} -> {}", root("/from_root")?, root("/to_root")?));
-        if !is_complete {
-            output::note(format_args!("there are more keys: use a greater --limit"));
-        }
-        Ok(())
+        Ok(output::table(&table, &[]))
     }
 }
 

@@ -12,6 +12,7 @@ use types::{
 
 use super::{
     args::duration,
+    diff::Compared,
     home::Home,
     keyring::KeyName,
     ns::Reading,
@@ -24,7 +25,7 @@ use super::{
 
 const HELP: &str = "\
 Examples:
-  cairn revert preview --to 88120 --ns shared/policy,shared/tools
+  cairn revert preview --to 88120 --ns shared/policy,shared/tools --diff
   cairn revert propose --to 88120 --ns shared/policy --reason \"poisoned prompt\" --from alice
   cairn revert freeze 4 --from validator-0
   cairn revert vote 4 --yes --from validator-0
@@ -34,6 +35,9 @@ A revert writes the content that namespaces had at an earlier height again, in a
 than 2/3 of the voting power decide it, then it waits for its notice, then it is executed. Any
 account may propose one, for a deposit; the operators of validators vote and freeze. Money, nonces,
 votes and blocks never go back. A revert is undone by another one, to the height before it.";
+
+/// Maximum number of keys of a namespace that a preview shows.
+const DIFF_KEYS_MAX: usize = 1000;
 
 /// Preview, propose, decide and follow reverts of namespaces
 #[derive(Debug, Args)]
@@ -49,6 +53,9 @@ enum Command {
     Preview {
         #[command(flatten)]
         wanted: Wanted,
+        /// Show each key that would change, at most 1000 of a namespace
+        #[arg(long)]
+        diff: bool,
         #[command(flatten)]
         reading: Reading,
     },
@@ -138,7 +145,7 @@ impl Revert {
     /// `--timeout`, or a watched revert is closed and was not executed.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         match self.command {
-            Command::Preview { wanted, reading } => wanted.preview(home, &reading),
+            Command::Preview { wanted, diff, reading } => wanted.preview(home, &reading, diff),
             Command::Propose { wanted, reason, uri, signing } => {
                 signing.send(home, Msg::Propose(Box::new(wanted.propose(reason, uri)?)))
             }
@@ -190,19 +197,48 @@ impl Wanted {
         Propose::decode(&propose.encode()).map_err(|error| Failure::refused(format!("this is no proposal: {error}")))
     }
 
-    fn preview(&self, home: &Home, reading: &Reading) -> Result<(), Failure> {
+    fn preview(&self, home: &Home, reading: &Reading, has_diff: bool) -> Result<(), Failure> {
         let propose = self.propose(String::new(), String::new())?;
         let Answer { mut value, height } = reading.ask(home, "/revert/preview", &propose.encode())?;
+        let diffs = if has_diff { self.diffs(home, reading, &value, height)? } else { Vec::new() };
         if reading.json {
             value["height"] = json!(height.to_string());
+            if has_diff {
+                let diff = |(ns, diff): &(String, Compared)| json!({ "ns": ns, "rows": diff.rows, "complete": diff.is_complete });
+                value["diff"] = diffs.iter().map(diff).collect();
+            }
             output::json(&value);
             return Ok(());
         }
         facts_of(&value, height)?.print();
+        for (ns, diff) in &diffs {
+            output::line(format_args!("\n{ns}"));
+            // The revert goes from the later height to the earlier one.
+            diff.table([("now", "/new"), ("after it", "/old")])?.iter().for_each(output::line);
+            if !diff.is_complete {
+                output::note(format_args!("there are more keys: cairn diff {ns} --from {} --limit N", self.to));
+            }
+        }
         if value.get("would_execute").and_then(Value::as_bool) == Some(true) {
             output::note(format_args!("to propose it: cairn revert propose {} --from NAME", self.arguments(&value)?));
         }
         Ok(())
+    }
+
+    /// Returns the namespaces of a preview that would change, each with its keys.
+    fn diffs(
+        &self,
+        home: &Home,
+        reading: &Reading,
+        preview: &Value,
+        height: u64,
+    ) -> Result<Vec<(String, Compared)>, Failure> {
+        let client = reading.client(home)?;
+        let diff = |namespace: &Value| {
+            let ns = fields::text(namespace, "/ns")?;
+            Ok((ns.to_owned(), Compared::ask(&client, ns, (self.to, Some(height)), DIFF_KEYS_MAX)?))
+        };
+        changed(preview)?.map(diff).collect()
     }
 
     /// Returns the arguments that propose what was previewed, with its roots as conditions. Namespaces that have their old
