@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, mem};
 
-use types::{Address, BlockResults, ChainId, Hash, Height, History, Reader, Time, VerifiedTx, WriteSet};
+use types::{Address, BlockResults, ChainId, Hash, Height, History, NsName, Reader, Time, VerifiedTx, WriteSet};
 
 use crate::{
     area::{Area, NEVER_REVERTED},
@@ -11,8 +11,9 @@ use crate::{
     proposals::Decisions,
     state_proof::StateProof,
     tree::{
-        Cache, CacheStats, Part, StaleReader, Tree, Update, Way,
+        Cache, CacheStats, Part, Proof, StaleReader, Tree, Update, Way,
         load::StoredTrees,
+        proof::Existence,
         rows::Path,
         small::{prove_in, root_of},
         stored::{ChangedNodes, StoredNode},
@@ -249,7 +250,26 @@ impl App {
 
     /// Returns the part of a proof that is in memory. Cost: microseconds; no row is read.
     pub fn way_to(&self, key: &[u8]) -> StateWay {
-        StateWay { height: self.height, tree: self.tree.way_to(key), root_revertible: self.namespaces.root() }
+        StateWay { height: self.height, start: Start::Way(self.tree.way_to(key)), roots: self.part(PART_N) }
+    }
+
+    /// As [`App::way_to`], for a key of the namespace with this number; `None` if there is no such namespace.
+    pub fn way_in(&self, number: u32, key: &[u8]) -> Option<StateWay> {
+        let (way, root) = self.namespaces.way_to(number, key)?;
+        let roots = std::iter::once(root).chain(self.part(PART_R)).collect();
+        Some(StateWay { height: self.height, start: Start::Way(way), roots })
+    }
+
+    /// As [`App::way_to`], for the root of the namespace with this name.
+    pub fn way_to_root(&self, name: &NsName) -> StateWay {
+        let start = Start::Proof(self.namespaces.prove_root(name));
+        StateWay { height: self.height, start, roots: self.part(PART_R) }
+    }
+
+    /// Returns the proof of the root of a part of the state.
+    fn part(&self, name: &[u8]) -> Vec<Existence> {
+        let (n, r) = (self.tree.root(), self.namespaces.root());
+        prove_in(&[(PART_N, &n.0), (PART_R, &r.0)], name).into_iter().collect()
     }
 
     /// Returns parts of the trees with about `buckets_max` buckets, to be compared with rows of this height, and where to
@@ -279,8 +299,17 @@ impl App {
 /// The part of a proof that is in memory; created by [`App::way_to`].
 pub struct StateWay {
     height: Height,
-    tree: Way,
-    root_revertible: Hash,
+    start: Start,
+    /// Proofs of the roots, from that of the first tree up.
+    roots: Vec<Existence>,
+}
+
+/// The proof in the first tree.
+enum Start {
+    /// The rest of it is in rows of the store.
+    Way(Way),
+    /// It is whole, because the tree's rows are in memory.
+    Proof(Proof),
 }
 
 impl StateWay {
@@ -293,17 +322,18 @@ impl StateWay {
     ///
     /// Errors: [`StaleReader`] if `reader` is not at this height.
     pub fn prove<R: Reader + ?Sized>(self, reader: &R) -> Result<StateProof, StaleReader> {
-        let root = self.tree.root();
-        let key = self.tree.prove(reader)?;
-        let part = prove_in(&[(PART_N, &root.0), (PART_R, &self.root_revertible.0)], PART_N);
-        Ok(StateProof::new(key, part))
+        let key = match self.start {
+            Start::Way(way) => way.prove(reader)?,
+            Start::Proof(proof) => proof,
+        };
+        Ok(StateProof::new(key, self.roots))
     }
 }
 
 /// Name of the part of the state that is never reverted, in the tree over the parts' roots.
-const PART_N: &[u8] = b"n";
+pub(crate) const PART_N: &[u8] = b"n";
 /// Name of the revertible part.
-const PART_R: &[u8] = b"r";
+pub(crate) const PART_R: &[u8] = b"r";
 
 /// Computes the root of the tree in which the key `n` has the value root_N, and `r` the value root_R.
 pub fn app_hash(root_never_reverted: &Hash, root_revertible: &Hash) -> Hash {

@@ -118,5 +118,5 @@ pub use proposals::{
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use state::{Account, Operator};
-pub use state_proof::{PROOF_OP_TYPE, ProofOp, StateProof};
+pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};
 pub use view::View;

@@ -13,8 +13,9 @@ use types::{Hash, NsName, Reader, WriteSet};
 use crate::{
     area::{Area, NAMES, REVERTIBLE, name_row},
     tree::{
-        Cache, EMPTY_ROOT, Tree, Update,
+        Cache, EMPTY_ROOT, Proof, Tree, Update, Way,
         load::StoredTrees,
+        proof::Existence,
         rows::{Path, path_of, row_key, row_value},
         stored::{ChangedNodes, StoredNode},
     },
@@ -169,6 +170,25 @@ impl Namespaces {
         }
         self.map.apply(cache, update.map);
         self.rows.extend(update.rows.0.into_iter().filter_map(|(key, row)| Some((key, row?))));
+    }
+
+    /// Returns the way to a key of the namespace with this number, and the proof of the namespace's root under `root_R`;
+    /// `None` if there is no such namespace. Reads no rows of the store.
+    pub fn way_to(&self, number: u32, key: &[u8]) -> Option<(Way, Existence)> {
+        let name = self.names.get(&number)?;
+        let way = match self.trees.get(&number) {
+            Some(tree) => tree.way_to(key),
+            None => Tree::new(&Area::Namespace(number).prefix()).way_to(key),
+        };
+        match self.prove_root(name) {
+            Proof::Existence(root) => Some((way, root)),
+            Proof::Absence { .. } => None,
+        }
+    }
+
+    /// Proves the root of the namespace with this name under `root_R`, or that there is no such namespace.
+    pub fn prove_root(&self, name: &NsName) -> Proof {
+        self.map.prove(&self.rows, name.as_bytes()).expect("the rows of the map are those of its tree")
     }
 
     /// Returns the trees of the namespaces with keys, from a number on.

@@ -4,6 +4,9 @@ use types::{DecodeError, Hash, Wire};
 
 use crate::tree::{Proof, ProofError, proof::Existence};
 
+/// Name of the revertible part of the state, which has a map of the roots of namespaces.
+pub const REVERTIBLE: &[u8] = crate::app::PART_R;
+
 /// Maximum number of trees from a key to the app hash: a namespace, the namespaces, the parts of the state.
 const LEVELS_MAX: usize = 3;
 
@@ -44,8 +47,19 @@ impl StateProof {
         self.key.value()
     }
 
-    /// Checks that under `app_hash` the raw key has this value, or is absent if `value` is `None`. `names` are the names
-    /// of the trees from the key's own up: only [`NEVER_REVERTED`](crate::state::NEVER_REVERTED) for its rows.
+    /// Returns the names of the trees from the key's own up; [`StateProof::verify`] checks that they are right.
+    pub fn names(&self) -> Vec<&[u8]> {
+        self.roots.iter().map(|leaf| &leaf.key[..]).collect()
+    }
+
+    /// Checks that under `app_hash` the key has this value, or is absent if `value` is `None`. `names` are the names of the
+    /// trees from the key's own up:
+    ///
+    /// | key | names |
+    /// |---|---|
+    /// | raw key of a row that is never reverted | [`NEVER_REVERTED`](crate::state::NEVER_REVERTED) |
+    /// | name of a namespace, whose root is the value | [`REVERTIBLE`] |
+    /// | key in a namespace | the name of the namespace, [`REVERTIBLE`] |
     ///
     /// Cost: one hash per sibling, about 30 for a state of ten million keys, and twice that for absence.
     ///

@@ -3,7 +3,7 @@
 mod common;
 
 use app::{
-    App, StateProof, app_hash,
+    App, ProofOp, REVERTIBLE, StateProof, app_hash,
     tree::{EMPTY_ROOT, Existence, Proof, Tree, rows::rows_of},
 };
 use common::{Chain, address, chain_id, transfer, tx};
@@ -13,7 +13,7 @@ use ics23::{
 };
 use proptest::prelude::*;
 use prost_of_ics23::Message;
-use types::{Hash, Height, TxOrder, Wire};
+use types::{Hash, Height, KvOp, Msg, NsName, NsOwner, TxOrder, Wire};
 
 /// The rules of every tree of the state, as `docs/proofs.md` prints them.
 fn spec() -> ProofSpec {
@@ -73,6 +73,52 @@ fn a_chain_of_proofs_leads_from_an_account_to_the_app_hash() {
     assert_eq!(App::open(&chain.rows, chain_id(), Height(1)).app_hash(), app_hash);
 }
 
+/// Returns a chain with the namespace `a/b`, whose keys are `k0` to `k8`, and an empty namespace.
+fn with_namespaces() -> Chain {
+    let mut chain = Chain::new(&[100_000]);
+    let create = |ns: &str| Msg::NsCreate { ns: ns.into(), owner: NsOwner::Shared, quota_keys: 99, quota_bytes: 9999 };
+    let put = |i| KvOp { key: format!("k{i}").into(), value: Some(vec![i; 40]), if_height: None };
+    let write = Msg::KvWrite { ns: "a/b".into(), data_epoch: 1, ops: (0..9).map(put).collect() };
+    chain.block(&[tx(1, TxOrder::Nonce(0), vec![create("a/b"), create("empty"), write])]);
+    chain
+}
+
+#[test]
+fn a_chain_of_proofs_leads_from_a_key_of_a_namespace_to_the_app_hash() {
+    let chain = with_namespaces();
+    let (app, rows) = (&chain.app, &chain.rows);
+    let app_hash = app.app_hash();
+    let name = NsName::new("a/b").unwrap();
+    for (key, value) in [(&b"k3"[..], Some(&[3; 40][..])), (b"none", None)] {
+        let proof = app.way_in(0, key).unwrap().prove(rows).unwrap();
+        assert_eq!((proof.value(), proof.names()), (value, vec![&b"a/b"[..], REVERTIBLE]));
+        assert_eq!(proof.verify(&app_hash, &[b"a/b", REVERTIBLE], key, value), Ok(()));
+        assert!(proof.verify(&app_hash, &[b"empty", REVERTIBLE], key, value).is_err());
+        let ops = proof.to_ops();
+        let [own, namespace, part] = &ops[..] else { panic!("{ops:?}") };
+        // Another implementation computes each root from the proof below it, from the app hash down.
+        let value_of = |op: &ProofOp| match Proof::decode(&op.data).unwrap() {
+            Proof::Existence(leaf) => Hash(leaf.value.try_into().unwrap()),
+            absence => panic!("{absence:?}"),
+        };
+        let (root_r, root) = (value_of(part), value_of(namespace));
+        assert!(accepts(&theirs(&part.data), &app_hash, REVERTIBLE, Some(&root_r.0)));
+        assert!(accepts(&theirs(&namespace.data), &root_r, b"a/b", Some(&root.0)));
+        assert!(accepts(&theirs(&own.data), &root, key, value));
+        assert!(!accepts(&theirs(&own.data), &root_r, key, value));
+        let otherwise = value.is_none().then_some(&[1; 40][..]);
+        assert!(!accepts(&theirs(&own.data), &root, key, otherwise));
+        let of_root = app.way_to_root(&name).prove(rows).unwrap();
+        assert_eq!((of_root.to_ops(), of_root.value()), (ops[1..].to_vec(), Some(&root.0[..])));
+    }
+    let none = app.way_to_root(&NsName::new("none").unwrap()).prove(rows).unwrap();
+    assert_eq!(none.verify(&app_hash, &[REVERTIBLE], b"none", None), Ok(()));
+    assert!(app.way_in(2, b"k").is_none(), "there is no third namespace");
+    let empty = app.way_in(1, b"k").unwrap().prove(rows).unwrap();
+    assert_eq!(empty.verify(&app_hash, &[b"empty", REVERTIBLE], b"k", None), Ok(()));
+    assert!(empty.verify(&app_hash, &[b"a/b", REVERTIBLE], b"k3", None).is_err());
+}
+
 #[test]
 fn the_app_hash_is_the_root_of_a_tree_of_two_roots() {
     for root in [EMPTY_ROOT, Hash([7; 32])] {
@@ -120,20 +166,21 @@ fn proofs_are_small() {
 
 #[test]
 fn a_changed_byte_is_never_accepted() {
-    let mut chain = Chain::new(&[100, 7]);
-    chain.block(&[tx(1, TxOrder::Nonce(0), vec![transfer(2, 30)])]);
-    let app_hash = chain.app.app_hash();
-    for seed in [1, 3] {
-        let key = app::state::key::account(&address(seed));
-        let proof = chain.app.prove(&chain.rows, &key).unwrap();
-        let ops = proof.to_ops();
+    let chain = with_namespaces();
+    let (app, app_hash) = (&chain.app, chain.app.app_hash());
+    let account = |seed| app.way_to(&app::state::key::account(&address(seed)));
+    let ways = [account(1), account(3)].into_iter().chain([b"k3", b"k9"].map(|key| app.way_in(0, key).unwrap()));
+    for way in ways {
+        let proof = way.prove(&chain.rows).unwrap();
+        let (names, key, ops) = (proof.names(), proof.key(), proof.to_ops());
+        proof.verify(&app_hash, &names, key, proof.value()).unwrap();
         for (at, op) in ops.iter().enumerate() {
             for byte in 0..op.data.len() {
                 for change in 1..=u8::MAX {
                     let mut changed = ops.clone();
                     changed[at].data[byte] ^= change;
                     let Ok(changed) = StateProof::from_ops(&changed) else { continue };
-                    let verdict = changed.verify(&app_hash, &[app::state::NEVER_REVERTED], &key, changed.value());
+                    let verdict = changed.verify(&app_hash, &names, key, changed.value());
                     assert!(verdict.is_err(), "op {at}, byte {byte} ^ {change}");
                 }
             }

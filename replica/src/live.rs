@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use app::{App, StateUpdate, StateWay};
+use app::{App, StateUpdate};
 use storage::{Kv, Store, StoreError};
 
 /// Number of changed hashes of trees after which they are stored: a batch of some ten milliseconds.
@@ -22,11 +22,6 @@ impl LiveApp {
     /// Creates a shared handle to an application.
     pub fn new(app: App) -> Self {
         Self(Arc::new(RwLock::new(app)))
-    }
-
-    /// Returns the part of a proof for a raw key that is in memory, at the tip.
-    pub fn way_to(&self, key: &[u8]) -> StateWay {
-        self.read().way_to(key)
     }
 
     /// Returns the application at the tip. Drop the guard soon: the replica waits for it before a commit.

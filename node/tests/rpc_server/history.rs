@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use app::{ProofOp, REVERTIBLE, StateProof};
 use data_encoding::{BASE64, HEXUPPER};
 use rpc::Limits;
 use serde_json::{Value, json};
-use types::{Height, KvOp, Msg, NsOwner, TxBody, TxOrder, Wire};
+use types::{Hash, Height, KvOp, Msg, NsOwner, TxBody, TxOrder, Wire};
 
 use crate::{
     chain::{Chain, alice, chain_id},
@@ -24,10 +25,11 @@ fn create(ns: &str) -> Msg {
     Msg::NsCreate { ns: ns.into(), owner: NsOwner::Shared, quota_keys: 10_000, quota_bytes: 1 << 30 }
 }
 
-/// Commits a height with a transaction, which must succeed.
-fn grow(chain: &Chain, nonce: u64, message: Msg) {
+/// Commits a height with a transaction, which must succeed. Returns the app hash.
+fn grow(chain: &Chain, nonce: u64, message: Msg) -> Hash {
     let committed = chain.grow(vec![signed(nonce, message)]);
     assert_eq!(committed.results.txs[0].code, 0, "{:?}", committed.results.txs[0]);
+    committed.results.app_hash
 }
 
 fn write(ns: &str, ops: &[(&str, Option<&str>)]) -> Msg {
@@ -234,4 +236,55 @@ async fn each_bad_height_and_name_is_refused_with_its_code() {
     let proven = json!({ "path": "/kv/diff/a/b?from=4", "prove": true });
     let refused = post(&node.0, "abci_query", proven).await.json();
     assert_eq!(refused["result"]["response"]["code"], 33);
+}
+
+/// Asks for a proof.
+async fn prove(url: &str, path: &str, data: &[u8], height: u64) -> Value {
+    let data = HEXUPPER.encode(data);
+    let params = json!({ "path": path, "data": data, "height": height.to_string(), "prove": true });
+    post(url, "abci_query", params).await.json()["result"]["response"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_roots_of_a_namespace_are_proven_at_the_tip_and_below() {
+    let chain = Chain::new();
+    let put = |value| write("a/b", &[("k", Some(value)), ("other", Some("x"))]);
+    let hashes = [create("a/b"), put("1"), put("2"), create("late")].into_iter().zip(0..);
+    let hashes: Vec<Hash> = hashes.map(|(message, nonce)| grow(&chain, nonce, message)).collect();
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+    let bytes = |value: &Value| BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap();
+    for (height, k) in [(2, "1"), (3, "2"), (4, "2")] {
+        let root = Node(url.clone()).ask("/kv/root/a/b", &[], Some(&height.to_string())).await.unwrap();
+        let root = HEXUPPER.decode(root["root"].as_str().unwrap().as_bytes()).unwrap();
+        let of_key = &[&b"a/b"[..], REVERTIBLE][..];
+        for (path, data, key, names, value) in [
+            ("/kv/get/a/b", &b"k"[..], &b"k"[..], of_key, Some(k.as_bytes())),
+            ("/kv/get/a/b", b"none", b"none", of_key, None),
+            ("/kv/root/a/b", b"", b"a/b", &[REVERTIBLE], Some(&root[..])),
+        ] {
+            let response = prove(&url, path, data, height).await;
+            let op = |op: &Value| ProofOp { key: bytes(&op["key"]), data: bytes(&op["data"]) };
+            let ops: Vec<ProofOp> = response["proofOps"]["ops"].as_array().unwrap().iter().map(op).collect();
+            let proof = StateProof::from_ops(&ops).unwrap();
+            proof.verify(&hashes[height as usize - 1], names, key, value).unwrap();
+            assert!(proof.verify(&hashes[0], names, key, value).is_err(), "{path} at {height}");
+            assert_eq!(bytes(&response["key"]), key);
+            assert_eq!(response["value"].as_str().map(str::to_owned), value.map(|value| BASE64.encode(value)));
+        }
+    }
+    for (path, data, height, name) in [
+        ("/kv/get/none", &b"k"[..], 0, "E_NS_UNKNOWN"),
+        ("/kv/get/late", b"k", 3, "E_NS_UNKNOWN"),
+        ("/kv/root/late", b"", 3, "E_NS_UNKNOWN"),
+        ("/kv/get/A", b"k", 0, "E_BAD_NAME"),
+        ("/kv/get/a/b", b"", 0, "E_KEY_SIZE"),
+        ("/kv/get/a/b", &[7; 257], 0, "E_KEY_SIZE"),
+        ("/kv/range/a/b", b"", 0, "E_BAD_QUERY"),
+        ("/store", b"", 0, "E_BAD_QUERY"),
+    ] {
+        let response = prove(&url, path, data, height).await;
+        let log = response["log"].as_str().unwrap();
+        assert!(log.starts_with(&format!("{name}: ")) && response["proofOps"].is_null(), "{path}: {response}");
+    }
 }

@@ -58,7 +58,7 @@ fn a_proof_begun_before_a_commit_is_finished_after_it() {
     let chain = Chain::new();
     let app_hash = chain.grow(vec![transfer(0, 1)]).results.app_hash;
     let key = app::state::key::account(&alice().public_key().address());
-    let (way, stale) = (chain.app.way_to(&key), chain.app.way_to(&key));
+    let [way, stale] = [(); 2].map(|()| chain.app.read().way_to(&key));
     chain.grow(vec![transfer(1, 1)]);
     let reader = chain.store.reader_at(way.height()).unwrap();
     let row = app::query(&reader, "/store", &key).unwrap();

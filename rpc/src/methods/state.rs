@@ -1,11 +1,12 @@
 //! Methods that read the state: accounts, application queries, and proofs.
 
 use app::{
-    Answer as AppAnswer, CODESPACE, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof, tree::StaleReader,
+    Answer as AppAnswer, App, CODESPACE, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof, StateWay, View,
+    tree::StaleReader,
 };
 use serde_json::{Value, json};
 use storage::{Kv, StateReader};
-use types::{Address, Height, NsName, Time};
+use types::{Address, Height, NsName, Time, limits::KV_KEY_BYTES_MAX};
 
 use super::{
     history, namespaces, proposals,
@@ -18,7 +19,7 @@ use crate::{args::Args, error::Error, json};
 /// Errors: a bad argument, a height that is unknown or pruned, a state that is too large for a proof, an unreadable
 /// row.
 pub fn abci_query(server: &Server, args: &Args) -> Outcome {
-    let (path, data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
+    let (path, mut data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
     let prove = args.truth("prove")?;
     if history::answers(&path) && !prove {
         let (answer, height) = history::query(server, args, &path, &data)?;
@@ -28,9 +29,14 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         };
         return Ok(whole(response, &data, height));
     }
+    let subject = match prove.then(|| Subject::of(server, &path, &data)).transpose()? {
+        Some(Err(error)) => return Ok(whole(refusal(&error), &data, server.tip()?.height)),
+        Some(Ok(subject)) => Some(subject),
+        None => None,
+    };
     // The path in the tree is read first: it decides which height is the tip, and the store keeps that height when the
     // tip advances.
-    let way = (prove && path == "/store" && !data.is_empty()).then(|| server.context.app.way_to(&data));
+    let way = subject.as_ref().and_then(|subject| subject.way(&server.context.app.read()));
     let reader = match (args.number("height")?, &way) {
         (None | Some(0), None) => server.context.store.reader()?,
         (None | Some(0), Some(way)) => server.context.store.reader_at(way.height())?,
@@ -47,24 +53,23 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     reader.check()?;
     let reverted_by = reverted_by(server, &path, &reader)?;
     let response = match answer {
-        Ok(_) if prove && way.is_none() => refusal(&Refusal::BadQuery {
-            path: "/store",
-            reason: format!("{path} cannot be proven: ask /store for the row, with its raw key, which is not empty"),
-        }),
-        Ok(answer) => {
-            let proof = match way {
-                None => Value::Null,
-                Some(way) => {
-                    let proof = match way.height() == height {
-                        true => way.prove(&reader),
-                        false => server.old_prover.app(&server.context.chain_id, &reader)?.prove(&reader, &data),
-                    };
-                    reader.check()?;
-                    proof_ops(proof)?
-                }
-            };
-            answered(value(&answer, reverted_by), proof)
-        }
+        Ok(answer) => match subject {
+            None => answered(value(&answer, reverted_by), Value::Null),
+            Some(subject) => {
+                let way = match way.filter(|way| way.height() == height) {
+                    None => {
+                        let old = server.old_prover.app(&server.context.chain_id, &reader)?;
+                        subject.way(&old)
+                    }
+                    way => way,
+                };
+                let proof = way.ok_or(StaleReader).and_then(|way| way.prove(&reader));
+                reader.check()?;
+                let proof = proof.map_err(|_| Error::internal("the tree is not of the state's height"))?;
+                data = proof.key().to_vec();
+                answered(proof.value().map(<[u8]>::to_vec), proof_ops(&proof))
+            }
+        },
         Err(error) => refusal(&error),
     };
     Ok(whole(response, &data, height))
@@ -106,11 +111,63 @@ fn reverted_by<K: Kv>(server: &Server, path: &str, reader: &StateReader<'_, K>) 
     Ok(by)
 }
 
-fn proof_ops(proof: Result<StateProof, StaleReader>) -> Result<Value, Error> {
-    let proof = proof.map_err(|_| Error::internal("the tree is not of the state's height"))?;
+/// What a proof is about.
+enum Subject {
+    /// A row of the part that is never reverted, by its raw key.
+    Row(Vec<u8>),
+    /// A key of the namespace with this number.
+    Key(u32, Vec<u8>),
+    /// The root of a namespace.
+    Root(NsName),
+}
+
+impl Subject {
+    /// Returns what a query asks a proof of, or the refusal. A namespace never changes its number, so the latest state
+    /// tells the number at all heights.
+    ///
+    /// Errors: the latest state cannot be read.
+    fn of(server: &Server, path: &str, data: &[u8]) -> Result<Result<Self, Refusal>, Error> {
+        if path == "/store" && !data.is_empty() {
+            return Ok(Ok(Self::Row(data.to_vec())));
+        }
+        let (is_key, name) = match (path.strip_prefix("/kv/get/"), path.strip_prefix("/kv/root/")) {
+            (Some(name), _) => (true, name),
+            (None, Some(name)) => (false, name),
+            (None, None) => {
+                let reason = "of the state, /store with a raw key, /kv/get/NAME and /kv/root/NAME can be proven".into();
+                return Ok(Err(Refusal::BadQuery { path: "prove", reason }));
+            }
+        };
+        let name = match NsName::new(name) {
+            Ok(name) => name,
+            Err(reason) => return Ok(Err(Refusal::BadName { reason })),
+        };
+        if !is_key {
+            return Ok(Ok(Self::Root(name)));
+        }
+        if !(1..=KV_KEY_BYTES_MAX).contains(&data.len()) {
+            return Ok(Err(Refusal::KeySize { got: data.len() }));
+        }
+        let reader = server.context.store.reader()?;
+        let namespace = View::of_state(&reader).namespace(&name);
+        reader.check()?;
+        Ok(namespace.map(|found| Self::Key(found.number, data.to_vec())).ok_or(Refusal::NsUnknown { ns: name }))
+    }
+
+    /// Returns the part of the proof that is in memory; `None` if there is no such namespace.
+    fn way(&self, app: &App) -> Option<StateWay> {
+        match self {
+            Self::Row(key) => Some(app.way_to(key)),
+            Self::Key(number, key) => app.way_in(*number, key),
+            Self::Root(name) => Some(app.way_to_root(name)),
+        }
+    }
+}
+
+fn proof_ops(proof: &StateProof) -> Value {
     let op =
         |op: ProofOp| json!({ "type": PROOF_OP_TYPE, "key": json::base64(&op.key), "data": json::base64(&op.data) });
-    Ok(json!({ "ops": proof.to_ops().into_iter().map(op).collect::<Vec<_>>() }))
+    json!({ "ops": proof.to_ops().into_iter().map(op).collect::<Vec<_>>() })
 }
 
 fn refusal(refusal: &Refusal) -> Value {

@@ -131,7 +131,10 @@ pub const METHODS: &[Method] = &[
             )
             .like("0x$ADDRESS"),
             Param::optional("height", Number, LATEST, "Height of the state; 0 is the latest."),
-            Param::flag("prove", "Return a proof too; only for `/store`."),
+            Param::flag(
+                "prove",
+                "Return a proof too; only for `/store`, `/kv/get/NAME` and `/kv/root/NAME`, whose `value` is then the proven one itself.",
+            ),
         ],
         Store(state::abci_query),
     )
