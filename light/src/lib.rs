@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `header` | when a header is believed: the rules of Tendermint's light client |
 //! | `trust` | the validator set that the verifier trusts, from its file |
-//! | `proof_file` | the file that is handed over: a chain of proofs, a signed header, its validators |
+//! | `proof_file` | the files that are handed over: a chain of proofs, a signed header, its validators; or two of them |
 //! | `json` | the JSON of headers, commits and validators, in the only form that is accepted |
 //!
 //! **What is not checked**: whether the trusted set is still the right one to trust. Validators that have left and taken
@@ -26,5 +26,7 @@ mod proof_file;
 mod trust;
 
 pub use header::{HeaderError, Link, Signed, verify_header};
-pub use proof_file::{FILE_BYTES_MAX, FORMAT, ProofFile, ProofFileError, Proven};
+pub use proof_file::{
+    EQUAL_FORMAT, Equal, EqualFile, FILE_BYTES_MAX, FORMAT, Place, ProofFile, ProofFileError, Proven, verify_file,
+};
 pub use trust::{TRUST_BYTES_MAX, Trust, TrustError};

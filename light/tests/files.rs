@@ -3,11 +3,14 @@
 mod common;
 
 use app::Account;
-use common::{MEMBERS, address, file, set, validators_json};
-use light::{FILE_BYTES_MAX, Link, ProofFile, ProofFileError, Proven, Trust, TrustError};
+use common::{MEMBERS, address, equal, file, in_namespace, root_of, set, validators_json};
+use data_encoding::HEXUPPER;
+use light::{
+    EqualFile, FILE_BYTES_MAX, Link, Place, ProofFile, ProofFileError, Proven, Trust, TrustError, verify_file,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use types::{ChainId, Height, Power};
+use types::{ChainId, Hash, Height, Power};
 
 fn trust(members: &[(u8, u64)]) -> Trust {
     Trust::from_json(json!({ "validators": validators_json(&set(members)) }).to_string().as_bytes()).unwrap()
@@ -31,6 +34,77 @@ fn a_file_proves_what_an_account_has() {
     }
     let proven = verify(file(9).to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
     assert_eq!((proven.account(), proven.value), (Some((address(9), Account::default())), None));
+}
+
+#[test]
+fn a_file_proves_a_key_of_a_namespace_and_its_root() {
+    let proven = |key| verify(in_namespace(key).to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    let (rules, none, root) = (proven(Some(&b"rules"[..])), proven(Some(b"none")), proven(None));
+    assert_eq!(
+        (rules.place.clone(), rules.value.as_deref()),
+        (Place::Namespace(b"a/b".to_vec()), Some(&b"ask first"[..]))
+    );
+    assert_eq!((none.place.clone(), none.value.as_deref()), (Place::Namespace(b"a/b".to_vec()), None));
+    assert_eq!((root.place.clone(), &root.key[..], root.account()), (Place::Roots, &b"a/b"[..], None));
+    for (proven, sentence) in [
+        (&rules, "Key \"rules\" of namespace \"a/b\" had the value \"ask first\" at height 41.\n".to_owned()),
+        (&none, "Key \"none\" of namespace \"a/b\" had no value at height 41.\n".to_owned()),
+        (
+            &root,
+            format!("Namespace \"a/b\" had the root {} at height 41.\n", HEXUPPER.encode(root.value.as_ref().unwrap())),
+        ),
+    ] {
+        assert!(proven.to_string().starts_with(&sentence), "{proven}");
+        assert!(proven.to_string().contains("height 42 of chain light-test"), "{proven}");
+    }
+}
+
+/// Returns a file that proves that the namespace had the same content at two heights, between which it had another one.
+fn equal_file() -> Value {
+    equal(root_of("a/b", 41, &["ask first"]), root_of("a/b", 57, &["ask first", "never", "ask first"]))
+}
+
+#[test]
+fn a_file_proves_that_a_namespace_had_the_same_content_at_two_heights() {
+    let file = equal_file();
+    let [first, second] = [0, 1].map(|at| file["proofs"][at]["signed_header"]["header"]["app_hash"].clone());
+    assert_ne!(first, second, "the rest of the state differs");
+    let text = verify_file(file.to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    let start = "Namespace \"a/b\" had the same keys and values at heights 41 and 57: its root was ";
+    assert!(text.starts_with(start), "{text}");
+    for height in ["header of height 42 of chain", "header of height 58 of chain"] {
+        assert!(text.contains(height), "{text}");
+    }
+    assert_eq!(verify_file(file["proofs"][1].to_string().as_bytes(), &trust(&MEMBERS)).unwrap().lines().count(), 4);
+}
+
+fn root_value(file: &Value) -> Option<Hash> {
+    verify(file.to_string().as_bytes(), &trust(&MEMBERS)).unwrap().root()
+}
+
+#[test]
+fn two_proofs_of_different_things_do_not_prove_that_they_are_equal() {
+    let verdict = |first, second, members: &[(u8, u64)]| {
+        EqualFile::from_json(equal(first, second).to_string().as_bytes())?.verify(&trust(members))
+    };
+    let root = || root_of("a/b", 41, &["ask first"]);
+    let other = verdict(root(), root_of("a/b", 57, &["never"]), &MEMBERS);
+    assert!(matches!(other, Err(ProofFileError::Different([(Height(41), _), (Height(57), _)]))), "{other:?}");
+    let key = |key: &[u8]| in_namespace(Some(key));
+    let of_other = || root_of("c", 41, &["ask first"]);
+    assert_eq!(root_value(&root()), root_value(&of_other()), "the namespaces have the same content");
+    for (first, second) in [
+        (root(), of_other()),
+        (root(), key(b"rules")),
+        (key(b"rules"), key(b"rules")),
+        (key(b"none"), key(b"none")),
+        (file(9), file(9)),
+    ] {
+        assert_eq!(verdict(first, second, &MEMBERS), Err(ProofFileError::Pair));
+    }
+    assert!(matches!(verdict(root(), root(), &[(7, 10)]), Err(ProofFileError::Header(_))));
+    let nested = verdict(equal_file(), equal_file(), &MEMBERS);
+    assert!(matches!(nested, Err(ProofFileError::Shape(_))), "{nested:?}");
 }
 
 #[test]
@@ -78,21 +152,23 @@ fn trust_is_read_from_answers_and_from_genesis_documents() {
 /// Each single bit of each byte is flipped, and all bits of it at once.
 #[test]
 fn a_changed_byte_is_never_accepted() {
-    for seed in [1, 9] {
+    let namespace = [in_namespace(Some(b"rules")), in_namespace(Some(b"none")), in_namespace(None), equal_file()];
+    let files = [file(1), file(9)].into_iter().chain(namespace);
+    for file in files {
         let trust = trust(&MEMBERS);
-        let file = format!("{:#}", file(seed)).into_bytes();
-        verify(&file, &trust).unwrap();
+        let file = format!("{file:#}").into_bytes();
+        verify_file(&file, &trust).unwrap();
         for at in 0..file.len() {
             for change in [1, 2, 4, 8, 16, 32, 64, 128, 0xFF] {
                 let mut changed = file.clone();
                 changed[at] ^= change;
-                let verdict = verify(&changed, &trust);
+                let verdict = verify_file(&changed, &trust);
                 let around = String::from_utf8_lossy(&file[at.saturating_sub(20)..(at + 20).min(file.len())]);
                 assert!(verdict.is_err(), "byte {at} ^ {change} near {around}: {verdict:?}");
             }
         }
         for cut in 0..file.len() {
-            assert!(verify(&file[..cut], &trust).is_err(), "the first {cut} bytes");
+            assert!(verify_file(&file[..cut], &trust).is_err(), "the first {cut} bytes");
         }
     }
 }
@@ -119,13 +195,19 @@ fn parts_of_different_files_prove_nothing() {
     assert!(verify(mixed.to_string().as_bytes(), &trust(&MEMBERS)).is_err());
     let mut short = a.clone();
     short["proof_ops"].as_array_mut().unwrap().pop();
-    assert!(matches!(verify(short.to_string().as_bytes(), &trust(&MEMBERS)), Err(ProofFileError::Proof(_))));
+    assert!(matches!(verify(short.to_string().as_bytes(), &trust(&MEMBERS)), Err(ProofFileError::Place)));
+    let mut moved = in_namespace(Some(b"rules"));
+    moved["proof_ops"].as_array_mut().unwrap().remove(0);
+    let proven = verify(moved.to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    assert_eq!((proven.place, &proven.key[..]), (Place::Roots, &b"a/b"[..]), "the rest proves the root alone");
+    moved["proof_ops"].as_array_mut().unwrap().remove(0);
+    assert!(matches!(verify(moved.to_string().as_bytes(), &trust(&MEMBERS)), Err(ProofFileError::Place)));
 }
 
 proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = ProofFile::from_json(&bytes);
+        let _ = (ProofFile::from_json(&bytes), EqualFile::from_json(&bytes));
         let _ = Trust::from_json(&bytes);
     }
 

@@ -4,7 +4,7 @@
 mod processes;
 mod program;
 
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use data_encoding::BASE64;
 use genesis::sender_key;
@@ -228,4 +228,62 @@ fn the_command_line_creates_writes_and_reads() {
     test.node = test.homes.start(0);
     test.node.wait_for_height(1);
     assert_eq!(test.query("/kv/root/team/notes", "", None)["root"], before, "the state survives a kill");
+}
+
+#[test]
+fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
+    let mut test = Test::new(100_000);
+    test.ok(create("shared/policy", NsOwner::Shared));
+    let [good, bad, good_again] = ["ask first", "never", "ask first"]
+        .map(|rules| test.ok(write("shared/policy", vec![put("rules", rules, None)])).to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("validators.json"), test.succeeds(&["query", "validators", "--json"])).unwrap();
+    let asked: [(&[&str], String); 6] = [
+        (
+            &["kv", "shared/policy", "rules"],
+            "Key \"rules\" of namespace \"shared/policy\" had the value \"ask first\"".into(),
+        ),
+        (
+            &["kv", "shared/policy", "rules", "--height", &bad],
+            format!("Key \"rules\" of namespace \"shared/policy\" had the value \"never\" at height {bad}.\n"),
+        ),
+        (
+            &["kv", "shared/policy", "0x00FF"],
+            "Key 0x00FF of namespace \"shared/policy\" had no value at height ".into(),
+        ),
+        (&["ns", "shared/policy"], "Namespace \"shared/policy\" had the root ".into()),
+        (
+            &["equal", "shared/policy", &good, &good_again],
+            format!(
+                "Namespace \"shared/policy\" had the same keys and values at heights {good} and {good_again}: its root was "
+            ),
+        ),
+        (&["equal", "shared/policy", &good, "tip"], "Namespace \"shared/policy\" had the same keys and values".into()),
+    ];
+    for (number, (args, _)) in asked.iter().enumerate() {
+        fs::write(path(&number.to_string()), test.succeeds(&[&["proof"], *args].concat())).unwrap();
+    }
+    for (args, reason) in [
+        (&["equal", "shared/policy", &good, &bad][..], format!("`cairn diff shared/policy --from {good} --to {bad}`")),
+        (&["equal", "shared/policy", &good, &bad, "--height", "1"], "--height is not for `equal`".into()),
+        (&["ns", "shared/none"], "E_NS_UNKNOWN".into()),
+        (&["kv", "shared/policy", "rules", "--height", "1000000"], "1000000".into()),
+    ] {
+        let (is_ok, out, err) = test.cairn(&[&["proof"], args].concat());
+        assert!(!is_ok && out.is_empty() && err.contains(&reason), "{args:?}: {out}{err}");
+    }
+    test.node.kill();
+    let verify = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        let output = command.args(["verify", &path(file), "--trust", &path("validators.json")]).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (number, (args, sentence)) in asked.iter().enumerate() {
+        let (is_ok, proven, err) = verify(&number.to_string());
+        assert!(is_ok && proven.starts_with(sentence), "{args:?}: {proven}{err}");
+        assert!(proven.contains("1 of 1 validators with 100.0 % of the power signed that header"), "{proven}");
+    }
+    let (is_ok, out, err) = verify("validators.json");
+    assert!(!is_ok && out.is_empty() && err.contains("this proves nothing"), "{out}{err}");
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use app::{App, genesis_writes, state::key};
+use app::{App, BlockContext, ProofOp, StateWay, genesis_writes, state::key};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use types::{
-    Address, BlockId, ChainId, Commit, CommitSig, Hash, Header, Height, Params, PartSetHeader, Power, Round, SecretKey,
-    SignedVote, Time, ValidatorSet, Vote, VoteType,
+    Address, BlockId, ChainId, Commit, CommitSig, Hash, Header, Height, KvOp, Msg, NsName, NsOwner, Params,
+    PartSetHeader, Power, Round, SecretKey, SignedVote, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Vote,
+    VoteType,
 };
 
 pub fn chain_id() -> ChainId {
@@ -106,8 +107,59 @@ pub fn file(seed: u8) -> Value {
     let rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
     let app = App::open(&rows, chain_id(), Height(41));
     let ops = app.prove(&rows, &key::account(&address(seed))).unwrap().to_ops();
+    file_of(&ops, app.app_hash(), 42)
+}
+
+/// Returns the file that proves a key of the namespace `a/b` at height 41, or its root: only the key `rules` has a value.
+pub fn in_namespace(key: Option<&[u8]>) -> Value {
+    match key {
+        Some(key) => of_namespaces(41, &["ask first"], |app| app.way_in(0, key).unwrap()),
+        None => root_of("a/b", 41, &["ask first"]),
+    }
+}
+
+/// Returns the file that proves the root of a namespace at a height, after these values of the key `rules` were written.
+pub fn root_of(ns: &str, height: u64, rules: &[&str]) -> Value {
+    of_namespaces(height, rules, |app| app.way_to_root(&NsName::new(ns).unwrap()))
+}
+
+/// Returns the file with a proof of the state in which the namespaces `a/b` and `c` have the same content.
+fn of_namespaces(height: u64, rules: &[&str], way: impl Fn(&App) -> StateWay) -> Value {
+    let first = genesis_writes(&Params::default(), &[], [(address(1), 20_000)]).unwrap();
+    let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
+    let mut app = App::open(&rows, chain_id(), Height(height - rules.len() as u64 - 1));
+    let create = |ns: &str| Msg::NsCreate { ns: ns.into(), owner: NsOwner::Shared, quota_keys: 9, quota_bytes: 999 };
+    let write = |value: &&str| {
+        let op = KvOp { key: b"rules".to_vec(), value: Some((*value).into()), if_height: None };
+        ["a/b", "c"].map(|ns| Msg::KvWrite { ns: ns.into(), data_epoch: 1, ops: vec![op.clone()] }).to_vec()
+    };
+    let created = ["a/b", "c"].map(create).to_vec();
+    for (nonce, messages) in std::iter::once(created).chain(rules.iter().map(write)).enumerate() {
+        let order = TxOrder::Nonce(nonce as u64);
+        let body = TxBody { chain_id: chain_id(), signer: secret(1).public_key(), order, fee: 1000, messages };
+        let tx = VerifiedTx::verified_before(body.sign(&secret(1)));
+        let context = BlockContext { height: app.height().next(), time: time(), proposer: address(1) };
+        let outcome = app.execute(&rows, &context, [&tx]);
+        assert_eq!(outcome.results.txs[0].code, 0, "{:?}", outcome.results.txs[0]);
+        for (key, value) in outcome.writes.0 {
+            match value {
+                Some(value) => rows.insert(key, value),
+                None => rows.remove(&key),
+            };
+        }
+        app.commit(outcome.update);
+    }
+    file_of(&way(&app).prove(&rows).unwrap().to_ops(), app.app_hash(), height + 1)
+}
+
+/// Returns the file with two proofs.
+pub fn equal(first: Value, second: Value) -> Value {
+    json!({ "format": "cairn proof of equal content 1", "proofs": [first, second] })
+}
+
+fn file_of(ops: &[ProofOp], app_hash: Hash, height: u64) -> Value {
     let does = |seed| if seed == 4 { Does::Nothing } else { Does::Sign };
-    let block = block(42, &MEMBERS, &MEMBERS, app.app_hash(), does);
+    let block = block(height, &MEMBERS, &MEMBERS, app_hash, does);
     let base64 = |bytes: &[u8]| BASE64.encode(bytes);
     let ops = ops.iter().map(|op| json!({ "type": "ics23:cairn", "key": base64(&op.key), "data": base64(&op.data) }));
     json!({

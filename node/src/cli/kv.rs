@@ -144,7 +144,9 @@ impl Kv {
 }
 
 /// Returns the bytes that an argument stands for.
-fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+///
+/// Errors: it begins with `0x` and is not hexadecimal.
+pub fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     let Some(digits) = text.strip_prefix("0x") else { return Ok(text.into()) };
     let decoded = HEXUPPER_PERMISSIVE.decode(digits.as_bytes());
     decoded.map_err(|_| {

@@ -10,16 +10,20 @@ use app::state::key;
 use clap::{Args, Subcommand};
 use client::{Client, fields};
 use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
-use light::{ProofFile, Trust};
+use light::{ProofFile, Proven, Trust};
 use node::exit::Failure;
 use serde_json::{Value, json};
+use types::NsName;
 
-use super::{args::NodeArgs, home::Home, keyring::Keyring, output, query};
+use super::{args::NodeArgs, home::Home, keyring::Keyring, kv, output, query};
 
 const HELP: &str = "\
 Examples:
   cairn proof account bob > proof.json
   cairn proof key 66 --height 40 > proof.json        the collected fees after block 40
+  cairn proof kv shared/policy rules > proof.json
+  cairn proof ns shared/policy > proof.json          the root over all its keys and values
+  cairn proof equal shared/policy 88005 tip > proof.json    that its content is the same
   cairn verify proof.json --trust validators.json    where no node is needed
 
 The file has the value or its absence, a chain of ICS-23 proofs from it to the app hash, the
@@ -35,9 +39,10 @@ const NEXT_HEADER_PAUSE: Duration = Duration::from_millis(100);
 pub struct Proof {
     #[command(subcommand)]
     of: Subject,
-    /// Height of the state: the one after this block, or `tip`. Below the tip, a node proves states of at most 20,000 rows
-    #[arg(long, global = true, default_value = "tip", value_name = "HEIGHT")]
-    height: At,
+    /// Height of the state: the one after this block, or `tip`, the default. Below the tip, a node proves states of at most
+    /// 20,000 rows
+    #[arg(long, global = true, value_name = "HEIGHT")]
+    height: Option<At>,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -54,6 +59,27 @@ enum Subject {
         /// The key in hexadecimal digits; the documentation of the crate `app` has a table of keys
         #[arg(value_parser = hex)]
         key: Hex,
+    },
+    /// Prove the value of a key in a namespace, or that it has none
+    Kv {
+        /// Name of the namespace
+        ns: NsName,
+        /// The key; hexadecimal digits if it begins with 0x
+        key: String,
+    },
+    /// Prove the root of a namespace: the hash of its keys and values
+    Ns {
+        /// Name of the namespace
+        ns: NsName,
+    },
+    /// Prove that a namespace had the same keys and values at two heights, as after a revert
+    Equal {
+        /// Name of the namespace
+        ns: NsName,
+        /// Height of the one state, or `tip`
+        first: At,
+        /// Height of the other state, or `tip`
+        second: At,
     },
 }
 
@@ -94,28 +120,37 @@ impl Proof {
     /// height, decides no next block within 30 s, or its answers do not belong together.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let client = self.node.client(home)?;
-        let key = match &self.of {
-            Subject::Account { account } => key::account(&Keyring::of(home).address_of(account)?),
-            Subject::Key { key } => key.0.clone(),
+        let at = self.height.unwrap_or(At::Tip);
+        let store = |key: &[u8]| fetch(&client, "/store", key, at);
+        let root = |ns: &NsName, at| fetch(&client, &format!("/kv/root/{ns}"), &[], at);
+        let file = match &self.of {
+            Subject::Account { account } => store(&key::account(&Keyring::of(home).address_of(account)?))?.0,
+            Subject::Key { key } => store(&key.0)?.0,
+            Subject::Kv { ns, key } => fetch(&client, &format!("/kv/get/{ns}"), &kv::bytes(key)?, at)?.0,
+            Subject::Ns { ns } => root(ns, at)?.0,
+            Subject::Equal { .. } if self.height.is_some() => {
+                return Err(Failure::refused("--height is not for `equal`, whose two heights follow the namespace"));
+            }
+            Subject::Equal { ns, first, second } => {
+                let [(file_a, a), (file_b, b)] = [root(ns, *first)?, root(ns, *second)?];
+                if a.root() != b.root() {
+                    let (from, to) = (a.height.min(b.height), a.height.max(b.height));
+                    return Err(Failure::refused(format!(
+                        "{ns} has other content at height {to} than at height {from}: \
+                         `cairn diff {ns} --from {from} --to {to}` shows it"
+                    )));
+                }
+                json!({ "format": light::EQUAL_FORMAT, "proofs": [file_a, file_b] })
+            }
         };
-        let file = fetch(&client, &key, self.height)?;
-        // A file that does not verify even with its own validators as the trusted ones is of no use.
-        let own = json!({ "validators": file["validators"] }).to_string();
-        let proven = Trust::from_json(own.as_bytes()).map_err(|error| error.to_string()).and_then(|trust| {
-            let file = ProofFile::from_json(file.to_string().as_bytes());
-            file.and_then(|file| file.verify(&trust)).map_err(|error| error.to_string())
-        });
-        proven.map_err(|reason| {
-            Failure::refused(format!("{} answered with a proof that does not hold: {reason}", client.url()))
-        })?;
         output::json(&file);
         Ok(())
     }
 }
 
-/// Returns the file with the proof of a key.
-fn fetch(client: &Client, key: &[u8], at: At) -> Result<Value, Failure> {
-    let mut params = json!({ "path": "/store", "data": HEXUPPER.encode(key), "prove": true });
+/// Returns the file with the proof of an answer, and what it proves.
+fn fetch(client: &Client, path: &str, data: &[u8], at: At) -> Result<(Value, Proven), Failure> {
+    let mut params = json!({ "path": path, "data": HEXUPPER.encode(data), "prove": true });
     if let At::Height(height) = at {
         params["height"] = json!(height.to_string());
     }
@@ -133,12 +168,22 @@ fn fetch(client: &Client, key: &[u8], at: At) -> Result<Value, Failure> {
         // No hash and no signature is over it.
         validator.remove("proposer_priority");
     }
-    Ok(json!({
+    // A file that does not verify even with its own validators as the trusted ones is of no use.
+    let own = json!({ "validators": validators }).to_string();
+    let file = json!({
         "format": light::FORMAT,
         "proof_ops": fields::at(&answer, "/response/proofOps/ops")?,
         "signed_header": fields::at(&commit, "/signed_header")?,
         "validators": validators,
-    }))
+    });
+    let proven = Trust::from_json(own.as_bytes()).map_err(|error| error.to_string()).and_then(|trust| {
+        let read = ProofFile::from_json(file.to_string().as_bytes());
+        read.and_then(|read| read.verify(&trust)).map_err(|error| error.to_string())
+    });
+    let proven = proven.map_err(|reason| {
+        Failure::refused(format!("{} answered with a proof that does not hold: {reason}", client.url()))
+    })?;
+    Ok((file, proven))
 }
 
 /// Waits until the node has decided the block of a height. The app hash of a state is in the next header, which does

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use light::{FILE_BYTES_MAX, ProofFile, TRUST_BYTES_MAX, Trust};
+use light::{FILE_BYTES_MAX, TRUST_BYTES_MAX, Trust, verify_file};
 use node::exit::Failure;
 use types::ChainId;
 
@@ -57,9 +57,8 @@ impl Verify {
         let trust = Trust::from_json(&files::read(&trust_file, TRUST_BYTES_MAX)?);
         let mut trust = trust.map_err(|error| bad(&trust_file, error.to_string()))?;
         trust.chain_id = self.chain_id.or(trust.chain_id);
-        let proof =
-            ProofFile::from_json(&args::read(&self.file, FILE_BYTES_MAX)?).and_then(|proof| proof.verify(&trust));
-        let proven = proof.map_err(|error| bad(&self.file, format!("this proves nothing: {error}")))?;
+        let proven = verify_file(&args::read(&self.file, FILE_BYTES_MAX)?, &trust);
+        let proven = proven.map_err(|error| bad(&self.file, format!("this proves nothing: {error}")))?;
         output::line(proven);
         Ok(())
     }
