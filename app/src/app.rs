@@ -9,7 +9,7 @@ use crate::{
     execute::Execution,
     namespaces::{Namespaces, NamespacesUpdate, Trees},
     proposals::Decisions,
-    state_proof::StateProof,
+    state_proof::{REVERTIBLE, StateProof},
     tree::{
         Cache, CacheStats, Part, Proof, StaleReader, Tree, Update, Way,
         load::StoredTrees,
@@ -256,20 +256,20 @@ impl App {
     /// As [`App::way_to`], for a key of the namespace with this number; `None` if there is no such namespace.
     pub fn way_in(&self, number: u32, key: &[u8]) -> Option<StateWay> {
         let (way, root) = self.namespaces.way_to(number, key)?;
-        let roots = std::iter::once(root).chain(self.part(PART_R)).collect();
+        let roots = std::iter::once(root).chain(self.part(REVERTIBLE)).collect();
         Some(StateWay { height: self.height, start: Start::Way(way), roots })
     }
 
     /// As [`App::way_to`], for the root of the namespace with this name.
     pub fn way_to_root(&self, name: &NsName) -> StateWay {
         let start = Start::Proof(self.namespaces.prove_root(name));
-        StateWay { height: self.height, start, roots: self.part(PART_R) }
+        StateWay { height: self.height, start, roots: self.part(REVERTIBLE) }
     }
 
     /// Returns the proof of the root of a part of the state.
     fn part(&self, name: &[u8]) -> Vec<Existence> {
         let (n, r) = (self.tree.root(), self.namespaces.root());
-        prove_in(&[(PART_N, &n.0), (PART_R, &r.0)], name).into_iter().collect()
+        prove_in(&[(PART_N, &n.0), (REVERTIBLE, &r.0)], name).into_iter().collect()
     }
 
     /// Returns parts of the trees with about `buckets_max` buckets, to be compared with rows of this height, and where to
@@ -331,11 +331,9 @@ impl StateWay {
 }
 
 /// Name of the part of the state that is never reverted, in the tree over the parts' roots.
-pub(crate) const PART_N: &[u8] = b"n";
-/// Name of the revertible part.
-pub(crate) const PART_R: &[u8] = b"r";
+const PART_N: &[u8] = b"n";
 
 /// Computes the root of the tree in which the key `n` has the value root_N, and `r` the value root_R.
 pub fn app_hash(root_never_reverted: &Hash, root_revertible: &Hash) -> Hash {
-    root_of(&[(PART_N, &root_never_reverted.0), (PART_R, &root_revertible.0)])
+    root_of(&[(PART_N, &root_never_reverted.0), (REVERTIBLE, &root_revertible.0)])
 }

@@ -5,7 +5,7 @@ use types::{DecodeError, Hash, Wire};
 use crate::tree::{Proof, ProofError, proof::Existence};
 
 /// Name of the revertible part of the state, which has a map of the roots of namespaces.
-pub const REVERTIBLE: &[u8] = crate::app::PART_R;
+pub const REVERTIBLE: &[u8] = b"r";
 
 /// Maximum number of trees from a key to the app hash: a namespace, the namespaces, the parts of the state.
 const LEVELS_MAX: usize = 3;
