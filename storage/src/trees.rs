@@ -16,9 +16,6 @@ use crate::{
 /// Bytes of a batch at which it is written, while all rows are replaced.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Number of rows that are deleted with one batch, while all rows are replaced.
-const DELETED_MAX: usize = 10_000;
-
 impl<K: Kv> Store<K> {
     /// Calls `visit` with each row of the trees, ascending, until it returns false. Returns the height that the rows
     /// describe; `None` if they describe none, and then calls `visit` for no row.
@@ -76,17 +73,15 @@ impl<K: Kv> Store<K> {
     ) -> Result<()> {
         let mut batch = Batch::new();
         batch.delete(Cf::Meta, meta::TREES);
-        loop {
-            let view = self.kv.view();
-            for row in view.rows(Cf::Trees, &[], &[]).take(DELETED_MAX) {
-                batch.delete(Cf::Trees, row?.0);
+        let view = self.kv.view();
+        for row in view.rows(Cf::Trees, &[], &[]) {
+            batch.delete(Cf::Trees, row?.0);
+            if batch.bytes() >= BATCH_BYTES {
+                self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
             }
-            drop(view);
-            if batch.is_empty() {
-                break;
-            }
-            self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
         }
+        drop(view);
+        self.kv.write(std::mem::take(&mut batch), Durability::Buffered)?;
         for (key, value) in rows.into_iter().filter_map(|(key, value)| Some((key, value?))) {
             batch.put(Cf::Trees, key, value);
             if batch.bytes() >= BATCH_BYTES {
