@@ -156,20 +156,9 @@ fn show(home: &Home, name: &NsName, reading: &Reading) -> Result<(), Failure> {
 }
 
 fn list(home: &Home, reading: &Reading) -> Result<(), Failure> {
-    let (mut all, mut from, mut at) = (Vec::new(), String::new(), reading.height);
-    let client = reading.client(home)?;
-    loop {
-        // The pages after the first one are read at its height, so that the list is that of one height.
-        let Answer { value, height } = query::state(&client, "/kv/list", from.as_bytes(), at)?;
-        at = Some(height);
-        all.extend_from_slice(fields::list(&value, "/namespaces")?);
-        match value.get("next").and_then(Value::as_str) {
-            Some(next) => next.clone_into(&mut from),
-            None => break,
-        }
-    }
+    let (all, height) = query::pages(&reading.client(home)?, "/kv/list", "/namespaces", reading.height)?;
     if reading.json {
-        output::json(&json!({ "namespaces": all, "height": at.unwrap_or_default().to_string() }));
+        output::json(&json!({ "namespaces": all, "height": height.to_string() }));
         return Ok(());
     }
     let names = Names::of(&Keyring::of(home));

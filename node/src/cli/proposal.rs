@@ -103,26 +103,18 @@ impl Proposal {
 /// Errors: the node does not respond or refuses.
 pub fn list(home: &Home, Listing { open, reading }: &Listing) -> Result<(), Failure> {
     let client = reading.client(home)?;
-    let (mut all, mut from, mut at) = (Vec::new(), String::new(), reading.height);
-    loop {
-        // The pages after the first one are read at its height, so that the list is that of one height.
-        let Answer { value, height } = query::state(&client, "/proposals", from.as_bytes(), at)?;
-        at = Some(height);
-        if *open {
-            for id in fields::list(&value, "/open")? {
-                let path = format!("/proposal/{}", id.as_str().unwrap_or_default());
-                all.push(query::state(&client, &path, &[], at)?.value);
-            }
-            break;
-        }
-        all.extend_from_slice(fields::list(&value, "/proposals")?);
-        match value.get("next").and_then(Value::as_str) {
-            Some(next) => next.clone_into(&mut from),
-            None => break,
-        }
-    }
+    let (all, height) = if *open {
+        let Answer { value, height } = query::state(&client, "/proposals?limit=1", &[], reading.height)?;
+        let proposal = |id: &Value| {
+            let path = format!("/proposal/{}", id.as_str().unwrap_or_default());
+            Ok(query::state(&client, &path, &[], Some(height))?.value)
+        };
+        (fields::list(&value, "/open")?.iter().map(proposal).collect::<Result<_, Failure>>()?, height)
+    } else {
+        query::pages(&client, "/proposals", "/proposals", reading.height)?
+    };
     if reading.json {
-        output::json(&json!({ "proposals": all, "height": at.unwrap_or_default().to_string() }));
+        output::json(&json!({ "proposals": all, "height": height.to_string() }));
         return Ok(());
     }
     let now = clock::wall();

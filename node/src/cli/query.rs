@@ -151,6 +151,23 @@ pub struct Answer {
     pub height: u64,
 }
 
+/// Asks the application of the node for all pages of a list, at a height or at the latest one. Returns the rows in the field
+/// `field`, and the height: the pages after the first one are read at its height, so that the list is that of one height.
+///
+/// Errors: those of [`state`], or a page has no such field.
+pub fn pages(client: &Client, path: &str, field: &str, mut height: Option<u64>) -> Result<(Vec<Value>, u64), Failure> {
+    let (mut all, mut from) = (Vec::new(), String::new());
+    loop {
+        let Answer { value, height: at } = state(client, path, from.as_bytes(), height)?;
+        height = Some(at);
+        all.extend_from_slice(fields::list(&value, field)?);
+        match value.get("next").and_then(Value::as_str) {
+            Some(next) => next.clone_into(&mut from),
+            None => return Ok((all, at)),
+        }
+    }
+}
+
 /// Asks the application of the node, at a height or at the latest one.
 ///
 /// Errors: the node does not respond, the application refuses the query, or its answer is not JSON.
