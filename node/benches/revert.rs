@@ -5,7 +5,7 @@
 //! CPU time of the process.
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types)]
 
-#[path = "../../storage/benches/versioned_rows/cpu.rs"]
+#[path = "../../storage/benches/common/cpu.rs"]
 mod cpu;
 
 use std::{hint::black_box, time::Duration};

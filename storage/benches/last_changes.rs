@@ -7,13 +7,18 @@
 
 #[path = "../tests/suite/chain.rs"]
 mod chain;
-#[path = "versioned_rows/cpu.rs"]
+#[path = "common/cpu.rs"]
 mod cpu;
+#[path = "common/filled.rs"]
+mod filled;
+#[path = "common/random.rs"]
+mod random;
 
 use std::time::Instant;
 
-use chain::{Chain, PART, Rig, RocksRig, changed_since, open, revertible};
+use chain::{Chain, PART, Rig, RocksRig, changed_since, revertible};
 use cpu::cpu;
+use random::Random;
 use storage::{Kv, RocksKv, Store};
 use types::{Height, Reader, WriteSet};
 
@@ -70,23 +75,11 @@ fn timed<T>(what: &str, repeats: u32, mut act: impl FnMut() -> T) -> T {
 fn main() {
     let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000_u64);
     let rig = RocksRig::new();
-    let mut chain = Chain::start(&open(&rig), 1, WriteSet::default());
-    chain.remember = false;
-    let rig = RocksRig::new();
-    let store = open(&rig);
-    let genesis = storage::GenesisBatch {
-        genesis: chain.genesis,
-        validators: &chain.validators[&Height(1)],
-        params: &chain.params[&Height(1)],
-    };
+    let mut chain = filled::chain();
     let all = [PART, PLAIN].into_iter().flat_map(|part| (0..rows).map(move |number| (key(part, number), vec![7; 100])));
-    store.init_genesis(&genesis, all).expect("empty");
-    store.kv().compact().expect("compacts");
-    let mut random = 7_u64;
-    let mut next = move || {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (random >> 20) % rows
-    };
+    let store = filled::store(&rig, &chain, all);
+    let mut random = Random(7);
+    let mut next = move || random.next() % rows;
 
     println!("{rows} rows of each kind; {WRITES} writes per height; medians of {ROUNDS} pairs, CPU time");
     for (what, is_hot) in [("random rows", false), ("the same rows at each height", true)] {

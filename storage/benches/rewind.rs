@@ -8,13 +8,18 @@
 
 #[path = "../tests/suite/chain.rs"]
 mod chain;
-#[path = "versioned_rows/cpu.rs"]
+#[path = "common/cpu.rs"]
 mod cpu;
+#[path = "common/filled.rs"]
+mod filled;
+#[path = "common/random.rs"]
+mod random;
 
 use std::time::Instant;
 
-use chain::{Chain, Rig, RocksRig, open};
+use chain::{Rig, RocksRig};
 use cpu::cpu;
+use random::Random;
 use storage::BlocksAbove;
 use types::{Event, Height, TxResult, WriteSet};
 
@@ -27,22 +32,10 @@ fn main() {
     let mut argument = |default: u64| arguments.next().unwrap_or(default);
     let (accounts, heights, transfers) = (argument(1_000_000), argument(100), argument(500));
     let rig = RocksRig::new();
-    let first = RocksRig::new();
-    let mut chain = Chain::start(&open(&first), 1, WriteSet::default());
-    chain.remember = false;
-    let store = open(&rig);
-    let genesis = storage::GenesisBatch {
-        genesis: chain.genesis,
-        validators: &chain.validators[&Height(1)],
-        params: &chain.params[&Height(1)],
-    };
-    store.init_genesis(&genesis, (0..accounts).map(|number| (account(number), vec![7; 48]))).expect("empty");
-    store.kv().compact().expect("compacts");
-    let mut random = 7_u64;
-    let mut next = move || {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (random >> 20) % accounts
-    };
+    let mut chain = filled::chain();
+    let store = filled::store(&rig, &chain, (0..accounts).map(|number| (account(number), vec![7; 48])));
+    let mut random = Random(7);
+    let mut next = move || random.next() % accounts;
     for indexed in [false, true] {
         for height in 1..=heights {
             let rows =
@@ -80,7 +73,6 @@ fn main() {
             wall / 1e3,
             wall / keys as f64
         );
-        chain = Chain::start(&open(&RocksRig::new()), 1, WriteSet::default());
-        chain.remember = false;
+        chain = filled::chain();
     }
 }

@@ -6,11 +6,16 @@
 
 #[path = "../tests/suite/chain.rs"]
 mod chain;
-#[path = "versioned_rows/cpu.rs"]
+#[path = "common/cpu.rs"]
 mod cpu;
+#[path = "common/filled.rs"]
+mod filled;
+#[path = "common/random.rs"]
+mod random;
 
-use chain::{Chain, Rig, RocksRig, changed_since, open};
+use chain::{Rig, RocksRig, changed_since};
 use cpu::cpu;
+use random::Random;
 use types::{Height, Reader, WriteSet};
 
 const HEIGHTS: u64 = 10_000;
@@ -23,24 +28,10 @@ fn account(number: u64) -> Vec<u8> {
 fn main() {
     let accounts = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let rig = RocksRig::new();
-    let store = open(&rig);
-    let mut chain = Chain::start(&store, 1, WriteSet::default());
-    chain.remember = false;
-    drop(store);
-    let rig = RocksRig::new();
-    let store = open(&rig);
-    let genesis = storage::GenesisBatch {
-        genesis: chain.genesis,
-        validators: &chain.validators[&Height(1)],
-        params: &chain.params[&Height(1)],
-    };
-    store.init_genesis(&genesis, (0..accounts).map(|number| (account(number), vec![7; 48]))).expect("empty");
-    store.kv().compact().expect("compacts");
-    let mut random = 7_u64;
-    let mut next = move || {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (random >> 20) % accounts
-    };
+    let mut chain = filled::chain();
+    let store = filled::store(&rig, &chain, (0..accounts).map(|number| (account(number), vec![7; 48])));
+    let mut random = Random(7);
+    let mut next = move || random.next() % accounts;
     for height in 1..=HEIGHTS {
         let transfers = if height > HEIGHTS - 100 { 500 } else { 1 };
         let rows = (0..2 * transfers).map(|_| account(next())).chain([b"hot".to_vec()]);

@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-#[path = "versioned_rows/cpu.rs"]
+#[path = "common/cpu.rs"]
 mod cpu;
+#[path = "common/random.rs"]
+mod random;
 
 use cpu::cpu;
+use random::Random;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, Options, ReadOptions,
     SliceTransform, WriteBatch, WriteOptions,
@@ -32,15 +35,6 @@ enum Layout {
     Lists,
     /// Versions, newest first, and one row per key, ordered by the height of its last change.
     Recent,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 20
-    }
 }
 
 fn key(number: u64) -> Vec<u8> {
