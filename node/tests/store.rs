@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use files::{TestnetOptions, signing_state};
+use files::TestnetOptions;
 use node::config::Config;
-use processes::{Homes, Validator, WAIT_MAX, write};
+use processes::{Homes, Validator, WAIT_MAX, has_signed, signed, write};
 use serde_json::Value;
 use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, View};
-use types::{ChainId, Height, SignState};
+use types::{ChainId, Height};
 
 const CHAIN: &str = "processes";
 
@@ -263,20 +263,6 @@ fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     assert!(code == 78 && text.contains("the copy is of chain processes"), "{text}");
 }
 
-/// Returns the height, round and step of the last signature of a home's key.
-fn signed(home: &Path) -> (u64, u32, u8) {
-    let state = signing_state::load(&home.join("data/priv_validator_state.json"));
-    let SignState { height, round, step, .. } = state.unwrap_or_default(); // zeros if there is no file
-    (height.0, round.0, step)
-}
-
-/// Returns true if a validator's signature is in the commit for a height.
-fn has_signed(node: &Validator, address: &str, height: u64) -> bool {
-    let commit = node.call(&format!("commit?height={height}"));
-    let signatures = commit["signed_header"]["commit"]["signatures"].as_array().unwrap();
-    signatures.iter().any(|signature| signature["validator_address"] == address)
-}
-
 #[test]
 fn a_validator_restored_from_a_backup_signs_only_above_its_signing_state() {
     let homes = Homes::new(4, Duration::from_millis(50));
@@ -299,13 +285,13 @@ fn a_validator_restored_from_a_backup_signs_only_above_its_signing_state() {
     nodes[3].wait_for_height(copied + 4);
     nodes.pop().unwrap().kill();
     fs::remove_dir_all(store_of(&home)).unwrap();
-    let before = signed(&home);
+    let before = signed(&home).unwrap_or_default();
     assert!(before.0 > copied + 3, "{before:?}, {copied}");
     let text = succeeds(&["restore", copy.to_str().unwrap()], &home);
     assert!(text.contains(&format!("up to height {}", before.0)) && !text.contains("--signed-up-to"), "{text}");
     let node = Validator::spawn(&home, &[]);
-    until("it signs", || signed(&home) != before);
-    let after = signed(&home);
+    until("it signs", || signed(&home).unwrap_or_default() != before);
+    let after = signed(&home).unwrap_or_default();
     assert!(after.0 > before.0, "it signed at {after:?}, and at {before:?} before");
     let mut node = node.listening();
     until_it_signs(&mut nodes, &mut node);

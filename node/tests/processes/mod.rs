@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use files::{Existing, Testnet as Plan, TestnetOptions, testnet::write_files};
+use files::{Existing, Testnet as Plan, TestnetOptions, signing_state, testnet::write_files};
 use node::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use types::{ChainId, KeyType, Time};
+use types::{ChainId, KeyType, SignState, Time};
 
 /// Timeout of each expected event, which is long enough for a busy machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -343,4 +343,18 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 /// Writes a text to a file and replaces its content.
 pub fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
+}
+
+/// Returns the height, round and step of the last signature of a home's key; `None` if it has no file of them.
+pub fn signed(home: &Path) -> Option<(u64, u32, u8)> {
+    let SignState { height, round, step, .. } =
+        signing_state::load(&home.join("data/priv_validator_state.json")).ok()?;
+    Some((height.0, round.0, step))
+}
+
+/// Returns true if a validator's signature is in the commit for a height.
+pub fn has_signed(node: &Validator, address: &str, height: u64) -> bool {
+    let commit = node.call(&format!("commit?height={height}"));
+    let signatures = commit["signed_header"]["commit"]["signatures"].as_array().unwrap();
+    signatures.iter().any(|signature| signature["validator_address"] == address)
 }
