@@ -114,7 +114,7 @@ pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 pub use mutation::Mutation;
 pub use proposals::{
     Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Tally,
-    earliest_deadline, preview, reverted_by,
+    earliest_deadline, open_targets, preview, reverted_by,
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use state::{Account, Operator};

@@ -11,10 +11,11 @@ use app::{App, BlockContext, BlockTx};
 use storage::{BlocksAbove, CommitBatch, Head, Kv, Rewind, Store, StoreError, Tip, Undone};
 use thiserror::Error;
 use types::{
-    Block, BlockResults, Hash, Height, PartSet, TxResult, VerifiedTx, Wire, WriteSet, limits::PART_BYTES, results_hash,
+    Block, BlockResults, Hash, Height, Msg, PartSet, ProposalKind, Transaction, TxResult, VerifiedTx, Wire, WriteSet,
+    limits::PART_BYTES, results_hash,
 };
 
-use crate::chain::Chain;
+use crate::{chain::Chain, trees::scan_app};
 
 /// Maximum number of keys that a [`Difference`] lists; further ones are counted.
 pub const DIFFERING_KEYS_MAX: usize = 32;
@@ -40,6 +41,19 @@ pub enum RewindError {
         got: Height,
         /// Height of the earliest kept block.
         base: Height,
+    },
+    /// A block above the height reverts namespaces to a height that this node no longer keeps, so it cannot be executed
+    /// again here.
+    #[error(
+        "block {height} proposes or executes a revert to height {target}, and this node keeps no state below height {lowest}"
+    )]
+    Window {
+        /// Height of the block, or of the first one that may execute the revert.
+        height: Height,
+        /// Height to which the block reverts.
+        target: Height,
+        /// The lowest height whose state this node keeps.
+        lowest: Height,
     },
     /// What the store has for a height is not what the next block says.
     #[error("the {what} after height {height} is {got} in this store, but block {} says {expected}", height.next())]
@@ -205,9 +219,12 @@ impl Plan {
             Err(error) => return Err(error.into()),
         };
         progress(&format!("the state at height {to}"));
-        let app = open_app(store, to)?;
+        let app = scan_app(store, to)?;
         if let Some(next) = next {
             check_state(store, to, &app, &next)?;
+        }
+        if !is_resumed {
+            check_window(store, to, rows_to)?;
         }
         let mut plan = Self {
             to,
@@ -315,13 +332,6 @@ fn count_changed_keys<K: Kv>(store: &Store<K>, height: Height) -> Result<Option<
     }
 }
 
-fn open_app<K: Kv>(store: &Store<K>, height: Height) -> Result<App, StoreError> {
-    let reader = store.reader_at(height)?;
-    let app = App::open(&reader, store.chain_id().clone(), height);
-    reader.check()?;
-    Ok(app)
-}
-
 /// Checks that the store has, after `height`, what the header of the next block commits to.
 fn check_state<K: Kv>(store: &Store<K>, height: Height, app: &App, next: &Head) -> Result<(), RewindError> {
     let same = |what: &'static str, got: Hash, expected: Hash| match got == expected {
@@ -339,6 +349,50 @@ fn check_state<K: Kv>(store: &Store<K>, height: Height, app: &App, next: &Head) 
     same("results hash", results_hash(&results.txs), header.last_results_hash)?;
     same("app hash in its results", results.app_hash, header.app_hash)?;
     same("hash of the state", app.app_hash(), header.app_hash)
+}
+
+/// Checks that no block above `to`, up to `rows_to`, reverts namespaces to a height whose state is no longer kept. The
+/// chain lets a block revert to any of the `retain_blocks` heights before it, and pruning keeps those of the tip, not
+/// those of a lower height.
+///
+/// Cost: nothing if the heights before `to` are kept too, else the blocks above it. Damaged blocks are passed over.
+///
+/// Errors: `Window` for the first such block; `Store` when a read fails.
+fn check_window<K: Kv>(store: &Store<K>, to: Height, rows_to: Height) -> Result<(), RewindError> {
+    let (base, retain_blocks) = (store.earliest(), store.params(to.next())?.retain_blocks);
+    let lowest = base.prev().unwrap_or_default();
+    let is_from_genesis = store.genesis().is_some_and(|genesis| genesis.initial_height == base);
+    if is_from_genesis || to.next().0.saturating_sub(retain_blocks) >= lowest.0 {
+        return Ok(());
+    }
+    let check = |height: Height, targets: &[Height]| {
+        let is_missing = |target: &&Height| **target < lowest && target.0.saturating_add(retain_blocks) >= height.0;
+        match targets.iter().find(is_missing) {
+            None => Ok(()),
+            Some(target) => Err(RewindError::Window { height, target: *target, lowest }),
+        }
+    };
+    let reader = store.reader_at(to)?;
+    let open = app::open_targets(&reader);
+    reader.check()?;
+    check(to.next(), &open)?;
+    for height in (to.next().0..=rows_to.0).map(Height) {
+        let undone = match store.undone(height) {
+            Err(StoreError::Damaged { .. }) => continue,
+            undone => undone?,
+        };
+        let txs = Block::decode(&undone.block_bytes).map_or_else(|_| Vec::new(), |block| block.txs);
+        let txs: Vec<Transaction> = txs.iter().filter_map(|tx| Transaction::decode(tx).ok()).collect();
+        let target = |message: &Msg| match message {
+            Msg::Propose(propose) => match &propose.kind {
+                ProposalKind::Revert(revert) => Some(revert.target),
+            },
+            _ => None,
+        };
+        let targets: Vec<Height> = txs.iter().flat_map(|tx| &tx.body().messages).filter_map(target).collect();
+        check(height, &targets)?;
+    }
+    Ok(())
 }
 
 /// Executes the blocks above the tip that a rewind has kept, one after the other.

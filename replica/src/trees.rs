@@ -37,10 +37,17 @@ pub fn open_app<K: Kv>(store: &Store<K>, height: Height, expected: Hash) -> Resu
         Ok(_) => "they do not lead to the app hash of the chain",
         Err(reason) => reason,
     };
+    Ok((scan_app(store, height)?, TreesFrom::State(reason)))
+}
+
+/// Opens the application from all rows of the state after `height`, whatever hashes are stored.
+///
+/// Errors: `Pruned` or `Future` if the height is not kept; `Damaged` or `Io` when a read fails.
+pub(crate) fn scan_app<K: Kv>(store: &Store<K>, height: Height) -> Result<App, StoreError> {
     let reader = store.reader_at(height)?;
     let app = App::open(&reader, store.chain_id().clone(), height);
     reader.check()?;
-    Ok((app, TreesFrom::State(reason)))
+    Ok(app)
 }
 
 /// Opens the application from the stored hashes. The inner error is the reason why they cannot be used.

@@ -3,7 +3,7 @@
 #[cfg(feature = "mutations")]
 use std::time::Duration;
 
-use types::{Event, History, Reader, Time};
+use types::{Event, Height, History, Reader, Time};
 
 #[cfg(feature = "mutations")]
 use super::record::third_decides;
@@ -203,6 +203,11 @@ pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, pr
         ));
     }
     events
+}
+
+/// Returns the targets of the open reverts. A later block may read the state of these heights.
+pub fn open_targets<R: Reader + ?Sized>(reader: &R) -> Vec<Height> {
+    open(&mut View::of_state(reader)).iter().map(|proposal| proposal.revert().target).collect()
 }
 
 /// Returns the earliest time at which a block decides something about proposals, whatever its transactions are. It may

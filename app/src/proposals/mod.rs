@@ -45,8 +45,8 @@ mod preview;
 mod record;
 mod revert;
 
-pub use block::earliest_deadline;
 pub(crate) use block::{Decisions, begin, end};
+pub use block::{earliest_deadline, open_targets};
 pub(crate) use messages::{cancel, check_propose, freeze, propose, vote};
 pub use preview::{NotUndone, NsPreview, Preview, preview};
 pub use record::{Barrier, Ending, OperatorVote, Proposal, ProposalState, Taint, Tally, reverted_by};

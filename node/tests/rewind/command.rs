@@ -82,7 +82,9 @@ fn wrong_heights_and_flags_are_refused_with_a_sentence() {
     fails(2, &["rewind", "--to", "2", "--keep-blocks", "--drop-blocks"], &home);
     fails(2, &["rewind"], &home);
     assert_eq!(tip_of(&home), tip);
-    for code in ["R_LOCKED", "R_FUTURE", "R_BELOW_BASE", "R_NO_STATE", "R_UNFINISHED", "R_BAD_BLOCK", "R_DIFFERS"] {
+    for code in
+        ["R_LOCKED", "R_FUTURE", "R_BELOW_BASE", "R_WINDOW", "R_NO_STATE", "R_UNFINISHED", "R_BAD_BLOCK", "R_DIFFERS"]
+    {
         assert!(succeeds(&["explain", code], &home).contains(code));
     }
 }

@@ -10,7 +10,7 @@ use replica::{Effect, RewindError, RewindPlan, Rewound};
 use storage::{Batch, BlocksAbove, Cf, Durability, Kv, MemDisk, MemKv, RocksKv, Stats, Store, StoreError};
 use types::Height;
 
-use crate::chain::{Chain, Change, REVERTED_AT, Rows, chain_id, dump, fill};
+use crate::chain::{Chain, Change, REVERTED_AT, REVERTED_TO, Rows, chain_id, dump, fill};
 
 const TIP: u64 = 9;
 const TO: Height = Height(4);
@@ -64,6 +64,29 @@ fn wrong_heights_are_refused_and_change_nothing() {
     }
     assert!(chain.disk.dump() == before);
     rewind(&store, Height(3), BlocksAbove::Dropped).unwrap();
+}
+
+/// Block 5 proposes the revert, block 6 decides it, block 7 executes it: each of them reads the state at the target.
+#[test]
+fn a_block_that_reverts_to_a_height_that_is_no_longer_kept_is_not_undone() {
+    let chain = Chain::with(TIP, None);
+    let store = open(&chain.disk);
+    store.prune(Height(REVERTED_TO + 2)).unwrap();
+    let before = chain.disk.dump();
+    for to in REVERTED_TO + 2..REVERTED_AT {
+        for blocks in [BlocksAbove::Kept, BlocksAbove::Dropped] {
+            let (target, lowest) = (Height(REVERTED_TO), Height(REVERTED_TO + 1));
+            match rewind(&store, Height(to), blocks) {
+                Err(RewindError::Window { height, target: got, lowest: kept }) => {
+                    assert_eq!((height, got, kept), (Height(to + 1), target, lowest));
+                }
+                other => panic!("{to}: {other:?}"),
+            }
+        }
+    }
+    assert!(chain.disk.dump() == before, "nothing was changed");
+    let done = rewind(&store, Height(REVERTED_AT), BlocksAbove::Kept).unwrap();
+    assert_eq!((done.tip.height, done.repaired), (Height(TIP), 0));
 }
 
 /// Rows of the state at the height, and of its next block, are compared before anything is deleted.

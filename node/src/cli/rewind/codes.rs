@@ -34,6 +34,11 @@ pub const CODES: &[Code] = &[
         way_out: "give a height from the one that the message names, or `cairn restore` an older copy",
     },
     Code {
+        name: "R_WINDOW",
+        when: "a block above the height reverts namespaces to a height that this node no longer keeps",
+        way_out: "give a height at or above the block that the message names, or `cairn restore` an older copy",
+    },
+    Code {
         name: "R_NO_STATE",
         when: "the state of the height is not the one that the next block commits to: rows of the store are damaged",
         way_out: "try a lower height, or `cairn restore` a copy of another node's store",
@@ -74,6 +79,13 @@ pub fn failure(error: &Error, store: &Path, tip: Option<types::Height>) -> Failu
             ExitCode::Refused,
             "R_BELOW_BASE",
             format!("{error}. Give {base} or a higher height, or `cairn restore` an older copy"),
+        ),
+        Error::Window { height, .. } => (
+            ExitCode::Refused,
+            "R_WINDOW",
+            format!(
+                "{error}. Nothing was changed. Give a height from {height} on, or `cairn restore` an older copy of a store"
+            ),
         ),
         Error::NotAgreed { height, .. } => (
             ExitCode::Disk,
