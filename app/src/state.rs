@@ -119,6 +119,11 @@ pub mod key {
         [b"h", &id.to_be_bytes()[..]].concat()
     }
 
+    /// Returns the number of the proposal that has this key, if it is the key of one.
+    pub fn proposal_id(key: &[u8]) -> Option<u64> {
+        key.strip_prefix(b"h")?.try_into().ok().map(u64::from_be_bytes)
+    }
+
     /// Returns the key of the votes on a proposal.
     pub fn votes(id: u64) -> Vec<u8> {
         [b"i", &id.to_be_bytes()[..]].concat()

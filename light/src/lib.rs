@@ -11,6 +11,8 @@
 //! | `header` | when a header is believed: the rules of Tendermint's light client |
 //! | `trust` | the validator set that the verifier trusts, from its file |
 //! | `proof_file` | the files that are handed over: a chain of proofs, a signed header, its validators; or two of them |
+//! | `revert_file` | the file that proves what a revert restored |
+//! | `kinds` | a file of any of these kinds |
 //! | `json` | the JSON of headers, commits and validators, in the only form that is accepted |
 //!
 //! **What is not checked**: whether the trusted set is still the right one to trust. Validators that have left and taken
@@ -22,11 +24,15 @@
 
 mod header;
 mod json;
+mod kinds;
 mod proof_file;
+mod revert_file;
 mod trust;
 
 pub use header::{HeaderError, Link, Signed, verify_header};
+pub use kinds::verify_file;
 pub use proof_file::{
-    EQUAL_FORMAT, Equal, EqualFile, FILE_BYTES_MAX, FORMAT, Place, ProofFile, ProofFileError, Proven, verify_file,
+    EQUAL_FORMAT, Equal, EqualFile, FILE_BYTES_MAX, FORMAT, Place, ProofFile, ProofFileError, Proven,
 };
+pub use revert_file::{REVERT_FORMAT, Restored, RevertFile};
 pub use trust::{TRUST_BYTES_MAX, Trust, TrustError};

@@ -1,5 +1,6 @@
 //! The files that are handed over: a chain of proofs, the header whose app hash it leads to, the commit of that header
 //! and the validators of its height; or two of these, which prove that a namespace had the same content at two heights.
+//! `revert_file` has the third kind.
 
 use std::fmt;
 
@@ -21,17 +22,22 @@ pub const FORMAT: &str = "cairn proof 1";
 /// First field of a file with two proofs, with the version of its layout.
 pub const EQUAL_FORMAT: &str = "cairn proof of equal content 1";
 
-/// Maximum bytes of a file, of either kind. A proof with 200 validators has about 0.2 MB.
+/// Maximum bytes of a file, of any kind. A proof with 200 validators has about 0.2 MB.
 pub const FILE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// A proof to hand over. [`ProofFile::verify`] decides whether it proves anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProofFile {
-    key: Vec<u8>,
     proof: StateProof,
-    header: Header,
-    commit: Commit,
-    validators: ValidatorSet,
+    block: LightBlock,
+}
+
+/// A header, the commit of its block, and the validators of its height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LightBlock {
+    pub header: Header,
+    pub commit: Commit,
+    pub validators: ValidatorSet,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +61,10 @@ struct EqualJson {
     proofs: [FileJson; 2],
 }
 
+/// One proof of a chain.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OpJson {
+pub(crate) struct OpJson {
     r#type: String,
     key: Bytes,
     data: Bytes,
@@ -93,6 +100,15 @@ pub enum ProofFileError {
     /// The namespace had different content at the two heights.
     #[error("the namespace had root {} at height {} and root {} at height {}", .0[0].1, .0[0].0, .0[1].1, .0[1].0)]
     Different([(Height, Hash); 2]),
+    /// The record in the file is not that of a revert that the block executed.
+    #[error("the record is not that of a revert that was executed at height {executed}")]
+    Record {
+        /// Height of the block after which the record was so.
+        executed: Height,
+    },
+    /// The record names another target or other namespaces than the proofs.
+    #[error("the proofs are not about the namespaces of the revert, at its target and at its execution")]
+    Scope,
 }
 
 /// The place of what is proven.
@@ -137,18 +153,9 @@ impl ProofFile {
 
     fn from_parts(json: FileJson) -> Result<Self, ProofFileError> {
         expect_format(&json.format, FORMAT)?;
-        if json.proof_ops.iter().any(|op| op.r#type != PROOF_OP_TYPE) {
-            return Err(ProofFileError::Shape(format!("a proof is not of type {PROOF_OP_TYPE:?}")));
-        }
-        let ops = json.proof_ops.into_iter().map(|op| ProofOp { key: op.key.0, data: op.data.0 });
-        let proof = StateProof::from_ops(&ops.collect::<Vec<_>>()).map_err(ProofFileError::Ops)?;
-        Ok(Self {
-            key: proof.key().to_vec(),
-            proof,
-            header: json.signed_header.header,
-            commit: json.signed_header.commit,
-            validators: json.validators,
-        })
+        let SignedHeader { header, commit } = json.signed_header;
+        let block = LightBlock { header, commit, validators: json.validators };
+        Ok(Self { proof: chain(json.proof_ops)?, block })
     }
 
     /// Returns what the file proves to a verifier with this trust.
@@ -158,9 +165,38 @@ impl ProofFile {
     /// Errors: [`ProofFileError::Header`] if the header is not believed, [`ProofFileError::Place`] if the chain of proofs
     /// begins in no tree of the state, [`ProofFileError::Proof`] if it does not lead to the app hash of the header.
     pub fn verify(&self, trust: &Trust) -> Result<Proven, ProofFileError> {
-        let Self { key, proof, header, commit, validators } = self;
-        let signed = verify_header(trust.chain_id.as_ref(), &trust.validators, header, commit, validators)
-            .map_err(ProofFileError::Header)?;
+        let signed = self.block.verify(trust)?;
+        self.block.prove(signed, &self.proof)
+    }
+}
+
+/// Reads a chain of proofs.
+///
+/// Errors: [`ProofFileError::Shape`], [`ProofFileError::Ops`].
+pub(crate) fn chain(ops: Vec<OpJson>) -> Result<StateProof, ProofFileError> {
+    if ops.iter().any(|op| op.r#type != PROOF_OP_TYPE) {
+        return Err(ProofFileError::Shape(format!("a proof is not of type {PROOF_OP_TYPE:?}")));
+    }
+    let ops = ops.into_iter().map(|op| ProofOp { key: op.key.0, data: op.data.0 });
+    StateProof::from_ops(&ops.collect::<Vec<_>>()).map_err(ProofFileError::Ops)
+}
+
+impl LightBlock {
+    /// Decides whether a verifier with this trust believes the header.
+    ///
+    /// Errors: [`ProofFileError::Header`] if not.
+    pub fn verify(&self, trust: &Trust) -> Result<Signed, ProofFileError> {
+        let Self { header, commit, validators } = self;
+        verify_header(trust.chain_id.as_ref(), &trust.validators, header, commit, validators)
+            .map_err(ProofFileError::Header)
+    }
+
+    /// Returns what a chain of proofs proves under this header, which is believed: `signed` is what
+    /// [`LightBlock::verify`] returned.
+    ///
+    /// Errors: [`ProofFileError::Place`], [`ProofFileError::Proof`].
+    pub fn prove(&self, signed: Signed, proof: &StateProof) -> Result<Proven, ProofFileError> {
+        let Self { header, commit, .. } = self;
         let names = proof.names();
         let place = match names[..] {
             [NEVER_REVERTED] => Place::State,
@@ -168,11 +204,12 @@ impl ProofFile {
             [name, REVERTIBLE] => Place::Namespace(name.to_vec()),
             _ => return Err(ProofFileError::Place),
         };
-        proof.verify(&header.app_hash, &names, key, proof.value()).map_err(ProofFileError::Proof)?;
+        let (key, value) = (proof.key(), proof.value());
+        proof.verify(&header.app_hash, &names, key, value).map_err(ProofFileError::Proof)?;
         Ok(Proven {
             place,
-            key: key.clone(),
-            value: proof.value().map(<[u8]>::to_vec),
+            key: key.to_vec(),
+            value: value.map(<[u8]>::to_vec),
             chain_id: header.chain_id.clone(),
             height: header.height.prev().unwrap_or_default(),
             time: header.time,
@@ -183,14 +220,14 @@ impl ProofFile {
 }
 
 /// Reads the JSON of a file.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProofFileError> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProofFileError> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ProofFileError::TooLarge { got: bytes.len() });
     }
     serde_json::from_slice(bytes).map_err(|error| ProofFileError::Shape(error.to_string()))
 }
 
-fn expect_format(got: &str, expected: &str) -> Result<(), ProofFileError> {
+pub(crate) fn expect_format(got: &str, expected: &str) -> Result<(), ProofFileError> {
     if got == expected {
         return Ok(());
     }
@@ -212,7 +249,13 @@ impl EqualFile {
     /// Errors: those of [`ProofFile::verify`] for either proof, [`ProofFileError::Pair`] if they are not about the root of
     /// one namespace of one chain, [`ProofFileError::Different`] if its roots are not equal.
     pub fn verify(&self, trust: &Trust) -> Result<Equal, ProofFileError> {
-        let [first, second] = [self.0[0].verify(trust)?, self.0[1].verify(trust)?];
+        Self::compare([self.0[0].verify(trust)?, self.0[1].verify(trust)?])
+    }
+
+    /// Compares two proven roots.
+    ///
+    /// Errors: [`ProofFileError::Pair`], [`ProofFileError::Different`].
+    pub(crate) fn compare([first, second]: [Proven; 2]) -> Result<Equal, ProofFileError> {
         let is_of_one = (&first.place, &first.key, &first.chain_id) == (&second.place, &second.key, &second.chain_id);
         match (first.root(), second.root()) {
             (Some(a), Some(b)) if is_of_one && a == b => Ok(Equal { root: a, at: [first, second] }),
@@ -243,20 +286,6 @@ impl fmt::Display for Equal {
     }
 }
 
-/// Reads a file of either kind, verifies it, and returns the sentences that it proves.
-///
-/// Errors: those of [`ProofFile`] and [`EqualFile`]; a file of neither kind has those of [`ProofFile`].
-pub fn verify_file(bytes: &[u8], trust: &Trust) -> Result<String, ProofFileError> {
-    #[derive(Deserialize)]
-    struct Kind {
-        format: String,
-    }
-    match parse::<Kind>(bytes)?.format.as_str() {
-        EQUAL_FORMAT => Ok(EqualFile::from_json(bytes)?.verify(trust)?.to_string()),
-        _ => Ok(ProofFile::from_json(bytes)?.verify(trust)?.to_string()),
-    }
-}
-
 impl Proven {
     /// Returns the root of the namespace, if this is a proof of one.
     pub fn root(&self) -> Option<Hash> {
@@ -281,7 +310,7 @@ impl Proven {
 
 /// Returns bytes for people: text in quotation marks, with escapes for what is not printable, or hexadecimal digits after
 /// `0x`. The quotation marks tell a value from the words around it, whatever it contains.
-fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => format!("{text:?}"),
         Err(_) => format!("0x{}", HEXUPPER.encode(bytes)),
@@ -330,7 +359,7 @@ impl Proven {
     }
 
     /// Writes the sentences about the header and its signers.
-    fn write_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) fn write_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Signed { signers, validators, power, total, link } = self.signed;
         let permille = u128::from(power.0) * 1000 / u128::from(total.0.max(1));
         writeln!(

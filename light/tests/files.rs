@@ -3,14 +3,15 @@
 mod common;
 
 use app::Account;
-use common::{MEMBERS, address, equal, file, in_namespace, root_of, set, validators_json};
+use common::{MEMBERS, address, equal, file, in_namespace, record, restored, root_of, set, validators_json};
 use data_encoding::HEXUPPER;
 use light::{
-    EqualFile, FILE_BYTES_MAX, Link, Place, ProofFile, ProofFileError, Proven, Trust, TrustError, verify_file,
+    EqualFile, FILE_BYTES_MAX, Link, Place, ProofFile, ProofFileError, Proven, RevertFile, Trust, TrustError,
+    verify_file,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use types::{ChainId, Hash, Height, Power};
+use types::{ChainId, Hash, Height, Power, pb};
 
 fn trust(members: &[(u8, u64)]) -> Trust {
     Trust::from_json(json!({ "validators": validators_json(&set(members)) }).to_string().as_bytes()).unwrap()
@@ -108,6 +109,70 @@ fn two_proofs_of_different_things_do_not_prove_that_they_are_equal() {
 }
 
 #[test]
+fn a_file_proves_what_a_revert_restored() {
+    let scope = ["a/b", "c"];
+    let text = verify_file(restored(&record(57, &scope), &scope).to_string().as_bytes(), &trust(&MEMBERS)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "Revert 4 was executed at height 57, with 30 of 40 voting power for it.");
+    for (line, ns) in lines[1..3].iter().zip(scope) {
+        let start = format!("After it, namespace {ns:?} had the keys and values of height 41: its root was ");
+        assert!(line.starts_with(&start), "{text}");
+    }
+    let headers = ["header of height 42 of chain", "header of height 58 of chain"];
+    assert!(headers.iter().all(|header| text.contains(header)), "{text}");
+}
+
+#[test]
+fn a_file_about_a_revert_proves_nothing_unless_all_of_it_fits() {
+    let verdict = |record: &pb::ProposalRecord, ns: &[&str], change: &dyn Fn(&mut Value)| {
+        let mut file = restored(record, ns);
+        change(&mut file);
+        RevertFile::from_json(file.to_string().as_bytes())?.verify(&trust(&MEMBERS))
+    };
+    let (scope, same) = (["a/b", "c"], |_: &mut Value| {});
+    let good = record(57, &scope);
+    let with = |change: &dyn Fn(&mut pb::ProposalRecord)| {
+        let mut record = good.clone();
+        change(&mut record);
+        record
+    };
+    let no_record = Err(ProofFileError::Record { executed: Height(57) });
+    let voting = with(&|record| record.state = None);
+    assert_eq!(verdict(&voting, &scope, &same), no_record, "it is voted on");
+    assert_eq!(verdict(&record(56, &scope), &scope, &same), no_record, "it was executed earlier");
+    let failed = with(&|record| {
+        let Some(pb::proposal_record::State::Closed(closed)) = &mut record.state else { panic!("it is closed") };
+        closed.ending = Some(pb::proposal_closed::Ending::FailedCode(7));
+    });
+    assert_eq!(verdict(&failed, &scope, &same), no_record, "it failed");
+    let of_a_key = |file: &mut Value| file["record"] = in_namespace(Some(b"rules"))["proof_ops"].clone();
+    assert!(verdict(&good, &scope, &of_a_key).is_err(), "another state's row");
+    let of_a_root = |file: &mut Value| file["record"] = file["namespaces"][0]["after"].clone();
+    assert_eq!(verdict(&good, &scope, &of_a_root), no_record, "a root is no record");
+    for ns in [&["a/b"][..], &["c", "a/b"], &["a/b", "c", "c"], &[]] {
+        assert_eq!(verdict(&good, ns, &same), Err(ProofFileError::Scope), "{ns:?}");
+    }
+    let target = with(&|record| {
+        let Some(pb::propose::Kind::Revert(revert)) = &mut record.propose.as_mut().unwrap().kind else {
+            panic!("it is a revert")
+        };
+        revert.target_height = 40;
+    });
+    assert_eq!(verdict(&target, &scope, &same), Err(ProofFileError::Scope), "another target");
+    let swapped = |file: &mut Value| {
+        let pair = &mut file["namespaces"][0];
+        *pair = json!({ "before": pair["after"], "after": pair["before"] });
+    };
+    assert!(matches!(verdict(&good, &scope, &swapped), Err(ProofFileError::Proof(_))));
+    let mut changed = restored(&good, &scope);
+    let then = root_of("c", 41, &["never"]);
+    changed["before"] = json!({ "signed_header": then["signed_header"], "validators": then["validators"] });
+    changed["namespaces"][0]["before"] = root_of("a/b", 41, &["never"])["proof_ops"].clone();
+    let verdict = RevertFile::from_json(changed.to_string().as_bytes()).unwrap().verify(&trust(&MEMBERS));
+    assert!(matches!(verdict, Err(ProofFileError::Different([(Height(41), _), (Height(57), _)]))), "{verdict:?}");
+}
+
+#[test]
 fn trust_decides() {
     let file = file(1).to_string().into_bytes();
     let by = |members: &[(u8, u64)]| verify(&file, &trust(members));
@@ -153,7 +218,8 @@ fn trust_is_read_from_answers_and_from_genesis_documents() {
 #[test]
 fn a_changed_byte_is_never_accepted() {
     let namespace = [in_namespace(Some(b"rules")), in_namespace(Some(b"none")), in_namespace(None), equal_file()];
-    let files = [file(1), file(9)].into_iter().chain(namespace);
+    let revert = restored(&record(57, &["c"]), &["c"]);
+    let files = [file(1), file(9), revert].into_iter().chain(namespace);
     for file in files {
         let trust = trust(&MEMBERS);
         let file = format!("{file:#}").into_bytes();
@@ -207,7 +273,7 @@ fn parts_of_different_files_prove_nothing() {
 proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (ProofFile::from_json(&bytes), EqualFile::from_json(&bytes));
+        let _ = (ProofFile::from_json(&bytes), EqualFile::from_json(&bytes), RevertFile::from_json(&bytes));
         let _ = Trust::from_json(&bytes);
     }
 

@@ -266,7 +266,7 @@ fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
     }
     for (args, reason) in [
         (&["equal", "shared/policy", &good, &bad][..], format!("`cairn diff shared/policy --from {good} --to {bad}`")),
-        (&["equal", "shared/policy", &good, &bad, "--height", "1"], "--height is not for `equal`".into()),
+        (&["equal", "shared/policy", &good, &bad, "--height", "1"], "--height is not for `equal` and `revert`".into()),
         (&["ns", "shared/none"], "E_NS_UNKNOWN".into()),
         (&["kv", "shared/policy", "rules", "--height", "1000000"], "1000000".into()),
     ] {

@@ -197,6 +197,24 @@ fn the_walkthrough_is_what_four_validators_do() {
     }
     on_time(&net);
     all_agree(&net);
+    only_executed_reverts_are_proven(&net, &learned.replaced("88005"));
+}
+
+fn only_executed_reverts_are_proven(net: &Net, target: &str) {
+    let run = |command: &str| net.run(&words(command)).join("\n");
+    let proposed = run(&format!("cairn revert propose --to {target} --ns shared/policy --from alice"));
+    assert!(proposed.contains("revert.proposed: id=3"), "{proposed}");
+    for (command, reason) in [
+        (
+            "cairn proof revert 3",
+            "revert 3 is voting, and only an executed one restored something: `cairn revert show 3`",
+        ),
+        ("cairn proof revert 4", "E_UNKNOWN"),
+        ("cairn proof revert 1 --height 88005", "--height is not for `equal` and `revert`"),
+    ] {
+        let refused = run(command);
+        assert!(refused.starts_with("error: ") && refused.contains(reason), "{command}: {refused}");
+    }
 }
 
 /// Checks that the idle chain executed each revert when its notice was over.

@@ -156,6 +156,12 @@ impl fmt::Display for ProposalState {
 }
 
 impl Proposal {
+    /// Reads a row of the state with a proposal, for example from a proof; `None` if it is no such row.
+    pub fn from_row(key: &[u8], value: &[u8]) -> Option<Self> {
+        let id = key::proposal_id(key)?;
+        Self::from_pb(id, pb::ProposalRecord::decode(value).ok()?)
+    }
+
     /// Returns the revert that is proposed.
     pub fn revert(&self) -> &Revert {
         let ProposalKind::Revert(revert) = &self.propose.kind;

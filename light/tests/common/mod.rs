@@ -3,14 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use app::{App, BlockContext, ProofOp, StateWay, genesis_writes, state::key};
+use app::{
+    App, BlockContext, ProofOp, StateWay, genesis_writes,
+    state::{NEVER_REVERTED, key},
+    tree::rows::rows_of,
+};
 use data_encoding::BASE64;
+use prost::Message;
 use serde_json::{Value, json};
 use types::{
     Address, BlockId, ChainId, Commit, CommitSig, Hash, Header, Height, KvOp, Msg, NsName, NsOwner, Params,
-    PartSetHeader, Power, Round, SecretKey, SignedVote, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Vote,
-    VoteType,
+    PartSetHeader, Power, ProposalKind, Propose, Revert, RevertScope, Round, SecretKey, SignedVote, Time, TxBody,
+    TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, pb,
 };
+
+/// The rows of a state.
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub fn chain_id() -> ChainId {
     ChainId::new("light-test").unwrap()
@@ -125,8 +133,61 @@ pub fn root_of(ns: &str, height: u64, rules: &[&str]) -> Value {
 
 /// Returns the file with a proof of the state in which the namespaces `a/b` and `c` have the same content.
 fn of_namespaces(height: u64, rules: &[&str], way: impl Fn(&App) -> StateWay) -> Value {
+    let (app, rows) = namespaces(height, rules, &Rows::new());
+    file_of(&way(&app).prove(&rows).unwrap().to_ops(), app.app_hash(), height + 1)
+}
+
+/// Returns the record of a revert of these namespaces to height 41 that was executed at a height.
+pub fn record(executed: u64, scope: &[&str]) -> pb::ProposalRecord {
+    use pb::{proposal_closed::Ending, proposal_record::State};
+    let closed = pb::ProposalClosed {
+        height: executed as i64,
+        ending: Some(Ending::Executed(pb::Reverted {})),
+        yes_power: 30,
+        no_power: 0,
+        freeze_power: 0,
+        total_power: 40,
+    };
+    let scope = scope.iter().map(|ns| RevertScope { ns: (*ns).into(), expect_root: None }).collect();
+    let revert = Revert { target: Height(41), scope, notice: None, dirty_after: None };
+    let propose = Propose { kind: ProposalKind::Revert(revert), reason: String::new(), uri: String::new() };
+    pb::ProposalRecord {
+        propose: Some(pb::Propose::decode(&propose.encode()[..]).unwrap()),
+        proposer: address(1).0.to_vec(),
+        opened_height: 50,
+        voting_ends_ms: 1_795_000_000_000,
+        diff_digest: vec![7; 32],
+        state: Some(State::Closed(closed)),
+        ..pb::ProposalRecord::default()
+    }
+}
+
+/// Returns the file of revert 4 with this record, whose namespaces were restored at height 57 to their content at height 41.
+pub fn restored(record: &pb::ProposalRecord, namespaces_named: &[&str]) -> Value {
+    let at = |height, rules: &[&str], more: &Rows, ns: &str| {
+        let (app, rows) = namespaces(height, rules, more);
+        let ops = app.way_to_root(&NsName::new(ns).unwrap()).prove(&rows).unwrap().to_ops();
+        let record = app.prove(&rows, &key::proposal(4)).unwrap().to_ops();
+        (file_of(&ops, app.app_hash(), height + 1), file_of(&record, app.app_hash(), height + 1))
+    };
+    let more = rows_of(NEVER_REVERTED, [(key::proposal(4), record.encode_to_vec())]);
+    let before = |ns: &str| at(41, &["ask first"], &Rows::new(), ns).0;
+    let after = |ns: &str| at(57, &["ask first", "never", "ask first"], &more, ns);
+    let block = |file: &Value| json!({ "signed_header": file["signed_header"], "validators": file["validators"] });
+    let roots = |ns: &&str| json!({ "before": before(ns)["proof_ops"], "after": after(ns).0["proof_ops"] });
+    json!({
+        "format": "cairn proof of a revert 1",
+        "before": block(&before("c")),
+        "after": block(&after("c").0),
+        "record": after("c").1["proof_ops"],
+        "namespaces": namespaces_named.iter().map(roots).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns a state in which the namespaces `a/b` and `c` have the same content, and these rows beside.
+fn namespaces(height: u64, rules: &[&str], more: &Rows) -> (App, Rows) {
     let first = genesis_writes(&Params::default(), &[], [(address(1), 20_000)]).unwrap();
-    let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = first.rows().collect();
+    let mut rows: Rows = first.rows().collect();
     let mut app = App::open(&rows, chain_id(), Height(height - rules.len() as u64 - 1));
     let create = |ns: &str| Msg::NsCreate { ns: ns.into(), owner: NsOwner::Shared, quota_keys: 9, quota_bytes: 999 };
     let write = |value: &&str| {
@@ -149,7 +210,8 @@ fn of_namespaces(height: u64, rules: &[&str], way: impl Fn(&App) -> StateWay) ->
         }
         app.commit(outcome.update);
     }
-    file_of(&way(&app).prove(&rows).unwrap().to_ops(), app.app_hash(), height + 1)
+    rows.extend(more.clone());
+    (App::open(&rows, chain_id(), Height(height)), rows)
 }
 
 /// Returns the file with two proofs.

@@ -15,7 +15,13 @@ use node::exit::Failure;
 use serde_json::{Value, json};
 use types::NsName;
 
-use super::{args::NodeArgs, home::Home, keyring::Keyring, kv, output, query};
+use super::{
+    args::NodeArgs,
+    home::Home,
+    keyring::Keyring,
+    kv, output,
+    query::{self, Answer},
+};
 
 const HELP: &str = "\
 Examples:
@@ -24,6 +30,7 @@ Examples:
   cairn proof kv shared/policy rules > proof.json
   cairn proof ns shared/policy > proof.json          the root over all its keys and values
   cairn proof equal shared/policy 88005 tip > proof.json    that its content is the same
+  cairn proof revert 4 > proof.json                  what an executed revert restored
   cairn verify proof.json --trust validators.json    where no node is needed
 
 The file has the value or its absence, a chain of ICS-23 proofs from it to the app hash, the
@@ -81,6 +88,11 @@ enum Subject {
         /// Height of the other state, or `tip`
         second: At,
     },
+    /// Prove what an executed revert restored: its record, and that each of its namespaces had the root of the target
+    Revert {
+        /// Number of the revert
+        id: u64,
+    },
 }
 
 /// Bytes that are given in hexadecimal digits.
@@ -128,8 +140,8 @@ impl Proof {
             Subject::Key { key } => store(&key.0)?.0,
             Subject::Kv { ns, key } => fetch(&client, &format!("/kv/get/{ns}"), &kv::bytes(key)?, at)?.0,
             Subject::Ns { ns } => root(ns, at)?.0,
-            Subject::Equal { .. } if self.height.is_some() => {
-                return Err(Failure::refused("--height is not for `equal`, whose two heights follow the namespace"));
+            Subject::Equal { .. } | Subject::Revert { .. } if self.height.is_some() => {
+                return Err(Failure::refused("--height is not for `equal` and `revert`, which name two heights"));
             }
             Subject::Equal { ns, first, second } => {
                 let [(file_a, a), (file_b, b)] = [root(ns, *first)?, root(ns, *second)?];
@@ -142,10 +154,40 @@ impl Proof {
                 }
                 json!({ "format": light::EQUAL_FORMAT, "proofs": [file_a, file_b] })
             }
+            Subject::Revert { id } => revert(&client, *id)?,
         };
         output::json(&file);
         Ok(())
     }
+}
+
+/// Returns the file that proves what a revert restored.
+fn revert(client: &Client, id: u64) -> Result<Value, Failure> {
+    let Answer { value: proposal, .. } = query::state(client, &format!("/proposal/{id}"), &[], None)?;
+    let state = fields::text(&proposal, "/state")?;
+    if state != "executed" {
+        return Err(Failure::refused(format!(
+            "revert {id} is {state}, and only an executed one restored something: `cairn revert show {id}` says more"
+        )));
+    }
+    let [target, executed] = ["/target_height", "/closed_height"].map(|height| fields::number(&proposal, height));
+    let [target, executed] = [At::Height(target?), At::Height(executed?)];
+    let (record, _) = fetch(client, "/store", &key::proposal(id), executed)?;
+    let (mut namespaces, mut before) = (Vec::new(), Value::Null);
+    for scope in fields::list(&proposal, "/scope")? {
+        let path = format!("/kv/root/{}", fields::text(scope, "/ns")?);
+        let [(then, _), (restored, _)] = [fetch(client, &path, &[], target)?, fetch(client, &path, &[], executed)?];
+        namespaces.push(json!({ "before": then["proof_ops"], "after": restored["proof_ops"] }));
+        before = then;
+    }
+    let block = |file: &Value| json!({ "signed_header": file["signed_header"], "validators": file["validators"] });
+    Ok(json!({
+        "format": light::REVERT_FORMAT,
+        "before": block(&before),
+        "after": block(&record),
+        "record": record["proof_ops"],
+        "namespaces": namespaces,
+    }))
 }
 
 /// Returns the file with the proof of an answer, and what it proves.

@@ -1,9 +1,9 @@
 //! `cairn revert` returns namespaces to an earlier content: it previews, proposes and decides reverts.
 
-use std::time::Duration;
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
-use client::fields;
+use client::{Client, ClientError, fields};
 use node::exit::Failure;
 use serde_json::{Value, json};
 use types::{
@@ -14,12 +14,12 @@ use super::{
     args::duration,
     diff::Compared,
     home::Home,
-    keyring::KeyName,
+    keyring::{KeyName, Keyring},
     ns::Reading,
     output,
     proposal::{self, Listing, Shown, Watched},
     query::Answer,
-    show::{self, Facts},
+    show::{self, Facts, Names},
     tx::Sending,
 };
 
@@ -38,6 +38,12 @@ votes and blocks never go back. A revert is undone by another one, to the height
 
 /// Maximum number of keys of a namespace that a preview shows.
 const DIFF_KEYS_MAX: usize = 1000;
+
+/// Maximum number of transactions of a namespace whose signers a preview counts: those of one page of the node's answer.
+const WRITERS_TXS_MAX: u64 = 100;
+
+/// Maximum number of accounts of a namespace that a preview names.
+const WRITERS_SHOWN_MAX: usize = 5;
 
 /// Preview, propose, decide and follow reverts of namespaces
 #[derive(Debug, Args)]
@@ -201,6 +207,11 @@ impl Wanted {
         let propose = self.propose(String::new(), String::new())?;
         let Answer { mut value, height } = reading.ask(home, "/revert/preview", &propose.encode())?;
         let diffs = if has_diff { self.diffs(home, reading, &value, height)? } else { Vec::new() };
+        let client = reading.client(home)?;
+        for namespace in value.get_mut("namespaces").and_then(Value::as_array_mut).into_iter().flatten() {
+            let ns = fields::text(namespace, "/ns")?;
+            namespace["writers"] = writers(&client, ns, self.to, height)?;
+        }
         if reading.json {
             value["height"] = json!(height.to_string());
             if has_diff {
@@ -210,7 +221,7 @@ impl Wanted {
             output::json(&value);
             return Ok(());
         }
-        facts_of(&value, height)?.print();
+        facts_of(&value, height, &Names::of(&Keyring::of(home)))?.print();
         for (ns, diff) in &diffs {
             output::line(format_args!("\n{ns}"));
             // The revert goes from the later height to the earlier one.
@@ -266,8 +277,73 @@ fn changed(preview: &Value) -> Result<impl Iterator<Item = &Value>, Failure> {
     Ok(namespaces.iter().filter(|namespace| namespace.get("from_root") != namespace.get("to_root")))
 }
 
+/// Returns who wrote to a namespace after the height `from`, up to the height `to`, by the node's index of transactions:
+/// the accounts with the most transactions first. `complete` is false if there are more transactions than were counted; the value is
+/// null if the node has no answer, for example because it keeps no index.
+///
+/// Errors: the node does not respond, or its answer cannot be read.
+fn writers(client: &Client, ns: &str, from: u64, to: u64) -> Result<Value, Failure> {
+    let query = format!("kv.write.ns = '{ns}' AND tx.height > {from} AND tx.height <= {to}");
+    let params = json!({ "query": query, "per_page": WRITERS_TXS_MAX.to_string(), "order_by": "desc" });
+    let answer = match client.call("tx_search", params) {
+        Ok(answer) => answer,
+        Err(ClientError::Node { .. }) => return Ok(Value::Null),
+        Err(error) => return Err(error.into()),
+    };
+    let txs = fields::list(&answer, "/txs")?;
+    let mut accounts: BTreeMap<&str, u64> = BTreeMap::new();
+    for tx in txs {
+        let events = fields::list(tx, "/tx_result/events")?;
+        let wrote = events.iter().find_map(|event| {
+            let of = |key: &str| attribute(event, key).filter(|_| fields::text(event, "/type") == Ok("kv.write"));
+            of("signer").filter(|_| of("ns") == Some(ns))
+        });
+        *accounts.entry(wrote.unwrap_or_default()).or_default() += 1;
+    }
+    let mut accounts: Vec<(&str, u64)> = accounts.into_iter().collect();
+    accounts.sort_by_key(|(_, txs)| Reverse(*txs));
+    let account = |(address, txs): (&str, u64)| json!({ "address": address, "txs": txs.to_string() });
+    let total = fields::number(&answer, "/total_count")?;
+    Ok(json!({
+        "txs": total.to_string(),
+        "accounts": accounts.into_iter().map(account).collect::<Vec<_>>(),
+        "complete": total == txs.len() as u64,
+    }))
+}
+
+/// Returns the value of an attribute of an event.
+fn attribute<'a>(event: &'a Value, key: &str) -> Option<&'a str> {
+    let attributes = event.get("attributes")?.as_array()?;
+    attributes.iter().find(|attribute| attribute["key"] == key)?["value"].as_str()
+}
+
+/// Returns writers for people: their number, and those who wrote most.
+fn writers_text(writers: &Value, names: &Names) -> Result<String, Failure> {
+    if writers.is_null() {
+        return Ok("not known to this node".to_owned());
+    }
+    let accounts = fields::list(writers, "/accounts")?;
+    let mut named = Vec::new();
+    for account in accounts.iter().take(WRITERS_SHOWN_MAX) {
+        named.push(format!(
+            "{} {}",
+            names.name_of(fields::text(account, "/address")?),
+            fields::number(account, "/txs")?
+        ));
+    }
+    if accounts.len() > named.len() {
+        named.push(format!("{} more", accounts.len() - named.len()));
+    }
+    let txs = show::count(fields::number(writers, "/txs")?, "transaction");
+    let of = match writers["complete"] == true {
+        true => txs,
+        false => format!("the last {WRITERS_TXS_MAX} of {txs}"),
+    };
+    Ok(format!("{} in {of}: {}", show::count(accounts.len() as u64, "account"), named.join(", ")))
+}
+
 /// Returns a preview as text. `height` is that of the state in which it was made.
-fn facts_of(preview: &Value, height: u64) -> Result<Facts, Failure> {
+fn facts_of(preview: &Value, height: u64, names: &Names) -> Result<Facts, Failure> {
     let number = |pointer: &str| fields::number(preview, pointer);
     let mut facts = Facts::default();
     facts.add("target", format_args!("height {}", number("/target_height")?));
@@ -299,6 +375,7 @@ fn facts_of(preview: &Value, height: u64) -> Result<Facts, Failure> {
             ),
         );
         facts.add("  root now", from).add("  root then", to);
+        facts.add("  writers", writers_text(&namespace["writers"], names)?);
     }
     facts.add("in total", format_args!("{}, {} bytes", show::count(number("/keys")?, "key"), number("/bytes")?));
     facts.add(
@@ -349,6 +426,25 @@ mod tests {
         let names: Vec<String> = (0..33).map(|n| format!("n{n}")).collect();
         assert!(error(format!("--to 7 --ns {}", names.join(","))).contains("33 namespaces, at most 32"));
         assert!(propose("--to 7 --ns x --notice 90s".into()).is_ok());
+    }
+
+    #[test]
+    fn writers_are_named_with_their_transactions() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::given_or_default(Some(folder.path().to_owned())).unwrap();
+        let names = Names::of(&Keyring::of(&home));
+        let text = |writers: Value| writers_text(&writers, &names).unwrap();
+        let accounts =
+            |n: u64| (0..n).map(|n| json!({ "address": format!("{n:040}"), "txs": "3" })).collect::<Vec<_>>();
+        let address = "0".repeat(39);
+        assert_eq!(
+            text(json!({ "txs": "4", "accounts": accounts(1), "complete": true })),
+            format!("1 account in 4 transactions: {address}0 3")
+        );
+        let many = text(json!({ "txs": "250", "accounts": accounts(7), "complete": false }));
+        assert!(many.starts_with("7 accounts in the last 100 of 250 transactions: "), "{many}");
+        assert!(many.ends_with(&format!("{address}4 3, 2 more")), "{many}");
+        assert_eq!(text(Value::Null), "not known to this node");
     }
 
     #[test]
