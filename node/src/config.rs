@@ -18,6 +18,8 @@ mod setting;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use replica::HaltAt;
+
 pub use check::listen_address;
 pub use load::{ConfigError, Origin};
 pub use manual::manual;
@@ -225,6 +227,8 @@ pub struct Config {
     pub storage: Storage,
     /// Section `[instrumentation]`: metrics and readiness.
     pub instrumentation: Instrumentation,
+    /// Where the node stops. It is of one start, so it has flags of `cairn start` and no setting.
+    pub halt: HaltAt,
     /// The sources of the settings that are not defaults.
     origins: BTreeMap<String, Origin>,
     /// Names of `CAIRN_` variables that were ignored, because a container platform sets them for a service of that

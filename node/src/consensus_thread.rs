@@ -35,6 +35,7 @@ use crate::{
     os,
     penalty::penalize,
     progress::Progress,
+    stop::Stopper,
     verify_pool::VerifyPool,
 };
 
@@ -62,6 +63,8 @@ pub struct ConsensusThread {
     pub us: Option<Address>,
     /// Log lines about the progress of consensus.
     pub progress: Progress,
+    /// Stops the node after its last height.
+    pub stopper: Stopper,
 }
 
 impl ConsensusThread {
@@ -158,6 +161,13 @@ impl Turns {
                     target: "consensus", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
                     "a validator signed two votes that contradict each other"
                 );
+            }
+            Output::Finished => {
+                tracing::info!(
+                    target: "consensus", height = self.thread.replica.status().tip.0,
+                    "this is the last height, by --halt-height or --halt-time: the node stops; start it without these flags to continue"
+                );
+                self.thread.stopper.stop();
             }
             Output::Halt(why) => return Err(why.into()),
         }

@@ -388,6 +388,7 @@ impl Parts {
             trees: wake_trees,
             us,
             progress,
+            stopper: stopper.clone(),
         };
         let end = on_end();
         let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
@@ -571,6 +572,7 @@ fn replica_config(config: &Config) -> replica::Config {
         block_interval_min: config.consensus.min_block_interval,
         gossip_interval: config.consensus.gossip_interval,
         sync_timeout: config.blocksync.request_timeout,
+        halt: config.halt,
     }
 }
 

@@ -179,6 +179,9 @@ pub enum Output {
     Committed(Arc<Committed>),
     /// Two contradicting votes of one validator were received.
     Evidence(types::Evidence),
+    /// The node may stop: the last height of [`HaltAt`] is committed here, and the connected peers have it too or had
+    /// time to fetch it. The replica sends and writes nothing after this.
+    Finished,
     /// This node must stop. Nothing is sent or written after this output.
     Halt(Halt),
 }
@@ -401,6 +404,18 @@ pub struct Config {
     pub gossip_interval: Duration,
     /// Maximum duration of a block request before it expires.
     pub sync_timeout: Duration,
+    /// Where the replica stops.
+    pub halt: HaltAt,
+}
+
+/// Where the operator wants the replica to stop: after the first height that has one of the two. It then signs and
+/// decides nothing more, and finishes when its peers have that height too, or had time to fetch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HaltAt {
+    /// Height after which the replica stops.
+    pub height: Option<Height>,
+    /// Header time: the replica stops after the first height that has it or a later one.
+    pub time: Option<Time>,
 }
 
 impl Default for Config {
@@ -410,6 +425,7 @@ impl Default for Config {
             block_interval_min: Duration::ZERO,
             gossip_interval: Duration::from_secs(1),
             sync_timeout: Duration::from_secs(5),
+            halt: HaltAt::default(),
         }
     }
 }

@@ -128,8 +128,10 @@ impl<K: Kv> Replica<K> {
         }
         self.publish_round();
         self.sample();
+        let is_halted = self.halted;
+        self.finish_if_done();
         let mut outputs = std::mem::take(&mut self.outputs);
-        if self.halted {
+        if is_halted {
             // The write that should have made these messages durable may be the one that failed.
             outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Broadcast(_)));
         }

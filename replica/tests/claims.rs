@@ -10,7 +10,7 @@ use std::{
 use consensus::Signer;
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use mempool::{Mempool, SharedPool, Source};
-use replica::{Config, Input, Offence, Output, Replica, Timer, Verifier};
+use replica::{Config, HaltAt, Input, Offence, Output, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::{
     Address, BlockRequest, BlockResponse, ChainId, CommitSig, Height, Msg, NodeId, Params, PeerMessage, Power, Round,
@@ -65,13 +65,18 @@ struct One {
 
 impl One {
     fn new(signs: bool) -> Self {
+        Self::with(signs, HaltAt::default())
+    }
+
+    fn with(signs: bool, halt: HaltAt) -> Self {
         let store = Arc::new(Store::open(MemDisk::new().open(), &chain()).unwrap());
         let txs = SharedPool {
             mempool: Arc::new(Mempool::new(mempool::Config::default(), chain())),
             verifier: Arc::default(),
         };
         let signer = signs.then(|| Signer::new(key(1), SignState::default()));
-        let config = Config { empty_block_interval: None, block_interval_min: BLOCK_INTERVAL, ..Config::default() };
+        let pace = Config { empty_block_interval: None, block_interval_min: BLOCK_INTERVAL, ..Config::default() };
+        let config = Config { halt, ..pace };
         let (replica, verifier) = Replica::open(config, &genesis(), store.clone(), signer).unwrap();
         let now = Time::from_unix_millis(1_700_000_001_000);
         let mut one = Self { replica, verifier, store, txs, now };
@@ -277,4 +282,57 @@ fn a_commit_with_a_wrong_signature_or_of_unknown_validators_proves_nothing() {
     let CommitSig::Commit { signature, .. } = &mut wrong.signatures[0] else { panic!("it signed") };
     signature.0[7] ^= 1;
     assert!(wrong.verify_by_known(&chain(), &validators).is_err());
+}
+
+fn has_finished(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::Finished))
+}
+
+/// A peer that has the last height lets the replica finish at once. One that says that it has not, or says nothing, delays
+/// that for ten seconds, and gets what it lacks meanwhile.
+#[test]
+fn after_its_last_height_a_replica_signs_nothing_and_waits_for_peers_at_most_ten_seconds() {
+    let last = HaltAt { height: Some(Height(2)), time: None };
+    let halted = || {
+        let mut one = One::with(true, last);
+        one.decide(1);
+        assert_eq!(one.tip(), Height(2));
+        one
+    };
+    let mut one = halted();
+    for _ in 0..9 {
+        one.pass(Duration::from_secs(1));
+        let behind = one.says(state(Height(2), 0));
+        let outputs = one.step(vec![Input::Timer(Timer::Gossip), Input::TxsAvailable, behind]);
+        assert!(!has_finished(&outputs) && !sent(&outputs).is_empty(), "it helps: {outputs:?}");
+    }
+    one.pass(Duration::from_secs(1));
+    let outputs = one.step(vec![Input::Timer(Timer::Gossip)]);
+    assert!(has_finished(&outputs), "{outputs:?}");
+    let ahead = one.says(state(Height(3), 0));
+    assert!(one.step(vec![Input::Timer(Timer::Gossip), ahead]).is_empty(), "nothing follows");
+    assert_eq!((one.tip(), one.replica.status().tip), (Height(2), Height(2)));
+
+    let mut one = halted();
+    let there = one.says(state(Height(3), 0));
+    assert!(has_finished(&one.step(vec![there])), "the peer has the last height");
+
+    let mut one = halted();
+    assert!(has_finished(&one.step(vec![Input::PeerDown(STRANGER)])), "it is alone");
+}
+
+#[test]
+fn a_full_node_fetches_no_block_above_its_last_height() {
+    let mut other = One::new(true);
+    (0..4).for_each(|_| other.decide(1));
+    let time = other.store.head(Height(3)).unwrap().header.time;
+    for halt in [HaltAt { height: Some(Height(3)), time: None }, HaltAt { height: None, time: Some(time) }] {
+        let mut one = One::with(false, halt);
+        let claim = one.says(state(other.tip().next(), 0));
+        let outputs = one.step(vec![claim]);
+        one.sync_from(&other, outputs);
+        assert_eq!(one.tip(), Height(3), "{halt:?}");
+        let outputs = one.step(vec![Input::Timer(Timer::Gossip)]);
+        assert!(requested(&outputs).is_empty(), "{outputs:?}");
+    }
 }

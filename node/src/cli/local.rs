@@ -12,9 +12,10 @@ use node::{
     signals::NodeSignals,
     signing,
 };
+use replica::HaltAt;
 use serde_json::json;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, Height, KeyType, SignState};
+use types::{ChainId, Height, KeyType, SignState, Time};
 
 use super::{home::Home, output, prepare, show::Facts};
 
@@ -116,6 +117,8 @@ Examples:
 Every setting of config.toml is also a flag; `--help` lists them, `-h` does not. A flag overrides
 the environment, which overrides the file. Use --signed-up-to if the record of what the key signed
 (data/priv_validator_state.json) is lost: a height that is too low makes the validator sign twice.
+--halt-height and --halt-time are for changes that all operators make together: all nodes stop after
+the same height, because block time is the same everywhere.
 Ctrl-C and SIGTERM stop the node cleanly.
 Exit codes: 0 stopped as requested, 69 port or home in use, 70 broken invariant, 74 disk or store,
 76 stopped to avoid signing twice, 78 configuration, genesis or key file.";
@@ -131,6 +134,14 @@ pub struct Start {
     /// height, and does not wait for the network
     #[arg(long, value_name = "HEIGHT")]
     signed_up_to: Option<u64>,
+    /// Stop after this height, once the connected peers have it too, at most 10 seconds later. The node signs and
+    /// commits nothing above it
+    #[arg(long, value_name = "HEIGHT")]
+    halt_height: Option<u64>,
+    /// Stop after the first height with this block time or a later one, as for --halt-height: a time such as
+    /// 2026-12-01T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = Time::parse)]
+    halt_time: Option<Time>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -209,7 +220,8 @@ impl Start {
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let signals = NodeSignals::handle()?;
         home.must_exist().map_err(|failure| Failure::config(failure.sentence))?;
-        let config = config::Config::load(home.path(), &self.settings.0)?;
+        let mut config = config::Config::load(home.path(), &self.settings.0)?;
+        config.halt = HaltAt { height: self.halt_height.map(Height), time: self.halt_time };
         if let Some(height) = self.signed_up_to {
             declare_signed(&config, height)?;
         }

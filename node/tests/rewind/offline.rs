@@ -165,6 +165,7 @@ fn config() -> replica::Config {
         block_interval_min: second,
         gossip_interval: second,
         sync_timeout: second,
+        halt: replica::HaltAt::default(),
     }
 }
 

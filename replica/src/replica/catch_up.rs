@@ -81,12 +81,12 @@ impl<K: Kv> Replica<K> {
 
     /// Applies the blocks that arrived and requests the missing ones.
     pub(super) fn sync_on(&mut self, txs: &dyn TxPool) {
-        if !std::mem::take(&mut self.catch_up.look) {
+        if self.has_last_height() || !std::mem::take(&mut self.catch_up.look) {
             return;
         }
         let (mut bytes, mut blocks) = (0, 0);
         let is_enough = |bytes, blocks| bytes >= SYNC_STEP_BYTES_MAX || blocks >= SYNC_STEP_BLOCKS_MAX;
-        while self.sync.applying.is_none() && !is_enough(bytes, blocks) && !self.halted {
+        while self.sync.applying.is_none() && !is_enough(bytes, blocks) && !self.halted && !self.has_last_height() {
             let next = self.chain.height();
             if self.sync.lacks_verification(next, || self.chain.validators.hash()) {
                 let commit = self.sync.ask_verification(next);

@@ -7,7 +7,7 @@ use storage::Kv;
 use types::{Evidence, Height, Moment, PeerMessage, Time, TxPool};
 
 use super::{Replica, Turn};
-use crate::{Halt, Output, Timer};
+use crate::{Halt, HaltAt, Output, Timer};
 
 /// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
 /// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
@@ -16,6 +16,9 @@ const START_SLACK: Duration = Duration::from_millis(5);
 /// Maximum duration of a timer for the next height. A deadline may be weeks away, each height starts a timer for it, and
 /// timers are not cancelled: the timers of a minute stay few.
 const START_TIMER_MAX: Duration = Duration::from_secs(60);
+
+/// Maximum time for which a replica that decided its last height helps its peers to get there.
+const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// When heights start.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl<K: Kv> Replica<K> {
         // Heights that are proven to be decided are fetched while a peer delivers them; claims alone do not stop the
         // engine.
         self.catch_up.is_active &= self.catch_up.proven >= self.chain.height() && self.sync.is_delivering();
-        if self.halted || self.is_live() || self.catch_up.is_active {
+        if self.halted || self.is_live() || self.catch_up.is_active || self.has_last_height() {
             return;
         }
         let Some(due) = self.start_due(turn.txs) else { return };
@@ -112,6 +115,27 @@ impl<K: Kv> Replica<K> {
         self.start_height(turn);
         for (peer, waiting) in self.peers.take_waiting(height) {
             self.on_message(turn, peer, waiting.message, waiting.received);
+        }
+    }
+
+    /// Returns true if the tip is the last height that the operator wants.
+    pub(super) fn has_last_height(&self) -> bool {
+        let (HaltAt { height, time }, tip) = (self.config.halt, &self.chain.tip);
+        tip.block_id.is_some()
+            && (height.is_some_and(|last| tip.height >= last) || time.is_some_and(|last| tip.time >= last))
+    }
+
+    /// Finishes if the tip is the last height, and no connected peer needs this node to get there. A peer that cannot be
+    /// helped delays it by [`LINGER_MAX`].
+    pub(super) fn finish_if_done(&mut self) {
+        if self.halted || !self.has_last_height() {
+            return;
+        }
+        let next = self.chain.height();
+        let has_waited = self.now.since(self.pace.last_commit_at) >= LINGER_MAX;
+        if has_waited || self.peers.heights().iter().all(|(_, height)| *height >= next) {
+            self.halted = true;
+            self.outputs.push(Output::Finished);
         }
     }
 

@@ -423,6 +423,7 @@ impl World {
                     }
                     self.tell(node, || format!("has evidence against n{}", who.unwrap_or(99)));
                 }
+                Output::Finished => return Err(Broken(format!("n{node} stops, and no last height was chosen"))),
                 Output::Halt(why) => return self.halted(node, &why),
             }
         }
