@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use app::{App, BlockContext, Outcome};
+use app::{App, Outcome};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::Replica;
-use storage::{Batch, CommitBatch, Durability, Kv, MemDisk, MemKv, Store, View};
+use storage::{Batch, Durability, Kv, MemDisk, MemKv, Store, View};
 use types::{
-    Block, ChainId, Commit, Header, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose,
-    Revert, RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire,
+    ChainId, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose, Revert, RevertScope,
+    SecretKey, Time, TxBody, TxOrder, Wire,
 };
+
+use crate::blocks::Blocks;
 
 pub type Rows = Vec<(storage::Cf, Vec<u8>, Vec<u8>)>;
 
@@ -54,9 +56,7 @@ pub struct Chain {
     pub disk: MemDisk,
     store: Store<MemKv>,
     app: App,
-    validators: ValidatorSet,
-    next_validators: ValidatorSet,
-    last_commit: Option<Commit>,
+    blocks: Blocks,
     nonce: u64,
 }
 
@@ -69,10 +69,8 @@ impl Chain {
         let genesis = genesis();
         Replica::begin(&store, &genesis).unwrap();
         let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
-        let validators = genesis.first_state().validators;
-        let mut next_validators = validators.clone();
-        next_validators.increment(1);
-        let mut chain = Self { disk, store, app, validators, next_validators, last_commit: None, nonce: 0 };
+        let blocks = Blocks::new(chain_id(), genesis.first_state().validators);
+        let mut chain = Self { disk, store, app, blocks, nonce: 0 };
         for height in 1..=heights {
             let txs = vec![chain.transfer(), chain.in_namespace(height)];
             chain.commit(txs, changed.filter(|(at, _)| *at == height).map(|(_, change)| change));
@@ -120,58 +118,12 @@ impl Chain {
     fn commit(&mut self, txs: Vec<Vec<u8>>, change: Option<Change>) {
         let tip = self.store.tip().unwrap();
         let params = self.store.params(tip.height.next()).unwrap();
-        let header = Header {
-            version_app: params.version_app,
-            chain_id: chain_id(),
-            height: tip.height.next(),
-            time: tip.time.saturating_add(Duration::from_secs(1)),
-            last_block_id: tip.block_id,
-            last_commit_hash: self.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
-            data_hash: Block::data_hash(&txs),
-            validators_hash: self.validators.hash(),
-            next_validators_hash: self.next_validators.hash(),
-            consensus_hash: params.hash(),
-            app_hash: tip.app_hash,
-            last_results_hash: tip.results_hash,
-            evidence_hash: Block::evidence_hash(&[]),
-            proposer: self.validators.proposer().address(),
-        };
-        let block = Block { header, txs, evidence: vec![], last_commit: self.last_commit.clone() };
-        let (height, time, proposer) = (block.header.height, block.header.time, block.header.proposer);
-        let parts = block.part_set();
-        let block_id = block.id(&parts);
-        let vote = Vote {
-            vote_type: VoteType::Precommit,
-            height,
-            round: Round(0),
-            block_id: Some(block_id),
-            timestamp: time,
-            validator: proposer,
-            validator_index: self.validators.by_address(&proposer).unwrap().0,
-        };
-        let commit =
-            Commit::from_votes(height, Round(0), block_id, &self.validators, &[vote.sign(&chain_id(), &key(1))]);
-        let txs: Vec<VerifiedTx> = block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap()).collect();
-        let context = BlockContext { height, time, proposer };
+        let next = self.blocks.next(&tip, &params, txs, &[key(1).into()]);
+        let (context, txs) = next.execution();
         let mut outcome = self.app.execute(&self.store.reader().unwrap(), &context, &txs);
-        let mut after = self.next_validators.clone();
-        after.increment(1);
         let batch = |outcome: &Outcome, store: &Store<MemKv>| {
-            let (results, writes, validators) = (&outcome.results, &outcome.writes, &after);
-            let block_bytes = parts.bytes().unwrap();
-            let (block, params, seen_commit) = (&block, &params, &commit);
-            let batch = CommitBatch {
-                block_id,
-                block,
-                block_bytes: &block_bytes,
-                seen_commit,
-                results,
-                writes,
-                validators,
-                params,
-            };
-            store.commit_block(&batch).unwrap();
-            App::open(&store.reader().unwrap(), chain_id(), height)
+            store.commit_block(&next.batch(outcome, &params)).unwrap();
+            App::open(&store.reader().unwrap(), chain_id(), context.height)
         };
         if let Some(change) = change {
             change(&mut outcome);
@@ -180,8 +132,7 @@ impl Chain {
             outcome.results.app_hash = changed.app_hash();
         }
         self.app = batch(&outcome, &self.store);
-        self.validators = std::mem::replace(&mut self.next_validators, after);
-        self.last_commit = Some(commit);
+        self.blocks.advance(&next);
     }
 }
 

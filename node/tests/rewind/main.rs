@@ -2,6 +2,8 @@
 //! notice.
 #![allow(missing_docs)]
 
+#[path = "../blocks/mod.rs"]
+mod blocks;
 mod chain;
 mod command;
 mod disk;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use app::{App, BlockContext, Refusal};
+use app::{App, Refusal};
 use futures::future::{BoxFuture, FutureExt, ready};
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use node::board::ReportedEvidence;
@@ -18,12 +18,14 @@ use rpc::{
     Accepted, Context, Cors, GenesisText, Happened, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection,
     Submitter, clients::Client, http::Handle,
 };
-use storage::{CommitBatch, GenesisBatch, RocksKv, Store};
+use storage::{GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
-    Address, Block, ChainId, Commit, ConsensusSecretKey, Header, Height, KeyType, Msg, Params, Power, Round, SecretKey,
-    Step, Time, TxBody, TxId, TxOrder, ValidatorSet, VerifiedTx, Vote, VoteType, Wire, results_hash,
+    Address, ChainId, ConsensusSecretKey, Height, KeyType, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody,
+    TxId, TxOrder, VerifiedTx, Wire, results_hash,
 };
+
+use crate::blocks::Blocks;
 
 /// Returns the account key that follows from a seed.
 pub fn key(seed: u8) -> SecretKey {
@@ -106,15 +108,9 @@ pub struct Chain {
     pub catching_up: Mutex<bool>,
     /// Whether each submitted transaction is committed at once, in a block of its own.
     pub commits_at_once: Mutex<bool>,
-    grown: Mutex<Grown>,
+    blocks: Mutex<Blocks>,
     waiting: Mutex<Vec<Vec<u8>>>,
     _folder: tempfile::TempDir,
-}
-
-struct Grown {
-    validators: ValidatorSet,
-    next_validators: ValidatorSet,
-    last_commit: Option<Commit>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -151,9 +147,6 @@ impl Chain {
         let batch = GenesisBatch { genesis: began, validators: &first.validators, params: &first.params };
         store.init_genesis(&batch, first.state.rows()).unwrap();
         let app = LiveApp::new(App::open(&store.reader().unwrap(), chain_id(), Height(0)));
-        let mut next_validators = first.validators.clone();
-        next_validators.increment(1);
-        let grown = Grown { validators: first.validators, next_validators, last_commit: None };
         Arc::new(Self {
             store: Arc::new(store),
             key_type,
@@ -163,7 +156,7 @@ impl Chain {
             happened: broadcast::Sender::new(256),
             catching_up: Mutex::new(false),
             commits_at_once: Mutex::new(false),
-            grown: Mutex::new(grown),
+            blocks: Mutex::new(Blocks::new(chain_id(), first.validators)),
             waiting: Mutex::default(),
             _folder: folder,
         })
@@ -177,73 +170,22 @@ impl Chain {
     }
 
     fn commit(&self, txs: Vec<Vec<u8>>) -> Committed {
-        let mut grown = lock(&self.grown);
-        let tip = self.store.tip().unwrap();
-        let height = tip.height.next();
-        let header = Header {
-            version_app: 1,
-            chain_id: chain_id(),
-            height,
-            time: tip.time.saturating_add(Duration::from_secs(1)),
-            last_block_id: tip.block_id,
-            last_commit_hash: grown.last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash),
-            data_hash: Block::data_hash(&txs),
-            validators_hash: grown.validators.hash(),
-            next_validators_hash: grown.next_validators.hash(),
-            consensus_hash: self.genesis.params().hash(),
-            app_hash: tip.app_hash,
-            last_results_hash: tip.results_hash,
-            evidence_hash: Block::evidence_hash(&[]),
-            proposer: grown.validators.proposer().address(),
-        };
-        let block = Block { header, txs, evidence: vec![], last_commit: grown.last_commit.clone() };
-        let parts = block.part_set();
-        let (block_id, block_bytes) = (block.id(&parts), parts.bytes().unwrap());
-        let vote = |seed: u8| {
-            let key = validator_key(self.key_type, seed);
-            let validator = key.public_key().address();
-            let (validator_index, _) = grown.validators.by_address(&validator).unwrap();
-            let timestamp = block.header.time;
-            Vote {
-                vote_type: VoteType::Precommit,
-                height,
-                round: Round(0),
-                block_id: Some(block_id),
-                timestamp,
-                validator,
-                validator_index,
-            }
-            .sign(&chain_id(), &key)
-        };
-        let votes: Vec<_> = (1..=3).map(vote).collect();
-        let commit = Commit::from_votes(height, Round(0), block_id, &grown.validators, &votes);
-        let decoded: Vec<VerifiedTx> = block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap()).collect();
-        let context = BlockContext { height, time: block.header.time, proposer: block.header.proposer };
-        let outcome = self.app.read().execute(&self.store.reader().unwrap(), &context, &decoded);
-        let mut after_next = grown.next_validators.clone();
-        after_next.increment(1);
-        let batch = CommitBatch {
-            block_id,
-            block: &block,
-            block_bytes: &block_bytes,
-            seen_commit: &commit,
-            results: &outcome.results,
-            writes: &outcome.writes,
-            validators: &after_next,
-            params: self.genesis.params(),
-        };
-        let tip = self.store.commit_block(&batch).unwrap();
+        let mut blocks = lock(&self.blocks);
+        let params = self.genesis.params();
+        let keys = [1, 2, 3].map(|seed| validator_key(self.key_type, seed));
+        let next = blocks.next(&self.store.tip().unwrap(), params, txs, &keys);
+        let (context, txs) = next.execution();
+        let outcome = self.app.read().execute(&self.store.reader().unwrap(), &context, &txs);
+        let tip = self.store.commit_block(&next.batch(&outcome, params)).unwrap();
         assert_eq!(tip.results_hash, results_hash(&outcome.results.txs));
         self.app.commit(outcome.update);
-        let validators = std::mem::replace(&mut grown.next_validators, after_next);
-        let validators = std::mem::replace(&mut grown.validators, validators);
-        grown.last_commit = Some(commit.clone());
-        lock(&self.waiting).retain(|tx| !block.txs.contains(tx));
+        let validators = blocks.advance(&next);
+        lock(&self.waiting).retain(|tx| !next.block.txs.contains(tx));
         Committed {
-            block_bytes: block_bytes.len(),
-            block_id,
-            block,
-            commit,
+            block_bytes: next.block_bytes.len(),
+            block_id: next.block_id,
+            block: next.block,
+            commit: next.commit,
             results: outcome.results,
             validators,
             synced: false,
@@ -252,14 +194,14 @@ impl Chain {
     }
 
     fn status(&self) -> Status {
-        let (tip, grown) = (self.store.tip().unwrap(), lock(&self.grown));
+        let (tip, blocks) = (self.store.tip().unwrap(), lock(&self.blocks));
         Status {
             height: tip.height.next(),
             round: Round(0),
             step: Step::Propose,
             height_started: tip.time,
             round_started: tip.time,
-            validators: Arc::new(grown.validators.clone()),
+            validators: Arc::new(blocks.validators.clone()),
             proposal: None,
             locked: None,
             valid: None,
