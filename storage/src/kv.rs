@@ -31,7 +31,7 @@ pub enum Cf {
     Validators,
     /// Height → parameters, where they changed.
     Params,
-    /// Transaction id → height ‖ index.
+    /// Transaction id, and height ‖ index if the block did not execute it → height ‖ index.
     Txs,
     /// Attribute ‖ value ‖ height ‖ index → the events that carry it.
     Events,

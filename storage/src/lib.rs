@@ -21,7 +21,7 @@
 //! | `recent` | part ‖ height's complement ‖ rest of the key | nothing: a revertible row, and the height of its last change | window |
 //! | `validators` | height | the validator set, where it is stored | window, and the row in force at its start |
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
-//! | `txs` | transaction id | height ‖ index in the block | window |
+//! | `txs` | transaction id; then height ‖ index, if the block did not execute it | height ‖ index in the block | window |
 //! | `events` | index key | numbers of the events that carry the value | window |
 //! | `trees` | bucket of a tree of the application | its hash at the height of the row `trees` in `meta` | derived from `state` |
 //!
@@ -88,6 +88,7 @@ mod rocks;
 mod schema;
 mod store;
 mod trees;
+mod txs;
 mod verify;
 mod window;
 

@@ -1,7 +1,7 @@
 //! Lookups of committed data by height, hash or id.
 
 use prost::Message;
-use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, TxId, ValidatorSet, Wire, pb};
+use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, ValidatorSet, Wire, pb};
 
 use crate::{
     error::{Result, StoreError},
@@ -116,16 +116,6 @@ impl<K: Kv> Store<K> {
     pub fn params(&self, height: Height) -> Result<Params> {
         let (at, bytes) = self.in_force(Cf::Params, height, self.tip_or_error()?.height.next())?;
         Params::decode(&bytes).map_err(|e| self.damaged(format!("the parameters of height {at}: {e}")))
-    }
-
-    /// Returns the position of a transaction: height and index in its block; `None` when it is unknown or no longer
-    /// kept.
-    ///
-    /// Errors: `Damaged` when the row is unreadable, `Io` or `Damaged` when the read fails.
-    pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
-        let Some(bytes) = self.kv.get(Cf::Txs, &id.0)? else { return Ok(None) };
-        let position = schema::read_tx_position(&bytes).ok_or_else(|| self.unreadable_key(Cf::Txs, &id.0))?;
-        Ok(self.check_kept(position.0).is_ok().then_some(position))
     }
 
     /// Returns the row that is in force at `height` (the last one at or below it), with the height that it was written

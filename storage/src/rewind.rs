@@ -21,6 +21,7 @@ use crate::{
     kv::{Batch, Cf, Durability, Kv, View},
     schema::{self, Change, Head, Tip},
     store::{Store, genesis_tip, meta},
+    txs,
 };
 
 /// Bytes of a batch at which it is written; a batch contains whole heights.
@@ -333,8 +334,8 @@ impl<K: Kv> Store<K> {
         self.visit_changes(view, height, &mut |change| {
             batch.delete(Cf::State, schema::version(change.key, height));
         })?;
-        for tx in txs {
-            batch.delete(Cf::Txs, tx.0);
+        for (key, _) in txs::rows_of(height, txs, &results) {
+            batch.delete(Cf::Txs, key);
         }
         index::delete(batch, height, &results);
         batch.delete(Cf::BlockHash, block_id.hash.0);

@@ -16,11 +16,12 @@ use crate::{
     kv::{Batch, Cf, Durability, Kv, View},
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
+    txs,
     window::Window,
 };
 
 /// Format number of keys and values. A change of either needs a new number.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
@@ -413,8 +414,8 @@ impl<K: Kv> Store<K> {
         batch.put(Cf::BlockHash, id.hash.0, schema::height(height));
         batch.put(Cf::Commits, schema::height(height), commit.seen_commit.encode());
         batch.put(Cf::Results, schema::height(height), commit.results.encode());
-        for (index, tx) in block.tx_ids().enumerate() {
-            batch.put(Cf::Txs, tx.0, schema::tx_position(height, index as u32));
+        for (key, position) in txs::rows_of(height, block.tx_ids(), commit.results) {
+            batch.put(Cf::Txs, key, position);
         }
         index::put(batch, height, commit.results);
     }

@@ -27,6 +27,7 @@ use crate::{
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
     store::{Store, genesis_tip, meta},
+    txs,
 };
 
 /// Maximum number of findings that are kept with their details; further ones are only counted. A store with more
@@ -204,7 +205,6 @@ impl<K: Kv> Verification<'_, K> {
         let head = self.of_height(Cf::Heads, height, Head::decode);
         if let Some(head) = &head {
             self.head(height, head);
-            self.block(height, head);
         }
         self.of_height(Cf::Commits, height, |bytes| Commit::decode(bytes).ok()).into_iter().for_each(|commit| {
             if commit.height != height || head.as_ref().is_some_and(|head| head.block_id != commit.block_id) {
@@ -212,6 +212,9 @@ impl<K: Kv> Verification<'_, K> {
             }
         });
         let results = self.of_height(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok());
+        if let Some(head) = &head {
+            self.block(height, head, results.as_ref());
+        }
         self.leaves = results.as_ref().map(|results| (height, results.app_hash, results_hash(&results.txs)));
         self.events(height, results);
         self.changes(height);
@@ -252,7 +255,7 @@ impl<K: Kv> Verification<'_, K> {
         }
     }
 
-    fn block(&mut self, height: Height, head: &Head) {
+    fn block(&mut self, height: Height, head: &Head, results: Option<&BlockResults>) {
         let key = schema::block(height, &head.block_id);
         let bytes = match self.store.kv().get(Cf::Blocks, &key) {
             Ok(Some(bytes)) => bytes,
@@ -279,12 +282,12 @@ impl<K: Kv> Verification<'_, K> {
         if let Err(error) = block.check_content() {
             self.find(Cf::Blocks, height, &key, error);
         }
-        for (index, id) in block.tx_ids().enumerate() {
-            match self.store.kv().get(Cf::Txs, &id.0).map(|row| row.as_deref().and_then(schema::read_tx_position)) {
-                // A transaction whose bytes occur again in a later block is indexed at that block.
-                Ok(Some((at, place))) if (at, place as usize) >= (height, index) => {}
-                Ok(_) => self.find(Cf::Txs, height, &id.0, "it does not lead to the transaction's block"),
-                Err(error) => self.failed(Cf::Txs, Some(height), &id.0, &error),
+        for (key, position) in results.iter().flat_map(|results| txs::rows_of(height, block.tx_ids(), results)) {
+            match self.store.kv().get(Cf::Txs, &key) {
+                Ok(Some(row)) if row == position => {}
+                Ok(_) if self.store.check_kept(height).is_err() => return,
+                Ok(_) => self.find(Cf::Txs, height, &key, "it does not lead to the transaction's block"),
+                Err(error) => self.failed(Cf::Txs, Some(height), &key, &error),
             }
         }
     }
@@ -476,7 +479,7 @@ impl<K: Kv> Verification<'_, K> {
                 id.is_some_and(|id| PartSet::from_bytes(value).header() == id.parts)
             }
             Cf::BlockHash => key.len() == 32 && schema::read_height(value).is_some(),
-            Cf::Txs => key.len() == 32 && schema::read_tx_position(value).is_some(),
+            Cf::Txs => txs::is_readable(key, value),
             Cf::State => {
                 let is_key = schema::split_version(key).is_some_and(|(key, _)| schema::read_terminated(key).is_some());
                 is_key && schema::read_version_value(value).is_some()

@@ -57,6 +57,16 @@ pub struct TxResult {
     pub events: Vec<Event>,
 }
 
+impl TxResult {
+    /// Returns true if the transaction was executed: it succeeded, or it failed and used gas.
+    ///
+    /// An application executes the same bytes once at most. A block can contain them besides, for example because an
+    /// earlier block has executed them: that result is a failure without gas, and the state is unchanged.
+    pub fn is_executed(&self) -> bool {
+        self.code == 0 || self.gas_used > 0
+    }
+}
+
 /// Results of the execution of one block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockResults {

@@ -17,7 +17,7 @@ use chain::{Chain, alice, transfer};
 use rpc::Limits;
 use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, SubscriptionClient, WebSocketClient};
-use types::KeyType;
+use types::{KeyType, TxId};
 
 /// The response to a raw request.
 struct Raw {
@@ -310,4 +310,26 @@ async fn a_transaction_is_pending_then_committed() {
     let ready = raw(format!("{url}/ready"), None).await;
     assert_eq!((ready.status, &ready.json()["result"]["reasons"][0]), (503, &json!("catching up")));
     assert_eq!(raw(format!("{url}/health"), None).await.status, 200, "health is liveness");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_a_later_block_repeats_is_found_where_it_was_executed() {
+    let chain = Chain::new();
+    let tx = transfer(0, 5);
+    chain.grow(vec![tx.clone()]);
+    let repeated = chain.grow(vec![transfer(1, 5), tx.clone()]);
+    assert!(repeated.results.txs[0].is_executed() && !repeated.results.txs[1].is_executed());
+    let served = chain.serve(Limits::default()).await;
+    let id = TxId::of(&tx).to_string();
+    let found = |answer: &Value| {
+        let number = |pointer: &str| answer.pointer(pointer).unwrap_or_else(|| panic!("{answer}")).clone();
+        (number("/height"), number("/index"), number("/tx_result/code"))
+    };
+    for method in ["tx", "tx_status"] {
+        let answer = post(&served.http(), method, json!({ "hash": id })).await.json();
+        assert_eq!(found(&answer["result"]), (json!("1"), json!(0), json!(0)), "{method}");
+    }
+    let query = json!({ "query": format!("tx.hash = '{id}'") });
+    let answer = post(&served.http(), "tx_search", query).await.json();
+    assert_eq!(found(&answer["result"]["txs"][0]), (json!("1"), json!(0), json!(0)), "{answer}");
 }

@@ -2,7 +2,8 @@
 
 use storage::{Cf, FORGET_STEP, GenesisBatch, Kv, Store, StoreError, Tip, View};
 use types::{
-    BlockId, ChainId, HardState, Height, PartSetHeader, Reader, Round, Step, TxId, WriteSet, blake3, results_hash,
+    BlockId, ChainId, HardState, Height, PartSetHeader, Reader, Round, Step, TxId, TxResult, WriteSet, blake3,
+    results_hash,
 };
 
 use crate::chain::{Chain, Rig, chain_id, changed_since, open, writes};
@@ -24,6 +25,7 @@ on_both!(
     pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force,
     another_chain_or_format_is_refused,
     rewind_refuses_heights_outside_the_window,
+    a_transaction_leads_to_the_block_that_executed_it,
 );
 
 fn row(n: u64) -> WriteSet {
@@ -346,4 +348,46 @@ fn rewind_refuses_heights_outside_the_window<R: Rig>() {
     assert!(matches!(store.rewind(Height(11)), Err(StoreError::Future { .. })));
     assert_eq!(store.rewind(Height(10)).unwrap().height, Height(10));
     assert_eq!(store.rewind(Height(5)).unwrap().height, Height(5));
+}
+
+/// A transaction that is not executed does not make its block invalid, so any later block can repeat one.
+fn a_transaction_leads_to_the_block_that_executed_it<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, WriteSet::default());
+    let blocks: [&[(&str, bool)]; 4] = [
+        &[("a", true), ("b", false)],
+        &[("a", false), ("a", false), ("b", true)],
+        &[("a", false), ("b", false), ("c", false)],
+        &[("c", false)],
+    ];
+    let made = blocks.map(|txs| {
+        let mut made = chain.next(WriteSet::default(), txs.iter().map(|(tx, _)| tx.as_bytes().to_vec()).collect());
+        for (result, (_, is_executed)) in made.results.txs.iter_mut().zip(txs) {
+            if !is_executed {
+                *result = TxResult { code: 4, gas_wanted: 1, ..TxResult::default() };
+            }
+        }
+        chain.results_hash = results_hash(&made.results.txs);
+        made
+    });
+    let places =
+        || ["a", "b", "c"].map(|tx| store.tx(&TxId::of(tx.as_bytes())).unwrap().map(|(at, index)| (at.0, index)));
+    let all = [Some((1, 0)), Some((2, 2)), Some((3, 2))];
+    for made in &made {
+        store.commit_block(&made.batch()).unwrap();
+    }
+    assert_eq!(places(), all);
+    assert_eq!(store.verification().finish().findings, []);
+    store.rewind(Height(2)).unwrap();
+    assert_eq!(places(), [all[0], all[1], None]);
+    store.rewind(Height(1)).unwrap();
+    assert_eq!(places(), [all[0], Some((1, 1)), None]);
+    for made in &made[1..] {
+        store.commit_block(&made.batch()).unwrap();
+    }
+    assert_eq!(places(), all);
+    assert_eq!(store.verification().finish().findings, []);
+    store.prune(Height(3)).unwrap();
+    assert_eq!(places(), [Some((3, 0)), Some((3, 1)), Some((3, 2))]);
 }
