@@ -116,7 +116,7 @@ pub use proposals::{
     Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Tally,
     earliest_deadline, open_targets, preview, reverted_by,
 };
-pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
+pub use query::{Answer, LOOKED_AT_MAX, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};
 pub use view::View;

@@ -41,6 +41,10 @@ pub const ROWS_MAX: usize = 100;
 /// Maximum bytes of the keys and values of one answer; one row is always returned.
 pub const RANGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Maximum number of keys that one answer looks at, those included that have no value at its height: a client can create and
+/// delete many.
+pub const LOOKED_AT_MAX: usize = 10_000;
+
 /// Maximum bytes of a raw key in a query.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -101,7 +105,7 @@ pub enum Answer {
     Range {
         /// Keys and values, in the order of the keys.
         rows: Vec<(Vec<u8>, Vec<u8>)>,
-        /// The first key that is left out; `None` at the end.
+        /// The first key that was not looked at or is left out; `None` at the end. The rows before it may be few or none.
         next: Option<Vec<u8>>,
     },
     /// Answer to `/proposals`: some of the proposals.
@@ -216,14 +220,17 @@ fn rows(limit: Option<&str>) -> Result<usize, Refusal> {
     }
 }
 
-/// Returns the keys of at most `limit` rows under `prefix` from `from` on, without the prefix, and the key after them.
+/// Returns the keys of at most `limit` rows under `prefix` from `from` on, without the prefix, and the key at which to continue.
 fn listed<R: Reader + ?Sized>(reader: &R, prefix: &[u8], from: &[u8], limit: usize) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
     let mut keys = Vec::new();
-    reader.scan_from(prefix, from, &mut |row, _| {
+    let rest = reader.scan_some(prefix, from, LOOKED_AT_MAX, &mut |row, _| {
         keys.push(row[prefix.len()..].to_vec());
         keys.len() <= limit
     });
-    let next = if keys.len() > limit { keys.pop() } else { None };
+    let next = match keys.len() > limit {
+        true => keys.pop(),
+        false => rest.map(|row| row[prefix.len()..].to_vec()),
+    };
     (keys, next)
 }
 

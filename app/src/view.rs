@@ -226,6 +226,16 @@ impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
         self.0.reader.scan_from(prefix, from, visit);
     }
 
+    fn scan_some(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        keys_max: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        self.0.reader.scan_some(prefix, from, keys_max, visit)
+    }
+
     fn unreadable(&self, key: &[u8], reason: &str) {
         self.0.reader.unreadable(key, reason);
     }

@@ -177,14 +177,33 @@ impl<'a, K: Kv> StateReader<'a, K> {
     ///
     /// Errors: `Damaged` or `Io` when a row cannot be read; `visit` was then called for the rows before it.
     pub fn try_scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        self.try_scan_some(prefix, from, usize::MAX, visit).map(|_| ())
+    }
+
+    /// As [`Reader::scan_some`], for callers that can handle an error. Keys without a row at the height of this reader
+    /// count.
+    ///
+    /// Errors: those of [`StateReader::try_scan_from`].
+    pub fn try_scan_some(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        keys_max: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>> {
         let mut rows = self.view.cursor(Cf::State, &schema::escape(prefix))?;
         if from > prefix {
             rows.seek(&schema::escape(from))?;
         }
-        let mut next = Vec::new();
+        let (mut keys, mut next) = (0, Vec::new());
         while let Some((row, value)) = rows.row() {
             let unreadable = || self.store.unreadable_key(Cf::State, row);
             let (key, at) = schema::split_version(row).ok_or_else(unreadable)?;
+            let is_first = !next.starts_with(key); // not a further version of the key before
+            if is_first && keys == keys_max {
+                return schema::read_terminated(key).ok_or_else(unreadable).map(Some);
+            }
+            keys += usize::from(is_first);
             next.clear();
             next.extend(key);
             if at > self.height {
@@ -193,13 +212,13 @@ impl<'a, K: Kv> StateReader<'a, K> {
                 let value = schema::read_version_value(value).ok_or_else(unreadable)?;
                 let key = schema::read_terminated(key).ok_or_else(unreadable)?;
                 if value.is_some_and(|value| !visit(&key, value)) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 schema::pass_versions(&mut next);
             }
             skip(&mut *rows, &next)?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -234,6 +253,16 @@ impl<K: Kv> Reader for StateReader<'_, K> {
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         self.recorded(self.try_scan_from(prefix, from, visit));
+    }
+
+    fn scan_some(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        keys_max: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        self.recorded(self.try_scan_some(prefix, from, keys_max, visit)).flatten()
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {

@@ -41,6 +41,30 @@ pub trait Reader {
     /// As [`Reader::scan`], for the rows from the key `from` on, which itself starts with `prefix`.
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
 
+    /// As [`Reader::scan_from`], over `keys_max` keys at most. Returns the key after them, at which to continue; `None` at
+    /// the end, or if `visit` returned false.
+    ///
+    /// A reader that passes over keys without a row at its height, which were deleted or are of later heights, counts them
+    /// too. This implementation is for readers that do not.
+    fn scan_some(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        keys_max: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        let (mut keys, mut next) = (0, None);
+        self.scan_from(prefix, from, &mut |key, value| {
+            if keys == keys_max {
+                next = Some(key.to_vec());
+                return false;
+            }
+            keys += 1;
+            visit(key, value)
+        });
+        next
+    }
+
     /// Records that the application cannot decode the row under `key`; this counts as a failed read, as above.
     fn unreadable(&self, key: &[u8], reason: &str);
 }
@@ -75,6 +99,16 @@ impl<R: Reader + ?Sized> Reader for &R {
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         (**self).scan_from(prefix, from, visit);
+    }
+
+    fn scan_some(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        keys_max: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<u8>> {
+        (**self).scan_some(prefix, from, keys_max, visit)
     }
 
     fn unreadable(&self, key: &[u8], reason: &str) {

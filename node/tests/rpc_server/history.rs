@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use app::{ProofOp, REVERTIBLE, StateProof};
+use app::{LOOKED_AT_MAX, ProofOp, REVERTIBLE, StateProof};
 use data_encoding::{BASE64, HEXUPPER};
 use rpc::Limits;
 use serde_json::{Value, json};
@@ -175,6 +175,38 @@ async fn a_page_compares_a_bounded_number_of_keys_and_bytes() {
     let page = node.ask(&format!("/kv/diff/a/b?from={}", 2 + 3 * rounds), &[], None).await.unwrap();
     assert_eq!((page["rows"].as_array().unwrap().len(), page["next"].is_null()), (17, false));
     assert_eq!(node.diff(2 + 3 * rounds, 22 + 3 * rounds, 100).await.len(), 20);
+}
+
+/// Clients create and delete more keys than one answer looks at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_looks_at_a_bounded_number_of_keys() {
+    let chain = Chain::new();
+    grow(&chain, 0, create("a/b"));
+    let keys: Vec<String> = (0..LOOKED_AT_MAX + 500).map(|n| format!("gone {n:05}")).collect();
+    let mut nonces = 1..;
+    for keys in keys.chunks(keys.len() / 2) {
+        for value in [Some("1"), None] {
+            let write = |keys: &[String]| write("a/b", &keys.iter().map(|key| (&key[..], value)).collect::<Vec<_>>());
+            let committed =
+                chain.grow(keys.chunks(64).map(|keys| signed(nonces.next().unwrap(), write(keys))).collect());
+            assert!(committed.results.txs.iter().all(|result| result.code == 0));
+        }
+    }
+    grow(&chain, nonces.start, write("a/b", &[("here", Some("1"))]));
+    let served = chain.serve(Limits::default()).await;
+    let node = Node(served.http());
+    let (half, first_left_out) = (format!("gone {:05}", keys.len() / 2 - 1), format!("gone {LOOKED_AT_MAX:05}"));
+    for (from, height, rows, next) in [
+        ("", None, 0, Some(first_left_out.as_str())),
+        (&first_left_out, None, 1, None),
+        ("", Some("1"), 0, Some(&first_left_out)),
+        (&half, Some("2"), 1, None),
+    ] {
+        let page = node.ask("/kv/range/a/b", from.as_bytes(), height).await.unwrap();
+        let found = page["rows"].as_array().unwrap().len();
+        let place = page["next"].as_str().map(|_| text(&page["next"]));
+        assert_eq!((found, place.as_deref()), (rows, next), "from {from:?} at {height:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@ on_both!(
     a_scan_at_a_height_stops_on_request,
     a_scan_passes_over_many_versions,
     a_scan_begins_at_a_key,
+    a_scan_of_some_keys_is_continued_at_the_next,
     the_last_change_of_a_row_is_known_at_every_height,
     a_reader_sees_one_height_while_others_are_committed,
     readers_on_other_threads_see_whole_heights,
@@ -168,6 +169,30 @@ fn a_scan_begins_at_a_key<R: Rig>() {
         });
         assert_eq!(seen, expected, "height {height}");
     }
+}
+
+/// Keys that are deleted, or are of later heights, count too.
+fn a_scan_of_some_keys_is_continued_at_the_next<R: Rig>() {
+    let rig = R::new();
+    let store = open(&rig);
+    let mut chain = Chain::start(&store, 1, writes([(b"a", Some(b"1")), (b"b\0", Some(b"1")), (b"c", Some(b"1"))]));
+    chain.commit(&store, writes([(b"a", None), (b"b\0", Some(b"2")), (b"d", Some(b"2"))]));
+    chain.commit(&store, writes([(b"b\0", None), (b"d", Some(b"3")), (b"e", Some(b"3"))]));
+    for (height, keys_max) in (0..=2).flat_map(|height| (1..=6).map(move |keys_max| (height, keys_max))) {
+        let reader = store.reader_at(Height(height)).unwrap();
+        let (mut rows, mut pages, mut from) = (State::new(), 0, Some(Vec::new()));
+        while let Some(key) = from {
+            from = reader.scan_some(b"", &key, keys_max, &mut |key, value| {
+                rows.insert(key.to_vec(), value.to_vec());
+                true
+            });
+            pages += 1;
+        }
+        assert_eq!(rows, chain.states[&Height(height)], "height {height}");
+        assert_eq!(pages, 5usize.div_ceil(keys_max), "{keys_max} of 5 keys in a page");
+    }
+    let seen = store.reader().unwrap().scan_some(b"", b"", 5, &mut |_, _| false);
+    assert_eq!(seen, None, "the caller knows where it stopped");
 }
 
 fn the_last_change_of_a_row_is_known_at_every_height<R: Rig>() {
