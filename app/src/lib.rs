@@ -113,8 +113,8 @@ pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use proposals::{
-    Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Tally,
-    earliest_deadline, open_targets, preview, reverted_by,
+    Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Taints, Tally,
+    earliest_deadline, open_targets, preview,
 };
 pub use query::{Answer, LOOKED_AT_MAX, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use state::{Account, Operator};

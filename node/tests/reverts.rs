@@ -202,6 +202,7 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     let tainted = test.query("/kv/get/shared/policy", b"rules", Some(bad));
     assert_eq!((&tainted["value"], &tainted["reverted_by"]), (&json!(BASE64.encode(b"never ask")), &json!("1")));
     assert_eq!(test.query("/kv/get/shared/policy", b"rules", Some(good)).get("reverted_by"), None);
+    reverted_heights_are_marked(&test, [good, bad, executed]);
     test.refused(ALICE, put(1, "rules", "x"), 104, "E_STALE_EPOCH");
     test.refused(ALICE, propose(revert(bad)), 126, "E_COOLDOWN");
     for key in ["a", "b", "c", "d"] {
@@ -212,6 +213,31 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     let all = test.query("/proposals", b"", None);
     let states: Vec<&Value> = all["proposals"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
     assert_eq!((states, &all["open"]), (vec![&json!("executed"), &json!("cancelled")], &json!([])));
+}
+
+/// Checks the marks of the content between `good` and `executed`, where the key was changed at `bad`.
+fn reverted_heights_are_marked(test: &Test, [good, bad, executed]: [u64; 3]) {
+    for (height, versions) in [
+        (None, vec![(executed, None), (bad, Some("1")), (good, None)]),
+        (Some(bad), vec![(bad, Some("1")), (good, None)]),
+        (Some(good), vec![(good, None)]),
+    ] {
+        let answer = test.query("/kv/history/shared/policy", b"rules", height);
+        let rows = answer["rows"].as_array().unwrap().iter();
+        let shown = |row: &Value| (row["height"].as_str().unwrap().to_owned(), row.get("reverted_by").cloned());
+        let expected = versions.iter().map(|(at, by)| (at.to_string(), by.map(|by| json!(by))));
+        assert_eq!(rows.map(shown).collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{answer}");
+    }
+    for (from, to, [from_by, to_by]) in [
+        (good, executed, [None, None]),
+        (good, bad, [None, Some("1")]),
+        (bad, executed, [Some("1"), None]),
+        (bad, executed - 1, [Some("1"), Some("1")]),
+    ] {
+        let answer = test.query(&format!("/kv/diff/shared/policy?from={from}&to={to}"), b"", None);
+        assert_eq!(answer.get("from_reverted_by").cloned(), from_by.map(|by| json!(by)), "{answer}");
+        assert_eq!(answer.get("to_reverted_by").cloned(), to_by.map(|by| json!(by)), "{answer}");
+    }
 }
 
 /// Each refusal leaves the proposals and the namespace as they were; `refused` compares the namespace.

@@ -49,5 +49,5 @@ pub(crate) use block::{Decisions, begin, end};
 pub use block::{earliest_deadline, open_targets};
 pub(crate) use messages::{cancel, check_propose, freeze, propose, vote};
 pub use preview::{NotUndone, NsPreview, Preview, preview};
-pub use record::{Barrier, Ending, OperatorVote, Proposal, ProposalState, Taint, Tally, reverted_by};
+pub use record::{Barrier, Ending, OperatorVote, Proposal, ProposalState, Taint, Taints, Tally};
 pub(crate) use record::{all, load, open, tally_of, votes};

@@ -406,11 +406,22 @@ pub(crate) fn taint<R: Reader + ?Sized>(view: &mut View<'_, R>, number: u32, tai
     view.set(&key::taints(number), Some(row.encode_to_vec()));
 }
 
-/// Returns the number of the proposal whose revert took back the content that a namespace had at `height`: the first
-/// one, if there were several. `reader` is the state at the tip.
-pub fn reverted_by<R: Reader + ?Sized>(reader: &R, ns: &NsName, height: Height) -> Option<u64> {
-    let mut view = View::of_state(reader);
-    let namespace = view.namespace(ns)?;
-    let taints = taints(&mut view, namespace.number);
-    taints.iter().find(|taint| taint.target < height && height < taint.executed).map(|taint| taint.proposal)
+/// The reverts of a namespace whose heights are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taints(Vec<Taint>);
+
+impl Taints {
+    /// Reads the reverts of a namespace; there are none if it does not exist. `reader` is the state at the tip.
+    pub fn of<R: Reader + ?Sized>(reader: &R, ns: &NsName) -> Self {
+        let mut view = View::of_state(reader);
+        let namespace = view.namespace(ns);
+        Self(namespace.map(|namespace| taints(&mut view, namespace.number)).unwrap_or_default())
+    }
+
+    /// Returns the number of the proposal whose revert took back the content that the namespace had at `height`: the first
+    /// one, if there were several.
+    pub fn reverted_by(&self, height: Height) -> Option<u64> {
+        let taint = self.0.iter().find(|taint| taint.target < height && height < taint.executed);
+        taint.map(|taint| taint.proposal)
+    }
 }

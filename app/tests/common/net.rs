@@ -202,7 +202,7 @@ impl Net {
     }
 
     pub fn reverted_by(&self, ns: &str, height: u64) -> Option<u64> {
-        app::reverted_by(&self.chain.rows, &NsName::new(ns).unwrap(), Height(height))
+        app::Taints::of(&self.chain.rows, &NsName::new(ns).unwrap()).reverted_by(Height(height))
     }
 
     /// Changes a row of N as no block does, and opens the application again.

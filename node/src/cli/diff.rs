@@ -9,7 +9,7 @@ use types::NsName;
 use super::{
     args::NodeArgs,
     home::Home,
-    output,
+    kv, output,
     query::{self, Answer},
     show,
 };
@@ -21,7 +21,12 @@ Examples:
 
 The key that changed last is first. A key with the same value at both heights is left out. Heights are
 those that the node keeps: `cairn query status` shows the first. Values in --json are base64, null where
-the key is absent; if --limit leaves keys out, \"complete\" is false there.";
+the key is absent; if --limit leaves keys out, \"complete\" is false there. \"from_reverted_by\" and
+\"to_reverted_by\" name the proposal whose revert took back the content of a height.";
+
+/// Fields of an answer with the number of the proposal whose revert took back the content of the earlier and of the later
+/// height.
+const REVERTED_BY: [&str; 2] = ["from_reverted_by", "to_reverted_by"];
 
 /// Maximum characters of a value in the table.
 const SHOWN_CHARS_MAX: usize = 40;
@@ -57,7 +62,7 @@ impl Diff {
         let compared = Compared::ask(&node.client(home)?, &ns, (from, to), limit as usize)?;
         let Compared { to, rows, is_complete, .. } = &compared;
         if json {
-            output::json(&json!({
+            let mut value = json!({
                 "ns": ns.as_str(),
                 "from": from.to_string(),
                 "to": to.to_string(),
@@ -65,15 +70,27 @@ impl Diff {
                 "to_root": compared.to_root,
                 "rows": rows,
                 "complete": is_complete,
-            }));
+            });
+            for field in REVERTED_BY {
+                if let Some(id) = compared.last.get(field) {
+                    value[field] = id.clone();
+                }
+            }
+            output::json(&value);
             return Ok(());
         }
         if rows.is_empty() && *is_complete {
             output::line(format_args!("{ns} is the same at heights {from} and {to}"));
-            return Ok(());
+        } else {
+            compared
+                .table([(&format!("at {from}"), "/old"), (&format!("at {to}"), "/new")])?
+                .iter()
+                .for_each(output::line);
+            output::line(format_args!("root {} -> {}", compared.from_root, compared.to_root));
         }
-        compared.table([(&format!("at {from}"), "/old"), (&format!("at {to}"), "/new")])?.iter().for_each(output::line);
-        output::line(format_args!("root {} -> {}", compared.from_root, compared.to_root));
+        for (field, height) in REVERTED_BY.into_iter().zip([from, *to]) {
+            kv::note_reverted(&compared.last, &format!("/{field}"), &format!("the content of height {height}"));
+        }
         if !is_complete {
             output::note(format_args!("there are more keys: use a greater --limit"));
         }
@@ -91,6 +108,8 @@ pub struct Compared {
     pub rows: Vec<Value>,
     /// False if there are more keys.
     pub is_complete: bool,
+    /// The node's answer for the last page.
+    last: Value,
 }
 
 impl Compared {
@@ -117,7 +136,7 @@ impl Compared {
         }
         let root = |field: &str| fields::text(&last, field).map(ToOwned::to_owned);
         let (from_root, to_root) = (root("/from_root")?, root("/to_root")?);
-        Ok(Self { to: to.unwrap_or(from), from_root, to_root, rows, is_complete: next.is_none() })
+        Ok(Self { to: to.unwrap_or(from), from_root, to_root, rows, is_complete: next.is_none(), last })
     }
 
     /// Returns the keys as lines of a table, with two columns of values: their titles, and the fields of the node's answer.

@@ -191,7 +191,7 @@ fn get(home: &Home, place: &Place, reading: &Reading) -> Result<(), Failure> {
         return Err(Failure::refused(format!("{} has no key {} at height {height}", place.ns, place.key)));
     }
     output::line(show::text(&fields::bytes(&value, "/value")?));
-    note_reverted(&value);
+    note_reverted(&value, "/reverted_by", "this content");
     Ok(())
 }
 
@@ -208,15 +208,23 @@ fn history(home: &Home, place: &Place, limit: u64, reading: &Reading) -> Result<
         let (ns, key) = (&place.ns, &place.key);
         return Err(Failure::refused(format!("{ns} has no key {key} at the kept heights up to {height}")));
     }
-    let mut rows = vec![["since height", "value"].map(str::to_owned).to_vec()];
+    let is_reverted = versions.iter().any(|version| version.get("reverted_by").is_some());
+    let titles = ["since height", "value", "reverted by"].map(str::to_owned);
+    let mut rows = vec![titles[..if is_reverted { 3 } else { 2 }].to_vec()];
     for version in versions {
         let value = match version.get("value").is_none_or(Value::is_null) {
             true => "(deleted)".to_owned(),
             false => diff::shortened(&fields::bytes(version, "/value")?),
         };
-        rows.push(vec![fields::number(version, "/height")?.to_string(), value]);
+        let id = fields::text(version, "/reverted_by").ok().map(ToOwned::to_owned);
+        rows.push([fields::number(version, "/height")?.to_string(), value].into_iter().chain(id).collect());
     }
     output::table(&rows, &[0]).iter().for_each(output::line);
+    if is_reverted {
+        output::note(
+            "a version with a number under \"reverted by\" was taken back: `cairn revert show NUMBER` says why",
+        );
+    }
     if let Ok(next) = fields::number(&value, "/next_height") {
         output::note(format_args!("there are older versions: continue with --height {next}"));
     }
@@ -242,18 +250,19 @@ fn range(home: &Home, ns: &NsName, start: &[u8], limit: u64, reading: &Reading) 
         );
     }
     output::table(&rows, &[]).iter().for_each(output::line);
-    note_reverted(&value);
+    note_reverted(&value, "/reverted_by", "this content");
     if value.get("next").is_some_and(|next| !next.is_null()) {
         let next = show::text(&fields::bytes(&value, "/next")?);
-        output::note(format_args!("there are more keys: continue with --start {next:?} --height {height}"));
+        output::note(format_args!("there may be more keys: continue with --start {next:?} --height {height}"));
     }
     Ok(())
 }
 
-/// Says so if the content that was read is not valid any more, because a revert took it back.
-fn note_reverted(answer: &Value) {
-    if let Ok(id) = fields::text(answer, "/reverted_by") {
-        output::note(format_args!("reverted by {id}: this content was taken back, `cairn revert show {id}` says why"));
+/// Says so if `content`, which was read, is not valid any more, because a revert took it back. The node's answer then has its number
+/// in `field`.
+pub fn note_reverted(answer: &Value, field: &str, content: &str) {
+    if let Ok(id) = fields::text(answer, field) {
+        output::note(format_args!("reverted by {id}: {content} was taken back, `cairn revert show {id}` says why"));
     }
 }
 

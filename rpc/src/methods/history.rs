@@ -3,7 +3,7 @@
 //! They read more than one height, so they need the store, where other queries need the state of one height. The answers
 //! are pages: bounded in rows, in bytes, and in the number of rows that are read for them.
 
-use app::{Namespace, RANGE_BYTES_MAX, ROWS_MAX, Refusal, View, area::Area, tree};
+use app::{Namespace, RANGE_BYTES_MAX, ROWS_MAX, Refusal, Taints, View, area::Area, tree};
 use serde_json::{Value, json};
 use storage::{Change, RocksKv, StateReader};
 use types::{Hash, Height, NsName, Reader, limits::KV_KEY_BYTES_MAX};
@@ -42,22 +42,34 @@ pub fn query(server: &Server, args: &Args, path: &str, data: &[u8]) -> Result<An
     };
     let mut view = View::of_state(&reader);
     let namespace = view.namespace(&asked.ns);
+    let taints = server.taints(&asked.ns)?;
     let answer = match (namespace, asked.from) {
         (None, _) => Err(Refusal::NsUnknown { ns: asked.ns.clone() }),
-        (Some(namespace), None) => versions(&reader, &asked, &namespace, data)?,
+        (Some(namespace), None) => versions(&reader, &asked, (&namespace, &taints), data)?,
         (Some(namespace), Some(from)) => {
             let old = store.reader_at(from)?;
             let root = view.root_of(&namespace);
-            let answer = match from <= reader.height() {
+            let mut answer = match from <= reader.height() {
                 true => difference(&old, &reader, &asked, (&namespace, root), data)?,
                 false => Err(bad("from is above the height with which it is compared")),
             };
             old.check()?;
+            if let Ok(answer) = &mut answer {
+                note_reverted(answer, "from_reverted_by", &taints, from);
+                note_reverted(answer, "to_reverted_by", &taints, reader.height());
+            }
             answer
         }
     };
     reader.check()?;
     Ok((answer, reader.height()))
+}
+
+/// Adds the number of the proposal to an answer, if a revert took back the content of the height.
+fn note_reverted(answer: &mut Value, field: &str, taints: &Taints, height: Height) {
+    if let Some(id) = taints.reverted_by(height) {
+        answer[field] = json!(id.to_string());
+    }
 }
 
 /// What a path asks for.
@@ -174,7 +186,7 @@ fn place(part: &[u8], newest: Height, data: &[u8]) -> Option<Change> {
 fn versions(
     reader: &StateReader<'_, RocksKv>,
     asked: &Asked,
-    namespace: &Namespace,
+    (namespace, taints): (&Namespace, &Taints),
     key: &[u8],
 ) -> Result<Result<Value, Refusal>, Error> {
     if !(1..=KV_KEY_BYTES_MAX).contains(&key.len()) {
@@ -189,7 +201,9 @@ fn versions(
             return false;
         }
         let value = value.and_then(|value| split(reader, &row, value)).map(|(_, value)| value);
-        rows.push(json!({ "height": at.to_string(), "value": value.map(json::base64) }));
+        let mut version = json!({ "height": at.to_string(), "value": value.map(json::base64) });
+        note_reverted(&mut version, "reverted_by", taints, at);
+        rows.push(version);
         true
     })?;
     Ok(Ok(json!({ "ns": asked.ns.as_str(), "key": json::base64(key), "rows": rows, "next_height": next })))

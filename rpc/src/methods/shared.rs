@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use app::Taints;
 use serde_json::Value;
 use storage::{StoreError, Tip};
-use types::Height;
+use types::{Height, NsName};
 
 use super::old_prover::OldProver;
 use crate::{
@@ -115,6 +116,16 @@ impl Server {
 
     pub(super) fn tip(&self) -> Result<Tip, Error> {
         self.context.store.tip().ok_or_else(|| Error::internal("the store is empty"))
+    }
+
+    /// Returns the reverts of a namespace: none if it does not exist.
+    ///
+    /// Errors: the latest state cannot be read.
+    pub(super) fn taints(&self, ns: &NsName) -> Result<Taints, Error> {
+        let tip = self.context.store.reader()?;
+        let taints = Taints::of(&tip, ns);
+        tip.check()?;
+        Ok(taints)
     }
 
     /// Returns the version of the application's rules for the next height. Reads from memory.

@@ -105,10 +105,7 @@ fn reverted_by<K: Kv>(server: &Server, path: &str, reader: &StateReader<'_, K>) 
     let name = rest.and_then(|rest| NsName::new(rest.split('?').next()?).ok());
     let is_old = server.context.store.tip().is_some_and(|tip| reader.height() < tip.height);
     let Some(name) = name.filter(|_| is_old) else { return Ok(None) };
-    let tip = server.context.store.reader()?;
-    let by = app::reverted_by(&tip, &name, reader.height());
-    tip.check()?;
-    Ok(by)
+    Ok(server.taints(&name)?.reverted_by(reader.height()))
 }
 
 /// What a proof is about.
