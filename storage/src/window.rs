@@ -73,7 +73,10 @@ impl Window {
     /// Returns the height below which no reader, old or new, needs a row that is replaced: a reader of height h needs
     /// the rows above h, and the versions that h replaced.
     fn unneeded_below(&self) -> Height {
-        self.held.first_key_value().map_or(self.earliest, |(lowest, _)| self.earliest.min(lowest.next()))
+        match self.held.first_key_value() {
+            Some((lowest, _)) if *lowest < self.earliest => lowest.next(),
+            _ => self.earliest,
+        }
     }
 }
 
@@ -169,5 +172,28 @@ impl<K: Kv> Store<K> {
             self.kv.forget_below(cf, below)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stay_for_the_lowest_reader_below_the_window() {
+        let mut window = Window::new(Height(5));
+        window.hold(Height(4)).unwrap();
+        window.earliest = Height(9);
+        assert_eq!(window.unneeded_below(), Height(5));
+        window.release(Height(4));
+        assert_eq!(window.unneeded_below(), Height(9));
+    }
+
+    /// A client may ask for any height. It is held for a moment, before it is known to be above the tip.
+    #[test]
+    fn a_reader_of_the_highest_number_changes_nothing() {
+        let mut window = Window::new(Height(5));
+        window.hold(Height(u64::MAX)).unwrap();
+        assert_eq!(window.unneeded_below(), Height(5));
     }
 }
