@@ -159,6 +159,9 @@ fn no_more_proposals_are_open_or_tried_in_a_block_than_allowed() {
     let txs = (0..4).map(|_| net.tx(1, vec![propose(revert(3, &["ns"]))])).collect();
     let codes: Vec<u32> = net.block(txs).iter().map(|result| result.code).collect();
     assert_eq!(codes, [2, 2, 2, 125], "a block compares three times");
+    let txs = (0..4).map(|_| net.tx(1, vec![propose(revert(6, &["ns", "other"]))])).collect();
+    let codes: Vec<u32> = net.block(txs).iter().map(|result| result.code).collect();
+    assert_eq!(codes, [134, 134, 134, 125], "those without a change included");
     for _ in 0..3 {
         net.ok(1, vec![propose(revert(3, &["other"]))]);
     }
@@ -293,6 +296,29 @@ fn more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over() {
     assert_eq!(kinds(&cancelled.events), "tx revert.cancelled revert.unfrozen");
     assert_eq!(net.namespace("ns").freeze_after, Some(deadline(26)));
     net.ok(1, vec![write("ns", 1, &[put("k", "y")])]);
+}
+
+#[test]
+fn each_freeze_needs_the_demands_of_more_than_a_third() {
+    let mut net = Net::poisoned();
+    net.schedule(Revert { notice: Some(seconds(60)), ..revert(3, &["ns"]) });
+    for operator in [51, 52] {
+        net.ok(operator, vec![Msg::Freeze { id: 1 }]);
+    }
+    let after = net.namespace("ns").freeze_after.unwrap();
+    while !after.has_passed(net.chain.time) {
+        net.empty();
+    }
+    assert_eq!(net.namespace("ns").frozen, None);
+    assert_eq!(
+        (net.proposal(1).1.freeze.0, net.proposal(1).1.yes.0),
+        (0, 30),
+        "the demands are over, the votes are not"
+    );
+    net.ok(53, vec![Msg::Freeze { id: 1 }]);
+    assert_eq!(net.namespace("ns").frozen, None, "10 of 40 repeat no freeze");
+    net.ok(51, vec![Msg::Freeze { id: 1 }]);
+    assert!(net.namespace("ns").frozen.is_some());
 }
 
 #[test]

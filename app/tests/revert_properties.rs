@@ -206,8 +206,9 @@ fn check_quiet_block(net: &Net, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(rows.filter(|key| key.starts_with(area::REVERTIBLE)).count(), 0, "nothing was executed");
         return Ok(());
     };
-    // I-RV2: of N, only namespaces, proposals, taints, the log of roots and the deposit change.
-    let allowed: BTreeSet<char> = "waghjluqf".chars().collect();
+    // I-RV2: of N, only namespaces, proposals, taints, the log of roots and the deposit change; and the votes, if a freeze
+    // ends at the same time.
+    let allowed: BTreeSet<char> = "waghiljuqf".chars().collect();
     let kinds = kinds_in_n(&outcome.writes);
     prop_assert!(kinds.is_subset(&allowed), "{:?}", kinds);
     // I-RV5: the preview on this state is what the block does.

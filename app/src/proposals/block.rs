@@ -8,7 +8,7 @@ use types::{Event, Height, History, Reader, Time};
 #[cfg(feature = "mutations")]
 use super::record::third_decides;
 use super::{
-    record::{Ending, Proposal, ProposalState, all, open, set_all, store, tally_of},
+    record::{Ending, Proposal, ProposalState, all, clear_demands, open, set_all, store, tally_of},
     revert::{self, Restored},
 };
 #[cfg(feature = "mutations")]
@@ -42,6 +42,8 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
         let Some(mut proposal) = super::load(view, id).filter(Proposal::is_open) else { continue };
         if proposal.frozen_until.is_some_and(|until| until.has_passed(at.time)) {
             unfreeze(view, at, &mut proposal, &mut decisions.events);
+            // Otherwise one validator alone could repeat the freeze of a third.
+            clear_demands(view, id);
             store(view, &proposal);
         }
         match proposal.state {

@@ -54,6 +54,8 @@ pub(crate) fn propose<R: History + ?Sized>(
         return Err(Refusal::TooManyOpen { max });
     }
     view.take_deposit(signer, deposit)?;
+    // A proposal that is refused after this has cost reads of the history too.
+    decisions.tries += 1;
     let mut scoped = diff::scoped(view, at, revert)?;
     check_cooldown(at, &scoped)?;
     diff::check_expected(&scoped, revert)?;
@@ -62,7 +64,6 @@ pub(crate) fn propose<R: History + ?Sized>(
         return Err(Refusal::NoOp { target: revert.target });
     }
     diff::check_dirty(&scoped, revert)?;
-    decisions.tries += 1;
     let changes = diff::changes(view.history(), at.params, revert.target, &scoped)?;
     let (keys, bytes) = diff::size(changes.iter().flatten());
     let diff_digest = diff::digest(&scoped, &changes);

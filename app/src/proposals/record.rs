@@ -326,14 +326,28 @@ pub(crate) fn cast<R: Reader + ?Sized>(
         place
     });
     change(&mut votes[place]);
+    set_votes(view, id, &votes);
+    sum(view, &votes)
+}
+
+/// Takes back all demands to freeze the namespaces of a proposal.
+pub(crate) fn clear_demands<R: Reader + ?Sized>(view: &mut View<'_, R>, id: u64) {
+    let mut votes = votes(view, id);
+    votes.retain_mut(|vote| {
+        vote.freeze = false;
+        vote.yes.is_some()
+    });
+    set_votes(view, id, &votes);
+}
+
+fn set_votes<R: Reader + ?Sized>(view: &mut View<'_, R>, id: u64, votes: &[OperatorVote]) {
     let pb = |vote: &OperatorVote| pb::OperatorVote {
         operator: vote.operator.0.to_vec(),
         yes: vote.yes,
         freeze: vote.freeze,
     };
-    let row = pb::ProposalVotes { votes: votes.iter().map(pb).collect() };
-    view.set(&key::votes(id), Some(row.encode_to_vec()));
-    sum(view, &votes)
+    let row = pb::ProposalVotes { votes: votes.iter().map(pb).collect() }.encode_to_vec();
+    view.set(&key::votes(id), Some(row).filter(|row| !row.is_empty()));
 }
 
 /// Returns the sums of the votes: those when the proposal was closed, otherwise with the present powers.

@@ -322,7 +322,10 @@ impl Ledger {
                     ensure!(3 * power > total, "I-RV3: {ns} is frozen by {power} of {total}");
                     self.frozen.insert(ns.to_owned());
                 }
-                "revert.unfrozen" => drop(self.frozen.remove(ns)),
+                "revert.unfrozen" => {
+                    self.frozen.remove(ns);
+                    self.proposals.entry(number(event, "id")).or_default().freezes.clear();
+                }
                 _ => {}
             }
         }
