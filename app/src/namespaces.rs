@@ -135,6 +135,7 @@ impl Namespaces {
         restored: impl IntoIterator<Item = (u32, Update)>,
     ) -> (NamespacesUpdate, Vec<(NsName, Hash)>) {
         let (mut trees, mut changed, mut rows) = (Vec::new(), Vec::new(), WriteSet::default());
+        let new: BTreeMap<u32, &NsName> = created.iter().map(|(number, name)| (*number, name)).collect();
         rows.0.extend(created.iter().map(|(_, name)| map_row(name, EMPTY_ROOT)).map(|(key, row)| (key, Some(row))));
         let written =
             numbers_in(writes).into_iter().map(|number| (number, self.update_of(cache, number, before, writes)));
@@ -146,9 +147,8 @@ impl Namespaces {
             );
         }
         for (number, update) in updates {
-            let new = || created.iter().find(|(created, _)| *created == number).map(|(_, name)| name);
-            let name =
-                self.names.get(&number).or_else(new).expect("only a namespace that exists is written to").clone();
+            let name = self.names.get(&number).or_else(|| new.get(&number).copied());
+            let name = name.expect("only a namespace that exists is written to").clone();
             let (key, row) = map_row(&name, update.root());
             rows.0.insert(key, Some(row));
             changed.push((name, update.root()));
