@@ -196,7 +196,8 @@ fn of_namespaces<R: Reader + ?Sized>(
     }
     let name = NsName::new(name).map_err(|reason| Refusal::BadName { reason })?;
     let Some(namespace) = view.namespace(&name) else { return Err(Refusal::NsUnknown { ns: name }) };
-    if data.len() > KV_KEY_BYTES_MAX {
+    let is_empty_key = kind == "get" && data.is_empty();
+    if is_empty_key || data.len() > KV_KEY_BYTES_MAX {
         return Err(Refusal::KeySize { got: data.len() });
     }
     match kind {

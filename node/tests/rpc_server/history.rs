@@ -254,9 +254,11 @@ async fn each_bad_height_and_name_is_refused_with_its_code() {
     }
     let refused = node.ask("/kv/diff/a/b?from=4", b"no place", None).await.unwrap_err();
     assert!(refused.starts_with("E_BAD_QUERY: "), "{refused}");
-    for key in [&b""[..], &[7; 257]] {
-        let refused = node.ask("/kv/history/a/b", key, None).await.unwrap_err();
-        assert!(refused.starts_with("E_KEY_SIZE: "), "{refused}");
+    for path in ["/kv/get/a/b", "/kv/history/a/b"] {
+        for key in [&b""[..], &[7; 257]] {
+            let refused = node.ask(path, key, None).await.unwrap_err();
+            assert!(refused.starts_with("E_KEY_SIZE: "), "{path}: {refused}");
+        }
     }
     // Height 0 is the latest one, as in all of CometBFT's methods; the earliest kept height can be read.
     assert_eq!(text(&node.ask("/kv/get/a/b", b"k", Some("0")).await.unwrap()["value"]), "9");
