@@ -16,7 +16,7 @@ use std::{fmt, time::Duration};
 use data_encoding::HEXUPPER;
 use prost::Message;
 use types::{
-    Address, Deadline, Event, Hash, Height, KvOp, NsName, NsOwner, Params, Reader, Time,
+    Address, Deadline, Event, Hash, Height, KvOp, NsName, NsOwner, Params, Reader, Time, is_plain,
     limits::{KV_KEY_BYTES_MAX, KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
     pb,
 };
@@ -459,7 +459,7 @@ pub(crate) fn height_pb(height: Height) -> i64 {
 /// Returns a key for people: as text if it is printable, otherwise in hexadecimal digits.
 fn shown(key: &[u8]) -> String {
     match std::str::from_utf8(key) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if text.chars().all(is_plain) => text.to_owned(),
         _ => format!("0x{}", HEXUPPER.encode(key)),
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
-use types::{Address, ChainId, ConsensusPublicKey, Hash, Height, Params, Power, Time};
+use types::{Address, ChainId, ConsensusPublicKey, Hash, Height, Params, Power, Time, is_plain};
 
 use crate::json::{FieldError, number, text};
 
@@ -67,7 +67,7 @@ pub struct GenesisAccount {
 /// Reads a short text without control characters.
 pub(crate) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+    if name.chars().count() > NAME_CHARS_MAX || !name.chars().all(is_plain) {
         return Err(de::Error::custom(format!("use at most {NAME_CHARS_MAX} characters, without line breaks")));
     }
     Ok(name)

@@ -28,7 +28,7 @@ use tracing_subscriber::{
     reload,
     util::SubscriberInitExt,
 };
-use types::Time;
+use types::{Time, is_plain};
 
 /// Maximum number of lines that wait to be written; further ones are dropped and counted.
 const LINES_MAX: usize = 8192;
@@ -272,10 +272,10 @@ impl Fields {
     fn plain(&self, now: Time, level: &Level, module: &str) -> String {
         let mut line = String::with_capacity(128);
         let _ = write!(line, "{:24} {level:5} {module:9}  ", millis(now));
-        line.extend(self.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        line.extend(self.message.chars().map(|c| if is_plain(c) { c } else { ' ' }));
         for (name, value) in &self.fields {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let is_bare = !text.is_empty() && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '"');
+            let is_bare = !text.is_empty() && text.chars().all(|c| is_plain(c) && !c.is_whitespace() && c != '"');
             let _ = if is_bare { write!(line, " {name}={text}") } else { write!(line, " {name}={text:?}") };
         }
         cut(line)

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use prost::Message;
+use types::is_plain;
 
 use crate::address::HostPort;
 use crate::config::Config;
@@ -255,7 +256,7 @@ pub(crate) fn hex(hash: &[u8]) -> String {
 /// Makes a peer's text safe for logs and terminals: no control characters, at most [`TEXT_BYTES_MAX`] bytes.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars().filter(|c| !c.is_control()) {
+    for c in text.chars().filter(|c| is_plain(*c)) {
         if out.len() + c.len_utf8() > TEXT_BYTES_MAX {
             break;
         }

@@ -10,6 +10,7 @@ use crate::{
     Hash, Height,
     limits::{PROPOSAL_REASON_BYTES_MAX, PROPOSAL_URI_BYTES_MAX, REVERT_SCOPE_MAX, TX_BYTES_MAX},
     pb,
+    text::is_plain,
     wire::{self, DecodeError, Wire},
 };
 
@@ -76,13 +77,13 @@ impl Wire for Propose {
     }
 }
 
-/// Checks a text that programs show to people: in a terminal, control characters could change what else is shown.
+/// Checks a text that programs show to people.
 fn text(field: &'static str, text: String, bytes_max: usize) -> Result<String, DecodeError> {
     if text.len() > bytes_max {
         return Err(DecodeError::field(field, format!("{} bytes, at most {bytes_max} are allowed", text.len())));
     }
-    if text.chars().any(char::is_control) {
-        return Err(DecodeError::field(field, "has control characters, such as line breaks"));
+    if !text.chars().all(is_plain) {
+        return Err(DecodeError::field(field, "has control characters, such as line breaks or marks of direction"));
     }
     Ok(text)
 }
@@ -172,6 +173,7 @@ mod tests {
         };
         assert!(reason(|pb, _| pb.reason = "r".repeat(281)).starts_with("propose.reason: 281 bytes, at most 280"));
         assert!(reason(|pb, _| pb.reason = "a\u{1b}[2J".into()).starts_with("propose.reason: has control characters"));
+        assert!(reason(|pb, _| pb.reason = "a\u{202E}b".into()).starts_with("propose.reason: has control characters"));
         assert!(reason(|pb, _| pb.uri = "u".repeat(257)).starts_with("propose.uri: 257 bytes"));
         assert!(reason(|_, revert| revert.scope.clear()).starts_with("propose.revert.scope: 0 namespaces, 1 to 32"));
         assert!(reason(|_, revert| revert.scope.resize(33, Default::default())).contains("33 namespaces"));

@@ -16,6 +16,7 @@ use std::{
 };
 
 use node::exit::Failure;
+use types::is_plain;
 
 /// Maximum size of a log in bytes. A larger log is renamed at the next start and replaces the log that was renamed
 /// before.
@@ -137,7 +138,7 @@ fn last_line(path: &Path) -> io::Result<String> {
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     // Control characters are removed, because the log must not control the terminal that shows the line.
-    Ok(line.chars().filter(|c| !c.is_control()).take(500).collect())
+    Ok(line.chars().filter(|c| is_plain(*c)).take(500).collect())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use node::exit::Failure;
 use serde_json::{Value, json};
 use types::{
-    Address, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, Time, Transaction, TxOrder, Wire,
+    Address, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, Time, Transaction, TxOrder, Wire, is_plain,
 };
 
 use super::{keyring::Keyring, output};
@@ -267,7 +267,7 @@ fn propose_json(propose: &Propose) -> Value {
 /// them.
 pub fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.starts_with("0x") && !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if !text.starts_with("0x") && text.chars().all(is_plain) => text.to_owned(),
         _ => format!("0x{}", HEXUPPER_PERMISSIVE.encode(bytes)),
     }
 }
@@ -318,6 +318,8 @@ mod tests {
         assert_eq!(bytes("0A0b").unwrap(), [10, 11]);
         assert_eq!(bytes(" 0x0a ").unwrap(), [10]);
         assert_eq!(bytes("Cgs=").unwrap(), [10, 11]);
+        assert_eq!(text("שאל קודם".as_bytes()), "שאל קודם");
+        assert_eq!(text("a\u{202E}b".as_bytes()), "0x61E280AE62", "what would move the text around it");
         assert!(bytes("no!").is_err());
         assert!(decode(&[1, 2, 3]).is_err());
     }
