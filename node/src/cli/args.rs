@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use client::{Client, DEFAULT_NODE};
 use node::{config::parse_duration, exit::Failure};
+use types::Height;
 
 use super::home::Home;
 
@@ -46,6 +47,14 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     source.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failure)?;
     Ok(bytes)
+}
+
+/// Parses a height that becomes part of a transaction, whose encoding has 63 bits for it.
+///
+/// Errors: the text is not such a height.
+pub fn height(text: &str) -> Result<Height, String> {
+    let height = text.parse::<u64>().ok().filter(|height| i64::try_from(*height).is_ok()).map(Height);
+    height.ok_or_else(|| format!("a height is a whole number from 0 to {}", i64::MAX))
 }
 
 /// Parses a duration such as `10s`; also accepts `0` without a unit.

@@ -111,8 +111,8 @@ struct Writing {
     #[arg(long, value_name = "NAME")]
     from: KeyName,
     /// Write only if the key did not change after this height; 0: only if it is absent
-    #[arg(long, value_name = "HEIGHT")]
-    if_height: Option<u64>,
+    #[arg(long, value_name = "HEIGHT", value_parser = args::height)]
+    if_height: Option<Height>,
     /// Data epoch of the namespace that the write is for [default: the current one]
     #[arg(long, value_name = "N")]
     epoch: Option<u64>,
@@ -168,7 +168,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 
 impl Writing {
     fn write(&self, home: &Home, place: &Place, value: Option<Vec<u8>>) -> Result<(), Failure> {
-        let op = KvOp { key: bytes(&place.key)?, value, if_height: self.if_height.map(Height) };
+        let op = KvOp { key: bytes(&place.key)?, value, if_height: self.if_height };
         let client = self.sending.client(home)?;
         let data_epoch = match self.epoch {
             Some(epoch) => epoch,

@@ -11,7 +11,7 @@ use types::{
 };
 
 use super::{
-    args::duration,
+    args::{duration, height},
     diff::Compared,
     home::Home,
     keyring::{KeyName, Keyring},
@@ -82,12 +82,8 @@ enum Command {
     Vote {
         /// Number of the revert
         id: u64,
-        /// Vote for it
-        #[arg(long, conflicts_with = "no", required_unless_present = "no")]
-        yes: bool,
-        /// Vote against it
-        #[arg(long)]
-        no: bool,
+        #[command(flatten)]
+        choice: Choice,
         #[command(flatten)]
         signing: Signing,
     },
@@ -117,8 +113,8 @@ enum Command {
 #[derive(Debug, Args)]
 struct Wanted {
     /// Height whose content returns
-    #[arg(long, value_name = "HEIGHT")]
-    to: u64,
+    #[arg(long, value_name = "HEIGHT", value_parser = height)]
+    to: Height,
     /// The namespaces, separated by commas
     #[arg(long, value_name = "NS,...", required = true, value_delimiter = ',')]
     ns: Vec<NsName>,
@@ -130,8 +126,20 @@ struct Wanted {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     notice: Option<Duration>,
     /// Condition: no namespace changes after this height, so that only what you know is taken back
-    #[arg(long, value_name = "HEIGHT")]
-    dirty_after: Option<u64>,
+    #[arg(long, value_name = "HEIGHT", value_parser = height)]
+    dirty_after: Option<Height>,
+}
+
+/// What a validator votes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Choice {
+    /// Vote for it
+    #[arg(long)]
+    yes: bool,
+    /// Vote against it
+    #[arg(long)]
+    no: bool,
 }
 
 /// Who signs, and how the transaction is sent.
@@ -155,7 +163,7 @@ impl Revert {
             Command::Propose { wanted, reason, uri, signing } => {
                 signing.send(home, Msg::Propose(Box::new(wanted.propose(reason, uri)?)))
             }
-            Command::Vote { id, yes, no: _, signing } => signing.send(home, Msg::Vote { id, yes }),
+            Command::Vote { id, choice, signing } => signing.send(home, Msg::Vote { id, yes: choice.yes }),
             Command::Freeze { id, signing } => signing.send(home, Msg::Freeze { id }),
             Command::Cancel { id, signing } => signing.send(home, Msg::Cancel { id }),
             Command::List(listing) => proposal::list(home, &listing),
@@ -191,10 +199,10 @@ impl Wanted {
         };
         let propose = Propose {
             kind: ProposalKind::Revert(RevertOf {
-                target: Height(self.to),
+                target: self.to,
                 scope: self.ns.iter().enumerate().map(scope).collect(),
                 notice: self.notice,
-                dirty_after: self.dirty_after.map(Height),
+                dirty_after: self.dirty_after,
             }),
             reason,
             uri,
@@ -247,7 +255,7 @@ impl Wanted {
         let client = reading.client(home)?;
         let diff = |namespace: &Value| {
             let ns = fields::text(namespace, "/ns")?;
-            Ok((ns.to_owned(), Compared::ask(&client, ns, (self.to, Some(height)), DIFF_KEYS_MAX)?))
+            Ok((ns.to_owned(), Compared::ask(&client, ns, (self.to.0, Some(height)), DIFF_KEYS_MAX)?))
         };
         changed(preview)?.map(diff).collect()
     }
@@ -426,6 +434,11 @@ mod tests {
         let names: Vec<String> = (0..33).map(|n| format!("n{n}")).collect();
         assert!(error(format!("--to 7 --ns {}", names.join(","))).contains("33 namespaces, at most 32"));
         assert!(propose("--to 7 --ns x --notice 90s".into()).is_ok());
+        for arguments in ["--to 9223372036854775808 --ns x", "--to 7 --ns x --dirty-after 18446744073709551615"] {
+            let arguments = ["cairn"].into_iter().chain(arguments.split(' '));
+            let error = Wants::try_parse_from(arguments).err().expect("no transaction has such a height").to_string();
+            assert!(error.contains("a height is a whole number from 0 to 9223372036854775807"), "{error}");
+        }
     }
 
     #[test]
