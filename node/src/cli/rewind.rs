@@ -11,7 +11,7 @@
 mod codes;
 mod report;
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use clap::Args;
 use node::{
@@ -20,14 +20,14 @@ use node::{
     home::Lock,
 };
 use replica::{RewindError, RewindPlan};
-use storage::{BlocksAbove, RocksKv, Store};
+use storage::{BlocksAbove, RocksKv, Store, StoreError};
 use types::Height;
 
 use super::{
     home::Home,
     output,
     progress::Progress,
-    store::{chain_of, signing_state},
+    store::{chain_of, must_exist, signing_state},
 };
 pub use codes::CODES;
 use report::{Report, print_difference};
@@ -84,10 +84,7 @@ impl Rewind {
             _ => failure,
         })?;
         let path = config.store_dir();
-        let kv = if self.dry_run { RocksKv::open_read_only(&path)? } else { RocksKv::open(&path)? };
-        kv.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
-        let chain_id = chain_of(&kv)?;
-        let store = Store::open(kv, &chain_id)?;
+        let store = self.open(&path)?;
         let mut progress = Progress::new("rewinding");
         let done = self.rewind(&store, &config, &mut progress);
         progress.end();
@@ -101,6 +98,20 @@ impl Rewind {
                 codes::failure(&error, &path, tip)
             }
         })
+    }
+
+    /// Opens the store of a home that has a chain.
+    fn open(&self, path: &Path) -> Result<Store<RocksKv>, Failure> {
+        let empty = |failure: Failure| Failure::new(failure.code, format!("R_EMPTY: {}", failure.sentence));
+        let failed = |error: StoreError| match error {
+            StoreError::Io { .. } | StoreError::Damaged { .. } => codes::failure(&error.into(), path, None),
+            error => error.into(),
+        };
+        must_exist(path).map_err(empty)?;
+        let kv = if self.dry_run { RocksKv::open_read_only(path) } else { RocksKv::open(path) }.map_err(failed)?;
+        kv.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+        let chain_id = chain_of(&kv).map_err(empty)?;
+        Store::open(kv, &chain_id).map_err(failed)
     }
 
     fn rewind(&self, store: &Store<RocksKv>, config: &Config, progress: &mut Progress) -> Result<(), Stopped> {

@@ -84,6 +84,7 @@ impl VerifyStore {
                 (config.store_dir(), Some(lock))
             }
         };
+        must_exist(&path)?;
         let kv = RocksKv::open_read_only(&path)?;
         kv.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
         let chain_id = chain_of(&kv)?;
@@ -101,6 +102,19 @@ impl VerifyStore {
                 ),
             )),
         }
+    }
+}
+
+/// Checks that there is a database, because to open it would create one.
+///
+/// Errors: there is none.
+pub(super) fn must_exist(store: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::refused(format!(
+            "{}: there is no database: `cairn start` makes one, and `cairn restore` installs a copy of another one",
+            store.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -375,8 +389,9 @@ fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
                 return Err(failure);
             }
             let _lock = lock?;
-            let kv = RocksKv::open(&config.store_dir())?;
-            kv.checkpoint(&copy)?;
+            let store = config.store_dir();
+            must_exist(&store)?;
+            RocksKv::open(&store)?.checkpoint(&copy)?;
         }
     }
     let (facts, _) = CopyFacts::of(&open_copy(&copy)?)?;

@@ -9,7 +9,7 @@ use types::Height;
 use crate::{
     cairn,
     chain::dump,
-    fails,
+    database, fails,
     processes::{Homes, Validator},
     store_of, succeeds, tip_of,
 };
@@ -38,7 +38,7 @@ fn a_rewind_is_planned_carried_out_and_reported_and_the_node_goes_on() {
     let before = dump(store_of(&home).kv());
     let signing = fs::read(home.join("data/priv_validator_state.json")).unwrap();
 
-    let last = format!("the network is still at height {tip}.");
+    let last = format!("the network is still at height {tip} or above.");
     let text = succeeds(&["rewind", "--to", "5", "--dry-run"], &home);
     for part in ["nothing was changed", "kept, and executed again", "This would change only this machine", &last] {
         assert!(text.contains(part), "{part}: {text}");
@@ -55,7 +55,7 @@ fn a_rewind_is_planned_carried_out_and_reported_and_the_node_goes_on() {
     assert!(dump(store_of(&home).kv()) == before);
 
     let report = json(&succeeds(&["rewind", "--to", "5", "--drop-blocks", "--json"], &home));
-    assert_eq!((&report["tip"], &report["network_height"]), (&Value::from("5"), &Value::from(tip.to_string())));
+    assert_eq!((&report["tip"], &report["from"]), (&Value::from("5"), &Value::from(tip.to_string())));
     let store = store_of(&home);
     assert_eq!((store.tip().unwrap().height, store.verification().finish().findings), (Height(5), vec![]));
     assert!(store.hard_state().unwrap().unwrap().height.0 >= tip, "the hard state never goes back");
@@ -82,11 +82,35 @@ fn wrong_heights_and_flags_are_refused_with_a_sentence() {
     fails(2, &["rewind", "--to", "2", "--keep-blocks", "--drop-blocks"], &home);
     fails(2, &["rewind"], &home);
     assert_eq!(tip_of(&home), tip);
-    for code in
-        ["R_LOCKED", "R_FUTURE", "R_BELOW_BASE", "R_WINDOW", "R_NO_STATE", "R_UNFINISHED", "R_BAD_BLOCK", "R_DIFFERS"]
-    {
+    for code in [
+        "R_LOCKED",
+        "R_EMPTY",
+        "R_FUTURE",
+        "R_BELOW_BASE",
+        "R_WINDOW",
+        "R_NO_STATE",
+        "R_UNFINISHED",
+        "R_BAD_BLOCK",
+        "R_DIFFERS",
+    ] {
         assert!(succeeds(&["explain", code], &home).contains(code));
     }
+}
+
+#[test]
+fn a_home_without_a_chain_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("new");
+    succeeds(&["init"], &home);
+    for command in [&["rewind", "--to", "5"][..], &["rewind", "--to", "5", "--dry-run"], &["verify", "store"]] {
+        let text = fails(1, command, &home);
+        assert!(text.contains("there is no database: `cairn start` makes one"), "{text}");
+        assert_eq!(text.contains("R_EMPTY: "), command[0] == "rewind", "{text}");
+    }
+    let copy = folder.path().join("copy");
+    let text = fails(1, &["backup", copy.to_str().unwrap()], &home);
+    assert!(text.contains("there is no database"), "{text}");
+    assert!(!database(&home).exists() && !copy.exists(), "a copy can still be restored into the home");
 }
 
 /// What `kill -9` leaves behind, by the steps of the library.

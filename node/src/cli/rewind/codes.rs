@@ -24,6 +24,11 @@ pub const CODES: &[Code] = &[
         way_out: "stop the node first; a rewind never works on a running node",
     },
     Code {
+        name: "R_EMPTY",
+        when: "this home has no chain yet",
+        way_out: "`cairn start` fetches the chain from its peers, `cairn restore` installs a copy of a store",
+    },
+    Code {
         name: "R_FUTURE",
         when: "the height is not below the tip of this node",
         way_out: "give a height below the one that the message names",

@@ -95,8 +95,8 @@ impl Report {
         facts.add("signing state", &self.signing);
         facts.print();
         output::line(match &self.done {
-            None => format!("This would change only this machine; the network is still at height {from}."),
-            Some(_) => format!("This changed only this machine; the network is still at height {from}."),
+            None => format!("This would change only this machine; the network is still at height {from} or above."),
+            Some(_) => format!("This changed only this machine; the network is still at height {from} or above."),
         });
     }
 
@@ -117,7 +117,6 @@ impl Report {
             "repaired": self.done.as_ref().map(|(done, _)| done.repaired),
             "check_ms": self.checked.as_millis() as u64,
             "rewind_ms": self.done.as_ref().map(|(_, took)| took.as_millis() as u64),
-            "network_height": self.from.to_string(),
         })
     }
 }
