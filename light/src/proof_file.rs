@@ -74,7 +74,7 @@ pub(crate) struct OpJson {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProofFileError {
     /// The file is too large.
-    #[error("the file has {got} bytes, at most {FILE_BYTES_MAX} are read")]
+    #[error("the file has {got} bytes or more, at most {FILE_BYTES_MAX} are read")]
     TooLarge {
         /// Bytes of the file.
         got: usize,

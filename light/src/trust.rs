@@ -1,6 +1,6 @@
 //! The validator set that a verifier trusts.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 use types::{ChainId, Power, ValidatorSet};
 
@@ -27,6 +27,9 @@ pub enum TrustError {
         /// Bytes of the file.
         got: usize,
     },
+    /// The file is a proof. Whoever made it chose the validators in it.
+    #[error("this is a proof, and its author chose the validators in it: name a file that you trust")]
+    Proof,
     /// The file is neither an answer of `validators` nor a genesis document.
     #[error("neither the answer of /validators nor a genesis document: {0}")]
     Shape(String),
@@ -53,6 +56,7 @@ struct TrustJson {
     total: Option<Number>,
     result: Option<Box<TrustJson>>,
     genesis: Option<Box<TrustJson>>,
+    proof_ops: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +96,9 @@ impl Trust {
             serde_json::from_slice(bytes).map_err(|error| TrustError::Shape(error.to_string()))?;
         while let Some(inner) = json.result.take().or_else(|| json.genesis.take()) {
             json = *inner;
+        }
+        if json.proof_ops.is_some() {
+            return Err(TrustError::Proof);
         }
         let members = json.validators.ok_or_else(|| TrustError::Shape("the field validators is missing".into()))?;
         let got = members.len();

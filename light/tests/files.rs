@@ -210,6 +210,7 @@ fn trust_is_read_from_answers_and_from_genesis_documents() {
     nobody["total"] = json!("0");
     assert!(matches!(read(&nobody), Err(TrustError::Content(_))));
     assert!(matches!(Trust::from_json(b"[1]"), Err(TrustError::Shape(_))));
+    assert_eq!(read(&file(1)), Err(TrustError::Proof), "a proof names validators of its own");
     let deep = "{\"result\":".repeat(100_000);
     assert!(matches!(Trust::from_json(deep.as_bytes()), Err(TrustError::Shape(_))));
 }
