@@ -88,7 +88,7 @@ impl Asked {
         let (place, options) = path.split_once('?').unwrap_or((path, ""));
         let (is_difference, name) = match place.strip_prefix("/kv/diff/") {
             Some(name) => (true, name),
-            None => (false, place.trim_start_matches("/kv/history/")),
+            None => (false, place.strip_prefix("/kv/history/").unwrap_or(place)),
         };
         let ns = NsName::new(name).map_err(|reason| Refusal::BadName { reason })?;
         let (mut from, mut to, mut limit) = (None, None, ROWS_MAX);
@@ -133,7 +133,7 @@ fn difference<'a>(
     let mut view = View::of_state(old);
     let old_root = view.namespace(&asked.ns).map_or(tree::EMPTY_ROOT, |namespace| view.root_of(&namespace));
     let part = Area::Namespace(namespace.number).prefix();
-    let Some(from) = place(&part, new.height(), data) else {
+    let Some(from) = place(&part, (old.height(), new.height()), data) else {
         return Ok(Err(bad("data is not the next of an earlier answer")));
     };
     let (mut rows, mut next) = (Vec::new(), None);
@@ -172,14 +172,15 @@ fn difference<'a>(
     })))
 }
 
-/// Returns the place that `next` of an earlier page stands for; `None` if it does not.
-fn place(part: &[u8], newest: Height, data: &[u8]) -> Option<Change> {
+/// Returns the place that `next` of an earlier page stands for; `None` if no page between the two heights has it.
+fn place(part: &[u8], (oldest, newest): (Height, Height), data: &[u8]) -> Option<Change> {
     if data.is_empty() {
         return Some(Change { at: newest, key: part.to_vec() });
     }
     let (at, rest) = data.split_first_chunk::<8>()?;
     let at = Height(u64::from_be_bytes(*at));
-    (at <= newest && rest.len() <= tree::rows::PATH_BYTES).then(|| Change { at, key: [part, rest].concat() })
+    (oldest < at && at <= newest && rest.len() <= tree::rows::PATH_BYTES)
+        .then(|| Change { at, key: [part, rest].concat() })
 }
 
 /// Returns a page of the versions of a key, the newest first.
@@ -248,20 +249,21 @@ mod tests {
             ("/kv/history/a?from=1", None, Err("E_BAD_QUERY")),
             ("/kv/diff/?from=1", None, Err("E_BAD_NAME")),
             ("/kv/history/A", None, Err("E_BAD_NAME")),
+            ("/kv/history//kv/history/a", None, Err("E_BAD_NAME")),
         ] {
             assert_eq!(asked(path, height), expected, "{path}");
         }
     }
 
     #[test]
-    fn a_place_is_inside_its_part_and_not_above_the_newest_height() {
-        let part = b"r\0\0\0\x01";
+    fn a_place_is_inside_its_part_and_between_the_heights() {
+        let (part, heights) = (b"r\0\0\0\x01", (Height(2), Height(7)));
         let next = |at: u64, bytes: usize| [&at.to_be_bytes()[..], &vec![9; bytes]].concat();
-        assert_eq!(place(part, Height(7), &[]), Some(Change { at: Height(7), key: part.to_vec() }));
+        assert_eq!(place(part, heights, &[]), Some(Change { at: Height(7), key: part.to_vec() }));
         let key = [&part[..], &[9; 32]].concat();
-        assert_eq!(place(part, Height(7), &next(7, 32)), Some(Change { at: Height(7), key }));
-        for data in [next(8, 32), next(u64::MAX, 0), next(7, 33), vec![0; 7]] {
-            assert_eq!(place(part, Height(7), &data), None, "{data:?}");
+        assert_eq!(place(part, heights, &next(7, 32)), Some(Change { at: Height(7), key }));
+        for data in [next(8, 32), next(u64::MAX, 0), next(2, 32), next(0, 0), next(7, 33), vec![0; 7]] {
+            assert_eq!(place(part, heights, &data), None, "{data:?}");
         }
     }
 }
