@@ -1,15 +1,18 @@
-//! Logs the progress of the chain: one line per height, fewer when heights are frequent, and the missing validators
-//! when a round fails or no block is decided.
+//! Logs the progress of the chain: one line per height, fewer when heights are frequent, what becomes of proposals to
+//! the validators, and the missing validators when a round fails or no block is decided.
 
 use std::time::{Duration, Instant};
 
 use replica::{Committed, Silence, Status};
-use types::{Address, Round, Step};
+use types::{Address, BlockResults, Event, Height, Round, Step};
 
 use crate::heard::{self, Heard};
 
 /// Maximum lines per second about committed heights; further heights are summarized in one line.
 const LINES_PER_SECOND: u32 = 10;
+
+/// Maximum lines per second about what any account can do: make a proposal and withdraw it.
+const PROPOSER_LINES_PER_SECOND: u32 = 4;
 
 /// A chain stalls when no block is decided for this many propose timeout bounds.
 const STALL_BOUNDS: u32 = 3;
@@ -32,6 +35,8 @@ pub struct Progress {
     lines: u32,
     untold: u64,
     untold_txs: u64,
+    /// Lines of this second about what proposers did.
+    proposer_lines: u32,
     fetching: Fetching,
     not_kept: NotKept,
 }
@@ -113,6 +118,7 @@ impl Progress {
             lines,
             untold,
             untold_txs,
+            proposer_lines: 0,
             fetching,
             not_kept,
         }
@@ -138,7 +144,9 @@ impl Progress {
                 );
             }
             (self.second, self.lines, self.untold, self.untold_txs) = (now, 0, 0, 0);
+            self.proposer_lines = 0;
         }
+        self.log_proposals(height, &committed.results);
         self.lines += 1;
         if self.lines > LINES_PER_SECOND {
             self.untold += 1;
@@ -152,6 +160,24 @@ impl Progress {
             app_hash = %short(&committed.results.app_hash.to_string()), ours = is_ours, synced = committed.synced, "committed"
         );
         interval
+    }
+
+    /// Logs what a height changed about proposals to the validators.
+    fn log_proposals(&mut self, height: Height, results: &BlockResults) {
+        let of_txs = results.txs.iter().flat_map(|tx| &tx.events);
+        for event in results.events.iter().chain(of_txs) {
+            let Some(what) = what_happened(&event.kind) else { continue };
+            if OF_PROPOSERS.contains(&&*event.kind) {
+                self.proposer_lines += 1;
+                if self.proposer_lines > PROPOSER_LINES_PER_SECOND {
+                    continue;
+                }
+            }
+            tracing::info!(
+                target: "state", height = height.0, id = attribute(event, "id"), ns = attribute(event, "ns"),
+                details = details(event), "{what}"
+            );
+        }
     }
 
     /// Logs the reason if this node is a validator that starts without signing.
@@ -232,6 +258,38 @@ impl Progress {
     }
 }
 
+/// The events that need no validator.
+const OF_PROPOSERS: &[&str] = &["revert.proposed", "revert.cancelled"];
+
+/// Returns the message of the log about an event of a proposal; `None` for votes, which come one by one, and for other
+/// events.
+fn what_happened(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "revert.proposed" => "an account proposes a revert, on which the validators may vote",
+        "revert.cancelled" => "its proposer withdrew a revert",
+        "revert.frozen" => "validators let a namespace take no writes for now",
+        "revert.unfrozen" => "a namespace takes writes again",
+        "revert.scheduled" => "the validators decided a revert, which waits for its notice",
+        "revert.executed" => "a revert returned a namespace to its content at an earlier height",
+        "revert.failed" => "a revert was not possible any more, and changed nothing",
+        "revert.rejected" => "the validators rejected a revert",
+        "revert.expired" => "the voting on a revert ended without a decision",
+        "revert.superseded" => "a revert was closed, because another one returned one of its namespaces",
+        _ => return None,
+    })
+}
+
+fn attribute<'e>(event: &'e Event, key: &str) -> Option<&'e str> {
+    event.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &*attribute.value)
+}
+
+/// Returns the other attributes of an event, if it has some.
+fn details(event: &Event) -> Option<String> {
+    let others = event.attributes.iter().filter(|attribute| !["id", "ns"].contains(&&*attribute.key));
+    let details: Vec<String> = others.map(|attribute| format!("{}={}", attribute.key, attribute.value)).collect();
+    (!details.is_empty()).then(|| details.join(" "))
+}
+
 /// Schedules the warnings about a stall: after a patience, then after twice the time each, at most [`STALL_PERIOD_MAX`]
 /// apart.
 #[derive(Debug, Default)]
@@ -276,6 +334,19 @@ fn log_silence(before: Option<&str>, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_becomes_of_a_proposal_is_logged_and_votes_are_not() {
+        let attributes = [("id", "4", true), ("ns", "a/b", true), ("target", "7", false), ("keys", "2", false)];
+        let event = Event::new("revert.executed", attributes);
+        assert_eq!(attribute(&event, "ns"), Some("a/b"));
+        assert_eq!(details(&event).as_deref(), Some("target=7 keys=2"));
+        assert_eq!(details(&Event::new("revert.unfrozen", [("id", "4", true)])), None);
+        assert!(what_happened("revert.executed").is_some());
+        for kind in ["revert.vote", "kv.write", "transfer"] {
+            assert_eq!(what_happened(kind), None);
+        }
+    }
 
     #[test]
     fn missing_blocks_are_logged_after_5_s_and_then_less_and_less_often() {
