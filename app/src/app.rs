@@ -186,9 +186,9 @@ impl App {
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
         let (chain_id, trees) = (self.chain_id.clone(), Trees { namespaces: &self.namespaces, cache: &self.cache });
-        let view = View::of_state(history);
         #[cfg(feature = "mutations")]
-        let view = view.with_mutation(self.mutation);
+        let _broken = self.mutation.map(crate::BrokenRule::new);
+        let view = View::of_state(history);
         let mut execution = Execution::begin(view, chain_id, context.height, context.time, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;

@@ -25,6 +25,7 @@ use crate::{
     area::Area,
     error::{Found, Refusal, Usage},
     event::event,
+    mutation::{Mutation, mutated},
     state::key,
     tree::EMPTY_ROOT,
     view::View,
@@ -152,8 +153,9 @@ impl Namespace {
 
     /// Returns the time until which it takes no writes in this block, if it does not.
     fn takes_no_writes(&self, at: &At<'_>) -> Option<Deadline> {
-        let is_quiet = self.reverted == Some(at.height);
-        let frozen = self.frozen.map(|frozen| frozen.until).filter(|until| !until.has_passed(at.time));
+        let is_quiet = self.reverted == Some(at.height) && !mutated(Mutation::WriteInRevert);
+        let is_frozen = |until: &Deadline| !until.has_passed(at.time) && !mutated(Mutation::IgnoreFreeze);
+        let frozen = self.frozen.map(|frozen| frozen.until).filter(is_frozen);
         frozen.or_else(|| is_quiet.then(|| Deadline::at(at.time)))
     }
 }
@@ -180,16 +182,17 @@ pub(crate) fn check_create(ns: &str) -> Result<NsName, Refusal> {
 /// Errors: the [`Refusal`] for a bad name, too many operations, or the size of a key or a value.
 pub(crate) fn check_write(ns: &str, ops: &[KvOp]) -> Result<NsName, Refusal> {
     let name = check_create(ns)?;
-    if ops.len() > KV_OPS_MAX {
+    if ops.len() > KV_OPS_MAX && !mutated(Mutation::AnyOps) {
         return Err(Refusal::TooManyOps { got: ops.len() });
     }
     for op in ops {
-        if !(1..=KV_KEY_BYTES_MAX).contains(&op.key.len()) {
+        if !(1..=KV_KEY_BYTES_MAX).contains(&op.key.len()) && !mutated(Mutation::AnyKeySize) {
             return Err(Refusal::KeySize { got: op.key.len() });
         }
         // No empty value, because other software does not accept proofs of one.
         if let Some(value) = &op.value
             && !(1..=KV_VALUE_BYTES_MAX).contains(&value.len())
+            && !mutated(Mutation::AnyValueSize)
         {
             return Err(Refusal::ValueSize { key: shown(&op.key), got: value.len() });
         }
@@ -266,21 +269,25 @@ impl<R: Reader + ?Sized> View<'_, R> {
         (quota_keys, quota_bytes): (u64, u64),
     ) -> Result<Event, Refusal> {
         let name = check_create(ns)?;
-        if self.namespace(&name).is_some() {
+        if self.namespace(&name).is_some() && !mutated(Mutation::CreateTwice) {
             return Err(Refusal::NsExists { ns: name });
         }
-        self.take_deposit(signer, at.params.ns_deposit)?;
-        self.add_to_fee_pool(at.params.ns_deposit);
+        let deposit = if mutated(Mutation::FreeNamespace) { 0 } else { at.params.ns_deposit };
+        self.take_deposit(signer, deposit)?;
+        if !mutated(Mutation::BurnDeposit) {
+            self.add_to_fee_pool(deposit);
+        }
         let created = self.amount(key::NAMESPACES);
-        self.set_amount(key::NAMESPACES, created + 1);
+        self.set_amount(key::NAMESPACES, created + u64::from(!mutated(Mutation::ReuseNumber)));
         let owner = match owner {
+            NsOwner::Signer if mutated(Mutation::OwnedByAll) => Owner::Shared,
             NsOwner::Signer => Owner::Account(*signer),
             NsOwner::Shared => Owner::Shared,
         };
         let namespace = Namespace {
             number: u32::try_from(created).expect("the names of 2^32 namespaces do not fit into any memory"),
             owner,
-            data_epoch: FIRST_EPOCH,
+            data_epoch: if mutated(Mutation::EpochFromZero) { 0 } else { FIRST_EPOCH },
             quota_keys,
             quota_bytes,
             keys: 0,
@@ -319,28 +326,29 @@ impl<R: Reader + ?Sized> View<'_, R> {
         let name = check_write(ns, ops)?;
         let Some(mut namespace) = self.namespace(&name) else { return Err(Refusal::NsUnknown { ns: name }) };
         match namespace.owner {
-            Owner::Account(owner) if owner != *signer => return Err(Refusal::NotWriter { ns: name, owner }),
+            Owner::Account(owner) if owner != *signer && !mutated(Mutation::AnyWriter) => {
+                return Err(Refusal::NotWriter { ns: name, owner });
+            }
             Owner::Account(_) | Owner::Shared => {}
         }
-        let freeze = namespace.takes_no_writes(at);
-        #[cfg(feature = "mutations")]
-        let freeze = freeze.filter(|_| !self.mutated(crate::Mutation::IgnoreFreeze));
-        if let Some(until) = freeze {
+        if let Some(until) = namespace.takes_no_writes(at) {
             return Err(Refusal::NsFrozen { ns: name, until });
         }
-        if data_epoch != namespace.data_epoch {
+        if data_epoch != namespace.data_epoch && !mutated(Mutation::AnyEpoch) {
             return Err(Refusal::StaleEpoch { ns: name, got: data_epoch, current: namespace.data_epoch });
         }
         let area = Area::Namespace(namespace.number);
         for KvOp { key, value, if_height } in ops {
-            if self.namespace_bytes() >= KV_OLD_BYTES_MAX {
+            if self.namespace_bytes() >= KV_OLD_BYTES_MAX && !mutated(Mutation::AnyOldBytes) {
                 return Err(Refusal::OldValues);
             }
             if let Some(height) = if_height {
                 self.check_unchanged(at, area, key, *height)?;
             }
             let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
-            if let Some(old) = self.get_in(area, key) {
+            if let Some(old) = self.get_in(area, key)
+                && !mutated(Mutation::CountReplaced)
+            {
                 (namespace.keys, namespace.bytes) = (namespace.keys - 1, namespace.bytes - bytes(old));
             }
             if let Some(new) = value {
@@ -348,7 +356,9 @@ impl<R: Reader + ?Sized> View<'_, R> {
             }
             self.set_in(area, key, value.clone());
         }
-        if namespace.keys > namespace.quota_keys || namespace.bytes > namespace.quota_bytes {
+        let has_many_keys = namespace.keys > namespace.quota_keys && !mutated(Mutation::AnyKeyCount);
+        let has_many_bytes = namespace.bytes > namespace.quota_bytes && !mutated(Mutation::AnyByteCount);
+        if has_many_keys || has_many_bytes {
             let Namespace { keys, quota_keys, bytes, quota_bytes, .. } = namespace;
             return Err(Refusal::Quota { ns: name, usage: Usage { keys, quota_keys, bytes, quota_bytes } });
         }
@@ -373,11 +383,17 @@ impl<R: Reader + ?Sized> View<'_, R> {
         let is_present = self.get_in(area, key).is_some();
         match (height, is_present) {
             (Height::GENESIS, false) => Ok(()),
+            (Height::GENESIS, true) if mutated(Mutation::PresentIsAbsent) => Ok(()),
             (Height::GENESIS, true) => conflict(Found::Present),
-            _ if height < at.earliest() => Err(Refusal::HeightPruned { got: height, earliest: at.earliest() }),
+            _ if height < at.earliest() && !mutated(Mutation::AnyConditionHeight) => {
+                Err(Refusal::HeightPruned { got: height, earliest: at.earliest() })
+            }
+            (_, false) if mutated(Mutation::AbsentIsUnchanged) => Ok(()),
             (_, false) => conflict(Found::Absent),
             (_, true) => match self.changed_in(area, key, at.height) {
-                changed if changed > height => conflict(Found::ChangedAt(changed)),
+                changed if changed > height && !mutated(Mutation::ChangedIsUnchanged) => {
+                    conflict(Found::ChangedAt(changed))
+                }
                 _ => Ok(()),
             },
         }
@@ -401,8 +417,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
                 self.unreadable::<()>(&key::namespace(name), "the namespace of a tree is missing");
                 continue;
             };
-            #[cfg(feature = "mutations")]
-            let root = if self.mutated(crate::Mutation::LogOldRoot) { &self.root_of(&namespace) } else { root };
+            let root = if mutated(Mutation::LogOldRoot) { self.root_of(&namespace) } else { *root };
             let previous = namespace.changed;
             if previous > Height::GENESIS {
                 replaced.push(namespace.number);
@@ -419,8 +434,13 @@ impl<R: Reader + ?Sized> View<'_, R> {
             self.set(&key::changed_roots(queue.next), Some(list.encode_to_vec()));
             queue.next += 1;
         }
-        let start = height_pb(window_start(height, retain_blocks));
-        let mut left = TRIMMED_MIN + TRIMMED_PER_CHANGE * changed.len();
+        let start = height_pb(window_start(height, retain_blocks)) + i64::from(mutated(Mutation::ForgetRoots));
+        let bound = TRIMMED_MIN + TRIMMED_PER_CHANGE * changed.len();
+        let mut left = match bound {
+            _ if mutated(Mutation::DeleteAtOnce) => usize::MAX,
+            _ if mutated(Mutation::KeepRoots) => 0,
+            bound => bound,
+        };
         while queue.first < queue.next && left > 0 && self.trim(queue.first, start, &mut left) {
             queue.first += 1;
         }

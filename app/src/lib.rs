@@ -91,7 +91,6 @@ mod event;
 mod execute;
 mod first_state;
 mod kv;
-#[cfg(feature = "mutations")]
 mod mutation;
 mod namespaces;
 mod proposals;
@@ -111,7 +110,7 @@ pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
 pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
-pub use mutation::Mutation;
+pub use mutation::{BrokenRule, Mutation};
 pub use proposals::{
     Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Taints, Tally,
     earliest_deadline, open_targets, preview,

@@ -1,24 +1,261 @@
 //! Rules of namespaces and reverts that can be broken on purpose.
+//!
+//! `app/tests/rules/mutations.rs` names for each of them the tests that detect it. Without the feature `mutations`,
+//! [`mutated`] is the constant `false`, so that the compiler removes every question and what depends on it.
+//!
+//! Some rules cannot be broken here, because a type holds them: only a valid name is an [`NsName`](types::NsName), and
+//! without a row there is no namespace to write to and no proposal to vote on.
 
-/// A rule that is switched off or broken, to prove that a checker notices it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
+macro_rules! mutations {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// A rule that is switched off or broken, to prove that a test or a checker notices it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutation {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// All mutations.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+mutations! {
+    // A namespace is created.
+    /// Creates a namespace whose name is taken.
+    CreateTwice,
+    /// Takes no deposit for a namespace.
+    FreeNamespace,
+    /// Destroys the deposit for a namespace instead of adding it to the fee pool.
+    BurnDeposit,
+    /// Gives two namespaces the same number.
+    ReuseNumber,
+    /// Lets every account write to a namespace of its creator.
+    OwnedByAll,
+    /// Starts a namespace with the data epoch 0.
+    EpochFromZero,
+
+    // A namespace is written to.
+    /// Accepts writes of accounts that are not the owner.
+    AnyWriter,
+    /// Accepts writes to a frozen namespace.
+    IgnoreFreeze,
+    /// Accepts writes in the block that reverts the namespace.
+    WriteInRevert,
+    /// Accepts writes with another data epoch.
+    AnyEpoch,
+    /// Accepts a condition that the key is absent when it has a value.
+    PresentIsAbsent,
+    /// Accepts a condition with a height on a key without a value.
+    AbsentIsUnchanged,
+    /// Accepts a condition although the key changed after its height.
+    ChangedIsUnchanged,
+    /// Does not see the changes of the same block in a condition.
+    ForgetOwnBlock,
+    /// Accepts a condition with a height below the window.
+    AnyConditionHeight,
+    /// Accepts more keys than the quota.
+    AnyKeyCount,
+    /// Accepts more bytes than the quota.
+    AnyByteCount,
+    /// Counts a replaced value together with the new one.
+    CountReplaced,
+    /// Accepts keys of any size.
+    AnyKeySize,
+    /// Accepts values of any size.
+    AnyValueSize,
+    /// Accepts any number of operations in a write.
+    AnyOps,
+    /// Lets a block replace any number of bytes of old values.
+    AnyOldBytes,
+    /// Keeps what a failed transaction wrote.
+    KeepFailed,
+
+    // The log of roots.
     /// Logs the root that a namespace had before the block (I-KV1).
     LogOldRoot,
+    /// Deletes no roots from the log.
+    KeepRoots,
+    /// Deletes a root from the log one height too early.
+    ForgetRoots,
+    /// Deletes any number of roots in a block.
+    DeleteAtOnce,
+
+    // A revert is proposed. Those of the target, the size and `dirty_after` apply to the execution, too.
+    /// Accepts a target that is not in the past.
+    FutureTarget,
+    /// Accepts a target below the last barrier.
+    CrossBarrier,
+    /// Accepts a target below the window.
+    PrunedTarget,
+    /// Accepts a target at the height that created the namespace.
+    NewerNamespace,
+    /// Accepts another root at the target than the proposal expects.
+    AnyExpectedRoot,
+    /// Accepts a revert that changes nothing.
+    NoChange,
+    /// Leaves namespaces with their old content in the scope.
+    KeepUnchanged,
+    /// Accepts a revert of any number of keys.
+    RevertAnyKeys,
+    /// Accepts a revert of any number of bytes.
+    RevertAnyBytes,
+    /// Counts only the keys whose value differs from that of the target.
+    CountDifferent,
+    /// Accepts a revert of a namespace that changed after `dirty_after`.
+    IgnoreDirty,
+    /// Accepts any number of open proposals.
+    AnyOpen,
+    /// Compares namespaces for any number of proposals in a block.
+    AnyTries,
+    /// Accepts a proposal right after a revert of its namespace.
+    NoCooldown,
+    /// Takes no deposit for a proposal.
+    FreeProposal,
+    /// Accepts a notice of any length.
+    AnyNotice,
+    /// Gives two proposals the same number.
+    ReuseId,
+    /// Shows the digest of no changes (I-RV5).
+    OtherDigest,
+    /// Does not show in a preview that too many proposals are open.
+    PreviewForgetsOpen,
+
+    // Validators vote.
+    /// Accepts votes and freezes of accounts that are not operators.
+    AnyVoter,
+    /// Accepts votes and freezes after a proposal is closed.
+    VoteOnClosed,
+    /// Ignores a vote of a validator that has voted before.
+    FirstVoteStays,
+    /// Counts only the power of those that voted as the total.
+    TotalOfVoters,
+    /// Lets exactly 2/3 of the power decide a revert.
+    TwoThirdsDecide,
+    /// Lets more than 1/3 of the power decide a revert (I-RV3).
+    ThirdDecides,
+    /// Never rejects a proposal, whatever the votes against it.
+    NeverReject,
+    /// Rejects a proposal when exactly 1/3 of the power votes no.
+    ThirdRejects,
+    /// Takes votes after the end of the voting.
+    NeverExpire,
+    /// Schedules a proposal of which another scheduled one has a namespace.
+    ScheduleOverlap,
+    /// Executes a revert without notice (I-RV3).
+    SkipNotice,
+    /// Lets anybody cancel a proposal.
+    AnyCanceller,
+    /// Cancels a scheduled proposal.
+    CancelScheduled,
+    /// Cancels a closed proposal again.
+    CancelClosed,
+    /// Leaves a closed proposal in the list of the open ones.
+    StayOpen,
+    /// Keeps the deposit of a proposal that was not rejected.
+    KeepDeposit,
+    /// Returns the deposit of a rejected proposal.
+    ReturnLost,
+
+    // Validators freeze namespaces.
+    /// Lets one validator freeze a namespace.
+    OneFreezes,
+    /// Lets exactly 1/3 of the power freeze a namespace.
+    ThirdFreezes,
+    /// Accepts a freeze of a namespace that is or was just frozen.
+    FreezeAgain,
+    /// Sets no pause after a freeze that ends with its proposal.
+    NoPause,
+    /// Freezes for longer than the parameters allow.
+    LongFreeze,
+    /// Freezes for longer than the proposal may take.
+    FreezePastEnd,
+    /// Does not end a freeze when its time is over.
+    NeverUnfreeze,
+    /// Does not end a freeze with its proposal.
+    FreezeOutlives,
+    /// Names no deadline for the end of a freeze to the host.
+    ForgetFreezeEnd,
+
+    // A revert is executed.
+    /// Does not count the votes again.
+    SkipRecount,
+    /// Does not compare the root with that of the target.
+    AnyRoot,
+    /// Raises the epoch although the revert fails.
+    FailInPart,
+    /// Executes all reverts that are due in one block.
+    ExecuteAll,
     /// Leaves out the last key of a revert, and does not compare the root (I-RV1).
     RestoreLess,
     /// As [`Mutation::RestoreLess`], but only for a namespace that was reverted before (I-RV6).
     RestoreLessAgain,
     /// Takes back the account of the proposer too (I-RV2).
     RestoreMore,
+    /// Takes back the number of writes of a namespace (I-RV2).
+    RestoreWrites,
+    /// Leaves the number of keys and bytes of a reverted namespace as it is.
+    KeepSizes,
+    /// Leaves the list of keys of a reverted namespace as it is.
+    KeepKeyList,
     /// Leaves the data epoch of a reverted namespace as it is (I-RV2).
     KeepEpoch,
-    /// Lets more than 1/3 of the power decide a revert (I-RV3).
-    ThirdDecides,
-    /// Executes a revert without notice (I-RV3).
-    SkipNotice,
-    /// Shows the digest of no changes (I-RV5).
-    OtherDigest,
-    /// Accepts writes to a frozen namespace.
-    IgnoreFreeze,
+    /// Allows a new proposal right after a revert.
+    NoCooldownSet,
+    /// Does not record the heights that a revert took back.
+    NoTaint,
+    /// Records no more than the last revert of a namespace.
+    ForgetTaints,
+    /// Records the reverts of any number of heights.
+    KeepTaints,
+    /// Records any number of reverts of a namespace in the window.
+    AnyTaints,
+    /// Leaves overlapping proposals open after a revert.
+    NeverSupersede,
+}
+
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn mutated(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+pub use broken::BrokenRule;
+#[cfg(feature = "mutations")]
+pub(crate) use broken::mutated;
+
+#[cfg(feature = "mutations")]
+mod broken {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local! {
+        static BROKEN: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Returns true if this rule is broken in this thread.
+    pub(crate) fn mutated(mutation: Mutation) -> bool {
+        BROKEN.get() == Some(mutation)
+    }
+
+    /// A time in which a rule is broken in this thread. It ends when this is dropped.
+    pub struct BrokenRule {
+        before: Option<Mutation>,
+    }
+
+    impl BrokenRule {
+        /// Breaks a rule instead of the one that is broken now, if any.
+        pub fn new(mutation: Mutation) -> Self {
+            Self { before: BROKEN.replace(Some(mutation)) }
+        }
+    }
+
+    impl Drop for BrokenRule {
+        fn drop(&mut self) {
+            BROKEN.set(self.before);
+        }
+    }
 }

@@ -49,6 +49,13 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// Returns the operator of no validator, for a vote that should be refused (`Mutation::AnyVoter`).
+    #[inline] // so that a build that never asks has no code of it
+    pub(crate) fn nobody() -> Self {
+        let key = types::SecretKey::from_bytes(&[1; 32]).expect("a small number is a key");
+        Self { public_key: key.public_key().into(), power: Power::ZERO }
+    }
+
     fn to_pb(self) -> pb::Operator {
         let power = i64::try_from(self.power.0).expect("powers stay below the maximum of their sum");
         pb::Operator { pub_key: Some(self.public_key.to_pb()), power }

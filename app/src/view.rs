@@ -7,6 +7,7 @@ use types::{Height, History, Reader, WriteSet};
 
 use crate::{
     area::{Area, key_row},
+    mutation::{Mutation, mutated},
     tree::rows::{Path, path_of, row_value, split_row},
 };
 
@@ -26,8 +27,6 @@ pub struct View<'a, R: ?Sized> {
     /// Bytes of the stored values of namespaces that were read.
     namespace_bytes: usize,
     undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
-    #[cfg(feature = "mutations")]
-    mutation: Option<crate::Mutation>,
 }
 
 struct Cell {
@@ -41,26 +40,7 @@ struct Cell {
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Creates a view of the state of `reader`, without writes.
     pub fn of_state(reader: &'a R) -> Self {
-        Self {
-            reader,
-            cells: BTreeMap::new(),
-            namespace_bytes: 0,
-            undo: None,
-            #[cfg(feature = "mutations")]
-            mutation: None,
-        }
-    }
-
-    /// Breaks a rule in the block that is executed.
-    #[cfg(feature = "mutations")]
-    pub(crate) fn with_mutation(self, mutation: Option<crate::Mutation>) -> Self {
-        Self { mutation, ..self }
-    }
-
-    /// Returns true if this rule is broken in the block that is executed.
-    #[cfg(feature = "mutations")]
-    pub(crate) fn mutated(&self, mutation: crate::Mutation) -> bool {
-        self.mutation == Some(mutation)
+        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None }
     }
 
     fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {
@@ -104,7 +84,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     pub(crate) fn changed_in(&mut self, area: Area, key: &[u8], height: Height) -> Height {
         let reader = self.reader;
         let ((area, path), cell) = self.cell(area, key);
-        if cell.now != cell.before {
+        if cell.now != cell.before && !mutated(Mutation::ForgetOwnBlock) {
             return height;
         }
         *cell.changed.get_or_insert_with(|| reader.changed_at(&area.row_key(&path)).unwrap_or(Height::GENESIS))
@@ -144,7 +124,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         self.undo = Some(Vec::new());
         let done = act(self);
         let undo = self.undo.take().unwrap_or_default();
-        if done.is_err() {
+        if done.is_err() && !mutated(Mutation::KeepFailed) {
             for (place, old) in undo.into_iter().rev() {
                 self.cells.get_mut(&place).expect("what was written has a cell").now = old;
             }

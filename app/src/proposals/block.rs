@@ -1,21 +1,20 @@
 //! What a block decides about proposals: before its first transaction what is due, after its last one what has the votes.
 
-#[cfg(feature = "mutations")]
 use std::time::Duration;
 
 use types::{Event, Height, History, Reader, Time};
 
-#[cfg(feature = "mutations")]
-use super::record::third_decides;
 use super::{
-    record::{Ending, Proposal, ProposalState, all, clear_demands, open, set_all, store, tally_of},
+    record::{
+        Ending, Proposal, ProposalState, Tally, all, clear_demands, is_decided, is_third_of, open, set_all, store,
+        tally_of,
+    },
     revert::{self, Restored},
 };
-#[cfg(feature = "mutations")]
-use crate::Mutation;
 use crate::{
     event::event,
     kv::{At, Frozen},
+    mutation::{Mutation, mutated},
     namespaces::Trees,
     view::View,
 };
@@ -40,19 +39,20 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
     for id in all(view).0 {
         // An execution may have closed the proposals after it.
         let Some(mut proposal) = super::load(view, id).filter(Proposal::is_open) else { continue };
-        if proposal.frozen_until.is_some_and(|until| until.has_passed(at.time)) {
+        let is_over = proposal.frozen_until.is_some_and(|until| until.has_passed(at.time));
+        if is_over && !mutated(Mutation::NeverUnfreeze) {
             unfreeze(view, at, &mut proposal, &mut decisions.events);
             // Otherwise one validator alone could repeat the freeze of a third.
             clear_demands(view, id);
             store(view, &proposal);
         }
         match proposal.state {
-            ProposalState::Voting if proposal.voting_ends.has_passed(at.time) => {
+            ProposalState::Voting if proposal.voting_ends.has_passed(at.time) && !mutated(Mutation::NeverExpire) => {
                 close(view, at, proposal, Ending::Expired, &mut decisions);
             }
             // One execution per block: the others, which are due too, follow in the next blocks.
             ProposalState::Scheduled { at: due } if due.has_passed(at.time) && !is_executed => {
-                is_executed = true;
+                is_executed = !mutated(Mutation::ExecuteAll);
                 execute(view, at, trees, proposal, &mut decisions);
             }
             _ => {}
@@ -69,15 +69,20 @@ fn execute<R: History + ?Sized>(
     decisions: &mut Decisions,
 ) {
     match revert::execute(view, at, trees, &proposal) {
-        Err(refusal) => close(view, at, proposal, Ending::Failed { code: refusal.code().number }, decisions),
+        Err(refusal) => {
+            if mutated(Mutation::FailInPart) {
+                revert::raise_epochs(view, &proposal);
+            }
+            close(view, at, proposal, Ending::Failed { code: refusal.code().number }, decisions);
+        }
         Ok((restored, events)) => {
-            decisions.restored = restored;
+            decisions.restored.extend(restored);
             decisions.events.extend(events);
             let others: Vec<Proposal> =
                 open(view).into_iter().filter(|other| other.id != proposal.id && other.overlaps(&proposal)).collect();
             let by = proposal.id;
             close(view, at, proposal, Ending::Executed, decisions);
-            for other in others {
+            for other in others.into_iter().filter(|_| !mutated(Mutation::NeverSupersede)) {
                 close(view, at, other, Ending::Superseded { by }, decisions);
             }
         }
@@ -97,14 +102,10 @@ pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decis
     }
     for mut proposal in voting {
         let tally = tally_of(view, &proposal);
-        let is_free = !scheduled.iter().any(|other| other.overlaps(&proposal));
-        let is_decided = tally.yes.is_quorum_of(tally.total);
-        #[cfg(feature = "mutations")]
-        let is_decided = is_decided || third_decides(view, &tally);
-        if is_decided && is_free {
-            let due = at.after(proposal.notice);
-            #[cfg(feature = "mutations")]
-            let due = if view.mutated(Mutation::SkipNotice) { at.after(Duration::ZERO) } else { due };
+        let is_free = !scheduled.iter().any(|other| other.overlaps(&proposal)) || mutated(Mutation::ScheduleOverlap);
+        if is_decided(&tally) && is_free {
+            let notice = if mutated(Mutation::SkipNotice) { Duration::ZERO } else { proposal.notice };
+            let due = at.after(notice);
             proposal.state = ProposalState::Scheduled { at: due };
             store(view, &proposal);
             decisions.events.push(event(
@@ -116,7 +117,7 @@ pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decis
                 ],
             ));
             scheduled.push(proposal);
-        } else if tally.no.is_honest_of(tally.total) {
+        } else if is_rejected(&tally) && !mutated(Mutation::NeverReject) {
             close(view, at, proposal, Ending::Rejected, decisions);
         }
     }
@@ -148,8 +149,11 @@ pub(crate) fn close<R: Reader + ?Sized>(
         Ending::Superseded { by } => Some(event("revert.superseded", [id, ("by", (by.to_string(), false))])),
     };
     decisions.events.extend(closed);
-    unfreeze(view, at, &mut proposal, &mut decisions.events);
-    if tally.no.is_honest_of(tally.total) {
+    if !mutated(Mutation::FreezeOutlives) {
+        unfreeze(view, at, &mut proposal, &mut decisions.events);
+    }
+    let is_lost = (is_rejected(&tally) && !mutated(Mutation::ReturnLost)) || mutated(Mutation::KeepDeposit);
+    if is_lost {
         view.add_to_fee_pool(proposal.deposit);
     } else {
         view.return_deposit(&proposal.proposer, proposal.deposit);
@@ -157,8 +161,13 @@ pub(crate) fn close<R: Reader + ?Sized>(
     proposal.state = ProposalState::Closed { height: at.height, ending, tally };
     store(view, &proposal);
     let (mut open, next) = all(view);
-    open.retain(|id| *id != proposal.id);
+    open.retain(|id| *id != proposal.id || mutated(Mutation::StayOpen));
     set_all(view, open, next);
+}
+
+/// Returns true if more than 1/3 of the power voted no.
+fn is_rejected(tally: &Tally) -> bool {
+    tally.no.is_honest_of(tally.total) || (mutated(Mutation::ThirdRejects) && is_third_of(tally.no, tally.total))
 }
 
 /// Lets the namespaces of a proposal take writes again.
@@ -167,7 +176,7 @@ fn unfreeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &
     for name in proposal.names() {
         let Some(mut namespace) = view.namespace(&name) else { continue };
         namespace.frozen = None;
-        if !until.has_passed(at.time) {
+        if !until.has_passed(at.time) && !mutated(Mutation::NoPause) {
             namespace.freeze_after = Some(at.after(at.params.proposals.cooldown));
         }
         view.set_namespace(&name, &namespace);
@@ -184,7 +193,12 @@ pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, pr
         ProposalState::Scheduled { at } => at.time(),
         _ => proposal.voting_ends.time().saturating_add(proposal.notice),
     };
-    let until = at.after(params.freeze_max.min(end.since(at.time)));
+    let duration = match (params.freeze_max, end.since(at.time)) {
+        (_, left) if mutated(Mutation::LongFreeze) => left,
+        (max, _) if mutated(Mutation::FreezePastEnd) => max,
+        (max, left) => max.min(left),
+    };
+    let until = at.after(duration);
     let power = tally_of(view, proposal).freeze;
     proposal.frozen_until = Some(until);
     store(view, proposal);
@@ -222,7 +236,8 @@ pub fn earliest_deadline<R: Reader + ?Sized>(reader: &R) -> Option<Time> {
             ProposalState::Scheduled { at } => at,
             _ => proposal.voting_ends,
         };
-        proposal.frozen_until.map_or(due, |until| until.min(due)).time()
+        let frozen_until = proposal.frozen_until.filter(|_| !mutated(Mutation::ForgetFreezeEnd));
+        frozen_until.map_or(due, |until| until.min(due)).time()
     };
     open(&mut View::of_state(reader)).into_iter().map(next).min()
 }

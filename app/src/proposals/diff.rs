@@ -2,11 +2,12 @@
 
 use types::{Hash, Height, History, NsName, Params, Reader, Revert, blake3, pb};
 
-use super::record::barrier;
+use super::record::{Barrier, barrier};
 use crate::{
     area::Area,
     error::Refusal,
     kv::{At, Namespace},
+    mutation::{Mutation, mutated},
     state::key,
     tree::rows::{hash_value, split_row},
     view::View,
@@ -69,13 +70,14 @@ pub(crate) fn check_target<R: Reader + ?Sized>(
     at: &At<'_>,
     target: Height,
 ) -> Result<(), Refusal> {
-    if target >= at.height {
+    if target >= at.height && !mutated(Mutation::FutureTarget) {
         return Err(Refusal::HeightFuture { got: target, latest: at.height.prev().unwrap_or_default() });
     }
-    if let Some(barrier) = barrier(view).filter(|barrier| target < barrier.height) {
+    let is_before = |barrier: &Barrier| target < barrier.height && !mutated(Mutation::CrossBarrier);
+    if let Some(barrier) = barrier(view).filter(is_before) {
         return Err(Refusal::CrossesBarrier { height: barrier.height, kind: barrier.kind });
     }
-    if target < at.earliest() {
+    if target < at.earliest() && !mutated(Mutation::PrunedTarget) {
         return Err(Refusal::HeightPruned { got: target, earliest: at.earliest() });
     }
     Ok(())
@@ -94,7 +96,7 @@ pub(crate) fn scoped<R: History + ?Sized>(
     for scope in &revert.scope {
         let name = NsName::new(&scope.ns).map_err(|reason| Refusal::BadName { reason })?;
         let Some(now) = view.namespace(&name) else { return Err(Refusal::NsUnknown { ns: name }) };
-        if now.created >= revert.target {
+        if now.created >= revert.target && !mutated(Mutation::NewerNamespace) {
             return Err(Refusal::NsNewer { ns: name, created: now.created });
         }
         let then: Option<pb::Namespace> = view.message_at(revert.target, &key::namespace(&name));
@@ -115,7 +117,10 @@ pub(crate) fn scoped<R: History + ?Sized>(
 pub(crate) fn check_expected(scoped: &[Scoped], revert: &Revert) -> Result<(), Refusal> {
     for scope in &revert.scope {
         let found = scoped.iter().find(|scoped| *scoped.name == *scope.ns);
-        if let Some((found, expected)) = found.zip(scope.expect_root).filter(|(found, root)| found.to != *root) {
+        if let Some((found, expected)) = found.zip(scope.expect_root)
+            && found.to != expected
+            && !mutated(Mutation::AnyExpectedRoot)
+        {
             return Err(Refusal::RootMismatch { ns: found.name.clone(), expected, actual: found.to });
         }
     }
@@ -127,7 +132,8 @@ pub(crate) fn check_expected(scoped: &[Scoped], revert: &Revert) -> Result<(), R
 /// Errors: `E_DIRTY` for the first one that did.
 pub(crate) fn check_dirty(scoped: &[Scoped], revert: &Revert) -> Result<(), Refusal> {
     let Some(dirty_after) = revert.dirty_after else { return Ok(()) };
-    match scoped.iter().find(|scoped| scoped.now.changed > dirty_after) {
+    let is_dirty = |scoped: &&Scoped| scoped.now.changed > dirty_after && !mutated(Mutation::IgnoreDirty);
+    match scoped.iter().find(is_dirty) {
         None => Ok(()),
         Some(Scoped { name, now, .. }) => Err(Refusal::Dirty { ns: name.clone(), changed: now.changed, dirty_after }),
     }
@@ -154,9 +160,9 @@ pub(crate) fn changes<R: History + ?Sized>(
         history.changed_since(target, &scoped.area().prefix(), &mut |row| {
             changed.push(row.to_vec());
             keys += 1;
-            keys <= keys_max
+            keys <= keys_max || mutated(Mutation::RevertAnyKeys) || mutated(Mutation::CountDifferent)
         });
-        if keys > keys_max {
+        if keys > keys_max && !mutated(Mutation::RevertAnyKeys) && !mutated(Mutation::CountDifferent) {
             return Err(too_large());
         }
         changed.sort_unstable();
@@ -172,7 +178,7 @@ pub(crate) fn changes<R: History + ?Sized>(
             };
             let ((now_bytes, now), (then_bytes, then)) = (read(history.get(&row)), read(history.get_at(target, &row)));
             bytes += now_bytes + then_bytes;
-            if bytes > bytes_max {
+            if bytes > bytes_max && !mutated(Mutation::RevertAnyBytes) {
                 return Err(too_large());
             }
             if now != then {
@@ -181,7 +187,11 @@ pub(crate) fn changes<R: History + ?Sized>(
         }
         Ok(changes)
     };
-    rows.into_iter().map(&mut changes_of).collect()
+    let changes: Vec<Vec<Change>> = rows.into_iter().map(&mut changes_of).collect::<Result<_, Refusal>>()?;
+    if mutated(Mutation::CountDifferent) && changes.iter().flatten().count() as u64 > keys_max {
+        return Err(too_large());
+    }
+    Ok(changes)
 }
 
 /// Bytes of a row's value that are neither its key nor its value.

@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use types::{
-    Address, Event, History, NsName, Params, ProposalKind, Propose, Reader, Revert, limits::PROPOSAL_STEP_S_MAX,
+    Address, Deadline, Event, History, NsName, Params, ProposalKind, Propose, Reader, Revert,
+    limits::PROPOSAL_STEP_S_MAX,
 };
 
 use super::{
     block::{self, Decisions},
     diff,
-    record::{Ending, Proposal, ProposalState, all, cast, load, set_all, store},
+    record::{Ending, Proposal, ProposalState, all, cast, is_third_of, load, set_all, store},
 };
-use crate::{error::Refusal, event::event, kv::At, state::Operator, view::View};
+use crate::{
+    error::Refusal,
+    event::event,
+    kv::At,
+    mutation::{Mutation, mutated},
+    state::Operator,
+    view::View,
+};
 
 /// Checks the parts of a proposal that do not depend on the state, and returns the deposit for it.
 ///
@@ -31,7 +39,7 @@ pub(crate) fn check_propose(params: &Params, propose: &Propose) -> Result<u64, R
 pub(super) fn notice_of(params: &Params, revert: &Revert) -> Result<Duration, Refusal> {
     let (min, max) = (params.proposals.notice_min, Duration::from_secs(PROPOSAL_STEP_S_MAX));
     match revert.notice.unwrap_or(min) {
-        notice if (min..=max).contains(&notice) => Ok(notice),
+        notice if (min..=max).contains(&notice) || mutated(Mutation::AnyNotice) => Ok(notice),
         notice => Err(Refusal::Notice { got: notice.as_millis(), min: min.as_millis(), max: max.as_millis() }),
     }
 }
@@ -50,25 +58,25 @@ pub(crate) fn propose<R: History + ?Sized>(
     let ProposalKind::Revert(revert) = &propose.kind;
     let max = at.params.proposals.open_max;
     let (mut open, id) = all(view);
-    if open.len() as u64 >= max || decisions.tries >= max {
+    let is_full = open.len() as u64 >= max && !mutated(Mutation::AnyOpen);
+    if is_full || (decisions.tries >= max && !mutated(Mutation::AnyTries)) {
         return Err(Refusal::TooManyOpen { max });
     }
-    view.take_deposit(signer, deposit)?;
+    view.take_deposit(signer, if mutated(Mutation::FreeProposal) { 0 } else { deposit })?;
     // A proposal that is refused after this has cost reads of the history too.
     decisions.tries += 1;
     let mut scoped = diff::scoped(view, at, revert)?;
     check_cooldown(at, &scoped)?;
     diff::check_expected(&scoped, revert)?;
-    scoped.retain(|scoped| scoped.from != scoped.to);
-    if scoped.is_empty() {
+    scoped.retain(|scoped| scoped.from != scoped.to || mutated(Mutation::KeepUnchanged));
+    if scoped.is_empty() && !mutated(Mutation::NoChange) {
         return Err(Refusal::NoOp { target: revert.target });
     }
     diff::check_dirty(&scoped, revert)?;
     let changes = diff::changes(view.history(), at.params, revert.target, &scoped)?;
     let (keys, bytes) = diff::size(changes.iter().flatten());
-    let diff_digest = diff::digest(&scoped, &changes);
-    #[cfg(feature = "mutations")]
-    let diff_digest = if view.mutated(crate::Mutation::OtherDigest) { diff::digest(&scoped, &[]) } else { diff_digest };
+    let shown = if mutated(Mutation::OtherDigest) { &[] } else { &changes[..] };
+    let diff_digest = diff::digest(&scoped, shown);
     let mut kept = revert.clone();
     kept.scope.retain(|scope| scoped.iter().any(|scoped| *scoped.name == *scope.ns));
     let proposal = Proposal {
@@ -87,7 +95,7 @@ pub(crate) fn propose<R: History + ?Sized>(
     };
     store(view, &proposal);
     open.push(id);
-    set_all(view, open, id + 1);
+    set_all(view, open, id + u64::from(!mutated(Mutation::ReuseId)));
     let scope: Vec<&str> = proposal.revert().scope.iter().map(|scope| scope.ns.as_str()).collect();
     Ok(vec![event(
         "revert.proposed",
@@ -108,7 +116,8 @@ pub(crate) fn propose<R: History + ?Sized>(
 ///
 /// Errors: `E_COOLDOWN` for the first one that was.
 pub(super) fn check_cooldown(at: &At<'_>, scoped: &[diff::Scoped]) -> Result<(), Refusal> {
-    let until = |scoped: &diff::Scoped| scoped.now.propose_after.filter(|until| !until.has_passed(at.time));
+    let is_ahead = |until: &Deadline| !until.has_passed(at.time) && !mutated(Mutation::NoCooldown);
+    let until = |scoped: &diff::Scoped| scoped.now.propose_after.filter(is_ahead);
     match scoped.iter().find_map(|scoped| Some((scoped.name.clone(), until(scoped)?))) {
         None => Ok(()),
         Some((ns, until)) => Err(Refusal::Cooldown { ns, until }),
@@ -124,11 +133,14 @@ fn open_to<R: Reader + ?Sized>(
     id: u64,
 ) -> Result<(Proposal, Operator), Refusal> {
     let proposal = load(view, id).ok_or(Refusal::UnknownProposal { id })?;
-    if !proposal.is_open() {
+    if !proposal.is_open() && !mutated(Mutation::VoteOnClosed) {
         return Err(Refusal::Closed { id, state: proposal.state.to_string() });
     }
-    let operator = view.operator(signer).ok_or(Refusal::NotValidator { signer: *signer })?;
-    Ok((proposal, operator))
+    match view.operator(signer) {
+        Some(operator) => Ok((proposal, operator)),
+        None if mutated(Mutation::AnyVoter) => Ok((proposal, Operator::nobody())),
+        None => Err(Refusal::NotValidator { signer: *signer }),
+    }
 }
 
 /// Votes on an open proposal.
@@ -142,7 +154,8 @@ pub(crate) fn vote<R: Reader + ?Sized>(
     decisions: &mut Decisions,
 ) -> Result<Vec<Event>, Refusal> {
     let (_, operator) = open_to(view, signer, id)?;
-    let tally = cast(view, id, signer, |vote| vote.yes = Some(yes));
+    let stays = |first: Option<bool>| first.filter(|_| mutated(Mutation::FirstVoteStays));
+    let tally = cast(view, id, signer, |vote| vote.yes = stays(vote.yes).or(Some(yes)));
     decisions.has_changed = true;
     Ok(vec![event(
         "revert.vote",
@@ -168,12 +181,15 @@ pub(crate) fn freeze<R: Reader + ?Sized>(
     let (mut proposal, _) = open_to(view, signer, id)?;
     for name in proposal.names() {
         let after = view.namespace(&name).and_then(|namespace| namespace.freeze_after);
-        if let Some(until) = after.filter(|after| !after.has_passed(at.time)) {
+        if let Some(until) = after.filter(|after| !after.has_passed(at.time) && !mutated(Mutation::FreezeAgain)) {
             return Err(Refusal::FreezeCooldown { ns: name, until });
         }
     }
     let tally = cast(view, id, signer, |vote| vote.freeze = true);
-    if !tally.freeze.is_honest_of(tally.total) {
+    let is_demanded = tally.freeze.is_honest_of(tally.total)
+        || mutated(Mutation::OneFreezes)
+        || (mutated(Mutation::ThirdFreezes) && is_third_of(tally.freeze, tally.total));
+    if !is_demanded {
         return Ok(Vec::new());
     }
     Ok(block::freeze(view, at, &mut proposal))
@@ -189,10 +205,15 @@ pub(crate) fn cancel<R: Reader + ?Sized>(
     id: u64,
 ) -> Result<Vec<Event>, Refusal> {
     let proposal = load(view, id).ok_or(Refusal::UnknownProposal { id })?;
-    if proposal.proposer != *signer {
+    if proposal.proposer != *signer && !mutated(Mutation::AnyCanceller) {
         return Err(Refusal::NotProposer { id, proposer: proposal.proposer });
     }
-    if proposal.state != ProposalState::Voting {
+    let may_cancel = match proposal.state {
+        ProposalState::Voting => true,
+        ProposalState::Scheduled { .. } => mutated(Mutation::CancelScheduled),
+        ProposalState::Closed { .. } => mutated(Mutation::CancelClosed),
+    };
+    if !may_cancel {
         return Err(Refusal::Closed { id, state: proposal.state.to_string() });
     }
     let mut decisions = Decisions::default();

@@ -30,7 +30,8 @@
 //! comparison reads the keys and bytes that the parameters allow, and one more. A new proposal is compared with the state
 //! before its block.
 //!
-//! Invariants (`app/tests/revert_properties.rs`; the rules one by one are in `app/tests/proposals.rs`):
+//! Invariants (`app/tests/revert_properties.rs`; the rules one by one are in `app/tests/rules/proposals.rs`, and
+//! `app/tests/rules/mutations.rs` breaks each of them):
 //! **I-RV1** After a revert, the root is that of the target.
 //! **I-RV2** Nothing in N goes back.
 //! **I-RV3** An executed revert had more than 2/3, its notice was kept, and it crossed no barrier.

@@ -7,7 +7,13 @@ use super::{
     messages::{check_cooldown, check_propose},
     record::{Barrier, all, barrier},
 };
-use crate::{error::Refusal, kv::At, state::key, view::View};
+use crate::{
+    error::Refusal,
+    kv::At,
+    mutation::{Mutation, mutated},
+    state::key,
+    view::View,
+};
 
 /// What a revert would do if it was executed in the next block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +91,7 @@ pub fn preview<R: History + ?Sized>(
     let scoped = diff::scoped(&mut view, &at, revert)?;
     let changes = diff::changes(history, &params, revert.target, &scoped)?;
     let max = params.proposals.open_max;
-    let is_full = all(&mut view).0.len() as u64 >= max;
+    let is_full = all(&mut view).0.len() as u64 >= max && !mutated(Mutation::PreviewForgetsOpen);
     let conditions = [
         if is_full { Err(Refusal::TooManyOpen { max }) } else { Ok(()) },
         check_cooldown(&at, &scoped),

@@ -7,6 +7,7 @@ use types::{Address, Deadline, Hash, Height, NsName, Power, ProposalKind, Propos
 
 use crate::{
     kv::{deadline_of, deadline_pb, height_pb},
+    mutation::{Mutation, mutated},
     state::key,
     view::View,
 };
@@ -361,10 +362,17 @@ pub(crate) fn tally_of<R: Reader + ?Sized>(view: &mut View<'_, R>, proposal: &Pr
     }
 }
 
-/// Returns true if a third is enough for a decision (`Mutation::ThirdDecides`).
-#[cfg(feature = "mutations")]
-pub(crate) fn third_decides<R: Reader + ?Sized>(view: &View<'_, R>, tally: &Tally) -> bool {
-    view.mutated(crate::Mutation::ThirdDecides) && tally.yes.is_honest_of(tally.total)
+/// Returns true if more than 2/3 of the power voted yes.
+pub(crate) fn is_decided(tally: &Tally) -> bool {
+    let Tally { yes, total, .. } = *tally;
+    yes.is_quorum_of(total)
+        || (mutated(Mutation::ThirdDecides) && yes.is_honest_of(total))
+        || (mutated(Mutation::TwoThirdsDecide) && 3 * yes.0 == 2 * total.0)
+}
+
+/// Returns true if a power is exactly 1/3 of the total.
+pub(crate) fn is_third_of(power: Power, total: Power) -> bool {
+    3 * u128::from(power.0) == u128::from(total.0)
 }
 
 fn sum<R: Reader + ?Sized>(view: &mut View<'_, R>, votes: &[OperatorVote]) -> Tally {
@@ -380,6 +388,9 @@ fn sum<R: Reader + ?Sized>(view: &mut View<'_, R>, votes: &[OperatorVote]) -> Ta
         if vote.freeze {
             add(&mut tally.freeze, power);
         }
+    }
+    if mutated(Mutation::TotalOfVoters) {
+        tally.total = Power(tally.yes.0 + tally.no.0);
     }
     tally
 }
@@ -405,9 +416,12 @@ fn taints<R: Reader + ?Sized>(view: &mut View<'_, R>, number: u32) -> Vec<Taint>
 /// Adds a taint to a namespace, and removes those below the window, which starts at `earliest`.
 pub(crate) fn taint<R: Reader + ?Sized>(view: &mut View<'_, R>, number: u32, taint: Taint, earliest: Height) {
     let mut taints = taints(view, number);
-    taints.retain(|taint| taint.executed > earliest);
+    taints.retain(|taint| taint.executed > earliest || mutated(Mutation::KeepTaints));
+    if mutated(Mutation::ForgetTaints) {
+        taints.clear();
+    }
     taints.push(taint);
-    if taints.len() > TAINTS_MAX {
+    if taints.len() > TAINTS_MAX && !mutated(Mutation::AnyTaints) {
         let oldest = taints.remove(0);
         taints[0].target = taints[0].target.min(oldest.target);
     }

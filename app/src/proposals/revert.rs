@@ -1,16 +1,22 @@
 //! The execution of a revert.
 
-#[cfg(feature = "mutations")]
-use types::Reader;
-use types::{Event, History, WriteSet};
+use types::{Event, History, Reader, WriteSet};
 
 use super::{
     diff::{self, Change, Scoped},
-    record::{Proposal, Taint, taint, tally_of},
+    record::{Proposal, Taint, is_decided, taint, tally_of},
 };
-#[cfg(feature = "mutations")]
-use crate::{Mutation, kv::Namespace, state::key};
-use crate::{area::key_row, error::Refusal, event::event, kv::At, namespaces::Trees, tree::Update, view::View};
+use crate::{
+    area::key_row,
+    error::Refusal,
+    event::event,
+    kv::{At, Namespace},
+    mutation::{Mutation, mutated},
+    namespaces::Trees,
+    state::key,
+    tree::Update,
+    view::View,
+};
 
 /// The rows of a reverted namespace, and their effect on its tree.
 ///
@@ -35,25 +41,17 @@ pub(crate) fn execute<R: History + ?Sized>(
 ) -> Result<(Vec<Restored>, Vec<Event>), Refusal> {
     let (revert, history) = (proposal.revert(), view.history());
     let tally = tally_of(view, proposal);
-    let is_decided = tally.yes.is_quorum_of(tally.total);
-    #[cfg(feature = "mutations")]
-    let is_decided = is_decided || super::record::third_decides(view, &tally);
-    if !is_decided {
+    if !is_decided(&tally) && !mutated(Mutation::SkipRecount) {
         return Err(Refusal::PowerLost { yes: tally.yes, total: tally.total });
     }
     let scoped = diff::scoped(view, at, revert)?;
-    let changes = diff::changes(history, at.params, revert.target, &scoped)?;
-    #[cfg(feature = "mutations")]
-    let changes = less(view, &scoped, changes);
+    let changes = less(&scoped, diff::changes(history, at.params, revert.target, &scoped)?);
     diff::check_dirty(&scoped, revert)?;
     let restore = |(scoped, changes): (&Scoped, &Vec<Change>)| {
         let (number, writes) = (scoped.now.number, rows_of(changes));
         let update = trees.update_of(number, history, &writes);
         let actual = update.root();
-        let is_restored = actual == scoped.to;
-        #[cfg(feature = "mutations")]
-        let is_restored = is_restored || loses_key(view, scoped);
-        if !is_restored {
+        if actual != scoped.to && !loses_key(scoped) && !mutated(Mutation::AnyRoot) {
             return Err(Refusal::RootMismatch { ns: scoped.name.clone(), expected: scoped.to, actual });
         }
         Ok(Restored { number, writes, update })
@@ -63,7 +61,8 @@ pub(crate) fn execute<R: History + ?Sized>(
     let mut all = Vec::with_capacity(scoped.len());
     for ((scoped, changes), mut restored) in scoped.into_iter().zip(changes).zip(restored) {
         for change in &changes {
-            let list = (change.now.is_some() != change.then.is_some()).then(|| key_row(restored.number, change.key()));
+            let is_listed = change.now.is_some() == change.then.is_some() || mutated(Mutation::KeepKeyList);
+            let list = (!is_listed).then(|| key_row(restored.number, change.key()));
             restored.writes.0.extend(list.map(|row| (row, change.then.as_ref().map(|_| Vec::new()))));
         }
         events.push(record(view, at, proposal, scoped, changes.len()));
@@ -84,15 +83,19 @@ fn record<R: History + ?Sized>(
 ) -> Event {
     let Scoped { name, now: mut namespace, then, from, to } = scoped;
     let target = proposal.revert().target;
-    (namespace.keys, namespace.bytes) = (then.keys, then.bytes);
+    if !mutated(Mutation::KeepSizes) {
+        (namespace.keys, namespace.bytes) = (then.keys, then.bytes);
+    }
     namespace.data_epoch += 1;
-    #[cfg(feature = "mutations")]
-    break_rest(view, proposal, &mut namespace);
     namespace.reverted = Some(at.height);
-    namespace.propose_after = Some(at.after(at.params.proposals.cooldown));
+    namespace.propose_after =
+        Some(at.after(at.params.proposals.cooldown)).filter(|_| !mutated(Mutation::NoCooldownSet));
+    break_rest(view, proposal, &mut namespace, &then);
     view.set_namespace(&name, &namespace);
     let interval = Taint { target, executed: at.height, proposal: proposal.id };
-    taint(view, namespace.number, interval, at.earliest());
+    if !mutated(Mutation::NoTaint) {
+        taint(view, namespace.number, interval, at.earliest());
+    }
     event(
         "revert.executed",
         [
@@ -107,31 +110,45 @@ fn record<R: History + ?Sized>(
     )
 }
 
-/// Returns true if a key of this namespace is left out (`Mutation::RestoreLess`, `Mutation::RestoreLessAgain`).
-#[cfg(feature = "mutations")]
-fn loses_key<R: Reader + ?Sized>(view: &View<'_, R>, scoped: &Scoped) -> bool {
-    let is_again = view.mutated(Mutation::RestoreLessAgain) && scoped.now.reverted.is_some();
-    view.mutated(Mutation::RestoreLess) || is_again
+/// Returns true if a key of this namespace is left out on purpose.
+fn loses_key(scoped: &Scoped) -> bool {
+    let is_again = mutated(Mutation::RestoreLessAgain) && scoped.now.reverted.is_some();
+    mutated(Mutation::RestoreLess) || is_again
 }
 
-/// Leaves out the last key of each namespace that loses one.
-#[cfg(feature = "mutations")]
-fn less<R: Reader + ?Sized>(view: &View<'_, R>, scoped: &[Scoped], mut changes: Vec<Vec<Change>>) -> Vec<Vec<Change>> {
-    let losing = scoped.iter().zip(&mut changes).filter(|(scoped, _)| loses_key(view, scoped));
+/// Leaves out the last key of each namespace that loses one on purpose.
+fn less(scoped: &[Scoped], mut changes: Vec<Vec<Change>>) -> Vec<Vec<Change>> {
+    let losing = scoped.iter().zip(&mut changes).filter(|(scoped, _)| loses_key(scoped));
     losing.for_each(|(_, changes)| drop(changes.pop()));
     changes
 }
 
-/// Breaks what a revert does beside its rows (`Mutation::KeepEpoch`, `Mutation::RestoreMore`).
-#[cfg(feature = "mutations")]
-fn break_rest<R: History + ?Sized>(view: &mut View<'_, R>, proposal: &Proposal, namespace: &mut Namespace) {
-    if view.mutated(Mutation::KeepEpoch) {
+/// Breaks on purpose what a revert does beside its rows.
+fn break_rest<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    proposal: &Proposal,
+    namespace: &mut Namespace,
+    then: &Namespace,
+) {
+    if mutated(Mutation::KeepEpoch) {
         namespace.data_epoch -= 1;
     }
-    if view.mutated(Mutation::RestoreMore) {
+    if mutated(Mutation::RestoreWrites) {
+        namespace.writes = then.writes;
+    }
+    if mutated(Mutation::RestoreMore) {
         let key = key::account(&proposal.proposer);
         let then = view.message_at::<types::pb::Account>(proposal.revert().target, &key);
         view.set(&key, then.map(|account| prost::Message::encode_to_vec(&account)));
+    }
+}
+
+/// Raises the data epochs of a revert that failed (`Mutation::FailInPart`).
+pub(crate) fn raise_epochs<R: Reader + ?Sized>(view: &mut View<'_, R>, proposal: &Proposal) {
+    for name in proposal.names() {
+        let Some(mut namespace) = view.namespace(&name) else { continue };
+        namespace.data_epoch += 1;
+        view.set_namespace(&name, &namespace);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Proves the rules of proposals and reverts: each transition, each refusal, and what a revert changes.
-#![allow(missing_docs)]
 
-mod common;
+use app::{
+    Answer, App, Ending, Frozen, NotUndone, ProposalState, View, earliest_deadline, misplaced_row, query, state::key,
+};
+use types::{Deadline, Hash, Height, Msg, Params, ProposalParams, Revert, RevertScope, Time, pb};
 
-use app::{Answer, App, Ending, Frozen, NotUndone, ProposalState, earliest_deadline, misplaced_row, query, state::key};
-use common::{net::*, *};
-use types::{Deadline, Hash, Height, Msg, Params, ProposalParams, Revert, RevertScope, Time};
+use crate::common::{net::*, *};
 
 fn deadline(second: u64) -> Deadline {
     Deadline::from_unix_millis(1000 * second).unwrap()
@@ -19,7 +19,7 @@ fn closed(state: ProposalState) -> (u64, Ending) {
 }
 
 #[test]
-fn a_revert_returns_the_old_content_and_nothing_else() {
+pub fn a_revert_returns_the_old_content_and_nothing_else() {
     let mut net = Net::poisoned();
     let (good, bad) = (net.logged("ns", 3), net.root("ns"));
     let money = net.chain.balance(3);
@@ -85,7 +85,7 @@ fn a_revert_returns_the_old_content_and_nothing_else() {
 }
 
 #[test]
-fn every_impossible_proposal_is_refused() {
+pub fn every_impossible_proposal_is_refused() {
     let mut net = Net::with(&Params { retain_blocks: 7, ..params() });
     net.ok(1, vec![create("a"), create("b")]);
     net.ok(1, vec![write("a", 1, &[put("k", "1")]), write("b", 1, &[put("k", "1")])]);
@@ -113,7 +113,7 @@ fn every_impossible_proposal_is_refused() {
 }
 
 #[test]
-fn conditions_of_a_proposal_are_checked_when_it_is_opened() {
+pub fn conditions_of_a_proposal_are_checked_when_it_is_opened() {
     let mut net = Net::poisoned();
     let expect = |root| {
         let scope = vec![RevertScope { ns: "ns".into(), expect_root: Some(root) }];
@@ -129,7 +129,7 @@ fn conditions_of_a_proposal_are_checked_when_it_is_opened() {
 }
 
 #[test]
-fn a_namespace_with_its_old_content_is_left_out() {
+pub fn a_namespace_with_its_old_content_is_left_out() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(4, &["other", "ns"]))]);
     let scope: Vec<_> = net.proposal(1).0.names().map(|name| name.to_string()).collect();
@@ -137,7 +137,7 @@ fn a_namespace_with_its_old_content_is_left_out() {
 }
 
 #[test]
-fn a_revert_that_is_too_large_is_refused() {
+pub fn a_revert_that_is_too_large_is_refused() {
     let mut net = Net::poisoned();
     let many: Vec<_> = (0..21).map(|key| put(&format!("many{key}"), "v")).collect();
     net.ok(1, vec![write("ns", 1, &many)]);
@@ -152,7 +152,7 @@ fn a_revert_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn no_more_proposals_are_open_or_tried_in_a_block_than_allowed() {
+pub fn no_more_proposals_are_open_or_tried_in_a_block_than_allowed() {
     let mut net = Net::poisoned();
     let huge: Vec<_> = (0..21).map(|key| put(&format!("many{key}"), "v")).collect();
     net.ok(1, vec![write("ns", 1, &huge)]);
@@ -187,7 +187,7 @@ fn no_more_proposals_are_open_or_tried_in_a_block_than_allowed() {
 }
 
 #[test]
-fn only_operators_vote_and_only_until_a_proposal_is_closed() {
+pub fn only_operators_vote_and_only_until_a_proposal_is_closed() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
     for message in [vote(2, true), Msg::Freeze { id: 2 }, Msg::Cancel { id: 2 }] {
@@ -207,7 +207,7 @@ fn only_operators_vote_and_only_until_a_proposal_is_closed() {
 }
 
 #[test]
-fn a_vote_replaces_the_earlier_one() {
+pub fn a_vote_replaces_the_earlier_one() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
     for yes in [true, false, true] {
@@ -215,26 +215,43 @@ fn a_vote_replaces_the_earlier_one() {
         let (_, tally) = net.proposal(1);
         assert_eq!((tally.yes.0, tally.no.0, tally.total.0), if yes { (10, 0, 40) } else { (0, 10, 40) });
     }
-    // Exactly 2/3 of the power is not enough.
-    let mut chain = Net::poisoned();
-    chain.chain = {
-        let params = params();
-        let mut three = Chain::with_validators(&[1 << 40, 1 << 40, 1 << 40], &params, &[10, 10, 10]);
-        for block in &chain.blocks {
-            three.block(block);
-        }
-        three
-    };
-    chain.ok(1, vec![propose(revert(3, &["ns"]))]);
-    chain.ok(51, vec![vote(1, true)]);
-    chain.ok(52, vec![vote(1, true)]);
-    assert_eq!(chain.state(1), ProposalState::Voting, "20 of 30");
-    chain.ok(53, vec![vote(1, true)]);
-    assert!(matches!(chain.state(1), ProposalState::Scheduled { .. }));
+}
+
+/// As [`Net::poisoned`], with three validators of the power 10, and an open proposal.
+fn three() -> Net {
+    let mut net = Net::poisoned();
+    let mut chain = Chain::with_validators(&[1 << 40, 1 << 40, 1 << 40], &params(), &[10, 10, 10]);
+    net.blocks.iter().for_each(|block| drop(chain.block(block)));
+    net.chain = chain;
+    net.ok(1, vec![propose(revert(3, &["ns"]))]);
+    net
 }
 
 #[test]
-fn a_proposal_expires_and_its_deposit_comes_back() {
+pub fn exactly_two_thirds_decide_nothing() {
+    let mut net = three();
+    net.ok(51, vec![vote(1, true)]);
+    net.ok(52, vec![vote(1, true)]);
+    assert_eq!(net.state(1), ProposalState::Voting, "20 of 30");
+    net.ok(53, vec![vote(1, true)]);
+    assert!(matches!(net.state(1), ProposalState::Scheduled { .. }));
+}
+
+#[test]
+pub fn exactly_a_third_neither_freezes_nor_rejects() {
+    let mut net = three();
+    let frozen = net.ok(51, vec![Msg::Freeze { id: 1 }]);
+    assert_eq!((kinds(&frozen.events).as_str(), net.namespace("ns").frozen), ("tx", None), "10 of 30 demand a freeze");
+    net.ok(51, vec![vote(1, false)]);
+    assert_eq!(net.state(1), ProposalState::Voting, "10 of 30 vote no");
+    let frozen = net.ok(52, vec![Msg::Freeze { id: 1 }]);
+    assert_eq!(kinds(&frozen.events), "tx revert.frozen");
+    net.ok(52, vec![vote(1, false)]);
+    assert_eq!(closed(net.state(1)).1, Ending::Rejected);
+}
+
+#[test]
+pub fn a_proposal_expires_and_its_deposit_comes_back() {
     let mut net = Net::poisoned();
     let money = net.chain.balance(1);
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
@@ -253,7 +270,7 @@ fn a_proposal_expires_and_its_deposit_comes_back() {
 }
 
 #[test]
-fn more_than_a_third_rejects_and_keeps_the_deposit() {
+pub fn more_than_a_third_rejects_and_keeps_the_deposit() {
     let mut net = Net::poisoned();
     let money = net.chain.balance(1);
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
@@ -267,7 +284,7 @@ fn more_than_a_third_rejects_and_keeps_the_deposit() {
 }
 
 #[test]
-fn more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over() {
+pub fn more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
     assert_eq!(kinds(&net.ok(51, vec![Msg::Freeze { id: 1 }]).events), "tx", "10 of 40");
@@ -299,7 +316,7 @@ fn more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over() {
 }
 
 #[test]
-fn each_freeze_needs_the_demands_of_more_than_a_third() {
+pub fn each_freeze_needs_the_demands_of_more_than_a_third() {
     let mut net = Net::poisoned();
     net.schedule(Revert { notice: Some(seconds(60)), ..revert(3, &["ns"]) });
     for operator in [51, 52] {
@@ -322,7 +339,7 @@ fn each_freeze_needs_the_demands_of_more_than_a_third() {
 }
 
 #[test]
-fn a_freeze_lasts_no_longer_than_its_proposal_can() {
+pub fn a_freeze_lasts_no_longer_than_its_proposal_can() {
     let long = Params { proposals: ProposalParams { freeze_max: seconds(60), ..params().proposals }, ..params() };
     let mut net = Net::with(&long);
     net.ok(1, vec![create("ns")]);
@@ -344,7 +361,7 @@ fn a_freeze_lasts_no_longer_than_its_proposal_can() {
 }
 
 #[test]
-fn a_revert_that_is_not_possible_any_more_fails_and_changes_nothing() {
+pub fn a_revert_that_is_not_possible_any_more_fails_and_changes_nothing() {
     let check = |name: &str, mut net: Net, revert: Revert, spoil: &dyn Fn(&mut Net)| {
         let money = net.chain.balance(3);
         let id = net.schedule(revert);
@@ -378,7 +395,7 @@ fn a_revert_that_is_not_possible_any_more_fails_and_changes_nothing() {
 }
 
 #[test]
-fn no_revert_goes_back_before_a_barrier() {
+pub fn no_revert_goes_back_before_a_barrier() {
     let mut net = Net::poisoned();
     net.tamper(key::BARRIER, &[b"\x08\x04\x12\x07upgrade".to_vec()].concat());
     let log = net.fails(1, vec![propose(revert(3, &["ns"]))], "E_CROSSES_BARRIER");
@@ -387,7 +404,7 @@ fn no_revert_goes_back_before_a_barrier() {
 }
 
 #[test]
-fn after_a_revert_a_namespace_is_not_proposed_again_for_a_while() {
+pub fn after_a_revert_a_namespace_is_not_proposed_again_for_a_while() {
     let mut net = Net::poisoned();
     net.schedule(revert(3, &["ns"]));
     assert_eq!(kinds(&net.wait()), "revert.executed");
@@ -400,7 +417,7 @@ fn after_a_revert_a_namespace_is_not_proposed_again_for_a_while() {
 }
 
 #[test]
-fn one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other() {
+pub fn one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns", "other"]))]);
     net.ok(2, vec![propose(revert(4, &["other"]))]);
@@ -428,7 +445,7 @@ fn one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other() {
 }
 
 #[test]
-fn a_block_executes_one_revert_and_the_next_block_the_next() {
+pub fn a_block_executes_one_revert_and_the_next_block_the_next() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns"]))]);
     net.ok(2, vec![propose(revert(4, &["other"]))]);
@@ -444,7 +461,7 @@ fn a_block_executes_one_revert_and_the_next_block_the_next() {
 }
 
 #[test]
-fn a_revert_to_the_height_before_a_revert_undoes_it() {
+pub fn a_revert_to_the_height_before_a_revert_undoes_it() {
     let mut net = Net::poisoned();
     let (bad, content) = (net.root("ns"), net.content("ns"));
     net.schedule(revert(3, &["ns"]));
@@ -461,8 +478,62 @@ fn a_revert_to_the_height_before_a_revert_undoes_it() {
     assert_eq!(misplaced_row(&net.chain.rows), None);
 }
 
+/// Reverts the namespace of [`quick`] this many times, each time to what it was before its last write.
+fn revert_often(net: &mut Net, times: u64) {
+    for id in 1..=times {
+        net.ok(1, vec![write("ns", net.namespace("ns").data_epoch, &[put("k", &id.to_string())])]);
+        let proposed = net.tx(1, vec![propose(revert(net.height() - 1, &["ns"]))]);
+        let votes = OPERATORS[..3].iter().map(|from| net.tx(*from, vec![vote(id, true)]));
+        let txs: Vec<_> = [proposed].into_iter().chain(votes.collect::<Vec<_>>()).collect();
+        let results = net.block(txs);
+        assert!(results.iter().all(|result| result.code == 0), "{results:?}");
+        assert_eq!(kinds(&net.empty()), "revert.executed");
+    }
+}
+
+/// Returns the recorded reverts of the first namespace: target and height of execution.
+fn taints(net: &Net) -> Vec<(i64, i64)> {
+    let mut view = View::of_state(&net.chain.rows);
+    let row = view.get(&key::taints(0)).expect("it was reverted");
+    let taints = <pb::Taints as prost::Message>::decode(row).unwrap().taints;
+    taints.iter().map(|taint| (taint.target_height, taint.executed_height)).collect()
+}
+
+/// A chain without notice and pauses, whose namespace `ns` has a key.
+fn quick(retain_blocks: u64) -> Net {
+    let proposals = ProposalParams { notice_min: seconds(0), cooldown: seconds(0), ..params().proposals };
+    let mut net = Net::with(&Params { retain_blocks, proposals, ..params() });
+    net.ok(1, vec![create("ns")]);
+    net.ok(1, vec![write("ns", 1, &[put("k", "first")])]);
+    net
+}
+
 #[test]
-fn the_deadline_of_the_host_is_the_earliest_one() {
+pub fn the_heights_that_reverts_took_back_are_recorded_for_the_window() {
+    let mut net = quick(9);
+    revert_often(&mut net, 5);
+    // Rounds of three blocks: the revert of block 17 went back to height 14.
+    assert_eq!((net.height(), taints(&net)), (17, vec![(8, 11), (11, 14), (14, 17)]));
+    assert_eq!(
+        [13, 14, 15, 16, 17].map(|height| net.reverted_by("ns", height)),
+        [Some(4), None, Some(5), Some(5), None]
+    );
+}
+
+#[test]
+pub fn the_oldest_of_many_reverts_in_a_window_share_a_record() {
+    let mut net = quick(1000);
+    revert_often(&mut net, 67);
+    let taints = taints(&net);
+    assert_eq!((taints.len(), taints[0]), (64, (2, 14)), "the first four became one");
+    assert_eq!(
+        [2, 3, 4, 13, 14].map(|height| net.reverted_by("ns", height).is_some()),
+        [false, true, true, true, false]
+    );
+}
+
+#[test]
+pub fn the_deadline_of_the_host_is_the_earliest_one() {
     let mut net = Net::poisoned();
     let due = |net: &Net| earliest_deadline(&net.chain.rows).map(|time: Time| time.unix_nanos() / 1_000_000_000);
     assert_eq!(due(&net), None);
@@ -478,7 +549,7 @@ fn the_deadline_of_the_host_is_the_earliest_one() {
 }
 
 #[test]
-fn a_preview_shows_what_a_proposal_would_do_and_what_it_would_not_undo() {
+pub fn a_preview_shows_what_a_proposal_would_do_and_what_it_would_not_undo() {
     let mut net = Net::poisoned();
     net.ok(1, vec![transfer(2, 5), transfer(2, 6)]);
     let preview = net.preview(revert(4, &["other", "ns"])).unwrap();
@@ -505,10 +576,23 @@ fn a_preview_shows_what_a_proposal_would_do_and_what_it_would_not_undo() {
     let rows = net.chain.rows.clone();
     net.preview(revert(3, &["ns"])).unwrap();
     assert!(net.chain.rows == rows);
+    for _ in 0..2 {
+        net.ok(3, vec![propose(revert(4, &["other"]))]);
+    }
+    let names = |net: &Net, revert: Revert| {
+        let refusals = net.preview(revert).unwrap().refusals;
+        refusals.iter().map(|refusal| refusal.code().name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(&net, revert(3, &["ns"])), "E_TOO_MANY_OPEN");
+    net.ok(3, vec![Msg::Cancel { id: 2 }]);
+    net.pass(1);
+    assert_eq!(kinds(&net.wait()), "revert.executed revert.superseded");
+    let before = net.height() - 1;
+    assert_eq!(names(&net, revert(before, &["other"])), "E_COOLDOWN");
 }
 
 #[test]
-fn golden_hashes_of_a_revert() {
+pub fn golden_hashes_of_a_revert() {
     let mut net = Net::poisoned();
     net.ok(1, vec![propose(revert(3, &["ns", "other"]))]);
     assert_eq!(

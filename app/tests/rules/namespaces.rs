@@ -1,7 +1,4 @@
 //! Proves the rules of namespaces: each refusal, compare-and-set, quotas, the log of roots, and a simple model.
-#![allow(missing_docs)]
-
-mod common;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +10,13 @@ use app::{
         rows::{rows_of, split_row},
     },
 };
-use common::*;
 use proptest::prelude::*;
 use types::{
     Event, Hash, Height, KvOp, Msg, NsOwner, Params, TxOrder, TxResult, VerifiedTx,
     limits::{KV_OLD_BYTES_MAX, KV_OPS_MAX, KV_VALUE_BYTES_MAX},
 };
+
+use crate::common::*;
 
 fn create(ns: &str, owner: NsOwner, quota_keys: u64, quota_bytes: u64) -> Msg {
     Msg::NsCreate { ns: ns.into(), owner, quota_keys, quota_bytes }
@@ -87,12 +85,15 @@ impl Test {
         result
     }
 
-    /// Executes a block with a transaction that fails, and checks that it differs from an empty block only in fee and
-    /// nonce.
-    fn fails(&mut self, from: u8, messages: Vec<Msg>) -> (u32, String) {
+    /// Executes a block with a transaction whose last message fails with a text that begins with `expected`, and checks
+    /// that it differs from an empty block only in fee and nonce.
+    fn fails(&mut self, from: u8, messages: Vec<Msg>, expected: &str) -> (u32, String) {
         let mut alone = self.chain.rows.clone();
         store(&mut alone, &self.chain.execute(&[]).writes);
+        let last = messages.len() - 1;
         let result = self.run_of(from, messages);
+        let sentence = result.log.strip_prefix(&format!("message {last}: ")).unwrap_or_default();
+        assert!(sentence.starts_with(expected), "{expected:?} is expected: code {}, {:?}", result.code, result.log);
         assert!(content(&self.chain.rows) == content(&alone), "a failed transaction leaves no trace: {}", result.log);
         assert_eq!(result.events.len(), 1, "the event of the transaction alone");
         (result.code, result.log)
@@ -142,7 +143,7 @@ fn root_of(content: &BTreeMap<String, String>) -> Hash {
 }
 
 #[test]
-fn a_namespace_is_created_written_and_read() {
+pub fn a_namespace_is_created_written_and_read() {
     let mut test = Test::new();
     let created = test.ok(vec![create("shared/policy", NsOwner::Signer, 10, 1000)]);
     let event = |kind: &str, attributes: &[(&'static str, String)]| {
@@ -195,7 +196,7 @@ fn a_namespace_is_created_written_and_read() {
 }
 
 #[test]
-fn each_refusal_leaves_the_state_unchanged() {
+pub fn each_refusal_leaves_the_state_unchanged() {
     let mut test = Test::new();
     test.ok(vec![create("mine", NsOwner::Signer, 2, 12), shared("all")]);
     test.ok(vec![write("all", &[put("k", "1")])]);
@@ -237,21 +238,18 @@ fn each_refusal_leaves_the_state_unchanged() {
         (
             1,
             vec![shared("new"), write("all", &[put("n", "1")]), write("new", &[put("n", "1")]), shared("all")],
-            "E_NS_EX",
+            "E_NS_EXISTS",
         ),
     ];
     for (from, messages, expected) in refusals {
-        let count = messages.len();
-        let (code, log) = test.fails(from, messages);
-        let sentence = log.strip_prefix(&format!("message {}: ", count - 1)).unwrap();
-        assert!(sentence.starts_with(expected), "{log}");
-        let name = sentence.split(':').next().unwrap();
+        let (code, log) = test.fails(from, messages, expected);
+        let name = expected.split(':').next().unwrap();
         assert!(app::CODES.iter().any(|line| (line.number, line.name) == (code, name)), "{log}");
     }
 }
 
 #[test]
-fn the_largest_key_and_value_and_as_many_operations_as_allowed_pass() {
+pub fn the_largest_key_and_value_and_as_many_operations_as_allowed_pass() {
     let mut test = Test::new();
     test.ok(vec![shared("a")]);
     test.ok(vec![write("a", &[put(&"k".repeat(256), &"v".repeat(65_536)), put("x", "1"), put("y", "1")])]);
@@ -261,7 +259,7 @@ fn the_largest_key_and_value_and_as_many_operations_as_allowed_pass() {
 }
 
 #[test]
-fn the_old_values_that_a_block_replaces_are_bounded() {
+pub fn the_old_values_that_a_block_replaces_are_bounded() {
     let mut test = Test::new();
     test.ok(vec![create("big", NsOwner::Shared, 5000, 1 << 30)]);
     let (value, count) = ("v".repeat(KV_VALUE_BYTES_MAX), KV_OLD_BYTES_MAX / KV_VALUE_BYTES_MAX + KV_OPS_MAX);
@@ -281,7 +279,7 @@ fn the_old_values_that_a_block_replaces_are_bounded() {
 }
 
 #[test]
-fn a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee() {
+pub fn a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee() {
     let mut test = Test::new();
     let before = test.chain.balance(1);
     test.ok(vec![shared("a"), shared("b")]);
@@ -292,14 +290,29 @@ fn a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee() {
     });
     let mut cheap = body(1, TxOrder::Nonce(1), vec![write("a", &[put("k", &"v".repeat(3000))])]);
     cheap.fee = 2;
-    let result = test.chain.block(&[trusted(cheap.clone().sign(&common::key(1)))]).remove(0);
+    let result = test.chain.block(&[trusted(cheap.clone().sign(&crate::common::key(1)))]).remove(0);
     assert_eq!(result.log, "E_FEE: the fee is 2, at least 4 is needed");
     cheap.fee = 4;
-    assert_eq!(test.chain.block(&[trusted(cheap.sign(&common::key(1)))])[0].code, 0);
+    assert_eq!(test.chain.block(&[trusted(cheap.sign(&crate::common::key(1)))])[0].code, 0);
 }
 
 #[test]
-fn a_condition_sees_changes_of_its_own_block_and_transaction() {
+pub fn the_size_of_a_namespace_is_that_of_what_it_holds() {
+    let mut test = Test::new();
+    test.ok(vec![shared("a")]);
+    let mut size_after = |ops: &[KvOp]| {
+        test.ok(vec![write("a", ops)]);
+        (test.namespace("a").keys, test.namespace("a").bytes)
+    };
+    assert_eq!(size_after(&[put("k", "1")]), (1, 2));
+    assert_eq!(size_after(&[put("k", "22"), put("l", "1")]), (2, 5));
+    assert_eq!(size_after(&[put("k", "1"), put("k", "333")]), (2, 6));
+    assert_eq!(size_after(&[del("k"), del("none")]), (1, 2));
+    assert_eq!(size_after(&[del("l")]), (0, 0));
+}
+
+#[test]
+pub fn a_condition_sees_changes_of_its_own_block_and_transaction() {
     let mut test = Test::new();
     test.ok(vec![shared("a")]);
     test.ok(vec![write("a", &[put("k", "1")])]);
@@ -326,7 +339,7 @@ fn a_condition_sees_changes_of_its_own_block_and_transaction() {
 }
 
 #[test]
-fn a_condition_below_the_window_is_refused() {
+pub fn a_condition_below_the_window_is_refused() {
     let mut test = Test::with(&Params { retain_blocks: 3, ..Params::default() });
     test.ok(vec![shared("a")]);
     test.ok(vec![write("a", &[put("k", "1")])]);
@@ -337,7 +350,7 @@ fn a_condition_below_the_window_is_refused() {
     for _ in 0..2 {
         test.chain.block(&[]);
     }
-    let (code, log) = test.fails(1, vec![write("a", &[at(4, put("k", "2"))])]);
+    let (code, log) = test.fails(1, vec![write("a", &[at(4, put("k", "2"))])], "E_HEIGHT_PRUNED");
     assert_eq!(
         (code, log.contains("height 4 is older than those that every node keeps, 5 is the earliest")),
         (106, true),
@@ -346,7 +359,7 @@ fn a_condition_below_the_window_is_refused() {
 }
 
 #[test]
-fn numbers_are_in_the_order_of_creation_and_lists_in_the_order_of_names() {
+pub fn numbers_are_in_the_order_of_creation_and_lists_in_the_order_of_names() {
     let mut test = Test::new();
     test.ok(vec![shared("b"), shared("a/x"), shared("c")]);
     let numbers: Vec<u32> = ["b", "a/x", "c"].map(|ns| test.namespace(ns).number).into();
@@ -368,7 +381,7 @@ fn numbers_are_in_the_order_of_creation_and_lists_in_the_order_of_names() {
 }
 
 #[test]
-fn a_range_is_in_the_order_of_the_keys_and_bounded() {
+pub fn a_range_is_in_the_order_of_the_keys_and_bounded() {
     let mut test = Test::new();
     test.ok(vec![shared("a"), shared("b")]);
     for page in 0..3 {
@@ -398,7 +411,7 @@ fn a_range_is_in_the_order_of_the_keys_and_bounded() {
 }
 
 #[test]
-fn a_row_that_is_missing_in_a_list_is_found() {
+pub fn a_row_that_is_missing_in_a_list_is_found() {
     let mut test = Test::new();
     test.ok(vec![shared("a"), shared("b")]);
     test.ok(vec![write("a", &[put("k", "1"), put("l", "1")])]);
@@ -419,7 +432,7 @@ fn a_row_that_is_missing_in_a_list_is_found() {
 }
 
 #[test]
-fn the_log_keeps_the_roots_of_the_window_and_no_others() {
+pub fn the_log_keeps_the_roots_of_the_window_and_no_others() {
     let mut test = Test::with(&Params { retain_blocks: 5, ..Params::default() });
     test.ok(vec![shared("a"), shared("b")]);
     let mut roots = BTreeMap::new();
@@ -429,13 +442,15 @@ fn the_log_keeps_the_roots_of_the_window_and_no_others() {
         } else {
             test.chain.block(&[]);
         }
-        roots.insert(height, test.root("a"));
+        let content = (height >= 3).then(|| ("k".to_owned(), (height / 3 * 3).to_string())).into_iter().collect();
+        roots.insert(height, root_of(&content));
+        assert_eq!(test.root("a"), roots[&height], "the root at height {height}");
         let log = test.log(0);
         for at in height.saturating_sub(5).max(2)..=height {
             let logged = log.range(..=at).next_back().map_or(EMPTY_ROOT, |(_, root)| *root);
             assert_eq!(logged, roots[&at], "the root of height {at} at height {height}");
         }
-        assert!(log.range(..height.saturating_sub(5)).count() <= 1, "{log:?}");
+        assert!(log.range(..height.saturating_sub(5)).count() <= 1, "older than the window: {log:?}");
     }
     let rows = test.chain.rows.len();
     for _ in 0..10 {
@@ -449,7 +464,7 @@ fn the_log_keeps_the_roots_of_the_window_and_no_others() {
 }
 
 #[test]
-fn what_a_block_deletes_from_the_log_is_bounded() {
+pub fn what_a_block_deletes_from_the_log_is_bounded() {
     let count = TRIMMED_MIN + 500;
     let mut test = Test::with(&Params { retain_blocks: 3, ns_deposit: 0, ..Params::default() });
     let names: Vec<String> = (0..count).map(|i| format!("n{i}")).collect();
@@ -480,7 +495,7 @@ fn what_a_block_deletes_from_the_log_is_bounded() {
 }
 
 #[test]
-fn a_mempool_checks_what_needs_no_state_and_the_deposit() {
+pub fn a_mempool_checks_what_needs_no_state_and_the_deposit() {
     let test = Test::new();
     let check = |from: u8, message: Msg| {
         let tx = of(from, 0, vec![message]);
@@ -501,7 +516,7 @@ fn a_mempool_checks_what_needs_no_state_and_the_deposit() {
 }
 
 #[test]
-fn golden_app_hash_with_a_namespace() {
+pub fn golden_app_hash_with_a_namespace() {
     let mut test = Test::new();
     test.ok(vec![shared("shared/policy"), create("mine", NsOwner::Signer, 10, 100)]);
     test.ok(vec![write("shared/policy", &[put("rules", "none"), put("tools", "all")])]);

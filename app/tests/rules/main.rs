@@ -1,0 +1,8 @@
+//! Proves the rules of namespaces and of proposals, and with a mutation of each rule that a test holds it.
+#![allow(missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod mutations;
+mod namespaces;
+mod proposals;

@@ -1,0 +1,172 @@
+//! Proves that each rule is held by a test: with the rule broken, the named test fails, and its failure says what the
+//! table expects; with all rules in force the same tests pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::catch_unwind,
+};
+
+use app::{BrokenRule, Mutation};
+
+use super::{namespaces, proposals};
+
+/// A test that detects a mutation.
+struct Detection {
+    mutation: Mutation,
+    name: &'static str,
+    test: fn(),
+    /// Part of the failure of the test.
+    says: &'static str,
+}
+
+macro_rules! table {
+    ($($mutation:ident: $($module:ident::$test:ident $says:literal),+;)*) => {
+        &[$($(Detection {
+            mutation: Mutation::$mutation,
+            name: concat!(stringify!($module), "::", stringify!($test)),
+            test: $module::$test,
+            says: $says,
+        },)+)*]
+    };
+}
+
+const TABLE: &[Detection] = table! {
+    CreateTwice: namespaces::each_refusal_leaves_the_state_unchanged "E_NS_EXISTS";
+    FreeNamespace: namespaces::a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee "right: 1200";
+    BurnDeposit: namespaces::a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee "fee_pool: 1200";
+    ReuseNumber: namespaces::numbers_are_in_the_order_of_creation_and_lists_in_the_order_of_names "right: [0, 1, 2]";
+    OwnedByAll: namespaces::a_namespace_is_created_written_and_read "owner";
+    EpochFromZero: namespaces::a_namespace_is_created_written_and_read "E_STALE_EPOCH";
+
+    AnyWriter: namespaces::each_refusal_leaves_the_state_unchanged "E_NOT_WRITER";
+    IgnoreFreeze: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "E_NS_FROZEN";
+    WriteInRevert: proposals::a_revert_returns_the_old_content_and_nothing_else "in the block that reverts it";
+    AnyEpoch: namespaces::each_refusal_leaves_the_state_unchanged "E_STALE_EPOCH",
+        proposals::a_revert_returns_the_old_content_and_nothing_else "E_STALE_EPOCH";
+    PresentIsAbsent: namespaces::each_refusal_leaves_the_state_unchanged "E_CAS: key k exists";
+    AbsentIsUnchanged: namespaces::each_refusal_leaves_the_state_unchanged "E_CAS: key x is absent";
+    ChangedIsUnchanged: namespaces::each_refusal_leaves_the_state_unchanged "E_CAS: key k changed at height 2";
+    ForgetOwnBlock: namespaces::a_condition_sees_changes_of_its_own_block_and_transaction "this transaction changed it";
+    AnyConditionHeight: namespaces::a_condition_below_the_window_is_refused "E_HEIGHT_PRUNED";
+    AnyKeyCount: namespaces::each_refusal_leaves_the_state_unchanged "E_QUOTA: mine would have 3 of 2 keys";
+    AnyByteCount: namespaces::each_refusal_leaves_the_state_unchanged "and 15 of 12 bytes";
+    CountReplaced: namespaces::the_size_of_a_namespace_is_that_of_what_it_holds "right: (2, 5)";
+    AnyKeySize: namespaces::each_refusal_leaves_the_state_unchanged "an empty key or value cannot be proven";
+    AnyValueSize: namespaces::each_refusal_leaves_the_state_unchanged "E_VALUE_SIZE";
+    AnyOps: namespaces::each_refusal_leaves_the_state_unchanged "E_TOO_MANY_OPS";
+    AnyOldBytes: namespaces::the_old_values_that_a_block_replaces_are_bounded "right: 112";
+    KeepFailed: namespaces::each_refusal_leaves_the_state_unchanged "leaves no trace";
+
+    LogOldRoot: namespaces::the_log_keeps_the_roots_of_the_window_and_no_others "the root at height 3";
+    KeepRoots: namespaces::the_log_keeps_the_roots_of_the_window_and_no_others "older than the window";
+    ForgetRoots: namespaces::the_log_keeps_the_roots_of_the_window_and_no_others "the root of height";
+    DeleteAtOnce: namespaces::what_a_block_deletes_from_the_log_is_bounded "right: 2";
+
+    FutureTarget: proposals::every_impossible_proposal_is_refused "E_HEIGHT_FUTURE";
+    CrossBarrier: proposals::no_revert_goes_back_before_a_barrier "E_CROSSES_BARRIER",
+        proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_CROSSES_BARRIER";
+    PrunedTarget: proposals::every_impossible_proposal_is_refused "E_HEIGHT_PRUNED",
+        proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_HEIGHT_PRUNED";
+    NewerNamespace: proposals::every_impossible_proposal_is_refused "E_NS_NEWER";
+    AnyExpectedRoot: proposals::conditions_of_a_proposal_are_checked_when_it_is_opened "E_ROOT_MISMATCH";
+    NoChange: proposals::every_impossible_proposal_is_refused "E_NOOP";
+    KeepUnchanged: proposals::a_namespace_with_its_old_content_is_left_out "ns did not change since height 4";
+    RevertAnyKeys: proposals::a_revert_that_is_too_large_is_refused "E_TOO_LARGE",
+        proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_TOO_LARGE";
+    RevertAnyBytes: proposals::a_revert_that_is_too_large_is_refused "E_TOO_LARGE";
+    CountDifferent: proposals::a_revert_that_is_too_large_is_refused "E_TOO_LARGE";
+    IgnoreDirty: proposals::conditions_of_a_proposal_are_checked_when_it_is_opened "E_DIRTY",
+        proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_DIRTY";
+    AnyOpen: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "E_TOO_MANY_OPEN";
+    AnyTries: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "a block compares three times";
+    NoCooldown: proposals::after_a_revert_a_namespace_is_not_proposed_again_for_a_while "E_COOLDOWN";
+    FreeProposal: proposals::a_revert_returns_the_old_content_and_nothing_else "fee and deposit";
+    AnyNotice: proposals::every_impossible_proposal_is_refused "E_NOTICE";
+    ReuseId: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "there is no proposal 2";
+    OtherDigest: proposals::a_preview_shows_what_a_proposal_would_do_and_what_it_would_not_undo "left: ";
+    PreviewForgetsOpen: proposals::a_preview_shows_what_a_proposal_would_do_and_what_it_would_not_undo "E_TOO_MANY_OPEN";
+
+    AnyVoter: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_NOT_VALIDATOR";
+    VoteOnClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
+    FirstVoteStays: proposals::a_vote_replaces_the_earlier_one "right: (0, 10, 40)";
+    TotalOfVoters: proposals::a_revert_returns_the_old_content_and_nothing_else "total=40";
+    TwoThirdsDecide: proposals::exactly_two_thirds_decide_nothing "20 of 30";
+    ThirdDecides: proposals::a_revert_returns_the_old_content_and_nothing_else "no decision without more than 2/3";
+    NeverReject: proposals::more_than_a_third_rejects_and_keeps_the_deposit "revert.rejected id=1";
+    ThirdRejects: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 vote no";
+    NeverExpire: proposals::a_proposal_expires_and_its_deposit_comes_back "right: 121";
+    ScheduleOverlap: proposals::one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other
+        "revert.scheduled revert.scheduled";
+    SkipNotice: proposals::a_revert_returns_the_old_content_and_nothing_else "at=12000";
+    AnyCanceller: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_NOT_PROPOSER";
+    CancelScheduled: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
+    CancelClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
+    StayOpen: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "E_TOO_MANY_OPEN";
+    KeepDeposit: proposals::a_revert_returns_the_old_content_and_nothing_else "the deposit came back";
+    ReturnLost: proposals::more_than_a_third_rejects_and_keeps_the_deposit "Rejected";
+
+    OneFreezes: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "10 of 40";
+    ThirdFreezes: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 demand a freeze";
+    FreezeAgain: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "E_FREEZE_COOLDOWN";
+    NoPause: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "right: Some(";
+    LongFreeze: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "until=14000";
+    FreezePastEnd: proposals::a_freeze_lasts_no_longer_than_its_proposal_can "the voting and the notice";
+    NeverUnfreeze: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "revert.unfrozen id=1";
+    FreezeOutlives: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over
+        "revert.cancelled revert.unfrozen";
+    ForgetFreezeEnd: proposals::the_deadline_of_the_host_is_the_earliest_one "the freeze ends";
+
+    SkipRecount: proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_POWER_LOST";
+    AnyRoot: proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_ROOT_MISMATCH";
+    FailInPart: proposals::a_revert_that_is_not_possible_any_more_fails_and_changes_nothing "E_POWER_LOST";
+    ExecuteAll: proposals::a_block_executes_one_revert_and_the_next_block_the_next "revert.executed revert.executed";
+    RestoreLess: proposals::a_revert_returns_the_old_content_and_nothing_else "keys=2";
+    RestoreLessAgain: proposals::a_revert_to_the_height_before_a_revert_undoes_it "left: ";
+    RestoreMore: proposals::a_revert_returns_the_old_content_and_nothing_else "the deposit came back";
+    RestoreWrites: proposals::a_revert_returns_the_old_content_and_nothing_else "writes are not undone";
+    KeepSizes: proposals::a_revert_returns_the_old_content_and_nothing_else "writes are not undone";
+    KeepKeyList: proposals::a_revert_returns_the_old_content_and_nothing_else "the list of keys fits";
+    KeepEpoch: proposals::a_revert_returns_the_old_content_and_nothing_else "data_epoch=2";
+    NoCooldownSet: proposals::after_a_revert_a_namespace_is_not_proposed_again_for_a_while "E_COOLDOWN";
+    NoTaint: proposals::a_revert_returns_the_old_content_and_nothing_else "right: [None, Some(1), Some(1), None, None]";
+    ForgetTaints: proposals::the_heights_that_reverts_took_back_are_recorded_for_the_window "(8, 11)";
+    KeepTaints: proposals::the_heights_that_reverts_took_back_are_recorded_for_the_window "(5, 8)";
+    AnyTaints: proposals::the_oldest_of_many_reverts_in_a_window_share_a_record "the first four became one";
+    NeverSupersede: proposals::one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other
+        "revert.superseded";
+};
+
+/// Runs a test; returns the text of its failure, if it fails.
+fn failure_of(test: fn()) -> Option<String> {
+    let panic = catch_unwind(test).err()?;
+    let text = panic.downcast_ref::<String>().cloned();
+    Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+}
+
+#[test]
+fn each_broken_rule_is_detected_by_the_test_that_holds_it() {
+    let missing: Vec<&Mutation> =
+        Mutation::ALL.iter().filter(|mutation| !TABLE.iter().any(|line| line.mutation == **mutation)).collect();
+    assert!(missing.is_empty(), "no test of the table holds these rules: {missing:?}");
+    let mut faults = Vec::new();
+    for Detection { mutation, name, test, says } in TABLE {
+        let broken = BrokenRule::new(*mutation);
+        match failure_of(*test) {
+            None => faults.push(format!("{mutation:?} is not detected by {name}")),
+            Some(failure) if !failure.contains(says) => {
+                faults.push(format!("{mutation:?} is detected by {name}, which does not say {says:?}: {failure}"));
+            }
+            Some(_) => {}
+        }
+        drop(broken);
+    }
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), TABLE.len(), faults.join("\n"));
+}
+
+#[test]
+fn with_all_rules_in_force_the_tests_of_the_table_pass() {
+    let tests: BTreeMap<&str, fn()> = TABLE.iter().map(|line| (line.name, line.test)).collect();
+    let failed: BTreeSet<String> =
+        tests.iter().filter_map(|(name, test)| Some(format!("{name}: {}", failure_of(*test)?))).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
