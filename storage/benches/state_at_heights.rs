@@ -43,6 +43,7 @@ fn timed(count: u64, mut call: impl FnMut()) -> f64 {
 }
 
 /// Waits until the database has compacted what it wants to.
+#[allow(clippy::disallowed_methods, reason = "the database says nothing when its threads are done")]
 fn settle() {
     let mut before = cpu();
     loop {

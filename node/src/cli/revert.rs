@@ -218,7 +218,7 @@ impl Wanted {
         let client = reading.client(home)?;
         for namespace in value.get_mut("namespaces").and_then(Value::as_array_mut).into_iter().flatten() {
             let ns = fields::text(namespace, "/ns")?;
-            namespace["writers"] = writers(&client, ns, self.to, height)?;
+            namespace["writers"] = writers(&client, ns, self.to.0, height)?;
         }
         if reading.json {
             value["height"] = json!(height.to_string());
