@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, mem};
 
-use types::{Address, BlockResults, ChainId, Hash, Height, History, NsName, Reader, Time, VerifiedTx, WriteSet};
+use types::{
+    Address, BlockResults, ChainId, Hash, Height, History, NsName, Reader, Replaced, Time, VerifiedTx, WriteSet,
+};
 
 use crate::{
     area::{Area, NEVER_REVERTED},
@@ -37,6 +39,8 @@ pub struct BlockContext {
 pub struct Outcome {
     /// Rows to write to the store.
     pub writes: WriteSet,
+    /// What those rows of `writes` replace that are revertible.
+    pub replaced: Replaced,
     /// Results, events, updates and the app hash, which is part of the next header.
     pub results: BlockResults,
     /// Update for [`App::commit`], once the block is decided and its rows are stored.
@@ -193,21 +197,27 @@ impl App {
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
         let (mut view, Decisions { events, restored, .. }) = execution.finish();
-        let in_namespaces = view.namespace_writes();
+        let (mut in_namespaces, mut replaced) = view.namespace_writes();
         let created = view.created_namespaces();
-        let (restored_rows, restored): (Vec<WriteSet>, Vec<(u32, Update)>) =
-            restored.into_iter().map(|restored| (restored.writes, (restored.number, restored.update))).unzip();
+        let (restored_rows, restored): (Vec<_>, Vec<_>) = restored
+            .into_iter()
+            .map(|restored| ((restored.writes, restored.replaced), (restored.number, restored.update)))
+            .unzip();
         let (namespaces, changed) =
             self.namespaces.update(&self.cache, &Before(&view), &in_namespaces, created, restored);
         view.log_roots(context.height, retain_blocks, &changed);
         let mut writes = view.writes();
         let tree = self.tree.update(&self.cache, &Before(&view), &writes);
-        writes.0.extend(in_namespaces.0);
-        writes.0.extend(restored_rows.into_iter().flat_map(|rows| rows.0));
+        writes.0.append(&mut in_namespaces.0);
+        for (mut rows, mut of_rows) in restored_rows {
+            writes.0.append(&mut rows.0);
+            replaced.0.append(&mut of_rows.0);
+        }
         writes.0.extend(namespaces.name_rows());
         let app_hash = app_hash(&tree.root(), &namespaces.root());
         Outcome {
             writes,
+            replaced,
             results: BlockResults { txs: results, events, app_hash, ..BlockResults::default() },
             update: StateUpdate { height: context.height, tree, namespaces },
         }

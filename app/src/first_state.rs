@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
-use types::{Address, ConsensusPublicKey, Hash, Height, Params, Power, Reader, pb};
+use types::{Address, ConsensusPublicKey, Hash, Height, Params, Power, Reader, Version, pb};
 
 use crate::{
     app::app_hash,
@@ -148,12 +148,8 @@ impl FirstAccount {
 struct Scanned<'a>(&'a FirstState);
 
 impl Reader for Scanned<'_> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.rows().find(|(row, _)| row == key).map(|(_, value)| value)
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.get(key).map(|_| Height::GENESIS)
+    fn version(&self, key: &[u8]) -> Option<Version> {
+        self.0.rows().find(|(row, _)| row == key).map(|(_, value)| (Height::GENESIS, Some(value)))
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use prost::Message;
-use types::{Height, History, Reader, WriteSet};
+use types::{Height, History, Reader, Replaced, ReplacedVersion, Version, WriteSet};
 
 use crate::{
     area::{Area, key_row},
@@ -33,7 +33,7 @@ struct Cell {
     key: Vec<u8>,
     before: Option<Vec<u8>>,
     now: Option<Vec<u8>>,
-    /// Height of the last change of the stored row, once it was asked for.
+    /// Height of the last change of the stored row, deletions included, if there is one.
     changed: Option<Height>,
 }
 
@@ -48,8 +48,9 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         let cell = match self.cells.entry(place) {
             Entry::Occupied(cell) => cell.into_mut(),
             Entry::Vacant(entry) => {
-                let row = self.reader.get(&area.row_key(&place.1));
-                let before = row.and_then(|row| match split_row(&row) {
+                let version = self.reader.version(&area.row_key(&place.1));
+                let changed = version.as_ref().map(|(at, _)| *at);
+                let before = version.and_then(|(_, row)| row).and_then(|row| match split_row(&row) {
                     Some((stored, value)) if stored == key => Some(value.to_vec()),
                     Some(_) => unreadable(self.reader, place, "it holds another key"),
                     None => unreadable(self.reader, place, "it is incomplete"),
@@ -57,7 +58,7 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
                 if area != Area::NeverReverted {
                     self.namespace_bytes += before.as_ref().map_or(0, Vec::len);
                 }
-                entry.insert(Cell { key: key.to_vec(), now: before.clone(), before, changed: None })
+                entry.insert(Cell { key: key.to_vec(), now: before.clone(), before, changed })
             }
         };
         (place, cell)
@@ -82,12 +83,11 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// change within the window of the chain is exact; an older one may be reported at any height before the window.
     /// Call it only for a key that has a value: what is known about a deletion differs from node to node.
     pub(crate) fn changed_in(&mut self, area: Area, key: &[u8], height: Height) -> Height {
-        let reader = self.reader;
-        let ((area, path), cell) = self.cell(area, key);
+        let (_, cell) = self.cell(area, key);
         if cell.now != cell.before && !mutated(Mutation::ForgetOwnBlock) {
             return height;
         }
-        *cell.changed.get_or_insert_with(|| reader.changed_at(&area.row_key(&path)).unwrap_or(Height::GENESIS))
+        cell.changed.unwrap_or(Height::GENESIS)
     }
 
     /// Returns the current message under `key`; `None` if there is none, or if its row is unreadable (the reader is
@@ -138,16 +138,20 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
         WriteSet(changed.map(|(place, cell)| cell.write(place)).collect())
     }
 
-    /// Returns the rows of namespaces that differ from the stored ones, with those that list their keys.
-    pub(crate) fn namespace_writes(&self) -> WriteSet {
-        let mut writes = WriteSet::default();
+    /// Returns the rows of namespaces that differ from the stored ones, with those that list their keys; and what they
+    /// replace.
+    pub(crate) fn namespace_writes(&self) -> (WriteSet, Replaced) {
+        let (mut writes, mut replaced) = (WriteSet::default(), Replaced::default());
         for (place, cell) in self.cells.range(NAMESPACES..).filter(|(_, cell)| cell.now != cell.before) {
-            writes.0.extend([cell.write(place)]);
+            let (row, value) = cell.write(place);
+            let version = cell.changed.map(|at| ReplacedVersion { at, is_deletion: cell.before.is_none() });
+            replaced.0.insert(row.clone(), version);
+            writes.0.insert(row, value);
             if let (Area::Namespace(number), true) = (place.0, cell.now.is_some() != cell.before.is_some()) {
                 writes.0.insert(key_row(number, &cell.key), cell.now.as_ref().map(|_| Vec::new()));
             }
         }
-        writes
+        (writes, replaced)
     }
 
     /// Returns the keys of the part that is never reverted that begin with `prefix`, and exist now but not in the store;
@@ -191,15 +195,11 @@ fn unreadable<T, R: Reader + ?Sized>(reader: &R, (area, path): Place, reason: &s
 pub(crate) struct Before<'v, 'a, R: ?Sized>(pub &'v View<'a, R>);
 
 impl<R: Reader + ?Sized> Reader for Before<'_, '_, R> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    fn version(&self, key: &[u8]) -> Option<Version> {
         match Area::of_row(key).and_then(|place| self.0.cells.get(&place)) {
-            Some(cell) => cell.before.as_ref().map(|value| row_value(&cell.key, value)),
-            None => self.0.reader.get(key),
+            Some(cell) => Some((cell.changed?, cell.before.as_ref().map(|value| row_value(&cell.key, value)))),
+            None => self.0.reader.version(key),
         }
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.0.reader.changed_at(key)
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

@@ -441,6 +441,7 @@ impl<'a, K: Kv> Replay<'a, K> {
             seen_commit: &undone.commit,
             results: &outcome.results,
             writes: &outcome.writes,
+            replaced: &outcome.replaced,
             validators: &validators,
             params: &params,
         })?;

@@ -20,7 +20,7 @@ use chain::{Chain, PART, Rig, RocksRig, changed_since, revertible};
 use cpu::cpu;
 use random::Random;
 use storage::{Kv, RocksKv, Store};
-use types::{Height, Reader, WriteSet};
+use types::{Height, Reader, Replaced, ReplacedVersion, WriteSet};
 
 /// Number of ABBA pairs.
 const ROUNDS: usize = 30;
@@ -43,10 +43,12 @@ fn key(part: &[u8], number: u64) -> Vec<u8> {
 fn commit(store: &Store<RocksKv>, chain: &mut Chain, keys: impl Iterator<Item = Vec<u8>>) -> (f64, u64) {
     let keys: Vec<_> = keys.collect();
     let reader = store.reader().expect("there is a state");
-    keys.iter().for_each(|key| drop(reader.get(key)));
+    let version = |key| reader.version(key).map(|(at, value)| ReplacedVersion { at, is_deletion: value.is_none() });
+    let replaced = Replaced(keys.iter().map(|key| (key.clone(), version(key))).collect());
     drop(reader);
     let value = [&chain.height.0.to_be_bytes()[..], &[7; 100]].concat();
-    let made = chain.next(WriteSet(keys.into_iter().map(|key| (key, Some(value.clone()))).collect()), Vec::new());
+    let mut made = chain.next(WriteSet(keys.into_iter().map(|key| (key, Some(value.clone()))).collect()), Vec::new());
+    made.replaced = replaced;
     let bytes = store.kv().stats().batch_bytes.sum;
     let start = cpu();
     store.commit_block(&made.batch()).expect("commits");

@@ -227,13 +227,25 @@ pub trait View: Send + Sync {
     /// Returns the rows whose keys start with `prefix` and are not below `from`, ascending.
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a>;
 
-    /// Returns the rows whose keys are not below `from`, and below `to`, ascending.
-    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a>;
-
     /// Returns a cursor over the rows whose keys start with `prefix`, at the first of them.
     ///
     /// Errors: `Io` or `Damaged`, as described at [`View`].
-    fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>>;
+    fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>> {
+        self.between(cf, prefix, prefix_end(prefix))
+    }
+
+    /// Returns a cursor over the rows whose keys are not below `from`, and below `to` if there is an end, at the first of
+    /// them.
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
+    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: Option<Vec<u8>>) -> Result<Box<dyn Cursor + 'a>>;
+
+    /// Returns a cursor over [`Cf::State`] for searches of the versions of one key after the other. Each search begins with
+    /// [`Cursor::seek`] to a version; the rows after the last version of its key may be left out. Cheaper than
+    /// [`View::cursor`].
+    ///
+    /// Errors: `Io` or `Damaged`, as described at [`View`].
+    fn versions(&self) -> Result<Box<dyn Cursor + '_>>;
 
     /// Returns the newest version in [`Cf::State`] that is not above the one with the key `version`, and has the same
     /// key of the application. Cheaper than a cursor.
@@ -371,7 +383,6 @@ impl Histogram {
 }
 
 /// Returns the lowest key above every key with this prefix; `None` when there is no such key.
-#[cfg(feature = "rocksdb")]
 pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
     let mut end = prefix[..=last].to_vec();

@@ -265,17 +265,15 @@ impl View for MemView {
         Box::new(rows.map(|row| Ok(boxed(row))))
     }
 
-    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a> {
-        let to = to.to_vec();
-        let rows = self.maps[cf as usize].range(from.to_vec()..).take_while(move |(key, _)| **key < to);
-        Box::new(rows.map(|row| Ok(boxed(row))))
+    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: Option<Vec<u8>>) -> Result<Box<dyn Cursor + 'a>> {
+        let map = &self.maps[cf as usize];
+        let mut cursor = MemCursor { map, from: from.to_vec(), to, rest: Range::default(), row: None };
+        cursor.seek(from)?;
+        Ok(Box::new(cursor))
     }
 
-    fn cursor<'a>(&'a self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'a>> {
-        let mut cursor =
-            MemCursor { map: &self.maps[cf as usize], prefix: prefix.to_vec(), rest: Range::default(), row: None };
-        cursor.seek(prefix)?;
-        Ok(Box::new(cursor))
+    fn versions(&self) -> Result<Box<dyn Cursor + '_>> {
+        self.cursor(Cf::State, &[])
     }
 
     fn version(&self, version: &[u8]) -> Result<Option<Row>> {
@@ -293,20 +291,21 @@ impl View for MemView {
 
 struct MemCursor<'a> {
     map: &'a Map,
-    prefix: Vec<u8>,
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
     rest: Range<'a, Vec<u8>, Vec<u8>>,
     row: Option<(&'a Vec<u8>, &'a Vec<u8>)>,
 }
 
 impl Cursor for MemCursor<'_> {
     fn seek(&mut self, key: &[u8]) -> Result<()> {
-        let from = key.max(&self.prefix);
+        let from = key.max(&self.from);
         self.rest = self.map.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
         self.advance()
     }
 
     fn advance(&mut self) -> Result<()> {
-        self.row = self.rest.next().filter(|(key, _)| key.starts_with(&self.prefix));
+        self.row = self.rest.next().filter(|(key, _)| self.to.as_ref().is_none_or(|to| *key < to));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use types::{Height, History, Reader};
+use types::{CompareVisit, Height, History, Now, Reader, Version};
 
 use crate::{
     error::{Result, StoreError},
@@ -35,8 +35,8 @@ pub struct StateReader<'a, K: Kv> {
     is_told: AtomicBool,
 }
 
-/// What a height wrote for a key: the value, or `None` for a deletion.
-type Version = (Height, Option<Vec<u8>>);
+/// The parts of a row of [`Cf::State`]: terminated key, height and value.
+type VersionRow<'r> = (&'r [u8], Height, Option<&'r [u8]>);
 
 impl<K: Kv> Store<K> {
     /// Returns a reader of the state at the tip.
@@ -74,9 +74,21 @@ impl<K: Kv> Store<K> {
     /// Returns the newest version of `key` at or below `height`.
     pub(crate) fn version_in(&self, view: &K::View<'_>, key: &[u8], height: Height) -> Result<Option<Version>> {
         let Some((row, value)) = view.version(&schema::version(key, height))? else { return Ok(None) };
-        let version = schema::split_version(&row).map(|(_, at)| at).zip(schema::read_version_value(&value));
-        let (at, value) = version.ok_or_else(|| self.unreadable_key(Cf::State, &row))?;
+        let (_, at, value) = self.read_version(&row, &value)?;
         Ok(Some((at, value.map(<[u8]>::to_vec))))
+    }
+
+    /// Splits a row of [`Cf::State`] into its parts.
+    fn read_version<'r>(&self, row: &'r [u8], value: &'r [u8]) -> Result<VersionRow<'r>> {
+        let version = schema::split_version(row).zip(schema::read_version_value(value));
+        version.map(|((key, at), value)| (key, at, value)).ok_or_else(|| self.unreadable_key(Cf::State, row))
+    }
+
+    /// Returns the version at a cursor, if it is one of this terminated key.
+    fn version_at<'r>(&self, rows: &'r dyn Cursor, key: &[u8]) -> Result<Now<'r>> {
+        let Some((row, value)) = rows.row() else { return Ok(None) };
+        let (found, at, value) = self.read_version(row, value)?;
+        Ok((found == key).then_some((at, value)))
     }
 }
 
@@ -109,7 +121,11 @@ impl<'a, K: Kv> StateReader<'a, K> {
     ///
     /// Errors: `Damaged` or `Io` when the row cannot be read.
     pub fn try_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.version(key)?.and_then(|(_, value)| value))
+        Ok(self.try_version(key)?.and_then(|(_, value)| value))
+    }
+
+    fn try_version(&self, key: &[u8]) -> Result<Option<Version>> {
+        self.store.version_in(&self.view, key, self.height)
     }
 
     /// As [`History::get_at`], for callers that can handle an error.
@@ -119,6 +135,34 @@ impl<'a, K: Kv> StateReader<'a, K> {
     pub fn try_get_at(&self, height: Height, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let _hold = self.hold(height)?;
         Ok(self.store.version_in(&self.view, key, height)?.and_then(|(_, value)| value))
+    }
+
+    /// As [`History::compare`], for callers that can handle an error.
+    ///
+    /// Cost: one search per key, and a few steps or another search to the earlier version.
+    ///
+    /// Errors: as [`StateReader::try_get_at`]; `visit` was then called for the rows before it.
+    pub fn try_compare(&self, height: Height, keys: &[Vec<u8>], visit: &mut CompareVisit<'_>) -> Result<()> {
+        let _hold = self.hold(height)?;
+        let mut rows = self.view.versions()?;
+        let mut newest = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let key = schema::terminated(key);
+            rows.seek(&[&key[..], &schema::version_height(self.height)].concat())?;
+            let mut now = self.store.version_at(&*rows, &key)?;
+            let mut then = now.and_then(|(_, value)| value);
+            if let Some((at, value)) = now.filter(|(at, _)| *at > height) {
+                newest.clear();
+                newest.extend(value.unwrap_or_default());
+                now = Some((at, value.map(|_| &newest[..])));
+                skip(&mut *rows, &[&key[..], &schema::version_height(height)].concat())?;
+                then = self.store.version_at(&*rows, &key)?.and_then(|(_, value)| value);
+            }
+            if !visit(index, now, then) {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Calls `visit` with the versions of the row under `key`, from the newest at the height of this reader to the one that
@@ -131,8 +175,7 @@ impl<'a, K: Kv> StateReader<'a, K> {
         let mut rows = self.view.cursor(Cf::State, &schema::terminated(key))?;
         rows.seek(&schema::version(key, self.height))?;
         while let Some((row, value)) = rows.row() {
-            let version = schema::split_version(row).zip(schema::read_version_value(value));
-            let ((_, at), value) = version.ok_or_else(|| self.store.unreadable_key(Cf::State, row))?;
+            let (_, at, value) = self.store.read_version(row, value)?;
             let is_base = at <= lowest;
             let is_shown = !is_base || value.is_some();
             if (is_shown && !visit(at, value)) || is_base {
@@ -157,10 +200,6 @@ impl<'a, K: Kv> StateReader<'a, K> {
     fn recorded<T>(&self, read: Result<T>) -> Option<T> {
         // Only the first failure is kept.
         read.map_err(|error| self.failure.set(error)).ok()
-    }
-
-    fn version(&self, key: &[u8]) -> Result<Option<Version>> {
-        self.store.version_in(&self.view, key, self.height)
     }
 
     /// As [`Reader::scan`], for callers that can handle an error.
@@ -243,12 +282,8 @@ impl<K: Kv> Drop for StateReader<'_, K> {
 }
 
 impl<K: Kv> Reader for StateReader<'_, K> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.recorded(self.try_get(key)).flatten()
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.recorded(self.version(key)).flatten().map(|(at, _)| at)
+    fn version(&self, key: &[u8]) -> Option<Version> {
+        self.recorded(self.try_version(key)).flatten()
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
@@ -275,6 +310,10 @@ impl<K: Kv> Reader for StateReader<'_, K> {
 impl<K: Kv> History for StateReader<'_, K> {
     fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
         self.recorded(self.try_get_at(height, key)).flatten()
+    }
+
+    fn compare(&self, height: Height, keys: &[Vec<u8>], visit: &mut CompareVisit<'_>) {
+        self.recorded(self.try_compare(height, keys, visit));
     }
 
     fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use types::{Height, split_revertible};
+use types::{Height, ReplacedVersion};
 
 use crate::{
     error::Result,
-    kv::{Batch, Cf, Kv, View},
+    kv::{Cf, Kv, View},
     reader::StateReader,
     schema,
     store::Store,
@@ -23,23 +23,10 @@ const MOVED_MAX: usize = 1 << 12;
 pub(crate) type Moved = BTreeSet<Vec<u8>>;
 
 impl<K: Kv> Store<K> {
-    /// Adds to a batch the move of `key` in the index to `row`, from where it is at the tip, which `view` shows. Returns
-    /// the height of the value of `key` at the tip.
-    pub(crate) fn move_recent(
-        &self,
-        view: &K::View<'_>,
-        tip: Height,
-        batch: &mut Batch,
-        key: &[u8],
-        row: Vec<u8>,
-    ) -> Result<Option<Height>> {
+    /// Returns the version of `key` that a write after the height `tip` replaces, which `view` shows.
+    pub(crate) fn replaced(&self, view: &K::View<'_>, tip: Height, key: &[u8]) -> Result<Option<ReplacedVersion>> {
         let version = self.version_in(view, key, tip)?;
-        if let Some((at, _)) = &version {
-            // The row is deleted below the window too: what is the start of the window in memory may not be durable.
-            batch.delete(Cf::Recent, schema::recent(key, *at).expect("the row is revertible"));
-        }
-        batch.put(Cf::Recent, row, []);
-        Ok(version.and_then(|(at, value)| value.map(|_| at)))
+        Ok(version.map(|(at, value)| ReplacedVersion { at, is_deletion: value.is_none() }))
     }
 }
 
@@ -52,21 +39,24 @@ impl<K: Kv> StateReader<'_, K> {
             return Ok(Some(moved));
         }
         let [from, to] = [Height(u64::MAX), self.height].map(|at| start(prefix, at));
-        for (rows, row) in self.view.between(Cf::Recent, &from, &to).enumerate() {
-            if rows == MOVED_MAX {
+        let mut rows = self.view.between(Cf::Recent, &from, Some(to))?;
+        let (mut count, mut key) = (0, Vec::new());
+        while let Some((row, _)) = rows.row() {
+            if count == MOVED_MAX {
                 return Ok(None);
             }
-            let (key, _) = self.split_recent(&row?.0)?;
-            if !key.starts_with(prefix) {
-                continue;
-            }
-            let version = self.store.version_in(&self.view, &key, self.height)?;
-            if let Some((at, _)) = version.filter(|(at, _)| *at > above) {
+            count += 1;
+            self.split_recent(row, &mut key)?;
+            if key.starts_with(prefix)
+                && let Some((at, _)) =
+                    self.store.version_in(&self.view, &key, self.height)?.filter(|(at, _)| *at > above)
+            {
                 let row = schema::recent(&key, at).expect("it was in the index");
                 if *row >= *first {
                     moved.insert(row);
                 }
             }
+            rows.advance()?;
         }
         Ok(Some(moved))
     }
@@ -81,21 +71,22 @@ impl<K: Kv> StateReader<'_, K> {
         mut moved: Moved,
         visit: &mut dyn FnMut(&[u8], Height) -> bool,
     ) -> Result<()> {
+        let mut key = Vec::new();
         let mut visit = |row: &[u8]| {
-            let (key, at) = self.split_recent(row)?;
+            let at = self.split_recent(row, &mut key)?;
             Ok(!key.starts_with(prefix) || visit(&key, at))
         };
-        for row in self.view.between(Cf::Recent, first, &start(prefix, above)) {
-            let (row, _) = row?;
-            let rest = moved.split_off(&*row);
-            for before in std::mem::replace(&mut moved, rest) {
-                if !visit(&before)? {
+        let mut rows = self.view.between(Cf::Recent, first, Some(start(prefix, above)))?;
+        while let Some((row, _)) = rows.row() {
+            while moved.first().is_some_and(|before| **before < *row) {
+                if !visit(&moved.pop_first().expect("it is not empty"))? {
                     return Ok(());
                 }
             }
-            if !visit(&row)? {
+            if !visit(row)? {
                 return Ok(());
             }
+            rows.advance()?;
         }
         for row in moved {
             if !visit(&row)? {
@@ -105,15 +96,19 @@ impl<K: Kv> StateReader<'_, K> {
         Ok(())
     }
 
-    /// Returns the key and the height in a row of the index.
-    fn split_recent(&self, row: &[u8]) -> Result<(Vec<u8>, Height)> {
-        let split = schema::split_recent(row).map(|(part, at, rest)| ([part, rest].concat(), at));
-        split.ok_or_else(|| self.store.unreadable_key(Cf::Recent, row))
+    /// Replaces `key` by the key in a row of the index, and returns the height in it.
+    fn split_recent(&self, row: &[u8], key: &mut Vec<u8>) -> Result<Height> {
+        let split = schema::split_recent(row).ok_or_else(|| self.store.unreadable_key(Cf::Recent, row));
+        let (part, at, rest) = split?;
+        key.clear();
+        key.extend(part);
+        key.extend(rest);
+        Ok(at)
     }
 }
 
 /// Returns the start of the rows of a part that changed at or below `at`; `prefix` begins with the name of the part.
 pub(crate) fn start(prefix: &[u8], at: Height) -> Vec<u8> {
-    let part = split_revertible(prefix).and_then(|(part, _)| schema::recent(part, at));
+    let part = types::split_revertible(prefix).and_then(|(part, _)| schema::recent(part, at));
     part.expect("the caller names a part")
 }

@@ -272,7 +272,9 @@ impl Kv for RocksKv {
     }
 
     fn view(&self) -> RocksView<'_> {
-        RocksView { versions: Mutex::default(), kv: self, snapshot: self.db.snapshot() }
+        let (snapshot, mut options) = (self.db.snapshot(), ReadOptions::default());
+        options.set_snapshot(&snapshot);
+        RocksView { versions: Mutex::default(), kv: self, options, snapshot }
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<()> {
@@ -354,6 +356,8 @@ pub struct RocksView<'a> {
     /// The iterator of all reads of single versions, made by the first of them.
     versions: Mutex<Option<DBRawIterator<'a>>>,
     kv: &'a RocksKv,
+    /// Options of reads of single rows.
+    options: ReadOptions,
     snapshot: Snapshot<'a>,
 }
 
@@ -363,32 +367,40 @@ impl<'a> RocksView<'a> {
         self.kv.db.raw_iterator_cf_opt(self.kv.family(cf), options)
     }
 
-    fn scan(&self, cf: Cf, from: &[u8], to: Option<Vec<u8>>) -> Rows<'_> {
-        let mode = IteratorMode::From(from, Direction::Forward);
-        let from = from.to_vec();
-        let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), scan_options(to), mode);
-        Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &from, &e))))
+    /// Returns an iterator for searches of the versions of single keys. With `fills_cache`, what it reads stays in the block
+    /// cache.
+    fn versions_iterator(&self, fills_cache: bool) -> DBRawIterator<'a> {
+        let mut options = ReadOptions::default();
+        options.set_prefix_same_as_start(true);
+        options.fill_cache(fills_cache);
+        self.iterator(Cf::State, options)
     }
 }
 
 impl View for RocksView<'_> {
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.snapshot.get_cf(self.kv.family(cf), key).map_err(|e| self.kv.read_error(cf, key, &e))
+        let value = self.kv.db.get_cf_opt(self.kv.family(cf), key, &self.options);
+        value.map_err(|e| self.kv.read_error(cf, key, &e))
     }
 
     fn rows<'a>(&'a self, cf: Cf, prefix: &[u8], from: &[u8]) -> Rows<'a> {
-        self.scan(cf, prefix.max(from), prefix_end(prefix))
+        let from = prefix.max(from).to_vec();
+        let mode = IteratorMode::From(&from, Direction::Forward);
+        let rows = self.snapshot.iterator_cf_opt(self.kv.family(cf), scan_options(prefix_end(prefix)), mode);
+        Box::new(rows.map(move |row| row.map_err(|e| self.kv.read_error(cf, &from, &e))))
     }
 
-    fn between<'a>(&'a self, cf: Cf, from: &[u8], to: &[u8]) -> Rows<'a> {
-        self.scan(cf, from, Some(to.to_vec()))
-    }
-
-    fn cursor<'b>(&'b self, cf: Cf, prefix: &[u8]) -> Result<Box<dyn Cursor + 'b>> {
-        let iterator = self.iterator(cf, scan_options(prefix_end(prefix)));
-        let mut cursor = RocksCursor { kv: self.kv, cf, prefix: prefix.to_vec(), iterator };
-        cursor.seek(prefix)?;
+    fn between<'b>(&'b self, cf: Cf, from: &[u8], to: Option<Vec<u8>>) -> Result<Box<dyn Cursor + 'b>> {
+        let iterator = self.iterator(cf, scan_options(to));
+        let mut cursor = RocksCursor { kv: self.kv, cf, from: from.to_vec(), iterator };
+        cursor.seek(from)?;
         Ok(Box::new(cursor))
+    }
+
+    fn versions(&self) -> Result<Box<dyn Cursor + '_>> {
+        // The old values of 10,000 keys are in as many blocks, 40 MB, and would evict what commits need.
+        let iterator = self.versions_iterator(false);
+        Ok(Box::new(RocksCursor { kv: self.kv, cf: Cf::State, from: Vec::new(), iterator }))
     }
 
     fn version(&self, version: &[u8]) -> Result<Option<Row>> {
@@ -400,11 +412,7 @@ impl View for RocksView<'_> {
             }
         }
         let mut iterator = self.versions.lock().expect("no thread panics while it reads");
-        let iterator = iterator.get_or_insert_with(|| {
-            let mut options = ReadOptions::default();
-            options.set_prefix_same_as_start(true);
-            self.iterator(Cf::State, options)
-        });
+        let iterator = iterator.get_or_insert_with(|| self.versions_iterator(true));
         iterator.seek(version);
         iterator.status().map_err(|e| self.kv.read_error(Cf::State, version, &e))?;
         let row = iterator.item().filter(|(row, _)| row.len() == version.len() && row.starts_with(key));
@@ -423,7 +431,8 @@ impl View for RocksView<'_> {
 struct RocksCursor<'a> {
     kv: &'a RocksKv,
     cf: Cf,
-    prefix: Vec<u8>,
+    /// Start of the range of keys, inclusive.
+    from: Vec<u8>,
     iterator: DBRawIterator<'a>,
 }
 
@@ -436,7 +445,7 @@ impl RocksCursor<'_> {
 
 impl Cursor for RocksCursor<'_> {
     fn seek(&mut self, key: &[u8]) -> Result<()> {
-        let key = key.max(&self.prefix);
+        let key = key.max(&self.from);
         self.iterator.seek(key);
         self.check(key)
     }
@@ -445,7 +454,7 @@ impl Cursor for RocksCursor<'_> {
         if self.iterator.valid() {
             self.iterator.next();
         }
-        self.check(&self.prefix)
+        self.check(&self.from)
     }
 
     fn row(&self) -> Option<(&[u8], &[u8])> {
@@ -572,12 +581,21 @@ fn family_options(cf: Cf, cache: &Cache, floor: Arc<AtomicU64>) -> Options {
 
 /// Returns true if these bytes contain a whole escaped key with its end mark.
 fn has_whole_key(bytes: &[u8]) -> bool {
-    schema::terminated_length(bytes).is_some()
+    whole_key_length(bytes).is_some()
 }
 
 /// Returns the escaped key with its end mark, without the height.
 fn key_of_version(bytes: &[u8]) -> &[u8] {
-    schema::terminated_length(bytes).map_or(bytes, |length| &bytes[..length])
+    whole_key_length(bytes).map_or(bytes, |length| &bytes[..length])
+}
+
+/// Returns the length of the whole key in these bytes, if there is one. The database asks several times in a search, and
+/// nearly always about a row, in which the place of the end mark is known.
+fn whole_key_length(bytes: &[u8]) -> Option<usize> {
+    match schema::split_version(bytes) {
+        Some((key, _)) if key.ends_with(&schema::KEY_END) => Some(key.len()),
+        _ => schema::terminated_length(bytes),
+    }
 }
 
 /// Checks the format number of a database whose families are not exactly ours, which another version of Cairn may have

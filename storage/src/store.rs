@@ -6,8 +6,8 @@ use std::{
 };
 
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Round, Step, ValidatorSet, Wire,
-    WriteSet, results_hash,
+    Block, BlockId, BlockResults, ChainId, Commit, HardState, Hash, Height, Params, Replaced, Round, Step,
+    ValidatorSet, Wire, WriteSet, results_hash,
 };
 
 use crate::{
@@ -137,6 +137,8 @@ pub struct CommitBatch<'a> {
     pub results: &'a BlockResults,
     /// Rows that executing the block changed. They are not compared with the stored ones: each counts as a change.
     pub writes: &'a WriteSet,
+    /// What the revertible ones of these rows replace. The store searches for what is not in it.
+    pub replaced: &'a Replaced,
     /// Validator set of this height + 2.
     pub validators: &'a ValidatorSet,
     /// Parameters of this height + 1.
@@ -367,7 +369,7 @@ impl<K: Kv> Store<K> {
             batch.put(Cf::Blocks, schema::block(height, &commit.block_id), commit.block_bytes);
         }
         self.put_block(&mut batch, commit, &writer.pending);
-        self.put_writes(&mut batch, height, commit.writes)?;
+        self.put_writes(&mut batch, height, commit.writes, commit.replaced)?;
         put_rules(&mut batch, &writer, commit);
         batch.put(Cf::Meta, meta::TIP, tip.encode());
         self.kv.write(batch, Durability::Buffered)?;
@@ -383,17 +385,27 @@ impl<K: Kv> Store<K> {
     }
 
     /// Adds to the batch a version of each changed row, the moves in the index over last changes, and the list of changes.
-    fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet) -> Result<()> {
-        let mut list = Vec::new();
+    fn put_writes(&self, batch: &mut Batch, height: Height, writes: &WriteSet, replaced: &Replaced) -> Result<()> {
+        let (mut list, mut left) = (Vec::new(), Vec::new());
         let (tip, mut view) = (height.prev().unwrap_or_default(), None);
         for (key, value) in &writes.0 {
             batch.put(Cf::State, schema::version(key, height), schema::version_value(value.as_deref()));
-            let before = match schema::recent(key, height) {
-                Some(row) => self.move_recent(view.get_or_insert_with(|| self.kv.view()), tip, batch, key, row)?,
-                None => None,
-            };
+            let mut before = None;
+            if let Some(row) = schema::recent(key, height) {
+                let version = match replaced.0.get(key) {
+                    Some(version) => *version,
+                    None => self.replaced(view.get_or_insert_with(|| self.kv.view()), tip, key)?,
+                };
+                // The row is deleted below the window too: what is the start of the window in memory may not be durable.
+                left.extend(version.and_then(|version| schema::recent(key, version.at)));
+                before = version.filter(|version| !version.is_deletion).map(|version| version.at);
+                batch.put(Cf::Recent, row, []);
+            }
             schema::push_change(&mut list, Change { key, is_deletion: value.is_none(), before });
         }
+        // In their order, the database finds the places of neighbours faster.
+        left.sort_unstable();
+        left.into_iter().for_each(|row| batch.delete(Cf::Recent, row));
         batch.put(Cf::Changes, schema::height(height), list);
         Ok(())
     }

@@ -84,7 +84,10 @@ pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use propose::{ProposalKind, Propose, Revert, RevertScope};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
-pub use state::{History, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, WriteSet, split_revertible};
+pub use state::{
+    CompareVisit, History, Now, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, Replaced, ReplacedVersion, Version,
+    WriteSet, split_revertible,
+};
 pub use text::is_plain;
 pub use time::{Deadline, Moment, ParseTimeError, Time};
 pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use crate::{Height, History, Reader, WriteSet};
+use crate::{Height, History, Reader, Version, WriteSet};
 
 /// The versions of a row by height; `None` stands for a deletion.
 type Row = BTreeMap<Height, Option<Vec<u8>>>;
@@ -31,19 +31,11 @@ impl Versions {
     pub fn at(&self, height: Height) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.rows.keys().filter_map(|key| Some((key.clone(), self.get_at(height, key)?))).collect()
     }
-
-    fn newest(&self, key: &[u8]) -> Option<(Height, &Option<Vec<u8>>)> {
-        self.rows.get(key)?.last_key_value().map(|(height, value)| (*height, value))
-    }
 }
 
 impl Reader for Versions {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.newest(key)?.1.clone()
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.newest(key).map(|(height, _)| height)
+    fn version(&self, key: &[u8]) -> Option<Version> {
+        self.rows.get(key)?.last_key_value().map(|(height, value)| (*height, value.clone()))
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

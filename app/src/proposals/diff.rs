@@ -40,6 +40,8 @@ impl Scoped {
 pub(crate) struct Change {
     /// Key of the row.
     pub row: Vec<u8>,
+    /// Height of the last change of the row before this block, if it is known.
+    pub changed: Option<Height>,
     /// Value of the row before this block.
     pub now: Option<Vec<u8>>,
     /// Value of the row at the target height.
@@ -141,7 +143,7 @@ pub(crate) fn check_dirty(scoped: &[Scoped], revert: &Revert) -> Result<(), Refu
 
 /// Returns the changes of each namespace, in the order of the rows.
 ///
-/// Cost: two reads per row that changed since the target. The limits count all of these, also those that have their old
+/// Cost: one walk over the rows that changed since the target, and their two versions. The limits count all of these, also those that have their old
 /// value again, because a limit must mean the same work on every node.
 ///
 /// Errors: `E_TOO_LARGE` if more keys or bytes changed than the parameters allow.
@@ -171,21 +173,20 @@ pub(crate) fn changes<R: History + ?Sized>(
     let mut bytes = 0;
     let mut changes_of = |rows: Vec<Vec<u8>>| {
         let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let read = |value: Option<Vec<u8>>| {
-                let whole = value.filter(|value| split_row(value).is_some() || unreadable(history, &row));
-                (whole.as_ref().map_or(0, |value| value.len() as u64 - LENGTH_BYTES), whole)
-            };
-            let ((now_bytes, now), (then_bytes, then)) = (read(history.get(&row)), read(history.get_at(target, &row)));
-            bytes += now_bytes + then_bytes;
-            if bytes > bytes_max && !mutated(Mutation::RevertAnyBytes) {
-                return Err(too_large());
-            }
+        history.compare(target, &rows, &mut |index, now, then| {
+            let row = &rows[index];
+            let whole = |value: &&[u8]| split_row(value).is_some() || unreadable(history, row);
+            let changed = now.map(|(at, _)| at);
+            let [now, then] = [now.and_then(|(_, value)| value), then].map(|value| value.filter(whole));
+            bytes +=
+                [now, then].map(|value| value.map_or(0, |value| value.len() as u64 - LENGTH_BYTES)).iter().sum::<u64>();
             if now != then {
-                changes.push(Change { row, now, then });
+                let [now, then] = [now, then].map(|value| value.map(<[u8]>::to_vec));
+                changes.push(Change { row: row.clone(), changed, now, then });
             }
-        }
-        Ok(changes)
+            bytes <= bytes_max || mutated(Mutation::RevertAnyBytes)
+        });
+        if bytes > bytes_max && !mutated(Mutation::RevertAnyBytes) { Err(too_large()) } else { Ok(changes) }
     };
     let changes: Vec<Vec<Change>> = rows.into_iter().map(&mut changes_of).collect::<Result<_, Refusal>>()?;
     if mutated(Mutation::CountDifferent) && changes.iter().flatten().count() as u64 > keys_max {

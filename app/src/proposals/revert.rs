@@ -1,6 +1,6 @@
 //! The execution of a revert.
 
-use types::{Event, History, Reader, WriteSet};
+use types::{Event, History, Reader, Replaced, ReplacedVersion, WriteSet};
 
 use super::{
     diff::{self, Change, Scoped},
@@ -25,6 +25,8 @@ pub(crate) struct Restored {
     pub number: u32,
     /// Rows to write, those of the list of keys included.
     pub writes: WriteSet,
+    /// What those rows of `writes` replace that are in the tree.
+    pub replaced: Replaced,
     /// Effect on the tree. The root is that of the target.
     pub update: Update,
 }
@@ -47,25 +49,23 @@ pub(crate) fn execute<R: History + ?Sized>(
     let scoped = diff::scoped(view, at, revert)?;
     let changes = less(&scoped, diff::changes(history, at.params, revert.target, &scoped)?);
     diff::check_dirty(&scoped, revert)?;
-    let restore = |(scoped, changes): (&Scoped, &Vec<Change>)| {
-        let (number, writes) = (scoped.now.number, rows_of(changes));
+    let restore = |(scoped, changes): (&Scoped, Vec<Change>)| {
+        let (number, keys) = (scoped.now.number, changes.len());
+        let lists = lists_of(number, &changes);
+        let (mut writes, replaced) = rows_of(changes);
         let update = trees.update_of(number, history, &writes);
         let actual = update.root();
         if actual != scoped.to && !loses_key(scoped) && !mutated(Mutation::AnyRoot) {
             return Err(Refusal::RootMismatch { ns: scoped.name.clone(), expected: scoped.to, actual });
         }
-        Ok(Restored { number, writes, update })
+        writes.0.extend(lists.0);
+        Ok((Restored { number, writes, replaced, update }, keys))
     };
-    let restored: Vec<Restored> = scoped.iter().zip(&changes).map(restore).collect::<Result<_, Refusal>>()?;
+    let restored: Vec<_> = scoped.iter().zip(changes).map(restore).collect::<Result<_, Refusal>>()?;
     let mut events = Vec::with_capacity(scoped.len());
     let mut all = Vec::with_capacity(scoped.len());
-    for ((scoped, changes), mut restored) in scoped.into_iter().zip(changes).zip(restored) {
-        for change in &changes {
-            let is_listed = change.now.is_some() == change.then.is_some() || mutated(Mutation::KeepKeyList);
-            let list = (!is_listed).then(|| key_row(restored.number, change.key()));
-            restored.writes.0.extend(list.map(|row| (row, change.then.as_ref().map(|_| Vec::new()))));
-        }
-        events.push(record(view, at, proposal, scoped, changes.len()));
+    for (scoped, (restored, keys)) in scoped.into_iter().zip(restored) {
+        events.push(record(view, at, proposal, scoped, keys));
         all.push(restored);
     }
     // A namespace with its old content has no row to write, and its root is in the log already.
@@ -152,6 +152,16 @@ pub(crate) fn raise_epochs<R: Reader + ?Sized>(view: &mut View<'_, R>, proposal:
     }
 }
 
-fn rows_of(changes: &[Change]) -> WriteSet {
-    WriteSet(changes.iter().map(|change| (change.row.clone(), change.then.clone())).collect())
+/// Returns the rows of the list of keys of a namespace that change, because a key is added or removed.
+fn lists_of(number: u32, changes: &[Change]) -> WriteSet {
+    let differs = |change: &&Change| change.now.is_some() != change.then.is_some();
+    let changed = changes.iter().filter(|change| differs(change) && !mutated(Mutation::KeepKeyList));
+    WriteSet(changed.map(|change| (key_row(number, change.key()), change.then.as_ref().map(|_| Vec::new()))).collect())
+}
+
+/// Returns the rows that take changes back, and what they replace.
+fn rows_of(changes: Vec<Change>) -> (WriteSet, Replaced) {
+    let version = |change: &Change| Some(ReplacedVersion { at: change.changed?, is_deletion: change.now.is_none() });
+    let replaced = changes.iter().map(|change| (change.row.clone(), version(change))).collect();
+    (WriteSet(changes.into_iter().map(|change| (change.row, change.then)).collect()), Replaced(replaced))
 }

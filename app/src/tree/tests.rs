@@ -277,12 +277,8 @@ fn the_cache_is_bounded_and_keeps_what_was_used_last() {
 struct Watching<'a>(&'a Rows, std::cell::RefCell<Vec<Vec<u8>>>);
 
 impl Reader for Watching<'_> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        Reader::get(self.0, key)
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<types::Height> {
-        self.0.changed_at(key)
+    fn version(&self, key: &[u8]) -> Option<types::Version> {
+        self.0.version(key)
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

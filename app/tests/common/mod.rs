@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use app::{Account, App, BlockContext, FirstValidator, Outcome, Rules, View, genesis_writes};
 use types::{
     Address, ChainId, Deadline, Event, Height, History, Msg, Params, Power, Reader, SecretKey, Time, Transaction,
-    TxBody, TxOrder, TxResult, VerifiedTx, Versions, WriteSet,
+    TxBody, TxOrder, TxResult, VerifiedTx, Version, Versions, WriteSet,
 };
 
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -82,12 +82,10 @@ pub struct Chain {
 pub struct Tip<'a>(&'a Chain);
 
 impl Reader for Tip<'_> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        Reader::get(&self.0.rows, key)
-    }
-
-    fn changed_at(&self, key: &[u8]) -> Option<Height> {
-        self.0.changed.get(key).copied()
+    fn version(&self, key: &[u8]) -> Option<Version> {
+        let value = Reader::get(&self.0.rows, key);
+        let changed = self.0.changed.get(key).copied();
+        changed.or(value.is_some().then_some(Height::GENESIS)).map(|at| (at, value))
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {

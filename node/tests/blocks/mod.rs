@@ -97,6 +97,7 @@ impl Next {
             seen_commit: &self.commit,
             results: &outcome.results,
             writes: &outcome.writes,
+            replaced: &outcome.replaced,
             validators: &self.validators,
             params,
         }

@@ -80,6 +80,7 @@ impl<K: Kv> Replica<K> {
             seen_commit: &commit,
             results: &outcome.results,
             writes: &outcome.writes,
+            replaced: &outcome.replaced,
             validators: &after,
             params: &params,
         })?;

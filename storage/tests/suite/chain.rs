@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, StateReader, Store};
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Round,
-    SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3, results_hash,
+    Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Replaced,
+    Round, SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3,
+    results_hash,
 };
 
 /// A database that can be opened again.
@@ -87,6 +88,7 @@ pub struct Made {
     pub seen_commit: Commit,
     pub results: BlockResults,
     pub writes: WriteSet,
+    pub replaced: Replaced,
     pub validators: ValidatorSet,
     pub params: Params,
 }
@@ -100,6 +102,7 @@ impl Made {
             seen_commit: &self.seen_commit,
             results: &self.results,
             writes: &self.writes,
+            replaced: &self.replaced,
             validators: &self.validators,
             params: &self.params,
         }
@@ -188,7 +191,9 @@ impl Chain {
         if height.0.is_multiple_of(5) {
             params.fee_min = height.0;
         }
-        let made = Made { bytes: block.encode(), block, id, seen_commit, results, writes, validators, params };
+        let replaced = Replaced::default();
+        let made =
+            Made { bytes: block.encode(), block, id, seen_commit, results, writes, replaced, validators, params };
         self.follow(&made);
         made
     }

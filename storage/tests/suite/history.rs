@@ -8,8 +8,8 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use storage::{Cf, Change, FORGET_STEP, Kv, MemDisk, Store, StoreError};
-use types::{Height, History, Reader, WriteSet};
+use storage::{Cf, Change, FORGET_STEP, Kv, MemDisk, Store, StoreError, View};
+use types::{Height, History, Reader, ReplacedVersion, WriteSet, split_revertible};
 
 use crate::chain::{Chain, PART, Rig, chain_id, changed_since, open, revertible, writes};
 
@@ -24,6 +24,7 @@ on_both!(
     readers_on_other_threads_see_whole_heights,
     a_held_reader_keeps_its_height_through_a_prune,
     a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index,
+    replaced_versions_that_are_handed_over_give_the_same_rows,
     a_rewound_chain_continues_like_a_chain_that_was_never_rewound,
 );
 
@@ -115,6 +116,17 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
             for key in keys.iter().copied() {
                 prop_assert_eq!(reader.get_at(above, key), chain.states[&above].get(key).cloned());
             }
+            let asked: Vec<Vec<u8>> = keys.iter().copied().cloned().chain([b"zz".to_vec()]).collect();
+            let mut count = 0;
+            reader.compare(above, &asked, &mut |index, now, then| {
+                let (at, value) = reader.version(&asked[index]).map_or((None, None), |(at, value)| (Some(at), value));
+                let now_value = now.and_then(|(_, value)| value);
+                assert_eq!((index, now.map(|(at, _)| at), now_value), (count, at, value.as_deref()));
+                assert_eq!(then, chain.states[&above].get(&asked[index]).map(|value| &value[..]));
+                count += 1;
+                count < 5
+            });
+            prop_assert_eq!(count, asked.len().min(5));
         }
     }
     prop_assert_eq!(store.verification().finish().findings, []);
@@ -138,6 +150,35 @@ fn every_kept_height_reads_as_it_was_when_committed<R: Rig>() {
             store = open(&rig);
         }
         check_heights(&store, &chain)?;
+    });
+}
+
+/// The rows of the index and of the list of changes do not depend on who finds the replaced versions.
+fn replaced_versions_that_are_handed_over_give_the_same_rows<R: Rig>() {
+    let cases = if cfg!(feature = "rocksdb") { 10 } else { 60 };
+    let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
+    proptest!(config, |(first in write_set(), heights in vec(write_set(), 1..20))| {
+        let rigs = [R::new(), R::new()];
+        let stores = [open(&rigs[0]), open(&rigs[1])];
+        let mut chain = Chain::start(&stores[0], 1, first.clone());
+        Chain::start(&stores[1], 1, first);
+        for writes in heights {
+            let mut made = chain.next(writes, Vec::new());
+            stores[0].commit_block(&made.batch()).unwrap();
+            let reader = stores[1].reader().unwrap();
+            let version = |key: &Vec<u8>| {
+                let version = reader.version(key);
+                version.map(|(at, value)| ReplacedVersion { at, is_deletion: value.is_none() })
+            };
+            let revertible = made.writes.0.keys().filter(|key| split_revertible(key).is_some());
+            made.replaced.0 = revertible.map(|key| (key.clone(), version(key))).collect();
+            drop(reader);
+            stores[1].commit_block(&made.batch()).unwrap();
+        }
+        for cf in [Cf::State, Cf::Changes, Cf::Recent] {
+            let rows = |store: &Store<R::Kv>| store.kv().view().rows(cf, &[], &[]).map(Result::unwrap).collect::<Vec<_>>();
+            prop_assert_eq!(rows(&stores[0]), rows(&stores[1]));
+        }
     });
 }
 

@@ -59,7 +59,12 @@ fn rows_ascend_within_a_prefix_from_a_key<R: Rig>() {
     assert_eq!(keys(&view, Cf::State, b"a", b"b"), all[..0]);
     assert_eq!(keys(&view, Cf::State, b"c", b""), all[..0]);
     let between = |from: &[u8], to: &[u8]| {
-        view.between(Cf::State, from, to).map(|row| row.expect("reads").0.into()).collect::<Vec<Vec<u8>>>()
+        let (mut rows, mut found) = (view.between(Cf::State, from, Some(to.to_vec())).unwrap(), Vec::new());
+        while let Some((key, _)) = rows.row() {
+            found.push(key.to_vec());
+            rows.advance().unwrap();
+        }
+        found
     };
     assert_eq!(between(b"a", b"b"), all[1..5]);
     assert_eq!(between(b"a\0", b"\xff"), all[2..6]);
