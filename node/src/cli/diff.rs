@@ -9,7 +9,7 @@ use types::NsName;
 use super::{
     args::NodeArgs,
     home::Home,
-    kv, output,
+    output,
     query::{self, Answer},
     show,
 };
@@ -89,7 +89,7 @@ impl Diff {
             output::line(format_args!("root {} -> {}", compared.from_root, compared.to_root));
         }
         for (field, height) in REVERTED_BY.into_iter().zip([from, *to]) {
-            kv::note_reverted(&compared.last, &format!("/{field}"), &format!("the content of height {height}"));
+            show::note_reverted(&compared.last, &format!("/{field}"), &format!("the content of height {height}"));
         }
         if !is_complete {
             output::note(format_args!("there are more keys: use a greater --limit"));

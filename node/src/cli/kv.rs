@@ -191,7 +191,7 @@ fn get(home: &Home, place: &Place, reading: &Reading) -> Result<(), Failure> {
         return Err(Failure::refused(format!("{} has no key {} at height {height}", place.ns, place.key)));
     }
     output::line(show::text(&fields::bytes(&value, "/value")?));
-    note_reverted(&value, "/reverted_by", "this content");
+    show::note_reverted(&value, "/reverted_by", "this content");
     Ok(())
 }
 
@@ -250,20 +250,12 @@ fn range(home: &Home, ns: &NsName, start: &[u8], limit: u64, reading: &Reading) 
         );
     }
     output::table(&rows, &[]).iter().for_each(output::line);
-    note_reverted(&value, "/reverted_by", "this content");
+    show::note_reverted(&value, "/reverted_by", "this content");
     if value.get("next").is_some_and(|next| !next.is_null()) {
         let next = show::text(&fields::bytes(&value, "/next")?);
         output::note(format_args!("there may be more keys: continue with --start {next:?} --height {height}"));
     }
     Ok(())
-}
-
-/// Says so if `content`, which was read, is not valid any more, because a revert took it back. The node's answer then has its number
-/// in `field`.
-pub fn note_reverted(answer: &Value, field: &str, content: &str) {
-    if let Ok(id) = fields::text(answer, field) {
-        output::note(format_args!("reverted by {id}: {content} was taken back, `cairn revert show {id}` says why"));
-    }
 }
 
 #[cfg(test)]

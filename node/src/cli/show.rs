@@ -286,6 +286,14 @@ pub fn ago(time: Time, now: Time) -> String {
     }
 }
 
+/// Says so if `content`, which was read, is not valid any more, because a revert took it back. The node's answer then has its number
+/// in `field`.
+pub fn note_reverted(answer: &Value, field: &str, content: &str) {
+    if let Ok(id) = fields::text(answer, field) {
+        output::note(format_args!("reverted by {id}: {content} was taken back, `cairn revert show {id}` says why"));
+    }
+}
+
 /// Returns a number with a noun in singular or plural: `1 transaction`, `2 transactions`.
 pub fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
