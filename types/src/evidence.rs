@@ -1,10 +1,13 @@
 //! Evidence: two signed votes of one validator that contradict each other.
+//!
+//! Bytes, hash and order of the votes are CometBFT's. Its other kind, evidence of an attack on light clients, has its
+//! place in [`Evidence`]; until it is supported, its bytes are refused with [`DecodeError::LightClientAttack`].
 
 use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    BlockId, ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, VoteError,
+    Address, BlockId, ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, Vote, VoteError,
     limits::VOTE_BYTES_MAX,
     pb, sha256,
     wire::{self, DecodeError, Wire},
@@ -30,6 +33,24 @@ pub struct DuplicateVoteEvidence {
     pub validator_power: Power,
     /// Time of the block of that height, or of the report if the height is not decided yet.
     pub timestamp: Time,
+}
+
+/// Identity of an infraction: evidence of one validator and one height is used once, however many votes it signed there.
+pub type Infraction = (Height, Address);
+
+/// What a validator did according to evidence in a block, for the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misbehavior {
+    /// Address of the validator.
+    pub validator: Address,
+    /// Height of the misbehavior.
+    pub height: Height,
+    /// Time of the block of that height.
+    pub time: Time,
+    /// Power of the validator at that height.
+    pub power: Power,
+    /// Total power of the validator set at that height.
+    pub total_power: Power,
 }
 
 /// Reason why evidence proves nothing.
@@ -82,8 +103,7 @@ impl DuplicateVoteEvidence {
 
     fn check_conflict(&self) -> Result<(), EvidenceError> {
         let (a, b) = (&self.vote_a.vote, &self.vote_b.vote);
-        let place =
-            |vote: &crate::Vote| (vote.vote_type, vote.height, vote.round, vote.validator, vote.validator_index);
+        let place = |vote: &Vote| (vote.vote_type, vote.height, vote.round, vote.validator, vote.validator_index);
         if place(a) != place(b) || a.block_id == b.block_id {
             return Err(EvidenceError::NoConflict);
         }
@@ -94,9 +114,19 @@ impl DuplicateVoteEvidence {
     ///
     /// Errors: `NoConflict`, `Order`, `Vote` if a vote is not valid, or `Power` if the powers are not those of the set.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
+        self.verify_except(chain_id, validators, |_| false)
+    }
+
+    /// Verifies as [`DuplicateVoteEvidence::verify`] does, but does not check again a signature that is `known` to hold.
+    fn verify_except(
+        &self,
+        chain_id: &ChainId,
+        validators: &ValidatorSet,
+        known: impl Fn(&SignedVote) -> bool,
+    ) -> Result<(), EvidenceError> {
         self.check_conflict()?;
-        let first = self.vote_a.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
-        self.vote_b.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
+        let first = self.vote_a.clone().verify_except(chain_id, validators, &known).map_err(EvidenceError::Vote)?;
+        self.vote_b.clone().verify_except(chain_id, validators, &known).map_err(EvidenceError::Vote)?;
         if (first.power(), validators.total_power()) != (self.validator_power, self.total_power) {
             return Err(EvidenceError::Power);
         }
@@ -111,10 +141,64 @@ fn order_of(id: Option<BlockId>) -> Option<(Hash, Vec<u8>)> {
 }
 
 impl Evidence {
-    /// Returns the height of the misbehaviour.
+    /// Returns the height of the misbehavior.
     pub fn height(&self) -> Height {
         match self {
             Self::DuplicateVote(evidence) => evidence.vote_a.vote.height,
+        }
+    }
+
+    /// Returns the time that the evidence gives for the block of its height.
+    pub fn time(&self) -> Time {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.timestamp,
+        }
+    }
+
+    /// Sets the time, when the block of its height is decided.
+    pub fn set_time(&mut self, time: Time) {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.timestamp = time,
+        }
+    }
+
+    /// Returns the validator that misbehaved.
+    pub fn validator(&self) -> Address {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.vote_a.vote.validator,
+        }
+    }
+
+    /// Returns the identity of the infraction.
+    pub fn infraction(&self) -> Infraction {
+        (self.height(), self.validator())
+    }
+
+    /// Returns what the application is informed of.
+    pub fn misbehavior(&self) -> Misbehavior {
+        match self {
+            Self::DuplicateVote(evidence) => Misbehavior {
+                validator: evidence.vote_a.vote.validator,
+                height: evidence.vote_a.vote.height,
+                time: evidence.timestamp,
+                power: evidence.validator_power,
+                total_power: evidence.total_power,
+            },
+        }
+    }
+
+    /// Returns the bytes that the list of evidence of a block takes, by which `evidence.max_bytes` bounds it.
+    pub fn list_bytes(list: &[Self]) -> usize {
+        pb::EvidenceList { evidence: list.iter().map(Wire::to_pb).collect() }.encoded_len()
+    }
+
+    /// Checks that the evidence does not contradict itself: two votes of one validator, height, round and type, for
+    /// different values, in their order. Cheap: no signature is checked.
+    ///
+    /// Errors: `NoConflict` or `Order`.
+    pub fn check_conflict(&self) -> Result<(), EvidenceError> {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.check_conflict(),
         }
     }
 
@@ -139,6 +223,21 @@ impl Evidence {
             Self::DuplicateVote(evidence) => evidence.verify(chain_id, validators),
         }
     }
+
+    /// Verifies as [`Evidence::verify`] does, but does not check again a signature that is `known` to hold because the
+    /// same bytes were checked before.
+    ///
+    /// Errors: those of [`Evidence::verify`].
+    pub fn verify_except(
+        &self,
+        chain_id: &ChainId,
+        validators: &ValidatorSet,
+        known: impl Fn(&SignedVote) -> bool,
+    ) -> Result<(), EvidenceError> {
+        match self {
+            Self::DuplicateVote(evidence) => evidence.verify_except(chain_id, validators, known),
+        }
+    }
 }
 
 impl Wire for Evidence {
@@ -152,7 +251,10 @@ impl Wire for Evidence {
     }
 
     fn from_pb(pb: pb::Evidence) -> Result<Self, DecodeError> {
-        let pb::evidence::Sum::DuplicateVoteEvidence(pb) = wire::required("evidence", pb.sum)?;
+        let pb = match wire::required("evidence", pb.sum)? {
+            pb::evidence::Sum::DuplicateVoteEvidence(pb) => pb,
+            pb::evidence::Sum::LightClientAttackEvidence(_) => return Err(DecodeError::LightClientAttack),
+        };
         Ok(Self::DuplicateVote(DuplicateVoteEvidence {
             vote_a: SignedVote::from_pb(wire::required("evidence.vote_a", pb.vote_a)?)?,
             vote_b: SignedVote::from_pb(wire::required("evidence.vote_b", pb.vote_b)?)?,

@@ -68,7 +68,7 @@ pub use commit::{Commit, CommitError, CommitSig};
 pub use consensus_key::{
     ConsensusKey, ConsensusPublicKey, ConsensusSecretKey, Ed25519PublicKey, Ed25519SecretKey, KeyType, KeyTypeError,
 };
-pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError};
+pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError, Infraction, Misbehavior};
 pub use hard_state::{HardState, Lock, Step};
 pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
 pub use header::{BLOCK_PROTOCOL, Header};

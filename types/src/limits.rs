@@ -64,6 +64,14 @@ pub const BLOCK_TXS_MAX: usize = BLOCK_BYTES_MAX / 100;
 /// Maximum number of pieces of evidence in one block.
 pub const EVIDENCE_PER_BLOCK_MAX: usize = 64;
 
+/// Maximum number of pieces of evidence that wait for a block at a node: 600 KiB. Further ones are refused until some are
+/// in a block.
+pub const EVIDENCE_WAITING_MAX: usize = 1024;
+
+/// Maximum number of pieces of evidence against one validator that wait for a block, so that one validator leaves room
+/// for the others. There is one for each height, and one is enough to slash it.
+pub const EVIDENCE_WAITING_PER_VALIDATOR_MAX: usize = 16;
+
 /// Maximum bytes of one encoded vote: 64 for the signature, 74 for the block id, 20 for the address, 12 for the time,
 /// and numbers and tags.
 pub const VOTE_BYTES_MAX: usize = 256;
@@ -118,6 +126,8 @@ const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
 // At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each
-// of its namespaces.
-const _: () = assert!(2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX < EVENTS_MAX);
+// of its namespaces. Each piece of evidence has one event.
+const _: () = assert!(
+    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX + EVIDENCE_PER_BLOCK_MAX < EVENTS_MAX
+);
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

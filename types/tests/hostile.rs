@@ -49,9 +49,26 @@ fn key() -> SecretKey {
     SecretKey::from_bytes(&[5; 32]).unwrap()
 }
 
+fn chain() -> ChainId {
+    ChainId::new("hostile").unwrap()
+}
+
+/// Returns valid evidence of a set of one validator.
+fn evidence() -> Evidence {
+    let set = ValidatorSet::new(vec![(key().public_key(), Power(1))]).unwrap();
+    let (height, round, timestamp, validator) =
+        (Height(3), Round(1), Time::from_unix_millis(1_800_000_000_000), key().public_key().address());
+    let vote = |byte: Option<u8>| {
+        let id = |byte| BlockId { hash: Hash([byte; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };
+        let (vote_type, block_id) = (VoteType::Prevote, byte.map(id));
+        Vote { vote_type, height, round, block_id, timestamp, validator, validator_index: 0 }.sign(&chain(), &key())
+    };
+    Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(None), vote(Some(1)), &set, timestamp).unwrap())
+}
+
 /// Returns valid messages that the test damages.
 fn samples() -> Vec<Vec<u8>> {
-    let chain = ChainId::new("hostile").unwrap();
+    let chain = chain();
     let id = BlockId { hash: Hash([1; 32]), parts: PartSetHeader { total: 1, hash: Hash([2; 32]) } };
     let set = ValidatorSet::new(vec![(key().public_key(), Power(1))]).unwrap();
     let time = Time::from_unix_millis(1_800_000_000_000);
@@ -81,7 +98,9 @@ fn samples() -> Vec<Vec<u8>> {
         ..HardState::default()
     };
     let part = PartSet::from_bytes(b"block").get(0).unwrap().clone();
+    let evidence = evidence();
     vec![
+        evidence.encode(),
         vote.encode(),
         proposal.encode(),
         commit.encode(),
@@ -159,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_never_panic(which in 0..12_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+    fn damaged_messages_never_panic(which in 0..13_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = samples().swap_remove(which);
         let at = at.index(bytes.len());
         bytes[at] = byte;
@@ -167,6 +186,35 @@ proptest! {
             bytes.truncate(at);
         }
         all_survive(&bytes);
+    }
+}
+
+#[test]
+fn each_flipped_bit_of_evidence_makes_it_invalid_and_none_panics() {
+    let set = ValidatorSet::new(vec![(key().public_key(), Power(1))]).unwrap();
+    let (good, mut invalid) = (evidence(), 0);
+    assert_eq!(good.verify(&chain(), &set), Ok(()));
+    for bit in 0..good.encode().len() * 8 {
+        let mut bytes = good.encode();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let Ok(mut evidence) = Evidence::decode(&bytes) else { continue };
+        if evidence.verify(&chain(), &set).is_ok() {
+            // Its time is not signed; it is compared with that of the block.
+            evidence.set_time(good.time());
+            assert_eq!(evidence, good, "bit {bit}");
+            continue;
+        }
+        invalid += 1;
+    }
+    assert!(invalid > 1000, "{invalid} of the changed bytes decode");
+}
+
+#[test]
+fn evidence_of_an_attack_on_light_clients_is_refused_by_name() {
+    for content in [&[][..], &[10, 0], &[0xFF; 40]] {
+        let mut bytes = vec![2 << 3 | 2, content.len() as u8];
+        bytes.extend(content);
+        assert_eq!(Evidence::decode(&bytes), Err(DecodeError::LightClientAttack));
     }
 }
 

@@ -2,7 +2,10 @@
 //! addresses.
 
 use tendermint::block::signed_header::SignedHeader;
-use tendermint::crypto::{default::signature::Verifier, signature::Verifier as _};
+use tendermint::crypto::{
+    default::{Sha256, signature::Verifier},
+    signature::Verifier as _,
+};
 use tendermint_proto::v0_38 as proto;
 use types::*;
 
@@ -153,6 +156,11 @@ fn commit_and_signed_header() {
     assert_eq!(Commit::decode(&commit.encode()), Ok(commit));
 }
 
+/// Returns the root over `leaves`, computed by the other implementation.
+fn root(leaves: &[Vec<u8>]) -> [u8; 32] {
+    tendermint::merkle::simple_hash_from_byte_vectors::<Sha256>(leaves)
+}
+
 #[test]
 fn evidence_bytes() {
     let set = validators();
@@ -164,5 +172,20 @@ fn evidence_bytes() {
     assert_eq!(evidence.verify(&chain(), &set), Ok(()));
     let pb: proto::types::Evidence = theirs(&evidence.encode());
     assert_eq!(pb.encode_to_vec(), evidence.encode());
-    assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence));
+    assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence.clone()));
+
+    // CometBFT hashes the inner message, without the tag of its kind, and the list as a tree over these bytes.
+    let Some(proto::types::evidence::Sum::DuplicateVoteEvidence(inner)) = pb.sum.clone() else { panic!("{pb:?}") };
+    assert_eq!(evidence.hashed_bytes(), inner.encode_to_vec());
+    let parsed: tendermint::evidence::Evidence = pb.clone().try_into().unwrap();
+    let tendermint::evidence::Evidence::DuplicateVote(parsed) = parsed else { panic!("{parsed:?}") };
+    assert_eq!((parsed.vote_a.height.value(), parsed.total_voting_power.value()), (evidence.height().0, 100));
+    let leaf = inner.encode_to_vec();
+    assert_eq!(Block::evidence_hash(&[evidence.clone(), evidence.clone()]).0, root(&[leaf.clone(), leaf]));
+    assert_eq!(Block::evidence_hash(&[]).0, root(&[]));
+    let list = proto::types::EvidenceList { evidence: vec![pb.clone(), pb] };
+    assert_eq!(Evidence::list_bytes(&[evidence.clone(), evidence.clone()]), list.encoded_len());
+    // Computed by a separate program: protobuf written by hand, RFC 6979, SHA-256.
+    let golden = "C9E7D5CA789E0A6E6E8B5B7482AF42B27AE2F8116CDA4D36833781FDD7963DFD";
+    assert_eq!((evidence.hash().to_string().as_str(), evidence.hashed_bytes().len()), (golden, 317));
 }
