@@ -123,7 +123,12 @@ fn transfers(accounts: u32, recipients: u32) {
             VerifiedTx::verified_before(body.sign(key))
         };
         let txs: Vec<VerifiedTx> = senders.iter().enumerate().map(tx).collect();
-        let context = BlockContext { height: Height(nonce + 1), time: Time::UNIX_EPOCH, proposer: Address([1; 20]) };
+        let context = BlockContext {
+            height: Height(nonce + 1),
+            time: Time::UNIX_EPOCH,
+            proposer: Address([1; 20]),
+            misbehavior: Vec::new(),
+        };
         let start = Instant::now();
         let outcome = app.execute(&rows, &context, &txs);
         app.commit(outcome.update);

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, mem};
 
-use types::{
-    Address, BlockResults, ChainId, Hash, Height, History, NsName, Reader, Replaced, Time, VerifiedTx, WriteSet,
-};
+use types::{BlockResults, ChainId, Hash, Height, History, NsName, Reader, Replaced, VerifiedTx, WriteSet};
 
 use crate::{
     area::{Area, NEVER_REVERTED},
+    context::BlockContext,
     execute::Execution,
     namespaces::{Namespaces, NamespacesUpdate, Trees},
     proposals::Decisions,
@@ -22,17 +21,6 @@ use crate::{
     },
     view::{Before, View},
 };
-
-/// The properties of a block on which its execution depends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockContext {
-    /// Height of the block: the one after the state's height.
-    pub height: Height,
-    /// Time in the header of the block.
-    pub time: Time,
-    /// Address of the validator that proposed the block.
-    pub proposer: Address,
-}
 
 /// Result of executing a block. Nothing has been changed yet.
 #[derive(Clone, Debug)]
@@ -193,7 +181,7 @@ impl App {
         #[cfg(feature = "mutations")]
         let _broken = self.mutation.map(crate::BrokenRule::new);
         let view = View::of_state(history);
-        let mut execution = Execution::begin(view, chain_id, context.height, context.time, trees);
+        let mut execution = Execution::begin(view, chain_id, context, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
         let (mut view, Decisions { events, restored, .. }) = execution.finish();

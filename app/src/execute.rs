@@ -15,8 +15,10 @@ use types::{
 };
 
 use crate::{
+    context::BlockContext,
     error::{CODESPACE, Refusal},
     event::event,
+    evidence,
     kv::{At, check_create, check_write},
     namespaces::Trees,
     proposals::{self, Decisions, check_propose},
@@ -141,11 +143,12 @@ pub(crate) struct Execution<'a, R: ?Sized> {
 }
 
 impl<'a, R: History + ?Sized> Execution<'a, R> {
-    /// Starts a block at `height` with the header time `time` on the state of `view`, and decides what is due. `trees`
-    /// are those of the state.
-    pub fn begin(mut view: View<'a, R>, chain_id: ChainId, height: Height, time: Time, trees: Trees<'_>) -> Self {
-        let params = view.params();
-        let decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);
+    /// Starts a block on the state of `view`: decides what is due, and handles the block's evidence. `trees` are those of
+    /// the state.
+    pub fn begin(mut view: View<'a, R>, chain_id: ChainId, context: &BlockContext, trees: Trees<'_>) -> Self {
+        let (params, height, time) = (view.params(), context.height, context.time);
+        let mut decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);
+        decisions.events.extend(context.misbehavior.iter().map(evidence::on_misbehavior));
         let rules = Rules { chain_id, height, time, params };
         let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
         Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters }

@@ -86,8 +86,10 @@ mod app;
 pub mod area;
 mod audit;
 mod check;
+mod context;
 pub mod error;
 mod event;
+mod evidence;
 mod execute;
 mod first_state;
 mod kv;
@@ -100,11 +102,12 @@ mod state_proof;
 pub mod tree;
 mod view;
 
-pub use app::{App, BlockContext, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
+pub use app::{App, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
 pub use audit::misplaced_row;
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
+pub use context::BlockContext;
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};

@@ -256,6 +256,24 @@ fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
 }
 
 #[test]
+fn votes_of_a_past_round_that_contradict_each_other_are_evidence() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    for index in &others[..2] {
+        engine.step(now(), cast.prevote(*index, 2, None));
+    }
+    assert_eq!(engine.round(), Round(2), "it has skipped the rounds before");
+    for round in [0, 1] {
+        engine.step(now(), cast.prevote(others[2], round, Some(block('a'))));
+        let outputs = engine.step(now(), cast.prevote(others[2], round, Some(block('b'))));
+        let [Output::Evidence(evidence)] = &outputs[..] else { panic!("{outputs:?}") };
+        assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
+    }
+}
+
+#[test]
 fn a_certificate_with_one_bad_signature_is_rejected_whole() {
     let cast = Cast::new(4);
     let good = cast.certificate(&[0, 1, 2], VoteType::Prevote, 0, Some(block('a')));

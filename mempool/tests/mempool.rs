@@ -108,7 +108,7 @@ impl Node {
     /// Commits a block of these transactions and returns the number of those that failed.
     fn commit(&mut self, txs: &[VerifiedTx]) -> usize {
         let height = self.app.height().next();
-        let context = BlockContext { height, time: self.now, proposer: Address([1; 20]) };
+        let context = BlockContext { height, time: self.now, proposer: Address([1; 20]), misbehavior: Vec::new() };
         let outcome = self.app.execute(&self.rows, &context, txs);
         store(&mut self.rows, &outcome.writes);
         self.app.commit(outcome.update);
@@ -511,7 +511,12 @@ fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
     prop_assert!(stats.txs <= TXS_MAX && stats.bytes <= BYTES_MAX);
     prop_assert!(held.iter().all(|bytes| !committed.contains(&TxId::of(bytes))));
     prop_assert_eq!(reaped.is_empty(), node.pool.is_empty());
-    let context = BlockContext { height: node.app.height().next(), time: node.now, proposer: Address([1; 20]) };
+    let context = BlockContext {
+        height: node.app.height().next(),
+        time: node.now,
+        proposer: Address([1; 20]),
+        misbehavior: Vec::new(),
+    };
     let results = node.app.execute(&node.rows, &context, &reaped).results;
     prop_assert!(results.txs.iter().all(|result| result.code == 0), "{:?}", results.txs);
     let is_head = |tx: &VerifiedTx| match tx.body().order {

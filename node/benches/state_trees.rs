@@ -172,7 +172,7 @@ fn work(store: Store<RocksKv>, app: App, folder: &Path, accounts: u64) {
         let txs: Vec<VerifiedTx> = (0..TRANSFERS).map(tx).collect();
         let height = Height(nonce + 1);
         let time = Time::from_unix_millis(1_700_000_000_000 + height.0);
-        let context = BlockContext { height, time, proposer: Address([1; 20]) };
+        let context = BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new() };
         let begun = Instant::now();
         let reader = store.reader().expect("it has a state");
         let outcome = app.read().execute(&reader, &context, &txs);

@@ -147,19 +147,21 @@ impl Turns {
                 thread.count_sent(&message, length, peers);
             }
             Output::StartTimer { timer, after } => self.timers.start(now, after, timer),
-            Output::VerifyTxs { block_id, txs, precommits } => thread.pool.verify_block(block_id, txs, precommits),
+            Output::VerifyTxs { block_id, txs, precommits, evidence } => {
+                thread.pool.verify_block(block_id, txs, precommits, evidence);
+            }
             Output::VerifyCommit { commit } => thread.pool.verify_commit(commit),
             Output::RequestBlocks { peer, request, blocks } => thread.request_blocks(peer, request, &blocks),
             Output::Penalize { peer, offence } => penalize(&thread.network, peer, &offence),
             Output::Committed(committed) => self.on_committed(committed),
-            Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // a client was first
+            Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // it was reported before
             Output::Evidence(evidence) => {
                 thread.metrics.on_evidence(&evidence);
                 let types::Evidence::DuplicateVote(double) = &evidence;
                 let vote = &double.vote_a.vote;
                 tracing::warn!(
                     target: "consensus", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
-                    "a validator signed two votes that contradict each other"
+                    hash = %evidence.hash(), "a validator signed two votes that contradict each other"
                 );
             }
             Output::Finished => {

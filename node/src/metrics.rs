@@ -216,6 +216,7 @@ pub fn message_type(message: &PeerMessage) -> &'static str {
         PeerMessage::Certificate(_) => "certificate",
         PeerMessage::Part { .. } => "block_part",
         PeerMessage::RoundState(_) => "round_state",
+        PeerMessage::Evidence(_) => "evidence",
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) fn penalize(network: &Network, peer: NodeId, offence: &Offence) {
     let weight = match offence {
         Offence::Malformed(_) => p2p::Penalty::GARBAGE,
         Offence::BadSignature(_) => p2p::Penalty::BAD_SIGNATURE,
+        Offence::BadEvidence(_) => p2p::Penalty::BAD_SIGNATURE,
         Offence::BadBlock(_) => p2p::Penalty::INVALID,
         Offence::BadResponse(_) => p2p::Penalty::INVALID,
         Offence::Unserved(_) => p2p::Penalty::UNSERVED,

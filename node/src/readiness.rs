@@ -273,6 +273,7 @@ mod tests {
             app_hash: Hash([0; 32]),
             hard_state_height: Height(7),
             syncs: 0,
+            evidence_waiting: 0,
             duplicate_votes: 0,
             duplicate_parts: 0,
         }

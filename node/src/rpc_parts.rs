@@ -9,16 +9,16 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use mempool::Mempool;
 use p2p::{Channel, PeerAddress, PeerInfo};
-use replica::LiveApp;
+use replica::{Input, LiveApp};
 use rpc::{
     Accepted, Context, Cors, Identity, Limits, Network, PeerSeen, Pool, PoolSize, Rejection, Submitter, Traffic,
     clients::Client,
 };
 use storage::{RocksKv, Store};
-use types::{Address, ConsensusPublicKey, Evidence, TxId};
+use types::{Address, ConsensusPublicKey, TxId};
 
 use crate::{
-    beginning::Beginning, board::Board, clock::time_of, config::Config, intake, metrics::Metrics, os,
+    beginning::Beginning, board::Board, clock::time_of, config::Config, inbox::Inbox, intake, metrics::Metrics, os,
     readiness::Readiness, verify_pool,
 };
 
@@ -34,13 +34,26 @@ pub(crate) struct NodeHandles<'a> {
     pub board: Arc<Board>,
     pub readiness: Readiness,
     pub metrics: Arc<Metrics>,
+    pub inbox: Arc<Inbox>,
     pub validator: Option<ConsensusPublicKey>,
 }
 
 /// Builds the context of the RPC from the node's parts.
 pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
-    let NodeHandles { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, validator } =
-        handles;
+    let NodeHandles {
+        config,
+        genesis,
+        store,
+        app,
+        mempool,
+        submitter,
+        network,
+        board,
+        readiness,
+        metrics,
+        inbox,
+        validator,
+    } = handles;
     let settings = &config.rpc;
     let identity = Identity {
         node_id: network.id().to_string(),
@@ -85,21 +98,7 @@ pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
             let board = board.clone();
             move || board.status()
         }),
-        evidence: Box::new({
-            let (board, metrics) = (board.clone(), metrics.clone());
-            move |evidence| {
-                if !board.publish_evidence(&evidence) {
-                    return;
-                }
-                metrics.on_evidence(&evidence);
-                let Evidence::DuplicateVote(double) = &evidence;
-                let vote = &double.vote_a.vote;
-                tracing::warn!(
-                    target: "rpc", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
-                    "a client sent two votes of one validator that contradict each other, correctly signed"
-                );
-            }
-        }),
+        evidence: Box::new(move |evidence| inbox.try_push(Input::Evidence(evidence))),
         happened: Box::new({
             let board = board.clone();
             move || board.watch()

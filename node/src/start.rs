@@ -214,6 +214,7 @@ impl Node {
                 board: self.parts.board.clone(),
                 readiness: self.readiness.clone(),
                 metrics: self.parts.metrics.clone(),
+                inbox: self.parts.inbox.clone(),
                 validator,
             });
             let _on_runtime = self.clients_runtime.enter();

@@ -9,8 +9,8 @@
 //! | submissions | transactions of clients; fair between addresses | bytes per address, in total | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes per peer, in total | not forwarded, counted |
 //!
-//! Messages are votes, proposals, certificates, parts and round states. Of a proposed block, its transactions and the
-//! precommits of its last commit are checked as far as they are new here.
+//! Messages are votes, proposals, certificates, parts, round states and evidence. Of a proposed block, its transactions,
+//! the precommits of its last commit and its evidence are checked as far as they are new here.
 //!
 //! Long work is done in slices of [`SLICE`] signatures; between two slices a thread looks for more urgent work.
 //! Signatures in messages are also rated: messages of a peer beyond [`SIGNATURES_PER_SECOND`] are dropped, and the peer
@@ -32,7 +32,7 @@ use std::{
 
 use mempool::{Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
-use replica::{Checked, Input, Offence, Verifier};
+use replica::{Checked, Input, Offence, UnverifiedEvidence, Verifier};
 use rpc::clients::Client;
 use tokio::sync::oneshot;
 use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
@@ -128,17 +128,18 @@ enum BatchFrom {
     Fetched(oneshot::Sender<()>),
 }
 
-/// A slice of the list of a block's transactions followed by its precommits.
+/// A slice of the list of a block's transactions followed by its precommits and its evidence.
 struct BlockSlice {
     block: Arc<BlockCheck>,
     from: usize,
 }
 
-/// A block whose transactions and precommits are being checked.
+/// A block whose transactions, precommits and evidence are being checked.
 struct BlockCheck {
     block_id: BlockId,
     txs: Arc<Vec<Transaction>>,
     precommits: Vec<SignedVote>,
+    evidence: Vec<UnverifiedEvidence>,
     left: AtomicUsize,
     is_valid: AtomicBool,
     since: Instant,
@@ -237,14 +238,21 @@ impl VerifyPool {
         }
     }
 
-    /// Queues a check of the transactions of a proposed block and the precommits of its last commit, as far as this
-    /// node has not checked them before. The replica receives one result for all of them. Never blocks.
-    pub fn verify_block(&self, block_id: BlockId, txs: Arc<Vec<Transaction>>, precommits: Vec<SignedVote>) {
-        let slices = (txs.len() + precommits.len()).div_ceil(SLICE).max(1);
+    /// Queues a check of the transactions of a proposed block, the precommits of its last commit and its evidence, as far
+    /// as this node has not checked them before. The replica receives one result for all of them. Never blocks.
+    pub fn verify_block(
+        &self,
+        block_id: BlockId,
+        txs: Arc<Vec<Transaction>>,
+        precommits: Vec<SignedVote>,
+        evidence: Vec<UnverifiedEvidence>,
+    ) {
+        let slices = (txs.len() + precommits.len() + evidence.len()).div_ceil(SLICE).max(1);
         let check = BlockCheck {
             block_id,
             txs,
             precommits,
+            evidence,
             left: AtomicUsize::new(slices),
             is_valid: AtomicBool::new(true),
             since: Instant::now(),
@@ -458,12 +466,15 @@ impl VerifyPool {
     fn check_slice(&self, slice: &BlockSlice) {
         let BlockSlice { block, from } = slice;
         if block.is_valid.load(Ordering::Acquire) {
-            let (txs, precommits) = (&block.txs, &block.precommits);
-            let (first, end) = (*from, from + SLICE);
-            let of_txs = first.min(txs.len())..end.min(txs.len());
-            let after = |at: usize| at.saturating_sub(txs.len()).min(precommits.len());
-            let holds = self.deps.txs.verify_all(&txs[of_txs])
-                && self.deps.verifier.hold(&precommits[after(first)..after(end)]);
+            let BlockCheck { txs, precommits, evidence, .. } = &**block;
+            // The part of this slice in a list of `len` items after `before` others.
+            let part = |before: usize, len: usize| {
+                let at = |end: usize| end.saturating_sub(before).min(len);
+                at(*from)..at(from + SLICE)
+            };
+            let holds = self.deps.txs.verify_all(&txs[part(0, txs.len())])
+                && self.deps.verifier.hold(&precommits[part(txs.len(), precommits.len())])
+                && self.deps.verifier.hold_evidence(&evidence[part(txs.len() + precommits.len(), evidence.len())]);
             if !holds {
                 block.is_valid.store(false, Ordering::Release);
             }
@@ -581,6 +592,7 @@ fn signatures_in(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,
         PeerMessage::Certificate(certificate) => certificate.votes().len(),
+        PeerMessage::Evidence(_) => 2,
         PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 0,
     }
 }

@@ -15,7 +15,9 @@ use files::ValidatorKey;
 use futures::{SinkExt, StreamExt};
 use program::{Cairn, free_ports};
 use tendermint::{block, evidence::DuplicateVoteEvidence};
-use tendermint_rpc::{Client, HttpClient, Paging, SubscriptionClient, WebSocketClient, query::EventType};
+use tendermint_rpc::{
+    Client, HttpClient, Paging, SubscriptionClient, WebSocketClient, event::EventData, query::EventType,
+};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use types::{
@@ -90,23 +92,22 @@ async fn stock_clients_use_a_node_with_an_ed25519_key() {
     use_a_node(KeyType::Ed25519).await;
 }
 
-/// Submits the same evidence against the chain's only validator twice through an unmodified client, and checks that it
-/// is counted once.
-async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &str) {
-    let time = client.block(2_u32).await.unwrap().block.header.time;
+/// Returns evidence of two precommits of the chain's only validator at a height, in the types of an unmodified client.
+async fn double_vote(client: &HttpClient, key: &ValidatorKey, height: u32) -> DuplicateVoteEvidence {
+    let time = client.block(height).await.unwrap().block.header.time;
     let of_block = |byte| {
         let hash = tendermint::Hash::Sha256([byte; 32]);
         block::Id { hash, part_set_header: block::parts::Header::new(1, hash).unwrap() }
     };
     let vote = |byte| {
         let id = BlockId { hash: Hash([byte; 32]), parts: PartSetHeader { total: 1, hash: Hash([byte; 32]) } };
-        let (vote_type, height, round) = (VoteType::Precommit, Height(2), Round(7));
+        let (vote_type, height, round) = (VoteType::Precommit, Height(height.into()), Round(7));
         let (timestamp, validator) = (types::Time::parse(&time.to_rfc3339()).unwrap(), key.address());
         let vote = Vote { vote_type, height, round, block_id: Some(id), timestamp, validator, validator_index: 0 };
         let signature = vote.sign(&ChainId::new("clients-1").unwrap(), &key.secret).signature;
         tendermint::Vote {
             vote_type: tendermint::vote::Type::Precommit,
-            height: 2_u32.into(),
+            height: u32::try_from(height.0).unwrap().into(),
             round: 7_u16.into(),
             block_id: Some(of_block(byte)),
             timestamp: Some(time),
@@ -118,27 +119,55 @@ async fn evidence_is_taken(client: &HttpClient, key: &ValidatorKey, metrics: &st
         }
     };
     // The client library writes the total power as the power of this validator; on this chain they are equal.
-    let power = client.validators(2_u32, Paging::All).await.unwrap().validators[0].power;
-    let evidence = DuplicateVoteEvidence {
+    let power = client.validators(height, Paging::All).await.unwrap().validators[0].power;
+    DuplicateVoteEvidence {
         vote_a: vote(1),
         vote_b: vote(2),
         total_voting_power: power,
         validator_power: power,
         timestamp: time,
-    };
-    let hashes = [
-        client.broadcast_evidence(evidence.clone().into()).await.unwrap().hash,
-        client.broadcast_evidence(evidence.clone().into()).await.unwrap().hash,
-    ];
-    assert_eq!(hashes[0], hashes[1]);
-    let harmless = DuplicateVoteEvidence { vote_b: vote(1), ..evidence };
+    }
+}
+
+/// Submits evidence against the chain's only validator through an unmodified client, and checks that it is in a block once, which
+/// the client understands and a light client verifies.
+async fn evidence_is_taken(client: &HttpClient, websocket: &WebSocketClient, key: &ValidatorKey, metrics: &str) {
+    let evidence = double_vote(client, key, 2).await;
+    let harmless = DuplicateVoteEvidence { vote_b: evidence.vote_a.clone(), ..evidence.clone() };
     let refused = client.broadcast_evidence(harmless.into()).await.unwrap_err().to_string();
     assert!(refused.contains("evidence was not added"), "{refused}");
+
+    let mut blocks = websocket.subscribe(EventType::NewBlock.into()).await.unwrap();
+    client.broadcast_evidence(evidence.clone().into()).await.unwrap();
+    let found = async {
+        loop {
+            let event = blocks.next().await.unwrap().unwrap();
+            let EventData::NewBlock { block: Some(block), .. } = event.data else { continue };
+            if let Some(found) = block.evidence.iter().next() {
+                return (u32::try_from(block.header.height.value()).unwrap(), found.clone());
+            }
+        }
+    };
+    let (height, found) = timeout(Duration::from_secs(60), found).await.expect("the evidence is in a block");
+    assert_eq!(found, evidence.clone().into());
+    assert_eq!(client.block(height).await.unwrap().block.evidence.into_vec(), [found]);
+    let event = &client.block_results(height).await.unwrap().finalize_block_events[0];
+    assert_eq!((event.kind.as_str(), event.attributes[1].value_str().unwrap()), ("evidence", "2"));
+    let again = client.broadcast_evidence(evidence.into()).await.unwrap_err().to_string();
+    assert!(again.contains("it is repeated"), "{again}");
+    while client.status().await.unwrap().sync_info.latest_block_height.value() <= u64::from(height) {
+        blocks.next().await.unwrap().unwrap();
+    }
+    drive::light_client(client, height - 1, height).await;
+    drive::light_client(client, 1, height).await;
     let url = format!("http://{metrics}/metrics");
     let config = ureq::Agent::config_builder().proxy(None).build();
     let get = move || config.new_agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
     let text = tokio::task::spawn_blocking(get).await.unwrap();
-    assert!(text.contains("cometbft_consensus_evidence_total{chain_id=\"clients-1\"} 1\n"), "{text}");
+    for (name, value) in [("evidence_total", 1), ("evidence_committed_total", 1), ("evidence_waiting", 0)] {
+        let line = format!("cometbft_consensus_{name}{{chain_id=\"clients-1\"}} {value}\n");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
 }
 
 /// Starts a node whose validator key has this type, and runs all client checks on it.
@@ -166,9 +195,11 @@ async fn use_a_node(key_type: KeyType) {
         "--consensus.empty_block_interval",
         "100ms",
     ];
-    let log = std::fs::File::create(cairn.folder().join("log")).unwrap();
-    let child = cairn.command(&args).stdout(log.try_clone().unwrap()).stderr(Stdio::from(log)).spawn().unwrap();
-    let _running = Running(child);
+    let start = |log: &str| {
+        let log = std::fs::File::create(cairn.folder().join(log)).unwrap();
+        Running(cairn.command(&args).stdout(log.try_clone().unwrap()).stderr(Stdio::from(log)).spawn().unwrap())
+    };
+    let running = start("log");
 
     let http = format!("http://127.0.0.1:{}", port + 1);
     let client = healthy(&http).await;
@@ -190,7 +221,23 @@ async fn use_a_node(key_type: KeyType) {
     drive::light_client(&client, tip - 2, tip - 1).await;
     drive::meets_keys_of(&client, &http, key_type).await;
     let key = ValidatorKey::load(&cairn.folder().join("home/config/priv_validator_key.json")).unwrap();
-    evidence_is_taken(&client, &key, &metrics).await;
     websocket.close().unwrap();
     driver.await.unwrap().unwrap();
+
+    // Evidence against its own key of an earlier height is used like any other; of a height since its start, it stops the node.
+    drop(running);
+    let mut running = start("second-log");
+    let client = healthy(&http).await;
+    let (websocket, driver) =
+        WebSocketClient::new(format!("ws://127.0.0.1:{}/websocket", port + 1).as_str()).await.unwrap();
+    let driver = tokio::spawn(driver.run());
+    evidence_is_taken(&client, &websocket, &key, &metrics).await;
+    let latest = client.status().await.unwrap().sync_info.latest_block_height.value() as u32;
+    let evidence = double_vote(&client, &key, latest).await;
+    client.broadcast_evidence(evidence.into()).await.unwrap();
+    let ended = tokio::task::spawn_blocking(move || running.0.wait().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(76));
+    let log = std::fs::read_to_string(cairn.folder().join("second-log")).unwrap();
+    assert!(log.contains("a validator signed two votes that contradict each other"), "{log}");
+    let _ = driver.await; // the connection has ended with the node
 }

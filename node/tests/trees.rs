@@ -68,7 +68,7 @@ impl<K: Kv> World<K> {
         };
         let txs: Vec<VerifiedTx> = messages.into_iter().map(tx).collect();
         let time = Time::from_unix_millis(1_700_000_000_000 + height.0);
-        let context = BlockContext { height, time, proposer: Address([1; 20]) };
+        let context = BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new() };
         let reader = self.store.reader()?;
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;

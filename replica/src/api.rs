@@ -10,7 +10,10 @@ use types::{
     VerifiedVote,
 };
 
-use crate::timing::CommitTiming;
+use crate::{
+    evidence::{UnverifiedEvidence, VerifiedEvidence},
+    timing::CommitTiming,
+};
 
 /// All inputs that a replica accepts.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub enum Input {
     },
     /// The response to [`Output::VerifyCommit`].
     CommitVerified(VerifiedCommit),
+    /// Evidence from a client, checked by [`crate::check_evidence`].
+    Evidence(VerifiedEvidence),
 }
 
 /// A message of a peer, as far as it could be checked outside of the replica.
@@ -71,6 +76,8 @@ pub enum Checked {
         /// The part, with its hash checked.
         part: CheckedPart,
     },
+    /// Evidence that may be in the next block.
+    Evidence(VerifiedEvidence),
     /// A message that needs no check, or of a height whose validators the verifier did not know.
     Unchecked(PeerMessage),
     /// An invalid message, with the offence of the peer.
@@ -152,6 +159,8 @@ pub enum Output {
         txs: Arc<Vec<types::Transaction>>,
         /// Precommits of the block's last commit that this node has not checked before ([`crate::Verifier::hold`]).
         precommits: Vec<SignedVote>,
+        /// Evidence that this node has not checked before ([`crate::Verifier::hold_evidence`]).
+        evidence: Vec<UnverifiedEvidence>,
     },
     /// Request to verify a commit again, because the validators have changed since the peer's response was checked. The
     /// response is [`Input::CommitVerified`].
@@ -328,6 +337,8 @@ pub enum Offence {
     Malformed(String),
     /// A signature that is not valid.
     BadSignature(String),
+    /// Evidence that proves nothing, wherever its sender is in the chain.
+    BadEvidence(String),
     /// A block, part or commit that is not valid.
     BadBlock(String),
     /// A response that does not match our request.
@@ -343,6 +354,7 @@ impl fmt::Display for Offence {
         let (what, detail) = match self {
             Self::Malformed(detail) => ("malformed message", detail),
             Self::BadSignature(detail) => ("bad signature", detail),
+            Self::BadEvidence(detail) => ("bad evidence", detail),
             Self::BadBlock(detail) => ("bad block", detail),
             Self::BadResponse(detail) => ("bad response", detail),
             Self::Unserved(detail) => ("claim not served", detail),
@@ -474,6 +486,8 @@ pub struct Status {
     pub hard_state_height: Height,
     /// Number of syncs to disk made by the replica since it started.
     pub syncs: u64,
+    /// Number of pieces of evidence that wait for a block.
+    pub evidence_waiting: usize,
     /// Number of votes that arrived again, since the start.
     pub duplicate_votes: u64,
     /// Number of block parts that arrived again, since the start.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `chain_id`, `height`, `last_block_id` | ours, tip + 1, the tip's |
 //! | `time` | later than the tip's |
-//! | `last_commit_hash`, `data_hash`, `evidence_hash` | over the block's content; the commit proves the tip |
+//! | `last_commit_hash`, `data_hash`, `evidence_hash` | over the block's content; the commit proves the tip; `evidence.rs` has the rules of evidence |
 //! | `validators_hash`, `next_validators_hash` | of the sets of h and h + 1 |
 //! | `consensus_hash`, `version_app` | of the parameters of h |
 //! | `app_hash`, `last_results_hash` | after the tip |
@@ -17,8 +17,8 @@ use std::{sync::Arc, time::Duration};
 use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
-    Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Hash, Header, Height, Params,
-    Round, SignedVote, Time, ValidatorSet, VerifiedTx,
+    Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Evidence, Hash, Header, Height,
+    Params, Round, SignedVote, Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Chain {
     pub last_commit: Option<Commit>,
     /// The app hash in the tip's header; `None` before the first block.
     pub last_app_hash: Option<Hash>,
+    /// The lowest height whose evidence has not expired, for the block after the tip.
+    pub evidence_floor: Height,
 }
 
 /// Reason why a block is not a valid next block.
@@ -54,8 +56,6 @@ pub(crate) enum BlockFault {
     Proposer(Address),
     #[error("{got} bytes, the parameters allow {max}")]
     Size { got: usize, max: u64 },
-    #[error("evidence is not accepted yet")]
-    Evidence,
     #[error("the last commit is of round {round} of height {height} for {block_id}, not of the last block")]
     CommitOf { height: Height, round: types::Round, block_id: BlockId },
     #[error("{0}")]
@@ -79,6 +79,7 @@ impl Chain {
             last_validators: has_block.then(|| store.validators(tip.height).map(Arc::new)).transpose()?,
             params: store.params(next)?,
             last_commit: has_block.then(|| store.seen_commit(tip.height)).transpose()?,
+            evidence_floor: store.evidence_floor()?,
             last_app_hash: has_block.then(|| Ok::<_, StoreError>(store.header(tip.height)?.app_hash)).transpose()?,
         })
     }
@@ -99,8 +100,8 @@ impl Chain {
         }
     }
 
-    /// Returns the maximum bytes that a block's transactions may take.
-    pub fn tx_bytes_max(&self) -> usize {
+    /// Returns the maximum bytes that a block's transactions and evidence may take.
+    pub fn body_bytes_max(&self) -> usize {
         let overhead = Block::overhead_bytes_max(
             self.validators.len().max(self.last_validators.as_ref().map_or(0, |set| set.len())),
         );
@@ -117,13 +118,21 @@ impl Chain {
         now.max(self.tip.time.saturating_add(Duration::from_nanos(1)))
     }
 
-    /// Builds the next block. `txs` fit into [`Chain::tx_bytes_max`]; `last_commit` is of the tip.
-    pub fn build_block(&self, now: Time, txs: Vec<Vec<u8>>, last_commit: Option<Commit>, proposer: Address) -> Block {
+    /// Builds the next block. `txs` and `evidence` fit into [`Chain::body_bytes_max`]; `last_commit` is of the tip.
+    pub fn build_block(
+        &self,
+        now: Time,
+        txs: Vec<Vec<u8>>,
+        evidence: Vec<Evidence>,
+        last_commit: Option<Commit>,
+        proposer: Address,
+    ) -> Block {
         let mut header = self.expected(proposer);
         header.time = self.time_of_next(now);
         header.last_commit_hash = last_commit.as_ref().map_or_else(Commit::empty_hash, Commit::hash);
         header.data_hash = Block::data_hash(&txs);
-        Block { header, txs, evidence: Vec::new(), last_commit }
+        header.evidence_hash = Block::evidence_hash(&evidence);
+        Block { header, txs, evidence, last_commit }
     }
 
     /// Returns the next header, as far as it does not depend on the content of the block.
@@ -146,7 +155,7 @@ impl Chain {
         }
     }
 
-    /// Checks everything about a block except its transactions and the signatures of its last commit. Returns the
+    /// Checks everything about a block except its transactions, its evidence and the signatures of its last commit. Returns the
     /// precommits of the last commit that are not in `known`; those in `known` were verified before.
     ///
     /// Errors: [`BlockFault`], the first fault found.
@@ -161,9 +170,6 @@ impl Chain {
         }
         let header = &block.header;
         self.check_header(header)?;
-        if !block.evidence.is_empty() {
-            return Err(BlockFault::Evidence);
-        }
         block.check_content()?;
         let Some(commit) = &block.last_commit else { return Ok(Vec::new()) };
         if (commit.height, Some(commit.block_id)) != (self.tip.height, self.tip.block_id) {
@@ -223,19 +229,27 @@ impl Chain {
     }
 
     /// Advances the tip over a committed block.
-    pub fn advance(&mut self, tip: Tip, header: &Header, commit: Commit, after: ValidatorSet, params: Params) {
+    pub fn advance(
+        &mut self,
+        tip: Tip,
+        header: &Header,
+        commit: Commit,
+        after: ValidatorSet,
+        params: Params,
+        evidence_floor: Height,
+    ) {
         let next = std::mem::replace(&mut self.next_validators, Arc::new(after));
         self.last_validators = Some(std::mem::replace(&mut self.validators, next));
         self.tip = tip;
-        self.params = params;
+        (self.params, self.evidence_floor) = (params, evidence_floor);
         self.last_commit = Some(commit);
         self.last_app_hash = Some(header.app_hash);
     }
 
-    /// Returns the leading transactions that fit into a block. The mempool counts bytes differently; here they are
-    /// counted as in the block.
-    pub fn fitting(&self, txs: Vec<VerifiedTx>) -> Vec<VerifiedTx> {
-        let mut room = Some(self.tx_bytes_max());
+    /// Returns the leading transactions that fit into `bytes_max` bytes of a block. The mempool counts bytes differently;
+    /// here they are counted as in the block.
+    pub fn fitting(txs: Vec<VerifiedTx>, bytes_max: usize) -> Vec<VerifiedTx> {
+        let mut room = Some(bytes_max);
         let fits = |tx: &VerifiedTx| {
             room = room.and_then(|room| room.checked_sub(Block::tx_bytes_in_block(tx.bytes().len())));
             room.is_some()
@@ -278,6 +292,7 @@ pub(crate) mod tests {
             params: Params::default(),
             last_commit: None,
             last_app_hash: None,
+            evidence_floor: Height(1),
         }
     }
 
@@ -288,7 +303,7 @@ pub(crate) mod tests {
     /// Returns a first block of a test chain.
     pub(crate) fn first_block() -> Block {
         let chain = genesis();
-        chain.build_block(time(2000), Vec::new(), None, proposer(&chain))
+        chain.build_block(time(2000), Vec::new(), Vec::new(), None, proposer(&chain))
     }
 
     fn commit_of(chain: &Chain, block_id: BlockId, voters: usize) -> Commit {
@@ -315,8 +330,8 @@ pub(crate) mod tests {
         let tip = Tip { height: Height(1), block_id: Some(id), time: block.header.time, ..chain.tip };
         let after = chain.validators_after(&BlockResults::default());
         let params = chain.params.clone();
-        chain.advance(tip, &block.header, commit.clone(), after, params);
-        let block = chain.build_block(time(1), Vec::new(), Some(commit), proposer(&chain));
+        chain.advance(tip, &block.header, commit.clone(), after, params, Height(1));
+        let block = chain.build_block(time(1), Vec::new(), Vec::new(), Some(commit), proposer(&chain));
         (chain, block)
     }
 
@@ -381,7 +396,7 @@ pub(crate) mod tests {
     fn the_last_commit_must_prove_the_tip() {
         let (chain, block) = second();
         let with = |commit: Option<Commit>| {
-            let block = chain.build_block(time(1), Vec::new(), commit, block.header.proposer);
+            let block = chain.build_block(time(1), Vec::new(), Vec::new(), commit, block.header.proposer);
             check(&chain, &block)
         };
         let good = block.last_commit.clone().unwrap();
@@ -404,7 +419,7 @@ pub(crate) mod tests {
         let mut forged = block.last_commit.clone().unwrap();
         let types::CommitSig::Commit { signature, .. } = &mut forged.signatures[0] else { panic!("everybody signed") };
         signature.0[9] ^= 1;
-        let block = chain.build_block(time(1), Vec::new(), Some(forged.clone()), block.header.proposer);
+        let block = chain.build_block(time(1), Vec::new(), Vec::new(), Some(forged.clone()), block.header.proposer);
         assert!(check(&chain, &block).is_err());
         assert_eq!(chain.check_block(&block, 1000, Some(&forged)), Ok(vec![]), "known ones are taken as they are");
         let mut known = forged.clone();
@@ -427,10 +442,10 @@ pub(crate) mod tests {
         };
         let txs: Vec<VerifiedTx> = (0..200).map(transfer).collect();
         let (one, all) = (txs[0].bytes().len(), txs.len());
-        let fitting = chain.fitting(txs);
+        let fitting = Chain::fitting(txs, chain.body_bytes_max());
         assert!(fitting.len() < all);
         let bytes = fitting.iter().map(|tx| tx.bytes().to_vec()).collect();
-        let full = chain.build_block(time(1), bytes, block.last_commit, block.header.proposer);
+        let full = chain.build_block(time(1), bytes, Vec::new(), block.last_commit, block.header.proposer);
         let bytes = full.encode().len();
         let overhead = Block::overhead_bytes_max(4);
         assert!(bytes <= max && bytes + one + overhead > max, "{bytes} bytes");

@@ -12,6 +12,7 @@
 mod api;
 mod blocks;
 mod chain;
+mod evidence;
 mod gossip;
 mod guard;
 mod live;
@@ -25,6 +26,9 @@ mod trees;
 mod verifier;
 
 pub use api::*;
+#[cfg(feature = "mutations")]
+pub use evidence::EvidenceMutation;
+pub use evidence::{EvidenceRefusal, UnverifiedEvidence, VerifiedEvidence, check_evidence};
 pub use live::LiveApp;
 pub use replica::{Replica, ReplicaError};
 pub use rewind::{

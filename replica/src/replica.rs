@@ -18,15 +18,17 @@
 //! | votes, single or in certificates | the batch size of the node's inbox; a vote that is already held has no effect |
 //! | signatures and parts that were not checked before | [`STEP_CHECKS_MAX`]: 2 ms |
 //! | round states | one response to each peer, the bytes of `peers.rs` to all; block sync reads the claims once |
+//! | evidence | one write for each infraction that it proves, within the bounds of `evidence.rs`; three rows for other evidence |
 //! | blocks of block sync | `SYNC_STEP_BYTES_MAX`, `SYNC_STEP_BLOCKS_MAX`; other threads check them |
 //!
 //! In addition there is the work for a block that validators proposed or decided; the `app` crate documents its bounds.
 //!
 //! The replica's methods are in files by topic, in `replica/`: `messages` of peers, `round_states`, blocks to `judge`,
-//! `heights` that start, the `commit` of a block, `catch_up` by block sync, `signing`, and `views` for other threads.
+//! `heights` that start, the `commit` of a block, `evidence`, `catch_up` by block sync, `signing`, and `views` for other threads.
 
 mod catch_up;
 mod commit;
+mod evidence;
 mod heights;
 mod judge;
 mod messages;
@@ -43,7 +45,7 @@ use types::{BlockId, Moment, PartSet, PeerMessage, Round, Time, TxPool};
 
 use crate::{
     Config, Halt, Input, LiveApp, Output, Phase, RoundVotesHeld, Timer, TreesFrom, Verifier, blocks::Blocks,
-    chain::Chain, peers::Peers, sync::Sync,
+    chain::Chain, evidence::Waiting, peers::Peers, sync::Sync,
 };
 use catch_up::CatchUp;
 use heights::Pace;
@@ -79,6 +81,8 @@ pub struct Replica<K: Kv> {
     catch_up: CatchUp,
     pace: Pace,
     signing: Signing,
+    /// Evidence that waits for a block.
+    evidence: Waiting,
     shown: Shown,
     /// Parts of the last committed block, for peers that are one height behind.
     last_parts: Option<PartSet>,
@@ -168,6 +172,7 @@ impl<K: Kv> Replica<K> {
                 self.catch_up.look = true;
                 self.sync.on_commit_verified(checked);
             }
+            Input::Evidence(evidence) => self.on_evidence(&evidence),
         }
     }
 
@@ -201,6 +206,7 @@ impl<K: Kv> Replica<K> {
                 let state = self.round_state();
                 self.outputs.push(Output::Broadcast(Arc::new(PeerMessage::RoundState(state))));
                 self.expire_requests();
+                self.send_evidence_again();
                 self.ask_to_sign(turn);
                 let after = self.config.gossip_interval;
                 self.outputs.push(Output::StartTimer { timer: Timer::Gossip, after });

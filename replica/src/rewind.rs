@@ -11,11 +11,11 @@ use app::{App, BlockContext, BlockTx};
 use storage::{BlocksAbove, CommitBatch, Head, Kv, Rewind, Store, StoreError, Tip, Undone};
 use thiserror::Error;
 use types::{
-    Block, BlockResults, Hash, Height, Msg, PartSet, ProposalKind, Transaction, TxResult, VerifiedTx, Wire, WriteSet,
-    limits::PART_BYTES, results_hash,
+    Block, BlockResults, Evidence, Hash, Height, Msg, PartSet, ProposalKind, Transaction, TxResult, VerifiedTx, Wire,
+    WriteSet, limits::PART_BYTES, results_hash,
 };
 
-use crate::{chain::Chain, trees::scan_app};
+use crate::{chain::Chain, evidence, trees::scan_app};
 
 /// Maximum number of keys that a [`Difference`] lists; further ones are counted.
 pub const DIFFERING_KEYS_MAX: usize = 32;
@@ -425,7 +425,8 @@ impl<'a, K: Kv> Replay<'a, K> {
         let undone = self.store.undone(height)?;
         let (block, txs) = self.examine(&undone).map_err(|reason| RewindError::Block { height, reason })?;
         let header = &block.header;
-        let context = BlockContext { height, time: header.time, proposer: header.proposer };
+        let misbehavior = block.evidence.iter().map(Evidence::misbehavior).collect();
+        let context = BlockContext { height, time: header.time, proposer: header.proposer, misbehavior };
         let reader = self.store.reader()?;
         let outcome = self.app.execute(&reader, &context, &txs);
         reader.check()?;
@@ -434,6 +435,7 @@ impl<'a, K: Kv> Replay<'a, K> {
         let is_as_before = outcome.results == undone.results
             && self.store.undone_writes(height).is_ok_and(|stored| stored == outcome.writes);
         let (validators, params) = self.chain.rules_after(&outcome.results);
+        let floor = evidence::floor_after(self.store, &params, self.chain.evidence_floor, height, header.time)?;
         let tip = self.store.commit_block(&CommitBatch {
             block_id: undone.block_id,
             block: &block,
@@ -444,9 +446,10 @@ impl<'a, K: Kv> Replay<'a, K> {
             replaced: &outcome.replaced,
             validators: &validators,
             params: &params,
+            evidence_floor: floor,
         })?;
         self.app.commit(outcome.update);
-        self.chain.advance(tip, header, undone.commit, validators, params);
+        self.chain.advance(tip, header, undone.commit, validators, params, floor);
         Ok(Some(!is_as_before))
     }
 
@@ -464,6 +467,8 @@ impl<'a, K: Kv> Replay<'a, K> {
             return Err("its header or its commit is of another block".to_owned());
         }
         self.chain.check_block(&block, block_bytes.len(), None).map_err(|fault| fault.to_string())?;
+        evidence::check_list(self.store, &self.chain.params, &block.evidence, |_| false)
+            .map_err(|fault| fault.to_string())?;
         let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |_| None)
             .map_err(|fault| fault.to_string())?;
         let verified = |tx| match tx {

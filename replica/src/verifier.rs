@@ -10,6 +10,7 @@
 //! | proposal, up to [`ROUNDS_AHEAD_MAX`] rounds ahead | current or next | `Proposal`, `Bad` |
 //! | certificate | current or next | `Certificate`, `Bad` |
 //! | part of a block | current or next | `Part`, `Bad` |
+//! | evidence that may be in the next block | decided, and not expired | `Evidence`, `Bad` |
 //! | anything else | | `Unchecked`: useless to the replica until it is at that height |
 //!
 //! The validators of the next height are known before the current one is decided, so its messages are verified as they
@@ -27,11 +28,14 @@ use std::{
 };
 
 use types::{
-    BlockAndCommit, BlockResponse, Certificate, ChainId, Commit, Hash, Height, PartSet, PeerMessage, Round,
+    BlockAndCommit, BlockResponse, Certificate, ChainId, Commit, Evidence, Hash, Height, PartSet, PeerMessage, Round,
     SignedProposal, SignedVote, ValidatorSet, Wire, blake3, limits::PART_BYTES,
 };
 
-use crate::{Checked, CheckedBlocks, Offence, SyncedBlock, Verification, VerifiedCommit};
+use crate::{
+    Checked, CheckedBlocks, EvidenceRefusal, Offence, SyncedBlock, UnverifiedEvidence, Verification, VerifiedCommit,
+    VerifiedEvidence,
+};
 
 /// Maximum number of rounds that a proposal may be ahead to be checked: finding its proposer takes turns of the
 /// rotation.
@@ -52,6 +56,11 @@ pub(crate) struct Place {
     pub last_validators: Option<Arc<ValidatorSet>>,
 }
 
+/// Checks evidence against the store of the replica, whose type is of no interest here. `Ok(None)`: evidence of the same
+/// infraction waits for a block already.
+pub(crate) type CheckEvidence =
+    Box<dyn Fn(Evidence) -> Result<Option<VerifiedEvidence>, EvidenceRefusal> + Send + Sync>;
+
 /// Verifies messages of peers; clones share all state.
 #[derive(Clone)]
 pub struct Verifier(Arc<Shared>);
@@ -70,6 +79,7 @@ impl Place {
 struct Shared {
     chain_id: ChainId,
     place: RwLock<Arc<Place>>,
+    check_evidence: CheckEvidence,
     recent: Mutex<Recent>,
     checks: AtomicU64,
     hits: AtomicU64,
@@ -97,10 +107,11 @@ impl Recent {
 }
 
 impl Verifier {
-    pub(crate) fn new(chain_id: ChainId, place: Place) -> Self {
+    pub(crate) fn new(chain_id: ChainId, place: Place, check_evidence: CheckEvidence) -> Self {
         Self(Arc::new(Shared {
             chain_id,
             place: RwLock::new(Arc::new(place)),
+            check_evidence,
             recent: Mutex::default(),
             checks: AtomicU64::new(0),
             hits: AtomicU64::new(0),
@@ -135,6 +146,7 @@ impl Verifier {
                 Ok(part) => Checked::Part { height, round, part },
                 Err(error) => Checked::Bad(Offence::BadBlock(error.to_string())),
             },
+            PeerMessage::Evidence(evidence) => self.check_evidence(*evidence),
             other @ (PeerMessage::Part { .. } | PeerMessage::RoundState(_)) => Checked::Unchecked(other),
         }
     }
@@ -183,6 +195,16 @@ impl Verifier {
         }
     }
 
+    /// Evidence that only is of no use now, here or at its sender, is no offence; nor is a row that cannot be read.
+    fn check_evidence(&self, evidence: Evidence) -> Checked {
+        let unchecked = PeerMessage::Evidence(Box::new(evidence.clone()));
+        match (self.0.check_evidence)(evidence) {
+            Ok(Some(evidence)) => Checked::Evidence(evidence),
+            Err(refusal) if refusal.is_offence() => Checked::Bad(Offence::BadEvidence(refusal.to_string())),
+            Ok(None) | Err(_) => Checked::Unchecked(unchecked),
+        }
+    }
+
     /// Checks a peer's response to a block request: hashes the blocks into parts, and verifies commits against the
     /// validators of the current height. If the validators have changed when the turn of a commit comes, the replica
     /// requests another verification.
@@ -224,6 +246,15 @@ impl Verifier {
     pub fn hold(&self, votes: &[SignedVote]) -> bool {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         votes.iter().all(|vote| matches!(self.check_vote(&place, vote.clone()), Checked::Vote(_)))
+    }
+
+    /// Returns true if all this evidence of a block is valid with the validators of its height. Cost: two signatures for
+    /// each piece.
+    pub fn hold_evidence(&self, evidence: &[UnverifiedEvidence]) -> bool {
+        let holds = |UnverifiedEvidence { evidence, validators }: &UnverifiedEvidence| {
+            evidence.verify(&self.0.chain_id, validators).is_ok()
+        };
+        evidence.iter().all(holds)
     }
 
     /// Returns true if exactly these bytes were checked recently and were valid.
@@ -291,7 +322,7 @@ mod tests {
 
     #[test]
     fn votes_of_this_height_the_next_and_the_last_are_checked() {
-        let verifier = Verifier::new(chain(), place(7));
+        let verifier = Verifier::new(chain(), place(7), Box::new(|_| Ok(None)));
         let key = &keys()[0];
         for (vote_type, height, checked) in [
             (VoteType::Prevote, 7, true),
@@ -311,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_vote_costs_one_check_however_often_it_comes() {
-        let verifier = Verifier::new(chain(), place(7));
+        let verifier = Verifier::new(chain(), place(7), Box::new(|_| Ok(None)));
         let votes: Vec<SignedVote> = keys().iter().map(|key| vote(key, VoteType::Prevote, 7)).collect();
         for _ in 0..3 {
             assert!(matches!(verifier.check(PeerMessage::Vote(votes[0].clone())), Checked::Vote(_)));
@@ -326,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_another_vote() {
-        let verifier = Verifier::new(chain(), place(7));
+        let verifier = Verifier::new(chain(), place(7), Box::new(|_| Ok(None)));
         let good = vote(&keys()[0], VoteType::Prevote, 7);
         verifier.check(PeerMessage::Vote(good.clone()));
         let mut bad = good.clone();
@@ -339,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_proposal_is_checked_against_the_proposer_of_its_round() {
-        let verifier = Verifier::new(chain(), place(7));
+        let verifier = Verifier::new(chain(), place(7), Box::new(|_| Ok(None)));
         for round in [0, 1, 2, 9] {
             let proposer = place(7).validators.proposer_of_round(Round(round)).address();
             for key in keys() {

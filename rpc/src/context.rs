@@ -4,7 +4,7 @@ use std::{fs::File, io, net::IpAddr, os::unix::fs::FileExt, sync::Arc, time::Dur
 
 use consensus::RoundNote;
 use futures::future::BoxFuture;
-use replica::{Committed, LiveApp, Status};
+use replica::{Committed, LiveApp, Status, VerifiedEvidence};
 use serde_json::Value;
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
@@ -40,8 +40,8 @@ pub struct Context {
     /// Subscribes to events inside heights from now on. Held only while a client has subscribed to them: recording them
     /// costs the consensus thread time.
     pub happened: Box<dyn Fn() -> broadcast::Receiver<Arc<Happened>> + Send + Sync>,
-    /// Receives each valid evidence that a client submits, repeated ones included.
-    pub evidence: Box<dyn Fn(Evidence) + Send + Sync>,
+    /// Passes evidence that a client submits to the replica. Returns false if the node is too busy to take it.
+    pub evidence: Box<dyn Fn(VerifiedEvidence) -> bool + Send + Sync>,
     /// Returns the reasons why the node is not ready, one sentence each; empty when it is ready.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Called after each call with the method, its duration, and true if it had a result.
@@ -61,7 +61,7 @@ pub struct Context {
 pub enum Happened {
     /// A note of the replica about one round.
     Round(RoundNote),
-    /// A double sign that this node saw or a client submitted; its signatures are verified.
+    /// A double sign that this node saw, or that a peer, a client or a block reports; its signatures are verified.
     Evidence(Box<Evidence>),
 }
 

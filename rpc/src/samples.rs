@@ -118,6 +118,7 @@ pub fn status() -> Status {
         app_hash: Hash([1; 32]),
         hard_state_height: Height(6),
         syncs: 3,
+        evidence_waiting: 0,
         duplicate_votes: 0,
         duplicate_parts: 0,
     }

@@ -31,6 +31,12 @@ pub enum Cf {
     Validators,
     /// Height → parameters, where they changed.
     Params,
+    /// Height → time of the block ‖ the lowest height whose evidence has not expired.
+    Times,
+    /// Height ‖ validator → height of the block with evidence that it misbehaved at that height ‖ hash of the evidence.
+    Evidence,
+    /// Height ‖ validator → evidence that waits for a block.
+    EvidenceWaiting,
     /// Transaction id, and height ‖ index if the block did not execute it → height ‖ index.
     Txs,
     /// Attribute ‖ value ‖ height ‖ index → the events that carry it.
@@ -59,7 +65,7 @@ pub enum HeightAt {
 
 impl Cf {
     /// All column families, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Heads,
         Self::Blocks,
@@ -71,6 +77,9 @@ impl Cf {
         Self::Recent,
         Self::Validators,
         Self::Params,
+        Self::Times,
+        Self::Evidence,
+        Self::EvidenceWaiting,
         Self::Txs,
         Self::Events,
         Self::Trees,
@@ -90,6 +99,9 @@ impl Cf {
             Self::Recent => "recent",
             Self::Validators => "validators",
             Self::Params => "params",
+            Self::Times => "times",
+            Self::Evidence => "evidence",
+            Self::EvidenceWaiting => "evidence_waiting",
             Self::Txs => "txs",
             Self::Events => "events",
             Self::Trees => "trees",
@@ -263,7 +275,7 @@ pub trait View: Send + Sync {
 ///
 /// Errors: `StoreError::Io` when the disk fails, `StoreError::Damaged` when bytes are not what was written. After a
 /// failed write the content of the disk is unknown, and the caller must stop.
-pub trait Kv: Send + Sync {
+pub trait Kv: Send + Sync + 'static {
     /// A consistent snapshot, held as long as a reader needs it.
     type View<'a>: View
     where

@@ -19,8 +19,11 @@
 //! | `state` | escaped key ‖ `00 00` ‖ height's complement | version: `01` ‖ value, or `00` (deleted) | window, and the version in force at its start |
 //! | `changes` | height | the keys that the height changed, ascending | window |
 //! | `recent` | part ‖ height's complement ‖ rest of the key | nothing: a revertible row, and the height of its last change | window |
-//! | `validators` | height | the validator set, where it is stored | window, and the row in force at its start |
+//! | `validators` | height | the validator set, where it is stored | as `evidence`, and the row in force there |
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
+//! | `times` | height | time of the block ‖ the lowest height whose evidence has not expired | as `evidence` |
+//! | `evidence` | height ‖ validator | height of the block with evidence of it ‖ hash of the evidence | while not expired |
+//! | `evidence_waiting` | height ‖ validator | evidence that waits for a block | until it is in one, or expired |
 //! | `txs` | transaction id; then height ‖ index, if the block did not execute it | height ‖ index in the block | window |
 //! | `events` | index key | numbers of the events that carry the value | window |
 //! | `trees` | bucket of a tree of the application | its hash at the height of the row `trees` in `meta` | derived from `state` |
@@ -36,6 +39,9 @@
 //!   number, plus 1; 0 if there was none.
 //! - `recent` has one row for each revertible row ([`types::REVERTIBLE`]) that changed in the window. Part is the start of
 //!   its key, which names a namespace.
+//! - `times`, `evidence` and `validators` are kept from the lowest height on whose evidence has not expired, for the block
+//!   after the earliest kept height; that can be below the window. The heights in `evidence` and `evidence_waiting` are
+//!   those of the misbehavior.
 //! - `validators` has a row where the set is not the previous set rotated by one turn, and every [`VALIDATORS_EVERY`]
 //!   heights.
 //! - `events` has the key what ‖ escaped `kind.key` ‖ `00 00` ‖ escaped value ‖ `00 00` ‖ height ‖ index, for
@@ -71,6 +77,7 @@
 
 mod changes;
 mod error;
+mod evidence;
 #[cfg(feature = "rocksdb")]
 mod folder;
 mod hold;

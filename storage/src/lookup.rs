@@ -1,5 +1,7 @@
 //! Lookups of committed data by height, hash or id.
 
+use std::ops::RangeInclusive;
+
 use prost::Message;
 use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, ValidatorSet, Wire, pb};
 
@@ -102,7 +104,13 @@ impl<K: Kv> Store<K> {
     ///
     /// Errors: `Pruned` below the window, `Future` above tip + 2, `NoGenesis`, `Damaged`, `Io`.
     pub fn validators(&self, height: Height) -> Result<ValidatorSet> {
-        let (at, bytes) = self.in_force(Cf::Validators, height, self.validators_known_to(&self.tip_or_error()?))?;
+        self.validators_from(height, self.earliest())
+    }
+
+    /// As [`Store::validators`], where the sets from `earliest` on are needed.
+    pub(crate) fn validators_from(&self, height: Height, earliest: Height) -> Result<ValidatorSet> {
+        let known = earliest..=self.validators_known_to(&self.tip_or_error()?);
+        let (at, bytes) = self.in_force(Cf::Validators, height, known)?;
         let mut set = ValidatorSet::decode(&bytes).map_err(|e| self.damaged(format!("the set of height {at}: {e}")))?;
         for _ in at.0..height.0 {
             set.increment(1);
@@ -114,19 +122,20 @@ impl<K: Kv> Store<K> {
     ///
     /// Errors: `Pruned` below the window, `Future` above tip + 1, `NoGenesis`, `Damaged`, `Io`.
     pub fn params(&self, height: Height) -> Result<Params> {
-        let (at, bytes) = self.in_force(Cf::Params, height, self.tip_or_error()?.height.next())?;
+        let known = self.earliest()..=self.tip_or_error()?.height.next();
+        let (at, bytes) = self.in_force(Cf::Params, height, known)?;
         Params::decode(&bytes).map_err(|e| self.damaged(format!("the parameters of height {at}: {e}")))
     }
 
     /// Returns the row that is in force at `height` (the last one at or below it), with the height that it was written
     /// for.
-    fn in_force(&self, cf: Cf, height: Height, known_to: Height) -> Result<(Height, Vec<u8>)> {
-        let earliest = self.earliest();
+    fn in_force(&self, cf: Cf, height: Height, known: RangeInclusive<Height>) -> Result<(Height, Vec<u8>)> {
+        let (earliest, tip) = known.into_inner();
         if height < earliest {
             return Err(StoreError::Pruned { got: height, earliest });
         }
-        if height > known_to {
-            return Err(StoreError::Future { got: height, tip: known_to });
+        if height > tip {
+            return Err(StoreError::Future { got: height, tip });
         }
         let row = self.kv.view().at_or_below(cf, &schema::height(height))?;
         let Some((key, bytes)) = row else { return Err(self.absent(cf, height)) };

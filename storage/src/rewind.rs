@@ -13,11 +13,11 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use types::{Block, BlockId, BlockResults, Commit, Height, TxId, Wire, WriteSet, pb, split_revertible};
+use types::{Block, BlockId, BlockResults, Commit, Evidence, Height, TxId, Wire, WriteSet, pb, split_revertible};
 
 use crate::{
     error::{Result, StoreError},
-    index,
+    evidence, index,
     kv::{Batch, Cf, Durability, Kv, View},
     schema::{self, Change, Head, Tip},
     store::{Store, genesis_tip, meta},
@@ -73,11 +73,13 @@ pub struct Undone {
     pub results: BlockResults,
 }
 
-/// A block decoded only to its transactions; the codec skips the other fields without copying them.
+/// A block decoded only to its transactions and evidence; the codec skips the other fields without copying them.
 #[derive(Clone, PartialEq, Message)]
-struct TxsOnly {
+struct BodyOnly {
     #[prost(message, optional, tag = "2")]
     data: Option<pb::Data>,
+    #[prost(message, optional, tag = "3")]
+    evidence: Option<pb::EvidenceList>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -301,10 +303,15 @@ impl<K: Kv> Store<K> {
     /// Deletes every row of the heights above `tip` up to that of the rewind, and ends the rewind.
     fn sweep_above(&self, view: &K::View<'_>, tip: Height, rewind: Rewind) -> Result<()> {
         let mut batch = Batch::new();
-        for cf in [Cf::Blocks, Cf::BlockHash, Cf::State, Cf::Recent, Cf::Txs, Cf::Events] {
+        for cf in [Cf::Blocks, Cf::BlockHash, Cf::State, Cf::Recent, Cf::Evidence, Cf::Txs, Cf::Events] {
             for row in view.rows(cf, &[], &[]) {
                 let (key, value) = row?;
-                if cf.height_of(&key, &value).is_some_and(|at| at > tip && at <= rewind.from.height) {
+                let at = match cf {
+                    // The height in the key is that of the misbehavior.
+                    Cf::Evidence => schema::read_committed(&value).map(|(at, _)| at),
+                    _ => cf.height_of(&key, &value),
+                };
+                if at.is_some_and(|at| at > tip && at <= rewind.from.height) {
                     if cf == Cf::Recent {
                         let row = schema::split_recent(&key).map(|(part, at, rest)| ([part, rest].concat(), at));
                         let (key, at) = row.ok_or_else(|| self.unreadable_key(cf, &key))?;
@@ -325,10 +332,15 @@ impl<K: Kv> Store<K> {
     /// id is returned.
     pub(crate) fn undo(&self, view: &K::View<'_>, batch: &mut Batch, height: Height) -> Result<BlockId> {
         let Head { block_id, header, .. } = self.undone_head(height)?;
-        let txs = TxsOnly::decode(self.undone_block(height, &block_id)?.as_slice()).ok().and_then(|block| block.data);
-        let txs: Vec<TxId> = txs.unwrap_or_default().txs.iter().map(|tx| TxId::of(tx)).collect();
+        let body = BodyOnly::decode(self.undone_block(height, &block_id)?.as_slice()).unwrap_or_default();
+        let txs: Vec<TxId> = body.data.unwrap_or_default().txs.iter().map(|tx| TxId::of(tx)).collect();
+        let evidence = body.evidence.unwrap_or_default().evidence.into_iter().map(Evidence::from_pb);
+        let evidence: Vec<Evidence> = evidence.filter_map(std::result::Result::ok).collect();
         if Block::data_hash_of(&txs) != header.data_hash {
             return Err(self.damaged(format!("the transactions of height {height} are not those of its header")));
+        }
+        if Block::evidence_hash(&evidence) != header.evidence_hash {
+            return Err(self.damaged(format!("the evidence of height {height} is not that of its header")));
         }
         let results = self.undone_row(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())?;
         self.visit_changes(view, height, &mut |change| {
@@ -338,6 +350,7 @@ impl<K: Kv> Store<K> {
             batch.delete(Cf::Txs, key);
         }
         index::delete(batch, height, &results);
+        evidence::delete(batch, &evidence);
         batch.delete(Cf::BlockHash, block_id.hash.0);
         forget_height(batch, height);
         Ok(block_id)
@@ -407,7 +420,7 @@ impl<K: Kv> Store<K> {
 
 /// Adds the deletion of the rows whose key is the height, or follows from it.
 fn forget_height(batch: &mut Batch, height: Height) {
-    for cf in [Cf::Heads, Cf::Commits, Cf::Results, Cf::Changes] {
+    for cf in [Cf::Heads, Cf::Commits, Cf::Results, Cf::Changes, Cf::Times] {
         batch.delete(cf, schema::height(height));
     }
     batch.delete(Cf::Validators, schema::height(height.next().next()));

@@ -2,7 +2,7 @@
 //! column families with their keys and values; a change here is a new [`crate::FORMAT`].
 
 use prost::Message;
-use types::{BlockId, Hash, Header, Height, PartSetHeader, Time, Wire, split_revertible};
+use types::{BlockId, Hash, Header, Height, Infraction, PartSetHeader, Time, Wire, split_revertible};
 
 /// Returns a key in hexadecimal for error messages, truncated if it is long.
 pub(crate) fn shown(key: &[u8]) -> String {
@@ -229,6 +229,36 @@ pub(crate) fn read_tx_position(bytes: &[u8]) -> Option<(Height, u32)> {
     Some((Height(u64::from_be_bytes(*at)), u32::from_be_bytes(index.try_into().ok()?)))
 }
 
+/// Encodes the time of a block and the lowest height whose evidence has not expired: nanoseconds ‖ height, 16 bytes.
+pub(crate) fn time_and_floor(time: Time, floor: Height) -> Vec<u8> {
+    [time.unix_nanos().to_be_bytes(), height(floor)].concat()
+}
+
+/// Decodes the result of [`time_and_floor`]; `None` for other bytes.
+pub(crate) fn read_time_and_floor(bytes: &[u8]) -> Option<(Time, Height)> {
+    let (time, floor) = bytes.split_first_chunk::<8>()?;
+    Some((Time::from_unix_nanos(i64::from_be_bytes(*time)), read_height(floor)?))
+}
+
+/// Returns the key of an infraction: height ‖ address of the validator, 28 bytes.
+pub(crate) fn infraction((at, validator): &Infraction) -> [u8; 28] {
+    let mut bytes = [0; 28];
+    bytes[..8].copy_from_slice(&height(*at));
+    bytes[8..].copy_from_slice(&validator.0);
+    bytes
+}
+
+/// Encodes where evidence is: height of the block ‖ hash of the evidence, 40 bytes.
+pub(crate) fn committed(at: Height, hash: &Hash) -> Vec<u8> {
+    [height(at).as_slice(), &hash.0].concat()
+}
+
+/// Decodes the result of [`committed`]; `None` for other bytes.
+pub(crate) fn read_committed(bytes: &[u8]) -> Option<(Height, Hash)> {
+    let (at, hash) = bytes.split_first_chunk::<8>()?;
+    Some((Height(u64::from_be_bytes(*at)), Hash(hash.try_into().ok()?)))
+}
+
 /// Decodes 8 bytes as a height; `None` for any other length.
 pub(crate) fn read_height(bytes: &[u8]) -> Option<Height> {
     Some(Height(u64::from_be_bytes(bytes.try_into().ok()?)))
@@ -443,6 +473,7 @@ mod tests {
             let _ = (split_recent(&bytes), split_recent(&[b"r", bytes.as_slice()].concat()));
             let _ = (read_version_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
             let _ = (Tip::decode(&bytes), Genesis::decode(&bytes), Head::decode(&bytes));
+            let _ = (read_time_and_floor(&bytes), read_committed(&bytes));
         }
     }
 
@@ -468,6 +499,13 @@ mod tests {
         let id = BlockId { hash: blake3(b"a"), parts: PartSetHeader { total: 3, hash: blake3(b"b") } };
         assert_eq!(read_block_id(&block_id(&id)), Some(id));
         assert_eq!(block(Height(9), &id).len(), 8 + BLOCK_ID_BYTES);
+        let row = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7];
+        assert_eq!(time_and_floor(Time::from_unix_nanos(258), Height(7)), row);
+        assert_eq!(read_time_and_floor(&row), Some((Time::from_unix_nanos(258), Height(7))));
+        let key = infraction(&(Height(258), types::Address([9; 20])));
+        assert_eq!(key[..], [&[0, 0, 0, 0, 0, 0, 1, 2][..], &[9; 20]].concat());
+        let row = committed(Height(258), &id.hash);
+        assert_eq!((row.len(), read_committed(&row)), (40, Some((Height(258), id.hash))));
     }
 
     #[test]

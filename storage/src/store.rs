@@ -12,7 +12,7 @@ use types::{
 
 use crate::{
     error::{Result, StoreError},
-    index,
+    evidence, index,
     kv::{Batch, Cf, Durability, Kv, View},
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
@@ -143,6 +143,8 @@ pub struct CommitBatch<'a> {
     pub validators: &'a ValidatorSet,
     /// Parameters of this height + 1.
     pub params: &'a Params,
+    /// The lowest height whose evidence has not expired, for the block after this one. It never moves back.
+    pub evidence_floor: Height,
 }
 
 impl<K: Kv> Store<K> {
@@ -430,6 +432,7 @@ impl<K: Kv> Store<K> {
             batch.put(Cf::Txs, key, position);
         }
         index::put(batch, height, commit.results);
+        evidence::put(batch, height, block.header.time, commit.evidence_floor, &block.evidence);
     }
 
     /// Makes `hard_state` durable with one sync, and with it the bytes of blocks of its height and everything written

@@ -9,6 +9,7 @@
 //! | `changes` | of this height; every key has a version of this height in `state`; heights of replaced values as there |
 //! | `recent` | a row for each revertible row whose newest version is of this height |
 //! | `validators`, `params` | in force at this height, with the hashes in the header |
+//! | `times`, `evidence` | the time in the header; a row for each piece of evidence in the block |
 //! | `block_hash`, `txs` | from the block's hash and the ids of its transactions back to the block |
 //! | `events` | a row for each attribute in the results that is marked for indexing |
 //!
@@ -22,7 +23,7 @@ use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, Validato
 
 use crate::{
     error::{Result, StoreError},
-    index,
+    evidence, index,
     kv::{Cf, HeightAt, Kv, View},
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
@@ -247,6 +248,11 @@ impl<K: Kv> Verification<'_, K> {
                 Err(error) => self.failed(cf, Some(height), &schema::height(height), &error),
             }
         }
+        match self.store.block_time(height) {
+            Ok(time) if time == header.time => {}
+            Ok(_) => self.find_at(Cf::Times, height, "the time is not the header's"),
+            Err(error) => self.failed(Cf::Times, Some(height), &schema::height(height), &error),
+        }
         let hash = head.block_id.hash;
         match self.store.kv().get(Cf::BlockHash, &hash.0) {
             Ok(Some(row)) if schema::read_height(&row) == Some(height) => {}
@@ -281,6 +287,16 @@ impl<K: Kv> Verification<'_, K> {
         }
         if let Err(error) = block.check_content() {
             self.find(Cf::Blocks, height, &key, error);
+        }
+        for evidence in &block.evidence {
+            let (infraction, expected) = (evidence.infraction(), Some((height, evidence.hash())));
+            let key = schema::infraction(&infraction);
+            match self.store.committed_evidence(&infraction) {
+                Ok(committed) if committed == expected => {}
+                Ok(None) if self.store.evidence_floor().is_ok_and(|floor| infraction.0 < floor) => {} // it has expired
+                Ok(_) => self.find(Cf::Evidence, height, &key, "it does not lead to the block with the evidence"),
+                Err(error) => self.failed(Cf::Evidence, Some(height), &key, &error),
+            }
         }
         for (key, position) in results.iter().flat_map(|results| txs::rows_of(height, block.tx_ids(), results)) {
             match self.store.kv().get(Cf::Txs, &key) {
@@ -488,6 +504,8 @@ impl<K: Kv> Verification<'_, K> {
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
+            Cf::Times => key.len() == 8 && schema::read_time_and_floor(value).is_some(),
+            Cf::Evidence | Cf::EvidenceWaiting => evidence::is_readable(cf, key, value),
             // The application knows their shape and content.
             Cf::Trees => true,
             // The rows of heights were already verified with their height.
@@ -499,6 +517,8 @@ impl<K: Kv> Verification<'_, K> {
         // Blocks above the tip were precommitted; validator sets and parameters are known ahead.
         let known_to = match cf {
             Cf::Blocks => Height(u64::MAX),
+            // Its height is being decided.
+            Cf::EvidenceWaiting => Height(u64::MAX),
             Cf::Validators => tip.next().next(),
             Cf::Params => tip.next(),
             _ => tip,

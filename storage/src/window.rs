@@ -158,12 +158,14 @@ impl<K: Kv> Store<K> {
 
     /// Allows the database to delete rows below a height that is durably outside the window.
     pub(crate) fn forget(&self, below: Height) -> Result<()> {
+        let needed = |cf| if cf == Cf::Validators { self.evidence_needed_from(below) } else { Ok(below) };
         for cf in Cf::ALL {
             let below = match cf {
                 Cf::Meta => continue,
                 // The lists are needed until the deletions in them are durably removed.
                 Cf::Changes => below.min(lock(&self.window).swept),
-                Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &schema::height(below))? {
+                Cf::Times | Cf::Evidence | Cf::EvidenceWaiting => self.evidence_needed_from(below)?,
+                Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &schema::height(needed(cf)?))? {
                     Some((in_force, _)) => schema::read_height(&in_force).ok_or_else(|| self.unreadable(cf, below))?,
                     None => continue,
                 },

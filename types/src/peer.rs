@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    BitSet, Certificate, Commit, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step, TxId,
+    BitSet, Certificate, Commit, Evidence, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step, TxId,
     hard_state::step,
     limits::{
         CONSENSUS_MESSAGE_BYTES_MAX, PEER_REQUEST_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_RESPONSE_BYTES_MAX,
@@ -33,6 +33,8 @@ pub enum PeerMessage {
     },
     /// Position of the sender in consensus, and what it holds.
     RoundState(RoundState),
+    /// Evidence that waits for a block.
+    Evidence(Box<Evidence>),
 }
 
 /// The votes of one round that the sender holds.
@@ -164,6 +166,7 @@ impl Wire for PeerMessage {
                     part: Some(part.to_pb()),
                 }),
                 Self::RoundState(state) => Sum::RoundState(state.to_pb()),
+                Self::Evidence(evidence) => Sum::Evidence(evidence.to_pb()),
             }),
         }
     }
@@ -180,6 +183,7 @@ impl Wire for PeerMessage {
                 part: Arc::new(Part::from_pb(wire::required("block_part.part", pb.part)?)?),
             },
             Sum::RoundState(pb) => Self::RoundState(RoundState::from_pb(pb)?),
+            Sum::Evidence(pb) => Self::Evidence(Box::new(Evidence::from_pb(pb)?)),
         })
     }
 }

@@ -101,6 +101,7 @@ fn samples() -> Vec<Vec<u8>> {
     let evidence = evidence();
     vec![
         evidence.encode(),
+        PeerMessage::Evidence(Box::new(evidence)).encode(),
         vote.encode(),
         proposal.encode(),
         commit.encode(),
@@ -178,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_never_panic(which in 0..13_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+    fn damaged_messages_never_panic(which in 0..14_usize, at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = samples().swap_remove(which);
         let at = at.index(bytes.len());
         bytes[at] = byte;

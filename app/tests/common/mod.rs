@@ -150,7 +150,7 @@ impl Chain {
     }
 
     pub fn context(&self) -> BlockContext {
-        BlockContext { height: self.next_height(), time: self.time, proposer: address(1) }
+        BlockContext { height: self.next_height(), time: self.time, proposer: address(1), misbehavior: Vec::new() }
     }
 
     pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {

@@ -42,6 +42,7 @@ pub(super) struct Consensus {
     outputs_seconds: Histogram,
     proposer_timeouts_total: IntCounterVec,
     hard_state_height: IntGauge,
+    evidence_waiting: IntGauge,
     silent: IntGaugeVec,
     syncs_total: IntCounter,
 }
@@ -125,6 +126,7 @@ impl Consensus {
                 proposer,
             ),
             hard_state_height: on.gauge("hard_state_height", "Height of the durable hard state."),
+            evidence_waiting: on.gauge("evidence_waiting", "Pieces of evidence that wait for a block."),
             silent: on.gauges(
                 "silent",
                 "1 while this node's validator signs nothing, by reason; 0 for a reason that does not apply.",
@@ -186,6 +188,7 @@ impl Consensus {
         self.height.set(after.height.0 as i64);
         self.rounds.set(i64::from(after.round.0));
         self.hard_state_height.set(after.hard_state_height.0 as i64);
+        self.evidence_waiting.set(after.evidence_waiting as i64);
         let silent = after.silence.as_ref().map(Silence::reason);
         for reason in Silence::REASONS {
             self.silent.with_label_values(&[reason]).set(i64::from(silent == Some(reason)));
@@ -255,6 +258,7 @@ impl Consensus {
         self.height.set(status.height.0 as i64);
         self.rounds.set(i64::from(status.round.0));
         self.hard_state_height.set(status.hard_state_height.0 as i64);
+        self.evidence_waiting.set(status.evidence_waiting as i64);
         self.latest_block_height.set(status.tip.0 as i64);
         self.validators.on_start(&status.validators, us);
         let Some((block, bytes)) = block else { return };

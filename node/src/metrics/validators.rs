@@ -25,6 +25,7 @@ pub(super) struct Validators {
     pub(super) missed_blocks_total: IntCounterVec,
     pub(super) evidence_total: IntCounter,
     pub(super) evidence_power_total: IntCounter,
+    evidence_committed_total: IntCounter,
     /// Validators of the last committed height, whose signatures are in the next block, late ones included. These
     /// validators have series of their own.
     before: Mutex<Option<ValidatorSet>>,
@@ -66,6 +67,10 @@ impl Validators {
                 "Heights since the start whose commit, in the next block, lacks the signature of this validator; for all validators.",
                 validator,
             ),
+            evidence_committed_total: on.counter(
+                "evidence_committed_total",
+                "Pieces of evidence in the blocks that this node has committed since the start.",
+            ),
             evidence_total: on.counter("evidence_total", "Double votes that this node has seen since the start."),
             evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes this node has seen \
                 since the start."),
@@ -76,6 +81,7 @@ impl Validators {
     /// Counts the signatures and the evidence in a committed block, whose validators are `validators`. Returns the
     /// addresses of those that have left the set with it. `us` is the address with which this node signs.
     pub fn on_committed(&self, block: &Block, validators: &ValidatorSet, us: Option<Address>) -> Vec<Address> {
+        self.evidence_committed_total.inc_by(block.evidence.len() as u64);
         self.record_byzantine(block, validators);
         let mut before = self.before.lock().expect("a thread that panics stops the process");
         let mut gone = Vec::new();
@@ -127,8 +133,7 @@ impl Validators {
     /// power.
     fn record_byzantine(&self, block: &Block, validators: &ValidatorSet) {
         let power = |evidence: &types::Evidence| {
-            let types::Evidence::DuplicateVote(double) = evidence;
-            validators.by_address(&double.vote_a.vote.validator).map(|(_, validator)| validator.power.0)
+            validators.by_address(&evidence.validator()).map(|(_, validator)| validator.power.0)
         };
         let powers: Vec<u64> = block.evidence.iter().filter_map(power).collect();
         self.byzantine_validators.set(powers.len() as i64);
@@ -194,9 +199,8 @@ impl Validators {
 
     /// Counts a double sign of a validator.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
-        let types::Evidence::DuplicateVote(double) = evidence;
         self.evidence_total.inc();
-        self.evidence_power_total.inc_by(double.validator_power.0);
+        self.evidence_power_total.inc_by(evidence.misbehavior().power.0);
     }
 }
 

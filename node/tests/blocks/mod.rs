@@ -5,8 +5,8 @@ use std::time::Duration;
 use app::{BlockContext, Outcome};
 use storage::{CommitBatch, Tip};
 use types::{
-    Block, BlockId, ChainId, Commit, ConsensusSecretKey, Header, Params, Round, ValidatorSet, VerifiedTx, Vote,
-    VoteType,
+    Block, BlockId, ChainId, Commit, ConsensusSecretKey, Evidence, Header, Height, Params, Round, ValidatorSet,
+    VerifiedTx, Vote, VoteType,
 };
 
 /// What the next block of a chain depends on, apart from its tip and parameters.
@@ -16,6 +16,8 @@ pub struct Blocks {
     pub validators: ValidatorSet,
     next_validators: ValidatorSet,
     last_commit: Option<Commit>,
+    /// The lowest height whose evidence has not expired after the next block.
+    pub evidence_floor: Height,
 }
 
 /// A block with everything that follows from it before its execution.
@@ -30,17 +32,26 @@ pub struct Next {
     pub commit: Commit,
     /// Validator set of its height + 2.
     validators: ValidatorSet,
+    evidence_floor: Height,
 }
 
 impl Blocks {
     /// Begins with the validator set of the first height.
     pub fn new(chain_id: ChainId, validators: ValidatorSet) -> Self {
         let next_validators = rotated(&validators);
-        Self { chain_id, validators, next_validators, last_commit: None }
+        Self { chain_id, validators, next_validators, last_commit: None, evidence_floor: Height(1) }
     }
 
-    /// Makes the block after `tip`, one second later, with these transactions, and has it signed with `keys`.
-    pub fn next(&self, tip: &Tip, params: &Params, txs: Vec<Vec<u8>>, keys: &[ConsensusSecretKey]) -> Next {
+    /// Makes the block after `tip`, one second later, with these transactions and this evidence, and has it signed with
+    /// `keys`.
+    pub fn next(
+        &self,
+        tip: &Tip,
+        params: &Params,
+        txs: Vec<Vec<u8>>,
+        evidence: Vec<Evidence>,
+        keys: &[ConsensusSecretKey],
+    ) -> Next {
         let header = Header {
             version_app: params.version_app,
             chain_id: self.chain_id.clone(),
@@ -54,11 +65,11 @@ impl Blocks {
             consensus_hash: params.hash(),
             app_hash: tip.app_hash,
             last_results_hash: tip.results_hash,
-            evidence_hash: Block::evidence_hash(&[]),
+            evidence_hash: Block::evidence_hash(&evidence),
             proposer: self.validators.proposer().address(),
         };
         let (height, timestamp) = (header.height, header.time);
-        let block = Block { header, txs, evidence: vec![], last_commit: self.last_commit.clone() };
+        let block = Block { header, txs, evidence, last_commit: self.last_commit.clone() };
         let parts = block.part_set();
         let block_id = block.id(&parts);
         let votes = keys.iter().map(|key| {
@@ -69,7 +80,8 @@ impl Blocks {
         });
         let commit = Commit::from_votes(height, Round(0), block_id, &self.validators, &votes.collect::<Vec<_>>());
         let block_bytes = parts.bytes().unwrap();
-        Next { block, block_id, block_bytes, commit, validators: rotated(&self.next_validators) }
+        let (validators, evidence_floor) = (rotated(&self.next_validators), self.evidence_floor);
+        Next { block, block_id, block_bytes, commit, validators, evidence_floor }
     }
 
     /// Makes a block the tip. Returns the validator set of its height.
@@ -85,7 +97,8 @@ impl Next {
     pub fn execution(&self) -> (BlockContext, Vec<VerifiedTx>) {
         let Header { height, time, proposer, .. } = self.block.header;
         let txs = self.block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap());
-        (BlockContext { height, time, proposer }, txs.collect())
+        let misbehavior = self.block.evidence.iter().map(Evidence::misbehavior).collect();
+        (BlockContext { height, time, proposer, misbehavior }, txs.collect())
     }
 
     /// Returns what the store commits after the execution.
@@ -100,6 +113,7 @@ impl Next {
             replaced: &outcome.replaced,
             validators: &self.validators,
             params,
+            evidence_floor: self.evidence_floor,
         }
     }
 }

@@ -118,7 +118,7 @@ impl Chain {
     fn commit(&mut self, txs: Vec<Vec<u8>>, change: Option<Change>) {
         let tip = self.store.tip().unwrap();
         let params = self.store.params(tip.height.next()).unwrap();
-        let next = self.blocks.next(&tip, &params, txs, &[key(1).into()]);
+        let next = self.blocks.next(&tip, &params, txs, Vec::new(), &[key(1).into()]);
         let (context, txs) = next.execution();
         let mut outcome = self.app.execute(&self.store.reader().unwrap(), &context, &txs);
         let batch = |outcome: &Outcome, store: &Store<MemKv>| {

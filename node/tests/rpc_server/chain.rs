@@ -21,8 +21,8 @@ use rpc::{
 use storage::{GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
-    Address, ChainId, ConsensusSecretKey, Height, KeyType, Msg, Params, Power, Round, SecretKey, Step, Time, TxBody,
-    TxId, TxOrder, VerifiedTx, Wire, results_hash,
+    Address, ChainId, ConsensusSecretKey, Evidence, Height, KeyType, Msg, Params, Power, Round, SecretKey, Step, Time,
+    TxBody, TxId, TxOrder, VerifiedTx, Wire, results_hash,
 };
 
 use crate::blocks::Blocks;
@@ -164,16 +164,26 @@ impl Chain {
 
     /// Commits a height with these transactions and sends it to all subscribers.
     pub fn grow(&self, txs: Vec<Vec<u8>>) -> Arc<Committed> {
-        let committed = Arc::new(self.commit(txs));
+        self.grow_with(txs, Vec::new())
+    }
+
+    /// As [`Chain::grow`], with evidence in the block.
+    pub fn grow_with(&self, txs: Vec<Vec<u8>>, evidence: Vec<Evidence>) -> Arc<Committed> {
+        let committed = Arc::new(self.commit(txs, evidence));
         let _ = self.events.send(committed.clone());
         committed
     }
 
-    fn commit(&self, txs: Vec<Vec<u8>>) -> Committed {
+    /// Sets the lowest height whose evidence has not expired after the next block.
+    pub fn expire_evidence_below(&self, floor: u64) {
+        lock(&self.blocks).evidence_floor = Height(floor);
+    }
+
+    fn commit(&self, txs: Vec<Vec<u8>>, evidence: Vec<Evidence>) -> Committed {
         let mut blocks = lock(&self.blocks);
         let params = self.genesis.params();
         let keys = [1, 2, 3].map(|seed| validator_key(self.key_type, seed));
-        let next = blocks.next(&self.store.tip().unwrap(), params, txs, &keys);
+        let next = blocks.next(&self.store.tip().unwrap(), params, txs, evidence, &keys);
         let (context, txs) = next.execution();
         let outcome = self.app.read().execute(&self.store.reader().unwrap(), &context, &txs);
         let tip = self.store.commit_block(&next.batch(&outcome, params)).unwrap();
@@ -216,6 +226,7 @@ impl Chain {
             app_hash: tip.app_hash,
             hard_state_height: tip.height.next(),
             syncs: 0,
+            evidence_waiting: 0,
             duplicate_votes: 0,
             duplicate_parts: 0,
         }
@@ -250,8 +261,9 @@ impl Chain {
                 let (happened, reported) = (self.happened.clone(), Mutex::new(ReportedEvidence::default()));
                 move |evidence| {
                     if lock(&reported).is_news(&evidence) {
-                        let _ = happened.send(Arc::new(Happened::Evidence(Box::new(evidence))));
+                        let _ = happened.send(Arc::new(Happened::Evidence(Box::new(Evidence::clone(&evidence)))));
                     }
+                    true
                 }
             }),
             happened: Box::new({

@@ -4,7 +4,10 @@
 use rpc::{Happened, Limits};
 use serde_json::{Value, json};
 use tendermint_rpc::{Client, HttpClient, Order, query::Query};
-use types::{DuplicateVoteEvidence, Evidence, Height, Round, Time, Vote, VoteType};
+use types::{
+    BlockId, ChainId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Round, SecretKey, Time, Vote,
+    VoteType,
+};
 
 use crate::{
     chain::{Chain, alice, chain_id, key, transfer},
@@ -114,17 +117,21 @@ async fn queries_find_matches_and_refuse_unsupported_conditions() {
 
 /// Returns evidence of two contradictory precommits of one validator at a height.
 fn evidence(height: u64, timestamp: Time) -> Evidence {
-    let chain = Chain::new();
-    let validators = chain.store.validators(Height(1)).unwrap();
-    let validator = key(1).public_key().address();
-    let (validator_index, _) = validators.by_address(&validator).unwrap();
-    let vote = |block_id| {
-        let (vote_type, round) = (VoteType::Precommit, Round(3));
+    signed_evidence(&chain_id(), &key(1), height, timestamp)
+}
+
+/// As [`evidence`], signed with this key for this chain. The votes name the place of validator 1 in the set.
+fn signed_evidence(chain_id: &ChainId, signer: &SecretKey, height: u64, timestamp: Time) -> Evidence {
+    let validators = Chain::new().store.validators(Height(1)).unwrap();
+    let (validator_index, _) = validators.by_address(&key(1).public_key().address()).unwrap();
+    let vote = |byte| {
+        let (vote_type, round, validator) = (VoteType::Precommit, Round(3), signer.public_key().address());
+        let hash = Hash([byte; 32]);
+        let block_id = Some(BlockId { hash, parts: PartSetHeader { total: 1, hash } });
         Vote { vote_type, height: Height(height), round, block_id, timestamp, validator, validator_index }
-            .sign(&chain_id(), &key(1))
+            .sign(chain_id, signer)
     };
-    let id = chain.grow(vec![]).block_id;
-    Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(None), vote(Some(id)), &validators, timestamp).unwrap())
+    Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(1), vote(2), &validators, timestamp).unwrap())
 }
 
 fn as_json(evidence: &Evidence) -> Value {
@@ -176,15 +183,57 @@ async fn valid_evidence_is_accepted_and_published_once() {
         json
     };
     for (wrong, says) in [
-        (with("/type", json!("tendermint/LightClientAttackEvidence")), "DuplicateVoteEvidence"),
+        (with("/type", json!("tendermint/LightClientAttackEvidence")), "not supported yet"),
+        (with("/type", json!("tendermint/Other")), "DuplicateVoteEvidence"),
         (with("/value/vote_a/round", json!(4)), "do not contradict"),
         (with("/value/vote_a/signature", json!(data_encoding::BASE64.encode(&[1; 64]))), "not added"),
         (with("/value/ValidatorPower", json!("11")), "powers"),
         (with("/value/Timestamp", json!("2026-01-31T12:00:00Z")), "the time of block 1 is"),
         (with("/value/vote_b/height", json!("x")), "vote_b.height"),
-        (as_json(&self::evidence(9, time)), "blockchain height"),
+        (with("/value/vote_a/round", json!(i64::from(i32::MAX) + 1)), "below 2^31"),
+        (as_json(&self::evidence(9, time)), "its height 9 is not decided yet, the last decided one is 1"),
+        (as_json(&self::evidence(2, time)), "its height 2 is not decided yet"),
+        (as_json(&signed_evidence(&chain_id(), &key(77), 1, time)), "is not at index"),
+        (as_json(&signed_evidence(&ChainId::new("other-chain").unwrap(), &key(1), 1, time)), "signature is wrong"),
     ] {
         let answer = post(&served.http(), "broadcast_evidence", json!({ "evidence": wrong })).await;
         assert!(answer.error().contains(says), "{says}: {}", answer.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_in_a_block_is_shown_and_refused_afterwards_and_so_is_expired_evidence() {
+    let chain = Chain::new();
+    let times = [1, 2, 3].map(|_| chain.grow(vec![]).block.header.time);
+    let evidence = evidence(1, times[0]);
+    let block = chain.grow_with(vec![], vec![evidence.clone()]);
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+
+    let shown = post(&url, "block", json!({ "height": "4" })).await;
+    assert_eq!(shown.json()["result"]["block"]["evidence"]["evidence"].as_array().unwrap().len(), 1);
+    let client = HttpClient::new(url.as_str()).unwrap();
+    let stock = client.block(4_u32).await.unwrap().block;
+    assert_eq!(stock.evidence.iter().count(), 1, "an unmodified client understands it");
+    assert_eq!(stock.header.evidence_hash.unwrap().as_bytes(), block.block.header.evidence_hash.0);
+    let results = post(&url, "block_results", json!({ "height": "4" })).await;
+    let event = &results.json()["result"]["finalize_block_events"][0];
+    assert_eq!(event["type"], "evidence");
+    assert_eq!(event["attributes"][0]["value"], key(1).public_key().address().to_string());
+    assert_eq!(event["attributes"][1]["value"], "1");
+    let query = format!("evidence.validator = '{}'", key(1).public_key().address());
+    let found = post(&url, "block_search", json!({ "query": query })).await;
+    assert_eq!(found.json()["result"]["blocks"][0]["block"]["header"]["height"], "4", "{}", found.text);
+
+    let send =
+        async |evidence: &Evidence| post(&url, "broadcast_evidence", json!({ "evidence": as_json(evidence) })).await;
+    let again = send(&evidence).await;
+    assert!(again.error().contains("it is repeated: block 4 has evidence"), "{}", again.text);
+    let late = self::evidence(2, times[1]);
+    assert_eq!(send(&late).await.json()["result"]["hash"], data_encoding::BASE64.encode(&late.hash().0));
+    chain.expire_evidence_below(3);
+    chain.grow(vec![]);
+    let expired = send(&late).await;
+    assert!(expired.error().contains("it is of height 2 and has expired"), "{}", expired.text);
+    assert!(send(&self::evidence(3, times[2])).await.json()["result"]["hash"].is_string());
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use app::BlockContext;
 use storage::{CommitBatch, Kv, StoreError};
-use types::{BlockId, Commit, Round, TxPool};
+use types::{BlockId, Commit, Evidence, Round, TxPool};
 
 use super::Replica;
 use crate::{
     CommitTiming, Committed, Halt, Output, Phase,
     blocks::{Entry, Verdict},
+    evidence,
 };
 
 impl<K: Kv> Replica<K> {
@@ -66,13 +67,16 @@ impl<K: Kv> Replica<K> {
         };
         (self.on_phase)(Phase::Execute);
         let header = &block.header;
-        let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer };
+        let misbehavior = block.evidence.iter().map(Evidence::misbehavior).collect();
+        let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer, misbehavior };
         let reader = self.store.reader()?;
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;
         drop(reader);
         let (after, params) = self.chain.rules_after(&outcome.results);
         (self.on_phase)(Phase::Commit);
+        let (height, time) = (header.height, header.time);
+        let floor = evidence::floor_after(&self.store, &params, self.chain.evidence_floor, height, time)?;
         let tip = self.store.commit_block(&CommitBatch {
             block_id,
             block: &block,
@@ -83,6 +87,7 @@ impl<K: Kv> Replica<K> {
             replaced: &outcome.replaced,
             validators: &after,
             params: &params,
+            evidence_floor: floor,
         })?;
         (self.on_phase)(Phase::Recheck);
         self.app.commit(outcome.update);
@@ -93,7 +98,8 @@ impl<K: Kv> Replica<K> {
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();
-        self.chain.advance(tip, header, commit.clone(), after, params);
+        self.chain.advance(tip, header, commit.clone(), after, params, floor);
+        self.on_evidence_committed(&block, synced)?;
         let timing = match synced {
             true => CommitTiming::default(),
             false => {

@@ -4,10 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use consensus::{Input as EngineInput, Message, Output as EngineOutput};
 use storage::Kv;
-use types::{Evidence, Height, Moment, PeerMessage, Time, TxPool};
+use types::{Height, Moment, PeerMessage, Time, TxPool};
 
 use super::{Replica, Turn};
-use crate::{Halt, HaltAt, Output, Timer};
+use crate::{HaltAt, Output, Timer};
 
 /// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
 /// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
@@ -84,7 +84,7 @@ impl<K: Kv> Replica<K> {
             }
             // The replica, not the engine, decides when the next height starts.
             EngineOutput::Commit { block_id, commit } => self.commit_decided(txs, block_id, commit),
-            EngineOutput::Evidence(evidence) => self.on_evidence(*evidence),
+            EngineOutput::Evidence(evidence) => self.on_evidence_found(*evidence),
         }
         Vec::new()
     }
@@ -151,7 +151,8 @@ impl<K: Kv> Replica<K> {
             return Some(self.now);
         }
         let earliest = self.pace.last_commit_at.saturating_add(self.config.block_interval_min);
-        if !txs.is_empty() || self.peers.is_waiting(self.chain.height()) {
+        let has_content = !txs.is_empty() || !self.evidence_for_block().is_empty();
+        if has_content || self.peers.is_waiting(self.chain.height()) {
             return Some(earliest);
         }
         let empty = match self.config.empty_block_interval {
@@ -213,14 +214,5 @@ impl<K: Kv> Replica<K> {
         let parts = (0..id.parts.total).filter_map(|index| entry.parts.get(index).cloned());
         let messages = parts.map(|part| Output::Broadcast(Arc::new(PeerMessage::Part { height, round, part })));
         self.outputs.extend(messages);
-    }
-
-    fn on_evidence(&mut self, evidence: Evidence) {
-        let Evidence::DuplicateVote(double) = &evidence;
-        let (ours, height) = (self.signing.own == Some(double.vote_a.vote.validator), evidence.height());
-        self.outputs.push(Output::Evidence(evidence));
-        if ours {
-            self.halt(Halt::AnotherSigner { height });
-        }
     }
 }

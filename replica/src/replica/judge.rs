@@ -5,10 +5,12 @@ use std::sync::Arc;
 use app::BlockTx;
 use consensus::Input as EngineInput;
 use storage::Kv;
-use types::{Block, BlockId, Height, PartSet, Round, Time, TxPool, VerifiedTx};
+use types::{Block, BlockId, Evidence, Height, PartSet, Round, Time, TxPool, VerifiedTx};
 
 use super::{Replica, Turn};
-use crate::{Output, Phase, blocks::Verdict, sync::Applying};
+use crate::{
+    EvidenceRefusal, Output, Phase, blocks::Verdict, chain::Chain, evidence::BlockEvidenceFault, sync::Applying,
+};
 
 impl<K: Kv> Replica<K> {
     /// Judges blocks that have become complete.
@@ -107,6 +109,13 @@ impl<K: Kv> Replica<K> {
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
         let mut precommits = self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
         precommits.retain(|vote| !self.verifier.knows(vote));
+        let evidence = match self.evidence.check_of_block(&self.store, &self.chain.params, &block.evidence) {
+            Err(BlockEvidenceFault::Refused { refusal: EvidenceRefusal::Store(error), .. }) => {
+                self.halt(error);
+                return Ok(Verdict::Unknown);
+            }
+            checked => checked.map_err(|fault| fault.to_string())?,
+        };
         let txs = app::decode_block_txs(&self.chain.id, &self.chain.params, &block.txs, |bytes| pool.known(bytes))
             .map_err(|fault| fault.to_string())?;
         let unverified = |tx: &BlockTx| match tx {
@@ -114,21 +123,22 @@ impl<K: Kv> Replica<K> {
             BlockTx::Unverified(tx) => Some(tx.clone()),
         };
         let unverified: Vec<_> = txs.iter().filter_map(unverified).collect();
-        if unverified.is_empty() && precommits.is_empty() {
+        if unverified.is_empty() && precommits.is_empty() && evidence.is_empty() {
             return Ok(Verdict::Valid(signed(txs)));
         }
-        self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified), precommits });
+        self.outputs.push(Output::VerifyTxs { block_id: id, txs: Arc::new(unverified), precommits, evidence });
         Ok(Verdict::AwaitingTxs(txs))
     }
 
-    /// Handles the result of verifying the signatures of a block's transactions and of its last commit.
+    /// Handles the result of verifying the signatures of a block's transactions, its last commit and its evidence.
     pub(super) fn on_txs_verified(&mut self, pool: &dyn TxPool, id: BlockId, valid: bool) -> Option<EngineInput> {
         let entry = self.blocks.get_mut(&id)?;
         let Verdict::AwaitingTxs(txs) = &mut entry.verdict else { return None };
         entry.verdict = match valid {
             true => Verdict::Valid(signed(std::mem::take(txs))),
             false => {
-                Verdict::Invalid("a transaction or a precommit of the last commit is not signed by its signer".into())
+                let reason = "a transaction, a precommit of the last commit, or evidence is not signed by its signer";
+                Verdict::Invalid(reason.into())
             }
         };
         self.judge(pool, id)
@@ -142,11 +152,12 @@ impl<K: Kv> Replica<K> {
         (self.on_phase)(Phase::Build);
         let proposer = self.signing.own.expect("only a validator is asked for a block");
         let time = self.chain.time_of_next(self.wall);
-        let txs = pool.reap(time, self.chain.tx_bytes_max(), self.chain.params.block.gas_max);
-        let txs = self.chain.fitting(txs);
+        let evidence = self.evidence_for_block();
+        let bytes_max = self.chain.body_bytes_max() - Evidence::list_bytes(&evidence);
+        let txs = Chain::fitting(pool.reap(time, bytes_max, self.chain.params.block.gas_max), bytes_max);
         let bytes = txs.iter().map(|tx| tx.bytes().to_vec()).collect();
         let last_commit = self.engine.last_commit().or_else(|| self.chain.last_commit.clone());
-        let block = self.chain.build_block(time, bytes, last_commit, proposer);
+        let block = self.chain.build_block(time, bytes, evidence, last_commit, proposer);
         let parts = block.part_set();
         let (id, time, keep) = (block.id(&parts), block.header.time, self.needed());
         let entry = self.blocks.put(round, id, parts, &keep);

@@ -22,7 +22,7 @@ impl<K: Kv> Replica<K> {
             Checked::Proposal(proposal) => self.note_height(peer, proposal.proposal.height),
             Checked::Certificate(certificate) => self.note_height(peer, certificate.height()),
             Checked::Part { height, .. } => self.note_height(peer, *height),
-            Checked::Unchecked(_) | Checked::Bad(_) => {}
+            Checked::Evidence(_) | Checked::Unchecked(_) | Checked::Bad(_) => {}
         }
         match message {
             Checked::Bad(offence) => self.penalize(peer, offence),
@@ -31,6 +31,7 @@ impl<K: Kv> Replica<K> {
             Checked::Proposal(proposal) => self.on_proposal(turn, peer, proposal, received),
             Checked::Certificate(certificate) => self.on_certificate(turn, peer, certificate, received),
             Checked::Part { height, round, part } => self.on_part(turn, peer, height, round, part),
+            Checked::Evidence(evidence) => self.on_evidence(&evidence),
         }
     }
 
@@ -49,6 +50,7 @@ impl<K: Kv> Replica<K> {
             PeerMessage::Vote(vote) => (vote.vote.height, 1),
             PeerMessage::Proposal(proposal) => (proposal.proposal.height, 1),
             PeerMessage::Certificate(certificate) => (certificate.height(), certificate.votes().len()),
+            PeerMessage::Evidence(_) => return, // it is of no use now, and is sent again
         };
         let ours = self.chain.height();
         if let PeerMessage::RoundState(state) = message {

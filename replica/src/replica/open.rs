@@ -12,6 +12,7 @@ use types::{Hash, Height, Round, SignState, Time};
 use super::{
     Replica,
     catch_up::CatchUp,
+    evidence::{check_evidence_in, load_evidence},
     heights::Pace,
     round_states::Shown,
     signing::{Signing, precommits},
@@ -149,9 +150,11 @@ impl<K: Kv> Replica<K> {
         let rewound =
             hard_state.as_ref().and_then(|hard_state| hard_state.height.prev()).filter(|below| *below > tip.height);
         let signing_floor = store.signing_floor().max(rewound.unwrap_or_default()).max(ahead);
-        let verifier = Verifier::new(chain.id.clone(), chain.place(Round::ZERO));
+        let verifier = Verifier::new(chain.id.clone(), chain.place(Round::ZERO), check_evidence_in(store.clone()));
+        let evidence = load_evidence(&store, chain.evidence_floor)?;
         let signing = Signing {
             own: signer.as_ref().map(Signer::address),
+            opened_at: tip.height,
             guard,
             floor: signing_floor,
             hard_state_height: hard_state.as_ref().map_or(Height::GENESIS, |hard_state| hard_state.height),
@@ -181,6 +184,7 @@ impl<K: Kv> Replica<K> {
             catch_up: CatchUp::new(tip.height),
             pace: Pace { deadline, ..Pace::default() },
             signing,
+            evidence,
             shown: Shown::default(),
             last_parts: None,
             parts_said: BTreeSet::new(),

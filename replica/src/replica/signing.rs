@@ -17,6 +17,8 @@ pub(super) struct Signing {
     /// Address of our validator; `None` for a full node.
     pub own: Option<Address>,
     pub guard: Guard,
+    /// Height of the tip when the replica was opened.
+    pub opened_at: Height,
     /// Height up to which nothing is signed, whatever the guard decides.
     pub floor: Height,
     /// The hard state that this node wrote before it stopped, until its height starts.

@@ -38,6 +38,7 @@ impl<K: Kv> Replica<K> {
             app_hash: chain.tip.app_hash,
             hard_state_height: self.signing.hard_state_height,
             syncs: self.signing.syncs,
+            evidence_waiting: self.evidence.len(),
             duplicate_votes: self.duplicate_votes,
             duplicate_parts: self.duplicate_parts,
         }
@@ -131,6 +132,13 @@ impl<K: Kv> Replica<K> {
     #[cfg(feature = "mutations")]
     pub fn with_app_mutation(self, mutation: app::Mutation) -> Self {
         self.app.set_mutation(mutation);
+        self
+    }
+
+    /// Breaks a rule about evidence, to prove that a checker detects it.
+    #[cfg(feature = "mutations")]
+    pub fn with_evidence_mutation(mut self, mutation: crate::EvidenceMutation) -> Self {
+        self.evidence.mutation = Some(mutation);
         self
     }
 

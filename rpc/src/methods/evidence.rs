@@ -1,58 +1,44 @@
 //! Accepts evidence from clients: two votes of one validator that contradict each other, in CometBFT's JSON.
 //!
-//! Blocks carry no evidence yet. Valid evidence is reported to the operator, in the metrics, and to subscribers of
-//! `NewEvidence`.
+//! Valid evidence is handled like a peer's: it is reported to the operator, in the metrics, and to subscribers of
+//! `NewEvidence`, sent to peers, and put into a block.
+
+use std::fmt::Display;
 
 use data_encoding::BASE64;
+use replica::{EvidenceRefusal, check_evidence};
 use serde_json::{Value, json};
 use types::{
-    Address, BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature,
-    SignedVote, Time, Vote, VoteType,
+    Address, BlockId, DecodeError, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round,
+    Signature, SignedVote, Time, Vote, VoteType,
 };
 
 use super::shared::{Outcome, Server};
 use crate::{args::Args, error::Error, json};
 
-/// Checks evidence, reports it, and returns its hash.
+/// Checks evidence, passes it on to be put into a block, and returns its hash.
 ///
-/// Errors: the evidence is malformed, too old, of a future height or not valid; the store lacks its height or cannot
-/// read it.
+/// Errors: the evidence is malformed, has expired, is of a height that is not decided, repeated or not valid; the node is
+/// busy, or its store cannot read what is needed.
 pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
     let evidence = parse(&args.json("evidence")?)?;
-    let invalid = |reason: String| Error::refused(format_args!("evidence was not added: {reason}"));
-    let store = &server.context.store;
-    let (height, tip) = (evidence.height(), server.tip()?);
-    let Evidence::DuplicateVote(double) = &evidence;
-    let params = store.params(tip.height.next())?.evidence;
-    let age = tip.height.0.saturating_sub(height.0);
-    if age > params.age_heights_max && tip.time.since(double.timestamp) > params.age_max {
-        return Err(invalid(format!(
-            "it is of height {height}, {age} heights below the tip and older than {} s: it has expired",
-            params.age_max.as_secs()
-        )));
+    let invalid = |reason: &dyn Display| Error::refused(format_args!("evidence was not added: {reason}"));
+    let verified = check_evidence(&server.context.store, evidence).map_err(|refusal| match refusal {
+        EvidenceRefusal::Store(error) => error.into(),
+        refusal => invalid(&refusal),
+    })?;
+    let answer = json!({ "hash": json::base64(verified.hash()) });
+    match (server.context.evidence)(verified) {
+        true => Ok(answer.into()),
+        false => Err(invalid(&"this node is busy: send it again, or to another node")),
     }
-    let validators = store.validators(height)?;
-    if height > tip.height.next() {
-        return Err(invalid(format!(
-            "height {height} is above height {}, which is being decided: send the evidence again later",
-            tip.height.next()
-        )));
-    }
-    // The timestamp is not signed: it must be the block's time, where there is a block.
-    if tip.block_id.is_some() && height <= tip.height {
-        let time = store.header(height)?.time;
-        if time != double.timestamp {
-            return Err(invalid(format!("its time is {}, the time of block {height} is {time}", double.timestamp)));
-        }
-    }
-    evidence.verify(&server.context.chain_id, &validators).map_err(|error| invalid(error.to_string()))?;
-    let answer = json!({ "hash": json::base64(evidence.hash()) });
-    (server.context.evidence)(evidence);
-    Ok(answer.into())
 }
 
 fn parse(evidence: &Value) -> Result<Evidence, Error> {
     let kind = evidence["type"].as_str().unwrap_or_default();
+    if kind == "tendermint/LightClientAttackEvidence" {
+        return Err(Error::invalid_params(format_args!("parameter evidence: {}", DecodeError::LightClientAttack)));
+    }
     if kind != "tendermint/DuplicateVoteEvidence" {
         return Err(unreadable("type", &evidence["type"], "\"tendermint/DuplicateVoteEvidence\""));
     }
@@ -79,15 +65,20 @@ fn vote(name: &str, value: &Value) -> Result<SignedVote, Error> {
     };
     let small = |field: &str| {
         let number = number(&of(field), &value[field])?;
-        u32::try_from(number).map_err(|_| unreadable(&of(field), &value[field], "a number below 2^32"))
+        let number = u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32);
+        number.ok_or_else(|| unreadable(&of(field), &value[field], "a number below 2^31"))
     };
+    let height = number(&of("height"), &value["height"])?;
+    if height > i64::MAX as u64 {
+        return Err(unreadable(&of("height"), &value["height"], "a number below 2^63"));
+    }
     let text = |field: &str| value[field].as_str().unwrap_or_default();
     let signature = BASE64.decode(text("signature").as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     let validator = text("validator_address").parse::<Address>();
     Ok(SignedVote {
         vote: Vote {
             vote_type,
-            height: Height(number(&of("height"), &value["height"])?),
+            height: Height(height),
             round: Round(small("round")?),
             block_id: block_id(&of("block_id"), &value["block_id"])?,
             timestamp: time(&of("timestamp"), &value["timestamp"])?,
@@ -152,7 +143,9 @@ mod tests {
             ("/value/vote_a/height", json!("x"), "vote_a.height is \"x\""),
             ("/value/vote_b/signature", json!("AA=="), "vote_b.signature"),
             ("/value/vote_a/type", json!(3), "vote_a.type is 3"),
-            ("/value/vote_b/round", json!(1_u64 << 32), "below 2^32"),
+            ("/value/vote_b/round", json!(1_u64 << 31), "below 2^31"),
+            ("/value/vote_b/height", json!(u64::MAX), "below 2^63"),
+            ("/type", json!("tendermint/LightClientAttackEvidence"), "not supported yet"),
             ("/value/vote_b/block_id/hash", json!("12"), "vote_b.block_id.hash"),
             ("/value/Timestamp", Value::Null, "Timestamp"),
         ] {

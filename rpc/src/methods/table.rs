@@ -219,12 +219,12 @@ pub const METHODS: &[Method] = &[
     .fails(&[Case::refused("The range is empty, negative or pruned."), NOT_READ]),
     Method::new(
         "broadcast_evidence",
-        "Takes evidence that a validator signed two votes that contradict each other, and reports it to operators and subscribers.",
+        "Takes evidence that a validator signed two votes that contradict each other. It is reported to operators and subscribers, sent to peers, and put into a block.",
         &[Param::required("evidence", Json, "`tendermint/DuplicateVoteEvidence` in CometBFT's JSON.").like("$EVIDENCE")],
         Store(evidence::broadcast_evidence),
     )
     .returns(&[field("hash", Words, "Hash of the evidence, base64.")])
-    .fails(&[Case::refused("The evidence is not valid, has expired, or is of a height that is not known yet."), UNKNOWN_HEIGHT, NOT_READ]),
+    .fails(&[Case::refused("The evidence is not valid, has expired, is repeated, or is of a height that is not decided yet; or the node is busy."), NOT_READ]),
     Method::new(
         "broadcast_tx_async",
         "Submits a transaction and returns at once, without the result of its check.",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use storage::{CommitBatch, Genesis, GenesisBatch, Kv, MemDisk, MemKv, StateReader, Store};
 use types::{
-    Block, BlockId, BlockResults, ChainId, Commit, CommitSig, HardState, Hash, Header, Height, Params, Power, Replaced,
-    Round, SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3,
+    Block, BlockId, BlockResults, ChainId, Commit, CommitSig, Evidence, HardState, Hash, Header, Height, Params, Power,
+    Replaced, Round, SecretKey, Signature, Step, Time, TxResult, ValidatorSet, ValidatorUpdate, Wire, WriteSet, blake3,
     results_hash,
 };
 
@@ -91,6 +91,7 @@ pub struct Made {
     pub replaced: Replaced,
     pub validators: ValidatorSet,
     pub params: Params,
+    pub evidence_floor: Height,
 }
 
 impl Made {
@@ -105,6 +106,7 @@ impl Made {
             replaced: &self.replaced,
             validators: &self.validators,
             params: &self.params,
+            evidence_floor: self.evidence_floor,
         }
     }
 
@@ -151,6 +153,11 @@ impl Chain {
     /// Creates the next height. At every seventh height the power of a validator changes, at every fifth the
     /// parameters.
     pub fn next(&mut self, writes: WriteSet, txs: Vec<Vec<u8>>) -> Made {
+        self.next_with(writes, txs, Vec::new())
+    }
+
+    /// As [`Chain::next`], with evidence. All evidence of earlier heights has expired.
+    pub fn next_with(&mut self, writes: WriteSet, txs: Vec<Vec<u8>>, evidence: Vec<Evidence>) -> Made {
         let height = self.height.next();
         let time = Time::from_unix_nanos(self.genesis.time.unix_nanos() + height.0 as i64 * 1_000_000);
         let set = self.validators[&height].clone();
@@ -167,7 +174,7 @@ impl Chain {
             consensus_hash: self.params[&height].hash(),
             app_hash: self.app_hash,
             last_results_hash: self.results_hash,
-            evidence_hash: Block::evidence_hash(&[]),
+            evidence_hash: Block::evidence_hash(&evidence),
             proposer: set.proposer().address(),
         };
         let results = BlockResults {
@@ -175,7 +182,7 @@ impl Chain {
             app_hash: blake3(&height.0.to_be_bytes()),
             ..BlockResults::default()
         };
-        let block = Block { header, txs, evidence: Vec::new(), last_commit: self.last_commit.clone() };
+        let block = Block { header, txs, evidence, last_commit: self.last_commit.clone() };
         let parts = block.part_set();
         let id = block.id(&parts);
         // The commit that this node saw differs from the one in the next block, as is possible in operation.
@@ -191,9 +198,10 @@ impl Chain {
         if height.0.is_multiple_of(5) {
             params.fee_min = height.0;
         }
-        let replaced = Replaced::default();
+        let (replaced, evidence_floor) = (Replaced::default(), height);
+        let bytes = block.encode();
         let made =
-            Made { bytes: block.encode(), block, id, seen_commit, results, writes, replaced, validators, params };
+            Made { bytes, block, id, seen_commit, results, writes, replaced, validators, params, evidence_floor };
         self.follow(&made);
         made
     }

@@ -16,6 +16,7 @@ macro_rules! on_both {
 
 mod chain;
 mod crash;
+mod evidence;
 mod history;
 mod index;
 mod kv;

@@ -70,7 +70,7 @@ fn verifying_an_undamaged_store_finds_nothing<R: Rig>() {
 
 fn each_damage_is_found_at_its_place<R: Rig>() {
     type Injury<K> = (&'static str, Cf, Option<u64>, fn(&Store<K>, &mut Batch));
-    let injuries: [Injury<R::Kv>; 34] = [
+    let injuries: [Injury<R::Kv>; 37] = [
         ("a head is missing", Cf::Heads, Some(5), |_, batch| batch.delete(Cf::Heads, key(5))),
         ("a head is another height's", Cf::Heads, Some(5), |store, batch| {
             batch.put(Cf::Heads, key(5), store.kv().get(Cf::Heads, &key(6)).unwrap().unwrap());
@@ -131,6 +131,13 @@ fn each_damage_is_found_at_its_place<R: Rig>() {
         }),
         ("a block's hash leads elsewhere", Cf::BlockHash, Some(5), |store, batch| {
             batch.put(Cf::BlockHash, store.head(Height(5)).unwrap().block_id.hash.0, key(6));
+        }),
+        ("a time is missing", Cf::Times, Some(5), |_, batch| batch.delete(Cf::Times, key(5))),
+        ("a time is another height's", Cf::Times, Some(5), |store, batch| {
+            batch.put(Cf::Times, key(5), store.kv().get(Cf::Times, &key(6)).unwrap().unwrap());
+        }),
+        ("evidence leads nowhere", Cf::Evidence, Some(5), |_, batch| {
+            batch.put(Cf::Evidence, [&key(5)[..], &[1; 20]].concat(), [0; 39]);
         }),
         ("a transaction leads nowhere", Cf::Txs, Some(5), |store, batch| {
             let id = store.block(Height(5)).unwrap().tx_ids().next().unwrap();

@@ -6,13 +6,17 @@ use std::{
     time::Duration,
 };
 
+use replica::Committed;
 use types::{
     BitSet, Block, BlockId, BlockResponse, Certificate, ChainId, CommitSig, ConsensusSecretKey, Hash, Height, Part,
     PartSet, PartSetHeader, PeerMessage, Proposal, Round, RoundState, RoundVotes, Signature, SignedProposal,
     SignedVote, Step, Time, ValidatorSet, Vote, VoteType, Wire, merkle,
 };
 
-use crate::random::Random;
+use crate::{
+    accusation::{accuse, slander},
+    random::Random,
+};
 
 /// The way in which a node violates the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Behaviour {
     Equivocator,
     /// Proposes blocks that are invalid in some way.
     BadBlocks,
+    /// Proposes blocks with evidence that proves nothing there, and signs some votes twice.
+    Accuser,
     /// Follows the protocol, and additionally sends meaningless messages.
     Garbage,
     /// Follows the protocol with a key that another process has too, so that the two contradict each other.
@@ -44,6 +50,7 @@ impl Behaviour {
             Self::Equivocator,
             Self::Equivocator,
             Self::BadBlocks,
+            Self::Accuser,
             Self::Garbage,
         ])
     }
@@ -85,6 +92,8 @@ pub struct Liar<'a> {
     pub others: &'a [usize],
     /// Time of the node's clock.
     pub now: Time,
+    /// Heights that the node has decided.
+    pub decided: &'a BTreeMap<Height, Arc<Committed>>,
 }
 
 /// A second block that is sent in place of a proposed one.
@@ -123,7 +132,7 @@ impl Twister {
                 .into_iter()
                 .map(|said| Said { to: said.to.into_iter().filter(|_| random.chance(500)).collect(), ..said })
                 .collect(),
-            Behaviour::Equivocator | Behaviour::BadBlocks => {
+            Behaviour::Equivocator | Behaviour::BadBlocks | Behaviour::Accuser => {
                 self.make_twins(liar, random, &said);
                 said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
             }
@@ -163,6 +172,7 @@ impl Twister {
             let Some(block) = parts.bytes().and_then(|bytes| Block::decode(&bytes).ok()) else { continue };
             let bytes = match liar.behaviour {
                 Behaviour::BadBlocks => spoil(random, block),
+                Behaviour::Accuser => accuse(liar, random, block).encode(),
                 _ => {
                     let time = block.header.time.saturating_add(Duration::from_millis(1));
                     Block { header: types::Header { time, ..block.header }, ..block }.encode()
@@ -182,10 +192,11 @@ impl Twister {
         }
     }
 
-    /// Sends the true message to one half and the false one to the other half (`BadBlocks`: the false one to all).
+    /// Sends the true message to one half and the false one to the other half (`BadBlocks` and `Accuser`: the false one to
+    /// all).
     /// Sometimes all receive the true one too.
     fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
-        let all_false = liar.behaviour == Behaviour::BadBlocks;
+        let all_false = matches!(liar.behaviour, Behaviour::BadBlocks | Behaviour::Accuser);
         let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;
         let (told_false, told_true): (Vec<usize>, Vec<usize>) = said.to.iter().partition(|to| is_false(to));
         let both = random.chance(150);
@@ -207,6 +218,7 @@ impl Twister {
                 let twin = signed.vote.block_id.and_then(|id| self.twins.get(&id));
                 let block_id = match twin {
                     Some(twin) if random.chance(700) => Some(twin.proposal.proposal.block_id),
+                    _ if liar.behaviour == Behaviour::Accuser && random.chance(300) => None,
                     _ if all_false => signed.vote.block_id,
                     _ => None,
                 };
@@ -290,7 +302,7 @@ fn random_round(random: &mut Random) -> Round {
 fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
     let height =
         Height((liar.height.0 + random.below(4)).saturating_sub(1).max(1) + random.pick(&[0, 0, 0, 0, 9, 1_000_000]));
-    match random.below(8) {
+    match random.below(9) {
         0 => {
             let signature = Signature(std::array::from_fn(|_| random.next() as u8));
             PeerMessage::Vote(SignedVote { signature, ..vote(liar, random, height) })
@@ -351,6 +363,7 @@ fn nonsense(liar: &Liar<'_>, random: &mut Random) -> PeerMessage {
                 earliest_height: Height(random.below(5)),
             })
         }
+        7 => slander(liar, random, height),
         _ => {
             let (block_id, round) = (random_id(random), random_round(random));
             let header = PartSet::from_bytes(&block_id.hash.0);

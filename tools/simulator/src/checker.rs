@@ -15,7 +15,8 @@
 //! | I6 | the bytes held for a height stay below a function of the number of validators and the block size |
 //! | lock | a prevote against a precommit needs a proposal with a polka of that round or later (L22, L28) |
 //!
-//! [`ledger`](crate::ledger) has those about namespaces, reverts and kept heights.
+//! [`ledger`](crate::ledger) has those about namespaces, reverts and kept heights, [`evidence`](crate::evidence) those about
+//! evidence.
 //!
 //! (*) The signing state in its separate file must also have reached the message.
 
@@ -33,6 +34,7 @@ use types::{
 
 use crate::{
     broken::{Broken, ensure},
+    evidence::EvidenceRecord,
     ledger::Ledger,
     node::Node,
     setup::SKEW_MAX,
@@ -58,6 +60,7 @@ pub struct Checker {
     precision: Duration,
     /// What the chain says about namespaces and reverts.
     ledger: Ledger,
+    evidence: EvidenceRecord,
     decided: BTreeMap<Height, Decided>,
     executed: BTreeSet<Hash>,
     /// Tip of each node in its current process.
@@ -83,7 +86,7 @@ impl Checker {
         supply: u64,
         powers: BTreeMap<Address, u64>,
         precision: Duration,
-        ledger: Ledger,
+        (ledger, evidence): (Ledger, EvidenceRecord),
     ) -> Self {
         Self {
             chain_id,
@@ -91,6 +94,7 @@ impl Checker {
             supply,
             precision,
             ledger,
+            evidence,
             decided: BTreeMap::new(),
             executed: BTreeSet::new(),
             tips: BTreeMap::new(),
@@ -106,6 +110,11 @@ impl Checker {
     /// Returns the block that was decided at a height.
     pub fn block_id(&self, height: Height) -> Option<BlockId> {
         self.decided.get(&height).map(|decided| decided.block_id)
+    }
+
+    /// Returns the evidence in the decided blocks.
+    pub fn evidence(&self) -> &EvidenceRecord {
+        &self.evidence
     }
 
     /// Returns the places of all messages that correct nodes signed.
@@ -164,6 +173,8 @@ impl Checker {
             counts.heights += 1;
             self.check_block(committed, now)?;
             self.check_once(committed, counts)?;
+            self.evidence.on_decided(committed)?;
+            counts.evidence += committed.block.evidence.len() as u64;
             let (app_hash, time) = (committed.results.app_hash, block.header.time);
             self.decided.insert(height, Decided { block_id: id, app_hash, results, time });
         }

@@ -19,7 +19,7 @@
 //! In a fifth of the worlds, clients also propose to revert namespaces, operators of validators vote, and operators of
 //! nodes rewind and prune their stores.
 //!
-//! [`checker`] and [`ledger`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
+//! [`checker`], [`ledger`] and [`evidence`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
 //! disks, rewinds stores, holds back messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`,
 //! `tests/cluster.rs`, `tests/checkpoints.rs`). Some scenarios repeat a random run that revealed an error.
 //!
@@ -46,6 +46,10 @@
 //! | `other_digest`: a proposal shows another digest | I-RV5 |
 //! | `restore_less_again`: the second revert of a namespace leaves out a key | I-RV6 |
 //! | `ignore_freeze`: a frozen namespace takes writes | fence |
+//! | `accept_unverified_evidence`: the signatures of evidence in a block are not checked | EV1 |
+//! | `accept_repeated_evidence`: evidence of an earlier block is accepted | EV2 |
+//! | `accept_expired_evidence`: expired evidence is accepted | EV3 |
+//! | `withhold_evidence`: no block has evidence | a scenario that waits for it |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
 //!
@@ -57,11 +61,13 @@
     reason = "a test tool: its tables and events are easier to read when written out"
 )]
 
+mod accusation;
 mod broken;
 pub mod byzantine;
 pub mod checker;
 pub mod clients;
 pub mod disk;
+pub mod evidence;
 
 mod faults;
 pub mod ledger;

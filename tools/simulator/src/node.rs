@@ -178,6 +178,7 @@ impl Node {
         let replica = match mutation {
             Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),
             Some(Mutation::App(mutation)) => replica.with_app_mutation(mutation),
+            Some(Mutation::Evidence(mutation)) => replica.with_evidence_mutation(mutation),
             Some(Mutation::KeepBlocks) => replica.keep_blocks(),
             _ => replica,
         };

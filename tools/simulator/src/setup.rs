@@ -22,6 +22,9 @@ pub enum Mutation {
     /// A mutation of the application.
     #[cfg(feature = "mutations")]
     App(app::Mutation),
+    /// A mutation of the rules of evidence.
+    #[cfg(feature = "mutations")]
+    Evidence(replica::EvidenceMutation),
     /// The disks only claim to sync.
     LoseSyncs,
     /// The disks give all earlier versions of a row the value of the newest one (violates I-KV2).
@@ -69,6 +72,14 @@ impl Mutation {
         ("other_digest", Self::App(app::Mutation::OtherDigest)),
         #[cfg(feature = "mutations")]
         ("ignore_freeze", Self::App(app::Mutation::IgnoreFreeze)),
+        #[cfg(feature = "mutations")]
+        ("accept_unverified_evidence", Self::Evidence(replica::EvidenceMutation::AcceptUnverified)),
+        #[cfg(feature = "mutations")]
+        ("accept_repeated_evidence", Self::Evidence(replica::EvidenceMutation::AcceptRepeated)),
+        #[cfg(feature = "mutations")]
+        ("accept_expired_evidence", Self::Evidence(replica::EvidenceMutation::AcceptExpired)),
+        #[cfg(feature = "mutations")]
+        ("withhold_evidence", Self::Evidence(replica::EvidenceMutation::Withhold)),
         ("lose_syncs", Self::LoseSyncs),
         ("rewrite_history", Self::RewriteHistory),
         ("rewind_takes_more", Self::RewindTakesMore),
@@ -286,7 +297,17 @@ impl Setup {
         setup.tx_interval = Some(random.duration(Duration::from_millis(20), Duration::from_secs(2)));
         setup.heights = random.within(4, 10);
         setup = setup.draw_strangers(random);
-        if random.chance(200) { setup.draw_reverts(random) } else { setup }
+        let mut setup = if random.chance(200) { setup.draw_reverts(random) } else { setup };
+        if random.chance(500) {
+            setup = setup.with_evidence_of(random.within(1, 5), Duration::from_secs(1));
+        }
+        setup
+    }
+
+    /// Makes evidence expire when it is older than both.
+    pub fn with_evidence_of(mut self, heights: u64, age: Duration) -> Self {
+        (self.params.evidence.age_heights_max, self.params.evidence.age_max) = (heights, age);
+        self
     }
 
     /// Makes clients propose reverts. Proposals have short times, so that many are decided within a few dozen heights.

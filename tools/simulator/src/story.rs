@@ -31,6 +31,8 @@ pub struct Counts {
     pub lost: u64,
     /// Pairs of contradicting votes of one validator that correct nodes detected.
     pub equivocations: u64,
+    /// Pieces of evidence in decided blocks.
+    pub evidence: u64,
     /// Penalties that nodes gave to peers.
     pub penalties: u64,
     /// Nodes that joined late.
@@ -54,7 +56,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    const NAMES: [&'static str; 23] = [
+    const NAMES: [&'static str; 24] = [
         "heights",
         "decisions",
         "synced",
@@ -68,6 +70,7 @@ impl Counts {
         "failed_writes",
         "lost",
         "equivocations",
+        "evidence",
         "penalties",
         "late",
         "strangers",
@@ -80,7 +83,7 @@ impl Counts {
         "pruned",
     ];
 
-    fn values(&mut self) -> [&mut u64; 23] {
+    fn values(&mut self) -> [&mut u64; 24] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -95,6 +98,7 @@ impl Counts {
             &mut self.failed_writes,
             &mut self.lost,
             &mut self.equivocations,
+            &mut self.evidence,
             &mut self.penalties,
             &mut self.late,
             &mut self.strangers,

@@ -16,6 +16,7 @@ use crate::{
     byzantine::Said,
     checker::Checker,
     clients::{ACCOUNTS, BALANCE, Clients, operator_key},
+    evidence::EvidenceRecord,
     faults::FaultEnd,
     ledger::Ledger,
     network::Network,
@@ -154,7 +155,10 @@ impl World {
         let precision = setup.params.synchrony.precision;
         let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();
         let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), votes, clients.addresses());
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision, ledger);
+        let correct = nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
+        let checker =
+            Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision, (ledger, evidence));
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -380,8 +384,8 @@ impl World {
                     said.push(Said { to, message });
                 }
                 Output::StartTimer { timer, after } => self.at(after, Event::Timer { node, life, timer }),
-                Output::VerifyTxs { block_id, txs, precommits } => {
-                    self.verify_txs(node, life, block_id, &txs, &precommits);
+                Output::VerifyTxs { block_id, txs, precommits, evidence } => {
+                    self.verify_block(node, life, block_id, (&txs, &precommits, &evidence));
                 }
                 Output::VerifyCommit { commit } => {
                     let Some(alive) = &self.nodes[node].alive else { continue };
@@ -411,8 +415,7 @@ impl World {
                     }
                 }
                 Output::Evidence(evidence) => {
-                    let types::Evidence::DuplicateVote(pair) = &evidence;
-                    let address = pair.vote_a.vote.validator;
+                    let address = evidence.validator();
                     let who = self.nodes.iter().position(|node| node.address() == Some(address));
                     if self.nodes[node].is_correct() {
                         self.counts.equivocations += 1;

@@ -3,7 +3,8 @@
 //! `a_quorum_of_nils_does_not_unlock` (unlock_on_nil),
 //! `i4_an_evicted_block_is_fetched_again_before_it_is_locked` (keep_verdicts),
 //! `i6_rounds_without_end_take_no_memory_without_end` (keep_rounds) and
-//! `i6_full_blocks_without_end_take_no_memory_without_end` (keep_blocks).
+//! `i6_full_blocks_without_end_take_no_memory_without_end` (keep_blocks). Those of the rules of evidence are in
+//! `tests/evidence.rs`.
 #![allow(missing_docs)]
 
 use simulator::{Mutation, Setup, Story, live};

@@ -1,11 +1,11 @@
 //! What a scenario does to a world, and what it asks of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mempool::Source;
 use replica::{Committed, Status};
 use storage::{Batch, Cf, Durability, Kv, MemDisk, View};
-use types::{BlockId, Height, Round, SignState, Step};
+use types::{BlockId, Height, Infraction, Round, SignState, Step};
 
 use super::{Event, Parcel, World};
 use crate::{
@@ -263,6 +263,11 @@ impl World {
     /// Returns the reason why a node does not sign, if there is one.
     pub fn silence(&self, node: usize) -> Option<&'static str> {
         self.nodes[node].alive.as_ref()?.replica.status().silence.map(|silence| silence.reason())
+    }
+
+    /// Returns the block with evidence of each infraction, in the decided chain.
+    pub fn evidence(&self) -> &BTreeMap<Infraction, Height> {
+        self.checker.evidence().blocks()
     }
 
     /// Returns what a node announced at a height, in any process.

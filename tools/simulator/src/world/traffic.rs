@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mempool::Source;
-use replica::{Checked, Input};
+use replica::{Checked, Input, UnverifiedEvidence};
 use types::{
     BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, KeyType, PeerMessage, SignedVote, Transaction, TxBatch,
     Wire, blake3,
@@ -32,6 +32,7 @@ impl World {
             height: engine.height(),
             others: &others,
             now,
+            decided: &of.committed,
         };
         let twisted = twister.twist(&liar, &mut self.random, said);
         self.nodes[node].twister = twister;
@@ -151,6 +152,12 @@ impl World {
     /// Delivers a message at once and over any link: one that was held back, or a forged one.
     pub fn hand(&mut self, parcel: &Parcel) {
         let Parcel { from, to, ref message } = *parcel;
+        if let PeerMessage::Evidence(evidence) = &**message
+            && !self.nodes[to].is_correct()
+            && self.nodes[to].address() == Some(evidence.validator())
+        {
+            return; // a liar does not stop when it is accused
+        }
         let received = self.nodes[to].clock(self.epoch, self.now);
         let life = self.nodes[to].life;
         let Some(alive) = &self.nodes[to].alive else { return };
@@ -183,17 +190,18 @@ impl World {
         }
     }
 
-    /// Verifies the transactions of a block, and reports the result to the node some time later.
-    pub(super) fn verify_txs(
+    /// Verifies the transactions, precommits and evidence of a block, and reports the result to the node some time later.
+    pub(super) fn verify_block(
         &mut self,
         node: usize,
         life: u64,
         id: BlockId,
-        txs: &[Transaction],
-        precommits: &[SignedVote],
+        (txs, precommits, evidence): (&[Transaction], &[SignedVote], &[UnverifiedEvidence]),
     ) {
         let Some(alive) = &self.nodes[node].alive else { return };
-        let valid = alive.txs.verifier.verify_all(txs) && alive.verifier.hold(precommits);
+        let valid = alive.txs.verifier.verify_all(txs)
+            && alive.verifier.hold(precommits)
+            && alive.verifier.hold_evidence(evidence);
         let after = Duration::from_micros(self.random.within(50, 5_000));
         self.at(after, Event::Input { node, life, input: Input::TxsVerified { block_id: id, valid } });
     }

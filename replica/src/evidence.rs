@@ -1,0 +1,408 @@
+//! Evidence that a validator signed twice: its checks against the chain, and what of it waits for a block.
+//!
+//! | evidence of | is |
+//! |---|---|
+//! | a height that is not decided here | kept if our engine found it; not judged if it comes from others |
+//! | a height below the floor ([`floor_after`]) | expired: worthless |
+//! | a validator and height that a block has evidence of | worthless |
+//! | the rest, with the time of the block, the powers of its set, and two signatures that hold | valid |
+//!
+//! Whether evidence may be in a block depends on the chain alone: on the blocks up to the one before. So all validators
+//! agree, whichever evidence they have heard of before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::Arc,
+};
+
+use storage::{Kv, Store, StoreError};
+use thiserror::Error;
+use types::{
+    Address, Evidence, EvidenceError, Hash, Height, Infraction, Params, SignedVote, Time, ValidatorSet,
+    limits::{EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX, EVIDENCE_WAITING_PER_VALIDATOR_MAX},
+};
+
+/// A rule about evidence that is switched off, to prove that a checker detects it.
+#[cfg(feature = "mutations")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceMutation {
+    /// The signatures of evidence in a block are not checked.
+    AcceptUnverified,
+    /// Evidence that is in an earlier block may be in another one.
+    AcceptRepeated,
+    /// Evidence that has expired may be in a block.
+    AcceptExpired,
+    /// Evidence is never put into a block.
+    Withhold,
+}
+
+/// Evidence that is valid for the next block, by [`check_evidence`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedEvidence(Box<Evidence>);
+
+impl Deref for VerifiedEvidence {
+    type Target = Evidence;
+    fn deref(&self) -> &Evidence {
+        &self.0
+    }
+}
+
+/// Reason why evidence cannot be in the next block.
+#[derive(Debug, Error)]
+pub enum EvidenceRefusal {
+    /// Its height is not decided yet.
+    #[error("its height {height} is not decided yet, the last decided one is {tip}: send it again later")]
+    Future {
+        /// Height of the misbehavior.
+        height: Height,
+        /// The last decided height.
+        tip: Height,
+    },
+    /// It is older than both bounds of age.
+    #[error("it is of height {height} and has expired: the lowest height whose evidence is taken is {floor}")]
+    Expired {
+        /// Height of the misbehavior.
+        height: Height,
+        /// The lowest height whose evidence has not expired.
+        floor: Height,
+    },
+    /// The time is not that of the block of its height.
+    #[error("its time is {got}, the time of block {height} is {expected}")]
+    Time {
+        /// Height of the misbehavior.
+        height: Height,
+        /// Time in the evidence.
+        got: Time,
+        /// Time of the block.
+        expected: Time,
+    },
+    /// A block has evidence of this infraction.
+    #[error("it is repeated: block {block} has evidence {hash} against validator {validator} at height {height}")]
+    Repeated {
+        /// The validator that misbehaved.
+        validator: Address,
+        /// Height of the misbehavior.
+        height: Height,
+        /// Height of the block with the evidence.
+        block: Height,
+        /// Hash of the evidence in it.
+        hash: Hash,
+    },
+    /// It proves nothing.
+    #[error(transparent)]
+    Invalid(#[from] EvidenceError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EvidenceRefusal {
+    /// Returns true if no honest node sends such evidence, wherever it is in the chain.
+    pub(crate) fn is_offence(&self) -> bool {
+        matches!(self, Self::Time { .. } | Self::Invalid(_))
+    }
+}
+
+/// Checks whether evidence may be in the block after the tip; on any thread.
+///
+/// Cost: three rows; then, if it may be, a validator set and two signatures.
+///
+/// Errors: [`EvidenceRefusal`], the first reason found.
+pub fn check_evidence<K: Kv>(store: &Store<K>, evidence: Evidence) -> Result<VerifiedEvidence, EvidenceRefusal> {
+    verify(store, &evidence, |_| false)?;
+    Ok(VerifiedEvidence(Box::new(evidence)))
+}
+
+/// As [`check_evidence`], without another check of signatures that are `known` to hold.
+pub(crate) fn verify<K: Kv>(
+    store: &Store<K>,
+    evidence: &Evidence,
+    known: impl Fn(&SignedVote) -> bool,
+) -> Result<(), EvidenceRefusal> {
+    check_place(store, evidence)?;
+    let validators = store.validators_for_evidence(evidence.height())?;
+    Ok(evidence.verify_except(store.chain_id(), &validators, known)?)
+}
+
+/// Checks all but the validator, the powers and the signatures. Cost: three rows.
+pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<(), EvidenceRefusal> {
+    evidence.check_conflict()?;
+    let (height, tip) = (evidence.height(), store.tip().map_or(Height::GENESIS, |tip| tip.height));
+    if height > tip {
+        return Err(EvidenceRefusal::Future { height, tip });
+    }
+    let floor = store.evidence_floor()?;
+    if height < floor {
+        return Err(EvidenceRefusal::Expired { height, floor });
+    }
+    if let Some((block, hash)) = store.committed_evidence(&evidence.infraction())? {
+        return Err(EvidenceRefusal::Repeated { validator: evidence.validator(), height, block, hash });
+    }
+    let (got, expected) = (evidence.time(), store.block_time(height)?);
+    if got != expected {
+        return Err(EvidenceRefusal::Time { height, got, expected });
+    }
+    Ok(())
+}
+
+/// Reason why the evidence of a block makes the block invalid.
+#[derive(Debug, Error)]
+pub(crate) enum BlockEvidenceFault {
+    #[error("{got} bytes of evidence, the parameters allow {max}")]
+    Size { got: usize, max: u64 },
+    #[error("two pieces of evidence against validator {validator} at height {height}")]
+    Twice { validator: Address, height: Height },
+    #[error("evidence {hash} cannot be in this block: {refusal}")]
+    Refused { hash: Hash, refusal: EvidenceRefusal },
+}
+
+/// Evidence in a block whose signatures were not checked here before.
+#[derive(Clone, Debug)]
+pub struct UnverifiedEvidence {
+    /// The evidence to verify.
+    pub evidence: Evidence,
+    /// The validators of its height.
+    pub validators: Arc<ValidatorSet>,
+}
+
+/// Checks all of a block's evidence but validators, powers and signatures. Refusals that `is_excused` names are passed
+/// over. Cost: three rows for each piece.
+///
+/// Errors: [`BlockEvidenceFault`], the first found. If it contains an error of the store, nothing is known about the block.
+pub(crate) fn check_list<K: Kv>(
+    store: &Store<K>,
+    params: &Params,
+    list: &[Evidence],
+    is_excused: impl Fn(&EvidenceRefusal) -> bool,
+) -> Result<(), BlockEvidenceFault> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let (got, max) = (Evidence::list_bytes(list), params.evidence.bytes_max);
+    if got as u64 > max {
+        return Err(BlockEvidenceFault::Size { got, max });
+    }
+    let mut infractions = BTreeSet::new();
+    for evidence in list {
+        let (height, validator) = evidence.infraction();
+        if !infractions.insert((height, validator)) {
+            return Err(BlockEvidenceFault::Twice { validator, height });
+        }
+        if let Err(refusal) = check_place(store, evidence)
+            && !is_excused(&refusal)
+        {
+            return Err(BlockEvidenceFault::Refused { hash: evidence.hash(), refusal });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the lowest height whose evidence has not expired after the block of `height` with this time, which follows
+/// the tip: evidence has expired when it is older than both bounds of age. `floor` is the result for the tip, and the
+/// result is never lower.
+///
+/// Cost: usually two rows; at most twice the logarithm of the heights that expire.
+///
+/// Errors: `Damaged` or `Io` when a row is missing or cannot be read.
+pub(crate) fn floor_after<K: Kv>(
+    store: &Store<K>,
+    params: &Params,
+    floor: Height,
+    height: Height,
+    time: Time,
+) -> Result<Height, StoreError> {
+    let is_old = |at: u64| Ok::<_, StoreError>(time.since(store.block_time(Height(at))?) > params.evidence.age_max);
+    // Heights below `low` have expired, those from `high` on have not.
+    let (mut low, mut high) = (floor.0, height.0.saturating_sub(params.evidence.age_heights_max));
+    let mut step = 1;
+    while low < high {
+        let at = low + step.min((high - low).div_ceil(2)) - 1;
+        match is_old(at)? {
+            true => (low, step) = (at + 1, step.saturating_mul(2)),
+            false => high = at,
+        }
+    }
+    Ok(Height(low))
+}
+
+/// The evidence that waits for a block: verified, or found by our engine. The store has the same.
+///
+/// Bounds: [`EVIDENCE_WAITING_MAX`] pieces, [`EVIDENCE_WAITING_PER_VALIDATOR_MAX`] against one validator; a further one is
+/// refused.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pieces: BTreeMap<Infraction, Evidence>,
+    #[cfg(feature = "mutations")]
+    pub mutation: Option<EvidenceMutation>,
+}
+
+impl Waiting {
+    pub fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub fn has(&self, infraction: &Infraction) -> bool {
+        self.pieces.contains_key(infraction)
+    }
+
+    /// Returns true if exactly this evidence waits.
+    pub fn knows(&self, evidence: &Evidence) -> bool {
+        #[cfg(feature = "mutations")]
+        if self.mutation == Some(EvidenceMutation::AcceptUnverified) {
+            return true;
+        }
+        self.pieces.get(&evidence.infraction()) == Some(evidence)
+    }
+
+    /// Checks the evidence of a block, and returns what was not verified here before.
+    ///
+    /// Cost: that of [`check_list`], and a validator set for each piece that is returned.
+    ///
+    /// Errors: those of [`check_list`].
+    pub fn check_of_block<K: Kv>(
+        &self,
+        store: &Store<K>,
+        params: &Params,
+        list: &[Evidence],
+    ) -> Result<Vec<UnverifiedEvidence>, BlockEvidenceFault> {
+        check_list(store, params, list, |refusal| self.is_excused(refusal))?;
+        let unverified = |evidence: &Evidence| match store.validators_for_evidence(evidence.height()) {
+            Ok(validators) => Ok(UnverifiedEvidence { evidence: evidence.clone(), validators: Arc::new(validators) }),
+            Err(error) => Err(BlockEvidenceFault::Refused { hash: evidence.hash(), refusal: error.into() }),
+        };
+        list.iter().filter(|evidence| !self.knows(evidence)).map(unverified).collect()
+    }
+
+    #[cfg(not(feature = "mutations"))]
+    fn is_excused(&self, _: &EvidenceRefusal) -> bool {
+        false
+    }
+
+    #[cfg(feature = "mutations")]
+    fn is_excused(&self, refusal: &EvidenceRefusal) -> bool {
+        match self.mutation {
+            Some(EvidenceMutation::AcceptRepeated) => matches!(refusal, EvidenceRefusal::Repeated { .. }),
+            Some(EvidenceMutation::AcceptExpired) => matches!(refusal, EvidenceRefusal::Expired { .. }),
+            _ => false,
+        }
+    }
+
+    /// Adds evidence. Returns false, without effect, if there is some of the same infraction, or no room.
+    pub fn add(&mut self, evidence: Evidence) -> bool {
+        let infraction = evidence.infraction();
+        let of_validator = self.pieces.keys().filter(|(_, validator)| *validator == infraction.1).count();
+        let fits = self.pieces.len() < EVIDENCE_WAITING_MAX && of_validator < EVIDENCE_WAITING_PER_VALIDATOR_MAX;
+        if !fits || self.has(&infraction) {
+            return false;
+        }
+        self.pieces.insert(infraction, evidence);
+        true
+    }
+
+    /// Returns evidence of decided heights up to `tip` for a block, the oldest first, within `bytes_max` bytes of a list.
+    pub fn for_block(&self, tip: Height, bytes_max: u64) -> Vec<Evidence> {
+        #[cfg(feature = "mutations")]
+        if self.mutation == Some(EvidenceMutation::Withhold) {
+            return Vec::new();
+        }
+        let mut left = bytes_max;
+        let mut fits = |evidence: &&Evidence| {
+            let piece = Evidence::list_bytes(std::slice::from_ref(*evidence)) as u64;
+            let room = left.checked_sub(piece);
+            left = room.unwrap_or(left);
+            room.is_some()
+        };
+        let decided = self.pieces.values().take_while(|evidence| evidence.height() <= tip);
+        decided.filter(|evidence| fits(evidence)).take(EVIDENCE_PER_BLOCK_MAX).cloned().collect()
+    }
+
+    /// Removes what a block has evidence of, in `committed`, and what has expired below `floor`. Returns the infractions
+    /// of the latter.
+    pub fn on_committed(&mut self, committed: &[Evidence], floor: Height) -> Vec<Infraction> {
+        for evidence in committed {
+            self.pieces.remove(&evidence.infraction());
+        }
+        let live = self.pieces.split_off(&(floor, Address::default()));
+        std::mem::replace(&mut self.pieces, live).into_keys().collect()
+    }
+
+    /// Gives the evidence of `height` the time of its block, which is decided now, and returns it.
+    pub fn decide(&mut self, height: Height, time: Time) -> Vec<Evidence> {
+        let of_height = self.pieces.range_mut((height, Address::default())..).take_while(|((at, _), _)| *at == height);
+        let decided = of_height.map(|(_, evidence)| {
+            evidence.set_time(time);
+            evidence.clone()
+        });
+        decided.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{
+        BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, KeyType, PartSetHeader, Power, Round, Vote,
+        VoteType,
+    };
+
+    use super::*;
+
+    fn key(seed: u8) -> ConsensusSecretKey {
+        ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[seed; 32]).unwrap()
+    }
+
+    fn evidence(seed: u8, height: u64) -> Evidence {
+        let set = ValidatorSet::new(vec![(key(seed).public_key(), Power(1))]).unwrap();
+        let (height, timestamp, validator) =
+            (Height(height), Time::from_unix_millis(1), key(seed).public_key().address());
+        let vote = |byte| {
+            let hash = Hash([byte; 32]);
+            let block_id = Some(BlockId { hash, parts: PartSetHeader { total: 1, hash } });
+            let (vote_type, round) = (VoteType::Prevote, Round(0));
+            Vote { vote_type, height, round, block_id, timestamp, validator, validator_index: 0 }
+                .sign(&ChainId::new("c").unwrap(), &key(seed))
+        };
+        Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(1), vote(2), &set, timestamp).unwrap())
+    }
+
+    #[test]
+    fn what_waits_is_bounded_per_validator_and_in_total() {
+        let mut waiting = Waiting::default();
+        let mut added = 0;
+        for seed in 1..=100 {
+            let of_one = (1..=20).filter(|height| waiting.add(evidence(seed, *height))).count();
+            assert_eq!(of_one, EVIDENCE_WAITING_PER_VALIDATOR_MAX.min(EVIDENCE_WAITING_MAX - added), "{seed}");
+            added += of_one;
+        }
+        assert_eq!(waiting.len(), EVIDENCE_WAITING_MAX);
+        assert!(waiting.has(&evidence(1, 1).infraction()) && waiting.knows(&evidence(1, 1)));
+    }
+
+    #[test]
+    fn a_block_takes_decided_evidence_within_its_bytes_the_oldest_first() {
+        let mut waiting = Waiting::default();
+        for height in [3, 1, 2, 5] {
+            assert!(waiting.add(evidence(1, height)) && !waiting.add(evidence(1, height)));
+        }
+        let heights = |bytes| waiting.for_block(Height(4), bytes).iter().map(|e| e.height().0).collect::<Vec<_>>();
+        assert_eq!(heights(10_000), [1, 2, 3], "height 5 is not decided");
+        let two = Evidence::list_bytes(&[evidence(1, 1), evidence(1, 2)]) as u64;
+        assert_eq!((heights(two), heights(two - 1), heights(0)), (vec![1, 2], vec![1], vec![]));
+    }
+
+    #[test]
+    fn what_is_in_a_block_or_expired_waits_no_more_and_a_decided_height_gives_its_time() {
+        let mut waiting = Waiting::default();
+        (1..=5).for_each(|height| assert!(waiting.add(evidence(1, height))));
+        assert_eq!(
+            waiting.on_committed(&[evidence(1, 4)], Height(3)),
+            [evidence(1, 1), evidence(1, 2)].map(|e| e.infraction())
+        );
+        assert_eq!(waiting.len(), 2);
+        let time = Time::from_unix_millis(9);
+        let decided = waiting.decide(Height(5), time);
+        assert_eq!(decided.iter().map(|e| (e.height(), e.time())).collect::<Vec<_>>(), [(Height(5), time)]);
+        assert_eq!(waiting.for_block(Height(5), 10_000)[1], decided[0]);
+        assert_eq!(waiting.decide(Height(6), time), []);
+    }
+}
