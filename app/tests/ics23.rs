@@ -1,6 +1,8 @@
 //! Proves that an unmodified verifier of ICS-23 accepts our proofs, and no others.
 
 mod common;
+#[path = "common/stock.rs"]
+mod stock;
 
 use app::{
     App, ProofOp, REVERTIBLE, StateProof, app_hash,
@@ -8,49 +10,13 @@ use app::{
 };
 use common::{Chain, address, chain_id, transfer, tx};
 use ics23::{
-    CommitmentProof, HashOp, HostFunctionsManager, InnerSpec, LeafOp, LengthOp, ProofSpec, verify_membership,
-    verify_non_membership,
+    BatchEntry, BatchProof, CommitmentProof, CompressedBatchEntry, CompressedBatchProof, InnerOp, batch_entry,
+    commitment_proof, compress, compressed_batch_entry, decompress,
 };
 use proptest::prelude::*;
 use prost_of_ics23::Message;
+use stock::{accepts, theirs};
 use types::{Hash, Height, KvOp, Msg, NsName, NsOwner, TxOrder, Wire};
-
-/// The rules of every tree of the state, as `docs/proofs.md` prints them.
-fn spec() -> ProofSpec {
-    ProofSpec {
-        leaf_spec: Some(LeafOp {
-            hash: HashOp::Blake3.into(),
-            prehash_key: HashOp::Blake3.into(),
-            prehash_value: HashOp::Blake3.into(),
-            length: LengthOp::NoPrefix.into(),
-            prefix: b"cairn state tree v2: a leaf hash".to_vec(),
-        }),
-        inner_spec: Some(InnerSpec {
-            child_order: vec![0, 1],
-            child_size: 32,
-            min_prefix_length: 0,
-            max_prefix_length: 0,
-            empty_child: vec![0; 32],
-            hash: HashOp::Blake3.into(),
-        }),
-        max_depth: 256,
-        min_depth: 0,
-        prehash_key_before_comparison: true,
-    }
-}
-
-fn theirs(bytes: &[u8]) -> CommitmentProof {
-    CommitmentProof::decode(bytes).unwrap()
-}
-
-/// Verifies a proof with the other implementation.
-fn accepts(proof: &CommitmentProof, root: &Hash, key: &[u8], value: Option<&[u8]>) -> bool {
-    let root = root.0.to_vec();
-    match value {
-        Some(value) => verify_membership::<HostFunctionsManager>(proof, &spec(), &root, key, value),
-        None => verify_non_membership::<HostFunctionsManager>(proof, &spec(), &root, key),
-    }
-}
 
 #[test]
 fn a_chain_of_proofs_leads_from_an_account_to_the_app_hash() {
@@ -151,6 +117,7 @@ fn trees_of_any_size_are_proven() {
 }
 
 /// A proof of 10 million keys has 24 siblings or a few more: the sizes of longer ones are computed from these.
+/// `--bench state_trees` measures them.
 #[test]
 fn proofs_are_small() {
     let (_, proofs) = proofs(100_000);
@@ -161,7 +128,79 @@ fn proofs_are_small() {
     // Each doubling adds one sibling of 38 bytes to a way; 10 million are 7 doublings more.
     let more = 7 * 38;
     assert!(largest(false) + more < 1400, "{}", largest(false));
-    assert!(largest(true) + 2 * more < 2800, "{}", largest(true));
+    // The two ways of an absence share it, and each has its index.
+    assert!(largest(true) + more + 2 * 7 < 1700, "{}", largest(true));
+}
+
+/// Returns the proof of an absence that this proof compresses.
+fn decompressed(proof: &CommitmentProof) -> ics23::NonExistenceProof {
+    match decompress(proof).unwrap().proof {
+        Some(commitment_proof::Proof::Batch(BatchProof { entries })) => match <[BatchEntry; 1]>::try_from(entries) {
+            Ok([BatchEntry { proof: Some(batch_entry::Proof::Nonexist(absence)) }]) => absence,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_absence_is_compressed_as_the_other_implementation_does_it() {
+    for count in [0, 1, 2, 10, 1000] {
+        let (root, proofs) = proofs(count);
+        for (key, proof) in proofs.into_iter().filter(|(_, proof)| proof.value().is_none()) {
+            let ours = theirs(&proof.encode());
+            let absence = decompressed(&ours);
+            let entry = BatchEntry { proof: Some(batch_entry::Proof::Nonexist(absence.clone())) };
+            let batch =
+                CommitmentProof { proof: Some(commitment_proof::Proof::Batch(BatchProof { entries: vec![entry] })) };
+            assert_eq!(compress(&batch).unwrap().encode_to_vec(), proof.encode());
+            // A verifier that knows no batches is given the entry.
+            let plain = CommitmentProof { proof: Some(commitment_proof::Proof::Nonexist(absence)) };
+            assert_eq!(accepts(&plain, &root, &key, None), count > 0);
+            assert!(Proof::decode(&plain.encode_to_vec()).is_err(), "there is one form of a proof");
+        }
+    }
+}
+
+#[test]
+fn a_compressed_proof_is_bounded_before_it_is_copied() {
+    let (_, proofs) = proofs(1000);
+    let (_, proof) = proofs.iter().find(|(_, proof)| proof.value().is_none()).unwrap();
+    let refused = |change: &dyn Fn(&mut CompressedBatchProof, &mut Vec<i32>), reason: &str| {
+        let mut pb = theirs(&proof.encode());
+        let Some(commitment_proof::Proof::Compressed(batch)) = &mut pb.proof else { panic!("{pb:?}") };
+        let mut path = Vec::new();
+        change(batch, &mut path);
+        let Some(compressed_batch_entry::Proof::Nonexist(absence)) = &mut batch.entries[0].proof else {
+            panic!("{pb:?}")
+        };
+        if !path.is_empty() {
+            absence.left.as_mut().unwrap().path = path;
+        }
+        let error = Proof::decode(&pb.encode_to_vec()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    };
+    // Each element of a way would be a copy of 100 KiB.
+    let large = |batch: &mut CompressedBatchProof, path: &mut Vec<i32>| {
+        batch.lookup_inners[0] = InnerOp { prefix: vec![7; 100 << 10], ..batch.lookup_inners[0].clone() };
+        *path = vec![0; 256];
+    };
+    refused(&large, "are not siblings");
+    let many = |batch: &mut CompressedBatchProof, _: &mut Vec<i32>| {
+        batch.lookup_inners = vec![batch.lookup_inners[0].clone(); 513];
+    };
+    refused(&many, "more than two ways have");
+    refused(&|_, path| *path = vec![0; 257], "more elements than a path has bits");
+    for index in [-1, 1000, i32::MIN, i32::MAX] {
+        refused(&|_, path| *path = vec![index], "an index without an operation");
+    }
+    let again = |batch: &mut CompressedBatchProof, _: &mut Vec<i32>| batch.entries.push(batch.entries[0].clone());
+    refused(&again, "are not one proof of an absence");
+    let empty = |batch: &mut CompressedBatchProof, _: &mut Vec<i32>| {
+        batch.entries.insert(0, CompressedBatchEntry { proof: None });
+        batch.entries.swap(0, 1);
+    };
+    refused(&empty, "are not one proof of an absence");
 }
 
 #[test]

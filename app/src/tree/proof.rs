@@ -1,7 +1,9 @@
 //! Proofs that a key has a value, or is absent, under a root.
 //!
 //! Their encoding is ICS-23's `CommitmentProof`, so that other software verifies them too. ICS-23 proves absence by the
-//! two neighbours of a key: the leaves with the nearest smaller and the nearest greater path, with nothing between them.
+//! two neighbours of a key: the leaves with the nearest smaller and the nearest greater path, with nothing between them. The
+//! ways to the two are mostly the same, so an absence is encoded as ICS-23's compressed batch with one entry, which has each
+//! sibling once.
 //!
 //! Our own verification accepts less than ICS-23 allows. The side of each sibling follows from the path, so a proof has
 //! only one form, and a leaf is hashed by one rule only.
@@ -230,31 +232,77 @@ fn common_bits(a: &Path, b: &Path) -> usize {
 impl Wire for Proof {
     type Pb = pb::CommitmentProof;
     const NAME: &'static str = "commitment proof";
-    /// Two ways of 256 siblings take 20 KiB; the rest is for the keys and values of two leaves.
+    /// Two ways of 256 siblings that share none take 20 KiB; the rest is for the keys and values of two leaves.
     const BYTES_MAX: usize = 256 * 1024;
 
     fn to_pb(&self) -> pb::CommitmentProof {
-        use pb::commitment_proof::Proof as Kind;
+        use pb::{commitment_proof::Proof as Kind, compressed_batch_entry::Proof as Entry};
         let kind = match self {
             Self::Existence(leaf) => Kind::Exist(leaf.to_pb()),
             Self::Absence { key, left, right } => {
-                let (left, right) = (left.as_ref().map(Existence::to_pb), right.as_ref().map(Existence::to_pb));
-                Kind::Nonexist(pb::NonExistenceProof { key: key.clone(), left, right })
+                let mut lookup_inners = Vec::new();
+                let [left, right] =
+                    [left, right].map(|leaf| Some(compress(leaf.as_ref()?.to_pb(), &mut lookup_inners)));
+                let absence = pb::CompressedNonExistenceProof { key: key.clone(), left, right };
+                let entry = pb::CompressedBatchEntry { proof: Some(Entry::Nonexist(absence)) };
+                Kind::Compressed(pb::CompressedBatchProof { entries: vec![entry], lookup_inners })
             }
         };
         pb::CommitmentProof { proof: Some(kind) }
     }
 
     fn from_pb(pb: pb::CommitmentProof) -> Result<Self, DecodeError> {
-        use pb::commitment_proof::Proof as Kind;
+        use pb::{commitment_proof::Proof as Kind, compressed_batch_entry::Proof as Entry};
         match pb.proof {
             Some(Kind::Exist(leaf)) => Existence::from_pb(leaf).map(Self::Existence),
-            Some(Kind::Nonexist(absence)) => Ok(Self::Absence {
-                key: absence.key,
-                left: absence.left.map(Existence::from_pb).transpose()?,
-                right: absence.right.map(Existence::from_pb).transpose()?,
-            }),
-            None => Err(DecodeError::field("commitment_proof.proof", "is missing")),
+            Some(Kind::Compressed(pb::CompressedBatchProof { entries, lookup_inners })) => {
+                let Ok([pb::CompressedBatchEntry { proof: Some(Entry::Nonexist(absence)) }]) =
+                    <[pb::CompressedBatchEntry; 1]>::try_from(entries)
+                else {
+                    return Err(DecodeError::field(
+                        "compressed_batch_proof.entries",
+                        "are not one proof of an absence",
+                    ));
+                };
+                // A way repeats these, so their sizes are checked before any of them is copied.
+                let is_sibling = |op: &pb::InnerOp| op.prefix.len() + op.suffix.len() == size_of::<Hash>();
+                if lookup_inners.len() > 2 * DEPTH_MAX || !lookup_inners.iter().all(is_sibling) {
+                    let reason = "are not siblings, or more than two ways have";
+                    return Err(DecodeError::field("compressed_batch_proof.lookup_inners", reason));
+                }
+                let leaf = |leaf| Existence::from_pb(decompress(leaf, &lookup_inners)?);
+                Ok(Self::Absence {
+                    key: absence.key,
+                    left: absence.left.map(leaf).transpose()?,
+                    right: absence.right.map(leaf).transpose()?,
+                })
+            }
+            None => Err(DecodeError::field("commitment_proof.proof", "is neither of a value nor of an absence")),
         }
     }
+}
+
+/// Replaces each operation of a way by its index in `inners`, to which new ones are added.
+fn compress(leaf: pb::ExistenceProof, inners: &mut Vec<pb::InnerOp>) -> pb::CompressedExistenceProof {
+    let mut index_of = |op: pb::InnerOp| {
+        let index = inners.iter().position(|inner| *inner == op).unwrap_or_else(|| {
+            inners.push(op);
+            inners.len() - 1
+        });
+        i32::try_from(index).expect("two ways have few operations")
+    };
+    let path = leaf.path.into_iter().map(&mut index_of).collect();
+    pb::CompressedExistenceProof { key: leaf.key, value: leaf.value, leaf: leaf.leaf, path }
+}
+
+/// Undoes [`compress`]. Cost: a copy of at most [`DEPTH_MAX`] operations.
+fn decompress(leaf: pb::CompressedExistenceProof, inners: &[pb::InnerOp]) -> Result<pb::ExistenceProof, DecodeError> {
+    let bad = |reason| DecodeError::field("compressed_existence_proof.path", reason);
+    if leaf.path.len() > DEPTH_MAX {
+        return Err(bad("has more elements than a path has bits"));
+    }
+    let op = |index: &i32| usize::try_from(*index).ok().and_then(|index| inners.get(index)).cloned();
+    let path: Option<Vec<pb::InnerOp>> = leaf.path.iter().map(op).collect();
+    let path = path.ok_or_else(|| bad("has an index without an operation"))?;
+    Ok(pb::ExistenceProof { key: leaf.key, value: leaf.value, leaf: leaf.leaf, path })
 }

@@ -130,18 +130,27 @@ def field_bytes(tag, data):
     return varint(tag << 3 | 2) + varint(len(data)) + data if data else b""
 
 
-def encode_existence(proof):
-    key, value, steps = proof
+def encode_leaf(proof):
+    key, value, _ = proof
     leaf = field_int(1, 9) + field_int(2, 9) + field_int(3, 9) + field_bytes(5, LEAF)
-    ops = [field_int(1, 9) + field_bytes(2, prefix) + field_bytes(3, suffix) for prefix, suffix in steps]
-    return field_bytes(1, key) + field_bytes(2, value) + field_bytes(3, leaf) + b"".join(field_bytes(4, op) for op in ops)
+    return field_bytes(1, key) + field_bytes(2, value) + field_bytes(3, leaf)
+
+
+def encode_op(tag, step):
+    return field_bytes(tag, field_int(1, 9) + field_bytes(2, step[0]) + field_bytes(3, step[1]))
 
 
 def encode(key, proofs):
+    """A CommitmentProof: an ExistenceProof, or a CompressedBatchProof with a CompressedNonExistenceProof."""
     if len(proofs) == 1:
-        return field_bytes(1, encode_existence(proofs[0]))
-    sides = [field_bytes(tag, encode_existence(proof)) for tag, proof in zip((2, 3), proofs) if proof]
-    return field_bytes(2, field_bytes(1, key) + b"".join(sides))
+        return field_bytes(1, encode_leaf(proofs[0]) + b"".join(encode_op(4, step) for step in proofs[0][2]))
+    lookup = list(dict.fromkeys(step for proof in proofs if proof for step in proof[2]))
+    absence = field_bytes(1, key)
+    for tag, proof in zip((2, 3), proofs):
+        if proof:
+            path = b"".join(varint(lookup.index(step)) for step in proof[2])
+            absence += field_bytes(tag, encode_leaf(proof) + field_bytes(4, path))
+    return field_bytes(4, field_bytes(1, field_bytes(2, absence)) + b"".join(encode_op(2, step) for step in lookup))
 
 
 def calculate(proof):
