@@ -141,7 +141,7 @@ pub const METHODS: &[Method] = &[
     .returns(&[field(
         "response",
         Object,
-        "`code` (0, or the [code](transactions.md#codes) of a refusal), `log`, `value` in base64, `height` and `proofOps`: the [chain of proofs](proofs.md#for-other-software).",
+        "`code` (0, or the [code](transactions.md#codes) of a refusal), `log`, `value` in base64, `height` and `proofOps`: the [chain of proofs](proofs.md#for-other-software). Content of a namespace that a [revert](reverts.md#what-an-execution-does) took back is marked with `reverted_by` in `value`.",
     )])
     .fails(&[
         UNKNOWN_HEIGHT,
