@@ -2,7 +2,7 @@
 //!
 //! | check | condition |
 //! |---|---|
-//! | determinism | all correct nodes have the same rows at each height, also nodes that restarted or were rewound, and the app hash is that of these rows |
+//! | determinism | all correct nodes have the same rows at each height, also nodes that restarted, were rewound or fetched the blocks, and the app hash is that of these rows |
 //! | I-KV1 | the logged root of a namespace is the root of its keys and values, and its sizes are exact |
 //! | I-KV2 | the rows of a kept height never change |
 //! | I-RV1 | a revert gives a namespace the content and the root that it had at the target |
@@ -71,6 +71,8 @@ pub struct Ledger {
     powers: BTreeMap<Address, u64>,
     accounts: Vec<Address>,
     states: BTreeMap<Height, State>,
+    /// App hash of each height.
+    app_hashes: BTreeMap<Height, Hash>,
     proposals: BTreeMap<u64, Followed>,
     /// Namespaces that are frozen.
     frozen: BTreeSet<String>,
@@ -87,6 +89,7 @@ impl Ledger {
             powers,
             accounts,
             states: BTreeMap::new(),
+            app_hashes: BTreeMap::new(),
             proposals: BTreeMap::new(),
             frozen: BTreeSet::new(),
             executed: Vec::new(),
@@ -126,6 +129,11 @@ impl Ledger {
         let Some(tip) = store.tip() else { return Ok(()) };
         if self.states.contains_key(&tip.height) {
             self.check_hash(tip.height, tip.app_hash, &rows_at(store, tip.height)?)?;
+        }
+        for height in (store.earliest().0..=tip.height.0).map(Height) {
+            let (Some(expected), Ok(results)) = (self.app_hashes.get(&height), store.results(height)) else { continue };
+            let got = results.app_hash;
+            ensure!(got == *expected, "determinism: n{who} has the app hash {got} at height {height}, not {expected}");
         }
         (lowest_kept(store).0..=tip.height.0).try_for_each(|height| self.check_old(who, store, Height(height)))
     }
@@ -187,6 +195,7 @@ impl Ledger {
         counts.superseded += count("revert.superseded");
         counts.expired += count("revert.expired");
         self.executed.extend(executed);
+        self.app_hashes.insert(height, results.app_hash);
         self.states.insert(height, state);
         Ok(())
     }

@@ -17,7 +17,8 @@
 //! that each kind is also tested without the others.
 //!
 //! In a fifth of the worlds, clients also propose to revert namespaces, operators of validators vote, and operators of
-//! nodes rewind and prune their stores.
+//! nodes rewind and prune their stores. A rewind executes the blocks again or deletes them, and may be interrupted several
+//! times.
 //!
 //! [`checker`], [`ledger`] and [`evidence`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
 //! disks, rewinds stores, holds back messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`,
@@ -52,6 +53,7 @@
 //! | `withhold_evidence`: no block has evidence | a scenario that waits for it |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
+//! | `replay_differs`: a rewind executes reverts by another rule than the chain | rewind |
 //!
 //! (*) These need no feature; the others need `mutations`.
 #![allow(
@@ -84,4 +86,4 @@ pub use byzantine::Behaviour;
 pub use run::{Life, live};
 pub use setup::{Faults, Mutation, Setup};
 pub use story::{Counts, Story};
-pub use world::{Backup, Parcel, SigningState, World};
+pub use world::{Backup, Cut, Parcel, RewindRun, SigningState, World};

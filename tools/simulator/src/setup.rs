@@ -33,6 +33,9 @@ pub enum Mutation {
     RewindTakesMore,
     /// A rewind deletes what the store knows about signatures.
     RewindForgetsSigning,
+    /// A rewind executes reverts without a new epoch, as no node of the chain did.
+    #[cfg(feature = "mutations")]
+    ReplayDiffers,
 }
 
 impl Mutation {
@@ -84,6 +87,8 @@ impl Mutation {
         ("rewrite_history", Self::RewriteHistory),
         ("rewind_takes_more", Self::RewindTakesMore),
         ("rewind_forgets_signing", Self::RewindForgetsSigning),
+        #[cfg(feature = "mutations")]
+        ("replay_differs", Self::ReplayDiffers),
     ];
 
     /// Returns the mutation with this name.

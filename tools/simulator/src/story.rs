@@ -51,12 +51,16 @@ pub struct Counts {
     pub expired: u64,
     /// Rewinds of a node's store.
     pub rewinds: u64,
+    /// Losses of power during a rewind.
+    pub cut_rewinds: u64,
+    /// Blocks that rewinds executed again.
+    pub replayed: u64,
     /// Heights that nodes deleted.
     pub pruned: u64,
 }
 
 impl Counts {
-    const NAMES: [&'static str; 24] = [
+    const NAMES: [&'static str; 26] = [
         "heights",
         "decisions",
         "synced",
@@ -80,10 +84,12 @@ impl Counts {
         "superseded",
         "expired",
         "rewinds",
+        "cut_rewinds",
+        "replayed",
         "pruned",
     ];
 
-    fn values(&mut self) -> [&mut u64; 24] {
+    fn values(&mut self) -> [&mut u64; 26] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -108,6 +114,8 @@ impl Counts {
             &mut self.superseded,
             &mut self.expired,
             &mut self.rewinds,
+            &mut self.cut_rewinds,
+            &mut self.replayed,
             &mut self.pruned,
         ]
     }

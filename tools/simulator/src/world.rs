@@ -30,6 +30,7 @@ mod operators;
 mod scenario;
 mod traffic;
 
+pub use operators::{Cut, RewindRun};
 pub use scenario::{Backup, SigningState};
 
 /// Processing time of one batch of inputs, without syncs.

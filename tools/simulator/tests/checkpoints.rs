@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use app::{Answer, View, query};
-use simulator::{Setup, World};
-use storage::Fault;
+use simulator::{Cut, RewindRun, Setup, World};
+use storage::{BlocksAbove, Fault};
 use support::{Checked, MINUTE, SOON, idle, ms, until};
 use types::{
     ChainId, Event, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody, TxOrder,
@@ -279,7 +279,7 @@ fn a_node_that_is_rewound_across_a_revert_executes_it_again() -> Checked {
     town.ok(AGENT, write("shared/a", 2, "new", "again"))?;
     for height in [executed + 1, executed, executed - 1, good.0, 1, 0] {
         let tip = town.c.tip(3).0;
-        town.c.rewind(3, Height(height), None)?;
+        town.c.rewind(3, &[RewindRun::whole(Height(height), BlocksAbove::Dropped)])?;
         town.c.restart(3);
         assert_eq!(town.c.tip(3), Height(height));
         until(&mut town.c, &[0, 1, 2, 3], tip + 5)?;
@@ -298,12 +298,37 @@ fn an_interrupted_rewind_continues() -> Checked {
         let mut town = Town::new(idle(4))?;
         town.poison("shared/a")?;
         let tip = town.c.tip(2);
-        town.c.rewind(2, Height(2), Some((nth, fault)))?;
+        let cut = Some(Cut { write: nth, fault, keep: 0 });
+        let again = RewindRun::whole(Height(2), BlocksAbove::Dropped);
+        town.c.rewind(2, &[RewindRun { cut, ..again }, again])?;
         town.c.restart(2);
         assert_eq!(town.c.tip(2), Height(2));
         until(&mut town.c, &[2], tip.0 + 5)?;
     }
     Ok(())
+}
+
+#[test]
+fn blocks_that_are_executed_again_across_a_revert_give_the_same_rows() -> Checked {
+    let mut town = Town::new(idle(4))?;
+    let good = town.poison("shared/a")?;
+    town.pass(good, &["shared/a"])?;
+    let executed = town.wait("revert.executed")?.0;
+    town.ok(AGENT, write("shared/a", 2, "new", "again"))?;
+    for height in [executed, executed - 1, good.0, 1] {
+        let tip = town.c.tip(3).0;
+        let whole = RewindRun::whole(Height(height), BlocksAbove::Kept);
+        // The second run continues; the third one goes lower and is interrupted too.
+        let cut = |write, keep| Some(Cut { write, fault: Fault::Lost, keep });
+        let lower = RewindRun { height: Height(1), ..whole };
+        let runs = [RewindRun { cut: cut(4, 3), ..whole }, RewindRun { cut: cut(2, 1), ..whole }];
+        town.c.rewind(3, &[&runs[..], &[RewindRun { cut: cut(5, 4), ..lower }, lower]].concat())?;
+        town.c.restart(3);
+        assert_eq!(town.c.tip(3).0, tip, "nothing was lost");
+        until(&mut town.c, &[0, 1, 2, 3], tip + 5)?;
+    }
+    assert!(town.c.counts.cut_rewinds >= 4 && town.c.counts.replayed > 40, "{}", town.c.counts);
+    town.expect_everywhere("shared/a", Some("good"), Some("again"))
 }
 
 /// The window of this chain is 20 heights; a node may keep more.

@@ -116,6 +116,11 @@ fn a_rewind_that_forgets_what_was_signed_is_detected() {
 }
 
 #[test]
+fn a_replay_by_another_rule_is_detected() {
+    caught_by_reverts("replay_differs", 200, &["again gives the app hash"]);
+}
+
+#[test]
 fn one_seed_gives_one_run() {
     for seed in [0, 5, 87, 93, 172, 694] {
         assert_eq!(live(seed, None, Story::default()), live(seed, None, Story::default()));

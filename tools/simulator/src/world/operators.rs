@@ -2,53 +2,150 @@
 
 use std::sync::Arc;
 
-use storage::{Batch, Cf, Durability, Fault, Kv, Store, StoreError, View};
-use types::Height;
+use replica::{RewindError, RewindPlan};
+use storage::{Batch, BlocksAbove, Cf, Durability, Fault, Kv, MemDisk, Store, StoreError, View};
+use types::{HardState, Height};
 
 use super::World;
-use crate::{broken::Broken, disk::SimKv, node::Node, setup::Mutation};
+use crate::{
+    broken::{Broken, ensure},
+    disk::SimKv,
+    node::Node,
+    setup::Mutation,
+};
+
+/// One start of the rewind command.
+#[derive(Clone, Copy, Debug)]
+pub struct RewindRun {
+    /// Height to which the store is rewound.
+    pub height: Height,
+    /// Future of the blocks above: they are executed again, or deleted.
+    pub blocks: BlocksAbove,
+    /// The loss of power that interrupts it, if it gets so far.
+    pub cut: Option<Cut>,
+}
+
+/// A loss of power during a rewind.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Number of writes before the one that fails.
+    pub write: u64,
+    /// Effect of the write that fails.
+    pub fault: Fault,
+    /// Number of writes since the last sync that survive.
+    pub keep: usize,
+}
+
+impl RewindRun {
+    /// Creates a run that is not interrupted.
+    pub fn whole(height: Height, blocks: BlocksAbove) -> Self {
+        Self { height, blocks, cut: None }
+    }
+}
 
 impl World {
-    /// Rewinds the store of a node to a height. Its process is stopped first, and stays down. If `fault` is given, this write of
-    /// the rewind fails, power is lost, and the operator starts the rewind again.
+    /// Rewinds the store of a node by one or several runs of the command, of which the last must succeed. Its process is
+    /// stopped first, and stays down. No run may go to a height above that of the run before it.
     ///
-    /// Errors: [`Broken`] if the rewind does not lead to the state of that height, or changes what the node has signed.
-    pub fn rewind(&mut self, node: usize, height: Height, fault: Option<(u64, Fault)>) -> Result<(), Broken> {
+    /// Errors: [`Broken`] if a run fails that is not interrupted, a process starts on a rewind that is not finished, the
+    /// last run does not lead to the state of its height, blocks that are executed again give other rows, or what the node
+    /// has signed changes.
+    pub fn rewind(&mut self, node: usize, runs: &[RewindRun]) -> Result<(), Broken> {
         if self.nodes[node].alive.is_some() {
             self.stop(node, None);
         }
-        let (disk, chain_id) = (self.nodes[node].disk.clone(), self.chain_id.clone());
-        let mutation = self.setup.mutation.filter(|_| self.nodes[node].is_correct());
-        let broken = |error: StoreError| Broken(format!("rewind: n{node}: {error}"));
-        let open = || Store::open(SimKv::open(&disk, mutation), &chain_id).map_err(broken);
-        let mut store = open()?;
-        let (hard_state, floor) = (store.hard_state().map_err(broken)?, store.signing_floor());
+        let disk = self.nodes[node].disk.clone();
         disk.fail_write(u64::MAX, Fault::Kept);
-        if let Some((nth, fault)) = fault {
-            disk.fail_write(nth, fault);
-            if store.rewind(height).is_err() {
-                disk.crash(0);
-                store = open()?;
-            }
+        let mut store = self.open_stopped(node)?;
+        let signed = signed_in(&store)?;
+        let mut whole = (store.tip(), dump(&disk));
+        for run in runs {
+            let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
+            self.tell(node, || {
+                format!("is rewound from {tip} to {}: blocks are {:?}, {:?}", run.height, run.blocks, run.cut)
+            });
+            disk.fail_write(run.cut.map_or(u64::MAX, |cut| cut.write), run.cut.map_or(Fault::Kept, |cut| cut.fault));
+            let done = self.run_rewind(node, &store, run);
             disk.fail_write(u64::MAX, Fault::Kept);
+            match (done, run.cut) {
+                // Blocks that were executed again give the rows that were there, byte for byte.
+                (Ok(()), _) if store.tip() == whole.0 => {
+                    ensure!(dump(&disk) == whole.1, "rewind: n{node} has other rows at the same tip");
+                }
+                (Ok(()), _) => whole = (store.tip(), dump(&disk)),
+                (Err(RewindError::Store(StoreError::Io { .. })), Some(cut)) => {
+                    self.counts.cut_rewinds += 1;
+                    disk.crash(cut.keep);
+                    store = self.open_stopped(node)?;
+                    if store.unfinished_rewind().is_some() {
+                        self.check_no_start(node)?;
+                        store = self.open_stopped(node)?;
+                    } else {
+                        whole = (store.tip(), dump(&disk));
+                    }
+                }
+                (Err(error), _) => return Err(Broken(format!("rewind: n{node}: {error}"))),
+            }
         }
-        let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
-        self.tell(node, || format!("is rewound from {tip} to {height}"));
-        if tip > height {
-            store.rewind(height).map_err(broken)?;
-        }
-        match mutation {
+        ensure!(store.unfinished_rewind().is_none(), "rewind: n{node} has not finished its rewind");
+        match self.mutation_of(node) {
             Some(Mutation::RewindForgetsSigning) => store.strip_signing_state().map_err(broken)?,
             Some(Mutation::RewindTakesMore) => take_more(&store).map_err(broken)?,
             _ => {}
         }
-        let signed = (store.hard_state().map_err(broken)?, store.signing_floor());
-        if signed != (hard_state, floor) {
-            return Err(Broken(format!("rewind: n{node} forgets what it signed: its hard state is {:?}", signed.0)));
-        }
+        let now = signed_in(&store)?;
+        ensure!(now == signed, "rewind: n{node} forgets what it signed: its hard state is {:?}", now.0);
         self.counts.rewinds += 1;
-        self.note(6, node, &height.0.to_be_bytes());
+        let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
+        self.note(6, node, &tip.0.to_be_bytes());
         self.checker.on_stored(node, &store)
+    }
+
+    /// Does what one run of the command does, as far as the disk lets it.
+    ///
+    /// Errors: those of the command.
+    fn run_rewind(&mut self, node: usize, store: &Store<SimKv>, run: &RewindRun) -> Result<(), RewindError> {
+        let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
+        // An earlier loss of power may have taken these heights back.
+        if tip <= run.height && store.unfinished_rewind().is_none() {
+            return Ok(());
+        }
+        if run.blocks == BlocksAbove::Dropped {
+            return store.rewind(run.height).map(drop).map_err(RewindError::Store);
+        }
+        #[cfg(feature = "mutations")]
+        let _broken = match self.mutation_of(node) {
+            Some(Mutation::App(mutation)) => Some(app::BrokenRule::new(mutation)),
+            Some(Mutation::ReplayDiffers) => Some(app::BrokenRule::new(app::Mutation::KeepEpoch)),
+            _ => None,
+        };
+        let plan = RewindPlan::new(store, run.height, run.blocks, &mut |_| {})?;
+        let done = plan.run(store, &mut |height| {
+            self.counts.replayed += 1;
+            let now = self.now;
+            self.story.tell(now, || format!("n{node} has executed block {height} again"));
+        })?;
+        assert_eq!(done.repaired, 0, "n{node} had rows that its blocks do not give");
+        Ok(())
+    }
+
+    /// Checks that no process starts on a rewind that is not finished.
+    fn check_no_start(&mut self, node: usize) -> Result<(), Broken> {
+        let started = self.nodes[node].start(&self.setup.config, &self.genesis, self.setup.mutation);
+        self.nodes[node].stop(None);
+        match started {
+            Err(reason) if reason.contains("rewind") => Ok(()),
+            other => Err(Broken(format!("rewind: n{node} starts on a rewind that is not finished: {other:?}"))),
+        }
+    }
+
+    fn mutation_of(&self, node: usize) -> Option<Mutation> {
+        self.setup.mutation.filter(|_| self.nodes[node].is_correct())
+    }
+
+    fn open_stopped(&self, node: usize) -> Result<Store<SimKv>, Broken> {
+        let kv = SimKv::open(&self.nodes[node].disk, self.mutation_of(node));
+        Store::open(kv, &self.chain_id).map_err(broken)
     }
 
     /// Deletes the heights of a running node below `retain`.
@@ -81,22 +178,37 @@ impl World {
         self.checker.on_stored(node, &store)
     }
 
-    /// Rewinds a node by some heights, if the others can bring it back: one of them has durably all that it has, and none
-    /// has deleted what it lacks then. And all heights that its next blocks may refer to must be there.
+    /// Rewinds a node by some heights, with random interruptions. All heights that its next blocks may refer to must be
+    /// there. Blocks are deleted only if the others can bring the node back: one of them has durably all that it has, and
+    /// none has deleted what it lacks then.
     pub(super) fn rewind_some(&mut self, node: usize, back: u64) -> Result<(), Broken> {
-        let Some(tip) = self.stored(&self.nodes[node], false).map(|stored| stored.0) else { return Ok(()) };
+        let Some((tip, earliest)) = self.stored(&self.nodes[node], false) else { return Ok(()) };
         let others: Vec<(Height, Height)> =
             self.correct().filter(|other| other.index != node).filter_map(|other| self.stored(other, true)).collect();
-        let Some((_, earliest)) = self.stored(&self.nodes[node], false) else { return Ok(()) };
         let whole = if earliest <= Height(1) { 0 } else { earliest.0 - 1 + self.setup.params.retain_blocks };
         let served = others.iter().map(|(_, earliest)| earliest.0.saturating_sub(1)).max().unwrap_or(0);
-        let height = Height(tip.0.saturating_sub(back).max(whole).max(served));
-        if height >= tip || others.iter().all(|(other, _)| *other < tip) {
+        let may_drop = others.iter().any(|(other, _)| *other >= tip) && whole.max(served) < tip.0;
+        let floor = if may_drop { whole.max(served) } else { whole.max(earliest.0) };
+        if floor >= tip.0 {
             return Ok(());
         }
-        let is_interrupted = self.random.chance(300);
-        let fault = (self.random.below(2), self.random.pick(&[Fault::Lost, Fault::Kept]));
-        self.rewind(node, height, is_interrupted.then_some(fault))
+        let mut height = tip.0.saturating_sub(back).max(floor);
+        let cuts = self.random.pick(&[0, 0, 1, 2]);
+        let mut runs = Vec::new();
+        for nth in 0..=cuts {
+            let keeps = height >= earliest.0 && (!may_drop || self.random.chance(500));
+            let blocks = if keeps { BlocksAbove::Kept } else { BlocksAbove::Dropped };
+            let cut = Cut {
+                write: self.random.below(8),
+                fault: self.random.pick(&[Fault::Lost, Fault::Kept]),
+                keep: self.random.below(12) as usize,
+            };
+            runs.push(RewindRun { height: Height(height), blocks, cut: (nth < cuts).then_some(cut) });
+            if self.random.chance(300) {
+                height = self.random.within(floor, height);
+            }
+        }
+        self.rewind(node, &runs)
     }
 
     /// Deletes heights of a node that are below the chain's window, and that no correct node lacks.
@@ -113,6 +225,22 @@ impl World {
         let store = Store::open(disk.open(), &self.chain_id).ok()?;
         Some((store.tip()?.height, store.earliest()))
     }
+}
+
+fn broken(error: StoreError) -> Broken {
+    Broken(format!("rewind: {error}"))
+}
+
+/// Returns what a store says about the signatures of its validator.
+fn signed_in(store: &Store<SimKv>) -> Result<(Option<HardState>, Height), Broken> {
+    Ok((store.hard_state().map_err(broken)?, store.signing_floor()))
+}
+
+/// Returns all rows of a disk, apart from the hashes of the trees, which the next start computes again.
+fn dump(disk: &MemDisk) -> Vec<(Cf, Vec<u8>, Vec<u8>)> {
+    let mut rows = disk.dump();
+    rows.retain(|(cf, key, _)| *cf != Cf::Trees && !(*cf == Cf::Meta && key == b"trees"));
+    rows
 }
 
 /// Deletes the newest version of a row (`Mutation::RewindTakesMore`).
