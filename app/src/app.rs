@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, mem};
 use types::{BlockResults, ChainId, Hash, Height, History, NsName, Reader, Replaced, VerifiedTx, WriteSet};
 
 use crate::{
-    area::{Area, NEVER_REVERTED},
+    area::{Area, NEVER_REVERTED, TreeOf},
     context::BlockContext,
     execute::Execution,
     namespaces::{Namespaces, NamespacesUpdate, Trees},
@@ -266,8 +266,16 @@ impl App {
 
     /// Returns the proof of the root of a part of the state.
     fn part(&self, name: &[u8]) -> Vec<Existence> {
-        let (n, r) = (self.tree.root(), self.namespaces.root());
-        prove_in(&[(PART_N, &n.0), (REVERTIBLE, &r.0)], name).into_iter().collect()
+        prove_part(&self.tree.root(), &self.namespaces.root(), name)
+    }
+
+    /// Calls `act` with a tree of the committed state: an empty one for a namespace that does not exist.
+    pub(crate) fn with_tree<T>(&self, of: TreeOf, act: impl FnOnce(&Tree) -> T) -> T {
+        match of {
+            TreeOf::Area(Area::NeverReverted) => act(&self.tree),
+            TreeOf::Area(Area::Namespace(number)) => self.namespaces.with_tree(number, act),
+            TreeOf::Roots => act(self.namespaces.map()),
+        }
     }
 
     /// Returns parts of the trees with about `buckets_max` buckets, to be compared with rows of this height, and where to
@@ -330,6 +338,12 @@ impl StateWay {
 
 /// Name of the part of the state that is never reverted, in the tree over the parts' roots.
 const PART_N: &[u8] = b"n";
+
+/// Proves the root of a part of the state, given the roots of both parts.
+pub(crate) fn prove_part(root_never_reverted: &Hash, root_revertible: &Hash, name: &[u8]) -> Vec<Existence> {
+    let entries: [(&[u8], &[u8]); 2] = [(PART_N, &root_never_reverted.0), (REVERTIBLE, &root_revertible.0)];
+    prove_in(&entries, name).into_iter().collect()
+}
 
 /// Computes the root of the tree in which the key `n` has the value root_N, and `r` the value root_R.
 pub fn app_hash(root_never_reverted: &Hash, root_revertible: &Hash) -> Hash {

@@ -29,6 +29,15 @@ pub enum Area {
     Namespace(u32),
 }
 
+/// A tree of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TreeOf {
+    /// The tree over the rows of an area.
+    Area(Area),
+    /// The tree over the roots of namespaces.
+    Roots,
+}
+
 impl Area {
     /// Returns the number of the namespace, if it is one.
     pub fn number(self) -> Option<u32> {

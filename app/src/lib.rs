@@ -87,6 +87,7 @@ pub mod area;
 mod audit;
 mod check;
 mod context;
+mod earlier;
 pub mod error;
 mod event;
 mod evidence;
@@ -108,6 +109,7 @@ pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
 pub use context::BlockContext;
+pub use earlier::EarlierTrees;
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
 pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};

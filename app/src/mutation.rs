@@ -16,7 +16,7 @@ macro_rules! mutations {
 
         #[cfg(feature = "mutations")]
         impl Mutation {
-            /// All mutations.
+            /// All mutations, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Prefix of the rows of the map of roots, which are in no store.
-const MAP: &[u8] = b"";
+pub(crate) const MAP: &[u8] = b"";
 
 /// The namespaces of the committed state.
 pub(crate) struct Namespaces {
@@ -115,10 +115,20 @@ impl Namespaces {
     }
 
     fn update_of<R: Reader + ?Sized>(&self, cache: &Cache, number: u32, before: &R, writes: &WriteSet) -> Update {
+        self.with_tree(number, |tree| tree.update(cache, before, writes))
+    }
+
+    /// Calls `act` with the tree of a namespace: an empty one if it has no keys or does not exist.
+    pub fn with_tree<T>(&self, number: u32, act: impl FnOnce(&Tree) -> T) -> T {
         match self.trees.get(&number) {
-            Some(tree) => tree.update(cache, before, writes),
-            None => Tree::new(&Area::Namespace(number).prefix()).update(cache, before, writes),
+            Some(tree) => act(tree),
+            None => act(&Tree::new(&Area::Namespace(number).prefix())),
         }
+    }
+
+    /// Returns the tree over the roots.
+    pub fn map(&self) -> &Tree {
+        &self.map
     }
 
     /// Computes the effect of the writes of a block that creates these namespaces. `restored` has the updates of those
@@ -176,10 +186,7 @@ impl Namespaces {
     /// `None` if there is no such namespace. Reads no rows of the store.
     pub fn way_to(&self, number: u32, key: &[u8]) -> Option<(Way, Existence)> {
         let name = self.names.get(&number)?;
-        let way = match self.trees.get(&number) {
-            Some(tree) => tree.way_to(key),
-            None => Tree::new(&Area::Namespace(number).prefix()).way_to(key),
-        };
+        let way = self.with_tree(number, |tree| tree.way_to(key));
         match self.prove_root(name) {
             Proof::Existence(root) => Some((way, root)),
             Proof::Absence { .. } => None,
@@ -210,7 +217,7 @@ impl Namespaces {
 }
 
 /// Returns the names of all namespaces by their numbers.
-fn names_in<R: Reader + ?Sized>(reader: &R) -> BTreeMap<u32, NsName> {
+pub(crate) fn names_in<R: Reader + ?Sized>(reader: &R) -> BTreeMap<u32, NsName> {
     let mut names = BTreeMap::new();
     reader.scan(NAMES, &mut |key, value| {
         let name = std::str::from_utf8(&key[NAMES.len()..]).ok().and_then(|text| NsName::new(text).ok());

@@ -32,6 +32,7 @@
 mod bucket;
 mod cache;
 mod compare;
+pub(crate) mod earlier;
 pub mod load;
 pub(crate) mod node;
 pub mod proof;

@@ -22,8 +22,13 @@ struct Test {
 impl Test {
     /// Starts a node of a chain that keeps this number of heights.
     fn new(retain_blocks: u64) -> Self {
+        Self::with_senders(retain_blocks, 2)
+    }
+
+    /// Starts a node of a chain that keeps this number of heights and has this number of accounts.
+    fn with_senders(retain_blocks: u64, senders: u32) -> Self {
         let homes = Homes::with(1, Duration::from_millis(50), |options| {
-            options.senders = 2;
+            options.senders = senders;
             options.sender_balance = 100_000;
             options.params.retain_blocks = retain_blocks;
         });
@@ -232,7 +237,7 @@ fn the_command_line_creates_writes_and_reads() {
 
 #[test]
 fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
-    let mut test = Test::new(100_000);
+    let mut test = Test::with_senders(100_000, 21_000);
     test.ok(create("shared/policy", NsOwner::Shared));
     let [good, bad, good_again] = ["ask first", "never", "ask first"]
         .map(|rules| test.ok(write("shared/policy", vec![put("rules", rules, None)])).to_string());

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use app::{
-    App, BlockContext, genesis_writes,
+    App, BlockContext, EarlierTrees, REVERTIBLE, genesis_writes, state,
     tree::{load::StoredTrees, stored::StoredNode},
 };
-use replica::{LiveApp, TreesFrom, open_app};
+use replica::{LiveApp, TreesFrom, open_app, prepare_earlier};
 use storage::{Batch, Cf, Durability, Fault, Kv, MemDisk, RocksKv, Store, StoreError, View};
 use types::{
-    Address, Hash, Height, KvOp, Msg, NsOwner, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, WriteSet, blake3,
+    Address, Hash, Height, KvOp, Msg, NsName, NsOwner, Params, SecretKey, Time, TxBody, TxOrder, VerifiedTx, WriteSet,
+    blake3,
 };
 
 #[allow(unexpected_cfgs)]
@@ -22,6 +23,10 @@ use chain::{Chain, chain_id};
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::from_bytes(&[seed; 32]).unwrap()
+}
+
+fn account(number: u32) -> Address {
+    Address(*blake3(&number.to_be_bytes()).0.first_chunk().unwrap())
 }
 
 /// A chain with an application, whose blocks have transfers and namespaces.
@@ -39,7 +44,7 @@ impl<K: Kv> World<K> {
     /// Initializes the store with a thousand accounts.
     fn start(kv: K) -> Self {
         let store = Store::open(kv, &chain_id()).unwrap();
-        let accounts = (0..1000_u32).map(|n| (Address(*blake3(&n.to_be_bytes()).0.first_chunk().unwrap()), 5));
+        let accounts = (0..1000_u32).map(|n| (account(n), 5));
         let accounts = accounts.chain([(key(1).public_key().address(), 1 << 40)]);
         let first = genesis_writes(&Params::default(), &[], accounts).unwrap();
         let chain = Chain::start(&store, 1, WriteSet(first.rows().map(|(key, row)| (key, Some(row))).collect()));
@@ -248,4 +253,105 @@ fn a_start_on_rocksdb_after_a_kill_continues_from_the_stored_hashes() {
     let store = Store::open(RocksKv::open(&path).unwrap(), &chain_id()).unwrap();
     let (_, from) = opened(&store, Height(8), &hashes);
     assert!(matches!(from, TreesFrom::Stored { height: Height(7), changed } if changed > 20), "{from:?}");
+}
+
+/// Computes the trees of an earlier height for proofs about a namespace: each call scans at most one part of the rows. Between
+/// calls, the tip advances `commits` times.
+fn earlier_trees<K: Kv>(world: &mut World<K>, height: Height, number: Option<u32>, commits: usize) -> EarlierTrees {
+    let mut trees = EarlierTrees::new(&world.store.reader_at(height).unwrap(), height);
+    for call in 1.. {
+        let reader = world.store.reader_at(height).unwrap();
+        let mut may_go_on = true;
+        let is_complete = prepare_earlier(&mut trees, number, &world.store, &world.app, &reader, &mut || {
+            std::mem::replace(&mut may_go_on, false)
+        });
+        drop(reader);
+        if is_complete.unwrap() {
+            break;
+        }
+        assert_eq!(trees.app_hash(), None);
+        if call <= commits {
+            world.commit().unwrap();
+        }
+    }
+    assert_eq!(trees.app_hash(), Some(world.hashes[&height]));
+    trees
+}
+
+#[test]
+fn each_earlier_height_is_proven_while_the_tip_advances() {
+    let mut world = World::start(MemDisk::new().open());
+    (0..6).for_each(|_| world.commit().unwrap());
+    for height in (0..7).map(Height) {
+        // The namespace that this height created, the one that it emptied, and one of the next height.
+        let of_namespace = |at: u64| (NsName::new(&format!("n{at}")).unwrap(), at as u32 - 1);
+        let trees = earlier_trees(&mut world, height, height.0.checked_sub(1).map(|number| number as u32), 3);
+        let reader = world.store.reader_at(height).unwrap();
+        let app_hash = world.hashes[&height];
+        let recipients = (0..=u8::MAX).step_by(17).map(|byte| Address([byte; 20]));
+        let mut values = [0, 0];
+        for address in (0..1000).step_by(111).map(account).chain(recipients) {
+            let key = state::key::account(&address);
+            let value = app::View::of_state(&reader).get(&key).map(<[u8]>::to_vec);
+            let proof = trees.prove(&reader, &key).unwrap();
+            assert_eq!(proof.verify(&app_hash, &[state::NEVER_REVERTED], &key, value.as_deref()), Ok(()));
+            values[usize::from(value.is_some())] += 1;
+        }
+        assert!(values[0] > 5 && values[1] > 9, "{values:?}");
+        for at in 1..=height.0 + 1 {
+            let (name, number) = of_namespace(at);
+            let root =
+                app::View::of_state(&reader).namespace(&name).map(|found| app::View::of_state(&reader).root_of(&found));
+            assert_eq!(root.is_some(), at <= height.0);
+            let proof = trees.prove_root(&reader, &name).unwrap();
+            let root = root.as_ref().map(|root| &root.0[..]);
+            assert_eq!(proof.verify(&app_hash, &[REVERTIBLE], name.as_bytes(), root), Ok(()));
+            let of_key = trees.prove_in(&reader, number, &[3]);
+            assert_eq!(of_key.is_ok(), at == height.0, "only the tree of this one was computed");
+        }
+        if height > Height(0) {
+            let (name, number) = of_namespace(height.0);
+            for (key, value) in [([3], Some(&b"value"[..])), ([99], None)] {
+                let proof = trees.prove_in(&reader, number, &key).unwrap();
+                assert_eq!(proof.verify(&app_hash, &[name.as_bytes(), REVERTIBLE], &key, value), Ok(()));
+            }
+        }
+        drop(reader);
+        // The trees of a further namespace are added to those of the height: one that is empty since then.
+        if height > Height(1) {
+            let trees = earlier_trees(&mut world, height, Some(height.0 as u32 - 2), 1);
+            let reader = world.store.reader_at(height).unwrap();
+            let (name, number) = of_namespace(height.0 - 1);
+            let proof = trees.prove_in(&reader, number, &[3]).unwrap();
+            assert_eq!(proof.verify(&app_hash, &[name.as_bytes(), REVERTIBLE], &[3], None), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn an_earlier_height_is_proven_from_all_its_rows_if_too_much_changed_since() {
+    let mut world = World::start(MemDisk::new().open());
+    (0..4).for_each(|_| world.commit().unwrap());
+    let reader = world.store.reader_at(Height(2)).unwrap();
+    let mut trees = EarlierTrees::new(&reader, Height(2));
+    assert!(trees.begin(Some(1)));
+    while !trees.copy(&world.app.read()) {}
+    trees.end_copy(false);
+    assert!(!trees.begin(Some(1)), "nothing is missing");
+    assert!(!trees.read(&reader, &mut || false) && trees.percent() == 0);
+    assert!(trees.read(&reader, &mut || true));
+    assert_eq!((trees.app_hash(), trees.percent()), (Some(world.hashes[&Height(2)]), 100));
+    assert!(trees.prove_in(&reader, 1, &[3]).unwrap().value().is_some());
+    trees.forget_namespaces();
+    assert!(trees.prove_in(&reader, 1, &[3]).is_err());
+    assert!(trees.begin(Some(1)));
+}
+
+#[test]
+fn the_lowest_kept_height_is_proven() {
+    let mut world = World::start(MemDisk::new().open());
+    (0..6).for_each(|_| world.commit().unwrap());
+    world.store.prune(Height(4)).unwrap();
+    assert!(matches!(world.store.reader_at(Height(2)).err(), Some(StoreError::Pruned { .. })));
+    earlier_trees(&mut world, Height(3), Some(2), 2);
 }

@@ -89,10 +89,10 @@ pub enum EvidenceRefusal {
         /// Hash of the evidence in it.
         hash: Hash,
     },
-    /// It proves nothing.
+    /// It proves no misbehavior of the validator.
     #[error(transparent)]
     Invalid(#[from] EvidenceError),
-    /// The store failed.
+    /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

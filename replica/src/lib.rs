@@ -12,6 +12,7 @@
 mod api;
 mod blocks;
 mod chain;
+mod earlier;
 mod evidence;
 mod gossip;
 mod guard;
@@ -26,6 +27,7 @@ mod trees;
 mod verifier;
 
 pub use api::*;
+pub use earlier::prepare as prepare_earlier;
 #[cfg(feature = "mutations")]
 pub use evidence::EvidenceMutation;
 pub use evidence::{EvidenceRefusal, UnverifiedEvidence, VerifiedEvidence, check_evidence};

@@ -5,6 +5,9 @@ use std::fmt;
 use serde_json::{Value, json};
 use storage::StoreError;
 
+/// Start of the error of a proof that another call for the same height finishes.
+pub const PROOF_UNFINISHED: &str = "E_PROOF_UNFINISHED";
+
 /// The error of a call that has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {

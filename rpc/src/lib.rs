@@ -68,6 +68,7 @@ pub use context::{
 };
 pub use cors::Cors;
 pub use cpu::thread_cpu;
+pub use error::PROOF_UNFINISHED;
 pub use manual::manual;
 pub use openapi::openapi;
 pub use server::serve;

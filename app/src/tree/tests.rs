@@ -8,6 +8,8 @@ use super::rows::{path_of, row_value, rows_of, split_row};
 use super::stored::ChangedNodes;
 use super::*;
 
+mod earlier;
+
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PREFIX: &[u8] = b"n";

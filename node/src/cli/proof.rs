@@ -8,10 +8,11 @@ use std::{
 
 use app::state::key;
 use clap::{Args, Subcommand};
-use client::{Client, fields};
+use client::{Client, ClientError, fields};
 use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use light::{ProofFile, Proven, Trust};
 use node::exit::Failure;
+use rpc::PROOF_UNFINISHED;
 use serde_json::{Value, json};
 use types::NsName;
 
@@ -20,6 +21,7 @@ use super::{
     home::Home,
     keyring::Keyring,
     kv, output,
+    progress::Progress,
     query::{self, Answer},
 };
 
@@ -36,6 +38,10 @@ Examples:
 The file has the value or its absence, a chain of ICS-23 proofs from it to the app hash, the
 header of the next height, which has that app hash, its commit and its validators.";
 
+/// Maximum number of calls that may end before a proof of a state below the tip is made. A state of 100 million rows needs about
+/// 50.
+const UNFINISHED_MAX: usize = 500;
+
 /// Maximum wait for the header of the next height, and the pause between two questions for it.
 const NEXT_HEADER_WAIT_MAX: Duration = Duration::from_secs(30);
 const NEXT_HEADER_PAUSE: Duration = Duration::from_millis(100);
@@ -46,8 +52,8 @@ const NEXT_HEADER_PAUSE: Duration = Duration::from_millis(100);
 pub struct Proof {
     #[command(subcommand)]
     of: Subject,
-    /// Height of the state: the one after this block, or `tip`, the default. Below the tip, a node proves states of at most
-    /// 20,000 rows
+    /// Height of the state: the one after this block, or `tip`, the default. The first proof of a height below the tip takes
+    /// longer, because the node computes the tree of that state
     #[arg(long, global = true, value_name = "HEIGHT")]
     height: Option<At>,
     #[command(flatten)]
@@ -196,7 +202,7 @@ fn fetch(client: &Client, path: &str, data: &[u8], at: At) -> Result<(Value, Pro
     if let At::Height(height) = at {
         params["height"] = json!(height.to_string());
     }
-    let answer = client.call("abci_query", params)?;
+    let answer = ask(client, &params)?;
     let code = fields::number(&answer, "/response/code")?;
     if code != 0 {
         let log = fields::text(&answer, "/response/log").unwrap_or_default();
@@ -226,6 +232,22 @@ fn fetch(client: &Client, path: &str, data: &[u8], at: At) -> Result<(Value, Pro
         Failure::refused(format!("{} answered with a proof that does not hold: {reason}", client.url()))
     })?;
     Ok((file, proven))
+}
+
+/// Asks for a proof until the node has computed the tree of the state, which it does in calls of about a second.
+fn ask(client: &Client, params: &Value) -> Result<Value, ClientError> {
+    let mut progress = Progress::new("proving");
+    for _ in 0..UNFINISHED_MAX {
+        match client.call("abci_query", params.clone()) {
+            Err(ClientError::Node { said, .. }) if said.contains(PROOF_UNFINISHED) => progress.show(&said),
+            answer => {
+                progress.end();
+                return answer;
+            }
+        }
+    }
+    progress.end();
+    client.call("abci_query", params.clone())
 }
 
 /// Waits until the node has decided the block of a height. The app hash of a state is in the next header, which does

@@ -11,7 +11,7 @@ use types::{Hash, Height, KvOp, Msg, NsOwner, TxBody, TxOrder, Wire};
 
 use crate::{
     chain::{Chain, alice, chain_id},
-    post,
+    post, stock,
 };
 
 type Content = BTreeMap<String, String>;
@@ -281,7 +281,7 @@ async fn prove(url: &str, path: &str, data: &[u8], height: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_and_roots_of_a_namespace_are_proven_at_the_tip_and_below() {
-    let chain = Chain::new();
+    let chain = Chain::with_accounts(30_000);
     let put = |value| write("a/b", &[("k", Some(value)), ("other", Some("x"))]);
     let hashes = [create("a/b"), put("1"), put("2"), create("late")].into_iter().zip(0..);
     let hashes: Vec<Hash> = hashes.map(|(message, nonce)| grow(&chain, nonce, message)).collect();
@@ -301,6 +301,16 @@ async fn keys_and_roots_of_a_namespace_are_proven_at_the_tip_and_below() {
             let op = |op: &Value| ProofOp { key: bytes(&op["key"]), data: bytes(&op["data"]) };
             let ops: Vec<ProofOp> = response["proofOps"]["ops"].as_array().unwrap().iter().map(op).collect();
             let proof = StateProof::from_ops(&ops).unwrap();
+            // An unmodified verifier goes up from the key's own tree, whose root is the value in the next one.
+            let values: Vec<_> =
+                ops[1..].iter().map(|op| StateProof::from_ops(std::slice::from_ref(op)).unwrap()).collect();
+            let roots = values.iter().map(|root| Hash(root.value().unwrap().try_into().unwrap()));
+            let roots: Vec<Hash> = roots.chain([hashes[height as usize - 1]]).collect();
+            let proven = [value].into_iter().chain(values.iter().map(StateProof::value));
+            for ((op, root), value) in ops.iter().zip(&roots).zip(proven) {
+                assert!(stock::accepts(&stock::theirs(&op.data), root, &op.key, value), "{path} at {height}");
+                assert!(!stock::accepts(&stock::theirs(&op.data), &Hash([7; 32]), &op.key, value));
+            }
             proof.verify(&hashes[height as usize - 1], names, key, value).unwrap();
             assert!(proof.verify(&hashes[0], names, key, value).is_err(), "{path} at {height}");
             assert_eq!(bytes(&response["key"]), key);

@@ -12,6 +12,8 @@ mod limits;
 mod proofs;
 mod request_lines;
 mod search;
+#[path = "../../../app/tests/common/stock.rs"]
+mod stock;
 
 use chain::{Chain, alice, transfer};
 use rpc::Limits;

@@ -8,12 +8,12 @@
 
 mod blocks;
 mod describe;
+mod earlier;
 mod evidence;
 mod history;
 mod method;
 mod namespaces;
 mod node;
-mod old_prover;
 mod proposals;
 mod search;
 mod shared;
@@ -60,8 +60,8 @@ enum Class {
     Search,
     /// Hashes a block, or reads the tree of the tip.
     Proof,
-    /// Builds the tree of a state below the tip.
-    OldProof,
+    /// Reads, or first computes, the trees of a state below the tip.
+    EarlierProof,
     /// Copies the whole genesis document.
     Genesis,
 }
@@ -77,7 +77,7 @@ impl Class {
             "tx_search" | "block_search" => Some(Self::Search),
             "genesis" | "genesis_chunked" => Some(Self::Genesis),
             "abci_query" if args.truth("prove") == Ok(true) => {
-                Some(if args.number("height").is_ok_and(below_tip) { Self::OldProof } else { Self::Proof })
+                Some(if args.number("height").is_ok_and(below_tip) { Self::EarlierProof } else { Self::Proof })
             }
             "abci_query"
                 if args.text("path").is_ok_and(|path| path.is_some_and(|path| state::reads_many_rows(&path))) =>
@@ -94,7 +94,7 @@ impl Class {
         match self {
             Self::Search => &server.searches,
             Self::Proof => &server.proofs,
-            Self::OldProof => &server.old_proofs,
+            Self::EarlierProof => &server.earlier_proofs,
             Self::Genesis => &server.geneses,
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use storage::{StoreError, Tip};
 use types::{Height, NsName};
 
-use super::old_prover::OldProver;
+use super::earlier::EarlierProver;
 use crate::{
     args::Args,
     clients::{Client, Place, Places, Turns},
@@ -33,8 +33,8 @@ const SEARCHES_MAX: usize = 1;
 /// whole block.
 const PROOFS_MAX: usize = 2;
 
-/// Maximum number of concurrent calls with proofs about states below the tip: each builds a tree.
-const OLD_PROOFS_MAX: usize = 1;
+/// Maximum number of concurrent calls with proofs about states below the tip: each may compute trees for a second.
+const EARLIER_PROOFS_MAX: usize = 1;
 
 /// Maximum number of concurrent calls for the genesis document: it may have 16 MiB, and takes three times as much while
 /// it is sent.
@@ -57,10 +57,10 @@ pub struct Server {
     /// The genesis document, parsed once.
     pub(super) genesis: Value,
     parsers: Parsers,
-    pub(super) old_prover: OldProver,
+    pub(super) earlier_prover: EarlierProver,
     pub(super) searches: Turns,
     pub(super) proofs: Turns,
-    pub(super) old_proofs: Turns,
+    pub(super) earlier_proofs: Turns,
     pub(super) geneses: Turns,
     pub(super) store_calls: Turns,
     pub(super) async_txs: Arc<Places>,
@@ -75,10 +75,10 @@ impl Server {
         Self {
             genesis: context.genesis.document(),
             parsers: Parsers::new(context.background),
-            old_prover: OldProver::default(),
+            earlier_prover: EarlierProver::default(),
             searches: Turns::new(SEARCHES_MAX, CLASS_WAITS_MAX),
             proofs: Turns::new(PROOFS_MAX, CLASS_WAITS_MAX),
-            old_proofs: Turns::new(OLD_PROOFS_MAX, CLASS_WAITS_MAX),
+            earlier_proofs: Turns::new(EARLIER_PROOFS_MAX, CLASS_WAITS_MAX),
             geneses: Turns::new(GENESES_MAX, CLASS_WAITS_MAX),
             store_calls: Turns::new(STORE_CALLS_MAX, STORE_WAITS_MAX),
             async_txs: Places::new(ASYNC_TXS_MAX),

@@ -1,8 +1,8 @@
 //! Methods that read the state: accounts, application queries, and proofs.
 
 use app::{
-    Answer as AppAnswer, App, CODESPACE, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof, StateWay, View,
-    tree::StaleReader,
+    Answer as AppAnswer, App, CODESPACE, EarlierTrees, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof,
+    StateWay, View, tree::StaleReader,
 };
 use serde_json::{Value, json};
 use storage::{Kv, StateReader};
@@ -12,12 +12,12 @@ use super::{
     history, namespaces, proposals,
     shared::{Answer, Outcome, Server},
 };
-use crate::{args::Args, error::Error, json};
+use crate::{args::Args, context::Context, error::Error, json};
 
 /// Sends a query to the application. Its refusals are answers, with their code.
 ///
-/// Errors: a bad argument, a height that is unknown or pruned, a state that is too large for a proof, an unreadable
-/// row.
+/// Errors: a bad argument, a height that is unknown or pruned, a proof about a state below the tip that needs another call,
+/// an unreadable row.
 pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     let (path, mut data) = (args.text("path")?.unwrap_or_default(), args.hex("data")?);
     let prove = args.truth("prove")?;
@@ -56,16 +56,18 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
         Ok(answer) => match subject {
             None => answered(value(&answer, reverted_by), Value::Null),
             Some(subject) => {
-                let way = match way.filter(|way| way.height() == height) {
-                    None => {
-                        let old = server.old_prover.app(&server.context.chain_id, &reader)?;
-                        subject.way(&old)
+                let proof = match way.filter(|way| way.height() == height) {
+                    Some(way) => {
+                        let proof = way.prove(&reader);
+                        reader.check()?;
+                        proof.map_err(|_| Error::internal("the tree is not of the state's height"))?
                     }
-                    way => way,
+                    None => {
+                        let Context { store, app, .. } = &server.context;
+                        let prove = |trees: &EarlierTrees| subject.prove(trees, &reader);
+                        server.earlier_prover.prove(store, app, &reader, subject.number(), prove)?
+                    }
                 };
-                let proof = way.ok_or(StaleReader).and_then(|way| way.prove(&reader));
-                reader.check()?;
-                let proof = proof.map_err(|_| Error::internal("the tree is not of the state's height"))?;
                 data = proof.key().to_vec();
                 answered(proof.value().map(<[u8]>::to_vec), proof_ops(&proof))
             }
@@ -157,6 +159,23 @@ impl Subject {
             Self::Row(key) => Some(app.way_to(key)),
             Self::Key(number, key) => app.way_in(*number, key),
             Self::Root(name) => Some(app.way_to_root(name)),
+        }
+    }
+
+    /// Returns the number of the namespace whose keys it is about, if it is about one.
+    fn number(&self) -> Option<u32> {
+        match self {
+            Self::Key(number, _) => Some(*number),
+            Self::Row(_) | Self::Root(_) => None,
+        }
+    }
+
+    /// Proves it about the state of `reader` below the tip, whose trees are complete.
+    fn prove<K: Kv>(&self, trees: &EarlierTrees, reader: &StateReader<'_, K>) -> Result<StateProof, StaleReader> {
+        match self {
+            Self::Row(key) => trees.prove(reader, key),
+            Self::Key(number, key) => trees.prove_in(reader, *number, key),
+            Self::Root(name) => trees.prove_root(reader, name),
         }
     }
 }

@@ -145,7 +145,9 @@ pub const METHODS: &[Method] = &[
     )])
     .fails(&[
         UNKNOWN_HEIGHT,
-        Case::refused("A proof below the latest height is asked for, and the state has more than 20,000 rows."),
+        Case::busy(
+            "`E_PROOF_UNFINISHED`: a proof below the latest height needs more time than one call has. The next call for this height continues.",
+        ),
         NOT_READ,
         Case::busy("Other calls with proofs are running, and few run at one time."),
         SEARCHES_RUN,

@@ -99,6 +99,16 @@ fn check_heights<K: Kv>(store: &Store<K>, chain: &Chain) -> Result<(), TestCaseE
                 let expected = chain.changes(above, *height, prefix);
                 prop_assert_eq!(changed_since(&reader, above, prefix), expected, "{} to {}", above, height);
             }
+            let each_change = |changes_max| {
+                let mut keys = Vec::new();
+                let is_whole = reader.try_each_change(above, changes_max, &mut |key| keys.push(key.to_vec())).unwrap();
+                (is_whole, keys)
+            };
+            let made = chain.made.iter().rev().filter(|(at, _)| above < **at && *at <= height);
+            let all: Vec<Vec<u8>> = made.flat_map(|(_, made)| made.writes.0.keys().cloned()).collect();
+            let (is_whole, first) = each_change(0);
+            prop_assert!(is_whole == (above == *height) && all.starts_with(&first), "{} to {}", above, height);
+            prop_assert_eq!(each_change(usize::MAX), (true, all), "{} to {}", above, height);
             for key_from in [PART.to_vec(), revertible(&[0]), revertible(&[1, 1])] {
                 for at in [above.next(), Height((above.0 + height.0) / 2), *height, height.next()] {
                     let from = Change { at, key: key_from.clone() };

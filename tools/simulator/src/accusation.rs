@@ -6,7 +6,7 @@ use types::{
     Time, Vote, VoteType,
 };
 
-use crate::{byzantine::Liar, random::Random};
+use crate::{liar::Liar, random::Random};
 
 /// Puts evidence into a block that no correct node accepts there, unless the liar's own evidence of the lowest height has
 /// not expired.
@@ -36,7 +36,7 @@ pub(crate) fn slander(liar: &Liar<'_>, random: &mut Random, height: Height) -> P
     PeerMessage::Evidence(Box::new(forged(liar, random, height, time)))
 }
 
-/// Returns evidence against another validator, with signatures that nobody made, or of the liar.
+/// Returns evidence against another validator, with signatures of the liar, or that no key made.
 fn forged(liar: &Liar<'_>, random: &mut Random, height: Height, time: Time) -> Evidence {
     let own = liar.key.public_key().address();
     let others: Vec<u32> =

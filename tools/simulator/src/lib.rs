@@ -70,6 +70,7 @@ pub mod checker;
 pub mod clients;
 pub mod disk;
 pub mod evidence;
+pub mod liar;
 
 mod faults;
 pub mod ledger;
@@ -82,7 +83,7 @@ pub mod story;
 pub mod world;
 
 pub use broken::Broken;
-pub use byzantine::Behaviour;
+pub use liar::Behaviour;
 pub use run::{Life, live};
 pub use setup::{Faults, Mutation, Setup};
 pub use story::{Counts, Story};

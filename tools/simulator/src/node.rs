@@ -17,11 +17,7 @@ use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, Moment, NodeId, SignState, Time};
 
-use crate::{
-    byzantine::{Behaviour, Twister},
-    disk::SimKv,
-    setup::Mutation,
-};
+use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, setup::Mutation};
 
 /// A machine, whether its process runs or not.
 pub struct Node {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use replica::Config;
 use types::{Params, ProposalParams, Synchrony, Timeouts};
 
-use crate::{byzantine::Behaviour, network::LinkSetup, random::Random};
+use crate::{liar::Behaviour, network::LinkSetup, random::Random};
 
 /// Maximum difference between the clocks of correct nodes: below the chain's precision.
 pub const SKEW_MAX: Duration = Duration::from_millis(200);

@@ -11,7 +11,8 @@ use types::{
 
 use super::{Event, Parcel, World, short};
 use crate::{
-    byzantine::{Behaviour, Liar, Said, spoil_response},
+    byzantine::{Said, spoil_response},
+    liar::{Behaviour, Liar},
     node::peer,
 };
 
