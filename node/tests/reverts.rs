@@ -36,7 +36,12 @@ impl Test {
 
     /// Starts a validator, after `change` has modified the parameters of its chain.
     fn with(change: impl FnOnce(&mut Params)) -> Self {
-        let homes = Homes::with(1, Duration::from_millis(20), |options| {
+        Self::of(Duration::from_millis(20), change)
+    }
+
+    /// As [`Test::with`], with this interval between empty blocks.
+    fn of(interval: Duration, change: impl FnOnce(&mut Params)) -> Self {
+        let homes = Homes::with(1, interval, |options| {
             options.accounts = vec![
                 (AccountKey::new("alice", key(ALICE)).unwrap(), 1 << 40),
                 (AccountKey::new("poor", key(POOR)).unwrap(), 1_400),
@@ -162,6 +167,17 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     test.refused(ALICE, propose(Revert { notice: Some(Duration::from_millis(9)), ..revert(good) }), 127, "E_NOTICE");
     test.refused(POOR, propose(revert(good)), 110, "E_DEPOSIT");
     test.refused(OPERATOR, Msg::Vote { id: 1, yes: true }, 120, "E_UNKNOWN");
+
+    test.ok(ALICE, create("big"));
+    let write = |key: &str| {
+        let op = KvOp { key: key.into(), value: Some(b"1".to_vec()), if_height: None };
+        Msg::KvWrite { ns: "big".into(), data_epoch: 1, ops: vec![op] }
+    };
+    let first = test.ok(ALICE, write("first"));
+    for key in ["a", "b", "c", "d"] {
+        test.ok(ALICE, write(key));
+    }
+    test.refused(ALICE, propose(Revert { target: Height(first), ..scope("big", None) }), 2, "E_TOO_LARGE");
 
     // The preview, and the proposal.
     let preview = test.query("/revert/preview", &of(revert(good)).encode(), None);
@@ -320,4 +336,49 @@ fn a_vote_counts_once_and_may_change_until_the_end() {
     for message in [Msg::Vote { id: 1, yes: true }, Msg::Freeze { id: 1 }] {
         test.refused(OPERATOR, message, 121, "E_CLOSED");
     }
+}
+
+/// What makes a revert impossible between the decision and its execution; `E_POWER_LOST` and the conditions that only a
+/// damaged node can break are elsewhere.
+#[test]
+fn a_revert_that_is_not_possible_any_more_fails_with_its_code() {
+    let mut test = Test::with(|params| params.proposals.notice_min = Duration::from_secs(2));
+    test.ok(ALICE, create("shared/policy"));
+    let good = test.ok(ALICE, put(1, "rules", "ask first"));
+    let bad = test.ok(ALICE, put(1, "rules", "never ask"));
+    let decided = |test: &mut Test, id, revert| {
+        test.ok(ALICE, propose(revert));
+        test.ok(OPERATOR, Msg::Vote { id, yes: true });
+        assert_eq!(test.query(&format!("/proposal/{id}"), b"", None)["state"], "scheduled");
+    };
+    let fails = |test: &Test, id: u64, code: &str| {
+        let proposal = test.wait_until_closed(id);
+        assert_eq!((&proposal["state"], &proposal["code"]), (&json!("failed"), &json!(code)), "{proposal}");
+        let closed: u64 = proposal["closed_height"].as_str().unwrap().parse().unwrap();
+        let results = test.rpc("block_results", json!({ "height": closed.to_string() }));
+        let event = &results["result"]["finalize_block_events"][0];
+        assert_eq!((&event["type"], &event["attributes"][1]["value"]), (&json!("revert.failed"), &json!(code)));
+        let content = |height| test.query("/kv/ns/shared/policy", b"", Some(height));
+        assert_eq!(content(closed), content(closed - 1), "a failed revert changes nothing");
+    };
+    decided(&mut test, 1, Revert { dirty_after: Some(Height(bad)), ..revert(good) });
+    test.ok(ALICE, put(1, "rules", "always ask"));
+    fails(&test, 1, "E_DIRTY");
+    decided(&mut test, 2, revert(good));
+    for key in ["a", "b", "c"] {
+        test.ok(ALICE, put(1, key, "1"));
+    }
+    fails(&test, 2, "E_TOO_LARGE");
+
+    // Fifteen heights of a tenth of a second are over when the notice of six seconds is.
+    let interval = Duration::from_millis(100);
+    let mut test = Test::of(interval, |params| {
+        params.retain_blocks = 15;
+        params.proposals.notice_min = Duration::from_secs(6);
+    });
+    test.ok(ALICE, create("shared/policy"));
+    let good = test.ok(ALICE, put(1, "rules", "ask first"));
+    test.ok(ALICE, put(1, "rules", "never ask"));
+    decided(&mut test, 1, revert(good));
+    fails(&test, 1, "E_HEIGHT_PRUNED");
 }
