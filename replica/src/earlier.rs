@@ -13,7 +13,7 @@ const CHANGES_MAX: usize = 1 << 20;
 /// rows. Returns true when they are complete; if not, another call continues. `reader` is the state after the height of
 /// `trees`, and `number` is that of the namespace whose keys are to be proven.
 ///
-/// Locks the application for some 50 µs at a time. Cost, once per height: 20 ms, a look at each change since the height, and a
+/// Locks the application for some 50 µs at a time. Cost, once per height: some 10 ms, a look at each change since the height, and a
 /// scan of some adjacent rows for each changed key; at most a scan of the whole state.
 ///
 /// Errors: `Pruned` if the height is no longer kept; `Damaged` or `Io` when a read fails. The caller must drop `trees` then.

@@ -19,7 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use app::{
-    Account, Answer, App, Namespace, Proposal, ProposalState, View,
+    Account, Answer, App, Namespace, OperatorVote, Proposal, ProposalState, View,
     area::{Area, NAMES, NEVER_REVERTED},
     misplaced_row, preview, query,
     tree::{Tree, rows::split_row},
@@ -416,6 +416,8 @@ impl Ledger {
                 b'l' | b'q' | b'u' => true,
                 // Lists of transactions that have expired.
                 b'e' | b'o' => true,
+                // The end of a freeze takes back the demands for it, and no vote.
+                b'i' => keeps_votes(before, &now.rows, key),
                 _ => false,
             };
             ensure!(
@@ -427,7 +429,7 @@ impl Ledger {
         let gone = before.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED) && !now.rows.contains_key(*row));
         for (key, _) in gone.filter_map(|(_, value)| split_row(value)) {
             // Lists of transactions that have expired, and the log of roots.
-            let is_allowed = b"deoluq".contains(&key[0]);
+            let is_allowed = b"deoluq".contains(&key[0]) || (key[0] == b'i' && keeps_votes(before, &now.rows, key));
             ensure!(
                 is_allowed,
                 "I-RV2: a row is gone at height {height}: {}",
@@ -545,6 +547,24 @@ fn rows_at<K: Kv>(store: &Store<K>, height: Height) -> Result<Rows, Broken> {
 fn check_rows(rule: &str, who: usize, height: Height, rows: &Rows, state: &State) -> Result<(), Broken> {
     ensure!(*rows == state.rows, "{rule}: the rows of height {height} differ at n{who}");
     Ok(())
+}
+
+/// Returns true if the votes for and against a proposal, whose row has this key, are the same in both states, and no demand
+/// for a freeze was added.
+fn keeps_votes(before: &Rows, after: &Rows, key: &[u8]) -> bool {
+    let Some(id) = key[1..].try_into().ok().map(u64::from_be_bytes) else { return false };
+    let votes = |rows| match query(rows, &format!("/proposal/{id}"), b"") {
+        Ok(Answer::Proposal { votes, .. }) => votes.into_iter().map(|(vote, _)| vote).collect(),
+        _ => Vec::new(),
+    };
+    let (before, after): (Vec<OperatorVote>, Vec<OperatorVote>) = (votes(before), votes(after));
+    let cast = |votes: &[OperatorVote]| -> BTreeMap<Address, bool> {
+        votes.iter().filter_map(|vote| Some((vote.operator, vote.yes?))).collect()
+    };
+    let demands = |votes: &[OperatorVote]| -> BTreeSet<Address> {
+        votes.iter().filter(|vote| vote.freeze).map(|vote| vote.operator).collect()
+    };
+    cast(&before) == cast(&after) && demands(&after).is_subset(&demands(&before))
 }
 
 fn proposal_in(rows: &Rows, id: u64) -> Option<Proposal> {
