@@ -128,8 +128,8 @@ fn vote(signed: &SignedVote) -> Value {
         "validator_address": text(vote.validator),
         "validator_index": vote.validator_index,
         "signature": base64(signed.signature.0),
-        "extension": "",
-        "extension_signature": "",
+        "extension": null,
+        "extension_signature": null,
     })
 }
 
