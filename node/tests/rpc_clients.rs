@@ -234,7 +234,7 @@ async fn use_a_node(key_type: KeyType) {
     evidence_is_taken(&client, &websocket, &key, &metrics).await;
     let latest = client.status().await.unwrap().sync_info.latest_block_height.value() as u32;
     let evidence = double_vote(&client, &key, latest).await;
-    client.broadcast_evidence(evidence.into()).await.unwrap();
+    let _ = client.broadcast_evidence(evidence.into()).await; // the node may end before it answers
     let ended = tokio::task::spawn_blocking(move || running.0.wait().unwrap()).await.unwrap();
     assert_eq!(ended.code(), Some(76));
     let log = std::fs::read_to_string(cairn.folder().join("second-log")).unwrap();
