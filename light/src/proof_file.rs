@@ -153,8 +153,7 @@ impl ProofFile {
 
     fn from_parts(json: FileJson) -> Result<Self, ProofFileError> {
         expect_format(&json.format, FORMAT)?;
-        let SignedHeader { header, commit } = json.signed_header;
-        let block = LightBlock { header, commit, validators: json.validators };
+        let block = LightBlock::new(json.signed_header, json.validators);
         Ok(Self { proof: chain(json.proof_ops)?, block })
     }
 
@@ -182,6 +181,10 @@ pub(crate) fn chain(ops: Vec<OpJson>) -> Result<StateProof, ProofFileError> {
 }
 
 impl LightBlock {
+    pub fn new(SignedHeader { header, commit }: SignedHeader, validators: ValidatorSet) -> Self {
+        Self { header, commit, validators }
+    }
+
     /// Decides whether a verifier with this trust believes the header.
     ///
     /// Errors: [`ProofFileError::Header`] if not.

@@ -80,10 +80,7 @@ impl RevertFile {
     pub fn from_json(bytes: &[u8]) -> Result<Self, ProofFileError> {
         let FileJson { format, before, after, record, namespaces } = parse(bytes)?;
         expect_format(&format, REVERT_FORMAT)?;
-        let block = |json: BlockJson| {
-            let SignedHeader { header, commit } = json.signed_header;
-            LightBlock { header, commit, validators: json.validators }
-        };
+        let block = |json: BlockJson| LightBlock::new(json.signed_header, json.validators);
         let roots = |json: RootsJson| Ok([chain(json.before)?, chain(json.after)?]);
         Ok(Self {
             before: block(before),
