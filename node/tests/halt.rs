@@ -32,6 +32,15 @@ fn all_validators_stop_after_the_same_height_and_go_on_without_the_flag() {
 }
 
 #[test]
+fn a_height_or_time_that_is_none_is_refused() {
+    let homes = Homes::new(1, Duration::from_millis(20));
+    for [flag, value] in [["--halt-height", "0"], ["--halt-height", "soon"], ["--halt-time", "soon"]] {
+        let (code, log) = Validator::spawn(&homes.home(0), &[flag, value]).ended();
+        assert_eq!(code, Some(2), "{flag} {value}: {log}");
+    }
+}
+
+#[test]
 fn one_node_stops_after_the_first_height_with_a_block_time_while_the_others_go_on() {
     let homes = Homes::new(4, Duration::from_millis(20));
     let nodes: Vec<_> = (0..3).map(|node| Validator::spawn(&homes.home(node), &[])).collect();

@@ -136,7 +136,7 @@ pub struct Start {
     signed_up_to: Option<u64>,
     /// Stop after this height, once the connected peers have it too, at most 10 seconds later. The node signs and
     /// commits nothing above it
-    #[arg(long, value_name = "HEIGHT")]
+    #[arg(long, value_name = "HEIGHT", value_parser = clap::value_parser!(u64).range(1..))]
     halt_height: Option<u64>,
     /// Stop after the first height with this block time or a later one, as for --halt-height: a time such as
     /// 2026-12-01T10:00:00Z

@@ -18,7 +18,7 @@ use super::{
     ns::Reading,
     output,
     proposal::{self, Listing, Shown, Watched},
-    query::Answer,
+    query::{self, Answer},
     show::{self, Facts, Names},
     tx::Sending,
 };
@@ -213,10 +213,11 @@ impl Wanted {
 
     fn preview(&self, home: &Home, reading: &Reading, has_diff: bool) -> Result<(), Failure> {
         let propose = self.propose(String::new(), String::new())?;
-        let Answer { mut value, height } = reading.ask(home, "/revert/preview", &propose.encode())?;
-        let diffs = if has_diff { self.diffs(home, reading, &value, height)? } else { Vec::new() };
         let client = reading.client(home)?;
-        for namespace in value.get_mut("namespaces").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Answer { mut value, height } = query::state(&client, "/revert/preview", &propose.encode(), reading.height)?;
+        let diffs = if has_diff { self.diffs(&client, &value, height)? } else { Vec::new() };
+        let namespaces = value.get_mut("namespaces").and_then(Value::as_array_mut).into_iter().flatten();
+        for namespace in namespaces.filter(|namespace| is_changed(namespace)) {
             let ns = fields::text(namespace, "/ns")?;
             namespace["writers"] = writers(&client, ns, self.to.0, height)?;
         }
@@ -245,17 +246,10 @@ impl Wanted {
     }
 
     /// Returns the namespaces of a preview that would change, each with its keys.
-    fn diffs(
-        &self,
-        home: &Home,
-        reading: &Reading,
-        preview: &Value,
-        height: u64,
-    ) -> Result<Vec<(String, Compared)>, Failure> {
-        let client = reading.client(home)?;
+    fn diffs(&self, client: &Client, preview: &Value, height: u64) -> Result<Vec<(String, Compared)>, Failure> {
         let diff = |namespace: &Value| {
             let ns = fields::text(namespace, "/ns")?;
-            Ok((ns.to_owned(), Compared::ask(&client, ns, (self.to.0, Some(height)), DIFF_KEYS_MAX)?))
+            Ok((ns.to_owned(), Compared::ask(client, ns, (self.to.0, Some(height)), DIFF_KEYS_MAX)?))
         };
         changed(preview)?.map(diff).collect()
     }
@@ -281,8 +275,12 @@ impl Wanted {
 
 /// Returns the namespaces of a preview whose content would change.
 fn changed(preview: &Value) -> Result<impl Iterator<Item = &Value>, Failure> {
-    let namespaces = fields::list(preview, "/namespaces")?;
-    Ok(namespaces.iter().filter(|namespace| namespace.get("from_root") != namespace.get("to_root")))
+    Ok(fields::list(preview, "/namespaces")?.iter().filter(|namespace| is_changed(namespace)))
+}
+
+/// Returns true if the content of a namespace of a preview would change.
+fn is_changed(namespace: &Value) -> bool {
+    namespace.get("from_root") != namespace.get("to_root")
 }
 
 /// Returns who wrote to a namespace after the height `from`, up to the height `to`, by the node's index of transactions:
@@ -306,7 +304,9 @@ fn writers(client: &Client, ns: &str, from: u64, to: u64) -> Result<Value, Failu
             let of = |key: &str| attribute(event, key).filter(|_| fields::text(event, "/type") == Ok("kv.write"));
             of("signer").filter(|_| of("ns") == Some(ns))
         });
-        *accounts.entry(wrote.unwrap_or_default()).or_default() += 1;
+        if let Some(signer) = wrote {
+            *accounts.entry(signer).or_default() += 1;
+        }
     }
     let mut accounts: Vec<(&str, u64)> = accounts.into_iter().collect();
     accounts.sort_by_key(|(_, txs)| Reverse(*txs));
@@ -331,6 +331,9 @@ fn writers_text(writers: &Value, names: &Names) -> Result<String, Failure> {
         return Ok("not known to this node".to_owned());
     }
     let accounts = fields::list(writers, "/accounts")?;
+    if accounts.is_empty() {
+        return Ok("none".to_owned());
+    }
     let mut named = Vec::new();
     for account in accounts.iter().take(WRITERS_SHOWN_MAX) {
         named.push(format!(
@@ -366,10 +369,9 @@ fn facts_of(preview: &Value, height: u64, names: &Names) -> Result<Facts, Failur
     };
     for namespace in fields::list(preview, "/namespaces")? {
         let of = |pointer: &str| fields::number(namespace, pointer);
-        let (from, to) = (fields::text(namespace, "/from_root")?, fields::text(namespace, "/to_root")?);
         let name = fields::text(namespace, "/ns")?;
         let writes = show::count(of("/writes")?, "write");
-        if from == to {
+        if !is_changed(namespace) {
             facts.add("namespace", format_args!("{name}: has its old content, is left out; {writes} since"));
             continue;
         }
@@ -382,7 +384,8 @@ fn facts_of(preview: &Value, height: u64, names: &Names) -> Result<Facts, Failur
                 of("/data_epoch")?
             ),
         );
-        facts.add("  root now", from).add("  root then", to);
+        facts.add("  root now", fields::text(namespace, "/from_root")?);
+        facts.add("  root then", fields::text(namespace, "/to_root")?);
         facts.add("  writers", writers_text(&namespace["writers"], names)?);
     }
     facts.add("in total", format_args!("{}, {} bytes", show::count(number("/keys")?, "key"), number("/bytes")?));
@@ -458,6 +461,7 @@ mod tests {
         assert!(many.starts_with("7 accounts in the last 100 of 250 transactions: "), "{many}");
         assert!(many.ends_with(&format!("{address}4 3, 2 more")), "{many}");
         assert_eq!(text(Value::Null), "not known to this node");
+        assert_eq!(text(json!({ "txs": "0", "accounts": [], "complete": true })), "none");
     }
 
     #[test]
