@@ -83,6 +83,7 @@ codes! {
     TooManyOpen = 125 "E_TOO_MANY_OPEN", "as many proposals are open, or were tried in this block, as may be", "send it again when one of them is closed";
     Cooldown = 126 "E_COOLDOWN", "a namespace of the proposal was reverted recently", "propose it after the time that the message names";
     Notice = 127 "E_NOTICE", "the notice of a proposal is shorter than that of the chain, or longer than 30 days", "use a notice within these bounds, or none";
+    OneFreeze = 128 "E_ONE_FREEZE", "the validator freezes the namespaces of another proposal, and may freeze those of one at a time", "freeze it when that freeze is over, or let other validators freeze it";
     HeightFuture = 130 "E_HEIGHT_FUTURE", "the target of a revert is not a height of the past, or the height of a query is above the latest", "use an earlier height";
     CrossesBarrier = 131 "E_CROSSES_BARRIER", "the rules of the chain changed after the target of a revert", "use the height that the message names, or a later one";
     NsNewer = 132 "E_NS_NEWER", "a namespace was created at or after the target of a revert", "use a height after its creation";
@@ -189,6 +190,10 @@ pub enum Refusal {
     Cooldown { ns: NsName, until: Deadline },
     #[error("E_NOTICE: the notice is {got} ms, {min} to {max} are allowed: use one of these, or none for {min}")]
     Notice { got: u128, min: u128, max: u128 },
+    #[error(
+        "E_ONE_FREEZE: this validator freezes the namespaces of proposal {by} until {until}: freeze others after that time"
+    )]
+    OneFreeze { by: u64, until: Deadline },
     #[error("E_HEIGHT_FUTURE: height {got} is not one of the past, {latest} is the latest: use an earlier one")]
     HeightFuture { got: Height, latest: Height },
     #[error("E_CROSSES_BARRIER: {kind} at height {height}: no revert goes back before it, use {height} or a later one")]
@@ -325,7 +330,7 @@ mod tests {
              103 E_NOT_WRITER, 104 E_STALE_EPOCH, 105 E_CAS, 106 E_HEIGHT_PRUNED, 107 E_QUOTA, 108 E_KEY_SIZE, \
              109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS, 112 E_OLD_VALUES, 113 E_NS_FROZEN, 120 E_UNKNOWN, \
              121 E_CLOSED, 122 E_NOT_VALIDATOR, 123 E_NOT_PROPOSER, 124 E_FREEZE_COOLDOWN, 125 E_TOO_MANY_OPEN, \
-             126 E_COOLDOWN, 127 E_NOTICE, 130 E_HEIGHT_FUTURE, 131 E_CROSSES_BARRIER, 132 E_NS_NEWER, \
+             126 E_COOLDOWN, 127 E_NOTICE, 128 E_ONE_FREEZE, 130 E_HEIGHT_FUTURE, 131 E_CROSSES_BARRIER, 132 E_NS_NEWER, \
              133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST"
         );
     }

@@ -166,6 +166,10 @@ mutations! {
     ThirdFreezes,
     /// Accepts a freeze of a namespace that is or was just frozen.
     FreezeAgain,
+    /// Lets a validator freeze the namespaces of several proposals at a time.
+    SeveralFreezes,
+    /// Counts the demand of a validator for every proposal for which it ever demanded a freeze.
+    KeepDemands,
     /// Sets no pause after a freeze that ends with its proposal.
     NoPause,
     /// Freezes for longer than the parameters allow.

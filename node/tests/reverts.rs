@@ -201,6 +201,9 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     test.ok(OPERATOR, Msg::Freeze { id: 1 });
     test.refused(ALICE, put(1, "rules", "x"), 113, "E_NS_FROZEN");
     test.refused(OPERATOR, Msg::Freeze { id: 1 }, 124, "E_FREEZE_COOLDOWN");
+    test.ok(ALICE, propose(revert(good)));
+    test.refused(OPERATOR, Msg::Freeze { id: 3 }, 128, "E_ONE_FREEZE");
+    test.ok(ALICE, Msg::Cancel { id: 3 });
     assert_eq!(test.query("/kv/ns/shared/policy", b"", None)["frozen"]["by"], "1");
 
     // The decision.
@@ -228,7 +231,10 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     assert_eq!((&preview["code"], test.height() > executed), (&json!(2), true), "E_TOO_LARGE: {preview}");
     let all = test.query("/proposals", b"", None);
     let states: Vec<&Value> = all["proposals"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
-    assert_eq!((states, &all["open"]), (vec![&json!("executed"), &json!("cancelled")], &json!([])));
+    assert_eq!(
+        (states, &all["open"]),
+        (vec![&json!("executed"), &json!("cancelled"), &json!("cancelled")], &json!([]))
+    );
 }
 
 /// Checks the marks of the content between `good` and `executed`, where the key was changed at `bad`.

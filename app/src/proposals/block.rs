@@ -6,7 +6,7 @@ use types::{Event, Height, History, Reader, Time};
 
 use super::{
     record::{
-        Ending, Proposal, ProposalState, Tally, all, clear_demands, is_decided, is_third_of, open, set_all, store,
+        Ending, Proposal, ProposalState, Tally, all, is_decided, is_third_of, open, set_all, store, take_back_demands,
         tally_of,
     },
     revert::{self, Restored},
@@ -43,7 +43,7 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
         if is_over && !mutated(Mutation::NeverUnfreeze) {
             unfreeze(view, at, &mut proposal, &mut decisions.events);
             // Otherwise one validator alone could repeat the freeze of a third.
-            clear_demands(view, id);
+            take_back_demands(view, id, |_| true);
             store(view, &proposal);
         }
         match proposal.state {

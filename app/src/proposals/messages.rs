@@ -10,7 +10,10 @@ use types::{
 use super::{
     block::{self, Decisions},
     diff,
-    record::{Ending, Proposal, ProposalState, all, cast, is_third_of, load, set_all, store},
+    record::{
+        self, Ending, OperatorVote, Proposal, ProposalState, all, cast, is_third_of, load, set_all, store,
+        take_back_demands, votes,
+    },
 };
 use crate::{
     error::Refusal,
@@ -169,16 +172,18 @@ pub(crate) fn vote<R: Reader + ?Sized>(
     )])
 }
 
-/// Demands that the namespaces of an open proposal take no writes. When more than 1/3 demand it, they take none.
+/// Demands that the namespaces of an open proposal take no writes. When more than 1/3 demand it, they take none. A
+/// validator demands this of one proposal at a time: a demand that has not led to a freeze moves from another one.
 ///
-/// Errors: `E_UNKNOWN`, `E_CLOSED`, `E_NOT_VALIDATOR` or `E_FREEZE_COOLDOWN`.
+/// Errors: `E_UNKNOWN`, `E_CLOSED`, `E_NOT_VALIDATOR`, `E_ONE_FREEZE` or `E_FREEZE_COOLDOWN`.
 pub(crate) fn freeze<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
     signer: &Address,
     id: u64,
 ) -> Result<Vec<Event>, Refusal> {
-    let (mut proposal, _) = open_to(view, signer, id)?;
+    let (mut proposal, operator) = open_to(view, signer, id)?;
+    let mut events = move_demand(view, signer, &operator, id)?;
     for name in proposal.names() {
         let after = view.namespace(&name).and_then(|namespace| namespace.freeze_after);
         if let Some(until) = after.filter(|after| !after.has_passed(at.time) && !mutated(Mutation::FreezeAgain)) {
@@ -189,10 +194,43 @@ pub(crate) fn freeze<R: Reader + ?Sized>(
     let is_demanded = tally.freeze.is_honest_of(tally.total)
         || mutated(Mutation::OneFreezes)
         || (mutated(Mutation::ThirdFreezes) && is_third_of(tally.freeze, tally.total));
-    if !is_demanded {
-        return Ok(Vec::new());
+    if is_demanded {
+        events.extend(block::freeze(view, at, &mut proposal));
     }
-    Ok(block::freeze(view, at, &mut proposal))
+    Ok(events)
+}
+
+/// Takes back what an operator demands of open proposals other than `to`. Returns the events.
+///
+/// Errors: `E_ONE_FREEZE` if one of them is frozen.
+fn move_demand<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    signer: &Address,
+    operator: &Operator,
+    to: u64,
+) -> Result<Vec<Event>, Refusal> {
+    let mut events = Vec::new();
+    for Proposal { id: from, frozen_until, .. } in record::open(view) {
+        let demands = |vote: &OperatorVote| vote.operator == *signer && vote.freeze;
+        if from == to || !votes(view, from).iter().any(demands) {
+            continue;
+        }
+        match frozen_until {
+            Some(_) if mutated(Mutation::SeveralFreezes) => continue,
+            Some(until) => return Err(Refusal::OneFreeze { by: from, until }),
+            None if mutated(Mutation::KeepDemands) => continue,
+            None => take_back_demands(view, from, |of| of == signer),
+        }
+        events.push(event(
+            "revert.demand_moved",
+            [
+                ("id", (from.to_string(), true)),
+                ("validator", (operator.public_key.address().to_string(), true)),
+                ("to", (to.to_string(), false)),
+            ],
+        ));
+    }
+    Ok(events)
 }
 
 /// Withdraws a proposal that is not decided yet.

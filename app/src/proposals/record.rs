@@ -331,12 +331,16 @@ pub(crate) fn cast<R: Reader + ?Sized>(
     sum(view, &votes)
 }
 
-/// Takes back all demands to freeze the namespaces of a proposal.
-pub(crate) fn clear_demands<R: Reader + ?Sized>(view: &mut View<'_, R>, id: u64) {
+/// Takes back the demands of some operators to freeze the namespaces of a proposal.
+pub(crate) fn take_back_demands<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    id: u64,
+    mut is_of: impl FnMut(&Address) -> bool,
+) {
     let mut votes = votes(view, id);
     votes.retain_mut(|vote| {
-        vote.freeze = false;
-        vote.yes.is_some()
+        vote.freeze &= !is_of(&vote.operator);
+        vote.freeze || vote.yes.is_some()
     });
     set_votes(view, id, &votes);
 }

@@ -108,6 +108,8 @@ const TABLE: &[Detection] = table! {
     OneFreezes: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "10 of 40";
     ThirdFreezes: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 demand a freeze";
     FreezeAgain: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "E_FREEZE_COOLDOWN";
+    SeveralFreezes: proposals::a_validator_freezes_for_one_proposal_at_a_time "E_ONE_FREEZE";
+    KeepDemands: proposals::a_validator_freezes_for_one_proposal_at_a_time "revert.demand_moved";
     NoPause: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "right: Some(";
     LongFreeze: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "until=14000";
     FreezePastEnd: proposals::a_freeze_lasts_no_longer_than_its_proposal_can "the voting and the notice";

@@ -339,6 +339,35 @@ pub fn each_freeze_needs_the_demands_of_more_than_a_third() {
 }
 
 #[test]
+pub fn a_validator_freezes_for_one_proposal_at_a_time() {
+    let mut net = Net::poisoned();
+    net.ok(1, vec![propose(revert(3, &["ns"]))]);
+    net.ok(1, vec![propose(revert(3, &["other"]))]);
+    net.ok(51, vec![vote(1, true)]);
+    net.ok(51, vec![Msg::Freeze { id: 1 }]);
+    // Until there is a freeze, the demand moves, and the vote stays.
+    let moved = net.ok(51, vec![Msg::Freeze { id: 2 }]);
+    let validator = key(101).public_key();
+    assert_eq!(kinds(&moved.events), "tx revert.demand_moved");
+    assert_eq!(text(&moved.events[1]), format!("revert.demand_moved id=1 validator={} to=2", validator.address()));
+    let sums = |net: &Net| [1, 2].map(|id| (net.proposal(id).1.freeze.0, net.proposal(id).1.yes.0));
+    assert_eq!(sums(&net), [(0, 10), (10, 0)]);
+    net.ok(52, vec![Msg::Freeze { id: 2 }]);
+    assert!(net.namespace("other").frozen.is_some());
+    // A freeze holds the demands that led to it.
+    net.ok(53, vec![Msg::Freeze { id: 1 }]);
+    let log = net.fails(52, vec![Msg::Freeze { id: 1 }], "E_ONE_FREEZE");
+    let until = net.namespace("other").frozen.unwrap().until;
+    assert!(log.contains(&format!("proposal 2 until {until}")), "{log}");
+    assert_eq!(sums(&net), [(10, 10), (20, 0)]);
+    assert_eq!(net.namespace("ns").frozen, None);
+    // It is over with its proposal.
+    net.ok(1, vec![Msg::Cancel { id: 2 }]);
+    net.ok(52, vec![Msg::Freeze { id: 1 }]);
+    assert!(net.namespace("ns").frozen.is_some());
+}
+
+#[test]
 pub fn a_freeze_lasts_no_longer_than_its_proposal_can() {
     let long = Params { proposals: ProposalParams { freeze_max: seconds(60), ..params().proposals }, ..params() };
     let mut net = Net::with(&long);

@@ -7,7 +7,7 @@
 //! | I-KV2 | the rows of a kept height never change |
 //! | I-RV1 | a revert gives a namespace the content and the root that it had at the target |
 //! | I-RV2 | a revert changes nothing else: no other namespace, and in N only epochs and the records of proposals; nonces never decrease, and closed proposals stay as they are |
-//! | I-RV3 | more than 2/3 of the power voted yes when a revert was scheduled and when it was executed, its notice was over, and its target was in the window; more than 1/3 demanded each freeze |
+//! | I-RV3 | more than 2/3 of the power voted yes when a revert was scheduled and when it was executed, its notice was over, and its target was in the window; more than 1/3 demanded each freeze, and none of them freezes for another proposal |
 //! | I-RV5 | the digest that a proposal shows, and that of a preview just before the execution, are those of the changes |
 //! | I-RV6 | a revert to a height that an earlier revert took back returns to what was there |
 //! | lists | the lists of names and keys are those of the namespaces |
@@ -59,6 +59,8 @@ struct Followed {
     votes: BTreeMap<Address, bool>,
     /// Operators that demanded a freeze.
     freezes: BTreeSet<Address>,
+    /// True while its namespaces are frozen.
+    is_frozen: bool,
     /// Time of the block that scheduled it.
     scheduled: Option<Time>,
 }
@@ -295,7 +297,7 @@ impl Ledger {
         for message in &tx.body().messages {
             match message {
                 Msg::Vote { id, yes } => drop(self.proposals.entry(*id).or_default().votes.insert(signer, *yes)),
-                Msg::Freeze { id } => drop(self.proposals.entry(*id).or_default().freezes.insert(signer)),
+                Msg::Freeze { id } => self.follow_demand(height, signer, *id)?,
                 Msg::KvWrite { ns, data_epoch, .. } => {
                     let is_quiet = executed.iter().any(|(quiet, ..)| quiet == ns);
                     ensure!(!is_quiet, "fence: {ns} is written in the block of height {height}, which reverts it");
@@ -319,6 +321,19 @@ impl Ledger {
         self.follow_freezes(events)
     }
 
+    /// Follows the demand of an operator for a freeze. It moves from another proposal, unless that one is frozen.
+    fn follow_demand(&mut self, height: Height, signer: Address, id: u64) -> Result<(), Broken> {
+        for (other, proposal) in self.proposals.iter_mut().filter(|(other, _)| **other != id) {
+            let is_held = proposal.freezes.remove(&signer) && proposal.is_frozen;
+            ensure!(
+                !is_held,
+                "I-RV3: at height {height} {signer} demands a freeze for proposal {id}, while it freezes for {other}"
+            );
+        }
+        self.proposals.entry(id).or_default().freezes.insert(signer);
+        Ok(())
+    }
+
     /// Follows freezes and their ends.
     fn follow_freezes(&mut self, events: &[Event]) -> Result<(), Broken> {
         for event in events {
@@ -330,10 +345,12 @@ impl Ledger {
                     let (power, total) = (demands.map(|operator| self.power_of(operator)).sum::<u64>(), self.total());
                     ensure!(3 * power > total, "I-RV3: {ns} is frozen by {power} of {total}");
                     self.frozen.insert(ns.to_owned());
+                    self.proposals.entry(id).or_default().is_frozen = true;
                 }
                 "revert.unfrozen" => {
                     self.frozen.remove(ns);
-                    self.proposals.entry(number(event, "id")).or_default().freezes.clear();
+                    let proposal = self.proposals.entry(number(event, "id")).or_default();
+                    (proposal.is_frozen, proposal.freezes) = (false, BTreeSet::new());
                 }
                 _ => {}
             }
