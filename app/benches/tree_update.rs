@@ -99,6 +99,48 @@ fn proofs(accounts: u32) {
     }
 }
 
+/// Measures writes and proofs of keys whose paths begin with the same 11 bits, among 100,000 others.
+fn equal_first_bits(most: usize) {
+    let is_found = |index: &u32| {
+        let path = path_of(&key(*index));
+        path[0] == 0x5A && path[1] < 0x20
+    };
+    let found: Vec<u32> = (1_000_000..).filter(is_found).take(most).collect();
+    for count in [0, 200, 2000, 20_000].into_iter().filter(|count| *count <= most) {
+        let keys = (0..100_000).chain(found[..count].iter().copied());
+        let rows = rows_of(b"n", keys.map(|index| (key(index), [3; 8])));
+        let mut tree = Tree::open(b"n", &rows);
+        let written: Vec<u32> = if count == 0 { (0..101).collect() } else { found[..count].to_vec() };
+        let per_leaf = tree.memory_bytes() as f64 / rows.len() as f64;
+        let mut times = Vec::new();
+        for bytes_max in [0, Cache::BYTES_MAX] {
+            let mut cache = Cache::new(bytes_max);
+            let mut turn = 0;
+            let mut update = || {
+                turn += 1;
+                let key = key(written[turn * 7919 % written.len()]);
+                let change = (row_key(b"n", &path_of(&key)), Some(row_value(&key, &turn.to_be_bytes())));
+                let update = tree.update(&cache, &rows, &WriteSet([change].into()));
+                if bytes_max > 0 {
+                    tree.apply(&mut cache, update);
+                }
+            };
+            times.push(nanos(1001, &mut update) / 1000.0);
+        }
+        let mut turn = 0;
+        let prove = nanos(301, || {
+            turn += 1;
+            black_box(tree.prove(&rows, &key(written[turn * 7919 % written.len()]))).ok();
+        });
+        println!(
+            "{count:>6} keys with 11 equal bits: a write takes {:.1} µs, {:.1} µs with a cache; a proof {:.1} µs; {per_leaf:.1} bytes of memory per key",
+            times[0],
+            times[1],
+            prove / 1000.0
+        );
+    }
+}
+
 /// Measures execution and commit of blocks of 1,000 transfers, each to another account. `recipients` is their number:
 /// after they were paid once, the leaves of the trees that they need are in the cache.
 fn transfers(accounts: u32, recipients: u32) {
@@ -154,6 +196,7 @@ fn transfers(accounts: u32, recipients: u32) {
 
 fn main() {
     println!("one BLAKE3 over 64 bytes: {:.3} µs", one_hash() / 1000.0);
+    equal_first_bits(20_000);
     for accounts in [10_000, 1_000_000] {
         tree_updates(accounts);
         proofs(accounts);

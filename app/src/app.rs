@@ -59,15 +59,15 @@ pub struct App {
     mutation: Option<crate::Mutation>,
 }
 
-/// Place among the buckets of all trees, from which [`App::parts`] continues.
+/// Place among the ends of all trees, from which [`App::parts`] continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartsFrom {
     area: Area,
-    start: u32,
+    start: u64,
 }
 
 impl PartsFrom {
-    /// The first bucket of all.
+    /// The first end of all.
     pub const FIRST: Self = Self { area: Area::NeverReverted, start: 0 };
 }
 
@@ -278,21 +278,21 @@ impl App {
         }
     }
 
-    /// Returns parts of the trees with about `buckets_max` buckets, to be compared with rows of this height, and where to
-    /// continue. Cost: about 0.1 µs per bucket; no row is read.
-    pub fn parts(&self, from: PartsFrom, buckets_max: usize) -> (Vec<Part>, Option<PartsFrom>) {
+    /// Returns parts of the trees with about `ends_max` ends, to be compared with rows of this height, and where to
+    /// continue. Cost: about 0.1 µs per end; no row is read.
+    pub fn parts(&self, from: PartsFrom, ends_max: usize) -> (Vec<Part>, Option<PartsFrom>) {
         let number = from.area.number();
         let first = number.is_none().then_some((Area::NeverReverted, &self.tree));
         let others = self.namespaces.trees_from(number.unwrap_or(0));
         let trees = first.into_iter().chain(others.map(|(number, tree)| (Area::Namespace(number), tree)));
-        let (mut parts, mut left) = (Vec::new(), buckets_max);
+        let (mut parts, mut left) = (Vec::new(), ends_max);
         for (area, tree) in trees {
             let start = if area == from.area { from.start } else { 0 };
             if left == 0 {
                 return (parts, Some(PartsFrom { area, start }));
             }
             let (part, next) = tree.part(start, left);
-            left -= part.buckets();
+            left -= part.ends();
             parts.push(part);
             if let Some(start) = next {
                 return (parts, Some(PartsFrom { area, start }));

@@ -155,7 +155,7 @@ impl EarlierTrees {
     /// Proves the value or the absence of a raw key, as [`App::prove`] does at the tip. `reader` is the state after the earlier
     /// height.
     ///
-    /// Cost: a scan of the rows of one bucket, some 150 if the state has 10 million; for an absence, sometimes of two more.
+    /// Cost: a scan of the rows of one end, some 150 if the state has 10 million; for an absence, sometimes of two more.
     ///
     /// Errors: [`StaleReader`] if `reader` is at another height, or the trees are not complete.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R, key: &[u8]) -> Result<StateProof, StaleReader> {

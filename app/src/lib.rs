@@ -65,11 +65,12 @@
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
 //! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
-//! | the tree | per written row: a bucket of about 10 leaves, and the levels above (*) |
+//! | the tree | per written row: an end of about 10 leaves, at most 63 whatever the keys are, and the levels above (*) |
 //! | growing and shrinking the tree | a bucket and 24 hashes per 12 new leaves: bucket by bucket, whatever the size of the state |
 //!
-//! (*) A bucket that is not in the cache is read: one seek, and a step for each key in its range that has a version in
-//! the store.
+//! (*) An end that is not in the cache is read: one seek, a step for each key in its range that has a version in the
+//! store, and the values of its rows. The bytes of these values do not count in `KV_OLD_BYTES_MAX`, because nodes differ in
+//! what their caches have.
 //!
 //! Invariants:
 //! **A1** The balances and the fee pool add up to the supply (`the_supply_is_conserved`).

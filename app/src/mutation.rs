@@ -1,4 +1,4 @@
-//! Rules of namespaces and reverts that can be broken on purpose.
+//! Rules of namespaces, reverts and trees that can be broken on purpose.
 //!
 //! `app/tests/rules/mutations.rs` names for each of them the tests that detect it. Without the feature `mutations`,
 //! [`mutated`] is the constant `false`, so that the compiler removes every question and what depends on it.
@@ -218,6 +218,12 @@ mutations! {
     AnyTaints,
     /// Leaves overlapping proposals open after a revert.
     NeverSupersede,
+
+    // A tree has many keys in one bucket.
+    /// Divides no bucket, whatever the number of its leaves.
+    CrowdedEnds,
+    /// Leaves a bucket divided when it has few leaves again.
+    KeepDivided,
 }
 
 #[cfg(not(feature = "mutations"))]

@@ -6,7 +6,10 @@ mod stock;
 
 use app::{
     App, ProofOp, REVERTIBLE, StateProof, app_hash,
-    tree::{EMPTY_ROOT, Existence, Proof, Tree, rows::rows_of},
+    tree::{
+        EMPTY_ROOT, Existence, Proof, Tree,
+        rows::{path_of, rows_of},
+    },
 };
 use common::{Chain, address, chain_id, transfer, tx};
 use ics23::{
@@ -83,6 +86,35 @@ fn a_chain_of_proofs_leads_from_a_key_of_a_namespace_to_the_app_hash() {
     let empty = app.way_in(1, b"k").unwrap().prove(rows).unwrap();
     assert_eq!(empty.verify(&app_hash, &[b"empty", REVERTIBLE], b"k", None), Ok(()));
     assert!(empty.verify(&app_hash, &[b"a/b", REVERTIBLE], b"k3", None).is_err());
+}
+
+/// A client that searches for keys whose paths begin with the same bits gets the same proofs as others.
+#[test]
+fn keys_whose_paths_begin_with_the_same_bits_are_proven() {
+    let mut chain = Chain::new(&[100_000]);
+    let create = Msg::NsCreate { ns: "a/b".into(), owner: NsOwner::Shared, quota_keys: 999, quota_bytes: 99_999 };
+    let begins = |key: &[u8; 4]| path_of(key)[0] == 0x5A && path_of(key)[1] < 0x10;
+    let keys: Vec<[u8; 4]> = (0_u32..).map(u32::to_be_bytes).filter(begins).take(300).collect();
+    let put = |key: &[u8; 4]| KvOp { key: key.to_vec(), value: Some(b"value".to_vec()), if_height: None };
+    let write =
+        |keys: &[[u8; 4]]| Msg::KvWrite { ns: "a/b".into(), data_epoch: 1, ops: keys.iter().map(put).collect() };
+    let messages = std::iter::once(create).chain(keys[..250].chunks(50).map(write));
+    for (nonce, message) in messages.enumerate() {
+        chain.block(&[tx(1, TxOrder::Nonce(nonce as u64), vec![message])]);
+    }
+    let app_hash = chain.app.app_hash();
+    assert_eq!(App::open(&chain.rows, chain_id(), chain.app.height()).app_hash(), app_hash);
+    for (nth, key) in keys.iter().enumerate() {
+        let value = (nth < 250).then_some(&b"value"[..]);
+        let proof = chain.app.way_in(0, key).unwrap().prove(&chain.rows).unwrap();
+        assert_eq!(proof.verify(&app_hash, &[b"a/b", REVERTIBLE], key, value), Ok(()));
+        let [own, namespace, _] = &proof.to_ops()[..] else { panic!("three trees are proven") };
+        let Proof::Existence(root) = Proof::decode(&namespace.data).unwrap() else { panic!("the namespace exists") };
+        let root = Hash(root.value.try_into().unwrap());
+        assert!(accepts(&theirs(&own.data), &root, key, value), "{nth}");
+        let otherwise = value.is_none().then_some(&b"value"[..]);
+        assert!(!accepts(&theirs(&own.data), &root, key, otherwise), "{nth}");
+    }
 }
 
 #[test]

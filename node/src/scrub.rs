@@ -2,7 +2,7 @@
 //! still have it.
 //!
 //! A pass first checks each row by itself and the heights ([`storage::Verification`]). Then it compares the rows of the
-//! state with the trees in memory, a few buckets at a time: a row with a good checksum and a wrong value is found, up to
+//! state with the trees in memory, a few ends at a time: a row with a good checksum and a wrong value is found, up to
 //! the few rows beside it.
 
 use std::{
@@ -26,8 +26,8 @@ const SLICE_BYTES: u64 = 256 * 1024;
 /// Maximum number of damaged rows per pass that the log names; all are counted.
 const LOGGED_MAX: usize = 20;
 
-/// Number of buckets of trees, of about 10 rows each, that are compared before a pause.
-const SLICE_BUCKETS: usize = 64;
+/// Number of ends of trees, of about 10 rows each and 63 at most, that are compared before a pause.
+const SLICE_ENDS: usize = 64;
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(6 * 3600);
@@ -114,7 +114,7 @@ impl Scrub {
     }
 }
 
-/// Compares the rows of some buckets at the tip with the trees in memory. Unreadable rows are skipped, because the first
+/// Compares the rows of some ends at the tip with the trees in memory. Unreadable rows are skipped, because the first
 /// part of the pass has found them. Returns where to continue, if there is more.
 fn compare_parts<K: Kv>(
     store: &Store<K>,
@@ -127,7 +127,7 @@ fn compare_parts<K: Kv>(
     for _ in 0..looks_max {
         let (height, (parts, next)) = {
             let app = app.read();
-            (app.height(), app.parts(from, SLICE_BUCKETS))
+            (app.height(), app.parts(from, SLICE_ENDS))
         };
         let reader = match store.reader() {
             Ok(reader) if reader.height() == height => reader,

@@ -1,4 +1,4 @@
-//! The leaves of recently changed buckets, so that most changes read no neighbouring rows.
+//! The leaves of recently changed ends, so that most changes read no neighbouring rows.
 //!
 //! What is in the cache decides only what is read, never what is computed
 //! (`a_cache_of_any_size_gives_the_same_roots_and_proofs`). One cache serves the trees of all parts of the state.
@@ -7,27 +7,27 @@ use std::{collections::BTreeMap, mem};
 
 use super::{bucket::Place, node::Leaf};
 
-/// Bytes that a bucket takes beside its leaves, in a map and in the allocator; estimated.
-const BUCKET_BYTES: usize = 80;
+/// Bytes that an end takes beside its leaves, in a map and in the allocator; estimated.
+const END_BYTES: usize = 80;
 
-/// Tree and place of a bucket, in one number that is compared quickly.
+/// Tree and place of an end, in one number that is compared quickly: a bit marks the depth, above the bits of the index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u128);
 
 impl Key {
     pub fn new(tree: u64, (depth, index): Place) -> Self {
-        Self(u128::from(tree) << 64 | u128::from(depth) << 32 | index as u128)
+        Self(u128::from(tree) << 64 | 1 << depth | index as u128)
     }
 }
 
-/// A bounded number of buckets. When it is full, a bucket is dropped that was not put in since the generations last
+/// A bounded number of ends. When it is full, an end is dropped that was not put in since the generations last
 /// changed.
 pub struct Cache {
     bytes_max: usize,
     bytes: usize,
     young: BTreeMap<Key, Box<[Leaf]>>,
     old: BTreeMap<Key, Box<[Leaf]>>,
-    /// Buckets that were found, and those that had to be read, in updates that were applied.
+    /// Ends that were found, and those that had to be read, in updates that were applied.
     pub(super) found: u64,
     pub(super) missed: u64,
 }
@@ -35,11 +35,11 @@ pub struct Cache {
 /// Size and use of a [`Cache`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Bytes of memory of the cached buckets.
+    /// Bytes of memory of the cached ends.
     pub bytes: usize,
-    /// Number of buckets that changed and were in the cache.
+    /// Number of ends that changed and were in the cache.
     pub hits: u64,
-    /// Number of buckets that changed and were read from the rows of the state.
+    /// Number of ends that changed and were read from the rows of the state.
     pub misses: u64,
 }
 
@@ -70,7 +70,7 @@ impl Cache {
             if self.old.is_empty() {
                 mem::swap(&mut self.young, &mut self.old);
             }
-            let (_, dropped) = self.old.pop_first().expect("some bucket has the bytes");
+            let (_, dropped) = self.old.pop_first().expect("some end has the bytes");
             self.bytes -= bytes_of(&dropped);
         }
     }
@@ -82,5 +82,5 @@ impl Cache {
 }
 
 fn bytes_of(leaves: &[Leaf]) -> usize {
-    size_of_val(leaves) + BUCKET_BYTES
+    size_of_val(leaves) + END_BYTES
 }

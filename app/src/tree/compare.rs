@@ -6,13 +6,13 @@ use super::{
     Tree,
     bucket::{Place, scan_leaves, start_of},
     node::{Node, fold},
-    rows::{path_of, row_key, split_row},
+    rows::{Path, path_of, row_key, split_row},
 };
 
-/// A copy of the nodes of some buckets of a tree; created by [`Tree::part`].
+/// A copy of the nodes of some ends of a tree; created by [`Tree::part`].
 pub struct Part {
     prefix: Vec<u8>,
-    buckets: Vec<(Place, Node)>,
+    ends: Vec<(Place, Node)>,
 }
 
 /// Result of the comparison of a part with its rows; created by [`Part::compare`].
@@ -22,36 +22,40 @@ pub struct Compared {
     pub rows: u64,
     /// Bytes of the keys and values of these rows.
     pub bytes: usize,
-    /// Keys of the rows that differ from the tree, with a description of the difference. A bucket that differs is
+    /// Keys of the rows that differ from the tree, with a description of the difference. An end that differs is
     /// described by its first row.
     pub different: Vec<(Vec<u8>, String)>,
 }
 
 impl Tree {
-    /// Returns at most `buckets_max` buckets, from the one on that has the path beginning with `start`, and the start of
-    /// the next one. It reads no rows, so a lock on the tree is held for microseconds only.
-    pub fn part(&self, start: u32, buckets_max: usize) -> (Part, Option<u32>) {
-        let mut path = [0; 32];
-        path[..4].copy_from_slice(&start.to_be_bytes());
-        let (depth, index) = self.place_of(&path);
-        let first = if depth > self.depth { index } else { index + self.halves() / 2 };
-        let mut places = (first..self.shape().buckets()).map(|nth| self.nth_bucket(nth));
-        let buckets = places.by_ref().take(buckets_max).map(|place| (place, self.node(place))).collect();
-        (Part { prefix: self.prefix.clone(), buckets }, places.next().map(start_of))
+    /// Returns at most `ends_max` ends, from the one on that has the path beginning with the bits of `start`, and the start
+    /// of the next one. It reads no rows, so a lock on the tree is held for microseconds only.
+    pub fn part(&self, start: u64, ends_max: usize) -> (Part, Option<u64>) {
+        let (mut ends, mut next) = (Vec::new(), Some(start));
+        while ends.len() < ends_max
+            && let Some(start) = next
+        {
+            let mut path = Path::default();
+            path[..size_of::<u64>()].copy_from_slice(&start.to_be_bytes());
+            let place @ (depth, index) = self.end_of(&path);
+            ends.push((place, self.node(place)));
+            next = (index + 1 < 1 << depth).then(|| start_of((depth, index + 1)));
+        }
+        (Part { prefix: self.prefix.clone(), ends }, next)
     }
 }
 
 impl Part {
-    /// Returns the number of buckets.
-    pub fn buckets(&self) -> usize {
-        self.buckets.len()
+    /// Returns the number of ends.
+    pub fn ends(&self) -> usize {
+        self.ends.len()
     }
 
     /// Compares the part with its rows. `reader` is the state that the tree described. A failed read ends the
     /// comparison; the reader is informed of it.
     pub fn compare<R: Reader + ?Sized>(&self, reader: &R) -> Compared {
         let mut compared = Compared::default();
-        for (place, node) in &self.buckets {
+        for (place, node) in &self.ends {
             let (mut leaves, mut first) = (Vec::new(), None);
             scan_leaves(&self.prefix, *place, reader, |leaf, key, row| {
                 compared.rows += 1;

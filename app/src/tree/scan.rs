@@ -1,8 +1,11 @@
 //! Computes the buckets of a tree from its leaves, in one pass, without knowing their number in advance.
 
+use std::collections::BTreeMap;
+
 use super::{
-    bucket::{BUCKET_LEAVES, DEPTH_MAX, index_at},
-    node::{Leaf, Node, fold},
+    bucket::{BUCKET_LEAVES, DEPTH_MAX, Place, children, index_at, is_crowded},
+    build::Builder,
+    node::{Leaf, Node},
 };
 
 /// Minimum number of buckets from which the number of all leaves is estimated.
@@ -14,15 +17,18 @@ pub(super) struct Scan {
     depth: u32,
     /// Nodes of the buckets that are complete, from the first one on.
     buckets: Vec<Node>,
-    /// Number of leaves in these buckets.
+    /// Nodes below the crowded ones of these buckets.
+    below: BTreeMap<Place, Node>,
+    /// Number of leaves that were pushed.
     leaves: usize,
-    /// Leaves of the next bucket.
-    open: Vec<Leaf>,
+    /// The next bucket.
+    open: Builder,
 }
 
 impl Scan {
     pub fn new() -> Self {
-        Self { depth: DEPTH_MAX, buckets: Vec::new(), leaves: 0, open: Vec::new() }
+        let open = Builder::new((DEPTH_MAX, 0));
+        Self { depth: DEPTH_MAX, buckets: Vec::new(), below: BTreeMap::new(), leaves: 0, open }
     }
 
     /// Adds a leaf; its path is above those before.
@@ -31,27 +37,28 @@ impl Scan {
             self.close();
         }
         self.open.push(leaf);
+        self.leaves += 1;
     }
 
-    /// Returns the depth of the buckets, and their nodes.
-    pub fn finish(mut self) -> (u32, Vec<Node>) {
+    /// Returns the depth of the buckets, their nodes, and those below them.
+    pub fn finish(mut self) -> (u32, Vec<Node>, BTreeMap<Place, Node>) {
         while self.buckets.len() < 1 << self.depth {
             self.close();
         }
         while self.depth > 0 && self.is_sparse() {
             self.join();
         }
-        (self.depth, self.buckets)
+        (self.depth, self.buckets, self.below)
     }
 
     fn close(&mut self) {
-        self.leaves += self.open.len();
-        self.buckets.push(fold(&self.open, self.depth));
-        self.open.clear();
+        self.buckets.push(self.open.finish());
+        self.below.extend(self.open.take_nodes());
         let count = self.buckets.len();
         if count >= BUCKETS_MIN && count.is_multiple_of(2) && self.depth > 0 && self.is_sparse() {
             self.join();
         }
+        self.open.begin((self.depth, self.buckets.len()));
     }
 
     fn is_sparse(&self) -> bool {
@@ -59,7 +66,15 @@ impl Scan {
     }
 
     fn join(&mut self) {
-        self.buckets = self.buckets.chunks(2).map(|pair| Node::join(pair[0], pair[1])).collect();
         self.depth -= 1;
+        let mut joined = Vec::with_capacity(self.buckets.len() / 2);
+        for (index, pair) in self.buckets.chunks(2).enumerate() {
+            let (place, node) = ((self.depth, index), Node::join(pair[0], pair[1]));
+            if is_crowded(place, node.leaves.into()) {
+                self.below.extend(children(place).into_iter().zip(pair.iter().copied()));
+            }
+            joined.push(node);
+        }
+        self.buckets = joined;
     }
 }

@@ -1,13 +1,15 @@
-//! The nodes of the buckets as rows, so that a start reads them instead of the rows of the whole state.
+//! The nodes of the buckets and ends as rows, so that a start reads them instead of the rows of the whole state.
 //!
 //! | part of a row | bytes |
 //! |---|---|
-//! | key | tree: the prefix of its rows, filled up with zeros (8) ‖ first bits of the paths below the bucket (4) ‖ depth of the bucket (1) |
+//! | key, depth of the node at most 32 | tree: the prefix of its rows, filled up with zeros (8) ‖ first bits of the paths below the node (4) ‖ depth (1) |
+//! | key, depth 33 to 63 | tree (8) ‖ first bits of the paths (4) ‖ 33 (1) ‖ further bits of the paths (4) ‖ depth (1) |
 //! | value | number of leaves, at most 255 (1) ‖ hash (32) ‖ first bytes of the BLAKE3 of all before, the key included (4) |
 //!
 //! The last four bytes are for the number of leaves, which the root does not always depend on.
 //!
-//! The rows of a tree ascend by path. They describe the state at one height; each later state follows from them and from
+//! The rows of a tree ascend by path: a row for each bucket, and after that of a crowded bucket the rows of the ends below it. No
+//! other tree has the same rows ([`load`](super::load)). They describe the state at one height; each later state follows from them and from
 //! the keys that changed since. They are derived data: the root that they lead to must be the one that the chain agreed
 //! on, else they are computed again.
 
@@ -16,21 +18,25 @@ use std::collections::BTreeMap;
 use types::Hash;
 
 use super::{
-    bucket::{DEPTH_MAX, Place, start_of},
+    bucket::{END_DEPTH_MAX, Place, start_of},
     node::Node,
 };
 
-/// Bytes of the key of a row.
-const KEY_BYTES: usize = 13;
+/// Bytes of the start of a node in the key of a row, if the node is not deeper than their bits.
+const START_BYTES: usize = 4;
+
+/// The byte after them in the key of the row of a deeper node: it is above all depths of others.
+const DEEPER: u8 = 33;
 
 /// Bytes of the value of a row.
 const VALUE_BYTES: usize = 37;
 
-/// A bucket of one of the trees, as the key of its row.
+/// A node of one of the trees, as the key of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub tree: u64,
-    pub start: u32,
+    /// First 64 bits of the lowest path below the node.
+    pub start: u64,
     pub depth: u8,
 }
 
@@ -40,7 +46,7 @@ impl Key {
     }
 }
 
-/// The node of a bucket that changed, or `None` if the bucket is no longer there.
+/// The node of a bucket or end that changed, or `None` if it is no longer there.
 pub struct StoredNode {
     key: Key,
     node: Option<Node>,
@@ -58,7 +64,10 @@ impl StoredNode {
     /// Returns key and value of the row; `None` instead of the value deletes it.
     pub fn row(self) -> (Vec<u8>, Option<Vec<u8>>) {
         let Key { tree, start, depth } = self.key;
-        let key = [&tree.to_be_bytes()[..], &start.to_be_bytes(), &[depth]].concat();
+        let (start, deeper) = (start.to_be_bytes(), [DEEPER]);
+        let (first, more) = start.split_at(START_BYTES);
+        let between = if depth < DEEPER { [&[][..], &[]] } else { [&deeper, more] };
+        let key = [&tree.to_be_bytes()[..], first, between[0], between[1], &[depth]].concat();
         let value = self.node.map(|node| {
             let content = [&[node.leaves][..], &node.hash.0].concat();
             [&content[..], &check(&key, &content)].concat()
@@ -67,8 +76,8 @@ impl StoredNode {
     }
 }
 
-/// The nodes of buckets that changed since some height, each in its last state. Their number is bounded by that of the
-/// buckets.
+/// The nodes of buckets and ends that changed since some height, each in its last state. Their number is bounded by the
+/// greatest numbers of them since.
 #[derive(Default)]
 pub struct ChangedNodes(BTreeMap<Key, Option<Node>>);
 
@@ -106,14 +115,20 @@ fn check(key: &[u8], content: &[u8]) -> [u8; 4] {
     *types::blake3(&[key, content].concat()).0.first_chunk().expect("a hash has 32 bytes")
 }
 
-/// Returns bucket and node of a row; `None` for other bytes.
+/// Returns place and node of a row; `None` for other bytes.
 pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<(Key, Node)> {
-    let (key, value): (&[u8; KEY_BYTES], &[u8; VALUE_BYTES]) = (key.try_into().ok()?, value.try_into().ok()?);
-    let tree = u64::from_be_bytes(*key.first_chunk()?);
-    let start = u32::from_be_bytes(*key[8..].first_chunk()?);
-    let node = Node { leaves: value[0], hash: Hash(*value[1..].first_chunk()?) };
-    let depth = key[KEY_BYTES - 1];
+    let value: &[u8; VALUE_BYTES] = value.try_into().ok()?;
     let (content, written) = value.split_last_chunk::<4>()?;
-    let is_whole = check(key, content) == *written && u32::from(depth) <= DEPTH_MAX;
-    is_whole.then_some((Key { tree, start, depth }, node))
+    if check(key, content) != *written {
+        return None;
+    }
+    let (tree, place) = key.split_first_chunk()?;
+    let (start, depth) = match *place {
+        [a, b, c, d, depth] if depth < DEEPER => ([a, b, c, d, 0, 0, 0, 0], depth),
+        [a, b, c, d, DEEPER, e, f, g, h, depth] if depth >= DEEPER => ([a, b, c, d, e, f, g, h], depth),
+        _ => return None,
+    };
+    let key = Key { tree: u64::from_be_bytes(*tree), start: u64::from_be_bytes(start), depth };
+    let node = Node { leaves: value[0], hash: Hash(*value[1..].first_chunk()?) };
+    (u32::from(depth) <= END_DEPTH_MAX).then_some((key, node))
 }

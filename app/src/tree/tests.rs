@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use types::Wire;
@@ -8,6 +8,7 @@ use super::rows::{path_of, row_value, rows_of, split_row};
 use super::stored::ChangedNodes;
 use super::*;
 
+mod crowded;
 mod earlier;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -168,7 +169,7 @@ fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
             while let Some(start) = next {
                 let part;
                 (part, next) = world.tree.part(start, 7);
-                assert!(part.buckets() <= 7);
+                assert!(part.ends() <= 7);
                 let compared = part.compare(rows);
                 sum.rows += compared.rows;
                 sum.bytes += compared.bytes;
@@ -179,10 +180,10 @@ fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
         let whole = compare(&world.rows);
         assert_eq!((whole.rows, whole.different), (count.into(), vec![]));
         assert_eq!(whole.bytes, world.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>());
-        let place = |key: &[u8]| world.tree.place_of(key[PREFIX.len()..].try_into().unwrap());
+        let place = |key: &[u8]| world.tree.end_of(key[PREFIX.len()..].try_into().unwrap());
         let differs = |rows: &Rows, key: &[u8]| {
             let [(found, _)] = &compare(rows).different[..] else { panic!("one difference is expected") };
-            assert_eq!(Some(found), rows.keys().find(|row| place(row) == place(key)), "the first row of the bucket");
+            assert_eq!(Some(found), rows.keys().find(|row| place(row) == place(key)), "the first row of the end");
         };
         let Some((key, row)) = world.rows.iter().nth(count as usize / 2) else { continue };
         let mut rows = world.rows.clone();
@@ -195,7 +196,7 @@ fn comparing_parts_finds_the_rows_that_differ_from_the_tree() {
         assert_eq!(compare(&rows).different, [expected], "no hash is over it");
         rows.remove(key);
         if count == 1 {
-            let start = ([PREFIX, &[0; 4]].concat(), "rows from this key on are missing".to_owned());
+            let start = ([PREFIX, &[0; 8]].concat(), "rows from this key on are missing".to_owned());
             assert_eq!(compare(&rows).different, [start]);
         } else {
             differs(&rows, key);
@@ -304,7 +305,7 @@ fn a_bucket_is_not_updated_from_damaged_rows() {
     };
     assert_eq!(found(&world.rows, &world.cache), Vec::<Vec<u8>>::new());
     let bucket: Vec<Vec<u8>> = {
-        let of = |key: &[u8]| world.tree.place_of(key[PREFIX.len()..].try_into().unwrap());
+        let of = |key: &[u8]| world.tree.end_of(key[PREFIX.len()..].try_into().unwrap());
         world.rows.keys().filter(|key| of(key) == of(&row(&[200]))).cloned().collect()
     };
     for key in &bucket {
@@ -417,7 +418,7 @@ proptest! {
             let updates = worlds.each_ref().map(|world| world.update(batch));
             for update in &updates {
                 prop_assert_eq!(update.root(), updates[0].root());
-                prop_assert_eq!((&update.nodes, &update.buckets), (&updates[0].nodes, &updates[0].buckets));
+                prop_assert_eq!((&update.nodes, &update.ends), (&updates[0].nodes, &updates[0].ends));
             }
             worlds.iter_mut().for_each(|world| world.write(batch));
             for world in &worlds {

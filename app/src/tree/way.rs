@@ -1,16 +1,16 @@
 //! Proofs of the content of a tree: the upper part of the way from the root is in memory, the lower part follows from
-//! the rows of a bucket.
+//! the rows of an end.
 
 use types::{Hash, Reader};
 
 use super::{
     Existence, Proof, StaleReader, Tree,
-    bucket::{Place, read_leaves},
+    bucket::{Place, children, read_leaves},
     node::{Leaf, descend},
     rows::{Path, bit, path_of, row_key, split_row},
 };
 
-/// The part of a proof that is in memory: the ways to the buckets that have a key or its neighbours; created by
+/// The part of a proof that is in memory: the ways to the ends that have a key or its neighbours; created by
 /// [`Tree::way_to`].
 pub struct Way {
     tree: Vec<u8>,
@@ -42,7 +42,7 @@ impl Tree {
     pub fn way_to(&self, key: &[u8]) -> Way {
         let path = path_of(key);
         let mut own = Region { place: (0, 0), siblings: Vec::new() };
-        while !self.is_end(own.place) {
+        while !self.is_way_end(own.place) {
             own.step(self, bit(&path, own.place.0));
         }
         let (before, after) = (self.nearest(&own, false), self.nearest(&own, true));
@@ -66,17 +66,16 @@ impl Tree {
         let mut siblings = from.siblings[..depth as usize].to_vec();
         siblings[depth as usize - 1] = self.node((depth, index)).hash;
         let mut region = Region { place: (depth, index ^ 1), siblings };
-        while !self.is_end(region.place) {
-            let (depth, index) = region.place;
-            let near = 2 * index + usize::from(!greater);
-            region.step(self, (self.node((depth + 1, near)).leaves > 0) != greater);
+        while !self.is_way_end(region.place) {
+            let near = children(region.place)[usize::from(!greater)];
+            region.step(self, (self.node(near).leaves > 0) != greater);
         }
         Some(region)
     }
 
-    /// Returns true for buckets, and for nodes with at most one leaf, which has no siblings below.
-    fn is_end(&self, place: Place) -> bool {
-        self.is_bucket(place) || self.node(place).leaves < 2
+    /// Returns true for ends, and for nodes with at most one leaf, which has no siblings below.
+    fn is_way_end(&self, place: Place) -> bool {
+        self.node(place).leaves < 2 || self.is_end(place)
     }
 }
 
@@ -96,7 +95,7 @@ impl Way {
 
     /// Completes the proof with the rows. `reader` is the state that the tree described.
     ///
-    /// Cost: a scan of the rows of one bucket; for an absence, sometimes of two more.
+    /// Cost: a scan of the rows of one end; for an absence, sometimes of two more.
     ///
     /// Errors: [`StaleReader`] if `reader` is at another height.
     pub fn prove<R: Reader + ?Sized>(&self, reader: &R) -> Result<Proof, StaleReader> {

@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals};
+use super::{namespaces, proposals, trees};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -136,6 +136,10 @@ const TABLE: &[Detection] = table! {
     AnyTaints: proposals::the_oldest_of_many_reverts_in_a_window_share_a_record "the first four became one";
     NeverSupersede: proposals::one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other
         "revert.superseded";
+
+    CrowdedEnds: trees::a_write_beside_many_keys_with_equal_first_bits_reads_few_rows "rows are read",
+        trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "right: [6, 45, 6, 45]";
+    KeepDivided: trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "left: [6, 45, 45, 45]";
 };
 
 /// Runs a test; returns the text of its failure, if it fails.
