@@ -63,7 +63,7 @@ use bucket::{
 };
 pub use cache::{Cache, CacheStats};
 pub use compare::{Compared, Part};
-use divide::{Divided, EndLeaves};
+use divide::{Before, Divided, EndLeaves};
 pub use node::EMPTY_ROOT;
 use node::{Leaf, Node, fold, split};
 pub use proof::{Existence, Proof, ProofError};
@@ -71,6 +71,10 @@ use rows::{Path, hash_value, row_key, rows_under, value_of};
 use scan::Scan;
 use stored::StoredNode;
 pub use way::Way;
+
+/// Number of buckets that each update may split, besides one for each leaf of the ends that it changes. A tree that was
+/// computed from all rows can have too few buckets, above all if many leaves are in a few of the last ones.
+const SPLITS_MIN: usize = 64;
 
 /// A new state of one leaf; `None` removes it.
 struct Change {
@@ -211,8 +215,12 @@ impl Tree {
     /// others.
     fn replace<R: Reader + ?Sized>(&self, cache: &Cache, reader: &R, ends: Vec<EndLeaves>, old: usize) -> Update {
         let new: usize = ends.iter().map(|(_, leaves)| leaves.len()).sum();
-        let divided = Divided::new(self, ends, &mut |place| self.leaves_of(cache, reader, place).into_owned());
-        let Divided { buckets, below, ends, reshaped } = divided;
+        let before = Before {
+            bucket_above: &|place| self.bucket_above(place),
+            node: &|place| self.node(place),
+            leaves: &|place| self.leaves_of(cache, reader, place).into_owned(),
+        };
+        let Divided { buckets, below, ends, reshaped } = Divided::new(&before, ends);
         let (nodes, after) = self.nodes_above(&buckets);
         let leaves = (self.leaves + new).saturating_sub(old);
         let (splits, joins) = (Vec::new(), 0);
@@ -226,11 +234,13 @@ impl Tree {
     fn reshape<R: Reader + ?Sized>(&self, cache: &Cache, reader: &R, update: &mut Update) {
         let (mut shape, leaves) = (self.shape(), update.leaves);
         let is_too_small = |shape: &Shape| leaves > BUCKET_LEAVES * shape.buckets() && shape.depth < DEPTH_MAX;
+        // As many as the block's leaves need, and some of those that an estimate of the number of leaves left to be made.
+        let splits_max = SPLITS_MIN + update.ends.iter().map(|(_, leaves)| leaves.len()).sum::<usize>();
         if is_too_small(&shape) {
             let below: BTreeMap<Place, Option<Node>> = update.below.iter().copied().collect();
             let below = |place| below.get(&place).copied().unwrap_or_else(|| self.below.get(&place).copied());
             let mut ends: BTreeMap<Place, Box<[Leaf]>> = std::mem::take(&mut update.ends).into_iter().collect();
-            while is_too_small(&shape) {
+            while is_too_small(&shape) && update.splits.len() < splits_max {
                 let place = shape.split();
                 let halves = children(place);
                 update.reshaped.push(place);

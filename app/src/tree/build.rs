@@ -5,6 +5,7 @@ use super::{
     node::{Leaf, Node, fold},
     rows::bit,
 };
+use crate::mutation::{Mutation, mutated};
 
 /// Nodes below a subtree, from those of its ends in ascending order.
 pub(super) struct Assembly {
@@ -69,7 +70,8 @@ pub(super) struct Builder {
 impl Builder {
     /// Begins the subtree at `place`.
     pub fn new(place: Place) -> Self {
-        Self::with_crowded(place, usize::from(CROWDED))
+        let crowded = if mutated(Mutation::CrowdedEnds) { usize::MAX } else { CROWDED.into() };
+        Self::with_crowded(place, crowded)
     }
 
     /// As [`Builder::new`], with another number of leaves from which on a node is crowded.

@@ -8,7 +8,6 @@
 //! becomes an end reads fewer leaves than make it crowded.
 
 use super::{
-    Tree,
     bucket::{CROWDED, Place, children, is_crowded},
     node::{Leaf, Node, fold, split},
 };
@@ -16,6 +15,16 @@ use crate::mutation::{Mutation, mutated};
 
 /// The leaves of an end.
 pub(super) type EndLeaves = (Place, Box<[Leaf]>);
+
+/// The tree before the changes.
+pub(super) struct Before<'a> {
+    /// Returns the place of the bucket that is at or above a place.
+    pub bucket_above: &'a dyn Fn(Place) -> Place,
+    /// Returns the node at a place.
+    pub node: &'a dyn Fn(Place) -> Node,
+    /// Returns the leaves of an end that does not change.
+    pub leaves: &'a dyn Fn(Place) -> Vec<Leaf>,
+}
 
 /// Changes at and below the buckets.
 #[derive(Default)]
@@ -34,13 +43,13 @@ pub(super) struct Divided {
 type Subtree = (Node, Option<Box<[Leaf]>>);
 
 impl Divided {
-    /// Computes the effect of new leaves of ends, in ascending order. `read` returns the leaves of an end that did not
-    /// change.
-    pub fn new(tree: &Tree, mut changed: Vec<EndLeaves>, read: &mut dyn FnMut(Place) -> Vec<Leaf>) -> Self {
+    /// Computes the effect of new leaves of ends, in ascending order.
+    pub fn new(tree: &Before<'_>, mut changed: Vec<EndLeaves>) -> Self {
         let mut divided = Self::default();
-        for group in changed.chunk_by_mut(|(a, _), (b, _)| tree.bucket_above(*a) == tree.bucket_above(*b)) {
-            let bucket = tree.bucket_above(group[0].0);
-            let (node, leaves) = divided.subtree(tree, bucket, group, read);
+        let bucket_above = tree.bucket_above;
+        for group in changed.chunk_by_mut(|(a, _), (b, _)| bucket_above(*a) == bucket_above(*b)) {
+            let bucket = bucket_above(group[0].0);
+            let (node, leaves) = divided.subtree(tree, bucket, group);
             divided.buckets.push((bucket, node));
             match leaves {
                 Some(leaves) => divided.ends.push((bucket, leaves)),
@@ -51,13 +60,7 @@ impl Divided {
     }
 
     /// Computes a node that is above changed ends, or is one.
-    fn subtree(
-        &mut self,
-        tree: &Tree,
-        place: Place,
-        changed: &mut [EndLeaves],
-        read: &mut dyn FnMut(Place) -> Vec<Leaf>,
-    ) -> Subtree {
+    fn subtree(&mut self, tree: &Before<'_>, place: Place, changed: &mut [EndLeaves]) -> Subtree {
         if let [(end, leaves)] = changed
             && *end == place
         {
@@ -71,15 +74,15 @@ impl Divided {
         let (left, right) = changed.split_at_mut(changed.partition_point(|(end, _)| !is_above(places[1], *end)));
         let is_changed = [!left.is_empty(), !right.is_empty()];
         let mut side = |place, changed: &mut [EndLeaves]| match changed {
-            [] => (tree.node(place), None),
-            _ => self.subtree(tree, place, changed, read),
+            [] => ((tree.node)(place), None),
+            _ => self.subtree(tree, place, changed),
         };
         let sides = [side(places[0], left), side(places[1], right)];
         let node = Node::join(sides[0].0, sides[1].0);
         if node.leaves < CROWDED && !mutated(Mutation::KeepDivided) {
             let mut all = Vec::new();
             for (place, (_, leaves)) in places.into_iter().zip(sides) {
-                all.extend(leaves.map_or_else(|| read(place), <[Leaf]>::into_vec));
+                all.extend(leaves.map_or_else(|| (tree.leaves)(place), <[Leaf]>::into_vec));
                 self.below.push((place, None));
                 self.reshaped.push(place);
             }

@@ -38,7 +38,7 @@ const COPIED_MAX: usize = 1024;
 /// As [`COPIED_MAX`], for nodes below the level.
 const COPIED_BELOW_MAX: usize = 256;
 
-/// Maximum number of nodes below the level: 3.5 MB. If there are more, those at the greatest depth are left out.
+/// Maximum number of nodes below the level: some 5 MB. If there are more, those at the greatest depth are left out.
 pub(super) const BELOW_MAX: usize = 1 << 16;
 
 /// Maximum number of rows that one scan reads.

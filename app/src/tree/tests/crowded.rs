@@ -222,6 +222,30 @@ fn writes_proofs_and_comparisons_read_few_rows_whatever_the_keys_are() {
     assert!(bytes < 15 * world.rows.len(), "{bytes} for {} leaves", world.rows.len());
 }
 
+/// A scan meets the other leaves first, so it expects too few buckets.
+#[test]
+fn an_update_after_a_scan_splits_a_bounded_number_of_buckets() {
+    let high = |i: u32| {
+        let mut path = path_of(&i.to_be_bytes());
+        path[0] = 0xFF;
+        path
+    };
+    let mut world = World::with_cache(0);
+    let content = put_paths((0..10_000).map(|i| path(0, i)).chain((0..10_000).map(high)));
+    put_all(&mut world.rows, content.0);
+    world.tree = Tree::open(PREFIX, &world.rows);
+    let needed = world.rows.len().div_ceil(BUCKET_LEAVES);
+    let before = world.tree.shape().buckets();
+    assert!(before + 200 < needed, "{before} buckets, {needed} are needed");
+    for i in 0..50 {
+        let before = world.tree.shape().buckets();
+        world.write(&put_paths([path(0, i)]));
+        assert!(world.tree.shape().buckets() - before <= SPLITS_MIN + 63);
+        assert_eq!(world.tree.root(), Tree::open(PREFIX, &world.rows).root());
+    }
+    assert_eq!(world.tree.shape().buckets(), needed);
+}
+
 #[test]
 fn comparing_parts_finds_a_damaged_row_in_a_crowded_bucket() {
     let world = ground();
