@@ -6,6 +6,13 @@ use crate::event::event;
 
 /// Handles the misbehavior of a validator, which all nodes have verified, and which no earlier block contained.
 pub(crate) fn on_misbehavior(misbehavior: &Misbehavior) -> Event {
-    let Misbehavior { validator, height, .. } = misbehavior;
-    event("evidence", [("validator", (validator.to_string(), true)), ("height", (height.to_string(), false))])
+    let Misbehavior { kind, validator, height, .. } = misbehavior;
+    event(
+        "evidence",
+        [
+            ("validator", (validator.to_string(), true)),
+            ("height", (height.to_string(), false)),
+            ("kind", (kind.name().to_owned(), false)),
+        ],
+    )
 }

@@ -14,7 +14,7 @@ use tendermint_light_client_verifier::{
     types::{TrustThreshold, TrustedBlockState, UntrustedBlockState, ValidatorSet},
 };
 use tendermint_proto::v0_38 as proto;
-use types::{CommitError, Hash, Wire};
+use types::{CommitError, Hash, Height, LightBlock, LightClientAttackEvidence, Wire};
 
 /// Decodes our bytes as a type of the other implementation.
 fn theirs<T: prost::Message + Default>(bytes: &[u8]) -> T {
@@ -111,4 +111,37 @@ fn both_verdicts_occur() {
     );
     assert!(!verdict(42, &old, &old, &|seed| if seed == 1 { Does::SignWrongly } else { Does::Sign }));
     assert!(!verdict(50, &[(4, 10), (5, 10)], &old, &all), "strangers signed");
+}
+
+proptest! {
+    /// Whatever a light client believes across a change of the set, though the chain says otherwise, can be reported, and
+    /// nothing else. The report names those of the trusted set that signed.
+    #[test]
+    fn a_false_header_is_evidence_of_an_attack_exactly_if_it_is_believed(
+        does in does(),
+        powers in proptest::collection::vec(1_u64..20, 8),
+        trusted_powers in proptest::collection::vec(0_u64..20, 10),
+    ) {
+        let members: Vec<(u8, u64)> = (1..).zip(powers).collect();
+        // Some members are trusted, with another power, and some that are trusted have left.
+        let trusted: Vec<(u8, u64)> = (4..).zip(trusted_powers).filter(|(_, power)| *power > 0).collect();
+        prop_assume!(!trusted.is_empty());
+        let trusted = set(&trusted);
+        let Block { header, commit, validators } =
+            block(60, &members, &members, Hash([66; 32]), |seed| does[usize::from(seed) - 1]);
+        let believed = verify_header(None, &trusted, &header, &commit, &validators);
+        let conflicting = LightBlock { header, commit, validators };
+        let report = LightClientAttackEvidence::new(conflicting, Height(41), None, &trusted, common::time());
+        let report = report.and_then(|report| report.verify(&common::chain_id()).map(|()| report));
+        prop_assert_eq!(believed.is_ok(), report.is_ok(), "{:?} {:?}", believed, report);
+        if let Ok(report) = report {
+            let signed = |seed: &u8| *seed <= 8 && does[usize::from(*seed) - 1] == Does::Sign;
+            let guilty = (4..14_u8).filter(signed).map(common::address);
+            let mut guilty: Vec<_> = guilty.filter(|address| trusted.by_address(address).is_some()).collect();
+            let mut named: Vec<_> = report.byzantine.iter().map(|validator| validator.address()).collect();
+            guilty.sort();
+            named.sort();
+            prop_assert_eq!(named, guilty);
+        }
+    }
 }

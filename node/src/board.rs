@@ -19,25 +19,30 @@ pub const COMMITTED_KEPT_MAX: usize = 256;
 /// Maximum number of events inside heights kept for a slow reader: a few rounds of a hundred validators.
 pub const HAPPENED_KEPT_MAX: usize = 1024;
 
-/// Maximum number of double signs that are remembered, so that each is reported once.
+/// Maximum number of double signs and attacks on light clients that are remembered, so that each is reported once.
 const REMEMBERED_MAX: usize = 1024;
 
-/// The double signs that were reported last.
+/// The double signs and attacks on light clients that were reported last.
 #[derive(Debug, Default)]
 pub struct ReportedEvidence {
     places: BTreeSet<Place>,
     order: VecDeque<Place>,
 }
 
-/// Identity of a double sign: the validator's address, the height, the round and the type of vote.
+/// Identity of a double sign: the validator's address, the height, the round and the type of vote. That of an attack: the
+/// start of its hash, the height, and two zeros.
 type Place = (Address, Height, Round, u8);
 
 impl ReportedEvidence {
-    /// Returns true if this double sign was not reported yet, and remembers it as reported.
+    /// Returns true if this evidence was not reported yet, and remembers it as reported.
     pub fn is_news(&mut self, evidence: &Evidence) -> bool {
-        let Evidence::DuplicateVote(double) = evidence;
-        let vote = &double.vote_a.vote;
-        let place = (vote.validator, vote.height, vote.round, vote.vote_type as u8);
+        let (height, name) = evidence.key();
+        let place = match evidence {
+            Evidence::DuplicateVote(double) => {
+                (name, height, double.vote_a.vote.round, double.vote_a.vote.vote_type as u8)
+            }
+            Evidence::LightClientAttack(_) => (name, height, Round::ZERO, 0),
+        };
         if !self.places.insert(place) {
             return false;
         }
@@ -158,7 +163,7 @@ mod tests {
     /// double sign.
     fn evidence(height: u64) -> Evidence {
         let mut evidence = committed(7, &[]).block.evidence[0].clone();
-        let Evidence::DuplicateVote(double) = &mut evidence;
+        let Evidence::DuplicateVote(double) = &mut evidence else { panic!("the sample is a double sign") };
         double.vote_a.vote.height = Height(height);
         evidence
     }

@@ -157,12 +157,7 @@ impl Turns {
             Output::Evidence(evidence) if !thread.board.publish_evidence(&evidence) => {} // it was reported before
             Output::Evidence(evidence) => {
                 thread.metrics.on_evidence(&evidence);
-                let types::Evidence::DuplicateVote(double) = &evidence;
-                let vote = &double.vote_a.vote;
-                tracing::warn!(
-                    target: "consensus", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
-                    hash = %evidence.hash(), "a validator signed two votes that contradict each other"
-                );
+                report(&evidence);
             }
             Output::Finished => {
                 tracing::info!(
@@ -268,6 +263,28 @@ impl CatchingUp {
 
 /// Timers in the order of their deadlines; timers with the same deadline keep the order of their start. None is
 /// cancelled: the replica ignores one that no longer matters, and its own bounds limit how many it starts.
+/// Logs evidence that this node has seen for the first time.
+fn report(evidence: &types::Evidence) {
+    let hash = evidence.hash();
+    match evidence {
+        types::Evidence::DuplicateVote(double) => {
+            let vote = &double.vote_a.vote;
+            tracing::warn!(
+                target: "consensus", height = vote.height.0, round = vote.round.0, validator = %vote.validator,
+                hash = %hash, "a validator signed two votes that contradict each other"
+            );
+        }
+        types::Evidence::LightClientAttack(attack) => {
+            let named: Vec<String> = attack.byzantine.iter().map(|one| one.address().to_string()).collect();
+            tracing::warn!(
+                target: "consensus", common_height = attack.common_height.0,
+                height = attack.conflicting.header.height.0, validators = named.join(" "), hash = %hash,
+                "validators signed a block for light clients that contradicts the chain"
+            );
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,

@@ -592,7 +592,7 @@ fn signatures_in(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,
         PeerMessage::Certificate(certificate) => certificate.votes().len(),
-        PeerMessage::Evidence(_) => 2,
+        PeerMessage::Evidence(evidence) => evidence.signatures(),
         PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 0,
     }
 }

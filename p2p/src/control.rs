@@ -11,7 +11,7 @@ use crate::limits::{ADDRESSES_PER_MESSAGE_MAX, TEXT_BYTES_MAX};
 use crate::{NodeId, PeerAddress, Transport};
 
 /// Version of all protocols that this crate uses on a connection. Other versions are refused.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// One frame of the control stream.
 #[derive(Clone, PartialEq, Message)]

@@ -1,14 +1,16 @@
-//! Evidence that a validator signed twice: its checks against the chain, and what of it waits for a block.
+//! Evidence that a validator signed twice, or attacked light clients: its checks against the chain, and what of it waits for
+//! a block.
 //!
 //! | evidence of | is |
 //! |---|---|
 //! | a height that is not decided here | kept if our engine found it; not judged if it comes from others |
 //! | a height below the floor ([`floor_after`]) | expired: worthless |
-//! | a validator and height that a block has evidence of | worthless |
-//! | the rest, with the time of the block, the powers of its set, and two signatures that hold | valid |
+//! | validators and a height, of each of which a block has evidence | worthless |
+//! | an attack at an undecided height that is later than the tip, or at the tip with a header that may be true | not judged |
+//! | the rest, with the time of the block, the powers of its set, and signatures that hold | valid |
 //!
 //! Whether evidence may be in a block depends on the chain alone: on the blocks up to the one before. So all validators
-//! agree, whichever evidence they have heard of before.
+//! agree, whichever evidence they have heard of before, and whichever blocks they keep.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +21,12 @@ use std::{
 use storage::{Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
-    Address, Evidence, EvidenceError, Hash, Height, Infraction, Params, SignedVote, Time, ValidatorSet,
-    limits::{EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX, EVIDENCE_WAITING_PER_VALIDATOR_MAX},
+    Address, AttackError, Evidence, EvidenceError, EvidenceKey, Hash, Height, Infraction, LightClientAttackEvidence,
+    Misbehavior, Params, SignedVote, Time, ValidatorSet,
+    limits::{
+        ATTACKS_WAITING_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX,
+        EVIDENCE_WAITING_PER_VALIDATOR_MAX,
+    },
 };
 
 /// A rule about evidence that is switched off, to prove that a checker detects it.
@@ -33,6 +39,8 @@ pub enum EvidenceMutation {
     AcceptRepeated,
     /// Evidence that has expired may be in a block.
     AcceptExpired,
+    /// An attack on light clients in a block may name validators that had no part in it.
+    AcceptNamed,
     /// Evidence is never put into a block.
     Withhold,
 }
@@ -77,7 +85,25 @@ pub enum EvidenceRefusal {
         /// Time of the block.
         expected: Time,
     },
-    /// A block has evidence of this infraction.
+    /// The attack on light clients is judged only when its block, and for some the next one, is decided.
+    #[error(
+        "it is of an attack at height {height}, which is not decided yet, the last decided one is {tip}: send it again later"
+    )]
+    Undecided {
+        /// Height of the conflicting block.
+        height: Height,
+        /// The last decided height.
+        tip: Height,
+    },
+    /// The attack named others before the block of its height was decided.
+    #[error("since block {height} is decided, the attack is judged otherwise: {error}")]
+    Outdated {
+        /// Height of the conflicting block.
+        height: Height,
+        /// What is wrong with it now.
+        error: AttackError,
+    },
+    /// Blocks have evidence of this infraction, and of all others in it.
     #[error("it is repeated: block {block} has evidence {hash} against validator {validator} at height {height}")]
     Repeated {
         /// The validator that misbehaved.
@@ -106,7 +132,7 @@ impl EvidenceRefusal {
 
 /// Checks whether evidence may be in the block after the tip; on any thread.
 ///
-/// Cost: three rows; then, if it may be, a validator set and two signatures.
+/// Cost: some rows; then, if it may be, a validator set and its signatures, at most one for each validator.
 ///
 /// Errors: [`EvidenceRefusal`], the first reason found.
 pub fn check_evidence<K: Kv>(store: &Store<K>, evidence: Evidence) -> Result<VerifiedEvidence, EvidenceRefusal> {
@@ -125,7 +151,8 @@ pub(crate) fn verify<K: Kv>(
     Ok(evidence.verify_except(store.chain_id(), &validators, known)?)
 }
 
-/// Checks all but the validator, the powers and the signatures. Cost: three rows.
+/// Checks all but the powers and the signatures, of two votes also all but the validator. Cost: three rows for two votes;
+/// for an attack on light clients a row for each validator that it names, five more, and a validator set.
 pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<(), EvidenceRefusal> {
     evidence.check_conflict()?;
     let (height, tip) = (evidence.height(), store.tip().map_or(Height::GENESIS, |tip| tip.height));
@@ -136,14 +163,92 @@ pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Resul
     if height < floor {
         return Err(EvidenceRefusal::Expired { height, floor });
     }
-    if let Some((block, hash)) = store.committed_evidence(&evidence.infraction())? {
-        return Err(EvidenceRefusal::Repeated { validator: evidence.validator(), height, block, hash });
+    if let Some(refusal) = repeated(store, evidence)? {
+        return Err(refusal);
     }
     let (got, expected) = (evidence.time(), store.block_time(height)?);
     if got != expected {
         return Err(EvidenceRefusal::Time { height, got, expected });
     }
-    Ok(())
+    match evidence {
+        Evidence::DuplicateVote(_) => Ok(()),
+        Evidence::LightClientAttack(attack) => check_attack(store, attack, tip),
+    }
+}
+
+/// Returns a refusal that names the first infraction, if blocks have evidence of all of them.
+fn repeated<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<Option<EvidenceRefusal>, StoreError> {
+    let mut first = None;
+    for infraction @ (height, validator) in evidence.infractions() {
+        let Some((block, hash)) = store.committed_evidence(&infraction)? else { return Ok(None) };
+        first.get_or_insert(EvidenceRefusal::Repeated { validator, height, block, hash });
+    }
+    Ok(first)
+}
+
+/// Compares an attack on light clients with the chain. No signature is checked.
+fn check_attack<K: Kv>(
+    store: &Store<K>,
+    attack: &LightClientAttackEvidence,
+    tip: Height,
+) -> Result<(), EvidenceRefusal> {
+    let (header, id) = (&attack.conflicting.header, attack.conflicting.commit.block_id);
+    let height = header.height;
+    // The chain's time only grows, so a block above the tip that is not later than the tip cannot become one of its own.
+    let trusted = match height > tip {
+        true if header.time > store.block_time(tip)? => return Err(EvidenceRefusal::Undecided { height, tip }),
+        true => None,
+        false => Some(store.trusted_block(height)?),
+    };
+    // Who signed the tip is decided by the next block.
+    let is_open = |trusted: &types::TrustedBlock| {
+        trusted.commit.is_none() && trusted.hash != id.hash && !attack.is_lunatic(trusted)
+    };
+    if trusted.as_ref().is_some_and(is_open) {
+        return Err(EvidenceRefusal::Undecided { height, tip });
+    }
+    let common = store.validators_for_evidence(attack.common_height)?;
+    match attack.check_attack(trusted.as_ref(), &common) {
+        // Whether the height is decided can change who misbehaved, and other nodes may be ahead of this one, or behind.
+        Err(AttackError::Named { .. }) if height > tip => Err(EvidenceRefusal::Undecided { height, tip }),
+        Err(error @ AttackError::Named { .. })
+            if attack.common_height < height && header.time <= time_before(store, height)? =>
+        {
+            Err(EvidenceRefusal::Outdated { height, error })
+        }
+        checked => Ok(checked.map_err(EvidenceError::from)?),
+    }
+}
+
+/// Returns the time of the block before `height`, which is above that of the first block whose evidence is kept.
+fn time_before<K: Kv>(store: &Store<K>, height: Height) -> Result<Time, StoreError> {
+    store.block_time(height.prev().unwrap_or_default())
+}
+
+/// Returns the infractions of evidence that no block has evidence of; none if it cannot be in the next block, or a row
+/// cannot be read. Two votes that wait are fresh until a block has them.
+pub(crate) fn fresh<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Vec<Infraction> {
+    let mut infractions = evidence.infractions();
+    if let Evidence::LightClientAttack(_) = evidence {
+        let is_usable = check_place(store, evidence).is_ok();
+        infractions.retain(|infraction| is_usable && matches!(store.committed_evidence(infraction), Ok(None)));
+    }
+    infractions
+}
+
+/// Returns what the application is informed of for the evidence of the block after the tip: each infraction once, and
+/// none that an earlier block has evidence of.
+///
+/// Errors: `Damaged` or `Io` when a row cannot be read.
+pub(crate) fn misbehavior_in<K: Kv>(store: &Store<K>, list: &[Evidence]) -> Result<Vec<Misbehavior>, StoreError> {
+    let (mut seen, mut news) = (BTreeSet::new(), Vec::new());
+    for misbehavior in list.iter().flat_map(Evidence::misbehavior) {
+        let infraction = (misbehavior.height, misbehavior.validator);
+        if seen.insert(infraction) && store.committed_evidence(&infraction)?.is_none() {
+            news.push(misbehavior);
+        }
+    }
+    Ok(news)
 }
 
 /// Reason why the evidence of a block makes the block invalid.
@@ -151,8 +256,8 @@ pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Resul
 pub(crate) enum BlockEvidenceFault {
     #[error("{got} bytes of evidence, the parameters allow {max}")]
     Size { got: usize, max: u64 },
-    #[error("two pieces of evidence against validator {validator} at height {height}")]
-    Twice { validator: Address, height: Height },
+    #[error("evidence {hash} of height {height} names no validator that evidence before it does not name")]
+    Twice { hash: Hash, height: Height },
     #[error("evidence {hash} cannot be in this block: {refusal}")]
     Refused { hash: Hash, refusal: EvidenceRefusal },
 }
@@ -166,8 +271,9 @@ pub struct UnverifiedEvidence {
     pub validators: Arc<ValidatorSet>,
 }
 
-/// Checks all of a block's evidence but validators, powers and signatures. Refusals that `is_excused` names are passed
-/// over. Cost: three rows for each piece.
+/// Checks all of a block's evidence as [`check_place`] does, and that each piece proves something that neither an earlier
+/// block nor an earlier piece does. Refusals that `is_excused` names are passed over. Cost: that of [`check_place`] for each
+/// piece, and a row for each validator that an attack names.
 ///
 /// Errors: [`BlockEvidenceFault`], the first found. If it contains an error of the store, nothing is known about the block.
 pub(crate) fn check_list<K: Kv>(
@@ -183,16 +289,23 @@ pub(crate) fn check_list<K: Kv>(
     if got as u64 > max {
         return Err(BlockEvidenceFault::Size { got, max });
     }
-    let mut infractions = BTreeSet::new();
+    let mut before = BTreeSet::new();
     for evidence in list {
-        let (height, validator) = evidence.infraction();
-        if !infractions.insert((height, validator)) {
-            return Err(BlockEvidenceFault::Twice { validator, height });
+        let refused = |refusal| BlockEvidenceFault::Refused { hash: evidence.hash(), refusal };
+        let is_excused = match check_place(store, evidence) {
+            Ok(()) => false,
+            Err(refusal) if is_excused(&refusal) => true,
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        let mut is_news = false;
+        for infraction in evidence.infractions() {
+            let is_first = before.insert(infraction);
+            is_news |= is_first
+                && (is_excused
+                    || store.committed_evidence(&infraction).map_err(|error| refused(error.into()))?.is_none());
         }
-        if let Err(refusal) = check_place(store, evidence)
-            && !is_excused(&refusal)
-        {
-            return Err(BlockEvidenceFault::Refused { hash: evidence.hash(), refusal });
+        if !is_news {
+            return Err(BlockEvidenceFault::Twice { hash: evidence.hash(), height: evidence.height() });
         }
     }
     Ok(())
@@ -228,11 +341,11 @@ pub(crate) fn floor_after<K: Kv>(
 
 /// The evidence that waits for a block: verified, or found by our engine. The store has the same.
 ///
-/// Bounds: [`EVIDENCE_WAITING_MAX`] pieces, [`EVIDENCE_WAITING_PER_VALIDATOR_MAX`] against one validator; a further one is
-/// refused.
+/// Bounds: [`EVIDENCE_WAITING_MAX`] pairs of votes, [`EVIDENCE_WAITING_PER_VALIDATOR_MAX`] of one validator, and
+/// [`ATTACKS_WAITING_MAX`] attacks on light clients; a further one is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    pieces: BTreeMap<Infraction, Evidence>,
+    pieces: BTreeMap<EvidenceKey, Evidence>,
     #[cfg(feature = "mutations")]
     pub mutation: Option<EvidenceMutation>,
 }
@@ -242,8 +355,8 @@ impl Waiting {
         self.pieces.len()
     }
 
-    pub fn has(&self, infraction: &Infraction) -> bool {
-        self.pieces.contains_key(infraction)
+    pub fn has(&self, key: &EvidenceKey) -> bool {
+        self.pieces.contains_key(key)
     }
 
     /// Returns true if exactly this evidence waits.
@@ -252,7 +365,7 @@ impl Waiting {
         if self.mutation == Some(EvidenceMutation::AcceptUnverified) {
             return true;
         }
-        self.pieces.get(&evidence.infraction()) == Some(evidence)
+        self.pieces.get(&evidence.key()) == Some(evidence)
     }
 
     /// Checks the evidence of a block, and returns what was not verified here before.
@@ -284,47 +397,104 @@ impl Waiting {
         match self.mutation {
             Some(EvidenceMutation::AcceptRepeated) => matches!(refusal, EvidenceRefusal::Repeated { .. }),
             Some(EvidenceMutation::AcceptExpired) => matches!(refusal, EvidenceRefusal::Expired { .. }),
+            Some(EvidenceMutation::AcceptNamed) => {
+                matches!(refusal, EvidenceRefusal::Invalid(EvidenceError::Attack(AttackError::Named { .. })))
+            }
             _ => false,
         }
     }
 
-    /// Adds evidence. Returns false, without effect, if there is some of the same infraction, or no room.
+    /// Adds evidence. Returns false, without effect, if there is some of the same infractions, or no room.
     pub fn add(&mut self, evidence: Evidence) -> bool {
-        let infraction = evidence.infraction();
-        let of_validator = self.pieces.keys().filter(|(_, validator)| *validator == infraction.1).count();
-        let fits = self.pieces.len() < EVIDENCE_WAITING_MAX && of_validator < EVIDENCE_WAITING_PER_VALIDATOR_MAX;
-        if !fits || self.has(&infraction) {
-            return false;
+        let key = evidence.key();
+        let is_welcome = !self.has(&key) && self.has_room_for(&evidence);
+        if is_welcome {
+            self.pieces.insert(key, evidence);
         }
-        self.pieces.insert(infraction, evidence);
-        true
+        is_welcome
+    }
+
+    fn has_room_for(&self, evidence: &Evidence) -> bool {
+        let attacks = self.attacks().count();
+        match evidence {
+            Evidence::DuplicateVote(_) => {
+                let validator = evidence.key().1;
+                let of_validator = self.pieces.keys().filter(|(_, other)| *other == validator).count();
+                self.len() - attacks < EVIDENCE_WAITING_MAX && of_validator < EVIDENCE_WAITING_PER_VALIDATOR_MAX
+            }
+            Evidence::LightClientAttack(_) => {
+                let of_height = self.pieces.values().filter(|other| other.height() == evidence.height());
+                let known: BTreeSet<Infraction> = of_height.flat_map(Evidence::infractions).collect();
+                attacks < ATTACKS_WAITING_MAX && !evidence.infractions().iter().all(|one| known.contains(one))
+            }
+        }
+    }
+
+    fn attacks(&self) -> impl Iterator<Item = &Evidence> {
+        self.pieces.values().filter(|evidence| matches!(evidence, Evidence::LightClientAttack(_)))
     }
 
     /// Returns evidence of decided heights up to `tip` for a block, the oldest first, within `bytes_max` bytes of a list.
-    pub fn for_block(&self, tip: Height, bytes_max: u64) -> Vec<Evidence> {
+    /// `fresh` returns the infractions of evidence that no block has evidence of, as [`fresh`] does.
+    pub fn for_block(
+        &self,
+        tip: Height,
+        bytes_max: u64,
+        fresh: impl Fn(&Evidence) -> Vec<Infraction>,
+    ) -> Vec<Evidence> {
         #[cfg(feature = "mutations")]
         if self.mutation == Some(EvidenceMutation::Withhold) {
             return Vec::new();
         }
-        let mut left = bytes_max;
-        let mut fits = |evidence: &&Evidence| {
-            let piece = Evidence::list_bytes(std::slice::from_ref(*evidence)) as u64;
-            let room = left.checked_sub(piece);
-            left = room.unwrap_or(left);
-            room.is_some()
-        };
-        let decided = self.pieces.values().take_while(|evidence| evidence.height() <= tip);
-        decided.filter(|evidence| fits(evidence)).take(EVIDENCE_PER_BLOCK_MAX).cloned().collect()
+        let (mut left, mut named, mut before, mut chosen) = (bytes_max, 0, BTreeSet::new(), Vec::new());
+        for evidence in self.pieces.values().take_while(|evidence| evidence.height() <= tip) {
+            let bytes = Evidence::list_bytes(std::slice::from_ref(evidence)) as u64;
+            let fits = bytes <= left && named + evidence.named() <= EVIDENCE_NAMED_MAX;
+            if chosen.len() == EVIDENCE_PER_BLOCK_MAX || !fits {
+                continue;
+            }
+            let mut is_news = false;
+            fresh(evidence).into_iter().for_each(|infraction| is_news |= before.insert(infraction));
+            if is_news {
+                (left, named) = (left - bytes, named + evidence.named());
+                chosen.push(evidence.clone());
+            }
+        }
+        chosen
     }
 
-    /// Removes what a block has evidence of, in `committed`, and what has expired below `floor`. Returns the infractions
-    /// of the latter.
-    pub fn on_committed(&mut self, committed: &[Evidence], floor: Height) -> Vec<Infraction> {
+    /// Removes what a block has evidence of, in `committed`, what adds nothing to that, and what has expired below
+    /// `floor`. `is_committed` says whether a block has evidence of an infraction. Returns the keys of what the block does
+    /// not contain.
+    ///
+    /// Errors: those of `is_committed`.
+    pub fn on_committed(
+        &mut self,
+        committed: &[Evidence],
+        floor: Height,
+        is_committed: impl Fn(&Infraction) -> Result<bool, StoreError>,
+    ) -> Result<Vec<EvidenceKey>, StoreError> {
+        let mut heights = BTreeSet::new();
         for evidence in committed {
-            self.pieces.remove(&evidence.infraction());
+            self.pieces.remove(&evidence.key());
+            heights.insert(evidence.height());
+            for infraction in evidence.infractions() {
+                self.pieces.remove(&infraction); // two votes of a validator that an attack names
+            }
         }
         let live = self.pieces.split_off(&(floor, Address::default()));
-        std::mem::replace(&mut self.pieces, live).into_keys().collect()
+        let mut gone: Vec<EvidenceKey> = std::mem::replace(&mut self.pieces, live).into_keys().collect();
+        for evidence in self.attacks().filter(|evidence| heights.contains(&evidence.height())) {
+            let mut is_news = false;
+            for infraction in evidence.infractions() {
+                is_news |= !is_committed(&infraction)?;
+            }
+            if !is_news {
+                gone.push(evidence.key());
+            }
+        }
+        gone.iter().for_each(|key| drop(self.pieces.remove(key)));
+        Ok(gone)
     }
 
     /// Gives the evidence of `height` the time of its block, which is decided now, and returns it.
@@ -375,7 +545,7 @@ mod tests {
             added += of_one;
         }
         assert_eq!(waiting.len(), EVIDENCE_WAITING_MAX);
-        assert!(waiting.has(&evidence(1, 1).infraction()) && waiting.knows(&evidence(1, 1)));
+        assert!(waiting.has(&evidence(1, 1).key()) && waiting.knows(&evidence(1, 1)));
     }
 
     #[test]
@@ -384,7 +554,9 @@ mod tests {
         for height in [3, 1, 2, 5] {
             assert!(waiting.add(evidence(1, height)) && !waiting.add(evidence(1, height)));
         }
-        let heights = |bytes| waiting.for_block(Height(4), bytes).iter().map(|e| e.height().0).collect::<Vec<_>>();
+        let heights = |bytes| {
+            waiting.for_block(Height(4), bytes, Evidence::infractions).iter().map(|e| e.height().0).collect::<Vec<_>>()
+        };
         assert_eq!(heights(10_000), [1, 2, 3], "height 5 is not decided");
         let two = Evidence::list_bytes(&[evidence(1, 1), evidence(1, 2)]) as u64;
         assert_eq!((heights(two), heights(two - 1), heights(0)), (vec![1, 2], vec![1], vec![]));
@@ -395,14 +567,14 @@ mod tests {
         let mut waiting = Waiting::default();
         (1..=5).for_each(|height| assert!(waiting.add(evidence(1, height))));
         assert_eq!(
-            waiting.on_committed(&[evidence(1, 4)], Height(3)),
-            [evidence(1, 1), evidence(1, 2)].map(|e| e.infraction())
+            waiting.on_committed(&[evidence(1, 4)], Height(3), |_| Ok(true)).unwrap(),
+            [evidence(1, 1), evidence(1, 2)].map(|e| e.key())
         );
         assert_eq!(waiting.len(), 2);
         let time = Time::from_unix_millis(9);
         let decided = waiting.decide(Height(5), time);
         assert_eq!(decided.iter().map(|e| (e.height(), e.time())).collect::<Vec<_>>(), [(Height(5), time)]);
-        assert_eq!(waiting.for_block(Height(5), 10_000)[1], decided[0]);
+        assert_eq!(waiting.for_block(Height(5), 10_000, Evidence::infractions)[1], decided[0]);
         assert_eq!(waiting.decide(Height(6), time), []);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use consensus::{Engine, votes::VoteSet};
 use types::{
-    BitSet, Certificate, Commit, Evidence, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, VoteType, Wire,
+    BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, VoteType, Wire,
     limits::VOTE_BYTES_MAX,
 };
 
@@ -63,7 +63,7 @@ pub(crate) fn bytes_of(message: &PeerMessage) -> usize {
         PeerMessage::Certificate(certificate) => certificate.votes().len() * VOTE_BYTES_MAX,
         PeerMessage::Vote(_) | PeerMessage::Proposal(_) => VOTE_BYTES_MAX,
         PeerMessage::RoundState(_) => RoundState::BYTES_MAX,
-        PeerMessage::Evidence(_) => Evidence::BYTES_MAX,
+        PeerMessage::Evidence(evidence) => evidence.encode().len(),
     }
 }
 

@@ -18,7 +18,7 @@
 //! | votes, single or in certificates | the batch size of the node's inbox; a vote that is already held has no effect |
 //! | signatures and parts that were not checked before | [`STEP_CHECKS_MAX`]: 2 ms |
 //! | round states | one response to each peer, the bytes of `peers.rs` to all; block sync reads the claims once |
-//! | evidence | one write for each infraction that it proves, within the bounds of `evidence.rs`; three rows for other evidence |
+//! | evidence | one write for each infraction that it proves, within the bounds of `evidence.rs`; what `evidence.rs` says for other evidence |
 //! | blocks of block sync | `SYNC_STEP_BYTES_MAX`, `SYNC_STEP_BLOCKS_MAX`; other threads check them |
 //!
 //! In addition there is the work for a block that validators proposed or decided; the `app` crate documents its bounds.

@@ -11,8 +11,8 @@ use app::{App, BlockContext, BlockTx};
 use storage::{BlocksAbove, CommitBatch, Head, Kv, Rewind, Store, StoreError, Tip, Undone};
 use thiserror::Error;
 use types::{
-    Block, BlockResults, Evidence, Hash, Height, Msg, PartSet, ProposalKind, Transaction, TxResult, VerifiedTx, Wire,
-    WriteSet, limits::PART_BYTES, results_hash,
+    Block, BlockResults, Hash, Height, Msg, PartSet, ProposalKind, Transaction, TxResult, VerifiedTx, Wire, WriteSet,
+    limits::PART_BYTES, results_hash,
 };
 
 use crate::{chain::Chain, evidence, trees::scan_app};
@@ -425,7 +425,7 @@ impl<'a, K: Kv> Replay<'a, K> {
         let undone = self.store.undone(height)?;
         let (block, txs) = self.examine(&undone).map_err(|reason| RewindError::Block { height, reason })?;
         let header = &block.header;
-        let misbehavior = block.evidence.iter().map(Evidence::misbehavior).collect();
+        let misbehavior = evidence::misbehavior_in(self.store, &block.evidence)?;
         let context = BlockContext { height, time: header.time, proposer: header.proposer, misbehavior };
         let reader = self.store.reader()?;
         let outcome = self.app.execute(&reader, &context, &txs);

@@ -56,8 +56,8 @@ pub(crate) struct Place {
     pub last_validators: Option<Arc<ValidatorSet>>,
 }
 
-/// Checks evidence against the store of the replica, whose type is of no interest here. `Ok(None)`: evidence of the same
-/// infraction waits for a block already.
+/// Checks evidence against the store of the replica, whose type is of no interest here. `Ok(None)`: evidence with the
+/// same key waits for a block already.
 pub(crate) type CheckEvidence =
     Box<dyn Fn(Evidence) -> Result<Option<VerifiedEvidence>, EvidenceRefusal> + Send + Sync>;
 
@@ -249,7 +249,7 @@ impl Verifier {
     }
 
     /// Returns true if all this evidence of a block is valid with the validators of its height. Cost: two signatures for
-    /// each piece.
+    /// each pair of votes, up to one for each validator of an attack on light clients.
     pub fn hold_evidence(&self, evidence: &[UnverifiedEvidence]) -> bool {
         let holds = |UnverifiedEvidence { evidence, validators }: &UnverifiedEvidence| {
             evidence.verify(&self.0.chain_id, validators).is_ok()

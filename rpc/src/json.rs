@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use storage::Head;
 use types::{
     BLOCK_PROTOCOL, Block, BlockId, BlockResults, Commit, CommitSig, ConsensusPublicKey, Event, Evidence, Hash, Header,
-    Height, SignedVote, TxId, TxResult, Validator, ValidatorUpdate, merkle,
+    Height, LightBlock, SignedVote, TxId, TxResult, Validator, ValidatorUpdate, merkle,
 };
 
 use crate::{
@@ -23,6 +23,12 @@ pub use events::{
     validator_set_updates_event,
 };
 pub use node::{consensus_state, dump_consensus_state, node_info, peer};
+
+/// The name of evidence of two votes.
+pub const DUPLICATE_VOTE: &str = "tendermint/DuplicateVoteEvidence";
+
+/// The name of evidence of an attack on light clients.
+pub const LIGHT_CLIENT_ATTACK: &str = "tendermint/LightClientAttackEvidence";
 
 /// The time in the commit entry of an absent validator.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -134,17 +140,37 @@ fn vote(signed: &SignedVote) -> Value {
 }
 
 fn evidence(evidence: &Evidence) -> Value {
-    let Evidence::DuplicateVote(pair) = evidence;
-    json!({
-        "type": "tendermint/DuplicateVoteEvidence",
-        "value": {
-            "vote_a": vote(&pair.vote_a),
-            "vote_b": vote(&pair.vote_b),
-            "TotalVotingPower": text(pair.total_power),
-            "ValidatorPower": text(pair.validator_power),
-            "Timestamp": text(pair.timestamp),
-        },
-    })
+    match evidence {
+        Evidence::DuplicateVote(pair) => json!({
+            "type": DUPLICATE_VOTE,
+            "value": {
+                "vote_a": vote(&pair.vote_a),
+                "vote_b": vote(&pair.vote_b),
+                "TotalVotingPower": text(pair.total_power),
+                "ValidatorPower": text(pair.validator_power),
+                "Timestamp": text(pair.timestamp),
+            },
+        }),
+        Evidence::LightClientAttack(attack) => {
+            let LightBlock { header: conflicting, commit: signed, validators } = &attack.conflicting;
+            json!({
+                "type": LIGHT_CLIENT_ATTACK,
+                "value": {
+                    "ConflictingBlock": {
+                        "signed_header": { "header": header(conflicting), "commit": commit(signed) },
+                        "validator_set": {
+                            "validators": validators.iter().map(validator).collect::<Vec<_>>(),
+                            "proposer": validator(validators.proposer()),
+                        },
+                    },
+                    "CommonHeight": text(attack.common_height),
+                    "ByzantineValidators": attack.byzantine.iter().map(validator).collect::<Vec<_>>(),
+                    "TotalVotingPower": text(attack.total_power),
+                    "Timestamp": text(attack.timestamp),
+                },
+            })
+        }
+    }
 }
 
 /// Converts a public key with its type.

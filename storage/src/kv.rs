@@ -31,11 +31,11 @@ pub enum Cf {
     Validators,
     /// Height → parameters, where they changed.
     Params,
-    /// Height → time of the block ‖ the lowest height whose evidence has not expired.
+    /// Height → time of the block ‖ the lowest height whose evidence has not expired ‖ what judges attacks on light clients.
     Times,
-    /// Height ‖ validator → height of the block with evidence that it misbehaved at that height ‖ hash of the evidence.
+    /// Height ‖ validator → height of the first block with evidence that it misbehaved at that height ‖ hash of the evidence.
     Evidence,
-    /// Height ‖ validator → evidence that waits for a block.
+    /// Height ‖ validator, or the start of an attack's hash → evidence that waits for a block.
     EvidenceWaiting,
     /// Transaction id, and height ‖ index if the block did not execute it → height ‖ index.
     Txs,

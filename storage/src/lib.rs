@@ -21,9 +21,9 @@
 //! | `recent` | part ‖ height's complement ‖ rest of the key | nothing: a revertible row, and the height of its last change | window |
 //! | `validators` | height | the validator set, where it is stored | as `evidence`, and the row in force there |
 //! | `params` | height | the parameters, where they changed | window, and the row in force at its start |
-//! | `times` | height | time of the block ‖ the lowest height whose evidence has not expired | as `evidence` |
+//! | `times` | height | time of the block ‖ the lowest height whose evidence has not expired ‖ hash ‖ hash of what the header must say ‖ round and signers of the last commit | as `evidence` |
 //! | `evidence` | height ‖ validator | height of the block with evidence of it ‖ hash of the evidence | while not expired |
-//! | `evidence_waiting` | height ‖ validator | evidence that waits for a block | until it is in one, or expired |
+//! | `evidence_waiting` | height ‖ validator, or the start of an attack's hash | evidence that waits for a block | until it is in one, or expired |
 //! | `txs` | transaction id; then height ‖ index, if the block did not execute it | height ‖ index in the block | window |
 //! | `events` | index key | numbers of the events that carry the value | window |
 //! | `trees` | bucket of a tree of the application | its hash at the height of the row `trees` in `meta` | derived from `state` |

@@ -17,7 +17,7 @@ use types::{Block, BlockId, BlockResults, Commit, Evidence, Height, TxId, Wire, 
 
 use crate::{
     error::{Result, StoreError},
-    evidence, index,
+    index,
     kv::{Batch, Cf, Durability, Kv, View},
     schema::{self, Change, Head, Tip},
     store::{Store, genesis_tip, meta},
@@ -350,7 +350,7 @@ impl<K: Kv> Store<K> {
             batch.delete(Cf::Txs, key);
         }
         index::delete(batch, height, &results);
-        evidence::delete(batch, &evidence);
+        self.delete_evidence(batch, height, &evidence)?;
         batch.delete(Cf::BlockHash, block_id.hash.0);
         forget_height(batch, height);
         Ok(block_id)

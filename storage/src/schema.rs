@@ -2,7 +2,7 @@
 //! column families with their keys and values; a change here is a new [`crate::FORMAT`].
 
 use prost::Message;
-use types::{BlockId, Hash, Header, Height, Infraction, PartSetHeader, Time, Wire, split_revertible};
+use types::{BlockId, Hash, Header, Height, Infraction, PartSetHeader, Round, Signers, Time, Wire, split_revertible};
 
 /// Returns a key in hexadecimal for error messages, truncated if it is long.
 pub(crate) fn shown(key: &[u8]) -> String {
@@ -229,15 +229,51 @@ pub(crate) fn read_tx_position(bytes: &[u8]) -> Option<(Height, u32)> {
     Some((Height(u64::from_be_bytes(*at)), u32::from_be_bytes(index.try_into().ok()?)))
 }
 
-/// Encodes the time of a block and the lowest height whose evidence has not expired: nanoseconds ‖ height, 16 bytes.
-pub(crate) fn time_and_floor(time: Time, floor: Height) -> Vec<u8> {
-    [time.unix_nanos().to_be_bytes(), height(floor)].concat()
+/// What is kept of a block for as long as evidence can be of its height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TimeRow {
+    /// Time of the block.
+    pub time: Time,
+    /// The lowest height whose evidence has not expired, after this block.
+    pub floor: Height,
+    /// Hash of the header.
+    pub hash: Hash,
+    /// Hash of what the blocks before determine in the header.
+    pub derived: Hash,
+    /// Who signed the block before, by the commit in this block; `None` in the first block.
+    pub last_commit: Option<Signers>,
 }
 
-/// Decodes the result of [`time_and_floor`]; `None` for other bytes.
-pub(crate) fn read_time_and_floor(bytes: &[u8]) -> Option<(Time, Height)> {
-    let (time, floor) = bytes.split_first_chunk::<8>()?;
-    Some((Time::from_unix_nanos(i64::from_be_bytes(*time)), read_height(floor)?))
+/// Encodes what is kept of a block for evidence: nanoseconds ‖ floor ‖ hash ‖ derived hash, 80 bytes, and of the last
+/// commit its round ‖ a bit for each validator, at most 29 bytes.
+pub(crate) fn time_row(row: &TimeRow) -> Vec<u8> {
+    let TimeRow { time, floor, hash, derived, last_commit } = row;
+    let mut bytes = [&time.unix_nanos().to_be_bytes()[..], &height(*floor), &hash.0, &derived.0].concat();
+    if let Some(Signers { round, bits }) = last_commit {
+        bytes.extend(round.0.to_be_bytes());
+        bytes.extend(bits);
+    }
+    bytes
+}
+
+/// Decodes the result of [`time_row`]; `None` for other bytes.
+pub(crate) fn read_time_row(bytes: &[u8]) -> Option<TimeRow> {
+    let (time, bytes) = bytes.split_first_chunk::<8>()?;
+    let (floor, bytes) = bytes.split_first_chunk::<8>()?;
+    let (hash, bytes) = bytes.split_first_chunk::<32>()?;
+    let (derived, bytes) = bytes.split_first_chunk::<32>()?;
+    let last_commit = match bytes.split_first_chunk::<4>() {
+        Some((round, bits)) => Some(Signers { round: Round(u32::from_be_bytes(*round)), bits: bits.to_vec() }),
+        None if bytes.is_empty() => None,
+        None => return None,
+    };
+    Some(TimeRow {
+        time: Time::from_unix_nanos(i64::from_be_bytes(*time)),
+        floor: read_height(floor)?,
+        hash: Hash(*hash),
+        derived: Hash(*derived),
+        last_commit,
+    })
 }
 
 /// Returns the key of an infraction: height ‖ address of the validator, 28 bytes.
@@ -473,7 +509,7 @@ mod tests {
             let _ = (split_recent(&bytes), split_recent(&[b"r", bytes.as_slice()].concat()));
             let _ = (read_version_value(&bytes), read_block_id(&bytes), read_tx_position(&bytes));
             let _ = (Tip::decode(&bytes), Genesis::decode(&bytes), Head::decode(&bytes));
-            let _ = (read_time_and_floor(&bytes), read_committed(&bytes));
+            let _ = (read_time_row(&bytes), read_committed(&bytes));
         }
     }
 
@@ -499,9 +535,19 @@ mod tests {
         let id = BlockId { hash: blake3(b"a"), parts: PartSetHeader { total: 3, hash: blake3(b"b") } };
         assert_eq!(read_block_id(&block_id(&id)), Some(id));
         assert_eq!(block(Height(9), &id).len(), 8 + BLOCK_ID_BYTES);
-        let row = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7];
-        assert_eq!(time_and_floor(Time::from_unix_nanos(258), Height(7)), row);
-        assert_eq!(read_time_and_floor(&row), Some((Time::from_unix_nanos(258), Height(7))));
+        let mut kept = TimeRow {
+            time: Time::from_unix_nanos(258),
+            floor: Height(7),
+            hash: Hash([3; 32]),
+            derived: Hash([4; 32]),
+            last_commit: None,
+        };
+        let row = [&[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7][..], &[3; 32], &[4; 32]].concat();
+        assert_eq!((time_row(&kept), read_time_row(&row)), (row.clone(), Some(kept.clone())));
+        kept.last_commit = Some(Signers { round: Round(258), bits: vec![5, 1] });
+        let row = [&row[..], &[0, 0, 1, 2, 5, 1]].concat();
+        assert_eq!((time_row(&kept), read_time_row(&row)), (row.clone(), Some(kept)));
+        assert_eq!((read_time_row(&row[..83]), read_time_row(&row[..79])), (None, None));
         let key = infraction(&(Height(258), types::Address([9; 20])));
         assert_eq!(key[..], [&[0, 0, 0, 0, 0, 0, 1, 2][..], &[9; 20]].concat());
         let row = committed(Height(258), &id.hash);

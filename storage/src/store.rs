@@ -12,7 +12,7 @@ use types::{
 
 use crate::{
     error::{Result, StoreError},
-    evidence, index,
+    index,
     kv::{Batch, Cf, Durability, Kv, View},
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Format number of keys and values. A change of either needs a new number.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;
@@ -370,7 +370,7 @@ impl<K: Kv> Store<K> {
         if !is_stored {
             batch.put(Cf::Blocks, schema::block(height, &commit.block_id), commit.block_bytes);
         }
-        self.put_block(&mut batch, commit, &writer.pending);
+        self.put_block(&mut batch, commit, &writer.pending)?;
         self.put_writes(&mut batch, height, commit.writes, commit.replaced)?;
         put_rules(&mut batch, &writer, commit);
         batch.put(Cf::Meta, meta::TIP, tip.encode());
@@ -412,7 +412,12 @@ impl<K: Kv> Store<K> {
         Ok(())
     }
 
-    fn put_block(&self, batch: &mut Batch, commit: &CommitBatch<'_>, pending: &BTreeSet<(Height, BlockId)>) {
+    fn put_block(
+        &self,
+        batch: &mut Batch,
+        commit: &CommitBatch<'_>,
+        pending: &BTreeSet<(Height, BlockId)>,
+    ) -> Result<()> {
         let (id, block) = (commit.block_id, commit.block);
         let height = block.header.height;
         let head = Head {
@@ -432,7 +437,7 @@ impl<K: Kv> Store<K> {
             batch.put(Cf::Txs, key, position);
         }
         index::put(batch, height, commit.results);
-        evidence::put(batch, height, block.header.time, commit.evidence_floor, &block.evidence);
+        self.put_evidence(batch, block, commit.evidence_floor)
     }
 
     /// Makes `hard_state` durable with one sync, and with it the bytes of blocks of its height and everything written

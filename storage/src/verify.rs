@@ -19,7 +19,9 @@
 //!
 //! The work is divided into steps of a few bytes each, so that a node can do it in the background.
 
-use types::{Block, BlockResults, Commit, Hash, Height, Params, PartSet, ValidatorSet, Wire, results_hash};
+use std::collections::BTreeSet;
+
+use types::{Block, BlockResults, Commit, Evidence, Hash, Height, Params, PartSet, ValidatorSet, Wire, results_hash};
 
 use crate::{
     error::{Result, StoreError},
@@ -248,9 +250,9 @@ impl<K: Kv> Verification<'_, K> {
                 Err(error) => self.failed(cf, Some(height), &schema::height(height), &error),
             }
         }
-        match self.store.block_time(height) {
-            Ok(time) if time == header.time => {}
-            Ok(_) => self.find_at(Cf::Times, height, "the time is not the header's"),
+        match self.store.time_row(height) {
+            Ok(row) if (row.time, row.hash, row.derived) == (header.time, header.hash(), header.derived_hash()) => {}
+            Ok(_) => self.find_at(Cf::Times, height, "time or hashes are not the header's"),
             Err(error) => self.failed(Cf::Times, Some(height), &schema::height(height), &error),
         }
         let hash = head.block_id.hash;
@@ -258,6 +260,33 @@ impl<K: Kv> Verification<'_, K> {
             Ok(Some(row)) if schema::read_height(&row) == Some(height) => {}
             Ok(_) => self.find(Cf::BlockHash, height, &hash.0, "it does not lead to its block"),
             Err(error) => self.failed(Cf::BlockHash, Some(height), &hash.0, &error),
+        }
+    }
+
+    /// Checks that each infraction in a block leads to it, or, of an attack on light clients, to an earlier one, and that
+    /// the row of the block's height is that of its last commit.
+    fn evidence(&mut self, height: Height, block: &Block) {
+        if let Ok(row) = self.store.time_row(height)
+            && row != evidence::time_row_of(block, row.floor)
+        {
+            self.find_at(Cf::Times, height, "the signers are not those of the last commit");
+        }
+        let mut before = BTreeSet::new();
+        for evidence in &block.evidence {
+            let is_attack = matches!(evidence, Evidence::LightClientAttack(_));
+            for infraction in evidence.infractions() {
+                if !before.insert(infraction) {
+                    continue;
+                }
+                let (key, expected) = (schema::infraction(&infraction), Some((height, evidence.hash())));
+                match self.store.committed_evidence(&infraction) {
+                    Ok(committed) if committed == expected => {}
+                    Ok(Some((at, _))) if is_attack && at < height => {}
+                    Ok(None) if self.store.evidence_floor().is_ok_and(|floor| infraction.0 < floor) => {} // it has expired
+                    Ok(_) => self.find(Cf::Evidence, height, &key, "it does not lead to the block with the evidence"),
+                    Err(error) => self.failed(Cf::Evidence, Some(height), &key, &error),
+                }
+            }
         }
     }
 
@@ -288,16 +317,7 @@ impl<K: Kv> Verification<'_, K> {
         if let Err(error) = block.check_content() {
             self.find(Cf::Blocks, height, &key, error);
         }
-        for evidence in &block.evidence {
-            let (infraction, expected) = (evidence.infraction(), Some((height, evidence.hash())));
-            let key = schema::infraction(&infraction);
-            match self.store.committed_evidence(&infraction) {
-                Ok(committed) if committed == expected => {}
-                Ok(None) if self.store.evidence_floor().is_ok_and(|floor| infraction.0 < floor) => {} // it has expired
-                Ok(_) => self.find(Cf::Evidence, height, &key, "it does not lead to the block with the evidence"),
-                Err(error) => self.failed(Cf::Evidence, Some(height), &key, &error),
-            }
-        }
+        self.evidence(height, &block);
         for (key, position) in results.iter().flat_map(|results| txs::rows_of(height, block.tx_ids(), results)) {
             match self.store.kv().get(Cf::Txs, &key) {
                 Ok(Some(row)) if row == position => {}
@@ -504,7 +524,7 @@ impl<K: Kv> Verification<'_, K> {
             Cf::Validators => key.len() == 8 && ValidatorSet::decode(value).is_ok(),
             Cf::Params => key.len() == 8 && Params::decode(value).is_ok(),
             Cf::Events => index::is_readable(key, value),
-            Cf::Times => key.len() == 8 && schema::read_time_and_floor(value).is_some(),
+            Cf::Times => key.len() == 8 && schema::read_time_row(value).is_some(),
             Cf::Evidence | Cf::EvidenceWaiting => evidence::is_readable(cf, key, value),
             // The application knows their shape and content.
             Cf::Trees => true,

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{
     BlockId, Commit, Evidence, Hash, Header, PartSet, TxId,
-    limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX},
+    limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX},
     merkle, pb,
     wire::{self, DecodeError, Wire},
 };
@@ -130,10 +130,13 @@ impl Wire for Block {
         }
         let evidence = pb.evidence.unwrap_or_default().evidence;
         wire::at_most("block.evidence", evidence.len(), EVIDENCE_PER_BLOCK_MAX)?;
+        let evidence = evidence.into_iter().map(Evidence::from_pb).collect::<Result<Vec<_>, _>>()?;
+        let named = evidence.iter().map(Evidence::named).sum();
+        wire::at_most("validators in block.evidence", named, EVIDENCE_NAMED_MAX)?;
         Ok(Self {
             header: Header::from_pb(wire::required("block.header", pb.header)?)?,
             txs,
-            evidence: evidence.into_iter().map(Evidence::from_pb).collect::<Result<_, _>>()?,
+            evidence,
             last_commit: pb.last_commit.map(Commit::from_pb).transpose()?,
         })
     }

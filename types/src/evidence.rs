@@ -1,23 +1,26 @@
-//! Evidence: two signed votes of one validator that contradict each other.
+//! Evidence: two signed votes of one validator that contradict each other, or an attack on light clients.
 //!
-//! Bytes, hash and order of the votes are CometBFT's. Its other kind, evidence of an attack on light clients, has its
-//! place in [`Evidence`]; until it is supported, its bytes are refused with [`DecodeError::LightClientAttack`].
+//! Bytes, hash and order of the votes are CometBFT's. [`crate::LightClientAttackEvidence`] has the rules of attacks.
 
 use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, BlockId, ChainId, Hash, Height, Power, SignedVote, Time, ValidatorSet, Vote, VoteError,
-    limits::VOTE_BYTES_MAX,
+    Address, AttackError, BlockId, ChainId, Hash, Height, LightClientAttackEvidence, Power, SignedVote, Time,
+    Validator, ValidatorSet, Vote, VoteError, attack,
+    limits::ATTACK_BYTES_MAX,
     pb, sha256,
     wire::{self, DecodeError, Wire},
 };
 
 /// A proof that a validator misbehaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // Two votes are the common kind; an attack may be 100 times larger.
 pub enum Evidence {
     /// Two votes of one height, round and type for different values.
     DuplicateVote(DuplicateVoteEvidence),
+    /// A block that contradicts the chain, signed so that a light client believes it.
+    LightClientAttack(Box<LightClientAttackEvidence>),
 }
 
 /// Two votes of one validator for one height, round and type with different values, the lower value first.
@@ -38,9 +41,37 @@ pub struct DuplicateVoteEvidence {
 /// Identity of an infraction: evidence of one validator and one height is used once, however many votes it signed there.
 pub type Infraction = (Height, Address);
 
+/// Key of a piece of evidence among others: its height, and the validator of two votes or the first 20 bytes of the hash
+/// of an attack. Two pieces with the same key prove the same.
+pub type EvidenceKey = (Height, Address);
+
+/// The validator of an [`Infraction`] that no validator is punished for: an attack in which none can be named.
+pub const UNNAMED: Address = Address([0; 20]);
+
+/// What a validator did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MisbehaviorKind {
+    /// It signed two votes that contradict each other.
+    DuplicateVote,
+    /// It signed a block for light clients that contradicts the chain.
+    LightClientAttack,
+}
+
+impl MisbehaviorKind {
+    /// Returns the name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DuplicateVote => "duplicate_vote",
+            Self::LightClientAttack => "light_client_attack",
+        }
+    }
+}
+
 /// What a validator did according to evidence in a block, for the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misbehavior {
+    /// What the validator did.
+    pub kind: MisbehaviorKind,
     /// Address of the validator.
     pub validator: Address,
     /// Height of the misbehavior.
@@ -68,6 +99,9 @@ pub enum EvidenceError {
     /// One of the votes is not valid.
     #[error("{0}")]
     Vote(VoteError),
+    /// The attack on light clients is none, or not the work of those that are named.
+    #[error("{0}")]
+    Attack(#[from] AttackError),
 }
 
 impl DuplicateVoteEvidence {
@@ -141,10 +175,11 @@ fn order_of(id: Option<BlockId>) -> Option<(Hash, Vec<u8>)> {
 }
 
 impl Evidence {
-    /// Returns the height of the misbehavior.
+    /// Returns the height of the misbehavior; of an attack on light clients, the common height.
     pub fn height(&self) -> Height {
         match self {
             Self::DuplicateVote(evidence) => evidence.vote_a.vote.height,
+            Self::LightClientAttack(evidence) => evidence.common_height,
         }
     }
 
@@ -152,6 +187,7 @@ impl Evidence {
     pub fn time(&self) -> Time {
         match self {
             Self::DuplicateVote(evidence) => evidence.timestamp,
+            Self::LightClientAttack(evidence) => evidence.timestamp,
         }
     }
 
@@ -159,31 +195,85 @@ impl Evidence {
     pub fn set_time(&mut self, time: Time) {
         match self {
             Self::DuplicateVote(evidence) => evidence.timestamp = time,
+            Self::LightClientAttack(evidence) => evidence.timestamp = time,
         }
     }
 
-    /// Returns the validator that misbehaved.
-    pub fn validator(&self) -> Address {
+    /// Returns what the validator did.
+    pub fn kind(&self) -> MisbehaviorKind {
         match self {
-            Self::DuplicateVote(evidence) => evidence.vote_a.vote.validator,
+            Self::DuplicateVote(_) => MisbehaviorKind::DuplicateVote,
+            Self::LightClientAttack(_) => MisbehaviorKind::LightClientAttack,
         }
     }
 
-    /// Returns the identity of the infraction.
-    pub fn infraction(&self) -> Infraction {
-        (self.height(), self.validator())
+    /// Returns the key of the evidence among others.
+    pub fn key(&self) -> EvidenceKey {
+        match self {
+            Self::DuplicateVote(evidence) => (self.height(), evidence.vote_a.vote.validator),
+            Self::LightClientAttack(evidence) => {
+                (self.height(), Address(*evidence.hash().0.first_chunk().expect("a hash is longer than an address")))
+            }
+        }
     }
 
-    /// Returns what the application is informed of.
-    pub fn misbehavior(&self) -> Misbehavior {
+    /// Returns the infractions that the evidence proves: one for each validator that it names, in their order. If an
+    /// attack names none, the only one is that of [`UNNAMED`]: one such attack for each height is enough.
+    pub fn infractions(&self) -> Vec<Infraction> {
+        let height = self.height();
         match self {
-            Self::DuplicateVote(evidence) => Misbehavior {
+            Self::DuplicateVote(evidence) => vec![(height, evidence.vote_a.vote.validator)],
+            Self::LightClientAttack(evidence) if evidence.byzantine.is_empty() => vec![(height, UNNAMED)],
+            Self::LightClientAttack(evidence) => {
+                evidence.byzantine.iter().map(|validator| (height, validator.address())).collect()
+            }
+        }
+    }
+
+    /// Returns true if the evidence names this validator.
+    pub fn names(&self, validator: &Address) -> bool {
+        *validator != UNNAMED && self.infractions().iter().any(|(_, named)| named == validator)
+    }
+
+    /// Returns what the application is informed of: one misbehavior for each validator that the evidence names.
+    pub fn misbehavior(&self) -> Vec<Misbehavior> {
+        let (kind, height, time) = (self.kind(), self.height(), self.time());
+        match self {
+            Self::DuplicateVote(evidence) => vec![Misbehavior {
+                kind,
                 validator: evidence.vote_a.vote.validator,
-                height: evidence.vote_a.vote.height,
-                time: evidence.timestamp,
+                height,
+                time,
                 power: evidence.validator_power,
                 total_power: evidence.total_power,
-            },
+            }],
+            Self::LightClientAttack(evidence) => {
+                let named = |validator: &Validator| Misbehavior {
+                    kind,
+                    validator: validator.address(),
+                    height,
+                    time,
+                    power: validator.power,
+                    total_power: evidence.total_power,
+                };
+                evidence.byzantine.iter().map(named).collect()
+            }
+        }
+    }
+
+    /// Returns the number of validators that the evidence names.
+    pub fn named(&self) -> usize {
+        match self {
+            Self::DuplicateVote(_) => 1,
+            Self::LightClientAttack(evidence) => evidence.byzantine.len(),
+        }
+    }
+
+    /// Returns the number of signatures that a check takes.
+    pub fn signatures(&self) -> usize {
+        match self {
+            Self::DuplicateVote(_) => 2,
+            Self::LightClientAttack(evidence) => evidence.signatures(),
         }
     }
 
@@ -193,12 +283,14 @@ impl Evidence {
     }
 
     /// Checks that the evidence does not contradict itself: two votes of one validator, height, round and type, for
-    /// different values, in their order. Cheap: no signature is checked.
+    /// different values, in their order; or a block whose commit and validators are those of its header. Cheap: no
+    /// signature is checked.
     ///
-    /// Errors: `NoConflict` or `Order`.
+    /// Errors: `NoConflict` or `Order`; those of [`LightClientAttackEvidence::check_conflict`].
     pub fn check_conflict(&self) -> Result<(), EvidenceError> {
         match self {
             Self::DuplicateVote(evidence) => evidence.check_conflict(),
+            Self::LightClientAttack(evidence) => Ok(evidence.check_conflict()?),
         }
     }
 
@@ -207,25 +299,29 @@ impl Evidence {
     pub fn hashed_bytes(&self) -> Vec<u8> {
         match self {
             Self::DuplicateVote(evidence) => evidence.to_pb().encode_to_vec(),
+            Self::LightClientAttack(evidence) => attack::bytes_of(evidence),
         }
     }
 
-    /// Returns the SHA-256 of [`Evidence::hashed_bytes`], by which Tendermint's tools identify evidence.
+    /// Returns the hash by which Tendermint's tools identify evidence: the SHA-256 of [`Evidence::hashed_bytes`] for two
+    /// votes, [`LightClientAttackEvidence::hash`] for an attack.
     pub fn hash(&self) -> Hash {
-        sha256(&self.hashed_bytes())
-    }
-
-    /// Checks the evidence against the validator set of its height.
-    ///
-    /// Errors: those of [`DuplicateVoteEvidence::verify`].
-    pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
         match self {
-            Self::DuplicateVote(evidence) => evidence.verify(chain_id, validators),
+            Self::DuplicateVote(_) => sha256(&self.hashed_bytes()),
+            Self::LightClientAttack(evidence) => evidence.hash(),
         }
     }
 
-    /// Verifies as [`Evidence::verify`] does, but does not check again a signature that is `known` to hold because the
-    /// same bytes were checked before.
+    /// Checks the powers and the signatures against the validator set of the height. Of an attack on light clients, what
+    /// [`LightClientAttackEvidence::check_attack`] compares with the chain is not checked again.
+    ///
+    /// Errors: those of [`DuplicateVoteEvidence::verify`] and [`LightClientAttackEvidence::verify`].
+    pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
+        self.verify_except(chain_id, validators, |_| false)
+    }
+
+    /// Verifies as [`Evidence::verify`] does, but does not check again a signature of two votes that is `known` to hold
+    /// because the same bytes were checked before.
     ///
     /// Errors: those of [`Evidence::verify`].
     pub fn verify_except(
@@ -236,6 +332,7 @@ impl Evidence {
     ) -> Result<(), EvidenceError> {
         match self {
             Self::DuplicateVote(evidence) => evidence.verify_except(chain_id, validators, known),
+            Self::LightClientAttack(evidence) => Ok(evidence.verify(chain_id)?),
         }
     }
 }
@@ -243,17 +340,23 @@ impl Evidence {
 impl Wire for Evidence {
     type Pb = pb::Evidence;
     const NAME: &'static str = "evidence";
-    const BYTES_MAX: usize = 2 * VOTE_BYTES_MAX + 64;
+    const BYTES_MAX: usize = ATTACK_BYTES_MAX;
 
     fn to_pb(&self) -> pb::Evidence {
-        let Self::DuplicateVote(evidence) = self;
-        pb::Evidence { sum: Some(pb::evidence::Sum::DuplicateVoteEvidence(evidence.to_pb())) }
+        pb::Evidence {
+            sum: Some(match self {
+                Self::DuplicateVote(evidence) => pb::evidence::Sum::DuplicateVoteEvidence(evidence.to_pb()),
+                Self::LightClientAttack(evidence) => pb::evidence::Sum::LightClientAttackEvidence(evidence.to_pb()),
+            }),
+        }
     }
 
     fn from_pb(pb: pb::Evidence) -> Result<Self, DecodeError> {
         let pb = match wire::required("evidence", pb.sum)? {
             pb::evidence::Sum::DuplicateVoteEvidence(pb) => pb,
-            pb::evidence::Sum::LightClientAttackEvidence(_) => return Err(DecodeError::LightClientAttack),
+            pb::evidence::Sum::LightClientAttackEvidence(pb) => {
+                return LightClientAttackEvidence::from_pb(pb).map(|attack| Self::LightClientAttack(Box::new(attack)));
+            }
         };
         Ok(Self::DuplicateVote(DuplicateVoteEvidence {
             vote_a: SignedVote::from_pb(wire::required("evidence.vote_a", pb.vote_a)?)?,

@@ -11,7 +11,7 @@
 //! | commit | the precommits of more than 2/3 of the power, kept with a block | commit, seen commit |
 //! | certificate | votes of one height, round and type that prove a threshold | – |
 //! | proposal | a proposed block; what an account asks the validators to decide is a [`Propose`] | Tendermint's proposal; governance proposal |
-//! | evidence | two signed votes that contradict each other | equivocation evidence |
+//! | evidence | two signed votes that contradict each other, or an attack on light clients | duplicate vote, light client attack evidence |
 //! | hard state | what must be durable before a message is sent | etcd raft's `HardState`; CometBFT's WAL |
 //!
 //! **Hashes.** SHA-256, by Tendermint's rules and encodings, for what its light clients, explorers and client libraries
@@ -27,6 +27,7 @@
 //! a constructor for votes that need no check because this node signed or verified them before. The same holds for
 //! proposals, certificates and transactions.
 
+mod attack;
 mod batch;
 mod bits;
 mod block;
@@ -60,6 +61,7 @@ mod versions;
 mod vote;
 mod wire;
 
+pub use attack::{AttackError, LightBlock, LightClientAttackEvidence, Signers, TrustedBlock};
 pub use batch::verify_batch;
 pub use bits::BitSet;
 pub use block::{Block, BlockError};
@@ -68,7 +70,9 @@ pub use commit::{Commit, CommitError, CommitSig};
 pub use consensus_key::{
     ConsensusKey, ConsensusPublicKey, ConsensusSecretKey, Ed25519PublicKey, Ed25519SecretKey, KeyType, KeyTypeError,
 };
-pub use evidence::{DuplicateVoteEvidence, Evidence, EvidenceError, Infraction, Misbehavior};
+pub use evidence::{
+    DuplicateVoteEvidence, Evidence, EvidenceError, EvidenceKey, Infraction, Misbehavior, MisbehaviorKind, UNNAMED,
+};
 pub use hard_state::{HardState, Lock, Step};
 pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
 pub use header::{BLOCK_PROTOCOL, Header};

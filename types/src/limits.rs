@@ -64,9 +64,16 @@ pub const BLOCK_TXS_MAX: usize = BLOCK_BYTES_MAX / 100;
 /// Maximum number of pieces of evidence in one block.
 pub const EVIDENCE_PER_BLOCK_MAX: usize = 64;
 
-/// Maximum number of pieces of evidence that wait for a block at a node: 600 KiB. Further ones are refused until some are
-/// in a block.
+/// Maximum number of validators that the evidence of one block names: each is one misbehavior, with an event. One attack
+/// on light clients can name a whole set, beside the two votes of others.
+pub const EVIDENCE_NAMED_MAX: usize = EVIDENCE_PER_BLOCK_MAX + VALIDATORS_MAX;
+
+/// Maximum number of pieces of evidence that wait for a block at a node: 600 KiB of votes, beside
+/// [`ATTACKS_WAITING_MAX`]. Further ones are refused until some are in a block.
 pub const EVIDENCE_WAITING_MAX: usize = 1024;
+
+/// Maximum number of attacks on light clients among the evidence that waits for a block: at most 8 MiB.
+pub const ATTACKS_WAITING_MAX: usize = 64;
 
 /// Maximum number of pieces of evidence against one validator that wait for a block, so that one validator leaves room
 /// for the others. There is one for each height, and one is enough to slash it.
@@ -78,6 +85,13 @@ pub const VOTE_BYTES_MAX: usize = 256;
 
 /// Maximum bytes of a certificate: one vote of each validator, with tags.
 pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * (VOTE_BYTES_MAX + 4);
+
+/// Maximum bytes of one validator with its tag: 50 for the key, 22 for the address, 10 for the power, 11 for the priority.
+pub const VALIDATOR_BYTES_MAX: usize = 104;
+
+/// Maximum bytes of evidence of an attack on light clients: a header, a commit, a set of validators, and those of them
+/// that misbehaved, with tags.
+pub const ATTACK_BYTES_MAX: usize = 2048 + CERTIFICATE_BYTES_MAX + (2 * VALIDATORS_MAX + 1) * VALIDATOR_BYTES_MAX;
 
 /// Maximum bytes of the hard state: a polka, and the messages that this node signed at one height.
 pub const HARD_STATE_BYTES_MAX: usize = 1024 * 1024;
@@ -122,12 +136,14 @@ pub const OWN_ROUNDS_MAX: usize = 4;
 const _: () = assert!(PARTS_MAX as usize * PART_BYTES == BLOCK_BYTES_MAX);
 const _: () = assert!(CERTIFICATE_BYTES_MAX < CONSENSUS_MESSAGE_BYTES_MAX);
 const _: () = assert!(2 * CERTIFICATE_BYTES_MAX < HARD_STATE_BYTES_MAX);
+const _: () = assert!(ATTACK_BYTES_MAX + 16 < CONSENSUS_MESSAGE_BYTES_MAX);
+const _: () = assert!(ATTACKS_WAITING_MAX * ATTACK_BYTES_MAX <= 8 * 1024 * 1024);
 const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
 // At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each
-// of its namespaces. Each piece of evidence has one event.
+// of its namespaces. Each validator that evidence names has one event.
 const _: () = assert!(
-    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX + EVIDENCE_PER_BLOCK_MAX < EVENTS_MAX
+    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX + EVIDENCE_NAMED_MAX < EVENTS_MAX
 );
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

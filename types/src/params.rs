@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     Hash,
-    limits::{BLOCK_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX},
+    limits::{BLOCK_BYTES_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX},
     pb, sha256,
     wire::{DecodeError, Wire},
 };
@@ -238,13 +238,7 @@ impl Params {
         }
         within("evidence.max_age_num_blocks", self.evidence.age_heights_max, 1, u64::MAX >> 1)?;
         within("evidence.max_age_duration", self.evidence.age_max.as_secs(), 1, 10 * 365 * 24 * 3600)?;
-        let evidence_bytes_max = (EVIDENCE_PER_BLOCK_MAX * crate::Evidence::BYTES_MAX) as u64;
-        within(
-            "evidence.max_bytes",
-            self.evidence.bytes_max,
-            0,
-            self.block.bytes_max.min(evidence_bytes_max.max(1_048_576)),
-        )?;
+        within("evidence.max_bytes", self.evidence.bytes_max, 0, self.block.bytes_max.min(1_048_576))?;
         millis("timeouts.propose_ms", self.timeouts.propose, 1, TIMEOUT_MAX)?;
         millis("timeouts.propose_delta_ms", self.timeouts.propose_delta, 0, TIMEOUT_MAX)?;
         millis("timeouts.prevote_ms", self.timeouts.prevote, 1, TIMEOUT_MAX)?;

@@ -34,6 +34,15 @@ impl Validator {
     pub fn address(&self) -> Address {
         self.public_key.address()
     }
+
+    pub(crate) fn to_pb(&self) -> pb::Validator {
+        pb::Validator {
+            address: self.address().0.to_vec(),
+            pub_key: Some(self.public_key.to_pb()),
+            voting_power: self.power.0 as i64,
+            proposer_priority: self.proposer_priority,
+        }
+    }
 }
 
 /// A change of the validator set; power 0 removes the validator.
@@ -293,15 +302,9 @@ impl Wire for ValidatorSet {
     const BYTES_MAX: usize = VALIDATORS_MAX * 128 + 256;
 
     fn to_pb(&self) -> pb::ValidatorSet {
-        let validator = |validator: &Validator| pb::Validator {
-            address: validator.address().0.to_vec(),
-            pub_key: Some(validator.public_key.to_pb()),
-            voting_power: validator.power.0 as i64,
-            proposer_priority: validator.proposer_priority,
-        };
         pb::ValidatorSet {
-            validators: self.validators.iter().map(validator).collect(),
-            proposer: Some(validator(self.proposer())),
+            validators: self.validators.iter().map(Validator::to_pb).collect(),
+            proposer: Some(self.proposer().to_pb()),
             total_voting_power: self.total.0 as i64,
         }
     }
@@ -316,7 +319,7 @@ impl Wire for ValidatorSet {
     }
 }
 
-fn validator_from_pb(pb: pb::Validator) -> Result<Validator, DecodeError> {
+pub(crate) fn validator_from_pb(pb: pb::Validator) -> Result<Validator, DecodeError> {
     let public_key = ConsensusPublicKey::from_pb(wire::required("validator.pub_key", pb.pub_key)?)?;
     if wire::address("validator.address", &pb.address)? != public_key.address() {
         return Err(DecodeError::field("validator.address", "is not the address of pub_key"));

@@ -40,9 +40,6 @@ pub enum DecodeError {
         /// Number of operations given.
         got: usize,
     },
-    /// Evidence of an attack on light clients, which is not supported yet.
-    #[error("evidence of an attack on light clients is not supported yet, only evidence of duplicate votes")]
-    LightClientAttack,
 }
 
 impl DecodeError {

@@ -66,6 +66,36 @@ fn evidence() -> Evidence {
     Evidence::DuplicateVote(DuplicateVoteEvidence::new(vote(None), vote(Some(1)), &set, timestamp).unwrap())
 }
 
+/// Returns a valid attack on light clients by a set of one validator.
+fn attack() -> Evidence {
+    let set = ValidatorSet::new(vec![(key().public_key(), Power(1))]).unwrap();
+    let (hash, timestamp) = (Hash([1; 32]), Time::from_unix_millis(1_800_000_000_000));
+    let header = Header {
+        version_app: 1,
+        chain_id: chain(),
+        height: Height(5),
+        time: timestamp,
+        last_block_id: Some(BlockId { hash, parts: PartSetHeader { total: 1, hash } }),
+        last_commit_hash: hash,
+        data_hash: hash,
+        validators_hash: set.hash(),
+        next_validators_hash: hash,
+        consensus_hash: hash,
+        app_hash: hash,
+        last_results_hash: hash,
+        evidence_hash: hash,
+        proposer: key().public_key().address(),
+    };
+    let block_id = BlockId { hash: header.hash(), parts: PartSetHeader { total: 1, hash } };
+    let validator = key().public_key().address();
+    let (vote_type, height, round, id) = (VoteType::Precommit, Height(5), Round(1), Some(block_id));
+    let vote = Vote { vote_type, height, round, block_id: id, timestamp, validator, validator_index: 0 };
+    let commit = Commit::from_votes(height, round, block_id, &set, &[vote.sign(&chain(), &key())]);
+    let conflicting = LightBlock { header, commit, validators: set.clone() };
+    let attack = LightClientAttackEvidence::new(conflicting, Height(3), None, &set, timestamp);
+    Evidence::LightClientAttack(Box::new(attack.unwrap()))
+}
+
 /// Returns valid messages that the test damages.
 fn samples() -> Vec<Vec<u8>> {
     let chain = chain();
@@ -98,8 +128,10 @@ fn samples() -> Vec<Vec<u8>> {
         ..HardState::default()
     };
     let part = PartSet::from_bytes(b"block").get(0).unwrap().clone();
-    let evidence = evidence();
+    let (evidence, attack) = (evidence(), attack());
     vec![
+        attack.encode(),
+        PeerMessage::Evidence(Box::new(attack)).encode(),
         evidence.encode(),
         PeerMessage::Evidence(Box::new(evidence)).encode(),
         vote.encode(),
@@ -210,13 +242,90 @@ fn each_flipped_bit_of_evidence_makes_it_invalid_and_none_panics() {
     assert!(invalid > 1000, "{invalid} of the changed bytes decode");
 }
 
+/// What is neither hashed nor signed is compared with the chain, or is the priority that CometBFT does not compare.
 #[test]
-fn evidence_of_an_attack_on_light_clients_is_refused_by_name() {
-    for content in [&[][..], &[10, 0], &[0xFF; 40]] {
-        let mut bytes = vec![2 << 3 | 2, content.len() as u8];
-        bytes.extend(content);
-        assert_eq!(Evidence::decode(&bytes), Err(DecodeError::LightClientAttack));
+fn each_flipped_bit_of_an_attack_makes_it_invalid_and_none_panics() {
+    let set = ValidatorSet::new(vec![(key().public_key(), Power(1))]).unwrap();
+    let (good, mut invalid) = (attack(), 0);
+    let check = |evidence: &Evidence| {
+        let Evidence::LightClientAttack(attack) = evidence else { return false };
+        let checked = attack.check_conflict().and_then(|()| attack.check_attack(None, &set));
+        checked.is_ok() && evidence.verify(&chain(), &set).is_ok()
+    };
+    assert!(check(&good));
+    let Evidence::LightClientAttack(expected) = &good else { panic!("{good:?}") };
+    for bit in 0..good.encode().len() * 8 {
+        let mut bytes = good.encode();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let Ok(evidence) = Evidence::decode(&bytes) else { continue };
+        if !check(&evidence) {
+            invalid += 1;
+            continue;
+        }
+        let Evidence::LightClientAttack(attack) = evidence else { panic!("bit {bit}") };
+        assert_eq!(
+            (&attack.conflicting.header, &attack.conflicting.commit.signatures),
+            (&expected.conflicting.header, &expected.conflicting.commit.signatures),
+            "bit {bit}"
+        );
+        assert_eq!(attack.byzantine.len(), 1, "bit {bit}");
     }
+    assert!(invalid > 1000, "{invalid} of the changed bytes decode");
+}
+
+#[test]
+fn an_attack_with_other_numbers_of_validators_is_refused_before_their_keys_are_read() {
+    let pb::Evidence { sum: Some(pb::evidence::Sum::LightClientAttackEvidence(good)) } = attack().to_pb() else {
+        panic!()
+    };
+    let refused = |change: &dyn Fn(&mut pb::LightClientAttackEvidence)| {
+        let mut attack = good.clone();
+        change(&mut attack);
+        let sum = Some(pb::evidence::Sum::LightClientAttackEvidence(attack));
+        Evidence::from_pb(pb::Evidence { sum }).unwrap_err().to_string()
+    };
+    fn set(attack: &mut pb::LightClientAttackEvidence) -> &mut pb::ValidatorSet {
+        attack.conflicting_block.as_mut().unwrap().validator_set.as_mut().unwrap()
+    }
+    let bad_key = pb::Validator { pub_key: None, ..good.byzantine_validators[0].clone() };
+    assert_eq!(
+        refused(&|attack| set(attack).validators = vec![bad_key.clone(); 2]),
+        "evidence.commit: 1 signatures, the conflicting set has 2 validators"
+    );
+    assert_eq!(
+        refused(&|attack| attack.byzantine_validators = vec![bad_key.clone(); 201]),
+        "evidence.byzantine_validators: 201 elements, at most 200 are allowed"
+    );
+    assert_eq!(refused(&|attack| set(attack).proposer = None), "proposer: is missing");
+    assert_eq!(refused(&|attack| attack.common_height = -1), "evidence.common_height: -1 is negative");
+    assert_eq!(refused(&|attack| attack.conflicting_block = None), "evidence.conflicting_block: is missing");
+    assert_eq!(refused(&|attack| attack.total_voting_power = -1), "evidence.total_voting_power: -1 is negative");
+    let error = Evidence::decode(&vec![0; limits::ATTACK_BYTES_MAX + 1]).unwrap_err();
+    assert!(matches!(error, DecodeError::TooLarge { name: "evidence", .. }), "{error}");
+}
+
+/// One attack can name the whole set, beside the two votes of others; two such attacks do not fit into a block.
+#[test]
+fn the_evidence_of_a_block_names_a_bounded_number_of_validators() {
+    let pb::Evidence { sum: Some(pb::evidence::Sum::LightClientAttackEvidence(good)) } = attack().to_pb() else {
+        panic!()
+    };
+    let naming = |named| {
+        let byzantine_validators = vec![good.byzantine_validators[0].clone(); named];
+        let attack = pb::LightClientAttackEvidence { byzantine_validators, ..good.clone() };
+        pb::Evidence { sum: Some(pb::evidence::Sum::LightClientAttackEvidence(attack)) }
+    };
+    let Evidence::LightClientAttack(attack) = attack() else { panic!() };
+    let header = attack.conflicting.header.to_pb();
+    let block = |list| pb::Block {
+        header: Some(header.clone()),
+        data: None,
+        evidence: Some(pb::EvidenceList { evidence: list }),
+        last_commit: None,
+    };
+    assert!(Block::from_pb(block(vec![naming(200), naming(64)])).is_ok());
+    let error = Block::from_pb(block(vec![naming(200), naming(65)])).unwrap_err();
+    assert_eq!(error.to_string(), "validators in block.evidence: 265 elements, at most 264 are allowed");
 }
 
 #[test]

@@ -189,3 +189,49 @@ fn evidence_bytes() {
     let golden = "C9E7D5CA789E0A6E6E8B5B7482AF42B27AE2F8116CDA4D36833781FDD7963DFD";
     assert_eq!((evidence.hash().to_string().as_str(), evidence.hashed_bytes().len()), (golden, 317));
 }
+
+/// An attack on light clients in which validators 3 and 4 of the four signed a false state.
+fn attack() -> LightClientAttackEvidence {
+    let common = validators();
+    let members = [3, 4].map(|seed| (key(seed).public_key(), Power(1)));
+    let set = ValidatorSet::new(members.to_vec()).unwrap();
+    let header = Header { validators_hash: set.hash(), ..header(Some(block_id(9))) };
+    let block_id = BlockId { hash: header.hash(), parts: block_id(9).parts };
+    let vote = |seed| {
+        let validator = key(seed).public_key().address();
+        let (validator_index, _) = set.by_address(&validator).unwrap();
+        Vote { validator, validator_index, ..vote(VoteType::Precommit, Some(block_id)) }.sign(&chain(), &key(seed))
+    };
+    let commit = Commit::from_votes(header.height, Round(2), block_id, &set, &[vote(3), vote(4)]);
+    let conflicting = LightBlock { header, commit, validators: set };
+    LightClientAttackEvidence::new(conflicting, Height(40), None, &common, time()).unwrap()
+}
+
+#[test]
+fn attack_bytes() {
+    let evidence = Evidence::LightClientAttack(Box::new(attack()));
+    let pb: proto::types::Evidence = theirs(&evidence.encode());
+    assert_eq!(pb.encode_to_vec(), evidence.encode());
+    assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence.clone()));
+    let Some(proto::types::evidence::Sum::LightClientAttackEvidence(inner)) = pb.sum.clone() else { panic!("{pb:?}") };
+    // CometBFT leaves the sum of the powers out of the bytes that a block hashes.
+    let set = inner.conflicting_block.as_ref().and_then(|block| block.validator_set.as_ref()).unwrap();
+    assert_eq!((set.total_voting_power, set.validators.len()), (0, 2));
+    let leaf = inner.encode_to_vec();
+    assert_eq!(evidence.hashed_bytes(), leaf);
+    assert_eq!(Block::evidence_hash(std::slice::from_ref(&evidence)).0, root(&[leaf]));
+    let parsed: tendermint::evidence::Evidence = pb.clone().try_into().unwrap();
+    let tendermint::evidence::Evidence::LightClientAttack(parsed) = parsed else { panic!("{parsed:?}") };
+    assert_eq!((parsed.common_height.value(), parsed.total_voting_power.value()), (40, 100));
+    let names: Vec<(Vec<u8>, u64)> =
+        parsed.byzantine_validators.iter().map(|one| (one.address.as_bytes().to_vec(), one.power())).collect();
+    let expected = [(4, 40), (3, 30)].map(|(seed, power)| (key(seed).public_key().address().0.to_vec(), power));
+    assert_eq!(names, expected);
+    let signed = &parsed.conflicting_block.signed_header;
+    assert_eq!(signed.header.hash().as_bytes(), attack().conflicting.header.hash().as_ref());
+    let list = proto::types::EvidenceList { evidence: vec![pb] };
+    assert_eq!(Evidence::list_bytes(std::slice::from_ref(&evidence)), list.encoded_len());
+    // These are the bytes that `tendermint-proto` writes (above); a change of them changes the hashes of blocks.
+    let golden = "770E0F14BB056B5C33289794112318F4595D1A313AD40733F6F54B8E9F66F211";
+    assert_eq!((sha256(&evidence.hashed_bytes()).to_string().as_str(), evidence.hashed_bytes().len()), (golden, 1079));
+}

@@ -1,6 +1,6 @@
 //! Metrics of subsystem `consensus` about validators: powers, signatures, double signs.
 
-use std::sync::Mutex;
+use std::{collections::BTreeSet, sync::Mutex};
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use types::{Address, Block, Commit, CommitSig, Power, Validator, ValidatorSet};
@@ -55,9 +55,9 @@ impl Validators {
             power_online: on.gauge("power_online", "Power of the validators whose signature is in the commit that the last block \
                 contains; while a step waits for votes, power of the validators whose vote has arrived."),
             byzantine_validators: on
-                .gauge("byzantine_validators", "Validators of whose double vote the last block contains evidence."),
-            byzantine_validators_power: on.gauge("byzantine_validators_power", "Power of the validators of whose double vote the \
-                last block contains evidence."),
+                .gauge("byzantine_validators", "Validators that double-voted or attacked light clients, by the evidence in the last block."),
+            byzantine_validators_power: on.gauge("byzantine_validators_power", "Power of the validators that double-voted or \
+                attacked light clients, by the evidence in the last block."),
             precommits_counted: on.gauge("precommits_counted", "Precommits in the commit that the last block contains."),
             precommits_staking_percentage: on
                 .float("precommits_staking_percentage", "Share of the power whose precommits are in the commit that the last block \
@@ -71,9 +71,9 @@ impl Validators {
                 "evidence_committed_total",
                 "Pieces of evidence in the blocks that this node has committed since the start.",
             ),
-            evidence_total: on.counter("evidence_total", "Double votes that this node has seen since the start."),
-            evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes this node has seen \
-                since the start."),
+            evidence_total: on.counter("evidence_total", "Double votes and attacks on light clients that this node has seen since the start."),
+            evidence_power_total: on.counter("evidence_power_total", "Power of the validators whose double votes and attacks on light \
+                clients this node has seen since the start."),
             before: Mutex::default(),
         }
     }
@@ -132,10 +132,10 @@ impl Validators {
     /// Shows the validators against which this block has evidence: those that are validators now, with their current
     /// power.
     fn record_byzantine(&self, block: &Block, validators: &ValidatorSet) {
-        let power = |evidence: &types::Evidence| {
-            validators.by_address(&evidence.validator()).map(|(_, validator)| validator.power.0)
-        };
-        let powers: Vec<u64> = block.evidence.iter().filter_map(power).collect();
+        let named: BTreeSet<Address> =
+            block.evidence.iter().flat_map(types::Evidence::misbehavior).map(|one| one.validator).collect();
+        let power = |address: &Address| validators.by_address(address).map(|(_, validator)| validator.power.0);
+        let powers: Vec<u64> = named.iter().filter_map(power).collect();
         self.byzantine_validators.set(powers.len() as i64);
         self.byzantine_validators_power.set(powers.iter().sum::<u64>() as i64);
     }
@@ -197,10 +197,10 @@ impl Validators {
         self.precommits_staking_percentage.set((total - missing_power) as f64 / total.max(1) as f64);
     }
 
-    /// Counts a double sign of a validator.
+    /// Counts a double sign of a validator, or an attack on light clients.
     pub fn on_evidence(&self, evidence: &types::Evidence) {
         self.evidence_total.inc();
-        self.evidence_power_total.inc_by(evidence.misbehavior().power.0);
+        self.evidence_power_total.inc_by(evidence.misbehavior().iter().map(|one| one.power.0).sum());
     }
 }
 

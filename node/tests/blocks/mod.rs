@@ -97,7 +97,7 @@ impl Next {
     pub fn execution(&self) -> (BlockContext, Vec<VerifiedTx>) {
         let Header { height, time, proposer, .. } = self.block.header;
         let txs = self.block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap());
-        let misbehavior = self.block.evidence.iter().map(Evidence::misbehavior).collect();
+        let misbehavior = self.block.evidence.iter().flat_map(Evidence::misbehavior).collect();
         (BlockContext { height, time, proposer, misbehavior }, txs.collect())
     }
 

@@ -1,6 +1,7 @@
 //! Proves that the RPC server behaves as CometBFT's clients expect, over real sockets, on a chain that commits a height
 //! only when the test commits it.
 
+mod attack;
 #[path = "../blocks/mod.rs"]
 mod blocks;
 mod chain;

@@ -135,7 +135,7 @@ fn signed_evidence(chain_id: &ChainId, signer: &SecretKey, height: u64, timestam
 }
 
 fn as_json(evidence: &Evidence) -> Value {
-    let Evidence::DuplicateVote(pair) = evidence;
+    let Evidence::DuplicateVote(pair) = evidence else { panic!("it is a double vote") };
     let vote = |signed: &types::SignedVote| {
         let vote = &signed.vote;
         let id = vote.block_id.map(|id| {
@@ -183,7 +183,7 @@ async fn valid_evidence_is_accepted_and_published_once() {
         json
     };
     for (wrong, says) in [
-        (with("/type", json!("tendermint/LightClientAttackEvidence")), "not supported yet"),
+        (with("/type", json!("tendermint/LightClientAttackEvidence")), "ConflictingBlock.signed_header.header"),
         (with("/type", json!("tendermint/Other")), "DuplicateVoteEvidence"),
         (with("/value/vote_a/round", json!(4)), "do not contradict"),
         (with("/value/vote_a/signature", json!(data_encoding::BASE64.encode(&[1; 64]))), "not added"),

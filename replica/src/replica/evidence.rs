@@ -1,4 +1,5 @@
-//! Evidence that validators signed twice: what our engine found, what others report, and what is in blocks.
+//! Evidence that validators signed twice or attacked light clients: what our engine found, what others report, and what is
+//! in blocks.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ impl<K: Kv> Replica<K> {
     /// Takes evidence that our engine found, at the height being decided or the one before. If it is against our own key,
     /// another process signs with it, and this node stops.
     pub(super) fn on_evidence_found(&mut self, evidence: Evidence) {
-        let (height, validator) = evidence.infraction();
+        let (height, is_own) = (evidence.height(), self.signing.own.is_some_and(|own| evidence.names(&own)));
         self.outputs.push(Output::Evidence(evidence.clone()));
         if self.halted {
             return;
@@ -27,14 +28,14 @@ impl<K: Kv> Replica<K> {
         if let Err(error) = self.keep_found(evidence) {
             return self.halt(error);
         }
-        if self.signing.own == Some(validator) {
+        if is_own {
             self.halt(Halt::AnotherSigner { height });
         }
     }
 
     fn keep_found(&mut self, mut evidence: Evidence) -> Result<(), StoreError> {
         if evidence.height() <= self.chain.tip.height {
-            if self.store.committed_evidence(&evidence.infraction())?.is_some() {
+            if is_committed(&self.store, &evidence)? {
                 return Ok(());
             }
             evidence.set_time(self.store.block_time(evidence.height())?);
@@ -54,8 +55,8 @@ impl<K: Kv> Replica<K> {
             Ok(false) => {}
             Err(error) => return self.halt(error),
         }
-        let (height, validator) = evidence.infraction();
-        if self.signing.own == Some(validator) && height > self.signing.opened_at {
+        let height = evidence.height();
+        if height > self.signing.opened_at && self.signing.own.is_some_and(|own| evidence.names(&own)) {
             self.halt(Halt::AnotherSigner { height });
         }
     }
@@ -76,12 +77,13 @@ impl<K: Kv> Replica<K> {
     /// Handles the evidence of a block that was committed, and that of its height, which has a time now.
     pub(super) fn on_evidence_committed(&mut self, block: &Block, synced: bool) -> Result<(), StoreError> {
         let header = &block.header;
-        let is_news = |evidence: &&Evidence| !synced && !self.evidence.has(&evidence.infraction());
+        let is_news = |evidence: &&Evidence| !synced && !self.evidence.has(&evidence.key());
         let news: Vec<Output> = block.evidence.iter().filter(is_news).cloned().map(Output::Evidence).collect();
         self.outputs.extend(news);
-        let expired = self.evidence.on_committed(&block.evidence, self.chain.evidence_floor);
-        if !expired.is_empty() {
-            self.store.remove_waiting_evidence(&expired)?;
+        let is_committed = |one: &_| self.store.committed_evidence(one).map(|place| place.is_some());
+        let gone = self.evidence.on_committed(&block.evidence, self.chain.evidence_floor, is_committed)?;
+        if !gone.is_empty() {
+            self.store.remove_waiting_evidence(&gone)?;
         }
         for evidence in self.evidence.decide(header.height, header.time) {
             self.store.put_waiting_evidence(&evidence)?;
@@ -105,35 +107,48 @@ impl<K: Kv> Replica<K> {
     /// Returns the evidence for a block after the tip.
     pub(super) fn evidence_for_block(&self) -> Vec<Evidence> {
         let bytes_max = self.chain.params.evidence.bytes_max.min(self.chain.body_bytes_max() as u64);
-        self.evidence.for_block(self.chain.tip.height, bytes_max)
+        self.evidence.for_block(self.chain.tip.height, bytes_max, |evidence| evidence::fresh(&self.store, evidence))
     }
 }
 
 /// Returns the check of peers' evidence against this store.
 pub(super) fn check_evidence_in<K: Kv>(store: Arc<Store<K>>) -> CheckEvidence {
     Box::new(move |evidence| {
-        if store.waiting_evidence_of(&evidence.infraction())?.is_some() {
+        if store.waiting_evidence_of(&evidence.key())?.is_some() {
             return Ok(None);
         }
         evidence::check_evidence(&store, evidence).map(Some)
     })
 }
 
-/// Loads the evidence that waits for a block. The process may have ended before the evidence of a decided height got its
+/// Loads the evidence that waits for a block, and removes what has no room. The process may have ended before the evidence of a decided height got its
 /// time, or before expired evidence was removed.
 pub(super) fn load_evidence<K: Kv>(store: &Store<K>, floor: Height) -> Result<Waiting, StoreError> {
     let mut waiting = Waiting::default();
     let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
     for mut evidence in store.waiting_evidence()? {
-        let infraction = evidence.infraction();
-        if infraction.0 < floor || store.committed_evidence(&infraction)?.is_some() {
-            store.remove_waiting_evidence(&[infraction])?;
+        let height = evidence.height();
+        if height < floor || is_committed(store, &evidence)? {
+            store.remove_waiting_evidence(&[evidence.key()])?;
             continue;
         }
-        if infraction.0 <= tip {
-            evidence.set_time(store.block_time(infraction.0)?);
+        if height <= tip {
+            evidence.set_time(store.block_time(height)?);
         }
-        waiting.add(evidence);
+        let key = evidence.key();
+        if !waiting.add(evidence) {
+            store.remove_waiting_evidence(&[key])?;
+        }
     }
     Ok(waiting)
+}
+
+/// Returns true if blocks have evidence of all that this evidence proves.
+fn is_committed<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<bool, StoreError> {
+    for infraction in evidence.infractions() {
+        if store.committed_evidence(&infraction)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -1,4 +1,5 @@
-//! Accepts evidence from clients: two votes of one validator that contradict each other, in CometBFT's JSON.
+//! Accepts evidence from clients, in CometBFT's JSON: two votes of one validator that contradict each other, or an attack on
+//! light clients (`attack.rs` parses it).
 //!
 //! Valid evidence is handled like a peer's: it is reported to the operator, in the metrics, and to subscribers of
 //! `NewEvidence`, sent to peers, and put into a block.
@@ -9,11 +10,15 @@ use data_encoding::BASE64;
 use replica::{EvidenceRefusal, check_evidence};
 use serde_json::{Value, json};
 use types::{
-    Address, BlockId, DecodeError, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round,
-    Signature, SignedVote, Time, Vote, VoteType,
+    Address, BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature,
+    SignedVote, Vote, VoteType,
 };
 
-use super::shared::{Outcome, Server};
+use super::{
+    attack,
+    fields::{number, time, unreadable},
+    shared::{Outcome, Server},
+};
 use crate::{args::Args, error::Error, json};
 
 /// Checks evidence, passes it on to be put into a block, and returns its hash.
@@ -36,13 +41,14 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
 
 fn parse(evidence: &Value) -> Result<Evidence, Error> {
     let kind = evidence["type"].as_str().unwrap_or_default();
-    if kind == "tendermint/LightClientAttackEvidence" {
-        return Err(Error::invalid_params(format_args!("parameter evidence: {}", DecodeError::LightClientAttack)));
-    }
-    if kind != "tendermint/DuplicateVoteEvidence" {
-        return Err(unreadable("type", &evidence["type"], "\"tendermint/DuplicateVoteEvidence\""));
-    }
     let value = &evidence["value"];
+    if kind == json::LIGHT_CLIENT_ATTACK {
+        return attack::parse(value);
+    }
+    if kind != json::DUPLICATE_VOTE {
+        let expected = format!("\"{}\" or \"{}\"", json::DUPLICATE_VOTE, json::LIGHT_CLIENT_ATTACK);
+        return Err(unreadable("type", &evidence["type"], &expected));
+    }
     let field = |names: [&str; 2]| {
         names.into_iter().map(|name| &value[name]).find(|field| !field.is_null()).unwrap_or(&Value::Null)
     };
@@ -114,23 +120,10 @@ fn block_id(name: &str, value: &Value) -> Result<Option<BlockId>, Error> {
     }))
 }
 
-fn number(name: &str, value: &Value) -> Result<u64, Error> {
-    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    number.ok_or_else(|| unreadable(name, value, "a whole number such as \"5\""))
-}
-
-fn time(name: &str, value: &Value) -> Result<Time, Error> {
-    let time = value.as_str().and_then(|text| Time::parse(text).ok());
-    time.ok_or_else(|| unreadable(name, value, "a time such as \"2026-01-31T12:00:00Z\""))
-}
-
-fn unreadable(name: &str, got: &Value, expected: &str) -> Error {
-    let got: String = got.to_string().chars().take(80).collect();
-    Error::invalid_params(format_args!("parameter evidence: {name} is {got}: expected {expected}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use types::{Commit, Header, LightBlock, LightClientAttackEvidence, ValidatorSet};
+
     use super::*;
 
     #[test]
@@ -145,7 +138,11 @@ mod tests {
             ("/value/vote_a/type", json!(3), "vote_a.type is 3"),
             ("/value/vote_b/round", json!(1_u64 << 31), "below 2^31"),
             ("/value/vote_b/height", json!(u64::MAX), "below 2^63"),
-            ("/type", json!("tendermint/LightClientAttackEvidence"), "not supported yet"),
+            (
+                "/type",
+                json!("tendermint/LightClientAttackEvidence"),
+                "ConflictingBlock.signed_header.header.version.app",
+            ),
             ("/value/vote_b/block_id/hash", json!("12"), "vote_b.block_id.hash"),
             ("/value/Timestamp", Value::Null, "Timestamp"),
         ] {
@@ -155,5 +152,61 @@ mod tests {
             assert!(error.data.contains(says), "{pointer}: {error:?}");
         }
         assert!(parse(&json!([1])).is_err());
+    }
+
+    /// Returns an attack on light clients by this set, without signatures that hold.
+    fn attack(committed: &replica::Committed, validators: &ValidatorSet, commit: Commit) -> Evidence {
+        let header = Header { validators_hash: validators.hash(), ..committed.block.header.clone() };
+        let timestamp = header.time;
+        Evidence::LightClientAttack(Box::new(LightClientAttackEvidence {
+            conflicting: LightBlock { header, commit, validators: validators.clone() },
+            common_height: Height(5),
+            byzantine: validators.iter().cloned().collect(),
+            total_power: validators.total_power(),
+            timestamp,
+        }))
+    }
+
+    fn shown(committed: &replica::Committed, evidence: &Evidence) -> Value {
+        let block = types::Block { evidence: vec![evidence.clone()], ..committed.block.clone() };
+        json::block(&block)["evidence"]["evidence"][0].clone()
+    }
+
+    /// The commit has an entry of each kind: for the block, for nil, and none.
+    #[test]
+    fn an_attack_that_is_shown_reads_back_the_same() {
+        let committed = crate::samples::committed(7, &[]);
+        let commit = committed.block.last_commit.clone().unwrap();
+        let evidence = attack(&committed, &committed.validators, commit);
+        let shown = shown(&committed, &evidence);
+        assert_eq!(shown["type"], "tendermint/LightClientAttackEvidence");
+        assert_eq!(parse(&shown), Ok(evidence));
+    }
+
+    #[test]
+    fn an_attack_by_the_largest_set_fits_into_a_request() {
+        let committed = crate::samples::committed(7, &[]);
+        let members = (1..=types::limits::VALIDATORS_MAX as u8).map(|seed| {
+            let key = types::SecretKey::from_bytes(&[seed; 32]).unwrap();
+            (key.public_key(), Power(1 << 50))
+        });
+        let validators = ValidatorSet::new(members.collect()).unwrap();
+        let entry = |validator: &types::Validator| types::CommitSig::Commit {
+            validator: validator.address(),
+            timestamp: committed.block.header.time,
+            signature: Signature([255; 64]),
+        };
+        let commit = Commit {
+            signatures: validators.iter().map(entry).collect(),
+            ..committed.block.last_commit.clone().unwrap()
+        };
+        let evidence = attack(&committed, &validators, commit);
+        let shown = shown(&committed, &evidence);
+        let body =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "broadcast_evidence", "params": { "evidence": shown } });
+        let body = body.to_string();
+        assert!(body.len() < crate::Limits::default().body_bytes_max, "{} bytes", body.len());
+        assert_eq!(crate::parsers::Values::of_calls(1).count(body.as_bytes()), Ok(()));
+        assert_eq!(parse(&shown), Ok(evidence));
     }
 }

@@ -1,15 +1,17 @@
 //! The methods of the RPC, and how each of them is run.
 //!
 //! ```text
-//!   find, call ──▶ table ──▶ blocks, evidence, node, search, state, txs, validators ──▶ shared
+//!   find, call ──▶ table ──▶ blocks, evidence ──▶ attack, node, search, state, txs, validators ──▶ shared
 //!                    └─────▶ method ──▶ describe
 //! ```
 //! `table` lists and describes the methods. `shared` has the state that they read and the type of their results.
 
+mod attack;
 mod blocks;
 mod describe;
 mod earlier;
 mod evidence;
+mod fields;
 mod history;
 mod method;
 mod namespaces;

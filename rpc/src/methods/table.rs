@@ -221,8 +221,8 @@ pub const METHODS: &[Method] = &[
     .fails(&[Case::refused("The range is empty, negative or pruned."), NOT_READ]),
     Method::new(
         "broadcast_evidence",
-        "Takes evidence that a validator signed two votes that contradict each other. It is reported to operators and subscribers, sent to peers, and put into a block.",
-        &[Param::required("evidence", Json, "`tendermint/DuplicateVoteEvidence` in CometBFT's JSON.").like("$EVIDENCE")],
+        "Takes evidence that a validator signed two votes that contradict each other, or that validators signed a block for light clients that contradicts the chain. It is reported to operators and subscribers, sent to peers, and put into a block.",
+        &[Param::required("evidence", Json, "`tendermint/DuplicateVoteEvidence` or `tendermint/LightClientAttackEvidence` in CometBFT's JSON.").like("$EVIDENCE")],
         Store(evidence::broadcast_evidence),
     )
     .returns(&[field("hash", Words, "Hash of the evidence, base64.")])

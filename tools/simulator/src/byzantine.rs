@@ -13,7 +13,7 @@ use types::{
 };
 
 use crate::{
-    accusation::{accuse, slander},
+    accusation::{accuse, conspire, slander},
     liar::{Behaviour, Liar},
     random::Random,
 };
@@ -69,7 +69,7 @@ impl Twister {
                 .into_iter()
                 .map(|said| Said { to: said.to.into_iter().filter(|_| random.chance(500)).collect(), ..said })
                 .collect(),
-            Behaviour::Equivocator | Behaviour::BadBlocks | Behaviour::Accuser => {
+            Behaviour::Equivocator | Behaviour::BadBlocks | Behaviour::Accuser | Behaviour::Coalition => {
                 self.make_twins(liar, random, &said);
                 said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
             }
@@ -110,6 +110,7 @@ impl Twister {
             let bytes = match liar.behaviour {
                 Behaviour::BadBlocks => spoil(random, block),
                 Behaviour::Accuser => accuse(liar, random, block).encode(),
+                Behaviour::Coalition => conspire(liar, random, block).encode(),
                 _ => {
                     let time = block.header.time.saturating_add(Duration::from_millis(1));
                     Block { header: types::Header { time, ..block.header }, ..block }.encode()
@@ -133,7 +134,7 @@ impl Twister {
     /// all).
     /// Sometimes all receive the true one too.
     fn split(&self, liar: &Liar<'_>, random: &mut Random, said: Said) -> Vec<Said> {
-        let all_false = matches!(liar.behaviour, Behaviour::BadBlocks | Behaviour::Accuser);
+        let all_false = matches!(liar.behaviour, Behaviour::BadBlocks | Behaviour::Accuser | Behaviour::Coalition);
         let is_false = |to: &usize| all_false || (*to as u64 + liar.height.0) % 2 == 1;
         let (told_false, told_true): (Vec<usize>, Vec<usize>) = said.to.iter().partition(|to| is_false(to));
         let both = random.chance(150);

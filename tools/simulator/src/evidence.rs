@@ -3,15 +3,19 @@
 //! | check | condition |
 //! |---|---|
 //! | EV1 | a validator of the height that is not correct signed both votes; powers and time are those of the height |
-//! | EV2 | no block has evidence of a validator and height that an earlier block has evidence of |
+//! | EV1 | an attack on light clients contradicts the chain, and names exactly those that took part, none of them correct |
+//! | EV2 | each piece names a validator and height of which neither an earlier block nor an earlier piece has evidence |
 //! | EV3 | it is of an earlier height, and not older than both bounds of age |
-//! | EV4 | the results have an event for each piece, and for nothing else |
+//! | EV4 | the results have an event for each validator and height that is new, and for nothing else |
 //! | EV5 | it is within `evidence.max_bytes` |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use replica::Committed;
-use types::{Address, ChainId, Evidence, EvidenceParams, Height, Infraction, Time};
+use types::{
+    Address, ChainId, Evidence, EvidenceParams, Height, Infraction, LightClientAttackEvidence, Signers, Time,
+    TrustedBlock, UNNAMED, ValidatorSet,
+};
 
 use crate::broken::{Broken, ensure};
 
@@ -22,6 +26,8 @@ pub struct EvidenceRecord {
     /// Addresses of the validators that follow the protocol.
     correct: BTreeSet<Address>,
     times: BTreeMap<Height, Time>,
+    /// What judges attacks on light clients.
+    trusted: BTreeMap<Height, TrustedBlock>,
     /// For each infraction, the block with evidence of it.
     blocks: BTreeMap<Infraction, Height>,
 }
@@ -29,7 +35,7 @@ pub struct EvidenceRecord {
 impl EvidenceRecord {
     /// Creates a record for a chain without blocks.
     pub fn new(chain_id: ChainId, params: EvidenceParams, correct: BTreeSet<Address>) -> Self {
-        Self { chain_id, params, correct, times: BTreeMap::new(), blocks: BTreeMap::new() }
+        Self { chain_id, params, correct, times: BTreeMap::new(), trusted: BTreeMap::new(), blocks: BTreeMap::new() }
     }
 
     /// Returns the block with evidence of each infraction.
@@ -46,30 +52,77 @@ impl EvidenceRecord {
         self.times.insert(block, header.time);
         let got = Evidence::list_bytes(list) as u64;
         ensure!(got <= self.params.bytes_max, "EV5: block {block} has {got} bytes of evidence");
+        let mut expected = Vec::new();
         for evidence in list {
-            let (height, validator) = evidence.infraction();
-            let verified = evidence.verify(&self.chain_id, &committed.validators);
-            ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());
-            ensure!(!self.correct.contains(&validator), "EV1: block {block} accuses {validator}, which is correct");
+            let height = evidence.height();
             ensure!(height < block, "EV3: block {block} has evidence of height {height}");
             let time = self.times[&height];
             ensure!(evidence.time() == time, "EV1: evidence in block {block} has time {}, not {time}", evidence.time());
             let (tip, now) = last.expect("the height of the evidence was decided");
             let is_expired = tip.0 - height.0 > self.params.age_heights_max && now.since(time) > self.params.age_max;
             ensure!(!is_expired, "EV3: evidence of height {height} in block {block} has expired");
-            let before = self.blocks.insert((height, validator), block);
-            ensure!(before.is_none(), "EV2: block {block} repeats evidence of height {height} against {validator}");
+            let verified = evidence.verify(&self.chain_id, &committed.validators);
+            ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());
+            if let Evidence::LightClientAttack(attack) = evidence {
+                self.check_attack(block, attack, &committed.validators)?;
+            }
+            for (_, validator) in evidence.infractions() {
+                let is_correct = self.correct.contains(&validator);
+                ensure!(!is_correct, "EV1: block {block} accuses {validator}, which is correct");
+            }
+            let infractions = evidence.infractions();
+            let news: Vec<Infraction> =
+                infractions.into_iter().filter(|infraction| !self.blocks.contains_key(infraction)).collect();
+            ensure!(
+                !news.is_empty(),
+                "EV2: block {block} repeats evidence of height {height} against {:?}",
+                evidence.key().1
+            );
+            self.blocks.extend(news.iter().map(|infraction| (*infraction, block)));
+            let named = news.iter().filter(|(_, validator)| *validator != UNNAMED);
+            let kind = evidence.kind().name();
+            expected
+                .extend(named.map(|(height, validator)| [validator.to_string(), height.to_string(), kind.to_owned()]));
         }
-        let events: Vec<(String, String)> = committed
+        let events: Vec<[String; 3]> = committed
             .results
             .events
             .iter()
             .filter(|event| event.kind == "evidence")
-            .map(|event| (event.attributes[0].value.clone(), event.attributes[1].value.clone()))
+            .map(|event| [0, 1, 2].map(|at| event.attributes[at].value.clone()))
             .collect();
-        let expected: Vec<(String, String)> =
-            list.iter().map(|evidence| (evidence.validator().to_string(), evidence.height().to_string())).collect();
         ensure!(events == expected, "EV4: block {block} has events {events:?} for evidence {expected:?}");
+        self.trust(committed);
+        Ok(())
+    }
+
+    /// Remembers what judges attacks: this block, and who signed the one before.
+    fn trust(&mut self, committed: &Committed) {
+        let (header, last_commit) = (&committed.block.header, &committed.block.last_commit);
+        if let (Some((_, last)), Some(commit)) = (self.trusted.last_key_value(), last_commit) {
+            let last = TrustedBlock { commit: Some(Signers::of(commit)), ..last.clone() };
+            self.trusted.insert(commit.height, last);
+        }
+        let trusted = TrustedBlock { hash: header.hash(), derived: header.derived_hash(), commit: None };
+        self.trusted.insert(header.height, trusted);
+    }
+
+    fn check_attack(
+        &self,
+        block: Height,
+        attack: &LightClientAttackEvidence,
+        validators: &ValidatorSet,
+    ) -> Result<(), Broken> {
+        let header = &attack.conflicting.header;
+        let trusted = self.trusted.get(&header.height);
+        let tip = self.trusted.last_key_value().and_then(|(height, _)| self.times.get(height));
+        let is_judged = match trusted {
+            None => tip.is_some_and(|tip| header.time <= *tip),
+            Some(trusted) => trusted.commit.is_some() || attack.is_lunatic(trusted),
+        };
+        ensure!(is_judged, "EV1: block {block} has an attack at height {}, which is not decided", header.height);
+        let checked = attack.check_conflict().and_then(|()| attack.check_attack(trusted, validators));
+        ensure!(checked.is_ok(), "EV1: evidence in block {block}: {}", checked.unwrap_err());
         Ok(())
     }
 }

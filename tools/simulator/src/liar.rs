@@ -20,6 +20,9 @@ pub enum Behaviour {
     BadBlocks,
     /// Proposes blocks with evidence that proves nothing there, and signs some votes twice.
     Accuser,
+    /// Follows the protocol, but signs blocks for light clients that contradict the chain together with the others of this
+    /// behaviour, and proposes blocks with evidence of that, of which most proves nothing there.
+    Coalition,
     /// Follows the protocol, and additionally sends meaningless messages.
     Garbage,
     /// Follows the protocol with a key that another process has too, so that the two contradict each other.
@@ -56,6 +59,8 @@ pub struct Liar<'a> {
     pub behaviour: Behaviour,
     /// Secret key that it signs with.
     pub key: &'a ConsensusSecretKey,
+    /// Secret keys of the nodes of behaviour [`Behaviour::Coalition`].
+    pub coalition: &'a [ConsensusSecretKey],
     /// Id of the chain.
     pub chain_id: &'a ChainId,
     /// Validators of the node's current height.

@@ -50,6 +50,7 @@
 //! | `accept_unverified_evidence`: the signatures of evidence in a block are not checked | EV1 |
 //! | `accept_repeated_evidence`: evidence of an earlier block is accepted | EV2 |
 //! | `accept_expired_evidence`: expired evidence is accepted | EV3 |
+//! | `accept_named_evidence`: an attack on light clients may name the innocent | EV1 |
 //! | `withhold_evidence`: no block has evidence | a scenario that waits for it |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
@@ -63,7 +64,7 @@
     reason = "a test tool: its tables and events are easier to read when written out"
 )]
 
-mod accusation;
+pub mod accusation;
 mod broken;
 pub mod byzantine;
 pub mod checker;

@@ -157,7 +157,9 @@ impl Node {
     /// Errors: a sentence as the operator would see it, if the store, the replica or the signing state cannot be opened.
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
-        let mutation = mutation.filter(|_| self.is_correct());
+        // Without a coalition of more than 1/3, the mutated ones decide nothing.
+        let is_mutated = self.is_correct() || self.behaviour == Some(Behaviour::Coalition);
+        let mutation = mutation.filter(|_| is_mutated);
         let kv = SimKv::open(&self.disk, mutation);
         let chain_id = genesis.chain_id();
         let store = Arc::new(Store::open(kv, chain_id).map_err(|e| e.to_string())?);

@@ -82,6 +82,8 @@ impl Mutation {
         #[cfg(feature = "mutations")]
         ("accept_expired_evidence", Self::Evidence(replica::EvidenceMutation::AcceptExpired)),
         #[cfg(feature = "mutations")]
+        ("accept_named_evidence", Self::Evidence(replica::EvidenceMutation::AcceptNamed)),
+        #[cfg(feature = "mutations")]
         ("withhold_evidence", Self::Evidence(replica::EvidenceMutation::Withhold)),
         ("lose_syncs", Self::LoseSyncs),
         ("rewrite_history", Self::RewriteHistory),

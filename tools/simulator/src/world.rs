@@ -415,18 +415,7 @@ impl World {
                         return Ok(());
                     }
                 }
-                Output::Evidence(evidence) => {
-                    let address = evidence.validator();
-                    let who = self.nodes.iter().position(|node| node.address() == Some(address));
-                    if self.nodes[node].is_correct() {
-                        self.counts.equivocations += 1;
-                        let innocent = who.filter(|who| self.nodes[*who].is_correct());
-                        if let Some(who) = innocent {
-                            return Err(Broken(format!("n{node} has evidence against n{who}, which is correct")));
-                        }
-                    }
-                    self.tell(node, || format!("has evidence against n{}", who.unwrap_or(99)));
-                }
+                Output::Evidence(evidence) => self.on_evidence(node, &evidence)?,
                 Output::Finished => return Err(Broken(format!("n{node} stops, and no last height was chosen"))),
                 Output::Halt(why) => return self.halted(node, &why),
             }

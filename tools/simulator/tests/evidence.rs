@@ -1,12 +1,12 @@
-//! Scenarios with validators that vote twice: their evidence is in a block, once, on every node.
+//! Scenarios with validators that vote twice or attack light clients: their evidence is in a block, once, on every node.
 #![allow(missing_docs)]
 
 use std::{sync::Arc, time::Duration};
 
-use simulator::{Behaviour, Broken, Mutation, Parcel, Setup, World};
+use simulator::{Behaviour, Broken, Mutation, Parcel, Setup, World, accusation::signed_by};
 use types::{
-    BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Height, KeyType, PartSetHeader,
-    PeerMessage, Round, Vote, VoteType,
+    BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Header, Height, KeyType,
+    LightClientAttackEvidence, PartSetHeader, PeerMessage, Power, Round, ValidatorSet, Vote, VoteType,
 };
 
 mod support;
@@ -36,7 +36,7 @@ fn a_liar_that_votes_twice_is_in_a_block_exactly_once_on_all_nodes() -> Checked 
             let store = &c.nodes()[node].alive.as_ref().expect("it runs").store;
             let of_infraction = |at: u64| {
                 let block = store.block(Height(at)).expect("it is kept");
-                block.evidence.iter().filter(|evidence| evidence.infraction() == (*height, *validator)).count()
+                block.evidence.iter().filter(|evidence| evidence.infractions().contains(&(*height, *validator))).count()
             };
             let blocks: Vec<u64> = (1..=c.tip(node).0).filter(|at| of_infraction(*at) > 0).collect();
             assert_eq!(blocks, [block.0], "n{node}, evidence of height {height}");
@@ -124,7 +124,7 @@ fn evidence_survives_the_only_node_that_has_it() -> Checked {
     c.restart(1);
     assert_eq!(c.status(1).evidence_waiting, 1);
     c.run_until("the evidence is in a block", MINUTE, |c| !c.evidence().is_empty())?;
-    let block = c.evidence()[&evidence.infraction()];
+    let block = c.evidence()[&evidence.infractions()[0]];
     until(&mut c, &[1, 2, 3], block.0 + 10)?;
     assert_eq!(c.committed(1, block.0).map(|committed| committed.block.evidence.len()), Some(1));
     assert_eq!(c.status(1).evidence_waiting, 0);
@@ -146,4 +146,100 @@ fn evidence_is_a_reason_to_start_a_height() -> Checked {
     c.run_for(Duration::from_secs(5))?;
     assert_eq!(c.evidence().values().map(|block| block.0).collect::<Vec<_>>(), [tip + 1]);
     Ok(())
+}
+
+/// Returns the key of a validator.
+fn key(who: usize) -> ConsensusSecretKey {
+    ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[1 + who as u8; 32]).expect("a key")
+}
+
+/// Returns what a light client reports that trusts the set of the `common` height, and that half of the validators, 0 and
+/// 1, showed a false state of `height`.
+fn report(c: &World, common: u64, height: u64) -> Evidence {
+    let keys = [key(0), key(1)];
+    let members = keys.iter().map(|key| (key.public_key(), Power(7))).collect();
+    let validators = ValidatorSet::new(members).expect("two validators");
+    let header = c.committed(2, height).expect("it is decided").block.header.clone();
+    let header = Header { app_hash: Hash([7; 32]), validators_hash: validators.hash(), ..header };
+    let conflicting = signed_by(&ChainId::new("cairn-simulated").expect("a name"), header, validators, &keys);
+    let at_common = c.committed(2, common).expect("it is decided");
+    let time = at_common.block.header.time;
+    let attack = LightClientAttackEvidence::new(conflicting, Height(common), None, &at_common.validators, time);
+    Evidence::LightClientAttack(Box::new(attack.expect("it is an attack")))
+}
+
+/// A coalition of more than 1/3 of the power signs a false header for a light client, which reports it to one node.
+#[test]
+fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nodes() -> Checked {
+    let setup = idle(4).with_full_nodes(1);
+    let setup = setup.with_byzantine(0, Behaviour::Twin).with_byzantine(1, Behaviour::Twin);
+    let mut c = World::new(setup);
+    c.run_until_height(6, SOON)?;
+    let evidence = report(&c, 2, 4);
+    let message = Arc::new(PeerMessage::Evidence(Box::new(evidence.clone())));
+    c.hand(&Parcel { from: 0, to: 4, message });
+    let is_in_a_block = |c: &World| evidence.infractions().iter().all(|one| c.evidence().contains_key(one));
+    c.run_until("the attack is in a block", MINUTE, is_in_a_block)?;
+    let blocks: Vec<Height> = evidence.infractions().iter().map(|one| c.evidence()[one]).collect();
+    assert_eq!((blocks.len(), blocks[0]), (2, blocks[1]), "one piece names both");
+    until(&mut c, &[2, 3, 4], blocks[0].0 + 10)?;
+    for node in 2..=4 {
+        let pieces = |at: u64| c.committed(node, at).map_or(0, |committed| committed.block.evidence.len());
+        let with_evidence: Vec<u64> = (1..=c.tip(node).0).filter(|at| pieces(*at) > 0).collect();
+        assert_eq!((with_evidence, pieces(blocks[0].0)), (vec![blocks[0].0], 1), "n{node}");
+        assert_eq!(c.status(node).evidence_waiting, 0);
+    }
+    // The same coalition again, at the same common height, is nothing new.
+    let message = Arc::new(PeerMessage::Evidence(Box::new(report(&c, 2, 5))));
+    c.hand(&Parcel { from: 0, to: 3, message });
+    let tip = c.tip(3).0;
+    until(&mut c, &[2, 3, 4], tip + 5)?;
+    assert_eq!(c.evidence().len(), 2);
+    Ok(())
+}
+
+/// Runs a coalition of half of the validators that follows the protocol, but proposes evidence of its attacks on light
+/// clients: some of it true, most of it proving nothing there.
+fn with_a_coalition(seed: u64, mutation: Option<Mutation>) -> Result<World, Broken> {
+    let setup = Setup { seed, ..Setup::validators(4) };
+    let setup = setup.with_byzantine(0, Behaviour::Coalition).with_byzantine(1, Behaviour::Coalition);
+    let mut c = World::new(setup.with_evidence_of(5, Duration::from_secs(2)).with_mutation(mutation));
+    c.run_until_height(60, Duration::from_secs(600))?;
+    Ok(c)
+}
+
+#[test]
+fn a_block_with_an_attack_that_proves_nothing_is_not_decided() -> Checked {
+    for seed in 1..=3 {
+        let c = with_a_coalition(seed, None)?;
+        assert!(c.counts.later_rounds > 0 && c.counts.evidence > 0, "{}", c.counts);
+    }
+    Ok(())
+}
+
+fn detected_in_a_coalition(mutation: &str, by: &str) {
+    let mutation = Mutation::named(mutation).expect("a mutation of this name");
+    let broken = (1..=20).find_map(|seed| with_a_coalition(seed, Some(mutation)).err());
+    let broken = broken.expect("it is detected within 20 seeds").0;
+    assert!(broken.contains(by), "{broken}");
+}
+
+#[test]
+fn accepting_an_attack_without_its_signatures_is_detected() {
+    detected_in_a_coalition("accept_unverified_evidence", "EV1");
+}
+
+#[test]
+fn accepting_an_attack_that_names_the_innocent_is_detected() {
+    detected_in_a_coalition("accept_named_evidence", "EV1");
+}
+
+#[test]
+fn accepting_an_attack_again_is_detected() {
+    detected_in_a_coalition("accept_repeated_evidence", "EV2");
+}
+
+#[test]
+fn accepting_an_expired_attack_is_detected() {
+    detected_in_a_coalition("accept_expired_evidence", "EV3");
 }

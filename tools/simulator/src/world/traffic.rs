@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use mempool::Source;
 use replica::{Checked, Input, UnverifiedEvidence};
 use types::{
-    BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, KeyType, PeerMessage, SignedVote, Transaction, TxBatch,
-    Wire, blake3,
+    BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, Evidence, KeyType, PeerMessage, SignedVote, Transaction,
+    TxBatch, Wire, blake3,
 };
 
 use super::{Event, Parcel, World, short};
 use crate::{
+    broken::Broken,
     byzantine::{Said, spoil_response},
     liar::{Behaviour, Liar},
     node::peer,
@@ -22,12 +23,15 @@ impl World {
         let mut twister = std::mem::take(&mut self.nodes[node].twister);
         let now = self.nodes[node].clock(self.epoch, self.now);
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
+        let conspirators = self.nodes.iter().filter(|node| node.behaviour == Some(Behaviour::Coalition));
+        let coalition: Vec<ConsensusSecretKey> = conspirators.filter_map(|node| node.key.clone()).collect();
         let of = &self.nodes[node];
         let engine = of.alive.as_ref().expect("it just sent a message").replica.engine();
         let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let liar = Liar {
             behaviour,
             key: of.key.as_ref().unwrap_or(&stranger),
+            coalition: &coalition,
             chain_id: &self.chain_id,
             validators: engine.validators(),
             height: engine.height(),
@@ -155,7 +159,7 @@ impl World {
         let Parcel { from, to, ref message } = *parcel;
         if let PeerMessage::Evidence(evidence) = &**message
             && !self.nodes[to].is_correct()
-            && self.nodes[to].address() == Some(evidence.validator())
+            && self.nodes[to].address().is_some_and(|address| evidence.names(&address))
         {
             return; // a liar does not stop when it is accused
         }
@@ -164,6 +168,21 @@ impl World {
         let Some(alive) = &self.nodes[to].alive else { return };
         let message: Checked = alive.verifier.check(PeerMessage::clone(message));
         self.input(to, life, Input::Message { peer: peer(from), message, received });
+    }
+
+    /// Handles the report of a node that it has evidence.
+    pub(super) fn on_evidence(&mut self, node: usize, evidence: &Evidence) -> Result<(), Broken> {
+        let named =
+            (0..self.nodes.len()).filter(|who| self.nodes[*who].address().is_some_and(|one| evidence.names(&one)));
+        let named: Vec<usize> = named.collect();
+        if self.nodes[node].is_correct() {
+            self.counts.equivocations += 1;
+            if let Some(who) = named.iter().find(|who| self.nodes[**who].is_correct()) {
+                return Err(Broken(format!("n{node} has evidence against n{who}, which is correct")));
+            }
+        }
+        self.tell(node, || format!("has evidence against {named:?}"));
+        Ok(())
     }
 
     /// Delivers gossiped transactions, if their connection is still open.
