@@ -6,23 +6,7 @@
 //! Some rules cannot be broken here, because a type holds them: only a valid name is an [`NsName`](types::NsName), and
 //! without a row there is no namespace to write to and no proposal to vote on.
 
-macro_rules! mutations {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
-        /// A rule that is switched off or broken, to prove that a test or a checker notices it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Mutation {
-            $($(#[doc = $doc])+ $name,)*
-        }
-
-        #[cfg(feature = "mutations")]
-        impl Mutation {
-            /// All mutations, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-        }
-    };
-}
-
-mutations! {
+types::mutations! {
     // A namespace is created.
     /// Creates a namespace whose name is taken.
     CreateTwice,
@@ -224,48 +208,4 @@ mutations! {
     CrowdedEnds,
     /// Leaves a bucket divided when it has few leaves again.
     KeepDivided,
-}
-
-#[cfg(not(feature = "mutations"))]
-pub(crate) const fn mutated(_: Mutation) -> bool {
-    false
-}
-
-#[cfg(feature = "mutations")]
-pub use broken::BrokenRule;
-#[cfg(feature = "mutations")]
-pub(crate) use broken::mutated;
-
-#[cfg(feature = "mutations")]
-mod broken {
-    use std::cell::Cell;
-
-    use super::Mutation;
-
-    thread_local! {
-        static BROKEN: Cell<Option<Mutation>> = const { Cell::new(None) };
-    }
-
-    /// Returns true if this rule is broken in this thread.
-    pub(crate) fn mutated(mutation: Mutation) -> bool {
-        BROKEN.get() == Some(mutation)
-    }
-
-    /// A time in which a rule is broken in this thread. It ends when this is dropped.
-    pub struct BrokenRule {
-        before: Option<Mutation>,
-    }
-
-    impl BrokenRule {
-        /// Breaks a rule instead of the one that is broken now, if any.
-        pub fn new(mutation: Mutation) -> Self {
-            Self { before: BROKEN.replace(Some(mutation)) }
-        }
-    }
-
-    impl Drop for BrokenRule {
-        fn drop(&mut self) {
-            BROKEN.set(self.before);
-        }
-    }
 }

@@ -17,6 +17,7 @@ use types::{
 use crate::{
     error::{Result, StoreError},
     kv::{Batch, Cf, Durability, Kv, View},
+    mutation::{Mutation, mutated},
     schema::{self, TimeRow},
     store::Store,
 };
@@ -80,8 +81,9 @@ impl<K: Kv> Store<K> {
     /// Errors: `Damaged` when the row is unreadable; `Damaged` or `Io` when the read fails.
     pub fn committed_evidence(&self, infraction: &Infraction) -> Result<Option<(Height, Hash)>> {
         // Rows above the tip are those of an unfinished rewind.
+        let is_above = |at: Height| self.read_tip().is_none_or(|tip| at > tip.height);
         let committed = self.committed_row(infraction)?;
-        Ok(committed.filter(|(at, _)| self.read_tip().is_some_and(|tip| *at <= tip.height)))
+        Ok(committed.filter(|(at, _)| !is_above(*at) || mutated(Mutation::SeeEvidenceAbove)))
     }
 
     fn committed_row(&self, infraction: &Infraction) -> Result<Option<(Height, Hash)>> {

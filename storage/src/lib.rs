@@ -85,6 +85,7 @@ mod index;
 mod kv;
 mod lookup;
 mod mem;
+mod mutation;
 #[cfg(feature = "rocksdb")]
 mod newest;
 mod reader;
@@ -104,6 +105,8 @@ pub use error::{Result, StoreError};
 pub use index::{INDEXED_BYTES_MAX, INDEXED_EVENTS_MAX, IndexRow, Indexed, Position};
 pub use kv::{Batch, Cf, Cursor, Durability, HeightAt, Histogram, Kv, Row, Rows, Stats, View};
 pub use mem::{Fault, MemDisk, MemKv, MemView};
+#[cfg(feature = "mutations")]
+pub use mutation::{BrokenRule, Mutation};
 pub use reader::StateReader;
 pub use rewind::{BlocksAbove, Rewind, Undone};
 #[cfg(feature = "rocksdb")]

@@ -8,6 +8,7 @@ use types::{Block, BlockResults, Commit, Hash, Header, Height, Params, Validator
 use crate::{
     error::{Result, StoreError},
     kv::{Cf, Kv, View},
+    mutation::{Mutation, mutated},
     schema::{self, Head},
     store::Store,
 };
@@ -59,7 +60,7 @@ impl<K: Kv> Store<K> {
     pub fn height_of(&self, hash: &Hash) -> Result<Option<Height>> {
         let Some(bytes) = self.kv.get(Cf::BlockHash, &hash.0)? else { return Ok(None) };
         let height = schema::read_height(&bytes).ok_or_else(|| self.unreadable_key(Cf::BlockHash, &hash.0))?;
-        Ok(self.check_kept(height).is_ok().then_some(height))
+        Ok((self.check_kept(height).is_ok() || mutated(Mutation::SeeBlocksAbove)).then_some(height))
     }
 
     /// Returns the block with this header hash; `None` when it is unknown or no longer kept.

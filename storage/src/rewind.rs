@@ -13,12 +13,15 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use types::{Block, BlockId, BlockResults, Commit, Evidence, Height, TxId, Wire, WriteSet, pb, split_revertible};
+use types::{
+    Block, BlockId, BlockResults, Commit, Evidence, HardState, Height, TxId, Wire, WriteSet, pb, split_revertible,
+};
 
 use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
+    mutation::{Mutation, mutated},
     schema::{self, Change, Head, Tip},
     store::{Store, genesis_tip, meta},
     txs,
@@ -177,15 +180,30 @@ impl<K: Kv> Store<K> {
         batch.put(Cf::Meta, meta::REWIND, rewind.encode());
         batch.put(Cf::Meta, meta::TIP, tip.encode());
         // The trees cannot be moved back here; the application computes them again.
-        if self.trees_height()?.is_some_and(|trees| trees > to) {
+        if self.trees_height()?.is_some_and(|trees| trees > to) && !mutated(Mutation::KeepTrees) {
             batch.delete(Cf::Meta, meta::TREES);
         }
+        self.break_signing_state(&mut batch, to);
         self.kv.write(batch, Durability::Buffered)?;
         self.set_tip(tip);
         self.reload()?;
         match rewind.blocks {
             BlocksAbove::Kept => self.resume_rewind(),
             BlocksAbove::Dropped => Ok(()), // `drop_undone` does it, whatever is damaged
+        }
+    }
+
+    /// Changes what this node has signed, which a rewind never does: for the mutations that prove that a test notices.
+    fn break_signing_state(&self, batch: &mut Batch, to: Height) {
+        if mutated(Mutation::HardStateGoesBack) {
+            batch.put(Cf::Meta, meta::HARD_STATE, HardState { height: to, ..HardState::default() }.encode());
+        }
+        if mutated(Mutation::ForgetSigningFloor) {
+            batch.delete(Cf::Meta, meta::SIGNING_FLOOR);
+        }
+        if mutated(Mutation::ForgetPending) {
+            let pending = self.writer().pending.clone();
+            pending.iter().for_each(|(height, id)| batch.delete(Cf::Blocks, schema::block(*height, id)));
         }
     }
 
@@ -211,7 +229,10 @@ impl<K: Kv> Store<K> {
             let below = Height(undone.0 - 1);
             if below == tip || rows.len() >= MOVED_BACK_MAX {
                 let mut batch = Batch::new();
-                self.move_recent_back(&view, &mut batch, std::mem::take(&mut rows), below)?;
+                let rows = std::mem::take(&mut rows);
+                if !mutated(Mutation::KeepLastChanges) {
+                    self.move_recent_back(&view, &mut batch, rows, below)?;
+                }
                 rewind.recent_of = Some(below).filter(|below| *below > tip);
                 self.write_rewind(&mut batch, Some(rewind))?;
             }
@@ -275,11 +296,15 @@ impl<K: Kv> Store<K> {
             }
             rewind.rows_to = Height(undone.0 - 1);
             if rewind.rows_to == tip.height || batch.bytes() >= BATCH_BYTES {
-                self.write_rewind(&mut batch, (rewind.rows_to > tip.height || rewind.is_sweep_due).then_some(rewind))?;
+                let is_unfinished = rewind.rows_to > tip.height || rewind.is_sweep_due;
+                let is_unfinished = is_unfinished && !mutated(Mutation::EndEarly);
+                self.write_rewind(&mut batch, is_unfinished.then_some(rewind))?;
                 progress(rewind.rows_to);
             }
         }
-        if rewind.is_sweep_due {
+        if rewind.is_sweep_due && mutated(Mutation::SkipSearch) {
+            self.write_rewind(&mut batch, None)?;
+        } else if rewind.is_sweep_due {
             self.sweep_above(&view, tip.height, rewind)?;
         }
         drop(view);
@@ -343,15 +368,23 @@ impl<K: Kv> Store<K> {
             return Err(self.damaged(format!("the evidence of height {height} is not that of its header")));
         }
         let results = self.undone_row(Cf::Results, height, |bytes| BlockResults::decode(bytes).ok())?;
-        self.visit_changes(view, height, &mut |change| {
-            batch.delete(Cf::State, schema::version(change.key, height));
-        })?;
-        for (key, _) in txs::rows_of(height, txs, &results) {
-            batch.delete(Cf::Txs, key);
+        if !mutated(Mutation::KeepVersions) {
+            self.visit_changes(view, height, &mut |change| {
+                batch.delete(Cf::State, schema::version(change.key, height));
+            })?;
         }
-        index::delete(batch, height, &results);
-        self.delete_evidence(batch, height, &evidence)?;
-        batch.delete(Cf::BlockHash, block_id.hash.0);
+        if !mutated(Mutation::KeepTxs) {
+            txs::rows_of(height, txs, &results).for_each(|(key, _)| batch.delete(Cf::Txs, key));
+        }
+        if !mutated(Mutation::KeepEvents) {
+            index::delete(batch, height, &results);
+        }
+        if !mutated(Mutation::KeepEvidence) {
+            self.delete_evidence(batch, height, &evidence)?;
+        }
+        if !mutated(Mutation::KeepHashes) {
+            batch.delete(Cf::BlockHash, block_id.hash.0);
+        }
         forget_height(batch, height);
         Ok(block_id)
     }
@@ -422,6 +455,9 @@ impl<K: Kv> Store<K> {
 fn forget_height(batch: &mut Batch, height: Height) {
     for cf in [Cf::Heads, Cf::Commits, Cf::Results, Cf::Changes, Cf::Times] {
         batch.delete(cf, schema::height(height));
+    }
+    if mutated(Mutation::KeepRules) {
+        return;
     }
     batch.delete(Cf::Validators, schema::height(height.next().next()));
     batch.delete(Cf::Params, schema::height(height.next()));

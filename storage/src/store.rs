@@ -14,6 +14,7 @@ use crate::{
     error::{Result, StoreError},
     index,
     kv::{Batch, Cf, Durability, Kv, View},
+    mutation::{Mutation, mutated},
     rewind::Rewind,
     schema::{self, Change, Genesis, Head, Tip},
     txs,
@@ -106,7 +107,7 @@ pub(crate) struct Writer {
     /// The parameters of tip + 1.
     pub(crate) params: Option<Params>,
     /// Blocks above the tip whose bytes are stored.
-    pending: BTreeSet<(Height, BlockId)>,
+    pub(crate) pending: BTreeSet<(Height, BlockId)>,
     /// The rewind that is not finished.
     pub(crate) rewind: Option<Rewind>,
 }
@@ -358,12 +359,14 @@ impl<K: Kv> Store<K> {
         let rewind = writer.rewind.filter(|rewind| height <= rewind.rows_to);
         let mut is_stored = writer.pending.contains(&(height, commit.block_id));
         if let Some(rewind) = &rewind {
-            let undone = self.undo(&self.kv.view(), &mut batch, height)?;
+            let mut ignored = Batch::new();
+            let deletions = if mutated(Mutation::KeepFirstExecution) { &mut ignored } else { &mut batch };
+            let undone = self.undo(&self.kv.view(), deletions, height)?;
             is_stored |= undone == commit.block_id;
             if undone != commit.block_id {
                 batch.delete(Cf::Blocks, schema::block(height, &undone));
             }
-            if height == rewind.rows_to {
+            if height == rewind.rows_to && !mutated(Mutation::NeverEnd) {
                 batch.delete(Cf::Meta, meta::REWIND);
             }
         }

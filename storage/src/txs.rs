@@ -14,6 +14,7 @@ use types::{BlockResults, Height, TxId};
 use crate::{
     error::Result,
     kv::{Cf, Kv, View},
+    mutation::{Mutation, mutated},
     schema,
     store::Store,
 };
@@ -26,7 +27,7 @@ impl<K: Kv> Store<K> {
     pub fn tx(&self, id: &TxId) -> Result<Option<(Height, u32)>> {
         if let Some(position) = self.kv.get(Cf::Txs, &id.0)? {
             let (height, index) = self.tx_position(&id.0, &position)?;
-            if self.check_kept(height).is_ok() {
+            if self.check_kept(height).is_ok() || mutated(Mutation::SeeTxsAbove) {
                 return Ok(Some((height, index)));
             }
         }

@@ -11,6 +11,7 @@ use types::Height;
 use crate::{
     error::{Result, StoreError},
     kv::{Batch, Cf, Durability, Kv, View},
+    mutation::{Mutation, mutated},
     schema::{self, Change},
     store::{Store, lock, meta},
 };
@@ -74,7 +75,7 @@ impl Window {
     /// the rows above h, and the versions that h replaced.
     fn unneeded_below(&self) -> Height {
         match self.held.first_key_value() {
-            Some((lowest, _)) if *lowest < self.earliest => lowest.next(),
+            Some((lowest, _)) if *lowest < self.earliest && !mutated(Mutation::IgnoreReaders) => lowest.next(),
             _ => self.earliest,
         }
     }
@@ -105,22 +106,29 @@ impl<K: Kv> Store<K> {
         let tip = self.tip_or_error()?.height;
         let (earliest, forget) = {
             let mut window = lock(&self.window);
-            let earliest = retain.min(tip);
-            if earliest <= window.earliest {
+            let earliest = if mutated(Mutation::PassTip) { retain } else { retain.min(tip) };
+            if earliest <= window.earliest && !mutated(Mutation::WindowGoesBack) {
                 return Ok(());
             }
-            window.earliest = earliest;
+            if !mutated(Mutation::AnnounceLate) {
+                window.earliest = earliest;
+            }
             (earliest, earliest.0 - window.forgotten.0 >= FORGET_STEP)
         };
         let mut batch = Batch::new();
         batch.put(Cf::Meta, meta::EARLIEST, schema::height(earliest));
-        self.kv.write(batch, if forget { Durability::Synced } else { Durability::Buffered })?;
+        let is_synced = forget && !mutated(Mutation::DeleteBeforeDurable);
+        self.kv.write(batch, if is_synced { Durability::Synced } else { Durability::Buffered })?;
         if forget {
             let below = lock(&self.window).unneeded_below();
+            let below = if mutated(Mutation::AnnounceLate) { earliest } else { below };
             self.forget(below)?;
             self.sweep(below)?;
             let mut window = lock(&self.window);
             (window.forgotten, window.swept) = (below, below);
+        }
+        if mutated(Mutation::AnnounceLate) {
+            lock(&self.window).earliest = earliest;
         }
         Ok(())
     }
@@ -131,6 +139,9 @@ impl<K: Kv> Store<K> {
     /// The database cannot do this by itself: a compaction sees some of the files, and if it dropped a deletion while
     /// another file has an older version, that version would appear again.
     fn sweep(&self, below: Height) -> Result<()> {
+        if mutated(Mutation::KeepDeletions) {
+            return Ok(());
+        }
         let last = below.prev().unwrap_or_default();
         let view = self.kv.view();
         let mut batch = Batch::new();
@@ -144,7 +155,8 @@ impl<K: Kv> Store<K> {
             for change in schema::Changes::new(list) {
                 let Change { key, is_deletion, .. } = change.ok_or_else(unreadable)?;
                 if is_deletion && self.version_in(&view, key, last)? == Some((at, None)) {
-                    let versions = view.rows(Cf::State, &schema::terminated(key), &schema::version(key, at));
+                    let newest = if mutated(Mutation::DeleteLaterVersions) { Height(u64::MAX) } else { at };
+                    let versions = view.rows(Cf::State, &schema::terminated(key), &schema::version(key, newest));
                     versions.into_iter().try_for_each(|row| row.map(|(row, _)| batch.delete(Cf::State, row)))?;
                 }
                 if batch.bytes() >= SWEEP_BATCH_BYTES {
@@ -158,13 +170,20 @@ impl<K: Kv> Store<K> {
 
     /// Allows the database to delete rows below a height that is durably outside the window.
     pub(crate) fn forget(&self, below: Height) -> Result<()> {
-        let needed = |cf| if cf == Cf::Validators { self.evidence_needed_from(below) } else { Ok(below) };
+        let for_evidence = |below| match mutated(Mutation::DeleteForEvidence) {
+            true => Ok(below),
+            false => self.evidence_needed_from(below),
+        };
+        let needed = |cf| if cf == Cf::Validators { for_evidence(below) } else { Ok(below) };
         for cf in Cf::ALL {
             let below = match cf {
                 Cf::Meta => continue,
                 // The lists are needed until the deletions in them are durably removed.
+                Cf::Changes if mutated(Mutation::DeleteListsEarly) => below,
+                Cf::State if mutated(Mutation::DeleteInForce) => below.next(),
+                Cf::Validators | Cf::Params if mutated(Mutation::DeleteRulesInForce) => needed(cf)?,
                 Cf::Changes => below.min(lock(&self.window).swept),
-                Cf::Times | Cf::Evidence | Cf::EvidenceWaiting => self.evidence_needed_from(below)?,
+                Cf::Times | Cf::Evidence | Cf::EvidenceWaiting => for_evidence(below)?,
                 Cf::Validators | Cf::Params => match self.kv.view().at_or_below(cf, &schema::height(needed(cf)?))? {
                     Some((in_force, _)) => schema::read_height(&in_force).ok_or_else(|| self.unreadable(cf, below))?,
                     None => continue,

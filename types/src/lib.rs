@@ -42,6 +42,7 @@ mod keys;
 mod kv;
 pub mod limits;
 pub mod merkle;
+mod mutations;
 mod numbers;
 mod params;
 mod parts;

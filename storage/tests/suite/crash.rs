@@ -58,7 +58,7 @@ fn check_whole(store: &Store<MemKv>, chain: &Chain) {
 }
 
 #[test]
-fn a_crash_at_any_write_leaves_a_complete_height() {
+pub fn a_crash_at_any_write_leaves_a_complete_height() {
     const HEIGHTS: u64 = 5;
     let writes_of_a_life = {
         let disk = MemDisk::new();
@@ -93,7 +93,7 @@ fn a_crash_at_any_write_leaves_a_complete_height() {
 }
 
 #[test]
-fn a_crash_that_loses_the_batch_keeps_hard_state_and_pending_block() {
+pub fn a_crash_that_loses_the_batch_keeps_hard_state_and_pending_block() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -121,7 +121,7 @@ fn a_crash_that_loses_the_batch_keeps_hard_state_and_pending_block() {
 }
 
 #[test]
-fn a_crash_may_take_back_several_heights_when_nothing_was_synced() {
+pub fn a_crash_may_take_back_several_heights_when_nothing_was_synced() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -140,7 +140,7 @@ fn a_crash_may_take_back_several_heights_when_nothing_was_synced() {
 }
 
 #[test]
-fn a_write_ahead_makes_the_height_before_durable() {
+pub fn a_write_ahead_makes_the_height_before_durable() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -154,7 +154,7 @@ fn a_write_ahead_makes_the_height_before_durable() {
 
 /// A height of a validator needs two syncs, both for write-aheads and none for the batch.
 #[test]
-fn a_height_costs_two_syncs() {
+pub fn a_height_costs_two_syncs() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -166,7 +166,7 @@ fn a_height_costs_two_syncs() {
 }
 
 #[test]
-fn a_crash_after_pruning_does_not_restore_the_old_window() {
+pub fn a_crash_after_pruning_does_not_restore_the_old_window() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
@@ -182,7 +182,7 @@ fn a_crash_after_pruning_does_not_restore_the_old_window() {
 }
 
 #[test]
-fn a_handle_from_before_a_crash_writes_nothing() {
+pub fn a_handle_from_before_a_crash_writes_nothing() {
     let disk = MemDisk::new();
     let old = open(&disk);
     let mut chain = Chain::start(&old, 1, row(0));
@@ -194,7 +194,7 @@ fn a_handle_from_before_a_crash_writes_nothing() {
 
 /// Keys of a megabyte, so that a rewind takes several batches.
 #[test]
-fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
+pub fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
     let large = |n: u64| {
         let key = |byte: u8| vec![byte; 1 << 20];
         let rows = [(key(1), Some(vec![n as u8])), (key(2 + n as u8), Some(vec![1])), (key(1 + n as u8), None)];
@@ -241,7 +241,7 @@ fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
 
 /// Each height deletes the row of the height before, so every step of the window removes deletions.
 #[test]
-fn a_crash_while_deletions_are_removed_brings_nothing_back() {
+pub fn a_crash_while_deletions_are_removed_brings_nothing_back() {
     let short =
         |n: u64| writes([(&n.to_be_bytes(), Some(b"x")), (&(n - 1).to_be_bytes(), None), (b"counter", Some(b"c"))]);
     let made = MemDisk::new();

@@ -1,7 +1,7 @@
 //! Proves that evidence is found in its block until it expires, waits for a block until it is in one, and that what is
 //! needed to check it outlives the window.
 
-use storage::{Cf, FORGET_STEP, Kv, Store, StoreError, View};
+use storage::{BlocksAbove, Cf, FORGET_STEP, Kv, Store, StoreError, View};
 use types::{
     Address, BlockId, Commit, ConsensusPublicKey, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Height,
     KeyType, LightBlock, LightClientAttackEvidence, PartSetHeader, Power, Round, Signature, SignedVote, Signers, Time,
@@ -101,6 +101,8 @@ fn a_rewind_forgets_the_evidence_of_the_blocks_that_it_drops<R: Rig>() {
     let placed = |n, height| store.committed_evidence(&(Height(height), Address([n; 20]))).unwrap().map(|(at, _)| at);
     assert_eq!([placed(1, 1), placed(2, 1), placed(2, 2)], [2, 3, 3].map(|at| Some(Height(at))));
     assert_eq!(store.evidence_floor().unwrap(), Height(2));
+    store.begin_rewind(Height(2), BlocksAbove::Kept).unwrap();
+    assert_eq!([placed(1, 1), placed(2, 1)], [Some(Height(2)), None], "the row is there, above the tip");
     store.rewind(Height(2)).unwrap();
     assert_eq!([placed(1, 1), placed(2, 1), placed(2, 2)], [Some(Height(2)), None, None]);
     assert_eq!(store.evidence_floor().unwrap(), Height(1), "as it was then");

@@ -421,7 +421,7 @@ fn a_reader_below_the_tip_finds_the_same_changes_with_and_without_the_index<R: R
 }
 
 #[test]
-fn rows_below_the_window_are_gone_from_memory() {
+pub fn rows_below_the_window_are_gone_from_memory() {
     let disk = MemDisk::new();
     let store = Store::open(disk.open(), &chain_id()).unwrap();
     let mut chain = Chain::start(&store, 1, writes([(b"gone", Some(b"0"))]));

@@ -4,8 +4,8 @@
 /// Runs each generic test of this module with the memory database and, with the feature `rocksdb`, with RocksDB.
 macro_rules! on_both {
     ($($(#[$meta:meta])* $name:ident),* $(,)?) => {
-        mod memory {
-            $($(#[$meta])* #[test] fn $name() { super::$name::<crate::chain::MemRig>() })*
+        pub mod memory {
+            $($(#[$meta])* #[test] pub fn $name() { super::$name::<crate::chain::MemRig>() })*
         }
         #[cfg(feature = "rocksdb")]
         mod rocksdb {
@@ -20,6 +20,8 @@ mod evidence;
 mod history;
 mod index;
 mod kv;
+mod mutations;
+mod prune;
 mod rewind;
 #[cfg(feature = "rocksdb")]
 mod rocks;

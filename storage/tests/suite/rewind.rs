@@ -8,6 +8,13 @@ use crate::chain::{Chain, Made, chain_id, public_key, writes};
 const TIP: u64 = 8;
 const TO: Height = Height(3);
 
+/// Start of the keys of the blocks above the tip.
+const ABOVE: [u8; 8] = (TIP + 1).to_be_bytes();
+
+fn rows_of(disk: &MemDisk, cf: Cf) -> impl Iterator<Item = Vec<u8>> {
+    disk.dump().into_iter().filter(move |row| row.0 == cf).map(|(_, key, _)| key)
+}
+
 fn open(disk: &MemDisk) -> Store<MemKv> {
     Store::open(disk.open(), &chain_id()).unwrap()
 }
@@ -55,7 +62,7 @@ fn replay(store: &Store<MemKv>, heights: &[Made]) -> Result<(), StoreError> {
 }
 
 #[test]
-fn a_replay_that_is_interrupted_at_any_write_ends_as_if_never_rewound() {
+pub fn a_replay_that_is_interrupted_at_any_write_ends_as_if_never_rewound() {
     let (made, heights) = made();
     for fault in [Fault::Lost, Fault::Kept] {
         for nth in 0..=TIP - TO.0 + 2 {
@@ -81,8 +88,51 @@ fn a_replay_that_is_interrupted_at_any_write_ends_as_if_never_rewound() {
     }
 }
 
+/// What the key of this node has signed is not undone, whatever happens to the blocks.
 #[test]
-fn rows_above_the_tip_are_not_seen_while_a_rewind_is_unfinished() {
+pub fn a_rewind_keeps_what_was_signed() {
+    for blocks in [BlocksAbove::Kept, BlocksAbove::Dropped] {
+        let (disk, _) = made();
+        let store = open(&disk);
+        store.raise_signing_floor(Height(TIP + 5)).unwrap();
+        let signed = store.hard_state().unwrap().unwrap();
+        let pending: Vec<Vec<u8>> = rows_of(&disk, Cf::Blocks).filter(|key| key.starts_with(&ABOVE)).collect();
+        assert_eq!((signed.height.0, pending.len()), (TIP + 1, 1));
+        store.begin_rewind(TO, blocks).unwrap();
+        if blocks == BlocksAbove::Dropped {
+            store.drop_undone(&mut |_| {}).unwrap();
+        }
+        for store in [store, open(&disk)] {
+            assert_eq!(store.hard_state().unwrap().as_ref(), Some(&signed), "the hard state");
+            assert_eq!(store.signing_floor(), Height(TIP + 5), "the signing floor");
+            let kept = rows_of(&disk, Cf::Blocks).filter(|key| key.starts_with(&ABOVE));
+            assert!(kept.eq(pending.iter().cloned()), "the block that was precommitted");
+        }
+    }
+}
+
+/// The rows are those of a chain that never was higher; what was signed is as before.
+#[test]
+pub fn dropped_heights_leave_no_row() {
+    let (disk, heights) = made();
+    open(&disk).rewind(TO).unwrap();
+    let plain = MemDisk::new();
+    let store = open(&plain);
+    let mut chain = Chain::start(&store, 1, state(0));
+    for made in &heights[..TO.0 as usize] {
+        store.commit_block(&made.batch()).unwrap();
+    }
+    let pending = (1..=TIP + 1).map(|n| next(&mut chain, n)).last().unwrap();
+    store.write_ahead(&pending.hard_state(), &[(pending.id, &pending.bytes)]).unwrap();
+    for cf in Cf::ALL {
+        let left: Vec<Vec<u8>> = rows_of(&disk, cf).collect();
+        assert!(rows_of(&plain, cf).eq(left), "rows of dropped heights are left in {}", cf.name());
+    }
+    assert!(disk.dump() == plain.dump());
+}
+
+#[test]
+pub fn rows_above_the_tip_are_not_seen_while_a_rewind_is_unfinished() {
     let (disk, heights) = made();
     let store = open(&disk);
     let id = heights[TIP as usize - 1].block.tx_ids().next().unwrap();
@@ -90,7 +140,9 @@ fn rows_above_the_tip_are_not_seen_while_a_rewind_is_unfinished() {
     assert_eq!(store.tip().unwrap().height, TO);
     assert!(matches!(store.block(TO.next()), Err(StoreError::Future { .. })));
     assert!(matches!(store.reader_at(TO.next()), Err(StoreError::Future { .. })));
-    assert_eq!(store.tx(&id).unwrap(), None);
+    assert_eq!(store.tx(&id).unwrap(), None, "the transaction is above the tip");
+    let hash = heights[TIP as usize - 1].id.hash;
+    assert_eq!(store.height_of(&hash).unwrap(), None, "the block is above the tip");
     let reader = store.reader().unwrap();
     assert_eq!(reader.try_get(b"counter").unwrap(), Some(TO.0.to_be_bytes().to_vec()));
     assert_eq!(reader.try_get(&TIP.to_be_bytes()).unwrap(), None);
@@ -103,7 +155,7 @@ fn rows_above_the_tip_are_not_seen_while_a_rewind_is_unfinished() {
 
 /// The first execution wrote another row, other results, another index row, another validator set and other parameters.
 #[test]
-fn a_replay_replaces_everything_that_a_wrong_execution_wrote() {
+pub fn a_replay_replaces_everything_that_a_wrong_execution_wrote() {
     let (right, heights) = made();
     let disk = MemDisk::new();
     let store = open(&disk);
@@ -128,7 +180,7 @@ fn a_replay_replaces_everything_that_a_wrong_execution_wrote() {
 }
 
 #[test]
-fn a_rewind_to_below_an_unfinished_one_goes_on_from_there() {
+pub fn a_rewind_to_below_an_unfinished_one_goes_on_from_there() {
     let (made, heights) = made();
     let disk = made.copy();
     let store = open(&disk);
@@ -156,7 +208,7 @@ fn a_rewind_to_below_an_unfinished_one_goes_on_from_there() {
 
 /// A rewind also leads away from damage above the height: rows that the damaged lists would name are searched.
 #[test]
-fn damaged_lists_above_the_height_do_not_stop_a_rewind_that_drops_blocks() {
+pub fn damaged_lists_above_the_height_do_not_stop_a_rewind_that_drops_blocks() {
     let (made, _) = made();
     let plain = made.copy();
     open(&plain).rewind(TO).unwrap();
