@@ -79,6 +79,7 @@ pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
         body_bytes_max: settings.max_body_bytes,
         header_bytes_max: settings.max_header_bytes,
         offer_unsafe: settings.r#unsafe,
+        ..Limits::default()
     };
     let cors = Cors {
         origins: settings.cors_allowed_origins.clone(),

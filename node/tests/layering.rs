@@ -136,6 +136,20 @@ fn a_node_without_tools_has_none_of_their_crates() {
     }
 }
 
+/// The tests build the workspace with rules that can be broken; the program is built without them.
+#[test]
+fn no_rule_can_be_broken_in_the_program() {
+    let is_on = |name: &str, features: &[&str]| -> Vec<String> {
+        let lines = tree(name, "{p} {f}", features);
+        lines.into_iter().filter(|line| line.contains("mutations")).collect()
+    };
+    assert_eq!(is_on("node", &[]), [""; 0]);
+    assert_eq!(is_on("node", &["--no-default-features"]), [""; 0]);
+    for (name, enabled) in [("storage", 1), ("replica", 3)] {
+        assert_eq!(is_on(name, &["--features", "mutations"]).len(), enabled, "{name} has the feature");
+    }
+}
+
 #[test]
 fn sans_io_crates_draw_no_randomness() {
     for package in metadata().workspace_packages() {
@@ -479,22 +493,27 @@ fn metadata() -> cargo_metadata::Metadata {
 /// Returns all direct and transitive normal dependencies of a crate on this platform, with its default features or with
 /// what the arguments `features` of cargo say.
 fn closure(name: &str, features: &[&str]) -> BTreeSet<String> {
+    let lines = tree(name, "{p}", features);
+    let packages: BTreeSet<String> =
+        lines.iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    assert!(packages.contains(&format!("cairn-{name}")), "cargo tree for {name} lists the crate itself");
+    packages
+}
+
+/// Returns the lines of `cargo tree` for a crate and its normal dependencies, each in this format and once.
+fn tree(name: &str, format: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["tree", "--package", &format!("cairn-{name}"), "--edges", "normal"])
-        .args(["--prefix", "none", "--format", "{p}", "--offline", "--locked"])
+        .args(["--prefix", "none", "--format", format, "--offline", "--locked"])
         .args(features)
         .output()
         .expect("cargo, which runs this test, can be run");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo tree for {name}: {errors}");
-    let packages: BTreeSet<String> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .map(str::to_owned)
-        .collect();
-    assert!(packages.contains(&format!("cairn-{name}")), "cargo tree for {name} lists the crate itself");
-    packages
+    // A package that was listed before is marked with an asterisk.
+    let once = |line: &str| line.trim_end_matches(" (*)").trim_end().to_owned();
+    String::from_utf8_lossy(&output.stdout).lines().map(once).collect()
 }
 
 /// Returns the short name of a package, without `cairn-`: the name that is used here and in every import.

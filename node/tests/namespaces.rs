@@ -241,10 +241,11 @@ fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
     test.ok(create("shared/policy", NsOwner::Shared));
     let [good, bad, good_again] = ["ask first", "never", "ask first"]
         .map(|rules| test.ok(write("shared/policy", vec![put("rules", rules, None)])).to_string());
+    test.ok(create("shared/late", NsOwner::Shared));
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("validators.json"), test.succeeds(&["query", "validators", "--json"])).unwrap();
-    let asked: [(&[&str], String); 6] = [
+    let asked: [(&[&str], String); 9] = [
         (
             &["kv", "shared/policy", "rules"],
             "Key \"rules\" of namespace \"shared/policy\" had the value \"ask first\"".into(),
@@ -258,6 +259,13 @@ fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
             "Key 0x00FF of namespace \"shared/policy\" had no value at height ".into(),
         ),
         (&["ns", "shared/policy"], "Namespace \"shared/policy\" had the root ".into()),
+        (&["ns", "shared/none"], "There was no namespace \"shared/none\" at height ".into()),
+        (
+            &["ns", "shared/late", "--height", &bad],
+            format!("There was no namespace \"shared/late\" at height {bad}.\n"),
+        ),
+        // The tree of a state without namespaces is empty.
+        (&["ns", "shared/late", "--height", "1"], "There was no namespace \"shared/late\" at height 1.\n".into()),
         (
             &["equal", "shared/policy", &good, &good_again],
             format!(
@@ -272,7 +280,14 @@ fn proofs_of_a_namespace_are_files_that_are_verified_without_a_node() {
     for (args, reason) in [
         (&["equal", "shared/policy", &good, &bad][..], format!("`cairn diff shared/policy --from {good} --to {bad}`")),
         (&["equal", "shared/policy", &good, &bad, "--height", "1"], "--height is not for `equal` and `revert`".into()),
-        (&["ns", "shared/none"], "E_NS_UNKNOWN".into()),
+        (&["ns", "Shared"], "\"Shared\" is not a name: use 1 to 64 lower-case letters".into()),
+        (&["kv", "shared/none", "rules"], "E_NS_UNKNOWN".into()),
+        (
+            &["equal", "shared/late", &good, &bad],
+            format!(
+                "there was no namespace shared/late at height {good}: `cairn proof ns shared/late --height {good}`"
+            ),
+        ),
         (&["kv", "shared/policy", "rules", "--height", "1000000"], "1000000".into()),
     ] {
         let (is_ok, out, err) = test.cairn(&[&["proof"], args].concat());

@@ -17,7 +17,9 @@ mod evidence;
 mod gossip;
 mod guard;
 mod live;
+mod mutation;
 mod peers;
+mod prune;
 mod replica;
 mod rewind;
 mod serve;
@@ -32,6 +34,9 @@ pub use earlier::prepare as prepare_earlier;
 pub use evidence::EvidenceMutation;
 pub use evidence::{EvidenceRefusal, UnverifiedEvidence, VerifiedEvidence, check_evidence};
 pub use live::LiveApp;
+#[cfg(feature = "mutations")]
+pub use mutation::{BrokenRule, Mutation};
+pub use prune::first_kept;
 pub use replica::{Replica, ReplicaError};
 pub use rewind::{
     DIFFERING_KEYS_MAX, Difference, Effect, KeyDifference, Plan as RewindPlan, RewindError, Rewound, TxDifference,

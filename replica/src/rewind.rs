@@ -15,7 +15,12 @@ use types::{
     limits::PART_BYTES, results_hash,
 };
 
-use crate::{chain::Chain, evidence, trees::scan_app};
+use crate::{
+    chain::Chain,
+    evidence,
+    mutation::{Mutation, mutated},
+    trees::scan_app,
+};
 
 /// Maximum number of keys that a [`Difference`] lists; further ones are counted.
 pub const DIFFERING_KEYS_MAX: usize = 32;
@@ -207,7 +212,7 @@ impl Plan {
             });
         }
         let base = store.earliest();
-        if to < base {
+        if to < base && !mutated(Mutation::BelowBase) {
             return Err(RewindError::BelowBase { got: to, base });
         }
         let blocks = unfinished.filter(|_| is_resumed).map_or(blocks, |rewind| rewind.blocks);
@@ -220,10 +225,10 @@ impl Plan {
         };
         progress(&format!("the state at height {to}"));
         let app = scan_app(store, to)?;
-        if let Some(next) = next {
+        if let Some(next) = next.filter(|_| !mutated(Mutation::SkipState)) {
             check_state(store, to, &app, &next)?;
         }
-        if !is_resumed {
+        if !is_resumed && !mutated(Mutation::SkipWindow) {
             check_window(store, to, rows_to)?;
         }
         let mut plan = Self {
@@ -262,7 +267,7 @@ impl Plan {
             if is_strict && (header.height != height || header.hash() != block_id.hash) {
                 return Err(fault(height, "its header does not hash to its id"));
             }
-            if is_strict && header.last_block_id != Some(last) {
+            if is_strict && header.last_block_id != Some(last) && !mutated(Mutation::AnyParent) {
                 return Err(fault(height, "it does not name the block before it"));
             }
             last = block_id;
@@ -273,7 +278,7 @@ impl Plan {
         if self.from.block_id != Some(last) {
             return Err(fault(self.from.height, "it is not the one that the tip names"));
         }
-        if store.tip().is_some_and(|tip| tip == self.from) {
+        if store.tip().is_some_and(|tip| tip == self.from) && !mutated(Mutation::AnyCommit) {
             let (commit, validators) = (store.seen_commit(self.from.height)?, store.validators(self.from.height)?);
             let is_its = commit.block_id == last;
             let decided = commit.verify(store.chain_id(), &validators).map_err(|error| error.to_string());
@@ -450,7 +455,7 @@ impl<'a, K: Kv> Replay<'a, K> {
         })?;
         self.app.commit(outcome.update);
         self.chain.advance(tip, header, undone.commit, validators, params, floor);
-        Ok(Some(!is_as_before))
+        Ok(Some(!is_as_before && !mutated(Mutation::CallNothingRepaired)))
     }
 
     /// Checks that the stored bytes are the block that was decided, and that it is a valid next block. Its signatures
@@ -496,9 +501,13 @@ impl<'a, K: Kv> Replay<'a, K> {
             ("the results hash", results_hash(&results.txs), last_results_hash),
             ("the app hash", results.app_hash, app_hash),
         ];
-        let Some((what, got, expected)) = compared.into_iter().find(|(_, got, expected)| got != expected) else {
-            return Ok(());
+        let is_ignored = |what: &str| match what {
+            "the app hash" => mutated(Mutation::AnyAppHash),
+            _ => mutated(Mutation::AnyResultsHash),
         };
+        let mut compared = compared.into_iter();
+        let differs = compared.find(|(what, got, expected)| got != expected && !is_ignored(what));
+        let Some((what, got, expected)) = differs else { return Ok(()) };
         let stored = self.store.undone_writes(height).unwrap_or_default(); // a damaged row is no reason to say nothing
         let (keys, keys_total) = differing_keys(&stored, writes);
         let tx = differing_tx(&undone.results.txs, &results.txs);

@@ -156,6 +156,9 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Maximum bytes of a request's headers, clamped to the server's own bounds.
     pub header_bytes_max: usize,
+    /// Maximum time for which one call computes trees of a state below the tip, after a first portion of some adjacent rows.
+    /// The next call for the same height continues. No setting of the configuration.
+    pub proof_call_time_max: Duration,
     /// True if the methods that change the node are offered.
     pub offer_unsafe: bool,
 }
@@ -175,6 +178,7 @@ impl Default for Limits {
             batch_calls_max: 10,
             body_bytes_max: 1_000_000,
             header_bytes_max: 16 << 10,
+            proof_call_time_max: Duration::from_secs(1),
             offer_unsafe: false,
         }
     }

@@ -19,10 +19,11 @@ Examples:
   cairn diff shared/policy --from 88120                 since height 88120
   cairn diff shared/policy --from 88120 --to 88300 --json
 
-The key that changed last is first. A key with the same value at both heights is left out. Heights are
-those that the node keeps: `cairn query status` shows the first. Values in --json are base64, null where
-the key is absent; if --limit leaves keys out, \"complete\" is false there. \"from_reverted_by\" and
-\"to_reverted_by\" name the proposal whose revert took back the content of a height.";
+The key that changed last is first. A key with the same value at both heights is left out. Of long
+values that begin alike, … stands for the equal part. Heights are those that the node keeps:
+`cairn query status` shows the first. Values in --json are base64, null where the key is absent; if
+--limit leaves keys out, \"complete\" is false there. \"from_reverted_by\" and \"to_reverted_by\" name
+the proposal whose revert took back the content of a height.";
 
 /// Fields of an answer with the number of the proposal whose revert took back the content of the earlier and of the later
 /// height.
@@ -30,6 +31,9 @@ const REVERTED_BY: [&str; 2] = ["from_reverted_by", "to_reverted_by"];
 
 /// Maximum characters of a value in the table.
 const SHOWN_CHARS_MAX: usize = 40;
+
+/// Number of equal characters that are shown before the first difference of two long values.
+const ALIKE_CHARS_SHOWN: usize = 8;
 
 /// Show what changed in a namespace between two heights
 #[derive(Debug, Args)]
@@ -147,10 +151,11 @@ impl Compared {
         let mut table = vec![vec!["key".to_owned(), left.to_owned(), right.to_owned()]];
         for row in &self.rows {
             let value = |field: &str| match row.pointer(field).is_none_or(Value::is_null) {
-                true => Ok("-".to_owned()),
-                false => Ok::<_, Failure>(shortened(&fields::bytes(row, field)?)),
+                true => Ok(None),
+                false => Ok::<_, Failure>(Some(fields::bytes(row, field)?)),
             };
-            table.push(vec![show::text(&fields::bytes(row, "/key")?), value(before)?, value(after)?]);
+            let [left, right] = shown_apart([value(before)?.as_deref(), value(after)?.as_deref()]);
+            table.push(vec![show::text(&fields::bytes(row, "/key")?), left, right]);
         }
         Ok(output::table(&table, &[]))
     }
@@ -158,11 +163,33 @@ impl Compared {
 
 /// Returns a value for a table.
 pub fn shortened(value: &[u8]) -> String {
+    shortened_from(value, 0)
+}
+
+/// Returns a value for a table, beginning with the character of this index.
+fn shortened_from(value: &[u8], start: usize) -> String {
     let text = show::text(value);
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], value.len()),
-        None => text,
+    let start = text.char_indices().nth(start).map_or(text.len(), |(start, _)| start);
+    let (mark, rest) = (if start == 0 { "" } else { "…" }, &text[start..]);
+    match rest.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{mark}{}… ({} bytes)", &rest[..end], value.len()),
+        None if start == 0 => text,
+        None => format!("{mark}{rest} ({} bytes)", value.len()),
     }
+}
+
+/// Returns two different values for a line of a table, `-` for none. If both are long and begin alike, it shows them from a few
+/// characters before the first difference on.
+fn shown_apart(values: [Option<&[u8]>; 2]) -> [String; 2] {
+    let start = match values.map(|value| value.map(show::text)) {
+        [Some(a), Some(b)] => {
+            let alike = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+            let is_cut = [a, b].iter().all(|text| text.chars().count() > SHOWN_CHARS_MAX);
+            if is_cut && alike >= SHOWN_CHARS_MAX { alike - ALIKE_CHARS_SHOWN } else { 0 }
+        }
+        _ => 0,
+    };
+    values.map(|value| value.map_or_else(|| "-".to_owned(), |value| shortened_from(value, start)))
 }
 
 #[cfg(test)]
@@ -174,5 +201,21 @@ mod tests {
         assert_eq!(shortened(b"ask first"), "ask first");
         assert_eq!(shortened("é".repeat(40).as_bytes()), "é".repeat(40));
         assert_eq!(shortened("é".repeat(41).as_bytes()), format!("{}… (82 bytes)", "é".repeat(40)));
+    }
+
+    #[test]
+    fn long_values_that_begin_alike_are_shown_where_they_differ() {
+        let apart = |a: &str, b: &str| shown_apart([Some(a.as_bytes()), Some(b.as_bytes())]);
+        let same = "0123456789".repeat(5);
+        let [a, b] = [format!("{same}old{}", "x".repeat(50)), format!("{same}new")];
+        assert_eq!(
+            apart(&a, &b),
+            [format!("…23456789old{}… (103 bytes)", "x".repeat(29)), "…23456789new (53 bytes)".into()]
+        );
+        // One is the beginning of the other.
+        assert_eq!(apart(&same, &format!("{same}!")), ["…23456789 (50 bytes)", "…23456789! (51 bytes)"]);
+        assert_eq!(apart("short", "other"), ["short", "other"]);
+        assert_eq!(apart(&same, "other"), [format!("{}… (50 bytes)", &same[..40]), "other".into()]);
+        assert_eq!(shown_apart([None, Some(b"new")]), ["-", "new"]);
     }
 }

@@ -37,11 +37,15 @@ pub fn error(text: impl Display) {
     note(format_args!("error: {text}"));
 }
 
+/// Maximum width of a column in characters: that of a hash. A longer cell moves the rest of its own line, and no other.
+const COLUMN_CHARS_MAX: usize = 64;
+
 /// Returns the rows as lines with aligned columns, two spaces apart. The columns with an index in `right` are aligned
 /// to the right, for numbers.
 pub fn table(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let chars = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.chars().count());
+    let width = |column: usize| chars(column).filter(|chars| *chars <= COLUMN_CHARS_MAX).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let cell = |column: usize, text: &String| {
         let space = " ".repeat(widths[column].saturating_sub(text.chars().count()));
@@ -65,5 +69,14 @@ mod tests {
             rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         assert_eq!(table(&rows, &[1]), ["name    height", "node0        7", "ü      1234567"]);
         assert!(table(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_long_cell_does_not_move_other_lines() {
+        let long = "k".repeat(COLUMN_CHARS_MAX + 1);
+        let rows = [["key", "value"], [long.as_str(), "1"], ["plan", "2"]];
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        assert_eq!(table(&rows, &[]), ["key   value", &format!("{long}  1"), "plan  2"]);
     }
 }

@@ -80,7 +80,7 @@ enum Subject {
         /// The key; hexadecimal digits if it begins with 0x
         key: String,
     },
-    /// Prove the root of a namespace: the hash of its keys and values
+    /// Prove the root of a namespace, the hash of its keys and values, or that there is no such namespace
     Ns {
         /// Name of the namespace
         ns: NsName,
@@ -151,6 +151,12 @@ impl Proof {
             }
             Subject::Equal { ns, first, second } => {
                 let [(file_a, a), (file_b, b)] = [root(ns, *first)?, root(ns, *second)?];
+                if let Some(absent) = [&a, &b].into_iter().find(|proven| proven.root().is_none()) {
+                    let height = absent.height;
+                    return Err(Failure::refused(format!(
+                        "there was no namespace {ns} at height {height}: `cairn proof ns {ns} --height {height}` proves that"
+                    )));
+                }
                 if a.root() != b.root() {
                     let (from, to) = (a.height.min(b.height), a.height.max(b.height));
                     return Err(Failure::refused(format!(

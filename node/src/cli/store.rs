@@ -274,16 +274,23 @@ impl CopyFacts {
     }
 }
 
+/// Names the folder that the operator gave in a failure about the temporary one beside it, which is gone when the operator
+/// reads the sentence.
+fn naming(failure: Failure, temporary: &Path, given: &Path) -> Failure {
+    let [temporary, given] = [temporary, given].map(|path| path.display().to_string());
+    Failure::new(failure.code, failure.sentence.replace(&temporary, &given))
+}
+
 /// Opens the store of a copy, removes the record of what its validator's key has signed, and checks the state against
-/// the chain.
-fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
+/// the chain. A refusal because of what it contains names the store `of` which it is a copy.
+fn open_copy(path: &Path, of: &Path) -> Result<Store<RocksKv>, Failure> {
     let kv = RocksKv::open(path)?;
     let chain_id = chain_of(&kv)?;
     let store = Store::open(kv, &chain_id)?;
     if let Some(rewind) = store.unfinished_rewind() {
         let sentence = format!(
             "{}: a rewind of this store to height {} is not finished: finish it with `cairn rewind` before a copy is made",
-            path.display(),
+            of.display(),
             rewind.to
         );
         return Err(Failure::refused(sentence));
@@ -293,7 +300,7 @@ fn open_copy(path: &Path) -> Result<Store<RocksKv>, Failure> {
         let wrong = store.reader().and_then(|reader| check_root(&store, &reader, tip.app_hash))?;
         if let Some(reason) = wrong {
             let sentence =
-                format!("{}: {reason}. The copy cannot be used: `cairn verify store` shows the damage", path.display());
+                format!("{}: {reason}. The copy cannot be used: `cairn verify store` shows the damage", of.display());
             return Err(Failure::new(exit::Code::Disk, sentence));
         }
     }
@@ -335,7 +342,7 @@ impl Backup {
         if made.is_err() {
             let _ = fs::remove_dir_all(&part); // this call created the folder, and a partial copy is useless
         }
-        let facts = made?;
+        let facts = made.map_err(|failure| naming(failure, &part, &to))?;
         move_to_place(&part, &to)?;
         let mut lines = Facts::default();
         lines.add("copy", to.display());
@@ -394,7 +401,7 @@ fn make_copy(config: &Config, part: &Path) -> Result<CopyFacts, Failure> {
             RocksKv::open(&store)?.checkpoint(&copy)?;
         }
     }
-    let (facts, _) = CopyFacts::of(&open_copy(&copy)?)?;
+    let (facts, _) = CopyFacts::of(&open_copy(&copy, &config.store_dir())?)?;
     let text = serde_json::to_string_pretty(&facts).expect("numbers and texts are JSON");
     files::write(&part.join(COPY_FACTS), format!("{text}\n").as_bytes(), Access::Public, Existing::Refuse)?;
     sync_folder(&copy)?;
@@ -479,7 +486,7 @@ impl Restore {
         if put.is_err() {
             let _ = fs::remove_dir_all(&part); // this call created the folder, and a partial store is useless
         }
-        put?;
+        put.map_err(|failure| naming(failure, &part, &store))?;
         move_to_place(&part, &store)?;
         let mut lines = Facts::default();
         lines.add("store", store.display());
@@ -504,7 +511,7 @@ fn put_copy(from: &Path, to: &Path, facts: &CopyFacts) -> Result<(), Failure> {
         let synced = File::open(&copy).and_then(|copy| copy.sync_all());
         synced.map_err(|error| Failure::file("synced", &copy, &error))?;
     }
-    let (got, _) = CopyFacts::of(&open_copy(to)?)?;
+    let (got, _) = CopyFacts::of(&open_copy(to, from)?)?;
     if (got.height, &got.app_hash) != (facts.height, &facts.app_hash) {
         return Err(Failure::refused(format!(
             "{}: the store is at height {}, {COPY_FACTS} says {}: the copy is incomplete, make a new one",

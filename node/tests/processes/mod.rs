@@ -157,13 +157,30 @@ impl Validator {
     /// Waits for the log line with the addresses at which the node listens, and reads them.
     pub fn listening(mut self) -> Self {
         let line = self.wait_for_line(" started ");
+        self.read_addresses(&line);
+        self
+    }
+
+    /// As [`Validator::listening`]; if the process ends before, returns its exit code and its whole output.
+    pub fn listening_or_ended(mut self) -> Result<Self, (Option<i32>, String)> {
+        let deadline = Instant::now() + WAIT_MAX;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.log.push(line.clone());
+            if line.contains(" started ") {
+                self.read_addresses(&line);
+                return Ok(self);
+            }
+        }
+        Err(self.ended())
+    }
+
+    fn read_addresses(&mut self, line: &str) {
         let field = |name: &str| {
             let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
             value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
         };
         self.rpc = format!("http://{}", field("rpc="));
         self.metrics = format!("http://{}/metrics", field("metrics="));
-        self
     }
 
     /// Waits for a log line that contains `part`, and returns it.

@@ -130,6 +130,7 @@ fn an_interrupted_rewind_stops_the_start_until_the_same_command_has_finished_it(
     let copy = homes.folder.path().join("copy");
     let text = fails(1, &["backup", copy.to_str().unwrap()], &home);
     assert!(text.contains("is not finished") && !copy.exists(), "{text}");
+    assert!(text.contains(&format!("{}: ", database(&home).display())) && !text.contains(".part"), "{text}");
     let text = fails(1, &["rewind", "--to", "7"], &home);
     assert!(text.contains("R_UNFINISHED: ") && text.contains("cairn rewind --to 5`"), "{text}");
     let text = succeeds(&["rewind", "--to", "5", "--dry-run"], &home);

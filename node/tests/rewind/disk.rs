@@ -30,11 +30,11 @@ fn stopped_node() -> (Homes, PathBuf, Rows) {
 }
 
 /// A small file system in memory, which is unmounted when the value is dropped.
-struct Small(PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
     /// Mounts it; `None` if this user may not.
-    fn mount(at: &Path, bytes: u64) -> Option<Self> {
+    pub fn mount(at: &Path, bytes: u64) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let options = format!("size={bytes}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(at).output();
@@ -49,11 +49,17 @@ impl Drop for Small {
 }
 
 /// Writes to a file until the disk is full, then shortens it, so that `free` bytes are free.
-fn fill(file: &Path, free: u64) {
+pub fn fill(file: &Path, free: u64) {
     let mut file = fs::File::create(file).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
     let written = file.metadata().unwrap().len();
     file.set_len(written.saturating_sub(free)).unwrap();
+}
+
+/// Returns the files of a home's database that hold rows.
+pub fn tables(home: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(database(home)).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|kind| kind == "sst" || kind == "blob")).collect()
 }
 
 #[test]
@@ -104,12 +110,8 @@ fn a_flipped_byte_in_a_file_is_a_sentence_and_nothing_is_lost() {
     let (homes, home, rows) = stopped_node();
     store_of(&home).kv().compact().unwrap();
     let to = (tip_of(&home) - 50).to_string();
-    let files = |home: &Path| -> Vec<PathBuf> {
-        let files = fs::read_dir(database(home)).unwrap().map(|file| file.unwrap().path());
-        files.filter(|file| file.extension().is_some_and(|kind| kind == "sst" || kind == "blob")).collect()
-    };
     let mut refused = 0;
-    for (nth, file) in files(&home).into_iter().enumerate() {
+    for (nth, file) in tables(&home).into_iter().enumerate() {
         let damaged = homes.folder.path().join(format!("damaged{nth}"));
         copy_folder(&home, &damaged);
         let copy = database(&damaged).join(file.file_name().unwrap());

@@ -1,16 +1,19 @@
 //! Proves that `cairn rewind` takes one node back without a loss, whatever interrupts it, and that the network does not
-//! notice.
+//! notice; and that pruning loses nothing that is kept, whatever interrupts it.
 #![allow(missing_docs)]
 
-#[path = "../blocks/mod.rs"]
+#[path = "../../../replica/tests/blocks/mod.rs"]
 mod blocks;
+#[path = "../../../replica/tests/ways_back/chain.rs"]
 mod chain;
 mod command;
 mod disk;
+mod dying;
 mod network;
 mod offline;
 #[path = "../processes/mod.rs"]
 mod processes;
+mod prune;
 
 use std::{
     fs,

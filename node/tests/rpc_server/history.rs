@@ -296,6 +296,7 @@ async fn keys_and_roots_of_a_namespace_are_proven_at_the_tip_and_below() {
             ("/kv/get/a/b", &b"k"[..], &b"k"[..], of_key, Some(k.as_bytes())),
             ("/kv/get/a/b", b"none", b"none", of_key, None),
             ("/kv/root/a/b", b"", b"a/b", &[REVERTIBLE], Some(&root[..])),
+            ("/kv/root/none", b"", b"none", &[REVERTIBLE], None),
         ] {
             let response = prove(&url, path, data, height).await;
             let op = |op: &Value| ProofOp { key: bytes(&op["key"]), data: bytes(&op["data"]) };
@@ -317,10 +318,18 @@ async fn keys_and_roots_of_a_namespace_are_proven_at_the_tip_and_below() {
             assert_eq!(response["value"].as_str().map(str::to_owned), value.map(|value| BASE64.encode(value)));
         }
     }
+    // A namespace that was created later.
+    let response = prove(&url, "/kv/root/late", b"", 3).await;
+    let op = |op: &Value| ProofOp { key: bytes(&op["key"]), data: bytes(&op["data"]) };
+    let ops: Vec<ProofOp> = response["proofOps"]["ops"].as_array().unwrap().iter().map(op).collect();
+    StateProof::from_ops(&ops).unwrap().verify(&hashes[2], &[REVERTIBLE], b"late", None).unwrap();
+    assert!(response["value"].is_null() && response["code"] == 0, "{response}");
+    let without = json!({ "path": "/kv/root/late", "height": "3" });
+    let refused = post(&url, "abci_query", without).await.json()["result"]["response"].clone();
+    assert!(refused["log"].as_str().unwrap().starts_with("E_NS_UNKNOWN: "), "{refused}");
     for (path, data, height, name) in [
         ("/kv/get/none", &b"k"[..], 0, "E_NS_UNKNOWN"),
         ("/kv/get/late", b"k", 3, "E_NS_UNKNOWN"),
-        ("/kv/root/late", b"", 3, "E_NS_UNKNOWN"),
         ("/kv/get/A", b"k", 0, "E_BAD_NAME"),
         ("/kv/get/a/b", b"", 0, "E_KEY_SIZE"),
         ("/kv/get/a/b", &[7; 257], 0, "E_KEY_SIZE"),

@@ -2,7 +2,7 @@
 //! only when the test commits it.
 
 mod attack;
-#[path = "../blocks/mod.rs"]
+#[path = "../../../replica/tests/blocks/mod.rs"]
 mod blocks;
 mod chain;
 mod described;

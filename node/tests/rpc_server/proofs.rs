@@ -1,6 +1,8 @@
 //! Proves that the server's proofs of the state are correct, and that expensive proofs do not delay other calls or
 //! clients.
 
+use std::time::Duration;
+
 use app::{ProofOp, StateProof, state::NEVER_REVERTED};
 use rpc::Limits;
 use serde_json::{Value, json};
@@ -48,6 +50,84 @@ async fn the_tip_is_proven_whatever_the_size_of_the_state() {
         assert_eq!(answer["result"]["response"]["height"], tip.height.to_string());
         check(&answer, tip.app_hash);
         check(&post(&url, "abci_query", ask(Some(tip.height.0))).await.json(), tip.app_hash);
+    }
+}
+
+/// Returns what a light client reads in a proof, as a sentence: with the header of the next height, its commit and its
+/// validators, which it trusts.
+async fn read_by_a_light_client(url: &str, answer: &Value) -> String {
+    let response = &answer["result"]["response"];
+    let height: u64 = response["height"].as_str().unwrap().parse().unwrap();
+    let at = json!({ "height": (height + 1).to_string() });
+    let [commit, validators] = [post(url, "commit", at.clone()).await, post(url, "validators", at).await];
+    let mut validators = validators.json()["result"]["validators"].clone();
+    for validator in validators.as_array_mut().unwrap() {
+        validator.as_object_mut().unwrap().remove("proposer_priority");
+    }
+    let file = json!({
+        "format": light::FORMAT,
+        "proof_ops": response["proofOps"]["ops"],
+        "signed_header": commit.json()["result"]["signed_header"],
+        "validators": validators,
+    });
+    let trust = light::Trust::from_json(json!({ "validators": validators }).to_string().as_bytes()).unwrap();
+    light::verify_file(file.to_string().as_bytes(), &trust).unwrap()
+}
+
+/// Each call computes one portion, however fast the machine is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_that_needs_several_calls_is_continued_until_it_is_there() {
+    let chain = Chain::with_accounts(5_000);
+    let app_hash = chain.grow(vec![transfer(0, 1)]).results.app_hash;
+    for nonce in 1..30 {
+        let (order, messages) =
+            (TxOrder::Nonce(nonce), vec![Msg::Transfer { to: Address([nonce as u8; 20]), amount: 1 }]);
+        let body = TxBody { chain_id: chain_id(), signer: alice().public_key(), order, fee: 2, messages };
+        chain.grow(vec![body.sign(&alice()).encode()]);
+    }
+    let limits = Limits { proof_call_time_max: Duration::ZERO, client_cpu_percent: 0, ..Limits::default() };
+    let served = chain.serve(limits).await;
+    let url = served.http();
+    let mut unfinished = 0;
+    let answer = loop {
+        let answer = post(&url, "abci_query", ask(Some(1))).await.json();
+        if answer["error"].is_null() {
+            break answer;
+        }
+        let said = answer["error"]["data"].as_str().unwrap();
+        assert!(said.starts_with("E_PROOF_UNFINISHED: much has changed since height 1, and "), "{said}");
+        assert!(said.ends_with(" ask again, and the node continues; or ask for a later height"), "{said}");
+        assert_eq!(answer["error"]["code"], -32000);
+        unfinished += 1;
+        assert!(unfinished < 200, "each call computes something: {said}");
+        chain.grow(vec![]); // the tip advances meanwhile
+    };
+    assert!(unfinished > 10, "{unfinished} calls");
+    check(&answer, app_hash);
+    let read = read_by_a_light_client(&url, &answer).await;
+    let (address, balance) = (alice().public_key().address(), 1_000_000 - 1 - 2);
+    assert!(
+        read.starts_with(&format!("Account {address} had balance {balance} and next nonce 1 at height 1.\n")),
+        "{read}"
+    );
+    // The trees are there now.
+    check(&post(&url, "abci_query", ask(Some(1))).await.json(), app_hash);
+}
+
+/// The map of namespaces is empty here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_absence_of_a_namespace_is_proven_to_a_light_client() {
+    let chain = Chain::new();
+    (0..3).for_each(|nonce| drop(chain.grow(vec![transfer(nonce, 1)])));
+    let served = chain.serve(Limits::default()).await;
+    let url = served.http();
+    for height in [3, 1] {
+        let params = json!({ "path": "/kv/root/none", "height": height.to_string(), "prove": true });
+        let answer = post(&url, "abci_query", params).await.json();
+        assert_eq!(answer["result"]["response"]["value"], Value::Null, "{answer}");
+        chain.grow(vec![]);
+        let read = read_by_a_light_client(&url, &answer).await;
+        assert!(read.starts_with(&format!("There was no namespace \"none\" at height {height}.\n")), "{read}");
     }
 }
 

@@ -18,7 +18,13 @@ use super::{
     signing::{Signing, precommits},
 };
 use crate::{
-    Config, LiveApp, TreesFrom, Verifier, blocks::Blocks, chain::Chain, guard::Guard, open_app, peers::Peers,
+    Config, LiveApp, TreesFrom, Verifier,
+    blocks::Blocks,
+    chain::Chain,
+    guard::Guard,
+    mutation::{Mutation, mutated},
+    open_app,
+    peers::Peers,
     sync::Sync,
 };
 
@@ -119,7 +125,7 @@ impl<K: Kv> Replica<K> {
         signer: Option<Signer>,
     ) -> Result<(Self, Verifier), ReplicaError> {
         let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
-        if let Some(rewind) = store.unfinished_rewind() {
+        if let Some(rewind) = store.unfinished_rewind().filter(|_| !mutated(Mutation::StartUnfinished)) {
             let (to, from, drops_blocks) = (rewind.to, rewind.from.height, rewind.blocks == BlocksAbove::Dropped);
             return Err(ReplicaError::Rewinding { place: store.kv().place(), to, tip: tip.height, from, drops_blocks });
         }

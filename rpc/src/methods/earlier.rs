@@ -14,19 +14,25 @@ use types::Height;
 
 use crate::error::{Error, PROOF_UNFINISHED};
 
-/// Maximum time for which one call computes trees. The next call for the same height continues, so a state of any size is
-/// proven in the end, and each client pays for its calls.
-const PREPARED_MAX: Duration = Duration::from_secs(1);
-
 /// Maximum bytes of the trees that are kept: those of 7 heights of a state with more than 700,000 rows, or of many heights of
 /// smaller ones. The trees of the last call are always kept.
 const KEPT_BYTES_MAX: usize = 32 << 20;
 
-/// The trees of heights below the tip, that of the last call first. One call computes trees at a time.
-#[derive(Default)]
-pub struct EarlierProver(Mutex<VecDeque<EarlierTrees>>);
+/// The trees of heights below the tip. One call computes trees at a time, and each computes something. The next call for the
+/// same height continues, so a state of any size is proven in the end, and each client pays for its calls.
+pub struct EarlierProver {
+    /// Maximum time for which one call computes trees.
+    call_time_max: Duration,
+    /// The trees of the last call first.
+    kept: Mutex<VecDeque<EarlierTrees>>,
+}
 
 impl EarlierProver {
+    /// Creates a prover that has no trees.
+    pub fn new(call_time_max: Duration) -> Self {
+        Self { call_time_max, kept: Mutex::default() }
+    }
+
     /// Proves what `prove` asks of the trees of the reader's height. `number` is that of the namespace whose keys it proves.
     ///
     /// Errors: `E_PROOF_UNFINISHED` if the trees could not be computed within the time of one call; a row is unreadable; the height is no longer
@@ -40,7 +46,7 @@ impl EarlierProver {
         prove: impl FnOnce(&EarlierTrees) -> Result<StateProof, StaleReader>,
     ) -> Result<StateProof, Error> {
         let begun = Instant::now();
-        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let height = reader.height();
         let found = kept.iter().position(|trees| trees.height() == height);
         let mut trees = match found.and_then(|found| kept.remove(found)) {
@@ -48,8 +54,9 @@ impl EarlierProver {
             None => EarlierTrees::new(reader, height),
         };
         // Trees that met a failed read are dropped with the error.
-        let is_complete =
-            prepare_earlier(&mut trees, number, store, app, reader, &mut || begun.elapsed() < PREPARED_MAX)?;
+        let mut is_first = true;
+        let may_go_on = &mut || std::mem::take(&mut is_first) || begun.elapsed() < self.call_time_max;
+        let is_complete = prepare_earlier(&mut trees, number, store, app, reader, may_go_on)?;
         if is_complete && trees.app_hash() != Some(app_hash_of(store, height)?) {
             return Err(Error::internal(format_args!(
                 "the rows of height {height} do not lead to the app hash of the chain: the operator should run `cairn verify store`"

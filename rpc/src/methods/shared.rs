@@ -75,7 +75,7 @@ impl Server {
         Self {
             genesis: context.genesis.document(),
             parsers: Parsers::new(context.background),
-            earlier_prover: EarlierProver::default(),
+            earlier_prover: EarlierProver::new(context.limits.proof_call_time_max),
             searches: Turns::new(SEARCHES_MAX, CLASS_WAITS_MAX),
             proofs: Turns::new(PROOFS_MAX, CLASS_WAITS_MAX),
             earlier_proofs: Turns::new(EARLIER_PROOFS_MAX, CLASS_WAITS_MAX),

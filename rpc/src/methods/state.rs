@@ -5,7 +5,7 @@ use app::{
     StateWay, View, tree::StaleReader,
 };
 use serde_json::{Value, json};
-use storage::{Kv, StateReader};
+use storage::{Kv, RocksKv, StateReader};
 use types::{Address, Height, NsName, Time, limits::KV_KEY_BYTES_MAX};
 
 use super::{
@@ -52,29 +52,41 @@ pub fn abci_query(server: &Server, args: &Args) -> Outcome {
     };
     reader.check()?;
     let reverted_by = reverted_by(server, &path, &reader)?;
-    let response = match answer {
-        Ok(answer) => match subject {
-            None => answered(value(&answer, reverted_by), Value::Null),
-            Some(subject) => {
-                let proof = match way.filter(|way| way.height() == height) {
-                    Some(way) => {
-                        let proof = way.prove(&reader);
-                        reader.check()?;
-                        proof.map_err(|_| Error::internal("the tree is not of the state's height"))?
-                    }
-                    None => {
-                        let Context { store, app, .. } = &server.context;
-                        let prove = |trees: &EarlierTrees| subject.prove(trees, &reader);
-                        server.earlier_prover.prove(store, app, &reader, subject.number(), prove)?
-                    }
-                };
-                data = proof.key().to_vec();
-                answered(proof.value().map(<[u8]>::to_vec), proof_ops(&proof))
-            }
-        },
-        Err(error) => refusal(&error),
+    // That there is no namespace of a name is proven by the absence of its root.
+    let is_absence = matches!((&answer, &subject), (Err(Refusal::NsUnknown { .. }), Some(Subject::Root(_))));
+    let response = match (subject.filter(|_| answer.is_ok() || is_absence), answer) {
+        (None, Ok(answer)) => answered(value(&answer, reverted_by), Value::Null),
+        (None, Err(error)) => refusal(&error),
+        (Some(subject), _) => {
+            let proof = proof_of(server, &reader, &subject, way)?;
+            data = proof.key().to_vec();
+            answered(proof.value().map(<[u8]>::to_vec), proof_ops(&proof))
+        }
     };
     Ok(whole(response, &data, height))
+}
+
+/// Proves the subject about the state of `reader`; `way` is the part of the proof that is in memory for the tip.
+///
+/// Errors: a row is unreadable, the trees of an earlier height need another call.
+fn proof_of(
+    server: &Server,
+    reader: &StateReader<'_, RocksKv>,
+    subject: &Subject,
+    way: Option<StateWay>,
+) -> Result<StateProof, Error> {
+    match way.filter(|way| way.height() == reader.height()) {
+        Some(way) => {
+            let proof = way.prove(reader);
+            reader.check()?;
+            proof.map_err(|_| Error::internal("the tree is not of the state's height"))
+        }
+        None => {
+            let Context { store, app, .. } = &server.context;
+            let prove = |trees: &EarlierTrees| subject.prove(trees, reader);
+            server.earlier_prover.prove(store, app, reader, subject.number(), prove)
+        }
+    }
 }
 
 /// Returns the part of a response that has an answer.
@@ -116,7 +128,7 @@ enum Subject {
     Row(Vec<u8>),
     /// A key of the namespace with this number.
     Key(u32, Vec<u8>),
-    /// The root of a namespace.
+    /// The root of a namespace, or that there is none of this name.
     Root(NsName),
 }
 

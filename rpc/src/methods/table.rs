@@ -133,7 +133,7 @@ pub const METHODS: &[Method] = &[
             Param::optional("height", Number, LATEST, "Height of the state; 0 is the latest."),
             Param::flag(
                 "prove",
-                "Return a proof too; only for `/store`, `/kv/get/NAME` and `/kv/root/NAME`, whose `value` is then the proven one itself.",
+                "Return a proof too; only for `/store`, `/kv/get/NAME` and `/kv/root/NAME`, whose `value` is then the proven one itself; null if its absence is proven.",
             ),
         ],
         Store(state::abci_query),

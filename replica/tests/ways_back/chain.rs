@@ -1,5 +1,7 @@
 //! A chain of one validator without consensus, in memory, executed by the real application.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::time::Duration;
 
 use app::{App, Outcome};
@@ -27,7 +29,7 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_bytes(&[seed; 32]).unwrap()
 }
 
-fn genesis() -> Genesis {
+fn genesis(retain_blocks: u64) -> Genesis {
     let account = GenesisAccount { address: key(50).public_key().address(), balance: 1_000_000, name: "alice".into() };
     Genesis::new(Document {
         genesis_time: Time::from_unix_millis(1_700_000_000_000),
@@ -35,6 +37,7 @@ fn genesis() -> Genesis {
         initial_height: Height(1),
         params: Params {
             proposals: ProposalParams { notice_min: Duration::from_secs(1), ..ProposalParams::default() },
+            retain_blocks,
             ..Params::default()
         },
         validators: vec![GenesisValidator {
@@ -58,25 +61,49 @@ pub struct Chain {
     app: App,
     blocks: Blocks,
     nonce: u64,
+    /// Number of empty blocks before the first one with transactions.
+    lead: u64,
 }
 
 impl Chain {
     /// Makes a chain with `heights` blocks, each with a transfer and a write to a namespace. The block at height `.0` was executed first by a program
     /// that does `.1` besides.
     pub fn with(heights: u64, changed: Option<(u64, Change)>) -> Self {
-        let disk = MemDisk::new();
-        let store = Store::open(disk.open(), &chain_id()).unwrap();
-        let genesis = genesis();
-        Replica::begin(&store, &genesis).unwrap();
-        let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
-        let blocks = Blocks::new(chain_id(), genesis.first_state().validators);
-        let mut chain = Self { disk, store, app, blocks, nonce: 0 };
+        let mut chain = Self::begin(Params::default().retain_blocks);
         for height in 1..=heights {
-            let txs = vec![chain.transfer(), chain.in_namespace(height)];
-            chain.commit(txs, changed.filter(|(at, _)| *at == height).map(|(_, change)| change));
+            chain.next_block(changed.filter(|(at, _)| *at == height).map(|(_, change)| change));
         }
         chain.store.sync().unwrap();
         chain
+    }
+
+    /// Makes a chain without a block, whose nodes keep the last `retain_blocks`.
+    pub fn begin(retain_blocks: u64) -> Self {
+        let disk = MemDisk::new();
+        let store = Store::open(disk.open(), &chain_id()).unwrap();
+        let genesis = genesis(retain_blocks);
+        Replica::begin(&store, &genesis).unwrap();
+        let app = App::open(&store.reader().unwrap(), chain_id(), Height(0));
+        let blocks = Blocks::new(chain_id(), genesis.first_state().validators);
+        Self { disk, store, app, blocks, nonce: 0, lead: 0 }
+    }
+
+    /// Makes empty blocks. The heights in what follows are counted from their end.
+    pub fn empty_blocks(&mut self, count: u64) {
+        (0..count).for_each(|_| self.commit(Vec::new(), None));
+        self.lead += count;
+    }
+
+    /// Makes the next block with transactions; its first execution does `change` besides.
+    pub fn next_block(&mut self, change: Option<Change>) {
+        let height = self.store.tip().unwrap().height.next().0 - self.lead;
+        let txs = vec![self.transfer(), self.in_namespace(height)];
+        self.commit(txs, change);
+    }
+
+    /// Returns the store of the chain.
+    pub fn store(&self) -> &Store<MemKv> {
+        &self.store
     }
 
     fn transfer(&mut self) -> Vec<u8> {
@@ -94,7 +121,7 @@ impl Chain {
             1 => Msg::NsCreate { ns, owner: NsOwner::Signer, quota_keys: 10, quota_bytes: 1000 },
             5 => {
                 let scope = vec![RevertScope { ns, expect_root: None }];
-                let revert = Revert { target: Height(REVERTED_TO), scope, notice: None, dirty_after: None };
+                let revert = Revert { target: Height(self.lead + REVERTED_TO), scope, notice: None, dirty_after: None };
                 let (kind, reason, uri) = (ProposalKind::Revert(revert), String::new(), String::new());
                 Msg::Propose(Box::new(Propose { kind, reason, uri }))
             }
