@@ -7,7 +7,7 @@ use types::{BlockResults, ChainId, Hash, Height, History, NsName, Reader, Replac
 use crate::{
     area::{Area, NEVER_REVERTED, TreeOf},
     context::BlockContext,
-    execute::Execution,
+    execute::{Execution, Finished},
     namespaces::{Namespaces, NamespacesUpdate, Trees},
     proposals::Decisions,
     state_proof::{REVERTIBLE, StateProof},
@@ -184,7 +184,8 @@ impl App {
         let mut execution = Execution::begin(view, chain_id, context, trees);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
-        let (mut view, Decisions { events, restored, .. }) = execution.finish();
+        let Finished { mut view, decisions: Decisions { events, restored, .. }, validator_updates } =
+            execution.finish();
         let (mut in_namespaces, mut replaced) = view.namespace_writes();
         let created = view.created_namespaces();
         let (restored_rows, restored): (Vec<_>, Vec<_>) = restored
@@ -202,11 +203,12 @@ impl App {
             replaced.0.append(&mut of_rows.0);
         }
         writes.0.extend(namespaces.name_rows());
+        writes.0.extend(view.list_writes());
         let app_hash = app_hash(&tree.root(), &namespaces.root());
         Outcome {
             writes,
             replaced,
-            results: BlockResults { txs: results, events, app_hash, ..BlockResults::default() },
+            results: BlockResults { txs: results, events, validator_updates, app_hash, ..BlockResults::default() },
             update: StateUpdate { height: context.height, tree, namespaces },
         }
     }

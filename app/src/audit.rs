@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use types::Reader;
 
 use crate::{
-    area::{Area, NAMES, NEVER_REVERTED, REVERTIBLE, key_row, keys_prefix},
+    area::{Area, NAMES, NEVER_REVERTED, REVERTIBLE, STAKES, key_row, keys_prefix, listed_stake, stake_rows},
     state::key,
     tree::rows::{path_of, split_row},
     view::View,
@@ -31,13 +31,13 @@ fn fault_of<R: Reader + ?Sized>(reader: &R, row_key: &[u8], row: &[u8]) -> Optio
     let Some(((area, _), (key, _))) = found.filter(|((_, path), (key, _))| path_of(key) == *path) else {
         return Some(format!("the row of key {} holds another key", HEXLOWER.encode(row_key)));
     };
-    let listed = match area {
-        Area::Namespace(number) => key_row(number, key),
-        Area::NeverReverted => [NAMES, key.strip_prefix(key::NAMESPACE)?].concat(),
+    let listed = match (area, key.strip_prefix(key::NAMESPACE)) {
+        (Area::Namespace(number), _) => vec![key_row(number, key)],
+        (Area::NeverReverted, Some(name)) => vec![[NAMES, name].concat()],
+        (Area::NeverReverted, None) => stake_rows(key),
     };
-    reader.get(&listed).is_none().then(|| {
-        format!("the row of key {} is missing: it lists {}", HEXLOWER.encode(&listed), HEXLOWER.encode(row_key))
-    })
+    let missing = listed.into_iter().find(|listed| reader.get(listed).is_none())?;
+    Some(format!("the row of key {} is missing: it lists {}", HEXLOWER.encode(&missing), HEXLOWER.encode(row_key)))
 }
 
 /// Compares the lengths of the lists with what N says: with the checks of each row, the lists are then exact.
@@ -66,5 +66,20 @@ fn lists<R: Reader + ?Sized>(reader: &R) -> Option<String> {
         fault.is_none()
     });
     let created = view.amount(key::NAMESPACES);
-    fault.or_else(|| (names != created).then(|| format!("the list of names has {names}, expected {created}")))
+    let fault =
+        fault.or_else(|| (names != created).then(|| format!("the list of names has {names}, expected {created}")));
+    fault.or_else(|| stakes(reader, &mut view))
+}
+
+/// Checks that validators and delegations exist that the lists name.
+fn stakes<R: Reader + ?Sized>(reader: &R, view: &mut View<'_, R>) -> Option<String> {
+    let mut fault = None;
+    reader.scan(STAKES, &mut |row, _| {
+        let exists = listed_stake(row).is_some_and(|key| view.get(&key).is_some());
+        if !exists {
+            fault = Some(format!("the row of key {} lists what does not exist", HEXLOWER.encode(row)));
+        }
+        exists
+    });
+    fault
 }

@@ -2,7 +2,7 @@
 //!
 //! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 to 99 are
 //! reserved for refusals before the application receives a transaction, for example when the mempool is full. Numbers
-//! from 100 up are those of namespaces, and from 120 up those of proposals to the validators.
+//! from 100 up are those of namespaces, from 120 up those of proposals to the validators, and from 140 up those of stake.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ codes! {
     Fee = 10 "E_FEE", "the fee is below the chain's least fee", "offer the least fee or more";
     InsufficientFunds = 11 "E_INSUFFICIENT_FUNDS", "the account has less than the transaction spends", "fund the account or spend less";
     BadRecipient = 12 "E_BAD_RECIPIENT", "the recipient's address belongs to no key", "check the address";
-    ZeroAmount = 13 "E_ZERO_AMOUNT", "the amount of a transfer is 0", "send 1 or more";
+    ZeroAmount = 13 "E_ZERO_AMOUNT", "an amount is 0", "use 1 or more";
     TooManyMessages = 14 "E_TOO_MANY_MESSAGES", "it has more messages than a transaction or a block may have", "split it";
     UnknownPath = 32 "E_UNKNOWN_PATH", "there is no such query", "use one of the paths listed";
     BadQuery = 33 "E_BAD_QUERY", "the query's data is not what the path expects", "see the path's line in the list";
@@ -75,7 +75,7 @@ codes! {
     TooManyOps = 111 "E_TOO_MANY_OPS", "a write has more than 64 operations", "split it into several writes";
     OldValues = 112 "E_OLD_VALUES", "the writes of its block replace too many bytes of old values", "send it again: a later block has room";
     NsFrozen = 113 "E_NS_FROZEN", "the namespace takes no writes, because validators froze it or this block reverted it", "read it and write again after the time that the message names";
-    UnknownProposal = 120 "E_UNKNOWN", "there is no proposal of that number", "list the proposals";
+    UnknownProposal | UnknownUnbonding = 120 "E_UNKNOWN", "there is no proposal of that number, or no unbonding of the signer", "list the proposals, or the unbondings";
     Closed = 121 "E_CLOSED", "the proposal is closed, or is scheduled and cannot be cancelled any more", "make a new proposal";
     NotValidator = 122 "E_NOT_VALIDATOR", "the signer is not the operator of a validator", "sign with the key of the validator's operator";
     NotProposer = 123 "E_NOT_PROPOSER", "the signer did not make the proposal", "sign with the key of its proposer";
@@ -91,6 +91,23 @@ codes! {
     NoOp = 134 "E_NOOP", "all namespaces have the content that they had at the target of the revert", "preview the revert with another target";
     Dirty = 135 "E_DIRTY", "a namespace changed after the height that the proposal names in dirty_after", "preview the revert again, and decide anew";
     PowerLost = 136 "E_POWER_LOST", "more than 2/3 of the power voted yes when the revert was scheduled, but not when it was to be executed", "make a new proposal";
+    ValidatorExists = 140 "E_VALIDATOR_EXISTS", "the signer operates a validator already", "change it, or sign with another account";
+    KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key", "create another consensus key";
+    BadPossession = 142 "E_BAD_POSSESSION", "the consensus key did not sign for this chain and operator", "sign with the consensus key of the new validator, as docs/staking.md says";
+    BadCommission = 143 "E_COMMISSION", "the commission is out of bounds, or changes too soon", "use one within the bounds that the message names, after the time that it names";
+    TooLittle = 144 "E_TOO_LITTLE", "the operator's own stake, or its minimum, is too low", "delegate more to the own validator";
+    BadDescription = 145 "E_DESCRIPTION", "a text about a validator has a length or a character that is not allowed", "use printable text within the bounds that the message names";
+    UnknownValidator = 146 "E_UNKNOWN_VALIDATOR", "no validator has that operator", "list the validators";
+    NoValue = 147 "E_NO_VALUE", "the shares of the validator are worth nothing, so no more can be bought", "choose another validator";
+    NoDelegation = 148 "E_NO_DELEGATION", "the signer has less stake there than the amount", "use at most what the message names";
+    TooManyDepartures = 149 "E_TOO_MANY", "as much of the signer's stake leaves or has arrived in parts as may at once", "wait until a part has matured";
+    Matured = 150 "E_MATURED", "the unbonding has matured, or was cancelled as a whole", "delegate the amount again";
+    Transitive = 151 "E_TRANSITIVE", "the stake arrived by a redelegation that has not matured", "move it on after the time that the message names";
+    SameValidator = 152 "E_SAME", "a redelegation goes back to its validator", "name another validator";
+    NotJailed = 153 "E_NOT_JAILED", "the validator is not in jail", "nothing is to be done";
+    Jailed = 154 "E_JAILED", "the validator stays in jail longer", "send it again after the time that the message names";
+    Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key";
+    TooMuchPower = 156 "E_TOO_MUCH_POWER", "all stake together would have more power than a validator set may have", "delegate less";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -129,7 +146,7 @@ pub enum Refusal {
     InsufficientFunds { have: u64, need: u128 },
     #[error("E_BAD_RECIPIENT: address {address} can belong to no key: check it")]
     BadRecipient { address: types::Address },
-    #[error("E_ZERO_AMOUNT: a transfer moves 1 or more")]
+    #[error("E_ZERO_AMOUNT: the amount is 0: use 1 or more")]
     ZeroAmount,
     #[error("E_TOO_MANY_MESSAGES: {got} messages, at most {max} are allowed: split it")]
     TooManyMessages { got: usize, max: u64 },
@@ -174,6 +191,8 @@ pub enum Refusal {
     NsFrozen { ns: NsName, until: Deadline },
     #[error("E_UNKNOWN: there is no proposal {id}: `cairn revert list` lists them")]
     UnknownProposal { id: u64 },
+    #[error("E_UNKNOWN: the signer has no unbonding {id} at this validator: `cairn query unbonding` lists them")]
+    UnknownUnbonding { id: u64 },
     #[error("E_CLOSED: proposal {id} is {state}: make a new one")]
     Closed { id: u64, state: String },
     #[error("E_NOT_VALIDATOR: {signer} is not the operator of a validator: sign with the key of one")]
@@ -210,6 +229,40 @@ pub enum Refusal {
     Dirty { ns: NsName, changed: Height, dirty_after: Height },
     #[error("E_POWER_LOST: {yes} of {total} vote yes, more than 2/3 are needed: make a new proposal")]
     PowerLost { yes: types::Power, total: types::Power },
+    #[error("E_VALIDATOR_EXISTS: {operator} operates a validator already: change it with `cairn stake edit`")]
+    ValidatorExists { operator: types::Address },
+    #[error("E_KEY_IN_USE: the consensus key {consensus} is that of the validator of {operator}: create another key")]
+    KeyInUse { consensus: types::Address, operator: types::Address },
+    #[error("E_BAD_POSSESSION: the consensus key {consensus} did not sign for operator {operator} on this chain")]
+    BadPossession { consensus: types::Address, operator: types::Address },
+    #[error("E_COMMISSION: the commission would be {got} bps, {min} to {max} are allowed{}", from_time(*.next_change))]
+    BadCommission { got: u64, min: u64, max: u64, next_change: Option<Deadline> },
+    #[error("E_TOO_LITTLE: {got} is less than the minimum, {min}: delegate more to the own validator")]
+    TooLittle { got: u64, min: u64 },
+    #[error("E_DESCRIPTION: {part} has {got} bytes, {min} to {max} of printable text are allowed")]
+    BadDescription { part: &'static str, got: usize, min: usize, max: usize },
+    #[error("E_UNKNOWN_VALIDATOR: {validator} operates no validator: `cairn query validators` lists them")]
+    UnknownValidator { validator: types::Address },
+    #[error("E_NO_VALUE: the shares of {validator} are worth nothing: choose another validator")]
+    NoValue { validator: types::Address },
+    #[error("E_NO_DELEGATION: the signer has {have} at {validator}: use at most that")]
+    NoDelegation { validator: types::Address, have: u64 },
+    #[error("E_TOO_MANY: {max} unbondings or redelegations wait at {validator}, which is the limit: wait for one")]
+    TooManyDepartures { validator: types::Address, max: usize },
+    #[error("E_MATURED: unbonding {id} has matured or was cancelled: delegate the amount again")]
+    Matured { id: u64 },
+    #[error("E_TRANSITIVE: stake that arrived at {validator} by redelegation stays until {until}: move it on later")]
+    Transitive { validator: types::Address, until: Deadline },
+    #[error("E_SAME: the stake is at {validator} already: name another validator")]
+    SameValidator { validator: types::Address },
+    #[error("E_NOT_JAILED: the validator of {operator} is not in jail")]
+    NotJailed { operator: types::Address },
+    #[error("E_JAILED: the validator stays in jail until {until}: send it again after that time")]
+    Jailed { until: Deadline },
+    #[error("E_TOMBSTONED: the validator of {operator} signed twice and stays in jail for ever: create another one")]
+    Tombstoned { operator: types::Address },
+    #[error("E_TOO_MUCH_POWER: all stake together may be {max} at most: delegate less")]
+    TooMuchPower { max: u64 },
 }
 
 /// What a write would make of the size of a namespace, and its quota.
@@ -251,6 +304,10 @@ fn required(if_height: Height) -> String {
         Height::GENESIS => "that it is absent".into(),
         height => format!("no change after height {height}"),
     }
+}
+
+fn from_time(next_change: Option<Deadline>) -> String {
+    next_change.map_or_else(String::new, |next| format!(", from {next} on"))
 }
 
 fn nonce_way_out(got: u64, expected: u64) -> String {
@@ -331,7 +388,10 @@ mod tests {
              109 E_VALUE_SIZE, 110 E_DEPOSIT, 111 E_TOO_MANY_OPS, 112 E_OLD_VALUES, 113 E_NS_FROZEN, 120 E_UNKNOWN, \
              121 E_CLOSED, 122 E_NOT_VALIDATOR, 123 E_NOT_PROPOSER, 124 E_FREEZE_COOLDOWN, 125 E_TOO_MANY_OPEN, \
              126 E_COOLDOWN, 127 E_NOTICE, 128 E_ONE_FREEZE, 130 E_HEIGHT_FUTURE, 131 E_CROSSES_BARRIER, 132 E_NS_NEWER, \
-             133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST"
+             133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST, 140 E_VALIDATOR_EXISTS, 141 E_KEY_IN_USE, \
+             142 E_BAD_POSSESSION, 143 E_COMMISSION, 144 E_TOO_LITTLE, 145 E_DESCRIPTION, 146 E_UNKNOWN_VALIDATOR, \
+             147 E_NO_VALUE, 148 E_NO_DELEGATION, 149 E_TOO_MANY, 150 E_MATURED, 151 E_TRANSITIVE, 152 E_SAME, \
+             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER"
         );
     }
 }

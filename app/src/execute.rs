@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use types::{
     Address, ChainId, Deadline, Event, Hash, Height, History, Msg, Params, Reader, Time, Transaction, TxBody, TxOrder,
-    TxResult, VerifiedTx, limits::TX_MESSAGES_MAX, pb,
+    TxResult, ValidatorUpdate, VerifiedTx, limits::TX_MESSAGES_MAX, pb,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     kv::{At, check_create, check_write},
     namespaces::Trees,
     proposals::{self, Decisions, check_propose},
+    staking::{self, Staked, check_stake},
     state::{Account, second_of},
     view::View,
 };
@@ -62,7 +63,7 @@ impl Rules {
         let gas = |message: &Msg| match message {
             Msg::KvWrite { ops, .. } => ops.len() as i64,
             Msg::Transfer { .. } | Msg::NsCreate { .. } => 1,
-            Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => 1,
+            Msg::Propose(_) | Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } | Msg::Stake(_) => 1,
         };
         body.messages.iter().map(gas).sum()
     }
@@ -140,6 +141,18 @@ pub(crate) struct Execution<'a, R: ?Sized> {
     decisions: Decisions,
     /// Numbers of what this block executed.
     counters: pb::Counters,
+    /// What this block changed about stake.
+    staked: Staked,
+}
+
+/// What a block leaves after its last transaction.
+pub(crate) struct Finished<'a, R: ?Sized> {
+    /// State with the writes of the block.
+    pub view: View<'a, R>,
+    /// What the block decided about proposals, with all events outside of transactions.
+    pub decisions: Decisions,
+    /// Changes of the validator set.
+    pub validator_updates: Vec<ValidatorUpdate>,
 }
 
 impl<'a, R: History + ?Sized> Execution<'a, R> {
@@ -147,11 +160,14 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
     /// the state.
     pub fn begin(mut view: View<'a, R>, chain_id: ChainId, context: &BlockContext, trees: Trees<'_>) -> Self {
         let (params, height, time) = (view.params(), context.height, context.time);
-        let mut decisions = proposals::begin(&mut view, &At { height, time, params: &params }, trees);
+        let at = At { height, time, params: &params };
+        let matured = staking::begin(&mut view, &at);
+        let mut decisions = proposals::begin(&mut view, &at, trees);
+        decisions.events.splice(..0, matured);
         decisions.events.extend(context.misbehavior.iter().map(evidence::on_misbehavior));
         let rules = Rules { chain_id, height, time, params };
         let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
-        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters }
+        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked: Staked::default() }
     }
 
     /// Executes one transaction and returns its result, which may be a failure.
@@ -215,11 +231,16 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
     /// Errors: the index of the failed message and its [`Refusal`].
     fn messages(&mut self, body: &TxBody) -> Result<Vec<Event>, (usize, Refusal)> {
         let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
-        let (signer, decisions) = (body.signer.address(), &mut self.decisions);
+        let (signer, decisions, staked) = (body.signer.address(), &mut self.decisions, &mut self.staked);
+        let chain_id = &self.rules.chain_id;
         self.view.all_or_nothing(|view| {
             let mut events = Vec::with_capacity(body.messages.len());
             for (index, message) in body.messages.iter().enumerate() {
-                events.extend(execute(view, &at, &signer, message, decisions).map_err(|refusal| (index, refusal))?);
+                let done = match message {
+                    Msg::Stake(message) => staking::execute(view, &at, chain_id, &signer, message, staked),
+                    message => execute(view, &at, &signer, message, decisions),
+                };
+                events.extend(done.map_err(|refusal| (index, refusal))?);
             }
             Ok(events)
         })
@@ -232,18 +253,19 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
         self.counters.writes += number(|message| matches!(message, Msg::KvWrite { .. }));
     }
 
-    /// Completes the block after its last transaction: decides what has the votes, adds the fees to the pool and deletes
-    /// some expired digests.
-    pub fn finish(self) -> (View<'a, R>, Decisions) {
-        let Self { mut view, mut decisions, .. } = self;
+    /// Completes the block after its last transaction: decides what has the votes, computes the validator set, adds the fees
+    /// to the pool and deletes some expired digests.
+    pub fn finish(self) -> Finished<'a, R> {
+        let Self { mut view, mut decisions, staked, .. } = self;
         let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
         proposals::end(&mut view, &at, &mut decisions);
+        let validator_updates = staking::end(&mut view, &at, staked, &mut decisions.events);
         view.add_to_fee_pool(self.fees);
         view.count(&self.counters);
         view.list_expiring(&self.expiring);
         let now = second_of(Deadline::at(self.rules.time));
         view.forget_expired(now, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
-        (view, decisions)
+        Finished { view, decisions, validator_updates }
     }
 }
 
@@ -263,6 +285,7 @@ pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refus
         Msg::KvWrite { ns, ops, .. } => check_write(ns, ops).map(|_| 0),
         Msg::Propose(propose) => check_propose(params, propose),
         Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => Ok(0),
+        Msg::Stake(stake) => check_stake(params, stake),
     }
 }
 
@@ -283,6 +306,7 @@ fn execute<R: History + ?Sized>(
         Msg::Vote { id, yes } => return proposals::vote(view, signer, *id, *yes, decisions),
         Msg::Freeze { id } => return proposals::freeze(view, at, signer, *id),
         Msg::Cancel { id } => return proposals::cancel(view, at, signer, *id),
+        Msg::Stake(_) => unreachable!("the caller executes it"),
     };
     Ok(vec![event?])
 }

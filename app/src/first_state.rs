@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
-use types::{Address, ConsensusPublicKey, Hash, Height, Params, Power, Reader, Version, pb};
+use types::{
+    Address, Commission, ConsensusPublicKey, Deadline, Description, Hash, Height, Params, Power, Reader, StakingParams,
+    Time, Version, pb,
+};
 
 use crate::{
     app::app_hash,
-    state::{NEVER_REVERTED, Operator, key},
+    kv::At,
+    staking::{self, Delegation, Pools, Staked, StakedValidator},
+    state::{NEVER_REVERTED, key},
     tree::{
         EMPTY_ROOT, Tree,
         rows::{Path, path_of, row_key, row_value},
@@ -45,7 +50,7 @@ pub struct FirstValidator {
     pub public_key: ConsensusPublicKey,
     /// Voting power of the validator.
     pub power: Power,
-    /// Account that votes with this power on proposals, if there is one.
+    /// Account that operates the validator and owns its stake; `None` for the address of the consensus key.
     pub operator: Option<Address>,
 }
 
@@ -55,6 +60,17 @@ pub enum FirstStateError {
     /// The same account is the operator of two validators.
     #[error("account {0} is the operator of two validators")]
     Operator(Address),
+    /// The same consensus key occurs twice.
+    #[error("the key of {0} is that of two validators")]
+    Key(Address),
+    /// There are more validators than a set may have.
+    #[error("{got} validators, the parameters allow {max}")]
+    TooMany {
+        /// Number of the validators that were given.
+        got: usize,
+        /// Maximum number of validators in a set.
+        max: u64,
+    },
     /// The total power is too large.
     #[error("the powers exceed {max}", max = types::limits::POWER_TOTAL_MAX)]
     PowerOverflow,
@@ -64,8 +80,8 @@ pub enum FirstStateError {
     /// The all-zero address, which belongs to no key.
     #[error("account {0}: this address can belong to no key")]
     BadAddress(Address),
-    /// The sum of the balances does not fit into 64 bits.
-    #[error("with account {0} the balances exceed {max}", max = u64::MAX)]
+    /// The sum of the balances and the stake does not fit into 64 bits.
+    #[error("with account {0} the balances and the stake exceed {max}", max = u64::MAX)]
     SupplyOverflow(Address),
 }
 
@@ -97,31 +113,78 @@ pub fn genesis_writes(
     let nothing: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut view = View::of_state(&nothing);
     view.set_params(params);
-    view.set_supply(supply);
+    let stake = set_validators(&mut view, params, validators, supply)?;
+    view.set_supply(supply + stake);
     view.set_fee_pool(0);
-    set_validators(&mut view, validators)?;
-    let others = view.writes().0.into_iter().filter_map(|(row, value)| Some((row, value?))).collect();
+    let rows = view.writes().0.into_iter().chain(view.list_writes());
+    let others = rows.filter_map(|(row, value)| Some((row, value?))).collect();
     let mut state = FirstState { accounts: first, others, app_hash: EMPTY_ROOT };
     let root = Tree::open(NEVER_REVERTED, &Scanned(&state)).root();
     state.app_hash = app_hash(&root, &EMPTY_ROOT);
     Ok(state)
 }
 
+/// Creates the validators, each with its power in stake of its operator, and returns the stake of all. `supply` is that of the
+/// accounts.
 fn set_validators(
     view: &mut View<'_, BTreeMap<Vec<u8>, Vec<u8>>>,
+    params: &Params,
     validators: &[FirstValidator],
-) -> Result<(), FirstStateError> {
-    let mut total = Power::ZERO;
-    for FirstValidator { public_key, power, operator } in validators {
-        total = total.checked_add(*power).ok_or(FirstStateError::PowerOverflow)?;
-        let Some(operator) = operator else { continue };
-        if view.operator(operator).is_some() {
-            return Err(FirstStateError::Operator(*operator));
-        }
-        view.set_operator(operator, &Operator { public_key: *public_key, power: *power });
+    supply: u64,
+) -> Result<u64, FirstStateError> {
+    let (staking, max) = (&params.staking, params.staking.validators_max);
+    if validators.len() as u64 > max {
+        return Err(FirstStateError::TooMany { got: validators.len(), max });
     }
-    view.set_power_total(total);
-    Ok(())
+    let (mut total, mut stake) = (Power::ZERO, 0_u64);
+    let mut staked = Staked::default();
+    for first in validators {
+        let (operator, consensus) = (first.operator(), first.public_key.address());
+        total = total.checked_add(first.power).ok_or(FirstStateError::PowerOverflow)?;
+        let tokens = first.power.0.checked_mul(staking.power_unit);
+        let with = tokens.and_then(|tokens| stake.checked_add(tokens));
+        stake = with
+            .filter(|stake| supply.checked_add(*stake).is_some())
+            .ok_or(FirstStateError::SupplyOverflow(operator))?;
+        if view.validator(&operator).is_some() {
+            return Err(FirstStateError::Operator(operator));
+        }
+        if view.key_owner(&consensus).is_some() {
+            return Err(FirstStateError::Key(consensus));
+        }
+        create_first(view, first, staking);
+        staked.changed.insert(operator);
+    }
+    // No block has closed a batch before, and no time counts: the first set has all of them.
+    let at = At { height: Height::GENESIS, time: Time::UNIX_EPOCH, params };
+    staking::end(view, &at, staked, &mut Vec::new());
+    Ok(stake)
+}
+
+fn create_first(view: &mut View<'_, BTreeMap<Vec<u8>, Vec<u8>>>, first: &FirstValidator, staking: &StakingParams) {
+    let (operator, tokens) = (first.operator(), first.power.0 * staking.power_unit);
+    let bps = |bps: u64| u32::try_from(bps).unwrap_or(u32::MAX);
+    let commission = Commission {
+        rate_bps: bps(staking.commission_bps_min),
+        max_bps: bps(staking.commission_bps_max),
+        rise_max_bps: bps(staking.commission_bps_max),
+    };
+    let start = Deadline::at(Time::UNIX_EPOCH);
+    let (key, own_min) = (first.public_key, staking.own_stake_min);
+    let mut validator = StakedValidator::new(key, Description::default(), commission, own_min, start);
+    let shares = validator.add(tokens).expect("a new validator takes stake");
+    view.set_validator(&operator, Some(&validator));
+    view.set_key_owner(&key.address(), Some(&operator));
+    view.set_delegation(&operator, &operator, &Delegation { shares, ..Delegation::default() });
+    let pools = view.pools();
+    view.set_pools(Pools { bonded: pools.bonded + tokens, ..pools });
+}
+
+impl FirstValidator {
+    /// Returns the account that operates the validator.
+    pub fn operator(&self) -> Address {
+        self.operator.unwrap_or_else(|| self.public_key.address())
+    }
 }
 
 impl FirstState {

@@ -28,7 +28,6 @@
 //! | raw key | value | removed |
 //! |---|---|---|
 //! | `a` ‖ address (20) | `Account`: balance, nonce | when both are 0 |
-//! | `b` ‖ address (20) | `Operator`: the validator for which this account votes, and its power | never |
 //! | `d` ‖ digest (32) | `Executed`: the height that executed this transaction | in a block after it expired |
 //! | `c` | `Amount`: the number of namespaces that were created | never |
 //! | `e` ‖ second (8) | `Expiry`: number of transactions that expire in it, and of list rows | with the last row |
@@ -45,9 +44,21 @@
 //! | `p` | `Params` | never |
 //! | `q` | `ChangedRootsQueue`: the lists of changed roots that wait | with the last list |
 //! | `s` | `Amount`: the total supply | when it is 0 |
-//! | `t` | `Amount`: the total voting power | when it is 0 |
+//! | `t` | `Amount`: the total voting power of the set | when it is 0 |
 //! | `u` ‖ place (8) | `ChangedRoots`: up to 1024 namespaces that a height changed | when the height leaves the window |
 //! | `w` ‖ name | `Namespace`: owner, epoch, quotas, size | never |
+//! | `B` ‖ operator (20) ‖ id (8) | `Departure`: stake that left a validator | when it matures |
+//! | `D` ‖ delegator (20) ‖ operator (20) | `Delegation`: shares, unbondings, redelegations | when it has none of them |
+//! | `K` ‖ address (20) | `KeyOwner`: the operator of the validator whose consensus key has this address | with the validator |
+//! | `M` ‖ position (4) | `HeapEntry`: a member of the set | with the last member |
+//! | `N` | `StakeSet`: the numbers of members and waiting validators, and who kept its power | when they are 0 |
+//! | `P` ‖ operator (20) | `HeapPlace`: where a validator is among `M` or `W` | when it is in neither |
+//! | `Q` | `StakeQueue`: the batches that wait | never |
+//! | `Q` ‖ batch (8) | `StakeBatch`: the time at which it matures | when it has matured |
+//! | `Q` ‖ batch (8) ‖ place (4) | `StakeItem`: a departure or a validator | when it has matured |
+//! | `S` | `StakePools`: bonded and unbonding stake | when they are 0 |
+//! | `V` ‖ operator (20) | `StakedValidator` | when no account has stake there, and it answers for no set |
+//! | `W` ‖ position (4) | `HeapEntry`: a validator that waits for a place in the set | with the last one |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -62,6 +73,9 @@
 //! | executing reverts | one in a block, of the same size |
 //! | counting the votes | a row per validator: for each vote, and for each open proposal if one changed |
 //! | logging roots | four rows per namespace that changes |
+//! | a message about stake | some 12 rows; one signature check to create a validator |
+//! | maturing stake | [`MATURED_MAX`] items of some 8 rows |
+//! | the validator set | per changed validator: some rows, and three per level of a heap |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
 //! | deleting expired ones | [`FORGOTTEN_MIN`] rows, [`FORGOTTEN_PER_TX`] per unordered one, the rest of a list row |
@@ -73,7 +87,7 @@
 //! what their caches have.
 //!
 //! Invariants:
-//! **A1** The balances and the fee pool add up to the supply (`the_supply_is_conserved`).
+//! **A1** The balances, the fee pool, deposits and stake add up to the supply (`the_supply_is_conserved`).
 //! **A2** A transaction is atomic: one that is not includable changes nothing; one whose messages fail pays its fee and
 //! consumes its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`).
 //! **A3** A signed body is executed at most once (`nothing_is_executed_twice`).
@@ -88,6 +102,7 @@ pub mod area;
 mod audit;
 mod check;
 mod context;
+mod deadline;
 mod earlier;
 pub mod error;
 mod event;
@@ -99,17 +114,20 @@ mod mutation;
 mod namespaces;
 mod proposals;
 mod query;
+mod staking;
 pub mod state;
 mod state_proof;
 pub mod tree;
 mod view;
 
 pub use app::{App, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
+pub use area::LOOKED_AT_MAX;
 pub use audit::misplaced_row;
 pub use check::{
     Admission, BlockTx, InvalidTx, NONCES_AHEAD_MAX, Pending, check_tx, decode_block_txs, validate_block_txs,
 };
 pub use context::BlockContext;
+pub use deadline::earliest_deadline;
 pub use earlier::EarlierTrees;
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
@@ -119,9 +137,13 @@ pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 pub use mutation::{BrokenRule, Mutation};
 pub use proposals::{
     Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Taints, Tally,
-    earliest_deadline, open_targets, preview,
+    open_targets, preview,
 };
-pub use query::{Answer, LOOKED_AT_MAX, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
+pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
+pub use staking::{
+    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
+    StakedValidator, Status, ValidatorSummary,
+};
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};
 pub use view::View;

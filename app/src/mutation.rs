@@ -208,4 +208,70 @@ types::mutations! {
     CrowdedEnds,
     /// Leaves a bucket divided when it has few leaves again.
     KeepDivided,
+
+    // A validator is created or changed.
+    /// Creates a validator for an operator that has one.
+    ValidatorTwice,
+    /// Creates a validator with the consensus key of another one.
+    AnyKey,
+    /// Accepts a possession of the key that was signed for another operator.
+    AnyPossession,
+    /// Accepts any commission of a new validator.
+    AnyCommission,
+    /// Accepts any rise of a commission.
+    AnyRise,
+    /// Accepts a second change of a commission in a day.
+    NoCommissionPause,
+    /// Accepts any own stake, and any minimum of it.
+    AnyOwnStake,
+    /// Accepts any text about a validator.
+    AnyDescription,
+    /// Ends the jail before its time.
+    UnjailEarly,
+    /// Ends the jail of a validator that signed twice.
+    UnjailTombstoned,
+
+    // Stake moves.
+    /// Rounds the worth of shares up (ST2).
+    RoundUp,
+    /// Sells shares of a validator whose shares are worth nothing.
+    DelegateToNothing,
+    /// Accepts more stake than a set may have power.
+    AnyPower,
+    /// Accepts any amount of an undelegation.
+    AnyAmount,
+    /// Accepts any number of unbondings of a pair.
+    AnyUnbondings,
+    /// Accepts any number of redelegations to a validator.
+    AnyRedelegations,
+    /// Leaves a validator free whose operator's own stake is below its minimum.
+    IgnoreOwnStake,
+    /// Moves on stake that arrived by redelegation.
+    Transitive,
+    /// Redelegates stake to its own validator.
+    RedelegateToSelf,
+    /// Cancels the unbonding of another delegator.
+    CancelOthers,
+    /// Cancels an unbonding that has matured.
+    CancelMatured,
+
+    // A block matures stake and computes the set.
+    /// Pays stake after half of the time (ST6).
+    UnbondEarly,
+    /// Pays an unbonding twice (ST1).
+    UnbondTwice,
+    /// Pays stake of a validator that kept its power (ST6).
+    PayKept,
+    /// Matures everything that is due in one block.
+    MatureAll,
+    /// Names no deadline of the queue to the host.
+    ForgetQueue,
+    /// Keeps a validator in the set that lost its stake (ST4).
+    KeepLeaver,
+    /// Lets a validator in jail sign (ST4).
+    JailedSigns,
+    /// Accepts any number of members of the set (ST4).
+    AnySetSize,
+    /// Computes a set without members (ST7).
+    EmptySet,
 }

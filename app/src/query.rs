@@ -1,12 +1,13 @@
 //! Queries of the state. The node formats the answers.
 
-use types::{Address, Hash, NsName, Params, Reader, limits::KV_KEY_BYTES_MAX};
+use types::{Address, Hash, NsName, Params, Power, Reader, StakingParams, limits::KV_KEY_BYTES_MAX};
 
 use crate::{
-    area::{NAMES, key_row, keys_prefix, name_row},
+    area::{NAMES, key_row, keys_prefix, listed, name_row},
     error::Refusal,
     kv::Namespace,
     proposals::{self, OperatorVote, Preview, Proposal, Tally},
+    staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
     state::{Account, Operator},
     view::View,
 };
@@ -15,7 +16,7 @@ use crate::{
 pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/account", "address, 20 bytes or 40 hexadecimal digits: balance and next nonce"),
     ("/params", "no data: the parameters of the next height"),
-    ("/supply", "no data: total supply, collected fees and deposits of open proposals"),
+    ("/supply", "no data: total supply, collected fees, deposits of open proposals, and stake"),
     ("/store", "raw key: the value under it, for proofs"),
     ("/kv/list", "name, may be empty: the namespaces from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
@@ -29,6 +30,29 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposals", "number, may be empty: the proposals from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposal/ID", "no data: a proposal with its votes"),
+    (
+        "/staking/validators",
+        "operator, may be empty: the validators from it on, in order; 100 or, with ?limit=N, fewer",
+    ),
+    ("/staking/validator/OPERATOR", "no data: a validator"),
+    (
+        "/staking/delegations/ADDRESS",
+        "operator, may be empty: what this account has at the validators from it on; ?limit=N",
+    ),
+    (
+        "/staking/delegators/OPERATOR",
+        "address, may be empty: what the accounts from it on have at this validator; ?limit=N",
+    ),
+    (
+        "/staking/unbonding/ADDRESS",
+        "operator, may be empty: the unbondings of this account from the validators from it on; ?limit=N",
+    ),
+    (
+        "/staking/redelegations/ADDRESS",
+        "operator, may be empty: the redelegations of this account to the validators from it on; ?limit=N",
+    ),
+    ("/staking/pool", "no data: bonded and unbonding stake, and the power of the set"),
+    ("/staking/params", "no data: the parameters of stake"),
     (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
 ];
 
@@ -40,10 +64,6 @@ pub const ROWS_MAX: usize = 100;
 
 /// Maximum bytes of the keys and values of one answer; one row is always returned.
 pub const RANGE_BYTES_MAX: usize = 1024 * 1024;
-
-/// Maximum number of keys that one answer looks at, those included that have no value at its height: a client can create and
-/// delete many.
-pub const LOOKED_AT_MAX: usize = 10_000;
 
 /// Maximum bytes of a raw key in a query.
 const KEY_BYTES_MAX: usize = 1024;
@@ -68,6 +88,8 @@ pub enum Answer {
         fee_pool: u64,
         /// Deposits of open proposals, which are part of the total.
         deposits: u64,
+        /// Stake, which is part of the total.
+        stake: Pools,
     },
     /// Answer to `/store`: a raw key and its value.
     Store {
@@ -126,6 +148,38 @@ pub enum Answer {
         /// Its votes in the order of the operators' addresses, each with its validator.
         votes: Vec<(OperatorVote, Option<Operator>)>,
     },
+    /// Answer to `/staking/validator`: a validator.
+    Validator(Box<ValidatorSummary>),
+    /// Answer to `/staking/validators`: some of the validators.
+    Validators {
+        /// The validators, in the order of their operators.
+        list: Vec<ValidatorSummary>,
+        /// The first operator that is left out; `None` at the end.
+        next: Option<Address>,
+    },
+    /// Answer to `/staking/delegations` and `/staking/delegators`.
+    Delegations {
+        /// The delegations, in the order of the other party.
+        list: Vec<DelegationOf>,
+        /// The first other party that is left out; `None` at the end.
+        next: Option<Address>,
+    },
+    /// Answer to `/staking/unbonding` and `/staking/redelegations`.
+    Departures {
+        /// The departures, in the order of the validators.
+        list: Vec<DepartureOf>,
+        /// The first validator that is left out; `None` at the end.
+        next: Option<Address>,
+    },
+    /// Answer to `/staking/pool`: the amounts of stake.
+    Pool {
+        /// Bonded and unbonding stake.
+        pools: Pools,
+        /// Power of the set that the last block computed.
+        power_total: Power,
+    },
+    /// Answer to `/staking/params`: the parameters of stake.
+    Staking(StakingParams),
     /// Answer to `/revert/preview`: what a revert would do.
     Preview(Box<Preview>),
 }
@@ -142,19 +196,23 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
     if let Some(id) = path.strip_prefix("/proposal/") {
         return proposal(&mut view, id);
     }
+    if let Some(rest) = path.strip_prefix("/staking/") {
+        return of_stake(&mut view, reader, path, rest, data);
+    }
     if path == "/proposals" || path.starts_with("/proposals?") {
         let limit = path.strip_prefix("/proposals").map(|rest| rest.strip_prefix("?limit="));
         return proposal_list(&mut view, data, rows(limit.flatten())?);
     }
     match path {
         "/account" => {
-            let address = address(data)?;
+            let address = address("/account", data)?;
             Ok(Answer::Account { address, account: view.account(&address) })
         }
         "/params" => Ok(Answer::Params(Box::new(view.params()))),
         "/supply" => {
             let deposits = proposals::open(&mut view).iter().map(|proposal| proposal.deposit).sum();
-            Ok(Answer::Supply { total: view.supply(), fee_pool: view.fee_pool(), deposits })
+            let (total, fee_pool, stake) = (view.supply(), view.fee_pool(), view.pools());
+            Ok(Answer::Supply { total, fee_pool, deposits, stake })
         }
         "/store" if data.len() <= KEY_BYTES_MAX => {
             Ok(Answer::Store { key: data.to_vec(), value: view.get(data).map(<[u8]>::to_vec) })
@@ -165,6 +223,48 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
         }
         _ => Err(unknown(path)),
     }
+}
+
+/// Answers the queries under `/staking/`; `rest` is the path after that.
+fn of_stake<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    path: &str,
+    rest: &str,
+    data: &[u8],
+) -> Result<Answer, Refusal> {
+    let (rest, limit) = match rest.split_once("?limit=") {
+        Some((rest, limit)) => (rest, Some(limit)),
+        None => (rest, None),
+    };
+    let limit = rows(limit)?;
+    let from = || if data.is_empty() { Ok(Address::default()) } else { address("/staking/…", data) };
+    let (kind, of) = rest.split_once('/').unwrap_or((rest, ""));
+    let of = || address("/staking/…", of.as_bytes());
+    Ok(match kind {
+        "validators" if rest == kind => {
+            let (list, next) = staking::validator_list(view, reader, from()?, limit);
+            Answer::Validators { list, next }
+        }
+        "validator" => {
+            let validator = of()?;
+            let found = staking::summary(view, &validator).ok_or(Refusal::UnknownValidator { validator })?;
+            Answer::Validator(Box::new(found))
+        }
+        "delegations" | "delegators" => {
+            let whose = (of()?, kind == "delegators");
+            let (list, next) = staking::delegations_of(view, reader, whose, from()?, limit);
+            Answer::Delegations { list, next }
+        }
+        "unbonding" | "redelegations" => {
+            let whose = (of()?, kind == "redelegations");
+            let (list, next) = staking::departures_of(view, reader, whose, from()?, limit);
+            Answer::Departures { list, next }
+        }
+        "pool" if rest == kind => Answer::Pool { pools: view.pools(), power_total: view.power_total() },
+        "params" if rest == kind => Answer::Staking(view.params().staking),
+        _ => return Err(unknown(path)),
+    })
 }
 
 fn unknown(path: &str) -> Refusal {
@@ -219,20 +319,6 @@ fn rows(limit: Option<&str>) -> Result<usize, Refusal> {
         Ok(rows) if (1..=ROWS_MAX).contains(&rows) => Ok(rows),
         _ => Err(Refusal::BadQuery { path: "?limit=N", reason: format!("N is a number from 1 to {ROWS_MAX}") }),
     }
-}
-
-/// Returns the keys of at most `limit` rows under `prefix` from `from` on, without the prefix, and the key at which to continue.
-fn listed<R: Reader + ?Sized>(reader: &R, prefix: &[u8], from: &[u8], limit: usize) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
-    let mut keys = Vec::new();
-    let rest = reader.scan_some(prefix, from, LOOKED_AT_MAX, &mut |row, _| {
-        keys.push(row[prefix.len()..].to_vec());
-        keys.len() <= limit
-    });
-    let next = match keys.len() > limit {
-        true => keys.pop(),
-        false => rest.map(|row| row[prefix.len()..].to_vec()),
-    };
-    (keys, next)
 }
 
 fn list<R: Reader + ?Sized>(view: &mut View<'_, R>, reader: &R, from: &[u8], limit: usize) -> Result<Answer, Refusal> {
@@ -307,12 +393,12 @@ fn proposal_list<R: Reader + ?Sized>(view: &mut View<'_, R>, from: &[u8], limit:
     Ok(Answer::Proposals { list, open, next: (last < end).then_some(last) })
 }
 
-fn address(data: &[u8]) -> Result<Address, Refusal> {
+fn address(path: &'static str, data: &[u8]) -> Result<Address, Refusal> {
     if let Ok(bytes) = data.try_into() {
         return Ok(Address(bytes));
     }
     std::str::from_utf8(data).ok().and_then(|text| text.parse().ok()).ok_or_else(|| Refusal::BadQuery {
-        path: "/account",
+        path,
         reason: format!("{} bytes, expected an address: 20 bytes or 40 hexadecimal digits", data.len()),
     })
 }

@@ -8,7 +8,11 @@ use prost::Message;
 use types::{Address, ConsensusPublicKey, Deadline, Hash, Height, Params, Power, Reader, Wire, pb};
 
 pub use crate::area::NEVER_REVERTED;
-use crate::{error::Refusal, view::View};
+use crate::{
+    area::{DELEGATION, VALIDATOR},
+    error::Refusal,
+    view::View,
+};
 
 /// Maximum number of digests in one list row.
 const DIGESTS_PER_ROW: usize = 1024;
@@ -55,16 +59,6 @@ impl Operator {
         let key = types::SecretKey::from_bytes(&[1; 32]).expect("a small number is a key");
         Self { public_key: key.public_key().into(), power: Power::ZERO }
     }
-
-    fn to_pb(self) -> pb::Operator {
-        let power = i64::try_from(self.power.0).expect("powers stay below the maximum of their sum");
-        pb::Operator { pub_key: Some(self.public_key.to_pb()), power }
-    }
-
-    fn from_pb(pb: pb::Operator) -> Option<Self> {
-        let public_key = ConsensusPublicKey::from_pb(pb.pub_key?).ok()?;
-        Some(Self { public_key, power: Power(u64::try_from(pb.power).ok()?) })
-    }
 }
 
 /// Functions that create raw keys.
@@ -74,11 +68,6 @@ pub mod key {
     /// Returns the key of an account.
     pub fn account(address: &Address) -> Vec<u8> {
         [b"a", &address.0[..]].concat()
-    }
-
-    /// Returns the key of the validator for which an account votes.
-    pub fn operator(address: &Address) -> Vec<u8> {
-        [b"b", &address.0[..]].concat()
     }
 
     /// Returns the key of an executed unordered transaction.
@@ -153,6 +142,54 @@ pub mod key {
     pub const SUPPLY: &[u8] = b"s";
     /// Key of the total voting power.
     pub const POWER_TOTAL: &[u8] = b"t";
+
+    /// Key of the amounts of stake.
+    pub const STAKE_POOLS: &[u8] = b"S";
+    /// Key of the sizes of the heaps of validators.
+    pub const STAKE_SET: &[u8] = b"N";
+    /// Key of the places of the batches of stake that wait.
+    pub const STAKE_QUEUE: &[u8] = b"Q";
+
+    /// Returns the key of the validator with this operator.
+    pub fn validator(operator: &Address) -> Vec<u8> {
+        [VALIDATOR, &operator.0].concat()
+    }
+
+    /// Returns the key of the operator of the validator whose consensus key has this address.
+    pub fn key_owner(consensus: &Address) -> Vec<u8> {
+        [b"K", &consensus.0[..]].concat()
+    }
+
+    /// Returns the key of what a delegator has at a validator.
+    pub fn delegation(delegator: &Address, operator: &Address) -> Vec<u8> {
+        [DELEGATION, &delegator.0, &operator.0].concat()
+    }
+
+    /// Returns the key of stake that left a validator.
+    pub fn departure(operator: &Address, id: u64) -> Vec<u8> {
+        [b"B", &operator.0[..], &id.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of a batch of stake that matures at one time.
+    pub fn stake_batch(batch: u64) -> Vec<u8> {
+        [STAKE_QUEUE, &batch.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of an item of a batch, by its place.
+    pub fn stake_item(batch: u64, place: u32) -> Vec<u8> {
+        [STAKE_QUEUE, &batch.to_be_bytes(), &place.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of a place in the heap of the members, or of the validators that wait.
+    pub fn heap(is_member: bool, position: u32) -> Vec<u8> {
+        let kind: &[u8] = if is_member { b"M" } else { b"W" };
+        [kind, &position.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of the place of a validator in a heap.
+    pub fn heap_place(operator: &Address) -> Vec<u8> {
+        [b"P", &operator.0[..]].concat()
+    }
 }
 
 impl<R: Reader + ?Sized> View<'_, R> {
@@ -168,18 +205,7 @@ impl<R: Reader + ?Sized> View<'_, R> {
         self.set(&key::account(address), value);
     }
 
-    /// Returns the validator for which an account votes, if there is one.
-    pub fn operator(&mut self, address: &Address) -> Option<Operator> {
-        let key = key::operator(address);
-        let pb: pb::Operator = self.message(&key)?;
-        Operator::from_pb(pb).or_else(|| self.unreadable(&key, "it is not a validator"))
-    }
-
-    pub(crate) fn set_operator(&mut self, address: &Address, operator: &Operator) {
-        self.set(&key::operator(address), Some(operator.to_pb().encode_to_vec()));
-    }
-
-    /// Returns the voting power of all validators, also of those without an operator.
+    /// Returns the voting power of all validators in the set.
     pub fn power_total(&mut self) -> Power {
         Power(self.amount(key::POWER_TOTAL))
     }

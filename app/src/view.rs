@@ -1,12 +1,12 @@
 //! The state during the execution of a block: the stored rows, overlaid by the writes of the block so far.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use prost::Message;
 use types::{Height, History, Reader, Replaced, ReplacedVersion, Version, WriteSet};
 
 use crate::{
-    area::{Area, key_row},
+    area::{Area, key_row, stake_rows},
     mutation::{Mutation, mutated},
     tree::rows::{Path, path_of, row_value, split_row},
 };
@@ -27,6 +27,8 @@ pub struct View<'a, R: ?Sized> {
     /// Bytes of the stored values of namespaces that were read.
     namespace_bytes: usize,
     undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
+    /// Keys that lists of rows name, and that were created or deleted, or may have been.
+    listed: BTreeSet<Vec<u8>>,
 }
 
 struct Cell {
@@ -40,7 +42,7 @@ struct Cell {
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Creates a view of the state of `reader`, without writes.
     pub fn of_state(reader: &'a R) -> Self {
-        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None }
+        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None, listed: BTreeSet::new() }
     }
 
     fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {
@@ -105,6 +107,23 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Sets the value of `key`, or removes it if `value` is `None`.
     pub fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         self.set_in(Area::NeverReverted, key, value);
+    }
+
+    /// As [`View::set`], for a key that lists of rows name.
+    pub(crate) fn set_listed(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        self.listed.insert(key.to_vec());
+        self.set(key, value);
+    }
+
+    /// Returns the changes of the lists of rows, for the keys of [`View::set_listed`].
+    pub(crate) fn list_writes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+        self.listed.iter().flat_map(|key| {
+            let cell = self.cells.get(&(Area::NeverReverted, path_of(key)));
+            let changed = cell.filter(|cell| cell.now.is_some() != cell.before.is_some());
+            let rows =
+                changed.map(|cell| stake_rows(key).into_iter().map(|row| (row, cell.now.as_ref().map(|_| Vec::new()))));
+            rows.into_iter().flatten()
+        })
     }
 
     /// Sets or removes the value of `key` in a part of the state.

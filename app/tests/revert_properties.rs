@@ -327,8 +327,10 @@ impl Model {
             }
         }
         prop_assert_eq!(misplaced_row(&net.chain.rows), None);
-        let Ok(Answer::Supply { total, fee_pool, deposits }) = query(&net.chain.rows, "/supply", b"") else { panic!() };
-        prop_assert_eq!(net.chain.balances() + u128::from(fee_pool) + u128::from(deposits), u128::from(total));
+        let Ok(Answer::Supply { total, fee_pool, deposits, stake }) = query(&net.chain.rows, "/supply", b"") else {
+            panic!()
+        };
+        prop_assert_eq!(net.chain.balances() + u128::from(fee_pool + deposits + stake.bonded), u128::from(total));
         Ok(())
     }
 }

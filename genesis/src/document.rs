@@ -45,7 +45,8 @@ pub struct GenesisValidator {
     pub power: Power,
     /// Human-readable name; may be empty.
     pub name: String,
-    /// Account that votes with the validator's power on proposals. A validator without one takes no part in them.
+    /// Account that operates the validator and owns its stake, which is its power times `staking.power_unit`; `None` for the
+    /// address of the consensus key.
     pub operator: Option<Address>,
 }
 

@@ -9,7 +9,7 @@
 //! | `chain_id` | 1 to 50 letters, digits, `-`, `_`, `.` | – |
 //! | `initial_height` | height of the first block | 1 |
 //! | `consensus_params` | [`types::Params`] | its defaults |
-//! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name`, `operator` (optional: address of the account that votes) | – |
+//! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name`, `operator` (optional: address of the account that operates the validator and owns its stake; by default that of `pub_key`) | – |
 //! | `app_hash` | required hash of the first state; if empty, any hash is accepted | empty |
 //! | `app_state.accounts[]` | `address`, `balance`, `name` (optional) | none |
 //!
@@ -24,8 +24,8 @@ use std::{
 use app::FirstValidator;
 use serde_json::Value;
 use types::{
-    Address, ChainId, Hash, Height, Params, Power, Time, ValidatorSet, ValidatorSetError,
-    limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
+    Address, ChainId, Hash, Height, Params, Power, StakingParams, Time, ValidatorSet, ValidatorSetError,
+    limits::POWER_TOTAL_MAX,
 };
 
 use crate::{
@@ -91,8 +91,8 @@ impl Genesis {
             let reason = format!("{} is out of range, use {}", error.got, error.range);
             return field(format!("consensus_params.{}", error.field), reason);
         }
-        let validators = check_validators(&document.validators)?;
-        check_accounts(&document.accounts)?;
+        let validators = check_validators(&document.validators, &document.params.staking)?;
+        check_accounts(&document.accounts, &document.validators, document.params.staking.power_unit)?;
         let first = app_state(&document);
         if let Some(expected) = document.app_hash.filter(|expected| *expected != first.app_hash) {
             let got = first.app_hash;
@@ -208,9 +208,11 @@ fn first_validator(validator: &GenesisValidator) -> FirstValidator {
     FirstValidator { public_key: *public_key, power: *power, operator: *operator }
 }
 
-fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, FieldError> {
-    if validators.len() > VALIDATORS_MAX {
-        return field("validators", format!("{} of them, at most {VALIDATORS_MAX} are allowed", validators.len()));
+fn check_validators(validators: &[GenesisValidator], staking: &StakingParams) -> Result<ValidatorSet, FieldError> {
+    let max = staking.validators_max;
+    if validators.len() as u64 > max {
+        let reason = format!("{} of them, consensus_params.staking.validators_max allows {max}", validators.len());
+        return field("validators", reason);
     }
     let mut total = Power::ZERO;
     let mut seen = BTreeMap::new();
@@ -240,11 +242,11 @@ fn check_validators(validators: &[GenesisValidator]) -> Result<ValidatorSet, Fie
     })
 }
 
-/// Checks that each operator is an account of one validator.
+/// Checks that each operator is that of one validator. Without one, it is the address of the consensus key.
 fn check_operators(validators: &[GenesisValidator]) -> Result<(), FieldError> {
     let mut seen = BTreeMap::new();
     for (index, validator) in validators.iter().enumerate() {
-        let Some(operator) = validator.operator else { continue };
+        let operator = validator.operator.unwrap_or_else(|| validator.public_key.address());
         let path = format!("validators[{index}].operator");
         if operator == Address::default() {
             return field(path, "this address can belong to no key: check it, or leave the operator out");
@@ -256,9 +258,27 @@ fn check_operators(validators: &[GenesisValidator]) -> Result<(), FieldError> {
     Ok(())
 }
 
-fn check_accounts(accounts: &[GenesisAccount]) -> Result<(), FieldError> {
+/// Checks the accounts, and that the supply with the stake of the validators fits into 64 bits.
+fn check_accounts(
+    accounts: &[GenesisAccount],
+    validators: &[GenesisValidator],
+    power_unit: u64,
+) -> Result<(), FieldError> {
     let path = |index: usize, field: &str| format!("app_state.accounts[{index}].{field}");
     let mut supply = 0_u64;
+    for (index, validator) in validators.iter().enumerate() {
+        let stake = validator.power.0.checked_mul(power_unit);
+        supply = match stake.and_then(|stake| supply.checked_add(stake)) {
+            Some(supply) => supply,
+            None => {
+                let reason = format!(
+                    "with it the stake exceeds {}: give less, or a smaller consensus_params.staking.power_unit",
+                    u64::MAX
+                );
+                return field(format!("validators[{index}].power"), reason);
+            }
+        };
+    }
     for (index, account) in accounts.iter().enumerate() {
         if account.address == Address::default() {
             return field(path(index, "address"), "this address can belong to no key: check it");

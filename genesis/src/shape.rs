@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 use types::{
-    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, KeyType, Params, Power, ProposalParams, Synchrony,
-    Time, Timeouts,
+    Address, BlockParams, ChainId, EvidenceParams, Hash, Height, KeyType, Params, Power, ProposalParams, StakingParams,
+    Synchrony, Time, Timeouts,
 };
 
 use crate::{
@@ -147,6 +147,8 @@ struct ParamsShape {
     ns_deposit: u64,
     #[serde(with = "ProposalsShape")]
     proposals: ProposalParams,
+    #[serde(with = "StakingShape")]
+    staking: StakingParams,
 }
 
 impl Default for ParamsShape {
@@ -171,6 +173,7 @@ impl From<&Params> for ParamsShape {
             fee_per_kib: params.fee_per_kib,
             ns_deposit: params.ns_deposit,
             proposals: params.proposals,
+            staking: params.staking,
         }
     }
 }
@@ -189,6 +192,7 @@ impl From<ParamsShape> for Params {
             fee_per_kib: shape.fee_per_kib,
             ns_deposit: shape.ns_deposit,
             proposals: shape.proposals,
+            staking: shape.staking,
         }
     }
 }
@@ -297,6 +301,23 @@ struct ProposalsShape {
     revert_keys_max: u64,
     #[serde(with = "number")]
     revert_bytes_max: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StakingParams", deny_unknown_fields, default = "StakingParams::default")]
+struct StakingShape {
+    #[serde(with = "number")]
+    power_unit: u64,
+    #[serde(with = "number")]
+    validators_max: u64,
+    #[serde(rename = "unbonding_ms", with = "millis")]
+    unbonding: Duration,
+    #[serde(with = "number")]
+    commission_bps_min: u64,
+    #[serde(with = "number")]
+    commission_bps_max: u64,
+    #[serde(with = "number")]
+    own_stake_min: u64,
 }
 
 /// A duration in whole milliseconds.

@@ -38,8 +38,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "F0864D71B16F972FE49CA865130BB7FEA749BF863BE79C2819D046BDFAA97C7C");
-    assert_eq!(genesis.hash().to_string(), "CFD8A01808958CB110117BFFB88A716A3553B82BEB5D09EB6ADD231A6C3D7149");
+    assert_eq!(genesis.app_hash().to_string(), "1DC85FECFADAB66A8455389F04731F8E3EC1475EEDA689117413B9D61C27052C");
+    assert_eq!(genesis.hash().to_string(), "286AED060277773E8CA9263648839654F2C35400372351E98781D0E870345147");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 
@@ -90,7 +90,15 @@ fn the_first_state_is_what_the_document_says() {
     let app = app::App::open(&rows, genesis.chain_id().clone(), Height(99));
     assert_eq!(app.app_hash(), genesis.app_hash());
     let answer = app::query(&rows, "/supply", b"").unwrap();
-    assert_eq!(answer, app::Answer::Supply { total: 1_000_000_005, fee_pool: 0, deposits: 0 });
+    assert_eq!(
+        answer,
+        app::Answer::Supply {
+            total: 1_060_000_005,
+            fee_pool: 0,
+            deposits: 0,
+            stake: app::Pools { bonded: 60_000_000, unbonding: 0 },
+        }
+    );
 }
 
 #[test]
@@ -183,7 +191,11 @@ fn every_mistake_in_validators_is_named() {
         ("/validators", json!([]), "validators: there is none"),
         ("/validators", json!({}), "validators: is an object, expected a list"),
         ("/validators", json!(null), "validators: is missing"),
-        ("/validators", json!(vec![one; 201]), "validators: 201 of them, at most 200"),
+        (
+            "/validators",
+            json!(vec![one; 201]),
+            "validators: 201 of them, consensus_params.staking.validators_max allows 100",
+        ),
         ("/validators/2", json!(7), "validators[2]: is a number, expected an object"),
         ("/validators/2/power", json!("0"), "validators[2].power: is 0: give 1 or more"),
         ("/validators/2/power", json!("-5"), "validators[2].power: \"-5\" is not a whole number"),
@@ -266,6 +278,16 @@ fn every_mistake_in_parameters_is_named() {
             "/consensus_params/tx_ttl_heights_max",
             json!("1000"),
             "consensus_params.tx_ttl_heights_max: is not a field here",
+        ),
+        (
+            "/consensus_params/staking/unbonding_ms",
+            json!("172800000"),
+            "consensus_params.staking.unbonding_ms: 172800000 is out of range, use 172800001",
+        ),
+        (
+            "/consensus_params/staking/power_unit",
+            json!("1844674407370955161"),
+            "validators[1].power: with it the stake exceeds 18446744073709551615",
         ),
         ("/consensus_params/synchrony", json!(4), "consensus_params.synchrony: is a number, expected an object"),
         ("/consensus_params/timeout", json!({}), "consensus_params.timeout: is not a field here"),

@@ -52,6 +52,7 @@ mod proposal;
 mod propose;
 mod results;
 mod sign_state;
+mod stake;
 mod state;
 mod text;
 mod time;
@@ -80,7 +81,9 @@ pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
-pub use params::{BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, Synchrony, Timeouts};
+pub use params::{
+    BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, StakingParams, Synchrony, Timeouts,
+};
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
     BlockAndCommit, BlockRequest, BlockResponse, PeerMessage, PeerRequest, RoundState, RoundVotes, TxBatch, WaitingTxs,
@@ -89,6 +92,7 @@ pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use propose::{ProposalKind, Propose, Revert, RevertScope};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
+pub use stake::{Commission, Description, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
 pub use state::{
     CompareVisit, History, Now, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, Replaced, ReplacedVersion, Version,
     WriteSet, split_revertible,

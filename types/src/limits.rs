@@ -47,6 +47,15 @@ pub const PROPOSAL_REASON_BYTES_MAX: usize = 280;
 /// Maximum bytes of the address in a proposal at which people read more.
 pub const PROPOSAL_URI_BYTES_MAX: usize = 256;
 
+/// Maximum bytes of the name of a validator; the minimum is 1.
+pub const MONIKER_BYTES_MAX: usize = 70;
+
+/// Maximum bytes of the address of a validator's page.
+pub const WEBSITE_BYTES_MAX: usize = 140;
+
+/// Maximum bytes of the further text about a validator.
+pub const DETAILS_BYTES_MAX: usize = 280;
+
 /// Maximum number of namespaces that one revert returns.
 pub const REVERT_SCOPE_MAX: usize = 32;
 
@@ -127,7 +136,7 @@ pub const SYNC_RESPONSE_BYTES_MAX: usize = BLOCK_BYTES_MAX + 2 * 1024 * 1024;
 pub const CHAIN_ID_CHARS_MAX: usize = 50;
 
 /// Maximum number of events of one transaction or block.
-pub const EVENTS_MAX: usize = 1024;
+pub const EVENTS_MAX: usize = 2048;
 
 /// Number of the latest rounds of a height whose own signed messages are kept. Older messages are of no use, and can
 /// never be signed again, because rounds only grow.

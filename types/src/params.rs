@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     Hash,
-    limits::{BLOCK_BYTES_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX},
+    limits::{BLOCK_BYTES_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX, VALIDATORS_MAX},
     pb, sha256,
     wire::{DecodeError, Wire},
 };
@@ -38,6 +38,26 @@ pub struct Params {
     pub ns_deposit: u64,
     /// Bounds of proposals to the validators, and of the reverts that they decide.
     pub proposals: ProposalParams,
+    /// Bounds of validators and of the stake behind them.
+    pub staking: StakingParams,
+}
+
+/// Bounds of validators and of the stake behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StakingParams {
+    /// Amount of stake that gives a power of 1.
+    pub power_unit: u64,
+    /// Maximum number of validators in a set.
+    pub validators_max: u64,
+    /// Time for which stake stays locked after the last height at which it counted, in whole milliseconds of block time.
+    /// It is longer than the maximum age of evidence.
+    pub unbonding: Duration,
+    /// Minimum share of the rewards that an operator keeps, in hundredths of a percent.
+    pub commission_bps_min: u64,
+    /// Maximum share of the rewards that an operator keeps, in hundredths of a percent.
+    pub commission_bps_max: u64,
+    /// Minimum stake of an operator behind its own validator.
+    pub own_stake_min: u64,
 }
 
 /// Bounds of proposals to the validators, and of the reverts that they decide. Durations are block time in whole
@@ -123,6 +143,20 @@ impl Default for Params {
             fee_per_kib: 1,
             ns_deposit: 100,
             proposals: ProposalParams::default(),
+            staking: StakingParams::default(),
+        }
+    }
+}
+
+impl Default for StakingParams {
+    fn default() -> Self {
+        Self {
+            power_unit: 1_000_000,
+            validators_max: 100,
+            unbonding: Duration::from_secs(21 * 24 * 3600),
+            commission_bps_min: 0,
+            commission_bps_max: BPS_MAX,
+            own_stake_min: 1_000_000,
         }
     }
 }
@@ -192,6 +226,12 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Maximum of [`Params::tx_ttl_max`]: the state keeps each unordered transaction until it expires.
 const TX_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// All of something, in hundredths of a percent.
+const BPS_MAX: u64 = 10_000;
+
+/// Maximum of [`StakingParams::unbonding`].
+const UNBONDING_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Maximum of every duration of a proposal.
 const PROPOSAL_STEP_MAX: Duration = Duration::from_secs(PROPOSAL_STEP_S_MAX);
 
@@ -260,7 +300,15 @@ impl Params {
         millis("proposals.freeze_ms_max", proposals.freeze_max, 1, PROPOSAL_STEP_MAX)?;
         millis("proposals.cooldown_ms", proposals.cooldown, 0, PROPOSAL_STEP_MAX)?;
         within("proposals.revert_keys_max", proposals.revert_keys_max, 1, REVERT_KEYS_MAX)?;
-        within("proposals.revert_bytes_max", proposals.revert_bytes_max, 1, REVERT_BYTES_MAX)
+        within("proposals.revert_bytes_max", proposals.revert_bytes_max, 1, REVERT_BYTES_MAX)?;
+        let staking = &self.staking;
+        within("staking.power_unit", staking.power_unit, 1, u64::MAX >> 1)?;
+        within("staking.validators_max", staking.validators_max, 1, VALIDATORS_MAX as u64)?;
+        let evidence_ms = u64::try_from(self.evidence.age_max.as_millis()).unwrap_or(u64::MAX);
+        millis("staking.unbonding_ms", staking.unbonding, evidence_ms.saturating_add(1), UNBONDING_MAX)?;
+        within("staking.commission_bps_max", staking.commission_bps_max, 0, BPS_MAX)?;
+        within("staking.commission_bps_min", staking.commission_bps_min, 0, staking.commission_bps_max)?;
+        within("staking.own_stake_min", staking.own_stake_min, 1, u64::MAX >> 1)
     }
 }
 
@@ -299,6 +347,12 @@ impl Wire for Params {
             cooldown_ms: ms(self.proposals.cooldown),
             revert_keys_max: self.proposals.revert_keys_max,
             revert_bytes_max: self.proposals.revert_bytes_max,
+            power_unit: self.staking.power_unit,
+            validators_max: self.staking.validators_max,
+            unbonding_ms: ms(self.staking.unbonding),
+            commission_bps_min: self.staking.commission_bps_min,
+            commission_bps_max: self.staking.commission_bps_max,
+            own_stake_min: self.staking.own_stake_min,
         }
     }
 
@@ -338,6 +392,14 @@ impl Wire for Params {
                 revert_keys_max: pb.revert_keys_max,
                 revert_bytes_max: pb.revert_bytes_max,
             },
+            staking: StakingParams {
+                power_unit: pb.power_unit,
+                validators_max: pb.validators_max,
+                unbonding: Duration::from_millis(pb.unbonding_ms),
+                commission_bps_min: pb.commission_bps_min,
+                commission_bps_max: pb.commission_bps_max,
+                own_stake_min: pb.own_stake_min,
+            },
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
         Ok(params)
@@ -374,6 +436,23 @@ mod tests {
         for (field, change) in wrong {
             let mut params = Params::default();
             change(&mut params.proposals);
+            assert_eq!(params.check().unwrap_err().field, field);
+        }
+        type ChangeStaking = fn(&mut Params);
+        let wrong: [(&str, ChangeStaking); 7] = [
+            ("staking.power_unit", |params| params.staking.power_unit = 0),
+            ("staking.validators_max", |params| params.staking.validators_max = 0),
+            ("staking.validators_max", |params| params.staking.validators_max = 201),
+            ("staking.unbonding_ms", |params| params.staking.unbonding = params.evidence.age_max),
+            ("staking.commission_bps_max", |params| params.staking.commission_bps_max = 10_001),
+            ("staking.commission_bps_min", |params| {
+                (params.staking.commission_bps_min, params.staking.commission_bps_max) = (6, 5);
+            }),
+            ("staking.own_stake_min", |params| params.staking.own_stake_min = 0),
+        ];
+        for (field, change) in wrong {
+            let mut params = Params::default();
+            change(&mut params);
             assert_eq!(params.check().unwrap_err().field, field);
         }
         let mut params = Params::default();

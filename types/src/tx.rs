@@ -6,8 +6,8 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Deadline, Hash, KvOp, NsOwner, Propose, PublicKey, SecretKey, SignatureError, TxId, TxSignature,
-    kv,
+    Address, ChainId, Deadline, Hash, KvOp, NsOwner, Propose, PublicKey, SecretKey, SignatureError, StakeMsg, TxId,
+    TxSignature, kv,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -75,6 +75,8 @@ pub enum Msg {
         /// Number of the proposal.
         id: u64,
     },
+    /// Changes validators and the stake behind them.
+    Stake(StakeMsg),
 }
 
 /// The signed content of a transaction.
@@ -263,6 +265,7 @@ fn message_pb(message: &Msg) -> pb::msg::Sum {
         Msg::Vote { id, yes } => pb::msg::Sum::Vote(pb::ProposalVote { id: *id, yes: *yes }),
         Msg::Freeze { id } => pb::msg::Sum::Freeze(pb::ProposalFreeze { id: *id }),
         Msg::Cancel { id } => pb::msg::Sum::Cancel(pb::ProposalCancel { id: *id }),
+        Msg::Stake(stake) => stake.to_sum(),
     }
 }
 
@@ -285,6 +288,13 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
         pb::msg::Sum::Vote(vote) => Msg::Vote { id: vote.id, yes: vote.yes },
         pb::msg::Sum::Freeze(freeze) => Msg::Freeze { id: freeze.id },
         pb::msg::Sum::Cancel(cancel) => Msg::Cancel { id: cancel.id },
+        pb::msg::Sum::ValidatorCreate(create) => Msg::Stake(StakeMsg::create(create)?),
+        pb::msg::Sum::ValidatorEdit(edit) => Msg::Stake(StakeMsg::edit(edit)),
+        pb::msg::Sum::Delegate(delegate) => Msg::Stake(StakeMsg::delegate(&delegate)?),
+        pb::msg::Sum::Undelegate(undelegate) => Msg::Stake(StakeMsg::undelegate(&undelegate)?),
+        pb::msg::Sum::UndelegateCancel(cancel) => Msg::Stake(StakeMsg::cancel(&cancel)?),
+        pb::msg::Sum::Redelegate(redelegate) => Msg::Stake(StakeMsg::redelegate(&redelegate)?),
+        pb::msg::Sum::Unjail(_) => Msg::Stake(StakeMsg::Unjail),
     })
 }
 

@@ -230,7 +230,7 @@ pub fn open_targets<R: Reader + ?Sized>(reader: &R) -> Vec<Height> {
 /// have passed: then the next block decides.
 ///
 /// Cost: one read, and one for each open proposal.
-pub fn earliest_deadline<R: Reader + ?Sized>(reader: &R) -> Option<Time> {
+pub(crate) fn earliest_deadline<R: Reader + ?Sized>(view: &mut View<'_, R>) -> Option<Time> {
     let next = |proposal: Proposal| {
         let due = match proposal.state {
             ProposalState::Scheduled { at } => at,
@@ -239,5 +239,5 @@ pub fn earliest_deadline<R: Reader + ?Sized>(reader: &R) -> Option<Time> {
         let frozen_until = proposal.frozen_until.filter(|_| !mutated(Mutation::ForgetFreezeEnd));
         frozen_until.map_or(due, |until| until.min(due)).time()
     };
-    open(&mut View::of_state(reader)).into_iter().map(next).min()
+    open(view).into_iter().map(next).min()
 }

@@ -46,8 +46,9 @@ mod preview;
 mod record;
 mod revert;
 
+pub(crate) use block::earliest_deadline;
+pub use block::open_targets;
 pub(crate) use block::{Decisions, begin, end};
-pub use block::{earliest_deadline, open_targets};
 pub(crate) use messages::{cancel, check_propose, freeze, propose, vote};
 pub use preview::{NotUndone, NsPreview, Preview, preview};
 pub use record::{Barrier, Ending, OperatorVote, Proposal, ProposalState, Taint, Taints, Tally};

@@ -3,7 +3,10 @@
 use std::{fmt, time::Duration};
 
 use prost::Message;
-use types::{Address, Deadline, Hash, Height, NsName, Power, ProposalKind, Propose, Reader, Revert, Wire, pb};
+use types::{
+    Address, Deadline, Hash, Height, NsName, Power, ProposalKind, Propose, Reader, Revert, Wire,
+    limits::VALIDATORS_MAX, pb,
+};
 
 use crate::{
     kv::{deadline_of, deadline_pb, height_pb},
@@ -322,6 +325,10 @@ pub(crate) fn cast<R: Reader + ?Sized>(
     change: impl FnOnce(&mut OperatorVote),
 ) -> Tally {
     let mut votes = votes(view, id);
+    if votes.len() >= VALIDATORS_MAX {
+        // Validators left the set since they voted: their votes weigh nothing, and the list must not grow.
+        votes.retain(|vote| view.operator(&vote.operator).is_some());
+    }
     let place = votes.binary_search_by_key(operator, |vote| vote.operator).unwrap_or_else(|place| {
         votes.insert(place, OperatorVote { operator: *operator, yes: None, freeze: false });
         place

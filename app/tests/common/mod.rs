@@ -2,13 +2,14 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod net;
+pub mod stake;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use app::{Account, App, BlockContext, FirstValidator, Outcome, Rules, View, genesis_writes};
 use types::{
     Address, ChainId, Deadline, Event, Height, History, Msg, Params, Power, Reader, SecretKey, Time, Transaction,
-    TxBody, TxOrder, TxResult, VerifiedTx, Version, Versions, WriteSet,
+    TxBody, TxOrder, TxResult, ValidatorUpdate, VerifiedTx, Version, Versions, WriteSet,
 };
 
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -76,6 +77,8 @@ pub struct Chain {
     pub versions: Versions,
     /// Events of the last block, outside of transactions.
     pub events: Vec<Event>,
+    /// Changes of the validator set by the last block.
+    pub updates: Vec<ValidatorUpdate>,
 }
 
 /// The rows of a chain, with the heights at which they changed.
@@ -133,7 +136,15 @@ impl Chain {
         let app = App::open(&rows, chain_id(), Height(0));
         assert_eq!(app.app_hash(), first.app_hash);
         let (changed, versions) = (BTreeMap::new(), Versions::genesis(rows.clone()));
-        Self { app, rows, changed, versions, events: Vec::new(), time: Time::from_unix_millis(1000) }
+        Self {
+            app,
+            rows,
+            changed,
+            versions,
+            events: Vec::new(),
+            updates: Vec::new(),
+            time: Time::from_unix_millis(1000),
+        }
     }
 
     /// Returns the state at the tip, with its history.
@@ -164,6 +175,7 @@ impl Chain {
         let height = self.next_height();
         self.versions.write(height, &outcome.writes);
         self.events = outcome.results.events;
+        self.updates = outcome.results.validator_updates;
         self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         self.time = self.time.saturating_add(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Proves the rules of namespaces, of proposals and of trees, and with a mutation of each rule that a test holds it.
+//! Proves the rules of namespaces, of proposals, of stake and of trees, and with a mutation of each rule that a test holds it.
 #![allow(missing_docs)]
 
 #[path = "../common/mod.rs"]
@@ -6,4 +6,5 @@ mod common;
 mod mutations;
 mod namespaces;
 mod proposals;
+mod stake;
 mod trees;

@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, trees};
+use super::{namespaces, proposals, stake, trees};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -140,6 +140,42 @@ const TABLE: &[Detection] = table! {
     CrowdedEnds: trees::a_write_beside_many_keys_with_equal_first_bits_reads_few_rows "rows are read",
         trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "right: [6, 45, 6, 45]";
     KeepDivided: trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "left: [6, 45, 45, 45]";
+
+    ValidatorTwice: stake::a_validator_that_cannot_be_created_changes_nothing "E_VALIDATOR_EXISTS";
+    AnyKey: stake::a_validator_that_cannot_be_created_changes_nothing "E_KEY_IN_USE";
+    AnyPossession: stake::a_validator_is_created_and_joins_the_set "E_BAD_POSSESSION";
+    AnyCommission: stake::a_validator_that_cannot_be_created_changes_nothing "E_COMMISSION";
+    AnyRise: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
+    NoCommissionPause: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
+    AnyOwnStake: stake::a_validator_that_cannot_be_created_changes_nothing "E_TOO_LITTLE",
+        stake::an_operator_changes_its_validator_within_its_own_bounds "E_TOO_LITTLE",
+        stake::an_own_stake_below_its_minimum_jails "E_TOO_LITTLE";
+    AnyDescription: stake::a_validator_that_cannot_be_created_changes_nothing "E_DESCRIPTION";
+    UnjailEarly: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_JAILED";
+    UnjailTombstoned: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_TOMBSTONED";
+
+    RoundUp: stake::the_worth_of_shares_is_rounded_down "right: [9999, 9999, 9999]";
+    DelegateToNothing: stake::shares_that_are_worth_nothing_are_not_sold "E_NO_VALUE";
+    AnyPower: stake::stake_of_all_has_no_more_power_than_a_set_may_have "E_TOO_MUCH_POWER";
+    AnyAmount: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted "E_NO_DELEGATION";
+    AnyUnbondings: stake::seven_unbondings_of_a_pair_wait_at_once "E_TOO_MANY";
+    AnyRedelegations: stake::seven_unbondings_of_a_pair_wait_at_once "E_TOO_MANY";
+    IgnoreOwnStake: stake::an_own_stake_below_its_minimum_jails "index out of bounds";
+    Transitive: stake::stake_that_arrived_by_redelegation_moves_on_only_after_it_matured "E_TRANSITIVE";
+    RedelegateToSelf: stake::stake_that_arrived_by_redelegation_moves_on_only_after_it_matured "E_SAME";
+    CancelOthers: stake::an_unbonding_is_cancelled_until_it_matures "E_UNKNOWN";
+    CancelMatured: stake::an_unbonding_is_cancelled_until_it_matures "E_MATURED";
+
+    UnbondEarly: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted
+        "nothing is paid before";
+    UnbondTwice: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted "it is paid once";
+    PayKept: stake::the_set_is_never_empty "unbonding: 10000";
+    MatureAll: stake::a_block_matures_no_more_than_its_bound "right: 128";
+    ForgetQueue: stake::the_queue_names_its_deadline_to_the_host "the next block sets the time";
+    KeepLeaver: stake::a_validator_that_loses_all_stake_leaves_and_ends "right: [(51, 0)]";
+    JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";
+    AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
+    EmptySet: stake::the_set_is_never_empty "staking.set_kept";
 };
 
 /// Runs a test; returns the text of its failure, if it fails.

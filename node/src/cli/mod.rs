@@ -9,6 +9,7 @@
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
 //! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
+//! | `stake.rs`, `stakes.rs` | validators and the stake behind them, and queries of them |
 //! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
@@ -46,6 +47,8 @@ mod rewind;
 mod shell;
 mod show;
 mod signals;
+mod stake;
+mod stakes;
 mod store;
 mod testnet;
 #[cfg(feature = "tools")]
@@ -117,6 +120,8 @@ enum Command {
     Revert(revert::Revert),
     /// Show proposals to the validators
     Proposal(proposal::Proposal),
+    /// Create validators, and delegate, move and take back stake
+    Stake(stake::Stake),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
     /// Explain an error code: when it occurs, and what to do
@@ -194,6 +199,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => args.run(&Home::find(given)?),
         Command::Revert(args) => args.run(&Home::find(given)?),
         Command::Proposal(args) => args.run(&Home::find(given)?),
+        Command::Stake(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
         Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),

@@ -21,7 +21,8 @@ Examples:
   cairn query account bob
   cairn query tx 5B2C...64-hex-digits
   cairn query block 7            cairn query block            (the latest)
-  cairn query validators --json
+  cairn query validators --json  cairn query validators --all    (with their stake)
+  cairn query delegations bob
   cairn query status --node http://127.0.0.1:26667
   until cairn query ready; do sleep 1; done";
 
@@ -57,6 +58,28 @@ enum Command {
     },
     /// The validators and their power
     Validators {
+        /// Height [default: the latest]
+        height: Option<u64>,
+        /// All validators with their stake, those outside of the set too
+        #[arg(long)]
+        all: bool,
+    },
+    /// What an account has delegated to validators
+    Delegations {
+        /// Address of the account, or the name of its key
+        account: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// What an account takes back from validators or moved between them, and until when it is locked
+    Unbonding {
+        /// Address of the account, or the name of its key
+        account: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// Bonded and unbonding stake
+    Pool {
         /// Height [default: the latest]
         height: Option<u64>,
     },
@@ -112,7 +135,11 @@ impl Query {
             Command::Account { account } => asker.account(&account),
             Command::Tx { hash } => asker.tx(&hash),
             Command::Block { height } => asker.block(height),
-            Command::Validators { height } => asker.validators(height),
+            Command::Validators { height, all: false } => asker.validators(height),
+            Command::Validators { height, all: true } => asker.all_validators(height),
+            Command::Delegations { account, height } => asker.delegations(&account, height),
+            Command::Unbonding { account, height } => asker.unbonding(&account, height),
+            Command::Pool { height } => asker.pool(height),
             Command::Status => asker.status(),
             Command::Ready => asker.ready(),
             Command::Params { height } => asker.params(height),
@@ -208,14 +235,14 @@ pub fn status_of(client: &Client, id: &TxId) -> Result<Status, ClientError> {
 }
 
 /// The node to query, the keyring for names, and the output format.
-struct Asker {
-    client: Client,
-    keyring: Keyring,
-    json: bool,
+pub struct Asker {
+    pub client: Client,
+    pub keyring: Keyring,
+    pub json: bool,
 }
 
 impl Asker {
-    fn names(&self) -> Names {
+    pub fn names(&self) -> Names {
         Names::of(&self.keyring)
     }
 

@@ -7,7 +7,8 @@ use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use node::exit::Failure;
 use serde_json::{Value, json};
 use types::{
-    Address, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, Time, Transaction, TxOrder, Wire, is_plain,
+    Address, Description, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, StakeMsg, Time, Transaction,
+    TxOrder, Wire, is_plain,
 };
 
 use super::{keyring::Keyring, output};
@@ -79,6 +80,30 @@ impl Names {
             Msg::Vote { id, yes } => format!("vote {} on proposal {id}", yes_or_no(*yes)),
             Msg::Freeze { id } => format!("freeze the namespaces of proposal {id}"),
             Msg::Cancel { id } => format!("cancel proposal {id}"),
+            Msg::Stake(stake) => self.stake(stake),
+        }
+    }
+
+    fn stake(&self, message: &StakeMsg) -> String {
+        match message {
+            StakeMsg::Create(create) => {
+                format!("create validator {} with a stake of {}", create.description.moniker, create.amount)
+            }
+            StakeMsg::Edit(_) => "change the signer's validator".to_owned(),
+            StakeMsg::Delegate { validator, amount } => format!("delegate {amount} to {}", self.short(validator)),
+            StakeMsg::Undelegate { validator, amount: Some(amount) } => {
+                format!("undelegate {amount} from {}", self.short(validator))
+            }
+            StakeMsg::Undelegate { validator, amount: None } => {
+                format!("undelegate all from {}", self.short(validator))
+            }
+            StakeMsg::Cancel { validator, id, amount } => {
+                format!("return {amount} of unbonding {id} to {}", self.short(validator))
+            }
+            StakeMsg::Redelegate { from, to, amount } => {
+                format!("redelegate {amount} from {} to {}", self.short(from), self.short(to))
+            }
+            StakeMsg::Unjail => "end the jail of the signer's validator".to_owned(),
         }
     }
 
@@ -108,7 +133,7 @@ impl Names {
                 std::iter::once(title).chain(ops.iter().map(op)).collect()
             }
             Msg::Propose(propose) => lines_of(propose),
-            Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } => vec![self.message(message)],
+            Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } | Msg::Stake(_) => vec![self.message(message)],
         }
     }
 
@@ -238,7 +263,51 @@ fn message_json(message: &Msg) -> Value {
         Msg::Vote { id, yes } => json!({ "vote": { "id": id.to_string(), "yes": yes } }),
         Msg::Freeze { id } => json!({ "freeze": { "id": id.to_string() } }),
         Msg::Cancel { id } => json!({ "cancel": { "id": id.to_string() } }),
+        Msg::Stake(stake) => stake_json(stake),
     }
+}
+
+/// Returns a message about stake as JSON.
+fn stake_json(message: &StakeMsg) -> Value {
+    match message {
+        StakeMsg::Create(create) => json!({ "validator_create": {
+            "consensus_address": create.public_key.address().to_string(),
+            "amount": create.amount.to_string(),
+            "commission_bps": create.commission.rate_bps,
+            "commission_bps_max": create.commission.max_bps,
+            "commission_rise_bps_max": create.commission.rise_max_bps,
+            "own_min": create.own_min.to_string(),
+            "description": description_json(&create.description),
+        } }),
+        StakeMsg::Edit(edit) => json!({ "validator_edit": {
+            "description": edit.description.as_ref().map(description_json),
+            "commission_bps": edit.commission_bps,
+            "own_min": edit.own_min.map(|min| min.to_string()),
+        } }),
+        StakeMsg::Delegate { validator, amount } => {
+            json!({ "delegate": { "validator": validator.to_string(), "amount": amount.to_string() } })
+        }
+        StakeMsg::Undelegate { validator, amount } => json!({ "undelegate": {
+            "validator": validator.to_string(),
+            "amount": amount.map(|amount| amount.to_string()),
+        } }),
+        StakeMsg::Cancel { validator, id, amount } => json!({ "undelegate_cancel": {
+            "validator": validator.to_string(),
+            "id": id.to_string(),
+            "amount": amount.to_string(),
+        } }),
+        StakeMsg::Redelegate { from, to, amount } => json!({ "redelegate": {
+            "from": from.to_string(),
+            "to": to.to_string(),
+            "amount": amount.to_string(),
+        } }),
+        StakeMsg::Unjail => json!({ "unjail": {} }),
+    }
+}
+
+fn description_json(description: &Description) -> Value {
+    let Description { moniker, website, details } = description;
+    json!({ "moniker": moniker, "website": website, "details": details })
 }
 
 fn propose_json(propose: &Propose) -> Value {

@@ -19,6 +19,7 @@ mod node;
 mod proposals;
 mod search;
 mod shared;
+mod staking;
 mod state;
 mod table;
 mod txs;

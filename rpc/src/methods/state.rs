@@ -2,7 +2,7 @@
 
 use app::{
     Answer as AppAnswer, App, CODESPACE, EarlierTrees, PROOF_OP_TYPE, ProofOp, REVERT_PREVIEW, Refusal, StateProof,
-    StateWay, View, tree::StaleReader,
+    StateWay, View, state::key, tree::StaleReader,
 };
 use serde_json::{Value, json};
 use storage::{Kv, RocksKv, StateReader};
@@ -11,6 +11,7 @@ use types::{Address, Height, NsName, Time, limits::KV_KEY_BYTES_MAX};
 use super::{
     history, namespaces, proposals,
     shared::{Answer, Outcome, Server},
+    staking,
 };
 use crate::{args::Args, context::Context, error::Error, json};
 
@@ -106,8 +107,17 @@ fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
 /// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
 /// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    ["/kv/list", "/kv/range", "/proposals", REVERT_PREVIEW].iter().any(|many| path.starts_with(many))
-        || history::answers(path)
+    const MANY: [&str; 8] = [
+        "/kv/list",
+        "/kv/range",
+        "/proposals",
+        "/staking/validators",
+        "/staking/delegat",
+        "/staking/unbonding",
+        "/staking/redelegations",
+        REVERT_PREVIEW,
+    ];
+    MANY.iter().any(|many| path.starts_with(many)) || history::answers(path)
 }
 
 /// Returns the number of the proposal whose revert took back the content that a query of a namespace read, if the state
@@ -141,11 +151,19 @@ impl Subject {
         if path == "/store" && !data.is_empty() {
             return Ok(Ok(Self::Row(data.to_vec())));
         }
+        if let Some(operator) = path.strip_prefix("/staking/validator/") {
+            let operator = operator.parse().map(|operator| Self::Row(key::validator(&operator)));
+            let reason = "the path ends with the operator's address, 40 hexadecimal digits";
+            return Ok(operator.map_err(|_| Refusal::BadQuery { path: "prove", reason: reason.into() }));
+        }
+        if path == "/staking/pool" {
+            return Ok(Ok(Self::Row(key::STAKE_POOLS.to_vec())));
+        }
         let (is_key, name) = match (path.strip_prefix("/kv/get/"), path.strip_prefix("/kv/root/")) {
             (Some(name), _) => (true, name),
             (None, Some(name)) => (false, name),
             (None, None) => {
-                let reason = "of the state, /store with a raw key, /kv/get/NAME and /kv/root/NAME can be proven".into();
+                let reason = "of the state, /store with a raw key, /kv/get/NAME, /kv/root/NAME, /staking/validator/OPERATOR and /staking/pool can be proven".into();
                 return Ok(Err(Refusal::BadQuery { path: "prove", reason }));
             }
         };
@@ -213,10 +231,12 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
             "nonce": account.nonce.to_string(),
         }),
         AppAnswer::Params(params) => genesis::params_json(params),
-        AppAnswer::Supply { total, fee_pool, deposits } => json!({
+        AppAnswer::Supply { total, fee_pool, deposits, stake } => json!({
             "total": total.to_string(),
             "fee_pool": fee_pool.to_string(),
             "deposits": deposits.to_string(),
+            "bonded": stake.bonded.to_string(),
+            "unbonding": stake.unbonding.to_string(),
         }),
         AppAnswer::Store { value, .. } => return value.clone(),
         AppAnswer::Namespace { name, namespace, root, is_root: false } => {
@@ -229,6 +249,12 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
         AppAnswer::Proposals { list, open, next } => proposals::list(list, open, *next),
         AppAnswer::Proposal { proposal, tally, votes } => proposals::with_votes(proposal, tally, votes),
         AppAnswer::Preview(preview) => proposals::preview(preview),
+        AppAnswer::Validator(summary) => staking::validator(summary),
+        AppAnswer::Validators { list, next } => staking::validators(list, *next),
+        AppAnswer::Delegations { list, next } => staking::delegations(list, *next),
+        AppAnswer::Departures { list, next } => staking::departures(list, *next),
+        AppAnswer::Pool { pools, power_total } => staking::pool(pools, *power_total),
+        AppAnswer::Staking(params) => staking::params(params),
     };
     if let Some(id) = reverted_by {
         json["reverted_by"] = json!(id.to_string());
@@ -273,11 +299,25 @@ mod tests {
             "/kv/diff/a?from=1",
             "/kv/history/a",
             "/proposals",
+            "/staking/validators",
+            "/staking/delegations/a",
+            "/staking/delegators/a?limit=5",
+            "/staking/unbonding/a",
+            "/staking/redelegations/a",
             "/revert/preview",
         ] {
             assert!(reads_many_rows(path), "{path}");
         }
-        for path in ["", "/account", "/store", "/kv/ns/list", "/kv/root/a", "/kv/get/range", "/proposal/4"] {
+        for path in [
+            "",
+            "/account",
+            "/store",
+            "/kv/ns/list",
+            "/kv/root/a",
+            "/kv/get/range",
+            "/proposal/4",
+            "/staking/validator/a",
+        ] {
             assert!(!reads_many_rows(path), "{path}");
         }
     }

@@ -120,7 +120,7 @@ pub const METHODS: &[Method] = &[
                 Text,
                 "the empty path",
                 "Path of the query: `/account`, `/params`, `/supply`, `/store`, or one of \
-                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`, or of [proposals](reverts.md#queries).",
+                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`, of [proposals](reverts.md#queries), or of [stake](staking.md#queries).",
             )
             .like("\"/account\""),
             Param::optional(
@@ -133,7 +133,7 @@ pub const METHODS: &[Method] = &[
             Param::optional("height", Number, LATEST, "Height of the state; 0 is the latest."),
             Param::flag(
                 "prove",
-                "Return a proof too; only for `/store`, `/kv/get/NAME` and `/kv/root/NAME`, whose `value` is then the proven one itself; null if its absence is proven.",
+                "Return a proof too; only for `/store`, `/kv/get/NAME`, `/kv/root/NAME`, `/staking/validator/OPERATOR` and `/staking/pool`, whose `value` is then the proven one itself; null if its absence is proven.",
             ),
         ],
         Store(state::abci_query),

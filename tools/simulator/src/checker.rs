@@ -5,7 +5,7 @@
 //! | agreement | all correct nodes decide the same block at a height, with the same app hash and results |
 //! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it |
 //! | once | no signed body is executed twice |
-//! | supply | balances, collected fees and the deposits of open proposals add up to the initial supply |
+//! | supply | balances, collected fees, the deposits of open proposals and stake add up to the initial supply |
 //! | time | no decided block is from the future |
 //! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes |
 //! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) |
@@ -234,10 +234,11 @@ impl Checker {
         let reader = alive.store.reader().map_err(|e| Broken(e.to_string()))?;
         let mut view = View::of_state(&reader);
         let balances: u64 = self.accounts.iter().map(|address| view.account(address).balance).sum();
-        let Ok(Answer::Supply { total: supply, fee_pool, deposits }) = app::query(&reader, "/supply", &[]) else {
+        let Ok(Answer::Supply { total: supply, fee_pool, deposits, stake }) = app::query(&reader, "/supply", &[])
+        else {
             return Err(Broken(format!("supply: n{} does not know it", node.index)));
         };
-        let sum = balances + fee_pool + deposits;
+        let sum = balances + fee_pool + deposits + stake.bonded + stake.unbonding;
         ensure!(
             (sum, supply) == (self.supply, self.supply),
             "supply: the accounts of n{} hold {sum} of {}, its stored supply is {supply}",

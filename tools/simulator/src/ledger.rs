@@ -308,7 +308,7 @@ impl Ledger {
                     changed.insert(ns.clone());
                 }
                 Msg::NsCreate { ns, .. } => drop(changed.insert(ns.clone())),
-                Msg::Transfer { .. } | Msg::Propose(_) | Msg::Cancel { .. } => {}
+                Msg::Transfer { .. } | Msg::Propose(_) | Msg::Cancel { .. } | Msg::Stake(_) => {}
             }
         }
         for event in of_kind(events, "revert.proposed") {

@@ -151,7 +151,8 @@ impl World {
                 node
             })
             .collect();
-        let supply = (ACCOUNTS + validators) as u64 * BALANCE;
+        let stake = setup.powers.iter().take(validators).sum::<u64>() * setup.params.staking.power_unit;
+        let supply = (ACCOUNTS + validators) as u64 * BALANCE + stake;
         let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
         let precision = setup.params.synchrony.precision;
         let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();

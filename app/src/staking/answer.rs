@@ -1,0 +1,125 @@
+//! Queries of stake.
+
+use types::{Address, Deadline, Reader};
+
+use super::{
+    queue,
+    record::{Departure, StakedValidator},
+};
+use crate::{
+    area::{listed, of_delegator_prefix, of_validator_prefix, validators_prefix},
+    view::View,
+};
+
+/// A validator with its operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatorSummary {
+    /// Account that operates the validator.
+    pub operator: Address,
+    /// The validator itself, without its operator.
+    pub validator: StakedValidator,
+    /// Time at which it ends to unbond; `None` if it does not unbond, or if the next block sets the time.
+    pub unbonded_at: Option<Deadline>,
+}
+
+/// What a delegator has at a validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelegationOf {
+    /// Owner of the stake.
+    pub delegator: Address,
+    /// Operator of the validator.
+    pub validator: Address,
+    /// Shares of the validator.
+    pub shares: u128,
+    /// What they are worth.
+    pub amount: u64,
+    /// Number of unbondings from there that wait.
+    pub unbonding: usize,
+}
+
+/// Stake that left a validator and has not matured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepartureOf {
+    /// Operator of the validator that it left.
+    pub validator: Address,
+    /// Number of the departure, which is unique for the validator.
+    pub id: u64,
+    /// The departure itself, without its number.
+    pub departure: Departure,
+    /// Time at which it matures; `None` if the next block sets the time.
+    pub completes_at: Option<Deadline>,
+}
+
+fn address_of(bytes: &[u8]) -> Option<Address> {
+    bytes.try_into().ok().map(Address)
+}
+
+/// Returns a validator.
+pub(crate) fn summary<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> Option<ValidatorSummary> {
+    let validator = view.validator(operator)?;
+    let unbonded_at = validator.unbonding.and_then(|batch| queue::completes(view, batch));
+    Some(ValidatorSummary { operator: *operator, validator, unbonded_at })
+}
+
+/// Returns at most `limit` addresses of a list from `from` on, and the one at which to continue.
+fn page<R: Reader + ?Sized>(reader: &R, prefix: &[u8], from: Address, limit: usize) -> (Vec<Address>, Option<Address>) {
+    let (found, next) = listed(reader, prefix, &[prefix, &from.0].concat(), limit);
+    (found.iter().filter_map(|bytes| address_of(bytes)).collect(), next.as_deref().and_then(address_of))
+}
+
+/// Returns validators in the order of their operators.
+pub(crate) fn validator_list<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    from: Address,
+    limit: usize,
+) -> (Vec<ValidatorSummary>, Option<Address>) {
+    let (operators, next) = page(reader, &validators_prefix(), from, limit);
+    (operators.iter().filter_map(|operator| summary(view, operator)).collect(), next)
+}
+
+/// Returns what a delegator has, in the order of the validators' operators; or, with `is_validator`, what all delegators have
+/// at a validator.
+pub(crate) fn delegations_of<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    (address, is_validator): (Address, bool),
+    from: Address,
+    limit: usize,
+) -> (Vec<DelegationOf>, Option<Address>) {
+    let prefix = if is_validator { of_validator_prefix(&address) } else { of_delegator_prefix(&address) };
+    let (others, next) = page(reader, &prefix, from, limit);
+    let delegation = |other: Address| {
+        let (delegator, validator) = if is_validator { (other, address) } else { (address, other) };
+        let delegation = view.delegation(&delegator, &validator);
+        let amount = view.validator(&validator).map_or(0, |found| found.worth(delegation.shares));
+        DelegationOf { delegator, validator, shares: delegation.shares, amount, unbonding: delegation.unbonding.len() }
+    };
+    (others.into_iter().map(delegation).collect(), next)
+}
+
+/// Returns the unbondings of a delegator, in the order of the validators' operators; or, with `are_moved`, its redelegations,
+/// in the order of those to which they went. `limit` counts validators.
+pub(crate) fn departures_of<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    (delegator, are_moved): (Address, bool),
+    from: Address,
+    limit: usize,
+) -> (Vec<DepartureOf>, Option<Address>) {
+    let (validators, next) = page(reader, &of_delegator_prefix(&delegator), from, limit);
+    let mut list = Vec::new();
+    for operator in validators {
+        let delegation = view.delegation(&delegator, &operator);
+        let left: Vec<(Address, u64)> = match are_moved {
+            true => delegation.arrivals,
+            false => delegation.unbonding.into_iter().map(|id| (operator, id)).collect(),
+        };
+        for (validator, id) in left {
+            let Some(departure) = view.departure(&validator, id) else { continue };
+            let completes_at = queue::completes(view, departure.batch);
+            list.push(DepartureOf { validator, id, departure, completes_at });
+        }
+    }
+    (list, next)
+}

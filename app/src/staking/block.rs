@@ -1,0 +1,208 @@
+//! What a block does about stake by itself: before its first transaction what is due, after its last one the new set.
+
+use std::{collections::BTreeSet, mem};
+
+use types::{Address, Event, Power, Reader, Time, ValidatorUpdate, limits};
+
+use super::{
+    index::Index,
+    queue::{self, Item},
+    record::{StakedValidator, Status},
+};
+use crate::{
+    event::event,
+    kv::At,
+    mutation::{Mutation, mutated},
+    view::View,
+};
+
+/// Maximum number of items that a block matures; the others follow in the next blocks.
+pub const MATURED_MAX: usize = 128;
+
+// At most two events for each item that matures, one for the set; proposals and evidence have the others.
+const _: () = {
+    let proposals = 2 * limits::PROPOSALS_OPEN_MAX as usize * (limits::REVERT_SCOPE_MAX + 1) + limits::REVERT_SCOPE_MAX;
+    assert!(proposals + limits::EVIDENCE_NAMED_MAX + 2 * MATURED_MAX + 1 < limits::EVENTS_MAX);
+};
+
+/// What the transactions of a block changed about stake.
+#[derive(Default)]
+pub(crate) struct Staked {
+    /// Operators of the validators whose tokens or jail changed, or may have: a failed transaction leaves its own here.
+    pub changed: BTreeSet<Address>,
+}
+
+/// Closes the batch of the last block, and matures what is due. Cost without either: one read.
+pub(crate) fn begin<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) -> Vec<Event> {
+    queue::close(view, at);
+    let mut events = Vec::new();
+    let items_max = if mutated(Mutation::MatureAll) { usize::MAX } else { MATURED_MAX };
+    for _ in 0..items_max {
+        let Some((batch, item)) = queue::next_due(view, at.time) else { break };
+        mature(view, batch, item, &mut events);
+    }
+    events
+}
+
+fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, events: &mut Vec<Event>) {
+    let operator = item.validator;
+    // A validator is kept while something of it is in the queue, so there is one.
+    let Some(mut validator) = view.validator(&operator) else { return };
+    match item.departure {
+        None if validator.unbonding == Some(batch) => validator.unbonding = None,
+        None => {}
+        Some(id) => {
+            let Some(mut departure) = view.departure(&operator, id) else { return };
+            if keeps_power(view, &operator, &validator) {
+                departure.batch = queue::add(view, item);
+                view.set_departure(&operator, id, Some(&departure));
+                return;
+            }
+            validator.departures = validator.departures.saturating_sub(1);
+            let delegator = departure.delegator;
+            if let Some((to, _)) = departure.to {
+                let mut delegation = view.delegation(&delegator, &to);
+                delegation.arrivals.retain(|arrival| *arrival != (operator, id));
+                view.set_delegation(&delegator, &to, &delegation);
+            } else {
+                let mut delegation = view.delegation(&delegator, &operator);
+                delegation.unbonding.retain(|other| *other != id);
+                view.set_delegation(&delegator, &operator, &delegation);
+                view.release(departure.tokens);
+                view.return_deposit(&delegator, departure.tokens);
+                if mutated(Mutation::UnbondTwice) {
+                    view.return_deposit(&delegator, departure.tokens);
+                }
+                events.push(event(
+                    "staking.unbonded",
+                    [
+                        ("delegator", (delegator.to_string(), true)),
+                        ("validator", (operator.to_string(), true)),
+                        ("id", (id.to_string(), false)),
+                        ("amount", (departure.tokens.to_string(), false)),
+                    ],
+                ));
+            }
+            view.set_departure(&operator, id, None);
+        }
+    }
+    end_or_store(view, &operator, &validator, events);
+}
+
+/// Returns true if a validator without enough stake is in the set, because no other one could replace it.
+fn keeps_power<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address, validator: &StakedValidator) -> bool {
+    let is_kept = validator.power > Power::ZERO && !Index::load(view).is_member(operator);
+    is_kept && !mutated(Mutation::PayKept)
+}
+
+/// Stores a validator; deletes it if nothing refers to it any more and it answers for no set.
+fn end_or_store<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    operator: &Address,
+    validator: &StakedValidator,
+    events: &mut Vec<Event>,
+) {
+    let is_used = validator.shares > 0 || validator.departures > 0 || validator.is_tombstoned;
+    if is_used || validator.status() != Status::Unbonded {
+        view.set_validator(operator, Some(validator));
+        return;
+    }
+    view.set_validator(operator, None);
+    view.set_key_owner(&validator.public_key.address(), None);
+    // What rounding left behind.
+    let mut pools = view.pools();
+    pools.bonded = pools.bonded.checked_sub(validator.tokens).expect("a validator's tokens are part of the pool");
+    view.set_pools(pools);
+    view.add_to_fee_pool(validator.tokens);
+    events.push(event("staking.validator_ended", [("validator", (operator.to_string(), true))]));
+}
+
+/// Computes the set after the last transaction of a block, and returns what changes in it. Cost without a changed validator:
+/// none.
+pub(crate) fn end<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    staked: Staked,
+    events: &mut Vec<Event>,
+) -> Vec<ValidatorUpdate> {
+    let mut touched = staked.changed;
+    if touched.is_empty() {
+        return Vec::new();
+    }
+    let params = &at.params.staking;
+    let powers: Vec<(Address, Option<u64>)> = touched
+        .iter()
+        .map(|operator| {
+            let validator = view.validator(operator);
+            let is_eligible = |validator: &StakedValidator| {
+                validator.eligible_power(params.power_unit).is_some()
+                    || (mutated(Mutation::KeepLeaver) && validator.power > Power::ZERO)
+            };
+            (*operator, validator.filter(is_eligible).map(|validator| validator.tokens))
+        })
+        .collect();
+    let mut index = Index::load(view);
+    for (operator, tokens) in powers {
+        index.change(operator, tokens);
+    }
+    index.balance(params.validators_max, &mut touched);
+    let kept = mem::take(&mut index.set.kept);
+    touched.extend(kept.iter().filter_map(|kept| Some(Address(kept.as_slice().try_into().ok()?))));
+    let is_empty = index.set.members == 0;
+    let members: BTreeSet<Address> = touched.iter().copied().filter(|operator| index.is_member(operator)).collect();
+    index.store();
+    if is_empty && !mutated(Mutation::EmptySet) {
+        keep(view, &touched, events);
+        return Vec::new();
+    }
+    update(view, at, &touched, &members)
+}
+
+/// Gives the validators that changed their power in the new set.
+fn update<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    touched: &BTreeSet<Address>,
+    members: &BTreeSet<Address>,
+) -> Vec<ValidatorUpdate> {
+    let mut total = view.power_total();
+    let mut updates = Vec::new();
+    for operator in touched {
+        let Some(mut validator) = view.validator(operator) else { continue };
+        let is_member = members.contains(operator);
+        let eligible = || validator.eligible_power(at.params.staking.power_unit).unwrap_or(validator.power);
+        let power = if is_member { eligible() } else { Power::ZERO };
+        if power == validator.power {
+            continue;
+        }
+        total = Power(total.0 - validator.power.0 + power.0);
+        validator.power = power;
+        validator.unbonding = match power {
+            Power::ZERO => Some(queue::add(view, Item { validator: *operator, departure: None })),
+            _ => None,
+        };
+        updates.push(ValidatorUpdate { public_key: validator.public_key, power });
+        view.set_validator(operator, Some(&validator));
+    }
+    view.set_power_total(total);
+    updates
+}
+
+/// Lets the last members keep their power, because no other ones may replace them.
+fn keep<R: Reader + ?Sized>(view: &mut View<'_, R>, touched: &BTreeSet<Address>, events: &mut Vec<Event>) {
+    let has_power = |operator: &&Address| view.validator(operator).is_some_and(|kept| kept.power > Power::ZERO);
+    let kept: Vec<Vec<u8>> = touched.iter().filter(has_power).map(|operator| operator.0.to_vec()).collect();
+    if kept.is_empty() {
+        return;
+    }
+    let mut index = Index::load(view);
+    index.set.kept = kept;
+    index.store();
+    let why = "no validator has stake for a unit of power and is not in jail".to_owned();
+    events.push(event("staking.set_kept", [("why", (why, false))]));
+}
+
+/// Returns the earliest time at which a block does something about stake by itself. It may have passed.
+pub(crate) fn earliest_deadline<R: Reader + ?Sized>(view: &mut View<'_, R>) -> Option<Time> {
+    if mutated(Mutation::ForgetQueue) { None } else { queue::deadline(view) }
+}

@@ -1,0 +1,94 @@
+//! What matures, in batches: all that one height added matures at the same time.
+
+use prost::Message;
+use types::{Address, Deadline, Reader, Time, pb};
+
+use crate::{
+    kv::At,
+    mutation::{Mutation, mutated},
+    state::key,
+    view::View,
+};
+
+/// Something that matures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub validator: Address,
+    /// Number of a departure; `None` for the validator itself, which ends to unbond.
+    pub departure: Option<u64>,
+}
+
+fn queue<R: Reader + ?Sized>(view: &mut View<'_, R>) -> pb::StakeQueue {
+    view.message(key::STAKE_QUEUE).unwrap_or_default()
+}
+
+fn set_queue<R: Reader + ?Sized>(view: &mut View<'_, R>, queue: pb::StakeQueue) {
+    view.set(key::STAKE_QUEUE, Some(queue.encode_to_vec()).filter(|value| !value.is_empty()));
+}
+
+/// Adds an item to the batch of this block, and returns the number of the batch.
+pub(super) fn add<R: Reader + ?Sized>(view: &mut View<'_, R>, item: Item) -> u64 {
+    let mut queue = queue(view);
+    let pb = pb::StakeItem { validator: item.validator.0.to_vec(), departure: item.departure };
+    view.set(&key::stake_item(queue.next, queue.open_items), Some(pb.encode_to_vec()));
+    queue.open_items += 1;
+    set_queue(view, queue);
+    queue.next
+}
+
+/// Returns the time at which a batch matures; `None` while it is open, and when it has matured.
+pub(super) fn completes<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64) -> Option<Deadline> {
+    let key = key::stake_batch(batch);
+    let pb: pb::StakeBatch = view.message(&key)?;
+    Deadline::from_unix_millis(pb.completes_ms).or_else(|| view.unreadable(&key, "its time is after the year 2262"))
+}
+
+/// Gives the batch of the last block its time: the stake in it still counted at this height.
+pub(super) fn close<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) {
+    let mut queue = queue(view);
+    if queue.open_items == 0 {
+        return;
+    }
+    let unbonding = at.params.staking.unbonding;
+    let completes = if mutated(Mutation::UnbondEarly) { at.after(unbonding / 2) } else { at.after(unbonding) };
+    let batch = pb::StakeBatch { completes_ms: completes.unix_millis(), items: queue.open_items };
+    view.set(&key::stake_batch(queue.next), Some(batch.encode_to_vec()));
+    (queue.next, queue.open_items) = (queue.next + 1, 0);
+    set_queue(view, queue);
+}
+
+/// Removes an item that is due at the time of a block, with the number of its batch.
+pub(super) fn next_due<R: Reader + ?Sized>(view: &mut View<'_, R>, now: Time) -> Option<(u64, Item)> {
+    let mut queue = queue(view);
+    if queue.first >= queue.next {
+        return None;
+    }
+    let (number, row) = (queue.first, key::stake_batch(queue.first));
+    let batch = view.message::<pb::StakeBatch>(&row);
+    let batch = batch.or_else(|| view.unreadable(&row, "a batch of the queue is missing"))?;
+    if !Deadline::from_unix_millis(batch.completes_ms)?.has_passed(now) {
+        return None;
+    }
+    let key = key::stake_item(number, queue.place);
+    let pb: Option<pb::StakeItem> = view.message(&key);
+    let item =
+        pb.and_then(|pb| Some(Item { validator: Address(pb.validator.try_into().ok()?), departure: pb.departure }));
+    let item = item.or_else(|| view.unreadable(&key, "an item of the queue is missing"))?;
+    view.set(&key, None);
+    queue.place += 1;
+    if queue.place >= batch.items {
+        view.set(&row, None);
+        (queue.first, queue.place) = (queue.first + 1, 0);
+    }
+    set_queue(view, queue);
+    Some((number, item))
+}
+
+/// Returns the time of the next block that the queue needs; a time that has passed if there is an open batch.
+pub(super) fn deadline<R: Reader + ?Sized>(view: &mut View<'_, R>) -> Option<Time> {
+    let queue = queue(view);
+    if queue.open_items > 0 {
+        return Some(Time::UNIX_EPOCH);
+    }
+    (queue.first < queue.next).then(|| completes(view, queue.first))?.map(Deadline::time)
+}

@@ -1,0 +1,109 @@
+//! Messages about stake, for a chain with validators.
+#![allow(dead_code, missing_docs)]
+
+use app::{StakedValidator, View};
+use types::{
+    Address, Commission, ConsensusKey, Description, EvidenceParams, Msg, Params, Power, StakeMsg, StakingParams,
+    ValidatorCreate, possession_message,
+};
+
+use super::{
+    chain_id, key,
+    net::{Net, seconds},
+};
+
+/// Stake that gives a power of 1 on these chains.
+pub const UNIT: u64 = 1000;
+
+/// Parameters with an unbonding time of 10 seconds.
+pub fn params(validators_max: u64) -> Params {
+    Params {
+        evidence: EvidenceParams { age_max: seconds(5), ..EvidenceParams::default() },
+        staking: StakingParams {
+            power_unit: UNIT,
+            validators_max,
+            unbonding: seconds(10),
+            commission_bps_min: 100,
+            commission_bps_max: 5000,
+            own_stake_min: 500,
+        },
+        ..super::net::params()
+    }
+}
+
+/// A chain whose four validators have a power of 10 each, with operators of the keys 51 to 54.
+pub fn net(validators_max: u64) -> Net {
+    Net::with(&params(validators_max))
+}
+
+/// The address of an account.
+pub fn of(seed: u8) -> Address {
+    super::address(seed)
+}
+
+/// A new validator of the account `seed`, whose consensus key is that of `200 + seed`.
+pub fn new_validator(seed: u8, amount: u64) -> ValidatorCreate {
+    let consensus = key(200 + seed);
+    ValidatorCreate {
+        public_key: consensus.public_key().into(),
+        possession: consensus.sign_message(&possession_message(&chain_id(), &of(seed))),
+        amount,
+        commission: Commission { rate_bps: 500, max_bps: 2000, rise_max_bps: 300 },
+        own_min: 500,
+        description: Description { moniker: format!("v{seed}"), ..Description::default() },
+    }
+}
+
+pub fn create_of(create: ValidatorCreate) -> Msg {
+    Msg::Stake(StakeMsg::Create(Box::new(create)))
+}
+
+pub fn create_validator(seed: u8, amount: u64) -> Msg {
+    create_of(new_validator(seed, amount))
+}
+
+pub fn delegate(validator: u8, amount: u64) -> Msg {
+    Msg::Stake(StakeMsg::Delegate { validator: of(validator), amount })
+}
+
+pub fn undelegate(validator: u8, amount: u64) -> Msg {
+    Msg::Stake(StakeMsg::Undelegate { validator: of(validator), amount: Some(amount) })
+}
+
+pub fn undelegate_all(validator: u8) -> Msg {
+    Msg::Stake(StakeMsg::Undelegate { validator: of(validator), amount: None })
+}
+
+pub fn cancel_unbonding(validator: u8, id: u64, amount: u64) -> Msg {
+    Msg::Stake(StakeMsg::Cancel { validator: of(validator), id, amount })
+}
+
+pub fn redelegate(from: u8, to: u8, amount: u64) -> Msg {
+    Msg::Stake(StakeMsg::Redelegate { from: of(from), to: of(to), amount })
+}
+
+pub fn unjail() -> Msg {
+    Msg::Stake(StakeMsg::Unjail)
+}
+
+impl Net {
+    pub fn validator(&self, seed: u8) -> StakedValidator {
+        View::of_state(&self.chain.rows).validator(&of(seed)).expect("the validator exists")
+    }
+
+    /// Returns the changes of the set by the last block: seed of the operator's key and power, ascending.
+    pub fn changes(&self) -> Vec<(u8, u64)> {
+        let operator = |update: &types::ValidatorUpdate| {
+            let is_key = |seed: u8| update.public_key == key(seed).public_key();
+            let first = (51_u8..55).find(|operator| is_key(operator + 50));
+            first.or_else(|| (1..10).find(|operator| is_key(operator + 200))).expect("a known key")
+        };
+        let mut changes: Vec<_> = self.chain.updates.iter().map(|update| (operator(update), update.power.0)).collect();
+        changes.sort_unstable();
+        changes
+    }
+
+    pub fn power_total(&self) -> Power {
+        View::of_state(&self.chain.rows).power_total()
+    }
+}
