@@ -20,7 +20,7 @@ const WAIT_MAX: Duration = Duration::from_secs(240);
 fn the_documents_commands_work() {
     // The documents run one after the other, because they use the same ports.
     for (document, blocks) in
-        [("README.md", 3), ("docs/quick-start.md", 4), ("docs/proofs.md", 1), ("docs/operate.md", 12)]
+        [("README.md", 3), ("docs/quick-start.md", 4), ("docs/proofs.md", 1), ("docs/operate.md", 13)]
     {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
         let (script, tried) = script(&fs::read_to_string(&path).unwrap());
