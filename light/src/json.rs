@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, de::Error};
 use types::{
     Address, BLOCK_PROTOCOL, BlockId, ChainId, Commit, CommitSig, ConsensusPublicKey, Hash, Header, Height, KeyType,
-    PartSetHeader, Power, Round, Signature, Time, ValidatorSet,
+    LightBlock, PartSetHeader, Power, Round, Signature, Time, ValidatorSet,
     limits::{PARTS_MAX, VALIDATORS_MAX},
 };
 
@@ -58,6 +58,13 @@ pub struct SignedHeader {
     pub header: Header,
     #[serde(deserialize_with = "commit")]
     pub commit: Commit,
+}
+
+impl SignedHeader {
+    /// Adds the validators of the header's height.
+    pub fn with(self, validators: ValidatorSet) -> LightBlock {
+        LightBlock { header: self.header, commit: self.commit, validators }
+    }
 }
 
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use app::{Account, PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof, state::NEVER_
 use data_encoding::HEXUPPER;
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
-use types::{Address, ChainId, Commit, DecodeError, Hash, Header, Height, Time, ValidatorSet};
+use types::{Address, ChainId, DecodeError, Hash, Height, LightBlock, Time, ValidatorSet};
 
 use crate::{
     Trust,
@@ -30,14 +30,6 @@ pub const FILE_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub struct ProofFile {
     proof: StateProof,
     block: LightBlock,
-}
-
-/// A header, the commit of its block, and the validators of its height.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LightBlock {
-    pub header: Header,
-    pub commit: Commit,
-    pub validators: ValidatorSet,
 }
 
 #[derive(Deserialize)]
@@ -153,8 +145,7 @@ impl ProofFile {
 
     fn from_parts(json: FileJson) -> Result<Self, ProofFileError> {
         expect_format(&json.format, FORMAT)?;
-        let block = LightBlock::new(json.signed_header, json.validators);
-        Ok(Self { proof: chain(json.proof_ops)?, block })
+        Ok(Self { proof: chain(json.proof_ops)?, block: json.signed_header.with(json.validators) })
     }
 
     /// Returns what the file proves to a verifier with this trust.
@@ -164,8 +155,8 @@ impl ProofFile {
     /// Errors: [`ProofFileError::Header`] if the header is not believed, [`ProofFileError::Place`] if the chain of proofs
     /// begins in no tree of the state, [`ProofFileError::Proof`] if it does not lead to the app hash of the header.
     pub fn verify(&self, trust: &Trust) -> Result<Proven, ProofFileError> {
-        let signed = self.block.verify(trust)?;
-        self.block.prove(signed, &self.proof)
+        let signed = verify(&self.block, trust)?;
+        prove(&self.block, signed, &self.proof)
     }
 }
 
@@ -180,46 +171,40 @@ pub(crate) fn chain(ops: Vec<OpJson>) -> Result<StateProof, ProofFileError> {
     StateProof::from_ops(&ops.collect::<Vec<_>>()).map_err(ProofFileError::Ops)
 }
 
-impl LightBlock {
-    pub fn new(SignedHeader { header, commit }: SignedHeader, validators: ValidatorSet) -> Self {
-        Self { header, commit, validators }
-    }
+/// Decides whether a verifier with this trust believes the header of a block.
+///
+/// Errors: [`ProofFileError::Header`] if not.
+pub(crate) fn verify(block: &LightBlock, trust: &Trust) -> Result<Signed, ProofFileError> {
+    let LightBlock { header, commit, validators } = block;
+    verify_header(trust.chain_id.as_ref(), &trust.validators, header, commit, validators)
+        .map_err(ProofFileError::Header)
+}
 
-    /// Decides whether a verifier with this trust believes the header.
-    ///
-    /// Errors: [`ProofFileError::Header`] if not.
-    pub fn verify(&self, trust: &Trust) -> Result<Signed, ProofFileError> {
-        let Self { header, commit, validators } = self;
-        verify_header(trust.chain_id.as_ref(), &trust.validators, header, commit, validators)
-            .map_err(ProofFileError::Header)
-    }
-
-    /// Returns what a chain of proofs proves under this header, which is believed: `signed` is what
-    /// [`LightBlock::verify`] returned.
-    ///
-    /// Errors: [`ProofFileError::Place`], [`ProofFileError::Proof`].
-    pub fn prove(&self, signed: Signed, proof: &StateProof) -> Result<Proven, ProofFileError> {
-        let Self { header, commit, .. } = self;
-        let names = proof.names();
-        let place = match names[..] {
-            [NEVER_REVERTED] => Place::State,
-            [REVERTIBLE] => Place::Roots,
-            [name, REVERTIBLE] => Place::Namespace(name.to_vec()),
-            _ => return Err(ProofFileError::Place),
-        };
-        let (key, value) = (proof.key(), proof.value());
-        proof.verify(&header.app_hash, &names, key, value).map_err(ProofFileError::Proof)?;
-        Ok(Proven {
-            place,
-            key: key.to_vec(),
-            value: value.map(<[u8]>::to_vec),
-            chain_id: header.chain_id.clone(),
-            height: header.height.prev().unwrap_or_default(),
-            time: header.time,
-            block: commit.block_id.hash,
-            signed,
-        })
-    }
+/// Returns what a chain of proofs proves under the header of a block, which is believed: `signed` is what [`verify`]
+/// returned.
+///
+/// Errors: [`ProofFileError::Place`], [`ProofFileError::Proof`].
+pub(crate) fn prove(block: &LightBlock, signed: Signed, proof: &StateProof) -> Result<Proven, ProofFileError> {
+    let LightBlock { header, commit, .. } = block;
+    let names = proof.names();
+    let place = match names[..] {
+        [NEVER_REVERTED] => Place::State,
+        [REVERTIBLE] => Place::Roots,
+        [name, REVERTIBLE] => Place::Namespace(name.to_vec()),
+        _ => return Err(ProofFileError::Place),
+    };
+    let (key, value) = (proof.key(), proof.value());
+    proof.verify(&header.app_hash, &names, key, value).map_err(ProofFileError::Proof)?;
+    Ok(Proven {
+        place,
+        key: key.to_vec(),
+        value: value.map(<[u8]>::to_vec),
+        chain_id: header.chain_id.clone(),
+        height: header.height.prev().unwrap_or_default(),
+        time: header.time,
+        block: commit.block_id.hash,
+        signed,
+    })
 }
 
 /// Reads the JSON of a file.

@@ -12,12 +12,12 @@ use std::fmt;
 
 use app::{Ending, Proposal, ProposalState, StateProof, Tally};
 use serde::Deserialize;
-use types::{Hash, ValidatorSet};
+use types::{Hash, LightBlock, ValidatorSet};
 
 use crate::{
     EqualFile, Place, ProofFileError, Proven, Trust,
     json::{SignedHeader, validators},
-    proof_file::{LightBlock, OpJson, chain, expect_format, parse, shown},
+    proof_file::{OpJson, chain, expect_format, parse, prove, shown, verify},
 };
 
 /// First field of a file about a revert, with the version of its layout.
@@ -80,7 +80,7 @@ impl RevertFile {
     pub fn from_json(bytes: &[u8]) -> Result<Self, ProofFileError> {
         let FileJson { format, before, after, record, namespaces } = parse(bytes)?;
         expect_format(&format, REVERT_FORMAT)?;
-        let block = |json: BlockJson| LightBlock::new(json.signed_header, json.validators);
+        let block = |json: BlockJson| json.signed_header.with(json.validators);
         let roots = |json: RootsJson| Ok([chain(json.before)?, chain(json.after)?]);
         Ok(Self {
             before: block(before),
@@ -98,8 +98,8 @@ impl RevertFile {
     /// revert that this block executed; [`ProofFileError::Scope`] if the proofs are not about its namespaces, in the order
     /// of the record, or the first header is not that after its target; [`ProofFileError::Different`] if a root differs.
     pub fn verify(&self, trust: &Trust) -> Result<Restored, ProofFileError> {
-        let (signed_before, signed_after) = (self.before.verify(trust)?, self.after.verify(trust)?);
-        let after = self.after.prove(signed_after, &self.record)?;
+        let (signed_before, signed_after) = (verify(&self.before, trust)?, verify(&self.after, trust)?);
+        let after = prove(&self.after, signed_after, &self.record)?;
         let no_record = || ProofFileError::Record { executed: after.height };
         let proposal = Some(&after).filter(|proven| proven.place == Place::State);
         let proposal = proposal.and_then(|proven| Proposal::from_row(&proven.key, proven.value.as_deref()?));
@@ -116,7 +116,7 @@ impl RevertFile {
         }
         let (mut namespaces, mut first) = (Vec::new(), None);
         for (name, [before, after]) in names.iter().zip(&self.namespaces) {
-            let pair = [self.before.prove(signed_before, before)?, self.after.prove(signed_after, after)?];
+            let pair = [prove(&self.before, signed_before, before)?, prove(&self.after, signed_after, after)?];
             if pair[0].key != name.as_bytes() {
                 return Err(ProofFileError::Scope);
             }
