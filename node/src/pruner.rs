@@ -46,8 +46,9 @@ fn prune_when_woken(
     keeps: Keeps,
 ) -> Result<(), StoreError> {
     while woken.recv().is_ok() {
-        let retain = if keeps.all { None } else { first_kept(store, keeps.time) };
-        if let Some(retain) = retain {
+        if !keeps.all
+            && let Some(retain) = first_kept(store, keeps.time)
+        {
             let begun = Instant::now();
             store.prune(retain)?;
             metrics.on_pruned(begun.elapsed());

@@ -177,7 +177,7 @@ pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Resul
 }
 
 /// Returns a refusal that names the first infraction, if blocks have evidence of all of them.
-fn repeated<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<Option<EvidenceRefusal>, StoreError> {
+pub fn repeated<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<Option<EvidenceRefusal>, StoreError> {
     let mut first = None;
     for infraction @ (height, validator) in evidence.infractions() {
         let Some((block, hash)) = store.committed_evidence(&infraction)? else { return Ok(None) };

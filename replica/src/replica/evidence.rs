@@ -35,7 +35,7 @@ impl<K: Kv> Replica<K> {
 
     fn keep_found(&mut self, mut evidence: Evidence) -> Result<(), StoreError> {
         if evidence.height() <= self.chain.tip.height {
-            if is_committed(&self.store, &evidence)? {
+            if evidence::repeated(&self.store, &evidence)?.is_some() {
                 return Ok(());
             }
             evidence.set_time(self.store.block_time(evidence.height())?);
@@ -121,14 +121,14 @@ pub(super) fn check_evidence_in<K: Kv>(store: Arc<Store<K>>) -> CheckEvidence {
     })
 }
 
-/// Loads the evidence that waits for a block, and removes what has no room. The process may have ended before the evidence of a decided height got its
-/// time, or before expired evidence was removed.
+/// Loads the evidence that waits for a block, and removes what has no room. The process may have ended before the evidence
+/// of a decided height got its time, or before expired evidence was removed.
 pub(super) fn load_evidence<K: Kv>(store: &Store<K>, floor: Height) -> Result<Waiting, StoreError> {
     let mut waiting = Waiting::default();
     let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
     for mut evidence in store.waiting_evidence()? {
         let height = evidence.height();
-        if height < floor || is_committed(store, &evidence)? {
+        if height < floor || evidence::repeated(store, &evidence)?.is_some() {
             store.remove_waiting_evidence(&[evidence.key()])?;
             continue;
         }
@@ -141,14 +141,4 @@ pub(super) fn load_evidence<K: Kv>(store: &Store<K>, floor: Height) -> Result<Wa
         }
     }
     Ok(waiting)
-}
-
-/// Returns true if blocks have evidence of all that this evidence proves.
-fn is_committed<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<bool, StoreError> {
-    for infraction in evidence.infractions() {
-        if store.committed_evidence(&infraction)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

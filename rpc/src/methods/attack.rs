@@ -4,7 +4,7 @@
 use serde_json::Value;
 use types::{Evidence, KeyType, Wire, pb};
 
-use super::fields::{Field, number, unreadable};
+use super::fields::Field;
 use crate::error::Error;
 
 /// Parses the value of evidence of an attack on light clients.
@@ -30,7 +30,7 @@ pub(super) fn parse(value: &Value) -> Result<Evidence, Error> {
         common_height: root.either("CommonHeight", "common_height").signed()?,
         byzantine_validators: validators(root.either("ByzantineValidators", "byzantine_validators"))?,
         total_voting_power: root.either("TotalVotingPower", "total_voting_power").signed()?,
-        timestamp: root.either("Timestamp", "timestamp").time()?,
+        timestamp: timestamp(&root.either("Timestamp", "timestamp"))?,
     };
     let sum = Some(pb::evidence::Sum::LightClientAttackEvidence(attack));
     Evidence::from_pb(pb::Evidence { sum })
@@ -43,14 +43,13 @@ fn header(field: &Field<'_>) -> Result<pb::Header, Error> {
     // CometBFT leaves out the application's version if it is 0.
     let app = match version.get("app") {
         app if app.value.is_null() && version.value.is_object() => 0,
-        app => number(&app.name, app.value)?,
+        app => app.unsigned()?,
     };
-    let block = version.get("block");
     Ok(pb::Header {
-        version: Some(pb::ConsensusVersion { block: number(&block.name, block.value)?, app }),
+        version: Some(pb::ConsensusVersion { block: version.get("block").unsigned()?, app }),
         chain_id: field.get("chain_id").text().to_owned(),
         height: field.get("height").signed()?,
-        time: field.get("time").time()?,
+        time: timestamp(&field.get("time"))?,
         last_block_id: Some(block_id(&field.get("last_block_id"))?),
         last_commit_hash: hash("last_commit_hash")?,
         data_hash: hash("data_hash")?,
@@ -64,15 +63,17 @@ fn header(field: &Field<'_>) -> Result<pb::Header, Error> {
     })
 }
 
+fn timestamp(field: &Field<'_>) -> Result<Option<pb::Timestamp>, Error> {
+    const SECOND: i64 = 1_000_000_000;
+    let nanos = field.time()?.unix_nanos();
+    Ok(Some(pb::Timestamp { seconds: nanos.div_euclid(SECOND), nanos: nanos.rem_euclid(SECOND) as i32 }))
+}
+
 /// Parses a block id; null is the empty one.
 fn block_id(field: &Field<'_>) -> Result<pb::BlockId, Error> {
     let parts = field.either("parts", "part_set_header");
     let total = parts.get("total");
-    let total = match total.value {
-        Value::Null => 0,
-        value => u32::try_from(number(&total.name, value)?)
-            .map_err(|_| unreadable(&total.name, value, "a number below 2^32"))?,
-    };
+    let total = if total.value.is_null() { 0 } else { total.count()? };
     let part_set_header = Some(pb::PartSetHeader { total, hash: parts.get("hash").hex()? });
     Ok(pb::BlockId { hash: field.get("hash").hex()?, part_set_header })
 }
@@ -86,7 +87,7 @@ fn commit(field: &Field<'_>) -> Result<pb::Commit, Error> {
             _ => pb::CommitSig {
                 block_id_flag: flag,
                 validator_address: entry.get("validator_address").hex()?,
-                timestamp: entry.get("timestamp").time()?,
+                timestamp: timestamp(&entry.get("timestamp"))?,
                 signature: entry.get("signature").base64()?,
             },
         })
@@ -104,7 +105,7 @@ fn validator(field: &Field<'_>) -> Result<pb::Validator, Error> {
     let bytes = key.get("value").base64()?;
     let Some(key_type) = KeyType::ALL.into_iter().find(|key_type| key_type.public_tag() == kind.text()) else {
         let known = KeyType::ALL.map(|key_type| format!("\"{}\"", key_type.public_tag())).join(" or ");
-        return Err(unreadable(&kind.name, kind.value, &known));
+        return Err(kind.unreadable(&known));
     };
     let sum = match key_type {
         KeyType::Secp256k1 => pb::public_key::Sum::Secp256k1(bytes),

@@ -10,13 +10,13 @@ use data_encoding::BASE64;
 use replica::{EvidenceRefusal, check_evidence};
 use serde_json::{Value, json};
 use types::{
-    Address, BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature,
-    SignedVote, Vote, VoteType,
+    BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature, SignedVote, Vote,
+    VoteType,
 };
 
 use super::{
     attack,
-    fields::{number, time, unreadable},
+    fields::Field,
     shared::{Outcome, Server},
 };
 use crate::{args::Args, error::Error, json};
@@ -40,83 +40,67 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
 }
 
 fn parse(evidence: &Value) -> Result<Evidence, Error> {
-    let kind = evidence["type"].as_str().unwrap_or_default();
-    let value = &evidence["value"];
-    if kind == json::LIGHT_CLIENT_ATTACK {
-        return attack::parse(value);
+    let root = Field::root(evidence);
+    let (kind, value) = (root.get("type"), Field::root(&evidence["value"]));
+    match kind.text() {
+        json::LIGHT_CLIENT_ATTACK => attack::parse(value.value),
+        json::DUPLICATE_VOTE => duplicate_vote(&value).map(Evidence::DuplicateVote),
+        _ => Err(kind.unreadable(&format!("\"{}\" or \"{}\"", json::DUPLICATE_VOTE, json::LIGHT_CLIENT_ATTACK))),
     }
-    if kind != json::DUPLICATE_VOTE {
-        let expected = format!("\"{}\" or \"{}\"", json::DUPLICATE_VOTE, json::LIGHT_CLIENT_ATTACK);
-        return Err(unreadable("type", &evidence["type"], &expected));
-    }
-    let field = |names: [&str; 2]| {
-        names.into_iter().map(|name| &value[name]).find(|field| !field.is_null()).unwrap_or(&Value::Null)
-    };
-    let power = |name, names| number(name, field(names)).map(Power);
-    Ok(Evidence::DuplicateVote(DuplicateVoteEvidence {
-        vote_a: vote("vote_a", &value["vote_a"])?,
-        vote_b: vote("vote_b", &value["vote_b"])?,
-        total_power: power("TotalVotingPower", ["TotalVotingPower", "total_voting_power"])?,
-        validator_power: power("ValidatorPower", ["ValidatorPower", "validator_power"])?,
-        timestamp: time("Timestamp", field(["Timestamp", "timestamp"]))?,
-    }))
 }
 
-fn vote(name: &str, value: &Value) -> Result<SignedVote, Error> {
-    let of = |field: &str| format!("{name}.{field}");
-    let vote_type = match number(&of("type"), &value["type"])? {
+fn duplicate_vote(field: &Field<'_>) -> Result<DuplicateVoteEvidence, Error> {
+    Ok(DuplicateVoteEvidence {
+        vote_a: vote(&field.get("vote_a"))?,
+        vote_b: vote(&field.get("vote_b"))?,
+        total_power: field.either("TotalVotingPower", "total_voting_power").unsigned().map(Power)?,
+        validator_power: field.either("ValidatorPower", "validator_power").unsigned().map(Power)?,
+        timestamp: field.either("Timestamp", "timestamp").time()?,
+    })
+}
+
+fn vote(field: &Field<'_>) -> Result<SignedVote, Error> {
+    let kind = field.get("type");
+    let vote_type = match kind.unsigned()? {
         1 => VoteType::Prevote,
         2 => VoteType::Precommit,
-        _ => return Err(unreadable(&of("type"), &value["type"], "1 for a prevote or 2 for a precommit")),
+        _ => return Err(kind.unreadable("1 for a prevote or 2 for a precommit")),
     };
-    let small = |field: &str| {
-        let number = number(&of(field), &value[field])?;
-        let number = u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32);
-        number.ok_or_else(|| unreadable(&of(field), &value[field], "a number below 2^31"))
+    let small = |name: &str| {
+        let field = field.get(name);
+        u32::try_from(field.small()?).map_err(|_| field.unreadable("a number that is not negative"))
     };
-    let height = number(&of("height"), &value["height"])?;
-    if height > i64::MAX as u64 {
-        return Err(unreadable(&of("height"), &value["height"], "a number below 2^63"));
+    let height = field.get("height");
+    let number = height.unsigned()?;
+    if number > i64::MAX as u64 {
+        return Err(height.unreadable("a number below 2^63"));
     }
-    let text = |field: &str| value[field].as_str().unwrap_or_default();
-    let signature = BASE64.decode(text("signature").as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    let validator = text("validator_address").parse::<Address>();
+    let (validator, signature) = (field.get("validator_address"), field.get("signature"));
+    let bytes = BASE64.decode(signature.text().as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     Ok(SignedVote {
         vote: Vote {
             vote_type,
-            height: Height(height),
+            height: Height(number),
             round: Round(small("round")?),
-            block_id: block_id(&of("block_id"), &value["block_id"])?,
-            timestamp: time(&of("timestamp"), &value["timestamp"])?,
-            validator: validator.map_err(|_| {
-                unreadable(&of("validator_address"), &value["validator_address"], "40 hexadecimal digits")
-            })?,
+            block_id: block_id(&field.get("block_id"))?,
+            timestamp: field.get("timestamp").time()?,
+            validator: validator.text().parse().map_err(|_| validator.unreadable("40 hexadecimal digits"))?,
             validator_index: small("validator_index")?,
         },
-        signature: Signature(
-            signature.ok_or_else(|| unreadable(&of("signature"), &value["signature"], "64 bytes in base64"))?,
-        ),
+        signature: Signature(bytes.ok_or_else(|| signature.unreadable("64 bytes in base64"))?),
     })
 }
 
 /// Parses a block id; null, or an id with an empty hash, is nil.
-fn block_id(name: &str, value: &Value) -> Result<Option<BlockId>, Error> {
-    let hash = |name: String, value: &Value| {
-        let hash = value.as_str().unwrap_or_default().parse::<Hash>();
-        hash.map_err(|_| unreadable(&name, value, "64 hexadecimal digits"))
-    };
-    if value.is_null() || value["hash"] == "" {
+fn block_id(field: &Field<'_>) -> Result<Option<BlockId>, Error> {
+    if field.value.is_null() || field.value["hash"] == "" {
         return Ok(None);
     }
-    let parts = if value["parts"].is_null() { &value["part_set_header"] } else { &value["parts"] };
-    let total = number(&format!("{name}.parts.total"), &parts["total"])?;
+    let hash = |field: Field<'_>| field.text().parse::<Hash>().map_err(|_| field.unreadable("64 hexadecimal digits"));
+    let parts = field.either("parts", "part_set_header");
     Ok(Some(BlockId {
-        hash: hash(format!("{name}.hash"), &value["hash"])?,
-        parts: PartSetHeader {
-            total: u32::try_from(total)
-                .map_err(|_| unreadable(&format!("{name}.parts.total"), &parts["total"], "a number below 2^32"))?,
-            hash: hash(format!("{name}.parts.hash"), &parts["hash"])?,
-        },
+        hash: hash(field.get("hash"))?,
+        parts: PartSetHeader { total: parts.get("total").count()?, hash: hash(parts.get("hash"))? },
     }))
 }
 

@@ -2,9 +2,12 @@
 
 use data_encoding::BASE64;
 use serde_json::Value;
-use types::{Time, limits::VALIDATORS_MAX, pb};
+use types::{Time, limits::VALIDATORS_MAX};
 
 use crate::error::Error;
+
+/// The expected form of a number.
+const WHOLE: &str = "a whole number such as \"5\"";
 
 /// A JSON value with its name in the evidence.
 pub(super) struct Field<'a> {
@@ -36,7 +39,7 @@ impl<'a> Field<'a> {
         let list = match self.value {
             Value::Array(list) => list.as_slice(),
             Value::Null => &[],
-            other => return Err(unreadable(&self.name, other, "a list")),
+            _ => return Err(self.unreadable("a list")),
         };
         if list.len() > VALIDATORS_MAX {
             let reason = format_args!(
@@ -54,14 +57,29 @@ impl<'a> Field<'a> {
     /// Errors: it is no number.
     pub fn signed(&self) -> Result<i64, Error> {
         let number = self.value.as_i64().or_else(|| self.value.as_str()?.parse().ok());
-        number.ok_or_else(|| unreadable(&self.name, self.value, "a whole number such as \"5\""))
+        number.ok_or_else(|| self.unreadable(WHOLE))
+    }
+
+    /// As [`Field::signed`], for numbers that are not negative.
+    ///
+    /// Errors: it is no such number.
+    pub fn unsigned(&self) -> Result<u64, Error> {
+        let number = self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok());
+        number.ok_or_else(|| self.unreadable(WHOLE))
     }
 
     /// As [`Field::signed`], for numbers of 32 bits.
     ///
     /// Errors: it is no number, or too large.
     pub fn small(&self) -> Result<i32, Error> {
-        i32::try_from(self.signed()?).map_err(|_| unreadable(&self.name, self.value, "a number below 2^31"))
+        i32::try_from(self.signed()?).map_err(|_| self.unreadable("a number below 2^31"))
+    }
+
+    /// As [`Field::unsigned`], for numbers of 32 bits.
+    ///
+    /// Errors: it is no such number, or too large.
+    pub fn count(&self) -> Result<u32, Error> {
+        u32::try_from(self.unsigned()?).map_err(|_| self.unreadable("a number below 2^32"))
     }
 
     /// Returns the text; an empty one for another value.
@@ -75,44 +93,27 @@ impl<'a> Field<'a> {
     pub fn hex(&self) -> Result<Vec<u8>, Error> {
         let text = self.text().to_ascii_uppercase();
         let bytes = data_encoding::HEXUPPER.decode(text.as_bytes());
-        bytes.map_err(|_| unreadable(&self.name, self.value, "hexadecimal digits"))
+        bytes.map_err(|_| self.unreadable("hexadecimal digits"))
     }
 
     /// Parses bytes in base64; an absent value is no bytes.
     ///
     /// Errors: it is not base64.
     pub fn base64(&self) -> Result<Vec<u8>, Error> {
-        BASE64.decode(self.text().as_bytes()).map_err(|_| unreadable(&self.name, self.value, "base64"))
+        BASE64.decode(self.text().as_bytes()).map_err(|_| self.unreadable("base64"))
     }
 
     /// Parses a time in RFC 3339.
     ///
     /// Errors: it is no time.
-    pub fn time(&self) -> Result<Option<pb::Timestamp>, Error> {
-        const SECOND: i64 = 1_000_000_000;
-        let nanos = time(&self.name, self.value)?.unix_nanos();
-        Ok(Some(pb::Timestamp { seconds: nanos.div_euclid(SECOND), nanos: nanos.rem_euclid(SECOND) as i32 }))
+    pub fn time(&self) -> Result<Time, Error> {
+        let time = self.value.as_str().and_then(|text| Time::parse(text).ok());
+        time.ok_or_else(|| self.unreadable("a time such as \"2026-01-31T12:00:00Z\""))
     }
-}
 
-/// Parses a number that is not negative, plain or quoted.
-///
-/// Errors: it is no such number.
-pub(super) fn number(name: &str, value: &Value) -> Result<u64, Error> {
-    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    number.ok_or_else(|| unreadable(name, value, "a whole number such as \"5\""))
-}
-
-/// Parses a time in RFC 3339.
-///
-/// Errors: it is no time.
-pub(super) fn time(name: &str, value: &Value) -> Result<Time, Error> {
-    let time = value.as_str().and_then(|text| Time::parse(text).ok());
-    time.ok_or_else(|| unreadable(name, value, "a time such as \"2026-01-31T12:00:00Z\""))
-}
-
-/// Creates the error for a field with another value than expected.
-pub(super) fn unreadable(name: &str, got: &Value, expected: &str) -> Error {
-    let got: String = got.to_string().chars().take(80).collect();
-    Error::invalid_params(format_args!("parameter evidence: {name} is {got}: expected {expected}"))
+    /// Creates the error for another value than expected.
+    pub fn unreadable(&self, expected: &str) -> Error {
+        let got: String = self.value.to_string().chars().take(80).collect();
+        Error::invalid_params(format_args!("parameter evidence: {} is {got}: expected {expected}", self.name))
+    }
 }

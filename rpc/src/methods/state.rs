@@ -107,12 +107,13 @@ fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
 /// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
 /// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    const MANY: [&str; 8] = [
+    const MANY: [&str; 9] = [
         "/kv/list",
         "/kv/range",
         "/proposals",
         "/staking/validators",
-        "/staking/delegat",
+        "/staking/delegations",
+        "/staking/delegators",
         "/staking/unbonding",
         "/staking/redelegations",
         REVERT_PREVIEW,
