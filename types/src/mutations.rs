@@ -65,3 +65,64 @@ macro_rules! mutations {
         }
     };
 }
+
+/// Defines the tests that prove that each rule is held by a test: with the rule broken, the named test fails, and its failure
+/// contains the text of the table; with all rules in force the same tests pass.
+///
+/// A line is `Rule: module::test "part of the failure", module::test "part of the failure";`. `Mutation` and `BrokenRule` are
+/// those of the crate under test.
+#[macro_export]
+macro_rules! detections {
+    ($($mutation:ident: $($($part:ident)::+ $says:literal),+;)*) => {
+        /// A test that detects a mutation.
+        struct Detection {
+            mutation: Mutation,
+            name: &'static str,
+            test: fn(),
+            /// Part of the failure of the test.
+            says: &'static str,
+        }
+
+        const TABLE: &[Detection] = &[$($(Detection {
+            mutation: Mutation::$mutation,
+            name: stringify!($($part)::+),
+            test: $($part)::+,
+            says: $says,
+        },)+)*];
+
+        /// Runs a test; returns the text of its failure, if it fails.
+        fn failure_of(test: fn()) -> Option<String> {
+            let panic = std::panic::catch_unwind(test).err()?;
+            let text = panic.downcast_ref::<String>().cloned();
+            Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+        }
+
+        #[test]
+        fn each_broken_rule_is_detected_by_the_test_that_holds_it() {
+            let is_held = |mutation: &&Mutation| TABLE.iter().any(|line| line.mutation == **mutation);
+            let missing: Vec<&Mutation> = Mutation::ALL.iter().filter(|mutation| !is_held(mutation)).collect();
+            assert!(missing.is_empty(), "no test of the table holds these rules: {missing:?}");
+            let mut faults = Vec::new();
+            for Detection { mutation, name, test, says } in TABLE {
+                let broken = BrokenRule::new(*mutation);
+                match failure_of(*test) {
+                    None => faults.push(format!("{mutation:?} is not detected by {name}")),
+                    Some(failure) if !failure.contains(says) => {
+                        faults.push(format!("{mutation:?} is detected by {name}, which does not say {says:?}: {failure}"));
+                    }
+                    Some(_) => {}
+                }
+                drop(broken);
+            }
+            assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), TABLE.len(), faults.join("\n"));
+        }
+
+        #[test]
+        fn with_all_rules_in_force_the_tests_of_the_table_pass() {
+            let tests: std::collections::BTreeMap<&str, fn()> = TABLE.iter().map(|line| (line.name, line.test)).collect();
+            let failed: Vec<String> =
+                tests.iter().filter_map(|(name, test)| Some(format!("{name}: {}", failure_of(*test)?))).collect();
+            assert!(failed.is_empty(), "{failed:?}");
+        }
+    };
+}

@@ -1,36 +1,11 @@
 //! Proves that each rule is held by a test: with the rule broken, the named test fails, and its failure says what the
 //! table expects; with all rules in force the same tests pass.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::catch_unwind,
-};
-
 use app::{BrokenRule, Mutation};
 
 use super::{namespaces, proposals, stake, trees};
 
-/// A test that detects a mutation.
-struct Detection {
-    mutation: Mutation,
-    name: &'static str,
-    test: fn(),
-    /// Part of the failure of the test.
-    says: &'static str,
-}
-
-macro_rules! table {
-    ($($mutation:ident: $($module:ident::$test:ident $says:literal),+;)*) => {
-        &[$($(Detection {
-            mutation: Mutation::$mutation,
-            name: concat!(stringify!($module), "::", stringify!($test)),
-            test: $module::$test,
-            says: $says,
-        },)+)*]
-    };
-}
-
-const TABLE: &[Detection] = table! {
+types::detections! {
     CreateTwice: namespaces::each_refusal_leaves_the_state_unchanged "E_NS_EXISTS";
     FreeNamespace: namespaces::a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee "right: 1200";
     BurnDeposit: namespaces::a_namespace_costs_its_deposit_and_a_large_transaction_a_higher_fee "fee_pool: 1200";
@@ -176,39 +151,4 @@ const TABLE: &[Detection] = table! {
     JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";
     AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
     EmptySet: stake::the_set_is_never_empty "staking.set_kept";
-};
-
-/// Runs a test; returns the text of its failure, if it fails.
-fn failure_of(test: fn()) -> Option<String> {
-    let panic = catch_unwind(test).err()?;
-    let text = panic.downcast_ref::<String>().cloned();
-    Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-}
-
-#[test]
-fn each_broken_rule_is_detected_by_the_test_that_holds_it() {
-    let missing: Vec<&Mutation> =
-        Mutation::ALL.iter().filter(|mutation| !TABLE.iter().any(|line| line.mutation == **mutation)).collect();
-    assert!(missing.is_empty(), "no test of the table holds these rules: {missing:?}");
-    let mut faults = Vec::new();
-    for Detection { mutation, name, test, says } in TABLE {
-        let broken = BrokenRule::new(*mutation);
-        match failure_of(*test) {
-            None => faults.push(format!("{mutation:?} is not detected by {name}")),
-            Some(failure) if !failure.contains(says) => {
-                faults.push(format!("{mutation:?} is detected by {name}, which does not say {says:?}: {failure}"));
-            }
-            Some(_) => {}
-        }
-        drop(broken);
-    }
-    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), TABLE.len(), faults.join("\n"));
-}
-
-#[test]
-fn with_all_rules_in_force_the_tests_of_the_table_pass() {
-    let tests: BTreeMap<&str, fn()> = TABLE.iter().map(|line| (line.name, line.test)).collect();
-    let failed: BTreeSet<String> =
-        tests.iter().filter_map(|(name, test)| Some(format!("{name}: {}", failure_of(*test)?))).collect();
-    assert!(failed.is_empty(), "{failed:?}");
 }
