@@ -89,19 +89,14 @@ impl Test {
         Self { homes, node }
     }
 
-    fn rpc(&self, method: &str, params: Value) -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        ureq::post(&self.node.rpc).send_json(call).unwrap().body_mut().read_json().unwrap()
-    }
-
     fn query(&self, path: &str, data: &[u8]) -> Value {
-        let answer = self.rpc("abci_query", json!({ "path": path, "data": HEXUPPER.encode(data) }));
+        let answer = self.node.post("abci_query", &json!({ "path": path, "data": HEXUPPER.encode(data) }));
         answer["result"]["response"].clone()
     }
 
     /// Sends a transaction that is not in a block yet; returns code and log.
     fn send(&self, bytes: &[u8]) -> (u64, String) {
-        let answer = self.rpc("broadcast_tx_sync", json!({ "tx": BASE64.encode(bytes) }));
+        let answer = self.node.post("broadcast_tx_sync", &json!({ "tx": BASE64.encode(bytes) }));
         let result = &answer["result"];
         assert_eq!(result["codespace"], if result["code"] == 0 { "" } else { "cairn" }, "{answer}");
         (result["code"].as_u64().unwrap(), result["log"].as_str().unwrap().to_owned())
@@ -116,7 +111,7 @@ impl Test {
     #[track_caller]
     fn refused(&self, bytes: &[u8], code: u64, says: &str) {
         // An empty block changes nothing, so the hash stays the same whatever the height.
-        let app_hash = || self.rpc("abci_info", json!({}))["result"]["response"]["last_block_app_hash"].clone();
+        let app_hash = || self.node.post("abci_info", &json!({}))["result"]["response"]["last_block_app_hash"].clone();
         let before = app_hash();
         let (got, log) = self.send(bytes);
         assert!(got == code && log.starts_with(says), "{got} {log:?}, expected {code} {says:?}");
@@ -125,8 +120,8 @@ impl Test {
 
     /// Executes a transaction.
     fn commit(&self, bytes: &[u8]) {
-        let answer = self.rpc("broadcast_tx_commit", json!({ "tx": BASE64.encode(bytes) }));
-        assert_eq!(answer["result"]["tx_result"]["code"], 0, "{answer}");
+        let (code, log, _) = self.node.commit(bytes);
+        assert_eq!(code, 0, "{log}");
     }
 }
 

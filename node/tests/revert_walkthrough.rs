@@ -51,12 +51,6 @@ impl Net {
         Self { homes, nodes }
     }
 
-    fn rpc(&self, method: &str, params: Value) -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer: Value = ureq::post(&self.nodes[3].rpc).send_json(call).unwrap().body_mut().read_json().unwrap();
-        answer["result"].clone()
-    }
-
     /// Runs a command of the page, and returns its standard output, followed by its standard error. The output goes to a
     /// file if the command ends in `> FILE`.
     fn run(&self, words: &[String]) -> Vec<String> {
@@ -224,7 +218,7 @@ fn on_time(net: &Net) {
         let id = attribute(&events(net, height), "revert.executed", "id");
         let scheduled = found(net, &format!("revert.scheduled.id = '{id}'"));
         let due: u64 = attribute(&events(net, scheduled[0]), "revert.scheduled", "at").parse().unwrap();
-        let block = net.rpc("block", json!({ "height": height.to_string() }));
+        let block = net.nodes[3].post("block", &json!({ "height": height.to_string() }))["result"].take();
         let time = Time::parse(block["block"]["header"]["time"].as_str().unwrap()).unwrap();
         assert!(time >= Time::from_unix_millis(due), "the notice is kept");
         assert_eq!(block["block"]["data"]["txs"], json!([]), "nobody sent anything");
@@ -250,13 +244,13 @@ fn all_agree(net: &Net) {
 
 /// Returns the heights of the blocks that a search finds, ascending.
 fn found(net: &Net, query: &str) -> Vec<u64> {
-    let answer = net.rpc("block_search", json!({ "query": query, "order_by": "asc" }));
+    let answer = net.nodes[3].post("block_search", &json!({ "query": query, "order_by": "asc" }))["result"].take();
     let height = |block: &Value| block["block"]["header"]["height"].as_str().unwrap().parse().unwrap();
     answer["blocks"].as_array().unwrap().iter().map(height).collect()
 }
 
 fn events(net: &Net, height: u64) -> Vec<Value> {
-    let results = net.rpc("block_results", json!({ "height": height.to_string() }));
+    let results = net.nodes[3].post("block_results", &json!({ "height": height.to_string() }))["result"].take();
     results["finalize_block_events"].as_array().unwrap().clone()
 }
 

@@ -58,25 +58,14 @@ impl Test {
         Self { _homes: homes, node, nonces: [0; 256] }
     }
 
-    fn rpc(&self, method: &str, params: Value) -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        ureq::post(&self.node.rpc).send_json(call).unwrap().body_mut().read_json().unwrap()
-    }
-
     /// Sends a transaction; returns code, log and height of its result, or of the refusal.
     fn send(&mut self, from: u8, message: Msg) -> (u64, String, u64) {
         let (chain_id, nonce) = (ChainId::new("processes").unwrap(), self.nonces[usize::from(from)]);
         let (signer, order) = (key(from).public_key(), TxOrder::Nonce(nonce));
         let tx = TxBody { chain_id, signer, order, fee: 10, messages: vec![message] }.sign(&key(from));
-        let answer = self.rpc("broadcast_tx_commit", json!({ "tx": BASE64.encode(tx.bytes()) }));
-        let (checked, done) = (&answer["result"]["check_tx"], &answer["result"]["tx_result"]);
-        let log = |result: &Value| result["log"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
-        if checked["code"] != 0 {
-            return (checked["code"].as_u64().unwrap(), log(checked), 0);
-        }
-        self.nonces[usize::from(from)] += 1;
-        let height = answer["result"]["height"].as_str().unwrap().parse().unwrap();
-        (done["code"].as_u64().unwrap(), log(done), height)
+        let (code, log, height) = self.node.commit(tx.bytes());
+        self.nonces[usize::from(from)] += u64::from(height > 0);
+        (code, log, height)
     }
 
     fn ok(&mut self, from: u8, message: Msg) -> u64 {
@@ -97,7 +86,8 @@ impl Test {
     /// Asks the application; returns its value, or code and log.
     fn query(&self, path: &str, data: &[u8], height: Option<u64>) -> Value {
         let height = height.map(|height| height.to_string());
-        let answer = self.rpc("abci_query", json!({ "path": path, "data": HEXUPPER.encode(data), "height": height }));
+        let answer =
+            self.node.post("abci_query", &json!({ "path": path, "data": HEXUPPER.encode(data), "height": height }));
         let response = &answer["result"]["response"];
         match response["value"].as_str() {
             Some(value) => serde_json::from_slice(&BASE64.decode(value.as_bytes()).unwrap()).unwrap(),
@@ -106,7 +96,7 @@ impl Test {
     }
 
     fn height(&self) -> u64 {
-        let status = self.rpc("status", json!({}));
+        let status = self.node.post("status", &json!({}));
         status["result"]["sync_info"]["latest_block_height"].as_str().unwrap().parse().unwrap()
     }
 
@@ -212,11 +202,11 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     assert_eq!((&proposal["state"], &proposal["votes"][0]["vote"]), (&json!("executed"), &json!("yes")), "{proposal}");
     let executed: u64 = proposal["closed_height"].as_str().unwrap().parse().unwrap();
     assert_eq!((root(&test, None), root(&test, Some(executed))), (old.clone(), old));
-    let results = test.rpc("block_results", json!({ "height": executed.to_string() }));
+    let results = test.node.post("block_results", &json!({ "height": executed.to_string() }));
     let kinds =
         results["result"]["finalize_block_events"].as_array().unwrap().iter().map(|event| event["type"].clone());
     assert_eq!(kinds.collect::<Vec<_>>(), ["revert.executed", "revert.unfrozen"]);
-    let found = test.rpc("block_search", json!({ "query": "revert.executed.ns = 'shared/policy'" }));
+    let found = test.node.post("block_search", &json!({ "query": "revert.executed.ns = 'shared/policy'" }));
     assert_eq!(found["result"]["total_count"], "1", "{found}");
     let tainted = test.query("/kv/get/shared/policy", b"rules", Some(bad));
     assert_eq!((&tainted["value"], &tainted["reverted_by"]), (&json!(BASE64.encode(b"never ask")), &json!("1")));
@@ -285,7 +275,7 @@ fn wrong_heights_numbers_and_votes_change_nothing() {
     }
     for height in ["18446744073709551616", "-1", "1e9", "999999999"] {
         let call = json!({ "path": "/proposals", "height": height });
-        assert!(test.rpc("abci_query", call)["error"]["code"].is_i64(), "{height}");
+        assert!(test.node.post("abci_query", &call)["error"]["code"].is_i64(), "{height}");
     }
 
     // Numbers of proposals.
@@ -361,7 +351,7 @@ fn a_revert_that_is_not_possible_any_more_fails_with_its_code() {
         let proposal = test.wait_until_closed(id);
         assert_eq!((&proposal["state"], &proposal["code"]), (&json!("failed"), &json!(code)), "{proposal}");
         let closed: u64 = proposal["closed_height"].as_str().unwrap().parse().unwrap();
-        let results = test.rpc("block_results", json!({ "height": closed.to_string() }));
+        let results = test.node.post("block_results", &json!({ "height": closed.to_string() }));
         let event = &results["result"]["finalize_block_events"][0];
         assert_eq!((&event["type"], &event["attributes"][1]["value"]), (&json!("revert.failed"), &json!(code)));
         let content = |height| test.query("/kv/ns/shared/policy", b"", Some(height));

@@ -3,16 +3,10 @@
 
 mod processes;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use data_encoding::{BASE64, HEXUPPER};
 use files::AccountKey;
-use node::config::Config;
 use processes::{Homes, Validator, eventually, has_signed};
 use serde_json::{Value, json};
 use types::{
@@ -26,25 +20,6 @@ fn succeeds(args: &[&str], home: &Path) -> String {
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{args:?}: {text}");
     text
-}
-
-/// Creates the home of a node with a key of its own, and starts it. It follows the chain of the first node of `of`.
-fn follower(of: &Homes, name: &str) -> (PathBuf, Validator) {
-    let home = of.folder.path().join(name);
-    succeeds(&["init", "--moniker", name], &home);
-    fs::copy(of.home(0).join("config/genesis.json"), home.join("config/genesis.json")).unwrap();
-    let peer = Config::load(&of.home(0), &[]).unwrap().p2p.laddr;
-    let peer = format!("{}@{}", succeeds(&["show-node-id"], &of.home(0)).trim(), peer.trim_start_matches("tcp://"));
-    let flags = [
-        ("p2p.laddr", "tcp://127.0.0.1:0"),
-        ("p2p.persistent_peers", &peer),
-        ("p2p.addr_book_strict", "false"),
-        ("p2p.allow_duplicate_ip", "true"),
-        ("rpc.laddr", "tcp://127.0.0.1:0"),
-    ];
-    let flags: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
-    let node = Validator::spawn(&home, &flags.iter().map(String::as_str).collect::<Vec<_>>()).listening();
-    (home, node)
 }
 
 /// Returns the height of the block whose transaction has an event, which is searched by this query.
@@ -69,7 +44,8 @@ fn set_of(node: &Validator, height: u64) -> Vec<(String, u64)> {
 fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
     let homes = Homes::new(4, Duration::from_millis(20));
     let mut nodes = homes.start_all();
-    let (home, mut fifth) = follower(&homes, "fifth");
+    let (home, flags) = homes.follower("fifth");
+    let mut fifth = Validator::start_with(&home, &flags);
     fifth.wait_for_height(3);
 
     let mine = fifth.call("status")["validator_info"]["address"].as_str().unwrap().to_owned();
@@ -104,7 +80,8 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
     assert!(!has_signed(&nodes[1], &leaver, left + 2), "it is not in the set");
 
     // The former validator follows the chain, a new node verifies all of it, and all nodes have the same blocks.
-    let (_, mut late) = follower(&homes, "late");
+    let (home, flags) = homes.follower("late");
+    let mut late = Validator::start_with(&home, &flags);
     nodes.iter_mut().chain([&mut fifth, &mut late]).for_each(|node| node.wait_for_height(left + 8));
     let hashes: Vec<_> = nodes.iter().chain([&fifth, &late]).map(|node| node.block_hash(left + 8)).collect();
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
@@ -160,23 +137,14 @@ impl Chain {
         Self { _homes: homes, node, nonces: [0; 256] }
     }
 
-    fn rpc(&self, method: &str, params: Value) -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        ureq::post(&self.node.rpc).send_json(call).unwrap().body_mut().read_json().unwrap()
-    }
-
     /// Sends a message; returns the code and the log of its result, or of the refusal.
     fn send(&mut self, from: u8, message: StakeMsg) -> (u64, String) {
         let order = TxOrder::Nonce(self.nonces[usize::from(from)]);
         let (signer, messages) = (key(from).public_key(), vec![Msg::Stake(message)]);
         let tx = TxBody { chain_id: chain_id(), signer, order, fee: 10, messages }.sign(&key(from));
-        let answer = self.rpc("broadcast_tx_commit", json!({ "tx": BASE64.encode(tx.bytes()) }));
-        let (checked, done) = (&answer["result"]["check_tx"], &answer["result"]["tx_result"]);
-        let is_refused = checked["code"] != 0;
-        self.nonces[usize::from(from)] += u64::from(!is_refused);
-        let result = if is_refused { checked } else { done };
-        let log = result["log"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        (result["code"].as_u64().unwrap(), log.to_owned())
+        let (code, log, height) = self.node.commit(tx.bytes());
+        self.nonces[usize::from(from)] += u64::from(height > 0);
+        (code, log)
     }
 
     #[track_caller]
@@ -196,7 +164,7 @@ impl Chain {
     }
 
     fn query(&self, path: &str) -> Value {
-        let answer = self.rpc("abci_query", json!({ "path": path, "data": HEXUPPER.encode(b"") }));
+        let answer = self.node.post("abci_query", &json!({ "path": path, "data": HEXUPPER.encode(b"") }));
         let value = answer["result"]["response"]["value"].as_str().unwrap_or_else(|| panic!("{answer}"));
         serde_json::from_slice(&BASE64.decode(value.as_bytes()).unwrap()).unwrap()
     }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use files::TestnetOptions;
-use node::config::Config;
 use processes::{Homes, Validator, WAIT_MAX, has_signed, signed, write};
 use serde_json::Value;
 use storage::{Batch, Cf, Durability, FORGET_STEP, Kv, RocksKv, Store, View};
@@ -75,29 +74,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Creates the home of a full node that follows the chain of the first node of `of`; returns it with the flags for its
-/// start.
-fn follower(of: &Homes, name: &str) -> (PathBuf, Vec<String>) {
-    let home = of.folder.path().join(name);
-    succeeds(&["init", "--moniker", name], &home);
-    fs::copy(of.home(0).join("config/genesis.json"), home.join("config/genesis.json")).unwrap();
-    let peer = Config::load(&of.home(0), &[]).unwrap().p2p.laddr;
-    let peer = format!("{}@{}", succeeds(&["show-node-id"], &of.home(0)).trim(), peer.trim_start_matches("tcp://"));
-    let flags = [
-        ("p2p.laddr", "tcp://127.0.0.1:0"),
-        ("p2p.persistent_peers", &peer),
-        ("p2p.addr_book_strict", "false"),
-        ("rpc.laddr", "tcp://127.0.0.1:0"),
-        ("instrumentation.prometheus", "true"),
-        ("instrumentation.prometheus_listen_addr", "127.0.0.1:0"),
-    ];
-    (home, flags.iter().map(|(name, value)| format!("--{name}={value}")).collect())
-}
-
-fn start(home: &Path, flags: &[String]) -> Validator {
-    Validator::spawn(home, &flags.iter().map(String::as_str).collect::<Vec<_>>()).listening()
 }
 
 #[test]
@@ -204,14 +180,14 @@ fn undamaged_stores_pass_and_missing_notes_and_garbage_address_books_are_reporte
 fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     let homes = one(|options| options.params.retain_blocks = 2);
     let home = homes.home(0);
-    let node = start(&home, &["--storage.retain_time=0s".to_owned()]);
+    let node = Validator::start_with(&home, &["--storage.retain_time=0s".to_owned()]);
     let earliest = |node: &Validator| -> u64 {
         node.call("status")["sync_info"]["earliest_block_height"].as_str().unwrap().parse().unwrap()
     };
     until("the window moves", || earliest(&node) > FORGET_STEP);
 
-    let (late, flags) = follower(&homes, "late");
-    let mut follower = start(&late, &flags);
+    let (late, flags) = homes.follower("late");
+    let mut follower = Validator::start_with(&late, &flags);
     until("it says that nobody keeps height 1", || {
         let ready = call(&follower, "ready");
         let reasons = if ready["result"].is_object() { &ready["result"] } else { &ready };
@@ -224,7 +200,7 @@ fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     assert!(code == Some(0) && !log.contains("caught up"), "{log}");
     // From here on the node prunes nothing, so that the test does not depend on the speed of the machine.
     assert_eq!(node.terminate().0, Some(0));
-    let mut node = start(&home, &[]);
+    let mut node = Validator::start_with(&home, &[]);
 
     // The copy of the running node's store must not contain the record of what its key has signed.
     let copy = homes.folder.path().join("copy");
@@ -247,7 +223,7 @@ fn a_node_that_needs_pruned_blocks_is_refused_and_starts_from_a_backup() {
     fs::rename(store_of(&late), late.join("old.db")).unwrap();
     let text = succeeds(&["restore", copy.to_str().unwrap()], &late);
     assert!(text.contains("signing state"), "{text}");
-    let mut follower = start(&late, &flags);
+    let mut follower = Validator::start_with(&late, &flags);
     let goal = node.height() + 5;
     follower.wait_for_height(goal);
     until("it is ready", || call(&follower, "ready").to_string().contains("\"ready\":true"));

@@ -1,6 +1,7 @@
 //! A chain with one node: accounts with known keys; blocks are executed and stored in memory.
 #![allow(dead_code, missing_docs)]
 
+pub mod counting;
 pub mod net;
 pub mod stake;
 

@@ -1,12 +1,14 @@
 //! Proves that a bucket of a tree is divided where many paths begin with the same bits.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use app::tree::{
     Cache, Tree,
     rows::{Path, path_of, row_key, row_value},
 };
-use types::{Reader, Version, WriteSet};
+use types::WriteSet;
+
+use super::common::{Rows, counting::Counting};
 
 const PREFIX: &[u8] = b"n";
 
@@ -21,35 +23,14 @@ fn change(i: u32, value: Option<&[u8]>) -> WriteSet {
     WriteSet([(row_key(PREFIX, &path(i)), value.map(|value| row_value(&path(i), value)))].into())
 }
 
-/// A reader that counts the rows that it returns.
-struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
-
-impl Reader for Counting {
-    fn version(&self, key: &[u8]) -> Option<Version> {
-        self.0.version(key)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.0.scan_from(prefix, from, &mut |key, value| {
-            self.1.set(self.1.get() + 1);
-            visit(key, value)
-        });
-    }
-
-    fn unreadable(&self, key: &[u8], reason: &str) {
-        self.0.unreadable(key, reason);
-    }
-}
-
 #[test]
 pub fn a_write_beside_many_keys_with_equal_first_bits_reads_few_rows() {
-    let rows = (0..1000).map(|i| (row_key(PREFIX, &path(i)), row_value(&path(i), b"x"))).collect();
+    let rows: Rows = (0..1000).map(|i| (row_key(PREFIX, &path(i)), row_value(&path(i), b"x"))).collect();
     let tree = Tree::open(PREFIX, &rows);
-    let reader = Counting(rows, Cell::new(0));
     for i in 0..1000 {
-        reader.1.set(0);
-        tree.update(&Cache::new(0), &reader, &change(i, Some(b"y")));
-        assert!(reader.1.get() <= 64, "{} rows are read for a write", reader.1.get());
+        let write = |reader: &Counting<'_>| drop(tree.update(&Cache::new(0), reader, &change(i, Some(b"y"))));
+        let read = Counting::of(&rows, write);
+        assert!(read <= 64, "{read} rows are read for a write");
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use data_encoding::BASE64;
 use files::{Existing, Testnet as Plan, TestnetOptions, signing_state, testnet::write_files};
 use node::config::Config;
 use serde_json::{Value, json};
@@ -71,6 +72,31 @@ impl Homes {
         self.folder.path().join(format!("node{index}"))
     }
 
+    /// Creates the home of a further node, which has keys of its own and follows the chain of the first one. Returns it with
+    /// the flags for its start.
+    pub fn follower(&self, name: &str) -> (PathBuf, Vec<String>) {
+        let (home, first) = (self.folder.path().join(name), self.home(0));
+        let run = |args: &[&str], home: &Path| {
+            let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).arg("--home").arg(home).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        run(&["init", "--moniker", name], &home);
+        fs::copy(first.join("config/genesis.json"), home.join("config/genesis.json")).unwrap();
+        let address = Config::load(&first, &[]).unwrap().p2p.laddr;
+        let peer = format!("{}@{}", run(&["show-node-id"], &first).trim(), address.trim_start_matches("tcp://"));
+        let flags = [
+            ("p2p.laddr", "tcp://127.0.0.1:0"),
+            ("p2p.persistent_peers", &peer),
+            ("p2p.addr_book_strict", "false"),
+            ("p2p.allow_duplicate_ip", "true"),
+            ("rpc.laddr", "tcp://127.0.0.1:0"),
+            ("instrumentation.prometheus", "true"),
+            ("instrumentation.prometheus_listen_addr", "127.0.0.1:0"),
+        ];
+        (home, flags.iter().map(|(name, value)| format!("--{name}={value}")).collect())
+    }
+
     /// Starts a node and waits until it listens.
     pub fn start(&self, index: usize) -> Validator {
         Validator::start(&self.home(index))
@@ -120,6 +146,11 @@ impl Validator {
     /// Starts the node of a home, with further arguments, and does not wait until it listens.
     pub fn spawn(home: &Path, args: &[&str]) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_cairn")), home, args)
+    }
+
+    /// Starts the node of a home, with the flags of [`Homes::follower`], and waits until it listens.
+    pub fn start_with(home: &Path, flags: &[String]) -> Self {
+        Self::spawn(home, &flags.iter().map(String::as_str).collect::<Vec<_>>()).listening()
     }
 
     /// Starts the node of a home with a limit of `files` open files, and does not wait until it listens.
@@ -253,6 +284,24 @@ impl Validator {
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let answer = config.new_agent().get(format!("{}/{path}", self.rpc)).call().unwrap();
         answer.into_body().read_json::<Value>().unwrap()["result"].take()
+    }
+
+    /// Calls an RPC method by POST; returns the whole response, with a result or an error.
+    pub fn post(&self, method: &str, params: &Value) -> Value {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        ureq::post(&self.rpc).send_json(call).unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Sends a transaction and waits for its block. Returns the code and the log of its result with the height of the block,
+    /// or those of its refusal with height 0.
+    pub fn commit(&self, tx: &[u8]) -> (u64, String, u64) {
+        let answer = self.post("broadcast_tx_commit", &json!({ "tx": BASE64.encode(tx) }));
+        let (checked, done) = (&answer["result"]["check_tx"], &answer["result"]["tx_result"]);
+        let is_refused = checked["code"] != 0;
+        let result = if is_refused { checked } else { done };
+        let log = result["log"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let height = if is_refused { "0" } else { answer["result"]["height"].as_str().unwrap() };
+        (result["code"].as_u64().unwrap(), log, height.parse().unwrap())
     }
 
     /// Calls `/ready`; returns the HTTP status and the text of the response.

@@ -1,7 +1,5 @@
 //! Trees in which many paths begin with the same bits, as a client can choose them.
 
-use std::cell::Cell;
-
 use super::*;
 
 /// A path that begins with `bits` bits of a number that is repeated; the rest depends on `i`.
@@ -141,36 +139,6 @@ fn a_bucket_is_divided_while_it_has_64_leaves() {
         world.write(&writes([change(&path(40, 63), None)]));
         check(&world);
         assert!(world.tree.below.is_empty());
-    }
-}
-
-/// A reader that counts the rows that it returns.
-pub(super) struct Counting<'a>(&'a Rows, Cell<usize>);
-
-impl Counting<'_> {
-    /// Returns the number of rows that `act` reads.
-    pub fn of(rows: &Rows, act: impl FnOnce(&Counting<'_>)) -> usize {
-        let reader = Counting(rows, Cell::new(0));
-        act(&reader);
-        reader.1.get()
-    }
-}
-
-impl Reader for Counting<'_> {
-    fn version(&self, key: &[u8]) -> Option<types::Version> {
-        self.1.set(self.1.get() + 1);
-        self.0.version(key)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.0.scan_from(prefix, from, &mut |key, value| {
-            self.1.set(self.1.get() + 1);
-            visit(key, value)
-        });
-    }
-
-    fn unreadable(&self, key: &[u8], reason: &str) {
-        self.0.unreadable(key, reason);
     }
 }
 
