@@ -9,7 +9,7 @@ use types::{BlockId, ChainId, Height, Reader};
 
 use crate::{
     cairn, copy_folder, database,
-    disk::tables,
+    disk::{Small, fill, tables},
     dying::Dying,
     processes::{Homes, Validator},
     store_of, succeeds,
@@ -296,6 +296,61 @@ fn damaged_files_during_and_after_a_prune_are_a_sentence_and_never_a_wrong_answe
         }
     }
     assert!(failed > 10, "{failed} reads met the damage, {ended} nodes ended");
+}
+
+/// RocksDB reserves space for its log when it opens, so the disk has room to open the store and not to reserve, and is
+/// filled up afterwards. The log's first page has room for some of the writes.
+#[test]
+#[expect(clippy::print_stderr, reason = "the test runner shows why the test did nothing")]
+fn a_full_disk_during_a_prune_is_a_sentence_and_the_prune_ends_when_there_is_space() {
+    const TO_OPEN: u64 = 2 << 20;
+    let whole = Whole::new();
+    let [_, second] = whole.steps();
+    let mount = whole.homes.folder.path().join("small");
+    let (home, to_open, rest) = (mount.join("home"), mount.join("to open"), mount.join("rest"));
+    let mut refused = 0;
+    for free in [0, 1, 2, 4, 16].map(|pages: u64| pages * 4096) {
+        let Some(small) = Small::mount(&mount, 64 << 20) else {
+            return eprintln!("skipped: mounting a tmpfs needs root");
+        };
+        copy_folder(&whole.homes.home(0), &home);
+        fill(&to_open, TO_OPEN);
+        let store = store_of(&home);
+        fill(&rest, free);
+        // One height at a time, as a node does.
+        if let Err(error) = (2..=second.0).try_for_each(|retain| store.prune(Height(retain))) {
+            let is_full = matches!(&error, StoreError::Io { reason, .. } if reason.contains("No space left"));
+            assert!(is_full, "{free} free: {error}");
+            refused += 1;
+        }
+        drop(store);
+        fs::remove_file(&rest).unwrap();
+        fs::remove_file(&to_open).unwrap();
+        let store = store_of(&home);
+        assert!(store.earliest() <= second, "{free} free: {}", store.earliest());
+        assert_eq!(whole.check(&store, false), 0);
+        store.prune(second).unwrap();
+        store.kv().compact().unwrap();
+        assert_eq!(store.earliest(), second);
+        drop(store);
+        assert_eq!(check_lowest(&home), second);
+        drop(small);
+    }
+    assert!(refused > 1, "the disk was never full");
+    let _small = Small::mount(&mount, 64 << 20).unwrap();
+    copy_folder(&whole.homes.home(0), &home);
+    fill(&to_open, 3 * TO_OPEN);
+    let node = Validator::spawn(&home, &[PRUNES]).listening();
+    fill(&rest, 0);
+    let (code, log) = node.ended();
+    assert!(code == Some(74) && log.to_lowercase().contains("space"), "{code:?}: {log}");
+    fs::remove_file(&rest).unwrap();
+    fs::remove_file(&to_open).unwrap();
+    let stopped = check_lowest(&home);
+    let mut node = Validator::spawn(&home, &[PRUNES]).listening();
+    node.wait_until("it prunes", |node| Height(earliest_of(node)) > stopped);
+    assert_eq!(node.terminate().0, Some(0));
+    check_lowest(&home);
 }
 
 /// Runs a pruning node on a damaged home; returns true if it ended with a sentence.
