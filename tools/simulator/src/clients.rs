@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use app::{Answer, View, query};
 use types::{
-    Address, ChainId, Deadline, Hash, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope,
-    SecretKey, Time, TxBody, TxOrder, Wire,
+    Address, ChainId, Commission, ConsensusKey, ConsensusSecretKey, Deadline, Description, Hash, Height, KvOp, Msg,
+    NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope, SecretKey, StakeMsg, Time, TxBody, TxOrder,
+    ValidatorCreate, Wire, possession_message,
 };
 
 use crate::random::Random;
@@ -24,17 +25,21 @@ pub const NAMES: [&str; 3] = ["shared/a", "shared/b", "own"];
 pub struct Clients {
     chain_id: ChainId,
     keys: Vec<SecretKey>,
-    /// Keys of the accounts that vote for the validators.
+    /// Keys of the accounts that vote for the validators, and those of the accounts of `joiners`.
     operators: Vec<SecretKey>,
+    /// Consensus keys of nodes that are no validators at first. Their operators are the last ones.
+    joiners: Vec<ConsensusSecretKey>,
     /// Transactions that were sent before and may be sent again.
     sent: Vec<Vec<u8>>,
 }
 
 impl Clients {
-    /// Creates the owners of all accounts, and the operators of this number of validators.
-    pub fn new(chain_id: ChainId, validators: usize) -> Self {
+    /// Creates the owners of all accounts, and the operators of this number of validators and of the nodes that may become
+    /// validators.
+    pub fn new(chain_id: ChainId, validators: usize, joiners: Vec<ConsensusSecretKey>) -> Self {
         let keys = (0..ACCOUNTS).map(|index| account_key(100 + index as u8)).collect();
-        Self { chain_id, keys, operators: (0..validators).map(operator_key).collect(), sent: Vec::new() }
+        let operators = (0..validators + joiners.len()).map(operator_key).collect();
+        Self { chain_id, keys, operators, joiners, sent: Vec::new() }
     }
 
     /// Returns the addresses of all accounts, with those of the operators.
@@ -85,16 +90,23 @@ impl Clients {
     /// `state` is that of a node at height `tip` whose clock shows `now`.
     pub fn petition<R: Reader>(&mut self, random: &mut Random, now: Time, tip: Height, state: &R) -> Vec<Vec<u8>> {
         let view = &mut View::of_state(state);
-        let id = match query(state, "/proposals", b"") {
-            // A random open proposal, or one that does not exist yet.
-            Ok(Answer::Proposals { open, .. }) if !open.is_empty() && !random.chance(50) => random.pick(&open),
-            _ => 1 + random.below(8),
+        let open = match query(state, "/proposals", b"") {
+            Ok(Answer::Proposals { open, .. }) => open,
+            _ => Vec::new(),
         };
+        // A random open proposal, or one that does not exist yet.
+        let id = if open.is_empty() || random.chance(50) { 1 + random.below(8) } else { random.pick(&open) };
         let signer = random.index(ACCOUNTS);
         let (signers, message) = match random.below(20) {
             0..3 => (vec![self.keys[signer].clone()], self.propose(random, tip, view)),
             3..7 => (self.some_operators(random, 900), Msg::Vote { id, yes: true }),
             7 => (self.some_operators(random, 500), Msg::Vote { id, yes: random.chance(300) }),
+            8 if open.len() > 1 && random.chance(500) => {
+                // The same operators demand the freeze of all of them, of which each may freeze for one.
+                let demanders = self.some_operators(random, 800);
+                let demands = open.iter().map(|id| self.sign(random, now, &demanders, &Msg::Freeze { id: *id }));
+                return demands.flatten().collect();
+            }
             8 => (self.some_operators(random, 500), Msg::Freeze { id }),
             9 => (self.keys.clone(), Msg::Cancel { id }),
             10..18 => (vec![self.keys[signer].clone()], write(random, tip, view)),
@@ -104,6 +116,57 @@ impl Clients {
                 ];
             }
         };
+        self.sign(random, now, &signers, &message)
+    }
+
+    /// Creates what a client sends at one moment in a world in which stake moves.
+    pub fn stake<R: Reader>(&mut self, random: &mut Random, now: Time, tip: Height, state: &R) -> Vec<Vec<u8>> {
+        let view = &mut View::of_state(state);
+        let operators: Vec<Address> = self.operators.iter().map(|key| key.public_key().address()).collect();
+        let (validator, to) = (random.pick(&operators), random.pick(&operators));
+        let operator = self.operators[random.index(self.operators.len())].clone();
+        let account = self.keys[random.index(ACCOUNTS)].clone();
+        let amount = random.pick(&[1, 9_999, 10_000, 25_000, 60_000, 2 * BALANCE]);
+        let own = view.delegation(&operator.public_key().address(), &operator.public_key().address()).shares > 0;
+        let (signer, message) = match random.below(16) {
+            0..4 => (account, StakeMsg::Delegate { validator, amount }),
+            4..6 => (account, StakeMsg::Undelegate { validator, amount: random.chance(700).then_some(amount) }),
+            6..8 => (account, StakeMsg::Redelegate { from: validator, to, amount }),
+            8 => (account, StakeMsg::Cancel { validator, id: 1 + random.below(12), amount: random.within(1, 20_000) }),
+            9..11 if own => {
+                let validator = operator.public_key().address();
+                (operator, StakeMsg::Undelegate { validator, amount: random.chance(500).then_some(amount) })
+            }
+            9..12 => (operator.clone(), StakeMsg::Delegate { validator: operator.public_key().address(), amount }),
+            12 => (operator, StakeMsg::Unjail),
+            13..15 if !self.joiners.is_empty() => self.join(random),
+            _ => {
+                return vec![
+                    self.transaction(random, now, tip, |address| View::of_state(state).account(address).nonce),
+                ];
+            }
+        };
+        self.sign(random, now, &[signer], &Msg::Stake(message))
+    }
+
+    /// Makes a node a validator.
+    fn join(&self, random: &mut Random) -> (SecretKey, StakeMsg) {
+        let joiner = random.index(self.joiners.len());
+        let operator = self.operators[self.operators.len() - self.joiners.len() + joiner].clone();
+        let consensus = &self.joiners[joiner];
+        let create = ValidatorCreate {
+            public_key: consensus.public_key(),
+            possession: consensus.sign_message(&possession_message(&self.chain_id, &operator.public_key().address())),
+            amount: random.within(10_000, 300_000),
+            commission: Commission { rate_bps: 500, max_bps: 1000, rise_max_bps: 100 },
+            own_min: 10_000,
+            description: Description { moniker: "joiner".to_owned(), ..Description::default() },
+        };
+        (operator, StakeMsg::Create(Box::new(create)))
+    }
+
+    /// Signs a message for each of these accounts, in unordered transactions.
+    fn sign(&self, random: &mut Random, now: Time, signers: &[SecretKey], message: &Msg) -> Vec<Vec<u8>> {
         let expires = Deadline::at(now.saturating_add(Duration::from_millis(random.within(1_000, 20_000))));
         let sign = |key: &SecretKey| {
             let (chain_id, order) = (self.chain_id.clone(), TxOrder::Expires(expires));

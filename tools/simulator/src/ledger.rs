@@ -33,11 +33,16 @@ use types::{
 use crate::{
     broken::{Broken, ensure},
     node::Node,
+    stakes::StakeRecord,
     story::Counts,
 };
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+/// The rows of a state.
+pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// First bytes of the raw keys about stake.
+const STAKE_KINDS: &[u8] = b"BDKMNPQSVWt";
 
 /// The state of the chain at one height.
 struct State {
@@ -80,6 +85,7 @@ pub struct Ledger {
     frozen: BTreeSet<String>,
     /// Executed reverts: namespace, target, height.
     executed: Vec<(String, Height, Height)>,
+    stakes: StakeRecord,
 }
 
 impl Ledger {
@@ -87,6 +93,7 @@ impl Ledger {
     pub fn new(chain_id: ChainId, params: Params, powers: BTreeMap<Address, u64>, accounts: Vec<Address>) -> Self {
         Self {
             chain_id,
+            stakes: StakeRecord::new(params.staking.clone()),
             params,
             powers,
             accounts,
@@ -188,6 +195,8 @@ impl Ledger {
             self.check_quiet(height, now, &changed)?;
         }
         now.check_namespaces(height)?;
+        let rows = (&self.states[&height.prev().unwrap_or_default()].rows, &now.rows);
+        self.stakes.on_decided(&block.header, results, rows, counts)?;
         let misplaced = misplaced_row(&now.rows);
         ensure!(misplaced.is_none(), "lists: height {height}: {}", misplaced.unwrap_or_default());
         counts.reverts += executed.len() as u64;
@@ -433,6 +442,8 @@ impl Ledger {
                 b'l' | b'q' | b'u' => true,
                 // Lists of transactions that have expired.
                 b'e' | b'o' => true,
+                // Stake that matures, and the set without what left it: `stakes` checks it.
+                kind if STAKE_KINDS.contains(&kind) => true,
                 // The end of a freeze takes back the demands for it, and no vote.
                 b'i' => keeps_votes(before, &now.rows, key),
                 _ => false,
@@ -445,8 +456,10 @@ impl Ledger {
         }
         let gone = before.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED) && !now.rows.contains_key(*row));
         for (key, _) in gone.filter_map(|(_, value)| split_row(value)) {
-            // Lists of transactions that have expired, and the log of roots.
-            let is_allowed = b"deoluq".contains(&key[0]) || (key[0] == b'i' && keeps_votes(before, &now.rows, key));
+            // Lists of transactions that have expired, the log of roots, and stake that matured.
+            let is_allowed = b"deoluq".contains(&key[0])
+                || STAKE_KINDS.contains(&key[0])
+                || (key[0] == b'i' && keeps_votes(before, &now.rows, key));
             ensure!(
                 is_allowed,
                 "I-RV2: a row is gone at height {height}: {}",
@@ -591,14 +604,14 @@ fn proposal_in(rows: &Rows, id: u64) -> Option<Proposal> {
     }
 }
 
-fn of_kind<'e>(events: &'e [Event], kind: &str) -> impl Iterator<Item = &'e Event> {
+pub(crate) fn of_kind<'e>(events: &'e [Event], kind: &str) -> impl Iterator<Item = &'e Event> {
     events.iter().filter(move |event| event.kind == kind)
 }
 
-fn attribute<'e>(event: &'e Event, key: &str) -> &'e str {
+pub(crate) fn attribute<'e>(event: &'e Event, key: &str) -> &'e str {
     event.attributes.iter().find(|attribute| attribute.key == key).map_or("", |attribute| &attribute.value)
 }
 
-fn number(event: &Event, key: &str) -> u64 {
+pub(crate) fn number(event: &Event, key: &str) -> u64 {
     attribute(event, key).parse().unwrap_or(u64::MAX)
 }

@@ -20,7 +20,9 @@
 //! nodes rewind and prune their stores. A rewind executes the blocks again or deletes them, and may be interrupted several
 //! times.
 //!
-//! [`checker`], [`ledger`] and [`evidence`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
+//! In others, clients delegate and take back stake, and nodes become validators and leave the set.
+//!
+//! [`checker`], [`ledger`], [`evidence`] and [`stakes`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
 //! disks, rewinds stores, holds back messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`,
 //! `tests/cluster.rs`, `tests/checkpoints.rs`). Some scenarios repeat a random run that revealed an error.
 //!
@@ -52,6 +54,11 @@
 //! | `accept_expired_evidence`: expired evidence is accepted | EV3 |
 //! | `accept_named_evidence`: an attack on light clients may name the innocent | EV1 |
 //! | `withhold_evidence`: no block has evidence | a scenario that waits for it |
+//! | `several_freezes`: an operator freezes for several proposals | I-RV3 |
+//! | `unbond_early`: stake comes back after half of the unbonding time | ST6 |
+//! | `unbond_twice`: stake comes back twice | supply |
+//! | `keep_leaver`: a validator without enough stake stays in the set | ST4 |
+//! | `any_set_size`: the set has more validators than it may have | ST4 |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
 //! | `replay_differs`: a rewind executes reverts by another rule than the chain | rewind |
@@ -80,6 +87,7 @@ pub mod node;
 pub mod random;
 pub mod run;
 pub mod setup;
+pub mod stakes;
 pub mod story;
 pub mod world;
 

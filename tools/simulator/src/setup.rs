@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use replica::Config;
-use types::{Params, ProposalParams, Synchrony, Timeouts};
+use types::{Params, ProposalParams, StakingParams, Synchrony, Timeouts};
 
 use crate::{liar::Behaviour, network::LinkSetup, random::Random};
 
@@ -76,6 +76,16 @@ impl Mutation {
         #[cfg(feature = "mutations")]
         ("ignore_freeze", Self::App(app::Mutation::IgnoreFreeze)),
         #[cfg(feature = "mutations")]
+        ("several_freezes", Self::App(app::Mutation::SeveralFreezes)),
+        #[cfg(feature = "mutations")]
+        ("unbond_early", Self::App(app::Mutation::UnbondEarly)),
+        #[cfg(feature = "mutations")]
+        ("unbond_twice", Self::App(app::Mutation::UnbondTwice)),
+        #[cfg(feature = "mutations")]
+        ("keep_leaver", Self::App(app::Mutation::KeepLeaver)),
+        #[cfg(feature = "mutations")]
+        ("any_set_size", Self::App(app::Mutation::AnySetSize)),
+        #[cfg(feature = "mutations")]
         ("accept_unverified_evidence", Self::Evidence(replica::EvidenceMutation::AcceptUnverified)),
         #[cfg(feature = "mutations")]
         ("accept_repeated_evidence", Self::Evidence(replica::EvidenceMutation::AcceptRepeated)),
@@ -126,6 +136,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Returns true if processes of correct nodes may end.
+    fn can_crash(self) -> bool {
+        self.crashes || self.cluster_crashes || self.crashes_after_commit || self.failing_writes
+    }
+
     fn random(random: &mut Random) -> Self {
         let mut on = || random.chance(500);
         Self {
@@ -179,6 +194,8 @@ pub struct Setup {
     pub tx_interval: Option<Duration>,
     /// True if clients mostly write to namespaces and propose reverts, and the operators of validators vote on them.
     pub reverts: bool,
+    /// True if clients mostly move stake, and nodes that are not validators have keys and become validators.
+    pub stakes: bool,
     /// Maximum difference between the clocks of two nodes.
     pub skew: Duration,
     /// How far the genesis time is ahead of the clocks at the start.
@@ -192,6 +209,9 @@ pub struct Setup {
     /// Maximum duration of the phase with faults.
     pub faults_for: Duration,
 }
+
+/// Clients move stake in the world of one in this many seeds.
+const STAKES_EVERY: u64 = 8;
 
 impl Setup {
     /// Creates a world of correct validators with equal power on a quiet network.
@@ -230,6 +250,7 @@ impl Setup {
             fault_max: Duration::from_secs(2),
             tx_interval: Some(ms(50)),
             reverts: false,
+            stakes: false,
             skew: Duration::ZERO,
             genesis_ahead: Duration::ZERO,
             parts_delay: Duration::ZERO,
@@ -308,6 +329,9 @@ impl Setup {
         if random.chance(500) {
             setup = setup.with_evidence_of(random.within(1, 5), Duration::from_secs(1));
         }
+        if !setup.reverts && seed % STAKES_EVERY == 1 {
+            setup = setup.draw_stakes(&mut Random::new(seed ^ 0x57A6E));
+        }
         setup.spare_late_validators();
         setup
     }
@@ -316,10 +340,8 @@ impl Setup {
     /// first height that it meets, and seals the next one too if it crashes before it has signed; with the liar, more power
     /// is then missing at that height than may be.
     fn spare_late_validators(&mut self) {
-        let Faults { crashes, cluster_crashes, crashes_after_commit, failing_writes, .. } = self.faults;
-        let can_crash = crashes || cluster_crashes || crashes_after_commit || failing_writes;
         let validators = self.powers.len();
-        if can_crash && self.byzantine.keys().any(|liar| *liar < validators) {
+        if self.faults.can_crash() && self.byzantine.keys().any(|liar| *liar < validators) {
             let byzantine = &self.byzantine;
             self.late.retain(|node| *node >= validators || byzantine.contains_key(node));
         }
@@ -347,6 +369,44 @@ impl Setup {
             revert_bytes_max: 400,
         };
         self
+    }
+
+    /// Makes clients move stake, so that validators come and go within a few dozen heights.
+    pub fn with_stakes(mut self) -> Self {
+        self.stakes = true;
+        self.params.staking = StakingParams {
+            power_unit: 10_000,
+            unbonding: Duration::from_millis(1500),
+            own_stake_min: 10_000,
+            ..self.params.staking
+        };
+        self.with_evidence_of(5, Duration::from_secs(1))
+    }
+
+    /// Draws the properties of a world in which clients move stake. All its nodes are correct: a liar could otherwise get a
+    /// third of the power. So could a validator that never signed, and it abstains at the first height that it meets after a
+    /// crash: there is none where nodes crash.
+    fn draw_stakes(self, random: &mut Random) -> Self {
+        let ms = Duration::from_millis;
+        let mut setup = self.with_stakes();
+        setup.byzantine.clear();
+        let validators = setup.powers.len();
+        if random.chance(500) {
+            let Faults { partitions, one_way, storms, slow_disks, .. } = setup.faults;
+            setup.faults = Faults { partitions, one_way, storms, slow_disks, ..Faults::default() };
+        }
+        setup.full_nodes = if setup.faults.can_crash() { 0 } else { random.within(1, 2) as usize };
+        setup.late.clear();
+        setup.behind.retain(|node, sentry| *node.max(sentry) < validators);
+        setup.powers = (0..validators).map(|_| random.within(10, 30)).collect();
+        setup.params.staking.validators_max = random.within(validators as u64, validators as u64 + 1);
+        setup.tx_interval = Some(ms(random.within(20, 60)));
+        setup.heights = random.within(20, 40);
+        setup.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
+        setup.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
+        setup.fault_interval = setup.fault_interval.max(ms(200));
+        setup.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
+        setup
     }
 
     /// Draws the properties of a world with reverts. They come last, so that the other worlds do not depend on them.

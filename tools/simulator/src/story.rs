@@ -57,10 +57,16 @@ pub struct Counts {
     pub replayed: u64,
     /// Heights that nodes deleted.
     pub pruned: u64,
+    /// Events about stake of transactions.
+    pub stakings: u64,
+    /// Unbondings that were paid out.
+    pub unbonded: u64,
+    /// Changes of the validator set.
+    pub set_changes: u64,
 }
 
 impl Counts {
-    const NAMES: [&'static str; 26] = [
+    const NAMES: [&'static str; 29] = [
         "heights",
         "decisions",
         "synced",
@@ -87,9 +93,12 @@ impl Counts {
         "cut_rewinds",
         "replayed",
         "pruned",
+        "stakings",
+        "unbonded",
+        "set_changes",
     ];
 
-    fn values(&mut self) -> [&mut u64; 26] {
+    fn values(&mut self) -> [&mut u64; 29] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -117,6 +126,9 @@ impl Counts {
             &mut self.cut_rewinds,
             &mut self.replayed,
             &mut self.pruned,
+            &mut self.stakings,
+            &mut self.unbonded,
+            &mut self.set_changes,
         ]
     }
 

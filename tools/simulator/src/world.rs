@@ -15,7 +15,7 @@ use crate::{
     broken::Broken,
     byzantine::Said,
     checker::Checker,
-    clients::{ACCOUNTS, BALANCE, Clients, operator_key},
+    clients::{BALANCE, Clients, operator_key},
     evidence::EvidenceRecord,
     faults::FaultEnd,
     ledger::Ledger,
@@ -42,6 +42,8 @@ const DIAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Number of heights that all correct nodes must decide after the world has healed, and the time limit for it.
 const HEALED_HEIGHTS: u64 = 3;
 const HEALED_WITHIN: Duration = Duration::from_secs(180);
+/// Time in which nodes catch up when faults have ended, before they are started again in worlds in which stake moves.
+const CATCH_UP_TIME: Duration = Duration::from_secs(30);
 
 /// An event that is scheduled for a point in virtual time.
 pub(crate) enum Event {
@@ -112,12 +114,14 @@ impl World {
         let chain_id = ChainId::new("cairn-simulated").expect("a name");
         let epoch = Time::from_unix_millis(1_780_000_000_000);
         let validators = setup.powers.len();
-        let clients = Clients::new(chain_id.clone(), validators);
         let operators: Vec<Address> = (0..validators).map(|index| operator_key(index).public_key().address()).collect();
         let key = |index: usize| {
             let key_type = if setup.ed25519.contains(&index) { KeyType::Ed25519 } else { KeyType::Secp256k1 };
             ConsensusSecretKey::from_bytes(key_type, &[1 + index as u8; 32]).expect("a small number is a key")
         };
+        let count = validators + setup.full_nodes;
+        let joiners = if setup.stakes { (validators..count).map(key).collect() } else { Vec::new() };
+        let clients = Clients::new(chain_id.clone(), validators, joiners);
         let genesis = Genesis::new(Document {
             genesis_time: epoch.saturating_add(setup.genesis_ahead),
             chain_id: chain_id.clone(),
@@ -139,11 +143,12 @@ impl World {
                 .collect(),
         })
         .expect("the simulated genesis is valid");
-        let count = validators + setup.full_nodes;
         let skew_max = setup.skew.as_nanos() as u64;
         let nodes: Vec<Node> = (0..count)
             .map(|index| {
-                let validator = Some(index).filter(|index| *index < validators).or(setup.twins.get(&index).copied());
+                let validator = Some(index)
+                    .filter(|index| *index < validators || setup.stakes)
+                    .or(setup.twins.get(&index).copied());
                 let mut node = Node::new(index, validator.map(key), setup.byzantine.get(&index).copied());
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
@@ -152,7 +157,7 @@ impl World {
             })
             .collect();
         let stake = setup.powers.iter().take(validators).sum::<u64>() * setup.params.staking.power_unit;
-        let supply = (ACCOUNTS + validators) as u64 * BALANCE + stake;
+        let supply = clients.addresses().len() as u64 * BALANCE + stake;
         let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
         let precision = setup.params.synchrony.precision;
         let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();
@@ -212,9 +217,26 @@ impl World {
             self.run_one()?;
         }
         self.heal();
+        if self.setup.stakes {
+            self.restart_caught_up()?;
+        }
         self.expect_progress(HEALED_HEIGHTS, HEALED_WITHIN)?;
         self.counts.lost = self.network.lost;
         self.checker.compare(&self.nodes)
+    }
+
+    /// Starts all nodes again, as their operators would. A validator that lagged behind signs nothing at the first height that
+    /// it meets. The others wait for it if it has got more than a third of the power meanwhile, until it is started again.
+    fn restart_caught_up(&mut self) -> Result<(), Broken> {
+        let end = self.now + CATCH_UP_TIME;
+        while self.now < end {
+            self.run_one()?;
+        }
+        for node in 0..self.nodes.len() {
+            self.stop(node, None);
+            self.restart(node);
+        }
+        Ok(())
     }
 
     /// Returns a digest of all events so far.
@@ -461,13 +483,16 @@ impl World {
             let alive = self.nodes[node].alive.as_ref().expect("it is up");
             let now = self.nodes[node].clock(self.epoch, self.now);
             let tip = self.nodes[node].tip();
+            let reader = alive.store.reader().expect("a disk in memory answers");
             let sent = if self.setup.reverts {
-                let reader = alive.store.reader().expect("a disk in memory answers");
                 self.clients.petition(&mut self.random, now, tip, &reader)
+            } else if self.setup.stakes {
+                self.clients.stake(&mut self.random, now, tip, &reader)
             } else {
                 let nonce = |address: &Address| alive.account(address).nonce;
                 vec![self.clients.transaction(&mut self.random, now, tip, nonce)]
             };
+            drop(reader);
             for bytes in sent {
                 self.submit(node, &bytes);
             }

@@ -19,6 +19,11 @@ fn caught_by_reverts(name: &str, seeds: u64, by: &[&str]) {
     caught_by(name, seeds, by, |setup| setup.reverts);
 }
 
+/// As [`caught`], in worlds in which stake moves.
+fn caught_by_stakes(name: &str, seeds: u64, by: &[&str]) {
+    caught_by(name, seeds, by, |setup| setup.stakes);
+}
+
 fn caught_by(name: &str, seeds: u64, by: &[&str], is_tried: fn(&Setup) -> bool) {
     let mutation = Mutation::named(name).expect("a mutation of this name");
     let tried = (0..seeds).filter(|seed| is_tried(&Setup::of_seed(*seed)));
@@ -106,6 +111,11 @@ fn a_write_to_a_frozen_namespace_is_detected() {
 }
 
 #[test]
+fn an_operator_that_freezes_for_two_proposals_is_detected() {
+    caught_by_reverts("several_freezes", 300, &["I-RV3"]);
+}
+
+#[test]
 fn a_rewind_that_takes_too_much_is_detected() {
     caught_by_reverts("rewind_takes_more", 100, &["determinism", "I-KV2"]);
 }
@@ -118,6 +128,26 @@ fn a_rewind_that_forgets_what_was_signed_is_detected() {
 #[test]
 fn a_replay_by_another_rule_is_detected() {
     caught_by_reverts("replay_differs", 200, &["again gives the app hash"]);
+}
+
+#[test]
+fn stake_that_comes_back_too_early_is_detected() {
+    caught_by_stakes("unbond_early", 200, &["ST6"]);
+}
+
+#[test]
+fn stake_that_comes_back_twice_is_detected() {
+    caught_by_stakes("unbond_twice", 200, &["supply"]);
+}
+
+#[test]
+fn a_validator_that_stays_without_stake_is_detected() {
+    caught_by_stakes("keep_leaver", 200, &["ST4"]);
+}
+
+#[test]
+fn a_set_that_is_too_large_is_detected() {
+    caught_by_stakes("any_set_size", 200, &["ST4"]);
 }
 
 #[test]
