@@ -180,6 +180,7 @@ fn four_validators_in_containers_do_what_a_person_expects(docker: &Docker) {
     });
     assert_eq!((net.genesis(), net.key("node3")), (genesis, keys));
     net.all_agree();
+    net.lets_a_fifth_node_join();
 }
 
 /// Runs a short form of `cairn faults` and checks the outcomes and the report. The performance on this machine is not
@@ -426,6 +427,27 @@ impl<'a> Net<'a> {
             seen = said.lines().filter(is_committing).count();
         }
         self.compose(&["rm", "-f", "load"]);
+    }
+
+    /// Runs the commands of docs/operate.md by which a fifth node joins the running chain and becomes a validator.
+    #[track_caller]
+    fn lets_a_fifth_node_join(&self) {
+        let page = std::fs::read_to_string(sources().join("docs/operate.md")).unwrap();
+        let commands = page.lines().filter_map(|line| line.strip_prefix("docker compose "));
+        let commands: Vec<Vec<&str>> =
+            commands.filter(|line| !line.contains(" up")).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(commands.len(), 4, "{commands:?}");
+        self.compose(&["up", "-d", "--no-build", "node4"]);
+        eventually("node4 is ready", || self.query("node4", &["ready"]));
+        for command in &commands {
+            let (exec, rest) = command.split_at(1);
+            assert_eq!(exec, ["exec"]);
+            self.compose(&[exec, &["-T"], rest].concat());
+        }
+        let created = self.height("node4").unwrap();
+        self.reaches("node0", created + 2);
+        self.catches_up("node4");
+        self.compose(&["rm", "-s", "-f", "node4"]);
     }
 
     fn exec(&self, node: &str, command: &[&str]) -> Output {

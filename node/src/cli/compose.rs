@@ -87,13 +87,17 @@ fn text(validators: usize, root: &str, arguments: &[String]) -> String {
     });
     let urls: Vec<String> = (0..validators).map(|i| format!("http://node{i}:26657")).collect();
     let healthy = each(&|i| format!("      node{i}:\n        condition: service_healthy\n"));
-    let volumes = each(&|i| format!("  node{i}:\n"));
+    // The image has a home for each of `NODES_MAX` nodes.
+    let join = if validators < NODES_MAX { JOIN.replace("{next}", &validators.to_string()) } else { String::new() };
+    let homes_max = NODES_MAX.min(validators + 1);
+    let volumes: String = (0..homes_max).map(|i| format!("  node{i}:\n")).collect();
     TEMPLATE
         .replace("{count}", &count)
         .replace("{validators}", &validators.to_string())
         .replace("{arguments}", &arguments)
         .replace("{homes}", &homes)
         .replace("{nodes}", &nodes)
+        .replace("{join}", &join)
         .replace("{urls}", &urls.join(","))
         .replace("{healthy}", &healthy)
         .replace("{volumes}", &volumes)
@@ -106,10 +110,36 @@ const PORTS: &str = "    # Published on this machine only. BIND_ADDRESS=0.0.0.0 
       - \"${BIND_ADDRESS:-127.0.0.1}:${RPC_PORT:-26657}:26657\"
 ";
 
+const JOIN: &str = r#"
+  # Runs only with `--profile join`: a full node, until an account locks stake behind its key. Its home is a new one, with the
+  # genesis document and the address of node0.
+  node{next}:
+    <<: *node
+    profiles:
+      - join
+    hostname: node{next}
+    entrypoint: ["sh", "-ec"]
+    command:
+      - |
+        if ! [ -e "$$CAIRN_HOME/config/genesis.json" ]; then
+          cairn init --moniker node{next}
+          cp /testnet/node0/config/genesis.json "$$CAIRN_HOME/config/"
+        fi
+        peer="$$(cairn show-node-id --home /testnet/node0)@node0:26656"
+        exec cairn start --p2p.addr_book_strict=false --p2p.persistent_peers="$$peer"
+    environment:
+      CAIRN_HOME: /testnet/node{next}
+    volumes:
+      - node{next}:/testnet/node{next}
+      - node0:/testnet/node0:ro
+      - keys:/testnet/keys:ro
+"#;
+
 const TEMPLATE: &str = r#"# {count}, Prometheus and Grafana, each in a container of its own.
 #
 #   docker compose up                  the first time it builds the image (minutes); Ctrl-C stops
 #   docker compose --profile load up   the same, with a continuous load of transfers
+#   docker compose --profile join up   the same, with one more node, which can become a validator: see docs/operate.md
 #   docker compose up --build          builds the image again from the sources, after they changed
 #   docker compose down                removes the containers; keys and blocks stay in their volumes
 #   docker compose down --volumes      removes these too
@@ -160,7 +190,7 @@ services:
     volumes:
 {homes}      - keys:/testnet/keys
       - targets:/testnet/prometheus
-{nodes}
+{nodes}{join}
   # Runs only with `--profile load`. The account alice funds the senders once. Transactions are signed during the load, so no file is written.
   load:
     <<: *cairn
@@ -250,9 +280,15 @@ mod tests {
         let seven = text(7, "..", &["--chain-id".to_owned(), "seven".to_owned()]);
         assert!(seven.contains(r#""--validators", "7", "--chain-id", "seven"]"#), "{seven}");
         assert!(seven.contains("build: ..\n") && seven.contains("- ../monitoring/prometheus:/etc/prometheus:ro"));
-        assert_eq!(seven.matches("<<: *node").count(), 7);
+        assert_eq!(seven.matches("<<: *node").count(), 7 + 1, "one more node can join");
         assert_eq!(seven.matches(":26657\"\n").count(), 1, "one RPC is published");
-        assert!(!seven.contains("node7") && seven.contains("http://node6:26657"));
+        assert!(!seven.contains("node8") && !seven.contains("http://node7") && seven.contains("http://node6:26657"));
+    }
+
+    #[test]
+    fn no_node_joins_beyond_the_homes_of_the_image() {
+        let all = text(NODES_MAX, ".", &[]);
+        assert!(all.contains("node99:") && !all.contains("node100") && !all.contains("- join"), "{all}");
     }
 
     #[test]
