@@ -331,15 +331,8 @@ fn transfer<R: Reader + ?Sized>(
     amount: u64,
 ) -> Result<Event, Refusal> {
     check_transfer(to, amount)?;
-    let mut sender = view.account(from);
-    let Some(rest) = sender.balance.checked_sub(amount) else {
-        return Err(Refusal::InsufficientFunds { have: sender.balance, need: amount.into() });
-    };
-    sender.balance = rest;
-    view.set_account(from, sender);
-    let mut recipient = view.account(to);
-    recipient.balance = recipient.balance.checked_add(amount).expect("a balance is part of the supply");
-    view.set_account(to, recipient);
+    view.take(from, amount)?;
+    view.pay(to, amount);
     let (sender, recipient) = ((from.to_string(), true), (to.to_string(), true));
     Ok(event("transfer", [("sender", sender), ("recipient", recipient), ("amount", (amount.to_string(), false))]))
 }

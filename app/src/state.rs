@@ -260,10 +260,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
         Ok(())
     }
 
-    /// Returns a deposit to an account.
-    pub(crate) fn return_deposit(&mut self, to: &Address, amount: u64) {
+    /// Adds an amount to an account.
+    pub(crate) fn pay(&mut self, to: &Address, amount: u64) {
         let account = self.account(to);
-        let balance = account.balance.checked_add(amount).expect("deposits are part of the supply");
+        let balance = account.balance.checked_add(amount).expect("a balance is part of the supply");
         self.set_account(to, Account { balance, ..account });
     }
 

@@ -156,7 +156,7 @@ pub(crate) fn close<R: Reader + ?Sized>(
     if is_lost {
         view.add_to_fee_pool(proposal.deposit);
     } else {
-        view.return_deposit(&proposal.proposer, proposal.deposit);
+        view.pay(&proposal.proposer, proposal.deposit);
     }
     proposal.state = ProposalState::Closed { height: at.height, ending, tally };
     store(view, &proposal);

@@ -69,9 +69,9 @@ fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, ev
                 delegation.unbonding.retain(|other| *other != id);
                 view.set_delegation(&delegator, &operator, &delegation);
                 view.release(departure.tokens);
-                view.return_deposit(&delegator, departure.tokens);
+                view.pay(&delegator, departure.tokens);
                 if mutated(Mutation::UnbondTwice) {
-                    view.return_deposit(&delegator, departure.tokens);
+                    view.pay(&delegator, departure.tokens);
                 }
                 events.push(event(
                     "staking.unbonded",
