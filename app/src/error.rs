@@ -108,6 +108,7 @@ codes! {
     Jailed = 154 "E_JAILED", "the validator stays in jail longer", "send it again after the time that the message names";
     Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key";
     TooMuchPower = 156 "E_TOO_MUCH_POWER", "all stake together would have more power than a validator set may have", "delegate less";
+    NothingDue = 160 "E_NOTHING", "the signer's stake or validator has earned less than 1 since the last payment", "wait for more income";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -263,6 +264,8 @@ pub enum Refusal {
     Tombstoned { operator: types::Address },
     #[error("E_TOO_MUCH_POWER: all stake together may be {max} at most: delegate less")]
     TooMuchPower { max: u64 },
+    #[error("E_NOTHING: validator {validator} owes the signer less than 1: wait for more income")]
+    NothingDue { validator: types::Address },
 }
 
 /// What a write would make of the size of a namespace, and its quota.
@@ -391,7 +394,7 @@ mod tests {
              133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST, 140 E_VALIDATOR_EXISTS, 141 E_KEY_IN_USE, \
              142 E_BAD_POSSESSION, 143 E_COMMISSION, 144 E_TOO_LITTLE, 145 E_DESCRIPTION, 146 E_UNKNOWN_VALIDATOR, \
              147 E_NO_VALUE, 148 E_NO_DELEGATION, 149 E_TOO_MANY, 150 E_MATURED, 151 E_TRANSITIVE, 152 E_SAME, \
-             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER"
+             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER, 160 E_NOTHING"
         );
     }
 }

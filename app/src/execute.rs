@@ -165,6 +165,7 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
         let mut decisions = proposals::begin(&mut view, &at, trees);
         decisions.events.splice(..0, matured);
         decisions.events.extend(context.misbehavior.iter().map(evidence::on_misbehavior));
+        staking::distribute(&mut view, &at, &mut decisions.events);
         let rules = Rules { chain_id, height, time, params };
         let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
         Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked: Staked::default() }

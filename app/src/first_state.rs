@@ -158,6 +158,7 @@ fn set_validators(
     // No block has closed a batch before, and no time counts: the first set has all of them.
     let at = At { height: Height::GENESIS, time: Time::UNIX_EPOCH, params };
     staking::end(view, &at, staked, &mut Vec::new());
+    staking::start(view);
     Ok(stake)
 }
 

@@ -49,6 +49,7 @@
 //! | `w` ‖ name | `Namespace`: owner, epoch, quotas, size | never |
 //! | `B` ‖ operator (20) ‖ id (8) | `Departure`: stake that left a validator | when it matures |
 //! | `D` ‖ delegator (20) ‖ operator (20) | `Delegation`: shares, unbondings, redelegations | when it has none of them |
+//! | `I` | `Income`: the sum of rewards per unit of power, issuance, changes of power that act later | never |
 //! | `K` ‖ address (20) | `KeyOwner`: the operator of the validator whose consensus key has this address | with the validator |
 //! | `M` ‖ position (4) | `HeapEntry`: a member of the set | with the last member |
 //! | `N` | `StakeSet`: the numbers of members and waiting validators, and who kept its power | when they are 0 |
@@ -56,7 +57,7 @@
 //! | `Q` | `StakeQueue`: the batches that wait | never |
 //! | `Q` ‖ batch (8) | `StakeBatch`: the time at which it matures | when it has matured |
 //! | `Q` ‖ batch (8) ‖ place (4) | `StakeItem`: a departure or a validator | when it has matured |
-//! | `S` | `StakePools`: bonded and unbonding stake | when they are 0 |
+//! | `S` | `StakePools`: bonded and unbonding stake, rewards, and what is the community's | when they are 0 |
 //! | `V` ‖ operator (20) | `StakedValidator` | when no account has stake there, and it answers for no set |
 //! | `W` ‖ position (4) | `HeapEntry`: a validator that waits for a place in the set | with the last one |
 //!
@@ -75,6 +76,7 @@
 //! | logging roots | four rows per namespace that changes |
 //! | a message about stake | some 12 rows; one signature check to create a validator |
 //! | maturing stake | [`MATURED_MAX`] items of some 8 rows |
+//! | distributing income | four rows, and one for each validator whose power changed three blocks before |
 //! | the validator set | per changed validator: some rows, and three per level of a heap |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
@@ -87,7 +89,7 @@
 //! what their caches have.
 //!
 //! Invariants:
-//! **A1** The balances, the fee pool, deposits and stake add up to the supply (`the_supply_is_conserved`).
+//! **A1** The balances, the fee pool, deposits, stake, rewards and the community pool add up to the supply (`the_supply_is_conserved`).
 //! **A2** A transaction is atomic: one that is not includable changes nothing; one whose messages fail pays its fee and
 //! consumes its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`).
 //! **A3** A signed body is executed at most once (`nothing_is_executed_twice`).
@@ -141,8 +143,8 @@ pub use proposals::{
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use staking::{
-    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
-    StakedValidator, Status, ValidatorSummary,
+    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Earnings, Jail, JailReason, MATURED_MAX, Pools,
+    RewardsOf, StakedValidator, Status, ValidatorSummary,
 };
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};

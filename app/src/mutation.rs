@@ -274,4 +274,38 @@ types::mutations! {
     AnySetSize,
     /// Computes a set without members (ST7).
     EmptySet,
+
+    // Rewards.
+    /// Gives the income of a height to the set that the block before computed.
+    RewardNewSet,
+    /// Gives operators no commission.
+    NoCommission,
+    /// Gives operators their commission, and delegators all (ST3).
+    CommissionOnTop,
+    /// Rounds what a delegator is paid up (ST3).
+    RoundRewardUp,
+    /// Pays what was paid before (ST3).
+    PayAgain,
+    /// Changes shares and commissions without settling the validator first (ST3).
+    ForgetSettle,
+    /// Lets sums end at 2^128 instead of wrapping around.
+    SumsEnd,
+    /// Drops what the division of an income leaves (ST3).
+    LoseRemainder,
+    /// Accepts a withdrawal of nothing.
+    WithdrawNothing,
+    /// Gives the commission of a validator that ends to all.
+    KeepCommission,
+    /// Ends a validator that can still earn.
+    EndEarning,
+    /// Issues for a second in each height, whatever its time.
+    IssueByHeight,
+    /// Issues for the time in which nothing was to be issued.
+    IssueForPause,
+    /// Drops what the division of an issuance leaves.
+    LoseIssued,
+    /// Issues money that the supply does not count (ST1).
+    IssueUncounted,
+    /// Gives the community nothing.
+    NoCommunity,
 }

@@ -7,7 +7,7 @@ use crate::{
     error::Refusal,
     kv::Namespace,
     proposals::{self, OperatorVote, Preview, Proposal, Tally},
-    staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
+    staking::{self, DelegationOf, DepartureOf, Pools, RewardsOf, ValidatorSummary},
     state::{Account, Operator},
     view::View,
 };
@@ -16,7 +16,10 @@ use crate::{
 pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/account", "address, 20 bytes or 40 hexadecimal digits: balance and next nonce"),
     ("/params", "no data: the parameters of the next height"),
-    ("/supply", "no data: total supply, collected fees, deposits of open proposals, and stake"),
+    (
+        "/supply",
+        "no data: total supply, collected fees, deposits of open proposals, stake, rewards, the community pool",
+    ),
     ("/store", "raw key: the value under it, for proofs"),
     ("/kv/list", "name, may be empty: the namespaces from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
@@ -51,7 +54,11 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
         "/staking/redelegations/ADDRESS",
         "operator, may be empty: the redelegations of this account to the validators from it on; ?limit=N",
     ),
-    ("/staking/pool", "no data: bonded and unbonding stake, and the power of the set"),
+    (
+        "/staking/rewards/ADDRESS",
+        "operator, may be empty: what the stake of this account at the validators from it on has earned; ?limit=N",
+    ),
+    ("/staking/pool", "no data: stake, rewards, fees and what is the community's, and the power of the set"),
     ("/staking/params", "no data: the parameters of stake"),
     (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
 ];
@@ -88,7 +95,7 @@ pub enum Answer {
         fee_pool: u64,
         /// Deposits of open proposals, which are part of the total.
         deposits: u64,
-        /// Stake, which is part of the total.
+        /// Stake, rewards and the community pool, which are part of the total.
         stake: Pools,
     },
     /// Answer to `/store`: a raw key and its value.
@@ -171,10 +178,19 @@ pub enum Answer {
         /// The first validator that is left out; `None` at the end.
         next: Option<Address>,
     },
-    /// Answer to `/staking/pool`: the amounts of stake.
+    /// Answer to `/staking/rewards`: what the stake of a delegator has earned.
+    Rewards {
+        /// What is due to the delegator, in the order of the validators.
+        list: Vec<RewardsOf>,
+        /// The first validator that is left out; `None` at the end.
+        next: Option<Address>,
+    },
+    /// Answer to `/staking/pool`: the amounts of money that are no account's, without deposits.
     Pool {
-        /// Bonded and unbonding stake.
+        /// Stake, rewards and the community pool.
         pools: Pools,
+        /// Collected fees, which are the income of the last height.
+        fees: u64,
         /// Power of the set that the last block computed.
         power_total: Power,
     },
@@ -261,7 +277,13 @@ fn of_stake<R: Reader + ?Sized>(
             let (list, next) = staking::departures_of(view, reader, whose, from()?, limit);
             Answer::Departures { list, next }
         }
-        "pool" if rest == kind => Answer::Pool { pools: view.pools(), power_total: view.power_total() },
+        "rewards" => {
+            let (list, next) = staking::rewards_of(view, reader, of()?, from()?, limit);
+            Answer::Rewards { list, next }
+        }
+        "pool" if rest == kind => {
+            Answer::Pool { pools: view.pools(), fees: view.fee_pool(), power_total: view.power_total() }
+        }
         "params" if rest == kind => Answer::Staking(view.params().staking),
         _ => return Err(unknown(path)),
     })

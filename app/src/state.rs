@@ -145,6 +145,8 @@ pub mod key {
 
     /// Key of the amounts of stake.
     pub const STAKE_POOLS: &[u8] = b"S";
+    /// Key of the income of the set.
+    pub const INCOME: &[u8] = b"I";
     /// Key of the sizes of the heaps of validators.
     pub const STAKE_SET: &[u8] = b"N";
     /// Key of the places of the batches of stake that wait.

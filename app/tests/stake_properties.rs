@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use app::{Answer, StakedValidator, Status, View, misplaced_row, query};
 use common::{
     net::{Net, attribute, kinds},
+    rewards::{Eager, check_due},
     stake::*,
     *,
 };
 use proptest::prelude::*;
-use types::{Event, Msg, ValidatorSet, limits::POWER_TOTAL_MAX};
+use types::{Event, Msg, Params, StakingParams, Time, ValidatorSet, limits::POWER_TOTAL_MAX};
 
 const VALIDATORS: [u8; 6] = [1, 2, 51, 52, 53, 54];
 const MEMBERS_MAX: u64 = 3;
@@ -40,6 +41,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (who(), validator(), validator(), amount())
             .prop_map(|(who, from, to, amount)| (who, redelegate(from, to, amount))),
         2 => validator().prop_map(|who| (who, unjail())),
+        2 => (who(), validator()).prop_map(|(who, of)| (who, withdraw(of))),
+        1 => validator().prop_map(|who| (who, withdraw_commission())),
     ];
     prop_oneof![
         6 => message.prop_map(|(who, message)| Step::Tx(who, message)),
@@ -54,13 +57,22 @@ struct Watched {
     set: ValidatorSet,
     /// For each open unbonding, by validator and number: the last time at which it counted.
     unbonding: BTreeMap<(String, String), u64>,
+    eager: Eager,
+    last_time: Option<Time>,
+}
+
+fn paying() -> Params {
+    let params = params(MEMBERS_MAX + 1);
+    let staking = StakingParams { community_bps: 1234, issuance_bps_per_year: 500, ..params.staking };
+    Params { staking, ..params }
 }
 
 impl Watched {
     fn new() -> Self {
-        let net = Net::with(&types::Params { ..params(MEMBERS_MAX + 1) });
+        let net = Net::with(&paying());
         let first: Vec<_> = (101..105).map(|seed| (key(seed).public_key(), types::Power(10))).collect();
-        Self { set: ValidatorSet::new(first).unwrap(), net, unbonding: BTreeMap::new() }
+        let (eager, set) = (Eager::new(&net), ValidatorSet::new(first).unwrap());
+        Self { set, net, unbonding: BTreeMap::new(), eager, last_time: None }
     }
 
     fn step(&mut self, step: &Step) {
@@ -71,12 +83,17 @@ impl Watched {
                 Vec::new()
             }
         };
-        let now = self.net.chain.time.unix_nanos() as u64 / 1_000_000_000;
+        let (before, time) = (self.net.chain.rows.clone(), self.net.chain.time);
+        let now = time.unix_nanos() as u64 / 1_000_000_000;
         let results = self.net.block(txs);
         // ST4 and ST7: the host can apply the changes, which gives the function of the state.
         self.set = self.set.update(&self.net.chain.updates).expect("the changes make a set");
         let events = self.net.chain.events.clone();
         events.iter().filter(|event| event.kind == "staking.unbonded").for_each(|event| self.paid(event, now));
+        let all: Vec<Event> = events.iter().chain(results.iter().flat_map(|result| &result.events)).cloned().collect();
+        let elapsed_ms = self.last_time.map_or(0, |last| time.since(last).as_millis() as u64);
+        self.eager.follow(&before, &self.net, elapsed_ms, &paying().staking, &all);
+        self.last_time = Some(time);
         // What left in the last block counted until this one.
         self.unbonding.values_mut().filter(|last| **last == u64::MAX).for_each(|last| *last = now);
         for event in results.iter().flat_map(|result| &result.events) {
@@ -96,8 +113,9 @@ impl Watched {
         let rows = &self.net.chain.rows;
         let mut view = View::of_state(rows);
         let Ok(Answer::Supply { total, fee_pool, deposits, stake }) = query(rows, "/supply", b"") else { panic!() };
-        let others = fee_pool + deposits + stake.bonded + stake.unbonding;
+        let others = fee_pool + deposits + stake.sum();
         assert_eq!(self.net.chain.balances() + u128::from(others), u128::from(total), "ST1");
+        check_due(rows);
         let Ok(Answer::Validators { list, .. }) = query(rows, "/staking/validators", b"") else { panic!() };
         let mut bonded = 0;
         for one in &list {

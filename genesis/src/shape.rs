@@ -318,6 +318,10 @@ struct StakingShape {
     commission_bps_max: u64,
     #[serde(with = "number")]
     own_stake_min: u64,
+    #[serde(with = "number")]
+    issuance_bps_per_year: u64,
+    #[serde(with = "number")]
+    community_bps: u64,
 }
 
 /// A duration in whole milliseconds.

@@ -14,7 +14,7 @@ use std::{
 
 use data_encoding::{BASE64, HEXUPPER};
 use files::AccountKey;
-use processes::{Homes, Validator};
+use processes::{Homes, Validator, eventually};
 use serde_json::{Value, json};
 use source::Kind;
 use types::{Address, ChainId, Deadline, Height, KvOp, Msg, NsOwner, SecretKey, TxBody, TxOrder, limits::TX_BYTES_MAX};
@@ -115,7 +115,7 @@ impl Test {
     /// Checks that a transaction is refused with a code and a sentence, and that the app hash stays as it is.
     #[track_caller]
     fn refused(&self, bytes: &[u8], code: u64, says: &str) {
-        // An empty block changes nothing, so the hash stays the same whatever the height.
+        // All income is distributed, and an empty block changes nothing: the hash stays the same whatever the height.
         let app_hash = || self.rpc("abci_info", json!({}))["result"]["response"]["last_block_app_hash"].clone();
         let before = app_hash();
         let (got, log) = self.send(bytes);
@@ -123,10 +123,15 @@ impl Test {
         assert_eq!(app_hash(), before, "{says}");
     }
 
-    /// Executes a transaction.
+    /// Executes a transaction, and waits for the block that distributes its fee.
     fn commit(&self, bytes: &[u8]) {
         let answer = self.rpc("broadcast_tx_commit", json!({ "tx": BASE64.encode(bytes) }));
         assert_eq!(answer["result"]["tx_result"]["code"], 0, "{answer}");
+        eventually("the fee is distributed", || {
+            let supply =
+                self.query("/supply", b"")["value"].as_str().map(|value| BASE64.decode(value.as_bytes()).unwrap());
+            serde_json::from_slice::<Value>(&supply.unwrap()).unwrap()["fee_pool"] == "0"
+        });
     }
 }
 

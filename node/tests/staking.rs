@@ -92,6 +92,16 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
         has_signed(&nodes[0], &mine, height)
     });
 
+    // It earns its part of a fee, and keeps the commission.
+    let fee = ["tx", "send", "--from", "alice", "--to", eve.trim(), "--amount", "1", "--fee", "4700000"];
+    succeeds(&[&fee[..], &["--node", &nodes[0].rpc]].concat(), &homes.home(0));
+    let rewards = || succeeds(&["query", "rewards", "eve", "--node", &fifth.rpc], &home);
+    eventually("the fee is distributed", || rewards().lines().count() == 2 && !rewards().trim().ends_with(" 0"));
+    succeeds(&["stake", "withdraw", "--from", "eve", "--node", &fifth.rpc], &home);
+    succeeds(&["stake", "commission", "--from", "eve", "--node", &fifth.rpc], &home);
+    let paid = height_of(&fifth, "staking.rewards_paid.validator EXISTS");
+    assert!(paid < height_of(&fifth, "staking.commission_paid.validator EXISTS"));
+
     // A validator that takes back all of its stake leaves the set.
     let leaver = nodes[3].call("status")["validator_info"]["address"].as_str().unwrap().to_owned();
     let undelegate = ["stake", "undelegate", "--from", "validator-3", "--of", "validator-3", "--all"];
@@ -271,6 +281,12 @@ fn each_refusal_of_a_message_about_stake_reaches_the_client_and_changes_nothing(
     chain.refused(BOB, StakeMsg::Redelegate { from: node, to: node, amount: 1 }, 152, "E_SAME");
     chain.ok(BOB, StakeMsg::Redelegate { from: node, to: alice, amount: 5 });
     chain.refused(BOB, StakeMsg::Redelegate { from: alice, to: node, amount: 5 }, 151, "E_TRANSITIVE");
+
+    let withdraw = |validator| StakeMsg::WithdrawRewards { validator };
+    chain.refused(BOB, withdraw(address(BOB)), 146, "E_UNKNOWN_VALIDATOR");
+    chain.refused(ALICE, withdraw(node), 160, "E_NOTHING");
+    chain.refused(BOB, StakeMsg::WithdrawCommission, 122, "E_NOT_VALIDATOR");
+    chain.ok(RICH, withdraw(node));
 
     // An own stake below the minimum is jailed, and comes back when it is above it again.
     chain.ok(ALICE, undelegate(alice, 11));

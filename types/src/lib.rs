@@ -82,7 +82,7 @@ pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use params::{
-    BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, StakingParams, Synchrony, Timeouts,
+    BPS_MAX, BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, StakingParams, Synchrony, Timeouts,
 };
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{

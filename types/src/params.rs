@@ -58,6 +58,10 @@ pub struct StakingParams {
     pub commission_bps_max: u64,
     /// Minimum stake of an operator behind its own validator.
     pub own_stake_min: u64,
+    /// Part of the supply that is issued in a year of block time, in hundredths of a percent. It is income of the validators.
+    pub issuance_bps_per_year: u64,
+    /// Part of all income that goes to the community pool, in hundredths of a percent.
+    pub community_bps: u64,
 }
 
 /// Bounds of proposals to the validators, and of the reverts that they decide. Durations are block time in whole
@@ -157,6 +161,8 @@ impl Default for StakingParams {
             commission_bps_min: 0,
             commission_bps_max: BPS_MAX,
             own_stake_min: 1_000_000,
+            issuance_bps_per_year: 0,
+            community_bps: 0,
         }
     }
 }
@@ -227,7 +233,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const TX_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// All of something, in hundredths of a percent.
-const BPS_MAX: u64 = 10_000;
+pub const BPS_MAX: u64 = 10_000;
 
 /// Maximum of [`StakingParams::unbonding`].
 const UNBONDING_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -308,7 +314,9 @@ impl Params {
         millis("staking.unbonding_ms", staking.unbonding, evidence_ms.saturating_add(1), UNBONDING_MAX)?;
         within("staking.commission_bps_max", staking.commission_bps_max, 0, BPS_MAX)?;
         within("staking.commission_bps_min", staking.commission_bps_min, 0, staking.commission_bps_max)?;
-        within("staking.own_stake_min", staking.own_stake_min, 1, u64::MAX >> 1)
+        within("staking.own_stake_min", staking.own_stake_min, 1, u64::MAX >> 1)?;
+        within("staking.issuance_bps_per_year", staking.issuance_bps_per_year, 0, BPS_MAX)?;
+        within("staking.community_bps", staking.community_bps, 0, BPS_MAX)
     }
 }
 
@@ -353,6 +361,8 @@ impl Wire for Params {
             commission_bps_min: self.staking.commission_bps_min,
             commission_bps_max: self.staking.commission_bps_max,
             own_stake_min: self.staking.own_stake_min,
+            issuance_bps_per_year: self.staking.issuance_bps_per_year,
+            community_bps: self.staking.community_bps,
         }
     }
 
@@ -399,6 +409,8 @@ impl Wire for Params {
                 commission_bps_min: pb.commission_bps_min,
                 commission_bps_max: pb.commission_bps_max,
                 own_stake_min: pb.own_stake_min,
+                issuance_bps_per_year: pb.issuance_bps_per_year,
+                community_bps: pb.community_bps,
             },
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
@@ -439,7 +451,7 @@ mod tests {
             assert_eq!(params.check().unwrap_err().field, field);
         }
         type ChangeStaking = fn(&mut Params);
-        let wrong: [(&str, ChangeStaking); 7] = [
+        let wrong: [(&str, ChangeStaking); 9] = [
             ("staking.power_unit", |params| params.staking.power_unit = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 201),
@@ -449,6 +461,8 @@ mod tests {
                 (params.staking.commission_bps_min, params.staking.commission_bps_max) = (6, 5);
             }),
             ("staking.own_stake_min", |params| params.staking.own_stake_min = 0),
+            ("staking.issuance_bps_per_year", |params| params.staking.issuance_bps_per_year = 10_001),
+            ("staking.community_bps", |params| params.staking.community_bps = 10_001),
         ];
         for (field, change) in wrong {
             let mut params = Params::default();

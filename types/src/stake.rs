@@ -49,6 +49,13 @@ pub enum StakeMsg {
     },
     /// Lets the validator of the signer return from jail.
     Unjail,
+    /// Pays the signer what its stake at a validator has earned.
+    WithdrawRewards {
+        /// Operator of the validator.
+        validator: Address,
+    },
+    /// Pays the signer what its validator keeps of the rewards.
+    WithdrawCommission,
 }
 
 /// A validator that does not exist yet.
@@ -142,6 +149,10 @@ impl StakeMsg {
                 Sum::Redelegate(pb::Redelegate { from: from.0.to_vec(), to: to.0.to_vec(), amount: *amount })
             }
             Self::Unjail => Sum::Unjail(pb::Unjail {}),
+            Self::WithdrawRewards { validator } => {
+                Sum::RewardsWithdraw(pb::RewardsWithdraw { validator: validator.0.to_vec() })
+            }
+            Self::WithdrawCommission => Sum::CommissionWithdraw(pb::CommissionWithdraw {}),
         }
     }
 
@@ -192,6 +203,10 @@ impl StakeMsg {
     pub(crate) fn redelegate(pb: &pb::Redelegate) -> Result<Self, DecodeError> {
         let [from, to] = [("redelegate.from", &pb.from), ("redelegate.to", &pb.to)];
         Ok(Self::Redelegate { from: wire::address(from.0, from.1)?, to: wire::address(to.0, to.1)?, amount: pb.amount })
+    }
+
+    pub(crate) fn withdraw_rewards(pb: &pb::RewardsWithdraw) -> Result<Self, DecodeError> {
+        Ok(Self::WithdrawRewards { validator: wire::address("rewards_withdraw.validator", &pb.validator)? })
     }
 }
 
@@ -276,6 +291,8 @@ mod tests {
             StakeMsg::Cancel { validator: a, id: 3, amount: 5 },
             StakeMsg::Redelegate { from: a, to: b, amount: 5 },
             StakeMsg::Unjail,
+            StakeMsg::WithdrawRewards { validator: a },
+            StakeMsg::WithdrawCommission,
         ];
         let body = TxBody {
             chain_id: chain_id(),
@@ -302,6 +319,8 @@ mod tests {
             format!("321C621A0A14{aa}10031805"),
             format!("32306A2E0A14{aa}1214{bb}1805"),
             "32027200".to_owned(),
+            format!("3219F201160A14{aa}"),
+            "3203FA0100".to_owned(),
         ];
         assert!(hex.ends_with(&rest.concat()), "{hex}");
     }

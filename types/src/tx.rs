@@ -295,6 +295,8 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
         pb::msg::Sum::UndelegateCancel(cancel) => Msg::Stake(StakeMsg::cancel(&cancel)?),
         pb::msg::Sum::Redelegate(redelegate) => Msg::Stake(StakeMsg::redelegate(&redelegate)?),
         pb::msg::Sum::Unjail(_) => Msg::Stake(StakeMsg::Unjail),
+        pb::msg::Sum::RewardsWithdraw(withdraw) => Msg::Stake(StakeMsg::withdraw_rewards(&withdraw)?),
+        pb::msg::Sum::CommissionWithdraw(_) => Msg::Stake(StakeMsg::WithdrawCommission),
     })
 }
 

@@ -50,13 +50,22 @@ pub struct DepartureOf {
     pub completes_at: Option<Deadline>,
 }
 
+/// What the stake of a delegator at a validator has earned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewardsOf {
+    /// Operator of the validator.
+    pub validator: Address,
+    /// What is due to the delegator.
+    pub amount: u64,
+}
+
 fn address_of(bytes: &[u8]) -> Option<Address> {
     bytes.try_into().ok().map(Address)
 }
 
-/// Returns a validator.
+/// Returns a validator, with all that it has earned until now.
 pub(crate) fn summary<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> Option<ValidatorSummary> {
-    let validator = view.validator(operator)?;
+    let validator = view.settled_validator(operator)?;
     let unbonded_at = validator.unbonding.and_then(|batch| queue::completes(view, batch));
     Some(ValidatorSummary { operator: *operator, validator, unbonded_at })
 }
@@ -122,4 +131,21 @@ pub(crate) fn departures_of<R: Reader + ?Sized>(
         }
     }
     (list, next)
+}
+
+/// Returns what the stake of a delegator has earned, in the order of the validators' operators.
+pub(crate) fn rewards_of<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    delegator: Address,
+    from: Address,
+    limit: usize,
+) -> (Vec<RewardsOf>, Option<Address>) {
+    let (validators, next) = page(reader, &of_delegator_prefix(&delegator), from, limit);
+    let rewards = |validator: Address| {
+        let mut delegation = view.delegation(&delegator, &validator);
+        let amount = view.settled_validator(&validator).map_or(0, |mut found| found.take_due(&mut delegation));
+        RewardsOf { validator, amount }
+    };
+    (validators.into_iter().map(rewards).collect(), next)
 }

@@ -19,10 +19,12 @@ use crate::{
 /// Maximum number of items that a block matures; the others follow in the next blocks.
 pub const MATURED_MAX: usize = 128;
 
-// At most two events for each item that matures, one for the set; proposals and evidence have the others.
+// At most three events for each item that matures, two for each validator that ends when it no longer earns, one for the
+// set; proposals and evidence have the others.
 const _: () = {
     let proposals = 2 * limits::PROPOSALS_OPEN_MAX as usize * (limits::REVERT_SCOPE_MAX + 1) + limits::REVERT_SCOPE_MAX;
-    assert!(proposals + limits::EVIDENCE_NAMED_MAX + 2 * MATURED_MAX + 1 < limits::EVENTS_MAX);
+    let stake = 3 * MATURED_MAX + 2 * limits::VALIDATORS_MAX + 1;
+    assert!(proposals + limits::EVIDENCE_NAMED_MAX + stake < limits::EVENTS_MAX);
 };
 
 /// What the transactions of a block changed about stake.
@@ -95,15 +97,15 @@ fn keeps_power<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address, v
     is_kept && !mutated(Mutation::PayKept)
 }
 
-/// Stores a validator; deletes it if nothing refers to it any more and it answers for no set.
-fn end_or_store<R: Reader + ?Sized>(
+/// Stores a validator; deletes it if nothing refers to it any more, it answers for no set and earns for none.
+pub(super) fn end_or_store<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     operator: &Address,
     validator: &StakedValidator,
     events: &mut Vec<Event>,
 ) {
     let is_used = validator.shares > 0 || validator.departures > 0 || validator.is_tombstoned;
-    if is_used || validator.status() != Status::Unbonded {
+    if is_used || validator.earnings.can_earn() || validator.status() != Status::Unbonded {
         view.set_validator(operator, Some(validator));
         return;
     }
@@ -114,6 +116,7 @@ fn end_or_store<R: Reader + ?Sized>(
     pools.bonded = pools.bonded.checked_sub(validator.tokens).expect("a validator's tokens are part of the pool");
     view.set_pools(pools);
     view.add_to_fee_pool(validator.tokens);
+    events.extend(view.end_earnings(operator, validator.earnings.clone()));
     events.push(event("staking.validator_ended", [("validator", (operator.to_string(), true))]));
 }
 
@@ -166,7 +169,7 @@ fn update<R: Reader + ?Sized>(
     members: &BTreeSet<Address>,
 ) -> Vec<ValidatorUpdate> {
     let mut total = view.power_total();
-    let mut updates = Vec::new();
+    let (mut updates, mut changed) = (Vec::new(), Vec::new());
     for operator in touched {
         let Some(mut validator) = view.validator(operator) else { continue };
         let is_member = members.contains(operator);
@@ -181,10 +184,15 @@ fn update<R: Reader + ?Sized>(
             Power::ZERO => Some(queue::add(view, Item { validator: *operator, departure: None })),
             _ => None,
         };
+        validator.earnings.waiting.push(power);
+        changed.push(*operator);
         updates.push(ValidatorUpdate { public_key: validator.public_key, power });
         view.set_validator(operator, Some(&validator));
     }
     view.set_power_total(total);
+    if !changed.is_empty() {
+        view.shift_powers(at.height, total, &changed);
+    }
     updates
 }
 

@@ -7,6 +7,8 @@
 //! | `queue` | what matures, in batches of one height |
 //! | `messages` | the messages of transactions |
 //! | `block` | what a block does before its first and after its last transaction |
+//! | `rewards` | what validators and delegators have earned |
+//! | `income` | what a block distributes |
 //! | `answer` | queries |
 //!
 //! **Shares.** A delegation is a number of shares of its validator, whose price is a whole number of shares per token. The
@@ -27,8 +29,10 @@
 //! many redelegations to one.
 //!
 //! Invariants (`app/tests/rules/stake.rs`, `app/tests/stake_properties.rs`):
-//! **ST1** Balances, fees, deposits, bonded and unbonding stake add up to the supply.
+//! **ST1** Balances, fees, deposits, bonded and unbonding stake, rewards and the community pool add up to the supply, which
+//! only issuance changes.
 //! **ST2** A validator's shares are the sum of its delegations', and its tokens pay for them.
+//! **ST3** The rewards pool is what is due, with what divisions left.
 //! **ST4** The set is the function of the state above.
 //! **ST6** Stake is paid out at the unbonding time after the last height at which it counted, or later.
 //! **ST7** The set is never empty, and its power is in bounds.
@@ -36,15 +40,19 @@
 
 mod answer;
 mod block;
+mod income;
 mod index;
 mod messages;
 mod queue;
 mod record;
+mod rewards;
 
-pub use answer::{DelegationOf, DepartureOf, ValidatorSummary};
-pub(crate) use answer::{delegations_of, departures_of, summary, validator_list};
+pub use answer::{DelegationOf, DepartureOf, RewardsOf, ValidatorSummary};
+pub(crate) use answer::{delegations_of, departures_of, rewards_of, summary, validator_list};
 pub use block::MATURED_MAX;
 pub(crate) use block::{Staked, begin, earliest_deadline, end};
+pub(crate) use income::{distribute, start};
 pub use messages::DEPARTURES_MAX;
 pub(crate) use messages::{check_stake, execute};
 pub use record::{Delegation, Departure, Jail, JailReason, Pools, StakedValidator, Status};
+pub use rewards::Earnings;

@@ -6,6 +6,7 @@ use types::{
     limits::POWER_TOTAL_MAX, pb,
 };
 
+use super::rewards::Earnings;
 use crate::{
     error::Refusal,
     kv::height_pb,
@@ -48,6 +49,8 @@ pub struct StakedValidator {
     pub next_departure: u64,
     /// Number of its departures that wait.
     pub departures: u32,
+    /// What its power earned.
+    pub earnings: Earnings,
 }
 
 /// The jail of a validator.
@@ -117,6 +120,8 @@ pub struct Delegation {
     /// Redelegations to this validator that have not matured: the validator that they come from, and the number of the
     /// departure there.
     pub arrivals: Vec<(Address, u64)>,
+    /// Sum of rewards per share up to which it was paid; 0 without shares.
+    pub per_share: u128,
 }
 
 /// Stake that left a validator and can still be slashed for what the validator did before.
@@ -136,13 +141,33 @@ pub struct Departure {
     pub to: Option<(Address, u128)>,
 }
 
-/// Amounts of money that are no account's.
+/// Amounts of money that are no account's, without fees and deposits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
     /// Tokens of all validators.
     pub bonded: u64,
     /// Stake that waits for the end of its unbonding.
     pub unbonding: u64,
+    /// Income of the set that is not paid yet.
+    pub rewards: u64,
+    /// Money that the validators decide about.
+    pub community: u64,
+}
+
+impl Pools {
+    /// Returns the sum of the amounts.
+    pub fn sum(&self) -> u64 {
+        self.bonded + self.unbonding + self.rewards + self.community
+    }
+}
+
+/// Encodes a number of 128 bits; 0 as nothing.
+pub(super) fn bytes_of(number: u128) -> Vec<u8> {
+    if number == 0 { Vec::new() } else { number.to_be_bytes().to_vec() }
+}
+
+pub(super) fn number_of(bytes: &[u8]) -> Option<u128> {
+    if bytes.is_empty() { Some(0) } else { shares_of(bytes) }
 }
 
 fn share_bytes(shares: u128) -> Vec<u8> {
@@ -177,6 +202,7 @@ impl StakedValidator {
             is_tombstoned: false,
             next_departure: 1,
             departures: 0,
+            earnings: Earnings::default(),
         }
     }
 
@@ -249,6 +275,7 @@ impl StakedValidator {
             is_tombstoned: self.is_tombstoned,
             next_departure: self.next_departure,
             departures: self.departures,
+            earnings: Some(self.earnings.to_pb()).filter(|pb| *pb != pb::Earnings::default()),
         }
     }
 
@@ -281,6 +308,7 @@ impl StakedValidator {
             is_tombstoned: pb.is_tombstoned,
             next_departure: pb.next_departure,
             departures: pb.departures,
+            earnings: Earnings::from_pb(pb.earnings.unwrap_or_default())?,
         })
     }
 }
@@ -294,7 +322,8 @@ impl Delegation {
     fn from_pb(pb: pb::Delegation) -> Option<Self> {
         let arrival = |pb: pb::Arrival| Some((Address(pb.from.try_into().ok()?), pb.id));
         let arrivals = pb.arrivals.into_iter().map(arrival).collect::<Option<_>>()?;
-        Some(Self { shares: shares_of(&pb.shares)?, unbonding: pb.unbonding, arrivals })
+        let per_share = number_of(&pb.per_share)?;
+        Some(Self { shares: shares_of(&pb.shares)?, unbonding: pb.unbonding, arrivals, per_share })
     }
 
     fn to_pb(&self) -> pb::Delegation {
@@ -303,6 +332,7 @@ impl Delegation {
             shares: share_bytes(self.shares),
             unbonding: self.unbonding.clone(),
             arrivals: self.arrivals.iter().map(arrival).collect(),
+            per_share: bytes_of(self.per_share),
         }
     }
 }
@@ -378,8 +408,11 @@ impl<R: Reader + ?Sized> View<'_, R> {
         delegation.or_else(|| self.unreadable(&key, "it is not a delegation")).unwrap_or_default()
     }
 
+    /// Sets what a delegator has at a validator. Without shares, nothing is due to it.
     pub(crate) fn set_delegation(&mut self, delegator: &Address, operator: &Address, delegation: &Delegation) {
-        let value = (*delegation != Delegation::default()).then(|| delegation.to_pb().encode_to_vec());
+        let per_share = if delegation.shares > 0 { delegation.per_share } else { 0 };
+        let delegation = Delegation { per_share, ..delegation.clone() };
+        let value = (delegation != Delegation::default()).then(|| delegation.to_pb().encode_to_vec());
         self.set_listed(&key::delegation(delegator, operator), value);
     }
 
@@ -394,14 +427,15 @@ impl<R: Reader + ?Sized> View<'_, R> {
         self.set(&key::departure(operator, id), departure.map(|departure| departure.to_pb().encode_to_vec()));
     }
 
-    /// Returns the amounts of stake.
+    /// Returns the amounts of money that are no account's, without fees and deposits.
     pub fn pools(&mut self) -> Pools {
         let pb: pb::StakePools = self.message(key::STAKE_POOLS).unwrap_or_default();
-        Pools { bonded: pb.bonded, unbonding: pb.unbonding }
+        Pools { bonded: pb.bonded, unbonding: pb.unbonding, rewards: pb.rewards, community: pb.community }
     }
 
     pub(crate) fn set_pools(&mut self, pools: Pools) {
-        let pb = pb::StakePools { bonded: pools.bonded, unbonding: pools.unbonding };
+        let Pools { bonded, unbonding, rewards, community } = pools;
+        let pb = pb::StakePools { bonded, unbonding, rewards, community };
         self.set(key::STAKE_POOLS, (pools != Pools::default()).then(|| pb.encode_to_vec()));
     }
 
@@ -432,12 +466,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
 
     /// Moves stake from the bonded pool to the one that unbonds.
     pub(crate) fn unbond(&mut self, amount: u64) {
-        let Pools { bonded, unbonding } = self.pools();
-        let bonded = bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
-        self.set_pools(Pools {
-            bonded,
-            unbonding: unbonding.checked_add(amount).expect("stake is part of the supply"),
-        });
+        let mut pools = self.pools();
+        pools.bonded = pools.bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
+        pools.unbonding = pools.unbonding.checked_add(amount).expect("stake is part of the supply");
+        self.set_pools(pools);
     }
 
     /// Takes stake from the pool that unbonds.

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod net;
+pub mod rewards;
 pub mod stake;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -15,7 +15,7 @@ use super::{
 /// Stake that gives a power of 1 on these chains.
 pub const UNIT: u64 = 1000;
 
-/// Parameters with an unbonding time of 10 seconds.
+/// Parameters with an unbonding time of 10 seconds. All income is the community's, so that these tests have no rewards.
 pub fn params(validators_max: u64) -> Params {
     Params {
         evidence: EvidenceParams { age_max: seconds(5), ..EvidenceParams::default() },
@@ -26,6 +26,8 @@ pub fn params(validators_max: u64) -> Params {
             commission_bps_min: 100,
             commission_bps_max: 5000,
             own_stake_min: 500,
+            issuance_bps_per_year: 0,
+            community_bps: 10_000,
         },
         ..super::net::params()
     }
@@ -80,6 +82,14 @@ pub fn cancel_unbonding(validator: u8, id: u64, amount: u64) -> Msg {
 
 pub fn redelegate(from: u8, to: u8, amount: u64) -> Msg {
     Msg::Stake(StakeMsg::Redelegate { from: of(from), to: of(to), amount })
+}
+
+pub fn withdraw(validator: u8) -> Msg {
+    Msg::Stake(StakeMsg::WithdrawRewards { validator: of(validator) })
+}
+
+pub fn withdraw_commission() -> Msg {
+    Msg::Stake(StakeMsg::WithdrawCommission)
 }
 
 pub fn unjail() -> Msg {

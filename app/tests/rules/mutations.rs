@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, stake, trees};
+use super::{namespaces, proposals, rewards, stake, trees};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -176,6 +176,25 @@ const TABLE: &[Detection] = table! {
     JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";
     AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
     EmptySet: stake::the_set_is_never_empty "staking.set_kept";
+
+    RewardNewSet: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[197, 197]";
+    NoCommission: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]";
+    CommissionOnTop: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]",
+        rewards::what_a_division_leaves_is_divided_later "ST3";
+    RoundRewardUp: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]";
+    PayAgain: rewards::what_is_due_is_paid_once "ST3";
+    ForgetSettle: rewards::a_new_commission_is_that_of_later_income "1 % of 250",
+        rewards::shares_change_only_after_their_rewards_are_paid "right: 123";
+    SumsEnd: rewards::sums_wrap_around "[247, 247]";
+    LoseRemainder: rewards::what_a_division_leaves_is_divided_later "ST3";
+    WithdrawNothing: rewards::what_is_due_is_paid_once "the second one has nothing to pay";
+    KeepCommission: rewards::a_validator_that_ends_is_paid_its_commission "staking.commission_paid";
+    EndEarning: rewards::a_validator_ends_when_it_can_earn_no_more "staking.validator_ended";
+    IssueByHeight: rewards::issuance_is_by_block_time_and_its_fractions_add_up "a hundred times 7 ms";
+    IssueForPause: rewards::nothing_is_issued_for_the_time_in_which_there_is_no_issuance "it begins to count";
+    LoseIssued: rewards::issuance_is_by_block_time_and_its_fractions_add_up "a hundred times 7 ms";
+    IssueUncounted: rewards::issuance_is_by_block_time_and_its_fractions_add_up "2094";
+    NoCommunity: rewards::the_community_has_its_part_of_all_income "rounded down";
 };
 
 /// Runs a test; returns the text of its failure, if it fails.

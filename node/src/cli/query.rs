@@ -78,7 +78,14 @@ enum Command {
         /// Height [default: the latest]
         height: Option<u64>,
     },
-    /// Bonded and unbonding stake
+    /// What the stake of an account has earned
+    Rewards {
+        /// Address of the account, or the name of its key
+        account: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// Stake, rewards, fees and what is the community's
     Pool {
         /// Height [default: the latest]
         height: Option<u64>,
@@ -139,6 +146,7 @@ impl Query {
             Command::Validators { height, all: true } => asker.all_validators(height),
             Command::Delegations { account, height } => asker.delegations(&account, height),
             Command::Unbonding { account, height } => asker.unbonding(&account, height),
+            Command::Rewards { account, height } => asker.rewards(&account, height),
             Command::Pool { height } => asker.pool(height),
             Command::Status => asker.status(),
             Command::Ready => asker.ready(),

@@ -104,6 +104,8 @@ impl Names {
                 format!("redelegate {amount} from {} to {}", self.short(from), self.short(to))
             }
             StakeMsg::Unjail => "end the jail of the signer's validator".to_owned(),
+            StakeMsg::WithdrawRewards { validator } => format!("withdraw the rewards of {}", self.short(validator)),
+            StakeMsg::WithdrawCommission => "withdraw the commission of the signer's validator".to_owned(),
         }
     }
 
@@ -302,6 +304,10 @@ fn stake_json(message: &StakeMsg) -> Value {
             "amount": amount.to_string(),
         } }),
         StakeMsg::Unjail => json!({ "unjail": {} }),
+        StakeMsg::WithdrawRewards { validator } => {
+            json!({ "rewards_withdraw": { "validator": validator.to_string() } })
+        }
+        StakeMsg::WithdrawCommission => json!({ "commission_withdraw": {} }),
     }
 }
 

@@ -94,7 +94,29 @@ impl Asker {
         Ok(())
     }
 
-    /// Prints bonded and unbonding stake, and the power of the set.
+    /// Prints what the stake of an account has earned.
+    ///
+    /// Errors: the account is unknown, the node does not respond or refuses.
+    pub fn rewards(&self, account: &str, height: Option<u64>) -> Result<(), Failure> {
+        let path = format!("/staking/rewards/{}", self.keyring.address_of(account)?);
+        let (all, at) = query::pages(&self.client, &path, "/rewards", height)?;
+        if self.json {
+            output::json(&json!({ "rewards": all, "height": at.to_string() }));
+            return Ok(());
+        }
+        let names = self.names();
+        let mut rows = vec![["validator", "amount"].map(str::to_owned).to_vec()];
+        for one in &all {
+            rows.push(vec![
+                names.name_of(fields::text(one, "/validator")?),
+                fields::number(one, "/amount")?.to_string(),
+            ]);
+        }
+        output::table(&rows, &[1]).iter().for_each(output::line);
+        Ok(())
+    }
+
+    /// Prints stake, rewards, fees and what is the community's, and the power of the set.
     ///
     /// Errors: the node does not respond or refuses.
     pub fn pool(&self, height: Option<u64>) -> Result<(), Failure> {
@@ -105,8 +127,9 @@ impl Asker {
             return Ok(());
         }
         let mut facts = Facts::default();
-        facts.add("bonded", fields::number(&value, "/bonded")?);
-        facts.add("unbonding", fields::number(&value, "/unbonding")?);
+        for pool in ["bonded", "unbonding", "rewards", "fees", "community"] {
+            facts.add(pool, fields::number(&value, &format!("/{pool}"))?);
+        }
         facts.add("power of the set", fields::number(&value, "/power")?);
         facts.add("at height", height).print();
         Ok(())

@@ -1,6 +1,6 @@
 //! Validators and stake as JSON.
 
-use app::{DelegationOf, DepartureOf, Pools, ValidatorSummary};
+use app::{DelegationOf, DepartureOf, Pools, RewardsOf, ValidatorSummary};
 use serde_json::{Value, json};
 use types::{Address, Deadline, Power, StakingParams};
 
@@ -29,6 +29,7 @@ pub fn validator(summary: &ValidatorSummary) -> Value {
         "commission_bps": validator.commission.rate_bps.to_string(),
         "commission_bps_max": validator.commission.max_bps.to_string(),
         "commission_rise_bps_max": validator.commission.rise_max_bps.to_string(),
+        "commission_due": validator.earnings.commission_due().to_string(),
         "own_min": validator.own_min.to_string(),
         "unbonded_at": time(summary.unbonded_at),
         "jailed": validator.jail.map(|jail| {
@@ -73,11 +74,20 @@ pub fn departures(list: &[DepartureOf], following: Option<Address>) -> Value {
     json!({ "departures": list.iter().map(departure).collect::<Vec<_>>(), "next": next(following) })
 }
 
-/// Returns the amounts of stake.
-pub fn pool(pools: &Pools, power_total: Power) -> Value {
+/// Returns what the stake of a delegator has earned, and the operator that continues the list.
+pub fn rewards(list: &[RewardsOf], following: Option<Address>) -> Value {
+    let rewards = |of: &RewardsOf| json!({ "validator": of.validator.to_string(), "amount": of.amount.to_string() });
+    json!({ "rewards": list.iter().map(rewards).collect::<Vec<_>>(), "next": next(following) })
+}
+
+/// Returns the amounts of money that are no account's, without deposits.
+pub fn pool(pools: &Pools, fees: u64, power_total: Power) -> Value {
     json!({
         "bonded": pools.bonded.to_string(),
         "unbonding": pools.unbonding.to_string(),
+        "rewards": pools.rewards.to_string(),
+        "fees": fees.to_string(),
+        "community": pools.community.to_string(),
         "power": power_total.to_string(),
     })
 }
@@ -91,5 +101,7 @@ pub fn params(params: &StakingParams) -> Value {
         "commission_bps_min": params.commission_bps_min.to_string(),
         "commission_bps_max": params.commission_bps_max.to_string(),
         "own_stake_min": params.own_stake_min.to_string(),
+        "issuance_bps_per_year": params.issuance_bps_per_year.to_string(),
+        "community_bps": params.community_bps.to_string(),
     })
 }

@@ -107,7 +107,7 @@ fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
 /// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
 /// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    const MANY: [&str; 8] = [
+    const MANY: [&str; 9] = [
         "/kv/list",
         "/kv/range",
         "/proposals",
@@ -115,6 +115,7 @@ pub fn reads_many_rows(path: &str) -> bool {
         "/staking/delegat",
         "/staking/unbonding",
         "/staking/redelegations",
+        "/staking/rewards",
         REVERT_PREVIEW,
     ];
     MANY.iter().any(|many| path.starts_with(many)) || history::answers(path)
@@ -237,6 +238,8 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
             "deposits": deposits.to_string(),
             "bonded": stake.bonded.to_string(),
             "unbonding": stake.unbonding.to_string(),
+            "rewards": stake.rewards.to_string(),
+            "community": stake.community.to_string(),
         }),
         AppAnswer::Store { value, .. } => return value.clone(),
         AppAnswer::Namespace { name, namespace, root, is_root: false } => {
@@ -253,7 +256,8 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
         AppAnswer::Validators { list, next } => staking::validators(list, *next),
         AppAnswer::Delegations { list, next } => staking::delegations(list, *next),
         AppAnswer::Departures { list, next } => staking::departures(list, *next),
-        AppAnswer::Pool { pools, power_total } => staking::pool(pools, *power_total),
+        AppAnswer::Rewards { list, next } => staking::rewards(list, *next),
+        AppAnswer::Pool { pools, fees, power_total } => staking::pool(pools, *fees, *power_total),
         AppAnswer::Staking(params) => staking::params(params),
     };
     if let Some(id) = reverted_by {
@@ -304,6 +308,7 @@ mod tests {
             "/staking/delegators/a?limit=5",
             "/staking/unbonding/a",
             "/staking/redelegations/a",
+            "/staking/rewards/a",
             "/revert/preview",
         ] {
             assert!(reads_many_rows(path), "{path}");

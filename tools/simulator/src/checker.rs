@@ -238,7 +238,7 @@ impl Checker {
         else {
             return Err(Broken(format!("supply: n{} does not know it", node.index)));
         };
-        let sum = balances + fee_pool + deposits + stake.bonded + stake.unbonding;
+        let sum = balances + fee_pool + deposits + stake.sum();
         ensure!(
             (sum, supply) == (self.supply, self.supply),
             "supply: the accounts of n{} hold {sum} of {}, its stored supply is {supply}",
