@@ -156,18 +156,22 @@ pub(crate) struct Finished<'a, R: ?Sized> {
 }
 
 impl<'a, R: History + ?Sized> Execution<'a, R> {
-    /// Starts a block on the state of `view`: decides what is due, and handles the block's evidence. `trees` are those of
-    /// the state.
+    /// Starts a block on the state of `view`: decides what is due, and handles the block's evidence and the misses of the
+    /// height before. `trees` are those of the state.
     pub fn begin(mut view: View<'a, R>, chain_id: ChainId, context: &BlockContext, trees: Trees<'_>) -> Self {
         let (params, height, time) = (view.params(), context.height, context.time);
         let at = At { height, time, params: &params };
         let matured = staking::begin(&mut view, &at);
         let mut decisions = proposals::begin(&mut view, &at, trees);
         decisions.events.splice(..0, matured);
-        decisions.events.extend(context.misbehavior.iter().map(evidence::on_misbehavior));
+        let (mut staked, events) = (Staked::default(), &mut decisions.events);
+        for misbehavior in &context.misbehavior {
+            evidence::on_misbehavior(&mut view, &at, misbehavior, &mut staked, events);
+        }
+        staking::on_commit(&mut view, &at, &context.absent, &mut staked, events);
         let rules = Rules { chain_id, height, time, params };
         let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
-        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked: Staked::default() }
+        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked }
     }
 
     /// Executes one transaction and returns its result, which may be a failure.

@@ -57,8 +57,13 @@
 //! | `Q` ‖ batch (8) | `StakeBatch`: the time at which it matures | when it has matured |
 //! | `Q` ‖ batch (8) ‖ place (4) | `StakeItem`: a departure or a validator | when it has matured |
 //! | `S` | `StakePools`: bonded and unbonding stake | when they are 0 |
+//! | `U` | `DowntimeLog`: the validators that were jailed for downtime in the last window | never |
+//! | `U` ‖ operator (20) | `Uptime`: the misses of a validator | when it is jailed or ends |
+//! | `U` ‖ operator (20) ‖ index (8) | `UptimeBits`: those of 1,024 heights | with the former, or when they left the window |
 //! | `V` ‖ operator (20) | `StakedValidator` | when no account has stake there, and it answers for no set |
 //! | `W` ‖ position (4) | `HeapEntry`: a validator that waits for a place in the set | with the last one |
+//! | `X` ‖ operator (20) | `Amount`: how often a validator was slashed | never |
+//! | `X` ‖ operator (20) ‖ number (8) | `Slash` | never |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -75,6 +80,8 @@
 //! | logging roots | four rows per namespace that changes |
 //! | a message about stake | some 12 rows; one signature check to create a validator |
 //! | maturing stake | [`MATURED_MAX`] items of some 8 rows |
+//! | slashing for evidence | `EVIDENCE_NAMED_MAX` validators; once for each validator, its departures of the unbonding time: a row, or some 12 for a redelegation |
+//! | misses | per validator that did not sign: five reads and two writes, and the chunks that leave the window; none if all signed |
 //! | the validator set | per changed validator: some rows, and three per level of a heap |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
@@ -141,8 +148,8 @@ pub use proposals::{
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use staking::{
-    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
-    StakedValidator, Status, ValidatorSummary,
+    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, Kept, MATURED_MAX, Pools,
+    Slash, SlashReason, StakedValidator, Status, Uptime, UptimeOf, ValidatorSummary,
 };
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};

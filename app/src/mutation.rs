@@ -274,4 +274,38 @@ types::mutations! {
     AnySetSize,
     /// Computes a set without members (ST7).
     EmptySet,
+
+    // A validator is slashed.
+    /// Slashes a validator for each double sign (ST5).
+    SlashAgain,
+    /// Takes no jail for ever for a double sign.
+    NoTombstone,
+    /// Leaves out what left with the block before the infraction, which still counted.
+    SlashOtherHeight,
+    /// Leaves out what left while the validator kept its power.
+    ForgetKept,
+    /// Takes nothing of what left the validator.
+    ForgetDepartures,
+    /// Takes nothing at the target of a redelegation.
+    ForgetTarget,
+    /// Takes nothing of what was undelegated from the target of a redelegation.
+    ForgetFollowed,
+    /// Rounds what is burned up.
+    RoundBurnUp,
+    /// Leaves the price of the shares of a slashed validator as it is (ST2).
+    KeepPrice,
+    /// Leaves what was burned in the supply (ST1).
+    BurnKeepsSupply,
+
+    // A validator signs nothing.
+    /// Jails a validator whatever the time of its silence.
+    DowntimeByHeights,
+    /// Jails a validator whatever the number of heights that it missed.
+    DowntimeByTime,
+    /// Counts misses that left the window.
+    AllMisses,
+    /// Jails all that are silent.
+    JailAll,
+    /// Keeps the misses of a validator that left jail.
+    KeepWindow,
 }

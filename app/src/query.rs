@@ -7,7 +7,7 @@ use crate::{
     error::Refusal,
     kv::Namespace,
     proposals::{self, OperatorVote, Preview, Proposal, Tally},
-    staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
+    staking::{self, DelegationOf, DepartureOf, Pools, Slash, UptimeOf, ValidatorSummary},
     state::{Account, Operator},
     view::View,
 };
@@ -51,6 +51,11 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
         "/staking/redelegations/ADDRESS",
         "operator, may be empty: the redelegations of this account to the validators from it on; ?limit=N",
     ),
+    (
+        "/staking/slashes/OPERATOR",
+        "number, may be empty: the slashes of this validator from it on, the newest first; ?limit=N",
+    ),
+    ("/staking/uptime/OPERATOR", "no data: the heights that this validator missed"),
     ("/staking/pool", "no data: bonded and unbonding stake, and the power of the set"),
     ("/staking/params", "no data: the parameters of stake"),
     (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
@@ -171,6 +176,15 @@ pub enum Answer {
         /// The first validator that is left out; `None` at the end.
         next: Option<Address>,
     },
+    /// Answer to `/staking/slashes`: some of the slashes of a validator.
+    Slashes {
+        /// The slashes with their numbers, the newest first.
+        list: Vec<(u64, Slash)>,
+        /// The first number that is left out; `None` at the end.
+        next: Option<u64>,
+    },
+    /// Answer to `/staking/uptime`: what is known about the signatures of a validator.
+    Uptime(UptimeOf),
     /// Answer to `/staking/pool`: the amounts of stake.
     Pool {
         /// Bonded and unbonding stake.
@@ -250,6 +264,15 @@ fn of_stake<R: Reader + ?Sized>(
             let validator = of()?;
             let found = staking::summary(view, &validator).ok_or(Refusal::UnknownValidator { validator })?;
             Answer::Validator(Box::new(found))
+        }
+        "slashes" => {
+            let from = if data.is_empty() { None } else { Some(number("/staking/slashes/OPERATOR", text(data))?) };
+            let (list, next) = staking::slashes_of(view, &of()?, from, limit);
+            Answer::Slashes { list, next }
+        }
+        "uptime" => {
+            let validator = of()?;
+            Answer::Uptime(staking::uptime_of(view, &validator).ok_or(Refusal::UnknownValidator { validator })?)
         }
         "delegations" | "delegators" => {
             let whose = (of()?, kind == "delegators");
@@ -362,12 +385,17 @@ fn range<R: Reader + ?Sized>(
     Answer::Range { rows, next }
 }
 
-/// Returns the number of a proposal in decimal digits.
+/// Returns bytes as text; no number for others.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("?")
+}
+
+/// Returns the number of a proposal or slash in decimal digits.
 fn number(path: &'static str, digits: &str) -> Result<u64, Refusal> {
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
     digits.parse().ok().filter(|_| plain).ok_or_else(|| Refusal::BadQuery {
         path,
-        reason: format!("{:?} is not the number of a proposal", digits.chars().take(80).collect::<String>()),
+        reason: format!("{:?} is not a number", digits.chars().take(80).collect::<String>()),
     })
 }
 
@@ -380,7 +408,7 @@ fn proposal<R: Reader + ?Sized>(view: &mut View<'_, R>, id: &str) -> Result<Answ
 }
 
 fn proposal_list<R: Reader + ?Sized>(view: &mut View<'_, R>, from: &[u8], limit: usize) -> Result<Answer, Refusal> {
-    let from = std::str::from_utf8(from).unwrap_or("?");
+    let from = text(from);
     let from = if from.is_empty() { 1 } else { number("/proposals", from)?.max(1) };
     let (open, end) = proposals::all(view);
     let last = from.saturating_add(limit as u64).min(end);

@@ -150,6 +150,29 @@ pub mod key {
     /// Key of the places of the batches of stake that wait.
     pub const STAKE_QUEUE: &[u8] = b"Q";
 
+    /// Key of the log of the validators that were jailed for downtime.
+    pub const DOWNTIME_LOG: &[u8] = b"U";
+
+    /// Returns the key of what is known about the misses of a validator.
+    pub fn uptime(operator: &Address) -> Vec<u8> {
+        [DOWNTIME_LOG, &operator.0].concat()
+    }
+
+    /// Returns the key of a chunk of the heights that a validator missed.
+    pub fn uptime_bits(operator: &Address, index: u64) -> Vec<u8> {
+        [DOWNTIME_LOG, &operator.0, &index.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of the number of slashes of a validator.
+    pub fn slashes(operator: &Address) -> Vec<u8> {
+        [b"X", &operator.0[..]].concat()
+    }
+
+    /// Returns the key of a slash of a validator, by its number.
+    pub fn slash(operator: &Address, number: u64) -> Vec<u8> {
+        [b"X", &operator.0[..], &number.to_be_bytes()].concat()
+    }
+
     /// Returns the key of the validator with this operator.
     pub fn validator(operator: &Address) -> Vec<u8> {
         [VALIDATOR, &operator.0].concat()

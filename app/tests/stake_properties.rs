@@ -3,16 +3,16 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use app::{Answer, StakedValidator, Status, View, misplaced_row, query};
+use app::{Answer, Departure, StakedValidator, Status, View, misplaced_row, query};
 use common::{
     net::{Net, attribute, kinds},
     stake::*,
     *,
 };
 use proptest::prelude::*;
-use types::{Event, Msg, ValidatorSet, limits::POWER_TOTAL_MAX};
+use types::{Event, Msg, StakingParams, ValidatorSet, limits::POWER_TOTAL_MAX};
 
 const VALIDATORS: [u8; 6] = [1, 2, 51, 52, 53, 54];
 const MEMBERS_MAX: u64 = 3;
@@ -23,6 +23,10 @@ enum Step {
     Tx(u8, Msg),
     /// The time to the next block, in seconds.
     Wait(u64),
+    /// Evidence that a validator signed twice, this number of heights ago.
+    Accuse(u8, u64),
+    /// A block in whose last commit these validators are absent.
+    Without(Vec<u8>),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -44,6 +48,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => message.prop_map(|(who, message)| Step::Tx(who, message)),
         2 => (1_u64..8).prop_map(Step::Wait),
+        1 => (validator(), 1_u64..8).prop_map(|(who, ago)| Step::Accuse(who, ago)),
+        2 => proptest::collection::vec(51_u8..55, 1..4).prop_map(Step::Without),
     ]
 }
 
@@ -54,13 +60,73 @@ struct Watched {
     set: ValidatorSet,
     /// For each open unbonding, by validator and number: the last time at which it counted.
     unbonding: BTreeMap<(String, String), u64>,
+    /// The sets of the heights from 1 on, up to that of the next height but one.
+    sets: Vec<ValidatorSet>,
+    /// Heights for which validators were accused.
+    accused: BTreeSet<(u8, u64)>,
+    /// For each validator that paid for a double sign, the number of its next departure then.
+    punished: BTreeMap<u8, u64>,
+    /// Validators and departures that paid.
+    paid: BTreeSet<(u8, u64)>,
 }
+
+/// What a validator and its departures have.
+type Holdings = (StakedValidator, BTreeMap<u64, Departure>);
 
 impl Watched {
     fn new() -> Self {
-        let net = Net::with(&types::Params { ..params(MEMBERS_MAX + 1) });
+        let staking = StakingParams {
+            downtime_window: 6,
+            downtime: net::seconds(3),
+            jail: net::seconds(5),
+            ..params(MEMBERS_MAX + 1).staking
+        };
+        let net = Net::with(&types::Params { staking, ..params(MEMBERS_MAX + 1) });
         let first: Vec<_> = (101..105).map(|seed| (key(seed).public_key(), types::Power(10))).collect();
-        Self { set: ValidatorSet::new(first).unwrap(), net, unbonding: BTreeMap::new() }
+        let set = ValidatorSet::new(first).unwrap();
+        let (unbonding, sets) = (BTreeMap::new(), vec![set.clone(), set.clone()]);
+        Self { set, net, unbonding, sets, accused: BTreeSet::new(), punished: BTreeMap::new(), paid: BTreeSet::new() }
+    }
+
+    /// Returns what is known about a validator, if there is one.
+    fn holdings(&self, seed: u8) -> Option<Holdings> {
+        let mut view = View::of_state(&self.net.chain.rows);
+        let validator = view.validator(&of(seed))?;
+        let departures = (1..validator.next_departure).filter_map(|id| Some((id, view.departure(&of(seed), id)?)));
+        Some((validator.clone(), departures.collect()))
+    }
+
+    /// ST5: the first double sign of a validator costs the share of what counted, each later one only what has not paid.
+    fn accuse(&mut self, seed: u8, ago: u64) {
+        let next = self.net.height() + 1;
+        let height = next.saturating_sub(ago);
+        let consensus = address(if seed > 50 { seed + 50 } else { seed + 200 });
+        let member = self.sets.get((height as usize).wrapping_sub(1)).and_then(|set| set.by_address(&consensus));
+        let Some(power) = member.map(|(_, member)| member.power.0) else { return self.step(&Step::Wait(0)) };
+        if !self.accused.insert((seed, height)) {
+            return self.step(&Step::Wait(0));
+        }
+        let before = self.holdings(seed);
+        self.net.chain.misbehavior = vec![double_sign(seed, height, power)];
+        self.step(&Step::Wait(0));
+        let (Some((old, left)), Some((new, _))) = (before, self.holdings(seed)) else { return };
+        let counted = |one: &Departure| {
+            let is_kept = |kept: app::Kept| one.height >= kept.from && kept.until.is_none_or(|u| u.next().0 >= height);
+            one.height.0 + 1 >= height || old.kept.is_some_and(is_kept)
+        };
+        let limit = *self.punished.entry(seed).or_insert(old.next_departure);
+        let mut owed = 0;
+        // What matured in this block did so before the evidence.
+        for (id, now) in self.holdings(seed).map(|(_, departures)| departures).unwrap_or_default() {
+            let Some(then) = left.get(&id) else { continue };
+            let pays = id < limit && counted(then) && self.paid.insert((seed, id));
+            let share = if pays { then.tokens / 20 } else { 0 };
+            owed += share;
+            assert_eq!(now.tokens, then.tokens - share, "ST5: departure {id} of {seed} for height {height}");
+        }
+        let rest = if old.is_tombstoned { 0 } else { (power * UNIT / 20).saturating_sub(owed).min(old.tokens) };
+        assert_eq!(new.tokens, old.tokens - rest, "ST5: {seed} for height {height}");
+        assert!(new.is_tombstoned);
     }
 
     fn step(&mut self, step: &Step) {
@@ -70,11 +136,17 @@ impl Watched {
                 self.net.chain.time = self.net.chain.time.saturating_add(net::seconds(*seconds));
                 Vec::new()
             }
+            Step::Accuse(seed, ago) => return self.accuse(*seed, *ago),
+            Step::Without(operators) => {
+                self.net.chain.absent = operators.iter().map(|seed| address(seed + 50)).collect();
+                Vec::new()
+            }
         };
         let now = self.net.chain.time.unix_nanos() as u64 / 1_000_000_000;
         let results = self.net.block(txs);
         // ST4 and ST7: the host can apply the changes, which gives the function of the state.
         self.set = self.set.update(&self.net.chain.updates).expect("the changes make a set");
+        self.sets.push(self.set.clone());
         let events = self.net.chain.events.clone();
         events.iter().filter(|event| event.kind == "staking.unbonded").for_each(|event| self.paid(event, now));
         // What left in the last block counted until this one.

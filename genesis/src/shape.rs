@@ -318,6 +318,16 @@ struct StakingShape {
     commission_bps_max: u64,
     #[serde(with = "number")]
     own_stake_min: u64,
+    #[serde(with = "number")]
+    slash_duplicate_vote_bps: u64,
+    #[serde(with = "number")]
+    slash_downtime_bps: u64,
+    #[serde(with = "number")]
+    downtime_window: u64,
+    #[serde(rename = "downtime_ms", with = "millis")]
+    downtime: Duration,
+    #[serde(rename = "jail_ms", with = "millis")]
+    jail: Duration,
 }
 
 /// A duration in whole milliseconds.

@@ -111,7 +111,8 @@ impl Chain {
         let mut nonces = [0; 4];
         let create =
             Msg::NsCreate { ns: "bench".into(), owner: NsOwner::Shared, quota_keys: 1 << 40, quota_bytes: 1 << 50 };
-        let context = BlockContext { height: Height(1), time, proposer: account(0), misbehavior: Vec::new() };
+        let context =
+            BlockContext { height: Height(1), time, proposer: account(0), misbehavior: Vec::new(), absent: Vec::new() };
         let outcome = app.execute(&rows, &context, &[tx(&mut nonces, 3, create)]);
         rows.extend(outcome.writes.0.into_iter().filter_map(|(row, value)| Some((row, value?))));
         count_keys(&mut rows, keys);
@@ -158,7 +159,8 @@ impl Chain {
             evidence_hash: Block::evidence_hash(&[]),
             proposer: self.validators.proposer().address(),
         };
-        let context = BlockContext { height, time, proposer: header.proposer, misbehavior: Vec::new() };
+        let context =
+            BlockContext { height, time, proposer: header.proposer, misbehavior: Vec::new(), absent: Vec::new() };
         let block = Block { header, txs: bytes, evidence: Vec::new(), last_commit: None };
         let parts = block.part_set();
         let (block_id, block_bytes) = (block.id(&parts), block.encode());

@@ -14,11 +14,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use app::BlockContext;
 use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
     Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Evidence, Hash, Header, Height,
-    Params, Round, SignedVote, Time, ValidatorSet, VerifiedTx,
+    Misbehavior, Params, Round, SignedVote, Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
@@ -178,6 +179,15 @@ impl Chain {
         }
         let validators = self.last_validators.as_ref().expect("a tip with a block has validators");
         Ok(commit.unverified(validators, known)?)
+    }
+
+    /// Returns what the execution of the next block depends on, apart from the state and the transactions. `misbehavior` is
+    /// what its evidence informs the application of.
+    pub fn context_of(&self, block: &Block, misbehavior: Vec<Misbehavior>) -> BlockContext {
+        let Header { height, time, proposer, .. } = block.header;
+        let last = block.last_commit.as_ref().zip(self.last_validators.as_deref());
+        let absent = last.map_or_else(Vec::new, |(commit, validators)| commit.absent(validators));
+        BlockContext { height, time, proposer, misbehavior, absent }
     }
 
     fn check_header(&self, got: &Header) -> Result<(), BlockFault> {

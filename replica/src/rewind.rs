@@ -7,7 +7,7 @@
 //! Nothing here changes what the network agreed on or what this node has signed. After an interruption at any moment
 //! the same plan continues, and a [`crate::Replica`] refuses the store until then.
 
-use app::{App, BlockContext, BlockTx};
+use app::{App, BlockTx};
 use storage::{BlocksAbove, CommitBatch, Head, Kv, Rewind, Store, StoreError, Tip, Undone};
 use thiserror::Error;
 use types::{
@@ -431,7 +431,7 @@ impl<'a, K: Kv> Replay<'a, K> {
         let (block, txs) = self.examine(&undone).map_err(|reason| RewindError::Block { height, reason })?;
         let header = &block.header;
         let misbehavior = evidence::misbehavior_in(self.store, &block.evidence)?;
-        let context = BlockContext { height, time: header.time, proposer: header.proposer, misbehavior };
+        let context = self.chain.context_of(&block, misbehavior);
         let reader = self.store.reader()?;
         let outcome = self.app.execute(&reader, &context, &txs);
         reader.check()?;

@@ -56,6 +56,9 @@ pub const WEBSITE_BYTES_MAX: usize = 140;
 /// Maximum bytes of the further text about a validator.
 pub const DETAILS_BYTES_MAX: usize = 280;
 
+/// Maximum number of heights in the window in which missed heights are counted: their bits take 12.5 KB for a validator.
+pub const DOWNTIME_WINDOW_MAX: u64 = 100_000;
+
 /// Maximum number of namespaces that one revert returns.
 pub const REVERT_SCOPE_MAX: usize = 32;
 
@@ -151,8 +154,11 @@ const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
 // At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each
-// of its namespaces. Each validator that evidence names has one event.
+// of its namespaces. Each validator that evidence names has two events, and each that is jailed for downtime.
 const _: () = assert!(
-    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX + EVIDENCE_NAMED_MAX < EVENTS_MAX
+    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1)
+        + REVERT_SCOPE_MAX
+        + 2 * (EVIDENCE_NAMED_MAX + VALIDATORS_MAX)
+        < EVENTS_MAX
 );
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, mem};
 
-use types::{Address, Event, Power, Reader, Time, ValidatorUpdate, limits};
+use types::{Address, Event, Height, Power, Reader, Time, ValidatorUpdate, limits};
 
 use super::{
     index::Index,
     queue::{self, Item},
-    record::{StakedValidator, Status},
+    record::{Kept, StakedValidator, Status},
+    uptime,
 };
 use crate::{
     event::event,
@@ -19,10 +20,12 @@ use crate::{
 /// Maximum number of items that a block matures; the others follow in the next blocks.
 pub const MATURED_MAX: usize = 128;
 
-// At most two events for each item that matures, one for the set; proposals and evidence have the others.
+// At most two events for each item that matures, two for each validator that is slashed, one for the set; proposals have the
+// others.
 const _: () = {
     let proposals = 2 * limits::PROPOSALS_OPEN_MAX as usize * (limits::REVERT_SCOPE_MAX + 1) + limits::REVERT_SCOPE_MAX;
-    assert!(proposals + limits::EVIDENCE_NAMED_MAX + 2 * MATURED_MAX + 1 < limits::EVENTS_MAX);
+    let slashed = limits::EVIDENCE_NAMED_MAX + limits::VALIDATORS_MAX;
+    assert!(proposals + 2 * slashed + 2 * MATURED_MAX + 1 < limits::EVENTS_MAX);
 };
 
 /// What the transactions of a block changed about stake.
@@ -58,7 +61,7 @@ fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, ev
                 view.set_departure(&operator, id, Some(&departure));
                 return;
             }
-            validator.departures = validator.departures.saturating_sub(1);
+            validator.end_departure(id);
             let delegator = departure.delegator;
             if let Some((to, _)) = departure.to {
                 let mut delegation = view.delegation(&delegator, &to);
@@ -109,6 +112,7 @@ fn end_or_store<R: Reader + ?Sized>(
     }
     view.set_validator(operator, None);
     view.set_key_owner(&validator.public_key.address(), None);
+    uptime::forget(view, operator);
     // What rounding left behind.
     let mut pools = view.pools();
     pools.bonded = pools.bonded.checked_sub(validator.tokens).expect("a validator's tokens are part of the pool");
@@ -152,7 +156,7 @@ pub(crate) fn end<R: Reader + ?Sized>(
     let members: BTreeSet<Address> = touched.iter().copied().filter(|operator| index.is_member(operator)).collect();
     index.store();
     if is_empty && !mutated(Mutation::EmptySet) {
-        keep(view, &touched, events);
+        keep(view, at, &touched, events);
         return Vec::new();
     }
     update(view, at, &touched, &members)
@@ -170,12 +174,20 @@ fn update<R: Reader + ?Sized>(
     for operator in touched {
         let Some(mut validator) = view.validator(operator) else { continue };
         let is_member = members.contains(operator);
+        let was_kept = validator.kept.as_mut().filter(|kept| kept.until.is_none());
+        if let Some(kept) = was_kept {
+            kept.until = Some(at.height);
+            view.set_validator(operator, Some(&validator));
+        }
         let eligible = || validator.eligible_power(at.params.staking.power_unit).unwrap_or(validator.power);
         let power = if is_member { eligible() } else { Power::ZERO };
         if power == validator.power {
             continue;
         }
         total = Power(total.0 - validator.power.0 + power.0);
+        if validator.power == Power::ZERO && at.height > Height::GENESIS {
+            validator.member_since = at.height.next().next();
+        }
         validator.power = power;
         validator.unbonding = match power {
             Power::ZERO => Some(queue::add(view, Item { validator: *operator, departure: None })),
@@ -189,9 +201,16 @@ fn update<R: Reader + ?Sized>(
 }
 
 /// Lets the last members keep their power, because no other ones may replace them.
-fn keep<R: Reader + ?Sized>(view: &mut View<'_, R>, touched: &BTreeSet<Address>, events: &mut Vec<Event>) {
-    let has_power = |operator: &&Address| view.validator(operator).is_some_and(|kept| kept.power > Power::ZERO);
-    let kept: Vec<Vec<u8>> = touched.iter().filter(has_power).map(|operator| operator.0.to_vec()).collect();
+fn keep<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, touched: &BTreeSet<Address>, events: &mut Vec<Event>) {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for operator in touched {
+        let Some(mut validator) = view.validator(operator).filter(|found| found.power > Power::ZERO) else { continue };
+        kept.push(operator.0.to_vec());
+        if validator.kept.is_none_or(|before| before.until.is_some()) {
+            validator.kept = Some(Kept { from: at.height, until: None });
+            view.set_validator(operator, Some(&validator));
+        }
+    }
     if kept.is_empty() {
         return;
     }

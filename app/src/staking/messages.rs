@@ -356,7 +356,7 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         departure.tokens -= amount;
         if departure.tokens == 0 {
             delegation.unbonding.retain(|other| *other != id);
-            validator.departures = validator.departures.saturating_sub(1);
+            validator.end_departure(id);
         }
         self.view.set_departure(operator, id, Some(&departure).filter(|departure| departure.tokens > 0));
         self.view.set_delegation(self.signer, operator, &delegation);

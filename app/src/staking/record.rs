@@ -48,6 +48,24 @@ pub struct StakedValidator {
     pub next_departure: u64,
     /// Number of its departures that wait.
     pub departures: u32,
+    /// Number of the first departure that paid for a double sign, or that left after it paid; 0 if it never signed twice.
+    pub punished_from: u64,
+    /// Number of the departures before that one that wait.
+    pub unpunished: u32,
+    /// First height of the sets in which it has been since.
+    pub member_since: Height,
+    /// The blocks that left it its power because there was nobody else, the last time that there were such blocks. What left it
+    /// in one of them counted until the set without it.
+    pub kept: Option<Kept>,
+}
+
+/// A range of blocks that left a validator its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The first of them.
+    pub from: Height,
+    /// The block that computed another set; `None` as long as there is none.
+    pub until: Option<Height>,
 }
 
 /// The jail of a validator.
@@ -64,6 +82,10 @@ pub struct Jail {
 pub enum JailReason {
     /// The operator's own stake is below its minimum.
     OwnStake,
+    /// It signed nothing for too long.
+    Downtime,
+    /// It signed two votes, or blocks, that contradict each other.
+    DoubleSign,
 }
 
 impl JailReason {
@@ -71,17 +93,21 @@ impl JailReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::OwnStake => "own_stake",
+            Self::Downtime => "downtime",
+            Self::DoubleSign => "double_sign",
         }
     }
 
     fn number(self) -> u32 {
         match self {
             Self::OwnStake => 1,
+            Self::Downtime => 2,
+            Self::DoubleSign => 3,
         }
     }
 
     fn from_number(number: u32) -> Option<Self> {
-        (number == 1).then_some(Self::OwnStake)
+        [Self::OwnStake, Self::Downtime, Self::DoubleSign].into_iter().find(|why| why.number() == number)
     }
 }
 
@@ -145,6 +171,10 @@ pub struct Pools {
     pub unbonding: u64,
 }
 
+fn height(height: i64) -> Option<Height> {
+    u64::try_from(height).ok().map(Height)
+}
+
 fn share_bytes(shares: u128) -> Vec<u8> {
     shares.to_be_bytes().to_vec()
 }
@@ -177,6 +207,10 @@ impl StakedValidator {
             is_tombstoned: false,
             next_departure: 1,
             departures: 0,
+            punished_from: 0,
+            unpunished: 0,
+            member_since: Height::GENESIS,
+            kept: None,
         }
     }
 
@@ -222,6 +256,14 @@ impl StakedValidator {
         self.tokens = self.tokens.checked_sub(amount).expect("the tokens pay for all shares");
     }
 
+    /// Counts a departure that does not wait any more.
+    pub(crate) fn end_departure(&mut self, id: u64) {
+        self.departures = self.departures.saturating_sub(1);
+        if id < self.punished_from {
+            self.unpunished = self.unpunished.saturating_sub(1);
+        }
+    }
+
     /// Returns the power of the validator in a set, if it may be in one.
     pub(crate) fn eligible_power(&self, power_unit: u64) -> Option<Power> {
         let is_free = self.jail.is_none() || mutated(Mutation::JailedSigns);
@@ -249,6 +291,11 @@ impl StakedValidator {
             is_tombstoned: self.is_tombstoned,
             next_departure: self.next_departure,
             departures: self.departures,
+            punished_from: self.punished_from,
+            unpunished: self.unpunished,
+            member_since: height_pb(self.member_since),
+            kept_from: height_pb(self.kept.map_or(Height::GENESIS, |kept| kept.from)),
+            kept_until: height_pb(self.kept.and_then(|kept| kept.until).unwrap_or_default()),
         }
     }
 
@@ -281,6 +328,13 @@ impl StakedValidator {
             is_tombstoned: pb.is_tombstoned,
             next_departure: pb.next_departure,
             departures: pb.departures,
+            punished_from: pb.punished_from,
+            unpunished: pb.unpunished,
+            member_since: height(pb.member_since)?,
+            kept: match (height(pb.kept_from)?, height(pb.kept_until)?) {
+                (Height::GENESIS, _) => None,
+                (from, until) => Some(Kept { from, until: Some(until).filter(|until| *until > Height::GENESIS) }),
+            },
         })
     }
 }
@@ -329,7 +383,7 @@ impl Departure {
             delegator: Address(pb.delegator.try_into().ok()?),
             tokens_start: pb.tokens_start,
             tokens: pb.tokens,
-            height: Height(u64::try_from(pb.height).ok()?),
+            height: height(pb.height)?,
             batch: pb.batch,
             to: match pb.to {
                 None => None,

@@ -3,8 +3,8 @@
 
 use app::{StakedValidator, View};
 use types::{
-    Address, Commission, ConsensusKey, Description, EvidenceParams, Msg, Params, Power, StakeMsg, StakingParams,
-    ValidatorCreate, possession_message,
+    Address, Commission, ConsensusKey, Description, Event, EvidenceParams, Hash, Height, Misbehavior, MisbehaviorKind,
+    Msg, Params, Power, StakeMsg, StakingParams, Time, ValidatorCreate, possession_message,
 };
 
 use super::{
@@ -26,6 +26,7 @@ pub fn params(validators_max: u64) -> Params {
             commission_bps_min: 100,
             commission_bps_max: 5000,
             own_stake_min: 500,
+            ..StakingParams::default()
         },
         ..super::net::params()
     }
@@ -86,7 +87,33 @@ pub fn unjail() -> Msg {
     Msg::Stake(StakeMsg::Unjail)
 }
 
+/// A double sign of the validator of the operator `seed`, which had this power at that height.
+pub fn double_sign(seed: u8, height: u64, power: u64) -> Misbehavior {
+    let consensus = if seed > 50 { seed + 50 } else { seed + 200 };
+    Misbehavior {
+        kind: MisbehaviorKind::DuplicateVote,
+        validator: super::address(consensus),
+        height: Height(height),
+        time: Time::from_unix_millis(1000 * height),
+        power: Power(power),
+        total_power: Power(40),
+        evidence: Hash([height as u8; 32]),
+    }
+}
+
 impl Net {
+    /// Executes an empty block with evidence of these double signs, and returns its events.
+    pub fn accuse(&mut self, misbehavior: &[Misbehavior]) -> Vec<Event> {
+        self.chain.misbehavior = misbehavior.to_vec();
+        self.empty()
+    }
+
+    /// Executes an empty block in whose last commit the validators of these operators are absent, and returns its events.
+    pub fn without(&mut self, operators: &[u8]) -> Vec<Event> {
+        self.chain.absent = operators.iter().map(|seed| super::address(seed + 50)).collect();
+        self.empty()
+    }
+
     pub fn validator(&self, seed: u8) -> StakedValidator {
         View::of_state(&self.chain.rows).validator(&of(seed)).expect("the validator exists")
     }

@@ -6,5 +6,7 @@ mod common;
 mod mutations;
 mod namespaces;
 mod proposals;
+mod slash;
 mod stake;
 mod trees;
+mod uptime;

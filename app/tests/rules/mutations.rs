@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, stake, trees};
+use super::{namespaces, proposals, slash, stake, trees, uptime};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -176,6 +176,23 @@ const TABLE: &[Detection] = table! {
     JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";
     AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
     EmptySet: stake::the_set_is_never_empty "staking.set_kept";
+
+    SlashAgain: slash::a_double_sign_is_punished_once_and_an_earlier_one_takes_from_what_has_not_paid "burned=750";
+    NoTombstone: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: (11400, true";
+    SlashOtherHeight: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    ForgetKept: slash::what_left_a_validator_that_kept_its_power_pays "burned=500";
+    ForgetDepartures: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    ForgetTarget: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
+    ForgetFollowed: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
+    RoundBurnUp: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    KeepPrice: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: [9499, 1899]";
+    BurnKeepsSupply: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "the supply";
+
+    DowntimeByHeights: uptime::a_silent_validator_is_jailed_after_half_of_the_window_and_the_time "after 15 s";
+    DowntimeByTime: uptime::a_silent_validator_is_jailed_after_half_of_the_window_and_the_time "after 11 misses";
+    AllMisses: uptime::misses_are_counted_in_the_window_and_forgotten_after_it "right: 10";
+    JailAll: uptime::those_that_are_jailed_in_a_window_have_a_third_of_the_power "one of four";
+    KeepWindow: uptime::the_window_starts_empty_when_a_validator_leaves_jail "right: (None, 0)";
 };
 
 /// Runs a test; returns the text of its failure, if it fails.

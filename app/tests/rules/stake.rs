@@ -14,15 +14,15 @@ use super::common::{
 };
 
 /// Returns the event of the message of a transaction with one message.
-fn said(result: &types::TxResult) -> String {
+pub fn said(result: &types::TxResult) -> String {
     result.events[1..].iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
-fn pools(net: &Net) -> Pools {
+pub fn pools(net: &Net) -> Pools {
     View::of_state(&net.chain.rows).pools()
 }
 
-fn delegation(net: &Net, delegator: u8, validator: u8) -> Delegation {
+pub fn delegation(net: &Net, delegator: u8, validator: u8) -> Delegation {
     View::of_state(&net.chain.rows).delegation(&of(delegator), &of(validator))
 }
 
@@ -49,7 +49,7 @@ fn slash(net: &mut Net, seed: u8, tokens: u64) {
 }
 
 /// ST1.
-fn check_supply(net: &Net) {
+pub fn check_supply(net: &Net) {
     let Ok(Answer::Supply { total, fee_pool, deposits, stake }) = query(&net.chain.rows, "/supply", b"") else {
         panic!()
     };

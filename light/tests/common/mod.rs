@@ -199,8 +199,13 @@ fn namespaces(height: u64, rules: &[&str], more: &Rows) -> (App, Rows) {
         let order = TxOrder::Nonce(nonce as u64);
         let body = TxBody { chain_id: chain_id(), signer: secret(1).public_key(), order, fee: 1000, messages };
         let tx = VerifiedTx::verified_before(body.sign(&secret(1)));
-        let context =
-            BlockContext { height: app.height().next(), time: time(), proposer: address(1), misbehavior: Vec::new() };
+        let context = BlockContext {
+            height: app.height().next(),
+            time: time(),
+            proposer: address(1),
+            misbehavior: Vec::new(),
+            absent: Vec::new(),
+        };
         let outcome = app.execute(&rows, &context, [&tx]);
         assert_eq!(outcome.results.txs[0].code, 0, "{:?}", outcome.results.txs[0]);
         for (key, value) in outcome.writes.0 {

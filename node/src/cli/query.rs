@@ -78,6 +78,20 @@ enum Command {
         /// Height [default: the latest]
         height: Option<u64>,
     },
+    /// What a validator and those behind it lost, the newest first
+    Slashes {
+        /// Operator of the validator: its address, or the name of its key
+        validator: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// The heights that a validator did not sign
+    Uptime {
+        /// Operator of the validator: its address, or the name of its key
+        validator: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
     /// Bonded and unbonding stake
     Pool {
         /// Height [default: the latest]
@@ -139,6 +153,8 @@ impl Query {
             Command::Validators { height, all: true } => asker.all_validators(height),
             Command::Delegations { account, height } => asker.delegations(&account, height),
             Command::Unbonding { account, height } => asker.unbonding(&account, height),
+            Command::Slashes { validator, height } => asker.slashes(&validator, height),
+            Command::Uptime { validator, height } => asker.uptime(&validator, height),
             Command::Pool { height } => asker.pool(height),
             Command::Status => asker.status(),
             Command::Ready => asker.ready(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use app::BlockContext;
 use storage::{CommitBatch, Kv, StoreError};
 use types::{BlockId, Commit, Round, TxPool};
 
@@ -68,7 +67,7 @@ impl<K: Kv> Replica<K> {
         (self.on_phase)(Phase::Execute);
         let header = &block.header;
         let misbehavior = evidence::misbehavior_in(&self.store, &block.evidence)?;
-        let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer, misbehavior };
+        let context = self.chain.context_of(&block, misbehavior);
         let reader = self.store.reader()?;
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;

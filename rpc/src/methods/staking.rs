@@ -1,6 +1,6 @@
 //! Validators and stake as JSON.
 
-use app::{DelegationOf, DepartureOf, Pools, ValidatorSummary};
+use app::{DelegationOf, DepartureOf, Pools, Slash, UptimeOf, ValidatorSummary};
 use serde_json::{Value, json};
 use types::{Address, Deadline, Power, StakingParams};
 
@@ -35,6 +35,7 @@ pub fn validator(summary: &ValidatorSummary) -> Value {
             json!({ "why": jail.why.name(), "until": jail.until.to_string() })
         }),
         "tombstoned": validator.is_tombstoned,
+        "missed": summary.missed.to_string(),
     })
 }
 
@@ -73,6 +74,35 @@ pub fn departures(list: &[DepartureOf], following: Option<Address>) -> Value {
     json!({ "departures": list.iter().map(departure).collect::<Vec<_>>(), "next": next(following) })
 }
 
+/// Returns slashes of a validator, and the number that continues the list.
+pub fn slashes(list: &[(u64, Slash)], next: Option<u64>) -> Value {
+    let slash = |(number, slash): &(u64, Slash)| {
+        json!({
+            "number": number.to_string(),
+            "infraction": slash.why.name(),
+            "height": slash.height.to_string(),
+            "block": slash.block.to_string(),
+            "fraction_bps": slash.fraction_bps.to_string(),
+            "burned": slash.burned.to_string(),
+            "evidence": slash.evidence.map(|hash| hash.to_string()),
+        })
+    };
+    json!({ "slashes": list.iter().map(slash).collect::<Vec<_>>(), "next": next.map(|next| next.to_string()) })
+}
+
+/// Returns what is known about the signatures of a validator.
+pub fn uptime(of: &UptimeOf) -> Value {
+    let misses = of.misses.as_ref();
+    json!({
+        "since": of.since.to_string(),
+        "window": of.window.to_string(),
+        "missed": misses.map_or(0, |misses| misses.missed).to_string(),
+        "last_missed": misses.map(|misses| misses.last_missed.to_string()),
+        "silent_since": time(misses.map(|misses| misses.silent_since)),
+        "jailed_from": time(of.jailed_from),
+    })
+}
+
 /// Returns the amounts of stake.
 pub fn pool(pools: &Pools, power_total: Power) -> Value {
     json!({
@@ -91,5 +121,10 @@ pub fn params(params: &StakingParams) -> Value {
         "commission_bps_min": params.commission_bps_min.to_string(),
         "commission_bps_max": params.commission_bps_max.to_string(),
         "own_stake_min": params.own_stake_min.to_string(),
+        "slash_duplicate_vote_bps": params.slash_duplicate_vote_bps.to_string(),
+        "slash_downtime_bps": params.slash_downtime_bps.to_string(),
+        "downtime_window": params.downtime_window.to_string(),
+        "downtime_ms": params.downtime.as_millis().to_string(),
+        "jail_ms": params.jail.as_millis().to_string(),
     })
 }

@@ -107,7 +107,7 @@ fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
 /// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
 /// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    const MANY: [&str; 8] = [
+    const MANY: [&str; 9] = [
         "/kv/list",
         "/kv/range",
         "/proposals",
@@ -115,6 +115,7 @@ pub fn reads_many_rows(path: &str) -> bool {
         "/staking/delegat",
         "/staking/unbonding",
         "/staking/redelegations",
+        "/staking/slashes",
         REVERT_PREVIEW,
     ];
     MANY.iter().any(|many| path.starts_with(many)) || history::answers(path)
@@ -253,6 +254,8 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
         AppAnswer::Validators { list, next } => staking::validators(list, *next),
         AppAnswer::Delegations { list, next } => staking::delegations(list, *next),
         AppAnswer::Departures { list, next } => staking::departures(list, *next),
+        AppAnswer::Slashes { list, next } => staking::slashes(list, *next),
+        AppAnswer::Uptime(of) => staking::uptime(of),
         AppAnswer::Pool { pools, power_total } => staking::pool(pools, *power_total),
         AppAnswer::Staking(params) => staking::params(params),
     };
@@ -304,6 +307,7 @@ mod tests {
             "/staking/delegators/a?limit=5",
             "/staking/unbonding/a",
             "/staking/redelegations/a",
+            "/staking/slashes/a",
             "/revert/preview",
         ] {
             assert!(reads_many_rows(path), "{path}");
@@ -317,6 +321,7 @@ mod tests {
             "/kv/get/range",
             "/proposal/4",
             "/staking/validator/a",
+            "/staking/uptime/a",
         ] {
             assert!(!reads_many_rows(path), "{path}");
         }

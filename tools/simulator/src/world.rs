@@ -153,14 +153,13 @@ impl World {
             .collect();
         let stake = setup.powers.iter().take(validators).sum::<u64>() * setup.params.staking.power_unit;
         let supply = (ACCOUNTS + validators) as u64 * BALANCE + stake;
-        let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
         let precision = setup.params.synchrony.precision;
-        let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();
-        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), votes, clients.addresses());
-        let correct = nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let correct: BTreeSet<Address> =
+            nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), correct.clone(), clients.addresses());
         let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
         let checker =
-            Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision, (ledger, evidence));
+            Checker::new(chain_id.clone(), clients.addresses(), supply, operators, precision, (ledger, evidence));
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
