@@ -276,6 +276,8 @@ types::mutations! {
     EmptySet,
 
     // A validator is slashed.
+    /// Takes nothing for a double sign, and leaves the validator where it is (ST5).
+    ForgiveDoubleSign,
     /// Slashes a validator for each double sign (ST5).
     SlashAgain,
     /// Takes no jail for ever for a double sign.

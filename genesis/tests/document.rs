@@ -38,7 +38,7 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "1DC85FECFADAB66A8455389F04731F8E3EC1475EEDA689117413B9D61C27052C");
+    assert_eq!(genesis.app_hash().to_string(), "95834D63D910A955ED282C13BBE0972B1CF19410244EEEFB3148EBE035970605");
     assert_eq!(genesis.hash().to_string(), "286AED060277773E8CA9263648839654F2C35400372351E98781D0E870345147");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }

@@ -54,8 +54,8 @@ pub struct StakedValidator {
     pub unpunished: u32,
     /// First height of the sets in which it has been since.
     pub member_since: Height,
-    /// The blocks that left it its power because there was nobody else, the last time that there were such blocks. What left it
-    /// in one of them counted until the set without it.
+    /// The last blocks in a row that left it its power because no other validator could replace it. What left it in one of
+    /// them counted until the set without it.
     pub kept: Option<Kept>,
 }
 

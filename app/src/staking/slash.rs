@@ -11,14 +11,14 @@
 //!
 //! **Which stake left since.** The set of height h was computed by block h - 2, so what left in block d counted at h if
 //! d ≥ h - 1. Departures are numbered in the order of their blocks: a walk from the newest one ends at the first that did not
-//! count. A validator that kept its power because there was nobody else answered with what left it meanwhile, too.
+//! count. A validator that kept its power because no other one could replace it answers with what left it meanwhile, too.
 //!
 //! **Once.** A validator pays for its first double sign, and is in jail for ever. Evidence of another one finds departures that
 //! have not paid only if it is of an earlier height, and then these pay their fraction. Each departure is thus looked at once,
 //! whatever the number of pieces of evidence, and what left after the first slash has paid by the price.
 //!
 //! What is taken is burned. Amounts are rounded down. What a departure owes and cannot pay, because the stake is gone, is
-//! nobody else's debt.
+//! not owed by anyone else.
 
 use prost::Message;
 use types::{Address, Deadline, Event, Hash, Height, Misbehavior, MisbehaviorKind, Reader, pb};
@@ -159,7 +159,8 @@ pub(crate) fn on_double_sign<R: Reader + ?Sized>(
     staked: &mut Staked,
     events: &mut Vec<Event>,
 ) {
-    let Some(operator) = view.key_owner(&misbehavior.validator) else { return };
+    let owner = view.key_owner(&misbehavior.validator).filter(|_| !mutated(Mutation::ForgiveDoubleSign));
+    let Some(operator) = owner else { return };
     let Some(mut validator) = view.validator(&operator) else { return };
     let staking = &at.params.staking;
     let (bps, is_first) = (staking.slash_duplicate_vote_bps, !validator.is_tombstoned);

@@ -177,6 +177,7 @@ const TABLE: &[Detection] = table! {
     AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
     EmptySet: stake::the_set_is_never_empty "staking.set_kept";
 
+    ForgiveDoubleSign: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "tombstoned=true";
     SlashAgain: slash::a_double_sign_is_punished_once_and_an_earlier_one_takes_from_what_has_not_paid "burned=750";
     NoTombstone: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: (11400, true";
     SlashOtherHeight: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";

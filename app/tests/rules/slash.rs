@@ -119,7 +119,7 @@ pub fn redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there() {
     assert_eq!((net.validator(51).tokens, net.validator(52).tokens), (12_000 - 600, 10_000));
     assert_eq!(pools(&net), Pools { bonded: 42_060 - 660, unbonding: 2000 - 40 });
     check_supply(&net);
-    // Nobody pays twice.
+    // It is not paid twice.
     assert_eq!(kinds(&net.accuse(&[double_sign(51, 3, 14)])), "evidence");
     until(&mut net, 20);
     check_supply(&net);

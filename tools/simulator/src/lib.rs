@@ -52,6 +52,7 @@
 //! | `accept_expired_evidence`: expired evidence is accepted | EV3 |
 //! | `accept_named_evidence`: an attack on light clients may name the innocent | EV1 |
 //! | `withhold_evidence`: no block has evidence | a scenario that waits for it |
+//! | `forgive_double_sign`: a double sign costs nothing | ST5 |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
 //! | `replay_differs`: a rewind executes reverts by another rule than the chain | rewind |

@@ -148,6 +148,7 @@ impl World {
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
+                node.is_forgiving = setup.is_forgiving;
                 node
             })
             .collect();
@@ -156,7 +157,8 @@ impl World {
         let precision = setup.params.synchrony.precision;
         let correct: BTreeSet<Address> =
             nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
-        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), correct.clone(), clients.addresses());
+        let slashed = (!setup.is_forgiving).then(|| correct.clone());
+        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), slashed, clients.addresses());
         let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
         let checker =
             Checker::new(chain_id.clone(), clients.addresses(), supply, operators, precision, (ledger, evidence));
