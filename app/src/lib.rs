@@ -56,9 +56,11 @@
 //! | `Q` | `StakeQueue`: the batches that wait | never |
 //! | `Q` ‖ batch (8) | `StakeBatch`: the time at which it matures | when it has matured |
 //! | `Q` ‖ batch (8) ‖ place (4) | `StakeItem`: a departure or a validator | when it has matured |
-//! | `S` | `StakePools`: bonded and unbonding stake | when they are 0 |
+//! | `S` | `StakePools`: bonded and unbonding stake, the community pool | when they are 0 |
 //! | `V` ‖ operator (20) | `StakedValidator` | when no account has stake there, and it answers for no set |
 //! | `W` ‖ position (4) | `HeapEntry`: a validator that waits for a place in the set | with the last one |
+//! | `Y` | `Upgrade`: the plan of the next upgrade | at its height, or when it is cancelled |
+//! | `Y` ‖ name | `UpgradeDone`: the height of an upgrade that was executed | never |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -71,6 +73,7 @@
 //! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_OLD_BYTES_MAX` and one value for old ones |
 //! | proposing a revert | `proposals.revert_keys_max` keys, `proposals.revert_bytes_max` bytes of values, `proposals.open_max` times in a block |
 //! | executing reverts | one in a block, of the same size |
+//! | executing acts | all that are due, at most as many as may be open; some rows each, and a new set of validators |
 //! | counting the votes | a row per validator: for each vote, and for each open proposal if one changed |
 //! | logging roots | four rows per namespace that changes |
 //! | a message about stake | some 12 rows; one signature check to create a validator |
@@ -118,6 +121,7 @@ mod staking;
 pub mod state;
 mod state_proof;
 pub mod tree;
+mod upgrade;
 mod view;
 
 pub use app::{App, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
@@ -136,8 +140,8 @@ pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
 pub use mutation::{BrokenRule, Mutation};
 pub use proposals::{
-    Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Taints, Tally,
-    open_targets, preview,
+    Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, ProposedRevert, Subject, Taint,
+    Taints, Tally, open_targets, preview,
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use staking::{
@@ -146,4 +150,5 @@ pub use staking::{
 };
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};
+pub use upgrade::{Barrier, Migration, UPGRADES, Upgrade, UpgradeStop, Upgrades, last_upgrade};
 pub use view::View;

@@ -138,10 +138,44 @@ types::mutations! {
     CancelClosed,
     /// Leaves a closed proposal in the list of the open ones.
     StayOpen,
-    /// Keeps the deposit of a proposal that was not rejected.
+    /// Keeps the deposit of every proposal.
     KeepDeposit,
-    /// Returns the deposit of a rejected proposal.
+    /// Returns the deposit of a proposal against which more than 1/3 voted with veto.
     ReturnLost,
+    /// Counts a vote against a proposal as one with veto.
+    NoIsVeto,
+    /// Takes the deposit when exactly 1/3 of the power votes with veto.
+    ThirdVetoes,
+
+    // Validators decide acts.
+    /// Does not check an act when it is proposed.
+    SkipActProposed,
+    /// Does not check an upgrade again when it is planned.
+    SkipActCheck,
+    /// Lets parameters act in the block that changes them.
+    ParamsAtOnce,
+    /// Accepts any price of transactions and proposals.
+    AnyPrice,
+    /// Does not compute the set again when its maximum size changes (ST4).
+    KeepSet,
+    /// Lets validators freeze a proposal that is no revert.
+    FreezeActs,
+    /// Pays more than the community pool has (ST1).
+    SpendMore,
+    /// Pays without taking it from the community pool (ST1).
+    SpendForNothing,
+    /// Replaces the plan of an upgrade by another one.
+    SeveralPlans,
+    /// Plans an upgrade for a height that has passed.
+    AnyUpgradeHeight,
+    /// Plans an upgrade that the chain has.
+    UpgradeTwice,
+    /// Keeps the plan after the upgrade.
+    KeepPlan,
+    /// Does not raise the version of the application with an upgrade.
+    KeepVersion,
+    /// Lets reverts go back before an upgrade.
+    NoBarrier,
 
     // Validators freeze namespaces.
     /// Lets one validator freeze a namespace.

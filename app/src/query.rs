@@ -1,6 +1,6 @@
 //! Queries of the state. The node formats the answers.
 
-use types::{Address, Hash, NsName, Params, Power, Reader, StakingParams, limits::KV_KEY_BYTES_MAX};
+use types::{Address, Hash, NsName, Params, Power, Reader, StakingParams, UpgradePlan, limits::KV_KEY_BYTES_MAX};
 
 use crate::{
     area::{NAMES, key_row, keys_prefix, listed, name_row},
@@ -9,6 +9,7 @@ use crate::{
     proposals::{self, OperatorVote, Preview, Proposal, Tally},
     staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
     state::{Account, Operator},
+    upgrade::{self, Barrier},
     view::View,
 };
 
@@ -30,6 +31,7 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposals", "number, may be empty: the proposals from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposal/ID", "no data: a proposal with its votes"),
+    ("/upgrade", "no data: the plan of the next upgrade, and the last upgrade"),
     (
         "/staking/validators",
         "operator, may be empty: the validators from it on, in order; 100 or, with ?limit=N, fewer",
@@ -148,6 +150,13 @@ pub enum Answer {
         /// Its votes in the order of the operators' addresses, each with its validator.
         votes: Vec<(OperatorVote, Option<Operator>)>,
     },
+    /// Answer to `/upgrade`.
+    Upgrade {
+        /// The plan of the next upgrade, if there is one.
+        plan: Option<UpgradePlan>,
+        /// The last upgrade, if there was one.
+        last: Option<Barrier>,
+    },
     /// Answer to `/staking/validator`: a validator.
     Validator(Box<ValidatorSummary>),
     /// Answer to `/staking/validators`: some of the validators.
@@ -209,6 +218,7 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
             Ok(Answer::Account { address, account: view.account(&address) })
         }
         "/params" => Ok(Answer::Params(Box::new(view.params()))),
+        "/upgrade" => Ok(Answer::Upgrade { plan: upgrade::plan(&mut view), last: upgrade::barrier(&mut view) }),
         "/supply" => {
             let deposits = proposals::open(&mut view).iter().map(|proposal| proposal.deposit).sum();
             let (total, fee_pool, stake) = (view.supply(), view.fee_pool(), view.pools());

@@ -23,6 +23,19 @@ pub(crate) fn second_of(deadline: Deadline) -> u64 {
     deadline.unix_millis() / 1000
 }
 
+/// Checks the parts of a payment that do not depend on who pays.
+///
+/// Errors: the [`Refusal`] for the all-zero address or a zero amount.
+pub(crate) fn check_payment(to: &Address, amount: u64) -> Result<(), Refusal> {
+    if *to == Address::default() {
+        return Err(Refusal::BadRecipient { address: *to });
+    }
+    if amount == 0 {
+        return Err(Refusal::ZeroAmount);
+    }
+    Ok(())
+}
+
 /// Balance and nonce of an address. An account of all zeros is not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
@@ -136,6 +149,14 @@ pub mod key {
     pub const BARRIER: &[u8] = b"k";
     /// Key of the numbers of what was executed.
     pub const COUNTERS: &[u8] = b"m";
+    /// Key of the plan of the next upgrade.
+    pub const UPGRADE_PLAN: &[u8] = b"Y";
+
+    /// Returns the key of an upgrade that was executed.
+    pub fn upgrade_done(name: &str) -> Vec<u8> {
+        [UPGRADE_PLAN, name.as_bytes()].concat()
+    }
+
     /// Key of the consensus parameters.
     pub const PARAMS: &[u8] = b"p";
     /// Key of the total supply.

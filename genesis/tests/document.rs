@@ -1,10 +1,12 @@
 //! Proves the format of the genesis document: golden bytes, an error for every mistake, round trips.
 #![allow(missing_docs)]
 
+use std::collections::BTreeMap;
+
 use genesis::{Document, Genesis, GenesisAccount, GenesisError, GenesisValidator};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use types::{Address, ChainId, ConsensusSecretKey, Height, KeyType, Params, Power, SecretKey, Time};
+use types::{Address, ChainId, ConsensusSecretKey, Height, KeyType, ParamField, Params, Power, SecretKey, Time};
 
 const GOLDEN: &str = include_str!("golden_genesis.json");
 
@@ -96,7 +98,7 @@ fn the_first_state_is_what_the_document_says() {
             total: 1_060_000_005,
             fee_pool: 0,
             deposits: 0,
-            stake: app::Pools { bonded: 60_000_000, unbonding: 0 },
+            stake: app::Pools { bonded: 60_000_000, ..app::Pools::default() },
         }
     );
 }
@@ -124,6 +126,28 @@ fn the_genesis_hash_covers_the_meaning_not_the_text() {
         change(&mut changed);
         assert_ne!(hash(changed), same);
     }
+}
+
+/// Appends the leaves of an object: their names, with dots, and their values.
+fn leaves(value: &Value, path: &str, all: &mut BTreeMap<String, String>) {
+    let Value::Object(fields) = value else { return };
+    for (name, field) in fields {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match field {
+            Value::String(number) => drop(all.insert(path, number.clone())),
+            _ => leaves(field, &path, all),
+        }
+    }
+}
+
+#[test]
+fn proposals_name_each_parameter_as_the_document_does() {
+    let params = Params::default();
+    let mut shown = BTreeMap::new();
+    leaves(&genesis::params_json(&params), "", &mut shown);
+    shown.remove("abci.vote_extensions_enable_height");
+    let named = |field: &ParamField| (field.name.to_owned(), field.value(&params).to_string());
+    assert_eq!(ParamField::ALL.iter().map(named).collect::<BTreeMap<_, _>>(), shown);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod setting;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use app::Upgrades;
 use replica::HaltAt;
 
 pub use check::listen_address;
@@ -229,6 +230,8 @@ pub struct Config {
     pub instrumentation: Instrumentation,
     /// Where the node stops. It is of one start, so it has flags of `cairn start` and no setting.
     pub halt: HaltAt,
+    /// The upgrades of this program.
+    pub upgrades: Upgrades,
     /// The sources of the settings that are not defaults.
     origins: BTreeMap<String, Origin>,
     /// Names of `CAIRN_` variables that were ignored, because a container platform sets them for a service of that

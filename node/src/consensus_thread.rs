@@ -14,13 +14,15 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    path::PathBuf,
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant},
 };
 
+use app::UpgradeStop;
 use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
-use replica::{Committed, Input, Output, Replica, Status, Timer};
+use replica::{Committed, Halt, Input, Output, Replica, Status, Timer};
 use rpc::Happened;
 use storage::RocksKv;
 use types::{Address, PeerMessage, PeerRequest, Wire};
@@ -36,6 +38,7 @@ use crate::{
     penalty::penalize,
     progress::Progress,
     stop::Stopper,
+    upgrade_info,
     verify_pool::VerifyPool,
 };
 
@@ -65,6 +68,8 @@ pub struct ConsensusThread {
     pub progress: Progress,
     /// Stops the node after its last height.
     pub stopper: Stopper,
+    /// Folder for the file about the upgrade for which the node stops.
+    pub data_dir: PathBuf,
 }
 
 impl ConsensusThread {
@@ -166,7 +171,12 @@ impl Turns {
                 );
                 self.thread.stopper.stop();
             }
-            Output::Halt(why) => return Err(why.into()),
+            Output::Halt(why) => {
+                if let Halt::Upgrade(UpgradeStop::Needed(plan)) = &why {
+                    upgrade_info::write(&thread.data_dir, plan);
+                }
+                return Err(why.into());
+            }
         }
         Ok(())
     }

@@ -390,6 +390,7 @@ impl Parts {
             us,
             progress,
             stopper: stopper.clone(),
+            data_dir: config.data_dir(),
         };
         let end = on_end();
         let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
@@ -574,6 +575,7 @@ fn replica_config(config: &Config) -> replica::Config {
         gossip_interval: config.consensus.gossip_interval,
         sync_timeout: config.blocksync.request_timeout,
         halt: config.halt,
+        upgrades: config.upgrades,
     }
 }
 

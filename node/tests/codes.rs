@@ -1,6 +1,6 @@
 //! Proves with real processes that each code of a refused transaction or query reaches the client with its name and a
 //! sentence, that the refusal has no effect on the state, and that no code of `cairn explain` lacks such a test. Those of
-//! namespaces are in `namespaces.rs`, and those of proposals in `reverts.rs`.
+//! namespaces are in `namespaces.rs`, and those of proposals in `reverts.rs`, `decisions.rs` and `upgrade.rs`.
 
 mod processes;
 mod source;
@@ -27,10 +27,9 @@ const POOR: u8 = 63;
 const GAS_MAX: u64 = 20;
 
 /// The codes that no test of a real process provokes, without `E_`, each with the reason.
-const NOT_PROVOKED: [(&str, &str); 8] = [
+const NOT_PROVOKED: [(&str, &str); 7] = [
     ("EXPIRY_FULL", "2^20 executed transactions expire in that second: hours of blocks; app/tests/transactions.rs"),
     ("OLD_VALUES", "a block replaces 64 MiB of old values; app/tests/rules/namespaces.rs"),
-    ("CROSSES_BARRIER", "no transaction of this version sets a barrier; app/tests/rules/proposals.rs"),
     ("NO_VALUE", "this version slashes no validator; app/tests/rules/stake.rs"),
     ("JAILED", "this version has no jail that lasts; app/tests/rules/stake.rs"),
     ("TOMBSTONED", "this version slashes no validator; app/tests/rules/stake.rs"),
@@ -197,7 +196,7 @@ fn provoked() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (path, text) in source::files("node/tests") {
         let file = path.rsplit('/').next().unwrap();
-        if !["codes.rs", "namespaces.rs", "reverts.rs", "staking.rs"].contains(&file) {
+        if !["codes.rs", "decisions.rs", "namespaces.rs", "reverts.rs", "staking.rs", "upgrade.rs"].contains(&file) {
             continue;
         }
         for token in source::tokens(&text).iter().filter(|token| token.kind == Kind::Text) {

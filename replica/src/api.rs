@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use app::{UpgradeStop, Upgrades};
 use storage::StoreError;
 use thiserror::Error;
 use types::{
@@ -223,6 +224,9 @@ pub enum Halt {
         /// Fault of the block on this node.
         reason: String,
     },
+    /// This program may not execute the next height. The connected peers have the last one too, or had time to fetch it.
+    #[error(transparent)]
+    Upgrade(UpgradeStop),
 }
 
 impl From<StoreError> for Halt {
@@ -418,6 +422,8 @@ pub struct Config {
     pub sync_timeout: Duration,
     /// Where the replica stops.
     pub halt: HaltAt,
+    /// The upgrades that this program has.
+    pub upgrades: Upgrades,
 }
 
 /// Where the operator wants the replica to stop: after the first height that has one of the two. It then signs and
@@ -438,6 +444,7 @@ impl Default for Config {
             gossip_interval: Duration::from_secs(1),
             sync_timeout: Duration::from_secs(5),
             halt: HaltAt::default(),
+            upgrades: Upgrades::default(),
         }
     }
 }

@@ -39,6 +39,7 @@ mod views;
 
 use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
+use app::UpgradeStop;
 use consensus::{Engine, Input as EngineInput, driver::Batch};
 use storage::{Kv, Store};
 use types::{BlockId, Moment, PartSet, PeerMessage, Round, Time, TxPool};
@@ -81,6 +82,8 @@ pub struct Replica<K: Kv> {
     catch_up: CatchUp,
     pace: Pace,
     signing: Signing,
+    /// Reason why this program may not execute the height after the tip.
+    upgrade_stop: Option<UpgradeStop>,
     /// Evidence that waits for a block.
     evidence: Waiting,
     shown: Shown,

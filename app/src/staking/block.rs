@@ -30,6 +30,8 @@ const _: () = {
 pub(crate) struct Staked {
     /// Operators of the validators whose tokens or jail changed, or may have: a failed transaction leaves its own here.
     pub changed: BTreeSet<Address>,
+    /// True if the block changed parameters, on which the set may depend.
+    pub has_new_params: bool,
 }
 
 /// Closes the batch of the last block, and matures what is due. Cost without either: one read.
@@ -117,8 +119,8 @@ fn end_or_store<R: Reader + ?Sized>(
     events.push(event("staking.validator_ended", [("validator", (operator.to_string(), true))]));
 }
 
-/// Computes the set after the last transaction of a block, and returns what changes in it. Cost without a changed validator:
-/// none.
+/// Computes the set after the last transaction of a block, with the parameters of the next height, and returns what changes in
+/// it. Cost without a changed validator: none.
 pub(crate) fn end<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
@@ -126,7 +128,7 @@ pub(crate) fn end<R: Reader + ?Sized>(
     events: &mut Vec<Event>,
 ) -> Vec<ValidatorUpdate> {
     let mut touched = staked.changed;
-    if touched.is_empty() {
+    if touched.is_empty() && !staked.has_new_params {
         return Vec::new();
     }
     let params = &at.params.staking;

@@ -143,6 +143,8 @@ pub struct Pools {
     pub bonded: u64,
     /// Stake that waits for the end of its unbonding.
     pub unbonding: u64,
+    /// The community pool, which the validators spend by proposals.
+    pub community: u64,
 }
 
 fn share_bytes(shares: u128) -> Vec<u8> {
@@ -397,11 +399,11 @@ impl<R: Reader + ?Sized> View<'_, R> {
     /// Returns the amounts of stake.
     pub fn pools(&mut self) -> Pools {
         let pb: pb::StakePools = self.message(key::STAKE_POOLS).unwrap_or_default();
-        Pools { bonded: pb.bonded, unbonding: pb.unbonding }
+        Pools { bonded: pb.bonded, unbonding: pb.unbonding, community: pb.community }
     }
 
     pub(crate) fn set_pools(&mut self, pools: Pools) {
-        let pb = pb::StakePools { bonded: pools.bonded, unbonding: pools.unbonding };
+        let pb = pb::StakePools { bonded: pools.bonded, unbonding: pools.unbonding, community: pools.community };
         self.set(key::STAKE_POOLS, (pools != Pools::default()).then(|| pb.encode_to_vec()));
     }
 
@@ -432,12 +434,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
 
     /// Moves stake from the bonded pool to the one that unbonds.
     pub(crate) fn unbond(&mut self, amount: u64) {
-        let Pools { bonded, unbonding } = self.pools();
-        let bonded = bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
-        self.set_pools(Pools {
-            bonded,
-            unbonding: unbonding.checked_add(amount).expect("stake is part of the supply"),
-        });
+        let pools = self.pools();
+        let bonded = pools.bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
+        let unbonding = pools.unbonding.checked_add(amount).expect("stake is part of the supply");
+        self.set_pools(Pools { bonded, unbonding, ..pools });
     }
 
     /// Takes stake from the pool that unbonds.

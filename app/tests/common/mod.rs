@@ -79,6 +79,8 @@ pub struct Chain {
     pub events: Vec<Event>,
     /// Changes of the validator set by the last block.
     pub updates: Vec<ValidatorUpdate>,
+    /// Parameters of the next height, if the last block changed them.
+    pub params_update: Option<Params>,
 }
 
 /// The rows of a chain, with the heights at which they changed.
@@ -143,6 +145,7 @@ impl Chain {
             versions,
             events: Vec::new(),
             updates: Vec::new(),
+            params_update: None,
             time: Time::from_unix_millis(1000),
         }
     }
@@ -176,6 +179,7 @@ impl Chain {
         self.versions.write(height, &outcome.writes);
         self.events = outcome.results.events;
         self.updates = outcome.results.validator_updates;
+        self.params_update = outcome.results.params_update;
         self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         self.time = self.time.saturating_add(Duration::from_secs(1));

@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, stake, trees};
+use super::{decisions, namespaces, proposals, stake, trees};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -92,7 +92,7 @@ const TABLE: &[Detection] = table! {
     TotalOfVoters: proposals::a_revert_returns_the_old_content_and_nothing_else "total=40";
     TwoThirdsDecide: proposals::exactly_two_thirds_decide_nothing "20 of 30";
     ThirdDecides: proposals::a_revert_returns_the_old_content_and_nothing_else "no decision without more than 2/3";
-    NeverReject: proposals::more_than_a_third_rejects_and_keeps_the_deposit "revert.rejected id=1";
+    NeverReject: proposals::more_than_a_third_rejects_and_the_deposit_comes_back "revert.rejected id=1";
     ThirdRejects: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 vote no";
     NeverExpire: proposals::a_proposal_expires_and_its_deposit_comes_back "right: 121";
     ScheduleOverlap: proposals::one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other
@@ -103,7 +103,25 @@ const TABLE: &[Detection] = table! {
     CancelClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
     StayOpen: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "E_TOO_MANY_OPEN";
     KeepDeposit: proposals::a_revert_returns_the_old_content_and_nothing_else "the deposit came back";
-    ReturnLost: proposals::more_than_a_third_rejects_and_keeps_the_deposit "Rejected";
+    ReturnLost: decisions::more_than_a_third_with_veto_takes_the_deposit "the deposit is lost";
+    NoIsVeto: proposals::more_than_a_third_rejects_and_the_deposit_comes_back "Rejected";
+    ThirdVetoes: decisions::exactly_a_third_with_veto_takes_nothing "it comes back";
+
+    SkipActProposed: decisions::parameters_that_would_stop_the_chain_are_refused "E_BAD_PARAMS",
+        decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_HEIGHT";
+    SkipActCheck: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "proposal.failed id=2";
+    ParamsAtOnce: decisions::parameters_act_in_the_next_block "the block that changes them has the old ones";
+    AnyPrice: decisions::parameters_that_would_stop_the_chain_are_refused "E_BAD_PARAMS";
+    KeepSet: decisions::the_set_follows_its_maximum_size "one leaves the set";
+    FreezeActs: decisions::only_a_revert_can_freeze "E_NOT_REVERT";
+    SpendMore: decisions::the_community_pool_pays_what_it_has "proposal.failed id=2";
+    SpendForNothing: decisions::the_community_pool_pays_what_it_has "the supply";
+    SeveralPlans: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_PLANNED";
+    AnyUpgradeHeight: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_HEIGHT";
+    UpgradeTwice: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "E_UPGRADE_DONE";
+    KeepPlan: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "no plan is left";
+    KeepVersion: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "version_app=2";
+    NoBarrier: decisions::no_revert_goes_back_before_an_upgrade "E_CROSSES_BARRIER";
 
     OneFreezes: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "10 of 40";
     ThirdFreezes: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 demand a freeze";

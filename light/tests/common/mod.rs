@@ -144,9 +144,8 @@ pub fn record(executed: u64, scope: &[&str]) -> pb::ProposalRecord {
         height: executed as i64,
         ending: Some(Ending::Executed(pb::Reverted {})),
         yes_power: 30,
-        no_power: 0,
-        freeze_power: 0,
         total_power: 40,
+        ..pb::ProposalClosed::default()
     };
     let scope = scope.iter().map(|ns| RevertScope { ns: (*ns).into(), expect_root: None }).collect();
     let revert = Revert { target: Height(41), scope, notice: None, dirty_after: None };

@@ -9,6 +9,7 @@
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
 //! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
+//! | `acts.rs`, `voting.rs` | the other proposals, and what reverts share with them |
 //! | `stake.rs`, `stakes.rs` | validators and the stake behind them, and queries of them |
 //! | `explain.rs` | the meaning of error codes |
 //! | `prepare.rs` | files of a new node or a new testnet |
@@ -25,6 +26,7 @@
 //! Parsing has no side effects, and a command receives validated values. A failure is a sentence that includes a
 //! remedy; this module prints it once. An error never contains a secret.
 
+mod acts;
 mod args;
 mod children;
 mod compose;
@@ -56,6 +58,7 @@ mod tools;
 mod tx;
 mod verify;
 mod view;
+mod voting;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -118,7 +121,7 @@ enum Command {
     Diff(diff::Diff),
     /// Preview, propose, decide and follow reverts of namespaces
     Revert(revert::Revert),
-    /// Show proposals to the validators
+    /// Propose parameters, upgrades, payments and texts to the validators, vote, and show proposals of every kind
     Proposal(proposal::Proposal),
     /// Create validators, and delegate, move and take back stake
     Stake(stake::Stake),

@@ -95,6 +95,11 @@ enum Command {
         /// Height [default: the latest]
         height: Option<u64>,
     },
+    /// The plan of the next upgrade, and the last upgrade
+    Upgrade {
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
     /// The genesis document of the chain
     Genesis,
 }
@@ -143,6 +148,7 @@ impl Query {
             Command::Status => asker.status(),
             Command::Ready => asker.ready(),
             Command::Params { height } => asker.params(height),
+            Command::Upgrade { height } => asker.upgrade(height),
             Command::Genesis => asker.genesis(),
         }
     }
@@ -427,6 +433,30 @@ impl Asker {
         let mut rows = Vec::new();
         flatten(fields::at(&answer, "/consensus_params")?, String::new(), &mut rows);
         output::table(&rows, &[]).iter().for_each(output::line);
+        Ok(())
+    }
+
+    fn upgrade(&self, height: Option<u64>) -> Result<(), Failure> {
+        let Answer { mut value, height } = state(&self.client, "/upgrade", &[], height)?;
+        if self.json {
+            value["height"] = json!(height.to_string());
+            output::json(&value);
+            return Ok(());
+        }
+        let mut facts = Facts::default();
+        if value["plan"].is_null() {
+            facts.add("planned", "nothing");
+        } else {
+            let at = fields::number(&value, "/plan/height")?;
+            let left = format!("{} from now", show::count(at.saturating_sub(height), "height"));
+            facts.add("planned", format_args!("{} at height {at}, {left}", fields::text(&value, "/plan/name")?));
+            facts.add("program", fields::text(&value, "/plan/info")?);
+        }
+        if !value["last"].is_null() {
+            let (name, at) = (fields::text(&value, "/last/name")?, fields::text(&value, "/last/height")?);
+            facts.add("last", format_args!("{name} at height {at}"));
+        }
+        facts.add("at height", height).print();
         Ok(())
     }
 

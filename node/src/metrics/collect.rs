@@ -95,6 +95,12 @@ const PROPOSALS: Known = known(
     &["state"],
     "Open proposals to the validators, by state: `voting`, `scheduled`.",
 );
+const UPGRADE: Known = known(
+    GAUGE,
+    "state_upgrade_height",
+    &[],
+    "Height from which on the chain needs another program, by a decision of the validators; 0 if no upgrade is planned.",
+);
 const FROZEN: Known = known(
     GAUGE,
     "state_proposals_frozen",
@@ -311,6 +317,7 @@ impl Collector for Snapshot {
         self.sources.consensus(&mut out);
         self.sources.store(&mut out);
         proposals(&self.sources.open_proposals(), &mut out);
+        out.put(&UPGRADE, self.sources.upgrade_height() as f64);
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
@@ -396,6 +403,15 @@ impl Sources {
         open.into_iter().filter_map(proposal).collect()
     }
 
+    /// Returns the height of the planned upgrade; 0 without one, or if it cannot be read.
+    fn upgrade_height(&self) -> u64 {
+        let Ok(reader) = self.store.reader() else { return 0 };
+        match app::query(&reader, "/upgrade", &[]) {
+            Ok(Answer::Upgrade { plan: Some(plan), .. }) => plan.height.0,
+            _ => 0,
+        }
+    }
+
     fn consensus(&self, out: &mut Families) {
         out.put(&READY, if self.readiness.ready().is_ok() { 1.0 } else { 0.0 });
         out.put(&STATESYNC, 0.0);
@@ -464,11 +480,12 @@ fn proposals(open: &[Proposal], out: &mut Families) {
         ProposalState::Scheduled { at } => Some(at.unix_millis()),
         _ => None,
     };
-    let dues: Vec<u64> = open.iter().filter_map(due).collect();
-    let counts = [("voting", open.len() - dues.len()), ("scheduled", dues.len())];
+    let scheduled = open.iter().filter_map(due).count();
+    let reverts = open.iter().filter(|proposal| proposal.revert().is_some()).filter_map(due);
+    let counts = [("voting", open.len() - scheduled), ("scheduled", scheduled)];
     out.many(&PROPOSALS, counts.map(|(state, count)| (vec![label("state", state)], count as f64)).to_vec());
-    out.put(&FROZEN, open.iter().filter(|proposal| proposal.frozen_until.is_some()).count() as f64);
-    out.put(&NEXT_REVERT, dues.into_iter().min().unwrap_or(0) as f64 / 1000.0);
+    out.put(&FROZEN, open.iter().filter(|proposal| proposal.frozen_until().is_some()).count() as f64);
+    out.put(&NEXT_REVERT, reverts.min().unwrap_or(0) as f64 / 1000.0);
 }
 
 /// Adds the counters that the network keeps over all peers.
@@ -499,6 +516,7 @@ fn network_totals(stats: &p2p::Stats, out: &mut Families) {
 
 #[cfg(test)]
 mod tests {
+    use app::{ProposedRevert, Subject};
     use types::Deadline;
 
     use super::*;
@@ -507,24 +525,24 @@ mod tests {
     fn the_next_revert_is_the_earliest_scheduled_one() {
         let revert = types::Revert { target: types::Height(3), scope: Vec::new(), notice: None, dirty_after: None };
         let at = |millis| Deadline::from_unix_millis(millis).unwrap();
+        let subject = |frozen_until| {
+            let (revert, diff_digest) = (revert.clone(), types::Hash([0; 32]));
+            Subject::Revert(ProposedRevert { revert, keys: 0, bytes: 0, diff_digest, frozen_until })
+        };
         let proposal = |state, frozen_until| Proposal {
             id: 1,
-            propose: types::Propose {
-                kind: types::ProposalKind::Revert(revert.clone()),
-                reason: String::new(),
-                uri: String::new(),
-            },
+            subject: subject(frozen_until),
+            reason: String::new(),
+            uri: String::new(),
             proposer: types::Address([1; 20]),
             deposit: 0,
             opened: types::Height(4),
             voting_ends: at(1_000),
             notice: std::time::Duration::ZERO,
-            keys: 0,
-            bytes: 0,
-            diff_digest: types::Hash([0; 32]),
-            frozen_until,
             state,
         };
+        let act =
+            Proposal { subject: Subject::Act(types::Act::UpgradeCancel), ..proposal(ProposalState::Voting, None) };
         let text = |open: &[Proposal]| {
             let mut out = Families::default();
             proposals(open, &mut out);
@@ -537,9 +555,10 @@ mod tests {
             text(&[
                 proposal(ProposalState::Voting, Some(at(500))),
                 proposal(scheduled(9_000), None),
-                proposal(scheduled(7_500), None)
+                proposal(scheduled(7_500), None),
+                Proposal { state: scheduled(1_000), ..act }
             ]),
-            "state_proposals_open{state=\"voting\"} 1; state_proposals_open{state=\"scheduled\"} 2; \
+            "state_proposals_open{state=\"voting\"} 1; state_proposals_open{state=\"scheduled\"} 3; \
              state_proposals_frozen 1; state_next_revert_timestamp_seconds 7.5"
         );
         assert!(text(&[]).ends_with("state_proposals_frozen 0; state_next_revert_timestamp_seconds 0"));

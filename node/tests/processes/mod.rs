@@ -122,6 +122,11 @@ impl Validator {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_cairn")), home, args)
     }
 
+    /// As [`Validator::spawn`], with another program than `cairn`.
+    pub fn spawn_program(program: &Path, home: &Path, args: &[&str]) -> Self {
+        Self::spawn_by(Command::new(program), home, args)
+    }
+
     /// Starts the node of a home with a limit of `files` open files, and does not wait until it listens.
     pub fn spawn_with_files(home: &Path, files: u32, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");

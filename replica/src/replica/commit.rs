@@ -95,6 +95,7 @@ impl<K: Kv> Replica<K> {
         let reader = self.store.reader()?;
         pool.update(&reader, header, &ids, &outcome.writes, self.now);
         let deadline = app::earliest_deadline(&reader);
+        self.upgrade_stop = self.config.upgrades.check(&reader, height.next()).err();
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();

@@ -9,8 +9,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::Replica;
 use storage::{Batch, Durability, Kv, MemDisk, MemKv, Store, View};
 use types::{
-    ChainId, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose, Revert, RevertScope,
-    SecretKey, Time, TxBody, TxOrder, Wire,
+    ChainId, Choice, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose, Revert,
+    RevertScope, SecretKey, Time, TxBody, TxOrder, Wire,
 };
 
 use crate::blocks::Blocks;
@@ -125,7 +125,7 @@ impl Chain {
                 let (kind, reason, uri) = (ProposalKind::Revert(revert), String::new(), String::new());
                 Msg::Propose(Box::new(Propose { kind, reason, uri }))
             }
-            6 => Msg::Vote { id: 1, yes: true },
+            6 => Msg::Vote { id: 1, choice: Choice::Yes },
             _ => Msg::KvWrite { ns, data_epoch: if height <= REVERTED_AT { 1 } else { 2 }, ops: vec![op] },
         })
     }

@@ -6,14 +6,14 @@ use types::{Commit, Height, Round, Wire};
 
 use crate::chain::{Chain, Change, REVERTED_AT, REVERTED_TO, chain_id};
 
-const TIP: u64 = 9;
-const TO: Height = Height(4);
+pub const TIP: u64 = 9;
+pub const TO: Height = Height(4);
 
-fn rewind<K: Kv>(store: &Store<K>, to: Height, blocks: BlocksAbove) -> Result<Rewound, RewindError> {
-    RewindPlan::new(store, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
+pub fn rewind<K: Kv>(store: &Store<K>, to: Height, blocks: BlocksAbove) -> Result<Rewound, RewindError> {
+    RewindPlan::new(store, app::UPGRADES, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
 }
 
-fn open(disk: &MemDisk) -> Store<MemKv> {
+pub fn open(disk: &MemDisk) -> Store<MemKv> {
     Store::open(disk.open(), &chain_id()).unwrap()
 }
 
@@ -25,7 +25,7 @@ pub fn a_chain_that_was_rewound_and_executed_again_is_as_if_never_rewound() {
     assert!(events.iter().any(|event| event.kind == "revert.executed"), "{events:?}");
     for to in 1..TIP {
         let store = open(&chain.disk);
-        let plan = RewindPlan::new(&store, Height(to), BlocksAbove::Kept, &mut |_| {}).unwrap();
+        let plan = RewindPlan::new(&store, app::UPGRADES, Height(to), BlocksAbove::Kept, &mut |_| {}).unwrap();
         assert_eq!((plan.from.height, plan.txs, plan.is_resumed), (Height(TIP), 2 * (TIP - to), false));
         assert!(plan.changed_keys.unwrap() > 2 && plan.block_bytes > 400);
         assert!(chain.disk.dump() == before, "a plan writes nothing");
@@ -146,7 +146,7 @@ pub fn a_block_that_gives_another_result_stops_the_replay_and_is_named() {
     }
 }
 
-fn config() -> replica::Config {
+pub fn config() -> replica::Config {
     let second = std::time::Duration::from_secs(1);
     replica::Config {
         empty_block_interval: None,
@@ -154,6 +154,7 @@ fn config() -> replica::Config {
         gossip_interval: second,
         sync_timeout: second,
         halt: replica::HaltAt::default(),
+        upgrades: app::UPGRADES,
     }
 }
 

@@ -156,14 +156,16 @@ impl Subject {
             let reason = "the path ends with the operator's address, 40 hexadecimal digits";
             return Ok(operator.map_err(|_| Refusal::BadQuery { path: "prove", reason: reason.into() }));
         }
-        if path == "/staking/pool" {
-            return Ok(Ok(Self::Row(key::STAKE_POOLS.to_vec())));
+        match path {
+            "/staking/pool" => return Ok(Ok(Self::Row(key::STAKE_POOLS.to_vec()))),
+            "/upgrade" => return Ok(Ok(Self::Row(key::UPGRADE_PLAN.to_vec()))),
+            _ => {}
         }
         let (is_key, name) = match (path.strip_prefix("/kv/get/"), path.strip_prefix("/kv/root/")) {
             (Some(name), _) => (true, name),
             (None, Some(name)) => (false, name),
             (None, None) => {
-                let reason = "of the state, /store with a raw key, /kv/get/NAME, /kv/root/NAME, /staking/validator/OPERATOR and /staking/pool can be proven".into();
+                let reason = "of the state, /store with a raw key, /kv/get/NAME, /kv/root/NAME, /staking/validator/OPERATOR, /staking/pool and the plan of /upgrade can be proven".into();
                 return Ok(Err(Refusal::BadQuery { path: "prove", reason }));
             }
         };
@@ -248,6 +250,7 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
         AppAnswer::Range { rows, next } => namespaces::range(rows, next.as_deref()),
         AppAnswer::Proposals { list, open, next } => proposals::list(list, open, *next),
         AppAnswer::Proposal { proposal, tally, votes } => proposals::with_votes(proposal, tally, votes),
+        AppAnswer::Upgrade { plan, last } => proposals::upgrade(plan.as_ref(), last.as_ref()),
         AppAnswer::Preview(preview) => proposals::preview(preview),
         AppAnswer::Validator(summary) => staking::validator(summary),
         AppAnswer::Validators { list, next } => staking::validators(list, *next),

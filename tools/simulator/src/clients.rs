@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::{Answer, View, query};
 use types::{
-    Address, ChainId, Deadline, Hash, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope,
-    SecretKey, Time, TxBody, TxOrder, Wire,
+    Address, ChainId, Choice, Deadline, Hash, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Reader, Revert,
+    RevertScope, SecretKey, Time, TxBody, TxOrder, Wire,
 };
 
 use crate::random::Random;
@@ -93,8 +93,8 @@ impl Clients {
         let signer = random.index(ACCOUNTS);
         let (signers, message) = match random.below(20) {
             0..3 => (vec![self.keys[signer].clone()], self.propose(random, tip, view)),
-            3..7 => (self.some_operators(random, 900), Msg::Vote { id, yes: true }),
-            7 => (self.some_operators(random, 500), Msg::Vote { id, yes: random.chance(300) }),
+            3..7 => (self.some_operators(random, 900), Msg::Vote { id, choice: Choice::Yes }),
+            7 => (self.some_operators(random, 500), Msg::Vote { id, choice: random.chance(300).into() }),
             8 => (self.some_operators(random, 500), Msg::Freeze { id }),
             9 => (self.keys.clone(), Msg::Cancel { id }),
             10..18 => (vec![self.keys[signer].clone()], write(random, tip, view)),

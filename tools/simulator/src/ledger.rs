@@ -27,7 +27,8 @@ use app::{
 use replica::Committed;
 use storage::{Kv, Store};
 use types::{
-    Address, Block, BlockResults, ChainId, Event, Hash, Header, Height, Msg, Params, Time, Transaction, Wire, blake3,
+    Address, Block, BlockResults, ChainId, Choice, Event, Hash, Header, Height, Msg, Params, Time, Transaction, Wire,
+    blake3,
 };
 
 use crate::{
@@ -56,7 +57,7 @@ struct Known {
 #[derive(Default)]
 struct Followed {
     /// Yes or no of each operator that voted.
-    votes: BTreeMap<Address, bool>,
+    votes: BTreeMap<Address, Choice>,
     /// Operators that demanded a freeze.
     freezes: BTreeSet<Address>,
     /// True while its namespaces are frozen.
@@ -273,7 +274,7 @@ impl Ledger {
         let names: Vec<&str> = executed.iter().map(|(ns, ..)| ns.as_str()).collect();
         let digest = self.digest(before, executed[0].1, &names);
         let reader = store.reader_at(before).map_err(|e| Broken(e.to_string()))?;
-        let shown = preview(&reader, before, header.time, &proposal.propose.encode());
+        let shown = preview(&reader, before, header.time, &proposal.propose().encode());
         reader.check().map_err(|e| Broken(e.to_string()))?;
         let shown = shown.map_err(|refusal| Broken(format!("I-RV5: no preview of proposal {id}: {refusal}")))?;
         ensure!(
@@ -296,7 +297,7 @@ impl Ledger {
         let signer = tx.body().signer.address();
         for message in &tx.body().messages {
             match message {
-                Msg::Vote { id, yes } => drop(self.proposals.entry(*id).or_default().votes.insert(signer, *yes)),
+                Msg::Vote { id, choice } => drop(self.proposals.entry(*id).or_default().votes.insert(signer, *choice)),
                 Msg::Freeze { id } => self.follow_demand(height, signer, *id)?,
                 Msg::KvWrite { ns, data_epoch, .. } => {
                     let is_quiet = executed.iter().any(|(quiet, ..)| quiet == ns);
@@ -481,7 +482,7 @@ impl Ledger {
 
     fn yes_power(&self, id: u64) -> u64 {
         let votes = self.proposals.get(&id).into_iter().flat_map(|proposal| &proposal.votes);
-        votes.filter(|(_, yes)| **yes).map(|(operator, _)| self.power_of(operator)).sum()
+        votes.filter(|(_, choice)| **choice == Choice::Yes).map(|(operator, _)| self.power_of(operator)).sum()
     }
 
     /// Returns the digest of the changes that lead from one height to another, as the documentation of reverts defines it.
@@ -575,8 +576,8 @@ fn keeps_votes(before: &Rows, after: &Rows, key: &[u8]) -> bool {
         _ => Vec::new(),
     };
     let (before, after): (Vec<OperatorVote>, Vec<OperatorVote>) = (votes(before), votes(after));
-    let cast = |votes: &[OperatorVote]| -> BTreeMap<Address, bool> {
-        votes.iter().filter_map(|vote| Some((vote.operator, vote.yes?))).collect()
+    let cast = |votes: &[OperatorVote]| -> BTreeMap<Address, Choice> {
+        votes.iter().filter_map(|vote| Some((vote.operator, vote.choice?))).collect()
     };
     let demands = |votes: &[OperatorVote]| -> BTreeSet<Address> {
         votes.iter().filter(|vote| vote.freeze).map(|vote| vote.operator).collect()

@@ -8,8 +8,8 @@ use simulator::{Cut, RewindRun, Setup, World};
 use storage::{BlocksAbove, Fault};
 use support::{Checked, MINUTE, SOON, idle, ms, until};
 use types::{
-    ChainId, Event, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody, TxOrder,
-    TxResult, Wire,
+    ChainId, Choice, Event, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody,
+    TxOrder, TxResult, Wire,
 };
 
 mod support;
@@ -114,7 +114,7 @@ impl Town {
     /// Proposes a revert and lets three validators vote for it.
     fn pass(&mut self, target: Height, scope: &[&str]) -> Result<u64, simulator::Broken> {
         let id = self.proposed(target, scope)?;
-        self.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+        self.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
         Ok(id)
     }
 
@@ -194,7 +194,7 @@ fn a_freeze_stops_writes_until_the_vote_has_taken_effect() -> Checked {
     town.wait("revert.frozen")?;
     town.fails(AGENT, write("shared/a", 1, "plan", "late"), "E_NS_FROZEN")?;
     town.ok(AGENT, write("shared/b", 1, "plan", "free"))?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
     let executed = town.wait("revert.executed")?;
     let scheduled = town.wait("revert.scheduled")?;
     let time = |height: Height| town.c.committed(0, height.0).expect("it is decided").block.header.time;
@@ -214,9 +214,9 @@ fn of_two_overlapping_proposals_the_second_is_superseded() -> Checked {
     town.poison("shared/b")?;
     let second = town.proposed(good, &["shared/a", "shared/b"])?;
     let first = town.proposed(good, &["shared/a"])?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id: first, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id: first, choice: Choice::Yes });
     town.wait(&format!("revert.scheduled id={first}"))?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id: second, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id: second, choice: Choice::Yes });
     town.wait(&format!("revert.superseded id={second} by={first}"))?;
     assert_eq!(town.events("revert.executed").len(), 1);
     assert_eq!(town.events("revert.scheduled").len(), 1, "one proposal of a namespace is scheduled at a time");
@@ -245,7 +245,7 @@ fn a_proposal_without_enough_votes_expires() -> Checked {
     let mut town = Town::new(idle(4))?;
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
-    town.operators(&[0, 1], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1], &Msg::Vote { id, choice: Choice::Yes });
     town.wait("revert.vote")?;
     let opened = town.events("revert.proposed")[0].0;
     let expired = town.wait(&format!("revert.expired id={id}"))?;
@@ -261,7 +261,7 @@ fn a_node_that_is_down_during_a_revert_catches_up() -> Checked {
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
     town.c.crash(3, 0);
-    town.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
     let executed = town.wait("revert.executed")?;
     until(&mut town.c, &[0, 1, 2], executed.0 + 10)?;
     town.c.restart(3);
@@ -355,7 +355,7 @@ fn with_no_validators_vote_there_is_no_decision() -> Checked {
     let mut town = Town::new(idle(4))?;
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
-    town.fails(AGENT, Msg::Vote { id, yes: true }, "E_NOT_VALIDATOR")?;
+    town.fails(AGENT, Msg::Vote { id, choice: Choice::Yes }, "E_NOT_VALIDATOR")?;
     town.fails(AGENT, Msg::Freeze { id }, "E_NOT_VALIDATOR")?;
     town.ok(AGENT, Msg::Cancel { id })?;
     town.c.run_for(Duration::from_secs(1))?;
