@@ -140,10 +140,10 @@ pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
 pub use mutation::{BrokenRule, Mutation};
 pub use proposals::{
-    Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, ProposedRevert, Subject, Taint,
-    Taints, Tally, open_targets, preview,
+    Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, ProposedRevert, REVERT_PREVIEW,
+    Subject, Taint, Taints, Tally, open_targets, preview,
 };
-pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
+pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
 pub use staking::{
     DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
     StakedValidator, Status, ValidatorSummary,

@@ -6,7 +6,7 @@ use crate::{
     area::{NAMES, key_row, keys_prefix, listed, name_row},
     error::Refusal,
     kv::Namespace,
-    proposals::{self, OperatorVote, Preview, Proposal, Tally},
+    proposals::{self, OperatorVote, Preview, Proposal, REVERT_PREVIEW, Tally},
     staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
     state::{Account, Operator},
     upgrade::{self, Barrier},
@@ -57,9 +57,6 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/staking/params", "no data: the parameters of stake"),
     (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
 ];
-
-/// Path of the query that [`preview`](crate::preview) answers, because it needs the history and the time.
-pub const REVERT_PREVIEW: &str = "/revert/preview";
 
 /// Maximum number of rows of one answer.
 pub const ROWS_MAX: usize = 100;
@@ -150,7 +147,7 @@ pub enum Answer {
         /// Its votes in the order of the operators' addresses, each with its validator.
         votes: Vec<(OperatorVote, Option<Operator>)>,
     },
-    /// Answer to `/upgrade`.
+    /// Answer to `/upgrade`: the next and the last upgrade.
     Upgrade {
         /// The plan of the next upgrade, if there is one.
         plan: Option<UpgradePlan>,

@@ -7,9 +7,9 @@
 //!
 //! | next height | the program has the upgrade | it has not |
 //! |---|---|---|
-//! | below the plan's | it stops: its rules are not in force yet ([`UpgradeStop::Early`]) | it goes on |
-//! | the plan's | it migrates and goes on | it stops ([`UpgradeStop::Needed`]) |
-//! | above that of the last upgrade | it goes on | it stops ([`UpgradeStop::Outdated`]) |
+//! | below the plan's | it stops: its rules are not in force yet ([`UpgradeStop::Early`]) | it continues |
+//! | the plan's | it migrates and continues | it stops ([`UpgradeStop::Needed`]) |
+//! | above that of the last upgrade | it continues | it stops ([`UpgradeStop::Outdated`]) |
 //!
 //! A program has a table of its upgrades, in their order ([`UPGRADES`]); a line stays for as long as a chain may have it
 //! as its last upgrade. No revert goes back before an upgrade: its height and name are the barrier.
@@ -69,7 +69,7 @@ pub enum UpgradeStop {
     Early {
         /// The plan of the upgrade.
         plan: UpgradePlan,
-        /// The next height.
+        /// Height that would be executed next.
         next: Height,
     },
     /// The chain was upgraded, and the program does not have the upgrade.

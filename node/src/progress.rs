@@ -259,7 +259,7 @@ impl Progress {
 }
 
 /// The events that need no validator.
-const OF_PROPOSERS: &[&str] = &["revert.proposed", "revert.cancelled"];
+const OF_PROPOSERS: &[&str] = &["revert.proposed", "revert.cancelled", "proposal.proposed", "proposal.cancelled"];
 
 /// Returns the message of the log about an event of a proposal; `None` for votes, which come one by one, and for other
 /// events.
@@ -275,6 +275,18 @@ fn what_happened(kind: &str) -> Option<&'static str> {
         "revert.rejected" => "the validators rejected a revert",
         "revert.expired" => "the voting on a revert ended without a decision",
         "revert.superseded" => "a revert was closed, because another one returned one of its namespaces",
+        "proposal.proposed" => "an account made a proposal, on which the validators may vote",
+        "proposal.cancelled" => "its proposer withdrew a proposal",
+        "proposal.scheduled" => "the validators passed a proposal, which acts in the next block",
+        "proposal.executed" => "a proposal was executed",
+        "proposal.failed" => "a proposal was not possible any more, and changed nothing",
+        "proposal.rejected" => "the validators rejected a proposal",
+        "proposal.expired" => "the voting on a proposal ended without a decision",
+        "params.changed" => "the validators changed parameters of the chain",
+        "upgrade.planned" => "the validators planned an upgrade: from its height on, the chain needs another program",
+        "upgrade.cancelled" => "the validators cancelled the planned upgrade",
+        "upgrade.applied" => "the chain was upgraded",
+        "community.spent" => "the validators paid from the community pool",
         _ => return None,
     })
 }
@@ -343,7 +355,8 @@ mod tests {
         assert_eq!(details(&event).as_deref(), Some("target=7 keys=2"));
         assert_eq!(details(&Event::new("revert.unfrozen", [("id", "4", true)])), None);
         assert!(what_happened("revert.executed").is_some());
-        for kind in ["revert.vote", "kv.write", "transfer"] {
+        assert!(what_happened("upgrade.planned").is_some());
+        for kind in ["revert.vote", "proposal.vote", "kv.write", "transfer"] {
             assert_eq!(what_happened(kind), None);
         }
     }

@@ -1,5 +1,5 @@
 //! Proves with real processes that an upgrade stops the nodes whose program does not have it, all before the same height,
-//! and that the chain goes on with the program that has it.
+//! and that the program that has it continues the chain.
 //!
 //! That program is this test itself: as `upgrade start --home HOME`, it runs a node that has the upgrade `v2`.
 #![allow(clippy::print_stderr, reason = "what a program does")]

@@ -48,7 +48,7 @@ pub struct ParamChange {
     pub value: i64,
 }
 
-/// The plan that the chain goes on with another program from a height on.
+/// The plan that another program executes the chain from a height on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradePlan {
     /// Name of the upgrade, which programs that have it know: 1 to [`UPGRADE_NAME_BYTES_MAX`] lower-case letters,

@@ -50,9 +50,9 @@ pub enum ParamsChangeError {
     Grows {
         /// Name of the parameter.
         name: &'static str,
-        /// New value.
+        /// Value that a proposal gives it.
         got: i64,
-        /// Present value.
+        /// Value that it has now.
         max: i64,
     },
     /// The resulting set is out of range.

@@ -64,7 +64,7 @@ pub struct StakingParams {
 /// milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProposalParams {
-    /// Amount that a proposal's author deposits. It is returned, unless more than 1/3 of the power votes no.
+    /// Amount that a proposal's author deposits. It is returned, unless more than 1/3 of the power votes no with veto.
     pub deposit: u64,
     /// Maximum number of open proposals.
     pub open_max: u64,

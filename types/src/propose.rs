@@ -30,7 +30,7 @@ pub struct Propose {
 pub enum ProposalKind {
     /// Namespaces return to their content at an earlier height.
     Revert(Revert),
-    /// Anything else.
+    /// Anything else that validators decide.
     Act(Act),
 }
 

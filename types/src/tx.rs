@@ -82,11 +82,11 @@ pub enum Msg {
 /// What a validator votes on a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// For the proposal.
+    /// The validator wants what is proposed.
     Yes,
-    /// Against the proposal.
+    /// The validator does not want it.
     No,
-    /// Against the proposal, and against returning its deposit.
+    /// The validator does not want it, and is against returning the deposit.
     Veto,
 }
 

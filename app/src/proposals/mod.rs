@@ -52,6 +52,6 @@ pub(crate) use block::earliest_deadline;
 pub use block::open_targets;
 pub(crate) use block::{Decisions, begin, end};
 pub(crate) use messages::{cancel, check_propose, freeze, propose, vote};
-pub use preview::{NotUndone, NsPreview, Preview, preview};
+pub use preview::{NotUndone, NsPreview, Preview, REVERT_PREVIEW, preview};
 pub use record::{Ending, OperatorVote, Proposal, ProposalState, ProposedRevert, Subject, Taint, Taints, Tally};
 pub(crate) use record::{all, load, open, tally_of, votes};

@@ -16,6 +16,9 @@ use crate::{
     view::View,
 };
 
+/// Path of the query that [`preview`] answers, because it needs the history and the time.
+pub const REVERT_PREVIEW: &str = "/revert/preview";
+
 /// What a revert would do if it was executed in the next block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preview {
@@ -86,7 +89,7 @@ pub fn preview<R: History + ?Sized>(
     let propose = Propose::decode(proposal)?;
     let ProposalKind::Revert(revert) = &propose.kind else {
         let reason = "only a revert has a preview".into();
-        return Err(Refusal::BadQuery { path: crate::query::REVERT_PREVIEW, reason });
+        return Err(Refusal::BadQuery { path: REVERT_PREVIEW, reason });
     };
     let mut view = View::of_state(history);
     let params = view.params();

@@ -23,7 +23,7 @@ const TAINTS_MAX: usize = 64;
 pub struct Proposal {
     /// Number of the proposal, from 1.
     pub id: u64,
-    /// What is proposed.
+    /// What the validators shall decide.
     pub subject: Subject,
     /// Reason for people; may be empty.
     pub reason: String,

@@ -23,7 +23,7 @@ pub enum Decide {
         #[command(flatten)]
         signing: Signing,
     },
-    /// Propose that the chain goes on with another program from a height on
+    /// Propose that another program executes the chain from a height on
     Upgrade {
         /// Name of the upgrade, which that program knows
         #[arg(long)]
@@ -51,7 +51,7 @@ pub enum Decide {
         /// Who receives it: an address, or the name of a key
         #[arg(long, value_name = "ADDRESS|NAME")]
         to: String,
-        /// Amount to pay
+        /// Amount to pay from the pool
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         amount: u64,
         #[command(flatten)]

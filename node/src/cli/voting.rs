@@ -43,7 +43,7 @@ pub struct Signing {
 }
 
 impl Ballot {
-    /// Returns the choice.
+    /// Returns the choice that the flags make.
     pub fn choice(&self) -> Choice {
         if self.veto { Choice::Veto } else { self.yes.into() }
     }

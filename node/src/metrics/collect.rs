@@ -240,6 +240,7 @@ const ALL: &[&Known] = &[
     &PROPOSALS,
     &FROZEN,
     &NEXT_REVERT,
+    &UPGRADE,
     &READY,
     &PEER_HEIGHT,
     &STATESYNC,

@@ -186,7 +186,7 @@ impl Ledger {
         self.check_rest(height, now, &executed, &changed)?;
         self.check_records(height, now)?;
         if block.txs.is_empty() {
-            self.check_quiet(height, now, &changed)?;
+            self.check_quiet(height, now, &changed, results)?;
         }
         now.check_namespaces(height)?;
         let misplaced = misplaced_row(&now.rows);
@@ -409,8 +409,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks what a block without transactions changed in N: what reverts and the ends of proposals may change.
-    fn check_quiet(&self, height: Height, now: &State, changed: &BTreeSet<String>) -> Result<(), Broken> {
+    /// Checks what a block without transactions changed in N: what decisions and the ends of proposals may change.
+    fn check_quiet(
+        &self,
+        height: Height,
+        now: &State,
+        changed: &BTreeSet<String>,
+        results: &BlockResults,
+    ) -> Result<(), Broken> {
         let before = &self.before(height).rows;
         for (row, value) in now.rows.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED)) {
             let old = before.get(row);
@@ -430,6 +436,8 @@ impl Ledger {
                 b'w' => true,
                 // The list and the records of proposals, the heights that were taken back, deposits that were lost.
                 b'g' | b'h' | b'j' | b'f' => true,
+                // Parameters that the validators decided.
+                b'p' => of_kind(&results.events, "params.changed").next().is_some(),
                 // The log of roots.
                 b'l' | b'q' | b'u' => true,
                 // Lists of transactions that have expired.

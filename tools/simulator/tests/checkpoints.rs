@@ -8,8 +8,8 @@ use simulator::{Cut, RewindRun, Setup, World};
 use storage::{BlocksAbove, Fault};
 use support::{Checked, MINUTE, SOON, idle, ms, until};
 use types::{
-    ChainId, Choice, Event, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody,
-    TxOrder, TxResult, Wire,
+    Act, ChainId, Choice, Event, Height, KvOp, Msg, NsOwner, ParamChange, ProposalKind, Propose, Revert, RevertScope,
+    SecretKey, TxBody, TxOrder, TxResult, Wire,
 };
 
 mod support;
@@ -267,6 +267,35 @@ fn a_node_that_is_down_during_a_revert_catches_up() -> Checked {
     town.c.restart(3);
     town.expect_everywhere("shared/a", Some("good"), None)?;
     assert!(town.c.committed(3, executed.0).expect("it has the height").synced);
+    Ok(())
+}
+
+#[test]
+fn new_parameters_reach_a_node_that_was_down_and_one_that_executes_again() -> Checked {
+    let mut town = Town::new(idle(4))?;
+    let change = |(name, value): (&str, i64)| ParamChange { name: name.into(), value };
+    let changes = [("block.max_bytes", 100_000), ("timeouts.propose_ms", 700)].map(change);
+    let kind = ProposalKind::Act(Act::Params(changes.into()));
+    town.ok(AGENT, Msg::Propose(Box::new(Propose { kind, reason: String::new(), uri: String::new() })))?;
+    town.c.crash(3, 0);
+    town.operators(&[0, 1, 2], &Msg::Vote { id: 1, choice: Choice::Yes });
+    let acted = town.wait("params.changed")?;
+    until(&mut town.c, &[0, 1, 2], acted.0 + 5)?;
+    town.c.restart(3);
+    until(&mut town.c, &[0, 1, 2, 3], acted.0 + 10)?;
+    let tip = town.c.tip(2).0;
+    town.c.rewind(2, &[RewindRun::whole(Height(acted.0 - 1), BlocksAbove::Kept)])?;
+    town.c.restart(2);
+    until(&mut town.c, &[0, 1, 2, 3], tip + 10)?;
+    for node in 0..4 {
+        let store = &town.c.nodes()[node].alive.as_ref().expect("it runs").store;
+        let params = [acted, acted.next()].map(|height| store.params(height).expect("it has the height"));
+        assert_eq!(params[1].block.bytes_max, 100_000, "n{node}");
+        assert_eq!(params[1].timeouts.propose, ms(700), "n{node}");
+        assert!(params[0].block.bytes_max > 100_000 && params[0].timeouts != params[1].timeouts, "n{node}");
+        let hash = |height| store.header(height).expect("it has the height").consensus_hash;
+        assert_eq!([acted, acted.next()].map(hash), params.map(|params| params.hash()), "n{node}");
+    }
     Ok(())
 }
 
