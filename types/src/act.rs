@@ -183,7 +183,7 @@ mod tests {
         let golden = [
             (
                 Act::Params(vec![change("fee_min", 3), change("block.max_gas", -1)]),
-                "52260A0B0A076665655F6D696E10030A17",
+                "52290A0B0A076665655F6D696E10030A1A",
             ),
             (plan("v2", "u"), "5A0A0A02763210AC021A0175"),
             (Act::UpgradeCancel, "6200"),
